@@ -1,0 +1,317 @@
+"""Checkpoints: weights in safetensors, and all that an evaluation needs in its JSON header.
+
+A header is read and verified without torch. A `.pth` file is read with `weights_only=True`, so
+that no pickle runs code; what it lacks is inferred from the shapes of its tensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gfnet.config import ConfigError, ModelConfig, Shape
+from gfnet.infer import infer_config
+from gfnet.preprocess import Preprocessing
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gfnet.model import GFNet
+
+METADATA_KEY = "gfnet"
+FORMAT_VERSION = 1
+FLOATING = {"F64", "F32", "F16", "BF16"}
+_LISTED = 6  # names shown of a long list
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message names the file, and what to do."""
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a checkpoint says beside its weights.
+
+    Attributes:
+        config: family and sizes; exit_blocks are the enabled exits.
+        preprocessing: how images are prepared.
+        class_names: K names, or empty where they are not known.
+        thresholds: the default thresholds, one a gate, or empty: 0.5 each.
+        training: how it was trained, free JSON.
+    """
+
+    config: ModelConfig
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...] = ()
+    thresholds: tuple[float, ...] = ()
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def default(cls, config: ModelConfig) -> Metadata:
+        """What is assumed of a model that says nothing: ImageNet's preprocessing."""
+        return cls(config, Preprocessing(size=config.img_size, crop=config.img_size))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; `from_json` reads them back."""
+        return {
+            "format": FORMAT_VERSION,
+            "config": self.config.to_json(),
+            "preprocessing": self.preprocessing.to_json(),
+            "class_names": list(self.class_names),
+            "thresholds": list(self.thresholds),
+            "training": dict(self.training),
+        }
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Metadata:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: a later format, or a field that is missing or impossible.
+        """
+        if fields.get("format") != FORMAT_VERSION:
+            raise ValueError(
+                f"its metadata has format {fields.get('format')!r}; this version reads"
+                f" format {FORMAT_VERSION}"
+            )
+        try:
+            metadata = cls(
+                ModelConfig.from_json(fields["config"]),
+                Preprocessing.from_json(fields["preprocessing"]),
+                tuple(fields["class_names"]),
+                tuple(fields["thresholds"]),
+                fields["training"],
+            )
+        except (KeyError, TypeError, AttributeError) as err:
+            raise ValueError(f"its metadata is not whole: {err!r}") from err
+        classes, gates = metadata.config.num_classes, len(metadata.config.exit_blocks)
+        if len(metadata.class_names) not in (0, classes):
+            raise ValueError(f"it names {len(metadata.class_names)} of {classes} classes")
+        if len(metadata.thresholds) not in (0, gates):
+            raise ValueError(f"it has {len(metadata.thresholds)} thresholds for {gates} gates")
+        for threshold in metadata.thresholds:
+            if not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:
+                raise ValueError(f"its threshold {threshold!r} is not a number from 0 to 1")
+        return metadata
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """A checkpoint's header, verified against the tensors it names.
+
+    Attributes:
+        path: where it was read.
+        sha256: digest of the whole file.
+        size_bytes: size of the file.
+        metadata: what it says of itself, or what its shapes say.
+    """
+
+    path: Path
+    sha256: str
+    size_bytes: int
+    metadata: Metadata
+
+
+def inspect_checkpoint(path: str | Path) -> CheckpointInfo:
+    """Read and verify a checkpoint's header; torch is loaded only for a `.pth` file.
+
+    Raises:
+        CheckpointError: the file is missing, truncated, not a checkpoint, of another kind of
+            model, or its tensors are not those that its sizes ask for.
+    """
+    data = _read(Path(path))
+    metadata, _ = _metadata_of(data, str(path))
+    return CheckpointInfo(Path(path), hashlib.sha256(data).hexdigest(), len(data), metadata)
+
+
+def load_checkpoint(
+    source: str | Path | bytes, *, exit_blocks: tuple[int, ...] | None = None
+) -> GFNet:
+    """Load a model, in eval mode, float32; `model.metadata` holds what the file says.
+
+    Args:
+        source: a path, or the bytes of such a file.
+        exit_blocks: enable these exits only; they must be among those that were trained.
+
+    Raises:
+        CheckpointError: as `inspect_checkpoint`, or the exits cannot be enabled.
+    """
+    from gfnet.model import build  # only loading needs torch
+
+    data = source if isinstance(source, bytes) else _read(Path(source))
+    name = "checkpoint" if isinstance(source, bytes) else str(source)
+    metadata, state = _metadata_of(data, name)
+    metadata = with_exits(metadata, exit_blocks, name)
+    model = build(metadata.config)
+    model.load_state_dict(state if state is not None else _tensors(data))
+    model.metadata = metadata
+    return model
+
+
+def with_exits(metadata: Metadata, exit_blocks: tuple[int, ...] | None, name: str) -> Metadata:
+    """The metadata with only some of the trained exits enabled.
+
+    Raises:
+        CheckpointError: an exit that was not trained, or that no such model can have.
+    """
+    trained = metadata.config.exit_blocks
+    if exit_blocks is None or exit_blocks == trained:
+        return metadata
+    try:
+        config = replace(metadata.config, exit_blocks=exit_blocks)
+    except ConfigError as err:
+        raise CheckpointError(f"{name}: {err}") from err
+    if metadata.training and (untrained := sorted(set(exit_blocks) - set(trained))):
+        raise CheckpointError(
+            f"{name}: exit_blocks {list(exit_blocks)} enables {untrained}, whose heads and gates"
+            f" were not trained; trained: {list(trained)}"
+        )
+    kept = dict(zip(trained, metadata.thresholds, strict=False))
+    thresholds = tuple(kept[b] for b in exit_blocks) if set(exit_blocks) <= set(kept) else ()
+    return replace(metadata, config=config, thresholds=thresholds)
+
+
+def save_checkpoint(model: GFNet, path: str | Path, metadata: Metadata | None = None) -> None:
+    """Write a model as safetensors, in one atomic step.
+
+    Args:
+        model: what to save.
+        path: where; a file that is there is replaced whole.
+        metadata: what to say beside the weights; default: what the model was loaded with.
+    """
+    from safetensors.torch import save  # only saving needs torch
+
+    metadata = metadata or model.metadata
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+    }
+    data = save(state, {METADATA_KEY: json.dumps(metadata.to_json())})
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as err:
+        raise CheckpointError(f"{path}: there is no such file") from err
+    except OSError as err:
+        raise CheckpointError(f"{path}: cannot be read: {err.strerror}") from err
+
+
+def _metadata_of(data: bytes, name: str) -> tuple[Metadata, dict[str, Tensor] | None]:
+    """Metadata of a file's bytes, and its tensors where reading the one took the other."""
+    try:
+        if data[:4] == b"PK\x03\x04" or data[:2] == b"\x80\x02":  # torch.save: zip, or bare pickle
+            state = _torch_tensors(data)
+            shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
+            metadata = Metadata.default(infer_config(shapes))
+        else:
+            state = None
+            text, shapes = _safetensors_header(data)
+            if METADATA_KEY in text:
+                metadata = Metadata.from_json(json.loads(text[METADATA_KEY]))
+            else:
+                metadata = Metadata.default(infer_config(shapes))
+        _verify(shapes, metadata.config)
+    except ValueError as err:
+        raise CheckpointError(f"{name}: {err}") from err
+    return metadata, state
+
+
+def _safetensors_header(data: bytes) -> tuple[dict[str, str], dict[str, Shape]]:
+    """The text metadata, and the shape of each tensor; the tensors' extent is checked."""
+    if len(data) < 8:  # noqa: PLR2004 - the length of the header is a 64-bit number
+        raise ValueError(f"it holds {len(data)} bytes: truncated, or not a checkpoint")
+    (length,) = struct.unpack("<Q", data[:8])
+    if data[8:9] != b"{":
+        raise ValueError("it is neither a safetensors file nor one that torch.save wrote")
+    if length > len(data) - 8:
+        raise ValueError(
+            f"it is truncated: its header says {length} bytes, the file holds {len(data) - 8}"
+        )
+    try:
+        header = json.loads(data[8 : 8 + length])
+        text = header.pop("__metadata__", {})
+        shapes = {key: tuple(entry["shape"]) for key, entry in header.items()}
+        kinds = {key: entry["dtype"] for key, entry in header.items()}
+        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
+        raise ValueError(f"its header is not that of a safetensors file: {err}") from err
+    if 8 + length + end != len(data):
+        raise ValueError(
+            f"it is truncated: its header says {8 + length + end} bytes, the file holds {len(data)}"
+        )
+    if odd := sorted(key for key, kind in kinds.items() if kind not in FLOATING):
+        raise ValueError(f"these tensors are not floating-point numbers: {_listed(odd)}")
+    return text, shapes
+
+
+def _tensors(data: bytes) -> dict[str, Tensor]:
+    from safetensors import SafetensorError  # only loading needs it
+    from safetensors.torch import load
+
+    try:
+        return load(data)
+    except SafetensorError as err:
+        raise CheckpointError(f"the checkpoint's tensors cannot be read: {err}") from err
+
+
+def _torch_tensors(data: bytes) -> dict[str, Tensor]:
+    """The state dict of what torch.save wrote, without running anything in it."""
+    import io
+    import pickle  # for the name of the error alone
+
+    import torch
+
+    try:
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as err:
+        raise ValueError(
+            "it holds a pickle of more than tensors, which could run code; it was not opened."
+            " Save its state_dict() alone, or convert it to safetensors where you trust it"
+        ) from err
+    except Exception as err:  # a broken zip or pickle raises whatever its reader does
+        raise ValueError(f"torch cannot read it (truncated?): {err}") from err
+    if isinstance(content, dict) and isinstance(content.get("model"), dict):
+        content = content["model"]
+    if not isinstance(content, dict) or not all(torch.is_tensor(v) for v in content.values()):
+        raise ValueError(
+            "it holds no state dict: names and tensors, or those under the key 'model'"
+        )
+    return content
+
+
+def _verify(shapes: Mapping[str, Shape], config: ModelConfig) -> None:
+    """Hold the tensors to the sizes: no key missing, none extra, each of its shape."""
+    expected = config.state_shapes()
+    missing = sorted(expected.keys() - shapes.keys())
+    extra = sorted(shapes.keys() - expected.keys())
+    wrong = [
+        f"{key} {list(shapes[key])}, expected {list(shape)}"
+        for key, shape in expected.items()
+        if key in shapes and shapes[key] != shape
+    ]
+    if missing or extra or wrong:
+        found = (("missing", missing), ("extra", extra), ("of another shape", wrong))
+        lists = "; ".join(f"{what}: {_listed(names)}" for what, names in found if names)
+        raise ValueError(f"it is not a {config.family} of its own sizes: {lists}")
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more

@@ -1,0 +1,240 @@
+"""What a Global Filter Network is made of: its sizes, and the tensors that follow from them.
+
+Nothing here needs torch, so that a grid can be planned and a checkpoint's header be checked on a
+machine that never loads a model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+FAMILIES = ("gfnet", "gfnet-distil", "gfnet-distil-dynn")
+MLP_RATIO = 4
+GATE_FEATURES = 4
+"""Inputs of a gate: maximum probability, entropy, margin, entropy of softmax(2 logits)."""
+
+MAX_DEPTH = 1000
+"""Far beyond any model; a header that claims more would cost memory before it is found wrong."""
+
+Shape = tuple[int, ...]
+
+
+class ConfigError(ValueError):
+    """Sizes that no model can have; the message says which, and what is allowed."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Family and sizes of one model.
+
+    Attributes:
+        family: one of FAMILIES.
+        img_size: side of the square input image, pixels.
+        patch_size: side of a patch, pixels; divides img_size.
+        embed_dim: channels of a token.
+        depth: number of blocks.
+        num_classes: classes a head tells apart.
+        filter_grid: (a, b), how the N tokens are viewed; a * b = N. () asks for the factor pair
+            nearest to square, a <= b.
+        exit_blocks: blocks after which an image may leave, ascending, without the last block
+            (where every image that is left leaves). Empty for the static families.
+
+    Raises:
+        ConfigError: the sizes contradict each other.
+    """
+
+    family: str
+    img_size: int = 224
+    patch_size: int = 16
+    embed_dim: int = 192
+    depth: int = 12
+    num_classes: int = 1000
+    filter_grid: tuple[int, ...] = ()
+    exit_blocks: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the sizes and fill in the grid."""
+        if self.family not in FAMILIES:
+            raise ConfigError(f"family {self.family!r} is unknown; known: {', '.join(FAMILIES)}")
+        for name in ("img_size", "patch_size", "embed_dim", "depth", "num_classes"):
+            _check_positive(name, getattr(self, name))
+        if self.num_classes < 2:  # noqa: PLR2004 - the margin of a gate needs two classes
+            raise ConfigError(f"num_classes {self.num_classes}: a classifier needs at least 2")
+        if self.depth > MAX_DEPTH:
+            raise ConfigError(f"depth {self.depth}: at most {MAX_DEPTH} blocks")
+        if self.img_size % self.patch_size:
+            raise ConfigError(
+                f"img_size {self.img_size} is not a multiple of patch_size {self.patch_size}"
+            )
+        object.__setattr__(self, "filter_grid", self._checked_grid())
+        object.__setattr__(self, "exit_blocks", self._checked_exits())
+
+    def _checked_grid(self) -> tuple[int, ...]:
+        grid = tuple(self.filter_grid) or nearest_square(self.tokens)
+        if len(grid) != 2 or any(type(side) is not int or side < 1 for side in grid):  # noqa: PLR2004
+            raise ConfigError(f"filter_grid {list(grid)}: give two whole numbers, rows and columns")
+        if grid[0] * grid[1] != self.tokens:
+            raise ConfigError(
+                f"filter_grid {grid[0]} x {grid[1]} holds {grid[0] * grid[1]} tokens, but the model"
+                f" has {self.tokens}; {nearest_square(self.tokens)} would fit"
+            )
+        return grid
+
+    def _checked_exits(self) -> tuple[int, ...]:
+        exits = tuple(self.exit_blocks)
+        if exits and not self.has_gates:
+            raise ConfigError(
+                f"exit_blocks {list(exits)}: a {self.family} model has no early exits;"
+                " the family gfnet-distil-dynn has"
+            )
+        if any(type(block) is not int for block in exits):
+            raise ConfigError(f"exit_blocks {list(exits)}: give whole numbers")
+        if any(block < 0 or block > self.depth - 2 for block in exits):
+            raise ConfigError(
+                f"exit_blocks {list(exits)}: a model of {self.depth} blocks can exit early after"
+                f" blocks 0..{self.depth - 2} (after the last every image leaves anyway)"
+            )
+        if list(exits) != sorted(set(exits)):
+            raise ConfigError(f"exit_blocks {list(exits)}: list each once, in ascending order")
+        return exits
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether a class and a distillation token stand before the patches."""
+        return self.family != "gfnet"
+
+    @property
+    def has_gates(self) -> bool:
+        """Whether images can leave early."""
+        return self.family == "gfnet-distil-dynn"
+
+    @property
+    def tokens(self) -> int:
+        """N, the number of tokens in a block."""
+        return (self.img_size // self.patch_size) ** 2 + (2 if self.has_tokens else 0)
+
+    @property
+    def last_block(self) -> int:
+        """The block after which every image leaves."""
+        return self.depth - 1
+
+    def state_shapes(self) -> dict[str, Shape]:
+        """Name and shape of each tensor in the state dict; a test holds the modules to it."""
+        dim, hidden = self.embed_dim, self.embed_dim * MLP_RATIO
+        rows, columns = self.filter_grid
+        shapes: dict[str, Shape] = {
+            "patch_embed.proj.weight": (dim, 3, self.patch_size, self.patch_size),
+            "patch_embed.proj.bias": (dim,),
+            "pos_embed": (1, self.tokens, dim),
+        }
+        if self.has_tokens:
+            shapes |= {"cls_token": (1, 1, dim), "dist_token": (1, 1, dim)}
+        for block in range(self.depth):
+            shapes |= {
+                f"blocks.{block}.norm1.weight": (dim,),
+                f"blocks.{block}.norm1.bias": (dim,),
+                f"blocks.{block}.filter.complex_weight": (rows, columns // 2 + 1, dim, 2),
+                f"blocks.{block}.norm2.weight": (dim,),
+                f"blocks.{block}.norm2.bias": (dim,),
+                f"blocks.{block}.mlp.fc1.weight": (hidden, dim),
+                f"blocks.{block}.mlp.fc1.bias": (hidden,),
+                f"blocks.{block}.mlp.fc2.weight": (dim, hidden),
+                f"blocks.{block}.mlp.fc2.bias": (dim,),
+            }
+        shapes |= {"norm.weight": (dim,), "norm.bias": (dim,)}
+        heads = ["head"] + (["head_dist"] if self.has_tokens else [])
+        if self.has_gates:
+            for block in range(self.depth - 1):
+                heads += [f"intermediate_heads.{block}", f"intermediate_heads_dist.{block}"]
+                shapes[f"gates.{block}.linear.weight"] = (1, GATE_FEATURES)
+                shapes[f"gates.{block}.linear.bias"] = (1,)
+        for head in heads:
+            shapes[f"{head}.weight"] = (self.num_classes, dim)
+            shapes[f"{head}.bias"] = (self.num_classes,)
+        return shapes
+
+    def parameters(self) -> int:
+        """Number of trainable numbers in the model."""
+        return sum(math.prod(shape) for shape in self.state_shapes().values())
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON values; `from_json` reads them back."""
+        fields = asdict(self)
+        return fields | {
+            "filter_grid": list(self.filter_grid),
+            "exit_blocks": list(self.exit_blocks),
+        }
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> ModelConfig:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ConfigError: a field is missing, unknown, or impossible.
+        """
+        known = cls.__dataclass_fields__
+        if missing := [name for name in known if name not in fields]:
+            raise ConfigError(f"the model's sizes lack {', '.join(missing)}")
+        if unknown := [name for name in fields if name not in known]:
+            raise ConfigError(f"the model's sizes have unknown fields: {', '.join(unknown)}")
+        for name in ("filter_grid", "exit_blocks"):
+            if not isinstance(fields[name], list):
+                raise ConfigError(f"{name} {fields[name]!r} is not a list")
+        values = dict(fields) | {
+            "filter_grid": tuple(fields["filter_grid"]),
+            "exit_blocks": tuple(fields["exit_blocks"]),
+        }
+        return cls(**values)
+
+
+def nearest_square(tokens: int) -> tuple[int, int]:
+    """The factor pair (a, b) of `tokens` nearest to square, a <= b."""
+    rows = next(a for a in range(math.isqrt(tokens), 0, -1) if tokens % a == 0)
+    return rows, tokens // rows
+
+
+def _check_positive(name: str, value: object) -> None:
+    if type(value) is not int or value < 1:
+        raise ConfigError(f"{name} {value!r} is not a whole number of at least 1")
+
+
+VARIANTS: dict[str, ModelConfig] = {
+    # The flat family as published: Rao et al., NeurIPS 2021, table 2.
+    "gfnet-ti": ModelConfig("gfnet", embed_dim=256, depth=12),
+    "gfnet-xs": ModelConfig("gfnet", embed_dim=384, depth=12),
+    "gfnet-s": ModelConfig("gfnet", embed_dim=384, depth=19),
+    "gfnet-b": ModelConfig("gfnet", embed_dim=512, depth=19),
+    "gfnet-xs-distil": ModelConfig("gfnet-distil", embed_dim=192, depth=12),
+    "gfnet-xs-distil-dynn": ModelConfig(
+        "gfnet-distil-dynn", embed_dim=192, depth=12, exit_blocks=(7, 9, 10)
+    ),
+}
+
+
+def configure(name: str, **sizes: Any) -> ModelConfig:
+    """The configuration of a named variant or of a family, with sizes of one's own.
+
+    A change of the number of tokens resets the grid to the nearest square unless one is given.
+    The exits of a gfnet-distil-dynn family whose exit_blocks are not given are all its blocks but
+    the last.
+
+    Raises:
+        ConfigError: the name or a size is unknown, or the sizes contradict each other.
+    """
+    if unknown := [key for key in sizes if key not in ModelConfig.__dataclass_fields__]:
+        known = ", ".join(ModelConfig.__dataclass_fields__)
+        raise ConfigError(f"unknown sizes {', '.join(unknown)}; known: {known}")
+    sizes = {key: tuple(v) if isinstance(v, list) else v for key, v in sizes.items()}
+    if name in VARIANTS:
+        return replace(VARIANTS[name], **({"filter_grid": ()} | sizes))
+    if name not in FAMILIES:
+        known = ", ".join([*VARIANTS, *FAMILIES])
+        raise ConfigError(f"model {name!r} is unknown; known: {known}")
+    if name == "gfnet-distil-dynn" and "exit_blocks" not in sizes:
+        depth = sizes.get("depth", ModelConfig.depth)
+        _check_positive("depth", depth)
+        sizes["exit_blocks"] = tuple(range(depth - 1))
+    return ModelConfig(name, **sizes)

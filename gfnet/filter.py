@@ -1,0 +1,46 @@
+"""The global filter: one circular convolution of the whole token grid a channel."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class GlobalFilter(nn.Module):
+    """Mix tokens by a learned filter in the frequency domain (Rao et al., 2021, section 3.2).
+
+    The N tokens are viewed as an a x b grid. The result is the circular convolution of that grid
+    with the kernel irfft2(complex_weight), one a channel. Learned weights are not Hermitian in the
+    first and last column of the half spectrum; the inverse transform drops the part that no real
+    kernel has, so the convolution says what every back end computes.
+
+    Args:
+        dim: C, channels.
+        grid: (a, b), rows and columns; a * b = N.
+
+    Shape:
+        (B, N, C) to (B, N, C).
+    """
+
+    def __init__(self, dim: int, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.grid = grid
+        rows, columns = grid
+        self.complex_weight = nn.Parameter(torch.randn(rows, columns // 2 + 1, dim, 2) * 0.02)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Convolve (B, N, C) tokens with the learned kernels."""
+        batch, count, dim = tokens.shape
+        if not batch:
+            return tokens  # MKL's transform refuses an empty batch
+        grid = tokens.reshape(batch, *self.grid, dim)
+        spectrum = torch.fft.rfft2(grid, dim=(1, 2), norm="ortho")
+        spectrum = spectrum * torch.view_as_complex(self.complex_weight)
+        mixed: Tensor = torch.fft.irfft2(spectrum, s=self.grid, dim=(1, 2), norm="ortho")
+        return mixed.reshape(batch, count, dim)
+
+    def kernel(self) -> Tensor:
+        """The (a, b, C) real convolution kernel that the weight stands for."""
+        weight = torch.view_as_complex(self.complex_weight)
+        kernel: Tensor = torch.fft.irfft2(weight, s=self.grid, dim=(0, 1))
+        return kernel

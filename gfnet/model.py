@@ -1,0 +1,353 @@
+"""The three families of Global Filter Networks, from images to logits, exits and routes.
+
+Letters in shapes, here and in the whole package: B images, H and W pixels, N tokens, C channels,
+K classes, E exits (the last block's included).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gfnet.checkpoint import Metadata
+from gfnet.config import MLP_RATIO, ModelConfig, configure
+from gfnet.filter import GlobalFilter
+from gfnet.gates import UncertaintyGate
+
+NORM_EPS = 1e-6
+
+Thresholds = float | Sequence[float] | Tensor
+"""One threshold for every gate, or one a gate, in the order of exit_blocks."""
+
+
+class ExitOutputs(NamedTuple):
+    """Every exit of a batch, from one pass.
+
+    Attributes:
+        logits: (E, B, K), the exits in order, the last block's last.
+        gate_scores: (E - 1, B) in 0..1; the last exit has no gate.
+        exit_blocks: E block numbers.
+    """
+
+    logits: Tensor
+    gate_scores: Tensor
+    exit_blocks: tuple[int, ...]
+
+
+class RoutedOutputs(NamedTuple):
+    """What each image of a batch ran.
+
+    Attributes:
+        logits: (B, K) of the exit where the image left.
+        exit_block: (B,) int64, the block it left after.
+        gate_score: (B,) float32, the score it left with; NaN at the last block, which has no gate.
+    """
+
+    logits: Tensor
+    exit_block: Tensor
+    gate_score: Tensor
+
+
+class PatchEmbed(nn.Module):
+    """Cut an image into patches and project each: (B, 3, H, W) to (B, patches, C)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.img_size = config.img_size
+        self.proj = nn.Conv2d(3, config.embed_dim, config.patch_size, config.patch_size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Project the patches of (B, 3, H, W) images.
+
+        Raises:
+            ValueError: the images are not of the size that the model was made for.
+        """
+        if images.dim() != 4 or images.shape[1:] != (3, self.img_size, self.img_size):  # noqa: PLR2004
+            raise ValueError(
+                f"images are {tuple(images.shape)}; this model takes"
+                f" (B, 3, {self.img_size}, {self.img_size})"
+            )
+        patches: Tensor = self.proj(images)
+        return patches.flatten(2).transpose(1, 2)
+
+
+class Mlp(nn.Module):
+    """Mix channels: Linear, GELU, Linear."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, dim * MLP_RATIO)
+        self.fc2 = nn.Linear(dim * MLP_RATIO, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Mix the channels of (B, N, C) tokens."""
+        mixed: Tensor = self.fc2(functional.gelu(self.fc1(tokens)))
+        return mixed
+
+
+class Block(nn.Module):
+    """x + mlp(norm2(filter(norm1(x)))): one residual around the whole block."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        dim = config.embed_dim
+        rows, columns = config.filter_grid
+        self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.filter = GlobalFilter(dim, (rows, columns))
+        self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.mlp = Mlp(dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Run one block on (B, N, C) tokens."""
+        mixed: Tensor = tokens + self.mlp(self.norm2(self.filter(self.norm1(tokens))))
+        return mixed
+
+
+class GFNet(nn.Module):
+    """The flat Global Filter Network (Rao et al., NeurIPS 2021), and what all families share.
+
+    A model without gates has one exit, its last block: the same three calls serve every family.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.metadata = Metadata.default(config)
+        dim = config.embed_dim
+        self.patch_embed = PatchEmbed(config)
+        self.pos_embed = nn.Parameter(torch.zeros(1, config.tokens, dim))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.head = nn.Linear(dim, config.num_classes)
+
+    def initialise(self) -> None:
+        """Draw fresh weights from torch's generator: truncated normal, deviation 0.02."""
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """The (B, N, C) tokens that enter the first block."""
+        embedded: Tensor = self.patch_embed(images) + self.pos_embed
+        return embedded
+
+    def readout(self, tokens: Tensor) -> Tensor:
+        """The (B, K) logits of the tokens that leave the last block."""
+        logits: Tensor = self.head(self.norm(tokens).mean(dim=1))
+        return logits
+
+    def early_readout(
+        self,
+        tokens: Tensor,  # noqa: ARG002 - a family with exits reads them
+        block: int,
+    ) -> tuple[Tensor, Tensor]:
+        """The (B, K) logits and the (B,) gate scores of the exit after `block`."""
+        raise ValueError(f"a {self.config.family} model has no exit after block {block}")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, K) logits at full depth of (B, 3, H, W) images."""
+        tokens = self.embed(images)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.readout(tokens)
+
+    def forward_exits(self, images: Tensor) -> ExitOutputs:
+        """Answer at every exit, in one pass that leaves nowhere."""
+        tokens = self.embed(images)
+        logits, scores = [], []
+        for number, block in enumerate(self.blocks):
+            tokens = block(tokens)
+            if number in self.config.exit_blocks:
+                exit_logits, exit_scores = self.early_readout(tokens, number)
+                logits.append(exit_logits)
+                scores.append(exit_scores)
+        logits.append(self.readout(tokens))
+        gate_scores = torch.stack(scores) if scores else tokens.new_empty(0, len(images)).float()
+        exit_blocks = (*self.config.exit_blocks, self.config.last_block)
+        return ExitOutputs(torch.stack(logits), gate_scores, exit_blocks)
+
+    @torch.no_grad()
+    def route(self, images: Tensor, threshold: Thresholds = 0.5) -> RoutedOutputs:
+        """Let each image leave at the first exit whose gate score reaches its threshold.
+
+        Images that left are dropped before the next block is computed.
+
+        Args:
+            images: (B, 3, H, W).
+            threshold: one for every gate, or one a gate. Compared in float32; +inf never leaves
+                there, -inf always does. A NaN gate score never leaves.
+
+        Raises:
+            ValueError: the number of thresholds is not the number of gates, or one is NaN.
+        """
+        limits = dict(
+            zip(self.config.exit_blocks, self._limits(threshold), strict=True)
+        )  # block -> threshold
+        tokens = self.embed(images)
+        route = _Route(len(images))
+        for number, block in enumerate(self.blocks):
+            tokens = block(tokens)
+            if number in limits:
+                logits, scores = self.early_readout(tokens, number)
+                stays = route.leave(number, logits, scores, scores >= limits[number])
+                if stays is None:
+                    continue
+                if not route.remaining:
+                    return route.outputs()
+                tokens = tokens[stays]
+        route.leave_last(self.config.last_block, self.readout(tokens))
+        return route.outputs()
+
+    def _limits(self, threshold: Thresholds) -> list[float]:
+        """One float32 value a gate, as Python numbers, so that comparing copies nothing."""
+        gates = len(self.config.exit_blocks)
+        given = torch.as_tensor(threshold, dtype=torch.float32, device="cpu")
+        if given.dim() > 1 or (given.dim() == 1 and len(given) != gates):
+            raise ValueError(
+                f"{tuple(given.shape)} thresholds for {gates} gates (after blocks"
+                f" {list(self.config.exit_blocks)}); give one number, or one a gate"
+            )
+        limits: list[float] = given.expand(gates).tolist()
+        if any(math.isnan(limit) for limit in limits):
+            raise ValueError("a threshold is NaN; give numbers, +inf or -inf")
+        return limits
+
+
+class _Route:
+    """Who of a batch is still on the way, and what those who left took with them."""
+
+    def __init__(self, batch: int) -> None:
+        self.remaining = batch
+        self._rows: Tensor | None = None  # their places in the batch; None: nobody has left yet
+        self._gone: list[tuple[Tensor, Tensor, Tensor, int]] = []
+        self._whole: RoutedOutputs | None = None
+
+    def leave(self, block: int, logits: Tensor, scores: Tensor, leaves: Tensor) -> Tensor | None:
+        """Take out who leaves after `block`.
+
+        Returns: the mask of those who stay; None where nobody left.
+        """
+        count = int(leaves.sum())  # the decision: the one copy to the host that an exit makes
+        if count == 0:
+            return None
+        if self._rows is None and count == len(leaves):
+            self._whole = RoutedOutputs(logits, _filled(leaves, block), scores)
+            self.remaining = 0
+            return ~leaves
+        if self._rows is None:
+            self._rows = torch.arange(len(leaves), device=leaves.device)
+        self._gone.append((self._rows[leaves], logits[leaves], scores[leaves], block))
+        stays = ~leaves
+        self._rows = self._rows[stays]
+        self.remaining -= count
+        return stays
+
+    def leave_last(self, block: int, logits: Tensor) -> None:
+        """Let the rest leave after the last block, which has no gate."""
+        scores = logits.new_full((len(logits),), math.nan, dtype=torch.float32)
+        if self._rows is None:
+            self._whole = RoutedOutputs(logits, _filled(scores, block), scores)
+        else:
+            self._gone.append((self._rows, logits, scores, block))
+
+    def outputs(self) -> RoutedOutputs:
+        """All images, in the order of the batch."""
+        if self._whole is not None:
+            return self._whole
+        order = torch.cat([rows for rows, *_ in self._gone]).argsort()
+        blocks = [_filled(rows, block) for rows, _, _, block in self._gone]
+        return RoutedOutputs(
+            torch.cat([logits for _, logits, _, _ in self._gone])[order],
+            torch.cat(blocks)[order],
+            torch.cat([scores for _, _, scores, _ in self._gone])[order],
+        )
+
+
+def _filled(like: Tensor, block: int) -> Tensor:
+    return torch.full((len(like),), block, dtype=torch.int64, device=like.device)
+
+
+class GFNetDistil(GFNet):
+    """A student with a class and a distillation token; its answer is the mean of both heads."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, config.embed_dim))
+        self.dist_token = nn.Parameter(torch.zeros(1, 1, config.embed_dim))
+        self.head_dist = nn.Linear(config.embed_dim, config.num_classes)
+
+    def initialise(self) -> None:
+        """Draw fresh weights, the tokens' included."""
+        super().initialise()
+        nn.init.trunc_normal_(self.cls_token, std=0.02)
+        nn.init.trunc_normal_(self.dist_token, std=0.02)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Class token, distillation token, patches; positions added to all."""
+        patches = self.patch_embed(images)
+        tokens = (self.cls_token, self.dist_token)
+        prefix = [token.expand(len(patches), -1, -1) for token in tokens]
+        return torch.cat([*prefix, patches], dim=1) + self.pos_embed
+
+    def readout(self, tokens: Tensor) -> Tensor:
+        """The mean of the class head's and the distillation head's logits."""
+        by_class, by_distillation = self.readout_pair(tokens)
+        return (by_class + by_distillation) / 2
+
+    def readout_pair(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Both heads' (B, K) logits, class first, as distillation trains them."""
+        read = self.norm(tokens[:, :2])  # a norm is each token's own: only these two are read
+        return self.head(read[:, 0]), self.head_dist(read[:, 1])
+
+
+class GFNetDistilDynn(GFNetDistil):
+    """A distilled student whose images may leave early, through learned gates (JEI-DNN).
+
+    A pair of heads and a gate exist for each block but the last, whichever exits are enabled.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        dim, classes, early = config.embed_dim, config.num_classes, config.depth - 1
+        self.intermediate_heads = nn.ModuleList(nn.Linear(dim, classes) for _ in range(early))
+        self.intermediate_heads_dist = nn.ModuleList(nn.Linear(dim, classes) for _ in range(early))
+        self.gates = nn.ModuleList(UncertaintyGate() for _ in range(early))
+
+    def early_logits(self, tokens: Tensor, block: int) -> Tensor:
+        """The (B, K) logits of the exit after `block`, the final norm shared by all exits."""
+        read = self.norm(tokens[:, :2])
+        by_class = self.intermediate_heads[block](read[:, 0])
+        by_distillation = self.intermediate_heads_dist[block](read[:, 1])
+        logits: Tensor = (by_class + by_distillation) / 2
+        return logits
+
+    def early_readout(self, tokens: Tensor, block: int) -> tuple[Tensor, Tensor]:
+        """Logits of the exit after `block`, and its gate's opinion of them."""
+        logits = self.early_logits(tokens, block)
+        return logits, self.gates[block](logits)
+
+
+_FAMILIES = {"gfnet": GFNet, "gfnet-distil": GFNetDistil, "gfnet-distil-dynn": GFNetDistilDynn}
+
+
+def build(config: ModelConfig) -> GFNet:
+    """A model of the given sizes with fresh weights, ready to evaluate (eval mode)."""
+    model = _FAMILIES[config.family](config)
+    model.initialise()
+    return model.eval()
+
+
+def create(name: str, **sizes: Any) -> GFNet:
+    """A fresh model of a named variant or of a family; `gfnet.config.configure` tells the sizes.
+
+    Raises:
+        ConfigError: the name or a size is unknown, or the sizes contradict each other.
+    """
+    return build(configure(name, **sizes))

@@ -1,0 +1,121 @@
+"""From one encoded image to the tensor that a checkpoint was trained on."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class DecodeError(ValueError):
+    """Bytes that no image can be made of; the message says what the decoder found."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a checkpoint wants its images.
+
+    Attributes:
+        size: the shorter side after resizing, pixels.
+        crop: side of the centre crop, pixels; the model's img_size.
+        interpolation: one of INTERPOLATIONS.
+        mean, std: a channel of RGB in 0..1.
+    """
+
+    size: int
+    crop: int
+    interpolation: str = "bicubic"
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: a value that no image can be prepared with.
+        """
+        for name in ("size", "crop"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise ValueError(f"preprocessing.{name} {value!r} is not a whole number >= 1")
+        if self.crop > self.size:
+            raise ValueError(f"preprocessing.crop {self.crop} is more than size {self.size}")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(
+                f"preprocessing.interpolation {self.interpolation!r};"
+                f" allowed: {', '.join(INTERPOLATIONS)}"
+            )
+        for name in ("mean", "std"):
+            channels = getattr(self, name)
+            if len(channels) != 3 or not all(isinstance(c, (int, float)) for c in channels):  # noqa: PLR2004
+                raise ValueError(f"preprocessing.{name} {channels!r} is not three numbers")
+        if min(self.std) <= 0:
+            raise ValueError(f"preprocessing.std {self.std!r} is not positive")
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON values; `from_json` reads them back."""
+        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Preprocessing:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: a field is missing, unknown, or impossible.
+        """
+        if set(fields) != set(cls.__dataclass_fields__):
+            raise ValueError(
+                f"preprocessing has the fields {sorted(fields)};"
+                f" expected {sorted(cls.__dataclass_fields__)}"
+            )
+        return cls(**(fields | {"mean": tuple(fields["mean"]), "std": tuple(fields["std"])}))
+
+
+def decode(encoded: bytes | None) -> Image:
+    """Decode one PNG, JPEG, TIFF, ... to RGB.
+
+    Raises:
+        DecodeError: there are no bytes, or Pillow cannot read them.
+    """
+    from PIL import Image  # planning reads Preprocessing without Pillow
+
+    if not encoded:
+        raise DecodeError("no bytes")
+    try:
+        with warnings.catch_warnings():
+            # Pillow only warns of images large enough to be a decompression bomb.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(encoded)) as image:
+                decoded: Image.Image = image.convert("RGB")
+                return decoded
+    except Exception as err:  # Pillow's plug-ins raise whatever their parsers do on broken bytes
+        raise DecodeError(f"{type(err).__name__}: {err}") from err
+
+
+def transform(preprocessing: Preprocessing) -> Callable[[Image], Tensor]:
+    """The function from a decoded image to its (3, crop, crop) float32 tensor."""
+    import torch  # planning reads Preprocessing without torch
+    from torchvision.transforms import InterpolationMode, v2
+
+    interpolation = InterpolationMode(preprocessing.interpolation)
+    steps: Callable[[Image], Tensor] = v2.Compose(
+        [
+            v2.Resize(preprocessing.size, interpolation=interpolation, antialias=True),
+            v2.CenterCrop(preprocessing.crop),
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(list(preprocessing.mean), list(preprocessing.std)),
+            v2.ToPureTensor(),
+        ]
+    )
+    return steps

@@ -1,0 +1,84 @@
+"""What a training can be told: numbers, and what each means. Needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+TEACHING = ("hard", "soft")
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """What is held out of the training split, for every choice.
+
+    Attributes:
+        fraction: of each class.
+        seed: of the choice. All stages on one data set must hold out the same images, else a
+            student is chosen by images that its teacher has learned.
+    """
+
+    fraction: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to learn.
+
+    Attributes:
+        epochs: passes over the training images, the warm-up's included.
+        batch_size: images a step.
+        learning_rate: the highest that is reached.
+        weight_decay: AdamW's, on weight matrices and filters alone.
+        warmup_epochs: of a linear rise of the learning rate; in the exits' stage those in which
+            the heads learn alone, before there are gates.
+        seed: of weights, order and augmentation.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    warmup_epochs: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far a training image may be moved at random; zeros leave it as it is.
+
+    Attributes:
+        rotate_degrees: either way.
+        shift: either way along each axis, as a fraction of the side.
+        scale: up or down, as a fraction: 0.1 is 0.9 to 1.1.
+    """
+
+    rotate_degrees: float = 0.0
+    shift: float = 0.0
+    scale: float = 0.0
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """What a student's distillation head learns of its teacher.
+
+    Attributes:
+        kind: `hard`, the teacher's most likely class, or `soft`, all its probabilities.
+        temperature: divides both sides' logits in soft teaching; hard teaching has none.
+    """
+
+    kind: str = "hard"
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True)
+class ExitTraining:
+    """How exits learn, after the warm-up of their heads.
+
+    Attributes:
+        cost_weight: lambda; nats of cross entropy that the full cost of a model is worth.
+        phase_epochs: epochs of a gate phase and of the classifier phase that follows it.
+    """
+
+    cost_weight: float
+    phase_epochs: int

@@ -1,0 +1,282 @@
+"""The command line: options in, exit codes out. The only module that knows click.
+
+Rows go to stdout, narration and progress to stderr. Exit codes: 0 done, 1 work failed, 2 usage or
+bad input.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.errors import BadInputError, JobsError, UsageError
+
+FAILED, BAD_INPUT = 1, 2
+
+RESULTS = click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    envvar="GFJOBS_RESULTS",
+    default=Path("results"),
+    show_default="results, or $GFJOBS_RESULTS",
+    help="The results root.",
+)
+ADDRESS = click.option("--address", help="A Ray cluster that runs already, such as 10.0.0.1:6379.")
+INLINE = click.option("--inline", is_flag=True, help="Run in this process, without Ray.")
+RUN = click.argument("run")
+
+
+class Group(click.Group):
+    """Turns the errors of all packages into messages and exit codes, in one place."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        import gfnet
+        import storage
+
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            narrate("interrupted; what was committed is kept: go on with gfjobs resume latest")
+            ctx.exit(FAILED)
+        except (BadInputError, UsageError, storage.StorageError, gfnet.CheckpointError) as err:
+            narrate(f"gfjobs: {err}")
+            ctx.exit(BAD_INPUT)
+        except JobsError as err:
+            narrate(f"gfjobs: {err}")
+            ctx.exit(FAILED)
+
+
+def narrate(text: str) -> None:
+    """Say something to the user, beside the rows."""
+    click.echo(text, err=True)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="gfjobs")
+def main() -> None:
+    r"""Evaluate early-exit Global Filter Networks: what each threshold costs.
+
+    \b
+    Start with
+      gfjobs submit examples/quickstart.yaml
+      gfjobs summary latest
+    """
+
+
+@main.command()
+@click.argument("grid", type=click.Path(path_type=Path))
+@click.option("--run", "run_id", help="Name of the run; an unfinished one of it is resumed.")
+@RESULTS
+@ADDRESS
+@INLINE
+def submit(
+    grid: Path, run_id: str | None, results: Path, address: str | None, *, inline: bool
+) -> None:
+    r"""Run all cells of GRID, a YAML file.
+
+    \b
+    Example:
+      gfjobs submit examples/quickstart.yaml --run first
+    """
+    from jobs.run import Where
+    from jobs.run import submit as submit_grid
+
+    ended = submit_grid(grid, results, Where(address, inline), narrate, run_id)
+    _conclude(ended.run_id, results, is_done=ended.is_done)
+
+
+@main.command()
+@RUN
+@RESULTS
+@ADDRESS
+@INLINE
+def resume(run: str, results: Path, address: str | None, *, inline: bool) -> None:
+    r"""Run what is missing of RUN.
+
+    \b
+    Example:
+      gfjobs resume latest
+    """
+    import storage
+    from jobs.run import Where
+    from jobs.run import resume as resume_run
+
+    run_id = storage.resolve_run(results, run)
+    ended = resume_run(results, run_id, Where(address, inline), narrate)
+    _conclude(run_id, results, is_done=ended.is_done)
+
+
+def _conclude(run_id: str, results: Path, *, is_done: bool) -> None:
+    """Show what a run gave, where it lies, and what to try next."""
+    from jobs import summary
+
+    click.echo(summary.ladder(results, run_id))
+    if histogram := summary.exit_histogram(results, run_id):
+        click.echo(histogram)
+    narrate(f'rows: {results}/runs/{run_id} (Parquet); tables: gfjobs sql "show tables"')
+    if not is_done:
+        narrate(summary.status(results, run_id))
+        sys.exit(FAILED)
+    narrate("next, try:")
+    narrate('  gfjobs sql "select model, acc1, forward_ms, exit_counts from ladder"')
+    narrate("  gfjobs status latest")
+
+
+@main.command()
+@click.argument("grid", type=click.Path(path_type=Path))
+@RESULTS
+def plan(grid: Path, results: Path) -> None:
+    r"""Show the cells that GRID folds into, and how long they will take. Runs nothing.
+
+    \b
+    Example:
+      gfjobs plan examples/quickstart.yaml
+    """
+    from jobs.document import Document
+    from jobs.estimate import estimate
+    from jobs.plan_view import describe
+    from jobs.run import plan_document
+
+    document = Document.read(grid)
+    made = plan_document(document, document.path.absolute().parent)
+    click.echo(describe(made, estimate(made, results)), nl=False)
+
+
+@main.command()
+@RESULTS
+def runs(results: Path) -> None:
+    r"""List the runs, newest first.
+
+    \b
+    Example:
+      gfjobs runs
+    """
+    import storage
+    from jobs.tables import text_table
+
+    rows = storage.named_query(results, "run_progress").to_pylist()
+    columns = ("run_id", "status", "submitted_at", "cells", "done", "failed", "rows")
+    click.echo(text_table(columns, [[row[name] for name in columns] for row in rows]), nl=False)
+
+
+@main.command()
+@RUN
+@RESULTS
+def status(run: str, results: Path) -> None:
+    r"""Show the cells of RUN: what is done, what failed and why.
+
+    \b
+    Example:
+      gfjobs status latest
+    """
+    from jobs.summary import status as status_of
+
+    _show(run, results, status_of)
+
+
+@main.command()
+@RUN
+@RESULTS
+def summary(run: str, results: Path) -> None:
+    r"""Show the ladder of RUN, and where its images exit.
+
+    \b
+    Example:
+      gfjobs summary latest
+    """
+    from jobs.summary import exit_histogram, ladder
+
+    _show(run, results, ladder, exit_histogram)
+
+
+def _show(run: str, results: Path, *views: Callable[[Path, str], str]) -> None:
+    import storage
+
+    run_id = storage.resolve_run(results, run)
+    parts = [view(results, run_id) for view in views]
+    click.echo("\n".join(part for part in parts if part), nl=False)
+
+
+@main.command()
+@click.argument("query")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json", "parquet", "md"]),
+    default="table",
+    show_default=True,
+)
+@RESULTS
+def sql(query: str, form: str, results: Path) -> None:
+    r"""Answer QUERY, in DuckDB's SQL, over the tables of all runs.
+
+    \b
+    Example:
+      gfjobs sql "select model, acc1, forward_ms from ladder"
+      gfjobs sql "describe records"
+    """
+    import storage
+    from jobs.tables import markdown_table, text_table
+
+    table = storage.query(results, query)
+    if form in ("table", "md"):
+        rows = [list(row.values()) for row in table.to_pylist()]
+        names = table.column_names
+        text = text_table(names, rows) if form == "table" else markdown_table(names, rows)
+        click.echo(text, nl=False)
+        return
+    if form == "parquet" and sys.stdout.isatty():
+        raise UsageError("parquet is binary; send it to a file: gfjobs sql ... > rows.parquet")
+    click.echo(storage.encode(table, form), nl=False)
+
+
+@main.command()
+@RUN
+@RESULTS
+def rm(run: str, results: Path) -> None:
+    r"""Delete RUN and its rows.
+
+    \b
+    Example:
+      gfjobs rm latest
+    """
+    import storage
+
+    run_id = storage.resolve_run(results, run)
+    storage.remove_run(results, run_id)
+    narrate(f"removed {run_id}")
+
+
+@main.command()
+def models() -> None:
+    r"""List the bundled checkpoints, which a grid may name.
+
+    \b
+    Example:
+      gfjobs models
+    """
+    import gfnet
+    from jobs.tables import text_table
+
+    rows = []
+    for name, path in gfnet.bundled().items():
+        metadata = gfnet.inspect_checkpoint(path).metadata
+        config = metadata.config
+        rows.append(
+            (
+                name,
+                config.family,
+                config.parameters(),
+                config.img_size,
+                config.depth,
+                list(config.exit_blocks) or None,
+                config.num_classes,
+            )
+        )
+    columns = ("model", "family", "params", "pixels", "blocks", "exits after", "classes")
+    click.echo(text_table(columns, rows), nl=False)

@@ -1,0 +1,63 @@
+"""What must hold between the axes of a grid, beyond each value being right by itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from jobs.datasets import Dataset
+from jobs.document import Value
+from jobs.models import Model
+from jobs.thresholds import Threshold
+
+if TYPE_CHECKING:
+    from jobs.grid import Grid
+
+
+def check_names(models: Sequence[tuple[Value, Model]]) -> None:
+    """Rows tell models by name, so each name stands once."""
+    counts = Counter(model.name for _, model in models)
+    for value, model in models:
+        if counts[model.name] > 1:
+            value.problem(
+                f"{counts[model.name]} models are called {model.name!r}",
+                "each name once; write {name: ..., checkpoint: ...} to choose one",
+            )
+
+
+def check_vectors(thresholds: Sequence[tuple[Value, Threshold]], models: Sequence[Model]) -> None:
+    """A list of thresholds has one number for each gate of each model that has gates."""
+    for value, threshold in thresholds:
+        for model in models:
+            if not threshold.fits(model):
+                value.problem(
+                    f"{len(threshold.values)} thresholds for the model {model.name!r}",
+                    f"{model.gates}, one for each exit after blocks"
+                    f" {list(model.config.exit_blocks)}",
+                )
+
+
+def check_ranges(thresholds: Sequence[tuple[Value, Threshold]], grid: Grid) -> None:
+    """A range alone is answered by the all-exit pass, so accuracy must be measured."""
+    if "accuracy" in grid.measure or not grid.measure:
+        return
+    places = {value.key: value for value, threshold in thresholds if not threshold.is_written}
+    for value in places.values():
+        value.problem(
+            "a range without accuracy in `measure`",
+            "numbers written out; or accuracy in `measure`, whose all-exit pass answers ranges",
+        )
+
+
+def check_classes(datasets: Sequence[tuple[Value, Dataset]], models: Sequence[Model]) -> None:
+    """Each label is one of each model's classes."""
+    for value, dataset in datasets:
+        classes = len(dataset.images.class_names)
+        for model in models:
+            if classes > model.config.num_classes:
+                value.problem(
+                    f"{dataset.label} has {classes} classes, the model {model.name!r} has"
+                    f" {model.config.num_classes}",
+                    "data sets whose labels are among the model's classes",
+                )

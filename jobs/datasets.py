@@ -1,0 +1,83 @@
+"""The data sets of a grid: names turned into opened image sets, each with a short label."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import storage
+from jobs.document import Value
+
+KEYS = ("name", "split", "limit")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One value of the grid's data set axis.
+
+    Attributes:
+        label: what rows call it: its name, and split and limit where names alone are ambiguous.
+        images: the encoded images and their labels.
+        limit: use the first of these of the fixed shuffle; None: all.
+    """
+
+    label: str
+    images: storage.ImageSet
+    limit: int | None
+
+    @property
+    def count(self) -> int:
+        """How many images are used."""
+        return min(len(self.images), self.limit or len(self.images))
+
+
+def read_datasets(values: Sequence[Value], base: Path) -> list[tuple[Value, Dataset]]:
+    """Read the entries of `datasets`, each a name or a mapping of KEYS.
+
+    Returns: those without a problem, each with its place.
+    """
+    read = [(value, dataset) for value in values if (dataset := _read(value, base))]
+    counts = Counter(dataset.label for _, dataset in read)
+    labelled = [
+        (value, _qualified(dataset) if counts[dataset.label] > 1 else dataset)
+        for value, dataset in read
+    ]
+    seen: set[str] = set()
+    for value, dataset in labelled:
+        if dataset.label in seen:
+            value.problem(f"the data set {dataset.label} stands twice", "each data set once")
+        seen.add(dataset.label)
+    return labelled
+
+
+def _read(value: Value, base: Path) -> Dataset | None:
+    split, limit, named = "test", None, value
+    if value.is_mapping:
+        entries = value.mapping(KEYS, required=("name",))
+        if "name" not in entries:
+            return None
+        named = entries["name"]
+        split = entries["split"].text() if "split" in entries else split
+        limit = entries["limit"].whole(1) if "limit" in entries else None
+    name = named.text()
+    if not name or not split:
+        return None
+    try:
+        images = storage.open_images(name, split, base=base)
+    except storage.DatasetError as err:
+        named.problem(str(err), "a data set that can be read")
+        return None
+    return Dataset(_label(name), images, limit)
+
+
+def _label(name: str) -> str:
+    """The last part of a path, or the name."""
+    _, has_path, path = name.partition(":")
+    return Path(path).stem or name if has_path else name
+
+
+def _qualified(dataset: Dataset) -> Dataset:
+    limit = f"@{dataset.limit}" if dataset.limit else ""
+    return replace(dataset, label=f"{dataset.label}/{dataset.images.split}{limit}")

@@ -1,0 +1,201 @@
+"""YAML files whose every value knows its place, so that all problems are reported at once.
+
+A reader asks each value for what it should be (`whole`, `choice`, `mapping`, ...). A value that is
+something else records a problem and answers with a harmless stand-in, so that reading goes on;
+`Document.check` raises in the end.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from jobs.errors import BadInputError, Problem
+
+_NEAREST = 3
+
+
+@dataclass
+class Document:
+    """One file, and what has been found wrong with it so far."""
+
+    path: Path
+    text: str
+    problems: list[Problem] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Document:
+        """Read a file.
+
+        Raises:
+            BadInputError: it is missing or is not text.
+        """
+        path = Path(path)
+        try:
+            return cls(path, path.read_text(encoding="utf-8"))
+        except FileNotFoundError as err:
+            problem = Problem(str(path), 0, "", "there is no such file", "the path of a YAML file")
+            raise BadInputError([problem]) from err
+        except OSError as err:
+            problem = Problem(str(path), 0, "", f"{err.strerror}", "a readable YAML file")
+            raise BadInputError([problem]) from err
+        except UnicodeDecodeError as err:
+            problem = Problem(str(path), 0, "", f"not text ({err})", "a YAML file in UTF-8")
+            raise BadInputError([problem]) from err
+
+    def root(self) -> Value:
+        """The whole content.
+
+        Raises:
+            BadInputError: the text is not YAML.
+        """
+        try:
+            node = yaml.compose(self.text, Loader=yaml.SafeLoader)
+        except yaml.MarkedYAMLError as err:
+            mark = err.problem_mark or err.context_mark
+            line = mark.line + 1 if mark else 0
+            found = f"not YAML: {err.problem or err.context}"
+            problem = Problem(str(self.path), line, "", found, "a valid YAML document")
+            raise BadInputError([problem]) from err
+        except (yaml.YAMLError, RecursionError) as err:
+            found = f"not YAML: {str(err).splitlines()[0]}"
+            problem = Problem(str(self.path), 0, "", found, "a valid YAML document")
+            raise BadInputError([problem]) from err
+        return Value(self, "", node or yaml.ScalarNode("tag:yaml.org,2002:null", ""))
+
+    def check(self) -> None:
+        """Raise all problems found so far, in the order of the file.
+
+        Raises:
+            BadInputError: there are any.
+        """
+        if self.problems:
+            raise BadInputError(sorted(self.problems, key=lambda problem: problem.line))
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value at its place in a document."""
+
+    document: Document
+    key: str
+    node: yaml.Node
+
+    @property
+    def line(self) -> int:
+        """The line it stands on, from 1; 0 in an empty document."""
+        return self.node.start_mark.line + 1 if self.node.start_mark else 0
+
+    @property
+    def is_scalar(self) -> bool:
+        """Whether it is one text, number, truth value or null."""
+        return isinstance(self.node, yaml.ScalarNode)
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it is a list."""
+        return isinstance(self.node, yaml.SequenceNode)
+
+    @property
+    def is_mapping(self) -> bool:
+        """Whether it is a mapping of keys to values."""
+        return isinstance(self.node, yaml.MappingNode)
+
+    @property
+    def shown(self) -> str:
+        """It, as an error message names it."""
+        if self.is_mapping:
+            return "a mapping"
+        if self.is_list:
+            return "a list" if self.node.value else "an empty list"
+        return f"{self.node.value!r}" if self.node.value != "" else "nothing"
+
+    def problem(self, found: str, allowed: str) -> None:
+        """Record what is wrong here."""
+        place = str(self.document.path)
+        self.document.problems.append(Problem(place, self.line, self.key, found, allowed))
+
+    def mapping(self, known: Sequence[str], required: Sequence[str] = ()) -> dict[str, Value]:
+        """Its entries; keys that are unknown, double or missing are problems."""
+        if not isinstance(self.node, yaml.MappingNode):
+            self.problem(f"{self.shown}", f"a mapping with the keys {', '.join(known)}")
+            return {}
+        entries: dict[str, Value] = {}
+        for key_node, node in self.node.value:
+            name = key_node.value if isinstance(key_node, yaml.ScalarNode) else "?"
+            entry = Value(self.document, f"{self.key}.{name}" if self.key else name, node)
+            if name not in known:
+                at_key = Value(self.document, entry.key, key_node)
+                at_key.problem(f"unknown key{suggestion(name, known)}", ", ".join(known))
+            elif name in entries:
+                entry.problem("this key stands twice", "each key once")
+            else:
+                entries[name] = entry
+        for name in required:
+            if name not in entries:
+                self.problem(f"the key {name} is missing", f"{', '.join(required)} are required")
+        return entries
+
+    def items(self) -> list[Value]:
+        """The values of its list; anything but a list of one or more is a problem."""
+        if not isinstance(self.node, yaml.SequenceNode) or not self.node.value:
+            self.problem(f"{self.shown}", "a list of at least one value")
+            return []
+        return [
+            Value(self.document, f"{self.key}[{index}]", node)
+            for index, node in enumerate(self.node.value)
+        ]
+
+    def text(self) -> str:
+        """Its text; an empty one, a list or a mapping is a problem."""
+        if not self.is_scalar or self.node.value == "":
+            self.problem(f"{self.shown}", "a text")
+            return ""
+        return str(self.node.value)
+
+    def choice(self, options: Sequence[str], what: str = "value") -> str:
+        """One of the options, all of which the problem names."""
+        text = self.node.value if self.is_scalar else None
+        if text not in options:
+            near = suggestion(text, options) if text else ""
+            self.problem(f"unknown {what} {self.shown}{near}", ", ".join(options))
+            return options[0] if options else ""
+        return str(text)
+
+    def whole(self, low: int, high: int | None = None) -> int:
+        """A whole number from `low` to `high`, both included."""
+        try:
+            number = int(self.node.value) if self.is_scalar else None
+        except ValueError:
+            number = None
+        if number is None or number < low or (high is not None and number > high):
+            upper = f"to {high}" if high is not None else "upwards"
+            self.problem(f"{self.shown}", f"a whole number from {low} {upper}")
+            return low
+        return number
+
+    def number(self, low: float, high: float) -> float:
+        """A finite number from `low` to `high`, both included; NaN is a problem."""
+        try:
+            number = float(self.node.value) if self.is_scalar else math.nan
+        except ValueError:
+            number = math.nan
+        if not low <= number <= high:
+            self.problem(f"{self.shown}", f"a number from {low:g} to {high:g}")
+            return low
+        return number
+
+    def boolean(self) -> bool:
+        """A truth value: true or false."""
+        return self.choice(("true", "false")) == "true"
+
+
+def suggestion(name: str, known: Sequence[str] | Mapping[str, object]) -> str:
+    """`; did you mean 'x'?` where something known is near, else nothing."""
+    near = difflib.get_close_matches(name, list(known), n=_NEAREST, cutoff=0.6)
+    return f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""

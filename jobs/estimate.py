@@ -1,0 +1,57 @@
+"""How long a plan will take, by the speed of earlier runs under the same results root."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import storage
+from jobs.device import ANY
+from jobs.plan import Cell, Plan
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An estimate of device time.
+
+    Attributes:
+        seconds: of all cells that an earlier run has timed alike.
+        known, unknown: cells with and without such a run.
+    """
+
+    seconds: float
+    known: int
+    unknown: int
+
+
+def estimate(plan: Plan, root: Path) -> Estimate:
+    """Look up each cell's speed in earlier runs."""
+    speeds = _speeds(root)
+    seconds = [_seconds(cell, speeds) for cell in plan.cells]
+    known = [value for value in seconds if value is not None]
+    return Estimate(sum(known), len(known), len(seconds) - len(known))
+
+
+Speeds = dict[tuple[object, ...], float]
+
+
+def _speeds(root: Path) -> Speeds:
+    """Seconds an image, by kind, checkpoint, device, runtime, precision, threads and batch."""
+    if not root.is_dir():
+        return {}
+    rows = storage.named_query(root, "speed").to_pylist()
+    keys = ("kind", "checkpoint_sha256", "device", "runtime", "precision", "threads", "batch_size")
+    return {tuple(row[key] for key in keys): row["seconds_per_image"] for row in rows}
+
+
+def _seconds(cell: Cell, speeds: Speeds) -> float | None:
+    """The cell's time; where any device will do, the slowest that was seen."""
+    setting = cell.setting
+    same = [
+        speed
+        for (kind, sha256, device, runtime, precision, threads, batch_size), speed in speeds.items()
+        if (kind, sha256, batch_size) == (cell.kind, cell.model.sha256, cell.batch_size)
+        and (runtime, precision, threads) == (setting.runtime, setting.precision, setting.threads)
+        and setting.device in (ANY, device)
+    ]
+    return max(same) * cell.images * cell.rounds if same else None

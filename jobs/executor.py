@@ -1,0 +1,111 @@
+"""Executors: how tasks get to workers. Here are the interface, and the one in this process."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+import storage
+from jobs.plan import Plan
+from jobs.task import Outcome, Task
+from jobs.worker import run_task
+
+SHUFFLE_SEED = 0
+"""Images are shuffled once by default_rng(0): the same order for every model, in every run."""
+
+
+class Executor(Protocol):
+    """Runs tasks somewhere, some of them at a time."""
+
+    @property
+    def is_one_host(self) -> bool:
+        """Whether all devices are on the machine of this process."""
+
+    def capacity(self) -> int:
+        """How many untimed tasks are worth having in flight at once."""
+
+    def submit(self, task: Task) -> None:
+        """Hand a task over."""
+
+    def wait(self) -> tuple[Task, Outcome]:
+        """Block until one of the tasks in flight is finished."""
+
+    def close(self) -> None:
+        """Stop what still runs and leave no process behind."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the bytes of a plan's checkpoints and images come from.
+
+    Attributes:
+        checkpoints: path by sha256.
+        images: image set by sha256.
+    """
+
+    checkpoints: Mapping[str, Path]
+    images: Mapping[str, storage.ImageSet]
+
+    @classmethod
+    def of(cls, plan: Plan) -> Sources:
+        """The sources of all cells of a plan."""
+        return cls(
+            {model.sha256: model.path for model in plan.grid.models},
+            {data.images.sha256: data.images for data in plan.grid.datasets},
+        )
+
+    def weights(self, task: Task) -> bytes:
+        """The checkpoint's file."""
+        return self.checkpoints[task.checkpoint_sha256].read_bytes()
+
+    def shard(self, task: Task) -> Any:
+        """The encoded images of a task, in the order of the fixed shuffle, as an Arrow table."""
+        images = self.images[task.dataset_sha256]
+        return images.read(shuffled(len(images))[task.shard.start : task.shard.stop])
+
+
+@lru_cache(maxsize=16)
+def shuffled(count: int) -> list[int]:
+    """Image ids in the order in which every run takes them."""
+    order: list[int] = np.random.default_rng(SHUFFLE_SEED).permutation(count).tolist()
+    return order
+
+
+class InlineExecutor:
+    """Runs each task in this process, when it is waited for: for debugging and for tests."""
+
+    def __init__(
+        self, sources: Sources, run: Callable[[Task, Callable[[], bytes], Any], Outcome] = run_task
+    ) -> None:
+        self._sources = sources
+        self._run = run
+        self._tasks: deque[Task] = deque()
+
+    @property
+    def is_one_host(self) -> bool:
+        """True: everything runs here."""
+        return True
+
+    def capacity(self) -> int:
+        """One: there is one process."""
+        return 1
+
+    def submit(self, task: Task) -> None:
+        """Keep the task until it is waited for."""
+        self._tasks.append(task)
+
+    def wait(self) -> tuple[Task, Outcome]:
+        """Run the oldest task."""
+        task = self._tasks.popleft()
+        images = self._sources.shard(task)
+        return task, self._run(task, lambda: self._sources.weights(task), images)
+
+    def close(self) -> None:
+        """Forget what has not run."""
+        self._tasks.clear()

@@ -1,0 +1,153 @@
+"""Ray: the executor that fans tasks out to nodes. The only module that knows Ray."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from jobs.errors import JobsError
+from jobs.executor import Sources
+from jobs.task import Outcome, Task
+
+# Before Ray is imported, which reads them then.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a warning of 2.5x
+
+import ray
+from ray.exceptions import RayError
+
+Reference = Any
+"""An ObjectRef of Ray, whose types stay inside this module."""
+
+TIMING = "timing"
+"""Resource of which each host has 1: a timed task takes it whole, any other a share."""
+
+TIMING_SHARE = 0.001
+EMBEDDED_STORE_BYTES = 512 * 2**20
+KEPT_SHARDS = 8
+"""Image shards kept in the object store beyond those in flight, so that memory stays flat."""
+
+TASKS_PER_CPU = 2
+"""In flight: one runs while the next one's images travel."""
+
+
+class RayExecutor:
+    """Fans tasks out over an embedded Ray, or over a cluster that runs already.
+
+    Weights and images travel through the object store, once each, and workers keep the models
+    that they have loaded.
+
+    Args:
+        sources: where their bytes come from.
+        address: of a running cluster; None starts Ray here, and `close` ends it.
+
+    Raises:
+        JobsError: the cluster cannot be reached, or no node of it has the timing resource.
+    """
+
+    def __init__(self, sources: Sources, address: str | None = None) -> None:
+        self._sources = sources
+        self._address = address
+        self._in_flight: dict[Reference, tuple[Task, Reference]] = {}
+        self._weights: dict[str, Reference] = {}
+        self._shards: OrderedDict[Hashable, Reference] = OrderedDict()
+        _start(address)
+        try:
+            self._check_resources()
+        except JobsError:
+            ray.shutdown()
+            raise
+        self._task = ray.remote(max_retries=0)(_run)  # the driver retries: it knows what is done
+
+    def _check_resources(self) -> None:
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        if not resources.get(TIMING):
+            raise JobsError(
+                f"no node of the cluster has the resource {TIMING!r}, which keeps a node to one"
+                " task while it is timed; start each with"
+                f" `ray start ... --resources='{{\"{TIMING}\": 1}}'`"
+            )
+        self._cpus = max(int(resources.get("CPU", 1)), 1)
+
+    @property
+    def is_one_host(self) -> bool:
+        """True of an embedded Ray; of a cluster nothing is known yet."""
+        return self._address is None
+
+    def capacity(self) -> int:
+        """Twice the processors: one task runs while the next one's images travel."""
+        return self._cpus * TASKS_PER_CPU
+
+    def submit(self, task: Task) -> None:
+        """Hand a task to the cluster, its weights and images by reference."""
+        weights = self._put_weights(task)
+        images = self._put_images(task)
+        remote = self._task.options(
+            name=f"{task.kind} {task.model} {task.shard.number}",
+            num_cpus=1,
+            resources={TIMING: 1 if task.is_timed else TIMING_SHARE},
+        )
+        # In a list a reference is not resolved: a worker that has the model fetches no weights.
+        self._in_flight[remote.remote(task, [weights], images)] = (task, images)
+
+    def wait(self) -> tuple[Task, Outcome]:
+        """Block until a task is finished; one whose worker died comes back as lost."""
+        ready, _ = ray.wait(list(self._in_flight), num_returns=1)
+        task, _ = self._in_flight.pop(ready[0])
+        try:
+            outcome: Outcome = ray.get(ready[0])
+        except RayError as err:
+            outcome = Outcome({}, None, error=f"{type(err).__name__}: {err}", is_lost=True)
+        return task, outcome
+
+    def close(self) -> None:
+        """Cancel what runs, and disconnect; a Ray that was started here ends."""
+        for reference in self._in_flight:
+            ray.cancel(reference, force=True)
+        self._in_flight.clear()
+        ray.shutdown()
+
+    def _put_weights(self, task: Task) -> Reference:
+        key = task.checkpoint_sha256
+        if key not in self._weights:
+            self._weights[key] = ray.put(self._sources.weights(task))
+        return self._weights[key]
+
+    def _put_images(self, task: Task) -> Reference:
+        key = (task.dataset_sha256, task.shard)
+        if key not in self._shards:
+            self._shards[key] = ray.put(self._sources.shard(task))
+            if len(self._shards) > KEPT_SHARDS:
+                self._shards.popitem(last=False)  # Ray frees it once no task refers to it
+        self._shards.move_to_end(key)
+        return self._shards[key]
+
+
+def _run(task: Task, weights: list[Any], images: Any) -> Outcome:
+    """In a worker process of Ray: fetch, run, return."""
+    from jobs.worker import run_task
+
+    fetch: Callable[[], bytes] = lambda: ray.get(weights[0])  # noqa: E731
+    return run_task(task, fetch, images)
+
+
+def _start(address: str | None) -> None:
+    if address is None:
+        ray.init(
+            resources={TIMING: 1},
+            object_store_memory=EMBEDDED_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+        return
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as err:
+        raise JobsError(
+            f"no Ray cluster answers at {address!r}: {err}. Check the address with `ray status"
+            " --address ...`, or leave --address away to run on this machine"
+        ) from err

@@ -1,0 +1,212 @@
+"""A grid file: its axes read, resolved and checked, with all problems reported at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import gfnet
+from jobs.consistency import check_classes, check_names, check_ranges, check_vectors
+from jobs.datasets import Dataset, read_datasets
+from jobs.document import Document, Value
+from jobs.models import Model, read_model
+from jobs.thresholds import Threshold, read_thresholds
+
+KEYS = (
+    "name",
+    "models",
+    "datasets",
+    "thresholds",
+    "devices",
+    "runtimes",
+    "precisions",
+    "threads",
+    "batch_sizes",
+    "measure",
+    "latency",
+    "baseline",
+    "exclude",
+)
+MEASURES = ("accuracy", "latency", "energy")
+LATENCY_BATCH = 1
+ACCURACY_BATCH = 256
+MAX_BATCH = 65_536
+MAX_THREADS = 1024
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+NAME_RULE = "letters, digits, '.', '_' and '-', at most 80, the first a letter or digit"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class LatencyProtocol:
+    """How routed cells are timed.
+
+    Attributes:
+        rounds: full passes over the images.
+        warmup_images: routed before each round without being recorded.
+        images: timed in each round, the first of the fixed shuffle.
+    """
+
+    rounds: int = 3
+    warmup_images: int = 100
+    images: int = 10_000
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A grid file, resolved: every model verified, every data set opened.
+
+    Attributes:
+        text: the file as it stood.
+        base: the folder that relative paths start from.
+        measure: some of MEASURES.
+        latency_batch, accuracy_batch: images in a batch of routed and of all-exit passes.
+        baseline: name of the model that savings are relative to; None: the first static one.
+        exclude: combinations left out: axis name to value.
+    """
+
+    name: str
+    text: str
+    base: Path
+    models: tuple[Model, ...]
+    datasets: tuple[Dataset, ...]
+    thresholds: tuple[Threshold, ...]
+    devices: tuple[str, ...]
+    runtimes: tuple[str, ...]
+    precisions: tuple[str, ...]
+    threads: tuple[int, ...]
+    latency_batch: int
+    accuracy_batch: int
+    measure: tuple[str, ...]
+    latency: LatencyProtocol
+    baseline: str | None
+    exclude: tuple[Mapping[str, str], ...]
+
+
+def read_grid(document: Document, devices: Sequence[str], base: Path) -> Grid:
+    """Read and check a grid.
+
+    Args:
+        document: the file.
+        devices: the names that `devices` may use.
+        base: the folder that relative paths start from.
+
+    Raises:
+        BadInputError: every problem of the file, each with its line and key.
+    """
+    grid = _Reader(document, base).read(devices)
+    document.check()
+    return grid
+
+
+class _Reader:
+    """Reads one document; what is wrong is recorded there, and stand-ins are returned."""
+
+    def __init__(self, document: Document, base: Path) -> None:
+        self.document = document
+        self.base = base
+        self.entries = document.root().mapping(KEYS, required=("models", "datasets"))
+
+    def read(self, devices: Sequence[str]) -> Grid:
+        """The grid, with stand-ins where the document has problems."""
+        models = [(v, model) for v in self._items("models") if (model := read_model(v, self.base))]
+        datasets = read_datasets(self._items("datasets"), self.base)
+        thresholds = self._thresholds()
+        latency_batch, accuracy_batch = self._batch_sizes()
+        grid = Grid(
+            name=self._name(),
+            text=self.document.text,
+            base=self.base,
+            models=tuple(model for _, model in models),
+            datasets=tuple(dataset for _, dataset in datasets),
+            thresholds=tuple(threshold for _, threshold in thresholds),
+            devices=self._axis("devices", "any", lambda v: v.choice(devices, "device")),
+            runtimes=self._axis("runtimes", "torch", lambda v: v.choice(gfnet.RUNTIMES, "runtime")),
+            precisions=self._axis(
+                "precisions", "float32", lambda v: v.choice(gfnet.PRECISIONS, "precision")
+            ),
+            threads=self._axis("threads", 0, lambda v: v.whole(0, MAX_THREADS)),
+            latency_batch=latency_batch,
+            accuracy_batch=accuracy_batch,
+            measure=self._measure(),
+            latency=self._latency(),
+            baseline=self._baseline([model.name for _, model in models]),
+            exclude=(),
+        )
+        grid = replace(grid, exclude=self._exclude(grid))
+        check_names(models)
+        check_vectors(thresholds, grid.models)
+        check_ranges(thresholds, grid)
+        check_classes(datasets, grid.models)
+        return grid
+
+    def _items(self, key: str) -> list[Value]:
+        return self.entries[key].items() if key in self.entries else []
+
+    def _axis(self, key: str, default: T, read: Callable[[Value], T]) -> tuple[T, ...]:
+        """The distinct values of a list, or the default where the grid does not have the key."""
+        if key not in self.entries:
+            return (default,)
+        return tuple(dict.fromkeys(read(value) for value in self._items(key)))
+
+    def _name(self) -> str:
+        """The grid's name, which becomes part of run ids; default: the file's."""
+        if "name" not in self.entries:
+            return re.sub(r"[^A-Za-z0-9._-]+", "-", self.document.path.stem).strip("-._") or "grid"
+        name = self.entries["name"].text()
+        if name and not NAME.fullmatch(name):
+            self.entries["name"].problem(f"{name!r}", NAME_RULE)
+        return name
+
+    def _thresholds(self) -> list[tuple[Value, Threshold]]:
+        if "thresholds" in self.entries:
+            return read_thresholds(self._items("thresholds"))
+        stand_in = Value(self.document, "thresholds", self.document.root().node)
+        return [(stand_in, Threshold((), is_written=True))]
+
+    def _measure(self) -> tuple[str, ...]:
+        if "measure" not in self.entries:
+            return ("accuracy", "latency")
+        return tuple(dict.fromkeys(v.choice(MEASURES, "measure") for v in self._items("measure")))
+
+    def _batch_sizes(self) -> tuple[int, int]:
+        if "batch_sizes" not in self.entries:
+            return LATENCY_BATCH, ACCURACY_BATCH
+        sizes = self.entries["batch_sizes"].mapping(("latency", "accuracy"))
+        latency = sizes["latency"].whole(1, MAX_BATCH) if "latency" in sizes else LATENCY_BATCH
+        accuracy = sizes["accuracy"].whole(1, MAX_BATCH) if "accuracy" in sizes else ACCURACY_BATCH
+        return latency, accuracy
+
+    def _latency(self) -> LatencyProtocol:
+        if "latency" not in self.entries:
+            return LatencyProtocol()
+        fields = self.entries["latency"].mapping(("rounds", "warmup_images", "images"))
+        return LatencyProtocol(**{name: value.whole(1) for name, value in fields.items()})
+
+    def _baseline(self, names: Sequence[str]) -> str | None:
+        if "baseline" not in self.entries:
+            return None
+        return self.entries["baseline"].choice(names, "model")
+
+    def _exclude(self, grid: Grid) -> tuple[Mapping[str, str], ...]:
+        if "exclude" not in self.entries:
+            return ()
+        axes = {
+            "model": [model.name for model in grid.models],
+            "dataset": [dataset.label for dataset in grid.datasets],
+            "device": grid.devices,
+            "runtime": grid.runtimes,
+            "precision": grid.precisions,
+            "threads": [str(count) for count in grid.threads],
+        }
+        excluded = []
+        for value in self._items("exclude"):
+            fields = value.mapping(tuple(axes))
+            excluded.append({axis: v.choice(axes[axis], axis) for axis, v in fields.items()})
+            if value.is_mapping and not value.node.value:
+                value.problem("an empty mapping", "at least one axis: " + ", ".join(axes))
+        return tuple(excluded)

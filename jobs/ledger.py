@@ -1,0 +1,146 @@
+"""The ledger: what has become of each cell of a run, as its row in `cells`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+
+import storage
+from jobs.plan import Cell, Plan
+from jobs.task import Outcome, Task
+
+VALID_ROUNDS = 2
+"""Rounds that are not throttled, for a cell to be valid; one where only one was asked for."""
+
+
+def now() -> datetime:
+    """The time, naive UTC, as all rows have it."""
+    return datetime.now(timezone.utc).replace(tzinfo=None)
+
+
+def queued_rows(plan: Plan, run_id: str) -> list[storage.CellRow]:
+    """The rows of a plan of which nothing has run."""
+    return [_queued(cell, run_id, position) for position, cell in enumerate(plan.cells)]
+
+
+def _queued(cell: Cell, run_id: str, position: int) -> storage.CellRow:
+    config = cell.model.config
+    return storage.CellRow(
+        run_id=run_id,
+        cell_id=cell.cell_id,
+        position=position,
+        kind="latency" if cell.is_timed else "exits",
+        model=cell.model.name,
+        checkpoint_sha256=cell.model.sha256,
+        params=config.parameters(),
+        depth=config.depth,
+        exit_blocks=config.exit_blocks,
+        dataset=cell.dataset.label,
+        dataset_sha256=cell.dataset.images.sha256,
+        device=cell.setting.device,
+        runtime=cell.setting.runtime,
+        precision=cell.setting.precision,
+        threads=cell.setting.threads,
+        batch_size=cell.batch_size,
+        threshold=cell.threshold,
+        thresholds=cell.thresholds or None,
+        images=cell.images,
+        rounds=cell.rounds,
+        warmup_images=cell.warmup_images or None,
+    )
+
+
+class Ledger:
+    """Keeps the row of every cell up to date while a run goes on.
+
+    Args:
+        plan: the cells.
+        rows: their rows as stored; a cell that failed or was cut off starts again as queued.
+        entries: what is committed already.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        rows: Sequence[storage.CellRow],
+        entries: Iterable[storage.CommitEntry],
+    ) -> None:
+        self._cells = {cell.cell_id: cell for cell in plan.cells}
+        self._missing = {i: cell.rounds * len(cell.shards) for i, cell in self._cells.items()}
+        self._notes: dict[str, set[str]] = {cell_id: set() for cell_id in self._cells}
+        self._rows = {
+            row.cell_id: replace(row, status="queued", rows=0, is_valid=None, error=None)
+            for row in rows
+        }
+        for entry in entries:
+            self._commit(entry.cell_id, entry.rows, entry.note)
+        for cell_id, row in self._rows.items():
+            if not self._missing[cell_id]:
+                self._finish(cell_id, row.finished_at)
+
+    @property
+    def rows(self) -> list[storage.CellRow]:
+        """All rows, in the order of the plan."""
+        return list(self._rows.values())
+
+    def is_over(self, cell_id: str) -> bool:
+        """Whether nothing more will run for a cell."""
+        return self._rows[cell_id].status in ("done", "failed")
+
+    def start(self, task: Task) -> None:
+        """A task is on its way."""
+        row = self._rows[task.cell_id]
+        self._rows[task.cell_id] = replace(
+            row,
+            status="running",
+            attempts=max(row.attempts, 1),
+            started_at=row.started_at or now(),
+        )
+
+    def retry(self, task: Task) -> None:
+        """A task was lost and is given out again."""
+        row = self._rows[task.cell_id]
+        self._rows[task.cell_id] = replace(row, attempts=row.attempts + 1)
+
+    def commit(self, task: Task, outcome: Outcome) -> None:
+        """A task's rows are committed."""
+        node = outcome.node
+        if node is not None:
+            row = self._rows[task.cell_id]
+            self._rows[task.cell_id] = replace(row, node=node.node, device=node.device)
+        self._commit(task.cell_id, outcome.images, outcome.note)
+        if not self._missing[task.cell_id]:
+            self._finish(task.cell_id, now())
+
+    def fail(self, task: Task, error: str) -> None:
+        """A task failed, and its cell with it; what is committed of the cell stays."""
+        self._rows[task.cell_id] = replace(
+            self._rows[task.cell_id],
+            status="failed",
+            error=error,
+            is_valid=False,
+            finished_at=now(),
+        )
+
+    def _commit(self, cell_id: str, images: int, note: str | None) -> None:
+        row = self._rows[cell_id]
+        exits = len(row.exit_blocks or ()) + 1 if row.kind == "exits" else 1
+        self._missing[cell_id] -= 1
+        if note:
+            self._notes[cell_id].add(note)
+        joined = "; ".join(sorted(self._notes[cell_id])) or None
+        self._rows[cell_id] = replace(row, rows=row.rows + images * exits, note=joined)
+
+    def _finish(self, cell_id: str, finished_at: datetime | None) -> None:
+        row = self._rows[cell_id]
+        if not row.rows:
+            error = f"none of the {row.images} images could be evaluated: {row.note}"
+            self._rows[cell_id] = replace(
+                row, status="failed", error=error, is_valid=False, finished_at=finished_at
+            )
+            return
+        needed = min(VALID_ROUNDS, row.rounds or 1) if row.kind == "latency" else 1
+        self._rows[cell_id] = replace(
+            row, status="done", is_valid=(row.rounds or 0) >= needed, finished_at=finished_at
+        )

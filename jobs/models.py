@@ -1,0 +1,96 @@
+"""The models of a grid: names and paths turned into verified checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import gfnet
+from jobs.document import Value, suggestion
+
+KEYS = ("name", "checkpoint", "exit_blocks")
+SUFFIXES = (".safetensors", ".pth", ".pt")
+
+
+@dataclass(frozen=True)
+class Model:
+    """One value of the grid's model axis.
+
+    Attributes:
+        name: what rows call it.
+        path: its checkpoint.
+        sha256: of the checkpoint's content.
+        metadata: of the checkpoint, with the grid's choice of exits.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    metadata: gfnet.Metadata
+
+    @property
+    def config(self) -> gfnet.ModelConfig:
+        """Its family and sizes."""
+        return self.metadata.config
+
+    @property
+    def gates(self) -> int:
+        """How many exits can be left early; 0 for a static model."""
+        return len(self.config.exit_blocks)
+
+
+def read_model(value: Value, base: Path) -> Model | None:
+    """Read one entry of `models`: a bundled name, a path, or a mapping of KEYS.
+
+    Returns: None where a problem was recorded.
+    """
+    if not value.is_mapping:
+        text = value.text()
+        return _open(value, text, None, base, None) if text else None
+    entries = value.mapping(KEYS, required=("checkpoint",))
+    checkpoint = entries.get("checkpoint")
+    if checkpoint is None or not (text := checkpoint.text()):
+        return None
+    name = entries["name"].text() if "name" in entries else None
+    exits = None
+    if "exit_blocks" in entries:
+        listed = entries["exit_blocks"]
+        is_empty = listed.is_list and not listed.node.value  # no exits at all: full depth
+        exits = () if is_empty else tuple(item.whole(0) for item in listed.items())
+    return _open(checkpoint, text, name, base, exits)
+
+
+def _open(
+    value: Value, text: str, name: str | None, base: Path, exits: tuple[int, ...] | None
+) -> Model | None:
+    path = _locate(value, text, base)
+    if path is None:
+        return None
+    try:
+        info = gfnet.inspect_checkpoint(path)
+        metadata = gfnet.with_exits(info.metadata, exits, text)
+    except gfnet.CheckpointError as err:
+        value.problem(str(err), "a GFNet checkpoint, .safetensors or .pth")
+        return None
+    return Model(name or path.stem, path, info.sha256, metadata)
+
+
+def _locate(value: Value, text: str, base: Path) -> Path | None:
+    """The file that a name or path means: bundled, else beside the grid, else from here."""
+    bundled = gfnet.bundled()
+    if text in bundled:
+        return bundled[text]
+    if "/" not in text and not text.endswith(SUFFIXES):
+        value.problem(
+            f"unknown model {text!r}{suggestion(text, bundled)}",
+            f"a bundled checkpoint ({', '.join(bundled)}) or the path of a .safetensors or .pth"
+            " file",
+        )
+        return None
+    places = list(dict.fromkeys([base / text, Path(text).absolute()]))
+    for place in places:
+        if place.is_file():
+            return place
+    looked = " and ".join(str(place) for place in places)
+    value.problem(f"no such checkpoint: {text!r}", f"an existing file; looked at {looked}")
+    return None

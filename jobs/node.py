@@ -1,0 +1,44 @@
+"""What the machine under a worker is, as its row in `nodes` tells."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import storage
+from jobs.device import CUDA, Device
+
+# Each figure that this version cannot take is NULL, and this says why.
+NOTE = "power, clocks and throttling are not read by this version of gfjobs"
+
+
+def describe_node(run_id: str, device: Device) -> storage.NodeRow:
+    """The row of this machine, with `device` as the one in use."""
+    return storage.NodeRow(
+        run_id=run_id,
+        node=platform.node(),
+        device=device.name,
+        host=platform.node(),
+        architecture=platform.machine(),
+        accelerator=_accelerator(device),
+        python=platform.python_version(),
+        torch=_version("torch"),
+        ray=_version("ray"),
+        note=NOTE,
+    )
+
+
+def _accelerator(device: Device) -> str | None:
+    if device.name != CUDA:
+        return None
+    import torch
+
+    name: str = torch.cuda.get_device_name()
+    return name
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

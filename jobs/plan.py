@@ -1,0 +1,178 @@
+"""The plan: a grid's points folded into cells, the units of work.
+
+Every threshold of an early-exit model is answered by one all-exit pass; only what needs a clock or
+a power meter is routed through the gates for real.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import product
+
+from jobs.datasets import Dataset
+from jobs.grid import Grid
+from jobs.models import Model
+from jobs.task import Shard, shards
+
+PROTOCOL_VERSION = 1
+"""Raised whenever the same cell would be measured in another way."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how a model runs: the axes beside model, data set and threshold."""
+
+    device: str
+    runtime: str
+    precision: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One unit of work.
+
+    Attributes:
+        kind: `exits`, an all-exit pass, or `latency`, routed under the clock.
+        thresholds: one float32 number a gate, for routed cells of models with gates; else empty.
+        batch_size: images in a batch.
+        images: images of one round.
+        rounds: passes over them.
+        warmup_images: routed before each task without being recorded; 0 for all-exit passes.
+    """
+
+    kind: str
+    model: Model
+    dataset: Dataset
+    setting: Setting
+    thresholds: tuple[float, ...]
+    batch_size: int
+    images: int
+    rounds: int
+    warmup_images: int
+
+    @cached_property
+    def cell_id(self) -> str:
+        """Digest of all that determines the result; rounds are not in it, so more can be added."""
+        identity = {
+            "kind": self.kind,
+            "model": self.model.name,
+            "checkpoint": self.model.sha256,
+            "exit_blocks": self.model.config.exit_blocks,
+            "preprocessing": self.model.metadata.preprocessing.to_json(),
+            "dataset": self.dataset.label,
+            "content": self.dataset.images.sha256,
+            "limit": self.dataset.limit,
+            "images": self.images,
+            "setting": asdict(self.setting),
+            "thresholds": self.thresholds,
+            "batch_size": self.batch_size,
+            "warmup_images": self.warmup_images,
+            "protocol": PROTOCOL_VERSION,
+        }
+        text = json.dumps(identity, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def threshold(self) -> float | None:
+        """The one threshold of all gates; None where there is none, or where they differ."""
+        return self.thresholds[0] if len(set(self.thresholds)) == 1 else None
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether the host must run nothing else of ours meanwhile."""
+        return self.kind == "latency"
+
+    @property
+    def shards(self) -> tuple[Shard, ...]:
+        """The pieces of one round, at most 1,000 images each."""
+        return shards(self.images)
+
+    def task_keys(self) -> Iterator[tuple[tuple[str, int, int], int]]:
+        """What each of its tasks is committed as (cell_id, round, shard), and its images."""
+        cell_id = self.cell_id
+        for number in range(self.rounds):
+            for shard in self.shards:
+                yield (cell_id, number, shard.number), shard.stop - shard.start
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a grid asks for, and the cells that answer it.
+
+    Attributes:
+        grid: the grid.
+        points: combinations that the grid asks for.
+        cells: each once, in the order of the grid.
+    """
+
+    grid: Grid
+    points: int
+    cells: tuple[Cell, ...]
+
+    def count(self, kind: str) -> int:
+        """How many cells are of one kind."""
+        return sum(cell.kind == kind for cell in self.cells)
+
+
+def make_plan(grid: Grid) -> Plan:
+    """Fold a grid's points into cells."""
+    cells: dict[str, Cell] = {}
+    points = 0
+    for model, dataset, setting in _combinations(grid):
+        points += len(grid.thresholds)
+        for cell in _cells(grid, model, dataset, setting):
+            cells.setdefault(cell.cell_id, cell)
+    return Plan(grid, points, tuple(cells.values()))
+
+
+def _combinations(grid: Grid) -> Iterator[tuple[Model, Dataset, Setting]]:
+    """Every model, data set and setting that is not excluded."""
+    axes = product(
+        grid.models, grid.datasets, grid.devices, grid.runtimes, grid.precisions, grid.threads
+    )
+    for model, dataset, device, runtime, precision, threads in axes:
+        setting = Setting(device, runtime, precision, threads)
+        names = {
+            "model": model.name,
+            "dataset": dataset.label,
+            **{axis: str(value) for axis, value in asdict(setting).items()},
+        }
+        if not any(excluded.items() <= names.items() for excluded in grid.exclude):
+            yield model, dataset, setting
+
+
+def _cells(grid: Grid, model: Model, dataset: Dataset, setting: Setting) -> Iterator[Cell]:
+    """The all-exit pass, then the routed cells: one for a static model, else one a threshold."""
+    if "accuracy" in grid.measure:
+        yield Cell(
+            kind="exits",
+            model=model,
+            dataset=dataset,
+            setting=setting,
+            thresholds=(),
+            batch_size=grid.accuracy_batch,
+            images=dataset.count,
+            rounds=1,
+            warmup_images=0,
+        )
+    if not {"latency", "energy"} & set(grid.measure):
+        return
+    written = [threshold.of(model) for threshold in grid.thresholds if threshold.is_written]
+    for thresholds in written if model.gates else [()]:
+        yield Cell(
+            kind="latency",
+            model=model,
+            dataset=dataset,
+            setting=setting,
+            thresholds=thresholds,
+            batch_size=grid.latency_batch,
+            images=min(dataset.count, grid.latency.images),
+            rounds=grid.latency.rounds,
+            # At least one image for each exit's path, so that every path is warm.
+            warmup_images=max(grid.latency.warmup_images, model.gates + 1),
+        )

@@ -1,0 +1,57 @@
+"""A plan in words: how points fold into cells, the cells, and how long they will take."""
+
+from __future__ import annotations
+
+from jobs.estimate import Estimate
+from jobs.plan import Cell, Plan
+from jobs.progress import duration
+from jobs.tables import shown, text_table
+
+
+def describe(plan: Plan, estimate: Estimate) -> str:
+    """The plan as `gfjobs plan` prints it."""
+    grid = plan.grid
+    routed, exits = plan.count("latency"), plan.count("exits")
+    tasks = sum(cell.rounds * len(cell.shards) for cell in plan.cells)
+    passes = _counted(exits, "all-exit pass", "all-exit passes")
+    lines = [
+        f"{grid.name}: {plan.points} points → {len(plan.cells)} cells: {passes}, {routed} routed",
+        "an all-exit pass answers every threshold; a routed cell runs under the clock",
+        f"{_counted(tasks, 'task', 'tasks')} of at most 1,000 images",
+        _time(estimate),
+        "",
+    ]
+    columns = ("kind", "model", "dataset", "threshold", "device", "batch", "images", "rounds")
+    rows = [
+        (
+            cell.kind,
+            cell.model.name,
+            cell.dataset.label,
+            _thresholds(cell),
+            cell.setting.device,
+            cell.batch_size,
+            cell.images,
+            cell.rounds,
+        )
+        for cell in plan.cells
+    ]
+    return "\n".join(lines) + text_table(columns, rows)
+
+
+def _thresholds(cell: Cell) -> str:
+    if cell.kind == "exits" and cell.model.gates:
+        return "all"
+    if cell.threshold is not None:
+        return f"{cell.threshold:g}"
+    return shown(cell.thresholds) if cell.thresholds else "–"
+
+
+def _time(estimate: Estimate) -> str:
+    if not estimate.known:
+        return "no earlier run tells how long"
+    text = f"about {duration(estimate.seconds)} of device time, by earlier runs"
+    return text + (f"; {estimate.unknown} cells are new" if estimate.unknown else "")
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

@@ -1,0 +1,131 @@
+"""Progress of a run: a live bar on a terminal, plain lines elsewhere. All on stderr."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from jobs.plan import Plan
+from jobs.task import Outcome, Task
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+LINE_INTERVAL_S = 5.0
+"""Between two lines where there is no terminal."""
+
+BAR_WIDTH = 16
+
+
+class Progress:
+    """Counts what is finished, and estimates the rest from the speed of each kind so far.
+
+    Drawn only between tasks, when the driver is told of one: a host under the clock draws nothing.
+    A context manager: the live bar is taken down at the end.
+
+    Args:
+        plan: the cells.
+        done: keys of tasks that were committed before.
+        console: where to write; default: stderr.
+        clock: seconds; a fake one in tests.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        done: frozenset[tuple[str, int, int]],
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._console = console or Console(stderr=True, highlight=False, markup=False)
+        self._clock = clock
+        self._tasks_left: Counter[str] = Counter()
+        self._images_left: Counter[str] = Counter()
+        for cell in plan.cells:
+            for key, images in cell.task_keys():
+                if key not in done:
+                    self._tasks_left[cell.cell_id] += 1
+                    self._images_left[cell.kind] += images
+        self._cells = len(plan.cells)
+        self._total = self._images_left.total()
+        self._busy_s: dict[str, float] = {}
+        self._finished: Counter[str] = Counter()
+        self._began_s = self._written_s = clock()
+        columns = (BarColumn(BAR_WIDTH), TextColumn("{task.description}", markup=False))
+        self._bar = Bar(*columns, console=self._console, auto_refresh=False, transient=True)
+        self._bar_task = self._bar.add_task("", total=max(self._total, 1))
+
+    def __enter__(self) -> Self:
+        """Show where the run starts."""
+        if self._console.is_terminal:
+            self._bar.start()
+        self._show()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take the bar down, and leave the last count standing."""
+        if self._console.is_terminal:
+            self._bar.stop()
+            self._console.print(self.line())
+
+    def update(self, task: Task, outcome: Outcome) -> None:
+        """Take note of a finished task, and show how far the run is."""
+        if outcome.error:
+            reason = outcome.error.strip().splitlines()[-1]
+            verb = "was lost" if outcome.is_lost else "failed"
+            self._console.print(f"{task.kind} of {task.model} on {task.dataset} {verb}: {reason}")
+        elif outcome.note:
+            self._console.print(f"{task.kind} of {task.model} on {task.dataset}: {outcome.note}")
+        if not outcome.is_lost:
+            images = task.shard.stop - task.shard.start
+            self._tasks_left[task.cell_id] -= 1
+            self._images_left[task.kind] -= images
+            self._finished[task.kind] += images
+            self._busy_s[task.kind] = self._busy_s.get(task.kind, 0.0) + outcome.busy_s
+        self._show()
+
+    def line(self) -> str:
+        """Cells done, images, images/s, time left."""
+        elapsed_s = max(self._clock() - self._began_s, 1e-9)
+        finished = self._finished.total()
+        cells = self._cells - sum(left > 0 for left in self._tasks_left.values())
+        text = f"{cells}/{self._cells} cells, {finished:,}/{self._total:,} images"
+        if not finished:
+            return text
+        left_s = self._left_s(elapsed_s)
+        return f"{text}, {finished / elapsed_s:,.0f} images/s, {duration(left_s)} left"
+
+    def _left_s(self, elapsed_s: float) -> float:
+        """Seconds left, by kind: a routed image costs much more than one of a batch."""
+        busy_s = sum(self._busy_s.values())
+        overall_s = busy_s / self._finished.total()
+        per_image_s = {kind: self._busy_s[kind] / self._finished[kind] for kind in self._busy_s}
+        left_s = sum(
+            images * per_image_s.get(kind, overall_s) for kind, images in self._images_left.items()
+        )
+        # Tasks side by side, and the time between tasks, show in the ratio of wall to busy time.
+        return left_s * elapsed_s / busy_s if busy_s else 0.0
+
+    def _show(self) -> None:
+        if self._console.is_terminal:
+            done = self._finished.total()
+            self._bar.update(self._bar_task, completed=done, description=self.line())
+            self._bar.refresh()
+            return
+        is_last = not self._images_left.total()
+        if is_last or self._clock() - self._written_s >= LINE_INTERVAL_S:
+            self._written_s = self._clock()
+            self._console.print(self.line(), soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `m:ss`, or as `h:mm:ss h` from an hour on."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02} h" if hours else f"{minute}:{second:02} min"

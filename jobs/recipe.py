@@ -1,0 +1,94 @@
+"""Recipes: what `gfjobs train` is told, read from YAML and checked whole before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import gfnet
+import storage
+from gfnet.training.settings import Augmentation, ExitTraining, HoldOut, Schedule, Teaching
+from jobs import recipe_fields as fields
+from jobs.document import Document, Value
+from jobs.models import Model
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training whose parts fit each other, the data set and the parent.
+
+    Attributes:
+        name: of the recipe; the checkpoint remembers it.
+        stage: `baseline`, `distillation` or `exits`.
+        images: the training split; no other is opened.
+        validation: what is held out of it for choices.
+        config: of the model that will come out.
+        preprocessing: of its images.
+        parent: the teacher of a student, or the student that grows exits; None for a baseline.
+        schedule: how long and how fast.
+        augmentation: of the training images.
+        label_smoothing: of a baseline.
+        teaching: what a student learns of its teacher.
+        exits: how exits are traded against their cost.
+        threads: of the processor; on another number the weights differ in their last bits.
+        output: the checkpoint that will be written.
+    """
+
+    name: str
+    stage: str
+    images: storage.ImageSet
+    validation: HoldOut
+    config: gfnet.ModelConfig
+    preprocessing: gfnet.Preprocessing
+    parent: Model | None
+    schedule: Schedule
+    augmentation: Augmentation
+    label_smoothing: float
+    teaching: Teaching
+    exits: ExitTraining
+    threads: int
+    output: Path
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """Read and check a recipe; the paths in it start from its own folder.
+
+    Raises:
+        BadInputError: every problem of the file, each with its line and key.
+    """
+    document = Document.read(path)
+    recipe = _read(document.root(), document.path.absolute().parent)
+    document.check()
+    assert recipe is not None  # noqa: S101 - an invariant: None comes with a problem
+    return recipe
+
+
+def _read(root: Value, base: Path) -> Recipe | None:
+    """The recipe; None where its stage, data set, sizes or parent have a problem."""
+    stage = fields.read_stage(root)
+    if stage is None:
+        return None
+    keys = (*fields.COMMON, *fields.OF_STAGE[stage])
+    entries = fields.Entries(root, keys, [key for key in keys if key not in fields.OPTIONAL])
+    images = fields.read_images(entries, base)
+    parent = fields.read_parent(entries, images, base)
+    config = fields.read_config(entries, stage, images, parent)
+    preprocessing = fields.read_preprocessing(entries, config, parent)
+    read = partial(
+        Recipe,
+        name=entries.text("name"),
+        stage=stage,
+        validation=fields.read_validation(entries, images, parent),
+        parent=parent,
+        schedule=fields.read_schedule(entries),
+        augmentation=fields.read_augmentation(entries),
+        label_smoothing=entries.number("label_smoothing", 0, 0.99),
+        teaching=fields.read_teaching(entries),
+        exits=ExitTraining(entries.number("cost_weight", 0, 1e3), entries.whole("phase_epochs", 1)),
+        threads=entries.whole("threads", 1, fields.MAX_THREADS),
+        output=fields.read_output(entries, base),
+    )
+    if images is None or config is None or preprocessing is None:
+        return None
+    return read(images=images, config=config, preprocessing=preprocessing)

@@ -1,0 +1,250 @@
+"""The parts of a recipe: each read from its key, with what is wrong recorded in the document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gfnet
+import storage
+from gfnet.preprocess import INTERPOLATIONS
+from gfnet.training.settings import TEACHING, Augmentation, HoldOut, Schedule, Teaching
+from jobs.document import Document, Value
+from jobs.models import Model, read_model
+
+_SCHEDULE = ("epochs", "batch_size", "learning_rate", "weight_decay", "warmup_epochs", "seed")
+COMMON = (
+    "name",
+    "stage",
+    "dataset",
+    "validation",
+    "augmentation",
+    *_SCHEDULE,
+    "threads",
+    "output",
+)
+OF_STAGE = {
+    "baseline": ("model", "preprocessing", "label_smoothing"),
+    "distillation": ("model", "teacher", "teaching"),
+    "exits": ("start", "exit_blocks", "cost_weight", "phase_epochs"),
+}
+OPTIONAL = ("augmentation", "preprocessing", "label_smoothing")
+_SIZES = ("img_size", "patch_size", "embed_dim", "depth")
+_FAMILY = {"baseline": "gfnet", "distillation": "gfnet-distil"}
+_CHANNELS = 3
+_MAX_SIZE = 4096  # pixels of an image, channels of a token
+_MAX_SEED = 2**32 - 1
+MAX_THREADS = 1024
+_SUFFIX = ".safetensors"
+
+
+class Entries:
+    """The values of one mapping, of which any may be absent."""
+
+    def __init__(self, value: Value | None, keys: Sequence[str], required: Sequence[str]) -> None:
+        self._values = value.mapping(keys, required) if value else {}
+
+    def get(self, key: str) -> Value | None:
+        """The value itself."""
+        return self._values.get(key)
+
+    def text(self, key: str) -> str:
+        """As `Value.text`; an absent one is empty."""
+        return self._values[key].text() if key in self._values else ""
+
+    def whole(self, key: str, low: int, high: int | None = None) -> int:
+        """As `Value.whole`; an absent one is `low`."""
+        return self._values[key].whole(low, high) if key in self._values else low
+
+    def number(self, key: str, low: float, high: float) -> float:
+        """As `Value.number`; an absent one is `low`."""
+        return self._values[key].number(low, high) if key in self._values else low
+
+    def choice(self, key: str, options: Sequence[str]) -> str:
+        """As `Value.choice`; an absent one is the first option."""
+        return self._values[key].choice(options, key) if key in self._values else options[0]
+
+
+def read_stage(root: Value) -> str | None:
+    """Which stage it is; None where it has none, and then only that and odd keys are reported."""
+    every = tuple(dict.fromkeys(key for keys in (COMMON, *OF_STAGE.values()) for key in keys))
+    # A scratch document: which keys are odd depends on the stage, which is among the keys.
+    scratch = Document(root.document.path, root.document.text).root()
+    value = scratch.mapping(every).get("stage") if scratch.is_mapping else None
+    if value and value.is_scalar and value.node.value in OF_STAGE:
+        return str(value.node.value)
+    Entries(root, every, ("stage",)).choice("stage", tuple(OF_STAGE))
+    return None
+
+
+def read_images(entries: Entries, base: Path) -> storage.ImageSet | None:
+    """The training split; no other is opened."""
+    value = entries.get("dataset")
+    name = value.text() if value else ""
+    if value is None or not name:
+        return None
+    try:
+        return storage.open_images(name, "train", base=base)
+    except storage.DatasetError as err:
+        value.problem(str(err), "a data set with a training split")
+        return None
+
+
+def read_parent(entries: Entries, images: storage.ImageSet | None, base: Path) -> Model | None:
+    """The teacher or the start, whichever the stage has; None where there is a problem."""
+    value = entries.get("teacher") or entries.get("start")
+    model = read_model(value, base) if value else None
+    if value is None or model is None:
+        return None
+    if value is entries.get("start") and model.config.family != "gfnet-distil":
+        value.problem(f"{model.name} is a {model.config.family}", "a gfnet-distil to grow exits on")
+        return None
+    if images is None:
+        return model
+    classes = len(images.class_names)
+    if model.config.num_classes != classes:
+        value.problem(
+            f"{model.name} tells {model.config.num_classes} classes apart",
+            f"a model of the {classes} classes of {images.name}",
+        )
+    elif model.metadata.class_names not in {(), images.class_names}:
+        value.problem(
+            f"{model.name} has the classes {', '.join(model.metadata.class_names)}",
+            f"those of {images.name}, in this order: {', '.join(images.class_names)}",
+        )
+    return model
+
+
+def read_config(
+    entries: Entries, stage: str, images: storage.ImageSet | None, parent: Model | None
+) -> gfnet.ModelConfig | None:
+    """The sizes of the model that will come out."""
+    if stage == "exits":
+        return _exits_config(entries, parent)
+    value = entries.get("model")
+    if value is None:
+        return None
+    before = len(value.document.problems)
+    model = Entries(value, (*_SIZES, "filter_grid"), _SIZES)
+    sizes: dict[str, Any] = {key: model.whole(key, 1, _MAX_SIZE) for key in _SIZES}
+    grid = model.get("filter_grid")
+    sides = tuple(side.whole(1) for side in grid.items()) if grid else ()
+    if images is None or len(value.document.problems) > before:
+        return None
+    if parent and parent.config.img_size != sizes["img_size"]:
+        value.problem(
+            f"img_size {sizes['img_size']}, but {parent.name} sees {parent.config.img_size} pixels",
+            "the teacher's img_size: both see the same images",
+        )
+    classes = len(images.class_names)
+    try:
+        return gfnet.ModelConfig(_FAMILY[stage], num_classes=classes, filter_grid=sides, **sizes)
+    except gfnet.ConfigError as err:
+        place = grid if grid and "filter_grid" in str(err) else value
+        place.problem(str(err), "sizes that fit together")
+        return None
+
+
+def _exits_config(entries: Entries, parent: Model | None) -> gfnet.ModelConfig | None:
+    value = entries.get("exit_blocks")
+    blocks = tuple(block.whole(0) for block in value.items()) if value else ()
+    if value is None or parent is None or not blocks:
+        return None
+    try:
+        return replace(parent.config, family="gfnet-distil-dynn", exit_blocks=blocks)
+    except gfnet.ConfigError as err:
+        value.problem(str(err), "blocks of the start, ascending, without its last")
+        return None
+
+
+def read_preprocessing(
+    entries: Entries, config: gfnet.ModelConfig | None, parent: Model | None
+) -> gfnet.Preprocessing | None:
+    """The parent's, which saw the same images; else what the recipe says."""
+    if parent:
+        return parent.metadata.preprocessing
+    fields = Entries(entries.get("preprocessing"), ("size", "interpolation", "mean", "std"), ())
+    chosen: dict[str, Any] = {
+        "size": fields.whole("size", config.img_size if config else 1, _MAX_SIZE),
+        "interpolation": fields.choice("interpolation", INTERPOLATIONS[::-1]),
+    }
+    for key, low in (("mean", 0.0), ("std", 1e-6)):
+        if channels := fields.get(key):
+            numbers = tuple(channel.number(low, 1) for channel in channels.items())
+            if len(numbers) in {0, _CHANNELS}:
+                chosen[key] = numbers
+            else:
+                channels.problem(f"{len(numbers)} numbers", "three, for red, green and blue")
+    if config is None or () in chosen.values():
+        return None
+    return gfnet.Preprocessing(crop=config.img_size, **chosen)
+
+
+def read_validation(
+    entries: Entries, images: storage.ImageSet | None, parent: Model | None
+) -> HoldOut:
+    """What is held out; it must be what the parent did not learn either."""
+    value = entries.get("validation")
+    fields = Entries(value, ("fraction", "seed"), ("fraction", "seed"))
+    validation = HoldOut(fields.number("fraction", 0.01, 0.5), fields.whole("seed", 0, _MAX_SEED))
+    learned = parent.metadata.training if parent else {}
+    if value and images and learned.get("dataset_sha256") == images.sha256:
+        theirs = learned.get("validation", {})
+        if (theirs.get("fraction"), theirs.get("seed")) != (validation.fraction, validation.seed):
+            value.problem(
+                f"{learned.get('recipe')} was trained with another choice of the same images, so"
+                " that some held out here would be known to it",
+                f"fraction: {theirs.get('fraction')}, seed: {theirs.get('seed')}",
+            )
+    return validation
+
+
+def read_schedule(entries: Entries) -> Schedule:
+    """How long and how fast."""
+    value = entries.get("epochs")
+    before = len(value.document.problems) if value else 0
+    epochs = entries.whole("epochs", 1)
+    is_sound = value is not None and len(value.document.problems) == before
+    # Something must be left to learn after it; of how much is unknown where epochs are wrong.
+    longest_warmup = epochs - 1 if is_sound else None
+    return Schedule(
+        epochs=epochs,
+        batch_size=entries.whole("batch_size", 1),
+        learning_rate=entries.number("learning_rate", 1e-7, 1),
+        weight_decay=entries.number("weight_decay", 0, 10),
+        warmup_epochs=entries.whole("warmup_epochs", 0, longest_warmup),
+        seed=entries.whole("seed", 0, _MAX_SEED),
+    )
+
+
+def read_augmentation(entries: Entries) -> Augmentation:
+    """How far images are moved."""
+    fields = Entries(entries.get("augmentation"), ("rotate_degrees", "shift", "scale"), ())
+    return Augmentation(
+        rotate_degrees=fields.number("rotate_degrees", 0, 180),
+        shift=fields.number("shift", 0, 0.5),
+        scale=fields.number("scale", 0, 0.9),
+    )
+
+
+def read_teaching(entries: Entries) -> Teaching:
+    """What a student learns of its teacher."""
+    value = entries.get("teaching")
+    fields = Entries(value, ("kind", "temperature"), ("kind",))
+    kind, temperature = fields.choice("kind", TEACHING), fields.get("temperature")
+    if kind == "hard" and temperature:
+        temperature.problem("hard teaching has no temperature", "kind: soft, or no temperature")
+    if kind == "soft" and value and not temperature:
+        value.problem("the key temperature is missing", "soft teaching needs it")
+    return Teaching(kind, fields.number("temperature", 1, 100))
+
+
+def read_output(entries: Entries, base: Path) -> Path:
+    """Where the checkpoint goes."""
+    value = entries.get("output")
+    text = value.text() if value else ""
+    if value and text and not text.endswith(_SUFFIX):
+        value.problem(f"{text!r}", f"a path that ends in {_SUFFIX}")
+    return base / text

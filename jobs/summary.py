@@ -1,0 +1,164 @@
+"""What a run says, in words and tables: ladder, exit histogram, status. Figures come from SQL."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import storage
+from jobs.tables import shown, text_table
+
+Row = Mapping[str, Any]
+
+BAR_WIDTH = 30
+MILLION, THOUSAND = 1e6, 1e3
+_GROUP = ("dataset", "device", "node", "runtime", "precision", "threads", "batch_size")
+
+
+def ladder(root: Path, run_id: str) -> str:
+    """The ladder of a run: one table for each data set and setting, and why figures are missing."""
+    rows = storage.named_query(root, "summary", run_ids=[run_id], run_id=run_id).to_pylist()
+    if not rows:
+        return "no rows yet\n"
+    tables = [
+        _ladder_table(_setting(group[0]), group)
+        for _, grouped in groupby(rows, key=lambda row: [row[key] for key in _GROUP])
+        if (group := list(grouped))
+    ]
+    return "\n".join([*tables, _reasons(rows)])
+
+
+def exit_histogram(root: Path, run_id: str) -> str:
+    """Where the images of each early-exit model leave, and what it costs to leave there."""
+    rows = storage.named_query(root, "exit_histogram", run_ids=[run_id], run_id=run_id).to_pylist()
+    parts = []
+    for _, grouped in groupby(rows, key=lambda row: (row["cell_id"], row["node"])):
+        exits = list(grouped)
+        if len(exits) < 2:  # noqa: PLR2004 - a static model leaves at one block
+            continue
+        cells = [
+            (
+                row["exit_block"],
+                row["images"],
+                f"{row['share_pct']:.1f}",
+                _fixed(row["median_forward_ms"], 3),
+                "█" * round(row["share_pct"] / 100 * BAR_WIDTH),
+            )
+            for row in exits
+        ]
+        title = f"{exits[0]['model']} at {_threshold(exits[0])} on {exits[0]['dataset']}: exits"
+        columns = ("after block", "images", "%", "median ms", "")
+        parts.append(text_table(columns, cells, title))
+    return "\n".join(parts)
+
+
+def status(root: Path, run_id: str) -> str:
+    """A run's cells, counted by status; what failed or was noted is named."""
+    (run,) = [run for run in storage.list_runs(root) if run.run_id == run_id]
+    cells = storage.named_query(root, "status", run_ids=[run_id], run_id=run_id).to_pylist()
+    counts = Counter(cell["status"] for cell in cells)
+    lines = [f"run {run_id} is {run.status}: " + ", ".join(f"{n} {s}" for s, n in counts.items())]
+    columns = ("kind", "model", "dataset", "threshold", "status", "tries", "rows", "of")
+    rows = [
+        (
+            cell["kind"],
+            cell["model"],
+            cell["dataset"],
+            _threshold(cell),
+            cell["status"],
+            cell["attempts"],
+            cell["rows"],
+            _expected_rows(cell),
+        )
+        for cell in cells
+    ]
+    lines.append(text_table(columns, rows))
+    lines += list(_remarks(cells))
+    if run.status in ("failed", "interrupted", "cancelled"):
+        lines.append(f"go on with: gfjobs resume {run_id}")
+    return "\n".join(lines) + "\n"
+
+
+def _ladder_table(title: str, rows: Sequence[Row]) -> str:
+    columns = ["model", "params", "t", "acc@1", "acc@5", "blocks", "ms", "p50", "p90", "p99"]
+    has_energy = any(row["energy_mj"] is not None for row in rows)
+    cells = [
+        [
+            row["model"],
+            _count(row["params"]),
+            _threshold(row),
+            _fixed(row["acc1"], 2),
+            _fixed(row["acc5"], 2),
+            _fixed(row["mean_blocks"], 2),
+            _fixed(row["forward_ms"], 2),
+            *(_fixed(row[name], 2) for name in ("p50_ms", "p90_ms", "p99_ms")),
+        ]
+        for row in rows
+    ]
+    if has_energy:
+        columns += ["mJ", "saved"]
+        for row, line in zip(rows, cells, strict=True):
+            saving = row["energy_saving_pct"]
+            line += [_fixed(row["energy_mj"], 2), "–" if saving is None else f"{saving:.1f} %"]
+    return text_table(columns, cells, title)
+
+
+def _setting(row: Row) -> str:
+    threads = f"{row['threads']} threads" if row["threads"] else "all threads"
+    threads = "1 thread" if row["threads"] == 1 else threads
+    where = f"{row['device']} of {row['node']}" if row["node"] else row["device"]
+    return (
+        f"{row['dataset']} on {where}: {row['runtime']} {row['precision']}, {threads},"
+        f" batch {row['batch_size']}"
+    )
+
+
+def _reasons(rows: Sequence[Row]) -> str:
+    """Why figures are missing: each reason once, with the models it is true of."""
+    models: dict[str, list[str]] = {}
+    for row in rows:
+        for reason in (row["note"] or "").split("; "):
+            if reason and row["model"] not in models.setdefault(reason, []):
+                models[reason].append(row["model"])
+    everyone = len({row["model"] for row in rows})
+    lines = [
+        f"– {reason}" + ("" if len(named) == everyone else f" ({', '.join(named)})")
+        for reason, named in models.items()
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _remarks(cells: Sequence[Row]) -> Iterator[str]:
+    for cell in cells:
+        name = f"{cell['kind']} of {cell['model']} on {cell['dataset']}"
+        if cell["error"]:
+            yield f"{name} failed: {cell['error'].strip().splitlines()[-1]}"
+        elif cell["note"]:
+            yield f"{name}: {cell['note']}"
+
+
+def _expected_rows(cell: Row) -> int:
+    exits = len(cell["exit_blocks"] or ()) + 1 if cell["kind"] == "exits" else 1
+    return int(cell["images"] * cell["rounds"] * exits)
+
+
+def _threshold(row: Row) -> str:
+    if row["threshold"] is not None:
+        return f"{row['threshold']:g}"
+    return shown(row["thresholds"]) if row["thresholds"] else "–"
+
+
+def _count(number: int | None) -> str:
+    """A number of parameters, cut to three digits: 15.6M, 228k."""
+    if number is None:
+        return "–"
+    if number >= MILLION:
+        return f"{number / MILLION:.2f}M"
+    return f"{number / THOUSAND:.1f}k"
+
+
+def _fixed(number: float | None, digits: int) -> str:
+    return "–" if number is None else f"{number:.{digits}f}"

@@ -1,0 +1,69 @@
+"""Tables of text, readable at 80 columns: aligned for people, Markdown for papers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+PIPE_WIDTH = 10_000
+"""A pipe has no edge: nothing is cut or wrapped there."""
+
+SIGNIFICANT = 6
+
+
+def shown(value: object) -> str:
+    """A value as tables show it; NULL as a dash."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.{SIGNIFICANT}g}"
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(shown(item) for item in value)}]"
+    return str(value)
+
+
+def text_table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None
+) -> str:
+    """An aligned table: numbers to the right, long text wrapped where a terminal ends."""
+    table = Table(
+        box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="", pad_edge=False
+    )
+    for index, name in enumerate(columns):
+        numbers = [row[index] for row in rows if row[index] is not None]
+        is_number = bool(numbers) and all(_is_number(value) for value in numbers)
+        table.add_column(
+            name, justify="right" if is_number else "left", overflow="fold", no_wrap=is_number
+        )
+    for row in rows:
+        table.add_row(*(shown(value) for value in row))
+    return _rendered(table)
+
+
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """The same as a Markdown table."""
+    lines = [columns, ["---"] * len(columns), *[[shown(v) for v in row] for row in rows]]
+    escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
+    return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _rendered(table: Table) -> str:
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    console = Console(width=width, markup=False, highlight=False, emoji=False, color_system=None)
+    with console.capture() as capture:
+        console.print(table)
+    lines = [line.rstrip() for line in capture.get().splitlines()]
+    return "\n".join(lines).strip("\n") + "\n"

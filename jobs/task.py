@@ -1,0 +1,98 @@
+"""The task: one shard of one round of one cell, as it travels to a worker and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import storage
+
+SHARD_IMAGES = 1000
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Images `start` to `stop` (excluded) of the data set's fixed shuffle."""
+
+    number: int
+    start: int
+    stop: int
+
+
+def shards(images: int) -> tuple[Shard, ...]:
+    """Cut a round into pieces of at most SHARD_IMAGES."""
+    starts = range(0, images, SHARD_IMAGES)
+    return tuple(Shard(n, s, min(s + SHARD_IMAGES, images)) for n, s in enumerate(starts))
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that a worker must know beside weights and images.
+
+    Attributes:
+        run_id, cell_id, round, shard: which rows these are.
+        kind: `exits` or `latency`.
+        model, dataset: names for the rows.
+        checkpoint_sha256, dataset_sha256: what weights and images to use.
+        exit_blocks: the enabled exits.
+        thresholds: one a gate, where routed.
+        device: the name asked for.
+        runtime, precision, threads, batch_size, warmup_images: as in the plan.
+    """
+
+    run_id: str
+    cell_id: str
+    round: int
+    shard: Shard
+    kind: str
+    model: str
+    dataset: str
+    checkpoint_sha256: str
+    dataset_sha256: str
+    exit_blocks: tuple[int, ...]
+    thresholds: tuple[float, ...]
+    device: str
+    runtime: str
+    precision: str
+    threads: int
+    batch_size: int
+    warmup_images: int
+
+    @property
+    def threshold(self) -> float | None:
+        """The one threshold of all gates; None where there is none, or where they differ."""
+        return self.thresholds[0] if len(set(self.thresholds)) == 1 else None
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether its host must run nothing else of ours meanwhile."""
+        return self.kind == "latency"
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """What a commit is known by."""
+        return self.cell_id, self.round, self.shard.number
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a worker sends back.
+
+    Attributes:
+        tables: rows by table name (Arrow tables); empty after a failure.
+        node: the machine that worked.
+        images: how many were evaluated.
+        busy_s: seconds it took, loading excluded.
+        note: images that could not be evaluated, and why; empty where all could.
+        error: traceback of a failure; empty after a success.
+        is_lost: the worker died or its node went away, so that another try makes sense.
+    """
+
+    tables: Mapping[str, Any]
+    node: storage.NodeRow | None
+    images: int = 0
+    busy_s: float = 0.0
+    note: str = ""
+    error: str = ""
+    is_lost: bool = False

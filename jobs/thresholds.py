@@ -1,0 +1,89 @@
+"""The threshold axis: numbers, ranges, vectors and `default`, each a value in float32.
+
+Thresholds are float32 from the YAML to the SQL, so that the same comparison holds in torch and in
+DuckDB.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from jobs.document import Value
+from jobs.models import Model
+
+RANGE_KEYS = ("start", "stop", "num")
+MAX_RANGE = 100_000
+DEFAULT = "default"
+DEFAULT_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """One value of the threshold axis.
+
+    Attributes:
+        values: one number for all gates, or one a gate; empty: the checkpoint's default.
+        is_written: it stands in the grid by itself, so it is routed under the clock.
+    """
+
+    values: tuple[float, ...]
+    is_written: bool
+
+    def fits(self, model: Model) -> bool:
+        """Whether the model has as many gates as this has numbers."""
+        return len(self.values) <= 1 or model.gates in (0, len(self.values))
+
+    def of(self, model: Model) -> tuple[float, ...]:
+        """One float32 number a gate of the model; empty for a static model."""
+        given = self.values or model.metadata.thresholds or (DEFAULT_THRESHOLD,)
+        return tuple(float32(value) for value in (given * model.gates)[: model.gates])
+
+
+def float32(value: float) -> float:
+    """The float32 nearest to a number, as a Python number that equals it."""
+    return float(np.float32(value))
+
+
+def read_thresholds(values: list[Value]) -> list[tuple[Value, Threshold]]:
+    """Read the entries of `thresholds`; equal ones count once, written ones before ranges."""
+    read: list[tuple[Value, Threshold]] = []
+    for value in values:
+        if value.is_mapping:
+            read += [(value, Threshold((number,), is_written=False)) for number in _range(value)]
+        elif value.is_list:
+            vector = tuple(float32(item.number(0.0, 1.0)) for item in value.items())
+            if len(set(vector)) == 1 and len(vector) == 1:
+                value.problem("a list of one number", "one number an exit, or a plain number")
+            read.append((value, Threshold(vector, is_written=True)))
+        elif value.node.value == DEFAULT:
+            read.append((value, Threshold((), is_written=True)))
+        else:
+            number = float32(_number_or_default(value))
+            read.append((value, Threshold((number,), is_written=True)))
+    distinct: dict[tuple[float, ...], tuple[Value, Threshold]] = {}
+    for value, threshold in sorted(read, key=lambda entry: not entry[1].is_written):
+        distinct.setdefault(threshold.values, (value, threshold))
+    return list(distinct.values())
+
+
+def _number_or_default(value: Value) -> float:
+    before = len(value.document.problems)
+    number = value.number(0.0, 1.0)
+    if len(value.document.problems) > before:
+        value.document.problems.pop()
+        value.problem(
+            f"{value.shown}",
+            "a number from 0 to 1, a list with one an exit, {start, stop, num}, or default",
+        )
+    return number
+
+
+def _range(value: Value) -> list[float]:
+    entries = value.mapping(RANGE_KEYS, required=RANGE_KEYS)
+    if len(entries) < len(RANGE_KEYS):
+        return []
+    start, stop = entries["start"].number(0.0, 1.0), entries["stop"].number(0.0, 1.0)
+    count = entries["num"].whole(1, MAX_RANGE)
+    return [float32(number) for number in np.linspace(start, stop, count)]

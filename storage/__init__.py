@@ -1,0 +1,127 @@
+"""Rows in, rows out: Arrow schemas, atomic commits, DuckDB views and queries, encoded images.
+
+The only package that uses DuckDB and pyarrow. Names are loaded when they are first used
+(PEP 562), so that `import storage` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from storage.catalog import connect, named_query, query
+    from storage.commits import CommitEntry
+    from storage.errors import (
+        DatasetError,
+        QueryError,
+        RootNotWritableError,
+        RunExistsError,
+        RunLockedError,
+        RunNotFoundError,
+        SchemaVersionError,
+        StorageError,
+    )
+    from storage.formats import FORMATS, encode
+    from storage.images import ImageSet, open_images
+    from storage.layout import check_root, checked_name
+    from storage.rows import (
+        CellKind,
+        CellRow,
+        CellStatus,
+        NodeRow,
+        RunRow,
+        RunStatus,
+        rows_to_table,
+        table_to_rows,
+    )
+    from storage.run_list import is_locked, list_runs, remove_run, resolve_run
+    from storage.runs import RunStore
+    from storage.schemas import SCHEMA_VERSION, TABLES, build_table
+
+_MODULES = {
+    "CellKind": "rows",
+    "CellRow": "rows",
+    "CellStatus": "rows",
+    "CommitEntry": "commits",
+    "DatasetError": "errors",
+    "FORMATS": "formats",
+    "ImageSet": "images",
+    "NodeRow": "rows",
+    "QueryError": "errors",
+    "RootNotWritableError": "errors",
+    "RunExistsError": "errors",
+    "RunLockedError": "errors",
+    "RunNotFoundError": "errors",
+    "RunRow": "rows",
+    "RunStatus": "rows",
+    "RunStore": "runs",
+    "SCHEMA_VERSION": "schemas",
+    "SchemaVersionError": "errors",
+    "StorageError": "errors",
+    "TABLES": "schemas",
+    "build_table": "schemas",
+    "check_root": "layout",
+    "checked_name": "layout",
+    "connect": "catalog",
+    "encode": "formats",
+    "is_locked": "run_list",
+    "list_runs": "run_list",
+    "named_query": "catalog",
+    "open_images": "images",
+    "query": "catalog",
+    "remove_run": "run_list",
+    "resolve_run": "run_list",
+    "rows_to_table": "rows",
+    "table_to_rows": "rows",
+}
+
+__all__ = [
+    "FORMATS",
+    "SCHEMA_VERSION",
+    "TABLES",
+    "CellKind",
+    "CellRow",
+    "CellStatus",
+    "CommitEntry",
+    "DatasetError",
+    "ImageSet",
+    "NodeRow",
+    "QueryError",
+    "RootNotWritableError",
+    "RunExistsError",
+    "RunLockedError",
+    "RunNotFoundError",
+    "RunRow",
+    "RunStatus",
+    "RunStore",
+    "SchemaVersionError",
+    "StorageError",
+    "build_table",
+    "check_root",
+    "checked_name",
+    "connect",
+    "encode",
+    "is_locked",
+    "list_runs",
+    "named_query",
+    "open_images",
+    "query",
+    "remove_run",
+    "resolve_run",
+    "rows_to_table",
+    "table_to_rows",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load the module that owns a public name, when the name is first used."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'storage' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"storage.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES])

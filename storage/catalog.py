@@ -1,0 +1,192 @@
+"""Reading results: a DuckDB connection with a view for each table, and queries over it."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import duckdb
+import pyarrow as pa
+
+from storage.commits import Snapshot, entries_to_table, read_snapshot
+from storage.errors import QueryError
+from storage.files import check_file_version, read_table
+from storage.layout import existing_root, reading, run_paths, visible_runs
+from storage.rows import RunRow, rows_to_table
+from storage.run_list import read_run
+from storage.schemas import COMMITTED_TABLES, TABLES
+from storage.sql import parquet_scan, query_text
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+# The views that are queries over the tables, by the name of their file.
+VIEWS = ("ladder",)
+
+# Nothing is fetched from the network because a query names it.
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}
+
+
+def connect(
+    root: str | os.PathLike[str], run_ids: Collection[str] | None = None
+) -> duckdb.DuckDBPyConnection:
+    """Open results for SQL: a database in memory, with a view for each table and `ladder`.
+
+    The connection shows the rows that were committed when it was made; it goes stale when a
+    run is merged or removed (DuckDB then finds no file): connect again. A table without rows
+    is an empty view with its types.
+
+    Args:
+        root: the results root.
+        run_ids: the only runs to show, which makes a question about one run as quick as if it
+            were alone; default all.
+
+    Raises:
+        StorageError: there is no such root, or a manifest is damaged.
+        SchemaVersionError: a file was written by a newer version.
+        duckdb.IOException: a file vanished while it was opened, as above.
+    """
+    path = existing_root(root)
+    with reading(path):
+        shown = [name for name in visible_runs(path) if run_ids is None or name in run_ids]
+        runs = tuple(run for run_id in shown for run in read_run(path, run_id))
+        snapshots = {run.run_id: read_snapshot(run_paths(path, run.run_id)) for run in runs}
+        connection = duckdb.connect(config=_CONFIG)
+        try:
+            _create_views(connection, path, runs, snapshots)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def query(
+    root: str | os.PathLike[str], sql: str, *, run_ids: Collection[str] | None = None
+) -> pa.Table:
+    """Run one statement or several over a root, and return the rows of the last.
+
+    Raises:
+        QueryError: DuckDB refused; the message is DuckDB's, with the tables there are.
+        StorageError, SchemaVersionError: as `connect`.
+    """
+    return _query(root, sql, None, run_ids)
+
+
+def named_query(
+    root: str | os.PathLike[str],
+    name: str,
+    *,
+    run_ids: Collection[str] | None = None,
+    **parameters: object,
+) -> pa.Table:
+    """Run `storage/queries/<name>.sql` with its named parameters.
+
+    Raises:
+        StorageError: no such query or root.
+        QueryError: DuckDB refused, for example a missing parameter.
+    """
+    return _query(root, query_text(name), parameters or None, run_ids)
+
+
+def _query(
+    root: str | os.PathLike[str],
+    sql: str,
+    parameters: Mapping[str, object] | None,
+    run_ids: Collection[str] | None,
+) -> pa.Table:
+    try:
+        try:
+            return _run(connect(root, run_ids), sql, parameters)
+        except duckdb.IOException:
+            # A merge or a removal took a file away after we had listed it: list again, once.
+            return _run(connect(root, run_ids), sql, parameters)
+    except duckdb.Error as err:
+        raise _query_error(err) from err
+
+
+def _run(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, object] | None
+) -> pa.Table:
+    with contextlib.closing(connection):
+        # Else `FROM path` would find our variable of that name.
+        connection.execute("SET python_enable_replacements = false")
+        connection.execute("SET enable_progress_bar = false")  # stdout is data
+        relation = connection.sql(sql, params=parameters)
+        # A statement without rows, or nothing but a comment.
+        return pa.table({}) if relation is None else relation.to_arrow_table()
+
+
+def _create_views(
+    connection: duckdb.DuckDBPyConnection,
+    root: Path,
+    runs: Sequence[RunRow],
+    snapshots: Mapping[str, Snapshot],
+) -> None:
+    connection.register("runs", rows_to_table(RunRow, runs))
+    for table in ("cells", "nodes"):
+        files = [run_paths(root, run_id).folder / f"{table}.parquet" for run_id in snapshots]
+        connection.register(table, _read_all(table, files))
+    for table in COMMITTED_TABLES:
+        _create_view(connection, table, _data_files(table, snapshots.values()))
+    _create_commits(connection, snapshots)
+    _create_view(connection, "images", _image_files(root))
+    for view in VIEWS:
+        connection.execute(f"CREATE VIEW {view} AS {query_text(view)}")
+
+
+def _query_error(err: duckdb.Error) -> QueryError:
+    names = ", ".join((*TABLES, *VIEWS))
+    return QueryError(f"{err}\n\nTables and views: {names}; `DESCRIBE <name>` lists columns")
+
+
+def _create_view(connection: duckdb.DuckDBPyConnection, table: str, files: list[Path]) -> None:
+    if files:
+        connection.execute(f"CREATE VIEW {table} AS {parquet_scan(files, TABLES[table])}")
+    else:
+        # read_parquet of no file is an error; an empty Arrow table has the types.
+        connection.register(table, TABLES[table].empty_table())
+
+
+def _create_commits(
+    connection: duckdb.DuckDBPyConnection, snapshots: Mapping[str, Snapshot]
+) -> None:
+    """Show merged entries from their files, and the others from their manifests."""
+    unmerged = [
+        entries_to_table(run_id, snapshot.unmerged_entries)
+        for run_id, snapshot in snapshots.items()
+    ]
+    connection.register("unmerged_commits", _concatenated("commits", unmerged))
+    files = _data_files("commits", snapshots.values())
+    merged = f"{parquet_scan(files, TABLES['commits'])} UNION ALL " if files else ""
+    connection.execute(f"CREATE VIEW commits AS {merged}FROM unmerged_commits")
+
+
+def _data_files(table: str, snapshots: Iterable[Snapshot]) -> list[Path]:
+    return [file for snapshot in snapshots for file in snapshot.files(table)]
+
+
+def _image_files(root: Path) -> list[Path]:
+    files = sorted(
+        file for file in (root / "images").glob("*.parquet") if not file.name.startswith(".")
+    )
+    for file in files:
+        check_file_version(file)
+    return files
+
+
+def _read_all(table: str, files: list[Path]) -> pa.Table:
+    """Read whole what is small and replaced while a run goes on."""
+    tables = []
+    for file in files:
+        with contextlib.suppress(FileNotFoundError):  # no nodes yet, or the run was removed
+            tables.append(read_table(file))
+    return _concatenated(table, tables)
+
+
+def _concatenated(table: str, tables: list[pa.Table]) -> pa.Table:
+    return pa.concat_tables([TABLES[table].empty_table(), *tables])

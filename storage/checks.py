@@ -1,0 +1,74 @@
+"""What the store refuses to write: rows of another run or cell, tables of another shape."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from storage.errors import StorageError
+from storage.rows import CellRow, NodeRow, RunRow, rows_to_table
+from storage.schemas import table_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+
+
+def rows_as_tables(
+    run: RunRow, cells: Sequence[CellRow], run_id: str | None = None
+) -> tuple[pa.Table, pa.Table]:
+    """Turn a run and its cells into tables.
+
+    Raises: StorageError: they are not of one run (of `run_id` where given), or do not fit.
+    """
+    if run.status == "interrupted":
+        raise StorageError("the status 'interrupted' is what readers see, and is never stored")
+    check_run_ids(run_id or run.run_id, (run, *cells))
+    times = Counter(cell.cell_id for cell in cells)
+    twice = sorted(cell_id for cell_id in times if times[cell_id] > 1)
+    if twice:
+        raise StorageError(f"a cell stands once in a run; found twice: {', '.join(twice)}")
+    return rows_to_table(RunRow, [run]), rows_to_table(CellRow, cells)
+
+
+def check_run_ids(run_id: str, rows: Sequence[RunRow | CellRow | NodeRow]) -> None:
+    """Refuse rows of another run.
+
+    Raises: StorageError: there are some.
+    """
+    others = sorted({row.run_id for row in rows if row.run_id != run_id})
+    if others:
+        raise StorageError(f"rows of run {run_id} carry the run_id {', '.join(others)}")
+
+
+def check_table(name: str, table: pa.Table) -> None:
+    """Refuse a table that is not exactly of its schema.
+
+    Raises: StorageError: it says which columns differ.
+    """
+    schema = table_schema(name)
+    if table.schema.equals(schema):
+        return
+    wanted = {field.name: str(field.type) for field in schema}
+    found = {field.name: str(field.type) for field in table.schema}
+    wrong = [
+        f"{column}: {found.get(column, 'absent')}, not {wanted.get(column, 'a column')}"
+        for column in {**wanted, **found}
+        if wanted.get(column) != found.get(column)
+    ]
+    raise StorageError(
+        f"table {name} is not of its schema: "
+        f"{'; '.join(wrong) or 'other order of columns'}; "
+        f"make it with storage.build_table({name!r}, ...)"
+    )
+
+
+def check_column(table: pa.Table, column: str, wanted: str) -> None:
+    """Refuse a table in which a column says anything but `wanted`.
+
+    Raises: StorageError: it does.
+    """
+    others = [value for value in table[column].unique().to_pylist() if value != wanted]
+    if others:
+        raise StorageError(f"rows of {column} {wanted} carry the {column} {others[0]!r}")

@@ -1,0 +1,200 @@
+"""Manifests: which row files of a run count, published one atomic step at a time.
+
+A manifest is a small JSON file in `<run>/commits`. It names the shards that it commits, the data
+files that hold their rows, and the manifests that it supersedes. A data file counts if a live
+manifest names it, and a manifest is live if no other supersedes it. So a commit of several
+tables, and a merge of a thousand commits, both happen at one rename.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from storage.errors import StorageError
+from storage.files import publish_bytes, read_table
+from storage.layout import checked_name
+from storage.schemas import SCHEMA_VERSION, build_table, check_version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from storage.layout import RunPaths
+
+MERGED_PREFIX = "merged-"
+
+# A merge disturbs a reader once; more than a few times in a row is something else.
+_ATTEMPTS = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class CommitEntry:
+    """One committed shard of one cell and round.
+
+    `rows` are the images it answered, `busy_s` the seconds that its worker was at it,
+    `committed_at` naive UTC.
+    """
+
+    cell_id: str
+    round: int
+    shard: int
+    node: str | None = None
+    rows: int = 0
+    busy_s: float | None = None
+    committed_at: datetime | None = None
+    note: str | None = None
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """What may be committed once: cell_id, round, shard."""
+        return self.cell_id, self.round, self.shard
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What one manifest file says; `files` are names in `<run>/data`, by table."""
+
+    entries: tuple[CommitEntry, ...]
+    files: Mapping[str, tuple[str, ...]]
+    supersedes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """The live manifests of a run at one moment, by file name."""
+
+    paths: RunPaths
+    manifests: dict[str, Manifest]
+
+    def files(self, table: str) -> list[Path]:
+        """List the data files of a table that count."""
+        return [
+            self.paths.data / name
+            for manifest in self.manifests.values()
+            for name in manifest.files.get(table, ())
+        ]
+
+    @property
+    def unmerged_entries(self) -> list[CommitEntry]:
+        """The entries that stand in manifests; those of a merge stand in its `commits` file."""
+        return [entry for manifest in self.manifests.values() for entry in manifest.entries]
+
+    def entries(self) -> tuple[CommitEntry, ...]:
+        """List all that is committed, merged or not."""
+        merged = [
+            CommitEntry(**{name: value for name, value in row.items() if name != "run_id"})
+            for path in self.files("commits")
+            for row in read_table(path).to_pylist()
+        ]
+        return (*merged, *self.unmerged_entries)
+
+
+def manifest_name(entry: CommitEntry) -> str:
+    """Name the manifest of a commit after its key: no second file can commit the same shard."""
+    return f"{checked_name(entry.cell_id, 'cell_id')}.{entry.round}.{entry.shard}.json"
+
+
+def publish_manifest(paths: RunPaths, name: str, manifest: Manifest) -> None:
+    """Make a manifest count, in one step.
+
+    Raises: OSError: it cannot be written, and does not count.
+    """
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "entries": [_entry_to_json(entry) for entry in manifest.entries],
+        "files": dict(manifest.files),
+        "supersedes": manifest.supersedes,
+    }
+    publish_bytes(paths.commits / name, json.dumps(content).encode())
+
+
+def read_snapshot(paths: RunPaths) -> Snapshot:
+    """Read the live manifests of a run, also while its driver commits or merges.
+
+    A merge publishes its manifest and then deletes those it supersedes. A listing that
+    overlaps may miss both; so it counts only if no merge appeared by the time that everything
+    was read.
+
+    Raises:
+        SchemaVersionError: a newer version wrote a manifest.
+        StorageError: a manifest is damaged.
+    """
+    for _ in range(_ATTEMPTS):
+        names = manifest_names(paths)
+        try:
+            manifests = {name: _read_manifest(paths.commits / name) for name in names}
+        except FileNotFoundError:
+            continue
+        appeared = set(manifest_names(paths)).difference(names)
+        if not any(name.startswith(MERGED_PREFIX) for name in appeared):
+            break
+    else:
+        raise StorageError(
+            f"the manifests in {paths.commits} kept changing while they were read; try again"
+        )
+    superseded = {name for manifest in manifests.values() for name in manifest.supersedes}
+    live = {name: manifest for name, manifest in manifests.items() if name not in superseded}
+    return Snapshot(paths, live)
+
+
+def manifest_names(paths: RunPaths) -> list[str]:
+    """List all manifests, superseded ones too."""
+    try:
+        names = [path.name for path in paths.commits.iterdir()]
+    except FileNotFoundError:
+        return []
+    return sorted(name for name in names if name.endswith(".json") and not name.startswith("."))
+
+
+def entries_to_table(run_id: str, entries: Sequence[CommitEntry]) -> pa.Table:
+    """Turn entries of one run into rows of the table `commits`."""
+    columns: dict[str, object] = {
+        field.name: [getattr(entry, field.name) for entry in entries]
+        for field in dataclasses.fields(CommitEntry)
+    }
+    return build_table("commits", {**columns, "run_id": run_id})
+
+
+def _entry_to_json(entry: CommitEntry) -> dict[str, Any]:
+    content = dataclasses.asdict(entry)
+    if entry.committed_at is not None:
+        content["committed_at"] = entry.committed_at.isoformat()
+    return content
+
+
+def _entry_from_json(content: dict[str, Any]) -> CommitEntry:
+    known = {field.name for field in dataclasses.fields(CommitEntry)}
+    fields = {name: value for name, value in content.items() if name in known}
+    if fields.get("committed_at") is not None:
+        fields["committed_at"] = datetime.fromisoformat(fields["committed_at"])
+    return CommitEntry(**fields)
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        content = json.loads(path.read_bytes())
+        check_version(content["schema_version"], str(path))
+        return Manifest(
+            tuple(_entry_from_json(entry) for entry in content["entries"]),
+            {table: _bare_names(names) for table, names in content["files"].items()},
+            tuple(content["supersedes"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as err:
+        raise StorageError(
+            f"manifest {path} is damaged ({type(err).__name__}: {err}); it was published whole, "
+            "so something else wrote to it: restore it, or remove the run with `gfjobs rm`"
+        ) from err
+
+
+def _bare_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Refuse a manifest that points outside its run."""
+    checked = tuple(names)
+    for name in checked:
+        if "/" in name or name in {"", ".", ".."}:
+            raise ValueError(f"{name!r} is not a bare file name")
+    return checked

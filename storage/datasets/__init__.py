@@ -1,0 +1,1 @@
+"""Embedded data sets, and the script that makes them."""

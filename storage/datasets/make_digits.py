@@ -1,0 +1,63 @@
+"""Makes digits-train.parquet and digits-test.parquet from what scikit-learn ships.
+
+Needs the development extras (scikit-learn, Pillow); run as `python -m
+storage.datasets.make_digits`. Nothing imports it but the test that holds the files to it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+from sklearn.datasets import load_digits
+
+TEST_IMAGES = 450
+SPLIT_SEED = 0
+
+# Intensities of the source are 0..16.
+_MAX_INTENSITY = 16
+
+
+def split_rows(images: int) -> dict[str, np.ndarray[Any, np.dtype[np.int64]]]:
+    """Draw the fixed split: original row numbers of each part, ascending."""
+    shuffled = np.random.default_rng(SPLIT_SEED).permutation(images)
+    return {"test": np.sort(shuffled[:TEST_IMAGES]), "train": np.sort(shuffled[TEST_IMAGES:])}
+
+
+def write_digits(folder: Path) -> None:
+    """Write both files: 8 x 8 grayscale PNG, in the Hugging Face image layout."""
+    digits = load_digits()
+    features = {
+        "image": {"_type": "Image"},
+        "label": {"names": [str(digit) for digit in range(10)], "_type": "ClassLabel"},
+    }
+    schema = pa.schema(
+        [
+            ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+            ("label", pa.int64()),
+        ],
+        metadata={"huggingface": json.dumps({"info": {"features": features}})},
+    )
+    for split, rows in split_rows(len(digits.images)).items():
+        images = [
+            {"bytes": _png(digits.images[row]), "path": f"digits/{row:04d}.png"} for row in rows
+        ]
+        table = pa.table([images, digits.target[rows]], schema=schema)
+        pq.write_table(table, folder / f"digits-{split}.parquet", compression="zstd")
+
+
+def _png(intensities: np.ndarray[Any, np.dtype[np.float64]]) -> bytes:
+    pixels = np.round(intensities * 255 / _MAX_INTENSITY).astype(np.uint8)
+    encoded = io.BytesIO()
+    Image.fromarray(pixels).save(encoded, format="PNG", optimize=True)
+    return encoded.getvalue()
+
+
+if __name__ == "__main__":
+    write_digits(Path(__file__).parent)

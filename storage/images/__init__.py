@@ -1,0 +1,8 @@
+"""Encoded images and their labels, by the name of a data set. Nothing is decoded here."""
+
+from __future__ import annotations
+
+from storage.images.image_set import ImageSet
+from storage.images.names import open_images
+
+__all__ = ["ImageSet", "open_images"]

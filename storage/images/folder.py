@@ -1,0 +1,107 @@
+"""Image folders: one folder a class, one file an image."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from storage.errors import DatasetError
+from storage.images.image_set import ImageSet, content_sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+SUFFIXES = (
+    ".bmp",
+    ".gif",
+    ".jpeg",
+    ".jpg",
+    ".pgm",
+    ".png",
+    ".ppm",
+    ".tif",
+    ".tiff",
+    ".webp",
+)
+
+
+class FolderSource:
+    """Reads files when they are asked for."""
+
+    def __init__(self, folder: Path, paths: tuple[str, ...]) -> None:
+        """Read `paths`, by row, below `folder`."""
+        self._folder = folder
+        self._paths = paths
+
+    def read(self, image_ids: npt.NDArray[np.int64]) -> list[bytes | None]:
+        """Read encoded images by row, in the order asked."""
+        return [self._read_one(int(i)) for i in image_ids]
+
+    def read_all(self) -> Iterator[bytes]:
+        """Read all, one at a time."""
+        return (self._read_one(i) for i in range(len(self._paths)))
+
+    def _read_one(self, row: int) -> bytes:
+        path = self._folder / self._paths[row]
+        try:
+            return path.read_bytes()
+        except OSError as err:
+            raise DatasetError(f"image {row} cannot be read: {err}") from err
+
+
+def open_folder(name: str, folder: Path, split: str) -> ImageSet:
+    """Open `folder/<split>/<class>/file`, or `folder/<class>/file` where there is no such split.
+
+    Classes are the sorted folder names; images are in the order of their sorted paths.
+
+    Raises: DatasetError: no such folder, no classes, a class without images.
+    """
+    if not folder.is_dir():
+        raise DatasetError(
+            f"data set {name}: there is no folder {folder}; give the folder that "
+            "holds one folder a class, or one a split"
+        )
+    top = folder / split if (folder / split).is_dir() else folder
+    class_names = tuple(
+        sorted(
+            entry.name
+            for entry in top.iterdir()
+            if entry.is_dir() and not entry.name.startswith(".")
+        )
+    )
+    if not class_names:
+        raise DatasetError(
+            f"data set {name}: {top} has no class folders; images belong into {top}/<class>/"
+        )
+    files = {class_name: _image_files(top / class_name) for class_name in class_names}
+    empty = [class_name for class_name in class_names if not files[class_name]]
+    if empty:
+        raise DatasetError(
+            f"data set {name}: no images in class {', '.join(empty)} of {top}; remove the folder, "
+            f"or put images there ({', '.join(SUFFIXES)})"
+        )
+    rows = sorted(
+        (f"{class_name}/{file}", label)
+        for label, class_name in enumerate(class_names)
+        for file in files[class_name]
+    )
+    paths = tuple(path for path, _ in rows)
+    labels = np.array([label for _, label in rows], dtype=np.int64)
+    source = FolderSource(top, paths)
+    digest = content_sha256(source.read_all(), labels, class_names)
+    return ImageSet(name, split, digest, class_names, labels, paths, source)
+
+
+def _image_files(folder: Path) -> list[str]:
+    """List the images below a class folder, as paths relative to it."""
+    return [
+        Path(place, file).relative_to(folder).as_posix()
+        for place, _, files in os.walk(folder)
+        for file in files
+        if file.lower().endswith(SUFFIXES) and not file.startswith(".")
+    ]

@@ -1,0 +1,110 @@
+"""Merging the many small files of a run into one sorted file a table.
+
+The merged files are written first, where nobody sees them; one manifest then supersedes all
+others in one step; then the old manifests go, and then the old files. A crash between any two
+steps leaves each row visible once, and the next merge clears up what was left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import uuid
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from storage.commits import (
+    MERGED_PREFIX,
+    Manifest,
+    entries_to_table,
+    manifest_names,
+    publish_manifest,
+    read_snapshot,
+)
+from storage.files import TEMPORARY_PREFIX, sync_file, sync_folder
+from storage.schemas import SCHEMA_VERSION, SORT_KEYS, TABLES, VERSION_KEY
+from storage.sql import parquet_scan, quoted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from storage.commits import Snapshot
+    from storage.layout import RunPaths
+
+# Rows that DuckDB sorts and writes together: small enough that a question about one cell skips
+# most of a file, large enough that statistics and dictionaries cost nothing.
+ROW_GROUP_ROWS = 100_000
+
+# The sort spills to the run's disk beyond this; drivers run on boards with 4 GB too.
+MEMORY_LIMIT = "1GB"
+
+
+def merge_run(paths: RunPaths, run_id: str) -> None:
+    """Merge a run whose lease the caller holds.
+
+    Raises:
+        OSError, duckdb.Error: a step failed; the rows are as visible as before.
+    """
+    snapshot = read_snapshot(paths)
+    remove_leftovers(paths, snapshot)
+    if len(snapshot.manifests) < 2:  # noqa: PLR2004 (one manifest is merged as it is)
+        only = next(iter(snapshot.manifests), MERGED_PREFIX)
+        if only.startswith(MERGED_PREFIX):
+            return
+    suffix = uuid.uuid4().hex[:12]
+    files: dict[str, tuple[str, ...]] = {}
+    spill = paths.data / f"{TEMPORARY_PREFIX}{suffix}"
+    connection = duckdb.connect(config={"temp_directory": str(spill), "memory_limit": MEMORY_LIMIT})
+    with contextlib.closing(connection):
+        connection.register("new_commits", entries_to_table(run_id, snapshot.unmerged_entries))
+        for table in SORT_KEYS:
+            rows = _rows_sql(table, snapshot)
+            if rows:
+                target = paths.data / f"{table}-{MERGED_PREFIX}{suffix}.parquet"
+                _copy_sorted(connection, table, rows, target)
+                files[table] = (target.name,)
+    sync_folder(paths.data)
+    merged = Manifest((), files, supersedes=tuple(manifest_names(paths)))
+    publish_manifest(paths, f"{MERGED_PREFIX}{suffix}.json", merged)
+    remove_leftovers(paths, read_snapshot(paths))
+
+
+def remove_leftovers(paths: RunPaths, snapshot: Snapshot) -> None:
+    """Delete superseded manifests, then files that no live manifest names.
+
+    In this order: a manifest must never name a file that is gone.
+    """
+    for path in paths.commits.iterdir():
+        if path.name not in snapshot.manifests:
+            path.unlink()
+    sync_folder(paths.commits)
+    named = {path.name for table in TABLES for path in snapshot.files(table)}
+    for path in paths.data.iterdir():
+        if path.name in named:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _rows_sql(table: str, snapshot: Snapshot) -> str:
+    """Select all rows of a table, or nothing where there are none."""
+    files = snapshot.files(table)
+    scan = parquet_scan(files, TABLES[table]) if files else ""
+    if table != "commits":
+        return scan
+    return f"{scan} UNION ALL FROM new_commits" if scan else "FROM new_commits"
+
+
+def _copy_sorted(
+    connection: duckdb.DuckDBPyConnection, table: str, rows: str, target: Path
+) -> None:
+    connection.execute(
+        f"COPY (SELECT * FROM ({rows}) ORDER BY {', '.join(SORT_KEYS[table])}) "  # noqa: S608 (our names)
+        f"TO {quoted(str(target))} (FORMAT parquet, COMPRESSION zstd, "
+        f"ROW_GROUP_SIZE {ROW_GROUP_ROWS}, "
+        f"KV_METADATA {{{VERSION_KEY}: '{SCHEMA_VERSION}'}})"
+    )
+    sync_file(target)

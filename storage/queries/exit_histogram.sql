@@ -1,0 +1,33 @@
+-- Where the images of one run leave: one row per ladder row and exit. The counts are the
+-- ladder's; the median is over unthrottled rounds and needs 11 samples, as everywhere.
+WITH
+throttled AS (
+    SELECT cell_id, round FROM rounds WHERE run_id = $run_id AND is_throttled
+    UNION
+    SELECT cell_id, round FROM records WHERE run_id = $run_id AND is_throttled
+),
+medians AS (
+    SELECT cell_id, node, exit_block,
+        CASE WHEN count(forward_ms) >= 11 THEN median(forward_ms) END AS median_forward_ms
+    FROM records
+    ANTI JOIN throttled USING (cell_id, round)
+    WHERE run_id = $run_id
+    GROUP BY cell_id, node, exit_block
+),
+counted AS (
+    SELECT l.*, c.position, c.exit_blocks,
+        unnest(l.exit_counts) AS images,
+        (generate_subscripts(l.exit_counts, 1) - 1)::INTEGER AS exit_block,
+        list_sum(l.exit_counts) AS all_images
+    FROM ladder l JOIN cells c USING (run_id, cell_id)
+    WHERE l.run_id = $run_id
+)
+SELECT h.cell_id, h.model, h.threshold, h.thresholds, h.dataset, h.device, h.node, h.runtime,
+    h.precision, h.threads, h.batch_size, h.exit_block, h.images,
+    100 * h.images / h.all_images AS share_pct, m.median_forward_ms
+FROM counted h
+LEFT JOIN medians m
+    ON m.cell_id = h.cell_id AND m.exit_block = h.exit_block AND m.node IS NOT DISTINCT FROM h.node
+-- An enabled exit that nobody takes is worth a row; a block without an exit is not.
+WHERE h.images > 0 OR list_contains(h.exit_blocks, h.exit_block)
+ORDER BY h.position, h.cell_id, h.node, h.exit_block

@@ -1,0 +1,277 @@
+-- The ladder: one row per latency cell and node, and one per all-exit cell of a run that timed
+-- nothing for it. Contract: design.md, "Rows".
+--
+-- Accuracy comes from the run's all-exit pass, replayed at the routed thresholds with the
+-- router's own comparison: float32 on both sides, first exit whose gate score reaches its
+-- threshold, a NaN gate never leaves (in DuckDB NaN >= 0.5 is true, hence the isnan), the last
+-- block has no gate (NULL). Without such a pass it comes from round 0 of the records.
+--
+-- Energy: rail 'total' is written by the sampler for every node that has a total, chosen or
+-- summed. Means are trapezoidal over time within each phase of each round, so that uneven
+-- sampling does not weigh; rounds are combined by duration. Where no phase has a duration (one
+-- sample each) the samples count equally. W x ms = mJ.
+WITH
+-- The same cell_id may stand in several runs: every join is by run and cell.
+exit_rows AS (
+    SELECT run_id, cell_id, min(node) AS node
+    FROM exits GROUP BY run_id, cell_id
+),
+passes AS (
+    SELECT c.*, r.node AS rows_node
+    FROM cells c JOIN exit_rows r USING (run_id, cell_id)
+    WHERE c.kind = 'exits'
+),
+-- What each row is about, and the all-exit pass that answers for it: the largest, then the one
+-- most alike.
+timed AS (
+    SELECT l.*, p.cell_id AS source_id
+    FROM cells l
+    LEFT JOIN passes p
+        ON p.run_id = l.run_id
+        AND p.model IS NOT DISTINCT FROM l.model
+        AND p.checkpoint_sha256 IS NOT DISTINCT FROM l.checkpoint_sha256
+        AND p.exit_blocks IS NOT DISTINCT FROM l.exit_blocks
+        AND p.dataset_sha256 IS NOT DISTINCT FROM l.dataset_sha256
+        AND p.device IS NOT DISTINCT FROM l.device
+        AND p.runtime IS NOT DISTINCT FROM l.runtime
+        AND p.precision IS NOT DISTINCT FROM l.precision
+        AND p.threads IS NOT DISTINCT FROM l.threads
+    WHERE l.kind = 'latency'
+    QUALIFY row_number() OVER (
+        PARTITION BY l.run_id, l.cell_id
+        ORDER BY p.images DESC NULLS LAST, (p.node IS NOT DISTINCT FROM l.node) DESC,
+            (p.batch_size IS NOT DISTINCT FROM l.batch_size) DESC, p.position, p.cell_id
+    ) = 1
+),
+untimed AS (
+    SELECT e.*, e.cell_id AS source_id
+    FROM cells e
+    ANTI JOIN (FROM cells WHERE kind = 'latency') l
+        ON l.run_id = e.run_id
+        AND l.model IS NOT DISTINCT FROM e.model
+        AND l.dataset IS NOT DISTINCT FROM e.dataset
+        AND l.device IS NOT DISTINCT FROM e.device
+        AND l.runtime IS NOT DISTINCT FROM e.runtime
+        AND l.precision IS NOT DISTINCT FROM e.precision
+        AND l.threads IS NOT DISTINCT FROM e.threads
+    WHERE e.kind = 'exits'
+),
+targets AS (
+    -- A number to group by: digests would be hashed once a row.
+    SELECT *, row_number() OVER () AS target
+    FROM (FROM timed UNION ALL FROM untimed)
+),
+
+-- Accuracy ------------------------------------------------------------------------------------
+replayed AS (
+    SELECT t.target, e.image_id, min(e.exit_block) AS exit_block,
+        -- Not arg_min: it would pass over a NULL and take the answer of a later exit.
+        arg_min_null(e.is_correct, e.exit_block) AS is_correct,
+        arg_min_null(e.is_top5, e.exit_block) AS is_top5,
+        arg_min_null(e.loss, e.exit_block) AS loss
+    FROM exits e
+    JOIN targets t ON t.run_id = e.run_id AND t.source_id = e.cell_id
+    WHERE e.gate_score IS NULL
+        OR (
+            NOT isnan(e.gate_score)
+            AND e.gate_score >= coalesce(
+                t.thresholds[list_position(t.exit_blocks, e.exit_block)], t.threshold
+            )
+        )
+    GROUP BY t.target, e.image_id
+),
+routed AS (
+    SELECT t.target, r.image_id, r.exit_block, r.is_correct, r.is_top5, r.loss
+    FROM records r
+    JOIN targets t ON t.run_id = r.run_id AND t.cell_id = r.cell_id
+    WHERE r.round = 0 AND t.source_id IS NULL
+),
+accuracy AS (
+    SELECT target,
+        100 * avg(is_correct::INTEGER) AS acc1,
+        100 * avg(is_top5::INTEGER) AS acc5,
+        avg(loss) AS loss,
+        avg(exit_block + 1) AS mean_blocks,
+        histogram(exit_block) AS counts,
+        max(exit_block) + 1 AS blocks_seen
+    FROM (FROM replayed UNION ALL FROM routed)
+    GROUP BY target
+),
+
+-- Latency -------------------------------------------------------------------------------------
+-- is_throttled NULL means that nobody looked: such rounds count.
+throttled AS (
+    SELECT run_id, cell_id, round FROM rounds WHERE is_throttled
+    UNION
+    SELECT run_id, cell_id, round FROM records WHERE is_throttled
+),
+timings AS (
+    SELECT run_id, cell_id, node,
+        count(forward_ms) AS timed_rows,
+        count(forward_ms) FILTER (WHERE is_kept) AS samples,
+        avg(forward_ms) FILTER (WHERE is_kept) AS forward_ms,
+        avg(elapsed_ms) FILTER (WHERE is_kept) AS elapsed_ms,
+        quantile_cont(forward_ms, [0.5, 0.9, 0.99]) FILTER (WHERE is_kept) AS percentiles_ms
+    FROM (
+        SELECT r.run_id, r.cell_id, r.node, r.forward_ms, r.elapsed_ms,
+            t.round IS NULL AS is_kept
+        FROM records r
+        LEFT JOIN throttled t
+            ON t.run_id = r.run_id AND t.cell_id = r.cell_id AND t.round = r.round
+    )
+    GROUP BY run_id, cell_id, node
+),
+
+-- Power ---------------------------------------------------------------------------------------
+samples AS (
+    SELECT run_id, cell_id, node, round, phase, power_mw,
+        epoch_us(sampled_at) - epoch_us(lag(sampled_at) OVER phase_order) AS gap_us,
+        (power_mw + lag(power_mw) OVER phase_order) / 2 AS gap_mw
+    FROM power
+    ANTI JOIN throttled USING (run_id, cell_id, round)
+    WHERE rail = 'total' AND power_mw IS NOT NULL
+    WINDOW phase_order AS (
+        PARTITION BY run_id, cell_id, node, round, phase ORDER BY sampled_at
+    )
+),
+phases AS (
+    SELECT run_id, cell_id, node, phase = 'active' AS is_active,
+        CASE WHEN sum(gap_us) > 0 THEN sum(gap_us * gap_mw) / sum(gap_us)
+            ELSE avg(power_mw) END / 1000 AS plain_w,
+        coalesce(sum(gap_us), 0) AS duration_us
+    FROM samples
+    GROUP BY run_id, cell_id, node, round, phase
+),
+means AS (
+    SELECT run_id, cell_id, node, is_active,
+        CASE WHEN sum(duration_us) > 0 THEN sum(plain_w * duration_us) / sum(duration_us)
+            ELSE avg(plain_w) END AS mean_w
+    FROM phases
+    GROUP BY run_id, cell_id, node, is_active
+),
+powers AS (
+    SELECT run_id, cell_id, node,
+        any_value(mean_w) FILTER (WHERE is_active) AS power_w,
+        any_value(mean_w) FILTER (WHERE NOT is_active) AS idle_w
+    FROM means
+    GROUP BY run_id, cell_id, node
+),
+modes AS (
+    SELECT run_id, cell_id, node, string_agg(DISTINCT power_mode, ', ' ORDER BY power_mode) AS power_mode
+    FROM rounds
+    GROUP BY run_id, cell_id, node
+),
+
+-- Together ------------------------------------------------------------------------------------
+lines AS (
+    SELECT t.* EXCLUDE (node), coalesce(m.node, t.node, x.node) AS node,
+        a.* EXCLUDE (target),
+        coalesce(m.timed_rows, 0) AS timed_rows,
+        coalesce(m.samples, 0) AS samples,
+        m.forward_ms, m.elapsed_ms, m.percentiles_ms
+    FROM targets t
+    LEFT JOIN accuracy a USING (target)
+    LEFT JOIN timings m
+        ON m.run_id = t.run_id AND m.cell_id = t.cell_id AND t.kind = 'latency'
+    LEFT JOIN exit_rows x
+        ON x.run_id = t.run_id AND x.cell_id = t.cell_id AND t.kind = 'exits'
+),
+energies AS (
+    SELECT l.*, p.power_w, p.idle_w,
+        (p.power_w - p.idle_w) * l.forward_ms AS energy_mj,
+        (p.power_w - p.idle_w) * l.elapsed_ms AS energy_elapsed_mj,
+        p.power_w * l.forward_ms AS energy_gross_mj,
+        coalesce(o.power_mode, n.power_mode) AS power_mode,
+        n.note AS node_note
+    FROM lines l
+    LEFT JOIN powers p
+        ON p.run_id = l.run_id AND p.cell_id = l.cell_id AND p.node IS NOT DISTINCT FROM l.node
+    LEFT JOIN modes o
+        ON o.run_id = l.run_id AND o.cell_id = l.cell_id AND o.node IS NOT DISTINCT FROM l.node
+    LEFT JOIN nodes n ON n.run_id = l.run_id AND n.node = l.node
+),
+first_static AS (
+    SELECT run_id, arg_min(model, (coalesce(position, 2147483647), cell_id)) AS model
+    FROM cells
+    WHERE len(list_filter(coalesce(exit_blocks, []),
+        lambda block: depth IS NULL OR block < depth - 1)) = 0
+    GROUP BY run_id
+),
+baselines AS (
+    SELECT r.run_id, coalesce(r.baseline, s.model) AS model
+    FROM runs r LEFT JOIN first_static s USING (run_id)
+),
+compared AS (
+    SELECT e.*, b.model AS baseline_model, o.energy_mj AS baseline_mj
+    FROM energies e
+    LEFT JOIN baselines b ON b.run_id = e.run_id
+    LEFT JOIN energies o
+        ON o.run_id = e.run_id
+        AND o.model = b.model
+        AND o.energy_mj IS NOT NULL
+        AND o.dataset IS NOT DISTINCT FROM e.dataset
+        AND o.device IS NOT DISTINCT FROM e.device
+        AND o.node IS NOT DISTINCT FROM e.node
+        AND o.runtime IS NOT DISTINCT FROM e.runtime
+        AND o.precision IS NOT DISTINCT FROM e.precision
+    -- Where the baseline was measured in several ways, the one most like this row.
+    QUALIFY row_number() OVER (
+        PARTITION BY e.target, e.node
+        ORDER BY (o.threads IS NOT DISTINCT FROM e.threads) DESC,
+            (o.batch_size IS NOT DISTINCT FROM e.batch_size) DESC,
+            (o.dataset_sha256 IS NOT DISTINCT FROM e.dataset_sha256) DESC,
+            (o.cell_id = e.cell_id) DESC, o.position, o.cell_id
+    ) = 1
+)
+SELECT
+    run_id, cell_id, dataset, device, node, runtime, precision, threads, batch_size, model,
+    threshold, thresholds, params,
+    acc1, acc5, loss,
+    CASE WHEN counts IS NOT NULL THEN
+        list_transform(range(coalesce(depth, blocks_seen)),
+            lambda block: coalesce(counts[block::INTEGER], 0)::BIGINT)
+    END AS exit_counts,
+    mean_blocks,
+    samples,
+    forward_ms,
+    CASE WHEN samples >= 11 THEN percentiles_ms[1] END AS p50_ms,
+    CASE WHEN samples >= 64 THEN percentiles_ms[2] END AS p90_ms,
+    CASE WHEN samples >= 662 THEN percentiles_ms[3] END AS p99_ms,
+    elapsed_ms,
+    1000 / nullif(elapsed_ms, 0) AS fps,
+    power_w, idle_w, energy_mj, energy_elapsed_mj, energy_gross_mj,
+    100 * (1 - energy_mj / nullif(baseline_mj, 0)) AS energy_saving_pct,
+    power_mode, is_valid,
+    nullif(concat_ws('; ',
+        note,
+        regexp_extract(trim(error, e' \n'), '[^\n]*$'),  -- the last line of a traceback
+        CASE WHEN acc1 IS NULL
+            THEN format('accuracy: no answers (cell is {})', coalesce(status, 'unknown')) END,
+        CASE
+            WHEN kind = 'exits' THEN 'latency and energy: not timed in this run'
+            WHEN timed_rows = 0
+                THEN format('latency: no timed rows (cell is {})', coalesce(status, 'unknown'))
+            WHEN samples = 0 THEN 'latency: every round was throttled'
+        END,
+        CASE WHEN samples BETWEEN 1 AND 10
+            THEN format('p50 needs 11 samples, has {}', samples) END,
+        CASE WHEN samples BETWEEN 1 AND 63
+            THEN format('p90 needs 64 samples, has {}', samples) END,
+        CASE WHEN samples BETWEEN 1 AND 661
+            THEN format('p99 needs 662 samples, has {}', samples) END,
+        CASE
+            WHEN samples = 0 THEN NULL
+            WHEN power_w IS NULL AND idle_w IS NULL THEN 'energy: no power samples'
+            WHEN power_w IS NULL THEN 'energy: no power samples while it ran'
+            WHEN idle_w IS NULL THEN 'energy: no idle power samples, only gross energy is known'
+        END,
+        CASE WHEN samples > 0 AND energy_mj IS NULL THEN node_note END,
+        CASE
+            WHEN energy_mj IS NULL OR baseline_mj IS NOT NULL THEN NULL
+            WHEN baseline_model IS NULL THEN 'saving: the run has no baseline'
+            ELSE format('saving: no energy of the baseline {} on the same data set, device, node, '
+                || 'runtime and precision', baseline_model)
+        END
+    ), '') AS note
+FROM compared
+ORDER BY run_id, position, cell_id, node

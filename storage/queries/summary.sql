@@ -1,0 +1,7 @@
+-- The ladder of one run, in the order of its grid.
+SELECT l.*, r.baseline
+FROM ladder l
+JOIN runs r USING (run_id)
+JOIN cells c USING (run_id, cell_id)
+WHERE l.run_id = $run_id
+ORDER BY l.dataset, l.device, l.node, l.runtime, l.precision, l.threads, l.batch_size, c.position

@@ -1,0 +1,128 @@
+"""The rows that describe a run (runs, cells, nodes) as dataclasses, and their way to Arrow."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from storage.schemas import build_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    import pyarrow as pa
+
+CellKind = Literal["exits", "latency", "exit_costs", "profile"]
+CellStatus = Literal["queued", "running", "done", "failed", "skipped", "cancelled"]
+# "interrupted" is never stored: a reader shows it for a run that says "running" while no
+# process holds its lease.
+RunStatus = Literal["running", "done", "failed", "cancelled", "interrupted"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRow:
+    """One run. Times are naive UTC; None is "not known" or "not yet"."""
+
+    run_id: str
+    name: str | None = None
+    grid: str | None = None
+    baseline: str | None = None
+    status: RunStatus = "running"
+    submitted_at: datetime | None = None
+    finished_at: datetime | None = None
+    gfjobs_version: str | None = None
+    git_revision: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class CellRow:
+    """One cell, the unit of work.
+
+    `exit_blocks` are the blocks after which the model may leave; a static model has none, or
+    its last block alone. `threshold` is None for a static model, for an all-exit pass, and
+    where `thresholds` differ from exit to exit. `images` are the images asked for per round,
+    `rows` the rows committed so far. Thresholds come back from storage as the float32 nearest
+    to what was saved.
+    """
+
+    run_id: str
+    cell_id: str
+    position: int | None = None
+    kind: CellKind | None = None
+    model: str | None = None
+    checkpoint_sha256: str | None = None
+    params: int | None = None
+    depth: int | None = None
+    exit_blocks: tuple[int, ...] | None = None
+    dataset: str | None = None
+    dataset_sha256: str | None = None
+    device: str | None = None
+    node: str | None = None
+    runtime: str | None = None
+    precision: str | None = None
+    threads: int | None = None
+    batch_size: int | None = None
+    threshold: float | None = None
+    thresholds: tuple[float, ...] | None = None
+    images: int | None = None
+    rounds: int | None = None
+    status: CellStatus = "queued"
+    attempts: int = 0
+    rows: int = 0
+    warmup_images: int | None = None
+    is_valid: bool | None = None
+    note: str | None = None
+    error: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class NodeRow:
+    """One node that a run used."""
+
+    run_id: str
+    node: str
+    device: str | None = None
+    host: str | None = None
+    architecture: str | None = None
+    accelerator: str | None = None
+    python: str | None = None
+    torch: str | None = None
+    ray: str | None = None
+    power_source: str | None = None
+    power_mode: str | None = None
+    are_clocks_locked: bool | None = None
+    note: str | None = None
+
+
+Row = TypeVar("Row", RunRow, CellRow, NodeRow)
+
+TABLE_OF_ROW = {RunRow: "runs", CellRow: "cells", NodeRow: "nodes"}
+
+
+def rows_to_table(row_type: type[Row], rows: Sequence[Row]) -> pa.Table:
+    """Turn rows into the table of their type; no rows give an empty, typed table.
+
+    Raises: StorageError: a value does not fit its column.
+    """
+    return build_table(
+        TABLE_OF_ROW[row_type],
+        {
+            field.name: [getattr(row, field.name) for row in rows]
+            for field in dataclasses.fields(row_type)
+        },
+    )
+
+
+def table_to_rows(row_type: type[Row], table: pa.Table) -> tuple[Row, ...]:
+    """Turn a table with the columns of the row type into rows, lists into tuples."""
+    names = [field.name for field in dataclasses.fields(row_type)]
+    return tuple(row_type(**_fields(record)) for record in table.select(names).to_pylist())
+
+
+def _fields(record: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
+    }

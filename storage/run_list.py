@@ -1,0 +1,114 @@
+"""The runs under a root: listing, finding by name, removing."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import shutil
+import uuid
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from storage import lease
+from storage.errors import RunNotFoundError, StorageError
+from storage.files import read_table
+from storage.layout import existing_root, reading, run_paths, visible_runs
+from storage.rows import RunRow, table_to_rows
+
+if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
+LATEST = "latest"
+
+
+def list_runs(root: str | os.PathLike[str]) -> tuple[RunRow, ...]:
+    """List the runs under a root, newest first.
+
+    A run that says "running" while no process holds its lease is shown as "interrupted".
+
+    Raises:
+        StorageError: there is no such root.
+        SchemaVersionError: a newer version wrote a run.
+    """
+    path = existing_root(root)
+    with reading(path):
+        return _listed(path)
+
+
+def _listed(path: Path) -> tuple[RunRow, ...]:
+    runs = [run for run_id in visible_runs(path) for run in read_run(path, run_id)]
+    return tuple(sorted(runs, key=_age, reverse=True))
+
+
+def read_run(root: Path, run_id: str) -> tuple[RunRow, ...]:
+    """Read one run's row as readers see it; nothing if it was removed meanwhile."""
+    paths = run_paths(root, run_id)
+    try:
+        run = table_to_rows(RunRow, read_table(paths.run))[0]
+        if run.status == "running" and not lease.is_locked(paths.folder):
+            # A driver that ended in between has saved its row before it gave the lease back.
+            run = table_to_rows(RunRow, read_table(paths.run))[0]
+            if run.status == "running":
+                run = dataclasses.replace(run, status="interrupted")
+    except FileNotFoundError:
+        return ()
+    return (run,)
+
+
+def resolve_run(root: str | os.PathLike[str], text: str) -> str:
+    """Turn what the user called a run into its run_id; `latest` is the newest submitted.
+
+    Raises: RunNotFoundError: there is none; the message names the nearest.
+    """
+    runs = list_runs(root)
+    names = [run.run_id for run in runs]
+    if text in names:
+        return text
+    if not names:
+        raise RunNotFoundError(
+            f"there is no run {text!r}: no run has been submitted to "
+            f"{existing_root(root)}; make one with `gfjobs submit GRID`"
+        )
+    if text == LATEST:
+        return names[0]
+    close = difflib.get_close_matches(text, names, n=3, cutoff=0.4)
+    hint = f"did you mean {', '.join(close)}?" if close else f"the newest is {names[0]}"
+    raise RunNotFoundError(
+        f"there is no run {text!r} under {existing_root(root)}; {hint} List all with `gfjobs runs`"
+    )
+
+
+def remove_run(root: str | os.PathLike[str], run_id: str) -> None:
+    """Delete a run. It vanishes for readers in one step.
+
+    Raises:
+        RunNotFoundError: there is none.
+        RunLockedError: a process is writing it.
+        StorageError: the file system refuses.
+    """
+    path = existing_root(root)
+    paths = run_paths(path, run_id)
+    if not paths.run.is_file():
+        resolve_run(root, run_id)  # raises with the nearest names
+    try:
+        held = lease.Lease(paths.folder)
+        try:
+            removed = paths.folder.with_name(f".removed-{uuid.uuid4().hex}")
+            paths.folder.replace(removed)
+            shutil.rmtree(removed)
+            for leftover in paths.folder.parent.glob(".removed-*"):  # of a removal that was killed
+                shutil.rmtree(leftover, ignore_errors=True)
+        finally:
+            held.release()
+    except OSError as err:
+        raise StorageError(f"run {run_id} cannot be removed: {err}") from err
+
+
+def is_locked(root: str | os.PathLike[str], run_id: str) -> bool:
+    """Tell whether a process holds the lease of a run; a run that is not there has none."""
+    return lease.is_locked(run_paths(existing_root(root), run_id).folder)
+
+
+def _age(run: RunRow) -> tuple[datetime, str]:
+    return run.submitted_at or datetime.min, run.run_id  # noqa: DTZ901 (naive UTC throughout)

@@ -1,0 +1,265 @@
+"""The store of one run: the only thing that writes under a results root."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import uuid
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from storage.checks import check_column, check_run_ids, check_table, rows_as_tables
+from storage.commits import (
+    CommitEntry,
+    Manifest,
+    manifest_name,
+    publish_manifest,
+    read_snapshot,
+)
+from storage.errors import RunExistsError, RunNotFoundError, StorageError
+from storage.files import (
+    parquet_bytes,
+    publish_bytes,
+    publish_table,
+    read_table,
+    sync_folder,
+    write_bytes,
+)
+from storage.layout import check_root, existing_root, images_path, run_paths, unwritable
+from storage.lease import Lease
+from storage.merge import merge_run
+from storage.rows import CellRow, NodeRow, RunRow, rows_to_table, table_to_rows
+from storage.schemas import COMMITTED_TABLES
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    import pyarrow as pa
+    from typing_extensions import Self
+
+    from storage.layout import RunPaths
+
+
+class RunStore:
+    """One run, open for writing: a context manager that holds the run's lease.
+
+    Made by `create` or `open`. Reading needs no store: see `storage.catalog`.
+    """
+
+    def __init__(self, root: Path, paths: RunPaths, lease: Lease) -> None:
+        """For `create` and `open`, which hold the lease already."""
+        self._root = root
+        self._paths = paths
+        self._lease = lease
+        self.run = table_to_rows(RunRow, read_table(paths.run))[0]
+        self.cells = table_to_rows(CellRow, read_table(paths.cells))
+        self.nodes: tuple[NodeRow, ...] = ()
+        if paths.nodes.is_file():
+            self.nodes = table_to_rows(NodeRow, read_table(paths.nodes))
+        self.submission: dict[str, str] = json.loads(paths.submission.read_bytes())
+        self._entries = {entry.key: entry for entry in read_snapshot(paths).entries()}
+
+    @classmethod
+    def create(
+        cls,
+        root: str | os.PathLike[str],
+        run: RunRow,
+        cells: Sequence[CellRow],
+        submission: Mapping[str, str],
+    ) -> Self:
+        """Make a new run and take its lease. It becomes visible whole, or not at all.
+
+        Args:
+            root: the results root; made if it does not exist.
+            run: its run_id names the folder.
+            cells: in the order of the plan.
+            submission: whatever the caller wants back at a resume.
+
+        Raises:
+            RootNotWritableError: before anything is written.
+            RunExistsError: the name is taken.
+            RunLockedError: another process is making this run.
+            StorageError: the run_id is not allowed, or a row does not fit its schema.
+        """
+        path = check_root(root)
+        paths = run_paths(path, run.run_id)
+        run_table, cells_table = rows_as_tables(run, cells)
+        try:
+            for folder in (paths.data, paths.commits):
+                folder.mkdir(parents=True, exist_ok=True)
+            lease = Lease(paths.folder)
+        except OSError as err:
+            raise unwritable(path, err) from err
+        with _released_on_error(lease):
+            if paths.run.exists():
+                raise RunExistsError(
+                    f"run {run.run_id} exists under {paths.folder.parent}; continue it with "
+                    f"`gfjobs resume {run.run_id}`, remove it with `gfjobs rm {run.run_id}`, or "
+                    "choose another name with --run"
+                )
+            with _failing_as(f"run {run.run_id} cannot be created"):
+                publish_table(paths.cells, cells_table)
+                publish_bytes(paths.submission, json.dumps(dict(submission)).encode())
+                publish_table(paths.run, run_table)
+                sync_folder(paths.folder.parent)
+            return cls(path, paths, lease)
+
+    @classmethod
+    def open(cls, root: str | os.PathLike[str], run_id: str) -> Self:
+        """Take the lease of a run that exists, to go on with it.
+
+        Raises: RunNotFoundError, RunLockedError, SchemaVersionError.
+        """
+        path = existing_root(root)
+        paths = run_paths(path, run_id)
+        if not paths.run.is_file():
+            raise RunNotFoundError(
+                f"there is no run {run_id!r} under {path}; list them with `gfjobs runs`"
+            )
+        with _failing_as(f"run {run_id} cannot be opened"):
+            lease = Lease(paths.folder)
+            with _released_on_error(lease):
+                return cls(path, paths, lease)
+
+    def save_run(self, run: RunRow) -> None:
+        """Replace the run's row.
+
+        Raises: StorageError: it is another run's, or cannot be written.
+        """
+        run_table, _ = rows_as_tables(run, (), self.run.run_id)
+        self._save("run", self._paths.run, run_table)
+        self.run = run
+
+    def save_cells(self, cells: Sequence[CellRow]) -> None:
+        """Replace all cells of the run.
+
+        Raises: StorageError: one is another run's, or they cannot be written.
+        """
+        _, cells_table = rows_as_tables(self.run, cells)
+        self._save("cells", self._paths.cells, cells_table)
+        self.cells = tuple(cells)
+
+    def save_nodes(self, nodes: Sequence[NodeRow]) -> None:
+        """Replace the nodes of the run.
+
+        Raises: StorageError: one is another run's, or they cannot be written.
+        """
+        check_run_ids(self.run.run_id, nodes)
+        self._save("nodes", self._paths.nodes, rows_to_table(NodeRow, nodes))
+        self.nodes = tuple(nodes)
+
+    def save_images(self, dataset_sha256: str, table: pa.Table) -> None:
+        """List the images of a data set, once a root: the digest says that they are the same.
+
+        Raises: StorageError: the table is not of the schema `images`, or cannot be written.
+        """
+        path = images_path(self._root, dataset_sha256)
+        if path.exists():
+            return
+        check_table("images", table)
+        with _failing_as(f"images of {dataset_sha256} cannot be written"):
+            path.parent.mkdir(exist_ok=True)
+            publish_table(path, table)
+
+    def entries(self) -> tuple[CommitEntry, ...]:
+        """List what is committed."""
+        return tuple(self._entries.values())
+
+    def commit(self, entry: CommitEntry, tables: Mapping[str, pa.Table]) -> bool:
+        """Commit the rows of one shard, all tables in one atomic step.
+
+        Args:
+            entry: its (cell_id, round, shard) may be committed once.
+            tables: by name, of exactly the schemas; empty tables are left out.
+
+        Returns: False, and nothing changed, if this shard is committed already: a task may run
+            twice, and duplicates are normal.
+        Raises: StorageError: a table is not of its schema, of another cell, or cannot be
+            written; then nothing of this commit is visible.
+        """
+        self._check_open()
+        name = manifest_name(entry)
+        for table_name, table in tables.items():
+            if table_name not in COMMITTED_TABLES:
+                raise StorageError(
+                    f"table {table_name!r} is not committed by shard; those that "
+                    f"are: {', '.join(COMMITTED_TABLES)}"
+                )
+            check_table(table_name, table)
+            check_column(table, "run_id", self.run.run_id)
+            check_column(table, "cell_id", entry.cell_id)
+        if entry.key in self._entries:
+            return False
+        # A new name each time: what a crash left under an old one is not overwritten but orphaned.
+        suffix = f"{name.removesuffix('.json')}.{uuid.uuid4().hex[:8]}.parquet"
+        files = {
+            table_name: f"{table_name}-{suffix}"
+            for table_name in tables
+            if tables[table_name].num_rows
+        }
+        with _failing_as(f"shard {entry.key} of run {self.run.run_id} cannot be committed"):
+            for table_name, file in files.items():
+                write_bytes(self._paths.data / file, parquet_bytes(tables[table_name]))
+            sync_folder(self._paths.data)
+            manifest = Manifest((entry,), {table: (file,) for table, file in files.items()})
+            publish_manifest(self._paths, name, manifest)
+        self._entries[entry.key] = entry
+        return True
+
+    def merge(self) -> None:
+        """Merge the committed files into one sorted file a table; see `storage.merge`.
+
+        Raises: StorageError: a step failed; the rows are as visible as before.
+        """
+        self._check_open()
+        with _failing_as(f"files of run {self.run.run_id} cannot be merged"):
+            merge_run(self._paths, self.run.run_id)
+
+    def close(self) -> None:
+        """Give the lease back; a second call does nothing."""
+        self._lease.release()
+
+    def __enter__(self) -> Self:
+        """Enter: the lease is held already."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave: give the lease back."""
+        self.close()
+
+    def _save(self, what: str, path: Path, table: pa.Table) -> None:
+        self._check_open()
+        with _failing_as(f"{what} of run {self.run.run_id} cannot be saved"):
+            publish_table(path, table)
+
+    def _check_open(self) -> None:
+        if not self._lease.is_held:
+            raise StorageError(
+                f"the store of run {self.run.run_id} is closed; open it again with RunStore.open"
+            )
+
+
+@contextlib.contextmanager
+def _released_on_error(lease: Lease) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        lease.release()
+        raise
+
+
+@contextlib.contextmanager
+def _failing_as(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, duckdb.Error) as err:
+        raise StorageError(f"{what}: {err}") from err

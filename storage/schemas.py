@@ -1,0 +1,220 @@
+"""The schemas of all tables: column names, types, sort orders, and the version they carry.
+
+Version history (a new or changed column is a new version, with its line here):
+
+* 1: the first.
+
+Types: thresholds and scores are float32, because the router compares in float32 and in SQL a
+DOUBLE 0.613 is not the FLOAT 0.613. Timestamps are naive microseconds in UTC: DuckDB's
+TIMESTAMP WITH TIME ZONE needs ICU and pytz. Units stand in the names.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from storage.errors import SchemaVersionError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SCHEMA_VERSION = 1
+VERSION_KEY = "gfjobs_schema_version"
+
+_TIME = pa.timestamp("us")
+_TYPES = {
+    "text": pa.string(),
+    "int": pa.int32(),
+    "long": pa.int64(),
+    "bool": pa.bool_(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "time": _TIME,
+    "ints": pa.list_(pa.int32()),
+    "floats": pa.list_(pa.float32()),
+}
+
+# What an image row repeats of its cell, so that questions about rows need no join.
+_OF_CELL = """
+node text, device text, model text, dataset text, runtime text, precision text,
+batch_size int, threshold float
+"""
+
+_COLUMNS = {
+    "runs": """
+run_id text, name text, grid text, baseline text, status text, submitted_at time,
+finished_at time, gfjobs_version text, git_revision text
+""",
+    "cells": """
+run_id text, cell_id text, position int, kind text, model text, checkpoint_sha256 text,
+params long, depth int, exit_blocks ints, dataset text, dataset_sha256 text, device text,
+node text, runtime text, precision text, threads int, batch_size int, threshold float,
+thresholds floats, images int, rounds int, status text, attempts int, rows long,
+warmup_images int, is_valid bool, note text, error text, started_at time, finished_at time
+""",
+    "records": f"""
+run_id text, cell_id text, round int, image_id long, label long, prediction int,
+is_correct bool, is_top5 bool, loss float, exit_block int, gate_score float,
+forward_ms double, elapsed_ms double, started_at time, is_throttled bool, {_OF_CELL}
+""",
+    "exits": f"""
+run_id text, cell_id text, image_id long, label long, exit_block int, gate_score float,
+prediction int, is_correct bool, is_top5 bool, loss float, max_prob float, margin float,
+entropy float, {_OF_CELL}
+""",
+    "exit_costs": """
+run_id text, cell_id text, round int, image_id long, exit_block int, forward_ms double
+""",
+    "rounds": """
+run_id text, cell_id text, round int, node text, position int, started_at time, ended_at time,
+clock_mhz double, temperature_c double, throttle_reasons text, governor text, power_mode text,
+load double, is_throttled bool
+""",
+    "power": """
+run_id text, cell_id text, round int, node text, rail text, phase text, sampled_at time,
+power_mw double
+""",
+    "images": "dataset_sha256 text, image_id long, path text, label long, class_name text",
+    "nodes": """
+run_id text, node text, device text, host text, architecture text, accelerator text,
+python text, torch text, ray text, power_source text, power_mode text, are_clocks_locked bool,
+note text
+""",
+    "profile": """
+run_id text, cell_id text, component text, block int, calls long, total_ms double, share double
+""",
+    "commits": """
+run_id text, cell_id text, round int, shard int, node text, rows long, busy_s double,
+committed_at time, note text
+""",
+}
+
+
+def _schema(columns: str) -> pa.Schema:
+    fields = [column.split() for column in columns.replace("\n", " ").split(",")]
+    return pa.schema(
+        [pa.field(name, _TYPES[kind]) for name, kind in fields],
+        metadata={VERSION_KEY: str(SCHEMA_VERSION)},
+    )
+
+
+TABLES: dict[str, pa.Schema] = {name: _schema(columns) for name, columns in _COLUMNS.items()}
+
+# The order of rows in a merged file: cells together, so that row-group statistics prune.
+SORT_KEYS: dict[str, tuple[str, ...]] = {
+    "records": ("run_id", "cell_id", "round", "image_id"),
+    "exits": ("run_id", "cell_id", "image_id", "exit_block"),
+    "exit_costs": ("run_id", "cell_id", "round", "image_id", "exit_block"),
+    "rounds": ("run_id", "cell_id", "round"),
+    "power": ("run_id", "cell_id", "round", "node", "rail", "sampled_at"),
+    "profile": ("run_id", "cell_id", "component", "block"),
+    "commits": ("run_id", "cell_id", "round", "shard"),
+}
+
+# Tables that a commit may carry; the others are saved whole.
+COMMITTED_TABLES = tuple(name for name in SORT_KEYS if name != "commits")
+
+
+def table_schema(name: str) -> pa.Schema:
+    """Give the schema of one table.
+
+    Raises: StorageError: there is no such table.
+    """
+    if name not in TABLES:
+        msg = f"there is no table {name!r}{nearest(name, TABLES)}; tables: {', '.join(TABLES)}"
+        raise StorageError(msg)
+    return TABLES[name]
+
+
+def nearest(name: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
+    """Word a hint at the known name that looks most like `name`, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def check_version(found: object, where: str) -> None:
+    """Refuse what a newer version wrote: its columns may mean something else.
+
+    Raises: SchemaVersionError: `found` is no version up to SCHEMA_VERSION.
+    """
+    text = found.decode() if isinstance(found, bytes) else str(found)
+    if text.isdecimal() and 1 <= int(text) <= SCHEMA_VERSION:
+        return
+    msg = (
+        f"{where} has schema version {text}, and this gfjobs knows versions up to "
+        f"{SCHEMA_VERSION}; read it with the newer gfjobs that wrote it"
+    )
+    raise SchemaVersionError(msg)
+
+
+def build_table(name: str, columns: Mapping[str, object]) -> pa.Table:
+    """Build a table of the named schema, strictly.
+
+    Args:
+        name: a key of TABLES.
+        columns: by column name a list, tuple or 1-D array with one value a row, or one scalar
+            for all rows. In a list None becomes NULL; NaN stays NaN everywhere, since a NaN
+            gate score is not a missing one. Columns left out are NULL. For list columns
+            (`thresholds`) a value a row is a list; one list for all rows is not broadcast.
+
+    Returns: a table with the columns of the schema in its order; one row if all are scalars.
+    Raises: StorageError: unknown column, unequal lengths, or a value of another type.
+    """
+    schema = table_schema(name)
+    unknown = [
+        f"{column!r}{nearest(column, tuple(schema.names))}"
+        for column in columns
+        if column not in schema.names
+    ]
+    if unknown:
+        msg = (
+            f"table {name} has no column {', '.join(unknown)}; "
+            f"its columns: {', '.join(schema.names)}"
+        )
+        raise StorageError(msg)
+    lengths = {
+        column: len(values)
+        for column, values in columns.items()
+        if isinstance(values, (list, tuple, np.ndarray, pa.Array, pa.ChunkedArray))
+    }
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{column} {length}" for column, length in lengths.items())
+        msg = f"the columns of one {name} table must be of one length; found {found}"
+        raise StorageError(msg)
+    rows = next(iter(lengths.values()), 1)
+    arrays = [
+        _column(name, field, columns.get(field.name), rows, field.name in lengths)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _column(table: str, field: pa.Field, values: object, rows: int, is_sequence: bool) -> pa.Array:
+    try:
+        if values is None:
+            return pa.nulls(rows, field.type)
+        if isinstance(values, (pa.Array, pa.ChunkedArray)):
+            array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+        else:
+            array = _array(field.type, values if is_sequence else [values])
+        array = array.cast(field.type)
+        return array if is_sequence else pa.repeat(array[0], rows)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as err:
+        msg = f"column {field.name} of table {table} takes {field.type}: {err}"
+        raise StorageError(msg) from err
+
+
+def _array(wanted: pa.DataType, values: object) -> pa.Array:
+    """Make an array without pyarrow's silent conversions (1.5 to 1, 1 to true)."""
+    if not (pa.types.is_integer(wanted) or pa.types.is_boolean(wanted)):
+        return pa.array(values, type=wanted, from_pandas=False)  # from_pandas: NaN to NULL
+    array = pa.array(values, from_pandas=False)
+    is_kind = pa.types.is_integer if pa.types.is_integer(wanted) else pa.types.is_boolean
+    if not (is_kind(array.type) or pa.types.is_null(array.type)):
+        msg = f"found {array.type}"
+        raise TypeError(msg)
+    return array

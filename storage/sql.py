@@ -1,0 +1,49 @@
+"""The few pieces of SQL text that are put together from names: literals, scans, query files."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from storage.errors import StorageError
+from storage.schemas import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    import pyarrow as pa
+
+
+def quoted(text: str) -> str:
+    """Write a string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def parquet_scan(files: Iterable[Path], schema: pa.Schema) -> str:
+    """Select the columns of a schema from an explicit list of Parquet files, at least one."""
+    names = ", ".join(quoted(str(file)) for file in files)
+    columns = ", ".join(f'"{name}"' for name in schema.names)
+    # A folder called model=x would replace the column model. Brackets and stars need no care:
+    # DuckDB takes a path that exists as it is.
+    return f"SELECT {columns} FROM read_parquet([{names}], hive_partitioning = false)"  # noqa: S608 (quoted)
+
+
+def query_text(name: str) -> str:
+    """Read a query of `storage/queries`.
+
+    Raises: StorageError: there is none of that name.
+    """
+    folder = resources.files("storage") / "queries"
+    known = tuple(
+        sorted(
+            entry.name.removesuffix(".sql")
+            for entry in folder.iterdir()
+            if entry.name.endswith(".sql")
+        )
+    )
+    if name not in known:
+        raise StorageError(
+            f"there is no query {name!r}{nearest(name, known)}; queries: {', '.join(known)}"
+        )
+    return (folder / f"{name}.sql").read_text(encoding="utf-8")

@@ -1,0 +1,152 @@
+"""Sizes, grids, named variants, and the shapes that follow from them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gfnet.config import FAMILIES, VARIANTS, ConfigError, ModelConfig, configure, nearest_square
+from gfnet.model import create
+
+PINNED = {  # parameters with 10 classes
+    "gfnet-ti": 7_257_354,
+    "gfnet-xs": 15_604_618,
+    "gfnet-s": 24_488_458,
+    "gfnet-b": 42_612_746,
+    "gfnet-xs-distil": 4_256_852,
+    "gfnet-xs-distil-dynn": 4_299_367,
+}
+
+
+def test_every_variant_is_pinned() -> None:
+    """A new variant without a parameter count here fails."""
+    assert PINNED.keys() == VARIANTS.keys()
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variant_has_its_parameters(name: str) -> None:
+    """The modules and the shapes told without torch both give the pinned count."""
+    with torch.device("meta"):
+        model = create(name, num_classes=10)
+    assert sum(parameter.numel() for parameter in model.parameters()) == PINNED[name]
+    assert configure(name, num_classes=10).parameters() == PINNED[name]
+
+
+@given(
+    family=st.sampled_from(FAMILIES),
+    side=st.integers(1, 5),
+    patch_size=st.integers(1, 4),
+    embed_dim=st.integers(1, 9),
+    depth=st.integers(1, 5),
+    num_classes=st.integers(2, 7),
+)
+def test_state_shapes_are_those_of_the_modules(
+    family: str, side: int, patch_size: int, embed_dim: int, depth: int, num_classes: int
+) -> None:
+    """What is said without torch is what torch builds, name by name."""
+    config = ModelConfig(
+        family,
+        img_size=side * patch_size,
+        patch_size=patch_size,
+        embed_dim=embed_dim,
+        depth=depth,
+        num_classes=num_classes,
+    )
+    with torch.device("meta"):
+        state = create(
+            family,
+            img_size=config.img_size,
+            patch_size=patch_size,
+            embed_dim=embed_dim,
+            depth=depth,
+            num_classes=num_classes,
+        ).state_dict()
+    assert {name: tuple(tensor.shape) for name, tensor in state.items()} == config.state_shapes()
+
+
+@given(st.integers(1, 3000))
+def test_nearest_square_is_the_best_factor_pair(tokens: int) -> None:
+    """No other pair of factors is nearer to square, and a <= b."""
+    rows, columns = nearest_square(tokens)
+    pairs = [(a, tokens // a) for a in range(1, tokens + 1) if tokens % a == 0]
+    assert rows * columns == tokens
+    assert columns - rows == min(b - a for a, b in pairs if a <= b)
+
+
+@pytest.mark.parametrize(
+    ("img_size", "family", "grid"),
+    [(224, "gfnet", (14, 14)), (224, "gfnet-distil", (11, 18)), (256, "gfnet-distil", (6, 43))],
+)
+def test_default_grids(img_size: int, family: str, grid: tuple[int, int]) -> None:
+    """The grids of the reference follow by themselves, but 43 x 6, which is given."""
+    assert ModelConfig(family, img_size=img_size).filter_grid == grid
+
+
+def test_given_grid_is_kept() -> None:
+    """The reference views 258 tokens as 43 x 6."""
+    assert configure("gfnet-xs-distil", img_size=256, filter_grid=(43, 6)).filter_grid == (43, 6)
+
+
+def test_a_new_image_size_resets_the_grid() -> None:
+    """A variant's own grid does not outlive a change of its tokens."""
+    assert configure("gfnet-xs", img_size=32, patch_size=4).filter_grid == (8, 8)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [
+        ({"img_size": 30}, "img_size 30 is not a multiple of patch_size 16"),
+        ({"img_size": 0}, "img_size 0"),
+        ({"embed_dim": True}, "embed_dim True"),
+        ({"depth": 1001}, "at most 1000"),
+        ({"num_classes": 1}, "at least 2"),
+        ({"filter_grid": (10, 20)}, "holds 200 tokens, but the model has 198; (11, 18)"),
+        ({"filter_grid": (198,)}, "two whole numbers"),
+        ({"exit_blocks": (11,)}, "0..10"),
+        ({"exit_blocks": (-1,)}, "0..10"),
+        ({"exit_blocks": (9, 7)}, "ascending"),
+        ({"exit_blocks": (7, 7)}, "once"),
+        ({"exit_blocks": ("7",)}, "whole numbers"),
+        ({"colour": 3}, "unknown sizes colour"),
+    ],
+)
+def test_impossible_sizes_say_what_is_wrong(sizes: dict[str, object], words: str) -> None:
+    """Each contradiction is named with what would be allowed."""
+    with pytest.raises(ConfigError) as caught:
+        configure("gfnet-xs-distil-dynn", **sizes)
+    assert words in str(caught.value)
+
+
+def test_unknown_names_and_exits_of_static_models() -> None:
+    """A static family has no exits, and an unknown name lists the known ones."""
+    with pytest.raises(ConfigError, match="no early exits"):
+        configure("gfnet-xs", exit_blocks=(3,))
+    with pytest.raises(ConfigError, match="gfnet-xs-distil"):
+        configure("resnet50")
+    with pytest.raises(ConfigError, match="family 'resnet'"):
+        ModelConfig("resnet")
+
+
+def test_json_round_trip() -> None:
+    """What is written is read back; missing and unknown fields are named."""
+    config = configure("gfnet-xs-distil-dynn", num_classes=3)
+    assert ModelConfig.from_json(config.to_json()) == config
+    with pytest.raises(ConfigError, match="lack depth"):
+        ModelConfig.from_json({k: v for k, v in config.to_json().items() if k != "depth"})
+    with pytest.raises(ConfigError, match="unknown fields: colour"):
+        ModelConfig.from_json(config.to_json() | {"colour": 1})
+    with pytest.raises(ConfigError, match="not a list"):
+        ModelConfig.from_json(config.to_json() | {"exit_blocks": 7})
+
+
+def test_family_without_exits_named_has_them_all() -> None:
+    """A family of one's own enables every exit unless told otherwise."""
+    config = configure("gfnet-distil-dynn", depth=4, num_classes=10)
+    assert config.exit_blocks == (0, 1, 2)
+    assert replace(config, exit_blocks=()).exit_blocks == ()
+    assert math.prod(config.filter_grid) == config.tokens

@@ -1,0 +1,61 @@
+"""A task of four classes that a tiny model learns in a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+
+from gfnet import ModelConfig, Preprocessing
+from gfnet.training.data import Augment, Samples, TrainingData, hold_out
+from gfnet.training.settings import Augmentation, HoldOut, Schedule
+
+CLASSES = 4
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Models this small are slower on more threads, and sums then depend on how many."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def data() -> TrainingData:
+    """80 noisy images of 8 x 8 pixels, each bright in the quarter that its class names."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(80) % CLASSES
+    images = torch.randn(80, 3, 8, 8, generator=generator) * 0.5
+    for image, label in zip(images, labels.tolist(), strict=True):
+        row, column = divmod(label, 2)
+        image[:, row * 4 : row * 4 + 4, column * 4 : column * 4 + 4] += 1
+    return hold_out(Samples(images, labels), HoldOut(0.25, seed=0))
+
+
+@pytest.fixture
+def augment() -> Augment:
+    """Small movements."""
+    return Augment(Augmentation(rotate_degrees=5, shift=0.05, scale=0.05), Preprocessing(8, 8))
+
+
+@pytest.fixture
+def schedule() -> Schedule:
+    """Six epochs, the first a warm-up."""
+    return Schedule(
+        epochs=6, batch_size=16, learning_rate=0.01, weight_decay=0.01, warmup_epochs=1, seed=3
+    )
+
+
+@pytest.fixture
+def tiny() -> Callable[[str], ModelConfig]:
+    """Sizes of a model of a family, with four patches and four blocks."""
+
+    def sizes(family: str) -> ModelConfig:
+        return ModelConfig(
+            family, img_size=8, patch_size=4, embed_dim=8, depth=4, num_classes=CLASSES
+        )
+
+    return sizes

@@ -1,0 +1,105 @@
+"""A ladder of small random models, and grids over it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import gfnet
+import storage
+from jobs.document import Document
+from jobs.grid import Grid, read_grid
+from jobs.plan import Plan, make_plan
+
+SIZES = {"img_size": 8, "patch_size": 2, "embed_dim": 6, "num_classes": 10}
+
+
+@pytest.fixture(scope="session")
+def ladder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with flat.safetensors, distil.safetensors and dynn.safetensors."""
+    folder = tmp_path_factory.mktemp("ladder")
+    torch.manual_seed(0)
+    models = {
+        "flat": gfnet.create("gfnet", depth=3, **SIZES),
+        "distil": gfnet.create("gfnet-distil", depth=4, **SIZES),
+        "dynn": gfnet.create("gfnet-distil-dynn", depth=5, exit_blocks=(1, 3), **SIZES),
+    }
+    for name, model in models.items():
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.6)
+        gfnet.save_checkpoint(model, folder / f"{name}.safetensors")
+    return folder
+
+
+@pytest.fixture
+def write_grid(ladder: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """Write a grid file beside links to the ladder's checkpoints."""
+
+    def write(text: str) -> Path:
+        for checkpoint in ladder.iterdir():
+            link = tmp_path / checkpoint.name
+            if not link.exists():
+                link.symlink_to(checkpoint)
+        path = tmp_path / "grid.yaml"
+        path.write_text(textwrap.dedent(text))
+        return path
+
+    return write
+
+
+SMALL_GRID = """\
+name: small
+models: [flat.safetensors, dynn.safetensors]
+datasets: [{name: digits, limit: 30}]
+thresholds: [0.5, {start: 0.0, stop: 1.0, num: 11}]
+threads: [1]
+latency: {rounds: 2, warmup_images: 3, images: 20}
+"""
+
+
+@pytest.fixture
+def small_grid(write_grid: Callable[[str], Path]) -> Path:
+    """A grid that runs in a second: 22 points, 4 cells, 6 tasks, 160 rows."""
+    return write_grid(SMALL_GRID)
+
+
+@pytest.fixture
+def read() -> Callable[[Path], Grid]:
+    """Read a grid file for this machine."""
+
+    def read_file(path: Path) -> Grid:
+        return read_grid(Document.read(path), ("any", "cpu", "jetson"), path.parent)
+
+    return read_file
+
+
+@pytest.fixture
+def plan_of(
+    read: Callable[[Path], Grid], write_grid: Callable[[str], Path]
+) -> Callable[[str], Plan]:
+    """Plan the text of a grid."""
+    return lambda text: make_plan(read(write_grid(text)))
+
+
+@pytest.fixture
+def store(tmp_path: Path, small_grid: Path, read: Callable[[Path], Grid]) -> Iterator[Store]:
+    """A run of the small grid of which nothing has run yet."""
+    from jobs.ledger import queued_rows
+
+    plan = make_plan(read(small_grid))
+    run = storage.RunRow(run_id="r", name="small")
+    rows = queued_rows(plan, "r")
+    with storage.RunStore.create(tmp_path / "results", run, rows, {}) as opened:
+        yield Store(opened, plan)
+
+
+class Store:
+    """An open run and its plan."""
+
+    def __init__(self, run: storage.RunStore, plan: Plan) -> None:
+        self.run = run
+        self.plan = plan

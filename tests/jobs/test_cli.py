@@ -1,0 +1,202 @@
+"""The command line: help, exit codes, streams, and what it loads."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from jobs.cli import main
+
+COMMANDS = sorted(main.commands)
+REPOSITORY = Path(__file__).parents[2]
+
+
+def gfjobs(*arguments: str | Path) -> Result:
+    """Run a command in this process."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def root(ladder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A results root with the run `first` of a small grid."""
+    threads = torch.get_num_threads()
+    folder = tmp_path_factory.mktemp("cli")
+    grid = folder / "small.yaml"
+    grid.write_text(
+        f"models: ['{ladder}/flat.safetensors', '{ladder}/dynn.safetensors']\n"
+        "datasets: [{name: digits, limit: 12}]\nthresholds: [0.5]\nthreads: [1]\n"
+        "latency: {rounds: 2, warmup_images: 2}\n"
+    )
+    done = gfjobs("submit", grid, "--inline", "--run", "first", "--results", folder / "results")
+    assert done.exit_code == 0, done.output
+    yield folder / "results"
+    torch.set_num_threads(threads)
+
+
+def test_help_is_quick_and_loads_nothing_heavy() -> None:
+    """Neither torch, ray nor duckdb, and an answer in well under a second."""
+    code = (
+        "import sys\n"
+        "from jobs.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'ray', 'duckdb', 'pyarrow', 'numpy', 'yaml'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    began_s = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert b"Commands:" in done.stdout
+    assert time.perf_counter() - began_s < 1
+
+
+def test_planning_loads_neither_torch_nor_ray(root: Path) -> None:
+    """A plan is made on a machine that never loads a model."""
+    code = (
+        "import sys\n"
+        "from jobs.cli import main\n"
+        f"try: main(['plan', {str(root.parent / 'small.yaml')!r}])\n"
+        "except SystemExit as end: assert end.code == 0, end.code\n"
+        "heavy = {'torch', 'ray'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    """And the README or a page of the docs names it."""
+    result = gfjobs(command, "--help")
+    assert result.exit_code == 0
+    assert f"  gfjobs {command}" in result.output
+    assert max(map(len, result.output.splitlines())) <= 80
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]
+    assert any(re.search(rf"gfjobs {command}\b", page.read_text()) for page in pages)
+
+
+def test_submit_ends_with_ladder_histogram_place_and_next_steps(root: Path) -> None:
+    """Rows on stdout, narration on stderr; a finished run is shown again."""
+    grid = root.parent / "small.yaml"
+    result = gfjobs("submit", grid, "--inline", "--run", "first", "--results", root)
+    assert result.exit_code == 0
+    assert "acc@1" in result.stdout
+    assert "dynn at 0.5 on digits: exits" in result.stdout
+    assert f"{root}/runs/first" in result.stderr
+    commands = re.findall(r"^  gfjobs .*$", result.stderr, re.MULTILINE)
+    assert len(commands) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["runs"], "first"),
+        (["status", "latest"], "run first is done: 4 done"),
+        (["summary", "first"], "acc@1"),
+        (["resume", "latest", "--inline"], "acc@1"),
+        (["sql", "select model, forward_ms from ladder"], "dynn"),
+    ],
+)
+def test_reading_commands(arguments: list[str], words: str, root: Path) -> None:
+    """Each shows its rows on stdout and ends with 0."""
+    result = gfjobs(*arguments, "--results", root)
+    assert result.exit_code == 0, result.output
+    assert words in result.stdout
+
+
+def test_results_root_from_the_environment(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """$GFJOBS_RESULTS serves where --results is not given."""
+    monkeypatch.setenv("GFJOBS_RESULTS", str(root))
+    assert "first" in gfjobs("runs").stdout
+
+
+def test_sql_formats(root: Path) -> None:
+    """The same rows as table, csv, json, parquet and Markdown."""
+    query = "select model, count(*) n, any_value(threshold) t from records group by all order by 1"
+    outputs = {
+        form: gfjobs("sql", query, "--format", form, "--results", root).stdout_bytes
+        for form in ("table", "csv", "json", "parquet", "md")
+    }
+    expected = [{"model": "dynn", "n": 24, "t": 0.5}, {"model": "flat", "n": 24, "t": None}]
+    assert json.loads(outputs["json"]) == expected
+    assert pq.read_table(io.BytesIO(outputs["parquet"])).to_pylist() == expected
+    rows = list(csv.DictReader(io.StringIO(outputs["csv"].decode())))
+    assert rows == [{"model": "dynn", "n": "24", "t": "0.5"}, {"model": "flat", "n": "24", "t": ""}]
+    assert outputs["md"].decode().splitlines()[2] == "| dynn | 24 | 0.5 |"
+    assert outputs["table"].decode().splitlines()[-1].split() == ["flat", "24", "–"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["submit", "none.yaml"], "none.yaml: there is no such file"),
+        (["plan", "none.yaml"], "none.yaml: there is no such file"),
+        (["status", "nope"], "there is no run 'nope'"),
+        (["resume", "frist"], "first"),
+        (["summary", "../x"], "there is no run"),
+        (["rm", "nope"], "there is no run 'nope'"),
+        (["sql", "selec 1"], "syntax error"),
+        (["sql", "select model from ladde"], "ladder"),
+        (["sql", "select modle from ladder"], "model"),
+        (["sql", "select 1", "--format", "xml"], "'xml' is not one of"),
+        (["runs", "--resluts", "x"], "--results"),
+        (["sumit"], "submit"),
+    ],
+)
+def test_bad_input_ends_with_2_and_says_what_to_do(
+    arguments: list[str], words: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One message on stderr, nothing on stdout, no traceback."""
+    monkeypatch.setenv("GFJOBS_RESULTS", str(root))
+    result = gfjobs(*arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+
+
+def test_no_results_yet(tmp_path: Path) -> None:
+    """Asking before the first run says how to make one."""
+    for arguments in (["runs"], ["status", "latest"], ["sql", "select 1"]):
+        result = gfjobs(*arguments, "--results", tmp_path / "none")
+        assert result.exit_code == 2
+        assert "gfjobs submit" in result.stderr
+
+
+def test_failed_work_ends_with_1(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failing cell is named, the others' figures are shown, and the way on is told."""
+    from jobs import device
+
+    monkeypatch.setattr(device, "local_devices", lambda: ("any", "cuda"))
+    monkeypatch.setattr("jobs.run.local_devices", lambda: ("any", "cuda"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    grid = root.parent / "cuda.yaml"
+    text = (root.parent / "small.yaml").read_text()
+    grid.write_text(text + "devices: [cuda, any]\nexclude: [{model: flat, device: any}]\n")
+    result = gfjobs("submit", grid, "--inline", "--run", "cuda", "--results", root)
+    assert result.exit_code == 1
+    assert "sees no device 'cuda'" in result.stderr
+    assert "gfjobs resume cuda" in result.stderr
+    assert "dynn" in result.stdout
+    assert gfjobs("rm", "cuda", "--results", root).exit_code == 0
+    assert "cuda" not in gfjobs("runs", "--results", root).stdout
+
+
+def test_models_lists_the_bundled_checkpoints() -> None:
+    """Name, family, parameters, exits."""
+    result = gfjobs("models")
+    assert result.exit_code == 0
+    for name in ("digits-gfnet", "digits-distil", "digits-dynn"):
+        assert name in result.stdout

@@ -1,0 +1,47 @@
+"""Devices by name; CUDA through doubles, since CI has no such device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from jobs import device as devices
+from jobs.device import local_devices, use_device
+
+
+def test_cpu_is_always_there() -> None:
+    """And needs no synchronising."""
+    device = use_device("cpu")
+    assert device.name == "cpu"
+    device.synchronise()
+
+
+def test_any_prefers_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a double in CUDA's place: `any` is cuda, and synchronising reaches it."""
+    calls: list[str] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: calls.append("sync"))
+    device = use_device("any")
+    device.synchronise()
+    assert (device.name, calls) == ("cuda", ["sync"])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert use_device("any").name == "cpu"
+
+
+def test_a_device_that_torch_does_not_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says which torch looked, and what to do."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"sees no device 'cuda'.*devices: \[cpu\]"):
+        use_device("cuda")
+
+
+def test_local_devices_are_told_without_torch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """From device files: a grid can be checked before torch is loaded."""
+    monkeypatch.setattr(devices, "_CUDA_FILES", (str(tmp_path / "nvidia0"),))
+    assert local_devices() == ("any", "cpu")
+    (tmp_path / "nvidia0").touch()
+    assert local_devices() == ("any", "cpu", "cuda")

@@ -1,0 +1,133 @@
+"""YAML values that know their place, and problems collected instead of raised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs.document import Document, suggestion
+from jobs.errors import BadInputError
+
+
+def document(text: str) -> Document:
+    """A document that was never a file."""
+    return Document(Path("g.yaml"), text)
+
+
+def test_values_know_line_and_key() -> None:
+    """A problem three levels down names its line and dotted key."""
+    doc = document("a:\n  b:\n    - {c: 1}\n    - {c: x}\n")
+    items = doc.root().mapping(["a"])["a"].mapping(["b"])["b"].items()
+    assert [item.mapping(["c"])["c"].whole(0, 9) for item in items] == [1, 0]
+    with pytest.raises(BadInputError) as caught:
+        doc.check()
+    assert str(caught.value) == "g.yaml:4: a.b[1].c: 'x'\n    allowed: a whole number from 0 to 9"
+
+
+def test_all_problems_are_reported_in_the_order_of_the_file() -> None:
+    """Unknown, double and missing keys, wrong types, an empty list."""
+    doc = document("modles: 1\na: [1]\na: [2]\nb: {}\nc: []\nd: maybe\n")
+    entries = doc.root().mapping(["models", "a", "b", "c", "d"], required=["models"])
+    entries["b"].items()
+    entries["c"].items()
+    entries["d"].boolean()
+    with pytest.raises(BadInputError) as caught:
+        doc.check()
+    found = [(problem.line, problem.key, problem.found) for problem in caught.value.problems]
+    assert found == [
+        (1, "modles", "unknown key; did you mean 'models'?"),
+        (1, "", "the key models is missing"),
+        (3, "a", "this key stands twice"),
+        (4, "b", "a mapping"),
+        (5, "c", "an empty list"),
+        (6, "d", "unknown value 'maybe'"),
+    ]
+
+
+def test_right_values_are_read() -> None:
+    """Each reader gives what stands there, and no problem."""
+    doc = document("{a: 3, b: 1e-3, c: true, d: text, e: [1, 2], f: .5}")
+    entries = doc.root().mapping(list("abcdef"))
+    assert entries["a"].whole(3, 3) == 3
+    assert entries["b"].number(0, 1) == 0.001
+    assert entries["c"].boolean() is True
+    assert entries["d"].text() == "text"
+    assert entries["d"].choice(["text", "other"]) == "text"
+    assert [item.whole(0) for item in entries["e"].items()] == [1, 2]
+    assert entries["f"].number(0, 0.5) == 0.5
+    doc.check()
+
+
+@pytest.mark.parametrize("value", [".nan", "-0.1", "1.1", "x", "[1]", "{}", "", "~", ".inf"])
+def test_numbers_out_of_range(value: str) -> None:
+    """NaN and infinities are no numbers from 0 to 1, and neither is nothing."""
+    doc = document(f"a: {value}")
+    doc.root().mapping(["a"])["a"].number(0, 1)
+    with pytest.raises(BadInputError, match="a number from 0 to 1"):
+        doc.check()
+
+
+@pytest.mark.parametrize("value", ["1.5", "-1", "x", "[]", "", "10"])
+def test_whole_numbers_out_of_range(value: str) -> None:
+    """Fractions are not cut off."""
+    doc = document(f"a: {value}")
+    doc.root().mapping(["a"])["a"].whole(0, 9)
+    with pytest.raises(BadInputError, match="a whole number from 0 to 9"):
+        doc.check()
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a: [1\nb: 2", 2),
+        ("a: b: c", 1),
+        ("\tx", 1),
+        ("--- 1\n--- 2", 2),
+        ("a: &x 1\nb: *y", 2),
+        ("x\0y", 0),
+        ("[" * 5000, 0),
+    ],
+)
+def test_text_that_is_not_yaml(text: str, line: int) -> None:
+    """Syntax errors say where; nesting without end is no crash."""
+    with pytest.raises(BadInputError, match="not YAML") as caught:
+        document(text).root()
+    (problem,) = caught.value.problems
+    assert problem.line == line
+
+
+@pytest.mark.parametrize("text", ["", "# only a comment", "3", "[]"])
+def test_a_document_that_is_no_mapping(text: str) -> None:
+    """An empty file, a number or a list where a mapping is needed."""
+    doc = document(text)
+    assert doc.root().mapping(["a", "b"]) == {}
+    with pytest.raises(BadInputError, match="a mapping with the keys a, b"):
+        doc.check()
+
+
+def test_a_mapping_that_contains_itself() -> None:
+    """An alias to its own parent is read no deeper than asked."""
+    doc = document("a: &x {b: *x}")
+    inner = doc.root().mapping(["a"])["a"].mapping(["b"])["b"]
+    assert inner.is_mapping
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    """Missing, a folder, and not text."""
+    binary = tmp_path / "b.yaml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    for path, words in [
+        (tmp_path / "none.yaml", "no such file"),
+        (tmp_path, "directory"),
+        (binary, "not text"),
+    ]:
+        with pytest.raises(BadInputError, match=words) as caught:
+            Document.read(path)
+        assert str(path) in str(caught.value)
+
+
+def test_suggestions() -> None:
+    """Only what is near is suggested."""
+    assert suggestion("digits-gfnt", ["digits-gfnet", "x"]) == "; did you mean 'digits-gfnet'?"
+    assert suggestion("zzz", ["digits-gfnet"]) == ""

@@ -1,0 +1,236 @@
+"""Reading grids: what they say, and everything that can be wrong with them."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from jobs.errors import BadInputError
+from jobs.grid import Grid
+
+FULL = """\
+name: full
+models: [flat.safetensors, {name: early, checkpoint: dynn.safetensors, exit_blocks: [3]}]
+datasets: [{name: digits, split: test, limit: 40}, {name: digits, split: train}]
+thresholds: [0.613, default, {start: 0.0, stop: 1.0, num: 3}]
+devices: [jetson, any]
+runtimes: [torch]
+precisions: [float32]
+threads: [1, 2]
+batch_sizes: {latency: 2, accuracy: 64}
+measure: [accuracy, energy]
+latency: {rounds: 5, warmup_images: 7, images: 9}
+baseline: flat
+exclude: [{model: early, device: any}]
+"""
+
+
+def test_every_key_is_read(write_grid: Callable, read: Callable[[Path], Grid]) -> None:
+    """A grid that uses all keys."""
+    grid = read(write_grid(FULL))
+    assert grid.name == "full"
+    assert [model.name for model in grid.models] == ["flat", "early"]
+    assert grid.models[1].config.exit_blocks == (3,)
+    assert [data.label for data in grid.datasets] == ["digits/test@40", "digits/train"]
+    assert [data.count for data in grid.datasets] == [40, 1347]
+    written = [t.values for t in grid.thresholds if t.is_written]
+    assert written == [(float(np.float32(0.613)),), ()]
+    assert [t.values for t in grid.thresholds if not t.is_written] == [(0.0,), (0.5,), (1.0,)]
+    assert (grid.devices, grid.threads) == (("jetson", "any"), (1, 2))
+    assert (grid.latency_batch, grid.accuracy_batch) == (2, 64)
+    assert grid.measure == ("accuracy", "energy")
+    assert (grid.latency.rounds, grid.latency.warmup_images, grid.latency.images) == (5, 7, 9)
+    assert grid.baseline == "flat"
+    assert grid.exclude == ({"model": "early", "device": "any"},)
+
+
+def test_defaults(write_grid: Callable, read: Callable[[Path], Grid]) -> None:
+    """Only models and datasets are needed; the name is the file's."""
+    grid = read(write_grid("models: [flat.safetensors]\ndatasets: [digits]\n"))
+    assert grid.name == "grid"
+    assert [t.values for t in grid.thresholds] == [()]
+    assert (grid.devices, grid.runtimes, grid.precisions) == (("any",), ("torch",), ("float32",))
+    assert (grid.threads, grid.latency_batch, grid.accuracy_batch) == ((0,), 1, 256)
+    assert grid.measure == ("accuracy", "latency")
+    assert (grid.latency.rounds, grid.latency.warmup_images, grid.latency.images) == (3, 100, 10000)
+    assert grid.baseline is None
+    assert [data.label for data in grid.datasets] == ["digits"]
+
+
+def test_paths_are_looked_for_beside_the_grid_then_here(
+    write_grid: Callable, read: Callable[[Path], Grid], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A grid in a folder of its own may name checkpoints from the working directory."""
+    path = write_grid("models: [flat.safetensors]\ndatasets: [digits]\n")
+    elsewhere = path.parent / "grids"
+    elsewhere.mkdir()
+    moved = path.rename(elsewhere / "g.yaml")
+    with pytest.raises(BadInputError, match=r"no such checkpoint: 'flat\.safetensors'"):
+        read(moved)
+    monkeypatch.chdir(path.parent)
+    assert read(moved).models[0].name == "flat"
+
+
+BASE = {"models": "[flat.safetensors, dynn.safetensors]", "datasets": "[digits]"}
+
+WRONG = [  # key, value, line, words that the message has
+    ("models", "[]", 1, "an empty list"),
+    ("models", "[digits-gfnot]", 1, "unknown model 'digits-gfnot'"),
+    ("models", "[none/x.safetensors]", 1, "no such checkpoint: 'none/x.safetensors'"),
+    ("models", "[flat.safetensors, flat.safetensors]", 1, "2 models are called 'flat'"),
+    ("models", "[{name: a}]", 1, "the key checkpoint is missing"),
+    ("models", "[{checkpoint: flat.safetensors, exit_blocks: [1]}]", 1, "no early exits"),
+    ("models", "[{checkpoint: dynn.safetensors, exit_blocks: [4]}]", 1, "0..3"),
+    ("models", "[{checkpoint: dynn.safetensors, exitblocks: [1]}]", 1, "mean 'exit_blocks'?"),
+    ("models", "[[1]]", 1, "models[0]: a list"),
+    ("datasets", "[]", 2, "an empty list"),
+    ("datasets", "[digit]", 2, "digits"),
+    ("datasets", "[{split: test}]", 2, "the key name is missing"),
+    ("datasets", "[{name: digits, limit: 0}]", 2, "datasets[0].limit: '0'"),
+    ("datasets", "[{name: digits, split: dev}]", 2, "no split 'dev'"),
+    ("datasets", "[digits, digits]", 2, "stands twice"),
+    ("datasets", "['parquet:none.parquet']", 2, "none.parquet"),
+    ("datasets", "['imagefolder:none']", 2, "none"),
+    ("thresholds", "[]", 3, "an empty list"),
+    ("thresholds", "[1.5]", 3, "thresholds[0]: '1.5'"),
+    ("thresholds", "[-0.1]", 3, "a number from 0 to 1"),
+    ("thresholds", "[.nan]", 3, "thresholds[0]: '.nan'"),
+    ("thresholds", "[high]", 3, "or default"),
+    ("thresholds", "[[0.5, .nan]]", 3, "thresholds[0][1]: '.nan'"),
+    ("thresholds", "[[0.1, 0.2, 0.3]]", 3, "3 thresholds for the model 'dynn'"),
+    ("thresholds", "[[0.5]]", 3, "a list of one number"),
+    ("thresholds", "[{start: 0, stop: 2, num: 3}]", 3, "thresholds[0].stop: '2'"),
+    ("thresholds", "[{start: 0, num: 3}]", 3, "the key stop is missing"),
+    ("thresholds", "[{start: 0, stop: 1, num: 0}]", 3, "thresholds[0].num: '0'"),
+    ("devices", "[jetsn]", 3, "unknown device 'jetsn'; did you mean 'jetson'?"),
+    ("devices", "[]", 3, "an empty list"),
+    ("runtimes", "[onnxx]", 3, "unknown runtime 'onnxx'"),
+    ("precisions", "[int8]", 3, "unknown precision 'int8'"),
+    ("threads", "[-1]", 3, "threads[0]: '-1'"),
+    ("threads", "2", 3, "a list of at least one value"),
+    ("batch_sizes", "{latency: 0}", 3, "batch_sizes.latency: '0'"),
+    ("batch_sizes", "{speed: 1}", 3, "unknown key"),
+    ("measure", "[speed]", 3, "accuracy, latency, energy"),
+    ("measure", "[]", 3, "an empty list"),
+    ("latency", "{rounds: 0}", 3, "latency.rounds: '0'"),
+    ("latency", "{rounds: 1.5}", 3, "a whole number"),
+    ("latency", "[3]", 3, "a mapping with the keys rounds"),
+    ("baseline", "flet", 3, "did you mean 'flat'?"),
+    ("exclude", "[{model: none}]", 3, "unknown model 'none'"),
+    ("exclude", "[{}]", 3, "an empty mapping"),
+    ("exclude", "[{threshold: 0.5}]", 3, "unknown key"),
+    ("name", "../escape", 3, "'../escape'"),
+    ("treshold", "[0.5]", 3, "did you mean 'thresholds'?"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "line", "words"), WRONG)
+def test_each_wrong_value_is_named_with_its_place(
+    key: str, value: str, line: int, words: str, write_grid: Callable, read: Callable
+) -> None:
+    """File, line, key, what was found and what is allowed."""
+    entries = BASE | {key: value}
+    path = write_grid("".join(f"{name}: {text}\n" for name, text in entries.items()))
+    with pytest.raises(BadInputError) as caught:
+        read(path)
+    message = str(caught.value)
+    assert words in message
+    assert f"{path}:{line}: {key}" in message
+    assert "allowed: " in message
+
+
+def test_all_problems_at_once(write_grid: Callable, read: Callable) -> None:
+    """Five mistakes, five reports, in the order of the file."""
+    path = write_grid(
+        """\
+        models: [nope, flat.safetensors]
+        datasets: [digts]
+        tresholds: [0.5]
+        devices: [any, xyz]
+        measure: [accuracy, speed]
+        latency: {rounds: many}
+        """
+    )
+    with pytest.raises(BadInputError) as caught:
+        read(path)
+    assert [problem.line for problem in caught.value.problems] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_range_needs_accuracy(write_grid: Callable, read: Callable) -> None:
+    """Nothing else answers thresholds that are not written out."""
+    grid = (
+        "models: [dynn.safetensors]\ndatasets: [digits]\nmeasure: [latency]\n"
+        "thresholds: [{start: 0, stop: 1, num: 5}]\n"
+    )
+    with pytest.raises(BadInputError, match="a range without accuracy"):
+        read(write_grid(grid))
+
+
+def png(value: int = 0) -> bytes:
+    """One small grey image."""
+    file = io.BytesIO()
+    Image.fromarray(np.full((4, 4), value, np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def write_parquet(path: Path, labels: list[int], names: list[str] | None = None) -> None:
+    """Images in the Hugging Face layout."""
+    images = [{"bytes": png(i), "path": f"{i}.png"} for i in range(len(labels))]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    table = pa.table({"image": pa.array(images, kind), "label": pa.array(labels, pa.int64())})
+    if names:
+        features = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
+    pq.write_table(table, path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "words"),
+    [
+        ([], None, "no images"),
+        ([0, 12], None, "13 classes, the model 'flat' has 10"),
+        ([0, -1], None, "labels outside"),
+        ([0, 2], ["a", "b"], "labels outside its 2 classes"),
+    ],
+)
+def test_data_sets_that_do_not_fit(
+    labels: list[int], names: list[str] | None, words: str, write_grid: Callable, read: Callable
+) -> None:
+    """No images, and labels outside the classes of data set or model."""
+    path = write_grid("models: [flat.safetensors]\ndatasets: ['parquet:data.parquet']\n")
+    write_parquet(path.parent / "data.parquet", labels, names)
+    with pytest.raises(BadInputError, match=words):
+        read(path)
+
+
+def test_checkpoints_that_cannot_be_used(write_grid: Callable, read: Callable) -> None:
+    """Truncated, a pickle that runs code, of another family: all named at once."""
+    path = write_grid("models: [cut.safetensors, bomb.pth, other.pth]\ndatasets: [digits]\n")
+    folder = path.parent
+    (folder / "cut.safetensors").write_bytes((folder / "flat.safetensors").read_bytes()[:500])
+    torch.save({"model": print}, folder / "bomb.pth")
+    torch.save({"conv.weight": torch.zeros(2)}, folder / "other.pth")
+    with pytest.raises(BadInputError) as caught:
+        read(path)
+    text = str(caught.value)
+    assert len(caught.value.problems) == 3
+    for words in ("truncated", "could run code", "no Global Filter Network"):
+        assert words in text
+
+
+def test_a_header_with_an_enormous_claim(write_grid: Callable, read: Callable) -> None:
+    """A header that claims exabytes is refused, not read."""
+    path = write_grid("models: [huge.safetensors]\ndatasets: [digits]\n")
+    (path.parent / "huge.safetensors").write_bytes(struct.pack("<Q", 2**62) + b"{}")
+    with pytest.raises(BadInputError, match="truncated"):
+        read(path)

@@ -1,0 +1,157 @@
+"""The two clocks, with a clock that ticks by hand."""
+
+from __future__ import annotations
+
+import gc
+import io
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import gfnet
+from jobs.device import Device
+from jobs.measure import forced_exits, measure_routes, warm_up
+from jobs.pipeline import Pipeline
+
+
+class Bench:
+    """A clock, a device and a model that take known times and write down what happened."""
+
+    def __init__(self, decode_ns: int, forward_ns: list[int]) -> None:
+        self.now_ns = 0
+        self.log: list[str] = []
+        self.decode_ns, self.forward_ns = decode_ns, forward_ns
+        self.device = Device("cpu", lambda: self.log.append("sync"))
+        self.pipeline = Pipeline(
+            gfnet.Preprocessing(4, 4, mean=(0, 0, 0), std=(1, 1, 1)), self.device
+        )
+        self.thresholds: list[tuple[float, ...]] = []
+        self.collecting: list[bool] = []
+        prepare = self.pipeline.batch
+
+        def batch(encoded: object, places: object) -> object:
+            self.log.append("prepare")
+            self.now_ns += self.decode_ns
+            return prepare(encoded, places)  # type: ignore[arg-type]
+
+        self.pipeline.batch = batch  # type: ignore[method-assign,assignment]
+
+    def clock(self) -> int:
+        """Read the time."""
+        self.log.append("clock")
+        return self.now_ns
+
+    def route(self, images: torch.Tensor, threshold: tuple[float, ...]) -> gfnet.RoutedOutputs:
+        """Answer every image with its mean pixel, after the next known time."""
+        self.log.append("route")
+        self.thresholds.append(tuple(threshold))
+        self.collecting.append(gc.isenabled())
+        self.now_ns += self.forward_ns[(len(self.thresholds) - 1) % len(self.forward_ns)]
+        value = images.mean(dim=(1, 2, 3))
+        return gfnet.RoutedOutputs(
+            torch.stack([value, 1 - value], dim=1), (value > 0.5).long(), value
+        )
+
+
+def png(value: int) -> bytes:
+    """One grey image of four by four pixels."""
+    file = io.BytesIO()
+    Image.fromarray(np.full((4, 4), value, np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_clocks_start_and_end_where_the_protocol_says() -> None:
+    """One covers preparing and routing, the other routing alone; the device is in step."""
+    bench = Bench(decode_ns=3_000_000, forward_ns=[5_000_000, 7_000_000])
+    measured = measure_routes(
+        bench,  # type: ignore[arg-type]
+        bench.pipeline,
+        bench.device,
+        [png(0), png(255)],
+        thresholds=(0.5,),
+        batch_size=1,
+        clock=bench.clock,
+    )
+    assert measured.forward_ms == pytest.approx([5, 7])
+    assert measured.elapsed_ms == pytest.approx([8, 10])
+    image = ["sync", "clock", "prepare", "sync", "clock", "route", "sync", "clock"]
+    assert bench.log == image * 2
+    assert measured.places == [0, 1]
+    assert measured.exit_blocks == [0, 1]
+    assert measured.gate_scores == pytest.approx([0, 1])
+    assert [row.tolist() for row in measured.logits] == [[0, 1], [1, 0]]
+    assert measured.started_at[0].tzinfo is None
+
+
+def test_a_batch_shares_its_time() -> None:
+    """Two images in 10 ms are 5 ms each, so that 1000 / elapsed_ms is throughput."""
+    bench = Bench(decode_ns=4_000_000, forward_ns=[6_000_000])
+    measured = measure_routes(
+        bench,  # type: ignore[arg-type]
+        bench.pipeline,
+        bench.device,
+        [png(0), png(9), png(20)],
+        thresholds=(),
+        batch_size=2,
+        clock=bench.clock,
+    )
+    assert measured.forward_ms == pytest.approx([3, 3, 6])
+    assert measured.elapsed_ms == pytest.approx([5, 5, 10])
+
+
+def test_undecodable_images_are_named_and_the_others_go_on() -> None:
+    """Neither their row nor their time is recorded."""
+    bench = Bench(decode_ns=1, forward_ns=[2_000_000])
+    measured = measure_routes(
+        bench,  # type: ignore[arg-type]
+        bench.pipeline,
+        bench.device,
+        [png(0), b"broken", None, png(9)],
+        thresholds=(),
+        batch_size=2,
+        clock=bench.clock,
+    )
+    assert measured.places == [0, 3]
+    assert measured.forward_ms == pytest.approx([2, 2])
+    assert sorted(bench.pipeline.failures) == [1, 2]
+    assert bench.pipeline.failures[2] == "no bytes"
+
+
+def test_garbage_is_not_collected_inside_the_clock() -> None:
+    """And collecting goes on afterwards, also after a failure."""
+    bench = Bench(decode_ns=1, forward_ns=[1])
+    arguments = (bench, bench.pipeline, bench.device, [png(0)])
+    measure_routes(*arguments, thresholds=(), batch_size=1)  # type: ignore[arg-type]
+    assert bench.collecting == [False]
+    assert gc.isenabled()
+    bench.forward_ns = []
+    with pytest.raises(ZeroDivisionError):
+        measure_routes(*arguments, thresholds=(), batch_size=1)  # type: ignore[arg-type]
+    assert gc.isenabled()
+
+
+def test_forced_exits() -> None:
+    """One vector an exit: +inf before it, -inf from it on; the last leaves nowhere."""
+    inf = math.inf
+    assert forced_exits(2) == [(-inf, -inf), (inf, -inf), (inf, inf)]
+    assert forced_exits(0) == [()]
+
+
+@pytest.mark.parametrize(("images", "batch", "batches"), [(7, 1, 7), (1, 1, 3), (8, 3, 3)])
+def test_warm_up_takes_every_exits_path(images: int, batch: int, batches: int) -> None:
+    """At least the images asked for, and at least once along each path."""
+    bench = Bench(decode_ns=1, forward_ns=[1])
+    warm_up(
+        bench,  # type: ignore[arg-type]
+        bench.pipeline,
+        bench.device,
+        [png(0), png(1)],
+        gates=2,
+        batch_size=batch,
+        images=images,
+    )
+    assert len(bench.thresholds) == batches
+    assert set(bench.thresholds) == set(forced_exits(2))

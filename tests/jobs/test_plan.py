@@ -1,0 +1,165 @@
+"""How points fold into cells, and what identifies a cell."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from jobs.order import task_queues
+from jobs.plan import Plan
+from jobs.task import SHARD_IMAGES, Shard, shards
+
+LADDER = """\
+models: [flat.safetensors, distil.safetensors, dynn.safetensors]
+datasets: [{name: digits, limit: 50}, {name: digits, split: train, limit: 60}]
+thresholds: [0.5, 0.7, {start: 0.0, stop: 1.0, num: 101}]
+"""
+
+
+def test_thresholds_fold_into_one_pass(plan_of: Callable[[str], Plan]) -> None:
+    """606 points: 6 all-exit passes; routed are 2 static cells and 2 thresholds, per data set."""
+    plan = plan_of(LADDER)
+    assert plan.points == 606
+    assert plan.count("exits") == 6
+    assert plan.count("latency") == 2 * (1 + 1 + 2)
+    routed = [
+        (cell.model.name, cell.threshold)
+        for cell in plan.cells
+        if cell.kind == "latency" and cell.dataset.images.split == "test"
+    ]
+    expected = [("flat", None), ("distil", None), ("dynn", 0.5), ("dynn", float(np.float32(0.7)))]
+    assert routed == expected
+
+
+def test_a_range_alone_is_not_routed(plan_of: Callable[[str], Plan]) -> None:
+    """Only what is written out runs under the clock; the static model is timed once."""
+    plan = plan_of(
+        "models: [flat.safetensors, dynn.safetensors]\ndatasets: [digits]\n"
+        "thresholds: [{start: 0.0, stop: 1.0, num: 101}]\n"
+    )
+    assert plan.points == 202
+    assert Counter((cell.kind, cell.model.name) for cell in plan.cells) == {
+        ("exits", "flat"): 1,
+        ("exits", "dynn"): 1,
+        ("latency", "flat"): 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("measure", "kinds"),
+    [("accuracy", {"exits"}), ("latency", {"latency"}), ("energy", {"latency"})],
+)
+def test_measure_decides_the_kinds(
+    measure: str, kinds: set[str], plan_of: Callable[[str], Plan]
+) -> None:
+    """Without latency or energy nothing is routed; without accuracy nothing is passed whole."""
+    plan = plan_of(f"models: [dynn.safetensors]\ndatasets: [digits]\nmeasure: [{measure}]\n")
+    assert {cell.kind for cell in plan.cells} == kinds
+
+
+def test_equal_thresholds_are_one_cell(plan_of: Callable[[str], Plan]) -> None:
+    """0.5, the default of 0.5, and a vector of 0.5 route the same way."""
+    plan = plan_of(
+        "models: [dynn.safetensors]\ndatasets: [digits]\n"
+        "thresholds: [0.5, default, [0.5, 0.5], [0.25, 0.5]]\n"
+    )
+    routed = [cell for cell in plan.cells if cell.kind == "latency"]
+    assert [cell.thresholds for cell in routed] == [(0.5, 0.5), (0.25, 0.5)]
+    assert [cell.threshold for cell in routed] == [0.5, None]
+
+
+def test_exclude_leaves_out_what_matches_wholly(plan_of: Callable[[str], Plan]) -> None:
+    """Each exclusion names a combination; what matches only a part stays."""
+    plan = plan_of(
+        "models: [flat.safetensors, dynn.safetensors]\ndatasets: [digits]\n"
+        "devices: [any, jetson]\nexclude: [{model: dynn, device: any}]\nmeasure: [accuracy]\n"
+    )
+    combinations = {(cell.model.name, cell.setting.device) for cell in plan.cells}
+    assert combinations == {("flat", "any"), ("flat", "jetson"), ("dynn", "jetson")}
+    assert plan.points == 3
+
+
+def test_protocol_is_capped_by_the_data(plan_of: Callable[[str], Plan]) -> None:
+    """Timed images are at most the limit; warm-up takes at least one image an exit."""
+    plan = plan_of(
+        "models: [dynn.safetensors]\ndatasets: [{name: digits, limit: 30}]\n"
+        "latency: {warmup_images: 1, images: 40}\n"
+    )
+    exits, latency = plan.cells
+    assert (exits.images, exits.rounds, exits.warmup_images) == (30, 1, 0)
+    assert (latency.images, latency.rounds, latency.warmup_images) == (30, 3, 3)
+
+
+def test_cell_id_changes_with_what_determines_the_result(plan_of: Callable[[str], Plan]) -> None:
+    """Everything but the number of rounds."""
+    plan = plan_of(LADDER)
+    cell = next(cell for cell in plan.cells if cell.kind == "latency" and cell.thresholds)
+    model, data = cell.model, cell.dataset
+    metadata = model.metadata
+    preprocessing = replace(metadata.preprocessing, interpolation="bilinear")
+    changed = [
+        replace(cell, model=replace(model, sha256="0")),
+        replace(cell, model=replace(model, name="other")),
+        replace(
+            cell, model=replace(model, metadata=replace(metadata, preprocessing=preprocessing))
+        ),
+        replace(cell, dataset=replace(data, limit=49)),
+        replace(cell, dataset=replace(data, images=replace(data.images, sha256="0"))),
+        replace(cell, setting=replace(cell.setting, device="jetson")),
+        replace(cell, setting=replace(cell.setting, runtime="onnx")),
+        replace(cell, setting=replace(cell.setting, precision="bfloat16")),
+        replace(cell, setting=replace(cell.setting, threads=3)),
+        replace(cell, thresholds=(0.5, 0.25)),
+        replace(cell, batch_size=2),
+        replace(cell, images=49),
+        replace(cell, warmup_images=99),
+        replace(cell, kind="exits"),
+    ]
+    ids = {other.cell_id for other in changed}
+    assert len(ids) == len(changed)
+    assert cell.cell_id not in ids
+    assert replace(cell, rounds=9).cell_id == cell.cell_id
+
+
+def test_cell_ids_are_stable(plan_of: Callable[[str], Plan]) -> None:
+    """Planning twice gives the same ids: a resume finds its cells again."""
+    assert [c.cell_id for c in plan_of(LADDER).cells] == [c.cell_id for c in plan_of(LADDER).cells]
+
+
+def test_shards_cover_each_image_once() -> None:
+    """At most 1,000 images each, in order, without a gap."""
+    assert shards(0) == ()
+    assert shards(SHARD_IMAGES) == (Shard(0, 0, 1000),)
+    assert shards(2001) == (Shard(0, 0, 1000), Shard(1, 1000, 2000), Shard(2, 2000, 2001))
+
+
+def test_order_is_exits_first_then_rounds_abba(plan_of: Callable[[str], Plan]) -> None:
+    """A drift of the machine falls on all cells alike: A B C, C B A, A B C."""
+    plan = plan_of(
+        "models: [flat.safetensors, distil.safetensors, dynn.safetensors]\n"
+        "datasets: [{name: digits, split: train, limit: 1200}]\n"
+        "latency: {rounds: 3, images: 1200}\nthresholds: [0.5]\n"
+    )
+    (queue,) = task_queues(plan, "r", frozenset(), by_device=False)
+    tasks = list(queue)
+    assert [task.kind for task in tasks] == ["exits"] * 6 + ["latency"] * 18
+    rounds = ["flat", "distil", "dynn", "dynn", "distil", "flat", "flat", "distil", "dynn"]
+    timed = [(task.model, task.round, task.shard.number) for task in tasks[6:]]
+    assert timed == [(name, i // 3, s) for i, name in enumerate(rounds) for s in (0, 1)]
+
+
+def test_done_tasks_are_left_out_and_devices_have_queues(plan_of: Callable[[str], Plan]) -> None:
+    """What is committed is not given out again."""
+    plan = plan_of(
+        "models: [dynn.safetensors]\ndatasets: [{name: digits, limit: 9}]\n"
+        "devices: [any, jetson]\nlatency: {rounds: 2}\n"
+    )
+    keys = [key for cell in plan.cells for key, _ in cell.task_keys()]
+    assert len(set(keys)) == 6
+    first, second = task_queues(plan, "r", frozenset(keys[:2]), by_device=True)
+    assert [task.device for task in first] == ["any"]
+    assert [task.device for task in second] == ["jetson"] * 3

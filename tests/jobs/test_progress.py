@@ -1,0 +1,97 @@
+"""Progress lines, with a clock that ticks by hand."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import pytest
+from rich.console import Console
+
+from jobs.order import task_queues
+from jobs.plan import Plan
+from jobs.progress import Progress, duration
+from jobs.task import Outcome, Task
+
+GRID = """\
+models: [flat.safetensors]
+datasets: [{name: digits, split: train, limit: 1000}]
+latency: {rounds: 2, images: 500}
+"""
+
+
+class Screen:
+    """Progress of GRID on a screen or in a pipe."""
+
+    def __init__(self, plan: Plan, *, is_terminal: bool) -> None:
+        self.now_s = 100.0
+        self.file = io.StringIO()
+        console = Console(file=self.file, force_terminal=is_terminal, width=80, color_system=None)
+        self.progress = Progress(plan, frozenset(), console, lambda: self.now_s)
+        (queue,) = task_queues(plan, "r", frozenset(), by_device=False)
+        self.exits, self.first, self.second = queue
+
+    def finish(self, task: Task, seconds: float, **outcome: object) -> None:
+        """A task ends after some time."""
+        self.now_s += seconds
+        self.progress.update(task, Outcome({}, None, busy_s=seconds, **outcome))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def screen(plan_of: Callable[[str], Plan]) -> Callable[..., Screen]:
+    """Make one."""
+    return lambda *, is_terminal=False: Screen(plan_of(GRID), is_terminal=is_terminal)
+
+
+def test_the_rest_is_estimated_by_kind(screen: Callable[..., Screen]) -> None:
+    """Worked by hand: batches run 1,000 images in 2 s; a routed round of 500 takes 50 s."""
+    pipe = screen()
+    with pipe.progress:
+        pipe.finish(pipe.exits, 2)
+        assert pipe.progress.line() == "1/2 cells, 1,000/2,000 images, 500 images/s, 0:02 min left"
+        pipe.finish(pipe.first, 50)
+        assert pipe.progress.line() == "1/2 cells, 1,500/2,000 images, 29 images/s, 0:50 min left"
+        pipe.finish(pipe.second, 50)
+        assert pipe.progress.line().startswith("2/2 cells, 2,000/2,000 images")
+
+
+def test_plain_lines_in_a_pipe(screen: Callable[..., Screen]) -> None:
+    """Not more than one in five seconds, the last always, and no control characters."""
+    pipe = screen()
+    with pipe.progress:
+        pipe.finish(pipe.exits, 2)
+        pipe.finish(pipe.first, 4)
+        pipe.finish(pipe.second, 1)
+    lines = pipe.file.getvalue().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["1/2 cells", "2/2 cells"]
+    assert "\x1b" not in pipe.file.getvalue()
+
+
+def test_a_live_line_on_a_terminal(screen: Callable[..., Screen]) -> None:
+    """Redrawn in place with every task; the last count stays."""
+    terminal = screen(is_terminal=True)
+    with terminal.progress:
+        terminal.finish(terminal.exits, 2)
+        terminal.finish(terminal.first, 1)
+    assert "\x1b" in terminal.file.getvalue()
+    assert "1/2 cells, 1,500/2,000 images" in terminal.file.getvalue().splitlines()[-1]
+
+
+def test_failures_and_notes_are_said_at_once(screen: Callable[..., Screen]) -> None:
+    """With the last line of what went wrong."""
+    pipe = screen()
+    with pipe.progress:
+        pipe.finish(pipe.exits, 1, error="Traceback\nValueError: broken")
+        pipe.finish(pipe.first, 1, error="NodeDiedError", is_lost=True)
+        pipe.finish(pipe.first, 1, note="1 image not decoded: a.png")
+    text = pipe.file.getvalue()
+    assert "exits of flat on digits failed: ValueError: broken" in text
+    assert "latency of flat on digits was lost: NodeDiedError" in text
+    assert "latency of flat on digits: 1 image not decoded: a.png" in text
+
+
+def test_durations() -> None:
+    """Minutes below an hour, hours from there on."""
+    assert duration(0) == "0:00 min"
+    assert duration(61.4) == "1:01 min"
+    assert duration(3600 * 26 + 62) == "26:01:02 h"

@@ -1,0 +1,232 @@
+"""Submitting and resuming in this process: from a grid file to rows."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import storage
+from jobs import run as runs
+from jobs.errors import BadInputError, UsageError
+from jobs.run import Where, resume, submit
+from jobs.task import Outcome, Task
+from jobs.worker import run_task
+
+INLINE = Where(is_inline=True)
+
+ROWS = (
+    "select * exclude (run_id, forward_ms, elapsed_ms, started_at) from records"
+    " order by cell_id, round, image_id"
+)
+EXITS = "select * exclude (run_id) from exits order by cell_id, image_id, exit_block"
+
+
+def quiet(_text: str) -> None:
+    """Narrate to nobody."""
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    """Give the process its threads back: workers set them."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_grid_becomes_rows(small_grid: Path, tmp_path: Path) -> None:
+    """One row per image, round and routed cell; one per image and exit of an all-exit pass."""
+    root = tmp_path / "results"
+    ended = submit(small_grid, root, INLINE, quiet)
+    assert ended.is_done
+    assert ended.run_id.startswith("small-")
+    counts = storage.query(
+        root,
+        "select (select count(*) from records) r, (select count(*) from exits) e,"
+        " (select count(*) from images) i, (select count(*) from nodes) n",
+    ).to_pylist()[0]
+    assert counts == {"r": 2 * 2 * 20, "e": 30 * (1 + 3), "i": 450, "n": 1}
+    (row,) = storage.list_runs(root)
+    assert (row.status, row.name, row.grid) == ("done", "small", small_grid.read_text())
+    assert row.finished_at is not None
+    ladder = storage.query(root, "from ladder").to_pylist()
+    assert [(line["model"], line["threshold"]) for line in ladder] == [
+        ("flat", None),
+        ("dynn", 0.5),
+    ]
+    for line in ladder:
+        assert sum(line["exit_counts"]) == 30
+        assert line["forward_ms"] > 0
+        assert line["is_valid"]
+
+
+def test_the_all_exit_pass_answers_as_the_router_does(small_grid: Path, tmp_path: Path) -> None:
+    """Accuracy and exits of the routed images, replayed from `exits`, are those in `records`."""
+    submit(small_grid, tmp_path, INLINE, quiet)
+    flips = storage.query(
+        tmp_path,
+        """
+        with replayed as (
+            select image_id, min(exit_block) exit_block, arg_min(prediction, exit_block) prediction
+            from exits where model = 'dynn' and (gate_score is null or gate_score >= 0.5::float)
+            group by image_id
+        )
+        select count(*) n, count(*) filter (
+            r.exit_block != p.exit_block or r.prediction != p.prediction) flips
+        from records r join replayed p using (image_id) where r.model = 'dynn'
+        """,
+    ).to_pylist()[0]
+    assert flips == {"n": 40, "flips": 0}
+
+
+def test_bad_input_runs_and_writes_nothing(write_grid: Callable, tmp_path: Path) -> None:
+    """Not even the results root."""
+    root = tmp_path / "results"
+    grid = write_grid("models: [flat.safetensors]\ndatasets: [digits]\nmeasure: [speed]\n")
+    with pytest.raises(BadInputError):
+        submit(grid, root, INLINE, quiet)
+    excluded = write_grid(
+        "models: [flat.safetensors]\ndatasets: [digits]\nexclude: [{model: flat}]\n"
+    )
+    with pytest.raises(BadInputError, match="leaves nothing to run"):
+        submit(excluded, root, INLINE, quiet)
+    assert not root.exists()
+
+
+def test_a_root_that_cannot_be_written(small_grid: Path, tmp_path: Path) -> None:
+    """Said before anything runs."""
+    (tmp_path / "file").touch()
+    with pytest.raises(storage.RootNotWritableError):
+        submit(small_grid, tmp_path / "file" / "results", INLINE, quiet)
+
+
+def cut_off(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Interrupt the run in this process when it has done some tasks."""
+    done: list[Task] = []
+
+    def run(task: Task, *rest: object) -> Outcome:
+        if len(done) == after:
+            raise KeyboardInterrupt
+        done.append(task)
+        return run_task(task, *rest)  # type: ignore[arg-type]
+
+    executor = runs.InlineExecutor
+    monkeypatch.setattr(runs, "InlineExecutor", lambda sources: executor(sources, run))
+
+
+@pytest.mark.parametrize("after", [0, 1, 3, 5])
+def test_a_resumed_run_has_the_rows_of_an_undisturbed_one(
+    after: int, small_grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it was cut off, timings aside, each row once."""
+    submit(small_grid, tmp_path / "whole", INLINE, quiet, "r")
+    with monkeypatch.context() as patch:
+        cut_off(patch, after)
+        with pytest.raises(KeyboardInterrupt):
+            submit(small_grid, tmp_path / "cut", INLINE, quiet, "r")
+    (row,) = storage.list_runs(tmp_path / "cut")
+    assert row.status == "interrupted"
+    said: list[str] = []
+    assert resume(tmp_path / "cut", "r", INLINE, said.append).is_done
+    assert f"{6 - after} tasks to go" in said[0]
+    for sql in (ROWS, EXITS):
+        whole = storage.query(tmp_path / "whole", sql)
+        assert whole.num_rows
+        assert storage.query(tmp_path / "cut", sql).equals(whole)
+
+
+def test_a_finished_run_is_left_alone(small_grid: Path, tmp_path: Path) -> None:
+    """Neither resume nor submitting it again runs anything."""
+    submit(small_grid, tmp_path, INLINE, quiet, "r")
+    before = storage.query(tmp_path, "from commits")
+    said: list[str] = []
+    assert resume(tmp_path, "r", INLINE, said.append).is_done
+    assert said == ["run r is done: nothing is missing"]
+    assert submit(small_grid, tmp_path, INLINE, quiet, "r").is_done
+    assert storage.query(tmp_path, "from commits").equals(before)
+
+
+def test_a_changed_checkpoint_is_not_mixed_in(
+    small_grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Resume and submit refuse, and show what differs; a gone checkpoint is bad input."""
+    with monkeypatch.context() as patch:
+        cut_off(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            submit(small_grid, tmp_path, INLINE, quiet, "r")
+    flat = small_grid.parent / "flat.safetensors"
+    target = flat.resolve()
+    flat.unlink()
+    flat.symlink_to(target.with_name("distil.safetensors"))
+    with pytest.raises(UsageError, match=r"checkpoint flat had sha256 [0-9a-f]{12}, now"):
+        resume(tmp_path, "r", INLINE, quiet)
+    with pytest.raises(UsageError, match=r"another --run"):
+        submit(small_grid, tmp_path, INLINE, quiet, "r")
+    flat.unlink()
+    with pytest.raises(BadInputError, match="no such checkpoint"):
+        resume(tmp_path, "r", INLINE, quiet)
+    small_grid.write_text(small_grid.read_text().replace("limit: 30", "limit: 31"))
+    flat.symlink_to(target)
+    with pytest.raises(UsageError, match="4 of its cells are no longer in the plan, 4 are new"):
+        submit(small_grid, tmp_path, INLINE, quiet, "r")
+
+
+def test_an_undecodable_image_is_named_and_the_others_go_on(
+    write_grid: Callable, tmp_path: Path
+) -> None:
+    """The run is done, its cells say which image is missing, accuracy is of the rest."""
+    for name in ("a", "b"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(4):
+            file = io.BytesIO()
+            Image.fromarray(np.full((8, 8), 50 * number, np.uint8)).save(file, "PNG")
+            (tmp_path / "data" / name / f"{number}.png").write_bytes(file.getvalue())
+    (tmp_path / "data" / "b" / "2.png").write_bytes(b"not an image")
+    grid = write_grid(
+        "models: [dynn.safetensors]\ndatasets: ['imagefolder:data']\nthreads: [1]\n"
+        "latency: {warmup_images: 1}\n"
+    )
+    assert submit(grid, tmp_path / "results", INLINE, quiet).is_done
+    cells = storage.query(tmp_path / "results", "select status, rows, note from cells").to_pylist()
+    assert [(cell["status"], cell["rows"]) for cell in cells] == [("done", 21), ("done", 21)]
+    assert all("b/2.png (image_id 6)" in cell["note"] for cell in cells)
+    (line,) = storage.query(tmp_path / "results", "from ladder").to_pylist()
+    assert sum(line["exit_counts"]) == 7
+    assert line["dataset"] == "data"
+    assert "b/2.png" in line["note"]
+
+
+def test_run_names_do_not_collide(small_grid: Path, tmp_path: Path) -> None:
+    """Two runs in one second, and names that would escape the root."""
+    first = submit(small_grid, tmp_path, INLINE, quiet).run_id
+    second = submit(small_grid, tmp_path, INLINE, quiet).run_id
+    assert first != second
+    with pytest.raises(storage.StorageError):
+        submit(small_grid, tmp_path, INLINE, quiet, "../escape")
+    assert not (tmp_path.parent / "escape").exists()
+
+
+def test_a_termination_signal_interrupts_once() -> None:
+    """The first one ends the run, a second one does not cut the clean-up short."""
+    cleaned = []
+
+    def work() -> None:
+        with runs._interruptible():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            finally:
+                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGINT)
+                cleaned.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert cleaned
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

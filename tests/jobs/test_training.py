@@ -1,0 +1,196 @@
+"""Recipes run: two epochs of each shipped one, at tiny sizes, through all three stages."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+import gfnet
+import storage
+from jobs.recipe import Recipe, read_recipe
+from jobs.training import TrainingError, train
+
+if TYPE_CHECKING:
+    from gfnet.training.progress import EpochReport
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "train"
+TINY = {"img_size": 8, "patch_size": 4, "embed_dim": 8, "depth": 3}
+CHANGES: dict[str, dict[str, Any]] = {
+    "digits-gfnet": {"model": TINY, "preprocessing": {"size": 8, "mean": [0.5] * 3}},
+    "digits-distil": {"model": TINY, "teacher": "digits-gfnet.safetensors"},
+    "digits-dynn": {"start": "digits-distil.safetensors", "exit_blocks": [0], "phase_epochs": 1},
+}
+
+
+def _tiny(folder: Path, name: str) -> Recipe:
+    """A shipped recipe with two epochs and small sizes, its files in one folder."""
+    content = yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text(encoding="utf-8"))
+    content |= {"epochs": 2, "warmup_epochs": 1, "output": f"{name}.safetensors"}
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(content | CHANGES[name]), encoding="utf-8")
+    return read_recipe(path)
+
+
+@pytest.fixture(scope="module")
+def trained(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, tuple[Recipe, list[EpochReport]]]:
+    """The three stages, run one after the other: recipe and reports of each."""
+    folder = tmp_path_factory.mktemp("recipes")
+    runs = {}
+    for name in CHANGES:
+        recipe, reports = _tiny(folder, name), list[Any]()
+        assert train(recipe, reports.append) == recipe.output
+        runs[name] = recipe, reports
+    return runs
+
+
+Trained = dict[str, tuple[Recipe, list["EpochReport"]]]
+
+
+def test_every_shipped_recipe_is_tested() -> None:
+    """A recipe in examples/train without a small version here would go unrun."""
+    assert sorted(path.stem for path in EXAMPLES.glob("*.yaml")) == sorted(CHANGES)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_recipe_writes_a_checkpoint_that_loads(name: str, trained: Trained) -> None:
+    """It has the recipe's sizes and preprocessing, and the data set's classes."""
+    recipe, reports = trained[name]
+    model = gfnet.load_checkpoint(recipe.output)
+    assert model.config == recipe.config
+    assert model.metadata.preprocessing == recipe.preprocessing
+    assert model.metadata.class_names == tuple("0123456789")
+    assert [(report.epoch, report.epochs) for report in reports] == [(1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_checkpoint_says_how_it_was_trained(name: str, trained: Trained) -> None:
+    """Recipe, stage, seed, epochs, data and what came out; no path, no time."""
+    recipe, _ = trained[name]
+    training = gfnet.inspect_checkpoint(recipe.output).metadata.training
+    assert training["recipe"] == name
+    assert training["stage"] == recipe.stage
+    assert (training["seed"], training["epochs"], training["threads"]) == (0, 2, 1)
+    assert training["dataset_sha256"] == storage.open_images("digits", "train").sha256
+    assert training["validation"] == {"fraction": 0.15, "seed": 0, "images": 203}
+    assert 0 <= training["validation_accuracy"] <= 100
+    assert str(recipe.output.parent) not in json.dumps(training)
+
+
+@pytest.mark.parametrize(
+    ("name", "parent"), [("digits-distil", "digits-gfnet"), ("digits-dynn", "digits-distil")]
+)
+def test_a_checkpoint_names_its_parent(name: str, parent: str, trained: Trained) -> None:
+    """By the digest of the file that it was trained from."""
+    training = gfnet.inspect_checkpoint(trained[name][0].output).metadata.training
+    sha256 = gfnet.inspect_checkpoint(trained[parent][0].output).sha256
+    assert training["parent"] == {"name": parent, "sha256": sha256}
+
+
+def test_a_model_with_exits_says_which_and_at_what_cost(trained: Trained) -> None:
+    """Exits, lambda and default thresholds; another exit cannot be enabled later."""
+    info = gfnet.inspect_checkpoint(trained["digits-dynn"][0].output)
+    assert info.metadata.thresholds == (0.5,)
+    assert info.metadata.training["exit_blocks"] == [0]
+    assert info.metadata.training["cost_weight"] == trained["digits-dynn"][0].exits.cost_weight
+    with pytest.raises(gfnet.CheckpointError, match="were not trained"):
+        gfnet.load_checkpoint(info.path, exit_blocks=(1,))
+
+
+def test_a_recipe_reproduces_its_file(trained: Trained, tmp_path: Path) -> None:
+    """Run again it writes the same bytes."""
+    recipe, _ = trained["digits-gfnet"]
+    again = train(replace(recipe, output=tmp_path / "new" / "again.safetensors"), lambda _: None)
+    assert again.read_bytes() == recipe.output.read_bytes()
+
+
+def test_the_test_split_is_never_opened(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading and running a recipe asks storage for the training split alone."""
+    opened = []
+    open_images = storage.open_images
+
+    def spy(name: str, split: str = "test", **options: Any) -> storage.ImageSet:
+        opened.append(split)
+        return open_images(name, split, **options)
+
+    monkeypatch.setattr(storage, "open_images", spy)
+    train(_tiny(tmp_path, "digits-gfnet"), lambda _: None)
+    assert trained
+    assert opened == ["train"]
+
+
+def test_a_loss_that_explodes_leaves_nothing(trained: Trained, tmp_path: Path) -> None:
+    """The error names recipe and epoch; neither a checkpoint nor a part of one is there."""
+    recipe, _ = trained["digits-gfnet"]
+    schedule = replace(recipe.schedule, learning_rate=1e30, warmup_epochs=0)
+    recipe = replace(recipe, schedule=schedule, output=tmp_path / "model.safetensors")
+    with pytest.raises(TrainingError, match=r"^digits-gfnet: the loss became .* in epoch 1 of 2"):
+        train(recipe, lambda _: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+class _Broken:
+    """A source whose second image is no image."""
+
+    def __init__(self, images: storage.ImageSet) -> None:
+        self._images = images
+
+    def read(self, image_ids: Any) -> list[bytes | None]:
+        """The images, but for the second."""
+        encoded = self._images.source.read(image_ids)
+        return [
+            b"broken" if row == 1 else image for row, image in zip(image_ids, encoded, strict=True)
+        ]
+
+
+def test_a_broken_image_is_named(trained: Trained, tmp_path: Path) -> None:
+    """Training needs every image: it stops before it starts."""
+    recipe, _ = trained["digits-gfnet"]
+    images = replace(recipe.images, source=_Broken(recipe.images))
+    recipe = replace(recipe, images=images, output=tmp_path / "model.safetensors")
+    with pytest.raises(TrainingError, match="1 images of digits are broken") as caught:
+        train(recipe, lambda _: None)
+    assert images.paths[1] in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_that_cannot_be_written_is_found_at_once(
+    trained: Trained, tmp_path: Path
+) -> None:
+    """Before the first epoch: a file stands where a folder is needed."""
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    reports: list[EpochReport] = []
+    recipe = replace(trained["digits-gfnet"][0], output=tmp_path / "file" / "model.safetensors")
+    with pytest.raises(TrainingError, match=r"file cannot be made"):
+        train(recipe, reports.append)
+    assert reports == []
+
+
+def test_reading_a_recipe_loads_no_torch() -> None:
+    """A recipe with a mistake is refused at once, without seconds of imports."""
+    code = "import sys, jobs.recipe, jobs.training; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_number_of_threads_is_put_back(trained: Trained, tmp_path: Path) -> None:
+    """Training computes on the recipe's number, and its caller goes on with its own."""
+    import torch
+
+    before = torch.get_num_threads()
+    during = []
+    recipe = replace(
+        trained["digits-gfnet"][0], threads=before + 1, output=tmp_path / "m.safetensors"
+    )
+    train(recipe, lambda _: during.append(torch.get_num_threads()))
+    assert set(during) == {before + 1}
+    assert torch.get_num_threads() == before

@@ -1,0 +1,107 @@
+"""What plan, summary and status print, and that it fits 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import storage
+from jobs import summary
+from jobs.estimate import Estimate, estimate
+from jobs.plan import Plan
+from jobs.plan_view import describe
+from jobs.run import Where, submit
+
+INLINE = Where(is_inline=True)
+
+
+@pytest.fixture
+def root(small_grid: Path, tmp_path: Path) -> Iterator[Path]:
+    """Results with the run `r` of the small grid."""
+    threads = torch.get_num_threads()
+    ended = submit(small_grid, tmp_path / "results", INLINE, lambda _: None, "r")
+    assert ended.is_done
+    yield tmp_path / "results"
+    torch.set_num_threads(threads)
+
+
+def test_plan(plan_of: Callable[[str], Plan]) -> None:
+    """Points, cells, how thresholds fold, tasks, and time."""
+    plan = plan_of(
+        "name: p\nmodels: [flat.safetensors, dynn.safetensors]\ndatasets: [digits]\n"
+        "thresholds: [[0.25, 0.5], {start: 0, stop: 1, num: 9}]\n"
+    )
+    text = describe(plan, Estimate(90, 3, 1))
+    assert text.startswith("p: 20 points → 4 cells: 2 all-exit passes, 2 routed\n")
+    assert "8 tasks of at most 1,000 images\n" in text
+    assert "about 1:30 min of device time, by earlier runs; 1 cells are new\n" in text
+    assert "[0.25, 0.5]" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_estimate_comes_from_earlier_runs(
+    root: Path, small_grid: Path, plan_of: Callable[[str], Plan]
+) -> None:
+    """A plan of the same cells is known, one of another batch size is not."""
+    text = small_grid.read_text()
+    plan = plan_of(text)
+    known = estimate(plan, root)
+    assert (known.known, known.unknown) == (4, 0)
+    busy_s = storage.query(root, "select sum(busy_s) s from commits").to_pylist()[0]["s"]
+    assert 0.2 * busy_s < known.seconds < 2 * busy_s
+    other = plan_of(text + "batch_sizes: {latency: 2, accuracy: 7}\n")
+    assert estimate(other, root) == Estimate(0.0, 0, 4)
+    assert estimate(plan, root / "nowhere") == Estimate(0.0, 0, 4)
+    assert "no earlier run" in describe(plan, Estimate(0.0, 0, 4))
+
+
+def test_ladder_and_histogram(root: Path) -> None:
+    """A line a model, figures from SQL, a reason for what is missing, 80 columns."""
+    ladder = summary.ladder(root, "r")
+    rows = {row["model"]: row for row in storage.query(root, "from ladder").to_pylist()}
+    for model in ("flat", "dynn"):
+        (line,) = [line for line in ladder.splitlines() if line.startswith(f" {model} ")]
+        assert f"{rows[model]['acc1']:.2f}" in line
+        assert f"{rows[model]['forward_ms']:.2f}" in line
+    assert "digits on cpu of " in ladder
+    assert "– energy: no power samples" in ladder
+    assert "– p99 needs 662 samples, has 40" in ladder
+    histogram = summary.exit_histogram(root, "r")
+    assert histogram.startswith("dynn at 0.5 on digits: exits\n")
+    assert "flat" not in histogram
+    images = [line.split()[1] for line in histogram.splitlines() if line.strip()[:1].isdigit()]
+    assert sum(map(int, images)) == 30
+    assert max(map(len, (ladder + histogram).splitlines())) <= 80
+
+
+def test_status_counts_cells(root: Path) -> None:
+    """Every cell with its rows of so many, and how the run stands."""
+    text = summary.status(root, "r")
+    assert text.startswith("run r is done: 4 done\n")
+    assert "resume" not in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_status_of_a_run_that_was_cut_off(root: Path) -> None:
+    """It is interrupted, what failed says why, and the way on is named."""
+    with storage.RunStore.open(root, "r") as store:
+        store.save_run(replace(store.run, status="running"))
+        first, *rest = store.cells
+        failed = replace(first, status="failed", error="Traceback\nValueError: broken")
+        store.save_cells([failed, *rest])
+    text = summary.status(root, "r")
+    assert text.startswith("run r is interrupted: 1 failed, 3 done\n")
+    assert "exits of flat on digits failed: ValueError: broken" in text
+    assert "go on with: gfjobs resume r" in text
+
+
+def test_reference_figures_as_the_table_shows_them() -> None:
+    """Parameters in millions or thousands, fixed digits, a dash for NULL."""
+    assert summary._count(15_604_618) == "15.60M"
+    assert summary._count(71_300) == "71.3k"
+    assert summary._count(None) == summary._fixed(None, 2) == "–"
+    assert summary._fixed(26.306, 2) == "26.31"

@@ -1,0 +1,212 @@
+"""One task on this machine: rows against the model's own answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import gfnet
+import storage
+from jobs import worker
+from jobs.device import use_device
+from jobs.executor import Sources, shuffled
+from jobs.node import describe_node
+from jobs.order import task_queues
+from jobs.plan import Plan
+from jobs.task import Task
+from jobs.worker import run_task
+
+GRID = """\
+models: [flat.safetensors, dynn.safetensors]
+datasets: [{name: digits, limit: 20}]
+thresholds: [[0.4, 0.6]]
+threads: [1]
+batch_sizes: {accuracy: 8}
+latency: {rounds: 1, warmup_images: 2}
+"""
+
+
+class Bench:
+    """The tasks of a grid, and how to run them."""
+
+    def __init__(self, plan: Plan) -> None:
+        (queue,) = task_queues(plan, "r", frozenset(), by_device=False)
+        self.tasks = list(queue)
+        self.sources = Sources.of(plan)
+
+    def task(self, kind: str, model: str) -> Task:
+        """The only task of a cell."""
+        (task,) = [t for t in self.tasks if (t.kind, t.model) == (kind, model)]
+        return task
+
+    def model(self, task: Task) -> gfnet.GFNet:
+        """The task's model, loaded anew."""
+        return gfnet.load_checkpoint(self.sources.weights(task), exit_blocks=task.exit_blocks)
+
+    def images(self, task: Task) -> tuple[torch.Tensor, list[int], list[int]]:
+        """All images of a task as one batch, their ids and labels."""
+        table = self.sources.shard(task).to_pydict()
+        steps = gfnet.transform(self.model(task).metadata.preprocessing)
+        batch = torch.stack([steps(gfnet.decode(image)) for image in table["image"]])
+        return batch, table["image_id"], table["label"]
+
+    def rows(self, task: Task, table: str) -> dict[str, list[Any]]:
+        """Run a task and take one of its tables."""
+        outcome = run_task(task, lambda: self.sources.weights(task), self.sources.shard(task))
+        assert not outcome.error, outcome.error
+        assert outcome.tables.keys() == {table}
+        columns: dict[str, list[Any]] = outcome.tables[table].to_pydict()
+        return columns
+
+
+@pytest.fixture
+def bench(plan_of: Callable[[str], Plan]) -> Iterator[Bench]:
+    """A fresh worker and its tasks."""
+    worker._models.clear()
+    before = torch.get_num_threads()
+    with torch.no_grad():
+        yield Bench(plan_of(GRID))
+    torch.set_num_threads(before)
+
+
+def test_exit_rows_are_the_models_answers(bench: Bench) -> None:
+    """Each image at each exit: score, prediction, loss and features; the last has no gate."""
+    task = bench.task("exits", "dynn")
+    rows = bench.rows(task, "exits")
+    batch, ids, labels = bench.images(task)
+    outputs = bench.model(task).forward_exits(batch)
+    features = gfnet.gate_features(outputs.logits)
+    assert len(rows["image_id"]) == 60
+    by_key = {
+        (b, i): n for n, (b, i) in enumerate(zip(rows["exit_block"], rows["image_id"], strict=True))
+    }
+    for exit_, block in enumerate((1, 3, 4)):
+        for image, image_id in enumerate(ids):
+            row = by_key[block, image_id]
+            logits = outputs.logits[exit_, image]
+            assert rows["label"][row] == labels[image]
+            assert rows["prediction"][row] == int(logits.argmax())
+            loss = torch.nn.functional.cross_entropy(logits, torch.tensor(labels[image]))
+            assert rows["loss"][row] == pytest.approx(float(loss), abs=1e-5)
+            max_prob, entropy, margin, _ = features[exit_, image].tolist()
+            assert rows["max_prob"][row] == pytest.approx(max_prob, abs=1e-5)
+            assert rows["entropy"][row] == pytest.approx(entropy, abs=1e-5)
+            assert rows["margin"][row] == pytest.approx(margin, abs=1e-5)
+            score = rows["gate_score"][row]
+            if block == 4:
+                assert score is None
+            else:
+                assert score == pytest.approx(float(outputs.gate_scores[exit_, image]), abs=1e-6)
+
+
+def test_routed_rows_are_what_the_router_did(bench: Bench) -> None:
+    """One row an image, with exit, score and both clocks; NULL where there is no gate."""
+    task = bench.task("latency", "dynn")
+    assert task.thresholds == tuple(float(np.float32(t)) for t in (0.4, 0.6))
+    rows = bench.rows(task, "records")
+    batch, ids, labels = bench.images(task)
+    assert (rows["image_id"], rows["label"]) == (ids, labels)
+    assert ids == shuffled(450)[:20]
+    for row, image in enumerate(batch.split(1)):
+        routed = bench.model(task).route(image, task.thresholds)
+        assert rows["exit_block"][row] == routed.exit_block.item()
+        assert rows["prediction"][row] == int(routed.logits.argmax())
+        is_last = routed.exit_block.item() == 4
+        assert (rows["gate_score"][row] is None) == is_last
+        assert 0 < rows["forward_ms"][row] <= rows["elapsed_ms"][row]
+    assert set(rows["round"]) == {0}
+    assert set(rows["threshold"]) == {None}, "the thresholds differ"
+    assert set(rows["is_throttled"]) == {None}, "nobody looked"
+    assert set(rows["device"]) == {"cpu"}
+
+
+def test_a_static_model_leaves_at_its_last_block(bench: Bench) -> None:
+    """One exit, no gate, no threshold."""
+    rows = bench.rows(bench.task("latency", "flat"), "records")
+    assert set(rows["exit_block"]) == {2}
+    assert set(rows["gate_score"]) == set(rows["threshold"]) == {None}
+    exits = bench.rows(bench.task("exits", "flat"), "exits")
+    assert len(exits["image_id"]) == 20
+
+
+def test_a_nan_gate_is_nan_in_exits(bench: Bench, tmp_path: Path) -> None:
+    """NaN says that a gate failed, NULL that there is none."""
+    task = bench.task("exits", "dynn")
+    model = bench.model(task)
+    torch.nn.init.constant_(model.get_submodule("gates.1.linear").get_parameter("bias"), math.nan)
+    gfnet.save_checkpoint(model, tmp_path / "nan.safetensors")
+    weights = (tmp_path / "nan.safetensors").read_bytes()
+    task = replace(task, checkpoint_sha256="nan")
+    outcome = run_task(task, lambda: weights, bench.sources.shard(task))
+    table = outcome.tables["exits"].to_pydict()
+    scores = dict(zip(table["exit_block"], table["gate_score"], strict=True))
+    assert math.isnan(scores[1])
+    assert scores[3] is not None
+    assert scores[4] is None
+
+
+def test_weights_are_fetched_once(bench: Bench) -> None:
+    """The worker keeps the models it has loaded, up to a number."""
+    task = bench.task("latency", "flat")
+    fetched = []
+
+    def weights() -> bytes:
+        fetched.append(1)
+        return bench.sources.weights(task)
+
+    for _ in range(3):
+        assert not run_task(task, weights, bench.sources.shard(task)).error
+    assert len(fetched) == 1
+    for number in range(worker.KEPT_MODELS):
+        other = replace(task, checkpoint_sha256=str(number))
+        run_task(other, weights, bench.sources.shard(task))
+    assert len(worker._models) == worker.KEPT_MODELS
+    run_task(task, weights, bench.sources.shard(task))
+    assert len(fetched) == worker.KEPT_MODELS + 2
+
+
+def test_a_failure_is_an_outcome(bench: Bench) -> None:
+    """Whatever goes wrong comes back with its traceback; the worker lives on."""
+    task = replace(bench.task("exits", "flat"), device="cuda")
+    outcome = run_task(task, lambda: b"", bench.sources.shard(task))
+    assert "sees no device 'cuda'" in outcome.error
+    broken = run_task(bench.task("exits", "flat"), lambda: b"broken", bench.sources.shard(task))
+    assert "CheckpointError" in broken.error
+    assert broken.node is not None
+    assert not broken.is_lost
+
+
+def test_undecodable_images_are_named_in_the_note(bench: Bench) -> None:
+    """The others go on; a shard of nothing else gives no rows, and no failure of the worker."""
+    task = bench.task("exits", "flat")
+    images = bench.sources.shard(task)
+    column = images.column("image").to_pylist()
+    spoiled = images.set_column(3, "image", [[b"x", *column[1:]]])
+    outcome = run_task(task, lambda: bench.sources.weights(task), spoiled)
+    assert outcome.images == 19
+    path, image_id = images.column("path")[0].as_py(), images.column("image_id")[0].as_py()
+    assert outcome.note.startswith(f"1 image not decoded: {path} (image_id {image_id}): ")
+    assert image_id not in outcome.tables["exits"].column("image_id").to_pylist()
+    nothing = images.set_column(3, "image", [[b"x"] * 20])
+    for kind in ("exits", "latency"):
+        task = bench.task(kind, "flat")
+        outcome = run_task(task, lambda: bench.sources.weights(task), nothing)  # noqa: B023
+        assert (outcome.images, outcome.tables, outcome.error) == (0, {}, "")
+        assert "20 images not decoded" in outcome.note
+        assert outcome.note.endswith("; and 15 more")
+
+
+def test_the_node_says_why_figures_are_missing() -> None:
+    """What is not read is NULL, and the note says so."""
+    row = describe_node("r", use_device("cpu"))
+    assert isinstance(row, storage.NodeRow)
+    assert (row.power_source, row.accelerator, row.are_clocks_locked) == (None, None, None)
+    assert "power" in str(row.note)
+    assert row.torch == torch.__version__.split("+")[0] or row.torch == torch.__version__

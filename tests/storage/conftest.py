@@ -1,0 +1,179 @@
+"""Builders of small runs, shared by the tests of storage."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+import storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+
+NOON = datetime(2026, 11, 24, 12)  # noqa: DTZ001 (naive UTC throughout)
+
+_OF_CELL = (
+    "run_id",
+    "cell_id",
+    "node",
+    "device",
+    "model",
+    "dataset",
+    "runtime",
+    "precision",
+    "batch_size",
+    "threshold",
+)
+
+
+class Builder:
+    """Makes rows of one run with sensible values, and stores them."""
+
+    def __init__(self, root: Path, run_id: str = "run-1") -> None:
+        """Build below `root`."""
+        self.root = root
+        self.run = storage.RunRow(run_id, name=run_id, status="running", submitted_at=NOON)
+        self.cells: list[storage.CellRow] = []
+        self.tables: list[tuple[storage.CommitEntry, dict[str, pa.Table]]] = []
+
+    def cell(self, kind: storage.CellKind = "latency", **changes: Any) -> storage.CellRow:
+        """Add a cell: a static model of four blocks unless told otherwise."""
+        number = len(self.cells)
+        cell = storage.CellRow(
+            self.run.run_id,
+            f"{kind}-{number}",
+            position=number,
+            kind=kind,
+            model="static",
+            checkpoint_sha256="c0",
+            params=1000,
+            depth=4,
+            exit_blocks=(3,),
+            dataset="digits",
+            dataset_sha256="d0",
+            device="cpu",
+            node="node-a",
+            runtime="torch",
+            precision="float32",
+            threads=1,
+            batch_size=1,
+            images=10,
+            rounds=1,
+            status="done",
+            is_valid=True,
+        )
+        cell = dataclasses.replace(cell, **changes)
+        self.cells.append(cell)
+        return cell
+
+    def commit(
+        self, cell: storage.CellRow, round_: int = 0, shard: int = 0, **tables: dict[str, object]
+    ) -> None:
+        """Plan a commit; the columns of the cell are added to each table."""
+        entry = storage.CommitEntry(
+            cell.cell_id, round_, shard, node=cell.node, rows=10, busy_s=2.5, committed_at=NOON
+        )
+        built = {
+            name: storage.build_table(
+                name,
+                {
+                    **{
+                        column: getattr(cell, column)
+                        for column in _OF_CELL
+                        if column in storage.TABLES[name].names
+                    },
+                    **({"round": round_} if "round" in storage.TABLES[name].names else {}),
+                    **columns,
+                },
+            )
+            for name, columns in tables.items()
+        }
+        self.tables.append((entry, built))
+
+    def records(self, cell: storage.CellRow, n: int, round_: int = 0, **columns: object) -> None:
+        """Plan `n` records of one round, all right, all through the last block in 2 ms."""
+        self.commit(
+            cell,
+            round_,
+            records={
+                "image_id": np.arange(n),
+                "label": 1,
+                "prediction": 1,
+                "is_correct": True,
+                "is_top5": True,
+                "loss": 0.5,
+                "exit_block": 3,
+                "forward_ms": 2.0,
+                "elapsed_ms": 4.0,
+                **columns,
+            },
+        )
+
+    def power(
+        self,
+        cell: storage.CellRow,
+        phase: str,
+        seconds: Sequence[float],
+        watts: Sequence[float],
+        *,
+        round_: int = 0,
+        shard: int = 50,
+        rail: str = "total",
+    ) -> None:
+        """Plan power samples at `seconds` after noon."""
+        self.commit(
+            cell,
+            round_,
+            shard,
+            power={
+                "node": cell.node,
+                "rail": rail,
+                "phase": phase,
+                "sampled_at": [NOON + timedelta(seconds=second) for second in seconds],
+                "power_mw": [1000.0 * watt for watt in watts],
+            },
+        )
+
+    def store(self, nodes: Sequence[storage.NodeRow] = (), *, merge: bool = False) -> None:
+        """Write all that was planned, as a finished run."""
+        with storage.RunStore.create(self.root, self.run, self.cells, {}) as store:
+            store.save_nodes(nodes)
+            for entry, tables in self.tables:
+                assert store.commit(entry, tables)
+            if merge:
+                store.merge()
+            store.save_run(dataclasses.replace(self.run, status="done"))
+
+    def ladder(self) -> list[dict[str, Any]]:
+        """Read the run's ladder."""
+        rows: list[dict[str, Any]] = storage.query(
+            self.root,
+            f"FROM ladder WHERE run_id = '{self.run.run_id}'",
+        ).to_pylist()
+        return rows
+
+
+@pytest.fixture(autouse=True)
+def unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skip fsync: it guards against power cuts, which no test makes, and takes half the time."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Builder:
+    """Give a builder of one run."""
+    return Builder(tmp_path / "results")
+
+
+@pytest.fixture
+def build_run(tmp_path: Path) -> Callable[[str], Builder]:
+    """Give a maker of builders of several runs under one root."""
+    return lambda run_id: Builder(tmp_path / "results", run_id)

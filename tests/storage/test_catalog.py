@@ -1,0 +1,143 @@
+"""SQL over a root: views, errors, parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .conftest import Builder
+
+
+def test_every_table_is_a_view_even_without_rows(tmp_path: Path) -> None:
+    """An empty root has all tables, empty and typed, and an empty ladder."""
+    with storage.connect(tmp_path) as connection:
+        for name, schema in storage.TABLES.items():
+            table = connection.sql(f"FROM {name}").to_arrow_table()
+            assert (table.num_rows, table.column_names) == (0, schema.names)
+            assert [field.type for field in table.schema] == [field.type for field in schema]
+        assert connection.sql("FROM ladder").to_arrow_table().num_rows == 0
+
+
+def test_types_are_the_same_with_and_without_rows(build: Builder) -> None:
+    """Rows in files, merged or not, do not change a view's types."""
+    build.records(build.cell(), 3)
+    build.store(merge=True)
+    for name, schema in storage.TABLES.items():
+        found = storage.query(build.root, f"FROM {name}").schema
+        assert [field.type for field in found] == [field.type for field in schema], name
+
+
+def test_last_statement_gives_the_rows(tmp_path: Path) -> None:
+    """Several statements run in order; one without rows gives an empty table."""
+    sql = "CREATE TEMP TABLE t AS SELECT 41 AS a; UPDATE t SET a = a + 1; SELECT a FROM t;"
+    assert storage.query(tmp_path, sql).to_pylist() == [{"a": 42}]
+    assert storage.query(tmp_path, "-- nothing").num_columns == 0
+
+
+@pytest.mark.parametrize(
+    ("sql", "parts"),
+    [
+        ("SELECT acc_1 FROM ladder", ['"acc_1" not found', '"acc1"']),
+        ("SELECT 1 FROM recrods", ["recrods does not exist", '"records"']),
+        ("SELEC 1", ["syntax error"]),
+        ("SELECT 1; SELECT error('later')", ["later"]),
+        ("SELECT * FROM 'nowhere.parquet'", ["nowhere.parquet"]),
+        ("SELECT $x", ["parameters: x"]),
+    ],
+)
+def test_sql_errors_carry_duckdbs_message_and_the_tables(
+    tmp_path: Path, sql: str, parts: list[str]
+) -> None:
+    """DuckDB says what it would have accepted; we add the names that there are."""
+    with pytest.raises(storage.QueryError) as caught:
+        storage.query(tmp_path, sql)
+    for part in [*parts, "Tables and views: runs, cells, records", "ladder"]:
+        assert part in str(caught.value)
+
+
+def test_our_own_variables_are_no_tables(tmp_path: Path) -> None:
+    """DuckDB would otherwise find Python variables by name."""
+    with pytest.raises(storage.QueryError, match="connection does not exist"):
+        storage.query(tmp_path, "FROM connection")
+
+
+def test_parameters_are_values_not_text(build: Builder) -> None:
+    """A parameter that looks like SQL finds nothing and does nothing."""
+    build.records(build.cell(), 3)
+    build.store()
+    histogram = storage.named_query(build.root, "exit_histogram", run_id="run-1")
+    assert histogram.num_rows == 1
+    nothing = storage.named_query(build.root, "exit_histogram", run_id="' OR 1=1 --")
+    assert nothing.num_rows == 0
+
+
+def test_unknown_query_and_missing_parameter(tmp_path: Path) -> None:
+    """Names of queries are checked against the files, and cannot leave their folder."""
+    with pytest.raises(storage.StorageError, match=r"no query 'sped' .did you mean 'speed'"):
+        storage.named_query(tmp_path, "sped")
+    with pytest.raises(storage.StorageError, match=r"no query '../queries/speed'"):
+        storage.named_query(tmp_path, "../queries/speed")
+    with pytest.raises(storage.QueryError, match="run_id"):
+        storage.named_query(tmp_path, "exit_histogram")
+
+
+def test_connection_reads_what_was_committed_while_a_run_goes_on(build: Builder) -> None:
+    """Rows are there from their commit on, without waiting for the run's end."""
+    cell = build.cell()
+    build.records(cell, 3)
+    with storage.RunStore.create(build.root, build.run, build.cells, {}) as store:
+        assert storage.query(build.root, "SELECT count(*) AS n FROM records").to_pylist() == [
+            {"n": 0}
+        ]
+        store.commit(*build.tables[0])
+        assert storage.query(build.root, "SELECT count(*) AS n FROM records").to_pylist() == [
+            {"n": 3}
+        ]
+        assert storage.query(build.root, "SELECT status FROM runs").to_pylist() == [
+            {"status": "running"}
+        ]
+
+
+def test_one_run_can_be_asked_alone(build_run: Callable[[str], Builder]) -> None:
+    """Restricted to some runs, the others are not even opened."""
+    for run_id in ("one", "two"):
+        build = build_run(run_id)
+        build.records(build.cell(), 3)
+        build.store()
+    assert storage.query(build.root, "FROM ladder").num_rows == 2
+    for file in (build.root / "runs" / "two" / "data").iterdir():
+        file.write_bytes(b"not Parquet")
+    with pytest.raises(storage.QueryError, match="two/data/records"):
+        storage.query(build.root, "FROM records")
+    rows = storage.query(build.root, "SELECT run_id, samples FROM ladder", run_ids=["one"])
+    assert rows.to_pylist() == [{"run_id": "one", "samples": 3}]
+    assert storage.named_query(build.root, "run_progress", run_ids=["one"]).num_rows == 1
+
+
+def test_unreadable_folder_is_an_error_of_ours(tmp_path: Path) -> None:
+    """What the file system refuses is worded, with the root."""
+    (tmp_path / "runs").write_text("a file where a folder belongs")
+    for read in (storage.connect, storage.list_runs):
+        with pytest.raises(storage.StorageError, match="cannot be read"):
+            read(tmp_path)
+
+
+QUERIES = Path(storage.__file__).parent / "queries"
+
+
+@pytest.mark.parametrize("file", sorted(QUERIES.glob("*.sql")), ids=lambda file: file.stem)
+def test_every_query_runs_and_says_what_it_is(build: Builder, file: Path) -> None:
+    """Each file opens with a comment and runs over a run with rows, given its run_id."""
+    build.records(build.cell(), 3)
+    build.store()
+    text = file.read_text()
+    assert text.startswith("-- ")
+    parameters = {"run_id": "run-1"} if "$run_id" in text else {}
+    assert storage.named_query(build.root, file.stem, **parameters).num_rows > 0

@@ -1,0 +1,409 @@
+"""Commits and merges: each row once, whatever dies, whenever."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import storage
+from storage import commits, files, merge, runs
+from storage.layout import RunPaths
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SHARDS = 4
+RUN = storage.RunRow("run-1")
+CELL = storage.CellRow("run-1", "cell-1", kind="latency")
+PROJECT = Path(storage.__file__).parents[1]
+
+
+class CrashError(BaseException):
+    """Stands for the end of the process: no handler of ours may catch it."""
+
+
+def shard_tables(shard: int) -> dict[str, Any]:
+    """Make the two tables of one shard, three rows each, out of order."""
+    common: dict[str, object] = {"run_id": "run-1", "cell_id": "cell-1", "round": 0}
+    images = [3 * shard + 2, 3 * shard, 3 * shard + 1]
+    return {
+        "records": storage.build_table("records", {**common, "image_id": images}),
+        "exit_costs": storage.build_table(
+            "exit_costs", {**common, "image_id": images, "exit_block": 1}
+        ),
+    }
+
+
+def seen(root: Path) -> tuple[list[int], list[int], list[int]]:
+    """Read the image_ids of both tables, and the shards of `commits`, as a reader finds them."""
+    columns = [
+        storage.query(root, sql).column(0).to_pylist()
+        for sql in (
+            "SELECT image_id FROM records ORDER BY 1",
+            "SELECT image_id FROM exit_costs ORDER BY 1",
+            "SELECT shard FROM commits ORDER BY 1",
+        )
+    ]
+    return columns[0], columns[1], columns[2]
+
+
+def whole(shards: int) -> tuple[list[int], list[int], list[int]]:
+    """Say what a reader must find of this many shards."""
+    images = list(range(3 * shards))
+    return images, images, list(range(shards))
+
+
+def committed_run(root: Path, shards: int = SHARDS) -> storage.RunStore:
+    """Make a run with some shards committed; the store is open."""
+    store = storage.RunStore.create(root, RUN, [CELL], {"grid": "g.yaml"})
+    for shard in range(shards):
+        assert store.commit(storage.CommitEntry("cell-1", 0, shard, rows=3), shard_tables(shard))
+    return store
+
+
+@pytest.fixture
+def on_each_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+    """Give a way to run something before every step that changes the disk."""
+
+    def install(action: Callable[[], None]) -> None:
+        def patch(owner: object, name: str) -> None:
+            original = getattr(owner, name)
+
+            def step(*args: Any, **options: Any) -> Any:
+                action()
+                return original(*args, **options)
+
+            monkeypatch.setattr(owner, name, step)
+
+        patch(Path, "replace")
+        patch(Path, "unlink")
+        patch(files, "write_bytes")
+        patch(runs, "write_bytes")
+        patch(merge, "_copy_sorted")
+        patch(merge, "sync_folder")
+
+    return install
+
+
+def crash_at(step: int) -> Callable[[], None]:
+    """Make an action that ends the "process" at one step, and at every later one."""
+    steps = itertools.count()
+
+    def action() -> None:
+        if next(steps) >= step:
+            raise CrashError
+
+    return action
+
+
+def test_committed_shard_is_visible_whole_and_once(tmp_path: Path) -> None:
+    """A second commit of the same shard says False and changes nothing."""
+    with committed_run(tmp_path, 2) as store:
+        again = storage.CommitEntry("cell-1", 0, 1, rows=99)
+        assert store.commit(again, shard_tables(1)) is False
+        assert seen(tmp_path) == whole(2)
+        assert [entry.rows for entry in store.entries()] == [3, 3]
+    with storage.RunStore.open(tmp_path, "run-1") as store:
+        assert store.commit(again, shard_tables(1)) is False
+        assert store.commit(storage.CommitEntry("cell-1", 0, 2), shard_tables(2)) is True
+        assert seen(tmp_path) == whole(3)
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_crash_during_a_commit_shows_all_of_it_or_nothing(
+    tmp_path: Path,
+    on_each_step: Callable[..., None],
+    step: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two data files, one manifest and its rename: only after the last is the shard there."""
+    store = committed_run(tmp_path, 1)
+    on_each_step(crash_at(step))
+    with pytest.raises(CrashError):
+        store.commit(storage.CommitEntry("cell-1", 0, 1, rows=3), shard_tables(1))
+    monkeypatch.undo()
+    store.close()
+    assert seen(tmp_path) == whole(1)
+    with storage.RunStore.open(tmp_path, "run-1") as store:
+        assert store.commit(storage.CommitEntry("cell-1", 0, 1, rows=3), shard_tables(1))
+        assert seen(tmp_path) == whole(2)
+        store.merge()
+        assert_nothing_left_over(tmp_path)
+
+
+def assert_nothing_left_over(root: Path) -> None:
+    """Three merged files and one manifest are all that a merged run has."""
+    paths = RunPaths(root / "runs" / "run-1")
+    assert [path.name.split("-merged-")[0] for path in sorted(paths.data.iterdir())] == [
+        "commits",
+        "exit_costs",
+        "records",
+    ]
+    assert len(list(paths.commits.iterdir())) == 1
+
+
+def test_reader_at_every_step_of_a_merge_sees_each_row_once(
+    tmp_path: Path, on_each_step: Callable[..., None]
+) -> None:
+    """Before, between and after the steps of a merge the rows are the same."""
+    steps = itertools.count()
+
+    def read() -> None:
+        next(steps)
+        assert seen(tmp_path) == whole(SHARDS)
+
+    with committed_run(tmp_path) as store:
+        on_each_step(read)
+        store.merge()
+        read()
+    assert next(steps) > SHARDS + 5
+    assert_nothing_left_over(tmp_path)
+
+
+# Steps of a merge of SHARDS shards of two tables; `test_merge_has_these_steps` holds it.
+MERGE_STEPS = 20
+
+
+@pytest.mark.parametrize("step", range(MERGE_STEPS))
+def test_crash_during_a_merge_loses_and_doubles_nothing(
+    tmp_path: Path, on_each_step: Callable[..., None], step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a crash at any step a reader sees each row once, and the next merge tidies up."""
+    store = committed_run(tmp_path)
+    on_each_step(crash_at(step))
+    with pytest.raises(CrashError):
+        store.merge()
+    monkeypatch.undo()
+    store.close()
+    assert seen(tmp_path) == whole(SHARDS)
+    with storage.RunStore.open(tmp_path, "run-1") as store:
+        assert len(store.entries()) == SHARDS
+        assert not store.commit(storage.CommitEntry("cell-1", 0, 0), shard_tables(0))
+        assert store.commit(storage.CommitEntry("cell-1", 0, SHARDS), shard_tables(SHARDS))
+        store.merge()
+    assert seen(tmp_path) == whole(SHARDS + 1)
+    assert_nothing_left_over(tmp_path)
+
+
+def test_merge_has_these_steps(tmp_path: Path, on_each_step: Callable[..., None]) -> None:
+    """The crash tests cover every step that there is."""
+    steps: list[None] = []
+    with committed_run(tmp_path) as store:
+        on_each_step(lambda: steps.append(None))
+        store.merge()
+    assert len(steps) == MERGE_STEPS
+
+
+def test_merged_file_is_sorted_compressed_and_versioned(tmp_path: Path) -> None:
+    """One file a table, in the order of its keys, zstd, with the schema version."""
+    import pyarrow.parquet as pq
+
+    with committed_run(tmp_path) as store:
+        store.merge()
+        store.merge()  # nothing to do
+    (path,) = (tmp_path / "runs" / "run-1" / "data").glob("records-*.parquet")
+    with pq.ParquetFile(path) as file:
+        assert file.read().column("image_id").to_pylist() == list(range(3 * SHARDS))
+        assert file.metadata.row_group(0).column(0).compression == "ZSTD"
+        assert file.metadata.metadata[b"gfjobs_schema_version"] == b"1"
+
+
+def test_snapshot_taken_across_a_merge_is_taken_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listing may miss old manifests and the merged one; it must not be believed."""
+    store = committed_run(tmp_path)
+    original = commits.manifest_names
+    calls = itertools.count()
+
+    def racing(paths: RunPaths) -> list[str]:
+        names = original(paths)
+        if next(calls) == 0:
+            monkeypatch.setattr(merge, "manifest_names", original)
+            monkeypatch.setattr(merge, "read_snapshot", lambda _: snapshot)
+            store.merge()
+            return names[:1]  # what a listing that was overtaken could show
+        return names
+
+    snapshot = commits.read_snapshot(RunPaths(tmp_path / "runs" / "run-1"))
+    monkeypatch.setattr(merge, "remove_leftovers", lambda *_: None)
+    monkeypatch.setattr(commits, "manifest_names", racing)
+    assert seen(tmp_path) == whole(SHARDS)
+    store.close()
+
+
+def test_query_lists_again_when_a_file_vanished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A merge between the listing and the reading is invisible to `query`."""
+    from storage import catalog
+
+    store = committed_run(tmp_path)
+    connect, connections = catalog.connect, itertools.count()
+
+    def overtaken(root: Path, run_ids: None) -> Any:
+        connection = connect(root, run_ids)
+        if next(connections) == 0:
+            store.merge()
+        return connection
+
+    monkeypatch.setattr(catalog, "connect", overtaken)
+    assert storage.query(tmp_path, "SELECT count(*) AS n FROM records").to_pylist() == [
+        {"n": 3 * SHARDS}
+    ]
+    assert next(connections) == 2
+    store.close()
+
+
+def test_torn_and_foreign_files_are_ignored(tmp_path: Path) -> None:
+    """Half-written files, whatever they hold, are nobody's."""
+    committed_run(tmp_path, 2).close()
+    paths = RunPaths(tmp_path / "runs" / "run-1")
+    (paths.commits / ".tmp-1").write_text('{"schema_version": 1, "entr')
+    (paths.commits / ".tmp-2.json").write_text("{")
+    (paths.data / "records-cell-1.0.7.parquet").write_bytes(b"PAR1 torn")
+    (paths.folder / ".tmp-3").write_bytes(b"")
+    (tmp_path / "runs" / "half-made").mkdir()
+    (tmp_path / "runs" / ".removed-1").mkdir()
+    assert seen(tmp_path) == whole(2)
+    assert [run.run_id for run in storage.list_runs(tmp_path)] == ["run-1"]
+
+
+def test_damaged_or_escaping_manifest_is_named(tmp_path: Path) -> None:
+    """A manifest that something else wrote to is an error with its path, not a guess."""
+    committed_run(tmp_path, 1).close()
+    (manifest,) = (tmp_path / "runs" / "run-1" / "commits").iterdir()
+    content = json.loads(manifest.read_text())
+    for text in ("{", "[]", json.dumps({**content, "files": {"records": ["../../x.parquet"]}})):
+        manifest.write_text(text)
+        with pytest.raises(storage.StorageError, match=r"cell-1\.0\.0\.json is damaged"):
+            storage.connect(tmp_path)
+
+
+def test_newer_schema_versions_are_refused(tmp_path: Path) -> None:
+    """A file of a newer version is named with both versions."""
+    committed_run(tmp_path, 1).close()
+    (manifest,) = (tmp_path / "runs" / "run-1" / "commits").iterdir()
+    content = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**content, "schema_version": 2}))
+    with pytest.raises(
+        storage.SchemaVersionError,
+        match=r"cell-1\.0\.0\.json has schema version 2.* versions up to 1",
+    ):
+        storage.query(tmp_path, "SELECT 1")
+    manifest.write_text(json.dumps(content))
+    run_file = tmp_path / "runs" / "run-1" / "run.parquet"
+    table = files.read_table(run_file)
+    newer = table.replace_schema_metadata({"gfjobs_schema_version": "7"})
+    files.publish_table(run_file, newer)
+    with pytest.raises(storage.SchemaVersionError, match=r"run\.parquet has schema version 7"):
+        storage.list_runs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"recrods": "records"}, "table 'recrods' is not committed by shard"),
+        ({"runs": "records"}, "table 'runs' is not committed by shard"),
+        ({"exits": "records"}, "table exits is not of its schema: entropy: absent, not float"),
+    ],
+)
+def test_tables_of_another_kind_are_refused(
+    tmp_path: Path, change: dict[str, str], message: str
+) -> None:
+    """A wrong table is refused before anything is written."""
+    tables = shard_tables(0)
+    with committed_run(tmp_path, 0) as store:
+        with pytest.raises(storage.StorageError) as caught:
+            store.commit(
+                storage.CommitEntry("cell-1", 0, 0),
+                {name: tables[source] for name, source in change.items()},
+            )
+        assert message.split(":", maxsplit=1)[0] in str(caught.value)
+        assert store.entries() == ()
+    assert not list((tmp_path / "runs" / "run-1" / "data").iterdir())
+
+
+def test_rows_of_another_cell_are_refused(tmp_path: Path) -> None:
+    """A commit holds rows of its own cell and run only."""
+    with (
+        committed_run(tmp_path, 0) as store,
+        pytest.raises(
+            storage.StorageError, match="rows of cell_id cell-2 carry the cell_id 'cell-1'"
+        ),
+    ):
+        store.commit(storage.CommitEntry("cell-2", 0, 0), shard_tables(0))
+
+
+def test_full_disk_is_an_error_of_ours_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An OSError while writing arrives as StorageError that names the shard."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with committed_run(tmp_path, 1) as store:
+        monkeypatch.setattr("storage.runs.write_bytes", full)
+        with pytest.raises(storage.StorageError, match=r"\('cell-1', 0, 1\).*No space left"):
+            store.commit(storage.CommitEntry("cell-1", 0, 1), shard_tables(1))
+        monkeypatch.undo()
+        assert store.commit(storage.CommitEntry("cell-1", 0, 1), shard_tables(1))
+    assert seen(tmp_path) == whole(2)
+
+
+CHILD = """
+import sys
+sys.path[:0] = [{project!r}, {tests!r}]
+import storage
+from test_commits import CELL, RUN, shard_tables
+store = storage.RunStore.create({root!r}, RUN, [CELL], {{}})
+for shard in range({shards}):
+    store.commit(storage.CommitEntry("cell-1", 0, shard, rows=3), shard_tables(shard))
+    print(shard, flush=True)
+store.merge()
+sys.stdin.read()  # hold the lease until killed
+"""
+
+
+@pytest.mark.parametrize(("lines", "shards"), [(1, 40), (7, 40), (20, 20), (8, 8)])
+def test_kill_9_in_the_middle_loses_nothing_committed(
+    tmp_path: Path, lines: int, shards: int
+) -> None:
+    """SIGKILL while committing or merging: what was said to be committed is there, once."""
+    code = CHILD.format(
+        project=str(PROJECT), tests=str(Path(__file__).parent), root=str(tmp_path), shards=shards
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe) as child:
+        assert child.stdout is not None
+        for _ in range(lines):
+            assert child.stdout.readline().strip().isdigit()
+        assert storage.is_locked(tmp_path, "run-1")
+        with pytest.raises(storage.RunLockedError, match=rf"process {child.pid} on "):
+            storage.RunStore.open(tmp_path, "run-1")
+        os.kill(child.pid, signal.SIGKILL)
+    assert not storage.is_locked(tmp_path, "run-1")
+    assert storage.list_runs(tmp_path)[0].status == "interrupted"
+    images, costs, committed = seen(tmp_path)
+    assert len(committed) >= lines
+    assert (images, costs, committed) == whole(len(committed))
+    with storage.RunStore.open(tmp_path, "run-1") as store:
+        added = [
+            store.commit(storage.CommitEntry("cell-1", 0, shard, rows=3), shard_tables(shard))
+            for shard in range(shards)
+        ]
+        assert sum(added) == shards - len(committed)
+        store.merge()
+        store.save_run(dataclasses.replace(store.run, status="done"))
+    assert seen(tmp_path) == whole(shards)
+    assert storage.list_runs(tmp_path)[0].status == "done"

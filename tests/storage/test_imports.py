@@ -1,0 +1,58 @@
+"""What importing the package costs, and that its public names are real."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import storage
+
+PROJECT = Path(storage.__file__).parents[1]
+
+
+def modules_after(code: str) -> set[str]:
+    """Run code in a fresh interpreter and list the top-level modules that it loaded."""
+    script = (
+        f"import sys; sys.path.insert(0, {str(PROJECT)!r}); {code}; "
+        "print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    return set(done.stdout.split())
+
+
+def test_import_loads_nothing_heavy() -> None:
+    """`import storage`, its errors and the root check need neither DuckDB nor Arrow."""
+    loaded = modules_after(
+        "import storage; storage.StorageError; storage.check_root('/tmp'); dir(storage)"
+    )
+    assert "storage" in loaded
+    assert not loaded & {"duckdb", "pyarrow", "numpy", "pandas", "torch", "ray", "click"}
+
+
+def test_everything_together_loads_no_neighbour() -> None:
+    """All public names at once load neither jobs, gfnet, torch, ray nor click."""
+    loaded = modules_after("import storage; [getattr(storage, name) for name in storage.__all__]")
+    assert {"duckdb", "pyarrow"} <= loaded
+    assert not loaded & {"jobs", "gfnet", "torch", "ray", "click", "sklearn", "PIL", "pandas"}
+
+
+def test_public_names_are_exactly_those_that_load() -> None:
+    """`__all__`, the map of modules and the type checker's imports say the same."""
+    assert sorted(storage.__all__) == sorted(storage._MODULES)
+    text = Path(storage.__file__).read_text()
+    block = text.split("if TYPE_CHECKING:")[1].split("_MODULES")[0]
+    for name, module in storage._MODULES.items():
+        assert getattr(storage, name) is not None
+        statement = block.split(f"from storage.{module} import ")[1].split("from storage.")[0]
+        assert name in statement.replace(",", " ").replace("(", " ").split(), name
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    """A typing error fails as it does with any module."""
+    with pytest.raises(AttributeError, match="no attribute 'conect'"):
+        storage.conect  # noqa: B018

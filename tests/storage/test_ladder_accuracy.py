@@ -1,0 +1,249 @@
+"""The ladder's accuracy side: replay against an oracle, and where figures come from."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
+
+    from .conftest import Builder
+
+BLOCKS = (1, 2)  # early exits of a model of four blocks
+NAN = float("nan")
+
+
+def oracle_exits(
+    gates: npt.NDArray[np.float32], thresholds: Sequence[float]
+) -> npt.NDArray[np.int64]:
+    """Say where each image leaves, one comparison at a time, as the router does."""
+    exits = np.full(gates.shape[1], 3)
+    for image in range(gates.shape[1]):
+        for exit_, block in enumerate(BLOCKS):
+            if gates[exit_, image] >= np.float32(thresholds[exit_]):
+                exits[image] = block
+                break
+    return exits
+
+
+def exits_columns(
+    gates: npt.NDArray[np.float32], correct: npt.NDArray[np.bool_]
+) -> dict[str, object]:
+    """Lay an all-exit pass out as rows; gates (E-1, N), correct (E, N)."""
+    images = gates.shape[1]
+    blocks = (*BLOCKS, 3)
+    return {
+        "image_id": np.tile(np.arange(images), len(blocks)),
+        "exit_block": np.repeat(blocks, images),
+        "gate_score": [*gates.ravel().tolist(), *[None] * images],
+        "is_correct": correct.ravel(),
+        "is_top5": True,
+        "loss": 0.25,
+    }
+
+
+def replay(build: Builder, gates: npt.NDArray[np.float32], **thresholds: Any) -> dict[str, Any]:
+    """Store an all-exit pass and one routed cell without rows of its own; read the ladder."""
+    common = {"model": "early", "exit_blocks": BLOCKS}
+    passes = build.cell("exits", batch_size=256, **common)
+    build.cell("latency", **common, **thresholds)
+    correct = np.zeros((3, gates.shape[1]), dtype=bool)
+    correct[0] = True  # right at the first exit only
+    build.commit(passes, exits=exits_columns(gates, correct))
+    build.store()
+    (row,) = build.ladder()
+    return row
+
+
+@pytest.mark.parametrize("threshold", [0.613, 0.1, 0.7, 1.0, 0.0])
+def test_gate_equal_to_the_threshold_leaves_and_one_ulp_below_stays(
+    build: Builder, threshold: float
+) -> None:
+    """The comparison is float32 against float32: 0.613 as DOUBLE would move the boundary."""
+    at = np.float32(threshold)
+    gates = np.array(
+        [[np.nextafter(at, np.float32(-1)), at, np.nextafter(at, np.float32(2))], [-1, -1, -1]],
+        dtype=np.float32,
+    )
+    row = replay(build, gates, threshold=threshold)
+    assert row["exit_counts"] == [0, 2, 0, 1]
+    assert row["acc1"] == pytest.approx(200 / 3)
+
+
+def test_nan_gate_never_leaves_early(build: Builder) -> None:
+    """In DuckDB NaN >= 0.5 is true; in the router it is not."""
+    gates = np.array([[NAN, NAN, 0.9], [NAN, 0.9, NAN]], dtype=np.float32)
+    row = replay(build, gates, threshold=0.5)
+    assert row["exit_counts"] == [0, 1, 1, 1]
+    assert row["mean_blocks"] == pytest.approx((2 + 3 + 4) / 3)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "counts"),
+    [(float("-inf"), [0, 2, 0, 1]), (float("inf"), [0, 0, 0, 3]), (None, [0, 0, 0, 3])],
+)
+def test_infinite_and_absent_thresholds(
+    build: Builder, threshold: float | None, counts: list[int]
+) -> None:
+    """-inf always leaves unless the gate is NaN, +inf never does, NULL is full depth."""
+    gates = np.array([[0.1, 0.99, NAN], [NAN, 0.99, NAN]], dtype=np.float32)
+    assert replay(build, gates, threshold=threshold)["exit_counts"] == counts
+
+
+SCORES = [0.0, 0.25, 0.5, float(np.nextafter(np.float32(0.5), np.float32(0))), 0.613, 1.0, NAN]
+
+
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    pairs=st.lists(
+        st.tuples(st.sampled_from(SCORES), st.sampled_from(SCORES)), min_size=1, max_size=12
+    ),
+    thresholds=st.tuples(st.sampled_from(SCORES[:-1]), st.sampled_from(SCORES[:-1])),
+)
+def test_replay_agrees_with_the_oracle(
+    build_run: Callable[[str], Builder],
+    pairs: list[tuple[float, float]],
+    thresholds: tuple[float, float],
+) -> None:
+    """Any gates with ties and NaN, any vector of thresholds: exits as one-by-one comparison."""
+    gates = np.array(pairs, dtype=np.float32).T
+    is_shared = thresholds[0] == thresholds[1]
+    with tempfile.TemporaryDirectory() as folder:
+        build = build_run("run-1")
+        build.root = Path(folder)
+        row = replay(
+            build, gates, thresholds=thresholds, threshold=thresholds[0] if is_shared else None
+        )
+    expected = oracle_exits(gates, thresholds)
+    assert row["exit_counts"] == np.bincount(expected, minlength=4).tolist()
+    assert row["mean_blocks"] == pytest.approx(float(expected.mean()) + 1)
+    assert row["acc1"] == pytest.approx(100 * float((expected == 1).mean()))
+    assert row["thresholds"] == [float(np.float32(value)) for value in thresholds]
+
+
+def test_accuracy_prefers_the_all_exit_pass_over_records(build: Builder) -> None:
+    """With a pass, its images count, each once; the records give only times."""
+    passes = build.cell("exits")
+    timed = build.cell("latency")
+    build.commit(
+        passes,
+        exits={
+            "image_id": np.arange(8),
+            "exit_block": 3,
+            "is_correct": np.arange(8) < 2,
+            "is_top5": True,
+            "loss": 1.5,
+        },
+    )
+    build.records(timed, 5)
+    build.store()
+    (row,) = build.ladder()
+    assert (row["acc1"], row["acc5"], row["loss"]) == (25.0, 100.0, 1.5)
+    assert row["exit_counts"] == [0, 0, 0, 8]
+    assert row["forward_ms"] == 2.0
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [
+        {"model": "other"},
+        {"checkpoint_sha256": "c1"},
+        {"dataset_sha256": "d1"},
+        {"device": "gpu"},
+        {"runtime": "onnx"},
+        {"precision": "bfloat16"},
+        {"threads": 2},
+        {"exit_blocks": (2,)},
+    ],
+)
+def test_pass_of_something_else_is_not_used(build: Builder, difference: dict[str, Any]) -> None:
+    """A pass answers only for what it was: then round 0 of the records does, not round 1."""
+    passes = build.cell("exits", **difference)
+    timed = build.cell("latency")
+    build.commit(passes, exits={"image_id": np.arange(8), "exit_block": 3, "is_correct": False})
+    build.records(timed, 4, is_correct=[True, True, True, False], exit_block=[1, 3, 3, 3])
+    build.records(timed, 4, round_=1, is_correct=False, exit_block=2)
+    build.store()
+    row = next(row for row in build.ladder() if row["cell_id"] == timed.cell_id)
+    assert row["acc1"] == 75.0
+    assert row["exit_counts"] == [0, 1, 0, 3]
+    assert row["samples"] == 8
+
+
+def test_accuracy_only_run_has_a_row_at_full_depth(build: Builder) -> None:
+    """Without a latency cell the pass itself makes a row, with the reason for the rest."""
+    passes = build.cell("exits", model="early", exit_blocks=BLOCKS)
+    gates = np.ones((2, 4), dtype=np.float32)
+    correct = np.array([[False] * 4, [False] * 4, [True] * 3 + [False]])
+    build.commit(passes, exits=exits_columns(gates, correct))
+    build.store()
+    (row,) = build.ladder()
+    assert row["threshold"] is None
+    assert (row["acc1"], row["exit_counts"], row["mean_blocks"]) == (75.0, [0, 0, 0, 4], 4.0)
+    assert row["forward_ms"] is None
+    assert row["energy_mj"] is None
+    assert row["node"] == "node-a"
+    assert row["note"] == "latency and energy: not timed in this run"
+
+
+def test_two_runs_with_the_same_cells_stay_apart(
+    build_run: Callable[[str], Builder],
+) -> None:
+    """cell_id is a digest of the work: the same one in two runs must not mix."""
+    for run_id, right in (("first", True), ("second", False)):
+        build = build_run(run_id)
+        passes, timed = build.cell("exits"), build.cell("latency")
+        build.commit(passes, exits={"image_id": np.arange(3), "exit_block": 3, "is_correct": right})
+        build.records(timed, 20, forward_ms=1.0 if right else 9.0)
+        build.store()
+        assert len(build.ladder()) == 1
+    first, second = build_run("first").ladder()[0], build_run("second").ladder()[0]
+    assert (first["acc1"], first["forward_ms"]) == (100.0, 1.0)
+    assert (second["acc1"], second["forward_ms"]) == (0.0, 9.0)
+
+
+def test_cell_without_rows_says_why(build: Builder) -> None:
+    """A failed cell keeps its row, with NULL and the reason, never 0."""
+    build.cell(
+        "latency",
+        status="failed",
+        is_valid=False,
+        error="Traceback:\n  x.py\nOutOfMemoryError: 2 GB\n",
+    )
+    build.store()
+    (row,) = build.ladder()
+    for figure in ("acc1", "loss", "exit_counts", "mean_blocks", "forward_ms", "fps", "energy_mj"):
+        assert row[figure] is None, figure
+    assert row["note"] == (
+        "OutOfMemoryError: 2 GB; accuracy: no answers (cell is failed); "
+        "latency: no timed rows (cell is failed)"
+    )
+
+
+def test_unknown_answer_is_not_replaced_by_a_later_exit(build: Builder) -> None:
+    """NULL at the exit an image takes counts as no answer, not as the last block's."""
+    cell = build.cell("exits", model="early", exit_blocks=(1,), dataset="d")
+    build.cell("latency", model="early", exit_blocks=(1,), threshold=0.5, dataset="d")
+    build.commit(
+        cell,
+        exits={
+            "image_id": [0, 0, 1, 1],
+            "exit_block": [1, 3, 1, 3],
+            "gate_score": [0.9, None, 0.9, None],
+            "is_correct": [None, True, False, True],
+        },
+    )
+    build.store()
+    (row,) = build.ladder()
+    assert (row["acc1"], row["exit_counts"]) == (0.0, [0, 2, 0, 0])
