@@ -15,7 +15,7 @@ from jobs.errors import JobsError
 from jobs.recipe import Recipe
 
 if TYPE_CHECKING:
-    from gfnet.training.data import Augment, Samples, TrainingData
+    from gfnet.training.data import Augment, TrainingData
     from gfnet.training.progress import EpochReport
 
     Report = Callable[[EpochReport], None]
@@ -42,16 +42,16 @@ def train(recipe: Recipe, report: Report) -> Path:
             became NaN or infinite.
     """
     # Late, here and below: reading a recipe and --help must not load torch.
-    from gfnet.training.data import Augment, hold_out
+    from gfnet.training.data import Augment
     from gfnet.training.progress import LossNotFiniteError
 
     _prepare(recipe.output)
     with _threads(recipe.threads):
+        data = _data(recipe)
+        augment = Augment(recipe.augmentation, recipe.preprocessing)
         try:
-            data = hold_out(_samples(recipe), recipe.validation)
-            augment = Augment(recipe.augmentation, recipe.preprocessing)
             model, learned = _learn(recipe, data, augment, report)
-        except (LossNotFiniteError, ValueError) as err:
+        except (LossNotFiniteError, gfnet.CheckpointError) as err:
             raise TrainingError(f"{recipe.name}: {err}; nothing was written") from err
     metadata = gfnet.Metadata(
         config=recipe.config,
@@ -98,15 +98,15 @@ def _learn(
     return grown, asdict(train_exits(grown, training=recipe.exits, **common))
 
 
-def _samples(recipe: Recipe) -> Samples:
-    """The training images, prepared as the checkpoint will ask for.
+def _data(recipe: Recipe) -> TrainingData:
+    """The training images, prepared as the checkpoint will ask for, and what is held out of them.
 
     Raises:
-        ValueError: images that cannot be decoded; the first of them are named.
+        TrainingError: images that cannot be decoded, of which the first are named; or too few.
     """
     import torch
 
-    from gfnet.training.data import Samples
+    from gfnet.training.data import Samples, hold_out
 
     table = recipe.images.read(range(len(recipe.images)))
     prepare = gfnet.transform(recipe.preprocessing)
@@ -118,8 +118,15 @@ def _samples(recipe: Recipe) -> Samples:
             failures.append(f"{path} ({err})")
     if failures:
         named = ", ".join(failures[:_NAMED_IMAGES])
-        raise ValueError(f"{len(failures)} images of {recipe.images.name} are broken: {named}")
-    return Samples(torch.stack(prepared), torch.tensor(recipe.images.labels))
+        raise TrainingError(
+            f"{recipe.name}: {len(failures)} of the images of {recipe.images.name} cannot be"
+            f" decoded: {named}"
+        )
+    samples = Samples(torch.stack(prepared), torch.tensor(recipe.images.labels))
+    try:
+        return hold_out(samples, recipe.validation)
+    except ValueError as err:
+        raise TrainingError(f"{recipe.name}: {err}") from err
 
 
 def _history(recipe: Recipe, data: TrainingData) -> dict[str, Any]:

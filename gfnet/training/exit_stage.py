@@ -47,7 +47,7 @@ class ExitStage:
         self._blocks = model.config.exit_blocks
         self._cost_weight = training.cost_weight
         self._shares = rules.cost_shares(self._blocks, model.config.depth)
-        self.begin_phase()
+        self._phase = ""
         # Heads and a gate exist for every block; only those of the enabled exits may learn.
         model.requires_grad_(False)
         heads = [
@@ -59,13 +59,13 @@ class ExitStage:
             "gates": _optimizer(self._gates, schedule),
         }
 
-    def begin_phase(self) -> None:
-        """Forget how often gates were to say 0 and 1: the heads are others now."""
-        self._zeros = torch.zeros(len(self._blocks))
-        self._ones = torch.zeros(len(self._blocks))
-
     def step(self, phase: str, batch: Samples) -> float:
         """Learn from one batch; returns its loss."""
+        if phase != self._phase:
+            # How often gates were to say 0 and 1 is forgotten: the heads are others now.
+            self._phase = phase
+            self._zeros = torch.zeros(len(self._blocks))
+            self._ones = torch.zeros(len(self._blocks))
         optimizer = self._optimizers["gates" if phase == "gates" else "heads"]
         logits = self._logits(batch.images)
         if phase == "gates":
@@ -105,7 +105,8 @@ class ExitStage:
         losses = rules.exit_losses(logits, labels)
         targets = rules.target_exits(losses, self._shares, self._cost_weight)
         wanted = rules.gate_labels(targets, len(self._blocks))
-        # Counted over the phase, as it is learned from: a batch has too few of the rarer side.
+        # Counted over the phase: one batch has too few of the rarer side. The published code counts
+        # on held-out images; here hardly any of those should stay, and late gates never opened.
         self._ones += wanted.sum(dim=1)
         self._zeros += (1 - wanted).sum(dim=1)
         return functional.binary_cross_entropy_with_logits(

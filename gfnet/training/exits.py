@@ -78,17 +78,13 @@ def train_exits(
     best, best_state, outcome = math.inf, model.state_dict(), ExitOutcome(0, 0.0, 0.0)
     for epoch in range(1, schedule.epochs + 1):
         phase = phase_of(epoch, schedule.warmup_epochs, training.phase_epochs)
-        if phase != phase_of(epoch - 1, schedule.warmup_epochs, training.phase_epochs):
-            stage.begin_phase()
         with seeded(schedule.seed, epoch):
             for images, labels in data.train.shuffled().batches(schedule.batch_size):
-                loss = stage.step(phase, Samples(augment(images), labels))
-                progress.step(loss, len(labels))
+                progress.step(stage.step(phase, Samples(augment(images), labels)), len(labels))
         objective, routed = stage.validate(epoch, data.validation)
         progress.finish(phase, routed.validation_accuracy)
         if phase != "warm-up" and objective < best:
-            best, outcome = objective, routed
-            best_state = copy.deepcopy(model.state_dict())
+            best, outcome, best_state = objective, routed, copy.deepcopy(model.state_dict())
     model.load_state_dict(best_state)
     model.requires_grad_(True)  # as it came
     return outcome

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +158,9 @@ def test_a_broken_image_is_named(trained: Trained, tmp_path: Path) -> None:
     recipe, _ = trained["digits-gfnet"]
     images = replace(recipe.images, source=_Broken(recipe.images))
     recipe = replace(recipe, images=images, output=tmp_path / "model.safetensors")
-    with pytest.raises(TrainingError, match="1 images of digits are broken") as caught:
+    with pytest.raises(
+        TrainingError, match="1 of the images of digits cannot be decoded"
+    ) as caught:
         train(recipe, lambda _: None)
     assert images.paths[1] in str(caught.value)
     assert list(tmp_path.iterdir()) == []
@@ -194,3 +196,32 @@ def test_the_number_of_threads_is_put_back(trained: Trained, tmp_path: Path) -> 
     train(recipe, lambda _: during.append(torch.get_num_threads()))
     assert set(during) == {before + 1}
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_bundled_checkpoint_is_what_its_recipe_makes(name: str) -> None:
+    """Each says that it was trained as the shipped recipe stands, from the parent shipped now."""
+    recipe = read_recipe(EXAMPLES / f"{name}.yaml")
+    info = gfnet.inspect_checkpoint(gfnet.bundled()[name])
+    training = info.metadata.training
+    assert info.metadata.config == recipe.config
+    assert info.metadata.preprocessing == recipe.preprocessing
+    assert asdict(recipe.schedule).items() <= training.items()
+    assert (training["recipe"], training["threads"]) == (name, recipe.threads)
+    assert training["dataset_sha256"] == recipe.images.sha256
+    assert training.get("parent", {}).get("sha256") == (recipe.parent and recipe.parent.sha256)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_bundled_checkpoint_is_small(name: str) -> None:
+    """Under a megabyte each: they ship with the package."""
+    assert gfnet.bundled()[name].stat().st_size < 1_000_000
+
+
+def test_the_bundled_exits_stand_on_the_bundled_student() -> None:
+    """At full depth digits-dynn answers as digits-distil does: its backbone was frozen."""
+    import torch
+
+    student = gfnet.load_checkpoint(gfnet.bundled()["digits-distil"]).state_dict()
+    grown = gfnet.load_checkpoint(gfnet.bundled()["digits-dynn"]).state_dict()
+    assert all(torch.equal(grown[name], tensor) for name, tensor in student.items())

@@ -49,7 +49,7 @@ def test_last_statement_gives_the_rows(tmp_path: Path) -> None:
         ("SELEC 1", ["syntax error"]),
         ("SELECT 1; SELECT error('later')", ["later"]),
         ("SELECT * FROM 'nowhere.parquet'", ["nowhere.parquet"]),
-        ("SELECT $x", ["parameters: x"]),
+        ("SELECT $x", ["parameter"]),
     ],
 )
 def test_sql_errors_carry_duckdbs_message_and_the_tables(
@@ -84,7 +84,7 @@ def test_unknown_query_and_missing_parameter(tmp_path: Path) -> None:
         storage.named_query(tmp_path, "sped")
     with pytest.raises(storage.StorageError, match=r"no query '../queries/speed'"):
         storage.named_query(tmp_path, "../queries/speed")
-    with pytest.raises(storage.QueryError, match="run_id"):
+    with pytest.raises(storage.QueryError, match="parameter"):
         storage.named_query(tmp_path, "exit_histogram")
 
 
