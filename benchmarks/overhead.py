@@ -5,7 +5,7 @@ images at hand; it commits nothing. Ray's side is the whole driver, from tasks t
 after Ray has started and its worker has loaded torch (both are printed: a run pays them once).
 Both run in turn, several times; the medians are compared.
 
-    python benchmarks/overhead.py [--cells 200] [--images 60] [--repeats 3]
+    python benchmarks/overhead.py [--cells 200] [--images 450] [--repeats 3]
 """
 
 from __future__ import annotations

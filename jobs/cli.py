@@ -280,3 +280,31 @@ def models() -> None:
         )
     columns = ("model", "family", "params", "pixels", "blocks", "exits after", "classes")
     click.echo(text_table(columns, rows), nl=False)
+
+
+@main.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Where the checkpoint goes; default: as the recipe says.",
+)
+def train(recipe: Path, output: Path | None) -> None:
+    r"""Train a checkpoint by RECIPE, a YAML file; on this machine's processor.
+
+    \b
+    Example:
+      gfjobs train examples/train/digits-gfnet.yaml -o digits-gfnet.safetensors
+    """
+    from dataclasses import replace
+
+    from jobs.progress import epoch_line
+    from jobs.recipe import read_recipe
+    from jobs.training import train as train_recipe
+
+    checked = read_recipe(recipe)
+    if output:
+        checked = replace(checked, output=output.absolute())
+    path = train_recipe(checked, lambda report: narrate(epoch_line(report)))
+    click.echo(path)

@@ -137,6 +137,7 @@ def _run(task: Task, weights: list[Any], images: Any) -> Outcome:
 def _start(address: str | None) -> None:
     if address is None:
         ray.init(
+            address="local",  # None would join whatever Ray was last started on this machine
             resources={TIMING: 1},
             object_store_memory=EMBEDDED_STORE_BYTES,
             include_dashboard=False,
@@ -148,6 +149,6 @@ def _start(address: str | None) -> None:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as err:
         raise JobsError(
-            f"no Ray cluster answers at {address!r}: {err}. Check the address with `ray status"
-            " --address ...`, or leave --address away to run on this machine"
+            f"joining the Ray cluster at {address!r} failed: {err}. Check it with `ray status"
+            f" --address {address}`: this machine needs the same Ray and Python versions as it"
         ) from err

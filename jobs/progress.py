@@ -1,4 +1,4 @@
-"""Progress of a run: a live bar on a terminal, plain lines elsewhere. All on stderr."""
+"""Progress of runs and trainings: a live bar on a terminal, plain lines elsewhere, on stderr."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from jobs.task import Outcome, Task
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from gfnet.training.progress import EpochReport
 
 LINE_INTERVAL_S = 5.0
 """Between two lines where there is no terminal."""
@@ -122,6 +124,15 @@ class Progress:
         if is_last or self._clock() - self._written_s >= LINE_INTERVAL_S:
             self._written_s = self._clock()
             self._console.print(self.line(), soft_wrap=True)
+
+
+def epoch_line(report: EpochReport) -> str:
+    """One finished epoch of a training."""
+    return (
+        f"{report.phase} {report.epoch}/{report.epochs}: loss {report.loss:.4f},"
+        f" validation {report.validation_accuracy:.2f} %, {report.images_per_s:,.0f} images/s,"
+        f" {duration(report.seconds_left)} left"
+    )
 
 
 def duration(seconds: float) -> str:

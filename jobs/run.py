@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 import storage
+from jobs.address import check_address
 from jobs.device import local_devices
 from jobs.document import Document
 from jobs.driver import Driver
@@ -35,6 +36,17 @@ class Where:
 
     address: str | None = None
     is_inline: bool = False
+
+    def check(self) -> None:
+        """See that tasks can go there.
+
+        Raises:
+            UsageError: both are asked for, or nothing answers at the address.
+        """
+        if self.address and self.is_inline:
+            raise UsageError("--inline runs in this process, --address on a cluster: choose one")
+        if self.address:
+            check_address(self.address)
 
 
 @dataclass(frozen=True)
@@ -64,11 +76,12 @@ def submit(
 
     Raises:
         BadInputError: the grid has problems; nothing has run and nothing was written.
-        UsageError: the run's name is taken by another grid.
+        UsageError: the run's name is taken by another grid, or no cluster is at the address.
     """
     document = Document.read(grid)
     plan = plan_document(document, document.path.absolute().parent)
     storage.check_root(root)
+    where.check()
     if run_id and run_id in {run.run_id for run in _runs(root)}:
         with storage.RunStore.open(root, run_id) as store:
             _check_same(store, plan)
@@ -100,6 +113,7 @@ def resume(root: Path, run_id: str, where: Where, narrate: Narrator) -> Ended:
         if store.run.status == "done":
             narrate(f"run {run_id} is done: nothing is missing")
             return Ended(run_id, is_done=True)
+        where.check()
         path = Path(store.submission["grid_path"])
         document = Document(path, store.run.grid or "")
         plan = plan_document(document, Path(store.submission["base"]))
@@ -130,14 +144,16 @@ def _execute(store: storage.RunStore, plan: Plan, where: Where, narrate: Narrato
         verb = "resuming" if done else "running"
         narrate(f"{verb} {run_id}: {len(plan.cells)} cells, {missing} tasks to go")
     store.save_run(replace(store.run, status="running", finished_at=None))
+    executor = _executor(plan, where) if missing else InlineExecutor(Sources.of(plan))
+    # Signals after the executor: Ray takes them over when it starts.
     with _interruptible(), Progress(plan, done) as progress:
-        executor = _executor(plan, where) if missing else InlineExecutor(Sources.of(plan))
-        driver = Driver(store, plan, executor, progress.update)
         try:
-            is_done = driver.run()
-        except KeyboardInterrupt:
-            driver.save()
-            raise
+            driver = Driver(store, plan, executor, progress.update)
+            try:
+                is_done = driver.run()
+            except KeyboardInterrupt:
+                driver.save()
+                raise
         finally:
             executor.close()
     store.merge()

@@ -19,16 +19,15 @@ _GROUP = ("dataset", "device", "node", "runtime", "precision", "threads", "batch
 
 
 def ladder(root: Path, run_id: str) -> str:
-    """The ladder of a run: one table for each data set and setting, and why figures are missing."""
+    """The ladder of a run, for each data set and setting, and why figures are missing."""
     rows = storage.named_query(root, "summary", run_ids=[run_id], run_id=run_id).to_pylist()
     if not rows:
         return "no rows yet\n"
-    tables = [
-        _ladder_table(_setting(group[0]), group)
-        for _, grouped in groupby(rows, key=lambda row: [row[key] for key in _GROUP])
-        if (group := list(grouped))
-    ]
-    return "\n".join([*tables, _reasons(rows)])
+    parts = []
+    for _, grouped in groupby(rows, key=lambda row: [row[key] for key in _GROUP]):
+        group = list(grouped)
+        parts += [_ladder_table(group), _latency_table(group)]
+    return "\n".join(part for part in [*parts, _reasons(rows)] if part)
 
 
 def exit_histogram(root: Path, run_id: str) -> str:
@@ -82,28 +81,44 @@ def status(root: Path, run_id: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _ladder_table(title: str, rows: Sequence[Row]) -> str:
-    columns = ["model", "params", "t", "acc@1", "acc@5", "blocks", "ms", "p50", "p90", "p99"]
-    has_energy = any(row["energy_mj"] is not None for row in rows)
+def _ladder_table(rows: Sequence[Row]) -> str:
+    """What each model is worth: accuracy, blocks, time, energy."""
+    columns = ("model", "params", "t", "acc@1", "acc@5", "blocks", "ms", "mJ", "saved")
     cells = [
-        [
+        (
             row["model"],
             _count(row["params"]),
             _threshold(row),
             _fixed(row["acc1"], 2),
             _fixed(row["acc5"], 2),
             _fixed(row["mean_blocks"], 2),
-            _fixed(row["forward_ms"], 2),
-            *(_fixed(row[name], 2) for name in ("p50_ms", "p90_ms", "p99_ms")),
-        ]
+            _fixed(row["forward_ms"], 2) + (" INVALID" if row["is_valid"] is False else ""),
+            _fixed(row["energy_mj"], 2),
+            _fixed(row["energy_saving_pct"], 1)
+            + ("" if row["energy_saving_pct"] is None else " %"),
+        )
         for row in rows
     ]
-    if has_energy:
-        columns += ["mJ", "saved"]
-        for row, line in zip(rows, cells, strict=True):
-            saving = row["energy_saving_pct"]
-            line += [_fixed(row["energy_mj"], 2), "–" if saving is None else f"{saving:.1f} %"]
-    return text_table(columns, cells, title)
+    return text_table(columns, cells, _setting(rows[0]))
+
+
+def _latency_table(rows: Sequence[Row]) -> str:
+    """The forward latency as a mixture: mean and percentiles, and what loading adds."""
+    timed = [row for row in rows if row["forward_ms"] is not None]
+    if not timed:
+        return ""
+    columns = ("model", "t", "mean ms", "p50", "p90", "p99", "elapsed ms", "images/s")
+    names = ("forward_ms", "p50_ms", "p90_ms", "p99_ms", "elapsed_ms")
+    cells = [
+        (
+            row["model"],
+            _threshold(row),
+            *(_fixed(row[name], 3) for name in names),
+            _fixed(row["fps"], 0),
+        )
+        for row in timed
+    ]
+    return text_table(columns, cells, "forward latency an image; elapsed: with loading")
 
 
 def _setting(row: Row) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,6 +15,7 @@ PIPE_WIDTH = 10_000
 """A pipe has no edge: nothing is cut or wrapped there."""
 
 SIGNIFICANT = 6
+_FORMATTED = re.compile(r"–|-?[0-9][0-9.,]*( ?[%kM])?")
 
 
 def shown(value: object) -> str:
@@ -39,8 +41,8 @@ def text_table(
         box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="", pad_edge=False
     )
     for index, name in enumerate(columns):
-        numbers = [row[index] for row in rows if row[index] is not None]
-        is_number = bool(numbers) and all(_is_number(value) for value in numbers)
+        values = [row[index] for row in rows if row[index] is not None]
+        is_number = bool(values) and all(_is_number(value) for value in values)
         table.add_column(
             name, justify="right" if is_number else "left", overflow="fold", no_wrap=is_number
         )
@@ -57,6 +59,9 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> 
 
 
 def _is_number(value: object) -> bool:
+    """Whether it stands to the right: a number, also one that is formatted already, or its dash."""
+    if isinstance(value, str):
+        return bool(_FORMATTED.fullmatch(value))
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
