@@ -278,7 +278,7 @@ def models() -> None:
                 config.num_classes,
             )
         )
-    columns = ("model", "family", "params", "pixels", "blocks", "exits after", "classes")
+    columns = ("model", "family", "params", "px", "blocks", "exits", "classes")
     click.echo(text_table(columns, rows), nl=False)
 
 

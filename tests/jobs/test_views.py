@@ -64,7 +64,7 @@ def test_ladder_and_histogram(root: Path) -> None:
     ladder = summary.ladder(root, "r")
     rows = {row["model"]: row for row in storage.query(root, "from ladder").to_pylist()}
     for model in ("flat", "dynn"):
-        (line,) = [line for line in ladder.splitlines() if line.startswith(f" {model} ")]
+        line, _latency = [line for line in ladder.splitlines() if line.startswith(f" {model} ")]
         assert f"{rows[model]['acc1']:.2f}" in line
         assert f"{rows[model]['forward_ms']:.2f}" in line
     assert "digits on cpu of " in ladder

@@ -1,0 +1,70 @@
+"""The documentation is run as it stands: each command of each page, in the order of the page."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+PAGES = ["README.md", *(f"docs/{page.name}" for page in sorted(REPOSITORY.glob("docs/*.md")))]
+BLOCK = re.compile(r"(<!-- not run: .* -->\n)?```sh\n(.*?)```", re.DOTALL)
+SET_UP = ("make test",)  # running these tests is running that
+
+
+def commands(page: str) -> list[str]:
+    """The commands of a page that can be run here."""
+    text = (REPOSITORY / page).read_text()
+    lines = [line for skip, block in BLOCK.findall(text) if not skip for line in block.splitlines()]
+    found = [re.sub(r"\s+#.*", "", line) for line in lines]
+    return [command for command in found if command and command not in SET_UP]
+
+
+def runnable(command: str) -> str:
+    """`make` with this environment in the place of .venv, which is the same installation."""
+    tools = Path(sys.executable).parent
+    return command.replace("make ", f"make --assume-old=.venv/installed BIN={tools} ", 1)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_run_as_written(page: str, tmp_path: Path) -> None:
+    """In order, from the repository's folder, with a results root of their own."""
+    tools = Path(sys.executable).parent
+    environment = os.environ | {
+        "GFJOBS_RESULTS": str(tmp_path / "results"),
+        "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
+    }
+    assert commands(page)
+    for command in commands(page):
+        done = subprocess.run(
+            ["bash", "-c", runnable(command)],
+            cwd=REPOSITORY,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        wide = [line for line in done.stdout.splitlines() if len(line) > 80]
+        if "sql" not in command:
+            assert not wide, f"{command} is wider than 80 columns: {wide[0]}"
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link of every page."""
+    for page in [*PAGES, "ARCHITECTURE.md", "CHANGELOG.md"]:
+        path = REPOSITORY / page
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
+            assert (path.parent / target).exists(), f"{page} links to {target}"
+
+
+def test_the_grid_of_the_docs_is_the_one_that_is_run() -> None:
+    """docs/grids.md shows docs/grid.yaml."""
+    (shown,) = re.findall(
+        r"```yaml\n(.*?)```", (REPOSITORY / "docs/grids.md").read_text(), re.DOTALL
+    )
+    assert shown == (REPOSITORY / "docs/grid.yaml").read_text()
