@@ -20,8 +20,9 @@ def describe(plan: Plan, estimate: Estimate) -> str:
         f"{_counted(tasks, 'task', 'tasks')} of at most 1,000 images",
         _time(estimate),
         "",
+        "",
     ]
-    columns = ("kind", "model", "dataset", "threshold", "device", "batch", "images", "rounds")
+    columns = ("kind", "model", "dataset", "threshold", "device", "batch", "images")
     rows = [
         (
             cell.kind,
@@ -30,8 +31,7 @@ def describe(plan: Plan, estimate: Estimate) -> str:
             _thresholds(cell),
             cell.setting.device,
             cell.batch_size,
-            cell.images,
-            cell.rounds,
+            f"{cell.images} x {cell.rounds}" if cell.is_timed else f"{cell.images}",
         )
         for cell in plan.cells
     ]

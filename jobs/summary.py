@@ -59,7 +59,8 @@ def status(root: Path, run_id: str) -> str:
     (run,) = [run for run in storage.list_runs(root) if run.run_id == run_id]
     cells = storage.named_query(root, "status", run_ids=[run_id], run_id=run_id).to_pylist()
     counts = Counter(cell["status"] for cell in cells)
-    lines = [f"run {run_id} is {run.status}: " + ", ".join(f"{n} {s}" for s, n in counts.items())]
+    counted = ", ".join(f"{number} {status}" for status, number in counts.items())
+    lines = [f"run {run_id} is {run.status}: {counted}", ""]
     columns = ("kind", "model", "dataset", "threshold", "status", "tries", "rows", "of")
     rows = [
         (

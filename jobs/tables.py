@@ -15,7 +15,7 @@ PIPE_WIDTH = 10_000
 """A pipe has no edge: nothing is cut or wrapped there."""
 
 SIGNIFICANT = 6
-_FORMATTED = re.compile(r"–|-?[0-9][0-9.,]*( ?[%kM])?")
+_FORMATTED = re.compile(r"–|-?[0-9][0-9.,]*( ?[%kM]| x [0-9]+)?")
 
 
 def shown(value: object) -> str:
@@ -38,7 +38,12 @@ def text_table(
 ) -> str:
     """An aligned table: numbers to the right, long text wrapped where a terminal ends."""
     table = Table(
-        box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="", pad_edge=False
+        box=box.SIMPLE_HEAD,
+        title=title,
+        title_justify="left",
+        title_style="",
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     for index, name in enumerate(columns):
         values = [row[index] for row in rows if row[index] is not None]
