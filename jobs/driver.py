@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 
 import storage
-from jobs.executor import Executor
+from jobs.errors import JobsError
+from jobs.executor import Executor, SourceError
 from jobs.lane import Lane
 from jobs.ledger import Ledger, now
 from jobs.order import task_queues
@@ -52,6 +53,9 @@ class Driver:
         """Run all that is missing.
 
         Returns: whether every cell is done.
+
+        Raises:
+            JobsError: rows cannot be written; nothing of what was committed is lost.
         """
         self._fill()
         while self._lane_of:
@@ -74,10 +78,16 @@ class Driver:
         """Give out all tasks that may start now."""
         for lane in self._lanes:
             while task := lane.take(self.ledger.is_over):
-                self._lane_of[task] = lane
                 self._tries[task.key] += 1
                 self.ledger.start(task)
-                self._executor.submit(task)
+                try:
+                    self._executor.submit(task)
+                except SourceError as err:
+                    lane.give_back(task)
+                    self.ledger.fail(task, str(err))
+                    self._listener(task, Outcome({}, None, error=str(err)))
+                else:
+                    self._lane_of[task] = lane
 
     def _settle(self, task: Task, outcome: Outcome) -> None:
         """Commit a task's rows, give it out again, or let its cell fail."""
@@ -103,7 +113,14 @@ class Driver:
             committed_at=now(),
             note=outcome.note or None,
         )
-        if self._store.commit(entry, outcome.tables):
+        try:
+            is_new = self._store.commit(entry, outcome.tables)
+        except storage.StorageError as err:
+            raise JobsError(
+                f"{err}; what was committed before is kept: mend it, then go on with"
+                f" gfjobs resume {self._store.run.run_id}"
+            ) from err
+        if is_new:
             self.ledger.commit(task, outcome)
         if outcome.node and outcome.node.node not in self._nodes:
             self._nodes[outcome.node.node] = outcome.node

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,12 +13,17 @@ from typing import Any, Protocol
 import numpy as np
 
 import storage
+from jobs.errors import JobsError
 from jobs.plan import Plan
 from jobs.task import Outcome, Task
 from jobs.worker import run_task
 
 SHUFFLE_SEED = 0
 """Images are shuffled once by default_rng(0): the same order for every model, in every run."""
+
+
+class SourceError(JobsError):
+    """A checkpoint or an image that was there when the run was planned cannot be read now."""
 
 
 class Executor(Protocol):
@@ -31,7 +37,11 @@ class Executor(Protocol):
         """How many untimed tasks are worth having in flight at once."""
 
     def submit(self, task: Task) -> None:
-        """Hand a task over."""
+        """Hand a task over.
+
+        Raises:
+            SourceError: its checkpoint or images cannot be read.
+        """
 
     def wait(self) -> tuple[Task, Outcome]:
         """Block until one of the tasks in flight is finished."""
@@ -61,13 +71,31 @@ class Sources:
         )
 
     def weights(self, task: Task) -> bytes:
-        """The checkpoint's file."""
-        return self.checkpoints[task.checkpoint_sha256].read_bytes()
+        """The checkpoint's file.
+
+        Raises:
+            SourceError: it is gone, or is not what was planned.
+        """
+        path = self.checkpoints[task.checkpoint_sha256]
+        try:
+            data = path.read_bytes()
+        except OSError as err:
+            raise SourceError(f"checkpoint {path} cannot be read: {err.strerror}") from err
+        if hashlib.sha256(data).hexdigest() != task.checkpoint_sha256:
+            raise SourceError(f"checkpoint {path} has changed since the run was planned")
+        return data
 
     def shard(self, task: Task) -> Any:
-        """The encoded images of a task, in the order of the fixed shuffle, as an Arrow table."""
+        """The encoded images of a task, in the order of the fixed shuffle, as an Arrow table.
+
+        Raises:
+            SourceError: an image file is gone.
+        """
         images = self.images[task.dataset_sha256]
-        return images.read(shuffled(len(images))[task.shard.start : task.shard.stop])
+        try:
+            return images.read(shuffled(len(images))[task.shard.start : task.shard.stop])
+        except storage.DatasetError as err:
+            raise SourceError(str(err)) from err
 
 
 @lru_cache(maxsize=16)
@@ -85,7 +113,7 @@ class InlineExecutor:
     ) -> None:
         self._sources = sources
         self._run = run
-        self._tasks: deque[Task] = deque()
+        self._tasks: deque[tuple[Task, Any]] = deque()
 
     @property
     def is_one_host(self) -> bool:
@@ -97,13 +125,12 @@ class InlineExecutor:
         return 1
 
     def submit(self, task: Task) -> None:
-        """Keep the task until it is waited for."""
-        self._tasks.append(task)
+        """Keep the task and its images until it is waited for."""
+        self._tasks.append((task, self._sources.shard(task)))
 
     def wait(self) -> tuple[Task, Outcome]:
         """Run the oldest task."""
-        task = self._tasks.popleft()
-        images = self._sources.shard(task)
+        task, images = self._tasks.popleft()
         return task, self._run(task, lambda: self._sources.weights(task), images)
 
     def close(self) -> None:

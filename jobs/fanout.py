@@ -28,7 +28,8 @@ TIMING = "timing"
 TIMING_SHARE = 0.001
 EMBEDDED_STORE_BYTES = 512 * 2**20
 KEPT_SHARDS = 8
-"""Image shards kept in the object store beyond those in flight, so that memory stays flat."""
+KEPT_WEIGHTS = 16
+"""Kept in the object store beyond those in flight, so that memory stays flat for any grid."""
 
 TASKS_PER_CPU = 2
 """In flight: one runs while the next one's images travel."""
@@ -52,8 +53,8 @@ class RayExecutor:
         self._sources = sources
         self._address = address
         self._in_flight: dict[Reference, tuple[Task, Reference]] = {}
-        self._weights: dict[str, Reference] = {}
-        self._shards: OrderedDict[Hashable, Reference] = OrderedDict()
+        self._weights = _Kept(KEPT_WEIGHTS)
+        self._shards = _Kept(KEPT_SHARDS)
         _start(address)
         try:
             self._check_resources()
@@ -83,15 +84,17 @@ class RayExecutor:
 
     def submit(self, task: Task) -> None:
         """Hand a task to the cluster, its weights and images by reference."""
-        weights = self._put_weights(task)
-        images = self._put_images(task)
+        weights = self._weights.put(task.checkpoint_sha256, lambda: self._sources.weights(task))
+        images = self._shards.put(
+            (task.dataset_sha256, task.shard), lambda: self._sources.shard(task)
+        )
         remote = self._task.options(
             name=f"{task.kind} {task.model} {task.shard.number}",
             num_cpus=1,
             resources={TIMING: 1 if task.is_timed else TIMING_SHARE},
         )
         # In a list a reference is not resolved: a worker that has the model fetches no weights.
-        self._in_flight[remote.remote(task, [weights], images)] = (task, images)
+        self._in_flight[remote.remote(task, [weights], images)] = (task, weights)
 
     def wait(self) -> tuple[Task, Outcome]:
         """Block until a task is finished; one whose worker died comes back as lost."""
@@ -110,20 +113,22 @@ class RayExecutor:
         self._in_flight.clear()
         ray.shutdown()
 
-    def _put_weights(self, task: Task) -> Reference:
-        key = task.checkpoint_sha256
-        if key not in self._weights:
-            self._weights[key] = ray.put(self._sources.weights(task))
-        return self._weights[key]
 
-    def _put_images(self, task: Task) -> Reference:
-        key = (task.dataset_sha256, task.shard)
-        if key not in self._shards:
-            self._shards[key] = ray.put(self._sources.shard(task))
-            if len(self._shards) > KEPT_SHARDS:
-                self._shards.popitem(last=False)  # Ray frees it once no task refers to it
-        self._shards.move_to_end(key)
-        return self._shards[key]
+class _Kept:
+    """What was put into the object store lately; Ray frees the rest once no task refers to it."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._references: OrderedDict[Hashable, Reference] = OrderedDict()
+
+    def put(self, key: Hashable, read: Callable[[], Any]) -> Reference:
+        """A reference to a value, which is read and put where it is not there."""
+        if key not in self._references:
+            self._references[key] = ray.put(read())
+            if len(self._references) > self._limit:
+                self._references.popitem(last=False)
+        self._references.move_to_end(key)
+        return self._references[key]
 
 
 def _run(task: Task, weights: list[Any], images: Any) -> Outcome:

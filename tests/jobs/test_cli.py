@@ -200,3 +200,23 @@ def test_models_lists_the_bundled_checkpoints() -> None:
     assert result.exit_code == 0
     for name in ("digits-gfnet", "digits-distil", "digits-dynn"):
         assert name in result.stdout
+
+
+def test_train_reports_epochs_and_prints_the_checkpoint(tmp_path: Path) -> None:
+    """One line an epoch on stderr, the path on stdout; a bad recipe writes nothing."""
+    recipe = (REPOSITORY / "examples" / "train" / "digits-gfnet.yaml").read_text()
+    recipe = re.sub(r"(?m)^epochs: .*$", "epochs: 2", recipe)
+    recipe = re.sub(r"(?m)^warmup_epochs: .*$", "warmup_epochs: 1", recipe)
+    recipe = re.sub(r"embed_dim: \d+, depth: \d+", "embed_dim: 4, depth: 1", recipe)
+    (tmp_path / "r.yaml").write_text(recipe)
+    result = gfjobs("train", tmp_path / "r.yaml", "-o", tmp_path / "m.safetensors")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == str(tmp_path / "m.safetensors")
+    lines = result.stderr.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["model 1/2", "model 2/2"]
+    assert "images/s" in lines[0]
+    (tmp_path / "r.yaml").write_text(recipe.replace("seed", "sead"))
+    result = gfjobs("train", tmp_path / "r.yaml", "-o", tmp_path / "other.safetensors")
+    assert result.exit_code == 2
+    assert "did you mean 'seed'?" in result.stderr
+    assert not (tmp_path / "other.safetensors").exists()

@@ -11,6 +11,8 @@ import pytest
 
 import storage
 from jobs.driver import MAX_ATTEMPTS, Driver
+from jobs.errors import JobsError
+from jobs.executor import SourceError, Sources
 from jobs.lane import Lane
 from jobs.ledger import Ledger, queued_rows
 from jobs.order import task_queues
@@ -258,3 +260,52 @@ def test_a_lane_puts_lost_tasks_first(plan_of: Callable[[str], Plan]) -> None:
     exits = {first.cell_id, second.cell_id}
     lane.give_back(first)
     assert lane.take(lambda cell: cell in exits or "x" in cell) != first
+
+
+def test_a_source_that_is_gone_fails_its_cells_alone(run: Run) -> None:
+    """A checkpoint deleted in mid-run is named; the other cells go on."""
+
+    class Broken(Scripted):
+        def submit(self, task: Task) -> None:
+            if task.model == "flat":
+                raise SourceError("checkpoint flat.safetensors cannot be read: gone")
+            super().submit(task)
+
+    assert not run.drive(Broken())
+    statuses = {(c.kind, c.model): c.status for c in run.store.cells}
+    assert statuses["exits", "flat"] == statuses["latency", "flat"] == "failed"
+    assert statuses["exits", "dynn"] == statuses["latency", "dynn"] == "done"
+
+
+def test_rows_that_cannot_be_written_end_the_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk: what was committed stays, and the way on is named."""
+    commit = run.store.commit
+    done: list[object] = []
+
+    def fail(*arguments: object) -> bool:
+        if len(done) == 2:
+            raise storage.StorageError("No space left on device")
+        done.append(arguments)
+        return commit(*arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run.store, "commit", fail)
+        with pytest.raises(JobsError, match=r"No space left .* gfjobs resume r"):
+            run.drive(Scripted())
+    assert len(run.store.entries()) == 2
+    assert run.drive(Scripted())
+
+
+def test_sources_are_what_was_planned(run: Run, tmp_path: Path) -> None:
+    """A checkpoint that changed or went since then is not used."""
+    (queue,) = task_queues(run.plan, "r", frozenset(), by_device=False)
+    task = next(queue)
+    sources = Sources.of(run.plan)
+    weights = sources.weights(task)
+    copy = tmp_path / "copy.safetensors"
+    moved = Sources({task.checkpoint_sha256: copy}, sources.images)
+    with pytest.raises(SourceError, match="cannot be read"):
+        moved.weights(task)
+    copy.write_bytes(weights[:-1] + b"x")
+    with pytest.raises(SourceError, match="has changed"):
+        moved.weights(task)

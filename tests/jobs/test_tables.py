@@ -22,7 +22,7 @@ def test_text_table() -> None:
     """Numbers to the right, text to the left, no markup read, no trailing spaces."""
     text = text_table(["name", "n"], [["[bold]a", 1], ["b", None], ["c", 100]], "title")
     assert text == (
-        "title\n\n name        n\n ─────────────\n [bold]a     1\n b           –\n c         100\n"
+        "title\n\n name       n\n ────────────\n [bold]a    1\n b          –\n c        100\n"
     )
 
 
