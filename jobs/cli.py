@@ -156,12 +156,9 @@ def runs(results: Path) -> None:
     Example:
       gfjobs runs
     """
-    import storage
-    from jobs.tables import text_table
+    from jobs.summary import runs as runs_of
 
-    rows = storage.named_query(results, "run_progress").to_pylist()
-    columns = ("run_id", "status", "submitted_at", "cells", "done", "failed", "rows")
-    click.echo(text_table(columns, [[row[name] for name in columns] for row in rows]), nl=False)
+    click.echo(runs_of(results), nl=False)
 
 
 @main.command()

@@ -18,6 +18,23 @@ MILLION, THOUSAND = 1e6, 1e3
 _GROUP = ("dataset", "device", "node", "runtime", "precision", "threads", "batch_size")
 
 
+def runs(root: Path) -> str:
+    """All runs under a root, newest first."""
+    columns = ("run", "status", "submitted", "done", "failed", "images")
+    rows = [
+        (
+            row["run_id"],
+            row["status"],
+            f"{row['submitted_at']:%Y-%m-%d %H:%M}" if row["submitted_at"] else None,
+            f"{row['done']} of {row['cells']}",
+            row["failed"],
+            row["rows"],
+        )
+        for row in storage.named_query(root, "run_progress").to_pylist()
+    ]
+    return text_table(columns, rows)
+
+
 def ladder(root: Path, run_id: str) -> str:
     """The ladder of a run, for each data set and setting, and why figures are missing."""
     rows = storage.named_query(root, "summary", run_ids=[run_id], run_id=run_id).to_pylist()
