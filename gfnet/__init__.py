@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gfnet.checkpoint import CheckpointError as CheckpointError
     from gfnet.checkpoint import CheckpointInfo as CheckpointInfo
-    from gfnet.checkpoint import Metadata as Metadata
     from gfnet.checkpoint import inspect_checkpoint as inspect_checkpoint
     from gfnet.checkpoint import load_checkpoint as load_checkpoint
     from gfnet.checkpoint import save_checkpoint as save_checkpoint
@@ -26,14 +25,15 @@ if TYPE_CHECKING:
     from gfnet.config import ConfigError as ConfigError
     from gfnet.config import ModelConfig as ModelConfig
     from gfnet.gates import gate_features as gate_features
-    from gfnet.model import ExitOutputs as ExitOutputs
+    from gfnet.metadata import Metadata as Metadata
     from gfnet.model import GFNet as GFNet
-    from gfnet.model import RoutedOutputs as RoutedOutputs
     from gfnet.model import create as create
     from gfnet.preprocess import DecodeError as DecodeError
     from gfnet.preprocess import Preprocessing as Preprocessing
     from gfnet.preprocess import decode as decode
     from gfnet.preprocess import transform as transform
+    from gfnet.routing import ExitOutputs as ExitOutputs
+    from gfnet.routing import RoutedOutputs as RoutedOutputs
     from gfnet.runtimes import PRECISIONS as PRECISIONS
     from gfnet.runtimes import RUNTIMES as RUNTIMES
     from gfnet.runtimes import Runtime as Runtime
@@ -44,7 +44,6 @@ _HOME = {
     "checkpoint": (
         "CheckpointError",
         "CheckpointInfo",
-        "Metadata",
         "inspect_checkpoint",
         "load_checkpoint",
         "save_checkpoint",
@@ -52,8 +51,10 @@ _HOME = {
     ),
     "config": ("FAMILIES", "VARIANTS", "ConfigError", "ModelConfig"),
     "gates": ("gate_features",),
-    "model": ("ExitOutputs", "GFNet", "RoutedOutputs", "create"),
+    "metadata": ("Metadata",),
+    "model": ("GFNet", "create"),
     "preprocess": ("DecodeError", "Preprocessing", "decode", "transform"),
+    "routing": ("ExitOutputs", "RoutedOutputs"),
     "runtimes": ("PRECISIONS", "RUNTIMES", "Runtime", "runtime"),
     "zoo": ("bundled",),
 }

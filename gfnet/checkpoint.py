@@ -11,13 +11,13 @@ import json
 import os
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gfnet.config import ConfigError, ModelConfig, Shape
 from gfnet.infer import infer_config
-from gfnet.preprocess import Preprocessing
+from gfnet.metadata import Metadata
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,80 +25,12 @@ if TYPE_CHECKING:
     from gfnet.model import GFNet
 
 METADATA_KEY = "gfnet"
-FORMAT_VERSION = 1
 FLOATING = {"F64", "F32", "F16", "BF16"}
 _LISTED = 6  # names shown of a long list
 
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be used; the message names the file, and what to do."""
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """What a checkpoint says beside its weights.
-
-    Attributes:
-        config: family and sizes; exit_blocks are the enabled exits.
-        preprocessing: how images are prepared.
-        class_names: K names, or empty where they are not known.
-        thresholds: the default thresholds, one a gate, or empty: 0.5 each.
-        training: how it was trained, free JSON.
-    """
-
-    config: ModelConfig
-    preprocessing: Preprocessing
-    class_names: tuple[str, ...] = ()
-    thresholds: tuple[float, ...] = ()
-    training: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def default(cls, config: ModelConfig) -> Metadata:
-        """What is assumed of a model that says nothing: ImageNet's preprocessing."""
-        return cls(config, Preprocessing(size=config.img_size, crop=config.img_size))
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; `from_json` reads them back."""
-        return {
-            "format": FORMAT_VERSION,
-            "config": self.config.to_json(),
-            "preprocessing": self.preprocessing.to_json(),
-            "class_names": list(self.class_names),
-            "thresholds": list(self.thresholds),
-            "training": dict(self.training),
-        }
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> Metadata:
-        """Read what `to_json` wrote.
-
-        Raises:
-            ValueError: a later format, or a field that is missing or impossible.
-        """
-        if fields.get("format") != FORMAT_VERSION:
-            raise ValueError(
-                f"its metadata has format {fields.get('format')!r}; this version reads"
-                f" format {FORMAT_VERSION}"
-            )
-        try:
-            metadata = cls(
-                ModelConfig.from_json(fields["config"]),
-                Preprocessing.from_json(fields["preprocessing"]),
-                tuple(fields["class_names"]),
-                tuple(fields["thresholds"]),
-                fields["training"],
-            )
-        except (KeyError, TypeError, AttributeError) as err:
-            raise ValueError(f"its metadata is not whole: {err!r}") from err
-        classes, gates = metadata.config.num_classes, len(metadata.config.exit_blocks)
-        if len(metadata.class_names) not in (0, classes):
-            raise ValueError(f"it names {len(metadata.class_names)} of {classes} classes")
-        if len(metadata.thresholds) not in (0, gates):
-            raise ValueError(f"it has {len(metadata.thresholds)} thresholds for {gates} gates")
-        for threshold in metadata.thresholds:
-            if not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:
-                raise ValueError(f"its threshold {threshold!r} is not a number from 0 to 1")
-        return metadata
 
 
 @dataclass(frozen=True)

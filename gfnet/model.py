@@ -7,105 +7,16 @@ K classes, E exits (the last block's included).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from gfnet.checkpoint import Metadata
-from gfnet.config import MLP_RATIO, ModelConfig, configure
-from gfnet.filter import GlobalFilter
+from gfnet.config import ModelConfig, configure
 from gfnet.gates import UncertaintyGate
-
-NORM_EPS = 1e-6
-
-Thresholds = float | Sequence[float] | Tensor
-"""One threshold for every gate, or one a gate, in the order of exit_blocks."""
-
-
-class ExitOutputs(NamedTuple):
-    """Every exit of a batch, from one pass.
-
-    Attributes:
-        logits: (E, B, K), the exits in order, the last block's last.
-        gate_scores: (E - 1, B) in 0..1; the last exit has no gate.
-        exit_blocks: E block numbers.
-    """
-
-    logits: Tensor
-    gate_scores: Tensor
-    exit_blocks: tuple[int, ...]
-
-
-class RoutedOutputs(NamedTuple):
-    """What each image of a batch ran.
-
-    Attributes:
-        logits: (B, K) of the exit where the image left.
-        exit_block: (B,) int64, the block it left after.
-        gate_score: (B,) float32, the score it left with; NaN at the last block, which has no gate.
-    """
-
-    logits: Tensor
-    exit_block: Tensor
-    gate_score: Tensor
-
-
-class PatchEmbed(nn.Module):
-    """Cut an image into patches and project each: (B, 3, H, W) to (B, patches, C)."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.img_size = config.img_size
-        self.proj = nn.Conv2d(3, config.embed_dim, config.patch_size, config.patch_size)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Project the patches of (B, 3, H, W) images.
-
-        Raises:
-            ValueError: the images are not of the size that the model was made for.
-        """
-        if images.dim() != 4 or images.shape[1:] != (3, self.img_size, self.img_size):  # noqa: PLR2004
-            raise ValueError(
-                f"images are {tuple(images.shape)}; this model takes"
-                f" (B, 3, {self.img_size}, {self.img_size})"
-            )
-        patches: Tensor = self.proj(images)
-        return patches.flatten(2).transpose(1, 2)
-
-
-class Mlp(nn.Module):
-    """Mix channels: Linear, GELU, Linear."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, dim * MLP_RATIO)
-        self.fc2 = nn.Linear(dim * MLP_RATIO, dim)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Mix the channels of (B, N, C) tokens."""
-        mixed: Tensor = self.fc2(functional.gelu(self.fc1(tokens)))
-        return mixed
-
-
-class Block(nn.Module):
-    """x + mlp(norm2(filter(norm1(x)))): one residual around the whole block."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        dim = config.embed_dim
-        rows, columns = config.filter_grid
-        self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
-        self.filter = GlobalFilter(dim, (rows, columns))
-        self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
-        self.mlp = Mlp(dim)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Run one block on (B, N, C) tokens."""
-        mixed: Tensor = tokens + self.mlp(self.norm2(self.filter(self.norm1(tokens))))
-        return mixed
+from gfnet.layers import NORM_EPS, Block, PatchEmbed
+from gfnet.metadata import Metadata
+from gfnet.routing import ExitOutputs, Route, RoutedOutputs, Thresholds
 
 
 class GFNet(nn.Module):
@@ -191,7 +102,7 @@ class GFNet(nn.Module):
             zip(self.config.exit_blocks, self._limits(threshold), strict=True)
         )  # block -> threshold
         tokens = self.embed(images)
-        route = _Route(len(images))
+        route = Route(len(images))
         for number, block in enumerate(self.blocks):
             tokens = block(tokens)
             if number in limits:
@@ -218,60 +129,6 @@ class GFNet(nn.Module):
         if any(math.isnan(limit) for limit in limits):
             raise ValueError("a threshold is NaN; give numbers, +inf or -inf")
         return limits
-
-
-class _Route:
-    """Who of a batch is still on the way, and what those who left took with them."""
-
-    def __init__(self, batch: int) -> None:
-        self.remaining = batch
-        self._rows: Tensor | None = None  # their places in the batch; None: nobody has left yet
-        self._gone: list[tuple[Tensor, Tensor, Tensor, int]] = []
-        self._whole: RoutedOutputs | None = None
-
-    def leave(self, block: int, logits: Tensor, scores: Tensor, leaves: Tensor) -> Tensor | None:
-        """Take out who leaves after `block`.
-
-        Returns: the mask of those who stay; None where nobody left.
-        """
-        count = int(leaves.sum())  # the decision: the one copy to the host that an exit makes
-        if count == 0:
-            return None
-        if self._rows is None and count == len(leaves):
-            self._whole = RoutedOutputs(logits, _filled(leaves, block), scores)
-            self.remaining = 0
-            return ~leaves
-        if self._rows is None:
-            self._rows = torch.arange(len(leaves), device=leaves.device)
-        self._gone.append((self._rows[leaves], logits[leaves], scores[leaves], block))
-        stays = ~leaves
-        self._rows = self._rows[stays]
-        self.remaining -= count
-        return stays
-
-    def leave_last(self, block: int, logits: Tensor) -> None:
-        """Let the rest leave after the last block, which has no gate."""
-        scores = logits.new_full((len(logits),), math.nan, dtype=torch.float32)
-        if self._rows is None:
-            self._whole = RoutedOutputs(logits, _filled(scores, block), scores)
-        else:
-            self._gone.append((self._rows, logits, scores, block))
-
-    def outputs(self) -> RoutedOutputs:
-        """All images, in the order of the batch."""
-        if self._whole is not None:
-            return self._whole
-        order = torch.cat([rows for rows, *_ in self._gone]).argsort()
-        blocks = [_filled(rows, block) for rows, _, _, block in self._gone]
-        return RoutedOutputs(
-            torch.cat([logits for _, logits, _, _ in self._gone])[order],
-            torch.cat(blocks)[order],
-            torch.cat([scores for _, _, scores, _ in self._gone])[order],
-        )
-
-
-def _filled(like: Tensor, block: int) -> Tensor:
-    return torch.full((len(like),), block, dtype=torch.int64, device=like.device)
 
 
 class GFNetDistil(GFNet):

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from gfnet.model import ExitOutputs, GFNet, RoutedOutputs, Thresholds
+    from gfnet.model import GFNet
+    from gfnet.routing import ExitOutputs, RoutedOutputs, Thresholds
 
 RUNTIMES = ("torch",)
 PRECISIONS = ("float32",)

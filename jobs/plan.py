@@ -16,7 +16,7 @@ from itertools import product
 from jobs.datasets import Dataset
 from jobs.grid import Grid
 from jobs.models import Model
-from jobs.task import Shard, shards
+from jobs.task import Shard, common_threshold, is_timed, shards
 
 PROTOCOL_VERSION = 1
 """Raised whenever the same cell would be measured in another way."""
@@ -79,13 +79,13 @@ class Cell:
 
     @property
     def threshold(self) -> float | None:
-        """The one threshold of all gates; None where there is none, or where they differ."""
-        return self.thresholds[0] if len(set(self.thresholds)) == 1 else None
+        """As `jobs.task.common_threshold`."""
+        return common_threshold(self.thresholds)
 
     @property
     def is_timed(self) -> bool:
-        """Whether the host must run nothing else of ours meanwhile."""
-        return self.kind == "latency"
+        """As `jobs.task.is_timed`."""
+        return is_timed(self.kind)
 
     @property
     def shards(self) -> tuple[Shard, ...]:

@@ -26,6 +26,16 @@ def shards(images: int) -> tuple[Shard, ...]:
     return tuple(Shard(n, s, min(s + SHARD_IMAGES, images)) for n, s in enumerate(starts))
 
 
+def common_threshold(thresholds: tuple[float, ...]) -> float | None:
+    """The one threshold of all gates; None where there is no gate, or where they differ."""
+    return thresholds[0] if len(set(thresholds)) == 1 else None
+
+
+def is_timed(kind: str) -> bool:
+    """Whether a host that does this kind of work must run nothing else of ours meanwhile."""
+    return kind == "latency"
+
+
 @dataclass(frozen=True)
 class Task:
     """All that a worker must know beside weights and images.
@@ -61,13 +71,13 @@ class Task:
 
     @property
     def threshold(self) -> float | None:
-        """The one threshold of all gates; None where there is none, or where they differ."""
-        return self.thresholds[0] if len(set(self.thresholds)) == 1 else None
+        """As `common_threshold`."""
+        return common_threshold(self.thresholds)
 
     @property
     def is_timed(self) -> bool:
-        """Whether its host must run nothing else of ours meanwhile."""
-        return self.kind == "latency"
+        """As the function of that name."""
+        return is_timed(self.kind)
 
     @property
     def key(self) -> tuple[str, int, int]:

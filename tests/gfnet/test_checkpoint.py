@@ -16,9 +16,10 @@ import torch
 from safetensors.torch import load_file, save, save_file
 
 import gfnet
-from gfnet.checkpoint import METADATA_KEY, Metadata
+from gfnet.checkpoint import METADATA_KEY
 from gfnet.config import ModelConfig
 from gfnet.infer import infer_config
+from gfnet.metadata import Metadata
 
 
 @pytest.fixture

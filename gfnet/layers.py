@@ -1,0 +1,66 @@
+"""The layers of a Global Filter Network: patch embedding, MLP, and the block around the filter."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gfnet.config import MLP_RATIO, ModelConfig
+from gfnet.filter import GlobalFilter
+
+NORM_EPS = 1e-6
+
+
+class PatchEmbed(nn.Module):
+    """Cut an image into patches and project each: (B, 3, H, W) to (B, patches, C)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.img_size = config.img_size
+        self.proj = nn.Conv2d(3, config.embed_dim, config.patch_size, config.patch_size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Project the patches of (B, 3, H, W) images.
+
+        Raises:
+            ValueError: the images are not of the size that the model was made for.
+        """
+        if images.dim() != 4 or images.shape[1:] != (3, self.img_size, self.img_size):  # noqa: PLR2004
+            raise ValueError(
+                f"images are {tuple(images.shape)}; this model takes"
+                f" (B, 3, {self.img_size}, {self.img_size})"
+            )
+        patches: Tensor = self.proj(images)
+        return patches.flatten(2).transpose(1, 2)
+
+
+class Mlp(nn.Module):
+    """Mix channels: Linear, GELU, Linear."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, dim * MLP_RATIO)
+        self.fc2 = nn.Linear(dim * MLP_RATIO, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Mix the channels of (B, N, C) tokens."""
+        mixed: Tensor = self.fc2(functional.gelu(self.fc1(tokens)))
+        return mixed
+
+
+class Block(nn.Module):
+    """x + mlp(norm2(filter(norm1(x)))): one residual around the whole block."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        dim = config.embed_dim
+        rows, columns = config.filter_grid
+        self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.filter = GlobalFilter(dim, (rows, columns))
+        self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.mlp = Mlp(dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Run one block on (B, N, C) tokens."""
+        mixed: Tensor = tokens + self.mlp(self.norm2(self.filter(self.norm1(tokens))))
+        return mixed

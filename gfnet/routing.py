@@ -1,0 +1,95 @@
+"""Routing: what every exit answered, who leaves where, and what each takes along."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Thresholds = float | Sequence[float] | Tensor
+"""One threshold for every gate, or one a gate, in the order of exit_blocks."""
+
+
+class ExitOutputs(NamedTuple):
+    """Every exit of a batch, from one pass.
+
+    Attributes:
+        logits: (E, B, K), the exits in order, the last block's last.
+        gate_scores: (E - 1, B) in 0..1; the last exit has no gate.
+        exit_blocks: E block numbers.
+    """
+
+    logits: Tensor
+    gate_scores: Tensor
+    exit_blocks: tuple[int, ...]
+
+
+class RoutedOutputs(NamedTuple):
+    """What each image of a batch ran.
+
+    Attributes:
+        logits: (B, K) of the exit where the image left.
+        exit_block: (B,) int64, the block it left after.
+        gate_score: (B,) float32, the score it left with; NaN at the last block, which has no gate.
+    """
+
+    logits: Tensor
+    exit_block: Tensor
+    gate_score: Tensor
+
+
+class Route:
+    """Who of a batch is still on the way, and what those who left took with them."""
+
+    def __init__(self, batch: int) -> None:
+        self.remaining = batch
+        self._rows: Tensor | None = None  # their places in the batch; None: nobody has left yet
+        self._gone: list[tuple[Tensor, Tensor, Tensor, int]] = []
+        self._whole: RoutedOutputs | None = None
+
+    def leave(self, block: int, logits: Tensor, scores: Tensor, leaves: Tensor) -> Tensor | None:
+        """Take out who leaves after `block`.
+
+        Returns: the mask of those who stay; None where nobody left.
+        """
+        count = int(leaves.sum())  # the decision: the one copy to the host that an exit makes
+        if count == 0:
+            return None
+        if self._rows is None and count == len(leaves):
+            self._whole = RoutedOutputs(logits, _filled(leaves, block), scores)
+            self.remaining = 0
+            return ~leaves
+        if self._rows is None:
+            self._rows = torch.arange(len(leaves), device=leaves.device)
+        self._gone.append((self._rows[leaves], logits[leaves], scores[leaves], block))
+        stays = ~leaves
+        self._rows = self._rows[stays]
+        self.remaining -= count
+        return stays
+
+    def leave_last(self, block: int, logits: Tensor) -> None:
+        """Let the rest leave after the last block, which has no gate."""
+        scores = logits.new_full((len(logits),), math.nan, dtype=torch.float32)
+        if self._rows is None:
+            self._whole = RoutedOutputs(logits, _filled(scores, block), scores)
+        else:
+            self._gone.append((self._rows, logits, scores, block))
+
+    def outputs(self) -> RoutedOutputs:
+        """All images, in the order of the batch."""
+        if self._whole is not None:
+            return self._whole
+        order = torch.cat([rows for rows, *_ in self._gone]).argsort()
+        blocks = [_filled(rows, block) for rows, _, _, block in self._gone]
+        return RoutedOutputs(
+            torch.cat([logits for _, logits, _, _ in self._gone])[order],
+            torch.cat(blocks)[order],
+            torch.cat([scores for _, _, scores, _ in self._gone])[order],
+        )
+
+
+def _filled(like: Tensor, block: int) -> Tensor:
+    return torch.full((len(like),), block, dtype=torch.int64, device=like.device)
