@@ -13,7 +13,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gfnet.config import ConfigError, ModelConfig, Shape
 from gfnet.infer import infer_config
@@ -143,6 +143,8 @@ def _read(path: Path) -> bytes:
         raise CheckpointError(f"{path}: there is no such file") from err
     except OSError as err:
         raise CheckpointError(f"{path}: cannot be read: {err.strerror}") from err
+    except ValueError as err:  # a NUL in the path
+        raise CheckpointError(f"{str(path)!r}: cannot be read: {err}") from err
 
 
 def _metadata_of(data: bytes, name: str) -> tuple[Metadata, dict[str, Tensor] | None]:
@@ -156,7 +158,7 @@ def _metadata_of(data: bytes, name: str) -> tuple[Metadata, dict[str, Tensor] | 
             state = None
             text, shapes = _safetensors_header(data)
             if METADATA_KEY in text:
-                metadata = Metadata.from_json(json.loads(text[METADATA_KEY]))
+                metadata = Metadata.from_json(_json(text[METADATA_KEY]))
             else:
                 metadata = Metadata.default(infer_config(shapes))
         _verify(shapes, metadata.config)
@@ -176,14 +178,15 @@ def _safetensors_header(data: bytes) -> tuple[dict[str, str], dict[str, Shape]]:
         raise ValueError(
             f"it is truncated: its header says {length} bytes, the file holds {len(data) - 8}"
         )
-    try:
-        header = json.loads(data[8 : 8 + length])
-        text = header.pop("__metadata__", {})
-        shapes = {key: tuple(entry["shape"]) for key, entry in header.items()}
-        kinds = {key: entry["dtype"] for key, entry in header.items()}
-        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
-        raise ValueError(f"its header is not that of a safetensors file: {err}") from err
+    header = _json(data[8 : 8 + length])
+    text = header.pop("__metadata__", {}) if isinstance(header, dict) else None
+    if not isinstance(text, dict) or not all(isinstance(value, str) for value in text.values()):
+        raise ValueError("its header is not that of a safetensors file")
+    if odd := sorted(key for key, entry in header.items() if not _is_entry(entry)):
+        raise ValueError(f"its header is not that of a safetensors file: {_listed(odd)}")
+    shapes = {key: tuple(entry["shape"]) for key, entry in header.items()}
+    kinds = {key: entry["dtype"] for key, entry in header.items()}
+    end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
     if 8 + length + end != len(data):
         raise ValueError(
             f"it is truncated: its header says {8 + length + end} bytes, the file holds {len(data)}"
@@ -191,6 +194,25 @@ def _safetensors_header(data: bytes) -> tuple[dict[str, str], dict[str, Shape]]:
     if odd := sorted(key for key, kind in kinds.items() if kind not in FLOATING):
         raise ValueError(f"these tensors are not floating-point numbers: {_listed(odd)}")
     return text, shapes
+
+
+def _json(text: str | bytes) -> Any:
+    """What a JSON text says; nesting without end is an error like any other."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as err:
+        raise ValueError(f"its header is not that of a safetensors file: {err}") from err
+
+
+def _is_entry(entry: object) -> bool:
+    """Whether a header's entry describes a tensor: its type, its shape, where its bytes lie."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str):
+        return False
+    shape, extent = entry.get("shape"), entry.get("data_offsets")
+    if not isinstance(shape, list) or not isinstance(extent, list):
+        return False
+    numbers = [*shape, *extent]
+    return len(extent) == 2 and all(type(n) is int and 0 <= n < 2**63 for n in numbers)  # noqa: PLR2004
 
 
 def _tensors(data: bytes) -> dict[str, Tensor]:
@@ -221,10 +243,19 @@ def _torch_tensors(data: bytes) -> dict[str, Tensor]:
         raise ValueError(f"torch cannot read it (truncated?): {err}") from err
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]
-    if not isinstance(content, dict) or not all(torch.is_tensor(v) for v in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(key, str) and torch.is_tensor(value) for key, value in content.items()
+    ):
         raise ValueError(
             "it holds no state dict: names and tensors, or those under the key 'model'"
         )
+    odd = sorted(
+        key
+        for key, tensor in content.items()
+        if tensor.layout != torch.strided or not tensor.is_floating_point()
+    )
+    if odd:
+        raise ValueError(f"these tensors are not dense floating-point numbers: {_listed(odd)}")
     return content
 
 

@@ -17,6 +17,7 @@ GATE_FEATURES = 4
 """Inputs of a gate: maximum probability, entropy, margin, entropy of softmax(2 logits)."""
 
 MAX_DEPTH = 1000
+MAX_SIZE = 65_536
 """Far beyond any model; a header that claims more would cost memory before it is found wrong."""
 
 Shape = tuple[int, ...]
@@ -63,8 +64,6 @@ class ModelConfig:
             _check_positive(name, getattr(self, name))
         if self.num_classes < 2:  # noqa: PLR2004 - the margin of a gate needs two classes
             raise ConfigError(f"num_classes {self.num_classes}: a classifier needs at least 2")
-        if self.depth > MAX_DEPTH:
-            raise ConfigError(f"depth {self.depth}: at most {MAX_DEPTH} blocks")
         if self.img_size % self.patch_size:
             raise ConfigError(
                 f"img_size {self.img_size} is not a multiple of patch_size {self.patch_size}"
@@ -73,6 +72,8 @@ class ModelConfig:
         object.__setattr__(self, "exit_blocks", self._checked_exits())
 
     def _checked_grid(self) -> tuple[int, ...]:
+        if not isinstance(self.filter_grid, (tuple, list)):
+            raise ConfigError(f"filter_grid {self.filter_grid!r} is not two whole numbers")
         grid = tuple(self.filter_grid) or nearest_square(self.tokens)
         if len(grid) != 2 or any(type(side) is not int or side < 1 for side in grid):  # noqa: PLR2004
             raise ConfigError(f"filter_grid {list(grid)}: give two whole numbers, rows and columns")
@@ -84,6 +85,8 @@ class ModelConfig:
         return grid
 
     def _checked_exits(self) -> tuple[int, ...]:
+        if not isinstance(self.exit_blocks, (tuple, list)):
+            raise ConfigError(f"exit_blocks {self.exit_blocks!r} is not a list of block numbers")
         exits = tuple(self.exit_blocks)
         if exits and not self.has_gates:
             raise ConfigError(
@@ -197,8 +200,10 @@ def nearest_square(tokens: int) -> tuple[int, int]:
 
 
 def _check_positive(name: str, value: object) -> None:
-    if type(value) is not int or value < 1:
-        raise ConfigError(f"{name} {value!r} is not a whole number of at least 1")
+    highest = MAX_DEPTH if name == "depth" else MAX_SIZE
+    if type(value) is not int or not 1 <= value <= highest:
+        shown = repr(value) if isinstance(value, (int, float, str)) else type(value).__name__
+        raise ConfigError(f"{name} {shown} is not a whole number from 1 to {highest}")
 
 
 VARIANTS: dict[str, ModelConfig] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from gfnet.config import ModelConfig, Shape
+from gfnet.config import MAX_DEPTH, ModelConfig, Shape
 
 
 def infer_config(shapes: Mapping[str, Shape]) -> ModelConfig:
@@ -22,8 +22,10 @@ def infer_config(shapes: Mapping[str, Shape]) -> ModelConfig:
     tokens = _shape(shapes, "pos_embed", 3)[1]
     has_tokens = "cls_token" in shapes
     has_gates = any(key.startswith("gates.") for key in shapes)
-    depth = 1 + max(int(key.split(".")[1]) for key in shapes if _is_block(key))
-    side = math.isqrt(tokens - (2 if has_tokens else 0))
+    depth = len({key.split(".")[1] for key in shapes if _is_block(key)})
+    side = math.isqrt(max(tokens - (2 if has_tokens else 0), 0))
+    if depth > MAX_DEPTH:
+        raise ValueError(f"it is no Global Filter Network: it has {depth} blocks")
     family = "gfnet" + ("-distil" if has_tokens else "") + ("-dynn" if has_gates else "")
     return ModelConfig(
         family,

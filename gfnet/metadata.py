@@ -53,6 +53,8 @@ class Metadata:
         Raises:
             ValueError: a later format, or a field that is missing or impossible.
         """
+        if not isinstance(fields, dict):
+            raise ValueError("its metadata is not a JSON object")  # noqa: TRY004 - a file's fault
         if fields.get("format") != FORMAT_VERSION:
             raise ValueError(
                 f"its metadata has format {fields.get('format')!r}; this version reads"
@@ -68,6 +70,12 @@ class Metadata:
             )
         except (KeyError, TypeError, AttributeError) as err:
             raise ValueError(f"its metadata is not whole: {err!r}") from err
+        if not isinstance(metadata.training, dict):
+            raise ValueError(  # noqa: TRY004 - a file's fault, not a caller's
+                "its metadata is not whole: training is not a JSON object"
+            )
+        if not all(isinstance(name, str) for name in metadata.class_names):
+            raise ValueError("its metadata is not whole: class_names are not texts")
         classes, gates = metadata.config.num_classes, len(metadata.config.exit_blocks)
         if len(metadata.class_names) not in (0, classes):
             raise ValueError(f"it names {len(metadata.class_names)} of {classes} classes")

@@ -87,7 +87,7 @@ def decode(encoded: bytes | None) -> Image:
     Raises:
         DecodeError: there are no bytes, or Pillow cannot read them.
     """
-    from PIL import Image  # planning reads Preprocessing without Pillow
+    from PIL import Image, UnidentifiedImageError  # planning reads Preprocessing without Pillow
 
     if not encoded:
         raise DecodeError("no bytes")
@@ -96,10 +96,29 @@ def decode(encoded: bytes | None) -> Image:
             # Pillow only warns of images large enough to be a decompression bomb.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(encoded)) as image:
-                decoded: Image.Image = image.convert("RGB")
+                decoded: Image.Image = _to_8_bits(image).convert("RGB")
                 return decoded
+    except UnidentifiedImageError as err:  # whose message holds an address in memory
+        raise DecodeError("not an image of a known format") from err
     except Exception as err:  # Pillow's plug-ins raise whatever their parsers do on broken bytes
         raise DecodeError(f"{type(err).__name__}: {err}") from err
+
+
+def _to_8_bits(image: Image) -> Image:
+    """Scale 16-bit grey, which Pillow would clip to white; wider grey has no known range.
+
+    Raises:
+        ValueError: 32-bit or floating-point pixels.
+    """
+    if image.mode.startswith("I;16"):
+        import numpy as np
+        from PIL import Image as Images
+
+        pixels = np.asarray(image).astype(np.float64) / 257  # 65535 becomes 255
+        return Images.fromarray(np.round(pixels).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"pixels of mode {image.mode} have no known range; save 8 or 16 bits")
+    return image
 
 
 def transform(preprocessing: Preprocessing) -> Callable[[Image], Tensor]:

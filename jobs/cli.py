@@ -6,6 +6,7 @@ bad input.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,15 +14,29 @@ from typing import Any
 
 import click
 
-from jobs.errors import BadInputError, JobsError, UsageError
+from jobs.errors import BadInputError, JobsError, RunInterruptedError, UsageError
 
 FAILED, BAD_INPUT = 1, 2
 
+SHOWN_ROWS = 1000
+"""Rows that a table for people shows; the other formats give all."""
+
+
+def _root(_context: click.Context, _option: click.Parameter, value: str) -> Path:
+    """The results root; a URL must not become the folder that it looks like."""
+    import storage
+
+    try:
+        return storage.local_root(value)
+    except storage.StorageError as err:
+        raise click.BadParameter(str(err)) from err
+
+
 RESULTS = click.option(
     "--results",
-    type=click.Path(path_type=Path),
+    callback=_root,
     envvar="GFJOBS_RESULTS",
-    default=Path("results"),
+    default="results",
     show_default="results, or $GFJOBS_RESULTS",
     help="The results root.",
 )
@@ -40,8 +55,14 @@ class Group(click.Group):
 
         try:
             return super().invoke(ctx)
+        except RunInterruptedError as err:
+            narrate(
+                f"run {err.run_id} was interrupted; what is committed is kept. Go on with:\n"
+                f"  gfjobs resume {err.run_id}{_root_option()}"
+            )
+            ctx.exit(FAILED)
         except KeyboardInterrupt:
-            narrate("interrupted; what was committed is kept: go on with gfjobs resume latest")
+            narrate("interrupted")
             ctx.exit(FAILED)
         except (BadInputError, UsageError, storage.StorageError, gfnet.CheckpointError) as err:
             narrate(f"gfjobs: {err}")
@@ -49,6 +70,15 @@ class Group(click.Group):
         except JobsError as err:
             narrate(f"gfjobs: {err}")
             ctx.exit(FAILED)
+
+
+def _root_option() -> str:
+    """What a command that the user may copy needs to find the same results root."""
+    given = [word for word in sys.argv if word.startswith("--results")]
+    if not given:
+        return ""
+    value = given[0].partition("=")[2] or sys.argv[sys.argv.index(given[0]) + 1]
+    return f" --results {shlex.quote(value)}"
 
 
 def narrate(text: str) -> None:
@@ -59,7 +89,7 @@ def narrate(text: str) -> None:
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="gfjobs")
 def main() -> None:
-    r"""Evaluate early-exit Global Filter Networks: what each threshold costs.
+    """Evaluate early-exit Global Filter Networks: what each threshold costs.
 
     \b
     Start with
@@ -77,7 +107,7 @@ def main() -> None:
 def submit(
     grid: Path, run_id: str | None, results: Path, address: str | None, *, inline: bool
 ) -> None:
-    r"""Run all cells of GRID, a YAML file.
+    """Run all cells of GRID, a YAML file.
 
     \b
     Example:
@@ -96,7 +126,7 @@ def submit(
 @ADDRESS
 @INLINE
 def resume(run: str, results: Path, address: str | None, *, inline: bool) -> None:
-    r"""Run what is missing of RUN.
+    """Run what is missing of RUN.
 
     \b
     Example:
@@ -118,20 +148,22 @@ def _conclude(run_id: str, results: Path, *, is_done: bool) -> None:
     click.echo(summary.ladder(results, run_id))
     if histogram := summary.exit_histogram(results, run_id):
         click.echo(histogram)
-    narrate(f'rows: {results}/runs/{run_id} (Parquet); tables: gfjobs sql "show tables"')
+    root = _root_option()
+    narrate(f"rows: {results}/runs/{run_id} (Parquet)")
     if not is_done:
         narrate(summary.status(results, run_id))
         sys.exit(FAILED)
     narrate("next, try:")
-    narrate('  gfjobs sql "select model, acc1, forward_ms, exit_counts from ladder"')
-    narrate("  gfjobs status latest")
+    query = "select model, acc1, forward_ms, exit_counts from ladder"
+    narrate(f'  gfjobs sql "{query}"{root}')
+    narrate(f"  gfjobs status {run_id}{root}")
 
 
 @main.command()
 @click.argument("grid", type=click.Path(path_type=Path))
 @RESULTS
 def plan(grid: Path, results: Path) -> None:
-    r"""Show the cells that GRID folds into, and how long they will take. Runs nothing.
+    """Show the cells that GRID folds into, and how long they will take. Runs nothing.
 
     \b
     Example:
@@ -150,7 +182,7 @@ def plan(grid: Path, results: Path) -> None:
 @main.command()
 @RESULTS
 def runs(results: Path) -> None:
-    r"""List the runs, newest first.
+    """List the runs, newest first.
 
     \b
     Example:
@@ -165,7 +197,7 @@ def runs(results: Path) -> None:
 @RUN
 @RESULTS
 def status(run: str, results: Path) -> None:
-    r"""Show the cells of RUN: what is done, what failed and why.
+    """Show the cells of RUN: what is done, what failed and why.
 
     \b
     Example:
@@ -180,7 +212,7 @@ def status(run: str, results: Path) -> None:
 @RUN
 @RESULTS
 def summary(run: str, results: Path) -> None:
-    r"""Show the ladder of RUN, and where its images exit.
+    """Show the ladder of RUN, and where its images exit.
 
     \b
     Example:
@@ -210,7 +242,7 @@ def _show(run: str, results: Path, *views: Callable[[Path, str], str]) -> None:
 )
 @RESULTS
 def sql(query: str, form: str, results: Path) -> None:
-    r"""Answer QUERY, in DuckDB's SQL, over the tables of all runs.
+    """Answer QUERY, in DuckDB's SQL, over the tables of all runs.
 
     \b
     Example:
@@ -218,14 +250,16 @@ def sql(query: str, form: str, results: Path) -> None:
       gfjobs sql "describe records"
     """
     import storage
-    from jobs.tables import markdown_table, text_table
+    from jobs.tables import markdown_table, result_table
 
     table = storage.query(results, query)
     if form in ("table", "md"):
-        rows = [list(row.values()) for row in table.to_pylist()]
-        names = table.column_names
-        text = text_table(names, rows) if form == "table" else markdown_table(names, rows)
-        click.echo(text, nl=False)
+        shown = table.slice(0, SHOWN_ROWS) if form == "table" else table
+        rows = storage.table_values(shown)
+        make = result_table if form == "table" else markdown_table
+        click.echo(make(table.column_names, rows), nl=False)
+        if len(rows) < table.num_rows:
+            narrate(f"{len(rows):,} of {table.num_rows:,} rows; --format csv gives all")
         return
     if form == "parquet" and sys.stdout.isatty():
         raise UsageError("parquet is binary; send it to a file: gfjobs sql ... > rows.parquet")
@@ -236,7 +270,7 @@ def sql(query: str, form: str, results: Path) -> None:
 @RUN
 @RESULTS
 def rm(run: str, results: Path) -> None:
-    r"""Delete RUN and its rows.
+    """Delete RUN and its rows.
 
     \b
     Example:
@@ -251,7 +285,7 @@ def rm(run: str, results: Path) -> None:
 
 @main.command()
 def models() -> None:
-    r"""List the bundled checkpoints, which a grid may name.
+    """List the bundled checkpoints, which a grid may name.
 
     \b
     Example:
@@ -288,7 +322,7 @@ def models() -> None:
     help="Where the checkpoint goes; default: as the recipe says.",
 )
 def train(recipe: Path, output: Path | None) -> None:
-    r"""Train a checkpoint by RECIPE, a YAML file; on this machine's processor.
+    """Train a checkpoint by RECIPE, a YAML file.
 
     \b
     Example:

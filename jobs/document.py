@@ -127,7 +127,7 @@ class Value:
             return {}
         entries: dict[str, Value] = {}
         for key_node, node in self.node.value:
-            name = key_node.value if isinstance(key_node, yaml.ScalarNode) else "?"
+            name = _printable(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
             entry = Value(self.document, f"{self.key}.{name}" if self.key else name, node)
             if name not in known:
                 at_key = Value(self.document, entry.key, key_node)
@@ -156,7 +156,11 @@ class Value:
         if not self.is_scalar or self.node.value == "":
             self.problem(f"{self.shown}", "a text")
             return ""
-        return str(self.node.value)
+        text = str(self.node.value)
+        if text != _printable(text):
+            self.problem(f"{self.shown}", "a text of whole characters (this one holds a surrogate)")
+            return ""
+        return text
 
     def choice(self, options: Sequence[str], what: str = "value") -> str:
         """One of the options, all of which the problem names."""
@@ -193,6 +197,11 @@ class Value:
     def boolean(self) -> bool:
         """A truth value: true or false."""
         return self.choice(("true", "false")) == "true"
+
+
+def _printable(text: str) -> str:
+    """The text with lone surrogates, which no encoding has, written out."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def suggestion(name: str, known: Sequence[str] | Mapping[str, object]) -> str:

@@ -40,7 +40,7 @@ class Driver:
         self._store = store
         self._executor = executor
         self._listener = listener
-        self.ledger = Ledger(plan, store.cells, store.entries())
+        self.ledger = Ledger(plan, store.cells, store.entries(), store.nodes)
         done = frozenset(entry.key for entry in store.entries())
         queues = task_queues(plan, store.run.run_id, done, by_device=not executor.is_one_host)
         self._lanes = [Lane(queue, executor.capacity()) for queue in queues]
@@ -114,6 +114,10 @@ class Driver:
             note=outcome.note or None,
         )
         try:
+            # The node first: a commit names it, and may be the last thing this process does.
+            if outcome.node and outcome.node.node not in self._nodes:
+                self._nodes[outcome.node.node] = outcome.node
+                self._store.save_nodes(list(self._nodes.values()))
             is_new = self._store.commit(entry, outcome.tables)
         except storage.StorageError as err:
             raise JobsError(
@@ -122,6 +126,3 @@ class Driver:
             ) from err
         if is_new:
             self.ledger.commit(task, outcome)
-        if outcome.node and outcome.node.node not in self._nodes:
-            self._nodes[outcome.node.node] = outcome.node
-            self._store.save_nodes(list(self._nodes.values()))

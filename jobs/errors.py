@@ -43,5 +43,13 @@ class BadInputError(JobsError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+class RunInterruptedError(KeyboardInterrupt):
+    """A run that was stopped from outside; `run_id` says which can be resumed."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(run_id)
+
+
 class UsageError(JobsError):
     """A command that cannot be followed as given. Ends with code 2."""

@@ -13,6 +13,7 @@ from jobs.consistency import check_classes, check_names, check_ranges, check_vec
 from jobs.datasets import Dataset, read_datasets
 from jobs.document import Document, Value
 from jobs.models import Model, read_model
+from jobs.task import SHARD_IMAGES
 from jobs.thresholds import Threshold, read_thresholds
 
 KEYS = (
@@ -33,7 +34,9 @@ KEYS = (
 MEASURES = ("accuracy", "latency", "energy")
 LATENCY_BATCH = 1
 ACCURACY_BATCH = 256
-MAX_BATCH = 65_536
+MAX_BATCH = SHARD_IMAGES  # a task holds no more
+MAX_ROUNDS = 10_000
+MAX_IMAGES = 2**31 - 1  # as the columns hold
 MAX_THREADS = 1024
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 NAME_RULE = "letters, digits, '.', '_' and '-', at most 80, the first a letter or digit"
@@ -185,7 +188,9 @@ class _Reader:
         if "latency" not in self.entries:
             return LatencyProtocol()
         fields = self.entries["latency"].mapping(("rounds", "warmup_images", "images"))
-        return LatencyProtocol(**{name: value.whole(1) for name, value in fields.items()})
+        highest = {"rounds": MAX_ROUNDS, "warmup_images": MAX_IMAGES, "images": MAX_IMAGES}
+        read = {name: value.whole(1, highest[name]) for name, value in fields.items()}
+        return LatencyProtocol(**read)
 
     def _baseline(self, names: Sequence[str]) -> str | None:
         if "baseline" not in self.entries:

@@ -56,6 +56,7 @@ class Ledger:
 
     Args:
         plan: the cells.
+        nodes: the machines that the entries name.
         rows: their rows as stored; a cell that failed or was cut off starts again as queued.
         entries: what is committed already.
     """
@@ -65,15 +66,29 @@ class Ledger:
         plan: Plan,
         rows: Sequence[storage.CellRow],
         entries: Iterable[storage.CommitEntry],
+        nodes: Iterable[storage.NodeRow] = (),
     ) -> None:
         self._cells = {cell.cell_id: cell for cell in plan.cells}
         self._missing = {i: cell.rounds * len(cell.shards) for i, cell in self._cells.items()}
+        self._asked = {i: cell.setting.device for i, cell in self._cells.items()}
+        self._bound: set[str] = set()
         self._notes: dict[str, set[str]] = {cell_id: set() for cell_id in self._cells}
         self._rows = {
-            row.cell_id: replace(row, status="queued", rows=0, is_valid=None, error=None)
+            row.cell_id: replace(
+                row,
+                rounds=self._cells[row.cell_id].rounds,  # rounds may have been added since
+                status="queued",
+                rows=0,
+                is_valid=None,
+                error=None,
+            )
             for row in rows
         }
+        devices = {node.node: node.device for node in nodes}
         for entry in entries:
+            if entry.node in devices:
+                # The state of a cell may not have been saved after its last commit.
+                self._run_on(entry.cell_id, entry.node, devices[entry.node])
             self._commit(entry.cell_id, entry.rows, entry.note)
         for cell_id, row in self._rows.items():
             if not self._missing[cell_id]:
@@ -107,8 +122,7 @@ class Ledger:
         """A task's rows are committed."""
         node = outcome.node
         if node is not None:
-            row = self._rows[task.cell_id]
-            self._rows[task.cell_id] = replace(row, node=node.node, device=node.device)
+            self._run_on(task.cell_id, node.node, node.device)
         self._commit(task.cell_id, outcome.images, outcome.note)
         if not self._missing[task.cell_id]:
             self._finish(task.cell_id, now())
@@ -122,6 +136,18 @@ class Ledger:
             is_valid=False,
             finished_at=now(),
         )
+
+    def _run_on(self, cell_id: str, node: str, device: str | None) -> None:
+        """Say where a cell ran; of all that asked alike, what `any` turned out to be."""
+        row = self._rows[cell_id]
+        self._rows[cell_id] = replace(row, node=node, device=device, attempts=max(row.attempts, 1))
+        asked = self._asked[cell_id]
+        if asked in self._bound:
+            return
+        self._bound.add(asked)
+        for other, row in self._rows.items():
+            if self._asked[other] == asked and row.node is None:
+                self._rows[other] = replace(row, device=device)
 
     def _commit(self, cell_id: str, images: int, note: str | None) -> None:
         row = self._rows[cell_id]

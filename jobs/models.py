@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,8 +90,9 @@ def _locate(value: Value, text: str, base: Path) -> Path | None:
         return None
     places = list(dict.fromkeys([base / text, Path(text).absolute()]))
     for place in places:
-        if place.is_file():
-            return place
+        with contextlib.suppress(OSError, ValueError):  # a name that no file can have
+            if place.is_file():
+                return place
     looked = " and ".join(str(place) for place in places)
     value.problem(f"no such checkpoint: {text!r}", f"an existing file; looked at {looked}")
     return None

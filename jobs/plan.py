@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -155,13 +156,17 @@ def _cells(grid: Grid, model: Model, dataset: Dataset, setting: Setting) -> Iter
             dataset=dataset,
             setting=setting,
             thresholds=(),
-            batch_size=grid.accuracy_batch,
+            batch_size=min(grid.accuracy_batch, dataset.count),
             images=dataset.count,
             rounds=1,
             warmup_images=0,
         )
     if not {"latency", "energy"} & set(grid.measure):
         return
+    images = min(dataset.count, grid.latency.images)
+    batch_size = min(grid.latency_batch, images)
+    # Whole batches, at least one for each exit's path, so that every path is warm.
+    warmups = max(math.ceil(grid.latency.warmup_images / batch_size), model.gates + 1)
     written = [threshold.of(model) for threshold in grid.thresholds if threshold.is_written]
     for thresholds in written if model.gates else [()]:
         yield Cell(
@@ -170,9 +175,8 @@ def _cells(grid: Grid, model: Model, dataset: Dataset, setting: Setting) -> Iter
             dataset=dataset,
             setting=setting,
             thresholds=thresholds,
-            batch_size=grid.latency_batch,
-            images=min(dataset.count, grid.latency.images),
+            batch_size=batch_size,
+            images=images,
             rounds=grid.latency.rounds,
-            # At least one image for each exit's path, so that every path is warm.
-            warmup_images=max(grid.latency.warmup_images, model.gates + 1),
+            warmup_images=warmups * batch_size,
         )

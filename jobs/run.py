@@ -14,7 +14,7 @@ from jobs.address import check_address
 from jobs.device import local_devices
 from jobs.document import Document
 from jobs.driver import Driver
-from jobs.errors import UsageError
+from jobs.errors import RunInterruptedError, UsageError
 from jobs.executor import Executor, InlineExecutor, Sources
 from jobs.grid import read_grid
 from jobs.ledger import now, queued_rows
@@ -78,6 +78,10 @@ def submit(
         BadInputError: the grid has problems; nothing has run and nothing was written.
         UsageError: the run's name is taken by another grid, or no cluster is at the address.
     """
+    if run_id is not None:
+        storage.checked_name(run_id, "run")
+        if run_id == "latest":
+            raise UsageError("--run latest: this word means the newest run; choose another name")
     document = Document.read(grid)
     plan = plan_document(document, document.path.absolute().parent)
     storage.check_root(root)
@@ -85,6 +89,8 @@ def submit(
     if run_id and run_id in {run.run_id for run in _runs(root)}:
         with storage.RunStore.open(root, run_id) as store:
             _check_same(store, plan)
+            if store.run.grid != document.text:
+                store.save_run(replace(store.run, grid=document.text, baseline=plan.grid.baseline))
             return _execute(store, plan, where, narrate)
     run = storage.RunRow(
         run_id=run_id or _new_run_id(root, plan),
@@ -151,9 +157,9 @@ def _execute(store: storage.RunStore, plan: Plan, where: Where, narrate: Narrato
             driver = Driver(store, plan, executor, progress.update)
             try:
                 is_done = driver.run()
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as err:
                 driver.save()
-                raise
+                raise RunInterruptedError(run_id) from err
         finally:
             executor.close()
     store.merge()
@@ -175,6 +181,13 @@ def _check_same(store: storage.RunStore, plan: Plan) -> None:
     then = {row.cell_id: row for row in store.cells}
     today = {cell.cell_id: cell for cell in plan.cells}
     if then.keys() == today.keys():
+        fewer = [row for row in store.cells if (row.rounds or 0) > today[row.cell_id].rounds]
+        if fewer:
+            raise UsageError(
+                f"run {store.run.run_id} has {fewer[0].rounds} rounds, the grid asks for"
+                f" {today[fewer[0].cell_id].rounds}: rounds can be added, not taken away; submit"
+                " it as a new run"
+            )
         return
     checkpoints = {row.model: row.checkpoint_sha256 for row in store.cells}
     contents = {row.dataset: row.dataset_sha256 for row in store.cells}

@@ -75,6 +75,8 @@ def status(root: Path, run_id: str) -> str:
     """A run's cells, counted by status; what failed or was noted is named."""
     (run,) = [run for run in storage.list_runs(root) if run.run_id == run_id]
     cells = storage.named_query(root, "status", run_ids=[run_id], run_id=run_id).to_pylist()
+    if run.status != "running":  # a driver that was killed could not take them back
+        cells = [c | {"status": "queued"} if c["status"] == "running" else c for c in cells]
     counts = Counter(cell["status"] for cell in cells)
     counted = ", ".join(f"{number} {status}" for status, number in counts.items())
     lines = [f"run {run_id} is {run.status}: {counted}", ""]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -54,6 +55,23 @@ def text_table(
     for row in rows:
         table.add_row(*(shown(value) for value in row))
     return _rendered(table)
+
+
+def result_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table; where it is wider than the terminal, one line a value instead."""
+    width = shutil.get_terminal_size().columns
+    if not sys.stdout.isatty() or not rows:
+        return text_table(columns, rows)
+    widest = [max(len(shown(value)) for value in column) for column in zip(*rows, strict=True)]
+    needed = sum(max(len(name), wide) + 2 for name, wide in zip(columns, widest, strict=True))
+    if needed <= width:
+        return text_table(columns, rows)
+    longest = max(map(len, columns))
+    blocks = [
+        "".join(f"{name:{longest}}  {shown(v)}\n" for name, v in zip(columns, row, strict=True))
+        for row in rows
+    ]
+    return "\n".join(blocks)
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -14,7 +14,9 @@ from jobs.document import Value
 from jobs.models import Model
 
 RANGE_KEYS = ("start", "stop", "num")
-MAX_RANGE = 100_000
+MAX_THRESHOLDS = 100_000
+"""In all; the all-exit pass answers any threshold, so nobody needs a finer grid."""
+
 DEFAULT = "default"
 DEFAULT_THRESHOLD = 0.5
 
@@ -51,7 +53,11 @@ def read_thresholds(values: list[Value]) -> list[tuple[Value, Threshold]]:
     read: list[tuple[Value, Threshold]] = []
     for value in values:
         if value.is_mapping:
-            read += [(value, Threshold((number,), is_written=False)) for number in _range(value)]
+            numbers = _range(value)
+            if len(read) + len(numbers) > MAX_THRESHOLDS:
+                value.problem("too many thresholds", f"at most {MAX_THRESHOLDS:,} in all")
+                continue
+            read += [(value, Threshold((number,), is_written=False)) for number in numbers]
         elif value.is_list:
             vector = tuple(float32(item.number(0.0, 1.0)) for item in value.items())
             if len(set(vector)) == 1 and len(vector) == 1:
@@ -85,5 +91,5 @@ def _range(value: Value) -> list[float]:
     if len(entries) < len(RANGE_KEYS):
         return []
     start, stop = entries["start"].number(0.0, 1.0), entries["stop"].number(0.0, 1.0)
-    count = entries["num"].whole(1, MAX_RANGE)
+    count = entries["num"].whole(1, MAX_THRESHOLDS)
     return [float32(number) for number in np.linspace(start, stop, count)]

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
         SchemaVersionError,
         StorageError,
     )
-    from storage.formats import FORMATS, encode
+    from storage.formats import FORMATS, encode, table_values
     from storage.images import ImageSet, open_images
-    from storage.layout import check_root, checked_name
+    from storage.layout import check_root, checked_name, local_root
     from storage.rows import (
         CellKind,
         CellRow,
@@ -66,6 +66,7 @@ _MODULES = {
     "connect": "catalog",
     "encode": "formats",
     "is_locked": "run_list",
+    "local_root": "layout",
     "list_runs": "run_list",
     "named_query": "catalog",
     "open_images": "images",
@@ -74,6 +75,7 @@ _MODULES = {
     "resolve_run": "run_list",
     "rows_to_table": "rows",
     "table_to_rows": "rows",
+    "table_values": "formats",
 }
 
 __all__ = [
@@ -104,6 +106,7 @@ __all__ = [
     "encode",
     "is_locked",
     "list_runs",
+    "local_root",
     "named_query",
     "open_images",
     "query",
@@ -111,6 +114,7 @@ __all__ = [
     "resolve_run",
     "rows_to_table",
     "table_to_rows",
+    "table_values",
 ]
 
 

@@ -118,7 +118,10 @@ def _run(
         connection.execute("SET enable_progress_bar = false")  # stdout is data
         relation = connection.sql(sql, params=parameters)
         # A statement without rows, or nothing but a comment.
-        return pa.table({}) if relation is None else relation.to_arrow_table()
+        if relation is None:
+            return pa.table({})
+        table = relation.to_arrow_table()
+        return table.rename_columns(_distinct(table.column_names))
 
 
 def _create_views(
@@ -137,6 +140,20 @@ def _create_views(
     _create_view(connection, "images", _image_files(root))
     for view in VIEWS:
         connection.execute(f"CREATE VIEW {view} AS {query_text(view)}")
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Number the names that stand more than once, as DuckDB's CSV writer does."""
+    taken: set[str] = set()
+    distinct = []
+    for name in names:
+        number, candidate = 0, name
+        while candidate in taken:
+            number += 1
+            candidate = f"{name}_{number}"
+        taken.add(candidate)
+        distinct.append(candidate)
+    return distinct
 
 
 def _query_error(err: duckdb.Error) -> QueryError:

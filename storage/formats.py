@@ -50,7 +50,7 @@ def _csv(table: pa.Table) -> bytes:
 
 
 def _json(table: pa.Table) -> bytes:
-    columns = [_json_values(table.column(i)) for i in range(table.num_columns)]
+    columns = [_json_values(table, i) for i in range(table.num_columns)]
     names = table.column_names
     lines = [
         json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False, allow_nan=False)
@@ -59,8 +59,41 @@ def _json(table: pa.Table) -> bytes:
     return ("[\n  " + ",\n  ".join(lines) + "\n]\n" if lines else "[]\n").encode()
 
 
-def _json_values(column: pa.ChunkedArray) -> list[Any]:
-    return [_json_value(value, column.type) for value in column.to_pylist()]
+def table_values(table: pa.Table) -> list[list[object]]:
+    """Give a result's rows as Python values; what Python has no value for, as text.
+
+    Raises: StorageError: a type that has no text either; cast it in the query.
+    """
+    columns = [_python_values(table, i) for i in range(table.num_columns)]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _python_values(table: pa.Table, index: int) -> list[Any]:
+    """One column: times before year 1, beyond 9999 or of nanoseconds become text."""
+    column = table.column(index)
+    try:
+        values: list[Any] = column.to_pylist()
+    except (OverflowError, ValueError):
+        try:
+            values = column.cast(pa.string()).to_pylist()
+        except pa.ArrowException as err:
+            raise StorageError(
+                f"column {table.column_names[index]} of type {column.type} cannot be shown: {err}; "
+                "cast it to text in the query"
+            ) from err
+    return values
+
+
+def _json_values(table: pa.Table, index: int) -> list[Any]:
+    kind = table.column(index).type
+    return [_json_value(value, kind) for value in _python_values(table, index)]
+
+
+def _parquet(table: pa.Table) -> bytes:
+    try:
+        return parquet_bytes(table)
+    except pa.ArrowException as err:
+        raise StorageError(f"these rows cannot be written as Parquet: {err}; cast them") from err
 
 
 def _json_value(value: Any, kind: pa.DataType) -> Any:  # noqa: PLR0911 (one a type)
@@ -86,6 +119,6 @@ def _json_value(value: Any, kind: pa.DataType) -> Any:  # noqa: PLR0911 (one a t
 _ENCODERS: dict[str, Callable[[pa.Table], bytes]] = {
     "csv": _csv,
     "json": _json,
-    "parquet": parquet_bytes,
+    "parquet": _parquet,
 }
 FORMATS = tuple(_ENCODERS)

@@ -94,7 +94,10 @@ def local_root(root: str | os.PathLike[str]) -> Path:
         )
     if not text:
         raise RootNotWritableError("the results root is empty; give a folder, say ./results")
-    return Path(text).expanduser().absolute()
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError as err:  # ~name of nobody
+        raise RootNotWritableError(f"results root {text}: {err}; give a folder") from err
 
 
 def existing_root(root: str | os.PathLike[str]) -> Path:

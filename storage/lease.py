@@ -57,7 +57,7 @@ class Lease:
             return
         raise RunLockedError(
             f"run {folder.name} is being written by {_owner(self._handle)}; wait until it ends, "
-            "watch it with `gfjobs watch`, or end that process and use `gfjobs resume "
+            "wait for it, or end that process and use `gfjobs resume "
             f"{folder.name}`"
         )
 

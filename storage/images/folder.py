@@ -28,6 +28,7 @@ SUFFIXES = (
     ".tiff",
     ".webp",
 )
+_SPLITS = ("test", "train", "val", "valid", "validation")
 
 
 class FolderSource:
@@ -67,6 +68,12 @@ def open_folder(name: str, folder: Path, split: str) -> ImageSet:
             "holds one folder a class, or one a split"
         )
     top = folder / split if (folder / split).is_dir() else folder
+    splits = sorted(entry.name for entry in folder.iterdir() if entry.name in _SPLITS)
+    if top == folder and splits:
+        raise DatasetError(
+            f"data set {name}: {folder} has no split {split!r}; it has {', '.join(splits)}: write "
+            f"{{name: '{name}', split: {splits[0]}}}"
+        )
     class_names = tuple(
         sorted(
             entry.name
@@ -103,5 +110,7 @@ def _image_files(folder: Path) -> list[str]:
         Path(place, file).relative_to(folder).as_posix()
         for place, _, files in os.walk(folder)
         for file in files
-        if file.lower().endswith(SUFFIXES) and not file.startswith(".")
+        if file.lower().endswith(SUFFIXES)
+        and not file.startswith(".")
+        and Path(place, file).is_file()  # a pipe of that name would be waited for
     ]

@@ -43,7 +43,11 @@ def open_images(name: str, split: str = "test", base: Path | None = None) -> Ima
         openers = {"imagefolder": open_folder, "parquet": open_parquet}
         if form not in openers or not path:
             raise DatasetError(_unknown(name))
-        return openers[form](name, (base or Path.cwd()) / Path(path).expanduser(), split)
+        try:
+            return openers[form](name, (base or Path.cwd()) / Path(path).expanduser(), split)
+        except (ArithmeticError, LookupError, OSError, RuntimeError, ValueError) as err:
+            # Whatever the files of others make their readers raise.
+            raise DatasetError(f"data set {name} cannot be read: {err}") from err
     if name in _EMBEDDED:
         return _open_digits(name, split)
     if not _WORD.fullmatch(name):

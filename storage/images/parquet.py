@@ -24,6 +24,8 @@ _LAYOUT = "image: struct<bytes: binary, path: string>, label: integer"
 # Rows decoded at a time when a whole file is read.
 _BATCH_ROWS = 256
 
+_MAX_CLASSES = 100_000
+
 
 class ParquetSource:
     """Reads one row group at a time; the file is mapped, not held."""
@@ -76,9 +78,7 @@ def open_parquet(name: str, path: Path, split: str) -> ImageSet:
         labels = _labels(name, file, table.column("label"))
         found = pc.struct_field(table.column("image").combine_chunks(), "path").to_pylist()
         paths = tuple(str(row) if path is None else path for row, path in enumerate(found))
-        class_names = _class_names(schema) or tuple(
-            str(label) for label in range(max(int(labels.max()) + 1, 1))
-        )
+        class_names = _class_names(schema) or _numbered(name, file, int(labels.max()) + 1)
         check_labels(name, labels, paths, len(class_names))
         source = ParquetSource(file)
         digest = content_sha256(source.read_all(), labels, class_names)
@@ -100,7 +100,8 @@ def _check_layout(name: str, file: Path, schema: pa.Schema) -> None:
 
     image = kind("image")
     parts = {field.name: field.type for field in image} if pa.types.is_struct(image) else {}
-    is_image = parts.get("bytes") in (pa.binary(), pa.large_binary()) and "path" in parts
+    is_image = parts.get("bytes") in (pa.binary(), pa.large_binary())
+    is_image &= parts.get("path") in (pa.string(), pa.large_string(), pa.null())
     if is_image and pa.types.is_integer(kind("label")):
         return
     found = ", ".join(f"{field.name}: {field.type}" for field in schema)
@@ -117,10 +118,20 @@ def _labels(name: str, file: Path, column: pa.ChunkedArray) -> npt.NDArray[np.in
     return np.asarray(column.cast(pa.int64()).to_numpy())
 
 
+def _numbered(name: str, file: Path, classes: int) -> tuple[str, ...]:
+    """Names for classes that the file does not name."""
+    if classes > _MAX_CLASSES:
+        raise DatasetError(
+            f"data set {name}: {file} has labels up to {classes - 1} and names no classes; at most "
+            f"{_MAX_CLASSES} classes are believed without their names"
+        )
+    return tuple(str(label) for label in range(max(classes, 1)))
+
+
 def _class_names(schema: pa.Schema) -> tuple[str, ...]:
     """Read the class names that `datasets` keeps with the schema, if it does."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return tuple(str(name) for name in features["label"]["names"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return ()

@@ -31,6 +31,7 @@ timed AS (
         AND p.model IS NOT DISTINCT FROM l.model
         AND p.checkpoint_sha256 IS NOT DISTINCT FROM l.checkpoint_sha256
         AND p.exit_blocks IS NOT DISTINCT FROM l.exit_blocks
+        AND p.dataset IS NOT DISTINCT FROM l.dataset
         AND p.dataset_sha256 IS NOT DISTINCT FROM l.dataset_sha256
         AND p.device IS NOT DISTINCT FROM l.device
         AND p.runtime IS NOT DISTINCT FROM l.runtime

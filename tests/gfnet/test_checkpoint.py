@@ -263,3 +263,55 @@ def test_half_precision_weights_are_loaded_as_float32(saved: Path) -> None:
     data = save(state, {METADATA_KEY: json.dumps(info.metadata.to_json())})
     model = gfnet.load_checkpoint(io.BytesIO(data).getvalue())
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+HEADERS = [
+    {"__metadata__": 5},
+    {"__metadata__": None},
+    {"__metadata__": {METADATA_KEY: 5}},
+    {"__metadata__": {METADATA_KEY: "[1]"}},
+    {"__metadata__": {METADATA_KEY: "[" * 100_000}},
+    {"norm.bias": 3},
+    {"norm.bias": {"dtype": "F32", "shape": [6], "data_offsets": []}},
+    {"norm.bias": {"dtype": "F32", "shape": [6], "data_offsets": [0, "x"]}},
+    {"norm.bias": {"dtype": ["F32"], "shape": [6], "data_offsets": [0, 24]}},
+    {
+        "__metadata__": {},
+        "pos_embed": {"dtype": "F32", "shape": [1, 51.5, 6], "data_offsets": [0, 24]},
+    },
+    {
+        "__metadata__": {},
+        "pos_embed": {"dtype": "F32", "shape": [1, 10**18, 6], "data_offsets": [0, 24]},
+    },
+    {
+        "__metadata__": {},
+        "blocks.99999999999.x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
+    },
+]
+
+
+@pytest.mark.parametrize("change", HEADERS)
+def test_hostile_headers_end_in_one_error(change: dict[str, object], saved: Path) -> None:
+    """Whatever a header claims: a CheckpointError, at once."""
+    data = saved.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.dumps(json.loads(data[8 : 8 + length]) | change).encode()
+    saved.write_bytes(struct.pack("<Q", len(header)) + header + data[8 + length :])
+    with pytest.raises(gfnet.CheckpointError):
+        gfnet.inspect_checkpoint(saved)
+
+
+def test_pth_files_of_odd_tensors(tmp_path: Path, lively: Callable) -> None:
+    """Keys that are no names, sparse and complex tensors, a path with a NUL."""
+    path = tmp_path / "x.pth"
+    state = lively(exit_blocks=(1,)).state_dict()
+    for change in (
+        {0: torch.zeros(1)},
+        {"norm.weight": torch.zeros(6).to_sparse()},
+        {"norm.weight": torch.zeros(6, dtype=torch.complex64)},
+    ):
+        torch.save(state | change, path)
+        with pytest.raises(gfnet.CheckpointError):
+            gfnet.inspect_checkpoint(path)
+    with pytest.raises(gfnet.CheckpointError):
+        gfnet.inspect_checkpoint("a\0b")

@@ -88,3 +88,18 @@ def test_json_round_trip() -> None:
     assert gfnet.Preprocessing.from_json(preprocessing.to_json()) == preprocessing
     with pytest.raises(ValueError, match="has the fields"):
         gfnet.Preprocessing.from_json({"size": 3})
+
+
+def test_16_bit_grey_is_scaled_and_wider_grey_refused() -> None:
+    """Worked by hand: 32896 of 65535 is 128 of 255; 32-bit pixels have no known range."""
+    image = gfnet.decode(encoded(np.full((2, 2), 32896, np.uint16)))
+    assert image.getpixel((0, 0)) == (128, 128, 128)
+    for pixels in (np.full((2, 2), 9, np.int32), np.full((2, 2), 0.5, np.float32)):
+        with pytest.raises(gfnet.DecodeError, match="no known range"):
+            gfnet.decode(encoded(pixels, "TIFF"))
+
+
+def test_an_unknown_format_is_named_without_addresses() -> None:
+    """The same bytes give the same words, so that notes of several rounds are one."""
+    with pytest.raises(gfnet.DecodeError, match=r"^not an image of a known format$"):
+        gfnet.decode(b"not an image")

@@ -220,3 +220,40 @@ def test_train_reports_epochs_and_prints_the_checkpoint(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "did you mean 'seed'?" in result.stderr
     assert not (tmp_path / "other.safetensors").exists()
+
+
+@pytest.mark.parametrize("value", ["s3://bucket/prefix", "", "~nobody-of-that-name/x"])
+def test_roots_that_are_no_folder(value: str, root: Path) -> None:
+    """A URL does not become a folder that looks like it."""
+    result = gfjobs("submit", root.parent / "small.yaml", "--inline", "--results", value)
+    assert result.exit_code == 2
+    assert "results root" in result.stderr
+    assert not Path("s3:").exists()
+
+
+def test_columns_of_one_name_and_values_that_python_lacks(root: Path) -> None:
+    """Every column is shown, and a date beyond Python's years as text."""
+    query = "select 1 a, 2 a, date '20000-01-01' d, 'infinity'::timestamp t"
+    for form in ("table", "md", "json", "csv"):
+        result = gfjobs("sql", query, "--format", form, "--results", root)
+        assert result.exit_code == 0, (form, result.exception)
+        for words in ("a_1", "20000-01-01"):
+            assert words in result.stdout
+    result = gfjobs("sql", "select interval '1 month' i", "--format", "parquet", "--results", root)
+    assert result.exit_code == 2
+    assert "cast" in result.stderr
+
+
+def test_long_tables_are_cut_with_a_word(root: Path) -> None:
+    """A table for people has 1,000 rows; csv has all."""
+    result = gfjobs("sql", "from range(2500)", "--results", root)
+    assert "1,000 of 2,500 rows" in result.stderr
+    result = gfjobs("sql", "from range(2500)", "--format", "csv", "--results", root)
+    assert len(result.stdout.splitlines()) == 2501
+
+
+def test_help_is_laid_out_as_written() -> None:
+    """Examples keep their lines, and no control sign is shown."""
+    text = gfjobs("--help").stdout
+    assert "\n    gfjobs submit examples/quickstart.yaml\n" in text
+    assert "\\b" not in text

@@ -129,6 +129,13 @@ WRONG = [  # key, value, line, words that the message has
     ("exclude", "[{model: none}]", 3, "unknown model 'none'"),
     ("exclude", "[{}]", 3, "an empty mapping"),
     ("exclude", "[{threshold: 0.5}]", 3, "unknown key"),
+    ("models", f"[{'a' * 300}.pth]", 1, "no such checkpoint"),
+    ("models", '[{name: "\\ud800", checkpoint: flat.safetensors}]', 1, "models[0].name"),
+    ("datasets", "['parquet:~nobody-of-that-name/x']", 2, "cannot be read"),
+    ("datasets", f"['parquet:{'a' * 300}']", 2, "cannot be read"),
+    ("batch_sizes", "{latency: 1001}", 3, "a whole number from 1 to 1000"),
+    ("latency", "{rounds: 100000000000}", 3, "from 1 to 10000"),
+    ("thresholds", "[{start: 0, stop: 1, num: 99999}, {start: 0, stop: 1, num: 9}]", 3, "too many"),
     ("name", "../escape", 3, "'../escape'"),
     ("treshold", "[0.5]", 3, "did you mean 'thresholds'?"),
 ]
@@ -200,6 +207,7 @@ def write_parquet(path: Path, labels: list[int], names: list[str] | None = None)
         ([], None, "no images"),
         ([0, 12], None, "13 classes, the model 'flat' has 10"),
         ([0, -1], None, "labels outside"),
+        ([0, 2**40], None, "names no classes"),
         ([0, 2], ["a", "b"], "labels outside its 2 classes"),
     ],
 )
@@ -233,4 +241,14 @@ def test_a_header_with_an_enormous_claim(write_grid: Callable, read: Callable) -
     path = write_grid("models: [huge.safetensors]\ndatasets: [digits]\n")
     (path.parent / "huge.safetensors").write_bytes(struct.pack("<Q", 2**62) + b"{}")
     with pytest.raises(BadInputError, match="truncated"):
+        read(path)
+
+
+def test_a_folder_without_the_split_that_is_asked_for(write_grid: Callable, read: Callable) -> None:
+    """Its split folders are not taken for classes."""
+    path = write_grid("models: [flat.safetensors]\ndatasets: ['imagefolder:data']\n")
+    folder = path.parent / "data" / "train" / "a"
+    folder.mkdir(parents=True)
+    (folder / "1.png").write_bytes(png())
+    with pytest.raises(BadInputError, match=r"has no split 'test'; it has train"):
         read(path)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import platform
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -230,3 +232,76 @@ def test_a_termination_signal_interrupts_once() -> None:
         work()
     assert cleaned
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_one_data_set_with_two_limits_keeps_its_answers_apart(
+    write_grid: Callable, tmp_path: Path
+) -> None:
+    """Each ladder row answers for its own images."""
+    grid = write_grid(
+        "models: [dynn.safetensors]\nthreads: [1]\nlatency: {rounds: 1, warmup_images: 1}\n"
+        "datasets: [{name: digits, limit: 5}, {name: digits, limit: 30}]\n"
+    )
+    submit(grid, tmp_path / "r", INLINE, quiet)
+    ladder = storage.query(tmp_path / "r", "from ladder").to_pylist()
+    images = {row["dataset"]: sum(row["exit_counts"]) for row in ladder}
+    assert images == {"digits/test@5": 5, "digits/test@30": 30}
+
+
+def test_cells_know_where_they_ran_after_a_kill(small_grid: Path, tmp_path: Path) -> None:
+    """Nothing but commits was saved: a resume still says device and node, in one group."""
+    submit(small_grid, tmp_path, INLINE, quiet, "r")
+    with storage.RunStore.open(tmp_path, "r") as store:
+        store.save_cells(
+            [
+                replace(cell, device="any", node=None, status="running", attempts=0)
+                for cell in store.cells
+            ]
+        )
+        store.save_run(replace(store.run, status="running"))
+    assert resume(tmp_path, "r", INLINE, quiet).is_done
+    cells = storage.query(tmp_path, "select distinct device, node, attempts from cells")
+    assert cells.to_pylist() == [{"device": "cpu", "node": platform.node(), "attempts": 1}]
+    assert storage.query(tmp_path, "from ladder").num_rows == 2
+
+
+def test_a_failed_latency_cell_keeps_its_accuracy(
+    small_grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One row a model, with the accuracy of the all-exit pass and the reason for no latency."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no clock")
+
+    monkeypatch.setattr("jobs.worker._latency_rows", fail)
+    assert not submit(small_grid, tmp_path, INLINE, quiet).is_done
+    ladder = storage.query(tmp_path, "from ladder").to_pylist()
+    assert [(row["model"], row["threshold"]) for row in ladder] == [("flat", None), ("dynn", 0.5)]
+    for row in ladder:
+        assert row["acc1"] is not None
+        assert row["forward_ms"] is None
+        assert "no clock" in row["note"]
+
+
+def test_rounds_can_be_added_not_taken_away(small_grid: Path, tmp_path: Path) -> None:
+    """The same grid with another round runs that round alone; with fewer it is refused."""
+    submit(small_grid, tmp_path / "r", INLINE, quiet, "r")
+    text = small_grid.read_text()
+    small_grid.write_text(text.replace("rounds: 2", "rounds: 3"))
+    said: list[str] = []
+    assert submit(small_grid, tmp_path / "r", INLINE, said.append, "r").is_done
+    assert "2 tasks to go" in said[0]
+    cells = storage.query(tmp_path / "r", "select rounds, rows from cells where kind = 'latency'")
+    assert cells.to_pylist() == [{"rounds": 3, "rows": 60}] * 2
+    assert "rounds: 3" in str(storage.list_runs(tmp_path / "r")[0].grid)
+    small_grid.write_text(text)
+    with pytest.raises(UsageError, match="rounds can be added, not taken away"):
+        submit(small_grid, tmp_path / "r", INLINE, quiet, "r")
+
+
+def test_latest_is_no_name(small_grid: Path, tmp_path: Path) -> None:
+    """It would hide the newest run; and nothing is no name either."""
+    for name in ("latest", ""):
+        with pytest.raises((UsageError, storage.StorageError)):
+            submit(small_grid, tmp_path / "r", INLINE, quiet, name)
+    assert not (tmp_path / "r").exists()
