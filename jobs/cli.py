@@ -43,6 +43,7 @@ RESULTS = click.option(
 ADDRESS = click.option("--address", help="A Ray cluster that runs already, such as 10.0.0.1:6379.")
 INLINE = click.option("--inline", is_flag=True, help="Run in this process, without Ray.")
 RUN = click.argument("run")
+RUN_OR_LATEST = click.argument("run", default="latest")
 
 
 class Group(click.Group):
@@ -194,10 +195,10 @@ def runs(results: Path) -> None:
 
 
 @main.command()
-@RUN
+@RUN_OR_LATEST
 @RESULTS
 def status(run: str, results: Path) -> None:
-    """Show the cells of RUN: what is done, what failed and why.
+    """Show the cells of RUN (default: the latest): what is done, what failed and why.
 
     \b
     Example:
@@ -209,10 +210,10 @@ def status(run: str, results: Path) -> None:
 
 
 @main.command()
-@RUN
+@RUN_OR_LATEST
 @RESULTS
 def summary(run: str, results: Path) -> None:
-    """Show the ladder of RUN, and where its images exit.
+    """Show the ladder of RUN (default: the latest), and where its images exit.
 
     \b
     Example:

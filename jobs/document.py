@@ -165,10 +165,12 @@ class Value:
     def choice(self, options: Sequence[str], what: str = "value") -> str:
         """One of the options, all of which the problem names."""
         text = self.node.value if self.is_scalar else None
+        if not options:
+            return ""  # what the options come from has a problem of its own
         if text not in options:
             near = suggestion(text, options) if text else ""
             self.problem(f"unknown {what} {self.shown}{near}", ", ".join(options))
-            return options[0] if options else ""
+            return options[0]
         return str(text)
 
     def whole(self, low: int, high: int | None = None) -> int:

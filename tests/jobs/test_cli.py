@@ -105,6 +105,8 @@ def test_submit_ends_with_ladder_histogram_place_and_next_steps(root: Path) -> N
         (["runs"], "first"),
         (["status", "latest"], "run first is done: 4 done"),
         (["summary", "first"], "acc@1"),
+        (["summary"], "acc@1"),
+        (["status"], "run first is done"),
         (["resume", "latest", "--inline"], "acc@1"),
         (["sql", "select model, forward_ms from ladder"], "dynn"),
     ],

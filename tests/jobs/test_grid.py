@@ -173,6 +173,16 @@ def test_all_problems_at_once(write_grid: Callable, read: Callable) -> None:
     assert [problem.line for problem in caught.value.problems] == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_baseline_is_not_blamed_for_models_that_are_not_there(
+    write_grid: Callable, read: Callable
+) -> None:
+    """One mistake, one report."""
+    path = write_grid("models: [nope]\ndatasets: [digits]\nbaseline: nope\n")
+    with pytest.raises(BadInputError) as caught:
+        read(path)
+    assert [problem.key for problem in caught.value.problems] == ["models[0]"]
+
+
 def test_a_range_needs_accuracy(write_grid: Callable, read: Callable) -> None:
     """Nothing else answers thresholds that are not written out."""
     grid = (
