@@ -6,7 +6,9 @@ bad input.
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -59,7 +61,7 @@ class Group(click.Group):
         except RunInterruptedError as err:
             narrate(
                 f"run {err.run_id} was interrupted; what is committed is kept. Go on with:\n"
-                f"  gfjobs resume {err.run_id}{_root_option()}"
+                f"  {_program()} resume {err.run_id}{_root_option()}"
             )
             ctx.exit(FAILED)
         except KeyboardInterrupt:
@@ -80,6 +82,14 @@ def _root_option() -> str:
         return ""
     value = given[0].partition("=")[2] or sys.argv[sys.argv.index(given[0]) + 1]
     return f" --results {shlex.quote(value)}"
+
+
+def _program() -> str:
+    """How the user can call this program again: by name, or by path where it is not on PATH."""
+    called = Path(sys.argv[0])
+    if called.name != "gfjobs" or shutil.which("gfjobs"):
+        return "gfjobs"
+    return shlex.quote(os.path.relpath(called))
 
 
 def narrate(text: str) -> None:
@@ -156,8 +166,8 @@ def _conclude(run_id: str, results: Path, *, is_done: bool) -> None:
         sys.exit(FAILED)
     narrate("next, try:")
     query = "select model, acc1, forward_ms, exit_counts from ladder"
-    narrate(f'  gfjobs sql "{query}"{root}')
-    narrate(f"  gfjobs status {run_id}{root}")
+    narrate(f'  {_program()} sql "{query}"{root}')
+    narrate(f"  {_program()} status {run_id}{root}")
 
 
 @main.command()

@@ -17,6 +17,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from jobs import cli
 from jobs.cli import main
 
 COMMANDS = sorted(main.commands)
@@ -259,3 +260,14 @@ def test_help_is_laid_out_as_written() -> None:
     text = gfjobs("--help").stdout
     assert "\n    gfjobs submit examples/quickstart.yaml\n" in text
     assert "\\b" not in text
+
+
+def test_commands_to_copy_work_where_the_program_is_not_on_the_path(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`make run` ends with commands, and .venv/bin is on nobody's PATH yet."""
+    monkeypatch.setattr(sys, "argv", [str(Path.cwd() / ".venv" / "bin" / "gfjobs")])
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert cli._program() == ".venv/bin/gfjobs"
+    monkeypatch.setattr(sys, "argv", ["pytest"])
+    assert cli._program() == "gfjobs"
