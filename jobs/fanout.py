@@ -94,6 +94,7 @@ class RayExecutor:
             resources={TIMING: 1 if task.is_timed else TIMING_SHARE},
         )
         # In a list a reference is not resolved: a worker that has the model fetches no weights.
+        # It is kept beside the task, lest Ray free weights that a queued task will ask for.
         self._in_flight[remote.remote(task, [weights], images)] = (task, weights)
 
     def wait(self) -> tuple[Task, Outcome]:

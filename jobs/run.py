@@ -150,21 +150,32 @@ def _execute(store: storage.RunStore, plan: Plan, where: Where, narrate: Narrato
         verb = "resuming" if done else "running"
         narrate(f"{verb} {run_id}: {len(plan.cells)} cells, {missing} tasks to go")
     store.save_run(replace(store.run, status="running", finished_at=None))
-    executor = _executor(plan, where) if missing else InlineExecutor(Sources.of(plan))
+    try:
+        is_done = _drive(store, plan, done, where)
+    except KeyboardInterrupt as err:
+        raise RunInterruptedError(run_id) from err
+    store.merge()
+    store.save_run(replace(store.run, status="done" if is_done else "failed", finished_at=now()))
+    return Ended(run_id, is_done)
+
+
+def _drive(
+    store: storage.RunStore, plan: Plan, done: frozenset[tuple[str, int, int]], where: Where
+) -> bool:
+    """Start an executor, drive the run on it, and stop it whatever happens."""
+    is_missing = any(key not in done for cell in plan.cells for key, _ in cell.task_keys())
+    executor = _executor(plan, where) if is_missing else InlineExecutor(Sources.of(plan))
     # Signals after the executor: Ray takes them over when it starts.
     with _interruptible(), Progress(plan, done) as progress:
         try:
             driver = Driver(store, plan, executor, progress.update)
             try:
-                is_done = driver.run()
-            except KeyboardInterrupt as err:
+                return driver.run()
+            except KeyboardInterrupt:
                 driver.save()
-                raise RunInterruptedError(run_id) from err
+                raise
         finally:
             executor.close()
-    store.merge()
-    store.save_run(replace(store.run, status="done" if is_done else "failed", finished_at=now()))
-    return Ended(run_id, is_done)
 
 
 def _executor(plan: Plan, where: Where) -> Executor:

@@ -17,7 +17,7 @@ from PIL import Image
 
 import storage
 from jobs import run as runs
-from jobs.errors import BadInputError, UsageError
+from jobs.errors import BadInputError, RunInterruptedError, UsageError
 from jobs.run import Where, resume, submit
 from jobs.task import Outcome, Task
 from jobs.worker import run_task
@@ -305,3 +305,18 @@ def test_latest_is_no_name(small_grid: Path, tmp_path: Path) -> None:
         with pytest.raises((UsageError, storage.StorageError)):
             submit(small_grid, tmp_path / "r", INLINE, quiet, name)
     assert not (tmp_path / "r").exists()
+
+
+def test_an_interruption_before_the_first_task_names_the_run(
+    small_grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while Ray starts: the run is there, and can be resumed by name."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "_executor", interrupt)
+        with pytest.raises(RunInterruptedError) as caught:
+            submit(small_grid, tmp_path, INLINE, quiet)
+    assert resume(tmp_path, caught.value.run_id, INLINE, quiet).is_done
