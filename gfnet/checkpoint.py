@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gfnet.atomic import replace_file
 from gfnet.config import ConfigError, ModelConfig, Shape
 from gfnet.infer import infer_config
 from gfnet.metadata import Metadata
@@ -109,31 +109,31 @@ def with_exits(metadata: Metadata, exit_blocks: tuple[int, ...] | None, name: st
     return replace(metadata, config=config, thresholds=thresholds)
 
 
-def save_checkpoint(model: GFNet, path: str | Path, metadata: Metadata | None = None) -> None:
+def save_checkpoint(
+    model: GFNet,
+    path: str | Path,
+    metadata: Metadata | None = None,
+    *,
+    weights: str = "float32",
+) -> None:
     """Write a model as safetensors, in one atomic step.
 
     Args:
         model: what to save.
         path: where; a file that is there is replaced whole.
         metadata: what to say beside the weights; default: what the model was loaded with.
+        weights: torch's name of the type on disk, such as `float16`; a model is loaded as float32.
     """
+    import torch
     from safetensors.torch import save  # only saving needs torch
 
     metadata = metadata or model.metadata
     state = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+        name: tensor.detach().to("cpu", getattr(torch, weights)).contiguous()
+        for name, tensor in model.state_dict().items()
     }
     data = save(state, {METADATA_KEY: json.dumps(metadata.to_json())})
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    replace_file(Path(path), data)
 
 
 def _read(path: Path) -> bytes:

@@ -33,11 +33,33 @@ class GlobalFilter(nn.Module):
         batch, count, dim = tokens.shape
         if not batch:
             return tokens  # MKL's transform refuses an empty batch
+        if torch.is_autocast_enabled(tokens.device.type):
+            return self._by_product(tokens)
         grid = tokens.reshape(batch, *self.grid, dim)
         spectrum = torch.fft.rfft2(grid, dim=(1, 2), norm="ortho")
         spectrum = spectrum * torch.view_as_complex(self.complex_weight)
         mixed: Tensor = torch.fft.irfft2(spectrum, s=self.grid, dim=(1, 2), norm="ortho")
         return mixed.reshape(batch, count, dim)
+
+    def _by_product(self, tokens: Tensor) -> Tensor:
+        """The same convolution as one matrix product a channel, for mixed-precision training.
+
+        No transform has a half precision, so autocast would run them in float32. Each channel's
+        circulant (N, N) matrix is built anew, since its kernel is being learned; over a batch that
+        is little, and the product itself is a fraction of the MLP's.
+        """
+        kernels = self.kernel().flatten(0, 1).index_select(0, self._shifts(tokens.device))
+        count = tokens.shape[1]
+        matrices = kernels.view(count, count, -1).permute(2, 0, 1)  # channel, to, from
+        return torch.bmm(tokens.permute(2, 0, 1), matrices.mT).permute(1, 2, 0)
+
+    def _shifts(self, device: torch.device) -> Tensor:
+        """(N * N,) which entry of the flat kernel leads to each token from each token."""
+        rows, columns = (torch.arange(side, device=device) for side in self.grid)
+        row_shifts = (rows[:, None] - rows) % self.grid[0]
+        column_shifts = (columns[:, None] - columns) % self.grid[1]
+        shifts = row_shifts[:, None, :, None] * self.grid[1] + column_shifts[None, :, None, :]
+        return shifts.flatten()
 
     def kernel(self) -> Tensor:
         """The (a, b, C) real convolution kernel that the weight stands for."""

@@ -332,7 +332,8 @@ def models() -> None:
     type=click.Path(path_type=Path),
     help="Where the checkpoint goes; default: as the recipe says.",
 )
-def train(recipe: Path, output: Path | None) -> None:
+@click.option("--resume", is_flag=True, help="Go on where an interrupted training stopped.")
+def train(recipe: Path, output: Path | None, resume: bool) -> None:
     """Train a checkpoint by RECIPE, a YAML file.
 
     \b
@@ -348,5 +349,5 @@ def train(recipe: Path, output: Path | None) -> None:
     checked = read_recipe(recipe)
     if output:
         checked = replace(checked, output=output.absolute())
-    path = train_recipe(checked, lambda report: narrate(epoch_line(report)))
+    path = train_recipe(checked, lambda r: narrate(epoch_line(r)), is_resumed=resume)
     click.echo(path)

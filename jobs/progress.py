@@ -127,12 +127,14 @@ class Progress:
 
 
 def epoch_line(report: EpochReport) -> str:
-    """One finished epoch of a training."""
-    return (
-        f"{report.phase} {report.epoch}/{report.epochs}: loss {report.loss:.4f},"
-        f" validation {report.validation_accuracy:.2f} %, {report.images_per_s:,.0f} images/s,"
-        f" {duration(report.seconds_left)} left"
-    )
+    """One epoch of a training, finished or under way."""
+    speed = f"{report.images_per_s:,.0f} images/s, {duration(report.seconds_left)} left"
+    where = f"{report.phase} {report.epoch}/{report.epochs}"
+    found = report.validation
+    if found is None:
+        return f"{where}: {report.share:.0%}, loss {report.loss:.4f}, {speed}"
+    blocks = "" if found.blocks is None else f", {found.blocks:.2f} blocks"
+    return f"{where}: loss {report.loss:.4f}, validation {found.accuracy:.2f} %{blocks}, {speed}"
 
 
 def duration(seconds: float) -> str:

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import gfnet
 import storage
-from gfnet.training.settings import Augmentation, ExitTraining, HoldOut, Schedule, Teaching
+from gfnet.training.settings import (
+    PRECISIONS,
+    Augmentation,
+    ExitTraining,
+    HoldOut,
+    Schedule,
+    Teaching,
+)
 from jobs import recipe_fields as fields
 from jobs.document import Document, Value
 from jobs.models import Model
@@ -28,9 +35,11 @@ class Recipe:
         parent: the teacher of a student, or the student that grows exits; None for a baseline.
         schedule: how long and how fast.
         augmentation: of the training images.
-        label_smoothing: of a baseline.
+        label_smoothing: of a baseline, and of a student's class head.
         teaching: what a student learns of its teacher.
         exits: how exits are traded against their cost.
+        precision: of the matrix products: `float32`, `bfloat16`, or `auto`, the faster one.
+        weights: `float32` or `float16`, as the checkpoint holds them.
         threads: of the processor; on another number the weights differ in their last bits.
         output: the checkpoint that will be written.
     """
@@ -47,6 +56,8 @@ class Recipe:
     label_smoothing: float
     teaching: Teaching
     exits: ExitTraining
+    precision: str
+    weights: str
     threads: int
     output: Path
 
@@ -75,17 +86,20 @@ def _read(root: Value, base: Path) -> Recipe | None:
     parent = fields.read_parent(entries, images, base)
     config = fields.read_config(entries, stage, images, parent)
     preprocessing = fields.read_preprocessing(entries, config, parent)
+    schedule = fields.read_schedule(entries)
     read = partial(
         Recipe,
         name=entries.text("name"),
         stage=stage,
         validation=fields.read_validation(entries, images, parent),
         parent=parent,
-        schedule=fields.read_schedule(entries),
-        augmentation=fields.read_augmentation(entries),
+        schedule=schedule,
+        augmentation=fields.read_augmentation(entries, stage, config.img_size if config else 0),
         label_smoothing=entries.number("label_smoothing", 0, 0.99),
         teaching=fields.read_teaching(entries),
-        exits=ExitTraining(entries.number("cost_weight", 0, 1e3), entries.whole("phase_epochs", 1)),
+        exits=fields.read_exits(entries, schedule),
+        precision=entries.choice("precision", PRECISIONS),
+        weights=entries.choice("weights", fields.WEIGHTS),
         threads=entries.whole("threads", 1, fields.MAX_THREADS),
         output=fields.read_output(entries, base),
     )

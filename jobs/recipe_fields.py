@@ -10,7 +10,16 @@ from typing import Any
 import gfnet
 import storage
 from gfnet.preprocess import INTERPOLATIONS
-from gfnet.training.settings import TEACHING, Augmentation, HoldOut, Schedule, Teaching
+from gfnet.training.settings import (
+    FLIPS,
+    PRECISIONS,
+    TEACHING,
+    Augmentation,
+    ExitTraining,
+    HoldOut,
+    Schedule,
+    Teaching,
+)
 from jobs.document import Document, Value
 from jobs.models import Model, read_model
 
@@ -22,21 +31,33 @@ COMMON = (
     "validation",
     "augmentation",
     *_SCHEDULE,
+    "precision",
+    "weights",
     "threads",
     "output",
 )
 OF_STAGE = {
-    "baseline": ("model", "preprocessing", "label_smoothing"),
-    "distillation": ("model", "teacher", "teaching"),
-    "exits": ("start", "exit_blocks", "cost_weight", "phase_epochs"),
+    "baseline": ("model", "preprocessing", "label_smoothing", "ema_decay"),
+    "distillation": ("model", "teacher", "teaching", "label_smoothing", "ema_decay"),
+    "exits": ("start", "exit_blocks", "cost_weight", "phase_epochs", "joint_epochs"),
 }
-OPTIONAL = ("augmentation", "preprocessing", "label_smoothing")
+OPTIONAL = (
+    "augmentation",
+    "preprocessing",
+    "precision",
+    "weights",
+    "label_smoothing",
+    "ema_decay",
+    "joint_epochs",
+)
+WEIGHTS = ("float32", "float16")
 _SIZES = ("img_size", "patch_size", "embed_dim", "depth")
 _FAMILY = {"baseline": "gfnet", "distillation": "gfnet-distil"}
 _CHANNELS = 3
 _MAX_SIZE = 4096  # pixels of an image, channels of a token
 _MAX_SEED = 2**32 - 1
 MAX_THREADS = 1024
+_MAX_EMA_DECAY = 0.99999
 _SUFFIX = ".safetensors"
 
 
@@ -216,16 +237,40 @@ def read_schedule(entries: Entries) -> Schedule:
         weight_decay=entries.number("weight_decay", 0, 10),
         warmup_epochs=entries.whole("warmup_epochs", 0, longest_warmup),
         seed=entries.whole("seed", 0, _MAX_SEED),
+        ema_decay=entries.number("ema_decay", 0, _MAX_EMA_DECAY),
     )
 
 
-def read_augmentation(entries: Entries) -> Augmentation:
-    """How far images are moved."""
-    fields = Entries(entries.get("augmentation"), ("rotate_degrees", "shift", "scale"), ())
+def read_augmentation(entries: Entries, stage: str, crop: int) -> Augmentation:
+    """How far images are changed; padding beyond their own side would leave nothing of some."""
+    keys = tuple(Augmentation.__dataclass_fields__)
+    fields = Entries(entries.get("augmentation"), keys, ())
+    flips = fields.get("flips")
+    if stage == "exits":
+        for key in ("mixup", "cutmix"):
+            if mixed := fields.get(key):
+                mixed.problem(
+                    f"{key} in the stage of the exits", "no mixed images: a gate judges whole ones"
+                )
     return Augmentation(
         rotate_degrees=fields.number("rotate_degrees", 0, 180),
         shift=fields.number("shift", 0, 0.5),
         scale=fields.number("scale", 0, 0.9),
+        crop_padding=fields.whole("crop_padding", 0, crop),
+        flips=tuple(flip.choice(FLIPS, "flip") for flip in flips.items()) if flips else (),
+        erase=fields.number("erase", 0, 1),
+        mixup=fields.number("mixup", 0, 10),
+        cutmix=fields.number("cutmix", 0, 10),
+    )
+
+
+def read_exits(entries: Entries, schedule: Schedule) -> ExitTraining:
+    """How exits learn; of the epochs, some must be left for the gates."""
+    longest = max(schedule.epochs - schedule.warmup_epochs - 1, 0)
+    return ExitTraining(
+        cost_weight=entries.number("cost_weight", 0, 1e3),
+        phase_epochs=entries.whole("phase_epochs", 1),
+        joint_epochs=entries.whole("joint_epochs", 0, longest),
     )
 
 

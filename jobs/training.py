@@ -8,15 +8,19 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import gfnet
 from jobs.errors import JobsError
 from jobs.recipe import Recipe
 
 if TYPE_CHECKING:
-    from gfnet.training.data import Augment, TrainingData
+    from gfnet.model import GFNet
+    from gfnet.training.data import TrainingData
+    from gfnet.training.engine import Engine
+    from gfnet.training.loop import DivergedError, Learner, Outcome
     from gfnet.training.progress import EpochReport
+    from gfnet.training.state import StateFile
 
     Report = Callable[[EpochReport], None]
 
@@ -27,75 +31,125 @@ class TrainingError(JobsError):
     """A training that could not be finished; nothing was written."""
 
 
-def train(recipe: Recipe, report: Report) -> Path:
+def train(
+    recipe: Recipe, report: Report, *, device: str = "cpu", is_resumed: bool = False
+) -> Path:
     """Run a recipe.
 
     Args:
         recipe: checked.
-        report: gets one `gfnet.training.progress.EpochReport` an epoch.
+        report: gets one `gfnet.training.progress.EpochReport` an epoch, and some within a long one.
+        device: as torch names it.
+        is_resumed: go on where an interrupted training of the same recipe stopped.
 
     Returns:
         The checkpoint. It is written whole, in one step, when all has been learned.
 
     Raises:
-        TrainingError: the output cannot be written, an image cannot be decoded, or the loss
-            became NaN or infinite.
+        TrainingError: the output cannot be written, an image cannot be decoded, the loss became NaN
+            or infinite, or a training was interrupted here and is not resumed.
     """
     # Late, here and below: reading a recipe and --help must not load torch.
-    from gfnet.training.data import Augment
-    from gfnet.training.progress import LossNotFiniteError
+    from gfnet.training.engine import choose_engine
+    from gfnet.training.loop import DivergedError
+    from gfnet.training.state import StateError, StateFile
 
     _prepare(recipe.output)
-    with _threads(recipe.threads):
-        data = _data(recipe)
-        augment = Augment(recipe.augmentation, recipe.preprocessing)
-        try:
-            model, learned = _learn(recipe, data, augment, report)
-        except (LossNotFiniteError, gfnet.CheckpointError) as err:
-            raise TrainingError(f"{recipe.name}: {err}; nothing was written") from err
+    state = StateFile(recipe.output, {})
+    if state.exists() and not is_resumed:
+        raise TrainingError(
+            f"{recipe.name}: a training was interrupted here, and {state.path} holds its last"
+            " epoch; add --resume to go on, or remove that file to start anew"
+        )
+    try:
+        with _threads(recipe.threads):
+            engine = choose_engine(device, state.precision() or recipe.precision)
+            data = _data(recipe)
+            state.identity = _history(recipe, data, engine)
+            model, outcome = _learn(recipe, data, engine, state, report)
+    except DivergedError as err:
+        _give_up(recipe, state, err)
+    except (StateError, gfnet.CheckpointError) as err:
+        raise TrainingError(f"{recipe.name}: {err}") from err
+    _save(recipe, model, state.identity | asdict(outcome))
+    state.remove()
+    return recipe.output
+
+
+def _learn(
+    recipe: Recipe, data: TrainingData, engine: Engine, state: StateFile, report: Report
+) -> tuple[GFNet, Outcome]:
+    """The trained model, and what its best epoch was."""
+    from gfnet.training.data import Augment
+    from gfnet.training.loop import learn
+
+    learner = _learner(recipe, len(data.train.labels), engine)
+    augment = Augment(recipe.augmentation, recipe.preprocessing, recipe.config.num_classes)
+    outcome = learn(
+        learner, data=data, schedule=recipe.schedule, augment=augment, report=report, state=state
+    )
+    return learner.model, outcome
+
+
+def _learner(recipe: Recipe, images: int, engine: Engine) -> Learner:
+    """What the recipe's stage trains, untrained."""
+    from gfnet.model import GFNetDistil
+    from gfnet.training.baseline import label_loss
+    from gfnet.training.distillation import student_loss
+    from gfnet.training.exit_stage import ExitStage
+    from gfnet.training.exits import with_fresh_exits
+    from gfnet.training.loop import fresh
+    from gfnet.training.whole import WholeModel
+
+    common: dict[str, Any] = {
+        "schedule": recipe.schedule,
+        "images": images,
+        "preprocessing": recipe.preprocessing,
+        "engine": engine,
+    }
+    seed, smoothing = recipe.schedule.seed, recipe.label_smoothing
+    if recipe.parent is None:
+        model = fresh(recipe.config, seed).to(engine.device)
+        return WholeModel(model, label_loss(model, smoothing), **common)
+    parent = gfnet.load_checkpoint(recipe.parent.path).to(engine.device)
+    if recipe.stage == "distillation":
+        student = fresh(recipe.config, seed).to(engine.device)
+        assert isinstance(student, GFNetDistil)  # noqa: S101 - an invariant: the recipe's family
+        loss_of = student_loss(student, parent, recipe.teaching, smoothing)
+        return WholeModel(student, loss_of, **common)
+    assert isinstance(parent, GFNetDistil)  # noqa: S101 - an invariant: read_recipe checked it
+    grown = with_fresh_exits(parent, recipe.config.exit_blocks, seed).to(engine.device)
+    return ExitStage(grown, training=recipe.exits, **common)
+
+
+def _give_up(recipe: Recipe, state: StateFile, err: DivergedError) -> NoReturn:
+    """Keep the best epoch before the loss was lost as the checkpoint, and say so.
+
+    Its state is removed: the same recipe would come to the same end.
+    """
+    if err.outcome is None:
+        raise TrainingError(f"{recipe.name}: {err}; no epoch was finished, nothing was written")
+    _save(recipe, err.model, state.identity | asdict(err.outcome) | {"stopped": str(err)})
+    state.remove()
+    raise TrainingError(
+        f"{recipe.name}: {err}; {recipe.output} holds the best epoch before,"
+        f" {err.outcome.best_epoch}, with {err.outcome.validation_accuracy:.2f} % on the"
+        " validation images"
+    ) from err
+
+
+def _save(recipe: Recipe, model: GFNet, training: dict[str, Any]) -> None:
     metadata = gfnet.Metadata(
         config=recipe.config,
         preprocessing=recipe.preprocessing,
         class_names=recipe.images.class_names,
         thresholds=_thresholds(recipe),
-        training=_history(recipe, data) | learned,
+        training=training,
     )
     try:
-        gfnet.save_checkpoint(model, recipe.output, metadata)
+        gfnet.save_checkpoint(model, recipe.output, metadata, weights=recipe.weights)
     except OSError as err:
         raise TrainingError(f"{recipe.output} cannot be written: {err.strerror}") from err
-    return recipe.output
-
-
-def _learn(
-    recipe: Recipe, data: TrainingData, augment: Augment, report: Report
-) -> tuple[gfnet.GFNet, dict[str, Any]]:
-    """The trained model, and what its metadata says of the best epoch."""
-    from gfnet.model import GFNetDistil
-    from gfnet.training.baseline import train_baseline
-    from gfnet.training.distillation import train_student
-    from gfnet.training.exits import train_exits, with_fresh_exits
-    from gfnet.training.loop import fresh
-
-    common: dict[str, Any] = {
-        "data": data,
-        "schedule": recipe.schedule,
-        "augment": augment,
-        "report": report,
-    }
-    seed = recipe.schedule.seed
-    if recipe.parent is None:
-        model = fresh(recipe.config, seed)
-        outcome = train_baseline(model, label_smoothing=recipe.label_smoothing, **common)
-        return model, asdict(outcome)
-    parent = gfnet.load_checkpoint(recipe.parent.path)
-    if recipe.stage == "distillation":
-        model = fresh(recipe.config, seed)
-        assert isinstance(model, GFNetDistil)  # noqa: S101 - an invariant: the recipe's family
-        return model, asdict(train_student(model, parent, teaching=recipe.teaching, **common))
-    assert isinstance(parent, GFNetDistil)  # noqa: S101 - an invariant: read_recipe checked it
-    grown = with_fresh_exits(parent, recipe.config.exit_blocks, seed)
-    return grown, asdict(train_exits(grown, training=recipe.exits, **common))
 
 
 def _data(recipe: Recipe) -> TrainingData:
@@ -106,14 +160,15 @@ def _data(recipe: Recipe) -> TrainingData:
     """
     import torch
 
+    from gfnet.preprocess import geometry
     from gfnet.training.data import Samples, hold_out
 
     table = recipe.images.read(range(len(recipe.images)))
-    prepare = gfnet.transform(recipe.preprocessing)
+    cut = geometry(recipe.preprocessing)
     prepared, failures = [], []
     for path, encoded in zip(*(table[key].to_pylist() for key in ("path", "image")), strict=True):
         try:
-            prepared.append(prepare(gfnet.decode(encoded)))
+            prepared.append(cut(gfnet.decode(encoded)))
         except gfnet.DecodeError as err:  # noqa: PERF203 - decoding takes a thousand times longer
             failures.append(f"{path} ({err})")
     if failures:
@@ -129,15 +184,18 @@ def _data(recipe: Recipe) -> TrainingData:
         raise TrainingError(f"{recipe.name}: {err}") from err
 
 
-def _history(recipe: Recipe, data: TrainingData) -> dict[str, Any]:
-    """How the model was trained, for its metadata; no times or paths, so that it reproduces."""
+def _history(recipe: Recipe, data: TrainingData, engine: Engine) -> dict[str, Any]:
+    """All that determines the weights, for the metadata; no times or paths, so it reproduces."""
     history: dict[str, Any] = {
         "recipe": recipe.name,
         "stage": recipe.stage,
         "dataset": recipe.images.name,
         "dataset_sha256": recipe.images.sha256,
         "validation": asdict(recipe.validation) | {"images": len(data.validation.labels)},
-        "augmentation": asdict(recipe.augmentation),
+        "augmentation": asdict(recipe.augmentation)
+        | {"flips": list(recipe.augmentation.flips)},
+        "precision": engine.precision,
+        "device": engine.device.type,
         "threads": recipe.threads,
         "gfjobs": version("gfjobs"),
     } | asdict(recipe.schedule)
@@ -145,7 +203,10 @@ def _history(recipe: Recipe, data: TrainingData) -> dict[str, Any]:
         history["parent"] = {"name": recipe.parent.name, "sha256": recipe.parent.sha256}
     of_stage: dict[str, dict[str, Any]] = {
         "baseline": {"label_smoothing": recipe.label_smoothing},
-        "distillation": {"teaching": asdict(recipe.teaching)},
+        "distillation": {
+            "label_smoothing": recipe.label_smoothing,
+            "teaching": asdict(recipe.teaching),
+        },
         "exits": asdict(recipe.exits) | {"exit_blocks": list(recipe.config.exit_blocks)},
     }
     return history | of_stage[recipe.stage]

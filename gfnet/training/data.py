@@ -1,23 +1,23 @@
-"""The training images as tensors: what is held out of them, and how they are served."""
+"""The training images as tensors: what is held out of them, and how a batch is augmented."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
-from gfnet.preprocess import Preprocessing
+from gfnet.preprocess import Preprocessing, normalisation
 from gfnet.training.settings import Augmentation, HoldOut
 
 
 class Samples(NamedTuple):
-    """Prepared images with their labels.
+    """Images with their labels.
 
     Attributes:
-        images: (n, 3, H, W) float32, as `gfnet.transform` prepares them.
+        images: (n, 3, H, W) uint8, as `gfnet.preprocess.geometry` cuts them.
         labels: (n,) int64.
     """
 
@@ -30,10 +30,26 @@ class Samples(NamedTuple):
             batch = slice(start, start + size)
             yield Samples(self.images[batch], self.labels[batch])
 
-    def shuffled(self) -> Samples:
-        """The same samples in an order drawn from torch's generator."""
-        order = torch.randperm(len(self.labels))
-        return Samples(self.images[order], self.labels[order])
+    def shuffled_batches(self, size: int) -> Iterator[Samples]:
+        """The same in an order drawn from torch's generator."""
+        for rows in torch.randperm(len(self.labels)).split(size):
+            yield Samples(self.images[rows], self.labels[rows])
+
+
+class Batch(NamedTuple):
+    """What a model learns from in one step.
+
+    Attributes:
+        images: (B, 3, H, W) float32, normalised.
+        targets: (B,) int64 labels, or (B, K) class probabilities where images were mixed.
+    """
+
+    images: Tensor
+    targets: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return Batch(self.images.to(device), self.targets.to(device))
 
 
 class TrainingData(NamedTuple):
@@ -73,32 +89,81 @@ def hold_out(samples: Samples, held: HoldOut) -> TrainingData:
 
 
 class Augment:
-    """Move each image of a batch by a random amount of its own.
+    """Change each image of a batch by chance, normalise, and mix images with each other.
+
+    The changes are torchvision's, drawn from torch's generator, one by one for each image; what
+    moves in from outside is black, what is erased has the mean colour.
 
     Args:
         augmentation: how far.
-        preprocessing: of the images; what moves in is black, as its normalisation has it.
-
-    Shape:
-        (B, 3, H, W) to (B, 3, H, W).
+        preprocessing: of the images.
+        num_classes: K, of mixed targets.
     """
 
-    def __init__(self, augmentation: Augmentation, preprocessing: Preprocessing) -> None:
-        self.is_identity = augmentation == Augmentation()
-        mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
-        self._black = (-mean / std).view(-1, 1, 1)
-        self._affine = v2.RandomAffine(
-            degrees=augmentation.rotate_degrees,
-            translate=(augmentation.shift, augmentation.shift),
-            scale=(1 - augmentation.scale, 1 + augmentation.scale),
-            interpolation=InterpolationMode.BILINEAR,
-        )
+    def __init__(
+        self, augmentation: Augmentation, preprocessing: Preprocessing, num_classes: int
+    ) -> None:
+        self._normalise = normalisation(preprocessing)
+        steps = _steps(augmentation, preprocessing)
+        self._change = v2.Compose(steps) if steps else None
+        self._mix = _mix(augmentation, num_classes)
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Move each of (B, 3, H, W) images."""
-        if self.is_identity:
-            return images
-        # Black is made 0 meanwhile: bilinear sampling mixes any other fill into the edges wrongly.
-        # One movement is drawn a call, so that a batch in one call would move as one.
-        light = images - self._black
-        return torch.stack([self._affine(image) for image in light]) + self._black
+    def __call__(self, samples: Samples) -> Batch:
+        """What is learned from these samples, this time."""
+        images, targets = samples
+        if self._change:
+            # One change is drawn a call, so that a batch in one call would change as one.
+            images = torch.stack([self._change(image) for image in images])
+        images = self._normalise(images)
+        if self._mix:
+            images, targets = self._mix(images, targets)
+        return Batch(images, targets)
+
+
+class Prepare:
+    """Normalise and do no more: how a model sees validation images.
+
+    Args:
+        preprocessing: of the images.
+    """
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        self._normalise = normalisation(preprocessing)
+
+    def __call__(self, samples: Samples) -> Batch:
+        """The samples as a model takes them."""
+        return Batch(self._normalise(samples.images), samples.labels)
+
+
+def _steps(augmentation: Augmentation, preprocessing: Preprocessing) -> list[Any]:
+    """The changes that are asked for, each of a single (3, H, W) uint8 image."""
+    steps: list[Any] = []
+    if augmentation.rotate_degrees or augmentation.shift or augmentation.scale:
+        steps.append(
+            v2.RandomAffine(
+                degrees=augmentation.rotate_degrees,
+                translate=(augmentation.shift, augmentation.shift),
+                scale=(1 - augmentation.scale, 1 + augmentation.scale),
+                interpolation=InterpolationMode.BILINEAR,
+            )
+        )
+    if augmentation.crop_padding:
+        steps.append(v2.RandomCrop(preprocessing.crop, padding=augmentation.crop_padding))
+    if "horizontal" in augmentation.flips:
+        steps.append(v2.RandomHorizontalFlip())
+    if "vertical" in augmentation.flips:
+        steps.append(v2.RandomVerticalFlip())
+    if augmentation.erase:
+        colour = [round(channel * 255) for channel in preprocessing.mean]
+        steps.append(v2.RandomErasing(augmentation.erase, value=colour))
+    return steps
+
+
+def _mix(augmentation: Augmentation, num_classes: int) -> Any:
+    """MixUp, CutMix, for each batch one of both, or None."""
+    mixes = []
+    if augmentation.mixup:
+        mixes.append(v2.MixUp(alpha=augmentation.mixup, num_classes=num_classes))
+    if augmentation.cutmix:
+        mixes.append(v2.CutMix(alpha=augmentation.cutmix, num_classes=num_classes))
+    return v2.RandomChoice(mixes) if mixes else None

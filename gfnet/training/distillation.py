@@ -7,10 +7,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from gfnet.model import GFNet, GFNetDistil
-from gfnet.training.data import Augment, Samples, TrainingData
-from gfnet.training.loop import Outcome, fit
-from gfnet.training.progress import Report
-from gfnet.training.settings import Schedule, Teaching
+from gfnet.training.data import Batch
+from gfnet.training.settings import Teaching
+from gfnet.training.whole import BatchLoss
 
 
 def teaching_loss(student: Tensor, teacher: Tensor, teaching: Teaching) -> Tensor:
@@ -37,39 +36,28 @@ def teaching_loss(student: Tensor, teacher: Tensor, teaching: Teaching) -> Tenso
     return divergence * temperature**2
 
 
-def train_student(
-    model: GFNetDistil,
-    teacher: GFNet,
-    *,
-    data: TrainingData,
-    schedule: Schedule,
-    augment: Augment,
-    teaching: Teaching,
-    report: Report,
-) -> Outcome:
-    """Train a student: its class head on the labels, its distillation head on the teacher.
+def student_loss(
+    model: GFNetDistil, teacher: GFNet, teaching: Teaching, label_smoothing: float
+) -> BatchLoss:
+    """The mean of two losses: the class head's on the labels, the distillation head's on a teacher.
 
     Args:
-        model: the student; holds the best epoch's weights afterwards.
+        model: the student.
         teacher: any model with the same classes and image size; it sees the same augmented images.
-        data: what is learned from, and chosen by.
-        schedule: how long and how fast.
-        augment: of the training images.
         teaching: what the distillation head learns.
-        report: gets one report an epoch.
-
-    Raises:
-        LossNotFiniteError: the loss became NaN or infinite.
+        label_smoothing: of the class head's loss, 0..1.
     """
 
-    def loss_of(batch: Samples) -> Tensor:
+    def loss_of(batch: Batch) -> Tensor:
         with torch.no_grad():
-            taught = teacher(batch.images)
+            taught = teacher(batch.images).float()
         by_class, by_distillation = _both_heads(model, batch.images)
-        label_loss = functional.cross_entropy(by_class, batch.labels)
-        return (label_loss + teaching_loss(by_distillation, taught, teaching)) / 2
+        by_label = functional.cross_entropy(
+            by_class.float(), batch.targets, label_smoothing=label_smoothing
+        )
+        return (by_label + teaching_loss(by_distillation.float(), taught, teaching)) / 2
 
-    return fit(model, loss_of, data=data, schedule=schedule, augment=augment, report=report)
+    return loss_of
 
 
 def _both_heads(model: GFNetDistil, images: Tensor) -> tuple[Tensor, Tensor]:

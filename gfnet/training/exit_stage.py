@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from gfnet.model import GFNetDistilDynn
+from gfnet.preprocess import Preprocessing
 from gfnet.training import rules
-from gfnet.training.data import Samples
-from gfnet.training.optimisation import adamw
+from gfnet.training.data import Batch, Prepare, Samples
+from gfnet.training.engine import Engine
+from gfnet.training.exits import phase_of
+from gfnet.training.loop import Verdict
+from gfnet.training.optimisation import adamw, learning_rate, warmup_and_cosine
 from gfnet.training.settings import ExitTraining, Schedule
 
 if TYPE_CHECKING:
@@ -22,88 +26,173 @@ if TYPE_CHECKING:
     from gfnet.gates import UncertaintyGate
 
 THRESHOLD = 0.5  # a gate that learned by cross entropy says: more likely than not
-
-
-@dataclass(frozen=True)
-class ExitOutcome:
-    """What the best epoch was; the model holds its weights.
-
-    Attributes:
-        best_epoch: counted from 1.
-        validation_accuracy: top-1 of the held-out images, routed at THRESHOLD, percent.
-        validation_blocks: blocks that a held-out image runs so, on average.
-    """
-
-    best_epoch: int
-    validation_accuracy: float
-    validation_blocks: float
+_VALIDATION_BATCH = 256
 
 
 class ExitStage:
-    """The exits in training: their two optimisers, and what a step of each phase is."""
+    """The exits in training: their optimisers, and what a step of each phase is.
 
-    def __init__(self, model: GFNetDistilDynn, schedule: Schedule, training: ExitTraining) -> None:
-        self._model = model
+    The best epoch, of those in which there are trained gates and a frozen backbone, has the least
+    mean of cross entropy plus lambda times cost over the held-out images, each routed at THRESHOLD.
+
+    Args:
+        model: on the engine's device; only what a phase trains ever changes.
+        schedule: how fast; its warm-up is that of the heads.
+        training: lambda, and how phases alternate.
+        images: an epoch learns from.
+        preprocessing: of validation images.
+        engine: device and precision of the backbone; heads and gates compute in float32.
+    """
+
+    def __init__(
+        self,
+        model: GFNetDistilDynn,
+        *,
+        schedule: Schedule,
+        training: ExitTraining,
+        images: int,
+        preprocessing: Preprocessing,
+        engine: Engine,
+    ) -> None:
+        self.model: GFNetDistilDynn = model
         self._blocks = model.config.exit_blocks
-        self._cost_weight = training.cost_weight
-        self._shares = rules.cost_shares(self._blocks, model.config.depth)
+        self._schedule, self._training, self._engine = schedule, training, engine
+        self._prepare = Prepare(preprocessing)
+        self._shares = rules.cost_shares(self._blocks, model.config.depth).to(engine.device)
         self._phase = ""
+        self._forget()
         # Heads and a gate exist for every block; only those of the enabled exits may learn.
-        model.requires_grad_(False)
         heads = [
             (model.intermediate_heads[b], model.intermediate_heads_dist[b]) for b in self._blocks
         ]
         self._gates = [cast("UncertaintyGate", model.gates[b]) for b in self._blocks]
-        self._optimizers = {
-            "heads": _optimizer([head for pair in heads for head in pair], schedule),
-            "gates": _optimizer(self._gates, schedule),
+        of_heads = _parameters(head for pair in heads for head in pair)
+        every_exit = {
+            id(p)
+            for part in (model.intermediate_heads, model.intermediate_heads_dist, model.gates)
+            for p in part.parameters()
         }
+        backbone = [p for p in model.parameters() if id(p) not in every_exit]
+        self._trained = {
+            "warm-up": of_heads,
+            "joint": [*backbone, *of_heads],
+            "gates": _parameters(self._gates),
+            "heads": of_heads,
+        }
+        model.requires_grad_(True)  # an optimiser takes only what may learn
+        self._optimizers = {
+            phase: adamw(self._trained[phase], schedule) for phase in ("joint", "gates", "heads")
+        }
+        steps = -(-images // schedule.batch_size)
+        span = replace(schedule, epochs=max(training.joint_epochs, 1), warmup_epochs=0)
+        self._joint_scheduler = warmup_and_cosine(self._optimizers["joint"], span, steps)
 
-    def step(self, phase: str, batch: Samples) -> float:
-        """Learn from one batch; returns its loss."""
+    @property
+    def learning_rate(self) -> float:
+        """That of the phase's next step."""
+        return learning_rate(self._optimizer)
+
+    def begin(self, epoch: int) -> str:
+        """Start an epoch; the phase that it belongs to."""
+        phase = phase_of(epoch, self._schedule.warmup_epochs, self._training)
         if phase != self._phase:
             # How often gates were to say 0 and 1 is forgotten: the heads are others now.
+            self._forget()
             self._phase = phase
-            self._zeros = torch.zeros(len(self._blocks))
-            self._ones = torch.zeros(len(self._blocks))
-        optimizer = self._optimizers["gates" if phase == "gates" else "heads"]
-        logits = self._logits(batch.images)
-        if phase == "gates":
-            loss = self._gate_loss(logits.detach(), batch.labels)
-        elif phase == "warm-up":
-            loss = rules.exit_losses(logits, batch.labels)[:-1].mean()
+        self.model.requires_grad_(False)
+        for parameter in self._trained[phase]:
+            parameter.requires_grad_(True)
+        return phase
+
+    def step(self, batch: Batch) -> float:
+        """Learn from one batch with whole labels; its loss."""
+        images, labels = batch.to(self._engine.device)
+        logits = self._logits(images)
+        losses = rules.exit_losses(logits, labels)
+        if self._phase == "gates":
+            loss = self._gate_loss(logits.detach(), losses.detach())
+        elif self._phase == "heads":
+            loss = self._head_loss(logits, losses)
+        elif self._phase == "joint":
+            loss = losses.mean()
         else:
-            loss = self._head_loss(logits, batch.labels)
-        optimizer.zero_grad()
+            loss = losses[:-1].mean()
+        self._optimizer.zero_grad()
         torch.autograd.backward(loss)
-        optimizer.step()
+        self._optimizer.step()
+        if self._phase == "joint":
+            self._joint_scheduler.step()
         return loss.item()
 
-    def validate(self, epoch: int, samples: Samples) -> tuple[float, ExitOutcome]:
-        """Mean cross entropy plus lambda times cost (nats) as routed, and what that came to."""
-        routed = self._model.route(samples.images, THRESHOLD)
-        loss = functional.cross_entropy(routed.logits, samples.labels).item()
-        accuracy = (routed.logits.argmax(dim=1) == samples.labels).float().mean().item() * 100
-        blocks = (routed.exit_block + 1).float().mean().item()
-        objective = loss + self._cost_weight * blocks / self._model.config.depth
-        return objective, ExitOutcome(epoch, accuracy, blocks)
+    @torch.no_grad()
+    def validate(self, validation: Samples) -> Verdict:
+        """How good the model is as routed."""
+        self.model.eval()
+        logits, blocks = [], []
+        for samples in validation.batches(_VALIDATION_BATCH):
+            images, _ = self._prepare(samples).to(self._engine.device)
+            routed = self.model.route(images, THRESHOLD)
+            logits.append(routed.logits.cpu())
+            blocks.append(routed.exit_block.cpu() + 1)
+        answers = torch.cat(logits)
+        loss = functional.cross_entropy(answers, validation.labels).item()
+        accuracy = (answers.argmax(dim=1) == validation.labels).float().mean().item() * 100
+        mean_blocks = torch.cat(blocks).float().mean().item()
+        cost = self._training.cost_weight * mean_blocks / self.model.config.depth
+        has_gates = self._phase in {"gates", "heads"}
+        return Verdict(accuracy, loss, mean_blocks, (-(loss + cost),) if has_gates else None)
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """Those of the model."""
+        return self.model.state_dict()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimisers, the joint learning rate, and what the gates' phase counted."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizers": {name: o.state_dict() for name, o in self._optimizers.items()},
+            "joint_scheduler": self._joint_scheduler.state_dict(),
+            "phase": self._phase,
+            "zeros": self._zeros,
+            "ones": self._ones,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+        self.model.load_state_dict(state["model"])
+        for name, optimizer in self._optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self._joint_scheduler.load_state_dict(state["joint_scheduler"])
+        self._phase = state["phase"]
+        self._zeros = state["zeros"].to(self._engine.device)
+        self._ones = state["ones"].to(self._engine.device)
+
+    @property
+    def _optimizer(self) -> Optimizer:
+        return self._optimizers["heads" if self._phase == "warm-up" else self._phase]
+
+    def _forget(self) -> None:
+        self._zeros = torch.zeros(len(self._blocks), device=self._engine.device)
+        self._ones = torch.zeros(len(self._blocks), device=self._engine.device)
 
     def _logits(self, images: Tensor) -> Tensor:
-        """(E, B, K) of all exits, of which only the early heads can be differentiated."""
-        tokens, read = self._model.embed(images), []
-        for number, block in enumerate(self._model.blocks):
-            tokens = block(tokens)
-            if number in self._blocks:
-                read.append(self._model.early_logits(tokens, number))
-        return torch.stack([*read, self._model.readout(tokens)])
+        """(E, B, K) of all exits; differentiable in what the phase trains."""
+        read = []
+        with self._engine.autocast(), torch.set_grad_enabled(self._phase == "joint"):
+            tokens = self.model.embed(images)
+            for number, block in enumerate(self.model.blocks):
+                tokens = block(tokens)
+                if number in self._blocks:
+                    read.append(tokens[:, :2].float())
+        early = [self.model.early_logits(*pair) for pair in zip(read, self._blocks, strict=True)]
+        return torch.stack([*early, self.model.readout(tokens.float())])
 
     def _score_logits(self, logits: Tensor) -> Tensor:
         pairs = zip(self._gates, logits[:-1], strict=True)
         return torch.stack([gate.score_logit(exit_logits) for gate, exit_logits in pairs])
 
-    def _gate_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        losses = rules.exit_losses(logits, labels)
-        targets = rules.target_exits(losses, self._shares, self._cost_weight)
+    def _gate_loss(self, logits: Tensor, losses: Tensor) -> Tensor:
+        targets = rules.target_exits(losses, self._shares, self._training.cost_weight)
         wanted = rules.gate_labels(targets, len(self._blocks))
         # Counted over the phase: one batch has too few of the rarer side. The published code counts
         # on held-out images; here hardly any of those should stay, and late gates never opened.
@@ -115,13 +204,11 @@ class ExitStage:
             pos_weight=rules.positive_weights(self._zeros, self._ones).unsqueeze(1),
         )
 
-    def _head_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def _head_loss(self, logits: Tensor, losses: Tensor) -> Tensor:
         scores = self._score_logits(logits.detach()).detach().sigmoid()
-        losses = rules.exit_losses(logits, labels)
         weighted = rules.weighted_losses(losses, rules.exit_probabilities(scores))
         return weighted.sum(dim=0).mean()
 
 
-def _optimizer(modules: Sequence[nn.Module], schedule: Schedule) -> Optimizer:
-    parameters = [p for module in modules for p in module.requires_grad_().parameters()]
-    return adamw(parameters, schedule)
+def _parameters(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
+    return [parameter for module in modules for parameter in module.parameters()]

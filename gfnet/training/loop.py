@@ -1,28 +1,22 @@
-"""The epochs of a whole model: what the baseline and the student have in common."""
+"""The epochs of a training: order, validation, the best one, and the state that outlives a kill."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from gfnet.config import ModelConfig
 from gfnet.model import GFNet, build
-from gfnet.training.data import Augment, Samples, TrainingData
-from gfnet.training.optimisation import adamw, warmup_and_cosine
-from gfnet.training.progress import Progress, Report
+from gfnet.training.data import Augment, Batch, Samples, TrainingData
+from gfnet.training.progress import LossNotFiniteError, Progress, Report, Validation
 from gfnet.training.settings import Schedule
-
-BatchLoss = Callable[[Samples], Tensor]
-"""The mean loss of a batch, differentiable."""
-
-_VALIDATION_BATCH = 256
+from gfnet.training.state import StateFile
 
 
 @dataclass(frozen=True)
@@ -31,66 +25,163 @@ class Outcome:
 
     Attributes:
         best_epoch: counted from 1.
-        validation_accuracy: top-1 of the held-out images, percent.
+        validation_accuracy: top-1 of the held-out images, percent; of exits as routed.
+        validation_blocks: that a held-out image runs on average; None where none leaves early.
     """
 
     best_epoch: int
     validation_accuracy: float
+    validation_blocks: float | None = None
 
 
-def fit(
-    model: GFNet,
-    loss_of: BatchLoss,
+class Verdict(NamedTuple):
+    """What an epoch came to on the held-out images.
+
+    Attributes:
+        accuracy: top-1, percent.
+        loss: mean cross entropy, nats.
+        blocks: run on average; None where none can leave early.
+        merit: by which the best epoch is chosen, highest first; None: not to be chosen.
+    """
+
+    accuracy: float
+    loss: float
+    blocks: float | None
+    merit: tuple[float, ...] | None
+
+
+class Learner(Protocol):
+    """What learns: `learn` calls it, epoch by epoch, step by step."""
+
+    model: GFNet
+    learning_rate: float
+
+    def begin(self, epoch: int) -> str:
+        """Start an epoch, counted from 1; the name of its phase."""
+        ...
+
+    def step(self, batch: Batch) -> float:
+        """Learn from one batch; its mean loss, nats."""
+        ...
+
+    def validate(self, validation: Samples) -> Verdict:
+        """How good the model is that would come out now."""
+        ...
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """State dict of the model that would come out now."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next epoch depends on."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+        ...
+
+
+class DivergedError(LossNotFiniteError):
+    """The loss became NaN or infinite; the model holds the best epoch's weights again.
+
+    Attributes:
+        model: what was learning.
+        outcome: of the best epoch; None if none was finished before.
+    """
+
+    def __init__(self, message: str, model: GFNet, outcome: Outcome | None) -> None:
+        super().__init__(message)
+        self.model, self.outcome = model, outcome
+
+
+def learn(
+    learner: Learner,
     *,
     data: TrainingData,
     schedule: Schedule,
     augment: Augment,
     report: Report,
+    state: StateFile | None = None,
 ) -> Outcome:
-    """Train all weights of a model, and leave it with those of the best epoch.
+    """Run all epochs, and leave the model with the weights of the best one.
 
-    The best epoch has the highest validation accuracy; of equals, the lowest validation loss.
+    Args:
+        learner: what learns.
+        data: what is learned from, and chosen by.
+        schedule: gives epochs, batch_size and seed.
+        augment: of the training images.
+        report: gets one report an epoch, and some within a long one.
+        state: is replaced after each epoch; what it holds already is where to go on.
 
     Raises:
-        LossNotFiniteError: the loss became NaN or infinite.
+        DivergedError: the loss became NaN or infinite.
+        StateError: the state is of another training.
+        OSError: the state cannot be written.
     """
-    size = schedule.batch_size
-    optimizer = adamw(model.parameters(), schedule)
-    scheduler = warmup_and_cosine(optimizer, schedule, -(-len(data.train.labels) // size))
-    progress = Progress(schedule.epochs, report)
-    best, best_state, outcome = (-1.0, 0.0), model.state_dict(), Outcome(0, 0.0)
-    for epoch in range(1, schedule.epochs + 1):
-        model.train()
-        with seeded(schedule.seed, epoch):
-            for images, labels in data.train.shuffled().batches(size):
-                loss = loss_of(Samples(augment(images), labels))
-                progress.step(loss.item(), len(labels))
-                optimizer.zero_grad()
-                torch.autograd.backward(loss)
-                optimizer.step()
-                scheduler.step()
-        accuracy, validation_loss = validate(model.eval(), data.validation)
-        progress.finish("model", accuracy)
-        if (accuracy, -validation_loss) > best:
-            best, outcome = (accuracy, -validation_loss), Outcome(epoch, accuracy)
-            best_state = copy.deepcopy(model.state_dict())
-    model.load_state_dict(best_state)
+    best = _Best()
+    done = 0
+    if saved := state.load() if state else None:
+        done = saved["epoch"]
+        best = _Best(**saved["best"])
+        learner.load_state_dict(saved["learner"])
+    progress = Progress(schedule.epochs, len(data.train.labels), report, done=done)
+    for epoch in range(done + 1, schedule.epochs + 1):
+        phase = learner.begin(epoch)
+        try:
+            with seeded(schedule.seed, epoch):
+                for samples in data.train.shuffled_batches(schedule.batch_size):
+                    rate = learner.learning_rate
+                    loss = learner.step(augment(samples))
+                    progress.step(phase, loss, len(samples.labels), rate)
+        except LossNotFiniteError as err:
+            if best.weights:
+                learner.model.load_state_dict(best.weights)
+            raise DivergedError(str(err), learner.model, best.outcome()) from err
+        verdict = learner.validate(data.validation)
+        is_best = best.replace(epoch, verdict, learner)
+        if state:
+            state.save(
+                {"epoch": epoch, "best": asdict(best), "learner": learner.state_dict()}
+            )
+        accuracy, validation_loss, blocks, _ = verdict
+        progress.finish(phase, Validation(accuracy, validation_loss, blocks, is_best))
+    learner.model.load_state_dict(best.weights)
+    outcome = best.outcome()
+    assert outcome is not None  # noqa: S101 - an invariant: the last phase can be chosen
     return outcome
+
+
+@dataclass
+class _Best:
+    """The best epoch so far."""
+
+    epoch: int = 0
+    accuracy: float = 0.0
+    blocks: float | None = None
+    merit: tuple[float, ...] | None = None
+    weights: dict[str, Tensor] = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        self.weights = self.weights or {}
+
+    def replace(self, epoch: int, verdict: Verdict, learner: Learner) -> bool:
+        """Take an epoch that is better; whether it was."""
+        if verdict.merit is None or (self.merit is not None and verdict.merit <= self.merit):
+            return False
+        self.epoch, self.merit = epoch, verdict.merit
+        self.accuracy, self.blocks = verdict.accuracy, verdict.blocks
+        self.weights = {k: v.detach().cpu().clone() for k, v in learner.weights().items()}
+        return True
+
+    def outcome(self) -> Outcome | None:
+        """What came out; None if there is none."""
+        return Outcome(self.epoch, self.accuracy, self.blocks) if self.epoch else None
 
 
 def fresh(config: ModelConfig, seed: int) -> GFNet:
     """A model whose untrained weights follow from the seed."""
     with seeded(seed, 0):
         return build(config)
-
-
-@torch.no_grad()
-def validate(model: GFNet, samples: Samples) -> tuple[float, float]:
-    """Top-1 accuracy in percent, and mean cross entropy in nats, at full depth."""
-    batches = samples.batches(_VALIDATION_BATCH)
-    logits = torch.cat([model(images) for images, _ in batches])
-    correct = (logits.argmax(dim=1) == samples.labels).float().mean().item() * 100
-    return correct, functional.cross_entropy(logits, samples.labels).item()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""AdamW and its learning rate over time, as torch has them."""
+"""AdamW, its learning rate over time, and the average of its weights, as torch has them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def adamw(parameters: Iterable[nn.Parameter], schedule: Schedule) -> Optimizer:
     decayed = [parameter for parameter in trained if parameter.dim() > 1]
     spared = [parameter for parameter in trained if parameter.dim() <= 1]
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]
-    return AdamW(groups, lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
+    return AdamW(
+        groups, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
+    )
 
 
 def warmup_and_cosine(optimizer: Optimizer, schedule: Schedule, steps: int) -> LRScheduler:
@@ -44,3 +46,9 @@ def warmup_and_cosine(optimizer: Optimizer, schedule: Schedule, steps: int) -> L
         return fall
     linear = LinearLR(optimizer, WARMUP_START, total_iters=rise)
     return SequentialLR(optimizer, [linear, fall], [rise])
+
+
+def learning_rate(optimizer: Optimizer) -> float:
+    """That of the next step."""
+    rate: float = optimizer.param_groups[0]["lr"]
+    return rate

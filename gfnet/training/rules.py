@@ -49,7 +49,7 @@ def gate_labels(targets: Tensor, gates: int) -> Tensor:
         targets: (B,) indices of exits.
         gates: E - 1; the last exit has none.
     """
-    return (torch.arange(gates).unsqueeze(1) >= targets).float()
+    return (torch.arange(gates, device=targets.device).unsqueeze(1) >= targets).float()
 
 
 def positive_weights(zeros: Tensor, ones: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 TEACHING = ("hard", "soft")
+FLIPS = ("horizontal", "vertical")
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Schedule:
         warmup_epochs: of a linear rise of the learning rate; in the exits' stage those in which
             the heads learn alone, before there are gates.
         seed: of weights, order and augmentation.
+        ema_decay: of an exponential moving average of the weights, a step; it is then the average
+            that is validated and comes out. 0: none.
     """
 
     epochs: int
@@ -41,21 +45,32 @@ class Schedule:
     weight_decay: float
     warmup_epochs: int
     seed: int
+    ema_decay: float = 0.0
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far a training image may be moved at random; zeros leave it as it is.
+    """How far a training image may be changed at random; the defaults leave it as it is.
 
     Attributes:
         rotate_degrees: either way.
         shift: either way along each axis, as a fraction of the side.
         scale: up or down, as a fraction: 0.1 is 0.9 to 1.1.
+        crop_padding: pixels added on each side, of which a random crop of the old size is taken.
+        flips: of FLIPS, each for half of the images.
+        erase: probability that a random rectangle is erased (Zhong et al., AAAI 2020).
+        mixup: alpha of MixUp (Zhang et al., ICLR 2018); 0: none.
+        cutmix: alpha of CutMix (Yun et al., ICCV 2019); 0: none. With both, each batch takes one.
     """
 
     rotate_degrees: float = 0.0
     shift: float = 0.0
     scale: float = 0.0
+    crop_padding: int = 0
+    flips: tuple[str, ...] = ()
+    erase: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -78,7 +93,10 @@ class ExitTraining:
     Attributes:
         cost_weight: lambda; nats of cross entropy that the full cost of a model is worth.
         phase_epochs: epochs of a gate phase and of the classifier phase that follows it.
+        joint_epochs: after the warm-up, in which the backbone learns together with all heads, the
+            last included, before it is frozen for good. 0, as published: it never learns.
     """
 
     cost_weight: float
     phase_epochs: int
+    joint_epochs: int = 0

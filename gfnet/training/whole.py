@@ -1,0 +1,126 @@
+"""A whole model that learns: what the baseline and the student have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from gfnet.model import GFNet
+from gfnet.preprocess import Preprocessing
+from gfnet.training.data import Batch, Prepare, Samples
+from gfnet.training.engine import Engine
+from gfnet.training.loop import Verdict
+from gfnet.training.optimisation import adamw, learning_rate, warmup_and_cosine
+from gfnet.training.settings import Schedule
+
+BatchLoss = Callable[[Batch], Tensor]
+"""The mean loss of a batch, differentiable."""
+
+_VALIDATION_BATCH = 256
+
+
+class WholeModel:
+    """All weights learn from one loss; the best epoch has the highest validation accuracy.
+
+    Of equals, it is the one of the lowest validation loss. Validation is in float32, as a
+    checkpoint is evaluated.
+
+    Args:
+        model: on the engine's device.
+        loss_of: computed under the engine's autocast.
+        schedule: how long and how fast.
+        images: an epoch learns from.
+        preprocessing: of validation images.
+        engine: device and precision.
+    """
+
+    def __init__(
+        self,
+        model: GFNet,
+        loss_of: BatchLoss,
+        *,
+        schedule: Schedule,
+        images: int,
+        preprocessing: Preprocessing,
+        engine: Engine,
+    ) -> None:
+        self.model = model
+        self._loss_of = loss_of
+        self._engine = engine
+        self._prepare = Prepare(preprocessing)
+        self._optimizer = adamw(model.parameters(), schedule)
+        steps = -(-images // schedule.batch_size)
+        self._scheduler = warmup_and_cosine(self._optimizer, schedule, steps)
+        self._average = (
+            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(schedule.ema_decay))
+            if schedule.ema_decay
+            else None
+        )
+
+    @property
+    def learning_rate(self) -> float:
+        """That of the next step."""
+        return learning_rate(self._optimizer)
+
+    def begin(self, epoch: int) -> str:  # noqa: ARG002 - all epochs are alike
+        """Start an epoch; there is one phase."""
+        self.model.train()
+        return "model"
+
+    def step(self, batch: Batch) -> float:
+        """Learn from one batch; its mean loss, nats."""
+        with self._engine.autocast():
+            loss = self._loss_of(batch.to(self._engine.device))
+        self._optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        self._optimizer.step()
+        self._scheduler.step()
+        if self._average:
+            self._average.update_parameters(self.model)
+        return loss.item()
+
+    def validate(self, validation: Samples) -> Verdict:
+        """How good the weights that would come out are."""
+        accuracy, loss = validate(self._chosen(), validation, self._prepare, self._engine)
+        return Verdict(accuracy, loss, None, (accuracy, -loss))
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """The weights, or their average."""
+        return self._chosen().state_dict()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, their average, optimiser and learning rate."""
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "scheduler": self._scheduler.state_dict(),
+        }
+        return state | ({"average": self._average.state_dict()} if self._average else {})
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._scheduler.load_state_dict(state["scheduler"])
+        if self._average:
+            self._average.load_state_dict(state["average"])
+
+    def _chosen(self) -> GFNet:
+        return self._average.module if self._average else self.model
+
+
+@torch.no_grad()
+def validate(
+    model: GFNet, validation: Samples, prepare: Prepare, engine: Engine
+) -> tuple[float, float]:
+    """Top-1 accuracy in percent, and mean cross entropy in nats, at full depth."""
+    model.eval()
+    batches = (prepare(batch).to(engine.device) for batch in validation.batches(_VALIDATION_BATCH))
+    logits = torch.cat([model(images).cpu() for images, _ in batches])
+    correct = (logits.argmax(dim=1) == validation.labels).float().mean().item() * 100
+    return correct, functional.cross_entropy(logits, validation.labels).item()
