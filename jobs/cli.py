@@ -333,8 +333,26 @@ def models() -> None:
     help="Where the checkpoint goes; default: as the recipe says.",
 )
 @click.option("--resume", is_flag=True, help="Go on where an interrupted training stopped.")
-def train(recipe: Path, output: Path | None, resume: bool) -> None:
+@click.option(
+    "--device",
+    default="any",
+    show_default=True,
+    help="As torch names it, such as cuda:1; with --address: as a node has registered it.",
+)
+@ADDRESS
+@RESULTS
+def train(
+    recipe: Path,
+    output: Path | None,
+    resume: bool,
+    device: str,
+    address: str | None,
+    results: Path,
+) -> None:
     """Train a checkpoint by RECIPE, a YAML file.
+
+    Each epoch leaves a state beside the output, from which --resume goes on, and a row in the
+    table training of the results root.
 
     \b
     Example:
@@ -342,12 +360,23 @@ def train(recipe: Path, output: Path | None, resume: bool) -> None:
     """
     from dataclasses import replace
 
-    from jobs.progress import epoch_line
+    from jobs.address import check_address
+    from jobs.progress import TrainingNarrator
     from jobs.recipe import read_recipe
     from jobs.training import train as train_recipe
 
     checked = read_recipe(recipe)
     if output:
         checked = replace(checked, output=output.absolute())
-    path = train_recipe(checked, lambda r: narrate(epoch_line(r)), is_resumed=resume)
+    if address:
+        check_address(address)
+    with TrainingNarrator() as narrator:
+        path = train_recipe(
+            checked,
+            narrator.report,
+            device=device,
+            address=address,
+            is_resumed=resume,
+            results=results,
+        )
     click.echo(path)

@@ -30,10 +30,13 @@ class Samples(NamedTuple):
             batch = slice(start, start + size)
             yield Samples(self.images[batch], self.labels[batch])
 
-    def shuffled_batches(self, size: int) -> Iterator[Samples]:
-        """The same in an order drawn from torch's generator."""
-        for rows in torch.randperm(len(self.labels)).split(size):
-            yield Samples(self.images[rows], self.labels[rows])
+    def shuffled_rows(self, size: int) -> tuple[Tensor, ...]:
+        """Row numbers of batches in an order drawn from torch's generator."""
+        return torch.randperm(len(self.labels)).split(size)
+
+    def take(self, rows: Tensor) -> Samples:
+        """The samples of these rows."""
+        return Samples(self.images[rows], self.labels[rows])
 
 
 class Batch(NamedTuple):

@@ -1,10 +1,11 @@
-"""The epochs of a training: order, validation, the best one, and the state that outlives a kill."""
+"""The epochs of a training: order, validation, the best one, and the state to go on from."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -14,14 +15,13 @@ from torch import Tensor
 from gfnet.config import ModelConfig
 from gfnet.model import GFNet, build
 from gfnet.training.data import Augment, Batch, Samples, TrainingData
-from gfnet.training.progress import LossNotFiniteError, Progress, Report, Validation
+from gfnet.training.progress import EpochReport, LossNotFiniteError, Progress, Validation
 from gfnet.training.settings import Schedule
-from gfnet.training.state import StateFile
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the best epoch was; the model holds its weights.
+    """What the best epoch was.
 
     Attributes:
         best_epoch: counted from 1.
@@ -81,17 +81,29 @@ class Learner(Protocol):
         ...
 
 
-class DivergedError(LossNotFiniteError):
-    """The loss became NaN or infinite; the model holds the best epoch's weights again.
+@dataclass(frozen=True)
+class EpochState:
+    """All that the epochs after this one depend on, as tensors and plain values."""
+
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The end of a training.
 
     Attributes:
-        model: what was learning.
-        outcome: of the best epoch; None if none was finished before.
+        weights: state dict of the best epoch.
+        outcome: what that was; None if none was finished.
+        stopped: why it ended early; None if it did not.
     """
 
-    def __init__(self, message: str, model: GFNet, outcome: Outcome | None) -> None:
-        super().__init__(message)
-        self.model, self.outcome = model, outcome
+    weights: dict[str, Tensor]
+    outcome: Outcome | None
+    stopped: str | None
+
+
+Event = EpochReport | EpochState | Learned
 
 
 def learn(
@@ -100,55 +112,67 @@ def learn(
     data: TrainingData,
     schedule: Schedule,
     augment: Augment,
-    report: Report,
-    state: StateFile | None = None,
-) -> Outcome:
-    """Run all epochs, and leave the model with the weights of the best one.
+    saved: dict[str, Any] | None = None,
+) -> Iterator[Event]:
+    """Run all epochs.
+
+    A generator, so that whoever asks for the next event decides what is done with this one: on the
+    same machine or on another.
 
     Args:
         learner: what learns.
         data: what is learned from, and chosen by.
         schedule: gives epochs, batch_size and seed.
         augment: of the training images.
-        report: gets one report an epoch, and some within a long one.
-        state: is replaced after each epoch; what it holds already is where to go on.
+        saved: the last EpochState's of an interrupted training; it goes on there, and ends with
+            the weights of one that was not interrupted.
 
-    Raises:
-        DivergedError: the loss became NaN or infinite.
-        StateError: the state is of another training.
-        OSError: the state cannot be written.
+    Yields:
+        Reports within a long epoch; of each finished one its report, then its state; at last what
+        was learned. A loss that becomes NaN or infinite ends the training at once, with the best
+        epoch before.
     """
-    best = _Best()
-    done = 0
-    if saved := state.load() if state else None:
-        done = saved["epoch"]
-        best = _Best(**saved["best"])
+    done, best = 0, _Best()
+    if saved:
+        done, best = saved["epoch"], _Best(**saved["best"])
         learner.load_state_dict(saved["learner"])
-    progress = Progress(schedule.epochs, len(data.train.labels), report, done=done)
+    progress = Progress(schedule.epochs, len(data.train.labels), done=done)
     for epoch in range(done + 1, schedule.epochs + 1):
         phase = learner.begin(epoch)
         try:
-            with seeded(schedule.seed, epoch):
-                for samples in data.train.shuffled_batches(schedule.batch_size):
-                    rate = learner.learning_rate
-                    loss = learner.step(augment(samples))
-                    progress.step(phase, loss, len(samples.labels), rate)
+            yield from _steps(learner, phase, epoch, data.train, schedule, augment, progress)
         except LossNotFiniteError as err:
-            if best.weights:
-                learner.model.load_state_dict(best.weights)
-            raise DivergedError(str(err), learner.model, best.outcome()) from err
+            yield Learned(best.weights, best.outcome(), str(err))
+            return
         verdict = learner.validate(data.validation)
         is_best = best.replace(epoch, verdict, learner)
-        if state:
-            state.save(
-                {"epoch": epoch, "best": asdict(best), "learner": learner.state_dict()}
-            )
-        accuracy, validation_loss, blocks, _ = verdict
-        progress.finish(phase, Validation(accuracy, validation_loss, blocks, is_best))
-    learner.model.load_state_dict(best.weights)
-    outcome = best.outcome()
-    assert outcome is not None  # noqa: S101 - an invariant: the last phase can be chosen
-    return outcome
+        found = Validation(verdict.accuracy, verdict.loss, verdict.blocks, is_best)
+        yield progress.finish(phase, found)
+        state = {"epoch": epoch, "best": vars(best), "learner": learner.state_dict()}
+        yield EpochState(copy.deepcopy(state))  # the next epoch changes these tensors
+    yield Learned(best.weights, best.outcome(), None)
+
+
+def _steps(  # noqa: PLR0913 - what one epoch is made of
+    learner: Learner,
+    phase: str,
+    epoch: int,
+    train: Samples,
+    schedule: Schedule,
+    augment: Augment,
+    progress: Progress,
+) -> Iterator[EpochReport]:
+    """The steps of one epoch, on random numbers of its own."""
+    stream = Stream(schedule.seed, epoch)
+    with stream.drawn():
+        batches = train.shuffled_rows(schedule.batch_size)
+    for rows in batches:
+        with stream.drawn():
+            batch = augment(train.take(rows))
+        rate = learner.learning_rate
+        loss = learner.step(batch)
+        if report := progress.step(phase, loss, len(rows), rate):
+            yield report
 
 
 @dataclass
@@ -159,10 +183,7 @@ class _Best:
     accuracy: float = 0.0
     blocks: float | None = None
     merit: tuple[float, ...] | None = None
-    weights: dict[str, Tensor] = None  # type: ignore[assignment]
-
-    def __post_init__(self) -> None:
-        self.weights = self.weights or {}
+    weights: dict[str, Tensor] = field(default_factory=dict)
 
     def replace(self, epoch: int, verdict: Verdict, learner: Learner) -> bool:
         """Take an epoch that is better; whether it was."""
@@ -180,19 +201,28 @@ class _Best:
 
 def fresh(config: ModelConfig, seed: int) -> GFNet:
     """A model whose untrained weights follow from the seed."""
-    with seeded(seed, 0):
+    with Stream(seed, 0).drawn():
         return build(config)
 
 
-@contextmanager
-def seeded(seed: int, epoch: int) -> Iterator[None]:
-    """Draw from torch's generator as this epoch of this seed always does.
+class Stream:
+    """The random numbers of one epoch of one seed.
 
     Each epoch, counted from 1, has a stream of its own, so that a training can be taken up at any
-    of them; 0 is that of the fresh weights. The generator is put back afterwards: training changes
-    nothing for its caller.
+    of them; 0 is that of the fresh weights.
     """
-    state = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(state[0]))
-        yield
+
+    def __init__(self, seed: int, epoch: int) -> None:
+        state = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)
+        self._state = torch.Generator().manual_seed(int(state[0])).get_state()
+
+    @contextmanager
+    def drawn(self) -> Iterator[None]:
+        """Draw from torch's generator what comes next in the stream.
+
+        The generator is put back afterwards: training changes nothing for its caller.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(self._state)
+            yield
+            self._state = torch.get_rng_state()

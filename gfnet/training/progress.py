@@ -60,9 +60,6 @@ class EpochReport:
     validation: Validation | None
 
 
-Report = Callable[[EpochReport], None]
-
-
 class LossNotFiniteError(ArithmeticError):
     """The loss became NaN or infinite: nothing that was learned since can be used."""
 
@@ -73,7 +70,6 @@ class Progress:
     Args:
         epochs: how many there are in all.
         images: an epoch has.
-        report: gets the reports.
         done: epochs that an earlier, interrupted training has finished.
         clock: monotonic, seconds.
     """
@@ -82,12 +78,11 @@ class Progress:
         self,
         epochs: int,
         images: int,
-        report: Report,
         *,
         done: int = 0,
         clock: Clock = time.monotonic,
     ) -> None:
-        self._epochs, self._images, self._report, self._clock = epochs, images, report, clock
+        self._epochs, self._images, self._clock = epochs, images, clock
         self._first = self._done = done
         self._started_s = self._epoch_started_s = self._reported_s = clock()
         self._reset()
@@ -95,8 +90,13 @@ class Progress:
     def _reset(self) -> None:
         self._loss_sum, self._seen, self._learning_rate = 0.0, 0, 0.0
 
-    def step(self, phase: str, loss: float, images: int, learning_rate: float) -> None:
+    def step(
+        self, phase: str, loss: float, images: int, learning_rate: float
+    ) -> EpochReport | None:
         """Note one step: its mean loss, and how many images it learned from.
+
+        Returns:
+            How far the epoch is, where the last report is some time ago.
 
         Raises:
             LossNotFiniteError: the loss is NaN or infinite.
@@ -110,17 +110,19 @@ class Progress:
         self._seen += images
         self._learning_rate = learning_rate
         now_s = self._clock()
-        if now_s - self._reported_s >= LIVE_INTERVAL_S:
-            self._reported_s = now_s
-            self._report(self._now(phase, now_s, None))
+        if now_s - self._reported_s < LIVE_INTERVAL_S:
+            return None
+        self._reported_s = now_s
+        return self._now(phase, now_s, None)
 
-    def finish(self, phase: str, validation: Validation) -> None:
-        """Report the epoch that the steps since the last one made."""
+    def finish(self, phase: str, validation: Validation) -> EpochReport:
+        """The report of the epoch that the steps since the last one made."""
         now_s = self._clock()
-        self._report(self._now(phase, now_s, validation))
+        report = self._now(phase, now_s, validation)
         self._done += 1
         self._epoch_started_s = self._reported_s = now_s
         self._reset()
+        return report
 
     def _now(self, phase: str, now_s: float, validation: Validation | None) -> EpochReport:
         share = self._seen / self._images

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,81 +12,55 @@ import torch
 from gfnet.atomic import replace_file
 
 _SUFFIX = ".training"
+_KEYS = {"identity", "state"}
 
 
 class StateError(ValueError):
-    """A state that cannot be used; the message names the file, and what to do."""
+    """A state that cannot be used; the message says why, and what to do."""
 
 
 class StateFile:
-    """One file, replaced whole after each epoch.
+    """One file beside the checkpoint that a training will write, replaced whole after each epoch.
+
+    It holds `identity`, all that determines the weights, and `state`, an EpochState's.
 
     Args:
-        output: the checkpoint that the training will write; the state lies beside it.
-        identity: all that determines the weights, as JSON values: a state of another training is
-            refused.
+        output: the checkpoint.
     """
 
-    def __init__(self, output: Path, identity: dict[str, Any]) -> None:
+    def __init__(self, output: Path) -> None:
         self.path = output.with_name(output.name + _SUFFIX)
-        self.identity = identity
 
     def load(self) -> dict[str, Any] | None:
         """What was saved last; None where nothing was.
 
         Raises:
-            StateError: the file cannot be read, or is of another training.
-        """
-        content = self._content()
-        if content is None:
-            return None
-        saved = content["identity"]
-        if saved != self.identity:
-            differing = [
-                f"{key} was {saved.get(key)!r}, is {self.identity.get(key)!r}"
-                for key in sorted({*saved, *self.identity})
-                if saved.get(key) != self.identity.get(key)
-            ]
-            raise StateError(
-                f"{self.path} is of a training with other settings: {'; '.join(differing)}."
-                " Put them back to go on, or remove the file to start anew"
-            )
-        state: dict[str, Any] = content["state"]
-        return state
-
-    def precision(self) -> str | None:
-        """The precision of the interrupted training, which `auto` might choose otherwise now.
-
-        Raises:
             StateError: the file cannot be read.
         """
-        content = self._content()
-        return str(content["identity"].get("precision")) if content else None
-
-    def _content(self) -> dict[str, Any] | None:
         try:
-            content: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's, of pickles that it then refuses
+                content: dict[str, Any] = torch.load(
+                    self.path, map_location="cpu", weights_only=True
+                )
         except FileNotFoundError:
             return None
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as err:
+        except Exception as err:  # a broken zip or pickle raises whatever its reader does
             raise StateError(
                 f"{self.path} cannot be read ({type(err).__name__}); remove it to start anew"
             ) from err
-        if not isinstance(content, dict) or set(content) != {"identity", "state"}:
+        if not isinstance(content, dict) or set(content) != _KEYS:
             raise StateError(f"{self.path} holds no state; remove it to start anew")
         return content
 
-    def save(self, state: dict[str, Any]) -> None:
+    def save(self, content: dict[str, Any]) -> None:
         """Replace what was saved, in one step.
-
-        Args:
-            state: tensors and plain values, nested.
 
         Raises:
             OSError: it cannot be written; what was saved before still stands.
         """
         buffer = io.BytesIO()
-        torch.save({"identity": self.identity, "state": state}, buffer)
+        torch.save(content, buffer)
         replace_file(self.path, buffer.getbuffer())
 
     def exists(self) -> bool:
@@ -96,3 +70,21 @@ class StateFile:
     def remove(self) -> None:
         """Forget it: the training is finished."""
         self.path.unlink(missing_ok=True)
+
+
+def check_same(saved: dict[str, Any], identity: dict[str, Any]) -> None:
+    """See that an interrupted training is the one to go on with.
+
+    Raises:
+        StateError: it had other settings, or other data, each of which is named.
+    """
+    differing = [
+        f"{key} was {saved.get(key)!r}, is {identity.get(key)!r}"
+        for key in sorted({*saved, *identity})
+        if saved.get(key) != identity.get(key)
+    ]
+    if differing:
+        raise StateError(
+            f"the interrupted training had other settings: {'; '.join(differing)}. Put them back"
+            " to go on, or remove its state to start anew"
+        )

@@ -36,6 +36,26 @@ def test_filter_is_a_circular_convolution(grid: tuple[int, int]) -> None:
     torch.testing.assert_close(actual, expected, atol=1e-12, rtol=1e-12)
 
 
+@pytest.mark.parametrize("grid", GRIDS)
+def test_under_autocast_it_is_the_same_convolution(grid: tuple[int, int]) -> None:
+    """As a matrix product of bfloat16, which holds 8 bits; the gradient of the weight agrees too."""
+    torch.manual_seed(sum(grid))
+    layer = GlobalFilter(3, grid)
+    torch.nn.init.normal_(layer.complex_weight)
+    tokens = torch.randn(2, grid[0] * grid[1], 3)
+    results = {}
+    for is_half in (False, True):
+        layer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_half):
+            mixed = layer(tokens)
+        mixed.float().square().sum().backward()
+        assert layer.complex_weight.grad is not None
+        results[is_half] = (mixed.detach().float(), layer.complex_weight.grad.clone())
+        assert mixed.dtype == (torch.bfloat16 if is_half else torch.float32)
+    for full, half in zip(*results.values(), strict=True):
+        assert (full - half).norm() <= 0.02 * full.norm()
+
+
 def test_one_tap_shifts_the_grid() -> None:
     """Worked by hand: the kernel with a single one at (1, 2) moves every token there."""
     grid = (3, 4)

@@ -3,17 +3,19 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
-from gfnet import GFNet, ModelConfig
+from gfnet import GFNet, ModelConfig, Preprocessing
 from gfnet.model import GFNetDistil
-from gfnet.training.data import Augment, Samples, TrainingData
-from gfnet.training.distillation import teaching_loss, train_student
+from gfnet.training.data import Batch, Prepare, TrainingData
+from gfnet.training.distillation import student_loss, teaching_loss
+from gfnet.training.engine import Engine
 from gfnet.training.loop import fresh
-from gfnet.training.progress import EpochReport
 from gfnet.training.settings import Schedule, Teaching
+from gfnet.training.whole import WholeModel
 
 SURE = torch.tensor([[math.log(3), 0.0]])  # 3/4 and 1/4
 
@@ -53,58 +55,73 @@ class _Shifted(GFNet):
         return quarters.roll(1, dims=1) * 20
 
 
-def _student(
+@pytest.fixture
+def student(
     tiny: Callable[[str], ModelConfig],
     data: TrainingData,
-    augment: Augment,
     schedule: Schedule,
-    teacher: GFNet,
-) -> tuple[GFNetDistil, list[EpochReport]]:
-    model, reports = fresh(tiny("gfnet-distil"), 1), list[EpochReport]()
-    assert isinstance(model, GFNetDistil)
-    train_student(
-        model,
-        teacher,
-        data=data,
-        schedule=schedule,
-        augment=augment,
-        teaching=Teaching("hard"),
-        report=reports.append,
-    )
-    return model, reports
+    preprocessing: Preprocessing,
+    engine: Engine,
+    run: Callable[..., Any],
+) -> Callable[..., GFNetDistil]:
+    """Train a tiny student on a teacher."""
+
+    def train(teacher: GFNet, epochs: int = 6) -> GFNetDistil:
+        model = fresh(tiny("gfnet-distil"), 1)
+        assert isinstance(model, GFNetDistil)
+        lengthened = replace(schedule, epochs=epochs)
+        learner = WholeModel(
+            model,
+            student_loss(model, teacher, Teaching("hard"), label_smoothing=0.0),
+            schedule=lengthened,
+            images=len(data.train.labels),
+            preprocessing=preprocessing,
+            engine=engine,
+        )
+        model.load_state_dict(run(learner, schedule=lengthened).learned.weights)
+        return model
+
+    return train
+
+
+Student = Callable[..., GFNetDistil]
 
 
 def test_the_class_head_learns_labels_and_the_distillation_head_the_teacher(
-    tiny: Callable[[str], ModelConfig], data: TrainingData, augment: Augment, schedule: Schedule
+    tiny: Callable[[str], ModelConfig], data: TrainingData, prepare: Prepare, student: Student
 ) -> None:
     """Of a teacher that is always wrong the distillation head learns just that."""
-    schedule = replace(schedule, epochs=30)
-    model, _ = _student(tiny, data, augment, schedule, _Shifted(tiny("gfnet")))
-    samples: Samples = data.train
-    tokens = model.embed(samples.images)
+    model = student(_Shifted(tiny("gfnet")), epochs=30)
+    images, labels = prepare(data.train)
+    tokens = model.embed(images)
     for block in model.blocks:
         tokens = block(tokens)
     by_class, by_distillation = (logits.argmax(dim=1) for logits in model.readout_pair(tokens))
-    assert (by_class == samples.labels).float().mean() > 0.8
-    assert (by_distillation == (samples.labels + 1) % 4).float().mean() > 0.8
+    assert (by_class == labels).float().mean() > 0.8
+    assert (by_distillation == (labels + 1) % 4).float().mean() > 0.8
 
 
-def test_the_teacher_does_not_change(
-    tiny: Callable[[str], ModelConfig], data: TrainingData, augment: Augment, schedule: Schedule
-) -> None:
+def test_the_teacher_does_not_change(tiny: Callable[[str], ModelConfig], student: Student) -> None:
     """Its weights are the same afterwards, and hold no gradients."""
     teacher = fresh(tiny("gfnet"), 0)
     before = [parameter.clone() for parameter in teacher.parameters()]
-    _student(tiny, data, augment, schedule, teacher)
+    student(teacher)
     assert all(map(torch.equal, before, teacher.parameters()))
     assert all(parameter.grad is None for parameter in teacher.parameters())
 
 
-def test_a_student_reproduces(
-    tiny: Callable[[str], ModelConfig], data: TrainingData, augment: Augment, schedule: Schedule
-) -> None:
+def test_a_student_reproduces(tiny: Callable[[str], ModelConfig], student: Student) -> None:
     """The same seed gives the same weights, to the last bit."""
     teacher = fresh(tiny("gfnet"), 0)
-    first, _ = _student(tiny, data, augment, schedule, teacher)
-    again, _ = _student(tiny, data, augment, schedule, teacher)
-    assert all(map(torch.equal, first.parameters(), again.parameters()))
+    assert all(map(torch.equal, student(teacher).parameters(), student(teacher).parameters()))
+
+
+def test_the_losses_of_both_heads_weigh_the_same(tiny: Callable[[str], ModelConfig]) -> None:
+    """An untrained student of four classes: (ln 4 + ln 4) / 2, whatever the teacher is sure of."""
+    model = fresh(tiny("gfnet-distil"), 1)
+    assert isinstance(model, GFNetDistil)
+    for head in (model.head, model.head_dist):
+        torch.nn.init.zeros_(head.weight)
+    loss_of = student_loss(model, _Shifted(tiny("gfnet")), Teaching("hard"), label_smoothing=0.0)
+    loss = loss_of(Batch(torch.randn(5, 3, 8, 8), torch.tensor([0, 1, 2, 3, 0])))
+    assert loss.item() == pytest.approx(math.log(4))

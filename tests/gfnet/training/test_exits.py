@@ -2,20 +2,23 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from torch.nn import functional
 
-from gfnet import ConfigError, ModelConfig
+from gfnet import ConfigError, ModelConfig, Preprocessing
 from gfnet.model import GFNetDistil, GFNetDistilDynn
-from gfnet.training.data import Augment, TrainingData
-from gfnet.training.exit_stage import ExitOutcome, ExitStage
-from gfnet.training.exits import phase_of, train_exits, with_fresh_exits
+from gfnet.training.data import Prepare, TrainingData
+from gfnet.training.engine import Engine
+from gfnet.training.exit_stage import ExitStage
+from gfnet.training.exits import phase_of, with_fresh_exits
 from gfnet.training.loop import fresh
-from gfnet.training.progress import EpochReport
 from gfnet.training.settings import ExitTraining, Schedule
 
 EXITS = (0, 2)  # of blocks 0..3: block 1 is not enabled
+TRAINING = ExitTraining(cost_weight=0.5, phase_epochs=1)
 
 
 @pytest.fixture
@@ -27,27 +30,30 @@ def student(tiny: Callable[[str], ModelConfig]) -> GFNetDistil:
 
 
 @pytest.fixture
-def train(
-    student: GFNetDistil, data: TrainingData, augment: Augment, schedule: Schedule
-) -> Callable[[], tuple[GFNetDistilDynn, ExitOutcome, list[EpochReport]]]:
-    """Grow exits on the student: the model, its outcome and the reports."""
+def stage(
+    student: GFNetDistil,
+    data: TrainingData,
+    schedule: Schedule,
+    preprocessing: Preprocessing,
+    engine: Engine,
+) -> Callable[..., ExitStage]:
+    """Exits grown on the student, untrained; how they learn may be given."""
 
-    def run() -> tuple[GFNetDistilDynn, ExitOutcome, list[EpochReport]]:
-        model, reports = with_fresh_exits(student, EXITS, seed=0), list[EpochReport]()
-        outcome = train_exits(
-            model,
-            data=data,
-            schedule=replace(schedule, epochs=6, warmup_epochs=2),
-            training=ExitTraining(cost_weight=0.5, phase_epochs=1),
-            augment=augment,
-            report=reports.append,
+    def make(training: ExitTraining = TRAINING, engine: Engine = engine) -> ExitStage:
+        return ExitStage(
+            with_fresh_exits(student, EXITS, seed=0),
+            schedule=replace(schedule, warmup_epochs=2),
+            training=training,
+            images=len(data.train.labels),
+            preprocessing=preprocessing,
+            engine=engine,
         )
-        return model, outcome, reports
 
-    return run
+    return make
 
 
-Train = Callable[[], tuple[GFNetDistilDynn, ExitOutcome, list[EpochReport]]]
+Stage = Callable[..., ExitStage]
+Run = Callable[..., Any]
 
 
 def _changed(before: dict[str, torch.Tensor], model: GFNetDistilDynn) -> set[str]:
@@ -70,80 +76,114 @@ def test_fresh_exits_must_be_blocks_that_can_be_left(student: GFNetDistil) -> No
 
 
 def test_phases_alternate_after_the_warm_up() -> None:
-    """Two epochs of warm-up, then two a phase, the gates first."""
-    phases = [phase_of(epoch, 2, 2) for epoch in range(1, 9)]
-    assert phases == ["warm-up"] * 2 + ["gates"] * 2 + ["heads"] * 2 + ["gates"] * 2
+    """Two epochs of warm-up, one joint, then two a phase, the gates first."""
+    training = ExitTraining(cost_weight=0.5, phase_epochs=2, joint_epochs=1)
+    phases = [phase_of(epoch, 2, training) for epoch in range(1, 10)]
+    assert phases == ["warm-up"] * 2 + ["joint"] + ["gates"] * 2 + ["heads"] * 2 + ["gates"] * 2
 
 
-def test_only_heads_and_gates_of_the_enabled_exits_change(
-    train: Train, student: GFNetDistil
-) -> None:
+def test_only_heads_and_gates_of_the_enabled_exits_change(stage: Stage, run: Run) -> None:
     """Backbone, norm, final heads and the exit that is not enabled stay, to the last bit."""
-    before = with_fresh_exits(student, EXITS, seed=0).state_dict()
-    model, _, _ = train()
+    learner = stage()
+    before = {name: tensor.clone() for name, tensor in learner.model.state_dict().items()}
+    run(learner)
     parts = ("intermediate_heads", "intermediate_heads_dist", "gates")
-    assert _changed(before, model) == {f"{part}.{block}" for part in parts for block in EXITS}
+    expected = {f"{part}.{block}" for part in parts for block in EXITS}
+    assert _changed(before, learner.model) == expected
+
+
+HEADS = tuple(f"{kind}.{b}" for kind in ("intermediate_heads", "intermediate_heads_dist") for b in EXITS)
+BACKBONE = (
+    *(f"blocks.{block}" for block in range(4)),
+    *("cls_token", "dist_token", "pos_embed", "patch_embed.proj"),
+    *(f"{part}.{kind}" for part in ("norm", "head", "head_dist") for kind in ("weight", "bias")),
+)
 
 
 @pytest.mark.parametrize(
-    ("phase", "parts"),
-    [
-        ("warm-up", ("intermediate_heads", "intermediate_heads_dist")),
-        ("gates", ("gates",)),
-        ("heads", ("intermediate_heads", "intermediate_heads_dist")),
-    ],
+    ("epoch", "parts"),
+    [(1, HEADS), (3, (*HEADS, *BACKBONE)), (4, tuple(f"gates.{b}" for b in EXITS)), (5, HEADS)],
 )
 def test_each_phase_trains_its_own_part(
-    student: GFNetDistil, data: TrainingData, schedule: Schedule, phase: str, parts: tuple[str, ...]
+    stage: Stage, data: TrainingData, prepare: Prepare, epoch: int, parts: tuple[str, ...]
 ) -> None:
-    """Gates learn in gate phases; both heads of an exit in the warm-up and in head phases."""
-    model = with_fresh_exits(student, EXITS, seed=0)
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    stage = ExitStage(model, schedule, ExitTraining(cost_weight=0.5, phase_epochs=1))
-    stage.step(phase, data.train)
-    assert _changed(before, model) == {f"{part}.{block}" for part in parts for block in EXITS}
+    """Warm-up, joint, gates, heads: gates alone learn in theirs, the backbone in joint epochs."""
+    learner = stage(replace(TRAINING, joint_epochs=1))
+    before = {name: tensor.clone() for name, tensor in learner.model.state_dict().items()}
+    learner.begin(epoch)
+    learner.step(prepare(data.train))
+    assert _changed(before, learner.model) == set(parts)
+
+
+def test_the_joint_loss_is_the_mean_of_all_exits(
+    stage: Stage, data: TrainingData, prepare: Prepare
+) -> None:
+    """The last exit's included."""
+    learner = stage(replace(TRAINING, joint_epochs=1))
+    batch = prepare(data.train)
+    logits = learner.model.forward_exits(batch.images).logits
+    losses = [functional.cross_entropy(logits[e], batch.targets) for e in range(3)]
+    learner.begin(3)
+    assert learner.step(batch) == pytest.approx(sum(losses).item() / 3)
 
 
 @pytest.mark.parametrize(("cost_weight", "exit_block"), [(100.0, 0), (-100.0, 3)])
 def test_gates_learn_the_target_exit(
-    student: GFNetDistil,
-    data: TrainingData,
-    schedule: Schedule,
-    cost_weight: float,
-    exit_block: int,
+    stage: Stage, data: TrainingData, prepare: Prepare, cost_weight: float, exit_block: int
 ) -> None:
     """Where only cost counts everything leaves first; were cost a gain, last."""
-    model = with_fresh_exits(student, EXITS, seed=0)
-    stage = ExitStage(model, schedule, ExitTraining(cost_weight, phase_epochs=1))
+    learner = stage(ExitTraining(cost_weight, phase_epochs=1))
+    learner.begin(3)
+    batch = prepare(data.train)
     for _ in range(200):
-        stage.step("gates", data.train)
-    blocks = model.route(data.train.images, 0.5).exit_block
+        learner.step(batch)
+    blocks = learner.model.route(batch.images, 0.5).exit_block
     assert blocks.unique().tolist() == [exit_block]
 
 
-def test_the_outcome_is_that_of_the_model(train: Train, data: TrainingData) -> None:
+def test_the_outcome_is_that_of_the_weights(
+    stage: Stage, run: Run, data: TrainingData, prepare: Prepare
+) -> None:
     """Accuracy and blocks are those of routing the held-out images at 0.5."""
-    model, outcome, reports = train()
-    routed = model.route(data.validation.images, 0.5)
+    learner = stage()
+    learned, reports, _ = run(learner)
+    learner.model.load_state_dict(learned.weights)
+    routed = learner.model.route(prepare(data.validation).images, 0.5)
     correct = (routed.logits.argmax(dim=1) == data.validation.labels).float().mean().item() * 100
-    assert (
-        outcome.validation_accuracy
-        == correct
-        == reports[outcome.best_epoch - 1].validation_accuracy
-    )
+    outcome = learned.outcome
+    best = reports[outcome.best_epoch - 1].validation
+    assert outcome.validation_accuracy == correct == best.accuracy
     assert outcome.validation_blocks == (routed.exit_block + 1).float().mean().item()
 
 
-def test_no_epoch_before_the_first_gates_is_chosen(train: Train) -> None:
-    """Reports name the phases, and the best epoch comes after the warm-up."""
-    _, outcome, reports = train()
+def test_no_epoch_before_the_first_gates_is_chosen(stage: Stage, run: Run) -> None:
+    """Reports name the phases, and the best epoch comes after warm-up and joint epochs."""
+    learned, reports, _ = run(stage(replace(TRAINING, joint_epochs=1)))
     phases = [report.phase for report in reports]
-    assert phases == ["warm-up", "warm-up", "gates", "heads", "gates", "heads"]
-    assert outcome.best_epoch > 2
+    assert phases == ["warm-up", "warm-up", "joint", "gates", "heads", "gates"]
+    assert learned.outcome.best_epoch > 3
 
 
-def test_exits_reproduce(train: Train) -> None:
-    """The same seed gives the same weights, to the last bit, and they can be trained again."""
-    (first, *_), (again, *_) = train(), train()
-    assert all(map(torch.equal, first.parameters(), again.parameters()))
-    assert all(parameter.requires_grad for parameter in first.parameters())
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("after", [1, 3, 4])
+def test_an_interrupted_training_ends_as_one_that_was_not(
+    stage: Stage, run: Run, after: int, precision: str
+) -> None:
+    """Taken up within the warm-up, within a gates' phase and before the heads': the same bits."""
+    training = ExitTraining(cost_weight=0.5, phase_epochs=2)
+    engine = Engine(torch.device("cpu"), precision)
+    whole = run(stage(training, engine))
+    rest = run(stage(training, engine), saved=whole.states[after - 1])
+    weights = whole.learned.weights
+    assert rest.learned.outcome == whole.learned.outcome
+    assert all(torch.equal(weights[name], rest.learned.weights[name]) for name in weights)
+
+
+def test_an_interrupted_joint_phase_ends_as_one_that_was_not(stage: Stage, run: Run) -> None:
+    """Its learning rate, which falls, is taken up too."""
+    training = ExitTraining(cost_weight=0.5, phase_epochs=1, joint_epochs=2)
+    whole = run(stage(training))
+    rest = run(stage(training), saved=whole.states[2])
+    weights = whole.learned.weights
+    assert all(torch.equal(weights[name], rest.learned.weights[name]) for name in weights)
+    assert whole.reports[3].learning_rate < whole.reports[2].learning_rate

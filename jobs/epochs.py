@@ -1,0 +1,77 @@
+"""What a training leaves in the table `training`: a row for each finished epoch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import storage
+from jobs.recipe import Recipe
+from jobs.trainer import Began
+
+if TYPE_CHECKING:
+    from gfnet.training.progress import EpochReport, Validation
+
+_DIGITS = 8
+
+
+class EpochLog:
+    """The rows of one training, rewritten whole with each epoch.
+
+    A training is named by its recipe and a digest of all that determines its weights: run again it
+    replaces its own rows, and changed it leaves rows of its own.
+
+    Args:
+        root: of the results.
+        recipe: what is trained.
+        began: where, and by what settings.
+        done: epochs of an interrupted training that are kept; rows beyond them are dropped, since
+            the epochs are run again.
+    """
+
+    def __init__(self, root: Path, recipe: Recipe, began: Began, done: int) -> None:
+        text = json.dumps(began.identity, sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+        self._training_id = f"{recipe.name}-{digest}"
+        self._recipe, self._began = recipe, began
+        self._log = storage.TrainingLog(root, self._training_id)
+        self._rows = [row for row in self._log.read() if row.epoch <= done] if done else []
+
+    def add(self, report: EpochReport, found: Validation) -> None:
+        """Write a finished epoch.
+
+        Raises:
+            StorageError: it cannot be written; the epochs before still stand.
+        """
+        recipe, began = self._recipe, self._began
+        finished_at = datetime.now(timezone.utc).replace(tzinfo=None)
+        row = storage.TrainingRow(
+            training_id=self._training_id,
+            recipe=recipe.name,
+            stage=recipe.stage,
+            model=recipe.output.stem,
+            dataset=recipe.images.name,
+            dataset_sha256=recipe.images.sha256,
+            phase=report.phase,
+            epoch=report.epoch,
+            epochs=report.epochs,
+            loss=report.loss,
+            validation_acc1=found.accuracy,
+            validation_loss=found.loss,
+            validation_blocks=found.blocks,
+            learning_rate=report.learning_rate,
+            is_best=found.is_best,
+            images_per_s=report.images_per_s,
+            device=began.device,
+            node=began.node,
+            precision=began.precision,
+            threads=recipe.threads,
+            seed=recipe.schedule.seed,
+            started_at=finished_at - timedelta(seconds=report.seconds),
+            finished_at=finished_at,
+        )
+        self._rows.append(row)
+        self._log.write(self._rows)

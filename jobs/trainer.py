@@ -1,0 +1,234 @@
+"""The worker's side of a training: from encoded images to events, on whatever device is here."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import gfnet
+from jobs.device import ANY, CPU
+from jobs.errors import JobsError
+from jobs.recipe import Recipe
+
+if TYPE_CHECKING:
+    from gfnet.training.data import TrainingData
+    from gfnet.training.engine import Engine
+    from gfnet.training.loop import Event, Learner
+
+_NAMED_IMAGES = 5
+_ACCELERATORS = ("cuda", "xpu", "mps")
+
+
+class TrainingError(JobsError):
+    """A training that could not be finished."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A training as it travels: nothing is read from the worker's disk.
+
+    Attributes:
+        recipe: what is learned, and how.
+        images: Arrow table of `ImageSet.read`, all images of the training split in their order.
+        parent: the checkpoint file of the teacher or the start; None for a baseline.
+        device: as torch names it, or `any`.
+        saved: of `StateFile.load`, where to go on; None from the start.
+    """
+
+    recipe: Recipe
+    images: Any
+    parent: bytes | None
+    device: str
+    saved: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Began:
+    """The first event: what the training computes on, and all that determines its weights.
+
+    Attributes:
+        training: for the checkpoint's metadata, as JSON values; no times or paths, so that it
+            reproduces.
+        identity: that, and what else the metadata holds of the model.
+        node: host name.
+        device: as torch names it.
+        precision: `float32` or `bfloat16`.
+    """
+
+    training: dict[str, Any]
+    identity: dict[str, Any]
+    node: str
+    device: str
+    precision: str
+
+
+def run_lesson(lesson: Lesson) -> Iterator[Began | Event]:
+    """Train, and yield what happens.
+
+    Raises:
+        TrainingError: torch has no such device, an image cannot be decoded, too few are left to
+            learn from, or the saved state is of another training.
+    """
+    # Late, here and below: reading a recipe and --help must not load torch.
+    from gfnet.training.data import Augment
+    from gfnet.training.engine import choose_engine
+    from gfnet.training.loop import learn
+    from gfnet.training.state import StateError, check_same
+
+    recipe, saved = lesson.recipe, lesson.saved
+    with _threads(recipe.threads):
+        device = use_torch_device(lesson.device)
+        # What `auto` chose before is kept: it could choose otherwise now.
+        precision = saved["identity"].get("precision") if saved else None
+        engine = choose_engine(device, precision or recipe.precision)
+        data = _data(lesson)
+        training = _training(recipe, data, engine)
+        identity = training | {
+            "model": recipe.config.to_json(),
+            "preprocessing": recipe.preprocessing.to_json(),
+        }
+        try:
+            if saved:
+                check_same(saved["identity"], identity)
+            learner = _learner(lesson, len(data.train.labels), engine)
+        except (StateError, gfnet.CheckpointError) as err:
+            raise TrainingError(f"{recipe.name}: {err}") from err
+        yield Began(training, identity, platform.node(), str(engine.device), engine.precision)
+        augment = Augment(recipe.augmentation, recipe.preprocessing, recipe.config.num_classes)
+        yield from learn(
+            learner,
+            data=data,
+            schedule=recipe.schedule,
+            augment=augment,
+            saved=saved["state"] if saved else None,
+        )
+
+
+def use_torch_device(name: str) -> str:
+    """The device that a name means here; `any` prefers an accelerator.
+
+    Raises:
+        TrainingError: torch has no such device.
+    """
+    import torch
+
+    if name == ANY:
+        there = (kind for kind in _ACCELERATORS if getattr(torch, kind).is_available())
+        return next(there, CPU)
+    try:
+        return str(torch.zeros(1, device=name).device)
+    except (RuntimeError, AssertionError, NotImplementedError) as err:
+        reason = str(err).strip().splitlines()[0]
+        raise TrainingError(
+            f"torch {torch.__version__} on {platform.node()} has no device {name!r}: {reason};"
+            " choose --device cpu, or any for what is there"
+        ) from err
+
+
+def _learner(lesson: Lesson, images: int, engine: Engine) -> Learner:
+    """What the recipe's stage trains, untrained."""
+    from gfnet.model import GFNetDistil
+    from gfnet.training.baseline import label_loss
+    from gfnet.training.distillation import student_loss
+    from gfnet.training.exit_stage import ExitStage
+    from gfnet.training.exits import with_fresh_exits
+    from gfnet.training.loop import fresh
+    from gfnet.training.whole import WholeModel
+
+    recipe = lesson.recipe
+    common: dict[str, Any] = {
+        "schedule": recipe.schedule,
+        "images": images,
+        "preprocessing": recipe.preprocessing,
+        "engine": engine,
+    }
+    seed, smoothing = recipe.schedule.seed, recipe.label_smoothing
+    if lesson.parent is None:
+        model = fresh(recipe.config, seed).to(engine.device)
+        return WholeModel(model, label_loss(model, smoothing), **common)
+    parent = gfnet.load_checkpoint(lesson.parent).to(engine.device)
+    if recipe.stage == "distillation":
+        student = fresh(recipe.config, seed).to(engine.device)
+        assert isinstance(student, GFNetDistil)  # noqa: S101 - an invariant: the recipe's family
+        loss_of = student_loss(student, parent, recipe.teaching, smoothing)
+        return WholeModel(student, loss_of, **common)
+    assert isinstance(parent, GFNetDistil)  # noqa: S101 - an invariant: read_recipe checked it
+    grown = with_fresh_exits(parent, recipe.config.exit_blocks, seed).to(engine.device)
+    return ExitStage(grown, training=recipe.exits, **common)
+
+
+def _data(lesson: Lesson) -> TrainingData:
+    """The training images, prepared as the checkpoint will ask for, and what is held out of them.
+
+    Raises:
+        TrainingError: images that cannot be decoded, of which the first are named; or too few.
+    """
+    import torch
+
+    from gfnet.preprocess import geometry
+    from gfnet.training.data import Samples, hold_out
+
+    recipe, table = lesson.recipe, lesson.images
+    cut = geometry(recipe.preprocessing)
+    prepared, failures = [], []
+    for path, encoded in zip(*(table[key].to_pylist() for key in ("path", "image")), strict=True):
+        try:
+            prepared.append(cut(gfnet.decode(encoded)))
+        except gfnet.DecodeError as err:  # noqa: PERF203 - decoding takes a thousand times longer
+            failures.append(f"{path} ({err})")
+    if failures:
+        named = ", ".join(failures[:_NAMED_IMAGES])
+        raise TrainingError(
+            f"{recipe.name}: {len(failures)} of the images of {recipe.images.name} cannot be"
+            f" decoded: {named}"
+        )
+    samples = Samples(torch.stack(prepared), torch.tensor(recipe.images.labels))
+    try:
+        return hold_out(samples, recipe.validation)
+    except ValueError as err:
+        raise TrainingError(f"{recipe.name}: {err}") from err
+
+
+def _training(recipe: Recipe, data: TrainingData, engine: Engine) -> dict[str, Any]:
+    """How the weights come about: all that determines them but the model's own sizes."""
+    training: dict[str, Any] = {
+        "recipe": recipe.name,
+        "stage": recipe.stage,
+        "dataset": recipe.images.name,
+        "dataset_sha256": recipe.images.sha256,
+        "validation": asdict(recipe.validation) | {"images": len(data.validation.labels)},
+        "augmentation": asdict(recipe.augmentation)
+        | {"flips": list(recipe.augmentation.flips)},
+        "precision": engine.precision,
+        "device": engine.device.type,
+        "threads": recipe.threads,
+        "gfjobs": version("gfjobs"),
+    } | asdict(recipe.schedule)
+    if recipe.parent:
+        training["parent"] = {"name": recipe.parent.name, "sha256": recipe.parent.sha256}
+    of_stage: dict[str, dict[str, Any]] = {
+        "baseline": {"label_smoothing": recipe.label_smoothing},
+        "distillation": {
+            "label_smoothing": recipe.label_smoothing,
+            "teaching": asdict(recipe.teaching),
+        },
+        "exits": asdict(recipe.exits) | {"exit_blocks": list(recipe.config.exit_blocks)},
+    }
+    return training | of_stage[recipe.stage]
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Compute on so many threads, as the recipe's weights depend on it, and put it back."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
