@@ -32,12 +32,14 @@ if TYPE_CHECKING:
         NodeRow,
         RunRow,
         RunStatus,
+        TrainingRow,
         rows_to_table,
         table_to_rows,
     )
     from storage.run_list import is_locked, list_runs, remove_run, resolve_run
     from storage.runs import RunStore
     from storage.schemas import SCHEMA_VERSION, TABLES, build_table
+    from storage.training import TrainingLog
 
 _MODULES = {
     "CellKind": "rows",
@@ -60,6 +62,8 @@ _MODULES = {
     "SchemaVersionError": "errors",
     "StorageError": "errors",
     "TABLES": "schemas",
+    "TrainingLog": "training",
+    "TrainingRow": "rows",
     "build_table": "schemas",
     "check_root": "layout",
     "checked_name": "layout",
@@ -99,6 +103,8 @@ __all__ = [
     "RunStore",
     "SchemaVersionError",
     "StorageError",
+    "TrainingLog",
+    "TrainingRow",
     "build_table",
     "check_root",
     "checked_name",

@@ -11,7 +11,7 @@ import pyarrow as pa
 from storage.commits import Snapshot, entries_to_table, read_snapshot
 from storage.errors import QueryError
 from storage.files import check_file_version, read_table
-from storage.layout import existing_root, reading, run_paths, visible_runs
+from storage.layout import existing_root, reading, run_paths, visible_files, visible_runs
 from storage.rows import RunRow, rows_to_table
 from storage.run_list import read_run
 from storage.schemas import COMMITTED_TABLES, TABLES
@@ -137,7 +137,8 @@ def _create_views(
     for table in COMMITTED_TABLES:
         _create_view(connection, table, _data_files(table, snapshots.values()))
     _create_commits(connection, snapshots)
-    _create_view(connection, "images", _image_files(root))
+    for table in ("images", "training"):
+        _create_view(connection, table, _checked_files(root / table))
     for view in VIEWS:
         connection.execute(f"CREATE VIEW {view} AS {query_text(view)}")
 
@@ -187,10 +188,8 @@ def _data_files(table: str, snapshots: Iterable[Snapshot]) -> list[Path]:
     return [file for snapshot in snapshots for file in snapshot.files(table)]
 
 
-def _image_files(root: Path) -> list[Path]:
-    files = sorted(
-        file for file in (root / "images").glob("*.parquet") if not file.name.startswith(".")
-    )
+def _checked_files(folder: Path) -> list[Path]:
+    files = visible_files(folder)
     for file in files:
         check_file_version(file)
     return files

@@ -8,6 +8,7 @@
                          commits/*.json    manifests
                          lock              the lease
     <root>/images/<dataset_sha256>.parquet
+    <root>/training/<training_id>.parquet  all epochs so far, replaced whole
 
 Names that start with a dot are nobody's: half-written files and runs being removed.
 """
@@ -69,7 +70,7 @@ class RunPaths:
 
 
 def checked_name(name: str, what: str) -> str:
-    """Return a run_id or cell_id that is safe as a file name.
+    """Return an identifier that is safe as a file name.
 
     Raises: StorageError: it is not; nothing that contains it may touch a disk.
     """
@@ -140,6 +141,16 @@ def run_paths(root: Path, run_id: str) -> RunPaths:
 def images_path(root: Path, dataset_sha256: str) -> Path:
     """Say where the images of a data set are listed."""
     return root / "images" / f"{checked_name(dataset_sha256, 'dataset_sha256')}.parquet"
+
+
+def training_path(root: Path, training_id: str) -> Path:
+    """Say where the epochs of a training are listed."""
+    return root / "training" / f"{checked_name(training_id, 'training_id')}.parquet"
+
+
+def visible_files(folder: Path) -> list[Path]:
+    """List the Parquet files in a folder that are published, in order of name."""
+    return sorted(file for file in folder.glob("*.parquet") if not file.name.startswith("."))
 
 
 def visible_runs(root: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""The rows that describe a run (runs, cells, nodes) as dataclasses, and their way to Arrow."""
+"""Rows that describe a run (runs, cells, nodes) or a training, and their way to Arrow."""
 
 from __future__ import annotations
 
@@ -97,9 +97,44 @@ class NodeRow:
     note: str | None = None
 
 
-Row = TypeVar("Row", RunRow, CellRow, NodeRow)
+@dataclasses.dataclass(frozen=True)
+class TrainingRow:
+    """One finished epoch of one training.
 
-TABLE_OF_ROW = {RunRow: "runs", CellRow: "cells", NodeRow: "nodes"}
+    `loss` is the mean over the training images (of a gates' phase the binary cross entropy), the
+    validation's figures are of the held-out images, of a model with exits as routed;
+    `validation_blocks` is None where no image can leave early. Losses are in nats, `is_best` says
+    that no epoch before was better.
+    """
+
+    training_id: str
+    recipe: str
+    stage: str
+    model: str
+    dataset: str
+    dataset_sha256: str
+    phase: str
+    epoch: int
+    epochs: int
+    loss: float
+    validation_acc1: float
+    validation_loss: float
+    validation_blocks: float | None
+    is_best: bool
+    learning_rate: float
+    images_per_s: float
+    device: str
+    node: str
+    precision: str
+    threads: int
+    seed: int
+    started_at: datetime
+    finished_at: datetime
+
+
+Row = TypeVar("Row", RunRow, CellRow, NodeRow, TrainingRow)
+
+TABLE_OF_ROW = {RunRow: "runs", CellRow: "cells", NodeRow: "nodes", TrainingRow: "training"}
 
 
 def rows_to_table(row_type: type[Row], rows: Sequence[Row]) -> pa.Table:

@@ -91,6 +91,12 @@ run_id text, cell_id text, component text, block int, calls long, total_ms doubl
 run_id text, cell_id text, round int, shard int, node text, rows long, busy_s double,
 committed_at time, note text
 """,
+    "training": """
+training_id text, recipe text, stage text, model text, dataset text, dataset_sha256 text,
+phase text, epoch int, epochs int, loss double, validation_acc1 double, validation_loss double,
+validation_blocks double, is_best bool, learning_rate double, images_per_s double, device text,
+node text, precision text, threads int, seed long, started_at time, finished_at time
+""",
 }
 
 

@@ -106,6 +106,92 @@ def test_a_running_cluster_serves(place: Any, ray_cluster: str) -> None:
     place.assert_like_an_undisturbed_run()
 
 
+RECIPE = """\
+name: tiny
+stage: baseline
+dataset: digits
+validation: {fraction: 0.15, seed: 0}
+model: {img_size: 8, patch_size: 4, embed_dim: 8, depth: 3}
+preprocessing: {size: 8}
+epochs: 3
+batch_size: 64
+learning_rate: 0.003
+weight_decay: 0.05
+warmup_epochs: 1
+seed: 0
+precision: float32
+threads: 1
+output: tiny.safetensors
+"""
+
+
+def test_a_training_on_a_node_gives_the_same_weights(place: Any, ray_cluster: str) -> None:
+    """As a Ray task: the same file as in this process, with its rows and no state left behind."""
+    recipe = place.root.parent / "tiny.yaml"
+    recipe.write_text(RECIPE)
+    outputs = []
+    for name, options in {"here": (), "there": ("--address", ray_cluster)}.items():
+        outputs.append(recipe.parent / name / "tiny.safetensors")
+        results = ("--results", place.root.parent / f"{name}-results")
+        code, said = place.command(
+            "train", recipe, "-o", outputs[-1], "--device", "cpu", *options, *results
+        ).end()
+        assert code == 0, said
+        assert "model 3/3: loss" in said
+        rows = storage.query(results[1], "select epoch, node from training order by epoch")
+        assert rows["epoch"].to_pylist() == [1, 2, 3]
+        assert [path.name for path in outputs[-1].parent.iterdir()] == ["tiny.safetensors"]
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+
+
+def test_a_device_that_no_node_has_is_refused(place: Any, ray_cluster: str) -> None:
+    """The message says which there are."""
+    recipe = place.root.parent / "tiny.yaml"
+    recipe.write_text(RECIPE)
+    code, said = place.command(
+        "train", recipe, "--device", "jetson-orin-nano", "--address", ray_cluster
+    ).end()
+    assert code == 1, said
+    assert "the cluster has no device 'jetson-orin-nano'; it has: any, cpu" in said
+
+
+def test_a_training_that_is_killed_twice_ends_with_the_same_weights(
+    place: Any, processes: Any
+) -> None:
+    """kill -9 at two moments of three epochs each, then --resume: bit-identical, each row once."""
+    recipe = place.root.parent / "tiny.yaml"
+    recipe.write_text(RECIPE.replace("epochs: 3", "epochs: 12", 1))
+    whole, part = (recipe.parent / name / "tiny.safetensors" for name in ("whole", "part"))
+    results = ("--results", place.root)
+    code, said = place.command("train", recipe, "-o", whole, "--results", place.root / "w").end()
+    assert code == 0, said
+    state = part.with_name("tiny.safetensors.training")
+    for kills, epochs in enumerate((2, 6)):
+        command = place.command("train", recipe, "-o", part, *results, *["--resume"] * kills)
+        processes.until(lambda least=epochs: _epochs(place.root) >= least, "some epochs")
+        command.process.kill()
+        command.end()
+        assert state.exists()
+        assert not part.exists()
+    code, said = place.command("train", recipe, "-o", part, *results).end()
+    assert code == 1, said
+    assert "add --resume to go on" in said
+    code, said = place.command("train", recipe, "-o", part, *results, "--resume").end()
+    assert code == 0, said
+    assert part.read_bytes() == whole.read_bytes()
+    assert [path.name for path in part.parent.iterdir()] == ["tiny.safetensors"]
+    rows = storage.query(place.root, "select epoch from training order by epoch")
+    assert rows["epoch"].to_pylist() == list(range(1, 13))
+
+
+def _epochs(root: Any) -> int:
+    """Epochs that the table training shows so far."""
+    if not (root / "training").is_dir():
+        return 0
+    rows = storage.query(root, "select count(*) as epochs from training")
+    return int(rows["epochs"][0].as_py())
+
+
 def test_a_second_driver_is_kept_out(place: Any, processes: Any) -> None:
     """Two commands on one run: the second ends with 2 and says who has it."""
     command = place.submit()

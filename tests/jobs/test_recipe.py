@@ -12,6 +12,7 @@ import gfnet
 from gfnet.training.settings import Augmentation, ExitTraining, HoldOut, Schedule, Teaching
 from jobs.errors import BadInputError
 from jobs.recipe import read_recipe
+from jobs.recipe_fields import OPTIONAL
 
 BASELINE: dict[str, Any] = {
     "name": "base",
@@ -109,7 +110,31 @@ def test_what_is_optional_may_be_left_out(folder: Path) -> None:
     recipe = read_recipe(_write(folder, BASELINE, **changes))
     assert recipe.augmentation == Augmentation()
     assert recipe.label_smoothing == 0
+    assert recipe.schedule.ema_decay == 0
+    assert (recipe.precision, recipe.weights) == ("auto", "float32")
     assert recipe.preprocessing == gfnet.Preprocessing(size=8, crop=8)
+
+
+def test_everything_that_augments_can_be_asked_for(folder: Path) -> None:
+    """And the average, the precision and the type on disk."""
+    changes = {"crop_padding": 2, "flips": ["horizontal", "vertical"], "erase": 0.25}
+    mixes = {"mixup": 0.2, "cutmix": 1}
+    recipe = read_recipe(
+        _write(
+            folder,
+            STUDENT,
+            augmentation=changes | mixes,
+            label_smoothing=0.1,
+            ema_decay=0.99,
+            precision="bfloat16",
+            weights="float16",
+        )
+    )
+    assert recipe.augmentation == Augmentation(
+        crop_padding=2, flips=("horizontal", "vertical"), erase=0.25, mixup=0.2, cutmix=1.0
+    )
+    assert (recipe.label_smoothing, recipe.schedule.ema_decay) == (0.1, 0.99)
+    assert (recipe.precision, recipe.weights) == ("bfloat16", "float16")
 
 
 def test_a_student_sees_images_as_its_teacher_does(folder: Path) -> None:
@@ -182,7 +207,7 @@ def test_a_key_of_another_stage_is_unknown(folder: Path) -> None:
 @pytest.mark.parametrize("recipe", [BASELINE, STUDENT, EXITS], ids=lambda r: str(r["stage"]))
 def test_every_key_but_the_optional_is_required(folder: Path, recipe: dict[str, Any]) -> None:
     """Each is missed by its name."""
-    for key in recipe.keys() - {"augmentation", "preprocessing", "label_smoothing"}:
+    for key in recipe.keys() - set(OPTIONAL):
         found = [found for _, found, _ in _problems(folder, recipe, **{key: REMOVED})]
         assert f"the key {key} is missing" in found
 
@@ -225,6 +250,17 @@ def test_a_file_that_is_no_mapping_is_refused(folder: Path, text: str) -> None:
         (BASELINE, {"validation": {"fraction": 0, "seed": 0}}, "validation.fraction", "'0'"),
         (BASELINE, {"learning_rate": float("nan")}, "learning_rate", "'.nan'"),
         (BASELINE, {"augmentation": {"flip": True}}, "augmentation.flip", "unknown key"),
+        (BASELINE, {"augmentation": {"flips": ["left"]}}, "augmentation.flips[0]",
+         "unknown flip 'left'"),
+        (BASELINE, {"augmentation": {"crop_padding": 9}}, "augmentation.crop_padding", "'9'"),
+        (BASELINE, {"ema_decay": 1}, "ema_decay", "'1'"),
+        (BASELINE, {"precision": "half"}, "precision", "unknown precision 'half'"),
+        (BASELINE, {"weights": "int8"}, "weights", "unknown weights 'int8'"),
+        (BASELINE, {"joint_epochs": 1}, "joint_epochs", "unknown key"),
+        (EXITS, {"augmentation": {"mixup": 0.2}}, "augmentation.mixup",
+         "mixup in the stage of the exits"),
+        (EXITS, {"joint_epochs": 3}, "joint_epochs", "'3'"),
+        (EXITS, {"label_smoothing": 0.1}, "label_smoothing", "unknown key"),
         (BASELINE, {"preprocessing": {"mean": [0.5]}}, "preprocessing.mean", "1 numbers"),
         (BASELINE, {"preprocessing": {"size": 4}}, "preprocessing.size", "'4'"),
         (BASELINE, {"output": "model.pth"}, "output", "'model.pth'"),

@@ -45,6 +45,7 @@ def test_tables_are_those_of_the_design() -> None:
         "nodes",
         "profile",
         "commits",
+        "training",
     ]
     for schema in storage.TABLES.values():
         assert schema.metadata == {b"gfjobs_schema_version": b"1"}
