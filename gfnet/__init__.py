@@ -14,7 +14,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gfnet.checkpoint import CheckpointError as CheckpointError
     from gfnet.checkpoint import CheckpointInfo as CheckpointInfo
     from gfnet.checkpoint import inspect_checkpoint as inspect_checkpoint
     from gfnet.checkpoint import load_checkpoint as load_checkpoint
@@ -38,11 +37,11 @@ if TYPE_CHECKING:
     from gfnet.runtimes import RUNTIMES as RUNTIMES
     from gfnet.runtimes import Runtime as Runtime
     from gfnet.runtimes import runtime as runtime
+    from gfnet.tensors import CheckpointError as CheckpointError
     from gfnet.zoo import bundled as bundled
 
 _HOME = {
     "checkpoint": (
-        "CheckpointError",
         "CheckpointInfo",
         "inspect_checkpoint",
         "load_checkpoint",
@@ -56,6 +55,7 @@ _HOME = {
     "preprocess": ("DecodeError", "Preprocessing", "decode", "transform"),
     "routing": ("ExitOutputs", "RoutedOutputs"),
     "runtimes": ("PRECISIONS", "RUNTIMES", "Runtime", "runtime"),
+    "tensors": ("CheckpointError",),
     "zoo": ("bundled",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

@@ -48,6 +48,25 @@ RUN = click.argument("run")
 RUN_OR_LATEST = click.argument("run", default="latest")
 
 
+def _numbers(separator: str, kind: type, count: int | None = None) -> Callable[..., Any]:
+    """Read an option such as 7,9,10 or 43x6; one that is not given stays None."""
+
+    def read(_context: click.Context, _option: click.Parameter, value: str | None) -> Any:
+        if value is None:
+            return None
+        try:
+            numbers = tuple(kind(part) for part in value.split(separator))
+        except ValueError:
+            numbers = ()
+        if not numbers or count not in (None, len(numbers)):
+            what = "whole numbers" if kind is int else "numbers"
+            shape = f"{count or 'some'} {what}, separated by {separator!r}"
+            raise click.BadParameter(f"{value!r}; give {shape}")
+        return numbers
+
+    return read
+
+
 class Group(click.Group):
     """Turns the errors of all packages into messages and exit codes, in one place."""
 
@@ -324,6 +343,59 @@ def models() -> None:
     click.echo(text_table(columns, rows), nl=False)
 
 
+@main.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The checkpoint to write; default: checkpoints/NAME.safetensors.",
+)
+@click.option("--img-size", type=click.IntRange(1), help="Resample it for images of this side.")
+@click.option("--filter-grid", callback=_numbers("x", int, 2), help="Of that size, such as 43x6.")
+@click.option(
+    "--exit-blocks", callback=_numbers(",", int), help="Exits that were trained, such as 7,9,10."
+)
+@click.option("--classes", help="Class names, such as cat,dog; or a file with one a line.")
+@click.option("--resize", type=click.IntRange(1), help="Shorter side before the crop, pixels.")
+@click.option("--interpolation", type=click.Choice(["nearest", "bilinear", "bicubic"]))
+@click.option("--mean", callback=_numbers(",", float, 3), help="Of red, green, blue in 0..1.")
+@click.option("--std", callback=_numbers(",", float, 3), help="Of red, green, blue in 0..1.")
+@click.option("--force", is_flag=True, help="Replace an output that is there.")
+def import_file(file: Path, output: Path | None, classes: str | None, **wanted: Any) -> None:
+    """Turn FILE, a state dict of torch.save or safetensors, into a checkpoint.
+
+    Sizes and grid are told from the shapes, and shown. No code in FILE is run.
+
+    \b
+    Example:
+      gfjobs import gfnet-xs.pth
+    """
+    from jobs.importing import Importing, import_checkpoint, read_classes
+    from jobs.tables import text_table
+
+    output = output or Path("checkpoints") / f"{file.stem}.safetensors"
+    imported = import_checkpoint(
+        Importing(
+            file,
+            output,
+            img_size=wanted["img_size"],
+            filter_grid=wanted["filter_grid"] or (),
+            exit_blocks=wanted["exit_blocks"],
+            class_names=read_classes(classes) if classes else (),
+            resize=wanted["resize"],
+            interpolation=wanted["interpolation"],
+            mean=wanted["mean"],
+            std=wanted["std"],
+            is_forced=wanted["force"],
+        )
+    )
+    for note in imported.notes:
+        narrate(note)
+    click.echo(text_table(("", "imported"), imported.facts), nl=False)
+    narrate(f"a grid or a recipe names it by its path: models: [{output}]")
+
+
 @main.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.option(
@@ -342,6 +414,7 @@ def models() -> None:
 @ADDRESS
 @RESULTS
 def train(
+    *,
     recipe: Path,
     output: Path | None,
     resume: bool,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -161,8 +161,10 @@ def teach(lesson: Lesson, address: str) -> Iterator[Event]:
     """
     _start(address)
     try:
-        task = ray.remote(max_retries=0, num_returns="streaming")(_teach)
-        for reference in task.options(**_place(lesson)).remote(lesson):
+        # Ray's types know nothing of a task that streams.
+        task: Any = ray.remote(max_retries=0, num_returns="streaming")(_teach)
+        events: Iterable[Reference] = task.options(**_place(lesson)).remote(lesson)
+        for reference in events:
             yield _event(lesson, reference)
     finally:
         ray.shutdown()  # also ends the task, where nobody waits for it any more
@@ -200,9 +202,7 @@ def _place(lesson: Lesson) -> dict[str, Any]:
     elif device not in (ANY, CPU):
         known = [name.removeprefix(DEVICE_PREFIX) for name in registered]
         known += [ANY, CPU] + ([CUDA] if available.get("GPU") else [])
-        raise TrainingError(
-            f"the cluster has no device {device!r}; it has: {', '.join(known)}"
-        )
+        raise TrainingError(f"the cluster has no device {device!r}; it has: {', '.join(known)}")
     return options | {"resources": resources}
 
 

@@ -12,7 +12,6 @@ import storage
 from gfnet.preprocess import INTERPOLATIONS
 from gfnet.training.settings import (
     FLIPS,
-    PRECISIONS,
     TEACHING,
     Augmentation,
     ExitTraining,

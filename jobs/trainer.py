@@ -201,8 +201,7 @@ def _training(recipe: Recipe, data: TrainingData, engine: Engine) -> dict[str, A
         "dataset": recipe.images.name,
         "dataset_sha256": recipe.images.sha256,
         "validation": asdict(recipe.validation) | {"images": len(data.validation.labels)},
-        "augmentation": asdict(recipe.augmentation)
-        | {"flips": list(recipe.augmentation.flips)},
+        "augmentation": asdict(recipe.augmentation) | {"flips": list(recipe.augmentation.flips)},
         "precision": engine.precision,
         "device": engine.device.type,
         "threads": recipe.threads,

@@ -32,7 +32,7 @@ class Samples(NamedTuple):
 
     def shuffled_rows(self, size: int) -> tuple[Tensor, ...]:
         """Row numbers of batches in an order drawn from torch's generator."""
-        return torch.randperm(len(self.labels)).split(size)
+        return torch.split(torch.randperm(len(self.labels)), size)
 
     def take(self, rows: Tensor) -> Samples:
         """The samples of these rows."""

@@ -53,8 +53,15 @@ class Verdict(NamedTuple):
 class Learner(Protocol):
     """What learns: `learn` calls it, epoch by epoch, step by step."""
 
-    model: GFNet
-    learning_rate: float
+    @property
+    def model(self) -> GFNet:
+        """Whose weights are learned."""
+        ...
+
+    @property
+    def learning_rate(self) -> float:
+        """That of the next step."""
+        ...
 
     def begin(self, epoch: int) -> str:
         """Start an epoch, counted from 1; the name of its phase."""
@@ -140,7 +147,9 @@ def learn(
     for epoch in range(done + 1, schedule.epochs + 1):
         phase = learner.begin(epoch)
         try:
-            yield from _steps(learner, phase, epoch, data.train, schedule, augment, progress)
+            yield from _steps(
+                learner, phase, _batches(data.train, epoch, schedule, augment), progress
+            )
         except LossNotFiniteError as err:
             yield Learned(best.weights, best.outcome(), str(err))
             return
@@ -153,25 +162,25 @@ def learn(
     yield Learned(best.weights, best.outcome(), None)
 
 
-def _steps(  # noqa: PLR0913 - what one epoch is made of
-    learner: Learner,
-    phase: str,
-    epoch: int,
-    train: Samples,
-    schedule: Schedule,
-    augment: Augment,
-    progress: Progress,
-) -> Iterator[EpochReport]:
-    """The steps of one epoch, on random numbers of its own."""
+def _batches(train: Samples, epoch: int, schedule: Schedule, augment: Augment) -> Iterator[Batch]:
+    """What one epoch learns from, drawn from random numbers of its own."""
     stream = Stream(schedule.seed, epoch)
     with stream.drawn():
-        batches = train.shuffled_rows(schedule.batch_size)
-    for rows in batches:
+        every_rows = train.shuffled_rows(schedule.batch_size)
+    for rows in every_rows:
         with stream.drawn():
             batch = augment(train.take(rows))
+        yield batch
+
+
+def _steps(
+    learner: Learner, phase: str, batches: Iterator[Batch], progress: Progress
+) -> Iterator[EpochReport]:
+    """The steps of one epoch."""
+    for batch in batches:
         rate = learner.learning_rate
         loss = learner.step(batch)
-        if report := progress.step(phase, loss, len(rows), rate):
+        if report := progress.step(phase, loss, len(batch.targets), rate):
             yield report
 
 

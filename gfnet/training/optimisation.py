@@ -27,9 +27,7 @@ def adamw(parameters: Iterable[nn.Parameter], schedule: Schedule) -> Optimizer:
     decayed = [parameter for parameter in trained if parameter.dim() > 1]
     spared = [parameter for parameter in trained if parameter.dim() <= 1]
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]
-    return AdamW(
-        groups, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
-    )
+    return AdamW(groups, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True)
 
 
 def warmup_and_cosine(optimizer: Optimizer, schedule: Schedule, steps: int) -> LRScheduler:

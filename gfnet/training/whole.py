@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -56,11 +56,7 @@ class WholeModel:
         self._optimizer = adamw(model.parameters(), schedule)
         steps = -(-images // schedule.batch_size)
         self._scheduler = warmup_and_cosine(self._optimizer, schedule, steps)
-        self._average = (
-            AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(schedule.ema_decay))
-            if schedule.ema_decay
-            else None
-        )
+        self._average = _average(model, schedule.ema_decay) if schedule.ema_decay else None
 
     @property
     def learning_rate(self) -> float:
@@ -111,7 +107,12 @@ class WholeModel:
             self._average.load_state_dict(state["average"])
 
     def _chosen(self) -> GFNet:
-        return self._average.module if self._average else self.model
+        return cast("GFNet", self._average.module) if self._average else self.model
+
+
+def _average(model: GFNet, decay: float) -> AveragedModel:
+    update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return AveragedModel(model, multi_avg_fn=update)
 
 
 @torch.no_grad()

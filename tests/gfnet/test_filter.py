@@ -38,7 +38,7 @@ def test_filter_is_a_circular_convolution(grid: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("grid", GRIDS)
 def test_under_autocast_it_is_the_same_convolution(grid: tuple[int, int]) -> None:
-    """As a matrix product of bfloat16, which holds 8 bits; the gradient of the weight agrees too."""
+    """As a matrix product of bfloat16, of 8 bits; the weight's gradient agrees too."""
     torch.manual_seed(sum(grid))
     layer = GlobalFilter(3, grid)
     torch.nn.init.normal_(layer.complex_weight)

@@ -158,7 +158,7 @@ def test_a_device_that_no_node_has_is_refused(place: Any, ray_cluster: str) -> N
 def test_a_training_that_is_killed_twice_ends_with_the_same_weights(
     place: Any, processes: Any
 ) -> None:
-    """kill -9 at two moments of three epochs each, then --resume: bit-identical, each row once."""
+    """A kill -9 at two moments, then --resume: bit-identical, and each row once."""
     recipe = place.root.parent / "tiny.yaml"
     recipe.write_text(RECIPE.replace("epochs: 3", "epochs: 12", 1))
     whole, part = (recipe.parent / name / "tiny.safetensors" for name in ("whole", "part"))

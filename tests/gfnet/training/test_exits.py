@@ -92,7 +92,9 @@ def test_only_heads_and_gates_of_the_enabled_exits_change(stage: Stage, run: Run
     assert _changed(before, learner.model) == expected
 
 
-HEADS = tuple(f"{kind}.{b}" for kind in ("intermediate_heads", "intermediate_heads_dist") for b in EXITS)
+HEADS = tuple(
+    f"{kind}.{b}" for kind in ("intermediate_heads", "intermediate_heads_dist") for b in EXITS
+)
 BACKBONE = (
     *(f"blocks.{block}" for block in range(4)),
     *("cls_token", "dist_token", "pos_embed", "patch_embed.proj"),

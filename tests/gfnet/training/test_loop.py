@@ -75,13 +75,14 @@ def test_the_best_epoch_comes_out(scripted: Scripting, run: Callable[..., Any]) 
     verdicts = [_verdict(50), _verdict(70, 0.5), _verdict(70, 0.4), _verdict(60)]
     course = run(scripted([*verdicts, _verdict(70, 0.5), _verdict(10)]))
     assert course.learned.weights == {"epoch": torch.tensor(3)}
-    assert (course.learned.outcome.best_epoch, course.learned.outcome.validation_accuracy) == (3, 70)
+    assert (course.learned.outcome.best_epoch, course.learned.outcome.validation_accuracy) == (
+        3,
+        70,
+    )
     assert [r.validation.is_best for r in course.reports] == [True, True, True, *[False] * 3]
 
 
-def test_an_epoch_without_merit_is_not_chosen(
-    scripted: Scripting, run: Callable[..., Any]
-) -> None:
+def test_an_epoch_without_merit_is_not_chosen(scripted: Scripting, run: Callable[..., Any]) -> None:
     """However good: of the warm-up of exits, say."""
     warmup = Verdict(99.0, 0.0, 2.0, None)
     course = run(scripted([warmup, _verdict(50), *[warmup] * 4]))

@@ -79,5 +79,5 @@ def test_a_file_of_other_tensors_is_refused(state: StateFile) -> None:
 def test_a_state_of_another_training_is_refused() -> None:
     """Each setting that differs is named with both values."""
     check_same({"seed": 1}, {"seed": 1})
-    with pytest.raises(StateError, match="lr was None, is 0.1; seed was 1, is 2"):
+    with pytest.raises(StateError, match=r"lr was None, is 0\.1; seed was 1, is 2"):
         check_same({"seed": 1}, {"seed": 2, "lr": 0.1})

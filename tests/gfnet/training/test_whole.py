@@ -56,9 +56,7 @@ def test_label_smoothing_spreads_its_share_over_all_classes(
     torch.testing.assert_close(loss, expected)
 
 
-def test_a_baseline_learns(
-    baseline: Baseline, run: Callable[..., Any], schedule: Schedule
-) -> None:
+def test_a_baseline_learns(baseline: Baseline, run: Callable[..., Any], schedule: Schedule) -> None:
     """Four quarters are told apart after forty epochs; guessing finds 25 percent."""
     longer = replace(schedule, epochs=40)
     course = run(baseline(longer), schedule=longer)
@@ -140,9 +138,7 @@ def test_an_average_moves_by_its_share(
     torch.testing.assert_close(dict(learner.weights()), expected)
 
 
-def test_half_precision_learns_as_well(
-    baseline: Baseline, run: Callable[..., Any], schedule: Schedule
-) -> None:
+def test_half_precision_learns_as_well(baseline: Baseline, run: Callable[..., Any]) -> None:
     """bfloat16 products give other bits and a similar loss; weights stay float32."""
     full = run(baseline())
     half = run(baseline(engine=Engine(torch.device("cpu"), "bfloat16")))

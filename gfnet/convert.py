@@ -1,0 +1,148 @@
+"""Existing weights into models of this package: found in their file, named as here, verified."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from gfnet.checkpoint import verify
+from gfnet.config import ConfigError, ModelConfig
+from gfnet.infer import infer_config
+from gfnet.interpolate import at_resolution
+from gfnet.metadata import Metadata
+from gfnet.model import GFNet, build
+from gfnet.tensors import CheckpointError, check_state, read_tensors
+
+_WRAPPERS = ("model", "state_dict", "model_state_dict")
+_PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel, of torch.compile
+_HIERARCHICAL = "patch_embed.0.proj.weight"
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is asked of the imported model beyond its weights.
+
+    Attributes:
+        img_size: side of its images, pixels; None: as it was trained.
+        filter_grid: how its tokens are viewed; (): as it was trained, at another size the factor
+            pair nearest to square.
+        exit_blocks: exits that were trained; None where the family has none.
+    """
+
+    img_size: int | None = None
+    filter_grid: tuple[int, ...] = ()
+    exit_blocks: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A model made of existing weights.
+
+    Attributes:
+        model: with the default metadata.
+        notes: what was done to names and tensors, one sentence each.
+    """
+
+    model: GFNet
+    notes: tuple[str, ...]
+
+
+def convert(path: str | Path, changes: Changes) -> Converted:
+    """Make a model of a file's tensors; nothing that the file may hold of code is run.
+
+    Args:
+        path: what torch.save wrote of a state dict, bare or under `model`, `state_dict` or
+            `model_state_dict`; or a safetensors file.
+        changes: beyond the weights.
+
+    Raises:
+        CheckpointError: the file cannot be read, is no Global Filter Network of the flat family or
+            of the distilled ones, its tensors are not those that its sizes ask for, or the changes
+            are impossible. The message names the file, and what to do.
+    """
+    name = str(path)
+    try:
+        state, notes = _unwrap(read_tensors(Path(path)))
+        config = _infer(state, changes)
+        verify({key: tuple(tensor.shape) for key, tensor in state.items()}, config)
+        state, resized = _resize(state, config, changes)
+    except ValueError as err:  # ConfigError is one
+        raise CheckpointError(f"{name}: {err}") from err
+    if resized != config:
+        notes.append(_resampled(config, resized))
+    model = build(resized)
+    model.load_state_dict(state)
+    model.metadata = Metadata.default(resized)
+    return Converted(model, tuple(notes))
+
+
+def _unwrap(content: Any) -> tuple[dict[str, Tensor], list[str]]:
+    """The state dict in a file's content, under the names of this package."""
+    notes = []
+    for wrapper in _WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            others = sorted(str(key) for key in content if key != wrapper)
+            left = f"; left out: {', '.join(others)}" if others else ""
+            notes.append(f"taken from the key {wrapper!r}{left}")
+            content = content[wrapper]
+            break
+    for prefix in _PREFIXES:
+        if (
+            isinstance(content, dict)
+            and content
+            and all(str(key).startswith(prefix) for key in content)
+        ):
+            notes.append(f"the prefix {prefix!r} was taken off all names")
+            content = {key.removeprefix(prefix): value for key, value in content.items()}
+    if isinstance(content, dict) and _HIERARCHICAL in content:
+        raise ValueError(
+            "it is a hierarchical GFNet (GFNet-H), whose stages have grids of their own; this"
+            " package has the flat family: gfnet-ti, -xs, -s, -b"
+        )
+    return check_state(content), notes
+
+
+def _infer(state: dict[str, Tensor], changes: Changes) -> ModelConfig:
+    """The sizes, and the exits that were trained, which no shape says."""
+    config = infer_config({key: tuple(tensor.shape) for key, tensor in state.items()})
+    exits = changes.exit_blocks
+    if not config.has_gates:
+        if exits is not None:
+            raise ConfigError(f"it is a {config.family} model, which has no early exits")
+        return config
+    if exits is None:
+        raise ConfigError(
+            f"it has heads and gates after each of the blocks 0..{config.depth - 2}, and nothing in"
+            " it says which were trained; name those, such as --exit-blocks 7,9,10"
+        )
+    return ModelConfig(**(vars(config) | {"exit_blocks": exits}))
+
+
+def _resize(
+    state: dict[str, Tensor], config: ModelConfig, changes: Changes
+) -> tuple[dict[str, Tensor], ModelConfig]:
+    """The weights at the image size that is asked for."""
+    grid = changes.filter_grid
+    if changes.img_size in (None, config.img_size):
+        if grid in ((), config.filter_grid):
+            return state, config
+        raise ConfigError(
+            f"its filters are of the grid {_grid(config)}, which follows from their shape;"
+            f" {grid[0]}x{grid[1]} is possible at another image size alone"
+        )
+    return at_resolution(state, config, changes.img_size or 0, grid)
+
+
+def _resampled(before: ModelConfig, after: ModelConfig) -> str:
+    mixed = " (an approximation: its grid mixes tokens with patches)" if after.has_tokens else ""
+    return (
+        f"positions and filters were resampled from {before.img_size} px, grid {_grid(before)}, to"
+        f" {after.img_size} px, grid {_grid(after)}{mixed}; fine-tune it to be at its best"
+    )
+
+
+def _grid(config: ModelConfig) -> str:
+    return f"{config.filter_grid[0]}x{config.filter_grid[1]}"

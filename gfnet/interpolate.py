@@ -1,0 +1,88 @@
+"""A model at another resolution: position embedding and filters resampled, nothing learned anew."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gfnet.config import ModelConfig
+
+
+def at_resolution(
+    state: dict[str, Tensor], config: ModelConfig, img_size: int, filter_grid: tuple[int, ...] = ()
+) -> tuple[dict[str, Tensor], ModelConfig]:
+    """The weights of a model for images of another size.
+
+    Rao et al. (2021, section 3.3) resample a filter in the frequency domain: a spectrum is a
+    function of frequency, which a larger grid samples more densely. It needs fine-tuning to be at
+    its best. Where tokens stand before the patches (the distilled families) the grid mixes them
+    with the patches, and the filter at another grid is an approximation more.
+
+    Args:
+        state: names and tensors as `config` asks for.
+        config: sizes of the model as it is.
+        img_size: side of the new images, pixels.
+        filter_grid: of the new tokens; () asks for the factor pair nearest to square.
+
+    Returns: the new state dict, and its sizes.
+
+    Raises:
+        ConfigError: no such model has that image size or that grid.
+    """
+    if filter_grid == () and config.filter_grid[0] == config.filter_grid[1]:
+        side = img_size // config.patch_size
+        filter_grid = (side, side)
+    resized = replace(config, img_size=img_size, filter_grid=filter_grid)
+    rows, columns = resized.filter_grid
+    changed = dict(state)
+    prefix = 2 if config.has_tokens else 0
+    changed["pos_embed"] = resample_positions(
+        state["pos_embed"], prefix, img_size // config.patch_size
+    )
+    for block in range(config.depth):
+        name = f"blocks.{block}.filter.complex_weight"
+        changed[name] = resample_filter(state[name], (rows, columns))
+    return changed, resized
+
+
+def resample_positions(pos_embed: Tensor, prefix: int, side: int) -> Tensor:
+    """Resample the patches' positions, bicubic; those of the tokens before them stay.
+
+    Args:
+        pos_embed: (1, prefix + old side ** 2, C).
+        prefix: tokens before the patches.
+        side: patches along an image's side.
+
+    Returns: (1, prefix + side ** 2, C).
+    """
+    tokens, patches = pos_embed[:, :prefix], pos_embed[:, prefix:]
+    old = round(patches.shape[1] ** 0.5)
+    if old == side:
+        return pos_embed
+    grid = patches.reshape(1, old, old, -1).permute(0, 3, 1, 2).float()
+    grid = functional.interpolate(grid, (side, side), mode="bicubic", align_corners=False)
+    resampled = grid.flatten(2).transpose(1, 2).to(pos_embed.dtype)
+    return torch.cat([tokens, resampled], dim=1)
+
+
+def resample_filter(weight: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Resample a filter's half spectrum, bicubic, real and imaginary part each by itself.
+
+    Lowest and highest frequency stay where they are.
+
+    Args:
+        weight: (a, b // 2 + 1, C, 2).
+        grid: the new a and b.
+
+    Returns: (new a, new b // 2 + 1, C, 2).
+    """
+    size = (grid[0], grid[1] // 2 + 1)
+    if tuple(weight.shape[:2]) == size:
+        return weight
+    channels = weight.flatten(2).permute(2, 0, 1).unsqueeze(0).float()
+    channels = functional.interpolate(channels, size, mode="bicubic", align_corners=True)
+    resampled: Tensor = channels[0].permute(1, 2, 0).reshape(*size, -1, 2).to(weight.dtype)
+    return resampled

@@ -1,0 +1,182 @@
+"""Files of tensors: what names, shapes and numbers they hold, read without running anything.
+
+The header of a safetensors file is read without torch. What torch.save wrote is read with
+`weights_only=True`, so that no pickle runs code.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gfnet.config import Shape
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FLOATING = {"F64", "F32", "F16", "BF16"}
+_LISTED = 6  # names shown of a long list
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message names the file, and what to do."""
+
+
+def read_bytes(path: Path) -> bytes:
+    """All bytes of a file.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as err:
+        raise CheckpointError(f"{path}: there is no such file") from err
+    except OSError as err:
+        raise CheckpointError(f"{path}: cannot be read: {err.strerror}") from err
+    except ValueError as err:  # a NUL in the path
+        raise CheckpointError(f"{str(path)!r}: cannot be read: {err}") from err
+
+
+def safetensors_header(data: bytes) -> tuple[dict[str, str], dict[str, Shape]]:
+    """The text metadata, and the shape of each tensor; the tensors' extent is checked."""
+    if len(data) < 8:  # noqa: PLR2004 - the length of the header is a 64-bit number
+        raise ValueError(f"it holds {len(data)} bytes: truncated, or not a checkpoint")
+    (length,) = struct.unpack("<Q", data[:8])
+    if data[8:9] != b"{":
+        raise ValueError("it is neither a safetensors file nor one that torch.save wrote")
+    if length > len(data) - 8:
+        raise ValueError(
+            f"it is truncated: its header says {length} bytes, the file holds {len(data) - 8}"
+        )
+    header = parse_json(data[8 : 8 + length])
+    text = header.pop("__metadata__", {}) if isinstance(header, dict) else None
+    if not isinstance(text, dict) or not all(isinstance(value, str) for value in text.values()):
+        raise ValueError("its header is not that of a safetensors file")
+    if odd := sorted(key for key, entry in header.items() if not _is_entry(entry)):
+        raise ValueError(f"its header is not that of a safetensors file: {listed(odd)}")
+    shapes = {key: tuple(entry["shape"]) for key, entry in header.items()}
+    kinds = {key: entry["dtype"] for key, entry in header.items()}
+    end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    if 8 + length + end != len(data):
+        raise ValueError(
+            f"it is truncated: its header says {8 + length + end} bytes, the file holds {len(data)}"
+        )
+    if odd := sorted(key for key, kind in kinds.items() if kind not in FLOATING):
+        raise ValueError(f"these tensors are not floating-point numbers: {listed(odd)}")
+    return text, shapes
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What a JSON text says; nesting without end is an error like any other."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as err:
+        raise ValueError(f"its header is not that of a safetensors file: {err}") from err
+
+
+def _is_entry(entry: object) -> bool:
+    """Whether a header's entry describes a tensor: its type, its shape, where its bytes lie."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str):
+        return False
+    shape, extent = entry.get("shape"), entry.get("data_offsets")
+    if not isinstance(shape, list) or not isinstance(extent, list):
+        return False
+    numbers = [*shape, *extent]
+    return len(extent) == 2 and all(type(n) is int and 0 <= n < 2**63 for n in numbers)  # noqa: PLR2004
+
+
+def safetensors_tensors(data: bytes) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        CheckpointError: safetensors refuses it.
+    """
+    from safetensors import SafetensorError  # only loading needs it
+    from safetensors.torch import load
+
+    try:
+        return load(data)
+    except SafetensorError as err:
+        raise CheckpointError(f"the checkpoint's tensors cannot be read: {err}") from err
+
+
+def read_tensors(path: Path) -> Any:
+    """What a file of tensors holds, whatever its names: a state dict, or mappings around one.
+
+    Raises:
+        CheckpointError: the file is missing, or of no known kind.
+        ValueError: it holds more than tensors and plain values, or is broken.
+    """
+    data = read_bytes(path)
+    if is_torch(data):
+        return _torch_content(data)
+    safetensors_header(data)
+    return safetensors_tensors(data)
+
+
+def is_torch(data: bytes) -> bool:
+    """Whether torch.save wrote it: a zip file, or of old a bare pickle."""
+    return data[:4] == b"PK\x03\x04" or data[:2] == b"\x80\x02"
+
+
+def _torch_content(data: bytes) -> Any:
+    """What torch.save wrote, without running anything in it."""
+    import argparse
+    import io
+    import pickle  # for the name of the error alone
+
+    import torch
+
+    try:
+        # Training scripts save their parsed options beside the weights: plain values in a
+        # Namespace, whose only code is to keep them.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as err:
+        raise ValueError(
+            "it holds a pickle of more than tensors, which could run code; it was not opened."
+            " Save its state_dict() alone, or convert it to safetensors where you trust it"
+        ) from err
+    except Exception as err:  # a broken zip or pickle raises whatever its reader does
+        raise ValueError(f"torch cannot read it (truncated?): {err}") from err
+
+
+def torch_tensors(data: bytes) -> dict[str, Tensor]:
+    """The state dict of what torch.save wrote."""
+    content = _torch_content(data)
+    if isinstance(content, dict) and isinstance(content.get("model"), dict):
+        content = content["model"]
+    return check_state(content)
+
+
+def check_state(content: Any) -> dict[str, Tensor]:
+    """See that something is a state dict of dense floating-point tensors.
+
+    Raises:
+        ValueError: it is not.
+    """
+    import torch
+
+    if not isinstance(content, dict) or not all(
+        isinstance(key, str) and torch.is_tensor(value) for key, value in content.items()
+    ):
+        raise ValueError(
+            "it holds no state dict: names and tensors, or those under the key 'model'"
+        )
+    odd = sorted(
+        key
+        for key, tensor in content.items()
+        if tensor.layout != torch.strided or not tensor.is_floating_point()
+    )
+    if odd:
+        raise ValueError(f"these tensors are not dense floating-point numbers: {listed(odd)}")
+    return content
+
+
+def listed(names: list[str]) -> str:
+    """The first of many names, and how many more there are."""
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more

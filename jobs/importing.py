@@ -1,0 +1,160 @@
+"""Importing a checkpoint: what the user says of it, checked, and what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import gfnet
+from jobs.errors import UsageError
+
+if TYPE_CHECKING:
+    from gfnet.convert import Changes
+
+PUBLISHED_RESIZE = 256 / 224
+"""Of the shorter side to the crop, as the flat family was published; its checkpoints expect it."""
+
+
+@dataclass(frozen=True)
+class Importing:
+    """What is asked for.
+
+    Attributes:
+        source: the file to import.
+        output: the checkpoint to write.
+        img_size, filter_grid, exit_blocks: as `gfnet.convert.Changes`.
+        class_names: one a class, or none.
+        resize: the shorter side after resizing, pixels; None: as the family was published.
+        interpolation, mean, std: of the preprocessing; None: ImageNet's.
+        is_forced: whether an output that is there may be replaced.
+    """
+
+    source: Path
+    output: Path
+    img_size: int | None = None
+    filter_grid: tuple[int, ...] = ()
+    exit_blocks: tuple[int, ...] | None = None
+    class_names: tuple[str, ...] = ()
+    resize: int | None = None
+    interpolation: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    is_forced: bool = False
+
+    def changes(self) -> Changes:
+        """What the model's core must know."""
+        from gfnet.convert import Changes
+
+        return Changes(self.img_size, self.filter_grid, self.exit_blocks)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What came of it.
+
+    Attributes:
+        facts: name and value of everything that was inferred or assumed.
+        notes: what was done to names and tensors.
+    """
+
+    facts: Sequence[tuple[str, object]]
+    notes: Sequence[str]
+
+
+def import_checkpoint(wanted: Importing) -> Imported:
+    """Convert a file and write the checkpoint, in one step.
+
+    Raises:
+        CheckpointError: the file is not what can be imported.
+        UsageError: the output is there already or cannot be written, or what the user says does not
+            fit the model. Nothing was written then.
+    """
+    from gfnet.convert import convert
+
+    if wanted.output.exists() and not wanted.is_forced:
+        raise UsageError(f"{wanted.output} is there already; give --force to replace it, or -o")
+    converted = convert(wanted.source, wanted.changes())
+    config = converted.model.config
+    names = wanted.class_names
+    if len(names) not in {0, config.num_classes}:
+        raise UsageError(
+            f"--classes names {len(names)} classes, but {wanted.source} tells"
+            f" {config.num_classes} apart"
+        )
+    metadata = gfnet.Metadata(
+        config,
+        _preprocessing(wanted, config),
+        class_names=names,
+        training={"imported": wanted.source.name, "sha256": _sha256(wanted.source)},
+    )
+    try:
+        wanted.output.parent.mkdir(parents=True, exist_ok=True)
+        gfnet.save_checkpoint(converted.model, wanted.output, metadata)
+    except OSError as err:
+        raise UsageError(
+            f"{err.filename or wanted.output} cannot be written: {err.strerror}; choose another"
+            " with -o"
+        ) from err
+    return Imported(_facts(metadata, wanted), converted.notes)
+
+
+def read_classes(text: str) -> tuple[str, ...]:
+    """Class names, in the order of their labels: a list with commas, or a file with one a line.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    if "," in text:
+        return tuple(name.strip() for name in text.split(","))
+    try:
+        lines = Path(text).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as err:
+        raise UsageError(
+            f"--classes {text}: it is no list with commas, and as a file it cannot be read: {err}"
+        ) from err
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def _preprocessing(wanted: Importing, config: gfnet.ModelConfig) -> gfnet.Preprocessing:
+    published = round(config.img_size * PUBLISHED_RESIZE) if config.family == "gfnet" else None
+    given = {"interpolation": wanted.interpolation, "mean": wanted.mean, "std": wanted.std}
+    try:
+        return gfnet.Preprocessing(
+            size=wanted.resize or published or config.img_size,
+            crop=config.img_size,
+            **{key: value for key, value in given.items() if value is not None},  # type: ignore[arg-type]
+        )
+    except ValueError as err:
+        raise UsageError(str(err)) from err
+
+
+def _facts(metadata: gfnet.Metadata, wanted: Importing) -> list[tuple[str, object]]:
+    config, prepared = metadata.config, metadata.preprocessing
+    return [
+        ("family", config.family),
+        ("image", f"{config.img_size} px, patches of {config.patch_size} px"),
+        ("embed_dim", config.embed_dim),
+        ("depth", f"{config.depth} blocks"),
+        ("tokens", f"{config.tokens}, viewed as {' x '.join(map(str, config.filter_grid))}"),
+        ("exit_blocks", list(config.exit_blocks) or None),
+        ("classes", _classes(metadata)),
+        ("params", config.parameters()),
+        ("resize, crop", f"{prepared.size}, {prepared.crop} px, {prepared.interpolation}"),
+        ("mean", list(prepared.mean)),
+        ("std", list(prepared.std)),
+        ("checkpoint", str(wanted.output)),
+        ("sha256", _sha256(wanted.output)),
+    ]
+
+
+def _classes(metadata: gfnet.Metadata) -> str:
+    names = metadata.class_names
+    named = f"{names[0]} to {names[-1]}" if names else "without names"
+    return f"{metadata.config.num_classes}, {named}"
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,163 @@
+"""Existing weights become models that answer as before; what is not theirs is refused."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from gfnet import CheckpointError, GFNet, create
+from gfnet.convert import Changes, convert
+
+SIZES: dict[str, Any] = {"img_size": 16, "patch_size": 4, "embed_dim": 8, "depth": 3}
+FAMILIES = ("gfnet", "gfnet-distil", "gfnet-distil-dynn")
+
+
+def _model(family: str = "gfnet", **changes: Any) -> GFNet:
+    torch.manual_seed(0)
+    return create(family, **(SIZES | {"num_classes": 7} | changes))
+
+
+def _changes(family: str, exits: tuple[int, ...] = (0, 1)) -> Changes:
+    return Changes(exit_blocks=exits) if family == "gfnet-distil-dynn" else Changes()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_each_family_answers_as_before(tmp_path: Path, family: str, suffix: str) -> None:
+    """Sizes, grid and any head size are inferred; logits are equal to the last bit."""
+    model, path = _model(family), tmp_path / f"m{suffix}"
+    if suffix == ".pth":
+        torch.save(model.state_dict(), path)
+    else:
+        save_file(model.state_dict(), path)
+    converted = convert(path, _changes(family)).model
+    images = torch.randn(2, 3, 16, 16)
+    assert converted.config == model.config
+    assert torch.equal(converted(images), model(images))
+    assert torch.equal(
+        converted.forward_exits(images).gate_scores, model.forward_exits(images).gate_scores
+    )
+
+
+def test_a_published_file_is_read_as_it_is(tmp_path: Path) -> None:
+    """The sizes of gfnet-xs in a mapping under `model`, beside epoch and the script's options."""
+    model, path = create("gfnet-xs", num_classes=1000), tmp_path / "gfnet-xs.pth"
+    content = {"model": model.state_dict(), "epoch": 299, "args": argparse.Namespace(lr=0.1)}
+    torch.save(content, path)
+    converted = convert(path, Changes())
+    assert converted.model.config == model.config
+    assert converted.notes == ("taken from the key 'model'; left out: args, epoch",)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "note"),
+    [
+        (lambda state: {"state_dict": state}, "taken from the key 'state_dict'"),
+        (lambda state: {f"module.{k}": v for k, v in state.items()}, "the prefix 'module.'"),
+        (lambda state: {f"_orig_mod.{k}": v for k, v in state.items()}, "the prefix '_orig_mod.'"),
+    ],
+)
+def test_wrappings_are_taken_off_and_said(tmp_path: Path, wrap: Any, note: str) -> None:
+    """What training scripts put around a state dict."""
+    torch.save(wrap(_model().state_dict()), tmp_path / "m.pth")
+    converted = convert(tmp_path / "m.pth", Changes())
+    assert converted.model.config == _model().config
+    assert converted.notes[0].startswith(note)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_weights_become_float32(tmp_path: Path, dtype: torch.dtype) -> None:
+    """Of whatever floating-point type they are."""
+    torch.save(_model().to(dtype).state_dict(), tmp_path / "m.pth")
+    converted = convert(tmp_path / "m.pth", Changes()).model
+    assert {tensor.dtype for tensor in converted.state_dict().values()} == {torch.float32}
+
+
+def test_another_size_is_resampled_and_said(tmp_path: Path) -> None:
+    """The note names both grids; a distilled model's says that it is an approximation."""
+    torch.save(_model("gfnet-distil").state_dict(), tmp_path / "m.pth")
+    converted = convert(tmp_path / "m.pth", Changes(img_size=24, filter_grid=(19, 2)))
+    assert converted.model(torch.randn(1, 3, 24, 24)).shape == (1, 7)
+    assert "from 16 px, grid 3x6, to 24 px, grid 19x2 (an approximation" in converted.notes[0]
+
+
+class _Evil:
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return print, ("code ran",)
+
+
+def test_no_code_of_a_file_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A pickle of more than tensors is not opened; nor are options that hold such a thing."""
+    for name, content in {
+        "a.pth": _Evil(),
+        "b.pth": {"model": _model().state_dict(), "args": argparse.Namespace(x=_Evil())},
+    }.items():
+        torch.save(content, tmp_path / name)
+        with pytest.raises(
+            CheckpointError, match=rf"{name}: it holds a pickle of more than tensors"
+        ):
+            convert(tmp_path / name, Changes())
+    (tmp_path / "c.pth").write_bytes(pickle.dumps(_Evil(), protocol=2))
+    with pytest.raises(CheckpointError):
+        convert(tmp_path / "c.pth", Changes())
+    assert capsys.readouterr().out == ""
+
+
+def _without(key: str) -> dict[str, torch.Tensor]:
+    return {name: tensor for name, tensor in _model().state_dict().items() if name != key}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (_without("norm.bias"), "missing: norm.bias"),
+        (_model().state_dict() | {"fc.weight": torch.ones(2)}, "extra: fc.weight"),
+        (_model().state_dict() | {"norm.bias": torch.ones(9)}, r"norm.bias \[9\], expected \[8\]"),
+        (_model().state_dict() | {"n": torch.ones(2, dtype=torch.int64)}, "not dense floating"),
+        ({"patch_embed.0.proj.weight": torch.ones(1)}, "hierarchical GFNet"),
+        ({"conv1.weight": torch.ones(1)}, "it is no Global Filter Network"),
+        ({"epoch": 3}, "it holds no state dict"),
+        ([torch.ones(1)], "it holds no state dict"),
+    ],
+)
+def test_what_is_no_such_model_is_refused(tmp_path: Path, content: Any, message: str) -> None:
+    """Each message starts with the file."""
+    torch.save(content, tmp_path / "m.pth")
+    with pytest.raises(CheckpointError, match=rf"m\.pth: .*{message}"):
+        convert(tmp_path / "m.pth", Changes())
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "message"),
+    [
+        ("gfnet-distil-dynn", Changes(), "nothing in it says which were trained"),
+        ("gfnet-distil-dynn", Changes(exit_blocks=(0, 2)), r"exit early after blocks 0\.\.1"),
+        ("gfnet", Changes(exit_blocks=(0,)), "has no early exits"),
+        ("gfnet", Changes(img_size=18), "not a multiple of patch_size"),
+        ("gfnet", Changes(filter_grid=(2, 8)), "its filters are of the grid 4x4"),
+        ("gfnet-distil", Changes(img_size=24, filter_grid=(5, 7)), "holds 35 tokens"),
+    ],
+)
+def test_changes_that_do_not_fit_are_refused(
+    tmp_path: Path, family: str, changes: Changes, message: str
+) -> None:
+    """With what is possible."""
+    torch.save(_model(family).state_dict(), tmp_path / "m.pth")
+    with pytest.raises(CheckpointError, match=message):
+        convert(tmp_path / "m.pth", changes)
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"PK\x03\x04junk"])
+def test_a_broken_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    """Truncated, or of another kind; and one that is not there."""
+    (tmp_path / "m.pth").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"m\.pth: "):
+        convert(tmp_path / "m.pth", Changes())
+    with pytest.raises(CheckpointError, match="no such file"):
+        convert(tmp_path / "none.pth", Changes())

@@ -1,0 +1,90 @@
+"""The import command: what it shows, what it writes, what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+import gfnet
+from jobs.cli import main
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A state dict of a distilled model with exits, as a script leaves it."""
+    model = gfnet.create(
+        "gfnet-distil-dynn", img_size=16, patch_size=4, embed_dim=8, depth=3, num_classes=3
+    )
+    torch.save({"model": model.state_dict(), "epoch": 3}, tmp_path / "dynn.pth")
+    return tmp_path / "dynn.pth"
+
+
+def _run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["import", *map(str, arguments)])
+
+
+def test_it_shows_what_it_inferred_and_writes_a_checkpoint(source: Path, tmp_path: Path) -> None:
+    """Within 80 columns; the metadata is what the user said, and where the weights came from."""
+    output = tmp_path / "new" / "dynn.safetensors"
+    options = ("--exit-blocks", "1", "--classes", "ant, bee, cat", "--mean", "0.5,0.5,0.5")
+    result = _run(source, "-o", output, *options, "--interpolation", "bilinear")
+    assert result.exit_code == 0, result.output
+    for part in ("gfnet-distil-dynn", "18, viewed as 3 x 6", "3, ant to cat", "[1]", "bilinear"):
+        assert part in result.stdout
+    assert "taken from the key 'model'; left out: epoch" in result.stderr
+    metadata = gfnet.inspect_checkpoint(output).metadata
+    assert metadata.class_names == ("ant", "bee", "cat")
+    assert metadata.config.exit_blocks == (1,)
+    assert metadata.preprocessing == gfnet.Preprocessing(16, 16, "bilinear", mean=(0.5, 0.5, 0.5))
+    assert metadata.training["imported"] == "dynn.pth"
+
+
+def test_the_flat_family_is_prepared_as_published(tmp_path: Path) -> None:
+    """Resized to 8/7 of the crop, bicubic, ImageNet's colours; class names from a file."""
+    model = gfnet.create("gfnet", img_size=28, patch_size=4, embed_dim=8, depth=1, num_classes=2)
+    torch.save(model.state_dict(), tmp_path / "xs.pth")
+    (tmp_path / "names.txt").write_text("ant\n\nbee\n", encoding="utf-8")
+    output = tmp_path / "xs.safetensors"
+    result = _run(tmp_path / "xs.pth", "-o", output, "--classes", tmp_path / "names.txt")
+    assert result.exit_code == 0, result.output
+    metadata = gfnet.inspect_checkpoint(output).metadata
+    assert metadata.preprocessing == gfnet.Preprocessing(32, 28)
+    assert metadata.class_names == ("ant", "bee")
+
+
+def test_an_output_that_is_there_is_kept(source: Path, tmp_path: Path) -> None:
+    """Unless it is to be replaced."""
+    output = tmp_path / "there.safetensors"
+    output.write_text("mine", encoding="utf-8")
+    options = (source, "-o", output, "--exit-blocks", "0,1")
+    result = _run(*options)
+    assert (result.exit_code, output.read_text(encoding="utf-8")) == (2, "mine")
+    assert "--force" in result.stderr
+    assert _run(*options, "--force").exit_code == 0
+    assert gfnet.load_checkpoint(output).config.exit_blocks == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "name those, such as --exit-blocks 7,9,10"),
+        (("--exit-blocks", "x"), "'x'; give some whole numbers"),
+        (("--exit-blocks", "0", "--classes", "a,b"), "names 2 classes"),
+        (("--exit-blocks", "0", "--classes", "nofile"), "as a file it cannot be read"),
+        (("--exit-blocks", "0", "--mean", "1,2"), "'1,2'; give 3 numbers"),
+        (("--exit-blocks", "0", "--std", "0,1,1"), "is not positive"),
+        (("--exit-blocks", "0", "--resize", "8"), "crop 16 is more than size 8"),
+        (("--exit-blocks", "0", "--filter-grid", "5"), "'5'; give 2 whole numbers"),
+    ],
+)
+def test_a_mistake_is_said_and_nothing_is_written(
+    source: Path, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    """Exit code 2, with what to do."""
+    result = _run(source, "-o", tmp_path / "m.safetensors", *options)
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["dynn.pth"]
