@@ -9,6 +9,7 @@ from pathlib import Path
 
 import storage
 from jobs.document import Value
+from jobs.images import open_images
 
 KEYS = ("name", "split", "limit")
 
@@ -65,7 +66,7 @@ def _read(value: Value, base: Path) -> Dataset | None:
     if not name or not split:
         return None
     try:
-        images = storage.open_images(name, split, base=base)
+        images = open_images(name, split, base=base)
     except storage.DatasetError as err:
         named.problem(str(err), "a data set that can be read")
         return None

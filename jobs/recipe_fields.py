@@ -20,6 +20,7 @@ from gfnet.training.settings import (
     Teaching,
 )
 from jobs.document import Document, Value
+from jobs.images import open_images
 from jobs.models import Model, read_model
 
 _SCHEDULE = ("epochs", "batch_size", "learning_rate", "weight_decay", "warmup_epochs", "seed")
@@ -106,7 +107,7 @@ def read_images(entries: Entries, base: Path) -> storage.ImageSet | None:
     if value is None or not name:
         return None
     try:
-        return storage.open_images(name, "train", base=base)
+        return open_images(name, "train", base=base)
     except storage.DatasetError as err:
         value.problem(str(err), "a data set with a training split")
         return None

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     )
     from storage.formats import FORMATS, encode, table_values
     from storage.images import ImageSet, open_images
+    from storage.images.names import DATA_VARIABLE, DOWNLOADABLE, cache_folder, named_file
+    from storage.images.writing import EncodedImage, write_images
     from storage.layout import check_root, checked_name, local_root
     from storage.rows import (
         CellKind,
@@ -46,7 +48,10 @@ _MODULES = {
     "CellRow": "rows",
     "CellStatus": "rows",
     "CommitEntry": "commits",
+    "DATA_VARIABLE": "images.names",
+    "DOWNLOADABLE": "images.names",
     "DatasetError": "errors",
+    "EncodedImage": "images.writing",
     "FORMATS": "formats",
     "ImageSet": "images",
     "NodeRow": "rows",
@@ -65,6 +70,7 @@ _MODULES = {
     "TrainingLog": "training",
     "TrainingRow": "rows",
     "build_table": "schemas",
+    "cache_folder": "images.names",
     "check_root": "layout",
     "checked_name": "layout",
     "connect": "catalog",
@@ -72,6 +78,7 @@ _MODULES = {
     "is_locked": "run_list",
     "local_root": "layout",
     "list_runs": "run_list",
+    "named_file": "images.names",
     "named_query": "catalog",
     "open_images": "images",
     "query": "catalog",
@@ -80,9 +87,12 @@ _MODULES = {
     "rows_to_table": "rows",
     "table_to_rows": "rows",
     "table_values": "formats",
+    "write_images": "images.writing",
 }
 
 __all__ = [
+    "DATA_VARIABLE",
+    "DOWNLOADABLE",
     "FORMATS",
     "SCHEMA_VERSION",
     "TABLES",
@@ -91,6 +101,7 @@ __all__ = [
     "CellStatus",
     "CommitEntry",
     "DatasetError",
+    "EncodedImage",
     "ImageSet",
     "NodeRow",
     "QueryError",
@@ -106,6 +117,7 @@ __all__ = [
     "TrainingLog",
     "TrainingRow",
     "build_table",
+    "cache_folder",
     "check_root",
     "checked_name",
     "connect",
@@ -113,6 +125,7 @@ __all__ = [
     "is_locked",
     "list_runs",
     "local_root",
+    "named_file",
     "named_query",
     "open_images",
     "query",
@@ -121,6 +134,7 @@ __all__ = [
     "rows_to_table",
     "table_to_rows",
     "table_values",
+    "write_images",
 ]
 
 

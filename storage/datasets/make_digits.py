@@ -7,15 +7,14 @@ storage.datasets.make_digits`. Nothing imports it but the test that holds the fi
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 from sklearn.datasets import load_digits
+
+from storage.images.writing import EncodedImage, write_images
 
 TEST_IMAGES = 450
 SPLIT_SEED = 0
@@ -33,23 +32,13 @@ def split_rows(images: int) -> dict[str, np.ndarray[Any, np.dtype[np.int64]]]:
 def write_digits(folder: Path) -> None:
     """Write both files: 8 x 8 grayscale PNG, in the Hugging Face image layout."""
     digits = load_digits()
-    features = {
-        "image": {"_type": "Image"},
-        "label": {"names": [str(digit) for digit in range(10)], "_type": "ClassLabel"},
-    }
-    schema = pa.schema(
-        [
-            ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
-            ("label", pa.int64()),
-        ],
-        metadata={"huggingface": json.dumps({"info": {"features": features}})},
-    )
     for split, rows in split_rows(len(digits.images)).items():
         images = [
-            {"bytes": _png(digits.images[row]), "path": f"digits/{row:04d}.png"} for row in rows
+            EncodedImage(_png(digits.images[row]), f"digits/{row:04d}.png", int(digits.target[row]))
+            for row in rows
         ]
-        table = pa.table([images, digits.target[rows]], schema=schema)
-        pq.write_table(table, folder / f"digits-{split}.parquet", compression="zstd")
+        names = [str(digit) for digit in range(10)]
+        write_images(folder / f"digits-{split}.parquet", images, names)
 
 
 def _png(intensities: np.ndarray[Any, np.dtype[np.float64]]) -> bytes:

@@ -14,9 +14,12 @@ from storage.images.parquet import open_parquet
 from storage.schemas import nearest
 
 DATA_VARIABLE = "GFJOBS_DATA"
+CACHE_VARIABLE = "XDG_CACHE_HOME"
 
 _EMBEDDED = ("digits",)
-_NAMED = ("cifar10", "cifar100")
+DOWNLOADABLE = ("cifar10", "cifar100")
+"""Named data sets that torchvision can fetch; fetching is the caller's, who has torchvision."""
+
 _FORMS = ("imagefolder:PATH", "parquet:PATH")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -26,7 +29,7 @@ def open_images(name: str, split: str = "test", base: Path | None = None) -> Ima
 
     Args:
         name: `digits` (embedded), `cifar10` or any other `<name>/<split>.parquet` below the
-            folder `$GFJOBS_DATA`, `imagefolder:PATH`, or `parquet:PATH`.
+            folder `$GFJOBS_DATA` or the cache, `imagefolder:PATH`, or `parquet:PATH`.
         split: `train` or `test` for the named ones.
         base: the folder that a relative PATH starts from; default the working directory.
 
@@ -64,22 +67,41 @@ def _open_digits(name: str, split: str) -> ImageSet:
     return open_parquet(name, folder / f"{name}-{split}.parquet", split)
 
 
-def _open_named(name: str, split: str) -> ImageSet:
+def named_file(name: str, split: str) -> Path | None:
+    """The file of a named data set: below $GFJOBS_DATA, else in the cache; None: in neither."""
+    files = (folder / name / f"{split}.parquet" for folder in (*_data_folder(), cache_folder()))
+    return next((file for file in files if file.is_file()), None)
+
+
+def cache_folder() -> Path:
+    """Where downloaded data sets are kept: $XDG_CACHE_HOME, by default ~/.cache."""
+    home = os.environ.get(CACHE_VARIABLE)
+    return (Path(home) if home else Path.home() / ".cache") / "gfjobs" / "data"
+
+
+def _data_folder() -> tuple[Path, ...]:
     data = os.environ.get(DATA_VARIABLE)
-    folder = Path(data).expanduser().absolute() / name if data else None
-    if folder is not None and folder.is_dir():
-        return open_parquet(name, folder, split)
-    if name not in _NAMED:
+    return (Path(data).expanduser().absolute(),) if data else ()
+
+
+def _open_named(name: str, split: str) -> ImageSet:
+    if file := named_file(name, split):
+        return open_parquet(name, file, split)
+    for folder in _data_folder():
+        if (folder / name).is_dir():
+            return open_parquet(name, folder / name, split)  # which says what splits there are
+    if name not in DOWNLOADABLE:
         raise DatasetError(_unknown(name))
-    looked = f"there is no folder {folder}" if folder else f"{DATA_VARIABLE} is not set"
+    looked = [f"no {folder / name / split}.parquet" for folder in (*_data_folder(), cache_folder())]
+    unset = "" if _data_folder() else f" ({DATA_VARIABLE} is not set)"
     raise DatasetError(
-        f"data set {name} is not here: {looked}; set {DATA_VARIABLE} to the folder "
-        f"that holds {name}/{split}.parquet, or use parquet:PATH"
+        f"data set {name} is not here: {' and '.join(looked)}{unset}; set {DATA_VARIABLE} to the"
+        f" folder that holds {name}/{split}.parquet, or use parquet:PATH"
     )
 
 
 def _unknown(name: str) -> str:
-    known = (*_EMBEDDED, *_NAMED, *_FORMS)
+    known = (*_EMBEDDED, *DOWNLOADABLE, *_FORMS)
     data = os.environ.get(DATA_VARIABLE)
     where = (
         f"no folder of that name below {DATA_VARIABLE}={data}"

@@ -1,0 +1,69 @@
+"""Data sets opened by name; one that torchvision knows and nobody has yet is fetched once.
+
+torchvision's CIFAR reader unpickles, and a pickle can run code. It is the one exception in this
+project: it reads only files whose MD5 torchvision has checked, once, and what is kept of them is
+Parquet.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import storage
+
+if TYPE_CHECKING:
+    from torchvision.datasets import CIFAR10
+
+SPLITS = ("train", "test")
+_LOG = logging.getLogger(__name__)
+
+
+def open_images(name: str, split: str = "test", base: Path | None = None) -> storage.ImageSet:
+    """As `storage.open_images`, after a data set that is not on this machine was downloaded.
+
+    Raises:
+        DatasetError: as there; or it cannot be downloaded or kept.
+    """
+    is_missing = name in storage.DOWNLOADABLE and not storage.named_file(name, split)
+    if is_missing and split in SPLITS:
+        _download(name, storage.cache_folder())
+    return storage.open_images(name, split, base=base)
+
+
+def _download(name: str, cache: Path) -> None:
+    """Fetch a data set's archive, keep its splits as Parquet, and nothing else."""
+    # Loaded here alone: planning on images that are there needs no torch.
+    from torchvision.datasets import CIFAR10, CIFAR100
+
+    source = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
+    _LOG.warning("%s is not on this machine: downloading it to %s, once", name, cache / name)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=cache) as folder:
+            for split in SPLITS:
+                images = source(folder, train=split == "train", download=True)
+                file = cache / name / f"{split}.parquet"
+                storage.write_images(file, encoded(images, split), images.classes)
+    except (OSError, RuntimeError) as err:  # the network's are OSErrors, a wrong MD5 a RuntimeError
+        raise storage.DatasetError(
+            f"data set {name} is not on this machine, and downloading it to {cache} failed: {err};"
+            f" set {storage.DATA_VARIABLE} to a folder that holds {name}/test.parquet and"
+            f" {name}/train.parquet, or use parquet:PATH"
+        ) from err
+
+
+def encoded(images: CIFAR10, split: str) -> Iterator[storage.EncodedImage]:
+    """The images of torchvision's data set, in its order, as portable pixmaps (PPM).
+
+    A pixmap holds the pixels as they are, so that its bytes, and with them the data set's digest,
+    are the same on every machine; those of a PNG depend on who compressed it.
+    """
+    for row, (pixels, label) in enumerate(zip(images.data, images.targets, strict=True)):
+        height, width, _ = pixels.shape
+        content = b"P6\n%d %d\n255\n" % (width, height) + pixels.tobytes()
+        path = f"{split}/{images.classes[label]}/{row:05d}.ppm"
+        yield storage.EncodedImage(content, path, int(label))
