@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from gfnet.checkpoint import verify
+from gfnet.checkpoint import METADATA_KEY, verify, with_exits
 from gfnet.config import ConfigError, ModelConfig
 from gfnet.infer import infer_config
 from gfnet.interpolate import at_resolution
 from gfnet.metadata import Metadata
 from gfnet.model import GFNet, build
-from gfnet.tensors import CheckpointError, check_state, read_tensors
+from gfnet.preprocess import Preprocessing
+from gfnet.tensors import CheckpointError, check_state, parse_json, read_bytes, read_tensors
 
-_WRAPPERS = ("model", "state_dict", "model_state_dict")
+_WRAPPERS = ("model", "state_dict", "model_state_dict", "net", "model_ema")
 _PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel, of torch.compile
-_HIERARCHICAL = "patch_embed.0.proj.weight"
+_HIERARCHICAL = ("patch_embed.0.", "blocks.0.0.")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Changes:
         img_size: side of its images, pixels; None: as it was trained.
         filter_grid: how its tokens are viewed; (): as it was trained, at another size the factor
             pair nearest to square.
-        exit_blocks: exits that were trained; None where the family has none.
+        exit_blocks: exits that were trained; None where the family has none, or the file says it.
     """
 
     img_size: int | None = None
@@ -42,7 +43,7 @@ class Converted:
     """A model made of existing weights.
 
     Attributes:
-        model: with the default metadata.
+        model: with the metadata of its file, or those its family was published with.
         notes: what was done to names and tensors, one sentence each.
     """
 
@@ -54,8 +55,8 @@ def convert(path: str | Path, changes: Changes) -> Converted:
     """Make a model of a file's tensors; nothing that the file may hold of code is run.
 
     Args:
-        path: what torch.save wrote of a state dict, bare or under `model`, `state_dict` or
-            `model_state_dict`; or a safetensors file.
+        path: what torch.save wrote of a state dict, bare or under one of _WRAPPERS, of which the
+            first counts; or a safetensors file, also one of this package, to resample it.
         changes: beyond the weights.
 
     Raises:
@@ -64,19 +65,46 @@ def convert(path: str | Path, changes: Changes) -> Converted:
             are impossible. The message names the file, and what to do.
     """
     name = str(path)
+    data = read_bytes(Path(path))
     try:
-        state, notes = _unwrap(read_tensors(Path(path)))
-        config = _infer(state, changes)
+        content, text = read_tensors(data)
+        state, notes = _unwrap(content)
+        if METADATA_KEY in text:
+            metadata = Metadata.from_json(parse_json(text[METADATA_KEY]))
+            notes.append("what it says of itself is kept, where nothing else is given")
+        else:
+            metadata = _published(_infer(state, changes))
+        config = metadata.config
         verify({key: tuple(tensor.shape) for key, tensor in state.items()}, config)
         state, resized = _resize(state, config, changes)
     except ValueError as err:  # ConfigError is one
         raise CheckpointError(f"{name}: {err}") from err
+    metadata = with_exits(metadata, changes.exit_blocks, name)
     if resized != config:
         notes.append(_resampled(config, resized))
-    model = build(resized)
+        metadata = _at_size(metadata, resized)
+    model = build(metadata.config)
     model.load_state_dict(state)
-    model.metadata = Metadata.default(resized)
+    model.metadata = metadata
     return Converted(model, tuple(notes))
+
+
+def _published(config: ModelConfig) -> Metadata:
+    """ImageNet's preprocessing, and the margin around the crop that the flat family is used with."""
+    metadata = Metadata.default(config)
+    if config.family != "gfnet":
+        return metadata
+    side = config.img_size * 256 // 224
+    return replace(metadata, preprocessing=Preprocessing(side, config.img_size))
+
+
+def _at_size(metadata: Metadata, resized: ModelConfig) -> Metadata:
+    """The metadata at another image size; the margin around the crop keeps its proportion."""
+    config = replace(resized, exit_blocks=metadata.config.exit_blocks)
+    before = metadata.preprocessing
+    side = before.size * config.img_size // before.crop
+    preprocessing = replace(before, size=side, crop=config.img_size)
+    return replace(metadata, config=config, preprocessing=preprocessing)
 
 
 def _unwrap(content: Any) -> tuple[dict[str, Tensor], list[str]]:
@@ -97,7 +125,7 @@ def _unwrap(content: Any) -> tuple[dict[str, Tensor], list[str]]:
         ):
             notes.append(f"the prefix {prefix!r} was taken off all names")
             content = {key.removeprefix(prefix): value for key, value in content.items()}
-    if isinstance(content, dict) and _HIERARCHICAL in content:
+    if isinstance(content, dict) and any(str(key).startswith(_HIERARCHICAL) for key in content):
         raise ValueError(
             "it is a hierarchical GFNet (GFNet-H), whose stages have grids of their own; this"
             " package has the flat family: gfnet-ti, -xs, -s, -b"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -57,8 +58,10 @@ class Preprocessing:
             )
         for name in ("mean", "std"):
             channels = getattr(self, name)
-            if len(channels) != 3 or not all(isinstance(c, (int, float)) for c in channels):  # noqa: PLR2004
-                raise ValueError(f"preprocessing.{name} {channels!r} is not three numbers")
+            if len(channels) != 3 or not all(  # noqa: PLR2004
+                isinstance(c, (int, float)) and math.isfinite(c) for c in channels
+            ):
+                raise ValueError(f"preprocessing.{name} {channels!r} is not three finite numbers")
         if min(self.std) <= 0:
             raise ValueError(f"preprocessing.std {self.std!r} is not positive")
 
@@ -92,16 +95,20 @@ def decode(encoded: bytes | None) -> Image:
     if not encoded:
         raise DecodeError("no bytes")
     try:
-        with warnings.catch_warnings():
-            # Pillow only warns of images large enough to be a decompression bomb.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(encoded)) as image:
-                decoded: Image.Image = _to_8_bits(image).convert("RGB")
-                return decoded
+        with Image.open(io.BytesIO(encoded)) as image:
+            _check_size(image.width * image.height, Image.MAX_IMAGE_PIXELS)
+            decoded: Image.Image = _to_8_bits(image).convert("RGB")
+            return decoded
     except UnidentifiedImageError as err:  # whose message holds an address in memory
         raise DecodeError("not an image of a known format") from err
     except Exception as err:  # Pillow's plug-ins raise whatever their parsers do on broken bytes
         raise DecodeError(f"{type(err).__name__}: {err}") from err
+
+
+def _check_size(pixels: int, most: int | None) -> None:
+    """Refuse what Pillow only warns of, before its pixels are decoded."""
+    if most is not None and pixels > most:
+        raise ValueError(f"{pixels:,} pixels are more than {most:,}: could be a decompression bomb")
 
 
 def _to_8_bits(image: Image) -> Image:

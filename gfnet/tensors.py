@@ -7,6 +7,7 @@ The header of a safetensors file is read without torch. What torch.save wrote is
 from __future__ import annotations
 
 import json
+import re
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,9 @@ from gfnet.config import Shape
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_REFUSED = re.compile(r"[Uu]nsupported (?:global: )?GLOBAL (\S+)")
+"""Where torch names what it refused to load."""
 
 FLOATING = {"F64", "F32", "F16", "BF16"}
 _LISTED = 6  # names shown of a long list
@@ -103,18 +107,18 @@ def safetensors_tensors(data: bytes) -> dict[str, Tensor]:
         raise CheckpointError(f"the checkpoint's tensors cannot be read: {err}") from err
 
 
-def read_tensors(path: Path) -> Any:
-    """What a file of tensors holds, whatever its names: a state dict, or mappings around one.
+def read_tensors(data: bytes) -> tuple[Any, dict[str, str]]:
+    """What a file of tensors holds, whatever its names, and the text beside it.
+
+    Returns: a state dict, or mappings around one; and safetensors' text metadata.
 
     Raises:
-        CheckpointError: the file is missing, or of no known kind.
-        ValueError: it holds more than tensors and plain values, or is broken.
+        ValueError: it is of no known kind, holds more than tensors and plain values, or is broken.
     """
-    data = read_bytes(path)
     if is_torch(data):
-        return _torch_content(data)
-    safetensors_header(data)
-    return safetensors_tensors(data)
+        return _torch_content(data), {}
+    text, _ = safetensors_header(data)
+    return safetensors_tensors(data), text
 
 
 def is_torch(data: bytes) -> bool:
@@ -136,8 +140,10 @@ def _torch_content(data: bytes) -> Any:
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as err:
+        refused = _REFUSED.search(str(err))
+        what = f" ({refused[1]})" if refused else ""
         raise ValueError(
-            "it holds a pickle of more than tensors, which could run code; it was not opened."
+            f"it holds a pickle of more than tensors{what}, which could run code; it was not opened."
             " Save its state_dict() alone, or convert it to safetensors where you trust it"
         ) from err
     except Exception as err:  # a broken zip or pickle raises whatever its reader does
@@ -163,8 +169,10 @@ def check_state(content: Any) -> dict[str, Tensor]:
     if not isinstance(content, dict) or not all(
         isinstance(key, str) and torch.is_tensor(value) for key, value in content.items()
     ):
+        held = sorted(map(str, content)) if isinstance(content, dict) else [type(content).__name__]
         raise ValueError(
             "it holds no state dict: names and tensors, or those under the key 'model'"
+            f" (it holds {listed(held) or 'nothing'})"
         )
     odd = sorted(
         key

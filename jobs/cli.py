@@ -393,7 +393,8 @@ def import_file(file: Path, output: Path | None, classes: str | None, **wanted: 
     for note in imported.notes:
         narrate(note)
     click.echo(text_table(("", "imported"), imported.facts), nl=False)
-    narrate(f"a grid or a recipe names it by its path: models: [{output}]")
+    narrate(f"next, name it in a grid, models: [{output}], and see what that is:")
+    narrate(f"  {_program()} plan GRID")
 
 
 @main.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +13,6 @@ from jobs.errors import UsageError
 
 if TYPE_CHECKING:
     from gfnet.convert import Changes
-
-PUBLISHED_RESIZE = 256 / 224
-"""Of the shorter side to the crop, as the flat family was published; its checkpoints expect it."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +23,10 @@ class Importing:
         source: the file to import.
         output: the checkpoint to write.
         img_size, filter_grid, exit_blocks: as `gfnet.convert.Changes`.
-        class_names: one a class, or none.
-        resize: the shorter side after resizing, pixels; None: as the family was published.
-        interpolation, mean, std: of the preprocessing; None: ImageNet's.
+        class_names: one a class, or none; none: those of the file, if it says any.
+        resize: the shorter side after resizing, pixels; None: as the file says or, where it says
+            nothing, as its family was published.
+        interpolation, mean, std: of the preprocessing; None: likewise.
         is_forced: whether an output that is there may be replaced.
     """
 
@@ -77,18 +75,20 @@ def import_checkpoint(wanted: Importing) -> Imported:
     if wanted.output.exists() and not wanted.is_forced:
         raise UsageError(f"{wanted.output} is there already; give --force to replace it, or -o")
     converted = convert(wanted.source, wanted.changes())
-    config = converted.model.config
+    found = converted.model.metadata
+    config = found.config
     names = wanted.class_names
     if len(names) not in {0, config.num_classes}:
         raise UsageError(
             f"--classes names {len(names)} classes, but {wanted.source} tells"
             f" {config.num_classes} apart"
         )
-    metadata = gfnet.Metadata(
-        config,
-        _preprocessing(wanted, config),
-        class_names=names,
-        training={"imported": wanted.source.name, "sha256": _sha256(wanted.source)},
+    origin = {"imported": wanted.source.name, "sha256": _sha256(wanted.source)}
+    metadata = replace(
+        found,
+        preprocessing=_preprocessing(wanted, found.preprocessing),
+        class_names=names or found.class_names,
+        training=dict(found.training) | origin,
     )
     try:
         wanted.output.parent.mkdir(parents=True, exist_ok=True)
@@ -118,14 +118,14 @@ def read_classes(text: str) -> tuple[str, ...]:
     return tuple(line.strip() for line in lines if line.strip())
 
 
-def _preprocessing(wanted: Importing, config: gfnet.ModelConfig) -> gfnet.Preprocessing:
-    published = round(config.img_size * PUBLISHED_RESIZE) if config.family == "gfnet" else None
-    given = {"interpolation": wanted.interpolation, "mean": wanted.mean, "std": wanted.std}
+def _preprocessing(wanted: Importing, found: gfnet.Preprocessing) -> gfnet.Preprocessing:
     try:
         return gfnet.Preprocessing(
-            size=wanted.resize or published or config.img_size,
-            crop=config.img_size,
-            **{key: value for key, value in given.items() if value is not None},  # type: ignore[arg-type]
+            size=wanted.resize or found.size,
+            crop=found.crop,
+            interpolation=wanted.interpolation or found.interpolation,
+            mean=wanted.mean or found.mean,
+            std=wanted.std or found.std,
         )
     except ValueError as err:
         raise UsageError(str(err)) from err

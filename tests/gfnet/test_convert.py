@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gfnet import CheckpointError, GFNet, create
+from gfnet import CheckpointError, GFNet, Metadata, Preprocessing, create, save_checkpoint
+from gfnet.checkpoint import METADATA_KEY
 from gfnet.convert import Changes, convert
 
 SIZES: dict[str, Any] = {"img_size": 16, "patch_size": 4, "embed_dim": 8, "depth": 3}
@@ -59,6 +61,9 @@ def test_a_published_file_is_read_as_it_is(tmp_path: Path) -> None:
     ("wrap", "note"),
     [
         (lambda state: {"state_dict": state}, "taken from the key 'state_dict'"),
+        (lambda state: {"net": state, "acc": 97.1}, "taken from the key 'net'; left out: acc"),
+        (lambda state: {"model_ema": state}, "taken from the key 'model_ema'"),
+        (lambda state: {"model": state, "model_ema": {}}, "taken from the key 'model'; left out: mo"),
         (lambda state: {f"module.{k}": v for k, v in state.items()}, "the prefix 'module.'"),
         (lambda state: {f"_orig_mod.{k}": v for k, v in state.items()}, "the prefix '_orig_mod.'"),
     ],
@@ -100,7 +105,7 @@ def test_no_code_of_a_file_runs(tmp_path: Path, capsys: pytest.CaptureFixture[st
     }.items():
         torch.save(content, tmp_path / name)
         with pytest.raises(
-            CheckpointError, match=rf"{name}: it holds a pickle of more than tensors"
+            CheckpointError, match=rf"{name}: it holds a pickle of more than tensors \(print\)"
         ):
             convert(tmp_path / name, Changes())
     (tmp_path / "c.pth").write_bytes(pickle.dumps(_Evil(), protocol=2))
@@ -121,9 +126,11 @@ def _without(key: str) -> dict[str, torch.Tensor]:
         (_model().state_dict() | {"norm.bias": torch.ones(9)}, r"norm.bias \[9\], expected \[8\]"),
         (_model().state_dict() | {"n": torch.ones(2, dtype=torch.int64)}, "not dense floating"),
         ({"patch_embed.0.proj.weight": torch.ones(1)}, "hierarchical GFNet"),
+        ({"model": {"blocks.0.0.norm1.weight": torch.ones(1)}}, "hierarchical GFNet"),
+        ({f"m.{k}": v for k, v in _model().state_dict().items()}, "no tensor blocks.0.filter"),
         ({"conv1.weight": torch.ones(1)}, "it is no Global Filter Network"),
-        ({"epoch": 3}, "it holds no state dict"),
-        ([torch.ones(1)], "it holds no state dict"),
+        ({"weights": {}, "epoch": 3}, r"it holds no state dict.* \(it holds epoch, weights\)"),
+        ([torch.ones(1)], r"it holds no state dict.* \(it holds list\)"),
     ],
 )
 def test_what_is_no_such_model_is_refused(tmp_path: Path, content: Any, message: str) -> None:
@@ -155,9 +162,55 @@ def test_changes_that_do_not_fit_are_refused(
 
 @pytest.mark.parametrize("content", [b"", b"junk", b"PK\x03\x04junk"])
 def test_a_broken_file_is_refused(tmp_path: Path, content: bytes) -> None:
-    """Truncated, or of another kind; and one that is not there."""
+    """Truncated, or of another kind; and one that is not there, which is named once."""
     (tmp_path / "m.pth").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"m\.pth: "):
         convert(tmp_path / "m.pth", Changes())
-    with pytest.raises(CheckpointError, match="no such file"):
+    with pytest.raises(CheckpointError, match=r"^[^:]*none\.pth: there is no such file"):
         convert(tmp_path / "none.pth", Changes())
+
+
+@pytest.mark.parametrize(("side", "resize"), [(28, 32), (24, 27)])
+def test_the_flat_family_is_prepared_as_published(tmp_path: Path, side: int, resize: int) -> None:
+    """Resized to 8/7 of the crop, cut off to whole pixels: of 24, 27.4 px."""
+    torch.save(_model(img_size=side).state_dict(), tmp_path / "m.pth")
+    converted = convert(tmp_path / "m.pth", Changes())
+    assert converted.model.metadata.preprocessing == Preprocessing(resize, side)
+
+
+def _own(tmp_path: Path) -> tuple[Path, Metadata]:
+    """A checkpoint of this package that says all there is to say."""
+    model = _model("gfnet-distil-dynn", exit_blocks=(0, 1))
+    names = tuple("abcdefg")
+    preprocessing = Preprocessing(20, 16, "bilinear", (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
+    metadata = Metadata(model.config, preprocessing, names, (0.7, 0.6), {"epochs": 3})
+    save_checkpoint(model, tmp_path / "own.safetensors", metadata)
+    return tmp_path / "own.safetensors", metadata
+
+
+def test_what_a_checkpoint_says_of_itself_is_kept(tmp_path: Path) -> None:
+    """At another size too, where the margin around the crop keeps its proportion."""
+    path, metadata = _own(tmp_path)
+    assert convert(path, Changes()).model.metadata == metadata
+    resized = convert(path, Changes(img_size=24)).model.metadata
+    assert (resized.config.img_size, resized.config.exit_blocks) == (24, (0, 1))
+    assert (resized.class_names, resized.thresholds) == (metadata.class_names, (0.7, 0.6))
+    assert resized.preprocessing == replace(metadata.preprocessing, size=30, crop=24)
+
+
+def test_only_exits_that_were_trained_can_be_kept(tmp_path: Path) -> None:
+    """With their thresholds; another is refused."""
+    path, metadata = _own(tmp_path)
+    narrowed = convert(path, Changes(img_size=24, exit_blocks=(1,))).model.metadata
+    assert (narrowed.config.exit_blocks, narrowed.thresholds) == ((1,), (0.6,))
+    other = replace(metadata, config=replace(metadata.config, exit_blocks=(1,)), thresholds=())
+    save_checkpoint(_model("gfnet-distil-dynn", exit_blocks=(1,)), path, other)
+    with pytest.raises(CheckpointError, match="were not trained"):
+        convert(path, Changes(exit_blocks=(0, 1)))
+
+
+def test_metadata_that_is_not_whole_is_refused(tmp_path: Path) -> None:
+    """Rather than guessed around."""
+    save_file(_model().state_dict(), tmp_path / "m.safetensors", {METADATA_KEY: "{}"})
+    with pytest.raises(CheckpointError, match=r"m\.safetensors: its metadata has format None"):
+        convert(tmp_path / "m.safetensors", Changes())

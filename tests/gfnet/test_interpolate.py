@@ -56,6 +56,15 @@ def test_a_filter_keeps_its_lowest_and_highest_frequency() -> None:
     assert not resample_filter(real_alone, (9, 12))[..., 1].any()
 
 
+def test_a_filter_is_resampled_as_published() -> None:
+    """Worked by hand: 0 1 0 to five frequencies, bicubic with a = -3/4 and the ends held."""
+    weight = torch.tensor([0.0, 1.0, 0.0]).view(1, 3, 1, 1).expand(3, 3, 1, 2).contiguous()
+    resampled = resample_filter(weight, (3, 8))
+    # Halfway between two samples the weights are -3/32, 19/32, 19/32, -3/32; beyond an end
+    # stands the end: -3/32 * 0 + 19/32 * 0 + 19/32 * 1 - 3/32 * 0.
+    assert resampled[0, :, 0, 0].tolist() == pytest.approx([0, 19 / 32, 1, 19 / 32, 0])
+
+
 def test_a_smooth_spectrum_is_followed() -> None:
     """A cosine over the columns' frequencies, sampled twice as densely, is that cosine."""
     frequencies = torch.linspace(0, 1, 17)

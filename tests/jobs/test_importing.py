@@ -35,6 +35,9 @@ def test_it_shows_what_it_inferred_and_writes_a_checkpoint(source: Path, tmp_pat
     for part in ("gfnet-distil-dynn", "18, viewed as 3 x 6", "3, ant to cat", "[1]", "bilinear"):
         assert part in result.stdout
     assert "taken from the key 'model'; left out: epoch" in result.stderr
+    assert "gfjobs plan GRID" in result.stderr
+    wide = [line for line in result.stdout.splitlines() if len(line) > 80]
+    assert all(str(output) in line for line in wide)
     metadata = gfnet.inspect_checkpoint(output).metadata
     assert metadata.class_names == ("ant", "bee", "cat")
     assert metadata.config.exit_blocks == (1,)
@@ -67,6 +70,32 @@ def test_an_output_that_is_there_is_kept(source: Path, tmp_path: Path) -> None:
     assert gfnet.load_checkpoint(output).config.exit_blocks == (0, 1)
 
 
+def test_by_default_it_lies_in_checkpoints_and_a_grid_can_name_it(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under the name of its file."""
+    monkeypatch.chdir(tmp_path)
+    assert _run(source, "--exit-blocks", "0,1").exit_code == 0
+    (tmp_path / "grid.yaml").write_text("models: [checkpoints/dynn.safetensors]\ndatasets: [digits]")
+    planned = CliRunner().invoke(main, ["plan", "grid.yaml"])
+    assert planned.exit_code == 0, planned.output
+
+
+def test_a_checkpoint_keeps_what_it_says_unless_told_otherwise(tmp_path: Path) -> None:
+    """A bundled one resampled: its classes stay, its origin is noted beside its training."""
+    bundled, output = gfnet.bundled()["digits-dynn"], tmp_path / "larger.safetensors"
+    result = _run(bundled, "-o", output, "--img-size", 20, "--mean", "0.4,0.4,0.4")
+    assert result.exit_code == 0, result.output
+    before = gfnet.inspect_checkpoint(bundled).metadata
+    after = gfnet.inspect_checkpoint(output).metadata
+    assert after.config.exit_blocks == before.config.exit_blocks
+    assert after.class_names == before.class_names
+    assert after.preprocessing == gfnet.Preprocessing(
+        20, 20, "bicubic", (0.4, 0.4, 0.4), before.preprocessing.std
+    )
+    assert set(after.training) == {*before.training, "imported", "sha256"}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -76,6 +105,7 @@ def test_an_output_that_is_there_is_kept(source: Path, tmp_path: Path) -> None:
         (("--exit-blocks", "0", "--classes", "nofile"), "as a file it cannot be read"),
         (("--exit-blocks", "0", "--mean", "1,2"), "'1,2'; give 3 numbers"),
         (("--exit-blocks", "0", "--std", "0,1,1"), "is not positive"),
+        (("--exit-blocks", "0", "--mean", "nan,0,0"), "is not three finite numbers"),
         (("--exit-blocks", "0", "--resize", "8"), "crop 16 is more than size 8"),
         (("--exit-blocks", "0", "--filter-grid", "5"), "'5'; give 2 whole numbers"),
     ],
