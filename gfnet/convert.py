@@ -90,7 +90,7 @@ def convert(path: str | Path, changes: Changes) -> Converted:
 
 
 def _published(config: ModelConfig) -> Metadata:
-    """ImageNet's preprocessing, and the margin around the crop that the flat family is used with."""
+    """ImageNet's preprocessing, and the margin around the crop that the flat family expects."""
     metadata = Metadata.default(config)
     if config.family != "gfnet":
         return metadata

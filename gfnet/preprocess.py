@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -61,7 +60,9 @@ class Preprocessing:
             if len(channels) != 3 or not all(  # noqa: PLR2004
                 isinstance(c, (int, float)) and math.isfinite(c) for c in channels
             ):
-                raise ValueError(f"preprocessing.{name} {channels!r} is not three finite numbers")
+                raise ValueError(
+                    f"preprocessing.{name} {channels!r} is not three numbers, all finite"
+                )
         if min(self.std) <= 0:
             raise ValueError(f"preprocessing.std {self.std!r} is not positive")
 

@@ -143,8 +143,8 @@ def _torch_content(data: bytes) -> Any:
         refused = _REFUSED.search(str(err))
         what = f" ({refused[1]})" if refused else ""
         raise ValueError(
-            f"it holds a pickle of more than tensors{what}, which could run code; it was not opened."
-            " Save its state_dict() alone, or convert it to safetensors where you trust it"
+            f"it holds a pickle of more than tensors{what}, which could run code; it was not"
+            " opened. Save its state_dict() alone, or convert it to safetensors where you trust it"
         ) from err
     except Exception as err:  # a broken zip or pickle raises whatever its reader does
         raise ValueError(f"torch cannot read it (truncated?): {err}") from err

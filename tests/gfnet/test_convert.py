@@ -63,7 +63,10 @@ def test_a_published_file_is_read_as_it_is(tmp_path: Path) -> None:
         (lambda state: {"state_dict": state}, "taken from the key 'state_dict'"),
         (lambda state: {"net": state, "acc": 97.1}, "taken from the key 'net'; left out: acc"),
         (lambda state: {"model_ema": state}, "taken from the key 'model_ema'"),
-        (lambda state: {"model": state, "model_ema": {}}, "taken from the key 'model'; left out: mo"),
+        (
+            lambda state: {"model": state, "model_ema": {}},
+            "taken from the key 'model'; left out: mo",
+        ),
         (lambda state: {f"module.{k}": v for k, v in state.items()}, "the prefix 'module.'"),
         (lambda state: {f"_orig_mod.{k}": v for k, v in state.items()}, "the prefix '_orig_mod.'"),
     ],

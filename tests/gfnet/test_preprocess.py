@@ -66,7 +66,7 @@ def test_truncated_and_enormous_images() -> None:
     # Pillow's warning is an error in these tests; elsewhere it is said once, and then we refuse.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with pytest.raises(gfnet.DecodeError, match="100,000,000 pixels .* bomb"):
+        with pytest.raises(gfnet.DecodeError, match=r"100,000,000 pixels .* bomb"):
             gfnet.decode(bomb.getvalue())
 
 

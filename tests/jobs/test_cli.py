@@ -17,8 +17,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from jobs import cli
-from jobs.cli import main
+from jobs.cli import base, main
 
 COMMANDS = sorted(main.commands)
 REPOSITORY = Path(__file__).parents[2]
@@ -268,6 +267,6 @@ def test_commands_to_copy_work_where_the_program_is_not_on_the_path(
     """`make run` ends with commands, and .venv/bin is on nobody's PATH yet."""
     monkeypatch.setattr(sys, "argv", [str(Path.cwd() / ".venv" / "bin" / "gfjobs")])
     monkeypatch.setenv("PATH", "/nowhere")
-    assert cli._program() == ".venv/bin/gfjobs"
+    assert base.program() == ".venv/bin/gfjobs"
     monkeypatch.setattr(sys, "argv", ["pytest"])
-    assert cli._program() == "gfjobs"
+    assert base.program() == "gfjobs"

@@ -117,9 +117,9 @@ def test_a_download_that_fails_says_what_to_do(
 def test_a_file_with_another_checksum_is_not_unpickled(
     downloads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """torchvision checks before it reads."""
+    """Torchvision checks before it reads."""
     monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", "0" * 32]])
-    with pytest.raises(storage.DatasetError, match="downloading it to .* failed"):
+    with pytest.raises(storage.DatasetError, match=r"downloading it to .* failed"):
         open_images("cifar10")
     assert downloads
 

@@ -232,7 +232,10 @@ def test_named_sets_come_from_the_data_folder(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("cifar10", "data set cifar10 is not here: no .*/gfjobs/data/cifar10/test.parquet .GFJOBS_DATA is not set.;"),
+        (
+            "cifar10",
+            "data set cifar10 is not here: no .*/gfjobs/data/cifar10/test.parquet .GFJOBS_DATA is not set.;",
+        ),
         (
             "digit",
             r"data set 'digit' is not known \(did you mean 'digits'\?\); known: digits, cifar10",

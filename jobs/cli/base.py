@@ -1,0 +1,101 @@
+"""What all commands share: the group that turns errors into exit codes, and common options."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.errors import BadInputError, JobsError, RunInterruptedError, UsageError
+
+FAILED, BAD_INPUT = 1, 2
+
+
+def _root(_context: click.Context, _option: click.Parameter, value: str) -> Path:
+    """The results root; a URL must not become the folder that it looks like."""
+    import storage
+
+    try:
+        return storage.local_root(value)
+    except storage.StorageError as err:
+        raise click.BadParameter(str(err)) from err
+
+
+RESULTS = click.option(
+    "--results",
+    callback=_root,
+    envvar="GFJOBS_RESULTS",
+    default="results",
+    show_default="results, or $GFJOBS_RESULTS",
+    help="The results root.",
+)
+ADDRESS = click.option("--address", help="A Ray cluster that runs already, such as 10.0.0.1:6379.")
+INLINE = click.option("--inline", is_flag=True, help="Run in this process, without Ray.")
+RUN = click.argument("run")
+RUN_OR_LATEST = click.argument("run", default="latest")
+
+
+class Group(click.Group):
+    """Turns the errors of all packages into messages and exit codes, in one place."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        import gfnet
+        import storage
+
+        try:
+            return super().invoke(ctx)
+        except RunInterruptedError as err:
+            narrate(
+                f"run {err.run_id} was interrupted; what is committed is kept. Go on with:\n"
+                f"  {program()} resume {err.run_id}{root_option()}"
+            )
+            ctx.exit(FAILED)
+        except KeyboardInterrupt:
+            narrate("interrupted")
+            ctx.exit(FAILED)
+        except (BadInputError, UsageError, storage.StorageError, gfnet.CheckpointError) as err:
+            narrate(f"gfjobs: {err}")
+            ctx.exit(BAD_INPUT)
+        except JobsError as err:
+            narrate(f"gfjobs: {err}")
+            ctx.exit(FAILED)
+
+
+def root_option() -> str:
+    """What a command that the user may copy needs to find the same results root."""
+    given = [word for word in sys.argv if word.startswith("--results")]
+    if not given:
+        return ""
+    value = given[0].partition("=")[2] or sys.argv[sys.argv.index(given[0]) + 1]
+    return f" --results {shlex.quote(value)}"
+
+
+def program() -> str:
+    """How the user can call this program again: by name, or by path where it is not on PATH."""
+    called = Path(sys.argv[0])
+    if called.name != "gfjobs" or shutil.which("gfjobs"):
+        return "gfjobs"
+    return shlex.quote(os.path.relpath(called))
+
+
+def narrate(text: str) -> None:
+    """Say something to the user, beside the rows."""
+    click.echo(text, err=True)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="gfjobs")
+def main() -> None:
+    """Evaluate early-exit Global Filter Networks: what each threshold costs.
+
+    \b
+    Start with
+      gfjobs submit examples/quickstart.yaml
+      gfjobs summary latest
+    """

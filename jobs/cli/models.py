@@ -1,0 +1,173 @@
+"""Commands that show, import and train checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.cli.base import ADDRESS, RESULTS, main, narrate, program
+
+
+def _numbers(separator: str, kind: type, count: int | None = None) -> Callable[..., Any]:
+    """Read an option such as 7,9,10 or 43x6; one that is not given stays None."""
+
+    def read(_context: click.Context, _option: click.Parameter, value: str | None) -> Any:
+        if value is None:
+            return None
+        try:
+            numbers = tuple(kind(part) for part in value.split(separator))
+        except ValueError:
+            numbers = ()
+        if not numbers or count not in (None, len(numbers)):
+            what = "whole numbers" if kind is int else "numbers"
+            shape = f"{count or 'some'} {what}, separated by {separator!r}"
+            raise click.BadParameter(f"{value!r}; give {shape}")
+        return numbers
+
+    return read
+
+
+@main.command()
+def models() -> None:
+    """List the bundled checkpoints, which a grid may name.
+
+    \b
+    Example:
+      gfjobs models
+    """
+    import gfnet
+    from jobs.tables import text_table
+
+    rows = []
+    for name, path in gfnet.bundled().items():
+        metadata = gfnet.inspect_checkpoint(path).metadata
+        config = metadata.config
+        rows.append(
+            (
+                name,
+                config.family,
+                config.parameters(),
+                config.img_size,
+                config.depth,
+                list(config.exit_blocks) or None,
+                config.num_classes,
+            )
+        )
+    columns = ("model", "family", "params", "px", "blocks", "exits", "classes")
+    click.echo(text_table(columns, rows), nl=False)
+
+
+@main.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The checkpoint to write; default: checkpoints/NAME.safetensors.",
+)
+@click.option("--img-size", type=click.IntRange(1), help="Resample it for images of this side.")
+@click.option("--filter-grid", callback=_numbers("x", int, 2), help="Of that size, such as 43x6.")
+@click.option(
+    "--exit-blocks", callback=_numbers(",", int), help="Exits that were trained, such as 7,9,10."
+)
+@click.option("--classes", help="Class names, such as cat,dog; or a file with one a line.")
+@click.option("--resize", type=click.IntRange(1), help="Shorter side before the crop, pixels.")
+@click.option("--interpolation", type=click.Choice(["nearest", "bilinear", "bicubic"]))
+@click.option("--mean", callback=_numbers(",", float, 3), help="Of red, green, blue in 0..1.")
+@click.option("--std", callback=_numbers(",", float, 3), help="Of red, green, blue in 0..1.")
+@click.option("--force", is_flag=True, help="Replace an output that is there.")
+def import_file(file: Path, output: Path | None, classes: str | None, **wanted: Any) -> None:
+    """Turn FILE, a state dict of torch.save or safetensors, into a checkpoint.
+
+    Sizes and grid are told from the shapes, and shown. No code in FILE is run.
+
+    \b
+    Example:
+      gfjobs import gfnet-xs.pth
+    """
+    from jobs.importing import Importing, import_checkpoint, read_classes
+    from jobs.tables import text_table
+
+    output = output or Path("checkpoints") / f"{file.stem}.safetensors"
+    imported = import_checkpoint(
+        Importing(
+            file,
+            output,
+            img_size=wanted["img_size"],
+            filter_grid=wanted["filter_grid"] or (),
+            exit_blocks=wanted["exit_blocks"],
+            class_names=read_classes(classes) if classes else (),
+            resize=wanted["resize"],
+            interpolation=wanted["interpolation"],
+            mean=wanted["mean"],
+            std=wanted["std"],
+            is_forced=wanted["force"],
+        )
+    )
+    for note in imported.notes:
+        narrate(note)
+    click.echo(text_table(("", "imported"), imported.facts), nl=False)
+    narrate(f"next, name it in a grid, models: [{output}], and see what that is:")
+    narrate(f"  {program()} plan GRID")
+
+
+@main.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Where the checkpoint goes; default: as the recipe says.",
+)
+@click.option("--resume", is_flag=True, help="Go on where an interrupted training stopped.")
+@click.option(
+    "--device",
+    default="any",
+    show_default=True,
+    help="As torch names it, such as cuda:1; with --address: as a node has registered it.",
+)
+@ADDRESS
+@RESULTS
+def train(
+    *,
+    recipe: Path,
+    output: Path | None,
+    resume: bool,
+    device: str,
+    address: str | None,
+    results: Path,
+) -> None:
+    """Train a checkpoint by RECIPE, a YAML file.
+
+    Each epoch leaves a state beside the output, from which --resume goes on, and a row in the
+    table training of the results root.
+
+    \b
+    Example:
+      gfjobs train examples/train/digits-gfnet.yaml -o digits-gfnet.safetensors
+    """
+    from dataclasses import replace
+
+    from jobs.address import check_address
+    from jobs.progress import TrainingNarrator
+    from jobs.recipe import read_recipe
+    from jobs.training import train as train_recipe
+
+    checked = read_recipe(recipe)
+    if output:
+        checked = replace(checked, output=output.absolute())
+    if address:
+        check_address(address)
+    with TrainingNarrator() as narrator:
+        path = train_recipe(
+            checked,
+            narrator.report,
+            device=device,
+            address=address,
+            is_resumed=resume,
+            results=results,
+        )
+    click.echo(path)

@@ -1,0 +1,132 @@
+"""Commands that start, list and end runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from jobs.cli.base import (
+    ADDRESS,
+    FAILED,
+    INLINE,
+    RESULTS,
+    RUN,
+    main,
+    narrate,
+    program,
+    root_option,
+)
+
+
+@main.command()
+@click.argument("grid", type=click.Path(path_type=Path))
+@click.option("--run", "run_id", help="Name of the run; an unfinished one of it is resumed.")
+@RESULTS
+@ADDRESS
+@INLINE
+def submit(
+    grid: Path, run_id: str | None, results: Path, address: str | None, *, inline: bool
+) -> None:
+    """Run all cells of GRID, a YAML file.
+
+    \b
+    Example:
+      gfjobs submit examples/quickstart.yaml --run first
+    """
+    from jobs.run import Where
+    from jobs.run import submit as submit_grid
+
+    ended = submit_grid(grid, results, Where(address, inline), narrate, run_id)
+    _conclude(ended.run_id, results, is_done=ended.is_done)
+
+
+@main.command()
+@RUN
+@RESULTS
+@ADDRESS
+@INLINE
+def resume(run: str, results: Path, address: str | None, *, inline: bool) -> None:
+    """Run what is missing of RUN.
+
+    \b
+    Example:
+      gfjobs resume latest
+    """
+    import storage
+    from jobs.run import Where
+    from jobs.run import resume as resume_run
+
+    run_id = storage.resolve_run(results, run)
+    ended = resume_run(results, run_id, Where(address, inline), narrate)
+    _conclude(run_id, results, is_done=ended.is_done)
+
+
+def _conclude(run_id: str, results: Path, *, is_done: bool) -> None:
+    """Show what a run gave, where it lies, and what to try next."""
+    from jobs import summary
+
+    click.echo(summary.ladder(results, run_id))
+    if histogram := summary.exit_histogram(results, run_id):
+        click.echo(histogram)
+    root = root_option()
+    narrate(f"rows: {results}/runs/{run_id} (Parquet)")
+    if not is_done:
+        narrate(summary.status(results, run_id))
+        sys.exit(FAILED)
+    narrate("next, try:")
+    query = "select model, acc1, forward_ms, exit_counts from ladder"
+    narrate(f'  {program()} sql "{query}"{root}')
+    narrate(f"  {program()} status {run_id}{root}")
+
+
+@main.command()
+@click.argument("grid", type=click.Path(path_type=Path))
+@RESULTS
+def plan(grid: Path, results: Path) -> None:
+    """Show the cells that GRID folds into, and how long they will take. Runs nothing.
+
+    \b
+    Example:
+      gfjobs plan examples/quickstart.yaml
+    """
+    from jobs.document import Document
+    from jobs.estimate import estimate
+    from jobs.plan_view import describe
+    from jobs.run import plan_document
+
+    document = Document.read(grid)
+    made = plan_document(document, document.path.absolute().parent)
+    click.echo(describe(made, estimate(made, results)), nl=False)
+
+
+@main.command()
+@RESULTS
+def runs(results: Path) -> None:
+    """List the runs, newest first.
+
+    \b
+    Example:
+      gfjobs runs
+    """
+    from jobs.summary import runs as runs_of
+
+    click.echo(runs_of(results), nl=False)
+
+
+@main.command()
+@RUN
+@RESULTS
+def rm(run: str, results: Path) -> None:
+    """Delete RUN and its rows.
+
+    \b
+    Example:
+      gfjobs rm latest
+    """
+    import storage
+
+    run_id = storage.resolve_run(results, run)
+    storage.remove_run(results, run_id)
+    narrate(f"removed {run_id}")
