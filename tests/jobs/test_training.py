@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "train"
 TINY = {"img_size": 8, "patch_size": 4, "embed_dim": 8, "depth": 3}
-LADDERS = ("digits", "cifar10")
+LADDERS = ("digits", "cifar10", "ucm")
 CHANGES: dict[str, dict[str, Any]] = {
     "gfnet": {"model": TINY, "preprocessing": {"size": 8, "mean": [0.5] * 3}},
     "distil": {"model": TINY, "teacher": "{}-gfnet.safetensors"},
@@ -52,7 +52,7 @@ def _tiny(folder: Path, name: str, **changes: Any) -> Recipe:
         "threads": 1,
         "output": f"{name}.safetensors",
     }
-    if ladder == "cifar10":
+    if ladder != "digits":
         content["augmentation"]["crop_padding"] = 1
     if stage == "dynn" and ladder == "digits":
         del small["joint_epochs"]

@@ -234,7 +234,7 @@ def test_named_sets_come_from_the_data_folder(
     [
         (
             "cifar10",
-            "data set cifar10 is not here: no .*/gfjobs/data/cifar10/test.parquet .GFJOBS_DATA is not set.;",
+            r"data set cifar10 is not here: no .*/data/cifar10/test.parquet \(GFJOBS_DATA is not",
         ),
         (
             "digit",
