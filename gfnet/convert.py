@@ -165,7 +165,11 @@ def _resize(
 
 
 def _resampled(before: ModelConfig, after: ModelConfig) -> str:
-    mixed = " (an approximation: its grid mixes tokens with patches)" if after.has_tokens else ""
+    mixed = (
+        " (an approximation: its grid mixes tokens with patches, so expect little before training)"
+        if after.has_tokens
+        else ""
+    )
     return (
         f"positions and filters were resampled from {before.img_size} px, grid {_grid(before)}, to"
         f" {after.img_size} px, grid {_grid(after)}{mixed}; fine-tune it to be at its best"

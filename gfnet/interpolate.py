@@ -71,7 +71,7 @@ def resample_positions(pos_embed: Tensor, prefix: int, side: int) -> Tensor:
 def resample_filter(weight: Tensor, grid: tuple[int, int]) -> Tensor:
     """Resample a filter's half spectrum, bicubic, real and imaginary part each by itself.
 
-    Lowest and highest frequency stay where they are.
+    The first and the last stored frequency stay where they are, as in the published code.
 
     Args:
         weight: (a, b // 2 + 1, C, 2).

@@ -1,7 +1,4 @@
-"""Stands for your own images: the scanned digits as a folder, images/<split>/<class>/<file>.
-
-    python examples/own/make_images.py
-"""
+"""Stands for your own images: the scanned digits as a folder, images/<split>/<class>/<file>."""
 
 from pathlib import Path
 

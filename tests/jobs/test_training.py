@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -34,6 +35,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     },
 }
 RECIPES = [f"{ladder}-{stage}" for ladder in LADDERS for stage in CHANGES]
+BUNDLED = [f"{ladder}-{stage}" for ladder in ("digits",) for stage in CHANGES]
 
 
 def _tiny(folder: Path, name: str, **changes: Any) -> Recipe:
@@ -163,6 +165,149 @@ def test_a_loss_that_explodes_leaves_nothing(trained: Trained, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+class _Lost:
+    """A loss that is as the model's for some steps, and then NaN."""
+
+    def __init__(self, steps: int) -> None:
+        from gfnet.training.baseline import label_loss
+
+        self._left, self._label_loss = steps, label_loss
+
+    def __call__(self, model: gfnet.GFNet, label_smoothing: float) -> Any:
+        """In the place of `label_loss`."""
+        true = self._label_loss(model, label_smoothing)
+
+        def loss_of(batch: Any) -> Any:
+            self._left -= 1
+            return true(batch) * (1 if self._left >= 0 else float("nan"))
+
+        return loss_of
+
+
+def test_a_loss_that_is_lost_later_leaves_the_best_epoch_before(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second epoch breaks: the first's weights are the checkpoint, and the message says so."""
+    recipe, reports = trained["digits-gfnet"]
+    steps = -(-1144 // recipe.schedule.batch_size)
+    monkeypatch.setattr("gfnet.training.baseline.label_loss", _Lost(steps + 3))
+    recipe = replace(recipe, output=tmp_path / "model.safetensors")
+    with pytest.raises(
+        TrainingError, match=r"in epoch 2 of 2.*holds the best epoch before, 1, with"
+    ):
+        train(recipe, lambda _: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+    training = gfnet.inspect_checkpoint(recipe.output).metadata.training
+    assert training["best_epoch"] == 1
+    first = next(report.validation for report in reports if report.validation)
+    assert training["validation_accuracy"] == first.accuracy
+    assert "the loss became nan" in training["stopped"]
+
+
+def _interrupted(recipe: Recipe) -> None:
+    """Stop a training after its first epoch, as Ctrl-C does."""
+
+    def interrupt(report: EpochReport) -> None:
+        if report.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, interrupt)
+
+
+@pytest.mark.parametrize("name", ["digits-gfnet", "cifar10-distil", "cifar10-dynn"])
+def test_an_interrupted_training_ends_with_the_same_file(
+    name: str, trained: Trained, tmp_path: Path
+) -> None:
+    """Resumed, it writes the bytes of one that was not interrupted, and its rows are whole."""
+    recipe = replace(trained[name][0], output=tmp_path / f"{name}.safetensors")
+    _interrupted(recipe)
+    with pytest.raises(TrainingError, match="add --resume to go on, or remove that file"):
+        train(recipe, lambda _: None)
+    results, finished = tmp_path / "results", list[int]()
+    train(
+        recipe,
+        lambda report: finished.append(report.epoch) if report.validation else None,
+        is_resumed=True,
+        results=results,
+    )
+    assert finished == [2]
+    assert recipe.output.read_bytes() == trained[name][0].output.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [recipe.output.name, "results"]
+
+
+def test_resuming_what_was_not_interrupted_starts_at_the_beginning(
+    trained: Trained, tmp_path: Path
+) -> None:
+    """So that a loop or a service may always say --resume."""
+    recipe = replace(trained["digits-gfnet"][0], output=tmp_path / "m.safetensors")
+    train(recipe, lambda _: None, is_resumed=True)
+    assert recipe.output.read_bytes() == trained["digits-gfnet"][0].output.read_bytes()
+
+
+def test_a_changed_recipe_does_not_go_on(trained: Trained, tmp_path: Path) -> None:
+    """The message names what differs; the state stands."""
+    recipe = replace(trained["digits-gfnet"][0], output=tmp_path / "m.safetensors")
+    _interrupted(recipe)
+    changed = replace(recipe, label_smoothing=0.3)
+    with pytest.raises(TrainingError, match=r"label_smoothing was 0\.1, is 0\.3"):
+        train(changed, lambda _: None, is_resumed=True)
+    assert (tmp_path / "m.safetensors.training").exists()
+
+
+def test_a_full_disk_keeps_the_epochs_before(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state of the first epoch stands when that of the second cannot be written."""
+    recipe = replace(trained["digits-gfnet"][0], output=tmp_path / "m.safetensors")
+    written = []
+    fsync = os.fsync
+
+    def full(file: int) -> None:
+        written.append(file)
+        if len(written) > 1:
+            raise OSError(28, "No space left on device")
+        fsync(file)
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(TrainingError, match=r"No space left on device\. What was saved before"):
+        train(recipe, lambda _: None)
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == ["m.safetensors.training"]
+    train(recipe, lambda _: None, is_resumed=True)
+    assert recipe.output.read_bytes() == trained["digits-gfnet"][0].output.read_bytes()
+
+
+def test_each_epoch_is_a_row(trained: Trained, tmp_path: Path) -> None:
+    """What was reported, and by what settings; run again it replaces its rows, changed it adds."""
+    recipe = replace(trained["digits-dynn"][0], output=tmp_path / "m.safetensors")
+    reports: list[EpochReport] = []
+    train(recipe, reports.append, results=tmp_path)
+    train(recipe, lambda _: None, results=tmp_path)
+    rows = storage.query(tmp_path, "FROM training ORDER BY epoch").to_pylist()
+    assert [row["phase"] for row in rows] == ["warm-up", "gates"]
+    assert [row["is_best"] for row in rows] == [False, True]
+    for row, report in zip(rows, (r for r in reports if r.validation), strict=True):
+        assert report.validation is not None
+        assert (row["loss"], row["learning_rate"]) == (report.loss, report.learning_rate)
+        assert row["validation_acc1"] == report.validation.accuracy
+        assert row["validation_blocks"] == report.validation.blocks
+        assert (row["device"], row["precision"], row["threads"]) == ("cpu", "float32", 1)
+        assert row["finished_at"] > row["started_at"]
+    schedule = replace(recipe.schedule, seed=5)
+    train(replace(recipe, schedule=schedule), lambda _: None, results=tmp_path)
+    assert storage.query(tmp_path, "FROM training").num_rows == 4
+
+
+def test_a_device_that_torch_does_not_have_is_named(trained: Trained, tmp_path: Path) -> None:
+    """Before the first epoch, with what to choose."""
+    recipe = replace(trained["digits-gfnet"][0], output=tmp_path / "m.safetensors")
+    for device in ("cuda:7", "toaster"):
+        with pytest.raises(TrainingError, match=f"has no device '{device}'.*choose --device cpu"):
+            train(recipe, lambda _: None, device=device)
+    assert list(tmp_path.iterdir()) == []
+
+
 class _Broken:
     """A source whose second image is no image."""
 
@@ -222,7 +367,7 @@ def test_the_number_of_threads_is_put_back(trained: Trained, tmp_path: Path) -> 
     assert torch.get_num_threads() == before
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", BUNDLED)
 def test_a_bundled_checkpoint_is_what_its_recipe_makes(name: str) -> None:
     """Each says that it was trained as the shipped recipe stands, from the parent shipped now."""
     recipe = read_recipe(EXAMPLES / f"{name}.yaml")
@@ -236,7 +381,7 @@ def test_a_bundled_checkpoint_is_what_its_recipe_makes(name: str) -> None:
     assert training.get("parent", {}).get("sha256") == (recipe.parent and recipe.parent.sha256)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", BUNDLED)
 def test_a_bundled_checkpoint_is_small(name: str) -> None:
     """Under a megabyte each: they ship with the package."""
     assert gfnet.bundled()[name].stat().st_size < 1_000_000
