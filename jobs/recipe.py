@@ -32,7 +32,8 @@ class Recipe:
         validation: what is held out of it for choices.
         config: of the model that will come out.
         preprocessing: of its images.
-        parent: the teacher of a student, or the student that grows exits; None for a baseline.
+        parent: the teacher of a student, the student that grows exits, or the checkpoint that a
+            baseline goes on from; None for a baseline from nothing.
         schedule: how long and how fast.
         augmentation: of the training images.
         label_smoothing: of a baseline, and of a student's class head.
@@ -81,9 +82,9 @@ def _read(root: Value, base: Path) -> Recipe | None:
     if stage is None:
         return None
     keys = (*fields.COMMON, *fields.OF_STAGE[stage])
-    entries = fields.Entries(root, keys, [key for key in keys if key not in fields.OPTIONAL])
+    entries = fields.Entries(root, keys, fields.required(root, stage))
     images = fields.read_images(entries, base)
-    parent = fields.read_parent(entries, images, base)
+    parent = fields.read_parent(entries, stage, images, base)
     config = fields.read_config(entries, stage, images, parent)
     preprocessing = fields.read_preprocessing(entries, config, parent)
     schedule = fields.read_schedule(entries)

@@ -37,7 +37,7 @@ COMMON = (
     "output",
 )
 OF_STAGE = {
-    "baseline": ("model", "preprocessing", "label_smoothing", "ema_decay"),
+    "baseline": ("model", "start", "preprocessing", "label_smoothing", "ema_decay"),
     "distillation": ("model", "teacher", "teaching", "label_smoothing", "ema_decay"),
     "exits": ("start", "exit_blocks", "cost_weight", "phase_epochs", "joint_epochs"),
 }
@@ -52,6 +52,10 @@ OPTIONAL = (
 )
 WEIGHTS = ("float32", "float16")
 _SIZES = ("img_size", "patch_size", "embed_dim", "depth")
+_START = {
+    "baseline": ("gfnet", "go on from"),
+    "exits": ("gfnet-distil", "grow exits on"),
+}
 _FAMILY = {"baseline": "gfnet", "distillation": "gfnet-distil"}
 _CHANNELS = 3
 _MAX_SIZE = 4096  # pixels of an image, channels of a token
@@ -113,17 +117,30 @@ def read_images(entries: Entries, base: Path) -> storage.ImageSet | None:
         return None
 
 
-def read_parent(entries: Entries, images: storage.ImageSet | None, base: Path) -> Model | None:
+def required(root: Value, stage: str) -> list[str]:
+    """The keys that a recipe must have."""
+    keys = [key for key in (*COMMON, *OF_STAGE[stage]) if key not in OPTIONAL]
+    if stage != "baseline":
+        return keys
+    is_going_on = any(key.value == "start" for key, _ in root.node.value)
+    return [key for key in keys if key != ("model" if is_going_on else "start")]
+
+
+def read_parent(
+    entries: Entries, stage: str, images: storage.ImageSet | None, base: Path
+) -> Model | None:
     """The teacher or the start, whichever the stage has; None where there is a problem."""
     value = entries.get("teacher") or entries.get("start")
     model = read_model(value, base) if value else None
     if value is None or model is None:
         return None
-    if value is entries.get("start") and model.config.family != "gfnet-distil":
-        value.problem(f"{model.name} is a {model.config.family}", "a gfnet-distil to grow exits on")
-        return None
-    if images is None:
-        return model
+    if value is entries.get("start"):
+        family, what = _START[stage]
+        if model.config.family != family:
+            value.problem(f"{model.name} is a {model.config.family}", f"a {family} to {what}")
+            return None
+    if images is None or stage == "baseline":
+        return model  # of any classes: the head is learned anew
     classes = len(images.class_names)
     if model.config.num_classes != classes:
         value.problem(
@@ -144,7 +161,12 @@ def read_config(
     """The sizes of the model that will come out."""
     if stage == "exits":
         return _exits_config(entries, parent)
-    value = entries.get("model")
+    value, start = entries.get("model"), entries.get("start")
+    if start:
+        if value:
+            value.problem("sizes beside a start", "one of both: the start's sizes are kept")
+        known = parent and images
+        return replace(parent.config, num_classes=len(images.class_names)) if known else None
     if value is None:
         return None
     before = len(value.document.problems)

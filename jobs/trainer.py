@@ -132,7 +132,7 @@ def use_torch_device(name: str) -> str:
 def _learner(lesson: Lesson, images: int, engine: Engine) -> Learner:
     """What the recipe's stage trains, untrained."""
     from gfnet.model import GFNetDistil
-    from gfnet.training.baseline import label_loss
+    from gfnet.training.baseline import label_loss, take_over
     from gfnet.training.distillation import student_loss
     from gfnet.training.exit_stage import ExitStage
     from gfnet.training.exits import with_fresh_exits
@@ -147,9 +147,13 @@ def _learner(lesson: Lesson, images: int, engine: Engine) -> Learner:
         "engine": engine,
     }
     seed, smoothing = recipe.schedule.seed, recipe.label_smoothing
-    if lesson.parent is None:
-        model = fresh(recipe.config, seed).to(engine.device)
+    if recipe.stage == "baseline":
+        model = fresh(recipe.config, seed)
+        if lesson.parent:
+            take_over(model, gfnet.load_checkpoint(lesson.parent))
+        model.to(engine.device)
         return WholeModel(model, label_loss(model, smoothing), **common)
+    assert lesson.parent is not None  # noqa: S101 - an invariant: the later stages have one
     parent = gfnet.load_checkpoint(lesson.parent).to(engine.device)
     if recipe.stage == "distillation":
         student = fresh(recipe.config, seed).to(engine.device)

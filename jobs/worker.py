@@ -143,7 +143,7 @@ def _exit_rows(
     with torch.inference_mode():
         for start in range(0, len(shard.encoded), task.batch_size):
             stop = min(start + task.batch_size, len(shard.encoded))
-            tensor, kept = pipeline.batch(shard.encoded, range(start, stop))
+            tensor, kept = pipeline.bulk(shard.encoded, range(start, stop))
             if tensor is None:
                 continue
             outputs = runtime.forward_exits(tensor)

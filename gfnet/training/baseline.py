@@ -1,4 +1,4 @@
-"""The first stage: a model learns from labels alone."""
+"""The first stage: a model learns from labels alone, from nothing or from existing weights."""
 
 from __future__ import annotations
 
@@ -27,3 +27,19 @@ def label_loss(model: GFNet, label_smoothing: float) -> BatchLoss:
         return functional.cross_entropy(logits, batch.targets, label_smoothing=label_smoothing)
 
     return loss_of
+
+
+def take_over(model: GFNet, start: GFNet) -> None:
+    """Give a fresh model the weights of another one of its sizes, to go on from.
+
+    A head of other classes is left as it is: it is learned anew.
+
+    Args:
+        model: changed.
+        start: not changed; of the same family and sizes, but for its classes.
+    """
+    state = start.state_dict()
+    if start.config.num_classes != model.config.num_classes:
+        fresh = model.state_dict()
+        state |= {name: fresh[name] for name in ("head.weight", "head.bias")}
+    model.load_state_dict(state)

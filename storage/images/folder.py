@@ -58,7 +58,8 @@ class FolderSource:
 def open_folder(name: str, folder: Path, split: str) -> ImageSet:
     """Open `folder/<split>/<class>/file`, or `folder/<class>/file` where there is no such split.
 
-    Classes are the sorted folder names; images are in the order of their sorted paths.
+    Classes are the sorted folder names, of all splits together; images are in the order of their
+    sorted paths.
 
     Raises: DatasetError: no such folder, no classes, a class without images.
     """
@@ -68,40 +69,44 @@ def open_folder(name: str, folder: Path, split: str) -> ImageSet:
             "holds one folder a class, or one a split"
         )
     top = folder / split if (folder / split).is_dir() else folder
-    splits = sorted(entry.name for entry in folder.iterdir() if entry.name in _SPLITS)
+    splits = [name for name in _folders(folder) if name in _SPLITS]
     if top == folder and splits:
         raise DatasetError(
             f"data set {name}: {folder} has no split {split!r}; it has {', '.join(splits)}: write "
             f"{{name: '{name}', split: {splits[0]}}}"
         )
-    class_names = tuple(
-        sorted(
-            entry.name
-            for entry in top.iterdir()
-            if entry.is_dir() and not entry.name.startswith(".")
-        )
-    )
-    if not class_names:
+    classes = _folders(top)
+    if not classes:
         raise DatasetError(
             f"data set {name}: {top} has no class folders; images belong into {top}/<class>/"
         )
-    files = {class_name: _image_files(top / class_name) for class_name in class_names}
-    empty = [class_name for class_name in class_names if not files[class_name]]
+    files = {class_name: _image_files(top / class_name) for class_name in classes}
+    empty = [class_name for class_name in classes if not files[class_name]]
     if empty:
         raise DatasetError(
             f"data set {name}: no images in class {', '.join(empty)} of {top}; remove the folder, "
             f"or put images there ({', '.join(SUFFIXES)})"
         )
+    # Of all splits: a class that this one lacks must not shift the labels of those behind it.
+    others = () if top == folder else (folder / name for name in splits)
+    class_names = tuple(sorted({*classes, *(name for other in others for name in _folders(other))}))
     rows = sorted(
         (f"{class_name}/{file}", label)
         for label, class_name in enumerate(class_names)
-        for file in files[class_name]
+        for file in files.get(class_name, ())
     )
     paths = tuple(path for path, _ in rows)
     labels = np.array([label for _, label in rows], dtype=np.int64)
     source = FolderSource(top, paths)
     digest = content_sha256(source.read_all(), labels, class_names)
     return ImageSet(name, split, digest, class_names, labels, paths, source)
+
+
+def _folders(place: Path) -> list[str]:
+    """The names of the folders at a place, sorted; hidden ones are nobody's classes."""
+    return sorted(
+        entry.name for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+    )
 
 
 def _image_files(folder: Path) -> list[str]:

@@ -115,6 +115,16 @@ def test_what_is_optional_may_be_left_out(folder: Path) -> None:
     assert recipe.preprocessing == gfnet.Preprocessing(size=8, crop=8)
 
 
+def test_a_baseline_may_go_on_from_a_checkpoint(folder: Path) -> None:
+    """Sizes and preprocessing are the start's, classes the data set's: an imported file, say."""
+    _checkpoint(folder, "start.safetensors", "gfnet", num_classes=7)
+    changes = {"model": REMOVED, "preprocessing": REMOVED, "start": "start.safetensors"}
+    recipe = read_recipe(_write(folder, BASELINE, **changes))
+    assert recipe.config == gfnet.ModelConfig("gfnet", 8, 4, 8, 3, num_classes=10)
+    assert recipe.preprocessing.size == 10
+    assert recipe.parent is not None
+
+
 def test_everything_that_augments_can_be_asked_for(folder: Path) -> None:
     """And the average, the precision and the type on disk."""
     changes = {"crop_padding": 2, "flips": ["horizontal", "vertical"], "erase": 0.25}
@@ -259,6 +269,9 @@ def test_a_file_that_is_no_mapping_is_refused(folder: Path, text: str) -> None:
         (BASELINE, {"joint_epochs": 1}, "joint_epochs", "unknown key"),
         (EXITS, {"augmentation": {"mixup": 0.2}}, "augmentation.mixup",
          "mixup in the stage of the exits"),
+        (BASELINE, {"start": "teacher.safetensors"}, "model", "sizes beside a start"),
+        (BASELINE, {"start": "student.safetensors", "model": REMOVED}, "start",
+         "student is a gfnet-distil"),
         (EXITS, {"joint_epochs": 3}, "joint_epochs", "'3'"),
         (EXITS, {"label_smoothing": 0.1}, "label_smoothing", "unknown key"),
         (BASELINE, {"preprocessing": {"mean": [0.5]}}, "preprocessing.mean", "1 numbers"),

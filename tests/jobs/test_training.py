@@ -236,6 +236,22 @@ def test_an_interrupted_training_ends_with_the_same_file(
     assert sorted(path.name for path in tmp_path.iterdir()) == [recipe.output.name, "results"]
 
 
+def test_a_baseline_goes_on_from_existing_weights(trained: Trained, tmp_path: Path) -> None:
+    """Of the same classes it starts where they were, and names them; its sizes are theirs."""
+    parent = trained["digits-gfnet"][0].output
+    content = yaml.safe_load((EXAMPLES / "digits-gfnet.yaml").read_text(encoding="utf-8"))
+    del content["model"], content["preprocessing"]
+    content |= {"start": str(parent), "epochs": 1, "warmup_epochs": 0, "learning_rate": 1e-7}
+    (tmp_path / "on.yaml").write_text(yaml.safe_dump(content | {"output": "on.safetensors"}))
+    recipe = read_recipe(tmp_path / "on.yaml")
+    train(recipe, lambda _: None)
+    info = gfnet.inspect_checkpoint(recipe.output)
+    assert info.metadata.training["parent"]["name"] == "digits-gfnet"
+    before = gfnet.load_checkpoint(parent).state_dict()
+    for name, tensor in gfnet.load_checkpoint(recipe.output).state_dict().items():
+        assert (tensor - before[name]).abs().max() < 1e-4
+
+
 def test_resuming_what_was_not_interrupted_starts_at_the_beginning(
     trained: Trained, tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 CLASSES = ("ant", "bee")
 IMAGES = [b"ant-0", b"ant-1", b"bee-0", b"bee-1", b"bee-2"]
 LABELS = [0, 0, 1, 1, 1]
+SPLITS = ("test", "train")
 PATHS = ["ant/0.png", "ant/1.JPG", "bee/0.png", "bee/1.jpeg", "bee/2.tif"]
 
 
@@ -316,6 +317,19 @@ def test_class_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cow" / "notes.txt").write_text("x")
     with pytest.raises(storage.DatasetError, match="no images in class cow"):
         storage.open_images(f"imagefolder:{tmp_path}")
+
+
+def test_class_that_a_split_lacks_does_not_shift_labels(tmp_path: Path) -> None:
+    """Classes are those of all splits: a label is the same class in each of them."""
+    write_folder(tmp_path / "test")
+    write_folder(tmp_path / "train")
+    (tmp_path / "train" / "ape").mkdir()
+    (tmp_path / "train" / "ape" / "0.png").write_bytes(b"ape-0")
+    (tmp_path / "notes").mkdir()
+    test, train = (storage.open_images(f"imagefolder:{tmp_path}", split) for split in SPLITS)
+    assert test.class_names == train.class_names == ("ant", "ape", "bee")
+    assert test.labels.tolist() == [0, 0, 2, 2, 2]
+    assert train.labels.tolist() == [0, 0, 1, 2, 2, 2]
 
 
 @pytest.mark.parametrize("image_id", [-1, 5])

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gfnet import ModelConfig, Preprocessing
-from gfnet.training.baseline import label_loss
+from gfnet.training.baseline import label_loss, take_over
 from gfnet.training.data import Batch, Prepare, TrainingData
 from gfnet.training.engine import Engine
 from gfnet.training.loop import fresh
@@ -54,6 +54,18 @@ def test_label_smoothing_spreads_its_share_over_all_classes(
     expected = -(0.9 * logs[:, 2] + 0.1 * logs.mean(dim=1)).mean()
     loss = label_loss(model, 0.1)(Batch(images, torch.tensor([2, 2, 2])))
     torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize(("classes", "is_kept"), [(4, True), (7, False)])
+def test_existing_weights_are_taken_over(
+    tiny: Callable[[str], ModelConfig], classes: int, *, is_kept: bool
+) -> None:
+    """All of them; but a head of other classes is learned anew."""
+    start, model = fresh(replace(tiny("gfnet"), num_classes=classes), 1), fresh(tiny("gfnet"), 0)
+    head = model.head.weight.clone()
+    take_over(model, start)
+    assert torch.equal(model.blocks[0].mlp.fc1.weight, start.blocks[0].mlp.fc1.weight)
+    assert torch.equal(model.head.weight, start.head.weight if is_kept else head)
 
 
 def test_a_baseline_learns(baseline: Baseline, run: Callable[..., Any], schedule: Schedule) -> None:
