@@ -7,9 +7,12 @@ Parquet.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sys
 import tempfile
 from collections.abc import Iterator
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,10 +48,12 @@ def _download(name: str, cache: Path) -> None:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".tmp-", dir=cache) as folder:
             for split in SPLITS:
-                images = source(folder, train=split == "train", download=True)
+                with contextlib.redirect_stdout(sys.stderr):  # older torchvision prints there
+                    images = source(folder, train=split == "train", download=True)
                 file = cache / name / f"{split}.parquet"
                 storage.write_images(file, encoded(images, split), images.classes)
-    except (OSError, RuntimeError) as err:  # the network's are OSErrors, a wrong MD5 a RuntimeError
+    # The network's are OSErrors, or of its protocol; a wrong MD5 is a RuntimeError.
+    except (OSError, HTTPException, RuntimeError) as err:
         raise storage.DatasetError(
             f"data set {name} is not on this machine, and downloading it to {cache} failed: {err};"
             f" set {storage.DATA_VARIABLE} to a folder that holds {name}/test.parquet and"

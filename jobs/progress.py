@@ -1,4 +1,4 @@
-"""Progress of runs and trainings: a live bar on a terminal, plain lines elsewhere, on stderr."""
+"""Progress of runs: a live bar on a terminal, plain lines elsewhere, on stderr."""
 
 from __future__ import annotations
 
@@ -17,13 +17,8 @@ from jobs.task import Outcome, Task
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from gfnet.training.progress import EpochReport
-
 LINE_INTERVAL_S = 5.0
 """Between two lines where there is no terminal."""
-
-EPOCH_INTERVAL_S = 30.0
-"""Between two lines within an epoch where there is no terminal."""
 
 BAR_WIDTH = 16
 
@@ -127,63 +122,6 @@ class Progress:
         if is_last or self._clock() - self._written_s >= LINE_INTERVAL_S:
             self._written_s = self._clock()
             self._console.print(self.line(), soft_wrap=True)
-
-
-class TrainingNarrator:
-    """Says how a training goes: a live line on a terminal; elsewhere one an epoch, and some within.
-
-    A context manager: the live line is taken down at the end.
-
-    Args:
-        console: where to write; default: stderr.
-        clock: seconds; a fake one in tests.
-    """
-
-    def __init__(
-        self, console: Console | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._console = console or Console(stderr=True, highlight=False, markup=False)
-        self._clock = clock
-        self._written_s = clock()
-        columns = (BarColumn(BAR_WIDTH), TextColumn("{task.description}", markup=False))
-        self._bar = Bar(*columns, console=self._console, auto_refresh=False, transient=True)
-        self._bar_task = self._bar.add_task("", total=1.0)
-
-    def __enter__(self) -> Self:
-        """Start the live line."""
-        if self._console.is_terminal:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Take the live line down."""
-        if self._console.is_terminal:
-            self._bar.stop()
-
-    def report(self, report: EpochReport) -> None:
-        """Show an epoch, finished or under way."""
-        line = epoch_line(report)
-        if self._console.is_terminal:
-            done = (report.epoch - 1 + report.share) / report.epochs
-            self._bar.update(self._bar_task, completed=done, description=line)
-            self._bar.refresh()
-        if report.validation is None and (
-            self._console.is_terminal or self._clock() - self._written_s < EPOCH_INTERVAL_S
-        ):
-            return
-        self._written_s = self._clock()
-        self._console.print(line, soft_wrap=True)
-
-
-def epoch_line(report: EpochReport) -> str:
-    """One epoch of a training, finished or under way."""
-    speed = f"{report.images_per_s:,.0f} images/s, {duration(report.seconds_left)} left"
-    where = f"{report.phase} {report.epoch}/{report.epochs}"
-    found = report.validation
-    if found is None:
-        return f"{where}: {report.share:.0%}, loss {report.loss:.4f}, {speed}"
-    blocks = "" if found.blocks is None else f", {found.blocks:.2f} blocks"
-    return f"{where}: loss {report.loss:.4f}, validation {found.accuracy:.2f} %{blocks}, {speed}"
 
 
 def duration(seconds: float) -> str:

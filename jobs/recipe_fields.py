@@ -165,8 +165,9 @@ def read_config(
     if start:
         if value:
             value.problem("sizes beside a start", "one of both: the start's sizes are kept")
-        known = parent and images
-        return replace(parent.config, num_classes=len(images.class_names)) if known else None
+        if parent is None or images is None:
+            return None
+        return replace(parent.config, num_classes=len(images.class_names))
     if value is None:
         return None
     before = len(value.document.problems)

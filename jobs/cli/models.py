@@ -152,9 +152,9 @@ def train(
     from dataclasses import replace
 
     from jobs.address import check_address
-    from jobs.progress import TrainingNarrator
     from jobs.recipe import read_recipe
     from jobs.training import train as train_recipe
+    from jobs.training_view import TrainingNarrator
 
     checked = read_recipe(recipe)
     if output:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import pickle
+import sys
+from http.client import BadStatusLine
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,7 @@ def downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     downloaded: list[str] = []
 
     def download(_url: str, root: str, **_: Any) -> None:
+        print("Downloading", file=sys.stdout)  # noqa: T201 - as torchvision 0.20 does
         downloaded.append(root)
         folder = Path(root) / CIFAR10.base_folder
         folder.mkdir()
@@ -55,9 +58,12 @@ def downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_what_is_downloaded_has_its_pixels_labels_and_names(
-    downloads: list[str], split: str, caplog: pytest.LogCaptureFixture
+    downloads: list[str],
+    split: str,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Pixel for pixel what the archive holds, in its order; and it is said where it goes."""
+    """Pixel for pixel what the archive holds, in its order; where it goes is said on stderr."""
     with caplog.at_level(logging.WARNING):
         images = open_images("cifar10", split)
     batch = BATCHES[FILES[split][0]]
@@ -71,6 +77,7 @@ def test_what_is_downloaded_has_its_pixels_labels_and_names(
         assert np.array_equal(decoded, pixels.reshape(3, 32, 32))
     assert len(downloads) == 1
     assert "cifar10 is not on this machine: downloading it to" in caplog.text
+    assert capsys.readouterr().out == ""
 
 
 def test_it_is_downloaded_once(downloads: list[str], tmp_path: Path) -> None:
@@ -97,7 +104,12 @@ def test_a_copy_below_the_data_folder_comes_first(
 
 
 @pytest.mark.parametrize(
-    "failure", [OSError("no route to host"), RuntimeError("File not found or corrupted.")]
+    "failure",
+    [
+        OSError("no route to host"),
+        RuntimeError("File not found or corrupted."),
+        BadStatusLine("hello"),
+    ],
 )
 def test_a_download_that_fails_says_what_to_do(
     downloads: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
