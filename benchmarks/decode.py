@@ -1,9 +1,10 @@
 """Decoding and preprocessing: the worker's pipeline against a bare torchvision loop.
 
-The pipeline is that of passes without a clock. Both turn the same encoded bytes into the same batches of normalised tensors. First on one
-processor, in one process; then on all of them, as many processes side by side, as Ray runs a worker
-for each processor, against torchvision under torch's DataLoader with as many workers. Both run in
-turn, several times; medians are compared, each pair's ratio is ours over the other.
+Both turn the same encoded bytes into the same batches of normalised tensors; the pipeline is that of
+passes without a clock. First on one processor, in one process; then on all of them, as many
+processes side by side, as Ray runs a worker for each processor, against torchvision under torch's
+DataLoader with as many workers. Both run in turn, several times; medians are compared, each pair's
+ratio is ours over the other.
 
     python benchmarks/decode.py [--images 2000] [--repeats 5]
 

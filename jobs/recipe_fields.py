@@ -162,14 +162,18 @@ def read_config(
     if stage == "exits":
         return _exits_config(entries, parent)
     value, start = entries.get("model"), entries.get("start")
-    if start:
-        if value:
-            value.problem("sizes beside a start", "one of both: the start's sizes are kept")
-        if parent is None or images is None:
-            return None
-        return replace(parent.config, num_classes=len(images.class_names))
-    if value is None:
+    if start is None:
+        return _fresh_config(value, stage, images, parent) if value else None
+    if value:
+        value.problem("sizes beside a start", "one of both: the start's sizes are kept")
+    if parent is None or images is None:
         return None
+    return replace(parent.config, num_classes=len(images.class_names))
+
+
+def _fresh_config(
+    value: Value, stage: str, images: storage.ImageSet | None, parent: Model | None
+) -> gfnet.ModelConfig | None:
     before = len(value.document.problems)
     model = Entries(value, (*_SIZES, "filter_grid"), _SIZES)
     sizes: dict[str, Any] = {key: model.whole(key, 1, _MAX_SIZE) for key in _SIZES}

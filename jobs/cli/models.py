@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from jobs.cli.base import ADDRESS, RESULTS, main, narrate, program
+from jobs.cli.base import ADDRESS, FAILED, RESULTS, main, narrate, program
 
 
 def _numbers(separator: str, kind: type, count: int | None = None) -> Callable[..., Any]:
@@ -161,13 +163,19 @@ def train(
         checked = replace(checked, output=output.absolute())
     if address:
         check_address(address)
-    with TrainingNarrator() as narrator:
-        path = train_recipe(
-            checked,
-            narrator.report,
-            device=device,
-            address=address,
-            is_resumed=resume,
-            results=results,
-        )
+    try:
+        with TrainingNarrator() as narrator:
+            path = train_recipe(
+                checked,
+                narrator.report,
+                device=device,
+                address=address,
+                is_resumed=resume,
+                results=results,
+            )
+    except KeyboardInterrupt:
+        again = [word for word in sys.argv[1:] if word != "--resume"]
+        narrate("interrupted; go on after the last finished epoch with:")
+        narrate(f"  {program()} {shlex.join(again)} --resume")
+        sys.exit(FAILED)
     click.echo(path)

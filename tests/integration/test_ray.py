@@ -184,6 +184,18 @@ def test_a_training_that_is_killed_twice_ends_with_the_same_weights(
     assert rows["epoch"].to_pylist() == list(range(1, 13))
 
 
+def test_ctrl_c_says_how_to_go_on(place: Any, processes: Any) -> None:
+    """The command to copy is the one that was given, with --resume."""
+    recipe = place.root.parent / "tiny.yaml"
+    recipe.write_text(RECIPE.replace("epochs: 3", "epochs: 500", 1))
+    command = place.command("train", recipe, "--results", place.root)
+    processes.until(lambda: _epochs(place.root) >= 1, "an epoch")
+    command.process.send_signal(signal.SIGINT)
+    code, said = command.end()
+    assert code == 1, said
+    assert f"train {recipe} --results {place.root} --resume" in said
+
+
 def _epochs(root: Any) -> int:
     """Epochs that the table training shows so far."""
     if not (root / "training").is_dir():
