@@ -1,10 +1,9 @@
 """Decoding and preprocessing: the worker's pipeline against a bare torchvision loop.
 
-Both turn the same encoded bytes into the same batches of normalised tensors; the pipeline is that of
-passes without a clock. First on one processor, in one process; then on all of them, as many
-processes side by side, as Ray runs a worker for each processor, against torchvision under torch's
-DataLoader with as many workers. Both run in turn, several times; medians are compared, each pair's
-ratio is ours over the other.
+Both turn the same encoded bytes into the same batches of normalised tensors; the pipeline is that
+of passes without a clock. First in one process, on one processor; then in as many processes as there
+are processors, side by side, as Ray runs a worker for each. Both run in turn, several times, in
+processes that have started; medians are compared, each pair's ratio is ours over the other.
 
     python benchmarks/decode.py [--images 2000] [--repeats 5]
 
@@ -21,11 +20,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import InterpolationMode, v2
 
 import gfnet
@@ -69,51 +67,33 @@ def ours(case: Case) -> float:
     return len(case.encoded) / (time.perf_counter() - began_s)
 
 
-class Bare(Dataset[Any]):
-    """What a script does: open, convert, transform."""
-
-    def __init__(self, case: Case) -> None:
-        self._encoded = case.encoded
-        chosen = case.preprocessing
-        self._transform = v2.Compose(
-            [
-                v2.Resize(chosen.size, InterpolationMode(chosen.interpolation)),
-                v2.CenterCrop(chosen.crop),
-                v2.ToImage(),
-                v2.ToDtype(torch.float32, scale=True),
-                v2.Normalize(list(chosen.mean), list(chosen.std)),
-            ]
-        )
-
-    def __len__(self) -> int:
-        """How many images."""
-        return len(self._encoded)
-
-    def __getitem__(self, row: int) -> Any:
-        """One image as a tensor."""
-        return self._transform(Image.open(io.BytesIO(self._encoded[row])).convert("RGB"))
-
-
-def bare(case: Case, workers: int = 0) -> float:
-    """Images a second of torchvision, in a loop or under DataLoader's workers."""
+def bare(case: Case) -> float:
+    """Images a second of a loop over what a script does: open, convert, transform."""
     torch.set_num_threads(1)
-    images = Bare(case)
+    chosen = case.preprocessing
+    transform = v2.Compose(
+        [
+            v2.Resize(chosen.size, InterpolationMode(chosen.interpolation)),
+            v2.CenterCrop(chosen.crop),
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(list(chosen.mean), list(chosen.std)),
+        ]
+    )
     began_s = time.perf_counter()
-    if workers:
-        for _ in DataLoader(images, BATCH, num_workers=workers):
-            pass
-    else:
-        for start in range(0, len(images), BATCH):
-            stop = min(start + BATCH, len(images))
-            torch.stack([images[row] for row in range(start, stop)])
-    return len(images) / (time.perf_counter() - began_s)
+    for start in range(0, len(case.encoded), BATCH):
+        batch = case.encoded[start : start + BATCH]
+        torch.stack([transform(Image.open(io.BytesIO(data)).convert("RGB")) for data in batch])
+    return len(case.encoded) / (time.perf_counter() - began_s)
 
 
-def side_by_side(case: Case, pool: ProcessPoolExecutor, workers: int) -> float:
-    """Images a second of as many worker processes as there are processors, together."""
+def side_by_side(
+    measure: Callable[[Case], float], case: Case, pool: ProcessPoolExecutor, workers: int
+) -> float:
+    """Images a second of as many processes as there are processors, together."""
     parts = [case._replace(encoded=case.encoded[number::workers]) for number in range(workers)]
     began_s = time.perf_counter()
-    list(pool.map(ours, parts))
+    list(pool.map(measure, parts))
     return len(case.encoded) / (time.perf_counter() - began_s)
 
 
@@ -141,8 +121,8 @@ def main() -> None:
             alone = (lambda c=case: ours(c)), (lambda c=case: bare(c))
             print(row(f"{case.name}, 1 process", *alone, options.repeats))
             together = (
-                (lambda c=case: side_by_side(c, pool, workers)),
-                (lambda c=case: bare(c, workers)),
+                (lambda c=case: side_by_side(ours, c, pool, workers)),
+                (lambda c=case: side_by_side(bare, c, pool, workers)),
             )
             print(row(f"{case.name}, {workers} processes", *together, options.repeats))
 
