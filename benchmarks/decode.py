@@ -1,9 +1,9 @@
 """Decoding and preprocessing: the worker's pipeline against a bare torchvision loop.
 
 Both turn the same encoded bytes into the same batches of normalised tensors; the pipeline is that
-of passes without a clock. First in one process, on one processor; then in as many processes as there
-are processors, side by side, as Ray runs a worker for each. Both run in turn, several times, in
-processes that have started; medians are compared, each pair's ratio is ours over the other.
+of passes without a clock. First in one process, on one processor; then in as many processes as
+there are processors, side by side, as Ray runs a worker for each. Both run in turn, several times,
+in processes that have started; medians are compared, each pair's ratio is ours over the other.
 
     python benchmarks/decode.py [--images 2000] [--repeats 5]
 
