@@ -109,5 +109,5 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
         except pa.ArrowException as err:
             raise StorageError(
                 f"{path} is damaged ({err}); it was published whole, so something else wrote to "
-                "it: restore it, or remove the run with `gfjobs rm`"
+                "it: restore it or delete it (of a run: remove the run with `gfjobs rm`)"
             ) from err

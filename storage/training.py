@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from storage.checks import check_column
+from storage.errors import StorageError
 from storage.files import publish_table, read_table
-from storage.layout import check_root, training_path, unwritable
+from storage.layout import check_root, reading, training_path, unwritable
 from storage.rows import TrainingRow, rows_to_table, table_to_rows
+from storage.schemas import TABLES
 
 if TYPE_CHECKING:
     import os
@@ -26,29 +29,40 @@ class TrainingLog:
     """
 
     def __init__(self, root: str | os.PathLike[str], training_id: str) -> None:
-        self._root = check_root(root)
+        self._root, self._training_id = check_root(root), training_id
         self._path = training_path(self._root, training_id)
 
     def read(self) -> list[TrainingRow]:
         """All its epochs, in their order; none if nothing was written.
 
         Raises:
-            StorageError: the file is damaged.
+            StorageError: the file is damaged, of another table, or cannot be read.
             SchemaVersionError: a newer version wrote it.
         """
-        try:
-            return list(table_to_rows(TrainingRow, read_table(self._path)))
-        except FileNotFoundError:
-            return []
+        with reading(self._root):
+            try:
+                table = read_table(self._path)
+            except FileNotFoundError:
+                return []
+        if not table.schema.equals(TABLES["training"]):
+            raise StorageError(
+                f"{self._path} is not of the table `training`, so something else wrote it; move it "
+                "away or delete it"
+            )
+        return list(table_to_rows(TrainingRow, table))
 
     def write(self, rows: Sequence[TrainingRow]) -> None:
         """Replace what was written by these epochs, in one step.
 
         Raises:
-            RootNotWritableError: the file system refuses; what was written before still stands.
+            StorageError: a row is of another training, or does not fit its column.
+            RootNotWritableError: the file system refuses.
+            What was written before still stands then.
         """
+        table = rows_to_table(TrainingRow, rows)
+        check_column(table, "training_id", self._training_id)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            publish_table(self._path, rows_to_table(TrainingRow, rows))
+            publish_table(self._path, table)
         except OSError as err:
             raise unwritable(self._root, err) from err

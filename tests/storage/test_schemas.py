@@ -18,7 +18,7 @@ from storage.rows import TABLE_OF_ROW
 
 @pytest.mark.parametrize("row_type", TABLE_OF_ROW)
 def test_row_types_have_exactly_the_columns_of_their_tables(
-    row_type: type[storage.RunRow | storage.CellRow | storage.NodeRow],
+    row_type: type[storage.RunRow | storage.CellRow | storage.NodeRow | storage.TrainingRow],
 ) -> None:
     """Same names in the same order."""
     names = [field.name for field in dataclasses.fields(row_type)]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import storage
+from storage.files import publish_table
 
 ROW = storage.TrainingRow(
     training_id="base-1",
@@ -82,7 +83,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     """As that of any table is: nothing is left out silently."""
     (tmp_path / "training").mkdir()
     (tmp_path / "training" / "base-1.parquet").write_bytes(b"torn")
-    with pytest.raises(storage.StorageError, match=r"base-1\.parquet is damaged"):
+    with pytest.raises(storage.StorageError, match=r"base-1\.parquet is damaged .* delete it"):
         storage.query(tmp_path, "FROM training")
     with pytest.raises(storage.StorageError, match="is damaged"):
         storage.TrainingLog(tmp_path, "base-1").read()
@@ -110,3 +111,42 @@ def test_a_write_that_fails_keeps_what_was_written(
         log.write(_epochs(2))
     assert log.read() == _epochs(1)
     assert len(list((tmp_path / "training").iterdir())) == 1
+
+
+def test_rows_of_another_training_are_refused(tmp_path: Path) -> None:
+    """They would stand twice in the table once the other one writes its own."""
+    log = storage.TrainingLog(tmp_path, "base-1")
+    log.write(_epochs(1))
+    with pytest.raises(storage.StorageError, match="base-1 carry the training_id 'other'"):
+        log.write([*_epochs(1), dataclasses.replace(ROW, training_id="other", epoch=2)])
+    assert log.read() == _epochs(1)
+
+
+def test_a_value_of_another_type_is_refused_before_anything(tmp_path: Path) -> None:
+    """Not even the folder is made."""
+    wrong = dataclasses.replace(ROW, epoch=1.5)  # type: ignore[arg-type]
+    with pytest.raises(storage.StorageError, match="column epoch of table training takes int32"):
+        storage.TrainingLog(tmp_path, "base-1").write([wrong])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_another_table_is_refused(tmp_path: Path) -> None:
+    """Resuming from it would lose the epochs silently, or fail oddly."""
+    (tmp_path / "training").mkdir()
+    nodes = storage.rows_to_table(storage.NodeRow, [storage.NodeRow("run-1", "node-a")])
+    publish_table(tmp_path / "training" / "base-1.parquet", nodes)
+    with pytest.raises(storage.StorageError, match=r"base-1\.parquet is not of the table"):
+        storage.TrainingLog(tmp_path, "base-1").read()
+
+
+def test_a_folder_that_cannot_be_used_is_an_error_of_ours(tmp_path: Path) -> None:
+    """A file in its place is refused to all users, root among them."""
+    log = storage.TrainingLog(tmp_path, "base-1")
+    (tmp_path / "training").write_text("a file where a folder belongs")
+    with pytest.raises(storage.StorageError, match="cannot be read"):
+        log.read()
+    with pytest.raises(storage.RootNotWritableError, match="cannot be written"):
+        log.write(_epochs(1))
+    for root in (Path("/proc/results"), tmp_path / "training" / "deep"):
+        with pytest.raises(storage.RootNotWritableError, match=r"cannot be written.*--results"):
+            storage.TrainingLog(root, "base-1")
