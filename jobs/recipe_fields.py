@@ -285,6 +285,7 @@ def read_augmentation(entries: Entries, stage: str, crop: int) -> Augmentation:
         scale=fields.number("scale", 0, 0.9),
         crop_padding=fields.whole("crop_padding", 0, crop),
         flips=tuple(flip.choice(FLIPS, "flip") for flip in flips.items()) if flips else (),
+        trivial=fields.choice("trivial", ("false", "true")) == "true",
         erase=fields.number("erase", 0, 1),
         mixup=fields.number("mixup", 0, 10),
         cutmix=fields.number("cutmix", 0, 10),

@@ -156,6 +156,8 @@ def _steps(augmentation: Augmentation, preprocessing: Preprocessing) -> list[Any
         steps.append(v2.RandomHorizontalFlip())
     if "vertical" in augmentation.flips:
         steps.append(v2.RandomVerticalFlip())
+    if augmentation.trivial:
+        steps.append(v2.TrivialAugmentWide())
     if augmentation.erase:
         colour = [round(channel * 255) for channel in preprocessing.mean]
         steps.append(v2.RandomErasing(augmentation.erase, value=colour))

@@ -58,6 +58,8 @@ class Augmentation:
         scale: up or down, as a fraction: 0.1 is 0.9 to 1.1.
         crop_padding: pixels added on each side, of which a random crop of the old size is taken.
         flips: of FLIPS, each for half of the images.
+        trivial: whether each image goes through one random change of colour or shape, of random
+            strength (TrivialAugment: Müller and Hutter, ICCV 2021).
         erase: probability that a random rectangle is erased (Zhong et al., AAAI 2020).
         mixup: alpha of MixUp (Zhang et al., ICLR 2018); 0: none.
         cutmix: alpha of CutMix (Yun et al., ICCV 2019); 0: none. With both, each batch takes one.
@@ -68,6 +70,7 @@ class Augmentation:
     scale: float = 0.0
     crop_padding: int = 0
     flips: tuple[str, ...] = ()
+    trivial: bool = False
     erase: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0

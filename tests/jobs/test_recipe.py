@@ -127,7 +127,12 @@ def test_a_baseline_may_go_on_from_a_checkpoint(folder: Path) -> None:
 
 def test_everything_that_augments_can_be_asked_for(folder: Path) -> None:
     """And the average, the precision and the type on disk."""
-    changes = {"crop_padding": 2, "flips": ["horizontal", "vertical"], "erase": 0.25}
+    changes = {
+        "trivial": True,
+        "crop_padding": 2,
+        "flips": ["horizontal", "vertical"],
+        "erase": 0.25,
+    }
     mixes = {"mixup": 0.2, "cutmix": 1}
     recipe = read_recipe(
         _write(
@@ -141,7 +146,12 @@ def test_everything_that_augments_can_be_asked_for(folder: Path) -> None:
         )
     )
     assert recipe.augmentation == Augmentation(
-        crop_padding=2, flips=("horizontal", "vertical"), erase=0.25, mixup=0.2, cutmix=1.0
+        crop_padding=2,
+        flips=("horizontal", "vertical"),
+        trivial=True,
+        erase=0.25,
+        mixup=0.2,
+        cutmix=1.0,
     )
     assert (recipe.label_smoothing, recipe.schedule.ema_decay) == (0.1, 0.99)
     assert (recipe.precision, recipe.weights) == ("bfloat16", "float16")
@@ -262,6 +272,8 @@ def test_a_file_that_is_no_mapping_is_refused(folder: Path, text: str) -> None:
         (BASELINE, {"augmentation": {"flip": True}}, "augmentation.flip", "unknown key"),
         (BASELINE, {"augmentation": {"flips": ["left"]}}, "augmentation.flips[0]",
          "unknown flip 'left'"),
+        (BASELINE, {"augmentation": {"trivial": 3}}, "augmentation.trivial",
+         "unknown trivial '3'"),
         (BASELINE, {"augmentation": {"crop_padding": 9}}, "augmentation.crop_padding", "'9'"),
         (BASELINE, {"ema_decay": 1}, "ema_decay", "'1'"),
         (BASELINE, {"precision": "half"}, "precision", "unknown precision 'half'"),

@@ -120,6 +120,14 @@ def test_flips_mirror_half_of_the_images(flip: str, axis: int) -> None:
     assert 16 < is_plain.sum() < 48
 
 
+def test_trivial_augment_changes_most_images_each_in_its_way() -> None:
+    """Of 64 equal images: some stay as they were, the others differ from each other."""
+    noise = torch.randint(256, (1, 3, 8, 8), dtype=torch.uint8).repeat(64, 1, 1, 1)
+    images, _ = _changed(Augmentation(trivial=True), Samples(noise, GREY.labels))
+    assert images.shape == (64, 3, 8, 8)
+    assert len(images.unique(dim=0)) > 16
+
+
 def test_erasing_leaves_a_rectangle_of_the_mean_colour() -> None:
     """What differs from the image is 0 after normalisation, to half a step of 255."""
     images, _ = _changed(Augmentation(erase=1.0))
