@@ -2,14 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check bench clean
+.PHONY: run test integration check bench clean
 .DEFAULT_GOAL := run
 
 run: .venv/installed
 	$(BIN)/gfjobs submit examples/quickstart.yaml
 
 test: .venv/installed
-	$(BIN)/pytest
+	$(BIN)/pytest --ignore=tests/integration
+
+integration: .venv/installed
+	$(BIN)/pytest tests/integration
 
 check: .venv/installed
 	$(BIN)/ruff check

@@ -13,7 +13,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 PAGES = ["README.md", *(f"docs/{page.name}" for page in sorted(REPOSITORY.glob("docs/*.md")))]
 BLOCK = re.compile(r"(<!-- not run: .* -->\n)?```sh\n(.*?)```", re.DOTALL)
-SET_UP = ("make test",)  # running these tests is running that
+SET_UP = ("make test", "make integration")  # running these tests is running that
 
 
 def commands(page: str) -> list[str]:
