@@ -51,7 +51,7 @@ def check_ranges(thresholds: Sequence[tuple[Value, Threshold]], grid: Grid) -> N
 
 
 def check_classes(datasets: Sequence[tuple[Value, Dataset]], models: Sequence[Model]) -> None:
-    """Each label is one of each model's classes."""
+    """Each label is one of each model's classes, and means the class that the model calls so."""
     for value, dataset in datasets:
         classes = len(dataset.images.class_names)
         for model in models:
@@ -61,3 +61,16 @@ def check_classes(datasets: Sequence[tuple[Value, Dataset]], models: Sequence[Mo
                     f" {model.config.num_classes}",
                     "data sets whose labels are among the model's classes",
                 )
+            elif moved := _moved(dataset.images.class_names, model.metadata.class_names):
+                value.problem(
+                    f"class {moved!r} of {dataset.label} has another label in the model"
+                    f" {model.name!r}",
+                    "the model's classes in its order; a class folder may be missing",
+                )
+
+
+def _moved(of_images: Sequence[str], of_model: Sequence[str]) -> str | None:
+    """The first class that both know under different labels; other names say nothing."""
+    label_of = {name: label for label, name in enumerate(of_model)}
+    labelled = enumerate(of_images)
+    return next((name for label, name in labelled if label_of.get(name, label) != label), None)

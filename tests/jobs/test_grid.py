@@ -6,6 +6,7 @@ import io
 import json
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+import gfnet
 from jobs.errors import BadInputError
 from jobs.grid import Grid
 
@@ -228,6 +230,31 @@ def test_data_sets_that_do_not_fit(
     path = write_grid("models: [flat.safetensors]\ndatasets: ['parquet:data.parquet']\n")
     write_parquet(path.parent / "data.parquet", labels, names)
     with pytest.raises(BadInputError, match=words):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("names", "is_fine"),
+    [
+        (["ant", "bee", "cat"], True),
+        (["ant", "cat"], False),  # the folder of bees is missing: cats are labelled as bees
+        (["ameise", "biene"], True),  # other names for them
+        (None, True),
+    ],
+)
+def test_classes_must_mean_what_the_model_calls_so(
+    names: list[str] | None, write_grid: Callable, read: Callable, *, is_fine: bool
+) -> None:
+    """A class that both name, at different labels, would be scored wrongly in silence."""
+    path = write_grid("models: [named.safetensors]\ndatasets: ['parquet:data.parquet']\n")
+    model = gfnet.create("gfnet", img_size=8, patch_size=4, embed_dim=8, depth=2, num_classes=3)
+    metadata = replace(model.metadata, class_names=("ant", "bee", "cat"))
+    gfnet.save_checkpoint(model, path.parent / "named.safetensors", metadata)
+    write_parquet(path.parent / "data.parquet", [0, 1], names)
+    if is_fine:
+        read(path)
+        return
+    with pytest.raises(BadInputError, match="class 'cat' of data has another label in the model"):
         read(path)
 
 
