@@ -19,6 +19,7 @@ from gfnet.training.settings import (
 from jobs import recipe_fields as fields
 from jobs.document import Document, Value
 from jobs.models import Model
+from jobs.recipe_model import read_config, read_parent, read_preprocessing
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,9 @@ def _read(root: Value, base: Path) -> Recipe | None:
     keys = (*fields.COMMON, *fields.OF_STAGE[stage])
     entries = fields.Entries(root, keys, fields.required(root, stage))
     images = fields.read_images(entries, base)
-    parent = fields.read_parent(entries, stage, images, base)
-    config = fields.read_config(entries, stage, images, parent)
-    preprocessing = fields.read_preprocessing(entries, config, parent)
+    parent = read_parent(entries, stage, images, base)
+    config = read_config(entries, stage, images, parent)
+    preprocessing = read_preprocessing(entries, config, parent)
     schedule = fields.read_schedule(entries)
     read = partial(
         Recipe,

@@ -12,6 +12,9 @@ from torchvision.transforms import InterpolationMode, v2
 from gfnet.preprocess import Preprocessing, normalisation
 from gfnet.training.settings import Augmentation, HoldOut
 
+VALIDATION_BATCH = 256
+"""Images validated at a time, whatever is learned."""
+
 
 class Samples(NamedTuple):
     """Images with their labels.

@@ -13,7 +13,7 @@ from torch.nn import functional
 from gfnet.model import GFNetDistilDynn
 from gfnet.preprocess import Preprocessing
 from gfnet.training import rules
-from gfnet.training.data import Batch, Prepare, Samples
+from gfnet.training.data import VALIDATION_BATCH, Batch, Prepare, Samples
 from gfnet.training.engine import Engine
 from gfnet.training.exits import phase_of
 from gfnet.training.loop import Verdict
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from gfnet.gates import UncertaintyGate
 
 THRESHOLD = 0.5  # a gate that learned by cross entropy says: more likely than not
-_VALIDATION_BATCH = 256
 
 
 class ExitStage:
@@ -129,7 +128,7 @@ class ExitStage:
         """How good the model is as routed."""
         self.model.eval()
         logits, blocks = [], []
-        for samples in validation.batches(_VALIDATION_BATCH):
+        for samples in validation.batches(VALIDATION_BATCH):
             images, _ = self._prepare(samples).to(self._engine.device)
             routed = self.model.route(images, THRESHOLD)
             logits.append(routed.logits.cpu())

@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gfnet.model import GFNet
 from gfnet.preprocess import Preprocessing
-from gfnet.training.data import Batch, Prepare, Samples
+from gfnet.training.data import VALIDATION_BATCH, Batch, Prepare, Samples
 from gfnet.training.engine import Engine
 from gfnet.training.loop import Verdict
 from gfnet.training.optimisation import adamw, learning_rate, warmup_and_cosine
@@ -20,8 +20,6 @@ from gfnet.training.settings import Schedule
 
 BatchLoss = Callable[[Batch], Tensor]
 """The mean loss of a batch, differentiable."""
-
-_VALIDATION_BATCH = 256
 
 
 class WholeModel:
@@ -121,7 +119,7 @@ def validate(
 ) -> tuple[float, float]:
     """Top-1 accuracy in percent, and mean cross entropy in nats, at full depth."""
     model.eval()
-    batches = (prepare(batch).to(engine.device) for batch in validation.batches(_VALIDATION_BATCH))
+    batches = (prepare(batch).to(engine.device) for batch in validation.batches(VALIDATION_BATCH))
     logits = torch.cat([model(images).cpu() for images, _ in batches])
     correct = (logits.argmax(dim=1) == validation.labels).float().mean().item() * 100
     return correct, functional.cross_entropy(logits, validation.labels).item()

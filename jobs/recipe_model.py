@@ -1,0 +1,127 @@
+"""The model of a recipe: its parent, its sizes, and how its images are prepared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gfnet
+import storage
+from gfnet.preprocess import INTERPOLATIONS
+from jobs.document import Value
+from jobs.models import Model, read_model
+from jobs.recipe_fields import Entries
+
+_SIZES = ("img_size", "patch_size", "embed_dim", "depth")
+_START = {
+    "baseline": ("gfnet", "go on from"),
+    "exits": ("gfnet-distil", "grow exits on"),
+}
+_FAMILY = {"baseline": "gfnet", "distillation": "gfnet-distil"}
+_CHANNELS = 3
+_MAX_SIZE = 4096  # pixels of an image, channels of a token
+
+
+def read_parent(
+    entries: Entries, stage: str, images: storage.ImageSet | None, base: Path
+) -> Model | None:
+    """The teacher or the start, whichever the stage has; None where there is a problem."""
+    value = entries.get("teacher") or entries.get("start")
+    model = read_model(value, base) if value else None
+    if value is None or model is None:
+        return None
+    if value is entries.get("start"):
+        family, what = _START[stage]
+        if model.config.family != family:
+            value.problem(f"{model.name} is a {model.config.family}", f"a {family} to {what}")
+            return None
+    if images is None or stage == "baseline":
+        return model  # of any classes: the head is learned anew
+    classes = len(images.class_names)
+    if model.config.num_classes != classes:
+        value.problem(
+            f"{model.name} tells {model.config.num_classes} classes apart",
+            f"a model of the {classes} classes of {images.name}",
+        )
+    elif model.metadata.class_names not in {(), images.class_names}:
+        value.problem(
+            f"{model.name} has the classes {', '.join(model.metadata.class_names)}",
+            f"those of {images.name}, in this order: {', '.join(images.class_names)}",
+        )
+    return model
+
+
+def read_config(
+    entries: Entries, stage: str, images: storage.ImageSet | None, parent: Model | None
+) -> gfnet.ModelConfig | None:
+    """The sizes of the model that will come out."""
+    if stage == "exits":
+        return _exits_config(entries, parent)
+    value, start = entries.get("model"), entries.get("start")
+    if start is None:
+        return _fresh_config(value, stage, images, parent) if value else None
+    if value:
+        value.problem("sizes beside a start", "one of both: the start's sizes are kept")
+    if parent is None or images is None:
+        return None
+    return replace(parent.config, num_classes=len(images.class_names))
+
+
+def _fresh_config(
+    value: Value, stage: str, images: storage.ImageSet | None, parent: Model | None
+) -> gfnet.ModelConfig | None:
+    before = len(value.document.problems)
+    model = Entries(value, (*_SIZES, "filter_grid"), _SIZES)
+    sizes: dict[str, Any] = {key: model.whole(key, 1, _MAX_SIZE) for key in _SIZES}
+    grid = model.get("filter_grid")
+    sides = tuple(side.whole(1) for side in grid.items()) if grid else ()
+    if images is None or len(value.document.problems) > before:
+        return None
+    if parent and parent.config.img_size != sizes["img_size"]:
+        value.problem(
+            f"img_size {sizes['img_size']}, but {parent.name} sees {parent.config.img_size} pixels",
+            "the teacher's img_size: both see the same images",
+        )
+    classes = len(images.class_names)
+    try:
+        return gfnet.ModelConfig(_FAMILY[stage], num_classes=classes, filter_grid=sides, **sizes)
+    except gfnet.ConfigError as err:
+        place = grid if grid and "filter_grid" in str(err) else value
+        place.problem(str(err), "sizes that fit together")
+        return None
+
+
+def _exits_config(entries: Entries, parent: Model | None) -> gfnet.ModelConfig | None:
+    value = entries.get("exit_blocks")
+    blocks = tuple(block.whole(0) for block in value.items()) if value else ()
+    if value is None or parent is None or not blocks:
+        return None
+    try:
+        return replace(parent.config, family="gfnet-distil-dynn", exit_blocks=blocks)
+    except gfnet.ConfigError as err:
+        value.problem(str(err), "blocks of the start, ascending, without its last")
+        return None
+
+
+def read_preprocessing(
+    entries: Entries, config: gfnet.ModelConfig | None, parent: Model | None
+) -> gfnet.Preprocessing | None:
+    """The parent's, which saw the same images; else what the recipe says."""
+    if parent:
+        return parent.metadata.preprocessing
+    fields = Entries(entries.get("preprocessing"), ("size", "interpolation", "mean", "std"), ())
+    chosen: dict[str, Any] = {
+        "size": fields.whole("size", config.img_size if config else 1, _MAX_SIZE),
+        "interpolation": fields.choice("interpolation", INTERPOLATIONS[::-1]),
+    }
+    for key, low in (("mean", 0.0), ("std", 1e-6)):
+        if channels := fields.get(key):
+            numbers = tuple(channel.number(low, 1) for channel in channels.items())
+            if len(numbers) in {0, _CHANNELS}:
+                chosen[key] = numbers
+            else:
+                channels.problem(f"{len(numbers)} numbers", "three, for red, green and blue")
+    if config is None or () in chosen.values():
+        return None
+    return gfnet.Preprocessing(crop=config.img_size, **chosen)
