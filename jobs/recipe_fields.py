@@ -8,6 +8,7 @@ from pathlib import Path
 import storage
 from gfnet.training.settings import (
     FLIPS,
+    OPTIMIZERS,
     TEACHING,
     Augmentation,
     ExitTraining,
@@ -27,6 +28,7 @@ COMMON = (
     "validation",
     "augmentation",
     *_SCHEDULE,
+    "optimizer",
     "precision",
     "weights",
     "threads",
@@ -40,6 +42,7 @@ OF_STAGE = {
 OPTIONAL = (
     "augmentation",
     "preprocessing",
+    "optimizer",
     "precision",
     "weights",
     "label_smoothing",
@@ -149,6 +152,7 @@ def read_schedule(entries: Entries) -> Schedule:
         warmup_epochs=entries.whole("warmup_epochs", 0, longest_warmup),
         seed=entries.whole("seed", 0, _MAX_SEED),
         ema_decay=entries.number("ema_decay", 0, _MAX_EMA_DECAY),
+        optimizer=entries.choice("optimizer", OPTIMIZERS),
     )
 
 

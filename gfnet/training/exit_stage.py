@@ -17,12 +17,10 @@ from gfnet.training.data import VALIDATION_BATCH, Batch, Prepare, Samples
 from gfnet.training.engine import Engine
 from gfnet.training.exits import phase_of
 from gfnet.training.loop import Verdict
-from gfnet.training.optimisation import adamw, learning_rate, warmup_and_cosine
+from gfnet.training.optimisation import Optimisation, block_matrices
 from gfnet.training.settings import ExitTraining, Schedule
 
 if TYPE_CHECKING:
-    from torch.optim import Optimizer
-
     from gfnet.gates import UncertaintyGate
 
 THRESHOLD = 0.5  # a gate that learned by cross entropy says: more likely than not
@@ -79,17 +77,17 @@ class ExitStage:
             "heads": of_heads,
         }
         model.requires_grad_(True)  # an optimiser takes only what may learn
-        self._optimizers = {
-            phase: adamw(self._trained[phase], schedule) for phase in ("joint", "gates", "heads")
+        self._optimisations = {
+            phase: Optimisation(self._trained[phase], schedule, block_matrices(model))
+            for phase in ("joint", "gates", "heads")
         }
-        steps = -(-images // schedule.batch_size)
         span = replace(schedule, epochs=max(training.joint_epochs, 1), warmup_epochs=0)
-        self._joint_scheduler = warmup_and_cosine(self._optimizers["joint"], span, steps)
+        self._optimisations["joint"].follow(span, steps=-(-images // schedule.batch_size))
 
     @property
     def learning_rate(self) -> float:
         """That of the phase's next step."""
-        return learning_rate(self._optimizer)
+        return self._optimisation.learning_rate
 
     def begin(self, epoch: int) -> str:
         """Start an epoch; the phase that it belongs to."""
@@ -116,11 +114,7 @@ class ExitStage:
             loss = losses.mean()
         else:
             loss = losses[:-1].mean()
-        self._optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        self._optimizer.step()
-        if self._phase == "joint":
-            self._joint_scheduler.step()
+        self._optimisation.step(loss)
         return loss.item()
 
     @torch.no_grad()
@@ -146,11 +140,10 @@ class ExitStage:
         return self.model.state_dict()
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, optimisers, the joint learning rate, and what the gates' phase counted."""
+        """Weights, optimisers, and what the gates' phase counted."""
         return {
             "model": self.model.state_dict(),
-            "optimizers": {name: o.state_dict() for name, o in self._optimizers.items()},
-            "joint_scheduler": self._joint_scheduler.state_dict(),
+            "optimisations": {name: o.state_dict() for name, o in self._optimisations.items()},
             "phase": self._phase,
             "zeros": self._zeros,
             "ones": self._ones,
@@ -159,16 +152,15 @@ class ExitStage:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what `state_dict` gave."""
         self.model.load_state_dict(state["model"])
-        for name, optimizer in self._optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        self._joint_scheduler.load_state_dict(state["joint_scheduler"])
+        for name, optimisation in self._optimisations.items():
+            optimisation.load_state_dict(state["optimisations"][name])
         self._phase = state["phase"]
         self._zeros = state["zeros"].to(self._engine.device)
         self._ones = state["ones"].to(self._engine.device)
 
     @property
-    def _optimizer(self) -> Optimizer:
-        return self._optimizers["heads" if self._phase == "warm-up" else self._phase]
+    def _optimisation(self) -> Optimisation:
+        return self._optimisations["heads" if self._phase == "warm-up" else self._phase]
 
     def _forget(self) -> None:
         self._zeros = torch.zeros(len(self._blocks), device=self._engine.device)

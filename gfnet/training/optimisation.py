@@ -1,10 +1,11 @@
-"""AdamW, its learning rate over time, and the average of its weights, as torch has them."""
+"""Optimisers and their learning rate over time, as torch has them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
@@ -13,40 +14,111 @@ from gfnet.training.settings import Schedule
 if TYPE_CHECKING:
     from torch import nn
 
+    from gfnet.model import GFNet
+
 WARMUP_START = 0.01  # of the learning rate; LinearLR cannot start from zero
 
 
-def adamw(parameters: Iterable[nn.Parameter], schedule: Schedule) -> Optimizer:
-    """AdamW whose weight decay spares biases and norms, which are vectors.
+class Optimisation:
+    """What moves some parameters: AdamW, or beside it Muon for the matrices of the blocks' MLPs.
+
+    Muon (Jordan et al., 2024) makes each step's matrix orthogonal; scaled so that its entries are
+    as large as AdamW's (Liu et al., 2025, equation 4), one learning rate serves both. Weight decay
+    spares biases and norms, which are vectors.
 
     Args:
         parameters: those to train; frozen ones are left out.
-        schedule: gives learning_rate and weight_decay.
+        schedule: gives optimizer, learning_rate and weight_decay.
+        matrices: of the parameters, those that Muon may move.
+
+    Raises:
+        ValueError: this torch has no Muon.
     """
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
-    decayed = [parameter for parameter in trained if parameter.dim() > 1]
-    spared = [parameter for parameter in trained if parameter.dim() <= 1]
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        schedule: Schedule,
+        matrices: Iterable[nn.Parameter] = (),
+    ) -> None:
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        chosen = {id(matrix) for matrix in matrices} if schedule.optimizer == "muon" else set()
+        by_muon = [parameter for parameter in trained if id(parameter) in chosen]
+        rest = [parameter for parameter in trained if id(parameter) not in chosen]
+        self._optimizers = [_adamw(rest, schedule)]
+        if by_muon:
+            self._optimizers.append(_muon(by_muon, schedule))
+        self._schedulers: list[LRScheduler] = []
+
+    def follow(self, schedule: Schedule, steps: int) -> None:
+        """Let the learning rate rise over the warm-up, then fall by half a cosine to zero.
+
+        Args:
+            schedule: gives epochs and warmup_epochs.
+            steps: an epoch.
+        """
+        self._schedulers = [_warmup_and_cosine(o, schedule, steps) for o in self._optimizers]
+
+    @property
+    def learning_rate(self) -> float:
+        """That of the next step."""
+        rate: float = self._optimizers[0].param_groups[0]["lr"]
+        return rate
+
+    def step(self, loss: torch.Tensor) -> None:
+        """Move the parameters against the gradient of a loss."""
+        for optimizer in self._optimizers:
+            optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        for optimizer in self._optimizers:
+            optimizer.step()
+        for scheduler in self._schedulers:
+            scheduler.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next step depends on but the parameters."""
+        return {
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "schedulers": [scheduler.state_dict() for scheduler in self._schedulers],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+        for key, parts in (("optimizers", self._optimizers), ("schedulers", self._schedulers)):
+            for part, saved in zip(parts, state[key], strict=True):
+                part.load_state_dict(saved)
+
+
+def block_matrices(model: GFNet) -> list[nn.Parameter]:
+    """The weight matrices within the blocks: those of the MLPs; filters are no matrices."""
+    return [parameter for parameter in model.blocks.parameters() if parameter.dim() == 2]  # noqa: PLR2004
+
+
+def _adamw(parameters: list[nn.Parameter], schedule: Schedule) -> Optimizer:
+    decayed = [parameter for parameter in parameters if parameter.dim() > 1]
+    spared = [parameter for parameter in parameters if parameter.dim() <= 1]
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]
     return AdamW(groups, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True)
 
 
-def warmup_and_cosine(optimizer: Optimizer, schedule: Schedule, steps: int) -> LRScheduler:
-    """A linear rise over the warm-up, then half a cosine down to zero.
+def _muon(parameters: list[nn.Parameter], schedule: Schedule) -> Optimizer:
+    if not hasattr(torch.optim, "Muon"):
+        raise ValueError(
+            f"optimizer muon needs torch 2.9 or newer, and this is {torch.__version__}:"
+            " `pip install --upgrade torch torchvision`, or optimizer: adamw"
+        )
+    return torch.optim.Muon(
+        parameters,
+        lr=schedule.learning_rate,
+        weight_decay=schedule.weight_decay,
+        adjust_lr_fn="match_rms_adamw",
+    )
 
-    Args:
-        optimizer: whose learning rate is set.
-        schedule: gives epochs and warmup_epochs.
-        steps: an epoch; the scheduler is stepped after each.
-    """
+
+def _warmup_and_cosine(optimizer: Optimizer, schedule: Schedule, steps: int) -> LRScheduler:
     rise = schedule.warmup_epochs * steps
     fall = CosineAnnealingLR(optimizer, max(schedule.epochs * steps - rise, 1))
     if rise == 0:
         return fall
     linear = LinearLR(optimizer, WARMUP_START, total_iters=rise)
     return SequentialLR(optimizer, [linear, fall], [rise])
-
-
-def learning_rate(optimizer: Optimizer) -> float:
-    """That of the next step."""
-    rate: float = optimizer.param_groups[0]["lr"]
-    return rate

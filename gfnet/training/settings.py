@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 TEACHING = ("hard", "soft")
 FLIPS = ("horizontal", "vertical")
+OPTIMIZERS = ("adamw", "muon")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
@@ -31,12 +32,13 @@ class Schedule:
         epochs: passes over the training images, the warm-up's included.
         batch_size: images a step.
         learning_rate: the highest that is reached.
-        weight_decay: AdamW's, on weight matrices and filters alone.
+        weight_decay: decoupled, on weight matrices and filters alone.
         warmup_epochs: of a linear rise of the learning rate; in the exits' stage those in which
             the heads learn alone, before there are gates.
         seed: of weights, order and augmentation.
         ema_decay: of an exponential moving average of the weights, a step; it is then the average
             that is validated and comes out. 0: none.
+        optimizer: of OPTIMIZERS: what moves the matrices of the MLPs; all else is AdamW's.
     """
 
     epochs: int
@@ -46,6 +48,7 @@ class Schedule:
     warmup_epochs: int
     seed: int
     ema_decay: float = 0.0
+    optimizer: str = "adamw"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from gfnet.preprocess import Preprocessing
 from gfnet.training.data import VALIDATION_BATCH, Batch, Prepare, Samples
 from gfnet.training.engine import Engine
 from gfnet.training.loop import Verdict
-from gfnet.training.optimisation import adamw, learning_rate, warmup_and_cosine
+from gfnet.training.optimisation import Optimisation, block_matrices
 from gfnet.training.settings import Schedule
 
 BatchLoss = Callable[[Batch], Tensor]
@@ -51,15 +51,14 @@ class WholeModel:
         self._loss_of = loss_of
         self._engine = engine
         self._prepare = Prepare(preprocessing)
-        self._optimizer = adamw(model.parameters(), schedule)
-        steps = -(-images // schedule.batch_size)
-        self._scheduler = warmup_and_cosine(self._optimizer, schedule, steps)
+        self._optimisation = Optimisation(model.parameters(), schedule, block_matrices(model))
+        self._optimisation.follow(schedule, steps=-(-images // schedule.batch_size))
         self._average = _average(model, schedule.ema_decay) if schedule.ema_decay else None
 
     @property
     def learning_rate(self) -> float:
         """That of the next step."""
-        return learning_rate(self._optimizer)
+        return self._optimisation.learning_rate
 
     def begin(self, epoch: int) -> str:  # noqa: ARG002 - all epochs are alike
         """Start an epoch; there is one phase."""
@@ -70,10 +69,7 @@ class WholeModel:
         """Learn from one batch; its mean loss, nats."""
         with self._engine.autocast():
             loss = self._loss_of(batch.to(self._engine.device))
-        self._optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        self._optimizer.step()
-        self._scheduler.step()
+        self._optimisation.step(loss)
         if self._average:
             self._average.update_parameters(self.model)
         return loss.item()
@@ -91,16 +87,14 @@ class WholeModel:
         """Weights, their average, optimiser and learning rate."""
         state = {
             "model": self.model.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "scheduler": self._scheduler.state_dict(),
+            "optimisation": self._optimisation.state_dict(),
         }
         return state | ({"average": self._average.state_dict()} if self._average else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what `state_dict` gave."""
         self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._scheduler.load_state_dict(state["scheduler"])
+        self._optimisation.load_state_dict(state["optimisation"])
         if self._average:
             self._average.load_state_dict(state["average"])
 

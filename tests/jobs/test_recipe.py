@@ -110,7 +110,7 @@ def test_what_is_optional_may_be_left_out(folder: Path) -> None:
     recipe = read_recipe(_write(folder, BASELINE, **changes))
     assert recipe.augmentation == Augmentation()
     assert recipe.label_smoothing == 0
-    assert recipe.schedule.ema_decay == 0
+    assert (recipe.schedule.ema_decay, recipe.schedule.optimizer) == (0, "adamw")
     assert (recipe.precision, recipe.weights) == ("auto", "float32")
     assert recipe.preprocessing == gfnet.Preprocessing(size=8, crop=8)
 
@@ -141,6 +141,7 @@ def test_everything_that_augments_can_be_asked_for(folder: Path) -> None:
             augmentation=changes | mixes,
             label_smoothing=0.1,
             ema_decay=0.99,
+            optimizer="muon",
             precision="bfloat16",
             weights="float16",
         )
@@ -154,6 +155,7 @@ def test_everything_that_augments_can_be_asked_for(folder: Path) -> None:
         cutmix=1.0,
     )
     assert (recipe.label_smoothing, recipe.schedule.ema_decay) == (0.1, 0.99)
+    assert recipe.schedule.optimizer == "muon"
     assert (recipe.precision, recipe.weights) == ("bfloat16", "float16")
 
 

@@ -105,17 +105,21 @@ def test_the_same_seed_gives_the_same_weights(
     assert not torch.equal(first["head.weight"], other["head.weight"])
 
 
-@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+@pytest.mark.parametrize(
+    ("ema_decay", "optimizer"), [(0.0, "adamw"), (0.9, "adamw"), (0.9, "muon")]
+)
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_an_interrupted_training_ends_as_one_that_was_not(
     baseline: Baseline,
     run: Callable[..., Any],
     schedule: Schedule,
     ema_decay: float,
+    optimizer: str,
     precision: str,
 ) -> None:
     """Taken up after the second and again after the fourth epoch: the same bits."""
-    averaged = replace(schedule, ema_decay=ema_decay)
+    _needs_its_torch(optimizer)
+    averaged = replace(schedule, ema_decay=ema_decay, optimizer=optimizer)
     engine = Engine(torch.device("cpu"), precision)
     whole = run(baseline(averaged, engine), schedule=averaged)
     part = run(baseline(averaged, engine), schedule=averaged, saved=whole.states[1])
@@ -125,6 +129,11 @@ def test_an_interrupted_training_ends_as_one_that_was_not(
     weights = whole.learned.weights
     assert all(torch.equal(weights[name], last.learned.weights[name]) for name in weights)
     assert _equal(whole.states[-1]["learner"], last.states[-1]["learner"])
+
+
+def _needs_its_torch(optimizer: str) -> None:
+    if optimizer == "muon" and not hasattr(torch.optim, "Muon"):
+        pytest.skip("this torch has no Muon")
 
 
 def _equal(left: Any, right: Any) -> bool:
