@@ -12,6 +12,7 @@ from storage.commits import Snapshot, entries_to_table, read_snapshot
 from storage.errors import QueryError
 from storage.files import check_file_version, read_table
 from storage.layout import existing_root, reading, run_paths, visible_files, visible_runs
+from storage.questions import create_questions, named
 from storage.rows import RunRow, rows_to_table
 from storage.run_list import read_run
 from storage.schemas import COMMITTED_TABLES, TABLES
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
-
-# The views that are queries over the tables, by the name of their file.
-VIEWS = ("ladder",)
 
 # Nothing is fetched from the network because a query names it.
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
@@ -35,7 +33,7 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 def connect(
     root: str | os.PathLike[str], run_ids: Collection[str] | None = None
 ) -> duckdb.DuckDBPyConnection:
-    """Open results for SQL: a database in memory, with a view for each table and `ladder`.
+    """Open results for SQL: a database in memory, with a view for each table and all questions.
 
     The connection shows the rows that were committed when it was made; it goes stale when a
     run is merged or removed (DuckDB then finds no file): connect again. A table without rows
@@ -139,8 +137,7 @@ def _create_views(
     _create_commits(connection, snapshots)
     for table in ("images", "training"):
         _create_view(connection, table, _checked_files(root / table))
-    for view in VIEWS:
-        connection.execute(f"CREATE VIEW {view} AS {query_text(view)}")
+    create_questions(connection)
 
 
 def _distinct(names: list[str]) -> list[str]:
@@ -158,8 +155,9 @@ def _distinct(names: list[str]) -> list[str]:
 
 
 def _query_error(err: duckdb.Error) -> QueryError:
-    names = ", ".join((*TABLES, *VIEWS))
-    return QueryError(f"{err}\n\nTables and views: {names}; `DESCRIBE <name>` lists columns")
+    names = ", ".join((*TABLES, *named()))
+    hint = "`DESCRIBE FROM <name>` lists columns"
+    return QueryError(f"{err}\n\nTables, views, macros: {names}; {hint}")
 
 
 def _create_view(connection: duckdb.DuckDBPyConnection, table: str, files: list[Path]) -> None:

@@ -1,10 +1,9 @@
 -- The ladder: one row per latency cell and node, and one per all-exit cell of a run that timed
 -- nothing for it. Contract: design.md, "Rows".
 --
--- Accuracy comes from the run's all-exit pass, replayed at the routed thresholds with the
--- router's own comparison: float32 on both sides, first exit whose gate score reaches its
--- threshold, a NaN gate never leaves (in DuckDB NaN >= 0.5 is true, hence the isnan), the last
--- block has no gate (NULL). Without such a pass it comes from round 0 of the records.
+-- Accuracy comes from the run's all-exit pass, replayed at the routed thresholds: each image
+-- leaves at the first exit that it may leave at (leaves.sql). Without such a pass it comes from
+-- round 0 of the records.
 --
 -- Energy: rail 'total' is written by the sampler for every node that has a total, chosen or
 -- summed. Means are trapezoidal over time within each phase of each round, so that uneven
@@ -72,13 +71,10 @@ replayed AS (
         arg_min_null(e.loss, e.exit_block) AS loss
     FROM exits e
     JOIN targets t ON t.run_id = e.run_id AND t.source_id = e.cell_id
-    WHERE e.gate_score IS NULL
-        OR (
-            NOT isnan(e.gate_score)
-            AND e.gate_score >= coalesce(
-                t.thresholds[list_position(t.exit_blocks, e.exit_block)], t.threshold
-            )
-        )
+    WHERE leaves(
+        e.gate_score,
+        coalesce(t.thresholds[list_position(t.exit_blocks, e.exit_block)], t.threshold)
+    )
     GROUP BY t.target, e.image_id
 ),
 routed AS (

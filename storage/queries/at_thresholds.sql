@@ -1,0 +1,46 @@
+-- What each all-exit cell answers at thresholds of one's own: `[t]`, one for all gates, or one a
+-- gate in the order of exit_blocks, for the cells with as many gates. +inf never leaves there,
+-- -inf always does. Static models have no gates and answer the same at any.
+WITH
+gated AS (
+    SELECT *, list_filter(coalesce(exit_blocks, []),
+        lambda block: depth IS NULL OR block < depth - 1) AS gates
+    FROM cells
+    WHERE kind = 'exits'
+),
+answered AS (
+    SELECT * REPLACE (ts::FLOAT[] AS thresholds)
+    FROM gated
+    WHERE len(gates) = 0 OR len(ts) IN (1, len(gates))
+),
+left_at AS (
+    SELECT e.run_id, e.cell_id, e.image_id, min(e.exit_block) AS exit_block,
+        -- Not arg_min: it would pass over a NULL and take the answer of a later exit.
+        arg_min_null(e.is_correct, e.exit_block) AS is_correct,
+        arg_min_null(e.is_top5, e.exit_block) AS is_top5,
+        arg_min_null(e.loss, e.exit_block) AS loss
+    FROM exits e JOIN answered c USING (run_id, cell_id)
+    WHERE leaves(e.gate_score,
+        c.thresholds[CASE WHEN len(ts) = 1 THEN 1 ELSE list_position(c.gates, e.exit_block) END])
+    GROUP BY e.run_id, e.cell_id, e.image_id
+),
+counted AS (
+    SELECT run_id, cell_id, count(*) AS images,
+        100 * avg(is_correct::INTEGER) AS acc1,
+        100 * avg(is_top5::INTEGER) AS acc5,
+        avg(loss) AS loss,
+        histogram(exit_block) AS counts,
+        max(exit_block) + 1 AS blocks_seen,
+        avg(exit_block + 1) AS mean_blocks
+    FROM left_at
+    GROUP BY run_id, cell_id
+)
+SELECT c.run_id, c.cell_id, c.model, c.dataset, c.device, c.node, c.runtime, c.precision,
+    c.threads, c.batch_size,
+    CASE WHEN len(c.gates) > 0 THEN c.thresholds END AS thresholds,
+    a.images, a.acc1, a.acc5, a.loss,
+    list_transform(range(coalesce(c.depth, a.blocks_seen)),
+        lambda block: coalesce(a.counts[block::INTEGER], 0)::BIGINT) AS exit_counts,
+    a.mean_blocks
+FROM answered c JOIN counted a USING (run_id, cell_id)
+ORDER BY c.run_id, c.position, c.cell_id
