@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 
 import storage
 from jobs.plan import Cell, Plan
-from jobs.task import Outcome, Task
+from jobs.task import Outcome, Task, rows_an_image
 
 VALID_ROUNDS = 2
 """Rounds that are not throttled, for a cell to be valid; one where only one was asked for."""
@@ -30,7 +30,7 @@ def _queued(cell: Cell, run_id: str, position: int) -> storage.CellRow:
         run_id=run_id,
         cell_id=cell.cell_id,
         position=position,
-        kind="latency" if cell.is_timed else "exits",
+        kind=cell.kind,
         model=cell.model.name,
         checkpoint_sha256=cell.model.sha256,
         params=config.parameters(),
@@ -151,12 +151,13 @@ class Ledger:
 
     def _commit(self, cell_id: str, images: int, note: str | None) -> None:
         row = self._rows[cell_id]
-        exits = len(row.exit_blocks or ()) + 1 if row.kind == "exits" else 1
+        cell = self._cells[cell_id]
+        an_image = rows_an_image(cell.kind, cell.model.gates)
         self._missing[cell_id] -= 1
         if note:
             self._notes[cell_id].add(note)
         joined = "; ".join(sorted(self._notes[cell_id])) or None
-        self._rows[cell_id] = replace(row, rows=row.rows + images * exits, note=joined)
+        self._rows[cell_id] = replace(row, rows=row.rows + images * an_image, note=joined)
 
     def _finish(self, cell_id: str, finished_at: datetime | None) -> None:
         row = self._rows[cell_id]
@@ -166,7 +167,7 @@ class Ledger:
                 row, status="failed", error=error, is_valid=False, finished_at=finished_at
             )
             return
-        needed = min(VALID_ROUNDS, row.rounds or 1) if row.kind == "latency" else 1
+        needed = min(VALID_ROUNDS, row.rounds or 1) if self._cells[cell_id].is_timed else 1
         self._rows[cell_id] = replace(
             row, status="done", is_valid=(row.rounds or 0) >= needed, finished_at=finished_at
         )

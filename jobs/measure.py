@@ -122,6 +122,58 @@ def measure_routes(
     return measured
 
 
+@dataclass
+class MeasuredExits:
+    """Images sent out at every exit in turn; each list has one value an image and exit.
+
+    Attributes:
+        places: of the images in the shard.
+        exits: the exit, counted from 0, the last block's last.
+        forward_ms: an image's share of its batch.
+    """
+
+    places: list[int] = field(default_factory=list)
+    exits: list[int] = field(default_factory=list)
+    forward_ms: list[float] = field(default_factory=list)
+
+
+def measure_exits(
+    runtime: gfnet.Runtime,
+    pipeline: Pipeline,
+    device: Device,
+    encoded: Sequence[bytes | None],
+    *,
+    gates: int,
+    batch_size: int,
+    clock: Clock = time.perf_counter_ns,
+) -> MeasuredExits:
+    """Send every image of a shard out at every exit: what leaving there costs, gates included.
+
+    The exits take turns image by image, forwards and backwards, so that a drift of the machine
+    falls on all alike. Arguments as `measure_routes`.
+    """
+    measured = MeasuredExits()
+    paths = list(enumerate(forced_exits(gates)))
+    with _no_garbage_collection():
+        for start in range(0, len(encoded), batch_size):
+            tensor, kept = pipeline.batch(
+                encoded, range(start, min(start + batch_size, len(encoded)))
+            )
+            if tensor is None:
+                continue
+            for number, thresholds in paths:
+                device.synchronise()
+                begin = clock()
+                runtime.route(tensor, thresholds).logits.cpu()
+                device.synchronise()
+                forward_ms = (clock() - begin) * MS_PER_NS / len(kept)
+                measured.places += kept
+                measured.exits += [number] * len(kept)
+                measured.forward_ms += [forward_ms] * len(kept)
+            paths.reverse()
+    return measured
+
+
 def _record(
     measured: Measured,
     kept: list[int],

@@ -11,9 +11,10 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 
+import storage
 from jobs.datasets import Dataset
 from jobs.grid import Grid
 from jobs.models import Model
@@ -38,7 +39,8 @@ class Cell:
     """One unit of work.
 
     Attributes:
-        kind: `exits`, an all-exit pass, or `latency`, routed under the clock.
+        kind: `exits`, an all-exit pass; `latency`, routed under the clock; or `exit_costs`, sent
+            out at every exit under the clock.
         thresholds: one float32 number a gate, for routed cells of models with gates; else empty.
         batch_size: images in a batch.
         images: images of one round.
@@ -46,7 +48,7 @@ class Cell:
         warmup_images: routed before each task without being recorded; 0 for all-exit passes.
     """
 
-    kind: str
+    kind: storage.CellKind
     model: Model
     dataset: Dataset
     setting: Setting
@@ -148,7 +150,11 @@ def _combinations(grid: Grid) -> Iterator[tuple[Model, Dataset, Setting]]:
 
 
 def _cells(grid: Grid, model: Model, dataset: Dataset, setting: Setting) -> Iterator[Cell]:
-    """The all-exit pass, then the routed cells: one for a static model, else one a threshold."""
+    """The all-exit pass, then the timed cells.
+
+    A static model is routed once, another once a threshold; only the latter has exits to choose
+    between, whose costs are worth a cell.
+    """
     if "accuracy" in grid.measure:
         yield Cell(
             kind="exits",
@@ -161,22 +167,23 @@ def _cells(grid: Grid, model: Model, dataset: Dataset, setting: Setting) -> Iter
             rounds=1,
             warmup_images=0,
         )
-    if not {"latency", "energy"} & set(grid.measure):
-        return
     images = min(dataset.count, grid.latency.images)
     batch_size = min(grid.latency_batch, images)
     # Whole batches, at least one for each exit's path, so that every path is warm.
     warmups = max(math.ceil(grid.latency.warmup_images / batch_size), model.gates + 1)
-    written = [threshold.of(model) for threshold in grid.thresholds if threshold.is_written]
-    for thresholds in written if model.gates else [()]:
-        yield Cell(
-            kind="latency",
-            model=model,
-            dataset=dataset,
-            setting=setting,
-            thresholds=thresholds,
-            batch_size=batch_size,
-            images=images,
-            rounds=grid.latency.rounds,
-            warmup_images=warmups * batch_size,
-        )
+    timed = partial(
+        Cell,
+        model=model,
+        dataset=dataset,
+        setting=setting,
+        batch_size=batch_size,
+        images=images,
+        rounds=grid.latency.rounds,
+        warmup_images=warmups * batch_size,
+    )
+    if {"latency", "energy"} & set(grid.measure):
+        written = [threshold.of(model) for threshold in grid.thresholds if threshold.is_written]
+        for thresholds in written if model.gates else [()]:
+            yield timed(kind="latency", thresholds=thresholds)
+    if "exit_costs" in grid.measure and model.gates:
+        yield timed(kind="exit_costs", thresholds=())

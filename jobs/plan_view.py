@@ -11,11 +11,12 @@ from jobs.tables import shown, text_table
 def describe(plan: Plan, estimate: Estimate) -> str:
     """The plan as `gfjobs plan` prints it."""
     grid = plan.grid
-    routed, exits = plan.count("latency"), plan.count("exits")
+    routed, exits, costs = (plan.count(kind) for kind in ("latency", "exits", "exit_costs"))
     tasks = sum(cell.rounds * len(cell.shards) for cell in plan.cells)
     passes = _counted(exits, "all-exit pass", "all-exit passes")
+    folded = f"{passes}, {routed} routed" + (f", {costs} of exit costs" if costs else "")
     lines = [
-        f"{grid.name}: {plan.points} points → {len(plan.cells)} cells: {passes}, {routed} routed",
+        f"{grid.name}: {plan.points} points → {len(plan.cells)} cells: {folded}",
         "an all-exit pass answers every threshold; a routed cell runs under the clock",
         f"{_counted(tasks, 'task', 'tasks')} of at most 1,000 images",
         _time(estimate),

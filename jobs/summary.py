@@ -10,6 +10,7 @@ from typing import Any
 
 import storage
 from jobs.tables import shown, text_table
+from jobs.task import rows_an_image
 
 Row = Mapping[str, Any]
 
@@ -176,8 +177,8 @@ def _remarks(cells: Sequence[Row]) -> Iterator[str]:
 
 
 def _expected_rows(cell: Row) -> int:
-    exits = len(cell["exit_blocks"] or ()) + 1 if cell["kind"] == "exits" else 1
-    return int(cell["images"] * cell["rounds"] * exits)
+    an_image = rows_an_image(cell["kind"], len(cell["exit_blocks"] or ()))
+    return int(cell["images"] * cell["rounds"] * an_image)
 
 
 def _threshold(row: Row) -> str:

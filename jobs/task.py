@@ -26,6 +26,11 @@ def shards(images: int) -> tuple[Shard, ...]:
     return tuple(Shard(n, s, min(s + SHARD_IMAGES, images)) for n, s in enumerate(starts))
 
 
+def rows_an_image(kind: str, gates: int) -> int:
+    """Rows that one image leaves in one round of this kind of work."""
+    return 1 if kind == "latency" else gates + 1
+
+
 def common_threshold(thresholds: tuple[float, ...]) -> float | None:
     """The one threshold of all gates; None where there is no gate, or where they differ."""
     return thresholds[0] if len(set(thresholds)) == 1 else None
@@ -33,7 +38,7 @@ def common_threshold(thresholds: tuple[float, ...]) -> float | None:
 
 def is_timed(kind: str) -> bool:
     """Whether a host that does this kind of work must run nothing else of ours meanwhile."""
-    return kind == "latency"
+    return kind in ("latency", "exit_costs")
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Task:
 
     Attributes:
         run_id, cell_id, round, shard: which rows these are.
-        kind: `exits` or `latency`.
+        kind: `exits`, `latency` or `exit_costs`.
         model, dataset: names for the rows.
         checkpoint_sha256, dataset_sha256: what weights and images to use.
         exit_blocks: the enabled exits.

@@ -84,9 +84,10 @@ class Optimisation:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what `state_dict` gave."""
-        for key, parts in (("optimizers", self._optimizers), ("schedulers", self._schedulers)):
-            for part, saved in zip(parts, state[key], strict=True):
-                part.load_state_dict(saved)
+        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        for scheduler, saved in zip(self._schedulers, state["schedulers"], strict=True):
+            scheduler.load_state_dict(saved)
 
 
 def block_matrices(model: GFNet) -> list[nn.Parameter]:

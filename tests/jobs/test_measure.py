@@ -13,7 +13,7 @@ from PIL import Image
 
 import gfnet
 from jobs.device import Device
-from jobs.measure import forced_exits, measure_routes, warm_up
+from jobs.measure import forced_exits, measure_exits, measure_routes, warm_up
 from jobs.pipeline import Pipeline
 
 
@@ -131,6 +131,27 @@ def test_garbage_is_not_collected_inside_the_clock() -> None:
     with pytest.raises(ZeroDivisionError):
         measure_routes(*arguments, thresholds=(), batch_size=1)  # type: ignore[arg-type]
     assert gc.isenabled()
+
+
+def test_every_exit_is_timed_for_every_image_in_turned_order() -> None:
+    """Preparing is outside the clock; the second image takes the exits backwards."""
+    bench = Bench(decode_ns=9_000_000, forward_ns=[1_000_000, 2_000_000, 4_000_000])
+    measured = measure_exits(
+        bench,  # type: ignore[arg-type]
+        bench.pipeline,
+        bench.device,
+        [png(0), b"broken", png(255)],
+        gates=2,
+        batch_size=1,
+        clock=bench.clock,
+    )
+    assert (measured.places, measured.exits) == ([0, 0, 0, 2, 2, 2], [0, 1, 2, 2, 1, 0])
+    assert measured.forward_ms == pytest.approx([1, 2, 4, 1, 2, 4])
+    forced = forced_exits(2)
+    assert bench.thresholds == [*forced, *reversed(forced)]
+    one = ["sync", "clock", "route", "sync", "clock"] * 3
+    assert bench.log == ["prepare", *one, "prepare", "prepare", *one]
+    assert not any(bench.collecting)
 
 
 def test_forced_exits() -> None:

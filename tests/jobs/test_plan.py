@@ -51,7 +51,12 @@ def test_a_range_alone_is_not_routed(plan_of: Callable[[str], Plan]) -> None:
 
 @pytest.mark.parametrize(
     ("measure", "kinds"),
-    [("accuracy", {"exits"}), ("latency", {"latency"}), ("energy", {"latency"})],
+    [
+        ("accuracy", {"exits"}),
+        ("latency", {"latency"}),
+        ("energy", {"latency"}),
+        ("exit_costs", {"exit_costs"}),
+    ],
 )
 def test_measure_decides_the_kinds(
     measure: str, kinds: set[str], plan_of: Callable[[str], Plan]
@@ -123,6 +128,16 @@ def test_cell_id_changes_with_what_determines_the_result(plan_of: Callable[[str]
     assert len(ids) == len(changed)
     assert cell.cell_id not in ids
     assert replace(cell, rounds=9).cell_id == cell.cell_id
+
+
+def test_exit_costs_are_a_cell_of_each_model_with_gates(plan_of: Callable[[str], Plan]) -> None:
+    """Timed as routed cells are, once whatever the thresholds; a static model has no choice."""
+    plan = plan_of(
+        LADDER + "measure: [accuracy, latency, exit_costs]\nlatency: {rounds: 2, images: 7}\n"
+    )
+    costs = [cell for cell in plan.cells if cell.kind == "exit_costs"]
+    assert [(cell.model.name, cell.images, cell.rounds) for cell in costs] == [("dynn", 7, 2)] * 2
+    assert all(cell.is_timed and cell.thresholds == () for cell in costs)
 
 
 def test_cell_ids_are_stable(plan_of: Callable[[str], Plan]) -> None:

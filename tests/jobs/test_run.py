@@ -88,6 +88,24 @@ def test_the_all_exit_pass_answers_as_the_router_does(small_grid: Path, tmp_path
     assert flips == {"n": 40, "flips": 0}
 
 
+def test_exit_costs_are_rows_of_a_run(write_grid: Callable, tmp_path: Path) -> None:
+    """One an image, round and exit; the cell counts them, and a finished run is left alone."""
+    grid = write_grid(
+        "models: [flat.safetensors, dynn.safetensors]\ndatasets: [{name: digits, limit: 20}]\n"
+        "threads: [1]\nmeasure: [exit_costs]\nlatency: {rounds: 2, warmup_images: 2, images: 6}\n"
+    )
+    assert submit(grid, tmp_path, INLINE, quiet, "costs").is_done
+    cells = storage.query(tmp_path, "from cells").to_pylist()
+    assert [(c["kind"], c["model"], c["rows"], c["is_valid"]) for c in cells] == [
+        ("exit_costs", "dynn", 6 * 2 * 3, True)
+    ]
+    keys = storage.query(
+        tmp_path, "select count(distinct (round, image_id, exit_block)) n from exit_costs"
+    ).to_pylist()
+    assert keys == [{"n": 36}]
+    assert submit(grid, tmp_path, INLINE, quiet, "costs").is_done
+
+
 def test_bad_input_runs_and_writes_nothing(write_grid: Callable, tmp_path: Path) -> None:
     """Not even the results root."""
     root = tmp_path / "results"

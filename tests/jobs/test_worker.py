@@ -29,6 +29,7 @@ datasets: [{name: digits, limit: 20}]
 thresholds: [[0.4, 0.6]]
 threads: [1]
 batch_sizes: {accuracy: 8}
+measure: [accuracy, latency, exit_costs]
 latency: {rounds: 1, warmup_images: 2}
 """
 
@@ -125,6 +126,17 @@ def test_routed_rows_are_what_the_router_did(bench: Bench) -> None:
     assert set(rows["threshold"]) == {None}, "the thresholds differ"
     assert set(rows["is_throttled"]) == {None}, "nobody looked"
     assert set(rows["device"]) == {"cpu"}
+
+
+def test_exit_costs_have_a_row_an_image_and_exit(bench: Bench) -> None:
+    """All exits of all images, each with a time."""
+    task = bench.task("exit_costs", "dynn")
+    rows = bench.rows(task, "exit_costs")
+    keys = set(zip(rows["image_id"], rows["exit_block"], strict=True))
+    assert keys == {(i, block) for i in shuffled(450)[:20] for block in (1, 3, 4)}
+    assert len(rows["image_id"]) == 60
+    assert min(rows["forward_ms"]) > 0
+    assert set(rows["round"]) == {0}
 
 
 def test_a_static_model_leaves_at_its_last_block(bench: Bench) -> None:

@@ -1,0 +1,183 @@
+"""What each kind of task turns a shard of images into: the rows of its table."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import gfnet
+import storage
+from jobs.answers import judge
+from jobs.device import Device
+from jobs.measure import measure_exits, measure_routes, warm_up
+from jobs.pipeline import Pipeline
+from jobs.task import Task
+
+
+@dataclass(frozen=True)
+class ShardImages:
+    """A shard's images as lists and arrays, in the order they run."""
+
+    image_ids: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    encoded: list[bytes | None]
+    paths: list[str | None]
+
+
+def _latency_rows(
+    task: Task, model: gfnet.GFNet, device: Device, pipeline: Pipeline, shard: ShardImages
+) -> dict[str, Any]:
+    """Route the shard under the clock: one row an image in `records`."""
+    import torch
+
+    runtime = _runtime(task, model)
+    with torch.inference_mode():
+        _warm_up(task, runtime, device, pipeline, shard)
+        measured = measure_routes(
+            runtime,
+            pipeline,
+            device,
+            shard.encoded,
+            thresholds=task.thresholds,
+            batch_size=task.batch_size,
+        )
+    places = np.asarray(measured.places, dtype=np.int64)
+    if not len(places):
+        return {}
+    labels = shard.labels[places]
+    last = model.config.last_block
+    exits = zip(measured.gate_scores, measured.exit_blocks, strict=True)
+    columns: dict[str, Any] = {
+        "round": task.round,
+        "image_id": shard.image_ids[places],
+        "label": labels,
+        "exit_block": measured.exit_blocks,
+        # The last block has no gate: NULL there, where NaN would say that a gate failed.
+        "gate_score": [None if block == last else score for score, block in exits],
+        "forward_ms": measured.forward_ms,
+        "elapsed_ms": measured.elapsed_ms,
+        "started_at": measured.started_at,
+    }
+    columns |= judge(np.stack(measured.logits), labels).columns() | _of_cell(task, device)
+    return {"records": storage.build_table("records", columns)}
+
+
+def _exit_rows(
+    task: Task, model: gfnet.GFNet, device: Device, pipeline: Pipeline, shard: ShardImages
+) -> dict[str, Any]:
+    """Answer the shard at every exit: one row an image and exit in `exits`."""
+    import torch
+
+    runtime = _runtime(task, model)
+    places: list[int] = []
+    logits, scores, features = [], [], []
+    with torch.inference_mode():
+        for start in range(0, len(shard.encoded), task.batch_size):
+            stop = min(start + task.batch_size, len(shard.encoded))
+            tensor, kept = pipeline.bulk(shard.encoded, range(start, stop))
+            if tensor is None:
+                continue
+            outputs = runtime.forward_exits(tensor)
+            places += kept
+            logits.append(outputs.logits.float().cpu())
+            scores.append(outputs.gate_scores.float().cpu())
+            features.append(gfnet.gate_features(outputs.logits).cpu())
+    if not places:
+        return {}
+    blocks = (*task.exit_blocks, model.config.last_block)
+    images, answers = len(places), len(places) * len(blocks)
+    labels = np.tile(shard.labels[places], len(blocks))
+    by_exit = torch.cat(logits, dim=1).reshape(answers, -1).numpy()
+    max_prob, entropy, margin, _ = torch.cat(features, dim=1).reshape(answers, -1).numpy().T
+    columns: dict[str, Any] = {
+        "image_id": np.tile(shard.image_ids[places], len(blocks)),
+        "label": labels,
+        "exit_block": np.repeat(np.asarray(blocks, dtype=np.int32), images),
+        # The last block has no gate: NULL there, where NaN says that a gate failed.
+        "gate_score": [*torch.cat(scores, dim=1).flatten().tolist(), *[None] * images],
+        "max_prob": max_prob,
+        "margin": margin,
+        "entropy": entropy,
+    }
+    columns |= judge(by_exit, labels).columns() | _of_cell(task, device)
+    return {"exits": storage.build_table("exits", columns)}
+
+
+def _exit_cost_rows(
+    task: Task, model: gfnet.GFNet, device: Device, pipeline: Pipeline, shard: ShardImages
+) -> dict[str, Any]:
+    """Send the shard out at every exit under the clock: one row an image and exit."""
+    import torch
+
+    runtime = _runtime(task, model)
+    gates = len(task.exit_blocks)
+    with torch.inference_mode():
+        _warm_up(task, runtime, device, pipeline, shard)
+        measured = measure_exits(
+            runtime, pipeline, device, shard.encoded, gates=gates, batch_size=task.batch_size
+        )
+    if not measured.places:
+        return {}
+    blocks = np.asarray((*task.exit_blocks, model.config.last_block), dtype=np.int32)
+    columns: dict[str, Any] = {
+        "run_id": task.run_id,
+        "cell_id": task.cell_id,
+        "round": task.round,
+        "image_id": shard.image_ids[np.asarray(measured.places)],
+        "exit_block": blocks[np.asarray(measured.exits)],
+        "forward_ms": measured.forward_ms,
+    }
+    return {"exit_costs": storage.build_table("exit_costs", columns)}
+
+
+def _runtime(task: Task, model: gfnet.GFNet) -> gfnet.Runtime:
+    return gfnet.runtime(task.runtime, model, threads=task.threads, precision=task.precision)
+
+
+def _of_cell(task: Task, device: Device) -> dict[str, Any]:
+    """The columns that a row repeats of its cell."""
+    return {
+        "run_id": task.run_id,
+        "cell_id": task.cell_id,
+        "node": platform.node(),
+        "device": device.name,
+        "model": task.model,
+        "dataset": task.dataset,
+        "runtime": task.runtime,
+        "precision": task.precision,
+        "batch_size": task.batch_size,
+        "threshold": task.threshold,
+    }
+
+
+def _warm_up(
+    task: Task,
+    runtime: gfnet.Runtime,
+    device: Device,
+    pipeline: Pipeline,
+    shard: ShardImages,
+) -> None:
+    warm_up(
+        runtime,
+        pipeline,
+        device,
+        shard.encoded,
+        gates=len(task.exit_blocks),
+        batch_size=task.batch_size,
+        images=task.warmup_images,
+    )
+
+
+Work = Callable[[Task, gfnet.GFNet, Device, Pipeline, ShardImages], dict[str, Any]]
+
+WORK: dict[str, Work] = {
+    "exits": _exit_rows,
+    "latency": _latency_rows,
+    "exit_costs": _exit_cost_rows,
+}
+"""By kind of task, what makes its rows: tables by name."""
