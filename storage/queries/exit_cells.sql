@@ -1,0 +1,5 @@
+-- The all-exit cells of a run: the columns that every diagnosis starts with, and their order.
+SELECT run_id, cell_id, model, dataset, device, node, runtime, precision, threads, batch_size,
+    position
+FROM cells
+WHERE kind = 'exits' AND run_id = run_named(run)
