@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,8 @@ from gfnet.config import ModelConfig
 from gfnet.preprocess import Preprocessing
 
 FORMAT_VERSION = 1
+
+_NEVER = "inf"
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Metadata:
         config: family and sizes; exit_blocks are the enabled exits.
         preprocessing: how images are prepared.
         class_names: K names, or empty where they are not known.
-        thresholds: the default thresholds, one a gate, or empty: 0.5 each.
+        thresholds: the default thresholds, one a gate, or empty: 0.5 each. +inf: none leaves there.
         training: how it was trained, free JSON.
     """
 
@@ -42,7 +45,8 @@ class Metadata:
             "config": self.config.to_json(),
             "preprocessing": self.preprocessing.to_json(),
             "class_names": list(self.class_names),
-            "thresholds": list(self.thresholds),
+            # JSON has no infinity.
+            "thresholds": [_NEVER if math.isinf(limit) else limit for limit in self.thresholds],
             "training": dict(self.training),
         }
 
@@ -65,7 +69,7 @@ class Metadata:
                 ModelConfig.from_json(fields["config"]),
                 Preprocessing.from_json(fields["preprocessing"]),
                 tuple(fields["class_names"]),
-                tuple(fields["thresholds"]),
+                tuple(math.inf if limit == _NEVER else limit for limit in fields["thresholds"]),
                 fields["training"],
             )
         except (KeyError, TypeError, AttributeError) as err:
@@ -82,6 +86,9 @@ class Metadata:
         if len(metadata.thresholds) not in (0, gates):
             raise ValueError(f"it has {len(metadata.thresholds)} thresholds for {gates} gates")
         for threshold in metadata.thresholds:
-            if not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:
-                raise ValueError(f"its threshold {threshold!r} is not a number from 0 to 1")
+            is_number = isinstance(threshold, (int, float))
+            if not is_number or not (0 <= threshold <= 1 or threshold == math.inf):
+                raise ValueError(
+                    f"its threshold {threshold!r} is not a number from 0 to 1, or 'inf'"
+                )
         return metadata

@@ -6,6 +6,7 @@ DuckDB.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,9 @@ from jobs.models import Model
 RANGE_KEYS = ("start", "stop", "num")
 MAX_THRESHOLDS = 100_000
 """In all; the all-exit pass answers any threshold, so nobody needs a finer grid."""
+
+INFINITY = (".inf", "inf")
+"""How a vector says that none leaves at a gate."""
 
 DEFAULT = "default"
 DEFAULT_THRESHOLD = 0.5
@@ -59,7 +63,7 @@ def read_thresholds(values: list[Value]) -> list[tuple[Value, Threshold]]:
                 continue
             read += [(value, Threshold((number,), is_written=False)) for number in numbers]
         elif value.is_list:
-            vector = tuple(float32(item.number(0.0, 1.0)) for item in value.items())
+            vector = tuple(_limit(item) for item in value.items())
             if len(set(vector)) == 1 and len(vector) == 1:
                 value.problem("a list of one number", "one number an exit, or a plain number")
             read.append((value, Threshold(vector, is_written=True)))
@@ -72,6 +76,13 @@ def read_thresholds(values: list[Value]) -> list[tuple[Value, Threshold]]:
     for value, threshold in sorted(read, key=lambda entry: not entry[1].is_written):
         distinct.setdefault(threshold.values, (value, threshold))
     return list(distinct.values())
+
+
+def _limit(value: Value) -> float:
+    """One gate's threshold: a number, or `.inf`: none leaves there."""
+    if value.is_scalar and value.node.value in INFINITY:
+        return math.inf
+    return float32(value.number(0.0, 1.0))
 
 
 def _number_or_default(value: Value) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import pickle
 import struct
@@ -146,6 +147,7 @@ def test_a_checkpoint_of_another_family_is_refused(saved: Path) -> None:
         ({"thresholds": [0.5]}, "1 thresholds for 2 gates"),
         ({"thresholds": [0.5, 2]}, "threshold 2 is not"),
         ({"thresholds": [0.5, "x"]}, "threshold 'x' is not"),
+        ({"thresholds": [0.5, "-inf"]}, "threshold '-inf' is not"),
         ({"preprocessing": {}}, "preprocessing has the fields"),
         ({"preprocessing": None}, "not whole"),
         ({"config": {}}, "lack family"),
@@ -158,6 +160,16 @@ def test_broken_metadata_is_named(change: dict[str, object], words: str, saved: 
     save_file(load_file(saved), saved, {METADATA_KEY: json.dumps(fields | change)})
     with pytest.raises(gfnet.CheckpointError, match=words):
         gfnet.inspect_checkpoint(saved)
+
+
+def test_a_gate_that_stays_shut_is_kept(lively: Callable, tmp_path: Path) -> None:
+    """A threshold of +inf survives the file, which is JSON by the letter."""
+    model = lively(exit_blocks=(1, 3))
+    model.metadata = replace(model.metadata, thresholds=(0.25, math.inf))
+    path = tmp_path / "shut.safetensors"
+    gfnet.save_checkpoint(model, path)
+    assert gfnet.inspect_checkpoint(path).metadata.thresholds == (0.25, math.inf)
+    assert b"Infinity" not in path.read_bytes()
 
 
 def test_integers_are_no_weights(saved: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import struct
 from collections.abc import Callable
 from dataclasses import replace
@@ -183,6 +184,16 @@ def test_a_baseline_is_not_blamed_for_models_that_are_not_there(
     with pytest.raises(BadInputError) as caught:
         read(path)
     assert [problem.key for problem in caught.value.problems] == ["models[0]"]
+
+
+def test_a_vector_may_leave_a_gate_shut(write_grid: Callable, read: Callable) -> None:
+    """`.inf` is +inf, which no score reaches; a plain threshold cannot be it."""
+    grid = read(
+        write_grid("models: [dynn.safetensors]\ndatasets: [digits]\nthresholds: [[0.5, .inf]]\n")
+    )
+    assert [t.values for t in grid.thresholds] == [(0.5, math.inf)]
+    with pytest.raises(BadInputError, match=r"'\.inf'"):
+        read(write_grid("models: [dynn.safetensors]\ndatasets: [digits]\nthresholds: [.inf]\n"))
 
 
 def test_a_range_needs_accuracy(write_grid: Callable, read: Callable) -> None:
