@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gfnet.checkpoint import inspect_checkpoint as inspect_checkpoint
     from gfnet.checkpoint import load_checkpoint as load_checkpoint
     from gfnet.checkpoint import save_checkpoint as save_checkpoint
+    from gfnet.checkpoint import save_thresholds as save_thresholds
     from gfnet.checkpoint import with_exits as with_exits
     from gfnet.config import FAMILIES as FAMILIES
     from gfnet.config import VARIANTS as VARIANTS
@@ -46,6 +47,7 @@ _HOME = {
         "inspect_checkpoint",
         "load_checkpoint",
         "save_checkpoint",
+        "save_thresholds",
         "with_exits",
     ),
     "config": ("FAMILIES", "VARIANTS", "ConfigError", "ModelConfig"),

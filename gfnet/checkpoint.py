@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -137,6 +137,30 @@ def save_checkpoint(
     }
     data = save(state, {METADATA_KEY: json.dumps(metadata.to_json())})
     replace_file(Path(path), data)
+
+
+def save_thresholds(source: str | Path, path: str | Path, thresholds: Sequence[float]) -> None:
+    """Write a checkpoint once more, with default thresholds; its weights stay bit for bit.
+
+    Args:
+        source: the checkpoint.
+        path: where the new one goes; it may be the same.
+        thresholds: one a gate, from 0 to 1, or +inf: none leaves there.
+
+    Raises:
+        CheckpointError: the source cannot be used, or the thresholds are not its gates'.
+    """
+    from safetensors.torch import save  # only saving needs torch
+
+    data = read_bytes(Path(source))
+    metadata, state = _metadata_of(data, str(source))
+    try:
+        fields = replace(metadata, thresholds=tuple(thresholds)).to_json()
+        metadata = Metadata.from_json(fields)
+    except ValueError as err:
+        raise CheckpointError(f"{source}: {err}") from err
+    tensors = state if state is not None else safetensors_tensors(data)
+    replace_file(Path(path), save(tensors, {METADATA_KEY: json.dumps(metadata.to_json())}))
 
 
 def _metadata_of(data: bytes, name: str) -> tuple[Metadata, dict[str, Tensor] | None]:

@@ -162,6 +162,20 @@ def test_broken_metadata_is_named(change: dict[str, object], words: str, saved: 
         gfnet.inspect_checkpoint(saved)
 
 
+def test_default_thresholds_are_written_and_weights_stay(lively: Callable, tmp_path: Path) -> None:
+    """Bit for bit, also in half precision; what does not fit the gates is refused."""
+    model = lively(exit_blocks=(1, 3))
+    path, new = tmp_path / "m.safetensors", tmp_path / "n.safetensors"
+    gfnet.save_checkpoint(model, path, weights="float16")
+    gfnet.save_thresholds(path, new, (0.25, math.inf))
+    assert gfnet.inspect_checkpoint(new).metadata.thresholds == (0.25, math.inf)
+    before, after = load_file(path), load_file(new)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert after["norm.weight"].dtype == torch.float16
+    with pytest.raises(gfnet.CheckpointError, match="1 thresholds for 2 gates"):
+        gfnet.save_thresholds(path, new, (0.25,))
+
+
 def test_a_gate_that_stays_shut_is_kept(lively: Callable, tmp_path: Path) -> None:
     """A threshold of +inf survives the file, which is JSON by the letter."""
     model = lively(exit_blocks=(1, 3))
