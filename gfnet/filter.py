@@ -34,7 +34,9 @@ class GlobalFilter(nn.Module):
         if not batch:
             return tokens  # MKL's transform refuses an empty batch
         if torch.is_autocast_enabled(tokens.device.type):
-            return self._by_product(tokens)
+            if batch >= count:
+                return self._by_product(tokens)
+            tokens = tokens.float()
         grid = tokens.reshape(batch, *self.grid, dim)
         spectrum = torch.fft.rfft2(grid, dim=(1, 2), norm="ortho")
         spectrum = spectrum * torch.view_as_complex(self.complex_weight)
@@ -45,8 +47,8 @@ class GlobalFilter(nn.Module):
         """The same convolution as one matrix product a channel, for mixed-precision training.
 
         No transform has a half precision, so autocast would run them in float32. Each channel's
-        circulant (N, N) matrix is built anew, since its kernel is being learned; over a batch that
-        is little, and the product itself is a fraction of the MLP's.
+        circulant (N, N) matrix is built anew, since its kernel is being learned: that pays where a
+        batch has as many images as each has tokens.
         """
         kernels = self.kernel().flatten(0, 1).index_select(0, self._shifts(tokens.device))
         count = tokens.shape[1]
