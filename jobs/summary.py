@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import storage
-from jobs.tables import shown, text_table
+from jobs.tables import text_table
 from jobs.task import rows_an_image
-
-Row = Mapping[str, Any]
+from jobs.wording import Row, count, fixed, setting_of, threshold_of
 
 BAR_WIDTH = 30
-MILLION, THOUSAND = 1e6, 1e3
 _GROUP = ("dataset", "device", "node", "runtime", "precision", "threads", "batch_size")
 
 
@@ -61,12 +58,12 @@ def exit_histogram(root: Path, run_id: str) -> str:
                 row["exit_block"],
                 row["images"],
                 f"{row['share_pct']:.1f}",
-                _fixed(row["median_forward_ms"], 3),
+                fixed(row["median_forward_ms"], 3),
                 "█" * round(row["share_pct"] / 100 * BAR_WIDTH),
             )
             for row in exits
         ]
-        title = f"{exits[0]['model']} at {_threshold(exits[0])} on {exits[0]['dataset']}: exits"
+        title = f"{exits[0]['model']} at {threshold_of(exits[0])} on {exits[0]['dataset']}: exits"
         columns = ("after block", "images", "%", "median ms", "")
         parts.append(text_table(columns, cells, title))
     return "\n".join(parts)
@@ -87,7 +84,7 @@ def status(root: Path, run_id: str) -> str:
             cell["kind"],
             cell["model"],
             cell["dataset"],
-            _threshold(cell),
+            threshold_of(cell),
             cell["status"],
             cell["attempts"],
             cell["rows"],
@@ -108,19 +105,18 @@ def _ladder_table(rows: Sequence[Row]) -> str:
     cells = [
         (
             row["model"],
-            _count(row["params"]),
-            _threshold(row),
-            _fixed(row["acc1"], 2),
-            _fixed(row["acc5"], 2),
-            _fixed(row["mean_blocks"], 2),
-            _fixed(row["forward_ms"], 2) + (" INVALID" if row["is_valid"] is False else ""),
-            _fixed(row["energy_mj"], 2),
-            _fixed(row["energy_saving_pct"], 1)
-            + ("" if row["energy_saving_pct"] is None else " %"),
+            count(row["params"]),
+            threshold_of(row),
+            fixed(row["acc1"], 2),
+            fixed(row["acc5"], 2),
+            fixed(row["mean_blocks"], 2),
+            fixed(row["forward_ms"], 2) + (" INVALID" if row["is_valid"] is False else ""),
+            fixed(row["energy_mj"], 2),
+            fixed(row["energy_saving_pct"], 1) + ("" if row["energy_saving_pct"] is None else " %"),
         )
         for row in rows
     ]
-    return text_table(columns, cells, _setting(rows[0]))
+    return text_table(columns, cells, f"{setting_of(rows[0])}, batch {rows[0]['batch_size']}")
 
 
 def _latency_table(rows: Sequence[Row]) -> str:
@@ -133,23 +129,13 @@ def _latency_table(rows: Sequence[Row]) -> str:
     cells = [
         (
             row["model"],
-            _threshold(row),
-            *(_fixed(row[name], 3) for name in names),
-            _fixed(row["fps"], 0),
+            threshold_of(row),
+            *(fixed(row[name], 3) for name in names),
+            fixed(row["fps"], 0),
         )
         for row in timed
     ]
     return text_table(columns, cells, "forward latency an image; elapsed: with loading")
-
-
-def _setting(row: Row) -> str:
-    threads = f"{row['threads']} threads" if row["threads"] else "all threads"
-    threads = "1 thread" if row["threads"] == 1 else threads
-    where = f"{row['device']} of {row['node']}" if row["node"] else row["device"]
-    return (
-        f"{row['dataset']} on {where}: {row['runtime']} {row['precision']}, {threads},"
-        f" batch {row['batch_size']}"
-    )
 
 
 def _reasons(rows: Sequence[Row]) -> str:
@@ -179,22 +165,3 @@ def _remarks(cells: Sequence[Row]) -> Iterator[str]:
 def _expected_rows(cell: Row) -> int:
     an_image = rows_an_image(cell["kind"], len(cell["exit_blocks"] or ()))
     return int(cell["images"] * cell["rounds"] * an_image)
-
-
-def _threshold(row: Row) -> str:
-    if row["threshold"] is not None:
-        return f"{row['threshold']:g}"
-    return shown(row["thresholds"]) if row["thresholds"] else "–"
-
-
-def _count(number: int | None) -> str:
-    """A number of parameters, cut to three digits: 15.6M, 228k."""
-    if number is None:
-        return "–"
-    if number >= MILLION:
-        return f"{number / MILLION:.2f}M"
-    return f"{number / THOUSAND:.1f}k"
-
-
-def _fixed(number: float | None, digits: int) -> str:
-    return "–" if number is None else f"{number:.{digits}f}"

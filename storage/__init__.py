@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         rows_to_table,
         table_to_rows,
     )
-    from storage.run_list import is_locked, list_runs, remove_run, resolve_run
+    from storage.run_list import is_locked, list_runs, read_submission, remove_run, resolve_run
     from storage.runs import RunStore
     from storage.schemas import SCHEMA_VERSION, TABLES, build_table
     from storage.training import TrainingLog
@@ -82,6 +82,7 @@ _MODULES = {
     "named_query": "catalog",
     "open_images": "images",
     "query": "catalog",
+    "read_submission": "run_list",
     "remove_run": "run_list",
     "resolve_run": "run_list",
     "rows_to_table": "rows",
@@ -129,6 +130,7 @@ __all__ = [
     "named_query",
     "open_images",
     "query",
+    "read_submission",
     "remove_run",
     "resolve_run",
     "rows_to_table",

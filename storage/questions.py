@@ -10,26 +10,62 @@ if TYPE_CHECKING:
     import duckdb
 
 # Expressions of their arguments, used by the queries below; in the order they need each other.
-EXPRESSIONS = {"leaves": ("score", "threshold"), "run_named": ("run",)}
+EXPRESSIONS = {"leaves": ("score", "threshold"), "run_named": ("run",), "same_setting": ("a", "b")}
 
 # Queries over the tables.
-VIEWS = ("ladder",)
+VIEWS = ("ladder", "exit_means")
 
 # Queries that take arguments: `FROM at_threshold(0.5)`.
-MACROS: dict[str, tuple[str, ...]] = {"at_thresholds": ("ts",), "at_threshold": ("t",)}
+MACROS: dict[str, tuple[str, ...]] = {
+    "at_thresholds": ("ts",),
+    "at_threshold": ("t",),
+    "measured_exit_costs": ("run",),
+    "composition": ("run",),
+    "trusted_exit_costs": ("run",),
+    "frontier": ("run",),
+    "compared_routes": ("run",),
+    "certificate": ("run",),
+    "flips": ("run",),
+    "exit_cells": ("run",),
+    "image_routes": ("run", "t"),
+    "oracle_exits": ("run",),
+    "overthinking": ("run",),
+    "wasted_blocks": ("run", "t"),
+    "gate_regret": ("run", "t"),
+    "gate_auroc": ("run",),
+    "calibration_bins": ("run",),
+    "exit_calibration": ("run",),
+    "agreement": ("run", "t"),
+}
 
 
 def create_questions(connection: duckdb.DuckDBPyConnection) -> None:
     """Define them all over the tables of a connection."""
+    exits = _most_exits(connection)
     for name, arguments in EXPRESSIONS.items():
         connection.execute(f"CREATE MACRO {name}({', '.join(arguments)}) AS ({query_text(name)})")
     for name in VIEWS:
         connection.execute(f"CREATE VIEW {name} AS {query_text(name)}")
     for name, arguments in MACROS.items():
-        text = query_text(name)
+        text = _repeat_by_exit(query_text(name), exits)
         connection.execute(f"CREATE MACRO {name}({', '.join(arguments)}) AS TABLE {text}")
 
 
 def named() -> list[str]:
     """How the views and macros are called, for messages."""
     return [*VIEWS, *(f"{name}({', '.join(args)})" for name, args in MACROS.items())]
+
+
+def _most_exits(connection: duckdb.DuckDBPyConnection) -> int:
+    """The greatest number of exits of an all-exit cell: its gates and the last block."""
+    rows = connection.sql("SELECT max(len(exit_blocks)) FROM cells WHERE kind = 'exits'").fetchall()
+    return (rows[0][0] or 0) + 1
+
+
+def _repeat_by_exit(text: str, exits: int) -> str:
+    """Repeat the lines of a query that say {exit}, once for each exit, numbered from 1."""
+    return "\n".join(
+        line.replace("{exit}", str(number))
+        for line in text.splitlines()
+        for number in range(1, exits + 1 if "{exit}" in line else 2)
+    )

@@ -30,6 +30,7 @@ from storage.layout import check_root, existing_root, images_path, run_paths, un
 from storage.lease import Lease
 from storage.merge import merge_run
 from storage.rows import CellRow, NodeRow, RunRow, rows_to_table, table_to_rows
+from storage.run_list import read_submission
 from storage.schemas import COMMITTED_TABLES
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class RunStore:
         self.nodes: tuple[NodeRow, ...] = ()
         if paths.nodes.is_file():
             self.nodes = table_to_rows(NodeRow, read_table(paths.nodes))
-        self.submission: dict[str, str] = json.loads(paths.submission.read_bytes())
+        self.submission = read_submission(root, self.run.run_id)
         self._entries = {entry.key: entry for entry in read_snapshot(paths).entries()}
 
     @classmethod

@@ -4,7 +4,7 @@ Rows go to stdout, narration and progress to stderr. Exit codes: 0 done, 1 work 
 bad input.
 """
 
-from jobs.cli import models, results, runs
+from jobs.cli import models, results, runs, thresholds
 from jobs.cli.base import main
 
-__all__ = ["main", "models", "results", "runs"]
+__all__ = ["main", "models", "results", "runs", "thresholds"]

@@ -14,20 +14,17 @@ chosen AS (
 ),
 pairs AS (
     SELECT a.run_id, a.cell_id, b.cell_id AS other_cell_id, a.place, b.place AS other_place,
-        concat_ws('; ',
-            CASE WHEN a.device IS DISTINCT FROM b.device
-                THEN concat('device ', a.device, ' / ', b.device) END,
-            CASE WHEN a.node IS DISTINCT FROM b.node
-                THEN concat('node ', a.node, ' / ', b.node) END,
-            CASE WHEN a.runtime IS DISTINCT FROM b.runtime
-                THEN concat('runtime ', a.runtime, ' / ', b.runtime) END,
-            CASE WHEN a.precision IS DISTINCT FROM b.precision
-                THEN concat('precision ', a.precision, ' / ', b.precision) END,
-            CASE WHEN a.threads IS DISTINCT FROM b.threads
-                THEN concat('threads ', a.threads, ' / ', b.threads) END,
-            CASE WHEN a.batch_size IS DISTINCT FROM b.batch_size
-                THEN concat('batch_size ', a.batch_size, ' / ', b.batch_size) END
-        ) AS differs
+        array_to_string(list_transform(
+            list_filter([
+                ['device', a.device, b.device],
+                ['node', a.node, b.node],
+                ['runtime', a.runtime, b.runtime],
+                ['precision', a.precision, b.precision],
+                ['threads', a.threads::VARCHAR, b.threads::VARCHAR],
+                ['batch_size', a.batch_size::VARCHAR, b.batch_size::VARCHAR]
+            ], lambda axis: axis[2] IS DISTINCT FROM axis[3]),
+            lambda axis: axis[1] || ' ' || coalesce(axis[2], '?') || ' / ' || coalesce(axis[3], '?')
+        ), '; ') AS differs
     FROM chosen a
     JOIN chosen b
         ON a.place < b.place

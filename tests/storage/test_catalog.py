@@ -145,8 +145,15 @@ def test_every_query_says_what_it_is(file: Path) -> None:
 
 @pytest.mark.parametrize("file", NAMED, ids=lambda file: file.stem)
 def test_every_named_query_runs(build: Builder, file: Path) -> None:
-    """Over a run with rows, given its run_id."""
+    """Over a run with a routed cell and an all-exit pass, given what its text names."""
     build.records(build.cell(), 3)
+    cell = build.cell("exits", exit_blocks=(1,))
+    columns = {"exit_block": [1, 3], "gate_score": [0.5, None], "is_correct": True}
+    build.commit(cell, exits={"image_id": [0, 0], **columns})
     build.store()
-    parameters = {"run_id": "run-1"} if "$run_id" in file.read_text() else {}
-    assert storage.named_query(build.root, file.stem, **parameters).num_rows > 0
+    known: dict[str, object] = {"run_id": "run-1", "cell_id": cell.cell_id, "most": 9}
+    text = file.read_text()
+    parameters = {name: value for name, value in known.items() if f"${name}" in text}
+    found = storage.named_query(build.root, file.stem, **parameters)
+    has_none = ("certify_flips", "exit_means")  # nothing flipped, nothing was sent out anywhere
+    assert (found.num_rows == 0) == (file.stem in has_none)

@@ -1,0 +1,116 @@
+"""The certificate of a run: whether replayed thresholds are what the router really did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import storage
+from jobs.errors import UsageError
+from jobs.tables import text_table
+from jobs.wording import Row, fixed, setting_of, threshold_of
+
+NAMED_FLIPS = 10
+"""Flips that are shown; `FROM flips(run)` has all."""
+
+_GROUP = ("dataset", "device", "node", "runtime", "precision", "threads")
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What a run says of itself.
+
+    Attributes:
+        text: tables and verdict.
+        is_clean: no route differs from its replay.
+    """
+
+    text: str
+    is_clean: bool
+
+
+def certify(root: Path, run_id: str) -> Certificate:
+    """Hold every routed image of a run against the all-exit pass of the same setting.
+
+    Raises:
+        UsageError: the run has nothing to compare.
+    """
+    rows = storage.named_query(root, "certify", run_ids=[run_id], run_id=run_id).to_pylist()
+    if not any(row["routes"] for row in rows):
+        raise UsageError(
+            f"run {run_id} has no routed rows beside an all-exit pass of the same model, data set,"
+            " device, runtime, precision and threads: a grid that is certified has"
+            " `measure: [accuracy, latency]` and thresholds written out"
+        )
+    flips = storage.named_query(
+        root, "certify_flips", run_ids=[run_id], run_id=run_id, most=NAMED_FLIPS
+    ).to_pylist()
+    parts = [_table(list(group)) for _, group in groupby(rows, key=_group)]
+    parts += [_flips(flips)] if flips else []
+    total = sum(row["flips"] for row in rows)
+    return Certificate("\n".join([*parts, _verdict(rows, total)]), is_clean=total == 0)
+
+
+def _group(row: Row) -> tuple[object, ...]:
+    return tuple(row[key] for key in _GROUP)
+
+
+def _table(rows: Sequence[Row]) -> str:
+    columns = ("model", "t", "batch", "pass", "images", "routes", "flips", "farthest")
+    cells = [
+        (
+            row["model"],
+            threshold_of(row),
+            row["batch_size"],
+            row["exits_batch_size"],
+            row["images"],
+            row["routes"],
+            row["flips"],
+            _distance(row["max_gate_distance"]),
+        )
+        for row in rows
+    ]
+    return text_table(columns, cells, setting_of(rows[0]))
+
+
+def _flips(rows: Sequence[Row]) -> str:
+    columns = ("model", "image", "round", "routed", "replayed", "t", "score", "distance")
+    cells = [
+        (
+            row["model"],
+            row["image_id"],
+            row["round"],
+            f"{row['routed_prediction']} at {row['routed_exit_block']}",
+            f"{row['replayed_prediction']} at {row['replayed_exit_block']}",
+            fixed(row["threshold"], 6),
+            fixed(row["gate_score"], 6),
+            _distance(row["gate_distance"]),
+        )
+        for row in rows
+    ]
+    return text_table(columns, cells, "flips, the farthest first: answer at exit block")
+
+
+def _distance(value: float | None) -> str | None:
+    return None if value is None else f"{value:.1e}"
+
+
+def _verdict(rows: Sequence[Row], flips: int) -> str:
+    routes = sum(row["routes"] for row in rows)
+    batches = sorted(
+        {(row["batch_size"], row["exits_batch_size"]) for row in rows if row["routes"]}
+    )
+    sizes = ", ".join(f"{routed} against {replayed}" for routed, replayed in batches)
+    lines = [f"batch sizes, routed against all-exit pass: {sizes}"]
+    if unmatched := sum(row["unmatched"] for row in rows):
+        lines.append(f"{unmatched:,} routed rows have no replayed one")
+    if flips == 0:
+        lines.insert(0, f"certified: all {routes:,} routes are what the all-exit pass answers")
+    else:
+        lines.insert(0, f"NOT certified: {flips:,} of {routes:,} routes differ")
+        if any(routed != replayed for routed, replayed in batches):
+            lines.append("kernels round differently at other batch sizes; as the router runs:")
+            lines.append("  batch_sizes: {accuracy: 1}")
+    return "".join(f"{line}\n" for line in lines)

@@ -1,0 +1,103 @@
+"""The heuristic where all combinations are too many: coordinate descent from several starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import cycle
+from typing import NamedTuple
+
+import numpy as np
+
+from jobs.choice.answers import Vector
+from jobs.choice.ledger import Key, Ledger
+from jobs.choice.sweep import SharedSweep, cut_gate
+
+SCALINGS = (1.0, 0.5, 0.75, 1.5, 2.0)
+"""Of what the constraints allow, for shared thresholds to start from; beyond 1 too much."""
+
+PAIR_VALUES = 32
+"""To how many quantiles of its scores one gate moves, while another is optimised exactly."""
+
+
+class Found(NamedTuple):
+    """Thresholds and how good they are; the smaller key is the better."""
+
+    key: Key
+    thresholds: Vector
+
+
+def better(first: Found, *others: Found) -> Found:
+    """The best, the first of equal ones."""
+    return min((first, *others), key=lambda found: found.key)
+
+
+def describe(gates: int) -> str:
+    """What `descend_from_all` does, in words."""
+    return (
+        f"heuristic: coordinate descent from {1 + len(SCALINGS) + gates} starts, exact in each"
+        f" coordinate; then pairs, one gate at {PAIR_VALUES} quantiles, the other exact"
+    )
+
+
+def descend_from_all(ledger: Ledger) -> Found:
+    """Descend from all starts; improve the best end two coordinates at a time."""
+    best = better(*(descend(ledger, start) for start in _starts(ledger)))
+    while True:
+        moved = _move_pair(ledger, best)
+        if moved.key >= best.key:
+            return best
+        best = descend(ledger, moved.thresholds)
+
+
+def descend(ledger: Ledger, start: Vector) -> Found:
+    """Optimise one threshold after another, until none of them can be improved alone.
+
+    A start that misses the constraints first comes nearer to them.
+    """
+    best = Found(ledger.key(start), start)
+    in_vain = 0
+    for gate in cycle(range(len(start))):
+        moved = _cut(ledger, best.thresholds, gate)
+        in_vain = 0 if moved.key < best.key else in_vain + 1
+        best = better(best, moved)
+        if in_vain == len(start):
+            break
+    return best
+
+
+def _starts(ledger: Ledger) -> Iterator[Vector]:
+    """None leaves; the best shared thresholds at several limits; each gate by itself."""
+    answers = ledger.answers
+    yield answers.none_leave
+    shared = SharedSweep(ledger)
+    for factor in SCALINGS:
+        yield (shared.cut(ledger.scaled(factor)).threshold,) * answers.gates
+    for gate in range(answers.gates):
+        yield _cut(ledger, answers.none_leave, gate).thresholds
+
+
+def _move_pair(ledger: Ledger, best: Found) -> Found:
+    """Move one gate to each of several values and another to its best answer to that.
+
+    Where the limit is used up, no gate can leave more to itself: one must give for another to take.
+    """
+    thresholds = best.thresholds
+    for moved in range(len(thresholds)):
+        scores = ledger.answers.gate_scores[moved, ledger.orders[moved]]
+        picks = np.linspace(0, max(len(scores) - 1, 0), min(PAIR_VALUES, len(scores)))
+        values = {*scores[picks.astype(int)].tolist(), math.inf}
+        for value in sorted(values):
+            changed = _with(thresholds, moved, value)
+            others = (gate for gate in range(len(thresholds)) if gate != moved)
+            best = better(best, *(_cut(ledger, changed, gate) for gate in others))
+    return best
+
+
+def _cut(ledger: Ledger, thresholds: Vector, gate: int) -> Found:
+    cut = cut_gate(ledger, thresholds, gate)
+    return Found(cut.key, _with(thresholds, gate, cut.threshold))
+
+
+def _with(thresholds: Vector, gate: int, value: float) -> Vector:
+    return (*thresholds[:gate], value, *thresholds[gate + 1 :])

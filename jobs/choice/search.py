@@ -1,0 +1,139 @@
+"""The best thresholds under constraints: exactly where feasible, else by a named heuristic."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.choice.answers import ExitAnswers, OperatingPoint, Vector
+from jobs.choice.constraints import Constraints
+from jobs.choice.descent import Found, better, descend_from_all, describe
+from jobs.choice.ledger import Ledger, Totals
+from jobs.choice.sweep import best_cut, cut_ends
+from jobs.errors import JobsError
+
+MAX_EXACT_STEPS = 200_000_000
+"""How many images an exact search may look at, once a combination of the outer thresholds."""
+
+SWEEP_OVERHEAD = 5_000
+"""What starting a sweep costs beside its images, in images."""
+
+
+class NoChoiceError(JobsError):
+    """No thresholds satisfy the constraints; `nearest` misses them least."""
+
+    def __init__(self, message: str, nearest: OperatingPoint) -> None:
+        self.nearest = nearest
+        super().__init__(message)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Thresholds that satisfy the constraints.
+
+    Attributes:
+        point: the thresholds, each a gate score or +inf, and what they come to on these images.
+        method: how they were found, in words.
+        is_exact: no thresholds are better on these images.
+    """
+
+    point: OperatingPoint
+    method: str
+    is_exact: bool
+
+
+def search(answers: ExitAnswers, constraints: Constraints) -> Choice:
+    """Find the best thresholds under constraints, the same ones each time.
+
+    One gate is answered by one sort; several by trying all combinations, where that is some seconds
+    of work, else by coordinate descent.
+
+    Raises:
+        NoChoiceError: none was found that satisfies the constraints.
+        ValueError: a limit has not one cost for each exit.
+    """
+    ledger = Ledger.of(answers, constraints)
+    values = [len(np.unique(scores[order])) + 1 for scores, order in _scored(ledger)]
+    steps = math.prod(values[:-1]) * (answers.images + SWEEP_OVERHEAD)
+    is_exact = steps <= MAX_EXACT_STEPS
+    found = _Exhaustive(ledger).best if is_exact else descend_from_all(ledger)
+    method = _describe_exact(values) if is_exact else describe(answers.gates)
+    point = answers.point(_without_unused(found.thresholds, answers))
+    if found.key[0] > 0:
+        raise NoChoiceError(_refusal(answers, constraints, point, method), point)
+    return Choice(point, method, is_exact)
+
+
+def _scored(ledger: Ledger) -> list[tuple[NDArray[np.float32], NDArray[np.intp]]]:
+    return list(zip(ledger.answers.gate_scores, ledger.orders, strict=True))
+
+
+def _describe_exact(values: list[int]) -> str:
+    if not values:
+        return "exact: no gates, nothing to choose"
+    counts = " x ".join(f"{count:,}" for count in values)
+    kinds = {1: "every threshold", 2: "every pair of thresholds"}
+    return f"exact: {kinds.get(len(values), 'every combination of thresholds')} ({counts})"
+
+
+def _without_unused(thresholds: Vector, answers: ExitAnswers) -> Vector:
+    """Put +inf where nobody leaves: it says so, and on other images nobody will."""
+    counts = answers.point(thresholds).exit_counts
+    pairs = zip(thresholds, counts, strict=False)  # the last exit has no threshold
+    return tuple(value if count else math.inf for value, count in pairs)
+
+
+def _refusal(
+    answers: ExitAnswers, constraints: Constraints, nearest: OperatingPoint, method: str
+) -> str:
+    return (
+        f"no thresholds have {constraints.describe(answers)} on these {answers.images:,} images"
+        f" ({method}); at the nearest, {list(nearest.thresholds)},"
+        f" {' and '.join(constraints.missed(answers, nearest))}"
+    )
+
+
+class _Exhaustive:
+    """All combinations: the outer gates' one after another, the last gate's in one sweep."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        """Try all; `best` is what was found."""
+        self._ledger = ledger
+        self._scores = [scores[order] for scores, order in _scored(ledger)]
+        entries = ledger.entries  # what changes, should an image leave instead of going to the end
+        self._changes = [
+            entries[:, gate, order] - entries[:, -1, order]
+            for gate, order in enumerate(ledger.orders)
+        ]
+        none_leave = ledger.answers.none_leave
+        self.best = Found(ledger.key(none_leave), none_leave)
+        everybody = np.ones(ledger.answers.images, np.bool_)
+        if none_leave:
+            self._visit((), everybody, entries[:, -1].sum(axis=1))
+
+    def _visit(self, chosen: Vector, is_here: NDArray[np.bool_], base: Totals) -> None:
+        """Try all thresholds of the gate after the chosen ones, and of those behind it.
+
+        Args:
+            chosen: the thresholds of the gates before.
+            is_here: (N,) whoever has not left at those.
+            base: (R,) totals, should all of these go to the end.
+        """
+        gate = len(chosen)
+        order = self._ledger.orders[gate]
+        places = np.flatnonzero(is_here[order])
+        scores, changes = self._scores[gate][places], self._changes[gate][:, places]
+        if gate == self._ledger.answers.gates - 1:
+            cut = best_cut(self._ledger, base, scores, changes)
+            self.best = better(self.best, Found(cut.key, (*chosen, cut.threshold)))
+            return
+        totals = base[:, None] + np.cumsum(changes, axis=1)
+        is_here, start = is_here.copy(), 0
+        self._visit((*chosen, math.inf), is_here, base)
+        for end in cut_ends(scores)[1:].tolist():
+            is_here[order[places[start:end]]] = False
+            start = end
+            self._visit((*chosen, float(scores[end - 1])), is_here, totals[:, end - 1])

@@ -1,0 +1,85 @@
+"""All values of one threshold at once: sort the scores, add up what each image changes."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.choice.answers import Vector
+from jobs.choice.ledger import Key, Ledger, Totals, by_score
+
+
+class Cut(NamedTuple):
+    """The best value of one threshold, and what it comes to."""
+
+    key: Key
+    threshold: float
+
+
+def cut_gate(ledger: Ledger, thresholds: Vector, gate: int) -> Cut:
+    """The best threshold of one gate among all its distinct scores and +inf, the others fixed."""
+    answers = ledger.answers
+    limits = np.array(thresholds, np.float32)
+    limits[gate] = math.inf
+    elsewhere = answers.exits_of(limits.tolist())
+    images = np.arange(answers.images)
+    base = ledger.entries[:, elsewhere, images].sum(axis=1)
+    order = ledger.orders[gate]
+    order = order[elsewhere[order] > gate]  # whoever comes as far as this gate
+    changes = ledger.entries[:, gate, order] - ledger.entries[:, elsewhere[order], order]
+    return best_cut(ledger, base, answers.gate_scores[gate, order], changes)
+
+
+class SharedSweep:
+    """All values of one threshold that all gates share; sorted once, for any constraints."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        """Sort by the score at which each image leaves earlier than at any higher threshold."""
+        answers, entries = ledger.answers, ledger.entries
+        reached = np.fmax.accumulate(answers.gate_scores, axis=0)  # it leaves once it is this high
+        leaves_at = np.full(answers.images, answers.gates)
+        scores, changes = [np.empty(0, np.float32)], [entries[:, 0, :0]]
+        for gate in reversed(range(answers.gates)):
+            is_here = ~np.isnan(reached[gate])
+            if gate:  # else an earlier gate lets it go at the same threshold
+                is_here &= ~(reached[gate] <= reached[gate - 1])
+            rows = np.flatnonzero(is_here)
+            scores.append(reached[gate, rows])
+            changes.append(entries[:, gate, rows] - entries[:, leaves_at[rows], rows])
+            leaves_at[rows] = gate
+        values = np.concatenate(scores)
+        order = by_score(values)
+        self._scores = values[order]
+        self._changes = np.concatenate(changes, axis=1)[:, order]
+
+    def cut(self, ledger: Ledger) -> Cut:
+        """The best among all distinct scores and +inf, by what this ledger seeks."""
+        base = ledger.entries[:, -1].sum(axis=1)
+        return best_cut(ledger, base, self._scores, self._changes)
+
+
+def best_cut(ledger: Ledger, base: Totals, scores: NDArray[np.float32], changes: Totals) -> Cut:
+    """The best of +inf and all cuts between unequal scores.
+
+    Args:
+        ledger: what is sought.
+        base: (R,) totals while nobody leaves here.
+        scores: (M,) the highest first.
+        changes: (R, M) of the totals as each of these leaves.
+    """
+    totals = np.empty((len(base), len(scores) + 1), np.int64)
+    totals[:, 0] = base
+    np.cumsum(changes, axis=1, out=totals[:, 1:])
+    totals[:, 1:] += base[:, None]
+    ends = cut_ends(scores)
+    column, key = ledger.best(totals if len(ends) > len(scores) else totals[:, ends])
+    return Cut(key, float(scores[ends[column] - 1]) if column else math.inf)
+
+
+def cut_ends(scores: NDArray[np.float32]) -> NDArray[np.intp]:
+    """How many can leave, from nobody on: equal scores leave together."""
+    edges = np.concatenate([[True], scores[1:] != scores[:-1], [True]])
+    return np.flatnonzero(edges[: len(scores) + 1])

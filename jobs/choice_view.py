@@ -1,0 +1,115 @@
+"""What `gfjobs choose` prints: the thresholds, what they give, and what is promised of them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from jobs.choice.answers import ExitAnswers, OperatingPoint, Vector
+from jobs.choice.guarantee import Guarantee
+from jobs.choice.search import Choice
+from jobs.choosing import Pass
+from jobs.tables import text_table
+from jobs.wording import setting_of
+
+RESAMPLES = 10_000
+"""Of the images, for the interval of a drop in accuracy."""
+
+_INTERVAL = (2.5, 97.5)  # percent
+
+
+def describe_choice(chosen: Pass, choice: Choice) -> str:
+    """The best thresholds on all images of a pass."""
+    point = choice.point
+    low, high = drop_interval(chosen.answers, point.thresholds)
+    return (
+        f"{_heading(chosen)}\n{choice.method}\n\n"
+        f"{_figures(chosen.answers, {'chosen': point})}\n"
+        f"{_exits(chosen.answers, point)}\n"
+        f"drop of accuracy, paired bootstrap of the images, 95 %: {low:.2f} to {high:.2f} points\n"
+        "chosen and measured on the same images: --confidence says what holds on others\n"
+    )
+
+
+def describe_guarantee(chosen: Pass, guarantee: Guarantee) -> str:
+    """Thresholds that were promised on some images, and what they give on the others."""
+    selection, calibration, held_out = guarantee.images
+    points = {
+        f"selection, {selection}": guarantee.selection,
+        f"calibration, {calibration}": guarantee.calibration,
+        f"held out, {held_out}": guarantee.held_out,
+    }
+    promised = "\n".join(
+        f"  {name} {limit:g}: certified to be no worse than {guarantee.bounds[name]:.4g}"
+        for name, limit in guarantee.promised.items()
+    )
+    kept = "kept" if guarantee.is_kept else "NOT kept"
+    return (
+        f"{_heading(chosen)}\nof {guarantee.path_steps} vectors, {guarantee.certified_steps} were"
+        f" certified; the best of them:\n\n"
+        f"{_figures(chosen.answers, points)}\n"
+        f"{_exits(chosen.answers, guarantee.held_out)}\n"
+        f"promised for the images held out, in {100 * guarantee.confidence:g} % of random splits:\n"
+        f"{promised}\n"
+        f"on this split's held-out images the promise is {kept}\n"
+    )
+
+
+def drop_interval(answers: ExitAnswers, thresholds: Vector) -> tuple[float, float]:
+    """A 95 % interval of accuracy at full depth less routed accuracy, in points.
+
+    Both answers of an image are drawn together. Only how many images lose and gain their right
+    answer matters, so a resample is one draw of three counts.
+    """
+    exits = answers.exits_of(thresholds)
+    routed = answers.is_correct[exits, np.arange(answers.images)]
+    full = answers.is_correct[-1]
+    lost = int((full & ~routed).sum())
+    gained = int((routed & ~full).sum())
+    counts = np.array([lost, gained, answers.images - lost - gained])
+    drawn = np.random.default_rng(0).multinomial(
+        answers.images, counts / answers.images, size=RESAMPLES
+    )
+    drops = 100 * (drawn[:, 0] - drawn[:, 1]) / answers.images
+    low, high = np.percentile(drops, _INTERVAL)
+    return float(low), float(high)
+
+
+def _heading(chosen: Pass) -> str:
+    asked = chosen.constraints.describe(chosen.answers)
+    return f"{chosen.cell['model']}, {setting_of(chosen.cell)}\nasked: {asked}"
+
+
+def _figures(answers: ExitAnswers, points: dict[str, OperatingPoint]) -> str:
+    """Accuracy and cost beside full depth, on all images of the pass."""
+    is_timed = answers.cost_name == "forward_ms"
+    full = answers.point(answers.none_leave)
+    columns = ("", "acc@1", "blocks", *(["ms"] if is_timed else []), "saved")
+    rows = []
+    for name, point in {"full depth": full, **points}.items():
+        counts = np.array(point.exit_counts)
+        blocks = counts @ (np.array(answers.exit_blocks) + 1) / counts.sum()
+        cost = counts @ answers.costs / counts.sum()
+        saved = f"{100 * (1 - cost / answers.costs[-1]):.1f} %"
+        ms = [f"{cost:.3f}"] if is_timed else []
+        rows.append((name, f"{point.accuracy_pct:.2f}", f"{blocks:.2f}", *ms, saved))
+    return text_table(columns, rows)
+
+
+def _exits(answers: ExitAnswers, point: OperatingPoint) -> str:
+    columns = ("after block", "threshold", "images", "%")
+    images = sum(point.exit_counts)
+    limits = [*(_limit(value) for value in point.thresholds), "–"]
+    rows = [
+        (block, limit, count, f"{100 * count / images:.1f}")
+        for block, limit, count in zip(answers.exit_blocks, limits, point.exit_counts, strict=True)
+    ]
+    return text_table(columns, rows)
+
+
+def _limit(value: float) -> str:
+    """Nine digits tell every float32 from its neighbours."""
+    if math.isinf(value):
+        return "none leaves" if value > 0 else "all leave"
+    return f"{value:.9g}"

@@ -1,0 +1,177 @@
+"""`gfjobs choose`: the answers of one all-exit pass, read and put to the search."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import gfnet
+import storage
+from jobs.choice.answers import ExitAnswers, Vector
+from jobs.choice.constraints import Constraints, CostLimit
+from jobs.document import Document
+from jobs.errors import UsageError
+from jobs.grid import KEYS
+from jobs.models import read_model
+
+NARROWING = ("model", "dataset", "device", "node", "runtime", "precision", "threads")
+"""By what one all-exit pass is told from another."""
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the user asks; None where it is not asked.
+
+    Attributes:
+        max_drop: points of accuracy below the last exit.
+        min_acc1: percent.
+        max_blocks, max_forward_ms, max_energy_mj: means over the images.
+    """
+
+    max_drop: float | None = None
+    min_acc1: float | None = None
+    max_blocks: float | None = None
+    max_forward_ms: float | None = None
+    max_energy_mj: float | None = None
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One all-exit pass of a model with gates.
+
+    Attributes:
+        cell: its row.
+        answers: of every exit; `costs` are forward ms where they were measured, else blocks.
+        constraints: the user's limits over them.
+    """
+
+    cell: Row
+    answers: ExitAnswers
+    constraints: Constraints
+
+
+def read_pass(root: Path, run_id: str, limits: Limits, narrowing: Mapping[str, str]) -> Pass:
+    """Read the one all-exit pass that is meant.
+
+    Args:
+        root: the results root.
+        run_id: the run.
+        limits: what is asked.
+        narrowing: some of NARROWING; what must be equal.
+
+    Raises:
+        UsageError: none or several passes are meant, nothing is limited, or what is limited was not
+            measured.
+    """
+    cell = _only(
+        storage.named_query(root, "choosable", run_ids=[run_id], run_id=run_id).to_pylist(),
+        run_id,
+        narrowing,
+    )
+    rows = storage.named_query(
+        root, "exit_answers", run_ids=[run_id], run_id=run_id, cell_id=cell["cell_id"]
+    )
+    blocks = (*cell["gates"], cell["depth"] - 1)
+    images = rows.num_rows // len(blocks)
+    if images * len(blocks) != rows.num_rows or not images:
+        raise UsageError(
+            f"run {run_id} has {rows.num_rows} rows of {cell['model']} on {cell['dataset']}, not"
+            f" one for each of its {len(blocks)} exits and each image: resume it first"
+        )
+    forward_ms = cell["exit_forward_ms"]
+    by_blocks = tuple(float(block + 1) for block in blocks)
+    shape = (len(blocks), images)
+    scores = np.asarray(rows.column("gate_score"), np.float32).reshape(shape)[:-1]
+    answers = ExitAnswers(
+        gate_scores=scores,
+        is_correct=np.asarray(rows.column("is_correct"), np.bool_).reshape(shape),
+        exit_blocks=blocks,
+        costs=np.array(forward_ms or by_blocks, np.float64),
+        cost_name="forward_ms" if forward_ms else "mean_blocks",
+    )
+    return Pass(cell, answers, _constraints(limits, by_blocks, forward_ms, cell))
+
+
+def _constraints(
+    limits: Limits, by_blocks: tuple[float, ...], forward_ms: list[float] | None, cell: Row
+) -> Constraints:
+    costs = []
+    if limits.max_blocks is not None:
+        costs.append(CostLimit("blocks", limits.max_blocks, by_blocks))
+    if limits.max_forward_ms is not None:
+        if forward_ms is None:
+            raise UsageError(
+                f"--max-forward-ms: what leaving at each exit of {cell['model']} costs was not"
+                " measured in this run, or did not agree with routed times: "
+                + (cell["exit_forward_ms_note"] or "")
+            )
+        costs.append(CostLimit("forward_ms", limits.max_forward_ms, tuple(forward_ms)))
+    if limits.max_energy_mj is not None:
+        raise UsageError(
+            "--max-energy-mj: energy by exit is not measured by this version of gfjobs; limit"
+            " --max-forward-ms or --max-blocks"
+        )
+    constraints = Constraints(
+        max_drop=limits.max_drop, min_accuracy_pct=limits.min_acc1, cost_limits=tuple(costs)
+    )
+    if not constraints.limits_accuracy and not costs:
+        raise UsageError(
+            "nothing is limited: give --max-drop or --min-acc1 (then the least cost is sought), or"
+            " --max-blocks or --max-forward-ms (then the highest accuracy)"
+        )
+    return constraints
+
+
+def _only(cells: list[Row], run_id: str, narrowing: Mapping[str, str]) -> Row:
+    meant = [c for c in cells if all(str(c[key]) == value for key, value in narrowing.items())]
+    if len(meant) == 1:
+        return meant[0]
+    if not cells:
+        raise UsageError(
+            f"run {run_id} has no finished all-exit pass of a model with gates: there is nothing to"
+            " choose (`measure: [accuracy]` makes such passes)"
+        )
+    shown = meant or cells
+    differing = [key for key in NARROWING if len({str(c[key]) for c in shown}) > 1]
+    listed = "\n".join(
+        "  " + " ".join(f"--{key} {c[key]}" for key in differing or ("model", "dataset"))
+        for c in shown
+    )
+    asked = " ".join(f"--{key} {value}" for key, value in narrowing.items())
+    problem = f"{len(meant)} all-exit passes" + (f" with {asked}" if asked else "")
+    raise UsageError(f"run {run_id} has {problem}; choose one of:\n{listed}")
+
+
+def storable(thresholds: Vector) -> Vector:
+    """The same for scores from 0 to 1, as a checkpoint or a grid can hold it: -inf is 0."""
+    return tuple(0.0 if limit == -math.inf else limit for limit in thresholds)
+
+
+def write_thresholds(root: Path, run_id: str, cell: Row, thresholds: Vector, path: Path) -> None:
+    """Write the run's checkpoint to a file, with these default thresholds.
+
+    Raises:
+        UsageError: the checkpoint is gone or changed, or the file cannot be written.
+    """
+    (run,) = [run for run in storage.list_runs(root) if run.run_id == run_id]
+    submission = storage.read_submission(root, run_id)
+    document = Document(Path(submission["grid_path"]), run.grid or "")
+    values = document.root().mapping(KEYS)["models"].items()
+    models = [read_model(value, Path(submission["base"])) for value in values]
+    source = next((m for m in models if m and m.sha256 == cell["checkpoint_sha256"]), None)
+    if source is None:
+        raise UsageError(
+            f"the checkpoint of {cell['model']} (sha256 {cell['checkpoint_sha256'][:12]}) is not"
+            " where the grid found it, or was changed since"
+        )
+    try:
+        gfnet.save_thresholds(source.path, path, storable(thresholds))
+    except OSError as err:
+        raise UsageError(f"{path} cannot be written: {err.strerror}") from err

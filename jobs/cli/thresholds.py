@@ -1,0 +1,128 @@
+"""Commands about thresholds: the curve of all, the best of them, and whether replay is true."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jobs.cli.base import FAILED, RESULTS, RUN_OR_LATEST, main, narrate
+
+
+@main.command()
+@RUN_OR_LATEST
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write a figure: a .png or .svg file.",
+)
+@RESULTS
+def curve(run: str, output: Path | None, results: Path) -> None:
+    """Draw accuracy against cost at every threshold of RUN (default: the latest).
+
+    \b
+    Example:
+      gfjobs curve latest -o curve.svg
+    """
+    import storage
+    from jobs.curve import draw, read_curves
+
+    every = read_curves(results, storage.resolve_run(results, run))
+    if output:
+        from jobs.figure import save_figure
+
+        save_figure(every, output)
+    click.echo("\n".join(draw(curves) for curves in every), nl=False)
+    if any(curves.cost == "mean_blocks" for curves in every):
+        narrate("latency is drawn, and static models beside it, where a grid measures exit_costs")
+
+
+@main.command()
+@RUN_OR_LATEST
+@RESULTS
+def certify(run: str, results: Path) -> None:
+    """Show whether replayed thresholds of RUN are what the router really did.
+
+    Ends with exit code 1 where any routed image left elsewhere or was answered otherwise.
+
+    \b
+    Example:
+      gfjobs certify latest
+    """
+    import storage
+    from jobs.certificate import certify as certificate_of
+
+    certificate = certificate_of(results, storage.resolve_run(results, run))
+    click.echo(certificate.text, nl=False)
+    if not certificate.is_clean:
+        sys.exit(FAILED)
+
+
+@main.command()
+@RUN_OR_LATEST
+@click.option("--max-drop", type=float, help="Points of accuracy that may be lost at most.")
+@click.option("--min-acc1", type=float, help="Least accuracy, percent.")
+@click.option("--max-blocks", type=float, help="Most blocks an image runs on average.")
+@click.option("--max-forward-ms", type=float, help="Highest mean forward latency.")
+@click.option("--max-energy-mj", type=float, help="Highest mean energy an image.")
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Promise it for images held out, with this confidence, such as 0.9.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the split.")
+@click.option("--model", help="Which model, where a run has several with exits.")
+@click.option("--dataset", help="Which data set.")
+@click.option("--device", help="Which device.")
+@click.option("--node", help="Which node.")
+@click.option("--runtime", help="Which runtime.")
+@click.option("--precision", help="Which precision.")
+@click.option("--threads", help="Which number of threads.")
+@click.option(
+    "--write",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the checkpoint to this file, with the thresholds as its default.",
+)
+@RESULTS
+def choose(
+    run: str,
+    results: Path,
+    *,
+    confidence: float | None,
+    seed: int,
+    write: Path | None,
+    **options: Any,
+) -> None:
+    """Choose one threshold an exit: the best of RUN (default: the latest) within limits.
+
+    A limit on accuracy seeks the least cost, limits on cost alone the highest accuracy.
+
+    \b
+    Example:
+      gfjobs choose latest --max-drop 0.5
+    """
+    import storage
+    from jobs.choice.guarantee import certify as guarantee_of
+    from jobs.choice.search import search
+    from jobs.choice_view import describe_choice, describe_guarantee
+    from jobs.choosing import NARROWING, Limits, read_pass, write_thresholds
+
+    run_id = storage.resolve_run(results, run)
+    narrowing = {key: value for key in NARROWING if (value := options.pop(key)) is not None}
+    chosen = read_pass(results, run_id, Limits(**options), narrowing)
+    if confidence is None:
+        choice = search(chosen.answers, chosen.constraints)
+        thresholds = choice.point.thresholds
+        click.echo(describe_choice(chosen, choice), nl=False)
+    else:
+        guarantee = guarantee_of(
+            chosen.answers, chosen.constraints, confidence=confidence, seed=seed
+        )
+        thresholds = guarantee.thresholds
+        click.echo(describe_guarantee(chosen, guarantee), nl=False)
+    if write:
+        write_thresholds(results, run_id, chosen.cell, thresholds, write)
+        narrate(f"wrote {write}; `thresholds: [default]` in a grid uses its thresholds")

@@ -1,0 +1,133 @@
+"""The trade-off curve of a run: accuracy against cost at every threshold, drawn as text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import plotille
+
+import storage
+from jobs.errors import UsageError
+from jobs.tables import text_table
+from jobs.wording import Row, fixed, setting_of
+
+DRAWN_POINTS = 400
+"""Of each model: more than a terminal or a figure has pixels to tell apart."""
+
+LISTED_POINTS = 9
+_WIDTH, _HEIGHT = 56, 16
+_SETTING = ("dataset", "device", "node", "runtime", "precision", "threads")
+_MARKERS = "o+x*#@"
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What one setting has: comparable models on one pair of axes.
+
+    Attributes:
+        title: data set, device, runtime.
+        cost: `forward_ms`, or `mean_blocks` where no exit costs were measured.
+        models: each one's operating points, the dearest first; a static model has one.
+    """
+
+    title: str
+    cost: str
+    models: dict[str, list[Row]]
+
+    @property
+    def cost_label(self) -> str:
+        """As axes say it."""
+        return "forward latency, ms" if self.cost == "forward_ms" else "mean blocks"
+
+
+def read_curves(root: Path, run_id: str) -> list[Curves]:
+    """The exact frontier of each setting of a run.
+
+    Raises:
+        UsageError: the run has no all-exit pass.
+    """
+    rows = storage.named_query(
+        root, "curve", run_ids=[run_id], run_id=run_id, most=DRAWN_POINTS
+    ).to_pylist()
+    if not rows:
+        raise UsageError(
+            f"run {run_id} has no rows of an all-exit pass; `measure: [accuracy]` makes them"
+        )
+    groups = groupby(rows, key=lambda row: tuple(row[key] for key in _SETTING))
+    return [_curves(list(group)) for _, group in groups]
+
+
+def _curves(rows: Sequence[Row]) -> Curves:
+    early = [row for row in rows if row["threshold"] is not None]
+    is_timed = all(row["forward_ms"] is not None for row in early or rows)
+    cost = "forward_ms" if is_timed else "mean_blocks"
+    models: dict[str, list[Row]] = {}
+    for row in rows:
+        # Blocks of models of other widths are not alike: there a static model has no place.
+        if row[cost] is not None and (is_timed or not early or row["threshold"] is not None):
+            models.setdefault(row["model"], []).append(row)
+    return Curves(setting_of(rows[0]), cost, models)
+
+
+def draw(curves: Curves) -> str:
+    """A setting's curves for the terminal, and a table of some of their points."""
+    figure = plotille.Figure()
+    figure.width, figure.height = _WIDTH, _HEIGHT
+    figure.with_colors = False
+    figure.x_label = "ms" if curves.cost == "forward_ms" else "blocks"
+    figure.y_label = "acc@1"
+    figure.register_label_formatter(float, _tick)
+    costs = [row[curves.cost] for points in curves.models.values() for row in points]
+    accuracies = [row["acc1"] for points in curves.models.values() for row in points]
+    figure.set_x_limits(*_limits(costs))
+    figure.set_y_limits(*_limits(accuracies))
+    for number, (name, points) in enumerate(curves.models.items()):
+        xs = [row[curves.cost] for row in points]
+        ys = [row["acc1"] for row in points]
+        if len(points) > 1:
+            figure.plot(xs, ys, label=name)
+        else:
+            figure.scatter(xs, ys, label=name, marker=_MARKERS[number % len(_MARKERS)])
+    chart = figure.show(legend=True)
+    return f"{curves.title}\nacc@1, percent, by {curves.cost_label}\n\n{chart}\n\n{_table(curves)}"
+
+
+def _limits(values: Sequence[float]) -> tuple[float, float]:
+    """A little more than the values span, so that no point sits on an axis."""
+    low, high = min(values), max(values)
+    margin = (high - low) * 0.05 or max(abs(high) * 0.05, 0.5)
+    return low - margin, high + margin
+
+
+def _tick(value: float, chars: int, delta: float, left: bool = False) -> str:
+    digits = max(0, 2 - math.floor(math.log10(delta))) if delta > 0 else 2
+    text = f"{value:.{min(digits, 4)}f}"
+    return text.ljust(chars) if left else text.rjust(chars)
+
+
+def _table(curves: Curves) -> str:
+    columns = ("model", "t", "acc@1", "blocks", "ms", "dominated")
+    rows = [
+        (
+            name,
+            "–" if row["threshold"] is None else f"{row['threshold']:.6g}",
+            fixed(row["acc1"], 2),
+            fixed(row["mean_blocks"], 2),
+            fixed(row["forward_ms"], 3),
+            "yes" if row["is_dominated"] else "",
+        )
+        for name, points in curves.models.items()
+        for row in _some(points)
+    ]
+    return text_table(columns, rows, "some of the operating points")
+
+
+def _some(points: Sequence[Row]) -> Iterator[Row]:
+    """The first, the last, and some between, alike far apart."""
+    steps = min(len(points), LISTED_POINTS)
+    for step in range(steps):
+        yield points[round(step * (len(points) - 1) / max(steps - 1, 1))]

@@ -1,0 +1,11 @@
+-- The finished all-exit passes of one run whose models have gates to choose thresholds for, and
+-- what leaving at each exit costs where that is known.
+SELECT c.cell_id, c.model, c.checkpoint_sha256, c.dataset, c.device, c.node, c.runtime, c.precision,
+    c.threads, c.batch_size, c.depth,
+    list_filter(coalesce(c.exit_blocks, []), lambda block: block < c.depth - 1) AS gates,
+    t.exit_ms AS exit_forward_ms,
+    t.note AS exit_forward_ms_note
+FROM cells c
+JOIN trusted_exit_costs($run_id) t ON t.run_id = c.run_id AND t.cell_id = c.cell_id
+WHERE c.run_id = $run_id AND c.kind = 'exits' AND c.status = 'done' AND len(gates) > 0
+ORDER BY c.position, c.cell_id

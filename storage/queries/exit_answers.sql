@@ -1,0 +1,6 @@
+-- Scores and answers of one all-exit pass, exit by exit and within each in the order of image_id.
+-- The last block's score is NULL, and any score may be NaN.
+SELECT gate_score, is_correct
+FROM exits
+WHERE run_id = $run_id AND cell_id = $cell_id
+ORDER BY exit_block, image_id

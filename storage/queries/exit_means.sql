@@ -1,0 +1,10 @@
+-- What leaving at each exit costs: the mean over images that were sent out there (exit_costs), in
+-- unthrottled rounds. One row a cell and exit; an exit without such a round has none.
+SELECT e.run_id, e.cell_id, e.exit_block,
+    count(e.forward_ms) AS samples,
+    avg(e.forward_ms) AS forward_ms
+FROM exit_costs e
+-- is_throttled NULL means that nobody looked: such rounds count.
+ANTI JOIN (FROM rounds WHERE is_throttled) t
+    ON t.run_id = e.run_id AND t.cell_id = e.cell_id AND t.round = e.round
+GROUP BY e.run_id, e.cell_id, e.exit_block

@@ -1,0 +1,11 @@
+-- The routes that are not what the all-exit pass says (certificate.sql), one row a flip: another
+-- exit or another answer. threshold and gate_score are those of the deciding block, the earlier of
+-- the two exits; gate_score is the pass's.
+SELECT f.run_id, f.cell_id, f.exits_cell_id, l.model, l.dataset, f.round, f.image_id,
+    f.routed_exit_block, f.replayed_exit_block, f.routed_prediction, f.replayed_prediction,
+    f.deciding_block, f.deciding_threshold AS threshold, f.deciding_score AS gate_score,
+    f.gate_distance
+FROM compared_routes(run) f
+JOIN cells l ON l.run_id = f.run_id AND l.cell_id = f.cell_id
+WHERE f.is_exit_flip OR f.is_answer_flip
+ORDER BY l.run_id, l.position, l.cell_id, f.exits_cell_id, f.round, f.image_id

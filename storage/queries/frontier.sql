@@ -1,0 +1,106 @@
+-- The exact frontier of each all-exit cell: every operating point that one threshold for all gates
+-- can reach, from +inf, where nobody leaves early, down to the lowest score. at_threshold(t) gives
+-- at any t what the point with the lowest threshold >= t says here.
+--
+-- An image leaves at the first exit whose score is >= t (leaves.sql), so only the scores that are
+-- above all before them matter, its highs. As t falls, the image moves from its last block to its
+-- last high, then to the high before, down to its first. Each high is a move with a change of the
+-- counts, and sums of the changes by falling score give every point. The last block has no score;
+-- as +inf it is the high where an image starts, unless a gate said +inf itself, and an image
+-- without a row there starts at its highest score: only below can it leave at all.
+--
+-- A line that says {exit} is repeated for each exit, numbered from 1 (questions.py).
+WITH
+passes AS (
+    SELECT *,
+        row_number() OVER (ORDER BY position, cell_id) AS cell,  -- digests would be sorted for long
+        list_filter(coalesce(exit_blocks, []),
+            lambda block: depth IS NULL OR block < depth - 1) AS gates,
+        list_append(gates, depth - 1) AS all_exits
+    FROM cells
+    WHERE kind = 'exits' AND run_id = run_named(run)
+),
+scores AS (
+    SELECT p.cell, e.image_id, e.exit_block, e.is_correct,
+        coalesce(e.gate_score, 'inf'::FLOAT) AS score,
+        CASE WHEN e.gate_score IS NULL THEN len(p.all_exits)
+            ELSE list_position(p.gates, e.exit_block) END AS exit
+    FROM exits e
+    JOIN passes p ON p.run_id = e.run_id AND p.cell_id = e.cell_id
+    WHERE e.gate_score IS NULL OR NOT isnan(e.gate_score)
+),
+highs AS (
+    FROM scores
+    QUALIFY (score <= max(score) OVER (
+        PARTITION BY cell, image_id ORDER BY exit_block
+        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    )) IS NOT TRUE
+),
+moves AS (
+    SELECT cell, score, exit, exit_block, is_correct,
+        lead(exit) OVER later AS from_exit,
+        lead(exit_block) OVER later AS from_block,
+        lead(is_correct) OVER later AS from_correct
+    FROM highs
+    WINDOW later AS (PARTITION BY cell, image_id ORDER BY exit_block)
+),
+-- Equal scores are one point: the sums include all peers, and one of these stays. Sums of 0 and 1,
+-- since DuckDB takes time by the square of the rows for count(*) FILTER (...) OVER.
+points AS (
+    SELECT cell, score,
+        sum((from_exit IS NULL)::INTEGER) OVER falling AS images,
+        sum((is_correct IS NOT NULL)::INTEGER - (from_correct IS NOT NULL)::INTEGER)
+            OVER falling AS answers,
+        sum(coalesce(is_correct::INTEGER, 0) - coalesce(from_correct::INTEGER, 0))
+            OVER falling AS right_answers,
+        sum(exit_block - coalesce(from_block, -1)) OVER falling AS blocks,
+        sum(CASE {exit} WHEN exit THEN 1 WHEN from_exit THEN -1 ELSE 0 END) OVER falling::INTEGER AS images_{exit},
+    FROM moves
+    WINDOW falling AS (PARTITION BY cell ORDER BY score DESC)
+    QUALIFY score IS DISTINCT FROM lead(score) OVER falling
+),
+
+-- Dominance -----------------------------------------------------------------------------------
+-- Rivals are the points of one setting where they have milliseconds, else of one cell.
+priced AS (
+    SELECT p.*, c.exit_ms,
+        dense_rank() OVER (ORDER BY p.dataset, p.device, p.node, p.runtime, p.precision, p.threads,
+            CASE WHEN c.exit_ms IS NULL THEN p.cell_id END) AS contest
+    FROM passes p LEFT JOIN trusted_exit_costs(run) c ON c.run_id = p.run_id AND c.cell_id = p.cell_id
+),
+
+figures AS (
+    SELECT o.* EXCLUDE (answers, right_answers, blocks),
+        100 * (o.right_answers / nullif(o.answers, 0)) AS acc1,
+        o.blocks / o.images AS mean_blocks,
+        list_dot_product([
+            o.images_{exit},
+        ][:len(p.all_exits)]::DOUBLE[], p.exit_ms) / o.images AS forward_ms,
+        coalesce(forward_ms, mean_blocks) AS cost,
+        p.contest
+    FROM points o JOIN priced p USING (cell)
+),
+-- What beats an accuracy: the same for less than cost, or a better one for its cost or less.
+-- By accuracies, of which there are as many as images, and not by points.
+rivals AS (
+    SELECT contest, acc1, cost,
+        min(cost) OVER (
+            PARTITION BY contest ORDER BY acc1 DESC
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS better_cost
+    FROM (SELECT contest, acc1, min(cost) AS cost FROM figures GROUP BY contest, acc1)
+)
+SELECT p.run_id, p.cell_id, p.model, p.dataset, p.device, p.node, p.runtime, p.precision,
+    p.threads, p.batch_size,
+    CASE WHEN len(p.gates) > 0 THEN f.score END AS threshold,
+    f.images::BIGINT AS images, f.acc1, f.mean_blocks,
+    [
+        f.images_{exit} / f.images,
+    ][:len(p.all_exits)] AS exit_shares,
+    f.forward_ms,
+    NULL::DOUBLE AS energy_mj,  -- not measured by exit
+    coalesce(r.cost < f.cost OR r.better_cost <= f.cost, false) AS is_dominated
+FROM figures f
+JOIN passes p USING (cell)
+LEFT JOIN rivals r ON r.contest = f.contest AND r.acc1 = f.acc1
+ORDER BY cell, threshold DESC

@@ -1,0 +1,41 @@
+-- What leaving at each exit costs, for each all-exit pass of a run in whose setting it was measured
+-- image by image: exit_ms has the mean forward_ms of every exit, the last block's last. Models with
+-- gates were sent out at each exit (exit_costs); a static model is timed as it is.
+WITH
+passes AS (
+    SELECT *,
+        list_filter(coalesce(exit_blocks, []),
+            lambda block: depth IS NULL OR block < depth - 1) AS gates,
+        list_append(gates, depth - 1) AS all_exits
+    FROM cells
+    WHERE kind = 'exits' AND run_id = run_named(run)
+),
+throttled AS (
+    SELECT run_id, cell_id, round FROM rounds WHERE is_throttled
+    UNION
+    SELECT run_id, cell_id, round FROM records WHERE is_throttled AND run_id = run_named(run)
+),
+means AS (
+    SELECT run_id, cell_id, 'exit_costs' AS kind, exit_block, forward_ms FROM exit_means
+    UNION ALL
+    SELECT r.run_id, r.cell_id, 'latency', r.exit_block, avg(r.forward_ms)
+    FROM records r
+    ANTI JOIN throttled t
+        ON t.run_id = r.run_id AND t.cell_id = r.cell_id AND t.round = r.round
+    WHERE r.threshold IS NULL AND r.run_id = run_named(run)
+    GROUP BY r.run_id, r.cell_id, r.exit_block
+)
+SELECT p.run_id, p.cell_id, p.all_exits, list(m.forward_ms ORDER BY m.exit_block) AS exit_ms
+FROM passes p
+JOIN cells k
+    ON k.run_id = p.run_id
+    AND k.kind = CASE WHEN len(p.gates) > 0 THEN 'exit_costs' ELSE 'latency' END
+    AND k.batch_size = 1
+    AND k.dataset IS NOT DISTINCT FROM p.dataset
+    AND same_setting(k, p)
+JOIN means m
+    ON m.run_id = k.run_id AND m.cell_id = k.cell_id AND m.kind = k.kind
+    AND list_contains(p.all_exits, m.exit_block)
+GROUP BY p.run_id, p.cell_id, p.all_exits, k.position, k.cell_id
+HAVING count(m.forward_ms) = len(p.all_exits)
+QUALIFY row_number() OVER (PARTITION BY p.run_id, p.cell_id ORDER BY k.position, k.cell_id) = 1

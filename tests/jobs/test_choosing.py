@@ -1,0 +1,150 @@
+"""Choosing thresholds from a run: what is read, what is refused, what is written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+import gfnet
+import storage
+from jobs.choice.answers import ExitAnswers
+from jobs.choice_view import drop_interval
+from jobs.choosing import Limits, read_pass, storable, write_thresholds
+from jobs.cli import main
+from jobs.errors import UsageError
+from jobs.run import Where, submit
+
+GRID = """\
+models: [flat.safetensors, dynn.safetensors]
+datasets: [{name: digits, limit: 40}, {name: digits, split: train, limit: 20}]
+thresholds: [{start: 0, stop: 1, num: 3}]
+threads: [1]
+measure: [accuracy, latency, exit_costs]
+latency: {rounds: 1, warmup_images: 2, images: 8}
+"""
+TEST = {"dataset": "digits/test@40"}
+
+
+@pytest.fixture
+def root(write_grid: Callable[[str], Path], tmp_path: Path) -> Iterator[Path]:
+    """Results with the run `r`."""
+    threads = torch.get_num_threads()
+    submit(write_grid(GRID), tmp_path / "results", Where(is_inline=True), lambda _: None, "r")
+    yield tmp_path / "results"
+    torch.set_num_threads(threads)
+
+
+def test_answers_are_those_of_the_pass(root: Path) -> None:
+    """Scores and answers by exit and image; any vector gives what SQL gives."""
+    chosen = read_pass(root, "r", Limits(max_drop=5.0), TEST)
+    answers = chosen.answers
+    assert answers.exit_blocks == (1, 3, 4)
+    assert (answers.images, answers.cost_name) == (40, "forward_ms")
+    vector = [float(np.float32(x)) for x in (0.4, 0.6)]
+    rows = storage.query(root, f"from at_thresholds({vector})").to_pylist()
+    (row,) = [row for row in rows if (row["model"], row["dataset"]) == ("dynn", "digits/test@40")]
+    point = answers.point(vector)
+    assert row["acc1"] == pytest.approx(point.accuracy_pct)
+    assert [row["exit_counts"][block] for block in (1, 3, 4)] == list(point.exit_counts)
+    means = storage.query(
+        root,
+        "select avg(forward_ms) ms from exit_costs join cells using (run_id, cell_id)"
+        " where dataset = 'digits/test@40' group by exit_block order by exit_block",
+    ).column(0)
+    assert answers.costs == pytest.approx(means.to_pylist())
+
+
+@pytest.mark.parametrize(
+    ("limits", "narrowing", "words"),
+    [
+        (Limits(max_drop=1), {}, "2 all-exit passes; choose one of"),
+        (Limits(max_drop=1), {"dataset": "mnist"}, "0 all-exit passes with --dataset mnist"),
+        (Limits(), TEST, "nothing is limited"),
+        (Limits(max_energy_mj=1), TEST, "energy by exit is not measured"),
+    ],
+)
+def test_what_cannot_be_chosen_is_said(
+    limits: Limits, narrowing: dict[str, str], words: str, root: Path
+) -> None:
+    """Which pass, which limit, and what to give."""
+    with pytest.raises(UsageError, match=words):
+        read_pass(root, "r", limits, narrowing)
+
+
+def test_milliseconds_need_exit_costs(write_grid: Callable, tmp_path: Path) -> None:
+    """And a run without gates has nothing to choose."""
+    where = Where(is_inline=True)
+    text = "datasets: [{name: digits, limit: 5}]\nthreads: [1]\nmeasure: [accuracy]\n"
+    grid = write_grid(f"models: [dynn.safetensors]\n{text}")
+    submit(grid, tmp_path, where, lambda _: None, "d")
+    with pytest.raises(UsageError, match=r"measure: \[exit_costs\]"):
+        read_pass(tmp_path, "d", Limits(max_forward_ms=1), {})
+    assert read_pass(tmp_path, "d", Limits(max_blocks=3), {}).answers.cost_name == "mean_blocks"
+    grid = write_grid(f"models: [flat.safetensors]\n{text}")
+    submit(grid, tmp_path, where, lambda _: None, "f")
+    with pytest.raises(UsageError, match="nothing to choose"):
+        read_pass(tmp_path, "f", Limits(max_blocks=3), {})
+
+
+def test_the_checkpoint_is_written_with_its_thresholds(root: Path, tmp_path: Path) -> None:
+    """A copy; the original is untouched, and one that was changed since is not taken."""
+    cell = read_pass(root, "r", Limits(max_drop=1), TEST).cell
+    path = tmp_path / "chosen.safetensors"
+    write_thresholds(root, "r", cell, (-math.inf, math.inf), path)
+    assert gfnet.inspect_checkpoint(path).metadata.thresholds == (0.0, math.inf)
+    with pytest.raises(UsageError, match="cannot be written"):
+        write_thresholds(root, "r", cell, (0.5, 0.5), tmp_path / "nowhere" / "c.safetensors")
+    (tmp_path / "dynn.safetensors").unlink()
+    (tmp_path / "dynn.safetensors").write_bytes(path.read_bytes())
+    with pytest.raises(UsageError, match="was changed since"):
+        write_thresholds(root, "r", cell, (0.5, 0.5), path)
+
+
+def test_a_grid_and_a_checkpoint_hold_what_is_chosen() -> None:
+    """Scores lie in 0..1, so that 0 lets out whom -inf does."""
+    assert storable((-math.inf, 0.25, math.inf)) == (0.0, 0.25, math.inf)
+
+
+def test_the_interval_of_a_drop() -> None:
+    """By hand: 100 images, 10 lose their right answer, none gains: 10 points, 1.96 x 3 around."""
+    is_correct = np.ones((2, 100), np.bool_)
+    is_correct[0, :10] = False
+    answers = ExitAnswers(
+        np.ones((1, 100), np.float32), is_correct, (0, 1), np.array([1.0, 2.0]), "mean_blocks"
+    )
+    low, high = drop_interval(answers, (0.5,))
+    assert low == pytest.approx(10 - 1.96 * 3, abs=1)
+    assert high == pytest.approx(10 + 1.96 * 3, abs=1)
+    assert drop_interval(answers, (math.inf,)) == (0.0, 0.0)
+
+
+def test_the_command_prints_and_writes(root: Path, tmp_path: Path) -> None:
+    """Both ways; a grid then takes the thresholds as default."""
+
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(
+            main, ["choose", "r", "--results", str(root), "--dataset", "digits/test@40", *arguments]
+        )
+        assert result.exit_code == 0, result.output
+        assert max(map(len, result.stdout.splitlines())) <= 80
+        return result.stdout
+
+    path = tmp_path / "chosen.safetensors"
+    text = run("--max-drop", "5", "--write", str(path))
+    assert "asked: a drop of at most 5 points" in text
+    assert "exact: every pair of thresholds" in text
+    assert len(gfnet.inspect_checkpoint(path).metadata.thresholds) == 2
+    promised = run("--max-drop", "90", "--confidence", "0.8")
+    assert "promised for the images held out, in 80 % of random splits" in promised
+    refused = CliRunner().invoke(
+        main,
+        ["choose", "r", "--results", str(root), "--dataset", "digits/test@40", "--min-acc1", "100"],
+    )
+    assert refused.exit_code == 1
+    assert "no thresholds have an accuracy of at least 100 %" in refused.output

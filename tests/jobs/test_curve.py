@@ -1,0 +1,118 @@
+"""The curve of a run: which axes, which models, and that it can be read."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import storage
+from jobs.curve import LISTED_POINTS, Curves, draw, read_curves
+from jobs.errors import UsageError
+from jobs.figure import save_figure
+from jobs.run import Where, submit
+
+GRID = """\
+models: [flat.safetensors, dynn.safetensors]
+datasets: [{name: digits, limit: 30}]
+threads: [1]
+latency: {rounds: 1, warmup_images: 2, images: 12}
+"""
+
+
+@pytest.fixture
+def curves_of(write_grid: Callable[[str], Path], tmp_path: Path) -> Iterator[Callable]:
+    """Run the grid with some measures, and read its curves."""
+    threads = torch.get_num_threads()
+
+    def read(measure: str) -> list[Curves]:
+        # Nothing is routed of the model with gates: a time of few images would confirm nothing.
+        written = "[{start: 0, stop: 1, num: 3}]" if "accuracy" in measure else "[0.5]"
+        grid = write_grid(f"{GRID}thresholds: {written}\nmeasure: [{measure}]\n")
+        where = Where(is_inline=True)
+        run_id = submit(grid, tmp_path / "results", where, lambda _: None).run_id
+        return read_curves(tmp_path / "results", run_id)
+
+    yield read
+    torch.set_num_threads(threads)
+
+
+def test_milliseconds_where_exit_costs_were_measured(
+    curves_of: Callable[[str], list[Curves]],
+) -> None:
+    """Then the static model stands beside; the first and the last point are those of the run."""
+    (curves,) = curves_of("accuracy, latency, exit_costs")
+    assert curves.cost == "forward_ms"
+    assert len(curves.models["flat"]) == 1
+    dynn = curves.models["dynn"]
+    assert dynn[0]["threshold"] == float("inf")
+    assert dynn[0]["mean_blocks"] == 5
+    assert [row["mean_blocks"] for row in dynn] == sorted(
+        (row["mean_blocks"] for row in dynn), reverse=True
+    )
+    text = draw(curves)
+    assert "forward latency, ms" in text
+    assert "flat" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_blocks_otherwise_and_only_models_that_they_tell_apart(
+    curves_of: Callable[[str], list[Curves]],
+) -> None:
+    """Blocks of two models of different widths are no common axis."""
+    (curves,) = curves_of("accuracy")
+    assert curves.cost == "mean_blocks"
+    assert list(curves.models) == ["dynn"]
+    text = draw(curves)
+    assert "mean blocks" in text
+    listed = text[text.index("some of") :]
+    assert 2 <= listed.count("dynn") <= LISTED_POINTS
+
+
+def test_a_run_without_a_pass_has_no_curve(curves_of: Callable[[str], list[Curves]]) -> None:
+    """And what makes one is said."""
+    with pytest.raises(UsageError, match=r"measure: \[accuracy\]"):
+        curves_of("latency")
+
+
+@pytest.mark.parametrize(("name", "start"), [("c.png", b"\x89PNG"), ("c.svg", b"<svg")])
+def test_a_figure_is_written(
+    name: str, start: bytes, curves_of: Callable[[str], list[Curves]], tmp_path: Path
+) -> None:
+    """In the form that its suffix says."""
+    save_figure(curves_of("accuracy, latency, exit_costs"), tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    assert content.startswith(start)
+    assert len(content) > 2000
+
+
+def test_what_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another suffix, a folder that is not there, a library that is not installed."""
+    points = [{"mean_blocks": 1.0, "acc1": 50.0}]
+    curves = Curves("t", "mean_blocks", {"m": points})  # type: ignore[dict-item]
+    with pytest.raises(UsageError, match=r"\.png or \.svg"):
+        save_figure([curves], tmp_path / "c.pdf")
+    with pytest.raises(UsageError, match="cannot be written"):
+        save_figure([curves], tmp_path / "nowhere" / "c.svg")
+    monkeypatch.setitem(sys.modules, "altair", None)
+    with pytest.raises(UsageError, match=r"gfjobs\[plot\]"):
+        save_figure([curves], tmp_path / "c.svg")
+
+
+def test_the_curve_query_keeps_the_ends(
+    curves_of: Callable[[str], list[Curves]], tmp_path: Path
+) -> None:
+    """However few points are asked for, the first and the last are among them."""
+    curves_of("accuracy")
+    root = tmp_path / "results"
+    every = storage.query(root, "from frontier('latest') where model = 'dynn'").to_pylist()
+    run_id = every[0]["run_id"]
+    for most in (2, 3, 7):
+        some = storage.named_query(root, "curve", run_id=run_id, most=most).to_pylist()
+        thresholds = [row["threshold"] for row in some if row["model"] == "dynn"]
+        assert thresholds[0] == every[0]["threshold"]
+        assert thresholds[-1] == every[-1]["threshold"]
+        assert len(thresholds) <= most + 1
