@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 
 import numpy as np
 
@@ -17,6 +18,7 @@ RESAMPLES = 10_000
 """Of the images, for the interval of a drop in accuracy."""
 
 _INTERVAL = (2.5, 97.5)  # percent
+_WIDTH = 80  # columns of a terminal
 
 
 def describe_choice(chosen: Pass, choice: Choice) -> str:
@@ -24,7 +26,7 @@ def describe_choice(chosen: Pass, choice: Choice) -> str:
     point = choice.point
     low, high = drop_interval(chosen.answers, point.thresholds)
     return (
-        f"{_heading(chosen)}\n{choice.method}\n\n"
+        f"{_heading(chosen)}\n{textwrap.fill(choice.method, _WIDTH)}\n\n"
         f"{_figures(chosen.answers, {'chosen': point})}\n"
         f"{_exits(chosen.answers, point)}\n"
         f"drop of accuracy, paired bootstrap of the images, 95 %: {low:.2f} to {high:.2f} points\n"

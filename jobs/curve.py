@@ -19,7 +19,7 @@ DRAWN_POINTS = 400
 """Of each model: more than a terminal or a figure has pixels to tell apart."""
 
 LISTED_POINTS = 9
-_WIDTH, _HEIGHT = 56, 16
+_WIDTH, _HEIGHT = 54, 16
 _SETTING = ("dataset", "device", "node", "runtime", "precision", "threads")
 _MARKERS = "o+x*#@"
 
@@ -32,11 +32,13 @@ class Curves:
         title: data set, device, runtime.
         cost: `forward_ms`, or `mean_blocks` where no exit costs were measured.
         models: each one's operating points, the dearest first; a static model has one.
+        notes: why milliseconds are missing, or what speaks against them, with the models.
     """
 
     title: str
     cost: str
     models: dict[str, list[Row]]
+    notes: tuple[str, ...] = ()
 
     @property
     def cost_label(self) -> str:
@@ -70,7 +72,9 @@ def _curves(rows: Sequence[Row]) -> Curves:
         # Blocks of models of other widths are not alike: there a static model has no place.
         if row[cost] is not None and (is_timed or not early or row["threshold"] is not None):
             models.setdefault(row["model"], []).append(row)
-    return Curves(setting_of(rows[0]), cost, models)
+    said = {(row["model"], row["forward_ms_note"]) for row in rows if row["forward_ms_note"]}
+    notes = tuple(f"{model}: {note}" for model, note in sorted(said))
+    return Curves(setting_of(rows[0]), cost, models, notes)
 
 
 def draw(curves: Curves) -> str:

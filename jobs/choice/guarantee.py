@@ -44,8 +44,7 @@ class Guarantee:
         selection, calibration, held_out: what the thresholds come to on the three parts.
         images: how many each part has.
         path_steps: how many vectors were candidates.
-        tested_steps: how many of them were tested before one failed; from both ends together where
-            accuracy and cost are limited.
+        tested_steps: how many tests were made before one failed, from both ends where both apply.
         certified_steps: how many were certified to satisfy all constraints.
     """
 

@@ -36,8 +36,8 @@ def curve(run: str, output: Path | None, results: Path) -> None:
 
         save_figure(every, output)
     click.echo("\n".join(draw(curves) for curves in every), nl=False)
-    if any(curves.cost == "mean_blocks" for curves in every):
-        narrate("latency is drawn, and static models beside it, where a grid measures exit_costs")
+    for note in dict.fromkeys(note for curves in every for note in curves.notes):
+        narrate(note)
 
 
 @main.command()

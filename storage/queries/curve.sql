@@ -2,11 +2,12 @@
 -- over its thresholds, the first and the last included.
 WITH
 numbered AS (
-    SELECT f.*, c.position,
+    SELECT f.*, c.position, t.note AS forward_ms_note,
         row_number() OVER (PARTITION BY f.cell_id ORDER BY f.threshold DESC) - 1 AS number,
         count(*) OVER (PARTITION BY f.cell_id) AS points
     FROM frontier($run_id) f
     JOIN cells c ON c.run_id = f.run_id AND c.cell_id = f.cell_id
+    JOIN trusted_exit_costs($run_id) t ON t.run_id = f.run_id AND t.cell_id = f.cell_id
 )
 SELECT * EXCLUDE (number)
 FROM numbered

@@ -9,22 +9,30 @@
 -- as +inf it is the high where an image starts, unless a gate said +inf itself, and an image
 -- without a row there starts at its highest score: only below can it leave at all.
 --
--- A line that says {exit} is repeated for each exit, numbered from 1 (questions.py).
+-- A line that says {exit} is repeated for each exit, numbered from 1 (questions.py). Columns that
+-- are not asked for cost nothing in DuckDB 2, so only exit_shares pays for a sum an exit; a bare
+-- count(*) pays for all.
 WITH
 passes AS (
-    SELECT *,
-        row_number() OVER (ORDER BY position, cell_id) AS cell,  -- digests would be sorted for long
-        list_filter(coalesce(exit_blocks, []),
-            lambda block: depth IS NULL OR block < depth - 1) AS gates,
-        list_append(gates, depth - 1) AS all_exits
-    FROM cells
-    WHERE kind = 'exits' AND run_id = run_named(run)
+    SELECT c.*, t.exit_ms,
+        row_number() OVER (ORDER BY c.position, c.cell_id) AS cell,  -- digests would sort slowly
+        -- Rivals are the points of one setting where they have milliseconds, else of one cell.
+        dense_rank() OVER (ORDER BY c.dataset, c.device, c.node, c.runtime, c.precision, c.threads,
+            CASE WHEN t.exit_ms IS NULL THEN c.cell_id END) AS contest,
+        list_filter(coalesce(c.exit_blocks, []),
+            lambda block: c.depth IS NULL OR block < c.depth - 1) AS gates,
+        list_append(gates, c.depth - 1) AS all_exits
+    FROM cells c
+    LEFT JOIN trusted_exit_costs(run) t ON t.run_id = c.run_id AND t.cell_id = c.cell_id
+    WHERE c.kind = 'exits' AND c.run_id = run_named(run)
 ),
 scores AS (
     SELECT p.cell, e.image_id, e.exit_block, e.is_correct,
         coalesce(e.gate_score, 'inf'::FLOAT) AS score,
         CASE WHEN e.gate_score IS NULL THEN len(p.all_exits)
-            ELSE list_position(p.gates, e.exit_block) END AS exit
+            ELSE list_position(p.gates, e.exit_block) END AS exit,
+        -- Whole picoseconds: equal mixtures are then equal sums, in whatever order.
+        (1e9 * p.exit_ms[exit])::BIGINT AS exit_ps
     FROM exits e
     JOIN passes p ON p.run_id = e.run_id AND p.cell_id = e.cell_id
     WHERE e.gate_score IS NULL OR NOT isnan(e.gate_score)
@@ -37,8 +45,9 @@ highs AS (
     )) IS NOT TRUE
 ),
 moves AS (
-    SELECT cell, score, exit, exit_block, is_correct,
+    SELECT * EXCLUDE (image_id),
         lead(exit) OVER later AS from_exit,
+        lead(exit_ps) OVER later AS from_ps,
         lead(exit_block) OVER later AS from_block,
         lead(is_correct) OVER later AS from_correct
     FROM highs
@@ -54,31 +63,20 @@ points AS (
         sum(coalesce(is_correct::INTEGER, 0) - coalesce(from_correct::INTEGER, 0))
             OVER falling AS right_answers,
         sum(exit_block - coalesce(from_block, -1)) OVER falling AS blocks,
+        sum(exit_ps - coalesce(from_ps, 0)) OVER falling AS ps,
         sum(CASE {exit} WHEN exit THEN 1 WHEN from_exit THEN -1 ELSE 0 END) OVER falling::INTEGER AS images_{exit},
     FROM moves
     WINDOW falling AS (PARTITION BY cell ORDER BY score DESC)
     QUALIFY score IS DISTINCT FROM lead(score) OVER falling
 ),
-
--- Dominance -----------------------------------------------------------------------------------
--- Rivals are the points of one setting where they have milliseconds, else of one cell.
-priced AS (
-    SELECT p.*, c.exit_ms,
-        dense_rank() OVER (ORDER BY p.dataset, p.device, p.node, p.runtime, p.precision, p.threads,
-            CASE WHEN c.exit_ms IS NULL THEN p.cell_id END) AS contest
-    FROM passes p LEFT JOIN trusted_exit_costs(run) c ON c.run_id = p.run_id AND c.cell_id = p.cell_id
-),
-
 figures AS (
-    SELECT o.* EXCLUDE (answers, right_answers, blocks),
+    SELECT o.* EXCLUDE (answers, right_answers, blocks, ps),
         100 * (o.right_answers / nullif(o.answers, 0)) AS acc1,
         o.blocks / o.images AS mean_blocks,
-        list_dot_product([
-            o.images_{exit},
-        ][:len(p.all_exits)]::DOUBLE[], p.exit_ms) / o.images AS forward_ms,
+        o.ps / o.images / 1e9 AS forward_ms,
         coalesce(forward_ms, mean_blocks) AS cost,
         p.contest
-    FROM points o JOIN priced p USING (cell)
+    FROM points o JOIN passes p USING (cell)
 ),
 -- What beats an accuracy: the same for less than cost, or a better one for its cost or less.
 -- By accuracies, of which there are as many as images, and not by points.

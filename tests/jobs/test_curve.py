@@ -68,6 +68,8 @@ def test_blocks_otherwise_and_only_models_that_they_tell_apart(
     assert list(curves.models) == ["dynn"]
     text = draw(curves)
     assert "mean blocks" in text
+    assert any("measure: [exit_costs]" in note for note in curves.notes)
+    assert max(map(len, text.splitlines())) <= 80
     listed = text[text.index("some of") :]
     assert 2 <= listed.count("dynn") <= LISTED_POINTS
 
