@@ -179,30 +179,30 @@ def test_every_point_is_what_at_threshold_says(
         assert [row["is_dominated"] for row in rows] == dominated(rows)
 
 
-@pytest.mark.parametrize(
-    ("scores", "thresholds"),
-    [
-        ([(0.5, 0.5), (0.5, 0.5), (0.5, 0.4)], [INF, 0.5]),  # ties, within an image and between
-        ([(0.75, 0.25), (0.75, 1.0)], [INF, 1.0, 0.75]),  # all leave at once, in the end
-        ([(NAN, NAN), (NAN, NAN)], [INF]),  # none leaves
-        ([(NAN, 0.5), (0.25, NAN)], [INF, 0.5, 0.25]),
-        ([(INF, 0.5), (0.5, INF)], [INF, 0.5]),
-        ([(-INF, -INF)], [INF, -INF]),
-        ([(-0.0, 0.0), (0.0, -0.0)], [INF, 0.0]),
-        ([(0.5, 0.25)] * 3, [INF, 0.5]),
-    ],
-)
-def test_thresholds_are_where_images_move(
-    build: Builder, scores: list[tuple[float, float]], thresholds: list[float]
-) -> None:
+MOVES: list[tuple[list[tuple[float, float]], list[float]]] = [
+    ([(0.5, 0.5), (0.5, 0.5), (0.5, 0.4)], [INF, 0.5]),  # ties, within an image and between
+    ([(0.75, 0.25), (0.75, 1.0)], [INF, 1.0, 0.75]),  # all leave at once, in the end
+    ([(NAN, NAN), (NAN, NAN)], [INF]),  # none leaves
+    ([(NAN, 0.5), (0.25, NAN)], [INF, 0.5, 0.25]),
+    ([(INF, 0.5), (0.5, INF)], [INF, 0.5]),
+    ([(-INF, -INF)], [INF, -INF]),
+    ([(-0.0, 0.0), (0.0, -0.0)], [INF, 0.0]),
+    ([(0.5, 0.25)] * 3, [INF, 0.5]),
+]
+
+
+def test_thresholds_are_where_images_move(build: Builder) -> None:
     """Equal scores are one point; NaN and what comes after a higher score are none."""
-    store_pass(build, [(pair, (True, True, True)) for pair in scores])
+    for pairs, _ in MOVES:
+        store_pass(build, [(pair, (True, True, True)) for pair in pairs])
     build.store()
-    rows = points(build)
-    assert [row["threshold"] for row in rows] == thresholds
-    assert {row["acc1"] for row in rows} == {100.0}
-    # As accurate everywhere: what leaves earliest wins.
-    assert [row["is_dominated"] for row in rows] == [True] * (len(rows) - 1) + [False]
+    found = points(build)
+    for number, (pairs, thresholds) in enumerate(MOVES):
+        rows = [row for row in found if row["cell_id"] == f"exits-{number}"]
+        assert [row["threshold"] for row in rows] == thresholds, pairs
+        assert {row["acc1"] for row in rows} == {100.0}
+        # As accurate everywhere: what leaves earliest wins.
+        assert [row["is_dominated"] for row in rows] == [True] * (len(rows) - 1) + [False]
 
 
 def test_models_with_other_exits_stand_side_by_side(build: Builder) -> None:
@@ -239,25 +239,25 @@ def test_forward_ms_is_a_mixture_of_exit_means(build: Builder) -> None:
     assert [row["is_dominated"] for row in rows] == [True, True, False, False, False]
 
 
-@pytest.mark.parametrize(
-    "difference",
-    [
-        {"model": "other"},
-        {"checkpoint_sha256": "c1"},
-        {"exit_blocks": (0, 2)},
-        {"dataset": "other"},
-        {"device": "gpu"},
-        {"node": "node-b"},
-        {"runtime": "onnx"},
-        {"precision": "bfloat16"},
-        {"threads": 2},
-        {"batch_size": 8},
-    ],
-)
-def test_costs_of_something_else_are_not_used(build: Builder, difference: Row) -> None:
+OTHERS: list[Row] = [
+    {"model": "other"},
+    {"checkpoint_sha256": "c1"},
+    {"exit_blocks": (0, 2)},
+    {"dataset": "other"},
+    {"device": "gpu"},
+    {"node": "node-b"},
+    {"runtime": "onnx"},
+    {"precision": "bfloat16"},
+    {"threads": 2},
+    {"batch_size": 8},
+]
+
+
+def test_costs_of_something_else_are_not_used(build: Builder) -> None:
     """Nor those of a batch: shares of images cost what single images do."""
     store_pass(build, HAND)
-    store_costs(build, {1: [1.0], 2: [2.0], 3: [3.0]}, **difference)
+    for difference in OTHERS:
+        store_costs(build, {1: [1.0], 2: [2.0], 3: [3.0]}, **difference)
     build.store()
     assert {row["forward_ms"] for row in points(build)} == {None}
 
