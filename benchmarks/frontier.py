@@ -17,11 +17,11 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +34,8 @@ THRESHOLDS = (0.3, 0.5, 0.7, 0.9)
 RIVAL_THRESHOLDS = 101
 LIMIT_S = 5.0
 NOON = datetime(2026, 11, 24, 12)  # noqa: DTZ001 (naive UTC throughout)
+
+Result = TypeVar("Result")
 
 QUESTIONS = {
     "count(*), max(acc1), min(mean_blocks)": (
@@ -118,10 +120,10 @@ def ask(root: Path, sql: str, threads: int) -> Cost:
     return Cost(elapsed_s, cpu_s, peak_gb, table.num_rows, table.slice(0, 10).to_pylist())
 
 
-def ask_elsewhere(root: Path, sql: str, threads: int) -> Cost:
-    """Time one question in a new process."""
+def elsewhere(function: Callable[..., Result], *arguments: object) -> Result:
+    """Call a function in a new process; this one stays small, for a child starts at its peak."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(ask, (root, sql, threads))
+        return pool.apply(function, arguments)
 
 
 def rival_sql(thresholds: Sequence[float]) -> str:
@@ -150,10 +152,10 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "results"
-        make_run(root, options.images, options.exits)
+        elsewhere(make_run, root, options.images, options.exits)
 
         def took(sql: str) -> Cost:
-            return ask_elsewhere(root, sql, options.threads)
+            return elsewhere(ask, root, sql, options.threads)
 
         ours = {name: took(sql) for name, sql in QUESTIONS.items()}
         looked_up = took(frontier_sql(THRESHOLDS))

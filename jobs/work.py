@@ -173,7 +173,8 @@ def _warm_up(
     )
 
 
-Work = Callable[[Task, gfnet.GFNet, Device, Pipeline, ShardImages], dict[str, Any]]
+# In quotes: the name loads torch, and a driver reads this module too.
+Work = Callable[[Task, "gfnet.GFNet", Device, Pipeline, ShardImages], dict[str, Any]]
 
 WORK: dict[str, Work] = {
     "exits": _exit_rows,

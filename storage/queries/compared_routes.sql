@@ -14,15 +14,8 @@ pairs AS (
     LEFT JOIN cells p
         ON p.run_id = l.run_id
         AND p.kind = 'exits'
-        AND p.model IS NOT DISTINCT FROM l.model
-        AND p.checkpoint_sha256 IS NOT DISTINCT FROM l.checkpoint_sha256
-        AND p.exit_blocks IS NOT DISTINCT FROM l.exit_blocks
         AND p.dataset_sha256 IS NOT DISTINCT FROM l.dataset_sha256
-        AND p.device IS NOT DISTINCT FROM l.device
-        AND p.node IS NOT DISTINCT FROM l.node
-        AND p.runtime IS NOT DISTINCT FROM l.runtime
-        AND p.precision IS NOT DISTINCT FROM l.precision
-        AND p.threads IS NOT DISTINCT FROM l.threads
+        AND same_setting(p, l)
     WHERE l.kind = 'latency' AND l.run_id = run_named(run)
 ),
 replayed AS (

@@ -20,6 +20,7 @@ from jobs import run as runs
 from jobs.errors import BadInputError, RunInterruptedError, UsageError
 from jobs.run import Where, resume, submit
 from jobs.task import Outcome, Task
+from jobs.work import WORK
 from jobs.worker import run_task
 
 INLINE = Where(is_inline=True)
@@ -291,7 +292,7 @@ def test_a_failed_latency_cell_keeps_its_accuracy(
     def fail(*_: object) -> None:
         raise RuntimeError("no clock")
 
-    monkeypatch.setattr("jobs.worker._latency_rows", fail)
+    monkeypatch.setitem(WORK, "latency", fail)
     assert not submit(small_grid, tmp_path, INLINE, quiet).is_done
     ladder = storage.query(tmp_path, "from ladder").to_pylist()
     assert [(row["model"], row["threshold"]) for row in ladder] == [("flat", None), ("dynn", 0.5)]

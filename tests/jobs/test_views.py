@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import storage
-from jobs import summary
+from jobs import summary, wording
 from jobs.estimate import Estimate, estimate
 from jobs.plan import Plan
 from jobs.plan_view import describe
@@ -101,7 +101,7 @@ def test_status_of_a_run_that_was_cut_off(root: Path) -> None:
 
 def test_reference_figures_as_the_table_shows_them() -> None:
     """Parameters in millions or thousands, fixed digits, a dash for NULL."""
-    assert summary._count(15_604_618) == "15.60M"
-    assert summary._count(71_300) == "71.3k"
-    assert summary._count(None) == summary._fixed(None, 2) == "–"
-    assert summary._fixed(26.306, 2) == "26.31"
+    assert wording.count(15_604_618) == "15.60M"
+    assert wording.count(71_300) == "71.3k"
+    assert wording.count(None) == wording.fixed(None, 2) == "–"
+    assert wording.fixed(26.306, 2) == "26.31"
