@@ -94,7 +94,7 @@ def read_pass(root: Path, run_id: str, limits: Limits, narrowing: Mapping[str, s
         is_correct=np.asarray(rows.column("is_correct"), np.bool_).reshape(shape),
         exit_blocks=blocks,
         costs=np.array(forward_ms or by_blocks, np.float64),
-        cost_name="forward_ms" if forward_ms else "mean_blocks",
+        cost_name="forward_ms" if forward_ms else "blocks",
     )
     return Pass(cell, answers, _constraints(limits, by_blocks, forward_ms, cell))
 

@@ -85,7 +85,7 @@ def test_milliseconds_need_exit_costs(write_grid: Callable, tmp_path: Path) -> N
     submit(grid, tmp_path, where, lambda _: None, "d")
     with pytest.raises(UsageError, match=r"measure: \[exit_costs\]"):
         read_pass(tmp_path, "d", Limits(max_forward_ms=1), {})
-    assert read_pass(tmp_path, "d", Limits(max_blocks=3), {}).answers.cost_name == "mean_blocks"
+    assert read_pass(tmp_path, "d", Limits(max_blocks=3), {}).answers.cost_name == "blocks"
     grid = write_grid(f"models: [flat.safetensors]\n{text}")
     submit(grid, tmp_path, where, lambda _: None, "f")
     with pytest.raises(UsageError, match="nothing to choose"):
