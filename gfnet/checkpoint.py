@@ -139,21 +139,30 @@ def save_checkpoint(
     replace_file(Path(path), data)
 
 
-def save_thresholds(source: str | Path, path: str | Path, thresholds: Sequence[float]) -> None:
+def save_thresholds(
+    source: str | Path,
+    path: str | Path,
+    thresholds: Sequence[float],
+    *,
+    exit_blocks: tuple[int, ...] | None = None,
+) -> None:
     """Write a checkpoint once more, with default thresholds; its weights stay bit for bit.
 
     Args:
         source: the checkpoint.
         path: where the new one goes; it may be the same.
         thresholds: one a gate, from 0 to 1, or +inf: none leaves there.
+        exit_blocks: enable these exits only, as `load_checkpoint` does.
 
     Raises:
-        CheckpointError: the source cannot be used, or the thresholds are not its gates'.
+        CheckpointError: the source cannot be used, the exits cannot be enabled, or the thresholds
+            are not one a gate.
     """
     from safetensors.torch import save  # only saving needs torch
 
     data = read_bytes(Path(source))
     metadata, state = _metadata_of(data, str(source))
+    metadata = with_exits(metadata, exit_blocks, str(source))
     try:
         fields = replace(metadata, thresholds=tuple(thresholds)).to_json()
         metadata = Metadata.from_json(fields)

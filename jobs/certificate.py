@@ -10,12 +10,10 @@ from pathlib import Path
 import storage
 from jobs.errors import UsageError
 from jobs.tables import text_table
-from jobs.wording import Row, fixed, setting_of, threshold_of
+from jobs.wording import SETTING, Row, fixed, setting_of, threshold_of
 
 NAMED_FLIPS = 10
 """Flips that are shown; `FROM flips(run)` has all."""
-
-_GROUP = ("dataset", "device", "node", "runtime", "precision", "threads")
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def certify(root: Path, run_id: str) -> Certificate:
 
 
 def _group(row: Row) -> tuple[object, ...]:
-    return tuple(row[key] for key in _GROUP)
+    return tuple(row[key] for key in SETTING)
 
 
 def _table(rows: Sequence[Row]) -> str:

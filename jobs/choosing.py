@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from jobs.document import Document
 from jobs.errors import UsageError
 from jobs.grid import KEYS
 from jobs.models import read_model
+from jobs.wording import SETTING
 
-NARROWING = ("model", "dataset", "device", "node", "runtime", "precision", "threads")
+NARROWING = ("model", *SETTING)
 """By what one all-exit pass is told from another."""
 
 Row = Mapping[str, Any]
@@ -89,14 +91,24 @@ def read_pass(root: Path, run_id: str, limits: Limits, narrowing: Mapping[str, s
     by_blocks = tuple(float(block + 1) for block in blocks)
     shape = (len(blocks), images)
     scores = np.asarray(rows.column("gate_score"), np.float32).reshape(shape)[:-1]
-    answers = ExitAnswers(
-        gate_scores=scores,
-        is_correct=np.asarray(rows.column("is_correct"), np.bool_).reshape(shape),
-        exit_blocks=blocks,
-        costs=np.array(forward_ms or by_blocks, np.float64),
-        cost_name="forward_ms" if forward_ms else "blocks",
-    )
-    return Pass(cell, answers, _constraints(limits, by_blocks, forward_ms, cell))
+    with as_usage_errors():
+        answers = ExitAnswers(
+            gate_scores=scores,
+            is_correct=np.asarray(rows.column("is_correct"), np.bool_).reshape(shape),
+            exit_blocks=blocks,
+            costs=np.array(forward_ms or by_blocks, np.float64),
+            cost_name="forward_ms" if forward_ms else "blocks",
+        )
+        return Pass(cell, answers, _constraints(limits, by_blocks, forward_ms, cell))
+
+
+@contextmanager
+def as_usage_errors() -> Iterator[None]:
+    """What `jobs.choice` cannot take, such as a limit of NaN, is a mistake in the command."""
+    try:
+        yield
+    except ValueError as err:
+        raise UsageError(str(err)) from err
 
 
 def _constraints(
@@ -165,13 +177,17 @@ def write_thresholds(root: Path, run_id: str, cell: Row, thresholds: Vector, pat
     document = Document(Path(submission["grid_path"]), run.grid or "")
     values = document.root().mapping(KEYS)["models"].items()
     models = [read_model(value, Path(submission["base"])) for value in values]
-    source = next((m for m in models if m and m.sha256 == cell["checkpoint_sha256"]), None)
+    # By name too: one checkpoint may stand in a grid twice, with other exits.
+    wanted = (cell["model"], cell["checkpoint_sha256"])
+    source = next((m for m in models if m and (m.name, m.sha256) == wanted), None)
     if source is None:
         raise UsageError(
             f"the checkpoint of {cell['model']} (sha256 {cell['checkpoint_sha256'][:12]}) is not"
             " where the grid found it, or was changed since"
         )
     try:
-        gfnet.save_thresholds(source.path, path, storable(thresholds))
+        gfnet.save_thresholds(
+            source.path, path, storable(thresholds), exit_blocks=source.config.exit_blocks
+        )
     except OSError as err:
         raise UsageError(f"{path} cannot be written: {err.strerror}") from err

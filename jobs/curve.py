@@ -13,14 +13,13 @@ import plotille
 import storage
 from jobs.errors import UsageError
 from jobs.tables import text_table
-from jobs.wording import Row, fixed, setting_of
+from jobs.wording import SETTING, Row, fixed, setting_of
 
 DRAWN_POINTS = 400
 """Of each model: more than a terminal or a figure has pixels to tell apart."""
 
 LISTED_POINTS = 9
 _WIDTH, _HEIGHT = 54, 16
-_SETTING = ("dataset", "device", "node", "runtime", "precision", "threads")
 _MARKERS = "o+x*#@"
 
 
@@ -59,7 +58,7 @@ def read_curves(root: Path, run_id: str) -> list[Curves]:
         raise UsageError(
             f"run {run_id} has no rows of an all-exit pass; `measure: [accuracy]` makes them"
         )
-    groups = groupby(rows, key=lambda row: tuple(row[key] for key in _SETTING))
+    groups = groupby(rows, key=lambda row: tuple(row[key] for key in SETTING))
     return [_curves(list(group)) for _, group in groups]
 
 

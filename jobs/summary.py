@@ -10,10 +10,10 @@ from pathlib import Path
 import storage
 from jobs.tables import text_table
 from jobs.task import rows_an_image
-from jobs.wording import Row, count, fixed, setting_of, threshold_of
+from jobs.wording import SETTING, Row, count, fixed, setting_of, threshold_of
 
 BAR_WIDTH = 30
-_GROUP = ("dataset", "device", "node", "runtime", "precision", "threads", "batch_size")
+_GROUP = (*SETTING, "batch_size")
 
 
 def runs(root: Path) -> str:

@@ -11,6 +11,9 @@ Row = Mapping[str, Any]
 
 MILLION, THOUSAND = 1e6, 1e3
 
+SETTING = ("dataset", "device", "node", "runtime", "precision", "threads")
+"""What `setting_of` words: rows that agree in all of it stand in one table."""
+
 
 def setting_of(row: Row) -> str:
     """Where and how a cell ran: `digits on cpu of host: torch float32, 1 thread`."""

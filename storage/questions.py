@@ -10,10 +10,15 @@ if TYPE_CHECKING:
     import duckdb
 
 # Expressions of their arguments, used by the queries below; in the order they need each other.
-EXPRESSIONS = {"leaves": ("score", "threshold"), "run_named": ("run",), "same_setting": ("a", "b")}
+EXPRESSIONS = {
+    "leaves": ("score", "threshold"),
+    "gates": ("exit_blocks", "depth"),
+    "run_named": ("run",),
+    "same_setting": ("a", "b"),
+}
 
 # Queries over the tables.
-VIEWS = ("ladder", "exit_means")
+VIEWS = ("throttled_rounds", "ladder", "exit_means")
 
 # Queries that take arguments: `FROM at_threshold(0.5)`.
 MACROS: dict[str, tuple[str, ...]] = {

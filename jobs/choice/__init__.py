@@ -3,7 +3,7 @@
     answers = ExitAnswers(gate_scores, is_correct, exit_blocks, costs, "blocks")  # answers
     constraints = Constraints(max_drop=0.5)                                       # constraints
     choice = search(answers, constraints)                                         # search
-    guarantee = certify(answers, constraints, confidence=0.9)                     # guarantee
+    made = guarantee(answers, constraints, confidence=0.9)                        # guarantee
 
 Arrays in, dataclasses out: nothing here reads files, asks a database or knows a command line.
 """

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jobs.choice.answers import Vector
-from jobs.choice.ledger import Key, Ledger
 from jobs.choice.sweep import SharedSweep, cut_gate
+from jobs.choice.tally import Key, Tally
 
 SCALINGS = (1.0, 0.5, 0.75, 1.5, 2.0)
 """Of what the constraints allow, for shared thresholds to start from; beyond 1 too much."""
@@ -40,25 +40,25 @@ def describe(gates: int) -> str:
     )
 
 
-def descend_from_all(ledger: Ledger) -> Found:
+def descend_from_all(tally: Tally) -> Found:
     """Descend from all starts; improve the best end two coordinates at a time."""
-    best = better(*(descend(ledger, start) for start in _starts(ledger)))
+    best = better(*(descend(tally, start) for start in _starts(tally)))
     while True:
-        moved = _move_pair(ledger, best)
+        moved = _move_pair(tally, best)
         if moved.key >= best.key:
             return best
-        best = descend(ledger, moved.thresholds)
+        best = descend(tally, moved.thresholds)
 
 
-def descend(ledger: Ledger, start: Vector) -> Found:
+def descend(tally: Tally, start: Vector) -> Found:
     """Optimise one threshold after another, until none of them can be improved alone.
 
     A start that misses the constraints first comes nearer to them.
     """
-    best = Found(ledger.key(start), start)
+    best = Found(tally.key(start), start)
     in_vain = 0
     for gate in cycle(range(len(start))):
-        moved = _cut(ledger, best.thresholds, gate)
+        moved = _cut(tally, best.thresholds, gate)
         in_vain = 0 if moved.key < best.key else in_vain + 1
         best = better(best, moved)
         if in_vain == len(start):
@@ -66,36 +66,36 @@ def descend(ledger: Ledger, start: Vector) -> Found:
     return best
 
 
-def _starts(ledger: Ledger) -> Iterator[Vector]:
+def _starts(tally: Tally) -> Iterator[Vector]:
     """None leaves; the best shared thresholds at several limits; each gate by itself."""
-    answers = ledger.answers
+    answers = tally.answers
     yield answers.none_leave
-    shared = SharedSweep(ledger)
+    shared = SharedSweep(tally)
     for factor in SCALINGS:
-        yield (shared.cut(ledger.scaled(factor)).threshold,) * answers.gates
+        yield (shared.cut(tally.scaled(factor)).threshold,) * answers.gates
     for gate in range(answers.gates):
-        yield _cut(ledger, answers.none_leave, gate).thresholds
+        yield _cut(tally, answers.none_leave, gate).thresholds
 
 
-def _move_pair(ledger: Ledger, best: Found) -> Found:
+def _move_pair(tally: Tally, best: Found) -> Found:
     """Move one gate to each of several values and another to its best answer to that.
 
     Where the limit is used up, no gate can leave more to itself: one must give for another to take.
     """
     thresholds = best.thresholds
     for moved in range(len(thresholds)):
-        scores = ledger.answers.gate_scores[moved, ledger.orders[moved]]
+        scores = tally.answers.gate_scores[moved, tally.orders[moved]]
         picks = np.linspace(0, max(len(scores) - 1, 0), min(PAIR_VALUES, len(scores)))
         values = {*scores[picks.astype(int)].tolist(), math.inf}
         for value in sorted(values):
             changed = _with(thresholds, moved, value)
             others = (gate for gate in range(len(thresholds)) if gate != moved)
-            best = better(best, *(_cut(ledger, changed, gate) for gate in others))
+            best = better(best, *(_cut(tally, changed, gate) for gate in others))
     return best
 
 
-def _cut(ledger: Ledger, thresholds: Vector, gate: int) -> Found:
-    cut = cut_gate(ledger, thresholds, gate)
+def _cut(tally: Tally, thresholds: Vector, gate: int) -> Found:
+    cut = cut_gate(tally, thresholds, gate)
     return Found(cut.key, _with(thresholds, gate, cut.threshold))
 
 

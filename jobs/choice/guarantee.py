@@ -78,7 +78,7 @@ class Validity(NamedTuple):
     mean_cost: float
 
 
-def certify(
+def guarantee(
     answers: ExitAnswers,
     constraints: Constraints,
     *,
@@ -144,7 +144,7 @@ def validity(
     kept, costs = 0, []
     for number in range(splits):
         try:
-            made = certify(answers, constraints, confidence=confidence, seed=seed + number)
+            made = guarantee(answers, constraints, confidence=confidence, seed=seed + number)
         except NoGuaranteeError:
             kept += 1
             continue

@@ -9,8 +9,8 @@ import numpy as np
 from jobs.choice.answers import ExitAnswers, Vector
 from jobs.choice.constraints import Constraints
 from jobs.choice.descent import better, descend
-from jobs.choice.ledger import Ledger
 from jobs.choice.sweep import SharedSweep
+from jobs.choice.tally import Tally
 
 STEPS = 128
 """Between the cost at full depth and the least, evenly; more of them cost no confidence."""
@@ -22,21 +22,21 @@ def build_path(answers: ExitAnswers, steps: int = STEPS) -> tuple[Vector, ...]:
     Each descends from the vector before it, or from the best shared threshold where that is better
     than what came of it, so that the path is quick to build and its neighbours are alike.
     """
-    ledger = Ledger.of(answers, Constraints())
-    shared_sweep = SharedSweep(ledger)
+    tally = Tally.of(answers, Constraints())
+    shared_sweep = SharedSweep(tally)
     path = [answers.none_leave]
-    cost = int(ledger.totals(answers.none_leave)[1])
-    least = int(ledger.entries[1].min(axis=0).sum())
+    cost = int(tally.totals(answers.none_leave)[1])
+    least = int(tally.entries[1].min(axis=0).sum())
     for budget in np.linspace(cost, least, steps + 1)[1:].astype(np.int64).tolist():
         if cost <= budget:
             continue
-        within = ledger.within(budget)
+        within = tally.within(budget)
         found = descend(within, path[-1])
         shared = shared_sweep.cut(within)
         if shared.key < found.key:
             found = better(found, descend(within, (shared.threshold,) * answers.gates))
         if found.key[0] == 0:
             path.append(found.thresholds)
-            cost = int(ledger.totals(found.thresholds)[1])
+            cost = int(tally.totals(found.thresholds)[1])
     everybody = (-math.inf,) * answers.gates
     return tuple(dict.fromkeys([*path, everybody]))

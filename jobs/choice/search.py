@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from jobs.choice.answers import ExitAnswers, OperatingPoint, Vector
 from jobs.choice.constraints import Constraints
 from jobs.choice.descent import Found, better, descend_from_all, describe
-from jobs.choice.ledger import Ledger, Totals
 from jobs.choice.sweep import best_cut, cut_ends
+from jobs.choice.tally import Tally, Totals
 from jobs.errors import JobsError
 
 MAX_EXACT_STEPS = 200_000_000
@@ -55,11 +55,11 @@ def search(answers: ExitAnswers, constraints: Constraints) -> Choice:
         NoChoiceError: none was found that satisfies the constraints.
         ValueError: a limit has not one cost for each exit.
     """
-    ledger = Ledger.of(answers, constraints)
-    values = [len(np.unique(scores[order])) + 1 for scores, order in _scored(ledger)]
+    tally = Tally.of(answers, constraints)
+    values = [len(np.unique(scores[order])) + 1 for scores, order in _scored(tally)]
     steps = math.prod(values[:-1]) * (answers.images + SWEEP_OVERHEAD)
     is_exact = steps <= MAX_EXACT_STEPS
-    found = _Exhaustive(ledger).best if is_exact else descend_from_all(ledger)
+    found = _Exhaustive(tally).best if is_exact else descend_from_all(tally)
     method = _describe_exact(values) if is_exact else describe(answers.gates)
     point = answers.point(_without_unused(found.thresholds, answers))
     if found.key[0] > 0:
@@ -67,8 +67,8 @@ def search(answers: ExitAnswers, constraints: Constraints) -> Choice:
     return Choice(point, method, is_exact)
 
 
-def _scored(ledger: Ledger) -> list[tuple[NDArray[np.float32], NDArray[np.intp]]]:
-    return list(zip(ledger.answers.gate_scores, ledger.orders, strict=True))
+def _scored(tally: Tally) -> list[tuple[NDArray[np.float32], NDArray[np.intp]]]:
+    return list(zip(tally.answers.gate_scores, tally.orders, strict=True))
 
 
 def _describe_exact(values: list[int]) -> str:
@@ -99,18 +99,18 @@ def _refusal(
 class _Exhaustive:
     """All combinations: the outer gates' one after another, the last gate's in one sweep."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, tally: Tally) -> None:
         """Try all; `best` is what was found."""
-        self._ledger = ledger
-        self._scores = [scores[order] for scores, order in _scored(ledger)]
-        entries = ledger.entries  # what changes, should an image leave instead of going to the end
+        self._ledger = tally
+        self._scores = [scores[order] for scores, order in _scored(tally)]
+        entries = tally.entries  # what changes, should an image leave instead of going to the end
         self._changes = [
             entries[:, gate, order] - entries[:, -1, order]
-            for gate, order in enumerate(ledger.orders)
+            for gate, order in enumerate(tally.orders)
         ]
-        none_leave = ledger.answers.none_leave
-        self.best = Found(ledger.key(none_leave), none_leave)
-        everybody = np.ones(ledger.answers.images, np.bool_)
+        none_leave = tally.answers.none_leave
+        self.best = Found(tally.key(none_leave), none_leave)
+        everybody = np.ones(tally.answers.images, np.bool_)
         if none_leave:
             self._visit((), everybody, entries[:, -1].sum(axis=1))
 

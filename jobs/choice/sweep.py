@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.choice.answers import Vector
-from jobs.choice.ledger import Key, Ledger, Totals, by_score
+from jobs.choice.tally import Key, Tally, Totals, by_score
 
 
 class Cut(NamedTuple):
@@ -19,26 +19,26 @@ class Cut(NamedTuple):
     threshold: float
 
 
-def cut_gate(ledger: Ledger, thresholds: Vector, gate: int) -> Cut:
+def cut_gate(tally: Tally, thresholds: Vector, gate: int) -> Cut:
     """The best threshold of one gate among all its distinct scores and +inf, the others fixed."""
-    answers = ledger.answers
+    answers = tally.answers
     limits = np.array(thresholds, np.float32)
     limits[gate] = math.inf
     elsewhere = answers.exits_of(limits.tolist())
     images = np.arange(answers.images)
-    base = ledger.entries[:, elsewhere, images].sum(axis=1)
-    order = ledger.orders[gate]
+    base = tally.entries[:, elsewhere, images].sum(axis=1)
+    order = tally.orders[gate]
     order = order[elsewhere[order] > gate]  # whoever comes as far as this gate
-    changes = ledger.entries[:, gate, order] - ledger.entries[:, elsewhere[order], order]
-    return best_cut(ledger, base, answers.gate_scores[gate, order], changes)
+    changes = tally.entries[:, gate, order] - tally.entries[:, elsewhere[order], order]
+    return best_cut(tally, base, answers.gate_scores[gate, order], changes)
 
 
 class SharedSweep:
     """All values of one threshold that all gates share; sorted once, for any constraints."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, tally: Tally) -> None:
         """Sort by the score at which each image leaves earlier than at any higher threshold."""
-        answers, entries = ledger.answers, ledger.entries
+        answers, entries = tally.answers, tally.entries
         reached = np.fmax.accumulate(answers.gate_scores, axis=0)  # it leaves once it is this high
         leaves_at = np.full(answers.images, answers.gates)
         scores, changes = [np.empty(0, np.float32)], [entries[:, 0, :0]]
@@ -55,17 +55,17 @@ class SharedSweep:
         self._scores = values[order]
         self._changes = np.concatenate(changes, axis=1)[:, order]
 
-    def cut(self, ledger: Ledger) -> Cut:
-        """The best among all distinct scores and +inf, by what this ledger seeks."""
-        base = ledger.entries[:, -1].sum(axis=1)
-        return best_cut(ledger, base, self._scores, self._changes)
+    def cut(self, tally: Tally) -> Cut:
+        """The best among all distinct scores and +inf, by what this tally seeks."""
+        base = tally.entries[:, -1].sum(axis=1)
+        return best_cut(tally, base, self._scores, self._changes)
 
 
-def best_cut(ledger: Ledger, base: Totals, scores: NDArray[np.float32], changes: Totals) -> Cut:
+def best_cut(tally: Tally, base: Totals, scores: NDArray[np.float32], changes: Totals) -> Cut:
     """The best of +inf and all cuts between unequal scores.
 
     Args:
-        ledger: what is sought.
+        tally: what is sought.
         base: (R,) totals while nobody leaves here.
         scores: (M,) the highest first.
         changes: (R, M) of the totals as each of these leaves.
@@ -75,7 +75,7 @@ def best_cut(ledger: Ledger, base: Totals, scores: NDArray[np.float32], changes:
     np.cumsum(changes, axis=1, out=totals[:, 1:])
     totals[:, 1:] += base[:, None]
     ends = cut_ends(scores)
-    column, key = ledger.best(totals if len(ends) > len(scores) else totals[:, ends])
+    column, key = tally.best(totals if len(ends) > len(scores) else totals[:, ends])
     return Cut(key, float(scores[ends[column] - 1]) if column else math.inf)
 
 

@@ -73,7 +73,9 @@ def certify(run: str, results: Path) -> None:
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     help="Promise it for images held out, with this confidence, such as 0.9.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the split.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the split."
+)
 @click.option("--model", help="Which model, where a run has several with exits.")
 @click.option("--dataset", help="Which data set.")
 @click.option("--device", help="Which device.")
@@ -105,10 +107,10 @@ def choose(
       gfjobs choose latest --max-drop 0.5
     """
     import storage
-    from jobs.choice.guarantee import certify as guarantee_of
+    from jobs.choice.guarantee import guarantee as guarantee_of
     from jobs.choice.search import search
     from jobs.choice_view import describe_choice, describe_guarantee
-    from jobs.choosing import NARROWING, Limits, read_pass, write_thresholds
+    from jobs.choosing import NARROWING, Limits, as_usage_errors, read_pass, write_thresholds
 
     run_id = storage.resolve_run(results, run)
     narrowing = {key: value for key in NARROWING if (value := options.pop(key)) is not None}
@@ -118,9 +120,10 @@ def choose(
         thresholds = choice.point.thresholds
         click.echo(describe_choice(chosen, choice), nl=False)
     else:
-        guarantee = guarantee_of(
-            chosen.answers, chosen.constraints, confidence=confidence, seed=seed
-        )
+        with as_usage_errors():
+            guarantee = guarantee_of(
+                chosen.answers, chosen.constraints, confidence=confidence, seed=seed
+            )
         thresholds = guarantee.thresholds
         click.echo(describe_guarantee(chosen, guarantee), nl=False)
     if write:

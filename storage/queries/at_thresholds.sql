@@ -3,8 +3,7 @@
 -- -inf always does. Static models have no gates and answer the same at any.
 WITH
 gated AS (
-    SELECT *, list_filter(coalesce(exit_blocks, []),
-        lambda block: depth IS NULL OR block < depth - 1) AS gates
+    SELECT *, gates(exit_blocks, depth) AS gates
     FROM cells
     WHERE kind = 'exits'
 ),

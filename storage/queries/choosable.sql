@@ -2,7 +2,7 @@
 -- what leaving at each exit costs where that is known.
 SELECT c.cell_id, c.model, c.checkpoint_sha256, c.dataset, c.device, c.node, c.runtime, c.precision,
     c.threads, c.batch_size, c.depth,
-    list_filter(coalesce(c.exit_blocks, []), lambda block: block < c.depth - 1) AS gates,
+    gates(c.exit_blocks, c.depth) AS gates,
     t.exit_ms AS exit_forward_ms,
     t.note AS exit_forward_ms_note
 FROM cells c

@@ -3,11 +3,6 @@
 -- exit costs and who left where; in unthrottled rounds. Beyond the tolerance what is composed is
 -- not to be believed (trusted_exit_costs.sql).
 WITH
-throttled AS (
-    SELECT run_id, cell_id, round FROM rounds WHERE is_throttled
-    UNION
-    SELECT run_id, cell_id, round FROM records WHERE is_throttled AND run_id = run_named(run)
-),
 routed AS (
     SELECT l.run_id, l.cell_id, p.cell_id AS exits_cell_id, r.exit_block,
         count(r.forward_ms) AS routes,
@@ -20,7 +15,7 @@ routed AS (
         AND same_setting(p, l)
     JOIN measured_exit_costs(run) c ON c.run_id = p.run_id AND c.cell_id = p.cell_id
     JOIN records r ON r.run_id = l.run_id AND r.cell_id = l.cell_id
-    ANTI JOIN throttled t
+    ANTI JOIN throttled_rounds t
         ON t.run_id = r.run_id AND t.cell_id = r.cell_id AND t.round = r.round
     WHERE l.kind = 'latency' AND l.batch_size = 1 AND len(c.all_exits) > 1
         AND l.run_id = run_named(run)

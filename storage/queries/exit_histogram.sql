@@ -1,16 +1,11 @@
 -- Where the images of one run leave: one row per ladder row and exit. The counts are the
 -- ladder's; the median is over unthrottled rounds and needs 11 samples, as everywhere.
 WITH
-throttled AS (
-    SELECT cell_id, round FROM rounds WHERE run_id = $run_id AND is_throttled
-    UNION
-    SELECT cell_id, round FROM records WHERE run_id = $run_id AND is_throttled
-),
 medians AS (
     SELECT cell_id, node, exit_block,
         CASE WHEN count(forward_ms) >= 11 THEN median(forward_ms) END AS median_forward_ms
     FROM records
-    ANTI JOIN throttled USING (cell_id, round)
+    ANTI JOIN throttled_rounds USING (run_id, cell_id, round)
     WHERE run_id = $run_id
     GROUP BY cell_id, node, exit_block
 ),

@@ -4,7 +4,6 @@ SELECT e.run_id, e.cell_id, e.exit_block,
     count(e.forward_ms) AS samples,
     avg(e.forward_ms) AS forward_ms
 FROM exit_costs e
--- is_throttled NULL means that nobody looked: such rounds count.
-ANTI JOIN (FROM rounds WHERE is_throttled) t
+ANTI JOIN throttled_rounds t
     ON t.run_id = e.run_id AND t.cell_id = e.cell_id AND t.round = e.round
 GROUP BY e.run_id, e.cell_id, e.exit_block

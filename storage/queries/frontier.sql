@@ -19,8 +19,7 @@ passes AS (
         -- Rivals are the points of one setting where they have milliseconds, else of one cell.
         dense_rank() OVER (ORDER BY c.dataset, c.device, c.node, c.runtime, c.precision, c.threads,
             CASE WHEN t.exit_ms IS NULL THEN c.cell_id END) AS contest,
-        list_filter(coalesce(c.exit_blocks, []),
-            lambda block: c.depth IS NULL OR block < c.depth - 1) AS gates,
+        gates(c.exit_blocks, c.depth) AS gates,
         list_append(gates, c.depth - 1) AS all_exits
     FROM cells c
     LEFT JOIN trusted_exit_costs(run) t ON t.run_id = c.run_id AND t.cell_id = c.cell_id

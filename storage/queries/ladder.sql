@@ -96,12 +96,6 @@ accuracy AS (
 ),
 
 -- Latency -------------------------------------------------------------------------------------
--- is_throttled NULL means that nobody looked: such rounds count.
-throttled AS (
-    SELECT run_id, cell_id, round FROM rounds WHERE is_throttled
-    UNION
-    SELECT run_id, cell_id, round FROM records WHERE is_throttled
-),
 timings AS (
     SELECT run_id, cell_id, node,
         count(forward_ms) AS timed_rows,
@@ -113,7 +107,7 @@ timings AS (
         SELECT r.run_id, r.cell_id, r.node, r.forward_ms, r.elapsed_ms,
             t.round IS NULL AS is_kept
         FROM records r
-        LEFT JOIN throttled t
+        LEFT JOIN throttled_rounds t
             ON t.run_id = r.run_id AND t.cell_id = r.cell_id AND t.round = r.round
     )
     GROUP BY run_id, cell_id, node
@@ -125,7 +119,7 @@ samples AS (
         epoch_us(sampled_at) - epoch_us(lag(sampled_at) OVER phase_order) AS gap_us,
         (power_mw + lag(power_mw) OVER phase_order) / 2 AS gap_mw
     FROM power
-    ANTI JOIN throttled USING (run_id, cell_id, round)
+    ANTI JOIN throttled_rounds USING (run_id, cell_id, round)
     WHERE rail = 'total' AND power_mw IS NOT NULL
     WINDOW phase_order AS (
         PARTITION BY run_id, cell_id, node, round, phase ORDER BY sampled_at
@@ -190,8 +184,7 @@ energies AS (
 first_static AS (
     SELECT run_id, arg_min(model, (coalesce(position, 2147483647), cell_id)) AS model
     FROM cells
-    WHERE len(list_filter(coalesce(exit_blocks, []),
-        lambda block: depth IS NULL OR block < depth - 1)) = 0
+    WHERE len(gates(exit_blocks, depth)) = 0
     GROUP BY run_id
 ),
 baselines AS (

@@ -3,24 +3,16 @@
 -- gates were sent out at each exit (exit_costs); a static model is timed as it is.
 WITH
 passes AS (
-    SELECT *,
-        list_filter(coalesce(exit_blocks, []),
-            lambda block: depth IS NULL OR block < depth - 1) AS gates,
-        list_append(gates, depth - 1) AS all_exits
+    SELECT *, gates(exit_blocks, depth) AS gates, list_append(gates, depth - 1) AS all_exits
     FROM cells
     WHERE kind = 'exits' AND run_id = run_named(run)
-),
-throttled AS (
-    SELECT run_id, cell_id, round FROM rounds WHERE is_throttled
-    UNION
-    SELECT run_id, cell_id, round FROM records WHERE is_throttled AND run_id = run_named(run)
 ),
 means AS (
     SELECT run_id, cell_id, 'exit_costs' AS kind, exit_block, forward_ms FROM exit_means
     UNION ALL
     SELECT r.run_id, r.cell_id, 'latency', r.exit_block, avg(r.forward_ms)
     FROM records r
-    ANTI JOIN throttled t
+    ANTI JOIN throttled_rounds t
         ON t.run_id = r.run_id AND t.cell_id = r.cell_id AND t.round = r.round
     WHERE r.threshold IS NULL AND r.run_id = run_named(run)
     GROUP BY r.run_id, r.cell_id, r.exit_block

@@ -106,6 +106,45 @@ def test_the_checkpoint_is_written_with_its_thresholds(root: Path, tmp_path: Pat
         write_thresholds(root, "r", cell, (0.5, 0.5), path)
 
 
+def test_a_model_with_fewer_exits_is_written_with_these(
+    write_grid: Callable, tmp_path: Path
+) -> None:
+    """The grid enabled one of two exits: so does the checkpoint, and `default` is its threshold."""
+    grid = write_grid(
+        "models: [{name: one, checkpoint: dynn.safetensors, exit_blocks: [3]}]\n"
+        "datasets: [{name: digits, limit: 5}]\nthreads: [1]\nmeasure: [accuracy]\n"
+    )
+    submit(grid, tmp_path / "results", Where(is_inline=True), lambda _: None, "r")
+    cell = read_pass(tmp_path / "results", "r", Limits(max_drop=1), {}).cell
+    path = tmp_path / "chosen.safetensors"
+    write_thresholds(tmp_path / "results", "r", cell, (0.25,), path)
+    metadata = gfnet.inspect_checkpoint(path).metadata
+    assert (metadata.config.exit_blocks, metadata.thresholds) == ((3,), (0.25,))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--max-drop", "nan"], "finite numbers"),
+        (["--max-drop", "5", "--confidence", "0.9"], "2 images"),
+        (["--max-drop", "5", "--seed", "-1", "--confidence", "0.9"], "--seed"),
+    ],
+)
+def test_impossible_numbers_end_with_2(
+    arguments: list[str], words: str, write_grid: Callable, tmp_path: Path
+) -> None:
+    """Said in a line, not in a traceback."""
+    grid = write_grid(
+        "models: [dynn.safetensors]\ndatasets: [{name: digits, limit: 2}]\n"
+        "threads: [1]\nmeasure: [accuracy]\n"
+    )
+    submit(grid, tmp_path / "results", Where(is_inline=True), lambda _: None, "r")
+    command = ["choose", "r", "--results", str(tmp_path / "results"), *arguments]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 2, result.output
+    assert words in result.output
+
+
 def test_a_grid_and_a_checkpoint_hold_what_is_chosen() -> None:
     """Scores lie in 0..1, so that 0 lets out whom -inf does."""
     assert storable((-math.inf, 0.25, math.inf)) == (0.0, 0.25, math.inf)

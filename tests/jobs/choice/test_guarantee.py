@@ -13,7 +13,7 @@ from jobs.choice.answers import ExitAnswers
 from jobs.choice.betting import Numbers, rejects
 from jobs.choice.constraints import Constraints, CostLimit
 from jobs.choice.fixed_sequence import Split, certify_steps, choose_kappas
-from jobs.choice.guarantee import NoGuaranteeError, certify, validity
+from jobs.choice.guarantee import NoGuaranteeError, guarantee, validity
 from jobs.choice.path import build_path
 from jobs.choice.promises import Promise, promises_of
 
@@ -192,7 +192,7 @@ PROMISES = (
 def test_a_promise_with_its_bounds(asked: Constraints) -> None:
     """Every bound is within what is promised, and the three parts are all the images."""
     answers = synthetic(1500, 2)
-    made = certify(answers, asked)
+    made = guarantee(answers, asked)
     assert sum(made.images) == 1500
     assert made.images == (300, 450, 750)
     assert list(made.promised) == list(made.bounds)
@@ -211,8 +211,8 @@ def _held_out(images: int) -> np.ndarray:
 def test_the_same_seed_promises_the_same() -> None:
     """The split is all that is random, and it comes from the seed."""
     answers, asked = synthetic(600, 1), Constraints(max_drop=20.0)
-    assert certify(answers, asked, seed=3) == certify(answers, asked, seed=3)
-    assert certify(answers, asked, seed=3) != certify(answers, asked, seed=4)
+    assert guarantee(answers, asked, seed=3) == guarantee(answers, asked, seed=3)
+    assert guarantee(answers, asked, seed=3) != guarantee(answers, asked, seed=4)
 
 
 @pytest.mark.parametrize(
@@ -247,9 +247,9 @@ def test_a_sequence_of_true_nulls_errs_as_seldom_as_one(monkeypatch: pytest.Monk
 
 def test_images_that_are_all_alike() -> None:
     """A harmless exit is promised and taken; a harmful one is not, and nothing is lost."""
-    harmless = certify(uniform(400, early=True, late=True), Constraints(max_drop=5.0))
+    harmless = guarantee(uniform(400, early=True, late=True), Constraints(max_drop=5.0))
     assert harmless.held_out.exit_counts == (200, 0)
-    harmful = certify(uniform(400, early=False, late=True), Constraints(max_drop=5.0))
+    harmful = guarantee(uniform(400, early=False, late=True), Constraints(max_drop=5.0))
     assert harmful.thresholds == (INF,)
     assert harmful.bounds == {"max_drop": 0.0}
     assert harmful.is_kept
@@ -258,10 +258,10 @@ def test_images_that_are_all_alike() -> None:
 def test_none_leave_needs_no_test_for_a_drop() -> None:
     """It cannot drop, however few the images; a better accuracy than at full depth is unknown."""
     answers = uniform(3, early=False, late=True)
-    made = certify(answers, Constraints(max_drop=0.0))
+    made = guarantee(answers, Constraints(max_drop=0.0))
     assert (made.thresholds, made.images, made.bounds) == ((INF,), (1, 1, 1), {"max_drop": 0.0})
     with pytest.raises(NoGuaranteeError):
-        certify(answers, Constraints(max_drop=-1.0))
+        guarantee(answers, Constraints(max_drop=-1.0))
 
 
 @pytest.mark.parametrize(
@@ -281,21 +281,21 @@ def test_none_leave_needs_no_test_for_a_drop() -> None:
 def test_impossible_promises_are_refused(asked: Constraints, message: str) -> None:
     """The message says what was asked and which test certified how many candidates."""
     with pytest.raises(NoGuaranteeError, match=message) as refusal:
-        certify(synthetic(1000, 2), asked)
+        guarantee(synthetic(1000, 2), asked)
     assert str(refusal.value).startswith("no thresholds can be promised to have a")
 
 
 def test_images_without_a_score_stay() -> None:
     """Where all gates are NaN nobody leaves: no cost is saved, and none is promised."""
     answers = uniform(300, early=True, late=True, score=math.nan)
-    assert certify(answers, Constraints(max_drop=5.0)).held_out.exit_counts == (0, 150)
+    assert guarantee(answers, Constraints(max_drop=5.0)).held_out.exit_counts == (0, 150)
     with pytest.raises(NoGuaranteeError):
-        certify(answers, Constraints(max_cost=8.0))
+        guarantee(answers, Constraints(max_cost=8.0))
 
 
 def test_a_cost_that_nobody_can_exceed_is_promised() -> None:
     """A limit at the dearest exit needs no test; accuracy alone then decides."""
-    made = certify(uniform(9, early=False, late=True), Constraints(max_cost=12.0))
+    made = guarantee(uniform(9, early=False, late=True), Constraints(max_cost=12.0))
     assert made.held_out.accuracy_pct == 100.0
     assert made.bounds == {"max_blocks": 12.0}
 
@@ -305,20 +305,20 @@ def test_a_static_model() -> None:
     answers = ExitAnswers(
         np.empty((0, 200), np.float32), np.ones((1, 200), np.bool_), (11,), np.array([12.0]), "ms"
     )
-    assert certify(answers, Constraints(min_accuracy_pct=80.0)).thresholds == ()
+    assert guarantee(answers, Constraints(min_accuracy_pct=80.0)).thresholds == ()
     with pytest.raises(NoGuaranteeError):
-        certify(answers, Constraints(max_cost=11.0))
+        guarantee(answers, Constraints(max_cost=11.0))
 
 
 def test_what_cannot_be_asked() -> None:
     """Nothing limited, a confidence that is none, or no image to hold out."""
     answers = uniform(10, early=True, late=True)
     with pytest.raises(ValueError, match=r"0 constraints with confidence 0.9"):
-        certify(answers, Constraints())
+        guarantee(answers, Constraints())
     with pytest.raises(ValueError, match="1 constraints with confidence 1"):
-        certify(answers, Constraints(max_drop=1.0), confidence=1.0)
+        guarantee(answers, Constraints(max_drop=1.0), confidence=1.0)
     with pytest.raises(ValueError, match=r"2 images in shares of 0.2 and 0.3 leave none"):
-        certify(uniform(2, early=True, late=True), Constraints(max_drop=1.0))
+        guarantee(uniform(2, early=True, late=True), Constraints(max_drop=1.0))
 
 
 def test_a_promise_not_made_is_not_broken() -> None:

@@ -14,8 +14,8 @@ from jobs.choice import search as searching
 from jobs.choice.answers import ExitAnswers, OperatingPoint
 from jobs.choice.constraints import Constraints, CostLimit
 from jobs.choice.descent import descend_from_all
-from jobs.choice.ledger import Ledger
 from jobs.choice.search import NoChoiceError, search
+from jobs.choice.tally import Tally
 
 INF = math.inf
 
@@ -103,7 +103,7 @@ def test_the_heuristic_is_no_worse_than_a_shared_threshold(data: st.DataObject) 
     scores = np.unique(answers.gate_scores[~np.isnan(answers.gate_scores)]).tolist()
     shared = [answers.point((value,) * answers.gates) for value in [*scores, INF]]
     allowed = feasible(shared, answers, asked)
-    found = descend_from_all(Ledger.of(answers, asked))
+    found = descend_from_all(Tally.of(answers, asked))
     if allowed:
         point = answers.point(found.thresholds)
         assert not asked.missed(answers, point)
@@ -149,7 +149,7 @@ def test_the_heuristic_comes_near_the_exact_answer(asked: Constraints, seed: int
     """With three gates, within 2 % of the cost or one image of 60."""
     answers = synthetic(60, 3, seed)
     exact = search(answers, asked)
-    found = answers.point(descend_from_all(Ledger.of(answers, asked)).thresholds)
+    found = answers.point(descend_from_all(Tally.of(answers, asked)).thresholds)
     assert exact.is_exact
     assert not asked.missed(answers, found)
     if asked.limits_accuracy:

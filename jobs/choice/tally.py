@@ -22,7 +22,7 @@ _UNLIMITED = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, eq=False)
-class Ledger:
+class Tally:
     """What each image adds to each total at each exit, and what the totals must be.
 
     Integers throughout: floats added in another order would make equal costs unequal.
@@ -44,8 +44,8 @@ class Ledger:
     orders: tuple[NDArray[np.intp], ...]
 
     @classmethod
-    def of(cls, answers: ExitAnswers, constraints: Constraints) -> Ledger:
-        """The ledger of what is asked."""
+    def of(cls, answers: ExitAnswers, constraints: Constraints) -> Tally:
+        """The tally of what is asked."""
         images, limits = answers.images, constraints.all_cost_limits(answers)
         others = limits if constraints.max_cost is None else limits[1:]
         rows = [(answers.costs, constraints.max_cost)]
@@ -68,13 +68,13 @@ class Ledger:
             tuple(by_score(scores) for scores in answers.gate_scores),
         )
 
-    def within(self, cost: int) -> Ledger:
+    def within(self, cost: int) -> Tally:
         """The same answers, where the highest accuracy is sought at a total cost."""
         limits = np.full(len(self.limits), _UNLIMITED)
         limits[0] = cost
         return replace(self, required_correct=0, limits=limits, seeks_least_cost=False)
 
-    def scaled(self, factor: float) -> Ledger:
+    def scaled(self, factor: float) -> Tally:
         """The same constraints, where so many times the way down from full depth is allowed."""
         full = self.entries[:, -1].sum(axis=1)
         allowed = factor * (int(full[0]) - self.required_correct)
