@@ -156,12 +156,12 @@ def measure_exits(
     paths = list(enumerate(forced_exits(gates)))
     with _no_garbage_collection():
         for start in range(0, len(encoded), batch_size):
-            tensor, kept = pipeline.batch(
-                encoded, range(start, min(start + batch_size, len(encoded)))
-            )
-            if tensor is None:
-                continue
+            places = range(start, min(start + batch_size, len(encoded)))
             for number, thresholds in paths:
+                # Prepared anew each time, as a routed image is: decoding leaves the caches to it.
+                tensor, kept = pipeline.batch(encoded, places)
+                if tensor is None:
+                    break
                 device.synchronise()
                 begin = clock()
                 runtime.route(tensor, thresholds).logits.cpu()
@@ -170,7 +170,8 @@ def measure_exits(
                 measured.places += kept
                 measured.exits += [number] * len(kept)
                 measured.forward_ms += [forward_ms] * len(kept)
-            paths.reverse()
+            else:
+                paths.reverse()
     return measured
 
 

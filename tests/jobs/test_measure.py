@@ -134,7 +134,7 @@ def test_garbage_is_not_collected_inside_the_clock() -> None:
 
 
 def test_every_exit_is_timed_for_every_image_in_turned_order() -> None:
-    """Preparing is outside the clock; the second image takes the exits backwards."""
+    """Prepared before each, outside the clock; the second image takes the exits backwards."""
     bench = Bench(decode_ns=9_000_000, forward_ns=[1_000_000, 2_000_000, 4_000_000])
     measured = measure_exits(
         bench,  # type: ignore[arg-type]
@@ -149,8 +149,8 @@ def test_every_exit_is_timed_for_every_image_in_turned_order() -> None:
     assert measured.forward_ms == pytest.approx([1, 2, 4, 1, 2, 4])
     forced = forced_exits(2)
     assert bench.thresholds == [*forced, *reversed(forced)]
-    one = ["sync", "clock", "route", "sync", "clock"] * 3
-    assert bench.log == ["prepare", *one, "prepare", "prepare", *one]
+    image = ["prepare", "sync", "clock", "route", "sync", "clock"] * 3
+    assert bench.log == [*image, "prepare", *image]
     assert not any(bench.collecting)
 
 
