@@ -37,6 +37,7 @@ class Recipe:
             baseline goes on from; None for a baseline from nothing.
         schedule: how long and how fast.
         augmentation: of the training images.
+        initial_filters: of INITIAL_FILTERS: how those of a fresh model begin.
         label_smoothing: of a baseline, and of a student's class head.
         teaching: what a student learns of its teacher.
         exits: how exits are traded against their cost.
@@ -55,6 +56,7 @@ class Recipe:
     parent: Model | None
     schedule: Schedule
     augmentation: Augmentation
+    initial_filters: str
     label_smoothing: float
     teaching: Teaching
     exits: ExitTraining
@@ -97,6 +99,7 @@ def _read(root: Value, base: Path) -> Recipe | None:
         parent=parent,
         schedule=schedule,
         augmentation=fields.read_augmentation(entries, stage, config.img_size if config else 0),
+        initial_filters=fields.read_initial_filters(entries),
         label_smoothing=entries.number("label_smoothing", 0, 0.99),
         teaching=fields.read_teaching(entries),
         exits=fields.read_exits(entries, schedule),

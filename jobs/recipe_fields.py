@@ -8,6 +8,7 @@ from pathlib import Path
 import storage
 from gfnet.training.settings import (
     FLIPS,
+    INITIAL_FILTERS,
     OPTIMIZERS,
     TEACHING,
     Augmentation,
@@ -21,6 +22,7 @@ from jobs.images import open_images
 from jobs.models import Model
 
 _SCHEDULE = ("epochs", "batch_size", "learning_rate", "weight_decay", "warmup_epochs", "seed")
+_LOSS = ("label_smoothing", "ema_decay")
 COMMON = (
     "name",
     "stage",
@@ -35,18 +37,18 @@ COMMON = (
     "output",
 )
 OF_STAGE = {
-    "baseline": ("model", "start", "preprocessing", "label_smoothing", "ema_decay"),
-    "distillation": ("model", "teacher", "teaching", "label_smoothing", "ema_decay"),
+    "baseline": ("model", "initial_filters", "start", "preprocessing", *_LOSS),
+    "distillation": ("model", "initial_filters", "teacher", "teaching", *_LOSS),
     "exits": ("start", "exit_blocks", "cost_weight", "phase_epochs", "joint_epochs"),
 }
 OPTIONAL = (
+    "initial_filters",
     "augmentation",
     "preprocessing",
     "optimizer",
     "precision",
     "weights",
-    "label_smoothing",
-    "ema_decay",
+    *_LOSS,
     "joint_epochs",
 )
 WEIGHTS = ("float32", "float16")
@@ -200,6 +202,14 @@ def read_teaching(entries: Entries) -> Teaching:
     if kind == "soft" and value and not temperature:
         value.problem("the key temperature is missing", "soft teaching needs it")
     return Teaching(kind, fields.number("temperature", 1, 100))
+
+
+def read_initial_filters(entries: Entries) -> str:
+    """How the filters of a fresh model begin; a start has filters of its own."""
+    value = entries.get("initial_filters")
+    if value and entries.get("start"):
+        value.problem("initial_filters beside a start", "one of both: the start's are kept")
+    return entries.choice("initial_filters", INITIAL_FILTERS)
 
 
 def read_output(entries: Entries, base: Path) -> Path:

@@ -148,7 +148,7 @@ def _learner(lesson: Lesson, images: int, engine: Engine) -> Learner:
     }
     seed, smoothing = recipe.schedule.seed, recipe.label_smoothing
     if recipe.stage == "baseline":
-        model = fresh(recipe.config, seed)
+        model = fresh(recipe.config, seed, recipe.initial_filters)
         if lesson.parent:
             take_over(model, gfnet.load_checkpoint(lesson.parent))
         model.to(engine.device)
@@ -156,7 +156,7 @@ def _learner(lesson: Lesson, images: int, engine: Engine) -> Learner:
     assert lesson.parent is not None  # noqa: S101 - an invariant: the later stages have one
     parent = gfnet.load_checkpoint(lesson.parent).to(engine.device)
     if recipe.stage == "distillation":
-        student = fresh(recipe.config, seed).to(engine.device)
+        student = fresh(recipe.config, seed, recipe.initial_filters).to(engine.device)
         assert isinstance(student, GFNetDistil)  # noqa: S101 - an invariant: the recipe's family
         loss_of = student_loss(student, parent, recipe.teaching, smoothing)
         return WholeModel(student, loss_of, **common)
@@ -213,12 +213,13 @@ def _training(recipe: Recipe, data: TrainingData, engine: Engine) -> dict[str, A
     } | asdict(recipe.schedule)
     if recipe.parent:
         training["parent"] = {"name": recipe.parent.name, "sha256": recipe.parent.sha256}
+    whole: dict[str, Any] = {
+        "initial_filters": recipe.initial_filters,
+        "label_smoothing": recipe.label_smoothing,
+    }
     of_stage: dict[str, dict[str, Any]] = {
-        "baseline": {"label_smoothing": recipe.label_smoothing},
-        "distillation": {
-            "label_smoothing": recipe.label_smoothing,
-            "teaching": asdict(recipe.teaching),
-        },
+        "baseline": whole,
+        "distillation": whole | {"teaching": asdict(recipe.teaching)},
         "exits": asdict(recipe.exits) | {"exit_blocks": list(recipe.config.exit_blocks)},
     }
     return training | of_stage[recipe.stage]

@@ -15,6 +15,7 @@ from torch import Tensor
 from gfnet.config import ModelConfig
 from gfnet.model import GFNet, build
 from gfnet.training.data import Augment, Batch, Samples, TrainingData
+from gfnet.training.filters import begin_as_blurs
 from gfnet.training.progress import EpochReport, LossNotFiniteError, Progress, Validation
 from gfnet.training.settings import Schedule
 
@@ -208,10 +209,19 @@ class _Best:
         return Outcome(self.epoch, self.accuracy, self.blocks) if self.epoch else None
 
 
-def fresh(config: ModelConfig, seed: int) -> GFNet:
-    """A model whose untrained weights follow from the seed."""
+def fresh(config: ModelConfig, seed: int, initial_filters: str = "random") -> GFNet:
+    """A model whose untrained weights follow from the seed.
+
+    Args:
+        config: its sizes.
+        seed: of all that is drawn.
+        initial_filters: of INITIAL_FILTERS.
+    """
     with Stream(seed, 0).drawn():
-        return build(config)
+        model = build(config)
+    if initial_filters == "blurs":
+        begin_as_blurs(model)
+    return model
 
 
 class Stream:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 TEACHING = ("hard", "soft")
 FLIPS = ("horizontal", "vertical")
 OPTIMIZERS = ("adamw", "muon")
+INITIAL_FILTERS = ("random", "blurs")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 

@@ -109,7 +109,7 @@ def test_what_is_optional_may_be_left_out(folder: Path) -> None:
     changes = dict.fromkeys(("augmentation", "preprocessing", "label_smoothing"), REMOVED)
     recipe = read_recipe(_write(folder, BASELINE, **changes))
     assert recipe.augmentation == Augmentation()
-    assert recipe.label_smoothing == 0
+    assert (recipe.initial_filters, recipe.label_smoothing) == ("random", 0)
     assert (recipe.schedule.ema_decay, recipe.schedule.optimizer) == (0, "adamw")
     assert (recipe.precision, recipe.weights) == ("auto", "float32")
     assert recipe.preprocessing == gfnet.Preprocessing(size=8, crop=8)
@@ -141,6 +141,7 @@ def test_everything_that_augments_can_be_asked_for(folder: Path) -> None:
             augmentation=changes | mixes,
             label_smoothing=0.1,
             ema_decay=0.99,
+            initial_filters="blurs",
             optimizer="muon",
             precision="bfloat16",
             weights="float16",
@@ -155,7 +156,7 @@ def test_everything_that_augments_can_be_asked_for(folder: Path) -> None:
         cutmix=1.0,
     )
     assert (recipe.label_smoothing, recipe.schedule.ema_decay) == (0.1, 0.99)
-    assert recipe.schedule.optimizer == "muon"
+    assert (recipe.initial_filters, recipe.schedule.optimizer) == ("blurs", "muon")
     assert (recipe.precision, recipe.weights) == ("bfloat16", "float16")
 
 
@@ -284,6 +285,10 @@ def test_a_file_that_is_no_mapping_is_refused(folder: Path, text: str) -> None:
         (EXITS, {"augmentation": {"mixup": 0.2}}, "augmentation.mixup",
          "mixup in the stage of the exits"),
         (BASELINE, {"start": "teacher.safetensors"}, "model", "sizes beside a start"),
+        (BASELINE, {"start": "teacher.safetensors", "model": REMOVED, "initial_filters": "blurs"},
+         "initial_filters", "initial_filters beside a start"),
+        (STUDENT, {"initial_filters": "delta"}, "initial_filters", "unknown initial_filters"),
+        (EXITS, {"initial_filters": "blurs"}, "initial_filters", "unknown key"),
         (BASELINE, {"start": "student.safetensors", "model": REMOVED}, "start",
          "student is a gfnet-distil"),
         (EXITS, {"joint_epochs": 3}, "joint_epochs", "'3'"),
