@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Sequence
 
 import numpy as np
 
 from jobs.choice.answers import ExitAnswers, OperatingPoint, Vector
+from jobs.choice.bands import bands
 from jobs.choice.guarantee import Guarantee
 from jobs.choice.search import Choice
 from jobs.choosing import Pass
 from jobs.tables import text_table
-from jobs.wording import setting_of
+from jobs.wording import Row, setting_of
 
 RESAMPLES = 10_000
 """Of the images, for the interval of a drop in accuracy."""
@@ -29,6 +31,7 @@ def describe_choice(chosen: Pass, choice: Choice) -> str:
         f"{_heading(chosen)}\n{textwrap.fill(choice.method, _WIDTH)}\n\n"
         f"{_figures(chosen.answers, {'chosen': point})}\n"
         f"{_exits(chosen.answers, point)}\n"
+        f"{_latency(chosen, point)}"
         f"drop of accuracy, paired bootstrap of the images, 95 %: {low:.2f} to {high:.2f} points\n"
         "chosen and measured on the same images: --confidence says what holds on others\n"
     )
@@ -52,10 +55,30 @@ def describe_guarantee(chosen: Pass, guarantee: Guarantee) -> str:
         f" certified; the best of them:\n\n"
         f"{_figures(chosen.answers, points)}\n"
         f"{_exits(chosen.answers, guarantee.held_out)}\n"
+        f"{_latency(chosen, guarantee.held_out)}"
         f"promised for the images held out, in {100 * guarantee.confidence:g} % of random splits:\n"
         f"{promised}\n"
         f"on this split's held-out images the promise is {kept}\n"
     )
+
+
+def describe_bands(chosen: Pass, points: Sequence[Row]) -> str:
+    """How much each of many shared thresholds loses, and how far that is known."""
+    is_timed = chosen.answers.cost_name == "forward_ms"
+    vectors = [(row["threshold"],) * chosen.answers.gates for row in points]
+    rows = [
+        (
+            f"{row['threshold']:.6g}",
+            f"{row['acc1']:.2f}",
+            f"{row['mean_blocks']:.2f}",
+            *([f"{row['forward_ms']:.3f}"] if is_timed else []),
+            f"{band.drop:.2f}",
+            f"{band.low:.2f} to {band.high:.2f}",
+        )
+        for row, band in zip(points, bands(chosen.answers, vectors), strict=True)
+    ]
+    columns = ("t", "acc@1", "blocks", *(["ms"] if is_timed else []), "drop", "95 %, all at once")
+    return text_table(columns, rows, "one threshold for all gates; paired bootstrap of the images")
 
 
 def drop_interval(answers: ExitAnswers, thresholds: Vector) -> tuple[float, float]:
@@ -108,6 +131,24 @@ def _exits(answers: ExitAnswers, point: OperatingPoint) -> str:
         for block, limit, count in zip(answers.exit_blocks, limits, point.exit_counts, strict=True)
     ]
     return text_table(columns, rows)
+
+
+def _latency(chosen: Pass, point: OperatingPoint) -> str:
+    """Mean and percentiles with their intervals; nothing where exit costs were not measured."""
+    estimates = chosen.latency_of(point.exit_counts)
+    if not estimates:
+        return ""
+    rows = [
+        (name, f"{it.value:.3f}", f"{it.low:.3f} to {it.high:.3f}")
+        for name, it in estimates.items()
+    ]
+    samples = sum(len(costs) for costs in chosen.exit_ms)
+    rows += [
+        (f"p{percentile}", "–", f"needs {needed} samples, has {samples}")
+        for percentile, needed in chosen.percentile_samples.items()
+        if f"p{percentile}" not in estimates
+    ]
+    return f"{text_table(('forward latency', 'ms', '95 %, by round then image'), rows)}\n"
 
 
 def _limit(value: float) -> str:

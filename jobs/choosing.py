@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,16 +15,15 @@ import gfnet
 import storage
 from jobs.choice.answers import ExitAnswers, Vector
 from jobs.choice.constraints import Constraints, CostLimit
+from jobs.choice.mixture import Estimate, Rounds, compose
 from jobs.document import Document
 from jobs.errors import UsageError
 from jobs.grid import KEYS
 from jobs.models import read_model
-from jobs.wording import SETTING
+from jobs.wording import SETTING, Row
 
 NARROWING = ("model", *SETTING)
 """By what one all-exit pass is told from another."""
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -52,11 +51,31 @@ class Pass:
         cell: its row.
         answers: of every exit; `costs` are forward ms where they were measured, else blocks.
         constraints: the user's limits over them.
+        exit_ms: what forward ms are composed of, by rounds; none where they were not measured.
     """
 
     cell: Row
     answers: ExitAnswers
     constraints: Constraints
+    exit_ms: Rounds = ()
+
+    def latency_of(self, counts: Sequence[int]) -> dict[str, Estimate]:
+        """Mean and percentiles of forward ms where so many images leave at each exit.
+
+        Without those that have too few samples; empty where nothing was measured.
+        """
+        samples = sum(len(costs) for costs in self.exit_ms)
+        if not samples:
+            return {}
+        known = [each for each, needed in self.percentile_samples.items() if samples >= needed]
+        shares = [count / sum(counts) for count in counts]
+        names = ["mean", *(f"p{percentile}" for percentile in known)]
+        return dict(zip(names, compose(self.exit_ms, shares, known), strict=True))
+
+    @property
+    def percentile_samples(self) -> dict[int, int]:
+        """How many samples each percentile needs."""
+        return dict(self.cell["samples_for"])
 
 
 def read_pass(root: Path, run_id: str, limits: Limits, narrowing: Mapping[str, str]) -> Pass:
@@ -99,7 +118,25 @@ def read_pass(root: Path, run_id: str, limits: Limits, narrowing: Mapping[str, s
             costs=np.array(forward_ms or by_blocks, np.float64),
             cost_name="forward_ms" if forward_ms else "blocks",
         )
-        return Pass(cell, answers, _constraints(limits, by_blocks, forward_ms, cell))
+        constraints = _constraints(limits, by_blocks, forward_ms, cell)
+        return Pass(cell, answers, constraints, _exit_ms(root, run_id, cell))
+
+
+def read_points(root: Path, run_id: str, cell: Row, most: int) -> list[Row]:
+    """Of a pass, so many operating points of one shared threshold, evenly spread, dearest first."""
+    rows = storage.named_query(root, "curve", run_ids=[run_id], run_id=run_id, most=most)
+    return [row for row in rows.to_pylist() if row["cell_id"] == cell["cell_id"]]
+
+
+def _exit_ms(root: Path, run_id: str, cell: Row) -> Rounds:
+    """What images took at each exit, by rounds."""
+    rows = storage.named_query(
+        root, "exit_times", run_ids=[run_id], run_id=run_id, cell_id=cell["cell_id"]
+    ).to_pylist()
+    return [
+        np.array([row["exit_ms"] for row in group], np.float64)
+        for _, group in groupby(rows, key=lambda row: row["round"])
+    ]
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import plotille
 import storage
 from jobs.errors import UsageError
 from jobs.tables import text_table
-from jobs.wording import SETTING, Row, fixed, setting_of
+from jobs.wording import SETTING, Row, fixed, setting_of, threshold_of
 
 DRAWN_POINTS = 400
 """Of each model: more than a terminal or a figure has pixels to tell apart."""
@@ -32,12 +32,14 @@ class Curves:
         cost: `forward_ms`, or `mean_blocks` where no exit costs were measured.
         models: each one's operating points, the dearest first; a static model has one.
         notes: why milliseconds are missing, or what speaks against them, with the models.
+        routed: the thresholds that were routed for real, with the latency composed for each.
     """
 
     title: str
     cost: str
     models: dict[str, list[Row]]
     notes: tuple[str, ...] = ()
+    routed: tuple[Row, ...] = ()
 
     @property
     def cost_label(self) -> str:
@@ -58,11 +60,21 @@ def read_curves(root: Path, run_id: str) -> list[Curves]:
         raise UsageError(
             f"run {run_id} has no rows of an all-exit pass; `measure: [accuracy]` makes them"
         )
-    groups = groupby(rows, key=lambda row: tuple(row[key] for key in SETTING))
-    return [_curves(list(group)) for _, group in groups]
+    routed = storage.named_query(
+        root, "composed_beside_routed", run_ids=[run_id], run_id=run_id
+    ).to_pylist()
+    groups = groupby(rows, key=_setting)
+    return [
+        _curves(list(group), tuple(row for row in routed if _setting(row) == setting))
+        for setting, group in groups
+    ]
 
 
-def _curves(rows: Sequence[Row]) -> Curves:
+def _setting(row: Row) -> tuple[object, ...]:
+    return tuple(row[key] for key in SETTING)
+
+
+def _curves(rows: Sequence[Row], routed: tuple[Row, ...]) -> Curves:
     early = [row for row in rows if row["threshold"] is not None]
     is_timed = all(row["forward_ms"] is not None for row in early or rows)
     cost = "forward_ms" if is_timed else "mean_blocks"
@@ -73,7 +85,7 @@ def _curves(rows: Sequence[Row]) -> Curves:
             models.setdefault(row["model"], []).append(row)
     said = {(row["model"], row["forward_ms_note"]) for row in rows if row["forward_ms_note"]}
     notes = tuple(f"{model}: {note}" for model, note in sorted(said))
-    return Curves(setting_of(rows[0]), cost, models, notes)
+    return Curves(setting_of(rows[0]), cost, models, notes, routed)
 
 
 def draw(curves: Curves) -> str:
@@ -96,7 +108,9 @@ def draw(curves: Curves) -> str:
         else:
             figure.scatter(xs, ys, label=name, marker=_MARKERS[number % len(_MARKERS)])
     chart = figure.show(legend=True)
-    return f"{curves.title}\nacc@1, percent, by {curves.cost_label}\n\n{chart}\n\n{_table(curves)}"
+    heading = f"{curves.title}\nacc@1, percent, by {curves.cost_label}"
+    routed = f"\n{_routed_table(curves.routed)}" if curves.routed else ""
+    return f"{heading}\n\n{chart}\n\n{_table(curves)}{routed}"
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:
@@ -127,6 +141,22 @@ def _table(curves: Curves) -> str:
         for row in _some(points)
     ]
     return text_table(columns, rows, "some of the operating points")
+
+
+def _routed_table(routed: Sequence[Row]) -> str:
+    """How well exit costs say what the clock said."""
+    columns = ("model", "t", "routed ms", "composed ms", "error")
+    rows = [
+        (
+            row["model"],
+            threshold_of(row),
+            fixed(row["forward_ms"], 3),
+            fixed(row["composed_ms"], 3),
+            f"{row['error_pct']:+.1f} %" + ("" if row["is_within"] else ", too much"),
+        )
+        for row in routed
+    ]
+    return text_table(columns, rows, "composed of exit costs, beside what was routed")
 
 
 def _some(points: Sequence[Row]) -> Iterator[Row]:

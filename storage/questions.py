@@ -15,6 +15,7 @@ EXPRESSIONS = {
     "gates": ("exit_blocks", "depth"),
     "run_named": ("run",),
     "same_setting": ("a", "b"),
+    "samples_for": ("percentile",),
 }
 
 # Queries over the tables.
@@ -27,6 +28,8 @@ MACROS: dict[str, tuple[str, ...]] = {
     "measured_exit_costs": ("run",),
     "composition": ("run",),
     "trusted_exit_costs": ("run",),
+    "exit_samples": ("run",),
+    "composed_latency": ("run", "ts"),
     "frontier": ("run",),
     "compared_routes": ("run",),
     "certificate": ("run",),

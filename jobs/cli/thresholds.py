@@ -76,6 +76,12 @@ def certify(run: str, results: Path) -> None:
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the split."
 )
+@click.option(
+    "--bands",
+    type=click.IntRange(2, 100),
+    metavar="N",
+    help="Also list N shared thresholds, with bands of what each loses.",
+)
 @click.option("--model", help="Which model, where a run has several with exits.")
 @click.option("--dataset", help="Which data set.")
 @click.option("--device", help="Which device.")
@@ -95,6 +101,7 @@ def choose(
     *,
     confidence: float | None,
     seed: int,
+    bands: int | None,
     write: Path | None,
     **options: Any,
 ) -> None:
@@ -109,8 +116,15 @@ def choose(
     import storage
     from jobs.choice.guarantee import guarantee as guarantee_of
     from jobs.choice.search import search
-    from jobs.choice_view import describe_choice, describe_guarantee
-    from jobs.choosing import NARROWING, Limits, as_usage_errors, read_pass, write_thresholds
+    from jobs.choice_view import describe_bands, describe_choice, describe_guarantee
+    from jobs.choosing import (
+        NARROWING,
+        Limits,
+        as_usage_errors,
+        read_pass,
+        read_points,
+        write_thresholds,
+    )
 
     run_id = storage.resolve_run(results, run)
     narrowing = {key: value for key in NARROWING if (value := options.pop(key)) is not None}
@@ -126,6 +140,9 @@ def choose(
             )
         thresholds = guarantee.thresholds
         click.echo(describe_guarantee(chosen, guarantee), nl=False)
+    if bands:
+        points = read_points(results, run_id, chosen.cell, bands)
+        click.echo(f"\n{describe_bands(chosen, points)}", nl=False)
     if write:
         write_thresholds(results, run_id, chosen.cell, thresholds, write)
         narrate(f"wrote {write}; `thresholds: [default]` in a grid uses its thresholds")

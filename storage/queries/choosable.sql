@@ -4,7 +4,8 @@ SELECT c.cell_id, c.model, c.checkpoint_sha256, c.dataset, c.device, c.node, c.r
     c.threads, c.batch_size, c.depth,
     gates(c.exit_blocks, c.depth) AS gates,
     t.exit_ms AS exit_forward_ms,
-    t.note AS exit_forward_ms_note
+    t.note AS exit_forward_ms_note,
+    MAP {50: samples_for(50), 90: samples_for(90), 99: samples_for(99)} AS samples_for
 FROM cells c
 JOIN trusted_exit_costs($run_id) t ON t.run_id = c.run_id AND t.cell_id = c.cell_id
 WHERE c.run_id = $run_id AND c.kind = 'exits' AND c.status = 'done' AND len(gates) > 0

@@ -224,9 +224,9 @@ SELECT
     mean_blocks,
     samples,
     forward_ms,
-    CASE WHEN samples >= 11 THEN percentiles_ms[1] END AS p50_ms,
-    CASE WHEN samples >= 64 THEN percentiles_ms[2] END AS p90_ms,
-    CASE WHEN samples >= 662 THEN percentiles_ms[3] END AS p99_ms,
+    CASE WHEN samples >= samples_for(50) THEN percentiles_ms[1] END AS p50_ms,
+    CASE WHEN samples >= samples_for(90) THEN percentiles_ms[2] END AS p90_ms,
+    CASE WHEN samples >= samples_for(99) THEN percentiles_ms[3] END AS p99_ms,
     elapsed_ms,
     1000 / nullif(elapsed_ms, 0) AS fps,
     power_w, idle_w, energy_mj, energy_elapsed_mj, energy_gross_mj,
@@ -243,12 +243,12 @@ SELECT
                 THEN format('latency: no timed rows (cell is {})', coalesce(status, 'unknown'))
             WHEN samples = 0 THEN 'latency: every round was throttled'
         END,
-        CASE WHEN samples BETWEEN 1 AND 10
-            THEN format('p50 needs 11 samples, has {}', samples) END,
-        CASE WHEN samples BETWEEN 1 AND 63
-            THEN format('p90 needs 64 samples, has {}', samples) END,
-        CASE WHEN samples BETWEEN 1 AND 661
-            THEN format('p99 needs 662 samples, has {}', samples) END,
+        CASE WHEN samples BETWEEN 1 AND samples_for(50) - 1
+            THEN format('p50 needs {} samples, has {}', samples_for(50), samples) END,
+        CASE WHEN samples BETWEEN 1 AND samples_for(90) - 1
+            THEN format('p90 needs {} samples, has {}', samples_for(90), samples) END,
+        CASE WHEN samples BETWEEN 1 AND samples_for(99) - 1
+            THEN format('p99 needs {} samples, has {}', samples_for(99), samples) END,
         CASE
             WHEN samples = 0 THEN NULL
             WHEN power_w IS NULL AND idle_w IS NULL THEN 'energy: no power samples'

@@ -17,7 +17,8 @@ means AS (
     WHERE r.threshold IS NULL AND r.run_id = run_named(run)
     GROUP BY r.run_id, r.cell_id, r.exit_block
 )
-SELECT p.run_id, p.cell_id, p.all_exits, list(m.forward_ms ORDER BY m.exit_block) AS exit_ms
+SELECT p.run_id, p.cell_id, k.cell_id AS costs_cell_id, p.all_exits,
+    list(m.forward_ms ORDER BY m.exit_block) AS exit_ms
 FROM passes p
 JOIN cells k
     ON k.run_id = p.run_id

@@ -10,7 +10,7 @@ checks AS (
     FROM composition(run)
     GROUP BY run_id, exits_cell_id
 )
-SELECT p.run_id, p.cell_id,
+SELECT p.run_id, p.cell_id, c.costs_cell_id,
     CASE WHEN k.are_within IS NOT FALSE THEN c.exit_ms END AS exit_ms,
     CASE
         WHEN c.exit_ms IS NULL THEN 'exit costs were not measured at batch 1 (measure: [exit_costs])'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,22 @@ def test_milliseconds_need_exit_costs(write_grid: Callable, tmp_path: Path) -> N
         read_pass(tmp_path, "f", Limits(max_blocks=3), {})
 
 
+def test_latency_is_composed_as_sql_composes_it(root: Path) -> None:
+    """Of the samples of the same cell: mean and percentiles, at a vector of thresholds."""
+    chosen = read_pass(root, "r", Limits(max_drop=5.0), TEST)
+    assert [costs.shape for costs in chosen.exit_ms] == [(8, 3)]
+    scores = chosen.answers.gate_scores
+    vector = [float(np.median(scores[0])), float(np.quantile(scores[1], 0.8))]
+    everything = replace(chosen, cell=dict(chosen.cell) | {"samples_for": [(50, 1), (90, 8)]})
+    estimates = everything.latency_of(chosen.answers.point(vector).exit_counts)
+    question = f"from composed_latency('r', {vector}) where cell_id = '{chosen.cell['cell_id']}'"
+    (row,) = storage.query(root, question).to_pylist()
+    assert list(estimates) == ["mean", "p50", "p90"]
+    assert estimates["mean"].value == pytest.approx(row["forward_ms"])
+    assert row["p50_ms"] is None
+    assert (row["samples"], len(chosen.latency_of([1, 1, 1]))) == (8, 1)
+
+
 def test_the_checkpoint_is_written_with_its_thresholds(root: Path, tmp_path: Path) -> None:
     """A copy; the original is untouched, and one that was changed since is not taken."""
     cell = read_pass(root, "r", Limits(max_drop=1), TEST).cell
@@ -175,9 +192,15 @@ def test_the_command_prints_and_writes(root: Path, tmp_path: Path) -> None:
         return result.stdout
 
     path = tmp_path / "chosen.safetensors"
-    text = run("--max-drop", "5", "--write", str(path))
+    text = run("--max-drop", "5", "--bands", "5", "--write", str(path))
     assert "asked: a drop of at most 5 points" in text
     assert "exact: every pair of thresholds" in text
+    assert "needs 11 samples, has 8" in text
+    assert "95 %, by round then image" in text
+    listed = text[text.index("one threshold for all gates") :].splitlines()[4:]
+    assert len(listed) == 5
+    assert listed[0].split()[0] == "inf"
+    assert listed[0].endswith("0.00 to 0.00")
     assert len(gfnet.inspect_checkpoint(path).metadata.thresholds) == 2
     promised = run("--max-drop", "90", "--confidence", "0.8")
     assert "promised for the images held out, in 80 % of random splits" in promised

@@ -74,6 +74,21 @@ def test_blocks_otherwise_and_only_models_that_they_tell_apart(
     assert 2 <= listed.count("dynn") <= LISTED_POINTS
 
 
+def test_what_was_routed_stands_beside_what_is_composed() -> None:
+    """The error of each threshold, and which of them forbids composing."""
+    point = {"threshold": 0.5, "acc1": 90.0, "mean_blocks": 3.0, "forward_ms": 1.0}
+    routed = {"model": "dynn", "thresholds": None, "forward_ms": 2.0}
+    rows = (
+        routed | {"threshold": 0.5, "composed_ms": 1.98, "error_pct": -1.0, "is_within": True},
+        routed | {"threshold": 0.75, "composed_ms": 2.2, "error_pct": 10.0, "is_within": False},
+    )
+    points = {"dynn": [point | {"is_dominated": False}]}
+    text = draw(Curves("digits on cpu", "forward_ms", points, routed=rows))
+    listed = [line.split() for line in text.splitlines()[-2:]]
+    assert listed[0] == ["dynn", "0.5", "2.000", "1.980", "-1.0", "%"]
+    assert listed[1] == ["dynn", "0.75", "2.000", "2.200", "+10.0", "%,", "too", "much"]
+
+
 def test_a_run_without_a_pass_has_no_curve(curves_of: Callable[[str], list[Curves]]) -> None:
     """And what makes one is said."""
     with pytest.raises(UsageError, match=r"measure: \[accuracy\]"):

@@ -141,3 +141,58 @@ def test_throttled_rounds_count_nowhere(build: Builder) -> None:
     other.store()
     rows = storage.query(build.root, "from trusted_exit_costs('run-2')").to_pylist()
     assert rows[0]["exit_ms"] == [1.0, 2.0]
+
+
+def test_a_mixture_of_any_thresholds_has_percentiles(build: Builder) -> None:
+    """Half leave at once: the mixture of 1..100 ms and 101..200 ms, by hand."""
+    images = 100
+    passes = build.cell("exits", **EARLY)
+    build.commit(
+        passes,
+        exits={
+            "image_id": [*range(images), *range(images)],
+            "exit_block": [1] * images + [3] * images,
+            "gate_score": [0.2, 0.8] * (images // 2) + [None] * images,
+            "is_correct": True,
+        },
+    )
+    costs = build.cell("exit_costs", **EARLY)
+    build.commit(
+        costs,
+        exit_costs={
+            "round": 0,
+            "image_id": [*range(images), *range(images)],
+            "exit_block": [1] * images + [3] * images,
+            "forward_ms": [float(ms) for ms in range(1, 2 * images + 1)],
+        },
+    )
+    build.store()
+    (half,) = _rows(build, "composed_latency('run-1', [0.5])")
+    assert half["exit_shares"] == [0.5, 0.5]
+    assert half["samples"] == images
+    assert half["forward_ms"] == pytest.approx(100.5)
+    assert (half["p50_ms"], half["p90_ms"], half["p99_ms"]) == (100, 180, None)
+    (none,) = _rows(build, "composed_latency('latest', [0.9])")
+    assert (none["forward_ms"], none["p50_ms"]) == (pytest.approx(150.5), 150)
+    (every,) = _rows(build, "composed_latency('latest', [0])")
+    assert (every["forward_ms"], every["p90_ms"]) == (pytest.approx(50.5), 90)
+
+
+def test_no_latency_is_composed_of_costs_that_are_not_trusted(build: Builder) -> None:
+    """The row is there, with the reason."""
+    _run(build, [2.5] * 4, [[1.1], [3.3]])
+    (row,) = _rows(build, "composed_latency('run-1', [0.5])")
+    assert (row["forward_ms"], row["p50_ms"], row["samples"]) == (None, None, None)
+    assert "is missed by +10.0 %" in row["note"]
+
+
+def test_an_image_that_was_not_timed_everywhere_is_no_sample(build: Builder) -> None:
+    """Or an exit would be mixed of other images than its neighbours."""
+    passes = build.cell("exits", **EARLY)
+    columns = {"exit_block": [1, 3], "gate_score": [0.5, None], "is_correct": True}
+    build.commit(passes, exits={"image_id": [0, 0], **columns})
+    costs = build.cell("exit_costs", **EARLY)
+    columns = {"exit_block": [1, 3, 1], "forward_ms": [1.0, 2.0, 7.0]}
+    build.commit(costs, exit_costs={"round": 0, "image_id": [0, 0, 1], **columns})
+    build.store()
+    assert [row["exit_ms"] for row in _rows(build, "exit_samples('run-1')")] == [[1.0, 2.0]]

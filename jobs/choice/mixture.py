@@ -1,0 +1,76 @@
+"""The latency of thresholds, composed of exit costs: mean and percentiles, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 500
+_INTERVAL = (2.5, 97.5)  # percent
+_ROUNDING = 1e-9  # of a sum of shares
+
+Rounds = Sequence[NDArray[np.float64]]
+"""One (n, E) array a round: what each image took that was sent out at each exit."""
+
+
+class Estimate(NamedTuple):
+    """A value, and the interval in which 95 % of its resamples lie."""
+
+    value: float
+    low: float
+    high: float
+
+
+def compose(
+    rounds: Rounds, shares: Sequence[float], percentiles: Sequence[float], seed: int = 0
+) -> list[Estimate]:
+    """The mean of a mixture, then its percentiles.
+
+    Of the images sent out at an exit, each counts by the share of all images that leave there. A
+    percentile is the least time that so large a share of the mixture stays within. Intervals are by
+    bootstrap over rounds, then over the images of each round drawn, with all exits of an image
+    together; who leaves where is taken as it is.
+
+    Args:
+        rounds: at least one, none of them empty.
+        shares: (E,), sum 1.
+        percentiles: from 0 to 100.
+        seed: of the resamples.
+    """
+    costs = np.concatenate(list(rounds))
+    weights = np.asarray(shares, np.float64)
+    used = np.flatnonzero(weights)
+    flat = costs[:, used].ravel()
+    order = np.argsort(flat, kind="stable")
+    image_of, exit_of = np.divmod(order, len(used))
+    ascending, share_of = flat[order], weights[used][exit_of]
+    means = costs @ weights
+    wanted = np.asarray(percentiles, np.float64) / 100
+
+    def figures(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mean and percentiles, where image i counts counts[i] times."""
+        within = np.cumsum(counts[image_of] * share_of) / counts.sum()
+        places = np.searchsorted(within, wanted - _ROUNDING)
+        return np.array([counts @ means / counts.sum(), *ascending[places]])
+
+    drawn = np.stack([figures(counts) for counts in _resamples(rounds, seed)])
+    low, high = np.percentile(drawn, _INTERVAL, axis=0)
+    values = figures(np.ones(len(costs)))
+    return [Estimate(*map(float, each)) for each in zip(values, low, high, strict=True)]
+
+
+def _resamples(rounds: Rounds, seed: int) -> Iterator[NDArray[np.float64]]:
+    """How often each image counts, resample by resample."""
+    generator = np.random.default_rng(seed)
+    sizes = [len(costs) for costs in rounds]
+    for _ in range(RESAMPLES):
+        times = np.bincount(generator.integers(len(sizes), size=len(sizes)), minlength=len(sizes))
+        yield np.concatenate(
+            [
+                generator.multinomial(n * count, np.full(n, 1 / n)).astype(np.float64)
+                for n, count in zip(sizes, times, strict=True)
+            ]
+        )
