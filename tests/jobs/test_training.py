@@ -33,14 +33,16 @@ CHANGES: dict[str, dict[str, Any]] = {
         "phase_epochs": 1,
         "joint_epochs": 0,
     },
+    "gfnet-tuned": {"start": "{}-gfnet.safetensors"},
 }
-RECIPES = [f"{ladder}-{stage}" for ladder in LADDERS for stage in CHANGES]
-BUNDLED = [f"{ladder}-{stage}" for ladder in ("digits",) for stage in CHANGES]
+STAGES = ("gfnet", "distil", "dynn")
+RECIPES = [*(f"{ladder}-{stage}" for ladder in LADDERS for stage in STAGES), "cifar10-gfnet-tuned"]
+BUNDLED = [f"{ladder}-{stage}" for ladder in ("digits",) for stage in STAGES]
 
 
 def _tiny(folder: Path, name: str, **changes: Any) -> Recipe:
     """A shipped recipe with two epochs on digits and small sizes, its files in one folder."""
-    ladder, stage = name.split("-")
+    ladder, stage = name.split("-", maxsplit=1)
     content = yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text(encoding="utf-8"))
     small = {
         key: value.format(ladder) if isinstance(value, str) else value
@@ -104,7 +106,8 @@ def test_a_checkpoint_says_how_it_was_trained(name: str, trained: Trained) -> No
     training = gfnet.inspect_checkpoint(recipe.output).metadata.training
     assert training["recipe"] == name
     assert training["stage"] == recipe.stage
-    assert (training["seed"], training["epochs"], training["threads"]) == (0, 2, 1)
+    assert training["seed"] == recipe.schedule.seed
+    assert (training["epochs"], training["threads"]) == (2, 1)
     assert training["dataset_sha256"] == storage.open_images("digits", "train").sha256
     assert training["validation"] == {"fraction": 0.15, "seed": 0, "images": 203}
     assert 0 <= training["validation_accuracy"] <= 100
