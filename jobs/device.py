@@ -53,5 +53,12 @@ def use_device(name: str) -> Device:
     )
 
 
+def gpu_uuid() -> str:
+    """The name of the GPU in use that holds outside of torch too."""
+    import torch
+
+    return f"GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
+
+
 def _nothing() -> None:
     """Return: there is nothing to wait for."""

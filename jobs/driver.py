@@ -40,7 +40,9 @@ class Driver:
         self._store = store
         self._executor = executor
         self._listener = listener
-        self.ledger = Ledger(plan, store.cells, store.entries(), store.nodes)
+        self.ledger = Ledger(
+            plan, store.cells, store.entries(), store.nodes, store.throttled_rounds()
+        )
         done = frozenset(entry.key for entry in store.entries())
         queues = task_queues(plan, store.run.run_id, done, by_device=not executor.is_one_host)
         self._lanes = [Lane(queue, executor.capacity()) for queue in queues]

@@ -59,6 +59,7 @@ class Ledger:
         nodes: the machines that the entries name.
         rows: their rows as stored; a cell that failed or was cut off starts again as queued.
         entries: what is committed already.
+        throttled: rounds among it that a throttled machine spoilt, as (cell_id, round).
     """
 
     def __init__(
@@ -67,11 +68,13 @@ class Ledger:
         rows: Sequence[storage.CellRow],
         entries: Iterable[storage.CommitEntry],
         nodes: Iterable[storage.NodeRow] = (),
+        throttled: Iterable[tuple[str, int]] = (),
     ) -> None:
         self._cells = {cell.cell_id: cell for cell in plan.cells}
         self._missing = {i: cell.rounds * len(cell.shards) for i, cell in self._cells.items()}
         self._asked = {i: cell.setting.device for i, cell in self._cells.items()}
         self._bound: set[str] = set()
+        self._throttled = set(throttled)
         self._notes: dict[str, set[str]] = {cell_id: set() for cell_id in self._cells}
         self._rows = {
             row.cell_id: replace(
@@ -123,6 +126,9 @@ class Ledger:
         node = outcome.node
         if node is not None:
             self._run_on(task.cell_id, node.node, node.device)
+        rounds = outcome.tables.get("rounds")
+        if rounds is not None and True in rounds.column("is_throttled").to_pylist():
+            self._throttled.add((task.cell_id, task.round))
         self._commit(task.cell_id, outcome.images, outcome.note)
         if not self._missing[task.cell_id]:
             self._finish(task.cell_id, now())
@@ -168,6 +174,13 @@ class Ledger:
             )
             return
         needed = min(VALID_ROUNDS, row.rounds or 1) if self._cells[cell_id].is_timed else 1
+        spoilt = sum(throttled == cell_id for throttled, _ in self._throttled)
+        is_valid = (row.rounds or 0) - spoilt >= needed
+        remark = f"throttled: {spoilt} of {row.rounds} rounds" if spoilt else None
         self._rows[cell_id] = replace(
-            row, status="done", is_valid=(row.rounds or 0) >= needed, finished_at=finished_at
+            row,
+            status="done",
+            is_valid=is_valid,
+            note="; ".join(filter(None, (row.note, remark))) or None,
+            finished_at=finished_at,
         )

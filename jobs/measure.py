@@ -67,11 +67,18 @@ def warm_up(
     gates: int,
     batch_size: int,
     images: int,
+    before_last_pass: Callable[[], None] | None = None,
 ) -> None:
-    """Route at least `images` images, taking every exit's path in turn; nothing is recorded."""
+    """Route at least `images` images, taking every exit's path in turn; nothing is recorded.
+
+    Before the last pass over all paths `before_last_pass` is called: whatever it does to the
+    caches, they are warm again when the clocks start.
+    """
     paths = forced_exits(gates)
     batches = max(math.ceil(images / batch_size), len(paths))
     for number in range(batches):
+        if before_last_pass and number == batches - len(paths):
+            before_last_pass()
         places = [(number * batch_size + i) % len(encoded) for i in range(batch_size)]
         tensor, _ = pipeline.batch(encoded, places)
         if tensor is not None:

@@ -6,14 +6,16 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 import storage
+from jobs.conditions import machine_of
 from jobs.device import CUDA, Device
 
-# Each figure that this version cannot take is NULL, and this says why.
-NOTE = "power, clocks and throttling are not read by this version of gfjobs"
+# Each figure that could not be taken is NULL, and `note` says why.
+NO_POWER = "power is not read by this version of gfjobs"
 
 
 def describe_node(run_id: str, device: Device) -> storage.NodeRow:
     """The row of this machine, with `device` as the one in use."""
+    seen = machine_of(device.name).first
     return storage.NodeRow(
         run_id=run_id,
         node=platform.node(),
@@ -24,7 +26,8 @@ def describe_node(run_id: str, device: Device) -> storage.NodeRow:
         python=platform.python_version(),
         torch=_version("torch"),
         ray=_version("ray"),
-        note=NOTE,
+        power_mode=seen.power_mode,
+        note="; ".join(filter(None, (NO_POWER, seen.missing_note()))),
     )
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 import gfnet
 import storage
 from jobs.answers import judge
+from jobs.conditions import Watch, machine_of
 from jobs.device import Device
 from jobs.measure import measure_exits, measure_routes, warm_up
 from jobs.pipeline import Pipeline
@@ -32,12 +33,13 @@ class ShardImages:
 def _latency_rows(
     task: Task, model: gfnet.GFNet, device: Device, pipeline: Pipeline, shard: ShardImages
 ) -> dict[str, Any]:
-    """Route the shard under the clock: one row an image in `records`."""
+    """Route the shard under the clock: one row an image in `records`, one in `rounds`."""
     import torch
 
     runtime = _runtime(task, model)
+    watch = Watch(machine_of(device.name))
     with torch.inference_mode():
-        _warm_up(task, runtime, device, pipeline, shard)
+        _warm_up(task, runtime, device, pipeline, shard, watch=watch)
         measured = measure_routes(
             runtime,
             pipeline,
@@ -46,6 +48,7 @@ def _latency_rows(
             thresholds=task.thresholds,
             batch_size=task.batch_size,
         )
+    conditions = watch.end()
     places = np.asarray(measured.places, dtype=np.int64)
     if not len(places):
         return {}
@@ -64,7 +67,7 @@ def _latency_rows(
         "started_at": measured.started_at,
     }
     columns |= judge(np.stack(measured.logits), labels).columns() | _of_cell(task, device)
-    return {"records": storage.build_table("records", columns)}
+    return {"records": storage.build_table("records", columns)} | _round_row(task, conditions)
 
 
 def _exit_rows(
@@ -111,16 +114,18 @@ def _exit_rows(
 def _exit_cost_rows(
     task: Task, model: gfnet.GFNet, device: Device, pipeline: Pipeline, shard: ShardImages
 ) -> dict[str, Any]:
-    """Send the shard out at every exit under the clock: one row an image and exit."""
+    """Send the shard out at every exit under the clock: one row an image and exit; one round."""
     import torch
 
     runtime = _runtime(task, model)
+    watch = Watch(machine_of(device.name))
     gates = len(task.exit_blocks)
     with torch.inference_mode():
-        _warm_up(task, runtime, device, pipeline, shard)
+        _warm_up(task, runtime, device, pipeline, shard, watch=watch)
         measured = measure_exits(
             runtime, pipeline, device, shard.encoded, gates=gates, batch_size=task.batch_size
         )
+    conditions = watch.end()
     if not measured.places:
         return {}
     blocks = np.asarray((*task.exit_blocks, model.config.last_block), dtype=np.int32)
@@ -132,7 +137,8 @@ def _exit_cost_rows(
         "exit_block": blocks[np.asarray(measured.exits)],
         "forward_ms": measured.forward_ms,
     }
-    return {"exit_costs": storage.build_table("exit_costs", columns)}
+    table = storage.build_table("exit_costs", columns)
+    return {"exit_costs": table} | _round_row(task, conditions)
 
 
 def _runtime(task: Task, model: gfnet.GFNet) -> gfnet.Runtime:
@@ -161,6 +167,8 @@ def _warm_up(
     device: Device,
     pipeline: Pipeline,
     shard: ShardImages,
+    *,
+    watch: Watch,
 ) -> None:
     warm_up(
         runtime,
@@ -170,7 +178,19 @@ def _warm_up(
         gates=len(task.exit_blocks),
         batch_size=task.batch_size,
         images=task.warmup_images,
+        before_last_pass=watch.begin,
     )
+
+
+def _round_row(task: Task, conditions: dict[str, Any]) -> dict[str, Any]:
+    """The row of a timed shard: a round of several shards has several."""
+    columns: dict[str, Any] = {
+        "run_id": task.run_id,
+        "cell_id": task.cell_id,
+        "round": task.round,
+        "node": platform.node(),
+    }
+    return {"rounds": storage.build_table("rounds", columns | conditions)}
 
 
 # In quotes: the name loads torch, and a driver reads this module too.

@@ -170,6 +170,16 @@ class RunStore:
         """List what is committed."""
         return tuple(self._entries.values())
 
+    def throttled_rounds(self) -> frozenset[tuple[str, int]]:
+        """Say which rounds (cell_id, round) are committed with a sign of throttling."""
+        files = read_snapshot(self._paths).files("rounds")
+        return frozenset(
+            (row["cell_id"], row["round"])
+            for path in files
+            for row in read_table(path).to_pylist()
+            if row["is_throttled"]
+        )
+
     def commit(self, entry: CommitEntry, tables: Mapping[str, pa.Table]) -> bool:
         """Commit the rows of one shard, all tables in one atomic step.
 

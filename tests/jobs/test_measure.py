@@ -163,8 +163,9 @@ def test_forced_exits() -> None:
 
 @pytest.mark.parametrize(("images", "batch", "batches"), [(7, 1, 7), (1, 1, 3), (8, 3, 3)])
 def test_warm_up_takes_every_exits_path(images: int, batch: int, batches: int) -> None:
-    """At least the images asked for, and at least once along each path."""
+    """At least the images asked for, each path at least once, and once after a look around."""
     bench = Bench(decode_ns=1, forward_ns=[1])
+    looked: list[int] = []
     warm_up(
         bench,  # type: ignore[arg-type]
         bench.pipeline,
@@ -173,6 +174,9 @@ def test_warm_up_takes_every_exits_path(images: int, batch: int, batches: int) -
         gates=2,
         batch_size=batch,
         images=images,
+        before_last_pass=lambda: looked.append(len(bench.thresholds)),
     )
     assert len(bench.thresholds) == batches
+    assert looked == [batches - 3]
+    assert set(bench.thresholds[-3:]) == set(forced_exits(2))
     assert set(bench.thresholds) == set(forced_exits(2))

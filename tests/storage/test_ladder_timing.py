@@ -59,6 +59,30 @@ def test_throttled_round_is_left_out_whole(build: Builder, where: str) -> None:
     assert row["energy_mj"] == pytest.approx((10 - 4) * 2)
 
 
+@pytest.mark.parametrize("merge", [False, True])
+def test_a_round_of_several_shards_has_several_rows(build: Builder, merge: bool) -> None:
+    """One throttled shard takes its whole round out; no row counts twice, each mode shows once."""
+    timed = build.cell(rounds=2)
+    for round_ in (0, 1):
+        for shard in (0, 1):
+            build.commit(
+                timed,
+                round_,
+                shard,
+                records={"image_id": np.arange(20), "forward_ms": 2.0 + round_},
+                rounds={"power_mode": str(shard), "is_throttled": (round_, shard) == (1, 1)},
+            )
+    build.store(merge=merge)
+    (row,) = build.ladder()
+    assert (row["samples"], row["forward_ms"], row["power_mode"]) == (40, 2.0, "0, 1")
+    rows = storage.query(build.root, "select round from rounds order by all").to_pylist()
+    assert [row["round"] for row in rows] == [0, 0, 1, 1]
+    throttled = storage.query(build.root, "from throttled_rounds").to_pylist()
+    assert [row["round"] for row in throttled] == [1]
+    with storage.RunStore.open(build.root, build.run.run_id) as store:
+        assert store.throttled_rounds() == {(timed.cell_id, 1)}
+
+
 def test_unknown_throttling_counts(build: Builder) -> None:
     """is_throttled NULL means that nobody looked, and the round stays."""
     timed = build.cell()

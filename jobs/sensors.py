@@ -1,0 +1,131 @@
+"""What a kernel shows of its machine: clock, heat, governor, power mode, throttle events, load.
+
+Each function gives its figure or raises: AbsentError where the machine has no such source, else
+whatever its source raised. `root` is where the kernel's files are, `system` is psutil.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_CPU = "sys/devices/system/cpu/cpu[0-9]*"
+# The processor's chips and zones alone: disks and radios are warm for reasons of their own.
+_CPU_CHIPS = ("coretemp", "k10temp", "zenpower", "cpu", "soc")
+_CPU_ZONES = ("cpu", "pkg", "soc")
+_MILLI = 1e-3
+
+Events = dict[tuple[str, str], int]
+"""Throttle events since boot, by file and reason."""
+
+
+class AbsentError(Exception):
+    """This machine has no such source; the message names it."""
+
+
+def clock_mhz(system: Any, root: Path) -> float:
+    """The mean clock of the processors now."""
+    try:
+        frequency = system.cpu_freq()
+    except Exception:  # noqa: BLE001 - psutil fails differently from system to system
+        frequency = None
+    if frequency is not None and frequency.current:
+        return float(frequency.current)
+    khz = [int(text) for text in _texts(root, f"{_CPU}/cpufreq/scaling_cur_freq")]
+    if not khz:
+        raise AbsentError("no cpufreq")
+    return sum(khz) / len(khz) * _MILLI
+
+
+def temperature_c(system: Any, root: Path) -> float:
+    """The highest temperature of the processor now."""
+    # psutil has no such function on some systems.
+    chips: dict[str, list[Any]] = getattr(system, "sensors_temperatures", dict)() or {}
+    found = [
+        sensor.current
+        for chip, sensors in chips.items()
+        if chip.lower().startswith(_CPU_CHIPS)
+        for sensor in sensors
+        if sensor.current
+    ]
+    if not found:
+        for zone in root.glob("sys/class/thermal/thermal_zone*"):
+            if any(word in (_text(zone / "type") or "").lower() for word in _CPU_ZONES):
+                # A zone whose part is switched off cannot be read.
+                found += [int(text) * _MILLI for text in _texts(zone, "temp")]
+    if not found:
+        raise AbsentError("no sensor of the processor")
+    return float(max(found))
+
+
+def governors(root: Path) -> frozenset[str]:
+    """The names of all processors' frequency governors."""
+    names = frozenset(_texts(root, f"{_CPU}/cpufreq/scaling_governor"))
+    if not names:
+        raise AbsentError("no cpufreq")
+    return names
+
+
+def power_mode(root: Path) -> str:
+    """The number of a Jetson's power mode."""
+    text = _text(root / "var/lib/nvpmodel/status")
+    if text is None:
+        raise AbsentError("no nvpmodel")
+    return str(int(text.removeprefix("pmode:")))
+
+
+def cpu_events(root: Path) -> Events:
+    """How often an x86 processor was throttled by its heat."""
+    return _counts(root, f"{_CPU}/thermal_throttle/*_throttle_count", lambda _name: "thermal")
+
+
+def jetson_events(root: Path) -> Events:
+    """How often a Jetson's hardware throttled: oc1, oc2, oc3, by voltage or current."""
+    # The kernel's driver tegra23x-oc-event shows them, as the hwmon device soctherm_oc.
+    files = "sys/class/hwmon/hwmon*/oc[0-9]*_event_cnt"
+    return _counts(root, files, lambda name: name.removesuffix("_event_cnt"))
+
+
+def busy_s(system: Any) -> float:
+    """Time that all processors have not been idle since boot; what a hypervisor took counts."""
+    times = system.cpu_times()._asdict()
+    # Guests stand in `user` too.
+    idle = ("idle", "iowait", "guest", "guest_nice")
+    return float(sum(value for name, value in times.items() if name not in idle))
+
+
+def own_s(system: Any) -> float:
+    """Processor time that this process and all below it have used."""
+    process = system.Process()
+    total = 0.0
+    for each in (process, *process.children(recursive=True)):
+        try:
+            times = each.cpu_times()
+        except system.Error:  # it has ended; its parent's children_* have it now
+            continue
+        total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
+def _counts(root: Path, files: str, reason: Callable[[str], str]) -> Events:
+    """The numbers in files, those that cannot be read left out."""
+    texts = {path: _text(path) for path in root.glob(files)}
+    return {
+        (str(path), reason(path.name)): int(text)
+        for path, text in texts.items()
+        if text is not None
+    }
+
+
+def _texts(root: Path, files: str) -> list[str]:
+    """What stands in files, those that cannot be read left out."""
+    return [text for path in root.glob(files) if (text := _text(path))]
+
+
+def _text(path: Path) -> str | None:
+    """What stands in a file; None where it is not there or cannot be read."""
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,304 @@
+"""The machine's state around a round: from made readings, and in runs end to end."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+import storage
+from jobs import conditions, work
+from jobs.conditions import Machine, Reading, columns, machine_of
+from jobs.nvml import Gpu
+from jobs.run import Where, resume, submit
+from jobs.sensors import AbsentError
+
+NOON = datetime(2026, 11, 24, 12)  # noqa: DTZ001 (naive UTC throughout)
+BEFORE = Reading(
+    taken_at=NOON,
+    taken_s=100.0,
+    clock_mhz=2000.0,
+    temperature_c=60.0,
+    governors=frozenset({"powersave"}),
+    power_mode="2",
+    events={("core0", "thermal"): 3},
+    throttles=frozenset(),
+    is_throttling_known=True,
+    busy_s=50.0,
+    own_s=10.0,
+    processors=4,
+    missing={},
+)
+# Ten seconds later: 12 of 40 processor seconds used, 8 of them by this process.
+AFTER = replace(
+    BEFORE,
+    taken_at=NOON + timedelta(seconds=10),
+    taken_s=110.0,
+    clock_mhz=3000.0,
+    temperature_c=55.0,
+    governors=frozenset({"performance"}),
+    busy_s=62.0,
+    own_s=18.0,
+)
+
+
+def test_two_readings_make_a_row() -> None:
+    """The mean clock, the higher temperature, all governors, what others used."""
+    assert columns(BEFORE, AFTER) == {
+        "started_at": NOON,
+        "ended_at": NOON + timedelta(seconds=10),
+        "clock_mhz": 2500.0,
+        "temperature_c": 60.0,
+        "throttle_reasons": None,
+        "governor": "performance, powersave",
+        "power_mode": "2",
+        "load": pytest.approx(4 / 40),
+        "is_throttled": False,
+    }
+
+
+def test_what_neither_reading_has_is_null() -> None:
+    """What one of them has is taken."""
+    nothing = replace(
+        BEFORE, clock_mhz=None, temperature_c=None, governors=None, power_mode=None, busy_s=None
+    )
+    row = columns(nothing, replace(nothing, taken_s=110.0, is_throttling_known=False))
+    names = ("clock_mhz", "temperature_c", "governor", "power_mode", "load", "is_throttled")
+    assert {row[name] for name in names} == {None}
+    assert columns(nothing, AFTER)["clock_mhz"] == 3000
+
+
+@pytest.mark.parametrize(("busy_s", "load"), [(57.0, 0.0), (58.0, 0.0), (500.0, 1.0)])
+def test_load_stays_between_0_and_1(busy_s: float, load: float) -> None:
+    """Ticks of the machine's and of the process's time differ a little."""
+    assert columns(BEFORE, replace(AFTER, busy_s=busy_s))["load"] == load
+
+
+def test_a_counter_that_grew_is_a_throttle() -> None:
+    """A counter that appeared or went away is none."""
+    grown = {("core0", "thermal"): 4, ("hwmon3", "oc3"): 9}
+    row = columns(BEFORE, replace(AFTER, events=grown))
+    assert (row["throttle_reasons"], row["is_throttled"]) == ("thermal", True)
+    assert columns(BEFORE, replace(AFTER, events={}))["is_throttled"] is False
+
+
+def test_a_gpu_that_is_held_back_at_either_reading_is_throttled() -> None:
+    """All reasons are named; they count also where the other reading failed."""
+    before = replace(BEFORE, throttles=frozenset({"software power cap"}))
+    after = replace(AFTER, throttles=frozenset({"hardware slowdown"}), is_throttling_known=False)
+    row = columns(before, after)
+    assert row["throttle_reasons"] == "hardware slowdown, software power cap"
+    assert row["is_throttled"] is True
+
+
+def counters(root: Path, number: int = 3) -> Path:
+    """A processor's throttle counters in a made tree."""
+    folder = root / "sys/devices/system/cpu/cpu0/thermal_throttle"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("core_throttle_count", "package_throttle_count"):
+        (folder / name).write_text(f"{number}\n")
+    return folder
+
+
+def broken(*_args: object, **_kwargs: object) -> Any:
+    """Fail in a way of its own, at length."""
+    raise OSError("this sensor\nis broken " + 500 * "!")
+
+
+def test_a_machine_that_shows_nothing_says_why(tmp_path: Path) -> None:
+    """Every figure is None with its reason, each reason once; nothing raises."""
+    system = SimpleNamespace(
+        cpu_freq=lambda: None, cpu_times=broken, Process=broken, cpu_count=broken
+    )
+    reading = Machine("cpu", tmp_path, system).read()
+    assert reading.missing_note() == (
+        "not readable here: clock, governor (no cpufreq), temperature (no sensor of the"
+        " processor), power mode (no nvpmodel), throttling (no thermal_throttle counters),"
+        " load (OSError: this sensor)"
+    )
+    assert (reading.busy_s, reading.clock_mhz, reading.is_throttling_known) == (None, None, False)
+    assert columns(reading, reading)["load"] is None
+
+
+def test_a_machine_that_shows_all_misses_nothing(tmp_path: Path) -> None:
+    """And has nothing to note."""
+    counters(tmp_path)
+    (tmp_path / "var/lib/nvpmodel").mkdir(parents=True)
+    (tmp_path / "var/lib/nvpmodel/status").write_text("pmode:0001")
+    governor = tmp_path / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
+    governor.parent.mkdir()
+    governor.write_text("schedutil")
+    system = SimpleNamespace(
+        cpu_freq=lambda: SimpleNamespace(current=1800.0),
+        sensors_temperatures=lambda: {"k10temp": [SimpleNamespace(current=50.0)]},
+        cpu_times=psutil.cpu_times,
+        cpu_count=psutil.cpu_count,
+        Process=psutil.Process,
+        Error=psutil.Error,
+    )
+    reading = Machine("cpu", tmp_path, system).read()
+    assert reading.missing_note() == ""
+    assert (reading.clock_mhz, reading.temperature_c, reading.power_mode) == (1800, 50, "1")
+    assert reading.is_throttling_known
+
+
+def test_a_gpu_is_asked_itself(tmp_path: Path) -> None:
+    """Its clock and temperature, not the processor's."""
+    gpu: Any = SimpleNamespace(
+        clock_mhz=lambda: 900.0, temperature_c=lambda: 70.0, throttles=lambda: frozenset({"x"})
+    )
+    reading = Machine("cuda", tmp_path, open_gpu=lambda: gpu).read()
+    assert (reading.clock_mhz, reading.temperature_c) == (900, 70)
+    assert (reading.throttles, reading.is_throttling_known) == ({"x"}, True)
+
+
+def absent() -> Gpu:
+    """No NVML here."""
+    raise AbsentError("nvidia-ml-py is not installed")
+
+
+@pytest.mark.parametrize("open_gpu", [absent, broken])
+def test_a_gpu_that_cannot_be_asked_is_not_called_unthrottled(
+    open_gpu: Callable[[], Gpu], tmp_path: Path
+) -> None:
+    """A processor's counters say nothing of it; a Jetson's events do."""
+    counters(tmp_path)
+    machine = Machine("cuda", tmp_path, open_gpu=open_gpu)
+    reading = machine.read()
+    assert columns(reading, reading)["is_throttled"] is None
+    assert reading.clock_mhz is None
+    assert {"clock", "temperature", "throttling"} <= reading.missing.keys()
+    assert max(map(len, reading.missing.values())) < 150
+    before = machine.read()
+    counters(tmp_path, number=6)
+    assert columns(before, machine.read())["throttle_reasons"] == "thermal"
+    events = tmp_path / "sys/class/hwmon/hwmon3/oc3_event_cnt"
+    events.parent.mkdir(parents=True)
+    events.write_text("0")
+    reading = machine.read()
+    assert columns(reading, reading)["is_throttled"] is False
+    assert "throttling" not in reading.missing
+
+
+GRID = """\
+models: [dynn.safetensors]
+datasets: [{name: digits, limit: 20}]
+thresholds: [0.5]
+threads: [1]
+measure: [accuracy, latency, exit_costs]
+latency: {rounds: 3, warmup_images: 3}
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A made tree in the place of the kernel's files, with throttle counters."""
+    threads = torch.get_num_threads()
+    root = tmp_path / "tree"
+    counters(root)
+    monkeypatch.setattr(conditions, "ROOT", root)
+    machine_of.cache_clear()
+    yield root
+    machine_of.cache_clear()
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def heat(tree: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Have the processor too hot in some of the routed rounds."""
+
+    def throttle(*rounds: int) -> None:
+        real, calls = work.measure_routes, itertools.count()
+
+        def measure(*args: Any, **kwargs: Any) -> Any:
+            measured = real(*args, **kwargs)
+            number = next(calls)
+            if number in rounds:
+                counters(tree, number=10 * (number + 1))
+            return measured
+
+        monkeypatch.setattr(work, "measure_routes", measure)
+
+    return throttle
+
+
+def run(path: Path, root: Path) -> None:
+    """Run a grid in this process."""
+    assert submit(path, root, Where(is_inline=True), lambda _: None, "r").is_done
+
+
+def test_a_run_leaves_a_row_a_timed_task(
+    write_grid: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On this machine as it is; a round of two shards has two rows; untimed tasks have none."""
+    machine_of.cache_clear()
+    monkeypatch.setattr("jobs.task.SHARD_IMAGES", 12)
+    threads = torch.get_num_threads()
+    run(write_grid(GRID), tmp_path / "results")
+    torch.set_num_threads(threads)
+    rows = storage.query(
+        tmp_path / "results",
+        "select kind, rounds.* from rounds join cells using (run_id, cell_id)"
+        " order by kind, round, started_at",
+    ).to_pylist()
+    keys = [(row["kind"], row["round"]) for row in rows]
+    assert keys == [(k, n) for k in ("exit_costs", "latency") for n in (0, 0, 1, 1, 2, 2)]
+    for row in rows:
+        assert row["started_at"] < row["ended_at"]
+        assert 0 <= row["load"] <= 1
+        assert row["position"] is None
+    (node,) = storage.query(tmp_path / "results", "from nodes").to_pylist()
+    assert node["note"].startswith("power is not read by this version of gfjobs")
+    for column, figure in (("clock_mhz", "clock"), ("is_throttled", "throttling")):
+        assert (rows[0][column] is None) == (figure in node["note"])
+    (line,) = storage.query(tmp_path / "results", "from ladder").to_pylist()
+    assert line["samples"] == 60
+
+
+def test_a_throttled_round_leaves_the_default_figures(
+    write_grid: Callable[[str], Path], tmp_path: Path, heat: Callable[..., None]
+) -> None:
+    """Its rows are kept, and two rounds are enough for a valid cell."""
+    heat(1)
+    run(write_grid(GRID), tmp_path / "results")
+    ask = "select round, throttle_reasons, is_throttled from rounds join cells using (cell_id)"
+    rows = storage.query(
+        tmp_path / "results", f"{ask} where kind = 'latency' order by round"
+    ).to_pylist()
+    assert [(row["throttle_reasons"], row["is_throttled"]) for row in rows] == [
+        (None, False),
+        ("thermal", True),
+        (None, False),
+    ]
+    ask = "select avg(forward_ms) filter (round != 1) as kept_ms, count(*) as n from records"
+    (records,) = storage.query(tmp_path / "results", ask).to_pylist()
+    assert records["n"] == 60
+    (line,) = storage.query(tmp_path / "results", "from ladder").to_pylist()
+    assert line["samples"] == 40
+    assert line["forward_ms"] == pytest.approx(records["kept_ms"])
+    assert line["is_valid"]
+    assert line["note"].startswith("throttled: 1 of 3 rounds; ")
+
+
+def test_too_few_good_rounds_make_a_cell_invalid(
+    write_grid: Callable[[str], Path], tmp_path: Path, heat: Callable[..., None]
+) -> None:
+    """Also where they were timed before a resume."""
+    root = tmp_path / "results"
+    heat(0, 2)
+    run(write_grid(GRID), root)
+    ask = "select kind, is_valid from cells order by kind"
+    expected = [("exit_costs", True), ("exits", True), ("latency", False)]
+    assert [tuple(row.values()) for row in storage.query(root, ask).to_pylist()] == expected
+    with storage.RunStore.open(root, "r") as store:
+        store.save_run(replace(store.run, status="running"))
+    resume(root, "r", Where(is_inline=True), lambda _: None)
+    assert [tuple(row.values()) for row in storage.query(root, ask).to_pylist()] == expected

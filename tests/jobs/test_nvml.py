@@ -1,0 +1,96 @@
+"""NVML by a double that speaks as pynvml does."""
+
+# ruff: noqa: N802 - the double has pynvml's names
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from jobs.nvml import THROTTLES, Gpu, open_gpu
+from jobs.sensors import AbsentError
+
+
+class Library:
+    """A pynvml with one GPU."""
+
+    NVML_CLOCK_SM = 1
+    NVML_TEMPERATURE_GPU = 0
+
+    class NVMLError(Exception):
+        """What pynvml raises."""
+
+    def __init__(self, bits: int = 0, *, is_old: bool = False) -> None:
+        self.bits, self.is_old, self.is_started = bits, is_old, False
+
+    def nvmlInit(self) -> None:
+        """Start."""
+        self.is_started = True
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
+        """Find the GPU."""
+        assert self.is_started
+        if uuid != "GPU-7":
+            raise self.NVMLError("Not Found")
+        return "handle"
+
+    def nvmlDeviceGetClockInfo(self, handle: str, clock: int) -> int:
+        """Its clock, MHz."""
+        assert (handle, clock) == ("handle", self.NVML_CLOCK_SM)
+        return 1410
+
+    def nvmlDeviceGetTemperature(self, handle: str, sensor: int) -> int:
+        """Its temperature."""
+        assert (handle, sensor) == ("handle", self.NVML_TEMPERATURE_GPU)
+        return 64
+
+    def nvmlDeviceGetCurrentClocksEventReasons(self, handle: str) -> int:
+        """What holds it back, where the driver is new."""
+        if self.is_old:
+            raise self.NVMLError("Function Not Found")
+        return self.nvmlDeviceGetCurrentClocksThrottleReasons(handle)
+
+    def nvmlDeviceGetCurrentClocksThrottleReasons(self, handle: str) -> int:
+        """The same, by its older name."""
+        assert handle == "handle"
+        return self.bits
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_a_gpu_tells_clock_heat_and_throttles(is_old: bool) -> None:
+    """Idling (1) and clocks that someone set (2) are no throttles."""
+    gpu = Gpu(Library(0x1 | 0x2 | 0x4 | 0x40, is_old=is_old), "GPU-7")
+    assert (gpu.clock_mhz(), gpu.temperature_c()) == (1410, 64)
+    assert gpu.throttles() == {"software power cap", "hardware thermal slowdown"}
+    assert Gpu(Library(0x1), "GPU-7").throttles() == frozenset()
+
+
+def test_the_bits_are_nvmls() -> None:
+    """Held against the constants of the real package."""
+    pynvml: Any = pytest.importorskip("pynvml", reason="the extra nvidia is not installed")
+    names = {
+        "software power cap": pynvml.nvmlClocksEventReasonSwPowerCap,
+        "hardware slowdown": pynvml.nvmlClocksEventReasonHwSlowdown,
+        "software thermal slowdown": pynvml.nvmlClocksEventReasonSwThermalSlowdown,
+        "hardware thermal slowdown": pynvml.nvmlClocksEventReasonHwThermalSlowdown,
+        "hardware power brake": pynvml.nvmlClocksEventReasonHwPowerBrakeSlowdown,
+    }
+    assert {name: bit for bit, name in THROTTLES.items()} == names
+    for name in (name for name in vars(Library) if name.startswith(("nvml", "NVML"))):
+        assert hasattr(pynvml, name), "the double has nothing that pynvml lacks"
+
+
+def test_without_the_package_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra is optional."""
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    with pytest.raises(AbsentError, match="nvidia-ml-py is not installed"):
+        open_gpu()
+
+
+def test_the_gpu_is_that_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the name that torch gives it."""
+    monkeypatch.setitem(sys.modules, "pynvml", Library())  # type: ignore[arg-type]
+    monkeypatch.setattr("jobs.nvml.gpu_uuid", lambda: "GPU-7")
+    assert open_gpu().clock_mhz() == 1410
