@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -13,6 +14,7 @@ from jobs.task import rows_an_image
 from jobs.wording import SETTING, Row, count, fixed, setting_of, threshold_of
 
 BAR_WIDTH = 30
+_WIDTH = 80  # columns of a terminal
 _GROUP = (*SETTING, "batch_size")
 
 
@@ -150,7 +152,10 @@ def _reasons(rows: Sequence[Row]) -> str:
         f"– {reason}" + ("" if len(named) == everyone else f" ({', '.join(named)})")
         for reason, named in models.items()
     ]
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(
+        f"{textwrap.fill(line, _WIDTH, subsequent_indent='  ', break_on_hyphens=False)}\n"
+        for line in lines
+    )
 
 
 def _remarks(cells: Sequence[Row]) -> Iterator[str]:

@@ -70,6 +70,8 @@ def test_ladder_and_histogram(root: Path) -> None:
     assert "digits on cpu of " in ladder
     assert "– energy: no power samples" in ladder
     assert "– p99 needs 662 samples, has 40" in ladder
+    assert "– power is not read by this version of gfjobs" in ladder
+    assert max(map(len, ladder.splitlines())) <= 80
     histogram = summary.exit_histogram(root, "r")
     assert histogram.startswith("dynn at 0.5 on digits: exits\n")
     assert "flat" not in histogram
