@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gfnet.preprocess import Preprocessing as Preprocessing
     from gfnet.preprocess import decode as decode
     from gfnet.preprocess import transform as transform
+    from gfnet.profiling import Profiler as Profiler
     from gfnet.routing import ExitOutputs as ExitOutputs
     from gfnet.routing import RoutedOutputs as RoutedOutputs
     from gfnet.runtimes import PRECISIONS as PRECISIONS
@@ -55,6 +56,7 @@ _HOME = {
     "metadata": ("Metadata",),
     "model": ("GFNet", "create"),
     "preprocess": ("DecodeError", "Preprocessing", "decode", "transform"),
+    "profiling": ("Profiler",),
     "routing": ("ExitOutputs", "RoutedOutputs"),
     "runtimes": ("PRECISIONS", "RUNTIMES", "Runtime", "runtime"),
     "tensors": ("CheckpointError",),

@@ -30,18 +30,29 @@ class GlobalFilter(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Convolve (B, N, C) tokens with the learned kernels."""
-        batch, count, dim = tokens.shape
+        batch, count, _ = tokens.shape
         if not batch:
             return tokens  # MKL's transform refuses an empty batch
         if torch.is_autocast_enabled(tokens.device.type):
             if batch >= count:
                 return self._by_product(tokens)
             tokens = tokens.float()
-        grid = tokens.reshape(batch, *self.grid, dim)
-        spectrum = torch.fft.rfft2(grid, dim=(1, 2), norm="ortho")
-        spectrum = spectrum * torch.view_as_complex(self.complex_weight)
+        return self.inverse(self.product(self.spectrum(tokens)))
+
+    def spectrum(self, tokens: Tensor) -> Tensor:
+        """The (B, a, b // 2 + 1, C) half spectrum of (B, N, C) tokens."""
+        grid = tokens.reshape(len(tokens), *self.grid, -1)
+        spectrum: Tensor = torch.fft.rfft2(grid, dim=(1, 2), norm="ortho")
+        return spectrum
+
+    def product(self, spectrum: Tensor) -> Tensor:
+        """A (B, a, b // 2 + 1, C) half spectrum, filtered."""
+        return spectrum * torch.view_as_complex(self.complex_weight)
+
+    def inverse(self, spectrum: Tensor) -> Tensor:
+        """The (B, N, C) tokens of a (B, a, b // 2 + 1, C) half spectrum."""
         mixed: Tensor = torch.fft.irfft2(spectrum, s=self.grid, dim=(1, 2), norm="ortho")
-        return mixed.reshape(batch, count, dim)
+        return mixed.flatten(1, 2)
 
     def _by_product(self, tokens: Tensor) -> Tensor:
         """The same convolution as one matrix product a channel, for mixed-precision training.

@@ -31,7 +31,7 @@ KEYS = (
     "baseline",
     "exclude",
 )
-MEASURES = ("accuracy", "latency", "energy", "exit_costs")
+MEASURES = ("accuracy", "latency", "energy", "exit_costs", "profile")
 LATENCY_BATCH = 1
 ACCURACY_BATCH = 256
 MAX_BATCH = SHARD_IMAGES  # a task holds no more

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import gfnet
+from gfnet.profiling import OTHER
 from jobs.device import Device
 from jobs.pipeline import Pipeline
 
@@ -180,6 +181,79 @@ def measure_exits(
             else:
                 paths.reverse()
     return measured
+
+
+@dataclass(frozen=True)
+class PartTime:
+    """What one part of the forward passes took, over all images.
+
+    Attributes:
+        component, block: as `gfnet.profiling.Part`; or `profiling`, what the clocks inside cost.
+        calls: how often it ran.
+        total_ms: milliseconds.
+        share: of the passes with clocks inside, 0..1; all parts but `profiling` sum to 1.
+    """
+
+    component: str
+    block: int | None
+    calls: int
+    total_ms: float
+    share: float
+
+
+def measure_parts(
+    model: gfnet.GFNet,
+    pipeline: Pipeline,
+    device: Device,
+    encoded: Sequence[bytes | None],
+    *,
+    gates: int,
+    batch_size: int,
+    clock: Clock = time.perf_counter_ns,
+) -> list[PartTime]:
+    """Send every image of a shard past all gates to the last block, with a clock around each part.
+
+    Each batch also runs without those clocks, in turned order: with, without, without, with. The
+    difference is what profiling cost; noise may make it negative. Arguments as `measure_routes`.
+
+    Returns: nothing where no image could be decoded.
+    """
+    profiler = gfnet.Profiler(model, device.synchronise, clock)
+    stay = forced_exits(gates)[-1]
+    plain_ns = 0
+    order = [True, False]
+
+    def forward(images: Any) -> Any:
+        return model.route(images, stay).logits.cpu()
+
+    with _no_garbage_collection():
+        for start in range(0, len(encoded), batch_size):
+            places = range(start, min(start + batch_size, len(encoded)))
+            for is_profiled in order:
+                tensor, _ = pipeline.batch(encoded, places)
+                if tensor is None:
+                    break
+                if is_profiled:
+                    profiler.run(forward, tensor)
+                    continue
+                device.synchronise()
+                begin = clock()
+                forward(tensor)
+                device.synchronise()
+                plain_ns += clock() - begin
+            else:
+                order.reverse()
+    total_ns = profiler.spent_ns.total()
+    parts = [
+        PartTime(*part, profiler.calls[part], spent * MS_PER_NS, spent / total_ns)
+        for part, spent in profiler.spent_ns.items()
+    ]
+    if parts:
+        cost_ns = total_ns - plain_ns
+        passes = profiler.calls[OTHER]
+        cost = PartTime("profiling", None, passes, cost_ns * MS_PER_NS, cost_ns / total_ns)
+        parts.append(cost)
+    return parts
 
 
 def _record(

@@ -18,7 +18,7 @@ import storage
 from jobs.datasets import Dataset
 from jobs.grid import Grid
 from jobs.models import Model
-from jobs.task import Shard, common_threshold, is_timed, shards
+from jobs.task import SHARD_IMAGES, Shard, common_threshold, is_timed, shards
 
 PROTOCOL_VERSION = 1
 """Raised whenever the same cell would be measured in another way."""
@@ -39,8 +39,8 @@ class Cell:
     """One unit of work.
 
     Attributes:
-        kind: `exits`, an all-exit pass; `latency`, routed under the clock; or `exit_costs`, sent
-            out at every exit under the clock.
+        kind: `exits`, an all-exit pass; `latency`, routed under the clock; `exit_costs`, sent
+            out at every exit under the clock; or `profile`, a clock around each part.
         thresholds: one float32 number a gate, for routed cells of models with gates; else empty.
         batch_size: images in a batch.
         images: images of one round.
@@ -153,7 +153,8 @@ def _cells(grid: Grid, model: Model, dataset: Dataset, setting: Setting) -> Iter
     """The all-exit pass, then the timed cells.
 
     A static model is routed once, another once a threshold; only the latter has exits to choose
-    between, whose costs are worth a cell.
+    between, whose costs are worth a cell. A profile is one task, since its rows are sums over all
+    images.
     """
     if "accuracy" in grid.measure:
         yield Cell(
@@ -187,3 +188,6 @@ def _cells(grid: Grid, model: Model, dataset: Dataset, setting: Setting) -> Iter
             yield timed(kind="latency", thresholds=thresholds)
     if "exit_costs" in grid.measure and model.gates:
         yield timed(kind="exit_costs", thresholds=())
+    if "profile" in grid.measure:
+        images = min(images, SHARD_IMAGES)
+        yield timed(kind="profile", thresholds=(), images=images, rounds=1)

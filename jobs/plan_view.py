@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from textwrap import fill
+
 from jobs.estimate import Estimate
 from jobs.plan import Cell, Plan
 from jobs.progress import duration
 from jobs.tables import shown, text_table
 
+WIDTH = 80
+
 
 def describe(plan: Plan, estimate: Estimate) -> str:
     """The plan as `gfjobs plan` prints it."""
     grid = plan.grid
-    routed, exits, costs = (plan.count(kind) for kind in ("latency", "exits", "exit_costs"))
+    kinds = ("latency", "exits", "exit_costs", "profile")
+    routed, exits, costs, profiles = map(plan.count, kinds)
     tasks = sum(cell.rounds * len(cell.shards) for cell in plan.cells)
     passes = _counted(exits, "all-exit pass", "all-exit passes")
     folded = f"{passes}, {routed} routed" + (f", {costs} of exit costs" if costs else "")
+    folded += f", {_counted(profiles, 'profile', 'profiles')}" if profiles else ""
     lines = [
-        f"{grid.name}: {plan.points} points → {len(plan.cells)} cells: {folded}",
+        fill(f"{grid.name}: {plan.points} points → {len(plan.cells)} cells: {folded}", WIDTH),
         "an all-exit pass answers every threshold; a routed cell runs under the clock",
         f"{_counted(tasks, 'task', 'tasks')} of at most 1,000 images",
         _time(estimate),

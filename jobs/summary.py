@@ -39,7 +39,7 @@ def ladder(root: Path, run_id: str) -> str:
     """The ladder of a run, for each data set and setting, and why figures are missing."""
     rows = storage.named_query(root, "summary", run_ids=[run_id], run_id=run_id).to_pylist()
     if not rows:
-        return "no rows yet\n"
+        return "the ladder is empty: no accuracy or latency yet\n"
     parts = []
     for _, grouped in groupby(rows, key=lambda row: [row[key] for key in _GROUP]):
         group = list(grouped)

@@ -27,8 +27,11 @@ def shards(images: int) -> tuple[Shard, ...]:
 
 
 def rows_an_image(kind: str, gates: int) -> int:
-    """Rows that one image leaves in one round of this kind of work."""
-    return 1 if kind == "latency" else gates + 1
+    """Rows that one image leaves in one round of this kind of work.
+
+    The rows of a profile are of parts of the model, however many images ran: it counts images.
+    """
+    return 1 if kind in ("latency", "profile") else gates + 1
 
 
 def common_threshold(thresholds: tuple[float, ...]) -> float | None:
@@ -38,7 +41,7 @@ def common_threshold(thresholds: tuple[float, ...]) -> float | None:
 
 def is_timed(kind: str) -> bool:
     """Whether a host that does this kind of work must run nothing else of ours meanwhile."""
-    return kind in ("latency", "exit_costs")
+    return kind in ("latency", "exit_costs", "profile")
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Task:
 
     Attributes:
         run_id, cell_id, round, shard: which rows these are.
-        kind: `exits`, `latency` or `exit_costs`.
+        kind: `exits`, `latency`, `exit_costs` or `profile`.
         model, dataset: names for the rows.
         checkpoint_sha256, dataset_sha256: what weights and images to use.
         exit_blocks: the enabled exits.

@@ -15,7 +15,7 @@ import storage
 from jobs.answers import judge
 from jobs.conditions import Watch, machine_of
 from jobs.device import Device
-from jobs.measure import measure_exits, measure_routes, warm_up
+from jobs.measure import measure_exits, measure_parts, measure_routes, warm_up
 from jobs.pipeline import Pipeline
 from jobs.task import Task
 
@@ -141,6 +141,41 @@ def _exit_cost_rows(
     return {"exit_costs": table} | _round_row(task, conditions)
 
 
+def _profile_rows(
+    task: Task, model: gfnet.GFNet, device: Device, pipeline: Pipeline, shard: ShardImages
+) -> dict[str, Any]:
+    """Send the shard to the last block with a clock around each part: one row a part."""
+    import torch
+
+    runtime = _runtime(task, model)
+    if runtime is not model:
+        raise ValueError(
+            f"runtime {task.runtime} computes in parts of its own, which no clock of ours reaches;"
+            " profile runtime torch"
+        )
+    watch = Watch(machine_of(device.name))
+    with torch.inference_mode():
+        _warm_up(task, runtime, device, pipeline, shard, watch=watch)
+        parts = measure_parts(
+            model,
+            pipeline,
+            device,
+            shard.encoded,
+            gates=len(task.exit_blocks),
+            batch_size=task.batch_size,
+        )
+    conditions = watch.end()
+    if not parts:
+        return {}
+    columns: dict[str, Any] = {
+        name: [getattr(part, name) for part in parts]
+        for name in ("component", "block", "calls", "total_ms", "share")
+    }
+    columns |= {"run_id": task.run_id, "cell_id": task.cell_id}
+    table = storage.build_table("profile", columns)
+    return {"profile": table} | _round_row(task, conditions)
+
+
 def _runtime(task: Task, model: gfnet.GFNet) -> gfnet.Runtime:
     return gfnet.runtime(task.runtime, model, threads=task.threads, precision=task.precision)
 
@@ -200,5 +235,6 @@ WORK: dict[str, Work] = {
     "exits": _exit_rows,
     "latency": _latency_rows,
     "exit_costs": _exit_cost_rows,
+    "profile": _profile_rows,
 }
 """By kind of task, what makes its rows: tables by name."""

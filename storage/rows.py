@@ -42,8 +42,8 @@ class CellRow:
     `exit_blocks` are the blocks after which the model may leave; a static model has none, or
     its last block alone. `threshold` is None for a static model, for an all-exit pass, and
     where `thresholds` differ from exit to exit. `images` are the images asked for per round,
-    `rows` the rows committed so far. Thresholds come back from storage as the float32 nearest
-    to what was saved.
+    `rows` the rows committed so far; of a profile, whose rows are no image's, the images.
+    Thresholds come back from storage as the float32 nearest to what was saved.
     """
 
     run_id: str

@@ -32,17 +32,21 @@ def status(run: str, results: Path) -> None:
 
 @main.command()
 @RUN_OR_LATEST
+@click.option("--profile", "is_profile", is_flag=True, help="Show where the time goes instead.")
 @RESULTS
-def summary(run: str, results: Path) -> None:
+def summary(run: str, results: Path, *, is_profile: bool) -> None:
     """Show the ladder of RUN (default: the latest), and where its images exit.
+
+    --profile shows where the time of a forward pass goes, of a run with measure: [profile].
 
     \b
     Example:
       gfjobs summary latest
     """
+    from jobs.profile_view import profile
     from jobs.summary import exit_histogram, ladder
 
-    _show(run, results, ladder, exit_histogram)
+    _show(run, results, *([profile] if is_profile else [ladder, exit_histogram]))
 
 
 def _show(run: str, results: Path, *views: Callable[[Path, str], str]) -> None:

@@ -65,7 +65,7 @@ def resume(run: str, results: Path, address: str | None, *, inline: bool) -> Non
 
 def _conclude(run_id: str, results: Path, *, is_done: bool) -> None:
     """Show what a run gave, where it lies, and what to try next."""
-    from jobs import summary
+    from jobs import profile_view, summary
 
     click.echo(summary.ladder(results, run_id))
     if histogram := summary.exit_histogram(results, run_id):
@@ -79,6 +79,8 @@ def _conclude(run_id: str, results: Path, *, is_done: bool) -> None:
     query = "select model, acc1, forward_ms, exit_counts from ladder"
     narrate(f'  {program()} sql "{query}"{root}')
     narrate(f"  {program()} status {run_id}{root}")
+    if profile_view.has_profile(results, run_id):
+        narrate(f"  {program()} summary {run_id} --profile{root}")
 
 
 @main.command()

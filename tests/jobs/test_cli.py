@@ -148,6 +148,7 @@ def test_sql_formats(root: Path) -> None:
         (["status", "nope"], "there is no run 'nope'"),
         (["resume", "frist"], "first"),
         (["summary", "../x"], "there is no run"),
+        (["summary", "first", "--profile"], "run first has no profile; write measure:"),
         (["rm", "nope"], "there is no run 'nope'"),
         (["sql", "selec 1"], "syntax error"),
         (["sql", "select model from ladde"], "ladder"),

@@ -123,7 +123,7 @@ WRONG = [  # key, value, line, words that the message has
     ("threads", "2", 3, "a list of at least one value"),
     ("batch_sizes", "{latency: 0}", 3, "batch_sizes.latency: '0'"),
     ("batch_sizes", "{speed: 1}", 3, "unknown key"),
-    ("measure", "[speed]", 3, "accuracy, latency, energy"),
+    ("measure", "[speed]", 3, "accuracy, latency, energy, exit_costs, profile"),
     ("measure", "[]", 3, "an empty list"),
     ("latency", "{rounds: 0}", 3, "latency.rounds: '0'"),
     ("latency", "{rounds: 1.5}", 3, "a whole number"),

@@ -13,7 +13,14 @@ from PIL import Image
 
 import gfnet
 from jobs.device import Device
-from jobs.measure import forced_exits, measure_exits, measure_routes, warm_up
+from jobs.measure import (
+    PartTime,
+    forced_exits,
+    measure_exits,
+    measure_parts,
+    measure_routes,
+    warm_up,
+)
 from jobs.pipeline import Pipeline
 
 
@@ -152,6 +159,87 @@ def test_every_exit_is_timed_for_every_image_in_turned_order() -> None:
     image = ["prepare", "sync", "clock", "route", "sync", "clock"] * 3
     assert bench.log == [*image, "prepare", *image]
     assert not any(bench.collecting)
+
+
+class SlowModel:
+    """A model on the bench's clock: its embedding and its heads take known times."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.model = gfnet.create(
+            "gfnet-distil-dynn",
+            img_size=4,
+            patch_size=1,
+            embed_dim=4,
+            depth=2,
+            num_classes=3,
+            exit_blocks=(0,),
+        )
+        self.thresholds: list[tuple[float, ...]] = []
+        for name, took_ns in (("patch_embed", 5_000_000), ("head", 3_000_000)):
+            self.slow(name, took_ns)
+        route = self.model.route
+
+        def logged(images: torch.Tensor, threshold: tuple[float, ...]) -> gfnet.RoutedOutputs:
+            is_profiled = "embed" in vars(self.model)
+            bench.log.append("profiled" if is_profiled else "plain")
+            bench.now_ns += 1_000_000 if is_profiled else 0  # what profiling costs here
+            bench.collecting.append(gc.isenabled())
+            self.thresholds.append(tuple(threshold))
+            return route(images, threshold)
+
+        vars(self.model)["route"] = logged
+
+    def slow(self, name: str, took_ns: int) -> None:
+        """Let a module take a known time."""
+        module = self.model.get_submodule(name)
+        forward = module.forward
+
+        def timed(tokens: torch.Tensor) -> torch.Tensor:
+            self.bench.now_ns += took_ns
+            answer: torch.Tensor = forward(tokens)
+            return answer
+
+        vars(module)["forward"] = timed
+
+
+def test_parts_and_what_profiling_cost_by_hand() -> None:
+    """Two images at 9 ms with clocks inside and 8 without; the shares of the parts sum to 1."""
+    bench = Bench(decode_ns=9_000_000, forward_ns=[])
+    slow = SlowModel(bench)
+    with torch.inference_mode():
+        parts = measure_parts(
+            slow.model,
+            bench.pipeline,
+            bench.device,
+            [png(0), b"broken", png(255)],
+            gates=1,
+            batch_size=1,
+            clock=bench.clock,
+        )
+    by_name = {(part.component, part.block): part for part in parts}
+    assert len(by_name) == len(parts)
+    assert by_name["patch_embed", None] == PartTime("patch_embed", None, 2, 10.0, 10 / 18)
+    assert by_name["head", None] == PartTime("head", None, 2, 6.0, 6 / 18)
+    assert by_name["other", None] == PartTime("other", None, 2, 2.0, 2 / 18)
+    assert by_name["profiling", None] == PartTime("profiling", None, 2, 2.0, 2 / 18)
+    assert by_name["exit_gate", 0] == PartTime("exit_gate", 0, 2, 0.0, 0.0)
+    leaves = [part for part in parts if part.component != "profiling"]
+    assert sum(part.share for part in leaves) == pytest.approx(1)
+    assert sum(part.total_ms for part in leaves) == pytest.approx(18)
+    runs = [entry for entry in bench.log if entry in ("plain", "profiled", "prepare")]
+    image = ["prepare", "profiled", "prepare", "plain"]
+    assert runs == [*image, "prepare", "prepare", "plain", "prepare", "profiled"]
+    assert set(slow.thresholds) == {(math.inf,)}, "every gate is asked, and nobody leaves"
+    assert not any(bench.collecting)
+
+
+def test_parts_of_nothing() -> None:
+    """Where no image can be decoded there is nothing to divide."""
+    bench = Bench(decode_ns=1, forward_ns=[])
+    model = SlowModel(bench).model
+    arguments = (model, bench.pipeline, bench.device, [b"broken", None])
+    assert measure_parts(*arguments, gates=1, batch_size=1, clock=bench.clock) == []
 
 
 def test_forced_exits() -> None:

@@ -56,6 +56,7 @@ def test_a_range_alone_is_not_routed(plan_of: Callable[[str], Plan]) -> None:
         ("latency", {"latency"}),
         ("energy", {"latency"}),
         ("exit_costs", {"exit_costs"}),
+        ("profile", {"profile"}),
     ],
 )
 def test_measure_decides_the_kinds(
@@ -138,6 +139,27 @@ def test_exit_costs_are_a_cell_of_each_model_with_gates(plan_of: Callable[[str],
     costs = [cell for cell in plan.cells if cell.kind == "exit_costs"]
     assert [(cell.model.name, cell.images, cell.rounds) for cell in costs] == [("dynn", 7, 2)] * 2
     assert all(cell.is_timed and cell.thresholds == () for cell in costs)
+
+
+def test_a_profile_is_one_task_of_each_model(plan_of: Callable[[str], Plan]) -> None:
+    """Whatever thresholds and rounds; at most a shard of images, since its rows are sums."""
+    grid = (
+        "models: [flat.safetensors, dynn.safetensors]\n"
+        "datasets: [{name: digits, split: train, limit: 1200}]\nthresholds: [0.5, 0.7]\n"
+        "batch_sizes: {latency: 2}\nthreads: [1, 2]\n"
+    )
+    plan = plan_of(grid + "measure: [latency, profile]\nlatency: {rounds: 2, warmup_images: 7}\n")
+    cells = [cell for cell in plan.cells if cell.kind == "profile"]
+    assert Counter((cell.model.name, cell.setting.threads) for cell in cells) == dict.fromkeys(
+        (("flat", 1), ("flat", 2), ("dynn", 1), ("dynn", 2)), 1
+    )
+    for cell in cells:
+        assert (cell.images, cell.rounds, len(cell.shards)) == (SHARD_IMAGES, 1, 1)
+        assert (cell.thresholds, cell.batch_size, cell.warmup_images) == ((), 2, 8)
+        assert cell.is_timed
+    few = plan_of(grid + "measure: [profile]\nlatency: {images: 30}\n")
+    assert {cell.images for cell in few.cells} == {30}
+    assert "profile" not in {cell.kind for cell in plan_of(grid).cells}, "only when asked for"
 
 
 def test_cell_ids_are_stable(plan_of: Callable[[str], Plan]) -> None:

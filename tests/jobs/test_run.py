@@ -107,6 +107,36 @@ def test_exit_costs_are_rows_of_a_run(write_grid: Callable, tmp_path: Path) -> N
     assert submit(grid, tmp_path, INLINE, quiet, "costs").is_done
 
 
+def test_a_profile_is_rows_of_a_run(write_grid: Callable, tmp_path: Path) -> None:
+    """One commit of each model; merged once, resumed without running it again."""
+    grid = write_grid(
+        "models: [flat.safetensors, dynn.safetensors]\ndatasets: [{name: digits, limit: 20}]\n"
+        "threads: [1]\nmeasure: [profile]\nlatency: {rounds: 2, warmup_images: 2, images: 6}\n"
+    )
+    assert submit(grid, tmp_path, INLINE, quiet, "where").is_done
+    cells = storage.query(tmp_path, "from cells").to_pylist()
+    assert [(c["kind"], c["model"], c["rows"], c["is_valid"]) for c in cells] == [
+        ("profile", "flat", 6, True),
+        ("profile", "dynn", 6, True),
+    ]
+    profile = """
+        select model, count(*) n, count(distinct (component, block)) parts, max(calls) calls,
+            round(sum(share) filter (component != 'profiling'), 9) as share
+        from profile join cells using (run_id, cell_id) group by model order by model desc
+    """
+    rows = [
+        {"model": "flat", "n": 3 * 7 + 5, "parts": 26, "calls": 6, "share": 1.0},
+        {"model": "dynn", "n": 5 * 7 + 2 * 4 + 5, "parts": 48, "calls": 6, "share": 1.0},
+    ]
+    assert storage.query(tmp_path, profile).to_pylist() == rows
+    text = grid.read_text().replace("rounds: 2", "rounds: 3")
+    grid.write_text(text)
+    assert submit(grid, tmp_path, INLINE, quiet, "where").is_done
+    assert storage.query(tmp_path, profile).to_pylist() == rows
+    names = [path.name for path in (tmp_path / "runs" / "where" / "data").iterdir()]
+    assert len([name for name in names if name.startswith("profile-merged-")]) == 1
+
+
 def test_bad_input_runs_and_writes_nothing(write_grid: Callable, tmp_path: Path) -> None:
     """Not even the results root."""
     root = tmp_path / "results"

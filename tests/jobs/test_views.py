@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import storage
-from jobs import summary, wording
+from jobs import profile_view, summary, wording
+from jobs.errors import UsageError
 from jobs.estimate import Estimate, estimate
 from jobs.plan import Plan
 from jobs.plan_view import describe
@@ -41,6 +42,91 @@ def test_plan(plan_of: Callable[[str], Plan]) -> None:
     assert "about 1:30 min of device time, by earlier runs; 1 cells are new\n" in text
     assert "[0.25, 0.5]" in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_long_first_line_of_a_plan_is_wrapped(plan_of: Callable[[str], Plan]) -> None:
+    """All kinds at once, in 80 columns."""
+    plan = plan_of(
+        "name: a-name-of-some-length\nmodels: [flat.safetensors, dynn.safetensors]\n"
+        "datasets: [digits]\nmeasure: [accuracy, latency, exit_costs, profile]\n"
+    )
+    text = describe(plan, Estimate(0, 0, 7))
+    first = " ".join(text.splitlines()[:2])
+    folded = "2 all-exit passes, 2 routed, 1 of exit costs, 2 profiles"
+    assert first == f"a-name-of-some-length: 2 points → 7 cells: {folded}"
+    assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.fixture
+def profiled(write_grid: Callable[[str], Path], tmp_path: Path) -> Iterator[Path]:
+    """Results with the run `where`, which has profiles alone."""
+    grid = write_grid(
+        "models: [flat.safetensors, dynn.safetensors]\ndatasets: [{name: digits, limit: 9}]\n"
+        "threads: [1]\nmeasure: [profile]\nlatency: {warmup_images: 2}\n"
+    )
+    threads = torch.get_num_threads()
+    assert submit(grid, tmp_path / "where", INLINE, lambda _: None, "where").is_done
+    yield tmp_path / "where"
+    torch.set_num_threads(threads)
+
+
+def test_profile(profiled: Path) -> None:
+    """A table a model, blocks summed, in the order of a pass; what profiling took is apart."""
+    text = profile_view.profile(profiled, "where")
+    assert max(map(len, text.splitlines())) <= 80
+    flat, dynn = text.split("\n\n")
+    assert flat.startswith("flat on digits on cpu of ")
+    assert "exit_gate" not in flat
+    words = [line.split() for line in dynn.splitlines() if line.startswith(" ")]
+    del words[1]  # the rule below the names
+    calls = {name: (int(called), float(ms), float(share)) for name, called, ms, share in words[1:]}
+    assert {name: called for name, (called, _, _) in calls.items()} == {
+        "patch_embed": 1,
+        **dict.fromkeys(("norm1", "filter_forward", "filter_product", "filter_inverse"), 5),
+        **dict.fromkeys(("norm2", "mlp", "residual"), 5),
+        **dict.fromkeys(("exit_norm", "exit_heads", "exit_gate", "exit_decision"), 2),
+        **dict.fromkeys(("norm", "head", "other"), 1),
+    }
+    assert list(calls)[:2] == ["patch_embed", "norm1"]
+    assert list(calls)[-2:] == ["head", "other"]
+    assert sum(share for _, _, share in calls.values()) == pytest.approx(100, abs=1)
+    (row,) = storage.query(
+        profiled,
+        "select sum(total_ms) / 9 mlp from profile join cells using (run_id, cell_id)"
+        " where model = 'dynn' and component = 'mlp'",
+    ).to_pylist()
+    assert calls["mlp"][1] == pytest.approx(row["mlp"], abs=1e-4)
+    assert " ms an image, mean of 9; profiling itself took " in dynn.splitlines()[-1]
+
+
+def test_no_profile_says_what_to_do(root: Path, profiled: Path) -> None:
+    """A run that never had one, and one whose profile is not done."""
+    assert not profile_view.has_profile(root, "r")
+    with pytest.raises(
+        UsageError, match=r"run r has no profile; write measure: .*profile\] in its"
+    ):
+        profile_view.profile(root, "r")
+    assert profile_view.has_profile(profiled, "where")
+    cell = storage.CellRow("new", "c", kind="profile", status="failed")
+    with storage.RunStore.create(profiled, storage.RunRow("new"), [cell], {}):
+        pass
+    with pytest.raises(UsageError, match=r"no profile yet \(failed\): see gfjobs status new"):
+        profile_view.profile(profiled, "new")
+
+
+def test_estimate_of_a_profile(profiled: Path, plan_of: Callable[[str], Plan]) -> None:
+    """Its images tell its speed, as with every other kind."""
+    plan = plan_of(
+        "models: [flat.safetensors]\ndatasets: [{name: digits, limit: 18}]\nthreads: [1]\n"
+        "measure: [profile]\n"
+    )
+    found = estimate(plan, profiled)
+    (row,) = storage.query(
+        profiled,
+        "select busy_s from commits join cells using (run_id, cell_id) where model = 'flat'",
+    ).to_pylist()
+    assert (found.known, found.unknown) == (1, 0)
+    assert found.seconds == pytest.approx(2 * row["busy_s"])
 
 
 def test_estimate_comes_from_earlier_runs(

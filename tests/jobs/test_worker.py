@@ -29,7 +29,7 @@ datasets: [{name: digits, limit: 20}]
 thresholds: [[0.4, 0.6]]
 threads: [1]
 batch_sizes: {accuracy: 8}
-measure: [accuracy, latency, exit_costs]
+measure: [accuracy, latency, exit_costs, profile]
 latency: {rounds: 1, warmup_images: 2}
 """
 
@@ -139,6 +139,47 @@ def test_exit_costs_have_a_row_an_image_and_exit(bench: Bench) -> None:
     assert set(rows["round"]) == {0}
 
 
+def test_a_profile_has_a_row_a_part(bench: Bench) -> None:
+    """Every part of every block and exit once, in milliseconds and as a share of the whole."""
+    in_block = ["norm1", "filter_forward", "filter_product", "filter_inverse", "norm2", "mlp"]
+    in_block.append("residual")
+    at_exit = ["exit_norm", "exit_heads", "exit_gate", "exit_decision"]
+    ends = {(name, None) for name in ("patch_embed", "norm", "head", "other", "profiling")}
+    for model, depth, exits in (("flat", 3, ()), ("dynn", 5, (1, 3))):
+        rows = bench.rows(bench.task("profile", model), "profile")
+        keys = list(zip(rows["component"], rows["block"], strict=True))
+        expected = ends | {(name, block) for name in in_block for block in range(depth)}
+        assert set(keys) == expected | {(name, block) for name in at_exit for block in exits}
+        assert len(keys) == len(set(keys))
+        assert set(rows["calls"]) == {20}
+        parts = [row for row, key in enumerate(keys) if key[0] != "profiling"]
+        assert sum(rows["share"][row] for row in parts) == pytest.approx(1)
+        assert min(rows["total_ms"][row] for row in parts) > 0
+        total_ms = sum(rows["total_ms"][row] for row in parts)
+        for row in range(len(keys)):
+            assert rows["share"][row] == pytest.approx(rows["total_ms"][row] / total_ms)
+
+
+def test_profiling_leaves_the_loaded_model_alone(bench: Bench) -> None:
+    """The worker keeps it, and the next cell is timed without clocks inside."""
+    task = bench.task("profile", "dynn")
+    bench.rows(task, "profile")
+    (model,) = worker._models.values()
+    assert not [module for module in model.modules() if "forward" in vars(module)]
+    assert not {"embed", "early_readout", "readout"} & set(vars(model))
+
+
+def test_another_engine_is_not_profiled_as_torch(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its parts are not the modules that have clocks: that fails, and says what can be profiled."""
+    monkeypatch.setattr(gfnet, "runtime", lambda *_, **__: object(), raising=False)
+    task = replace(bench.task("profile", "flat"), runtime="onnx")
+    outcome = run_task(task, lambda: bench.sources.weights(task), bench.sources.shard(task))
+    assert "runtime onnx computes in parts of its own" in outcome.error
+    assert "profile runtime torch" in outcome.error
+
+
 def test_a_static_model_leaves_at_its_last_block(bench: Bench) -> None:
     """One exit, no gate, no threshold."""
     rows = bench.rows(bench.task("latency", "flat"), "records")
@@ -207,7 +248,7 @@ def test_undecodable_images_are_named_in_the_note(bench: Bench) -> None:
     assert outcome.note.startswith(f"1 image not decoded: {path} (image_id {image_id}): ")
     assert image_id not in outcome.tables["exits"].column("image_id").to_pylist()
     nothing = images.set_column(3, "image", [[b"x"] * 20])
-    for kind in ("exits", "latency"):
+    for kind in ("exits", "latency", "profile"):
         task = bench.task(kind, "flat")
         outcome = run_task(task, lambda: bench.sources.weights(task), nothing)  # noqa: B023
         assert (outcome.images, outcome.tables, outcome.error) == (0, {}, "")

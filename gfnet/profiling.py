@@ -1,0 +1,193 @@
+"""The parts of a forward pass, and one clock that is charged to exactly one of them at a time."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from gfnet.model import GFNet
+
+T = TypeVar("T")
+
+
+class Part(NamedTuple):
+    """A part of a forward pass.
+
+    Attributes:
+        component: `patch_embed`; of each block `norm1`, `filter_forward`, `filter_product` and
+            `filter_inverse` (`filter` where that is left whole), `norm2`, `mlp`, `residual`; of
+            each exit `exit_norm`, `exit_heads`, `exit_gate`, `exit_decision`; `norm` and `head`
+            of the last one; `other`, whatever is left.
+        block: counted from 0; None for what belongs to no block or to the end of the last.
+    """
+
+    component: str
+    block: int | None = None
+
+
+OTHER = Part("other")
+_HEAD = Part("head")
+
+# The steps of a filter that are timed, by the method that makes each.
+_FILTER_STEPS = {
+    "spectrum": "filter_forward",
+    "product": "filter_product",
+    "inverse": "filter_inverse",
+    "_by_product": "filter",
+}
+
+
+class _Frame:
+    """A call that goes on: the part it is, and the part that the time since its last call is."""
+
+    __slots__ = ("now", "own")
+
+    def __init__(self, own: Part) -> None:
+        self.own = self.now = own
+
+
+class Profiler:
+    """Runs forward passes of a model with a clock around each part.
+
+    While a pass runs, methods of the model and of its modules are shadowed by timed ones that call
+    them; what is computed is the same bit for bit. From each reading of the clock to the next the
+    time is one part's, so the parts sum to the whole. What reading it costs is in there too.
+
+    `residual` and `exit_decision` are no calls: the one is what follows the MLP in a block, the
+    other what follows an exit's answer until the next block starts.
+
+    Args:
+        model: whose modules compute; it must not be profiled by another meanwhile.
+        synchronise: returns once the device has done all its work; called before each reading.
+        clock: nanoseconds since some fixed moment, never going back.
+
+    Attributes:
+        spent_ns: of each part, over all passes.
+        calls: how often each part ran; of `other` the passes.
+    """
+
+    def __init__(
+        self,
+        model: GFNet,
+        synchronise: Callable[[], None],
+        clock: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        self.spent_ns: Counter[Part] = Counter()
+        self.calls: Counter[Part] = Counter()
+        self._synchronise = synchronise
+        self._clock = clock
+        self._frames: list[_Frame] = []
+        self._read_ns = 0
+        self._shadows = list(self._timed_methods(model))
+
+    def run(self, forward: Callable[..., T], *arguments: Any) -> T:
+        """Call `forward`, which shall run the model once, and charge its parts.
+
+        A pass that raises leaves the model as it was, and what it spent until then counted.
+        """
+        with self._shadowed():
+            try:
+                self._synchronise()
+                self._read_ns = self._clock()
+                self._frames = [_Frame(OTHER)]
+                answer = forward(*arguments)
+                self._charge(OTHER)
+                self.calls[OTHER] += 1
+                return answer
+            finally:
+                self._frames = []
+
+    @contextmanager
+    def _shadowed(self) -> Iterator[None]:
+        """Put the timed methods where attribute look-up finds them before the class's own."""
+        before = [vars(owner).get(name) for owner, name, _ in self._shadows]
+        try:
+            for owner, name, timed in self._shadows:
+                vars(owner)[name] = timed
+            yield
+        finally:
+            for (owner, name, _), was in zip(self._shadows, before, strict=True):
+                if was is None:
+                    vars(owner).pop(name, None)
+                else:
+                    vars(owner)[name] = was
+
+    def _timed_methods(self, model: GFNet) -> Iterator[tuple[object, str, Callable[..., Any]]]:
+        """Every method that is timed: its owner, its name, and what shall stand in its place."""
+
+        def timed(owner: object, name: str, part: Part, then: Part | None = None) -> Any:
+            then_of = None if then is None else lambda *_: then
+            return owner, name, self._timed(getattr(owner, name), lambda *_: part, then_of)
+
+        yield timed(model, "embed", Part("patch_embed"))
+        for number, block in enumerate(model.blocks):
+            yield timed(block, "forward", OTHER)
+            for name in ("norm1", "norm2"):
+                yield timed(block.get_submodule(name), "forward", Part(name, number))
+            residual = Part("residual", number)
+            yield timed(block.get_submodule("mlp"), "forward", Part("mlp", number), residual)
+            mixer = block.get_submodule("filter")
+            steps = {s: name for s, name in _FILTER_STEPS.items() if hasattr(mixer, s)}
+            for step, name in (steps or {"forward": "filter"}).items():
+                yield timed(mixer, step, Part(name, number))
+        for number in model.config.exit_blocks:
+            gate = model.get_submodule(f"gates.{number}")
+            yield timed(gate, "forward", Part("exit_gate", number))
+        # One method answers for all exits, and one norm for them and for the last block.
+        yield (
+            model,
+            "early_readout",
+            self._timed(
+                model.early_readout,
+                lambda _, block: Part("exit_heads", block),
+                lambda _, block: Part("exit_decision", block),
+            ),
+        )
+        yield timed(model, "readout", _HEAD)
+        yield model.norm, "forward", self._timed(model.norm.forward, self._norm_part)
+
+    def _norm_part(self, _tokens: object) -> Part:
+        """Whose norm this is: that of the exit, or of the end, in whose call it stands."""
+        within = self._frames[-1].own
+        return Part("norm") if within == _HEAD else Part("exit_norm", within.block)
+
+    def _timed(
+        self,
+        method: Callable[..., T],
+        part_of: Callable[..., Part],
+        then_of: Callable[..., Part] | None = None,
+    ) -> Callable[..., T]:
+        """A method with its time charged to a part, told by its arguments.
+
+        The time from its end until its caller ends, or calls the next that is timed, belongs to the
+        part that `then_of` tells, or else to the caller.
+        """
+
+        def timed(*arguments: Any) -> T:
+            part = part_of(*arguments)
+            frames = self._frames
+            caller = frames[-1]
+            self._charge(caller.now)
+            caller.now = caller.own
+            frames.append(_Frame(part))
+            answer = method(*arguments)
+            self._charge(frames.pop().now)
+            if part != OTHER:
+                self.calls[part] += 1
+            if then_of is not None:
+                caller.now = then_of(*arguments)
+                self.calls[caller.now] += 1
+            return answer
+
+        return timed
+
+    def _charge(self, part: Part) -> None:
+        """Read the clock: the time since the last reading is the part's."""
+        self._synchronise()
+        now_ns = self._clock()
+        self.spent_ns[part] += now_ns - self._read_ns
+        self._read_ns = now_ns

@@ -1,0 +1,67 @@
+"""Where the time of a run's forward passes goes, as text. Figures come from SQL."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+
+import storage
+from jobs.errors import UsageError
+from jobs.tables import text_table
+from jobs.wording import Row, fixed, setting_of
+
+
+def profile(root: Path, run_id: str) -> str:
+    """A table for each profile of a run, and what profiling cost.
+
+    Raises:
+        UsageError: the run has no profile, or none yet.
+    """
+    rows = storage.named_query(root, "component_times", run_ids=[run_id], run_id=run_id).to_pylist()
+    if not rows:
+        raise UsageError(_why_nothing(root, run_id))
+    groups = groupby(rows, key=lambda row: row["cell_id"])
+    return "\n".join(_profile_table(list(group)) for _, group in groups)
+
+
+def has_profile(root: Path, run_id: str) -> bool:
+    """Whether a profile is among what a run measures."""
+    return bool(_states(root, run_id))
+
+
+def _profile_table(rows: list[Row]) -> str:
+    """The components of one cell."""
+    *parts, profiling = rows  # the query's last row
+    first, total_ms = rows[0], sum(row["ms_per_image"] for row in parts)
+    columns = ("component", "calls an image", "ms an image", "%")
+    cells = [
+        (
+            row["component"],
+            row["calls_per_image"],
+            fixed(row["ms_per_image"], 4),
+            fixed(row["share_pct"], 1),
+        )
+        for row in parts
+    ]
+    return (
+        f"{first['model']} on {setting_of(first)}, batch {first['batch_size']}\n"
+        f"{text_table(columns, cells)}"
+        f"{total_ms:.4f} ms an image, mean of {first['images']:,}; profiling itself took"
+        f" {profiling['ms_per_image']:.4f} of it ({profiling['share_pct']:.1f} %)\n"
+    )
+
+
+def _why_nothing(root: Path, run_id: str) -> str:
+    if states := _states(root, run_id):
+        found = ", ".join(sorted(states))
+        return f"run {run_id} has no profile yet ({found}): see gfjobs status {run_id}"
+    return (
+        f"run {run_id} has no profile; write measure: [accuracy, latency, profile] in its grid and"
+        " submit that as a new run"
+    )
+
+
+def _states(root: Path, run_id: str) -> set[str]:
+    """How the cells of kind `profile` stand."""
+    cells = storage.named_query(root, "status", run_ids=[run_id], run_id=run_id).to_pylist()
+    return {cell["status"] for cell in cells if cell["kind"] == "profile"}
