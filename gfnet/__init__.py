@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from gfnet.runtimes import PRECISIONS as PRECISIONS
     from gfnet.runtimes import RUNTIMES as RUNTIMES
     from gfnet.runtimes import Runtime as Runtime
+    from gfnet.runtimes import UnavailableError as UnavailableError
     from gfnet.runtimes import runtime as runtime
     from gfnet.tensors import CheckpointError as CheckpointError
     from gfnet.zoo import bundled as bundled
@@ -58,7 +59,7 @@ _HOME = {
     "preprocess": ("DecodeError", "Preprocessing", "decode", "transform"),
     "profiling": ("Profiler",),
     "routing": ("ExitOutputs", "RoutedOutputs"),
-    "runtimes": ("PRECISIONS", "RUNTIMES", "Runtime", "runtime"),
+    "runtimes": ("PRECISIONS", "RUNTIMES", "Runtime", "UnavailableError", "runtime"),
     "tensors": ("CheckpointError",),
     "zoo": ("bundled",),
 }

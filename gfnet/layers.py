@@ -56,7 +56,7 @@ class Block(nn.Module):
         dim = config.embed_dim
         rows, columns = config.filter_grid
         self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
-        self.filter = GlobalFilter(dim, (rows, columns))
+        self.filter: nn.Module = GlobalFilter(dim, (rows, columns))  # engines put another form here
         self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
         self.mlp = Mlp(dim)
 

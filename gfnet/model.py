@@ -6,7 +6,7 @@ K classes, E exits (the last block's included).
 
 from __future__ import annotations
 
-import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from gfnet.config import ModelConfig, configure
 from gfnet.gates import UncertaintyGate
 from gfnet.layers import NORM_EPS, Block, PatchEmbed
 from gfnet.metadata import Metadata
-from gfnet.routing import ExitOutputs, Route, RoutedOutputs, Thresholds
+from gfnet.routing import ExitOutputs, RoutedOutputs, Thresholds, limits_of, route_stages
 
 
 class GFNet(nn.Module):
@@ -98,37 +98,30 @@ class GFNet(nn.Module):
         Raises:
             ValueError: the number of thresholds is not the number of gates, or one is NaN.
         """
-        limits = dict(
-            zip(self.config.exit_blocks, self._limits(threshold), strict=True)
-        )  # block -> threshold
-        tokens = self.embed(images)
-        route = Route(len(images))
-        for number, block in enumerate(self.blocks):
-            tokens = block(tokens)
-            if number in limits:
-                logits, scores = self.early_readout(tokens, number)
-                stays = route.leave(number, logits, scores, scores >= limits[number])
-                if stays is None:
-                    continue
-                if not route.remaining:
-                    return route.outputs()
-                tokens = tokens[stays]
-        route.leave_last(self.config.last_block, self.readout(tokens))
-        return route.outputs()
+        limits = limits_of(threshold, self.config.exit_blocks)
+        firsts = [0, *(block + 1 for block in limits)]
+        stages = [
+            partial(self.stage, first, last)
+            for first, last in zip(firsts, (*limits, self.config.last_block), strict=True)
+        ]
+        return route_stages(images, stages, limits, self.config.last_block)
 
-    def _limits(self, threshold: Thresholds) -> list[float]:
-        """One float32 value a gate, as Python numbers, so that comparing copies nothing."""
-        gates = len(self.config.exit_blocks)
-        given = torch.as_tensor(threshold, dtype=torch.float32, device="cpu")
-        if given.dim() > 1 or (given.dim() == 1 and len(given) != gates):
-            raise ValueError(
-                f"{tuple(given.shape)} thresholds for {gates} gates (after blocks"
-                f" {list(self.config.exit_blocks)}); give one number, or one a gate"
-            )
-        limits: list[float] = given.expand(gates).tolist()
-        if any(math.isnan(limit) for limit in limits):
-            raise ValueError("a threshold is NaN; give numbers, +inf or -inf")
-        return limits
+    def stage(self, first: int, last: int, entering: Tensor) -> tuple[Tensor, ...]:
+        """Run blocks `first` to `last`, then the exit there.
+
+        Args:
+            first: number of a block.
+            last: number of the last one to run.
+            entering: (B, 3, H, W) images where `first` is 0, else (B, N, C) tokens.
+
+        Returns: the tokens, (B, K) logits and (B,) gate scores; of the last block the logits alone.
+        """
+        tokens = entering if first else self.embed(entering)
+        for number in range(first, last + 1):
+            tokens = self.blocks[number](tokens)
+        if last == self.config.last_block:
+            return (self.readout(tokens),)
+        return (tokens, *self.early_readout(tokens, last))
 
 
 class GFNetDistil(GFNet):
@@ -150,7 +143,7 @@ class GFNetDistil(GFNet):
         """Class token, distillation token, patches; positions added to all."""
         patches = self.patch_embed(images)
         tokens = (self.cls_token, self.dist_token)
-        prefix = [token.expand(len(patches), -1, -1) for token in tokens]
+        prefix = [token.expand(patches.shape[0], -1, -1) for token in tokens]
         return torch.cat([*prefix, patches], dim=1) + self.pos_embed
 
     def readout(self, tokens: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,6 +11,11 @@ from torch import Tensor
 
 Thresholds = float | Sequence[float] | Tensor
 """One threshold for every gate, or one a gate, in the order of exit_blocks."""
+
+
+Stage = Callable[[Tensor], Sequence[Tensor]]
+"""What runs between two exits: tokens (images at first) to tokens, logits and gate scores; the last
+one to logits."""
 
 
 class ExitOutputs(NamedTuple):
@@ -89,6 +94,50 @@ class Route:
             torch.cat(blocks)[order],
             torch.cat([scores for _, _, scores, _ in self._gone])[order],
         )
+
+
+def limits_of(threshold: Thresholds, exit_blocks: Sequence[int]) -> dict[int, float]:
+    """One float32 threshold a gate, by its block; Python numbers, so that comparing copies nothing.
+
+    Raises:
+        ValueError: the number of thresholds is not the number of gates, or one is NaN.
+    """
+    gates = len(exit_blocks)
+    given = torch.as_tensor(threshold, dtype=torch.float32, device="cpu")
+    if given.dim() > 1 or (given.dim() == 1 and len(given) != gates):
+        raise ValueError(
+            f"{tuple(given.shape)} thresholds for {gates} gates (after blocks"
+            f" {list(exit_blocks)}); give one number, or one a gate"
+        )
+    limits: list[float] = given.expand(gates).tolist()
+    if any(math.isnan(limit) for limit in limits):
+        raise ValueError("a threshold is NaN; give numbers, +inf or -inf")
+    return dict(zip(exit_blocks, limits, strict=True))
+
+
+def route_stages(
+    images: Tensor, stages: Sequence[Stage], limits: Mapping[int, float], last_block: int
+) -> RoutedOutputs:
+    """Run stage after stage; images that left are dropped before the next.
+
+    Args:
+        images: (B, 3, H, W).
+        stages: one an exit, the last block's last.
+        limits: of `limits_of`.
+        last_block: where those leave that no gate lets go.
+    """
+    tokens, route = images, Route(len(images))
+    *early, last = stages
+    for stage, (block, limit) in zip(early, limits.items(), strict=True):
+        tokens, logits, scores = stage(tokens)
+        stays = route.leave(block, logits, scores, scores >= limit)
+        if stays is None:
+            continue
+        if not route.remaining:
+            return route.outputs()
+        tokens = tokens[stays]
+    route.leave_last(last_block, last(tokens)[0])
+    return route.outputs()
 
 
 def _filled(like: Tensor, block: int) -> Tensor:

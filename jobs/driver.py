@@ -54,7 +54,7 @@ class Driver:
     def run(self) -> bool:
         """Run all that is missing.
 
-        Returns: whether every cell is done.
+        Returns: whether every cell is done, or skipped for a reason.
 
         Raises:
             JobsError: rows cannot be written; nothing of what was committed is lost.
@@ -69,7 +69,7 @@ class Driver:
                 self.save()
             self._fill()
         self.save()
-        return all(row.status == "done" for row in self.ledger.rows)
+        return all(row.status in ("done", "skipped") for row in self.ledger.rows)
 
     def save(self) -> None:
         """Save the cells' states."""
@@ -100,6 +100,8 @@ class Driver:
             self.ledger.retry(task)
         elif outcome.error:
             self.ledger.fail(task, outcome.error)
+        elif outcome.skipped:
+            self.ledger.skip(task, outcome.skipped)
         else:
             self._commit(task, outcome)
         self._listener(task, outcome)

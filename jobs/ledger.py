@@ -104,7 +104,7 @@ class Ledger:
 
     def is_over(self, cell_id: str) -> bool:
         """Whether nothing more will run for a cell."""
-        return self._rows[cell_id].status in ("done", "failed")
+        return self._rows[cell_id].status in ("done", "failed", "skipped")
 
     def start(self, task: Task) -> None:
         """A task is on its way."""
@@ -141,6 +141,12 @@ class Ledger:
             error=error,
             is_valid=False,
             finished_at=now(),
+        )
+
+    def skip(self, task: Task, reason: str) -> None:
+        """Nobody can do a task where it was given: its cell is left out, and says why."""
+        self._rows[task.cell_id] = replace(
+            self._rows[task.cell_id], status="skipped", note=reason, finished_at=now()
         )
 
     def _run_on(self, cell_id: str, node: str, device: str | None) -> None:

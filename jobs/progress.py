@@ -80,6 +80,10 @@ class Progress:
             reason = outcome.error.strip().splitlines()[-1]
             verb = "was lost" if outcome.is_lost else "failed"
             self._console.print(f"{task.kind} of {task.model} on {task.dataset} {verb}: {reason}")
+        elif outcome.skipped:
+            self._console.print(
+                f"{task.kind} of {task.model} on {task.dataset} is skipped: {outcome.skipped}"
+            )
         elif outcome.note:
             self._console.print(f"{task.kind} of {task.model} on {task.dataset}: {outcome.note}")
         if not outcome.is_lost:

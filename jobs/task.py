@@ -104,6 +104,7 @@ class Outcome:
         busy_s: seconds it took, loading excluded.
         note: images that could not be evaluated, and why; empty where all could.
         error: traceback of a failure; empty after a success.
+        skipped: why this machine cannot do such work at all; empty where it can.
         is_lost: the worker died or its node went away, so that another try makes sense.
     """
 
@@ -113,4 +114,5 @@ class Outcome:
     busy_s: float = 0.0
     note: str = ""
     error: str = ""
+    skipped: str = ""
     is_lost: bool = False

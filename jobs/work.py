@@ -149,9 +149,9 @@ def _profile_rows(
 
     runtime = _runtime(task, model)
     if runtime is not model:
-        raise ValueError(
-            f"runtime {task.runtime} computes in parts of its own, which no clock of ours reaches;"
-            " profile runtime torch"
+        raise gfnet.UnavailableError(
+            f"{task.runtime} {task.precision} computes in parts of its own, which no clock of ours"
+            " reaches; profile runtime torch in float32"
         )
     watch = Watch(machine_of(device.name))
     with torch.inference_mode():

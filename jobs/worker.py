@@ -51,6 +51,8 @@ def run_task(task: Task, weights: Callable[[], bytes], images: Any) -> Outcome:
         busy_s = time.perf_counter() - started
         images_done = len(shard.encoded) - len(pipeline.failures)
         return Outcome(tables, node, images_done, busy_s, note=_failures(pipeline, shard))
+    except gfnet.UnavailableError as err:
+        return Outcome({}, node, skipped=str(err))
     except Exception:  # noqa: BLE001 - a worker's failure is a row of the run, whatever it was
         return Outcome({}, node, error=traceback.format_exc())
 

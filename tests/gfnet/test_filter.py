@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gfnet.filter import GlobalFilter
+from gfnet.filter import GlobalFilter, MatrixFilter
 
 GRIDS = [(1, 1), (1, 2), (2, 1), (1, 7), (3, 3), (4, 4), (3, 4), (4, 3), (5, 2), (6, 11), (7, 6)]
 
@@ -34,6 +34,17 @@ def test_filter_is_a_circular_convolution(grid: tuple[int, int]) -> None:
     expected = convolve_directly(tokens.reshape(2, *grid, 3), layer.kernel())
     actual = layer(tokens).reshape(2, *grid, 3)
     torch.testing.assert_close(actual, expected, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("grid", [*GRIDS, (14, 14), (43, 6), (1, 66)])
+def test_matrices_are_the_same_convolution(grid: tuple[int, int]) -> None:
+    """As the FFT, of one image and of several."""
+    torch.manual_seed(sum(grid))
+    layer = GlobalFilter(3, grid)
+    torch.nn.init.normal_(layer.complex_weight)
+    for batch in (0, 1, 3):
+        tokens = torch.randn(batch, grid[0] * grid[1], 3)
+        torch.testing.assert_close(MatrixFilter(layer)(tokens), layer(tokens), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("is_product", [False, True])

@@ -19,6 +19,7 @@ import storage
 from jobs import run as runs
 from jobs.errors import BadInputError, RunInterruptedError, UsageError
 from jobs.run import Where, resume, submit
+from jobs.summary import ladder, status
 from jobs.task import Outcome, Task
 from jobs.work import WORK
 from jobs.worker import run_task
@@ -330,6 +331,27 @@ def test_a_failed_latency_cell_keeps_its_accuracy(
         assert row["acc1"] is not None
         assert row["forward_ms"] is None
         assert "no clock" in row["note"]
+
+
+def test_what_this_machine_cannot_run_is_skipped(write_grid: Callable, tmp_path: Path) -> None:
+    """The other cells run, the run is done, and the cells say why."""
+    grid = write_grid(
+        "models: [flat.safetensors]\ndatasets: [{name: digits, limit: 5}]\nmeasure: [accuracy]\n"
+        "runtimes: [torch, onnx]\nprecisions: [float32, bfloat16]\nthreads: [1]\n"
+    )
+    ended = submit(grid, tmp_path, Where(is_inline=True), lambda _: None, "r")
+    assert ended.is_done
+    rows = storage.query(tmp_path, "select runtime, precision, status, note from cells").to_pylist()
+    found = {(row["runtime"], row["precision"]): (row["status"], row["note"]) for row in rows}
+    reason = "runtime onnx has float32, not bfloat16"
+    assert found.pop(("onnx", "bfloat16")) == ("skipped", reason)
+    assert set(found.values()) == {("done", None)}
+    assert reason in " ".join(status(tmp_path, "r").split())
+    answers = storage.query(
+        tmp_path, "select distinct image_id, prediction from exits where precision = 'float32'"
+    )
+    assert answers.num_rows == 5  # both engines answer alike
+    assert "onnx float32" in ladder(tmp_path, "r")
 
 
 def test_rounds_can_be_added_not_taken_away(small_grid: Path, tmp_path: Path) -> None:

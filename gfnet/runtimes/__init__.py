@@ -1,0 +1,123 @@
+"""The engines that can run a model, behind the model's own three calls.
+
+`stages` cuts a model where images may leave, `staged` runs the pieces; `eager`, `onnx` and
+`openvino` are engines for a piece. Names and `runtime` itself load no torch before a model is
+put on an engine.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Protocol
+from weakref import WeakKeyDictionary
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gfnet.model import GFNet
+    from gfnet.routing import ExitOutputs, RoutedOutputs, Thresholds
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+_HAS = {
+    "torch": ("float32", "bfloat16", "float16"),
+    "onnx": ("float32",),
+    "openvino": ("float32", "bfloat16"),
+}
+RUNTIMES = tuple(_HAS)
+_PACKAGES = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("onnx", "onnxscript", "openvino"),
+}
+
+
+# An engine compiles for seconds, and a model is asked for anew with every task: it is kept as long
+# as its model is. No engine refers to the model itself, or neither would ever go.
+_built: WeakKeyDictionary[GFNet, dict[tuple[str, str, int], Runtime]] = WeakKeyDictionary()
+
+
+class UnavailableError(RuntimeError):
+    """This engine, or this precision on it, is not to be had here; the message says why."""
+
+
+class Runtime(Protocol):
+    """What every engine offers; `gfnet.GFNet` itself is the reference."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(B, K) logits at full depth."""
+
+    def forward_exits(self, images: Tensor) -> ExitOutputs:
+        """Every exit, one pass."""
+
+    def route(self, images: Tensor, threshold: Thresholds) -> RoutedOutputs:
+        """What each image really runs."""
+
+
+def runtime(name: str, model: GFNet, *, threads: int = 0, precision: str = "float32") -> Runtime:
+    """Put a model on an engine.
+
+    Args:
+        name: one of RUNTIMES. `torch` is eager mode, the reference.
+        model: loaded, on the device it shall run on.
+        threads: of the processor, for this whole process; 0: as many as the process may use.
+        precision: one of PRECISIONS: of matrix products. Norms, gates and logits are float32.
+
+    Raises:
+        ValueError: the engine or the precision is not one of those.
+        UnavailableError: they are, but not here.
+    """
+    import os
+
+    import torch  # the names above are read without torch
+
+    if name not in RUNTIMES:
+        raise ValueError(f"runtime {name!r} is unknown; known: {', '.join(RUNTIMES)}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision {precision!r} is unknown; known: {', '.join(PRECISIONS)}")
+    device = next(model.parameters()).device.type
+    if reason := unavailable(name, precision, device):
+        raise UnavailableError(reason)
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = threads or allowed or 1
+    torch.set_num_threads(threads)
+    model.eval()
+    if (name, precision) == ("torch", "float32"):
+        return model
+    built = _built.setdefault(model, {})
+    key = name, precision, threads
+    if key not in built:
+        built[key] = _build(name, model, precision, threads)
+    return built[key]
+
+
+def _build(name: str, model: GFNet, precision: str, threads: int) -> Runtime:
+    if name == "torch":
+        from gfnet.runtimes.eager import eager
+
+        return eager(model, precision)
+    if name == "onnx":
+        from gfnet.runtimes.onnx import onnx
+
+        return onnx(model, threads)
+    from gfnet.runtimes.openvino import openvino
+
+    return openvino(model, precision, threads)
+
+
+def unavailable(name: str, precision: str, device: str) -> str | None:
+    """Why an engine cannot be had here in a precision; None where nothing is known against it.
+
+    Args:
+        name: one of RUNTIMES.
+        precision: one of PRECISIONS.
+        device: as torch names its kind: `cpu`, `cuda`.
+    """
+    missing = [package for package in _PACKAGES.get(name, ()) if find_spec(package) is None]
+    if missing:
+        return f"runtime {name} needs {', '.join(missing)}: pip install 'gfjobs[{name}]'"
+    if precision not in _HAS[name]:
+        return f"runtime {name} has {' and '.join(_HAS[name])}, not {precision}"
+    if device == "cpu" and precision == "float16":
+        return "float16 on a processor is slower than float32 in torch: bfloat16 is what it has"
+    if device != "cpu" and name in _PACKAGES:
+        return f"runtime {name} runs on processors alone here; a {device} device has runtime torch"
+    return None

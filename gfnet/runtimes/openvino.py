@@ -1,0 +1,54 @@
+"""OpenVINO on a processor: one compiled graph a stage, in float32 or bfloat16."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gfnet.model import GFNet
+from gfnet.runtimes import UnavailableError
+from gfnet.runtimes.exported import to_onnx
+from gfnet.runtimes.staged import Engine, StagedRuntime
+from gfnet.runtimes.stages import Stage
+
+_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+
+
+def openvino(model: GFNet, precision: str, threads: int) -> StagedRuntime:
+    """Put a model on OpenVINO.
+
+    Raises:
+        UnavailableError: this processor has no bfloat16 arithmetic that OpenVINO would use.
+    """
+    import openvino as ov
+
+    core = ov.Core()
+    has = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if precision == "bfloat16" and "BF16" not in has:
+        raise UnavailableError(f"OpenVINO has no bfloat16 on this processor, but {', '.join(has)}")
+    settings = {
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+
+    def compile_stage(stage: Stage) -> Engine:
+        graph = core.read_model(to_onnx(stage))
+        return _Request(core.compile_model(graph, "CPU", settings).create_infer_request())
+
+    return StagedRuntime(model, compile_stage)
+
+
+class _Request:
+    """One stage in OpenVINO."""
+
+    def __init__(self, request: Any) -> None:
+        self._request = request
+
+    def __call__(self, entering: Tensor) -> Sequence[Tensor]:
+        """Run the stage; what it gives is new memory, which the next call leaves alone."""
+        found = self._request.infer([entering.contiguous().numpy()], share_inputs=True)
+        return [torch.from_numpy(found[place]) for place in range(len(found))]
