@@ -14,8 +14,9 @@ import numpy as np
 import gfnet
 import storage
 from jobs.choice.answers import ExitAnswers, Vector
+from jobs.choice.bootstrap import Estimate
 from jobs.choice.constraints import Constraints, CostLimit
-from jobs.choice.mixture import Estimate, Rounds, compose
+from jobs.choice.mixture import Rounds, compose
 from jobs.document import Document
 from jobs.errors import UsageError
 from jobs.grid import KEYS

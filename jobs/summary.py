@@ -9,12 +9,14 @@ from itertools import groupby
 from pathlib import Path
 
 import storage
-from jobs.tables import text_table
+from jobs.intervals import MeanLatency, Means, key_of, mean_latencies
+from jobs.tables import INVALID, text_table
 from jobs.task import rows_an_image
 from jobs.wording import SETTING, Row, count, fixed, setting_of, threshold_of
 
 BAR_WIDTH = 30
 _WIDTH = 80  # columns of a terminal
+TEN_MS = 10
 _GROUP = (*SETTING, "batch_size")
 
 
@@ -40,11 +42,12 @@ def ladder(root: Path, run_id: str) -> str:
     rows = storage.named_query(root, "summary", run_ids=[run_id], run_id=run_id).to_pylist()
     if not rows:
         return "the ladder is empty: no accuracy or latency yet\n"
+    means = mean_latencies(root, run_id)
     parts = []
     for _, grouped in groupby(rows, key=lambda row: [row[key] for key in _GROUP]):
         group = list(grouped)
-        parts += [_ladder_table(group), _latency_table(group)]
-    return "\n".join(part for part in [*parts, _reasons(rows)] if part)
+        parts += [_ladder_table(group), _latency_table(group, means)]
+    return "\n".join(part for part in [*parts, _reasons(rows, means)] if part)
 
 
 def exit_histogram(root: Path, run_id: str) -> str:
@@ -112,39 +115,69 @@ def _ladder_table(rows: Sequence[Row]) -> str:
             fixed(row["acc1"], 2),
             fixed(row["acc5"], 2),
             fixed(row["mean_blocks"], 2),
-            fixed(row["forward_ms"], 2) + (" INVALID" if row["is_valid"] is False else ""),
-            fixed(row["energy_mj"], 2),
-            fixed(row["energy_saving_pct"], 1) + ("" if row["energy_saving_pct"] is None else " %"),
+            *_worth(row),
         )
         for row in rows
     ]
     return text_table(columns, cells, f"{setting_of(rows[0])}, batch {rows[0]['batch_size']}")
 
 
-def _latency_table(rows: Sequence[Row]) -> str:
+def _worth(row: Row) -> tuple[str, str, str]:
+    """Latency, energy and saving; of an invalid row the first alone, with its mark beside it."""
+    forward_ms, saving_pct = fixed(row["forward_ms"], 2), row["energy_saving_pct"]
+    if _is_invalid(row):
+        return forward_ms, INVALID, "–"
+    saving = fixed(saving_pct, 1) + ("" if saving_pct is None else " %")
+    return forward_ms, fixed(row["energy_mj"], 2), saving
+
+
+def _latency_table(rows: Sequence[Row], means: Means) -> str:
     """The forward latency as a mixture: mean and percentiles, and what loading adds."""
     timed = [row for row in rows if row["forward_ms"] is not None]
     if not timed:
         return ""
-    columns = ("model", "t", "mean ms", "p50", "p90", "p99", "elapsed ms", "images/s")
-    names = ("forward_ms", "p50_ms", "p90_ms", "p99_ms", "elapsed_ms")
+    columns = ("model", "t", "mean", "95 %", "p50", "p90", "p99", "elapsed", "img/s")
     cells = [
-        (
-            row["model"],
-            threshold_of(row),
-            *(fixed(row[name], 3) for name in names),
-            fixed(row["fps"], 0),
-        )
+        (row["model"], threshold_of(row), _ms(row["forward_ms"]), *_spread(row, means))
         for row in timed
     ]
-    return text_table(columns, cells, "forward latency an image; elapsed: with loading")
+    return text_table(columns, cells, "forward latency an image in ms; elapsed: with loading")
 
 
-def _reasons(rows: Sequence[Row]) -> str:
-    """Why figures are missing: each reason once, with the models it is true of."""
+def _spread(row: Row, means: Means) -> tuple[str, ...]:
+    """What stands beside a mean; of an invalid row nothing but that it is."""
+    if _is_invalid(row):
+        return INVALID, "–", "–", "–", "–", "–"
+    names = ("p50_ms", "p90_ms", "p99_ms", "elapsed_ms")
+    margin = _margin(row["forward_ms"], means.get(key_of(row)))
+    return margin, *(_ms(row[name]) for name in names), fixed(row["fps"], 0)
+
+
+def _margin(forward_ms: float, mean: MeanLatency | None) -> str:
+    """How far the interval reaches from a mean, with as many decimals as the mean."""
+    digits = _digits(forward_ms)
+    return "–" if mean is None else f"±{fixed(mean.margin_ms(digits), digits)}"
+
+
+def _ms(ms: float | None) -> str:
+    return "–" if ms is None else fixed(ms, _digits(ms))
+
+
+def _digits(ms: float) -> int:
+    """How many decimals milliseconds have: a table of slow models must fit 80 columns as well."""
+    return 3 if ms < TEN_MS else 2
+
+
+def _is_invalid(row: Row) -> bool:
+    """Not where it is unknown yet."""
+    return row["is_valid"] is False
+
+
+def _reasons(rows: Sequence[Row], means: Means) -> str:
+    """Why figures are missing or say little: each reason once, with the models it is true of."""
     models: dict[str, list[str]] = {}
     for row in rows:
-        for reason in (row["note"] or "").split("; "):
+        for reason in [*(row["note"] or "").split("; "), _about_interval(row, means)]:
             if reason and row["model"] not in models.setdefault(reason, []):
                 models[reason].append(row["model"])
     everyone = len({row["model"] for row in rows})
@@ -156,6 +189,18 @@ def _reasons(rows: Sequence[Row]) -> str:
         f"{textwrap.fill(line, _WIDTH, subsequent_indent='  ', break_on_hyphens=False)}\n"
         for line in lines
     )
+
+
+def _about_interval(row: Row, means: Means) -> str | None:
+    """What the interval of a shown mean does not know, or why there is none."""
+    if row["forward_ms"] is None or _is_invalid(row):
+        return None
+    mean = means.get(key_of(row))
+    if mean is None:
+        return "95 %: too few samples for an interval"
+    if mean.rounds == 1:
+        return "95 %: one round: the interval does not know how rounds differ"
+    return None
 
 
 def _remarks(cells: Sequence[Row]) -> Iterator[str]:

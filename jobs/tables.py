@@ -16,7 +16,10 @@ PIPE_WIDTH = 10_000
 """A pipe has no edge: nothing is cut or wrapped there."""
 
 SIGNIFICANT = 6
-_FORMATTED = re.compile(r"–|-?[0-9][0-9.,]*( ?[%kM]| x [0-9]+)?")
+INVALID = "INVALID"
+"""What stands in place of a number that is not to be believed."""
+
+_FORMATTED = re.compile(rf"–|{INVALID}|[-±]?[0-9][0-9.,]*( ?[%kM]| x [0-9]+)?")
 
 
 def shown(value: object) -> str:
@@ -82,7 +85,7 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> 
 
 
 def _is_number(value: object) -> bool:
-    """Whether it stands to the right: a number, also one that is formatted already, or its dash."""
+    """Whether it stands to the right: a number, also formatted, or what stands for one."""
     if isinstance(value, str):
         return bool(_FORMATTED.fullmatch(value))
     return isinstance(value, (int, float)) and not isinstance(value, bool)

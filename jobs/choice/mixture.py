@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-RESAMPLES = 500
-_INTERVAL = (2.5, 97.5)  # percent
+from jobs.choice.bootstrap import Estimate, estimates
+
 _ROUNDING = 1e-9  # of a sum of shares
 
 Rounds = Sequence[NDArray[np.float64]]
 """One (n, E) array a round: what each image took that was sent out at each exit."""
-
-
-class Estimate(NamedTuple):
-    """A value, and the interval in which 95 % of its resamples lie."""
-
-    value: float
-    low: float
-    high: float
 
 
 def compose(
@@ -56,21 +47,4 @@ def compose(
         places = np.searchsorted(within, wanted - _ROUNDING)
         return np.array([counts @ means / counts.sum(), *ascending[places]])
 
-    drawn = np.stack([figures(counts) for counts in _resamples(rounds, seed)])
-    low, high = np.percentile(drawn, _INTERVAL, axis=0)
-    values = figures(np.ones(len(costs)))
-    return [Estimate(*map(float, each)) for each in zip(values, low, high, strict=True)]
-
-
-def _resamples(rounds: Rounds, seed: int) -> Iterator[NDArray[np.float64]]:
-    """How often each image counts, resample by resample."""
-    generator = np.random.default_rng(seed)
-    sizes = [len(costs) for costs in rounds]
-    for _ in range(RESAMPLES):
-        times = np.bincount(generator.integers(len(sizes), size=len(sizes)), minlength=len(sizes))
-        yield np.concatenate(
-            [
-                generator.multinomial(n * count, np.full(n, 1 / n)).astype(np.float64)
-                for n, count in zip(sizes, times, strict=True)
-            ]
-        )
+    return estimates(figures, [len(costs) for costs in rounds], seed)

@@ -1,6 +1,10 @@
 -- The ladder: one row per latency cell and node, and one per all-exit cell of a run that timed
 -- nothing for it. Contract: design.md, "Rows".
 --
+-- is_valid is the cell's, and false where throttling left too little to believe: of a timed cell
+-- fewer than half of the rounds, or no sample. Its figures stay, for who wants to look; savings are
+-- not taken from a baseline that is not valid.
+--
 -- Accuracy comes from the run's all-exit pass, replayed at the routed thresholds: each image
 -- leaves at the first exit that it may leave at (leaves.sql). Without such a pass it comes from
 -- round 0 of the records.
@@ -100,11 +104,13 @@ timings AS (
     SELECT run_id, cell_id, node,
         count(forward_ms) AS timed_rows,
         count(forward_ms) FILTER (WHERE is_kept) AS samples,
+        count(DISTINCT round) FILTER (WHERE forward_ms IS NOT NULL) AS timed_rounds,
+        count(DISTINCT round) FILTER (WHERE forward_ms IS NOT NULL AND is_kept) AS kept_rounds,
         avg(forward_ms) FILTER (WHERE is_kept) AS forward_ms,
         avg(elapsed_ms) FILTER (WHERE is_kept) AS elapsed_ms,
         quantile_cont(forward_ms, [0.5, 0.9, 0.99]) FILTER (WHERE is_kept) AS percentiles_ms
     FROM (
-        SELECT r.run_id, r.cell_id, r.node, r.forward_ms, r.elapsed_ms,
+        SELECT r.run_id, r.cell_id, r.node, r.round, r.forward_ms, r.elapsed_ms,
             t.round IS NULL AS is_kept
         FROM records r
         LEFT JOIN throttled_rounds t
@@ -155,10 +161,14 @@ modes AS (
 
 -- Together ------------------------------------------------------------------------------------
 lines AS (
-    SELECT t.* EXCLUDE (node), coalesce(m.node, t.node, x.node) AS node,
+    SELECT t.* EXCLUDE (node, is_valid), coalesce(m.node, t.node, x.node) AS node,
+        CASE WHEN 2 * m.kept_rounds < m.timed_rounds THEN false
+            WHEN t.kind = 'latency' AND t.status = 'done' AND coalesce(m.samples, 0) = 0 THEN false
+            ELSE t.is_valid END AS is_valid,
         a.* EXCLUDE (target),
         coalesce(m.timed_rows, 0) AS timed_rows,
         coalesce(m.samples, 0) AS samples,
+        m.timed_rounds, m.kept_rounds,
         m.forward_ms, m.elapsed_ms, m.percentiles_ms
     FROM targets t
     LEFT JOIN accuracy a USING (target)
@@ -199,6 +209,7 @@ compared AS (
         ON o.run_id = e.run_id
         AND o.model = b.model
         AND o.energy_mj IS NOT NULL
+        AND o.is_valid IS NOT FALSE
         AND o.dataset IS NOT DISTINCT FROM e.dataset
         AND o.device IS NOT DISTINCT FROM e.device
         AND o.node IS NOT DISTINCT FROM e.node
@@ -242,6 +253,10 @@ SELECT
             WHEN timed_rows = 0
                 THEN format('latency: no timed rows (cell is {})', coalesce(status, 'unknown'))
             WHEN samples = 0 THEN 'latency: every round was throttled'
+            -- One that is left and fewer than half: it never says "1 of".
+            WHEN 2 * kept_rounds < timed_rounds
+                THEN format('latency: {} of {} rounds were throttled',
+                    timed_rounds - kept_rounds, timed_rounds)
         END,
         CASE WHEN samples BETWEEN 1 AND samples_for(50) - 1
             THEN format('p50 needs {} samples, has {}', samples_for(50), samples) END,
@@ -259,8 +274,8 @@ SELECT
         CASE
             WHEN energy_mj IS NULL OR baseline_mj IS NOT NULL THEN NULL
             WHEN baseline_model IS NULL THEN 'saving: the run has no baseline'
-            ELSE format('saving: no energy of the baseline {} on the same data set, device, node, '
-                || 'runtime and precision', baseline_model)
+            ELSE format('saving: no valid energy of the baseline {} on the same data set, device, '
+                || 'node, runtime and precision', baseline_model)
         END
     ), '') AS note
 FROM compared

@@ -26,6 +26,14 @@ def test_text_table() -> None:
     )
 
 
+def test_what_stands_for_a_number_stands_as_one() -> None:
+    """A margin, a mark and a dash are to the right; other text takes the column to the left."""
+    numbers = text_table(["95 %"], [["±0.004"], ["INVALID"], ["–"]])
+    assert [len(line) for line in numbers.splitlines()[2:]] == [8, 8, 8]
+    words = text_table(["95 %"], [["±0.004"], ["invalid"], ["–"]])
+    assert [len(line) for line in words.splitlines()[2:]] == [7, 8, 2]
+
+
 def test_nothing_is_cut_in_a_pipe() -> None:
     """A long value keeps its line whole."""
     long = "x" * 300

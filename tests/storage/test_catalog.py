@@ -155,5 +155,13 @@ def test_every_named_query_runs(build: Builder, file: Path) -> None:
     text = file.read_text()
     parameters = {name: value for name, value in known.items() if f"${name}" in text}
     found = storage.named_query(build.root, file.stem, **parameters)
-    has_none = ("certify_flips", "exit_means", "throttled_rounds")
+    has_none = (
+        "certify_flips",
+        "component_times",
+        "composed_beside_routed",
+        "exit_means",
+        "exit_times",
+        "throttled_rounds",
+        "timed_batches",
+    )
     assert (found.num_rows == 0) == (file.stem in has_none)

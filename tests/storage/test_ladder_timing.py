@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,8 @@ import storage
 
 if TYPE_CHECKING:
     from .conftest import Builder
+
+NOON = datetime(2026, 11, 24, 12)  # noqa: DTZ001 (naive UTC throughout)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +106,50 @@ def test_all_rounds_throttled_is_null_with_a_reason(build: Builder) -> None:
     assert row["acc1"] == 100.0
 
 
+@pytest.mark.parametrize(
+    ("rounds", "throttled", "is_valid"), [(3, 1, True), (4, 2, True), (3, 2, False), (1, 1, False)]
+)
+def test_fewer_than_half_of_the_rounds_are_not_valid(
+    build: Builder, rounds: int, throttled: int, is_valid: bool
+) -> None:
+    """Exactly half are; an invalid row keeps its figures, and says how many were throttled."""
+    timed = build.cell(rounds=rounds)
+    for round_ in range(rounds):
+        build.records(timed, 20, round_=round_, is_throttled=round_ < throttled)
+    build.store()
+    (row,) = build.ladder()
+    assert row["is_valid"] is is_valid
+    assert row["samples"] == 20 * (rounds - throttled)
+    said = f"latency: {throttled} of {rounds} rounds were throttled"
+    assert (said in (row["note"] or "")) == (not is_valid and rounds > throttled)
+
+
+@pytest.mark.parametrize(("status", "is_valid"), [("done", False), ("running", None)])
+def test_a_timed_cell_without_samples(
+    build: Builder, status: storage.CellStatus, is_valid: bool | None
+) -> None:
+    """It is not valid once it is done; before, nobody knows."""
+    timed = build.cell(status=status, is_valid=None)
+    build.records(timed, 20, forward_ms=None)
+    build.store()
+    (row,) = build.ladder()
+    assert row["is_valid"] is is_valid
+    assert f"latency: no timed rows (cell is {status})" in row["note"]
+
+
+def test_nothing_is_saved_against_an_invalid_baseline(build: Builder) -> None:
+    """Its energy is wrong, so that no row compares itself with it."""
+    large = timed_model(build, "large", 5)
+    timed_model(build, "small", 4)
+    for round_ in (1, 2):
+        build.records(large, 700, round_=round_, is_throttled=True)
+    build.store()
+    for row in build.ladder():
+        assert row["energy_mj"] is not None
+        assert row["energy_saving_pct"] is None
+        assert "saving: no valid energy of the baseline large" in row["note"]
+
+
 def test_missing_power_is_explained_by_the_node(build: Builder) -> None:
     """Without samples energy is NULL, with the node's own words why."""
     timed = build.cell()
@@ -186,7 +233,7 @@ def test_named_baseline_wins_and_conditions_must_agree(build: Builder) -> None:
     elsewhere = rows["large", "node-b", 1]
     assert elsewhere["energy_saving_pct"] is None
     assert elsewhere["note"] == (
-        "saving: no energy of the baseline small on the same data set, "
+        "saving: no valid energy of the baseline small on the same data set, "
         "device, node, runtime and precision"
     )
 
@@ -240,3 +287,46 @@ def test_progress_and_speed(build: Builder) -> None:
     ) == (3, 1, 1, 1, 30, "done")
     (speed,) = storage.named_query(build.root, "speed").to_pylist()
     assert (speed["kind"], speed["seconds_per_image"], speed["commits"]) == ("latency", 0.25, 3)
+
+
+def test_an_invalid_cell_has_no_medians(build: Builder) -> None:
+    """Its exits are counted all the same."""
+    timed = build.cell(exit_blocks=(1, 3), threshold=0.5)
+    for round_ in range(3):
+        build.records(timed, 20, round_=round_, is_throttled=round_ > 0)
+    build.store()
+    rows = storage.named_query(build.root, "exit_histogram", run_id="run-1").to_pylist()
+    assert [(row["images"], row["median_forward_ms"]) for row in rows] == [(0, None), (20, None)]
+
+
+def test_batches_are_by_round_and_node(build: Builder) -> None:
+    """Shards of a round are together, rounds and nodes apart; throttled rounds are left out."""
+    timed = build.cell(rounds=2)
+    for shard in (0, 1):
+        build.commit(
+            timed,
+            0,
+            shard,
+            records={"image_id": np.arange(8) + 8 * shard, "forward_ms": np.arange(8.0) + shard},
+        )
+    build.records(timed, 20, round_=1, forward_ms=50.0, is_throttled=True)
+    other = {"image_id": np.arange(11), "node": "node-b", "forward_ms": 3.0}
+    build.commit(timed, 2, 0, records=other)
+    build.store()
+    rows = storage.named_query(build.root, "timed_batches", run_id="run-1").to_pylist()
+    found = [(row["node"], row["round"], row["total_ms"], row["images"]) for row in rows]
+    assert found == [
+        ("node-a", 0, [*np.arange(8.0), *np.arange(1.0, 9.0)], [1.0] * 16),
+        ("node-b", 2, [3.0] * 11, [1.0] * 11),
+    ]
+
+
+def test_images_of_a_batch_are_one(build: Builder) -> None:
+    """They share its time; ten batches are too few to say how they vary, eleven are not."""
+    for batches in (10, 11):
+        timed = build.cell(batch_size=2, model=f"of-{batches}")
+        starts = [NOON + timedelta(seconds=image // 2) for image in range(2 * batches)]
+        build.records(timed, 2 * batches, forward_ms=3.0, started_at=starts)
+    build.store()
+    (row,) = storage.named_query(build.root, "timed_batches", run_id="run-1").to_pylist()
+    assert (row["total_ms"], row["images"]) == ([6.0] * 11, [2.0] * 11)

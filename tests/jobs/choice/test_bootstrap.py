@@ -1,0 +1,51 @@
+"""The bootstrap over rounds and what was timed in them: by hand, and against standard errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from jobs.choice.bootstrap import mean_of
+
+
+def one_by_one(forward_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A round of batches of one image."""
+    return forward_ms, np.ones(len(forward_ms))
+
+
+def test_two_rounds_by_hand() -> None:
+    """Of four draws of two rounds one is twice the first and one twice the second."""
+    rounds = [one_by_one(np.full(500, ms)) for ms in (1.0, 3.0)]
+    assert mean_of(rounds) == pytest.approx((2, 1, 3))
+
+
+def test_one_round_is_known_as_its_images_say() -> None:
+    """1.96 standard errors to each side, of which the bootstrap knows nothing."""
+    forward_ms = np.random.default_rng(3).exponential(2, size=4000)
+    mean = mean_of([one_by_one(forward_ms)])
+    error = 1.96 * forward_ms.std() / np.sqrt(len(forward_ms))
+    assert mean.value == pytest.approx(forward_ms.mean())
+    assert mean.value - mean.low == pytest.approx(error, rel=0.15)
+    assert mean.high - mean.value == pytest.approx(error, rel=0.15)
+
+
+def test_rounds_count_by_their_images() -> None:
+    """As in the mean over all rows: 300 images of 1 ms and 100 of 5 ms."""
+    rounds = [one_by_one(np.full(n, ms)) for n, ms in ((300, 1.0), (100, 5.0))]
+    assert mean_of(rounds) == pytest.approx((2, 1, 5))
+
+
+def test_images_of_a_batch_say_no_more_than_one() -> None:
+    """Batches of 16 that share a time make the interval of as many images, four times as wide."""
+    batch_ms = np.random.default_rng(5).exponential(2, size=250)
+    batched = mean_of([(16 * batch_ms, np.full(250, 16.0))])
+    alone = mean_of([one_by_one(np.repeat(batch_ms, 16))])
+    assert batched.value == pytest.approx(alone.value)
+    assert (batched.high - batched.low) / (alone.high - alone.low) == pytest.approx(4, rel=0.2)
+
+
+def test_a_short_last_batch_weighs_less() -> None:
+    """The mean is over images, not over batches."""
+    mean = mean_of([(np.array([8.0, 6.0]), np.array([4.0, 1.0]))])
+    assert mean.value == pytest.approx(14 / 5)
+    assert (mean.low, mean.high) == pytest.approx((2, 6))
