@@ -414,3 +414,38 @@ def test_the_bundled_exits_stand_on_the_bundled_student() -> None:
     student = gfnet.load_checkpoint(gfnet.bundled()["digits-distil"]).state_dict()
     grown = gfnet.load_checkpoint(gfnet.bundled()["digits-dynn"]).state_dict()
     assert all(torch.equal(grown[name], tensor) for name, tensor in student.items())
+
+
+CIFAR10 = {
+    "cifar10-gfnet": ("cifar10-gfnet-tuned", None),
+    "cifar10-distil": ("cifar10-distil", "cifar10-gfnet"),
+    "cifar10-dynn": ("cifar10-dynn", "cifar10-distil"),
+}
+"""Bundled name: its recipe, and its parent where that is bundled too."""
+
+
+@pytest.mark.parametrize("name", CIFAR10)
+def test_a_bundled_cifar10_checkpoint_is_what_its_recipe_makes(name: str) -> None:
+    """As above, without the images, which are not on every machine."""
+    recipe, parent = CIFAR10[name]
+    content = yaml.safe_load((EXAMPLES / f"{recipe}.yaml").read_text(encoding="utf-8"))
+    info = gfnet.inspect_checkpoint(gfnet.bundled()[name])
+    training = dict(info.metadata.training)
+    assert training["recipe"] == content["name"]
+    augmentation = content.pop("augmentation")
+    assert augmentation.items() <= training["augmentation"].items()
+    assert content.pop("validation").items() <= training["validation"].items()
+    same = {key: value for key, value in content.items() if key in training}
+    assert {"stage", "dataset", "epochs", "learning_rate", "optimizer", "seed"} <= set(same)
+    assert {key: training[key] for key in same if key != "precision"} == {
+        key: value for key, value in same.items() if key != "precision"
+    }
+    if parent:
+        assert (
+            training["parent"]["sha256"] == gfnet.inspect_checkpoint(gfnet.bundled()[parent]).sha256
+        )
+
+
+def test_the_cifar10_ladder_is_small() -> None:
+    """Six megabytes together: they ship with the package."""
+    assert sum(gfnet.bundled()[name].stat().st_size for name in CIFAR10) < 6_000_000
