@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -23,9 +24,7 @@ def openvino(model: GFNet, precision: str, threads: int) -> StagedRuntime:
     Raises:
         UnavailableError: this processor has no bfloat16 arithmetic that OpenVINO would use.
     """
-    import openvino as ov
-
-    core = ov.Core()
+    core = _core()
     has = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "bfloat16" and "BF16" not in has:
         raise UnavailableError(f"OpenVINO has no bfloat16 on this processor, but {', '.join(has)}")
@@ -40,6 +39,18 @@ def openvino(model: GFNet, precision: str, threads: int) -> StagedRuntime:
         return _Request(core.compile_model(graph, "CPU", settings).create_infer_request())
 
     return StagedRuntime(model, compile_stage)
+
+
+@cache
+def _core() -> Any:
+    """OpenVINO itself, one a process, that never goes.
+
+    Its plugin gives signal handlers a stack; when the last of several goes, handlers may be left
+    with one that is gone already, and the next Ctrl-C is a segmentation fault (OpenVINO 2026.4).
+    """
+    import openvino as ov
+
+    return ov.Core()
 
 
 class _Request:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 
@@ -121,6 +123,32 @@ def test_an_engine_is_kept_as_long_as_its_model(lively: Callable) -> None:
     del model, first
     gc.collect()
     assert gone() is None
+
+
+def test_signals_are_handled_when_engines_have_gone() -> None:
+    """OpenVINO's plugins, taken down in their order, left handlers without a stack."""
+    program = """if True:
+        import gc, gfnet, os, signal, torch
+        def run():
+            sizes = dict(img_size=8, patch_size=2, embed_dim=8, depth=1, num_classes=4)
+            model = gfnet.create("gfnet", **sizes)
+            gfnet.runtime("openvino", model, threads=1)(torch.randn(1, 3, 8, 8))
+            return model
+        first = run()
+        second = run()
+        del first
+        gc.collect()
+        del second
+        gc.collect()
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            print("handled")
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 def test_unknown_engines_and_precisions(lively: Callable) -> None:
