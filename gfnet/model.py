@@ -16,7 +16,15 @@ from gfnet.config import ModelConfig, configure
 from gfnet.gates import UncertaintyGate
 from gfnet.layers import NORM_EPS, Block, PatchEmbed
 from gfnet.metadata import Metadata
-from gfnet.routing import ExitOutputs, RoutedOutputs, Thresholds, limits_of, route_stages
+from gfnet.routing import (
+    ExitOutputs,
+    RoutedOutputs,
+    StageCall,
+    Thresholds,
+    answer_stages,
+    limits_of,
+    route_stages,
+)
 
 
 class GFNet(nn.Module):
@@ -71,18 +79,7 @@ class GFNet(nn.Module):
 
     def forward_exits(self, images: Tensor) -> ExitOutputs:
         """Answer at every exit, in one pass that leaves nowhere."""
-        tokens = self.embed(images)
-        logits, scores = [], []
-        for number, block in enumerate(self.blocks):
-            tokens = block(tokens)
-            if number in self.config.exit_blocks:
-                exit_logits, exit_scores = self.early_readout(tokens, number)
-                logits.append(exit_logits)
-                scores.append(exit_scores)
-        logits.append(self.readout(tokens))
-        gate_scores = torch.stack(scores) if scores else tokens.new_empty(0, len(images)).float()
-        exit_blocks = (*self.config.exit_blocks, self.config.last_block)
-        return ExitOutputs(torch.stack(logits), gate_scores, exit_blocks)
+        return answer_stages(images, self._stages(), self._exits())
 
     @torch.no_grad()
     def route(self, images: Tensor, threshold: Thresholds = 0.5) -> RoutedOutputs:
@@ -99,12 +96,16 @@ class GFNet(nn.Module):
             ValueError: the number of thresholds is not the number of gates, or one is NaN.
         """
         limits = limits_of(threshold, self.config.exit_blocks)
-        firsts = [0, *(block + 1 for block in limits)]
-        stages = [
-            partial(self.stage, first, last)
-            for first, last in zip(firsts, (*limits, self.config.last_block), strict=True)
-        ]
-        return route_stages(images, stages, limits, self.config.last_block)
+        return route_stages(images, self._stages(), limits, self.config.last_block)
+
+    def _exits(self) -> tuple[int, ...]:
+        """The blocks after which images leave, the last block included."""
+        return (*self.config.exit_blocks, self.config.last_block)
+
+    def _stages(self) -> list[StageCall]:
+        """What runs between two exits."""
+        firsts = [0, *(block + 1 for block in self.config.exit_blocks)]
+        return [partial(self.stage, *ends) for ends in zip(firsts, self._exits(), strict=True)]
 
     def stage(self, first: int, last: int, entering: Tensor) -> tuple[Tensor, ...]:
         """Run blocks `first` to `last`, then the exit there.

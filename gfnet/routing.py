@@ -13,7 +13,7 @@ Thresholds = float | Sequence[float] | Tensor
 """One threshold for every gate, or one a gate, in the order of exit_blocks."""
 
 
-Stage = Callable[[Tensor], Sequence[Tensor]]
+StageCall = Callable[[Tensor], Sequence[Tensor]]
 """What runs between two exits: tokens (images at first) to tokens, logits and gate scores; the last
 one to logits."""
 
@@ -115,8 +115,29 @@ def limits_of(threshold: Thresholds, exit_blocks: Sequence[int]) -> dict[int, fl
     return dict(zip(exit_blocks, limits, strict=True))
 
 
+def answer_stages(
+    images: Tensor, stages: Sequence[StageCall], blocks: Sequence[int]
+) -> ExitOutputs:
+    """Run every stage on all images, and answer at every exit.
+
+    Args:
+        images: (B, 3, H, W).
+        stages: one an exit, the last block's last.
+        blocks: where they end.
+    """
+    *early, last = stages
+    tokens, logits, scores = images, [], []
+    for stage in early:
+        tokens, exit_logits, exit_scores = stage(tokens)
+        logits.append(exit_logits)
+        scores.append(exit_scores)
+    logits.append(last(tokens)[0])
+    gate_scores = torch.stack(scores) if scores else images.new_empty(0, len(images)).float()
+    return ExitOutputs(torch.stack(logits), gate_scores, tuple(blocks))
+
+
 def route_stages(
-    images: Tensor, stages: Sequence[Stage], limits: Mapping[int, float], last_block: int
+    images: Tensor, stages: Sequence[StageCall], limits: Mapping[int, float], last_block: int
 ) -> RoutedOutputs:
     """Run stage after stage; images that left are dropped before the next.
 

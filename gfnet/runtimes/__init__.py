@@ -117,7 +117,7 @@ def unavailable(name: str, precision: str, device: str) -> str | None:
     if precision not in _HAS[name]:
         return f"runtime {name} has {' and '.join(_HAS[name])}, not {precision}"
     if device == "cpu" and precision == "float16":
-        return "float16 on a processor is slower than float32 in torch: bfloat16 is what it has"
+        return "float16 on a processor is not offered: choose bfloat16"
     if device != "cpu" and name in _PACKAGES:
         return f"runtime {name} runs on processors alone here; a {device} device has runtime torch"
     return None

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from gfnet.model import GFNet
+from gfnet.routing import StageCall
 from gfnet.runtimes import UnavailableError
 from gfnet.runtimes.exported import to_onnx
-from gfnet.runtimes.staged import Engine, StagedRuntime
+from gfnet.runtimes.staged import StagedRuntime
 from gfnet.runtimes.stages import Stage
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
@@ -34,7 +35,7 @@ def openvino(model: GFNet, precision: str, threads: int) -> StagedRuntime:
         "PERFORMANCE_HINT": "LATENCY",
     }
 
-    def compile_stage(stage: Stage) -> Engine:
+    def compile_stage(stage: Stage) -> StageCall:
         graph = core.read_model(to_onnx(stage))
         return _Request(core.compile_model(graph, "CPU", settings).create_infer_request())
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from gfnet.model import GFNet
-from gfnet.routing import ExitOutputs, RoutedOutputs, Thresholds, limits_of, route_stages
+from gfnet.routing import (
+    ExitOutputs,
+    RoutedOutputs,
+    StageCall,
+    Thresholds,
+    answer_stages,
+    limits_of,
+    route_stages,
+)
 from gfnet.runtimes.stages import Stage, cut, whole, with_matrix_filters
-
-Engine = Callable[[Tensor], Sequence[Tensor]]
-"""A `gfnet.runtimes.stages.Stage` as an engine runs it: its tensor in, its tensors out."""
 
 
 class StagedRuntime:
@@ -24,14 +29,14 @@ class StagedRuntime:
         engine: puts a stage on the engine.
     """
 
-    def __init__(self, model: GFNet, engine: Callable[[Stage], Engine]) -> None:
+    def __init__(self, model: GFNet, engine: Callable[[Stage], StageCall]) -> None:
         self._config = model.config
         self._model = with_matrix_filters(model)
         self._engine = engine
         self._stages = [engine(stage) for stage in cut(self._model)]
 
     @cached_property
-    def _whole(self) -> Engine:
+    def _whole(self) -> StageCall:
         """All blocks without exits; not every run asks for it."""
         return self._engine(whole(self._model))
 
@@ -43,16 +48,8 @@ class StagedRuntime:
     @torch.no_grad()
     def forward_exits(self, images: Tensor) -> ExitOutputs:
         """Every exit, one pass."""
-        *early, last = self._stages
-        logits, scores, tokens = [], [], images
-        for stage in early:
-            tokens, exit_logits, exit_scores = stage(tokens)
-            logits.append(exit_logits)
-            scores.append(exit_scores)
-        logits.append(last(tokens)[0])
-        gate_scores = torch.stack(scores) if scores else images.new_empty(0, len(images))
         blocks = (*self._config.exit_blocks, self._config.last_block)
-        return ExitOutputs(torch.stack(logits), gate_scores, blocks)
+        return answer_stages(images, self._stages, blocks)
 
     @torch.no_grad()
     def route(self, images: Tensor, threshold: Thresholds = 0.5) -> RoutedOutputs:
