@@ -50,6 +50,7 @@ class Task:
 
     Attributes:
         run_id, cell_id, round, shard: which rows these are.
+        position: of a timed task, its place among all that are timed on the device, from 0.
         kind: `exits`, `latency`, `exit_costs` or `profile`.
         model, dataset: names for the rows.
         checkpoint_sha256, dataset_sha256: what weights and images to use.
@@ -63,6 +64,7 @@ class Task:
     cell_id: str
     round: int
     shard: Shard
+    position: int | None
     kind: str
     model: str
     dataset: str

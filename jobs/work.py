@@ -224,6 +224,7 @@ def _round_row(task: Task, conditions: dict[str, Any]) -> dict[str, Any]:
         "cell_id": task.cell_id,
         "round": task.round,
         "node": platform.node(),
+        "position": task.position,
     }
     return {"rounds": storage.build_table("rounds", columns | conditions)}
 

@@ -254,7 +254,8 @@ def test_a_run_leaves_a_row_a_timed_task(
     for row in rows:
         assert row["started_at"] < row["ended_at"]
         assert 0 <= row["load"] <= 1
-        assert row["position"] is None
+    in_time = sorted(rows, key=lambda row: row["started_at"])
+    assert [row["position"] for row in in_time] == list(range(12))
     (node,) = storage.query(tmp_path / "results", "from nodes").to_pylist()
     assert node["note"].startswith("power is not read by this version of gfjobs")
     for column, figure in (("clock_mhz", "clock"), ("is_throttled", "throttling")):
