@@ -1,8 +1,15 @@
-"""Intervals by bootstrap over rounds, then over what was timed in each round drawn."""
+"""Intervals by bootstrap over rounds, then over what was timed in each round drawn.
+
+Few rounds look more alike than rounds are: of three, resamples alone would hold the truth in 73 %
+of all cases instead of 95 %. So what drawing rounds adds is stretched, as Student's t is wider than
+the normal distribution. Images that alone vary then get an interval somewhat wider than need be.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -10,12 +17,14 @@ from numpy.typing import NDArray
 
 RESAMPLES = 500
 _INTERVAL = (2.5, 97.5)  # percent
+# Student's t at 97.5 %, by degrees of freedom from 1.
+_STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
 Numbers = NDArray[np.float64]
 
 
 class Estimate(NamedTuple):
-    """A value, and the interval in which 95 % of its resamples lie."""
+    """A value and its 95 % interval."""
 
     value: float
     low: float
@@ -32,9 +41,13 @@ def estimates(
         sizes: how many samples each round has; at least one round, none of them empty.
         seed: of the resamples.
     """
-    drawn = np.stack([figures(counts) for counts in _resamples(sizes, seed)])
-    low, high = np.percentile(drawn, _INTERVAL, axis=0)
     values = figures(np.ones(sum(sizes)))
+    further = stretch(len(sizes)) - 1
+    drawn = [
+        figures(counts) + further * (figures(whole_rounds) - values)
+        for whole_rounds, counts in _resamples(sizes, seed)
+    ]
+    low, high = np.percentile(drawn, _INTERVAL, axis=0)
     return [Estimate(*map(float, each)) for each in zip(values, low, high, strict=True)]
 
 
@@ -54,8 +67,29 @@ def mean_of(rounds: Sequence[tuple[Numbers, Numbers]], seed: int = 0) -> Estimat
     return mean
 
 
-def _resamples(sizes: Sequence[int], seed: int) -> Iterator[Numbers]:
-    """How often each sample counts, resample by resample."""
+def stretch(rounds: int) -> float:
+    """By how much resamples of as many rounds vary too little; 1 for one round.
+
+    sqrt(n / (n - 1)), since they vary around their own mean, times how much wider Student's t with
+    n - 1 degrees of freedom is than the normal distribution.
+    """
+    if rounds == 1:
+        return 1.0
+    freedom = rounds - 1
+    normal = NormalDist().inv_cdf(_INTERVAL[1] / 100)
+    student = _STUDENT[freedom - 1] if freedom <= len(_STUDENT) else _student(normal, freedom)
+    return math.sqrt(rounds / freedom) * student / normal
+
+
+def _student(normal: float, freedom: int) -> float:
+    """Fisher and Cornish's series to its second term: within 0.1 % from 11 degrees on."""
+    first = (normal**3 + normal) / 4
+    second = (5 * normal**5 + 16 * normal**3 + 3 * normal) / 96
+    return normal + first / freedom + second / freedom**2
+
+
+def _resamples(sizes: Sequence[int], seed: int) -> Iterator[tuple[Numbers, Numbers]]:
+    """How often each sample counts, resample by resample: by its round alone, and drawn itself."""
     generator = np.random.default_rng(seed)
     rounds = len(sizes)
     for _ in range(RESAMPLES):
@@ -65,4 +99,4 @@ def _resamples(sizes: Sequence[int], seed: int) -> Iterator[Numbers]:
             np.bincount(generator.integers(n, size=n * count), minlength=n)
             for n, count in zip(sizes, times, strict=True)
         ]
-        yield np.concatenate(drawn).astype(np.float64)
+        yield np.repeat(times, sizes).astype(np.float64), np.concatenate(drawn).astype(np.float64)
