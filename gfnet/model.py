@@ -118,8 +118,8 @@ class GFNet(nn.Module):
         Returns: the tokens, (B, K) logits and (B,) gate scores; of the last block the logits alone.
         """
         tokens = entering if first else self.embed(entering)
-        for number in range(first, last + 1):
-            tokens = self.blocks[number](tokens)
+        for block in list(self.blocks)[first : last + 1]:  # by number each costs 3 us to find
+            tokens = block(tokens)
         if last == self.config.last_block:
             return (self.readout(tokens),)
         return (tokens, *self.early_readout(tokens, last))
