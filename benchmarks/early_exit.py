@@ -54,10 +54,10 @@ AIM_SHARE = {True: 0.95, False: 0.90}  # of one image; of a batch
 AIM_EXTRA = 0.05
 CALLS = {True: 20, False: 1}  # a turn, after WARM
 WARM = {True: 2, False: 0}
-POOL = {True: 16, False: 4}  # batches of images
+POOL = 4  # batches of images
 
-Call = Callable[[int], int]
-"""Runs call number i; gives the blocks that its images left out, together."""
+Call = Callable[[int, torch.Tensor], int]
+"""Runs call number i on a batch; gives the blocks that its images left out, together."""
 
 
 class Case(NamedTuple):
@@ -128,7 +128,6 @@ class Routed:
         calls: int,
     ) -> None:
         self._runtime = runtime
-        self._pool = pool
         self._last = config.last_block
         gates = len(config.exit_blocks)
         if len(pool[0]) == 1:
@@ -142,10 +141,10 @@ class Routed:
                 for batch in pool
             ]
 
-    def __call__(self, number: int) -> int:
+    def __call__(self, number: int, images: torch.Tensor) -> int:
         """Route one call's images."""
         thresholds = self._thresholds[number % len(self._thresholds)]
-        routed = self._runtime.route(self._pool[number % len(self._pool)], thresholds)
+        routed = self._runtime.route(images, thresholds)
         routed.logits.cpu()
         return int((self._last - routed.exit_block).sum())
 
@@ -161,14 +160,14 @@ def calls_of(
     stay = forced_exits(len(model.config.exit_blocks))[-1]
 
     def at_full_depth(engine: gfnet.Runtime) -> Call:
-        def call(number: int) -> int:
-            engine(pool[number % len(pool)]).cpu()
+        def call(_number: int, images: torch.Tensor) -> int:
+            engine(images).cpu()
             return 0
 
         return call
 
-    def past_every_exit(number: int) -> int:
-        runtime.route(pool[number % len(pool)], stay).logits.cpu()
+    def past_every_exit(_number: int, images: torch.Tensor) -> int:
+        runtime.route(images, stay).logits.cpu()
         return 0
 
     return [
@@ -179,7 +178,9 @@ def calls_of(
     ]
 
 
-def measure(every: Sequence[Call], rounds: int, warm: int, calls: int) -> Case:
+def measure(
+    every: Sequence[Call], pool: Sequence[torch.Tensor], rounds: int, warm: int, calls: int
+) -> Case:
     """Let them take turns."""
     taken = np.zeros((len(every), rounds, calls))
     left_out = np.zeros((len(every), rounds, calls))
@@ -191,8 +192,9 @@ def measure(every: Sequence[Call], rounds: int, warm: int, calls: int) -> Case:
             for place in range(-warm, calls):
                 # A turn's warming calls are its last ones, run once more.
                 number = turn * calls + place % calls
+                images = pool[number % len(pool)].clone()  # written just now, as by a decoder
                 begin = time.perf_counter()
-                blocks = every[which](number)
+                blocks = every[which](number, images)
                 elapsed_ms = (time.perf_counter() - begin) * 1e3
                 if place >= 0:
                     taken[which, turn, place] = elapsed_ms
@@ -224,10 +226,9 @@ def table(title: str, case: Case, batch: int, depth: int, exits: int) -> str:
     is_one = batch == 1
     mean_blocks = depth - case.left_out.mean() / batch
     lines = [
-        f"{title}, batch {batch}: {len(case.full)} x {case.full.shape[1]} calls of each,"
-        f" {mean_blocks:.2f} of {depth} blocks"
+        f"{title}, batch {batch}: {mean_blocks:.2f} of {depth} blocks",
+        f"{'ms an image':28}{'median':>9}{'25 %':>9}{'75 %':>9}",
     ]
-    lines.append(f"{'ms an image':28}{'median':>9}{'25 %':>9}{'75 %':>9}")
     names = ("full depth", "one block", "routed", "past every exit")
     for name, times in zip(names, case, strict=False):
         low, middle, high = np.percentile(times / batch, (25, 50, 75))
@@ -263,16 +264,13 @@ def main() -> None:
             continue
         for batch in options.batches:
             is_one = batch == 1
-            pool = [
-                torch.randn(batch, 3, options.img_size, options.img_size)
-                for _ in range(POOL[is_one])
-            ]
+            pool = [torch.randn(batch, 3, options.img_size, options.img_size) for _ in range(POOL)]
             with torch.inference_mode():
                 calls = options.rounds * CALLS[is_one]
                 every = calls_of(name, options.precision, model, pool, calls)
                 for call in every:
-                    call(0)
-                case = measure(every, options.rounds, WARM[is_one], CALLS[is_one])
+                    call(0, pool[0])
+                case = measure(every, pool, options.rounds, WARM[is_one], CALLS[is_one])
             title = f"{name} {options.precision}"
             print(f"\n{table(title, case, batch, depth, exits)}", flush=True)
 
