@@ -23,6 +23,7 @@ class Pipeline:
     """Decode, transform, stack, copy: the part of `elapsed_ms` that `forward_ms` leaves out.
 
     Attributes:
+        device: where batches go.
         failures: by place in the shard, what the decoder said.
     """
 
@@ -30,7 +31,7 @@ class Pipeline:
         self._transform = gfnet.transform(preprocessing)
         self._geometry = geometry(preprocessing)
         self._normalise = normalisation(preprocessing)
-        self._device = device
+        self.device = device
         self.failures: dict[int, str] = {}
 
     def batch(
@@ -46,7 +47,7 @@ class Pipeline:
         tensors, kept = self._each(self._transform, encoded, places)
         if not kept:
             return None, kept
-        return torch.stack(tensors).to(self._device.name), kept
+        return torch.stack(tensors).to(self.device.name), kept
 
     def bulk(
         self, encoded: Sequence[bytes | None], places: Sequence[int]
@@ -64,7 +65,7 @@ class Pipeline:
         for start in range(0, len(kept), _TOGETHER):
             part = slice(start, start + _TOGETHER)
             batch[part] = self._normalise(torch.stack(pixels[part]))
-        return batch.to(self._device.name), kept
+        return batch.to(self.device.name), kept
 
     def _each(
         self,

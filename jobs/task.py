@@ -104,7 +104,8 @@ class Outcome:
         node: the machine that worked.
         images: how many were evaluated.
         busy_s: seconds it took, loading excluded.
-        note: images that could not be evaluated, and why; empty where all could.
+        note: what was not as asked, and images that could not be evaluated; empty where there is
+            neither.
         error: traceback of a failure; empty after a success.
         skipped: why this machine cannot do such work at all; empty where it can.
         is_lost: the worker died or its node went away, so that another try makes sense.

@@ -16,8 +16,22 @@ from jobs.answers import judge
 from jobs.conditions import Watch, machine_of
 from jobs.device import Device
 from jobs.measure import measure_exits, measure_parts, measure_routes, warm_up
+from jobs.pinning import pinned
 from jobs.pipeline import Pipeline
 from jobs.task import Task
+
+
+def work(
+    task: Task, model: gfnet.GFNet, pipeline: Pipeline, shard: ShardImages
+) -> tuple[dict[str, Any], str]:
+    """Do a task; where it is timed, on no more processors than its threads.
+
+    Returns: tables by name, and what was not as asked; empty where all was.
+    Raises: gfnet.UnavailableError: its engine, or what it measures, is not to be had here.
+    """
+    runtime = gfnet.runtime(task.runtime, model, threads=task.threads, precision=task.precision)
+    with pinned(task.threads if task.is_timed else 0) as why_not:
+        return WORK[task.kind](task, model, runtime, pipeline, shard), why_not
 
 
 @dataclass(frozen=True)
@@ -31,15 +45,19 @@ class ShardImages:
 
 
 def _latency_rows(
-    task: Task, model: gfnet.GFNet, device: Device, pipeline: Pipeline, shard: ShardImages
+    task: Task,
+    model: gfnet.GFNet,
+    runtime: gfnet.Runtime,
+    pipeline: Pipeline,
+    shard: ShardImages,
 ) -> dict[str, Any]:
     """Route the shard under the clock: one row an image in `records`, one in `rounds`."""
     import torch
 
-    runtime = _runtime(task, model)
+    device = pipeline.device
     watch = Watch(machine_of(device.name))
     with torch.inference_mode():
-        _warm_up(task, runtime, device, pipeline, shard, watch=watch)
+        _warm_up(task, runtime, pipeline, shard, watch=watch)
         measured = measure_routes(
             runtime,
             pipeline,
@@ -71,12 +89,15 @@ def _latency_rows(
 
 
 def _exit_rows(
-    task: Task, model: gfnet.GFNet, device: Device, pipeline: Pipeline, shard: ShardImages
+    task: Task,
+    model: gfnet.GFNet,
+    runtime: gfnet.Runtime,
+    pipeline: Pipeline,
+    shard: ShardImages,
 ) -> dict[str, Any]:
     """Answer the shard at every exit: one row an image and exit in `exits`."""
     import torch
 
-    runtime = _runtime(task, model)
     places: list[int] = []
     logits, scores, features = [], [], []
     with torch.inference_mode():
@@ -107,21 +128,25 @@ def _exit_rows(
         "margin": margin,
         "entropy": entropy,
     }
-    columns |= judge(by_exit, labels).columns() | _of_cell(task, device)
+    columns |= judge(by_exit, labels).columns() | _of_cell(task, pipeline.device)
     return {"exits": storage.build_table("exits", columns)}
 
 
 def _exit_cost_rows(
-    task: Task, model: gfnet.GFNet, device: Device, pipeline: Pipeline, shard: ShardImages
+    task: Task,
+    model: gfnet.GFNet,
+    runtime: gfnet.Runtime,
+    pipeline: Pipeline,
+    shard: ShardImages,
 ) -> dict[str, Any]:
     """Send the shard out at every exit under the clock: one row an image and exit; one round."""
     import torch
 
-    runtime = _runtime(task, model)
+    device = pipeline.device
     watch = Watch(machine_of(device.name))
     gates = len(task.exit_blocks)
     with torch.inference_mode():
-        _warm_up(task, runtime, device, pipeline, shard, watch=watch)
+        _warm_up(task, runtime, pipeline, shard, watch=watch)
         measured = measure_exits(
             runtime, pipeline, device, shard.encoded, gates=gates, batch_size=task.batch_size
         )
@@ -142,20 +167,24 @@ def _exit_cost_rows(
 
 
 def _profile_rows(
-    task: Task, model: gfnet.GFNet, device: Device, pipeline: Pipeline, shard: ShardImages
+    task: Task,
+    model: gfnet.GFNet,
+    runtime: gfnet.Runtime,
+    pipeline: Pipeline,
+    shard: ShardImages,
 ) -> dict[str, Any]:
     """Send the shard to the last block with a clock around each part: one row a part."""
     import torch
 
-    runtime = _runtime(task, model)
     if runtime is not model:
         raise gfnet.UnavailableError(
             f"{task.runtime} {task.precision} computes in parts of its own, which no clock of ours"
             " reaches; profile runtime torch in float32"
         )
+    device = pipeline.device
     watch = Watch(machine_of(device.name))
     with torch.inference_mode():
-        _warm_up(task, runtime, device, pipeline, shard, watch=watch)
+        _warm_up(task, runtime, pipeline, shard, watch=watch)
         parts = measure_parts(
             model,
             pipeline,
@@ -174,10 +203,6 @@ def _profile_rows(
     columns |= {"run_id": task.run_id, "cell_id": task.cell_id}
     table = storage.build_table("profile", columns)
     return {"profile": table} | _round_row(task, conditions)
-
-
-def _runtime(task: Task, model: gfnet.GFNet) -> gfnet.Runtime:
-    return gfnet.runtime(task.runtime, model, threads=task.threads, precision=task.precision)
 
 
 def _of_cell(task: Task, device: Device) -> dict[str, Any]:
@@ -199,7 +224,6 @@ def _of_cell(task: Task, device: Device) -> dict[str, Any]:
 def _warm_up(
     task: Task,
     runtime: gfnet.Runtime,
-    device: Device,
     pipeline: Pipeline,
     shard: ShardImages,
     *,
@@ -208,7 +232,7 @@ def _warm_up(
     warm_up(
         runtime,
         pipeline,
-        device,
+        pipeline.device,
         shard.encoded,
         gates=len(task.exit_blocks),
         batch_size=task.batch_size,
@@ -230,7 +254,7 @@ def _round_row(task: Task, conditions: dict[str, Any]) -> dict[str, Any]:
 
 
 # In quotes: the name loads torch, and a driver reads this module too.
-Work = Callable[[Task, "gfnet.GFNet", Device, Pipeline, ShardImages], dict[str, Any]]
+Work = Callable[[Task, "gfnet.GFNet", "gfnet.Runtime", Pipeline, ShardImages], dict[str, Any]]
 
 WORK: dict[str, Work] = {
     "exits": _exit_rows,

@@ -15,7 +15,7 @@ from jobs.device import Device, use_device
 from jobs.node import describe_node
 from jobs.pipeline import Pipeline
 from jobs.task import Outcome, Task
-from jobs.work import WORK, ShardImages
+from jobs.work import ShardImages, work
 
 KEPT_MODELS = 8
 """Models a worker keeps loaded: enough for a ladder and its rivals, small enough for 4 GB."""
@@ -47,10 +47,11 @@ def run_task(task: Task, weights: Callable[[], bytes], images: Any) -> Outcome:
             paths=images.column("path").to_pylist(),
         )
         pipeline = Pipeline(model.metadata.preprocessing, device)
-        tables = WORK[task.kind](task, model, device, pipeline, shard)
+        tables, remark = work(task, model, pipeline, shard)
         busy_s = time.perf_counter() - started
         images_done = len(shard.encoded) - len(pipeline.failures)
-        return Outcome(tables, node, images_done, busy_s, note=_failures(pipeline, shard))
+        note = "; ".join(filter(None, (remark, _failures(pipeline, shard))))
+        return Outcome(tables, node, images_done, busy_s, note=note)
     except gfnet.UnavailableError as err:
         return Outcome({}, node, skipped=str(err))
     except Exception:  # noqa: BLE001 - a worker's failure is a row of the run, whatever it was

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -33,6 +34,7 @@ def openvino(model: GFNet, precision: str, threads: int) -> StagedRuntime:
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,  # its threads stay where this process is put
     }
 
     def compile_stage(stage: Stage) -> StageCall:
@@ -48,7 +50,11 @@ def _core() -> Any:
 
     Its plugin gives signal handlers a stack; when the last of several goes, handlers may be left
     with one that is gone already, and the next Ctrl-C is a segmentation fault (OpenVINO 2026.4).
+
+    Even where it shall not pin, its TBB lets a thread that computes run on all processors it saw at
+    its start: through hwloc, which binds nothing once told that the machine is another one.
     """
+    os.environ.setdefault("HWLOC_THISSYSTEM", "0")
     import openvino as ov
 
     return ov.Core()
