@@ -6,6 +6,7 @@ whatever its source raised. `root` is where the kernel's files are, `system` is 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,17 +26,25 @@ class AbsentError(Exception):
 
 
 def clock_mhz(system: Any, root: Path) -> float:
-    """The mean clock of the processors now."""
+    """The mean clock now of the processors that this thread may use: of those that were timed.
+
+    Others may idle at a low clock meanwhile. Where no kernel tells them apart, of all.
+    """
+    files = [f"sys/devices/system/cpu/cpu{n}/cpufreq/scaling_cur_freq" for n in _own_processors()]
+    khz = [int(text) for file in files if (text := _text(root / file))]
+    if khz:
+        return sum(khz) / len(khz) * _MILLI
     try:
         frequency = system.cpu_freq()
     except Exception:  # noqa: BLE001 - psutil fails differently from system to system
         frequency = None
-    if frequency is not None and frequency.current:
-        return float(frequency.current)
-    khz = [int(text) for text in _texts(root, f"{_CPU}/cpufreq/scaling_cur_freq")]
-    if not khz:
+    if frequency is None or not frequency.current:
         raise AbsentError("no cpufreq")
-    return sum(khz) / len(khz) * _MILLI
+    return float(frequency.current)
+
+
+def _own_processors() -> set[int]:
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 
 
 def temperature_c(system: Any, root: Path) -> float:

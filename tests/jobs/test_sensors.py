@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -41,8 +42,26 @@ def heat(**chips: list[float]) -> Any:
     return SimpleNamespace(sensors_temperatures=lambda: sensed)
 
 
-def test_the_clock_is_psutils(tmp_path: Path) -> None:
-    """The mean that psutil gives, MHz."""
+@pytest.fixture
+def _three_and_five(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process is pinned to two processors."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5}, raising=False)
+
+
+@pytest.mark.usefixtures("_three_and_five")
+def test_the_clock_is_of_the_processors_in_use(tmp_path: Path, put: Put) -> None:
+    """The mean of these, kHz in the files; one that idles beside them counts for nothing."""
+    put(f"{CPU}/cpu0/cpufreq/scaling_cur_freq", "400000\n")
+    put(f"{CPU}/cpu3/cpufreq/scaling_cur_freq", "1000000\n")
+    put(f"{CPU}/cpu5/cpufreq/scaling_cur_freq", "2000000\n")
+    system = SimpleNamespace(cpu_freq=lambda: SimpleNamespace(current=2400.5))
+    assert sensors.clock_mhz(system, tmp_path) == pytest.approx(1500)
+
+
+@pytest.mark.usefixtures("_three_and_five")
+def test_the_clock_without_such_files_is_psutils(tmp_path: Path, put: Put) -> None:
+    """The mean of all that psutil gives, MHz."""
+    put(f"{CPU}/cpu0/cpufreq/scaling_cur_freq", "400000\n")
     system = SimpleNamespace(cpu_freq=lambda: SimpleNamespace(current=2400.5))
     assert sensors.clock_mhz(system, tmp_path) == 2400.5
 
@@ -55,16 +74,13 @@ def failing() -> None:
 @pytest.mark.parametrize(
     "cpu_freq", [lambda: None, lambda: SimpleNamespace(current=0.0), failing, None]
 )
-def test_the_clock_without_psutil_is_the_kernels(
-    cpu_freq: object, tmp_path: Path, put: Put
+def test_without_either_there_is_no_clock(
+    monkeypatch: pytest.MonkeyPatch, cpu_freq: object, tmp_path: Path
 ) -> None:
-    """The mean of all processors; where there is no such file either, there is no clock."""
-    system = SimpleNamespace(cpu_freq=cpu_freq)
+    """Also where a system does not say what a process may use."""
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     with pytest.raises(AbsentError, match="no cpufreq"):
-        sensors.clock_mhz(system, tmp_path)
-    put(f"{CPU}/cpu0/cpufreq/scaling_cur_freq", "1000000\n")
-    put(f"{CPU}/cpu11/cpufreq/scaling_cur_freq", "2000000\n")
-    assert sensors.clock_mhz(system, tmp_path) == pytest.approx(1500)
+        sensors.clock_mhz(SimpleNamespace(cpu_freq=cpu_freq), tmp_path)
 
 
 def test_the_temperature_is_of_the_processors_hottest_sensor(tmp_path: Path) -> None:
