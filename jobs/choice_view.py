@@ -103,7 +103,9 @@ def drop_interval(answers: ExitAnswers, thresholds: Vector) -> tuple[float, floa
 
 def _heading(chosen: Pass) -> str:
     asked = chosen.constraints.describe(chosen.answers)
-    return f"{chosen.cell['model']}, {setting_of(chosen.cell)}\nasked: {asked}"
+    note = chosen.cell["exit_forward_ms_note"]
+    said = "\n" + textwrap.fill(f"milliseconds: {note}", _WIDTH) if note else ""
+    return f"{chosen.cell['model']}, {setting_of(chosen.cell)}\nasked: {asked}{said}"
 
 
 def _figures(answers: ExitAnswers, points: dict[str, OperatingPoint]) -> str:

@@ -11,7 +11,9 @@ from jobs.plan import Cell, Plan
 from jobs.task import Outcome, Task, rows_an_image
 
 VALID_ROUNDS = 2
-"""Rounds that are not throttled, for a cell to be valid; one where only one was asked for."""
+"""Rounds that are not throttled, for a cell to be valid; one where only one was asked for.
+
+Decided here alone, when a cell ends: queries go by its `is_valid`."""
 
 
 def now() -> datetime:

@@ -16,10 +16,11 @@ EXPRESSIONS = {
     "run_named": ("run",),
     "same_setting": ("a", "b"),
     "samples_for": ("percentile",),
+    "condition_words": ("what", "own", "everyone"),
 }
 
 # Queries over the tables.
-VIEWS = ("throttled_rounds", "ladder", "exit_means")
+VIEWS = ("throttled_rounds", "conditions", "invalid_cells", "ladder", "exit_means")
 
 # Queries that take arguments: `FROM at_threshold(0.5)`.
 MACROS: dict[str, tuple[str, ...]] = {

@@ -1,7 +1,7 @@
 -- Does mixing exit costs say what the clock said? Of each routed cell of a model with gates, image
 -- by image (batch 1), the mean latency as routed beside the one composed of what leaving at each
--- exit costs and who left where; in unthrottled rounds. Beyond the tolerance what is composed is
--- not to be believed (trusted_exit_costs.sql).
+-- exit costs and who left where; in unthrottled rounds of valid cells. Beyond the tolerance what is
+-- composed is not to be believed (trusted_exit_costs.sql).
 WITH
 routed AS (
     SELECT l.run_id, l.cell_id, p.cell_id AS exits_cell_id, r.exit_block,
@@ -14,6 +14,8 @@ routed AS (
         AND p.dataset IS NOT DISTINCT FROM l.dataset
         AND same_setting(p, l)
     JOIN measured_exit_costs(run) c ON c.run_id = p.run_id AND c.cell_id = p.cell_id
+        AND c.is_valid
+    ANTI JOIN invalid_cells i ON i.run_id = l.run_id AND i.cell_id = l.cell_id
     JOIN records r ON r.run_id = l.run_id AND r.cell_id = l.cell_id
     ANTI JOIN throttled_rounds t
         ON t.run_id = r.run_id AND t.cell_id = r.cell_id AND t.round = r.round

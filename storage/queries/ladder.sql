@@ -1,9 +1,10 @@
 -- The ladder: one row per latency cell and node, and one per all-exit cell of a run that timed
 -- nothing for it. Contract: design.md, "Rows".
 --
--- is_valid is the cell's, and false where throttling left too little to believe: of a timed cell
--- fewer than half of the rounds, or no sample. Its figures stay, for who wants to look; savings are
--- not taken from a baseline that is not valid.
+-- is_valid is the cell's, decided when it ended (at least two rounds that were not throttled, or one
+-- where one was asked for); and false where nothing is left to believe, or the power mode changed
+-- among its rounds (conditions.sql). Figures stay, for who wants to look; savings are not taken from a
+-- baseline that is not valid, nor across power modes.
 --
 -- Accuracy comes from the run's all-exit pass, replayed at the routed thresholds: each image
 -- leaves at the first exit that it may leave at (leaves.sql). Without such a pass it comes from
@@ -104,13 +105,11 @@ timings AS (
     SELECT run_id, cell_id, node,
         count(forward_ms) AS timed_rows,
         count(forward_ms) FILTER (WHERE is_kept) AS samples,
-        count(DISTINCT round) FILTER (WHERE forward_ms IS NOT NULL) AS timed_rounds,
-        count(DISTINCT round) FILTER (WHERE forward_ms IS NOT NULL AND is_kept) AS kept_rounds,
         avg(forward_ms) FILTER (WHERE is_kept) AS forward_ms,
         avg(elapsed_ms) FILTER (WHERE is_kept) AS elapsed_ms,
         quantile_cont(forward_ms, [0.5, 0.9, 0.99]) FILTER (WHERE is_kept) AS percentiles_ms
     FROM (
-        SELECT r.run_id, r.cell_id, r.node, r.round, r.forward_ms, r.elapsed_ms,
+        SELECT r.run_id, r.cell_id, r.node, r.forward_ms, r.elapsed_ms,
             t.round IS NULL AS is_kept
         FROM records r
         LEFT JOIN throttled_rounds t
@@ -153,42 +152,38 @@ powers AS (
     FROM means
     GROUP BY run_id, cell_id, node
 ),
-modes AS (
-    SELECT run_id, cell_id, node, string_agg(DISTINCT power_mode, ', ' ORDER BY power_mode) AS power_mode
-    FROM rounds
-    GROUP BY run_id, cell_id, node
-),
 
 -- Together ------------------------------------------------------------------------------------
 lines AS (
     SELECT t.* EXCLUDE (node, is_valid), coalesce(m.node, t.node, x.node) AS node,
-        CASE WHEN 2 * m.kept_rounds < m.timed_rounds THEN false
+        CASE WHEN NOT o.is_steady THEN false
             WHEN t.kind = 'latency' AND t.status = 'done' AND coalesce(m.samples, 0) = 0 THEN false
             ELSE t.is_valid END AS is_valid,
         a.* EXCLUDE (target),
         coalesce(m.timed_rows, 0) AS timed_rows,
         coalesce(m.samples, 0) AS samples,
-        m.timed_rounds, m.kept_rounds,
-        m.forward_ms, m.elapsed_ms, m.percentiles_ms
+        m.forward_ms, m.elapsed_ms, m.percentiles_ms,
+        o.power_mode, o.note AS conditions_note
     FROM targets t
     LEFT JOIN accuracy a USING (target)
     LEFT JOIN timings m
         ON m.run_id = t.run_id AND m.cell_id = t.cell_id AND t.kind = 'latency'
     LEFT JOIN exit_rows x
         ON x.run_id = t.run_id AND x.cell_id = t.cell_id AND t.kind = 'exits'
+    LEFT JOIN conditions o
+        ON o.run_id = t.run_id AND o.cell_id = t.cell_id
+        AND o.node IS NOT DISTINCT FROM coalesce(m.node, t.node)
 ),
 energies AS (
-    SELECT l.*, p.power_w, p.idle_w,
+    SELECT l.* EXCLUDE (power_mode), p.power_w, p.idle_w,
         (p.power_w - p.idle_w) * l.forward_ms AS energy_mj,
         (p.power_w - p.idle_w) * l.elapsed_ms AS energy_elapsed_mj,
         p.power_w * l.forward_ms AS energy_gross_mj,
-        coalesce(o.power_mode, n.power_mode) AS power_mode,
+        coalesce(l.power_mode, n.power_mode) AS power_mode,
         n.note AS node_note
     FROM lines l
     LEFT JOIN powers p
         ON p.run_id = l.run_id AND p.cell_id = l.cell_id AND p.node IS NOT DISTINCT FROM l.node
-    LEFT JOIN modes o
-        ON o.run_id = l.run_id AND o.cell_id = l.cell_id AND o.node IS NOT DISTINCT FROM l.node
     LEFT JOIN nodes n ON n.run_id = l.run_id AND n.node = l.node
 ),
 first_static AS (
@@ -202,7 +197,10 @@ baselines AS (
     FROM runs r LEFT JOIN first_static s USING (run_id)
 ),
 compared AS (
-    SELECT e.*, b.model AS baseline_model, o.energy_mj AS baseline_mj
+    SELECT e.*, b.model AS baseline_model, o.power_mode AS baseline_mode,
+        o.cell_id IS NOT NULL AS has_baseline,
+        e.power_mode IS NOT DISTINCT FROM o.power_mode AS is_comparable,
+        CASE WHEN is_comparable THEN o.energy_mj END AS baseline_mj
     FROM energies e
     LEFT JOIN baselines b ON b.run_id = e.run_id
     LEFT JOIN energies o
@@ -218,7 +216,7 @@ compared AS (
     -- Where the baseline was measured in several ways, the one most like this row.
     QUALIFY row_number() OVER (
         PARTITION BY e.target, e.node
-        ORDER BY (o.threads IS NOT DISTINCT FROM e.threads) DESC,
+        ORDER BY is_comparable DESC, (o.threads IS NOT DISTINCT FROM e.threads) DESC,
             (o.batch_size IS NOT DISTINCT FROM e.batch_size) DESC,
             (o.dataset_sha256 IS NOT DISTINCT FROM e.dataset_sha256) DESC,
             (o.cell_id = e.cell_id) DESC, o.position, o.cell_id
@@ -253,11 +251,8 @@ SELECT
             WHEN timed_rows = 0
                 THEN format('latency: no timed rows (cell is {})', coalesce(status, 'unknown'))
             WHEN samples = 0 THEN 'latency: every round was throttled'
-            -- One that is left and fewer than half: it never says "1 of".
-            WHEN 2 * kept_rounds < timed_rounds
-                THEN format('latency: {} of {} rounds were throttled',
-                    timed_rounds - kept_rounds, timed_rounds)
         END,
+        conditions_note,
         CASE WHEN samples BETWEEN 1 AND samples_for(50) - 1
             THEN format('p50 needs {} samples, has {}', samples_for(50), samples) END,
         CASE WHEN samples BETWEEN 1 AND samples_for(90) - 1
@@ -274,6 +269,10 @@ SELECT
         CASE
             WHEN energy_mj IS NULL OR baseline_mj IS NOT NULL THEN NULL
             WHEN baseline_model IS NULL THEN 'saving: the run has no baseline'
+            WHEN has_baseline
+                THEN format('saving: power mode {} here, {} in the rounds of the baseline {}',
+                    coalesce(power_mode, 'unknown'), coalesce(baseline_mode, 'unknown'),
+                    baseline_model)
             ELSE format('saving: no valid energy of the baseline {} on the same data set, device, '
                 || 'node, runtime and precision', baseline_model)
         END

@@ -1,6 +1,7 @@
 -- What leaving at each exit costs, for each all-exit pass of a run in whose setting it was measured
 -- image by image: exit_ms has the mean forward_ms of every exit, the last block's last. Models with
--- gates were sent out at each exit (exit_costs); a static model is timed as it is.
+-- gates were sent out at each exit (exit_costs); a static model is timed as it is. Where that was
+-- timed in cells that are not valid alone (invalid_cells.sql), is_valid is false, and the note is why.
 WITH
 passes AS (
     SELECT *, gates(exit_blocks, depth) AS gates, list_append(gates, depth - 1) AS all_exits
@@ -18,7 +19,9 @@ means AS (
     GROUP BY r.run_id, r.cell_id, r.exit_block
 )
 SELECT p.run_id, p.cell_id, k.cell_id AS costs_cell_id, p.all_exits,
-    list(m.forward_ms ORDER BY m.exit_block) AS exit_ms
+    list(m.forward_ms ORDER BY m.exit_block) FILTER (m.forward_ms IS NOT NULL) AS exit_ms,
+    i.cell_id IS NULL AS is_valid,
+    i.note
 FROM passes p
 JOIN cells k
     ON k.run_id = p.run_id
@@ -26,9 +29,12 @@ JOIN cells k
     AND k.batch_size = 1
     AND k.dataset IS NOT DISTINCT FROM p.dataset
     AND same_setting(k, p)
-JOIN means m
+LEFT JOIN invalid_cells i ON i.run_id = k.run_id AND i.cell_id = k.cell_id
+LEFT JOIN means m
     ON m.run_id = k.run_id AND m.cell_id = k.cell_id AND m.kind = k.kind
     AND list_contains(p.all_exits, m.exit_block)
-GROUP BY p.run_id, p.cell_id, p.all_exits, k.position, k.cell_id
-HAVING count(m.forward_ms) = len(p.all_exits)
-QUALIFY row_number() OVER (PARTITION BY p.run_id, p.cell_id ORDER BY k.position, k.cell_id) = 1
+GROUP BY p.run_id, p.cell_id, p.all_exits, k.position, k.cell_id, i.cell_id, i.note
+HAVING count(m.forward_ms) = len(p.all_exits) OR i.cell_id IS NOT NULL
+QUALIFY row_number() OVER (
+    PARTITION BY p.run_id, p.cell_id ORDER BY i.cell_id IS NOT NULL, k.position, k.cell_id
+) = 1

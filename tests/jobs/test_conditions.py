@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import storage
-from jobs import conditions, work
+from jobs import conditions, summary, work
 from jobs.conditions import Machine, Reading, columns, machine_of
 from jobs.nvml import Gpu
 from jobs.run import Where, resume, submit
@@ -303,3 +303,31 @@ def test_too_few_good_rounds_make_a_cell_invalid(
         store.save_run(replace(store.run, status="running"))
     resume(root, "r", Where(is_inline=True), lambda _: None)
     assert [tuple(row.values()) for row in storage.query(root, ask).to_pylist()] == expected
+
+
+def test_a_power_mode_that_changed_shows_in_the_summary(
+    write_grid: Callable[[str], Path], tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within the first routed cell's rounds: that one is INVALID, and others stand beside two."""
+    status = tree / "var/lib/nvpmodel/status"
+    status.parent.mkdir(parents=True)
+    status.write_text("pmode:0000\n")
+    real, calls = work.measure_routes, itertools.count()
+
+    def measure(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == 1:
+            status.write_text("pmode:0002\n")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(work, "measure_routes", measure)
+    root = tmp_path / "results"
+    run(write_grid(GRID), root)
+    (line,) = storage.query(root, "from ladder").to_pylist()
+    changed = "conditions: the power mode changed while it was timed: 0, 2"
+    assert (line["is_valid"], line["power_mode"]) == (False, "0, 2")
+    assert changed in line["note"].split("; ")
+    shown = summary.ladder(root, "r")
+    assert shown.count("INVALID") == 2
+    assert f"– {changed}" in shown
+    ask = "select o.note from conditions o join cells using (cell_id) where kind = 'exit_costs'"
+    assert [row["note"] for row in storage.query(root, ask).to_pylist()] == [changed]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import storage
 from jobs import summary
 from jobs.choice.bootstrap import Estimate
 from jobs.intervals import MeanLatency, mean_latencies
+from jobs.ledger import VALID_ROUNDS
 
 LONG = "cifar10-gfnet-tuned"
 IMAGES = 700
@@ -28,7 +30,7 @@ def store(tmp_path: Path) -> Store:
         *, images: int = IMAGES, slow_ms: float = 99.0, **cells: Sequence[float | None]
     ) -> Path:
         rows = [
-            cell_row(name.replace("_", "-"), i, len(ms))
+            judged(cell_row(name.replace("_", "-"), i, len(ms)), list(ms).count(None))
             for i, (name, ms) in enumerate(cells.items())
         ]
         with storage.RunStore.create(tmp_path, storage.RunRow("r"), rows, {}) as run:
@@ -66,6 +68,13 @@ def cell_row(model: str, position: int, rounds: int) -> storage.CellRow:
         status="done",
         is_valid=True,
     )
+
+
+def judged(cell: storage.CellRow, spoilt: int) -> storage.CellRow:
+    """As the ledger leaves it when so many of its rounds were throttled."""
+    is_valid = (cell.rounds or 0) - spoilt >= min(VALID_ROUNDS, cell.rounds or 0)
+    note = f"throttled: {spoilt} of {cell.rounds} rounds" if spoilt else None
+    return replace(cell, is_valid=is_valid, note=note)
 
 
 def record_columns(cell: storage.CellRow, number: int, images: int, ms: float) -> dict[str, Any]:
@@ -114,7 +123,7 @@ def test_an_invalid_row_shows_its_mean_alone(store: Store) -> None:
     assert line_of(text, "hot", 0)[-3:] == ["2.50", "INVALID", "–"]
     assert line_of(text, "hot", 1) == ["hot", "–", "2.500", "INVALID", *"–––––"]
     assert "INVALID" not in " ".join(line_of(text, "flat", 0) + line_of(text, "flat", 1))
-    assert "– latency: 2 of 3 rounds were throttled (hot)" in text
+    assert "– throttled: 2 of 3 rounds (hot)" in text
     assert "95 %:" not in text
 
 

@@ -159,8 +159,10 @@ def test_every_named_query_runs(build: Builder, file: Path) -> None:
         "certify_flips",
         "component_times",
         "composed_beside_routed",
+        "conditions",
         "exit_means",
         "exit_times",
+        "invalid_cells",
         "throttled_rounds",
         "timed_batches",
     )

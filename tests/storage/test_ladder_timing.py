@@ -106,22 +106,17 @@ def test_all_rounds_throttled_is_null_with_a_reason(build: Builder) -> None:
     assert row["acc1"] == 100.0
 
 
-@pytest.mark.parametrize(
-    ("rounds", "throttled", "is_valid"), [(3, 1, True), (4, 2, True), (3, 2, False), (1, 1, False)]
-)
-def test_fewer_than_half_of_the_rounds_are_not_valid(
-    build: Builder, rounds: int, throttled: int, is_valid: bool
-) -> None:
-    """Exactly half are; an invalid row keeps its figures, and says how many were throttled."""
-    timed = build.cell(rounds=rounds)
-    for round_ in range(rounds):
-        build.records(timed, 20, round_=round_, is_throttled=round_ < throttled)
+@pytest.mark.parametrize("is_valid", [True, False, None])
+def test_a_cells_own_verdict_on_its_rounds_holds(build: Builder, *, is_valid: bool | None) -> None:
+    """It is given once, when a cell ends; three of five throttled rounds leave enough or not."""
+    timed = build.cell(rounds=5, is_valid=is_valid, note="throttled: 3 of 5 rounds")
+    for round_ in range(5):
+        build.records(timed, 400, round_=round_, is_throttled=round_ < 3)
     build.store()
     (row,) = build.ladder()
     assert row["is_valid"] is is_valid
-    assert row["samples"] == 20 * (rounds - throttled)
-    said = f"latency: {throttled} of {rounds} rounds were throttled"
-    assert (said in (row["note"] or "")) == (not is_valid and rounds > throttled)
+    assert row["samples"] == 800
+    assert row["note"].startswith("throttled: 3 of 5 rounds; ")
 
 
 @pytest.mark.parametrize(("status", "is_valid"), [("done", False), ("running", None)])
@@ -139,10 +134,8 @@ def test_a_timed_cell_without_samples(
 
 def test_nothing_is_saved_against_an_invalid_baseline(build: Builder) -> None:
     """Its energy is wrong, so that no row compares itself with it."""
-    large = timed_model(build, "large", 5)
+    timed_model(build, "large", 5, is_valid=False)
     timed_model(build, "small", 4)
-    for round_ in (1, 2):
-        build.records(large, 700, round_=round_, is_throttled=True)
     build.store()
     for row in build.ladder():
         assert row["energy_mj"] is not None
@@ -291,9 +284,8 @@ def test_progress_and_speed(build: Builder) -> None:
 
 def test_an_invalid_cell_has_no_medians(build: Builder) -> None:
     """Its exits are counted all the same."""
-    timed = build.cell(exit_blocks=(1, 3), threshold=0.5)
-    for round_ in range(3):
-        build.records(timed, 20, round_=round_, is_throttled=round_ > 0)
+    timed = build.cell(exit_blocks=(1, 3), threshold=0.5, is_valid=False)
+    build.records(timed, 20)
     build.store()
     rows = storage.named_query(build.root, "exit_histogram", run_id="run-1").to_pylist()
     assert [(row["images"], row["median_forward_ms"]) for row in rows] == [(0, None), (20, None)]

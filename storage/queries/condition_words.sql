@@ -1,0 +1,7 @@
+-- In which states a cell was timed and in which others of its run; NULL where all was alike.
+CASE WHEN len(own) > 0 AND len(list_filter(everyone, lambda x: NOT list_contains(own, x))) > 0
+    THEN format('conditions: {} {} here, {} elsewhere in this run', what,
+        array_to_string(own, ' / '),
+        array_to_string(list_sort(list_distinct(
+            list_filter(everyone, lambda x: NOT list_contains(own, x)))), ' / '))
+END

@@ -1,0 +1,66 @@
+-- The machine's state while a timed cell ran, over its unthrottled rounds on one node; and in words
+-- what forbids comparing it silently. What a machine does not show is NULL, and nothing is said of it.
+--
+-- * is_steady: not where the power mode changed among the cell's own rounds: their mean is of no
+--   mode. The ladder has such a cell as invalid, and no latency is composed of it.
+-- * Power mode and governor must be one throughout the run, on this node and device.
+-- * clock: the highest of the rounds' readings must be within 5 % of the highest beside it, among
+--   cells of the same table (data set, node, device, runtime, precision, threads, batch size). The
+--   highest, since a governor lowers the clock whenever a processor waits: a low reading may be of
+--   such a moment, a high one is a clock that there was. 5 %, since fewer threads or more heat move
+--   a processor's boost by 2 or 3 %, and 5 % of the clock are up to 5 % of the milliseconds.
+-- * load: the mean by time, 0 to 1, is said from 0.1 on: there a neighbour takes a tenth of all
+--   processors. Counted in ticks of 10 ms, it says nothing of less than a second.
+WITH
+kept AS (
+    SELECT r.*, epoch(r.ended_at - r.started_at) AS seconds
+    FROM rounds r
+    ANTI JOIN throttled_rounds t
+        ON t.run_id = r.run_id AND t.cell_id = r.cell_id AND t.round = r.round
+),
+states AS (
+    SELECT run_id, cell_id, node,
+        -- A mode that changed between two readings stands as `0, 1`; the governors of several
+        -- clusters do so too, and are one state.
+        list_sort(list_distinct(flatten(list(string_split(power_mode, ', '))
+            FILTER (power_mode IS NOT NULL)))) AS power_modes,
+        list_sort(list(DISTINCT governor) FILTER (governor IS NOT NULL)) AS governors,
+        avg(clock_mhz) AS clock_mhz,
+        min(clock_mhz) AS min_clock_mhz,
+        max(clock_mhz) AS max_clock_mhz,
+        sum(seconds) FILTER (load IS NOT NULL) AS load_s,
+        coalesce(sum(load * seconds) / nullif(load_s, 0), avg(load)) AS load
+    FROM kept
+    GROUP BY run_id, cell_id, node
+),
+beside AS (
+    SELECT s.*, c.position,
+        flatten(list(s.power_modes) OVER machine) AS all_modes,
+        flatten(list(s.governors) OVER machine) AS all_governors,
+        max(s.max_clock_mhz) OVER (
+            PARTITION BY s.run_id, s.node, c.device, c.dataset, c.runtime, c.precision, c.threads,
+                c.batch_size
+        ) AS highest_clock_mhz
+    FROM states s
+    JOIN cells c ON c.run_id = s.run_id AND c.cell_id = s.cell_id
+    WINDOW machine AS (PARTITION BY s.run_id, s.node, c.device)
+)
+SELECT run_id, cell_id, node,
+    nullif(array_to_string(power_modes, ', '), '') AS power_mode,
+    nullif(array_to_string(governors, ' / '), '') AS governor,
+    clock_mhz, min_clock_mhz, max_clock_mhz, highest_clock_mhz, load,
+    coalesce(len(power_modes) <= 1, true) AS is_steady,
+    nullif(concat_ws('; ',
+        CASE WHEN NOT is_steady
+            THEN format('conditions: the power mode changed while it was timed: {}', power_mode) END,
+        CASE WHEN len(governors) > 1
+            THEN format('conditions: governor changed while it was timed: {}', governor) END,
+        condition_words('power mode', power_modes, all_modes),
+        condition_words('governor', governors, all_governors),
+        CASE WHEN max_clock_mhz < 0.95 * highest_clock_mhz
+            THEN 'conditions: a clock more than 5 % below the highest beside it' END,
+        CASE WHEN load >= 0.1 AND load_s >= 1
+            THEN 'conditions: others used 10 % of the processors or more' END
+    ), '') AS note
+FROM beside
+ORDER BY run_id, position, cell_id, node
