@@ -15,8 +15,8 @@ class Estimate:
     """An estimate of device time.
 
     Attributes:
-        seconds: of all cells that an earlier run has timed alike.
-        known, unknown: cells with and without such a run.
+        seconds: of all cells to run that an earlier run has timed alike.
+        known, unknown: cells to run with and without such a run.
     """
 
     seconds: float
@@ -27,7 +27,7 @@ class Estimate:
 def estimate(plan: Plan, root: Path) -> Estimate:
     """Look up each cell's speed in earlier runs."""
     speeds = _speeds(root)
-    seconds = [_seconds(cell, speeds) for cell in plan.cells]
+    seconds = [_seconds(cell, speeds) for cell in plan.runnable]
     known = [value for value in seconds if value is not None]
     return Estimate(sum(known), len(known), len(seconds) - len(known))
 

@@ -22,7 +22,7 @@ def now() -> datetime:
 
 
 def queued_rows(plan: Plan, run_id: str) -> list[storage.CellRow]:
-    """The rows of a plan of which nothing has run."""
+    """The rows of a plan of which nothing has run; what it skips is skipped from the start."""
     return [_queued(cell, run_id, position) for position, cell in enumerate(plan.cells)]
 
 
@@ -50,6 +50,21 @@ def _queued(cell: Cell, run_id: str, position: int) -> storage.CellRow:
         images=cell.images,
         rounds=cell.rounds,
         warmup_images=cell.warmup_images or None,
+        status="skipped" if cell.skipped else "queued",
+        note=cell.skipped,
+    )
+
+
+def _renewed(row: storage.CellRow, cell: Cell) -> storage.CellRow:
+    """A stored row before its run goes on; what is committed is added afterwards."""
+    return replace(
+        row,
+        rounds=cell.rounds,  # rounds may have been added since
+        status="skipped" if cell.skipped else "queued",
+        note=cell.skipped or row.note,
+        rows=0,
+        is_valid=None,
+        error=None,
     )
 
 
@@ -78,17 +93,7 @@ class Ledger:
         self._bound: set[str] = set()
         self._throttled = set(throttled)
         self._notes: dict[str, set[str]] = {cell_id: set() for cell_id in self._cells}
-        self._rows = {
-            row.cell_id: replace(
-                row,
-                rounds=self._cells[row.cell_id].rounds,  # rounds may have been added since
-                status="queued",
-                rows=0,
-                is_valid=None,
-                error=None,
-            )
-            for row in rows
-        }
+        self._rows = {row.cell_id: _renewed(row, self._cells[row.cell_id]) for row in rows}
         devices = {node.node: node.device for node in nodes}
         for entry in entries:
             if entry.node in devices:

@@ -21,9 +21,9 @@ def task_queues(
         by_device: one queue a device; else one in all, where all devices are on one host.
     """
     if not by_device:
-        return [_queue(plan.cells, run_id, done)]
+        return [_queue(plan.runnable, run_id, done)]
     return [
-        _queue([cell for cell in plan.cells if cell.setting.device == device], run_id, done)
+        _queue([cell for cell in plan.runnable if cell.setting.device == device], run_id, done)
         for device in plan.grid.devices
     ]
 

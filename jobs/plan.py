@@ -18,6 +18,7 @@ import storage
 from jobs.datasets import Dataset
 from jobs.grid import Grid
 from jobs.models import Model
+from jobs.skips import why_skipped
 from jobs.task import SHARD_IMAGES, Shard, common_threshold, is_timed, shards
 
 PROTOCOL_VERSION = 1
@@ -90,6 +91,12 @@ class Cell:
         """As `jobs.task.is_timed`."""
         return is_timed(self.kind)
 
+    @cached_property
+    def skipped(self) -> str | None:
+        """Why it is skipped, where that is known before anything runs."""
+        setting = self.setting
+        return why_skipped(self.kind, setting.runtime, setting.precision, setting.device)
+
     @property
     def shards(self) -> tuple[Shard, ...]:
         """The pieces of one round, at most 1,000 images each."""
@@ -116,6 +123,11 @@ class Plan:
     grid: Grid
     points: int
     cells: tuple[Cell, ...]
+
+    @cached_property
+    def runnable(self) -> tuple[Cell, ...]:
+        """The cells that go to workers: all but those that are skipped already."""
+        return tuple(cell for cell in self.cells if not cell.skipped)
 
     def count(self, kind: str) -> int:
         """How many cells are of one kind."""

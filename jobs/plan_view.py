@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from textwrap import fill
 
 from jobs.estimate import Estimate
@@ -17,12 +18,16 @@ def describe(plan: Plan, estimate: Estimate) -> str:
     grid = plan.grid
     kinds = ("latency", "exits", "exit_costs", "profile")
     routed, exits, costs, profiles = map(plan.count, kinds)
-    tasks = sum(cell.rounds * len(cell.shards) for cell in plan.cells)
+    tasks = sum(cell.rounds * len(cell.shards) for cell in plan.runnable)
     passes = _counted(exits, "all-exit pass", "all-exit passes")
     folded = f"{passes}, {routed} routed" + (f", {costs} of exit costs" if costs else "")
     folded += f", {_counted(profiles, 'profile', 'profiles')}" if profiles else ""
+    head = fill(f"{grid.name}: {plan.points} points → {len(plan.cells)} cells: {folded}", WIDTH)
+    if not plan.runnable:
+        return "\n".join([head, *skips(plan), ""])
     lines = [
-        fill(f"{grid.name}: {plan.points} points → {len(plan.cells)} cells: {folded}", WIDTH),
+        head,
+        *skips(plan),
         "an all-exit pass answers every threshold; a routed cell runs under the clock",
         f"{_counted(tasks, 'task', 'tasks')} of at most 1,000 images",
         _time(estimate),
@@ -40,9 +45,24 @@ def describe(plan: Plan, estimate: Estimate) -> str:
             cell.batch_size,
             f"{cell.images} x {cell.rounds}" if cell.is_timed else f"{cell.images}",
         )
-        for cell in plan.cells
+        for cell in plan.runnable
     ]
     return "\n".join(lines) + text_table(columns, rows)
+
+
+def skips(plan: Plan) -> list[str]:
+    """A paragraph for each reason why cells of a plan are skipped, and whether any are left."""
+    reasons = Counter(cell.skipped for cell in plan.cells if cell.skipped)
+    lines = [
+        fill(
+            f"{_counted(number, 'cell', 'cells')} will be skipped: {reason}",
+            WIDTH,
+            subsequent_indent="  ",
+            break_on_hyphens=False,
+        )
+        for reason, number in reasons.items()
+    ]
+    return lines if plan.runnable else [*lines, "nothing is left to run"]
 
 
 def _thresholds(cell: Cell) -> str:

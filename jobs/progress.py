@@ -30,7 +30,7 @@ class Progress:
     A context manager: the live bar is taken down at the end.
 
     Args:
-        plan: the cells.
+        plan: the cells; those that it skips are no part of the progress.
         done: keys of tasks that were committed before.
         console: where to write; default: stderr.
         clock: seconds; a fake one in tests.
@@ -47,12 +47,12 @@ class Progress:
         self._clock = clock
         self._tasks_left: Counter[str] = Counter()
         self._images_left: Counter[str] = Counter()
-        for cell in plan.cells:
+        for cell in plan.runnable:
             for key, images in cell.task_keys():
                 if key not in done:
                     self._tasks_left[cell.cell_id] += 1
                     self._images_left[cell.kind] += images
-        self._cells = len(plan.cells)
+        self._cells = len(plan.runnable)
         self._total = self._images_left.total()
         self._busy_s: dict[str, float] = {}
         self._finished: Counter[str] = Counter()

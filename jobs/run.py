@@ -19,6 +19,7 @@ from jobs.executor import Executor, InlineExecutor, Sources
 from jobs.grid import read_grid
 from jobs.ledger import now, queued_rows
 from jobs.plan import Plan, make_plan
+from jobs.plan_view import skips
 from jobs.progress import Progress
 from jobs.provenance import gfjobs_version, git_revision
 
@@ -55,7 +56,7 @@ class Ended:
 
     Attributes:
         run_id: which run.
-        is_done: every cell is done.
+        is_done: every cell is done, or skipped for a reason.
     """
 
     run_id: str
@@ -145,10 +146,12 @@ def _execute(store: storage.RunStore, plan: Plan, where: Where, narrate: Narrato
     """Run what is missing, merge, and write down how it ended."""
     run_id = store.run.run_id
     done = frozenset(entry.key for entry in store.entries())
-    missing = sum(key not in done for cell in plan.cells for key, _ in cell.task_keys())
+    missing = sum(key not in done for cell in plan.runnable for key, _ in cell.task_keys())
     if missing:
         verb = "resuming" if done else "running"
-        narrate(f"{verb} {run_id}: {len(plan.cells)} cells, {missing} tasks to go")
+        narrate(f"{verb} {run_id}: {len(plan.runnable)} cells, {missing} tasks to go")
+    for line in skips(plan):
+        narrate(line)
     store.save_run(replace(store.run, status="running", finished_at=None))
     try:
         is_done = _drive(store, plan, done, where)
@@ -163,7 +166,7 @@ def _drive(
     store: storage.RunStore, plan: Plan, done: frozenset[tuple[str, int, int]], where: Where
 ) -> bool:
     """Start an executor, drive the run on it, and stop it whatever happens."""
-    is_missing = any(key not in done for cell in plan.cells for key, _ in cell.task_keys())
+    is_missing = any(key not in done for cell in plan.runnable for key, _ in cell.task_keys())
     executor = _executor(plan, where) if is_missing else InlineExecutor(Sources.of(plan))
     # Signals after the executor: Ray takes them over when it starts.
     with _interruptible(), Progress(plan, done) as progress:

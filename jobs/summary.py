@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -40,14 +40,17 @@ def runs(root: Path) -> str:
 def ladder(root: Path, run_id: str) -> str:
     """The ladder of a run, for each data set and setting, and why figures are missing."""
     rows = storage.named_query(root, "summary", run_ids=[run_id], run_id=run_id).to_pylist()
+    skipped, is_whole_run = _skipped(root, run_id)
     if not rows:
-        return "the ladder is empty: no accuracy or latency yet\n"
+        reason = "every cell is skipped" if is_whole_run else "no accuracy or latency yet"
+        return f"the ladder is empty: {reason}\n{_folded(skipped)}"
     means = mean_latencies(root, run_id)
     parts = []
     for _, grouped in groupby(rows, key=lambda row: [row[key] for key in _GROUP]):
         group = list(grouped)
         parts += [_ladder_table(group), _latency_table(group, means)]
-    return "\n".join(part for part in [*parts, _reasons(rows, means)] if part)
+    reasons = _folded([*_reasons(rows, means), *skipped])
+    return "\n".join(part for part in [*parts, reasons] if part)
 
 
 def exit_histogram(root: Path, run_id: str) -> str:
@@ -102,6 +105,17 @@ def status(root: Path, run_id: str) -> str:
     if run.status in ("failed", "interrupted", "cancelled"):
         lines.append(f"go on with: gfjobs resume {run_id}")
     return "\n".join(lines) + "\n"
+
+
+def _skipped(root: Path, run_id: str) -> tuple[list[str], bool]:
+    """Why cells of a run are skipped, with how many each reason is true of; whether all are."""
+    cells = storage.named_query(root, "status", run_ids=[run_id], run_id=run_id).to_pylist()
+    reasons = Counter(cell["note"] for cell in cells if cell["status"] == "skipped")
+    lines = [
+        f"– {number} {'cell is' if number == 1 else 'cells are'} skipped: {reason}"
+        for reason, number in reasons.items()
+    ]
+    return lines, 0 < reasons.total() == len(cells)
 
 
 def _ladder_table(rows: Sequence[Row]) -> str:
@@ -173,7 +187,7 @@ def _is_invalid(row: Row) -> bool:
     return row["is_valid"] is False
 
 
-def _reasons(rows: Sequence[Row], means: Means) -> str:
+def _reasons(rows: Sequence[Row], means: Means) -> Iterator[str]:
     """Why figures are missing or say little: each reason once, with the models it is true of."""
     models: dict[str, list[str]] = {}
     for row in rows:
@@ -181,10 +195,12 @@ def _reasons(rows: Sequence[Row], means: Means) -> str:
             if reason and row["model"] not in models.setdefault(reason, []):
                 models[reason].append(row["model"])
     everyone = len({row["model"] for row in rows})
-    lines = [
-        f"– {reason}" + ("" if len(named) == everyone else f" ({', '.join(named)})")
-        for reason, named in models.items()
-    ]
+    for reason, named in models.items():
+        yield f"– {reason}" + ("" if len(named) == everyone else f" ({', '.join(named)})")
+
+
+def _folded(lines: Iterable[str]) -> str:
+    """Paragraphs for a terminal."""
     return "".join(
         f"{textwrap.fill(line, _WIDTH, subsequent_indent='  ', break_on_hyphens=False)}\n"
         for line in lines

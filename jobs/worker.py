@@ -14,6 +14,7 @@ import gfnet
 from jobs.device import Device, use_device
 from jobs.node import describe_node
 from jobs.pipeline import Pipeline
+from jobs.skips import why_skipped
 from jobs.task import Outcome, Task
 from jobs.work import ShardImages, work
 
@@ -38,6 +39,8 @@ def run_task(task: Task, weights: Callable[[], bytes], images: Any) -> Outcome:
     try:
         device = use_device(task.device)
         node = describe_node(task.run_id, device)
+        if reason := why_skipped(task.kind, task.runtime, task.precision, device.name):
+            return Outcome({}, node, skipped=reason)
         model = _load(task, device, weights)
         started = time.perf_counter()
         shard = ShardImages(

@@ -111,13 +111,26 @@ def unavailable(name: str, precision: str, device: str) -> str | None:
         precision: one of PRECISIONS.
         device: as torch names its kind: `cpu`, `cuda`.
     """
+    if reason := impossible(name, precision, device):
+        return reason
     missing = [package for package in _PACKAGES.get(name, ()) if find_spec(package) is None]
     if missing:
         return f"runtime {name} needs {', '.join(missing)}: pip install 'gfjobs[{name}]'"
+    return None
+
+
+def impossible(name: str, precision: str, device: str | None) -> str | None:
+    """Why no installation would give an engine in a precision on a device; None where one might.
+
+    Args:
+        name: one of RUNTIMES.
+        precision: one of PRECISIONS.
+        device: as torch names its kind; None where it is not known yet: what holds on each of them.
+    """
     if precision not in _HAS[name]:
         return f"runtime {name} has {' and '.join(_HAS[name])}, not {precision}"
     if device == "cpu" and precision == "float16":
         return "float16 on a processor is not offered: choose bfloat16"
-    if device != "cpu" and name in _PACKAGES:
+    if device not in (None, "cpu") and name in _PACKAGES:
         return f"runtime {name} runs on processors alone here; a {device} device has runtime torch"
     return None

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from jobs.ledger import queued_rows
 from jobs.order import task_queues
 from jobs.plan import Plan
 from jobs.task import SHARD_IMAGES, Shard, shards
@@ -160,6 +161,56 @@ def test_a_profile_is_one_task_of_each_model(plan_of: Callable[[str], Plan]) -> 
     few = plan_of(grid + "measure: [profile]\nlatency: {images: 30}\n")
     assert {cell.images for cell in few.cells} == {30}
     assert "profile" not in {cell.kind for cell in plan_of(grid).cells}, "only when asked for"
+
+
+IMPOSSIBLE = """\
+models: [dynn.safetensors]
+datasets: [{name: digits, limit: 9}]
+devices: [any, cpu]
+runtimes: [torch, onnx]
+precisions: [float32, float16]
+measure: [accuracy, profile]
+"""
+
+
+def test_what_can_run_nowhere_is_skipped_when_planned(plan_of: Callable[[str], Plan]) -> None:
+    """float16 may be had of `any` device, of a processor never; a profile is of torch alone."""
+    plan = plan_of(IMPOSSIBLE)
+    assert len(plan.cells) == 16
+    kept = {
+        (cell.kind, cell.setting.device, cell.setting.runtime, cell.setting.precision)
+        for cell in plan.runnable
+    }
+    assert kept == {
+        ("exits", "any", "torch", "float32"),
+        ("exits", "any", "torch", "float16"),
+        ("exits", "any", "onnx", "float32"),
+        ("exits", "cpu", "torch", "float32"),
+        ("exits", "cpu", "onnx", "float32"),
+        ("profile", "any", "torch", "float32"),
+        ("profile", "cpu", "torch", "float32"),
+    }
+    reasons = {cell.skipped for cell in plan.cells if cell.skipped}
+    no_clock = "a profile has clocks inside runtime torch in float32 alone"
+    assert {str(reason).split(";")[0] for reason in reasons} == {
+        "float16 on a processor is not offered: choose bfloat16",
+        "runtime onnx has float32, not float16",
+        no_clock,
+    }
+
+
+def test_skipped_cells_have_no_tasks(plan_of: Callable[[str], Plan]) -> None:
+    """Neither in one queue nor in one a device; their rows are skipped before anything runs."""
+    plan = plan_of(IMPOSSIBLE)
+    runnable = {cell.cell_id for cell in plan.runnable}
+    for by_device in (False, True):
+        queues = task_queues(plan, "r", frozenset(), by_device=by_device)
+        assert {task.cell_id for queue in queues for task in queue} == runnable
+    rows = {row.cell_id: row for row in queued_rows(plan, "r")}
+    assert {cell_id for cell_id, row in rows.items() if row.status == "queued"} == runnable
+    for cell in plan.cells:
+        assert (rows[cell.cell_id].status == "skipped") == bool(cell.skipped)
+        assert rows[cell.cell_id].note == cell.skipped
 
 
 def test_cell_ids_are_stable(plan_of: Callable[[str], Plan]) -> None:

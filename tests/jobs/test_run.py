@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 import storage
+from gfnet import runtimes
 from jobs import run as runs
 from jobs.errors import BadInputError, RunInterruptedError, UsageError
 from jobs.run import Where, resume, submit
@@ -339,8 +340,13 @@ def test_what_this_machine_cannot_run_is_skipped(write_grid: Callable, tmp_path:
         "models: [flat.safetensors]\ndatasets: [{name: digits, limit: 5}]\nmeasure: [accuracy]\n"
         "runtimes: [torch, onnx]\nprecisions: [float32, bfloat16]\nthreads: [1]\n"
     )
-    ended = submit(grid, tmp_path, Where(is_inline=True), lambda _: None, "r")
+    said: list[str] = []
+    ended = submit(grid, tmp_path, INLINE, said.append, "r")
     assert ended.is_done
+    assert said == [
+        "running r: 3 cells, 3 tasks to go",
+        "1 cell will be skipped: runtime onnx has float32, not bfloat16",
+    ]
     rows = storage.query(tmp_path, "select runtime, precision, status, note from cells").to_pylist()
     found = {(row["runtime"], row["precision"]): (row["status"], row["note"]) for row in rows}
     reason = "runtime onnx has float32, not bfloat16"
@@ -351,7 +357,55 @@ def test_what_this_machine_cannot_run_is_skipped(write_grid: Callable, tmp_path:
         tmp_path, "select distinct image_id, prediction from exits where precision = 'float32'"
     )
     assert answers.num_rows == 5  # both engines answer alike
-    assert "onnx float32" in ladder(tmp_path, "r")
+    shown = ladder(tmp_path, "r")
+    assert "onnx float32" in shown
+    assert "onnx bfloat16" not in shown
+    assert shown.endswith(f"– 1 cell is skipped: {reason}\n")
+
+
+def test_a_run_of_which_nothing_can_run_is_done_and_says_so(
+    write_grid: Callable, tmp_path: Path
+) -> None:
+    """No task, no accuracy, no failure; running it once more changes nothing."""
+    grid = write_grid(
+        "models: [dynn.safetensors]\ndatasets: [{name: digits, limit: 5}]\n"
+        "runtimes: [onnx]\nprecisions: [bfloat16]\nthreads: [1]\n"
+    )
+    lines = ["2 cells will be skipped: runtime onnx has float32, not bfloat16"]
+    for _ in range(2):
+        said: list[str] = []
+        assert submit(grid, tmp_path, INLINE, said.append, "r").is_done
+        assert said == [*lines, "nothing is left to run"]
+        (run,) = storage.list_runs(tmp_path)
+        assert run.status == "done"
+        cells = storage.query(tmp_path, "select distinct status, attempts, note from cells")
+        note = "runtime onnx has float32, not bfloat16"
+        assert cells.to_pylist() == [{"status": "skipped", "attempts": 0, "note": note}]
+    assert ladder(tmp_path, "r") == (
+        f"the ladder is empty: every cell is skipped\n– 2 cells are skipped: {note}\n"
+    )
+    assert status(tmp_path, "r").startswith("run r is done: 2 skipped\n")
+
+
+def test_a_package_that_is_missing_is_the_workers_to_find_out(
+    write_grid: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan does not look at what is installed here; once it is there, the cell runs."""
+    grid = write_grid(
+        "models: [flat.safetensors]\ndatasets: [{name: digits, limit: 5}]\n"
+        "measure: [accuracy]\nruntimes: [onnx]\nthreads: [1]\n"
+    )
+    said: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(runtimes, "find_spec", lambda _: None)
+        assert submit(grid, tmp_path, INLINE, said.append, "r").is_done
+    assert said == ["running r: 1 cells, 1 tasks to go"]
+    (cell,) = storage.query(tmp_path, "select status, note, attempts from cells").to_pylist()
+    assert (cell["status"], cell["attempts"]) == ("skipped", 1)
+    assert "pip install 'gfjobs[onnx]'" in cell["note"]
+    assert submit(grid, tmp_path, INLINE, quiet, "r").is_done
+    (cell,) = storage.query(tmp_path, "select status, note, rows from cells").to_pylist()
+    assert cell == {"status": "done", "note": None, "rows": 5}
 
 
 def test_rounds_can_be_added_not_taken_away(small_grid: Path, tmp_path: Path) -> None:

@@ -57,6 +57,29 @@ def test_a_long_first_line_of_a_plan_is_wrapped(plan_of: Callable[[str], Plan]) 
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_a_plan_says_what_it_skips(plan_of: Callable[[str], Plan]) -> None:
+    """How many cells and why, each reason once; they are no part of tasks, time and table."""
+    text = (
+        "name: p\nmodels: [flat.safetensors, dynn.safetensors]\ndatasets: [digits]\n"
+        "measure: [accuracy]\nruntimes: [torch, onnx]\nprecisions: [float32, bfloat16]\n"
+    )
+    plan = plan_of(text)
+    assert estimate(plan, Path("nowhere")) == Estimate(0.0, 0, 6)
+    lines = describe(plan, Estimate(0, 0, 6)).splitlines()
+    assert lines[:2] == [
+        "p: 8 points → 8 cells: 8 all-exit passes, 0 routed",
+        "2 cells will be skipped: runtime onnx has float32, not bfloat16",
+    ]
+    assert "6 tasks of at most 1,000 images" in lines
+    assert len([line for line in lines if line.startswith(" exits ")]) == 6
+    nothing = plan_of(text.replace("[torch, onnx]", "[onnx]").replace("float32, ", ""))
+    assert describe(nothing, Estimate(0, 0, 0)) == (
+        "p: 2 points → 2 cells: 2 all-exit passes, 0 routed\n"
+        "2 cells will be skipped: runtime onnx has float32, not bfloat16\n"
+        "nothing is left to run\n"
+    )
+
+
 @pytest.fixture
 def profiled(write_grid: Callable[[str], Path], tmp_path: Path) -> Iterator[Path]:
     """Results with the run `where`, which has profiles alone."""

@@ -173,9 +173,20 @@ def test_another_engine_is_not_profiled_as_torch(bench: Bench) -> None:
     """Its parts are not the modules that have clocks: that is skipped, and says what has some."""
     task = replace(bench.task("profile", "flat"), precision="bfloat16")
     outcome = run_task(task, lambda: bench.sources.weights(task), bench.sources.shard(task))
-    assert "torch bfloat16 computes in parts of its own" in outcome.skipped
-    assert "profile runtime torch" in outcome.skipped
+    assert outcome.skipped.startswith("a profile has clocks inside runtime torch in float32 alone")
     assert not outcome.error
+
+
+def test_what_the_device_found_lacks_is_skipped(bench: Bench) -> None:
+    """`any` was free to be one that has it; the model is not even fetched."""
+    task = replace(bench.task("exits", "flat"), precision="float16", device="any")
+
+    def fetch() -> bytes:
+        raise AssertionError
+
+    outcome = run_task(task, fetch, bench.sources.shard(task))
+    assert outcome.skipped == "float16 on a processor is not offered: choose bfloat16"
+    assert (outcome.tables, outcome.error) == ({}, "")
 
 
 def test_a_static_model_leaves_at_its_last_block(bench: Bench) -> None:

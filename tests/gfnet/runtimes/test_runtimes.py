@@ -181,3 +181,26 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reason == "runtime openvino needs openvino: pip install 'gfjobs[openvino]'"
     assert runtimes.unavailable("onnx", "float32", "cpu") is None
     assert "processors alone" in (runtimes.unavailable("onnx", "float32", "cuda") or "")
+
+
+def test_what_no_installation_gives_is_known_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a device that is not known yet only what holds on each; packages have no say in it."""
+    monkeypatch.setattr(runtimes, "find_spec", lambda _: None)
+    never = {
+        (name, precision, device)
+        for name in ("torch", "onnx", "openvino")
+        for precision in gfnet.PRECISIONS
+        for device in (None, "cpu", "cuda")
+        if runtimes.impossible(name, precision, device)
+    }
+    everywhere = {("onnx", "bfloat16"), ("onnx", "float16"), ("openvino", "float16")}
+    assert never == {
+        (*engine, device) for engine in everywhere for device in (None, "cpu", "cuda")
+    } | {
+        ("torch", "float16", "cpu"),
+        ("onnx", "float32", "cuda"),
+        ("openvino", "float32", "cuda"),
+        ("openvino", "bfloat16", "cuda"),
+    }
+    reason = runtimes.impossible("onnx", "bfloat16", None)
+    assert runtimes.unavailable("onnx", "bfloat16", "cpu") == reason, "before any package is missed"

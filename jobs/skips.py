@@ -1,0 +1,31 @@
+"""What is known not to work before anything runs: kinds of cells on engines, on devices."""
+
+from __future__ import annotations
+
+from gfnet.runtimes import impossible
+from jobs.device import CPU, CUDA
+
+REFERENCE = ("torch", "float32")
+"""Runtime and precision of the model itself, which other engines are held against."""
+
+
+def why_skipped(kind: str, runtime: str, precision: str, device: str) -> str | None:
+    """Why no installation would let such a cell run; None where one might.
+
+    What packages a node has is the worker's to find out. Loads no torch.
+
+    Args:
+        kind: of the cell.
+        runtime: as in the grid.
+        precision: as in the grid.
+        device: as in the grid; of one that is not bound to a kind yet, such as `any`, only what
+            holds on every device is known.
+    """
+    if reason := impossible(runtime, precision, device if device in (CPU, CUDA) else None):
+        return reason
+    if kind == "profile" and (runtime, precision) != REFERENCE:
+        return (
+            f"a profile has clocks inside runtime {' in '.join(REFERENCE)} alone; other engines"
+            " compute in parts of their own"
+        )
+    return None
