@@ -85,8 +85,12 @@ class MatrixFilter(nn.Module):
     """The convolution of a global filter by small matrix products instead of an FFT.
 
     On grids such as 14 x 14 the Fourier transform along one axis is a matrix of a few hundred
-    numbers. Such products exist in half precision and in engines without complex numbers. Real and
-    imaginary parts stand above each other: as rows of one matrix they need one product.
+    numbers. Such products exist in half precision and in engines without complex numbers.
+
+    The transform is halved along the rows, not along the columns as the weight is: then rows
+    first, columns second, and nothing is transposed. Real and imaginary parts stand above each
+    other, as rows of one matrix. A complex product wants them once as they are, once turned by i:
+    two matrices give both, and nothing is cut up or put together.
 
     Args:
         source: the filter, which is left as it is; its weight is taken over as it is now.
@@ -95,10 +99,11 @@ class MatrixFilter(nn.Module):
         (B, N, C) to (B, N, C).
     """
 
-    forward_columns: Tensor
     forward_rows: Tensor
-    inverse_rows: Tensor
+    forward_columns: Tensor
+    forward_columns_turned: Tensor
     inverse_columns: Tensor
+    inverse_rows: Tensor
     real: Tensor
     imaginary: Tensor
 
@@ -106,22 +111,21 @@ class MatrixFilter(nn.Module):
         super().__init__()
         self.grid = source.grid
         rows, columns = source.grid
-        half = columns // 2 + 1
-        weight = source.complex_weight.detach()
-        along_columns = torch.fft.rfft(_identity(columns), norm="ortho").mT
-        along_rows = torch.fft.fft(_identity(rows), norm="ortho").mT
+        half = rows // 2 + 1
+        weight = _halved_along_rows(source)  # (h, b, C)
+        along_rows = torch.fft.rfft(_identity(rows), norm="ortho").mT
+        along_columns = torch.fft.fft(_identity(columns), norm="ortho").mT
         units = _identity(half)
+        backwards = [torch.fft.irfft(unit, n=rows, norm="ortho").mT for unit in (units, 1j * units)]
         self._keep(
-            weight.device,
-            forward_columns=torch.cat([along_columns.real, along_columns.imag]),  # (2 h, b)
-            forward_rows=_as_real(along_rows),  # (2 a, 2 a)
-            inverse_rows=_as_real(along_rows.conj().mT),
-            inverse_columns=torch.cat(  # (b, 2 h)
-                [torch.fft.irfft(unit, n=columns, norm="ortho").mT for unit in (units, 1j * units)],
-                dim=1,
-            ),
-            real=weight[..., 0].flatten(1),  # (a, h C)
-            imaginary=weight[..., 1].flatten(1),
+            source.complex_weight.device,
+            forward_rows=torch.stack([along_rows.real, along_rows.imag], dim=1).flatten(0, 1),
+            forward_columns=_as_real(along_columns),  # (2 b, 2 b)
+            forward_columns_turned=_as_real(1j * along_columns),
+            inverse_columns=_as_real(along_columns.conj().mT),
+            inverse_rows=torch.stack(backwards, dim=2).flatten(1),  # (a, 2 h)
+            real=weight.real[:, None],  # (h, 1, b, C), for both parts
+            imaginary=weight.imag[:, None],
         )
 
     def _keep(self, device: torch.device, **matrices: Tensor) -> None:
@@ -133,25 +137,24 @@ class MatrixFilter(nn.Module):
         """Convolve (B, N, C) tokens with the kernels."""
         rows, columns = self.grid
         count, dim = tokens.shape[1:]
-        spectrum = self.forward_columns @ tokens.reshape(-1, rows, columns, dim)
-        spectrum = self.forward_rows @ self._parts_first(spectrum)
-        real, imaginary = spectrum[:, :rows], spectrum[:, rows:]
-        filtered = torch.cat(
-            [
-                real * self.real - imaginary * self.imaginary,
-                real * self.imaginary + imaginary * self.real,
-            ],
-            dim=1,
-        )
-        filtered = (self.inverse_rows @ filtered).reshape(-1, 2, rows, self.real.shape[1])
-        filtered = filtered.transpose(1, 2).reshape(-1, rows, columns // 2 * 2 + 2, dim)
-        mixed: Tensor = self.inverse_columns @ filtered
+        half = len(self.real)
+        by_part = (-1, half, 2, columns, dim)
+        spectrum = self.forward_rows @ tokens.reshape(-1, rows, columns * dim)
+        spectrum = spectrum.reshape(-1, half, 2 * columns, dim)
+        filtered = (self.forward_columns @ spectrum).reshape(by_part) * self.real
+        turned = self.forward_columns_turned @ spectrum
+        filtered = filtered + turned.reshape(by_part) * self.imaginary
+        filtered = self.inverse_columns @ filtered.reshape(-1, half, 2 * columns, dim)
+        mixed: Tensor = self.inverse_rows @ filtered.reshape(-1, 2 * half, columns * dim)
         return mixed.reshape(-1, count, dim)
 
-    def _parts_first(self, spectrum: Tensor) -> Tensor:
-        """(B, a, 2 h, C), parts within rows, to (B, 2 a, h C), rows within parts."""
-        rows, width = self.grid[0], self.real.shape[1]
-        return spectrum.reshape(-1, rows, 2, width).transpose(1, 2).reshape(-1, 2 * rows, width)
+
+def _halved_along_rows(source: GlobalFilter) -> Tensor:
+    """The (a // 2 + 1, b, C) half spectrum of a filter's real kernel, in double precision."""
+    weight = torch.view_as_complex(source.complex_weight.detach().double().contiguous())
+    kernel = torch.fft.irfft2(weight, s=source.grid, dim=(0, 1))
+    halved: Tensor = torch.fft.rfft2(kernel, dim=(1, 0))
+    return halved
 
 
 def _identity(size: int) -> Tensor:

@@ -48,5 +48,7 @@ class UncertaintyGate(nn.Module):
 
     def score_logit(self, logits: Tensor) -> Tensor:
         """The score before its sigmoid, for losses that want it so."""
-        score: Tensor = self.linear(gate_features(logits)).squeeze(-1)
+        # Not as a matrix product, which autocast and engines would run in half precision.
+        products = gate_features(logits) * self.linear.weight[0]
+        score: Tensor = products.sum(dim=-1) + self.linear.bias[0]
         return score

@@ -14,6 +14,7 @@ from gfnet.model import GFNet
 from gfnet.routing import StageCall
 from gfnet.runtimes import UnavailableError
 from gfnet.runtimes.exported import to_onnx
+from gfnet.runtimes.mixed import with_float32_kept
 from gfnet.runtimes.staged import StagedRuntime
 from gfnet.runtimes.stages import Stage
 
@@ -39,6 +40,8 @@ def openvino(model: GFNet, precision: str, threads: int) -> StagedRuntime:
 
     def compile_stage(stage: Stage) -> StageCall:
         graph = core.read_model(to_onnx(stage))
+        if precision == "bfloat16":
+            graph = with_float32_kept(core, graph)
         return _Request(core.compile_model(graph, "CPU", settings).create_infer_request())
 
     return StagedRuntime(model, compile_stage)

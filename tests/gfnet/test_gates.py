@@ -56,3 +56,13 @@ def test_nan_logits_give_a_nan_score_and_half_precision_a_float_one() -> None:
     gate = UncertaintyGate()
     assert gate(torch.tensor([math.nan, 0.0])).isnan()
     assert gate(torch.zeros(2, 5, dtype=torch.bfloat16)).dtype == torch.float32
+
+
+def test_a_gate_stays_float32_under_autocast() -> None:
+    """Eight bits would make ties of scores, and flips at thresholds."""
+    gate = UncertaintyGate()
+    logits = torch.randn(50, 10, generator=torch.Generator().manual_seed(0))
+    expected = gate(logits)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = gate(logits)
+    assert torch.equal(found, expected)
