@@ -17,10 +17,20 @@ SETTING = ("dataset", "device", "node", "runtime", "precision", "threads")
 
 def setting_of(row: Row) -> str:
     """Where and how a cell ran: `digits on cpu of host: torch float32, 1 thread`."""
-    threads = f"{row['threads']} threads" if row["threads"] else "all threads"
-    threads = "1 thread" if row["threads"] == 1 else threads
+    return f"{place_of(row)}: {row['runtime']} {row['precision']}, {threads_of(row)}"
+
+
+def place_of(row: Row) -> str:
+    """On what a cell ran: `digits on cpu of host`."""
     where = f"{row['device']} of {row['node']}" if row["node"] else row["device"]
-    return f"{row['dataset']} on {where}: {row['runtime']} {row['precision']}, {threads}"
+    return f"{row['dataset']} on {where}"
+
+
+def threads_of(row: Row) -> str:
+    """How many threads a cell had."""
+    if row["threads"] == 1:
+        return "1 thread"
+    return f"{row['threads']} threads" if row["threads"] else "all threads"
 
 
 def threshold_of(row: Row) -> str:
@@ -37,6 +47,11 @@ def count(number: int | None) -> str:
     if number >= MILLION:
         return f"{number / MILLION:.2f}M"
     return f"{number / THOUSAND:.1f}k"
+
+
+def rounded(number: float | None, digits: int) -> float | None:
+    """A number cut to as many significant digits, for a table to show."""
+    return None if number is None else float(f"{number:.{digits}g}")
 
 
 def fixed(number: float | None, digits: int) -> str:

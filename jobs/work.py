@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +11,13 @@ from numpy.typing import NDArray
 
 import gfnet
 import storage
+from jobs.agreement import compare_exits, compare_routes
 from jobs.answers import judge
 from jobs.conditions import Watch, machine_of
-from jobs.device import Device
 from jobs.measure import measure_exits, measure_parts, measure_routes, warm_up
 from jobs.pinning import pinned
 from jobs.pipeline import Pipeline
+from jobs.rows import agreement_row, of_cell, round_row
 from jobs.task import Task
 
 
@@ -51,7 +51,11 @@ def _latency_rows(
     pipeline: Pipeline,
     shard: ShardImages,
 ) -> dict[str, Any]:
-    """Route the shard under the clock: one row an image in `records`, one in `rounds`."""
+    """Route the shard under the clock: one row an image in `records`, one in `rounds`.
+
+    Another engine than the reference has one more in `reference_agreement`, of the first round:
+    later ones route the same images.
+    """
     import torch
 
     device = pipeline.device
@@ -84,8 +88,20 @@ def _latency_rows(
         "elapsed_ms": measured.elapsed_ms,
         "started_at": measured.started_at,
     }
-    columns |= judge(np.stack(measured.logits), labels).columns() | _of_cell(task, device)
-    return {"records": storage.build_table("records", columns)} | _round_row(task, conditions)
+    columns |= judge(np.stack(measured.logits), labels).columns() | of_cell(task, device)
+    tables = {"records": storage.build_table("records", columns)} | round_row(task, conditions)
+    if runtime is model or task.round:
+        return tables
+    with torch.inference_mode():  # the same protocol; its times are thrown away
+        reference = measure_routes(
+            model,
+            pipeline,
+            device,
+            shard.encoded,
+            thresholds=task.thresholds,
+            batch_size=task.batch_size,
+        )
+    return tables | agreement_row(task, compare_routes(measured, reference, last))
 
 
 def _exit_rows(
@@ -95,11 +111,15 @@ def _exit_rows(
     pipeline: Pipeline,
     shard: ShardImages,
 ) -> dict[str, Any]:
-    """Answer the shard at every exit: one row an image and exit in `exits`."""
+    """Answer the shard at every exit: one row an image and exit in `exits`.
+
+    Another engine than the reference has one more in `reference_agreement`.
+    """
     import torch
 
     places: list[int] = []
     logits, scores, features = [], [], []
+    expected: list[gfnet.ExitOutputs] = []
     with torch.inference_mode():
         for start in range(0, len(shard.encoded), task.batch_size):
             stop = min(start + task.batch_size, len(shard.encoded))
@@ -111,25 +131,37 @@ def _exit_rows(
             logits.append(outputs.logits.float().cpu())
             scores.append(outputs.gate_scores.float().cpu())
             features.append(gfnet.gate_features(outputs.logits).cpu())
+            if runtime is not model:
+                expected.append(model.forward_exits(tensor))
     if not places:
         return {}
     blocks = (*task.exit_blocks, model.config.last_block)
     images, answers = len(places), len(places) * len(blocks)
     labels = np.tile(shard.labels[places], len(blocks))
-    by_exit = torch.cat(logits, dim=1).reshape(answers, -1).numpy()
+    all_logits, all_scores = torch.cat(logits, dim=1), torch.cat(scores, dim=1)
     max_prob, entropy, margin, _ = torch.cat(features, dim=1).reshape(answers, -1).numpy().T
     columns: dict[str, Any] = {
         "image_id": np.tile(shard.image_ids[places], len(blocks)),
         "label": labels,
         "exit_block": np.repeat(np.asarray(blocks, dtype=np.int32), images),
         # The last block has no gate: NULL there, where NaN says that a gate failed.
-        "gate_score": [*torch.cat(scores, dim=1).flatten().tolist(), *[None] * images],
+        "gate_score": [*all_scores.flatten().tolist(), *[None] * images],
         "max_prob": max_prob,
         "margin": margin,
         "entropy": entropy,
     }
-    columns |= judge(by_exit, labels).columns() | _of_cell(task, pipeline.device)
-    return {"exits": storage.build_table("exits", columns)}
+    by_exit = all_logits.reshape(answers, -1).numpy()
+    columns |= judge(by_exit, labels).columns() | of_cell(task, pipeline.device)
+    tables = {"exits": storage.build_table("exits", columns)}
+    if runtime is model:
+        return tables
+    agreement = compare_exits(
+        all_logits.numpy(),
+        all_scores.numpy(),
+        torch.cat([outputs.logits for outputs in expected], dim=1).cpu().numpy(),
+        torch.cat([outputs.gate_scores for outputs in expected], dim=1).cpu().numpy(),
+    )
+    return tables | agreement_row(task, agreement)
 
 
 def _exit_cost_rows(
@@ -163,7 +195,7 @@ def _exit_cost_rows(
         "forward_ms": measured.forward_ms,
     }
     table = storage.build_table("exit_costs", columns)
-    return {"exit_costs": table} | _round_row(task, conditions)
+    return {"exit_costs": table} | round_row(task, conditions)
 
 
 def _profile_rows(
@@ -197,23 +229,7 @@ def _profile_rows(
     }
     columns |= {"run_id": task.run_id, "cell_id": task.cell_id}
     table = storage.build_table("profile", columns)
-    return {"profile": table} | _round_row(task, conditions)
-
-
-def _of_cell(task: Task, device: Device) -> dict[str, Any]:
-    """The columns that a row repeats of its cell."""
-    return {
-        "run_id": task.run_id,
-        "cell_id": task.cell_id,
-        "node": platform.node(),
-        "device": device.name,
-        "model": task.model,
-        "dataset": task.dataset,
-        "runtime": task.runtime,
-        "precision": task.precision,
-        "batch_size": task.batch_size,
-        "threshold": task.threshold,
-    }
+    return {"profile": table} | round_row(task, conditions)
 
 
 def _warm_up(
@@ -234,18 +250,6 @@ def _warm_up(
         images=task.warmup_images,
         before_last_pass=watch.begin,
     )
-
-
-def _round_row(task: Task, conditions: dict[str, Any]) -> dict[str, Any]:
-    """The row of a timed shard: a round of several shards has several."""
-    columns: dict[str, Any] = {
-        "run_id": task.run_id,
-        "cell_id": task.cell_id,
-        "round": task.round,
-        "node": platform.node(),
-        "position": task.position,
-    }
-    return {"rounds": storage.build_table("rounds", columns | conditions)}
 
 
 # In quotes: the name loads torch, and a driver reads this module too.

@@ -3,6 +3,7 @@
 Version history (a new or changed column is a new version, with its line here):
 
 * 1: the first.
+* 2: the table `reference_agreement`.
 
 Types: thresholds and scores are float32, because the router compares in float32 and in SQL a
 DOUBLE 0.613 is not the FLOAT 0.613. Timestamps are naive microseconds in UTC: DuckDB's
@@ -22,7 +23,7 @@ from storage.errors import SchemaVersionError, StorageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 VERSION_KEY = "gfjobs_schema_version"
 
 _TIME = pa.timestamp("us")
@@ -87,6 +88,10 @@ note text
     "profile": """
 run_id text, cell_id text, component text, block int, calls long, total_ms double, share double
 """,
+    "reference_agreement": """
+run_id text, cell_id text, round int, shard int, images long, max_logit_difference double,
+answer_flips long, exit_flips long, max_gate_difference double
+""",
     "commits": """
 run_id text, cell_id text, round int, shard int, node text, rows long, busy_s double,
 committed_at time, note text
@@ -118,6 +123,7 @@ SORT_KEYS: dict[str, tuple[str, ...]] = {
     "rounds": ("run_id", "cell_id", "round"),
     "power": ("run_id", "cell_id", "round", "node", "rail", "sampled_at"),
     "profile": ("run_id", "cell_id", "component", "block"),
+    "reference_agreement": ("run_id", "cell_id", "round", "shard"),
     "commits": ("run_id", "cell_id", "round", "shard"),
 }
 

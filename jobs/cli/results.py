@@ -37,16 +37,19 @@ def status(run: str, results: Path) -> None:
 def summary(run: str, results: Path, *, is_profile: bool) -> None:
     """Show the ladder of RUN (default: the latest), and where its images exit.
 
+    Of runtimes and precisions beside torch in float32 it shows how far their answers are from it.
+
     --profile shows where the time of a forward pass goes, of a run with measure: [profile].
 
     \b
     Example:
       gfjobs summary latest
     """
+    from jobs.agreement_view import agreement
     from jobs.profile_view import profile
     from jobs.summary import exit_histogram, ladder
 
-    _show(run, results, *([profile] if is_profile else [ladder, exit_histogram]))
+    _show(run, results, *([profile] if is_profile else [ladder, agreement, exit_histogram]))
 
 
 def _show(run: str, results: Path, *views: Callable[[Path, str], str]) -> None:

@@ -65,11 +65,11 @@ def resume(run: str, results: Path, address: str | None, *, inline: bool) -> Non
 
 def _conclude(run_id: str, results: Path, *, is_done: bool) -> None:
     """Show what a run gave, where it lies, and what to try next."""
-    from jobs import profile_view, summary
+    from jobs import agreement_view, profile_view, summary
 
-    click.echo(summary.ladder(results, run_id))
-    if histogram := summary.exit_histogram(results, run_id):
-        click.echo(histogram)
+    for view in (summary.ladder, agreement_view.agreement, summary.exit_histogram):
+        if text := view(results, run_id):
+            click.echo(text)
     root = root_option()
     narrate(f"rows: {results}/runs/{run_id} (Parquet)")
     if not is_done:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import storage
-from jobs import profile_view, summary, wording
+from jobs import agreement_view, profile_view, summary, wording
 from jobs.errors import UsageError
 from jobs.estimate import Estimate, estimate
 from jobs.plan import Plan
@@ -181,6 +181,7 @@ def test_ladder_and_histogram(root: Path) -> None:
     assert "– p99 needs 662 samples, has 40" in ladder
     assert "– power is not read by this version of gfjobs" in ladder
     assert max(map(len, ladder.splitlines())) <= 80
+    assert agreement_view.agreement(root, "r") == "", "nothing is held against itself"
     histogram = summary.exit_histogram(root, "r")
     assert histogram.startswith("dynn at 0.5 on digits: exits\n")
     assert "flat" not in histogram
@@ -216,3 +217,5 @@ def test_reference_figures_as_the_table_shows_them() -> None:
     assert wording.count(71_300) == "71.3k"
     assert wording.count(None) == wording.fixed(None, 2) == "–"
     assert wording.fixed(26.306, 2) == "26.31"
+    assert wording.rounded(1.9073e-06, 2) == 1.9e-06
+    assert wording.rounded(None, 2) is None

@@ -160,6 +160,7 @@ def test_every_named_query_runs(build: Builder, file: Path) -> None:
         "component_times",
         "composed_beside_routed",
         "conditions",
+        "engines_beside_reference",
         "exit_means",
         "exit_times",
         "invalid_cells",

@@ -1,0 +1,51 @@
+"""How far a run's other engines are from eager float32, as text. Figures come from SQL."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+import storage
+from jobs.tables import text_table
+from jobs.wording import Row, place_of, rounded, threads_of, threshold_of
+
+_WIDTH = 80  # columns of a terminal
+_GROUP = ("dataset", "device", "node", "threads")
+
+
+def agreement(root: Path, run_id: str) -> str:
+    """A table for each data set and device of a run, with a line a compared cell; else nothing."""
+    rows = storage.named_query(
+        root, "engines_beside_reference", run_ids=[run_id], run_id=run_id
+    ).to_pylist()
+    groups = groupby(rows, key=lambda row: [row[key] for key in _GROUP])
+    return "\n".join(_table(list(group)) for _, group in groups)
+
+
+def _table(rows: Sequence[Row]) -> str:
+    title = (
+        f"agreement with eager float32, {place_of(rows[0])}, {threads_of(rows[0])}: largest"
+        " difference of a logit; answers and exits that differ"
+    )
+    columns = ("model", "runtime", "precision", "t", "images", "logit", "answers", "exits")
+    cells = [
+        (
+            row["model"],
+            row["runtime"],
+            row["precision"],
+            _threshold(row),
+            row["images"],
+            rounded(row["max_logit_difference"], 2),
+            row["answer_flips"],
+            row["exit_flips"],
+        )
+        for row in rows
+    ]
+    return f"{textwrap.fill(title, _WIDTH, break_on_hyphens=False)}\n\n{text_table(columns, cells)}"
+
+
+def _threshold(row: Row) -> str:
+    """Which of a model's cells it is: an all-exit pass is of all thresholds."""
+    return "all" if row["kind"] == "exits" else threshold_of(row)

@@ -1,0 +1,52 @@
+"""What the rows of several kinds of task share: the cell's columns, the round, the agreement."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict
+from typing import Any
+
+import storage
+from jobs.agreement import Agreement
+from jobs.device import Device
+from jobs.task import Task
+
+
+def of_cell(task: Task, device: Device) -> dict[str, Any]:
+    """The columns that a row repeats of its cell."""
+    return {
+        "run_id": task.run_id,
+        "cell_id": task.cell_id,
+        "node": platform.node(),
+        "device": device.name,
+        "model": task.model,
+        "dataset": task.dataset,
+        "runtime": task.runtime,
+        "precision": task.precision,
+        "batch_size": task.batch_size,
+        "threshold": task.threshold,
+    }
+
+
+def round_row(task: Task, conditions: dict[str, Any]) -> dict[str, Any]:
+    """The row of a timed shard: a round of several shards has several."""
+    columns: dict[str, Any] = {
+        "run_id": task.run_id,
+        "cell_id": task.cell_id,
+        "round": task.round,
+        "node": platform.node(),
+        "position": task.position,
+    }
+    return {"rounds": storage.build_table("rounds", columns | conditions)}
+
+
+def agreement_row(task: Task, agreement: Agreement) -> dict[str, Any]:
+    """The row of a shard that was held against eager torch in float32."""
+    columns: dict[str, Any] = {
+        "run_id": task.run_id,
+        "cell_id": task.cell_id,
+        "round": task.round,
+        "shard": task.shard.number,
+    }
+    table = storage.build_table("reference_agreement", columns | asdict(agreement))
+    return {"reference_agreement": table}
