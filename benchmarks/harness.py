@@ -128,10 +128,10 @@ def table(name: str, taken: dict[str, np.ndarray]) -> str:
     lines = []
     for loop, times in taken.items():
         low, middle, high = np.percentile(times, (25, 50, 75))
-        line = f"{name:16}{loop:16}{middle:9.3f}{low:9.3f}{high:9.3f}"
+        line = f"{name:15}{loop:15}{middle:8.3f}{low:8.3f}{high:8.3f}"
         if loop in added:
             value, least, most = added[loop]
-            line += f"{value:9.2%} ({least:.2%} to {most:.2%})"
+            line += f"{value:9.2%}{least:9.2%}{most:8.2%}"
         lines.append(line)
     return "\n".join(lines)
 
@@ -148,7 +148,7 @@ def main() -> None:
         f"forward ms, batch 1, one thread, {options.runtime}: {options.rounds} rounds of"
         f" {options.images} images each"
     )
-    print(f"{'model':16}{'loop':16}{'median':>9}{'25 %':>9}{'75 %':>9}  harness adds (95 %)")
+    print(f"{'model':15}{'loop':15}{'median':>8}{'25 %':>8}{'75 %':>8}  harness adds, 95 %")
     for name in options.models:
         taken = measure(name, options.runtime, options.rounds, options.images)
         print(table(name, taken), flush=True)

@@ -1,9 +1,15 @@
-"""One image through each runtime and precision, against eager torch with its FFT.
+"""One image through each runtime and precision, against eager torch and against the limit.
+
+The rival is eager torch with its FFT, in float32. The limit of a runtime is the time that the
+products with the model's large weights take in it alone: patch embedding, both of each MLP, head,
+one after the other, with nothing between them (`ProductsAlone`). Whatever else a model computes, no
+engine that has these products at this speed can be faster.
 
 The same untrained weights and image; all take turns, forwards and backwards, on one thread. The
 answers are compared first: the largest difference of a logit from eager float32 is printed.
 
     python benchmarks/runtimes.py [--model gfnet-xs] [--batch 1] [--repeats 15] [--threads 1]
+                                  [--img-size 224]
 """
 
 from __future__ import annotations
@@ -11,28 +17,61 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 import gfnet
 from gfnet import runtimes
 
 REFERENCE = ("torch", "float32")
+AIM_LIMIT = 1.25
+AIMS = {"float32": 2.4, "bfloat16": 4.0}
+FLAT = [name for name, config in gfnet.VARIANTS.items() if config.family == "gfnet"]
 
 
-def engines(model: gfnet.GFNet, threads: int) -> dict[tuple[str, str], gfnet.Runtime]:
+class ProductsAlone(gfnet.GFNet):
+    """The products with weights of a model, as a model that any engine takes; no exits."""
+
+    def stage(self, first: int, last: int, entering: Tensor) -> tuple[Tensor, ...]:
+        """(B, K) numbers that mean nothing, by as many multiplications as the model has."""
+        assert first == 0  # noqa: S101 - an invariant: without exits there is one stage
+        assert last == self.config.last_block  # noqa: S101 - as above
+        tokens = self.patch_embed(entering)
+        for block in self.blocks:
+            hidden = functional.linear(tokens, block.mlp.fc1.weight)
+            tokens = functional.linear(hidden, block.mlp.fc2.weight)
+        return (functional.linear(tokens[:, 0], self.head.weight),)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """As the model itself."""
+        return self.stage(0, self.config.last_block, images)[0]
+
+
+class Engine(NamedTuple):
+    """A runtime and precision with the model in it, and with its products alone."""
+
+    model: gfnet.Runtime
+    products: gfnet.Runtime
+
+
+def engines(model: gfnet.GFNet, threads: int) -> Iterator[tuple[tuple[str, str], Engine]]:
     """All that can be had here, the reference first."""
-    every = {}
+    products = ProductsAlone(model.config)
+    products.load_state_dict(model.state_dict())
     for name in gfnet.RUNTIMES:
         for precision in gfnet.PRECISIONS:
             if reason := runtimes.unavailable(name, precision, "cpu"):
                 print(f"skipped: {reason}")
                 continue
-            every[name, precision] = gfnet.runtime(
-                name, model, threads=threads, precision=precision
+            built = (
+                gfnet.runtime(name, each, threads=threads, precision=precision)
+                for each in (model, products)
             )
-    return every
+            yield (name, precision), Engine(*built)
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -45,39 +84,46 @@ def seconds(call: Callable[[], object]) -> float:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="gfnet-xs")
+    parser.add_argument("--model", choices=FLAT, default="gfnet-xs")
+    parser.add_argument("--img-size", type=int, default=224)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.manual_seed(0)
-    model = gfnet.create(options.model)
-    images = torch.randn(options.batch, 3, model.config.img_size, model.config.img_size)
-    every = engines(model, options.threads)
-    times: dict[tuple[str, str], list[float]] = {key: [] for key in every}
+    model = gfnet.create(options.model, img_size=options.img_size)
+    images = torch.randn(options.batch, 3, options.img_size, options.img_size)
+    every = dict(engines(model, options.threads))
+    calls = [(key, part) for key in every for part in Engine._fields]
+    times: dict[tuple[tuple[str, str], str], list[float]] = {call: [] for call in calls}
     with torch.inference_mode():
-        answers = {key: runtime(images) for key, runtime in every.items()}
-        order = list(every)
+        answers = {key: engine.model(images) for key, engine in every.items()}
+        for engine in every.values():
+            engine.products(images)
         for _ in range(options.repeats):
-            for key in order:
-                runtime = every[key]
-                times[key].append(seconds(lambda runtime=runtime: runtime(images)))
-            order.reverse()
+            for key, part in calls:
+                runtime = getattr(every[key], part)
+                times[key, part].append(seconds(lambda runtime=runtime: runtime(images)))
+            calls.reverse()
     print(
-        f"{options.model}, {model.config.img_size} px, batch {options.batch},"
+        f"{options.model}, {options.img_size} px, batch {options.batch},"
         f" {options.threads} thread(s), medians of {options.repeats}"
     )
     print(
-        f"{'runtime':10}{'precision':11}{'ms':>8}{'min':>8}{'max':>8}{'eager /':>9}{'logits':>10}"
+        f"{'runtime':9}{'precision':10}{'ms':>7}{'25 %':>7}{'75 %':>7}{'eager /':>9}"
+        f"{'products':>10}{'/ products':>12}{'logits':>9}"
     )
-    reference = statistics.median(times[REFERENCE])
-    for key, taken in times.items():
+    reference = statistics.median(times[REFERENCE, "model"])
+    for key in every:
+        low, middle, high = statistics.quantiles(times[key, "model"], n=4, method="inclusive")
+        limit = statistics.median(times[key, "products"])
         difference = float((answers[key] - answers[REFERENCE]).abs().max())
-        middle = statistics.median(taken)
         print(
-            f"{key[0]:10}{key[1]:11}{middle * 1e3:8.2f}{min(taken) * 1e3:8.2f}"
-            f"{max(taken) * 1e3:8.2f}{reference / middle:9.2f}{difference:10.1e}"
+            f"{key[0]:9}{key[1]:10}{middle * 1e3:7.2f}{low * 1e3:7.2f}{high * 1e3:7.2f}"
+            f"{reference / middle:9.2f}{limit * 1e3:10.2f}{middle / limit:12.2f}{difference:9.0e}"
         )
+    aims = ", ".join(f"{aim} in {precision}" for precision, aim in AIMS.items())
+    print(f"aims: eager / best {aims}; best float32 / its products at most {AIM_LIMIT}")
 
 
 if __name__ == "__main__":

@@ -17,18 +17,28 @@ def gate_features(logits: Tensor) -> Tensor:
     Returns: (..., 4) float32: maximum probability, entropy (nats), margin between the two largest
         probabilities, entropy of the squared and renormalised probabilities.
     """
-    logits = logits.float()
-    probabilities = logits.softmax(dim=-1)
-    top = probabilities.topk(2, dim=-1).values
-    # Squared and renormalised probabilities are softmax(2 logits).
-    sharpened = (2 * logits).softmax(dim=-1)
-    features = (
-        top[..., 0],
-        torch.special.entr(probabilities).sum(dim=-1),
-        top[..., 0] - top[..., 1],
-        torch.special.entr(sharpened).sum(dim=-1),
-    )
+    largest, second, negative, negative_sharpened = _statistics(logits).unbind(dim=-1)
+    features = (largest, -negative, largest - second, -negative_sharpened)
     return torch.stack(features, dim=-1)
+
+
+def _statistics(logits: Tensor) -> Tensor:
+    """(..., 4): the two largest probabilities, then the negatives of both entropies.
+
+    Few operations, and large ones: at batch 1 each costs an engine a call, whatever its size.
+    """
+    logits = logits.float()
+    # Squared and renormalised probabilities are softmax(2 logits).
+    logs = torch.stack([logits, logits + logits], dim=-2).log_softmax(dim=-1)
+    probabilities = logs.exp()
+    # A probability that underflows to 0 has a logarithm far from infinity: 0, not NaN.
+    negative_entropies = (probabilities * logs).sum(dim=-1)
+    largest = probabilities[..., 0, :].topk(2, dim=-1).values
+    return torch.cat([largest, negative_entropies], dim=-1)
+
+
+# What each feature is of the statistics, in the order of both.
+_FEATURES_OF_STATISTICS = ((1, 0, 0, 0), (0, 0, -1, 0), (1, -1, 0, 0), (0, 0, 0, -1))
 
 
 class UncertaintyGate(nn.Module):
@@ -38,9 +48,13 @@ class UncertaintyGate(nn.Module):
         (..., K) logits to (...) gate scores in 0..1, float32; NaN where the logits are.
     """
 
+    of_statistics: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.linear = nn.Linear(GATE_FEATURES, 1)
+        of_statistics = torch.tensor(_FEATURES_OF_STATISTICS, dtype=torch.float32)
+        self.register_buffer("of_statistics", of_statistics, persistent=False)
 
     def forward(self, logits: Tensor) -> Tensor:
         """Score (..., K) logits."""
@@ -48,7 +62,8 @@ class UncertaintyGate(nn.Module):
 
     def score_logit(self, logits: Tensor) -> Tensor:
         """The score before its sigmoid, for losses that want it so."""
-        # Not as a matrix product, which autocast and engines would run in half precision.
-        products = gate_features(logits) * self.linear.weight[0]
-        score: Tensor = products.sum(dim=-1) + self.linear.bias[0]
+        # The features are sums of statistics: so their weights, once, and not the features, for
+        # each image. Not as matrix products: autocast and engines would round those to half.
+        weights = (self.linear.weight.mT * self.of_statistics).sum(dim=0)
+        score: Tensor = (_statistics(logits) * weights).sum(dim=-1) + self.linear.bias[0]
         return score

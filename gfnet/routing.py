@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ Thresholds = float | Sequence[float] | Tensor
 
 StageCall = Callable[[Tensor], Sequence[Tensor]]
 """What runs between two exits: tokens (images at first) to tokens, logits and gate scores; the last
-one to logits."""
+one to logits. Tokens may be gone once it is called again; logits and scores stay."""
 
 
 class ExitOutputs(NamedTuple):
@@ -47,7 +48,14 @@ class RoutedOutputs(NamedTuple):
 
 
 class Route:
-    """Who of a batch is still on the way, and what those who left took with them."""
+    """Who of a batch is still on the way, and what those who left took with them.
+
+    Attributes:
+        remaining: how many are on the way.
+        stays: once some have left: the mask, among those before, of who went on.
+    """
+
+    stays: Tensor
 
     def __init__(self, batch: int) -> None:
         self.remaining = batch
@@ -55,25 +63,27 @@ class Route:
         self._gone: list[tuple[Tensor, Tensor, Tensor, int]] = []
         self._whole: RoutedOutputs | None = None
 
-    def leave(self, block: int, logits: Tensor, scores: Tensor, leaves: Tensor) -> Tensor | None:
-        """Take out who leaves after `block`.
+    def leave(self, block: int, logits: Tensor, scores: Tensor, limit: float) -> bool:
+        """Take out whose score reaches `limit` after `block`; `stays` then says who goes on.
 
-        Returns: the mask of those who stay; None where nobody left.
+        The scores, a number an image, are all that an exit copies to the host.
+
+        Returns: whether anybody left.
         """
-        count = int(leaves.sum())  # the decision: the one copy to the host that an exit makes
-        if count == 0:
-            return None
-        if self._rows is None and count == len(leaves):
-            self._whole = RoutedOutputs(logits, _filled(leaves, block), scores)
-            self.remaining = 0
-            return ~leaves
+        count = sum(score >= limit for score in scores.tolist())
+        self.remaining -= count
+        if not count:
+            return False
+        if self._rows is None and not self.remaining:
+            self._whole = RoutedOutputs(logits, _filled(scores, block), scores)
+            return True
+        leaves = scores >= limit
         if self._rows is None:
             self._rows = torch.arange(len(leaves), device=leaves.device)
         self._gone.append((self._rows[leaves], logits[leaves], scores[leaves], block))
-        stays = ~leaves
-        self._rows = self._rows[stays]
-        self.remaining -= count
-        return stays
+        self.stays = ~leaves
+        self._rows = self._rows[self.stays]
+        return True
 
     def leave_last(self, block: int, logits: Tensor) -> None:
         """Let the rest leave after the last block, which has no gate."""
@@ -96,17 +106,29 @@ class Route:
         )
 
 
-def limits_of(threshold: Thresholds, exit_blocks: Sequence[int]) -> dict[int, float]:
+def limits_of(threshold: Thresholds, exit_blocks: Sequence[int]) -> Mapping[int, float]:
     """One float32 threshold a gate, by its block; Python numbers, so that comparing copies nothing.
 
     Raises:
         ValueError: the number of thresholds is not the number of gates, or one is NaN.
     """
+    given = threshold.tolist() if isinstance(threshold, Tensor) else threshold
+    try:
+        values = tuple(map(float, given)) if isinstance(given, Iterable) else float(given)
+    except TypeError as err:
+        raise ValueError(f"thresholds are one number, or one a gate; found {given}") from err
+    return _limits_of(values, tuple(exit_blocks))
+
+
+@lru_cache(maxsize=256)  # for each image anew it would take as long as an exit does
+def _limits_of(
+    threshold: float | tuple[float, ...], exit_blocks: tuple[int, ...]
+) -> Mapping[int, float]:
     gates = len(exit_blocks)
     given = torch.as_tensor(threshold, dtype=torch.float32, device="cpu")
-    if given.dim() > 1 or (given.dim() == 1 and len(given) != gates):
+    if given.dim() and len(given) != gates:
         raise ValueError(
-            f"{tuple(given.shape)} thresholds for {gates} gates (after blocks"
+            f"{len(given)} thresholds for {gates} gates (after blocks"
             f" {list(exit_blocks)}); give one number, or one a gate"
         )
     limits: list[float] = given.expand(gates).tolist()
@@ -151,12 +173,10 @@ def route_stages(
     *early, last = stages
     for stage, (block, limit) in zip(early, limits.items(), strict=True):
         tokens, logits, scores = stage(tokens)
-        stays = route.leave(block, logits, scores, scores >= limit)
-        if stays is None:
-            continue
-        if not route.remaining:
-            return route.outputs()
-        tokens = tokens[stays]
+        if route.leave(block, logits, scores, limit):
+            if not route.remaining:
+                return route.outputs()
+            tokens = tokens[route.stays]
     route.leave_last(last_block, last(tokens)[0])
     return route.outputs()
 

@@ -8,7 +8,7 @@ import torch
 
 from gfnet.runtimes.stages import Stage
 
-OPSET = 18
+OPSET = 20  # the first with GELU as one operation
 ENTERING = "entering"
 
 

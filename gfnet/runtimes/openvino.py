@@ -42,7 +42,8 @@ def openvino(model: GFNet, precision: str, threads: int) -> StagedRuntime:
         graph = core.read_model(to_onnx(stage))
         if precision == "bfloat16":
             graph = with_float32_kept(core, graph)
-        return _Request(core.compile_model(graph, "CPU", settings).create_infer_request())
+        request = core.compile_model(graph, "CPU", settings).create_infer_request()
+        return _Request(request, has_gate=stage.has_gate)
 
     return StagedRuntime(model, compile_stage)
 
@@ -66,10 +67,18 @@ def _core() -> Any:
 class _Request:
     """One stage in OpenVINO."""
 
-    def __init__(self, request: Any) -> None:
+    def __init__(self, request: Any, *, has_gate: bool) -> None:
+        import openvino as ov
+
         self._request = request
+        self._tokens = int(has_gate)  # how many of its outputs are tokens
+        self._tensor = ov.Tensor
 
     def __call__(self, entering: Tensor) -> Sequence[Tensor]:
-        """Run the stage; what it gives is new memory, which the next call leaves alone."""
-        found = self._request.infer([entering.contiguous().numpy()], share_inputs=True)
-        return [torch.from_numpy(found[place]) for place in range(len(found))]
+        """Run the stage; tokens that it gives hold until it is called again."""
+        memory = self._tensor(entering.contiguous().numpy(), shared_memory=True)
+        self._request.set_input_tensor(memory)
+        found = self._request.infer(share_outputs=True)  # views of the request's own memory
+        views = [torch.from_numpy(found[place]) for place in range(len(found))]
+        tokens, answers = views[: self._tokens], views[self._tokens :]
+        return [*tokens, *(answer.clone() for answer in answers)]

@@ -51,6 +51,14 @@ def test_gate_is_a_sigmoid_of_a_linear_map() -> None:
     torch.testing.assert_close(score, torch.full((3,), 1 / (1 + math.exp(-raw))))
 
 
+def test_a_score_is_that_of_the_features() -> None:
+    """The gate never builds its features; the answer is as if it did."""
+    gate = UncertaintyGate()
+    logits = 5 * torch.randn(200, 10, generator=torch.Generator().manual_seed(1))
+    expected = torch.sigmoid(gate.linear(gate_features(logits)))[:, 0]
+    torch.testing.assert_close(gate(logits), expected)
+
+
 def test_nan_logits_give_a_nan_score_and_half_precision_a_float_one() -> None:
     """A broken exit shows as NaN, and the arithmetic is float32 throughout."""
     gate = UncertaintyGate()
