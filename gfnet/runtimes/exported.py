@@ -14,16 +14,12 @@ ENTERING = "entering"
 
 def to_onnx(stage: Stage) -> bytes:
     """The graph of one stage, for any batch size."""
-    config = stage.model.config
-    shape = (
-        (config.tokens, config.embed_dim) if stage.first else (3, config.img_size, config.img_size)
-    )
     leaving = ("tokens", "logits", "gate_scores") if stage.has_gate else ("logits",)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the exporter's own internals
         program = torch.onnx.export(
             stage,
-            (torch.zeros(2, *shape),),
+            (torch.zeros(2, *stage.entering_shape),),
             input_names=[ENTERING],
             output_names=list(leaving),
             dynamic_shapes=({0: torch.export.Dim("batch")},),
