@@ -162,5 +162,8 @@ def impossible(name: str, precision: str, device: str | None) -> str | None:
     if device == "cpu" and precision == "float16":
         return "float16 on a processor is not offered: choose bfloat16"
     if device not in (None, "cpu") and name in _PACKAGES:
-        return f"runtime {name} runs on processors alone here; a {device} device has torch and compile"
+        return (
+            f"runtime {name} runs on processors alone here; a {device} device has runtimes torch"
+            " and compile"
+        )
     return None

@@ -49,10 +49,10 @@ class _CompiledStage:
         self._single = torch.compile(_own(self._plain), fullgraph=True, dynamic=False, **single)
         self._several = torch.compile(_own(self._plain), fullgraph=True, dynamic=False, **several)
         with torch.inference_mode():
-            self(torch.zeros(1, *stage.entering_shape, device=device))
+            self._single(torch.zeros(1, *stage.entering_shape, device=device))
             images = torch.zeros(SEVERAL, *stage.entering_shape, device=device)
             torch._dynamo.mark_dynamic(images, 0)  # noqa: SLF001 - its documented name
-            self(images)
+            self._several(images)
 
     def __call__(self, entering: Tensor) -> Sequence[Tensor]:
         """Run the stage; what it gives is new memory, which the next call leaves alone."""

@@ -153,7 +153,9 @@ def test_signals_are_handled_when_engines_have_gone() -> None:
 
 def test_unknown_engines_and_precisions(lively: Callable) -> None:
     """Both name what is known."""
-    with pytest.raises(ValueError, match="runtime 'tensorrt' is unknown; known: torch, compile, onnx"):
+    with pytest.raises(
+        ValueError, match="runtime 'tensorrt' is unknown; known: torch, compile, onnx"
+    ):
         gfnet.runtime("tensorrt", lively())
     with pytest.raises(ValueError, match="precision 'int8' is unknown; known: float32"):
         gfnet.runtime("torch", lively(), precision="int8")
