@@ -1,13 +1,18 @@
 """The engines that can run a model, behind the model's own three calls.
 
-`stages` cuts a model where images may leave, `staged` runs the pieces; `eager`, `onnx` and
-`openvino` are engines for a piece. Names and `runtime` itself load no torch before a model is
+`stages` cuts a model where images may leave, `staged` runs the pieces; `eager`, `compiled`, `onnx`
+and `openvino` are engines for a piece. Names and `runtime` itself load no torch before a model is
 put on an engine.
 """
 
 from __future__ import annotations
 
+import os
+import sys
+import sysconfig
 from importlib.util import find_spec
+from pathlib import Path
+from shutil import which
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
@@ -20,6 +25,7 @@ if TYPE_CHECKING:
 PRECISIONS = ("float32", "bfloat16", "float16")
 _HAS = {
     "torch": ("float32", "bfloat16", "float16"),
+    "compile": ("float32", "bfloat16", "float16"),
     "onnx": ("float32",),
     "openvino": ("float32", "bfloat16"),
 }
@@ -65,8 +71,6 @@ def runtime(name: str, model: GFNet, *, threads: int = 0, precision: str = "floa
         ValueError: the engine or the precision is not one of those.
         UnavailableError: they are, but not here.
     """
-    import os
-
     import torch  # the names above are read without torch
 
     if name not in RUNTIMES:
@@ -94,6 +98,10 @@ def _build(name: str, model: GFNet, precision: str, threads: int) -> Runtime:
         from gfnet.runtimes.eager import eager
 
         return eager(model, precision)
+    if name == "compile":
+        from gfnet.runtimes.compiled import compiled
+
+        return compiled(model, precision, threads)
     if name == "onnx":
         from gfnet.runtimes.onnx import onnx
 
@@ -116,6 +124,28 @@ def unavailable(name: str, precision: str, device: str) -> str | None:
     missing = [package for package in _PACKAGES.get(name, ()) if find_spec(package) is None]
     if missing:
         return f"runtime {name} needs {', '.join(missing)}: pip install 'gfjobs[{name}]'"
+    return _without_compiler(device) if name == "compile" else None
+
+
+def _without_compiler(device: str) -> str | None:
+    """What torch.compile lacks to build its kernels; None where all is there."""
+    if device != "cpu" and find_spec("triton") is None:
+        return (
+            f"runtime compile needs triton on {device}, which this torch came without: install a"
+            " torch build that brings it, or choose runtime torch"
+        )
+    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    if which(compiler) is None:
+        return (
+            f"runtime compile needs a C++ compiler, and {compiler} is not found: install g++ (on"
+            " Debian and Ubuntu: apt-get install g++), or name another in the variable CXX"
+        )
+    headers = Path(sysconfig.get_path("include"))
+    if not (headers / "Python.h").is_file():
+        return (
+            f"runtime compile needs Python's headers, and {headers} has no Python.h: install them"
+            " (on Debian and Ubuntu: apt-get install python3-dev)"
+        )
     return None
 
 
@@ -132,5 +162,8 @@ def impossible(name: str, precision: str, device: str | None) -> str | None:
     if device == "cpu" and precision == "float16":
         return "float16 on a processor is not offered: choose bfloat16"
     if device not in (None, "cpu") and name in _PACKAGES:
-        return f"runtime {name} runs on processors alone here; a {device} device has runtime torch"
+        return (
+            f"runtime {name} runs on processors alone here; a {device} device has runtimes torch"
+            " and compile"
+        )
     return None

@@ -14,11 +14,13 @@ from gfnet.runtimes.staged import StagedRuntime
 
 def eager(model: GFNet, precision: str) -> StagedRuntime:
     """The model in a half precision: by matrix filters, since no FFT has one."""
-    return StagedRuntime(model, lambda stage: _under_autocast(stage, precision))
+    return StagedRuntime(model, lambda stage: under_autocast(stage, precision))
 
 
-def _under_autocast(stage: StageCall, precision: str) -> StageCall:
+def under_autocast(stage: StageCall, precision: str) -> StageCall:
     """A stage whose matrix products have a precision; what leaves it is float32."""
+    if precision == "float32":
+        return stage
     dtype = getattr(torch, precision)
 
     def run(entering: Tensor) -> Sequence[Tensor]:

@@ -1,11 +1,17 @@
-"""Stages as ONNX graphs, for the engines that read them."""
+"""Stages as ONNX graphs, for the engines that read them; each is exported once a machine."""
 
 from __future__ import annotations
 
+import hashlib
 import warnings
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
 
 import torch
 
+import gfnet
+from gfnet.runtimes.kept import kept
 from gfnet.runtimes.stages import Stage
 
 OPSET = 20  # the first with GELU as one operation
@@ -13,17 +19,40 @@ ENTERING = "entering"
 
 
 def to_onnx(stage: Stage) -> bytes:
-    """The graph of one stage, for any batch size."""
-    config = stage.model.config
-    shape = (
-        (config.tokens, config.embed_dim) if stage.first else (3, config.img_size, config.img_size)
-    )
+    """The graph of one stage, for any batch size; exported, or kept from an earlier export."""
+    return kept(_key(stage), lambda: _export(stage))
+
+
+def _key(stage: Stage) -> str:
+    """A digest of all that determines the graph: weights, sizes, code, and what exports it.
+
+    Which engine reads it does not, nor that engine's version: all share one graph.
+    """
+    ends = stage.model.config, stage.first, stage.last, OPSET, _exporter()
+    digest = hashlib.sha256(repr(ends).encode())
+    # Buffers also where no checkpoint has them: the matrices of the filters are such.
+    for name, tensor in (*stage.named_parameters(), *stage.named_buffers()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy())
+    return digest.hexdigest()
+
+
+@cache
+def _exporter() -> tuple[str, ...]:
+    """Versions of the packages that make a graph, and a digest of this package's own source."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(gfnet.__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest(), *(version(name) for name in ("torch", "onnx", "onnxscript"))
+
+
+def _export(stage: Stage) -> bytes:
     leaving = ("tokens", "logits", "gate_scores") if stage.has_gate else ("logits",)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the exporter's own internals
         program = torch.onnx.export(
             stage,
-            (torch.zeros(2, *shape),),
+            (torch.zeros(2, *stage.entering_shape),),
             input_names=[ENTERING],
             output_names=list(leaving),
             dynamic_shapes=({0: torch.export.Dim("batch")},),

@@ -33,6 +33,14 @@ class Stage(nn.Module):
         """Whether images may go on after it."""
         return self.last != self.model.config.last_block
 
+    @property
+    def entering_shape(self) -> tuple[int, ...]:
+        """What one image is when it enters: (3, H, W) before the first block, else (N, C)."""
+        config = self.model.config
+        if self.first:
+            return config.tokens, config.embed_dim
+        return 3, config.img_size, config.img_size
+
     def forward(self, entering: Tensor) -> tuple[Tensor, ...]:
         """Run the blocks, then the exit or the head."""
         return self.model.stage(self.first, self.last, entering)

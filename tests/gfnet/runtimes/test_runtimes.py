@@ -153,7 +153,9 @@ def test_signals_are_handled_when_engines_have_gone() -> None:
 
 def test_unknown_engines_and_precisions(lively: Callable) -> None:
     """Both name what is known."""
-    with pytest.raises(ValueError, match="runtime 'tensorrt' is unknown; known: torch, onnx"):
+    with pytest.raises(
+        ValueError, match="runtime 'tensorrt' is unknown; known: torch, compile, onnx"
+    ):
         gfnet.runtime("tensorrt", lively())
     with pytest.raises(ValueError, match="precision 'int8' is unknown; known: float32"):
         gfnet.runtime("torch", lively(), precision="int8")
@@ -188,7 +190,7 @@ def test_what_no_installation_gives_is_known_without_one(monkeypatch: pytest.Mon
     monkeypatch.setattr(runtimes, "find_spec", lambda _: None)
     never = {
         (name, precision, device)
-        for name in ("torch", "onnx", "openvino")
+        for name in gfnet.RUNTIMES
         for precision in gfnet.PRECISIONS
         for device in (None, "cpu", "cuda")
         if runtimes.impossible(name, precision, device)
@@ -198,6 +200,7 @@ def test_what_no_installation_gives_is_known_without_one(monkeypatch: pytest.Mon
         (*engine, device) for engine in everywhere for device in (None, "cpu", "cuda")
     } | {
         ("torch", "float16", "cpu"),
+        ("compile", "float16", "cpu"),
         ("onnx", "float32", "cuda"),
         ("openvino", "float32", "cuda"),
         ("openvino", "bfloat16", "cuda"),
