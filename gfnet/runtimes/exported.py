@@ -7,6 +7,7 @@ import warnings
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -14,13 +15,37 @@ import gfnet
 from gfnet.runtimes.kept import kept
 from gfnet.runtimes.stages import Stage
 
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
 OPSET = 20  # the first with GELU as one operation
 ENTERING = "entering"
+_BATCH = "batch"
 
 
 def to_onnx(stage: Stage) -> bytes:
     """The graph of one stage, for any batch size; exported, or kept from an earlier export."""
+    if not type(stage.model).__module__.startswith(gfnet.__name__):
+        return _export(stage)  # the key knows no source but this package's
     return kept(_key(stage), lambda: _export(stage))
+
+
+def single_onnx(stage: Stage) -> bytes:
+    """The graph of one stage for one image."""
+    import onnx
+
+    graph: bytes = single_image(onnx.load_model_from_string(to_onnx(stage))).SerializeToString()
+    return graph
+
+
+def single_image(model: ModelProto) -> ModelProto:
+    """Fix the batch size of a graph to 1, in place: of known sizes an engine makes more."""
+    graph = model.graph
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_param == _BATCH:
+                size.dim_value = 1
+    return model
 
 
 def _key(stage: Stage) -> str:
@@ -33,7 +58,7 @@ def _key(stage: Stage) -> str:
     # Buffers also where no checkpoint has them: the matrices of the filters are such.
     for name, tensor in (*stage.named_parameters(), *stage.named_buffers()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -55,7 +80,7 @@ def _export(stage: Stage) -> bytes:
             (torch.zeros(2, *stage.entering_shape),),
             input_names=[ENTERING],
             output_names=list(leaving),
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamic_shapes=({0: torch.export.Dim(_BATCH)},),
             opset_version=OPSET,
             dynamo=True,
             verbose=False,

@@ -8,13 +8,25 @@ gains. Norms and gates shall be float32 anyway.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
 _BOUNDS = ("MatMul", "Convolution", "MVN")
-_NO_PRECISION = ("Constant", "Parameter", "Result")
+_NO_PRECISION = ("Const", "Parameter", "Result", "If")
+
+Neighbours = Mapping[str, list[str]]
+"""Numbers of layers, by the number of one that they touch."""
+
+
+class _Scope(NamedTuple):
+    """A graph, or one inside a branch of it: its layers by their numbers, and what feeds what."""
+
+    layers: Mapping[str, ET.Element]
+    producers: Neighbours
+    consumers: Neighbours
+    weighted: frozenset[str]
 
 
 def with_float32_kept(core: Any, graph: Any) -> Any:
@@ -25,21 +37,45 @@ def with_float32_kept(core: Any, graph: Any) -> Any:
 
     Args:
         core: OpenVINO.
-        graph: of a stage; left as it is.
+        graph: of a model; left as it is.
     """
     import numpy as np
     import openvino as ov
 
-    half = _in_half(graph)
     with tempfile.TemporaryDirectory() as folder:
         written, weights = Path(folder) / "graph.xml", Path(folder) / "graph.bin"
         ov.serialize(graph, written, weights)
         root = ET.parse(written).getroot()  # noqa: S314 - as above
         values = ov.Tensor(np.fromfile(weights, np.uint8))
-    for layer in root.iter("layer"):
-        if layer.get("name") not in half and layer.get("type") not in _NO_PRECISION:
-            _mark(layer)
+    for element in root.iter():
+        if element.find("layers") is not None:
+            _mark_all(_scope(element))
     return core.read_model(ET.tostring(root), values)
+
+
+def _scope(element: ET.Element) -> _Scope:
+    layers = {layer.attrib["id"]: layer for layer in element.iterfind("layers/layer")}
+    producers: dict[str, list[str]] = {number: [] for number in layers}
+    consumers: dict[str, list[str]] = {number: [] for number in layers}
+    weighted = {number for number, layer in layers.items() if layer.get("type") == "Convolution"}
+    for edge in element.iterfind("edges/edge"):
+        source, target = edge.attrib["from-layer"], edge.attrib["to-layer"]
+        producers[target].append(source)
+        consumers[source].append(target)
+        # A filter's matrices come first in their products, an MLP's second.
+        is_second = edge.get("to-port") == "1" and layers[source].get("type") == "Const"
+        if is_second and layers[target].get("type") == "MatMul":
+            weighted.add(target)
+    return _Scope(layers, producers, consumers, frozenset(weighted))
+
+
+def _mark_all(scope: _Scope) -> None:
+    """Mark what keeps its precision: all but products with weights, their bias and GELU."""
+    between = _reached(scope, scope.consumers) & _reached(scope, scope.producers)
+    half = scope.weighted | between
+    for number, layer in scope.layers.items():
+        if number not in half and layer.get("type") not in _NO_PRECISION:
+            _mark(layer)
 
 
 def _mark(layer: ET.Element) -> None:
@@ -51,38 +87,13 @@ def _mark(layer: ET.Element) -> None:
     ET.SubElement(remarks, "attribute", name="precise", version="0")
 
 
-def _in_half(graph: Any) -> set[str]:
-    """Names of products with weights, and of what lies between two of them: bias and GELU."""
-    weighted = [node for node in graph.get_ordered_ops() if _has_weights(node)]
-    between = _reached(weighted, _consumers) & _reached(weighted, _producers)
-    return between | {node.get_friendly_name() for node in weighted}
-
-
-def _has_weights(node: Any) -> bool:
-    """A filter's matrices come first in their products, an MLP's second."""
-    kind = node.get_type_name()
-    if kind == "MatMul":
-        return bool(node.input_value(1).get_node().get_type_name() == "Constant")
-    return bool(kind == "Convolution")
-
-
-def _consumers(node: Any) -> list[Any]:
-    inputs = (each for output in node.outputs() for each in output.get_target_inputs())
-    return [each.get_node() for each in inputs]
-
-
-def _producers(node: Any) -> list[Any]:
-    return [each.get_source_output().get_node() for each in node.inputs()]
-
-
-def _reached(starts: Iterable[Any], neighbours: Callable[[Any], list[Any]]) -> set[str]:
-    """Names of all nodes that are reached without passing a norm or another product."""
+def _reached(scope: _Scope, neighbours: Neighbours) -> set[str]:
+    """All layers that are reached from the products without passing a norm or another product."""
     seen: set[str] = set()
-    waiting = list(starts)
+    waiting: list[str] = list(scope.weighted)
     while waiting:
-        for node in neighbours(waiting.pop()):
-            name = node.get_friendly_name()
-            if node.get_type_name() not in _BOUNDS and name not in seen:
-                seen.add(name)
-                waiting.append(node)
+        for number in neighbours[waiting.pop()]:
+            if scope.layers[number].get("type") not in _BOUNDS and number not in seen:
+                seen.add(number)
+                waiting.append(number)
     return seen

@@ -1,4 +1,4 @@
-"""ONNX Runtime: one session a stage, results bound to torch's memory."""
+"""ONNX Runtime: one session a graph, results bound to torch's memory."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import torch
 from torch import Tensor
 
 from gfnet.model import GFNet
-from gfnet.runtimes.exported import ENTERING, to_onnx
+from gfnet.routing import RoutedOutputs
+from gfnet.runtimes.exported import ENTERING, single_onnx, to_onnx
+from gfnet.runtimes.routed import IMAGE, OUTPUTS, limit_name, routed_onnx
 from gfnet.runtimes.staged import StagedRuntime
 from gfnet.runtimes.stages import Stage
 
 
 def onnx(model: GFNet, threads: int) -> StagedRuntime:
     """Put a model on ONNX Runtime's processor provider."""
-    return StagedRuntime(model, lambda stage: _Session(stage, threads))
+    return StagedRuntime(
+        model,
+        lambda stage: _Session(stage, to_onnx(stage), threads),
+        lambda stage: _Session(stage, single_onnx(stage), threads),
+        lambda stages: _Router(stages, threads),
+    )
 
 
 class _Session:
     """One stage in ONNX Runtime."""
 
-    def __init__(self, stage: Stage, threads: int) -> None:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3  # errors alone
-        self._session: Any = ort.InferenceSession(
-            to_onnx(stage), options, providers=["CPUExecutionProvider"]
-        )
+    def __init__(self, stage: Stage, graph: bytes, threads: int) -> None:
+        self._session = _session(graph, threads)
         config = stage.model.config
         tokens = [(config.tokens, config.embed_dim)] if stage.has_gate else []
         self._tokens = len(tokens)  # how many of its outputs are tokens
@@ -44,8 +44,7 @@ class _Session:
         """Run the stage; tokens that it gives hold until it is called again."""
         entering = entering.contiguous()
         place = entering.data_ptr(), len(entering)
-        # At batch 1 a stage reads where the one before it always writes: binding costs more than
-        # an exit does.
+        # A stage often reads where the one before it always writes, and binding takes time.
         if place != self._bound:
             self._bind(entering)
             self._bound = place
@@ -61,7 +60,48 @@ class _Session:
                 _bind(self._binding.bind_output, name, output)
 
 
+class _Router:
+    """All stages in ONNX Runtime, for one image."""
+
+    def __init__(self, stages: Sequence[Stage], threads: int) -> None:
+        self._session = _session(routed_onnx(stages), threads)
+        self._binding = self._session.io_binding()
+        classes = stages[0].model.config.num_classes
+        self._limits = torch.zeros(len(stages) - 1, 1)
+        for gate, limit in enumerate(self._limits):
+            _bind(self._binding.bind_input, limit_name(gate), limit)
+        self._left = RoutedOutputs(
+            torch.empty(1, classes), torch.empty(1, dtype=torch.int64), torch.empty(1)
+        )
+        for name, output in zip(OUTPUTS, self._left, strict=True):
+            _bind(self._binding.bind_output, name, output)
+        self._given: Sequence[float] = ()
+        self._bound = 0
+
+    def __call__(self, image: Tensor, limits: Sequence[float]) -> RoutedOutputs:
+        """Route (1, 3, H, W)."""
+        image = image.contiguous()
+        if limits != self._given:
+            self._limits[:, 0] = torch.tensor(limits)
+            self._given = limits
+        if image.data_ptr() != self._bound:
+            _bind(self._binding.bind_input, IMAGE, image)
+            self._bound = image.data_ptr()
+        self._session.run_with_iobinding(self._binding)
+        return RoutedOutputs(*(each.clone() for each in self._left))
+
+
+def _session(graph: bytes, threads: int) -> Any:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors alone
+    return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
 def _bind(bind: Any, name: str, tensor: Tensor) -> None:
     import numpy as np
 
-    bind(name, "cpu", 0, np.float32, tuple(tensor.shape), tensor.data_ptr())
+    dtype = np.int64 if tensor.dtype == torch.int64 else np.float32
+    bind(name, "cpu", 0, dtype, tuple(tensor.shape), tensor.data_ptr())

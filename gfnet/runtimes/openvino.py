@@ -1,4 +1,4 @@
-"""OpenVINO on a processor: one compiled graph a stage, in float32 or bfloat16."""
+"""OpenVINO on a processor: compiled graphs in float32 or bfloat16."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from gfnet.model import GFNet
-from gfnet.routing import StageCall
+from gfnet.routing import RoutedOutputs
 from gfnet.runtimes import UnavailableError
-from gfnet.runtimes.exported import to_onnx
+from gfnet.runtimes.exported import single_onnx, to_onnx
 from gfnet.runtimes.mixed import with_float32_kept
+from gfnet.runtimes.routed import IMAGE, OUTPUTS, limit_name, routed_onnx
 from gfnet.runtimes.staged import StagedRuntime
-from gfnet.runtimes.stages import Stage
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
@@ -38,14 +38,18 @@ def openvino(model: GFNet, precision: str, threads: int) -> StagedRuntime:
         "ENABLE_CPU_PINNING": False,  # its threads stay where this process is put
     }
 
-    def compile_stage(stage: Stage) -> StageCall:
-        graph = core.read_model(to_onnx(stage))
+    def request(graph: bytes) -> Any:
+        read = core.read_model(graph)
         if precision == "bfloat16":
-            graph = with_float32_kept(core, graph)
-        request = core.compile_model(graph, "CPU", settings).create_infer_request()
-        return _Request(request, has_gate=stage.has_gate)
+            read = with_float32_kept(core, read)
+        return core.compile_model(read, "CPU", settings).create_infer_request()
 
-    return StagedRuntime(model, compile_stage)
+    return StagedRuntime(
+        model,
+        lambda stage: _Request(request(to_onnx(stage)), has_gate=stage.has_gate),
+        lambda stage: _Request(request(single_onnx(stage)), has_gate=stage.has_gate),
+        lambda stages: _Router(request(routed_onnx(stages)), len(stages) - 1),
+    )
 
 
 @cache
@@ -82,3 +86,25 @@ class _Request:
         views = [torch.from_numpy(found[place]) for place in range(len(found))]
         tokens, answers = views[: self._tokens], views[self._tokens :]
         return [*tokens, *(answer.clone() for answer in answers)]
+
+
+class _Router:
+    """All stages in OpenVINO, for one image."""
+
+    def __init__(self, request: Any, gates: int) -> None:
+        import numpy as np
+        import openvino as ov
+
+        self._request = request
+        self._tensor = ov.Tensor
+        self._limits = np.zeros((gates, 1), np.float32)
+        for gate, limit in enumerate(self._limits):
+            request.set_tensor(limit_name(gate), ov.Tensor(limit, shared_memory=True))
+
+    def __call__(self, image: Tensor, limits: Sequence[float]) -> RoutedOutputs:
+        """Route (1, 3, H, W)."""
+        self._limits[:, 0] = limits
+        memory = self._tensor(image.contiguous().numpy(), shared_memory=True)
+        self._request.set_tensor(IMAGE, memory)
+        found = self._request.infer(share_outputs=True)  # views of the request's own memory
+        return RoutedOutputs(*(torch.from_numpy(found[name]).clone() for name in OUTPUTS))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import torch
@@ -20,39 +20,82 @@ from gfnet.routing import (
 )
 from gfnet.runtimes.stages import Stage, cut, whole, with_matrix_filters
 
+Router = Callable[[Tensor, Sequence[float]], RoutedOutputs]
+"""Routes one (1, 3, H, W) image by a float32 limit a gate."""
+
 
 class StagedRuntime:
     """A `gfnet.Runtime` that runs a model stage by stage.
 
+    Each graph is built when it is first asked for: a run needs few of them.
+
     Args:
         model: not changed. It is copied, with filters that engines without an FFT can run.
-        engine: puts a stage on the engine.
+        engine: puts a stage on the engine, for any number of images.
+        single: puts it there for one image, where an engine makes more of a size that is known.
+        router: puts all stages there as one graph for one image, that ends where a gate says so.
     """
 
-    def __init__(self, model: GFNet, engine: Callable[[Stage], StageCall]) -> None:
+    def __init__(
+        self,
+        model: GFNet,
+        engine: Callable[[Stage], StageCall],
+        single: Callable[[Stage], StageCall] | None = None,
+        router: Callable[[Sequence[Stage]], Router] | None = None,
+    ) -> None:
         self._config = model.config
         self._model = with_matrix_filters(model)
         self._engine = engine
-        self._stages = [engine(stage) for stage in cut(self._model)]
-
-    @cached_property
-    def _whole(self) -> StageCall:
-        """All blocks without exits; not every run asks for it."""
-        return self._engine(whole(self._model))
+        self._engine_of_one = single or engine
+        self._has_single = single is not None
+        self._make_router = router
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """(B, K) logits at full depth."""
-        return self._whole(images)[0]
+        return self._whole_of(images)(images)[0]
 
     @torch.no_grad()
     def forward_exits(self, images: Tensor) -> ExitOutputs:
         """Every exit, one pass."""
         blocks = (*self._config.exit_blocks, self._config.last_block)
-        return answer_stages(images, self._stages, blocks)
+        return answer_stages(images, self._stages_of(images), blocks)
 
     @torch.no_grad()
     def route(self, images: Tensor, threshold: Thresholds = 0.5) -> RoutedOutputs:
         """What each image really runs; as `GFNet.route`."""
         limits = limits_of(threshold, self._config.exit_blocks)
-        return route_stages(images, self._stages, limits, self._config.last_block)
+        if len(images) == 1 and limits and self._router is not None:
+            return self._router(images, tuple(limits.values()))
+        return route_stages(images, self._stages_of(images), limits, self._config.last_block)
+
+    def _stages_of(self, images: Tensor) -> list[StageCall]:
+        return self._stages_of_one if self._is_single(images) else self._stages
+
+    def _whole_of(self, images: Tensor) -> StageCall:
+        if not self._config.exit_blocks:
+            return self._stages_of(images)[0]
+        return self._whole_of_one if self._is_single(images) else self._whole
+
+    def _is_single(self, images: Tensor) -> bool:
+        return self._has_single and len(images) == 1
+
+    @cached_property
+    def _stages(self) -> list[StageCall]:
+        return [self._engine(stage) for stage in cut(self._model)]
+
+    @cached_property
+    def _whole(self) -> StageCall:
+        return self._engine(whole(self._model))
+
+    @cached_property
+    def _stages_of_one(self) -> list[StageCall]:
+        return [self._engine_of_one(stage) for stage in cut(self._model)]
+
+    @cached_property
+    def _whole_of_one(self) -> StageCall:
+        return self._engine_of_one(whole(self._model))
+
+    @cached_property
+    def _router(self) -> Router | None:
+        return self._make_router(cut(self._model)) if self._make_router else None

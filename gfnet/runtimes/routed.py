@@ -1,0 +1,114 @@
+"""One image's whole way as one ONNX graph: what is left of a model stands in the branch of an `If`.
+
+Stage by stage, an exit costs more in the change of graphs than in arithmetic. Here an engine is
+called once, and ends where a gate says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gfnet.runtimes.exported import ENTERING, single_image, to_onnx
+from gfnet.runtimes.stages import Stage
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
+
+IMAGE = f"0/{ENTERING}"
+"""Name of the input that is the image."""
+
+_LEFT = ("logits_left", "exit_block_left", "gate_score_left")
+OUTPUTS = tuple(f"0/{name}" for name in _LEFT)
+"""Names of the outputs: (1, K), (1,) int64, (1,) float32; NaN after the last block."""
+
+
+def limit_name(gate: int) -> str:
+    """Name of the input that is a gate's threshold, float32 of shape (1,)."""
+    return f"limit{gate}"
+
+
+def routed_onnx(stages: Sequence[Stage]) -> bytes:
+    """The graph of all stages for one image, from (1, 3, H, W) and limits to what it left with."""
+    import onnx
+
+    parts = []
+    for at, stage in enumerate(stages):
+        part = single_image(onnx.load_model_from_string(to_onnx(stage)))
+        # Unique over all branches, since a branch sees the names of the graphs around it.
+        parts.append(onnx.compose.add_prefix(part, f"{at}/"))
+    way = _way(parts, [stage.last for stage in stages], 0)
+    way.input.append(parts[0].graph.input[0])
+    for gate in range(len(parts) - 1):
+        way.input.append(
+            onnx.helper.make_tensor_value_info(limit_name(gate), onnx.TensorProto.FLOAT, [1])
+        )
+    model = onnx.helper.make_model(
+        way, opset_imports=parts[0].opset_import, ir_version=parts[0].ir_version
+    )
+    graph: bytes = model.SerializeToString()
+    return graph
+
+
+def _way(parts: Sequence[ModelProto], lasts: Sequence[int], at: int) -> GraphProto:
+    """From the tokens that enter stage `at` to where the image leaves."""
+    from onnx import TensorProto, helper
+
+    graph = parts[at].graph
+    classes = graph.output[-1 if at == len(parts) - 1 else 1].type.tensor_type.shape.dim[1]
+    left = [f"{at}/{name}" for name in _LEFT]
+    leaving = [f"{at}/leaving/{name}" for name in _LEFT]
+
+    def values(names: Sequence[str]) -> list[ValueInfoProto]:
+        kinds = (TensorProto.FLOAT, TensorProto.INT64, TensorProto.FLOAT)
+        shapes = ([1, classes.dim_value], [1], [1])
+        return list(map(helper.make_tensor_value_info, names, kinds, shapes))
+
+    nodes = list(graph.node)
+    for node in nodes if at else ():
+        for place, name in enumerate(node.input):
+            if name == graph.input[0].name:
+                node.input[place] = f"{at - 1}/tokens"
+    if at == len(parts) - 1:
+        nodes += _leave(at, lasts[at], left, is_last=True)
+    else:
+        leave = helper.make_graph(
+            _leave(at, lasts[at], leaving, is_last=False),
+            f"leave {at}",
+            [],
+            values(leaving),
+        )
+        go_on = _way(parts, lasts, at + 1)
+        leaves = f"{at}/leaves"
+        nodes += [
+            # False of a NaN, in the graph as in torch.
+            helper.make_node(
+                "GreaterOrEqual", [f"{at}/gate_scores", limit_name(at)], [leaves], name=leaves
+            ),
+            helper.make_node(
+                "If", [leaves], left, name=f"{at}/if", then_branch=leave, else_branch=go_on
+            ),
+        ]
+    return helper.make_graph(nodes, f"way {at}", [], values(left), list(graph.initializer))
+
+
+def _leave(at: int, block: int, names: Sequence[str], *, is_last: bool) -> list[NodeProto]:
+    """What an image takes along from an exit."""
+    from onnx import helper, numpy_helper
+
+    logits, exit_block, gate_score = names
+
+    def constant(name: str, value: np.ndarray) -> NodeProto:
+        return helper.make_node(
+            "Constant", [], [name], name=name, value=numpy_helper.from_array(value)
+        )
+
+    return [
+        helper.make_node("Identity", [f"{at}/logits"], [logits], name=logits),
+        constant(exit_block, np.array([block], np.int64)),
+        constant(gate_score, np.array([np.nan], np.float32))
+        if is_last
+        else helper.make_node("Identity", [f"{at}/gate_scores"], [gate_score], name=gate_score),
+    ]
