@@ -33,7 +33,7 @@ def _key(stage: Stage) -> str:
     # Buffers also where no checkpoint has them: the matrices of the filters are such.
     for name, tensor in (*stage.named_parameters(), *stage.named_buffers()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
