@@ -83,9 +83,9 @@ def _way(parts: Sequence[ModelProto], lasts: Sequence[int], at: int) -> GraphPro
         go_on = _way(parts, lasts, at + 1)
         leaves = f"{at}/leaves"
         nodes += [
-            # False of a NaN, in the graph as in torch.
+            # This way round: OpenVINO's GreaterOrEqual is true of a NaN (2026.4).
             helper.make_node(
-                "GreaterOrEqual", [f"{at}/gate_scores", limit_name(at)], [leaves], name=leaves
+                "LessOrEqual", [limit_name(at), f"{at}/gate_scores"], [leaves], name=leaves
             ),
             helper.make_node(
                 "If", [leaves], left, name=f"{at}/if", then_branch=leave, else_branch=go_on

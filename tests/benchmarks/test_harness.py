@@ -27,8 +27,8 @@ def test_what_is_added_by_hand(script: Callable[[str], ModuleType]) -> None:
         module.RESIDENT: 1.6 * same,
     }
     lines = module.table("model", taken).splitlines()
-    assert lines[1].endswith("1.00% (1.00% to 1.00%)")
-    assert lines[2].endswith("26.25% (26.25% to 26.25%)")
+    assert lines[1].split()[-3:] == ["1.00%"] * 3
+    assert lines[2].split()[-3:] == ["26.25%"] * 3
 
 
 @pytest.mark.parametrize("loop", ["harness", "bare, decoding", "bare, resident"])
@@ -36,6 +36,6 @@ def test_it_times_every_loop(printed: Callable[..., str], loop: str) -> None:
     """One line each, of the bundled digits model."""
     text = printed("harness", "--models", "digits-gfnet", "--rounds", "2", "--images", "2")
     (line,) = [
-        line for line in text.splitlines() if line.startswith(f"{'digits-gfnet':16}{loop:16}")
+        line for line in text.splitlines() if line.startswith(f"{'digits-gfnet':15}{loop:15}")
     ]
-    assert float(line[32:].split()[0]) > 0
+    assert float(line[30:].split()[0]) > 0

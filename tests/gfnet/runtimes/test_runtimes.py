@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import subprocess
 import sys
 import weakref
@@ -99,6 +100,45 @@ def test_images_leave_in_any_mixture(model: gfnet.GFNet, name: str, precision: s
         exits = runtime.route(images, [limit, 2.0]).exit_block
         assert torch.equal(exits == 2, every.gate_scores[0] < limit)
     assert torch.equal(every.logits, kept)
+
+
+@pytest.mark.parametrize(("name", "precision"), ENGINES)
+def test_one_image_leaves_where_its_scores_say(
+    model: gfnet.GFNet, name: str, precision: str
+) -> None:
+    """At each exit, with that exit's answer; what the next image gives is written elsewhere."""
+    runtime = gfnet.runtime(name, model, threads=1, precision=precision)
+    images = torch.randn(3, 1, 3, 8, 8, generator=torch.Generator().manual_seed(4))
+    inf = math.inf
+    ways = {0: (-inf, -inf), 1: (inf, -inf), 2: (inf, inf)}
+    taken = [
+        (place, block, runtime.route(image, limits))
+        for place, image in enumerate(images)
+        for block, limits in ways.items()
+    ]
+    near = {"atol": 1e-6, "rtol": 0, "equal_nan": True}
+    for place, block, routed in taken:
+        with torch.no_grad():
+            every = runtime.forward_exits(images[place])
+        score = every.gate_scores[block] if block < 2 else torch.tensor([math.nan])
+        assert routed.exit_block.tolist() == [block]
+        torch.testing.assert_close(routed.logits, every.logits[block], **near)
+        torch.testing.assert_close(routed.gate_score, score, **near)
+        above = float(score) + 1e-5 if block < 2 else 0.5
+        later = runtime.route(images[place], (above, -inf) if block == 0 else (inf, above))
+        assert later.exit_block.item() == min(block + 1, 2)
+
+
+@pytest.mark.parametrize(("name", "precision"), ENGINES)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_gate_that_fails_lets_nobody_go(name: str, precision: str, batch: int) -> None:
+    """NaN is not above a threshold, on no engine."""
+    sizes = {"img_size": 8, "patch_size": 2, "embed_dim": 8, "depth": 2, "num_classes": 4}
+    model = gfnet.create("gfnet-distil-dynn", exit_blocks=(0,), **sizes)
+    torch.nn.init.constant_(model.get_parameter("gates.0.linear.bias"), math.nan)
+    runtime = gfnet.runtime(name, model, threads=1, precision=precision)
+    routed = runtime.route(torch.randn(batch, 3, 8, 8), 0.0)
+    assert routed.exit_block.tolist() == [1] * batch
 
 
 @pytest.mark.parametrize(("name", "precision"), OTHERS)
