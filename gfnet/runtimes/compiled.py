@@ -1,10 +1,9 @@
 """torch.compile: each stage as two graphs of Inductor, one for a single image and one for several.
 
 Torch always specialises a batch of one, so it is given a graph of its own, and every other size
-shares the second. Both are made with the first images, of a warm-up: nothing compiles under a
-clock, not for a ragged last batch, nor for the one image of a batch that stays. Inductor keeps what
-it made on disk, by the graph without its weights: the next process takes a second where the first
-took many.
+shares the second. Both are made when the engine is: nothing compiles under a clock, not for a
+ragged last batch, nor for the one image of a batch that stays. Inductor keeps what it made on disk,
+by the graph without its weights: the next process takes a second where the first took many.
 """
 
 from __future__ import annotations

@@ -27,7 +27,9 @@ Router = Callable[[Tensor, Sequence[float]], RoutedOutputs]
 class StagedRuntime:
     """A `gfnet.Runtime` that runs a model stage by stage.
 
-    Each graph is built when it is first asked for: a run needs few of them.
+    The stages for any number of images are built at once, so that an engine has started, and
+    compiled what it may need anywhere, before a task is pinned and timed. Other graphs are built
+    with the first image that asks for them, as a warm-up does.
 
     Args:
         model: not changed. It is copied, with filters that engines without an FFT can run.
@@ -47,6 +49,7 @@ class StagedRuntime:
         self._model = with_matrix_filters(model)
         self._engine = engine
         self._engine_of_one = single or engine
+        self._stages = [engine(stage) for stage in cut(self._model)]
         self._has_single = single is not None
         self._make_router = router
 
@@ -79,10 +82,6 @@ class StagedRuntime:
 
     def _is_single(self, images: Tensor) -> bool:
         return self._has_single and len(images) == 1
-
-    @cached_property
-    def _stages(self) -> list[StageCall]:
-        return [self._engine(stage) for stage in cut(self._model)]
 
     @cached_property
     def _whole(self) -> StageCall:
