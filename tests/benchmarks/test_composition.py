@@ -33,7 +33,6 @@ def test_it_measures_both(printed: Callable[..., str], capsys: pytest.CaptureFix
 
 def test_who_leaves_where_is_costed(script: Callable[[str], ModuleType]) -> None:
     """Forced exits cost 1 and 3 ms; half of the images leave at each: 2 ms composed."""
-
     bench = SimpleNamespace(
         routed=lambda _, threshold: (np.full(4, threshold), np.array([0, 1, 1, 0])),
         forced=lambda _: np.array([[1.0, 3.0]] * 4),
