@@ -214,7 +214,7 @@ def test_merged_file_is_sorted_compressed_and_versioned(tmp_path: Path) -> None:
     with pq.ParquetFile(path) as file:
         assert file.read().column("image_id").to_pylist() == list(range(3 * SHARDS))
         assert file.metadata.row_group(0).column(0).compression == "ZSTD"
-        assert file.metadata.metadata[b"gfjobs_schema_version"] == b"2"
+        assert file.metadata.metadata[b"gfjobs_schema_version"] == b"3"
 
 
 def test_snapshot_taken_across_a_merge_is_taken_again(
