@@ -123,7 +123,7 @@ def _without_sensor(setting: str) -> Choice:
     if setting == NONE:
         return Choice(None, None, f"power: switched off by {VARIABLE}={NONE}")
     if setting == METER:
-        note = "power: of a meter; gfjobs power import FILE.csv --run RUN adds its log"
+        note = "power: of a meter, whose log gfjobs power import adds"
         return Choice(None, METER, note, keeps_marks=True)
     if not setting.startswith(REPLAY):
         return Choice(None, None, f"power: {_unknown(setting)}")

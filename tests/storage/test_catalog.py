@@ -166,6 +166,7 @@ def test_every_named_query_runs(build: Builder, file: Path) -> None:
         "exit_means",
         "exit_times",
         "invalid_cells",
+        "power_marks",
         "power_windows",
         "throttled_rounds",
         "timed_batches",
