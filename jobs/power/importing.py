@@ -224,10 +224,10 @@ def _elsewhere(path: Path, windows: Sequence[Row], times: Sequence[datetime]) ->
     first = min(window["begins_at"] for window in windows)
     last = max(window["ends_at"] for window in windows)
     return (
-        f"{path} says nothing of the time in which node {windows[0]['node']} was timed, {_utc(first)}"
-        f" to {_utc(last)}; it goes from {_utc(times[0])} to {_utc(times[-1])}, and its nearest line"
-        f" is {duration(gap_s)} too {'early' if is_early else 'late'}: is a clock off, or its zone"
-        " wrong? Nothing was written"
+        f"{path} says nothing of the time in which node {windows[0]['node']} was timed,"
+        f" {_utc(first)} to {_utc(last)}; it goes from {_utc(times[0])} to {_utc(times[-1])}, and"
+        f" its nearest line is {duration(gap_s)} too {'early' if is_early else 'late'}: is a clock"
+        " off, or its zone wrong? Nothing was written"
     )
 
 
