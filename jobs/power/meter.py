@@ -28,6 +28,7 @@ _PERIODS = MIN_SAMPLES + 2
 """Of its source that an idle window lasts: a reading across either end is of no window."""
 
 _SHOWN_ERRORS = 1
+_NAP_S = 0.01
 
 NOTHING = Choice(None, None)
 
@@ -140,6 +141,8 @@ class Meter:
         time.sleep(self._energy.settle_s)
         window = Window(phase, None, self.now_ns(), 0)
         time.sleep(self._idle_s)
+        while self._lacks_samples(window, self.now_ns()):
+            time.sleep(_NAP_S)
         self._close(window)
         self.added_s += (self.now_ns() - began_ns) / NS_PER_S
 
@@ -156,18 +159,19 @@ class Meter:
 
     def is_short(self, window: Window, now_ns: int) -> bool:
         """As `Active.is_short`."""
-        if not self.is_on:
-            return False
         lasted_s = (now_ns - window.begin_ns) / NS_PER_S
-        if lasted_s < self._energy.active_s:
-            return True
-        sampler = self._sampler
-        if lasted_s >= MAX_WINDOW_S or sampler is None or sampler.is_failing:
+        return self.is_on and (
+            lasted_s < self._energy.active_s or self._lacks_samples(window, now_ns)
+        )
+
+    def _lacks_samples(self, window: Window, now_ns: int) -> bool:
+        """Whether a window is worth being kept open for a sensor that answers slowly."""
+        sampler, lasted_s = self._sampler, (now_ns - window.begin_ns) / NS_PER_S
+        if sampler is None or sampler.is_failing or lasted_s >= MAX_WINDOW_S:
             return False
-        window = Window(window.phase, window.exit_block, window.begin_ns, now_ns)
         # The latest alone: a long window has thousands, and this is asked after each batch.
         latest = sampler.readings[-MIN_SAMPLES:]
-        return sum(window.holds(reading) for reading in latest) < MIN_SAMPLES
+        return sum(reading.begin_ns >= window.begin_ns for reading in latest) < MIN_SAMPLES
 
     def columns(self) -> dict[str, Any]:
         """The rows of `power` that this task leaves, as columns; none where it is off."""
