@@ -13,16 +13,19 @@ composed AS (
     ANTI JOIN throttled_rounds t
         ON t.run_id = r.run_id AND t.cell_id = r.cell_id AND t.round = r.round
     GROUP BY c.run_id, c.cell_id, c.exits_cell_id
+),
+measured AS (
+    SELECT c.* EXCLUDE (forward_ms, composed_ms, error_pct, is_within),
+        (p.power_w - p.idle_w) * c.forward_ms AS energy_mj,
+        m.composed_mj
+    FROM checked c
+    JOIN composed m
+        ON m.run_id = c.run_id AND m.cell_id = c.cell_id AND m.exits_cell_id = c.exits_cell_id
+    JOIN cell_powers p
+        ON p.run_id = c.run_id AND p.cell_id = c.cell_id AND p.node IS NOT DISTINCT FROM c.node
 )
-SELECT c.* EXCLUDE (forward_ms, composed_ms, error_pct, tolerance_pct, is_within),
-    (p.power_w - p.idle_w) * c.forward_ms AS energy_mj,
-    m.composed_mj,
-    100 * (m.composed_mj / energy_mj - 1) AS error_pct,
-    c.tolerance_pct,
-    abs(error_pct) <= c.tolerance_pct AS is_within
-FROM checked c
-JOIN composed m
-    ON m.run_id = c.run_id AND m.cell_id = c.cell_id AND m.exits_cell_id = c.exits_cell_id
-JOIN cell_powers p
-    ON p.run_id = c.run_id AND p.cell_id = c.cell_id AND p.node IS NOT DISTINCT FROM c.node
+SELECT *,
+    100 * (composed_mj / energy_mj - 1) AS error_pct,
+    abs(error_pct) <= tolerance_pct AS is_within
+FROM measured
 WHERE energy_mj > 0

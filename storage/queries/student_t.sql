@@ -5,5 +5,6 @@ CASE
         2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056,
         2.052, 2.048, 2.045, 2.042
     ][number - 1]::DOUBLE
-    WHEN number > 31 THEN 1.96 + 2.372 / (number - 1)  -- its expansion, to 0.001
+    -- Its expansion in the degrees of freedom.
+    WHEN number > 31 THEN 1.96 + 2.372 / (number - 1) + 2.823 / (number - 1) ** 2
 END
