@@ -239,14 +239,15 @@ def test_files_of_version_2_still_read(build: Builder, *, is_merged: bool) -> No
     assert len(_rows(build, "power")) == 6, "where all files are old"
 
 
-@pytest.mark.parametrize(
-    ("number", "t"), [(1, None), (2, 12.706), (3, 4.303), (31, 2.042), (32, 2.040), (1000, 1.962)]
-)
-def test_students_t(build: Builder, number: int, t: float | None) -> None:
+def test_students_t(build: Builder) -> None:
     """As tables have it."""
     build.store()
-    (row,) = storage.query(build.root, f"SELECT student_t({number}) AS t").to_pylist()
-    assert row["t"] == (None if t is None else pytest.approx(t, abs=1.5e-3))
+    known = {1: None, 2: 12.706, 3: 4.303, 31: 2.042, 32: 2.040, 1000: 1.962}
+    rows = storage.query(
+        build.root, f"SELECT student_t(n) AS t FROM unnest({list(known)}) AS u(n)"
+    ).to_pylist()
+    for row, t in zip(rows, known.values(), strict=True):
+        assert row["t"] == (None if t is None else pytest.approx(t, abs=1e-3))
 
 
 def test_power_is_added_to_a_finished_run_in_one_step(
