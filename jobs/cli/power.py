@@ -11,7 +11,12 @@ from jobs.cli.base import RESULTS, main, narrate
 
 @main.group()
 def power() -> None:
-    """Power that a run could not measure itself."""
+    """Power that a run could not measure itself.
+
+    \b
+    Example:
+      gfjobs power import meter.csv --run latest
+    """
 
 
 @power.command("import")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from jobs.pinning import pinned
 from jobs.power import meter as meter_module
 from jobs.power.choose import Choice
 from jobs.power.meter import Meter
@@ -17,6 +19,8 @@ from jobs.power.protocol import ACTIVE, IDLE_AFTER, IDLE_BEFORE, EnergyProtocol
 from jobs.power.sampler import Sampler
 from jobs.power.source import PowerError, PowerSource, Reading, Scene
 
+HAS_AFFINITY = hasattr(os, "sched_getaffinity")
+ALLOWED = frozenset(os.sched_getaffinity(0)) if HAS_AFFINITY else frozenset()
 SHORT = EnergyProtocol(idle_s=0.02, active_s=0.0, settle_s=0.0)
 Rails = Mapping[str, float]
 
@@ -286,3 +290,19 @@ def test_a_sensor_that_hangs_does_not_hang_the_task(
     sampler.stop()
     assert sampler.errors == {"no answer within 0.05 s": 1}
     release.set()
+
+
+@pytest.mark.skipif(len(ALLOWED) < 2, reason="one processor: nowhere to go")
+def test_the_sampler_leaves_the_timed_processor(stopped: list[Sampler]) -> None:
+    """A task that is pinned to one has it alone; afterwards nothing stays pinned."""
+    sampler = Sampler(Source(steady), ALLOWED)
+    stopped.append(sampler)
+    with pinned(1):
+        timed = frozenset(os.sched_getaffinity(0))
+        sampler.start()
+        while not sampler.readings:
+            time.sleep(0.001)
+        place = frozenset(os.sched_getaffinity(sampler._thread.native_id or 0))
+        sampler.stop()
+    assert place == ALLOWED - timed
+    assert frozenset(os.sched_getaffinity(0)) == ALLOWED
