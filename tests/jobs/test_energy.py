@@ -20,7 +20,8 @@ from jobs.errors import BadInputError, UsageError
 from jobs.estimate import estimate
 from jobs.plan import Plan
 from jobs.power.choose import Choice, check_setting
-from jobs.power.importing import import_log
+from jobs.power.importing import _by_node, import_log
+from jobs.power.log import LogLine
 from jobs.power.source import PowerError, PowerSource, Reading
 from jobs.run import Where, resume, submit
 
@@ -298,6 +299,21 @@ def test_whose_power_it_is_must_be_clear(
         store.save_nodes([replace(row, power_source="rapl: package-0") for row in nodes])
     with pytest.raises(UsageError, match=r"measured its power itself \(rapl: package-0\)"):
         import_log(root, "r", log)
+
+
+def test_lines_go_to_the_nodes_that_they_name() -> None:
+    """Lines that name none are of whichever node is asked for; of several somebody must say."""
+    moment = datetime(2026, 11, 25)  # noqa: DTZ001 (naive UTC)
+    named = [LogLine(n, moment, 1.0, node) for n, node in enumerate(("a", "b", "c"), start=2)]
+    assert _by_node(named, {"a", "b", "d"}, "r", None) == {"a": named[:1], "b": named[1:2]}
+    assert _by_node(named, {"a", "b"}, "r", "b") == {"b": named[1:2]}
+    unnamed = [LogLine(2, moment, 1.0, None)]
+    assert _by_node(unnamed, {"a"}, "r", None) == {"a": unnamed}
+    assert _by_node(unnamed, {"a", "b"}, "r", "b") == {"b": unnamed}
+    with pytest.raises(UsageError, match="run r was timed on a, b: give one with --node"):
+        _by_node(unnamed, {"a", "b"}, "r", None)
+    with pytest.raises(UsageError, match="no timed rounds"):
+        _by_node(unnamed, set(), "r", None)
 
 
 def test_a_run_without_windows_has_gross_energy_alone(

@@ -161,6 +161,7 @@ def test_every_named_query_runs(build: Builder, file: Path) -> None:
         "component_times",
         "composed_beside_routed",
         "conditions",
+        "energies_beside_routed",
         "engines_beside_reference",
         "exit_energies",
         "exit_means",
