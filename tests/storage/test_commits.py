@@ -294,10 +294,10 @@ def test_newer_schema_versions_are_refused(tmp_path: Path) -> None:
     committed_run(tmp_path, 1).close()
     (manifest,) = (tmp_path / "runs" / "run-1" / "commits").iterdir()
     content = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps({**content, "schema_version": 3}))
+    manifest.write_text(json.dumps({**content, "schema_version": 4}))
     with pytest.raises(
         storage.SchemaVersionError,
-        match=r"cell-1\.0\.0\.json has schema version 3.* versions up to 2",
+        match=r"cell-1\.0\.0\.json has schema version 4.* versions up to 3",
     ):
         storage.query(tmp_path, "SELECT 1")
     manifest.write_text(json.dumps(content))
