@@ -315,7 +315,7 @@ def test_files_of_an_older_version_are_read_and_merged(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "run-1"
     for manifest in (folder / "commits").iterdir():
         content = json.loads(manifest.read_text())
-        assert content["schema_version"] == 2
+        assert content["schema_version"] == 3
         manifest.write_text(json.dumps({**content, "schema_version": 1}))
     older = list(folder.rglob("*.parquet"))
     assert len(older) >= 4
