@@ -164,17 +164,20 @@ def _constraints(
             )
         costs.append(CostLimit("forward_ms", limits.max_forward_ms, tuple(forward_ms)))
     if limits.max_energy_mj is not None:
-        raise UsageError(
-            "--max-energy-mj: energy by exit is not measured by this version of gfjobs; limit"
-            " --max-forward-ms or --max-blocks"
-        )
+        energy_mj = cell["exit_energy_mj"]
+        if energy_mj is None:
+            raise UsageError(
+                f"--max-energy-mj: what leaving at each exit of {cell['model']} takes is not known:"
+                f" {cell['exit_energy_mj_note']}; limit --max-forward-ms or --max-blocks"
+            )
+        costs.append(CostLimit("energy_mj", limits.max_energy_mj, tuple(energy_mj)))
     constraints = Constraints(
         max_drop=limits.max_drop, min_accuracy_pct=limits.min_acc1, cost_limits=tuple(costs)
     )
     if not constraints.limits_accuracy and not costs:
         raise UsageError(
             "nothing is limited: give --max-drop or --min-acc1 (then the least cost is sought), or"
-            " --max-blocks or --max-forward-ms (then the highest accuracy)"
+            " --max-blocks, --max-forward-ms or --max-energy-mj (then the highest accuracy)"
         )
     return constraints
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -33,6 +33,7 @@ class Curves:
         models: each one's operating points, the dearest first; a static model has one.
         notes: why milliseconds are missing, or what speaks against them, with the models.
         routed: the thresholds that were routed for real, with the latency composed for each.
+        energies: the same with the energy; none where it was not measured by exit.
     """
 
     title: str
@@ -40,6 +41,7 @@ class Curves:
     models: dict[str, list[Row]]
     notes: tuple[str, ...] = ()
     routed: tuple[Row, ...] = ()
+    energies: tuple[Row, ...] = ()
 
     @property
     def cost_label(self) -> str:
@@ -60,12 +62,17 @@ def read_curves(root: Path, run_id: str) -> list[Curves]:
         raise UsageError(
             f"run {run_id} has no rows of an all-exit pass; `measure: [accuracy]` makes them"
         )
-    routed = storage.named_query(
-        root, "composed_beside_routed", run_ids=[run_id], run_id=run_id
-    ).to_pylist()
+    routed, energies = (
+        storage.named_query(root, name, run_ids=[run_id], run_id=run_id).to_pylist()
+        for name in ("composed_beside_routed", "energies_beside_routed")
+    )
     groups = groupby(rows, key=_setting)
     return [
-        _curves(list(group), tuple(row for row in routed if _setting(row) == setting))
+        replace(
+            _curves(list(group)),
+            routed=tuple(row for row in routed if _setting(row) == setting),
+            energies=tuple(row for row in energies if _setting(row) == setting),
+        )
         for setting, group in groups
     ]
 
@@ -74,7 +81,7 @@ def _setting(row: Row) -> tuple[object, ...]:
     return tuple(row[key] for key in SETTING)
 
 
-def _curves(rows: Sequence[Row], routed: tuple[Row, ...]) -> Curves:
+def _curves(rows: Sequence[Row]) -> Curves:
     early = [row for row in rows if row["threshold"] is not None]
     is_timed = all(row["forward_ms"] is not None for row in early or rows)
     cost = "forward_ms" if is_timed else "mean_blocks"
@@ -85,7 +92,7 @@ def _curves(rows: Sequence[Row], routed: tuple[Row, ...]) -> Curves:
             models.setdefault(row["model"], []).append(row)
     said = {(row["model"], row["forward_ms_note"]) for row in rows if row["forward_ms_note"]}
     notes = tuple(f"{model}: {note}" for model, note in sorted(said))
-    return Curves(setting_of(rows[0]), cost, models, notes, routed)
+    return Curves(setting_of(rows[0]), cost, models, notes)
 
 
 def draw(curves: Curves) -> str:
@@ -109,8 +116,9 @@ def draw(curves: Curves) -> str:
             figure.scatter(xs, ys, label=name, marker=_MARKERS[number % len(_MARKERS)])
     chart = figure.show(legend=True)
     heading = f"{curves.title}\nacc@1, percent, by {curves.cost_label}"
-    routed = f"\n{_routed_table(curves.routed)}" if curves.routed else ""
-    return f"{heading}\n\n{chart}\n\n{_table(curves)}{routed}"
+    routed = f"\n{_routed_table(curves.routed, 'forward_ms')}" if curves.routed else ""
+    energies = f"\n{_routed_table(curves.energies, 'energy_mj')}" if curves.energies else ""
+    return f"{heading}\n\n{chart}\n\n{_table(curves)}{routed}{energies}"
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:
@@ -143,20 +151,22 @@ def _table(curves: Curves) -> str:
     return text_table(columns, rows, "some of the operating points")
 
 
-def _routed_table(routed: Sequence[Row]) -> str:
-    """How well exit costs say what the clock said."""
-    columns = ("model", "t", "routed ms", "composed ms", "error")
+def _routed_table(routed: Sequence[Row], figure: str) -> str:
+    """How well what exits cost says what the clock or the meter said."""
+    unit = figure.rpartition("_")[2]
+    shown, cost = {"ms": ("ms", "costs"), "mj": ("mJ", "energies")}[unit]
+    columns = ("model", "t", f"routed {shown}", f"composed {shown}", "error")
     rows = [
         (
             row["model"],
             threshold_of(row),
-            fixed(row["forward_ms"], 3),
-            fixed(row["composed_ms"], 3),
+            fixed(row[figure], 3),
+            fixed(row[f"composed_{unit}"], 3),
             f"{row['error_pct']:+.1f} %" + ("" if row["is_within"] else ", too much"),
         )
         for row in routed
     ]
-    return text_table(columns, rows, "composed of exit costs, beside what was routed")
+    return text_table(columns, rows, f"composed of exit {cost}, beside what was routed")
 
 
 def _some(points: Sequence[Row]) -> Iterator[Row]:

@@ -45,7 +45,7 @@ def _speeds(root: Path) -> Speeds:
 
 
 def _seconds(cell: Cell, speeds: Speeds) -> float | None:
-    """The cell's time; where any device will do, the slowest that was seen."""
+    """The cell's time and its windows of power; where any device will do, the slowest seen."""
     setting = cell.setting
     same = [
         speed
@@ -54,4 +54,11 @@ def _seconds(cell: Cell, speeds: Speeds) -> float | None:
         and (runtime, precision, threads) == (setting.runtime, setting.precision, setting.threads)
         and setting.device in (ANY, device)
     ]
-    return max(same) * cell.images * cell.rounds if same else None
+    if not same:
+        return None
+    seconds = max(same) * cell.images * cell.rounds
+    if not cell.energy:
+        return seconds
+    exits = cell.model.gates + 1 if cell.kind == "exit_costs" else 0
+    tasks = cell.rounds * len(cell.shards)
+    return seconds + tasks * cell.energy.added_s(exits, seconds / tasks)

@@ -13,6 +13,7 @@ from jobs.consistency import check_classes, check_names, check_ranges, check_vec
 from jobs.datasets import Dataset, read_datasets
 from jobs.document import Document, Value
 from jobs.models import Model, read_model
+from jobs.power.protocol import EnergyProtocol
 from jobs.task import SHARD_IMAGES
 from jobs.thresholds import Threshold, read_thresholds
 
@@ -28,6 +29,7 @@ KEYS = (
     "batch_sizes",
     "measure",
     "latency",
+    "energy",
     "baseline",
     "exclude",
 )
@@ -38,6 +40,7 @@ MAX_BATCH = SHARD_IMAGES  # a task holds no more
 MAX_ROUNDS = 10_000
 MAX_IMAGES = 2**31 - 1  # as the columns hold
 MAX_THREADS = 1024
+MAX_WAIT_S = 3600.0
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 NAME_RULE = "letters, digits, '.', '_' and '-', at most 80, the first a letter or digit"
 
@@ -67,6 +70,7 @@ class Grid:
         text: the file as it stood.
         base: the folder that relative paths start from.
         measure: some of MEASURES.
+        energy: the windows of power, where energy is measured.
         latency_batch, accuracy_batch: images in a batch of routed and of all-exit passes.
         baseline: name of the model that savings are relative to; None: the first static one.
         exclude: combinations left out: axis name to value.
@@ -86,6 +90,7 @@ class Grid:
     accuracy_batch: int
     measure: tuple[str, ...]
     latency: LatencyProtocol
+    energy: EnergyProtocol
     baseline: str | None
     exclude: tuple[Mapping[str, str], ...]
 
@@ -137,6 +142,7 @@ class _Reader:
             accuracy_batch=accuracy_batch,
             measure=self._measure(),
             latency=self._latency(),
+            energy=self._energy(),
             baseline=self._baseline([model.name for _, model in models]),
             exclude=(),
         )
@@ -191,6 +197,14 @@ class _Reader:
         highest = {"rounds": MAX_ROUNDS, "warmup_images": MAX_IMAGES, "images": MAX_IMAGES}
         read = {name: value.whole(1, highest[name]) for name, value in fields.items()}
         return LatencyProtocol(**read)
+
+    def _energy(self) -> EnergyProtocol:
+        if "energy" not in self.entries:
+            return EnergyProtocol()
+        fields = self.entries["energy"].mapping(("idle_s", "active_s", "settle_s"))
+        return EnergyProtocol(
+            **{name: value.number(0.0, MAX_WAIT_S) for name, value in fields.items()}
+        )
 
     def _baseline(self, names: Sequence[str]) -> str | None:
         if "baseline" not in self.entries:

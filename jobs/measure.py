@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -109,7 +110,7 @@ def measure_routes(
         clock: a fake one in tests.
     """
     measured = Measured()
-    with _no_garbage_collection():
+    with no_garbage_collection():
         for start in range(0, len(encoded), batch_size):
             places = range(start, min(start + batch_size, len(encoded)))
             started_at = datetime.now(timezone.utc).replace(tzinfo=None)
@@ -162,7 +163,7 @@ def measure_exits(
     """
     measured = MeasuredExits()
     paths = list(enumerate(forced_exits(gates)))
-    with _no_garbage_collection():
+    with no_garbage_collection():
         for start in range(0, len(encoded), batch_size):
             places = range(start, min(start + batch_size, len(encoded)))
             for number, thresholds in paths:
@@ -181,6 +182,32 @@ def measure_exits(
             else:
                 paths.reverse()
     return measured
+
+
+def run_on(
+    runtime: gfnet.Runtime,
+    pipeline: Pipeline,
+    device: Device,
+    encoded: Sequence[bytes | None],
+    *,
+    thresholds: Sequence[float],
+    batch_size: int,
+    goes_on: Callable[[], bool],
+) -> None:
+    """Route a shard's batches, over and over while `goes_on()`, as `measure_routes` does.
+
+    Nothing is recorded: this is for a window of power that must be long enough.
+    """
+    with no_garbage_collection():
+        starts = cycle(range(0, len(encoded), batch_size))
+        while goes_on():
+            start = next(starts)
+            device.synchronise()
+            tensor, _ = pipeline.batch(encoded, range(start, min(start + batch_size, len(encoded))))
+            if tensor is not None:
+                device.synchronise()
+                runtime.route(tensor, thresholds).logits.cpu()
+                device.synchronise()
 
 
 @dataclass(frozen=True)
@@ -226,7 +253,7 @@ def measure_parts(
     def forward(images: Any) -> Any:
         return model.route(images, stay).logits.cpu()
 
-    with _no_garbage_collection():
+    with no_garbage_collection():
         for start in range(0, len(encoded), batch_size):
             places = range(start, min(start + batch_size, len(encoded)))
             for is_profiled in order:
@@ -272,13 +299,17 @@ def _record(
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Collect now, then not again until the end: a collection inside a clock is not the model's."""
-    was_enabled = gc.isenabled()
+def no_garbage_collection() -> Iterator[None]:
+    """Collect now, then not again until the end: a collection inside a clock is not the model's.
+
+    Inside another one nothing is collected: nor is it the model's inside a window of power.
+    """
+    if not gc.isenabled():
+        yield
+        return
     gc.collect()
     gc.disable()
     try:
         yield
     finally:
-        if was_enabled:
-            gc.enable()
+        gc.enable()

@@ -8,14 +8,16 @@ from importlib.metadata import PackageNotFoundError, version
 import storage
 from jobs.conditions import machine_of
 from jobs.device import CUDA, Device
-
-# Each figure that could not be taken is NULL, and `note` says why.
-NO_POWER = "power is not read by this version of gfjobs"
+from jobs.power.choose import power_of
 
 
 def describe_node(run_id: str, device: Device) -> storage.NodeRow:
-    """The row of this machine, with `device` as the one in use."""
+    """The row of this machine, with `device` as the one in use.
+
+    Each figure that could not be taken is NULL, and `note` says why.
+    """
     seen = machine_of(device.name).first
+    power = power_of(device.name)
     return storage.NodeRow(
         run_id=run_id,
         node=platform.node(),
@@ -26,8 +28,9 @@ def describe_node(run_id: str, device: Device) -> storage.NodeRow:
         python=platform.python_version(),
         torch=_version("torch"),
         ray=_version("ray"),
+        power_source=power.name,
         power_mode=seen.power_mode,
-        note="; ".join(filter(None, (NO_POWER, seen.missing_note()))),
+        note="; ".join(filter(None, (power.note, seen.missing_note()))) or None,
     )
 
 

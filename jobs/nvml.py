@@ -1,4 +1,4 @@
-"""What NVML says of the GPU in use: its clock, its heat, and what holds it back."""
+"""What NVML says of the GPU in use: its clock, its heat, its power, and what holds it back."""
 
 from __future__ import annotations
 
@@ -40,6 +40,14 @@ class Gpu:
         """Of its die."""
         sensor = self._library.NVML_TEMPERATURE_GPU
         return float(self._library.nvmlDeviceGetTemperature(self._handle, sensor))
+
+    def energy_mj(self) -> float:
+        """What it has taken since its driver was loaded; GPUs before Volta do not say."""
+        return float(self._library.nvmlDeviceGetTotalEnergyConsumption(self._handle))
+
+    def power_mw(self) -> float:
+        """What it takes now; of many GPUs the mean of the last second."""
+        return float(self._library.nvmlDeviceGetPowerUsage(self._handle))
 
     def throttles(self) -> frozenset[str]:
         """What holds its clock back now; empty where nothing does."""

@@ -77,4 +77,5 @@ def _task(cell: Cell, number: int, shard: Shard, run_id: str, position: int | No
         threads=cell.setting.threads,
         batch_size=cell.batch_size,
         warmup_images=cell.warmup_images,
+        energy=cell.energy,
     )

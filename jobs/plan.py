@@ -18,6 +18,7 @@ import storage
 from jobs.datasets import Dataset
 from jobs.grid import Grid
 from jobs.models import Model
+from jobs.power.protocol import EnergyProtocol
 from jobs.skips import why_skipped
 from jobs.task import SHARD_IMAGES, Shard, common_threshold, is_timed, shards
 
@@ -47,6 +48,7 @@ class Cell:
         images: images of one round.
         rounds: passes over them.
         warmup_images: routed before each task without being recorded; 0 for all-exit passes.
+        energy: the windows that its power is taken in; None where no energy is asked for.
     """
 
     kind: storage.CellKind
@@ -58,6 +60,7 @@ class Cell:
     images: int
     rounds: int
     warmup_images: int
+    energy: EnergyProtocol | None = None
 
     @cached_property
     def cell_id(self) -> str:
@@ -77,6 +80,8 @@ class Cell:
             "batch_size": self.batch_size,
             "warmup_images": self.warmup_images,
             "protocol": PROTOCOL_VERSION,
+            # Nothing where there is none: cells without energy are what they were before it.
+            **({"energy": asdict(self.energy)} if self.energy else {}),
         }
         text = json.dumps(identity, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -194,12 +199,13 @@ def _cells(grid: Grid, model: Model, dataset: Dataset, setting: Setting) -> Iter
         rounds=grid.latency.rounds,
         warmup_images=warmups * batch_size,
     )
+    energy = grid.energy if "energy" in grid.measure else None
     if {"latency", "energy"} & set(grid.measure):
         written = [threshold.of(model) for threshold in grid.thresholds if threshold.is_written]
         for thresholds in written if model.gates else [()]:
-            yield timed(kind="latency", thresholds=thresholds)
+            yield timed(kind="latency", thresholds=thresholds, energy=energy)
     if "exit_costs" in grid.measure and model.gates:
-        yield timed(kind="exit_costs", thresholds=())
+        yield timed(kind="exit_costs", thresholds=(), energy=energy)
     if "profile" in grid.measure:
         images = min(images, SHARD_IMAGES)
         yield timed(kind="profile", thresholds=(), images=images, rounds=1)

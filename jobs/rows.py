@@ -1,4 +1,4 @@
-"""What the rows of several kinds of task share: the cell's columns, the round, the agreement."""
+"""What the rows of several kinds of task share: the cell's columns, the round, power, agreement."""
 
 from __future__ import annotations
 
@@ -38,6 +38,20 @@ def round_row(task: Task, conditions: dict[str, Any]) -> dict[str, Any]:
         "position": task.position,
     }
     return {"rounds": storage.build_table("rounds", columns | conditions)}
+
+
+def power_rows(task: Task, columns: dict[str, Any]) -> dict[str, Any]:
+    """The rows of a task's power; no table where there are none."""
+    if not columns:
+        return {}
+    columns = columns | {
+        "run_id": task.run_id,
+        "cell_id": task.cell_id,
+        "round": task.round,
+        "shard": task.shard.number,
+        "node": platform.node(),
+    }
+    return {"power": storage.build_table("power", columns)}
 
 
 def agreement_row(task: Task, agreement: Agreement) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from jobs.grid import read_grid
 from jobs.ledger import now, queued_rows
 from jobs.plan import Plan, make_plan
 from jobs.plan_view import skips
+from jobs.power.choose import VARIABLE, check_setting
 from jobs.progress import Progress
 from jobs.provenance import gfjobs_version, git_revision
 
@@ -76,8 +78,10 @@ def submit(
         run_id: what to call the run; a run of that name and the same grid is resumed.
 
     Raises:
-        BadInputError: the grid has problems; nothing has run and nothing was written.
-        UsageError: the run's name is taken by another grid, or no cluster is at the address.
+        BadInputError: the grid has problems, or the file of replayed power; nothing has run and
+            nothing was written.
+        UsageError: the run's name is taken by another grid, no cluster is at the address, or
+            $GFJOBS_POWER is no setting.
     """
     if run_id is not None:
         storage.checked_name(run_id, "run")
@@ -87,6 +91,8 @@ def submit(
     plan = plan_document(document, document.path.absolute().parent)
     storage.check_root(root)
     where.check()
+    if "energy" in plan.grid.measure and not where.address:
+        check_setting(os.environ.get(VARIABLE, ""))
     if run_id and run_id in {run.run_id for run in _runs(root)}:
         with storage.RunStore.open(root, run_id) as store:
             _check_same(store, plan)

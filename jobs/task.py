@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import storage
+from jobs.power.protocol import EnergyProtocol
 
 SHARD_IMAGES = 1000
 
@@ -58,6 +59,7 @@ class Task:
         thresholds: one a gate, where routed.
         device: the name asked for.
         runtime, precision, threads, batch_size, warmup_images: as in the plan.
+        energy: the windows that its power is taken in; None where no energy is asked for.
     """
 
     run_id: str
@@ -78,6 +80,7 @@ class Task:
     threads: int
     batch_size: int
     warmup_images: int
+    energy: EnergyProtocol | None = None
 
     @property
     def threshold(self) -> float | None:
@@ -103,7 +106,7 @@ class Outcome:
         tables: rows by table name (Arrow tables); empty after a failure.
         node: the machine that worked.
         images: how many were evaluated.
-        busy_s: seconds it took, loading excluded.
+        busy_s: seconds it took, loading and windows of power excluded.
         note: what was not as asked, and images that could not be evaluated; empty where there is
             neither.
         error: traceback of a failure; empty after a success.

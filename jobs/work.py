@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,24 +15,50 @@ import storage
 from jobs.agreement import compare_exits, compare_routes
 from jobs.answers import judge
 from jobs.conditions import Watch, machine_of
-from jobs.measure import measure_exits, measure_parts, measure_routes, warm_up
+from jobs.measure import (
+    forced_exits,
+    measure_exits,
+    measure_parts,
+    measure_routes,
+    no_garbage_collection,
+    run_on,
+    warm_up,
+)
 from jobs.pinning import pinned
 from jobs.pipeline import Pipeline
-from jobs.rows import agreement_row, of_cell, round_row
+from jobs.power.choose import power_of
+from jobs.power.meter import Meter
+from jobs.power.protocol import IDLE_AFTER, IDLE_BEFORE
+from jobs.rows import agreement_row, of_cell, power_rows, round_row
 from jobs.task import Task
 
 
-def work(
-    task: Task, model: gfnet.GFNet, pipeline: Pipeline, shard: ShardImages
-) -> tuple[dict[str, Any], str]:
+@dataclass(frozen=True)
+class Done:
+    """What came of a task.
+
+    Attributes:
+        tables: rows by table name.
+        note: what was not as asked; empty where all was.
+        added_s: seconds that windows of power took beside the work itself.
+    """
+
+    tables: dict[str, Any]
+    note: str
+    added_s: float
+
+
+def work(task: Task, model: gfnet.GFNet, pipeline: Pipeline, shard: ShardImages) -> Done:
     """Do a task; where it is timed, on no more processors than its threads.
 
-    Returns: tables by name, and what was not as asked; empty where all was.
     Raises: gfnet.UnavailableError: its engine, or what it measures, is not to be had here.
     """
     runtime = gfnet.runtime(task.runtime, model, threads=task.threads, precision=task.precision)
+    meter = Meter(task.model, task.energy, power_of(pipeline.device.name))
     with pinned(task.threads if task.is_timed else 0) as why_not:
-        return WORK[task.kind](task, model, runtime, pipeline, shard), why_not
+        tables = WORK[task.kind](task, model, runtime, pipeline, shard, meter)
+    note = "; ".join(filter(None, (why_not, meter.why_not() if tables else "")))
+    return Done(tables, note, meter.added_s)
 
 
 @dataclass(frozen=True)
@@ -44,12 +71,13 @@ class ShardImages:
     paths: list[str | None]
 
 
-def _latency_rows(
+def _latency_rows(  # noqa: PLR0917 - what all kinds are given
     task: Task,
     model: gfnet.GFNet,
     runtime: gfnet.Runtime,
     pipeline: Pipeline,
     shard: ShardImages,
+    meter: Meter,
 ) -> dict[str, Any]:
     """Route the shard under the clock: one row an image in `records`, one in `rounds`.
 
@@ -60,17 +88,24 @@ def _latency_rows(
 
     device = pipeline.device
     watch = Watch(machine_of(device.name))
-    with torch.inference_mode():
+    route = partial(
+        measure_routes,
+        runtime,
+        pipeline,
+        device,
+        shard.encoded,
+        thresholds=task.thresholds,
+        batch_size=task.batch_size,
+    )
+    with torch.inference_mode(), meter:
+        meter.idle(IDLE_BEFORE)
         _warm_up(task, runtime, pipeline, shard, watch=watch)
-        measured = measure_routes(
-            runtime,
-            pipeline,
-            device,
-            shard.encoded,
-            thresholds=task.thresholds,
-            batch_size=task.batch_size,
-        )
-    conditions = watch.end()
+        with no_garbage_collection(), meter.active() as window:
+            measured = route()
+            while measured.places and window.is_short():
+                route()  # again as a whole, so that the power stays that of these images
+        conditions = watch.end()
+        meter.idle(IDLE_AFTER)
     places = np.asarray(measured.places, dtype=np.int64)
     if not len(places):
         return {}
@@ -90,6 +125,7 @@ def _latency_rows(
     }
     columns |= judge(np.stack(measured.logits), labels).columns() | of_cell(task, device)
     tables = {"records": storage.build_table("records", columns)} | round_row(task, conditions)
+    tables |= power_rows(task, meter.columns())
     if runtime is model or task.round:
         return tables
     with torch.inference_mode():  # the same protocol; its times are thrown away
@@ -110,6 +146,7 @@ def _exit_rows(
     runtime: gfnet.Runtime,
     pipeline: Pipeline,
     shard: ShardImages,
+    _meter: Meter,
 ) -> dict[str, Any]:
     """Answer the shard at every exit: one row an image and exit in `exits`.
 
@@ -164,28 +201,51 @@ def _exit_rows(
     return tables | agreement_row(task, agreement)
 
 
-def _exit_cost_rows(
+def _exit_cost_rows(  # noqa: PLR0917 - what all kinds are given
     task: Task,
     model: gfnet.GFNet,
     runtime: gfnet.Runtime,
     pipeline: Pipeline,
     shard: ShardImages,
+    meter: Meter,
 ) -> dict[str, Any]:
-    """Send the shard out at every exit under the clock: one row an image and exit; one round."""
+    """Send the shard out at every exit under the clock: one row an image and exit; one round.
+
+    The exits take turns, so where energy is asked for each is forced again on its own, for as long
+    as a window of power needs.
+    """
     import torch
 
     device = pipeline.device
     watch = Watch(machine_of(device.name))
     gates = len(task.exit_blocks)
-    with torch.inference_mode():
+    all_exits = (*task.exit_blocks, model.config.last_block)
+    forced = list(zip(all_exits, forced_exits(gates), strict=True))
+    with torch.inference_mode(), meter:
+        meter.idle(IDLE_BEFORE)
         _warm_up(task, runtime, pipeline, shard, watch=watch)
         measured = measure_exits(
             runtime, pipeline, device, shard.encoded, gates=gates, batch_size=task.batch_size
         )
-    conditions = watch.end()
+        # Turned with each round: a steady drift falls on all exits alike.
+        for block, thresholds in reversed(forced) if task.round % 2 else forced:
+            if not (meter.is_on and measured.places):
+                break
+            with no_garbage_collection(), meter.active(block) as window:
+                run_on(
+                    runtime,
+                    pipeline,
+                    device,
+                    shard.encoded,
+                    thresholds=thresholds,
+                    batch_size=task.batch_size,
+                    goes_on=window.is_short,
+                )
+        conditions = watch.end()
+        meter.idle(IDLE_AFTER)
     if not measured.places:
         return {}
-    blocks = np.asarray((*task.exit_blocks, model.config.last_block), dtype=np.int32)
+    blocks = np.asarray(all_exits, dtype=np.int32)
     columns: dict[str, Any] = {
         "run_id": task.run_id,
         "cell_id": task.cell_id,
@@ -195,7 +255,8 @@ def _exit_cost_rows(
         "forward_ms": measured.forward_ms,
     }
     table = storage.build_table("exit_costs", columns)
-    return {"exit_costs": table} | round_row(task, conditions)
+    tables = {"exit_costs": table} | round_row(task, conditions)
+    return tables | power_rows(task, meter.columns())
 
 
 def _profile_rows(
@@ -204,6 +265,7 @@ def _profile_rows(
     runtime: gfnet.Runtime,
     pipeline: Pipeline,
     shard: ShardImages,
+    _meter: Meter,
 ) -> dict[str, Any]:
     """Send the shard to the last block with a clock around each part: one row a part."""
     import torch
@@ -253,7 +315,9 @@ def _warm_up(
 
 
 # In quotes: the name loads torch, and a driver reads this module too.
-Work = Callable[[Task, "gfnet.GFNet", "gfnet.Runtime", Pipeline, ShardImages], dict[str, Any]]
+Work = Callable[
+    [Task, "gfnet.GFNet", "gfnet.Runtime", Pipeline, ShardImages, Meter], dict[str, Any]
+]
 
 WORK: dict[str, Work] = {
     "exits": _exit_rows,

@@ -50,11 +50,11 @@ def run_task(task: Task, weights: Callable[[], bytes], images: Any) -> Outcome:
             paths=images.column("path").to_pylist(),
         )
         pipeline = Pipeline(model.metadata.preprocessing, device)
-        tables, remark = work(task, model, pipeline, shard)
-        busy_s = time.perf_counter() - started
+        done = work(task, model, pipeline, shard)
+        busy_s = time.perf_counter() - started - done.added_s
         images_done = len(shard.encoded) - len(pipeline.failures)
-        note = "; ".join(filter(None, (remark, _failures(pipeline, shard))))
-        return Outcome(tables, node, images_done, busy_s, note=note)
+        note = "; ".join(filter(None, (done.note, _failures(pipeline, shard))))
+        return Outcome(done.tables, node, images_done, busy_s, note=note)
     except gfnet.UnavailableError as err:
         return Outcome({}, node, skipped=str(err))
     except Exception:  # noqa: BLE001 - a worker's failure is a row of the run, whatever it was

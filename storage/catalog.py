@@ -162,7 +162,7 @@ def _query_error(err: duckdb.Error) -> QueryError:
 
 def _create_view(connection: duckdb.DuckDBPyConnection, table: str, files: list[Path]) -> None:
     if files:
-        connection.execute(f"CREATE VIEW {table} AS {parquet_scan(files, TABLES[table])}")
+        connection.execute(f"CREATE VIEW {table} AS {parquet_scan(table, files)}")
     else:
         # read_parquet of no file is an error; an empty Arrow table has the types.
         connection.register(table, TABLES[table].empty_table())
@@ -178,7 +178,7 @@ def _create_commits(
     ]
     connection.register("unmerged_commits", _concatenated("commits", unmerged))
     files = _data_files("commits", snapshots.values())
-    merged = f"{parquet_scan(files, TABLES['commits'])} UNION ALL " if files else ""
+    merged = f"{parquet_scan('commits', files)} UNION ALL " if files else ""
     connection.execute(f"CREATE VIEW commits AS {merged}FROM unmerged_commits")
 
 

@@ -92,7 +92,7 @@ def remove_leftovers(paths: RunPaths, snapshot: Snapshot) -> None:
 def _rows_sql(table: str, snapshot: Snapshot) -> str:
     """Select all rows of a table, or nothing where there are none."""
     files = snapshot.files(table)
-    scan = parquet_scan(files, TABLES[table]) if files else ""
+    scan = parquet_scan(table, files) if files else ""
     if table != "commits":
         return scan
     return f"{scan} UNION ALL FROM new_commits" if scan else "FROM new_commits"

@@ -17,10 +17,21 @@ EXPRESSIONS = {
     "same_setting": ("a", "b"),
     "samples_for": ("percentile",),
     "condition_words": ("what", "own", "everyone"),
+    "by_time": ("value", "duration_us"),
+    "student_t": ("number",),
 }
 
 # Queries over the tables.
-VIEWS = ("throttled_rounds", "conditions", "invalid_cells", "ladder", "exit_means")
+VIEWS = (
+    "throttled_rounds",
+    "conditions",
+    "invalid_cells",
+    "power_windows",
+    "cell_powers",
+    "ladder",
+    "exit_means",
+    "exit_energies",
+)
 
 # Queries that take arguments: `FROM at_threshold(0.5)`.
 MACROS: dict[str, tuple[str, ...]] = {
@@ -29,8 +40,12 @@ MACROS: dict[str, tuple[str, ...]] = {
     "measured_exit_costs": ("run",),
     "composition": ("run",),
     "trusted_exit_costs": ("run",),
+    "measured_exit_energies": ("run",),
+    "energy_composition": ("run",),
+    "trusted_exit_energies": ("run",),
     "exit_samples": ("run",),
     "composed_latency": ("run", "ts"),
+    "composed_energy": ("run", "ts"),
     "frontier": ("run",),
     "compared_routes": ("run",),
     "certificate": ("run",),

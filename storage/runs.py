@@ -221,6 +221,22 @@ class RunStore:
         self._entries[entry.key] = entry
         return True
 
+    def add_power(self, table: pa.Table) -> None:
+        """Add rows of `power` that came after their shards, all in one atomic step.
+
+        Raises: StorageError: the table is not of the schema, of another run, or cannot be written;
+            then none of it is visible.
+        """
+        self._check_open()
+        check_table("power", table)
+        check_column(table, "run_id", self.run.run_id)
+        name = f"power-{uuid.uuid4().hex}"
+        with _failing_as(f"power of run {self.run.run_id} cannot be added"):
+            write_bytes(self._paths.data / f"{name}.parquet", parquet_bytes(table))
+            sync_folder(self._paths.data)
+            manifest = Manifest((), {"power": (f"{name}.parquet",)})
+            publish_manifest(self._paths, f"{name}.json", manifest)
+
     def merge(self) -> None:
         """Merge the committed files into one sorted file a table; see `storage.merge`.
 

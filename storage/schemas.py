@@ -4,6 +4,7 @@ Version history (a new or changed column is a new version, with its line here):
 
 * 1: the first.
 * 2: the table `reference_agreement`.
+* 3: `shard` and `exit_block` of `power`: a window is one task's, or one forced exit's.
 
 Types: thresholds and scores are float32, because the router compares in float32 and in SQL a
 DOUBLE 0.613 is not the FLOAT 0.613. Timestamps are naive microseconds in UTC: DuckDB's
@@ -23,7 +24,7 @@ from storage.errors import SchemaVersionError, StorageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 VERSION_KEY = "gfjobs_schema_version"
 
 _TIME = pa.timestamp("us")
@@ -77,7 +78,7 @@ load double, is_throttled bool
 """,
     "power": """
 run_id text, cell_id text, round int, node text, rail text, phase text, sampled_at time,
-power_mw double
+power_mw double, shard int, exit_block int
 """,
     "images": "dataset_sha256 text, image_id long, path text, label long, class_name text",
     "nodes": """
@@ -114,6 +115,9 @@ def _schema(columns: str) -> pa.Schema:
 
 
 TABLES: dict[str, pa.Schema] = {name: _schema(columns) for name, columns in _COLUMNS.items()}
+
+# What files of older versions lack; read as NULL.
+ADDED_COLUMNS = {"power": {"shard": "INTEGER", "exit_block": "INTEGER"}}
 
 # The order of rows in a merged file: cells together, so that row-group statistics prune.
 SORT_KEYS: dict[str, tuple[str, ...]] = {

@@ -6,13 +6,11 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from storage.errors import StorageError
-from storage.schemas import nearest
+from storage.schemas import ADDED_COLUMNS, TABLES, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
-
-    import pyarrow as pa
 
 
 def quoted(text: str) -> str:
@@ -20,13 +18,22 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def parquet_scan(files: Iterable[Path], schema: pa.Schema) -> str:
-    """Select the columns of a schema from an explicit list of Parquet files, at least one."""
+def parquet_scan(table: str, files: Iterable[Path]) -> str:
+    """Select the columns of a table from an explicit list of Parquet files, at least one.
+
+    Files of an older version may lack some columns, which are NULL there.
+    """
     names = ", ".join(quoted(str(file)) for file in files)
-    columns = ", ".join(f'"{name}"' for name in schema.names)
+    columns = ", ".join(f'"{name}"' for name in TABLES[table].names)
     # A folder called model=x would replace the column model. Brackets and stars need no care:
     # DuckDB takes a path that exists as it is.
-    return f"SELECT {columns} FROM read_parquet([{names}], hive_partitioning = false)"  # noqa: S608 (quoted)
+    is_mixed = table in ADDED_COLUMNS
+    source = f"read_parquet([{names}], hive_partitioning = false, union_by_name = {is_mixed})"
+    if is_mixed:
+        added = ADDED_COLUMNS[table]
+        typed = ", ".join(f"NULL::{kind} AS {name}" for name, kind in added.items())
+        source = f"(SELECT {typed} WHERE false UNION ALL BY NAME FROM {source})"  # noqa: S608 (ours)
+    return f"SELECT {columns} FROM {source}"  # noqa: S608 (quoted)
 
 
 def query_text(name: str) -> str:

@@ -1,12 +1,15 @@
 -- The finished all-exit passes of one run whose models have gates to choose thresholds for, and
--- what leaving at each exit costs where that is known.
+-- what leaving at each exit costs where that is known, in time and energy.
 SELECT c.cell_id, c.model, c.checkpoint_sha256, c.dataset, c.device, c.node, c.runtime, c.precision,
     c.threads, c.batch_size, c.depth,
     gates(c.exit_blocks, c.depth) AS gates,
     t.exit_ms AS exit_forward_ms,
     t.note AS exit_forward_ms_note,
+    e.exit_mj AS exit_energy_mj,
+    e.note AS exit_energy_mj_note,
     MAP {50: samples_for(50), 90: samples_for(90), 99: samples_for(99)} AS samples_for
 FROM cells c
 JOIN trusted_exit_costs($run_id) t ON t.run_id = c.run_id AND t.cell_id = c.cell_id
+JOIN trusted_exit_energies($run_id) e ON e.run_id = c.run_id AND e.cell_id = c.cell_id
 WHERE c.run_id = $run_id AND c.kind = 'exits' AND c.status = 'done' AND len(gates) > 0
 ORDER BY c.position, c.cell_id

@@ -14,7 +14,7 @@
 -- count(*) pays for all.
 WITH
 passes AS (
-    SELECT c.*, t.exit_ms,
+    SELECT c.*, t.exit_ms, j.exit_mj,
         row_number() OVER (ORDER BY c.position, c.cell_id) AS cell,  -- digests would sort slowly
         -- Rivals are the points of one setting and power mode where they have milliseconds, else of
         -- one cell.
@@ -25,6 +25,7 @@ passes AS (
         list_append(gates, c.depth - 1) AS all_exits
     FROM cells c
     LEFT JOIN trusted_exit_costs(run) t ON t.run_id = c.run_id AND t.cell_id = c.cell_id
+    LEFT JOIN trusted_exit_energies(run) j ON j.run_id = c.run_id AND j.cell_id = c.cell_id
     WHERE c.kind = 'exits' AND c.run_id = run_named(run)
 ),
 scores AS (
@@ -32,8 +33,9 @@ scores AS (
         coalesce(e.gate_score, 'inf'::FLOAT) AS score,
         CASE WHEN e.gate_score IS NULL THEN len(p.all_exits)
             ELSE list_position(p.gates, e.exit_block) END AS exit,
-        -- Whole picoseconds: equal mixtures are then equal sums, in whatever order.
-        (1e9 * p.exit_ms[exit])::BIGINT AS exit_ps
+        -- Whole picoseconds and picojoules: equal mixtures are then equal sums, in whatever order.
+        (1e9 * p.exit_ms[exit])::BIGINT AS exit_ps,
+        (1e9 * p.exit_mj[exit])::BIGINT AS exit_pj
     FROM exits e
     JOIN passes p ON p.run_id = e.run_id AND p.cell_id = e.cell_id
     WHERE e.gate_score IS NULL OR NOT isnan(e.gate_score)
@@ -49,6 +51,7 @@ moves AS (
     SELECT * EXCLUDE (image_id),
         lead(exit) OVER later AS from_exit,
         lead(exit_ps) OVER later AS from_ps,
+        lead(exit_pj) OVER later AS from_pj,
         lead(exit_block) OVER later AS from_block,
         lead(is_correct) OVER later AS from_correct
     FROM highs
@@ -65,16 +68,18 @@ points AS (
             OVER falling AS right_answers,
         sum(exit_block - coalesce(from_block, -1)) OVER falling AS blocks,
         sum(exit_ps - coalesce(from_ps, 0)) OVER falling AS ps,
+        sum(exit_pj - coalesce(from_pj, 0)) OVER falling AS pj,
         sum(CASE {exit} WHEN exit THEN 1 WHEN from_exit THEN -1 ELSE 0 END) OVER falling::INTEGER AS images_{exit},
     FROM moves
     WINDOW falling AS (PARTITION BY cell ORDER BY score DESC)
     QUALIFY score IS DISTINCT FROM lead(score) OVER falling
 ),
 figures AS (
-    SELECT o.* EXCLUDE (answers, right_answers, blocks, ps),
+    SELECT o.* EXCLUDE (answers, right_answers, blocks, ps, pj),
         100 * (o.right_answers / nullif(o.answers, 0)) AS acc1,
         o.blocks / o.images AS mean_blocks,
         o.ps / o.images / 1e9 AS forward_ms,
+        o.pj / o.images / 1e9 AS energy_mj,
         coalesce(forward_ms, mean_blocks) AS cost,
         p.contest
     FROM points o JOIN passes p USING (cell)
@@ -97,7 +102,7 @@ SELECT p.run_id, p.cell_id, p.model, p.dataset, p.device, p.node, p.runtime, p.p
         f.images_{exit} / f.images,
     ][:len(p.all_exits)] AS exit_shares,
     f.forward_ms,
-    NULL::DOUBLE AS energy_mj,  -- not measured by exit
+    f.energy_mj,
     coalesce(r.cost < f.cost OR r.better_cost <= f.cost, false) AS is_dominated
 FROM figures f
 JOIN passes p USING (cell)

@@ -10,10 +10,8 @@
 -- leaves at the first exit that it may leave at (leaves.sql). Without such a pass it comes from
 -- round 0 of the records.
 --
--- Energy: rail 'total' is written by the sampler for every node that has a total, chosen or
--- summed. Means are trapezoidal over time within each phase of each round, so that uneven
--- sampling does not weigh; rounds are combined by duration. Where no phase has a duration (one
--- sample each) the samples count equally. W x ms = mJ.
+-- Energy: of each cell's windows of power before, while and after it ran (cell_powers.sql).
+-- W x ms = mJ.
 WITH
 -- The same cell_id may stand in several runs: every join is by run and cell.
 exit_rows AS (
@@ -118,41 +116,6 @@ timings AS (
     GROUP BY run_id, cell_id, node
 ),
 
--- Power ---------------------------------------------------------------------------------------
-samples AS (
-    SELECT run_id, cell_id, node, round, phase, power_mw,
-        epoch_us(sampled_at) - epoch_us(lag(sampled_at) OVER phase_order) AS gap_us,
-        (power_mw + lag(power_mw) OVER phase_order) / 2 AS gap_mw
-    FROM power
-    ANTI JOIN throttled_rounds USING (run_id, cell_id, round)
-    WHERE rail = 'total' AND power_mw IS NOT NULL
-    WINDOW phase_order AS (
-        PARTITION BY run_id, cell_id, node, round, phase ORDER BY sampled_at
-    )
-),
-phases AS (
-    SELECT run_id, cell_id, node, phase = 'active' AS is_active,
-        CASE WHEN sum(gap_us) > 0 THEN sum(gap_us * gap_mw) / sum(gap_us)
-            ELSE avg(power_mw) END / 1000 AS plain_w,
-        coalesce(sum(gap_us), 0) AS duration_us
-    FROM samples
-    GROUP BY run_id, cell_id, node, round, phase
-),
-means AS (
-    SELECT run_id, cell_id, node, is_active,
-        CASE WHEN sum(duration_us) > 0 THEN sum(plain_w * duration_us) / sum(duration_us)
-            ELSE avg(plain_w) END AS mean_w
-    FROM phases
-    GROUP BY run_id, cell_id, node, is_active
-),
-powers AS (
-    SELECT run_id, cell_id, node,
-        any_value(mean_w) FILTER (WHERE is_active) AS power_w,
-        any_value(mean_w) FILTER (WHERE NOT is_active) AS idle_w
-    FROM means
-    GROUP BY run_id, cell_id, node
-),
-
 -- Together ------------------------------------------------------------------------------------
 lines AS (
     SELECT t.* EXCLUDE (node, is_valid), coalesce(m.node, t.node, x.node) AS node,
@@ -182,7 +145,7 @@ energies AS (
         coalesce(l.power_mode, n.power_mode) AS power_mode,
         n.note AS node_note
     FROM lines l
-    LEFT JOIN powers p
+    LEFT JOIN cell_powers p
         ON p.run_id = l.run_id AND p.cell_id = l.cell_id AND p.node IS NOT DISTINCT FROM l.node
     LEFT JOIN nodes n ON n.run_id = l.run_id AND n.node = l.node
 ),

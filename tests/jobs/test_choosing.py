@@ -67,7 +67,7 @@ def test_answers_are_those_of_the_pass(root: Path) -> None:
         (Limits(max_drop=1), {}, "2 all-exit passes; choose one of"),
         (Limits(max_drop=1), {"dataset": "mnist"}, "0 all-exit passes with --dataset mnist"),
         (Limits(), TEST, "nothing is limited"),
-        (Limits(max_energy_mj=1), TEST, "energy by exit is not measured"),
+        (Limits(max_energy_mj=1), TEST, "energy by exit was not measured"),
     ],
 )
 def test_what_cannot_be_chosen_is_said(

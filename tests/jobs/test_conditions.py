@@ -257,7 +257,7 @@ def test_a_run_leaves_a_row_a_timed_task(
     in_time = sorted(rows, key=lambda row: row["started_at"])
     assert [row["position"] for row in in_time] == list(range(12))
     (node,) = storage.query(tmp_path / "results", "from nodes").to_pylist()
-    assert node["note"].startswith("power is not read by this version of gfjobs")
+    assert node["note"].startswith("power: no source: ina3221 (no hwmon device of that name)")
     for column, figure in (("clock_mhz", "clock"), ("is_throttled", "throttling")):
         assert (rows[0][column] is None) == (figure in node["note"])
     (line,) = storage.query(tmp_path / "results", "from ladder").to_pylist()

@@ -89,6 +89,18 @@ def test_what_was_routed_stands_beside_what_is_composed() -> None:
     assert listed[1] == ["dynn", "0.75", "2.000", "2.200", "+10.0", "%,", "too", "much"]
 
 
+def test_energy_stands_there_too_where_it_was_measured() -> None:
+    """In a table of its own, below that of the latency."""
+    point = {"threshold": 0.5, "acc1": 90.0, "mean_blocks": 3.0, "forward_ms": 1.0}
+    row = {"model": "dynn", "threshold": 0.5, "thresholds": None, "energy_mj": 5.5}
+    energies = (row | {"composed_mj": 5.61, "error_pct": 2.0, "is_within": True},)
+    points = {"dynn": [point | {"is_dominated": False}]}
+    text = draw(Curves("digits on cpu", "forward_ms", points, energies=energies))
+    assert "composed of exit energies, beside what" in text
+    assert text.splitlines()[-1].split() == ["dynn", "0.5", "5.500", "5.610", "+2.0", "%"]
+    assert "routed ms" not in text
+
+
 def test_a_run_without_a_pass_has_no_curve(curves_of: Callable[[str], list[Curves]]) -> None:
     """And what makes one is said."""
     with pytest.raises(UsageError, match=r"measure: \[accuracy\]"):

@@ -20,6 +20,7 @@ from PIL import Image
 import gfnet
 from jobs.errors import BadInputError
 from jobs.grid import Grid
+from jobs.power.protocol import EnergyProtocol
 
 FULL = """\
 name: full
@@ -33,6 +34,7 @@ threads: [1, 2]
 batch_sizes: {latency: 2, accuracy: 64}
 measure: [accuracy, energy]
 latency: {rounds: 5, warmup_images: 7, images: 9}
+energy: {idle_s: 2.5, active_s: 4, settle_s: 0}
 baseline: flat
 exclude: [{model: early, device: any}]
 """
@@ -53,6 +55,7 @@ def test_every_key_is_read(write_grid: Callable, read: Callable[[Path], Grid]) -
     assert (grid.latency_batch, grid.accuracy_batch) == (2, 64)
     assert grid.measure == ("accuracy", "energy")
     assert (grid.latency.rounds, grid.latency.warmup_images, grid.latency.images) == (5, 7, 9)
+    assert grid.energy == EnergyProtocol(idle_s=2.5, active_s=4.0, settle_s=0.0)
     assert grid.baseline == "flat"
     assert grid.exclude == ({"model": "early", "device": "any"},)
 
@@ -66,6 +69,7 @@ def test_defaults(write_grid: Callable, read: Callable[[Path], Grid]) -> None:
     assert (grid.threads, grid.latency_batch, grid.accuracy_batch) == ((0,), 1, 256)
     assert grid.measure == ("accuracy", "latency")
     assert (grid.latency.rounds, grid.latency.warmup_images, grid.latency.images) == (3, 100, 10000)
+    assert grid.energy == EnergyProtocol(idle_s=1.0, active_s=1.0, settle_s=0.5)
     assert grid.baseline is None
     assert [data.label for data in grid.datasets] == ["digits"]
 
@@ -127,6 +131,9 @@ WRONG = [  # key, value, line, words that the message has
     ("measure", "[]", 3, "an empty list"),
     ("latency", "{rounds: 0}", 3, "latency.rounds: '0'"),
     ("latency", "{rounds: 1.5}", 3, "a whole number"),
+    ("energy", "{idle_s: -1}", 3, "energy.idle_s: '-1'"),
+    ("energy", "{idle_s: soon}", 3, "a number from 0 to 3600"),
+    ("energy", "{idle: 1}", 3, "did you mean 'idle_s'?"),
     ("latency", "[3]", 3, "a mapping with the keys rounds"),
     ("baseline", "flet", 3, "did you mean 'flat'?"),
     ("exclude", "[{model: none}]", 3, "unknown model 'none'"),

@@ -19,6 +19,8 @@ from jobs.measure import (
     measure_exits,
     measure_parts,
     measure_routes,
+    no_garbage_collection,
+    run_on,
     warm_up,
 )
 from jobs.pipeline import Pipeline
@@ -125,6 +127,46 @@ def test_undecodable_images_are_named_and_the_others_go_on() -> None:
     assert measured.forward_ms == pytest.approx([2, 2])
     assert sorted(bench.pipeline.failures) == [1, 2]
     assert bench.pipeline.failures[2] == "no bytes"
+
+
+def test_running_on_goes_round_the_shard_until_told_to_stop() -> None:
+    """Batch after batch as it is timed, an image that cannot be decoded left out; no rows."""
+    bench = Bench(decode_ns=1, forward_ns=[1])
+    left = iter([True] * 5 + [False])
+    run_on(
+        bench,  # type: ignore[arg-type]
+        bench.pipeline,
+        bench.device,
+        [png(0), b"no image", png(2)],
+        thresholds=(math.inf,),
+        batch_size=1,
+        goes_on=lambda: next(left),
+    )
+    whole, spoilt = ["sync", "prepare", "sync", "route", "sync"], ["sync", "prepare"]
+    assert bench.log == [*whole, *spoilt, *whole, *whole, *spoilt]
+    assert set(bench.thresholds) == {(math.inf,)}
+    assert bench.collecting == [False] * 3
+
+
+def test_inside_a_window_of_power_garbage_is_collected_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before the window opens: a collection is not the model's power either."""
+    bench, collected = Bench(decode_ns=1, forward_ns=[1]), []
+    monkeypatch.setattr(gc, "collect", lambda: collected.append(len(bench.log)))
+    with no_garbage_collection():
+        for _ in range(2):
+            measure_routes(
+                bench,  # type: ignore[arg-type]
+                bench.pipeline,
+                bench.device,
+                [png(0)],
+                thresholds=(),
+                batch_size=1,
+            )
+            assert not gc.isenabled()
+    assert collected == [0]
+    assert gc.isenabled()
 
 
 def test_garbage_is_not_collected_inside_the_clock() -> None:

@@ -12,6 +12,7 @@ import pytest
 from jobs.ledger import queued_rows
 from jobs.order import task_queues
 from jobs.plan import Plan
+from jobs.power.protocol import EnergyProtocol
 from jobs.task import SHARD_IMAGES, Shard, shards
 
 LADDER = """\
@@ -66,6 +67,19 @@ def test_measure_decides_the_kinds(
     """Without latency or energy nothing is routed; without accuracy nothing is passed whole."""
     plan = plan_of(f"models: [dynn.safetensors]\ndatasets: [digits]\nmeasure: [{measure}]\n")
     assert {cell.kind for cell in plan.cells} == kinds
+
+
+def test_energy_is_of_timed_cells_where_it_is_asked_for(plan_of: Callable[[str], Plan]) -> None:
+    """Routed cells and forced exits have windows, in the tasks too; nothing else has."""
+    text = "models: [dynn.safetensors]\ndatasets: [digits]\nenergy: {idle_s: 3}\n"
+    every = plan_of(text + "measure: [accuracy, latency, energy, exit_costs, profile]\n")
+    windows = EnergyProtocol(idle_s=3.0)
+    expected = {"exits": None, "latency": windows, "exit_costs": windows, "profile": None}
+    assert {cell.kind: cell.energy for cell in every.cells} == expected
+    (queue,) = task_queues(every, "r", frozenset(), by_device=False)
+    assert {task.kind: task.energy for task in queue} == expected
+    without = plan_of(text + "measure: [accuracy, latency, exit_costs, profile]\n")
+    assert {cell.energy for cell in without.cells} == {None}
 
 
 def test_equal_thresholds_are_one_cell(plan_of: Callable[[str], Plan]) -> None:

@@ -179,7 +179,7 @@ def test_ladder_and_histogram(root: Path) -> None:
     assert "digits on cpu of " in ladder
     assert "– energy: no power samples" in ladder
     assert "– p99 needs 662 samples, has 40" in ladder
-    assert "– power is not read by this version of gfjobs" in ladder
+    assert "– power: no source: ina3221 (" in ladder
     assert max(map(len, ladder.splitlines())) <= 80
     assert agreement_view.agreement(root, "r") == "", "nothing is held against itself"
     histogram = summary.exit_histogram(root, "r")

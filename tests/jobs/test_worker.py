@@ -359,5 +359,5 @@ def test_the_node_says_why_figures_are_missing() -> None:
     row = describe_node("r", use_device("cpu"))
     assert isinstance(row, storage.NodeRow)
     assert (row.power_source, row.accelerator, row.are_clocks_locked) == (None, None, None)
-    assert str(row.note).startswith("power is not read by this version of gfjobs")
+    assert str(row.note).startswith("power: no source: ina3221 (no hwmon device of that name)")
     assert row.torch == torch.__version__.split("+")[0] or row.torch == torch.__version__

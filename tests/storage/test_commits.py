@@ -214,7 +214,7 @@ def test_merged_file_is_sorted_compressed_and_versioned(tmp_path: Path) -> None:
     with pq.ParquetFile(path) as file:
         assert file.read().column("image_id").to_pylist() == list(range(3 * SHARDS))
         assert file.metadata.row_group(0).column(0).compression == "ZSTD"
-        assert file.metadata.metadata[b"gfjobs_schema_version"] == b"2"
+        assert file.metadata.metadata[b"gfjobs_schema_version"] == b"3"
 
 
 def test_snapshot_taken_across_a_merge_is_taken_again(
@@ -294,10 +294,10 @@ def test_newer_schema_versions_are_refused(tmp_path: Path) -> None:
     committed_run(tmp_path, 1).close()
     (manifest,) = (tmp_path / "runs" / "run-1" / "commits").iterdir()
     content = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps({**content, "schema_version": 3}))
+    manifest.write_text(json.dumps({**content, "schema_version": 4}))
     with pytest.raises(
         storage.SchemaVersionError,
-        match=r"cell-1\.0\.0\.json has schema version 3.* versions up to 2",
+        match=r"cell-1\.0\.0\.json has schema version 4.* versions up to 3",
     ):
         storage.query(tmp_path, "SELECT 1")
     manifest.write_text(json.dumps(content))
@@ -315,7 +315,7 @@ def test_files_of_an_older_version_are_read_and_merged(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "run-1"
     for manifest in (folder / "commits").iterdir():
         content = json.loads(manifest.read_text())
-        assert content["schema_version"] == 2
+        assert content["schema_version"] == 3
         manifest.write_text(json.dumps({**content, "schema_version": 1}))
     older = list(folder.rglob("*.parquet"))
     assert len(older) >= 4

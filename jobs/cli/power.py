@@ -1,0 +1,40 @@
+"""Commands about power."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from jobs.cli.base import RESULTS, main, narrate
+
+
+@main.group()
+def power() -> None:
+    """Power that a run could not measure itself.
+
+    \b
+    Example:
+      gfjobs power import meter.csv --run latest
+    """
+
+
+@power.command("import")
+@click.argument("log", type=click.Path(path_type=Path), metavar="FILE.csv")
+@click.option("--run", required=True, help="The run, or latest.")
+@click.option("--node", help="Whose power it is, where neither log nor run says.")
+@RESULTS
+def import_(log: Path, run: str, node: str | None, results: Path) -> None:
+    """Import a wall meter's log: columns time, watts, and node where it has several.
+
+    A time is ISO 8601 with its zone, or seconds since 1970. Importing a log twice changes nothing.
+
+    \b
+    Example:
+      gfjobs power import meter.csv --run latest
+    """
+    import storage
+    from jobs.power.importing import import_log
+
+    run_id = storage.resolve_run(results, run)
+    narrate(import_log(results, run_id, log, node).describe())

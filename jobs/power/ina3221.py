@@ -1,0 +1,105 @@
+"""The INA3221 of Jetson boards, by the kernel's hwmon files: three rails a chip, every one read."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.power.protocol import TOTAL
+from jobs.power.source import Clock, PowerSource, Reading, read_number
+from jobs.sensors import AbsentError
+
+TOTALS = (("VDD_IN",), ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"))
+"""Rails that are the whole module: of Orin Nano, Orin NX and Xavier NX one; of AGX Orin three."""
+
+_CHANNELS = re.compile(r"in([123])_label")  # in7 and curr4 are sums of shunts, no rails
+_PERIOD_MS = 100.0
+_UW_PER_MW = 1000
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One rail of a chip.
+
+    Attributes:
+        rail: its label.
+        volts, amperes: the files of its mV and mA.
+    """
+
+    rail: str
+    volts: str
+    amperes: str
+
+
+class Ina3221(PowerSource):
+    """All chips of a board as one source.
+
+    Args:
+        channels: its rails, at least one.
+        clock: a fake one in tests.
+    """
+
+    period_ms = _PERIOD_MS
+
+    def __init__(self, channels: Sequence[Channel], clock: Clock) -> None:
+        self._channels = tuple(channels)
+        self._clock = clock
+        rails = {channel.rail for channel in channels}
+        self.summed = next((total for total in TOTALS if rails.issuperset(total)), ())
+        made_of = " + ".join(self.summed) or f"no total among {', '.join(sorted(rails))}"
+        self.name = f"ina3221: {made_of}"
+
+    def read(self) -> Reading:
+        """Every rail now."""
+        begin_ns = self._clock()
+        rails_mw = {
+            channel.rail: read_number(channel.volts) * read_number(channel.amperes) / _UW_PER_MW
+            for channel in self._channels
+        }
+        end_ns = self._clock()
+        if self.summed:
+            rails_mw[TOTAL] = sum(rails_mw[rail] for rail in self.summed)
+        return Reading(begin_ns, end_ns, rails_mw)
+
+
+def find_ina3221(root: Path, clock: Clock = time.monotonic_ns) -> Ina3221:
+    """The board's chips.
+
+    Raises:
+        AbsentError: there is none, or it has no rails.
+    """
+    channels = list(_channels(root))
+    if not channels:
+        raise AbsentError("no hwmon device of that name")
+    return Ina3221(channels, clock)
+
+
+def _channels(root: Path) -> Iterator[Channel]:
+    """The rails that are connected; where two have one label, the later has its chip's name too."""
+    seen: set[str] = set()
+    for chip in sorted(root.glob("sys/class/hwmon/hwmon*")):
+        if _text(chip / "name") != "ina3221":
+            continue
+        for label in sorted(chip.glob("in*_label")):
+            number = _CHANNELS.fullmatch(label.name)
+            rail = _text(label)
+            if not number or not rail or rail == "NC":
+                continue
+            channel = number[1]
+            if _text(chip / f"in{channel}_enable") == "0":
+                continue
+            name = f"{rail} ({chip.name})" if rail in seen else rail
+            seen.add(rail)
+            yield Channel(
+                name, str(chip / f"in{channel}_input"), str(chip / f"curr{channel}_input")
+            )
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,135 @@
+"""A wall meter's log: a CSV file of times and watts, read with every problem at its line."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from jobs.errors import BadInputError, Problem
+
+COLUMNS = ("time", "watts", "node")
+_SHOWN_PROBLEMS = 20
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (naive UTC, as all rows have it)
+_MW_PER_W = 1000
+_TIME = "ISO 8601 with a zone, such as 2026-11-25T08:00:00Z, or seconds since 1970"
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line of a log.
+
+    Attributes:
+        line: its number in the file, from 1.
+        at: naive UTC.
+        power_mw: what the meter said.
+        node: whose power; None where the log does not say.
+    """
+
+    line: int
+    at: datetime
+    power_mw: float
+    node: str | None
+
+
+def read_log(path: Path) -> list[LogLine]:
+    """Read a log, in the order of time.
+
+    Fields are separated by commas, or by semicolons, where a comma may be the decimal point.
+
+    Raises:
+        BadInputError: it cannot be read, has no such columns or no lines, or lines with problems.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as err:
+        raise _problem(path, err.strerror or str(err), "a meter's log, as CSV") from err
+    except UnicodeDecodeError as err:
+        raise _problem(path, f"no UTF-8 text: {err.reason}", "a meter's log, as CSV") from err
+    lines = text.splitlines()
+    separator = ";" if lines and ";" in lines[0] else ","
+    rows = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    names = [name.strip().lower() for name in next(rows, [])]
+    missing = [name for name in ("time", "watts") if name not in names]
+    if missing:
+        raise _problem(
+            path,
+            f"no column {' and no column '.join(missing)} among {', '.join(names) or 'none'}",
+            f"a first line with {', '.join(COLUMNS)} ({COLUMNS[-1]} where it has several)",
+            line=1,
+        )
+    problems: list[Problem] = []
+    try:
+        read = list(_lines(path, rows, names, problems, is_decimal_comma=separator == ";"))
+    except csv.Error as err:
+        raise _problem(path, f"no CSV: {err}", "CSV", line=rows.line_num) from err
+    if problems:
+        more = len(problems) - _SHOWN_PROBLEMS
+        if more > 0:
+            last = Problem(str(path), 0, "", f"{more} more lines with problems", "as above")
+            problems = [*problems[:_SHOWN_PROBLEMS], last]
+        raise BadInputError(problems)
+    if not read:
+        raise _problem(path, "no line below the names", "a line for each reading", line=2)
+    return sorted(read, key=lambda line: line.at)
+
+
+def _lines(
+    path: Path,
+    rows: Iterator[list[str]],
+    names: list[str],
+    problems: list[Problem],
+    *,
+    is_decimal_comma: bool,
+) -> Iterator[LogLine]:
+    for number, row in enumerate(rows, start=2):
+        if not any(row):
+            continue
+        fields = dict(zip(names, row, strict=False))
+        at = _time(fields["time"]) if "time" in fields else None
+        if at is None:
+            found = repr(fields.get("time", ""))
+            problems.append(Problem(str(path), number, "time", found, _TIME))
+        said = fields.get("watts", "")
+        watts = _watts(said.replace(",", ".") if is_decimal_comma else said)
+        if watts is None:
+            allowed = "a number, not below 0"
+            problems.append(Problem(str(path), number, "watts", repr(said), allowed))
+        if at is not None and watts is not None:
+            yield LogLine(number, at, watts * _MW_PER_W, fields.get("node", "").strip() or None)
+
+
+def _time(text: str) -> datetime | None:
+    """Naive UTC; None where it is no moment, or of an unknown zone."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        pass
+    else:
+        try:
+            return _EPOCH + timedelta(seconds=seconds)
+        except (OverflowError, ValueError):
+            return None
+    try:
+        # Python 3.10 does not know the letter.
+        moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00").replace("z", "+00:00"))
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        return None
+    return moment.astimezone(timezone.utc).replace(tzinfo=None)
+
+
+def _watts(text: str) -> float | None:
+    try:
+        watts = float(text)
+    except ValueError:
+        return None
+    return watts if math.isfinite(watts) and watts >= 0 else None
+
+
+def _problem(path: Path, found: str, allowed: str, line: int = 0) -> BadInputError:
+    return BadInputError([Problem(str(path), line, "", found, allowed)])

@@ -1,0 +1,254 @@
+"""The meter: the windows of one task, the sampler beside them, and the rows that both make."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from types import TracebackType
+from typing import Any
+
+from jobs.power.choose import Choice
+from jobs.power.protocol import (
+    ACTIVE,
+    MAX_WINDOW_S,
+    MIN_SAMPLES,
+    TOTAL,
+    EnergyProtocol,
+    Phase,
+)
+from jobs.power.sampler import Sampler
+from jobs.power.source import NS_PER_S, PowerSource, Reading, Scene
+
+_PERIODS = MIN_SAMPLES + 2
+"""Of its source that an idle window lasts: a reading across either end is of no window."""
+
+_SHOWN_ERRORS = 1
+_NAP_S = 0.01
+
+NOTHING = Choice(None, None)
+
+
+@dataclass
+class Window:
+    """One stretch of time in which power means one thing.
+
+    Attributes:
+        phase: which.
+        exit_block: where images were forced out; None where they were routed, and of idling.
+        begin_ns, end_ns: of the monotonic clock.
+    """
+
+    phase: Phase
+    exit_block: int | None
+    begin_ns: int
+    end_ns: int
+
+    def __str__(self) -> str:
+        """As notes name it."""
+        at_exit = "" if self.exit_block is None else f" at block {self.exit_block}"
+        return f"{self.phase}{at_exit}"
+
+    def holds(self, reading: Reading) -> bool:
+        """Whether all of a reading's time lies inside."""
+        return self.begin_ns <= reading.begin_ns and reading.end_ns <= self.end_ns
+
+
+@dataclass
+class Active:
+    """An active window that is still open.
+
+    Attributes:
+        window: its end is not known yet.
+        asked_ns: when it was first asked whether it is too short: what was to be timed is over.
+    """
+
+    meter: Meter
+    window: Window
+    asked_ns: int | None = field(default=None)
+
+    def is_short(self) -> bool:
+        """Whether more of the same must run, until the window is as long as its sensor needs."""
+        now_ns = self.meter.now_ns()
+        self.asked_ns = self.asked_ns or now_ns
+        return self.meter.is_short(self.window, now_ns)
+
+
+class Meter:
+    """Takes the power of one task; a context manager around its windows.
+
+    Does nothing where no energy is asked for or nothing measures it.
+
+    Args:
+        model: its name, for a replay.
+        energy: how long windows are; None where the task wants no energy.
+        choice: what measures.
+    """
+
+    def __init__(self, model: str, energy: EnergyProtocol | None, choice: Choice) -> None:
+        self._model = model
+        self._energy = energy or EnergyProtocol()
+        self._choice = choice if energy else NOTHING
+        # Before the task is pinned: the sampler takes what the task leaves.
+        can_move = hasattr(os, "sched_getaffinity")
+        self._processors = frozenset(os.sched_getaffinity(0)) if can_move else frozenset[int]()
+        self._windows: list[Window] = []
+        self._sampler: Sampler | None = None
+        self.added_s = 0.0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there are windows at all."""
+        return self._source is not None or self._choice.keeps_marks
+
+    @property
+    def _source(self) -> PowerSource | None:
+        return self._choice.source
+
+    def now_ns(self) -> int:
+        """The clock of all windows."""
+        return time.monotonic_ns()
+
+    def __enter__(self) -> Meter:  # noqa: PYI034 - no subclasses; Self is newer than Python 3.10
+        """Start sampling; the wall clock is looked at once, so that its steps do no harm."""
+        if self._source is not None:
+            self._sampler = Sampler(self._source, self._processors)
+            self._sampler.start()
+        self._anchor = datetime.now(timezone.utc).replace(tzinfo=None)
+        self._anchor_ns = self.now_ns()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop sampling."""
+        if self._sampler:
+            self._sampler.stop()
+
+    def idle(self, phase: Phase) -> None:
+        """Let the machine calm down, then take its idle power."""
+        if not self.is_on:
+            return
+        began_ns = self.now_ns()
+        self._attend(is_active=False)
+        time.sleep(self._energy.settle_s)
+        window = Window(phase, None, self.now_ns(), 0)
+        time.sleep(self._idle_s)
+        while self._lacks_samples(window, self.now_ns()):
+            time.sleep(_NAP_S)
+        self._close(window)
+        self.added_s += (self.now_ns() - began_ns) / NS_PER_S
+
+    @contextmanager
+    def active(self, exit_block: int | None = None) -> Iterator[Active]:
+        """Take the power of the body; `Active.is_short` asks it to go on."""
+        self._attend(is_active=True, exit_block=exit_block)
+        active = Active(self, Window(ACTIVE, exit_block, self.now_ns(), 0))
+        yield active
+        self._close(active.window)
+        self._attend(is_active=False)
+        if active.asked_ns is not None:
+            self.added_s += (active.window.end_ns - active.asked_ns) / NS_PER_S
+
+    def is_short(self, window: Window, now_ns: int) -> bool:
+        """As `Active.is_short`."""
+        lasted_s = (now_ns - window.begin_ns) / NS_PER_S
+        return self.is_on and (
+            lasted_s < self._energy.active_s or self._lacks_samples(window, now_ns)
+        )
+
+    def _lacks_samples(self, window: Window, now_ns: int) -> bool:
+        """Whether a window is worth being kept open for a sensor that answers slowly."""
+        sampler, lasted_s = self._sampler, (now_ns - window.begin_ns) / NS_PER_S
+        if sampler is None or sampler.is_failing or lasted_s >= MAX_WINDOW_S:
+            return False
+        # The latest alone: a long window has thousands, and this is asked after each batch.
+        latest = sampler.readings[-MIN_SAMPLES:]
+        return sum(reading.begin_ns >= window.begin_ns for reading in latest) < MIN_SAMPLES
+
+    def columns(self) -> dict[str, Any]:
+        """The rows of `power` that this task leaves, as columns; none where it is off."""
+        rows = list(self._mark_rows() if self._choice.keeps_marks else self._sample_rows())
+        names = ("phase", "exit_block", "sampled_at", "rail", "power_mw")
+        return {name: [row[i] for row in rows] for i, name in enumerate(names)} if rows else {}
+
+    def why_not(self) -> str:
+        """Why the total is not believed; empty where it is, and where no energy is measured."""
+        if not self._sampler or not self._windows or not self._source:
+            return ""
+        summed = self._source.summed
+        if not summed:
+            return f"energy: {self._source.name} that is the whole machine"
+        readings = self._inside()
+        for rail in summed:
+            if readings and not any(reading.rails_mw.get(rail) for _, reading in readings):
+                return f"energy: rail {rail} of {self._source.name} says 0 W all the time"
+        poor = [
+            str(window)
+            for window in self._windows
+            if sum(seen is window and _is_good(r) for seen, r in readings) < MIN_SAMPLES
+        ]
+        if not poor:
+            return ""
+        said = [error for error, _ in self._sampler.errors.most_common(_SHOWN_ERRORS)]
+        if any(not _is_good(reading) for _, reading in readings):
+            said.append("power that is not above 0")
+        why = f" ({'; '.join(said)})" if said else ""
+        return (
+            f"energy: {self._source.name} gave fewer than {MIN_SAMPLES} good samples in window"
+            f" {', '.join(poor)}{why}"
+        )
+
+    @property
+    def _idle_s(self) -> float:
+        period_s = self._source.period_ms / 1e3 if self._source else 0.0
+        return max(self._energy.idle_s, min(_PERIODS * period_s, MAX_WINDOW_S))
+
+    def _attend(self, *, is_active: bool, exit_block: int | None = None) -> None:
+        if self._source is not None:
+            self._source.attend(Scene(self._model, is_active, exit_block))
+
+    def _close(self, window: Window) -> None:
+        window.end_ns = self.now_ns()
+        if self.is_on:
+            self._windows.append(window)
+
+    def _inside(self) -> list[tuple[Window, Reading]]:
+        """All readings that lie inside a window, with it."""
+        readings: Sequence[Reading] = self._sampler.readings if self._sampler else ()
+        return [(w, reading) for w in self._windows for reading in readings if w.holds(reading)]
+
+    def _sample_rows(self) -> Iterator[tuple[Phase, int | None, datetime, str, float | None]]:
+        """Every rail of every reading; the total only where it is believed."""
+        is_believed = not self.why_not()
+        for window, reading in self._inside():
+            at = self._wall_time((reading.begin_ns + reading.end_ns) // 2)
+            for rail, power_mw in reading.rails_mw.items():
+                if rail != TOTAL or (is_believed and _is_good(reading)):
+                    yield window.phase, window.exit_block, at, rail, _finite(power_mw)
+
+    def _mark_rows(self) -> Iterator[tuple[Phase, int | None, datetime, str, float | None]]:
+        """Begin and end of each window, without power."""
+        for window in self._windows:
+            for at_ns in (window.begin_ns, window.end_ns):
+                yield window.phase, window.exit_block, self._wall_time(at_ns), TOTAL, None
+
+    def _wall_time(self, at_ns: int) -> datetime:
+        return self._anchor + timedelta(microseconds=(at_ns - self._anchor_ns) // 1000)
+
+
+def _is_good(reading: Reading) -> bool:
+    """A machine that answers takes some power: 0, less, and NaN are no answers."""
+    total_mw = reading.rails_mw.get(TOTAL, math.nan)
+    return math.isfinite(total_mw) and total_mw > 0
+
+
+def _finite(power_mw: float) -> float | None:
+    return power_mw if math.isfinite(power_mw) else None

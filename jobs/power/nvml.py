@@ -1,0 +1,87 @@
+"""An NVIDIA GPU's power by NVML: its energy counter, else the power that it says it takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from jobs.nvml import Gpu
+from jobs.power.protocol import TOTAL
+from jobs.power.source import Clock, EnergyCounter, PowerError, PowerSource, Reading
+from jobs.sensors import AbsentError
+
+RAIL = "gpu"
+_PERIOD_MS = 100.0
+
+
+class GpuEnergy(PowerSource):
+    """The GPU in use, by its counter of energy.
+
+    Args:
+        gpu: which.
+        clock: a fake one in tests.
+    """
+
+    name = "nvml: the GPU, by its energy counter"
+    period_ms = _PERIOD_MS
+    summed = (RAIL,)
+
+    def __init__(self, gpu: Gpu, clock: Clock) -> None:
+        self._gpu = gpu
+        self._counter = EnergyCounter(self._read_mj, self.summed, {}, clock)
+
+    def read(self) -> Reading | None:
+        """The mean power since the last reading."""
+        return self._counter.read()
+
+    def _read_mj(self) -> dict[str, float]:
+        return {RAIL: _asked(self._gpu.energy_mj)}
+
+
+class GpuPower(PowerSource):
+    """The GPU in use, by the power that it reports.
+
+    Args:
+        gpu: which.
+        clock: a fake one in tests.
+    """
+
+    name = "nvml: the GPU, by its reported power"
+    period_ms = _PERIOD_MS
+    summed = (RAIL,)
+
+    def __init__(self, gpu: Gpu, clock: Clock) -> None:
+        self._gpu = gpu
+        self._clock = clock
+
+    def read(self) -> Reading:
+        """The power that it reports now."""
+        begin_ns = self._clock()
+        power_mw = _asked(self._gpu.power_mw)
+        return Reading(begin_ns, self._clock(), {RAIL: power_mw, TOTAL: power_mw})
+
+
+def find_nvml(open_gpu: Callable[[], Gpu], clock: Clock = time.monotonic_ns) -> PowerSource:
+    """What the GPU in use can say.
+
+    Raises:
+        AbsentError: neither; of a Jetson NVML starts, and answers that it does not support it.
+    """
+    gpu = open_gpu()
+    energy, power = GpuEnergy(gpu, clock), GpuPower(gpu, clock)
+    try:
+        energy.read()
+    except PowerError as no_energy:
+        try:
+            power.read()
+        except PowerError as no_power:
+            raise AbsentError(f"energy: {no_energy}; power: {no_power}") from no_power
+        return power
+    return energy
+
+
+def _asked(question: Callable[[], float]) -> float:
+    try:
+        return question()
+    except Exception as err:
+        raise PowerError(f"{type(err).__name__}: {err}") from err

@@ -1,0 +1,137 @@
+"""Power out of a file instead of a sensor, for tests and demonstrations; `nodes` says so."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.errors import BadInputError, Problem
+from jobs.power.protocol import TOTAL
+from jobs.power.source import Clock, PowerError, PowerSource, Reading, Scene
+
+PERIOD_MS = 20.0
+PHASES = ("idle", "active")
+_COLUMNS = ("phase", "watts", "model", "exit_block", "rail")
+_MW_PER_W = 1000
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the file: so many watts, where all that it names is so.
+
+    Attributes:
+        phase: `idle` or `active`.
+        rail_mw: what the rail takes.
+        model, exit_block: None where any will do.
+        rail: which.
+    """
+
+    phase: str
+    rail_mw: float
+    model: str | None
+    exit_block: int | None
+    rail: str
+
+    def fits(self, scene: Scene) -> bool:
+        """Whether it says something of a scene."""
+        return (
+            (self.phase == "active") == scene.is_active
+            and self.model in (None, scene.model)
+            and self.exit_block in (None, scene.exit_block)
+        )
+
+    @property
+    def precision(self) -> tuple[bool, bool]:
+        """What it names: of two lines that fit, that which names more counts."""
+        return self.model is not None, self.exit_block is not None
+
+
+class Replay(PowerSource):
+    """Says what the file says of what goes on.
+
+    Args:
+        path: a CSV file with the columns phase and watts, and where needed model, exit_block, rail.
+        clock: a fake one in tests.
+
+    Raises:
+        BadInputError: it cannot be read, or has problems; all of them.
+    """
+
+    period_ms = PERIOD_MS
+    summed = (TOTAL,)
+
+    def __init__(self, path: Path, clock: Clock = time.monotonic_ns) -> None:
+        self._path = path
+        self._lines = sorted(_read(path), key=lambda line: line.precision)
+        self._clock = clock
+        self._scene = Scene("", is_active=False)
+        self.name = f"replay: {path}"
+
+    def attend(self, scene: Scene) -> None:
+        """Say from now on what the file says of this."""
+        self._scene = scene
+
+    def read(self) -> Reading:
+        """The power of the scene."""
+        # The scene between two looks at the clock: it is that of every window that holds both.
+        begin_ns, scene, end_ns = self._clock(), self._scene, self._clock()
+        # Later lines name more: they replace what those before said of the same rail.
+        rails_mw = {line.rail: line.rail_mw for line in self._lines if line.fits(scene)}
+        if TOTAL not in rails_mw:
+            phase = PHASES[scene.is_active]
+            raise PowerError(f"{self._path} has no watts of phase {phase} for {scene.model}")
+        return Reading(begin_ns, end_ns, rails_mw)
+
+
+def _read(path: Path) -> list[Line]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file, skipinitialspace=True)
+            columns = rows.fieldnames or []
+            numbered = [(rows.line_num, row) for row in rows]
+    except OSError as err:
+        raise BadInputError([Problem(str(path), 0, "", err.strerror or "", "a file")]) from err
+    except (UnicodeDecodeError, csv.Error) as err:
+        raise BadInputError([Problem(str(path), 0, "", f"no CSV: {err}", "a CSV file")]) from err
+    problems = [
+        Problem(str(path), 1, name, "no such column", f"the columns {', '.join(_COLUMNS)}")
+        for name in ("phase", "watts")
+        if name not in columns
+    ]
+    if problems:
+        raise BadInputError(problems)
+    lines = [_line(path, number, row, problems) for number, row in numbered]
+    if not lines:
+        problems.append(Problem(str(path), 2, "", "no line", "a line for idle and one for active"))
+    if problems:
+        raise BadInputError(problems)
+    return lines
+
+
+def _line(path: Path, number: int, row: dict[str, str | None], problems: list[Problem]) -> Line:
+    def problem(column: str, allowed: str) -> None:
+        problems.append(Problem(str(path), number, column, repr(row.get(column)), allowed))
+
+    phase = row["phase"] or ""
+    if phase not in PHASES:
+        problem("phase", " or ".join(PHASES))
+    try:
+        watts = float(row["watts"] or "")
+    except ValueError:
+        watts = math.nan
+    if not math.isfinite(watts):
+        problem("watts", "a number")
+    exit_block = row.get("exit_block") or None
+    if exit_block is not None and not exit_block.isdecimal():
+        problem("exit_block", "the number of a block, from 0, or nothing")
+        exit_block = None
+    return Line(
+        phase=phase,
+        rail_mw=watts * _MW_PER_W,
+        model=row.get("model") or None,
+        exit_block=None if exit_block is None else int(exit_block),
+        rail=row.get("rail") or TOTAL,
+    )

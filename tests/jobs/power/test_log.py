@@ -1,0 +1,85 @@
+"""A wall meter's log: what is read, and every line that cannot be."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import BadInputError
+from jobs.power.log import read_log
+
+
+def at(second: int) -> datetime:
+    """A moment of the logs below."""
+    return datetime(2026, 11, 25, 8, 0, second)  # noqa: DTZ001 (naive UTC)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "time,watts\n2026-11-25T08:00:01Z,12.5\n2026-11-25T08:00:02+00:00,8\n",
+        "time;watts\n2026-11-25T09:00:02+01:00;8\n\n2026-11-25T08:00:01z;12,5\n",
+        "\ufeffWatts, Time\n12.5, 1795593601\n8, 1795593602.0\n",
+    ],
+    ids=["comma", "semicolon", "epoch"],
+)
+def test_forms_of_a_log(text: str, tmp_path: Path) -> None:
+    """Commas or semicolons with a decimal comma, any zone, columns in any order; sorted by time."""
+    path = tmp_path / "meter.csv"
+    path.write_text(text)
+    lines = read_log(path)
+    assert [(line.at, line.power_mw, line.node) for line in lines] == [
+        (at(1), 12_500.0, None),
+        (at(2), 8000.0, None),
+    ]
+
+
+def test_nodes_are_named_where_there_are_several(tmp_path: Path) -> None:
+    """And each line knows its number."""
+    path = tmp_path / "meter.csv"
+    path.write_text("time,watts,node\n1795593601,9,b\n1795593601,8, a\n1795593602,8,\n")
+    assert [(line.line, line.node) for line in read_log(path)] == [(2, "b"), (3, "a"), (4, None)]
+
+
+def test_every_bad_line_is_told(tmp_path: Path) -> None:
+    """With its number, its column, what stands there and what may."""
+    path = tmp_path / "meter.csv"
+    path.write_text(
+        "time,watts\n2026-11-25 08:00,9\nyesterday,9\n1795593601,nine\n1795593601,-1\n"
+        "1795593601,nan\n1795593601\n1e300,4\n1795593601,4\n"
+    )
+    with pytest.raises(BadInputError) as caught:
+        read_log(path)
+    found = [(problem.line, problem.key, problem.found) for problem in caught.value.problems]
+    assert found == [
+        (2, "time", "'2026-11-25 08:00'"),  # of no zone
+        (3, "time", "'yesterday'"),
+        (4, "watts", "'nine'"),
+        (5, "watts", "'-1'"),
+        (6, "watts", "'nan'"),
+        (7, "watts", "''"),
+        (8, "time", "'1e300'"),
+    ]
+    assert "ISO 8601 with a zone" in caught.value.problems[0].allowed
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "No such file"),
+        (b"", "no column time and no column watts among none"),
+        (b"when,watts\n1,2\n", "meter.csv:1: no column time among when, watts"),
+        (b"time,watts\n", "no line below the names"),
+        (b"\xff\xfe\x00t", "no UTF-8 text"),
+        (b"time,watts\n" + 100 * b"x,y\n", "180 more lines with problems"),
+    ],
+)
+def test_what_is_no_log_is_said(content: bytes | None, words: str, tmp_path: Path) -> None:
+    """One line, or the first problems and how many there are."""
+    path = tmp_path / "meter.csv"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BadInputError, match=words):
+        read_log(path)
