@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 import storage
 from jobs.conditions import machine_of
 from jobs.device import CUDA, Device
+from jobs.registration import node_name
 
 # Each figure that could not be taken is NULL, and `note` says why.
 NO_POWER = "power is not read by this version of gfjobs"
@@ -15,11 +16,11 @@ NO_POWER = "power is not read by this version of gfjobs"
 
 def describe_node(run_id: str, device: Device) -> storage.NodeRow:
     """The row of this machine, with `device` as the one in use."""
-    seen = machine_of(device.name).first
+    seen = machine_of(device).first
     return storage.NodeRow(
         run_id=run_id,
-        node=platform.node(),
-        device=device.name,
+        node=node_name(),
+        device=device.label,
         host=platform.node(),
         architecture=platform.machine(),
         accelerator=_accelerator(device),

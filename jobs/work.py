@@ -59,7 +59,7 @@ def _latency_rows(
     import torch
 
     device = pipeline.device
-    watch = Watch(machine_of(device.name))
+    watch = Watch(machine_of(device))
     with torch.inference_mode():
         _warm_up(task, runtime, pipeline, shard, watch=watch)
         measured = measure_routes(
@@ -175,7 +175,7 @@ def _exit_cost_rows(
     import torch
 
     device = pipeline.device
-    watch = Watch(machine_of(device.name))
+    watch = Watch(machine_of(device))
     gates = len(task.exit_blocks)
     with torch.inference_mode():
         _warm_up(task, runtime, pipeline, shard, watch=watch)
@@ -209,7 +209,7 @@ def _profile_rows(
     import torch
 
     device = pipeline.device
-    watch = Watch(machine_of(device.name))
+    watch = Watch(machine_of(device))
     with torch.inference_mode():
         _warm_up(task, runtime, pipeline, shard, watch=watch)
         parts = measure_parts(
