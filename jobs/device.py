@@ -6,6 +6,7 @@ has registered its devices, or those of this machine.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,10 @@ from jobs.registration import registration
 ANY = "any"
 CPU = "cpu"
 CUDA = "cuda"
+SLUG = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
+"""Names of devices; also what a label of Ray may hold."""
+
+SLUG_RULE = "lower-case letters, digits, '.' and '-', at most 63, such as jetson-orin-nano"
 # Device files of a discrete NVIDIA GPU, and of the one inside a Jetson.
 _CUDA_FILES = ("/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvgpu/igpu0/as")
 

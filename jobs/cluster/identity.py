@@ -9,17 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jobs.device import ANY, CPU, CUDA
+from jobs.device import ANY, CPU, CUDA, SLUG, SLUG_RULE
 from jobs.errors import UsageError
 from jobs.registration import Registration
 
 ROOT = Path("/")
 """Of the files that a kernel shows; a made tree in tests."""
-
-SLUG = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
-"""Also what a label of Ray may hold."""
-
-SLUG_RULE = "lower-case letters, digits, '.' and '-', at most 63, such as jetson-orin-nano"
 
 # The words of a module's name, the more special before the more general; carrier boards and kits
 # add words of their own around them.
