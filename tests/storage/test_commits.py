@@ -473,16 +473,20 @@ def test_a_crash_after_a_drop_hides_no_new_row(
 ) -> None:
     """Old manifests that were not cleared away lie under the names of the new ones."""
 
+    def remaining(*_: object) -> None:
+        """Clear nothing away."""
+
     def crash(*_: object) -> None:
         raise CrashError
 
     with storage.RunStore.create(tmp_path, RUN, [CELL], {}) as store:
         for shard in range(SHARDS):
             store.commit(storage.CommitEntry("cell-1", 0, shard), shard_tables(shard))
-        with monkeypatch.context() as patch, pytest.raises(CrashError):
-            calls = iter([lambda *_: None, crash])  # the first comes before anything is dropped
-            patch.setattr(merge, "remove_leftovers", lambda *a: next(calls)(*a))
-            store.discard({"cell-1"})
+        calls = iter([remaining, crash])  # the first comes before anything is dropped
+        with monkeypatch.context() as patch:
+            patch.setattr(merge, "remove_leftovers", lambda *rest: next(calls)(*rest))
+            with pytest.raises(CrashError):
+                store.discard({"cell-1"})
     assert seen(tmp_path) == ([], [], [])
     with storage.RunStore.open(tmp_path, "run-1") as store:
         if is_retried:
