@@ -139,6 +139,7 @@ class Driver:
 
     def _receive(self, task: Task, outcome: Outcome) -> None:
         """Take a task back; its place is free again."""
+        self._tries[task.key] -= outcome.is_untried
         is_again = outcome.is_lost and self._tries[task.key] < MAX_ATTEMPTS
         self._placement.give_back(task, again=is_again)
         self._held.append((task, outcome, is_again))

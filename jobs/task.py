@@ -109,6 +109,7 @@ class Outcome:
         error: traceback of a failure; empty after a success.
         skipped: why this machine cannot do such work at all; empty where it can.
         is_lost: the worker died or its node went away, so that another try makes sense.
+        is_untried: it was lost before it began, which is no try.
     """
 
     tables: Mapping[str, Any]
@@ -119,3 +120,4 @@ class Outcome:
     error: str = ""
     skipped: str = ""
     is_lost: bool = False
+    is_untried: bool = False

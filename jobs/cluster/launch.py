@@ -115,7 +115,9 @@ class Launch:
             VARIABLE: self.identity.registration(self.name).text(),
             MODE: "token" if self.has_token else "disabled",
         }
-        return ours | dict(base) | fixed
+        environment = ours | dict(base) | fixed
+        environment.pop("RAY_BACKEND_LOG_LEVEL", None)  # a node's logs are whole
+        return environment
 
     def facts(self, memory_bytes: int) -> Facts:
         """What the node says of itself."""

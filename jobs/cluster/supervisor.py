@@ -147,12 +147,12 @@ def adopt_orphans() -> None:
 
 def children() -> list[psutil.Process]:
     """All processes below this one."""
-    return psutil.Process().children(recursive=True)
+    return list(psutil.Process().children(recursive=True))
 
 
 def reap() -> list[tuple[int, int]]:
     """The children that have ended, with how they did."""
-    ended = []
+    ended: list[tuple[int, int]] = []
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)

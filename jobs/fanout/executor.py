@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jobs.cluster.view import DEVICE_PREFIX, TIMING, ClusterError, NodeView
@@ -88,6 +88,7 @@ class RayExecutor:
         self._head: Head | None = None
         self._nodes: dict[str, _Node] = {}
         self._alive: frozenset[str] = frozenset()
+        self._gone: set[str] = set()  # by what Ray said of a task, before the head notices
         self._looked_s = 0.0
         # The driver retries: it knows what is done.
         self._work = ray.remote(max_retries=0)(work or _run)
@@ -149,12 +150,21 @@ class RayExecutor:
         ready, _ = ray.wait(list(self._in_flight), num_returns=1, timeout=timeout_s)
         if not ready:
             return self._stranded()
-        task = self._in_flight.pop(ready[0]).task
+        sent = self._in_flight.pop(ready[0])
         try:
             outcome: Outcome = ray.get(ready[0])
         except RayError as err:
-            outcome = Outcome({}, None, error=f"{type(err).__name__}: {err}", is_lost=True)
-        return task, outcome
+            self._looked_s = 0.0  # perhaps its node has gone
+            if isinstance(err, (NodeDiedError, TaskUnschedulableError)) and sent.node_id:
+                self._gone.add(sent.node_id)
+            outcome = Outcome(
+                {},
+                None,
+                error=f"{type(err).__name__}: {err}",
+                is_lost=True,
+                is_untried=isinstance(err, TaskUnschedulableError),
+            )
+        return sent.task, outcome
 
     def close(self) -> None:
         """Cancel what runs, and disconnect; a Ray that was started here ends."""
@@ -168,7 +178,7 @@ class RayExecutor:
         assert self._head is not None  # noqa: S101 - only of a cluster
         self._looked_s = time.monotonic()
         here = ray.get_runtime_context().get_node_id()
-        views = self._head.nodes()
+        views = [view for view in self._head.nodes() if view.node_id not in self._gone]
         self._alive = frozenset(view.node_id for view in views)
         timing = [view for view in views if view.resources.get(TIMING)]
         self._nodes = {node.place.name: node for node in (_node(view, here) for view in timing)}

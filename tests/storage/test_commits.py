@@ -473,10 +473,10 @@ def test_a_crash_after_a_drop_hides_no_new_row(
 ) -> None:
     """Old manifests that were not cleared away lie under the names of the new ones."""
 
-    def remaining(*_: object) -> None:
+    def remaining() -> None:
         """Clear nothing away."""
 
-    def crash(*_: object) -> None:
+    def crash() -> None:
         raise CrashError
 
     with storage.RunStore.create(tmp_path, RUN, [CELL], {}) as store:
@@ -484,7 +484,7 @@ def test_a_crash_after_a_drop_hides_no_new_row(
             store.commit(storage.CommitEntry("cell-1", 0, shard), shard_tables(shard))
         calls = iter([remaining, crash])  # the first comes before anything is dropped
         with monkeypatch.context() as patch:
-            patch.setattr(merge, "remove_leftovers", lambda *rest: next(calls)(*rest))
+            patch.setattr(merge, "remove_leftovers", lambda *_: next(calls)())
             with pytest.raises(CrashError):
                 store.discard({"cell-1"})
     assert seen(tmp_path) == ([], [], [])
