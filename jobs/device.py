@@ -43,8 +43,8 @@ class Device:
 
 def local_devices() -> tuple[str, ...]:
     """Names that a grid may use on this machine alone; finding out loads no torch."""
-    has_cuda = any(Path(file).exists() for file in _CUDA_FILES)
-    return (ANY, CPU, CUDA) if has_cuda else (ANY, CPU)
+    has_files = any(Path(file).exists() for file in _CUDA_FILES)
+    return (ANY, CPU, CUDA) if has_files else (ANY, CPU)
 
 
 def use_device(name: str, place: int = 0) -> Device:
@@ -67,10 +67,10 @@ def use_device(name: str, place: int = 0) -> Device:
         if name in registered.devices:
             numbers = registered.devices[name]
             label, number, name = name, numbers[place % len(numbers)], registered.kind
-    has_cuda = torch.cuda.is_available()
+    sees_gpu = has_cuda()
     if name == ANY:
-        name = CUDA if has_cuda else CPU
-    if name == CUDA and has_cuda:
+        name = CUDA if sees_gpu else CPU
+    if name == CUDA and sees_gpu:
         if torch.cuda.device_count() > 1:
             torch.cuda.set_device(number)
         return Device(CUDA, torch.cuda.synchronize, label or CUDA, number)
@@ -80,6 +80,13 @@ def use_device(name: str, place: int = 0) -> Device:
         f"torch {torch.__version__} sees no device {name!r} on this node; install a torch build"
         " for it, or choose devices: [cpu]"
     )
+
+
+def has_cuda() -> bool:
+    """Whether torch sees a GPU here."""
+    import torch
+
+    return bool(torch.cuda.is_available())
 
 
 def gpu_uuid() -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
-from jobs.cli.base import main, narrate, program
+from jobs.cli.base import FAILED, main, narrate, program
 
 DEFAULT_PORT = 6379  # Ray's; launch has it too, but loads psutil
 
@@ -85,3 +87,29 @@ def nodes(address: str | None) -> None:
     from jobs.fanout import view_cluster
 
     click.echo(nodes_tables(view_cluster(cluster_address(address))), nl=False)
+
+
+@main.command()
+@click.option("--address", help="Check the cluster with its head at HOST:PORT too.")
+def doctor(address: str | None) -> None:
+    """Check this machine, and with --address all nodes of a cluster, before anything fails.
+
+    Ends with 1 where a check fails.
+
+    \b
+    Example:
+      gfjobs doctor
+      gfjobs doctor --address 10.0.0.1:6379
+    """
+    from jobs.cluster.checks import Here, check_cluster, check_here, has_failed, shown
+
+    here = Here.look()
+    checks = list(check_here(here))
+    if address:
+        from jobs.fanout import view_cluster
+
+        checks += check_cluster(address, here.identity, view_cluster)
+    for line in shown(checks):
+        click.echo(line)
+    if has_failed(checks):
+        sys.exit(FAILED)
