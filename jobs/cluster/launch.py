@@ -108,13 +108,13 @@ class Launch:
     def environment(self, base: Mapping[str, str]) -> dict[str, str]:
         """For Ray and for the workers that it starts; what `base` sets of Ray's own holds."""
         ours = _LIVELINESS | _QUIET | _GPUS
-        if self.autoscaling_config:
-            # The newer one starts no node of the provider `local`.
-            ours |= {"RAY_enable_autoscaler_v2": "0"}
         fixed = {
             VARIABLE: self.identity.registration(self.name).text(),
             MODE: "token" if self.has_token else "disabled",
         }
+        if self.autoscaling_config:
+            # The newer one, which `ray up` asks for, starts no node of the provider `local`.
+            fixed |= {"RAY_enable_autoscaler_v2": "0"}
         environment = ours | dict(base) | fixed
         environment.pop("RAY_BACKEND_LOG_LEVEL", None)  # a node's logs are whole
         return environment

@@ -74,17 +74,15 @@ def log_file() -> Path:
 
 
 def runtime_folder() -> Path:
-    """A folder of this user alone, gone after a reboot.
+    """A folder of this user alone, the same for a login, a service and SSH.
+
+    $XDG_RUNTIME_DIR would not do: it goes when the last login ends, and the node stays.
 
     Raises:
         JobsError: somebody else made it.
     """
-    given = os.environ.get("XDG_RUNTIME_DIR")
-    base = Path(given) if given else Path(tempfile.gettempdir())
-    folder = base / ("gfjobs" if given else f"gfjobs-{os.getuid()}")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = Path(tempfile.gettempdir()) / f"gfjobs-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
-        raise JobsError(
-            f"{folder} belongs to another user; set XDG_RUNTIME_DIR to a folder of yours"
-        )
+        raise JobsError(f"{folder} belongs to another user; remove it, or set TMPDIR")
     return folder

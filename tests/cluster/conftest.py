@@ -66,7 +66,7 @@ class Host:
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "GFJOBS_"))},
             "HOME": f"{OWN}/home",
-            "XDG_RUNTIME_DIR": f"{OWN}/run",
+            "TMPDIR": f"{OWN}/run",
             "PYTHONPATH": str(REPOSITORY),
             "OMP_NUM_THREADS": "1",
         }
@@ -129,6 +129,26 @@ class Host:
             cwd="/",
         )
 
+    @property
+    def home(self) -> str:
+        """Its root's home, which no other host sees."""
+        return f"{OWN}/home"
+
+    @property
+    def own(self) -> str:
+        """A folder that no other host sees."""
+        return OWN
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file below its home."""
+        script = 'mkdir -p "$(dirname "$1")" && cat > "$1"'
+        subprocess.run(
+            [*self._enter, "sh", "-c", script, "write", f"{self.home}/{name}"],
+            input=text,
+            text=True,
+            check=True,
+        )
+
     def unplug(self) -> None:
         """Cut its link."""
         self.run("ip", "link", "set", f"{self._link}p", "down")
@@ -144,7 +164,7 @@ class Host:
 
     def log(self) -> str:
         """What its node has said."""
-        return self.run("cat", f"{OWN}/run/gfjobs/node.log").stdout
+        return self.run("cat", f"{OWN}/run/gfjobs-0/node.log").stdout
 
     def close(self) -> None:
         """End it, with all its processes."""
@@ -193,6 +213,8 @@ class Network:
 
 class Cluster:
     """Makes hosts a cluster, and waits for what they do."""
+
+    gfjobs = GFJOBS
 
     def start(self, head: Host, others: Sequence[tuple[Host, str]], device: str, token: str) -> str:
         """Start a node on each; the address of the head."""
