@@ -221,7 +221,7 @@ class _Reader:
 def _device(value: Value, devices: Sequence[str] | None) -> str:
     """A device of this machine; or, for a cluster, a name that one of its nodes could have."""
     if devices is not None:
-        return value.choice(devices, "device")
+        return value.choice(devices, "device", "; with --address any that its nodes have")
     name = value.text()
     if name and not SLUG.fullmatch(name):
         value.problem(f"{name!r} is no name of a device", f"any, cpu, cuda, or {SLUG_RULE}")

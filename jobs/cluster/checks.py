@@ -7,6 +7,7 @@ import socket
 import stat
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ ROOT = Path("/")
 LEAST_DISK_BYTES = 2 * 2**30
 LEAST_PYTHON = (3, 10)
 TIMEOUT_S = 3.0
+WIDTH = 80
 STEADY_GOVERNORS = frozenset({"performance", "userspace"})
 OLDEST_L4T = 36
 """JetPack 6. Older boards ship a Python that no current Ray is made for."""
@@ -199,8 +201,11 @@ def _shared_memory(here: Here) -> Check:
         return Check("shared memory", WARN, "no /dev/shm", "Ray will be slower; run it on Linux")
     text = f"{here.shared_memory_bytes / 2**20:.0f} MiB free"
     if here.shared_memory_bytes < needed:
-        remedy = f"the object store takes {needed // 2**20} MiB; in Docker: --shm-size=4g"
-        return Check("shared memory", FAIL, text, remedy)
+        remedy = (
+            f"the object store takes {needed // 2**20} MiB, and will lie on disk; in Docker:"
+            " --shm-size=4g"
+        )
+        return Check("shared memory", WARN, text, remedy)
     return Check("shared memory", OK, text)
 
 
@@ -262,8 +267,19 @@ def _answers(host: str, port: int) -> bool:
 
 
 def shown(checks: Iterable[Check]) -> Iterator[str]:
-    """One line a check; the remedy on a line of its own, that 80 columns may hold both."""
+    """A line a check, and one for its remedy; longer ones are wrapped."""
     for check in checks:
-        yield f"{check.level:4}  {check.what}: {check.found}"
+        yield from _wrapped(f"{check.level:4}  ", f"{check.what}: {check.found}")
         if check.remedy:
-            yield f"      -> {check.remedy}"
+            yield from _wrapped("      -> ", check.remedy)
+
+
+def _wrapped(start: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        " ".join(text.split()),
+        WIDTH,
+        initial_indent=start,
+        subsequent_indent=" " * len(start),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
