@@ -163,7 +163,7 @@ class Value:
         return text
 
     def choice(self, options: Sequence[str], what: str = "value", others: str = "") -> str:
-        """One of the options, all of which the problem names; and `others`, where those come from."""
+        """One of the options; the problem names them all, and `others` in words."""
         text = self.node.value if self.is_scalar else None
         if not options:
             return ""  # what the options come from has a problem of its own

@@ -11,7 +11,7 @@ import pytest
 def test_the_ideal_is_what_the_longest_node_has_left(
     script: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the moment when the last node is warm; a task under way counts for what is left of it."""
+    """From when the last node is warm; a task under way counts for what is left of it."""
     module = script("scale")
     monkeypatch.setattr(module, "asleep_s", lambda _device, _number, seconds: seconds)
     # b warms at 3.0, when a is half a second into its third task of five.
