@@ -201,7 +201,9 @@ class Placement:
                 continue
             device = place.device(self._meant.get(task.device, task.device)) or task.device
             if not lane.has_room(task, device):
-                return None  # also where it must run empty first, for a clock
+                if task.is_timed:
+                    return None  # nothing more until it is empty
+                continue  # another device of it may be free
             if place.devices is not None and task.device in (ANY, CUDA):
                 self._meant.setdefault(task.device, device)
             if queue.block.is_timed:

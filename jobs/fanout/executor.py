@@ -192,7 +192,8 @@ class RayExecutor:
                 continue
             sent.stranded_s = sent.stranded_s or now_s
             if now_s - sent.stranded_s > LINGER_S:
-                ray.cancel(reference, force=True)
+                with suppress(RayError, ValueError):  # nobody may be there to be told
+                    ray.cancel(reference, force=True)
                 del self._in_flight[reference]
                 error = "NodeDiedError: its node left the cluster, and nothing came back"
                 return sent.task, Outcome({}, None, error=error, is_lost=True)

@@ -242,3 +242,10 @@ def test_equal_gpus_of_one_host(plan_of: Callable[[str], Plan]) -> None:
 def homes(plan: Plan) -> dict[Block, str]:
     """All timed blocks have begun on board 1."""
     return {block: "board1" for block in blocks(plan, by_device=True) if block.is_timed}
+
+
+def test_another_device_of_a_busy_host_is_not_held_up(grid: Callable[[str], Plan]) -> None:
+    """A host with two kinds of GPU: while one has all it can take, the other gets work."""
+    run = Run(grid("rtx-4090, h100"))
+    run.placement.see([Place("bench", 16, {"rtx-4090": 1, "h100": 1}, has_gpu=True)])
+    assert [spot.device for _, spot in run.fill()] == ["rtx-4090", "rtx-4090", "h100", "h100"]
