@@ -33,7 +33,9 @@ class Lane:
         """Whether a task may start on a device now."""
         if task.is_timed:
             return not self._spots
-        return not self.is_timing and self.in_flight < self.place.room(device)
+        beside = sum(spot.device == device for spot in self._spots.values())
+        is_full = self.in_flight >= self.place.capacity or beside >= self.place.room(device)
+        return not self.is_timing and not is_full
 
     def begin(self, task: Task, device: str) -> Spot:
         """A task starts: of several equal devices on the least used, a timed one on the first."""
