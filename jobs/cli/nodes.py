@@ -13,7 +13,13 @@ DEFAULT_PORT = 6379  # Ray's; launch has it too, but loads psutil
 
 @main.group()
 def node() -> None:
-    """Make this machine a node of a Ray cluster, or end that."""
+    """Make this machine a node of a Ray cluster, or end that.
+
+    \b
+    Example:
+      gfjobs node start --head
+      gfjobs node stop
+    """
 
 
 @node.command()
