@@ -21,7 +21,7 @@ from jobs.task import Task
 WAIT_S = 600.0
 """How long cells wait for a device that no node has, unless told otherwise."""
 
-GRACE_S = 120.0
+GRACE_S = 60.0
 """How long timed cells wait for their own machine where another could take them: enough for a node
 that was cut off to be declared dead, and to join again."""
 
