@@ -9,10 +9,10 @@ run: .venv/installed
 	$(BIN)/gfjobs submit examples/quickstart.yaml
 
 test: .venv/installed
-	$(BIN)/pytest --ignore=tests/integration
+	$(BIN)/pytest --ignore=tests/integration --ignore=tests/cluster
 
 integration: .venv/installed
-	$(BIN)/pytest tests/integration
+	$(BIN)/pytest tests/integration tests/cluster
 
 check: .venv/installed
 	$(BIN)/ruff check

@@ -26,8 +26,11 @@ from jobs.fanout import RayExecutor
 from jobs.grid import read_grid
 from jobs.ledger import queued_rows
 from jobs.order import task_queues
+from jobs.places import Spot
 from jobs.plan import Plan, make_plan
 from jobs.task import Outcome, Task
+
+HERE = Spot("", "cpu")
 
 
 def make_grid(folder: Path, cells: int, images: int) -> Plan:
@@ -53,7 +56,7 @@ def bare_s(plan: Plan) -> float:
     executor = InlineExecutor(Sources.of(plan))
     began_s = time.perf_counter()
     for task in tasks_of(plan):
-        executor.submit(task)
+        executor.submit(task, HERE)
         _, outcome = executor.wait()
         if outcome.error:
             raise RuntimeError(outcome.error)

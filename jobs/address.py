@@ -19,13 +19,23 @@ def check_address(address: str) -> None:
     """
     if address in DISCOVERED:
         return
+    host, port = split_address(address)
+    try:
+        socket.create_connection((host, port), TIMEOUT_S).close()
+    except (OSError, OverflowError) as err:
+        raise UsageError(
+            f"no Ray cluster answers at {address!r}: {err}. Check the address and the network with"
+            f" `gfjobs doctor --address {address}`, or leave --address away to run on this machine"
+        ) from err
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of an address.
+
+    Raises:
+        UsageError: it is not HOST:PORT.
+    """
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not host or not port.isdigit():
         raise UsageError(f"--address {address!r} is not HOST:PORT, such as 10.0.0.1:6379")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), TIMEOUT_S).close()
-    except (OSError, OverflowError) as err:
-        raise UsageError(
-            f"no Ray cluster answers at {address!r}: {err}. Check the address with"
-            f" `ray status --address {address}`, or leave --address away to run on this machine"
-        ) from err
+    return host.strip("[]"), int(port)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import psutil
 
 from jobs import sensors
-from jobs.device import CUDA
+from jobs.device import CUDA, Device
 from jobs.nvml import Gpu, open_gpu
 from jobs.sensors import AbsentError, Events
 
@@ -159,9 +159,9 @@ class Watch:
 
 
 @cache
-def machine_of(device: str) -> Machine:
+def machine_of(device: Device) -> Machine:
     """This machine, with a device in use; one a process, so that NVML is started once."""
-    return Machine(device, ROOT)
+    return Machine(device.name, ROOT)
 
 
 def columns(before: Reading, after: Reading) -> dict[str, Any]:

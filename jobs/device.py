@@ -1,14 +1,25 @@
-"""Devices by the names that a grid uses, and what a clock needs of them: to synchronise."""
+"""Devices by the names that a grid uses, and what a clock needs of them: to synchronise.
+
+`any`, `cpu` and `cuda` mean something on every machine; other names are those under which a node
+has registered its devices, or those of this machine.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.registration import registration
+
 ANY = "any"
 CPU = "cpu"
 CUDA = "cuda"
+SLUG = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
+"""Names of devices; also what a label of Ray may hold."""
+
+SLUG_RULE = "lower-case letters, digits, '.' and '-', at most 63, such as jetson-orin-nano"
 # Device files of a discrete NVIDIA GPU, and of the one inside a Jetson.
 _CUDA_FILES = ("/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvgpu/igpu0/as")
 
@@ -18,39 +29,64 @@ class Device:
     """A device that this process can use.
 
     Attributes:
-        name: `cpu` or `cuda`, as torch calls it and as rows show it.
+        name: `cpu` or `cuda`, as torch calls it; of several GPUs the one in use.
         synchronise: returns once all work given to the device is done.
+        label: as rows show it: the name that it is registered under, else `name`.
+        number: of several GPUs, which one.
     """
 
     name: str
     synchronise: Callable[[], None]
+    label: str
+    number: int = 0
 
 
 def local_devices() -> tuple[str, ...]:
     """Names that a grid may use on this machine alone; finding out loads no torch."""
-    has_cuda = any(Path(file).exists() for file in _CUDA_FILES)
-    return (ANY, CPU, CUDA) if has_cuda else (ANY, CPU)
+    has_files = any(Path(file).exists() for file in _CUDA_FILES)
+    return (ANY, CPU, CUDA) if has_files else (ANY, CPU)
 
 
-def use_device(name: str) -> Device:
+def use_device(name: str, place: int = 0) -> Device:
     """The device that a name means here; `any` prefers a GPU.
 
+    Args:
+        name: as in a grid, or as this machine's node has registered it.
+        place: which one of several equal ones.
+
     Raises:
-        ValueError: torch does not see such a device.
+        ValueError: torch does not see such a device, or nothing here has that name.
     """
     import torch
 
-    has_cuda = torch.cuda.is_available()
+    registered = registration()
+    label, number = "", place
+    if registered is not None:
+        if name == ANY or (name == CUDA == registered.kind):
+            name = next(iter(registered.devices))
+        if name in registered.devices:
+            numbers = registered.devices[name]
+            label, number, name = name, numbers[place % len(numbers)], registered.kind
+    sees_gpu = has_cuda()
     if name == ANY:
-        name = CUDA if has_cuda else CPU
-    if name == CUDA and has_cuda:
-        return Device(CUDA, torch.cuda.synchronize)
+        name = CUDA if sees_gpu else CPU
+    if name == CUDA and sees_gpu:
+        if torch.cuda.device_count() > 1:
+            torch.cuda.set_device(number)
+        return Device(CUDA, torch.cuda.synchronize, label or CUDA, number)
     if name == CPU:
-        return Device(CPU, _nothing)  # the CPU's calls return when their work is done
+        return Device(CPU, _nothing, label or CPU)  # the CPU's calls return when their work is done
     raise ValueError(
         f"torch {torch.__version__} sees no device {name!r} on this node; install a torch build"
         " for it, or choose devices: [cpu]"
     )
+
+
+def has_cuda() -> bool:
+    """Whether torch sees a GPU here."""
+    import torch
+
+    return bool(torch.cuda.is_available())
 
 
 def gpu_uuid() -> str:

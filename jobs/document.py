@@ -162,14 +162,14 @@ class Value:
             return ""
         return text
 
-    def choice(self, options: Sequence[str], what: str = "value") -> str:
-        """One of the options, all of which the problem names."""
+    def choice(self, options: Sequence[str], what: str = "value", others: str = "") -> str:
+        """One of the options; the problem names them all, and `others` in words."""
         text = self.node.value if self.is_scalar else None
         if not options:
             return ""  # what the options come from has a problem of its own
         if text not in options:
             near = suggestion(text, options) if text else ""
-            self.problem(f"unknown {what} {self.shown}{near}", ", ".join(options))
+            self.problem(f"unknown {what} {self.shown}{near}", ", ".join(options) + others)
             return options[0]
         return str(text)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 
 import storage
 from jobs.errors import JobsError
+from jobs.places import Place, Spot
 from jobs.plan import Plan
 from jobs.task import Outcome, Task
 from jobs.worker import run_task
@@ -26,25 +27,28 @@ class SourceError(JobsError):
     """A checkpoint or an image that was there when the run was planned cannot be read now."""
 
 
+Finished = tuple[Task, Outcome]
+
+
 class Executor(Protocol):
     """Runs tasks somewhere, some of them at a time."""
 
     @property
     def is_one_host(self) -> bool:
-        """Whether all devices are on the machine of this process."""
+        """Whether there is one place for all, on the machine of this process."""
 
-    def capacity(self) -> int:
-        """How many untimed tasks are worth having in flight at once."""
+    def places(self) -> Sequence[Place]:
+        """Where tasks can go now."""
 
-    def submit(self, task: Task) -> None:
-        """Hand a task over.
+    def submit(self, task: Task, spot: Spot) -> None:
+        """Hand a task over, for a device of one of these places.
 
         Raises:
             SourceError: its checkpoint or images cannot be read.
         """
 
-    def wait(self) -> tuple[Task, Outcome]:
-        """Block until one of the tasks in flight is finished."""
+    def wait(self, timeout_s: float | None = None) -> Finished | None:
+        """Block until one of the tasks in flight is finished; None where that takes too long."""
 
     def close(self) -> None:
         """Stop what still runs and leave no process behind."""
@@ -120,15 +124,15 @@ class InlineExecutor:
         """True: everything runs here."""
         return True
 
-    def capacity(self) -> int:
-        """One: there is one process."""
-        return 1
+    def places(self) -> Sequence[Place]:
+        """This process, for one task at a time."""
+        return [Place("", capacity=1)]
 
-    def submit(self, task: Task) -> None:
+    def submit(self, task: Task, spot: Spot) -> None:  # noqa: ARG002 - there is one spot
         """Keep the task and its images until it is waited for."""
         self._tasks.append((task, self._sources.shard(task)))
 
-    def wait(self) -> tuple[Task, Outcome]:
+    def wait(self, timeout_s: float | None = None) -> Finished:  # noqa: ARG002 - it is at work
         """Run the oldest task."""
         task, images = self._tasks.popleft()
         return task, self._run(task, lambda: self._sources.weights(task), images)

@@ -11,6 +11,7 @@ from typing import TypeVar
 import gfnet
 from jobs.consistency import check_classes, check_names, check_ranges, check_vectors
 from jobs.datasets import Dataset, read_datasets
+from jobs.device import SLUG, SLUG_RULE
 from jobs.document import Document, Value
 from jobs.models import Model, read_model
 from jobs.power.protocol import EnergyProtocol
@@ -95,12 +96,12 @@ class Grid:
     exclude: tuple[Mapping[str, str], ...]
 
 
-def read_grid(document: Document, devices: Sequence[str], base: Path) -> Grid:
+def read_grid(document: Document, devices: Sequence[str] | None, base: Path) -> Grid:
     """Read and check a grid.
 
     Args:
         document: the file.
-        devices: the names that `devices` may use.
+        devices: the names that `devices` may use; None: any that a node could have.
         base: the folder that relative paths start from.
 
     Raises:
@@ -119,7 +120,7 @@ class _Reader:
         self.base = base
         self.entries = document.root().mapping(KEYS, required=("models", "datasets"))
 
-    def read(self, devices: Sequence[str]) -> Grid:
+    def read(self, devices: Sequence[str] | None) -> Grid:
         """The grid, with stand-ins where the document has problems."""
         models = [(v, model) for v in self._items("models") if (model := read_model(v, self.base))]
         datasets = read_datasets(self._items("datasets"), self.base)
@@ -132,7 +133,7 @@ class _Reader:
             models=tuple(model for _, model in models),
             datasets=tuple(dataset for _, dataset in datasets),
             thresholds=tuple(threshold for _, threshold in thresholds),
-            devices=self._axis("devices", "any", lambda v: v.choice(devices, "device")),
+            devices=self._axis("devices", "any", lambda v: _device(v, devices)),
             runtimes=self._axis("runtimes", "torch", lambda v: v.choice(gfnet.RUNTIMES, "runtime")),
             precisions=self._axis(
                 "precisions", "float32", lambda v: v.choice(gfnet.PRECISIONS, "precision")
@@ -229,3 +230,13 @@ class _Reader:
             if value.is_mapping and not value.node.value:
                 value.problem("an empty mapping", "at least one axis: " + ", ".join(axes))
         return tuple(excluded)
+
+
+def _device(value: Value, devices: Sequence[str] | None) -> str:
+    """A device of this machine; or, for a cluster, a name that one of its nodes could have."""
+    if devices is not None:
+        return value.choice(devices, "device", "; with --address any that its nodes have")
+    name = value.text()
+    if name and not SLUG.fullmatch(name):
+        value.problem(f"{name!r} is no name of a device", f"any, cpu, cuda, or {SLUG_RULE}")
+    return name

@@ -1,60 +1,50 @@
-"""A lane: the tasks of one device, given out so that a timed one is alone."""
+"""A lane: the tasks in flight on one place, so that a timed one is alone there."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import Counter
 
+from jobs.places import Place, Spot
 from jobs.task import Task
 
 
 class Lane:
-    """Hands out tasks in order: untimed ones up to a capacity, a timed one only by itself.
+    """Says what may start on a place: untimed tasks up to its room, a timed one only by itself.
 
     Args:
-        tasks: all tasks of the device, in order; read as needed, so a long queue costs nothing.
-        capacity: untimed tasks in flight at most.
+        place: the machine.
     """
 
-    def __init__(self, tasks: Iterator[Task], capacity: int) -> None:
-        self._tasks = tasks
-        self._capacity = capacity
-        self._waiting: deque[Task] = deque()
-        self._in_flight: set[Task] = set()
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._spots: dict[Task, Spot] = {}
 
     @property
     def in_flight(self) -> int:
         """Tasks handed out and not yet taken back."""
-        return len(self._in_flight)
+        return len(self._spots)
 
-    def take(self, is_over: Callable[[str], bool]) -> Task | None:
-        """The next task that may start now, or None.
+    @property
+    def is_timing(self) -> bool:
+        """Whether one of them is under the clock."""
+        return any(task.is_timed for task in self._spots)
 
-        Args:
-            is_over: whether a cell needs no more tasks; those left of it are dropped.
-        """
-        task = self._next(is_over)
-        if task is None:
-            return None
-        is_free = not self._in_flight if task.is_timed else self._has_room()
-        if not is_free:
-            self._waiting.appendleft(task)
-            return None
-        self._in_flight.add(task)
-        return task
+    def has_room(self, task: Task, device: str) -> bool:
+        """Whether a task may start on a device now."""
+        if task.is_timed:
+            return not self._spots
+        beside = sum(spot.device == device for spot in self._spots.values())
+        is_full = self.in_flight >= self.place.capacity or beside >= self.place.room(device)
+        return not self.is_timing and not is_full
 
-    def give_back(self, task: Task, *, again: bool = False) -> None:
-        """A task has ended; `again` puts it first in the queue."""
-        self._in_flight.discard(task)
-        if again:
-            self._waiting.appendleft(task)
+    def begin(self, task: Task, device: str) -> Spot:
+        """A task starts: of several equal devices on the least used, a timed one on the first."""
+        used = Counter(spot.number for spot in self._spots.values() if spot.device == device)
+        count = (self.place.devices or {}).get(device, 1)
+        number = min(range(count), key=lambda n: used[n]) if self.place.has_gpu else 0
+        self._spots[task] = Spot(self.place.name, device, number)
+        return self._spots[task]
 
-    def _has_room(self) -> bool:
-        is_timing = any(task.is_timed for task in self._in_flight)
-        return not is_timing and len(self._in_flight) < self._capacity
-
-    def _next(self, is_over: Callable[[str], bool]) -> Task | None:
-        while True:
-            task = self._waiting.popleft() if self._waiting else next(self._tasks, None)
-            if task is None or not is_over(task.cell_id):
-                return task
+    def end(self, task: Task) -> None:
+        """A task has ended."""
+        del self._spots[task]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 
@@ -140,10 +140,24 @@ class Ledger:
         if not self._missing[task.cell_id]:
             self._finish(task.cell_id, now())
 
-    def fail(self, task: Task, error: str) -> None:
-        """A task failed, and its cell with it; what is committed of the cell stays."""
-        self._rows[task.cell_id] = replace(
-            self._rows[task.cell_id],
+    def restart(self, cell_ids: Collection[str]) -> None:
+        """What was committed of cells is dropped, and they start anew."""
+        self._throttled = {
+            (cell, number) for cell, number in self._throttled if cell not in cell_ids
+        }
+        for cell_id in cell_ids:
+            cell, row = self._cells[cell_id], self._rows[cell_id]
+            self._missing[cell_id] = cell.rounds * len(cell.shards)
+            self._notes[cell_id].clear()
+            renewed = _renewed(row, cell)
+            self._rows[cell_id] = replace(
+                renewed, node=None, note=cell.skipped, attempts=row.attempts + 1
+            )
+
+    def fail(self, cell_id: str, error: str) -> None:
+        """A cell failed; what is committed of it stays."""
+        self._rows[cell_id] = replace(
+            self._rows[cell_id],
             status="failed",
             error=error,
             is_valid=False,

@@ -9,6 +9,7 @@ import storage
 from jobs.conditions import machine_of
 from jobs.device import CUDA, Device
 from jobs.power.choose import power_of
+from jobs.registration import node_name
 
 
 def describe_node(run_id: str, device: Device) -> storage.NodeRow:
@@ -16,12 +17,12 @@ def describe_node(run_id: str, device: Device) -> storage.NodeRow:
 
     Each figure that could not be taken is NULL, and `note` says why.
     """
-    seen = machine_of(device.name).first
-    power = power_of(device.name)
+    seen = machine_of(device).first
+    power = power_of(device)
     return storage.NodeRow(
         run_id=run_id,
-        node=platform.node(),
-        device=device.name,
+        node=node_name(),
+        device=device.label,
         host=platform.node(),
         architecture=platform.machine(),
         accelerator=_accelerator(device),

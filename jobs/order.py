@@ -1,31 +1,68 @@
-"""The order of tasks: per device, all-exit passes first, then timed shards interleaved as ABBA."""
+"""The order of tasks: blocks of cells, passes without a clock first, timed shards as ABBA."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import count, product
 
 from jobs.plan import Cell, Plan
 from jobs.task import Shard, Task
 
 
-def task_queues(
-    plan: Plan, run_id: str, done: Container[tuple[str, int, int]], *, by_device: bool
-) -> list[Iterator[Task]]:
-    """Lazy queues of the tasks that are not done yet.
+@dataclass(frozen=True)
+class Block:
+    """Cells whose tasks stand in one queue.
+
+    Attributes:
+        device: the name in the grid; None where cells of all devices are together on one host.
+        dataset: of timed cells, which are to be compared: one machine takes them all. Else None.
+        cells: in the order of the plan.
+    """
+
+    device: str | None
+    dataset: str | None
+    cells: tuple[Cell, ...] = field(compare=False)
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether one machine must take it whole."""
+        return self.dataset is not None
+
+    def tasks(self, run_id: str, done: Container[tuple[str, int, int]]) -> Iterator[Task]:
+        """Those that are not done yet, as they are needed."""
+        return _queue(self.cells, run_id, done)
+
+
+def blocks(plan: Plan, *, by_device: bool) -> list[Block]:
+    """All cells that can run, in blocks; those without a clock first.
 
     Args:
         plan: the cells.
-        run_id: for the rows.
-        done: keys of committed tasks: cell_id, round, shard.
-        by_device: one queue a device; else one in all, where all devices are on one host.
+        by_device: all-exit passes of each device, which its machines share, and timed cells of
+            each device and data set, which one machine must take whole; else one block in all.
     """
     if not by_device:
-        return [_queue(plan.runnable, run_id, done)]
+        return [Block(None, None, plan.runnable)]
+    shared: dict[str, list[Cell]] = {}
+    compared: dict[tuple[str, str], list[Cell]] = {}
+    for cell in plan.runnable:
+        device = cell.setting.device
+        if cell.is_timed:
+            compared.setdefault((device, cell.dataset.label), []).append(cell)
+        else:
+            shared.setdefault(device, []).append(cell)
     return [
-        _queue([cell for cell in plan.runnable if cell.setting.device == device], run_id, done)
-        for device in plan.grid.devices
+        *(Block(device, None, tuple(cells)) for device, cells in shared.items()),
+        *(Block(*key, tuple(cells)) for key, cells in compared.items()),
     ]
+
+
+def task_queues(
+    plan: Plan, run_id: str, done: Container[tuple[str, int, int]], *, by_device: bool
+) -> list[Iterator[Task]]:
+    """The tasks of all blocks that are not done yet, a lazy queue each."""
+    return [block.tasks(run_id, done) for block in blocks(plan, by_device=by_device)]
 
 
 def _queue(

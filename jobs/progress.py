@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -93,6 +93,19 @@ class Progress:
             self._finished[task.kind] += images
             self._busy_s[task.kind] = self._busy_s.get(task.kind, 0.0) + outcome.busy_s
         self._show()
+
+    def note(self, text: str) -> None:
+        """Say something beside the count."""
+        self._console.print(text, soft_wrap=True)
+
+    def restart(self, tasks: Sequence[Task]) -> None:
+        """These were done, and are to be done again."""
+        for task in tasks:
+            images = task.shard.stop - task.shard.start
+            self._tasks_left[task.cell_id] += 1
+            self._images_left[task.kind] += images
+            self._total += images
+        self._bar.update(self._bar_task, total=max(self._total, 1))
 
     def line(self) -> str:
         """Cells done, images, images/s, time left."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import asdict
 from typing import Any
 
 import storage
 from jobs.agreement import Agreement
 from jobs.device import Device
+from jobs.registration import node_name
 from jobs.task import Task
 
 
@@ -17,8 +17,8 @@ def of_cell(task: Task, device: Device) -> dict[str, Any]:
     return {
         "run_id": task.run_id,
         "cell_id": task.cell_id,
-        "node": platform.node(),
-        "device": device.name,
+        "node": node_name(),
+        "device": device.label,
         "model": task.model,
         "dataset": task.dataset,
         "runtime": task.runtime,
@@ -34,7 +34,7 @@ def round_row(task: Task, conditions: dict[str, Any]) -> dict[str, Any]:
         "run_id": task.run_id,
         "cell_id": task.cell_id,
         "round": task.round,
-        "node": platform.node(),
+        "node": node_name(),
         "position": task.position,
     }
     return {"rounds": storage.build_table("rounds", columns | conditions)}
@@ -49,7 +49,7 @@ def power_rows(task: Task, columns: dict[str, Any]) -> dict[str, Any]:
         "cell_id": task.cell_id,
         "round": task.round,
         "shard": task.shard.number,
-        "node": platform.node(),
+        "node": node_name(),
     }
     return {"power": storage.build_table("power", columns)}
 

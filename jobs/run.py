@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from jobs.errors import RunInterruptedError, UsageError
 from jobs.executor import Executor, InlineExecutor, Sources
 from jobs.grid import read_grid
 from jobs.ledger import now, queued_rows
+from jobs.placement import WAIT_S
 from jobs.plan import Plan, make_plan
 from jobs.plan_view import skips
 from jobs.power.choose import VARIABLE, check_setting
@@ -35,10 +36,16 @@ class Where:
     Attributes:
         address: of a Ray cluster that runs already; None: a Ray of our own on this machine.
         is_inline: in this process, without Ray.
+        wait_s: how long cells wait for a device that no node of the cluster has.
     """
 
     address: str | None = None
     is_inline: bool = False
+    wait_s: float = WAIT_S
+
+    def devices(self) -> tuple[str, ...] | None:
+        """The names that a grid may use there; None where nodes may yet join with any."""
+        return None if self.address else local_devices()
 
     def check(self) -> None:
         """See that tasks can go there.
@@ -88,7 +95,7 @@ def submit(
         if run_id == "latest":
             raise UsageError("--run latest: this word means the newest run; choose another name")
     document = Document.read(grid)
-    plan = plan_document(document, document.path.absolute().parent)
+    plan = plan_document(document, document.path.absolute().parent, where.devices())
     storage.check_root(root)
     where.check()
     if "energy" in plan.grid.measure and not where.address:
@@ -129,18 +136,23 @@ def resume(root: Path, run_id: str, where: Where, narrate: Narrator) -> Ended:
         where.check()
         path = Path(store.submission["grid_path"])
         document = Document(path, store.run.grid or "")
-        plan = plan_document(document, Path(store.submission["base"]))
+        plan = plan_document(document, Path(store.submission["base"]), where.devices())
         _check_same(store, plan)
         return _execute(store, plan, where, narrate)
 
 
-def plan_document(document: Document, base: Path) -> Plan:
+def plan_document(document: Document, base: Path, devices: Sequence[str] | None) -> Plan:
     """Read, check and plan a grid.
+
+    Args:
+        document: the file.
+        base: the folder that relative paths start from.
+        devices: the names that `devices` may use; None: any that a node could have.
 
     Raises:
         BadInputError: the grid has problems, or nothing is left of it.
     """
-    plan = make_plan(read_grid(document, local_devices(), base))
+    plan = make_plan(read_grid(document, devices, base))
     if not plan.cells:
         root = document.root()
         root.problem("`exclude` leaves nothing to run", "a grid of at least one combination")
@@ -177,7 +189,9 @@ def _drive(
     # Signals after the executor: Ray takes them over when it starts.
     with _interruptible(), Progress(plan, done) as progress:
         try:
-            driver = Driver(store, plan, executor, progress.update)
+            driver = Driver(
+                store, plan, executor, progress.update, narrator=progress, wait_s=where.wait_s
+            )
             try:
                 return driver.run()
             except KeyboardInterrupt:

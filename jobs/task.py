@@ -112,6 +112,7 @@ class Outcome:
         error: traceback of a failure; empty after a success.
         skipped: why this machine cannot do such work at all; empty where it can.
         is_lost: the worker died or its node went away, so that another try makes sense.
+        is_untried: it was lost before it began, which is no try.
     """
 
     tables: Mapping[str, Any]
@@ -122,3 +123,4 @@ class Outcome:
     error: str = ""
     skipped: str = ""
     is_lost: bool = False
+    is_untried: bool = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ import gfnet
 from jobs.device import ANY, CPU
 from jobs.errors import JobsError
 from jobs.recipe import Recipe
+from jobs.registration import node_name
 
 if TYPE_CHECKING:
     from gfnet.training.data import TrainingData
@@ -97,7 +97,7 @@ def run_lesson(lesson: Lesson) -> Iterator[Began | Event]:
             learner = _learner(lesson, len(data.train.labels), engine)
         except (StateError, gfnet.CheckpointError) as err:
             raise TrainingError(f"{recipe.name}: {err}") from err
-        yield Began(training, identity, platform.node(), str(engine.device), engine.precision)
+        yield Began(training, identity, node_name(), str(engine.device), engine.precision)
         augment = Augment(recipe.augmentation, recipe.preprocessing, recipe.config.num_classes)
         yield from learn(
             learner,
@@ -124,7 +124,7 @@ def use_torch_device(name: str) -> str:
     except (RuntimeError, AssertionError, NotImplementedError) as err:
         reason = str(err).strip().splitlines()[0]
         raise TrainingError(
-            f"torch {torch.__version__} on {platform.node()} has no device {name!r}: {reason};"
+            f"torch {torch.__version__} on {node_name()} has no device {name!r}: {reason};"
             " choose --device cpu, or any for what is there"
         ) from err
 

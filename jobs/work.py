@@ -54,7 +54,7 @@ def work(task: Task, model: gfnet.GFNet, pipeline: Pipeline, shard: ShardImages)
     Raises: gfnet.UnavailableError: its engine, or what it measures, is not to be had here.
     """
     runtime = gfnet.runtime(task.runtime, model, threads=task.threads, precision=task.precision)
-    meter = Meter(task.model, task.energy, power_of(pipeline.device.name))
+    meter = Meter(task.model, task.energy, power_of(pipeline.device))
     with pinned(task.threads if task.is_timed else 0) as why_not:
         tables = WORK[task.kind](task, model, runtime, pipeline, shard, meter)
     note = "; ".join(filter(None, (why_not, meter.why_not() if tables else "")))
@@ -87,7 +87,7 @@ def _latency_rows(  # noqa: PLR0917 - what all kinds are given
     import torch
 
     device = pipeline.device
-    watch = Watch(machine_of(device.name))
+    watch = Watch(machine_of(device))
     route = partial(
         measure_routes,
         runtime,
@@ -217,7 +217,7 @@ def _exit_cost_rows(  # noqa: PLR0917 - what all kinds are given
     import torch
 
     device = pipeline.device
-    watch = Watch(machine_of(device.name))
+    watch = Watch(machine_of(device))
     gates = len(task.exit_blocks)
     all_exits = (*task.exit_blocks, model.config.last_block)
     forced = list(zip(all_exits, forced_exits(gates), strict=True))
@@ -271,7 +271,7 @@ def _profile_rows(
     import torch
 
     device = pipeline.device
-    watch = Watch(machine_of(device.name))
+    watch = Watch(machine_of(device))
     with torch.inference_mode():
         _warm_up(task, runtime, pipeline, shard, watch=watch)
         parts = measure_parts(

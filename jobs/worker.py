@@ -14,6 +14,7 @@ import gfnet
 from jobs.device import Device, use_device
 from jobs.node import describe_node
 from jobs.pipeline import Pipeline
+from jobs.places import Spot
 from jobs.skips import why_skipped
 from jobs.task import Outcome, Task
 from jobs.work import ShardImages, work
@@ -24,20 +25,23 @@ KEPT_MODELS = 8
 NAMED_FAILURES = 5
 """Images of a shard that its note names; the rest are counted."""
 
-_models: OrderedDict[tuple[str, tuple[int, ...], str], gfnet.GFNet] = OrderedDict()
+_models: OrderedDict[tuple[str, tuple[int, ...], str, int], gfnet.GFNet] = OrderedDict()
 
 
-def run_task(task: Task, weights: Callable[[], bytes], images: Any) -> Outcome:
+def run_task(
+    task: Task, weights: Callable[[], bytes], images: Any, spot: Spot | None = None
+) -> Outcome:
     """Run one task; whatever fails comes back as an outcome, never as an exception.
 
     Args:
         task: what to do.
         weights: gives the checkpoint's bytes, asked only where the model is not loaded yet.
         images: Arrow table of the shard: image_id, path, label, image (encoded bytes).
+        spot: which device of this machine; None: what the task's own name for it means here.
     """
     node = None
     try:
-        device = use_device(task.device)
+        device = use_device(spot.device, spot.number) if spot else use_device(task.device)
         node = describe_node(task.run_id, device)
         if reason := why_skipped(task.kind, task.runtime, task.precision, device.name):
             return Outcome({}, node, skipped=reason)
@@ -63,7 +67,7 @@ def run_task(task: Task, weights: Callable[[], bytes], images: Any) -> Outcome:
 
 def _load(task: Task, device: Device, weights: Callable[[], bytes]) -> gfnet.GFNet:
     """The task's model on the device: kept from an earlier task, or loaded now."""
-    key = (task.checkpoint_sha256, task.exit_blocks, device.name)
+    key = (task.checkpoint_sha256, task.exit_blocks, device.name, device.number)
     if key not in _models:
         model = gfnet.load_checkpoint(weights(), exit_blocks=task.exit_blocks)
         _models[key] = model.to(device.name)

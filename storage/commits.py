@@ -66,10 +66,14 @@ class Manifest:
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """The live manifests of a run at one moment, by file name."""
+    """The live manifests of a run at one moment, by file name.
+
+    `superseded` are names that count no more, also if something appeared under them again.
+    """
 
     paths: RunPaths
     manifests: dict[str, Manifest]
+    superseded: frozenset[str] = frozenset()
 
     def files(self, table: str) -> list[Path]:
         """List the data files of a table that count."""
@@ -137,9 +141,9 @@ def read_snapshot(paths: RunPaths) -> Snapshot:
         raise StorageError(
             f"the manifests in {paths.commits} kept changing while they were read; try again"
         )
-    superseded = {name for manifest in manifests.values() for name in manifest.supersedes}
+    superseded = frozenset(name for each in manifests.values() for name in each.supersedes)
     live = {name: manifest for name, manifest in manifests.items() if name not in superseded}
-    return Snapshot(paths, live)
+    return Snapshot(paths, live, superseded)
 
 
 def manifest_names(paths: RunPaths) -> list[str]:

@@ -27,6 +27,7 @@ from storage.schemas import SCHEMA_VERSION, SORT_KEYS, TABLES, VERSION_KEY
 from storage.sql import parquet_scan, quoted
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from storage.commits import Snapshot
@@ -40,15 +41,20 @@ ROW_GROUP_ROWS = 100_000
 MEMORY_LIMIT = "1GB"
 
 
-def merge_run(paths: RunPaths, run_id: str) -> None:
+def merge_run(paths: RunPaths, run_id: str, without: Collection[str] = ()) -> None:
     """Merge a run whose lease the caller holds.
+
+    Args:
+        paths: of the run.
+        run_id: of the run.
+        without: cells whose rows are dropped, in the same atomic step.
 
     Raises:
         OSError, duckdb.Error: a step failed; the rows are as visible as before.
     """
     snapshot = read_snapshot(paths)
     remove_leftovers(paths, snapshot)
-    if len(snapshot.manifests) < 2:  # noqa: PLR2004 (one manifest is merged as it is)
+    if not without and len(snapshot.manifests) < 2:  # noqa: PLR2004 (one manifest is merged as it is)
         only = next(iter(snapshot.manifests), MERGED_PREFIX)
         if only.startswith(MERGED_PREFIX):
             return
@@ -57,12 +63,13 @@ def merge_run(paths: RunPaths, run_id: str) -> None:
     spill = paths.data / f"{TEMPORARY_PREFIX}{suffix}"
     connection = duckdb.connect(config={"temp_directory": str(spill), "memory_limit": MEMORY_LIMIT})
     with contextlib.closing(connection):
-        connection.register("new_commits", entries_to_table(run_id, snapshot.unmerged_entries))
+        entries = [entry for entry in snapshot.unmerged_entries if entry.cell_id not in without]
+        connection.register("new_commits", entries_to_table(run_id, entries))
         for table in SORT_KEYS:
             rows = _rows_sql(table, snapshot)
             if rows:
                 target = paths.data / f"{table}-{MERGED_PREFIX}{suffix}.parquet"
-                _copy_sorted(connection, table, rows, target)
+                _copy_sorted(connection, table, _kept_sql(rows, without), target)
                 files[table] = (target.name,)
     sync_folder(paths.data)
     merged = Manifest((), files, supersedes=tuple(manifest_names(paths)))
@@ -96,6 +103,14 @@ def _rows_sql(table: str, snapshot: Snapshot) -> str:
     if table != "commits":
         return scan
     return f"{scan} UNION ALL FROM new_commits" if scan else "FROM new_commits"
+
+
+def _kept_sql(rows: str, without: Collection[str]) -> str:
+    """Leave out the rows of some cells."""
+    if not without:
+        return rows
+    cells = ", ".join(quoted(cell_id) for cell_id in sorted(without))
+    return f"SELECT * FROM ({rows}) WHERE cell_id NOT IN ({cells})"  # noqa: S608 (quoted)
 
 
 def _copy_sorted(

@@ -35,7 +35,7 @@ from storage.schemas import COMMITTED_TABLES
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -62,7 +62,7 @@ class RunStore:
         if paths.nodes.is_file():
             self.nodes = table_to_rows(NodeRow, read_table(paths.nodes))
         self.submission = read_submission(root, self.run.run_id)
-        self._entries = {entry.key: entry for entry in read_snapshot(paths).entries()}
+        self._read_entries()
 
     @classmethod
     def create(
@@ -205,6 +205,8 @@ class RunStore:
             check_column(table, "cell_id", entry.cell_id)
         if entry.key in self._entries:
             return False
+        if name in self._superseded:  # of a cell that was dropped since
+            name = name.replace(".json", f".{uuid.uuid4().hex[:8]}.json")
         # A new name each time: what a crash left under an old one is not overwritten but orphaned.
         suffix = f"{name.removesuffix('.json')}.{uuid.uuid4().hex[:8]}.parquet"
         files = {
@@ -246,6 +248,16 @@ class RunStore:
         with _failing_as(f"files of run {self.run.run_id} cannot be merged"):
             merge_run(self._paths, self.run.run_id)
 
+    def discard(self, cell_ids: Collection[str]) -> None:
+        """Drop all rows of some cells in one atomic step; they may be committed again.
+
+        Raises: StorageError: a step failed; the rows are as visible as before.
+        """
+        self._check_open()
+        with _failing_as(f"cells of run {self.run.run_id} cannot be dropped"):
+            merge_run(self._paths, self.run.run_id, without=cell_ids)
+        self._read_entries()
+
     def close(self) -> None:
         """Give the lease back; a second call does nothing."""
         self._lease.release()
@@ -262,6 +274,11 @@ class RunStore:
     ) -> None:
         """Leave: give the lease back."""
         self.close()
+
+    def _read_entries(self) -> None:
+        snapshot = read_snapshot(self._paths)
+        self._entries = {entry.key: entry for entry in snapshot.entries()}
+        self._superseded = snapshot.superseded
 
     def _save(self, what: str, path: Path, table: pa.Table) -> None:
         self._check_open()

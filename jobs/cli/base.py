@@ -26,6 +26,17 @@ def _root(_context: click.Context, _option: click.Parameter, value: str) -> Path
         raise click.BadParameter(str(err)) from err
 
 
+_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _seconds(_context: click.Context, _option: click.Parameter, value: str) -> float:
+    """A duration such as 90s, 10m or 2h, in seconds."""
+    number, unit = value[:-1], value[-1:]
+    if not number.isdecimal() or unit not in _UNITS_S:
+        raise click.BadParameter(f"{value!r}; give a whole number and a unit: 90s, 10m or 2h")
+    return int(number) * _UNITS_S[unit]
+
+
 RESULTS = click.option(
     "--results",
     callback=_root,
@@ -36,6 +47,14 @@ RESULTS = click.option(
 )
 ADDRESS = click.option("--address", help="A Ray cluster that runs already, such as 10.0.0.1:6379.")
 INLINE = click.option("--inline", is_flag=True, help="Run in this process, without Ray.")
+WAIT = click.option(
+    "--wait",
+    "wait_s",
+    callback=_seconds,
+    default="10m",
+    show_default=True,
+    help="How long cells wait for a device that no node has, such as 90s, 10m or 2h.",
+)
 RUN = click.argument("run")
 RUN_OR_LATEST = click.argument("run", default="latest")
 

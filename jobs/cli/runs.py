@@ -13,6 +13,7 @@ from jobs.cli.base import (
     INLINE,
     RESULTS,
     RUN,
+    WAIT,
     main,
     narrate,
     program,
@@ -26,8 +27,15 @@ from jobs.cli.base import (
 @RESULTS
 @ADDRESS
 @INLINE
+@WAIT
 def submit(
-    grid: Path, run_id: str | None, results: Path, address: str | None, *, inline: bool
+    grid: Path,
+    run_id: str | None,
+    results: Path,
+    address: str | None,
+    wait_s: float,
+    *,
+    inline: bool,
 ) -> None:
     """Run all cells of GRID, a YAML file.
 
@@ -38,7 +46,7 @@ def submit(
     from jobs.run import Where
     from jobs.run import submit as submit_grid
 
-    ended = submit_grid(grid, results, Where(address, inline), narrate, run_id)
+    ended = submit_grid(grid, results, Where(address, inline, wait_s), narrate, run_id)
     _conclude(ended.run_id, results, is_done=ended.is_done)
 
 
@@ -47,7 +55,8 @@ def submit(
 @RESULTS
 @ADDRESS
 @INLINE
-def resume(run: str, results: Path, address: str | None, *, inline: bool) -> None:
+@WAIT
+def resume(run: str, results: Path, address: str | None, wait_s: float, *, inline: bool) -> None:
     """Run what is missing of RUN.
 
     \b
@@ -59,7 +68,7 @@ def resume(run: str, results: Path, address: str | None, *, inline: bool) -> Non
     from jobs.run import resume as resume_run
 
     run_id = storage.resolve_run(results, run)
-    ended = resume_run(results, run_id, Where(address, inline), narrate)
+    ended = resume_run(results, run_id, Where(address, inline, wait_s), narrate)
     _conclude(run_id, results, is_done=ended.is_done)
 
 
@@ -99,7 +108,7 @@ def plan(grid: Path, results: Path) -> None:
     from jobs.run import plan_document
 
     document = Document.read(grid)
-    made = plan_document(document, document.path.absolute().parent)
+    made = plan_document(document, document.path.absolute().parent, None)
     click.echo(describe(made, estimate(made, results)), nl=False)
 
 

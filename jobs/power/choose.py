@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from jobs.device import CUDA
+from jobs.device import CUDA, Device
 from jobs.errors import BadInputError, UsageError
 from jobs.nvml import Gpu, open_gpu
 from jobs.power.ina3221 import find_ina3221
@@ -47,14 +47,14 @@ class Choice:
     keeps_marks: bool = False
 
 
-def power_of(device: str) -> Choice:
-    """What this process measures power with, with `cpu` or `cuda` in use; never raises."""
+def power_of(device: Device) -> Choice:
+    """What this process measures power with, with a device in use; never raises."""
     return _power_of(device, os.environ.get(VARIABLE, ""))
 
 
 @cache
-def _power_of(device: str, setting: str) -> Choice:
-    return choose(device, setting, ROOT)
+def _power_of(device: Device, setting: str) -> Choice:
+    return choose(device.name, setting, ROOT)
 
 
 def check_setting(setting: str) -> None:

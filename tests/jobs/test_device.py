@@ -9,6 +9,7 @@ import torch
 
 from jobs import device as devices
 from jobs.device import local_devices, use_device
+from jobs.registration import Registration
 
 
 def test_cpu_is_always_there() -> None:
@@ -45,3 +46,33 @@ def test_local_devices_are_told_without_torch(
     assert local_devices() == ("any", "cpu")
     (tmp_path / "nvidia0").touch()
     assert local_devices() == ("any", "cpu", "cuda")
+
+
+def test_a_registered_name_is_what_the_node_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows show the name; torch gets its own, and the number of the GPU."""
+    chosen: list[int] = []
+    registered = Registration("bench", "cuda", {"h100": (1,), "rtx-4090": (0, 2)})
+    monkeypatch.setattr(devices, "registration", lambda: registered)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    named = [use_device("rtx-4090", place) for place in (0, 1)]
+    assert [(d.name, d.label, d.number) for d in named] == [
+        ("cuda", "rtx-4090", 0),
+        ("cuda", "rtx-4090", 2),
+    ]
+    assert chosen == [0, 2]
+    for name in ("any", "cuda"):
+        assert use_device(name).label == "h100"
+    assert use_device("cpu").label == "cpu"
+    with pytest.raises(ValueError, match="no device 'a100'"):
+        use_device("a100")
+
+
+def test_a_registered_gpu_is_not_replaced_by_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Jetson whose torch sees no GPU must not time its processor under the board's name."""
+    registered = Registration("board", "cuda", {"jetson-orin-nano": (0,)})
+    monkeypatch.setattr(devices, "registration", lambda: registered)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="sees no device 'cuda'"):
+        use_device("jetson-orin-nano")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +13,9 @@ import storage
 from jobs.driver import MAX_ATTEMPTS, Driver
 from jobs.errors import JobsError
 from jobs.executor import SourceError, Sources
-from jobs.lane import Lane
 from jobs.ledger import Ledger, queued_rows
 from jobs.order import task_queues
+from jobs.places import Place, Spot
 from jobs.plan import Plan
 from jobs.task import Outcome, Task
 
@@ -60,11 +60,11 @@ class Scripted:
         self.most = 0
         self.most_beside_timed = 0
 
-    def capacity(self) -> int:
-        """As told."""
-        return self._capacity
+    def places(self) -> list[Place]:
+        """One, with room as told."""
+        return [Place("", self._capacity)]
 
-    def submit(self, task: Task) -> None:
+    def submit(self, task: Task, spot: Spot) -> None:  # noqa: ARG002 - one place
         """Take a task."""
         self.tasks.append(task)
         self.given.append(task)
@@ -72,7 +72,7 @@ class Scripted:
         if any(other.is_timed for other in self.tasks):
             self.most_beside_timed = max(self.most_beside_timed, len(self.tasks))
 
-    def wait(self) -> tuple[Task, Outcome]:
+    def wait(self, timeout_s: float | None = None) -> tuple[Task, Outcome]:  # noqa: ARG002
         """Answer the oldest."""
         task = self.tasks.popleft()
         return task, self.answer(task)
@@ -247,29 +247,14 @@ def test_a_cell_is_valid_once_all_its_rounds_are_done(
     assert part[-1].is_valid is None
 
 
-def test_a_lane_puts_lost_tasks_first(plan_of: Callable[[str], Plan]) -> None:
-    """And gives nothing out while a timed task runs."""
-    (queue,) = task_queues(plan_of(GRID), "r", frozenset(), by_device=False)
-    lane = Lane(queue, capacity=2)
-    first, second = lane.take(lambda _: False), lane.take(lambda _: False)
-    assert first is not None
-    assert second is not None
-    assert lane.take(lambda _: False) is None
-    lane.give_back(first, again=True)
-    assert lane.take(lambda _: False) == first
-    exits = {first.cell_id, second.cell_id}
-    lane.give_back(first)
-    assert lane.take(lambda cell: cell in exits or "x" in cell) != first
-
-
 def test_a_source_that_is_gone_fails_its_cells_alone(run: Run) -> None:
     """A checkpoint deleted in mid-run is named; the other cells go on."""
 
     class Broken(Scripted):
-        def submit(self, task: Task) -> None:
+        def submit(self, task: Task, spot: Spot) -> None:
             if task.model == "flat":
                 raise SourceError("checkpoint flat.safetensors cannot be read: gone")
-            super().submit(task)
+            super().submit(task, spot)
 
     assert not run.drive(Broken())
     statuses = {(c.kind, c.model): c.status for c in run.store.cells}
@@ -309,3 +294,134 @@ def test_sources_are_what_was_planned(run: Run, tmp_path: Path) -> None:
     copy.write_bytes(weights[:-1] + b"x")
     with pytest.raises(SourceError, match="has changed"):
         moved.weights(task)
+
+
+class Cluster(Scripted):
+    """Some boards; which are there is told by the test, task by task."""
+
+    is_one_host = False
+
+    def __init__(self, boards: Callable[[int], list[str]], device: str = "cpu") -> None:
+        super().__init__()
+        self.boards, self.device = boards, device
+        self.spots: dict[Task, Spot] = {}
+        self.looks = 0
+
+    def places(self) -> list[Place]:
+        """As told, by the number of tasks that were answered and looks that were vain."""
+        return [Place(n, 2, {self.device: 1}, is_here=False) for n in self.boards(self.looks)]
+
+    def submit(self, task: Task, spot: Spot) -> None:
+        """Take a task for a board."""
+        super().submit(task, spot)
+        self.spots[task] = spot
+
+    def wait(self, timeout_s: float | None = None) -> tuple[Task, Outcome] | None:  # type: ignore[override]
+        """Answer the oldest from its board, or from none where that has gone."""
+        assert timeout_s is not None
+        self.looks += 1
+        if not self.tasks:
+            return None
+        task = self.tasks.popleft()
+        board = self.spots[task].place
+        if board not in self.boards(self.looks):
+            return task, Outcome({}, None, error="NodeDiedError", is_lost=True)
+        outcome = rows_of(task)
+        node = storage.NodeRow(run_id="r", node=board, device=self.device)
+        tables = {
+            name: table.set_column(
+                table.schema.get_field_index("node"),
+                "node",
+                [[board] * table.num_rows],
+            ).cast(table.schema)
+            for name, table in outcome.tables.items()
+        }
+        return task, replace(outcome, node=node, tables=tables)
+
+
+class Notes:
+    """What a driver told, and how often tasks were to be done again."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.again = 0
+
+    def note(self, text: str) -> None:
+        """Keep it."""
+        self.told.append(text)
+
+    def restart(self, tasks: Sequence[Task]) -> None:
+        """Count them."""
+        self.again += len(tasks)
+
+
+def test_timed_cells_start_anew_where_their_machine_is_gone(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they had is dropped, and no cell has rows of two machines."""
+    monkeypatch.setattr("jobs.placement.GRACE_S", 0.0)
+    executor = Cluster(lambda looks: ["a", "b"] if looks < 9 else ["b"])
+    notes = Notes()
+    driver = Driver(run.store, run.plan, executor, lambda _t, _o: None, narrator=notes, wait_s=60)
+    assert driver.run()
+    assert "began on node a, which is gone" in notes.told[0]
+    assert "start anew on another" in notes.told[-1]
+    assert notes.again > 0
+    assert run.count("records") == 2 * 2 * 1100
+    assert run.count("exits") == 1100 * (1 + 3)
+    nodes = storage.query(run.root, "select distinct node from records").to_pylist()
+    assert nodes == [{"node": "b"}]
+    timed = [cell for cell in run.store.cells if cell.kind == "latency"]
+    assert {(cell.status, cell.node, cell.rows) for cell in timed} == {("done", "b", 2200)}
+
+
+def test_a_device_that_nobody_has_fails_its_cells_alone(
+    plan_of: Callable[[str], Plan], tmp_path: Path
+) -> None:
+    """With a notice at once, and the reason on each cell."""
+    plan = plan_of(GRID + "devices: [cpu, jetson]\n")
+    row = storage.RunRow(run_id="r", name="small")
+    with storage.RunStore.create(tmp_path / "two", row, queued_rows(plan, "r"), {}) as store:
+        notes = Notes()
+        executor = Cluster(lambda _looks: ["a"])
+        driver = Driver(store, plan, executor, lambda _t, _o: None, narrator=notes, wait_s=0)
+        assert not driver.run()
+        assert {(c.status, c.device) for c in store.cells} == {
+            ("done", "cpu"),
+            ("failed", "jetson"),
+        }
+        failed = [cell for cell in store.cells if cell.status == "failed"]
+        (error,) = {cell.error for cell in failed}
+        assert error == (
+            "2 cells of device jetson: no node has it; registered now: cpu; nothing changed in"
+            " 0:00 min"
+        )
+        assert len(notes.told) == 2
+
+
+def test_a_driver_on_a_timed_host_neither_writes_nor_draws(run: Run) -> None:
+    """What comes back from others meanwhile waits until the clock has stopped."""
+
+    class Here(Cluster):
+        def places(self) -> list[Place]:
+            return [
+                Place("here", 1, {"cpu": 1}),
+                Place("there", 1, {"cpu": 1}, is_here=False),
+            ]
+
+        def wait(self, timeout_s: float | None = None) -> tuple[Task, Outcome] | None:  # type: ignore[override]
+            # The other machine is always the faster one.
+            self.tasks = deque(sorted(self.tasks, key=lambda t: self.spots[t].place == "here"))
+            return super().wait(timeout_s)
+
+    executor = Here(lambda _looks: ["here", "there"])
+    commit = run.store.commit
+
+    def checked(*arguments: object) -> bool:
+        flying = [task for task in executor.tasks if executor.spots[task].place == "here"]
+        assert not any(task.is_timed for task in flying)
+        return commit(*arguments)  # type: ignore[arg-type]
+
+    run.store.commit = checked  # type: ignore[method-assign, assignment]
+    assert Driver(run.store, run.plan, executor, lambda _t, _o: None).run()
+    assert run.count("records") == 2 * 2 * 1100

@@ -33,7 +33,7 @@ class Bench:
         self.now_ns = 0
         self.log: list[str] = []
         self.decode_ns, self.forward_ns = decode_ns, forward_ns
-        self.device = Device("cpu", lambda: self.log.append("sync"))
+        self.device = Device("cpu", lambda: self.log.append("sync"), "cpu")
         self.pipeline = Pipeline(
             gfnet.Preprocessing(4, 4, mean=(0, 0, 0), std=(1, 1, 1)), self.device
         )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jobs.ledger import queued_rows
-from jobs.order import task_queues
+from jobs.order import blocks, task_queues
 from jobs.plan import Plan
 from jobs.power.protocol import EnergyProtocol
 from jobs.task import SHARD_IMAGES, Shard, shards
@@ -303,6 +303,28 @@ def test_done_tasks_are_left_out_and_devices_have_queues(plan_of: Callable[[str]
     )
     keys = [key for cell in plan.cells for key, _ in cell.task_keys()]
     assert len(set(keys)) == 6
-    first, second = task_queues(plan, "r", frozenset(keys[:2]), by_device=True)
-    assert [task.device for task in first] == ["any"]
-    assert [task.device for task in second] == ["jetson"] * 3
+    queues = task_queues(plan, "r", frozenset(keys[:2]), by_device=True)
+    assert [[(task.device, task.kind) for task in queue] for queue in queues] == [
+        [],
+        [("jetson", "exits")],
+        [("any", "latency")],
+        [("jetson", "latency")] * 2,
+    ]
+
+
+def test_blocks_of_a_cluster(plan_of: Callable[[str], Plan]) -> None:
+    """Machines share the all-exit passes of a device; one takes all timed cells of a data set."""
+    plan = plan_of(
+        "models: [flat.safetensors, dynn.safetensors]\ndevices: [any, jetson]\n"
+        "datasets: [{name: digits, limit: 9}, {name: digits, split: train, limit: 9}]\n"
+    )
+    shown = [
+        (block.device, block.dataset, block.is_timed, len(block.cells))
+        for block in blocks(plan, by_device=True)
+    ]
+    names = ("digits/test@9", "digits/train@9")
+    assert shown == [
+        ("any", None, False, 4),
+        ("jetson", None, False, 4),
+        *((device, name, True, 2) for name in names for device in ("any", "jetson")),
+    ]

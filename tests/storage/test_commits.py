@@ -428,3 +428,71 @@ def test_kill_9_in_the_middle_loses_nothing_committed(
         store.save_run(dataclasses.replace(store.run, status="done"))
     assert seen(tmp_path) == whole(shards)
     assert storage.list_runs(tmp_path)[0].status == "done"
+
+
+@pytest.mark.parametrize("is_merged", [False, True])
+@pytest.mark.parametrize("is_reopened", [False, True])
+def test_a_dropped_cell_can_be_committed_again(
+    is_merged: bool, is_reopened: bool, tmp_path: Path
+) -> None:
+    """All its rows go in one step, the other cell keeps its own, and new rows count once."""
+    other = dataclasses.replace(CELL, cell_id="cell-2")
+    with storage.RunStore.create(tmp_path, RUN, [CELL, other], {}) as store:
+        for shard in range(SHARDS):
+            store.commit(storage.CommitEntry("cell-1", 0, shard), shard_tables(shard))
+        kept = storage.build_table(
+            "records", {"run_id": "run-1", "cell_id": "cell-2", "round": 0, "image_id": [100]}
+        )
+        store.commit(storage.CommitEntry("cell-2", 0, 0), {"records": kept})
+        if is_merged:
+            store.merge()
+        store.discard({"cell-1"})
+        assert seen(tmp_path) == ([100], [], [0])
+        if not is_reopened:
+            recommit(store)
+    if is_reopened:
+        with storage.RunStore.open(tmp_path, "run-1") as store:
+            recommit(store)
+    images, costs, shards = whole(SHARDS)
+    assert seen(tmp_path) == ([*images, 100], costs, sorted([*shards, 0]))
+
+
+def recommit(store: storage.RunStore) -> None:
+    """All shards of cell 1 anew, each once, and merged."""
+    for shard in range(SHARDS):
+        entry = storage.CommitEntry("cell-1", 0, shard)
+        assert store.commit(entry, shard_tables(shard))
+        assert not store.commit(entry, shard_tables(shard))
+    assert len(store.entries()) == SHARDS + 1
+    store.merge()
+
+
+@pytest.mark.parametrize("is_retried", [False, True])
+def test_a_crash_after_a_drop_hides_no_new_row(
+    is_retried: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Old manifests that were not cleared away lie under the names of the new ones."""
+
+    def remaining() -> None:
+        """Clear nothing away."""
+
+    def crash() -> None:
+        raise CrashError
+
+    with storage.RunStore.create(tmp_path, RUN, [CELL], {}) as store:
+        for shard in range(SHARDS):
+            store.commit(storage.CommitEntry("cell-1", 0, shard), shard_tables(shard))
+        calls = iter([remaining, crash])  # the first comes before anything is dropped
+        with monkeypatch.context() as patch:
+            patch.setattr(merge, "remove_leftovers", lambda *_: next(calls)())
+            with pytest.raises(CrashError):
+                store.discard({"cell-1"})
+    assert seen(tmp_path) == ([], [], [])
+    with storage.RunStore.open(tmp_path, "run-1") as store:
+        if is_retried:
+            store.discard({"cell-1"})
+        for shard in range(SHARDS):
+            assert store.commit(storage.CommitEntry("cell-1", 0, shard), shard_tables(shard))
+        assert seen(tmp_path) == whole(SHARDS)
+        store.merge()
+    assert seen(tmp_path) == whole(SHARDS)

@@ -1,0 +1,121 @@
+"""Commands about the machines of a cluster."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from jobs.cli.base import FAILED, main, narrate, program
+
+DEFAULT_PORT = 6379  # Ray's; launch has it too, but loads psutil
+
+
+@main.group()
+def node() -> None:
+    """Make this machine a node of a Ray cluster, or end that.
+
+    \b
+    Example:
+      gfjobs node start --head
+      gfjobs node stop
+    """
+
+
+@node.command()
+@click.option("--head", "is_head", is_flag=True, help="Be the head of a cluster.")
+@click.option("--address", help="HOST:PORT of the head of the cluster to join.")
+@click.option("--device", help="What grids call this machine's devices; default: found out.")
+@click.option("--name", help="What rows call this machine; default: its host name.")
+@click.option("--host", help="Address to listen on; default: the one on the way to the others.")
+@click.option("--port", type=int, default=DEFAULT_PORT, show_default=True, help="Of the head.")
+@click.option("--autoscaling-config", help="With --head: the file that `ray up` brings along.")
+@click.option("--block", is_flag=True, help="Stay in the foreground, as systemd wants it.")
+def start(
+    *,
+    is_head: bool,
+    address: str | None,
+    device: str | None,
+    name: str | None,
+    host: str | None,
+    port: int,
+    autoscaling_config: str | None,
+    block: bool,
+) -> None:
+    """Start Ray on this machine, as a cluster's head or as one of its nodes.
+
+    It is started again whenever it ends, until `gfjobs node stop`.
+
+    \b
+    Example:
+      gfjobs node start --head
+      gfjobs node start --address 10.0.0.1:6379
+    """
+    from jobs.cluster import service
+    from jobs.errors import UsageError
+
+    if is_head == bool(address):
+        raise UsageError("give either --head, or --address HOST:PORT of the head to join")
+    wanted = service.Wanted(address, host, port, device, name, autoscaling_config)
+    launch = service.prepare(wanted)
+    if block:
+        service.stay(launch)
+        return
+    state = service.start(launch, narrate)
+    narrate(f"node {state.name} runs; the cluster is at {state.address}. On other machines:")
+    narrate(f"  {program()} node start --address {state.address}")
+
+
+@node.command()
+def stop() -> None:
+    """End the node of this machine, with all its processes.
+
+    \b
+    Example:
+      gfjobs node stop
+    """
+    from jobs.cluster.service import stop as stop_node
+
+    narrate(f"node {stop_node()} has ended")
+
+
+@main.command()
+@click.option("--address", help="HOST:PORT of the head; default: of this machine's cluster.")
+def nodes(address: str | None) -> None:
+    """List the nodes that are registered now, and what they are doing.
+
+    \b
+    Example:
+      gfjobs nodes --address 10.0.0.1:6379
+    """
+    from jobs.cluster.service import cluster_address
+    from jobs.cluster.table import nodes_tables
+    from jobs.fanout import view_cluster
+
+    click.echo(nodes_tables(view_cluster(cluster_address(address))), nl=False)
+
+
+@main.command()
+@click.option("--address", help="Check the cluster with its head at HOST:PORT too.")
+def doctor(address: str | None) -> None:
+    """Check this machine, and with --address all nodes of a cluster, before anything fails.
+
+    Ends with 1 where a check fails.
+
+    \b
+    Example:
+      gfjobs doctor
+      gfjobs doctor --address 10.0.0.1:6379
+    """
+    from jobs.cluster.checks import Here, check_cluster, check_here, has_failed, shown
+
+    here = Here.look()
+    checks = list(check_here(here))
+    if address:
+        from jobs.fanout import view_cluster
+
+        checks += check_cluster(address, here.identity, view_cluster)
+    for line in shown(checks):
+        click.echo(line)
+    if has_failed(checks):
+        sys.exit(FAILED)

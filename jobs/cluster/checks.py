@@ -1,0 +1,285 @@
+"""The checks of `gfjobs doctor`: what would go wrong later, each with its remedy."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import stat
+import sys
+import tempfile
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from platform import python_version
+
+import psutil
+
+from jobs import sensors
+from jobs.address import check_address
+from jobs.cluster.identity import Identity, identify
+from jobs.cluster.launch import installed, store_bytes
+from jobs.cluster.token import DEFAULT_FILE, HOW_TO_MAKE, find_token
+from jobs.cluster.versions import Versions, clashes
+from jobs.cluster.view import TIMING, ClusterView, NodeView
+from jobs.device import CUDA, has_cuda
+from jobs.errors import JobsError
+from jobs.provenance import gfjobs_version
+
+OK, WARN, FAIL = "ok", "warn", "fail"
+ROOT = Path("/")
+LEAST_DISK_BYTES = 2 * 2**30
+LEAST_PYTHON = (3, 10)
+TIMEOUT_S = 3.0
+WIDTH = 80
+STEADY_GOVERNORS = frozenset({"performance", "userspace"})
+OLDEST_L4T = 36
+"""JetPack 6. Older boards ship a Python that no current Ray is made for."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the doctor's.
+
+    Attributes:
+        what: was looked at.
+        level: `ok`, `warn` or `fail`.
+        found: in words.
+        remedy: what to do; empty where nothing is.
+    """
+
+    what: str
+    level: str
+    found: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Here:
+    """This machine, as the checks look at it; doubles in tests.
+
+    Attributes:
+        identity: what it is.
+        root: where the kernel's files are.
+        shared_memory_bytes, disk_bytes: free.
+        memory_bytes: in all.
+        sees_gpu: whether torch sees a GPU; asked where there should be one.
+    """
+
+    identity: Identity
+    root: Path
+    shared_memory_bytes: int | None
+    disk_bytes: int
+    memory_bytes: int
+    sees_gpu: Callable[[], bool]
+
+    @classmethod
+    def look(cls) -> Here:
+        """The real one."""
+        shared = Path("/dev/shm")  # noqa: S108 - where Ray's object store lies
+        return cls(
+            identity=identify(),
+            root=ROOT,
+            shared_memory_bytes=shutil.disk_usage(shared).free if shared.is_dir() else None,
+            disk_bytes=shutil.disk_usage(tempfile.gettempdir()).free,
+            memory_bytes=psutil.virtual_memory().total,
+            sees_gpu=has_cuda,
+        )
+
+
+def check_here(here: Here) -> Iterator[Check]:
+    """All that this machine can say alone."""
+    yield _system(here.identity)
+    yield _python()
+    yield _packages()
+    yield _device(here)
+    yield _token()
+    yield _disk(here)
+    yield _shared_memory(here)
+    yield _clocks(here)
+
+
+def check_cluster(
+    address: str, identity: Identity, view: Callable[[str], ClusterView]
+) -> Iterator[Check]:
+    """The head, this machine against it, and all of its nodes.
+
+    Args:
+        address: of the head.
+        identity: of this machine.
+        view: asks the head; raises JobsError.
+    """
+    try:
+        check_address(address)
+        cluster = view(address)
+    except JobsError as err:
+        yield Check("head", FAIL, str(err), "start it, or mend the address or the token")
+        return
+    yield Check("head", OK, f"answers at {cluster.address}, with the same token")
+    here = Versions(python_version(), installed("ray"), gfjobs_version())
+    yield from _versions("this machine", here, cluster, is_jetson=identity.is_jetson)
+    for node in cluster.nodes:
+        yield from _node(node, cluster)
+
+
+def has_failed(checks: Iterable[Check]) -> bool:
+    """Whether one of them did."""
+    return any(check.level == FAIL for check in checks)
+
+
+def _system(identity: Identity) -> Check:
+    names = ", ".join(identity.devices)
+    if identity.l4t and int(identity.l4t.split(".")[0]) < OLDEST_L4T:
+        return Check(
+            "machine",
+            FAIL,
+            f"{names}, with the system of JetPack 5 or older (L4T {identity.l4t})",
+            "install JetPack 6 or newer: the older one's Python has no current Ray",
+        )
+    if identity.note:
+        return Check("machine", WARN, f"{names}; {identity.note}", "pip install 'gfjobs[nvidia]'")
+    l4t = f" (L4T {identity.l4t})" if identity.l4t else ""
+    return Check("machine", OK, f"{names}: {identity.accelerator or 'no GPU'}{l4t}")
+
+
+def _python() -> Check:
+    if sys.version_info[:2] >= LEAST_PYTHON:
+        return Check("Python", OK, python_version())
+    least = ".".join(map(str, LEAST_PYTHON))
+    return Check("Python", FAIL, python_version(), f"make an environment with {least} or newer")
+
+
+def _packages() -> Check:
+    found = {name: installed(name) for name in ("gfjobs", "ray", "torch")}
+    missing = [name for name, version in found.items() if version is None]
+    text = ", ".join(f"{name} {version or 'missing'}" for name, version in found.items())
+    if missing:
+        return Check("packages", FAIL, text, f"pip install {' '.join(missing)}")
+    return Check("packages", OK, text)
+
+
+def _device(here: Here) -> Check:
+    if here.identity.kind != CUDA:
+        return Check("device", OK, "torch computes on the processor")
+    if here.sees_gpu():
+        return Check("device", OK, "torch sees the GPU")
+    remedy = "install a torch that is built for its CUDA"
+    if here.identity.is_jetson:
+        remedy = (
+            "keep JetPack's own torch: make the environment with --system-site-packages, and"
+            " install gfjobs without replacing torch (docs/nodes.md)"
+        )
+    return Check("device", FAIL, "torch sees no GPU", remedy)
+
+
+def _token() -> Check:
+    found = find_token()
+    if found is None:
+        return Check(
+            "token",
+            WARN,
+            "none: this machine can be no node beyond itself",
+            f"{HOW_TO_MAKE}, once, on the head; copy ~/{DEFAULT_FILE} from there",
+        )
+    path = Path(found[1])
+    if path.is_file() and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        return Check("token", WARN, f"{path} can be read by others", f"chmod 600 {path}")
+    return Check("token", OK, f"from {found[1]}")
+
+
+def _disk(here: Here) -> Check:
+    text = f"{here.disk_bytes / 2**30:.1f} GiB free in {tempfile.gettempdir()}"
+    if here.disk_bytes < LEAST_DISK_BYTES:
+        least = LEAST_DISK_BYTES / 2**30
+        return Check("disk", FAIL, text, f"Ray needs {least:.0f} GiB there; make room")
+    return Check("disk", OK, text)
+
+
+def _shared_memory(here: Here) -> Check:
+    needed = store_bytes(here.memory_bytes)
+    if here.shared_memory_bytes is None:
+        return Check("shared memory", WARN, "no /dev/shm", "Ray will be slower; run it on Linux")
+    text = f"{here.shared_memory_bytes / 2**20:.0f} MiB free"
+    if here.shared_memory_bytes < needed:
+        remedy = (
+            f"the object store takes {needed // 2**20} MiB, and will lie on disk; in Docker:"
+            " --shm-size=4g"
+        )
+        return Check("shared memory", WARN, text, remedy)
+    return Check("shared memory", OK, text)
+
+
+def _clocks(here: Here) -> Check:
+    try:
+        governors = sensors.governors(here.root)
+    except sensors.AbsentError as err:
+        return Check("clocks", WARN, f"cannot be read ({err})", "results will say so as well")
+    text = f"governor {', '.join(sorted(governors))}"
+    if governors <= STEADY_GOVERNORS:
+        return Check("clocks", OK, text)
+    command = "sudo cpupower frequency-set -g performance"
+    if here.identity.is_jetson:
+        command = "sudo nvpmodel -m 0 && sudo jetson_clocks"
+    return Check("clocks", WARN, f"{text}: clocks move while cells are timed", command)
+
+
+def _versions(
+    who: str, versions: Versions, cluster: ClusterView, *, is_jetson: bool
+) -> Iterator[Check]:
+    head = Versions(cluster.python, cluster.ray, cluster.gfjobs)
+    found = clashes(versions, head, is_jetson=is_jetson)
+    for clash in found:
+        yield Check(who, FAIL, clash.text, clash.remedy)
+    if not found:
+        yield Check(who, OK, "has the head's versions of Python, Ray and gfjobs")
+
+
+def _node(node: NodeView, cluster: ClusterView) -> Iterator[Check]:
+    who = f"node {node.name}"
+    if TIMING not in node.resources:
+        remedy = "end it, and start it with gfjobs node start"
+        yield Check(who, WARN, "was not started by gfjobs: it gets no work", remedy)
+        return
+    facts = node.facts
+    versions = Versions(facts.python, facts.ray, facts.gfjobs)
+    is_jetson = facts.l4t is not None
+    yield from _versions(who, versions, cluster, is_jetson=is_jetson)
+    closed = [
+        f"{what} ({port})" for what, port in node.ports.items() if not _answers(node.address, port)
+    ]
+    if closed:
+        yield Check(
+            who,
+            FAIL,
+            f"{' and '.join(closed)} at {node.address} cannot be reached from here",
+            "open all ports between the nodes: Ray chooses them freely",
+        )
+    else:
+        yield Check(who, OK, f"its ports at {node.address} can be reached")
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def shown(checks: Iterable[Check]) -> Iterator[str]:
+    """A line a check, and one for its remedy; longer ones are wrapped."""
+    for check in checks:
+        yield from _wrapped(f"{check.level:4}  ", f"{check.what}: {check.found}")
+        if check.remedy:
+            yield from _wrapped("      -> ", check.remedy)
+
+
+def _wrapped(start: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        " ".join(text.split()),
+        WIDTH,
+        initial_indent=start,
+        subsequent_indent=" " * len(start),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

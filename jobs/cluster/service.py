@@ -1,0 +1,250 @@
+"""Starting and stopping the node of this machine: all that is checked before Ray is touched."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import platform
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from platform import python_version
+
+import psutil
+
+from jobs.address import check_address, split_address
+from jobs.cluster.identity import Identity, identify
+from jobs.cluster.launch import Launch, installed
+from jobs.cluster.state import RUNNING, WAITING, NodeState, log_file, read_state
+from jobs.cluster.supervisor import START_TIMEOUT_S, Supervisor, say
+from jobs.cluster.token import DEFAULT_FILE, HOW_TO_MAKE, find_token
+from jobs.cluster.versions import Versions, clashes
+from jobs.cluster.view import ClusterError, ClusterView
+from jobs.errors import JobsError, UsageError
+from jobs.provenance import gfjobs_version
+
+Narrator = Callable[[str], None]
+
+STOP_S = 40.0
+SHOWN_LINES = 12
+"""Of the log, where a node does not start."""
+
+_SOMEWHERE = "192.0.2.1"  # reserved for documentation: nothing is sent there
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A node as it was asked for; None is found out.
+
+    Attributes:
+        head: HOST:PORT of the cluster's head; None: be the head.
+        host: the address to listen on.
+        port: of the head.
+        device: slug for all devices of this machine.
+        name: of the node.
+        autoscaling_config: of `ray up`.
+    """
+
+    head: str | None
+    host: str | None
+    port: int
+    device: str | None
+    name: str | None
+    autoscaling_config: str | None = None
+
+
+def prepare(wanted: Wanted) -> Launch:
+    """Check all that can be checked before Ray starts.
+
+    Raises:
+        UsageError: the device's name, no token, or no head answers at the address.
+        ClusterError: the head's token or versions are others, or it knows the name already.
+    """
+    if running := read_state():
+        raise UsageError(
+            f"node {running.name} runs here already (process {running.pid}); end it first:"
+            " gfjobs node stop"
+        )
+    identity = identify()
+    identity = identity.renamed(wanted.device) if wanted.device else identity
+    if wanted.head is not None:
+        check_address(wanted.head)
+    host = wanted.host or own_address(wanted.head)
+    token = find_token()
+    if token is None and not is_loopback(host):
+        raise UsageError(
+            f"a node at {host} without a token would run whatever anybody sends it. Make a token"
+            f" once, on the head:\n  {HOW_TO_MAKE}\nand copy ~/{DEFAULT_FILE} to every other node."
+            " For this machine alone: --host 127.0.0.1"
+        )
+    launch = Launch(
+        name=wanted.name or platform.node(),
+        host=host,
+        head=wanted.head,
+        port=wanted.port,
+        identity=identity,
+        has_token=token is not None,
+        autoscaling_config=wanted.autoscaling_config,
+    )
+    if wanted.head is not None:
+        from jobs.fanout import view_cluster
+
+        check_joining(launch, view_cluster(wanted.head))
+    elif is_taken(host, wanted.port):
+        raise UsageError(
+            f"something listens at {launch.address} already; choose another --port, or end it"
+        )
+    return launch
+
+
+def check_joining(launch: Launch, head: ClusterView) -> None:
+    """See that a node fits to a cluster.
+
+    Raises:
+        ClusterError: versions differ, or another machine has its name.
+    """
+    found = clashes(
+        here_versions(),
+        Versions(head.python, head.ray, head.gfjobs),
+        is_jetson=launch.identity.is_jetson,
+    )
+    if found:
+        lines = "".join(f"\n  {clash.text}: {clash.remedy}" for clash in found)
+        raise ClusterError(f"this machine cannot join the cluster at {head.address}:{lines}")
+    others = [n for n in head.nodes if n.name == launch.name and n.address != launch.host]
+    if others:
+        raise ClusterError(
+            f"the cluster has a node {launch.name!r} already, at {others[0].address}; rows tell"
+            " machines apart by their names: choose another with --name"
+        )
+
+
+def here_versions() -> Versions:
+    """Of this environment."""
+    return Versions(python_version(), installed("ray"), gfjobs_version())
+
+
+def start(launch: Launch, narrate: Narrator) -> NodeState:
+    """Start a node's supervisor in the background, and wait until the node has joined.
+
+    Raises:
+        JobsError: it does not; the log's last lines are in the message.
+    """
+    log = log_file()
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", __name__, json.dumps(asdict(launch))],
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+    narrate(f"starting node {launch.name} ({', '.join(launch.identity.devices)}); log: {log}")
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    while process.poll() is None and time.monotonic() < deadline_s:
+        state = read_state()
+        if state and state.phase == RUNNING:
+            return state
+        if state and state.phase == WAITING:
+            break
+        time.sleep(0.1)
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+    lines = log.read_text(errors="replace").splitlines()[-SHOWN_LINES:]
+    raise JobsError(f"node {launch.name} did not start; the end of {log}:\n" + "\n".join(lines))
+
+
+def stay(launch: Launch) -> None:
+    """Run a node's supervisor in this process, until it is ended."""
+    Supervisor(launch, say).run()
+
+
+def stop() -> str:
+    """End the node of this machine, and wait until none of its processes is left.
+
+    Returns: its name.
+
+    Raises:
+        UsageError: no node runs here.
+        JobsError: it does not end.
+    """
+    state = read_state()
+    process = state.process() if state else None
+    if state is None or process is None:
+        raise UsageError("no node runs here; start one with gfjobs node start")
+    process.terminate()
+    try:
+        process.wait(STOP_S)
+    except psutil.TimeoutExpired as err:
+        raise JobsError(
+            f"node {state.name} (process {state.pid}) does not end; its log is {log_file()}"
+        ) from err
+    return state.name
+
+
+def cluster_address(given: str | None) -> str:
+    """The head of the cluster that a command is about.
+
+    Raises:
+        UsageError: none is given and this machine is no node of one, or nothing answers there.
+    """
+    state = read_state()
+    address = given or os.environ.get("RAY_ADDRESS") or (state.address if state else None)
+    if address is None:
+        raise UsageError("this machine is no node of a cluster; give --address HOST:PORT")
+    check_address(address)
+    return address
+
+
+def own_address(head: str | None) -> str:
+    """The address by which others reach this machine: the one on the way to the head.
+
+    Raises:
+        UsageError: it has no such address.
+    """
+    target = split_address(head)[0] if head else _SOMEWHERE
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((target, 9))  # of a datagram: only the route is looked up
+            return str(probe.getsockname()[0])
+    except OSError as err:
+        raise UsageError(
+            f"this machine has no address on the way to {target} ({err.strerror}); give the one"
+            " that the other nodes reach it by: --host ADDRESS"
+        ) from err
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach it."""
+    try:
+        return ipaddress.ip_address(socket.gethostbyname(host)).is_loopback
+    except (OSError, ValueError):
+        return False
+
+
+def is_taken(host: str, port: int) -> bool:
+    """Whether something listens there."""
+    try:
+        socket.create_connection((host, port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _main() -> None:
+    """In the background: the launch is the one argument."""
+    fields = json.loads(sys.argv[1])
+    identity = fields.pop("identity")
+    devices = {slug: tuple(numbers) for slug, numbers in identity.pop("devices").items()}
+    os.chdir("/")  # no folder is kept from being removed
+    stay(Launch(identity=Identity(devices=devices, **identity), **fields))
+
+
+if __name__ == "__main__":
+    _main()

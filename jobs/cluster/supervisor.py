@@ -1,0 +1,192 @@
+"""The supervisor of a node: starts Ray, starts it again when it ends, and ends all of it.
+
+A node that is cut off from its head is declared dead, and its raylet then ends itself: only a new
+start brings the node back. All of Ray's processes become children of this one, however they detach
+themselves, so that each is known and none is left.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from types import FrameType
+
+import psutil
+
+from jobs.cluster.launch import Launch
+from jobs.cluster.state import RUNNING, STARTING, WAITING, NodeState, state_file
+
+START_TIMEOUT_S = 120.0
+POLL_S = 0.5
+BACKOFF_S = (1.0, 60.0)
+"""Before Ray is started again: at first, and at most."""
+
+STEADY_S = 60.0
+"""After running so long, the next wait is as short as the first."""
+
+END_S = 15.0
+"""For processes to end by themselves, before they are killed."""
+
+_ADOPT = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
+_ESSENTIAL = ("raylet", "gcs_server")
+_DELIBERATE = (0, -signal.SIGTERM, 128 + signal.SIGTERM)
+
+
+class Supervisor:
+    """Keeps one node running until it is told to end.
+
+    Args:
+        launch: the node.
+        say: told what happens, with a time.
+    """
+
+    def __init__(self, launch: Launch, say: Callable[[str], None]) -> None:
+        self._launch = launch
+        self._say = say
+        self._is_ending = False
+        self._state = NodeState(
+            pid=os.getpid(),
+            created_s=psutil.Process().create_time(),
+            name=launch.name,
+            address=launch.address,
+        )
+
+    def run(self) -> None:
+        """Start Ray and stay with it; returns when a signal or `ray stop` has ended it."""
+        adopt_orphans()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._end)
+        wait_s, most_s = BACKOFF_S
+        try:
+            self._note(STARTING)
+            while not self._is_ending:
+                began_s = time.monotonic()
+                reason = self._live() if self._start() else "Ray did not start"
+                end_all(POLL_S)
+                if self._is_ending or reason is None:
+                    break
+                if time.monotonic() - began_s > STEADY_S:
+                    wait_s = BACKOFF_S[0]
+                self._state = replace(self._state, restarts=self._state.restarts + 1)
+                self._note(WAITING, reason)
+                self._say(f"{reason}; starting again in {wait_s:.0f} s")
+                self._sleep(wait_s)
+                wait_s = min(2 * wait_s, most_s)
+        finally:
+            end_all(END_S)
+            state_file().unlink(missing_ok=True)
+            self._say("ended")
+
+    def _start(self) -> bool:
+        """Run `ray start`, which returns when the node has joined."""
+        self._say(f"starting Ray on node {self._launch.name}, head {self._launch.address}")
+        process = subprocess.Popen(
+            self._launch.command(),
+            env=self._launch.environment(os.environ),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while process.poll() is None and not self._is_ending:
+            if time.monotonic() > deadline_s:
+                process.kill()
+            time.sleep(POLL_S / 5)
+        return process.returncode == 0 and not self._is_ending
+
+    def _live(self) -> str | None:
+        """Stay until Ray ends: why it did; None where somebody stopped it."""
+        essential = {p.pid: p.name() for p in children() if p.name() in _ESSENTIAL}
+        if "raylet" not in essential.values():
+            return "Ray ended at once"
+        self._note(RUNNING)
+        self._say("running")
+        while not self._is_ending:
+            for pid, status in reap():
+                if pid not in essential:
+                    continue
+                code = os.waitstatus_to_exitcode(status)
+                name = essential[pid]
+                # A head that `ray stop` or `ray down` has stopped stays down; any other node
+                # cannot tell that from a head that has gone, and waits for it.
+                if code in _DELIBERATE and self._launch.head is None:
+                    self._say(f"{name} was stopped")
+                    return None
+                return f"{name} ended with code {code}"
+            time.sleep(POLL_S)
+        return None
+
+    def _sleep(self, seconds: float) -> None:
+        deadline_s = time.monotonic() + seconds
+        while time.monotonic() < deadline_s and not self._is_ending:
+            time.sleep(POLL_S / 5)
+
+    def _note(self, phase: str, detail: str = "") -> None:
+        self._state = replace(self._state, phase=phase, detail=detail)
+        self._state.write()
+
+    def _end(self, _signal: int, _frame: FrameType | None) -> None:
+        self._is_ending = True
+
+
+def adopt_orphans() -> None:
+    """Become the parent of whatever below this process loses its own.
+
+    Raises:
+        OSError: the system does not know this; Linux does.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_ADOPT, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def children() -> list[psutil.Process]:
+    """All processes below this one."""
+    return list(psutil.Process().children(recursive=True))
+
+
+def reap() -> list[tuple[int, int]]:
+    """The children that have ended, with how they did."""
+    ended: list[tuple[int, int]] = []
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return ended
+        if not pid:
+            return ended
+        ended.append((pid, status))
+
+
+def end_all(patience_s: float) -> None:
+    """End all processes below this one: ask first, then kill, and leave none."""
+    deadline_s = time.monotonic() + patience_s
+    for process in children():
+        _signal(process, signal.SIGTERM)
+    while children() and time.monotonic() < deadline_s:
+        reap()
+        time.sleep(POLL_S / 5)
+    while left := [p for p in children() if p.status() != psutil.STATUS_ZOMBIE]:
+        for process in left:
+            _signal(process, signal.SIGKILL)
+        reap()
+        time.sleep(POLL_S / 5)
+    reap()
+
+
+def _signal(process: psutil.Process, number: int) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return
+
+
+def say(text: str) -> None:
+    """Write a line with its time, to the log or the journal."""
+    sys.stdout.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+    sys.stdout.flush()

@@ -1,0 +1,61 @@
+"""Versions on both sides of a joining: what clashes, and which side to change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Versions:
+    """Of one side; None is unknown, and clashes with nothing."""
+
+    python: str | None
+    ray: str | None
+    gfjobs: str | None
+
+
+@dataclass(frozen=True)
+class Clash:
+    """One version that differs.
+
+    Attributes:
+        what: `Python`, `Ray` or `gfjobs`.
+        text: both sides' versions.
+        remedy: which side to change, and how.
+    """
+
+    what: str
+    text: str
+    remedy: str
+
+
+def clashes(here: Versions, head: Versions, *, is_jetson: bool) -> list[Clash]:
+    """All that keeps a node from a cluster.
+
+    Args:
+        here: of the node.
+        head: of the cluster's head.
+        is_jetson: the node's Python came with its system, and torch was built for it.
+    """
+    found = []
+    if _differ(here.python, head.python):
+        wanted = f"change the head: set it up with Python {here.python}, which came with this board"
+        if not is_jetson:
+            wanted = f"change this node: make its environment with Python {head.python}"
+        found.append(_clash("Python", here.python, head.python, f"{wanted}. Ray wants one Python"))
+    for what, package, ours, theirs in (
+        ("Ray", "ray", here.ray, head.ray),
+        ("gfjobs", "gfjobs", here.gfjobs, head.gfjobs),
+    ):
+        if _differ(ours, theirs):
+            how = f"change this node: pip install '{package}=={theirs}'"
+            found.append(_clash(what, ours, theirs, how))
+    return found
+
+
+def _differ(ours: str | None, theirs: str | None) -> bool:
+    return ours is not None and theirs is not None and ours != theirs
+
+
+def _clash(what: str, ours: str | None, theirs: str | None, remedy: str) -> Clash:
+    return Clash(what, f"{what} {ours} here, {theirs} on the head", remedy)

@@ -1,0 +1,191 @@
+"""Connections to Ray: an embedded one, a cluster that runs already, or only a look at its head."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+import ray._raylet
+from ray._private.services import canonicalize_bootstrap_address
+from ray.core.generated import common_pb2, gcs_pb2
+from ray.exceptions import AuthenticationError, RayError
+
+from jobs.cluster.labels import Facts
+from jobs.cluster.token import token_advice
+from jobs.cluster.view import TIMING, ClusterError, ClusterView, NodeView
+
+EMBEDDED_STORE_BYTES = 512 * 2**20
+TIMEOUT_S = 5.0
+CLIENT_SCHEME = "ray://"
+
+# Of these Ray's types know nothing.
+_raylet: Any = ray._raylet  # noqa: SLF001 - the one way to ask a head without joining
+_common: Any = common_pb2
+_gcs: Any = gcs_pb2
+_RUNNING, _FINISHED, _FAILED = (
+    _common.TaskStatus.Value(name) for name in ("RUNNING", "FINISHED", "FAILED")
+)
+
+
+def start_here() -> None:
+    """Start a Ray of our own on this machine; `ray.shutdown` ends it."""
+    ray.init(
+        address="local",  # None would join whatever Ray was last started on this machine
+        resources={TIMING: 1},
+        object_store_memory=EMBEDDED_STORE_BYTES,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+
+
+def join(address: str) -> Head | None:
+    """Join a cluster that runs already.
+
+    Returns: its head; None where it is reached through a client server (`ray://`).
+
+    Raises:
+        ClusterError: its token is another, or it cannot be joined.
+    """
+    # Asked first: of a wrong token Ray would only say "Failed to connect", after 20 s.
+    head = None if address.startswith(CLIENT_SCHEME) else Head(address)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as err:
+        raise ClusterError(
+            f"joining the Ray cluster at {address!r} failed: {err}. Check it with `gfjobs doctor"
+            f" --address {address}`: this machine must be a node of it, with the same Ray and"
+            " Python versions"
+        ) from err
+    return head
+
+
+def view_cluster(address: str) -> ClusterView:
+    """Ask a cluster's head what it is and what its nodes are doing, without joining.
+
+    Raises:
+        ClusterError: as Head.
+    """
+    return Head(address).view()
+
+
+class Head:
+    """The head of a cluster, asked without joining it.
+
+    Args:
+        address: HOST:PORT, or `auto` for the cluster of this machine.
+
+    Raises:
+        ClusterError: it does not answer as a head of Ray, or its token is another.
+    """
+
+    def __init__(self, address: str) -> None:
+        try:
+            found = canonicalize_bootstrap_address(address)
+            self._client: Any = _raylet.GcsClient(address=found) if found else None
+        except AuthenticationError as err:
+            raise ClusterError(
+                f"the cluster at {address} has another token: {token_advice()}"
+            ) from err
+        except (RayError, ConnectionError, RuntimeError, ValueError) as err:
+            raise ClusterError(
+                f"no Ray cluster answers at {address}: {err}. Start its head with `gfjobs node"
+                " start --head`, or check the address"
+            ) from err
+        if found is None:
+            raise ClusterError(f"{address}: this machine runs no node of a cluster; give HOST:PORT")
+        self.address: str = found
+
+    def nodes(self) -> list[NodeView]:
+        """Those that are alive; of several with one name the one that joined last.
+
+        Raises:
+            ClusterError: the head does not answer any more.
+        """
+        return self._nodes({}, {})
+
+    def view(self) -> ClusterView:
+        """Everything: versions, nodes, and what they are doing.
+
+        Raises:
+            ClusterError: the head does not answer any more.
+        """
+        with _answering(self.address):
+            text = self._client.internal_kv_get(
+                b"CLUSTER_METADATA", namespace=b"cluster", timeout=TIMEOUT_S
+            )
+        versions = json.loads(text or b"{}")
+        nodes = self._nodes(*_state_of(self.address))
+        return ClusterView(
+            address=self.address,
+            ray=versions.get("ray_version", "unknown"),
+            python=versions.get("python_version", "unknown"),
+            nodes=tuple(sorted(nodes, key=lambda node: (not node.is_head, node.name))),
+        )
+
+    def _nodes(
+        self, available: dict[str, dict[str, float]], tasks: dict[str, list[str]]
+    ) -> list[NodeView]:
+        with _answering(self.address):
+            found = self._client.get_all_node_info(timeout=TIMEOUT_S).values()
+        alive = [node for node in found if node.state == _gcs.GcsNodeInfo.ALIVE]
+        alive.sort(key=lambda node: node.start_time_ms)
+        views = [_node_view(node, available, tasks) for node in alive]
+        # One that came back before its death was noticed stands here twice.
+        return list({(view.name, view.address): view for view in views}.values())
+
+
+@contextmanager
+def _answering(address: str) -> Iterator[None]:
+    try:
+        yield
+    except (RayError, RuntimeError) as err:
+        raise ClusterError(f"the head at {address} stopped answering: {err}") from err
+
+
+def _node_view(
+    node: Any, available: dict[str, dict[str, float]], tasks: dict[str, list[str]]
+) -> NodeView:
+    node_id = node.node_id.hex()
+    return NodeView(
+        node_id=node_id,
+        host=node.node_manager_hostname,
+        address=node.node_manager_address,
+        is_head=node.is_head_node,
+        started_ms=node.start_time_ms,
+        facts=Facts.read(node.labels),
+        resources=dict(node.resources_total),
+        available=available.get(node_id, {}),
+        ports={
+            "node manager": node.node_manager_port,
+            "object manager": node.object_manager_port,
+        },
+        tasks=tuple(sorted(tasks.get(node_id, ()))),
+    )
+
+
+def _state_of(address: str) -> tuple[dict[str, dict[str, float]], dict[str, list[str]]]:
+    """By node: what nobody uses there now, and the names of the tasks that run there."""
+    options = _raylet.GcsClientOptions.create(
+        address, None, allow_cluster_id_nil=True, fetch_cluster_id_if_nil=False
+    )
+    state = _raylet.GlobalStateAccessor(options)
+    if not state.connect():
+        raise ClusterError(f"the head at {address} stopped answering")
+    available = {}
+    for message in state.get_all_available_resources():
+        node = _gcs.AvailableResources.FromString(message)
+        available[node.node_id.hex()] = dict(node.resources_available)
+    tasks: dict[str, list[str]] = defaultdict(list)
+    for message in state.get_task_events():
+        event = _gcs.TaskEvents.FromString(message)
+        states = event.state_updates.state_ts_ns
+        is_running = _RUNNING in states and not {_FINISHED, _FAILED} & set(states)
+        if is_running and event.task_info.type == _common.TaskType.NORMAL_TASK:
+            tasks[event.state_updates.node_id.hex()].append(event.task_info.name)
+    return available, tasks

@@ -1,0 +1,182 @@
+"""The doctor's checks, and the tables of nodes, on made machines and clusters."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from platform import python_version
+
+import pytest
+
+from jobs.cluster.checks import FAIL, OK, WARN, Here, check_cluster, check_here, has_failed, shown
+from jobs.cluster.identity import Identity
+from jobs.cluster.labels import Facts
+from jobs.cluster.launch import installed
+from jobs.cluster.table import nodes_tables
+from jobs.cluster.token import find_token
+from jobs.cluster.versions import Versions, clashes
+from jobs.cluster.view import ClusterError, ClusterView, NodeView
+from jobs.provenance import gfjobs_version
+
+GIB = 2**30
+HERE = Facts("cpu", "bench", gfjobs_version(), python_version(), installed("ray"), "2.9")
+NANO = Identity("cuda", {"jetson-orin-nano": (0,)}, "NVIDIA Jetson Orin Nano", "36.4.3")
+
+
+@pytest.fixture(autouse=True)
+def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A token in a file of this user."""
+    path = tmp_path / "token"
+    path.write_text("0" * 64)
+    path.chmod(0o600)
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(path))
+    return path
+
+
+def machine(root: Path, identity: Identity = NANO, governor: str = "performance") -> Here:
+    """A board on which all is well."""
+    file = root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(governor + "\n")
+    return Here(identity, root, 4 * GIB, 9 * GIB, 4 * GIB, sees_gpu=lambda: True)
+
+
+def levels(here: Here) -> dict[str, str]:
+    """Each check's level."""
+    return {check.what: check.level for check in check_here(here)}
+
+
+def test_a_machine_on_which_all_is_well(tmp_path: Path) -> None:
+    """Every line is ok and has no remedy."""
+    checks = list(check_here(machine(tmp_path)))
+    assert {check.level for check in checks} == {OK}
+    assert not any(check.remedy for check in checks)
+    assert not has_failed(checks)
+    assert next(shown(checks)) == (
+        "ok    machine: jetson-orin-nano: NVIDIA Jetson Orin Nano (L4T 36.4.3)"
+    )
+
+
+def test_what_is_wrong_is_named_with_its_remedy(tmp_path: Path, token: Path) -> None:
+    """One at a time."""
+    well = machine(tmp_path)
+    assert levels(replace(well, sees_gpu=lambda: False))["device"] == FAIL
+    assert levels(replace(well, disk_bytes=GIB))["disk"] == FAIL
+    assert levels(replace(well, shared_memory_bytes=2**20))["shared memory"] == WARN
+    assert levels(replace(well, shared_memory_bytes=None))["shared memory"] == WARN
+    assert levels(replace(well, root=tmp_path / "none"))["clocks"] == WARN
+    old = replace(NANO, l4t="35.4.1")
+    assert levels(replace(well, identity=old))["machine"] == FAIL
+    unseen = Identity("cpu", {"cpu": (0,)}, note="nvidia-ml-py is not installed")
+    assert levels(replace(well, identity=unseen))["machine"] == WARN
+    assert levels(machine(tmp_path, governor="schedutil"))["clocks"] == WARN
+    lines = list(shown(check_here(machine(tmp_path, governor="schedutil"))))
+    assert max(map(len, lines)) <= 80
+    assert "      -> sudo nvpmodel -m 0 && sudo jetson_clocks" in lines
+    token.chmod(0o644)
+    assert levels(well)["token"] == WARN
+    token.unlink()
+    assert levels(well)["token"] == WARN
+
+
+@pytest.fixture
+def node() -> Iterator[NodeView]:
+    """A head whose ports answer."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield NodeView(
+            node_id="a",
+            host="bench",
+            address="127.0.0.1",
+            is_head=True,
+            facts=HERE,
+            resources={"CPU": 2, "timing": 1, "device:cpu": 1},
+            available={"CPU": 2, "timing": 1},
+            ports={"node manager": server.getsockname()[1]},
+        )
+
+
+def diagnosed(*nodes: NodeView, **changes: str) -> list[str]:
+    """What is said of a cluster."""
+    address = f"127.0.0.1:{nodes[0].ports['node manager']}"
+    versions = {"ray": str(installed("ray")), "python": python_version()} | changes
+    cluster = ClusterView(address, nodes=nodes, **versions)
+    return list(shown(check_cluster(address, NANO, lambda _: cluster)))
+
+
+def test_a_cluster_on_which_all_is_well(node: NodeView) -> None:
+    """Head, this machine and the node."""
+    assert [line[:4] for line in diagnosed(node)] == ["ok  "] * 4
+
+
+def test_a_cluster_with_problems(node: NodeView) -> None:
+    """Versions on either side, closed ports, nodes of others."""
+    lines = diagnosed(node, ray="2.99.0")
+    assert f"fail  this machine: Ray {installed('ray')} here, 2.99.0 on the head" in lines
+    assert "      -> change this node: pip install 'ray==2.99.0'" in lines
+    lines = diagnosed(node, python="3.12.1")
+    assert any("change the head: set it up with Python" in line for line in lines), "it is a Jetson"
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # bound, but does not listen
+        shut = replace(node, ports=node.ports | {"object manager": closed.getsockname()[1]})
+        assert "cannot be reached from here" in " ".join(" ".join(diagnosed(shut)).split())
+    bare = replace(node, is_head=False, host="other", facts=Facts(), resources={"CPU": 4})
+    assert "warn  node other: was not started by gfjobs: it gets no work" in diagnosed(node, bare)
+
+
+def test_a_head_that_does_not_answer() -> None:
+    """One failure, and nothing is asked of nodes."""
+
+    def refuse(_address: str) -> ClusterView:
+        raise ClusterError("another token")
+
+    for address in ("127.0.0.1:1", "nonsense"):
+        (check,) = check_cluster(address, NANO, refuse)
+        assert check.level == FAIL
+
+
+def test_clashes_say_which_side_to_change() -> None:
+    """A Jetson's Python stays; everything else follows the head."""
+    here = Versions("3.10.12", "2.60.0", "0.2.0")
+    assert clashes(here, here, is_jetson=False) == []
+    assert clashes(here, Versions("3.10.12", "2.60.0", None), is_jetson=False) == []
+    found = clashes(here, Versions("3.11.7", "2.59.0", "0.1.0"), is_jetson=False)
+    assert [clash.what for clash in found] == ["Python", "Ray", "gfjobs"]
+    assert found[0].remedy.startswith("change this node: make its environment with Python 3.11.7")
+    assert found[2].remedy == "change this node: pip install 'gfjobs==0.1.0'"
+    (python,) = clashes(here, replace(here, python="3.11.7"), is_jetson=True)
+    assert python.remedy.startswith("change the head: set it up with Python 3.10.12")
+
+
+def test_a_token_is_found_where_ray_looks(tmp_path: Path) -> None:
+    """The value, then the file that is named, then the one below home."""
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray/auth_token").write_text("home\n")
+    (tmp_path / "file").write_text("file")
+    named = {"RAY_AUTH_TOKEN_PATH": str(tmp_path / "file")}
+    assert find_token({}, tmp_path) == ("home", str(tmp_path / ".ray/auth_token"))
+    assert find_token(named, tmp_path) == ("file", str(tmp_path / "file"))
+    assert find_token(named | {"RAY_AUTH_TOKEN": "v"}, tmp_path) == ("v", "$RAY_AUTH_TOKEN")
+    assert find_token({"RAY_AUTH_TOKEN_PATH": "/none"}, tmp_path) is None
+    assert find_token({}, tmp_path / "file") is None
+
+
+def test_the_tables_fit_80_columns(node: NodeView) -> None:
+    """With the longest names there are; what a node is doing is said in a word."""
+    facts = Facts("jetson-orin-nano", "orin-nano-1", "0.1.0", "3.10.12", "2.60.0", "2.5.0", "Orin")
+    board = replace(
+        node,
+        is_head=False,
+        facts=replace(facts, memory_mib="7620", accelerator="NVIDIA_Jetson_Orin_Nano"),
+        resources={"CPU": 3, "timing": 1, "device:jetson-orin-nano": 1},
+        available={"CPU": 2},
+        tasks=("latency dynn 0",),
+    )
+    text = nodes_tables(ClusterView("10.0.0.1:6379", "2.60.0", "3.10.12", (node, board)))
+    assert max(map(len, text.splitlines())) <= 80
+    assert [line.split()[-1] for line in text.splitlines()[2:4]] == ["–", "0"]
+    assert "timing" in text
+    assert "latency dynn 0" in text
+    assert "7.4 GiB" in text

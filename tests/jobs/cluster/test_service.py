@@ -1,0 +1,110 @@
+"""What is checked before a node starts, on made clusters."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import replace
+from pathlib import Path
+from platform import python_version
+
+import psutil
+import pytest
+
+from jobs.cluster import service, state
+from jobs.cluster.identity import Identity
+from jobs.cluster.labels import Facts
+from jobs.cluster.launch import Launch, installed
+from jobs.cluster.state import NodeState, read_state
+from jobs.cluster.view import ClusterError, ClusterView, NodeView
+from jobs.errors import UsageError
+from jobs.provenance import gfjobs_version
+
+CPU = Identity("cpu", {"cpu": (0,)})
+LAUNCH = Launch("board", "10.0.0.21", "10.0.0.1:6379", 6379, CPU, has_token=True)
+HEAD = NodeView("a", "bench", "10.0.0.1", is_head=True, facts=Facts(gfjobs=gfjobs_version()))
+CLUSTER = ClusterView("10.0.0.1:6379", str(installed("ray")), python_version(), (HEAD,))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A runtime folder of the test's own."""
+    monkeypatch.setattr(state.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    return tmp_path
+
+
+def wanted(**changes: str | int | None) -> service.Wanted:
+    """A node as asked for."""
+    fields: dict[str, str | int | None] = dict.fromkeys(("head", "host", "device", "name"))
+    return service.Wanted(**(fields | {"port": 6379} | changes))  # type: ignore[arg-type]
+
+
+def test_a_node_that_fits_may_join() -> None:
+    """Also again, from the same address, before its death was noticed."""
+    service.check_joining(LAUNCH, CLUSTER)
+    before = NodeView("b", "x", "10.0.0.21", facts=Facts(node="board"))
+    service.check_joining(LAUNCH, replace(CLUSTER, nodes=(HEAD, before)))
+
+
+def test_a_version_clash_is_caught_at_joining() -> None:
+    """All of them at once, with the side to change."""
+    with pytest.raises(ClusterError) as caught:
+        service.check_joining(LAUNCH, replace(CLUSTER, ray="2.1.0", python="3.9.0"))
+    said = str(caught.value)
+    assert f"Python {python_version()} here, 3.9.0 on the head: change this node" in said
+    assert "2.1.0 on the head: change this node: pip install 'ray==2.1.0'" in said
+
+
+def test_two_machines_may_not_share_a_name() -> None:
+    """Equal boards often have equal host names."""
+    twin = NodeView("b", "board", "10.0.0.22")
+    with pytest.raises(ClusterError, match=r"already, at 10\.0\.0\.22.*--name"):
+        service.check_joining(LAUNCH, replace(CLUSTER, nodes=(HEAD, twin)))
+
+
+def test_without_a_token_only_loopback_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The refusal has the command that makes one."""
+    monkeypatch.setattr(service, "find_token", lambda: None)
+    with pytest.raises(UsageError, match="ray get-auth-token --generate"):
+        service.prepare(wanted(host="10.0.0.1"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launch = service.prepare(wanted(host="127.0.0.1", port=port, device="jetson-orin-nano"))
+    assert not launch.has_token
+    assert launch.identity.devices == {"jetson-orin-nano": (0,)}
+
+
+def test_a_port_in_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Ray starts."""
+    monkeypatch.setattr(service, "find_token", lambda: ("t", "x"))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(UsageError, match=f"listens at 127.0.0.1:{port} already"):
+            service.prepare(wanted(host="127.0.0.1", port=port))
+
+
+def test_the_state_of_a_node_is_that_of_its_process(folder: Path) -> None:
+    """One that has ended, or whose number another process has now, is no node."""
+    assert read_state() is None
+    here = NodeState(os.getpid(), psutil.Process().create_time(), "board", "10.0.0.1:6379")
+    here.write()
+    assert read_state() == here
+    with pytest.raises(UsageError, match="node board runs here already"):
+        service.prepare(wanted())
+    replace(here, created_s=here.created_s - 100).write()
+    assert read_state() is None
+    with pytest.raises(UsageError, match="no node runs here"):
+        service.stop()
+    with pytest.raises(UsageError, match="give --address"):
+        service.cluster_address(None)
+    (folder / f"gfjobs-{os.getuid()}" / "node.json").write_text("{")
+    assert read_state() is None
+
+
+def test_the_own_address_is_on_the_way_to_the_head() -> None:
+    """Loopback for a head on this machine."""
+    assert service.own_address("127.0.0.1:6379") == "127.0.0.1"
+    assert service.is_loopback("localhost")
+    assert not service.is_loopback("10.0.0.1")

@@ -1,0 +1,251 @@
+"""Which task goes where: on places, and with a clock, made up by the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from jobs.lane import Lane
+from jobs.order import Block, blocks
+from jobs.placement import GRACE_S, Placement, Stuck
+from jobs.places import Place, Spot
+from jobs.plan import Plan
+from jobs.task import Task
+
+GRID = """\
+models: [flat.safetensors, dynn.safetensors]
+datasets: [{name: digits, split: train, limit: 1100}, {name: digits, limit: 100}]
+devices: [DEVICE]
+thresholds: [0.5]
+latency: {rounds: 2, images: 1100}
+"""
+NANO = "jetson-orin-nano"
+
+
+def board(number: int, device: str = NANO) -> Place:
+    """One of several equal boards, with room for two tasks."""
+    return Place(f"board{number}", 2, {device: 1}, is_here=False)
+
+
+def never(_cell: str) -> bool:
+    """No cell is over."""
+    return False
+
+
+class Run:
+    """A placement of all tasks of a grid, and what was taken."""
+
+    def __init__(
+        self, plan: Plan, homes: dict[Block, str] | None = None, meant: dict[str, str] | None = None
+    ) -> None:
+        self.now_s = 0.0
+        self.blocks = blocks(plan, by_device=True)
+        self.placement = Placement(
+            [(block, block.tasks("r", frozenset())) for block in self.blocks],
+            homes,
+            meant,
+            wait_s=600,
+            clock=lambda: self.now_s,
+        )
+        self.taken: list[tuple[Task, Spot]] = []
+
+    def fill(self) -> list[tuple[Task, Spot]]:
+        """Take all that may start now."""
+        started = []
+        while found := self.placement.take(never):
+            started.append(found)
+        self.taken += started
+        return started
+
+    def finish(self) -> None:
+        """Take and give back until nothing is left that any place can take."""
+        flying = self.fill()
+        while flying:
+            self.placement.give_back(flying.pop(0)[0])
+            flying += self.fill()
+
+    def stuck(self) -> list[Stuck]:
+        """Blocks without a place."""
+        return self.placement.stuck(never)
+
+
+@pytest.fixture
+def grid(plan_of: Callable[[str], Plan]) -> Callable[[str], Plan]:
+    """A grid on some devices."""
+    return lambda devices: plan_of(GRID.replace("DEVICE", devices))
+
+
+@pytest.fixture(autouse=True)
+def names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Grids here may name any device, as for a cluster."""
+    from jobs import grid as grids
+
+    device = grids._device
+    monkeypatch.setattr(grids, "_device", lambda value, _devices: device(value, None))
+
+
+def test_timed_cells_stay_on_one_of_three_equal_boards(grid: Callable[[str], Plan]) -> None:
+    """All rounds of all cells of a data set on one board; passes without a clock on all three."""
+    run = Run(grid(NANO))
+    run.placement.see([board(1), board(2), board(3)])
+    run.finish()
+    boards: dict[str, set[str]] = {}
+    for task, spot in run.taken:
+        boards.setdefault(task.dataset if task.is_timed else "exits", set()).add(spot.place)
+        assert spot.device == NANO
+    timed = [places for name, places in boards.items() if name != "exits"]
+    assert [len(places) for places in timed] == [1, 1]
+    assert boards["exits"] == {"board1", "board2", "board3"}
+    assert timed[0] != timed[1], "another data set goes to a board that is free"
+    keys = [task.key for task, _ in run.taken]
+    assert (
+        len(keys)
+        == len(set(keys))
+        == sum(1 for b in run.blocks for c in b.cells for _ in c.task_keys())
+    )
+    assert run.placement.is_done(never)
+
+
+def test_a_device_is_exact(grid: Callable[[str], Plan]) -> None:
+    """A cell goes to its device and to no other, however idle that is."""
+    run = Run(grid(f"{NANO}, rtx-4090"))
+    run.placement.see([board(1), Place("bench", 8, {"rtx-4090": 1}, has_gpu=True), board(2, "cpu")])
+    run.finish()
+    assert {(task.device, spot.place) for task, spot in run.taken} == {
+        (NANO, "board1"),
+        ("rtx-4090", "bench"),
+    }
+
+
+@pytest.mark.parametrize("asked", ["any", "cuda"])
+def test_any_is_bound_once(asked: str, grid: Callable[[str], Plan]) -> None:
+    """To the device of the first place that is free; others of that device may help."""
+    run = Run(grid(asked))
+    gpus = [Place(f"gpu{n}", 2, {name: 1}, has_gpu=True) for n, name in enumerate(("a", "b", "a"))]
+    run.placement.see(gpus)
+    run.finish()
+    assert {spot.device for _, spot in run.taken} == {"a"}
+    assert {spot.place for _, spot in run.taken} == {"gpu0", "gpu2"}
+
+
+def test_what_any_was_is_kept(grid: Callable[[str], Plan]) -> None:
+    """A resumed run goes on with the device that it began on."""
+    run = Run(grid("any"), meant={"any": "b"})
+    run.placement.see([board(1, "a"), board(2, "b")])
+    run.finish()
+    assert {spot.place for _, spot in run.taken} == {"board2"}
+
+
+def test_a_timed_task_is_alone_on_its_board(grid: Callable[[str], Plan]) -> None:
+    """Nothing starts beside it there; other boards go on."""
+    run = Run(grid(NANO))
+    run.placement.see([board(1), board(2)])
+    flying = run.fill()
+    while flying:
+        for name in ("board1", "board2"):
+            here = [task for task, spot in flying if spot.place == name]
+            assert len(here) == 1 or not any(task.is_timed for task in here)
+        run.placement.give_back(flying.pop(0)[0])
+        flying += run.fill()
+
+
+def test_joining_and_leaving(grid: Callable[[str], Plan]) -> None:
+    """One that joins gets work; what a lost one had goes to another first."""
+    run = Run(grid(NANO))
+    run.placement.see([board(1)])
+    first = run.fill()
+    assert {spot.place for _, spot in first} == {"board1"}
+    run.placement.see([board(1), board(2)])
+    assert {spot.place for _, spot in run.fill()} == {"board2"}
+    lost = first[0][0]
+    run.placement.give_back(lost, again=True)
+    assert run.fill()[0][1].place == "board1", "another task; the lost one is kept from it"
+    assert lost not in [task for task, _ in run.taken[2:]]
+    run.placement.see([board(1)])
+    run.placement.give_back(first[1][0])
+    assert run.fill()[0][0] == lost, "there is no other board now"
+
+
+def test_a_board_that_comes_back_goes_on(grid: Callable[[str], Plan]) -> None:
+    """Under its name: its timed cells wait for it, and go nowhere else before their time."""
+    run = Run(grid(NANO), homes=homes(grid(NANO)))
+    run.placement.see([board(2)])
+    run.finish()
+    assert not any(task.is_timed for task, _ in run.taken)
+    (stuck, other) = run.stuck()
+    assert stuck.is_new
+    assert "began on node board1, which is gone" in stuck.told
+    assert not stuck.is_moving
+    assert other.block.is_timed
+    run.now_s = GRACE_S - 1
+    assert not any(each.is_new or each.is_moving for each in run.stuck())
+    run.placement.see([board(1), board(2)])
+    assert run.stuck() == []
+    run.finish()
+    assert {spot.place for task, spot in run.taken if task.is_timed} == {"board1"}
+
+
+def test_a_board_that_stays_away_loses_its_cells(grid: Callable[[str], Plan]) -> None:
+    """They start anew on another: the block says so, and may then go there."""
+    run = Run(grid(NANO), homes=homes(grid(NANO)))
+    run.placement.see([board(2)])
+    run.finish()
+    run.stuck()
+    run.now_s = GRACE_S
+    for stuck in run.stuck():
+        assert stuck.is_moving
+        run.placement.restart(stuck.block, stuck.block.tasks("r", frozenset()))
+    run.finish()
+    assert {spot.place for task, spot in run.taken if task.is_timed} == {"board2"}
+    assert run.placement.is_done(never)
+
+
+def test_a_device_that_nobody_has(grid: Callable[[str], Plan]) -> None:
+    """Its cells wait until their time is up; the others run."""
+    run = Run(grid(f"{NANO}, jetson-agx-orin"))
+    run.placement.see([board(1)])
+    run.finish()
+    assert {task.device for task, _ in run.taken} == {NANO}
+    stuck = run.stuck()
+    assert {each.block.device for each in stuck} == {"jetson-agx-orin"}
+    assert stuck[0].told == (
+        "4 cells of device jetson-agx-orin: no node has it; registered now: jetson-orin-nano"
+    )
+    run.now_s = 599
+    assert not any(each.is_failed for each in run.stuck())
+    run.now_s = 600
+    assert all(each.is_failed for each in run.stuck())
+    assert not run.placement.is_done(never)
+    failed = {cell.cell_id for each in stuck for cell in each.block.cells}
+    assert run.placement.is_done(lambda cell: cell in failed)
+
+
+def test_equal_gpus_of_one_host(plan_of: Callable[[str], Plan]) -> None:
+    """Untimed tasks are spread over them, a timed one is on the first, alone."""
+    queue = iter(blocks(plan_of(GRID.replace("DEVICE", "any")), by_device=False)[0].tasks("r", ()))
+    tasks = list(queue)
+    untimed = [task for task in tasks if not task.is_timed]
+    timed = next(task for task in tasks if task.is_timed)
+    lane = Lane(Place("bench", 16, {"rtx-4090": 2, "h100": 1}, has_gpu=True))
+    spots = [lane.begin(task, "rtx-4090") for task in untimed[:4]]
+    assert [spot.number for spot in spots] == [0, 1, 0, 1]
+    assert not lane.has_room(untimed[4], "rtx-4090")
+    assert not lane.has_room(timed, "rtx-4090")
+    for task in untimed[:4]:
+        lane.end(task)
+    assert lane.has_room(timed, "rtx-4090")
+    assert lane.begin(timed, "rtx-4090") == Spot("bench", "rtx-4090", 0)
+    assert not lane.has_room(untimed[4], "h100")
+
+
+def homes(plan: Plan) -> dict[Block, str]:
+    """All timed blocks have begun on board 1."""
+    return {block: "board1" for block in blocks(plan, by_device=True) if block.is_timed}
+
+
+def test_another_device_of_a_busy_host_is_not_held_up(grid: Callable[[str], Plan]) -> None:
+    """A host with two kinds of GPU: while one has all it can take, the other gets work."""
+    run = Run(grid("rtx-4090, h100"))
+    run.placement.see([Place("bench", 16, {"rtx-4090": 1, "h100": 1}, has_gpu=True)])
+    assert [spot.device for _, spot in run.fill()] == ["rtx-4090", "rtx-4090", "h100", "h100"]
