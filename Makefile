@@ -9,7 +9,7 @@ run: .venv/installed
 	$(BIN)/gfjobs submit examples/quickstart.yaml
 
 test: .venv/installed
-	$(BIN)/pytest --ignore=tests/integration --ignore=tests/cluster
+	$(BIN)/pytest -n 2 --dist loadfile --ignore=tests/integration --ignore=tests/cluster
 
 integration: .venv/installed
 	$(BIN)/pytest tests/integration tests/cluster

@@ -64,8 +64,23 @@ def open_gpu() -> Gpu:
     Raises:
         AbsentError: nvidia-ml-py is not installed. Else what NVML raises where it does not work.
     """
+    return Gpu(_pynvml(), gpu_uuid())
+
+
+def first_gpu() -> Gpu:
+    """The first GPU as NVML counts, for a process that shall not load torch.
+
+    Raises:
+        As `open_gpu`.
+    """
+    library = _pynvml()
+    library.nvmlInit()
+    return Gpu(library, library.nvmlDeviceGetUUID(library.nvmlDeviceGetHandleByIndex(0)))
+
+
+def _pynvml() -> Any:
     try:
         import pynvml
     except ModuleNotFoundError as err:
         raise AbsentError("nvidia-ml-py is not installed") from err
-    return Gpu(pynvml, gpu_uuid())
+    return pynvml

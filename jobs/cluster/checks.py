@@ -24,6 +24,7 @@ from jobs.cluster.versions import Versions, clashes
 from jobs.cluster.view import TIMING, ClusterView, NodeView
 from jobs.device import CUDA, has_cuda
 from jobs.errors import JobsError
+from jobs.power.choose import VARIABLE, look
 from jobs.provenance import gfjobs_version
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -97,6 +98,7 @@ def check_here(here: Here) -> Iterator[Check]:
     yield _disk(here)
     yield _shared_memory(here)
     yield _clocks(here)
+    yield _power(here)
 
 
 def check_cluster(
@@ -221,6 +223,19 @@ def _clocks(here: Here) -> Check:
     if here.identity.is_jetson:
         command = "sudo nvpmodel -m 0 && sudo jetson_clocks"
     return Check("clocks", WARN, f"{text}: clocks move while cells are timed", command)
+
+
+def _power(here: Here) -> Check:
+    choice = look(here.identity.kind, here.root)
+    if choice.name:
+        return Check("power", OK, choice.name)
+    return Check(
+        "power",
+        WARN,
+        choice.note,
+        f"energy will be NULL; make one readable (docs/energy.md), or set {VARIABLE}=meter and"
+        " import a wall meter's log",
+    )
 
 
 def _versions(

@@ -21,6 +21,7 @@ class Facts:
         accelerator: the hardware's own name, its blanks as underscores.
         memory_mib: of the machine.
         l4t: release of a Jetson's Linux.
+        power: what it measures power with, such as `ina3221`.
     """
 
     device: str | None = None
@@ -32,6 +33,7 @@ class Facts:
     accelerator: str | None = None
     memory_mib: str | None = None
     l4t: str | None = None
+    power: str | None = None
 
     def labels(self) -> dict[str, str]:
         """For Ray, which allows letters, digits, '-', '_' and '.'."""

@@ -17,6 +17,7 @@ from jobs.cluster.labels import Facts
 from jobs.cluster.token import MODE
 from jobs.cluster.view import DEVICE_PREFIX, TIMING
 from jobs.device import CUDA
+from jobs.power.choose import look
 from jobs.provenance import gfjobs_version
 from jobs.registration import VARIABLE
 
@@ -131,6 +132,7 @@ class Launch:
             accelerator=self.identity.accelerator,
             memory_mib=str(memory_bytes // 2**20),
             l4t=self.identity.l4t,
+            power=(look(self.identity.kind).name or "").split(":")[0] or None,
         )
 
 

@@ -26,19 +26,19 @@ def nodes_tables(cluster: ClusterView) -> str:
             node.name,
             (node.facts.accelerator or "").replace("_", " ") or None,
             _memory(node),
-            node.facts.python,
-            node.facts.ray,
-            node.facts.torch,
-            node.facts.gfjobs,
+            node.facts.power,
         )
+        for node in cluster.nodes
+    ]
+    versions = [
+        (node.name, node.facts.python, node.facts.ray, node.facts.torch, node.facts.gfjobs)
         for node in cluster.nodes
     ]
     return "\n".join(
         (
             text_table(("device", "node", "address", "state", "doing"), doing),
-            text_table(
-                ("node", "accelerator", "memory", "python", "ray", "torch", "gfjobs"), machines
-            ),
+            text_table(("node", "accelerator", "memory", "power"), machines),
+            text_table(("node", "python", "ray", "torch", "gfjobs"), versions),
         )
     )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jobs.device import CUDA, Device
 from jobs.errors import BadInputError, UsageError
-from jobs.nvml import Gpu, open_gpu
+from jobs.nvml import Gpu, first_gpu, open_gpu
 from jobs.power.ina3221 import find_ina3221
 from jobs.power.nvml import find_nvml
 from jobs.power.rapl import find_rapl
@@ -55,6 +55,16 @@ def power_of(device: Device) -> Choice:
 @cache
 def _power_of(device: Device, setting: str) -> Choice:
     return choose(device.name, setting, ROOT)
+
+
+def look(kind: str, root: Path = ROOT) -> Choice:
+    """What this machine measures power with, found without torch; never raises.
+
+    Args:
+        kind: of its devices, `cpu` or `cuda`; of several GPUs the first speaks for all.
+        root: where the kernel's files are.
+    """
+    return choose(kind, os.environ.get(VARIABLE, ""), root, first_gpu)
 
 
 def check_setting(setting: str) -> None:

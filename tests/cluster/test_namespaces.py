@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import storage
 
 GRID = """\
@@ -16,9 +18,13 @@ datasets: [{name: digits, limit: 200}]
 thresholds: [0.5]
 devices: [DEVICES]
 threads: [1]
+measure: [accuracy, latency, energy]
 latency: {rounds: 3, warmup_images: 4, images: 200}
+energy: {idle_s: 0.2, active_s: 0.2, settle_s: 0.05}
 """
 NANO, AGX, GPU = "jetson-orin-nano", "jetson-agx-orin", "rtx-4090"
+WATTS = {GPU: (310.0, 40.0), NANO: (13.2, 8.0), AGX: (32.0, 11.0)}
+"""Replayed on the hosts of each device: active, idle."""
 ANSWERS = """
 select c.kind, c.model, r.round, r.image_id, r.exit_block, r.prediction, r.is_correct, r.gate_score
 from {table} r join cells c using (run_id, cell_id) {where} order by all
@@ -49,9 +55,18 @@ def inline(folder: Path) -> Path:
     return root
 
 
+def replay_power(host: Any, device: str) -> None:
+    """Let a host's nodes measure what a board of this kind might take."""
+    active_w, idle_w = WATTS[device]
+    host.write("power.csv", f"phase,watts\nidle,{idle_w}\nactive,{active_w}\n")
+    host.environment["GFJOBS_POWER"] = f"replay:{host.home}/power.csv"
+
+
 def test_a_grid_on_four_hosts(network: Any, cluster: Any, token: str, tmp_path: Path) -> None:
     """Placement by device is exact; one host joins and one leaves in mid-run; each row is once."""
     head, nano, other, agx = (network.host(f"host{n}") for n in range(4))
+    for host, device in ((head, GPU), (nano, NANO), (other, NANO), (agx, AGX)):
+        replay_power(host, device)
     address = cluster.start(head, [(nano, NANO), (other, NANO)], GPU, token)
     assert "has another token" in agx.refused(
         "node", "start", "--address", address, "--device", AGX, token="0" * 64
@@ -60,7 +75,7 @@ def test_a_grid_on_four_hosts(network: Any, cluster: Any, token: str, tmp_path: 
     assert agx.processes() == []
 
     shown = head.gfjobs("nodes", token=token)
-    for word in ("host0", "host1", "host2", NANO, GPU, "(head)", "free"):
+    for word in ("host0", "host1", "host2", NANO, GPU, "(head)", "free", "replay"):
         assert word in shown
     assert "host3" not in shown
     assert max(map(len, shown.splitlines())) <= 80
@@ -95,6 +110,14 @@ def test_a_grid_on_four_hosts(network: Any, cluster: Any, token: str, tmp_path: 
     registered = dict(rows(root, "select node, device from nodes"))
     assert registered["host0"] == GPU
     assert registered["host3"] == AGX
+
+    measured = rows(
+        root, "select device, power_w, idle_w, energy_mj / forward_ms from ladder order by all"
+    )
+    assert len(measured) == 2 * len(WATTS)
+    for device, power_w, idle_w, net_w in measured:
+        active, idle = WATTS[device]
+        assert (power_w, idle_w, net_w) == pytest.approx((active, idle, active - idle), rel=0.01)
 
     whole = inline(tmp_path)
     for table, columns in (("records", "round"), ("exits", "exit_block")):

@@ -41,12 +41,30 @@ def machine(root: Path, identity: Identity = NANO, governor: str = "performance"
     file = root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(governor + "\n")
+    sensor = {"name": "ina3221", "in1_label": "VDD_IN", "in1_input": "5000", "curr1_input": "900"}
+    folder = root / "sys/class/hwmon/hwmon1"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in sensor.items():
+        (folder / name).write_text(text + "\n")
     return Here(identity, root, 4 * GIB, 9 * GIB, 4 * GIB, sees_gpu=lambda: True)
 
 
 def levels(here: Here) -> dict[str, str]:
     """Each check's level."""
     return {check.what: check.level for check in check_here(here)}
+
+
+def test_power_that_cannot_be_read_is_told_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else depends on it: a warning."""
+    assert [c.found for c in check_here(machine(tmp_path)) if c.what == "power"] == [
+        "ina3221: VDD_IN"
+    ]
+    monkeypatch.setenv("GFJOBS_POWER", "none")
+    (told,) = [check for check in check_here(machine(tmp_path)) if check.what == "power"]
+    assert (told.level, told.found) == (WARN, "power: switched off by GFJOBS_POWER=none")
+    assert "GFJOBS_POWER=meter" in told.remedy
 
 
 def test_a_machine_on_which_all_is_well(tmp_path: Path) -> None:
@@ -169,7 +187,9 @@ def test_the_tables_fit_80_columns(node: NodeView) -> None:
     board = replace(
         node,
         is_head=False,
-        facts=replace(facts, memory_mib="7620", accelerator="NVIDIA_Jetson_Orin_Nano"),
+        facts=replace(
+            facts, memory_mib="7620", accelerator="NVIDIA_Jetson_Orin_Nano", power="ina3221"
+        ),
         resources={"CPU": 3, "timing": 1, "device:jetson-orin-nano": 1},
         available={"CPU": 2},
         tasks=("latency dynn 0",),
@@ -180,3 +200,4 @@ def test_the_tables_fit_80_columns(node: NodeView) -> None:
     assert "timing" in text
     assert "latency dynn 0" in text
     assert "7.4 GiB" in text
+    assert "ina3221" in text
