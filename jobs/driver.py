@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol
 
 import storage
@@ -24,6 +25,9 @@ MAX_ATTEMPTS = 3
 
 SAVE_INTERVAL_S = 2.0
 """Between two saves of the cells' states; what is committed does not wait for them."""
+
+CLOCK_TOLERANCE_S = 60.0
+"""Between a node's clock and this machine's, before rows of its cells say so."""
 
 POLL_S = 1.0
 """Between two looks at who joined and who left; one host alone needs none."""
@@ -139,6 +143,7 @@ class Driver:
 
     def _receive(self, task: Task, outcome: Outcome) -> None:
         """Take a task back; its place is free again."""
+        outcome = with_clock_remark(outcome, time.time())
         self._tries[task.key] -= outcome.is_untried
         is_again = outcome.is_lost and self._tries[task.key] < MAX_ATTEMPTS
         self._placement.give_back(task, again=is_again)
@@ -222,6 +227,20 @@ class Driver:
                 f"{err}; what was committed before is kept: mend it, then go on with"
                 f" gfjobs resume {self._store.run.run_id}"
             ) from err
+
+
+def with_clock_remark(outcome: Outcome, now_s: float) -> Outcome:
+    """Say so in the note where a node's clock is minutes off this machine's.
+
+    Its latencies are right, being of a clock that nobody sets; its times of day are not.
+    """
+    if outcome.ended_s is None or abs(outcome.ended_s - now_s) < CLOCK_TOLERANCE_S:
+        return outcome
+    minutes = round(abs(outcome.ended_s - now_s) / 60)
+    side = "ahead of" if outcome.ended_s > now_s else "behind"
+    node = outcome.node.node if outcome.node else "its node"
+    remark = f"the clock of {node} is {minutes} min {side} the driver's: started_at is by its own"
+    return replace(outcome, note="; ".join(filter(None, (outcome.note, remark))))
 
 
 def home_of(block: Block, entries: Iterable[storage.CommitEntry]) -> str | None:

@@ -113,6 +113,7 @@ class Outcome:
         skipped: why this machine cannot do such work at all; empty where it can.
         is_lost: the worker died or its node went away, so that another try makes sense.
         is_untried: it was lost before it began, which is no try.
+        ended_s: when it ended, since the epoch by its node's own clock; None where it was lost.
     """
 
     tables: Mapping[str, Any]
@@ -124,3 +125,4 @@ class Outcome:
     skipped: str = ""
     is_lost: bool = False
     is_untried: bool = False
+    ended_s: float | None = None

@@ -58,7 +58,7 @@ def run_task(
         busy_s = time.perf_counter() - started - done.added_s
         images_done = len(shard.encoded) - len(pipeline.failures)
         note = "; ".join(filter(None, (done.note, _failures(pipeline, shard))))
-        return Outcome(done.tables, node, images_done, busy_s, note=note)
+        return Outcome(done.tables, node, images_done, busy_s, note=note, ended_s=time.time())
     except gfnet.UnavailableError as err:
         return Outcome({}, node, skipped=str(err))
     except Exception:  # noqa: BLE001 - a worker's failure is a row of the run, whatever it was
