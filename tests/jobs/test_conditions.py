@@ -330,4 +330,5 @@ def test_a_power_mode_that_changed_shows_in_the_summary(
     assert shown.count("INVALID") == 2
     assert f"– {changed}" in shown
     ask = "select o.note from conditions o join cells using (cell_id) where kind = 'exit_costs'"
-    assert [row["note"] for row in storage.query(root, ask).to_pylist()] == [changed]
+    (note,) = (row["note"] for row in storage.query(root, ask).to_pylist())
+    assert note.split("; ")[0] == changed  # others may use this machine too, and it may say so

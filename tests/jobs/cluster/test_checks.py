@@ -92,7 +92,8 @@ def test_what_is_wrong_is_named_with_its_remedy(tmp_path: Path, token: Path) -> 
     assert levels(replace(well, identity=unseen))["machine"] == WARN
     assert levels(machine(tmp_path, governor="schedutil"))["clocks"] == WARN
     lines = list(shown(check_here(machine(tmp_path, governor="schedutil"))))
-    assert max(map(len, lines)) <= 80
+    # A path has no place to be broken at, and that of a temporary folder may be long.
+    assert max(len(line) for line in lines if str(tmp_path) not in line) <= 80
     assert "      -> sudo nvpmodel -m 0 && sudo jetson_clocks" in lines
     token.chmod(0o644)
     assert levels(well)["token"] == WARN
