@@ -232,7 +232,7 @@ def _power(here: Here) -> Check:
     return Check(
         "power",
         WARN,
-        choice.note,
+        choice.note.removeprefix("power: "),
         f"energy will be NULL; make one readable (docs/energy.md), or set {VARIABLE}=meter and"
         " import a wall meter's log",
     )

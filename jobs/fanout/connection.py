@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,6 +53,7 @@ def join(address: str) -> Head | None:
     Raises:
         ClusterError: its token is another, or it cannot be joined.
     """
+    _hush()
     # Asked first: of a wrong token Ray would only say "Failed to connect", after 20 s.
     head = None if address.startswith(CLIENT_SCHEME) else Head(address)
     try:
@@ -65,12 +67,21 @@ def join(address: str) -> Head | None:
     return head
 
 
+def _hush() -> None:
+    """Keep Ray's own log of a cluster's troubles off stderr: what is worth a word is raised.
+
+    Not for a Ray of our own, which has none, and would say that its level was set.
+    """
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
+
+
 def view_cluster(address: str) -> ClusterView:
     """Ask a cluster's head what it is and what its nodes are doing, without joining.
 
     Raises:
         ClusterError: as Head.
     """
+    _hush()
     return Head(address).view()
 
 

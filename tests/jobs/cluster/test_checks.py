@@ -63,7 +63,7 @@ def test_power_that_cannot_be_read_is_told_with_what_to_do(
     ]
     monkeypatch.setenv("GFJOBS_POWER", "none")
     (told,) = [check for check in check_here(machine(tmp_path)) if check.what == "power"]
-    assert (told.level, told.found) == (WARN, "power: switched off by GFJOBS_POWER=none")
+    assert (told.level, told.found) == (WARN, "switched off by GFJOBS_POWER=none")
     assert "GFJOBS_POWER=meter" in told.remedy
 
 
