@@ -28,7 +28,13 @@ def node() -> None:
 @click.option("--device", help="What grids call this machine's devices; default: found out.")
 @click.option("--name", help="What rows call this machine; default: its host name.")
 @click.option("--host", help="Address to listen on; default: the one on the way to the others.")
-@click.option("--port", type=int, default=DEFAULT_PORT, show_default=True, help="Of the head.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="Of the head.",
+)
 @click.option("--autoscaling-config", help="With --head: the file that `ray up` brings along.")
 @click.option("--block", is_flag=True, help="Stay in the foreground, as systemd wants it.")
 def start(

@@ -26,6 +26,8 @@ from jobs.cluster.token import DEFAULT_FILE, HOW_TO_MAKE, find_token
 from jobs.cluster.versions import Versions, clashes
 from jobs.cluster.view import ClusterError, ClusterView
 from jobs.errors import JobsError, UsageError
+from jobs.power.choose import VARIABLE as POWER
+from jobs.power.choose import check_setting
 from jobs.provenance import gfjobs_version
 
 Narrator = Callable[[str], None]
@@ -62,7 +64,8 @@ def prepare(wanted: Wanted) -> Launch:
     """Check all that can be checked before Ray starts.
 
     Raises:
-        UsageError: the device's name, no token, or no head answers at the address.
+        UsageError: the device's name, the host, $GFJOBS_POWER, no token, or no head answers.
+        BadInputError: the file of replayed power.
         ClusterError: the head's token or versions are others, or it knows the name already.
     """
     if running := read_state():
@@ -75,6 +78,7 @@ def prepare(wanted: Wanted) -> Launch:
     if wanted.head is not None:
         check_address(wanted.head)
     host = wanted.host or own_address(wanted.head)
+    check_setting(os.environ.get(POWER, ""))
     token = find_token()
     if token is None and not is_loopback(host):
         raise UsageError(
@@ -82,6 +86,7 @@ def prepare(wanted: Wanted) -> Launch:
             f" once, on the head:\n  {HOW_TO_MAKE}\nand copy ~/{DEFAULT_FILE} to every other node."
             " For this machine alone: --host 127.0.0.1"
         )
+    check_host(host)
     launch = Launch(
         name=wanted.name or platform.node(),
         host=host,
@@ -217,6 +222,22 @@ def own_address(head: str | None) -> str:
         raise UsageError(
             f"this machine has no address on the way to {target} ({err.strerror}); give the one"
             " that the other nodes reach it by: --host ADDRESS"
+        ) from err
+
+
+def check_host(host: str) -> None:
+    """See that a node can listen at an address.
+
+    Raises:
+        UsageError: it is none of this machine.
+    """
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.bind((host, 0))
+    except OSError as err:
+        raise UsageError(
+            f"--host {host} is no address of this machine ({err.strerror}); give the one that the"
+            " other nodes reach it by, or leave --host away"
         ) from err
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from jobs.errors import BadInputError, Problem
+from jobs.power.protocol import MAX_W
 
 COLUMNS = ("time", "watts", "node")
 _SHOWN_PROBLEMS = 20
@@ -88,6 +88,10 @@ def _lines(
     for number, row in enumerate(rows, start=2):
         if not any(row):
             continue
+        if len(row) > len(names):  # such as a decimal comma between commas: 8,3 would be 8
+            allowed = f"{len(names)}, as the first line names; decimal commas between semicolons"
+            problems.append(Problem(str(path), number, "", f"{len(row)} fields", allowed))
+            continue
         fields = dict(zip(names, row, strict=False))
         at = _time(fields["time"]) if "time" in fields else None
         if at is None:
@@ -96,7 +100,7 @@ def _lines(
         said = fields.get("watts", "")
         watts = _watts(said.replace(",", ".") if is_decimal_comma else said)
         if watts is None:
-            allowed = "a number, not below 0"
+            allowed = f"a number from 0 to {MAX_W:,.0f}"
             problems.append(Problem(str(path), number, "watts", repr(said), allowed))
         if at is not None and watts is not None:
             yield LogLine(number, at, watts * _MW_PER_W, fields.get("node", "").strip() or None)
@@ -128,7 +132,7 @@ def _watts(text: str) -> float | None:
         watts = float(text)
     except ValueError:
         return None
-    return watts if math.isfinite(watts) and watts >= 0 else None
+    return watts if 0 <= watts <= MAX_W else None
 
 
 def _problem(path: Path, found: str, allowed: str, line: int = 0) -> BadInputError:

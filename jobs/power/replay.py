@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import BadInputError, Problem
-from jobs.power.protocol import TOTAL
+from jobs.power.protocol import MAX_W, TOTAL
 from jobs.power.source import Clock, PowerError, PowerSource, Reading, Scene
 
 PERIOD_MS = 20.0
 PHASES = ("idle", "active")
 _COLUMNS = ("phase", "watts", "model", "exit_block", "rail")
+_REST = "more"
 _MW_PER_W = 1000
 
 
@@ -89,7 +90,7 @@ class Replay(PowerSource):
 def _read(path: Path) -> list[Line]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file, skipinitialspace=True)
+            rows = csv.DictReader(file, restkey=_REST, skipinitialspace=True)
             columns = rows.fieldnames or []
             numbered = [(rows.line_num, row) for row in rows]
     except OSError as err:
@@ -103,6 +104,10 @@ def _read(path: Path) -> list[Line]:
     ]
     if problems:
         raise BadInputError(problems)
+    for number, row in numbered:
+        if _REST in row:  # such as a decimal comma: 8,3 would be 8
+            allowed = f"{len(columns)} fields, by commas, as the first line has"
+            problems.append(Problem(str(path), number, "", "more fields", allowed))
     lines = [_line(path, number, row, problems) for number, row in numbered]
     if not lines:
         problems.append(Problem(str(path), 2, "", "no line", "a line for idle and one for active"))
@@ -122,8 +127,8 @@ def _line(path: Path, number: int, row: dict[str, str | None], problems: list[Pr
         watts = float(row["watts"] or "")
     except ValueError:
         watts = math.nan
-    if not math.isfinite(watts):
-        problem("watts", "a number")
+    if not abs(watts) <= MAX_W:  # also of NaN
+        problem("watts", f"a number, at most {MAX_W:,.0f}")
     exit_block = row.get("exit_block") or None
     if exit_block is not None and not exit_block.isdecimal():
         problem("exit_block", "the number of a block, from 0, or nothing")

@@ -108,3 +108,22 @@ def test_the_own_address_is_on_the_way_to_the_head() -> None:
     assert service.own_address("127.0.0.1:6379") == "127.0.0.1"
     assert service.is_loopback("localhost")
     assert not service.is_loopback("10.0.0.1")
+
+
+@pytest.mark.parametrize("host", ["nonsense.invalid", "203.0.113.9"])
+def test_a_host_that_is_not_this_machine_is_refused(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray would try for ever to listen there."""
+    monkeypatch.setattr(service, "find_token", lambda: ("t", "x"))
+    with pytest.raises(UsageError, match=f"--host {host} is no address of this machine"):
+        service.prepare(wanted(host=host))
+
+
+def test_a_setting_of_power_that_no_node_could_follow_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Now, and not in a note of each run."""
+    monkeypatch.setenv("GFJOBS_POWER", "bogus")
+    with pytest.raises(UsageError, match="GFJOBS_POWER=bogus is unknown"):
+        service.prepare(wanted(host="127.0.0.1"))

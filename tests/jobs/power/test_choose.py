@@ -110,6 +110,11 @@ def test_all_problems_of_a_replay_are_told_at_once(tmp_path: Path) -> None:
     for part in ("csv:2: phase: 'busy'", "csv:3: watts: 'many'", "csv:4: watts: 'nan'"):
         assert part in text
     assert "csv:4: exit_block: 'x'" in text
+    path.write_text("phase,watts\nidle,8,7\nactive,1e300\n")
+    with pytest.raises(BadInputError) as caught:
+        Replay(path)
+    assert "csv:2: more fields" in str(caught.value)
+    assert "csv:3: watts: '1e300'" in str(caught.value)
     path.write_text("phase;watts\nidle;8\n")
     with pytest.raises(BadInputError, match="watts: no such column"):
         Replay(path)

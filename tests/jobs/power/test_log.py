@@ -48,7 +48,7 @@ def test_every_bad_line_is_told(tmp_path: Path) -> None:
     path = tmp_path / "meter.csv"
     path.write_text(
         "time,watts\n2026-11-25 08:00,9\nyesterday,9\n1795593601,nine\n1795593601,-1\n"
-        "1795593601,nan\n1795593601\n1e300,4\n1795593601,4\n"
+        "1795593601,nan\n1795593601\n1e300,4\n1795593601,4\n1795593601,8,3\n1795593601,1e7\n"
     )
     with pytest.raises(BadInputError) as caught:
         read_log(path)
@@ -61,6 +61,8 @@ def test_every_bad_line_is_told(tmp_path: Path) -> None:
         (6, "watts", "'nan'"),
         (7, "watts", "''"),
         (8, "time", "'1e300'"),
+        (10, "", "3 fields"),  # a decimal comma, of which 8 W would be left
+        (11, "watts", "'1e7'"),
     ]
     assert "ISO 8601 with a zone" in caught.value.problems[0].allowed
 
