@@ -12,7 +12,7 @@ test: .venv/installed
 	$(BIN)/pytest -n 2 --dist loadfile --ignore=tests/integration --ignore=tests/cluster
 
 integration: .venv/installed
-	$(BIN)/pytest tests/integration tests/cluster
+	$(BIN)/pytest -n 2 --dist loadfile tests/integration tests/cluster
 
 check: .venv/installed
 	$(BIN)/ruff check
