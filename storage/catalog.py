@@ -19,9 +19,9 @@ from storage.schemas import COMMITTED_TABLES, TABLES
 from storage.sql import parquet_scan, query_text
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Collection, Iterable, Mapping, Sequence
-    from pathlib import Path
+
+    from storage.places import Place, Root
 
 # Nothing is fetched from the network because a query names it.
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
@@ -30,9 +30,7 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 }
 
 
-def connect(
-    root: str | os.PathLike[str], run_ids: Collection[str] | None = None
-) -> duckdb.DuckDBPyConnection:
+def connect(root: Root, run_ids: Collection[str] | None = None) -> duckdb.DuckDBPyConnection:
     """Open results for SQL: a database in memory, with a view for each table and all questions.
 
     The connection shows the rows that were committed when it was made; it goes stale when a
@@ -49,23 +47,21 @@ def connect(
         SchemaVersionError: a file was written by a newer version.
         duckdb.IOException: a file vanished while it was opened, as above.
     """
-    path = existing_root(root)
-    with reading(path):
-        shown = [name for name in visible_runs(path) if run_ids is None or name in run_ids]
-        runs = tuple(run for run_id in shown for run in read_run(path, run_id))
-        snapshots = {run.run_id: read_snapshot(run_paths(path, run.run_id)) for run in runs}
+    place = existing_root(root)
+    with reading(place):
+        shown = [name for name in visible_runs(place) if run_ids is None or name in run_ids]
+        runs = tuple(run for run_id in shown for run in read_run(place, run_id))
+        snapshots = {run.run_id: read_snapshot(run_paths(place, run.run_id)) for run in runs}
         connection = duckdb.connect(config=_CONFIG)
         try:
-            _create_views(connection, path, runs, snapshots)
+            _create_views(connection, place, runs, snapshots)
         except BaseException:
             connection.close()
             raise
     return connection
 
 
-def query(
-    root: str | os.PathLike[str], sql: str, *, run_ids: Collection[str] | None = None
-) -> pa.Table:
+def query(root: Root, sql: str, *, run_ids: Collection[str] | None = None) -> pa.Table:
     """Run one statement or several over a root, and return the rows of the last.
 
     Raises:
@@ -76,7 +72,7 @@ def query(
 
 
 def named_query(
-    root: str | os.PathLike[str],
+    root: Root,
     name: str,
     *,
     run_ids: Collection[str] | None = None,
@@ -92,7 +88,7 @@ def named_query(
 
 
 def _query(
-    root: str | os.PathLike[str],
+    root: Root,
     sql: str,
     parameters: Mapping[str, object] | None,
     run_ids: Collection[str] | None,
@@ -124,7 +120,7 @@ def _run(
 
 def _create_views(
     connection: duckdb.DuckDBPyConnection,
-    root: Path,
+    root: Place,
     runs: Sequence[RunRow],
     snapshots: Mapping[str, Snapshot],
 ) -> None:
@@ -160,7 +156,7 @@ def _query_error(err: duckdb.Error) -> QueryError:
     return QueryError(f"{err}\n\nTables, views, macros: {names}; {hint}")
 
 
-def _create_view(connection: duckdb.DuckDBPyConnection, table: str, files: list[Path]) -> None:
+def _create_view(connection: duckdb.DuckDBPyConnection, table: str, files: list[Place]) -> None:
     if files:
         connection.execute(f"CREATE VIEW {table} AS {parquet_scan(table, files)}")
     else:
@@ -182,18 +178,18 @@ def _create_commits(
     connection.execute(f"CREATE VIEW commits AS {merged}FROM unmerged_commits")
 
 
-def _data_files(table: str, snapshots: Iterable[Snapshot]) -> list[Path]:
+def _data_files(table: str, snapshots: Iterable[Snapshot]) -> list[Place]:
     return [file for snapshot in snapshots for file in snapshot.files(table)]
 
 
-def _checked_files(folder: Path) -> list[Path]:
+def _checked_files(folder: Place) -> list[Place]:
     files = visible_files(folder)
     for file in files:
         check_file_version(file)
     return files
 
 
-def _read_all(table: str, files: list[Path]) -> pa.Table:
+def _read_all(table: str, files: list[Place]) -> pa.Table:
     """Read whole what is small and replaced while a run goes on."""
     tables = []
     for file in files:

@@ -14,17 +14,17 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
-from storage.files import publish_bytes, read_table
+from storage.files import read_table
 from storage.layout import checked_name
 from storage.schemas import SCHEMA_VERSION, build_table, check_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     import pyarrow as pa
 
     from storage.layout import RunPaths
+    from storage.places import Place
 
 MERGED_PREFIX = "merged-"
 
@@ -75,7 +75,7 @@ class Snapshot:
     manifests: dict[str, Manifest]
     superseded: frozenset[str] = frozenset()
 
-    def files(self, table: str) -> list[Path]:
+    def files(self, table: str) -> list[Place]:
         """List the data files of a table that count."""
         return [
             self.paths.data / name
@@ -92,8 +92,8 @@ class Snapshot:
         """List all that is committed, merged or not."""
         merged = [
             CommitEntry(**{name: value for name, value in row.items() if name != "run_id"})
-            for path in self.files("commits")
-            for row in read_table(path).to_pylist()
+            for place in self.files("commits")
+            for row in read_table(place).to_pylist()
         ]
         return (*merged, *self.unmerged_entries)
 
@@ -106,7 +106,9 @@ def manifest_name(entry: CommitEntry) -> str:
 def publish_manifest(paths: RunPaths, name: str, manifest: Manifest) -> None:
     """Make a manifest count, in one step.
 
-    Raises: OSError: it cannot be written, and does not count.
+    Raises:
+        FileExistsError: one of that name counts already.
+        OSError: it cannot be written, and does not count.
     """
     content = {
         "schema_version": SCHEMA_VERSION,
@@ -114,7 +116,7 @@ def publish_manifest(paths: RunPaths, name: str, manifest: Manifest) -> None:
         "files": dict(manifest.files),
         "supersedes": manifest.supersedes,
     }
-    publish_bytes(paths.commits / name, json.dumps(content).encode())
+    (paths.commits / name).publish_new(json.dumps(content).encode())
 
 
 def read_snapshot(paths: RunPaths) -> Snapshot:
@@ -148,11 +150,8 @@ def read_snapshot(paths: RunPaths) -> Snapshot:
 
 def manifest_names(paths: RunPaths) -> list[str]:
     """List all manifests, superseded ones too."""
-    try:
-        names = [path.name for path in paths.commits.iterdir()]
-    except FileNotFoundError:
-        return []
-    return sorted(name for name in names if name.endswith(".json") and not name.startswith("."))
+    names = [place.name for place in paths.commits.children()]
+    return [name for name in names if name.endswith(".json") and not name.startswith(".")]
 
 
 def entries_to_table(run_id: str, entries: Sequence[CommitEntry]) -> pa.Table:
@@ -179,10 +178,10 @@ def _entry_from_json(content: dict[str, Any]) -> CommitEntry:
     return CommitEntry(**fields)
 
 
-def _read_manifest(path: Path) -> Manifest:
+def _read_manifest(place: Place) -> Manifest:
     try:
-        content = json.loads(path.read_bytes())
-        check_version(content["schema_version"], str(path))
+        content = json.loads(place.read())
+        check_version(content["schema_version"], str(place))
         return Manifest(
             tuple(_entry_from_json(entry) for entry in content["entries"]),
             {table: _bare_names(names) for table, names in content["files"].items()},
@@ -190,7 +189,7 @@ def _read_manifest(path: Path) -> Manifest:
         )
     except (ValueError, KeyError, TypeError, AttributeError) as err:
         raise StorageError(
-            f"manifest {path} is damaged ({type(err).__name__}: {err}); it was published whole, "
+            f"manifest {place} is damaged ({type(err).__name__}: {err}); it was published whole, "
             "so something else wrote to it: restore it, or remove the run with `gfjobs rm`"
         ) from err
 

@@ -8,7 +8,6 @@ steps leaves each row visible once, and the next merge clears up what was left.
 from __future__ import annotations
 
 import contextlib
-import shutil
 import uuid
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,6 @@ from storage.commits import (
     publish_manifest,
     read_snapshot,
 )
-from storage.files import TEMPORARY_PREFIX, sync_file, sync_folder
 from storage.schemas import SCHEMA_VERSION, SORT_KEYS, TABLES, VERSION_KEY
 from storage.sql import parquet_scan, quoted
 
@@ -32,25 +30,28 @@ if TYPE_CHECKING:
 
     from storage.commits import Snapshot
     from storage.layout import RunPaths
+    from storage.places import Lease
 
 # Rows that DuckDB sorts and writes together: small enough that a question about one cell skips
 # most of a file, large enough that statistics and dictionaries cost nothing.
 ROW_GROUP_ROWS = 100_000
 
-# The sort spills to the run's disk beyond this; drivers run on boards with 4 GB too.
+# The sort spills to the disk beyond this; drivers run on boards with 4 GB too.
 MEMORY_LIMIT = "1GB"
 
 
-def merge_run(paths: RunPaths, run_id: str, without: Collection[str] = ()) -> None:
+def merge_run(paths: RunPaths, run_id: str, lease: Lease, without: Collection[str] = ()) -> None:
     """Merge a run whose lease the caller holds.
 
     Args:
         paths: of the run.
+        lease: of the run.
         run_id: of the run.
         without: cells whose rows are dropped, in the same atomic step.
 
     Raises:
         OSError, duckdb.Error: a step failed; the rows are as visible as before.
+        RunLockedError: another process took the lease over; likewise.
     """
     snapshot = read_snapshot(paths)
     remove_leftovers(paths, snapshot)
@@ -60,19 +61,20 @@ def merge_run(paths: RunPaths, run_id: str, without: Collection[str] = ()) -> No
             return
     suffix = uuid.uuid4().hex[:12]
     files: dict[str, tuple[str, ...]] = {}
-    spill = paths.data / f"{TEMPORARY_PREFIX}{suffix}"
-    connection = duckdb.connect(config={"temp_directory": str(spill), "memory_limit": MEMORY_LIMIT})
-    with contextlib.closing(connection):
+    with paths.data.scratch() as scratch, contextlib.closing(_connect(scratch)) as connection:
         entries = [entry for entry in snapshot.unmerged_entries if entry.cell_id not in without]
         connection.register("new_commits", entries_to_table(run_id, entries))
         for table in SORT_KEYS:
             rows = _rows_sql(table, snapshot)
             if rows:
                 target = paths.data / f"{table}-{MERGED_PREFIX}{suffix}.parquet"
-                _copy_sorted(connection, table, _kept_sql(rows, without), target)
+                sorted_file = scratch / target.name
+                _copy_sorted(connection, table, _kept_sql(rows, without), sorted_file)
+                target.adopt(sorted_file)
                 files[table] = (target.name,)
-    sync_folder(paths.data)
-    merged = Manifest((), files, supersedes=tuple(manifest_names(paths)))
+    paths.data.sync()
+    lease.confirm()
+    merged = Manifest((), files, supersedes=_gone_names(paths, snapshot))
     publish_manifest(paths, f"{MERGED_PREFIX}{suffix}.json", merged)
     remove_leftovers(paths, read_snapshot(paths))
 
@@ -82,18 +84,28 @@ def remove_leftovers(paths: RunPaths, snapshot: Snapshot) -> None:
 
     In this order: a manifest must never name a file that is gone.
     """
-    for path in paths.commits.iterdir():
-        if path.name not in snapshot.manifests:
-            path.unlink()
-    sync_folder(paths.commits)
-    named = {path.name for table in TABLES for path in snapshot.files(table)}
-    for path in paths.data.iterdir():
-        if path.name in named:
-            continue
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+    for place in paths.commits.children():
+        if place.name not in snapshot.manifests:
+            place.delete()
+    paths.commits.sync()
+    named = {place.name for table in TABLES for place in snapshot.files(table)}
+    for place in paths.data.children():
+        if place.name not in named:
+            place.delete()
+
+
+def _gone_names(paths: RunPaths, snapshot: Snapshot) -> tuple[str, ...]:
+    """All manifests that count no more after a merge, those of earlier merges too.
+
+    A driver that lost its lease without knowing may put one back under its old name.
+    """
+    return tuple(sorted({*manifest_names(paths), *snapshot.superseded}))
+
+
+def _connect(scratch: Path) -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(
+        config={"temp_directory": str(scratch / "spill"), "memory_limit": MEMORY_LIMIT}
+    )
 
 
 def _rows_sql(table: str, snapshot: Snapshot) -> str:
@@ -122,4 +134,3 @@ def _copy_sorted(
         f"ROW_GROUP_SIZE {ROW_GROUP_ROWS}, "
         f"KV_METADATA {{{VERSION_KEY}: '{SCHEMA_VERSION}'}})"
     )
-    sync_file(target)
