@@ -12,7 +12,7 @@ from storage.commits import Snapshot, entries_to_table, read_snapshot
 from storage.errors import QueryError
 from storage.files import check_file_version, read_table
 from storage.layout import existing_root, reading, run_paths, visible_files, visible_runs
-from storage.questions import create_questions, named
+from storage.questions import create_questions, named, needed
 from storage.rows import RunRow, rows_to_table
 from storage.run_list import read_run
 from storage.schemas import COMMITTED_TABLES, TABLES
@@ -133,7 +133,7 @@ def _create_views(
     _create_commits(connection, snapshots)
     for table in ("images", "training"):
         _create_view(connection, table, _checked_files(root / table))
-    create_questions(connection)
+    create_questions(connection, needed(None))
 
 
 def _distinct(names: list[str]) -> list[str]:
