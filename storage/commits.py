@@ -56,12 +56,34 @@ class CommitEntry:
 
 
 @dataclasses.dataclass(frozen=True)
+class Summary:
+    """Rows of views that stand for all rows of a run: file names in `<run>/data`, by view.
+
+    `made_of` is a digest of all that went into them beside the rows that the same manifest names
+    (storage.summaries): where it is another now, they do not count.
+    """
+
+    files: Mapping[str, str]
+    made_of: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What one manifest file says; `files` are names in `<run>/data`, by table."""
+    """What one manifest file says; `files` are names in `<run>/data`, by table.
+
+    `digests` are SHA-256 in hex by file name; manifests before schema version 4 have none.
+    """
 
     entries: tuple[CommitEntry, ...]
     files: Mapping[str, tuple[str, ...]]
     supersedes: tuple[str, ...] = ()
+    digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    summary: Summary | None = None
+
+    def named(self) -> list[str]:
+        """All files that it names."""
+        rows = [name for names in self.files.values() for name in names]
+        return [*rows, *(self.summary.files.values() if self.summary else ())]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +104,23 @@ class Snapshot:
             for manifest in self.manifests.values()
             for name in manifest.files.get(table, ())
         ]
+
+    @property
+    def summary(self) -> Summary | None:
+        """What stands for all rows, if one manifest names them all and it too."""
+        if len(self.manifests) != 1:
+            return None
+        (manifest,) = self.manifests.values()
+        return manifest.summary
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 by file name, where they are known."""
+        return {
+            name: digest
+            for manifest in self.manifests.values()
+            for name, digest in manifest.digests.items()
+        }
 
     @property
     def unmerged_entries(self) -> list[CommitEntry]:
@@ -115,6 +154,8 @@ def publish_manifest(paths: RunPaths, name: str, manifest: Manifest) -> None:
         "entries": [_entry_to_json(entry) for entry in manifest.entries],
         "files": dict(manifest.files),
         "supersedes": manifest.supersedes,
+        "digests": dict(manifest.digests),
+        "summary": manifest.summary and dataclasses.asdict(manifest.summary),
     }
     (paths.commits / name).publish_new(json.dumps(content).encode())
 
@@ -186,12 +227,21 @@ def _read_manifest(place: Place) -> Manifest:
             tuple(_entry_from_json(entry) for entry in content["entries"]),
             {table: _bare_names(names) for table, names in content["files"].items()},
             tuple(content["supersedes"]),
+            dict(content.get("digests", {})),
+            _summary_from_json(content.get("summary")),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as err:
         raise StorageError(
             f"manifest {place} is damaged ({type(err).__name__}: {err}); it was published whole, "
             "so something else wrote to it: restore it, or remove the run with `gfjobs rm`"
         ) from err
+
+
+def _summary_from_json(content: dict[str, Any] | None) -> Summary | None:
+    if content is None:
+        return None
+    _bare_names(content["files"].values())
+    return Summary(dict(content["files"]), str(content["made_of"]))
 
 
 def _bare_names(names: Iterable[str]) -> tuple[str, ...]:
