@@ -225,7 +225,7 @@ def _read_manifest(place: Place) -> Manifest:
         check_version(content["schema_version"], str(place))
         return Manifest(
             tuple(_entry_from_json(entry) for entry in content["entries"]),
-            {table: _bare_names(names) for table, names in content["files"].items()},
+            {table: bare_names(names) for table, names in content["files"].items()},
             tuple(content["supersedes"]),
             dict(content.get("digests", {})),
             _summary_from_json(content.get("summary")),
@@ -240,11 +240,11 @@ def _read_manifest(place: Place) -> Manifest:
 def _summary_from_json(content: dict[str, Any] | None) -> Summary | None:
     if content is None:
         return None
-    _bare_names(content["files"].values())
+    bare_names(content["files"].values())
     return Summary(dict(content["files"]), str(content["made_of"]))
 
 
-def _bare_names(names: Iterable[str]) -> tuple[str, ...]:
+def bare_names(names: Iterable[str]) -> tuple[str, ...]:
     """Refuse a manifest that points outside its run."""
     checked = tuple(names)
     for name in checked:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.errors import StorageError
-from storage.schemas import VERSION_KEY, check_version
+from storage.schemas import TABLES, VERSION_KEY, check_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import BinaryIO
 
     from storage.places import Place
+
+_BLOCK_BYTES = 1 << 20
 
 
 def publish_table(place: Place, table: pa.Table) -> None:
@@ -44,23 +49,56 @@ def read_table(place: Place) -> pa.Table:
         return parquet.read()
 
 
-def check_file_version(place: Place) -> None:
-    """Read no more than the footer of a Parquet file of ours; raises as `read_table`."""
-    with _opened(place):
-        pass
+def table_of_bytes(content: bytes, name: str) -> pa.Table:
+    """Read a table from a whole Parquet file of ours that was read already; raises as `read_table`."""
+    with _parsed(io.BytesIO(content), name) as parquet:
+        return parquet.read()
+
+
+def digest_of(place: Place) -> str:
+    """The SHA-256 of a file, in hex.
+
+    Raises: OSError: it is not there, or cannot be read.
+    """
+    digest = hashlib.sha256()
+    with place.open() as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def check_columns(place: Place, table: str) -> None:
+    """See by the footer of a Parquet file that it is of a table.
+
+    Raises:
+        FileNotFoundError, SchemaVersionError: as `read_table`.
+        StorageError: it is no Parquet file, or one of other columns.
+    """
+    with _opened(place) as parquet:
+        missing = set(TABLES[table].names).difference(parquet.schema_arrow.names)
+    if missing:
+        raise StorageError(
+            f"{place} is not of the table `{table}`: it has no column {', '.join(sorted(missing))}, "
+            "so something else wrote it; move it away or delete it"
+        )
 
 
 @contextlib.contextmanager
 def _opened(place: Place) -> Iterator[pq.ParquetFile]:
     # Opened by us: pyarrow's own path handling guesses at file systems.
-    with place.open() as file:
-        try:
-            parquet = pq.ParquetFile(file)
-            metadata = parquet.schema_arrow.metadata or {}
-            check_version(metadata.get(VERSION_KEY.encode(), b"none"), str(place))
-            yield parquet
-        except pa.ArrowException as err:
-            raise StorageError(
-                f"{place} is damaged ({err}); it was published whole, so something else wrote to "
-                "it: restore it or delete it (of a run: remove the run with `gfjobs rm`)"
-            ) from err
+    with place.open() as file, _parsed(file, str(place)) as parquet:
+        yield parquet
+
+
+@contextlib.contextmanager
+def _parsed(file: BinaryIO, name: str) -> Iterator[pq.ParquetFile]:
+    try:
+        parquet = pq.ParquetFile(file)
+        metadata = parquet.schema_arrow.metadata or {}
+        check_version(metadata.get(VERSION_KEY.encode(), b"none"), name)
+        yield parquet
+    except pa.ArrowException as err:
+        raise StorageError(
+            f"{name} is damaged ({err}); it was published whole, so something else wrote to "
+            "it: restore it or delete it (of a run: remove the run with `gfjobs rm`)"
+        ) from err

@@ -9,6 +9,7 @@
                          lock              the lease
     <root>/images/<dataset_sha256>.parquet
     <root>/training/<training_id>.parquet  all epochs so far, replaced whole
+    <root>/history/                        copies of what finished runs have in small files
 
 Names that start with a dot are nobody's: half-written files and runs being removed. An object
 store has the same names below its prefix; there `lock` is the lease's heartbeat.
@@ -25,7 +26,7 @@ from storage.errors import RootNotWritableError, StorageError
 from storage.places import PlaceError, place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from storage.places import Place, Root
 
@@ -151,10 +152,15 @@ def visible_files(folder: Place) -> list[Place]:
     ]
 
 
-def visible_runs(root: Place) -> list[str]:
-    """List the run_ids under a root, in order of name."""
+def visible_runs(root: Place, without: Collection[str] = ()) -> list[str]:
+    """List the run_ids under a root, in order of name, but some that are known already."""
     names = [place.name for place in (root / "runs").children()]
-    return [name for name in names if _NAME.fullmatch(name) and run_paths(root, name).run.is_file()]
+    return [name for name in names if name not in without and is_visible(root, name)]
+
+
+def is_visible(root: Place, run_id: str) -> bool:
+    """Whether there is a run of that name."""
+    return bool(_NAME.fullmatch(run_id)) and run_paths(root, run_id).run.is_file()
 
 
 def check_root(root: Root) -> Place:

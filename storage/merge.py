@@ -1,4 +1,4 @@
-"""Merging the many small files of a run into one sorted file a table.
+"""Merging the many small files of a run into one sorted file a table, with its summary.
 
 The merged files are written first, where nobody sees them; one manifest then supersedes all
 others in one step; then the old manifests go, and then the old files. A crash between any two
@@ -21,8 +21,11 @@ from storage.commits import (
     publish_manifest,
     read_snapshot,
 )
-from storage.schemas import SCHEMA_VERSION, SORT_KEYS, TABLES, VERSION_KEY
+from storage.files import digest_of
+from storage.places.local import LocalPlace
+from storage.schemas import SCHEMA_VERSION, SORT_KEYS, VERSION_KEY
 from storage.sql import parquet_scan, quoted
+from storage.summaries import Inputs, is_current, write_summary
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -55,28 +58,52 @@ def merge_run(paths: RunPaths, run_id: str, lease: Lease, without: Collection[st
     """
     snapshot = read_snapshot(paths)
     remove_leftovers(paths, snapshot)
-    if not without and len(snapshot.manifests) < 2:  # noqa: PLR2004 (one manifest is merged as it is)
-        only = next(iter(snapshot.manifests), MERGED_PREFIX)
-        if only.startswith(MERGED_PREFIX):
-            return
-    suffix = uuid.uuid4().hex[:12]
-    files: dict[str, tuple[str, ...]] = {}
+    # Cells that are dropped are dropped in the midst of a run: it has no summary yet.
+    inputs = None if without else Inputs.read(paths)
+    is_merged = inputs is not None and _is_merged(snapshot)
+    if is_merged and inputs and (not snapshot.manifests or is_current(snapshot.summary, inputs)):
+        return
+    suffix = f"{MERGED_PREFIX}{uuid.uuid4().hex[:12]}"
     with paths.data.scratch() as scratch, contextlib.closing(_connect(scratch)) as connection:
-        entries = [entry for entry in snapshot.unmerged_entries if entry.cell_id not in without]
-        connection.register("new_commits", entries_to_table(run_id, entries))
-        for table in SORT_KEYS:
-            rows = _rows_sql(table, snapshot)
-            if rows:
-                target = paths.data / f"{table}-{MERGED_PREFIX}{suffix}.parquet"
-                sorted_file = scratch / target.name
-                _copy_sorted(connection, table, _kept_sql(rows, without), sorted_file)
-                target.adopt(sorted_file)
-                files[table] = (target.name,)
+        if is_merged:  # only the summary is missing, or not of these cells
+            files, digests = _merged_files(snapshot)
+            scans = {table: _rows_sql(table, snapshot) for table in files if files[table]}
+        else:
+            entries = [entry for entry in snapshot.unmerged_entries if entry.cell_id not in without]
+            connection.register("new_commits", entries_to_table(run_id, entries))
+            files, digests, scans = {}, {}, {}
+            for table in SORT_KEYS:
+                rows = _rows_sql(table, snapshot)
+                if rows:
+                    sorted_file = scratch / f"{table}-{suffix}.parquet"
+                    _copy_sorted(connection, table, _kept_sql(rows, without), sorted_file)
+                    files[table] = (sorted_file.name,)
+                    scans[table] = f"FROM read_parquet({quoted(str(sorted_file))})"
+        summary = write_summary(connection, inputs, scans, scratch, suffix) if inputs else None
+        for sorted_file in sorted(scratch.glob("*.parquet")):
+            digests[sorted_file.name] = digest_of(LocalPlace(sorted_file))
+            (paths.data / sorted_file.name).adopt(sorted_file)
     paths.data.sync()
     lease.confirm()
-    merged = Manifest((), files, supersedes=_gone_names(paths, snapshot))
-    publish_manifest(paths, f"{MERGED_PREFIX}{suffix}.json", merged)
+    merged = Manifest((), files, _gone_names(paths, snapshot), digests, summary)
+    publish_manifest(paths, f"{suffix}.json", merged)
     remove_leftovers(paths, read_snapshot(paths))
+
+
+def _is_merged(snapshot: Snapshot) -> bool:
+    """Whether there is one file a table, or nothing at all."""
+    only = next(iter(snapshot.manifests), MERGED_PREFIX)
+    return len(snapshot.manifests) < 2 and only.startswith(MERGED_PREFIX)  # noqa: PLR2004
+
+
+def _merged_files(snapshot: Snapshot) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+    """The files of a merged run by table, and their digests."""
+    (manifest,) = snapshot.manifests.values()
+    rows = [name for names in manifest.files.values() for name in names]
+    digests = {
+        name: manifest.digests.get(name) or digest_of(snapshot.paths.data / name) for name in rows
+    }
+    return dict(manifest.files), digests
 
 
 def remove_leftovers(paths: RunPaths, snapshot: Snapshot) -> None:
@@ -88,7 +115,7 @@ def remove_leftovers(paths: RunPaths, snapshot: Snapshot) -> None:
         if place.name not in snapshot.manifests:
             place.delete()
     paths.commits.sync()
-    named = {place.name for table in TABLES for place in snapshot.files(table)}
+    named = {name for manifest in snapshot.manifests.values() for name in manifest.named()}
     for place in paths.data.children():
         if place.name not in named:
             place.delete()

@@ -84,19 +84,24 @@ _SPEAKS_OF_ALL = re.compile(
 )
 
 
-def needed(sql: str | None) -> frozenset[str]:
+def needed(sql: str | None, through: Collection[str] = SUMMARISED) -> frozenset[str]:
     """Say which tables, views and macros a statement may use; None uses all.
 
     By its text, so that it never names too few: a word in a string or a comment counts.
+
+    Args:
+        sql: the statement.
+        through: those of SUMMARISED that are computed; what the others are made of is not needed.
     """
     known = _names()
     if sql is None or _SPEAKS_OF_ALL.search(sql):
         return known
+    stored = set(SUMMARISED).difference(through)
     found: set[str] = set()
     coming = _named_in(sql)
     while coming:
         found |= coming
-        coming = {name for each in coming for name in _uses(each)} - found
+        coming = {name for each in coming - stored for name in _uses(each)} - found
     return frozenset(found)
 
 

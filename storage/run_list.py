@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from storage.errors import RunNotFoundError, StorageError
 from storage.files import read_table
+from storage.history import History, unseal
 from storage.layout import existing_root, reading, run_paths, visible_runs
 from storage.rows import RunRow, table_to_rows
 
@@ -30,11 +31,19 @@ def list_runs(root: Root) -> tuple[RunRow, ...]:
     """
     place = existing_root(root)
     with reading(place):
-        return _listed(place)
+        try:
+            return _listed(place)
+        except FileNotFoundError:  # another compaction took a file away after we had read its name
+            return _listed(place)
 
 
 def _listed(place: Place) -> tuple[RunRow, ...]:
-    runs = [run for run_id in visible_runs(place) for run in read_run(place, run_id)]
+    history = History.read(place)
+    known = history.runs if history else {}
+    runs = [run for run_id in visible_runs(place, without=known) for run in read_run(place, run_id)]
+    if history and known:
+        copied = table_to_rows(RunRow, read_table(history.file("runs")))
+        runs += [run for run in copied if run.run_id in known]
     return tuple(sorted(runs, key=_age, reverse=True))
 
 
@@ -97,12 +106,14 @@ def remove_run(root: Root, run_id: str) -> None:
         RunLockedError: a process is writing it.
         StorageError: the file system refuses.
     """
-    paths = run_paths(existing_root(root), run_id)
+    place = existing_root(root)
+    paths = run_paths(place, run_id)
     if not paths.run.is_file():
         resolve_run(root, run_id)  # raises with the nearest names
     try:
         with paths.folder.lease() as lease:
             lease.confirm()
+            unseal(place, run_id)
             paths.folder.withdraw(first=paths.run.name)
     except OSError as err:
         raise StorageError(f"run {run_id} cannot be removed: {err}") from err

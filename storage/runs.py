@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import uuid
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from storage.commits import (
 )
 from storage.errors import RunExistsError, RunNotFoundError, StorageError
 from storage.files import parquet_bytes, publish_table, read_table
+from storage.history import seal, unseal
 from storage.layout import check_root, existing_root, images_path, run_paths, unwritable
 from storage.merge import merge_run
 from storage.rows import CellRow, NodeRow, RunRow, rows_to_table, table_to_rows
@@ -47,6 +49,7 @@ class RunStore:
         self._root = root
         self._paths = paths
         self._lease = lease
+        self._is_unsealed = False
         self.run = table_to_rows(RunRow, read_table(paths.run))[0]
         self.cells = table_to_rows(CellRow, read_table(paths.cells))
         self.nodes: tuple[NodeRow, ...] = ()
@@ -94,6 +97,7 @@ class RunStore:
                     "choose another name with --run"
                 )
             with _failing_as(f"run {run.run_id} cannot be created"):
+                unseal(place, run.run_id)  # of a run of that name whose folder is gone
                 publish_table(paths.cells, cells_table)
                 paths.submission.publish(json.dumps(dict(submission)).encode())
                 publish_table(paths.run, run_table)
@@ -206,11 +210,14 @@ class RunStore:
             if tables[table_name].num_rows
         }
         with _failing_as(f"shard {entry.key} of run {self.run.run_id} cannot be committed"):
-            for table_name, file in files.items():
-                (self._paths.data / file).write(parquet_bytes(tables[table_name]))
+            digests = {
+                file: self._write_rows(file, tables[table_name])
+                for table_name, file in files.items()
+            }
             self._paths.data.sync()
             self._lease.confirm()
-            manifest = Manifest((entry,), {table: (file,) for table, file in files.items()})
+            named = {table_name: (file,) for table_name, file in files.items()}
+            manifest = Manifest((entry,), named, digests=digests)
             publish_manifest(self._paths, name, manifest)
         self._entries[entry.key] = entry
         return True
@@ -226,14 +233,17 @@ class RunStore:
         check_column(table, "run_id", self.run.run_id)
         name = f"power-{uuid.uuid4().hex}"
         with _failing_as(f"power of run {self.run.run_id} cannot be added"):
-            (self._paths.data / f"{name}.parquet").write(parquet_bytes(table))
+            file = f"{name}.parquet"
+            digests = {file: self._write_rows(file, table)}
             self._paths.data.sync()
             self._lease.confirm()
-            manifest = Manifest((), {"power": (f"{name}.parquet",)})
+            manifest = Manifest((), {"power": (file,)}, digests=digests)
             publish_manifest(self._paths, f"{name}.json", manifest)
 
     def merge(self) -> None:
-        """Merge the committed files into one sorted file a table; see `storage.merge`.
+        """Merge the committed files into one sorted file a table, and summarise them.
+
+        Of a run that is merged already, only a summary that is missing or stale is made.
 
         Raises: StorageError: a step failed; the rows are as visible as before.
         """
@@ -250,6 +260,18 @@ class RunStore:
         with _failing_as(f"cells of run {self.run.run_id} cannot be dropped"):
             merge_run(self._paths, self.run.run_id, self._lease, without=cell_ids)
         self._read_entries()
+
+    def seal(self) -> str:
+        """Say that the run stays as it is, until it is written again; see `storage.history`.
+
+        Returns: the name of the seal.
+        Raises: StorageError: it cannot be written.
+        """
+        with _failing_as(f"run {self.run.run_id} cannot be sealed"):
+            self._lease.confirm()
+            name = seal(self._root, self.run.run_id)
+        self._is_unsealed = False
+        return name
 
     def close(self) -> None:
         """Give the lease back; a second call does nothing."""
@@ -273,6 +295,12 @@ class RunStore:
         self._entries = {entry.key: entry for entry in snapshot.entries()}
         self._superseded = snapshot.superseded
 
+    def _write_rows(self, name: str, table: pa.Table) -> str:
+        """Write a data file that nobody reads yet, and give its digest."""
+        content = parquet_bytes(table)
+        (self._paths.data / name).write(content)
+        return hashlib.sha256(content).hexdigest()
+
     def _save(self, what: str, place: Place, table: pa.Table) -> None:
         self._check_open()
         with _failing_as(f"{what} of run {self.run.run_id} cannot be saved"):
@@ -280,10 +308,15 @@ class RunStore:
             publish_table(place, table)
 
     def _check_open(self) -> None:
+        """Before each change."""
         if not self._lease.is_held:
             raise StorageError(
                 f"the store of run {self.run.run_id} is closed; open it again with RunStore.open"
             )
+        if not self._is_unsealed:
+            with _failing_as(f"run {self.run.run_id} cannot be changed"):
+                unseal(self._root, self.run.run_id)
+            self._is_unsealed = True
 
 
 @contextlib.contextmanager

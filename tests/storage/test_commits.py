@@ -142,11 +142,13 @@ def test_crash_during_a_commit_shows_all_of_it_or_nothing(
 
 
 def assert_nothing_left_over(root: Path) -> None:
-    """Three merged files and one manifest are all that a merged run has."""
+    """Three merged files, the summary and one manifest are all that a merged run has."""
     folder = root / "runs" / "run-1"
     assert [path.name.split("-merged-")[0] for path in sorted((folder / "data").iterdir())] == [
         "commits",
+        "committed",
         "exit_costs",
+        "ladder",
         "records",
     ]
     assert len(list((folder / "commits").iterdir())) == 1
