@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from storage.images import ImageSet, open_images
     from storage.images.names import DATA_VARIABLE, DOWNLOADABLE, cache_folder, named_file
     from storage.images.writing import EncodedImage, write_images
-    from storage.layout import check_root, checked_name, local_root
+    from storage.layout import check_root, checked_name, has_probe, local_root, probe
     from storage.rows import (
         CellKind,
         CellRow,
@@ -38,7 +38,18 @@ if TYPE_CHECKING:
         rows_to_table,
         table_to_rows,
     )
-    from storage.run_list import is_locked, list_runs, read_submission, remove_run, resolve_run
+    from storage.run_list import (
+        ask_to_cancel,
+        find_run,
+        holder,
+        is_locked,
+        list_runs,
+        log_of,
+        read_cells,
+        read_submission,
+        remove_run,
+        resolve_run,
+    )
     from storage.runs import RunStore
     from storage.schemas import SCHEMA_VERSION, TABLES, build_table
     from storage.training import TrainingLog
@@ -69,6 +80,13 @@ _MODULES = {
     "TABLES": "schemas",
     "TrainingLog": "training",
     "TrainingRow": "rows",
+    "ask_to_cancel": "run_list",
+    "holder": "run_list",
+    "log_of": "run_list",
+    "read_cells": "run_list",
+    "has_probe": "layout",
+    "probe": "layout",
+    "find_run": "run_list",
     "build_table": "schemas",
     "cache_folder": "images.names",
     "check_root": "layout",
@@ -117,19 +135,26 @@ __all__ = [
     "StorageError",
     "TrainingLog",
     "TrainingRow",
+    "ask_to_cancel",
     "build_table",
     "cache_folder",
     "check_root",
     "checked_name",
     "connect",
     "encode",
+    "find_run",
+    "has_probe",
+    "holder",
     "is_locked",
     "list_runs",
     "local_root",
+    "log_of",
     "named_file",
     "named_query",
     "open_images",
+    "probe",
     "query",
+    "read_cells",
     "read_submission",
     "remove_run",
     "resolve_run",

@@ -7,6 +7,8 @@
                          data/*.parquet    rows, invisible until a manifest names them
                          commits/*.json    manifests
                          lock              the lease
+                         cancel            there while somebody wants the run to stop
+                         driver.log        what a driver on a cluster says
     <root>/images/<dataset_sha256>.parquet
     <root>/training/<training_id>.parquet  all epochs so far, replaced whole
 
@@ -19,6 +21,7 @@ import contextlib
 import os
 import re
 import tempfile
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,6 +60,16 @@ class RunPaths:
     def submission(self) -> Path:
         """What the submitter wants back at a resume."""
         return self.folder / "submission.json"
+
+    @property
+    def cancel(self) -> Path:
+        """There while somebody wants the run to stop."""
+        return self.folder / "cancel"
+
+    @property
+    def log(self) -> Path:
+        """What a driver says that has no terminal."""
+        return self.folder / "driver.log"
 
     @property
     def data(self) -> Path:
@@ -184,6 +197,41 @@ def check_root(root: str | os.PathLike[str]) -> Path:
     except OSError as err:
         raise unwritable(path, err) from err
     return path
+
+
+@contextlib.contextmanager
+def probe(root: str | os.PathLike[str]) -> Iterator[str]:
+    """Keep a file under a root for a while, for another host to look for by its name.
+
+    Whatever is made for it, the root included, goes again.
+
+    Raises: RootNotWritableError: it is a URL, or the file system refuses.
+    """
+    path = check_root(root)
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    file = path / f".tmp-{uuid.uuid4().hex}"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        yield file.name
+    except OSError as err:
+        raise unwritable(path, err) from err
+    finally:
+        with contextlib.suppress(OSError):  # a root that is not empty any more stays
+            file.unlink(missing_ok=True)
+            for folder in made:
+                folder.rmdir()
+
+
+def has_probe(root: str | os.PathLike[str], name: str) -> bool:
+    """Whether this host sees the root of which another has a probe.
+
+    Raises: RootNotWritableError: it sees it, and cannot write there.
+    """
+    if not (local_root(root) / name).is_file():
+        return False
+    check_root(root)
+    return True
 
 
 def unwritable(path: Path, err: OSError) -> RootNotWritableError:

@@ -75,17 +75,22 @@ class Lease:
 
 def is_locked(folder: Path) -> bool:
     """Tell whether some process holds the lease of a run folder."""
+    return holder(folder) is not None
+
+
+def holder(folder: Path) -> str | None:
+    """Say which process holds the lease of a run folder; None where none does."""
     try:
         handle = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return False
+        return None
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
+        return _owner(handle)
     finally:
         os.close(handle)
-    return False
+    return None
 
 
 def _owner(handle: int) -> str:

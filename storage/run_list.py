@@ -14,7 +14,7 @@ from storage import lease
 from storage.errors import RunNotFoundError, StorageError
 from storage.files import read_table
 from storage.layout import existing_root, reading, run_paths, visible_runs
-from storage.rows import RunRow, table_to_rows
+from storage.rows import CellRow, RunRow, table_to_rows
 
 if TYPE_CHECKING:
     import os
@@ -122,6 +122,58 @@ def remove_run(root: str | os.PathLike[str], run_id: str) -> None:
 def is_locked(root: str | os.PathLike[str], run_id: str) -> bool:
     """Tell whether a process holds the lease of a run; a run that is not there has none."""
     return lease.is_locked(run_paths(existing_root(root), run_id).folder)
+
+
+def holder(root: str | os.PathLike[str], run_id: str) -> str | None:
+    """Say which process holds the lease of a run, in words; None where none does."""
+    return lease.holder(run_paths(existing_root(root), run_id).folder)
+
+
+def log_of(root: str | os.PathLike[str], run_id: str) -> Path:
+    """Where a driver without a terminal says what it does; there may be no such file."""
+    return run_paths(existing_root(root), run_id).log
+
+
+def ask_to_cancel(root: str | os.PathLike[str], run_id: str) -> None:
+    """Leave word for the driver of a run, wherever it is, that it shall stop.
+
+    Raises: StorageError: the file system refuses.
+    """
+    try:
+        run_paths(existing_root(root), run_id).cancel.touch()
+    except OSError as err:
+        raise StorageError(f"run {run_id} cannot be told to stop: {err}") from err
+
+
+def find_run(root: str | os.PathLike[str], run_id: str) -> RunRow:
+    """Read one run's row, as `list_runs` shows it.
+
+    Raises: RunNotFoundError: there is no such run.
+    """
+    path = existing_root(root)
+    with reading(path):
+        found = read_run(path, run_id)
+    if not found:
+        raise _no_such_run(run_id, path)
+    return found[0]
+
+
+def read_cells(root: str | os.PathLike[str], run_id: str) -> tuple[CellRow, ...]:
+    """Read the cells of one run as its driver last saved them, without DuckDB.
+
+    Raises: RunNotFoundError: there is no such run.
+    """
+    path = existing_root(root)
+    try:
+        return table_to_rows(CellRow, read_table(run_paths(path, run_id).cells))
+    except FileNotFoundError:
+        raise _no_such_run(run_id, path) from None
+
+
+def _no_such_run(run_id: str, root: Path) -> RunNotFoundError:
+    return RunNotFoundError(
+        f"there is no run {run_id!r} under {root}; list them with `gfjobs runs`"
+    )
 
 
 def _age(run: RunRow) -> tuple[datetime, str]:
