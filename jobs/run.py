@@ -14,7 +14,7 @@ from jobs.cancelling import mark_cancelled
 from jobs.device import local_devices
 from jobs.document import Document
 from jobs.driver import Driver
-from jobs.errors import RunInterruptedError, UsageError
+from jobs.errors import JobsError, RunInterruptedError, UsageError
 from jobs.executor import Executor, InlineExecutor, Sources
 from jobs.grid import read_grid
 from jobs.interrupts import Interrupts
@@ -37,11 +37,13 @@ class Where:
         address: of a Ray cluster that runs already; None: a Ray of our own on this machine.
         is_inline: in this process, without Ray.
         wait_s: how long cells wait for a device that no node of the cluster has.
+        is_detached: the driver too goes to the cluster, and lives there.
     """
 
     address: str | None = None
     is_inline: bool = False
     wait_s: float = WAIT_S
+    is_detached: bool = False
 
     def devices(self) -> tuple[str, ...] | None:
         """The names that a grid may use there; None where nodes may yet join with any."""
@@ -51,8 +53,14 @@ class Where:
         """See that tasks can go there.
 
         Raises:
-            UsageError: both are asked for, or nothing answers at the address.
+            UsageError: both are asked for, or nothing answers at the address, or there is none
+                for a driver to go to.
         """
+        if self.is_detached and not self.address:
+            raise UsageError(
+                "--detach hands the driver to a cluster that runs already: give --address, such as"
+                " that of `gfjobs node start --head` on this machine"
+            )
         if self.address and self.is_inline:
             raise UsageError("--inline runs in this process, --address on a cluster: choose one")
         if self.address:
@@ -66,10 +74,12 @@ class Ended:
     Attributes:
         run_id: which run.
         is_done: every cell is done, or skipped for a reason.
+        is_handed_over: it has not ended: its driver is on the cluster.
     """
 
     run_id: str
     is_done: bool
+    is_handed_over: bool = False
 
 
 def submit(
@@ -100,6 +110,34 @@ def submit(
     where.check()
     if "energy" in plan.grid.measure and not where.address:
         check_setting(os.environ.get(VARIABLE, ""))
+    if not where.is_detached:
+        return _submit(document, plan, root, where, narrate, run_id=run_id)
+    from jobs.detach import checked_head
+
+    assert where.address  # noqa: S101 - Where.check
+    with checked_head(where.address, root, document, plan) as head:
+        ended = _submit(document, plan, root, where, narrate, run_id=run_id)
+        if ended.is_handed_over:
+            options = ["--address", head.address, "--wait", f"{where.wait_s:.0f}s"]
+            process, wrong = head.start(ended.run_id, str(root), options)
+            if wrong:
+                raise JobsError(
+                    f"run {ended.run_id}: its driver, {process}, did not start: {wrong}"
+                )
+            narrate(f"run {ended.run_id} is driven on the cluster's head: {process}")
+        return ended
+
+
+def _submit(
+    document: Document,
+    plan: Plan,
+    root: Path,
+    where: Where,
+    narrate: Narrator,
+    *,
+    run_id: str | None,
+) -> Ended:
+    """Make a run of a plan, or go on with the one of that name."""
     if run_id and run_id in {run.run_id for run in _runs(root)}:
         with storage.RunStore.open(root, run_id) as store:
             return _go_on(store, document, plan, where, narrate)
@@ -208,6 +246,9 @@ def _execute(store: storage.RunStore, plan: Plan, where: Where, narrate: Narrato
         narrate(line)
     store.forget_cancel()  # of a wish that came after the end of the driver before
     store.save_run(replace(store.run, status="running", finished_at=None))
+    if where.is_detached:
+        store.save_submission({**store.submission, "detached": where.address or ""})
+        return Ended(run_id, is_done=False, is_handed_over=True)
     interrupts = Interrupts(store.is_cancel_asked)
     try:
         is_done = _drive(store, plan, done, where, interrupts)
