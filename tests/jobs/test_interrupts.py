@@ -42,14 +42,19 @@ def test_the_first_signal_interrupts_once(number: signal.Signals) -> None:
     """One that comes at the same time, passed on by `make`, does not cut the clean-up short."""
     ending = Ending()
     cleaned = []
-    with pytest.raises(KeyboardInterrupt), ending.watching:
-        try:
-            os.kill(os.getpid(), number)
-            until(lambda: False)
-        finally:
-            os.kill(os.getpid(), signal.SIGTERM)
-            os.kill(os.getpid(), signal.SIGINT)
-            cleaned.append(True)
+
+    def work() -> None:
+        with ending.watching:
+            try:
+                os.kill(os.getpid(), number)
+                until(lambda: False)
+            finally:
+                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGINT)
+                cleaned.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
     assert cleaned
     assert not ending.has_come.is_set()
     assert not ending.watching.is_cancelled
@@ -59,15 +64,20 @@ def test_the_first_signal_interrupts_once(number: signal.Signals) -> None:
 def test_the_second_signal_ends_at_once() -> None:
     """Also while the clean-up goes on; no second KeyboardInterrupt runs through it."""
     ending = Ending()
-    with pytest.raises(KeyboardInterrupt), ending.watching:
-        try:
-            os.kill(os.getpid(), signal.SIGINT)
-            until(lambda: False)
-        finally:
-            until(lambda: ending.watching._first_s is not None)
-            ending.now_s += SAME_PRESS_S
-            os.kill(os.getpid(), signal.SIGINT)
-            assert ending.has_come.wait(PATIENCE_S)
+
+    def work() -> None:
+        with ending.watching:
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                until(lambda: False)
+            finally:
+                until(lambda: ending.watching._first_s is not None)
+                ending.now_s += SAME_PRESS_S
+                os.kill(os.getpid(), signal.SIGINT)
+                assert ending.has_come.wait(PATIENCE_S)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
 
 
 def test_a_wish_to_cancel_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
