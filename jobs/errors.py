@@ -44,10 +44,15 @@ class BadInputError(JobsError):
 
 
 class RunInterruptedError(KeyboardInterrupt):
-    """A run that was stopped from outside; `run_id` says which can be resumed."""
+    """A run that was stopped from outside; `run_id` says which can be resumed.
 
-    def __init__(self, run_id: str) -> None:
+    Attributes:
+        is_cancelled: by `gfjobs cancel`, perhaps of somebody else.
+    """
+
+    def __init__(self, run_id: str, *, is_cancelled: bool = False) -> None:
         self.run_id = run_id
+        self.is_cancelled = is_cancelled
         super().__init__(run_id)
 
 

@@ -74,7 +74,8 @@ class Ledger:
     Args:
         plan: the cells.
         nodes: the machines that the entries name.
-        rows: their rows as stored; a cell that failed or was cut off starts again as queued.
+        rows: their rows as stored; a cell that failed or was cut off starts again as queued. Rows
+            of cells that the plan has no more are left alone.
         entries: what is committed already.
         throttled: rounds among it that a throttled machine spoilt, as (cell_id, round).
     """
@@ -92,10 +93,21 @@ class Ledger:
         self._asked = {i: cell.setting.device for i, cell in self._cells.items()}
         self._bound: set[str] = set()
         self._throttled = set(throttled)
+        self._late = {
+            cell_id: f"timed after the rest of its run: added {added_at} UTC"
+            for cell_id, added_at in plan.late_cells.items()
+        }
         self._notes: dict[str, set[str]] = {cell_id: set() for cell_id in self._cells}
-        self._rows = {row.cell_id: _renewed(row, self._cells[row.cell_id]) for row in rows}
+        self._left = [row for row in rows if row.cell_id not in self._cells]
+        self._rows = {
+            row.cell_id: _renewed(row, self._cells[row.cell_id])
+            for row in rows
+            if row.cell_id in self._cells
+        }
         devices = {node.node: node.device for node in nodes}
         for entry in entries:
+            if entry.cell_id not in self._cells:
+                continue
             if entry.node in devices:
                 # The state of a cell may not have been saved after its last commit.
                 self._run_on(entry.cell_id, entry.node, devices[entry.node])
@@ -106,8 +118,8 @@ class Ledger:
 
     @property
     def rows(self) -> list[storage.CellRow]:
-        """All rows, in the order of the plan."""
-        return list(self._rows.values())
+        """All rows, in the order of the plan; then those that it has no more."""
+        return [*self._rows.values(), *self._left]
 
     def is_over(self, cell_id: str) -> bool:
         """Whether nothing more will run for a cell."""
@@ -189,7 +201,8 @@ class Ledger:
         self._missing[cell_id] -= 1
         if note:
             self._notes[cell_id].add(note)
-        joined = "; ".join(sorted(self._notes[cell_id])) or None
+        late = [self._late[cell_id]] if cell_id in self._late else []
+        joined = "; ".join([*late, *sorted(self._notes[cell_id])]) or None
         self._rows[cell_id] = replace(row, rows=row.rows + images * an_image, note=joined)
 
     def _finish(self, cell_id: str, finished_at: datetime | None) -> None:

@@ -177,13 +177,14 @@ class Placement:
             is_new = queue.stuck_s is None
             queue.stuck_s = now_s if queue.stuck_s is None else queue.stuck_s
             waited_s = now_s - queue.stuck_s
+            can_move = bool(able) and not queue.block.is_bound
             found.append(
                 Stuck(
                     queue.block,
                     self._wording(queue, able),
                     is_new=is_new,
-                    is_moving=bool(able) and waited_s >= min(GRACE_S, self._wait_s),
-                    is_failed=not able and waited_s >= self._wait_s,
+                    is_moving=can_move and waited_s >= min(GRACE_S, self._wait_s),
+                    is_failed=not can_move and waited_s >= self._wait_s,
                 )
             )
         return found
@@ -225,6 +226,11 @@ class Placement:
         what = f"{cells} cell{'s' if cells > 1 else ''} of device {device}"
         has = sorted({name for place in self._places.values() for name in place.devices or ()})
         there = f"registered now: {', '.join(has) or 'nothing'}"
+        if able and queue.block.is_bound:
+            return (
+                f"{what} were timed on node {queue.home}, which is gone, and what is added must be"
+                f" timed there too; {there}"
+            )
         if able:
             return f"{what} began on node {queue.home}, which is gone; {there}"
         if queue.home:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
-from itertools import product
+from itertools import groupby, product
 
 import storage
 from jobs.datasets import Dataset
@@ -116,6 +116,20 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Later:
+    """What was added to a run whose compared cells had been timed already.
+
+    Attributes:
+        added_at: when, naive UTC, to the second.
+        rounds: by timed cell the first round that was added, and the end of them: a cell that was
+            not there before begins at 0.
+    """
+
+    added_at: str
+    rounds: Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a grid asks for, and the cells that answer it.
 
@@ -123,11 +137,25 @@ class Plan:
         grid: the grid.
         points: combinations that the grid asks for.
         cells: each once, in the order of the grid.
+        later: what is timed after the rest, one after the other.
     """
 
     grid: Grid
     points: int
     cells: tuple[Cell, ...]
+    later: tuple[Later, ...] = ()
+
+    @cached_property
+    def late_cells(self) -> Mapping[str, str]:
+        """Timed cells that had no turn beside those they are compared with, and since when."""
+        found: dict[str, str] = {}
+        compared = sorted(filter(is_compared, self.cells), key=compared_as)
+        for _, cells in groupby(compared, compared_as):
+            found |= added_to(tuple(cells), self.later)
+        starts = {
+            cell_id for each in self.later for cell_id in each.rounds if not each.rounds[cell_id][0]
+        }
+        return {cell_id: added_at for cell_id, added_at in found.items() if cell_id in starts}
 
     @cached_property
     def runnable(self) -> tuple[Cell, ...]:
@@ -137,6 +165,37 @@ class Plan:
     def count(self, kind: str) -> int:
         """How many cells are of one kind."""
         return sum(cell.kind == kind for cell in self.cells)
+
+
+def is_compared(cell: Cell) -> bool:
+    """Whether a cell takes turns with others under the clock."""
+    return cell.is_timed and not cell.skipped
+
+
+def compared_as(cell: Cell) -> tuple[str, str]:
+    """What cells have in common that are compared by the clock: device and data set."""
+    return cell.setting.device, cell.dataset.label
+
+
+def new_in(later: Iterable[Later]) -> set[str]:
+    """The cells that were not there at first."""
+    return {cell_id for each in later for cell_id, (start, _) in each.rounds.items() if not start}
+
+
+def added_to(cells: Collection[Cell], later: Iterable[Later]) -> Mapping[str, str]:
+    """Which of some compared cells were added, or got more rounds, after some had been timed.
+
+    Returns: when, by cell.
+    """
+    ids = {cell.cell_id for cell in cells}
+    there = ids - new_in(later)
+    found: dict[str, str] = {}
+    for each in later:
+        ours = ids & each.rounds.keys()
+        if there:
+            found = dict.fromkeys(ours, each.added_at) | found  # the first counts
+        there |= ours
+    return found
 
 
 def make_plan(grid: Grid) -> Plan:

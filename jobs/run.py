@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 
 import storage
 from jobs.address import check_address
+from jobs.amend import amend, submission_of
+from jobs.cancelling import mark_cancelled
 from jobs.device import local_devices
 from jobs.document import Document
 from jobs.driver import Driver
-from jobs.errors import RunInterruptedError, UsageError
+from jobs.errors import JobsError, RunInterruptedError, UsageError
 from jobs.executor import Executor, InlineExecutor, Sources
 from jobs.grid import read_grid
+from jobs.interrupts import Interrupts
 from jobs.ledger import now, queued_rows
 from jobs.placement import WAIT_S
 from jobs.plan import Plan, make_plan
@@ -37,11 +37,13 @@ class Where:
         address: of a Ray cluster that runs already; None: a Ray of our own on this machine.
         is_inline: in this process, without Ray.
         wait_s: how long cells wait for a device that no node of the cluster has.
+        is_detached: the driver too goes to the cluster, and lives there.
     """
 
     address: str | None = None
     is_inline: bool = False
     wait_s: float = WAIT_S
+    is_detached: bool = False
 
     def devices(self) -> tuple[str, ...] | None:
         """The names that a grid may use there; None where nodes may yet join with any."""
@@ -51,8 +53,14 @@ class Where:
         """See that tasks can go there.
 
         Raises:
-            UsageError: both are asked for, or nothing answers at the address.
+            UsageError: both are asked for, or nothing answers at the address, or there is none
+                for a driver to go to.
         """
+        if self.is_detached and not self.address:
+            raise UsageError(
+                "--detach hands the driver to a cluster that runs already: give --address, such as"
+                " that of `gfjobs node start --head` on this machine"
+            )
         if self.address and self.is_inline:
             raise UsageError("--inline runs in this process, --address on a cluster: choose one")
         if self.address:
@@ -66,10 +74,12 @@ class Ended:
     Attributes:
         run_id: which run.
         is_done: every cell is done, or skipped for a reason.
+        is_handed_over: it has not ended: its driver is on the cluster.
     """
 
     run_id: str
     is_done: bool
+    is_handed_over: bool = False
 
 
 def submit(
@@ -100,12 +110,37 @@ def submit(
     where.check()
     if "energy" in plan.grid.measure and not where.address:
         check_setting(os.environ.get(VARIABLE, ""))
+    if not where.is_detached:
+        return _submit(document, plan, root, where, narrate, run_id=run_id)
+    from jobs.detach import checked_head
+
+    assert where.address  # noqa: S101 - Where.check
+    with checked_head(where.address, root, document, plan) as head:
+        ended = _submit(document, plan, root, where, narrate, run_id=run_id)
+        if ended.is_handed_over:
+            options = ["--address", head.address, "--wait", f"{where.wait_s:.0f}s"]
+            process, wrong = head.start(ended.run_id, str(root), options)
+            if wrong:
+                raise JobsError(
+                    f"run {ended.run_id}: its driver, {process}, did not start: {wrong}"
+                )
+            narrate(f"run {ended.run_id} is driven on the cluster's head: {process}")
+        return ended
+
+
+def _submit(
+    document: Document,
+    plan: Plan,
+    root: storage.Root,
+    where: Where,
+    narrate: Narrator,
+    *,
+    run_id: str | None,
+) -> Ended:
+    """Make a run of a plan, or go on with the one of that name."""
     if run_id and run_id in {run.run_id for run in _runs(root)}:
         with storage.RunStore.open(root, run_id) as store:
-            _check_same(store, plan)
-            if store.run.grid != document.text:
-                store.save_run(replace(store.run, grid=document.text, baseline=plan.grid.baseline))
-            return _execute(store, plan, where, narrate)
+            return _go_on(store, document, plan, where, narrate)
     run = storage.RunRow(
         run_id=run_id or _new_run_id(root, plan),
         name=plan.grid.name,
@@ -115,10 +150,9 @@ def submit(
         gfjobs_version=gfjobs_version(),
         git_revision=git_revision(),
     )
-    submission = {"grid_path": str(document.path.absolute()), "base": str(plan.grid.base)}
-    with storage.RunStore.create(root, run, queued_rows(plan, run.run_id), submission) as store:
-        for dataset in plan.grid.datasets:
-            store.save_images(dataset.images.sha256, dataset.images.images_table())
+    rows = queued_rows(plan, run.run_id)
+    with storage.RunStore.create(root, run, rows, submission_of(document, plan)) as store:
+        _save_images(store, plan)
         return _execute(store, plan, where, narrate)
 
 
@@ -134,11 +168,12 @@ def resume(root: storage.Root, run_id: str, where: Where, narrate: Narrator) -> 
             narrate(f"run {run_id} is done: nothing is missing")
             return Ended(run_id, is_done=True)
         where.check()
-        path = Path(store.submission["grid_path"])
-        document = Document(path, store.run.grid or "")
+        document = Document(
+            Path(store.submission["grid_path"]),
+            store.submission.get("grid", store.run.grid or ""),
+        )
         plan = plan_document(document, Path(store.submission["base"]), where.devices())
-        _check_same(store, plan)
-        return _execute(store, plan, where, narrate)
+        return _go_on(store, document, plan, where, narrate)
 
 
 def plan_document(document: Document, base: Path, devices: Sequence[str] | None) -> Plan:
@@ -160,34 +195,83 @@ def plan_document(document: Document, base: Path, devices: Sequence[str] | None)
     return plan
 
 
+def _go_on(
+    store: storage.RunStore, document: Document, plan: Plan, where: Where, narrate: Narrator
+) -> Ended:
+    """Run what a run lacks of its grid, which may have become larger.
+
+    The order of what is saved matters where this process is killed in between: by the grid in
+    `submission` a resume does the rest.
+    """
+    amended = amend(store, document, plan)
+    run_id = store.run.run_id
+    if store.submission != amended.submission:
+        _save_images(store, amended.plan)
+        store.save_submission(amended.submission)
+    if store.cells != amended.rows:
+        store.save_cells(amended.rows)
+    run = replace(store.run, grid=document.text, baseline=plan.grid.baseline)
+    if store.run != run:
+        store.save_run(run)
+    for line in amended.says():
+        narrate(f"run {run_id}: {line}")
+    if run.status == "done" and not _missing(store, amended.plan):
+        if amended.plan.runnable:
+            narrate(f"run {run_id} is done: nothing is missing")
+        for line in skips(amended.plan):
+            narrate(line)
+        return Ended(run_id, is_done=True)
+    return _execute(store, amended.plan, where, narrate)
+
+
+def _save_images(store: storage.RunStore, plan: Plan) -> None:
+    for dataset in plan.grid.datasets:
+        store.save_images(dataset.images.sha256, dataset.images.images_table())
+
+
+def _missing(store: storage.RunStore, plan: Plan) -> int:
+    """Tasks that are to be done."""
+    done = {entry.key for entry in store.entries()}
+    return sum(key not in done for cell in plan.runnable for key, _ in cell.task_keys())
+
+
 def _execute(store: storage.RunStore, plan: Plan, where: Where, narrate: Narrator) -> Ended:
     """Run what is missing, merge, and write down how it ended."""
     run_id = store.run.run_id
     done = frozenset(entry.key for entry in store.entries())
-    missing = sum(key not in done for cell in plan.runnable for key, _ in cell.task_keys())
-    if missing:
+    if missing := _missing(store, plan):
         verb = "resuming" if done else "running"
         narrate(f"{verb} {run_id}: {len(plan.runnable)} cells, {missing} tasks to go")
     for line in skips(plan):
         narrate(line)
+    store.forget_cancel()  # of a wish that came after the end of the driver before
     store.save_run(replace(store.run, status="running", finished_at=None))
+    if where.is_detached:
+        store.save_submission({**store.submission, "detached": where.address or ""})
+        return Ended(run_id, is_done=False, is_handed_over=True)
+    interrupts = Interrupts(store.is_cancel_asked)
     try:
-        is_done = _drive(store, plan, done, where)
+        is_done = _drive(store, plan, done, where, interrupts)
     except KeyboardInterrupt as err:
-        raise RunInterruptedError(run_id) from err
+        if interrupts.is_cancelled:
+            mark_cancelled(store)
+        raise RunInterruptedError(run_id, is_cancelled=interrupts.is_cancelled) from err
     store.merge()
     store.save_run(replace(store.run, status="done" if is_done else "failed", finished_at=now()))
     return Ended(run_id, is_done)
 
 
 def _drive(
-    store: storage.RunStore, plan: Plan, done: frozenset[tuple[str, int, int]], where: Where
+    store: storage.RunStore,
+    plan: Plan,
+    done: frozenset[tuple[str, int, int]],
+    where: Where,
+    interrupts: Interrupts,
 ) -> bool:
     """Start an executor, drive the run on it, and stop it whatever happens."""
-    is_missing = any(key not in done for cell in plan.runnable for key, _ in cell.task_keys())
-    executor = _executor(plan, where) if is_missing else InlineExecutor(Sources.of(plan))
+    executor = _executor(plan, where) if _missing(store, plan) else InlineExecutor(Sources.of(plan))
     # Signals after the executor: Ray takes them over when it starts.
-    with _interruptible(), Progress(plan, done) as progress:
+    with interrupts, Progress(plan, done) as progress:
         try:
             driver = Driver(
                 store, plan, executor, progress.update, narrator=progress, wait_s=where.wait_s
@@ -210,43 +294,6 @@ def _executor(plan: Plan, where: Where) -> Executor:
     return RayExecutor(sources, where.address)
 
 
-def _check_same(store: storage.RunStore, plan: Plan) -> None:
-    """Refuse to mix results of what has changed since the run was made."""
-    then = {row.cell_id: row for row in store.cells}
-    today = {cell.cell_id: cell for cell in plan.cells}
-    if then.keys() == today.keys():
-        fewer = [row for row in store.cells if (row.rounds or 0) > today[row.cell_id].rounds]
-        if fewer:
-            raise UsageError(
-                f"run {store.run.run_id} has {fewer[0].rounds} rounds, the grid asks for"
-                f" {today[fewer[0].cell_id].rounds}: rounds can be added, not taken away; submit"
-                " it as a new run"
-            )
-        return
-    checkpoints = {row.model: row.checkpoint_sha256 for row in store.cells}
-    contents = {row.dataset: row.dataset_sha256 for row in store.cells}
-    changed = _changes("checkpoint", checkpoints, {m.name: m.sha256 for m in plan.grid.models})
-    changed += _changes(
-        "data set", contents, {data.label: data.images.sha256 for data in plan.grid.datasets}
-    )
-    gone, new = len(then.keys() - today.keys()), len(today.keys() - then.keys())
-    changed = changed or [f"{gone} of its cells are no longer in the plan, {new} are new"]
-    raise UsageError(
-        f"run {store.run.run_id} was made of something else: {'; '.join(changed)}. Results of"
-        " both must not mix: submit the grid as a new run (another --run, or none)"
-    )
-
-
-def _changes(
-    what: str, then: Mapping[str | None, str | None], today: Mapping[str | None, str]
-) -> list[str]:
-    return [
-        f"{what} {name} had sha256 {str(sha256)[:12]}, now {today[name][:12]}"
-        for name, sha256 in then.items()
-        if name in today and today[name] != sha256
-    ]
-
-
 def _new_run_id(root: storage.Root, plan: Plan) -> str:
     """The grid's name and the time; a number where that is taken."""
     taken = {run.run_id for run in _runs(root)}
@@ -257,24 +304,3 @@ def _new_run_id(root: storage.Root, plan: Plan) -> str:
 
 def _runs(root: storage.Root) -> tuple[storage.RunRow, ...]:
     return storage.list_runs(root) if storage.has_results(root) else ()
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C and a termination signal end a run alike: nothing lost, no process left.
-
-    Only the first one interrupts: a second one must not cut the clean-up short.
-    """
-    signals = (signal.SIGINT, signal.SIGTERM)
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        for number in signals:
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = [signal.signal(number, interrupt) for number in signals]
-    try:
-        yield
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)

@@ -11,6 +11,7 @@ import storage
 from jobs.intervals import MeanLatency, Means, key_of, mean_latencies
 from jobs.tables import INVALID, text_table
 from jobs.task import rows_an_image
+from jobs.watch import driver_lines
 from jobs.wording import SETTING, Row, count, fixed, setting_of, threshold_of
 
 BAR_WIDTH = 30
@@ -84,7 +85,7 @@ def status(root: storage.Root, run_id: str) -> str:
         cells = [c | {"status": "queued"} if c["status"] == "running" else c for c in cells]
     counts = Counter(cell["status"] for cell in cells)
     counted = ", ".join(f"{number} {status}" for status, number in counts.items())
-    lines = [f"run {run_id} is {run.status}: {counted}", ""]
+    lines = [f"run {run_id} is {run.status}: {counted}", *driver_lines(root, run_id), ""]
     columns = ("kind", "model", "dataset", "threshold", "status", "tries", "rows", "of")
     rows = [
         (

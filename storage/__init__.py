@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from storage.images import ImageSet, open_images
     from storage.images.names import DATA_VARIABLE, DOWNLOADABLE, cache_folder, named_file
     from storage.images.writing import EncodedImage, write_images
-    from storage.layout import check_root, checked_name, has_results
+    from storage.layout import check_root, checked_name, has_probe, has_results, probe
     from storage.places import Root, checked_root
     from storage.rows import (
         CellKind,
@@ -40,7 +40,18 @@ if TYPE_CHECKING:
         rows_to_table,
         table_to_rows,
     )
-    from storage.run_list import is_locked, list_runs, read_submission, remove_run, resolve_run
+    from storage.run_list import (
+        ask_to_cancel,
+        find_run,
+        holder,
+        is_locked,
+        list_runs,
+        log_of,
+        read_cells,
+        read_submission,
+        remove_run,
+        resolve_run,
+    )
     from storage.runs import RunStore
     from storage.schemas import SCHEMA_VERSION, TABLES, build_table
     from storage.training import TrainingLog
@@ -73,6 +84,13 @@ _MODULES = {
     "TABLES": "schemas",
     "TrainingLog": "training",
     "TrainingRow": "rows",
+    "ask_to_cancel": "run_list",
+    "holder": "run_list",
+    "log_of": "run_list",
+    "read_cells": "run_list",
+    "has_probe": "layout",
+    "probe": "layout",
+    "find_run": "run_list",
     "build_table": "schemas",
     "cache_folder": "images.names",
     "check_root": "layout",
@@ -125,6 +143,7 @@ __all__ = [
     "StorageError",
     "TrainingLog",
     "TrainingRow",
+    "ask_to_cancel",
     "build_table",
     "cache_folder",
     "check_root",
@@ -133,13 +152,19 @@ __all__ = [
     "compact",
     "connect",
     "encode",
+    "find_run",
+    "has_probe",
     "has_results",
+    "holder",
     "is_locked",
     "list_runs",
+    "log_of",
     "named_file",
     "named_query",
     "open_images",
+    "probe",
     "query",
+    "read_cells",
     "read_submission",
     "remove_run",
     "resolve_run",

@@ -7,6 +7,8 @@
                          data/*.parquet    rows, invisible until a manifest names them
                          commits/*.json    manifests
                          lock              the lease
+                         cancel            there while somebody wants the run to stop
+                         driver.log        what a driver on a cluster says
     <root>/images/<dataset_sha256>.parquet
     <root>/training/<training_id>.parquet  all epochs so far, replaced whole
     <root>/history/                        copies of what finished runs have in small files
@@ -19,11 +21,13 @@ from __future__ import annotations
 
 import contextlib
 import re
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from storage.errors import RootNotWritableError, StorageError
-from storage.places import PlaceError, place_of
+from storage.places import TEMPORARY_PREFIX, PlaceError, place_of
+from storage.places.local import LocalPlace
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -58,6 +62,16 @@ class RunPaths:
     def submission(self) -> Place:
         """What the submitter wants back at a resume."""
         return self.folder / "submission.json"
+
+    @property
+    def cancel(self) -> Place:
+        """There while somebody wants the run to stop."""
+        return self.folder / "cancel"
+
+    @property
+    def log(self) -> Place:
+        """What a driver says that has no terminal."""
+        return self.folder / "driver.log"
 
     @property
     def data(self) -> Place:
@@ -176,6 +190,46 @@ def check_root(root: Root) -> Place:
     except OSError as err:
         raise unwritable(place, err) from err
     return place
+
+
+@contextlib.contextmanager
+def probe(root: Root) -> Iterator[str]:
+    """Keep a file under a root for a while, for another host to look for by its name.
+
+    Whatever is made for it, the root included, goes again. An object store has the same name
+    everywhere, and needs none: the name is empty.
+
+    Raises: RootNotWritableError: it is no root, or the place refuses.
+    """
+    place = check_root(root)
+    if not isinstance(place, LocalPlace):
+        yield ""
+        return
+    path = place.path
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    file = path / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        yield file.name
+    except OSError as err:
+        raise unwritable(place, err) from err
+    finally:
+        with contextlib.suppress(OSError):  # a root that is not empty any more stays
+            file.unlink(missing_ok=True)
+            for folder in made:
+                folder.rmdir()
+
+
+def has_probe(root: Root, name: str) -> bool:
+    """Whether this host sees the root of which another has a probe.
+
+    Raises: RootNotWritableError: it sees it, and cannot write there.
+    """
+    if name and not (place_of(root) / name).is_file():
+        return False
+    check_root(root)
+    return True
 
 
 def unwritable(root: Place, err: OSError) -> RootNotWritableError:

@@ -12,9 +12,12 @@ from storage.errors import RunNotFoundError, StorageError
 from storage.files import read_table
 from storage.history import History, unseal
 from storage.layout import existing_root, reading, run_paths, visible_runs
-from storage.rows import RunRow, table_to_rows
+from storage.places.local import LocalPlace
+from storage.rows import CellRow, RunRow, table_to_rows
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from storage.places import Place, Root
 
 LATEST = "latest"
@@ -122,6 +125,62 @@ def remove_run(root: Root, run_id: str) -> None:
 def is_locked(root: Root, run_id: str) -> bool:
     """Tell whether a process holds the lease of a run; a run that is not there has none."""
     return run_paths(existing_root(root), run_id).folder.is_leased()
+
+
+def holder(root: Root, run_id: str) -> str | None:
+    """Say which process holds the lease of a run, in words; None where none does."""
+    return run_paths(existing_root(root), run_id).folder.holder()
+
+
+def log_of(root: Root, run_id: str) -> Path | None:
+    """Where a driver without a terminal says what it does; there may be no such file.
+
+    None on an object store, where nothing can be added to a file.
+    """
+    log = run_paths(existing_root(root), run_id).log
+    return log.path if isinstance(log, LocalPlace) else None
+
+
+def ask_to_cancel(root: Root, run_id: str) -> None:
+    """Leave word for the driver of a run, wherever it is, that it shall stop.
+
+    Raises: StorageError: the file system refuses.
+    """
+    try:
+        run_paths(existing_root(root), run_id).cancel.publish(b"")
+    except OSError as err:
+        raise StorageError(f"run {run_id} cannot be told to stop: {err}") from err
+
+
+def find_run(root: Root, run_id: str) -> RunRow:
+    """Read one run's row, as `list_runs` shows it.
+
+    Raises: RunNotFoundError: there is no such run.
+    """
+    path = existing_root(root)
+    with reading(path):
+        found = read_run(path, run_id)
+    if not found:
+        raise _no_such_run(run_id, path)
+    return found[0]
+
+
+def read_cells(root: Root, run_id: str) -> tuple[CellRow, ...]:
+    """Read the cells of one run as its driver last saved them, without DuckDB.
+
+    Raises: RunNotFoundError: there is no such run.
+    """
+    path = existing_root(root)
+    try:
+        return table_to_rows(CellRow, read_table(run_paths(path, run_id).cells))
+    except FileNotFoundError:
+        raise _no_such_run(run_id, path) from None
+
+
+def _no_such_run(run_id: str, root: Place) -> RunNotFoundError:
+    return RunNotFoundError(
+        f"there is no run {run_id!r} under {root}; list them with `gfjobs runs`"
+    )
 
 
 def _age(run: RunRow) -> tuple[datetime, str]:

@@ -130,6 +130,28 @@ class RunStore:
         self._save("run", self._paths.run, run_table)
         self.run = run
 
+    def save_submission(self, submission: Mapping[str, str]) -> None:
+        """Replace what was kept for a resume.
+
+        Raises: StorageError: it cannot be written.
+        """
+        self._check_open()
+        with _failing_as(f"submission of run {self.run.run_id} cannot be saved"):
+            self._paths.submission.publish(json.dumps(dict(submission)).encode())
+        self.submission = dict(submission)
+
+    def is_cancel_asked(self) -> bool:
+        """Whether somebody wants this run to stop; cheap enough to be asked each second."""
+        return self._paths.cancel.is_file()
+
+    def forget_cancel(self) -> None:
+        """The run has stopped, or starts anew.
+
+        Raises: StorageError: the file system refuses.
+        """
+        with _failing_as(f"run {self.run.run_id} cannot go on"):
+            self._paths.cancel.delete()
+
     def save_cells(self, cells: Sequence[CellRow]) -> None:
         """Replace all cells of the run.
 

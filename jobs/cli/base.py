@@ -17,10 +17,15 @@ from storage import Root
 FAILED, BAD_INPUT = 1, 2
 
 
-def _root(_context: click.Context, _option: click.Parameter, value: str) -> Root:
+ROOT_AS_GIVEN = "gfjobs.results"
+"""Where a command's context has the results root as it was written."""
+
+
+def _root(context: click.Context, _option: click.Parameter, value: str) -> Root:
     """The results root in full; a URL must not become the folder that it looks like."""
     import storage
 
+    context.meta[ROOT_AS_GIVEN] = value
     try:
         return storage.checked_root(value)
     except storage.StorageError as err:
@@ -71,8 +76,9 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except RunInterruptedError as err:
+            verb = "cancelled" if err.is_cancelled else "interrupted"
             narrate(
-                f"run {err.run_id} was interrupted; what is committed is kept. Go on with:\n"
+                f"run {err.run_id} was {verb}; what is committed is kept. Go on with:\n"
                 f"  {program()} resume {err.run_id}{root_option()}"
             )
             ctx.exit(FAILED)

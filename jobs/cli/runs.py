@@ -12,7 +12,9 @@ from jobs.cli.base import (
     FAILED,
     INLINE,
     RESULTS,
+    ROOT_AS_GIVEN,
     RUN,
+    RUN_OR_LATEST,
     WAIT,
     main,
     narrate,
@@ -24,21 +26,28 @@ from storage import Root
 
 @main.command()
 @click.argument("grid", type=click.Path(path_type=Path))
-@click.option("--run", "run_id", help="Name of the run; an unfinished one of it is resumed.")
+@click.option("--run", "run_id", help="Name of the run; one of that name goes on.")
 @RESULTS
 @ADDRESS
+@click.option("--detach", is_flag=True, help="With --address: drive the run from the cluster.")
 @INLINE
 @WAIT
+@click.pass_context
 def submit(
+    context: click.Context,
     grid: Path,
     run_id: str | None,
     results: Root,
     address: str | None,
-    wait_s: float,
     *,
+    wait_s: float,
+    detach: bool,
     inline: bool,
 ) -> None:
     """Run all cells of GRID, a YAML file.
+
+    A run of the same name goes on: what is done stays, what GRID has beyond it is added. Where
+    names mean something else than they did, such as another checkpoint, nothing runs.
 
     \b
     Example:
@@ -47,7 +56,16 @@ def submit(
     from jobs.run import Where
     from jobs.run import submit as submit_grid
 
-    ended = submit_grid(grid, results, Where(address, inline, wait_s), narrate, run_id)
+    if detach:
+        from jobs.detach import check_root_option
+
+        check_root_option(context.meta[ROOT_AS_GIVEN])
+    where = Where(address, inline, wait_s, is_detached=detach)
+    ended = submit_grid(grid, results, where, narrate, run_id)
+    if ended.is_handed_over:
+        narrate("this terminal may be closed. Follow it with:")
+        narrate(f"  {program()} watch {ended.run_id}{root_option()}")
+        return
     _conclude(ended.run_id, results, is_done=ended.is_done)
 
 
@@ -71,6 +89,48 @@ def resume(run: str, results: Root, address: str | None, wait_s: float, *, inlin
     run_id = storage.resolve_run(results, run)
     ended = resume_run(results, run_id, Where(address, inline, wait_s), narrate)
     _conclude(run_id, results, is_done=ended.is_done)
+
+
+@main.command()
+@RUN
+@RESULTS
+def cancel(run: str, results: Root) -> None:
+    """Stop RUN within seconds, wherever it is driven; it can be resumed.
+
+    \b
+    Example:
+      gfjobs cancel latest
+    """
+    import storage
+    from jobs.cancelling import cancel as cancel_run
+
+    run_id = storage.resolve_run(results, run)
+    cancel_run(results, run_id, narrate)
+    if storage.find_run(results, run_id).status == "cancelled":
+        narrate(f"go on with:\n  {program()} resume {run_id}{root_option()}")
+
+
+@main.command()
+@RUN_OR_LATEST
+@RESULTS
+def watch(run: str, results: Root) -> None:
+    """Follow RUN (default: the latest) until it ends. Ends as the run does: 0 done, 1 not.
+
+    Ctrl-C ends the watching, not the run.
+
+    \b
+    Example:
+      gfjobs watch latest
+    """
+    import storage
+    from jobs.summary import status
+    from jobs.watch import watch as watch_run
+
+    run_id = storage.resolve_run(results, run)
+    is_done = watch_run(results, run_id, narrate)
+    narrate(status(results, run_id))
+    if not is_done:
+        sys.exit(FAILED)
 
 
 def _conclude(run_id: str, results: Root, *, is_done: bool) -> None:

@@ -14,7 +14,8 @@ if find_token():
     os.environ.setdefault(MODE, "token")  # as Ray would, but without a warning on stderr
 
 from jobs.fanout.connection import view_cluster
+from jobs.fanout.detached import HeadDriver, on_head
 from jobs.fanout.executor import RayExecutor
 from jobs.fanout.lessons import teach
 
-__all__ = ["RayExecutor", "teach", "view_cluster"]
+__all__ = ["HeadDriver", "RayExecutor", "on_head", "teach", "view_cluster"]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LOCK_NAME = "lock"
 
-# is_locked() takes the lock for a moment: an owner who meets a reader there tries again.
+# holder() takes the lock for a moment: an owner who meets a reader there tries again.
 _ATTEMPTS = 20
 _PAUSE_S = 0.01
 
@@ -77,19 +77,19 @@ class FileLease(Lease):
             self._handle = -1
 
 
-def is_locked(folder: Path) -> bool:
-    """Tell whether some process holds the lease of a run folder."""
+def holder(folder: Path) -> str | None:
+    """Say which process holds the lease of a run folder; None where none does."""
     try:
         handle = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return False
+        return None
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
+        return _owner(handle)
     finally:
         os.close(handle)
-    return False
+    return None
 
 
 def _owner(handle: int) -> str:

@@ -15,7 +15,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage.places.flock import FileLease, is_locked
+from storage.places.flock import FileLease, holder
 from storage.places.place import TEMPORARY_PREFIX, Place
 
 if TYPE_CHECKING:
@@ -151,9 +151,9 @@ class LocalPlace(Place):
         self.make_folder()
         return FileLease(self.path)
 
-    def is_leased(self) -> bool:
+    def holder(self) -> str | None:
         """Try that lock."""
-        return is_locked(self.path)
+        return holder(self.path)
 
 
 def sync_file(path: Path) -> None:

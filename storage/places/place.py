@@ -153,5 +153,9 @@ class Place(ABC):
         """
 
     @abstractmethod
+    def holder(self) -> str | None:
+        """Say which process holds the lease of this folder; None where none does."""
+
     def is_leased(self) -> bool:
         """Whether some process holds the lease of this folder."""
+        return self.holder() is not None

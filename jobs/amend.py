@@ -1,0 +1,240 @@
+"""A grid that comes back to its run: what is new, done, left alone, or refused.
+
+Nothing here runs or writes: `amend` says what the rows, the plan and the notes of the run become.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import storage
+from jobs.document import Document
+from jobs.errors import UsageError
+from jobs.ledger import now, queued_rows
+from jobs.meanings import (
+    Meanings,
+    differences,
+    meanings,
+    meanings_of_rows,
+    same_label,
+    worded,
+)
+from jobs.plan import Cell, Later, Plan, is_compared
+
+LEFT_ALONE = "the grid has it no more"
+"""Of a cell that had not been done when it left the grid."""
+
+
+@dataclass(frozen=True)
+class Amended:
+    """What a run becomes by its grid as it is today.
+
+    Attributes:
+        plan: as made of the grid, with the labels that the run knows its data sets by.
+        rows: of all cells, those of the plan first.
+        submission: what is kept for a resume.
+        new: cells that the run did not have.
+        grown: cells that got more rounds.
+        done: cells of the plan that are done.
+        left: cells of the run that the plan has no more.
+    """
+
+    plan: Plan
+    rows: tuple[storage.CellRow, ...]
+    submission: Mapping[str, str]
+    new: int
+    grown: int
+    done: int
+    left: int
+
+    def says(self) -> Iterator[str]:
+        """What is new, in words; nothing where nothing is."""
+        if self.new:
+            verb = "is" if self.new == 1 else "are"
+            yield f"{_cells(self.new)} {verb} new, {self.done} done before"
+        if self.grown:
+            yield f"{_cells(self.grown)} {'gets' if self.grown == 1 else 'get'} more rounds"
+        if self.left:
+            verb, keep = ("is", "its") if self.left == 1 else ("are", "their")
+            yield (
+                f"{_cells(self.left)} of the run {verb} in the grid no more and left alone, with"
+                f" {keep} rows"
+            )
+
+
+def submission_of(document: Document, plan: Plan) -> dict[str, str]:
+    """What is kept of a grid beside its run: text, where paths start, what its names mean."""
+    return {
+        "grid_path": str(document.path.absolute()),
+        "base": str(plan.grid.base),
+        "grid": document.text,
+        "meanings": json.dumps(meanings(plan.cells)),
+    }
+
+
+def amend(store: storage.RunStore, document: Document, plan: Plan) -> Amended:
+    """Hold a grid against its run.
+
+    Args:
+        store: the run.
+        document: the grid.
+        plan: made of it today.
+
+    Raises:
+        UsageError: what the run has was made of something else, or of more rounds.
+    """
+    then = _known(store)
+    plan = _relabelled(plan, same_label(then, meanings(plan.cells)))
+    today = meanings(plan.cells)
+    _check(store, plan, worded(differences(then, today)))
+    stored = {row.cell_id: row for row in store.cells}
+    later = read_later(store.submission)
+    asked = _asked(store, later)
+    _check_rounds(store, plan, asked)
+    committed = {entry.cell_id for entry in store.entries()}
+    later += _added(plan, asked, committed, now())
+    plan = replace(plan, later=later)
+    rows = [
+        replace(_welcome_back(stored.get(row.cell_id, row)), position=row.position)
+        for row in queued_rows(plan, store.run.run_id)
+    ]
+    planned = {cell.cell_id for cell in plan.cells}
+    left = [row for row in store.cells if row.cell_id not in planned]
+    rows += [_left_alone(row, position) for position, row in enumerate(left, len(rows))]
+    return Amended(
+        plan=plan,
+        rows=tuple(rows),
+        submission={
+            **store.submission,
+            **submission_of(document, plan),
+            "meanings": json.dumps(then | today),
+            "later": json.dumps([[each.added_at, dict(each.rounds)] for each in later]),
+        },
+        new=sum(cell.cell_id not in stored for cell in plan.cells),
+        grown=sum(
+            cell.cell_id in stored and cell.rounds > asked[cell.cell_id] for cell in plan.cells
+        ),
+        done=sum(row.status == "done" for row in rows if row.cell_id in planned),
+        left=len(left),
+    )
+
+
+def read_later(submission: Mapping[str, str]) -> tuple[Later, ...]:
+    """What was added to a run after it had been timed."""
+    return tuple(
+        Later(added_at, {cell_id: (start, stop) for cell_id, (start, stop) in rounds.items()})
+        for added_at, rounds in json.loads(submission.get("later", "[]"))
+    )
+
+
+def _known(store: storage.RunStore) -> Meanings:
+    if text := store.submission.get("meanings"):
+        known: Meanings = json.loads(text)
+        return known
+    return meanings_of_rows(store.cells)
+
+
+def _relabelled(plan: Plan, labels: Mapping[str, str]) -> Plan:
+    """A plan whose data sets are called as its run calls them."""
+    if not labels:
+        return plan
+    called = {
+        data.label: replace(data, label=labels.get(data.label, data.label))
+        for data in plan.grid.datasets
+    }
+    return replace(
+        plan,
+        grid=replace(plan.grid, datasets=tuple(called.values())),
+        cells=tuple(replace(cell, dataset=called[cell.dataset.label]) for cell in plan.cells),
+    )
+
+
+def _check(store: storage.RunStore, plan: Plan, differing: str) -> None:
+    """Refuse to mix results of what has changed since the run was made."""
+    if not differing and "meanings" not in store.submission:
+        differing = _unrecorded(store.cells, plan.cells)
+    if differing:
+        raise UsageError(
+            f"run {store.run.run_id} was made of something else:\n{differing}\nResults of both"
+            " must not mix: put back what was there, or submit the grid as a new run (another"
+            " --run, or none)"
+        )
+
+
+def _unrecorded(rows: Sequence[storage.CellRow], cells: Sequence[Cell]) -> str:
+    """A cell that is another one under the same names, of a run that says no more than its rows."""
+    planned, stored = {cell.cell_id for cell in cells}, {row.cell_id for row in rows}
+    gone = {
+        (row.kind, row.model, row.dataset, row.runtime, row.precision, row.threads, row.threshold)
+        for row in rows
+        if row.cell_id not in planned
+    }
+    for cell in cells:
+        key = (cell.kind, cell.model.name, cell.dataset.label, *_setting(cell), cell.threshold)
+        if cell.cell_id not in stored and key in gone:
+            return (
+                f"  {cell.kind} of {cell.model.name} on {cell.dataset.label}: preprocessing, limit,"
+                " energy or protocol, which this run did not write down"
+            )
+    return ""
+
+
+def _setting(cell: Cell) -> tuple[str, str, int]:
+    return cell.setting.runtime, cell.setting.precision, cell.setting.threads
+
+
+def _asked(store: storage.RunStore, later: Sequence[Later]) -> dict[str, int]:
+    """Rounds asked for so far; of a submission that was cut short too."""
+    asked = {row.cell_id: row.rounds or 0 for row in store.cells}
+    for each in later:
+        for cell_id, (_, stop) in each.rounds.items():
+            asked[cell_id] = max(asked.get(cell_id, 0), stop)
+    return asked
+
+
+def _check_rounds(store: storage.RunStore, plan: Plan, asked: Mapping[str, int]) -> None:
+    for cell in plan.cells:
+        if asked.get(cell.cell_id, 0) > cell.rounds:
+            raise UsageError(
+                f"run {store.run.run_id} has {asked[cell.cell_id]} rounds, the grid asks for"
+                f" {cell.rounds}: rounds can be added, not taken away; submit it as a new run"
+            )
+
+
+def _added(
+    plan: Plan, asked: Mapping[str, int], committed: set[str], at: datetime
+) -> tuple[Later, ...]:
+    """What is timed later than the rest, where that has begun; else it just joins."""
+    timed = [cell for cell in plan.cells if is_compared(cell)]
+    if not any(cell.cell_id in committed for cell in timed):
+        return ()
+    rounds = {
+        cell.cell_id: (asked.get(cell.cell_id, 0), cell.rounds)
+        for cell in timed
+        if cell.rounds > asked.get(cell.cell_id, 0)
+    }
+    return (Later(f"{at:%Y-%m-%d %H:%M:%S}", rounds),) if rounds else ()
+
+
+def _left_alone(row: storage.CellRow, position: int) -> storage.CellRow:
+    if row.status in ("done", "skipped"):
+        return replace(row, position=position)
+    return replace(
+        row,
+        position=position,
+        status="skipped",
+        is_valid=False if row.rows else None,
+        note=LEFT_ALONE,
+        error=None,
+    )
+
+
+def _welcome_back(row: storage.CellRow) -> storage.CellRow:
+    return replace(row, status="queued", note=None) if row.note == LEFT_ALONE else row
+
+
+def _cells(number: int) -> str:
+    return f"{number} cell{'' if number == 1 else 's'}"

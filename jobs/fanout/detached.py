@@ -1,0 +1,135 @@
+"""A driver on a cluster's head, kept by an actor that outlives who made it.
+
+Ray Jobs does the same, through an HTTP server that needs ray[default] on both sides and some ten
+more processes on the head; our heads run without it. An actor needs no more than the cluster has.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from jobs.cluster.view import ClusterError
+from jobs.detach import DriverProcess, seen_otherwise
+from jobs.document import Document
+from jobs.fanout.connection import CLIENT_SCHEME, join
+from jobs.meanings import Meanings
+
+NAMESPACE = "gfjobs"
+TIMEOUT_S = 180.0
+"""For an answer of the head: a worker process, gfjobs' imports, and reading the grid's files."""
+
+
+class HeadDriver:
+    """The actor, seen from where a run is submitted. Made by `on_head`."""
+
+    def __init__(self, actor: Any, node: str, address: str) -> None:
+        self._actor = actor
+        self.node = node
+        self.address = address
+        self._is_started = False
+
+    def seen_otherwise(
+        self, root: str, probe: str, document: Document, base: Path, submitted: Meanings
+    ) -> str:
+        """As `jobs.detach.seen_otherwise`, there."""
+        asked = self._actor.seen_otherwise.remote(root, probe, document, base, submitted)
+        return str(_answer(asked))
+
+    def start(self, run_id: str, root: str, options: Sequence[str]) -> tuple[str, str]:
+        """Start a driver there, and wait until it has its run.
+
+        Returns: which process it is, and what went wrong; empty where nothing did.
+        """
+        where, wrong = _answer(self._actor.start.remote(run_id, root, options))
+        self._is_started = True
+        return where, wrong
+
+    def close(self) -> None:
+        """End the actor where it has nothing to keep."""
+        if not self._is_started:
+            ray.kill(self._actor)
+
+
+@contextmanager
+def on_head(address: str, variables: Mapping[str, str], folder: Path) -> Iterator[HeadDriver]:
+    """Join a cluster, and have an actor on its head for a driver to be.
+
+    Args:
+        address: of the cluster.
+        variables: added to the environment there.
+        folder: worked in there, where it exists: relative paths may start from it.
+
+    Raises:
+        ClusterError: the cluster cannot be joined, or its head does not answer.
+    """
+    if address.startswith(CLIENT_SCHEME):
+        raise ClusterError(f"--detach needs the head itself: HOST:PORT, not {address}")
+    head = join(address)
+    try:
+        assert head is not None  # noqa: S101 - not through a client server
+        (node,) = [view for view in head.nodes() if view.is_head]
+        affinity = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
+        keeper: Any = ray.remote(_Keeper)
+        options = {
+            "num_cpus": 0,  # it waits; its driver is no work of a cell
+            "lifetime": "detached",
+            "namespace": NAMESPACE,
+            "name": f"driver-{uuid.uuid4().hex}",
+            "scheduling_strategy": affinity,
+        }
+        actor = keeper.options(**options).remote(dict(variables), folder)
+        driver = HeadDriver(actor, node.name, head.address)
+        try:
+            yield driver
+        finally:
+            driver.close()
+    finally:
+        ray.shutdown()
+
+
+def _answer(reference: Any) -> Any:
+    try:
+        return ray.get(reference, timeout=TIMEOUT_S)
+    except RayError as err:
+        raise ClusterError(f"the cluster's head did not do it: {err}") from err
+
+
+class _Keeper:
+    """In a worker process on the head. Ends with its driver, or where none comes."""
+
+    def __init__(self, variables: Mapping[str, str], folder: Path) -> None:
+        os.environ.update(variables)
+        with suppress(OSError):
+            os.chdir(folder)
+        self._myself = ray.get_runtime_context().current_actor
+        self._giving_up = threading.Timer(2 * TIMEOUT_S, ray.kill, [self._myself])
+        self._giving_up.daemon = True
+        self._giving_up.start()
+
+    def seen_otherwise(
+        self, root: str, probe: str, document: Document, base: Path, submitted: Meanings
+    ) -> str:
+        """As `jobs.detach.seen_otherwise`."""
+        return seen_otherwise(root, probe, document, base, submitted)
+
+    def start(self, run_id: str, root: str, options: Sequence[str]) -> tuple[str, str]:
+        """Start the driver, and say which process it is and what went wrong."""
+        self._giving_up.cancel()
+        driver = DriverProcess(run_id, root, options)
+        wrong = driver.started()
+        threading.Thread(target=self._end_with, args=[driver], daemon=True).start()
+        return driver.where(), wrong
+
+    def _end_with(self, driver: DriverProcess) -> None:
+        driver.wait()
+        ray.kill(self._myself)

@@ -1,0 +1,105 @@
+"""Following a run from the outside, by what its driver leaves under the results root."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import storage
+from jobs.task import rows_an_image
+
+LOOK_S = 2.0
+"""Between two looks: a driver saves its cells no more often."""
+
+LINE_INTERVAL_S = 5.0
+
+Narrator = Callable[[str], None]
+
+
+def watch(
+    root: storage.Root,
+    run_id: str,
+    narrate: Narrator,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> bool:
+    """Follow a run until it ends, whoever drives it.
+
+    Args:
+        root: the results root.
+        run_id: which run.
+        narrate: told how far it is; where its driver keeps a log, told what that says.
+        clock: seconds; a fake one in tests.
+        sleep: lets time pass; a fake one in tests.
+
+    Returns: whether the run is done.
+    """
+    for line in driver_lines(root, run_id):
+        narrate(line)
+    log = _Log(storage.log_of(root, run_id))
+    said, said_s = "", 0.0
+    while True:
+        run = storage.find_run(root, run_id)  # before the cells: they are saved before it ends
+        line = progress_line(storage.read_cells(root, run_id))
+        lines = log.lines()
+        is_due = clock() - said_s >= LINE_INTERVAL_S or run.status != "running"
+        if not log.is_there and line != said and is_due:
+            said, said_s = line, clock()
+            lines = [line]
+        for each in lines:
+            narrate(each)
+        if run.status != "running":
+            return run.status == "done"
+        sleep(LOOK_S)
+
+
+def progress_line(rows: Sequence[storage.CellRow]) -> str:
+    """Cells that are over and images that are committed, of those that are to run."""
+    counted = [row for row in rows if row.status != "skipped"]
+    over = sum(row.status in ("done", "failed") for row in counted)
+    images = sum(row.rows // _rows_an_image(row) for row in counted)
+    asked = sum((row.images or 0) * (row.rounds or 0) for row in counted)
+    return f"{over}/{len(counted)} cells, {images:,}/{asked:,} images"
+
+
+def driver_lines(root: storage.Root, run_id: str) -> Iterator[str]:
+    """Who drives a run, and where that says what it does."""
+    if holder := storage.holder(root, run_id):
+        yield f"driver: {holder}"
+    if address := storage.read_submission(root, run_id).get("detached"):
+        yield f"handed to the cluster at {address}"
+    log = storage.log_of(root, run_id)
+    if log and log.is_file():
+        yield f"its log: {log}"
+
+
+def _rows_an_image(row: storage.CellRow) -> int:
+    return rows_an_image(row.kind or "", len(row.exit_blocks or ()))
+
+
+class _Log:
+    """The lines of a file that is being written, from its last one on."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._offset = 0
+        self._rest = b""
+        if path and path.is_file():
+            content = path.read_bytes()
+            self._offset = content.rstrip(b"\n").rfind(b"\n") + 1
+
+    @property
+    def is_there(self) -> bool:
+        return bool(self._path and self._path.is_file())
+
+    def lines(self) -> list[str]:
+        """The whole lines that have come since."""
+        if not (self._path and self._path.is_file()):
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            content = file.read()
+        self._offset += len(content)
+        *lines, self._rest = (self._rest + content).split(b"\n")
+        return [line.decode(errors="replace") for line in lines]
