@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         StorageError,
     )
     from storage.formats import FORMATS, encode, table_values
+    from storage.fsck import Problem, fsck
     from storage.images import ImageSet, open_images
     from storage.images.names import DATA_VARIABLE, DOWNLOADABLE, cache_folder, named_file
     from storage.images.writing import EncodedImage, write_images
@@ -58,6 +59,7 @@ _MODULES = {
     "FORMATS": "formats",
     "ImageSet": "images",
     "NodeRow": "rows",
+    "Problem": "fsck",
     "QueryError": "errors",
     "Root": "places",
     "RootNotWritableError": "errors",
@@ -82,6 +84,7 @@ _MODULES = {
     "connect": "catalog",
     "encode": "formats",
     "has_results": "layout",
+    "fsck": "fsck",
     "is_locked": "run_list",
     "list_runs": "run_list",
     "named_file": "images.names",
@@ -112,6 +115,7 @@ __all__ = [
     "EncodedImage",
     "ImageSet",
     "NodeRow",
+    "Problem",
     "QueryError",
     "Root",
     "RootNotWritableError",
@@ -133,6 +137,7 @@ __all__ = [
     "compact",
     "connect",
     "encode",
+    "fsck",
     "has_results",
     "is_locked",
     "list_runs",

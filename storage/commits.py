@@ -174,7 +174,7 @@ def read_snapshot(paths: RunPaths) -> Snapshot:
     for _ in range(_ATTEMPTS):
         names = manifest_names(paths)
         try:
-            manifests = {name: _read_manifest(paths.commits / name) for name in names}
+            manifests = {name: read_manifest(paths.commits / name) for name in names}
         except FileNotFoundError:
             continue
         appeared = set(manifest_names(paths)).difference(names)
@@ -219,7 +219,8 @@ def _entry_from_json(content: dict[str, Any]) -> CommitEntry:
     return CommitEntry(**fields)
 
 
-def _read_manifest(place: Place) -> Manifest:
+def read_manifest(place: Place) -> Manifest:
+    """Read one manifest; raises as `read_snapshot`, or FileNotFoundError."""
     try:
         content = json.loads(place.read())
         check_version(content["schema_version"], str(place))

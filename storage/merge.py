@@ -43,23 +43,32 @@ ROW_GROUP_ROWS = 100_000
 MEMORY_LIMIT = "1GB"
 
 
-def merge_run(paths: RunPaths, run_id: str, lease: Lease, without: Collection[str] = ()) -> None:
+def merge_run(
+    paths: RunPaths,
+    run_id: str,
+    lease: Lease,
+    without: Collection[str] | None = None,
+    kept: Snapshot | None = None,
+) -> None:
     """Merge a run whose lease the caller holds.
 
     Args:
         paths: of the run.
         lease: of the run.
         run_id: of the run.
-        without: cells whose rows are dropped, in the same atomic step.
+        without: cells whose rows are dropped, in the same atomic step. A run of which something is
+            dropped has more to do, and gets no summary.
+        kept: all that counts of it, where this is not all that its manifests name.
 
     Raises:
         OSError, duckdb.Error: a step failed; the rows are as visible as before.
         RunLockedError: another process took the lease over; likewise.
     """
-    snapshot = read_snapshot(paths)
-    remove_leftovers(paths, snapshot)
-    # Cells that are dropped are dropped in the midst of a run: it has no summary yet.
-    inputs = None if without else Inputs.read(paths)
+    snapshot = kept or read_snapshot(paths)
+    if kept is None:
+        remove_leftovers(paths, snapshot)
+    inputs = Inputs.read(paths) if without is None else None
+    without = without or ()
     is_merged = inputs is not None and _is_merged(snapshot)
     if is_merged and inputs and is_current(snapshot.summary, inputs):
         return
@@ -69,11 +78,11 @@ def merge_run(paths: RunPaths, run_id: str, lease: Lease, without: Collection[st
         connection.register("new_commits", entries_to_table(run_id, entries))
         if is_merged:  # only the summary is missing, or not of these cells
             files, digests = _merged_files(snapshot)
-            scans = {table: _rows_sql(table, snapshot) for table in files if files[table]}
+            scans = {table: rows_sql(table, snapshot) for table in files if files[table]}
         else:
             files, digests, scans = {}, {}, {}
             for table in SORT_KEYS:
-                rows = _rows_sql(table, snapshot)
+                rows = rows_sql(table, snapshot)
                 if rows:
                     sorted_file = scratch / f"{table}-{suffix}.parquet"
                     _copy_sorted(connection, table, _kept_sql(rows, without), sorted_file)
@@ -137,7 +146,7 @@ def _connect(scratch: Path) -> duckdb.DuckDBPyConnection:
     )
 
 
-def _rows_sql(table: str, snapshot: Snapshot) -> str:
+def rows_sql(table: str, snapshot: Snapshot) -> str:
     """Select all rows of a table, or nothing where there are none."""
     files = snapshot.files(table)
     scan = parquet_scan(table, files) if files else ""
