@@ -149,6 +149,11 @@ def publish_manifest(paths: RunPaths, name: str, manifest: Manifest) -> None:
         FileExistsError: one of that name counts already.
         OSError: it cannot be written, and does not count.
     """
+    (paths.commits / name).publish_new(manifest_bytes(manifest))
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """What a manifest's file holds."""
     content = {
         "schema_version": SCHEMA_VERSION,
         "entries": [_entry_to_json(entry) for entry in manifest.entries],
@@ -157,7 +162,7 @@ def publish_manifest(paths: RunPaths, name: str, manifest: Manifest) -> None:
         "digests": dict(manifest.digests),
         "summary": manifest.summary and dataclasses.asdict(manifest.summary),
     }
-    (paths.commits / name).publish_new(json.dumps(content).encode())
+    return json.dumps(content).encode()
 
 
 def read_snapshot(paths: RunPaths) -> Snapshot:

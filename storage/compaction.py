@@ -1,9 +1,9 @@
 """Compacting: what finished runs have in small files, copied together into the history of a root.
 
 The rows of images stay in the files of their runs, one a table, sorted: so a run is removed,
-resumed and checked by itself, a scan is as quick over 365 files as over one, and nothing that counts
-is ever moved (benchmarks/history.py). What makes a year slow to ask are the small files: 5 to open
-for each run before a question about all is even begun.
+resumed and checked by itself, a scan is as quick over 365 files as over one, and nothing that
+counts is ever moved (benchmarks/history.py). What makes a year slow to ask are the small files: 5
+to open for each run before a question about all is even begun.
 
 Each run is merged and sealed under its own lease; then the new files of the history are written
 where nobody reads them, and one step replaces the index. A crash before it leaves the old history,

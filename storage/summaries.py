@@ -116,14 +116,13 @@ def write_summary(
 def create_run_views(
     connection: duckdb.DuckDBPyConnection, tables: Mapping[str, pa.Table], scans: Mapping[str, str]
 ) -> None:
-    """Create what a summary is selected from, over the rows of one run."""
-    names = needed(" ".join(SUMMARISED))
-    for table in names & set(TABLES):
+    """Create all tables, and what a summary is selected from, over the rows of one run."""
+    for table in TABLES:
         if table in scans:
             connection.execute(f"CREATE VIEW {table} AS {scans[table]}")
         else:
             connection.register(table, tables.get(table, TABLES[table].empty_table()))
-    create_questions(connection, names)
+    create_questions(connection, needed(" ".join(SUMMARISED)))
 
 
 def order() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +17,16 @@ import storage.places
 from .conftest import NOON, Builder
 
 IMAGES, SHARDS = 6, 3
-CELLS = ("timed", "pass")
 
 
 def write_run(
     root: Path,
     run_id: str = "run-1",
     *,
-    only: Sequence[tuple[str, int]] = (),
+    is_resumed: bool = False,
     is_merged: bool = True,
 ) -> None:
-    """A run of a routed cell and an all-exit pass, as a driver leaves it; or what is missing of it."""
+    """A run of a routed cell and an all-exit pass, as a driver leaves it; or what it misses."""
     build = Builder(root, run_id)
     timed = build.cell(rows=IMAGES * SHARDS, images=IMAGES * SHARDS)
     passes = build.cell("exits", rows=2 * IMAGES * SHARDS, exit_blocks=(1,), images=IMAGES * SHARDS)
@@ -51,17 +50,17 @@ def write_run(
             },
         )
     run = dataclasses.replace(build.run, status="done")
-    if only:
+    if is_resumed:
         store = storage.RunStore.open(root, run_id)
     else:
         store = storage.RunStore.create(root, build.run, build.cells, {})
     with store:
-        for entry, tables in build.tables:
-            entry = dataclasses.replace(entry, rows=IMAGES, committed_at=NOON)
-            assert store.commit(entry, tables) or only
+        for planned, tables in build.tables:
+            entry = dataclasses.replace(planned, rows=IMAGES, committed_at=NOON)
+            assert store.commit(entry, tables) or is_resumed
         if is_merged:
             store.merge()
-        if only:
+        if is_resumed:
             store.save_cells(build.cells)
         store.save_run(run)
 
@@ -82,7 +81,7 @@ def whole(root: Path) -> list[object]:
 
 def the_file(root: Path, pattern: str) -> Path:
     """The first file of the run that fits."""
-    return sorted((root / "runs" / "run-1").glob(pattern))[0]
+    return min((root / "runs" / "run-1").glob(pattern))
 
 
 def damage(file: Path) -> None:
@@ -162,7 +161,7 @@ def test_nothing_is_found_in_what_is_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_named_repaired_and_run_again(tmp_path: Path, fault: str) -> None:
-    """Checking changes nothing; after the repair nothing is wrong; a resume gives all rows again."""
+    """Checking changes nothing; after the repair nothing is wrong; a resume gives all again."""
     act, is_merged, said, is_rerun = FAULTS[fault]
     write_run(tmp_path, is_merged=is_merged)
     write_run(tmp_path, "run-2")
@@ -186,7 +185,7 @@ def test_a_fault_is_named_repaired_and_run_again(tmp_path: Path, fault: str) -> 
             tmp_path, "SELECT status FROM cells WHERE run_id = 'run-1'"
         ).to_pylist()
         assert {"status": "queued"} in rows
-        write_run(tmp_path, only=[("timed", 0)], is_merged=is_merged)
+        write_run(tmp_path, is_resumed=True, is_merged=is_merged)
         assert whole(tmp_path) == expected
     assert storage.fsck(tmp_path) == []
 
@@ -256,6 +255,8 @@ def test_a_foreign_file_is_named(tmp_path: Path) -> None:
     stray.write_bytes(the_file(tmp_path, "cells.parquet").read_bytes())
     (problem,) = storage.fsck(tmp_path)
     assert str(stray) in problem.what
-    with pytest.raises(storage.StorageError, match="stray.parquet is not of the table `training`"):
+    with pytest.raises(
+        storage.StorageError, match=r"stray\.parquet is not of the table `training`"
+    ):
         storage.query(tmp_path, "FROM training")
     assert storage.query(tmp_path, "FROM ladder").num_rows == 2
