@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
-from storage.commits import MERGED_PREFIX, Manifest
+from storage.commits import MERGED_PREFIX, Manifest, manifest_bytes
 from storage.errors import RunLockedError, RunNotFoundError, StorageError
 from storage.files import check_columns, digest_of, publish_table, read_table
 from storage.history import COPIED_TABLES, History, unseal
@@ -111,14 +111,17 @@ def _repair(root: Root, place: Place, run_id: str, found: Findings, *, is_ended:
         for name in found.manifests:
             file = name.rpartition("/")[2]
             if rebuilt := _rebuilt(paths, file):
+                (paths.commits / file).publish(manifest_bytes(rebuilt))
                 kept = dataclasses.replace(kept, manifests={**kept.manifests, file: rebuilt})
             else:
                 (paths.commits / file).delete()
         cells = table_to_rows(CellRow, read_table(paths.cells))
         lost = [name.rpartition("/")[2] for name in found.lost]
         bad = {*found.cells, *cells_of_lost(cells, lost, kept)}
-        if found.manifests or lost or bad:
+        if lost or bad:
             merge_run(paths, run_id, lease, without=bad, kept=kept)
+        elif found.summary:
+            merge_run(paths, run_id, lease, kept=kept.without_summary())
         else:
             remove_leftovers(paths, kept)
     if is_ended:

@@ -19,6 +19,7 @@ from storage.commits import (
 from storage.errors import SchemaVersionError, StorageError
 from storage.files import digest_of, read_table
 from storage.merge import rows_sql
+from storage.mount import Mount
 from storage.questions import SUMMARISED
 from storage.row_check import KINDS, RowCheck
 from storage.rows import CellRow, RunRow, table_to_rows
@@ -169,7 +170,7 @@ def _find_lost(snapshot: Snapshot, found: Findings) -> None:
 
 def _without(snapshot: Snapshot, lost: set[str]) -> Snapshot:
     """What is left of a snapshot: no shard without one of its files; of merged ones all others."""
-    kept = {}
+    kept, dropped = {}, {}
     for name, manifest in snapshot.manifests.items():
         is_hit = any(f"data/{file}" in lost for files in manifest.files.values() for file in files)
         if not is_hit:
@@ -180,7 +181,15 @@ def _without(snapshot: Snapshot, lost: set[str]) -> Snapshot:
                 for table, files in manifest.files.items()
             }
             kept[name] = dataclasses.replace(manifest, files=files, summary=None)
-    return Snapshot(snapshot.paths, kept, snapshot.superseded)
+        else:
+            dropped[name] = manifest
+    dead = {name for manifest in dropped.values() for name in manifest.named()}
+    return dataclasses.replace(
+        snapshot,
+        manifests=kept,
+        superseded=snapshot.superseded | dropped.keys(),
+        dead_files=snapshot.dead_files | dead,
+    )
 
 
 def _find_orphans(snapshot: Snapshot, dead: frozenset[str], found: Findings) -> None:
@@ -218,7 +227,9 @@ def _check_rows(
     """See that rows stand once, agree with what was committed, and with the cells."""
     entries = entries_to_table(run_id, found.kept.unmerged_entries)
     connection.register("new_commits", entries)
-    scans = {table: sql for table in SORT_KEYS if (sql := rows_sql(table, found.kept))}
+    mount = Mount(connection, found.kept.paths.folder)
+    mount.open_ahead([file for table in SORT_KEYS for file in found.kept.files(table)])
+    scans = {table: sql for table in SORT_KEYS if (sql := rows_sql(table, found.kept, mount))}
     create_run_views(connection, inputs.tables(), scans)
     cells = table_to_rows(CellRow, inputs.tables()["cells"])
     check = RowCheck(connection, cells)

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from storage.layout import RunPaths
-    from storage.places import Place
 
 PLACE = "place_in_run"
 """The column that keeps the order of a view's rows."""
@@ -138,7 +137,7 @@ def copy_rows(connection: duckdb.DuckDBPyConnection, rows: str, target: Path) ->
     )
 
 
-def stored_scan(files: Iterable[Place]) -> str:
-    """Select the stored rows of a view, with the column of their order."""
-    names = ", ".join(quoted(str(file)) for file in files)
+def stored_scan(files: Iterable[str]) -> str:
+    """Select the stored rows of a view, with the column of their order, from files by name."""
+    names = ", ".join(quoted(file) for file in files)
     return f"FROM read_parquet([{names}], hive_partitioning = false)"

@@ -259,4 +259,4 @@ def test_a_foreign_file_is_named(tmp_path: Path) -> None:
         storage.StorageError, match=r"stray\.parquet is not of the table `training`"
     ):
         storage.query(tmp_path, "FROM training")
-    assert storage.query(tmp_path, "FROM ladder").num_rows == 2
+    assert storage.query(tmp_path, "FROM ladder").num_rows == 1
