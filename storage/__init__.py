@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         StorageError,
     )
     from storage.formats import FORMATS, encode, table_values
+    from storage.fsck import Problem, fsck
     from storage.images import ImageSet, open_images
     from storage.images.names import DATA_VARIABLE, DOWNLOADABLE, cache_folder, named_file
     from storage.images.writing import EncodedImage, write_images
@@ -69,6 +70,7 @@ _MODULES = {
     "FORMATS": "formats",
     "ImageSet": "images",
     "NodeRow": "rows",
+    "Problem": "fsck",
     "QueryError": "errors",
     "Root": "places",
     "RootNotWritableError": "errors",
@@ -100,6 +102,7 @@ _MODULES = {
     "connect": "catalog",
     "encode": "formats",
     "has_results": "layout",
+    "fsck": "fsck",
     "is_locked": "run_list",
     "list_runs": "run_list",
     "named_file": "images.names",
@@ -130,6 +133,7 @@ __all__ = [
     "EncodedImage",
     "ImageSet",
     "NodeRow",
+    "Problem",
     "QueryError",
     "Root",
     "RootNotWritableError",
@@ -153,6 +157,7 @@ __all__ = [
     "connect",
     "encode",
     "find_run",
+    "fsck",
     "has_probe",
     "has_results",
     "holder",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import duckdb
 import pyarrow as pa
 
 from storage.contents import read_contents
-from storage.errors import QueryError
+from storage.errors import QueryError, StorageError
 from storage.layout import existing_root, reading
+from storage.mount import Mount, lock
 from storage.questions import named
 from storage.schemas import TABLES
 from storage.sql import query_text
@@ -31,7 +32,10 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 def connect(root: Root, run_ids: Collection[str] | None = None) -> duckdb.DuckDBPyConnection:
     """Open results for SQL: a database in memory, with a view for each table and all questions.
 
-    The connection shows the rows that were committed when it was made; it goes stale when a
+    The connection is locked: it reads these rows and what is registered with it, and no statement
+    can write a file, reach another one or an address, load an extension, or change a setting.
+
+    It shows the rows that were committed when it was made; it goes stale when a
     run is merged or removed (DuckDB then finds no file): connect again. A table without rows
     is an empty view with its types.
 
@@ -43,25 +47,49 @@ def connect(root: Root, run_ids: Collection[str] | None = None) -> duckdb.DuckDB
     Raises:
         StorageError: there is no such root, or a manifest is damaged.
         SchemaVersionError: a file was written by a newer version.
-        duckdb.IOException: a file vanished while it was opened, as above.
+        duckdb.Error: a file vanished while it was opened, as above.
     """
-    return _connect(root, run_ids, None)
+    return _open(root, run_ids, None).connection
 
 
-def _connect(
-    root: Root, run_ids: Collection[str] | None, sql: str | None
-) -> duckdb.DuckDBPyConnection:
-    """Open results with what a statement may use; None uses all."""
+class _Opened(NamedTuple):
+    connection: duckdb.DuckDBPyConnection
+    mount: Mount
+
+
+class _StaleError(StorageError):
+    """A file vanished between the listing and the opening."""
+
+
+def _open(root: Root, run_ids: Collection[str] | None, sql: str | None) -> _Opened:
+    """Open with what a statement may use; None uses all.
+
+    Lists once more where a merge or a removal took a file away meanwhile.
+    """
+    try:
+        return _list_and_open(root, run_ids, sql)
+    except _StaleError:
+        return _list_and_open(root, run_ids, sql)
+
+
+def _list_and_open(root: Root, run_ids: Collection[str] | None, sql: str | None) -> _Opened:
     place = existing_root(root)
     with reading(place):
         contents = read_contents(place, run_ids)
         connection = duckdb.connect(config=_CONFIG)
+        mount = Mount(connection, place)
         try:
-            create_views(connection, contents, sql)
+            create_views(connection, mount, contents, sql)
+            lock(connection)
+        except duckdb.Error as err:
+            connection.close()
+            if mount.is_stale:
+                raise _StaleError(f"{mount.refusal}: a run is changing; try again") from err
+            raise
         except BaseException:
             connection.close()
             raise
-    return connection
+    return _Opened(connection, mount)
 
 
 def query(root: Root, sql: str, *, run_ids: Collection[str] | None = None) -> pa.Table:
@@ -97,14 +125,18 @@ def _query(
     run_ids: Collection[str] | None,
 ) -> pa.Table:
     try:
+        opened = _open(root, run_ids, sql)
         try:
-            return _run(_connect(root, run_ids, sql), sql, parameters)
+            return _run(opened.connection, sql, parameters)
         except duckdb.CatalogException:
             # It names something that is not there, or in a way that its text does not show.
-            return _run(connect(root, run_ids), sql, parameters)
-        except duckdb.IOException:
-            # A merge or a removal took a file away after we had listed it: list again, once.
-            return _run(_connect(root, run_ids, sql), sql, parameters)
+            return _run(_open(root, run_ids, None).connection, sql, parameters)
+        except duckdb.Error:
+            if not opened.mount.is_stale:
+                raise
+        # A merge or a removal took a file away after we had opened: list again, once.
+        opened = _open(root, run_ids, sql)
+        return _run(opened.connection, sql, parameters)
     except duckdb.Error as err:
         raise _query_error(err) from err
 
@@ -113,9 +145,6 @@ def _run(
     connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, object] | None
 ) -> pa.Table:
     with contextlib.closing(connection):
-        # Else `FROM path` would find our variable of that name.
-        connection.execute("SET python_enable_replacements = false")
-        connection.execute("SET enable_progress_bar = false")  # stdout is data
         relation = connection.sql(sql, params=parameters)
         # A statement without rows, or nothing but a comment.
         if relation is None:
@@ -141,4 +170,12 @@ def _distinct(names: list[str]) -> list[str]:
 def _query_error(err: duckdb.Error) -> QueryError:
     names = ", ".join((*TABLES, *named()))
     hint = "`DESCRIBE FROM <name>` lists columns"
-    return QueryError(f"{err}\n\nTables, views, macros: {names}; {hint}")
+    text = str(err).strip()
+    if "Traceback (most recent call last)" in text:  # our own file system's refusal
+        text = text.splitlines()[-1]
+    if isinstance(err, duckdb.PermissionException) or "PermissionError" in text:
+        hint += (
+            "\n\nA query reads these results and nothing else, and writes nothing: send its rows "
+            "to a file with `gfjobs sql ... --format csv > rows.csv`"
+        )
+    return QueryError(f"{text}\n\nTables, views, macros: {names}; {hint}")

@@ -19,7 +19,7 @@ from storage.layout import checked_name
 from storage.schemas import SCHEMA_VERSION, build_table, check_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -90,12 +90,14 @@ class Manifest:
 class Snapshot:
     """The live manifests of a run at one moment, by file name.
 
-    `superseded` are names that count no more, also if something appeared under them again.
+    `superseded` are names that count no more, also if something appeared under them again;
+    `dead_files` are data files that only such manifests name.
     """
 
     paths: RunPaths
     manifests: dict[str, Manifest]
     superseded: frozenset[str] = frozenset()
+    dead_files: frozenset[str] = frozenset()
 
     def files(self, table: str) -> list[Place]:
         """List the data files of a table that count."""
@@ -112,6 +114,14 @@ class Snapshot:
             return None
         (manifest,) = self.manifests.values()
         return manifest.summary
+
+    def without_summary(self) -> Snapshot:
+        """The same rows, with nothing that stands for them."""
+        manifests = {
+            name: dataclasses.replace(manifest, summary=None)
+            for name, manifest in self.manifests.items()
+        }
+        return dataclasses.replace(self, manifests=manifests)
 
     @property
     def digests(self) -> dict[str, str]:
@@ -149,6 +159,11 @@ def publish_manifest(paths: RunPaths, name: str, manifest: Manifest) -> None:
         FileExistsError: one of that name counts already.
         OSError: it cannot be written, and does not count.
     """
+    (paths.commits / name).publish_new(manifest_bytes(manifest))
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """What a manifest's file holds."""
     content = {
         "schema_version": SCHEMA_VERSION,
         "entries": [_entry_to_json(entry) for entry in manifest.entries],
@@ -157,7 +172,7 @@ def publish_manifest(paths: RunPaths, name: str, manifest: Manifest) -> None:
         "digests": dict(manifest.digests),
         "summary": manifest.summary and dataclasses.asdict(manifest.summary),
     }
-    (paths.commits / name).publish_new(json.dumps(content).encode())
+    return json.dumps(content).encode()
 
 
 def read_snapshot(paths: RunPaths) -> Snapshot:
@@ -174,7 +189,7 @@ def read_snapshot(paths: RunPaths) -> Snapshot:
     for _ in range(_ATTEMPTS):
         names = manifest_names(paths)
         try:
-            manifests = {name: _read_manifest(paths.commits / name) for name in names}
+            manifests = _read_manifests([paths.commits / name for name in names])
         except FileNotFoundError:
             continue
         appeared = set(manifest_names(paths)).difference(names)
@@ -186,7 +201,8 @@ def read_snapshot(paths: RunPaths) -> Snapshot:
         )
     superseded = frozenset(name for each in manifests.values() for name in each.supersedes)
     live = {name: manifest for name, manifest in manifests.items() if name not in superseded}
-    return Snapshot(paths, live, superseded)
+    dead = [manifest for name, manifest in manifests.items() if name in superseded]
+    return Snapshot(paths, live, superseded, frozenset(_file_names(dead)))
 
 
 def manifest_names(paths: RunPaths) -> list[str]:
@@ -219,9 +235,26 @@ def _entry_from_json(content: dict[str, Any]) -> CommitEntry:
     return CommitEntry(**fields)
 
 
-def _read_manifest(place: Place) -> Manifest:
+def _file_names(manifests: Iterable[Manifest]) -> Iterator[str]:
+    return (name for each in manifests for name in each.named())
+
+
+def _read_manifests(places: Sequence[Place]) -> dict[str, Manifest]:
+    contents = places[0].read_all(places) if places else []
+    return {
+        place.name: _parse_manifest(place, content)
+        for place, content in zip(places, contents, strict=True)
+    }
+
+
+def read_manifest(place: Place) -> Manifest:
+    """Read one manifest; raises as `read_snapshot`, or FileNotFoundError."""
+    return _parse_manifest(place, place.read())
+
+
+def _parse_manifest(place: Place, text: bytes) -> Manifest:
     try:
-        content = json.loads(place.read())
+        content = json.loads(text)
         check_version(content["schema_version"], str(place))
         return Manifest(
             tuple(_entry_from_json(entry) for entry in content["entries"]),

@@ -1,9 +1,9 @@
 """Compacting: what finished runs have in small files, copied together into the history of a root.
 
 The rows of images stay in the files of their runs, one a table, sorted: so a run is removed,
-resumed and checked by itself, a scan is as quick over 365 files as over one (benchmarks/history.py),
-and nothing that counts is ever moved. What makes a year slow to ask are the small files: 5 to open
-for each run before a question about all is even begun.
+resumed and checked by itself, a scan is as quick over 365 files as over one, and nothing that
+counts is ever moved (benchmarks/history.py). What makes a year slow to ask are the small files: 5
+to open for each run before a question about all is even begun.
 
 Each run is merged and sealed under its own lease; then the new files of the history are written
 where nobody reads them, and one step replaces the index. A crash before it leaves the old history,
@@ -28,6 +28,7 @@ from storage.layout import existing_root, visible_runs
 from storage.questions import SUMMARISED, definition
 from storage.run_list import read_run
 from storage.runs import RunStore
+from storage.schemas import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -147,7 +148,8 @@ def _written(place: Place, old: History | None, sealed: Mapping[str, SealedRun])
     folder, suffix = place / "history", uuid.uuid4().hex[:12]
     files, digests = {}, {}
     for name in (*COPIED_TABLES, *SUMMARISED):
-        tables = [table for run in new if (table := _rows_of(run, name)) is not None]
+        tables = [TABLES[name].empty_table()] if name in TABLES else []
+        tables += [table for run in new if (table := _rows_of(run, name)) is not None]
         if old and kept:
             copied = read_table(old.file(name))
             tables.append(copied.filter(pc.is_in(copied["run_id"], pa.array(sorted(kept)))))

@@ -17,11 +17,11 @@ from storage.commits import (
     MERGED_PREFIX,
     Manifest,
     entries_to_table,
-    manifest_names,
     publish_manifest,
     read_snapshot,
 )
 from storage.files import digest_of
+from storage.mount import Mount
 from storage.places.local import LocalPlace
 from storage.schemas import SCHEMA_VERSION, SORT_KEYS, VERSION_KEY
 from storage.sql import parquet_scan, quoted
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from storage.commits import Snapshot
     from storage.layout import RunPaths
-    from storage.places import Lease
+    from storage.places import Lease, Place
 
 # Rows that DuckDB sorts and writes together: small enough that a question about one cell skips
 # most of a file, large enough that statistics and dictionaries cost nothing.
@@ -43,23 +43,32 @@ ROW_GROUP_ROWS = 100_000
 MEMORY_LIMIT = "1GB"
 
 
-def merge_run(paths: RunPaths, run_id: str, lease: Lease, without: Collection[str] = ()) -> None:
+def merge_run(
+    paths: RunPaths,
+    run_id: str,
+    lease: Lease,
+    without: Collection[str] | None = None,
+    kept: Snapshot | None = None,
+) -> None:
     """Merge a run whose lease the caller holds.
 
     Args:
         paths: of the run.
         lease: of the run.
         run_id: of the run.
-        without: cells whose rows are dropped, in the same atomic step.
+        without: cells whose rows are dropped, in the same atomic step. A run of which something is
+            dropped has more to do, and gets no summary.
+        kept: all that counts of it, where this is not all that its manifests name.
 
     Raises:
         OSError, duckdb.Error: a step failed; the rows are as visible as before.
         RunLockedError: another process took the lease over; likewise.
     """
-    snapshot = read_snapshot(paths)
-    remove_leftovers(paths, snapshot)
-    # Cells that are dropped are dropped in the midst of a run: it has no summary yet.
-    inputs = None if without else Inputs.read(paths)
+    snapshot = kept or read_snapshot(paths)
+    if kept is None:
+        remove_leftovers(paths, snapshot)
+    inputs = Inputs.read(paths) if without is None else None
+    without = without or ()
     is_merged = inputs is not None and _is_merged(snapshot)
     if is_merged and inputs and is_current(snapshot.summary, inputs):
         return
@@ -67,13 +76,15 @@ def merge_run(paths: RunPaths, run_id: str, lease: Lease, without: Collection[st
     entries = [entry for entry in snapshot.unmerged_entries if entry.cell_id not in without]
     with paths.data.scratch() as scratch, contextlib.closing(_connect(scratch)) as connection:
         connection.register("new_commits", entries_to_table(run_id, entries))
+        mount = Mount(connection, paths.folder)
+        mount.open_ahead([file for table in SORT_KEYS for file in snapshot.files(table)])
         if is_merged:  # only the summary is missing, or not of these cells
             files, digests = _merged_files(snapshot)
-            scans = {table: _rows_sql(table, snapshot) for table in files if files[table]}
+            scans = {table: rows_sql(table, snapshot, mount) for table in files if files[table]}
         else:
             files, digests, scans = {}, {}, {}
             for table in SORT_KEYS:
-                rows = _rows_sql(table, snapshot)
+                rows = rows_sql(table, snapshot, mount)
                 if rows:
                     sorted_file = scratch / f"{table}-{suffix}.parquet"
                     _copy_sorted(connection, table, _kept_sql(rows, without), sorted_file)
@@ -85,7 +96,7 @@ def merge_run(paths: RunPaths, run_id: str, lease: Lease, without: Collection[st
             (paths.data / sorted_file.name).adopt(sorted_file)
     paths.data.sync()
     lease.confirm()
-    merged = Manifest((), files, _gone_names(paths, snapshot), digests, summary)
+    merged = Manifest((), files, _gone_names(snapshot), digests, summary)
     publish_manifest(paths, f"{suffix}.json", merged)
     remove_leftovers(paths, read_snapshot(paths))
 
@@ -111,24 +122,27 @@ def _merged_files(snapshot: Snapshot) -> tuple[dict[str, tuple[str, ...]], dict[
 def remove_leftovers(paths: RunPaths, snapshot: Snapshot) -> None:
     """Delete superseded manifests, then files that no live manifest names.
 
-    In this order: a manifest must never name a file that is gone.
+    In this order: a manifest must never name a file that is gone. What the snapshot did not see
+    stays where a driver that lost its lease may have put it just now.
     """
-    for place in paths.commits.children():
-        if place.name not in snapshot.manifests:
-            place.delete()
-    paths.commits.sync()
     named = {name for manifest in snapshot.manifests.values() for name in manifest.named()}
-    for place in paths.data.children():
-        if place.name not in named:
-            place.delete()
+    _delete_rest(paths.commits, kept=snapshot.manifests, dead=snapshot.superseded)
+    paths.commits.sync()
+    _delete_rest(paths.data, kept=named, dead=snapshot.dead_files)
 
 
-def _gone_names(paths: RunPaths, snapshot: Snapshot) -> tuple[str, ...]:
+def _delete_rest(folder: Place, kept: Collection[str], dead: Collection[str]) -> None:
+    rest = [place for place in folder.children() if place.name not in kept]
+    folder.delete_all([place for place in rest if place.name in dead or place.is_abandoned()])
+
+
+def _gone_names(snapshot: Snapshot) -> tuple[str, ...]:
     """All manifests that count no more after a merge, those of earlier merges too.
 
-    A driver that lost its lease without knowing may put one back under its old name.
+    A driver that lost its lease without knowing may put one back under its old name. One that
+    it puts under a new name, after the snapshot was read, is not merged and counts.
     """
-    return tuple(sorted({*manifest_names(paths), *snapshot.superseded}))
+    return tuple(sorted({*snapshot.manifests, *snapshot.superseded}))
 
 
 def _connect(scratch: Path) -> duckdb.DuckDBPyConnection:
@@ -137,9 +151,12 @@ def _connect(scratch: Path) -> duckdb.DuckDBPyConnection:
     )
 
 
-def _rows_sql(table: str, snapshot: Snapshot) -> str:
+def rows_sql(table: str, snapshot: Snapshot, mount: Mount) -> str:
     """Select all rows of a table, or nothing where there are none."""
-    files = snapshot.files(table)
+    files = [
+        str(file.local_path) if file.local_path else mount.name_of(file)
+        for file in snapshot.files(table)
+    ]
     scan = parquet_scan(table, files) if files else ""
     if table != "commits":
         return scan

@@ -98,6 +98,8 @@ class RunStore:
                 )
             with _failing_as(f"run {run.run_id} cannot be created"):
                 unseal(place, run.run_id)  # of a run of that name whose folder is gone
+                for folder in (paths.commits, paths.data):  # of a removal that was cut short
+                    folder.delete_all(folder.children())
                 publish_table(paths.cells, cells_table)
                 paths.submission.publish(json.dumps(dict(submission)).encode())
                 publish_table(paths.run, run_table)
@@ -240,7 +242,10 @@ class RunStore:
             self._lease.confirm()
             named = {table_name: (file,) for table_name, file in files.items()}
             manifest = Manifest((entry,), named, digests=digests)
-            publish_manifest(self._paths, name, manifest)
+            try:
+                publish_manifest(self._paths, name, manifest)
+            except FileExistsError:
+                return self._committed_by_another(entry, list(files.values()))
         self._entries[entry.key] = entry
         return True
 
@@ -311,6 +316,17 @@ class RunStore:
     ) -> None:
         """Leave: give the lease back."""
         self.close()
+
+    def _committed_by_another(self, entry: CommitEntry, files: Sequence[str]) -> bool:
+        """A driver that held the lease before was later than its lease: its rows are the ones."""
+        self._paths.data.delete_all([self._paths.data / file for file in files])
+        self._read_entries()
+        if entry.key not in self._entries:
+            raise StorageError(
+                f"shard {entry.key} of run {self.run.run_id} is neither committed nor free; open "
+                f"the run again with `gfjobs resume {self.run.run_id}`"
+            )
+        return False
 
     def _read_entries(self) -> None:
         snapshot = read_snapshot(self._paths)

@@ -11,20 +11,20 @@ from storage.schemas import ADDED_COLUMNS, TABLES, nearest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from storage.places import Place
-
 
 def quoted(text: str) -> str:
     """Write a string literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
-def parquet_scan(table: str, files: Iterable[Place]) -> str:
+def parquet_scan(table: str, files: Iterable[str]) -> str:
     """Select the columns of a table from an explicit list of Parquet files, at least one.
+
+    The files are named as the connection knows them.
 
     Files of an older version may lack some columns, which are NULL there.
     """
-    names = ", ".join(quoted(str(file)) for file in files)
+    names = ", ".join(quoted(file) for file in files)
     columns = ", ".join(f'"{name}"' for name in TABLES[table].names)
     # A folder called model=x would replace the column model. Brackets and stars need no care:
     # DuckDB takes a path that exists as it is.

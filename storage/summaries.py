@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from storage.layout import RunPaths
-    from storage.places import Place
 
 PLACE = "place_in_run"
 """The column that keeps the order of a view's rows."""
@@ -116,14 +115,13 @@ def write_summary(
 def create_run_views(
     connection: duckdb.DuckDBPyConnection, tables: Mapping[str, pa.Table], scans: Mapping[str, str]
 ) -> None:
-    """Create what a summary is selected from, over the rows of one run."""
-    names = needed(" ".join(SUMMARISED))
-    for table in names & set(TABLES):
+    """Create all tables, and what a summary is selected from, over the rows of one run."""
+    for table in TABLES:
         if table in scans:
             connection.execute(f"CREATE VIEW {table} AS {scans[table]}")
         else:
             connection.register(table, tables.get(table, TABLES[table].empty_table()))
-    create_questions(connection, names)
+    create_questions(connection, needed(" ".join(SUMMARISED)))
 
 
 def order() -> str:
@@ -139,7 +137,7 @@ def copy_rows(connection: duckdb.DuckDBPyConnection, rows: str, target: Path) ->
     )
 
 
-def stored_scan(files: Iterable[Place]) -> str:
-    """Select the stored rows of a view, with the column of their order."""
-    names = ", ".join(quoted(str(file)) for file in files)
+def stored_scan(files: Iterable[str]) -> str:
+    """Select the stored rows of a view, with the column of their order, from files by name."""
+    names = ", ".join(quoted(file) for file in files)
     return f"FROM read_parquet([{names}], hive_partitioning = false)"

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from storage.files import check_columns
+from storage.history import COPIED_TABLES
 from storage.questions import EXPRESSIONS, SUMMARISED, create_questions, needed
 from storage.schemas import TABLES
 from storage.sql import parquet_scan, quoted
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     import duckdb
+    import pyarrow as pa
 
     from storage.contents import Contents
+    from storage.mount import Mount
 
 _WHOLE = ("runs", "cells", "nodes", "commits")
 """Tables of which some rows are read when a connection is made: their files are replaced."""
@@ -30,23 +34,23 @@ _UNSUMMARISED = "unsummarised"
 
 
 def create_views(
-    connection: duckdb.DuckDBPyConnection, contents: Contents, sql: str | None
+    connection: duckdb.DuckDBPyConnection, mount: Mount, contents: Contents, sql: str | None
 ) -> None:
     """Create the tables, views and macros that a statement may use; None uses all."""
     stored = {
         view: parts
         for view in SUMMARISED
-        if view in needed(sql) and (parts := _stored_parts(contents, view))
+        if view in needed(sql) and (parts := _stored_parts(mount, contents, view))
     }
     names = needed(sql, through=set(SUMMARISED) - set(stored))
     connection.execute(f"CREATE SCHEMA {_SMALL}")
-    _create_tables(connection, "main", contents, names)
+    _create_tables(connection, mount, "main", contents, names)
     others = contents.unsummarised if stored else None
     inner: frozenset[str] = frozenset()
     if others and not others.is_empty:
         inner = needed(" ".join(stored))
         connection.execute(f"CREATE SCHEMA {_UNSUMMARISED}")
-        _create_tables(connection, _UNSUMMARISED, others, inner)
+        _create_tables(connection, mount, _UNSUMMARISED, others, inner)
     create_questions(connection, (names | inner) & set(EXPRESSIONS))
     if inner:
         # Names in a view are looked up where the view is, and then in main.
@@ -58,40 +62,54 @@ def create_views(
 
 
 def _create_tables(
-    connection: duckdb.DuckDBPyConnection, schema: str, contents: Contents, names: Collection[str]
+    connection: duckdb.DuckDBPyConnection,
+    mount: Mount,
+    schema: str,
+    contents: Contents,
+    names: Collection[str],
 ) -> None:
-    for table in TABLES:
-        if table in names:
-            _create_table(connection, schema, contents, table)
+    files = {
+        table: [] if table in COPIED_TABLES else contents.data_files(table)
+        for table in TABLES
+        if table in names
+    }
+    mount.open_ahead([file for places in files.values() for file in places])
+    for table, places in files.items():
+        if table in ("images", "training"):
+            for file in places:
+                check_columns(file, table)
+        parts = []
+        if copied := contents.copied_file(table):
+            scan = parquet_scan(table, [mount.name_of(copied)])
+            parts.append(f"{scan} WHERE {_is_not(contents.stale)}")
+        if places:
+            parts.append(parquet_scan(table, [mount.name_of(file) for file in places]))
+        rows = contents.small_table(table) if table in _WHOLE else TABLES[table].empty_table()
+        _create_table(connection, f"{schema}.{table}", parts, rows)
 
 
 def _create_table(
-    connection: duckdb.DuckDBPyConnection, schema: str, contents: Contents, table: str
+    connection: duckdb.DuckDBPyConnection, name: str, parts: list[str], rows: pa.Table
 ) -> None:
-    parts = []
-    if copied := contents.copied_file(table):
-        parts.append(f"{parquet_scan(table, [copied])} WHERE {_is_not(contents.stale)}")
-    files = [] if table in ("runs", "cells", "nodes") else contents.data_files(table)
-    if files:
-        parts.append(parquet_scan(table, files))
-    rows = contents.small_table(table) if table in _WHOLE else TABLES[table].empty_table()
+    """Create a view of files, and of rows that were read."""
     # read_parquet of no file is an error; an empty table has the types.
     if rows.num_rows or not parts:
-        name = f"{_SMALL}.{schema}_{table}"
+        kept = f"{_SMALL}.{name.replace('.', '_')}"
         connection.register("arriving", rows)
-        connection.execute(f"CREATE TABLE {name} AS FROM arriving")
+        connection.execute(f"CREATE TABLE {kept} AS FROM arriving")
         connection.unregister("arriving")
-        parts.append(f"FROM {name}")
-    connection.execute(f"CREATE VIEW {schema}.{table} AS {' UNION ALL '.join(parts)}")
+        parts = [*parts, f"FROM {kept}"]
+    connection.execute(f"CREATE VIEW {name} AS {' UNION ALL '.join(parts)}")
 
 
-def _stored_parts(contents: Contents, view: str) -> list[str]:
+def _stored_parts(mount: Mount, contents: Contents, view: str) -> list[str]:
     """SQL of the stored rows of a summarised view."""
     parts = []
     if copied := contents.copied_file(view):
-        parts.append(f"{stored_scan([copied])} WHERE {_is_not(contents.stale)}")
+        parts.append(f"{stored_scan([mount.name_of(copied)])} WHERE {_is_not(contents.stale)}")
     if files := contents.summary_files(view):
-        parts.append(stored_scan(files))
+        mount.open_ahead(files)
+        parts.append(stored_scan([mount.name_of(file) for file in files]))
     return parts
 
 

@@ -13,12 +13,14 @@ from typing import Union
 from storage.errors import RootNotWritableError
 from storage.places.local import LocalPlace
 from storage.places.place import TEMPORARY_PREFIX, Lease, Place, PlaceError
+from storage.places.s3.url import parse_url
 
 __all__ = ["TEMPORARY_PREFIX", "Lease", "Place", "PlaceError", "Root", "checked_root", "place_of"]
 
 Root = Union[str, "os.PathLike[str]"]
-"""What names a results root: a folder."""
+"""What names a results root: a folder, or `s3://bucket/prefix`."""
 
+_S3 = re.compile(r"s3://", re.IGNORECASE)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -28,10 +30,13 @@ def place_of(root: Root) -> Place:
     Raises: RootNotWritableError: it cannot be a root.
     """
     text = os.fspath(root)
+    if _S3.match(text):
+        return _s3_place(text)
     if _URL.match(text):
+        scheme = text.partition(":")[0]
         raise RootNotWritableError(
-            f"results root {text} is a URL, and this version keeps results on local paths only; "
-            "give a folder, for example --results ./results"
+            f"a results root that begins with {scheme}:// is not known; give a folder, for example "
+            "--results ./results, or s3://bucket/prefix of an object store"
         )
     if not text:
         raise RootNotWritableError("the results root is empty; give a folder, say ./results")
@@ -42,8 +47,21 @@ def place_of(root: Root) -> Place:
 
 
 def checked_root(root: Root) -> Root:
-    """Write a results root in full: an absolute path.
+    """Write a results root in full: an absolute path, or a URL without a slash at its end.
 
     Raises: RootNotWritableError: it cannot be a root.
     """
-    return Path(str(place_of(root)))
+    text = os.fspath(root)
+    return str(parse_url(text)) if _S3.match(text) else Path(str(place_of(root)))
+
+
+def _s3_place(text: str) -> Place:
+    url = parse_url(text)
+    try:
+        from storage.places.s3.place import S3Place
+    except ImportError as err:
+        raise RootNotWritableError(
+            f"results root {url} needs boto3, which is not installed; install it with "
+            "`pip install 'gfjobs[s3]'`, or give a folder"
+        ) from err
+    return S3Place(url)

@@ -15,21 +15,26 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from storage.places.file import LocalFile
 from storage.places.flock import FileLease, holder
 from storage.places.place import TEMPORARY_PREFIX, Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import BinaryIO
 
 _REMOVED_PREFIX = ".removed-"
 
 
 class LocalPlace(Place):
-    """A path; `path` is absolute where a root is."""
+    """A path; absolute where a root is."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    @property
+    def local_path(self) -> Path:
+        """The path itself."""
+        return self.path
 
     @property
     def name(self) -> str:
@@ -73,9 +78,9 @@ class LocalPlace(Place):
         """Read a whole file."""
         return self.path.read_bytes()
 
-    def open(self) -> BinaryIO:
+    def open(self) -> LocalFile:
         """Open a file."""
-        return self.path.open("rb")
+        return LocalFile(self.path)
 
     def write(self, content: bytes) -> None:
         """Write a new file and flush it to the disk."""

@@ -15,11 +15,13 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
-    from typing import BinaryIO
 
     from typing_extensions import Self
+
+    from storage.places.file import PlacedFile
 
 TEMPORARY_PREFIX = ".tmp-"
 
@@ -95,9 +97,16 @@ class Place(ABC):
     def read(self) -> bytes:
         """Read a whole file."""
 
+    def read_all(self, files: Sequence[Place]) -> list[bytes]:
+        """Read several files, at once where each takes a while."""
+        return [file.read() for file in files]
+
     @abstractmethod
-    def open(self) -> BinaryIO:
-        """Open a file for reading here and there."""
+    def open(self) -> PlacedFile:
+        """Open a file for reading here and there, also by several threads."""
+
+    def open_ahead(self, files: Sequence[Place]) -> None:  # noqa: B027 (a disk is quick enough)
+        """Make opening several files quick; those that are gone are left out."""
 
     @abstractmethod
     def write(self, content: bytes) -> None:
@@ -133,6 +142,11 @@ class Place(ABC):
     def delete(self) -> None:
         """Delete a file, or a folder with all that is in it; it may be gone already."""
 
+    def delete_all(self, files: Sequence[Place]) -> None:
+        """Delete several files or folders of this folder."""
+        for file in files:
+            file.delete()
+
     @abstractmethod
     def withdraw(self, first: str) -> None:
         """Delete a folder whose lease is held; its file `first` vanishes before the rest."""
@@ -140,6 +154,11 @@ class Place(ABC):
     @abstractmethod
     def is_abandoned(self) -> bool:
         """Whether a file that nothing names can be deleted: no writer will yet name it."""
+
+    @property
+    @abstractmethod
+    def local_path(self) -> Path | None:
+        """Its path on this machine, where it has one."""
 
     @abstractmethod
     def scratch(self) -> AbstractContextManager[Path]:

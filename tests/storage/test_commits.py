@@ -208,7 +208,6 @@ def test_snapshot_taken_across_a_merge_is_taken_again(
     def racing(paths: RunPaths) -> list[str]:
         names = original(paths)
         if next(calls) == 0:
-            monkeypatch.setattr(merge, "manifest_names", original)
             monkeypatch.setattr(merge, "read_snapshot", lambda _: snapshot)
             store.merge()
             return names[:1]  # what a listing that was overtaken could show
@@ -228,15 +227,15 @@ def test_query_lists_again_when_a_file_vanished(
     from storage import catalog
 
     store = committed_run(tmp_path)
-    connect, connections = catalog.connect, itertools.count()
+    open_, connections = catalog._open, itertools.count()
 
     def overtaken(root: Path, run_ids: None) -> Any:
-        connection = connect(root, run_ids)
+        opened = open_(root, run_ids)
         if next(connections) == 0:
             store.merge()
-        return connection
+        return opened
 
-    monkeypatch.setattr(catalog, "connect", overtaken)
+    monkeypatch.setattr(catalog, "_open", overtaken)
     assert storage.query(tmp_path, "SELECT count(*) AS n FROM records").to_pylist() == [
         {"n": 3 * SHARDS}
     ]

@@ -101,12 +101,41 @@ def test_check_root_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("root", ["s3://bucket/results", "https://x.org/r", "file:///tmp/r"])
-def test_urls_are_refused_with_the_reason(root: str) -> None:
-    """This version keeps results on local paths."""
-    for use in (storage.check_root, storage.connect, storage.list_runs):
-        with pytest.raises(storage.RootNotWritableError, match="local paths only"):
+@pytest.mark.parametrize("root", ["https://me:secret@x.org/r", "file:///tmp/r"])
+def test_other_urls_are_refused_with_the_reason(root: str) -> None:
+    """Folders and s3:// are what there is."""
+    for use in (storage.check_root, storage.connect, storage.list_runs, storage.checked_root):
+        with pytest.raises(storage.RootNotWritableError, match="or s3://bucket/prefix") as caught:
             use(root)
+        assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        "s3://",
+        "s3://b",
+        "s3://Bucket/x",
+        "s3://bucket/../x",
+        "s3://bucket//x",
+        "s3://bucket/.x",
+        "s3://me:secret@bucket/x",
+        "s3://bucket/x?secret=1",
+        "S3://bucket/x",
+        "s3:///x",
+    ],
+)
+def test_odd_bucket_urls_are_refused_without_a_request(root: str) -> None:
+    """Neither a key that escapes nor a password that is repeated."""
+    with pytest.raises(storage.RootNotWritableError, match="not of the form s3://") as caught:
+        storage.checked_root(root)
+    assert "secret" not in str(caught.value)
+
+
+def test_bucket_url_is_written_without_a_slash_at_its_end() -> None:
+    """As messages and other commands repeat it."""
+    assert storage.checked_root("s3://bucket/a/b=1//") == "s3://bucket/a/b=1"
+    assert storage.checked_root("s3://bucket/") == "s3://bucket"
 
 
 def test_missing_root_says_what_to_do(tmp_path: Path) -> None:

@@ -1,0 +1,154 @@
+"""The only files that a DuckDB connection can reach: those of one root, for reading, by name.
+
+A file system of ours is registered under a scheme of its own, with an explicit map of the files
+that count. A connection that is locked may use this scheme alone, whatever a statement says: it
+cannot write, reach another file or address, load an extension, or change that back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import uuid
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fsspec import AbstractFileSystem
+
+from storage.places.file import PlacedFile
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import duckdb
+
+    from storage.places import Place
+
+SCHEME = "results"
+
+# A file never changes under its name, so what DuckDB keeps of it stays true.
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=timezone.utc)
+
+
+class Mount:
+    """The files of a root on one connection.
+
+    Args:
+        connection: that will read them.
+        root: what their names begin from.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, root: Place) -> None:
+        self._root = root
+        self._files = _ReadOnlyFiles()
+        connection.register_filesystem(self._files)
+
+    def name_of(self, file: Place) -> str:
+        """Make a file readable, and say what the connection calls it."""
+        name = f"{SCHEME}://{str(file).removeprefix(str(self._root)).lstrip('/')}"
+        self._files.by_name[name] = file
+        return name
+
+    def open_ahead(self, files: Sequence[Place]) -> None:
+        """Make opening them quick, where it would take a while each."""
+        self._root.open_ahead(files)
+
+    @property
+    def refusal(self) -> OSError | None:
+        """Why a file could not be read or written, the last time; None if that never happened."""
+        return self._files.refusal
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether a file vanished since it was listed."""
+        return isinstance(self._files.refusal, FileNotFoundError)
+
+
+def lock(connection: duckdb.DuckDBPyConnection) -> None:
+    """Confine a connection to the files of its mount, for good.
+
+    What a question needs beyond memory it may spill to a temporary folder of its own.
+    """
+    spill = Path(tempfile.gettempdir()) / f"gfjobs-sql-{uuid.uuid4().hex}"
+    connection.execute("SET temp_directory = $folder", {"folder": str(spill)})
+    connection.execute("SET python_enable_replacements = false")  # else `FROM x` finds variables
+    connection.execute(f"SET allowed_directories = ['{SCHEME}://']")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+class _ReadOnlyFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec ships no types
+    """What DuckDB asks of a file system, answered from a map."""
+
+    protocol = SCHEME
+    cachable = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_name: dict[str, Place] = {}
+        self.refusal: OSError | None = None
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return path
+
+    def open(self, path: str, mode: str = "rb", **_: Any) -> PlacedFile:
+        """Open for reading; anything else is refused."""
+        try:
+            if mode != "rb":
+                raise PermissionError(f"{path} can only be read")
+            if path not in self.by_name:
+                raise PermissionError(f"{path} is no file of these results")
+            return _WatchedFile(self, self.by_name[path].open())
+        except OSError as err:
+            self.refusal = err
+            raise
+
+    def exists(self, path: str, **_: Any) -> bool:
+        """Whether it is in the map."""
+        return path in self.by_name
+
+    isfile = exists
+
+    def isdir(self, path: str) -> bool:  # noqa: ARG002 (of fsspec)
+        """There are no folders."""
+        return False
+
+    def glob(self, path: str, **_: Any) -> list[str]:
+        """A name is no pattern."""
+        return [path] if path in self.by_name else []
+
+    def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:  # noqa: ARG002 (of fsspec)
+        """There are no folders."""
+        return []
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
+        """Name, size and kind."""
+        with contextlib.closing(self.open(path)) as file:
+            return {"name": path, "size": file.size_bytes, "type": "file"}
+
+    def modified(self, path: str) -> datetime:  # noqa: ARG002 (of fsspec)
+        """Never."""
+        return _LONG_AGO
+
+
+class _WatchedFile(PlacedFile):
+    """A file of which DuckDB would keep a failure to itself."""
+
+    def __init__(self, files: _ReadOnlyFiles, file: PlacedFile) -> None:
+        super().__init__(file.size_bytes)
+        self._files, self._file = files, file
+
+    def read_at(self, position: int, size: int) -> bytes:
+        """Read, and note what fails."""
+        try:
+            return self._file.read_at(position, size)
+        except OSError as err:
+            self._files.refusal = err
+            raise
+
+    def close(self) -> None:
+        """Close both."""
+        self._file.close()
+        super().close()

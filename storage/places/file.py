@@ -1,0 +1,90 @@
+"""A file that several threads read at once, each at a position of its own.
+
+DuckDB's threads share one handle of a registered file system, and each seeks before it reads
+(seen with 2.0.1). With one position for all, a thread reads what another one sought: errors, or
+silently other bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class PlacedFile(io.RawIOBase):
+    """A file open for reading; what implements it reads `size` bytes at a position.
+
+    Args:
+        size_bytes: of the file.
+    """
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__()
+        self.size_bytes = size_bytes
+        self._of_thread = threading.local()
+
+    @abstractmethod
+    def read_at(self, position: int, size: int) -> bytes:
+        """Read; `size` does not lead beyond the end."""
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def tell(self) -> int:
+        """The position of this thread."""
+        position: int = getattr(self._of_thread, "position", 0)
+        return position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move the position of this thread."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: self.size_bytes}[whence]
+        self._of_thread.position = start + offset
+        return start + offset
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read from the position of this thread, to the end if no size is given."""
+        position = self.tell()
+        rest = max(0, self.size_bytes - position)
+        wanted = rest if size is None or size < 0 else min(size, rest)
+        content = self.read_at(position, wanted) if wanted else b""
+        self._of_thread.position = position + len(content)
+        return content
+
+    def readall(self) -> bytes:
+        """Read to the end."""
+        return self.read()
+
+
+class LocalFile(PlacedFile):
+    """A file of a file system."""
+
+    def __init__(self, path: Path) -> None:
+        self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        super().__init__(os.fstat(self._handle).st_size)
+
+    def read_at(self, position: int, size: int) -> bytes:
+        """Read; the kernel may give less than was asked at a time."""
+        content = os.pread(self._handle, size, position)
+        while len(content) < size:
+            more = os.pread(self._handle, size - len(content), position + len(content))
+            if not more:
+                break
+            content += more
+        return content
+
+    def close(self) -> None:
+        """Close; a second call does nothing."""
+        if not self.closed:
+            os.close(self._handle)
+        super().close()

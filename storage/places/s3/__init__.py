@@ -1,0 +1,3 @@
+"""Places on an object store that speaks S3: the only package that uses boto3."""
+
+from __future__ import annotations

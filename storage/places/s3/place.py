@@ -1,0 +1,240 @@
+"""Places on an object store.
+
+An object appears whole by one put, so a file is serialised in memory (or in a local file) first.
+What must not replace anything is put with `If-None-Match: *`: the store itself decides which of
+two writers was first, and that put is the commit. Folders are but prefixes of keys.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import tempfile
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from storage.places.file import PlacedFile
+from storage.places.place import TEMPORARY_PREFIX, Place, PlaceError
+from storage.places.s3.bucket import CONNECTIONS, Bucket, ChangedError, bucket_named
+from storage.places.s3.lease import HeartbeatLease, holder
+from storage.places.s3.url import BucketUrl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+LOCK_NAME = "lock"
+
+# What a reader fetches of a file first: the footer of most, and all of a shard.
+END_BYTES = 1 << 16
+
+# A file that no manifest names may belong to a writer that is frozen between two requests. One
+# that wakes up after this long finds its file gone; see `docs/results.md`.
+ABANDONED_S = 24 * 3600.0
+
+
+class _End(NamedTuple):
+    content: bytes
+    etag: str
+    size_bytes: int
+
+
+class S3Place(Place):
+    """A key, or a prefix of keys.
+
+    Args:
+        url: of the bucket and the key; no slash at the end.
+        age_s: where a listing told it.
+    """
+
+    def __init__(self, url: BucketUrl, age_s: float | None = None) -> None:
+        self._url = url
+        self._age_s = age_s
+        self._end: _End | None = None
+
+    @property
+    def _bucket(self) -> Bucket:
+        return bucket_named(self._url.bucket)
+
+    @property
+    def _key(self) -> str:
+        return self._url.prefix
+
+    @property
+    def _below(self) -> str:
+        return f"{self._key}/" if self._key else ""
+
+    @property
+    def name(self) -> str:
+        """The last part of the key."""
+        return self._key.rpartition("/")[2]
+
+    def __truediv__(self, name: str) -> S3Place:
+        """What lies below this prefix."""
+        return S3Place(BucketUrl(self._url.bucket, self._below + name))
+
+    def __str__(self) -> str:
+        """The URL."""
+        return str(self._url)
+
+    def children(self) -> list[S3Place]:
+        """List the keys of one level."""
+        bucket = self._url.bucket
+        found = [
+            S3Place(BucketUrl(bucket, entry.key.rstrip("/")), entry.age_s)
+            for entry in self._bucket.list(self._below)
+            if entry.key != self._below
+        ]
+        return sorted(found, key=lambda place: place.name)
+
+    def is_file(self) -> bool:
+        """Ask for its head."""
+        return self._bucket.has(self._key)
+
+    def is_folder(self) -> bool:
+        """Whether any key lies below."""
+        return bool(self._bucket.list(self._below, most=1))
+
+    def prove_writable(self) -> None:
+        """See that conditional puts are honoured: a store that ignores them would lose rows."""
+        _prove_conditions(self._url)
+
+    def read(self) -> bytes:
+        """Fetch the object."""
+        return self._bucket.get(self._key).content
+
+    def read_all(self, files: Sequence[Place]) -> list[bytes]:
+        """Fetch several at once."""
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            return list(pool.map(lambda file: file.read(), files))
+
+    def open(self) -> S3File:
+        """Fetch the end of the object: there a Parquet file says where the rest is."""
+        if self._end is None:
+            found = self._bucket.get(self._key, start=-END_BYTES)
+            self._end = _End(found.content, found.etag, found.size_bytes)
+        return S3File(self._bucket, self._key, self._end)
+
+    def open_ahead(self, files: Sequence[Place]) -> None:
+        """Fetch the ends of several at once, and keep them."""
+
+        def fetch(file: Place) -> None:
+            with contextlib.suppress(FileNotFoundError):
+                file.open()
+
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            list(pool.map(fetch, files))
+
+    def write(self, content: bytes) -> None:
+        """Put it where nothing is."""
+        self.publish_new(content)
+
+    def publish(self, content: bytes) -> None:
+        """Put it."""
+        self._bucket.put(self._key, content)
+
+    def publish_new(self, content: bytes) -> None:
+        """Put it where nothing is; what is there may be our own, put by a request repeated."""
+        try:
+            self._bucket.put(self._key, content, is_new=True)
+        except ChangedError as err:
+            if self.read() != content:
+                raise FileExistsError(f"{self} is there already") from err
+
+    def adopt(self, file: Path) -> None:
+        """Send the file; its name is new, and stays unread until a manifest names it."""
+        with file.open("rb") as content:
+            self._bucket.put(self._key, content)
+
+    @property
+    def local_path(self) -> None:
+        """None."""
+        return
+
+    def make_folder(self) -> None:
+        """Nothing to do: a prefix is there when a key is."""
+
+    def sync(self) -> None:
+        """Nothing to do: a put is durable when it is answered."""
+
+    def delete(self) -> None:
+        """Delete the object and all below."""
+        below = [entry.key for entry in self._bucket.list(f"{self._key}/", is_deep=True)]
+        self._bucket.delete([*below, self._key])
+
+    def delete_all(self, files: Sequence[Place]) -> None:
+        """Delete objects, a thousand with each request."""
+        self._bucket.delete([f"{self._below}{file.name}" for file in files])
+
+    def withdraw(self, first: str) -> None:
+        """Delete `first`, then manifests before the files that they name, and the lease last."""
+        self._bucket.delete([self._below + first])
+        lock = self._below + LOCK_NAME
+        keys = [entry.key for entry in self._bucket.list(self._below, is_deep=True)]
+        self._bucket.delete([key for key in keys if key.endswith(".json")])
+        self._bucket.delete([key for key in keys if not key.endswith(".json") and key != lock])
+        self._bucket.delete([lock])
+
+    def is_abandoned(self) -> bool:
+        """Whether a listing found it a day old."""
+        return self._age_s is not None and self._age_s > ABANDONED_S
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A temporary folder of this machine."""
+        with tempfile.TemporaryDirectory(prefix="gfjobs-") as folder:
+            yield Path(folder)
+
+    def lease(self) -> HeartbeatLease:
+        """Put the heartbeat object `lock`."""
+        return HeartbeatLease(self._bucket, self._below + LOCK_NAME, self.name)
+
+    def holder(self) -> str | None:
+        """Whoever keeps that object beating."""
+        return holder(self._bucket, self._below + LOCK_NAME)
+
+
+class S3File(PlacedFile):
+    """An object read in ranges, all of one content: another one is an OSError."""
+
+    def __init__(self, bucket: Bucket, key: str, end: _End) -> None:
+        super().__init__(end.size_bytes)
+        self._bucket, self._key, self._end = bucket, key, end
+
+    def read_at(self, position: int, size: int) -> bytes:
+        """Take it from the end that is here, or fetch it."""
+        start = self.size_bytes - len(self._end.content)
+        if position >= start:
+            return self._end.content[position - start : position - start + size]
+        try:
+            return self._bucket.get(self._key, position, size, self._end.etag).content
+        except ChangedError as err:
+            raise FileNotFoundError(
+                f"s3://{self._bucket.name}/{self._key} was replaced while it was read"
+            ) from err
+
+
+@functools.cache
+def _prove_conditions(url: BucketUrl) -> None:
+    """Once a process and root.
+
+    Raises: PlaceError: the store refuses a put, or ignores its conditions.
+    """
+    bucket = bucket_named(url.bucket)
+    key = (f"{url.prefix}/" if url.prefix else "") + f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
+    bucket.put(key, b"probe", is_new=True)
+    try:
+        for condition in ({"is_new": True}, {"etag": '"0"'}):
+            try:
+                bucket.put(key, b"second probe", **condition)
+            except ChangedError:
+                continue
+            asked = "If-None-Match" if "is_new" in condition else "If-Match"
+            raise PlaceError(
+                f"the store of {url} ignores the condition {asked} of a put, on which commits "
+                "and leases rest: two drivers could overwrite each other. Use a store that "
+                "honours it, or a local folder"
+            )
+    finally:
+        bucket.delete([key])

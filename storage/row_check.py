@@ -1,0 +1,119 @@
+"""Whether the rows of a run stand once, and agree with what was committed and with its cells."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import duckdb
+
+    from storage.rows import CellRow
+
+# What no two rows of a cell and round share.
+_NUMBERS = {
+    "records": "image_id",
+    "exits": "image_id * 65536 + exit_block",
+    "exit_costs": "image_id * 65536 + exit_block",
+    "commits": "shard",
+}
+KINDS = {"records": "latency", "exits": "exits", "exit_costs": "exit_costs"}
+"""The kind of cell that has its images in a table."""
+
+_Key = tuple[str, int]
+"""cell_id and round."""
+
+
+@dataclass(frozen=True)
+class _Count:
+    """Rows of a cell and round, how many of them differ, and how many images they are of."""
+
+    rows: int
+    distinct: int
+    images: int
+
+
+class RowCheck:
+    """What the rows of a run are, counted.
+
+    Args:
+        connection: with the tables of the run as views.
+        cells: of the run.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, cells: Sequence[CellRow]) -> None:
+        self._connection = connection
+        self._kinds = {cell.cell_id: cell.kind for cell in cells}
+        self._counts = {table: self._counted(table) for table in _NUMBERS}
+        found = connection.sql(
+            "SELECT cell_id, round, coalesce(sum(rows), 0)::BIGINT FROM commits GROUP BY ALL"
+        ).fetchall()
+        self._committed = {(cell_id, number): images for cell_id, number, images in found}
+
+    def foreign(self, run_id: str) -> dict[str, str]:
+        """The tables that have rows of another run, and of which."""
+        found = {}
+        for table in _NUMBERS:
+            others = self._connection.sql(
+                f"SELECT DISTINCT run_id FROM {table} "  # noqa: S608 (our names)
+                "WHERE run_id IS DISTINCT FROM $run_id",
+                params={"run_id": run_id},
+            ).fetchall()
+            if others:
+                found[f"table {table}"] = f"has rows of run {others[0][0]}"
+        return found
+
+    def untrusted(self) -> dict[str, str]:
+        """The cells with rows twice, or of other images than were committed."""
+        found = {}
+        for table, counts in self._counts.items():
+            for (cell_id, number), count in counts.items():
+                if count.rows != count.distinct:
+                    found[cell_id] = (
+                        f"{count.rows - count.distinct:,} of {count.rows:,} rows of {table}, "
+                        f"round {number}, are doubled"
+                    )
+        for table, kind in KINDS.items():
+            for cell_id, number in sorted(self._keys(table, kind)):
+                seen = self._counts[table].get((cell_id, number), _Count(0, 0, 0)).images
+                expected = self._expected(table, cell_id, number)
+                if seen != expected:
+                    found.setdefault(
+                        cell_id,
+                        f"{table} has {seen:,} images of round {number}, {expected:,} are "
+                        "committed",
+                    )
+        return found
+
+    def rows(self) -> Mapping[str, int]:
+        """How many rows each cell has, as `cells.rows` counts: of a profile, its images."""
+        rows: Counter[str] = Counter()
+        for table in KINDS:
+            for (cell_id, _), count in self._counts[table].items():
+                rows[cell_id] += count.rows
+        for (cell_id, _), images in self._committed.items():
+            if self._kinds.get(cell_id) == "profile":
+                rows[cell_id] += images
+        return rows
+
+    def _keys(self, table: str, kind: str) -> set[_Key]:
+        """What has rows in a table, or should have."""
+        committed = {key for key in self._committed if self._kinds.get(key[0]) == kind}
+        return committed | self._counts[table].keys()
+
+    def _expected(self, table: str, cell_id: str, number: int) -> int:
+        """Images committed for rows in a table."""
+        is_there = self._kinds.get(cell_id) == KINDS[table]
+        return self._committed.get((cell_id, number), 0) if is_there else 0
+
+    def _counted(self, table: str) -> dict[_Key, _Count]:
+        number = "0" if table == "exits" else "round"  # an all-exit pass has one round
+        image = "shard" if table == "commits" else "image_id"
+        rows = self._connection.sql(
+            f"SELECT cell_id, {number}, count(*), count(DISTINCT {_NUMBERS[table]}), "  # noqa: S608
+            f"count(DISTINCT {image}) FROM {table} GROUP BY ALL"
+        ).fetchall()
+        return {(cell_id, round_): _Count(*counts) for cell_id, round_, *counts in rows}

@@ -1,0 +1,268 @@
+"""Checking one run: its files are as they were written, and its tables agree with each other."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from storage.commits import (
+    MERGED_PREFIX,
+    Manifest,
+    Snapshot,
+    entries_to_table,
+    manifest_names,
+    read_manifest,
+)
+from storage.errors import SchemaVersionError, StorageError
+from storage.files import digest_of, read_table
+from storage.merge import rows_sql
+from storage.mount import Mount
+from storage.questions import SUMMARISED
+from storage.row_check import KINDS, RowCheck
+from storage.rows import CellRow, RunRow, table_to_rows
+from storage.schemas import SORT_KEYS
+from storage.summaries import PLACE, Inputs, create_run_views, is_current
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import pyarrow as pa
+
+    from storage.layout import RunPaths
+
+TIMED = ("latency", "exit_costs", "profile")
+
+_DIGITS = 9
+"""To which stored and computed figures must agree: sums in another order differ in the last."""
+
+
+@dataclasses.dataclass
+class Findings:
+    """What is wrong with a run, each by the name it has, with the reason.
+
+    `hopeless` cannot be repaired from what is there. `manifests` are damaged, `lost` are data files
+    that cannot be trusted, `cells` have rows that cannot, `states` are cells that say something
+    else than the rows do; `orphans` are files that nothing names. `kept` is what is committed in
+    what is left, `rows` how many each cell has there.
+    """
+
+    kept: Snapshot
+    hopeless: dict[str, str] = dataclasses.field(default_factory=dict)
+    manifests: dict[str, str] = dataclasses.field(default_factory=dict)
+    lost: dict[str, str] = dataclasses.field(default_factory=dict)
+    cells: dict[str, str] = dataclasses.field(default_factory=dict)
+    states: dict[str, str] = dataclasses.field(default_factory=dict)
+    orphans: dict[str, str] = dataclasses.field(default_factory=dict)
+    summary: dict[str, str] = dataclasses.field(default_factory=dict)
+    rows: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def told(self) -> Iterator[tuple[str, str]]:
+        """Each problem in words, and its remedy."""
+        uncommitted = "what it held is run again by `gfjobs resume`"
+        for found, remedy in (
+            (self.hopeless, ""),
+            (self.manifests, f"it goes, and {uncommitted}"),
+            (self.lost, f"it goes, and {uncommitted}"),
+            (self.cells, f"its rows go, and {uncommitted}"),
+            (self.states, "queued, with the rows that there are; `gfjobs resume` does the rest"),
+            (self.orphans, "it goes"),
+            (self.summary, "made again from the rows"),
+        ):
+            for name, reason in found.items():
+                yield f"{name}: {reason}", remedy
+
+
+def check_run(paths: RunPaths, run_id: str, *, is_ended: bool) -> Findings:
+    """Check a run that nobody writes meanwhile.
+
+    Args:
+        paths: of the run.
+        run_id: of the run.
+        is_ended: whether the states of its cells are final.
+
+    Raises:
+        SchemaVersionError: a newer version wrote it.
+        OSError: it cannot be read.
+    """
+    found = Findings(Snapshot(paths, {}))
+    manifests = _manifests(paths, found)
+    superseded = frozenset(name for each in manifests.values() for name in each.supersedes)
+    live = {name: each for name, each in manifests.items() if name not in superseded}
+    snapshot = Snapshot(paths, live, superseded)
+    _find_lost(snapshot, found)
+    found.kept = _without(snapshot, set(found.lost))
+    _find_orphans(snapshot, superseded.intersection(manifests), found)
+    inputs = _inputs(paths, found)
+    if inputs is None:
+        return found
+    run = table_to_rows(RunRow, inputs.run)
+    if [row.run_id for row in run] != [run_id]:
+        found.hopeless["run.parquet"] = f"is not of this run: {[row.run_id for row in run]}"
+        return found
+    with contextlib.closing(duckdb.connect()) as connection:
+        try:
+            _check_rows(connection, run_id, inputs, found, is_ended=is_ended)
+            if not any((found.manifests, found.lost, found.cells, found.states)):
+                _check_summary(connection, snapshot, inputs, found)
+        except duckdb.Error as err:
+            found.hopeless["rows"] = f"cannot be read together: {err}"
+    return found
+
+
+def cells_of_lost(cells: tuple[CellRow, ...], files: list[str], kept: Snapshot) -> set[str]:
+    """The cells whose rows stood in lost files of a merged run; there shards are not told apart."""
+    tables = {file.partition(f"-{MERGED_PREFIX}")[0] for file in files if MERGED_PREFIX in file}
+    is_merged = any(name.startswith(MERGED_PREFIX) for name in kept.manifests)
+    if not is_merged:
+        return set()
+    lost: set[str] = set()
+    for cell in cells:
+        is_reference = (cell.runtime, cell.precision) == ("torch", "float32")
+        had = {
+            "commits": True,
+            "profile": cell.kind == "profile",
+            "rounds": cell.kind in TIMED,
+            "power": cell.kind in TIMED,
+            "reference_agreement": not is_reference,
+            **{table: cell.kind == kind for table, kind in KINDS.items()},
+        }
+        if any(had.get(table) for table in tables):
+            lost.add(cell.cell_id)
+    return lost
+
+
+def _manifests(paths: RunPaths, found: Findings) -> dict[str, Manifest]:
+    manifests = {}
+    for name in manifest_names(paths):
+        try:
+            manifests[name] = read_manifest(paths.commits / name)
+        except StorageError as err:  # noqa: PERF203 (all that are damaged)
+            if isinstance(err, SchemaVersionError):
+                raise
+            found.manifests[f"commits/{name}"] = f"cannot be read ({err.__cause__})"
+    return manifests
+
+
+def _find_lost(snapshot: Snapshot, found: Findings) -> None:
+    """See that each named file is there, and is what was written."""
+    digests = snapshot.digests
+    summary = snapshot.summary
+    extra = list(summary.files.values()) if summary else []
+    for name in [file.name for table in SORT_KEYS for file in snapshot.files(table)] + extra:
+        place = snapshot.paths.data / name
+        reason = ""
+        try:
+            if name in digests:
+                if (digest := digest_of(place)) != digests[name]:
+                    reason = f"has the SHA-256 {digest[:12]}…, written was {digests[name][:12]}…"
+            else:
+                read_table(place)
+        except FileNotFoundError:
+            reason = "is not there"
+        except (OSError, StorageError) as err:
+            reason = f"cannot be read ({err})"
+        if reason:
+            (found.summary if name in extra else found.lost)[f"data/{name}"] = reason
+
+
+def _without(snapshot: Snapshot, lost: set[str]) -> Snapshot:
+    """What is left of a snapshot: no shard without one of its files; of merged ones all others."""
+    kept, dropped = {}, {}
+    for name, manifest in snapshot.manifests.items():
+        is_hit = any(f"data/{file}" in lost for files in manifest.files.values() for file in files)
+        if not is_hit:
+            kept[name] = manifest
+        elif name.startswith(MERGED_PREFIX):
+            files = {
+                table: tuple(file for file in files if f"data/{file}" not in lost)
+                for table, files in manifest.files.items()
+            }
+            kept[name] = dataclasses.replace(manifest, files=files, summary=None)
+        else:
+            dropped[name] = manifest
+    dead = {name for manifest in dropped.values() for name in manifest.named()}
+    return dataclasses.replace(
+        snapshot,
+        manifests=kept,
+        superseded=snapshot.superseded | dropped.keys(),
+        dead_files=snapshot.dead_files | dead,
+    )
+
+
+def _find_orphans(snapshot: Snapshot, dead: frozenset[str], found: Findings) -> None:
+    named = {name for manifest in snapshot.manifests.values() for name in manifest.named()}
+    for place in snapshot.paths.data.children():
+        if place.name not in named:
+            found.orphans[f"data/{place.name}"] = "no manifest names it"
+    for name in sorted(dead):
+        found.orphans[f"commits/{name}"] = "another manifest stands in its place"
+
+
+def _inputs(paths: RunPaths, found: Findings) -> Inputs | None:
+    try:
+        inputs = Inputs.read(paths)
+        inputs.tables()
+    except SchemaVersionError:
+        raise
+    except StorageError as err:
+        found.hopeless["run.parquet, cells.parquet, nodes.parquet"] = f"one is damaged: {err}"
+        return None
+    except FileNotFoundError as err:
+        found.hopeless["cells.parquet"] = f"is not there: {err}"
+        return None
+    return inputs
+
+
+def _check_rows(
+    connection: duckdb.DuckDBPyConnection,
+    run_id: str,
+    inputs: Inputs,
+    found: Findings,
+    *,
+    is_ended: bool,
+) -> None:
+    """See that rows stand once, agree with what was committed, and with the cells."""
+    entries = entries_to_table(run_id, found.kept.unmerged_entries)
+    connection.register("new_commits", entries)
+    mount = Mount(connection, found.kept.paths.folder)
+    mount.open_ahead([file for table in SORT_KEYS for file in found.kept.files(table)])
+    scans = {table: sql for table in SORT_KEYS if (sql := rows_sql(table, found.kept, mount))}
+    create_run_views(connection, inputs.tables(), scans)
+    cells = table_to_rows(CellRow, inputs.tables()["cells"])
+    check = RowCheck(connection, cells)
+    found.hopeless.update(check.foreign(run_id))
+    found.cells.update(check.untrusted())
+    found.rows = check.rows()
+    for cell in cells if is_ended else ():
+        rows = found.rows.get(cell.cell_id, 0)
+        if cell.rows != rows:
+            found.states[cell.cell_id] = (
+                f"{cell.kind} of {cell.model} says {cell.status} with {cell.rows:,} rows, "
+                f"and {rows:,} are there"
+            )
+
+
+def _check_summary(
+    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, inputs: Inputs, found: Findings
+) -> None:
+    """Compare what a summary that readers use says with what the rows say."""
+    if snapshot.summary is None or not is_current(snapshot.summary, inputs) or found.summary:
+        return
+    for view in SUMMARISED:
+        name = snapshot.summary.files[view]
+        stored = read_table(snapshot.paths.data / name).drop_columns([PLACE])
+        if _rounded(stored) != _rounded(connection.sql(f"FROM {view}").to_arrow_table()):
+            found.summary[f"data/{name}"] = "is not what the rows give"
+
+
+def _rounded(table: pa.Table) -> list[list[object]]:
+    return [
+        [
+            float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
+            for value in column.to_pylist()
+        ]
+        for column in table.columns
+    ]

@@ -1,0 +1,262 @@
+"""fsck: it finds nothing in what is whole, names what is wrong, and repairs what can be."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import storage
+import storage.files
+import storage.places
+
+from .conftest import NOON, Builder
+
+IMAGES, SHARDS = 6, 3
+
+
+def write_run(
+    root: Path,
+    run_id: str = "run-1",
+    *,
+    is_resumed: bool = False,
+    is_merged: bool = True,
+) -> None:
+    """A run of a routed cell and an all-exit pass, as a driver leaves it; or what it misses."""
+    build = Builder(root, run_id)
+    timed = build.cell(rows=IMAGES * SHARDS, images=IMAGES * SHARDS)
+    passes = build.cell("exits", rows=2 * IMAGES * SHARDS, exit_blocks=(1,), images=IMAGES * SHARDS)
+    for shard in range(SHARDS):
+        images = np.arange(IMAGES) + shard * IMAGES
+        build.commit(
+            timed,
+            0,
+            shard,
+            records={"image_id": images, "is_correct": True, "exit_block": 3, "forward_ms": 2.0},
+            rounds={"node": "node-a", "is_throttled": False},
+        )
+        build.commit(
+            passes,
+            0,
+            shard,
+            exits={
+                "image_id": np.repeat(images, 2),
+                "exit_block": np.tile(np.array([1, 3], np.int32), IMAGES),
+                "is_correct": True,
+            },
+        )
+    run = dataclasses.replace(build.run, status="done")
+    if is_resumed:
+        store = storage.RunStore.open(root, run_id)
+    else:
+        store = storage.RunStore.create(root, build.run, build.cells, {})
+    with store:
+        for planned, tables in build.tables:
+            entry = dataclasses.replace(planned, rows=IMAGES, committed_at=NOON)
+            assert store.commit(entry, tables) or is_resumed
+        if is_merged:
+            store.merge()
+        if is_resumed:
+            store.save_cells(build.cells)
+        store.save_run(run)
+
+
+def whole(root: Path) -> list[object]:
+    """All rows that were committed, and the ladder."""
+    return [
+        storage.query(root, sql).to_pylist()
+        for sql in (
+            "SELECT cell_id, round, image_id, forward_ms FROM records ORDER BY ALL",
+            "SELECT cell_id, image_id, exit_block FROM exits ORDER BY ALL",
+            "SELECT cell_id, round, shard, rows FROM commits ORDER BY ALL",
+            "SELECT cell_id, status, rows, is_valid FROM cells ORDER BY ALL",
+            "SELECT cell_id, acc1, forward_ms, note FROM ladder",
+        )
+    ]
+
+
+def the_file(root: Path, pattern: str) -> Path:
+    """The first file of the run that fits."""
+    return min((root / "runs" / "run-1").glob(pattern))
+
+
+def damage(file: Path) -> None:
+    """Turn one bit over in the middle."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(bytes(content))
+
+
+def change_stored(root: Path) -> None:
+    """A summary that says something else, with a digest that fits."""
+    manifest = the_file(root, "commits/merged-*")
+    content = json.loads(manifest.read_bytes())
+    name = content["summary"]["files"]["ladder"]
+    file = root / "runs" / "run-1" / "data" / name
+    table = storage.files.read_table(storage.places.place_of(file))
+    column = table.column_names.index("forward_ms")
+    table = table.set_column(column, "forward_ms", [[99.0] * table.num_rows])
+    file.write_bytes(storage.files.parquet_bytes(table))
+    content["digests"][name] = storage.files.digest_of(storage.places.place_of(file))
+    manifest.write_text(json.dumps(content))
+
+
+def double_rows(root: Path) -> None:
+    """The rows of a merged file once more, in a manifest that nothing wrote."""
+    manifest = the_file(root, "commits/merged-*")
+    content = json.loads(manifest.read_bytes())
+    content |= {"summary": None, "files": {"records": content["files"]["records"]}}
+    (manifest.parent / "stray.json").write_text(json.dumps(content | {"supersedes": []}))
+
+
+FAULTS: dict[str, tuple[Callable[[Path], object], bool, str, bool]] = {
+    # What happens, to a merged run or not, what is said, whether rows must be run again.
+    "a bit of rows": (lambda r: damage(the_file(r, "data/records-*")), True, "SHA-256", True),
+    "a bit of a pass": (lambda r: damage(the_file(r, "data/exits-*")), True, "SHA-256", True),
+    "rows of rounds gone": (
+        lambda r: the_file(r, "data/rounds-*").unlink(),
+        True,
+        "not there",
+        True,
+    ),
+    "commits gone": (lambda r: the_file(r, "data/commits-*").unlink(), True, "not there", True),
+    "a shard gone": (lambda r: the_file(r, "data/records-*").unlink(), False, "not there", True),
+    "a bit of a shard": (lambda r: damage(the_file(r, "data/exits-*")), False, "SHA-256", True),
+    "a torn manifest": (lambda r: the_file(r, "commits/*").write_text("{"), False, "read", True),
+    "the manifest": (lambda r: the_file(r, "commits/*").write_text("{"), True, "read", False),
+    "a manifest gone": (lambda r: the_file(r, "commits/*").unlink(), False, "no manifest", True),
+    "an orphan": (
+        lambda r: (the_file(r, "data") / "x").write_text("?"),
+        True,
+        "no manifest",
+        False,
+    ),
+    "a bit of the ladder": (lambda r: damage(the_file(r, "data/ladder*")), True, "SHA-256", False),
+    "the ladder gone": (lambda r: the_file(r, "data/ladder*").unlink(), True, "not there", False),
+    "a wrong ladder": (change_stored, True, "not what the rows give", False),
+    "doubled rows": (double_rows, True, "doubled", True),
+}
+
+
+def test_nothing_is_found_in_what_is_whole(tmp_path: Path) -> None:
+    """Merged and not, compacted, empty, interrupted; progress is told."""
+    assert storage.fsck(tmp_path) == []
+    write_run(tmp_path)
+    write_run(tmp_path, "run-2", is_merged=False)
+    told: list[tuple[str, int, int]] = []
+    assert storage.fsck(tmp_path, None, lambda *step: told.append(step)) == []
+    assert told == [("run-1", 1, 2), ("run-2", 2, 2)]
+    storage.compact(tmp_path)
+    assert storage.fsck(tmp_path) == []
+    assert storage.fsck(tmp_path, is_repair=True) == []
+    with storage.RunStore.open(tmp_path, "run-1") as store:
+        store.save_run(dataclasses.replace(store.run, status="running"))
+        assert storage.fsck(tmp_path) == []
+    assert storage.fsck(tmp_path) == []
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_named_repaired_and_run_again(tmp_path: Path, fault: str) -> None:
+    """Checking changes nothing; after the repair nothing is wrong; a resume gives all again."""
+    act, is_merged, said, is_rerun = FAULTS[fault]
+    write_run(tmp_path, is_merged=is_merged)
+    write_run(tmp_path, "run-2")
+    expected = whole(tmp_path)
+    act(tmp_path)
+    names = sorted(tmp_path.rglob("*"))
+    found = storage.fsck(tmp_path)
+    assert {problem.run_id for problem in found} == {"run-1"}
+    assert any(said in problem.what for problem in found), found
+    assert sorted(tmp_path.rglob("*")) == names
+    assert storage.fsck(tmp_path, ["run-2"]) == []
+    repaired = storage.fsck(tmp_path, ["run-1"], is_repair=True)
+    assert repaired
+    assert all(problem.is_repaired for problem in repaired)
+    assert storage.fsck(tmp_path) == []
+    assert (whole(tmp_path) == expected) != is_rerun
+    runs = {run.run_id: run.status for run in storage.list_runs(tmp_path)}
+    assert runs == {"run-1": "failed" if is_rerun else "done", "run-2": "done"}
+    if is_rerun:
+        rows = storage.query(
+            tmp_path, "SELECT status FROM cells WHERE run_id = 'run-1'"
+        ).to_pylist()
+        assert {"status": "queued"} in rows
+        write_run(tmp_path, is_resumed=True, is_merged=is_merged)
+        assert whole(tmp_path) == expected
+    assert storage.fsck(tmp_path) == []
+
+
+def test_a_wrong_state_is_put_right(tmp_path: Path) -> None:
+    """A cell that says more than was committed waits for a resume."""
+    write_run(tmp_path)
+    with storage.RunStore.open(tmp_path, "run-1") as store:
+        store.save_cells([dataclasses.replace(store.cells[0], rows=999), *store.cells[1:]])
+    (problem,) = storage.fsck(tmp_path)
+    assert "says done with 999 rows, and 18 are there" in problem.what
+    assert storage.fsck(tmp_path, is_repair=True)[0].is_repaired
+    rows = storage.query(tmp_path, "SELECT status, rows FROM cells ORDER BY position").to_pylist()
+    assert rows[0] == {"status": "queued", "rows": 18}
+    assert rows[1]["status"] == "done"
+    assert storage.fsck(tmp_path) == []
+
+
+def test_images_other_than_committed_are_named(tmp_path: Path) -> None:
+    """The counts of rows and of commits must agree."""
+    write_run(tmp_path, is_merged=False)
+    manifest = the_file(tmp_path, "commits/latency*")
+    content = json.loads(manifest.read_bytes())
+    content["entries"][0]["rows"] = 5
+    manifest.write_text(json.dumps(content))
+    (problem,) = storage.fsck(tmp_path)
+    assert "records has 18 images of round 0, 17 are committed" in problem.what
+
+
+def test_what_cannot_be_repaired_says_so(tmp_path: Path) -> None:
+    """Without its cells a run is not repaired, and stays as it is."""
+    write_run(tmp_path)
+    damage(the_file(tmp_path, "cells.parquet"))
+    the_file(tmp_path, "cells.parquet").write_bytes(b"PAR1")
+    names = sorted(tmp_path.rglob("*"))
+    for is_repair in (False, True):
+        (problem,) = storage.fsck(tmp_path, is_repair=is_repair)
+        assert "cells.parquet" in problem.what
+        assert (problem.remedy, problem.is_repaired) == ("", False)
+    assert sorted(tmp_path.rglob("*")) == names
+
+
+def test_a_damaged_history_goes(tmp_path: Path) -> None:
+    """It is a copy: nothing is lost, and compacting makes it again."""
+    write_run(tmp_path)
+    expected = whole(tmp_path)
+    for act in (
+        lambda: damage(next(iter((tmp_path / "history").glob("ladder-*")))),
+        lambda: next(iter((tmp_path / "history").glob("cells-*"))).unlink(),
+        lambda: (tmp_path / "history" / "index.json").write_text("{}"),
+    ):
+        storage.compact(tmp_path)
+        act()
+        (problem,) = storage.fsck(tmp_path)
+        assert problem.run_id is None
+        assert "history" in problem.what
+        assert storage.fsck(tmp_path, is_repair=True)[0].is_repaired
+        assert whole(tmp_path) == expected
+        assert storage.fsck(tmp_path) == []
+
+
+def test_a_foreign_file_is_named(tmp_path: Path) -> None:
+    """One of ours in the wrong folder, by fsck and by whoever asks."""
+    write_run(tmp_path)
+    (tmp_path / "training").mkdir()
+    stray = tmp_path / "training" / "stray.parquet"
+    stray.write_bytes(the_file(tmp_path, "cells.parquet").read_bytes())
+    (problem,) = storage.fsck(tmp_path)
+    assert str(stray) in problem.what
+    with pytest.raises(
+        storage.StorageError, match=r"stray\.parquet is not of the table `training`"
+    ):
+        storage.query(tmp_path, "FROM training")
+    assert storage.query(tmp_path, "FROM ladder").num_rows == 1
