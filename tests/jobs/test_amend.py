@@ -296,7 +296,7 @@ def grids(draw: st.DrawFn) -> tuple[dict[str, object], dict[str, object]]:
 
 
 @settings(
-    max_examples=5,
+    max_examples=3,
     phases=[Phase.explicit, Phase.generate],
     deadline=None,
     derandomize=True,
