@@ -58,6 +58,10 @@ class Processes:
         stat = self._stat(pid)
         return bool(stat) and stat[0] != "Z"
 
+    def is_of(self, pid: int, others: set[int]) -> bool:
+        """Whether a process is one of these or was started by one."""
+        return any(pid == other or pid in self.below(other) for other in others)
+
     def name(self, pid: int) -> str:
         """What a process calls itself."""
         try:
@@ -139,8 +143,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def place(tmp_path: Path, whole: Path) -> Iterator[Place]:
     """A grid of 5 cells and 20 tasks."""
+    before = Processes().below(os.getpid())  # of a cluster that several tests share
     yield Place(tmp_path, whole)
     left = [pid for pid in Processes().below(os.getpid()) if Processes().is_alive(pid)]
+    left = [pid for pid in left if not (before and Processes().is_of(pid, before))]
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     assert not left, "a test left processes behind"
@@ -152,32 +158,46 @@ def processes() -> Processes:
     return Processes()
 
 
-@pytest.fixture
-def ray_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of a Ray cluster of one node, in processes and with a token of its own."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+@contextlib.contextmanager
+def _ray_cluster(folder: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
     options = [f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false"]
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     with (
-        (tmp_path / "ray.log").open("w") as log,
-        subprocess.Popen(
+        pytest.MonkeyPatch.context() as patch,
+        (folder / "ray.log").open("w") as log,
+    ):
+        for name, value in token.items():
+            patch.setenv(name, value)
+        with subprocess.Popen(
             [*ray, *options, "--num-cpus=2", "--resources", '{"timing": 1}'],
             stdout=log,
             stderr=log,
             start_new_session=True,
-        ) as head,
-    ):
-        below: set[int] = set()
-        try:
-            started = tmp_path / "ray.log"
-            Processes().until(lambda: "Ray runtime started" in started.read_text(), "Ray")
-            below = Processes().below(head.pid)
-            yield f"127.0.0.1:{port}"
-        finally:
-            for pid in [head.pid, *(below | Processes().below(head.pid))]:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        ) as head:
+            below: set[int] = set()
+            try:
+                started = folder / "ray.log"
+                Processes().until(lambda: "Ray runtime started" in started.read_text(), "Ray")
+                below = Processes().below(head.pid)
+                yield f"127.0.0.1:{port}"
+            finally:
+                for pid in [head.pid, *(below | Processes().below(head.pid))]:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def ray_cluster(tmp_path: Path) -> Iterator[str]:
+    """The address of a Ray cluster of one node, in processes and with a token of its own."""
+    with _ray_cluster(tmp_path) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def make_ray_cluster() -> Callable[[Path], contextlib.AbstractContextManager[str]]:
+    """Such a cluster for several tests, with its log in a folder."""
+    return _ray_cluster

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ from jobs.lane import Lane
 from jobs.order import Block, blocks
 from jobs.placement import GRACE_S, Placement, Stuck
 from jobs.places import Place, Spot
-from jobs.plan import Plan
+from jobs.plan import Later, Plan
 from jobs.task import Task
 
 GRID = """\
@@ -249,3 +250,28 @@ def test_another_device_of_a_busy_host_is_not_held_up(grid: Callable[[str], Plan
     run = Run(grid("rtx-4090, h100"))
     run.placement.see([Place("bench", 16, {"rtx-4090": 1, "h100": 1}, has_gpu=True)])
     assert [spot.device for _, spot in run.fill()] == ["rtx-4090", "rtx-4090", "h100", "h100"]
+
+
+def test_what_was_timed_is_not_dropped_for_what_is_added(plan_of: Callable[[str], Plan]) -> None:
+    """A block with an addition waits for its own machine, and then fails; it does not move."""
+    plan = plan_of(GRID.replace("DEVICE", NANO))
+    timed = [cell for cell in plan.cells if cell.is_timed]
+    added = {cell.cell_id: (0, 2) for cell in timed if cell.model.name == "dynn"}
+    run = Run(
+        replace(plan, later=(Later("2026-01-01 00:00:00", added),)),
+        homes={block: "board1" for block in blocks(plan, by_device=True) if block.is_timed},
+    )
+    run.placement.see([board(2)])
+    for task, _ in run.fill():  # passes without a clock, which any board takes
+        run.placement.give_back(task)
+    while started := run.fill():
+        for task, _ in started:
+            run.placement.give_back(task)
+    (first, second) = run.placement.stuck(never)
+    assert first.is_new
+    assert "were timed on node board1, which is gone, and what is added" in first.told
+    run.now_s = GRACE_S + 1
+    assert not any(stuck.is_moving or stuck.is_failed for stuck in run.placement.stuck(never))
+    run.now_s = 601
+    assert all(stuck.is_failed and not stuck.is_moving for stuck in run.placement.stuck(never))
+    assert second.block.is_bound
