@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
+    import pyarrow as pa
+
     from storage.commits import Snapshot
     from storage.layout import RunPaths
 
@@ -41,20 +43,27 @@ ROW_GROUP_ROWS = 100_000
 MEMORY_LIMIT = "1GB"
 
 
-def merge_run(paths: RunPaths, run_id: str, without: Collection[str] = ()) -> None:
+def merge_run(
+    paths: RunPaths,
+    run_id: str,
+    without: Collection[str] = (),
+    power: tuple[Collection[str], pa.Table] | None = None,
+) -> None:
     """Merge a run whose lease the caller holds.
 
     Args:
         paths: of the run.
         run_id: of the run.
         without: cells whose rows are dropped, in the same atomic step.
+        power: nodes whose readings of the total are dropped, and rows of `power` that come for
+            them, in the same atomic step.
 
     Raises:
         OSError, duckdb.Error: a step failed; the rows are as visible as before.
     """
     snapshot = read_snapshot(paths)
     remove_leftovers(paths, snapshot)
-    if not without and len(snapshot.manifests) < 2:  # noqa: PLR2004 (one manifest is merged as it is)
+    if not without and power is None and len(snapshot.manifests) < 2:  # noqa: PLR2004 (one manifest is merged as it is)
         only = next(iter(snapshot.manifests), MERGED_PREFIX)
         if only.startswith(MERGED_PREFIX):
             return
@@ -67,6 +76,9 @@ def merge_run(paths: RunPaths, run_id: str, without: Collection[str] = ()) -> No
         connection.register("new_commits", entries_to_table(run_id, entries))
         for table in SORT_KEYS:
             rows = _rows_sql(table, snapshot)
+            if table == "power" and power is not None:
+                connection.register("new_power", power[1])
+                rows = _replaced_sql(rows, power[0])
             if rows:
                 target = paths.data / f"{table}-{MERGED_PREFIX}{suffix}.parquet"
                 _copy_sorted(connection, table, _kept_sql(rows, without), target)
@@ -111,6 +123,14 @@ def _kept_sql(rows: str, without: Collection[str]) -> str:
         return rows
     cells = ", ".join(quoted(cell_id) for cell_id in sorted(without))
     return f"SELECT * FROM ({rows}) WHERE cell_id NOT IN ({cells})"  # noqa: S608 (quoted)
+
+
+def _replaced_sql(rows: str, nodes: Collection[str]) -> str:
+    """Put new power in place of what some nodes have; the marks of their windows stay."""
+    names = ", ".join(quoted(node) for node in sorted(nodes))
+    gone = f"power_mw IS NOT NULL AND rail = 'total' AND coalesce(node, '') IN ({names})"
+    old = f"SELECT * FROM ({rows}) WHERE NOT ({gone}) UNION ALL BY NAME " if rows else ""  # noqa: S608 (quoted)
+    return f"{old}FROM new_power"
 
 
 def _copy_sorted(

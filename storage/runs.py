@@ -239,6 +239,19 @@ class RunStore:
             manifest = Manifest((), {"power": (f"{name}.parquet",)})
             publish_manifest(self._paths, f"{name}.json", manifest)
 
+    def replace_power(self, nodes: Collection[str], table: pa.Table) -> None:
+        """Put rows of `power` in place of all readings of some nodes' total, in one atomic step.
+
+        The rows that mark a window's ends stay.
+
+        Raises: StorageError: as `add_power`.
+        """
+        self._check_open()
+        check_table("power", table)
+        check_column(table, "run_id", self.run.run_id)
+        with _failing_as(f"power of run {self.run.run_id} cannot be replaced"):
+            merge_run(self._paths, self.run.run_id, power=(nodes, table))
+
     def merge(self) -> None:
         """Merge the committed files into one sorted file a table; see `storage.merge`.
 
