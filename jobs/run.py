@@ -14,17 +14,19 @@ import storage
 from jobs.address import check_address
 from jobs.device import local_devices
 from jobs.document import Document
-from jobs.driver import Driver
+from jobs.driver import Driver, home_of
 from jobs.errors import RunInterruptedError, UsageError
 from jobs.executor import Executor, InlineExecutor, Sources
 from jobs.grid import read_grid
 from jobs.ledger import now, queued_rows
+from jobs.order import blocks
 from jobs.placement import WAIT_S
 from jobs.plan import Plan, make_plan
 from jobs.plan_view import skips
 from jobs.power.choose import VARIABLE, check_setting
 from jobs.progress import Progress
 from jobs.provenance import gfjobs_version, git_revision
+from jobs.registration import node_name
 
 Narrator = Callable[[str], None]
 
@@ -103,6 +105,7 @@ def submit(
     if run_id and run_id in {run.run_id for run in _runs(root)}:
         with storage.RunStore.open(root, run_id) as store:
             _check_same(store, plan)
+            _check_machine(store, plan, where)
             if store.run.grid != document.text:
                 store.save_run(replace(store.run, grid=document.text, baseline=plan.grid.baseline))
             return _execute(store, plan, where, narrate)
@@ -127,7 +130,8 @@ def resume(root: Path, run_id: str, where: Where, narrate: Narrator) -> Ended:
 
     Raises:
         BadInputError: its checkpoints or data sets are gone.
-        UsageError: they are there, but are not what they were.
+        UsageError: they are there, but are not what they were; or timed cells that are to go on
+            here began on another machine.
     """
     with storage.RunStore.open(root, run_id) as store:
         if store.run.status == "done":
@@ -138,6 +142,7 @@ def resume(root: Path, run_id: str, where: Where, narrate: Narrator) -> Ended:
         document = Document(path, store.run.grid or "")
         plan = plan_document(document, Path(store.submission["base"]), where.devices())
         _check_same(store, plan)
+        _check_machine(store, plan, where)
         return _execute(store, plan, where, narrate)
 
 
@@ -235,6 +240,27 @@ def _check_same(store: storage.RunStore, plan: Plan) -> None:
         f"run {store.run.run_id} was made of something else: {'; '.join(changed)}. Results of"
         " both must not mix: submit the grid as a new run (another --run, or none)"
     )
+
+
+def _check_machine(store: storage.RunStore, plan: Plan, where: Where) -> None:
+    """Refuse to go on here with timed cells that another machine has begun.
+
+    On a cluster the placement sees to that: it knows whether the machine may come back.
+    """
+    if where.address:
+        return
+    entries = store.entries()
+    done = frozenset(entry.key for entry in entries)
+    for block in blocks(plan, by_device=True):
+        home = home_of(block, entries)
+        if home in (None, node_name()) or not any(block.tasks(store.run.run_id, done)):
+            continue
+        raise UsageError(
+            f"run {store.run.run_id}: timed cells of device {block.device} on {block.dataset} began"
+            f" on node {home}, and this is {node_name()}: rounds of two machines must not mix. Go on"
+            f" where that node is, with `gfjobs resume {store.run.run_id} --address HOST:PORT`, or"
+            " submit the grid as a new run"
+        )
 
 
 def _changes(

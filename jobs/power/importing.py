@@ -272,7 +272,8 @@ def _too_coarse(path: Path, windows: Sequence[Row], lines: Sequence[LogLine]) ->
             f" {_utc(lines[-1].at)}, and the run was timed from"
             f" {_utc(min(w['begins_at'] for w in windows))} to"
             f" {_utc(max(w['ends_at'] for w in windows))}. A task needs {MIN_SAMPLES} lines in"
-            " each of its windows: export the meter's log again, of the whole time. Nothing was written"
+            " each of its windows: export the meter's log again, of the whole time. Nothing was"
+            " written"
         )
     often = "one line" if gap_s is None else f"a line every {gap_s:g} s"
     return (
