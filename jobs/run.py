@@ -257,9 +257,9 @@ def _check_machine(store: storage.RunStore, plan: Plan, where: Where) -> None:
             continue
         raise UsageError(
             f"run {store.run.run_id}: timed cells of device {block.device} on {block.dataset} began"
-            f" on node {home}, and this is {node_name()}: rounds of two machines must not mix. Go on"
-            f" where that node is, with `gfjobs resume {store.run.run_id} --address HOST:PORT`, or"
-            " submit the grid as a new run"
+            f" on node {home}, and this is {node_name()}: rounds of two machines must not mix. Go"
+            f" on where that node is, with `gfjobs resume {store.run.run_id} --address HOST:PORT`,"
+            " or submit the grid as a new run"
         )
 
 

@@ -209,7 +209,7 @@ def test_a_finished_run_is_left_alone(small_grid: Path, tmp_path: Path) -> None:
 def test_cells_that_another_machine_began_do_not_go_on_here(
     small_grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Their rounds would mix; nothing is dropped. What has no clock, or is whole, does not matter."""
+    """Their rounds would mix; nothing is dropped. Whole cells do not matter."""
     with monkeypatch.context() as patch:
         cut_off(patch, 3)  # two all-exit passes, and one timed task
         patch.setattr("jobs.node.node_name", lambda: "board1")

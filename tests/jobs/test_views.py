@@ -198,6 +198,36 @@ def test_status_counts_cells(root: Path) -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_settings_tell_cells_of_one_model_apart(
+    write_grid: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """In the status and above each chart of exits, where a run has more than one."""
+    grid = write_grid(
+        "models: [dynn.safetensors]\ndatasets: [{name: digits, limit: 12}]\n"
+        "thresholds: [0.5]\nthreads: [1, 2]\nprecisions: [float32, bfloat16]\n"
+        "latency: {rounds: 2, warmup_images: 1, images: 12}\n"
+    )
+    before = torch.get_num_threads()
+    assert submit(grid, tmp_path / "results", INLINE, lambda _: None, "r").is_done
+    torch.set_num_threads(before)
+    lines = summary.status(tmp_path / "results", "r").splitlines()
+    kind, *rest = [line for line in lines if line.startswith((" kind", " latency"))]
+    names = ["kind", "model", "dataset", "precision", "threads", "threshold", "status", "tries"]
+    assert kind.split() == [*names, "rows", "of"]
+    assert [line.split()[3:5] for line in rest] == [
+        [precision, count] for precision in ("float32", "bfloat16") for count in ("1", "2")
+    ]
+    histogram = summary.exit_histogram(tmp_path / "results", "r")
+    titles = [line for line in histogram.splitlines() if line.endswith(": exits")]
+    assert titles == [
+        f"dynn at 0.5 on digits ({precision}, {threads}): exits"
+        for precision in ("float32", "bfloat16")
+        for threads in ("1 thread", "2 threads")
+    ]
+    assert "– median ms: fewer than 11 good timings of images that leave there" in histogram
+    assert max(map(len, (*lines, *histogram.splitlines()))) <= 80
+
+
 def test_status_of_a_run_that_was_cut_off(root: Path) -> None:
     """It is interrupted, what failed says why, and the way on is named."""
     with storage.RunStore.open(root, "r") as store:
