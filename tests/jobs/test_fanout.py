@@ -9,7 +9,7 @@ from jobs.fanout.executor import _Kept
 
 
 def test_weights_and_shards_are_sent_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read and put once while they are kept: Ray copies one object to a node once. Oldest go first."""
+    """Read and put once while kept: Ray copies one object to a node once. The oldest go first."""
     put: list[bytes] = []
 
     def put_one(value: bytes) -> int:
