@@ -22,7 +22,7 @@ from jobs.ledger import now, queued_rows
 from jobs.order import blocks
 from jobs.placement import WAIT_S
 from jobs.plan import Plan, make_plan
-from jobs.plan_view import skips
+from jobs.plan_view import counted, skips
 from jobs.power.choose import VARIABLE, check_setting
 from jobs.progress import Progress
 from jobs.provenance import gfjobs_version, git_revision
@@ -172,7 +172,8 @@ def _execute(store: storage.RunStore, plan: Plan, where: Where, narrate: Narrato
     missing = sum(key not in done for cell in plan.runnable for key, _ in cell.task_keys())
     if missing:
         verb = "resuming" if done else "running"
-        narrate(f"{verb} {run_id}: {len(plan.runnable)} cells, {missing} tasks to go")
+        cells = counted(len(plan.runnable), "cell", "cells")
+        narrate(f"{verb} {run_id}: {cells}, {counted(missing, 'task', 'tasks')} to go")
     for line in skips(plan):
         narrate(line)
     store.save_run(replace(store.run, status="running", finished_at=None))

@@ -188,7 +188,7 @@ def test_a_resumed_run_has_the_rows_of_an_undisturbed_one(
     assert row.status == "interrupted"
     said: list[str] = []
     assert resume(tmp_path / "cut", "r", INLINE, said.append).is_done
-    assert f"{6 - after} tasks to go" in said[0]
+    assert f"{6 - after} task{'s' if after < 5 else ''} to go" in said[0]
     for sql in (ROWS, EXITS):
         whole = storage.query(tmp_path / "whole", sql)
         assert whole.num_rows

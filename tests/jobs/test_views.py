@@ -39,7 +39,7 @@ def test_plan(plan_of: Callable[[str], Plan]) -> None:
     text = describe(plan, Estimate(90, 3, 1))
     assert text.startswith("p: 20 points → 4 cells: 2 all-exit passes, 2 routed\n")
     assert "8 tasks of at most 1,000 images\n" in text
-    assert "about 1:30 min of device time, by earlier runs; 1 cells are new\n" in text
+    assert "about 1:30 min of device time, by earlier runs; 1 cell is new\n" in text
     assert "[0.25, 0.5]" in text
     assert max(map(len, text.splitlines())) <= 80
 
@@ -72,6 +72,10 @@ def test_a_plan_says_what_it_skips(plan_of: Callable[[str], Plan]) -> None:
     ]
     assert "6 tasks of at most 1,000 images" in lines
     assert len([line for line in lines if line.startswith(" exits ")]) == 6
+    waiting = plan_of(text + "energy: {idle_s: 9}\n")
+    told = "`energy` has no effect: `measure` does not have energy"
+    assert told in describe(waiting, Estimate(0, 0, 6))
+    assert told not in describe(plan, Estimate(0, 0, 6))
     nothing = plan_of(text.replace("[torch, onnx]", "[onnx]").replace("float32, ", ""))
     assert describe(nothing, Estimate(0, 0, 0)) == (
         "p: 2 points → 2 cells: 2 all-exit passes, 0 routed\n"
