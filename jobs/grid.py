@@ -186,7 +186,11 @@ class _Reader:
     def _batch_sizes(self) -> tuple[int, int]:
         if "batch_sizes" not in self.entries:
             return LATENCY_BATCH, ACCURACY_BATCH
-        sizes = self.entries["batch_sizes"].mapping(("latency", "accuracy"))
+        given = self.entries["batch_sizes"]
+        if not given.is_mapping:
+            given.problem(given.shown, "one size for each, as {latency: 1, accuracy: 256}")
+            return LATENCY_BATCH, ACCURACY_BATCH
+        sizes = given.mapping(("latency", "accuracy"))
         latency = sizes["latency"].whole(1, MAX_BATCH) if "latency" in sizes else LATENCY_BATCH
         accuracy = sizes["accuracy"].whole(1, MAX_BATCH) if "accuracy" in sizes else ACCURACY_BATCH
         return latency, accuracy

@@ -7,6 +7,7 @@ from textwrap import fill
 
 from jobs.estimate import Estimate
 from jobs.plan import Cell, Plan
+from jobs.power.protocol import EnergyProtocol
 from jobs.progress import duration
 from jobs.tables import shown, text_table
 
@@ -19,9 +20,9 @@ def describe(plan: Plan, estimate: Estimate) -> str:
     kinds = ("latency", "exits", "exit_costs", "profile")
     routed, exits, costs, profiles = map(plan.count, kinds)
     tasks = sum(cell.rounds * len(cell.shards) for cell in plan.runnable)
-    passes = _counted(exits, "all-exit pass", "all-exit passes")
+    passes = counted(exits, "all-exit pass", "all-exit passes")
     folded = f"{passes}, {routed} routed" + (f", {costs} of exit costs" if costs else "")
-    folded += f", {_counted(profiles, 'profile', 'profiles')}" if profiles else ""
+    folded += f", {counted(profiles, 'profile', 'profiles')}" if profiles else ""
     head = fill(f"{grid.name}: {plan.points} points → {len(plan.cells)} cells: {folded}", WIDTH)
     if not plan.runnable:
         return "\n".join([head, *skips(plan), ""])
@@ -29,7 +30,7 @@ def describe(plan: Plan, estimate: Estimate) -> str:
         head,
         *skips(plan),
         "an all-exit pass answers every threshold; a routed cell runs under the clock",
-        f"{_counted(tasks, 'task', 'tasks')} of at most 1,000 images",
+        f"{counted(tasks, 'task', 'tasks')} of at most 1,000 images",
         _time(estimate),
         "",
         "",
@@ -51,17 +52,22 @@ def describe(plan: Plan, estimate: Estimate) -> str:
 
 
 def skips(plan: Plan) -> list[str]:
-    """A paragraph for each reason why cells of a plan are skipped, and whether any are left."""
+    """A paragraph for each reason why cells of a plan are skipped, and whether any are left.
+
+    Also for what the grid asks for in vain.
+    """
     reasons = Counter(cell.skipped for cell in plan.cells if cell.skipped)
     lines = [
         fill(
-            f"{_counted(number, 'cell', 'cells')} will be skipped: {reason}",
+            f"{counted(number, 'cell', 'cells')} will be skipped: {reason}",
             WIDTH,
             subsequent_indent="  ",
             break_on_hyphens=False,
         )
         for reason, number in reasons.items()
     ]
+    if plan.grid.energy != EnergyProtocol() and "energy" not in plan.grid.measure:
+        lines.append("`energy` has no effect: `measure` does not have energy")
     return lines if plan.runnable else [*lines, "nothing is left to run"]
 
 
@@ -77,8 +83,11 @@ def _time(estimate: Estimate) -> str:
     if not estimate.known:
         return "no earlier run tells how long"
     text = f"about {duration(estimate.seconds)} of device time, by earlier runs"
-    return text + (f"; {estimate.unknown} cells are new" if estimate.unknown else "")
+    return text + (
+        f"; {counted(estimate.unknown, 'cell is', 'cells are')} new" if estimate.unknown else ""
+    )
 
 
-def _counted(number: int, one: str, many: str) -> str:
+def counted(number: int, one: str, many: str) -> str:
+    """A number with its noun."""
     return f"{number} {one if number == 1 else many}"

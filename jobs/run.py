@@ -13,18 +13,20 @@ from jobs.amend import amend, submission_of
 from jobs.cancelling import mark_cancelled
 from jobs.device import local_devices
 from jobs.document import Document
-from jobs.driver import Driver
+from jobs.driver import Driver, home_of
 from jobs.errors import JobsError, RunInterruptedError, UsageError
 from jobs.executor import Executor, InlineExecutor, Sources
 from jobs.grid import read_grid
 from jobs.interrupts import Interrupts
 from jobs.ledger import now, queued_rows
+from jobs.order import blocks
 from jobs.placement import WAIT_S
 from jobs.plan import Plan, make_plan
-from jobs.plan_view import skips
+from jobs.plan_view import counted, skips
 from jobs.power.choose import VARIABLE, check_setting
 from jobs.progress import Progress
 from jobs.provenance import gfjobs_version, git_revision
+from jobs.registration import node_name
 
 Narrator = Callable[[str], None]
 
@@ -161,7 +163,8 @@ def resume(root: storage.Root, run_id: str, where: Where, narrate: Narrator) -> 
 
     Raises:
         BadInputError: its checkpoints or data sets are gone.
-        UsageError: they are there, but are not what they were.
+        UsageError: they are there, but are not what they were; or timed cells that are to go on
+            here began on another machine.
     """
     with storage.RunStore.open(root, run_id) as store:
         if store.run.status == "done":
@@ -204,6 +207,7 @@ def _go_on(
     `submission` a resume does the rest.
     """
     amended = amend(store, document, plan)
+    _check_machine(store, amended.plan, where)
     run_id = store.run.run_id
     if store.submission != amended.submission:
         _save_images(store, amended.plan)
@@ -241,7 +245,8 @@ def _execute(store: storage.RunStore, plan: Plan, where: Where, narrate: Narrato
     done = frozenset(entry.key for entry in store.entries())
     if missing := _missing(store, plan):
         verb = "resuming" if done else "running"
-        narrate(f"{verb} {run_id}: {len(plan.runnable)} cells, {missing} tasks to go")
+        cells = counted(len(plan.runnable), "cell", "cells")
+        narrate(f"{verb} {run_id}: {cells}, {counted(missing, 'task', 'tasks')} to go")
     for line in skips(plan):
         narrate(line)
     store.forget_cancel()  # of a wish that came after the end of the driver before
@@ -292,6 +297,27 @@ def _executor(plan: Plan, where: Where) -> Executor:
     from jobs.fanout import RayExecutor
 
     return RayExecutor(sources, where.address)
+
+
+def _check_machine(store: storage.RunStore, plan: Plan, where: Where) -> None:
+    """Refuse to go on here with timed cells that another machine has begun.
+
+    On a cluster the placement sees to that: it knows whether the machine may come back.
+    """
+    if where.address:
+        return
+    entries = store.entries()
+    done = frozenset(entry.key for entry in entries)
+    for block in blocks(plan, by_device=True):
+        home = home_of(block, entries)
+        if home in (None, node_name()) or not any(block.tasks(store.run.run_id, done)):
+            continue
+        raise UsageError(
+            f"run {store.run.run_id}: timed cells of device {block.device} on {block.dataset} began"
+            f" on node {home}, and this is {node_name()}: rounds of two machines must not mix. Go"
+            f" on where that node is, with `gfjobs resume {store.run.run_id} --address HOST:PORT`,"
+            " or submit the grid as a new run"
+        )
 
 
 def _new_run_id(root: storage.Root, plan: Plan) -> str:

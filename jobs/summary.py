@@ -12,11 +12,23 @@ from jobs.intervals import MeanLatency, Means, key_of, mean_latencies
 from jobs.tables import INVALID, text_table
 from jobs.task import rows_an_image
 from jobs.watch import driver_lines
-from jobs.wording import SETTING, Row, count, fixed, setting_of, threshold_of
+from jobs.wording import (
+    SETTING,
+    Row,
+    count,
+    fixed,
+    setting_of,
+    threads_of,
+    threshold_of,
+    varying,
+)
 
 BAR_WIDTH = 30
 _WIDTH = 80  # columns of a terminal
 TEN_MS = 10
+MEDIAN_IMAGES = 11
+"""As queries/exit_histogram.sql has it."""
+
 _GROUP = (*SETTING, "batch_size")
 
 
@@ -56,7 +68,7 @@ def ladder(root: storage.Root, run_id: str) -> str:
 def exit_histogram(root: storage.Root, run_id: str) -> str:
     """Where the images of each early-exit model leave, and what it costs to leave there."""
     rows = storage.named_query(root, "exit_histogram", run_ids=[run_id], run_id=run_id).to_pylist()
-    parts = []
+    names, parts, is_short = varying(rows), [], False
     for _, grouped in groupby(rows, key=lambda row: (row["cell_id"], row["node"])):
         exits = list(grouped)
         if len(exits) < 2:  # noqa: PLR2004 - a static model leaves at one block
@@ -71,9 +83,16 @@ def exit_histogram(root: storage.Root, run_id: str) -> str:
             )
             for row in exits
         ]
-        title = f"{exits[0]['model']} at {threshold_of(exits[0])} on {exits[0]['dataset']}: exits"
+        setting = _varied(exits[0], names)
+        place = f"{exits[0]['dataset']}{setting and f' ({setting})'}"
+        title = f"{exits[0]['model']} at {threshold_of(exits[0])} on {place}: exits"
+        is_short |= any(row["median_forward_ms"] is None for row in exits)
         columns = ("after block", "images", "%", "median ms", "")
         parts.append(text_table(columns, cells, title))
+    if is_short:
+        parts.append(
+            f"– median ms: fewer than {MEDIAN_IMAGES} good timings of images that leave there\n"
+        )
     return "\n".join(parts)
 
 
@@ -86,12 +105,14 @@ def status(root: storage.Root, run_id: str) -> str:
     counts = Counter(cell["status"] for cell in cells)
     counted = ", ".join(f"{number} {status}" for status, number in counts.items())
     lines = [f"run {run_id} is {run.status}: {counted}", *driver_lines(root, run_id), ""]
-    columns = ("kind", "model", "dataset", "threshold", "status", "tries", "rows", "of")
+    names = varying(cells)
+    columns = ("kind", "model", "dataset", *names, "threshold", "status", "tries", "rows", "of")
     rows = [
         (
             cell["kind"],
             cell["model"],
             cell["dataset"],
+            *(cell[name] for name in names),
             threshold_of(cell),
             cell["status"],
             cell["attempts"],
@@ -101,7 +122,7 @@ def status(root: storage.Root, run_id: str) -> str:
         for cell in cells
     ]
     lines.append(text_table(columns, rows))
-    lines += list(_remarks(cells))
+    lines += list(_remarks(cells, names))
     if run.status in ("failed", "interrupted", "cancelled"):
         lines.append(f"go on with: gfjobs resume {run_id}")
     return "\n".join(lines) + "\n"
@@ -219,9 +240,17 @@ def _about_interval(row: Row, means: Means) -> str | None:
     return None
 
 
-def _remarks(cells: Sequence[Row]) -> Iterator[str]:
+def _varied(row: Row, names: Sequence[str]) -> str:
+    """What tells a cell from others of its model: `onnx float32, 1 thread`."""
+    worded = " ".join(str(row[name]) for name in names if name != "threads")
+    return ", ".join(filter(None, (worded, threads_of(row) if "threads" in names else "")))
+
+
+def _remarks(cells: Sequence[Row], names: Sequence[str]) -> Iterator[str]:
     for cell in cells:
+        setting = _varied(cell, names)
         name = f"{cell['kind']} of {cell['model']} on {cell['dataset']}"
+        name += setting and f" ({setting})"
         if cell["error"]:
             yield f"{name} failed: {cell['error'].strip().splitlines()[-1]}"
         elif cell["note"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs.tables import shown
@@ -14,10 +14,18 @@ MILLION, THOUSAND = 1e6, 1e3
 SETTING = ("dataset", "device", "node", "runtime", "precision", "threads")
 """What `setting_of` words: rows that agree in all of it stand in one table."""
 
+VARIED = ("device", "runtime", "precision", "threads")
+"""What a grid may ask for several of, beside models, data sets and thresholds."""
+
 
 def setting_of(row: Row) -> str:
     """Where and how a cell ran: `digits on cpu of host: torch float32, 1 thread`."""
     return f"{place_of(row)}: {row['runtime']} {row['precision']}, {threads_of(row)}"
+
+
+def varying(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Names of what tells rows of one model apart, where a run has more than one of it."""
+    return tuple(name for name in VARIED if len({row[name] for row in rows}) > 1)
 
 
 def place_of(row: Row) -> str:

@@ -119,9 +119,9 @@ def _repair(root: Root, place: Place, run_id: str, found: Findings, *, is_ended:
         lost = [name.rpartition("/")[2] for name in found.lost]
         bad = {*found.cells, *cells_of_lost(cells, lost, kept)}
         if lost or bad:
-            merge_run(paths, run_id, lease, without=bad, kept=kept)
+            merge_run(paths, lease, without=bad, kept=kept)
         elif found.summary:
-            merge_run(paths, run_id, lease, kept=kept.without_summary())
+            merge_run(paths, lease, kept=kept.without_summary())
         else:
             remove_leftovers(paths, kept)
     if is_ended:

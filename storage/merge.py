@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
+    import pyarrow as pa
+
     from storage.commits import Snapshot
     from storage.layout import RunPaths
     from storage.places import Lease, Place
@@ -45,20 +47,21 @@ MEMORY_LIMIT = "1GB"
 
 def merge_run(
     paths: RunPaths,
-    run_id: str,
     lease: Lease,
     without: Collection[str] | None = None,
     kept: Snapshot | None = None,
+    power: tuple[Collection[str], pa.Table] | None = None,
 ) -> None:
     """Merge a run whose lease the caller holds.
 
     Args:
         paths: of the run.
         lease: of the run.
-        run_id: of the run.
         without: cells whose rows are dropped, in the same atomic step. A run of which something is
             dropped has more to do, and gets no summary.
         kept: all that counts of it, where this is not all that its manifests name.
+        power: nodes whose readings of the total are dropped, and rows of `power` that come for
+            them, in the same atomic step.
 
     Raises:
         OSError, duckdb.Error: a step failed; the rows are as visible as before.
@@ -69,13 +72,13 @@ def merge_run(
         remove_leftovers(paths, snapshot)
     inputs = Inputs.read(paths) if without is None else None
     without = without or ()
-    is_merged = inputs is not None and _is_merged(snapshot)
+    is_merged = inputs is not None and power is None and _is_merged(snapshot)
     if is_merged and inputs and is_current(snapshot.summary, inputs):
         return
     suffix = f"{MERGED_PREFIX}{uuid.uuid4().hex[:12]}"
     entries = [entry for entry in snapshot.unmerged_entries if entry.cell_id not in without]
     with paths.data.scratch() as scratch, contextlib.closing(_connect(scratch)) as connection:
-        connection.register("new_commits", entries_to_table(run_id, entries))
+        connection.register("new_commits", entries_to_table(paths.folder.name, entries))
         mount = Mount(connection, paths.folder)
         mount.open_ahead([file for table in SORT_KEYS for file in snapshot.files(table)])
         if is_merged:  # only the summary is missing, or not of these cells
@@ -85,6 +88,9 @@ def merge_run(
             files, digests, scans = {}, {}, {}
             for table in SORT_KEYS:
                 rows = rows_sql(table, snapshot, mount)
+                if table == "power" and power is not None:
+                    connection.register("new_power", power[1])
+                    rows = _replaced_sql(rows, power[0])
                 if rows:
                     sorted_file = scratch / f"{table}-{suffix}.parquet"
                     _copy_sorted(connection, table, _kept_sql(rows, without), sorted_file)
@@ -169,6 +175,14 @@ def _kept_sql(rows: str, without: Collection[str]) -> str:
         return rows
     cells = ", ".join(quoted(cell_id) for cell_id in sorted(without))
     return f"SELECT * FROM ({rows}) WHERE cell_id NOT IN ({cells})"  # noqa: S608 (quoted)
+
+
+def _replaced_sql(rows: str, nodes: Collection[str]) -> str:
+    """Put new power in place of what some nodes have; the marks of their windows stay."""
+    names = ", ".join(quoted(node) for node in sorted(nodes))
+    gone = f"power_mw IS NOT NULL AND rail = 'total' AND coalesce(node, '') IN ({names})"
+    old = f"SELECT * FROM ({rows}) WHERE NOT ({gone}) UNION ALL BY NAME " if rows else ""  # noqa: S608 (quoted)
+    return f"{old}FROM new_power"
 
 
 def _copy_sorted(

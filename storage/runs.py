@@ -267,6 +267,19 @@ class RunStore:
             manifest = Manifest((), {"power": (file,)}, digests=digests)
             publish_manifest(self._paths, f"{name}.json", manifest)
 
+    def replace_power(self, nodes: Collection[str], table: pa.Table) -> None:
+        """Put rows of `power` in place of all readings of some nodes' total, in one atomic step.
+
+        The rows that mark a window's ends stay.
+
+        Raises: StorageError: as `add_power`.
+        """
+        self._check_open()
+        check_table("power", table)
+        check_column(table, "run_id", self.run.run_id)
+        with _failing_as(f"power of run {self.run.run_id} cannot be replaced"):
+            merge_run(self._paths, self._lease, power=(nodes, table))
+
     def merge(self) -> None:
         """Merge the committed files into one sorted file a table, and summarise them.
 
@@ -276,7 +289,7 @@ class RunStore:
         """
         self._check_open()
         with _failing_as(f"files of run {self.run.run_id} cannot be merged"):
-            merge_run(self._paths, self.run.run_id, self._lease)
+            merge_run(self._paths, self._lease)
 
     def discard(self, cell_ids: Collection[str]) -> None:
         """Drop all rows of some cells in one atomic step; they may be committed again.
@@ -285,7 +298,7 @@ class RunStore:
         """
         self._check_open()
         with _failing_as(f"cells of run {self.run.run_id} cannot be dropped"):
-            merge_run(self._paths, self.run.run_id, self._lease, without=cell_ids)
+            merge_run(self._paths, self._lease, without=cell_ids)
         self._read_entries()
 
     def seal(self) -> str:

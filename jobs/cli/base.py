@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +112,31 @@ def program() -> str:
 
 
 def narrate(text: str) -> None:
-    """Say something to the user, beside the rows."""
+    """Say something to the user, beside the rows; a terminal gets lines that fit it."""
+    if sys.stderr.isatty():
+        text = fitted(text, shutil.get_terminal_size().columns)
     click.echo(text, err=True)
+
+
+def fitted(text: str, width: int) -> str:
+    """Break lines that are wider at the ends of words, never inside a path or a name.
+
+    A line that begins with two spaces is a command to copy, and stays whole.
+    """
+    lines: list[str] = []
+    for line in text.splitlines():
+        indent = line[: len(line) - len(line.lstrip())]
+        if len(line) <= width or indent == "  ":
+            lines.append(line)
+            continue
+        lines += textwrap.wrap(
+            line,
+            width,
+            subsequent_indent=indent or "  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return "\n".join(lines)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})

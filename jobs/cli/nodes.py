@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -103,7 +104,14 @@ def nodes(address: str | None) -> None:
 
 @main.command()
 @click.option("--address", help="Check the cluster with its head at HOST:PORT too.")
-def doctor(address: str | None) -> None:
+@click.option(
+    "--cluster",
+    "launcher_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Check a file for `ray up` too.",
+)
+def doctor(address: str | None, launcher_file: Path | None) -> None:
     """Check this machine, and with --address all nodes of a cluster, before anything fails.
 
     Ends with 1 where a check fails.
@@ -112,11 +120,21 @@ def doctor(address: str | None) -> None:
     Example:
       gfjobs doctor
       gfjobs doctor --address 10.0.0.1:6379
+      gfjobs doctor --cluster cluster.yaml
     """
-    from jobs.cluster.checks import Here, check_cluster, check_here, has_failed, shown
+    from jobs.cluster.checks import (
+        Here,
+        check_cluster,
+        check_here,
+        check_launcher_file,
+        has_failed,
+        shown,
+    )
 
     here = Here.look()
     checks = list(check_here(here))
+    if launcher_file:
+        checks += check_launcher_file(launcher_file)
     if address:
         from jobs.fanout import view_cluster
 

@@ -24,11 +24,18 @@ def power() -> None:
 @click.argument("log", type=click.Path(path_type=Path), metavar="FILE.csv")
 @click.option("--run", required=True, help="The run, or latest.")
 @click.option("--node", help="Whose power it is, where neither log nor run says.")
+@click.option(
+    "--replace",
+    "is_replacing",
+    is_flag=True,
+    help="Drop what was imported for the log's nodes before, in the same step.",
+)
 @RESULTS
-def import_(log: Path, run: str, node: str | None, results: Root) -> None:
+def import_(log: Path, run: str, node: str | None, *, is_replacing: bool, results: Root) -> None:
     """Import a wall meter's log: columns time, watts, and node where it has several.
 
-    A time is ISO 8601 with its zone, or seconds since 1970. Importing a log twice changes nothing.
+    A time is ISO 8601 with its zone, or seconds since 1970. Importing a log twice changes nothing;
+    with --replace the new one takes the place of a wrong one.
 
     \b
     Example:
@@ -38,4 +45,4 @@ def import_(log: Path, run: str, node: str | None, results: Root) -> None:
     from jobs.power.importing import import_log
 
     run_id = storage.resolve_run(results, run)
-    narrate(import_log(results, run_id, log, node).describe())
+    narrate(import_log(results, run_id, log, node, is_replacing=is_replacing).describe())

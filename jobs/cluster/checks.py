@@ -19,11 +19,13 @@ from jobs import sensors
 from jobs.address import check_address
 from jobs.cluster.identity import Identity, identify
 from jobs.cluster.launch import installed, store_bytes
+from jobs.cluster.launcher_file import read_launcher_file
 from jobs.cluster.token import DEFAULT_FILE, HOW_TO_MAKE, find_token
 from jobs.cluster.versions import Versions, clashes
 from jobs.cluster.view import TIMING, ClusterView, NodeView
 from jobs.device import CUDA, has_cuda
-from jobs.errors import JobsError
+from jobs.document import Document
+from jobs.errors import BadInputError, JobsError
 from jobs.power.choose import VARIABLE, look
 from jobs.provenance import gfjobs_version
 
@@ -122,6 +124,20 @@ def check_cluster(
     yield from _versions("this machine", here, cluster, is_jetson=identity.is_jetson)
     for node in cluster.nodes:
         yield from _node(node, cluster)
+
+
+def check_launcher_file(path: Path) -> Iterator[Check]:
+    """A file for `ray up`: every problem of it."""
+    try:
+        read = read_launcher_file(Document.read(path).text, path)
+    except BadInputError as err:
+        for problem in err.problems:
+            where = f"{problem.file}:{problem.line}" if problem.line else problem.file
+            found = f"{problem.key}: {problem.found}" if problem.key else problem.found
+            yield Check(where, FAIL, found, f"allowed: {problem.allowed}")
+        return
+    nodes = ", ".join(read.workers)
+    yield Check(str(path), OK, f"head {read.head}; {nodes}; each starts with gfjobs and the token")
 
 
 def has_failed(checks: Iterable[Check]) -> bool:

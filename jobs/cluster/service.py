@@ -74,7 +74,7 @@ def prepare(wanted: Wanted) -> Launch:
             " gfjobs node stop"
         )
     identity = identify()
-    identity = identity.renamed(wanted.device) if wanted.device else identity
+    identity = identity if wanted.device is None else identity.renamed(wanted.device)
     if wanted.head is not None:
         check_address(wanted.head)
     host = wanted.host or own_address(wanted.head)

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from jobs.device import CUDA, Device
-from jobs.errors import BadInputError, UsageError
+from jobs.errors import BadInputError, Problem, UsageError
 from jobs.nvml import Gpu, first_gpu, open_gpu
 from jobs.power.ina3221 import find_ina3221
 from jobs.power.nvml import find_nvml
@@ -75,7 +75,13 @@ def check_setting(setting: str) -> None:
         BadInputError: the file of a replay has problems.
     """
     if setting.startswith(REPLAY):
-        Replay(Path(setting.removeprefix(REPLAY)))
+        try:
+            Replay(Path(setting.removeprefix(REPLAY)))
+        except BadInputError as err:
+            named = Problem(
+                f"${VARIABLE}", 0, "", f"{setting!r} names this file", ", ".join(SETTINGS)
+            )
+            raise BadInputError([*err.problems, named]) from err
     elif setting and setting not in (*SENSORS, METER, NONE):
         raise UsageError(_unknown(setting))
 

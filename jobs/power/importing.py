@@ -47,7 +47,10 @@ class Imported:
         if self.tasks:
             lines.append(f"{self.samples} readings imported into {_tasks(self.tasks)}")
         if self.had_power:
-            lines.append(f"{_tasks(self.had_power)} had power already: left as they are")
+            lines.append(
+                f"{_tasks(self.had_power)} had power already: left as they are; with --replace this"
+                " log takes the place of what was imported"
+            )
         if self.too_few:
             lines.append(
                 f"{_tasks(self.too_few)} left without: a window holds fewer than {MIN_SAMPLES}"
@@ -61,7 +64,14 @@ class Imported:
         return "\n".join(lines)
 
 
-def import_log(root: storage.Root, run_id: str, path: Path, node: str | None = None) -> Imported:
+def import_log(
+    root: storage.Root,
+    run_id: str,
+    path: Path,
+    node: str | None = None,
+    *,
+    is_replacing: bool = False,
+) -> Imported:
     """Put a log's readings into the windows of a run that have no power yet; in one step.
 
     Args:
@@ -69,6 +79,7 @@ def import_log(root: storage.Root, run_id: str, path: Path, node: str | None = N
         run_id: the run; nobody may be running it.
         path: the log.
         node: whose power it is, where log and run do not say.
+        is_replacing: what was imported for the log's nodes before goes, in the same step.
 
     Raises:
         BadInputError: lines of the log have problems.
@@ -82,6 +93,10 @@ def import_log(root: storage.Root, run_id: str, path: Path, node: str | None = N
         ).to_pylist()
         by_node = _by_node(lines, {window["node"] for window in windows}, run_id, node)
         _check_sources(store.nodes, by_node)
+        if is_replacing:
+            windows = [
+                w | {"has_power": w["has_power"] and w["node"] not in by_node} for w in windows
+            ]
         filled = [_fill(path, windows, name, own) for name, own in by_node.items()]
         rows = [row for each in filled for row in each.rows]
         imported = Imported(
@@ -95,10 +110,17 @@ def import_log(root: storage.Root, run_id: str, path: Path, node: str | None = N
             if imported.had_power:
                 return imported
             raise UsageError(_too_coarse(path, windows, lines))
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        table = storage.build_table("power", columns | {"run_id": run_id})
         # The nodes first: rows must not be there without the name of what gave them.
         store.save_nodes([_named(row, path) if row.node in by_node else row for row in store.nodes])
-        columns = {name: [row[name] for row in rows] for name in rows[0]}
-        store.add_power(storage.build_table("power", columns | {"run_id": run_id}))
+        if is_replacing:
+            store.replace_power(by_node, table)
+            store.save_nodes(
+                [_renamed(row, path) if row.node in by_node else row for row in store.nodes]
+            )
+        else:
+            store.add_power(table)
         store.merge()
     return imported
 
@@ -226,9 +248,13 @@ def _elsewhere(path: Path, windows: Sequence[Row], times: Sequence[datetime]) ->
     return (
         f"{path} says nothing of the time in which node {windows[0]['node']} was timed,"
         f" {_utc(first)} to {_utc(last)}; it goes from {_utc(times[0])} to {_utc(times[-1])}, and"
-        f" its nearest line is {duration(gap_s)} too {'early' if is_early else 'late'}: is a clock"
+        f" its nearest line is {_gap(gap_s)} too {'early' if is_early else 'late'}: is a clock"
         " off, or its zone wrong? Nothing was written"
     )
+
+
+def _gap(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else duration(seconds)  # noqa: PLR2004 (a minute)
 
 
 def _utc(at: datetime) -> str:
@@ -243,11 +269,21 @@ def _around(times: Sequence[datetime], window: Row) -> Sequence[datetime]:
 
 def _too_coarse(path: Path, windows: Sequence[Row], lines: Sequence[LogLine]) -> str:
     gaps = [(after.at - before.at).total_seconds() for before, after in pairwise(lines)]
-    often = f"a line every {statistics.median(gaps):g} s" if gaps else "one line"
-    shortest = min((w["ends_at"] - w["begins_at"]).total_seconds() for w in windows)
+    shortest_s = min((w["ends_at"] - w["begins_at"]).total_seconds() for w in windows)
+    gap_s = statistics.median(gaps) if gaps else None
+    if gap_s is not None and gap_s * MIN_SAMPLES <= shortest_s:
+        return (
+            f"{path} covers no task whole: it goes from {_utc(lines[0].at)} to"
+            f" {_utc(lines[-1].at)}, and the run was timed from"
+            f" {_utc(min(w['begins_at'] for w in windows))} to"
+            f" {_utc(max(w['ends_at'] for w in windows))}. A task needs {MIN_SAMPLES} lines in"
+            " each of its windows: export the meter's log again, of the whole time. Nothing was"
+            " written"
+        )
+    often = "one line" if gap_s is None else f"a line every {gap_s:g} s"
     return (
         f"{path} has {often}, and no task has {MIN_SAMPLES} of them in each of its windows, of"
-        f" which the shortest lasts {shortest:.1f} s: make them longer in the grid, as in energy:"
+        f" which the shortest lasts {shortest_s:.1f} s: make them longer in the grid, as in energy:"
         " {idle_s: 10, active_s: 10}, and run it again. Nothing was written"
     )
 
@@ -257,6 +293,11 @@ def _named(row: storage.NodeRow, path: Path) -> storage.NodeRow:
     if row.power_source in (None, METER):
         return replace(row, power_source=f"{METER}: {path.name}")
     return replace(row, power_source=f"{row.power_source}, {path.name}")
+
+
+def _renamed(row: storage.NodeRow, path: Path) -> storage.NodeRow:
+    """The node, with the log as all that measured its power."""
+    return replace(row, power_source=f"{METER}: {path.name}")
 
 
 def _tasks(number: int) -> str:

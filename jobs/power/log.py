@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -38,10 +38,12 @@ class LogLine:
 def read_log(path: Path) -> list[LogLine]:
     """Read a log, in the order of time.
 
-    Fields are separated by commas, or by semicolons, where a comma may be the decimal point.
+    Fields are separated by commas, or by semicolons, where a comma may be the decimal point. A line
+    that says again what one before it said is left out.
 
     Raises:
-        BadInputError: it cannot be read, has no such columns or no lines, or lines with problems.
+        BadInputError: it cannot be read, has no such columns or no lines, or lines with problems;
+            also where two lines say different watts of one moment.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -66,6 +68,7 @@ def read_log(path: Path) -> list[LogLine]:
         read = list(_lines(path, rows, names, problems, is_decimal_comma=separator == ";"))
     except csv.Error as err:
         raise _problem(path, f"no CSV: {err}", "CSV", line=rows.line_num) from err
+    read = list(_consistent(path, read, problems))
     if problems:
         more = len(problems) - _SHOWN_PROBLEMS
         if more > 0:
@@ -104,6 +107,22 @@ def _lines(
             problems.append(Problem(str(path), number, "watts", repr(said), allowed))
         if at is not None and watts is not None:
             yield LogLine(number, at, watts * _MW_PER_W, fields.get("node", "").strip() or None)
+
+
+def _consistent(path: Path, lines: Iterable[LogLine], problems: list[Problem]) -> Iterator[LogLine]:
+    """The lines, each moment of a node once; a line that names no node is of all nodes."""
+    said: dict[datetime, list[LogLine]] = {}
+    for line in lines:
+        before = said.setdefault(line.at, [])
+        same = [b for b in before if None in (b.node, line.node) or b.node == line.node]
+        clash = next((b for b in same if b.power_mw != line.power_mw), None)
+        if clash is not None:
+            watts, other = line.power_mw / _MW_PER_W, clash.power_mw / _MW_PER_W
+            found = f"{watts:g}, and {other:g} at the same time in line {clash.line}"
+            problems.append(Problem(str(path), line.line, "watts", found, "one value a time"))
+        elif not any(b.node == line.node for b in same):
+            before.append(line)
+            yield line
 
 
 def _time(text: str) -> datetime | None:

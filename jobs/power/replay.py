@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,11 +110,27 @@ def _read(path: Path) -> list[Line]:
             allowed = f"{len(columns)} fields, by commas, as the first line has"
             problems.append(Problem(str(path), number, "", "more fields", allowed))
     lines = [_line(path, number, row, problems) for number, row in numbered]
+    problems += _contradictions(path, [number for number, _ in numbered], lines)
     if not lines:
         problems.append(Problem(str(path), 2, "", "no line", "a line for idle and one for active"))
     if problems:
         raise BadInputError(problems)
     return lines
+
+
+def _contradictions(path: Path, numbers: Sequence[int], lines: Sequence[Line]) -> Iterator[Problem]:
+    """Lines that name the same as one before, and other watts."""
+    first: dict[tuple[object, ...], tuple[int, float]] = {}
+    for number, line in zip(numbers, lines, strict=True):
+        key = (line.phase, line.model, line.exit_block, line.rail)
+        before, rail_mw = first.setdefault(key, (number, line.rail_mw))
+        # Written so that NaN, a problem already, is none here.
+        if abs(line.rail_mw - rail_mw) > 0:
+            watts, other = line.rail_mw / _MW_PER_W, rail_mw / _MW_PER_W
+            found = f"{watts:g}, and {other:g} of the same in line {before}"
+            yield Problem(
+                str(path), number, "watts", found, "one line each phase, model, exit_block and rail"
+            )
 
 
 def _line(path: Path, number: int, row: dict[str, str | None], problems: list[Problem]) -> Line:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -96,6 +99,34 @@ def test_no_cluster_at_the_address(place: Any) -> None:
         assert code == 2
         assert words in said
         assert "Traceback" not in said
+    assert not place.root.exists()
+
+
+def test_something_else_at_the_address(place: Any) -> None:
+    """A web server: every command says so within seconds, without a line of Ray's own log."""
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as web:
+        thread = threading.Thread(target=web.serve_forever, daemon=True)
+        thread.start()
+        address = f"127.0.0.1:{web.server_port}"
+        began_s = time.monotonic()
+        commands = {
+            2: [
+                place.submit("--address", address),
+                place.command("nodes", "--address", address),
+                place.command("node", "start", "--address", address),
+            ],
+            1: [place.command("doctor", "--address", address)],
+        }
+        for expected, started in commands.items():
+            for command in started:
+                code, said = command.end()
+                assert code == expected, said
+                assert "something else than Ray" in " ".join(said.split())
+                assert "rpc" not in said.lower().replace("grpc", "")
+                assert "Traceback" not in said
+        assert time.monotonic() - began_s < 30
+        web.shutdown()
+        thread.join()
     assert not place.root.exists()
 
 

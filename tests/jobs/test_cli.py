@@ -271,3 +271,18 @@ def test_commands_to_copy_work_where_the_program_is_not_on_the_path(
     assert base.program() == ".venv/bin/gfjobs"
     monkeypatch.setattr(sys, "argv", ["pytest"])
     assert base.program() == "gfjobs"
+
+
+def test_errors_fit_a_terminal() -> None:
+    """Broken at the ends of words; paths, commands to copy and what fits stay as they are."""
+    names = ", ".join(f"name_{number}" for number in range(40))
+    path = "/a/" + 12 * "long-folder/"
+    text = f"gfjobs: no such table\n\n    allowed: {names}\nsee {path} there\n  gfjobs sql {names}"
+    fitted = base.fitted(text, 80)
+    lines = fitted.splitlines()
+    assert lines[:2] == ["gfjobs: no such table", ""]
+    assert lines[-1] == f"  gfjobs sql {names}"
+    assert any(path in line for line in lines)
+    assert all(len(line) <= 80 for line in lines[:-1] if path not in line)
+    assert " ".join(fitted.split()) == " ".join(text.split())
+    assert lines[3].startswith("    name_"), "what goes on stands below"

@@ -278,6 +278,51 @@ def test_a_log_of_another_time_is_refused(
     assert import_log(root, "r", log).no_rise == 2
 
 
+def test_a_log_that_ends_in_mid_task_is_said_to(
+    metered: tuple[Path, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    """Not that it is too coarse; and a gap of less than a minute is not 0:00 min."""
+    root, windows = metered
+    log = tmp_path / "meter.csv"
+    head, *lines = log_of(windows).splitlines()
+    active = next(number for number, line in enumerate(lines) if "11,5" in line)
+    log.write_text("\n".join([head, *lines[: active + 5]]))
+    with pytest.raises(UsageError, match="covers no task whole: it goes from"):
+        import_log(root, "r", log)
+    log.write_text("\n".join([head, *lines[:5]]))
+    with pytest.raises(UsageError, match=r"nearest line is 0\.\d s too early"):
+        import_log(root, "r", log)
+
+
+def test_a_wrong_log_is_replaced(
+    metered: tuple[Path, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    """By the right one, whole; by an unfit one not at all; the node names what counts now."""
+    root, windows = metered
+    wrong, right, late = (tmp_path / f"{name}.csv" for name in ("wrong", "right", "late"))
+    late.write_text(log_of(windows, late_s=300))
+    wrong.write_text(log_of(windows).replace("11,5", "20"))
+    right.write_text(log_of(windows, every_s=0.003))
+    import_log(root, "r", wrong)
+    before = rows_of(root, "from power order by all")
+    with pytest.raises(UsageError, match="Nothing was written"):
+        import_log(root, "r", late, is_replacing=True)
+    assert rows_of(root, "from power order by all") == before
+    command = ["power", "import", str(right), "--run", "r", "--results", str(root)]
+    assert "with --replace" in CliRunner().invoke(main, command).output
+    done = CliRunner().invoke(main, [*command, "--replace"])
+    assert done.exit_code == 0, done.output
+    assert "readings imported into 2 timed tasks" in done.output
+    (row,) = rows_of(root, "from ladder")
+    assert (row["power_w"], row["idle_w"]) == (pytest.approx(11.5), pytest.approx(8.0))
+    power = rows_of(root, "from power")
+    assert {row["power_mw"] for row in power} == {None, 8000.0, 11_500.0}
+    marks = [row for row in power if row["power_mw"] is None]
+    assert len(marks) == 2 * len(windows), "the windows stay for another log"
+    (node,) = rows_of(root, "from nodes")
+    assert node["power_source"] == "meter: right.csv"
+
+
 def test_whose_power_it_is_must_be_clear(
     metered: tuple[Path, list[dict[str, Any]]], tmp_path: Path
 ) -> None:

@@ -126,6 +126,7 @@ WRONG = [  # key, value, line, words that the message has
     ("threads", "[-1]", 3, "threads[0]: '-1'"),
     ("threads", "2", 3, "a list of at least one value"),
     ("batch_sizes", "{latency: 0}", 3, "batch_sizes.latency: '0'"),
+    ("batch_sizes", "[1, 8]", 3, "one size for each, as {latency: 1, accuracy: 256}"),
     ("batch_sizes", "{speed: 1}", 3, "unknown key"),
     ("measure", "[speed]", 3, "accuracy, latency, energy, exit_costs, profile"),
     ("measure", "[]", 3, "an empty list"),

@@ -186,7 +186,7 @@ def test_a_resumed_run_has_the_rows_of_an_undisturbed_one(
     assert row.status == "interrupted"
     said: list[str] = []
     assert resume(tmp_path / "cut", "r", INLINE, said.append).is_done
-    assert f"{6 - after} tasks to go" in said[0]
+    assert f"{6 - after} task{'s' if after < 5 else ''} to go" in said[0]
     for sql in (ROWS, EXITS):
         whole = storage.query(tmp_path / "whole", sql)
         assert whole.num_rows
@@ -202,6 +202,31 @@ def test_a_finished_run_is_left_alone(small_grid: Path, tmp_path: Path) -> None:
     assert said == ["run r is done: nothing is missing"]
     assert submit(small_grid, tmp_path, INLINE, quiet, "r").is_done
     assert storage.query(tmp_path, "from commits").equals(before)
+
+
+def test_cells_that_another_machine_began_do_not_go_on_here(
+    small_grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their rounds would mix; nothing is dropped. Whole cells do not matter."""
+    with monkeypatch.context() as patch:
+        cut_off(patch, 3)  # two all-exit passes, and one timed task
+        patch.setattr("jobs.node.node_name", lambda: "board1")
+        with pytest.raises(KeyboardInterrupt):
+            submit(small_grid, tmp_path, INLINE, quiet, "r")
+    words = "of device any on digits began on node board1, and this is .*--address HOST:PORT"
+    with pytest.raises(UsageError, match=words):
+        resume(tmp_path, "r", INLINE, quiet)
+    with pytest.raises(UsageError, match=words):
+        submit(small_grid, tmp_path, INLINE, quiet, "r")
+    assert len(storage.query(tmp_path, "from commits")) == 3
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.node.node_name", lambda: "board1")
+        patch.setattr(runs, "node_name", lambda: "board1")
+        assert resume(tmp_path, "r", INLINE, quiet).is_done
+    assert submit(small_grid, tmp_path, INLINE, quiet, "r").is_done
+    small_grid.write_text(small_grid.read_text().replace("rounds: 2", "rounds: 3"))
+    with pytest.raises(UsageError, match=words):
+        submit(small_grid, tmp_path, INLINE, quiet, "r")
 
 
 def test_a_changed_checkpoint_is_not_mixed_in(

@@ -39,7 +39,7 @@ def test_plan(plan_of: Callable[[str], Plan]) -> None:
     text = describe(plan, Estimate(90, 3, 1))
     assert text.startswith("p: 20 points → 4 cells: 2 all-exit passes, 2 routed\n")
     assert "8 tasks of at most 1,000 images\n" in text
-    assert "about 1:30 min of device time, by earlier runs; 1 cells are new\n" in text
+    assert "about 1:30 min of device time, by earlier runs; 1 cell is new\n" in text
     assert "[0.25, 0.5]" in text
     assert max(map(len, text.splitlines())) <= 80
 
@@ -72,6 +72,10 @@ def test_a_plan_says_what_it_skips(plan_of: Callable[[str], Plan]) -> None:
     ]
     assert "6 tasks of at most 1,000 images" in lines
     assert len([line for line in lines if line.startswith(" exits ")]) == 6
+    waiting = plan_of(text + "energy: {idle_s: 9}\n")
+    told = "`energy` has no effect: `measure` does not have energy"
+    assert told in describe(waiting, Estimate(0, 0, 6))
+    assert told not in describe(plan, Estimate(0, 0, 6))
     nothing = plan_of(text.replace("[torch, onnx]", "[onnx]").replace("float32, ", ""))
     assert describe(nothing, Estimate(0, 0, 0)) == (
         "p: 2 points → 2 cells: 2 all-exit passes, 0 routed\n"
@@ -196,6 +200,36 @@ def test_status_counts_cells(root: Path) -> None:
     assert text.startswith("run r is done: 4 done\n")
     assert "resume" not in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_settings_tell_cells_of_one_model_apart(
+    write_grid: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """In the status and above each chart of exits, where a run has more than one."""
+    grid = write_grid(
+        "models: [dynn.safetensors]\ndatasets: [{name: digits, limit: 12}]\n"
+        "thresholds: [0.5]\nthreads: [1, 2]\nprecisions: [float32, bfloat16]\n"
+        "latency: {rounds: 2, warmup_images: 1, images: 12}\n"
+    )
+    before = torch.get_num_threads()
+    assert submit(grid, tmp_path / "results", INLINE, lambda _: None, "r").is_done
+    torch.set_num_threads(before)
+    lines = summary.status(tmp_path / "results", "r").splitlines()
+    kind, *rest = [line for line in lines if line.startswith((" kind", " latency"))]
+    names = ["kind", "model", "dataset", "precision", "threads", "threshold", "status", "tries"]
+    assert kind.split() == [*names, "rows", "of"]
+    assert [line.split()[3:5] for line in rest] == [
+        [precision, count] for precision in ("float32", "bfloat16") for count in ("1", "2")
+    ]
+    histogram = summary.exit_histogram(tmp_path / "results", "r")
+    titles = [line for line in histogram.splitlines() if line.endswith(": exits")]
+    assert titles == [
+        f"dynn at 0.5 on digits ({precision}, {threads}): exits"
+        for precision in ("float32", "bfloat16")
+        for threads in ("1 thread", "2 threads")
+    ]
+    assert "– median ms: fewer than 11 good timings of images that leave there" in histogram
+    assert max(map(len, (*lines, *histogram.splitlines()))) <= 80
 
 
 def test_status_of_a_run_that_was_cut_off(root: Path) -> None:

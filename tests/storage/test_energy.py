@@ -279,3 +279,45 @@ def test_power_is_added_to_a_finished_run_in_one_step(
         other = storage.build_table("power", columns | {"run_id": "run-2"})
         with pytest.raises(storage.StorageError, match="run_id run-1 carry the run_id 'run-2'"):
             store.add_power(other)
+
+
+def test_power_is_replaced_in_one_step(build: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readings of a node's total go, its marks, its rails and other nodes' power stay; or none."""
+    cell = build.cell()
+    build.records(cell, 2)
+    build.store(merge=True)
+
+    def table(node: str, rail: str, power_mw: list[float | None]) -> Any:
+        columns = _power([(0, "active", None, [9.0] * len(power_mw))])
+        columns |= {"power_mw": power_mw, "rail": rail, "node": node, "round": 0}
+        return storage.build_table("power", columns | {"run_id": "run-1", "cell_id": cell.cell_id})
+
+    def found() -> list[tuple[Any, ...]]:
+        question = "(select node, rail, power_mw from power order by all)"
+        return [tuple(row.values()) for row in _rows(build, question)]
+
+    new = table("a", "total", [5.0, 6.0])
+    with storage.RunStore.open(build.root, "run-1") as store:
+        store.replace_power(["a"], table("a", "total", [1.0]))
+        assert found() == [("a", "total", 1.0)]
+        for rows in (("a", "total", [None, 2.0]), ("a", "VDD", [3.0]), ("b", "total", [4.0])):
+            store.add_power(table(*rows))
+        before = found()
+        with monkeypatch.context() as patch:
+
+            def fail(*_: object) -> None:
+                raise OSError("disk full")
+
+            patch.setattr("storage.merge.publish_manifest", fail)
+            with pytest.raises(storage.StorageError, match="power of run run-1 cannot be replaced"):
+                store.replace_power(["a"], new)
+        assert found() == before
+        store.replace_power(["a"], new)
+    assert found() == [
+        ("a", "VDD", 3.0),
+        ("a", "total", 5.0),
+        ("a", "total", 6.0),
+        ("a", "total", None),
+        ("b", "total", 4.0),
+    ]
+    assert len(_rows(build, "records")) == 2

@@ -10,6 +10,8 @@ from platform import python_version
 
 import pytest
 
+from jobs.address import split_address
+from jobs.cluster import checks
 from jobs.cluster.checks import FAIL, OK, WARN, Here, check_cluster, check_here, has_failed, shown
 from jobs.cluster.identity import Identity
 from jobs.cluster.labels import Facts
@@ -102,8 +104,9 @@ def test_what_is_wrong_is_named_with_its_remedy(tmp_path: Path, token: Path) -> 
 
 
 @pytest.fixture
-def node() -> Iterator[NodeView]:
-    """A head whose ports answer."""
+def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[NodeView]:
+    """A head whose ports answer; what a server of Ray says is in tests/jobs/test_address.py."""
+    monkeypatch.setattr(checks, "check_address", split_address)
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield NodeView(
             node_id="a",

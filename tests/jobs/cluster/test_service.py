@@ -76,6 +76,12 @@ def test_without_a_token_only_loopback_is_allowed(monkeypatch: pytest.MonkeyPatc
     assert launch.identity.devices == {"jetson-orin-nano": (0,)}
 
 
+def test_an_empty_name_of_a_device_is_refused() -> None:
+    """It is given: not the same as not given."""
+    with pytest.raises(UsageError, match="--device '' is no name for a device"):
+        service.prepare(wanted(host="127.0.0.1", device=""))
+
+
 def test_a_port_in_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before Ray starts."""
     monkeypatch.setattr(service, "find_token", lambda: ("t", "x"))

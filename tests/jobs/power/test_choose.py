@@ -69,7 +69,7 @@ def test_settings_are_checked_before_a_run(tmp_path: Path) -> None:
         check_setting(setting)
     with pytest.raises(UsageError, match="GFJOBS_POWER=watts is unknown"):
         check_setting("watts")
-    with pytest.raises(BadInputError, match="No such file"):
+    with pytest.raises(BadInputError, match=r"No such file(.|\n)*GFJOBS_POWER: 'replay:"):
         check_setting(f"replay:{tmp_path / 'none.csv'}")
 
 
@@ -115,6 +115,11 @@ def test_all_problems_of_a_replay_are_told_at_once(tmp_path: Path) -> None:
         Replay(path)
     assert "csv:2: more fields" in str(caught.value)
     assert "csv:3: watts: '1e300'" in str(caught.value)
+    path.write_text("phase,watts,model\nidle,8,\nactive,9,flat\nactive,9.5,flat\nidle,8,\n")
+    with pytest.raises(BadInputError) as caught:
+        Replay(path)
+    (problem,) = caught.value.problems
+    assert "csv:4: watts: 9.5, and 9 of the same in line 3" in str(problem)
     path.write_text("phase;watts\nidle;8\n")
     with pytest.raises(BadInputError, match="watts: no such column"):
         Replay(path)

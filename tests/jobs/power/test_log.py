@@ -67,6 +67,23 @@ def test_every_bad_line_is_told(tmp_path: Path) -> None:
     assert "ISO 8601 with a zone" in caught.value.problems[0].allowed
 
 
+def test_a_log_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
+    """Both lines and both values are told; saying the same twice is none, and other nodes are."""
+    path = tmp_path / "meter.csv"
+    path.write_text(
+        "time,watts,node\n1795593601,9,a\n1795593601,8,b\n1795593602,9,a\n"
+        "2026-11-25T08:00:01Z,9,a\n1795593601,9.5,a\n1795593602,7,\n"
+    )
+    with pytest.raises(BadInputError) as caught:
+        read_log(path)
+    assert [str(problem) for problem in caught.value.problems] == [
+        f"{path}:6: watts: 9.5, and 9 at the same time in line 2\n    allowed: one value a time",
+        f"{path}:7: watts: 7, and 9 at the same time in line 4\n    allowed: one value a time",
+    ]
+    path.write_text("time,watts\n1795593601,9\n1795593601.0,9.0\n1795593602,9\n")
+    assert [line.line for line in read_log(path)] == [2, 4]
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
