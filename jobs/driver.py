@@ -10,10 +10,11 @@ from dataclasses import replace
 from typing import Protocol
 
 import storage
+from jobs.clock import now
 from jobs.device import ANY, CUDA
 from jobs.errors import JobsError
 from jobs.executor import Executor, SourceError
-from jobs.ledger import Ledger, now
+from jobs.ledger import Ledger
 from jobs.order import Block, blocks
 from jobs.placement import WAIT_S, Placement
 from jobs.plan import Plan

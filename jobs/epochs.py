@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import storage
+from jobs.clock import now
 from jobs.recipe import Recipe
 from jobs.trainer import Began
 
@@ -47,7 +48,7 @@ class EpochLog:
             StorageError: it cannot be written; the epochs before still stand.
         """
         recipe, began = self._recipe, self._began
-        finished_at = datetime.now(timezone.utc).replace(tzinfo=None)
+        finished_at = now()
         row = storage.TrainingRow(
             training_id=self._training_id,
             recipe=recipe.name,

@@ -12,13 +12,14 @@ from types import FrameType
 
 import storage
 from jobs.address import check_address
+from jobs.clock import now
 from jobs.device import local_devices
 from jobs.document import Document
 from jobs.driver import Driver
 from jobs.errors import RunInterruptedError, UsageError
 from jobs.executor import Executor, InlineExecutor, Sources
 from jobs.grid import read_grid
-from jobs.ledger import now, queued_rows
+from jobs.ledger import queued_rows
 from jobs.placement import WAIT_S
 from jobs.plan import Plan, make_plan
 from jobs.plan_view import skips
