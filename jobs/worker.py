@@ -19,6 +19,7 @@ from jobs.places import Spot
 from jobs.pulse import beat
 from jobs.skips import why_skipped
 from jobs.task import Outcome, Task
+from jobs.transit import CorruptedError
 from jobs.work import ShardImages, work
 
 KEPT_MODELS = 8
@@ -66,6 +67,8 @@ def run_task(
         return Outcome({}, node, skipped=str(err))
     except MemoryLackError as err:
         return Outcome({}, node, error=str(err))
+    except CorruptedError as err:
+        return Outcome({}, node, error=str(err), is_lost=True, is_corrupted=True)
     except Exception:  # noqa: BLE001 - a worker's failure is a row of the run, whatever it was
         return Outcome({}, node, error=traceback.format_exc())
 

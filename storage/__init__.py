@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from storage.runs import RunStore
     from storage.schemas import SCHEMA_VERSION, TABLES, build_table
     from storage.training import TrainingLog
+    from storage.transit import image_digest, pack_tables, unpack_tables
 
 _MODULES = {
     "CellKind": "rows",
@@ -75,12 +76,14 @@ _MODULES = {
     "checked_name": "layout",
     "connect": "catalog",
     "encode": "formats",
+    "image_digest": "transit",
     "is_locked": "run_list",
     "local_root": "layout",
     "list_runs": "run_list",
     "named_file": "images.names",
     "named_query": "catalog",
     "open_images": "images",
+    "pack_tables": "transit",
     "query": "catalog",
     "read_submission": "run_list",
     "remove_run": "run_list",
@@ -88,6 +91,7 @@ _MODULES = {
     "rows_to_table": "rows",
     "table_to_rows": "rows",
     "table_values": "formats",
+    "unpack_tables": "transit",
     "write_images": "images.writing",
 }
 
@@ -123,12 +127,14 @@ __all__ = [
     "checked_name",
     "connect",
     "encode",
+    "image_digest",
     "is_locked",
     "list_runs",
     "local_root",
     "named_file",
     "named_query",
     "open_images",
+    "pack_tables",
     "query",
     "read_submission",
     "remove_run",
@@ -136,6 +142,7 @@ __all__ = [
     "rows_to_table",
     "table_to_rows",
     "table_values",
+    "unpack_tables",
     "write_images",
 ]
 
