@@ -26,6 +26,7 @@ from jobs.plan_view import skips
 from jobs.power.choose import VARIABLE, check_setting
 from jobs.progress import Progress
 from jobs.provenance import gfjobs_version, git_revision
+from jobs.watchdog import STALL_S
 
 Narrator = Callable[[str], None]
 
@@ -38,11 +39,13 @@ class Where:
         address: of a Ray cluster that runs already; None: a Ray of our own on this machine.
         is_inline: in this process, without Ray.
         wait_s: how long cells wait for a device that no node of the cluster has.
+        stall_s: how long a task may finish nothing before it counts as lost; not in this process.
     """
 
     address: str | None = None
     is_inline: bool = False
     wait_s: float = WAIT_S
+    stall_s: float = STALL_S
 
     def devices(self) -> tuple[str, ...] | None:
         """The names that a grid may use there; None where nodes may yet join with any."""
@@ -208,7 +211,7 @@ def _executor(plan: Plan, where: Where) -> Executor:
         return InlineExecutor(sources)
     from jobs.fanout import RayExecutor
 
-    return RayExecutor(sources, where.address)
+    return RayExecutor(sources, where.address, stall_s=where.stall_s)
 
 
 def _check_same(store: storage.RunStore, plan: Plan) -> None:

@@ -13,6 +13,7 @@ from jobs.cli.base import (
     INLINE,
     RESULTS,
     RUN,
+    STALL,
     WAIT,
     main,
     narrate,
@@ -28,6 +29,7 @@ from jobs.cli.base import (
 @ADDRESS
 @INLINE
 @WAIT
+@STALL
 def submit(
     grid: Path,
     run_id: str | None,
@@ -35,6 +37,7 @@ def submit(
     address: str | None,
     wait_s: float,
     *,
+    stall_s: float,
     inline: bool,
 ) -> None:
     """Run all cells of GRID, a YAML file.
@@ -46,7 +49,8 @@ def submit(
     from jobs.run import Where
     from jobs.run import submit as submit_grid
 
-    ended = submit_grid(grid, results, Where(address, inline, wait_s), narrate, run_id)
+    where = Where(address, inline, wait_s, stall_s)
+    ended = submit_grid(grid, results, where, narrate, run_id)
     _conclude(ended.run_id, results, is_done=ended.is_done)
 
 
@@ -56,7 +60,16 @@ def submit(
 @ADDRESS
 @INLINE
 @WAIT
-def resume(run: str, results: Path, address: str | None, wait_s: float, *, inline: bool) -> None:
+@STALL
+def resume(
+    run: str,
+    results: Path,
+    address: str | None,
+    wait_s: float,
+    *,
+    stall_s: float,
+    inline: bool,
+) -> None:
     """Run what is missing of RUN.
 
     \b
@@ -68,7 +81,7 @@ def resume(run: str, results: Path, address: str | None, wait_s: float, *, inlin
     from jobs.run import resume as resume_run
 
     run_id = storage.resolve_run(results, run)
-    ended = resume_run(results, run_id, Where(address, inline, wait_s), narrate)
+    ended = resume_run(results, run_id, Where(address, inline, wait_s, stall_s), narrate)
     _conclude(run_id, results, is_done=ended.is_done)
 
 
