@@ -116,8 +116,12 @@ class Host:
 
     def begin(self, *arguments: str | Path, token: str | None = None) -> subprocess.Popen[str]:
         """Start `gfjobs` there."""
+        return self.start(*GFJOBS, *arguments, token=token)
+
+    def start(self, *command: str | Path, token: str | None = None) -> subprocess.Popen[str]:
+        """Start any command there."""
         return subprocess.Popen(
-            [*self._enter, *GFJOBS, *map(str, arguments)],
+            [*self._enter, *map(str, command)],
             env=self._environment(token),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
