@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 import storage
+from jobs.clock import now
 from jobs.document import Document
 from jobs.errors import UsageError
-from jobs.ledger import now, queued_rows
+from jobs.ledger import queued_rows
 from jobs.meanings import (
     Meanings,
     differences,

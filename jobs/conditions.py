@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import psutil
 
 from jobs import sensors
+from jobs.clock import now
 from jobs.device import CUDA, Device
 from jobs.nvml import Gpu, open_gpu
 from jobs.sensors import AbsentError, Events
@@ -118,7 +119,7 @@ class Machine:
             busy_s=attempt("load", lambda: sensors.busy_s(system)),
             own_s=attempt("load", lambda: sensors.own_s(system)),
             processors=attempt("load", lambda: int(system.cpu_count())),
-            taken_at=datetime.now(timezone.utc).replace(tzinfo=None),
+            taken_at=now(),
             taken_s=time.monotonic(),
             missing=attempt.missing,
         )

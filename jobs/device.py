@@ -33,12 +33,14 @@ class Device:
         synchronise: returns once all work given to the device is done.
         label: as rows show it: the name that it is registered under, else `name`.
         number: of several GPUs, which one.
+        free: gives back the memory that torch keeps there without using it.
     """
 
     name: str
     synchronise: Callable[[], None]
     label: str
     number: int = 0
+    free: Callable[[], None] = lambda: None
 
 
 def local_devices() -> tuple[str, ...]:
@@ -73,7 +75,9 @@ def use_device(name: str, place: int = 0) -> Device:
     if name == CUDA and sees_gpu:
         if torch.cuda.device_count() > 1:
             torch.cuda.set_device(number)
-        return Device(CUDA, torch.cuda.synchronize, label or CUDA, number)
+        return Device(
+            CUDA, torch.cuda.synchronize, label or CUDA, number, free=torch.cuda.empty_cache
+        )
     if name == CPU:
         return Device(CPU, _nothing, label or CPU)  # the CPU's calls return when their work is done
     raise ValueError(

@@ -6,22 +6,30 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import storage
+from jobs.clock import now
 from jobs.device import ANY, CUDA
 from jobs.errors import JobsError
-from jobs.executor import Executor, SourceError
-from jobs.ledger import Ledger, now
+from jobs.executor import Executor, FullError, SourceError
+from jobs.ledger import Ledger
 from jobs.order import Block, blocks
 from jobs.placement import WAIT_S, Placement
 from jobs.plan import Plan
-from jobs.progress import duration
+from jobs.progress import duration, last_line
 from jobs.task import Outcome, Task
+from jobs.trust import FAULTS, Suspect, Trust
 
 MAX_ATTEMPTS = 3
 """Times that a task whose worker was lost is given out in all."""
+
+MAX_FAILURES = 2
+"""Times that a task which fails by itself is given out, where there is another machine to try."""
+
+SET_ASIDE = "set aside"
+"""How the note of a node begins that failed what others did; `status` looks for it."""
 
 SAVE_INTERVAL_S = 2.0
 """Between two saves of the cells' states; what is committed does not wait for them."""
@@ -53,6 +61,16 @@ class Silent:
 
     def restart(self, tasks: Sequence[Task]) -> None:
         """Say nothing."""
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A task that came back from a place, and is not settled yet."""
+
+    task: Task
+    outcome: Outcome
+    place: str
+    is_again: bool
 
 
 class Driver:
@@ -92,8 +110,11 @@ class Driver:
             wait_s=wait_s,
         )
         self._poll_s = None if executor.is_one_host else POLL_S
-        self._held: list[tuple[Task, Outcome, bool]] = []
+        self._held: list[_Held] = []
         self._tries: Counter[tuple[str, int, int]] = Counter()
+        self._trust = Trust()
+        self._aside: set[str] = set()
+        self._blocks = {cell.cell_id: block for block in queued for cell in block.cells}
         self._nodes: dict[str, storage.NodeRow] = {row.node: row for row in store.nodes}
         self._saved_s = time.monotonic()
 
@@ -106,13 +127,14 @@ class Driver:
             JobsError: rows cannot be written; nothing of what was committed is lost.
         """
         self._fill()
-        while not self._placement.is_done(self.ledger.is_over):
+        while not self._placement.is_done(self._is_over):
             if finished := self._executor.wait(self._poll_s):
                 self._receive(*finished)
             if not self._placement.is_timing_here:
                 # Settled before the next task is given out: while this host is being timed, the
                 # driver neither writes nor draws.
                 self._settle_all()
+                self._judge()
                 self._look_after_stuck()
             self._fill()
         self.save()
@@ -130,7 +152,10 @@ class Driver:
     def _fill(self) -> None:
         """Give out all tasks that may start now."""
         self._placement.see(self._executor.places())
-        while found := self._placement.take(self.ledger.is_over):
+        while not self._executor.is_full:
+            found = self._placement.take(self._is_over, self._trust.held)
+            if not found:
+                return
             task, spot = found
             self._tries[task.key] += 1
             self.ledger.start(task)
@@ -138,36 +163,112 @@ class Driver:
                 self._executor.submit(task, spot)
             except SourceError as err:
                 self._placement.give_back(task)
-                self.ledger.fail(task.cell_id, str(err))
-                self._listener(task, Outcome({}, None, error=str(err)))
+                self._fail(task, Outcome({}, None, error=str(err)))
+            except FullError as err:
+                is_again = self._placement.in_flight > 1  # what comes back makes room
+                self._placement.give_back(task, again=is_again, is_spoilt=False)
+                self._tries[task.key] -= 1
+                if is_again:
+                    return
+                self._fail(task, Outcome({}, None, error=str(err)))
+
+    def _is_over(self, cell_id: str) -> bool:
+        """Whether nothing of a cell is to be given out."""
+        return self.ledger.is_over(cell_id) or self._trust.is_suspect(cell_id)
 
     def _receive(self, task: Task, outcome: Outcome) -> None:
         """Take a task back; its place is free again."""
         outcome = with_clock_remark(outcome, time.time())
         self._tries[task.key] -= outcome.is_untried
-        is_again = outcome.is_lost and self._tries[task.key] < MAX_ATTEMPTS
+        tries, place = self._tries[task.key], self._placement.where(task).place
+        is_again = outcome.is_lost and tries < MAX_ATTEMPTS
+        if outcome.error and not outcome.is_lost:
+            is_again = tries < MAX_FAILURES and self._placement.can_go_elsewhere(task)
         self._placement.give_back(task, again=is_again)
-        self._held.append((task, outcome, is_again))
+        self._held.append(_Held(task, outcome, place, is_again=is_again))
 
     def _settle_all(self) -> None:
         """Commit what came back, and save the cells' states now and then."""
-        for task, outcome, is_again in self._held:
-            self._settle(task, outcome, is_again=is_again)
+        for held in self._held:
+            self._settle(held)
         if self._held and time.monotonic() - self._saved_s > SAVE_INTERVAL_S:
             self.save()
         self._held.clear()
 
-    def _settle(self, task: Task, outcome: Outcome, *, is_again: bool) -> None:
+    def _settle(self, held: _Held) -> None:
         """Commit a task's rows, note that it is given out again, or let its cell fail."""
-        if is_again:
+        task, outcome, place = held.task, held.outcome, held.place
+        if outcome.error and not (outcome.is_gone or outcome.is_corrupted):
+            self._trust.failed(place, task.key, outcome.error)
+        if held.is_again:
             self.ledger.retry(task)
-        elif outcome.error:
-            self.ledger.fail(task.cell_id, outcome.error)
-        elif outcome.skipped:
+            self._listener(task, replace(outcome, is_lost=True))
+            return
+        if outcome.error:
+            block = self._blocks[task.cell_id]
+            if block.is_timed and not outcome.is_gone and self._placement.can_move(block):
+                self._trust.suspect(place, Suspect(task, block, outcome))
+                self._listener(task, replace(outcome, is_lost=True))
+            else:
+                self._fail(task, outcome)
+            return
+        if outcome.skipped:
             self.ledger.skip(task, outcome.skipped)
         else:
             self._commit(task, outcome)
+            for faulty in self._trust.succeeded(place, task.key):
+                self._set_aside(faulty)
+            for suspect in self._trust.clear(place):  # it was not the machine
+                self._fail(suspect.task, suspect.outcome)
         self._listener(task, outcome)
+
+    def _fail(self, task: Task, outcome: Outcome) -> None:
+        """A cell fails, by its own fault."""
+        self.ledger.fail(task.cell_id, outcome.error)
+        self._trust.blamed_on_cell(task.key)
+        self._listener(task, outcome)
+
+    def _judge(self) -> None:
+        """Lay failures of timed cells to their machine or to themselves, once that can be told."""
+        entries = self._store.entries()
+        for place, block, suspects in self._trust.suspects():
+            cells = {cell.cell_id for cell in block.cells}
+            has_begun = any(entry.node == place and entry.cell_id in cells for entry in entries)
+            is_idle = self._placement.is_idle(block, self._is_over)
+            is_aside = place in self._aside
+            is_bad = len(suspects) >= FAULTS or (is_idle and (is_aside or not has_begun))
+            if not (is_bad or is_idle) or self._placement.is_flying(block):
+                continue
+            if is_bad and self._placement.can_move(block):
+                reason = last_line(suspects[-1].outcome.error)
+                self._narrator.note(
+                    f"node {place} failed all of {len(suspects)} cells in a row: the timed cells of"
+                    f" {block.dataset} start anew on another ({reason})"
+                )
+                self._name(place, f"{SET_ASIDE} for timed cells of {block.dataset}: {reason}")
+                self._restart(block, avoided=place)
+                continue
+            self._trust.forget(block)
+            for suspect in suspects:
+                self._fail(suspect.task, suspect.outcome)
+
+    def _set_aside(self, place: str) -> None:
+        """Give a machine nothing more: it failed what others did, one task after the other."""
+        if place in self._aside or not self._placement.can_spare(place, self._is_over):
+            return
+        self._aside.add(place)
+        self._placement.set_aside(place)
+        told = f"{SET_ASIDE}: others did {FAULTS} tasks that it failed"
+        reason = last_line(self._trust.reason(place))
+        self._narrator.note(f"node {place} is {told} ({reason}); its work goes to the others")
+        self._name(place, f"{told} ({reason})")
+
+    def _name(self, place: str, note: str) -> None:
+        """Say something in a node's row."""
+        row = self._nodes.get(place) or storage.NodeRow(self._store.run.run_id, place)
+        self._nodes[place] = replace(row, note="; ".join(filter(None, (note, row.note))))
+        with self._failing_as_jobs():
+            self._store.save_nodes(list(self._nodes.values()))
 
     def _look_after_stuck(self) -> None:
         """Tell of cells that no node can take, start them anew elsewhere, or let them fail."""
@@ -178,6 +279,7 @@ class Driver:
             elif stuck.is_failed:
                 error = f"{stuck.told}; nothing changed in {duration(self._wait_s)}"
                 self._narrator.note(f"{error}: they fail")
+                self._trust.forget(stuck.block)
                 for cell in stuck.block.cells:
                     if not self.ledger.is_over(cell.cell_id):
                         self.ledger.fail(cell.cell_id, error)
@@ -187,16 +289,19 @@ class Driver:
                     " gfjobs node start"
                 )
 
-    def _restart(self, block: Block) -> None:
-        """Drop what a block has: its machine is gone, and rounds of two must not mix."""
+    def _restart(self, block: Block, avoided: str | None = None) -> None:
+        """Drop what a block has: its machine cannot go on, and rounds of two must not mix."""
         cells = {cell.cell_id for cell in block.cells}
+        self._trust.forget(block)
+        for key in [key for key in self._tries if key[0] in cells]:
+            del self._tries[key]
         before = sum(entry.cell_id in cells for entry in self._store.entries())
         if before:
             with self._failing_as_jobs():
                 self._store.discard(cells)
         self.ledger.restart(cells)
         self._narrator.restart(list(self._tasks(block))[:before])
-        self._placement.restart(block, self._tasks(block))
+        self._placement.restart(block, self._tasks(block), avoided)
 
     def _commit(self, task: Task, outcome: Outcome) -> None:
         entry = storage.CommitEntry(
@@ -211,12 +316,18 @@ class Driver:
         )
         with self._failing_as_jobs():
             # The node first: a commit names it, and may be the last thing this process does.
-            if outcome.node and outcome.node.node not in self._nodes:
+            if outcome.node and not self._knows(outcome.node):
                 self._nodes[outcome.node.node] = outcome.node
                 self._store.save_nodes(list(self._nodes.values()))
             is_new = self._store.commit(entry, outcome.tables)
         if is_new:
             self.ledger.commit(task, outcome)
+
+    def _knows(self, node: storage.NodeRow) -> bool:
+        """Whether a node's row is there: also of one set aside in an earlier try of this run."""
+        row = self._nodes.get(node.node)
+        is_stale = row is not None and (row.note or "").startswith(SET_ASIDE)
+        return row is not None and (not is_stale or node.node in self._aside)
 
     @contextmanager
     def _failing_as_jobs(self) -> Iterator[None]:

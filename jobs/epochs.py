@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import storage
+from jobs.clock import now
 from jobs.recipe import Recipe
 from jobs.trainer import Began
 
@@ -46,7 +47,7 @@ class EpochLog:
             StorageError: it cannot be written; the epochs before still stand.
         """
         recipe, began = self._recipe, self._began
-        finished_at = datetime.now(timezone.utc).replace(tzinfo=None)
+        finished_at = now()
         row = storage.TrainingRow(
             training_id=self._training_id,
             recipe=recipe.name,

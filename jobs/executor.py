@@ -27,6 +27,10 @@ class SourceError(JobsError):
     """A checkpoint or an image that was there when the run was planned cannot be read now."""
 
 
+class FullError(JobsError):
+    """There is no room for a task's images until something else has come back."""
+
+
 Finished = tuple[Task, Outcome]
 
 
@@ -37,6 +41,10 @@ class Executor(Protocol):
     def is_one_host(self) -> bool:
         """Whether there is one place for all, on the machine of this process."""
 
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more should be handed over before something comes back."""
+
     def places(self) -> Sequence[Place]:
         """Where tasks can go now."""
 
@@ -45,6 +53,7 @@ class Executor(Protocol):
 
         Raises:
             SourceError: its checkpoint or images cannot be read.
+            FullError: there is no room for them now.
         """
 
     def wait(self, timeout_s: float | None = None) -> Finished | None:
@@ -123,6 +132,11 @@ class InlineExecutor:
     def is_one_host(self) -> bool:
         """True: everything runs here."""
         return True
+
+    @property
+    def is_full(self) -> bool:
+        """False: it holds one task."""
+        return False
 
     def places(self) -> Sequence[Place]:
         """This process, for one task at a time."""

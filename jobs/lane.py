@@ -45,6 +45,10 @@ class Lane:
         self._spots[task] = Spot(self.place.name, device, number)
         return self._spots[task]
 
+    def spot(self, task: Task) -> Spot:
+        """Where a task runs."""
+        return self._spots[task]
+
     def end(self, task: Task) -> None:
         """A task has ended."""
         del self._spots[task]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime
 
 import storage
+from jobs.clock import now
 from jobs.plan import Cell, Plan
 from jobs.task import Outcome, Task, rows_an_image
 
@@ -14,11 +15,6 @@ VALID_ROUNDS = 2
 """Rounds that are not throttled, for a cell to be valid; one where only one was asked for.
 
 Decided here alone, when a cell ends: queries go by its `is_valid`."""
-
-
-def now() -> datetime:
-    """The time, naive UTC, as all rows have it."""
-    return datetime.now(timezone.utc).replace(tzinfo=None)
 
 
 def queued_rows(plan: Plan, run_id: str) -> list[storage.CellRow]:

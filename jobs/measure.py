@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime
 from itertools import cycle
 from typing import Any
 
@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 
 import gfnet
 from gfnet.profiling import OTHER
+from jobs.clock import now
 from jobs.device import Device
 from jobs.pipeline import Pipeline
+from jobs.pulse import beat
 
 Clock = Callable[[], int]
 """Nanoseconds since some fixed moment, never going back."""
@@ -85,6 +87,7 @@ def warm_up(
         tensor, _ = pipeline.batch(encoded, places)
         if tensor is not None:
             runtime.route(tensor, paths[number % len(paths)]).logits.cpu()
+        beat()
     device.synchronise()
 
 
@@ -112,8 +115,9 @@ def measure_routes(
     measured = Measured()
     with no_garbage_collection():
         for start in range(0, len(encoded), batch_size):
+            beat()
             places = range(start, min(start + batch_size, len(encoded)))
-            started_at = datetime.now(timezone.utc).replace(tzinfo=None)
+            started_at = now()
             device.synchronise()
             begin = clock()
             tensor, kept = pipeline.batch(encoded, places)
@@ -167,6 +171,7 @@ def measure_exits(
         for start in range(0, len(encoded), batch_size):
             places = range(start, min(start + batch_size, len(encoded)))
             for number, thresholds in paths:
+                beat()
                 # Prepared anew each time, as a routed image is: decoding leaves the caches to it.
                 tensor, kept = pipeline.batch(encoded, places)
                 if tensor is None:
@@ -201,6 +206,7 @@ def run_on(
     with no_garbage_collection():
         starts = cycle(range(0, len(encoded), batch_size))
         while goes_on():
+            beat()
             start = next(starts)
             device.synchronise()
             tensor, _ = pipeline.batch(encoded, range(start, min(start + batch_size, len(encoded))))
@@ -257,6 +263,7 @@ def measure_parts(
         for start in range(0, len(encoded), batch_size):
             places = range(start, min(start + batch_size, len(encoded)))
             for is_profiled in order:
+                beat()
                 tensor, _ = pipeline.batch(encoded, places)
                 if tensor is None:
                     break

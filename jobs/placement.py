@@ -56,6 +56,7 @@ class _Queue:
         self.home = home
         self.in_flight = 0
         self.stuck_s: float | None = None
+        self.avoided: set[str] = set()
         self._tasks = tasks
         self._waiting: deque[Task] = deque()
         self._spoilt: dict[Task, set[str]] = {}
@@ -72,25 +73,39 @@ class _Queue:
                 self._waiting.append(task)
         return True
 
-    def first(self, place: str, others: Collection[str]) -> Task | None:
-        """The first task for a place: not one that was lost there, while there are others."""
+    def first(self, place: str, others: Collection[str], *, is_held: bool) -> Task | None:
+        """The first task for a place: not one that was lost there, while it can go to another.
+
+        Args:
+            place: its name.
+            others: names of those that can take tasks of this queue too.
+            is_held: it gets none but those that were lost elsewhere.
+        """
         for task in self._waiting:
-            if place not in self._spoilt.get(task, ()) or not others:
+            spoilt = self._spoilt.get(task, set())
+            if place in spoilt and set(others) - spoilt:
+                continue
+            if spoilt or not (is_held and others):
                 return task
         return None
+
+    def spoilt(self, task: Task) -> set[str]:
+        """Where a task was lost."""
+        return self._spoilt.get(task, set())
 
     def take(self, task: Task) -> None:
         """A task goes."""
         self._waiting.remove(task)
         self.in_flight += 1
 
-    def give_back(self, task: Task, place: str, *, again: bool) -> None:
+    def give_back(self, task: Task, place: str, *, again: bool, is_spoilt: bool) -> None:
         """A task has come back."""
         self.in_flight -= 1
         if again:
             self._waiting.appendleft(task)
+        if again and is_spoilt:
             self._spoilt.setdefault(task, set()).add(place)
-        else:
+        elif not again:
             self._spoilt.pop(task, None)
 
     def restart(self, tasks: Iterator[Task]) -> None:
@@ -127,6 +142,7 @@ class Placement:
         self._places: dict[str, Place] = {}
         self._lanes: dict[str, Lane] = {}
         self._given: dict[Task, tuple[_Queue, Lane]] = {}
+        self._aside: set[str] = set()
 
     @property
     def is_timing_here(self) -> bool:
@@ -146,30 +162,87 @@ class Placement:
             else:
                 self._lanes[name] = Lane(place)
 
-    def take(self, is_over: IsOver) -> tuple[Task, Spot] | None:
-        """The next task that may start now, and where; None where none may."""
+    def take(self, is_over: IsOver, held: Collection[str] = ()) -> tuple[Task, Spot] | None:
+        """The next task that may start now, and where; None where none may.
+
+        Args:
+            is_over: of a cell.
+            held: places that get no task, while there are others, but those lost elsewhere.
+        """
         lanes = [self._lanes[name] for name in self._places]
         for lane in sorted(lanes, key=lambda lane: lane.in_flight / lane.place.capacity):
-            if found := self._take_for(lane, is_over):
+            if found := self._take_for(lane, is_over, held):
                 return found
         return None
 
-    def give_back(self, task: Task, *, again: bool = False) -> None:
-        """A task has ended; `again` puts it first in its queue."""
+    @property
+    def in_flight(self) -> int:
+        """How many tasks are."""
+        return len(self._given)
+
+    def where(self, task: Task) -> Spot:
+        """Where a task in flight is."""
+        return self._given[task][1].spot(task)
+
+    def can_go_elsewhere(self, task: Task) -> bool:
+        """Whether a task in flight, if it is lost, has a place where it was not lost yet.
+
+        One of a block that a machine must take whole has none.
+        """
+        queue, lane = self._given[task]
+        spoilt = queue.spoilt(task) | {lane.place.name}
+        return queue.home is None and any(p.name not in spoilt for p in self._able(queue))
+
+    def can_move(self, block: Block) -> bool:
+        """Whether another place than its home could take a block."""
+        if block.is_bound:
+            return False
+        queue = self._queue(block)
+        return any(place.name != queue.home for place in self._able(queue))
+
+    def is_idle(self, block: Block, is_over: IsOver) -> bool:
+        """Whether nothing of a block is in flight, and nothing waits."""
+        queue = self._queue(block)
+        return not queue.in_flight and not queue.has_more(is_over)
+
+    def is_flying(self, block: Block) -> bool:
+        """Whether something of a block is in flight."""
+        return bool(self._queue(block).in_flight)
+
+    def can_spare(self, place: str, is_over: IsOver) -> bool:
+        """Whether all that is left for a place can be done elsewhere."""
+        left = [queue for queue in self._queues if queue.in_flight or queue.has_more(is_over)]
+        able = [{other.name for other in self._able(queue)} for queue in left]
+        return all(names - {place} for names in able if place in names)
+
+    def set_aside(self, place: str) -> None:
+        """A place gets no more tasks."""
+        self._aside.add(place)
+
+    def give_back(self, task: Task, *, again: bool = False, is_spoilt: bool = True) -> None:
+        """A task has ended.
+
+        Args:
+            task: which.
+            again: it goes first in its queue.
+            is_spoilt: and to another place, where there is one.
+        """
         queue, lane = self._given.pop(task)
-        queue.give_back(task, lane.place.name, again=again)
+        queue.give_back(task, lane.place.name, again=again, is_spoilt=is_spoilt)
         lane.end(task)
 
-    def restart(self, block: Block, tasks: Iterator[Task]) -> None:
-        """A block starts anew, wherever there is a place."""
-        next(queue for queue in self._queues if queue.block == block).restart(tasks)
+    def restart(self, block: Block, tasks: Iterator[Task], avoided: str | None = None) -> None:
+        """A block starts anew, wherever there is a place, but for one that it avoids."""
+        queue = self._queue(block)
+        queue.restart(tasks)
+        queue.avoided |= {avoided} if avoided else set()
 
     def stuck(self, is_over: IsOver) -> list[Stuck]:
         """The blocks that no place can take now and of which nothing is in flight."""
         now_s = self._clock()
         found = []
         for queue in self._queues:
-            able = [place for place in self._places.values() if self._can(queue, place)]
+            able = self._able(queue)
             is_served = any(queue.home in (None, place.name) for place in able)
             if is_served or queue.in_flight or not queue.has_more(is_over):
                 queue.stuck_s = None
@@ -183,21 +256,24 @@ class Placement:
                     queue.block,
                     self._wording(queue, able),
                     is_new=is_new,
-                    is_moving=can_move and waited_s >= min(GRACE_S, self._wait_s),
+                    is_moving=can_move
+                    and (queue.home in self._aside or waited_s >= min(GRACE_S, self._wait_s)),
                     is_failed=not can_move and waited_s >= self._wait_s,
                 )
             )
         return found
 
-    def _take_for(self, lane: Lane, is_over: IsOver) -> tuple[Task, Spot] | None:
+    def _take_for(
+        self, lane: Lane, is_over: IsOver, held: Collection[str]
+    ) -> tuple[Task, Spot] | None:
         place = lane.place
         for queue in self._queues:
             if queue.home not in (None, place.name) or not queue.has_more(is_over):
                 continue
             if not self._can(queue, place):
                 continue
-            others = [p.name for p in self._places.values() if p != place and self._can(queue, p)]
-            task = queue.first(place.name, [] if queue.home else others)
+            others = [] if queue.home else [p.name for p in self._able(queue) if p != place]
+            task = queue.first(place.name, others, is_held=place.name in held)
             if task is None:
                 continue
             device = place.device(self._meant.get(task.device, task.device)) or task.device
@@ -215,9 +291,17 @@ class Placement:
         return None
 
     def _can(self, queue: _Queue, place: Place) -> bool:
-        """Whether a place has the device of a block."""
+        """Whether a place has the device of a block, and may be given work of it."""
+        if place.name in self._aside or place.name in queue.avoided:
+            return False
         asked = queue.block.device
         return asked is None or place.device(self._meant.get(asked, asked)) is not None
+
+    def _able(self, queue: _Queue) -> list[Place]:
+        return [place for place in self._places.values() if self._can(queue, place)]
+
+    def _queue(self, block: Block) -> _Queue:
+        return next(queue for queue in self._queues if queue.block == block)
 
     def _wording(self, queue: _Queue, able: Sequence[Place]) -> str:
         asked = queue.block.device or ANY
@@ -226,13 +310,18 @@ class Placement:
         what = f"{cells} cell{'s' if cells > 1 else ''} of device {device}"
         has = sorted({name for place in self._places.values() for name in place.devices or ()})
         there = f"registered now: {', '.join(has) or 'nothing'}"
+        if self._aside:
+            there += f"; set aside: {', '.join(sorted(self._aside))}"
+        lost = "set aside" if queue.home in self._aside else "gone"
         if able and queue.block.is_bound:
             return (
-                f"{what} were timed on node {queue.home}, which is gone, and what is added must be"
-                f" timed there too; {there}"
+                f"{what} were timed on node {queue.home}, which is {lost}, and what is added must"
+                f" be timed there too; {there}"
             )
         if able:
-            return f"{what} began on node {queue.home}, which is gone; {there}"
+            return f"{what} began on node {queue.home}, which is {lost}; {there}"
         if queue.home:
-            return f"{what} began on node {queue.home}, which is gone, and no other has it; {there}"
+            return (
+                f"{what} began on node {queue.home}, which is {lost}, and no other has it; {there}"
+            )
         return f"{what}: no node has it; {there}"

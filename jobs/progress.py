@@ -77,7 +77,7 @@ class Progress:
     def update(self, task: Task, outcome: Outcome) -> None:
         """Take note of a finished task, and show how far the run is."""
         if outcome.error:
-            reason = outcome.error.strip().splitlines()[-1]
+            reason = last_line(outcome.error)
             verb = "was lost" if outcome.is_lost else "failed"
             self._console.print(f"{task.kind} of {task.model} on {task.dataset} {verb}: {reason}")
         elif outcome.skipped:
@@ -139,6 +139,11 @@ class Progress:
         if is_last or self._clock() - self._written_s >= LINE_INTERVAL_S:
             self._written_s = self._clock()
             self._console.print(self.line(), soft_wrap=True)
+
+
+def last_line(error: str) -> str:
+    """What a traceback says in the end."""
+    return error.strip().splitlines()[-1]
 
 
 def duration(seconds: float) -> str:

@@ -11,6 +11,7 @@ import storage
 from jobs.address import check_address
 from jobs.amend import amend, submission_of
 from jobs.cancelling import mark_cancelled
+from jobs.clock import now
 from jobs.device import local_devices
 from jobs.document import Document
 from jobs.driver import Driver, home_of
@@ -18,7 +19,7 @@ from jobs.errors import JobsError, RunInterruptedError, UsageError
 from jobs.executor import Executor, InlineExecutor, Sources
 from jobs.grid import read_grid
 from jobs.interrupts import Interrupts
-from jobs.ledger import now, queued_rows
+from jobs.ledger import queued_rows
 from jobs.order import blocks
 from jobs.placement import WAIT_S
 from jobs.plan import Plan, make_plan
@@ -27,6 +28,7 @@ from jobs.power.choose import VARIABLE, check_setting
 from jobs.progress import Progress
 from jobs.provenance import gfjobs_version, git_revision
 from jobs.registration import node_name
+from jobs.watchdog import STALL_S
 
 Narrator = Callable[[str], None]
 
@@ -39,12 +41,14 @@ class Where:
         address: of a Ray cluster that runs already; None: a Ray of our own on this machine.
         is_inline: in this process, without Ray.
         wait_s: how long cells wait for a device that no node of the cluster has.
+        stall_s: how long a task may finish nothing before it counts as lost; not in this process.
         is_detached: the driver too goes to the cluster, and lives there.
     """
 
     address: str | None = None
     is_inline: bool = False
     wait_s: float = WAIT_S
+    stall_s: float = STALL_S
     is_detached: bool = False
 
     def devices(self) -> tuple[str, ...] | None:
@@ -121,6 +125,7 @@ def submit(
         ended = _submit(document, plan, root, where, narrate, run_id=run_id)
         if ended.is_handed_over:
             options = ["--address", head.address, "--wait", f"{where.wait_s:.0f}s"]
+            options += ["--stall", f"{where.stall_s:.0f}s"]
             process, wrong = head.start(ended.run_id, str(root), options)
             if wrong:
                 raise JobsError(
@@ -296,7 +301,7 @@ def _executor(plan: Plan, where: Where) -> Executor:
         return InlineExecutor(sources)
     from jobs.fanout import RayExecutor
 
-    return RayExecutor(sources, where.address)
+    return RayExecutor(sources, where.address, stall_s=where.stall_s)
 
 
 def _check_machine(store: storage.RunStore, plan: Plan, where: Where) -> None:

@@ -123,6 +123,8 @@ def status(root: storage.Root, run_id: str) -> str:
     ]
     lines.append(text_table(columns, rows))
     lines += list(_remarks(cells, names))
+    aside = storage.named_query(root, "set_aside", run_ids=[run_id], run_id=run_id)
+    lines += [f"node {row['node']}: {row['note']}" for row in aside.to_pylist()]
     if run.status in ("failed", "interrupted", "cancelled"):
         lines.append(f"go on with: gfjobs resume {run_id}")
     return "\n".join(lines) + "\n"

@@ -113,6 +113,8 @@ class Outcome:
         skipped: why this machine cannot do such work at all; empty where it can.
         is_lost: the worker died or its node went away, so that another try makes sense.
         is_untried: it was lost before it began, which is no try.
+        is_gone: it was lost with its node, which says nothing of either.
+        is_corrupted: it was lost since what it needs, or its rows, did not arrive as sent.
         ended_s: when it ended, since the epoch by its node's own clock; None where it was lost.
     """
 
@@ -125,4 +127,6 @@ class Outcome:
     skipped: str = ""
     is_lost: bool = False
     is_untried: bool = False
+    is_gone: bool = False
+    is_corrupted: bool = False
     ended_s: float | None = None

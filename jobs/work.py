@@ -24,11 +24,13 @@ from jobs.measure import (
     run_on,
     warm_up,
 )
+from jobs.memory import Batches, MemoryLackError, first_line, is_out_of_memory
 from jobs.pinning import pinned
 from jobs.pipeline import Pipeline
 from jobs.power.choose import power_of
 from jobs.power.meter import Meter
 from jobs.power.protocol import IDLE_AFTER, IDLE_BEFORE
+from jobs.pulse import beat
 from jobs.rows import agreement_row, of_cell, power_rows, round_row
 from jobs.task import Task
 
@@ -51,13 +53,30 @@ class Done:
 def work(task: Task, model: gfnet.GFNet, pipeline: Pipeline, shard: ShardImages) -> Done:
     """Do a task; where it is timed, on no more processors than its threads.
 
-    Raises: gfnet.UnavailableError: its engine, or what it measures, is not to be had here.
+    Raises:
+        gfnet.UnavailableError: its engine, or what it measures, is not to be had here.
+        MemoryLackError: there is too little memory for its batches.
     """
     runtime = gfnet.runtime(task.runtime, model, threads=task.threads, precision=task.precision)
+    beat()
     meter = Meter(task.model, task.energy, power_of(pipeline.device))
-    with pinned(task.threads if task.is_timed else 0) as why_not:
-        tables = WORK[task.kind](task, model, runtime, pipeline, shard, meter)
-    note = "; ".join(filter(None, (why_not, meter.why_not() if tables else "")))
+    batches = Batches(task.batch_size, pipeline.device.free)
+    try:
+        with pinned(task.threads if task.is_timed else 0) as why_not:
+            tables = WORK[task.kind](task, model, runtime, pipeline, shard, meter, batches)
+    except (RuntimeError, MemoryError) as err:
+        if not is_out_of_memory(err):
+            raise
+        raise MemoryLackError(
+            f"out of memory at batch size {batches.size} ({first_line(err)}); "
+            + (
+                "it is part of what is measured, so it is not made smaller: choose a smaller"
+                " batch_sizes.latency, or a device with more memory"
+                if task.is_timed
+                else "choose a device with more memory"
+            )
+        ) from err
+    note = "; ".join(filter(None, (why_not, meter.why_not() if tables else "", batches.note)))
     return Done(tables, note, meter.added_s)
 
 
@@ -78,6 +97,7 @@ def _latency_rows(  # noqa: PLR0917 - what all kinds are given
     pipeline: Pipeline,
     shard: ShardImages,
     meter: Meter,
+    _batches: Batches,
 ) -> dict[str, Any]:
     """Route the shard under the clock: one row an image in `records`, one in `rounds`.
 
@@ -140,13 +160,14 @@ def _latency_rows(  # noqa: PLR0917 - what all kinds are given
     return tables | agreement_row(task, compare_routes(measured, reference, last))
 
 
-def _exit_rows(
+def _exit_rows(  # noqa: PLR0917 - what all kinds are given
     task: Task,
     model: gfnet.GFNet,
     runtime: gfnet.Runtime,
     pipeline: Pipeline,
     shard: ShardImages,
     _meter: Meter,
+    batches: Batches,
 ) -> dict[str, Any]:
     """Answer the shard at every exit: one row an image and exit in `exits`.
 
@@ -155,21 +176,29 @@ def _exit_rows(
     import torch
 
     places: list[int] = []
-    logits, scores, features = [], [], []
+    logits: list[torch.Tensor] = []
+    scores: list[torch.Tensor] = []
+    features: list[torch.Tensor] = []
     expected: list[gfnet.ExitOutputs] = []
+
+    def answer(batch: range) -> None:
+        tensor, kept = pipeline.bulk(shard.encoded, batch)
+        if tensor is None:
+            return
+        outputs = runtime.forward_exits(tensor)
+        reference = None if runtime is model else model.forward_exits(tensor)
+        # All of a batch or nothing: one that memory does not suffice for is done again.
+        answers = outputs.logits.float().cpu(), outputs.gate_scores.float().cpu()
+        judged = gfnet.gate_features(outputs.logits).cpu()
+        logits.append(answers[0])
+        scores.append(answers[1])
+        features.append(judged)
+        places.extend(kept)
+        if reference is not None:
+            expected.append(reference)
+
     with torch.inference_mode():
-        for start in range(0, len(shard.encoded), task.batch_size):
-            stop = min(start + task.batch_size, len(shard.encoded))
-            tensor, kept = pipeline.bulk(shard.encoded, range(start, stop))
-            if tensor is None:
-                continue
-            outputs = runtime.forward_exits(tensor)
-            places += kept
-            logits.append(outputs.logits.float().cpu())
-            scores.append(outputs.gate_scores.float().cpu())
-            features.append(gfnet.gate_features(outputs.logits).cpu())
-            if runtime is not model:
-                expected.append(model.forward_exits(tensor))
+        batches.run(len(shard.encoded), answer)
     if not places:
         return {}
     blocks = (*task.exit_blocks, model.config.last_block)
@@ -208,6 +237,7 @@ def _exit_cost_rows(  # noqa: PLR0917 - what all kinds are given
     pipeline: Pipeline,
     shard: ShardImages,
     meter: Meter,
+    _batches: Batches,
 ) -> dict[str, Any]:
     """Send the shard out at every exit under the clock: one row an image and exit; one round.
 
@@ -266,6 +296,7 @@ def _profile_rows(
     pipeline: Pipeline,
     shard: ShardImages,
     _meter: Meter,
+    _batches: Batches,
 ) -> dict[str, Any]:
     """Send the shard to the last block with a clock around each part: one row a part."""
     import torch
@@ -316,7 +347,7 @@ def _warm_up(
 
 # In quotes: the name loads torch, and a driver reads this module too.
 Work = Callable[
-    [Task, "gfnet.GFNet", "gfnet.Runtime", Pipeline, ShardImages, Meter], dict[str, Any]
+    [Task, "gfnet.GFNet", "gfnet.Runtime", Pipeline, ShardImages, Meter, Batches], dict[str, Any]
 ]
 
 WORK: dict[str, Work] = {

@@ -12,11 +12,14 @@ import numpy as np
 
 import gfnet
 from jobs.device import Device, use_device
+from jobs.memory import MemoryLackError
 from jobs.node import describe_node
 from jobs.pipeline import Pipeline
 from jobs.places import Spot
+from jobs.pulse import beat
 from jobs.skips import why_skipped
 from jobs.task import Outcome, Task
+from jobs.transit import CorruptedError
 from jobs.work import ShardImages, work
 
 KEPT_MODELS = 8
@@ -46,6 +49,7 @@ def run_task(
         if reason := why_skipped(task.kind, task.runtime, task.precision, device.name):
             return Outcome({}, node, skipped=reason)
         model = _load(task, device, weights)
+        beat()
         started = time.perf_counter()
         shard = ShardImages(
             image_ids=np.asarray(images.column("image_id"), dtype=np.int64),
@@ -61,6 +65,10 @@ def run_task(
         return Outcome(done.tables, node, images_done, busy_s, note=note, ended_s=time.time())
     except gfnet.UnavailableError as err:
         return Outcome({}, node, skipped=str(err))
+    except MemoryLackError as err:
+        return Outcome({}, node, error=str(err))
+    except CorruptedError as err:
+        return Outcome({}, node, error=str(err), is_lost=True, is_corrupted=True)
     except Exception:  # noqa: BLE001 - a worker's failure is a row of the run, whatever it was
         return Outcome({}, node, error=traceback.format_exc())
 

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from storage.runs import RunStore
     from storage.schemas import SCHEMA_VERSION, TABLES, build_table
     from storage.training import TrainingLog
+    from storage.transit import image_digest, pack_tables, unpack_tables
 
 _MODULES = {
     "CellKind": "rows",
@@ -103,11 +104,13 @@ _MODULES = {
     "encode": "formats",
     "has_results": "layout",
     "fsck": "fsck",
+    "image_digest": "transit",
     "is_locked": "run_list",
     "list_runs": "run_list",
     "named_file": "images.names",
     "named_query": "catalog",
     "open_images": "images",
+    "pack_tables": "transit",
     "query": "catalog",
     "read_submission": "run_list",
     "remove_run": "run_list",
@@ -115,6 +118,7 @@ _MODULES = {
     "rows_to_table": "rows",
     "table_to_rows": "rows",
     "table_values": "formats",
+    "unpack_tables": "transit",
     "write_images": "images.writing",
 }
 
@@ -161,12 +165,14 @@ __all__ = [
     "has_probe",
     "has_results",
     "holder",
+    "image_digest",
     "is_locked",
     "list_runs",
     "log_of",
     "named_file",
     "named_query",
     "open_images",
+    "pack_tables",
     "probe",
     "query",
     "read_cells",
@@ -176,6 +182,7 @@ __all__ = [
     "rows_to_table",
     "table_to_rows",
     "table_values",
+    "unpack_tables",
     "write_images",
 ]
 

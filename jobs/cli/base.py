@@ -62,6 +62,14 @@ WAIT = click.option(
     show_default=True,
     help="How long cells wait for a device that no node has, such as 90s, 10m or 2h.",
 )
+STALL = click.option(
+    "--stall",
+    "stall_s",
+    callback=_seconds,
+    default="10m",
+    show_default=True,
+    help="How long a task may finish no batch before it is ended and tried again.",
+)
 RUN = click.argument("run")
 RUN_OR_LATEST = click.argument("run", default="latest")
 

@@ -15,6 +15,7 @@ from jobs.cli.base import (
     ROOT_AS_GIVEN,
     RUN,
     RUN_OR_LATEST,
+    STALL,
     WAIT,
     main,
     narrate,
@@ -32,6 +33,7 @@ from storage import Root
 @click.option("--detach", is_flag=True, help="With --address: drive the run from the cluster.")
 @INLINE
 @WAIT
+@STALL
 @click.pass_context
 def submit(
     context: click.Context,
@@ -41,6 +43,7 @@ def submit(
     address: str | None,
     *,
     wait_s: float,
+    stall_s: float,
     detach: bool,
     inline: bool,
 ) -> None:
@@ -60,7 +63,7 @@ def submit(
         from jobs.detach import check_root_option
 
         check_root_option(context.meta[ROOT_AS_GIVEN])
-    where = Where(address, inline, wait_s, is_detached=detach)
+    where = Where(address, inline, wait_s, stall_s, is_detached=detach)
     ended = submit_grid(grid, results, where, narrate, run_id)
     if ended.is_handed_over:
         narrate("this terminal may be closed. Follow it with:")
@@ -75,7 +78,16 @@ def submit(
 @ADDRESS
 @INLINE
 @WAIT
-def resume(run: str, results: Root, address: str | None, wait_s: float, *, inline: bool) -> None:
+@STALL
+def resume(
+    run: str,
+    results: Root,
+    address: str | None,
+    wait_s: float,
+    *,
+    stall_s: float,
+    inline: bool,
+) -> None:
     """Run what is missing of RUN.
 
     \b
@@ -87,7 +99,7 @@ def resume(run: str, results: Root, address: str | None, wait_s: float, *, inlin
     from jobs.run import resume as resume_run
 
     run_id = storage.resolve_run(results, run)
-    ended = resume_run(results, run_id, Where(address, inline, wait_s), narrate)
+    ended = resume_run(results, run_id, Where(address, inline, wait_s, stall_s), narrate)
     _conclude(run_id, results, is_done=ended.is_done)
 
 

@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+import uuid
+from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError
+from ray.exceptions import (
+    NodeDiedError,
+    RayError,
+    RayTaskError,
+    TaskUnschedulableError,
+)
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jobs.cluster.view import DEVICE_PREFIX, TIMING, ClusterError, NodeView
 from jobs.device import CPU, CUDA
 from jobs.errors import JobsError
 from jobs.executor import Finished, Sources
-from jobs.fanout.connection import Head, join, start_here
+from jobs.fanout.connection import EMBEDDED_STORE_BYTES, Head, join, start_here
+from jobs.fanout.object_store import ObjectStore, Reference, Sent
+from jobs.fanout.remote import Orders, Work, forget_pulse, pulse_of, remote_of
+from jobs.memory import first_line
 from jobs.places import Place, Spot
+from jobs.progress import duration
 from jobs.task import Outcome, Task
+from jobs.transit import CorruptedError, unseal
+from jobs.watchdog import LOOKS, STALL_S, Watchdog
 
-Reference = Any
-"""An ObjectRef of Ray, whose types stay inside this package."""
+STORE = "object_store_memory"
+"""What Ray calls the size of a node's object store among its resources."""
 
 TIMING_SHARE = 0.001
 """Of the timing resource, and of a device, that an untimed task takes."""
-
-KEPT_BYTES = 256 * 2**20
-"""Kept in the object store beyond what is in flight: a shard that is still there goes to no node
-twice, and memory stays flat for any grid."""
 
 TASKS_PER_CPU = 2
 """In flight: one runs while the next one's images travel."""
@@ -44,11 +51,20 @@ that had ended while the node was cut off."""
 
 @dataclass
 class _InFlight:
-    """A task on its way; `weights` are kept beside it, lest Ray free what it will ask for."""
+    """A task on its way.
+
+    Attributes:
+        task: which.
+        sent: its weights and images, kept here lest Ray free what it will ask for; by key.
+        node_id: where it went; None of a Ray of our own.
+        pulse_key: where it reports.
+        stranded_s: since when its node has been gone.
+    """
 
     task: Task
-    weights: Reference
+    sent: dict[Hashable, Sent]
     node_id: str | None
+    pulse_key: bytes
     stranded_s: float | None = None
 
 
@@ -71,6 +87,7 @@ class RayExecutor:
         sources: where their bytes come from.
         address: of a running cluster; None starts Ray here, and `close` ends it.
         work: what a worker process does with a task.
+        stall_s: how long a task may finish nothing before it counts as lost.
 
     Raises:
         JobsError: the cluster cannot be reached, or no node of it has the timing resource.
@@ -80,24 +97,30 @@ class RayExecutor:
         self,
         sources: Sources,
         address: str | None = None,
-        work: Callable[..., Outcome] | None = None,
+        work: Work | None = None,
+        *,
+        stall_s: float = STALL_S,
     ) -> None:
         self._sources = sources
+        self._stall_s = stall_s
+        self._watchdog = Watchdog(stall_s)
         self._in_flight: dict[Reference, _InFlight] = {}
-        self._kept = _Kept(KEPT_BYTES)
+        self._store_bytes: float = EMBEDDED_STORE_BYTES
         self._head: Head | None = None
         self._nodes: dict[str, _Node] = {}
         self._alive: frozenset[str] = frozenset()
         self._gone: set[str] = set()  # by what Ray said of a task, before the head notices
         self._looked_s = 0.0
-        # The driver retries: it knows what is done.
-        self._work = ray.remote(max_retries=0)(work or _run)
+        self._late: list[Any] = []  # stalled, and not yet given back
+        self._work = remote_of(work)
         if address is None:
             start_here()
+            self._store = ObjectStore(self._store_bytes)
             return
         self._head = join(address)
         try:
             self._look()
+            self._store = ObjectStore(self._store_bytes)
             if not self._nodes:
                 raise ClusterError(
                     f"no node of the cluster has the resource {TIMING!r}, which keeps a node to one"
@@ -112,6 +135,12 @@ class RayExecutor:
         """True of an embedded Ray."""
         return self._head is None
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the images in flight fill this machine's share of the object store."""
+        sent = {key: one for task in self._in_flight.values() for key, one in task.sent.items()}
+        return self._store.is_filled_by(sent.values())
+
     def places(self) -> Sequence[Place]:
         """The nodes that are there; looked up anew every two seconds."""
         if self.is_one_host:
@@ -124,10 +153,14 @@ class RayExecutor:
 
     def submit(self, task: Task, spot: Spot) -> None:
         """Hand a task to a node, its weights and images by reference."""
-        weights = self._kept.put(task.checkpoint_sha256, lambda: self._sources.weights(task))
-        images = self._kept.put(
-            (task.dataset_sha256, task.shard), lambda: self._sources.shard(task)
-        )
+        sent = {
+            key: self._store.put(key, read)
+            for key, read in (
+                (_weights_key(task), lambda: self._sources.weights(task)),
+                (_images_key(task), lambda: self._sources.shard(task)),
+            )
+        }
+        weights, images = sent.values()
         options: dict[str, Any] = {
             "name": f"{task.kind} {task.model} {task.shard.number}",
             "num_cpus": 1,
@@ -136,35 +169,62 @@ class RayExecutor:
         node = None if self.is_one_host else self._nodes[spot.place]
         if node:
             options = _bound(options, task, spot, node)
+        pulse_key = uuid.uuid4().bytes
+        orders = Orders(images.digest, pulse_key, self._stall_s / LOOKS)
         # In a list a reference is not resolved: a worker that has the model fetches no weights.
         reference = self._work.options(**options).remote(
-            task, [weights], images, spot if node else None
+            task, [weights.reference], images.reference, spot if node else None, orders
         )
-        self._in_flight[reference] = _InFlight(task, weights, node.node_id if node else None)
+        node_id = node.node_id if node else None
+        self._in_flight[reference] = _InFlight(task, sent, node_id, pulse_key)
+        quiet_s = task.energy.settle_s + task.energy.idle_s if task.energy else 0.0
+        self._watchdog.begin(reference, spot.place, quiet_s)
 
     def wait(self, timeout_s: float | None = None) -> Finished | None:
-        """Block until a task is finished; one whose worker or node died comes back as lost."""
+        """Block until a task is finished; one that is lost, for whatever reason, comes back so."""
         if not self._in_flight:
             time.sleep(timeout_s or 0.0)
             return None
-        ready, _ = ray.wait(list(self._in_flight), num_returns=1, timeout=timeout_s)
+        if stalled := self._stalled():
+            return stalled
+        due_s = self._watchdog.due_s()
+        patience_s = due_s if timeout_s is None else min(timeout_s, due_s)
+        ready, _ = ray.wait(list(self._in_flight), num_returns=1, timeout=patience_s)
         if not ready:
             return self._stranded()
-        sent = self._in_flight.pop(ready[0])
+        sent = self._take(ready[0])
+        return sent.task, self._outcome(ready[0], sent)
+
+    def _outcome(self, reference: Reference, sent: _InFlight) -> Outcome:
+        """What has come back of a task."""
         try:
-            outcome: Outcome = ray.get(ready[0])
+            sealed: Any = ray.get(reference)
+            outcome = unseal(sealed)
+        except CorruptedError as err:
+            return Outcome({}, None, error=str(err), is_lost=True, is_corrupted=True)
         except RayError as err:
             self._looked_s = 0.0  # perhaps its node has gone
-            if isinstance(err, (NodeDiedError, TaskUnschedulableError)) and sent.node_id:
+            is_gone = isinstance(err, (NodeDiedError, TaskUnschedulableError))
+            if is_gone and sent.node_id:
                 self._gone.add(sent.node_id)
-            outcome = Outcome(
+            said = str(err) if isinstance(err, RayTaskError) else first_line(err)
+            return Outcome(
                 {},
                 None,
-                error=f"{type(err).__name__}: {err}",
+                error=f"{type(err).__name__}: {said}",
                 is_lost=True,
                 is_untried=isinstance(err, TaskUnschedulableError),
+                is_gone=is_gone,
             )
-        return sent.task, outcome
+        if outcome.is_corrupted:
+            for key in sent.sent:  # to be read and sent anew
+                self._store.drop(key)
+        return outcome
+
+    def _take(self, reference: Reference) -> _InFlight:
+        """A task is in flight no more."""
+        self._watchdog.end(reference)
+        return self._in_flight.pop(reference)
 
     def close(self) -> None:
         """Cancel what runs, and disconnect; a Ray that was started here ends."""
@@ -182,6 +242,8 @@ class RayExecutor:
         self._alive = frozenset(view.node_id for view in views)
         timing = [view for view in views if view.resources.get(TIMING)]
         self._nodes = {node.place.name: node for node in (_node(view, here) for view in timing)}
+        mine = [view.resources for view in views if view.node_id == here]
+        self._store_bytes = mine[0].get(STORE, self._store_bytes) if mine else self._store_bytes
 
     def _stranded(self) -> Finished | None:
         """A task whose node is dead and of which Ray says nothing; None where there is none."""
@@ -192,12 +254,39 @@ class RayExecutor:
                 continue
             sent.stranded_s = sent.stranded_s or now_s
             if now_s - sent.stranded_s > LINGER_S:
-                with suppress(RayError, ValueError):  # nobody may be there to be told
-                    ray.cancel(reference, force=True)
-                del self._in_flight[reference]
+                self._drop(reference)
                 error = "NodeDiedError: its node left the cluster, and nothing came back"
-                return sent.task, Outcome({}, None, error=error, is_lost=True)
+                return sent.task, Outcome({}, None, error=error, is_lost=True, is_gone=True)
         return None
+
+    def _stalled(self) -> Finished | None:
+        """A task that has finished nothing for too long; None where there is none."""
+        self._late += self._watchdog.stalled(lambda key: pulse_of(self._in_flight[key].pulse_key))
+        while self._late:
+            reference = self._late.pop()
+            if reference not in self._in_flight:  # it came back meanwhile
+                continue
+            sent = self._drop(reference)
+            forget_pulse(sent.pulse_key)
+            error = (
+                f"StalledError: it finished no batch in {duration(self._stall_s)}, and was ended"
+            )
+            return sent.task, Outcome({}, None, error=error, is_lost=True)
+        return None
+
+    def _drop(self, reference: Reference) -> _InFlight:
+        """End a task of which nothing is wanted any more."""
+        with suppress(RayError, ValueError):  # nobody may be there to be told
+            ray.cancel(reference, force=True)
+        return self._take(reference)
+
+
+def _weights_key(task: Task) -> Hashable:
+    return task.checkpoint_sha256
+
+
+def _images_key(task: Task) -> Hashable:
+    return task.dataset_sha256, task.shard
 
 
 def _node(view: NodeView, here: str) -> _Node:
@@ -226,33 +315,3 @@ def _bound(options: dict[str, Any], task: Task, spot: Spot, node: _Node) -> dict
         "num_gpus": int(node.place.has_gpu and spot.device != CPU),
         "scheduling_strategy": NodeAffinitySchedulingStrategy(node.node_id, soft=False),
     }
-
-
-class _Kept:
-    """What was put into the object store lately; Ray frees the rest once no task refers to it."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes = limit_bytes
-        self._references: OrderedDict[Hashable, tuple[Reference, int]] = OrderedDict()
-
-    def put(self, key: Hashable, read: Callable[[], Any]) -> Reference:
-        """A reference to a value, which is read and put where it is not there."""
-        if key not in self._references:
-            value = read()
-            size = getattr(value, "nbytes", None) or len(value)  # an Arrow table, or bytes
-            self._references[key] = ray.put(value), size
-            while len(self._references) > 1 and self._bytes() > self._limit_bytes:
-                self._references.popitem(last=False)
-        self._references.move_to_end(key)
-        return self._references[key][0]
-
-    def _bytes(self) -> int:
-        return sum(size for _, size in self._references.values())
-
-
-def _run(task: Task, weights: list[Any], images: Any, spot: Spot | None) -> Outcome:
-    """In a worker process of Ray: fetch, run, return."""
-    from jobs.worker import run_task
-
-    fetch: Callable[[], bytes] = lambda: ray.get(weights[0])  # noqa: E731
-    return run_task(task, fetch, images, spot)

@@ -8,10 +8,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any
 
+from jobs.clock import now
 from jobs.power.choose import Choice
 from jobs.power.protocol import (
     ACTIVE,
@@ -23,6 +24,7 @@ from jobs.power.protocol import (
 )
 from jobs.power.sampler import Sampler
 from jobs.power.source import NS_PER_S, PowerSource, Reading, Scene
+from jobs.pulse import beat
 
 _PERIODS = MIN_SAMPLES + 2
 """Of its source that an idle window lasts: a reading across either end is of no window."""
@@ -118,7 +120,7 @@ class Meter:
         if self._source is not None:
             self._sampler = Sampler(self._source, self._processors)
             self._sampler.start()
-        self._anchor = datetime.now(timezone.utc).replace(tzinfo=None)
+        self._anchor = now()
         self._anchor_ns = self.now_ns()
         return self
 
@@ -144,6 +146,7 @@ class Meter:
         while self._lacks_samples(window, self.now_ns()):
             time.sleep(_NAP_S)
         self._close(window)
+        beat()
         self.added_s += (self.now_ns() - began_ns) / NS_PER_S
 
     @contextmanager

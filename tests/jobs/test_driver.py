@@ -12,7 +12,7 @@ import pytest
 import storage
 from jobs.driver import MAX_ATTEMPTS, Driver, with_clock_remark
 from jobs.errors import JobsError
-from jobs.executor import SourceError, Sources
+from jobs.executor import FullError, SourceError, Sources
 from jobs.ledger import Ledger, queued_rows
 from jobs.order import task_queues
 from jobs.places import Place, Spot
@@ -51,6 +51,7 @@ class Scripted:
     """An executor that answers as told, oldest task first, and writes down what it was given."""
 
     is_one_host = True
+    is_full = False
 
     def __init__(self, answer: Callable[[Task], Outcome] = rows_of, capacity: int = 3) -> None:
         self.answer = answer
@@ -306,6 +307,7 @@ class Cluster(Scripted):
         self.boards, self.device = boards, device
         self.spots: dict[Task, Spot] = {}
         self.looks = 0
+        self.fault: Callable[[Task, str], str] = lambda _task, _board: ""
 
     def places(self) -> list[Place]:
         """As told, by the number of tasks that were answered and looks that were vain."""
@@ -326,6 +328,8 @@ class Cluster(Scripted):
         board = self.spots[task].place
         if board not in self.boards(self.looks):
             return task, Outcome({}, None, error="NodeDiedError", is_lost=True)
+        if error := self.fault(task, board):
+            return task, Outcome({}, None, error=f"Traceback\nRuntimeError: {error}")
         outcome = rows_of(task)
         node = storage.NodeRow(run_id="r", node=board, device=self.device)
         tables = {
@@ -337,6 +341,13 @@ class Cluster(Scripted):
             for name, table in outcome.tables.items()
         }
         return task, replace(outcome, node=node, tables=tables)
+
+
+def boards_of(fault: Callable[[Task, str], str]) -> Cluster:
+    """Three boards, of which tasks may fail."""
+    executor = Cluster(lambda _looks: ["bad", "good", "other"])
+    executor.fault = fault
+    return executor
 
 
 class Notes:
@@ -442,3 +453,151 @@ def test_a_clock_that_is_minutes_off_is_told(ended_s: float | None, said: str) -
     outcome = Outcome({}, node, note="odd", ended_s=ended_s)
     told = with_clock_remark(outcome, now_s=1000.0).note
     assert told == "; ".join(filter(None, ("odd", said)))
+
+
+def test_a_node_that_fails_every_timed_task_loses_them(run: Run) -> None:
+    """They start anew elsewhere, no cell fails, and the node's row says why."""
+    homes: list[str] = []
+
+    def fault(task: Task, board: str) -> str:
+        if task.is_timed:
+            homes.append(board)
+        return "no kernel image" if task.is_timed and board == homes[0] else ""
+
+    executor = boards_of(fault)
+    notes = Notes()
+    assert Driver(run.store, run.plan, executor, lambda _t, _o: None, narrator=notes).run()
+    assert run.count("exits") == 1100 * (1 + 3)
+    assert run.count("records") == 2 * 2 * 1100
+    (told,) = notes.told
+    assert told == (
+        f"node {homes[0]} failed all of 2 cells in a row: the timed cells of digits start anew on"
+        " another (RuntimeError: no kernel image)"
+    )
+    (bad,) = [node for node in run.store.nodes if node.node == homes[0]]
+    assert str(bad.note).startswith("set aside for timed cells of digits: RuntimeError")
+    timed = [cell for cell in run.store.cells if cell.kind == "latency"]
+    assert {cell.node for cell in timed} == {homes[-1]}
+    assert homes[-1] != homes[0]
+
+
+def test_after_three_convictions_nothing_more_goes_there(
+    plan_of: Callable[[str], Plan], tmp_path: Path
+) -> None:
+    """A queue of many tasks: the bad board gets a handful, then none."""
+    plan = plan_of(
+        "name: many\nmodels: [flat.safetensors, dynn.safetensors, distil.safetensors]\n"
+        "datasets: [{name: digits, split: train}, {name: digits}]\nmeasure: [accuracy]\n"
+    )
+    executor = boards_of(lambda _task, board: "broken" if board == "bad" else "")
+    given: Counter[str] = Counter()
+    submit = executor.submit
+
+    def counted(task: Task, spot: Spot) -> None:
+        given[spot.place] += 1
+        submit(task, spot)
+
+    executor.submit = counted  # type: ignore[method-assign]
+    row = storage.RunRow(run_id="r", name="many")
+    notes = Notes()
+    with storage.RunStore.create(tmp_path / "m", row, queued_rows(plan, "r"), {}) as store:
+        assert Driver(store, plan, executor, lambda _t, _o: None, narrator=notes).run()
+        assert {cell.status for cell in store.cells} == {"done"}
+    assert 3 <= given["bad"] <= 4
+    assert "node bad is set aside: others did 3 tasks that it failed" in notes.told[0]
+
+
+def test_a_broken_model_is_not_its_nodes_fault(run: Run) -> None:
+    """It fails on two boards, its cells fail with the error, and no board is set aside."""
+    executor = boards_of(lambda task, _board: "bad shapes" if task.model == "flat" else "")
+    notes = Notes()
+    assert not Driver(run.store, run.plan, executor, lambda _t, _o: None, narrator=notes).run()
+    cells = {(c.kind, c.model): c for c in run.store.cells}
+    for kind in ("exits", "latency"):
+        assert cells[kind, "flat"].status == "failed"
+        assert str(cells[kind, "flat"].error).endswith("bad shapes")
+        assert cells[kind, "dynn"].status == "done"
+    assert notes.told == []
+    assert not any((node.note or "").startswith("set aside") for node in run.store.nodes)
+    assert run.count("records") == 2 * 1100
+    assert run.count("exits") == 1100 * 3
+
+
+def test_one_node_alone_is_never_set_aside(run: Run) -> None:
+    """Cells fail with what it says."""
+    executor = Cluster(lambda _looks: ["only"])
+    executor.fault = lambda _task, _board: "broken"
+    assert not Driver(run.store, run.plan, executor, lambda _t, _o: None).run()
+    assert {cell.status for cell in run.store.cells} == {"failed"}
+    assert all(str(cell.error).endswith("broken") for cell in run.store.cells)
+
+
+def test_a_cluster_on_which_everything_fails_comes_to_an_end(run: Run) -> None:
+    """Three boards, no task done: no deadlock between boards that wait for each other."""
+    assert not Driver(
+        run.store, run.plan, boards_of(lambda _task, _board: "broken"), lambda _t, _o: None
+    ).run()
+    assert {cell.status for cell in run.store.cells} == {"failed"}
+
+
+def test_a_timed_node_that_breaks_midway_loses_its_cells(run: Run) -> None:
+    """From the fifth timed task on it fails; what it had is done anew elsewhere, of one node."""
+    timed: Counter[str] = Counter()
+
+    def fault(task: Task, board: str) -> str:
+        timed[board] += task.is_timed
+        is_first = board == next(iter(+timed), None)
+        return "fell off the bus" if task.is_timed and is_first and timed[board] > 4 else ""
+
+    executor = boards_of(fault)
+    is_done = Driver(run.store, run.plan, executor, lambda _t, _o: None).run()
+    mixed = storage.query(
+        run.root, "select cell_id from records group by cell_id having count(distinct node) > 1"
+    )
+    assert mixed.num_rows == 0
+    # Two cells alone are too few to tell a broken node from two broken models: a resume does them.
+    assert not is_done
+    assert Driver(run.store, run.plan, Cluster(lambda _l: ["good"]), lambda _t, _o: None).run()
+
+
+def test_a_task_lost_on_both_boards_is_tried_a_third_time(run: Run) -> None:
+    """Not waited for for ever: with nowhere else to go it goes to either."""
+    tries: Counter[tuple[str, int, int]] = Counter()
+
+    class Flaky(Cluster):
+        def wait(self, timeout_s: float | None = None) -> tuple[Task, Outcome] | None:  # type: ignore[override]
+            if self.tasks and self.tasks[0].kind == "exits":
+                key = self.tasks[0].key
+                tries[key] += 1
+                if tries[key] < MAX_ATTEMPTS:
+                    return self.tasks.popleft(), Outcome({}, None, error="crash", is_lost=True)
+            return super().wait(timeout_s)
+
+    executor = Flaky(lambda _looks: ["a", "b"])
+    assert Driver(run.store, run.plan, executor, lambda _t, _o: None).run()
+    assert run.count("exits") == 1100 * (1 + 3)
+
+
+def test_a_full_executor_is_given_no_more(run: Run) -> None:
+    """Until something came back; a shard that never fits fails its cell with the reason."""
+
+    class Full(Scripted):
+        def submit(self, task: Task, spot: Spot) -> None:
+            if task.model == "flat" or (self.tasks and len(self.given) % 2):
+                raise FullError("no room for a shard's images")
+            super().submit(task, spot)
+
+    assert not run.drive(Full())
+    cells = {(c.kind, c.model): c for c in run.store.cells}
+    assert cells["exits", "flat"].error == "no room for a shard's images"
+    assert cells["latency", "flat"].status == "failed"
+    assert cells["exits", "dynn"].status == cells["latency", "dynn"].status == "done"
+
+    class OneAtATime(Scripted):
+        @property
+        def is_full(self) -> bool:  # type: ignore[override]
+            return bool(self.tasks)
+
+    executor = OneAtATime()
+    assert run.drive(executor)
+    assert executor.most == 1

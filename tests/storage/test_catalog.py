@@ -169,6 +169,7 @@ def test_every_named_query_runs(build: Builder, file: Path) -> None:
         "invalid_cells",
         "power_marks",
         "power_windows",
+        "set_aside",
         "throttled_rounds",
         "timed_batches",
     )

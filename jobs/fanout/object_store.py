@@ -1,0 +1,86 @@
+"""Ray's object store: what is sent to nodes, each once, and how much of it may be under way."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import ObjectStoreFullError, OutOfDiskError
+
+import storage
+from jobs.executor import FullError
+
+Reference = Any
+"""An ObjectRef of Ray, whose types stay inside this package."""
+
+KEPT_BYTES = 256 * 2**20
+"""Kept in the object store beyond what is in flight: a shard that is still there goes to no node
+twice, and memory stays flat for any grid. At most a quarter of the store."""
+
+FULL_SHARE = 0.5
+"""Of the object store that the images in flight may take; beyond it Ray would have to spill them to
+disk, and nothing would be faster for being handed over."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A value in the object store, its size and its check sum."""
+
+    reference: Reference
+    size_bytes: int
+    digest: int
+
+
+class ObjectStore:
+    """Puts values into the store; what was put lately stays there beyond the tasks that need it.
+
+    Args:
+        store_bytes: size of the store.
+    """
+
+    def __init__(self, store_bytes: float) -> None:
+        self._store_bytes = store_bytes
+        self._limit_bytes = min(KEPT_BYTES, store_bytes / 4)
+        self._sent: OrderedDict[Hashable, Sent] = OrderedDict()
+
+    def put(self, key: Hashable, read: Callable[[], Any]) -> Sent:
+        """A value, which is read and put where it is not there.
+
+        Raises:
+            FullError: neither the store nor the disk that it spills to has room.
+        """
+        if key not in self._sent:
+            value = read()
+            is_bytes = isinstance(value, bytes)
+            size = len(value) if is_bytes else value.nbytes
+            digest = 0 if is_bytes else storage.image_digest(value)
+            self._sent[key] = Sent(self._ray_put(value), size, digest)
+            while len(self._sent) > 1 and self._bytes() > self._limit_bytes:
+                self._sent.popitem(last=False)
+        self._sent.move_to_end(key)
+        return self._sent[key]
+
+    def drop(self, key: Hashable) -> None:
+        """Put a value anew when it is next asked for."""
+        self._sent.pop(key, None)
+
+    def is_filled_by(self, sent: Iterable[Sent]) -> bool:
+        """Whether values take as much of the store as tasks in flight may."""
+        return sum(one.size_bytes for one in sent) > FULL_SHARE * self._store_bytes
+
+    def _ray_put(self, value: Any) -> Reference:
+        try:
+            return ray.put(value)
+        except (ObjectStoreFullError, OutOfDiskError) as err:
+            self._sent.clear()  # nothing stays that no task in flight needs
+            raise FullError(
+                f"Ray's object store of {self._store_bytes / 2**20:.0f} MiB has no room for the"
+                f" images of a shard ({type(err).__name__}): free space where it spills to, below"
+                " /tmp/ray, or give it more memory"
+            ) from err
+
+    def _bytes(self) -> int:
+        return sum(one.size_bytes for one in self._sent.values())

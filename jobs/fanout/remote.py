@@ -1,0 +1,119 @@
+"""A worker's end of a task: checks what arrives, reports its pulse, seals what goes back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.experimental import internal_kv
+
+from jobs.fanout.object_store import Reference
+from jobs.places import Spot
+from jobs.pulse import beats
+from jobs.task import Outcome, Task
+from jobs.transit import CorruptedError, Sealed, check_images, check_weights, seal
+
+NAMESPACE = b"gfjobs"
+"""Of the head's key-value store, where pulses are."""
+
+Work = Callable[[Task, Callable[[], bytes], Any, "Spot | None"], Outcome]
+"""What a worker process does with a task, given a way to its weights, its images, and its spot."""
+
+_store: Any = internal_kv
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a task needs to know of its journey.
+
+    Attributes:
+        digest: check sum of its images where they were sent.
+        pulse_key: where it reports how much it has finished.
+        pulse_s: how often it does; a task that is over sooner reports nothing.
+    """
+
+    digest: int
+    pulse_key: bytes
+    pulse_s: float
+
+
+def remote_of(work: Work | None) -> Any:
+    """The function that Ray runs; never twice by itself, since only the driver knows what is done.
+
+    Args:
+        work: another one than `jobs.worker.run_task`.
+    """
+
+    def perform(
+        task: Task, weights: list[Reference], images: Any, spot: Spot | None, orders: Orders
+    ) -> Sealed:
+        return attend(work, task, weights, images, spot, orders)
+
+    return ray.remote(max_retries=0)(perform)
+
+
+def attend(  # noqa: PLR0917 - what travels
+    work: Work | None,
+    task: Task,
+    weights: list[Reference],
+    images: Any,
+    spot: Spot | None,
+    orders: Orders,
+) -> Sealed:
+    """Do a task in this process."""
+    from jobs.worker import run_task
+
+    def fetch() -> bytes:
+        content: Any = ray.get(weights[0])
+        return check_weights(content, task.checkpoint_sha256)
+
+    with _reporting(orders):
+        try:
+            check_images(images, orders.digest)
+            return seal((work or run_task)(task, fetch, images, spot))
+        except CorruptedError as err:
+            return seal(Outcome({}, None, error=str(err), is_lost=True, is_corrupted=True))
+
+
+def pulse_of(key: bytes) -> int | None:
+    """What a task has reported; None where it has not, or the head does not answer."""
+    with suppress(RayError, RuntimeError, ValueError):
+        said = _store._internal_kv_get(key, namespace=NAMESPACE)  # noqa: SLF001 - no other way
+        return int(said) if said else None
+    return None
+
+
+def forget_pulse(key: bytes) -> None:
+    """Remove what a task has reported that cannot do so itself."""
+    with suppress(RayError, RuntimeError):
+        _store._internal_kv_del(key, namespace=NAMESPACE)  # noqa: SLF001 - as above
+
+
+@contextmanager
+def _reporting(orders: Orders) -> Iterator[None]:
+    """Report the pulse now and then, from a thread that sleeps in between."""
+    is_over = threading.Event()
+
+    def report() -> None:
+        last = None
+        while not is_over.wait(orders.pulse_s):
+            if beats() != last:
+                last = beats()
+                with suppress(RayError, RuntimeError):
+                    _store._internal_kv_put(  # noqa: SLF001 - as above
+                        orders.pulse_key, str(last), overwrite=True, namespace=NAMESPACE
+                    )
+        if last is not None:
+            forget_pulse(orders.pulse_key)
+
+    thread = threading.Thread(target=report, name="pulse", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()

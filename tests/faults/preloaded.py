@@ -1,0 +1,15 @@
+"""What the fork server loads once, so that a driver starts in milliseconds."""
+
+from __future__ import annotations
+
+import duckdb  # noqa: F401
+import pyarrow.parquet  # noqa: F401
+import torch  # noqa: F401
+import torchvision.transforms.v2  # noqa: F401
+
+import jobs.cli
+import jobs.run
+import jobs.summary
+import jobs.work
+import jobs.worker  # noqa: F401
+import storage.runs  # noqa: F401

@@ -1,0 +1,13 @@
+"""All faults of the matrix, from quick to slow."""
+
+from __future__ import annotations
+
+from faults.scenario import Scenario
+from faults.scenarios import cluster, drivers, files, tasks
+
+ALL: tuple[Scenario, ...] = (
+    *drivers.SCENARIOS,
+    *files.SCENARIOS,
+    *tasks.SCENARIOS,
+    *cluster.SCENARIOS,
+)

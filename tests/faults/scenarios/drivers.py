@@ -1,0 +1,169 @@
+"""Drivers that are killed, interrupted, doubled."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from faults.bench import GRID, Bench, Run, until
+from faults.scenario import Scenario
+
+import storage
+
+
+def _until_done(bench: Bench, run: Run, wound: str = "") -> None:
+    """Resume until a driver lives long enough; each gets a wound of its own."""
+    wounded = run.submit("--inline", wound=wound)
+    code, said = wounded.end()
+    assert code == -signal.SIGKILL, f"the driver was to die: {code} {said}"
+    began_s = time.monotonic()
+    run.injected()
+    run.finish("--inline")
+    bench.tally.recoveries_s.append(time.monotonic() - began_s)
+    run.compare()
+
+
+def killed(bench: Bench, times: int) -> None:
+    """At random moments from its start on, on and on; a run that gets through makes way for another."""
+    whole_s = bench.whole(GRID).seconds
+    run, started = bench.run(), None
+    while bench.tally.times < times:
+        started = run.resume("--inline")
+        began_s = time.monotonic()
+        time.sleep(bench.random.random() * whole_s)
+        started.signal(signal.SIGKILL)
+        code, said = started.end()
+        assert code in (-signal.SIGKILL, 0), said
+        if code == 0:
+            run.compare()
+            run = bench.run()
+            continue
+        run.injected()
+        bench.tally.recoveries_s.append(0.0)
+        started = run.resume("--inline")
+        before, began_s = run.commits(), time.monotonic()
+        until(
+            lambda at=before, r=run, s=started: r.commits() != at or not s.process.is_alive(),
+            "a commit",
+        )
+        bench.tally.recoveries_s[-1] = time.monotonic() - began_s
+        started.signal(signal.SIGKILL)
+        code, said = started.end()
+        if code:
+            bench.tally.times += 1
+    run.finish("--inline")
+    run.compare()
+
+
+def killed_in_commit(bench: Bench, times: int) -> None:
+    """At a random file operation of one of its first commits."""
+    for _ in range(times):
+        seed = bench.random.randrange(10**9)
+        _until_done(bench, bench.run(), wound=f"die-in:commit:{seed}")
+
+
+def killed_in_merge(bench: Bench, times: int) -> None:
+    """At a random file operation, or some milliseconds into one."""
+    for _ in range(times):
+        seed = bench.random.randrange(10**9)
+        _until_done(bench, bench.run(), wound=f"die-in:merge:{seed}")
+
+
+def killed_on_ray(bench: Bench, times: int) -> None:
+    """With workers at work, which must end too."""
+    run = bench.run()
+    bench.whole(GRID)
+    for _ in range(times):
+        started = run.resume()
+        most = run.commits() + bench.random.randrange(1, 4)
+        until(lambda at=most: run.commits() >= at or run.status() == "done", "commits")
+        workers = started.below()
+        os.kill(started.pid, signal.SIGKILL)
+        started.end()
+        works = [each for each in workers if "gent" not in " ".join(_words(each))]
+        until(lambda all_=works: not any(each.is_running() for each in all_), "workers to end", 60)
+        run.injected()
+        if run.status() == "done":
+            break
+    began_s = time.monotonic()
+    started = run.resume()
+    if run.status() != "done":
+        run.recovers(began_s)
+    code, said = started.end()
+    assert code == 0, said
+    run.compare()
+
+
+def _words(process: object) -> list[str]:
+    import psutil
+
+    try:
+        words: list[str] = process.cmdline()  # type: ignore[attr-defined]
+    except psutil.Error:
+        return []
+    return words
+
+
+def two_drivers(bench: Bench, times: int) -> None:
+    """The second is told who has the run, and ends at once."""
+    for _ in range(times):
+        run = bench.run()
+        first = run.submit("--inline")
+        run.until_commits(1)
+        os.kill(first.pid, signal.SIGSTOP)  # so that it is surely there
+        code, said = run.resume("--inline").end()
+        os.kill(first.pid, signal.SIGCONT)
+        assert code == 2, said
+        assert f"process {first.pid}" in said, said
+        run.injected()
+        began_s = time.monotonic()
+        run.recovers(began_s)
+        code, said = first.end()
+        assert code == 0, said
+        run.compare()
+
+
+def interrupted(bench: Bench, times: int) -> None:
+    """Ctrl-C: what is committed is kept, and the way on is named."""
+    for number in range(times):
+        _interrupt(bench, ["--inline"], twice=False, commits=2 + number % 8)
+
+
+def interrupted_twice(bench: Bench, times: int) -> None:
+    """A second Ctrl-C on the heels of the first, with Ray to end."""
+    for number in range(times):
+        _interrupt(bench, [], twice=True, commits=2 + number % 8)
+
+
+def _interrupt(bench: Bench, options: list[str], *, twice: bool, commits: int) -> None:
+    run = bench.run()
+    started = run.submit(*options)
+    run.until_commits(commits)
+    started.signal(signal.SIGINT)
+    if twice:
+        time.sleep(bench.random.random() * 0.3)
+        started.signal(signal.SIGINT)
+    code, said = started.end()
+    assert code != 0, said
+    assert "Traceback" not in said, said
+    assert twice or "gfjobs resume" in said, said
+    run.injected(2 if twice else 1)
+    assert not storage.is_locked(run.root, "r")
+    began_s = time.monotonic()
+    started = run.resume(*options)
+    run.recovers(began_s)
+    code, said = started.end()
+    assert code == 0, said
+    run.compare()
+
+
+SCENARIOS = (
+    Scenario("driver-killed", "driver killed, random moments", killed, times=50, quick=6),
+    Scenario("commit-killed", "driver killed in a commit", killed_in_commit, times=30, quick=4),
+    Scenario("merge-killed", "driver killed in a merge", killed_in_merge, times=30, quick=4),
+    Scenario("two-drivers", "two drivers on one run", two_drivers, times=3, quick=1),
+    Scenario("ctrl-c", "Ctrl-C once", interrupted, times=5, quick=1),
+    Scenario("ctrl-c-twice", "Ctrl-C twice, on Ray", interrupted_twice, times=4),
+    Scenario("driver-killed-ray", "driver killed, on Ray", killed_on_ray, times=4),
+)

@@ -1,0 +1,26 @@
+"""The short form of the fault matrix: what takes seconds; `make faults` runs all of it."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import pytest
+from faults.scenario import Scenario
+from faults.scenarios import ALL
+
+QUICK = [scenario for scenario in ALL if scenario.quick]
+WHOLES: dict[str, Any] = {}
+
+
+@pytest.mark.parametrize("scenario", QUICK, ids=lambda scenario: scenario.name)
+def test_nothing_is_lost_and_nothing_doubled(scenario: Scenario) -> None:
+    """Row by row as in an undisturbed run, and no process is left."""
+    if why_not := scenario.why_not():
+        pytest.skip(why_not)
+    seed = secrets.randbelow(10**6)
+    tally = scenario.run(scenario.quick, seed, WHOLES)
+    told = f"{tally} with seed {seed}: faults.table {scenario.name} --seed {seed}"
+    assert tally.times >= scenario.quick, told
+    assert tally.expected > 0, told
+    assert (tally.lost, tally.doubled, tally.remarks) == (0, 0, []), told

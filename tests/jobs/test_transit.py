@@ -1,0 +1,67 @@
+"""What is checked of images, weights and rows on their way."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import storage
+from jobs.task import Outcome
+from jobs.transit import CorruptedError, check_images, check_weights, seal, unseal
+
+DIGITS = storage.open_images("digits", "test")
+
+
+def test_weights_are_held_against_their_digest() -> None:
+    """One bit is enough."""
+    data = bytes(range(256)) * 100
+    sha256 = hashlib.sha256(data).hexdigest()
+    assert check_weights(data, sha256) == data
+    with pytest.raises(CorruptedError, match="weights were corrupted on the way"):
+        check_weights(data[:-1] + b"\xfe", sha256)
+
+
+def test_images_are_held_against_their_check_sum() -> None:
+    """Bytes, labels and order; however the table's buffers are laid out."""
+    images = DIGITS.read(range(50))
+    digest = storage.image_digest(images)
+    check_images(images, digest)
+    check_images(DIGITS.read(range(80)).slice(0, 50), digest)
+    check_images(images.slice(0, 0).schema.empty_table(), storage.image_digest(images.slice(0, 0)))
+    shorter = images.slice(0, 49)
+    turned = images.take(np.arange(50)[::-1])
+    flipped = images.to_pydict()
+    flipped["image"][7] = flipped["image"][7][:-1] + b"\0"
+    relabelled = images.to_pydict()
+    relabelled["label"][7] += 1
+    missing = images.to_pydict()
+    missing["image"][7] = None
+    made = [type(images).from_pydict(one, images.schema) for one in (flipped, relabelled, missing)]
+    for other in (shorter, turned, *made):
+        with pytest.raises(CorruptedError, match="images were corrupted on the way"):
+            check_images(other, digest)
+
+
+def test_rows_come_back_as_they_were() -> None:
+    """Also of no table at all."""
+    columns = {"run_id": "r", "cell_id": "c", "image_id": [1, 2], "exit_block": 3}
+    table = storage.build_table("exits", columns)
+    outcome = Outcome({"exits": table}, None, images=2, note="n")
+    back = unseal(seal(outcome))
+    assert back.tables["exits"].equals(table)
+    assert back.tables["exits"].schema.equals(table.schema, check_metadata=True)
+    assert replace(back, tables={}) == replace(outcome, tables={})
+    assert unseal(seal(Outcome({}, None, error="e"))) == Outcome({}, None, error="e")
+
+
+def test_rows_that_changed_on_the_way_are_refused() -> None:
+    """A bit in the middle of a table."""
+    columns = {"run_id": "r", "cell_id": "c", "image_id": list(range(100)), "exit_block": 3}
+    sealed = seal(Outcome({"exits": storage.build_table("exits", columns)}, None, images=100))
+    content = bytearray(sealed.tables["exits"])
+    content[len(content) // 2] ^= 1
+    with pytest.raises(CorruptedError, match="rows were corrupted on the way"):
+        unseal(replace(sealed, tables={"exits": bytes(content)}))
