@@ -80,6 +80,11 @@ class Metadata:
             )
         if not all(isinstance(name, str) for name in metadata.class_names):
             raise ValueError("its metadata is not whole: class_names are not texts")
+        if metadata.preprocessing.crop != metadata.config.img_size:
+            raise ValueError(
+                f"its images are cut to {metadata.preprocessing.crop} pixels, and its model sees"
+                f" {metadata.config.img_size}"
+            )
         classes, gates = metadata.config.num_classes, len(metadata.config.exit_blocks)
         if len(metadata.class_names) not in (0, classes):
             raise ValueError(f"it names {len(metadata.class_names)} of {classes} classes")
