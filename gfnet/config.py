@@ -21,7 +21,7 @@ MAX_SIZE = 65_536
 """Far beyond any model; a header that claims more would cost memory before it is found wrong."""
 
 MAX_PARAMETERS = 2**29
-"""Ten times the largest that is published, 2 GiB in float32: more is a mistake, or meant to hurt."""
+"""Ten times the largest that is published, 2 GiB in float32: more is a mistake, or an attack."""
 
 Shape = tuple[int, ...]
 

@@ -47,23 +47,20 @@ def read_bytes(path: Path) -> bytes:
     """
     try:
         found = path.stat()
-        if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
-            raise CheckpointError(f"{path}: cannot be read: it is no regular file")
-        if found.st_size > MAX_FILE_BYTES:
-            raise CheckpointError(
-                f"{path}: holds {found.st_size:,} bytes; checkpoints of at most"
-                f" {MAX_FILE_BYTES:,} are read"
-            )
-        with path.open("rb") as file:
-            return file.read(found.st_size)  # no more, whatever a device has
+        if stat.S_ISREG(found.st_mode) and found.st_size <= MAX_FILE_BYTES:
+            with path.open("rb") as file:
+                return file.read(found.st_size)  # no more, whatever a device has
     except FileNotFoundError as err:
         raise CheckpointError(f"{path}: there is no such file") from err
     except OSError as err:
         raise CheckpointError(f"{path}: cannot be read: {err.strerror}") from err
-    except CheckpointError:
-        raise
     except ValueError as err:  # a NUL in the path
         raise CheckpointError(f"{str(path)!r}: cannot be read: {err}") from err
+    if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+        raise CheckpointError(f"{path}: cannot be read: it is no regular file")
+    raise CheckpointError(
+        f"{path}: holds {found.st_size:,} bytes; checkpoints of at most {MAX_FILE_BYTES:,} are read"
+    )
 
 
 def safetensors_header(data: bytes) -> tuple[dict[str, str], dict[str, Shape]]:
@@ -94,12 +91,17 @@ def safetensors_header(data: bytes) -> tuple[dict[str, str], dict[str, Shape]]:
         )
     if odd := sorted(key for key, kind in kinds.items() if kind not in FLOATING):
         raise ValueError(f"these tensors are not floating-point numbers: {listed(odd)}")
-    # What is claimed of sizes is what a model of them will need of memory.
+    _check_extents(header, end)
+    return text, shapes
+
+
+def _check_extents(header: dict[str, Any], end: int) -> None:
+    """See that the file holds what the shapes claim: a model of them needs as much memory."""
     if odd := sorted(key for key, entry in header.items() if not _fills_its_place(entry)):
         raise ValueError(f"these tensors are not as large as their shapes: {listed(odd)}")
-    if sum(math.prod(shape) * FLOATING[kinds[key]] for key, shape in shapes.items()) != end:
+    extents = [entry["data_offsets"] for entry in header.values()]
+    if sum(stop - start for start, stop in extents) != end:
         raise ValueError("its tensors overlap, or leave gaps")
-    return text, shapes
 
 
 def parse_json(text: str | bytes) -> Any:

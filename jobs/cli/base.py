@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from jobs.errors import BadInputError, JobsError, RunInterruptedError, UsageError
+from jobs.printable import printable
 
 FAILED, BAD_INPUT = 1, 2
 
@@ -105,7 +106,12 @@ def program() -> str:
 
 def narrate(text: str) -> None:
     """Say something to the user, beside the rows."""
-    click.echo(text, err=True)
+    click.echo(printable(text), err=True)
+
+
+def show(text: str) -> None:
+    """Give the user text that was asked for, whole lines."""
+    click.echo(printable(text), nl=False)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from jobs.cli.base import FAILED, main, narrate, program
+from jobs.cli.base import FAILED, main, narrate, program, show
 
 DEFAULT_PORT = 6379  # Ray's; launch has it too, but loads psutil
 
@@ -98,7 +98,7 @@ def nodes(address: str | None) -> None:
     from jobs.cluster.table import nodes_tables
     from jobs.fanout import view_cluster
 
-    click.echo(nodes_tables(view_cluster(cluster_address(address))), nl=False)
+    show(nodes_tables(view_cluster(cluster_address(address))))
 
 
 @main.command()
@@ -122,6 +122,6 @@ def doctor(address: str | None) -> None:
 
         checks += check_cluster(address, here.identity, view_cluster)
     for line in shown(checks):
-        click.echo(line)
+        show(f"{line}\n")
     if has_failed(checks):
         sys.exit(FAILED)

@@ -78,7 +78,7 @@ def _conclude(run_id: str, results: Path, *, is_done: bool) -> None:
 
     for view in (summary.ladder, agreement_view.agreement, summary.exit_histogram):
         if text := view(results, run_id):
-            click.echo(text)
+            show(f"{text}\n")
     root = root_option()
     narrate(f"rows: {results}/runs/{run_id} (Parquet)")
     if not is_done:
@@ -109,7 +109,7 @@ def plan(grid: Path, results: Path) -> None:
 
     document = Document.read(grid)
     made = plan_document(document, document.path.absolute().parent, None)
-    click.echo(describe(made, estimate(made, results)), nl=False)
+    show(describe(made, estimate(made, results)))
 
 
 @main.command()
@@ -123,7 +123,7 @@ def runs(results: Path) -> None:
     """
     from jobs.summary import runs as runs_of
 
-    click.echo(runs_of(results), nl=False)
+    show(runs_of(results))
 
 
 @main.command()

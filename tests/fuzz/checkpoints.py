@@ -19,10 +19,50 @@ _INDEX = st.integers(0, 2**20)
 JSON_SCALARS = [
     Raw(text)
     for text in (
-        *("null", "true", "false", "0", "-1", "1", "2", "1.5", "NaN", "Infinity", "-Infinity", "1e999"),
-        *(str(2**31), str(2**63), str(2**64 - 1), str(10**12), "-" + "9" * 400, "9" * 5000, "[]", "{}"),
-        *('""', '"F32"', '"F64"', '"BF16"', '"I64"', '"gfnet"', '"gfnet-distil-dynn"', '"inf"', '"\\ud800"'),
-        *('"\\u001b[31m"', '"../../x"', '"\\u0000"', '"x"', "[0, 4]", "[1, 1, 1]", "[65536, 65536]"),
+        *(
+            "null",
+            "true",
+            "false",
+            "0",
+            "-1",
+            "1",
+            "2",
+            "1.5",
+            "NaN",
+            "Infinity",
+            "-Infinity",
+            "1e999",
+        ),
+        *(
+            str(2**31),
+            str(2**63),
+            str(2**64 - 1),
+            str(10**12),
+            "-" + "9" * 400,
+            "9" * 5000,
+            "[]",
+            "{}",
+        ),
+        *(
+            '""',
+            '"F32"',
+            '"F64"',
+            '"BF16"',
+            '"I64"',
+            '"gfnet"',
+            '"gfnet-distil-dynn"',
+            '"inf"',
+            '"\\ud800"',
+        ),
+        *(
+            '"\\u001b[31m"',
+            '"../../x"',
+            '"\\u0000"',
+            '"x"',
+            "[0, 4]",
+            "[1, 1, 1]",
+            "[65536, 65536]",
+        ),
         *("[0, 0]", "[4, 0]", '{"a": 1}', '"bicubic"', '[""]', "65536", "1000", "[[]]"),
     )
 ]
@@ -40,10 +80,10 @@ def safetensors_files(draw: st.DrawFn, files: Sequence[bytes]) -> bytes:
     """A valid file whose header, metadata, length, or bytes are changed."""
     data = files[draw(_INDEX) % len(files)]
     what = draw(st.integers(0, 5))
-    if what == 5:  # noqa: PLR2004
+    if what == 5:
         return draw(damaged([data]))
     header, body = split(data)
-    if what <= 2:  # noqa: PLR2004 - half of them: what the checkpoint says of itself
+    if what <= 2:
         inner = pairs(json.loads(header["__metadata__"]["gfnet"]))
         header["__metadata__"]["gfnet"] = written(draw(trees([inner], JSON_SCALARS)))
         text = json.dumps(header)
@@ -66,7 +106,7 @@ def damaged(draw: st.DrawFn, files: Sequence[bytes]) -> bytes:
             data[start : start + 1] = bytes([draw(st.integers(0, 255))])
         elif change == 1:
             del data[start : start + draw(st.integers(1, 64))]
-        elif change == 2:  # noqa: PLR2004
+        elif change == 2:
             data[start:start] = draw(st.binary(min_size=1, max_size=16))
         else:
             data[start : start + 8] = struct.pack("<Q", draw(st.sampled_from(_SIZES)))
@@ -74,12 +114,39 @@ def damaged(draw: st.DrawFn, files: Sequence[bytes]) -> bytes:
 
 
 _PIECES = (
-    *(bytes([code]) for code in (*b"().0]}N)aeust", 0x85, 0x86, 0x87, 0x88, 0x89, 0x8F, 0x90, 0x94)),
-    *(b"K\x01", b"M\xff\xff", b"J\xff\xff\xff\x7f", b"h\x00", b"q\x00", b"r\xff\xff\xff\x7f", b"R", b"b", b"Q"),
-    *(b"cos\nsystem\n", b"ccollections\nOrderedDict\n", b"cbuiltins\nbytearray\n", b"ctorch\nTensor\n"),
+    *(
+        bytes([code])
+        for code in (*b"().0]}N)aeust", 0x85, 0x86, 0x87, 0x88, 0x89, 0x8F, 0x90, 0x94)
+    ),
+    *(
+        b"K\x01",
+        b"M\xff\xff",
+        b"J\xff\xff\xff\x7f",
+        b"h\x00",
+        b"q\x00",
+        b"r\xff\xff\xff\x7f",
+        b"R",
+        b"b",
+        b"Q",
+    ),
+    *(
+        b"cos\nsystem\n",
+        b"ccollections\nOrderedDict\n",
+        b"cbuiltins\nbytearray\n",
+        b"ctorch\nTensor\n",
+    ),
     *(b"ctorch._utils\n_rebuild_tensor_v2\n", b"ctorch\nFloatStorage\n", b"cargparse\nNamespace\n"),
-    *(b"ctorch._utils\n_rebuild_meta_tensor_no_storage\n", b"cbuiltins\neval\n", b"\x8a\x08" + b"\x7f" * 8),
-    *(b"X\x05\x00\x00\x00model", b"X\xff\xff\xff\x7f", b"U\x01a", b"G\x7f\xf0\x00\x00\x00\x00\x00\x00"),
+    *(
+        b"ctorch._utils\n_rebuild_meta_tensor_no_storage\n",
+        b"cbuiltins\neval\n",
+        b"\x8a\x08" + b"\x7f" * 8,
+    ),
+    *(
+        b"X\x05\x00\x00\x00model",
+        b"X\xff\xff\xff\x7f",
+        b"U\x01a",
+        b"G\x7f\xf0\x00\x00\x00\x00\x00\x00",
+    ),
 )
 
 
@@ -104,7 +171,9 @@ def torch_files(draw: st.DrawFn, files: Sequence[bytes]) -> bytes:
             elif not draw(st.integers(0, 7)):
                 content = content[: draw(_INDEX) % (len(content) + 1)]
             if not draw(st.integers(0, 15)):
-                called = draw(st.sampled_from(("../../x", "/tmp/x", "a/b/c", "archive/data/99", "x" * 300)))
+                called = draw(
+                    st.sampled_from(("../../x", "/tmp/x", "a/b/c", "archive/data/99", "x" * 300))
+                )
             archive.writestr(called, content)
         if not draw(st.integers(0, 15)):
             archive.writestr("archive/data/9", b"\0" * draw(st.sampled_from((10, 10**5, 10**7))))

@@ -27,17 +27,104 @@ SCALARS = [
     Raw(text)
     for text in (
         *("", "~", "null", "true", "False", "yes", "0", "-1", "1", "2", "3", "1.5", "0.5", "1e-3"),
-        *("1e400", "-1e400", ".inf", "-.inf", ".nan", "NaN", "inf", "0x7f", "0o17", "1_000", "1:30"),
+        *(
+            "1e400",
+            "-1e400",
+            ".inf",
+            "-.inf",
+            ".nan",
+            "NaN",
+            "inf",
+            "0x7f",
+            "0o17",
+            "1_000",
+            "1:30",
+        ),
         *(str(2**31), str(2**63), str(2**64), str(10**12), str(-(10**30)), "9" * 400, "9" * 5000),
-        *("[]", "{}", "[[]]", "[[], {}]", "{a: 1}", "? a", "- a", "*a", "*nobody", "&a 1", "&a [*a]"),
-        *("!!python/object/apply:os.system ['true']", "!!binary aGk=", "!!set {a}", "!!int x", "!x y"),
-        *("<<: {a: 1}", "{<<: *a}", "|\n  text", ">-\n  text", "%YAML 9.9", "---", "...", "\t", "# x"),
-        *("2026-01-01", "'\\x00'", '"\\x00"', '"\\ud800"', '"\\x1b[31m"', '"\\u202e"', "\ufeff", "\u0085"),
-        *("../../etc/passwd", "/proc/self/mem", "/proc/kmsg", "/dev/zero", "/dev/stdin", "~root/x.pth"),
-        *("parquet:/proc/self/environ", "imagefolder:/", "imagefolder:.", "parquet:", "x:y", ":", "~nobody"),
-        *("parquet:/dev/zero", "tiny.safetensors", "broken.pth", "empty.pth", "tiny", "digits", "any"),
-        *("'; DROP TABLE runs; --'", "<script>alert(1)</script>", "a\u0301\u0327", "\U0001f600", "k" * 300),
-        *("default", "digits-gfnet", "digits-dynn", "accuracy", "latency", "float32", "onnx", "cuda:1"),
+        *(
+            "[]",
+            "{}",
+            "[[]]",
+            "[[], {}]",
+            "{a: 1}",
+            "? a",
+            "- a",
+            "*a",
+            "*nobody",
+            "&a 1",
+            "&a [*a]",
+        ),
+        *(
+            "!!python/object/apply:os.system ['true']",
+            "!!binary aGk=",
+            "!!set {a}",
+            "!!int x",
+            "!x y",
+        ),
+        *(
+            "<<: {a: 1}",
+            "{<<: *a}",
+            "|\n  text",
+            ">-\n  text",
+            "%YAML 9.9",
+            "---",
+            "...",
+            "\t",
+            "# x",
+        ),
+        *(
+            "2026-01-01",
+            "'\\x00'",
+            '"\\x00"',
+            '"\\ud800"',
+            '"\\x1b[31m"',
+            '"\\u202e"',
+            "\ufeff",
+            "\u0085",
+        ),
+        *(
+            "../../etc/passwd",
+            "/proc/self/mem",
+            "/proc/kmsg",
+            "/dev/zero",
+            "/dev/stdin",
+            "~root/x.pth",
+        ),
+        *(
+            "parquet:/proc/self/environ",
+            "imagefolder:/",
+            "imagefolder:.",
+            "parquet:",
+            "x:y",
+            ":",
+            "~nobody",
+        ),
+        *(
+            "parquet:/dev/zero",
+            "tiny.safetensors",
+            "broken.pth",
+            "empty.pth",
+            "tiny",
+            "digits",
+            "any",
+        ),
+        *(
+            "'; DROP TABLE runs; --'",
+            "<script>alert(1)</script>",
+            "a\u0301\u0327",
+            "\U0001f600",
+            "k" * 300,
+        ),
+        *(
+            "default",
+            "digits-gfnet",
+            "digits-dynn",
+            "accuracy",
+            "latency",
+            "float32",
+            "onnx",
+            "cuda:1",
+        ),
     )
 ]
 
@@ -85,16 +172,16 @@ def trees(draw: st.DrawFn, bases: Sequence[Any], scalars: Sequence[str] = SCALAR
             break
         parent, index = places[draw(_INDEX) % len(places)]
         change = draw(st.integers(0, 9))
-        if change <= 4:  # noqa: PLR2004 - half of the changes
+        if change <= 4:
             parent[index] = scalars[draw(_INDEX) % len(scalars)]
-        elif change == 5:  # noqa: PLR2004
+        elif change == 5:
             parent[index] = draw(st.text(max_size=20) | st.integers() | st.floats())
-        elif change == 6:  # noqa: PLR2004
+        elif change == 6:
             other, where = places[draw(_INDEX) % len(places)]
             parent[index] = copy.deepcopy(other[where])
-        elif change == 7:  # noqa: PLR2004
+        elif change == 7:
             parent[index] = [parent[index]] * draw(st.integers(0, 40))
-        elif change == 8:  # noqa: PLR2004
+        elif change == 8:
             depth = draw(st.sampled_from((1, 3, 60, 900)))
             parent[index] = Raw("[" * depth + written(parent[index]) + "]" * depth)
         else:
@@ -128,7 +215,7 @@ def edited(draw: st.DrawFn, bases: Sequence[str]) -> str:
             text = text[:start] + SCALARS[draw(_INDEX) % len(SCALARS)] + text[start:]
         elif change == 1:
             text = text[:start] + text[start + draw(st.integers(1, 40)) :]
-        elif change == 2:  # noqa: PLR2004
+        elif change == 2:
             lines = text.split("\n")
             line = draw(_INDEX) % len(lines)
             lines[line:line] = [lines[line]] * draw(st.integers(1, 3))
@@ -139,7 +226,24 @@ def edited(draw: st.DrawFn, bases: Sequence[str]) -> str:
 
 
 _PATTERNS = (
-    *("[", "{", "- ", "? ", "a: ", "[a, ", "{a: ", "&a ", "!a ", "'", '"', "|", "\n", " ", "\t", "#"),
+    *(
+        "[",
+        "{",
+        "- ",
+        "? ",
+        "a: ",
+        "[a, ",
+        "{a: ",
+        "&a ",
+        "!a ",
+        "'",
+        '"',
+        "|",
+        "\n",
+        " ",
+        "\t",
+        "#",
+    ),
     *("a", "é", "- 1\n", "a: 1\n", "*a, ", "---\n", "- &a x\n", ">\n ", "\\", '"\\', "%x\n", "\r"),
 )
 _HEADS = ("", "models: ", "thresholds: [", "name: ", "datasets: [digits", "exclude: [", "model: {")
@@ -157,7 +261,9 @@ def patterns(draw: st.DrawFn) -> str:
 def bombs(draw: st.DrawFn, keys: Sequence[str]) -> str:
     """Few lines that mean very much: lists of lists by aliases, under a key that is read."""
     levels, width = draw(st.integers(1, 30)), draw(st.sampled_from((2, 9, 300, 2_000)))
-    seed = draw(st.sampled_from(("0.5", "[0.1, 0.2]", "{name: digits}", "digits-dynn", "{model: x}")))
+    seed = draw(
+        st.sampled_from(("0.5", "[0.1, 0.2]", "{name: digits}", "digits-dynn", "{model: x}"))
+    )
     lines = [f"a0: &a0 {seed}"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * width)}]" for n in range(1, levels + 1)]
     key = draw(st.sampled_from(keys))
@@ -175,7 +281,9 @@ def documents(texts: Sequence[str], keys: Sequence[str]) -> st.SearchStrategy[by
     # Few are big or noise: those are slow, and say little each.
     kinds = st.integers(0, 39)
     return kinds.flatmap(
-        lambda kind: st.binary(max_size=200)
-        if kind == 0
-        else (some if kind == 1 else near).map(lambda t: t.encode("utf-8", "surrogatepass"))
+        lambda kind: (
+            st.binary(max_size=200)
+            if kind == 0
+            else (some if kind == 1 else near).map(lambda t: t.encode("utf-8", "surrogatepass"))
+        )
     )

@@ -58,7 +58,8 @@ RECIPES = (
     "name: c\nstage: exits\nstart: odd.safetensors\nexit_blocks: [0]\ncost_weight: 0.03\n"
     "dataset: digits\nphase_epochs: 2\njoint_epochs: 1\nweights: float16\n" + _COMMON,
     "name: d\nstage: baseline\nstart: tiny.safetensors\ndataset: tiny\nlabel_smoothing: 0.1\n"
-    "ema_decay: 0.9\noptimizer: adamw\naugmentation: {mixup: 0.2, cutmix: 1, trivial: true}\n" + _COMMON,
+    "ema_decay: 0.9\noptimizer: adamw\naugmentation: {mixup: 0.2, cutmix: 1, trivial: true}\n"
+    + _COMMON,
 )
 
 _SIZES = {"img_size": 8, "patch_size": 4, "embed_dim": 4, "num_classes": 10}
@@ -171,7 +172,11 @@ def _small_checkpoints(folder: Path) -> dict[str, bytes]:
     header = json.loads(odd[8 : 8 + length])
     said = json.loads(header["__metadata__"]["gfnet"])
     digits = storage.open_images("digits", "train")
-    said["training"] = {"dataset_sha256": digits.sha256, "validation": [0.15], "recipe": {"\x1b[31m": 1}}
+    said["training"] = {
+        "dataset_sha256": digits.sha256,
+        "validation": [0.15],
+        "recipe": {"\x1b[31m": 1},
+    }
     header["__metadata__"]["gfnet"] = json.dumps(said)
     text = json.dumps(header).encode()
     data = len(text).to_bytes(8, "little") + text + odd[8 + length :]
