@@ -132,8 +132,8 @@ def read_validation(
         theirs = theirs if isinstance(theirs, dict) else {}  # a checkpoint may say anything
         if (theirs.get("fraction"), theirs.get("seed")) != (validation.fraction, validation.seed):
             value.problem(
-                f"{parent.name if parent else ''} was trained with another choice of the same images, so"
-                " that some held out here would be known to it",
+                f"{parent.name if parent else ''} was trained with another choice of the same"
+                " images, so that some held out here would be known to it",
                 f"fraction: {theirs.get('fraction')}, seed: {theirs.get('seed')}",
             )
     return validation

@@ -18,6 +18,7 @@ from jobs.cli.base import (
     narrate,
     program,
     root_option,
+    show,
 )
 
 
