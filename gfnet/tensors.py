@@ -99,8 +99,9 @@ def _check_extents(header: dict[str, Any], end: int) -> None:
     """See that the file holds what the shapes claim: a model of them needs as much memory."""
     if odd := sorted(key for key, entry in header.items() if not _fills_its_place(entry)):
         raise ValueError(f"these tensors are not as large as their shapes: {listed(odd)}")
-    extents = [entry["data_offsets"] for entry in header.values()]
-    if sum(stop - start for start, stop in extents) != end:
+    extents = sorted(entry["data_offsets"] for entry in header.values())
+    starts, ends = [start for start, _ in extents], [0, *(stop for _, stop in extents)]
+    if starts != ends[:-1] or ends[-1] != end:
         raise ValueError("its tensors overlap, or leave gaps")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import duckdb
@@ -31,7 +32,10 @@ NAMES = [
     "$$",
     "%s {x}",
 ]
-GRID = "models: [digits-gfnet]\ndatasets: [{name: digits, limit: 3}]\nmeasure: [accuracy]\nthreads: [1]\n"
+GRID = (
+    "models: [digits-gfnet]\ndatasets: [{name: digits, limit: 3}]\n"
+    "measure: [accuracy]\nthreads: [1]\n"
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -40,13 +44,11 @@ def test_a_literal_is_the_text(name: str) -> None:
     assert duckdb.sql(f"SELECT {quoted(name)}").fetchall() == [(name,)]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES[1:6:2])
 def test_names_of_models_and_roots_are_no_sql(name: str, tmp_path: Path) -> None:
     """A run whose model has the name, under a root of it: rows, ladder, macro and merge."""
-    import yaml
-
     root = tmp_path / name.replace("/", "|")
-    model = f"models: [{{checkpoint: digits-gfnet, name: {yaml.safe_dump(name, default_style='"', width=1000).strip()}}}]\n"
+    model = f"models: [{{checkpoint: digits-gfnet, name: {json.dumps(name)}}}]\n"
     (tmp_path / "g.yaml").write_text(GRID.replace("models: [digits-gfnet]\n", model))
     command = ["submit", str(tmp_path / "g.yaml"), "--inline", "--results", str(root)]
     done = CliRunner().invoke(main, command)
@@ -55,7 +57,7 @@ def test_names_of_models_and_roots_are_no_sql(name: str, tmp_path: Path) -> None
     rows = storage.query(root, "SELECT DISTINCT model FROM exits").to_pylist()
     assert rows == [{"model": name}]
     assert storage.query(root, "SELECT model FROM ladder").num_rows == 1
-    macro = f"SELECT count(*) AS n FROM frontier({quoted(name)})"
+    macro = f"SELECT count(*) AS n FROM frontier({quoted(name)})"  # noqa: S608 - the point
     assert storage.query(root, macro).to_pylist() == [{"n": 0}]  # no run of that name
 
 
@@ -126,16 +128,7 @@ def test_pictures_hold_names_as_text(tmp_path: Path) -> None:
     pytest.importorskip("altair")
     pytest.importorskip("vl_convert")
     name = "<script>alert(1)</script>"
-    point = {"blocks": 1.0, "acc1": 90.0}
-    curves = Curves.__new__(Curves)
-    object.__setattr__(curves, "__dict__", {})
-    for field, value in (
-        ("title", name),
-        ("models", {name: [point]}),
-        ("cost", "blocks"),
-        ("cost_label", name),
-    ):
-        object.__setattr__(curves, field, value)
+    curves = Curves(name, "mean_blocks", {name: [{"mean_blocks": 1.0, "acc1": 90.0}]})
     save_figure([curves], tmp_path / "x.svg")
     text = (tmp_path / "x.svg").read_text()
     assert "&lt;script" in text
@@ -160,7 +153,9 @@ def test_documents_are_bounded(tmp_path: Path) -> None:
     lines = ["a: &a [" + "0.5, " * 2000 + "]"]
     many = read("\n".join([*lines, grid + "[" + "*a, " * 2000 + "]"]), tmp_path)
     assert "at most 100,000 in one file" in many
-    wide = f"[{', '.join(f'0.{n}' for n in range(1000, 2000))}]\ndevices: [{', '.join(f'd{n}' for n in range(1100))}]"
+    written = ", ".join(f"0.{n}" for n in range(1000, 2000))
+    devices = ", ".join(f"d{n}" for n in range(1100))
+    wide = f"[{written}]\ndevices: [{devices}]"
     assert "1,100,000 combinations" in read(grid + wide, tmp_path)
     long = read(f"models: ['{'x' * 60_000}']\ndatasets: [digits]\n", tmp_path)
     assert len(long) < 3000
