@@ -26,7 +26,21 @@ MAX_BYTES = 64 * 1024
 MAX_VALUES = 100_000
 """Read from one file; only aliases of lists that hold aliases make more."""
 
+MAX_NESTING = 50
+
 _SHOWN = 500  # characters of a value that is wrong
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe one, but for brackets without end: its work grows with the square of their depth."""
+
+    def fetch_flow_collection_start(self, token: type[yaml.Token]) -> None:
+        """Called at each opening bracket."""
+        if self.flow_level >= MAX_NESTING:
+            raise yaml.scanner.ScannerError(
+                None, None, f"brackets nested more than {MAX_NESTING} deep", self.get_mark()
+            )
+        super().fetch_flow_collection_start(token)
 
 
 @dataclass
@@ -75,7 +89,7 @@ class Document:
             BadInputError: the text is not YAML.
         """
         try:
-            node = yaml.compose(self.text, Loader=yaml.SafeLoader)
+            node = yaml.compose(self.text, Loader=_Loader)
         except yaml.MarkedYAMLError as err:
             mark = err.problem_mark or err.context_mark
             line = mark.line + 1 if mark else 0

@@ -160,5 +160,6 @@ def test_documents_are_bounded(tmp_path: Path) -> None:
     long = read(f"models: ['{'x' * 60_000}']\ndatasets: [digits]\n", tmp_path)
     assert len(long) < 3000
     assert "and 1,900 more problems" in read(f"{GRID}thresholds: [{'x, ' * 2000}]", tmp_path)
+    assert "brackets nested more than 50 deep" in read("{" * 60_000, tmp_path)  # minutes, before
     with pytest.raises(BadInputError, match="null byte"):
         Document.read("a\0b")
