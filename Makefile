@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test integration check bench clean
+.PHONY: run test integration faults check bench clean
 .DEFAULT_GOAL := run
 
 run: .venv/installed
@@ -13,6 +13,9 @@ test: .venv/installed
 
 integration: .venv/installed
 	$(BIN)/pytest -n 2 --dist loadfile tests/integration tests/cluster
+
+faults: .venv/installed
+	$(BIN)/python -m tests.fuzz --inputs 100000
 
 check: .venv/installed
 	$(BIN)/ruff check

@@ -20,6 +20,9 @@ MAX_DEPTH = 1000
 MAX_SIZE = 65_536
 """Far beyond any model; a header that claims more would cost memory before it is found wrong."""
 
+MAX_PARAMETERS = 2**29
+"""Ten times the largest that is published, 2 GiB in float32: more is a mistake, or an attack."""
+
 Shape = tuple[int, ...]
 
 
@@ -70,6 +73,12 @@ class ModelConfig:
             )
         object.__setattr__(self, "filter_grid", self._checked_grid())
         object.__setattr__(self, "exit_blocks", self._checked_exits())
+        if (count := self.parameters()) > MAX_PARAMETERS:
+            raise ConfigError(
+                f"img_size {self.img_size}, patch_size {self.patch_size}, embed_dim"
+                f" {self.embed_dim}, depth {self.depth}, num_classes {self.num_classes}: that is"
+                f" {count:,} parameters; at most {MAX_PARAMETERS:,}"
+            )
 
     def _checked_grid(self) -> tuple[int, ...]:
         if not isinstance(self.filter_grid, (tuple, list)):

@@ -15,7 +15,14 @@ from gfnet.interpolate import at_resolution
 from gfnet.metadata import Metadata
 from gfnet.model import GFNet, build
 from gfnet.preprocess import Preprocessing
-from gfnet.tensors import CheckpointError, check_state, parse_json, read_bytes, read_tensors
+from gfnet.tensors import (
+    CheckpointError,
+    check_state,
+    listed,
+    parse_json,
+    read_bytes,
+    read_tensors,
+)
 
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "net", "model_ema")
 _PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel, of torch.compile
@@ -68,7 +75,7 @@ def convert(path: str | Path, changes: Changes) -> Converted:
     data = read_bytes(Path(path))
     try:
         content, text = read_tensors(data)
-        state, notes = _unwrap(content)
+        state, notes = _unwrap(content, len(data))
         if METADATA_KEY in text:
             metadata = Metadata.from_json(parse_json(text[METADATA_KEY]))
             notes.append("what it says of itself is kept, where nothing else is given")
@@ -107,13 +114,13 @@ def _at_size(metadata: Metadata, resized: ModelConfig) -> Metadata:
     return replace(metadata, config=config, preprocessing=preprocessing)
 
 
-def _unwrap(content: Any) -> tuple[dict[str, Tensor], list[str]]:
+def _unwrap(content: Any, size_bytes: int) -> tuple[dict[str, Tensor], list[str]]:
     """The state dict in a file's content, under the names of this package."""
     notes = []
     for wrapper in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             others = sorted(str(key) for key in content if key != wrapper)
-            left = f"; left out: {', '.join(others)}" if others else ""
+            left = f"; left out: {listed(others)}" if others else ""
             notes.append(f"taken from the key {wrapper!r}{left}")
             content = content[wrapper]
             break
@@ -130,7 +137,7 @@ def _unwrap(content: Any) -> tuple[dict[str, Tensor], list[str]]:
             "it is a hierarchical GFNet (GFNet-H), whose stages have grids of their own; this"
             " package has the flat family: gfnet-ti, -xs, -s, -b"
         )
-    return check_state(content), notes
+    return check_state(content, size_bytes), notes
 
 
 def _infer(state: dict[str, Tensor], changes: Changes) -> ModelConfig:

@@ -74,21 +74,33 @@ class Metadata:
             )
         except (KeyError, TypeError, AttributeError) as err:
             raise ValueError(f"its metadata is not whole: {err!r}") from err
-        if not isinstance(metadata.training, dict):
-            raise ValueError(  # noqa: TRY004 - a file's fault, not a caller's
-                "its metadata is not whole: training is not a JSON object"
-            )
-        if not all(isinstance(name, str) for name in metadata.class_names):
-            raise ValueError("its metadata is not whole: class_names are not texts")
-        classes, gates = metadata.config.num_classes, len(metadata.config.exit_blocks)
-        if len(metadata.class_names) not in (0, classes):
-            raise ValueError(f"it names {len(metadata.class_names)} of {classes} classes")
-        if len(metadata.thresholds) not in (0, gates):
-            raise ValueError(f"it has {len(metadata.thresholds)} thresholds for {gates} gates")
-        for threshold in metadata.thresholds:
-            is_number = isinstance(threshold, (int, float))
-            if not is_number or not (0 <= threshold <= 1 or threshold == math.inf):
-                raise ValueError(
-                    f"its threshold {threshold!r} is not a number from 0 to 1, or 'inf'"
-                )
+        _check(metadata)
         return metadata
+
+
+def _check(metadata: Metadata) -> None:
+    """Hold what a file says to itself.
+
+    Raises:
+        ValueError: its parts are of no use, or do not fit each other.
+    """
+    if not isinstance(metadata.training, dict):
+        raise ValueError(  # noqa: TRY004 - a file's fault, not a caller's
+            "its metadata is not whole: training is not a JSON object"
+        )
+    if not all(isinstance(name, str) for name in metadata.class_names):
+        raise ValueError("its metadata is not whole: class_names are not texts")
+    if metadata.preprocessing.crop != metadata.config.img_size:
+        raise ValueError(
+            f"its images are cut to {metadata.preprocessing.crop} pixels, and its model sees"
+            f" {metadata.config.img_size}"
+        )
+    classes, gates = metadata.config.num_classes, len(metadata.config.exit_blocks)
+    if len(metadata.class_names) not in (0, classes):
+        raise ValueError(f"it names {len(metadata.class_names)} of {classes} classes")
+    if len(metadata.thresholds) not in (0, gates):
+        raise ValueError(f"it has {len(metadata.thresholds)} thresholds for {gates} gates")
+    for threshold in metadata.thresholds:
+        is_number = isinstance(threshold, (int, float))
+        if not is_number or not (0 <= threshold <= 1 or threshold == math.inf):
+            raise ValueError(f"its threshold {threshold!r} is not a number from 0 to 1, or 'inf'")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
+MAX_SIZE = 65_536
+_MAX_CHANNEL = 1e6
+"""Of mean and standard deviation, which are a colour's from 0 to 1 or from 0 to 255."""
+
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""What is decoded. Pillow knows more, and for one of them (EPS) it starts another program."""
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -46,8 +53,10 @@ class Preprocessing:
         """
         for name in ("size", "crop"):
             value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ValueError(f"preprocessing.{name} {value!r} is not a whole number >= 1")
+            if type(value) is not int or not 1 <= value <= MAX_SIZE:
+                raise ValueError(
+                    f"preprocessing.{name} {value!r} is not a whole number from 1 to {MAX_SIZE}"
+                )
         if self.crop > self.size:
             raise ValueError(f"preprocessing.crop {self.crop} is more than size {self.size}")
         if self.interpolation not in INTERPOLATIONS:
@@ -58,10 +67,11 @@ class Preprocessing:
         for name in ("mean", "std"):
             channels = getattr(self, name)
             if len(channels) != 3 or not all(  # noqa: PLR2004
-                isinstance(c, (int, float)) and math.isfinite(c) for c in channels
+                isinstance(c, (int, float)) and abs(c) <= _MAX_CHANNEL for c in channels
             ):
                 raise ValueError(
-                    f"preprocessing.{name} {channels!r} is not three numbers, all finite"
+                    f"preprocessing.{name} {channels!r} is not three numbers, all finite and of"
+                    " a colour"
                 )
         if min(self.std) <= 0:
             raise ValueError(f"preprocessing.std {self.std!r} is not positive")
@@ -96,7 +106,7 @@ def decode(encoded: bytes | None) -> Image:
     if not encoded:
         raise DecodeError("no bytes")
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
+        with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
             _check_size(image.width * image.height, Image.MAX_IMAGE_PIXELS)
             decoded: Image.Image = _to_8_bits(image).convert("RGB")
             return decoded
@@ -159,10 +169,29 @@ def _geometry(preprocessing: Preprocessing) -> list[Any]:
 
     interpolation = InterpolationMode(preprocessing.interpolation)
     return [
+        partial(_check_resized, preprocessing.size),
         v2.Resize(preprocessing.size, interpolation=interpolation, antialias=True),
         v2.CenterCrop(preprocessing.crop),
         v2.ToImage(),
     ]
+
+
+def _check_resized(size: int, image: Image) -> Image:
+    """The image, unless it is so much longer than wide that resizing it would fill the memory.
+
+    Raises:
+        DecodeError: its shorter side at `size` pixels makes more of them than Pillow decodes.
+    """
+    from PIL import Image as Images
+
+    shorter, longer = sorted(image.size)
+    pixels = size * size * longer // shorter
+    if Images.MAX_IMAGE_PIXELS is not None and pixels > max(Images.MAX_IMAGE_PIXELS, size * size):
+        raise DecodeError(
+            f"{image.width} x {image.height} pixels, the shorter side resized to {size}, are"
+            f" {pixels:,}: more than {Images.MAX_IMAGE_PIXELS:,}"
+        )
+    return image
 
 
 def _normalisation(preprocessing: Preprocessing) -> list[Any]:

@@ -7,8 +7,11 @@ The header of a safetensors file is read without torch. What torch.save wrote is
 from __future__ import annotations
 
 import json
+import math
 import re
+import stat
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +23,16 @@ if TYPE_CHECKING:
 _REFUSED = re.compile(r"[Uu]nsupported (?:global: )?GLOBAL (\S+)")
 """Where torch names what it refused to load."""
 
-FLOATING = {"F64", "F32", "F16", "BF16"}
+FLOATING = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+"""Bytes of a number, by the type's name in a safetensors header."""
+
+MAX_FILE_BYTES = 4 * 2**30
+"""Far beyond any model; what claims more, such as /proc/kcore, is never read."""
+
+_MAX_HEADER_BYTES = 16 * 2**20
+_MAX_AXES = 8
 _LISTED = 6  # names shown of a long list
+_SHOWN = 200  # characters of a name
 
 
 class CheckpointError(ValueError):
@@ -32,16 +43,24 @@ def read_bytes(path: Path) -> bytes:
     """All bytes of a file.
 
     Raises:
-        CheckpointError: it cannot be read.
+        CheckpointError: it cannot be read, is no regular file, or is too large.
     """
     try:
-        return path.read_bytes()
+        found = path.stat()
+        if stat.S_ISREG(found.st_mode) and found.st_size <= MAX_FILE_BYTES:
+            with path.open("rb") as file:
+                return file.read(found.st_size)  # no more, whatever a device has
     except FileNotFoundError as err:
         raise CheckpointError(f"{path}: there is no such file") from err
     except OSError as err:
         raise CheckpointError(f"{path}: cannot be read: {err.strerror}") from err
     except ValueError as err:  # a NUL in the path
         raise CheckpointError(f"{str(path)!r}: cannot be read: {err}") from err
+    if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+        raise CheckpointError(f"{path}: cannot be read: it is no regular file")
+    raise CheckpointError(
+        f"{path}: holds {found.st_size:,} bytes; checkpoints of at most {MAX_FILE_BYTES:,} are read"
+    )
 
 
 def safetensors_header(data: bytes) -> tuple[dict[str, str], dict[str, Shape]]:
@@ -55,6 +74,8 @@ def safetensors_header(data: bytes) -> tuple[dict[str, str], dict[str, Shape]]:
         raise ValueError(
             f"it is truncated: its header says {length} bytes, the file holds {len(data) - 8}"
         )
+    if length > _MAX_HEADER_BYTES:
+        raise ValueError(f"its header of {length:,} bytes is more than {_MAX_HEADER_BYTES:,}")
     header = parse_json(data[8 : 8 + length])
     text = header.pop("__metadata__", {}) if isinstance(header, dict) else None
     if not isinstance(text, dict) or not all(isinstance(value, str) for value in text.values()):
@@ -70,7 +91,18 @@ def safetensors_header(data: bytes) -> tuple[dict[str, str], dict[str, Shape]]:
         )
     if odd := sorted(key for key, kind in kinds.items() if kind not in FLOATING):
         raise ValueError(f"these tensors are not floating-point numbers: {listed(odd)}")
+    _check_extents(header, end)
     return text, shapes
+
+
+def _check_extents(header: dict[str, Any], end: int) -> None:
+    """See that the file holds what the shapes claim: a model of them needs as much memory."""
+    if odd := sorted(key for key, entry in header.items() if not _fills_its_place(entry)):
+        raise ValueError(f"these tensors are not as large as their shapes: {listed(odd)}")
+    extents = sorted(entry["data_offsets"] for entry in header.values())
+    starts, ends = [start for start, _ in extents], [0, *(stop for _, stop in extents)]
+    if starts != ends[:-1] or ends[-1] != end:
+        raise ValueError("its tensors overlap, or leave gaps")
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -88,8 +120,15 @@ def _is_entry(entry: object) -> bool:
     shape, extent = entry.get("shape"), entry.get("data_offsets")
     if not isinstance(shape, list) or not isinstance(extent, list):
         return False
-    numbers = [*shape, *extent]
-    return len(extent) == 2 and all(type(n) is int and 0 <= n < 2**63 for n in numbers)  # noqa: PLR2004
+    if len(extent) != 2 or len(shape) > _MAX_AXES:  # noqa: PLR2004
+        return False
+    return all(type(n) is int and 0 <= n < 2**63 for n in (*shape, *extent))
+
+
+def _fills_its_place(entry: dict[str, Any]) -> bool:
+    """Whether a tensor has as many bytes in the file as its shape asks for."""
+    begin, end = entry["data_offsets"]
+    return bool(end - begin == math.prod(entry["shape"]) * FLOATING[entry["dtype"]])
 
 
 def safetensors_tensors(data: bytes) -> dict[str, Tensor]:
@@ -134,6 +173,8 @@ def _torch_content(data: bytes) -> Any:
 
     import torch
 
+    if data[:2] == b"PK":
+        _check_archive(data)
     try:
         # Training scripts save their parsed options beside the weights: plain values in a
         # Namespace, whose only code is to keep them.
@@ -150,16 +191,38 @@ def _torch_content(data: bytes) -> Any:
         raise ValueError(f"torch cannot read it (truncated?): {err}") from err
 
 
+def _check_archive(data: bytes) -> None:
+    """Refuse what would unpack to more than the file holds: torch.save compresses nothing."""
+    import io
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            claimed = sum(entry.file_size for entry in archive.infolist())
+    except Exception as err:  # a broken archive raises whatever its reader does
+        raise ValueError(f"torch cannot read it (truncated?): {err}") from err
+    if claimed > len(data):
+        raise ValueError(
+            f"it would unpack to {claimed:,} bytes, the file holds {len(data):,}: torch.save"
+            " compresses nothing, so this could be a decompression bomb"
+        )
+
+
 def torch_tensors(data: bytes) -> dict[str, Tensor]:
     """The state dict of what torch.save wrote."""
     content = _torch_content(data)
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]
-    return check_state(content)
+    return check_state(content, len(data))
 
 
-def check_state(content: Any) -> dict[str, Tensor]:
+def check_state(content: Any, size_bytes: int) -> dict[str, Tensor]:
     """See that something is a state dict of dense floating-point tensors.
+
+    Args:
+        content: what a file holds.
+        size_bytes: of the file. Tensors that claim more are views of few numbers, of which a model
+            would make many.
 
     Raises:
         ValueError: it is not.
@@ -177,14 +240,23 @@ def check_state(content: Any) -> dict[str, Tensor]:
     odd = sorted(
         key
         for key, tensor in content.items()
-        if tensor.layout != torch.strided or not tensor.is_floating_point()
+        if tensor.layout != torch.strided
+        or not tensor.is_floating_point()
+        or tensor.device.type != "cpu"  # one of torch's "meta" has a shape and no numbers
     )
     if odd:
         raise ValueError(f"these tensors are not dense floating-point numbers: {listed(odd)}")
+    claimed = sum(tensor.numel() * tensor.element_size() for tensor in content.values())
+    if claimed > size_bytes:
+        raise ValueError(
+            f"its tensors claim {claimed:,} bytes, the file holds {size_bytes:,}: some share"
+            " their numbers; save them each by itself"
+        )
     return content
 
 
-def listed(names: list[str]) -> str:
-    """The first of many names, and how many more there are."""
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
+def listed(names: Iterable[str]) -> str:
+    """The first of many names, and how many more there are; of a long one its beginning."""
+    every = [name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..." for name in names]
+    more = f" and {len(every) - _LISTED} more" if len(every) > _LISTED else ""
+    return ", ".join(every[:_LISTED]) + more

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,6 +14,23 @@ from jobs.thresholds import Threshold
 
 if TYPE_CHECKING:
     from jobs.grid import Grid
+
+
+MAX_COMBINATIONS = 1_000_000
+"""Beyond any night; each is held in memory from the plan on."""
+
+
+def check_size(root: Value, grid: Grid) -> None:
+    """Few lines of axes must not become more cells than fit into memory."""
+    axes = (grid.models, grid.datasets, grid.devices, grid.runtimes, grid.precisions, grid.threads)
+    written = sum(threshold.is_written for threshold in grid.thresholds)
+    combinations = math.prod(map(len, axes)) * max(written, 1)
+    if combinations > MAX_COMBINATIONS:
+        root.problem(
+            f"{combinations:,} combinations of models, data sets, devices, runtimes, precisions,"
+            " threads and thresholds written out",
+            f"at most {MAX_COMBINATIONS:,}: fewer values an axis, or several grids",
+        )
 
 
 def check_names(models: Sequence[tuple[Value, Model]]) -> None:

@@ -8,6 +8,7 @@ something else records a problem and answers with a harmless stand-in, so that r
 from __future__ import annotations
 
 import difflib
+import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,28 @@ from jobs.errors import BadInputError, Problem
 
 _NEAREST = 3
 
+MAX_BYTES = 64 * 1024
+"""Of a file: some thirty times what one needs, and read within a second or two."""
+
+MAX_VALUES = 100_000
+"""Read from one file; only aliases of lists that hold aliases make more."""
+
+MAX_NESTING = 50
+
+_SHOWN = 500  # characters of a value that is wrong
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe one, but for brackets without end: its work grows with the square of their depth."""
+
+    def fetch_flow_collection_start(self, token: type[yaml.Token]) -> None:
+        """Called at each opening bracket."""
+        if self.flow_level >= MAX_NESTING:
+            raise yaml.scanner.ScannerError(
+                None, None, f"brackets nested more than {MAX_NESTING} deep", self.get_mark()
+            )
+        super().fetch_flow_collection_start(token)
+
 
 @dataclass
 class Document:
@@ -27,17 +50,25 @@ class Document:
     path: Path
     text: str
     problems: list[Problem] = field(default_factory=list)
+    values: int = 0
 
     @classmethod
     def read(cls, path: str | Path) -> Document:
         """Read a file.
 
         Raises:
-            BadInputError: it is missing or is not text.
+            BadInputError: it is missing, is not text, or is longer than MAX_BYTES.
         """
         path = Path(path)
         try:
-            return cls(path, path.read_text(encoding="utf-8"))
+            with path.open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
+            if len(data) > MAX_BYTES:
+                problem = Problem(
+                    str(path), 0, "", f"more than {MAX_BYTES:,} bytes", "a YAML file of less"
+                )
+                raise BadInputError([problem])
+            return cls(path, io.TextIOWrapper(io.BytesIO(data), encoding="utf-8").read())
         except FileNotFoundError as err:
             problem = Problem(str(path), 0, "", "there is no such file", "the path of a YAML file")
             raise BadInputError([problem]) from err
@@ -47,6 +78,9 @@ class Document:
         except UnicodeDecodeError as err:
             problem = Problem(str(path), 0, "", f"not text ({err})", "a YAML file in UTF-8")
             raise BadInputError([problem]) from err
+        except ValueError as err:  # a NUL in the path
+            problem = Problem(repr(str(path)), 0, "", str(err), "the path of a YAML file")
+            raise BadInputError([problem]) from err
 
     def root(self) -> Value:
         """The whole content.
@@ -55,7 +89,7 @@ class Document:
             BadInputError: the text is not YAML.
         """
         try:
-            node = yaml.compose(self.text, Loader=yaml.SafeLoader)
+            node = yaml.compose(self.text, Loader=_Loader)
         except yaml.MarkedYAMLError as err:
             mark = err.problem_mark or err.context_mark
             line = mark.line + 1 if mark else 0
@@ -113,12 +147,13 @@ class Value:
             return "a mapping"
         if self.is_list:
             return "a list" if self.node.value else "an empty list"
-        return f"{self.node.value!r}" if self.node.value != "" else "nothing"
+        return f"{_shortened(self.node.value)!r}" if self.node.value != "" else "nothing"
 
     def problem(self, found: str, allowed: str) -> None:
         """Record what is wrong here."""
         place = str(self.document.path)
-        self.document.problems.append(Problem(place, self.line, self.key, found, allowed))
+        texts = map(_shortened, (self.key, found, allowed))
+        self.document.problems.append(Problem(place, self.line, *texts))
 
     def mapping(self, known: Sequence[str], required: Sequence[str] = ()) -> dict[str, Value]:
         """Its entries; keys that are unknown, double or missing are problems."""
@@ -142,10 +177,18 @@ class Value:
         return entries
 
     def items(self) -> list[Value]:
-        """The values of its list; anything but a list of one or more is a problem."""
+        """The values of its list; anything but a list of one or more is a problem.
+
+        Raises:
+            BadInputError: all problems so far, where aliases make too many values of few.
+        """
         if not isinstance(self.node, yaml.SequenceNode) or not self.node.value:
             self.problem(f"{self.shown}", "a list of at least one value")
             return []
+        self.document.values += len(self.node.value)
+        if self.document.values > MAX_VALUES:
+            self.problem("more values than can be read", f"at most {MAX_VALUES:,} in one file")
+            self.document.check()
         return [
             Value(self.document, f"{self.key}[{index}]", node)
             for index, node in enumerate(self.node.value)
@@ -199,6 +242,11 @@ class Value:
     def boolean(self) -> bool:
         """A truth value: true or false."""
         return self.choice(("true", "false")) == "true"
+
+
+def _shortened(text: str) -> str:
+    """The beginning of what is too long for a message, and how long it is."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text):,} characters)"
 
 
 def _printable(text: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+SHOWN_PROBLEMS = 100
+
 
 class JobsError(Exception):
     """Base of this package's errors; ends the command line with code 1: work failed."""
@@ -40,7 +42,10 @@ class BadInputError(JobsError):
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        lines = [str(problem) for problem in self.problems[:SHOWN_PROBLEMS]]
+        if (more := len(self.problems) - len(lines)) > 0:
+            lines.append(f"and {more:,} more problems")
+        super().__init__("\n".join(lines))
 
 
 class RunInterruptedError(KeyboardInterrupt):

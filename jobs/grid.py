@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import gfnet
-from jobs.consistency import check_classes, check_names, check_ranges, check_vectors
+from jobs.consistency import check_classes, check_names, check_ranges, check_size, check_vectors
 from jobs.datasets import Dataset, read_datasets
 from jobs.device import SLUG, SLUG_RULE
 from jobs.document import Document, Value
@@ -148,6 +148,7 @@ class _Reader:
             exclude=(),
         )
         grid = replace(grid, exclude=self._exclude(grid))
+        check_size(self.document.root(), grid)
         check_names(models)
         check_vectors(thresholds, grid.models)
         check_ranges(thresholds, grid)

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from jobs.plan import Plan
+from jobs.printable import printable
 from jobs.task import Outcome, Task
 
 if TYPE_CHECKING:
@@ -79,13 +80,13 @@ class Progress:
         if outcome.error:
             reason = last_line(outcome.error)
             verb = "was lost" if outcome.is_lost else "failed"
-            self._console.print(f"{task.kind} of {task.model} on {task.dataset} {verb}: {reason}")
+            self._say(f"{task.kind} of {task.model} on {task.dataset} {verb}: {reason}")
         elif outcome.skipped:
-            self._console.print(
+            self._say(
                 f"{task.kind} of {task.model} on {task.dataset} is skipped: {outcome.skipped}"
             )
         elif outcome.note:
-            self._console.print(f"{task.kind} of {task.model} on {task.dataset}: {outcome.note}")
+            self._say(f"{task.kind} of {task.model} on {task.dataset}: {outcome.note}")
         if not outcome.is_lost:
             images = task.shard.stop - task.shard.start
             self._tasks_left[task.cell_id] -= 1
@@ -94,9 +95,12 @@ class Progress:
             self._busy_s[task.kind] = self._busy_s.get(task.kind, 0.0) + outcome.busy_s
         self._show()
 
+    def _say(self, text: str) -> None:
+        self._console.print(printable(text))
+
     def note(self, text: str) -> None:
         """Say something beside the count."""
-        self._console.print(text, soft_wrap=True)
+        self._console.print(printable(text), soft_wrap=True)
 
     def restart(self, tasks: Sequence[Task]) -> None:
         """These were done, and are to be done again."""

@@ -128,11 +128,12 @@ def read_validation(
     validation = HoldOut(fields.number("fraction", 0.01, 0.5), fields.whole("seed", 0, _MAX_SEED))
     learned = parent.metadata.training if parent else {}
     if value and images and learned.get("dataset_sha256") == images.sha256:
-        theirs = learned.get("validation", {})
+        theirs = learned.get("validation")
+        theirs = theirs if isinstance(theirs, dict) else {}  # a checkpoint may say anything
         if (theirs.get("fraction"), theirs.get("seed")) != (validation.fraction, validation.seed):
             value.problem(
-                f"{learned.get('recipe')} was trained with another choice of the same images, so"
-                " that some held out here would be known to it",
+                f"{parent.name if parent else ''} was trained with another choice of the same"
+                " images, so that some held out here would be known to it",
                 f"fraction: {theirs.get('fraction')}, seed: {theirs.get('seed')}",
             )
     return validation

@@ -12,6 +12,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from jobs.printable import printable
+
 PIPE_WIDTH = 10_000
 """A pipe has no edge: nothing is cut or wrapped there."""
 
@@ -34,7 +36,7 @@ def shown(value: object) -> str:
         return value.isoformat(sep=" ", timespec="seconds")
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(shown(item) for item in value)}]"
-    return str(value)
+    return printable(str(value))
 
 
 def text_table(
@@ -43,7 +45,7 @@ def text_table(
     """An aligned table: numbers to the right, long text wrapped where a terminal ends."""
     table = Table(
         box=box.SIMPLE_HEAD,
-        title=title,
+        title=printable(title) if title else None,
         title_justify="left",
         title_style="",
         pad_edge=False,
@@ -53,7 +55,10 @@ def text_table(
         values = [row[index] for row in rows if row[index] is not None]
         is_number = bool(values) and all(_is_number(value) for value in values)
         table.add_column(
-            name, justify="right" if is_number else "left", overflow="fold", no_wrap=is_number
+            printable(name),
+            justify="right" if is_number else "left",
+            overflow="fold",
+            no_wrap=is_number,
         )
     for row in rows:
         table.add_row(*(shown(value) for value in row))
@@ -79,7 +84,11 @@ def result_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> st
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """The same as a Markdown table."""
-    lines = [columns, ["---"] * len(columns), *[[shown(v) for v in row] for row in rows]]
+    lines = [
+        [*map(printable, columns)],
+        ["---"] * len(columns),
+        *[[shown(v) for v in row] for row in rows],
+    ]
     escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
     return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
 

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from jobs.errors import BadInputError, JobsError, RunInterruptedError, UsageError
+from jobs.printable import printable
 from storage import Root
 
 FAILED, BAD_INPUT = 1, 2
@@ -121,9 +122,15 @@ def program() -> str:
 
 def narrate(text: str) -> None:
     """Say something to the user, beside the rows; a terminal gets lines that fit it."""
+    text = printable(text)
     if sys.stderr.isatty():
         text = fitted(text, shutil.get_terminal_size().columns)
     click.echo(text, err=True)
+
+
+def show(text: str) -> None:
+    """Give the user text that was asked for, whole lines."""
+    click.echo(printable(text), nl=False)
 
 
 def fitted(text: str, width: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from jobs.cli.base import ADDRESS, FAILED, RESULTS, main, narrate, program
+from jobs.cli.base import ADDRESS, FAILED, RESULTS, main, narrate, program, show
 from storage import Root
 
 
@@ -60,7 +60,7 @@ def models() -> None:
             )
         )
     columns = ("model", "family", "params", "px", "blocks", "exits", "classes")
-    click.echo(text_table(columns, rows), nl=False)
+    show(text_table(columns, rows))
 
 
 @main.command("import")
@@ -112,7 +112,7 @@ def import_file(file: Path, output: Path | None, classes: str | None, **wanted: 
     )
     for note in imported.notes:
         narrate(note)
-    click.echo(text_table(("", "imported"), imported.facts), nl=False)
+    show(text_table(("", "imported"), imported.facts))
     narrate(f"next, name it in a grid, models: [{output}], and see what that is:")
     narrate(f"  {program()} plan GRID")
 
@@ -179,4 +179,4 @@ def train(
         narrate("interrupted; go on after the last finished epoch with:")
         narrate(f"  {program()} {shlex.join(again)} --resume")
         sys.exit(FAILED)
-    click.echo(path)
+    show(f"{path}\n")

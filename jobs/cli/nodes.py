@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from jobs.cli.base import FAILED, main, narrate, program
+from jobs.cli.base import FAILED, main, narrate, program, show
 
 DEFAULT_PORT = 6379  # Ray's; launch has it too, but loads psutil
 
@@ -99,7 +99,7 @@ def nodes(address: str | None) -> None:
     from jobs.cluster.table import nodes_tables
     from jobs.fanout import view_cluster
 
-    click.echo(nodes_tables(view_cluster(cluster_address(address))), nl=False)
+    show(nodes_tables(view_cluster(cluster_address(address))))
 
 
 @main.command()
@@ -140,6 +140,6 @@ def doctor(address: str | None, launcher_file: Path | None) -> None:
 
         checks += check_cluster(address, here.identity, view_cluster)
     for line in shown(checks):
-        click.echo(line)
+        show(f"{line}\n")
     if has_failed(checks):
         sys.exit(FAILED)

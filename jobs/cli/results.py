@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import click
 
-from jobs.cli.base import RESULTS, RUN_OR_LATEST, main, narrate
+from jobs.cli.base import RESULTS, RUN_OR_LATEST, main, narrate, show
 from jobs.errors import UsageError
 from storage import Root
 
@@ -57,7 +57,7 @@ def _show(run: str, results: Root, *views: Callable[[Root, str], str]) -> None:
 
     run_id = storage.resolve_run(results, run)
     parts = [view(results, run_id) for view in views]
-    click.echo("\n".join(part for part in parts if part), nl=False)
+    show("\n".join(part for part in parts if part))
 
 
 @main.command()
@@ -86,7 +86,7 @@ def sql(query: str, form: str, results: Root) -> None:
         shown = table.slice(0, SHOWN_ROWS) if form == "table" else table
         rows = storage.table_values(shown)
         make = result_table if form == "table" else markdown_table
-        click.echo(make(table.column_names, rows), nl=False)
+        show(make(table.column_names, rows))
         if len(rows) < table.num_rows:
             narrate(f"{len(rows):,} of {table.num_rows:,} rows; --format csv gives all")
         return

@@ -21,6 +21,7 @@ from jobs.cli.base import (
     narrate,
     program,
     root_option,
+    show,
 )
 from storage import Root
 
@@ -151,7 +152,7 @@ def _conclude(run_id: str, results: Root, *, is_done: bool) -> None:
 
     for view in (summary.ladder, agreement_view.agreement, summary.exit_histogram):
         if text := view(results, run_id):
-            click.echo(text)
+            show(f"{text}\n")
     root = root_option()
     narrate(f"rows: {results}/runs/{run_id} (Parquet)")
     if not is_done:
@@ -182,7 +183,7 @@ def plan(grid: Path, results: Root) -> None:
 
     document = Document.read(grid)
     made = plan_document(document, document.path.absolute().parent, None)
-    click.echo(describe(made, estimate(made, results)), nl=False)
+    show(describe(made, estimate(made, results)))
 
 
 @main.command()
@@ -196,7 +197,7 @@ def runs(results: Root) -> None:
     """
     from jobs.summary import runs as runs_of
 
-    click.echo(runs_of(results), nl=False)
+    show(runs_of(results))
 
 
 @main.command()

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from jobs.cli.base import FAILED, RESULTS, RUN_OR_LATEST, main, narrate
+from jobs.cli.base import FAILED, RESULTS, RUN_OR_LATEST, main, narrate, show
 from storage import Root
 
 
@@ -36,7 +36,7 @@ def curve(run: str, output: Path | None, results: Root) -> None:
         from jobs.figure import save_figure
 
         save_figure(every, output)
-    click.echo("\n".join(draw(curves) for curves in every), nl=False)
+    show("\n".join(draw(curves) for curves in every))
     for note in dict.fromkeys(note for curves in every for note in curves.notes):
         narrate(note)
 
@@ -57,7 +57,7 @@ def certify(run: str, results: Root) -> None:
     from jobs.certificate import certify as certificate_of
 
     certificate = certificate_of(results, storage.resolve_run(results, run))
-    click.echo(certificate.text, nl=False)
+    show(certificate.text)
     if not certificate.is_clean:
         sys.exit(FAILED)
 
@@ -133,17 +133,17 @@ def choose(
     if confidence is None:
         choice = search(chosen.answers, chosen.constraints)
         thresholds = choice.point.thresholds
-        click.echo(describe_choice(chosen, choice), nl=False)
+        show(describe_choice(chosen, choice))
     else:
         with as_usage_errors():
             guarantee = guarantee_of(
                 chosen.answers, chosen.constraints, confidence=confidence, seed=seed
             )
         thresholds = guarantee.thresholds
-        click.echo(describe_guarantee(chosen, guarantee), nl=False)
+        show(describe_guarantee(chosen, guarantee))
     if bands:
         points = read_points(results, run_id, chosen.cell, bands)
-        click.echo(f"\n{describe_bands(chosen, points)}", nl=False)
+        show(f"\n{describe_bands(chosen, points)}")
     if write:
         write_thresholds(results, run_id, chosen.cell, thresholds, write)
         narrate(f"wrote {write}; `thresholds: [default]` in a grid uses its thresholds")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import stat
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -82,7 +84,10 @@ def runtime_folder() -> Path:
         JobsError: somebody else made it.
     """
     folder = Path(tempfile.gettempdir()) / f"gfjobs-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()  # a link would lead to where its maker wants
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise JobsError(f"{folder} belongs to another user; remove it, or set TMPDIR")
+    folder.chmod(0o700)
     return folder

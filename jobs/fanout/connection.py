@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +18,12 @@ from ray.core.generated import common_pb2, gcs_pb2
 from ray.exceptions import AuthenticationError, RayError
 
 from jobs.cluster.labels import Facts
-from jobs.cluster.token import token_advice
+from jobs.cluster.token import MODE, VALUE, find_token, token_advice
 from jobs.cluster.view import TIMING, ClusterError, ClusterView, NodeView
 
 EMBEDDED_STORE_BYTES = 512 * 2**20
 TIMEOUT_S = 5.0
+_TOKEN_BYTES = 32
 CLIENT_SCHEME = "ray://"
 
 # Of these Ray's types know nothing.
@@ -34,7 +36,13 @@ _RUNNING, _FINISHED, _FAILED = (
 
 
 def start_here() -> None:
-    """Start a Ray of our own on this machine; `ray.shutdown` ends it."""
+    """Start a Ray of our own on this machine; `ray.shutdown` ends it.
+
+    Its ports are open to the network, so it has a token like any cluster: without one on this
+    machine, one that nobody else learns and that ends with this process.
+    """
+    if not find_token() and os.environ.setdefault(MODE, "token") == "token":
+        os.environ[VALUE] = secrets.token_hex(_TOKEN_BYTES)
     ray.init(
         address="local",  # None would join whatever Ray was last started on this machine
         resources={TIMING: 1},

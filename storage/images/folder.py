@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ SUFFIXES = (
     ".tiff",
     ".webp",
 )
+_MAX_OTHERS = 10_000
+_MAX_IMAGE_BYTES = 256 * 2**20
 _SPLITS = ("test", "train", "val", "valid", "validation")
 
 
@@ -50,9 +53,13 @@ class FolderSource:
     def _read_one(self, row: int) -> bytes:
         path = self._folder / self._paths[row]
         try:
-            return path.read_bytes()
+            with path.open("rb") as file:
+                data = file.read(_MAX_IMAGE_BYTES + 1)
         except OSError as err:
             raise DatasetError(f"image {row} cannot be read: {err}") from err
+        if len(data) > _MAX_IMAGE_BYTES:
+            raise DatasetError(f"image {row}, {path}, is more than {_MAX_IMAGE_BYTES:,} bytes")
+        return data
 
 
 def open_folder(name: str, folder: Path, split: str) -> ImageSet:
@@ -80,7 +87,9 @@ def open_folder(name: str, folder: Path, split: str) -> ImageSet:
         raise DatasetError(
             f"data set {name}: {top} has no class folders; images belong into {top}/<class>/"
         )
-    files = {class_name: _image_files(top / class_name) for class_name in classes}
+    files, entries = {}, itertools.count(1)
+    for class_name in classes:
+        files[class_name] = _image_files(name, top / class_name, entries)
     empty = [class_name for class_name in classes if not files[class_name]]
     if empty:
         raise DatasetError(
@@ -109,13 +118,23 @@ def _folders(place: Path) -> list[str]:
     )
 
 
-def _image_files(folder: Path) -> list[str]:
-    """List the images below a class folder, as paths relative to it."""
-    return [
-        Path(place, file).relative_to(folder).as_posix()
-        for place, _, files in os.walk(folder)
-        for file in files
-        if file.lower().endswith(SUFFIXES)
-        and not file.startswith(".")
-        and Path(place, file).is_file()  # a pipe of that name would be waited for
-    ]
+def _image_files(name: str, folder: Path, entries: Iterator[int]) -> list[str]:
+    """List the images below a class folder, as paths relative to it.
+
+    Raises: DatasetError: there are so many other files that this is no folder of images.
+    """
+    found = []
+    others = 0
+    for place, _, files in os.walk(folder):
+        for file in files:
+            is_image = file.lower().endswith(SUFFIXES) and not file.startswith(".")
+            if is_image and Path(place, file).is_file():  # a pipe would be waited for
+                found.append(Path(place, file).relative_to(folder).as_posix())
+                continue
+            others = next(entries)
+        if others > _MAX_OTHERS:
+            raise DatasetError(
+                f"data set {name}: {folder} holds more than {_MAX_OTHERS:,} files that are no"
+                " images; give the folder that holds one folder a class, or one a split"
+            )
+    return found

@@ -21,6 +21,8 @@ DOWNLOADABLE = ("cifar10", "cifar100")
 """Named data sets that torchvision can fetch; fetching is the caller's, who has torchvision."""
 
 _FORMS = ("imagefolder:PATH", "parquet:PATH")
+_LONGEST = 4096
+_SHOWN = 120
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -42,6 +44,10 @@ def open_images(name: str, split: str = "test", base: Path | None = None) -> Ima
             f"data set {name}: split {split!r} is not allowed; use letters, digits, "
             "'_' or '-', for example test"
         )
+    if len(name) > _LONGEST or len(split) > _LONGEST:
+        raise DatasetError(
+            f"data set {name[:_SHOWN]}...: a name or path of more than {_LONGEST} characters"
+        )
     if colon:
         openers = {"imagefolder": open_folder, "parquet": open_parquet}
         if form not in openers or not path:
@@ -55,7 +61,10 @@ def open_images(name: str, split: str = "test", base: Path | None = None) -> Ima
         return _open_digits(name, split)
     if not _WORD.fullmatch(name):
         raise DatasetError(_unknown(name))
-    return _open_named(name, split)
+    try:
+        return _open_named(name, split)
+    except (ArithmeticError, LookupError, OSError, RuntimeError, ValueError) as err:
+        raise DatasetError(f"data set {name} cannot be read: {err}") from err
 
 
 def _open_digits(name: str, split: str) -> ImageSet:
@@ -70,7 +79,10 @@ def _open_digits(name: str, split: str) -> ImageSet:
 def named_file(name: str, split: str) -> Path | None:
     """The file of a named data set: below $GFJOBS_DATA, else in the cache; None: in neither."""
     files = (folder / name / f"{split}.parquet" for folder in (*_data_folder(), cache_folder()))
-    return next((file for file in files if file.is_file()), None)
+    try:
+        return next((file for file in files if file.is_file()), None)
+    except OSError:  # a name that no file can have, a folder that may not be read
+        return None
 
 
 def cache_folder() -> Path:

@@ -26,6 +26,9 @@ _BATCH_ROWS = 256
 
 _MAX_CLASSES = 100_000
 
+_MAX_ROWS = 20_000_000  # fourteen times ImageNet
+_MAX_GROUP_BYTES = 4 * 2**30
+
 
 class ParquetSource:
     """Reads one row group at a time; the file is mapped, not held."""
@@ -72,6 +75,7 @@ def open_parquet(name: str, path: Path, split: str) -> ImageSet:
         with parquet:
             schema = parquet.schema_arrow
             _check_layout(name, file, schema)
+            _check_claims(name, file, parquet.metadata)
             table = parquet.read(columns=["image.path", "label"])
         if not table.num_rows:
             raise DatasetError(f"data set {name}: {file} has no images")
@@ -106,6 +110,18 @@ def _check_layout(name: str, file: Path, schema: pa.Schema) -> None:
         return
     found = ", ".join(f"{field.name}: {field.type}" for field in schema)
     raise DatasetError(f"data set {name}: {file} has columns {found}; needed are {_LAYOUT}")
+
+
+def _check_claims(name: str, file: Path, metadata: pq.FileMetaData) -> None:
+    """Refuse what would unpack to more than a machine has, before anything is unpacked."""
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    unpacked = max((group.total_byte_size for group in groups), default=0)
+    if metadata.num_rows > _MAX_ROWS or unpacked > _MAX_GROUP_BYTES:
+        raise DatasetError(
+            f"data set {name}: {file} claims {metadata.num_rows:,} images, and row groups of up to"
+            f" {unpacked:,} bytes; at most {_MAX_ROWS:,} images and {_MAX_GROUP_BYTES:,} bytes a"
+            " row group are read: split it, or write smaller row groups"
+        )
 
 
 def _labels(name: str, file: Path, column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
