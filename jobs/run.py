@@ -68,10 +68,12 @@ class Ended:
     Attributes:
         run_id: which run.
         is_done: every cell is done, or skipped for a reason.
+        was_done: it was before, and nothing has run.
     """
 
     run_id: str
     is_done: bool
+    was_done: bool = False
 
 
 def submit(
@@ -136,7 +138,7 @@ def resume(root: Path, run_id: str, where: Where, narrate: Narrator) -> Ended:
     with storage.RunStore.open(root, run_id) as store:
         if store.run.status == "done":
             narrate(f"run {run_id} is done: nothing is missing")
-            return Ended(run_id, is_done=True)
+            return Ended(run_id, is_done=True, was_done=True)
         where.check()
         path = Path(store.submission["grid_path"])
         document = Document(path, store.run.grid or "")

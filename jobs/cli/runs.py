@@ -69,6 +69,9 @@ def resume(run: str, results: Path, address: str | None, wait_s: float, *, inlin
 
     run_id = storage.resolve_run(results, run)
     ended = resume_run(results, run_id, Where(address, inline, wait_s), narrate)
+    if ended.was_done:
+        narrate(f"its figures: {program()} summary {run_id}{root_option()}")
+        return
     _conclude(run_id, results, is_done=ended.is_done)
 
 
