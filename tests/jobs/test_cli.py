@@ -122,7 +122,7 @@ def test_resuming_a_finished_run(root: Path) -> None:
     result = gfjobs("resume", "latest", "--inline", "--results", root)
     assert result.exit_code == 0, result.output
     assert "run first is done: nothing is missing" in result.stderr
-    assert "summary first --results" in result.stderr
+    assert "its figures: gfjobs summary first" in result.stderr
     assert result.stdout == ""
 
 
