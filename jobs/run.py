@@ -81,11 +81,13 @@ class Ended:
         run_id: which run.
         is_done: every cell is done, or skipped for a reason.
         is_handed_over: it has not ended: its driver is on the cluster.
+        was_done: it was before, and nothing has run.
     """
 
     run_id: str
     is_done: bool
     is_handed_over: bool = False
+    was_done: bool = False
 
 
 def submit(
@@ -174,7 +176,7 @@ def resume(root: storage.Root, run_id: str, where: Where, narrate: Narrator) -> 
     with storage.RunStore.open(root, run_id) as store:
         if store.run.status == "done":
             narrate(f"run {run_id} is done: nothing is missing")
-            return Ended(run_id, is_done=True)
+            return Ended(run_id, is_done=True, was_done=True)
         where.check()
         document = Document(
             Path(store.submission["grid_path"]),
@@ -229,7 +231,7 @@ def _go_on(
             narrate(f"run {run_id} is done: nothing is missing")
         for line in skips(amended.plan):
             narrate(line)
-        return Ended(run_id, is_done=True)
+        return Ended(run_id, is_done=True, was_done=True)
     return _execute(store, amended.plan, where, narrate)
 
 

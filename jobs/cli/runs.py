@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -24,6 +25,9 @@ from jobs.cli.base import (
     show,
 )
 from storage import Root
+
+if TYPE_CHECKING:
+    from jobs.run import Ended
 
 
 @main.command()
@@ -70,7 +74,7 @@ def submit(
         narrate("this terminal may be closed. Follow it with:")
         narrate(f"  {program()} watch {ended.run_id}{root_option()}")
         return
-    _conclude(ended.run_id, results, is_done=ended.is_done)
+    _conclude(ended, results)
 
 
 @main.command()
@@ -101,7 +105,7 @@ def resume(
 
     run_id = storage.resolve_run(results, run)
     ended = resume_run(results, run_id, Where(address, inline, wait_s, stall_s), narrate)
-    _conclude(run_id, results, is_done=ended.is_done)
+    _conclude(ended, results)
 
 
 @main.command()
@@ -146,20 +150,25 @@ def watch(run: str, results: Root) -> None:
         sys.exit(FAILED)
 
 
-def _conclude(run_id: str, results: Root, *, is_done: bool) -> None:
+def _conclude(ended: Ended, results: Root) -> None:
     """Show what a run gave, where it lies, and what to try next."""
     from jobs import agreement_view, profile_view, summary
+
+    run_id = ended.run_id
+    if ended.was_done:
+        narrate(f"its figures: {program()} summary {run_id}{root_option()}")
+        return
 
     for view in (summary.ladder, agreement_view.agreement, summary.exit_histogram):
         if text := view(results, run_id):
             show(f"{text}\n")
     root = root_option()
     narrate(f"rows: {results}/runs/{run_id} (Parquet)")
-    if not is_done:
+    if not ended.is_done:
         narrate(summary.status(results, run_id))
         sys.exit(FAILED)
     narrate("next, try:")
-    query = "select model, acc1, forward_ms, exit_counts from ladder"
+    query = f"select model, acc1, forward_ms from ladder where run_id = '{run_id}'"
     narrate(f'  {program()} sql "{query}"{root}')
     narrate(f"  {program()} status {run_id}{root}")
     if profile_view.has_profile(results, run_id):

@@ -107,7 +107,6 @@ def test_submit_ends_with_ladder_histogram_place_and_next_steps(root: Path) -> N
         (["summary", "first"], "acc@1"),
         (["summary"], "acc@1"),
         (["status"], "run first is done"),
-        (["resume", "latest", "--inline"], "acc@1"),
         (["sql", "select model, forward_ms from ladder"], "dynn"),
     ],
 )
@@ -116,6 +115,15 @@ def test_reading_commands(arguments: list[str], words: str, root: Path) -> None:
     result = gfjobs(*arguments, "--results", root)
     assert result.exit_code == 0, result.output
     assert words in result.stdout
+
+
+def test_resuming_a_finished_run(root: Path) -> None:
+    """Nothing is shown twice: that nothing is missing, and where the figures are."""
+    result = gfjobs("resume", "latest", "--inline", "--results", root)
+    assert result.exit_code == 0, result.output
+    assert "run first is done: nothing is missing" in result.stderr
+    assert "its figures: gfjobs summary first" in result.stderr
+    assert result.stdout == ""
 
 
 def test_results_root_from_the_environment(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
