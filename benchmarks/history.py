@@ -41,10 +41,13 @@ CORES = 2
 FIRST_NIGHT = datetime(2026, 1, 1, 22)  # noqa: DTZ001 (naive UTC throughout)
 DEPTH = 12
 EXITS = np.array([7, 9, 10, 11], dtype=np.int32)
+TOP5_OF_WRONG = 0.9
 ROWS_A_COMMIT = 1_000
 """What a task gives at most."""
 
 LADDER_AIM_S, SCAN_AIM, INGEST_AIM = 0.5, 1.2, 0.7
+DONE = {"status": ["done"]}
+RECORDS = "runs/*/data/records-*.parquet"
 SORTED_BY = "run_id, cell_id, round, image_id"
 
 
@@ -56,7 +59,6 @@ class Size:
     models: int
     thresholds: int
     images: int
-    ingest_cells: int
 
     @property
     def cells(self) -> int:
@@ -70,9 +72,9 @@ class Size:
 
 
 SIZES = {
-    "quick": Size(runs=3, models=2, thresholds=3, images=700, ingest_cells=6),
-    "small": Size(runs=365, models=10, thresholds=20, images=1_370, ingest_cells=200),
-    "year": Size(runs=365, models=10, thresholds=20, images=10_000, ingest_cells=200),
+    "quick": Size(runs=3, models=2, thresholds=3, images=700),
+    "small": Size(runs=365, models=10, thresholds=20, images=1_370),
+    "year": Size(runs=365, models=10, thresholds=20, images=10_000),
 }
 
 
@@ -116,7 +118,7 @@ def cells_of(run_id: str, size: Size) -> list[storage.CellRow]:
 
 
 def records_of(cell: storage.CellRow, night: int, first: int, images: int) -> pa.Table:
-    """Rows as a board gives them: clocks of nanoseconds, exits by a gate, right nine times in ten."""
+    """Rows as a board gives them: clocks of nanoseconds, exits by a gate, most answers right."""
     generator = np.random.default_rng([night, cell.position or 0, first])
     place = generator.integers(0, len(EXITS), images)
     block = EXITS[place]
@@ -141,7 +143,7 @@ def records_of(cell: storage.CellRow, night: int, first: int, images: int) -> pa
             "label": label,
             "prediction": np.where(is_correct, label, (label + 1) % 10).astype(np.int32),
             "is_correct": is_correct,
-            "is_top5": is_correct | (generator.random(images) < 0.9),
+            "is_top5": is_correct | (generator.random(images) < TOP5_OF_WRONG),
             "loss": generator.gamma(0.3, 1, images).astype(np.float32),
             "exit_block": block,
             "gate_score": pa.array(score, mask=block == EXITS[-1]),
@@ -184,8 +186,8 @@ def make_run(root: Path, night: int, size: Size) -> None:
     run_id = run_id_of(night)
     began_at = FIRST_NIGHT + timedelta(days=night)
     run = storage.RunRow(run_id, name="nightly", status="running", submitted_at=began_at)
-    with contextlib.suppress(storage.StorageError):
-        if {known.run_id: known.status for known in storage.list_runs(root)}.get(run_id) == "done":
+    if (root / "runs" / run_id).exists():
+        if storage.query(root, "SELECT status FROM runs", run_ids=[run_id]).to_pydict() == DONE:
             return
         storage.remove_run(root, run_id)  # it was killed midway
     cells = cells_of(run_id, size)
@@ -205,11 +207,12 @@ def make_rival(root: Path, file: Path) -> None:
     """The same rows in one file; merged runs are sorted already, so their order is the file's."""
     if file.exists():
         return
-    files = sorted(str(path) for path in root.glob("runs/*/data/records-*.parquet"))
+    files = sorted(str(path) for path in root.glob(RECORDS))
     unfinished = file.with_suffix(".part")
     with duckdb.connect() as connection:
         connection.execute(
-            f"COPY (FROM read_parquet({files})) TO '{unfinished}' (FORMAT parquet, COMPRESSION zstd)"
+            f"COPY (FROM read_parquet({files})) TO '{unfinished}' "
+            "(FORMAT parquet, COMPRESSION zstd)"
         )
     unfinished.rename(file)
 
@@ -233,6 +236,7 @@ SCAN = (
 )
 
 Question = Callable[[], pa.Table]
+Call = Callable[[], object]
 
 
 def questions(root: Path, file: Path, size: Size) -> dict[str, tuple[Question, Question]]:
@@ -246,11 +250,9 @@ def questions(root: Path, file: Path, size: Size) -> dict[str, tuple[Question, Q
 
         return ask
 
-    ladder = f"SELECT cell_id, {FIGURES} FROM records WHERE run_id = '{run_id}' GROUP BY cell_id"
-    trend = (
-        f"SELECT run_id, threshold, {FIGURES} FROM records WHERE model = '{model}' "
-        "GROUP BY run_id, threshold"
-    )
+    figures = f"SELECT run_id, cell_id, threshold, {FIGURES} FROM records"  # noqa: S608 (ours)
+    ladder = f"{figures} WHERE run_id = '{run_id}' GROUP BY ALL"
+    trend = f"{figures} WHERE model = '{model}' GROUP BY ALL"
     return {
         "ladder of one run": (
             lambda: storage.named_query(root, "summary", run_ids=[run_id], run_id=run_id),
@@ -292,23 +294,22 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - began_s
 
 
-def in_turn(ours: Callable[[], object], theirs: Callable[[], object], times: int) -> list[list[float]]:
+def in_turn(ours: Call, theirs: Call, times: int) -> tuple[list[float], list[float]]:
     """Both, one after the other, so that what else the machine does falls on both."""
     pairs = [(seconds(ours), seconds(theirs)) for _ in range(times)]
-    return [list(side) for side in zip(*pairs)]
+    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
 
-def ingest(folder: Path, size: Size, times: int) -> tuple[int, list[list[float]]]:
+def ingest(
+    folder: Path, size: Size, rows_a_commit: int, times: int
+) -> tuple[int, tuple[list[float], list[float]]]:
     """Rows of one run, and what writing them took both, in seconds."""
-    cells = [
-        dataclasses.replace(cell, run_id="ingest")
-        for cell in cells_of("ingest", dataclasses.replace(size, thresholds=size.ingest_cells // size.models))
-    ]
+    cells = cells_of("ingest", size)
     tables = [
-        (cell, shard, records_of(cell, 0, shard * ROWS_A_COMMIT, min(ROWS_A_COMMIT, left)))
+        (cell, first // rows_a_commit, records_of(cell, 0, first, min(rows_a_commit, left)))
         for cell in cells
-        for shard in range(-(-size.images // ROWS_A_COMMIT))
-        if (left := size.images - shard * ROWS_A_COMMIT)
+        for first in range(0, size.images, rows_a_commit)
+        if (left := size.images - first)
     ]
     number = iter(range(2 * times))
 
@@ -368,8 +369,11 @@ def main() -> None:
         compacting_s = seconds(lambda: storage.compact(root))
         print(f"{size.records:,} records in {size.runs} runs of {size.cells} cells, {CORES} cores")
         print(f"gfjobs compact: {compacting_s:.1f} s")
-        ours, theirs = size_bytes(root.glob("runs/*/data/records-*")), file.stat().st_size
-        print(f"bytes a record: {ours / size.records:.1f}, the rival's {theirs / size.records:.1f}")
+        records_bytes, rival_bytes = size_bytes(root.glob(RECORDS)), file.stat().st_size
+        print(
+            f"bytes a record: {records_bytes / size.records:.1f}, "
+            f"the rival's {rival_bytes / size.records:.1f}"
+        )
         all_bytes = size_bytes(path for path in root.rglob("*") if path.is_file())
         print(f"with all other tables and summaries: {all_bytes / size.records:.1f}")
         print(f"\n{'seconds':36}{'ours':>8} {'':12}{'DuckDB':>9} {'':13}{'ratio':>8}  aim")
@@ -377,19 +381,15 @@ def main() -> None:
             check_agreement(name, our_question(), rival_question())  # and both are warm
             is_scan = name.startswith("percentiles")
             aim = f"ratio <= {SCAN_AIM}" if is_scan else f"<= {LADDER_AIM_S} s"
-            print(line(name, in_turn(our_question, rival_question, options.repeats), aim), flush=True)
-        rows, took = ingest(stack.enter_context(_beside(folder)), size, options.repeats)
-        print(line(f"ingest of {rows:,} rows", took, ""))
-        rates = [rows / statistics.median(side) for side in took]
-        print(f"\nrows/s: {rates[0]:,.0f}, the rival's {rates[1]:,.0f}: "
-              f"{rates[0] / rates[1]:.2f} of it; aim {INGEST_AIM}")
-
-
-@contextlib.contextmanager
-def _beside(folder: Path) -> Iterator[Path]:
-    """A folder on the same disk, which goes when it is done with."""
-    with tempfile.TemporaryDirectory(dir=folder) as name:
-        yield Path(name)
+            took = in_turn(our_question, rival_question, options.repeats)
+            print(line(name, took, aim), flush=True)
+        print(f"\n{'ingest, rows/s':36}{'ours':>12}{'COPY':>14}{'of it':>8}  aim {INGEST_AIM}")
+        for rows_a_commit in (ROWS_A_COMMIT, 10 * ROWS_A_COMMIT):
+            with tempfile.TemporaryDirectory(dir=folder) as beside:
+                rows, took = ingest(Path(beside), size, rows_a_commit, options.repeats)
+            ours, theirs = (rows / statistics.median(side) for side in took)
+            name = f"{rows:,} rows, {min(rows_a_commit, size.images):,} a commit"
+            print(f"{name:36}{ours:12,.0f}{theirs:14,.0f}{ours / theirs:8.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,54 @@
+"""Commands that look after a results root."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from jobs.cli.base import FAILED, RESULTS, main, narrate
+from storage import Root
+
+
+@main.command()
+@click.option("--dry-run", "is_dry", is_flag=True, help="Say what would be done, change nothing.")
+@RESULTS
+def compact(results: Root, *, is_dry: bool) -> None:
+    """Bring what finished runs have in small files together, so that a year is quick to ask.
+
+    Their rows stay where they are: compacted runs are resumed and removed as others. What is
+    compacted already takes no time, so this can follow each night's run.
+
+    \b
+    Example:
+      gfjobs compact
+    """
+    import storage
+    from jobs.upkeep import compacted, told_slowly
+
+    click.echo(compacted(storage.compact(results, told_slowly(narrate), is_dry=is_dry), is_dry))
+
+
+@main.command()
+@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@click.option("--repair", "is_repair", is_flag=True, help="Repair what can be from what is there.")
+@RESULTS
+def fsck(runs: tuple[str, ...], results: Root, *, is_repair: bool) -> None:
+    """Check that the files of RUNs (default: all) are whole, and agree with each other.
+
+    --repair drops what cannot be trusted, so that `gfjobs resume` runs just that again; makes
+    summaries again; removes files that nothing names. Runs being written are passed over.
+
+    \b
+    Example:
+      gfjobs fsck
+      gfjobs fsck latest --repair
+    """
+    import storage
+    from jobs.upkeep import checked, told_slowly
+
+    run_ids = [storage.resolve_run(results, run) for run in runs] if runs else None
+    problems = storage.fsck(results, run_ids, told_slowly(narrate), is_repair=is_repair)
+    click.echo(checked(problems), nl=False)
+    if not all(problem.is_repaired for problem in problems):
+        sys.exit(FAILED)

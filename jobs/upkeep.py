@@ -1,0 +1,62 @@
+"""What compacting and checking a results root did, in words."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import storage
+
+TELL_EVERY_S = 5.0
+
+
+def told_slowly(narrate: Callable[[str], None]) -> Callable[[str, int, int], None]:
+    """Tell of long work now and then, by run: nothing of what is over at once."""
+    told_s = time.monotonic()
+
+    def tell(run_id: str, number: int, of: int) -> None:
+        nonlocal told_s
+        if time.monotonic() - told_s >= TELL_EVERY_S:
+            told_s = time.monotonic()
+            narrate(f"{run_id}: run {number} of {of}")
+
+    return tell
+
+
+def compacted(done: storage.Compaction, is_dry: bool) -> str:  # noqa: FBT001 (both are said)
+    """What a compaction did, or would do."""
+    would = "would be " if is_dry else ""
+    lines = [f"{_runs(len(done.added))} {would}compacted, {len(done.kept)} were before"]
+    if done.dropped:
+        lines.append(f"{_runs(len(done.dropped))} had changed or gone since")
+    lines += [
+        f"{_runs(number)} left out: {reason}"
+        for reason, number in sorted(Counter(done.left.values()).items())
+    ]
+    return "\n".join(lines)
+
+
+def checked(problems: Sequence[storage.Problem]) -> str:
+    """What was found, a line each, and what became of it."""
+    if not problems:
+        return "nothing is wrong\n"
+    lines = []
+    for problem in problems:
+        lines.append(f"{problem.run_id or 'results'}: {problem.what}")
+        if problem.is_repaired:
+            lines.append(f"  repaired: {problem.remedy}")
+        elif problem.remedy:
+            lines.append(f"  with --repair: {problem.remedy}")
+        else:
+            lines.append("  restore it from a copy, or remove it (of a run: `gfjobs rm`)")
+    repaired = sum(problem.is_repaired for problem in problems)
+    found = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    lines.append(f"{found}, {repaired} repaired")
+    if again := sorted({p.run_id for p in problems if p.run_id and p.is_repaired}):
+        lines.append(f"what was dropped is run again by: gfjobs resume {' / '.join(again)}")
+    return "\n".join(lines) + "\n"
+
+
+def _runs(number: int) -> str:
+    return "1 run" if number == 1 else f"{number} runs"
