@@ -19,6 +19,7 @@ import gfnet
 import storage
 from gfnet.convert import Changes, convert
 from jobs import grid
+from jobs.cluster import launcher_file
 from jobs.document import Document
 from jobs.errors import BadInputError
 from jobs.plan import make_plan
@@ -62,6 +63,8 @@ RECIPES = (
     + _COMMON,
 )
 
+CLUSTER_FILES = ((REPOSITORY / "cluster.yaml").read_text(),)
+
 _SIZES = {"img_size": 8, "patch_size": 4, "embed_dim": 4, "num_classes": 10}
 
 
@@ -96,9 +99,17 @@ def targets(folder: Path) -> list[Target]:
     safetensors = [data for data in files.values() if _is_header(data)]
     error = gfnet.CheckpointError
     return [
-        Target("grid", documents(GRIDS, grid.KEYS), ".yaml", _read_grid, BadInputError, 0.35),
+        Target("grid", documents(GRIDS, grid.KEYS), ".yaml", _read_grid, BadInputError, 0.3),
         Target(
-            "recipe", documents(RECIPES, recipe_keys), ".yaml", read_recipe, BadInputError, 0.25
+            "recipe", documents(RECIPES, recipe_keys), ".yaml", read_recipe, BadInputError, 0.2
+        ),
+        Target(
+            "cluster",
+            documents(CLUSTER_FILES, launcher_file.KEYS),
+            ".yaml",
+            _read_cluster,
+            BadInputError,
+            0.1,
         ),
         Target(
             "safetensors",
@@ -122,6 +133,11 @@ def _read_grid(path: Path) -> None:
     axes = (read.models, read.datasets, read.thresholds, read.devices, read.runtimes)
     if math.prod(map(len, (*axes, read.precisions, read.threads))) <= PLANNED:
         make_plan(read)
+
+
+def _read_cluster(path: Path) -> None:
+    """As `gfjobs doctor --cluster` does."""
+    launcher_file.read_launcher_file(Document.read(path).text, path)
 
 
 def _read_checkpoint(path: Path) -> None:
