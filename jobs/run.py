@@ -81,7 +81,7 @@ class Ended:
         run_id: which run.
         is_done: every cell is done, or skipped for a reason.
         is_handed_over: it has not ended: its driver is on the cluster.
-        was_done: it was before, and nothing has run.
+        was_done: it was before, and a resume had nothing to do.
     """
 
     run_id: str
@@ -231,7 +231,7 @@ def _go_on(
             narrate(f"run {run_id} is done: nothing is missing")
         for line in skips(amended.plan):
             narrate(line)
-        return Ended(run_id, is_done=True, was_done=True)
+        return Ended(run_id, is_done=True)
     return _execute(store, amended.plan, where, narrate)
 
 

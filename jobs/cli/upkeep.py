@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from jobs.cli.base import FAILED, RESULTS, main, narrate
+from jobs.cli.base import FAILED, RESULTS, main, narrate, show
 from storage import Root
 
 
@@ -26,7 +26,8 @@ def compact(results: Root, *, is_dry: bool) -> None:
     import storage
     from jobs.upkeep import compacted, told_slowly
 
-    click.echo(compacted(storage.compact(results, told_slowly(narrate), is_dry=is_dry), is_dry))
+    report = storage.compact(results, told_slowly(narrate), is_dry=is_dry)
+    show(f"{compacted(report, is_dry)}\n")
 
 
 @main.command()
@@ -49,6 +50,6 @@ def fsck(runs: tuple[str, ...], results: Root, *, is_repair: bool) -> None:
 
     run_ids = [storage.resolve_run(results, run) for run in runs] if runs else None
     problems = storage.fsck(results, run_ids, told_slowly(narrate), is_repair=is_repair)
-    click.echo(checked(problems), nl=False)
+    show(checked(problems))
     if not all(problem.is_repaired for problem in problems):
         sys.exit(FAILED)

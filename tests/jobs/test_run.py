@@ -404,7 +404,7 @@ def test_a_package_that_is_missing_is_the_workers_to_find_out(
     with monkeypatch.context() as patch:
         patch.setattr(runtimes, "find_spec", lambda _: None)
         assert submit(grid, tmp_path, INLINE, said.append, "r").is_done
-    assert said == ["running r: 1 cells, 1 tasks to go"]
+    assert said == ["running r: 1 cell, 1 task to go"]
     (cell,) = storage.query(tmp_path, "select status, note, attempts from cells").to_pylist()
     assert (cell["status"], cell["attempts"]) == ("skipped", 1)
     assert "pip install 'gfjobs[onnx]'" in cell["note"]
