@@ -58,10 +58,6 @@ class Processes:
         stat = self._stat(pid)
         return bool(stat) and stat[0] != "Z"
 
-    def is_of(self, pid: int, others: set[int]) -> bool:
-        """Whether a process is one of these or was started by one."""
-        return any(pid == other or pid in self.below(other) for other in others)
-
     def name(self, pid: int) -> str:
         """What a process calls itself."""
         try:
@@ -146,7 +142,8 @@ def place(tmp_path: Path, whole: Path) -> Iterator[Place]:
     before = Processes().below(os.getpid())  # of a cluster that several tests share
     yield Place(tmp_path, whole)
     left = [pid for pid in Processes().below(os.getpid()) if Processes().is_alive(pid)]
-    left = [pid for pid in left if not (before and Processes().is_of(pid, before))]
+    shared = before.union(*map(Processes().below, before))
+    left = [pid for pid in left if pid not in shared]
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     assert not left, "a test left processes behind"
