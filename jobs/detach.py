@@ -170,7 +170,7 @@ class DriverProcess:
 
 def _clean(base: Mapping[str, str]) -> dict[str, str]:
     """The environment of a node, without what Ray tells its workers of themselves."""
-    kept = ("RAY_AUTH_", "RAY_GRPC", "RAY_TLS", "RAY_USE_TLS", "RAY_TMPDIR")
+    kept = ("RAY_AUTH_", "RAY_grpc_", "RAY_TLS_", "RAY_USE_TLS")
     return {
         name: value
         for name, value in base.items()

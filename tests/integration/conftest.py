@@ -58,10 +58,6 @@ class Processes:
         stat = self._stat(pid)
         return bool(stat) and stat[0] != "Z"
 
-    def is_of(self, pid: int, others: set[int]) -> bool:
-        """Whether a process is one of these or was started by one."""
-        return any(pid == other or pid in self.below(other) for other in others)
-
     def name(self, pid: int) -> str:
         """What a process calls itself."""
         try:
@@ -146,7 +142,8 @@ def place(tmp_path: Path, whole: Path) -> Iterator[Place]:
     before = Processes().below(os.getpid())  # of a cluster that several tests share
     yield Place(tmp_path, whole)
     left = [pid for pid in Processes().below(os.getpid()) if Processes().is_alive(pid)]
-    left = [pid for pid in left if not (before and Processes().is_of(pid, before))]
+    shared = before.union(*map(Processes().below, before))
+    left = [pid for pid in left if pid not in shared]
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     assert not left, "a test left processes behind"
@@ -166,6 +163,11 @@ def _ray_cluster(folder: Path) -> Iterator[str]:
     ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
     options = [f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false"]
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    # As `gfjobs node start` sets them: else workers refuse a driver's pings after some 15 s.
+    pings = {
+        "RAY_grpc_client_keepalive_time_ms": "5000",
+        "RAY_grpc_client_keepalive_timeout_ms": "3000",
+    }
     with (
         pytest.MonkeyPatch.context() as patch,
         (folder / "ray.log").open("w") as log,
@@ -176,6 +178,7 @@ def _ray_cluster(folder: Path) -> Iterator[str]:
             [*ray, *options, "--num-cpus=2", "--resources", '{"timing": 1}'],
             stdout=log,
             stderr=log,
+            env=os.environ | pings,
             start_new_session=True,
         ) as head:
             below: set[int] = set()

@@ -96,7 +96,7 @@ def test_a_detached_run_survives_its_terminal(place: Any, cluster: str, processe
     log = storage.log_of(place.root, "r")
     processes.until(log.is_file, "the driver's log")
     os.killpg(submitter.process.pid, signal.SIGKILL)
-    submitter.process.wait()
+    submitter.end()
     processes.until(lambda: place.commits() >= 2, "2 commits")
     code, said = place.command("status", "r", "--results", place.root).end()
     assert code == 0, said
