@@ -7,8 +7,8 @@ The slope is a least-squares line over the runs after the first tenth, with its 
 
     python benchmarks/soak.py --minutes 60 --state soak.jsonl
 
-With --state samples are kept, and a soak that was stopped goes on counting. The cluster is a new one
-then: slopes are of the life that has most samples.
+With --state samples are kept, and a soak that was stopped goes on counting. The cluster is a new
+one then: slopes are of the life that has most samples.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def cluster(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": f"{random.getrandbits(256):064x}"}  # noqa: S311
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": f"{random.getrandbits(256):064x}"}
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
     options = [f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false"]
     resources = [
