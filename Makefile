@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test integration faults check bench clean
+.PHONY: run test integration faults soak check bench clean
 .DEFAULT_GOAL := run
 
 run: .venv/installed
@@ -14,8 +14,13 @@ test: .venv/installed
 integration: .venv/installed
 	$(BIN)/pytest -n 2 --dist loadfile tests/integration tests/cluster
 
+# All faults, or some: make faults FAULTS="driver-killed network-30s"
 faults: .venv/installed
-	$(BIN)/python -m tests.fuzz --inputs 100000
+	PYTHONPATH=.:tests $(BIN)/python -m faults.table $(FAULTS)
+	$(if $(FAULTS),,$(BIN)/python -m tests.fuzz --inputs 100000)
+
+soak: .venv/installed
+	$(BIN)/python benchmarks/soak.py --minutes 60
 
 check: .venv/installed
 	$(BIN)/ruff check
@@ -24,7 +29,7 @@ check: .venv/installed
 	$(BIN)/lint-imports
 
 bench: .venv/installed
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	for script in $(filter-out benchmarks/soak.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 10) else f"gfjobs needs Python 3.10 or newer; {sys.executable} is {v[0]}.{v[1]}. Choose another: make PYTHON=python3.12")'

@@ -142,7 +142,8 @@ class Driver:
 
     def save(self) -> None:
         """Save the cells' states."""
-        self._store.save_cells(self.ledger.rows)
+        with self._failing_as_jobs():
+            self._store.save_cells(self.ledger.rows)
         self._saved_s = time.monotonic()
 
     def _tasks(self, block: Block) -> Iterator[Task]:

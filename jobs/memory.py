@@ -7,13 +7,16 @@ from collections.abc import Callable
 from jobs.errors import JobsError
 from jobs.pulse import beat
 
-# Of torch for GPUs, torch for the processor, ONNX Runtime, OpenVINO and the C++ library.
+# Of torch for GPUs, torch for the processor, ONNX Runtime, OpenVINO, the C++ library, and oneDNN,
+# which says no more than that where it lacks memory.
 _WORDS = (
     "out of memory",
     "not enough memory",
     "can't allocate memory",
     "failed to allocate memory",
     "bad_alloc",
+    "could not create a primitive",
+    "could not create a memory object",
 )
 
 

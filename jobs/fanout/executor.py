@@ -44,6 +44,10 @@ TASKS_PER_CPU = 2
 LOOK_S = 2.0
 """Between two looks at the nodes of a cluster."""
 
+GONE_S = 30.0
+"""For which a node is believed to be gone that Ray says has died. A link that is down for seconds
+makes it say so too, of a node that lives on under the same id: after this the head decides."""
+
 LINGER_S = 10.0
 """After a node died, until its tasks count as lost: Ray mostly says so itself, but never of a task
 that had ended while the node was cut off."""
@@ -109,7 +113,7 @@ class RayExecutor:
         self._head: Head | None = None
         self._nodes: dict[str, _Node] = {}
         self._alive: frozenset[str] = frozenset()
-        self._gone: set[str] = set()  # by what Ray said of a task, before the head notices
+        self._gone_s: dict[str, float] = {}  # when Ray said so of a task's node
         self._looked_s = 0.0
         self._late: list[Any] = []  # stalled, and not yet given back
         self._work = remote_of(work)
@@ -206,7 +210,7 @@ class RayExecutor:
             self._looked_s = 0.0  # perhaps its node has gone
             is_gone = isinstance(err, (NodeDiedError, TaskUnschedulableError))
             if is_gone and sent.node_id:
-                self._gone.add(sent.node_id)
+                self._gone_s[sent.node_id] = time.monotonic()
             said = str(err) if isinstance(err, RayTaskError) else first_line(err)
             return Outcome(
                 {},
@@ -238,7 +242,9 @@ class RayExecutor:
         assert self._head is not None  # noqa: S101 - only of a cluster
         self._looked_s = time.monotonic()
         here = ray.get_runtime_context().get_node_id()
-        views = [view for view in self._head.nodes() if view.node_id not in self._gone]
+        since_s = time.monotonic() - GONE_S
+        gone = {node_id for node_id, at_s in self._gone_s.items() if at_s > since_s}
+        views = [view for view in self._head.nodes() if view.node_id not in gone]
         self._alive = frozenset(view.node_id for view in views)
         timing = [view for view in views if view.resources.get(TIMING)]
         self._nodes = {node.place.name: node for node in (_node(view, here) for view in timing)}

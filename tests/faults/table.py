@@ -50,7 +50,7 @@ def _row(scenario: Scenario, times: int, seed: int, wholes: dict[str, Any]) -> b
         tally = scenario.run(times, seed, wholes)
     except Exception as err:  # noqa: BLE001 - the other faults go on
         traceback.print_exc()
-        print(f"{scenario.title}: {type(err).__name__}: {str(err)[:300]}", flush=True)
+        print(f"{scenario.title}: {type(err).__name__}: {str(err)[-3000:]}", flush=True)
         return False
     recoveries = sorted(tally.recoveries_s) or [0.0]
     cells = (

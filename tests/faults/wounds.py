@@ -84,13 +84,26 @@ def set_clock_back(seconds: str, after_s: str) -> None:
 
 
 def lack_memory(spare_mib: str) -> None:
-    """Let this process have little more memory than it has now."""
+    """Let each task have little more memory than its process has when it begins."""
     import torch
 
-    torch.zeros(1)  # what a first tensor loads is not to be what fails
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + int(spare_mib) * 2**20
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    from jobs import worker
+
+    original = worker.work
+    unlimited = resource.RLIM_INFINITY
+
+    def poor(task: Any, model: Any, *rest: Any) -> Any:
+        # What first calls load is not to be what fails.
+        model.forward_exits(torch.zeros(2, 3, *[model.config.img_size] * 2))
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + int(spare_mib) * 2**20
+        resource.setrlimit(resource.RLIMIT_AS, (limit, unlimited))
+        try:
+            return original(task, model, *rest)
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (unlimited, unlimited))
+
+    worker.work = poor
 
 
 def break_model(name: str) -> None:

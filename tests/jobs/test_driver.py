@@ -274,6 +274,13 @@ def test_rows_that_cannot_be_written_end_the_run(run: Run, monkeypatch: pytest.M
         done.append(arguments)
         return commit(*arguments)  # type: ignore[arg-type]
 
+    def fail_to_save(_cells: object) -> None:
+        raise storage.StorageError("Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run.store, "save_cells", fail_to_save)
+        with pytest.raises(JobsError, match=r"Read-only file system.* gfjobs resume r"):
+            Driver(run.store, run.plan, Scripted(), lambda _t, _o: None).save()
     with monkeypatch.context() as patch:
         patch.setattr(run.store, "commit", fail)
         with pytest.raises(JobsError, match=r"No space left .* gfjobs resume r"):

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from faults.bench import Bench, Run, until
 from faults.scenario import Scenario
@@ -44,6 +44,16 @@ class Shelf:
     boards: list[Host]
     token: str
     address: str
+    drivers: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def seen(self) -> str:
+        """What can be said when something went otherwise."""
+        hosts = (self.head, *self.boards)
+        said = [f"{host.name}: {host.log()}" + "\n".join(host.processes()) for host in hosts]
+        for driver in self.drivers:
+            driver.kill()
+            said.append(driver.communicate()[0])
+        return "\n".join(said)
 
     def submit(self, *options: str, wound: str = "") -> subprocess.Popen[str]:
         """Start the run on the head."""
@@ -55,7 +65,9 @@ class Shelf:
 
     def _begin(self, *words: str, wound: str = "") -> subprocess.Popen[str]:
         options = ["--results", str(self.run.root), "--address", self.address]
-        return self.head.start(sys.executable, WOUNDED, wound, *words, *options, token=self.token)
+        command = (sys.executable, WOUNDED, wound, *words, *options)
+        self.drivers.append(self.head.start(*command, token=self.token))
+        return self.drivers[-1]
 
     def board_at_work(self) -> Host:
         """The board that the timed cells are bound to."""
@@ -91,7 +103,11 @@ def shelf(bench: Bench, boards: int, grid: str = GRID) -> Iterator[Shelf]:
         for host in (head, *others):
             host.environment["PYTHONPATH"] = f"{REPOSITORY}:{REPOSITORY}/tests"
         address = Cluster().start(head, [(host, BOARD) for host in others], "cpu", token)
-        yield Shelf(bench, run, head, others, token, address)
+        place = Shelf(bench, run, head, others, token, address)
+        try:
+            yield place
+        except Exception as err:
+            raise RuntimeError(f"{err}\n{place.seen()}") from err
 
 
 def _cut(seconds: float) -> Callable[[Bench, int], None]:
@@ -179,20 +195,23 @@ def head_killed(bench: Bench, times: int) -> None:
             place.run.injected()
             said, _ = driver.communicate(timeout=400)
             assert "Traceback" not in said, said
-            nodes = [place.head, *place.boards]
-            until(
-                lambda at=place: all(
-                    name in at.head.run(*Cluster.gfjobs, "nodes", token=at.token).stdout
-                    for name in [each.name for each in nodes]
-                ),
-                "all nodes to be back",
-            )
+            _until_all_are_there(place)
             if driver.returncode == 0:
                 place.run.compare()
                 continue
             driver = place.resume()
             place.run.recovers(began_s)
             place.end(driver)
+
+
+def _until_all_are_there(place: Shelf) -> None:
+    names = [host.name for host in (place.head, *place.boards)]
+
+    def look() -> bool:
+        shown = place.head.run(*Cluster.gfjobs, "nodes", token=place.token).stdout
+        return all(name in shown for name in names)
+
+    until(look, "all nodes to be back")
 
 
 def failing_node(bench: Bench, times: int) -> None:
@@ -210,17 +229,13 @@ def failing_node(bench: Bench, times: int) -> None:
             assert {cell["status"] for cell in place.run.cells()} == {"done"}
 
 
-def _why_not() -> str:
-    return why_not()
-
-
 SCENARIOS = (
-    Scenario("network-5s", "link down for 5 s", _cut(5), 2, 0, _why_not),
-    Scenario("network-30s", "link down for 30 s", _cut(30), 2, 0, _why_not),
-    Scenario("network-90s", "link down for 90 s", _cut(90), 1, 0, _why_not),
-    Scenario("network-at-end", "link down as a task ends", cut_at_end, 2, 0, _why_not),
-    Scenario("node-gone", "node gone for good", node_gone, 1, 0, _why_not),
-    Scenario("node-raylet", "raylet of a node killed", node_raylet_killed, 2, 0, _why_not),
-    Scenario("head-killed", "head process killed", head_killed, 1, 0, _why_not),
-    Scenario("failing-node", "a node that fails every task", failing_node, 1, 0, _why_not),
+    Scenario("network-5s", "link down for 5 s", _cut(5), 2, 0, why_not),
+    Scenario("network-30s", "link down for 30 s", _cut(30), 2, 0, why_not),
+    Scenario("network-90s", "link down for 90 s", _cut(90), 1, 0, why_not),
+    Scenario("network-at-end", "link down as a task ends", cut_at_end, 2, 0, why_not),
+    Scenario("node-gone", "node gone for good", node_gone, 1, 0, why_not),
+    Scenario("node-raylet", "raylet of a node killed", node_raylet_killed, 2, 0, why_not),
+    Scenario("head-killed", "head process killed", head_killed, 1, 0, why_not),
+    Scenario("failing-node", "a node that fails every task", failing_node, 1, 0, why_not),
 )

@@ -25,7 +25,7 @@ def _until_done(bench: Bench, run: Run, wound: str = "") -> None:
 
 
 def killed(bench: Bench, times: int) -> None:
-    """At random moments from its start on, on and on; a run that gets through makes way for another."""
+    """At random moments, on and on; a run that gets through makes way for another."""
     whole_s = bench.whole(GRID).seconds
     run, started = bench.run(), None
     while bench.tally.times < times:
