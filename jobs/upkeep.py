@@ -24,7 +24,7 @@ def told_slowly(narrate: Callable[[str], None]) -> Callable[[str, int, int], Non
     return tell
 
 
-def compacted(done: storage.Compaction, is_dry: bool) -> str:  # noqa: FBT001 (both are said)
+def compacted(done: storage.Compaction, is_dry: bool) -> str:
     """What a compaction did, or would do."""
     would = "would be " if is_dry else ""
     lines = [f"{_runs(len(done.added))} {would}compacted, {len(done.kept)} were before"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow.compute as pc
 
 from storage.commits import MERGED_PREFIX, Manifest, manifest_bytes
+from storage.contents import Run
 from storage.errors import RunLockedError, RunNotFoundError, StorageError
 from storage.files import check_columns, digest_of, publish_table, read_table
 from storage.history import COPIED_TABLES, History, unseal
@@ -221,8 +222,8 @@ def _copy_faults(place: Place, run_id: str, copied: Mapping[str, pa.Table]) -> l
     """Where a run's own small tables say something else."""
     faults = []
     for table, rows in copied.items():
-        file = run_paths(place, run_id).folder / f"{table}.parquet"
-        own = read_table(file).to_pylist() if file.is_file() else []
-        if rows.filter(pc.field("run_id") == run_id).to_pylist() != own:
+        own = Run(place, run_id).table(table)
+        copy = rows.filter(pc.field("run_id") == run_id).to_pylist()
+        if copy != (own.to_pylist() if own is not None else []):
             faults.append(f"its rows of {table} are not those of run {run_id}")
     return faults

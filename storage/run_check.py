@@ -60,14 +60,15 @@ class Findings:
     rows: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def told(self) -> Iterator[tuple[str, str]]:
-        """Each problem in words, and its remedy."""
+        """Each problem in words, and its remedy; not what follows from a lost file."""
         uncommitted = "what it held is run again by `gfjobs resume`"
+        is_explained = bool(self.manifests or self.lost)
         for found, remedy in (
             (self.hopeless, ""),
             (self.manifests, f"it goes, and {uncommitted}"),
             (self.lost, f"it goes, and {uncommitted}"),
-            (self.cells, f"its rows go, and {uncommitted}"),
-            (self.states, "queued, with the rows that there are; `gfjobs resume` does the rest"),
+            ({} if is_explained else self.cells, f"its rows go, and {uncommitted}"),
+            ({} if is_explained else self.states, "queued, with the rows that there are; `gfjobs resume` does the rest"),
             (self.orphans, "it goes"),
             (self.summary, "made again from the rows"),
         ):

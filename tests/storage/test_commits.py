@@ -194,7 +194,7 @@ def test_merged_file_is_sorted_compressed_and_versioned(tmp_path: Path) -> None:
     with pq.ParquetFile(path) as file:
         assert file.read().column("image_id").to_pylist() == list(range(3 * SHARDS))
         assert file.metadata.row_group(0).column(0).compression == "ZSTD"
-        assert file.metadata.metadata[b"gfjobs_schema_version"] == b"3"
+        assert file.metadata.metadata[b"gfjobs_schema_version"] == b"4"
 
 
 def test_snapshot_taken_across_a_merge_is_taken_again(
@@ -273,10 +273,10 @@ def test_newer_schema_versions_are_refused(tmp_path: Path) -> None:
     committed_run(tmp_path, 1).close()
     (manifest,) = (tmp_path / "runs" / "run-1" / "commits").iterdir()
     content = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps({**content, "schema_version": 4}))
+    manifest.write_text(json.dumps({**content, "schema_version": 5}))
     with pytest.raises(
         storage.SchemaVersionError,
-        match=r"cell-1\.0\.0\.json has schema version 4.* versions up to 3",
+        match=r"cell-1\.0\.0\.json has schema version 5.* versions up to 4",
     ):
         storage.query(tmp_path, "SELECT 1")
     manifest.write_text(json.dumps(content))

@@ -49,7 +49,7 @@ def test_tables_are_those_of_the_design() -> None:
         "training",
     ]
     for schema in storage.TABLES.values():
-        assert schema.metadata == {b"gfjobs_schema_version": b"3"}
+        assert schema.metadata == {b"gfjobs_schema_version": b"4"}
         for field in schema:
             assert field.type != pa.timestamp("us", tz="UTC")
 
