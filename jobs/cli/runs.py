@@ -168,7 +168,7 @@ def _conclude(ended: Ended, results: Root) -> None:
         narrate(summary.status(results, run_id))
         sys.exit(FAILED)
     narrate("next, try:")
-    query = f"select model, acc1, forward_ms from ladder where run_id = '{run_id}'"
+    query = f"select model, acc1, forward_ms from ladder where run_id = '{run_id}'"  # noqa: S608 (a checked name)
     narrate(f'  {program()} sql "{query}"{root}')
     narrate(f"  {program()} status {run_id}{root}")
     if profile_view.has_profile(results, run_id):

@@ -100,9 +100,7 @@ def targets(folder: Path) -> list[Target]:
     error = gfnet.CheckpointError
     return [
         Target("grid", documents(GRIDS, grid.KEYS), ".yaml", _read_grid, BadInputError, 0.3),
-        Target(
-            "recipe", documents(RECIPES, recipe_keys), ".yaml", read_recipe, BadInputError, 0.2
-        ),
+        Target("recipe", documents(RECIPES, recipe_keys), ".yaml", read_recipe, BadInputError, 0.2),
         Target(
             "cluster",
             documents(CLUSTER_FILES, launcher_file.KEYS),
