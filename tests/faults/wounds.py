@@ -130,11 +130,12 @@ def work_as(name: str, *arguments: str) -> None:
 
 def corrupt(what: str) -> None:
     """Change one byte of the first images, weights or rows on their way."""
-    import ray
-
     if what == "rows":
         work_as("corrupting")
         return
+    import jobs.fanout  # noqa: F401, I001 - sets what Ray reads when it is loaded
+    import ray
+
     original = ray.put
     is_done = False
 
