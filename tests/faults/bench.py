@@ -207,6 +207,8 @@ class Run:
 
     def status(self) -> str:
         """Of the run, as `gfjobs runs` says; empty where there is none."""
+        if not self.root.is_dir():
+            return ""
         found = [run for run in storage.list_runs(self.root) if run.run_id == RUN]
         return str(found[0].status) if found else ""
 
