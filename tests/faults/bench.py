@@ -36,6 +36,9 @@ threads: [1]
 latency: {rounds: 6, warmup_images: 4}
 """
 
+SMALL_GRID = GRID.replace("limit: 40", "limit: 20").replace("rounds: 6", "rounds: 3")
+"""For the short form: 11 tasks."""
+
 # Everything of a row but timings and where it ran; a device's name is part of a cell's identity.
 ANSWERS = """
 select c.kind, c.model, c.dataset, c.threshold, {number} as number, r.image_id, r.label,
@@ -100,7 +103,7 @@ class Started:
             self.signal(signal.SIGKILL)
             raise TimeoutError(f"no end after {PATIENCE_S} s: {self.log.read_text()[-2000:]}")
         assert self.process.exitcode is not None
-        return self.process.exitcode, self.log.read_text()
+        return self.process.exitcode, " ".join(self.log.read_text().split())  # unwrapped
 
 
 def until(condition: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> float:
@@ -132,22 +135,25 @@ class Bench:
         folder: for all that is written.
         seed: of what is random.
         wholes: undisturbed results by grid, kept from fault to fault.
+        grid: what is run, where the fault needs no other.
     """
 
-    def __init__(self, folder: Path, seed: int, wholes: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, seed: int, wholes: dict[str, Any], grid: str = GRID) -> None:
         self.folder, self.random, self._wholes = folder, random.Random(seed), wholes  # noqa: S311
+        self.grid = grid
         self.tally = Tally()
         self._made = 0
 
-    def run(self, grid: str = GRID, root: Path | None = None) -> Run:
+    def run(self, grid: str = "") -> Run:
         """Another run, of which nothing has begun."""
         self._made += 1
         folder = self.folder / str(self._made)
         folder.mkdir()
-        return Run(self, folder, grid, root or folder / "results")
+        return Run(self, folder, grid or self.grid, folder / "results")
 
-    def whole(self, grid: str) -> Whole:
+    def whole(self, grid: str = "") -> Whole:
         """The same grid, undisturbed, in one process."""
+        grid = grid or self.grid
         if grid not in self._wholes:
             folder = Path(tempfile.mkdtemp(prefix="whole-", dir=self.folder.parent))
             run = Run(self, folder, grid, folder / "results")

@@ -63,7 +63,7 @@ def read_only(bench: Bench, times: int) -> None:
         run = bench.run()
         run.root.mkdir()
         started = run.submit("--inline")
-        run.until_commits(bench.random.randrange(1, 10))
+        run.until_commits(bench.random.randrange(1, 6))
         _mount("--bind", "-o", "ro", run.root, run.root)
         try:
             code, said = started.end()
