@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import random
+import re
 import signal
 import sys
 import tempfile
@@ -160,17 +161,20 @@ class Bench:
             began_s = time.monotonic()
             code, said = run.submit("--inline").end()
             assert code == 0, said
-            self._wholes[grid] = Whole(answers(run.root), time.monotonic() - began_s)
+            seconds = time.monotonic() - began_s
+            (tasks,) = re.findall(r"(\d+) tasks to go", said)
+            self._wholes[grid] = Whole(answers(run.root), seconds, int(tasks))
         whole: Whole = self._wholes[grid]
         return whole
 
 
 @dataclass(frozen=True)
 class Whole:
-    """An undisturbed run: its rows, and how long it took."""
+    """An undisturbed run: its rows, how long it took, how many tasks it has."""
 
     rows: Counter[tuple[Any, ...]]
     seconds: float
+    tasks: int
 
 
 class Run:
