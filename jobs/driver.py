@@ -199,7 +199,8 @@ class Driver:
     def _settle(self, held: _Held) -> None:
         """Commit a task's rows, note that it is given out again, or let its cell fail."""
         task, outcome, place = held.task, held.outcome, held.place
-        if outcome.error and not (outcome.is_gone or outcome.is_corrupted):
+        tells = not (outcome.is_gone or outcome.is_corrupted or self.ledger.is_over(task.cell_id))
+        if outcome.error and tells:
             self._trust.failed(place, task.key, outcome.error)
         if held.is_again:
             self.ledger.retry(task)
@@ -226,7 +227,7 @@ class Driver:
     def _fail(self, task: Task, outcome: Outcome) -> None:
         """A cell fails, by its own fault."""
         self.ledger.fail(task.cell_id, outcome.error)
-        self._trust.blamed_on_cell(task.key)
+        self._trust.blamed_on_cell(task.cell_id)
         self._listener(task, outcome)
 
     def _judge(self) -> None:
@@ -284,6 +285,7 @@ class Driver:
                 for cell in stuck.block.cells:
                     if not self.ledger.is_over(cell.cell_id):
                         self.ledger.fail(cell.cell_id, error)
+                        self._trust.blamed_on_cell(cell.cell_id)
             elif stuck.is_new:
                 self._narrator.note(
                     f"waiting: {stuck.told}. They fail in {duration(self._wait_s)} unless it joins:"

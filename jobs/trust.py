@@ -62,9 +62,9 @@ class Trust:
                 found.append(other)
         return found
 
-    def blamed_on_cell(self, key: Key) -> None:
-        """A task's cell has failed: no machine's fault."""
-        self._open.pop(key, None)
+    def blamed_on_cell(self, cell_id: str) -> None:
+        """A cell has failed: no machine's fault, whichever of its tasks was tried where."""
+        self._open = {key: places for key, places in self._open.items() if key[0] != cell_id}
 
     @property
     def held(self) -> frozenset[str]:

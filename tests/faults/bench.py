@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import random
+import re
 import signal
 import sys
 import tempfile
@@ -35,6 +36,9 @@ thresholds: [0.5, 0.9]
 threads: [1]
 latency: {rounds: 6, warmup_images: 4}
 """
+
+SMALL_GRID = GRID.replace("limit: 40", "limit: 20").replace("rounds: 6", "rounds: 3")
+"""For the short form: 11 tasks."""
 
 # Everything of a row but timings and where it ran; a device's name is part of a cell's identity.
 ANSWERS = """
@@ -100,7 +104,7 @@ class Started:
             self.signal(signal.SIGKILL)
             raise TimeoutError(f"no end after {PATIENCE_S} s: {self.log.read_text()[-2000:]}")
         assert self.process.exitcode is not None
-        return self.process.exitcode, self.log.read_text()
+        return self.process.exitcode, " ".join(self.log.read_text().split())  # unwrapped
 
 
 def until(condition: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> float:
@@ -132,39 +136,45 @@ class Bench:
         folder: for all that is written.
         seed: of what is random.
         wholes: undisturbed results by grid, kept from fault to fault.
+        grid: what is run, where the fault needs no other.
     """
 
-    def __init__(self, folder: Path, seed: int, wholes: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, seed: int, wholes: dict[str, Any], grid: str = GRID) -> None:
         self.folder, self.random, self._wholes = folder, random.Random(seed), wholes  # noqa: S311
+        self.grid = grid
         self.tally = Tally()
         self._made = 0
 
-    def run(self, grid: str = GRID, root: Path | None = None) -> Run:
+    def run(self, grid: str = "") -> Run:
         """Another run, of which nothing has begun."""
         self._made += 1
         folder = self.folder / str(self._made)
         folder.mkdir()
-        return Run(self, folder, grid, root or folder / "results")
+        return Run(self, folder, grid or self.grid, folder / "results")
 
-    def whole(self, grid: str) -> Whole:
+    def whole(self, grid: str = "") -> Whole:
         """The same grid, undisturbed, in one process."""
+        grid = grid or self.grid
         if grid not in self._wholes:
             folder = Path(tempfile.mkdtemp(prefix="whole-", dir=self.folder.parent))
             run = Run(self, folder, grid, folder / "results")
             began_s = time.monotonic()
             code, said = run.submit("--inline").end()
             assert code == 0, said
-            self._wholes[grid] = Whole(answers(run.root), time.monotonic() - began_s)
+            seconds = time.monotonic() - began_s
+            (tasks,) = re.findall(r"(\d+) tasks to go", said)
+            self._wholes[grid] = Whole(answers(run.root), seconds, int(tasks))
         whole: Whole = self._wholes[grid]
         return whole
 
 
 @dataclass(frozen=True)
 class Whole:
-    """An undisturbed run: its rows, and how long it took."""
+    """An undisturbed run: its rows, how long it took, how many tasks it has."""
 
     rows: Counter[tuple[Any, ...]]
     seconds: float
+    tasks: int
 
 
 class Run:
@@ -207,6 +217,8 @@ class Run:
 
     def status(self) -> str:
         """Of the run, as `gfjobs runs` says; empty where there is none."""
+        if not self.root.is_dir():
+            return ""
         found = [run for run in storage.list_runs(self.root) if run.run_id == RUN]
         return str(found[0].status) if found else ""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from faults import driver
-from faults.bench import Bench, Tally, left_behind, prepare, until
+from faults.bench import GRID, Bench, Tally, left_behind, prepare, until
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Scenario:
     quick: int = 0
     why_not: Callable[[], str] = lambda: ""
 
-    def run(self, times: int, seed: int, wholes: dict[str, Any]) -> Tally:
+    def run(self, times: int, seed: int, wholes: dict[str, Any], grid: str = GRID) -> Tally:
         """Inject it.
 
         Raises:
@@ -44,7 +44,7 @@ class Scenario:
         prepare()
         os.environ[driver.MARK] = str(os.getpid())
         folder = Path(tempfile.mkdtemp(prefix="gfjobs-fault-"))
-        bench = Bench(folder / "runs", seed, wholes)
+        bench = Bench(folder / "runs", seed, wholes, grid)
         bench.folder.mkdir()
         try:
             self.inject(bench, times)

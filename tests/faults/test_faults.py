@@ -6,6 +6,7 @@ import secrets
 from typing import Any
 
 import pytest
+from faults.bench import SMALL_GRID
 from faults.scenario import Scenario
 from faults.scenarios import ALL
 
@@ -19,7 +20,7 @@ def test_nothing_is_lost_and_nothing_doubled(scenario: Scenario) -> None:
     if why_not := scenario.why_not():
         pytest.skip(why_not)
     seed = secrets.randbelow(10**6)
-    tally = scenario.run(scenario.quick, seed, WHOLES)
+    tally = scenario.run(scenario.quick, seed, WHOLES, SMALL_GRID)
     told = f"{tally} with seed {seed}: faults.table {scenario.name} --seed {seed}"
     assert tally.times >= scenario.quick, told
     assert tally.expected > 0, told

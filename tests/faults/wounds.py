@@ -28,12 +28,12 @@ def inflict(wound: str) -> None:
 def die_in(method: str, seed: str) -> None:
     """Be killed at a random step of a method of RunStore: a file opened, renamed or removed.
 
-    Of `commit` at a random one of the first twelve.
+    Of `commit` at a random one of the first eight.
     """
     from storage import RunStore
 
     chance = random.Random(int(seed))  # noqa: S311
-    calls_left = chance.randrange(12) if method == "commit" else 0
+    calls_left = chance.randrange(8) if method == "commit" else 0
     # A merge does most of its work inside of one step; a commit has eight.
     steps_left = chance.randrange(8 if method == "commit" else 60)
     delay_s = chance.random() * 0.03
@@ -130,11 +130,12 @@ def work_as(name: str, *arguments: str) -> None:
 
 def corrupt(what: str) -> None:
     """Change one byte of the first images, weights or rows on their way."""
-    import ray
-
     if what == "rows":
         work_as("corrupting")
         return
+    import jobs.fanout  # noqa: F401, I001 - sets what Ray reads when it is loaded
+    import ray
+
     original = ray.put
     is_done = False
 

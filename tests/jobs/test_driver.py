@@ -530,6 +530,24 @@ def test_a_broken_model_is_not_its_nodes_fault(run: Run) -> None:
     assert run.count("exits") == 1100 * 3
 
 
+def test_a_broken_model_of_many_shards_holds_no_node(
+    plan_of: Callable[[str], Plan], tmp_path: Path
+) -> None:
+    """All boards go on with the other model, also the one that failed most of its shards."""
+    plan = plan_of(
+        "name: many\nmodels: [flat.safetensors, dynn.safetensors]\n"
+        "datasets: [{name: digits, split: train}]\nmeasure: [accuracy]\n"
+    )
+    executor = boards_of(lambda task, _board: "bad shapes" if task.model == "flat" else "")
+    row = storage.RunRow(run_id="r", name="many")
+    with storage.RunStore.create(tmp_path / "m", row, queued_rows(plan, "r"), {}) as store:
+        driver = Driver(store, plan, executor, lambda _t, _o: None)
+        assert not driver.run()
+        assert driver._trust._open == {}, "nothing of a cell that failed is held against a board"
+        statuses = {cell.model: cell.status for cell in store.cells}
+    assert statuses == {"flat": "failed", "dynn": "done"}
+
+
 def test_one_node_alone_is_never_set_aside(run: Run) -> None:
     """Cells fail with what it says."""
     executor = Cluster(lambda _looks: ["only"])

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from faults.bench import GRID, Bench, Run, until
+from faults.bench import Bench, Run, until
 from faults.scenario import Scenario
 
 import storage
@@ -26,7 +26,7 @@ def _until_done(bench: Bench, run: Run, wound: str = "") -> None:
 
 def killed(bench: Bench, times: int) -> None:
     """At random moments, on and on; a run that gets through makes way for another."""
-    whole_s = bench.whole(GRID).seconds
+    whole_s = bench.whole().seconds
     run, started = bench.run(), None
     while bench.tally.times < times:
         started = run.resume("--inline")
@@ -73,7 +73,7 @@ def killed_in_merge(bench: Bench, times: int) -> None:
 def killed_on_ray(bench: Bench, times: int) -> None:
     """With workers at work, which must end too."""
     run = bench.run()
-    bench.whole(GRID)
+    bench.whole()
     for _ in range(times):
         started = run.resume()
         most = run.commits() + bench.random.randrange(1, 4)
@@ -127,13 +127,13 @@ def two_drivers(bench: Bench, times: int) -> None:
 def interrupted(bench: Bench, times: int) -> None:
     """Ctrl-C: what is committed is kept, and the way on is named."""
     for number in range(times):
-        _interrupt(bench, ["--inline"], twice=False, commits=2 + number % 8)
+        _interrupt(bench, ["--inline"], twice=False, commits=2 + number % 5)
 
 
 def interrupted_twice(bench: Bench, times: int) -> None:
     """A second Ctrl-C on the heels of the first, with Ray to end."""
     for number in range(times):
-        _interrupt(bench, [], twice=True, commits=2 + number % 8)
+        _interrupt(bench, [], twice=True, commits=2 + number % 5)
 
 
 def _interrupt(bench: Bench, options: list[str], *, twice: bool, commits: int) -> None:
@@ -159,11 +159,11 @@ def _interrupt(bench: Bench, options: list[str], *, twice: bool, commits: int) -
 
 
 SCENARIOS = (
-    Scenario("driver-killed", "driver killed, random moments", killed, times=50, quick=6),
-    Scenario("commit-killed", "driver killed in a commit", killed_in_commit, times=30, quick=4),
-    Scenario("merge-killed", "driver killed in a merge", killed_in_merge, times=30, quick=4),
-    Scenario("two-drivers", "two drivers on one run", two_drivers, times=3, quick=1),
-    Scenario("ctrl-c", "Ctrl-C once", interrupted, times=5, quick=1),
+    Scenario("driver-killed", "driver killed, random moments", killed, times=50, quick=3),
+    Scenario("commit-killed", "driver killed in a commit", killed_in_commit, times=30, quick=2),
+    Scenario("merge-killed", "driver killed in a merge", killed_in_merge, times=30, quick=2),
+    Scenario("two-drivers", "two drivers on one run", two_drivers, times=3),
+    Scenario("ctrl-c", "Ctrl-C once", interrupted, times=5),
     Scenario("ctrl-c-twice", "Ctrl-C twice, on Ray", interrupted_twice, times=4),
     Scenario("driver-killed-ray", "driver killed, on Ray", killed_on_ray, times=4),
 )

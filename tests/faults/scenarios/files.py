@@ -11,8 +11,8 @@ from pathlib import Path
 from faults.bench import Bench, Run
 from faults.scenario import Scenario, needs_root
 
-SMALL_KIB = 260
-"""Room for the beginning of a run, and not for all of it."""
+FIXED_KIB, TASK_KIB = 100, 8
+"""Room for the beginning of a run, and not for all of it: files take whole pages."""
 
 
 def _mount(*arguments: str | Path) -> None:
@@ -46,7 +46,8 @@ def disk_full(bench: Bench, times: int) -> None:
     for _ in range(times):
         run = bench.run()
         run.root.mkdir()
-        size_kib = SMALL_KIB + bench.random.randrange(0, 120, 4)
+        tasks = bench.whole().tasks
+        size_kib = FIXED_KIB + TASK_KIB * tasks + bench.random.randrange(6 * tasks)
         _mount("-t", "tmpfs", "-o", f"size={size_kib}k", "tmpfs", run.root)
         with _unmounted(run.root):
             code, said = run.submit("--inline").end()
@@ -63,7 +64,7 @@ def read_only(bench: Bench, times: int) -> None:
         run = bench.run()
         run.root.mkdir()
         started = run.submit("--inline")
-        run.until_commits(bench.random.randrange(1, 10))
+        run.until_commits(bench.random.randrange(1, 6))
         _mount("--bind", "-o", "ro", run.root, run.root)
         try:
             code, said = started.end()

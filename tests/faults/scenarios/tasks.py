@@ -108,7 +108,7 @@ def out_of_memory(bench: Bench, times: int) -> None:
 
 def clock_back(bench: Bench, times: int) -> None:
     """By an hour, in mid-run: nothing ends before it began."""
-    whole_s = bench.whole(GRID).seconds
+    whole_s = bench.whole().seconds
     for _ in range(times):
         run = bench.run()
         after_s = bench.random.random() * whole_s
@@ -256,7 +256,7 @@ SCENARIOS = (
     Scenario("exception", "an exception in a model", broken_model, times=3, quick=1),
     Scenario("poisoned", "poisoned images", poisoned_image, times=3, quick=1),
     Scenario("clock-back", "clock set back by an hour", clock_back, times=5, quick=1),
-    Scenario("memory", "out of memory in a task", out_of_memory, times=3, quick=1),
+    Scenario("memory", "out of memory in a task", out_of_memory, times=3),
     Scenario("corrupted", "corrupted in transit", corrupted, times=3),
     Scenario("worker-killed", "worker killed in mid-task", worker_killed, times=10),
     Scenario("raylet-killed", "raylet of one machine killed", raylet_killed, times=2),
