@@ -68,7 +68,10 @@ class Findings:
             (self.manifests, f"it goes, and {uncommitted}"),
             (self.lost, f"it goes, and {uncommitted}"),
             ({} if is_explained else self.cells, f"its rows go, and {uncommitted}"),
-            ({} if is_explained else self.states, "queued, with the rows that there are; `gfjobs resume` does the rest"),
+            (
+                {} if is_explained else self.states,
+                "queued, with the rows that there are; `gfjobs resume` does the rest",
+            ),
             (self.orphans, "it goes"),
             (self.summary, "made again from the rows"),
         ):
