@@ -9,6 +9,7 @@
     ├── RunLockedError         another process holds the run's lease
     ├── SchemaVersionError     a file was written by a newer version
     ├── QueryError             DuckDB refused a statement
+    ├── PlaceError             an object store refused (in storage.places; an OSError too)
     └── DatasetError           a data set is missing or not as described
 """
 

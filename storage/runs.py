@@ -18,7 +18,7 @@ from storage.commits import (
     publish_manifest,
     read_snapshot,
 )
-from storage.errors import RunExistsError, RunNotFoundError, StorageError
+from storage.errors import RunExistsError, RunLockedError, RunNotFoundError, StorageError
 from storage.files import parquet_bytes, publish_table, read_table
 from storage.history import seal, unseal
 from storage.layout import check_root, existing_root, images_path, run_paths, unwritable
@@ -188,6 +188,7 @@ class RunStore:
             twice, and duplicates are normal.
         Raises: StorageError: a table is not of its schema, of another cell, or cannot be
             written; then nothing of this commit is visible.
+            RunLockedError: another driver took the run over; what it committed counts.
         """
         self._check_open()
         name = manifest_name(entry)
@@ -222,8 +223,8 @@ class RunStore:
             manifest = Manifest((entry,), named, digests=digests)
             try:
                 publish_manifest(self._paths, name, manifest)
-            except FileExistsError:
-                return self._committed_by_another(entry, list(files.values()))
+            except FileExistsError as err:
+                raise self._committed_by_another(entry, list(files.values())) from err
         self._entries[entry.key] = entry
         return True
 
@@ -295,16 +296,13 @@ class RunStore:
         """Leave: give the lease back."""
         self.close()
 
-    def _committed_by_another(self, entry: CommitEntry, files: Sequence[str]) -> bool:
+    def _committed_by_another(self, entry: CommitEntry, files: Sequence[str]) -> RunLockedError:
         """A driver that held the lease before was later than its lease: its rows are the ones."""
         self._paths.data.delete_all([self._paths.data / file for file in files])
-        self._read_entries()
-        if entry.key not in self._entries:
-            raise StorageError(
-                f"shard {entry.key} of run {self.run.run_id} is neither committed nor free; open "
-                f"the run again with `gfjobs resume {self.run.run_id}`"
-            )
-        return False
+        return RunLockedError(
+            f"shard {entry.key} of run {self.run.run_id} was committed by another driver just now; "
+            "its rows count, these are dropped, and nothing is double"
+        )
 
     def _read_entries(self) -> None:
         snapshot = read_snapshot(self._paths)

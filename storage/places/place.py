@@ -14,6 +14,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from storage.errors import StorageError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 TEMPORARY_PREFIX = ".tmp-"
 
 
-class PlaceError(OSError):
+class PlaceError(StorageError, OSError):
     """A place refused; the message says what was asked, what was found and what to do."""
 
 

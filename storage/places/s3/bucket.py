@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # Requests that are made at once when many small files are read.
 CONNECTIONS = 16
 
-_ATTEMPTS = 5  # of botocore, with growing pauses; and where two conditional puts met
+_ATTEMPTS = 5  # where two conditional puts met
 _PAUSE_S = 0.2
 _BATCH = 1000  # keys of one request to delete
 
@@ -67,7 +67,7 @@ class Bucket:
     def __init__(self, name: str) -> None:
         self.name = name
         config = Config(
-            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+            retries={"mode": "standard"},  # three attempts; AWS_MAX_ATTEMPTS says another number
             connect_timeout=10,
             read_timeout=60,
             max_pool_connections=CONNECTIONS,
