@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from storage.places import Place
+    from storage.places.file import PlacedFile
 
 _BLOCK_BYTES = 1 << 20
 
@@ -91,7 +92,7 @@ def _opened(place: Place) -> Iterator[pq.ParquetFile]:
 
 
 @contextlib.contextmanager
-def _parsed(file: BinaryIO, name: str) -> Iterator[pq.ParquetFile]:
+def _parsed(file: BinaryIO | PlacedFile, name: str) -> Iterator[pq.ParquetFile]:
     try:
         parquet = pq.ParquetFile(file)
         metadata = parquet.schema_arrow.metadata or {}
