@@ -28,7 +28,7 @@ from storage.layout import existing_root, visible_runs
 from storage.questions import SUMMARISED, definition
 from storage.run_list import read_run
 from storage.runs import RunStore
-from storage.schemas import TABLES
+from storage.schemas import SCHEMA_VERSION, TABLES, VERSION_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -170,12 +170,13 @@ def _rows_of(run: Run, name: str) -> pa.Table | None:
 
 
 def _by_run(tables: list[pa.Table]) -> pa.Table:
-    """Put rows in order of run; those of one run stay as they are."""
+    """Put rows in order of run; those of one run stay as they are. The schema is of today."""
     # Promoted: DuckDB knows of some columns that they are never NULL.
     table = pa.concat_tables(tables, promote_options="default")
     numbered = table.append_column("number", pa.array(range(table.num_rows), pa.int64()))
     in_order = [("run_id", "ascending"), ("number", "ascending")]
-    return numbered.sort_by(in_order).drop_columns(["number"])
+    in_runs = numbered.sort_by(in_order).drop_columns(["number"])
+    return in_runs.replace_schema_metadata({VERSION_KEY: str(SCHEMA_VERSION)})
 
 
 def _remove_leftovers(place: Place) -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.errors import StorageError
-from storage.schemas import SCHEMA_VERSION, TABLES, VERSION_KEY, check_version
+from storage.schemas import TABLES, VERSION_KEY, check_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,10 +32,8 @@ def publish_table(place: Place, table: pa.Table) -> None:
 
 
 def parquet_bytes(table: pa.Table, row_group_rows: int | None = None) -> bytes:
-    """Serialise a table; its schema metadata carries the version of what it is written by."""
+    """Serialise a table; its schema metadata carries the version."""
     sink = pa.BufferOutputStream()
-    metadata = {**(table.schema.metadata or {}), VERSION_KEY.encode(): str(SCHEMA_VERSION).encode()}
-    table = table.replace_schema_metadata(metadata)
     pq.write_table(table, sink, row_group_size=row_group_rows, compression="zstd")
     return bytes(sink.getvalue())
 

@@ -447,3 +447,27 @@ def test_command_line_gives_the_same_rows_as_on_a_disk(root: str, tmp_path: Path
     gfjobs("resume", "one", "--inline")
     gfjobs("rm", "one")
     assert keys(root, "runs/") == []
+
+
+def test_history_is_compacted_checked_and_repaired(root: str) -> None:
+    """A summary, a history and its seals; a lost object; a resume; a removal."""
+    with made(root) as store:
+        store.merge()
+        store.save_run(dataclasses.replace(store.run, status="done"))
+    ladder = storage.query(root, "FROM ladder").to_pylist()
+    assert storage.compact(root).added == ["run-1"]
+    assert storage.compact(root).kept == ["run-1"]
+    assert storage.query(root, "FROM ladder").to_pylist() == ladder
+    assert seen(root) == whole(*range(SHARDS))
+    assert [run.run_id for run in storage.list_runs(root)] == ["run-1"]
+    (lost,) = [key for key in keys(root, "runs/run-1/data") if "records-" in key]
+    (place_of(root) / "runs" / "run-1" / "data" / lost.rpartition("/")[2]).delete()
+    assert any("is not there" in problem.what for problem in storage.fsck(root))
+    assert all(problem.is_repaired for problem in storage.fsck(root, is_repair=True))
+    with storage.RunStore.open(root, "run-1") as store:
+        for shard in range(SHARDS):
+            store.commit(entry(shard), rows(shard))
+        store.merge()
+    assert seen(root) == whole(*range(SHARDS))
+    storage.remove_run(root, "run-1")
+    assert storage.query(root, "FROM ladder").num_rows == 0

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 import storage
@@ -278,7 +279,7 @@ def test_newer_schema_versions_are_refused(tmp_path: Path) -> None:
         storage.SchemaVersionError,
         match=r"cell-1\.0\.0\.json has schema version 5.* versions up to 4",
     ):
-        storage.query(tmp_path, "SELECT 1")
+        storage.query(tmp_path, "FROM records")
     manifest.write_text(json.dumps(content))
     run_file = run_paths(place_of(tmp_path), "run-1").run
     table = files.read_table(run_file)
@@ -288,25 +289,98 @@ def test_newer_schema_versions_are_refused(tmp_path: Path) -> None:
         storage.list_runs(tmp_path)
 
 
-def test_files_of_an_older_version_are_read_and_merged(tmp_path: Path) -> None:
-    """What version 1 wrote has fewer tables, and the same rows."""
-    committed_run(tmp_path, 2).close()
-    folder = tmp_path / "runs" / "run-1"
+def as_written_by(version: int, folder: Path) -> None:
+    """Turn a run that was not merged into what an older version wrote of it."""
+    new_columns = {"power": ["shard", "exit_block"]} if version < 3 else {}
     for manifest in (folder / "commits").iterdir():
         content = json.loads(manifest.read_text())
-        assert content["schema_version"] == 3
-        manifest.write_text(json.dumps({**content, "schema_version": 1}))
+        assert content["schema_version"] == 4
+        for key in ("digests", "summary"):
+            del content[key]
+        manifest.write_text(json.dumps({**content, "schema_version": version}))
     older = list(folder.rglob("*.parquet"))
     assert len(older) >= 4
     for path in older:
         table = files.read_table(LocalPlace(path))
-        metadata = {**(table.schema.metadata or {}), "gfjobs_schema_version": "1"}
-        files.publish_table(LocalPlace(path), table.replace_schema_metadata(metadata))
+        table = table.drop_columns(new_columns.get(path.name.partition("-")[0], []))
+        files.publish_table(
+            LocalPlace(path),
+            table.replace_schema_metadata({"gfjobs_schema_version": str(version)}),
+        )
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_files_of_an_older_version_are_read_merged_and_compacted(
+    tmp_path: Path, version: int
+) -> None:
+    """What they wrote has fewer tables, columns and digests, and the same rows."""
+    power = {"run_id": "run-1", "cell_id": "cell-1", "round": 0, "rail": "total", "power_mw": 5.0}
+    with committed_run(tmp_path, 2) as store:
+        store.add_power(storage.build_table("power", power))
+        store.save_run(dataclasses.replace(store.run, status="done"))
+    as_written_by(version, tmp_path / "runs" / "run-1")
     assert seen(tmp_path) == whole(2)
     assert storage.query(tmp_path, "FROM reference_agreement").num_rows == 0
-    with storage.RunStore.open(tmp_path, "run-1") as store:
-        store.merge()
+    sql = "SELECT power_mw, shard, exit_block FROM power"
+    assert storage.query(tmp_path, sql).to_pylist() == [
+        {"power_mw": 5.0, "shard": None, "exit_block": None}
+    ]
+    ladder = storage.query(tmp_path, "FROM ladder").to_pylist()
+    assert storage.compact(tmp_path).added == ["run-1"]
     assert seen(tmp_path) == whole(2)
+    assert storage.query(tmp_path, "FROM ladder").to_pylist() == ladder
+    assert storage.query(tmp_path, sql).num_rows == 1
+    assert storage.query(tmp_path, "SELECT status FROM runs").to_pylist() == [{"status": "done"}]
+
+
+def test_a_newer_history_is_named(tmp_path: Path) -> None:
+    """And not guessed at."""
+    with committed_run(tmp_path, 1) as store:
+        store.save_run(dataclasses.replace(store.run, status="done"))
+    storage.compact(tmp_path)
+    index = tmp_path / "history" / "index.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), "schema_version": 9}))
+    with pytest.raises(storage.SchemaVersionError, match=r"index\.json has schema version 9"):
+        storage.list_runs(tmp_path)
+
+
+def test_a_question_about_one_run_or_cell_reads_a_part_of_the_rows(tmp_path: Path) -> None:
+    """Row groups of other cells, and files of other runs, are skipped by their statistics."""
+    images = merge.ROW_GROUP_ROWS // 2
+    cells = [storage.CellRow(run_id, f"cell-{n}") for run_id in ("a", "b") for n in range(8)]
+    for run_id in ("a", "b"):
+        of_run = [cell for cell in cells if cell.run_id == run_id]
+        run = storage.RunRow(run_id, status="done")
+        with storage.RunStore.create(tmp_path, run, of_run, {}) as store:
+            for cell in of_run:
+                columns = {
+                    "run_id": run_id,
+                    "cell_id": cell.cell_id,
+                    "round": 0,
+                    "image_id": np.arange(images),
+                    "forward_ms": 1.0,
+                }
+                rows = storage.build_table("records", columns)
+                store.commit(storage.CommitEntry(cell.cell_id, 0, 0), {"records": rows})
+            store.merge()
+
+    def groups(where: str) -> int:
+        """Row groups that DuckDB read, by its own count."""
+        with storage.connect(tmp_path) as connection:
+            sql = f"SELECT avg(forward_ms) FROM records {where}"  # noqa: S608 (ours)
+            (row,) = connection.sql(f"EXPLAIN (ANALYZE, FORMAT json) {sql}").fetchall()
+        return sum(groups_read(json.loads(row[1])["operator"]))
+
+    everything = groups("")
+    assert everything >= 8
+    assert groups("WHERE run_id = 'b'") == everything // 2
+    assert groups("WHERE run_id = 'a' AND cell_id = 'cell-5'") <= 2
+
+
+def groups_read(plan: list[Any]) -> list[int]:
+    """The row groups that each scan in a profile read."""
+    found = [node["row_groups_scanned"] for node in plan if "row_groups_scanned" in node]
+    return found + [number for node in plan for number in groups_read(node.get("children", []))]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,80 @@
+"""Compacting and checking, as the command line has them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+
+import storage
+from jobs import upkeep
+from jobs.cli import main
+
+
+def call(root: Path, *words: str) -> Result:
+    """Call a command."""
+    return CliRunner().invoke(main, [*words, "--results", str(root)])
+
+
+def write_run(root: Path) -> Path:
+    """A finished run of three images; its file of rows."""
+    cell = storage.CellRow("first", "cell-1", kind="latency", model="m", status="done", rows=3)
+    run = storage.RunRow("first", status="running")
+    columns = {"run_id": "first", "cell_id": "cell-1", "round": 0, "image_id": [0, 1, 2]}
+    with storage.RunStore.create(root, run, [cell], {}) as store:
+        rows = {"records": storage.build_table("records", columns)}
+        store.commit(storage.CommitEntry("cell-1", 0, 0, rows=3), rows)
+        store.merge()
+        store.save_run(dataclasses.replace(run, status="done"))
+    (file,) = (root / "runs" / "first" / "data").glob("records-*")
+    return file
+
+
+def test_compact_says_what_it_did(tmp_path: Path) -> None:
+    """And before, what it would do."""
+    write_run(tmp_path)
+    said = [call(tmp_path, "compact", *words).stdout for words in (["--dry-run"], [], [])]
+    assert said == [
+        "1 run would be compacted, 0 were before\n",
+        "1 run compacted, 0 were before\n",
+        "0 runs compacted, 1 were before\n",
+    ]
+    assert call(tmp_path, "rm", "first").exit_code == 0
+    assert call(tmp_path, "compact").stdout.endswith("1 run had changed or gone since\n")
+
+
+def test_fsck_ends_with_1_while_something_is_wrong(tmp_path: Path) -> None:
+    """It is named, repaired when asked for, and told how to be had again."""
+    file = write_run(tmp_path)
+    assert (call(tmp_path, "fsck").exit_code, call(tmp_path, "fsck").stdout) == (
+        0,
+        "nothing is wrong\n",
+    )
+    file.write_bytes(b"?")
+    found = call(tmp_path, "fsck", "latest")
+    assert found.exit_code == 1
+    assert f"first: data/{file.name}: has the SHA-256" in found.stdout
+    assert "  with --repair: it goes, and what it held is run again" in found.stdout
+    repaired = call(tmp_path, "fsck", "--repair")
+    assert repaired.exit_code == 0
+    assert "1 problem, 1 repaired" in repaired.stdout
+    assert "gfjobs resume first" in repaired.stdout
+    assert call(tmp_path, "fsck").exit_code == 0
+    assert call(tmp_path, "fsck", "nobody").exit_code == 2
+
+
+def test_what_takes_no_time_is_not_narrated(tmp_path: Path) -> None:
+    """Of long work, one line every few seconds."""
+    told: list[str] = []
+    tell = upkeep.told_slowly(told.append)
+    tell("first", 1, 2)
+    assert told == []
+    upkeep_time = upkeep.TELL_EVERY_S
+    try:
+        upkeep.TELL_EVERY_S = 0.0
+        tell("second", 2, 2)
+    finally:
+        upkeep.TELL_EVERY_S = upkeep_time
+    assert told == ["second: run 2 of 2"]
+    assert not list(tmp_path.iterdir())
