@@ -34,15 +34,16 @@ WORKER_BYTES = {CUDA: 2 * GIB}
 
 OTHER_BYTES = GIB
 
-# A node whose link is cut is declared dead after about 15 s, not after a minute; the keepalive lets
-# a driver hear of what ended meanwhile.
+# A node whose link is cut is declared dead after about 15 s, not after a minute.
 _LIVELINESS = {
     "RAY_health_check_period_ms": "2000",
     "RAY_health_check_timeout_ms": "4000",
     "RAY_health_check_failure_threshold": "4",
-    "RAY_grpc_client_keepalive_time_ms": "5000",
-    "RAY_grpc_client_keepalive_timeout_ms": "3000",
 }
+# Without keepalive a driver waits for ever for a task that ended while its node was cut off. Said by
+# the head to all that join, drivers too: a server that does not know of it takes so many pings for an
+# attack, and a driver that pinged a plain `ray start` lost every task of more than 20 s.
+_KEEPALIVE = {"grpc_client_keepalive_time_ms": 5000, "grpc_client_keepalive_timeout_ms": 3000}
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_memory_monitor_refresh_ms": "1000",  # its default of 250 is felt on a board
@@ -91,6 +92,7 @@ class Launch:
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--disable-usage-stats"]
         if self.head is None:
             command += ["--head", f"--port={self.port}", "--include-dashboard=false"]
+            command.append(f"--system-config={json.dumps(_KEEPALIVE)}")
         else:
             command += [f"--address={self.head}"]
         if self.autoscaling_config:

@@ -7,9 +7,6 @@ from jobs.cluster.token import MODE, find_token
 # Before Ray is imported, which reads them then.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a warning of 2.5x
-# Without keepalive a driver waits for ever for a task that ended while its node was cut off.
-os.environ.setdefault("RAY_grpc_client_keepalive_time_ms", "5000")
-os.environ.setdefault("RAY_grpc_client_keepalive_timeout_ms", "3000")
 if find_token():
     os.environ.setdefault(MODE, "token")  # as Ray would, but without a warning on stderr
 

@@ -163,11 +163,6 @@ def _ray_cluster(folder: Path) -> Iterator[str]:
     ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
     options = [f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false"]
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    # As `gfjobs node start` sets them: else workers refuse a driver's pings after some 15 s.
-    pings = {
-        "RAY_grpc_client_keepalive_time_ms": "5000",
-        "RAY_grpc_client_keepalive_timeout_ms": "3000",
-    }
     with (
         pytest.MonkeyPatch.context() as patch,
         (folder / "ray.log").open("w") as log,
@@ -178,7 +173,6 @@ def _ray_cluster(folder: Path) -> Iterator[str]:
             [*ray, *options, "--num-cpus=2", "--resources", '{"timing": 1}'],
             stdout=log,
             stderr=log,
-            env=os.environ | pings,
             start_new_session=True,
         ) as head:
             below: set[int] = set()

@@ -52,6 +52,10 @@ def test_several_gpus_are_counted_and_a_head_says_so() -> None:
     assert json.loads(given["--resources"]) == {"timing": 1, "device:rtx-4090": 2, "device:h100": 1}
     assert given["--num-gpus"] == "3"
     assert given["--port"] == "7000"
+    # A driver's pings are the head's to allow: on others they cost every long task its worker.
+    assert json.loads(given["--system-config"])["grpc_client_keepalive_time_ms"] == 5000
+    assert "--system-config" not in options(launch(GPUS))
+    assert not [name for name in made.environment({}) if name.startswith("RAY_grpc")]
     assert made.address == "10.0.0.21:7000"
     assert options(launch(Identity("cpu", {"cpu": (0,)})))["--num-gpus"] == "0"
 
