@@ -49,7 +49,7 @@ ROWS = 40 * 3 * 2 + 40 * (1 + 3)
 """Routed images of two models in three rounds, and answers at one and at three exits."""
 
 GFJOBS = (sys.executable, "-c", "from jobs.cli import main; main()")
-PATIENCE_S = 300.0
+PATIENCE_S = 1800.0
 
 
 @dataclass(frozen=True)
