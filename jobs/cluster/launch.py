@@ -40,9 +40,9 @@ _LIVELINESS = {
     "RAY_health_check_timeout_ms": "4000",
     "RAY_health_check_failure_threshold": "4",
 }
-# Without keepalive a driver waits for ever for a task that ended while its node was cut off. Said by
-# the head to all that join, drivers too: a server that does not know of it takes so many pings for an
-# attack, and a driver that pinged a plain `ray start` lost every task of more than 20 s.
+# Without keepalive a driver waits for ever for a task that ended while its node was cut off. Said
+# by the head to all that join, drivers too: a server that does not know of it takes so many pings
+# for an attack, and a driver that pinged a plain `ray start` lost every task of more than 20 s.
 _KEEPALIVE = {"grpc_client_keepalive_time_ms": 5000, "grpc_client_keepalive_timeout_ms": 3000}
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",

@@ -44,6 +44,10 @@ TASKS_PER_CPU = 2
 LOOK_S = 2.0
 """Between two looks at the nodes of a cluster."""
 
+HEAD_S = 30.0
+"""For which a driver goes on without a head that knows it. One that was started anew knows none of
+the tasks in flight, and of them nothing would ever come back."""
+
 GONE_S = 30.0
 """For which a node is believed to be gone that Ray says has died. A link that is down for seconds
 makes it say so too, of a node that lives on under the same id: after this the head decides."""
@@ -115,6 +119,7 @@ class RayExecutor:
         self._alive: frozenset[str] = frozenset()
         self._gone_s: dict[str, float] = {}  # when Ray said so of a task's node
         self._looked_s = 0.0
+        self._known_s = time.monotonic()  # when the head last knew this driver's node
         self._late: list[Any] = []  # stalled, and not yet given back
         self._work = remote_of(work)
         if address is None:
@@ -146,13 +151,23 @@ class RayExecutor:
         return self._store.is_filled_by(sent.values())
 
     def places(self) -> Sequence[Place]:
-        """The nodes that are there; looked up anew every two seconds."""
+        """The nodes that are there; looked up anew every two seconds.
+
+        Raises:
+            ClusterError: the head has been gone for long, or is another than at the start.
+        """
         if self.is_one_host:
             resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
             return [Place("", max(int(resources.get("CPU", 1)), 1) * TASKS_PER_CPU)]
         if time.monotonic() - self._looked_s > LOOK_S:
-            with suppress(ClusterError):  # what was seen last holds until it answers again
+            try:
                 self._look()
+            except ClusterError as err:  # what was seen last holds until it answers again
+                if time.monotonic() - self._known_s > HEAD_S:
+                    raise ClusterError(
+                        f"{err}. What was committed is kept: when the cluster is back, go on with"
+                        " `gfjobs resume`"
+                    ) from err
         return [node.place for node in self._nodes.values()]
 
     def submit(self, task: Task, spot: Spot) -> None:
@@ -233,7 +248,8 @@ class RayExecutor:
     def close(self) -> None:
         """Cancel what runs, and disconnect; a Ray that was started here ends."""
         for reference in self._in_flight:
-            ray.cancel(reference, force=True)
+            with suppress(RayError, ValueError):  # nobody may be there to be told
+                ray.cancel(reference, force=True)
         self._in_flight.clear()
         ray.shutdown()
 
@@ -243,8 +259,15 @@ class RayExecutor:
         self._looked_s = time.monotonic()
         here = ray.get_runtime_context().get_node_id()
         since_s = time.monotonic() - GONE_S
+        nodes = self._head.nodes()
+        if here not in {view.node_id for view in nodes}:
+            raise ClusterError(
+                f"the cluster at {self._head.address} no longer knows this driver's node: its head,"
+                " or the Ray of this machine, was started anew"
+            )
+        self._known_s = time.monotonic()
         gone = {node_id for node_id, at_s in self._gone_s.items() if at_s > since_s}
-        views = [view for view in self._head.nodes() if view.node_id not in gone]
+        views = [view for view in nodes if view.node_id not in gone]
         self._alive = frozenset(view.node_id for view in views)
         timing = [view for view in views if view.resources.get(TIMING)]
         self._nodes = {node.place.name: node for node in (_node(view, here) for view in timing)}

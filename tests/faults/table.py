@@ -52,15 +52,15 @@ def _row(scenario: Scenario, times: int, seed: int, wholes: dict[str, Any]) -> b
         traceback.print_exc()
         print(f"{scenario.title}: {type(err).__name__}: {str(err)[-3000:]}", flush=True)
         return False
-    recoveries = sorted(tally.recoveries_s) or [0.0]
+    recoveries = sorted(tally.recoveries_s)
     cells = (
         scenario.title,
         f"{tally.times}",
         f"{tally.expected:,}",
         f"{tally.lost:,}",
         f"{tally.doubled:,}",
-        f"{recoveries[len(recoveries) // 2]:.1f}",
-        f"{recoveries[-1]:.1f}",
+        f"{recoveries[len(recoveries) // 2]:.1f}" if recoveries else "–",  # nothing to recover from
+        f"{recoveries[-1]:.1f}" if recoveries else "–",
     )
     print(_line(cells), flush=True)
     for remark in tally.remarks:

@@ -159,9 +159,9 @@ def _interrupt(bench: Bench, options: list[str], *, twice: bool, commits: int) -
 
 
 SCENARIOS = (
-    Scenario("driver-killed", "driver killed, random moments", killed, times=50, quick=3),
-    Scenario("commit-killed", "driver killed in a commit", killed_in_commit, times=30, quick=2),
-    Scenario("merge-killed", "driver killed in a merge", killed_in_merge, times=30, quick=2),
+    Scenario("driver-killed", "driver killed, random moments", killed, times=50, quick=2),
+    Scenario("commit-killed", "driver killed in a commit", killed_in_commit, times=30, quick=1),
+    Scenario("merge-killed", "driver killed in a merge", killed_in_merge, times=30, quick=1),
     Scenario("two-drivers", "two drivers on one run", two_drivers, times=3),
     Scenario("ctrl-c", "Ctrl-C once", interrupted, times=5),
     Scenario("ctrl-c-twice", "Ctrl-C twice, on Ray", interrupted_twice, times=4),

@@ -11,7 +11,7 @@ from pathlib import Path
 from faults.bench import Bench, Run
 from faults.scenario import Scenario, needs_root
 
-FIXED_KIB, TASK_KIB = 100, 8
+FIXED_KIB, TASK_KIB = 60, 5
 """Room for the beginning of a run, and not for all of it: files take whole pages."""
 
 
@@ -47,7 +47,7 @@ def disk_full(bench: Bench, times: int) -> None:
         run = bench.run()
         run.root.mkdir()
         tasks = bench.whole().tasks
-        size_kib = FIXED_KIB + TASK_KIB * tasks + bench.random.randrange(6 * tasks)
+        size_kib = FIXED_KIB + TASK_KIB * tasks + bench.random.randrange(4 * tasks)
         _mount("-t", "tmpfs", "-o", f"size={size_kib}k", "tmpfs", run.root)
         with _unmounted(run.root):
             code, said = run.submit("--inline").end()
