@@ -1,16 +1,9 @@
 """Small runs back to back with faults: do memory and open files of what lives on grow?
 
-<<<<<<< HEAD
-One cluster of this machine lives through all runs. Of every three drivers one is killed with
-kill -9 and its run resumed, and of every three runs one loses a worker; rows are counted each time.
-Resident memory and open files of head and raylet are sampled after each run.
-The slope is a least-squares line over the runs after the first tenth, with its 95 % interval.
-=======
 One cluster of this machine lives through all runs. Of three drivers one is killed with kill -9 and
 its run resumed, another loses a worker; rows are counted each time. Resident memory and open
 files of head and raylet are sampled after each run. The slope is a least-squares line over the
 runs after the first tenth, with its 95 % interval.
->>>>>>> refs/remotes/faults
 
     python benchmarks/soak.py --minutes 60 --state soak.jsonl
 
