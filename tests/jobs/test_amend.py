@@ -73,7 +73,7 @@ def test_what_is_new_runs_and_is_named(write_grid: Callable, tmp_path: Path) -> 
     said_of(write_grid(text()), root)
     before = storage.query(root, "from commits order by all")
     said = said_of(write_grid(text(thresholds=[0.2, 0.5])), root)
-    assert said == ["run r: 1 cell is new, 4 done before", "resuming r: 5 cells, 1 tasks to go"]
+    assert said == ["run r: 1 cell is new, 4 done before", "resuming r: 5 cells, 1 task to go"]
     after = storage.query(root, "from commits order by all").to_pylist()
     assert [row for row in after if row in before.to_pylist()] == before.to_pylist()
     assert len(after) == before.num_rows + 1

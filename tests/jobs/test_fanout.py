@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.fanout import executor
-from jobs.fanout.executor import _Kept
+from jobs.fanout import object_store
+from jobs.fanout.object_store import ObjectStore
 
 
 def test_weights_and_shards_are_sent_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,12 +16,12 @@ def test_weights_and_shards_are_sent_once(monkeypatch: pytest.MonkeyPatch) -> No
         put.append(value)
         return len(put)
 
-    monkeypatch.setattr(executor.ray, "put", put_one)
-    kept = _Kept(limit_bytes=10)
+    monkeypatch.setattr(object_store.ray, "put", put_one)
+    kept = ObjectStore(store_bytes=40)  # of which a quarter is kept
     values = {"weights": b"w" * 6, "shard": b"s" * 4, "next": b"n" * 4, "huge": b"h" * 20}
 
     def send(name: str) -> int:
-        reference: int = kept.put(name, lambda: values[name])
+        reference: int = kept.put(name, lambda: values[name]).reference
         return reference
 
     for _ in range(3):

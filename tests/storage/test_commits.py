@@ -151,7 +151,7 @@ def test_reader_at_every_step_of_a_merge_sees_each_row_once(
 
 
 # Steps of a merge of SHARDS shards of two tables; `test_merge_has_these_steps` holds it.
-MERGE_STEPS = 23
+MERGE_STEPS = 25
 
 
 @pytest.mark.parametrize("step", range(MERGE_STEPS))
@@ -230,8 +230,8 @@ def test_query_lists_again_when_a_file_vanished(
     store = committed_run(tmp_path)
     open_, connections = catalog._open, itertools.count()
 
-    def overtaken(root: Path, run_ids: None) -> Any:
-        opened = open_(root, run_ids)
+    def overtaken(root: Path, run_ids: None, sql: str | None) -> Any:
+        opened = open_(root, run_ids, sql)
         if next(connections) == 0:
             store.merge()
         return opened

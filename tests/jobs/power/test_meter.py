@@ -94,13 +94,11 @@ def test_a_step_of_the_wall_clock_does_no_harm(monkeypatch: pytest.MonkeyPatch) 
     """It is looked at once a task; an hour back in the middle moves no reading."""
     looks = []
 
-    class Stepping(datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> datetime:
-            looks.append(tz)
-            return datetime(2026, 11, 25, 12, tzinfo=tz) - timedelta(hours=len(looks))
+    def stepping() -> datetime:
+        looks.append(None)
+        return datetime(2026, 11, 25, 12) - timedelta(hours=len(looks))  # noqa: DTZ001 (naive UTC)
 
-    monkeypatch.setattr(meter_module, "datetime", Stepping)
+    monkeypatch.setattr(meter_module, "now", stepping)
     _, rows, _ = run(Source(steady))
     assert len(looks) == 1
     times = [row["sampled_at"] for row in rows if row["rail"] == "total"]
