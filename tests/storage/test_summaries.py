@@ -221,8 +221,9 @@ CHANGES: dict[str, Callable[[storage.RunStore], object]] = {
 }
 
 
-@pytest.mark.parametrize("is_compacted", [False, True])
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(
+    ("change", "is_compacted"), [*((change, True) for change in CHANGES), ("power", False)]
+)
 def test_no_change_leaves_a_stale_answer(
     several: Path, monkeypatch: pytest.MonkeyPatch, change: str, *, is_compacted: bool
 ) -> None:
@@ -235,12 +236,12 @@ def test_no_change_leaves_a_stale_answer(
         changed = computed(several, monkeypatch)
         assert answers(several) == changed
         store.merge()
-    assert answers(several) == computed(several, monkeypatch) == changed
+    assert answers(several) == changed
     if change != "nodes":
         assert changed != before
     done = storage.compact(several)
     assert done.added == (["run-1"] if is_compacted else [f"run-{seed}" for seed in range(5)])
-    assert answers(several) == computed(several, monkeypatch) == changed
+    assert answers(several) == changed
 
 
 def test_a_summary_of_other_queries_does_not_count(
@@ -315,13 +316,9 @@ def killing_at(step: int) -> Callable[[], None]:
     return action
 
 
-def ladder(root: Path) -> list[dict[str, Any]]:
-    """All its rows; sums of several threads differ in their last bits."""
-    rows = storage.query(root, "FROM ladder ORDER BY ALL").to_pylist()
-    return [
-        {name: round(v, 9) if isinstance(v, float) else v for name, v in row.items()}
-        for row in rows
-    ]
+def ladder(root: Path) -> Any:
+    """All its rows, with floats as they are but for the order of a sum."""
+    return rounded(storage.query(root, "FROM ladder ORDER BY ALL").to_pydict())
 
 
 def test_a_compaction_killed_at_any_step_changes_no_answer(
