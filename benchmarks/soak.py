@@ -45,8 +45,8 @@ thresholds: [0.5]
 threads: [1]
 latency: {rounds: 3, warmup_images: 4}
 """
-ROWS = 40 * 3 * 2 + 40 * (1 + 3)
-"""Routed images of two models in three rounds, and answers at one and at three exits."""
+ROWS = 40 * 3 * 2 + 40 * (1 + 4)
+"""Routed images of two models in three rounds, and answers at one and at four exits."""
 
 GFJOBS = (sys.executable, "-c", "from jobs.cli import main; main()")
 PATIENCE_S = 1800.0
