@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from storage.images import ImageSet, open_images
     from storage.images.names import DATA_VARIABLE, DOWNLOADABLE, cache_folder, named_file
     from storage.images.writing import EncodedImage, write_images
-    from storage.layout import check_root, checked_name, local_root
+    from storage.layout import check_root, checked_name, has_results
+    from storage.places import Root, checked_root
     from storage.rows import (
         CellKind,
         CellRow,
@@ -56,6 +57,7 @@ _MODULES = {
     "ImageSet": "images",
     "NodeRow": "rows",
     "QueryError": "errors",
+    "Root": "places",
     "RootNotWritableError": "errors",
     "RunExistsError": "errors",
     "RunLockedError": "errors",
@@ -73,10 +75,11 @@ _MODULES = {
     "cache_folder": "images.names",
     "check_root": "layout",
     "checked_name": "layout",
+    "checked_root": "places",
     "connect": "catalog",
     "encode": "formats",
+    "has_results": "layout",
     "is_locked": "run_list",
-    "local_root": "layout",
     "list_runs": "run_list",
     "named_file": "images.names",
     "named_query": "catalog",
@@ -106,6 +109,7 @@ __all__ = [
     "ImageSet",
     "NodeRow",
     "QueryError",
+    "Root",
     "RootNotWritableError",
     "RunExistsError",
     "RunLockedError",
@@ -121,11 +125,12 @@ __all__ = [
     "cache_folder",
     "check_root",
     "checked_name",
+    "checked_root",
     "connect",
     "encode",
+    "has_results",
     "is_locked",
     "list_runs",
-    "local_root",
     "named_file",
     "named_query",
     "open_images",
