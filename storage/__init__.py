@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from storage.catalog import connect, named_query, query
     from storage.commits import CommitEntry
+    from storage.compaction import Compaction, compact
     from storage.errors import (
         DatasetError,
         QueryError,
@@ -49,6 +50,7 @@ _MODULES = {
     "CellRow": "rows",
     "CellStatus": "rows",
     "CommitEntry": "commits",
+    "Compaction": "compaction",
     "DATA_VARIABLE": "images.names",
     "DOWNLOADABLE": "images.names",
     "DatasetError": "errors",
@@ -76,6 +78,7 @@ _MODULES = {
     "check_root": "layout",
     "checked_name": "layout",
     "checked_root": "places",
+    "compact": "compaction",
     "connect": "catalog",
     "encode": "formats",
     "has_results": "layout",
@@ -104,6 +107,7 @@ __all__ = [
     "CellRow",
     "CellStatus",
     "CommitEntry",
+    "Compaction",
     "DatasetError",
     "EncodedImage",
     "ImageSet",
@@ -126,6 +130,7 @@ __all__ = [
     "check_root",
     "checked_name",
     "checked_root",
+    "compact",
     "connect",
     "encode",
     "has_results",

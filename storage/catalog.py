@@ -142,4 +142,3 @@ def _query_error(err: duckdb.Error) -> QueryError:
     names = ", ".join((*TABLES, *named()))
     hint = "`DESCRIBE FROM <name>` lists columns"
     return QueryError(f"{err}\n\nTables, views, macros: {names}; {hint}")
-

@@ -17,7 +17,7 @@ from storage.commits import entries_to_table, read_snapshot
 from storage.files import check_columns, read_table
 from storage.history import COPIED_TABLES, History
 from storage.layout import is_visible, run_paths, visible_files, visible_runs
-from storage.questions import definition
+from storage.questions import SUMMARISED, definition
 from storage.rows import RunRow, rows_to_table
 from storage.run_list import read_run
 from storage.schemas import TABLES
@@ -94,21 +94,23 @@ class Contents:
         return not self.runs and not (self.history and self.history.runs)
 
     def summary_files(self, view: str) -> list[Place]:
-        """Where the stored rows of a summarised view lie; of the history they have `stale` too."""
-        history = self.history
-        is_copied = history and history.runs and history.definition == definition()
-        copied = [history.file(view)] if history and is_copied else []
-        return [*copied, *(run.summary_files[view] for run in self.runs if run.summary_files)]
+        """Where runs that are not of the history have their stored rows of a summarised view."""
+        return [run.summary_files[view] for run in self.runs if run.summary_files]
 
     @property
     def stale(self) -> Collection[str]:
         """Runs that the files of the history have rows of, and that are not its own any more."""
         return self.history.stale if self.history else ()
 
-    def copied_file(self, table: str) -> Place | None:
-        """The file of the history with rows of `runs`, `cells` or `nodes`."""
-        is_copied = self.history and self.history.runs and table in COPIED_TABLES
-        return self.history.file(table) if self.history and is_copied else None
+    def copied_file(self, name: str) -> Place | None:
+        """The history's file of a copied table or summarised view; rows of `stale` are in it."""
+        history = self.history
+        if history is None or not history.runs:
+            return None
+        is_there = name in COPIED_TABLES or (
+            name in SUMMARISED and history.definition == definition()
+        )
+        return history.file(name) if is_there else None
 
     def small_table(self, name: str) -> pa.Table:
         """Rows of the runs that are not of the history, of a table that is read whole.
@@ -153,4 +155,3 @@ def read_contents(root: Place, run_ids: Collection[str] | None) -> Contents:
     known = history.runs if history else {}
     others = visible_runs(root, without=known)
     return Contents(root, history, [Run(root, run_id) for run_id in others])
-

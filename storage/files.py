@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.errors import StorageError
-from storage.schemas import TABLES, VERSION_KEY, check_version
+from storage.schemas import SCHEMA_VERSION, TABLES, VERSION_KEY, check_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,10 +30,12 @@ def publish_table(place: Place, table: pa.Table) -> None:
     place.publish(parquet_bytes(table))
 
 
-def parquet_bytes(table: pa.Table) -> bytes:
-    """Serialise a table; its schema metadata carries the version."""
+def parquet_bytes(table: pa.Table, row_group_rows: int | None = None) -> bytes:
+    """Serialise a table; its schema metadata carries the version of what it is written by."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    metadata = {**(table.schema.metadata or {}), VERSION_KEY.encode(): str(SCHEMA_VERSION).encode()}
+    table = table.replace_schema_metadata(metadata)
+    pq.write_table(table, sink, row_group_size=row_group_rows, compression="zstd")
     return bytes(sink.getvalue())
 
 
@@ -50,7 +52,7 @@ def read_table(place: Place) -> pa.Table:
 
 
 def table_of_bytes(content: bytes, name: str) -> pa.Table:
-    """Read a table from a whole Parquet file of ours that was read already; raises as `read_table`."""
+    """Read a table from the bytes of a Parquet file of ours; raises as `read_table`."""
     with _parsed(io.BytesIO(content), name) as parquet:
         return parquet.read()
 
@@ -78,8 +80,8 @@ def check_columns(place: Place, table: str) -> None:
         missing = set(TABLES[table].names).difference(parquet.schema_arrow.names)
     if missing:
         raise StorageError(
-            f"{place} is not of the table `{table}`: it has no column {', '.join(sorted(missing))}, "
-            "so something else wrote it; move it away or delete it"
+            f"{place} is not of the table `{table}`, so something else wrote it: it has no column "
+            f"{', '.join(sorted(missing))}; move it away or delete it"
         )
 
 

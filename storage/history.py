@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 COPIED_TABLES = ("runs", "cells", "nodes")
 
+INDEX, SEALS = "index.json", "seals"
+
 
 @dataclasses.dataclass(frozen=True)
 class SealedRun:
@@ -107,7 +109,7 @@ class History:
             "definition": self.definition,
             "runs": {run_id: dataclasses.asdict(run) for run_id, run in self.runs.items()},
         }
-        (self.folder / "index.json").publish(json.dumps(content).encode())
+        (self.folder / INDEX).publish(json.dumps(content).encode())
 
     def file(self, table: str) -> Place:
         """Where the copied rows of a table or view lie."""
@@ -143,6 +145,14 @@ def unseal(root: Place, run_id: str) -> None:
         _seals(root).sync()
 
 
+def unseal_gone(root: Place) -> None:
+    """Take away the seals of runs whose folders are gone, however they went."""
+    folders = {folder.name for folder in (root / "runs").children()}
+    for seal in _seals(root).children():
+        if run_of(seal.name) not in folders:
+            seal.delete()
+
+
 def seals_of(root: Place, run_id: str) -> list[str]:
     """The seals of a run that stand: one, or none."""
     return [seal.name for seal in _seals(root).children() if run_of(seal.name) == run_id]
@@ -154,11 +164,11 @@ def run_of(seal_name: str) -> str:
 
 
 def _seals(root: Place) -> Place:
-    return root / "history" / "seals"
+    return root / "history" / SEALS
 
 
 def _index(root: Place) -> Place:
-    return root / "history" / "index.json"
+    return root / "history" / INDEX
 
 
 def _sealed(content: dict[str, Any]) -> SealedRun:

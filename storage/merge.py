@@ -61,16 +61,16 @@ def merge_run(paths: RunPaths, run_id: str, lease: Lease, without: Collection[st
     # Cells that are dropped are dropped in the midst of a run: it has no summary yet.
     inputs = None if without else Inputs.read(paths)
     is_merged = inputs is not None and _is_merged(snapshot)
-    if is_merged and inputs and (not snapshot.manifests or is_current(snapshot.summary, inputs)):
+    if is_merged and inputs and is_current(snapshot.summary, inputs):
         return
     suffix = f"{MERGED_PREFIX}{uuid.uuid4().hex[:12]}"
+    entries = [entry for entry in snapshot.unmerged_entries if entry.cell_id not in without]
     with paths.data.scratch() as scratch, contextlib.closing(_connect(scratch)) as connection:
+        connection.register("new_commits", entries_to_table(run_id, entries))
         if is_merged:  # only the summary is missing, or not of these cells
             files, digests = _merged_files(snapshot)
             scans = {table: _rows_sql(table, snapshot) for table in files if files[table]}
         else:
-            entries = [entry for entry in snapshot.unmerged_entries if entry.cell_id not in without]
-            connection.register("new_commits", entries_to_table(run_id, entries))
             files, digests, scans = {}, {}, {}
             for table in SORT_KEYS:
                 rows = _rows_sql(table, snapshot)
@@ -98,6 +98,8 @@ def _is_merged(snapshot: Snapshot) -> bool:
 
 def _merged_files(snapshot: Snapshot) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
     """The files of a merged run by table, and their digests."""
+    if not snapshot.manifests:  # nothing was committed: its ladder still says so of each cell
+        return {}, {}
     (manifest,) = snapshot.manifests.values()
     rows = [name for names in manifest.files.values() for name in names]
     digests = {

@@ -19,10 +19,9 @@ if TYPE_CHECKING:
     import duckdb
 
     from storage.contents import Contents
-    from storage.places import Place
 
 _WHOLE = ("runs", "cells", "nodes", "commits")
-"""Tables of which some rows are read when a connection is made, for files with them are replaced."""
+"""Tables of which some rows are read when a connection is made: their files are replaced."""
 
 _SMALL = "small"
 """The schema of such rows."""
@@ -35,28 +34,26 @@ def create_views(
 ) -> None:
     """Create the tables, views and macros that a statement may use; None uses all."""
     stored = {
-        view: files
+        view: parts
         for view in SUMMARISED
-        if view in needed(sql) and (files := contents.summary_files(view))
+        if view in needed(sql) and (parts := _stored_parts(contents, view))
     }
     names = needed(sql, through=set(SUMMARISED) - set(stored))
     connection.execute(f"CREATE SCHEMA {_SMALL}")
-    others = contents.unsummarised if stored else contents
-    if not stored or others.is_empty:
-        _create_tables(connection, "main", contents, names)
-        _create_stored(connection, contents, stored, with_others=False)
-        create_questions(connection, names - set(stored))
-        return
-    inner = needed(" ".join(stored))
     _create_tables(connection, "main", contents, names)
+    others = contents.unsummarised if stored else None
+    inner: frozenset[str] = frozenset()
+    if others and not others.is_empty:
+        inner = needed(" ".join(stored))
+        connection.execute(f"CREATE SCHEMA {_UNSUMMARISED}")
+        _create_tables(connection, _UNSUMMARISED, others, inner)
     create_questions(connection, (names | inner) & set(EXPRESSIONS))
-    connection.execute(f"CREATE SCHEMA {_UNSUMMARISED}")
-    _create_tables(connection, _UNSUMMARISED, others, inner)
-    # Names in a view are looked up where the view is, and then in main.
-    connection.execute(f"SET search_path = '{_UNSUMMARISED},main'")
-    create_questions(connection, inner - set(EXPRESSIONS))
-    connection.execute("SET search_path = 'main'")
-    _create_stored(connection, contents, stored, with_others=True)
+    if inner:
+        # Names in a view are looked up where the view is, and then in main.
+        connection.execute(f"SET search_path = '{_UNSUMMARISED},main'")
+        create_questions(connection, inner - set(EXPRESSIONS))
+        connection.execute("SET search_path = 'main'")
+    _create_stored(connection, stored, [_UNSUMMARISED] if inner else [])
     create_questions(connection, names - set(stored) - set(EXPRESSIONS))
 
 
@@ -88,20 +85,25 @@ def _create_table(
     connection.execute(f"CREATE VIEW {schema}.{table} AS {' UNION ALL '.join(parts)}")
 
 
+def _stored_parts(contents: Contents, view: str) -> list[str]:
+    """SQL of the stored rows of a summarised view."""
+    parts = []
+    if copied := contents.copied_file(view):
+        parts.append(f"{stored_scan([copied])} WHERE {_is_not(contents.stale)}")
+    if files := contents.summary_files(view):
+        parts.append(stored_scan(files))
+    return parts
+
+
 def _create_stored(
-    connection: duckdb.DuckDBPyConnection,
-    contents: Contents,
-    stored: dict[str, list[Place]],
-    *,
-    with_others: bool,
+    connection: duckdb.DuckDBPyConnection, stored: dict[str, list[str]], others: list[str]
 ) -> None:
-    for view, files in stored.items():
-        parts = [f"{stored_scan(files)} WHERE {_is_not(contents.stale)}"]
-        if with_others:
-            parts.append(f"SELECT *, {order()} FROM {_UNSUMMARISED}.{view}")
+    """Create summarised views of what is stored and, by these views, computed."""
+    for view, parts in stored.items():
+        computed = [f"SELECT *, {order()} FROM {other}.{view}" for other in others]  # noqa: S608
         connection.execute(
             f"CREATE VIEW {view} AS SELECT * EXCLUDE ({PLACE}) "  # noqa: S608 (our names)
-            f"FROM ({' UNION ALL '.join(parts)}) ORDER BY run_id, {PLACE}"
+            f"FROM ({' UNION ALL '.join([*parts, *computed])}) ORDER BY run_id, {PLACE}"
         )
 
 

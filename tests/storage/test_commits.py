@@ -72,29 +72,6 @@ def committed_run(root: Path, shards: int = SHARDS) -> storage.RunStore:
     return store
 
 
-@pytest.fixture
-def on_each_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
-    """Give a way to run something before every step that changes the disk."""
-
-    def install(action: Callable[[], None]) -> None:
-        def patch(owner: object, name: str) -> None:
-            original = getattr(owner, name)
-
-            def step(*args: Any, **options: Any) -> Any:
-                action()
-                return original(*args, **options)
-
-            monkeypatch.setattr(owner, name, step)
-
-        patch(Path, "replace")
-        patch(Path, "unlink")
-        patch(LocalPlace, "write")
-        patch(LocalPlace, "sync")
-        patch(merge, "_copy_sorted")
-
-    return install
-
-
 def crash_at(step: int) -> Callable[[], None]:
     """Make an action that ends the "process" at one step, and at every later one."""
     steps = itertools.count()
