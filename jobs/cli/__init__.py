@@ -4,7 +4,7 @@ Rows go to stdout, narration and progress to stderr. Exit codes: 0 done, 1 work 
 bad input.
 """
 
-from jobs.cli import models, nodes, power, results, runs, thresholds
+from jobs.cli import models, nodes, power, report, results, runs, thresholds
 from jobs.cli.base import main
 
-__all__ = ["main", "models", "nodes", "power", "results", "runs", "thresholds"]
+__all__ = ["main", "models", "nodes", "power", "report", "results", "runs", "thresholds"]
