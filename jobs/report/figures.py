@@ -23,7 +23,7 @@ _ROW_HEIGHT = 34
 _LISTED = 12  # points of a curve in its table
 _CONFIG: dict[str, Any] = {
     "background": None,
-    "font": "inherit",
+    "font": "system-ui, 'DejaVu Sans', sans-serif",  # the page's, so that text is measured as it is
     "view": {"stroke": None},
     "axis": {
         "labelColor": _INK,
@@ -50,6 +50,14 @@ _CONFIG: dict[str, Any] = {
     },
     "range": {"category": _COLOURS},
 }
+
+
+_COSTS = {
+    "forward_ms": ("forward latency, ms", "latency", "ms"),
+    "energy_mj": ("energy, mJ", "energy", "mJ"),
+    "mean_blocks": ("mean blocks", "blocks", "blocks"),
+}
+"""What accuracy is drawn against: the axis, the word, the unit."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +89,7 @@ def figures_of(report: Report, setting: Setting, number: int) -> dict[str, Figur
         number: of the setting, for names.
     """
     drawn = (
-        _frontier(report, setting, "forward_ms", number),
-        _frontier(report, setting, "energy_mj", number),
+        *(_frontier(report, setting, cost, number) for cost in _COSTS),
         _exits(of_setting(report.histogram, setting), number),
         _latencies(of_setting(report.latencies, setting), number),
         _calibration(of_setting(report.calibration, setting), number),
@@ -113,7 +120,7 @@ def explorer_figure(report: Report, setting: Setting, cell: Row) -> dict[str, An
         .encode(order=alt.Order("cost:Q"), **axes)
     )
     now = (
-        alt.Chart(alt.NamedData(name="now"))
+        alt.Chart(alt.Data(values=points[:1], name="now"))
         .mark_point(filled=True, size=160, color=_COLOURS[1], opacity=1)
         .encode(**axes)
     )
@@ -125,21 +132,20 @@ def _frontier(report: Report, setting: Setting, cost: str, number: int) -> Figur
     """Accuracy against cost: every threshold as a line in its band, what was routed as points."""
     rows = of_setting(report.curve, setting)
     ladder = of_setting(report.ladder, setting)
-    curves = curves_of(rows) if rows else None
-    if cost == "forward_ms" and curves:
-        cost = curves.cost
+    is_composed = bool(rows) and curves_of(rows).cost == "forward_ms"
+    if cost == "mean_blocks" and (is_composed or not rows):
+        return None  # blocks stand in for milliseconds that are not known
     points = _curve_points(report, rows, cost)
     measured = list(_measured(report, ladder, cost))
     if not points and not measured:
         return None
-    label = {"energy_mj": "energy, mJ", "mean_blocks": "mean blocks"}.get(
-        cost, "forward latency, ms"
-    )
+    label, shown, unit = _COSTS[cost]
     x = alt.X("cost:Q", title=label, scale=alt.Scale(zero=False))
     y = alt.Y("acc1:Q", title="acc@1, percent", scale=alt.Scale(zero=False))
     names = list(dict.fromkeys(row["model"] for row in (*rows, *ladder)))
     colour = alt.Color("model:N", sort=names, title=None)
     line = alt.Chart(alt.Data(values=points))
+    # A layer without rows would have no extent.
     band = line.mark_area(opacity=0.18).encode(
         x=x, y=alt.Y("low:Q", title="acc@1, percent"), y2="high:Q", color=colour
     )
@@ -151,15 +157,16 @@ def _frontier(report: Report, setting: Setting, cost: str, number: int) -> Figur
         x=alt.X("low_cost:Q", title=label), x2="high_cost:Q", y=y, color=colour
     )
     routed = point.mark_point(filled=True, size=70, opacity=1).encode(
-        x=x,
-        y=y,
-        color=colour,
-        shape=alt.Shape("model:N", sort=names, title=None),
-        tooltip=_tips("model", "threshold", cost),
+        x=x, y=y, color=colour, tooltip=_tips("model", "threshold", cost)
     )
+    layers = [
+        *([band] if any(row["low"] is not None for row in points) else []),
+        *([curve] if points else []),
+        *([interval] if any(row["low_cost"] is not None for row in measured) else []),
+        *([routed] if measured else []),
+    ]
     best = max((*points, *measured), key=lambda row: row["acc1"])
     least = min((*points, *measured), key=lambda row: row["cost"])
-    unit = "mJ" if cost == "energy_mj" else "blocks" if cost == "mean_blocks" else "ms"
     table = [
         (row["model"], row["threshold"], fixed(row["acc1"], 2), _band(row), fixed(row["cost"], 3))
         for name in names
@@ -168,7 +175,6 @@ def _frontier(report: Report, setting: Setting, cost: str, number: int) -> Figur
             *(row for row in measured if row["model"] == name),
         )
     ]
-    shown = "energy" if cost == "energy_mj" else "blocks" if cost == "mean_blocks" else "latency"
     return Figure(
         name=f"accuracy-by-{shown}-{number}",
         title=f"Accuracy against {shown}",
@@ -177,7 +183,7 @@ def _frontier(report: Report, setting: Setting, cost: str, number: int) -> Figur
             f" {best['acc1']:.2f} percent for {best['cost']:.3g} {unit}. Cheapest:"
             f" {least['model']} at {least['acc1']:.2f} percent for {least['cost']:.3g} {unit}."
         ),
-        spec=_finished(band + curve + interval + routed, _HEIGHT + 60),
+        spec=_finished(alt.layer(*layers), _HEIGHT + 60),
         columns=("model", "threshold", "acc@1", "95 % band", unit),
         rows=table,
     )
@@ -340,8 +346,8 @@ def _calibration(rows: Sequence[Row], number: int) -> Figure | None:
         .mark_line(point=alt.OverlayMarkDef(size=40), strokeWidth=2)
         .encode(x=x, y=y, color=alt.Color("gate:N", title=None, sort=gates))
     )
-    ends = [{"gate_score": 0, "acc1": 0}, {"gate_score": 1, "acc1": 100}] if is_share else []
-    diagonal = (
+    ends = [{"gate_score": 0, "acc1": 0}, {"gate_score": 1, "acc1": 100}]
+    calibrated = (
         alt.Chart(alt.Data(values=ends))
         .mark_line(strokeDash=[4, 4], color=_INK, opacity=0.5)
         .encode(x=x, y=y)
@@ -355,7 +361,7 @@ def _calibration(rows: Sequence[Row], number: int) -> Figure | None:
             "How often an exit is right, by the score of its gate, in ten parts of as many images."
             f" Area under the ROC of each gate (1 is perfect, 0.5 chance): {said}."
         ),
-        spec=_finished(diagonal + line, _HEIGHT),
+        spec=_finished(calibrated + line if is_share else line, _HEIGHT),
         columns=("model", "after block", "part", "images", "mean score", "right, %"),
         rows=[
             (
@@ -405,8 +411,10 @@ def _history(rows: Sequence[Row], number: int) -> Iterator[Figure]:
             color=alt.Color("line:N", title=None, sort=lines),
         )
         line = base.mark_line(strokeWidth=2)
-        dots = base.mark_point(size=50, opacity=1).encode(
-            fill=alt.condition("datum.valid == 'yes'", "line:N", alt.value("transparent")),
+        dots = base.mark_point(size=50, filled=True, opacity=1).encode(
+            shape=alt.Shape(
+                "valid:N", scale=alt.Scale(domain=["yes", "no"], range=["circle", "cross"])
+            ).legend(None),
             tooltip=[alt.Tooltip(f"{name}:N") for name in ("line", "run", "value", "valid")],
         )
         nights = len({row["run_id"] for row in known})

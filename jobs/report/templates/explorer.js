@@ -188,7 +188,7 @@
     if (!view) return;
     const cost = pass.chart.usermeta.cost === "forward_ms" ? now.latency && now.latency.mean : now.blocks;
     const points = cost === null ? [] : [{ cost, acc1: now.acc1 }];
-    view.change("now", vega.changeset().remove(() => true).insert(points)).run();
+    view.data("now", points).run();
   }
 
   async function choose(id) {
