@@ -37,8 +37,10 @@ _CONFIG: dict[str, Any] = {
         "titleFontWeight": "normal",
         "labelLimit": 150,
     },
+    "axisX": {"labelFlush": False, "labelOverlap": "greedy", "labelSeparation": 6},
     "legend": {
         "orient": "top",
+        "symbolOpacity": 1,
         "labelColor": _INK,
         "titleColor": _INK,
         "labelFontSize": 12,
@@ -143,7 +145,7 @@ def _frontier(report: Report, setting: Setting, cost: str, number: int) -> Figur
     x = alt.X("cost:Q", title=label, scale=alt.Scale(zero=False))
     y = alt.Y("acc1:Q", title="acc@1, percent", scale=alt.Scale(zero=False))
     names = list(dict.fromkeys(row["model"] for row in (*rows, *ladder)))
-    colour = alt.Color("model:N", sort=names, title=None)
+    colour = alt.Color("model:N", sort=names, title=None, legend=alt.Legend(symbolOpacity=1))
     line = alt.Chart(alt.Data(values=points))
     # A layer without rows would have no extent.
     band = line.mark_area(opacity=0.18).encode(
