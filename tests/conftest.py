@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +25,13 @@ def _graphs_kept_in_a_temporary_folder(
         yield
 
 
-@pytest.fixture
-def made_run(tmp_path: Path) -> Callable[..., Path]:
-    """Write a run whose clock and meter are made up, so that what is composed agrees with what is routed.
+@pytest.fixture(scope="session")
+def made_run() -> Callable[..., Path]:
+    """Write a run into a results root, whose clock and meter are made up, so that what is composed agrees with what is routed.
 
     Its images are the first digits; `dynn` leaves after blocks 1, 3 and, at last, 4; `static` has 4 blocks.
     """
-    return partial(_write_made_run, tmp_path / "results")
+    return _write_made_run
 
 
 IMAGES, MADE_ROUNDS = 400, 2

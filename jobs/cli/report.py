@@ -51,7 +51,13 @@ def report(
     import storage
     from jobs.report.markdown import markdown_report
     from jobs.report.reading import read_report
-    from jobs.report.writing import check_extra, write_figures, write_markdown, write_page
+    from jobs.report.writing import (
+        check_extra,
+        check_places,
+        write_figures,
+        write_markdown,
+        write_page,
+    )
 
     if not (output or is_markdown or figures):
         raise UsageError(
@@ -60,6 +66,7 @@ def report(
         )
     if figures or not is_markdown:
         check_extra("a report with charts")
+    check_places(output, figures)
     found = read_report(results, storage.resolve_run(results, run))
     if is_markdown and output:
         write_markdown(found, output)

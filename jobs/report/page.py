@@ -6,6 +6,7 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 
 import altair as alt
@@ -85,7 +86,7 @@ def html_page(root: storage.Root, report: Report) -> str:
     """One page of HTML."""
     environment = _environment()
     scripts = [
-        vl_convert.javascript_bundle(vl_version=VEGA_LITE),
+        _vega(),
         _source(environment, "charts.js"),
         _source(environment, "explorer.js"),
     ]
@@ -158,6 +159,13 @@ def _environment() -> Environment:
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     environment.filters |= {"shown": shown, "threshold": threshold_of}
     return environment
+
+
+@cache
+def _vega() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script."""
+    bundle: str = vl_convert.javascript_bundle(vl_version=VEGA_LITE)
+    return bundle
 
 
 def _source(environment: Environment, name: str) -> str:

@@ -31,6 +31,23 @@ def check_extra(why: str) -> None:
             ) from err
 
 
+def check_places(output: Path | None, figures: Path | None) -> None:
+    """Before minutes of reading: can it be written where it is asked for?
+
+    The folder of figures is made where it is missing.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if output and not output.absolute().parent.is_dir():
+        raise UsageError(f"{output} cannot be written: there is no folder {output.parent}")
+    if figures:
+        try:
+            figures.mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            raise UsageError(f"{figures} cannot be made: {err.strerror}") from err
+
+
 def write_page(root: storage.Root, report: Report, path: Path) -> None:
     """Write the page in one step.
 
@@ -52,7 +69,7 @@ def write_markdown(report: Report, path: Path) -> None:
 
 
 def write_figures(report: Report, folder: Path) -> list[Path]:
-    """Write each figure as SVG into a folder, which is made where it is missing.
+    """Write each figure as SVG into a folder.
 
     Returns: the files.
     Raises:
@@ -63,14 +80,10 @@ def write_figures(report: Report, folder: Path) -> list[Path]:
     from jobs.report.figures import figures_of
     from jobs.report.page import VEGA_LITE
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise UsageError(f"{folder} cannot be made: {err.strerror}") from err
     written = []
     for number, setting in enumerate(report.settings, 1):
         for name, figure in figures_of(report, setting, number).items():
-            spec = figure.spec | {"width": _WIDTH, "title": figure.title}
+            spec = figure.spec | {"width": _WIDTH, "title": figure.title, "background": "white"}
             svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
             _write(folder / f"{name}.svg", svg.encode())
             written.append(folder / f"{name}.svg")
@@ -81,6 +94,4 @@ def _write(path: Path, content: bytes) -> None:
     try:
         replace_file(path, content)
     except OSError as err:
-        raise UsageError(
-            f"{path} cannot be written: {err.strerror}; give a file in a folder that is there"
-        ) from err
+        raise UsageError(f"{path} cannot be written: {err.strerror}") from err

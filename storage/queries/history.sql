@@ -1,11 +1,11 @@
 -- The history of one model over all runs (trend.sql), in the settings and at the thresholds of one run's
--- ladder, up to that run.
+-- cells, up to that run.
 WITH
 here AS (
     SELECT DISTINCT dataset, device, node, runtime, precision, threads, batch_size, threshold,
         thresholds
-    FROM ladder
-    WHERE run_id = $run_id AND model = $model
+    FROM cells
+    WHERE run_id = $run_id AND model = $model AND kind IN ('exits', 'latency')
 )
 SELECT t.*
 FROM trend($model) t

@@ -18,11 +18,13 @@ from click.testing import CliRunner, Result
 import storage
 from jobs.choice.mixture import compose
 from jobs.cli import main
+from jobs.errors import UsageError
 from jobs.report.explorer import packed_passes
 from jobs.report.figures import figures_of
 from jobs.report.markdown import markdown_report
 from jobs.report.page import html_page
 from jobs.report.reading import Report, read_report
+from jobs.report.writing import write_figures, write_markdown
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&|`"
 VOID = {"meta", "input", "img", "br", "link"}
@@ -62,10 +64,23 @@ def data_of(page: str) -> dict[str, Any]:
     return read
 
 
-@pytest.fixture
-def report(made_run: Callable[..., Path]) -> Report:
+@pytest.fixture(scope="module")
+def root(made_run: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results root with the made run."""
+    folder: Path = tmp_path_factory.mktemp("made") / "results"
+    return made_run(folder)
+
+
+@pytest.fixture(scope="module")
+def report(root: Path) -> Report:
     """The report of the made run."""
-    return read_report(made_run(), "made")
+    return read_report(root, "made")
+
+
+@pytest.fixture(scope="module")
+def page(root: Path, report: Report) -> str:
+    """Its page."""
+    return html_page(root, report)
 
 
 def report_command(root: Path, *arguments: str | Path) -> Result:
@@ -74,9 +89,7 @@ def report_command(root: Path, *arguments: str | Path) -> Result:
     return CliRunner().invoke(main, command)
 
 
-def test_the_explorer_computes_with_what_sql_computes_with(
-    made_run: Callable[..., Path], report: Report
-) -> None:
+def test_the_explorer_computes_with_what_sql_computes_with(root: Path, report: Report) -> None:
     """Scores to the bit, answers, times and energies, unpacked as the page does it."""
     ((packed,), left_out) = packed_passes(report.passes)
     assert not left_out
@@ -85,8 +98,7 @@ def test_the_explorer_computes_with_what_sql_computes_with(
     bits = np.frombuffer(base64.b64decode(packed["right"]), np.uint8).reshape(exits, -1)
     right = np.unpackbits(bits, axis=1, bitorder="little")[:, :images]
     ms = np.frombuffer(base64.b64decode(packed["sample_ms"]), "<f8").reshape(-1, exits)
-    root = made_run(run_id="other")
-    for threshold in (-1.0, 0.3, 0.5, 0.613, 0.9, 2.0):
+    for threshold in (-1.0, 0.613, 0.9, 2.0):
         leaves = np.vstack([scores >= np.float32(threshold), np.ones((1, images), bool)])
         taken = leaves.argmax(axis=0)
         counts = np.bincount(taken, minlength=exits)
@@ -118,11 +130,8 @@ def test_what_does_not_fit_is_said(report: Report) -> None:
     assert "at_thresholds" in why
 
 
-def test_the_page_is_whole_and_fetches_nothing(
-    made_run: Callable[..., Path], report: Report
-) -> None:
+def test_the_page_is_whole_and_fetches_nothing(page: str) -> None:
     """Every element is closed; no address is of elsewhere; scripts are those of the policy alone."""
-    page = html_page(made_run(run_id="unread"), report)
     checked = Checked(page)
     for _, attributes in checked.elements:
         for name in ("src", "href", "action", "data", "poster", "srcset"):
@@ -138,9 +147,8 @@ def test_the_page_is_whole_and_fetches_nothing(
     assert "$schema" not in json.dumps(data_of(page))
 
 
-def test_every_chart_has_words_and_a_table(made_run: Callable[..., Path], report: Report) -> None:
+def test_every_chart_has_words_and_a_table(page: str, report: Report) -> None:
     """Each is an image with an alternative, and what it shows stands below as a table."""
-    page = html_page(made_run(run_id="unread"), report)
     charts = [each for each in Checked(page).all("div") if "data-chart" in each]
     assert {each["data-chart"] for each in charts} == set(data_of(page)["charts"])
     assert {name.rpartition("-")[0] for name in data_of(page)["charts"]} == {
@@ -157,42 +165,41 @@ def test_every_chart_has_words_and_a_table(made_run: Callable[..., Path], report
     assert all(figure.rows for figure in figures.values())
 
 
-def test_pictures_are_of_the_runs_images(made_run: Callable[..., Path], report: Report) -> None:
+def test_pictures_are_of_the_runs_images(page: str, report: Report) -> None:
     """Each shown image is embedded; where the data set is not at hand it is said why not."""
-    checked = Checked(html_page(made_run(run_id="unread"), report))
+    checked = Checked(page)
     (each,) = report.passes
     assert len(checked.all("img")) == len(each.images) > 0
     assert "No pictures" not in " ".join(checked.text)
 
 
 def test_without_pictures_it_says_why(
-    made_run: Callable[..., Path], report: Report, monkeypatch: pytest.MonkeyPatch
+    root: Path, report: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A data set that is another by now shows nothing."""
     opened = storage.open_images
     monkeypatch.setattr(storage, "open_images", lambda *_, **__: opened("digits", "train"))
-    checked = Checked(html_page(made_run(run_id="unread"), report))
+    checked = Checked(html_page(root, report))
     assert not checked.all("img")
     assert "another data set than the run had, or was changed since" in " ".join(checked.text)
 
 
-def test_hostile_names_stay_text(made_run: Callable[..., Path], tmp_path: Path) -> None:
+def test_hostile_names_stay_text(
+    made_run: Callable[..., Path], page: str, tmp_path: Path
+) -> None:
     """Models, data sets, nodes and the run's name with markup: no element and no script comes of them."""
     names = {name: f"{name}{HOSTILE}" for name in ("static", "dynn", "digits", "node-a")}
-    root = made_run(names=names)
-    page = html_page(root, read_report(root, "made"))
-    plain = html_page(made_run(run_id="plain"), read_report(root, "plain"))
-    count = len(Checked(plain).all("script"))
-    assert len(Checked(page).all("script")) == count
-    assert not [each for each in Checked(page).all("img") if "onerror" in each]
-    assert any(HOSTILE in text for text in Checked(page).text)
-    assert data_of(page)["passes"][0]["name"].startswith(names["dynn"])
-    text = markdown_report(read_report(root, "made"))
+    root = made_run(tmp_path / "results", names=names)
+    found = read_report(root, "made")
+    hostile = Checked(html_page(root, found))
+    assert len(hostile.all("script")) == len(Checked(page).all("script"))
+    assert not [each for each in hostile.all("img") if "onerror" in each]
+    assert any(HOSTILE in text for text in hostile.text)
+    assert data_of(html_page(root, found))["passes"][0]["name"].startswith(names["dynn"])
+    text = markdown_report(found)
     assert "<script" not in text
     assert "&lt;script&gt;" in text
-    output = tmp_path / "figures"
-    assert report_command(root, "--figures", output).exit_code == 0
-    for file in output.iterdir():
+    for file in write_figures(found, tmp_path):
         assert "<script" not in file.read_text()
 
 
@@ -201,14 +208,13 @@ def test_hostile_names_stay_text(made_run: Callable[..., Path], tmp_path: Path) 
     [
         (("latency",), ["measure: [accuracy]", "no finished all-exit pass"]),
         (("exits",), ["measure: [latency]", "measure: [exit_costs]", "measure: [latency, energy]"]),
-        (("exits", "latency"), ["measure: [exit_costs]", "measure: [latency, energy]"]),
     ],
 )
 def test_what_was_not_measured_is_said_with_its_key(
-    made_run: Callable[..., Path], kinds: tuple[str, ...], says: list[str]
+    made_run: Callable[..., Path], tmp_path: Path, kinds: tuple[str, ...], says: list[str]
 ) -> None:
     """Sections stay, and say what the grid did not ask for."""
-    root = made_run(kinds=kinds, has_power=False)
+    root = made_run(tmp_path / "results", kinds=kinds, has_power=False)
     found = read_report(root, "made")
     page = " ".join(Checked(html_page(root, found)).text)
     for said in says:
@@ -217,17 +223,19 @@ def test_what_was_not_measured_is_said_with_its_key(
     assert markdown_report(found).startswith("# digits\n")
 
 
-def test_a_run_without_rows_has_a_report(made_run: Callable[..., Path]) -> None:
+def test_a_run_without_rows_has_a_report(made_run: Callable[..., Path], tmp_path: Path) -> None:
     """It says that nothing has been measured."""
-    root = made_run(kinds=())
+    root = made_run(tmp_path / "results", kinds=())
     page = html_page(root, read_report(root, "made"))
     assert "Nothing has been measured yet." in " ".join(Checked(page).text)
 
 
-def test_nights_are_drawn_from_the_second_on(made_run: Callable[..., Path]) -> None:
+def test_nights_are_drawn_from_the_second_on(
+    made_run: Callable[..., Path], tmp_path: Path
+) -> None:
     """Each metric that both runs have, up to the run itself and not beyond."""
     for number in range(3):
-        root = made_run(run_id=f"night{number}", day=20 + number)
+        root = made_run(tmp_path / "results", f"night{number}", day=20 + number)
     found = read_report(root, "night1")
     figures = figures_of(found, found.settings[0], 1)
     nights = [name for name in figures if "over-nights" in name]
@@ -235,10 +243,10 @@ def test_nights_are_drawn_from_the_second_on(made_run: Callable[..., Path]) -> N
     assert {row[0] for row in figures[nights[0]].rows} == {"night0", "night1"}
 
 
-def test_the_ladder_is_sqls(made_run: Callable[..., Path], report: Report) -> None:
+def test_the_ladder_is_sqls(root: Path, report: Report) -> None:
     """In Markdown as on the page."""
     (row,) = storage.query(
-        made_run(run_id="other"),
+        root,
         "select format('{:.2f}', acc1) acc1, format('{:.3f}', forward_ms) ms,"
         " format('{:.2f}', energy_mj) mj from ladder where model = 'dynn'",
         run_ids=["made"],
@@ -250,30 +258,34 @@ def test_the_ladder_is_sqls(made_run: Callable[..., Path], report: Report) -> No
     assert "## Provenance" in text
 
 
-def test_files_are_written(made_run: Callable[..., Path], tmp_path: Path) -> None:
-    """Page, Markdown to a file and to stdout, and one SVG a chart."""
-    root = made_run()
+def test_files_are_written(root: Path, tmp_path: Path) -> None:
+    """Page and one SVG a chart; Markdown to stdout."""
     done = report_command(root, "-o", tmp_path / "r.html", "--figures", tmp_path / "svg")
     assert (done.exit_code, done.stdout) == (0, "")
     assert "wrote 5 figures" in done.stderr
     assert len(list((tmp_path / "svg").glob("*.svg"))) == 5
     assert (tmp_path / "r.html").read_text().startswith("<!DOCTYPE html>")
-    printed = report_command(root, "--markdown").stdout
-    assert report_command(root, "--markdown", "-o", tmp_path / "r.md").stdout == ""
-    assert (tmp_path / "r.md").read_text() == printed
+    assert report_command(root, "--markdown").stdout.startswith("# digits")
+
+
+def test_markdown_goes_to_a_file_too(report: Report, tmp_path: Path) -> None:
+    """The same text; what cannot be written is said."""
+    write_markdown(report, tmp_path / "r.md")
+    assert (tmp_path / "r.md").read_text() == markdown_report(report)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UsageError, match="cannot be written: Is a directory"):
+        write_markdown(report, tmp_path / "folder")
 
 
 def test_mistakes_end_with_2(
-    made_run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nowhere to write, a folder that is not there, a file where a folder belongs, no extra."""
-    root = made_run()
     file = tmp_path / "file"
     file.write_text("")
     for arguments, said in (
         ([], "nowhere to write: give -o report.html"),
-        (["-o", tmp_path / "none" / "r.html"], "cannot be written: No such file or directory"),
-        (["--markdown", "-o", tmp_path / "none" / "r.md"], "give a file in a folder that is there"),
+        (["-o", tmp_path / "none" / "r.html"], "cannot be written: there is no folder"),
         (["--figures", file / "svg"], "cannot be made: Not a directory"),
     ):
         done = report_command(root, *arguments)
@@ -281,4 +293,3 @@ def test_mistakes_end_with_2(
     monkeypatch.setitem(sys.modules, "jinja2", None)
     done = report_command(root, "-o", tmp_path / "r.html")
     assert (done.exit_code, "pip install 'gfjobs[report]'" in done.stderr) == (2, True)
-    assert report_command(root, "--markdown").exit_code == 0
