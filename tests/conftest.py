@@ -1,4 +1,4 @@
-"""What holds for every test: nothing is kept outside of temporary folders; a run that is made up."""
+"""What holds for every test: nothing is kept outside of temporary folders. A run made up."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ def _graphs_kept_in_a_temporary_folder(
 
 @pytest.fixture(scope="session")
 def made_run() -> Callable[..., Path]:
-    """Write a run into a results root, whose clock and meter are made up, so that what is composed agrees with what is routed.
+    """Write a run into a results root: what is composed there agrees with what is routed.
 
-    Its images are the first digits; `dynn` leaves after blocks 1, 3 and, at last, 4; `static` has 4 blocks.
+    Its images are the first digits, its clock and meter are made up. `dynn` leaves after blocks 1,
+    3 and, at last, 4; `static` has 4 blocks.
     """
     return _write_made_run
 
@@ -163,7 +164,11 @@ def _power_of(
 ) -> dict[str, Any]:
     """Windows of three readings: idle, active (an exit at a time where exits are forced), idle."""
     active = list(exit_ms) if cell.kind == "exit_costs" else [None]
-    windows = [("idle_before", None), *(("active", block) for block in active), ("idle_after", None)]
+    windows = [
+        ("idle_before", None),
+        *(("active", block) for block in active),
+        ("idle_after", None),
+    ]
     rows = [
         (phase, block, at + timedelta(seconds=100 * round_ + 10 * number + second))
         for number, (phase, block) in enumerate(windows)

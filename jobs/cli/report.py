@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="The file to write: one page of HTML, or Markdown.",
 )
-@click.option("--markdown", "is_markdown", is_flag=True, help="Write Markdown, to stdout by default.")
+@click.option(
+    "--markdown", "is_markdown", is_flag=True, help="Write Markdown, to stdout by default."
+)
 @click.option(
     "--figures",
     type=click.Path(path_type=Path, file_okay=False),
@@ -40,8 +42,8 @@ def report(
 ) -> None:
     """Write a report of RUN (default: the latest): one page that opens offline.
 
-    It holds the ladder, accuracy against latency and energy, a threshold explorer, images at each exit,
-    gate calibration, history over the nights, and what was not valid.
+    It holds the ladder, accuracy against latency and energy, a threshold explorer, images at each
+    exit, gate calibration, history over the nights, and what was not valid.
 
     \b
     Example:

@@ -40,8 +40,8 @@ def packed_passes(
         size = sum(len(value) for value in values.values() if isinstance(value, str))
         if used + size > most_bytes:
             left_out.append(
-                f"{name}: {each.answers.images:,} images take {size / 1e6:.1f} MB, and a page has"
-                f" {most_bytes / 1e6:g} MB for all passes, {used / 1e6:.1f} MB of them taken; `gfjobs"
+                f"{name}: {each.answers.images:,} images take {size / 1e6:.1f} MB; a page has"
+                f" {most_bytes / 1e6:g} MB for all, {used / 1e6:.1f} MB of them taken; `gfjobs"
                 ' sql "from at_thresholds([...])"` says the same'
             )
             continue

@@ -1,4 +1,4 @@
-"""The charts of a report, drawn by Altair, each with its text alternative and its figures as a table."""
+"""The charts of a report, drawn by Altair, each with its words and its figures as a table."""
 
 from __future__ import annotations
 
@@ -307,7 +307,7 @@ def _latencies(rows: Sequence[Row], number: int) -> Figure | None:
     return Figure(
         name=f"latency-by-exit-{number}",
         title="Latency by exit",
-        alternative=f"Medians of the forward latency by model and the block images leave after: {said}.",
+        alternative=f"Median forward latency by model and the block images leave after: {said}.",
         spec=_finished(whisker + box + median, max(len(order) * _ROW_HEIGHT, 80)),
         columns=("model", "after block", "samples", "p10", "p25", "p50", "p75", "p90"),
         rows=[
@@ -458,9 +458,7 @@ def _finished(chart: Any, height: int) -> dict[str, Any]:
 
 def _tips(*names: str) -> list[alt.Tooltip]:
     shown = {"forward_ms": "cost", "energy_mj": "cost", "mean_blocks": "cost"}
-    return [
-        alt.Tooltip(f"{shown.get(name, name)}:N", title=name) for name in (*names, "acc1")
-    ]
+    return [alt.Tooltip(f"{shown.get(name, name)}:N", title=name) for name in (*names, "acc1")]
 
 
 def _band(row: dict[str, Any]) -> str:

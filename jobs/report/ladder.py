@@ -53,9 +53,11 @@ def ladder_rows(rows: Sequence[Row], means: Means) -> Iterator[tuple[str, ...]]:
 def notes_of(report: Report, setting: Setting) -> list[str]:
     """Why figures of a setting are missing, or what speaks against them; each reason once."""
     notes = [*reasons(of_setting(report.ladder, setting), report.means)]
-    for row in of_setting(report.curve, setting):
-        if row["forward_ms_note"]:
-            notes.append(f"composed latency of {row['model']}: {row['forward_ms_note']}")
+    notes += [
+        f"composed latency of {row['model']}: {row['forward_ms_note']}"
+        for row in of_setting(report.curve, setting)
+        if row["forward_ms_note"]
+    ]
     for each in report.passes:
         if setting_key(each.cell) == setting and each.cell["exit_energy_mj_note"]:
             note = each.cell["exit_energy_mj_note"]

@@ -52,8 +52,14 @@ def _setting(report: Report, setting: Setting) -> Iterator[str]:
         unit = "ms" if curves.cost == "forward_ms" else "blocks"
         yield "### Frontier, one threshold for all gates\n"
         points = [
-            (name, row["threshold"], fixed(row["acc1"], 2), fixed(row[curves.cost], 3))
-            + (fixed(row["energy_mj"], 2), "yes" if row["is_dominated"] else "")
+            (
+                name,
+                row["threshold"],
+                fixed(row["acc1"], 2),
+                fixed(row[curves.cost], 3),
+                fixed(row["energy_mj"], 2),
+                "yes" if row["is_dominated"] else "",
+            )
             for name, model in curves.models.items()
             for row in some_of(model)
         ]
@@ -79,6 +85,7 @@ def _bad(report: Report) -> Iterator[tuple[object, ...]]:
         yield f"{row['kind']} of {row['model']}", status, row["note"]
 
 
-def _table(columns: Sequence[str], rows: Iterator[Sequence[object]] | Sequence[Sequence[object]]) -> str:
+def _table(
+    columns: Sequence[str], rows: Iterator[Sequence[object]] | Sequence[Sequence[object]]
+) -> str:
     return markdown_table(columns, [[text(value) for value in row] for row in rows])
-

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib import resources
 from itertools import groupby
 
 import altair as alt
@@ -87,8 +88,8 @@ def html_page(root: storage.Root, report: Report) -> str:
     environment = _environment()
     scripts = [
         _vega(),
-        _source(environment, "charts.js"),
-        _source(environment, "explorer.js"),
+        _source("charts.js"),
+        _source("explorer.js"),
     ]
     passes, left_out = packed_passes(report.passes)
     by_id = {each.cell["cell_id"]: each for each in report.passes}
@@ -105,7 +106,7 @@ def html_page(root: storage.Root, report: Report) -> str:
         albums=[_album(root, report, each) for each in report.passes],
         scripts=[Markup(script) for script in scripts],  # noqa: S704 - ours and Vega's, no data
         hashes=[_digest(script) for script in scripts],
-        style=Markup(_source(environment, "report.css")),  # noqa: S704 - ours
+        style=Markup(_source("report.css")),  # noqa: S704 - ours
     )
 
 
@@ -168,13 +169,11 @@ def _vega() -> str:
     return bundle
 
 
-def _source(environment: Environment, name: str) -> str:
+def _source(name: str) -> str:
     """A file of the templates' folder as it is."""
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
+    return (resources.files("jobs.report") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _digest(script: str) -> str:
     """As a content security policy names the only scripts that may run."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-

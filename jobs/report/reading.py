@@ -58,7 +58,8 @@ class Report:
         details: the run as it was submitted, with its grid and versions.
         ladder: of `summary`; `means` has intervals of its mean latencies.
         curve: of `curve`, at most CURVE_POINTS a pass.
-        histogram, latencies, calibration: of `exit_histogram`, `exit_latencies`, `gate_calibration`.
+        histogram, latencies: of `exit_histogram`, `exit_latencies`.
+        calibration: of `gate_calibration`.
         routed: of `composed_beside_routed`.
         passes: all-exit passes of models with gates.
         history: of `history`, of all models of the ladder.
@@ -111,11 +112,11 @@ def read_report(root: storage.Root, run_id: str) -> Report:
     passes = []
     for cell in ask("choosable"):
         threshold = _first_threshold(ladder, cell)
-        images = ask(
-            "exit_images", cell_id=cell["cell_id"], threshold=threshold, most=SHOWN_IMAGES
-        )
+        images = ask("exit_images", cell_id=cell["cell_id"], threshold=threshold, most=SHOWN_IMAGES)
         points = [row for row in curve if row["cell_id"] == cell["cell_id"]]
-        passes.append(_read_pass(root, run_id, cell, threshold, images, points))
+        passes.append(
+            _read_pass(root, run_id, cell, threshold=threshold, images=images, points=points)
+        )
     return Report(
         run=run,
         details=details,
@@ -149,6 +150,7 @@ def _read_pass(
     root: storage.Root,
     run_id: str,
     cell: Row,
+    *,
     threshold: float,
     images: Sequence[Row],
     points: Sequence[Row],

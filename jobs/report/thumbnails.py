@@ -48,7 +48,9 @@ def thumbnails(
         try:
             images = storage.open_images(name, split, base=base)
             if images.sha256 != sha256:
-                problems.append(f"{name} is another data set than the run had, or was changed since")
+                problems.append(
+                    f"{name} is another data set than the run had, or was changed since"
+                )
                 continue
             rows = images.read(sorted(image_ids)).to_pylist()
         except storage.DatasetError as err:

@@ -21,14 +21,13 @@ def check_extra(why: str) -> None:
     Raises:
         UsageError: a package of the extra `report` is missing.
     """
-    for name in _EXTRA:
-        try:
+    try:
+        for name in _EXTRA:
             import_module(name)
-        except ImportError as err:
-            raise UsageError(
-                f"{why} needs {err.name or name}: pip install 'gfjobs[report]';"
-                " --markdown needs nothing more"
-            ) from err
+    except ImportError as err:
+        raise UsageError(
+            f"{why} needs {err.name}: pip install 'gfjobs[report]'; --markdown needs nothing more"
+        ) from err
 
 
 def check_places(output: Path | None, figures: Path | None) -> None:
@@ -72,6 +71,7 @@ def write_figures(report: Report, folder: Path) -> list[Path]:
     """Write each figure as SVG into a folder.
 
     Returns: the files.
+
     Raises:
         UsageError: one cannot be written.
     """

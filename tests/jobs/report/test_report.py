@@ -34,6 +34,7 @@ class Checked(HTMLParser):
     """Elements with their attributes; every end tag must be the one of the element that is open."""
 
     def __init__(self, page: str) -> None:
+        """Read a page."""
         super().__init__()
         self.open: list[str] = []
         self.elements: list[tuple[str, dict[str, str | None]]] = []
@@ -43,17 +44,21 @@ class Checked(HTMLParser):
         assert not self.open
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """An element begins."""
         self.elements.append((tag, dict(attrs)))
         if tag not in VOID:
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
+        """An element ends: the one that is open."""
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
+        """Text, also of scripts."""
         self.text.append(data)
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
+        """Attributes of all elements of a kind."""
         return [attributes for name, attributes in self.elements if name == tag]
 
 
@@ -103,8 +108,9 @@ def test_the_explorer_computes_with_what_sql_computes_with(root: Path, report: R
         taken = leaves.argmax(axis=0)
         counts = np.bincount(taken, minlength=exits)
         answered, latency, energy = (
-            storage.query(root, f"from {macro} where cell_id = 'exits-dynn'", run_ids=["made"])
-            .to_pylist()[0]
+            storage.query(
+                root, f"from {macro} where cell_id = 'exits-dynn'", run_ids=["made"]
+            ).to_pylist()[0]
             for macro in (
                 f"at_threshold({threshold})",
                 f"composed_latency('made', [{threshold}])",
@@ -115,7 +121,9 @@ def test_the_explorer_computes_with_what_sql_computes_with(root: Path, report: R
         assert 100 * right[taken, np.arange(images)].mean() == pytest.approx(answered["acc1"])
         shares = counts / images
         mean, median = compose([ms], list(shares), [50])
-        assert (mean.value, median.value) == pytest.approx((latency["forward_ms"], latency["p50_ms"]))
+        assert (mean.value, median.value) == pytest.approx(
+            (latency["forward_ms"], latency["p50_ms"])
+        )
         assert shares @ packed["exit_mj"] == pytest.approx(energy["energy_mj"])
         margin = np.hypot.reduce(shares * packed["exit_margin_mj"])
         assert margin == pytest.approx(energy["margin_mj"])
@@ -131,7 +139,7 @@ def test_what_does_not_fit_is_said(report: Report) -> None:
 
 
 def test_the_page_is_whole_and_fetches_nothing(page: str) -> None:
-    """Every element is closed; no address is of elsewhere; scripts are those of the policy alone."""
+    """Every element is closed; no address is of elsewhere; scripts are the policy's alone."""
     checked = Checked(page)
     for _, attributes in checked.elements:
         for name in ("src", "href", "action", "data", "poster", "srcset"):
@@ -184,10 +192,8 @@ def test_without_pictures_it_says_why(
     assert "another data set than the run had, or was changed since" in " ".join(checked.text)
 
 
-def test_hostile_names_stay_text(
-    made_run: Callable[..., Path], page: str, tmp_path: Path
-) -> None:
-    """Models, data sets, nodes and the run's name with markup: no element and no script comes of them."""
+def test_hostile_names_stay_text(made_run: Callable[..., Path], page: str, tmp_path: Path) -> None:
+    """Models, data sets, nodes and runs named with markup: no element comes of them."""
     names = {name: f"{name}{HOSTILE}" for name in ("static", "dynn", "digits", "node-a")}
     root = made_run(tmp_path / "results", names=names)
     found = read_report(root, "made")
@@ -230,9 +236,7 @@ def test_a_run_without_rows_has_a_report(made_run: Callable[..., Path], tmp_path
     assert "Nothing has been measured yet." in " ".join(Checked(page).text)
 
 
-def test_nights_are_drawn_from_the_second_on(
-    made_run: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_nights_are_drawn_from_the_second_on(made_run: Callable[..., Path], tmp_path: Path) -> None:
     """Each metric that both runs have, up to the run itself and not beyond."""
     for number in range(3):
         root = made_run(tmp_path / "results", f"night{number}", day=20 + number)
@@ -277,9 +281,7 @@ def test_markdown_goes_to_a_file_too(report: Report, tmp_path: Path) -> None:
         write_markdown(report, tmp_path / "folder")
 
 
-def test_mistakes_end_with_2(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mistakes_end_with_2(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nowhere to write, a folder that is not there, a file where a folder belongs, no extra."""
     file = tmp_path / "file"
     file.write_text("")
