@@ -20,6 +20,7 @@ _COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#
 _INK = "currentColor"  # of the text around: readable in light, dark and print
 _HEIGHT = 260  # pixels
 _ROW_HEIGHT = 34
+_SHORT_NAME = 18  # characters
 _LISTED = 12  # points of a curve in its table
 _CONFIG: dict[str, Any] = {
     "background": None,
@@ -40,13 +41,11 @@ _CONFIG: dict[str, Any] = {
     "axisX": {"labelFlush": False, "labelOverlap": "greedy", "labelSeparation": 6},
     "legend": {
         "orient": "top",
-        "symbolOpacity": 1,
         "labelColor": _INK,
         "titleColor": _INK,
         "labelFontSize": 12,
         "titleFontSize": 12,
         "titleFontWeight": "normal",
-        "labelLimit": 260,
         "columns": 2,
         "symbolStrokeWidth": 3,
     },
@@ -145,7 +144,7 @@ def _frontier(report: Report, setting: Setting, cost: str, number: int) -> Figur
     x = alt.X("cost:Q", title=label, scale=alt.Scale(zero=False))
     y = alt.Y("acc1:Q", title="acc@1, percent", scale=alt.Scale(zero=False))
     names = list(dict.fromkeys(row["model"] for row in (*rows, *ladder)))
-    colour = alt.Color("model:N", sort=names, title=None, legend=alt.Legend(symbolOpacity=1))
+    colour = alt.Color("model:N", sort=names, title=None, legend=_legend(names))
     line = alt.Chart(alt.Data(values=points))
     # A layer without rows would have no extent.
     band = line.mark_area(opacity=0.18).encode(
@@ -346,7 +345,7 @@ def _calibration(rows: Sequence[Row], number: int) -> Figure | None:
     line = (
         alt.Chart(alt.Data(values=values))
         .mark_line(point=alt.OverlayMarkDef(size=40), strokeWidth=2)
-        .encode(x=x, y=y, color=alt.Color("gate:N", title=None, sort=gates))
+        .encode(x=x, y=y, color=alt.Color("gate:N", title=None, sort=gates, legend=_legend(gates)))
     )
     ends = [{"gate_score": 0, "acc1": 0}, {"gate_score": 1, "acc1": 100}]
     calibrated = (
@@ -410,7 +409,7 @@ def _history(rows: Sequence[Row], number: int) -> Iterator[Figure]:
         base = alt.Chart(alt.Data(values=values)).encode(
             x=alt.X("night:T", title=None, axis=alt.Axis(labelOverlap=True, tickCount=5)),
             y=alt.Y("value:Q", title=label, scale=alt.Scale(zero=False)),
-            color=alt.Color("line:N", title=None, sort=lines),
+            color=alt.Color("line:N", title=None, sort=lines, legend=_legend(lines)),
         )
         line = base.mark_line(strokeWidth=2)
         dots = base.mark_point(size=50, filled=True, opacity=1).encode(
@@ -454,6 +453,14 @@ def _finished(chart: Any, height: int) -> dict[str, Any]:
     spec["autosize"] = {"type": "fit-x", "contains": "padding"}
     spec["config"] = _CONFIG
     return spec
+
+
+def _legend(names: Sequence[str]) -> alt.Legend:
+    """In columns that fit a phone: two of short names, one of long ones, which are cut there."""
+    is_short = max(map(len, names), default=0) <= _SHORT_NAME
+    return alt.Legend(
+        columns=2 if is_short else 1, labelLimit=135 if is_short else 270, symbolOpacity=1
+    )
 
 
 def _tips(*names: str) -> list[alt.Tooltip]:
