@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from itertools import groupby
-from pathlib import Path
 
 import storage
 from jobs.tables import text_table
@@ -15,7 +14,7 @@ _WIDTH = 80  # columns of a terminal
 _GROUP = ("dataset", "device", "node", "threads")
 
 
-def agreement(root: Path, run_id: str) -> str:
+def agreement(root: storage.Root, run_id: str) -> str:
     """A table for each data set and device of a run, with a line a compared cell; else nothing."""
     rows = storage.named_query(
         root, "engines_beside_reference", run_ids=[run_id], run_id=run_id

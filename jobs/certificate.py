@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
 import storage
 from jobs.errors import UsageError
@@ -29,7 +28,7 @@ class Certificate:
     is_clean: bool
 
 
-def certify(root: Path, run_id: str) -> Certificate:
+def certify(root: storage.Root, run_id: str) -> Certificate:
     """Hold every routed image of a run against the all-exit pass of the same setting.
 
     Raises:

@@ -79,7 +79,9 @@ class Pass:
         return dict(self.cell["samples_for"])
 
 
-def read_pass(root: Path, run_id: str, limits: Limits, narrowing: Mapping[str, str]) -> Pass:
+def read_pass(
+    root: storage.Root, run_id: str, limits: Limits, narrowing: Mapping[str, str]
+) -> Pass:
     """Read the one all-exit pass that is meant.
 
     Args:
@@ -123,13 +125,13 @@ def read_pass(root: Path, run_id: str, limits: Limits, narrowing: Mapping[str, s
         return Pass(cell, answers, constraints, _exit_ms(root, run_id, cell))
 
 
-def read_points(root: Path, run_id: str, cell: Row, most: int) -> list[Row]:
+def read_points(root: storage.Root, run_id: str, cell: Row, most: int) -> list[Row]:
     """Of a pass, so many operating points of one shared threshold, evenly spread, dearest first."""
     rows = storage.named_query(root, "curve", run_ids=[run_id], run_id=run_id, most=most)
     return [row for row in rows.to_pylist() if row["cell_id"] == cell["cell_id"]]
 
 
-def _exit_ms(root: Path, run_id: str, cell: Row) -> Rounds:
+def _exit_ms(root: storage.Root, run_id: str, cell: Row) -> Rounds:
     """What images took at each exit, by rounds."""
     rows = storage.named_query(
         root, "exit_times", run_ids=[run_id], run_id=run_id, cell_id=cell["cell_id"]
@@ -207,7 +209,9 @@ def storable(thresholds: Vector) -> Vector:
     return tuple(0.0 if limit == -math.inf else limit for limit in thresholds)
 
 
-def write_thresholds(root: Path, run_id: str, cell: Row, thresholds: Vector, path: Path) -> None:
+def write_thresholds(
+    root: storage.Root, run_id: str, cell: Row, thresholds: Vector, path: Path
+) -> None:
     """Write the run's checkpoint to a file, with these default thresholds.
 
     Raises:

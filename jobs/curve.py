@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from pathlib import Path
 
 import plotille
 
@@ -49,7 +48,7 @@ class Curves:
         return "forward latency, ms" if self.cost == "forward_ms" else "mean blocks"
 
 
-def read_curves(root: Path, run_id: str) -> list[Curves]:
+def read_curves(root: storage.Root, run_id: str) -> list[Curves]:
     """The exact frontier of each setting of a run.
 
     Raises:

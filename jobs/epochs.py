@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import storage
@@ -32,7 +31,7 @@ class EpochLog:
             the epochs are run again.
     """
 
-    def __init__(self, root: Path, recipe: Recipe, began: Began, done: int) -> None:
+    def __init__(self, root: storage.Root, recipe: Recipe, began: Began, done: int) -> None:
         text = json.dumps(began.identity, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
         self._training_id = f"{recipe.name}-{digest}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import storage
 from jobs.device import ANY
@@ -24,7 +23,7 @@ class Estimate:
     unknown: int
 
 
-def estimate(plan: Plan, root: Path) -> Estimate:
+def estimate(plan: Plan, root: storage.Root) -> Estimate:
     """Look up each cell's speed in earlier runs."""
     speeds = _speeds(root)
     seconds = [_seconds(cell, speeds) for cell in plan.runnable]
@@ -35,9 +34,9 @@ def estimate(plan: Plan, root: Path) -> Estimate:
 Speeds = dict[tuple[object, ...], float]
 
 
-def _speeds(root: Path) -> Speeds:
+def _speeds(root: storage.Root) -> Speeds:
     """Seconds an image, by kind, checkpoint, device, runtime, precision, threads and batch."""
-    if not root.is_dir():
+    if not storage.has_results(root):
         return {}
     rows = storage.named_query(root, "speed").to_pylist()
     keys = ("kind", "checkpoint_sha256", "device", "runtime", "precision", "threads", "batch_size")

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 
@@ -47,7 +46,7 @@ def key_of(row: Row) -> tuple[str, str | None]:
     return row["cell_id"], row["node"]
 
 
-def mean_latencies(root: Path, run_id: str) -> Means:
+def mean_latencies(root: storage.Root, run_id: str) -> Means:
     """The mean latency of each routed cell and node of a run that was timed often enough."""
     rows = storage.named_query(root, "timed_batches", run_ids=[run_id], run_id=run_id).to_pylist()
     means = {}

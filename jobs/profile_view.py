@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import groupby
-from pathlib import Path
 
 import storage
 from jobs.errors import UsageError
@@ -11,7 +10,7 @@ from jobs.tables import text_table
 from jobs.wording import Row, fixed, setting_of
 
 
-def profile(root: Path, run_id: str) -> str:
+def profile(root: storage.Root, run_id: str) -> str:
     """A table for each profile of a run, and what profiling cost.
 
     Raises:
@@ -24,7 +23,7 @@ def profile(root: Path, run_id: str) -> str:
     return "\n".join(_profile_table(list(group)) for _, group in groups)
 
 
-def has_profile(root: Path, run_id: str) -> bool:
+def has_profile(root: storage.Root, run_id: str) -> bool:
     """Whether a profile is among what a run measures."""
     return bool(_states(root, run_id))
 
@@ -51,7 +50,7 @@ def _profile_table(rows: list[Row]) -> str:
     )
 
 
-def _why_nothing(root: Path, run_id: str) -> str:
+def _why_nothing(root: storage.Root, run_id: str) -> str:
     if states := _states(root, run_id):
         found = ", ".join(sorted(states))
         return f"run {run_id} has no profile yet ({found}): see gfjobs status {run_id}"
@@ -61,7 +60,7 @@ def _why_nothing(root: Path, run_id: str) -> str:
     )
 
 
-def _states(root: Path, run_id: str) -> set[str]:
+def _states(root: storage.Root, run_id: str) -> set[str]:
     """How the cells of kind `profile` stand."""
     cells = storage.named_query(root, "status", run_ids=[run_id], run_id=run_id).to_pylist()
     return {cell["status"] for cell in cells if cell["kind"] == "profile"}

@@ -73,7 +73,7 @@ class Ended:
 
 
 def submit(
-    grid: Path, root: Path, where: Where, narrate: Narrator, run_id: str | None = None
+    grid: Path, root: storage.Root, where: Where, narrate: Narrator, run_id: str | None = None
 ) -> Ended:
     """Plan a grid, make a run of it, and run it.
 
@@ -122,7 +122,7 @@ def submit(
         return _execute(store, plan, where, narrate)
 
 
-def resume(root: Path, run_id: str, where: Where, narrate: Narrator) -> Ended:
+def resume(root: storage.Root, run_id: str, where: Where, narrate: Narrator) -> Ended:
     """Run what is missing of a run; a finished run is left alone.
 
     Raises:
@@ -247,7 +247,7 @@ def _changes(
     ]
 
 
-def _new_run_id(root: Path, plan: Plan) -> str:
+def _new_run_id(root: storage.Root, plan: Plan) -> str:
     """The grid's name and the time; a number where that is taken."""
     taken = {run.run_id for run in _runs(root)}
     stem = f"{plan.grid.name}-{now():%Y%m%d-%H%M%S}"
@@ -255,8 +255,8 @@ def _new_run_id(root: Path, plan: Plan) -> str:
     return next(name for name in names if name not in taken)
 
 
-def _runs(root: Path) -> tuple[storage.RunRow, ...]:
-    return storage.list_runs(root) if root.is_dir() else ()
+def _runs(root: storage.Root) -> tuple[storage.RunRow, ...]:
+    return storage.list_runs(root) if storage.has_results(root) else ()
 
 
 @contextmanager

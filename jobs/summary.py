@@ -6,7 +6,6 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from pathlib import Path
 
 import storage
 from jobs.intervals import MeanLatency, Means, key_of, mean_latencies
@@ -20,7 +19,7 @@ TEN_MS = 10
 _GROUP = (*SETTING, "batch_size")
 
 
-def runs(root: Path) -> str:
+def runs(root: storage.Root) -> str:
     """All runs under a root, newest first."""
     columns = ("run", "status", "submitted", "done", "failed", "images")
     rows = [
@@ -37,7 +36,7 @@ def runs(root: Path) -> str:
     return text_table(columns, rows)
 
 
-def ladder(root: Path, run_id: str) -> str:
+def ladder(root: storage.Root, run_id: str) -> str:
     """The ladder of a run, for each data set and setting, and why figures are missing."""
     rows = storage.named_query(root, "summary", run_ids=[run_id], run_id=run_id).to_pylist()
     skipped, is_whole_run = _skipped(root, run_id)
@@ -53,7 +52,7 @@ def ladder(root: Path, run_id: str) -> str:
     return "\n".join(part for part in [*parts, reasons] if part)
 
 
-def exit_histogram(root: Path, run_id: str) -> str:
+def exit_histogram(root: storage.Root, run_id: str) -> str:
     """Where the images of each early-exit model leave, and what it costs to leave there."""
     rows = storage.named_query(root, "exit_histogram", run_ids=[run_id], run_id=run_id).to_pylist()
     parts = []
@@ -77,7 +76,7 @@ def exit_histogram(root: Path, run_id: str) -> str:
     return "\n".join(parts)
 
 
-def status(root: Path, run_id: str) -> str:
+def status(root: storage.Root, run_id: str) -> str:
     """A run's cells, counted by status; what failed or was noted is named."""
     (run,) = [run for run in storage.list_runs(root) if run.run_id == run_id]
     cells = storage.named_query(root, "status", run_ids=[run_id], run_id=run_id).to_pylist()
@@ -107,7 +106,7 @@ def status(root: Path, run_id: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _skipped(root: Path, run_id: str) -> tuple[list[str], bool]:
+def _skipped(root: storage.Root, run_id: str) -> tuple[list[str], bool]:
     """Why cells of a run are skipped, with how many each reason is true of; whether all are."""
     cells = storage.named_query(root, "status", run_ids=[run_id], run_id=run_id).to_pylist()
     reasons = Counter(cell["note"] for cell in cells if cell["status"] == "skipped")

@@ -13,6 +13,7 @@ from jobs.device import ANY
 from jobs.epochs import EpochLog
 from jobs.recipe import Recipe
 from jobs.trainer import Began, Lesson, TrainingError, run_lesson
+from storage import Root
 
 if TYPE_CHECKING:
     from gfnet.training.loop import Event, Learned
@@ -29,7 +30,7 @@ def train(
     device: str = ANY,
     address: str | None = None,
     is_resumed: bool = False,
-    results: Path | None = None,
+    results: Root | None = None,
 ) -> Path:
     """Run a recipe.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from storage.catalog import connect, named_query, query
     from storage.commits import CommitEntry
+    from storage.compaction import Compaction, compact
     from storage.errors import (
         DatasetError,
         QueryError,
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from storage.images import ImageSet, open_images
     from storage.images.names import DATA_VARIABLE, DOWNLOADABLE, cache_folder, named_file
     from storage.images.writing import EncodedImage, write_images
-    from storage.layout import check_root, checked_name, local_root
+    from storage.layout import check_root, checked_name, has_results
+    from storage.places import Root, checked_root
     from storage.rows import (
         CellKind,
         CellRow,
@@ -48,6 +50,7 @@ _MODULES = {
     "CellRow": "rows",
     "CellStatus": "rows",
     "CommitEntry": "commits",
+    "Compaction": "compaction",
     "DATA_VARIABLE": "images.names",
     "DOWNLOADABLE": "images.names",
     "DatasetError": "errors",
@@ -56,6 +59,7 @@ _MODULES = {
     "ImageSet": "images",
     "NodeRow": "rows",
     "QueryError": "errors",
+    "Root": "places",
     "RootNotWritableError": "errors",
     "RunExistsError": "errors",
     "RunLockedError": "errors",
@@ -73,10 +77,12 @@ _MODULES = {
     "cache_folder": "images.names",
     "check_root": "layout",
     "checked_name": "layout",
+    "checked_root": "places",
+    "compact": "compaction",
     "connect": "catalog",
     "encode": "formats",
+    "has_results": "layout",
     "is_locked": "run_list",
-    "local_root": "layout",
     "list_runs": "run_list",
     "named_file": "images.names",
     "named_query": "catalog",
@@ -101,11 +107,13 @@ __all__ = [
     "CellRow",
     "CellStatus",
     "CommitEntry",
+    "Compaction",
     "DatasetError",
     "EncodedImage",
     "ImageSet",
     "NodeRow",
     "QueryError",
+    "Root",
     "RootNotWritableError",
     "RunExistsError",
     "RunLockedError",
@@ -121,11 +129,13 @@ __all__ = [
     "cache_folder",
     "check_root",
     "checked_name",
+    "checked_root",
+    "compact",
     "connect",
     "encode",
+    "has_results",
     "is_locked",
     "list_runs",
-    "local_root",
     "named_file",
     "named_query",
     "open_images",

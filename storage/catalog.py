@@ -8,20 +8,18 @@ from typing import TYPE_CHECKING
 import duckdb
 import pyarrow as pa
 
-from storage.commits import Snapshot, entries_to_table, read_snapshot
+from storage.contents import read_contents
 from storage.errors import QueryError
-from storage.files import check_file_version, read_table
-from storage.layout import existing_root, reading, run_paths, visible_files, visible_runs
-from storage.questions import create_questions, named
-from storage.rows import RunRow, rows_to_table
-from storage.run_list import read_run
-from storage.schemas import COMMITTED_TABLES, TABLES
-from storage.sql import parquet_scan, query_text
+from storage.layout import existing_root, reading
+from storage.questions import named
+from storage.schemas import TABLES
+from storage.sql import query_text
+from storage.views import create_views
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Collection, Iterable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Collection, Mapping
+
+    from storage.places import Root
 
 # Nothing is fetched from the network because a query names it.
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
@@ -30,9 +28,7 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 }
 
 
-def connect(
-    root: str | os.PathLike[str], run_ids: Collection[str] | None = None
-) -> duckdb.DuckDBPyConnection:
+def connect(root: Root, run_ids: Collection[str] | None = None) -> duckdb.DuckDBPyConnection:
     """Open results for SQL: a database in memory, with a view for each table and all questions.
 
     The connection shows the rows that were committed when it was made; it goes stale when a
@@ -49,23 +45,26 @@ def connect(
         SchemaVersionError: a file was written by a newer version.
         duckdb.IOException: a file vanished while it was opened, as above.
     """
-    path = existing_root(root)
-    with reading(path):
-        shown = [name for name in visible_runs(path) if run_ids is None or name in run_ids]
-        runs = tuple(run for run_id in shown for run in read_run(path, run_id))
-        snapshots = {run.run_id: read_snapshot(run_paths(path, run.run_id)) for run in runs}
+    return _connect(root, run_ids, None)
+
+
+def _connect(
+    root: Root, run_ids: Collection[str] | None, sql: str | None
+) -> duckdb.DuckDBPyConnection:
+    """Open results with what a statement may use; None uses all."""
+    place = existing_root(root)
+    with reading(place):
+        contents = read_contents(place, run_ids)
         connection = duckdb.connect(config=_CONFIG)
         try:
-            _create_views(connection, path, runs, snapshots)
+            create_views(connection, contents, sql)
         except BaseException:
             connection.close()
             raise
     return connection
 
 
-def query(
-    root: str | os.PathLike[str], sql: str, *, run_ids: Collection[str] | None = None
-) -> pa.Table:
+def query(root: Root, sql: str, *, run_ids: Collection[str] | None = None) -> pa.Table:
     """Run one statement or several over a root, and return the rows of the last.
 
     Raises:
@@ -76,7 +75,7 @@ def query(
 
 
 def named_query(
-    root: str | os.PathLike[str],
+    root: Root,
     name: str,
     *,
     run_ids: Collection[str] | None = None,
@@ -92,17 +91,20 @@ def named_query(
 
 
 def _query(
-    root: str | os.PathLike[str],
+    root: Root,
     sql: str,
     parameters: Mapping[str, object] | None,
     run_ids: Collection[str] | None,
 ) -> pa.Table:
     try:
         try:
+            return _run(_connect(root, run_ids, sql), sql, parameters)
+        except duckdb.CatalogException:
+            # It names something that is not there, or in a way that its text does not show.
             return _run(connect(root, run_ids), sql, parameters)
         except duckdb.IOException:
             # A merge or a removal took a file away after we had listed it: list again, once.
-            return _run(connect(root, run_ids), sql, parameters)
+            return _run(_connect(root, run_ids, sql), sql, parameters)
     except duckdb.Error as err:
         raise _query_error(err) from err
 
@@ -120,24 +122,6 @@ def _run(
             return pa.table({})
         table = relation.to_arrow_table()
         return table.rename_columns(_distinct(table.column_names))
-
-
-def _create_views(
-    connection: duckdb.DuckDBPyConnection,
-    root: Path,
-    runs: Sequence[RunRow],
-    snapshots: Mapping[str, Snapshot],
-) -> None:
-    connection.register("runs", rows_to_table(RunRow, runs))
-    for table in ("cells", "nodes"):
-        files = [run_paths(root, run_id).folder / f"{table}.parquet" for run_id in snapshots]
-        connection.register(table, _read_all(table, files))
-    for table in COMMITTED_TABLES:
-        _create_view(connection, table, _data_files(table, snapshots.values()))
-    _create_commits(connection, snapshots)
-    for table in ("images", "training"):
-        _create_view(connection, table, _checked_files(root / table))
-    create_questions(connection)
 
 
 def _distinct(names: list[str]) -> list[str]:
@@ -158,49 +142,3 @@ def _query_error(err: duckdb.Error) -> QueryError:
     names = ", ".join((*TABLES, *named()))
     hint = "`DESCRIBE FROM <name>` lists columns"
     return QueryError(f"{err}\n\nTables, views, macros: {names}; {hint}")
-
-
-def _create_view(connection: duckdb.DuckDBPyConnection, table: str, files: list[Path]) -> None:
-    if files:
-        connection.execute(f"CREATE VIEW {table} AS {parquet_scan(table, files)}")
-    else:
-        # read_parquet of no file is an error; an empty Arrow table has the types.
-        connection.register(table, TABLES[table].empty_table())
-
-
-def _create_commits(
-    connection: duckdb.DuckDBPyConnection, snapshots: Mapping[str, Snapshot]
-) -> None:
-    """Show merged entries from their files, and the others from their manifests."""
-    unmerged = [
-        entries_to_table(run_id, snapshot.unmerged_entries)
-        for run_id, snapshot in snapshots.items()
-    ]
-    connection.register("unmerged_commits", _concatenated("commits", unmerged))
-    files = _data_files("commits", snapshots.values())
-    merged = f"{parquet_scan('commits', files)} UNION ALL " if files else ""
-    connection.execute(f"CREATE VIEW commits AS {merged}FROM unmerged_commits")
-
-
-def _data_files(table: str, snapshots: Iterable[Snapshot]) -> list[Path]:
-    return [file for snapshot in snapshots for file in snapshot.files(table)]
-
-
-def _checked_files(folder: Path) -> list[Path]:
-    files = visible_files(folder)
-    for file in files:
-        check_file_version(file)
-    return files
-
-
-def _read_all(table: str, files: list[Path]) -> pa.Table:
-    """Read whole what is small and replaced while a run goes on."""
-    tables = []
-    for file in files:
-        with contextlib.suppress(FileNotFoundError):  # no nodes yet, or the run was removed
-            tables.append(read_table(file))
-    return _concatenated(table, tables)
-
-
-def _concatenated(table: str, tables: list[pa.Table]) -> pa.Table:
-    return pa.concat_tables([TABLES[table].empty_table(), *tables])

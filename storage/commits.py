@@ -14,17 +14,17 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import StorageError
-from storage.files import publish_bytes, read_table
+from storage.files import read_table
 from storage.layout import checked_name
 from storage.schemas import SCHEMA_VERSION, build_table, check_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     import pyarrow as pa
 
     from storage.layout import RunPaths
+    from storage.places import Place
 
 MERGED_PREFIX = "merged-"
 
@@ -56,12 +56,34 @@ class CommitEntry:
 
 
 @dataclasses.dataclass(frozen=True)
+class Summary:
+    """Rows of views that stand for all rows of a run: file names in `<run>/data`, by view.
+
+    `made_of` is a digest of all that went into them beside the rows that the same manifest names
+    (storage.summaries): where it is another now, they do not count.
+    """
+
+    files: Mapping[str, str]
+    made_of: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What one manifest file says; `files` are names in `<run>/data`, by table."""
+    """What one manifest file says; `files` are names in `<run>/data`, by table.
+
+    `digests` are SHA-256 in hex by file name; manifests before schema version 4 have none.
+    """
 
     entries: tuple[CommitEntry, ...]
     files: Mapping[str, tuple[str, ...]]
     supersedes: tuple[str, ...] = ()
+    digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    summary: Summary | None = None
+
+    def named(self) -> list[str]:
+        """All files that it names."""
+        rows = [name for names in self.files.values() for name in names]
+        return [*rows, *(self.summary.files.values() if self.summary else ())]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,13 +97,30 @@ class Snapshot:
     manifests: dict[str, Manifest]
     superseded: frozenset[str] = frozenset()
 
-    def files(self, table: str) -> list[Path]:
+    def files(self, table: str) -> list[Place]:
         """List the data files of a table that count."""
         return [
             self.paths.data / name
             for manifest in self.manifests.values()
             for name in manifest.files.get(table, ())
         ]
+
+    @property
+    def summary(self) -> Summary | None:
+        """What stands for all rows, if one manifest names them all and it too."""
+        if len(self.manifests) != 1:
+            return None
+        (manifest,) = self.manifests.values()
+        return manifest.summary
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 by file name, where they are known."""
+        return {
+            name: digest
+            for manifest in self.manifests.values()
+            for name, digest in manifest.digests.items()
+        }
 
     @property
     def unmerged_entries(self) -> list[CommitEntry]:
@@ -92,8 +131,8 @@ class Snapshot:
         """List all that is committed, merged or not."""
         merged = [
             CommitEntry(**{name: value for name, value in row.items() if name != "run_id"})
-            for path in self.files("commits")
-            for row in read_table(path).to_pylist()
+            for place in self.files("commits")
+            for row in read_table(place).to_pylist()
         ]
         return (*merged, *self.unmerged_entries)
 
@@ -106,15 +145,19 @@ def manifest_name(entry: CommitEntry) -> str:
 def publish_manifest(paths: RunPaths, name: str, manifest: Manifest) -> None:
     """Make a manifest count, in one step.
 
-    Raises: OSError: it cannot be written, and does not count.
+    Raises:
+        FileExistsError: one of that name counts already.
+        OSError: it cannot be written, and does not count.
     """
     content = {
         "schema_version": SCHEMA_VERSION,
         "entries": [_entry_to_json(entry) for entry in manifest.entries],
         "files": dict(manifest.files),
         "supersedes": manifest.supersedes,
+        "digests": dict(manifest.digests),
+        "summary": manifest.summary and dataclasses.asdict(manifest.summary),
     }
-    publish_bytes(paths.commits / name, json.dumps(content).encode())
+    (paths.commits / name).publish_new(json.dumps(content).encode())
 
 
 def read_snapshot(paths: RunPaths) -> Snapshot:
@@ -148,11 +191,8 @@ def read_snapshot(paths: RunPaths) -> Snapshot:
 
 def manifest_names(paths: RunPaths) -> list[str]:
     """List all manifests, superseded ones too."""
-    try:
-        names = [path.name for path in paths.commits.iterdir()]
-    except FileNotFoundError:
-        return []
-    return sorted(name for name in names if name.endswith(".json") and not name.startswith("."))
+    names = [place.name for place in paths.commits.children()]
+    return [name for name in names if name.endswith(".json") and not name.startswith(".")]
 
 
 def entries_to_table(run_id: str, entries: Sequence[CommitEntry]) -> pa.Table:
@@ -179,23 +219,32 @@ def _entry_from_json(content: dict[str, Any]) -> CommitEntry:
     return CommitEntry(**fields)
 
 
-def _read_manifest(path: Path) -> Manifest:
+def _read_manifest(place: Place) -> Manifest:
     try:
-        content = json.loads(path.read_bytes())
-        check_version(content["schema_version"], str(path))
+        content = json.loads(place.read())
+        check_version(content["schema_version"], str(place))
         return Manifest(
             tuple(_entry_from_json(entry) for entry in content["entries"]),
-            {table: _bare_names(names) for table, names in content["files"].items()},
+            {table: bare_names(names) for table, names in content["files"].items()},
             tuple(content["supersedes"]),
+            dict(content.get("digests", {})),
+            _summary_from_json(content.get("summary")),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as err:
         raise StorageError(
-            f"manifest {path} is damaged ({type(err).__name__}: {err}); it was published whole, "
+            f"manifest {place} is damaged ({type(err).__name__}: {err}); it was published whole, "
             "so something else wrote to it: restore it, or remove the run with `gfjobs rm`"
         ) from err
 
 
-def _bare_names(names: Iterable[str]) -> tuple[str, ...]:
+def _summary_from_json(content: dict[str, Any] | None) -> Summary | None:
+    if content is None:
+        return None
+    bare_names(content["files"].values())
+    return Summary(dict(content["files"]), str(content["made_of"]))
+
+
+def bare_names(names: Iterable[str]) -> tuple[str, ...]:
     """Refuse a manifest that points outside its run."""
     checked = tuple(names)
     for name in checked:

@@ -1,85 +1,45 @@
-"""How a file appears under a results root: whole, durable, in one atomic step.
-
-A file is written under a name that every reader ignores (it starts with `.tmp-`), flushed to
-the disk, and renamed over its final name. A crash leaves the old file, or the new one, or a
-`.tmp-` file that nobody reads.
-"""
+"""Parquet files of ours: how a table becomes one, and how it is read back."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import uuid
+import hashlib
+import io
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.errors import StorageError
-from storage.schemas import VERSION_KEY, check_version
+from storage.schemas import SCHEMA_VERSION, TABLES, VERSION_KEY, check_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+    from typing import BinaryIO
 
-TEMPORARY_PREFIX = ".tmp-"
+    from storage.places import Place
+
+_BLOCK_BYTES = 1 << 20
 
 
-def publish_bytes(path: Path, content: bytes) -> None:
-    """Make `path` hold `content`, atomically and durably; an older file is replaced.
+def publish_table(place: Place, table: pa.Table) -> None:
+    """Make a file hold `table` as Parquet, atomically and durably.
 
-    Raises: OSError: the file cannot be written; `path` is then as it was.
+    Raises: OSError: the file cannot be written; it is then as it was.
     """
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
-    try:
-        write_bytes(temporary, content)
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    sync_folder(path.parent)
+    place.publish(parquet_bytes(table))
 
 
-def publish_table(path: Path, table: pa.Table) -> None:
-    """Make `path` hold `table` as Parquet, atomically and durably.
-
-    Raises: OSError: the file cannot be written; `path` is then as it was.
-    """
-    publish_bytes(path, parquet_bytes(table))
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a new file and flush it to the disk; not atomic, for names nobody reads yet."""
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_file(path: Path) -> None:
-    """Flush to the disk what another library wrote."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def sync_folder(path: Path) -> None:
-    """Flush a folder's list of names, so that a rename survives a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def parquet_bytes(table: pa.Table) -> bytes:
-    """Serialise a table; its schema metadata carries the version."""
+def parquet_bytes(table: pa.Table, row_group_rows: int | None = None) -> bytes:
+    """Serialise a table; its schema metadata carries the version of what it is written by."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    metadata = {**(table.schema.metadata or {}), VERSION_KEY.encode(): str(SCHEMA_VERSION).encode()}
+    table = table.replace_schema_metadata(metadata)
+    pq.write_table(table, sink, row_group_size=row_group_rows, compression="zstd")
     return bytes(sink.getvalue())
 
 
-def read_table(path: Path) -> pa.Table:
+def read_table(place: Place) -> pa.Table:
     """Read a whole Parquet file of ours.
 
     Raises:
@@ -87,27 +47,60 @@ def read_table(path: Path) -> pa.Table:
         SchemaVersionError: a newer version wrote it.
         StorageError: it is no Parquet file.
     """
-    with _opened(path) as parquet:
+    with _opened(place) as parquet:
         return parquet.read()
 
 
-def check_file_version(path: Path) -> None:
-    """Read no more than the footer of a Parquet file of ours; raises as `read_table`."""
-    with _opened(path):
-        pass
+def table_of_bytes(content: bytes, name: str) -> pa.Table:
+    """Read a table from the bytes of a Parquet file of ours; raises as `read_table`."""
+    with _parsed(io.BytesIO(content), name) as parquet:
+        return parquet.read()
+
+
+def digest_of(place: Place) -> str:
+    """The SHA-256 of a file, in hex.
+
+    Raises: OSError: it is not there, or cannot be read.
+    """
+    digest = hashlib.sha256()
+    with place.open() as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def check_columns(place: Place, table: str) -> None:
+    """See by the footer of a Parquet file that it is of a table.
+
+    Raises:
+        FileNotFoundError, SchemaVersionError: as `read_table`.
+        StorageError: it is no Parquet file, or one of other columns.
+    """
+    with _opened(place) as parquet:
+        missing = set(TABLES[table].names).difference(parquet.schema_arrow.names)
+    if missing:
+        raise StorageError(
+            f"{place} is not of the table `{table}`, so something else wrote it: it has no column "
+            f"{', '.join(sorted(missing))}; move it away or delete it"
+        )
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+def _opened(place: Place) -> Iterator[pq.ParquetFile]:
     # Opened by us: pyarrow's own path handling guesses at file systems.
-    with path.open("rb") as file:
-        try:
-            parquet = pq.ParquetFile(file)
-            metadata = parquet.schema_arrow.metadata or {}
-            check_version(metadata.get(VERSION_KEY.encode(), b"none"), str(path))
-            yield parquet
-        except pa.ArrowException as err:
-            raise StorageError(
-                f"{path} is damaged ({err}); it was published whole, so something else wrote to "
-                "it: restore it or delete it (of a run: remove the run with `gfjobs rm`)"
-            ) from err
+    with place.open() as file, _parsed(file, str(place)) as parquet:
+        yield parquet
+
+
+@contextlib.contextmanager
+def _parsed(file: BinaryIO, name: str) -> Iterator[pq.ParquetFile]:
+    try:
+        parquet = pq.ParquetFile(file)
+        metadata = parquet.schema_arrow.metadata or {}
+        check_version(metadata.get(VERSION_KEY.encode(), b"none"), name)
+        yield parquet
+    except pa.ArrowException as err:
+        raise StorageError(
+            f"{name} is damaged ({err}); it was published whole, so something else wrote to "
+            "it: restore it or delete it (of a run: remove the run with `gfjobs rm`)"
+        ) from err

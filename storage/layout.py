@@ -9,62 +9,63 @@
                          lock              the lease
     <root>/images/<dataset_sha256>.parquet
     <root>/training/<training_id>.parquet  all epochs so far, replaced whole
+    <root>/history/                        copies of what finished runs have in small files
 
-Names that start with a dot are nobody's: half-written files and runs being removed.
+Names that start with a dot are nobody's: half-written files and runs being removed. An object
+store has the same names below its prefix; there `lock` is the lease's heartbeat.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from storage.errors import RootNotWritableError, StorageError
+from storage.places import PlaceError, place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
+
+    from storage.places import Place, Root
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 @dataclass(frozen=True)
 class RunPaths:
-    """Every path that a run owns."""
+    """Every place that a run owns."""
 
-    folder: Path
+    folder: Place
 
     @property
-    def run(self) -> Path:
+    def run(self) -> Place:
         """The run's row."""
         return self.folder / "run.parquet"
 
     @property
-    def cells(self) -> Path:
+    def cells(self) -> Place:
         """The run's cells."""
         return self.folder / "cells.parquet"
 
     @property
-    def nodes(self) -> Path:
+    def nodes(self) -> Place:
         """The nodes that the run used."""
         return self.folder / "nodes.parquet"
 
     @property
-    def submission(self) -> Path:
+    def submission(self) -> Place:
         """What the submitter wants back at a resume."""
         return self.folder / "submission.json"
 
     @property
-    def data(self) -> Path:
+    def data(self) -> Place:
         """The folder of row files."""
         return self.folder / "data"
 
     @property
-    def commits(self) -> Path:
+    def commits(self) -> Place:
         """The folder of manifests."""
         return self.folder / "commits"
 
@@ -82,47 +83,41 @@ def checked_name(name: str, what: str) -> str:
     )
 
 
-def local_root(root: str | os.PathLike[str]) -> Path:
-    """Turn what the user gave as results root into an absolute path.
-
-    Raises: RootNotWritableError: it is a URL.
-    """
-    text = os.fspath(root)
-    if _URL.match(text):
-        raise RootNotWritableError(
-            f"results root {text} is a URL, and this version keeps results on local paths only; "
-            "give a folder, for example --results ./results"
-        )
-    if not text:
-        raise RootNotWritableError("the results root is empty; give a folder, say ./results")
-    try:
-        return Path(text).expanduser().absolute()
-    except RuntimeError as err:  # ~name of nobody
-        raise RootNotWritableError(f"results root {text}: {err}; give a folder") from err
-
-
-def existing_root(root: str | os.PathLike[str]) -> Path:
+def existing_root(root: Root) -> Place:
     """Return a root that is to be read.
 
-    Raises: StorageError: there is no such folder.
+    Raises: StorageError: there is no such folder or bucket.
     """
-    path = local_root(root)
-    if not path.is_dir():
-        raise StorageError(
-            f"there are no results at {path}: no such folder; make some with `gfjobs submit GRID`, "
-            "or name another root with --results or GFJOBS_RESULTS"
-        )
-    return path
+    place = place_of(root)
+    with reading(place):
+        if not place.is_folder():
+            raise StorageError(
+                f"there are no results at {place}: no such folder; make some with `gfjobs submit"
+                " GRID`, or name another root with --results or GFJOBS_RESULTS"
+            )
+    return place
+
+
+def has_results(root: Root) -> bool:
+    """Whether something was ever written under a root.
+
+    Raises: StorageError: that cannot be known.
+    """
+    place = place_of(root)
+    with reading(place):
+        return place.is_folder()
 
 
 @contextlib.contextmanager
-def reading(root: Path) -> Iterator[None]:
-    """Word what the file system refuses to show.
+def reading(root: Place) -> Iterator[None]:
+    """Word what a place refuses to show.
 
     Raises: StorageError: an OSError happened inside.
     """
     try:
         yield
+    except PlaceError as err:
+        raise StorageError(f"results at {root} cannot be read: {err}") from err
     except OSError as err:
         raise StorageError(
             f"results at {root} cannot be read: {err}; change the permissions, or name another "
@@ -130,7 +125,7 @@ def reading(root: Path) -> Iterator[None]:
         ) from err
 
 
-def run_paths(root: Path, run_id: str) -> RunPaths:
+def run_paths(root: Place, run_id: str) -> RunPaths:
     """Say where a run lies; the run need not exist.
 
     Raises: StorageError: the run_id is not allowed.
@@ -138,57 +133,56 @@ def run_paths(root: Path, run_id: str) -> RunPaths:
     return RunPaths(root / "runs" / checked_name(run_id, "run_id"))
 
 
-def images_path(root: Path, dataset_sha256: str) -> Path:
+def images_path(root: Place, dataset_sha256: str) -> Place:
     """Say where the images of a data set are listed."""
     return root / "images" / f"{checked_name(dataset_sha256, 'dataset_sha256')}.parquet"
 
 
-def training_path(root: Path, training_id: str) -> Path:
+def training_path(root: Place, training_id: str) -> Place:
     """Say where the epochs of a training are listed."""
     return root / "training" / f"{checked_name(training_id, 'training_id')}.parquet"
 
 
-def visible_files(folder: Path) -> list[Path]:
+def visible_files(folder: Place) -> list[Place]:
     """List the Parquet files in a folder that are published, in order of name."""
-    return sorted(file for file in folder.glob("*.parquet") if not file.name.startswith("."))
+    return [
+        place
+        for place in folder.children()
+        if place.name.endswith(".parquet") and not place.name.startswith(".")
+    ]
 
 
-def visible_runs(root: Path) -> list[str]:
-    """List the run_ids under a root, in order of name."""
-    try:
-        names = [path.name for path in (root / "runs").iterdir()]
-    except FileNotFoundError:
-        return []
-    return sorted(
-        name for name in names if _NAME.fullmatch(name) and run_paths(root, name).run.is_file()
-    )
+def visible_runs(root: Place, without: Collection[str] = ()) -> list[str]:
+    """List the run_ids under a root, in order of name, but some that are known already."""
+    names = [place.name for place in (root / "runs").children()]
+    return [name for name in names if name not in without and is_visible(root, name)]
 
 
-def check_root(root: str | os.PathLike[str]) -> Path:
+def is_visible(root: Place, run_id: str) -> bool:
+    """Whether there is a run of that name."""
+    return bool(_NAME.fullmatch(run_id)) and run_paths(root, run_id).run.is_file()
+
+
+def check_root(root: Root) -> Place:
     """Prove that runs can be written under a root, and leave nothing behind.
 
-    The root itself need not exist: then its nearest existing parent must take a new folder.
+    A folder need not exist: then its nearest existing parent must take a new folder. A bucket must.
 
-    Returns: the absolute root.
-    Raises: RootNotWritableError: it is a URL, or the file system refuses.
+    Raises: RootNotWritableError: it is no root, or the place refuses.
     """
-    path = local_root(root)
-    existing = path
+    place = place_of(root)
     try:
-        while not os.path.lexists(existing):
-            existing = existing.parent
-        for folder in (existing, existing / "runs"):
-            if folder == existing or os.path.lexists(folder):
-                with tempfile.TemporaryDirectory(prefix=".tmp-", dir=folder):
-                    pass
+        place.prove_writable()
     except OSError as err:
-        raise unwritable(path, err) from err
-    return path
+        raise unwritable(place, err) from err
+    return place
 
 
-def unwritable(path: Path, err: OSError) -> RootNotWritableError:
-    """Word the refusal of a file system."""
+def unwritable(root: Place, err: OSError) -> RootNotWritableError:
+    """Word the refusal of a place."""
+    if isinstance(err, PlaceError):
+        return RootNotWritableError(f"results root {root} cannot be written: {err}")
     return RootNotWritableError(
-        f"results root {path} cannot be written: {err.strerror or err} ({err.filename or path}); "
+        f"results root {root} cannot be written: {err.strerror or err} ({err.filename or root}); "
         "choose another with --results or GFJOBS_RESULTS, or change its permissions"
     )

@@ -1,4 +1,4 @@
-"""Merging the many small files of a run into one sorted file a table.
+"""Merging the many small files of a run into one sorted file a table, with its summary.
 
 The merged files are written first, where nobody sees them; one manifest then supersedes all
 others in one step; then the old manifests go, and then the old files. A crash between any two
@@ -8,7 +8,6 @@ steps leaves each row visible once, and the next merge clears up what was left.
 from __future__ import annotations
 
 import contextlib
-import shutil
 import uuid
 from typing import TYPE_CHECKING
 
@@ -22,9 +21,11 @@ from storage.commits import (
     publish_manifest,
     read_snapshot,
 )
-from storage.files import TEMPORARY_PREFIX, sync_file, sync_folder
-from storage.schemas import SCHEMA_VERSION, SORT_KEYS, TABLES, VERSION_KEY
+from storage.files import digest_of
+from storage.places.local import LocalPlace
+from storage.schemas import SCHEMA_VERSION, SORT_KEYS, VERSION_KEY
 from storage.sql import parquet_scan, quoted
+from storage.summaries import Inputs, is_current, write_summary
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -32,49 +33,79 @@ if TYPE_CHECKING:
 
     from storage.commits import Snapshot
     from storage.layout import RunPaths
+    from storage.places import Lease
 
 # Rows that DuckDB sorts and writes together: small enough that a question about one cell skips
 # most of a file, large enough that statistics and dictionaries cost nothing.
 ROW_GROUP_ROWS = 100_000
 
-# The sort spills to the run's disk beyond this; drivers run on boards with 4 GB too.
+# The sort spills to the disk beyond this; drivers run on boards with 4 GB too.
 MEMORY_LIMIT = "1GB"
 
 
-def merge_run(paths: RunPaths, run_id: str, without: Collection[str] = ()) -> None:
+def merge_run(paths: RunPaths, run_id: str, lease: Lease, without: Collection[str] = ()) -> None:
     """Merge a run whose lease the caller holds.
 
     Args:
         paths: of the run.
+        lease: of the run.
         run_id: of the run.
         without: cells whose rows are dropped, in the same atomic step.
 
     Raises:
         OSError, duckdb.Error: a step failed; the rows are as visible as before.
+        RunLockedError: another process took the lease over; likewise.
     """
     snapshot = read_snapshot(paths)
     remove_leftovers(paths, snapshot)
-    if not without and len(snapshot.manifests) < 2:  # noqa: PLR2004 (one manifest is merged as it is)
-        only = next(iter(snapshot.manifests), MERGED_PREFIX)
-        if only.startswith(MERGED_PREFIX):
-            return
-    suffix = uuid.uuid4().hex[:12]
-    files: dict[str, tuple[str, ...]] = {}
-    spill = paths.data / f"{TEMPORARY_PREFIX}{suffix}"
-    connection = duckdb.connect(config={"temp_directory": str(spill), "memory_limit": MEMORY_LIMIT})
-    with contextlib.closing(connection):
-        entries = [entry for entry in snapshot.unmerged_entries if entry.cell_id not in without]
+    # Cells that are dropped are dropped in the midst of a run: it has no summary yet.
+    inputs = None if without else Inputs.read(paths)
+    is_merged = inputs is not None and _is_merged(snapshot)
+    if is_merged and inputs and is_current(snapshot.summary, inputs):
+        return
+    suffix = f"{MERGED_PREFIX}{uuid.uuid4().hex[:12]}"
+    entries = [entry for entry in snapshot.unmerged_entries if entry.cell_id not in without]
+    with paths.data.scratch() as scratch, contextlib.closing(_connect(scratch)) as connection:
         connection.register("new_commits", entries_to_table(run_id, entries))
-        for table in SORT_KEYS:
-            rows = _rows_sql(table, snapshot)
-            if rows:
-                target = paths.data / f"{table}-{MERGED_PREFIX}{suffix}.parquet"
-                _copy_sorted(connection, table, _kept_sql(rows, without), target)
-                files[table] = (target.name,)
-    sync_folder(paths.data)
-    merged = Manifest((), files, supersedes=tuple(manifest_names(paths)))
-    publish_manifest(paths, f"{MERGED_PREFIX}{suffix}.json", merged)
+        if is_merged:  # only the summary is missing, or not of these cells
+            files, digests = _merged_files(snapshot)
+            scans = {table: _rows_sql(table, snapshot) for table in files if files[table]}
+        else:
+            files, digests, scans = {}, {}, {}
+            for table in SORT_KEYS:
+                rows = _rows_sql(table, snapshot)
+                if rows:
+                    sorted_file = scratch / f"{table}-{suffix}.parquet"
+                    _copy_sorted(connection, table, _kept_sql(rows, without), sorted_file)
+                    files[table] = (sorted_file.name,)
+                    scans[table] = f"FROM read_parquet({quoted(str(sorted_file))})"
+        summary = write_summary(connection, inputs, scans, scratch, suffix) if inputs else None
+        for sorted_file in sorted(scratch.glob("*.parquet")):
+            digests[sorted_file.name] = digest_of(LocalPlace(sorted_file))
+            (paths.data / sorted_file.name).adopt(sorted_file)
+    paths.data.sync()
+    lease.confirm()
+    merged = Manifest((), files, _gone_names(paths, snapshot), digests, summary)
+    publish_manifest(paths, f"{suffix}.json", merged)
     remove_leftovers(paths, read_snapshot(paths))
+
+
+def _is_merged(snapshot: Snapshot) -> bool:
+    """Whether there is one file a table, or nothing at all."""
+    only = next(iter(snapshot.manifests), MERGED_PREFIX)
+    return len(snapshot.manifests) < 2 and only.startswith(MERGED_PREFIX)  # noqa: PLR2004
+
+
+def _merged_files(snapshot: Snapshot) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+    """The files of a merged run by table, and their digests."""
+    if not snapshot.manifests:  # nothing was committed: its ladder still says so of each cell
+        return {}, {}
+    (manifest,) = snapshot.manifests.values()
+    rows = [name for names in manifest.files.values() for name in names]
+    digests = {
+        name: manifest.digests.get(name) or digest_of(snapshot.paths.data / name) for name in rows
+    }
+    return dict(manifest.files), digests
 
 
 def remove_leftovers(paths: RunPaths, snapshot: Snapshot) -> None:
@@ -82,18 +113,28 @@ def remove_leftovers(paths: RunPaths, snapshot: Snapshot) -> None:
 
     In this order: a manifest must never name a file that is gone.
     """
-    for path in paths.commits.iterdir():
-        if path.name not in snapshot.manifests:
-            path.unlink()
-    sync_folder(paths.commits)
-    named = {path.name for table in TABLES for path in snapshot.files(table)}
-    for path in paths.data.iterdir():
-        if path.name in named:
-            continue
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+    for place in paths.commits.children():
+        if place.name not in snapshot.manifests:
+            place.delete()
+    paths.commits.sync()
+    named = {name for manifest in snapshot.manifests.values() for name in manifest.named()}
+    for place in paths.data.children():
+        if place.name not in named:
+            place.delete()
+
+
+def _gone_names(paths: RunPaths, snapshot: Snapshot) -> tuple[str, ...]:
+    """All manifests that count no more after a merge, those of earlier merges too.
+
+    A driver that lost its lease without knowing may put one back under its old name.
+    """
+    return tuple(sorted({*manifest_names(paths), *snapshot.superseded}))
+
+
+def _connect(scratch: Path) -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(
+        config={"temp_directory": str(scratch / "spill"), "memory_limit": MEMORY_LIMIT}
+    )
 
 
 def _rows_sql(table: str, snapshot: Snapshot) -> str:
@@ -122,4 +163,3 @@ def _copy_sorted(
         f"ROW_GROUP_SIZE {ROW_GROUP_ROWS}, "
         f"KV_METADATA {{{VERSION_KEY}: '{SCHEMA_VERSION}'}})"
     )
-    sync_file(target)

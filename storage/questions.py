@@ -1,12 +1,22 @@
-"""The views and macros of `gfjobs sql`: which files of `queries` they are, and their arguments."""
+"""The views and macros of `gfjobs sql`: which files of `queries` they are, and their arguments.
+
+DuckDB binds each of them when it is made, 0.3 s for all; so a statement gets those that its text
+names, and what these name in turn.
+"""
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import re
 from typing import TYPE_CHECKING
 
+from storage.schemas import TABLES
 from storage.sql import query_text
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import duckdb
 
 # Expressions of their arguments, used by the queries below; in the order they need each other.
@@ -31,10 +41,15 @@ VIEWS = (
     "ladder",
     "exit_means",
     "exit_energies",
+    "committed",
 )
+
+# Views whose rows are kept for each finished run, since they stand for all of its images.
+SUMMARISED = ("ladder", "committed")
 
 # Queries that take arguments: `FROM at_threshold(0.5)`.
 MACROS: dict[str, tuple[str, ...]] = {
+    "trend": ("model_name",),
     "at_thresholds": ("ts",),
     "at_threshold": ("t",),
     "measured_exit_costs": ("run",),
@@ -63,21 +78,84 @@ MACROS: dict[str, tuple[str, ...]] = {
 }
 
 
-def create_questions(connection: duckdb.DuckDBPyConnection) -> None:
-    """Define them all over the tables of a connection."""
-    exits = _most_exits(connection)
+# Statements that may name what their text does not: lists of what there is, SQL in a string.
+_SPEAKS_OF_ALL = re.compile(
+    r"\b(show|pragma|information_schema|query|query_table)\b|\b(duckdb|pg|sqlite)_", re.IGNORECASE
+)
+
+
+def needed(sql: str | None, through: Collection[str] = SUMMARISED) -> frozenset[str]:
+    """Say which tables, views and macros a statement may use; None uses all.
+
+    By its text, so that it never names too few: a word in a string or a comment counts.
+
+    Args:
+        sql: the statement.
+        through: those of SUMMARISED that are computed; what the others are made of is not needed.
+    """
+    known = _names()
+    if sql is None or _SPEAKS_OF_ALL.search(sql):
+        return known
+    stored = set(SUMMARISED).difference(through)
+    found: set[str] = set()
+    coming = _named_in(sql)
+    while coming:
+        found |= coming
+        coming = {name for each in coming - stored for name in _uses(each)} - found
+    return frozenset(found)
+
+
+def create_questions(connection: duckdb.DuckDBPyConnection, names: Collection[str]) -> None:
+    """Define those of `names` that are views or macros, over the tables of the current schema."""
     for name, arguments in EXPRESSIONS.items():
-        connection.execute(f"CREATE MACRO {name}({', '.join(arguments)}) AS ({query_text(name)})")
+        if name in names:
+            connection.execute(
+                f"CREATE MACRO {name}({', '.join(arguments)}) AS ({query_text(name)})"
+            )
     for name in VIEWS:
-        connection.execute(f"CREATE VIEW {name} AS {query_text(name)}")
-    for name, arguments in MACROS.items():
+        if name in names:
+            connection.execute(f"CREATE VIEW {name} AS {query_text(name)}")
+    macros = [name for name in MACROS if name in names]
+    exits = _most_exits(connection) if any(_is_repeated(name) for name in macros) else 1
+    for name in macros:
         text = _repeat_by_exit(query_text(name), exits)
-        connection.execute(f"CREATE MACRO {name}({', '.join(arguments)}) AS TABLE {text}")
+        connection.execute(f"CREATE MACRO {name}({', '.join(MACROS[name])}) AS TABLE {text}")
 
 
 def named() -> list[str]:
     """How the views and macros are called, for messages."""
     return [*VIEWS, *(f"{name}({', '.join(args)})" for name, args in MACROS.items())]
+
+
+@functools.cache
+def definition() -> str:
+    """A digest of all SQL that SUMMARISED are made by: what another gave is not theirs."""
+    digest = hashlib.sha256()
+    for name in sorted(needed(" ".join(SUMMARISED)) - set(TABLES)):
+        digest.update(f"{name}\n{query_text(name)}\n".encode())
+    return digest.hexdigest()
+
+
+@functools.cache
+def _names() -> frozenset[str]:
+    return frozenset((*TABLES, *EXPRESSIONS, *VIEWS, *MACROS))
+
+
+def _named_in(sql: str) -> set[str]:
+    return {word for word in re.findall(r"\w+", sql.lower()) if word in _names()}
+
+
+@functools.cache
+def _uses(name: str) -> frozenset[str]:
+    """What the query of a view or macro names; its comments do not count."""
+    if name in TABLES:
+        return frozenset()
+    return frozenset(_named_in(re.sub(r"--[^\n]*", "", query_text(name))))
+
+
+@functools.cache
+def _is_repeated(name: str) -> bool:
+    return "{exit}" in query_text(name)
 
 
 def _most_exits(connection: duckdb.DuckDBPyConnection) -> int:

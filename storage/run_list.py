@@ -5,25 +5,22 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import shutil
-import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from storage import lease
 from storage.errors import RunNotFoundError, StorageError
 from storage.files import read_table
+from storage.history import History, unseal
 from storage.layout import existing_root, reading, run_paths, visible_runs
 from storage.rows import RunRow, table_to_rows
 
 if TYPE_CHECKING:
-    import os
-    from pathlib import Path
+    from storage.places import Place, Root
 
 LATEST = "latest"
 
 
-def list_runs(root: str | os.PathLike[str]) -> tuple[RunRow, ...]:
+def list_runs(root: Root) -> tuple[RunRow, ...]:
     """List the runs under a root, newest first.
 
     A run that says "running" while no process holds its lease is shown as "interrupted".
@@ -32,22 +29,30 @@ def list_runs(root: str | os.PathLike[str]) -> tuple[RunRow, ...]:
         StorageError: there is no such root.
         SchemaVersionError: a newer version wrote a run.
     """
-    path = existing_root(root)
-    with reading(path):
-        return _listed(path)
+    place = existing_root(root)
+    with reading(place):
+        try:
+            return _listed(place)
+        except FileNotFoundError:  # another compaction took a file away after we had read its name
+            return _listed(place)
 
 
-def _listed(path: Path) -> tuple[RunRow, ...]:
-    runs = [run for run_id in visible_runs(path) for run in read_run(path, run_id)]
+def _listed(place: Place) -> tuple[RunRow, ...]:
+    history = History.read(place)
+    known = history.runs if history else {}
+    runs = [run for run_id in visible_runs(place, without=known) for run in read_run(place, run_id)]
+    if history and known:
+        copied = table_to_rows(RunRow, read_table(history.file("runs")))
+        runs += [run for run in copied if run.run_id in known]
     return tuple(sorted(runs, key=_age, reverse=True))
 
 
-def read_run(root: Path, run_id: str) -> tuple[RunRow, ...]:
+def read_run(root: Place, run_id: str) -> tuple[RunRow, ...]:
     """Read one run's row as readers see it; nothing if it was removed meanwhile."""
     paths = run_paths(root, run_id)
     try:
         run = table_to_rows(RunRow, read_table(paths.run))[0]
-        if run.status == "running" and not lease.is_locked(paths.folder):
+        if run.status == "running" and not paths.folder.is_leased():
             # A driver that ended in between has saved its row before it gave the lease back.
             run = table_to_rows(RunRow, read_table(paths.run))[0]
             if run.status == "running":
@@ -57,7 +62,7 @@ def read_run(root: Path, run_id: str) -> tuple[RunRow, ...]:
     return (run,)
 
 
-def resolve_run(root: str | os.PathLike[str], text: str) -> str:
+def resolve_run(root: Root, text: str) -> str:
     """Turn what the user called a run into its run_id; `latest` is the newest submitted.
 
     Raises: RunNotFoundError: there is none; the message names the nearest.
@@ -80,20 +85,20 @@ def resolve_run(root: str | os.PathLike[str], text: str) -> str:
     )
 
 
-def read_submission(root: str | os.PathLike[str], run_id: str) -> dict[str, str]:
+def read_submission(root: Root, run_id: str) -> dict[str, str]:
     """What was kept beside a run for a resume: where its grid and its paths are.
 
     Raises: RunNotFoundError: there is no such run.
     """
     paths = run_paths(existing_root(root), run_id)
     try:
-        submission: dict[str, str] = json.loads(paths.submission.read_bytes())
+        submission: dict[str, str] = json.loads(paths.submission.read())
     except FileNotFoundError as err:
         raise RunNotFoundError(f"there is no run {run_id!r} under {root}") from err
     return submission
 
 
-def remove_run(root: str | os.PathLike[str], run_id: str) -> None:
+def remove_run(root: Root, run_id: str) -> None:
     """Delete a run. It vanishes for readers in one step.
 
     Raises:
@@ -101,27 +106,22 @@ def remove_run(root: str | os.PathLike[str], run_id: str) -> None:
         RunLockedError: a process is writing it.
         StorageError: the file system refuses.
     """
-    path = existing_root(root)
-    paths = run_paths(path, run_id)
+    place = existing_root(root)
+    paths = run_paths(place, run_id)
     if not paths.run.is_file():
         resolve_run(root, run_id)  # raises with the nearest names
     try:
-        held = lease.Lease(paths.folder)
-        try:
-            removed = paths.folder.with_name(f".removed-{uuid.uuid4().hex}")
-            paths.folder.replace(removed)
-            shutil.rmtree(removed)
-            for leftover in paths.folder.parent.glob(".removed-*"):  # of a removal that was killed
-                shutil.rmtree(leftover, ignore_errors=True)
-        finally:
-            held.release()
+        with paths.folder.lease() as lease:
+            lease.confirm()
+            unseal(place, run_id)
+            paths.folder.withdraw(first=paths.run.name)
     except OSError as err:
         raise StorageError(f"run {run_id} cannot be removed: {err}") from err
 
 
-def is_locked(root: str | os.PathLike[str], run_id: str) -> bool:
+def is_locked(root: Root, run_id: str) -> bool:
     """Tell whether a process holds the lease of a run; a run that is not there has none."""
-    return lease.is_locked(run_paths(existing_root(root), run_id).folder)
+    return run_paths(existing_root(root), run_id).folder.is_leased()
 
 
 def _age(run: RunRow) -> tuple[datetime, str]:

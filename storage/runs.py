@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import uuid
 from typing import TYPE_CHECKING
@@ -18,31 +19,23 @@ from storage.commits import (
     read_snapshot,
 )
 from storage.errors import RunExistsError, RunNotFoundError, StorageError
-from storage.files import (
-    parquet_bytes,
-    publish_bytes,
-    publish_table,
-    read_table,
-    sync_folder,
-    write_bytes,
-)
+from storage.files import parquet_bytes, publish_table, read_table
+from storage.history import seal, unseal
 from storage.layout import check_root, existing_root, images_path, run_paths, unwritable
-from storage.lease import Lease
 from storage.merge import merge_run
 from storage.rows import CellRow, NodeRow, RunRow, rows_to_table, table_to_rows
 from storage.run_list import read_submission
 from storage.schemas import COMMITTED_TABLES
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Collection, Iterator, Mapping, Sequence
-    from pathlib import Path
     from types import TracebackType
 
     import pyarrow as pa
     from typing_extensions import Self
 
     from storage.layout import RunPaths
+    from storage.places import Lease, Place, Root
 
 
 class RunStore:
@@ -51,23 +44,24 @@ class RunStore:
     Made by `create` or `open`. Reading needs no store: see `storage.catalog`.
     """
 
-    def __init__(self, root: Path, paths: RunPaths, lease: Lease) -> None:
+    def __init__(self, root: Place, paths: RunPaths, lease: Lease) -> None:
         """For `create` and `open`, which hold the lease already."""
         self._root = root
         self._paths = paths
         self._lease = lease
+        self._is_unsealed = False
         self.run = table_to_rows(RunRow, read_table(paths.run))[0]
         self.cells = table_to_rows(CellRow, read_table(paths.cells))
         self.nodes: tuple[NodeRow, ...] = ()
         if paths.nodes.is_file():
             self.nodes = table_to_rows(NodeRow, read_table(paths.nodes))
-        self.submission = read_submission(root, self.run.run_id)
+        self.submission = read_submission(str(root), self.run.run_id)
         self._read_entries()
 
     @classmethod
     def create(
         cls,
-        root: str | os.PathLike[str],
+        root: Root,
         run: RunRow,
         cells: Sequence[CellRow],
         submission: Mapping[str, str],
@@ -86,45 +80,46 @@ class RunStore:
             RunLockedError: another process is making this run.
             StorageError: the run_id is not allowed, or a row does not fit its schema.
         """
-        path = check_root(root)
-        paths = run_paths(path, run.run_id)
+        place = check_root(root)
+        paths = run_paths(place, run.run_id)
         run_table, cells_table = rows_as_tables(run, cells)
         try:
             for folder in (paths.data, paths.commits):
-                folder.mkdir(parents=True, exist_ok=True)
-            lease = Lease(paths.folder)
+                folder.make_folder()
+            lease = paths.folder.lease()
         except OSError as err:
-            raise unwritable(path, err) from err
+            raise unwritable(place, err) from err
         with _released_on_error(lease):
-            if paths.run.exists():
+            if paths.run.is_file():
                 raise RunExistsError(
-                    f"run {run.run_id} exists under {paths.folder.parent}; continue it with "
+                    f"run {run.run_id} exists under {place / 'runs'}; continue it with "
                     f"`gfjobs resume {run.run_id}`, remove it with `gfjobs rm {run.run_id}`, or "
                     "choose another name with --run"
                 )
             with _failing_as(f"run {run.run_id} cannot be created"):
+                unseal(place, run.run_id)  # of a run of that name whose folder is gone
                 publish_table(paths.cells, cells_table)
-                publish_bytes(paths.submission, json.dumps(dict(submission)).encode())
+                paths.submission.publish(json.dumps(dict(submission)).encode())
                 publish_table(paths.run, run_table)
-                sync_folder(paths.folder.parent)
-            return cls(path, paths, lease)
+                (place / "runs").sync()
+            return cls(place, paths, lease)
 
     @classmethod
-    def open(cls, root: str | os.PathLike[str], run_id: str) -> Self:
+    def open(cls, root: Root, run_id: str) -> Self:
         """Take the lease of a run that exists, to go on with it.
 
         Raises: RunNotFoundError, RunLockedError, SchemaVersionError.
         """
-        path = existing_root(root)
-        paths = run_paths(path, run_id)
+        place = existing_root(root)
+        paths = run_paths(place, run_id)
         if not paths.run.is_file():
             raise RunNotFoundError(
-                f"there is no run {run_id!r} under {path}; list them with `gfjobs runs`"
+                f"there is no run {run_id!r} under {place}; list them with `gfjobs runs`"
             )
         with _failing_as(f"run {run_id} cannot be opened"):
-            lease = Lease(paths.folder)
+            lease = paths.folder.lease()
             with _released_on_error(lease):
-                return cls(path, paths, lease)
+                return cls(place, paths, lease)
 
     def save_run(self, run: RunRow) -> None:
         """Replace the run's row.
@@ -158,13 +153,13 @@ class RunStore:
 
         Raises: StorageError: the table is not of the schema `images`, or cannot be written.
         """
-        path = images_path(self._root, dataset_sha256)
-        if path.exists():
+        place = images_path(self._root, dataset_sha256)
+        if place.is_file():
             return
         check_table("images", table)
         with _failing_as(f"images of {dataset_sha256} cannot be written"):
-            path.parent.mkdir(exist_ok=True)
-            publish_table(path, table)
+            (self._root / "images").make_folder()
+            publish_table(place, table)
 
     def entries(self) -> tuple[CommitEntry, ...]:
         """List what is committed."""
@@ -175,8 +170,8 @@ class RunStore:
         files = read_snapshot(self._paths).files("rounds")
         return frozenset(
             (row["cell_id"], row["round"])
-            for path in files
-            for row in read_table(path).to_pylist()
+            for place in files
+            for row in read_table(place).to_pylist()
             if row["is_throttled"]
         )
 
@@ -215,10 +210,14 @@ class RunStore:
             if tables[table_name].num_rows
         }
         with _failing_as(f"shard {entry.key} of run {self.run.run_id} cannot be committed"):
-            for table_name, file in files.items():
-                write_bytes(self._paths.data / file, parquet_bytes(tables[table_name]))
-            sync_folder(self._paths.data)
-            manifest = Manifest((entry,), {table: (file,) for table, file in files.items()})
+            digests = {
+                file: self._write_rows(file, tables[table_name])
+                for table_name, file in files.items()
+            }
+            self._paths.data.sync()
+            self._lease.confirm()
+            named = {table_name: (file,) for table_name, file in files.items()}
+            manifest = Manifest((entry,), named, digests=digests)
             publish_manifest(self._paths, name, manifest)
         self._entries[entry.key] = entry
         return True
@@ -234,19 +233,23 @@ class RunStore:
         check_column(table, "run_id", self.run.run_id)
         name = f"power-{uuid.uuid4().hex}"
         with _failing_as(f"power of run {self.run.run_id} cannot be added"):
-            write_bytes(self._paths.data / f"{name}.parquet", parquet_bytes(table))
-            sync_folder(self._paths.data)
-            manifest = Manifest((), {"power": (f"{name}.parquet",)})
+            file = f"{name}.parquet"
+            digests = {file: self._write_rows(file, table)}
+            self._paths.data.sync()
+            self._lease.confirm()
+            manifest = Manifest((), {"power": (file,)}, digests=digests)
             publish_manifest(self._paths, f"{name}.json", manifest)
 
     def merge(self) -> None:
-        """Merge the committed files into one sorted file a table; see `storage.merge`.
+        """Merge the committed files into one sorted file a table, and summarise them.
+
+        Of a run that is merged already, only a summary that is missing or stale is made.
 
         Raises: StorageError: a step failed; the rows are as visible as before.
         """
         self._check_open()
         with _failing_as(f"files of run {self.run.run_id} cannot be merged"):
-            merge_run(self._paths, self.run.run_id)
+            merge_run(self._paths, self.run.run_id, self._lease)
 
     def discard(self, cell_ids: Collection[str]) -> None:
         """Drop all rows of some cells in one atomic step; they may be committed again.
@@ -255,8 +258,20 @@ class RunStore:
         """
         self._check_open()
         with _failing_as(f"cells of run {self.run.run_id} cannot be dropped"):
-            merge_run(self._paths, self.run.run_id, without=cell_ids)
+            merge_run(self._paths, self.run.run_id, self._lease, without=cell_ids)
         self._read_entries()
+
+    def seal(self) -> str:
+        """Say that the run stays as it is, until it is written again; see `storage.history`.
+
+        Returns: the name of the seal.
+        Raises: StorageError: it cannot be written.
+        """
+        with _failing_as(f"run {self.run.run_id} cannot be sealed"):
+            self._lease.confirm()
+            name = seal(self._root, self.run.run_id)
+        self._is_unsealed = False
+        return name
 
     def close(self) -> None:
         """Give the lease back; a second call does nothing."""
@@ -280,16 +295,28 @@ class RunStore:
         self._entries = {entry.key: entry for entry in snapshot.entries()}
         self._superseded = snapshot.superseded
 
-    def _save(self, what: str, path: Path, table: pa.Table) -> None:
+    def _write_rows(self, name: str, table: pa.Table) -> str:
+        """Write a data file that nobody reads yet, and give its digest."""
+        content = parquet_bytes(table)
+        (self._paths.data / name).write(content)
+        return hashlib.sha256(content).hexdigest()
+
+    def _save(self, what: str, place: Place, table: pa.Table) -> None:
         self._check_open()
         with _failing_as(f"{what} of run {self.run.run_id} cannot be saved"):
-            publish_table(path, table)
+            self._lease.confirm()
+            publish_table(place, table)
 
     def _check_open(self) -> None:
+        """Before each change."""
         if not self._lease.is_held:
             raise StorageError(
                 f"the store of run {self.run.run_id} is closed; open it again with RunStore.open"
             )
+        if not self._is_unsealed:
+            with _failing_as(f"run {self.run.run_id} cannot be changed"):
+                unseal(self._root, self.run.run_id)
+            self._is_unsealed = True
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ Version history (a new or changed column is a new version, with its line here):
 * 1: the first.
 * 2: the table `reference_agreement`.
 * 3: `shard` and `exit_block` of `power`: a window is one task's, or one forced exit's.
+* 4: manifests have a digest of each data file, and name the summary of a run.
 
 Types: thresholds and scores are float32, because the router compares in float32 and in SQL a
 DOUBLE 0.613 is not the FLOAT 0.613. Timestamps are naive microseconds in UTC: DuckDB's
@@ -24,7 +25,7 @@ from storage.errors import SchemaVersionError, StorageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 VERSION_KEY = "gfjobs_schema_version"
 
 _TIME = pa.timestamp("us")

@@ -10,7 +10,8 @@ from storage.schemas import ADDED_COLUMNS, TABLES, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
+
+    from storage.places import Place
 
 
 def quoted(text: str) -> str:
@@ -18,7 +19,7 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def parquet_scan(table: str, files: Iterable[Path]) -> str:
+def parquet_scan(table: str, files: Iterable[Place]) -> str:
     """Select the columns of a table from an explicit list of Parquet files, at least one.
 
     Files of an older version may lack some columns, which are NULL there.

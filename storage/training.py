@@ -12,8 +12,9 @@ from storage.rows import TrainingRow, rows_to_table, table_to_rows
 from storage.schemas import TABLES
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
+
+    from storage.places import Root
 
 
 class TrainingLog:
@@ -28,7 +29,7 @@ class TrainingLog:
         StorageError: the training_id is not allowed.
     """
 
-    def __init__(self, root: str | os.PathLike[str], training_id: str) -> None:
+    def __init__(self, root: Root, training_id: str) -> None:
         self._root, self._training_id = check_root(root), training_id
         self._path = training_path(self._root, training_id)
 
@@ -62,7 +63,7 @@ class TrainingLog:
         table = rows_to_table(TrainingRow, rows)
         check_column(table, "training_id", self._training_id)
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            (self._root / "training").make_folder()
             publish_table(self._path, table)
         except OSError as err:
             raise unwritable(self._root, err) from err

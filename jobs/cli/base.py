@@ -12,16 +12,17 @@ from typing import Any
 import click
 
 from jobs.errors import BadInputError, JobsError, RunInterruptedError, UsageError
+from storage import Root
 
 FAILED, BAD_INPUT = 1, 2
 
 
-def _root(_context: click.Context, _option: click.Parameter, value: str) -> Path:
-    """The results root; a URL must not become the folder that it looks like."""
+def _root(_context: click.Context, _option: click.Parameter, value: str) -> Root:
+    """The results root in full; a URL must not become the folder that it looks like."""
     import storage
 
     try:
-        return storage.local_root(value)
+        return storage.checked_root(value)
     except storage.StorageError as err:
         raise click.BadParameter(str(err)) from err
 

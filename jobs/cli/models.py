@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from jobs.cli.base import ADDRESS, FAILED, RESULTS, main, narrate, program
+from storage import Root
 
 
 def _numbers(separator: str, kind: type, count: int | None = None) -> Callable[..., Any]:
@@ -140,7 +141,7 @@ def train(
     resume: bool,
     device: str,
     address: str | None,
-    results: Path,
+    results: Root,
 ) -> None:
     """Train a checkpoint by RECIPE, a YAML file.
 

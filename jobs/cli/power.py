@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from jobs.cli.base import RESULTS, main, narrate
+from storage import Root
 
 
 @main.group()
@@ -24,7 +25,7 @@ def power() -> None:
 @click.option("--run", required=True, help="The run, or latest.")
 @click.option("--node", help="Whose power it is, where neither log nor run says.")
 @RESULTS
-def import_(log: Path, run: str, node: str | None, results: Path) -> None:
+def import_(log: Path, run: str, node: str | None, results: Root) -> None:
     """Import a wall meter's log: columns time, watts, and node where it has several.
 
     A time is ISO 8601 with its zone, or seconds since 1970. Importing a log twice changes nothing.

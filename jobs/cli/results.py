@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import click
 
 from jobs.cli.base import RESULTS, RUN_OR_LATEST, main, narrate
 from jobs.errors import UsageError
+from storage import Root
 
 SHOWN_ROWS = 1000
 """Rows that a table for people shows; the other formats give all."""
@@ -18,7 +18,7 @@ SHOWN_ROWS = 1000
 @main.command()
 @RUN_OR_LATEST
 @RESULTS
-def status(run: str, results: Path) -> None:
+def status(run: str, results: Root) -> None:
     """Show the cells of RUN (default: the latest): what is done, what failed and why.
 
     \b
@@ -34,7 +34,7 @@ def status(run: str, results: Path) -> None:
 @RUN_OR_LATEST
 @click.option("--profile", "is_profile", is_flag=True, help="Show where the time goes instead.")
 @RESULTS
-def summary(run: str, results: Path, *, is_profile: bool) -> None:
+def summary(run: str, results: Root, *, is_profile: bool) -> None:
     """Show the ladder of RUN (default: the latest), and where its images exit.
 
     Of runtimes and precisions beside torch in float32 it shows how far their answers are from it.
@@ -52,7 +52,7 @@ def summary(run: str, results: Path, *, is_profile: bool) -> None:
     _show(run, results, *([profile] if is_profile else [ladder, agreement, exit_histogram]))
 
 
-def _show(run: str, results: Path, *views: Callable[[Path, str], str]) -> None:
+def _show(run: str, results: Root, *views: Callable[[Root, str], str]) -> None:
     import storage
 
     run_id = storage.resolve_run(results, run)
@@ -70,7 +70,7 @@ def _show(run: str, results: Path, *views: Callable[[Path, str], str]) -> None:
     show_default=True,
 )
 @RESULTS
-def sql(query: str, form: str, results: Path) -> None:
+def sql(query: str, form: str, results: Root) -> None:
     """Answer QUERY, in DuckDB's SQL, over the tables of all runs.
 
     \b

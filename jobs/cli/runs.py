@@ -19,6 +19,7 @@ from jobs.cli.base import (
     program,
     root_option,
 )
+from storage import Root
 
 
 @main.command()
@@ -31,7 +32,7 @@ from jobs.cli.base import (
 def submit(
     grid: Path,
     run_id: str | None,
-    results: Path,
+    results: Root,
     address: str | None,
     wait_s: float,
     *,
@@ -56,7 +57,7 @@ def submit(
 @ADDRESS
 @INLINE
 @WAIT
-def resume(run: str, results: Path, address: str | None, wait_s: float, *, inline: bool) -> None:
+def resume(run: str, results: Root, address: str | None, wait_s: float, *, inline: bool) -> None:
     """Run what is missing of RUN.
 
     \b
@@ -72,7 +73,7 @@ def resume(run: str, results: Path, address: str | None, wait_s: float, *, inlin
     _conclude(run_id, results, is_done=ended.is_done)
 
 
-def _conclude(run_id: str, results: Path, *, is_done: bool) -> None:
+def _conclude(run_id: str, results: Root, *, is_done: bool) -> None:
     """Show what a run gave, where it lies, and what to try next."""
     from jobs import agreement_view, profile_view, summary
 
@@ -95,7 +96,7 @@ def _conclude(run_id: str, results: Path, *, is_done: bool) -> None:
 @main.command()
 @click.argument("grid", type=click.Path(path_type=Path))
 @RESULTS
-def plan(grid: Path, results: Path) -> None:
+def plan(grid: Path, results: Root) -> None:
     """Show the cells that GRID folds into, and how long they will take. Runs nothing.
 
     \b
@@ -114,7 +115,7 @@ def plan(grid: Path, results: Path) -> None:
 
 @main.command()
 @RESULTS
-def runs(results: Path) -> None:
+def runs(results: Root) -> None:
     """List the runs, newest first.
 
     \b
@@ -129,7 +130,7 @@ def runs(results: Path) -> None:
 @main.command()
 @RUN
 @RESULTS
-def rm(run: str, results: Path) -> None:
+def rm(run: str, results: Root) -> None:
     """Delete RUN and its rows.
 
     \b

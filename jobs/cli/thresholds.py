@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from jobs.cli.base import FAILED, RESULTS, RUN_OR_LATEST, main, narrate
+from storage import Root
 
 
 @main.command()
@@ -20,7 +21,7 @@ from jobs.cli.base import FAILED, RESULTS, RUN_OR_LATEST, main, narrate
     help="Also write a figure: a .png or .svg file.",
 )
 @RESULTS
-def curve(run: str, output: Path | None, results: Path) -> None:
+def curve(run: str, output: Path | None, results: Root) -> None:
     """Draw accuracy against cost at every threshold of RUN (default: the latest).
 
     \b
@@ -43,7 +44,7 @@ def curve(run: str, output: Path | None, results: Path) -> None:
 @main.command()
 @RUN_OR_LATEST
 @RESULTS
-def certify(run: str, results: Path) -> None:
+def certify(run: str, results: Root) -> None:
     """Show whether replayed thresholds of RUN are what the router really did.
 
     Ends with exit code 1 where any routed image left elsewhere or was answered otherwise.
@@ -97,7 +98,7 @@ def certify(run: str, results: Path) -> None:
 @RESULTS
 def choose(
     run: str,
-    results: Path,
+    results: Root,
     *,
     confidence: float | None,
     seed: int,

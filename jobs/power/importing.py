@@ -61,7 +61,7 @@ class Imported:
         return "\n".join(lines)
 
 
-def import_log(root: Path, run_id: str, path: Path, node: str | None = None) -> Imported:
+def import_log(root: storage.Root, run_id: str, path: Path, node: str | None = None) -> Imported:
     """Put a log's readings into the windows of a run that have no power yet; in one step.
 
     Args:

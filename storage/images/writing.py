@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.errors import DatasetError
-from storage.files import TEMPORARY_PREFIX, sync_file
+from storage.places import TEMPORARY_PREFIX
+from storage.places.local import sync_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

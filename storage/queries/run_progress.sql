@@ -10,6 +10,7 @@ SELECT r.run_id, r.name, r.status, r.submitted_at, r.finished_at,
     coalesce(any_value(k.rows), 0) AS rows
 FROM runs r
 LEFT JOIN cells c USING (run_id)
-LEFT JOIN (SELECT run_id, sum(rows)::BIGINT AS rows FROM commits GROUP BY run_id) k USING (run_id)
+LEFT JOIN (SELECT run_id, sum(images)::BIGINT AS rows FROM committed GROUP BY run_id) k
+    USING (run_id)
 GROUP BY ALL
 ORDER BY r.submitted_at DESC NULLS LAST, r.run_id DESC

@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 import os
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 import storage
+from storage import merge
+from storage.places.local import LocalPlace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     import pyarrow as pa
 
@@ -177,3 +179,26 @@ def build(tmp_path: Path) -> Builder:
 def build_run(tmp_path: Path) -> Callable[[str], Builder]:
     """Give a maker of builders of several runs under one root."""
     return lambda run_id: Builder(tmp_path / "results", run_id)
+
+
+@pytest.fixture
+def on_each_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+    """Give a way to run something before every step that changes the disk."""
+
+    def install(action: Callable[[], None]) -> None:
+        def patch(owner: object, name: str) -> None:
+            original = getattr(owner, name)
+
+            def step(*args: Any, **options: Any) -> Any:
+                action()
+                return original(*args, **options)
+
+            monkeypatch.setattr(owner, name, step)
+
+        patch(Path, "replace")
+        patch(Path, "unlink")
+        patch(LocalPlace, "write")
+        patch(LocalPlace, "sync")
+        patch(merge, "_copy_sorted")
+
+    return install

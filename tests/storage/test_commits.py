@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import storage
-from storage import commits, files, merge, runs
-from storage.layout import RunPaths
+from storage import commits, files, merge
+from storage.layout import RunPaths, run_paths
+from storage.places import place_of
+from storage.places.local import LocalPlace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,30 +72,6 @@ def committed_run(root: Path, shards: int = SHARDS) -> storage.RunStore:
     return store
 
 
-@pytest.fixture
-def on_each_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
-    """Give a way to run something before every step that changes the disk."""
-
-    def install(action: Callable[[], None]) -> None:
-        def patch(owner: object, name: str) -> None:
-            original = getattr(owner, name)
-
-            def step(*args: Any, **options: Any) -> Any:
-                action()
-                return original(*args, **options)
-
-            monkeypatch.setattr(owner, name, step)
-
-        patch(Path, "replace")
-        patch(Path, "unlink")
-        patch(files, "write_bytes")
-        patch(runs, "write_bytes")
-        patch(merge, "_copy_sorted")
-        patch(merge, "sync_folder")
-
-    return install
-
-
 def crash_at(step: int) -> Callable[[], None]:
     """Make an action that ends the "process" at one step, and at every later one."""
     steps = itertools.count()
@@ -141,14 +119,16 @@ def test_crash_during_a_commit_shows_all_of_it_or_nothing(
 
 
 def assert_nothing_left_over(root: Path) -> None:
-    """Three merged files and one manifest are all that a merged run has."""
-    paths = RunPaths(root / "runs" / "run-1")
-    assert [path.name.split("-merged-")[0] for path in sorted(paths.data.iterdir())] == [
+    """Three merged files, the summary and one manifest are all that a merged run has."""
+    folder = root / "runs" / "run-1"
+    assert [path.name.split("-merged-")[0] for path in sorted((folder / "data").iterdir())] == [
         "commits",
+        "committed",
         "exit_costs",
+        "ladder",
         "records",
     ]
-    assert len(list(paths.commits.iterdir())) == 1
+    assert len(list((folder / "commits").iterdir())) == 1
 
 
 def test_reader_at_every_step_of_a_merge_sees_each_row_once(
@@ -170,7 +150,7 @@ def test_reader_at_every_step_of_a_merge_sees_each_row_once(
 
 
 # Steps of a merge of SHARDS shards of two tables; `test_merge_has_these_steps` holds it.
-MERGE_STEPS = 20
+MERGE_STEPS = 23
 
 
 @pytest.mark.parametrize("step", range(MERGE_STEPS))
@@ -234,7 +214,7 @@ def test_snapshot_taken_across_a_merge_is_taken_again(
             return names[:1]  # what a listing that was overtaken could show
         return names
 
-    snapshot = commits.read_snapshot(RunPaths(tmp_path / "runs" / "run-1"))
+    snapshot = commits.read_snapshot(run_paths(place_of(tmp_path), "run-1"))
     monkeypatch.setattr(merge, "remove_leftovers", lambda *_: None)
     monkeypatch.setattr(commits, "manifest_names", racing)
     assert seen(tmp_path) == whole(SHARDS)
@@ -267,11 +247,11 @@ def test_query_lists_again_when_a_file_vanished(
 def test_torn_and_foreign_files_are_ignored(tmp_path: Path) -> None:
     """Half-written files, whatever they hold, are nobody's."""
     committed_run(tmp_path, 2).close()
-    paths = RunPaths(tmp_path / "runs" / "run-1")
-    (paths.commits / ".tmp-1").write_text('{"schema_version": 1, "entr')
-    (paths.commits / ".tmp-2.json").write_text("{")
-    (paths.data / "records-cell-1.0.7.parquet").write_bytes(b"PAR1 torn")
-    (paths.folder / ".tmp-3").write_bytes(b"")
+    folder = tmp_path / "runs" / "run-1"
+    (folder / "commits" / ".tmp-1").write_text('{"schema_version": 1, "entr')
+    (folder / "commits" / ".tmp-2.json").write_text("{")
+    (folder / "data" / "records-cell-1.0.7.parquet").write_bytes(b"PAR1 torn")
+    (folder / ".tmp-3").write_bytes(b"")
     (tmp_path / "runs" / "half-made").mkdir()
     (tmp_path / "runs" / ".removed-1").mkdir()
     assert seen(tmp_path) == whole(2)
@@ -301,7 +281,7 @@ def test_newer_schema_versions_are_refused(tmp_path: Path) -> None:
     ):
         storage.query(tmp_path, "SELECT 1")
     manifest.write_text(json.dumps(content))
-    run_file = tmp_path / "runs" / "run-1" / "run.parquet"
+    run_file = run_paths(place_of(tmp_path), "run-1").run
     table = files.read_table(run_file)
     newer = table.replace_schema_metadata({"gfjobs_schema_version": "7"})
     files.publish_table(run_file, newer)
@@ -320,9 +300,9 @@ def test_files_of_an_older_version_are_read_and_merged(tmp_path: Path) -> None:
     older = list(folder.rglob("*.parquet"))
     assert len(older) >= 4
     for path in older:
-        table = files.read_table(path)
+        table = files.read_table(LocalPlace(path))
         metadata = {**(table.schema.metadata or {}), "gfjobs_schema_version": "1"}
-        files.publish_table(path, table.replace_schema_metadata(metadata))
+        files.publish_table(LocalPlace(path), table.replace_schema_metadata(metadata))
     assert seen(tmp_path) == whole(2)
     assert storage.query(tmp_path, "FROM reference_agreement").num_rows == 0
     with storage.RunStore.open(tmp_path, "run-1") as store:
@@ -374,7 +354,7 @@ def test_full_disk_is_an_error_of_ours_and_changes_nothing(
         raise OSError(28, "No space left on device")
 
     with committed_run(tmp_path, 1) as store:
-        monkeypatch.setattr("storage.runs.write_bytes", full)
+        monkeypatch.setattr(LocalPlace, "write", full)
         with pytest.raises(storage.StorageError, match=r"\('cell-1', 0, 1\).*No space left"):
             store.commit(storage.CommitEntry("cell-1", 0, 1), shard_tables(1))
         monkeypatch.undo()

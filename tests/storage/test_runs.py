@@ -96,7 +96,7 @@ def test_root_that_cannot_be_written_is_refused_before_anything(tmp_path: Path) 
 
 def test_check_root_leaves_nothing_behind(tmp_path: Path) -> None:
     """Checking makes neither the root nor a probe in it."""
-    assert storage.check_root(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    assert str(storage.check_root(tmp_path / "a" / "b")) == str(tmp_path / "a" / "b")
     storage.check_root(tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -206,7 +206,7 @@ def test_crash_during_removal_hides_the_run_at_once(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("storage.run_list.shutil.rmtree", interrupted)
+    monkeypatch.setattr("storage.places.local.shutil.rmtree", interrupted)
     with pytest.raises(KeyboardInterrupt):
         storage.remove_run(tmp_path, "one")
     assert storage.list_runs(tmp_path) == ()

@@ -1,4 +1,4 @@
-"""The lease of a run: one process writes a run, and its death frees it.
+"""The lease of a run on a file system: one process writes a run, and its death frees it.
 
 An exclusive `flock` on `<run>/lock`. The kernel drops it with the process, however that ends.
 The file says who holds it, for messages only; it is never deleted, since two processes could
@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 from storage.errors import RunLockedError
+from storage.places.place import Lease
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,8 +27,8 @@ _ATTEMPTS = 20
 _PAUSE_S = 0.01
 
 
-class Lease:
-    """The held lease of one run folder; `release` or the end of the process gives it back."""
+class FileLease(Lease):
+    """The held lease of one run folder."""
 
     def __init__(self, folder: Path) -> None:
         """Take the lease.
@@ -65,6 +66,9 @@ class Lease:
     def is_held(self) -> bool:
         """Whether this object still holds the lease."""
         return self._handle >= 0
+
+    def confirm(self) -> None:
+        """Nothing to do: nobody can take a lock over."""
 
     def release(self) -> None:
         """Give the lease back; a second call does nothing."""

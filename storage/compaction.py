@@ -1,0 +1,185 @@
+"""Compacting: what finished runs have in small files, copied together into the history of a root.
+
+The rows of images stay in the files of their runs, one a table, sorted: so a run is removed,
+resumed and checked by itself, a scan is as quick over 365 files as over one (benchmarks/history.py),
+and nothing that counts is ever moved. What makes a year slow to ask are the small files: 5 to open
+for each run before a question about all is even begun.
+
+Each run is merged and sealed under its own lease; then the new files of the history are written
+where nobody reads them, and one step replaces the index. A crash before it leaves the old history,
+which is as true as before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from storage.contents import Run
+from storage.errors import RunLockedError, RunNotFoundError, StorageError
+from storage.files import parquet_bytes, read_table
+from storage.history import COPIED_TABLES, INDEX, SEALS, History, SealedRun, seals_of, unseal_gone
+from storage.layout import existing_root, visible_runs
+from storage.questions import SUMMARISED, definition
+from storage.run_list import read_run
+from storage.runs import RunStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from storage.places import Place, Root
+
+_ROW_GROUP_ROWS = 10_000
+"""Of the history's files: a question about one run reads a few runs' rows."""
+
+
+@dataclass
+class Compaction:
+    """What was done, or would be.
+
+    `added` and `kept` are runs of the history, new ones and those that were in it; `left` says why
+    others are not, by run; `dropped` were in it and are gone or have changed.
+    """
+
+    added: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    left: dict[str, str] = field(default_factory=dict)
+
+
+def compact(
+    root: Root, progress: Callable[[str, int, int], None] | None = None, *, is_dry: bool = False
+) -> Compaction:
+    """Bring the history of a root up to date.
+
+    Args:
+        root: the results root.
+        progress: told of each run that is looked at: its run_id, its number from 1, how many.
+        is_dry: change nothing, and say what would be done.
+
+    Raises:
+        RunLockedError: another process compacts this root.
+        StorageError: something cannot be read or written; the history counts as before.
+    """
+    place = existing_root(root)
+    place = existing_root(root)
+    try:
+        if is_dry:
+            return _looked_at(place, None, progress)[0]
+        with (place / "history").lease() as lease:
+            unseal_gone(place)
+            old = History.read(place)
+            done, sealed = _looked_at(place, root, progress)
+            if done.added or done.dropped:
+                history = _written(place, old, sealed)
+                lease.confirm()
+                history.publish()
+            _remove_leftovers(place)
+    except RunLockedError as err:
+        raise RunLockedError(f"{place} is being compacted by another process: {err}") from err
+    except OSError as err:
+        raise StorageError(f"the history of {place} cannot be compacted: {err}") from err
+    return done
+
+
+def _looked_at(
+    place: Place, writable: Root | None, progress: Callable[[str, int, int], None] | None
+) -> tuple[Compaction, dict[str, SealedRun]]:
+    """Decide about each run, and seal those that have ended, where something may be written."""
+    history = History.read(place)
+    known = history.runs if history and history.definition == definition() else {}
+    done = Compaction(dropped=list(history.stale) if history else [])
+    sealed: dict[str, SealedRun] = {}
+    run_ids = visible_runs(place)
+    for number, run_id in enumerate(run_ids, 1):
+        if progress:
+            progress(run_id, number, len(run_ids))
+        if run_id in known:
+            sealed[run_id] = known[run_id]
+            done.kept.append(run_id)
+        elif reason := _unfinished(place, run_id):
+            done.left[run_id] = reason
+        else:
+            try:
+                if writable is not None:
+                    sealed[run_id] = _sealed(writable, place, run_id)
+                done.added.append(run_id)
+            except (RunLockedError, RunNotFoundError):
+                done.left[run_id] = "being written"
+            except _NoSummaryError:
+                done.left[run_id] = "its ladder cannot be made"
+    return done, sealed
+
+
+def _unfinished(place: Place, run_id: str) -> str | None:
+    """Why a run is not one of the history yet."""
+    status = next((run.status for run in read_run(place, run_id)), "removed")
+    return status if status in ("running", "interrupted", "removed") else None
+
+
+class _NoSummaryError(Exception):
+    """DuckDB could not summarise a run."""
+
+
+def _sealed(root: Root, place: Place, run_id: str) -> SealedRun:
+    """Merge and summarise a run that has ended, and seal it."""
+    with RunStore.open(root, run_id) as store:
+        # A seal without a history is of a compaction that was killed before its last step.
+        if not (seals_of(place, run_id) and Run(place, run_id).summary_files):
+            store.merge()
+        run = Run(place, run_id)
+        if not run.summary_files:
+            raise _NoSummaryError
+        name = store.seal()
+    (manifest,) = run.snapshot.manifests.values()
+    return SealedRun(name, dict(manifest.files))
+
+
+def _written(place: Place, old: History | None, sealed: Mapping[str, SealedRun]) -> History:
+    """Write the files of a new history; nobody reads them yet."""
+    kept = old.runs.keys() & sealed.keys() if old and old.definition == definition() else set()
+    new = [Run(place, run_id) for run_id in sorted(sealed.keys() - kept)]
+    folder, suffix = place / "history", uuid.uuid4().hex[:12]
+    files, digests = {}, {}
+    for name in (*COPIED_TABLES, *SUMMARISED):
+        tables = [table for run in new if (table := _rows_of(run, name)) is not None]
+        if old and kept:
+            copied = read_table(old.file(name))
+            tables.append(copied.filter(pc.is_in(copied["run_id"], pa.array(sorted(kept)))))
+        if tables:
+            content = parquet_bytes(_by_run(tables), _ROW_GROUP_ROWS)
+            files[name] = f"{name}-{suffix}.parquet"
+            (folder / files[name]).write(content)
+            digests[files[name]] = hashlib.sha256(content).hexdigest()
+    folder.sync()
+    return History(folder, files, digests, definition(), sealed)
+
+
+def _rows_of(run: Run, name: str) -> pa.Table | None:
+    """A run's rows of a small table, or of its summary."""
+    if name in COPIED_TABLES:
+        return run.table(name)
+    return read_table(run.summary_files[name]) if run.summary_files else None
+
+
+def _by_run(tables: list[pa.Table]) -> pa.Table:
+    """Put rows in order of run; those of one run stay as they are."""
+    # Promoted: DuckDB knows of some columns that they are never NULL.
+    table = pa.concat_tables(tables, promote_options="default")
+    numbered = table.append_column("number", pa.array(range(table.num_rows), pa.int64()))
+    in_order = [("run_id", "ascending"), ("number", "ascending")]
+    return numbered.sort_by(in_order).drop_columns(["number"])
+
+
+def _remove_leftovers(place: Place) -> None:
+    """Delete what the index does not name: of histories before, and of compactions killed."""
+    history = History.read(place)
+    named = history.named() if history else set()
+    for child in (place / "history").children():
+        if child.name not in named and child.name not in (INDEX, SEALS, "lock"):
+            child.delete()

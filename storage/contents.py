@@ -1,0 +1,157 @@
+"""What a results root holds at one moment, and from where each table of it is read.
+
+A run is read from its own folder, or it is one of the history's (storage.history), whose small
+tables lie together. Nothing is read before it is asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from storage.commits import entries_to_table, read_snapshot
+from storage.files import check_columns, read_table
+from storage.history import COPIED_TABLES, History
+from storage.layout import is_visible, run_paths, visible_files, visible_runs
+from storage.questions import SUMMARISED, definition
+from storage.rows import RunRow, rows_to_table
+from storage.run_list import read_run
+from storage.schemas import TABLES
+from storage.summaries import Inputs, is_current
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from storage.commits import Snapshot
+    from storage.layout import RunPaths
+    from storage.places import Place
+
+
+class Run:
+    """One run, read from its folder when a part of it is asked for."""
+
+    def __init__(self, root: Place, run_id: str) -> None:
+        self._root, self.run_id = root, run_id
+        self.paths: RunPaths = run_paths(root, run_id)
+
+    @functools.cached_property
+    def rows(self) -> tuple[RunRow, ...]:
+        """Its row of `runs`; none if it was removed meanwhile."""
+        return read_run(self._root, self.run_id)
+
+    @functools.cached_property
+    def snapshot(self) -> Snapshot:
+        """What is committed."""
+        return read_snapshot(self.paths)
+
+    @functools.cached_property
+    def _inputs(self) -> Inputs | None:
+        try:
+            return Inputs.read(self.paths)
+        except FileNotFoundError:  # removed meanwhile
+            return None
+
+    @functools.cached_property
+    def summary_files(self) -> dict[str, Place] | None:
+        """The files of its summary by view, if it has one that may be read for its rows."""
+        summary = self.snapshot.summary
+        if summary is None or self._inputs is None or not is_current(summary, self._inputs):
+            return None
+        return {view: self.paths.data / name for view, name in summary.files.items()}
+
+    def table(self, name: str) -> pa.Table | None:
+        """Its rows of `runs`, `cells` or `nodes`, if there are any."""
+        if name == "runs":
+            return rows_to_table(RunRow, self.rows)
+        with contextlib.suppress(FileNotFoundError):
+            return read_table(self.paths.folder / f"{name}.parquet")
+        return None
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Runs of a root, each in `history` or in `runs`."""
+
+    root: Place
+    history: History | None
+    runs: Sequence[Run]
+
+    @property
+    def unsummarised(self) -> Contents:
+        """The runs whose summaries are not there or not of today's queries, by themselves."""
+        history = self.history
+        if history and history.definition == definition():
+            history = None
+        return Contents(self.root, history, [run for run in self.runs if not run.summary_files])
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no run at all."""
+        return not self.runs and not (self.history and self.history.runs)
+
+    def summary_files(self, view: str) -> list[Place]:
+        """Where runs that are not of the history have their stored rows of a summarised view."""
+        return [run.summary_files[view] for run in self.runs if run.summary_files]
+
+    @property
+    def stale(self) -> Collection[str]:
+        """Runs that the files of the history have rows of, and that are not its own any more."""
+        return self.history.stale if self.history else ()
+
+    def copied_file(self, name: str) -> Place | None:
+        """The history's file of a copied table or summarised view; rows of `stale` are in it."""
+        history = self.history
+        if history is None or not history.runs:
+            return None
+        is_there = name in COPIED_TABLES or (
+            name in SUMMARISED and history.definition == definition()
+        )
+        return history.file(name) if is_there else None
+
+    def small_table(self, name: str) -> pa.Table:
+        """Rows of the runs that are not of the history, of a table that is read whole.
+
+        Args:
+            name: `runs`, `cells`, `nodes`, or `commits`, of which these are the unmerged.
+        """
+        if name == "commits":
+            tables = [
+                entries_to_table(run.run_id, run.snapshot.unmerged_entries) for run in self.runs
+            ]
+        else:
+            tables = [table for run in self.runs if (table := run.table(name)) is not None]
+        return pa.concat_tables([TABLES[name].empty_table(), *tables])
+
+    def data_files(self, table: str) -> list[Place]:
+        """The files of a table that are read where they lie, in order of run."""
+        if table in ("images", "training"):
+            files = visible_files(self.root / table)
+            for file in files:
+                check_columns(file, table)
+            return files
+        found = {run.run_id: run.snapshot.files(table) for run in self.runs}
+        if self.history:
+            for run_id, sealed in self.history.runs.items():
+                data = run_paths(self.root, run_id).data
+                found[run_id] = [data / name for name in sealed.files.get(table, ())]
+        return [file for run_id in sorted(found) for file in found[run_id]]
+
+
+def read_contents(root: Place, run_ids: Collection[str] | None) -> Contents:
+    """See which runs there are; a few by name are read from their folders.
+
+    Raises:
+        StorageError: the history is damaged.
+        SchemaVersionError: a newer version wrote it.
+    """
+    if run_ids is not None:
+        shown = [run_id for run_id in sorted(set(run_ids)) if is_visible(root, run_id)]
+        return Contents(root, None, [Run(root, run_id) for run_id in shown])
+    history = History.read(root)
+    known = history.runs if history else {}
+    others = visible_runs(root, without=known)
+    return Contents(root, history, [Run(root, run_id) for run_id in others])

@@ -1,0 +1,176 @@
+"""The history of a root: what small tables and summaries of finished runs hold, in one file each.
+
+`<root>/history/index.json` names the files, and for each run in them its data files. The runs
+themselves stay where they are; the history is a copy of what would else be read from hundreds of
+small files. A run in it counts while its seal stands, an empty file in `history/seals` named
+`<run_id>@<random>`: whoever is about to change or remove the run takes the seal away first, and no
+name comes twice. So a stale copy is never read, and a lost one only costs time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from storage.commits import bare_names
+from storage.errors import StorageError
+from storage.schemas import SCHEMA_VERSION, check_version
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from typing_extensions import Self
+
+    from storage.places import Place
+
+COPIED_TABLES = ("runs", "cells", "nodes")
+
+INDEX, SEALS = "index.json", "seals"
+
+
+@dataclasses.dataclass(frozen=True)
+class SealedRun:
+    """One run of a history: the name of its seal, and its data files by table."""
+
+    seal: str
+    files: Mapping[str, tuple[str, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+    """An index, of the runs that count at this moment.
+
+    `files` are by table or summarised view, `stale` the runs that are in them and count no more,
+    `definition` of what the summaries were made (questions.definition).
+    """
+
+    folder: Place
+    files: Mapping[str, str]
+    digests: Mapping[str, str]
+    definition: str
+    runs: Mapping[str, SealedRun]
+    stale: Collection[str] = ()
+
+    @classmethod
+    def read(cls, root: Place) -> Self | None:
+        """Read what a root has; None where nothing was compacted.
+
+        Raises:
+            StorageError: the index is damaged.
+            SchemaVersionError: a newer version wrote it.
+        """
+        # The index before the seals: what is sealed then was as the index says all the time.
+        place = _index(root)
+        try:
+            content = place.read()
+        except FileNotFoundError:
+            return None
+        history = cls._parsed(root, content)
+        standing = {seal.name for seal in _seals(root).children()}
+        folders = {folder.name for folder in (root / "runs").children()}
+        current = {
+            run_id: run
+            for run_id, run in history.runs.items()
+            if run.seal in standing and run_id in folders
+        }
+        stale = sorted(history.runs.keys() - current.keys())
+        return dataclasses.replace(history, runs=current, stale=stale)
+
+    @classmethod
+    def _parsed(cls, root: Place, content: bytes) -> Self:
+        try:
+            index = json.loads(content)
+            check_version(index["schema_version"], str(_index(root)))
+            bare_names(index["files"].values())
+            return cls(
+                root / "history",
+                dict(index["files"]),
+                dict(index["digests"]),
+                str(index["definition"]),
+                {run_id: _sealed(run) for run_id, run in index["runs"].items()},
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as err:
+            raise StorageError(
+                f"{_index(root)} is damaged ({type(err).__name__}: {err}); it is a copy: delete "
+                "it, and make it again with `gfjobs compact`"
+            ) from err
+
+    def publish(self) -> None:
+        """Make it the root's history, in one step; the caller holds the lease of the folder.
+
+        Raises: OSError: it cannot be written; what was there before still counts.
+        """
+        content = {
+            "schema_version": SCHEMA_VERSION,
+            "files": dict(self.files),
+            "digests": dict(self.digests),
+            "definition": self.definition,
+            "runs": {run_id: dataclasses.asdict(run) for run_id, run in self.runs.items()},
+        }
+        (self.folder / INDEX).publish(json.dumps(content).encode())
+
+    def file(self, table: str) -> Place:
+        """Where the copied rows of a table or view lie."""
+        return self.folder / self.files[table]
+
+    def named(self) -> set[str]:
+        """All files that it names."""
+        return set(self.files.values())
+
+
+def seal(root: Place, run_id: str) -> str:
+    """Say that a run is as it is now, until the seal is gone; its writer's lease is held.
+
+    Returns: the name of the seal, one that stands already or a new one.
+    """
+    for name in seals_of(root, run_id):
+        return name
+    name = f"{run_id}@{uuid.uuid4().hex}"
+    _seals(root).make_folder()
+    (_seals(root) / name).publish(b"")
+    return name
+
+
+def unseal(root: Place, run_id: str) -> None:
+    """Say that a run is about to change; its writer's lease is held.
+
+    Raises: OSError: the seal cannot be taken away, so nothing may change.
+    """
+    names = seals_of(root, run_id)
+    for name in names:
+        (_seals(root) / name).delete()
+    if names:
+        _seals(root).sync()
+
+
+def unseal_gone(root: Place) -> None:
+    """Take away the seals of runs whose folders are gone, however they went."""
+    folders = {folder.name for folder in (root / "runs").children()}
+    for seal in _seals(root).children():
+        if run_of(seal.name) not in folders:
+            seal.delete()
+
+
+def seals_of(root: Place, run_id: str) -> list[str]:
+    """The seals of a run that stand: one, or none."""
+    return [seal.name for seal in _seals(root).children() if run_of(seal.name) == run_id]
+
+
+def run_of(seal_name: str) -> str:
+    """Which run a seal is of."""
+    return seal_name.rpartition("@")[0]
+
+
+def _seals(root: Place) -> Place:
+    return root / "history" / SEALS
+
+
+def _index(root: Place) -> Place:
+    return root / "history" / INDEX
+
+
+def _sealed(content: dict[str, Any]) -> SealedRun:
+    files = {table: bare_names(names) for table, names in content["files"].items()}
+    return SealedRun(str(content["seal"]), files)

@@ -1,0 +1,170 @@
+"""Places on a file system.
+
+A file is written under a name that every reader ignores (it starts with `.tmp-`), flushed to
+the disk, and renamed over its final name. A crash leaves the old file, or the new one, or a
+`.tmp-` file that nobody reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from storage.places.flock import FileLease, is_locked
+from storage.places.place import TEMPORARY_PREFIX, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+_REMOVED_PREFIX = ".removed-"
+
+
+class LocalPlace(Place):
+    """A path; `path` is absolute where a root is."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self.path.name
+
+    def __truediv__(self, name: str) -> LocalPlace:
+        """What lies in this folder."""
+        return LocalPlace(self.path / name)
+
+    def __str__(self) -> str:
+        """The path."""
+        return str(self.path)
+
+    def children(self) -> list[LocalPlace]:
+        """List the folder."""
+        try:
+            return [LocalPlace(path) for path in sorted(self.path.iterdir())]
+        except FileNotFoundError:
+            return []
+
+    def is_file(self) -> bool:
+        """Whether it is a regular file."""
+        return self.path.is_file()
+
+    def is_folder(self) -> bool:
+        """Whether it is a folder."""
+        return self.path.is_dir()
+
+    def prove_writable(self) -> None:
+        """Make a folder in this one, or in the nearest above it that exists, and remove it."""
+        existing = self.path
+        while not os.path.lexists(existing):
+            existing = existing.parent
+        for folder in (existing, existing / "runs"):
+            if folder == existing or os.path.lexists(folder):
+                with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=folder):
+                    pass
+
+    def read(self) -> bytes:
+        """Read a whole file."""
+        return self.path.read_bytes()
+
+    def open(self) -> BinaryIO:
+        """Open a file."""
+        return self.path.open("rb")
+
+    def write(self, content: bytes) -> None:
+        """Write a new file and flush it to the disk."""
+        with self.path.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def publish(self, content: bytes) -> None:
+        """Write beside, and rename."""
+        temporary = LocalPlace(self.path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"))
+        try:
+            temporary.write(content)
+            temporary.path.replace(self.path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.path.unlink()
+            raise
+        _sync(self.path.parent)
+
+    def publish_new(self, content: bytes) -> None:
+        """Look, then publish: the lease keeps others out in between."""
+        if self.path.exists():
+            raise FileExistsError(f"{self.path} is there already")
+        self.publish(content)
+
+    def adopt(self, file: Path) -> None:
+        """Flush and rename."""
+        sync_file(file)
+        file.replace(self.path)
+
+    def make_folder(self) -> None:
+        """Make the folders."""
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def sync(self) -> None:
+        """Flush the folder's list of names, so that a rename survives a power cut."""
+        _sync(self.path)
+
+    def delete(self) -> None:
+        """Delete a file or a tree."""
+        if self.path.is_dir() and not self.path.is_symlink():
+            shutil.rmtree(self.path)
+        else:
+            self.path.unlink(missing_ok=True)
+
+    def withdraw(self, first: str) -> None:  # noqa: ARG002 (all vanishes at once)
+        """Rename the folder to a name that is nobody's, then delete it."""
+        removed = self.path.with_name(f"{_REMOVED_PREFIX}{uuid.uuid4().hex}")
+        self.path.replace(removed)
+        shutil.rmtree(removed)
+        for leftover in self.path.parent.glob(f"{_REMOVED_PREFIX}*"):  # of one that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    def is_abandoned(self) -> bool:
+        """Always: the kernel freed the lease, so its holder is dead."""
+        return True
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder in this one, so that adopting is a rename."""
+        folder = self.path / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
+        folder.mkdir()
+        try:
+            yield folder
+        except Exception:  # a full disk has room again; what a crash leaves, the next merge clears
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        shutil.rmtree(folder)
+
+    def lease(self) -> FileLease:
+        """Lock the file `lock` in this folder."""
+        self.make_folder()
+        return FileLease(self.path)
+
+    def is_leased(self) -> bool:
+        """Try that lock."""
+        return is_locked(self.path)
+
+
+def sync_file(path: Path) -> None:
+    """Flush to the disk what another library wrote."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

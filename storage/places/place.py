@@ -1,0 +1,157 @@
+"""What the rest of storage may ask of the place where bytes lie, wherever that is.
+
+A place is a file or a folder under a results root. It need not exist. Local disks and object
+stores answer the same calls with the same promises, so that commits, merges and readers are
+written once:
+
+* a file appears whole or not at all, and stays when the call has returned;
+* one lease a folder says who may write there;
+* a file that is not there is a FileNotFoundError, and any other refusal an OSError.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from typing_extensions import Self
+
+TEMPORARY_PREFIX = ".tmp-"
+
+
+class PlaceError(OSError):
+    """A place refused; the message says what was asked, what was found and what to do."""
+
+
+class Lease(ABC):
+    """The right to write in a folder; `release` or the end of the process gives it back."""
+
+    @property
+    @abstractmethod
+    def is_held(self) -> bool:
+        """Whether this object was not released and, as far as is known, still holds it."""
+
+    @abstractmethod
+    def confirm(self) -> None:
+        """Make sure of it before something is published.
+
+        Raises: RunLockedError: another process took it over meanwhile.
+        """
+
+    @abstractmethod
+    def release(self) -> None:
+        """Give the lease back; a second call does nothing."""
+
+    def __enter__(self) -> Self:
+        """Enter: it is held already."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave: give the lease back."""
+        self.release()
+
+
+class Place(ABC):
+    """A file or a folder under a results root; `str` is what a user calls it."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The last part of its path."""
+
+    @abstractmethod
+    def __truediv__(self, name: str) -> Self:
+        """What lies in this folder under a bare name."""
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """A path, or a URL."""
+
+    @abstractmethod
+    def children(self) -> list[Self]:
+        """What lies in this folder, in order of name; nothing where there is no such folder."""
+
+    @abstractmethod
+    def is_file(self) -> bool:
+        """Whether there is such a file."""
+
+    @abstractmethod
+    def is_folder(self) -> bool:
+        """Whether there is such a folder."""
+
+    @abstractmethod
+    def prove_writable(self) -> None:
+        """See that this folder, which need not exist, can be written; leave nothing behind.
+
+        Raises: OSError: it cannot.
+        """
+
+    @abstractmethod
+    def read(self) -> bytes:
+        """Read a whole file."""
+
+    @abstractmethod
+    def open(self) -> BinaryIO:
+        """Open a file for reading here and there."""
+
+    @abstractmethod
+    def write(self, content: bytes) -> None:
+        """Make a new file that nobody reads yet; `sync` of its folder makes it durable.
+
+        Raises: FileExistsError: there is one.
+        """
+
+    @abstractmethod
+    def publish(self, content: bytes) -> None:
+        """Make the file hold `content`, in one durable step; an older one is replaced."""
+
+    @abstractmethod
+    def publish_new(self, content: bytes) -> None:
+        """As `publish`, where no older file may be replaced.
+
+        Raises: FileExistsError: there is one of another content.
+        """
+
+    @abstractmethod
+    def adopt(self, file: Path) -> None:
+        """As `write`, from a file in a folder of `scratch`, which may be gone then."""
+
+    @abstractmethod
+    def make_folder(self) -> None:
+        """Make this folder and those above it."""
+
+    @abstractmethod
+    def sync(self) -> None:
+        """Make the list of names in this folder durable."""
+
+    @abstractmethod
+    def delete(self) -> None:
+        """Delete a file, or a folder with all that is in it; it may be gone already."""
+
+    @abstractmethod
+    def withdraw(self, first: str) -> None:
+        """Delete a folder whose lease is held; its file `first` vanishes before the rest."""
+
+    @abstractmethod
+    def is_abandoned(self) -> bool:
+        """Whether a file that nothing names can be deleted: no writer will yet name it."""
+
+    @abstractmethod
+    def scratch(self) -> AbstractContextManager[Path]:
+        """Give a folder of this machine for files too large for memory, until they are adopted."""
+
+    @abstractmethod
+    def lease(self) -> Lease:
+        """Take the lease of this folder, which need not have been made.
+
+        Raises: RunLockedError: another process (or another object of this one) holds it.
+        """
+
+    @abstractmethod
+    def is_leased(self) -> bool:
+        """Whether some process holds the lease of this folder."""

@@ -1,0 +1,39 @@
+-- The history of a model: its rows of the ladder in all runs, each setting and threshold by itself in
+-- the order of time, with what changed since the run before in the same setting. A row that is not
+-- valid is shown, and neither compared nor compared with.
+WITH
+lines AS (
+    SELECT r.submitted_at, r.name AS run_name, l.*
+    FROM ladder l
+    JOIN runs r USING (run_id)
+    WHERE l.model = model_name
+),
+compared AS (
+    SELECT *,
+        CASE WHEN is_valid IS NOT FALSE THEN
+            last_value(CASE WHEN is_valid IS NOT FALSE THEN acc1 END IGNORE NULLS) OVER earlier
+        END AS acc1_before,
+        CASE WHEN is_valid IS NOT FALSE THEN
+            last_value(CASE WHEN is_valid IS NOT FALSE THEN forward_ms END IGNORE NULLS) OVER earlier
+        END AS forward_ms_before,
+        CASE WHEN is_valid IS NOT FALSE THEN
+            last_value(CASE WHEN is_valid IS NOT FALSE THEN energy_mj END IGNORE NULLS) OVER earlier
+        END AS energy_mj_before
+    FROM lines
+    WINDOW earlier AS (
+        PARTITION BY dataset, device, node, runtime, precision, threads, batch_size, threshold,
+            thresholds
+        ORDER BY submitted_at, run_id, cell_id
+        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    )
+)
+SELECT submitted_at, run_id, run_name, dataset, device, node, runtime, precision, threads,
+    batch_size, model, threshold, thresholds, acc1, mean_blocks, forward_ms, p50_ms, p90_ms, p99_ms,
+    energy_mj, energy_saving_pct,
+    acc1 - acc1_before AS acc1_change,
+    100 * (forward_ms / nullif(forward_ms_before, 0) - 1) AS forward_change_pct,
+    100 * (energy_mj / nullif(energy_mj_before, 0) - 1) AS energy_change_pct,
+    is_valid, note
+FROM compared
+ORDER BY dataset, device, node, runtime, precision, threads, batch_size, threshold, thresholds,
+    submitted_at, run_id

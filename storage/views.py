@@ -1,0 +1,114 @@
+"""A database in memory with a view for each table, and the questions over them.
+
+Where runs have summaries, the summarised views read these, and compute only of the runs that have
+none: by the same queries, over tables of the same names in a schema of their own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from storage.questions import EXPRESSIONS, SUMMARISED, create_questions, needed
+from storage.schemas import TABLES
+from storage.sql import parquet_scan, quoted
+from storage.summaries import PLACE, order, stored_scan
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    import duckdb
+
+    from storage.contents import Contents
+
+_WHOLE = ("runs", "cells", "nodes", "commits")
+"""Tables of which some rows are read when a connection is made: their files are replaced."""
+
+_SMALL = "small"
+"""The schema of such rows."""
+
+_UNSUMMARISED = "unsummarised"
+
+
+def create_views(
+    connection: duckdb.DuckDBPyConnection, contents: Contents, sql: str | None
+) -> None:
+    """Create the tables, views and macros that a statement may use; None uses all."""
+    stored = {
+        view: parts
+        for view in SUMMARISED
+        if view in needed(sql) and (parts := _stored_parts(contents, view))
+    }
+    names = needed(sql, through=set(SUMMARISED) - set(stored))
+    connection.execute(f"CREATE SCHEMA {_SMALL}")
+    _create_tables(connection, "main", contents, names)
+    others = contents.unsummarised if stored else None
+    inner: frozenset[str] = frozenset()
+    if others and not others.is_empty:
+        inner = needed(" ".join(stored))
+        connection.execute(f"CREATE SCHEMA {_UNSUMMARISED}")
+        _create_tables(connection, _UNSUMMARISED, others, inner)
+    create_questions(connection, (names | inner) & set(EXPRESSIONS))
+    if inner:
+        # Names in a view are looked up where the view is, and then in main.
+        connection.execute(f"SET search_path = '{_UNSUMMARISED},main'")
+        create_questions(connection, inner - set(EXPRESSIONS))
+        connection.execute("SET search_path = 'main'")
+    _create_stored(connection, stored, [_UNSUMMARISED] if inner else [])
+    create_questions(connection, names - set(stored) - set(EXPRESSIONS))
+
+
+def _create_tables(
+    connection: duckdb.DuckDBPyConnection, schema: str, contents: Contents, names: Collection[str]
+) -> None:
+    for table in TABLES:
+        if table in names:
+            _create_table(connection, schema, contents, table)
+
+
+def _create_table(
+    connection: duckdb.DuckDBPyConnection, schema: str, contents: Contents, table: str
+) -> None:
+    parts = []
+    if copied := contents.copied_file(table):
+        parts.append(f"{parquet_scan(table, [copied])} WHERE {_is_not(contents.stale)}")
+    files = [] if table in ("runs", "cells", "nodes") else contents.data_files(table)
+    if files:
+        parts.append(parquet_scan(table, files))
+    rows = contents.small_table(table) if table in _WHOLE else TABLES[table].empty_table()
+    # read_parquet of no file is an error; an empty table has the types.
+    if rows.num_rows or not parts:
+        name = f"{_SMALL}.{schema}_{table}"
+        connection.register("arriving", rows)
+        connection.execute(f"CREATE TABLE {name} AS FROM arriving")
+        connection.unregister("arriving")
+        parts.append(f"FROM {name}")
+    connection.execute(f"CREATE VIEW {schema}.{table} AS {' UNION ALL '.join(parts)}")
+
+
+def _stored_parts(contents: Contents, view: str) -> list[str]:
+    """SQL of the stored rows of a summarised view."""
+    parts = []
+    if copied := contents.copied_file(view):
+        parts.append(f"{stored_scan([copied])} WHERE {_is_not(contents.stale)}")
+    if files := contents.summary_files(view):
+        parts.append(stored_scan(files))
+    return parts
+
+
+def _create_stored(
+    connection: duckdb.DuckDBPyConnection, stored: dict[str, list[str]], others: list[str]
+) -> None:
+    """Create summarised views of what is stored and, by these views, computed."""
+    for view, parts in stored.items():
+        computed = [f"SELECT *, {order()} FROM {other}.{view}" for other in others]  # noqa: S608
+        connection.execute(
+            f"CREATE VIEW {view} AS SELECT * EXCLUDE ({PLACE}) "  # noqa: S608 (our names)
+            f"FROM ({' UNION ALL '.join([*parts, *computed])}) ORDER BY run_id, {PLACE}"
+        )
+
+
+def _is_not(run_ids: Collection[str]) -> str:
+    """Leave out rows of some runs."""
+    if not run_ids:
+        return "true"
+    return f"run_id NOT IN ({', '.join(quoted(run_id) for run_id in run_ids)})"
