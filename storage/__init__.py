@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from storage.images import ImageSet, open_images
     from storage.images.names import DATA_VARIABLE, DOWNLOADABLE, cache_folder, named_file
     from storage.images.writing import EncodedImage, write_images
+    from storage.judgements import save_regressions
     from storage.layout import check_root, checked_name, has_results
     from storage.places import Root, checked_root
     from storage.rows import (
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         CellRow,
         CellStatus,
         NodeRow,
+        RegressionRow,
         RunRow,
         RunStatus,
         TrainingRow,
@@ -60,6 +62,7 @@ _MODULES = {
     "NodeRow": "rows",
     "QueryError": "errors",
     "Root": "places",
+    "RegressionRow": "rows",
     "RootNotWritableError": "errors",
     "RunExistsError": "errors",
     "RunLockedError": "errors",
@@ -92,6 +95,7 @@ _MODULES = {
     "remove_run": "run_list",
     "resolve_run": "run_list",
     "rows_to_table": "rows",
+    "save_regressions": "judgements",
     "table_to_rows": "rows",
     "table_values": "formats",
     "write_images": "images.writing",
@@ -114,6 +118,7 @@ __all__ = [
     "NodeRow",
     "QueryError",
     "Root",
+    "RegressionRow",
     "RootNotWritableError",
     "RunExistsError",
     "RunLockedError",
@@ -144,6 +149,7 @@ __all__ = [
     "remove_run",
     "resolve_run",
     "rows_to_table",
+    "save_regressions",
     "table_to_rows",
     "table_values",
     "write_images",

@@ -162,6 +162,7 @@ def test_every_named_query_runs(build: Builder, file: Path) -> None:
         "composed_beside_routed",
         "conditions",
         "energies_beside_routed",
+        "energies_in",
         "engines_beside_reference",
         "exit_energies",
         "exit_means",
