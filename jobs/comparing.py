@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -148,6 +149,13 @@ class _Run:
         self.times = read_times(self.root, run_id)
         self.energies = read_energies(self.root, run_id)
 
+    @cached_property
+    def paths(self) -> Mapping[tuple[str, int], str]:
+        """The images of its data sets."""
+        run_id = self.side.run_id
+        table = storage.named_query(self.root, "images_of", run_ids=[run_id], run_id=run_id)
+        return {(i["dataset_sha256"], i["image_id"]): i["path"] for i in table.to_pylist()}
+
     def control(self, row: Row, name: str | None) -> Row | None:
         """The timed cell of the control beside a cell."""
         place = identity_of(row, PLACE)
@@ -269,24 +277,27 @@ def compare(
     ps = adjusted([row.p for row in rows])
     rows = [replace(row, p_holm=p) for row, p in zip(rows, ps, strict=True)]
     changed = [image for a, b in pairs for image in _changed(runs, a, b)] if with_images else []
-    return Comparison(first, second, rows, alone, _notes(rows, first, second, control), changed)
+    return Comparison(
+        first,
+        second,
+        rows,
+        alone,
+        _notes(rows, is_one_run=first.run_id == second.run_id, control=control),
+        changed,
+    )
 
 
-def _notes(
-    rows: Sequence[Compared], first: Side, second: Side, control: str | None
-) -> Sequence[str]:
-    if first.run_id == second.run_id or not any(row.figure == "latency" and row.p for row in rows):
+def _notes(rows: Sequence[Compared], *, is_one_run: bool, control: str | None) -> Sequence[str]:
+    if is_one_run or control or not any(row.figure == "latency" and row.p for row in rows):
         return ()
-    if control is None:
-        return ("no control model: a drift of the machine is not divided out (--control MODEL)",)
-    return ()
+    return ("no control model: a drift of the machine is not divided out (--control MODEL)",)
 
 
 def _pairs(first: _Run, second: _Run) -> tuple[list[tuple[Row, Row]], list[str]]:
     """Cells that measure the same, those of one node with each other; and those left alone."""
     pairs, met = [], set()
     for a in first.rows:
-        same = [b for b in second.rows if _is_pair(first.side, second.side, a, b)]
+        same = [b for b in second.rows if _is_pair(first.side, a, b)]
         near = [b for b in same if b["node"] == a["node"]] or same[:1]
         pairs += [(a, b) for b in near]
         met |= {id(a) for _ in near} | {id(b) for b in near}
@@ -300,7 +311,7 @@ def _pairs(first: _Run, second: _Run) -> tuple[list[tuple[Row, Row]], list[str]]
     return pairs, alone
 
 
-def _is_pair(first: Side, second: Side, a: Row, b: Row) -> bool:
+def _is_pair(first: Side, a: Row, b: Row) -> bool:
     if identity_of(a, _AXES) != identity_of(b, _AXES) and not _are_untimed(a, b):
         return False
     if first.model is None and a["model"] != b["model"]:
@@ -320,11 +331,11 @@ def _are_untimed(a: Row, b: Row) -> bool:
 
 def _blank(a: Row, b: Row, figure: str, column: str) -> Compared:
     return Compared(
-        a["model"],
-        threshold_of(a),
-        b["model"],
-        threshold_of(b),
-        *(a[axis] for axis in PLACE),
+        model=a["model"],
+        threshold=threshold_of(a),
+        second_model=b["model"],
+        second_threshold=threshold_of(b),
+        **{axis: a[axis] for axis in PLACE},
         figure=figure,
         first=a[column],
         second=b[column],
@@ -475,12 +486,7 @@ def _changed(runs: tuple[_Run, _Run], a: Row, b: Row) -> Iterator[Mapping[str, A
     places = np.flatnonzero(first.prediction != second.prediction)
     if not len(places):
         return
-    table = storage.query(
-        runs[0].root,
-        f"SELECT image_id, path FROM images WHERE dataset_sha256 = '{first.dataset_sha256}'",
-        run_ids=[],
-    )
-    paths = dict(zip(*(table[name].to_pylist() for name in ("image_id", "path")), strict=True))
+    paths = runs[0].paths
     for place in places.tolist():
         image_id = int(first.image_id[place])
         yield {
@@ -488,7 +494,7 @@ def _changed(runs: tuple[_Run, _Run], a: Row, b: Row) -> Iterator[Mapping[str, A
             "threshold": threshold_of(b),
             "device": b["device"],
             "image_id": image_id,
-            "path": paths.get(image_id),
+            "path": paths.get((first.dataset_sha256, image_id)),
             "label": int(first.label[place]),
             "first": int(first.prediction[place]),
             "second": int(second.prediction[place]),

@@ -1,4 +1,4 @@
-"""What must be alike before two measurements may be compared, and how it is said where it is not."""
+"""What must be alike before two measurements may be compared, and how a difference is said."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CLOCK_TOLERANCE = 0.05
 CELL = ("model", "threshold", "thresholds")
 PLACE = ("dataset", "device", "node", "runtime", "precision", "threads", "batch_size")
 IDENTITY = (*CELL, *PLACE)
-"""By which a cell is found again in another run; not by its checkpoint, which may be what changed."""
+"""By which a cell is found again in another run; its checkpoint may be what changed."""
 
 _MUST_BE_ALIKE = {
     "node": "node",
@@ -67,7 +67,8 @@ def _differences(first: Row, second: Row) -> Iterator[str]:
             yield f"{what}: {_said(first[column])}, then {_said(second[column])}"
     if first["are_clocks_locked"] != second["are_clocks_locked"]:
         said = {True: "locked", False: "floating", None: "unknown"}
-        yield f"clocks: {said[first['are_clocks_locked']]}, then {said[second['are_clocks_locked']]}"
+        locks = [said[row["are_clocks_locked"]] for row in (first, second)]
+        yield f"clocks: {locks[0]}, then {locks[1]}"
     clocks = (first["max_clock_mhz"], second["max_clock_mhz"])
     if None not in clocks and min(clocks) < (1 - CLOCK_TOLERANCE) * max(clocks):
         yield f"clock: {clocks[0]:.0f} MHz, then {clocks[1]:.0f} MHz"

@@ -29,7 +29,8 @@ def log_ratio(first: Logs, second: Logs, *, are_paired: bool = False, seed: int 
     """Estimate the logarithm of second over first, with its 95 % interval.
 
     Args:
-        first, second: (R1, N) and (R2, N), at least one round and one image.
+        first: (R1, N), at least one round and one image.
+        second: (R2, N), the same images.
         are_paired: round i of both ran in turns, R1 = R2.
         seed: of the resamples.
 

@@ -34,7 +34,8 @@ class Changes(NamedTuple):
         """Count them.
 
         Args:
-            first, second: (N,) whether each image was answered rightly, in the same order.
+            first: (N,) whether each image was answered rightly.
+            second: (N,) the same images in the same order.
         """
         lost = np.count_nonzero(first & ~second)
         won = np.count_nonzero(~first & second)
@@ -58,7 +59,7 @@ def p_value(changes: Changes) -> float:
         ways = ways * (flips - number + 1) // number
         tail += ways
     # Python divides whole numbers of any length and rounds once.
-    return min(1.0, 2 * tail / 2**flips)
+    return min(1.0, 2 * tail / (1 << flips))
 
 
 def interval(changes: Changes) -> Estimate:

@@ -81,9 +81,8 @@ class Judged:
             changed += "; another checkpoint"
         verdict: storage.Judgement = "ok"
         is_unlikely = p_value(changes) / 2 < allowed
-        if -points.value >= settings.accuracy_points - _ROUNDING:
-            verdict = "suspect"
-        elif points.value < 0 and is_unlikely:
+        is_told = -points.value >= settings.accuracy_points - _ROUNDING
+        if is_told or (points.value < 0 and is_unlikely):
             verdict = "suspect"
         elif points.value >= settings.accuracy_points - _ROUNDING:
             verdict = "improvement"

@@ -18,12 +18,12 @@ from jobs.regressions.steps import levels
 from jobs.regressions.student import quantile, upper_tail
 
 TONIGHT_SHARE = 0.2
-"""Of the false alarms that are allowed, those of tonight alone; the rest are of two nights together,
-which tell a step of either night better than one does."""
+"""Of the false alarms that are allowed, those of tonight alone; the rest are of two nights
+together, which tell a step of either night better than one does."""
 
 _PRIOR_CORRELATION, _PRIOR_NIGHTS = 0.5, 10
-"""What the autocorrelation is before it was seen, and as many nights that has the weight of: 30 nights
-tell it within 0.2 only, and too low."""
+"""What the autocorrelation is before it was seen, and as many nights that has the weight of: 30
+nights tell it within 0.2 only, and too low."""
 
 _HIGHEST_CORRELATION = 0.9
 _SMALLEST = 1e-9  # of a scatter: below it numbers are equal
@@ -138,7 +138,8 @@ class Reference:
         """Hold the latest nights together against those of the pinned baseline.
 
         Args:
-            baseline, recent: (N,) cleaned logarithms of nights that are in order, none in both.
+            baseline: (N,) cleaned logarithms of nights in order.
+            recent: (M,) those of the latest nights, none of which is in the baseline.
             allowed: the logarithm that may come and go without a word.
 
         Returns: the chances are of a drift within what is allowed.

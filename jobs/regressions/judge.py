@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import storage
 from jobs.comparison.comparable import IDENTITY, identity_of, why_no_times
@@ -253,14 +254,14 @@ def _least_worse(row: storage.RegressionRow, before: float) -> float:
 
 
 def _blank(cell: Row, metric: storage.Metric, kind: storage.FindingKind) -> storage.RegressionRow:
-    identity = dict(zip(IDENTITY, identity_of(cell), strict=True))
+    identity: dict[str, Any] = dict(zip(IDENTITY, identity_of(cell), strict=True))
     return storage.RegressionRow(
         run_id=cell["run_id"],
         metric=metric,
         kind=kind,
         verdict="ok",
         judged_at=now(),
-        **identity,  # type: ignore[arg-type] - columns of the same names and types
+        **identity,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LEAST_NIGHTS = 8
-"""Comparable nights before a night, for a verdict on latency or energy: fewer do not tell a scatter."""
+"""Comparable nights before a night, to judge latency or energy: fewer do not tell a scatter."""
 
 
 @dataclass(frozen=True)

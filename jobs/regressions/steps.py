@@ -1,7 +1,7 @@
 """Steps in a series: the levels that explain it best, each change of level at a price.
 
-An L1-Potts fit: the sum of distances from each level's median, plus a penalty a step, is least. Exact,
-by dynamic programming over all pieces. Medians, since one bad night is no step.
+An L1-Potts fit: the sum of distances from each level's median, plus a penalty a step, is least.
+Exact, by dynamic programming over all pieces. Medians, since one bad night is no step.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ DRIFT_SHARE = 0.2
 """Of the false alarms that are allowed, those of drifts; the rest are of steps."""
 
 SUSPECT_FACTOR = 4.0
-"""A cell is suspected at as many times the false alarms that are allowed, since being measured again
+"""A cell is suspected at as many times the false alarms that are allowed: being measured again
 costs minutes only; told is what its second measurement alone says at the strict level."""
 
 LEAST_DRIFT_NIGHTS = 3
@@ -122,8 +122,8 @@ def _drift(
     recent = [*nights.window[1 - RECENT :], tonight]
     if min(len(nights.baseline), len(recent)) < LEAST_DRIFT_NIGHTS:
         return None
-    cleaned = [
+    baseline, latest = (
         np.array([reference.cleaned(*_controlled(nights, pair)) for pair in pairs])
         for pairs in (nights.baseline, recent)
-    ]
-    return reference.drift(*cleaned, allowed)
+    )
+    return reference.drift(baseline, latest, allowed)

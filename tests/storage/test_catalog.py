@@ -167,10 +167,13 @@ def test_every_named_query_runs(build: Builder, file: Path) -> None:
         "exit_energies",
         "exit_means",
         "exit_times",
+        "images_of",
         "invalid_cells",
+        "judged",
         "power_marks",
         "power_windows",
         "throttled_rounds",
         "timed_batches",
+        "told",
     )
     assert (found.num_rows == 0) == (file.stem in has_none)
