@@ -35,6 +35,21 @@ class Drop:
     note: str
 
 
+def verdict_of(changes: Changes, settings: Settings, allowed: float) -> storage.Judgement:
+    """What changed answers mean: a drop as great as is always told, or one that chance hardly makes.
+
+    Args:
+        changes: from an earlier night.
+        settings: what counts.
+        allowed: false alarms of a smaller drop.
+    """
+    told = settings.accuracy_points - _ROUNDING
+    is_unlikely = p_value(changes) / 2 < allowed
+    if -changes.points >= told or (changes.points < 0 and is_unlikely):
+        return "suspect"
+    return "improvement" if changes.points >= told else "ok"
+
+
 class Judged:
     """Judges answers, and reads those of a run once."""
 
@@ -75,17 +90,10 @@ class Judged:
         second = self._of(self._history.tonight)[row["cell_id"]]
         changes = Changes.between(first.is_correct, second.is_correct)
         points = interval(changes)
-        settings: Settings = self._history.settings
         changed = f"{changes.lost} images lost and {changes.won} won since {night.run_id}"
         if then["checkpoint_sha256"] != row["checkpoint_sha256"]:
             changed += "; another checkpoint"
-        verdict: storage.Judgement = "ok"
-        is_unlikely = p_value(changes) / 2 < allowed
-        is_told = -points.value >= settings.accuracy_points - _ROUNDING
-        if is_told or (points.value < 0 and is_unlikely):
-            verdict = "suspect"
-        elif points.value >= settings.accuracy_points - _ROUNDING:
-            verdict = "improvement"
+        verdict = verdict_of(changes, self._history.settings, allowed)
         return Drop(night, then["acc1"], points, verdict, changed)
 
     def _of(self, night: Night) -> dict[str, Answers]:
