@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 
 import storage
-from jobs.plan import Cell, Plan
+from jobs.plan import PROTOCOL_VERSION, Cell, Plan
 from jobs.task import Outcome, Task, rows_an_image
 
 VALID_ROUNDS = 2
@@ -52,6 +52,7 @@ def _queued(cell: Cell, run_id: str, position: int) -> storage.CellRow:
         warmup_images=cell.warmup_images or None,
         status="skipped" if cell.skipped else "queued",
         note=cell.skipped,
+        protocol=PROTOCOL_VERSION,
     )
 
 

@@ -27,13 +27,18 @@ if TYPE_CHECKING:
     from storage.images import ImageSet, open_images
     from storage.images.names import DATA_VARIABLE, DOWNLOADABLE, cache_folder, named_file
     from storage.images.writing import EncodedImage, write_images
+    from storage.judgements import save_regressions
     from storage.layout import check_root, checked_name, has_results
     from storage.places import Root, checked_root
     from storage.rows import (
         CellKind,
         CellRow,
         CellStatus,
+        FindingKind,
+        Judgement,
+        Metric,
         NodeRow,
+        RegressionRow,
         RunRow,
         RunStatus,
         TrainingRow,
@@ -56,10 +61,14 @@ _MODULES = {
     "DatasetError": "errors",
     "EncodedImage": "images.writing",
     "FORMATS": "formats",
+    "FindingKind": "rows",
     "ImageSet": "images",
+    "Judgement": "rows",
+    "Metric": "rows",
     "NodeRow": "rows",
     "QueryError": "errors",
     "Root": "places",
+    "RegressionRow": "rows",
     "RootNotWritableError": "errors",
     "RunExistsError": "errors",
     "RunLockedError": "errors",
@@ -92,6 +101,7 @@ _MODULES = {
     "remove_run": "run_list",
     "resolve_run": "run_list",
     "rows_to_table": "rows",
+    "save_regressions": "judgements",
     "table_to_rows": "rows",
     "table_values": "formats",
     "write_images": "images.writing",
@@ -110,9 +120,13 @@ __all__ = [
     "Compaction",
     "DatasetError",
     "EncodedImage",
+    "FindingKind",
     "ImageSet",
+    "Judgement",
+    "Metric",
     "NodeRow",
     "QueryError",
+    "RegressionRow",
     "Root",
     "RootNotWritableError",
     "RunExistsError",
@@ -144,6 +158,7 @@ __all__ = [
     "remove_run",
     "resolve_run",
     "rows_to_table",
+    "save_regressions",
     "table_to_rows",
     "table_values",
     "write_images",

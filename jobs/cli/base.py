@@ -14,7 +14,7 @@ import click
 from jobs.errors import BadInputError, JobsError, RunInterruptedError, UsageError
 from storage import Root
 
-FAILED, BAD_INPUT = 1, 2
+FAILED, BAD_INPUT, REGRESSION = 1, 2, 3
 
 
 def _root(_context: click.Context, _option: click.Parameter, value: str) -> Root:

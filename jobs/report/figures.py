@@ -94,7 +94,7 @@ def figures_of(report: Report, setting: Setting, number: int) -> dict[str, Figur
         _exits(of_setting(report.histogram, setting), number),
         _latencies(of_setting(report.latencies, setting), number),
         _calibration(of_setting(report.calibration, setting), number),
-        *_history(of_setting(report.history, setting), number),
+        *_history(report, setting, number),
     )
     return {figure.name: figure for figure in drawn if figure}
 
@@ -378,6 +378,8 @@ def _calibration(rows: Sequence[Row], number: int) -> Figure | None:
     )
 
 
+_STEP_COLOURS = {"regression": "#d00000", "improvement": "#008040"}
+_STEP_SCALE = alt.Scale(domain=list(_STEP_COLOURS), range=list(_STEP_COLOURS.values()))
 _METRICS = {
     "forward_ms": ("Latency over the nights", "forward latency, ms", "latency"),
     "acc1": ("Accuracy over the nights", "acc@1, percent", "accuracy"),
@@ -385,8 +387,14 @@ _METRICS = {
 }
 
 
-def _history(rows: Sequence[Row], number: int) -> Iterator[Figure]:
-    """Each model's figures over all runs; none for a first run."""
+def _history(report: Report, setting: Setting, number: int) -> Iterator[Figure]:
+    """Each model's figures over all runs, judged steps marked; none for a first run."""
+    rows = of_setting(report.history, setting)
+    steps = {
+        (_identity(row), row["metric"]): row["verdict"]
+        for row in of_setting([*report.judged, *report.told], setting)
+        if row["verdict"] in _STEP_COLOURS
+    }
     if len({row["run_id"] for row in rows}) < 2:  # noqa: PLR2004 - one run is no history
         return
     for metric, (title, label, short) in _METRICS.items():
@@ -402,9 +410,11 @@ def _history(rows: Sequence[Row], number: int) -> Iterator[Figure]:
                 "run": row["run_id"],
                 "value": row[metric],
                 "valid": "no" if is_invalid(row) else "yes",
+                "step": steps.get((_identity(row), short)),
             }
             for row in known
         ]
+        marked = [value for value in values if value["step"]]
         lines = list(dict.fromkeys(value["line"] for value in values))
         base = alt.Chart(alt.Data(values=values)).encode(
             x=alt.X("night:T", title=None, axis=alt.Axis(labelOverlap=True, tickCount=5)),
@@ -418,15 +428,29 @@ def _history(rows: Sequence[Row], number: int) -> Iterator[Figure]:
             ).legend(None),
             tooltip=[alt.Tooltip(f"{name}:N") for name in ("line", "run", "value", "valid")],
         )
+        rings = (
+            alt.Chart(alt.Data(values=marked))
+            .mark_point(filled=False, size=320, strokeWidth=3, opacity=1)
+            .encode(
+                x="night:T",
+                y="value:Q",
+                stroke=alt.Stroke("step:N", scale=_STEP_SCALE, legend=None),
+                tooltip=[alt.Tooltip(f"{name}:N") for name in ("line", "run", "value", "step")],
+            )
+        )
+        said = "".join(
+            f" {value['step'].capitalize()} in run {value['run']}: {value['line']}."
+            for value in marked
+        )
         nights = len({row["run_id"] for row in known})
         yield Figure(
             name=f"{short}-over-nights-{number}",
             title=title,
             alternative=f"{label} of {len(lines)} rows of the ladder over {nights} runs: "
             + "; ".join(_ends(name, values) for name in lines)
-            + ".",
-            spec=_finished(line + dots, _HEIGHT),
-            columns=("run", "submitted", "model", "threshold", label, "valid"),
+            + f".{said}",
+            spec=_finished(alt.layer(line, dots, *([rings] if marked else [])), _HEIGHT),
+            columns=("run", "submitted", "model", "threshold", label, "valid", "step"),
             rows=[
                 (
                     row["run_id"],
@@ -435,10 +459,17 @@ def _history(rows: Sequence[Row], number: int) -> Iterator[Figure]:
                     threshold_of(row),
                     fixed(row[metric], 3),
                     not is_invalid(row),
+                    value["step"],
                 )
-                for row in known
+                for row, value in zip(known, values, strict=True)
             ],
         )
+
+
+def _identity(row: Row) -> tuple[object, ...]:
+    """Which row of which run's ladder, in one setting."""
+    names = ("run_id", "model", "batch_size", "threshold")
+    return (*(row[name] for name in names), tuple(row["thresholds"] or ()))
 
 
 def _ends(name: str, values: Sequence[dict[str, Any]]) -> str:

@@ -22,7 +22,7 @@ from jobs.report.ladder import LADDER, ladder_rows, missing, notes_of
 from jobs.report.reading import AllExitPass, Report, Setting, of_setting, setting_key
 from jobs.report.thumbnails import Thumbnails, thumbnails
 from jobs.tables import shown
-from jobs.wording import SETTING, Row, setting_of, threshold_of
+from jobs.wording import SETTING, Row, fixed, setting_of, threshold_of
 
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 """The version that Altair writes for."""
@@ -103,6 +103,7 @@ def html_page(root: storage.Root, report: Report) -> str:
         charts={name: f.spec for part in parts for name, f in part.figures.items()},
         passes=passes,
         left_out=left_out,
+        judged=[_judged(row) for row in report.judged],
         albums=[_album(root, report, each) for each in report.passes],
         scripts=[Markup(script) for script in scripts],  # noqa: S704 - ours and Vega's, no data
         hashes=[_digest(script) for script in scripts],
@@ -139,6 +140,26 @@ def _album(root: storage.Root, report: Report, each: AllExitPass) -> Album:
         threshold=f"{each.threshold:g}",
         exits=exits,
         pictures=thumbnails(root, report.details, cell["dataset_sha256"], ids),
+    )
+
+
+def _judged(row: Row) -> tuple[object, ...]:
+    """A row of the table `regressions` as the page has it; the change of accuracy is in points."""
+    interval = None
+    if row["low"] is not None and row["high"] is not None:
+        interval = f"{row['low']:+.1f} to {row['high']:+.1f}"
+    unit = "points" if row["metric"] == "accuracy" else "%"
+    return (
+        row["verdict"],
+        row["model"],
+        row["dataset"],
+        threshold_of(row),
+        row["metric"],
+        fixed(row["value"], 3),
+        fixed(row["expected"], 3),
+        None if row["effect_pct"] is None else f"{row['effect_pct']:+.1f} {unit}",
+        interval,
+        row["note"],
     )
 
 

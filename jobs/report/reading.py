@@ -63,6 +63,8 @@ class Report:
         routed: of `composed_beside_routed`.
         passes: all-exit passes of models with gates.
         history: of `history`, of all models of the ladder.
+        judged: what was said of this run beside the nights before it, of `judged`.
+        told: regressions and improvements of earlier nights, of `told`.
         unusable, machines, inputs: of the queries of these names.
     """
 
@@ -77,6 +79,8 @@ class Report:
     routed: Sequence[Row]
     passes: Sequence[AllExitPass]
     history: Sequence[Row]
+    judged: Sequence[Row]
+    told: Sequence[Row]
     unusable: Sequence[Row]
     machines: Sequence[Row]
     inputs: Sequence[Row]
@@ -129,6 +133,8 @@ def read_report(root: storage.Root, run_id: str) -> Report:
         routed=ask("composed_beside_routed"),
         passes=passes,
         history=list(_history(root, run_id, ladder)),
+        judged=ask("judged"),
+        told=storage.named_query(root, "told", run_id=run_id).to_pylist(),
         unusable=ask("unusable_cells"),
         machines=ask("machines"),
         inputs=ask("inputs"),
