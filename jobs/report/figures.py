@@ -107,9 +107,9 @@ def explorer_figure(report: Report, setting: Setting, cell: Row) -> dict[str, An
     rows = of_setting(report.curve, setting)
     curves = curves_of(rows)
     points = [
-        {"cost": row[curves.cost], "acc1": row["acc1"], "threshold": _json(row["threshold"])}
+        {"cost": row[curves.cost], "acc1": row["acc1"]}
         for row in rows
-        if row["cell_id"] == cell["cell_id"]
+        if row["cell_id"] == cell["cell_id"] and row[curves.cost] is not None
     ]
     axes = {
         "x": alt.X("cost:Q", title=curves.cost_label, scale=alt.Scale(zero=False)),
@@ -198,7 +198,7 @@ def _curve_points(report: Report, rows: Sequence[Row], cost: str) -> list[dict[s
         own = list(group)
         known = bands.get(cell_id) or [None] * len(own)
         for row, band in zip(own, known, strict=True):
-            if row["threshold"] is None or row[cost] is None:
+            if row["threshold"] is None or row[cost] is None or row["acc1"] is None:
                 continue
             full = row["acc1"] + band.drop if band else None
             points.append(
@@ -503,8 +503,3 @@ def _band(row: dict[str, Any]) -> str:
     if row.get("low") is None:
         return "–"
     return f"{row['low']:.2f} to {row['high']:.2f}"
-
-
-def _json(number: float | None) -> float | str | None:
-    """JSON has no infinity."""
-    return number if number is None or abs(number) != float("inf") else f"{number}"

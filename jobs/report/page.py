@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from itertools import groupby
+from typing import Any
 
 import altair as alt
 import vl_convert
@@ -100,7 +102,12 @@ def html_page(root: storage.Root, report: Report) -> str:
     return environment.get_template("report.html.j2").render(
         report=report,
         parts=parts,
-        charts={name: f.spec for part in parts for name, f in part.figures.items()},
+        data=_finite(
+            {
+                "charts": {name: f.spec for part in parts for name, f in part.figures.items()},
+                "passes": passes,
+            }
+        ),
         passes=passes,
         left_out=left_out,
         judged=[_judged(row) for row in report.judged],
@@ -141,6 +148,15 @@ def _album(root: storage.Root, report: Report, each: AllExitPass) -> Album:
         exits=exits,
         pictures=thumbnails(root, report.details, cell["dataset_sha256"], ids),
     )
+
+
+def _finite(value: Any) -> Any:
+    """JSON has neither NaN nor infinity: what is not to be drawn is null."""
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _judged(row: Row) -> tuple[object, ...]:

@@ -240,11 +240,40 @@ def test_nights_are_drawn_from_the_second_on(made_run: Callable[..., Path], tmp_
     """Each metric that both runs have, up to the run itself and not beyond."""
     for number in range(3):
         root = made_run(tmp_path / "results", f"night{number}", day=20 + number)
+    told = storage.RegressionRow(
+        run_id="night1",
+        model="dynn",
+        dataset="digits",
+        device="cpu",
+        node="node-a",
+        runtime="torch",
+        precision="float32",
+        threads=1,
+        batch_size=1,
+        threshold=0.5,
+        thresholds=None,
+        metric="latency",
+        kind="step",
+        verdict="regression",
+        value=2.2,
+        expected=2.0,
+        low=8.0,
+        high=12.0,
+        effect_pct=10.0,
+        note="measured twice",
+    )
+    storage.save_regressions(root, "night1", [told])
     found = read_report(root, "night1")
     figures = figures_of(found, found.settings[0], 1)
     nights = [name for name in figures if "over-nights" in name]
     assert nights == ["latency-over-nights-1", "accuracy-over-nights-1", "energy-over-nights-1"]
     assert {row[0] for row in figures[nights[0]].rows} == {"night0", "night1"}
+    steps = [(row[0], row[2], row[-1]) for row in figures[nights[0]].rows if row[-1]]
+    assert steps == [("night1", "dynn", "regression")]
+    assert "Regression in run night1: dynn 0.5." in figures[nights[0]].alternative
+    assert not any(row[-1] for row in figures[nights[1]].rows)
+    shown = Checked(html_page(root, found)).text
+    assert {"+10.0 %", "+8.0 to +12.0", "measured twice"} <= set(shown)
 
 
 def test_the_ladder_is_sqls(root: Path, report: Report) -> None:
