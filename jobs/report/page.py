@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import storage
+from jobs.regressions.judge import WORST_FIRST
 from jobs.report.explorer import packed_passes
 from jobs.report.figures import Figure, explorer_figure, figures_of
 from jobs.report.ladder import LADDER, ladder_rows, missing, notes_of
@@ -110,7 +111,7 @@ def html_page(root: storage.Root, report: Report) -> str:
         ),
         passes=passes,
         left_out=left_out,
-        judged=[_judged(row) for row in report.judged],
+        judged=[_judged(row) for row in sorted(report.judged, key=_severity)],
         albums=[_album(root, report, each) for each in report.passes],
         scripts=[Markup(script) for script in scripts],  # noqa: S704 - ours and Vega's, no data
         hashes=[_digest(script) for script in scripts],
@@ -157,6 +158,10 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _severity(row: Row) -> int:
+    return WORST_FIRST.index(row["verdict"])
 
 
 def _judged(row: Row) -> tuple[object, ...]:
