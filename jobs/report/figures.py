@@ -9,6 +9,7 @@ from typing import Any
 
 import altair as alt
 
+from jobs.choice.bands import Band
 from jobs.curve import curves_of, some_of
 from jobs.intervals import key_of
 from jobs.report.reading import Report, Setting, of_setting
@@ -116,12 +117,12 @@ def explorer_figure(report: Report, setting: Setting, cell: Row) -> dict[str, An
         "y": alt.Y("acc1:Q", title="acc@1, percent", scale=alt.Scale(zero=False)),
     }
     line = (
-        alt.Chart(alt.Data(values=points))
+        _chart(points)
         .mark_line(color=_COLOURS[0], strokeWidth=2)
         .encode(order=alt.Order("cost:Q"), **axes)
     )
     now = (
-        alt.Chart(alt.Data(values=points[:1], name="now"))
+        _chart(points[:1], "now")
         .mark_point(filled=True, size=160, color=_COLOURS[1], opacity=1)
         .encode(**axes)
     )
@@ -145,7 +146,7 @@ def _frontier(report: Report, setting: Setting, cost: str, number: int) -> Figur
     y = alt.Y("acc1:Q", title="acc@1, percent", scale=alt.Scale(zero=False))
     names = list(dict.fromkeys(row["model"] for row in (*rows, *ladder)))
     colour = alt.Color("model:N", sort=names, title=None, legend=_legend(names))
-    line = alt.Chart(alt.Data(values=points))
+    line = _chart(points)
     # A layer without rows would have no extent.
     band = line.mark_area(opacity=0.18).encode(
         x=x, y=alt.Y("low:Q", title="acc@1, percent"), y2="high:Q", color=colour
@@ -153,7 +154,7 @@ def _frontier(report: Report, setting: Setting, cost: str, number: int) -> Figur
     curve = line.mark_line(strokeWidth=2).encode(
         x=x, y=y, color=colour, order=alt.Order("cost:Q"), tooltip=_tips("model", "threshold", cost)
     )
-    point = alt.Chart(alt.Data(values=measured))
+    point = _chart(measured)
     interval = point.mark_rule(strokeWidth=1.5).encode(
         x=alt.X("low_cost:Q", title=label), x2="high_cost:Q", y=y, color=colour
     )
@@ -196,7 +197,7 @@ def _curve_points(report: Report, rows: Sequence[Row], cost: str) -> list[dict[s
     points = []
     for cell_id, group in groupby(rows, key=lambda row: row["cell_id"]):
         own = list(group)
-        known = bands.get(cell_id) or [None] * len(own)
+        known: Sequence[Band | None] = bands.get(cell_id) or [None] * len(own)
         for row, band in zip(own, known, strict=True):
             if row["threshold"] is None or row[cost] is None or row["acc1"] is None:
                 continue
@@ -247,7 +248,7 @@ def _exits(rows: Sequence[Row], number: int) -> Figure | None:
     ]
     order = list(dict.fromkeys(value["row"] for value in values))
     chart = (
-        alt.Chart(alt.Data(values=values))
+        _chart(values)
         .mark_bar()
         .encode(
             x=alt.X("sum(share):Q", title="images, percent", scale=alt.Scale(domain=[0, 100])),
@@ -290,7 +291,7 @@ def _latencies(rows: Sequence[Row], number: int) -> Figure | None:
         for row in known
     ]
     order = [value["row"] for value in values]
-    base = alt.Chart(alt.Data(values=values)).encode(
+    base = _chart(values).encode(
         y=alt.Y("row:N", sort=order, title=None),
         color=alt.Color("model:N", legend=None, sort=list({row["model"]: 0 for row in known})),
     )
@@ -343,16 +344,12 @@ def _calibration(rows: Sequence[Row], number: int) -> Figure | None:
     y = alt.Y("acc1:Q", title="right at this exit, percent", scale=alt.Scale(domain=[0, 100]))
     gates = list(dict.fromkeys(value["gate"] for value in values))
     line = (
-        alt.Chart(alt.Data(values=values))
+        _chart(values)
         .mark_line(point=alt.OverlayMarkDef(size=40), strokeWidth=2)
         .encode(x=x, y=y, color=alt.Color("gate:N", title=None, sort=gates, legend=_legend(gates)))
     )
     ends = [{"gate_score": 0, "acc1": 0}, {"gate_score": 1, "acc1": 100}]
-    calibrated = (
-        alt.Chart(alt.Data(values=ends))
-        .mark_line(strokeDash=[4, 4], color=_INK, opacity=0.5)
-        .encode(x=x, y=y)
-    )
+    calibrated = _chart(ends).mark_line(strokeDash=[4, 4], color=_INK, opacity=0.5).encode(x=x, y=y)
     aurocs = {value["gate"]: row["gate_auroc"] for value, row in zip(values, rows, strict=True)}
     said = "; ".join(f"{gate}: {fixed(auroc, 3)}" for gate, auroc in aurocs.items())
     return Figure(
@@ -416,7 +413,7 @@ def _history(report: Report, setting: Setting, number: int) -> Iterator[Figure]:
         ]
         marked = [value for value in values if value["step"]]
         lines = list(dict.fromkeys(value["line"] for value in values))
-        base = alt.Chart(alt.Data(values=values)).encode(
+        base = _chart(values).encode(
             x=alt.X("night:T", title=None, axis=alt.Axis(labelOverlap=True, tickCount=5)),
             y=alt.Y("value:Q", title=label, scale=alt.Scale(zero=False)),
             color=alt.Color("line:N", title=None, sort=lines, legend=_legend(lines)),
@@ -429,7 +426,7 @@ def _history(report: Report, setting: Setting, number: int) -> Iterator[Figure]:
             tooltip=[alt.Tooltip(f"{name}:N") for name in ("line", "run", "value", "valid")],
         )
         rings = (
-            alt.Chart(alt.Data(values=marked))
+            _chart(marked)
             .mark_point(filled=False, size=320, strokeWidth=3, opacity=1)
             .encode(
                 x="night:T",
@@ -477,6 +474,12 @@ def _ends(name: str, values: Sequence[dict[str, Any]]) -> str:
     return f"{name} from {own[0]:.3g} to {own[-1]:.3g}"
 
 
+def _chart(rows: Sequence[Row], name: str = "") -> Any:
+    """A chart of rows, which a page's script may replace where they have a name."""
+    data: Any = alt.Data  # untyped there
+    return alt.Chart(data(values=list(rows), **({"name": name} if name else {})))
+
+
 def _finished(chart: Any, height: int) -> dict[str, Any]:
     """A chart as JSON, as wide as what holds it; without the address of its schema."""
     spec: dict[str, Any] = chart.properties(width="container", height=height).to_dict()
@@ -499,7 +502,7 @@ def _tips(*names: str) -> list[alt.Tooltip]:
     return [alt.Tooltip(f"{shown.get(name, name)}:N", title=name) for name in (*names, "acc1")]
 
 
-def _band(row: dict[str, Any]) -> str:
+def _band(row: Row) -> str:
     if row.get("low") is None:
         return "–"
     return f"{row['low']:.2f} to {row['high']:.2f}"

@@ -207,8 +207,8 @@ def _environment() -> Environment:
 @cache
 def _vega() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script."""
-    bundle: str = vl_convert.javascript_bundle(vl_version=VEGA_LITE)
-    return bundle
+    bundle: Any = vl_convert.javascript_bundle  # whose types leave out that a snippet may be none
+    return str(bundle(vl_version=VEGA_LITE))
 
 
 def _source(name: str) -> str:
