@@ -14,7 +14,7 @@ import pytest
 
 import storage
 
-FIRST_NIGHT = datetime(2026, 1, 1, 3)
+FIRST_NIGHT = datetime(2026, 1, 1, 3)  # noqa: DTZ001 - naive UTC, as in all rows
 IMAGES = 200
 
 

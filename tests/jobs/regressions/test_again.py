@@ -19,7 +19,7 @@ latency: {rounds: 1, warmup_images: 3, images: 12}
 
 
 def test_suspects_and_control_take_turns_in_a_run_of_their_own(tmp_path: Path) -> None:
-    """In six rounds, there and back; without what is no suspect; under a name that is no night's."""
+    """In six rounds, there and back; only what is a suspect; under a name that is no night's."""
     grid, root, where = tmp_path / "grid.yaml", tmp_path / "results", Where(is_inline=True)
     grid.write_text(GRID)
     submit(grid, root, where, lambda _: None, "night")

@@ -60,7 +60,7 @@ def test_a_control_that_moves_with_the_cell_is_divided_out() -> None:
 
 
 def test_after_a_step_the_new_level_is_expected() -> None:
-    """A step of 10 % six nights ago: nights at the new level are as expected, the old one is not."""
+    """A step of 10 % six nights ago: the new level is as expected, the old one is not."""
     past = np.random.default_rng(5).normal(0, 0.005, 30)
     past[-6:] += 0.1
     reference = Reference.of(past)

@@ -216,7 +216,7 @@ def test_what_cannot_be_judged_is_said(nights: Nights) -> None:
 
 
 def test_rows_go_with_their_run(nights: Nights) -> None:
-    """They lie in the run's folder: judged again they are replaced, removed with it they are gone."""
+    """They lie in the run's folder: judged again replaced, removed with it gone."""
     quiet(nights, 2)
     for _ in range(2):
         judge(nights.root, nights.written[1], CONTROLLED)
