@@ -17,8 +17,8 @@ else. Of a night's level only the control tells, as far as it shares it.
 
 The fixed rule tells what is 7 % slower than the night before. The asv-style one fits L1-Potts
 levels, its penalty chosen by an information criterion as asv does, and tells where the last level
-is 5 % above the least before it. Both are shown with all rounds, since neither knows of throttling, and
-with flagged rounds left out.
+is 5 % above the least before it. Both are shown with all rounds, since neither knows of throttling,
+and with flagged rounds left out.
 
 Answers do not vary from night to night: accuracy is held against the night before on the same
 images, 0.5 points planted.
