@@ -116,8 +116,8 @@ def _remarks(comparison: Comparison) -> Iterator[str]:
     if any(row.p is not None for row in comparison.rows):
         yield (
             "acc@1: images lost and won. blocks: images that leave elsewhere. Intervals of times"
-            " are of these rounds and images; another night may differ by more. p: exact McNemar or of the interval, adjusted for"
-            " all rows by Holm."
+            " are of these rounds and images; another night may differ by more. p: exact McNemar or"
+            " of the interval, adjusted for all rows by Holm."
         )
 
 

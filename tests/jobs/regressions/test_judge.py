@@ -20,7 +20,7 @@ OURS, CONTROL = "dynn", "flat"
 CONTROLLED = Settings(control=CONTROL)
 
 
-def quiet(nights: Nights, count: int = 10, seed: int = 1) -> np.random.Generator:
+def quiet(nights: Nights, count: int = 12, seed: int = 1) -> np.random.Generator:
     """Nights that scatter by 1 %, which cell and control share, and 0.2 % of the cell's own."""
     generator = np.random.default_rng(seed)
     for _ in range(count):
@@ -187,7 +187,7 @@ def test_too_few_rounds_are_invalid(nights: Nights) -> None:
     assert of(verdict, OURS, "latency").verdict == "invalid"
     assert verdict.state == "invalid"
     following = add(nights, generator)
-    assert of(judge(nights.root, following, CONTROLLED), OURS, "latency").nights == 10
+    assert of(judge(nights.root, following, CONTROLLED), OURS, "latency").nights == 12
 
 
 def test_a_control_that_is_slower_itself_stays_a_suspect(nights: Nights) -> None:
