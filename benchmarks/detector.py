@@ -1,4 +1,4 @@
-"""False alarms and what is found on simulated nights: ours, a fixed 7 %, and steps as asv takes them.
+"""False alarms and finds on simulated nights: ours, a fixed 7 %, and steps as asv takes them.
 
 A history is 60 nights of one cell and a control model on one device. The logarithm of a night's
 level has a standard deviation of 1.5 % and an autocorrelation of 0.5, and drifts up by 1 % in 30
@@ -11,17 +11,17 @@ What the control shares of a night's level decides most, so there are three kind
 all of it (the machine's nights differ, not the cells), half of its variance, and no control.
 Drift and planted slowdowns are the cell's own.
 
-A suspect is measured again with twice the rounds. This measurement has the LEVEL OF THE SAME NIGHT,
-of cell and control: it takes away what the rounds of the first were off by, and nothing else. Of a
-night's level only the control tells, as far as it shares it.
+A suspect is measured again with twice the rounds. This measurement has the LEVEL OF THE SAME
+NIGHT, of cell and control: it takes away what the rounds of the first were off by, and nothing
+else. Of a night's level only the control tells, as far as it shares it.
 
-The fixed rule tells what is 7 % slower than the night before. The asv-style one fits L1-Potts levels,
-its penalty chosen as the information criterion of asv does, and tells where the last level is 5 %
-above the least before it. Both are shown with all rounds, since neither knows of throttling, and
-with flagged rounds left out.
+The fixed rule tells what is 7 % slower than the night before. The asv-style one fits L1-Potts
+levels, its penalty chosen by an information criterion as asv does, and tells where the last level
+is 5 % above the least before it. Both are shown with all rounds, since neither knows of throttling,
+and with flagged rounds left out.
 
-Answers do not vary from night to night: accuracy is held against the night before on the same images,
-0.5 points planted.
+Answers do not vary from night to night: accuracy is held against the night before on the same
+images, 0.5 points planted.
 
     python benchmarks/detector.py [--series 200] [--nights 60] [--seed 0]
 """

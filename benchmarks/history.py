@@ -292,7 +292,9 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - began_s
 
 
-def in_turn(ours: Callable[[], object], theirs: Callable[[], object], times: int) -> list[list[float]]:
+def in_turn(
+    ours: Callable[[], object], theirs: Callable[[], object], times: int
+) -> list[list[float]]:
     """Both, one after the other, so that what else the machine does falls on both."""
     pairs = [(seconds(ours), seconds(theirs)) for _ in range(times)]
     return [list(side) for side in zip(*pairs)]
@@ -302,7 +304,9 @@ def ingest(folder: Path, size: Size, times: int) -> tuple[int, list[list[float]]
     """Rows of one run, and what writing them took both, in seconds."""
     cells = [
         dataclasses.replace(cell, run_id="ingest")
-        for cell in cells_of("ingest", dataclasses.replace(size, thresholds=size.ingest_cells // size.models))
+        for cell in cells_of(
+            "ingest", dataclasses.replace(size, thresholds=size.ingest_cells // size.models)
+        )
     ]
     tables = [
         (cell, shard, records_of(cell, 0, shard * ROWS_A_COMMIT, min(ROWS_A_COMMIT, left)))
@@ -377,12 +381,16 @@ def main() -> None:
             check_agreement(name, our_question(), rival_question())  # and both are warm
             is_scan = name.startswith("percentiles")
             aim = f"ratio <= {SCAN_AIM}" if is_scan else f"<= {LADDER_AIM_S} s"
-            print(line(name, in_turn(our_question, rival_question, options.repeats), aim), flush=True)
+            print(
+                line(name, in_turn(our_question, rival_question, options.repeats), aim), flush=True
+            )
         rows, took = ingest(stack.enter_context(_beside(folder)), size, options.repeats)
         print(line(f"ingest of {rows:,} rows", took, ""))
         rates = [rows / statistics.median(side) for side in took]
-        print(f"\nrows/s: {rates[0]:,.0f}, the rival's {rates[1]:,.0f}: "
-              f"{rates[0] / rates[1]:.2f} of it; aim {INGEST_AIM}")
+        print(
+            f"\nrows/s: {rates[0]:,.0f}, the rival's {rates[1]:,.0f}: "
+            f"{rates[0] / rates[1]:.2f} of it; aim {INGEST_AIM}"
+        )
 
 
 @contextlib.contextmanager

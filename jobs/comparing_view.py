@@ -46,9 +46,9 @@ def _cells(row: Compared) -> tuple[object, ...]:
     if row.low is not None and row.high is not None:
         interval = f"{row.low:+.{digits}f} to {row.high:+.{digits}f}"
     if row.figure == "exits":
-        interval = f"{row.moved} of {row.images} elsewhere"
+        interval = f"{row.moved} of {row.images} moved"
     elif row.figure == "accuracy":
-        interval += f", -{row.lost} +{row.won}"
+        interval += f"\n-{row.lost} +{row.won} images"
     model = row.model if row.model == row.second_model else f"{row.model}\n> {row.second_model}"
     same_threshold = row.threshold == row.second_threshold
     threshold = row.threshold if same_threshold else f"{row.threshold}\n> {row.second_threshold}"
@@ -115,9 +115,9 @@ def _remarks(comparison: Comparison) -> Iterator[str]:
     yield from comparison.notes
     if any(row.p is not None for row in comparison.rows):
         yield (
-            "acc@1: -images lost +images won. Intervals of times are of these rounds and images;"
-            " another night may differ by more. p: exact McNemar or of the interval, adjusted for"
-            " all rows by Holm."
+            "acc@1: images lost and won. blocks: images that leave elsewhere. Intervals of times"
+            " are of these rounds and images; another night may differ by more. p: exact McNemar or"
+            " of the interval, adjusted for all rows by Holm."
         )
 
 

@@ -20,7 +20,7 @@ SUFFIX = "-again"
 """Of the run's and its grid's name, so that it is no night itself."""
 
 LEAST_ROUNDS = 6
-"""Even: each cell stands as often before another as after it. Twice a night's where that is more."""
+"""Even: each cell stands as often before another as after it. Twice a night's where more."""
 
 
 def remeasurement(root: storage.Root, where: Where, narrate: Narrator) -> Remeasure:

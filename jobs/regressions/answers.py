@@ -36,7 +36,7 @@ class Drop:
 
 
 def verdict_of(changes: Changes, settings: Settings, allowed: float) -> storage.Judgement:
-    """What changed answers mean: a drop as great as is always told, or one that chance hardly makes.
+    """What changed answers mean: a drop that is always told, or one that chance hardly makes.
 
     Args:
         changes: from an earlier night.

@@ -26,6 +26,7 @@ _PRIOR_CORRELATION, _PRIOR_NIGHTS = 0.5, 10
 nights tell it within 0.2 only, and too low."""
 
 _HIGHEST_CORRELATION = 0.9
+_OUTLIER = 5.0  # times the median distance: 3.4 deviations of a normal distribution
 _SMALLEST = 1e-9  # of a scatter: below it numbers are equal
 
 RECENT = 7
@@ -193,10 +194,11 @@ def _share(past: Series, control: Series) -> float:
     """As much of the control as moved with the cell: all of it where both move together.
 
     A control that moves by itself, divided out whole, would add its own scatter to the cell's.
-    By changes from night to night, on which steps of the cell have little weight.
+    By changes from night to night, where a step of the cell is one number, and cut off.
     """
     ours, its = np.diff(past), np.diff(control)
-    ours = np.clip(ours, *np.percentile(ours, (10, 90)))
+    usual = _OUTLIER * float(np.median(np.abs(ours)))
+    ours = np.clip(ours, -usual, usual)
     square = float(its @ its)
     return min(max(float(ours @ its) / square, 0.0), 1.0) if square > 0 else 0.0
 

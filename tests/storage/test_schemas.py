@@ -18,7 +18,13 @@ from storage.rows import TABLE_OF_ROW
 
 @pytest.mark.parametrize("row_type", TABLE_OF_ROW)
 def test_row_types_have_exactly_the_columns_of_their_tables(
-    row_type: type[storage.RunRow | storage.CellRow | storage.NodeRow | storage.TrainingRow],
+    row_type: type[
+        storage.RunRow
+        | storage.CellRow
+        | storage.NodeRow
+        | storage.TrainingRow
+        | storage.RegressionRow
+    ],
 ) -> None:
     """Same names in the same order."""
     names = [field.name for field in dataclasses.fields(row_type)]
@@ -196,6 +202,7 @@ def test_rows_survive_arrow() -> None:
         "error",
         now,
         now,
+        1,
     )
     assert None not in dataclasses.astuple(dataclasses.replace(cell, threshold=0.5))
     assert storage.table_to_rows(
