@@ -99,6 +99,24 @@ def read_pass(
         run_id,
         narrowing,
     )
+    answers = read_answers(root, run_id, cell)
+    by_blocks = tuple(float(block + 1) for block in answers.exit_blocks)
+    with as_usage_errors():
+        constraints = _constraints(limits, by_blocks, cell["exit_forward_ms"], cell)
+    return Pass(cell, answers, constraints, read_exit_ms(root, run_id, cell))
+
+
+def read_answers(root: storage.Root, run_id: str, cell: Row) -> ExitAnswers:
+    """Read the scores and answers of one all-exit pass, its images in the order of image_id.
+
+    Args:
+        root: the results root.
+        run_id: the run.
+        cell: a row of `choosable`.
+
+    Raises:
+        UsageError: rows are missing, or a score is infinite.
+    """
     rows = storage.named_query(
         root, "exit_answers", run_ids=[run_id], run_id=run_id, cell_id=cell["cell_id"]
     )
@@ -110,19 +128,16 @@ def read_pass(
             f" one for each of its {len(blocks)} exits and each image: resume it first"
         )
     forward_ms = cell["exit_forward_ms"]
-    by_blocks = tuple(float(block + 1) for block in blocks)
     shape = (len(blocks), images)
     scores = np.asarray(rows.column("gate_score"), np.float32).reshape(shape)[:-1]
     with as_usage_errors():
-        answers = ExitAnswers(
+        return ExitAnswers(
             gate_scores=scores,
             is_correct=np.asarray(rows.column("is_correct"), np.bool_).reshape(shape),
             exit_blocks=blocks,
-            costs=np.array(forward_ms or by_blocks, np.float64),
+            costs=np.array(forward_ms or [float(block + 1) for block in blocks], np.float64),
             cost_name="forward_ms" if forward_ms else "blocks",
         )
-        constraints = _constraints(limits, by_blocks, forward_ms, cell)
-        return Pass(cell, answers, constraints, _exit_ms(root, run_id, cell))
 
 
 def read_points(root: storage.Root, run_id: str, cell: Row, most: int) -> list[Row]:
@@ -131,8 +146,8 @@ def read_points(root: storage.Root, run_id: str, cell: Row, most: int) -> list[R
     return [row for row in rows.to_pylist() if row["cell_id"] == cell["cell_id"]]
 
 
-def _exit_ms(root: storage.Root, run_id: str, cell: Row) -> Rounds:
-    """What images took at each exit, by rounds."""
+def read_exit_ms(root: storage.Root, run_id: str, cell: Row) -> Rounds:
+    """What images took at each exit of one all-exit pass, by rounds; none if not to be mixed."""
     rows = storage.named_query(
         root, "exit_times", run_ids=[run_id], run_id=run_id, cell_id=cell["cell_id"]
     ).to_pylist()

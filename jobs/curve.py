@@ -68,7 +68,7 @@ def read_curves(root: storage.Root, run_id: str) -> list[Curves]:
     groups = groupby(rows, key=_setting)
     return [
         replace(
-            _curves(list(group)),
+            curves_of(list(group)),
             routed=tuple(row for row in routed if _setting(row) == setting),
             energies=tuple(row for row in energies if _setting(row) == setting),
         )
@@ -80,7 +80,8 @@ def _setting(row: Row) -> tuple[object, ...]:
     return tuple(row[key] for key in SETTING)
 
 
-def _curves(rows: Sequence[Row]) -> Curves:
+def curves_of(rows: Sequence[Row]) -> Curves:
+    """One setting's rows of `curve` as curves, in the best unit of cost that they have."""
     early = [row for row in rows if row["threshold"] is not None]
     is_timed = all(row["forward_ms"] is not None for row in early or rows)
     cost = "forward_ms" if is_timed else "mean_blocks"
@@ -145,7 +146,7 @@ def _table(curves: Curves) -> str:
             "yes" if row["is_dominated"] else "",
         )
         for name, points in curves.models.items()
-        for row in _some(points)
+        for row in some_of(points)
     ]
     return text_table(columns, rows, "some of the operating points")
 
@@ -168,8 +169,8 @@ def _routed_table(routed: Sequence[Row], figure: str) -> str:
     return text_table(columns, rows, f"composed of exit {cost}, beside what was routed")
 
 
-def _some(points: Sequence[Row]) -> Iterator[Row]:
+def some_of(points: Sequence[Row], most: int = LISTED_POINTS) -> Iterator[Row]:
     """The first, the last, and some between, alike far apart."""
-    steps = min(len(points), LISTED_POINTS)
+    steps = min(len(points), most)
     for step in range(steps):
         yield points[round(step * (len(points) - 1) / max(steps - 1, 1))]

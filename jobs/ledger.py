@@ -8,7 +8,7 @@ from datetime import datetime
 
 import storage
 from jobs.clock import now
-from jobs.plan import Cell, Plan
+from jobs.plan import PROTOCOL_VERSION, Cell, Plan
 from jobs.task import Outcome, Task, rows_an_image
 
 VALID_ROUNDS = 2
@@ -48,6 +48,7 @@ def _queued(cell: Cell, run_id: str, position: int) -> storage.CellRow:
         warmup_images=cell.warmup_images or None,
         status="skipped" if cell.skipped else "queued",
         note=cell.skipped,
+        protocol=PROTOCOL_VERSION,
     )
 
 

@@ -108,12 +108,24 @@ def submit(
         UsageError: the run's name is taken by another grid, no cluster is at the address, or
             $GFJOBS_POWER is no setting.
     """
+    document = Document.read(grid)
+    return submit_document(document, document.path.absolute().parent, root, where, narrate, run_id)
+
+
+def submit_document(  # noqa: PLR0917 - as `submit`
+    document: Document,
+    base: Path,
+    root: storage.Root,
+    where: Where,
+    narrate: Narrator,
+    run_id: str | None = None,
+) -> Ended:
+    """Do as `submit` with a grid that is not a file, or no longer; relative paths start at base."""
     if run_id is not None:
         storage.checked_name(run_id, "run")
         if run_id == "latest":
             raise UsageError("--run latest: this word means the newest run; choose another name")
-    document = Document.read(grid)
-    plan = plan_document(document, document.path.absolute().parent, where.devices())
+    plan = plan_document(document, base, where.devices())
     storage.check_root(root)
     where.check()
     if "energy" in plan.grid.measure and not where.address:

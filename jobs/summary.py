@@ -61,8 +61,8 @@ def ladder(root: storage.Root, run_id: str) -> str:
     for _, grouped in groupby(rows, key=lambda row: [row[key] for key in _GROUP]):
         group = list(grouped)
         parts += [_ladder_table(group), _latency_table(group, means)]
-    reasons = _folded([*_reasons(rows, means), *skipped])
-    return "\n".join(part for part in [*parts, reasons] if part)
+    said = _folded([*reasons(rows, means), *skipped])
+    return "\n".join(part for part in [*parts, said] if part)
 
 
 def exit_histogram(root: storage.Root, run_id: str) -> str:
@@ -133,12 +133,12 @@ def status(root: storage.Root, run_id: str) -> str:
 def _skipped(root: storage.Root, run_id: str) -> tuple[list[str], bool]:
     """Why cells of a run are skipped, with how many each reason is true of; whether all are."""
     cells = storage.named_query(root, "status", run_ids=[run_id], run_id=run_id).to_pylist()
-    reasons = Counter(cell["note"] for cell in cells if cell["status"] == "skipped")
+    counts = Counter(cell["note"] for cell in cells if cell["status"] == "skipped")
     lines = [
         f"– {number} {'cell is' if number == 1 else 'cells are'} skipped: {reason}"
-        for reason, number in reasons.items()
+        for reason, number in counts.items()
     ]
-    return lines, 0 < reasons.total() == len(cells)
+    return lines, 0 < counts.total() == len(cells)
 
 
 def _ladder_table(rows: Sequence[Row]) -> str:
@@ -162,7 +162,7 @@ def _ladder_table(rows: Sequence[Row]) -> str:
 def _worth(row: Row) -> tuple[str, str, str]:
     """Latency, energy and saving; of an invalid row the first alone, with its mark beside it."""
     forward_ms, saving_pct = fixed(row["forward_ms"], 2), row["energy_saving_pct"]
-    if _is_invalid(row):
+    if is_invalid(row):
         return forward_ms, INVALID, "–"
     saving = fixed(saving_pct, 1) + ("" if saving_pct is None else " %")
     return forward_ms, fixed(row["energy_mj"], 2), saving
@@ -183,7 +183,7 @@ def _latency_table(rows: Sequence[Row], means: Means) -> str:
 
 def _spread(row: Row, means: Means) -> tuple[str, ...]:
     """What stands beside a mean; of an invalid row nothing but that it is."""
-    if _is_invalid(row):
+    if is_invalid(row):
         return INVALID, "–", "–", "–", "–", "–"
     names = ("p50_ms", "p90_ms", "p99_ms", "elapsed_ms")
     margin = _margin(row["forward_ms"], means.get(key_of(row)))
@@ -205,12 +205,12 @@ def _digits(ms: float) -> int:
     return 3 if ms < TEN_MS else 2
 
 
-def _is_invalid(row: Row) -> bool:
+def is_invalid(row: Row) -> bool:
     """Not where it is unknown yet."""
     return row["is_valid"] is False
 
 
-def _reasons(rows: Sequence[Row], means: Means) -> Iterator[str]:
+def reasons(rows: Sequence[Row], means: Means) -> Iterator[str]:
     """Why figures are missing or say little: each reason once, with the models it is true of."""
     models: dict[str, list[str]] = {}
     for row in rows:
@@ -232,7 +232,7 @@ def _folded(lines: Iterable[str]) -> str:
 
 def _about_interval(row: Row, means: Means) -> str | None:
     """What the interval of a shown mean does not know, or why there is none."""
-    if row["forward_ms"] is None or _is_invalid(row):
+    if row["forward_ms"] is None or is_invalid(row):
         return None
     mean = means.get(key_of(row))
     if mean is None:

@@ -124,18 +124,28 @@ class Contents:
             ]
         else:
             tables = [table for run in self.runs if (table := run.table(name)) is not None]
-        return pa.concat_tables([TABLES[name].empty_table(), *tables])
+        # Of files of older versions, which may lack columns, NULL.
+        return pa.concat_tables([TABLES[name].empty_table(), *tables], promote_options="default")
 
     def data_files(self, table: str) -> list[Place]:
         """The files of a table that are read where they lie, in order of run."""
         if table in ("images", "training"):
             return visible_files(self.root / table)
+        if table == "regressions":
+            return self._judged()
         found = {run.run_id: run.snapshot.files(table) for run in self.runs}
         if self.history:
             for run_id, sealed in self.history.runs.items():
                 data = run_paths(self.root, run_id).data
                 found[run_id] = [data / name for name in sealed.files.get(table, ())]
         return [file for run_id in sorted(found) for file in found[run_id]]
+
+    def _judged(self) -> list[Place]:
+        """Where runs have what was judged of them; a run of the history may be judged later on."""
+        run_ids = [run.run_id for run in self.runs]
+        run_ids += self.history.runs if self.history else ()
+        places = [run_paths(self.root, run_id).regressions for run_id in sorted(run_ids)]
+        return [place for place in places if place.is_file()]
 
 
 def read_contents(root: Place, run_ids: Collection[str] | None) -> Contents:

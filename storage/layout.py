@@ -4,6 +4,7 @@
 
     <root>/runs/<run_id>/run.parquet       one row; its presence makes the run visible
                          cells.parquet, nodes.parquet, submission.json
+                         regressions.parquet  what was judged of the run, replaced whole
                          data/*.parquet    rows, invisible until a manifest names them
                          commits/*.json    manifests
                          lock              the lease
@@ -62,6 +63,11 @@ class RunPaths:
     def submission(self) -> Place:
         """What the submitter wants back at a resume."""
         return self.folder / "submission.json"
+
+    @property
+    def regressions(self) -> Place:
+        """What was judged of the run."""
+        return self.folder / "regressions.parquet"
 
     @property
     def cancel(self) -> Place:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 CellKind = Literal["exits", "latency", "exit_costs", "profile"]
 CellStatus = Literal["queued", "running", "done", "failed", "skipped", "cancelled"]
+Metric = Literal["accuracy", "latency", "energy"]
+FindingKind = Literal["step", "drift", "accuracy"]
+Judgement = Literal["ok", "improvement", "suspect", "regression", "learning", "invalid"]
 # "interrupted" is never stored: a reader shows it for a run that says "running" while no
 # process holds its lease.
 RunStatus = Literal["running", "done", "failed", "cancelled", "interrupted"]
@@ -43,6 +46,7 @@ class CellRow:
     its last block alone. `threshold` is None for a static model, for an all-exit pass, and
     where `thresholds` differ from exit to exit. `images` are the images asked for per round,
     `rows` the rows committed so far; of a profile, whose rows are no image's, the images.
+    `protocol` is the version of how it is measured, None in files of older schema versions.
     Thresholds come back from storage as the float32 nearest to what was saved.
     """
 
@@ -76,6 +80,7 @@ class CellRow:
     error: str | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    protocol: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,9 +137,54 @@ class TrainingRow:
     finished_at: datetime
 
 
-Row = TypeVar("Row", RunRow, CellRow, NodeRow, TrainingRow)
+@dataclasses.dataclass(frozen=True)
+class RegressionRow:
+    """What was judged of one metric of one cell of a run, in one way.
 
-TABLE_OF_ROW = {RunRow: "runs", CellRow: "cells", NodeRow: "nodes", TrainingRow: "training"}
+    `value` and what was `expected` of it are in the metric's unit (percent, ms, mJ; divided by what
+    the control did, where `control` names one). `low` and `high` are the 95 % interval of
+    `effect_pct`, which is in percent of what was expected, of accuracy in percentage points. A
+    `suspect` was not measured again, `learning` has too few nights before it, `invalid` cannot be
+    judged. `known_since` is the run in which the same regression was told first.
+    """
+
+    run_id: str
+    model: str | None
+    dataset: str | None
+    device: str | None
+    node: str | None
+    runtime: str | None
+    precision: str | None
+    threads: int | None
+    batch_size: int | None
+    threshold: float | None
+    thresholds: tuple[float, ...] | None
+    metric: Metric
+    kind: FindingKind
+    verdict: Judgement
+    value: float | None = None
+    expected: float | None = None
+    low: float | None = None
+    high: float | None = None
+    effect_pct: float | None = None
+    nights: int | None = None
+    control: str | None = None
+    control_share: float | None = None
+    known_since: str | None = None
+    confirmed_run_id: str | None = None
+    note: str | None = None
+    judged_at: datetime | None = None
+
+
+Row = TypeVar("Row", RunRow, CellRow, NodeRow, TrainingRow, RegressionRow)
+
+TABLE_OF_ROW = {
+    RunRow: "runs",
+    CellRow: "cells",
+    NodeRow: "nodes",
+    TrainingRow: "training",
+    RegressionRow: "regressions",
+}
 
 
 def rows_to_table(row_type: type[Row], rows: Sequence[Row]) -> pa.Table:
@@ -153,7 +203,8 @@ def rows_to_table(row_type: type[Row], rows: Sequence[Row]) -> pa.Table:
 
 def table_to_rows(row_type: type[Row], table: pa.Table) -> tuple[Row, ...]:
     """Turn a table with the columns of the row type into rows, lists into tuples."""
-    names = [field.name for field in dataclasses.fields(row_type)]
+    # Files of an older version lack columns; their fields have defaults.
+    names = [f.name for f in dataclasses.fields(row_type) if f.name in table.column_names]
     return tuple(row_type(**_fields(record)) for record in table.select(names).to_pylist())
 
 

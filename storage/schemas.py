@@ -6,6 +6,7 @@ Version history (a new or changed column is a new version, with its line here):
 * 2: the table `reference_agreement`.
 * 3: `shard` and `exit_block` of `power`: a window is one task's, or one forced exit's.
 * 4: manifests have a digest of each data file, and name the summary of a run.
+* 5: the table `regressions`; `protocol` of `cells`.
 
 Types: thresholds and scores are float32, because the router compares in float32 and in SQL a
 DOUBLE 0.613 is not the FLOAT 0.613. Timestamps are naive microseconds in UTC: DuckDB's
@@ -25,7 +26,7 @@ from storage.errors import SchemaVersionError, StorageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 VERSION_KEY = "gfjobs_schema_version"
 
 _TIME = pa.timestamp("us")
@@ -57,7 +58,8 @@ run_id text, cell_id text, position int, kind text, model text, checkpoint_sha25
 params long, depth int, exit_blocks ints, dataset text, dataset_sha256 text, device text,
 node text, runtime text, precision text, threads int, batch_size int, threshold float,
 thresholds floats, images int, rounds int, status text, attempts int, rows long,
-warmup_images int, is_valid bool, note text, error text, started_at time, finished_at time
+warmup_images int, is_valid bool, note text, error text, started_at time, finished_at time,
+protocol int
 """,
     "records": f"""
 run_id text, cell_id text, round int, image_id long, label long, prediction int,
@@ -98,6 +100,13 @@ answer_flips long, exit_flips long, max_gate_difference double
 run_id text, cell_id text, round int, shard int, node text, rows long, busy_s double,
 committed_at time, note text
 """,
+    "regressions": """
+run_id text, model text, dataset text, device text, node text, runtime text, precision text,
+threads int, batch_size int, threshold float, thresholds floats, metric text, kind text,
+verdict text, value double, expected double, low double, high double, effect_pct double,
+nights int, control text, control_share double, known_since text, confirmed_run_id text,
+note text, judged_at time
+""",
     "training": """
 training_id text, recipe text, stage text, model text, dataset text, dataset_sha256 text,
 phase text, epoch int, epochs int, loss double, validation_acc1 double, validation_loss double,
@@ -118,7 +127,10 @@ def _schema(columns: str) -> pa.Schema:
 TABLES: dict[str, pa.Schema] = {name: _schema(columns) for name, columns in _COLUMNS.items()}
 
 # What files of older versions lack; read as NULL.
-ADDED_COLUMNS = {"power": {"shard": "INTEGER", "exit_block": "INTEGER"}}
+ADDED_COLUMNS = {
+    "cells": {"protocol": "INTEGER"},
+    "power": {"shard": "INTEGER", "exit_block": "INTEGER"},
+}
 
 # The order of rows in a merged file: cells together, so that row-group statistics prune.
 SORT_KEYS: dict[str, tuple[str, ...]] = {

@@ -75,7 +75,7 @@ def _create_tables(
     }
     mount.open_ahead([file for places in files.values() for file in places])
     for table, places in files.items():
-        if table in ("images", "training"):
+        if table in ("images", "training", "regressions"):
             for file in places:
                 check_columns(file, table)
         parts = []

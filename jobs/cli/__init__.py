@@ -1,10 +1,21 @@
 """The command line: options in, exit codes out. The only package that knows click.
 
 Rows go to stdout, narration and progress to stderr. Exit codes: 0 done, 1 work failed, 2 usage or
-bad input.
+bad input, 3 a regression was found.
 """
 
-from jobs.cli import models, nodes, power, results, runs, thresholds, upkeep
+from jobs.cli import comparisons, models, nodes, power, report, results, runs, thresholds, upkeep
 from jobs.cli.base import main
 
-__all__ = ["main", "models", "nodes", "power", "results", "runs", "thresholds", "upkeep"]
+__all__ = [
+    "comparisons",
+    "main",
+    "models",
+    "nodes",
+    "power",
+    "report",
+    "results",
+    "runs",
+    "thresholds",
+    "upkeep",
+]

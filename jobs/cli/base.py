@@ -16,7 +16,7 @@ from jobs.errors import BadInputError, JobsError, RunInterruptedError, UsageErro
 from jobs.printable import printable
 from storage import Root
 
-FAILED, BAD_INPUT = 1, 2
+FAILED, BAD_INPUT, REGRESSION = 1, 2, 3
 
 
 ROOT_AS_GIVEN = "gfjobs.results"

@@ -1,11 +1,12 @@
 -- The finished all-exit passes of one run whose models have gates to choose thresholds for, and
 -- what leaving at each exit costs where that is known, in time and energy.
-SELECT c.cell_id, c.model, c.checkpoint_sha256, c.dataset, c.device, c.node, c.runtime, c.precision,
-    c.threads, c.batch_size, c.depth,
+SELECT c.cell_id, c.model, c.checkpoint_sha256, c.dataset, c.dataset_sha256, c.device, c.node,
+    c.runtime, c.precision, c.threads, c.batch_size, c.depth,
     gates(c.exit_blocks, c.depth) AS gates,
     t.exit_ms AS exit_forward_ms,
     t.note AS exit_forward_ms_note,
     e.exit_mj AS exit_energy_mj,
+    e.exit_margin_mj AS exit_energy_margin_mj,
     e.note AS exit_energy_mj_note,
     MAP {50: samples_for(50), 90: samples_for(90), 99: samples_for(99)} AS samples_for
 FROM cells c

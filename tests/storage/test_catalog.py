@@ -151,7 +151,13 @@ def test_every_named_query_runs(build: Builder, file: Path) -> None:
     columns = {"exit_block": [1, 3], "gate_score": [0.5, None], "is_correct": True}
     build.commit(cell, exits={"image_id": [0, 0], **columns})
     build.store()
-    known: dict[str, object] = {"run_id": "run-1", "cell_id": cell.cell_id, "most": 9}
+    known: dict[str, object] = {
+        "run_id": "run-1",
+        "cell_id": cell.cell_id,
+        "model": "static",
+        "threshold": 0.5,
+        "most": 9,
+    }
     text = file.read_text()
     parameters = {name: value for name, value in known.items() if f"${name}" in text}
     found = storage.named_query(build.root, file.stem, **parameters)
@@ -162,15 +168,21 @@ def test_every_named_query_runs(build: Builder, file: Path) -> None:
         "composed_beside_routed",
         "conditions",
         "energies_beside_routed",
+        "energies_in",
         "engines_beside_reference",
         "exit_energies",
         "exit_means",
         "exit_times",
+        "images_of",
         "invalid_cells",
+        "judged",
+        "machines",
         "power_marks",
         "power_windows",
         "set_aside",
         "throttled_rounds",
         "timed_batches",
+        "told",
+        "unusable_cells",
     )
     assert (found.num_rows == 0) == (file.stem in has_none)

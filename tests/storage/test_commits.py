@@ -195,7 +195,7 @@ def test_merged_file_is_sorted_compressed_and_versioned(tmp_path: Path) -> None:
     with pq.ParquetFile(path) as file:
         assert file.read().column("image_id").to_pylist() == list(range(3 * SHARDS))
         assert file.metadata.row_group(0).column(0).compression == "ZSTD"
-        assert file.metadata.metadata[b"gfjobs_schema_version"] == b"4"
+        assert file.metadata.metadata[b"gfjobs_schema_version"] == b"5"
 
 
 def test_snapshot_taken_across_a_merge_is_taken_again(
@@ -291,11 +291,13 @@ def test_newer_schema_versions_are_refused(tmp_path: Path) -> None:
 
 def as_written_by(version: int, folder: Path) -> None:
     """Turn a run that was not merged into what an older version wrote of it."""
-    new_columns = {"power": ["shard", "exit_block"]} if version < 3 else {}
+    new_columns = {"cells.parquet": ["protocol"]}
+    if version < 3:
+        new_columns["power"] = ["shard", "exit_block"]
     for manifest in (folder / "commits").iterdir():
         content = json.loads(manifest.read_text())
-        assert content["schema_version"] == 4
-        for key in ("digests", "summary"):
+        assert content["schema_version"] == 5
+        for key in ("digests", "summary") if version < 4 else ():
             del content[key]
         manifest.write_text(json.dumps({**content, "schema_version": version}))
     older = list(folder.rglob("*.parquet"))
@@ -309,7 +311,7 @@ def as_written_by(version: int, folder: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_files_of_an_older_version_are_read_merged_and_compacted(
     tmp_path: Path, version: int
 ) -> None:

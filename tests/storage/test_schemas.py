@@ -18,7 +18,13 @@ from storage.rows import TABLE_OF_ROW
 
 @pytest.mark.parametrize("row_type", TABLE_OF_ROW)
 def test_row_types_have_exactly_the_columns_of_their_tables(
-    row_type: type[storage.RunRow | storage.CellRow | storage.NodeRow | storage.TrainingRow],
+    row_type: type[
+        storage.RunRow
+        | storage.CellRow
+        | storage.NodeRow
+        | storage.TrainingRow
+        | storage.RegressionRow
+    ],
 ) -> None:
     """Same names in the same order."""
     names = [field.name for field in dataclasses.fields(row_type)]
@@ -46,10 +52,11 @@ def test_tables_are_those_of_the_design() -> None:
         "profile",
         "reference_agreement",
         "commits",
+        "regressions",
         "training",
     ]
     for schema in storage.TABLES.values():
-        assert schema.metadata == {b"gfjobs_schema_version": b"4"}
+        assert schema.metadata == {b"gfjobs_schema_version": b"5"}
         for field in schema:
             assert field.type != pa.timestamp("us", tz="UTC")
 
@@ -195,6 +202,7 @@ def test_rows_survive_arrow() -> None:
         "error",
         now,
         now,
+        1,
     )
     assert None not in dataclasses.astuple(dataclasses.replace(cell, threshold=0.5))
     assert storage.table_to_rows(
@@ -203,7 +211,7 @@ def test_rows_survive_arrow() -> None:
     assert storage.rows_to_table(storage.NodeRow, []).num_rows == 0
 
 
-@pytest.mark.parametrize("found", [b"5", b"0", b"none", b"1.5", b"-1"])
+@pytest.mark.parametrize("found", [b"6", b"0", b"none", b"1.5", b"-1"])
 def test_unknown_versions_are_refused(found: bytes) -> None:
     """Only versions that this program knows are read."""
     with pytest.raises(storage.SchemaVersionError, match=r"x.parquet has schema version"):

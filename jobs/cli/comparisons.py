@@ -1,0 +1,127 @@
+"""Commands that hold runs against each other: two of them, or a night against those before it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from jobs.cli.base import (
+    ADDRESS,
+    INLINE,
+    REGRESSION,
+    RESULTS,
+    RUN_OR_LATEST,
+    WAIT,
+    main,
+    narrate,
+    show,
+)
+from jobs.errors import UsageError
+from storage import Root
+
+
+@main.command()
+@click.argument("run_a")
+@click.argument("run_b")
+@click.option("--models", nargs=2, metavar="A B", help="Of the first and of the second run.")
+@click.option("--thresholds", nargs=2, type=float, metavar="A B", help="The same.")
+@click.option("--control", metavar="MODEL", help="A model whose drift is divided out of times.")
+@click.option("--images", is_flag=True, help="List the images that were answered otherwise.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+)
+@RESULTS
+def compare(  # noqa: PLR0917 - click passes them by name
+    run_a: str,
+    run_b: str,
+    models: tuple[str, str] | None,
+    thresholds: tuple[float, float] | None,
+    control: str | None,
+    form: str,
+    results: Root,
+    *,
+    images: bool,
+) -> None:
+    """Compare the cells that RUN_A and RUN_B have in common.
+
+    With --models or --thresholds also two models or thresholds, in two runs or in one given twice.
+
+    \b
+    Example:
+      gfjobs compare first second --control digits-gfnet
+      gfjobs compare latest latest --models digits-gfnet digits-dynn
+    """
+    import storage
+    from jobs.comparing import Side
+    from jobs.comparing import compare as compare_sides
+    from jobs.comparing_view import describe, encode
+
+    runs = [storage.resolve_run(results, run) for run in (run_a, run_b)]
+    narrowed = zip(runs, models or (None, None), thresholds or (None, None), strict=True)
+    sides = [Side(run, model, threshold) for run, model, threshold in narrowed]
+    comparison = compare_sides(results, sides[0], sides[1], control, with_images=images)
+    show(describe(comparison) if form == "table" else encode(comparison, form))
+
+
+@main.command()
+@RUN_OR_LATEST
+@click.option(
+    "--against",
+    "window",
+    type=int,
+    default=30,
+    show_default=True,
+    metavar="NIGHTS",
+    help="Earlier runs of the same name that it is held against.",
+)
+@click.option("--baseline", metavar="RUN", help="Slow drifts count from here, else from the first.")
+@click.option("--control", metavar="MODEL", help="A model whose drift is divided out of times.")
+@click.option("--no-again", is_flag=True, help="Do not measure suspects again; nobody is told.")
+@RESULTS
+@ADDRESS
+@INLINE
+@WAIT
+def judge(
+    run: str,
+    results: Root,
+    baseline: str | None,
+    address: str | None,
+    wait_s: float,
+    *,
+    no_again: bool,
+    inline: bool,
+    **options: Any,
+) -> None:
+    """Judge RUN (default: the latest) by the runs of the same name before it.
+
+    Suspects are measured again before they are called regressions. Ends with exit code 3 where a
+    regression was found that was not told of an earlier run.
+
+    \b
+    Example:
+      gfjobs judge latest --control digits-gfnet
+    """
+    import storage
+    from jobs.regressions.again import remeasurement
+    from jobs.regressions.judge import judge as judge_night
+    from jobs.regressions.settings import Settings
+    from jobs.regressions.view import describe
+    from jobs.run import Where
+
+    pinned = storage.resolve_run(results, baseline) if baseline else None
+    try:
+        settings = Settings(baseline=pinned, **options)
+    except ValueError as err:
+        raise UsageError(str(err)) from err
+    where = Where(address, inline, wait_s)
+    remeasure = None if no_again else remeasurement(results, where, narrate)
+    verdict = judge_night(results, storage.resolve_run(results, run), settings, remeasure)
+    show(describe(verdict))
+    if verdict.is_regression:
+        sys.exit(REGRESSION)

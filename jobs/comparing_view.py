@@ -1,0 +1,140 @@
+"""A comparison as tables: effects with their intervals first, p-values last."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from jobs.comparing import Compared, Comparison
+from jobs.tables import text_table
+from jobs.wording import fixed, setting_of
+
+_WIDTH = 80
+_TEN_MS = 10
+_SMALLEST_P = 1e-4
+_NAMES = {"accuracy": "acc@1", "latency": "ms", "energy": "mJ", "exits": "blocks"}
+
+
+def describe(comparison: Comparison) -> str:
+    """The tables, then what is not compared and why."""
+    first, second = comparison.first.run_id, comparison.second.run_id
+    parts = [f"from {first}\nto   {second}\n" if first != second else f"within {first}\n"]
+    shown = [row for row in comparison.rows if row.reason is None]
+    for _, group in groupby(shown, key=_setting):
+        rows = list(group)
+        parts.append(text_table(_COLUMNS, [_cells(row) for row in rows], _heading(rows[0])))
+    if comparison.changed:
+        parts.append(_images(comparison.changed))
+    parts.append(_folded(_remarks(comparison)))
+    return "\n".join(part for part in parts if part)
+
+
+_COLUMNS = ("model", "t", "", "first", "second", "change", "95 %", "p")
+
+
+def _cells(row: Compared) -> tuple[object, ...]:
+    unit = " %" if row.figure in ("latency", "energy") else ""
+    digits = 1 if unit else 2
+    change = "–" if row.change is None else f"{row.change:+.{digits}f}{unit}"
+    interval = "–"
+    if row.low is not None and row.high is not None:
+        interval = f"{row.low:+.{digits}f} to {row.high:+.{digits}f}"
+    if row.figure == "exits":
+        interval = f"{row.moved} of {row.images} moved"
+    elif row.figure == "accuracy":
+        interval += f"\n-{row.lost} +{row.won} images"
+    model = row.model if row.model == row.second_model else f"{row.model}\n> {row.second_model}"
+    same_threshold = row.threshold == row.second_threshold
+    threshold = row.threshold if same_threshold else f"{row.threshold}\n> {row.second_threshold}"
+    figures = [_figure(row.figure, value) for value in (row.first, row.second)]
+    return model, threshold, _NAMES[row.figure], *figures, change, interval, _p(row.p_holm)
+
+
+def _figure(name: str, value: float | None) -> str:
+    small = name in ("latency", "energy") and value is not None and value < _TEN_MS
+    return fixed(value, 3 if small else 2)
+
+
+def _p(p: float | None) -> str:
+    if p is None:
+        return "–"
+    return f"<{_SMALLEST_P:g}" if p < _SMALLEST_P else f"{p:.2g}"
+
+
+def _heading(row: Compared) -> str:
+    return f"{setting_of(dataclasses.asdict(row))}, batch {row.batch_size}"
+
+
+def _setting(row: Compared) -> tuple[object, ...]:
+    return (
+        row.dataset,
+        row.device,
+        row.node,
+        row.runtime,
+        row.precision,
+        row.threads,
+        row.batch_size,
+    )
+
+
+def _images(changed: Sequence[Mapping[str, Any]]) -> str:
+    columns = ("model", "t", "image", "path", "label", "first", "second", "exits")
+    rows = [
+        (
+            each["model"],
+            each["threshold"],
+            each["image_id"],
+            each["path"],
+            each["label"],
+            each["first"],
+            each["second"],
+            f"{each['first_exit']} > {each['second_exit']}",
+        )
+        for each in changed
+    ]
+    return text_table(columns, rows, "images that were answered otherwise")
+
+
+def _remarks(comparison: Comparison) -> Iterator[str]:
+    """Each reason once, with what it is true of."""
+    for attribute, start in (("reason", "not compared: "), ("note", "")):
+        about: dict[str, list[str]] = {}
+        for row in comparison.rows:
+            if said := getattr(row, attribute):
+                name = f"{row.figure} of {row.model} at {row.threshold}"
+                about.setdefault(said, []).append(name)
+        for text, named in about.items():
+            yield f"{start}{text} ({', '.join(dict.fromkeys(named))})"
+    yield from comparison.alone
+    yield from comparison.notes
+    if any(row.p is not None for row in comparison.rows):
+        yield (
+            "acc@1: images lost and won. blocks: images that leave elsewhere. Intervals of times"
+            " are of these rounds and images; another night may differ by more. p: exact McNemar or"
+            " of the interval, adjusted for all rows by Holm."
+        )
+
+
+def _folded(lines: Iterator[str]) -> str:
+    return "".join(
+        f"{textwrap.fill(f'– {line}', _WIDTH, subsequent_indent='  ', break_on_hyphens=False)}\n"
+        for line in lines
+    )
+
+
+def encode(comparison: Comparison, form: str) -> str:
+    """All rows, or the changed images where they were asked for, as `csv` or `json`."""
+    rows = list(comparison.changed) or [dataclasses.asdict(row) for row in comparison.rows]
+    if form == "json":
+        return json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

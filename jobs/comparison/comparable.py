@@ -1,0 +1,78 @@
+"""What must be alike before two measurements may be compared, and how a difference is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from jobs.wording import Row
+
+CLOCK_TOLERANCE = 0.05
+"""As storage/queries/conditions.sql has it: heat moves a clock by 2 or 3 %."""
+
+CELL = ("model", "threshold", "thresholds")
+PLACE = ("dataset", "device", "node", "runtime", "precision", "threads", "batch_size")
+IDENTITY = (*CELL, *PLACE)
+"""By which a cell is found again in another run; its checkpoint may be what changed."""
+
+_MUST_BE_ALIKE = {
+    "node": "node",
+    "accelerator": "accelerator",
+    "power_mode": "power mode",
+    "governor": "governor",
+    "protocol": "protocol version",
+    "warmup_images": "warm-up images",
+}
+
+
+def identity_of(row: Row, columns: tuple[str, ...] = IDENTITY) -> tuple[object, ...]:
+    """What a row of `measured` is the measurement of."""
+    values = (row[column] for column in columns)
+    return tuple(tuple(value) if isinstance(value, list) else value for value in values)
+
+
+def answered(row: Row) -> int:
+    """How many images its accuracy is of."""
+    return sum(row["exit_counts"] or ())
+
+
+def why_no_accuracy(first: Row, second: Row) -> str | None:
+    """Why the answers of two rows of `measured` cannot be compared; None where they can."""
+    for which, row in (("the first", first), ("the second", second)):
+        if row["acc1"] is None:
+            return f"no answers in {which}"
+    if first["dataset_sha256"] != second["dataset_sha256"]:
+        return "other images: the data set has other content"
+    if answered(first) != answered(second):
+        return f"other images: {answered(first)} in the first, {answered(second)} in the second"
+    return None
+
+
+def why_no_times(first: Row, second: Row) -> str | None:
+    """Why the times and energies of two rows cannot be compared; None where they can."""
+    return "; ".join(_differences(first, second)) or None
+
+
+def _differences(first: Row, second: Row) -> Iterator[str]:
+    for which, row in (("first", first), ("second", second)):
+        if row["forward_ms"] is None:
+            yield f"not timed in the {which}"
+        elif row["is_valid"] is False:
+            yield f"the {which} is invalid" + (f" ({row['note']})" if row["note"] else "")
+    if first["dataset_sha256"] != second["dataset_sha256"]:
+        yield "other images: the data set has other content"
+    elif first["images"] != second["images"]:
+        yield f"other images: {first['images']} timed in the first, {second['images']} then"
+    for column, what in _MUST_BE_ALIKE.items():
+        if first[column] != second[column]:
+            yield f"{what}: {_said(first[column])}, then {_said(second[column])}"
+    if first["are_clocks_locked"] != second["are_clocks_locked"]:
+        said = {True: "locked", False: "floating", None: "unknown"}
+        locks = [said[row["are_clocks_locked"]] for row in (first, second)]
+        yield f"clocks: {locks[0]}, then {locks[1]}"
+    clocks = (first["max_clock_mhz"], second["max_clock_mhz"])
+    if None not in clocks and min(clocks) < (1 - CLOCK_TOLERANCE) * max(clocks):
+        yield f"clock: {clocks[0]:.0f} MHz, then {clocks[1]:.0f} MHz"
+
+
+def _said(value: object) -> str:
+    return "unknown" if value is None else str(value)

@@ -1,0 +1,102 @@
+"""Accuracy of one cell: tonight's answers held against earlier ones of the same images, exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import storage
+from jobs.choice.bootstrap import Estimate
+from jobs.comparing import Answers, read_answers
+from jobs.comparison.comparable import why_no_accuracy
+from jobs.comparison.mcnemar import Changes, interval, p_value
+from jobs.regressions.nights import History, Night
+from jobs.regressions.settings import Settings
+from jobs.wording import Row
+
+_ROUNDING = 1e-9  # of a percentage
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Tonight's answers beside those of an earlier night.
+
+    Attributes:
+        since: the earlier night.
+        expected: its accuracy, percent.
+        points: how many percentage points more tonight has, with the interval of images like these.
+        verdict: `suspect`, `improvement` or `ok`.
+        note: in words.
+    """
+
+    since: Night
+    expected: float
+    points: Estimate
+    verdict: storage.Judgement
+    note: str
+
+
+def verdict_of(changes: Changes, settings: Settings, allowed: float) -> storage.Judgement:
+    """What changed answers mean: a drop that is always told, or one that chance hardly makes.
+
+    Args:
+        changes: from an earlier night.
+        settings: what counts.
+        allowed: false alarms of a smaller drop.
+    """
+    told = settings.accuracy_points - _ROUNDING
+    is_unlikely = p_value(changes) / 2 < allowed
+    if -changes.points >= told or (changes.points < 0 and is_unlikely):
+        return "suspect"
+    return "improvement" if changes.points >= told else "ok"
+
+
+class Judged:
+    """Judges answers, and reads those of a run once."""
+
+    def __init__(self, root: storage.Root, history: History) -> None:
+        self._root, self._history = root, history
+        self._answers: dict[str, dict[str, Answers]] = {}
+
+    def find(self, row: Row, allowed: float) -> Drop | None:
+        """Hold one of tonight's cells against the night before, and against the baseline.
+
+        Args:
+            row: of `measured`.
+            allowed: false alarms of a drop that is smaller than what is told in any case.
+
+        Returns: the greater drop; None where no earlier night answered the same images.
+        """
+        earlier = [night for night in self._history.earlier if self._is_alike(night, row)]
+        if not earlier:
+            return None
+        pinned = [night for night in self._history.since_baseline if night in earlier]
+        references = [earlier[-1], *pinned[:1]]
+        drops = [self._drop(night, row, allowed) for night in references]
+        return min(drops, key=lambda drop: (drop.verdict != "suspect", drop.points.value))
+
+    def is_again(self, row: Row, drop: Drop) -> bool:
+        """Whether a second measurement finds as low an accuracy."""
+        return bool(row["acc1"] - drop.expected <= drop.points.value + _ROUNDING)
+
+    @staticmethod
+    def _is_alike(night: Night, row: Row) -> bool:
+        then = night.same(row)
+        return then is not None and why_no_accuracy(then, row) is None
+
+    def _drop(self, night: Night, row: Row, allowed: float) -> Drop:
+        then = night.same(row)
+        assert then is not None  # noqa: S101 - it is alike
+        first = self._of(night)[then["cell_id"]]
+        second = self._of(self._history.tonight)[row["cell_id"]]
+        changes = Changes.between(first.is_correct, second.is_correct)
+        points = interval(changes)
+        changed = f"{changes.lost} images lost and {changes.won} won since {night.run_id}"
+        if then["checkpoint_sha256"] != row["checkpoint_sha256"]:
+            changed += "; another checkpoint"
+        verdict = verdict_of(changes, self._history.settings, allowed)
+        return Drop(night, then["acc1"], points, verdict, changed)
+
+    def _of(self, night: Night) -> dict[str, Answers]:
+        if night.run_id not in self._answers:
+            self._answers[night.run_id] = read_answers(self._root, night.run_id)
+        return self._answers[night.run_id]

@@ -1,0 +1,279 @@
+"""One night's verdict: every cell judged, suspects measured again, rows written."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import storage
+from jobs.clock import now
+from jobs.comparison.comparable import IDENTITY, identity_of, why_no_times
+from jobs.errors import JobsError
+from jobs.regressions.answers import Drop, Judged
+from jobs.regressions.nights import UNITS, History, Night, told_before
+from jobs.regressions.settings import LEAST_NIGHTS, Settings
+from jobs.regressions.timing import Finding, Nights, Pair, find
+from jobs.wording import Row
+
+Remeasure = Callable[[str, Sequence[Row], "str | None"], str]
+"""Measures cells of a run (rows of `measured`) again, in turns with the control of that name; gives
+the run that they are measured in. Raises JobsError where it cannot."""
+
+WORST_FIRST: tuple[storage.Judgement, ...] = (
+    "regression",
+    "suspect",
+    "invalid",
+    "learning",
+    "improvement",
+    "ok",
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found of a night.
+
+    Attributes:
+        run_id: the night.
+        rows: one for each cell and metric.
+        confirmed_run_id: the run in which suspects were measured again.
+    """
+
+    run_id: str
+    rows: tuple[storage.RegressionRow, ...]
+    confirmed_run_id: str | None = None
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether somebody is to be told: a regression that was not told before."""
+        return any(row.verdict == "regression" and row.known_since is None for row in self.rows)
+
+    @property
+    def state(self) -> storage.Judgement:
+        """The worst of all rows; `invalid` where there is none."""
+        found = {row.verdict for row in self.rows}
+        return next((verdict for verdict in WORST_FIRST if verdict in found), "invalid")
+
+
+@dataclass(frozen=True)
+class _Open:
+    """A row that a second measurement may change, and what it was made of."""
+
+    cell: Row
+    row: storage.RegressionRow
+    allowed: float
+    nights: Nights | None = None
+    drop: Drop | None = None
+
+
+def judge(
+    root: storage.Root, run_id: str, settings: Settings, remeasure: Remeasure | None = None
+) -> Verdict:
+    """Judge a night by the runs of the same name before it, and write its rows.
+
+    Args:
+        root: the results root.
+        run_id: the night.
+        settings: what counts as a regression.
+        remeasure: measures suspects again; None: they stay suspects, and nobody is told.
+
+    Raises:
+        UsageError: the run has nothing to judge, or the baseline is no such run.
+    """
+    history = History.read(root, run_id, settings)
+    judged = Judged(root, history)
+    opened = _first(history, judged)
+    suspects = {
+        identity_of(each.cell): each.cell for each in opened if each.row.verdict == "suspect"
+    }
+    confirmed = None
+    if suspects and remeasure:
+        try:
+            confirmed = remeasure(run_id, list(suspects.values()), settings.control)
+        except (JobsError, storage.StorageError) as err:
+            opened = [_noted(each, f"could not be measured again: {err}") for each in opened]
+    if confirmed:
+        rows = storage.named_query(root, "measured_in", run_ids=[confirmed], run_id=confirmed)
+        again = Night(confirmed, rows.to_pylist())
+        opened = [_again(each, again, history, judged) for each in opened]
+    told = told_before(root, run_id)
+    rows_now = tuple(_known(each.row, told.get(_key(each.row), ())) for each in opened)
+    storage.save_regressions(root, run_id, rows_now)
+    return Verdict(run_id, rows_now, confirmed)
+
+
+def _first(history: History, judged: Judged) -> list[_Open]:
+    """Judge everything by its first measurement."""
+    cells = history.tonight.rows
+    timed: list[tuple[Row, storage.Metric]] = [
+        (cell, metric)
+        for cell in cells
+        for metric in ("latency", "energy")
+        if cell["kind"] == "latency" and (metric == "latency" or cell[UNITS[metric]] is not None)
+    ]
+    series = Counter((cell["device"], cell["node"]) for cell, _ in timed)
+    opened = []
+    for cell in cells:
+        allowed = history.settings.false_alarms / max(series[cell["device"], cell["node"]], 1)
+        opened.append(_accuracy(cell, judged, allowed))
+        opened += [_timing(cell, m, history, allowed) for each, m in timed if each is cell]
+    return opened
+
+
+def _accuracy(cell: Row, judged: Judged, allowed: float) -> _Open:
+    row = _blank(cell, "accuracy", "accuracy")
+    if cell["acc1"] is None:
+        row = replace(row, verdict="invalid", note=cell["note"] or "no answers")
+        return _Open(cell, row, allowed)
+    drop = judged.find(cell, allowed)
+    if drop is None:
+        note = "no earlier night answered the same images"
+        return _Open(cell, replace(row, verdict="learning", value=cell["acc1"], note=note), allowed)
+    points = drop.points
+    row = replace(
+        row,
+        verdict=drop.verdict,
+        value=cell["acc1"],
+        expected=drop.expected,
+        effect_pct=points.value,
+        low=points.low,
+        high=points.high,
+        nights=1,
+        note=drop.note,
+    )
+    return _Open(cell, row, allowed, drop=drop)
+
+
+def _timing(cell: Row, metric: storage.Metric, history: History, allowed: float) -> _Open:
+    row = _blank(cell, metric, "step")
+    pair = history.pair(history.tonight, cell, metric)
+    if cell["is_valid"] is False or pair is None:
+        row = replace(row, verdict="invalid", value=cell[UNITS[metric]], note=cell["note"])
+        return _Open(cell, row, allowed)
+    nights = history.comparable(cell, metric)
+    if not nights.are_enough:
+        seen = sum(night.same(cell) is not None for night in history.earlier)
+        note = f"{len(nights.window)} comparable nights of {seen} before it; {LEAST_NIGHTS} needed"
+        row = replace(row, verdict="learning", value=pair.value, nights=len(nights.window))
+        return _Open(cell, replace(row, note=note), allowed)
+    finding = find(nights, pair, history.settings, allowed)
+    row = _found(row, nights, pair, finding, history.settings)
+    if history.settings.control is None:
+        row = _with_note(row, "no control: a drift of the machine is not divided out")
+    elif cell["model"] == history.settings.control:
+        row = _with_note(row, "the control itself")
+    elif not nights.is_controlled:
+        row = _with_note(row, f"the control {history.settings.control} was not timed beside it")
+    return _Open(cell, row, allowed, nights)
+
+
+def _found(
+    row: storage.RegressionRow, nights: Nights, pair: Pair, finding: Finding, settings: Settings
+) -> storage.RegressionRow:
+    """A row with what a measurement says."""
+    reference = nights.reference()
+    value, control = pair.logs
+    difference = finding.difference
+    cleaned = reference.cleaned(value, control if nights.is_controlled else None)
+    return replace(
+        row,
+        kind=finding.kind,
+        verdict=finding.verdict,
+        value=math.exp(cleaned),
+        expected=math.exp(difference.expected),
+        effect_pct=100 * math.expm1(difference.effect),
+        low=100 * math.expm1(difference.low),
+        high=100 * math.expm1(difference.high),
+        nights=len(nights.window),
+        control=settings.control if nights.is_controlled else None,
+        control_share=reference.share if nights.is_controlled else None,
+    )
+
+
+def _again(each: _Open, again: Night, history: History, judged: Judged) -> _Open:
+    """Judge a suspect by its second measurement alone: the first was chosen for being bad."""
+    if each.row.verdict != "suspect":
+        return each
+    row = replace(each.row, confirmed_run_id=again.run_id)
+    first = f"{each.row.effect_pct:+.1f}" + ("" if each.drop else " %")
+    cell = again.same(each.cell)
+    if cell is None:
+        return replace(each, row=_with_note(row, "was not measured again"))
+    if each.drop:
+        is_again = judged.is_again(cell, each.drop)
+        said = "the same again" if is_again else f"{cell['acc1']:.2f} % when measured again"
+        row = replace(row, verdict="regression" if is_again else "ok")
+        return replace(each, row=_with_note(row, said))
+    metric = each.row.metric
+    pair = history.pair(again, cell, metric)
+    why = why_no_times(each.cell, cell)
+    if (
+        pair is None
+        or why
+        or each.nights is None
+        or (each.nights.is_controlled and not pair.control)
+    ):
+        why = why or "no figure of it or of its control"
+        return replace(each, row=_with_note(row, f"measured again, not comparable: {why}"))
+    finding = find(each.nights, pair, history.settings, each.allowed, is_again=True)
+    row = _found(row, each.nights, pair, finding, history.settings)
+    if finding.verdict != "regression":
+        return replace(each, row=_with_note(row, f"{first} at first, not found again"))
+    row = _with_note(row, f"{first} at first")
+    if each.cell["model"] == history.settings.control:
+        # No control of its own: whether the machine or all models changed cannot be told.
+        row = _with_note(
+            replace(row, verdict="suspect"), "the machine, or what all models share, is slower"
+        )
+    return replace(each, row=row)
+
+
+def _known(row: storage.RegressionRow, told: Sequence[Row]) -> storage.RegressionRow:
+    """Say since when a regression is known: told before, not better since, and no worse now."""
+    if row.verdict != "regression" or row.value is None:
+        return row
+    since = None
+    for before in told:
+        if before["verdict"] == "improvement":
+            since = None
+        else:
+            is_accuracy = row.metric == "accuracy"
+            worse = before["value"] - row.value if is_accuracy else row.value - before["value"]
+            least = _least_worse(row, before["value"])
+            since = None if worse > least else (since or before["known_since"] or before["run_id"])
+    return replace(row, known_since=since)
+
+
+def _least_worse(row: storage.RegressionRow, before: float) -> float:
+    """How much worse than told counts as another regression: half of what is told now, or more."""
+    effect = abs(row.effect_pct or 0.0) / 2
+    return effect if row.metric == "accuracy" else before * effect / 100
+
+
+def _blank(cell: Row, metric: storage.Metric, kind: storage.FindingKind) -> storage.RegressionRow:
+    identity: dict[str, Any] = dict(zip(IDENTITY, identity_of(cell), strict=True))
+    return storage.RegressionRow(
+        run_id=cell["run_id"],
+        metric=metric,
+        kind=kind,
+        verdict="ok",
+        judged_at=now(),
+        **identity,
+    )
+
+
+def _key(row: storage.RegressionRow) -> tuple[object, ...]:
+    return (*(getattr(row, column) for column in IDENTITY), row.metric)
+
+
+def _with_note(row: storage.RegressionRow, note: str) -> storage.RegressionRow:
+    return replace(row, note="; ".join(filter(None, (row.note, note))))
+
+
+def _noted(each: _Open, note: str) -> _Open:
+    if each.row.verdict != "suspect":
+        return each
+    return replace(each, row=_with_note(each.row, note))

@@ -1,0 +1,141 @@
+"""The nights before a night, out of a results root: for each of its cells those that compare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+
+import storage
+from jobs.comparison.comparable import PLACE, identity_of, why_no_times
+from jobs.errors import UsageError
+from jobs.regressions.detector import RECENT
+from jobs.regressions.settings import Settings
+from jobs.regressions.timing import Nights, Pair
+from jobs.wording import Row
+
+UNITS = {"latency": "forward_ms", "energy": "energy_mj"}
+"""The column of `measured` that each metric is judged by."""
+
+
+class Night:
+    """One run: its measured cells."""
+
+    def __init__(self, run_id: str, rows: Iterable[Row]) -> None:
+        self.run_id = run_id
+        self.rows = list(rows)
+        self._by_identity = {identity_of(row): row for row in self.rows}
+
+    def same(self, row: Row) -> Row | None:
+        """The cell that is measured in a row of another night."""
+        return self._by_identity.get(identity_of(row))
+
+    def control(self, row: Row, name: str | None) -> Row | None:
+        """The timed cell of the control that ran beside a cell, in the same way."""
+        place = identity_of(row, PLACE)
+        for other in self.rows:
+            is_it = other["model"] == name and identity_of(other, PLACE) == place
+            if is_it and other["forward_ms"] is not None and other["is_valid"] is not False:
+                return other
+        return None
+
+
+@dataclass(frozen=True)
+class History:
+    """A night and those before it, oldest first."""
+
+    earlier: Sequence[Night]
+    tonight: Night
+    settings: Settings
+
+    @classmethod
+    def read(cls, root: storage.Root, run_id: str, settings: Settings) -> History:
+        """Read the runs that have the same name.
+
+        Raises:
+            UsageError: the run has nothing to judge, or the pinned baseline is none of them.
+        """
+        rows = storage.named_query(root, "nights", run_id=run_id).to_pylist()
+        nights = [
+            Night(night, group) for night, group in groupby(rows, key=lambda row: row["run_id"])
+        ]
+        by_id = {night.run_id: night for night in nights}
+        if run_id not in by_id:
+            raise UsageError(f"run {run_id} has no accuracy and no latency yet: nothing to judge")
+        earlier = [night for night in nights if night.run_id != run_id]
+        pinned = settings.baseline
+        if pinned is not None and pinned not in by_id:
+            known = ", ".join(night.run_id for night in earlier[:3]) or "none"
+            raise UsageError(
+                f"baseline {pinned} is no finished run of the same name before {run_id}; such are:"
+                f" {known}" + (", ..." if len(earlier) > 3 else "")  # noqa: PLR2004
+            )
+        return cls(earlier, by_id[run_id], settings)
+
+    @cached_property
+    def since_baseline(self) -> Sequence[Night]:
+        """The earlier nights from the pinned one on; without a pin all."""
+        ids = [night.run_id for night in self.earlier]
+        if self.settings.baseline in ids:
+            return self.earlier[ids.index(self.settings.baseline) :]
+        return self.earlier
+
+    def pair(self, night: Night, row: Row, metric: storage.Metric) -> Pair | None:
+        """The figures of a cell and its control in one night; None where there is none."""
+        value = row[UNITS[metric]]
+        if not _is_positive(value):
+            return None
+        control = self._control(night, row)
+        figure = control[UNITS[metric]] if control else None
+        return Pair(value, figure if _is_positive(figure) else None)
+
+    def comparable(self, row: Row, metric: storage.Metric) -> Nights:
+        """The earlier nights of one of tonight's cells.
+
+        Nights without the control count only where tonight has none either, and a control of other
+        weights is none.
+        """
+        tonight = self.pair(self.tonight, row, metric)
+        is_controlled = tonight is not None and tonight.control is not None
+        found: dict[str, Pair] = {}
+        for night in self.earlier:
+            then = night.same(row)
+            if then is None or why_no_times(then, row):
+                continue
+            pair = self.pair(night, then, metric)
+            if pair and (not is_controlled or self._is_controlled_alike(night, row, pair)):
+                found[night.run_id] = pair
+        pinned = [found[n.run_id] for n in self.since_baseline if n.run_id in found]
+        return Nights(
+            list(found.values())[-self.settings.window :],
+            pinned[: max(min(RECENT, len(pinned) - RECENT + 1), 0)],
+            is_controlled,
+        )
+
+    def _is_controlled_alike(self, night: Night, row: Row, pair: Pair) -> bool:
+        ours, its = self._control(self.tonight, row), self._control(night, row)
+        return (
+            pair.control is not None
+            and ours is not None
+            and its is not None
+            and ours["checkpoint_sha256"] == its["checkpoint_sha256"]
+            and identity_of(ours) == identity_of(its)
+        )
+
+    def _control(self, night: Night, row: Row) -> Row | None:
+        """None for the control itself: it is judged as it is."""
+        name = self.settings.control
+        return None if name is None or row["model"] == name else night.control(row, name)
+
+
+def told_before(root: storage.Root, run_id: str) -> Mapping[tuple[object, ...], Sequence[Row]]:
+    """What was told of earlier nights, by cell and metric, oldest first."""
+    told: dict[tuple[object, ...], list[Row]] = {}
+    for row in storage.named_query(root, "told", run_id=run_id).to_pylist():
+        told.setdefault((*identity_of(row), row["metric"]), []).append(row)
+    return told
+
+
+def _is_positive(value: float | None) -> bool:
+    return value is not None and value > 0

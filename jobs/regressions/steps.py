@@ -1,0 +1,85 @@
+"""Steps in a series: the levels that explain it best, each change of level at a price.
+
+An L1-Potts fit: the sum of distances from each level's median, plus a penalty a step, is least.
+Exact, by dynamic programming over all pieces. Medians, since one bad night is no step.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+SHORTEST = 3
+"""Nights of a level: fewer are an outlier."""
+
+PENALTY = 8.0
+"""Of a step, in standard deviations of one night. A step of 3 is found after some 4 nights; in 30
+nights of one level with an autocorrelation of 0.5 one is found in 1 of 100 series."""
+
+_MEDIAN_OF_NORMAL = 0.6745  # of the distance from 0
+
+Series = NDArray[np.float64]
+
+
+class Level(NamedTuple):
+    """A piece of a series between two steps: first and last + 1 of its places, and its median."""
+
+    start: int
+    stop: int
+    value: float
+
+
+def levels(series: Series, penalty: float = PENALTY) -> list[Level]:
+    """Cut a series where its level changed.
+
+    Args:
+        series: (N,) in order of time, finite.
+        penalty: of a step, in standard deviations.
+
+    Returns: at least one, together the whole series; none of an empty one.
+    """
+    count = len(series)
+    if not count:
+        return []
+    cost, medians = _pieces(series)
+    price = penalty * scatter(series)
+    best = np.full(count + 1, np.inf)
+    best[0] = -price
+    start_of = np.zeros(count + 1, dtype=np.int64)
+    for stop in range(1, count + 1):
+        totals = best[:stop] + cost[:stop, stop] + price
+        start_of[stop] = int(np.argmin(totals))
+        best[stop] = totals[start_of[stop]]
+    found = []
+    stop = count
+    while stop:
+        start = int(start_of[stop])
+        found.append(Level(start, stop, float(medians[start, stop])))
+        stop = start
+    return found[::-1]
+
+
+def scatter(series: Series) -> float:
+    """The standard deviation of one night, by the differences of neighbours: steps hardly count.
+
+    Neighbours are taken to be autocorrelated by one half, so that they differ by one deviation.
+    """
+    if len(series) < 2:  # noqa: PLR2004 - no neighbours
+        return 0.0
+    return float(np.median(np.abs(np.diff(series)))) / _MEDIAN_OF_NORMAL
+
+
+def _pieces(series: Series) -> tuple[Series, Series]:
+    """(N + 1, N + 1) the distances from the median, and the median, of each piece [start, stop)."""
+    count = len(series)
+    cost = np.full((count + 1, count + 1), np.inf)
+    medians = np.full((count + 1, count + 1), np.nan)
+    for length in range(min(SHORTEST, count), count + 1):
+        windows = np.lib.stride_tricks.sliding_window_view(series, length)
+        middles = np.median(windows, axis=1)
+        starts = np.arange(count - length + 1)
+        cost[starts, starts + length] = np.abs(windows - middles[:, None]).sum(axis=1)
+        medians[starts, starts + length] = middles
+    return cost, medians

@@ -1,0 +1,74 @@
+"""A verdict in words: what is to be told, what was measured again, what could not be judged."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from collections import Counter
+from collections.abc import Iterator
+
+import storage
+from jobs.regressions.judge import WORST_FIRST, Verdict
+from jobs.tables import text_table
+from jobs.wording import place_of, threshold_of
+
+_WIDTH = 80
+_DIGITS = {"accuracy": 2, "latency": 3, "energy": 3}
+_UNITS = {"accuracy": "%", "latency": "ms", "energy": "mJ"}
+
+
+def describe(verdict: Verdict) -> str:
+    """All rows, the worst first."""
+    counts = Counter(row.verdict for row in verdict.rows)
+    counted = ", ".join(f"{counts[name]} {name}" for name in WORST_FIRST if counts[name])
+    ordered = sorted(verdict.rows, key=lambda row: WORST_FIRST.index(row.verdict))
+    table = text_table(_COLUMNS, [_cells(row) for row in ordered])
+    return f"{verdict.run_id}: {counted or 'nothing to judge'}\n\n{table}{_folded(_notes(ordered))}"
+
+
+_COLUMNS = ("verdict", "model", "t", "metric", "expected", "found", "change", "95 %")
+
+
+def _cells(row: storage.RegressionRow) -> tuple[object, ...]:
+    unit = "" if row.metric == "accuracy" else " %"
+    digits = _DIGITS[row.metric]
+    expected, value = (
+        "–" if number is None else f"{number:.{digits}f}" for number in (row.expected, row.value)
+    )
+    change, interval = "–", "–"
+    if row.effect_pct is not None and row.low is not None and row.high is not None:
+        change = f"{row.effect_pct:+.1f}{unit}"
+        interval = f"{row.low:+.1f} to {row.high:+.1f}"
+    threshold = threshold_of(dataclasses.asdict(row))
+    metric = f"{row.metric} {_UNITS[row.metric]}"
+    return row.verdict, row.model, threshold, metric, expected, value, change, interval
+
+
+def _notes(rows: list[storage.RegressionRow]) -> Iterator[str]:
+    """What is said of rows, each once, with those it is true of."""
+    about: dict[str, list[str]] = {}
+    for row in rows:
+        said = [row.note] if row.note else []
+        if row.verdict in ("regression", "suspect", "improvement") and row.metric != "accuracy":
+            kind = "from the pinned baseline" if row.kind == "drift" else "from the nights before"
+            said.insert(0, f"{row.kind} {kind}, {row.nights} nights")
+        if row.confirmed_run_id:
+            said.append(f"measured again in {row.confirmed_run_id}")
+        if row.known_since:
+            said.append(f"known since {row.known_since}, not told again")
+        if said:
+            where = place_of(dataclasses.asdict(row))
+            name = (
+                f"{row.metric} of {row.model} at {threshold_of(dataclasses.asdict(row))}, {where}"
+            )
+            about.setdefault("; ".join(said), []).append(name)
+    for text, named in about.items():
+        more = f" and {len(named) - 2} more" if len(named) > 2 else ""  # noqa: PLR2004
+        yield f"{'; '.join(named[:2])}{more}: {text}"
+
+
+def _folded(lines: Iterator[str]) -> str:
+    return "".join(
+        f"{textwrap.fill(f'– {line}', _WIDTH, subsequent_indent='  ', break_on_hyphens=False)}\n"
+        for line in lines
+    )

@@ -1,0 +1,85 @@
+"""What the page's threshold explorer computes with: all-exit passes, packed without loss.
+
+Scores stay the float32 that the router compared, answers are one bit an exit and image, latencies
+float64: the page then says what `at_thresholds` and `composed_latency` say, to the last image.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.choice.answers import ExitAnswers
+from jobs.report.reading import AllExitPass
+from jobs.wording import setting_of
+
+MOST_BYTES = 8_000_000
+"""Of all packed passes together: a page beyond opens slowly on a phone."""
+
+_STEPS = 1000  # of a slider
+
+
+def packed_passes(
+    passes: Sequence[AllExitPass], most_bytes: int = MOST_BYTES
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Pack as many as fit, in their order.
+
+    Returns: what the page's script reads, one a pass, and of each other pass why it is not there.
+    """
+    packed, left_out, used = [], [], 0
+    for each in passes:
+        name = f"{each.cell['model']}, {setting_of(each.cell)}"
+        if each.answers is None:
+            left_out.append(f"{name}: {each.problem}")
+            continue
+        values = _packed(each, each.answers, name)
+        size = sum(len(value) for value in values.values() if isinstance(value, str))
+        if used + size > most_bytes:
+            left_out.append(
+                f"{name}: {each.answers.images:,} images take {size / 1e6:.1f} MB; a page has"
+                f" {most_bytes / 1e6:g} MB for all, {used / 1e6:.1f} MB of them taken; `gfjobs"
+                ' sql "from at_thresholds([...])"` says the same'
+            )
+            continue
+        used += size
+        packed.append(values)
+    return packed, left_out
+
+
+def _packed(each: AllExitPass, answers: ExitAnswers, name: str) -> dict[str, Any]:
+    cell = each.cell
+    samples = np.concatenate(list(each.exit_ms)) if len(each.exit_ms) else np.empty((0, 0))
+    return {
+        "cell_id": cell["cell_id"],
+        "name": name,
+        "exit_blocks": list(answers.exit_blocks),
+        "images": answers.images,
+        "scores": _base64(answers.gate_scores.astype("<f4")),  # (E - 1, N)
+        "right": _base64(np.packbits(answers.is_correct, axis=1, bitorder="little")),
+        "samples": len(samples),
+        "sample_ms": _base64(samples.astype("<f8")),  # (samples, E)
+        "samples_for": {str(each): needed for each, needed in dict(cell["samples_for"]).items()},
+        "ms_note": cell["exit_forward_ms_note"],
+        "exit_mj": cell["exit_energy_mj"],
+        "exit_margin_mj": cell["exit_energy_margin_mj"],
+        "mj_note": cell["exit_energy_mj_note"],
+        "threshold": each.threshold,
+        "slider": _slider(answers.gate_scores),
+    }
+
+
+def _slider(scores: NDArray[np.float32]) -> dict[str, float]:
+    """Where a slider begins and ends; one step beyond its end nobody leaves early."""
+    known = scores[np.isfinite(scores)].astype(np.float64)
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    if low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    return {"low": low, "high": high, "step": (high - low) / _STEPS or 1 / _STEPS}
+
+
+def _base64(array: NDArray[Any]) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()

@@ -1,0 +1,91 @@
+"""A run as Markdown, for a paper or a pull request: ladder, frontier, provenance."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from jobs.curve import curves_of, some_of
+from jobs.report.ladder import LADDER, ladder_rows, missing, notes_of
+from jobs.report.reading import Report, Setting, of_setting
+from jobs.tables import markdown_table, shown
+from jobs.wording import SETTING, fixed, setting_of
+
+_SPECIAL = re.compile(r"([\\`*_\[\]#~])")
+_MARKUP = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+
+def markdown_report(report: Report) -> str:
+    """The whole document."""
+    details = report.details
+    made = [
+        f"run {text(report.run['run_id'])}",
+        f"{text(report.run['status'])}, {report.run['done']} of {report.run['cells']} cells done",
+        f"submitted {shown(details.submitted_at)} UTC",
+        f"gfjobs {text(details.gfjobs_version or 'of unknown version')}"
+        + (f" at {text(details.git_revision[:12])}" if details.git_revision else ""),
+    ]
+    lines = [f"# {text(details.name or details.run_id)}\n", f"{'; '.join(made)}.\n"]
+    for setting in report.settings:
+        lines += _setting(report, setting)
+    lines += ["## Provenance\n", _table(("what", "name", "sha256"), _inputs(report))]
+    lines += [_table(("node", "device", "accelerator", "power"), _machines(report))]
+    if report.unusable:
+        lines += ["## Not valid, or not there\n", _table(("cell", "status", "why"), _bad(report))]
+    return "\n".join(lines)
+
+
+def text(value: object) -> str:
+    """A name as Markdown shows it, whatever it holds: neither markup nor HTML."""
+    escaped = "".join(_MARKUP.get(char, char) for char in shown(value))
+    return " ".join(_SPECIAL.sub(r"\\\1", escaped).split())
+
+
+def _setting(report: Report, setting: Setting) -> Iterator[str]:
+    yield f"## {text(setting_of(dict(zip(SETTING, setting, strict=True))))}\n"
+    ladder = of_setting(report.ladder, setting)
+    if ladder:
+        yield _table(LADDER, list(ladder_rows(ladder, report.means)))
+    rows = of_setting(report.curve, setting)
+    if rows:
+        curves = curves_of(rows)
+        unit = "ms" if curves.cost == "forward_ms" else "blocks"
+        yield "### Frontier, one threshold for all gates\n"
+        points = [
+            (
+                name,
+                row["threshold"],
+                fixed(row["acc1"], 2),
+                fixed(row[curves.cost], 3),
+                fixed(row["energy_mj"], 2),
+                "yes" if row["is_dominated"] else "",
+            )
+            for name, model in curves.models.items()
+            for row in some_of(model)
+        ]
+        yield _table(("model", "t", "acc@1", unit, "mJ", "dominated"), points)
+    notes = [*missing(report, setting), *notes_of(report, setting)]
+    if notes:
+        yield "".join(f"- {text(note)}\n" for note in notes)
+
+
+def _inputs(report: Report) -> Iterator[tuple[object, ...]]:
+    for row in report.inputs:
+        yield row["kind"], row["name"], (row["sha256"] or "–")[:16]
+
+
+def _machines(report: Report) -> Iterator[tuple[object, ...]]:
+    for row in report.machines:
+        yield row["node"], row["device"], row["accelerator"], row["power_source"]
+
+
+def _bad(report: Report) -> Iterator[tuple[object, ...]]:
+    for row in report.unusable:
+        status = row["status"] if row["status"] != "done" or row["is_valid"] else "not valid"
+        yield f"{row['kind']} of {row['model']}", status, row["note"]
+
+
+def _table(
+    columns: Sequence[str], rows: Iterator[Sequence[object]] | Sequence[Sequence[object]]
+) -> str:
+    return markdown_table(columns, [[text(value) for value in row] for row in rows])

@@ -1,0 +1,221 @@
+"""The page: templates filled with what was read, everything it needs inside, nothing fetched."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from itertools import groupby
+from typing import Any
+
+import altair as alt
+import vl_convert
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+import storage
+from jobs.regressions.judge import WORST_FIRST
+from jobs.report.explorer import packed_passes
+from jobs.report.figures import Figure, explorer_figure, figures_of
+from jobs.report.ladder import LADDER, ladder_rows, missing, notes_of
+from jobs.report.reading import AllExitPass, Report, Setting, of_setting, setting_key
+from jobs.report.thumbnails import Thumbnails, thumbnails
+from jobs.tables import shown
+from jobs.wording import SETTING, Row, fixed, setting_of, threshold_of
+
+VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+"""The version that Altair writes for."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One setting of the run: its ladder, its charts, and what is missing there.
+
+    Attributes:
+        title: data set, device, runtime.
+        ladder: rows as text, by column.
+        figures: by name.
+        notes: why figures are missing, or what speaks against them.
+        missing: what the grid did not ask for, with the key that gives it.
+        is_first_run: no earlier run has any of these settings.
+    """
+
+    title: str
+    columns: Sequence[str]
+    ladder: Sequence[Sequence[str]]
+    figures: dict[str, Figure]
+    notes: Sequence[str]
+    missing: Sequence[str]
+    is_first_run: bool
+
+    @property
+    def frontiers(self) -> list[Figure]:
+        """Accuracy against what it costs."""
+        return [each for name, each in self.figures.items() if name.startswith("accuracy-by-")]
+
+    @property
+    def nights(self) -> list[Figure]:
+        """The history."""
+        return [each for name, each in self.figures.items() if "-over-nights-" in name]
+
+    @property
+    def figures_by_exit(self) -> list[Figure]:
+        """All others: what there is by exit and gate."""
+        apart = (*self.frontiers, *self.nights)
+        return [each for each in self.figures.values() if each not in apart]
+
+
+@dataclass(frozen=True)
+class Album:
+    """Images of one pass, by exit and by whether they are answered rightly there.
+
+    Attributes:
+        title: of model and setting.
+        threshold: at which they leave.
+        exits: block, then groups of a heading and images.
+        pictures: of the images, or why there are none.
+    """
+
+    title: str
+    threshold: str
+    exits: Sequence[tuple[int, Sequence[tuple[str, Sequence[Row]]]]]
+    pictures: Thumbnails
+
+
+def html_page(root: storage.Root, report: Report) -> str:
+    """One page of HTML."""
+    environment = _environment()
+    scripts = [
+        _vega(),
+        _source("charts.js"),
+        _source("explorer.js"),
+    ]
+    passes, left_out = packed_passes(report.passes)
+    by_id = {each.cell["cell_id"]: each for each in report.passes}
+    for packed in passes:
+        cell = by_id[packed["cell_id"]].cell
+        packed["chart"] = explorer_figure(report, setting_key(cell), cell)
+    parts = [_part(report, setting, number) for number, setting in enumerate(report.settings, 1)]
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        parts=parts,
+        data=_finite(
+            {
+                "charts": {name: f.spec for part in parts for name, f in part.figures.items()},
+                "passes": passes,
+            }
+        ),
+        passes=passes,
+        left_out=left_out,
+        judged=[_judged(row) for row in sorted(report.judged, key=_severity)],
+        albums=[_album(root, report, each) for each in report.passes],
+        scripts=[Markup(script) for script in scripts],  # noqa: S704 - ours and Vega's, no data
+        hashes=[_digest(script) for script in scripts],
+        style=Markup(_source("report.css")),  # noqa: S704 - ours
+    )
+
+
+def _part(report: Report, setting: Setting, number: int) -> Part:
+    ladder = of_setting(report.ladder, setting)
+    history = of_setting(report.history, setting)
+    return Part(
+        title=setting_of(dict(zip(SETTING, setting, strict=True))),
+        columns=LADDER,
+        ladder=list(ladder_rows(ladder, report.means)),
+        figures=figures_of(report, setting, number),
+        notes=notes_of(report, setting),
+        missing=list(missing(report, setting)),
+        is_first_run=len({row["run_id"] for row in history}) <= 1,
+    )
+
+
+def _album(root: storage.Root, report: Report, each: AllExitPass) -> Album:
+    cell, ids = each.cell, {row["image_id"] for row in each.images}
+    exits = []
+    for block, group in groupby(each.images, key=lambda row: int(row["exit_block"])):
+        groups = [
+            (_group_title(list(rows)), rows)
+            for _, grouped in groupby(group, key=lambda row: (row["is_correct"], row["ease"]))
+            for rows in (list(grouped),)
+        ]
+        exits.append((block, groups))
+    return Album(
+        title=f"{cell['model']}, {setting_of(cell)}",
+        threshold=f"{each.threshold:g}",
+        exits=exits,
+        pictures=thumbnails(root, report.details, cell["dataset_sha256"], ids),
+    )
+
+
+def _finite(value: Any) -> Any:
+    """JSON has neither NaN nor infinity: what is not to be drawn is null."""
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _severity(row: Row) -> int:
+    return WORST_FIRST.index(row["verdict"])
+
+
+def _judged(row: Row) -> tuple[object, ...]:
+    """A row of the table `regressions` as the page has it; the change of accuracy is in points."""
+    interval = None
+    if row["low"] is not None and row["high"] is not None:
+        interval = f"{row['low']:+.1f} to {row['high']:+.1f}"
+    unit = "points" if row["metric"] == "accuracy" else "%"
+    return (
+        row["verdict"],
+        row["model"],
+        row["dataset"],
+        threshold_of(row),
+        row["metric"],
+        fixed(row["value"], 3),
+        fixed(row["expected"], 3),
+        None if row["effect_pct"] is None else f"{row['effect_pct']:+.1f} {unit}",
+        interval,
+        row["note"],
+    )
+
+
+def _group_title(rows: Sequence[Row]) -> str:
+    first = rows[0]
+    answered = "right" if first["is_correct"] else "wrong"
+    return f"{first['ease']} of {first['group_images']:,} {answered}"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("jobs.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # `tojson` writes <, > and & as \u003c...: no name can end a script element.
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    environment.filters |= {"shown": shown, "threshold": threshold_of}
+    return environment
+
+
+@cache
+def _vega() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script."""
+    bundle: Any = vl_convert.javascript_bundle  # whose types leave out that a snippet may be none
+    return str(bundle(vl_version=VEGA_LITE))
+
+
+def _source(name: str) -> str:
+    """A file of the templates' folder as it is."""
+    return (resources.files("jobs.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _digest(script: str) -> str:
+    """As a content security policy names the only scripts that may run."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"

@@ -1,0 +1,179 @@
+"""What SQL says of a run for its report, each question asked once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import storage
+from jobs.choice.answers import ExitAnswers
+from jobs.choice.bands import Band, bands
+from jobs.choice.mixture import Rounds
+from jobs.choosing import read_answers, read_exit_ms
+from jobs.errors import UsageError
+from jobs.intervals import Means, mean_latencies
+from jobs.wording import SETTING, Row
+
+CURVE_POINTS = 100
+"""Of each pass: as many as bands of accuracy are made for at once."""
+
+SHOWN_IMAGES = 6
+"""Of the right and of the wrong answers of each exit: so many of the easiest and of the hardest."""
+
+_DEFAULT_THRESHOLD = 0.5
+
+Setting = tuple[Any, ...]
+"""The values of SETTING: rows that agree in them may be compared."""
+
+
+@dataclass(frozen=True)
+class AllExitPass:
+    """One all-exit pass of a model with gates.
+
+    Attributes:
+        cell: its row of `choosable`.
+        answers: of every exit; None where they cannot be shown, and `problem` says why.
+        exit_ms: what latency is composed of, by rounds; none where that was not measured.
+        threshold: where the page starts: the model's first routed threshold, else 0.5.
+        images: rows of `exit_images` at that threshold.
+        bands: of each of its points in the curve, how far the drop of accuracy is known.
+    """
+
+    cell: Row
+    answers: ExitAnswers | None
+    problem: str | None
+    exit_ms: Rounds
+    threshold: float
+    images: Sequence[Row]
+    bands: Sequence[Band] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """Rows by question; a sequence is empty where the run has nothing to answer it.
+
+    Attributes:
+        run: of `run_progress`.
+        details: the run as it was submitted, with its grid and versions.
+        ladder: of `summary`; `means` has intervals of its mean latencies.
+        curve: of `curve`, at most CURVE_POINTS a pass.
+        histogram, latencies: of `exit_histogram`, `exit_latencies`.
+        calibration: of `gate_calibration`.
+        routed: of `composed_beside_routed`.
+        passes: all-exit passes of models with gates.
+        history: of `history`, of all models of the ladder.
+        judged: what was said of this run beside the nights before it, of `judged`.
+        told: regressions and improvements of earlier nights, of `told`.
+        unusable, machines, inputs: of the queries of these names.
+    """
+
+    run: Row
+    details: storage.RunRow
+    ladder: Sequence[Row]
+    means: Means
+    curve: Sequence[Row]
+    histogram: Sequence[Row]
+    latencies: Sequence[Row]
+    calibration: Sequence[Row]
+    routed: Sequence[Row]
+    passes: Sequence[AllExitPass]
+    history: Sequence[Row]
+    judged: Sequence[Row]
+    told: Sequence[Row]
+    unusable: Sequence[Row]
+    machines: Sequence[Row]
+    inputs: Sequence[Row]
+
+    @property
+    def settings(self) -> list[Setting]:
+        """Every setting that has rows, in the order of the ladder."""
+        rows = (*self.ladder, *self.curve, *self.latencies)
+        return list(dict.fromkeys(setting_key(row) for row in rows))
+
+
+def setting_key(row: Row) -> Setting:
+    """Where and how a row was made."""
+    return tuple(row[name] for name in SETTING)
+
+
+def of_setting(rows: Sequence[Row], setting: Setting) -> list[Row]:
+    """Those that were made there."""
+    return [row for row in rows if setting_key(row) == setting]
+
+
+def read_report(root: storage.Root, run_id: str) -> Report:
+    """Ask everything of one run."""
+
+    def ask(name: str, **parameters: object) -> list[Row]:
+        table = storage.named_query(root, name, run_ids=[run_id], run_id=run_id, **parameters)
+        rows: list[Row] = table.to_pylist()
+        return rows
+
+    (run,) = storage.named_query(root, "run_progress", run_ids=[run_id]).to_pylist()
+    (details,) = (each for each in storage.list_runs(root) if each.run_id == run_id)
+    ladder, curve = ask("summary"), ask("curve", most=CURVE_POINTS)
+    passes = []
+    for cell in ask("choosable"):
+        threshold = _first_threshold(ladder, cell)
+        images = ask("exit_images", cell_id=cell["cell_id"], threshold=threshold, most=SHOWN_IMAGES)
+        points = [row for row in curve if row["cell_id"] == cell["cell_id"]]
+        passes.append(
+            _read_pass(root, run_id, cell, threshold=threshold, images=images, points=points)
+        )
+    return Report(
+        run=run,
+        details=details,
+        ladder=ladder,
+        means=mean_latencies(root, run_id),
+        curve=curve,
+        histogram=ask("exit_histogram"),
+        latencies=ask("exit_latencies"),
+        calibration=ask("gate_calibration"),
+        routed=ask("composed_beside_routed"),
+        passes=passes,
+        history=list(_history(root, run_id, ladder)),
+        judged=ask("judged"),
+        told=storage.named_query(root, "told", run_id=run_id).to_pylist(),
+        unusable=ask("unusable_cells"),
+        machines=ask("machines"),
+        inputs=ask("inputs"),
+    )
+
+
+def _first_threshold(ladder: Sequence[Row], cell: Row) -> float:
+    """The first that was routed for the model of a pass, one for all its gates."""
+    routed = (
+        row["threshold"]
+        for row in of_setting(ladder, setting_key(cell))
+        if row["model"] == cell["model"] and row["threshold"] is not None
+    )
+    # As it was written, and not its float32's 17 digits.
+    return float(f"{next(routed, _DEFAULT_THRESHOLD):.7g}")
+
+
+def _read_pass(
+    root: storage.Root,
+    run_id: str,
+    cell: Row,
+    *,
+    threshold: float,
+    images: Sequence[Row],
+    points: Sequence[Row],
+) -> AllExitPass:
+    try:
+        answers = read_answers(root, run_id, cell)
+    except UsageError as err:
+        return AllExitPass(cell, None, str(err), (), threshold, images)
+    exit_ms = read_exit_ms(root, run_id, cell)
+    read = AllExitPass(cell, answers, None, exit_ms, threshold, images)
+    vectors = [(row["threshold"],) * answers.gates for row in points]
+    return replace(read, bands=bands(answers, vectors)) if vectors else read
+
+
+def _history(root: storage.Root, run_id: str, ladder: Sequence[Row]) -> Iterator[Row]:
+    for model in dict.fromkeys(row["model"] for row in ladder):
+        rows: list[Row] = storage.named_query(
+            root, "history", run_id=run_id, model=model
+        ).to_pylist()
+        yield from rows

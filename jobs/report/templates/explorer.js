@@ -1,0 +1,238 @@
+// The threshold explorer: who leaves where at any thresholds, from what every exit answered for every
+// image. Scores are the float32 that the router compared, and a threshold is rounded to float32 before
+// it is compared, so that each number here is the one that SQL gives: at_thresholds(), composed_latency()
+// and composed_energy().
+"use strict";
+
+(() => {
+  const root = document.getElementById("explorer");
+  if (!root || report.passes.length === 0) return;
+  const part = (name) => root.querySelector(`[data-part="${name}"]`);
+  const percentiles = [50, 90, 99];
+
+  function bytes(text) {
+    return Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
+  }
+
+  // One all-exit pass, unpacked. `order` has all samples of latency by rising time.
+  function unpack(pass) {
+    const exits = pass.exit_blocks.length;
+    const ms = new Float64Array(bytes(pass.sample_ms).buffer);
+    const means = Array.from({ length: exits }, (_, exit) => {
+      let sum = 0;
+      for (let row = 0; row < pass.samples; row++) sum += ms[row * exits + exit];
+      return sum / pass.samples;
+    });
+    const order = Uint32Array.from(ms.keys()).sort((a, b) => ms[a] - ms[b]);
+    const answered = bytes(pass.right);
+    const stride = Math.ceil(pass.images / 8);
+    return {
+      ...pass,
+      exits,
+      ms,
+      means,
+      order,
+      scores: new Float32Array(bytes(pass.scores).buffer),
+      isRight: (exit, image) => (answered[exit * stride + (image >> 3)] >> (image & 7)) & 1,
+    };
+  }
+
+  // Where images leave at one threshold a gate, and how many of them are right. NaN never leaves.
+  function route(pass, thresholds) {
+    const limits = Float32Array.from(thresholds);
+    const counts = new Array(pass.exits).fill(0);
+    let right = 0;
+    for (let image = 0; image < pass.images; image++) {
+      let exit = 0;
+      while (exit < limits.length && !(pass.scores[exit * pass.images + image] >= limits[exit])) exit++;
+      counts[exit]++;
+      right += pass.isRight(exit, image);
+    }
+    return { counts, right };
+  }
+
+  // The latency of a mixture: its mean, and the least time that a share of it stays within.
+  function latency(pass, shares) {
+    if (!pass.samples) return null;
+    const found = { mean: shares.reduce((sum, share, exit) => sum + (share && share * pass.means[exit]), 0) };
+    let within = 0;
+    let next = 0;
+    for (const place of pass.order) {
+      const share = shares[place % pass.exits];
+      if (!share) continue;
+      within += share / pass.samples;
+      while (next < percentiles.length && within + 1e-9 >= percentiles[next] / 100) {
+        found[percentiles[next++]] = pass.ms[place];
+      }
+      if (next === percentiles.length) break;
+    }
+    return found;
+  }
+
+  function energy(pass, shares) {
+    if (!pass.exit_mj) return null;
+    const mean = shares.reduce((sum, share, exit) => sum + share * pass.exit_mj[exit], 0);
+    const margins = pass.exit_margin_mj;
+    if (!margins || margins.some((margin) => margin === null)) return { mean, margin: null };
+    return { mean, margin: Math.hypot(...shares.map((share, exit) => share * margins[exit])) };
+  }
+
+  function evaluate(pass, thresholds) {
+    const { counts, right } = route(pass, thresholds);
+    const shares = counts.map((count) => count / pass.images);
+    return {
+      counts,
+      shares,
+      acc1: (100 * right) / pass.images,
+      blocks: shares.reduce((sum, share, exit) => sum + share * (pass.exit_blocks[exit] + 1), 0),
+      latency: latency(pass, shares),
+      energy: energy(pass, shares),
+    };
+  }
+
+  // The page -----------------------------------------------------------------------------------
+
+  const passes = new Map();
+  let pass = null;
+  let controls = [];
+  let view = null;
+
+  function make(tag, properties = {}, ...children) {
+    const element = Object.assign(document.createElement(tag), properties);
+    element.append(...children);
+    return element;
+  }
+
+  const isShared = () => root.querySelector("input[name=mode]:checked").value === "shared";
+
+  // A slider and a field for exact numbers; one step beyond the slider's end nobody leaves.
+  function control(name, id, value) {
+    const { low, high, step } = pass.slider;
+    const digits = Math.max(0, Math.ceil(-Math.log10(step)));
+    const slider = make("input", { type: "range", id, min: low, max: high + step, step, value });
+    const field = make("input", { type: "text", inputMode: "decimal", id: `${id}-exact`, value });
+    field.setAttribute("aria-label", `${name}, exactly`);
+    const made = { value, element: make("div", { className: "control" }) };
+    const set = (number, isTyped) => {
+      made.value = number;
+      const isBeyond = number === Infinity;
+      if (!isTyped) field.value = isBeyond ? "none" : String(Number(number.toFixed(digits + 2)));
+      else slider.value = isBeyond ? high + step : number;
+      slider.setAttribute("aria-valuetext", isBeyond ? "no image leaves early" : String(number));
+      field.removeAttribute("aria-invalid");
+      show();
+    };
+    slider.addEventListener("input", () => {
+      const number = Number(slider.value);
+      set(number > high + step / 2 ? Infinity : Number(number.toFixed(digits + 2)), false);
+    });
+    field.addEventListener("change", () => {
+      const text = field.value.trim().replace(",", ".");
+      const number = text === "none" ? Infinity : text === "" ? NaN : Number(text);
+      if (Number.isNaN(number)) field.setAttribute("aria-invalid", "true");
+      else set(number, true);
+    });
+    made.element.append(make("label", { htmlFor: id, textContent: name }), slider, field);
+    return made;
+  }
+
+  function makeControls() {
+    const start = controls.length ? controls[0].value : pass.threshold;
+    const gates = pass.exit_blocks.slice(0, -1);
+    const known = Number.isFinite(start) ? start : pass.threshold;
+    controls = isShared()
+      ? [control("threshold of all gates", "threshold", known)]
+      : gates.map((block, gate) => control(`threshold after block ${block}`, `threshold-${gate}`, known));
+    part("controls").replaceChildren(...controls.map((made) => made.element));
+  }
+
+  function thresholds() {
+    const values = controls.map((made) => made.value);
+    return isShared() ? new Array(pass.exits - 1).fill(values[0]) : values;
+  }
+
+  const say = (name, text) => (part(name).textContent = text);
+  const fixed = (number, digits) => (number === undefined ? "–" : number.toFixed(digits));
+
+  function show() {
+    const now = evaluate(pass, thresholds());
+    const change = now.acc1 - pass.fullAcc1;
+    say("acc1", `${now.acc1.toFixed(2)} %`);
+    say("acc1-change", `${change < 0 ? "−" : "+"}${Math.abs(change).toFixed(2)} points beside full depth`);
+    say("blocks", now.blocks.toFixed(2));
+    say("blocks-change", `of ${pass.exit_blocks[pass.exits - 1] + 1}`);
+    say("latency", now.latency ? `${now.latency.mean.toFixed(3)} ms` : "–");
+    say(
+      "percentiles",
+      now.latency
+        ? percentiles
+            .map((p) => `p${p} ${pass.samples >= pass.samples_for[p] ? fixed(now.latency[p], 3) : "–"}`)
+            .join(" · ")
+        : "",
+    );
+    say("energy", now.energy ? `${now.energy.mean.toFixed(3)} mJ` : "–");
+    say(
+      "energy-margin",
+      !now.energy ? "" : now.energy.margin === null ? "interval not known" : `± ${now.energy.margin.toFixed(3)} (95 %)`,
+    );
+    now.counts.forEach((count, exit) => {
+      const row = part("exits").children[exit];
+      row.children[1].textContent = String(count);
+      row.children[2].textContent = (100 * now.shares[exit]).toFixed(1);
+      row.children[3].firstChild.style.width = `${100 * now.shares[exit]}%`;
+    });
+    moveDot(now);
+  }
+
+  function moveDot(now) {
+    if (!view) return;
+    const cost = pass.chart.usermeta.cost === "forward_ms" ? now.latency && now.latency.mean : now.blocks;
+    const points = cost === null ? [] : [{ cost, acc1: now.acc1 }];
+    view.data("now", points).run();
+  }
+
+  async function choose(id) {
+    const found = report.passes.find((each) => each.cell_id === id);
+    if (!passes.has(id)) {
+      const unpacked = unpack(found);
+      const none = new Array(unpacked.exits - 1).fill(Infinity);
+      passes.set(id, { ...unpacked, fullAcc1: (100 * route(unpacked, none).right) / unpacked.images });
+    }
+    pass = passes.get(id);
+    controls = [];
+    part("exits").replaceChildren(
+      ...pass.exit_blocks.map((block) =>
+        make(
+          "tr",
+          {},
+          make("th", { scope: "row", textContent: String(block) }),
+          make("td"),
+          make("td"),
+          make("td", { className: "bar" }, make("span")),
+        ),
+      ),
+    );
+    const notes = [pass.ms_note && `milliseconds: ${pass.ms_note}`, pass.mj_note && `energy: ${pass.mj_note}`];
+    part("notes").replaceChildren(
+      ...notes.filter(Boolean).map((text) => make("li", { textContent: text })),
+    );
+    view = null;
+    makeControls();
+    show();
+    const embedded = await vegaEmbed(part("chart"), pass.chart, chartOptions);
+    if (pass.cell_id !== id) return;
+    view = embedded.view;
+    show();
+  }
+
+  for (const radio of root.querySelectorAll("input[name=mode]")) {
+    radio.addEventListener("change", () => {
+      makeControls();
+      show();
+    });
+  }
+  const select = part("pass");
+  select.addEventListener("change", () => choose(select.value));
+  part("live").hidden = false;
+  window.explorerReady = choose(report.passes[0].cell_id);
+})();

@@ -1,0 +1,103 @@
+"""Small pictures of a run's images, where its data set is still at hand and still the same."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import storage
+from gfnet.preprocess import DecodeError, decode
+from jobs.document import Document
+from jobs.errors import BadInputError
+from jobs.grid import KEYS as GRID_KEYS
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_SIDE = 64  # pixels, at most
+_AS_IT_IS = 64  # up to here a picture is not scaled, and kept without loss
+_QUALITY = 80  # of a JPEG
+
+
+@dataclass(frozen=True)
+class Thumbnails:
+    """Pictures of one data set.
+
+    Attributes:
+        urls: `data:` URLs by image_id; without those that cannot be decoded.
+        problem: why there is none; None where there are.
+    """
+
+    urls: Mapping[int, str]
+    problem: str | None = None
+
+
+def thumbnails(
+    root: storage.Root, details: storage.RunRow, sha256: str | None, image_ids: Collection[int]
+) -> Thumbnails:
+    """Read some images of the data set of that digest, wherever the run's grid found it.
+
+    Nothing is downloaded, and a data set that was changed since is not shown.
+    """
+    problems = []
+    for name, split, base in _datasets(root, details):
+        try:
+            images = storage.open_images(name, split, base=base)
+            if images.sha256 != sha256:
+                problems.append(
+                    f"{name} is another data set than the run had, or was changed since"
+                )
+                continue
+            rows = images.read(sorted(image_ids)).to_pylist()
+        except storage.DatasetError as err:
+            problems.append(str(err))
+            continue
+        urls = {row["image_id"]: url for row in rows if (url := _url(row["image"]))}
+        return Thumbnails(urls, None if urls else f"no image of {name} can be decoded")
+    why = "; ".join(dict.fromkeys(problems)) or "the run's grid names no data set"
+    return Thumbnails({}, why)
+
+
+def _datasets(root: storage.Root, details: storage.RunRow) -> list[tuple[str, str, Path]]:
+    """Name and split of each data set in the run's grid, and the folder its paths start from."""
+    try:
+        submission = storage.read_submission(root, details.run_id)
+    except storage.RunNotFoundError:
+        return []
+    if not {"grid_path", "base"} <= set(submission):
+        return []
+    document = Document(Path(submission["grid_path"]), details.grid or "")
+    try:
+        entries = document.root().mapping(GRID_KEYS)
+    except BadInputError:
+        return []
+    found = []
+    for value in entries["datasets"].items() if "datasets" in entries else ():
+        fields = value.mapping(("name", "split", "limit")) if value.is_mapping else {"name": value}
+        name = fields["name"].text() if "name" in fields else None
+        split = fields["split"].text() if "split" in fields else "test"
+        if name and split:
+            found.append((name, split, Path(submission["base"])))
+    return found
+
+
+def _url(encoded: bytes | None) -> str | None:
+    """A picture as the page holds it: small ones as PNG, others scaled and as JPEG."""
+    try:
+        image = decode(encoded)
+    except DecodeError:
+        return None
+    if max(image.size) <= _AS_IT_IS:
+        return _encoded(image, "png")
+    image.thumbnail((_SIDE, _SIDE))
+    return _encoded(image, "jpeg", quality=_QUALITY)
+
+
+def _encoded(image: Image, form: str, **options: int) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return f"data:image/{form};base64,{base64.b64encode(buffer.getvalue()).decode()}"

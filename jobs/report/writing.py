@@ -1,0 +1,97 @@
+"""A run's report as files: one page, one Markdown document, or the figures alone."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import storage
+from gfnet.atomic import replace_file
+from jobs.errors import UsageError
+from jobs.report.markdown import markdown_report
+from jobs.report.reading import Report
+
+_WIDTH = 560  # pixels of a figure that stands alone
+_EXTRA = ("altair", "vl_convert", "jinja2")
+
+
+def check_extra(why: str) -> None:
+    """Before minutes of reading: is there what draws?
+
+    Raises:
+        UsageError: a package of the extra `report` is missing.
+    """
+    try:
+        for name in _EXTRA:
+            import_module(name)
+    except ImportError as err:
+        raise UsageError(
+            f"{why} needs {err.name}: pip install 'gfjobs[report]'; --markdown needs nothing more"
+        ) from err
+
+
+def check_places(output: Path | None, figures: Path | None) -> None:
+    """Before minutes of reading: can it be written where it is asked for?
+
+    The folder of figures is made where it is missing.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if output and not output.absolute().parent.is_dir():
+        raise UsageError(f"{output} cannot be written: there is no folder {output.parent}")
+    if figures:
+        try:
+            figures.mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            raise UsageError(f"{figures} cannot be made: {err.strerror}") from err
+
+
+def write_page(root: storage.Root, report: Report, path: Path) -> None:
+    """Write the page in one step.
+
+    Raises:
+        UsageError: it cannot be written there.
+    """
+    from jobs.report.page import html_page
+
+    _write(path, html_page(root, report).encode())
+
+
+def write_markdown(report: Report, path: Path) -> None:
+    """Write the Markdown document in one step.
+
+    Raises:
+        UsageError: it cannot be written there.
+    """
+    _write(path, markdown_report(report).encode())
+
+
+def write_figures(report: Report, folder: Path) -> list[Path]:
+    """Write each figure as SVG into a folder.
+
+    Returns: the files.
+
+    Raises:
+        UsageError: one cannot be written.
+    """
+    import vl_convert
+
+    from jobs.report.figures import figures_of
+    from jobs.report.page import VEGA_LITE
+
+    written = []
+    for number, setting in enumerate(report.settings, 1):
+        for name, figure in figures_of(report, setting, number).items():
+            spec = figure.spec | {"width": _WIDTH, "title": figure.title, "background": "white"}
+            svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
+            _write(folder / f"{name}.svg", svg.encode())
+            written.append(folder / f"{name}.svg")
+    return written
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        replace_file(path, content)
+    except OSError as err:
+        raise UsageError(f"{path} cannot be written: {err.strerror}") from err

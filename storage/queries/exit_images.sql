@@ -1,0 +1,39 @@
+-- The images of one all-exit pass at each exit where they leave at one threshold for all gates: of the
+-- right and of the wrong answers the $most with the highest score (ease 'easiest') and the $most with
+-- the lowest (ease 'hardest'). The score is the gate's that let them go; the last block has no gate, so
+-- there it is max_prob. No image stands in both. group_images: how many leave there so answered.
+WITH
+left_at AS (
+    SELECT r.image_id, r.exit_block, r.is_correct, r.prediction, e.label,
+        coalesce(e.gate_score, e.max_prob) AS score
+    FROM image_routes($run_id, $threshold) r
+    JOIN exits e
+        ON e.run_id = r.run_id AND e.cell_id = r.cell_id AND e.image_id = r.image_id
+        AND e.exit_block = r.exit_block
+    WHERE r.cell_id = $cell_id AND r.is_correct IS NOT NULL
+),
+ranked AS (
+    SELECT *,
+        row_number() OVER (fate ORDER BY score DESC, image_id) AS from_top,
+        row_number() OVER (fate ORDER BY score, image_id DESC) AS from_bottom,
+        count(*) OVER fate AS group_images
+    FROM left_at
+    WINDOW fate AS (PARTITION BY exit_block, is_correct)
+),
+classes AS (
+    SELECT DISTINCT label, class_name
+    FROM images
+    WHERE dataset_sha256 = (
+        SELECT dataset_sha256 FROM cells WHERE run_id = $run_id AND cell_id = $cell_id
+    )
+)
+SELECT k.exit_block, k.is_correct,
+    CASE WHEN k.from_top <= k.from_bottom THEN 'easiest' ELSE 'hardest' END AS ease,
+    k.image_id, k.score, k.group_images,
+    coalesce(l.class_name, k.label::VARCHAR) AS label_name,
+    coalesce(p.class_name, k.prediction::VARCHAR) AS prediction_name
+FROM ranked k
+LEFT JOIN classes l ON l.label = k.label
+LEFT JOIN classes p ON p.label = k.prediction
+WHERE least(k.from_top, k.from_bottom) <= $most
+ORDER BY k.exit_block, k.is_correct DESC, ease, least(k.from_top, k.from_bottom)

@@ -1,0 +1,6 @@
+-- The nodes of one run: what they are, and what was not readable there.
+SELECT node, device, host, architecture, accelerator, python, torch, ray, power_source, power_mode,
+    are_clocks_locked, note
+FROM nodes
+WHERE run_id = $run_id
+ORDER BY node, device

@@ -1,0 +1,25 @@
+-- The ladder, with what must be alike before two of its rows may be compared: the images, how they were
+-- timed, and the state of the machine in the rounds that were not throttled. protocol: the version of
+-- how cells are measured; files that do not say it were all written by the first.
+WITH
+states AS (
+    SELECT run_id, cell_id, node,
+        max(clock_mhz) AS max_clock_mhz,
+        array_to_string(list_sort(list(DISTINCT governor) FILTER (governor IS NOT NULL)), ' / ')
+            AS governor
+    FROM rounds
+    WHERE is_throttled IS NOT TRUE
+    GROUP BY run_id, cell_id, node
+)
+SELECT l.*, c.position, c.kind, c.checkpoint_sha256, c.exit_blocks, c.dataset_sha256, c.images,
+    c.rounds, c.warmup_images, c.status,
+    coalesce(c.protocol, 1) AS protocol,
+    n.accelerator, n.are_clocks_locked,
+    s.max_clock_mhz,
+    nullif(s.governor, '') AS governor
+FROM ladder l
+JOIN cells c ON c.run_id = l.run_id AND c.cell_id = l.cell_id
+LEFT JOIN nodes n ON n.run_id = l.run_id AND n.node = l.node
+LEFT JOIN states s
+    ON s.run_id = l.run_id AND s.cell_id = l.cell_id AND s.node IS NOT DISTINCT FROM l.node
+ORDER BY l.run_id, c.position, l.cell_id, l.node

@@ -1,0 +1,171 @@
+"""The report in a real browser: it logs and fetches nothing, and its explorer is SQL's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import storage
+from jobs.report.reading import read_report
+from jobs.report.writing import write_page
+
+from .browser import PROGRAMS, Page, browser, program
+
+pytestmark = pytest.mark.skipif(program() is None, reason=f"none of {', '.join(PROGRAMS)} is here")
+
+RIGHT, HOME, END, TAB = 39, 36, 35, 9
+HOSTILE = "<script>document.title = 'run'</script>"
+OVERFLOWING = """
+[...document.querySelectorAll("body *")]
+  .filter((each) => !each.closest(".scroll, pre, .unseen, .skip"))
+  .filter((each) => each.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
+  .map((each) => each.outerHTML.slice(0, 80))
+"""
+
+
+@pytest.fixture(scope="module")
+def root(made_run: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results root with two nights; the model's name is markup."""
+    folder: Path = tmp_path_factory.mktemp("made") / "results"
+    names = {"dynn": f"dynn{HOSTILE}"}
+    made_run(folder, "earlier", day=23, names=names)
+    return made_run(folder, names=names)
+
+
+@pytest.fixture(scope="module")
+def report(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its report."""
+    path: Path = tmp_path_factory.mktemp("report") / "report.html"
+    write_page(root, read_report(root, "made"), path)
+    return path
+
+
+@pytest.fixture
+def page(report: Path, tmp_path: Path) -> Iterator[Page]:
+    """The report, opened; afterwards it has logged nothing, and asked for nothing but itself."""
+    with browser(tmp_path / "profile") as opened:
+        opened.resize(1280)
+        opened.open(report)
+        yield opened
+        assert not opened.errors
+        fetched = {url for url in opened.requests if not url.startswith("data:")}
+        assert fetched == {report.as_uri()}
+
+
+def sql(root: Path, thresholds: str) -> dict[str, str]:
+    """What the explorer must show at some thresholds, as it writes it."""
+    joined = f"""
+        SELECT a.exit_counts, format('{{:.2f}} %', a.acc1) AS acc1,
+            format('{{:.2f}}', a.mean_blocks) AS blocks,
+            format('{{:.3f}} ms', l.forward_ms) AS latency,
+            format('p50 {{:.3f}} · p90 {{:.3f}} · p99 {{:.3f}}', l.p50_ms, l.p90_ms, l.p99_ms)
+                AS percentiles,
+            format('{{:.3f}} mJ', e.energy_mj) AS energy,
+            format('± {{:.3f}} (95 %)', e.margin_mj) AS "energy-margin"
+        FROM at_thresholds({thresholds}) a
+        JOIN composed_latency('made', {thresholds}) l USING (run_id, cell_id)
+        JOIN composed_energy('made', {thresholds}) e USING (run_id, cell_id)
+    """  # noqa: S608 - thresholds of this file
+    (row,) = storage.query(root, joined, run_ids=["made"]).to_pylist()
+    counts = row.pop("exit_counts")
+    return {**row, "exits": [str(counts[block]) for block in (1, 3, 4)]}
+
+
+def shown(page: Page, names: list[str]) -> dict[str, Any]:
+    """What the explorer shows."""
+    return {
+        name: page.run(
+            "[...document.querySelectorAll('[data-part=exits] tr')].map(r => r.cells[1].innerText)"
+            if name == "exits"
+            else f"document.querySelector('[data-part={name}]').textContent"
+        )
+        for name in names
+    }
+
+
+def move(page: Page, name: str, value: float) -> None:
+    """Drag a slider, as far as the page can tell."""
+    page.run(
+        f"(() => {{ const slider = document.getElementById('{name}'); slider.value = {value};"
+        " slider.dispatchEvent(new Event('input')); })()"
+    )
+
+
+def test_the_explorer_says_what_sql_says(page: Page, root: Path) -> None:
+    """At the start, dragged, typed, by keys, and with one threshold a gate."""
+    expected = sql(root, "[0.5]")
+    assert shown(page, list(expected)) == expected
+    for threshold in (0.0, 0.613, 0.95):
+        move(page, "threshold", threshold)
+        expected = sql(root, f"[{threshold}]")
+        assert shown(page, list(expected)) == expected, threshold
+
+    page.run("document.getElementById('threshold').focus()")
+    page.press("ArrowRight", RIGHT, times=3)
+    expected = sql(root, "[0.953]")
+    assert shown(page, list(expected)) == expected
+    page.press("End", END)
+    assert page.run("document.getElementById('threshold').ariaValueText") == "no image leaves early"
+    expected = sql(root, "['inf'::FLOAT]")
+    assert shown(page, list(expected)) == expected
+
+    page.run(
+        "(() => { const field = document.getElementById('threshold-exact');"
+        " field.value = '0.61234'; field.dispatchEvent(new Event('change')); })()"
+    )
+    expected = sql(root, "[0.61234]")
+    assert shown(page, list(expected)) == expected
+
+    page.run("document.querySelector('input[value=each]').click()")
+    move(page, "threshold-0", 0.8)
+    move(page, "threshold-1", 0.35)
+    expected = sql(root, "[0.8, 0.35]")
+    assert shown(page, list(expected)) == expected
+
+
+def test_the_dot_moves_along(page: Page) -> None:
+    """The curve has the point that the numbers say."""
+    where = (
+        "(() => { const dots = document.querySelectorAll('[data-part=chart] .mark-symbol path');"
+        " return [...dots].map((dot) => dot.getAttribute('transform')); })()"
+    )
+    before = page.run(where)
+    move(page, "threshold", 0.9)
+    after = page.run(where)
+    assert len(before) == len(after) == 1
+    assert before != after
+
+
+def test_the_keyboard_reaches_the_slider_and_shows_where_it_is(page: Page) -> None:
+    """By tabs alone, with a visible focus; every control has a name."""
+    for _ in range(40):
+        page.press("Tab", TAB)
+        if page.run("document.activeElement.id") == "threshold":
+            break
+    assert page.run("document.activeElement.id") == "threshold"
+    assert page.run("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    unnamed = page.run(
+        "[...document.querySelectorAll('input, select')]"
+        ".filter((each) => !each.labels.length && !each.ariaLabel).length"
+    )
+    assert unnamed == 0
+
+
+@pytest.mark.parametrize(("width", "is_dark"), [(1280, False), (390, False), (390, True)])
+def test_it_fits_the_screen(
+    page: Page, report: Path, tmp_path: Path, width: int, is_dark: bool
+) -> None:
+    """Nothing sticks out, every chart is drawn, and a name with a script in it has run nothing."""
+    page.resize(width, is_dark=is_dark)
+    page.open(report)
+    assert page.run(OVERFLOWING) == []
+    assert page.run("document.documentElement.scrollWidth") <= width
+    charts = page.run("document.querySelectorAll('[data-chart]').length")
+    assert charts == page.run("document.querySelectorAll('[data-chart] svg').length") == 8
+    assert page.run("document.title").endswith("gfjobs report")
+    assert HOSTILE in page.run("document.body.innerText")
+    page.screenshot(tmp_path / "page.png")
+    assert (tmp_path / "page.png").stat().st_size > 50_000

@@ -1,0 +1,161 @@
+"""Nights that were never run: rows as a worker would have left them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import storage
+
+FIRST_NIGHT = datetime(2026, 1, 1, 3)  # noqa: DTZ001 - naive UTC, as in all rows
+IMAGES = 200
+
+
+@dataclass
+class Nights:
+    """Writes runs of one name, a day apart, each of some static models in one round or more."""
+
+    root: Path
+    rounds: int = 2
+    written: list[str] = field(default_factory=list)
+
+    def add(
+        self,
+        forward_ms: Mapping[str, float],
+        wrong: Sequence[int] = (),
+        *,
+        run_id: str | None = None,
+        name: str = "nightly",
+        throttled: int = 0,
+        **changes: Any,
+    ) -> str:
+        """Write a night.
+
+        Args:
+            forward_ms: by model.
+            wrong: image ids that all models answer wrongly.
+            run_id: the night's; default: its number.
+            name: of the run; another is no night.
+            throttled: rounds of all cells that are.
+            changes: of its cells.
+        """
+        run_id = run_id or f"night-{len(self.written):02}"
+        submitted = FIRST_NIGHT + timedelta(days=len(self.written))
+        run = storage.RunRow(run_id, name=name, submitted_at=submitted)
+        cells = [
+            self._cell(run_id, place, model, throttled, changes)
+            for place, model in enumerate(forward_ms)
+        ]
+        with storage.RunStore.create(self.root, run, cells, {}) as store:
+            for cell in cells:
+                for round_ in range(self.rounds):
+                    ms = forward_ms[str(cell.model)]
+                    self._commit(store, cell, round_, ms, wrong, is_throttled=round_ < throttled)
+            store.save_run(storage.RunRow(run_id, name=name, submitted_at=submitted, status="done"))
+        self.written.append(run_id)
+        return run_id
+
+    def _cell(
+        self, run_id: str, place: int, model: str, throttled: int, changes: Mapping[str, Any]
+    ) -> storage.CellRow:
+        columns = {
+            "checkpoint_sha256": f"sha-{model}",
+            "dataset_sha256": "d0",
+            "depth": 4,
+            "exit_blocks": (),
+            "threads": 1,
+            "images": IMAGES,
+            "rounds": self.rounds,
+            "warmup_images": 10,
+            "is_valid": self.rounds - throttled >= 2,
+            "protocol": 1,
+            **changes,
+        }
+        return storage.CellRow(
+            run_id,
+            f"{run_id}-{model}",
+            position=place,
+            kind="latency",
+            model=model,
+            dataset="digits",
+            device="cpu",
+            node="node-a",
+            runtime="torch",
+            precision="float32",
+            batch_size=1,
+            status="done",
+            **columns,
+        )
+
+    @staticmethod
+    def _commit(
+        store: storage.RunStore,
+        cell: storage.CellRow,
+        round_: int,
+        forward_ms: float,
+        wrong: Sequence[int],
+        *,
+        is_throttled: bool,
+    ) -> None:
+        image_id = np.arange(IMAGES)
+        is_correct = ~np.isin(image_id, list(wrong))
+        of_cell = {
+            column: getattr(cell, column)
+            for column in (
+                "run_id",
+                "cell_id",
+                "node",
+                "device",
+                "model",
+                "dataset",
+                "runtime",
+                "precision",
+                "batch_size",
+            )
+        }
+        records = storage.build_table(
+            "records",
+            {
+                **of_cell,
+                "round": round_,
+                "image_id": image_id,
+                "label": 1,
+                "prediction": np.where(is_correct, 1, 2),
+                "is_correct": is_correct,
+                "exit_block": 3,
+                "forward_ms": forward_ms
+                * (1 + 0.2 * np.sin(image_id))
+                * (3 if is_throttled else 1),
+                "elapsed_ms": 2 * forward_ms,
+                "is_throttled": is_throttled,
+            },
+        )
+        entry = storage.CommitEntry(
+            cell.cell_id,
+            round_,
+            0,
+            node=cell.node,
+            rows=IMAGES,
+            busy_s=1.0,
+            committed_at=FIRST_NIGHT,
+        )
+        assert store.commit(entry, {"records": records})
+
+
+@pytest.fixture(autouse=True)
+def unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skip fsync: it guards against power cuts, which no test makes."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+@pytest.fixture
+def nights(tmp_path: Path) -> Nights:
+    """Nothing yet."""
+    return Nights(tmp_path / "results")

@@ -1,0 +1,225 @@
+"""A night judged: what is told, what is measured again, what is known, what is no verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+import storage
+from jobs.errors import JobsError, UsageError
+from jobs.regressions.judge import Remeasure, Verdict, judge
+from jobs.regressions.settings import Settings
+from jobs.regressions.view import describe
+from jobs.wording import Row
+
+from .conftest import Nights
+
+OURS, CONTROL = "dynn", "flat"
+CONTROLLED = Settings(control=CONTROL)
+
+
+def quiet(nights: Nights, count: int = 12, seed: int = 1) -> np.random.Generator:
+    """Nights that scatter by 1 %, which cell and control share, and 0.2 % of the cell's own."""
+    generator = np.random.default_rng(seed)
+    for _ in range(count):
+        add(nights, generator)
+    return generator
+
+
+def add(nights: Nights, generator: np.random.Generator, factor: float = 1.0) -> str:
+    """One more of them, with the cell slower by a factor."""
+    machine = float(np.exp(generator.normal(0, 0.01)))
+    own = float(np.exp(generator.normal(0, 0.002)))
+    return nights.add({OURS: 2 * machine * own * factor, CONTROL: machine})
+
+
+def remeasure(nights: Nights, factor: float) -> Remeasure:
+    """Measure again, on a machine that is 3 % slower by then."""
+
+    def again(run_id: str, cells: Sequence[Row], control: str | None) -> str:
+        asked = {row["model"] for row in cells} | {control}
+        levels = {OURS: 2 * 1.03 * factor, CONTROL: 1.03}
+        return nights.add(
+            {model: levels[model] for model in levels if model in asked},
+            run_id=f"{run_id}-again",
+            name="nightly-again",
+        )
+
+    return again
+
+
+def of(verdict: Verdict, model: str, metric: str) -> storage.RegressionRow:
+    """The row of one cell and metric."""
+    (row,) = [row for row in verdict.rows if (row.model, row.metric) == (model, metric)]
+    return row
+
+
+def test_a_quiet_night_is_ok(nights: Nights) -> None:
+    """Nothing is measured again, and the rows are in SQL."""
+    quiet(nights)
+
+    def never(_run: str, _cells: Sequence[Row], _control: str | None) -> str:
+        raise AssertionError
+
+    verdict = judge(nights.root, nights.written[-1], CONTROLLED, never)
+    assert {row.verdict for row in verdict.rows} == {"ok"}
+    assert not verdict.is_regression
+    assert verdict.state == "ok"
+    rows = storage.query(nights.root, "FROM regressions").to_pylist()
+    assert len(rows) == len(verdict.rows) == 4
+    assert of(verdict, OURS, "latency").control == CONTROL
+    assert "the control itself" in (of(verdict, CONTROL, "latency").note or "")
+
+
+def test_a_slowdown_is_told_once_it_is_found_again(nights: Nights) -> None:
+    """5 % slower twice; the machine's own 3 % in the second measurement is divided out."""
+    generator = quiet(nights)
+    run_id = add(nights, generator, 1.05)
+    verdict = judge(nights.root, run_id, CONTROLLED, remeasure(nights, 1.05))
+    row = of(verdict, OURS, "latency")
+    assert (row.verdict, row.kind, row.confirmed_run_id) == (
+        "regression",
+        "step",
+        f"{run_id}-again",
+    )
+    assert row.effect_pct == pytest.approx(5, abs=1.5)
+    assert row.low is not None
+    assert row.high is not None
+    assert 0 < row.low < row.effect_pct < row.high
+    assert verdict.is_regression
+    text = describe(verdict)
+    assert text.startswith(f"{run_id}: 1 regression")
+    assert f"measured again in {run_id}-again" in text.replace("\n  ", " ")
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_suspect_that_is_not_found_again_is_ok(nights: Nights) -> None:
+    """Told to nobody; the row says what was seen at first."""
+    run_id = add(nights, quiet(nights), 1.08)
+    verdict = judge(nights.root, run_id, CONTROLLED, remeasure(nights, 1.0))
+    row = of(verdict, OURS, "latency")
+    assert (row.verdict, verdict.is_regression) == ("ok", False)
+    assert "at first, not found again" in (row.note or "")
+
+
+def test_a_suspect_stays_one_where_nobody_can_measure(nights: Nights) -> None:
+    """With the reason."""
+    run_id = add(nights, quiet(nights), 1.08)
+    assert of(judge(nights.root, run_id, CONTROLLED), OURS, "latency").verdict == "suspect"
+
+    def cannot(_run: str, _cells: Sequence[Row], _control: str | None) -> str:
+        raise JobsError("the node is gone")
+
+    verdict = judge(nights.root, run_id, CONTROLLED, cannot)
+    row = of(verdict, OURS, "latency")
+    assert (row.verdict, verdict.is_regression, verdict.state) == ("suspect", False, "suspect")
+    assert "could not be measured again: the node is gone" in (row.note or "")
+
+
+def test_what_is_told_is_not_told_again(nights: Nights) -> None:
+    """The next night is as slow: known since the night before; twice as bad is told anew."""
+    generator = quiet(nights)
+    first = add(nights, generator, 1.1)
+    assert judge(nights.root, first, CONTROLLED, remeasure(nights, 1.1)).is_regression
+    second = add(nights, generator, 1.1)
+    verdict = judge(nights.root, second, CONTROLLED, remeasure(nights, 1.1))
+    row = of(verdict, OURS, "latency")
+    assert (row.verdict, row.known_since, verdict.is_regression) == ("regression", first, False)
+    third = add(nights, generator, 1.4)
+    assert judge(nights.root, third, CONTROLLED, remeasure(nights, 1.4)).is_regression
+
+
+def test_a_slow_drift_adds_up(nights: Nights) -> None:
+    """0.4 % a night shows against the pinned baseline, and is called a drift."""
+    generator = np.random.default_rng(8)
+    for night in range(40):
+        nights.add({OURS: 2 * float(np.exp(0.0025 * night + generator.normal(0, 0.01)))})
+    again = remeasure(nights, 1.0)
+
+    def slower(run_id: str, _cells: Sequence[Row], _control: str | None) -> str:
+        return nights.add({OURS: 2 * 1.105}, run_id=f"{run_id}-again", name="nightly-again")
+
+    assert again
+    pinned = Settings(baseline=nights.written[0])
+    verdict = judge(nights.root, nights.written[39], pinned, slower)
+    row = of(verdict, OURS, "latency")
+    assert (row.verdict, row.kind) == ("regression", "drift")
+    assert row.effect_pct == pytest.approx(8, abs=2.5)
+    assert "no control" in (row.note or "")
+
+
+def test_half_a_point_is_found_the_same_night(nights: Nights) -> None:
+    """One image of 200, answered wrongly twice: told; not wrong when asked again: not."""
+    generator = quiet(nights)
+    levels = {OURS: 2.0, CONTROL: 1.0}
+    run_id = nights.add(levels, wrong=[7])
+
+    def answers(wrong: Sequence[int], name: str) -> Remeasure:
+        return lambda *_: nights.add(levels, wrong, run_id=name, name="nightly-again")
+
+    verdict = judge(nights.root, run_id, CONTROLLED, answers([7], "again-1"))
+    row = of(verdict, OURS, "accuracy")
+    assert (row.verdict, row.kind, row.effect_pct) == ("regression", "accuracy", -0.5)
+    assert (row.expected, row.value) == (100, 99.5)
+    assert "1 images lost and 0 won" in (row.note or "")
+    other = judge(nights.root, run_id, CONTROLLED, answers([], "again-2"))
+    assert of(other, OURS, "accuracy").verdict == "ok"
+    assert generator
+
+
+def test_too_few_nights_are_no_verdict(nights: Nights) -> None:
+    """Neither green nor red; nights of another power mode, protocol or number do not count."""
+    quiet(nights, 8)
+    assert judge(nights.root, nights.written[6], CONTROLLED).state == "learning"
+    moved = nights.add({OURS: 3.0, CONTROL: 1.0}, warmup_images=50)
+    row = of(judge(nights.root, moved, CONTROLLED), OURS, "latency")
+    assert row.verdict == "learning"
+    assert "0 comparable nights of 8" in (row.note or "")
+
+
+def test_too_few_rounds_are_invalid(nights: Nights) -> None:
+    """One round of two is throttled: no verdict on its latency, and it is no night for others."""
+    generator = quiet(nights)
+    run_id = nights.add({OURS: 2.0, CONTROL: 1.0}, throttled=1)
+    verdict = judge(nights.root, run_id, CONTROLLED)
+    assert of(verdict, OURS, "latency").verdict == "invalid"
+    assert verdict.state == "invalid"
+    following = add(nights, generator)
+    assert of(judge(nights.root, following, CONTROLLED), OURS, "latency").nights == 12
+
+
+def test_a_control_that_is_slower_itself_stays_a_suspect(nights: Nights) -> None:
+    """The machine, or what all models share: the cell is ok beside it, and the control says so."""
+    quiet(nights)
+    run_id = nights.add({OURS: 2 * 1.3, CONTROL: 1.3})
+
+    def slow(*_: object) -> str:
+        return nights.add({OURS: 2 * 1.3, CONTROL: 1.3}, run_id="again", name="nightly-again")
+
+    verdict = judge(nights.root, run_id, CONTROLLED, slow)
+    assert of(verdict, OURS, "latency").verdict == "ok"
+    row = of(verdict, CONTROL, "latency")
+    assert row.verdict == "suspect"
+    assert "what all models share" in (row.note or "")
+
+
+def test_what_cannot_be_judged_is_said(nights: Nights) -> None:
+    """A baseline of another name, and numbers without sense."""
+    quiet(nights, 2)
+    nights.add({OURS: 1.0}, run_id="other", name="other")
+    with pytest.raises(UsageError, match="baseline other is no finished run of the same name"):
+        judge(nights.root, nights.written[1], Settings(baseline="other"))
+    with pytest.raises(ValueError, match="at least 8"):
+        Settings(window=5)
+
+
+def test_rows_go_with_their_run(nights: Nights) -> None:
+    """They lie in the run's folder: judged again replaced, removed with it gone."""
+    quiet(nights, 2)
+    for _ in range(2):
+        judge(nights.root, nights.written[1], CONTROLLED)
+    assert storage.query(nights.root, "FROM regressions").num_rows == 4
+    storage.remove_run(nights.root, nights.written[1])
+    assert storage.query(nights.root, "FROM regressions").num_rows == 0

@@ -1,0 +1,327 @@
+"""The report of a run: its numbers are SQL's, nothing is fetched, hostile names stay names."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+import storage
+from jobs.choice.mixture import compose
+from jobs.cli import main
+from jobs.errors import UsageError
+from jobs.report.explorer import packed_passes
+from jobs.report.figures import figures_of
+from jobs.report.markdown import markdown_report
+from jobs.report.page import html_page
+from jobs.report.reading import Report, read_report
+from jobs.report.writing import write_figures, write_markdown
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&|`"
+VOID = {"meta", "input", "img", "br", "link"}
+
+
+class Checked(HTMLParser):
+    """Elements with their attributes; every end tag must be the one of the element that is open."""
+
+    def __init__(self, page: str) -> None:
+        """Read a page."""
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(page)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """An element begins."""
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        """An element ends: the one that is open."""
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        """Text, also of scripts."""
+        self.text.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        """Attributes of all elements of a kind."""
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def data_of(page: str) -> dict[str, Any]:
+    """What the page's scripts read."""
+    (text,) = re.findall(r'id="report-data">(.*?)</script>', page, re.DOTALL)
+    read: dict[str, Any] = json.loads(text)
+    return read
+
+
+@pytest.fixture(scope="module")
+def root(made_run: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results root with the made run."""
+    folder: Path = tmp_path_factory.mktemp("made") / "results"
+    return made_run(folder)
+
+
+@pytest.fixture(scope="module")
+def report(root: Path) -> Report:
+    """The report of the made run."""
+    return read_report(root, "made")
+
+
+@pytest.fixture(scope="module")
+def page(root: Path, report: Report) -> str:
+    """Its page."""
+    return html_page(root, report)
+
+
+def report_command(root: Path, *arguments: str | Path) -> Result:
+    """Run `gfjobs report made`."""
+    command = ["report", "made", *map(str, arguments), "--results", str(root)]
+    return CliRunner().invoke(main, command)
+
+
+def test_the_explorer_computes_with_what_sql_computes_with(root: Path, report: Report) -> None:
+    """Scores to the bit, answers, times and energies, unpacked as the page does it."""
+    ((packed,), left_out) = packed_passes(report.passes)
+    assert not left_out
+    exits, images = len(packed["exit_blocks"]), packed["images"]
+    scores = np.frombuffer(base64.b64decode(packed["scores"]), "<f4").reshape(exits - 1, images)
+    bits = np.frombuffer(base64.b64decode(packed["right"]), np.uint8).reshape(exits, -1)
+    right = np.unpackbits(bits, axis=1, bitorder="little")[:, :images]
+    ms = np.frombuffer(base64.b64decode(packed["sample_ms"]), "<f8").reshape(-1, exits)
+    for threshold in (-1.0, 0.613, 0.9, 2.0):
+        leaves = np.vstack([scores >= np.float32(threshold), np.ones((1, images), bool)])
+        taken = leaves.argmax(axis=0)
+        counts = np.bincount(taken, minlength=exits)
+        answered, latency, energy = (
+            storage.query(
+                root, f"from {macro} where cell_id = 'exits-dynn'", run_ids=["made"]
+            ).to_pylist()[0]
+            for macro in (
+                f"at_threshold({threshold})",
+                f"composed_latency('made', [{threshold}])",
+                f"composed_energy('made', [{threshold}])",
+            )
+        )
+        assert [n for n in answered["exit_counts"] if n] == [n for n in counts if n]
+        assert 100 * right[taken, np.arange(images)].mean() == pytest.approx(answered["acc1"])
+        shares = counts / images
+        mean, median = compose([ms], list(shares), [50])
+        assert (mean.value, median.value) == pytest.approx(
+            (latency["forward_ms"], latency["p50_ms"])
+        )
+        assert shares @ packed["exit_mj"] == pytest.approx(energy["energy_mj"])
+        margin = np.hypot.reduce(shares * packed["exit_margin_mj"])
+        assert margin == pytest.approx(energy["margin_mj"])
+
+
+def test_what_does_not_fit_is_said(report: Report) -> None:
+    """A pass beyond the page's limit is left out, with its size and what to ask instead."""
+    packed, (why,) = packed_passes(report.passes, most_bytes=1000)
+    assert not packed
+    assert "dynn, digits on cpu of node-a" in why
+    assert "400 images take 0.0 MB; a page has 0.001 MB for all" in why
+    assert "at_thresholds" in why
+
+
+def test_the_page_is_whole_and_fetches_nothing(page: str) -> None:
+    """Every element is closed; no address is of elsewhere; scripts are the policy's alone."""
+    checked = Checked(page)
+    for _, attributes in checked.elements:
+        for name in ("src", "href", "action", "data", "poster", "srcset"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("#", "data:image/")), value
+    assert not {"link", "iframe", "object", "embed", "base"} & {tag for tag, _ in checked.elements}
+    assert "@import" not in page
+    policy = next(a["content"] for a in checked.all("meta") if a.get("http-equiv"))
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe-eval" not in policy
+    assert {each.get("type") for each in checked.all("script")} == {"application/json", None}
+    assert "$schema" not in json.dumps(data_of(page))
+
+
+def test_every_chart_has_words_and_a_table(page: str, report: Report) -> None:
+    """Each is an image with an alternative, and what it shows stands below as a table."""
+    charts = [each for each in Checked(page).all("div") if "data-chart" in each]
+    assert {each["data-chart"] for each in charts} == set(data_of(page)["charts"])
+    assert {name.rpartition("-")[0] for name in data_of(page)["charts"]} == {
+        "accuracy-by-latency",
+        "accuracy-by-energy",
+        "exits",
+        "latency-by-exit",
+        "gate-calibration",
+    }
+    for each in charts:
+        assert each["role"] == "img"
+        assert len(each["aria-label"] or "") > 30
+    figures = figures_of(report, report.settings[0], 1)
+    assert all(figure.rows for figure in figures.values())
+
+
+def test_pictures_are_of_the_runs_images(page: str, report: Report) -> None:
+    """Each shown image is embedded; where the data set is not at hand it is said why not."""
+    checked = Checked(page)
+    (each,) = report.passes
+    assert len(checked.all("img")) == len(each.images) > 0
+    assert "No pictures" not in " ".join(checked.text)
+
+
+def test_without_pictures_it_says_why(
+    root: Path, report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A data set that is another by now shows nothing."""
+    opened = storage.open_images
+    monkeypatch.setattr(storage, "open_images", lambda *_, **__: opened("digits", "train"))
+    checked = Checked(html_page(root, report))
+    assert not checked.all("img")
+    assert "another data set than the run had, or was changed since" in " ".join(checked.text)
+
+
+def test_hostile_names_stay_text(made_run: Callable[..., Path], page: str, tmp_path: Path) -> None:
+    """Models, data sets, nodes and runs named with markup: no element comes of them."""
+    names = {name: f"{name}{HOSTILE}" for name in ("static", "dynn", "digits", "node-a")}
+    root = made_run(tmp_path / "results", names=names)
+    found = read_report(root, "made")
+    text = html_page(root, found)
+    hostile = Checked(text)
+    assert len(hostile.all("script")) == len(Checked(page).all("script"))
+    assert not [each for each in hostile.all("img") if "onerror" in each]
+    assert any(HOSTILE in text for text in hostile.text)
+    assert data_of(text)["passes"][0]["name"].startswith(names["dynn"])
+    text = markdown_report(found)
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    for file in write_figures(found, tmp_path):
+        assert "<script" not in file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("kinds", "says"),
+    [
+        (("latency",), ["measure: [accuracy]", "no finished all-exit pass"]),
+        (("exits",), ["measure: [latency]", "measure: [exit_costs]", "measure: [latency, energy]"]),
+    ],
+)
+def test_what_was_not_measured_is_said_with_its_key(
+    made_run: Callable[..., Path], tmp_path: Path, kinds: tuple[str, ...], says: list[str]
+) -> None:
+    """Sections stay, and say what the grid did not ask for."""
+    root = made_run(tmp_path / "results", kinds=kinds, has_power=False)
+    found = read_report(root, "made")
+    page = " ".join(Checked(html_page(root, found)).text)
+    for said in says:
+        assert said in page
+    assert "One run so far" in page
+    assert markdown_report(found).startswith("# digits\n")
+
+
+def test_a_run_without_rows_has_a_report(made_run: Callable[..., Path], tmp_path: Path) -> None:
+    """It says that nothing has been measured."""
+    root = made_run(tmp_path / "results", kinds=())
+    page = html_page(root, read_report(root, "made"))
+    assert "Nothing has been measured yet." in " ".join(Checked(page).text)
+
+
+def test_nights_are_drawn_from_the_second_on(made_run: Callable[..., Path], tmp_path: Path) -> None:
+    """Each metric that both runs have, up to the run itself and not beyond."""
+    for number in range(3):
+        root = made_run(tmp_path / "results", f"night{number}", day=20 + number)
+    told = storage.RegressionRow(
+        run_id="night1",
+        model="dynn",
+        dataset="digits",
+        device="cpu",
+        node="node-a",
+        runtime="torch",
+        precision="float32",
+        threads=1,
+        batch_size=1,
+        threshold=0.5,
+        thresholds=None,
+        metric="latency",
+        kind="step",
+        verdict="regression",
+        value=2.2,
+        expected=2.0,
+        low=8.0,
+        high=12.0,
+        effect_pct=10.0,
+        note="measured twice",
+    )
+    storage.save_regressions(root, "night1", [told])
+    found = read_report(root, "night1")
+    figures = figures_of(found, found.settings[0], 1)
+    nights = [name for name in figures if "over-nights" in name]
+    assert nights == ["latency-over-nights-1", "accuracy-over-nights-1", "energy-over-nights-1"]
+    assert {row[0] for row in figures[nights[0]].rows} == {"night0", "night1"}
+    steps = [(row[0], row[2], row[-1]) for row in figures[nights[0]].rows if row[-1]]
+    assert steps == [("night1", "dynn", "regression")]
+    assert "Regression in run night1: dynn 0.5." in figures[nights[0]].alternative
+    assert not any(row[-1] for row in figures[nights[1]].rows)
+    shown = Checked(html_page(root, found)).text
+    assert {"+10.0 %", "+8.0 to +12.0", "measured twice"} <= set(shown)
+
+
+def test_the_ladder_is_sqls(root: Path, report: Report) -> None:
+    """In Markdown as on the page."""
+    (row,) = storage.query(
+        root,
+        "select format('{:.2f}', acc1) acc1, format('{:.3f}', forward_ms) ms,"
+        " format('{:.2f}', energy_mj) mj from ladder where model = 'dynn'",
+        run_ids=["made"],
+    ).to_pylist()
+    text = markdown_report(report)
+    (line,) = [each for each in text.splitlines() if each.startswith("| dynn | 1.0k | 0.5 |")]
+    assert {row["acc1"], row["ms"], row["mj"]} <= set(line.split(" | "))
+    assert "### Frontier" in text
+    assert "## Provenance" in text
+
+
+def test_files_are_written(root: Path, tmp_path: Path) -> None:
+    """Page and one SVG a chart; Markdown to stdout."""
+    done = report_command(root, "-o", tmp_path / "r.html", "--figures", tmp_path / "svg")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert "wrote 5 figures" in done.stderr
+    assert len(list((tmp_path / "svg").glob("*.svg"))) == 5
+    assert (tmp_path / "r.html").read_text().startswith("<!DOCTYPE html>")
+    assert report_command(root, "--markdown").stdout.startswith("# digits")
+
+
+def test_markdown_goes_to_a_file_too(report: Report, tmp_path: Path) -> None:
+    """The same text; what cannot be written is said."""
+    write_markdown(report, tmp_path / "r.md")
+    assert (tmp_path / "r.md").read_text() == markdown_report(report)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UsageError, match="cannot be written: Is a directory"):
+        write_markdown(report, tmp_path / "folder")
+
+
+def test_mistakes_end_with_2(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nowhere to write, a folder that is not there, a file where a folder belongs, no extra."""
+    file = tmp_path / "file"
+    file.write_text("")
+    for arguments, said in (
+        ([], "nowhere to write: give -o report.html"),
+        (["-o", tmp_path / "none" / "r.html"], "cannot be written: there is no folder"),
+        (["--figures", file / "svg"], "cannot be made: Not a directory"),
+    ):
+        done = report_command(root, *arguments)
+        assert (done.exit_code, said in done.stderr) == (2, True), done.stderr
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    done = report_command(root, "-o", tmp_path / "r.html")
+    assert (done.exit_code, "pip install 'gfjobs[report]'" in done.stderr) == (2, True)

@@ -1,0 +1,129 @@
+"""Runs compared: against figures worked out from the rows, and what is refused with its reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+import storage
+from jobs.comparing import Compared, Comparison, Side, compare
+from jobs.comparing_view import describe, encode
+from jobs.errors import UsageError
+
+from .regressions.conftest import Nights
+
+A, B = Side("a"), Side("b")
+
+
+@pytest.fixture
+def nights(tmp_path: Path) -> Nights:
+    """Runs that were never run."""
+    return Nights(tmp_path / "results", rounds=3)
+
+
+def of(comparison: Comparison, figure: str, model: str = "dynn") -> Compared:
+    """One figure of one model."""
+    (row,) = [row for row in comparison.rows if (row.figure, row.model) == (figure, model)]
+    return row
+
+
+def test_both_figures_from_the_rows(nights: Nights) -> None:
+    """Of 200 images 6 are lost and 1 is won; each takes 10 % longer, in every round alike."""
+    nights.add({"dynn": 2.0}, wrong=[3], run_id="a")
+    nights.add({"dynn": 2.2}, wrong=[10, 11, 12, 13, 14, 15], run_id="b")
+    comparison = compare(nights.root, A, B, with_images=True)
+    accuracy, latency = of(comparison, "accuracy"), of(comparison, "latency")
+    assert (accuracy.first, accuracy.second, accuracy.change) == (99.5, 97, -2.5)
+    assert (accuracy.lost, accuracy.won, accuracy.images) == (6, 1, 200)
+    assert accuracy.p == pytest.approx(binomtest(1, 7, 0.5).pvalue)
+    assert latency.change == pytest.approx(10)
+    assert (latency.low, latency.p) == (None, None)  # rounds and images agree to the last bit
+    assert [image["image_id"] for image in comparison.changed] == [3, *range(10, 16)]
+    assert comparison.changed[0]["first"] == 2
+    assert "--control MODEL" not in " ".join(comparison.notes)
+
+
+def test_a_control_is_divided_out(nights: Nights) -> None:
+    """The machine is 20 % slower, the cell 26 %: 5 % of its own; and who has no control says so."""
+    nights.add({"dynn": 2.0, "flat": 1.0}, run_id="a")
+    nights.add({"dynn": 2.0 * 1.26, "flat": 1.2}, run_id="b")
+    row = of(compare(nights.root, A, B, "flat"), "latency")
+    assert row.change == pytest.approx(5)
+    absent = of(compare(nights.root, A, B, "other"), "latency")
+    assert absent.change == pytest.approx(26)
+    assert absent.note is not None
+    assert "no control other beside it in a and b" in absent.note
+
+
+@pytest.mark.parametrize(
+    ("changes", "figure", "reason"),
+    [
+        ({"protocol": 2}, "latency", "protocol version: 1, then 2"),
+        ({"warmup_images": 50}, "latency", "warm-up images: 10, then 50"),
+        ({"dataset_sha256": "d1"}, "accuracy", "the data set has other content"),
+        ({"dataset_sha256": "d1"}, "latency", "the data set has other content"),
+        ({"is_valid": False, "note": "hot"}, "latency", "the second is invalid (hot"),
+    ],
+)
+def test_what_is_not_alike_is_not_compared(
+    nights: Nights, changes: dict[str, object], figure: str, reason: str
+) -> None:
+    """The reason stands in the row, and in the table."""
+    nights.add({"dynn": 2.0}, run_id="a")
+    nights.add({"dynn": 2.0}, run_id="b", **changes)
+    comparison = compare(nights.root, A, B)
+    row = of(comparison, figure)
+    assert row.change is None
+    assert reason in (row.reason or "")
+    assert "not compared" in describe(comparison)
+
+
+def test_within_one_run(nights: Nights) -> None:
+    """Two models of one run, in rounds that took turns; static ones have no threshold."""
+    nights.add({"dynn": 2.0, "flat": 1.0}, run_id="a")
+    comparison = compare(nights.root, Side("a", "flat"), Side("a", "dynn"))
+    row = of(comparison, "latency", "flat")
+    assert (row.second_model, row.change) == ("dynn", pytest.approx(100))
+    with pytest.raises(UsageError, match="both sides are run a"):
+        compare(nights.root, A, A)
+    with pytest.raises(UsageError, match="it has dynn at –, flat at –"):
+        compare(nights.root, A, Side("a", "flta"))
+
+
+def test_what_has_no_counterpart_is_listed(nights: Nights) -> None:
+    """Not dropped; and two runs without a common cell are an error."""
+    nights.add({"dynn": 2.0, "flat": 1.0}, run_id="a")
+    nights.add({"dynn": 2.0}, run_id="b")
+    nights.add({"distil": 2.0}, run_id="c")
+    assert "only in a: flat" in compare(nights.root, A, B).alone[0]
+    with pytest.raises(UsageError, match="no cell in common"):
+        compare(nights.root, A, Side("c"))
+
+
+def test_other_programs_get_all_rows(nights: Nights) -> None:
+    """As JSON and CSV; the table fits a terminal."""
+    nights.add({"dynn": 2.0}, run_id="a")
+    nights.add({"dynn": 2.2}, run_id="b")
+    comparison = compare(nights.root, A, B)
+    rows = json.loads(encode(comparison, "json"))
+    assert [row["figure"] for row in rows] == ["accuracy", "latency"]
+    header, *lines = encode(comparison, "csv").splitlines()
+    assert header.startswith("model,threshold,second_model")
+    assert len(lines) == 2
+    assert max(map(len, describe(comparison).splitlines())) <= 80
+
+
+def test_answers_are_those_of_the_ladder(nights: Nights) -> None:
+    """The mean of the answers that are compared is acc1."""
+    nights.add({"dynn": 2.0, "flat": 1.0}, wrong=range(30), run_id="a")
+    rows = storage.query(
+        nights.root,
+        "SELECT acc1, 100 * avg(is_correct::INT) AS mean FROM ladder"
+        " JOIN image_answers('a') USING (run_id, cell_id) GROUP BY cell_id, acc1",
+    ).to_pylist()
+    assert [(row["acc1"], row["mean"]) for row in rows] == [(85, 85)] * 2
+    assert np.isfinite(rows[0]["mean"])
