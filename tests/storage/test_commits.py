@@ -274,10 +274,10 @@ def test_newer_schema_versions_are_refused(tmp_path: Path) -> None:
     committed_run(tmp_path, 1).close()
     (manifest,) = (tmp_path / "runs" / "run-1" / "commits").iterdir()
     content = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps({**content, "schema_version": 5}))
+    manifest.write_text(json.dumps({**content, "schema_version": 6}))
     with pytest.raises(
         storage.SchemaVersionError,
-        match=r"cell-1\.0\.0\.json has schema version 5.* versions up to 4",
+        match=r"cell-1\.0\.0\.json has schema version 6.* versions up to 5",
     ):
         storage.query(tmp_path, "FROM records")
     manifest.write_text(json.dumps(content))
