@@ -122,9 +122,9 @@ def status(root: storage.Root, run_id: str) -> str:
         for cell in cells
     ]
     lines.append(text_table(columns, rows))
-    lines += list(_remarks(cells, names))
-    aside = storage.named_query(root, "set_aside", run_ids=[run_id], run_id=run_id)
-    lines += [f"node {row['node']}: {row['note']}" for row in aside.to_pylist()]
+    aside = storage.named_query(root, "set_aside", run_ids=[run_id], run_id=run_id).to_pylist()
+    remarks = [*_remarks(cells, names), *(f"node {row['node']}: {row['note']}" for row in aside)]
+    lines += [_fitted(remark) for remark in remarks]
     if run.status in ("failed", "interrupted", "cancelled"):
         lines.append(f"go on with: gfjobs resume {run_id}")
     return "\n".join(lines) + "\n"
@@ -224,10 +224,7 @@ def reasons(rows: Sequence[Row], means: Means) -> Iterator[str]:
 
 def _folded(lines: Iterable[str]) -> str:
     """Paragraphs for a terminal."""
-    return "".join(
-        f"{textwrap.fill(line, _WIDTH, subsequent_indent='  ', break_on_hyphens=False)}\n"
-        for line in lines
-    )
+    return "".join(f"{_fitted(line)}\n" for line in lines)
 
 
 def _about_interval(row: Row, means: Means) -> str | None:
@@ -246,6 +243,13 @@ def _varied(row: Row, names: Sequence[str]) -> str:
     """What tells a cell from others of its model: `onnx float32, 1 thread`."""
     worded = " ".join(str(row[name]) for name in names if name != "threads")
     return ", ".join(filter(None, (worded, threads_of(row) if "threads" in names else "")))
+
+
+def _fitted(line: str) -> str:
+    """Break a line at the ends of words, never inside a path or a name."""
+    return textwrap.fill(
+        line, _WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
+    )
 
 
 def _remarks(cells: Sequence[Row], names: Sequence[str]) -> Iterator[str]:

@@ -212,7 +212,11 @@ def test_a_run_is_made_read_merged_resumed_and_removed(root: str) -> None:
         assert store.commit(entry(2), rows(2))
         store.merge()
         store.merge()
-        assert len(keys(root, "runs/run-1/data/")) == 3
+        tables = {
+            key.rpartition("/")[2].partition("-")[0] for key in keys(root, "runs/run-1/data/")
+        }
+        assert {"records", "commits", "ladder", "committed"} <= tables  # rows, and their summary
+        assert len(keys(root, "runs/run-1/data/")) == len(tables)
         assert len(keys(root, "runs/run-1/commits/")) == 1
         store.save_run(dataclasses.replace(RUN, status="done"))
     assert storage.list_runs(root)[0].status == "done"
@@ -270,8 +274,8 @@ def test_a_question_outlives_a_merge_that_takes_its_files(
     monkeypatch.setattr(place, "END_BYTES", 64)
     original, opened = catalog._open, []
 
-    def overtaken(root: str, run_ids: None) -> Any:
-        opened.append(original(root, run_ids))
+    def overtaken(root: str, run_ids: None, sql: str | None) -> Any:
+        opened.append(original(root, run_ids, sql))
         if len(opened) == 1:
             store.merge()
         return opened[-1]
