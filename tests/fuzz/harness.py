@@ -22,7 +22,7 @@ DEADLINE_S = 2.0
 """Of processor time, so that a busy machine makes no failures."""
 
 MEMORY_BYTES = 2**30
-"""Beyond what the process held when it began."""
+"""Beyond what the process holds when an input comes: what made it remembers all that it made."""
 
 MOST_WORDS = 200_000
 """Characters of a refusal: more is no answer."""
@@ -106,7 +106,7 @@ def run(target: Target, inputs: int, number: int, folder: Path) -> Result:
 
 def _outcome(target: Target, path: Path) -> str:
     """`accepted` or `refused`; anything else is raised."""
-    with _in_time():
+    with _in_time(), _limited_memory():
         try:
             target.read(path)
         except target.refusal as err:
@@ -133,7 +133,7 @@ def _in_time() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def limited_memory() -> Iterator[None]:
+def _limited_memory() -> Iterator[None]:
     """No more than MEMORY_BYTES of address space beyond what there is: more is a MemoryError."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     before = resource.getrlimit(resource.RLIMIT_AS)
