@@ -199,7 +199,7 @@ def test_failed_work_ends_with_1(root: Path, monkeypatch: pytest.MonkeyPatch) ->
     grid.write_text(text + "devices: [cuda, any]\nexclude: [{model: flat, device: any}]\n")
     result = gfjobs("submit", grid, "--inline", "--run", "cuda", "--results", root)
     assert result.exit_code == 1
-    assert "sees no device 'cuda'" in result.stderr
+    assert "sees no device 'cuda'" in " ".join(result.stderr.split())
     assert "gfjobs resume cuda" in result.stderr
     assert "dynn" in result.stdout
     assert gfjobs("rm", "cuda", "--results", root).exit_code == 0
