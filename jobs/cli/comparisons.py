@@ -13,6 +13,7 @@ from jobs.cli.base import (
     REGRESSION,
     RESULTS,
     RUN_OR_LATEST,
+    STALL,
     WAIT,
     main,
     narrate,
@@ -66,7 +67,10 @@ def compare(  # noqa: PLR0917 - click passes them by name
     narrowed = zip(runs, models or (None, None), thresholds or (None, None), strict=True)
     sides = [Side(run, model, threshold) for run, model, threshold in narrowed]
     comparison = compare_sides(results, sides[0], sides[1], control, with_images=images)
-    show(describe(comparison) if form == "table" else encode(comparison, form))
+    if form == "table":
+        show(describe(comparison))
+        return
+    click.echo(encode(comparison, form), nl=False)
 
 
 @main.command()
@@ -87,12 +91,14 @@ def compare(  # noqa: PLR0917 - click passes them by name
 @ADDRESS
 @INLINE
 @WAIT
-def judge(
+@STALL
+def judge(  # noqa: PLR0917 - click passes them by name
     run: str,
     results: Root,
     baseline: str | None,
     address: str | None,
     wait_s: float,
+    stall_s: float,
     *,
     no_again: bool,
     inline: bool,
@@ -119,7 +125,7 @@ def judge(
         settings = Settings(baseline=pinned, **options)
     except ValueError as err:
         raise UsageError(str(err)) from err
-    where = Where(address, inline, wait_s)
+    where = Where(address, is_inline=inline, wait_s=wait_s, stall_s=stall_s)
     remeasure = None if no_again else remeasurement(results, where, narrate)
     verdict = judge_night(results, storage.resolve_run(results, run), settings, remeasure)
     show(describe(verdict))

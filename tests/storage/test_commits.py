@@ -291,9 +291,6 @@ def test_newer_schema_versions_are_refused(tmp_path: Path) -> None:
 
 def as_written_by(version: int, folder: Path) -> None:
     """Turn a run that was not merged into what an older version wrote of it."""
-    new_columns = {"cells.parquet": ["protocol"]}
-    if version < 3:
-        new_columns["power"] = ["shard", "exit_block"]
     for manifest in (folder / "commits").iterdir():
         content = json.loads(manifest.read_text())
         assert content["schema_version"] == 5
@@ -303,12 +300,18 @@ def as_written_by(version: int, folder: Path) -> None:
     older = list(folder.rglob("*.parquet"))
     assert len(older) >= 4
     for path in older:
-        table = files.read_table(LocalPlace(path))
-        table = table.drop_columns(new_columns.get(path.name.partition("-")[0], []))
-        files.publish_table(
-            LocalPlace(path),
-            table.replace_schema_metadata({"gfjobs_schema_version": str(version)}),
-        )
+        as_table_of(version, path)
+
+
+def as_table_of(version: int, path: Path) -> None:
+    """Turn a file into what an older version wrote."""
+    new_columns = {"cells": ["protocol"]}
+    if version < 3:
+        new_columns["power"] = ["shard", "exit_block"]
+    table = files.read_table(LocalPlace(path))
+    table = table.drop_columns(new_columns.get(path.stem.partition("-")[0], []))
+    table = table.replace_schema_metadata({"gfjobs_schema_version": str(version)})
+    files.publish_table(LocalPlace(path), table)
 
 
 @pytest.mark.parametrize("version", [1, 2, 3, 4])
@@ -333,6 +336,30 @@ def test_files_of_an_older_version_are_read_merged_and_compacted(
     assert storage.query(tmp_path, "FROM ladder").to_pylist() == ladder
     assert storage.query(tmp_path, sql).num_rows == 1
     assert storage.query(tmp_path, "SELECT status FROM runs").to_pylist() == [{"status": "done"}]
+
+
+def test_a_history_of_version_4_is_read_and_made_anew(tmp_path: Path) -> None:
+    """Its cells lack a column, and its ladders are of other queries: both are of today again."""
+    sql = "SELECT protocol FROM cells"
+    with committed_run(tmp_path, 2) as store:
+        store.save_run(dataclasses.replace(store.run, status="done"))
+    storage.compact(tmp_path)
+    cells = storage.query(tmp_path, sql).num_rows
+    ladder = storage.query(tmp_path, "FROM ladder").to_pylist()
+    run, history = tmp_path / "runs" / "run-1", tmp_path / "history"
+    for path in (*run.glob("*.parquet"), *history.glob("*.parquet")):
+        as_table_of(4, path)
+    index = json.loads((history / "index.json").read_text())
+    older = {**index, "schema_version": 4, "definition": "of other queries"}
+    (history / "index.json").write_text(json.dumps(older))
+    for _ in range(2):
+        assert storage.query(tmp_path, sql)["protocol"].to_pylist() == [None] * cells
+        assert storage.query(tmp_path, "FROM ladder").to_pylist() == ladder
+        assert seen(tmp_path) == whole(2)
+        storage.compact(tmp_path)
+    index = json.loads((history / "index.json").read_text())
+    assert index["schema_version"] == 5
+    assert index["definition"] != "of other queries"
 
 
 def test_a_newer_history_is_named(tmp_path: Path) -> None:
