@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 
 import gfnet
 import storage
-from jobs import work, worker
+from jobs import clock, work, worker
 from jobs.device import use_device
 from jobs.executor import Sources, shuffled
 from jobs.measure import Measured, measure_routes
@@ -252,7 +252,7 @@ def test_the_model_answers_after_the_last_clock(
     started: list[tuple[object, datetime]] = []
 
     def noting(runtime: gfnet.Runtime, *rest: Any, **named: Any) -> Measured:
-        started.append((runtime, datetime.now(timezone.utc).replace(tzinfo=None)))
+        started.append((runtime, clock.now()))
         return measure_routes(runtime, *rest, **named)
 
     monkeypatch.setattr(work, "measure_routes", noting)

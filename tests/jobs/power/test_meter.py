@@ -6,11 +6,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from jobs.clock import now
 from jobs.pinning import pinned
 from jobs.power import meter as meter_module
 from jobs.power.choose import Choice
@@ -73,9 +74,9 @@ def run(
 
 def test_every_rail_has_a_row_a_reading_in_its_window() -> None:
     """What is read between windows is of none; times lie in their window, in naive UTC."""
-    before = datetime.now(timezone.utc).replace(tzinfo=None)
+    before = now()
     meter, rows, _ = run(Source(steady), pass_s=0.03)
-    after = datetime.now(timezone.utc).replace(tzinfo=None)
+    after = now()
     assert meter.why_not() == ""
     assert {row["rail"] for row in rows} == {"A", "B", "total"}
     for rail in ("A", "B", "total"):
@@ -84,7 +85,7 @@ def test_every_rail_has_a_row_a_reading_in_its_window() -> None:
             assert len(mine) >= 3
             expected = 700 if rail == "B" else 9000 if phase == ACTIVE else 5000
             assert {row["power_mw"] for row in mine} == {expected}
-            slack = timedelta(milliseconds=50)  # the wall clock is another than that of the windows
+            slack = timedelta(milliseconds=50)  # the windows have a clock of their own
             assert all(before - slack <= row["sampled_at"] <= after + slack for row in mine)
     phases = [r["phase"] for r in sorted(rows, key=lambda row: row["sampled_at"])]
     assert phases == sorted(phases, key=[IDLE_BEFORE, ACTIVE, IDLE_AFTER].index)
