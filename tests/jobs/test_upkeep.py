@@ -47,10 +47,8 @@ def test_compact_says_what_it_did(tmp_path: Path) -> None:
 def test_fsck_ends_with_1_while_something_is_wrong(tmp_path: Path) -> None:
     """It is named, repaired when asked for, and told how to be had again."""
     file = write_run(tmp_path)
-    assert (call(tmp_path, "fsck").exit_code, call(tmp_path, "fsck").stdout) == (
-        0,
-        "nothing is wrong\n",
-    )
+    whole = call(tmp_path, "fsck")
+    assert (whole.exit_code, whole.stdout) == (0, "nothing is wrong\n"), whole.output
     file.write_bytes(b"?")
     found = call(tmp_path, "fsck", "latest")
     assert found.exit_code == 1

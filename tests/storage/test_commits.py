@@ -256,6 +256,10 @@ def test_torn_and_foreign_files_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "runs" / ".removed-1").mkdir()
     assert seen(tmp_path) == whole(2)
     assert [run.run_id for run in storage.list_runs(tmp_path)] == ["run-1"]
+    with storage.RunStore.open(tmp_path, "run-1") as store:  # one that died beside its row left it
+        assert not (folder / ".tmp-3").exists()
+        store.merge()
+    assert list(folder.rglob(".tmp-*")) == []
 
 
 def test_damaged_or_escaping_manifest_is_named(tmp_path: Path) -> None:
