@@ -56,6 +56,17 @@ def table_of_bytes(content: bytes, name: str) -> pa.Table:
         return parquet.read()
 
 
+def keep_aside(folder: Place, name: str) -> str:
+    """Copy a damaged file of a folder to where no reader looks, before something takes its place.
+
+    Returns: the name of the copy.
+    Raises: OSError: it cannot be copied.
+    """
+    aside = f"{name}.damaged"
+    (folder / aside).publish((folder / name).read())
+    return aside
+
+
 def digest_of(place: Place) -> str:
     """The SHA-256 of a file, in hex.
 

@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 from storage.commits import MERGED_PREFIX, Manifest, manifest_bytes
 from storage.contents import Run
 from storage.errors import RunLockedError, RunNotFoundError, StorageError
-from storage.files import check_columns, digest_of, publish_table, read_table
+from storage.files import check_columns, digest_of, keep_aside, publish_table, read_table
 from storage.history import COPIED_TABLES, History, unseal
+from storage.judgements import fault_of_regressions
 from storage.layout import (
     existing_root,
     is_visible,
@@ -92,15 +93,29 @@ def _check(root: Root, place: Place, run_id: str, *, is_repair: bool) -> list[Pr
         ended = [run.status not in ("running", "interrupted") for run in read_run(place, run_id)]
     except StorageError as err:
         return [Problem(run_id, str(err))]
+    judged = _check_judged(paths, run_id, is_repair=is_repair)
     found = check_run(paths, run_id, is_ended=all(ended))
     problems = [Problem(run_id, what, remedy) for what, remedy in found.told()]
     if not is_repair or found.hopeless or not problems:
-        return problems
+        return [*judged, *problems]
     try:
         _repair(root, place, run_id, found, is_ended=all(ended))
     except (RunLockedError, RunNotFoundError):  # somebody writes or removes it now
-        return problems
-    return [dataclasses.replace(problem, is_repaired=True) for problem in problems]
+        return [*judged, *problems]
+    return [*judged, *(dataclasses.replace(each, is_repaired=True) for each in problems)]
+
+
+def _check_judged(paths: RunPaths, run_id: str, *, is_repair: bool) -> list[Problem]:
+    """What was judged of a run needs no lease, and follows from the rows of this run and others."""
+    fault = fault_of_regressions(paths, run_id)
+    if fault is None:
+        return []
+    if is_repair:
+        keep_aside(paths.folder, paths.regressions.name)
+        paths.regressions.delete()
+    name = paths.regressions.name
+    remedy = f"it is set aside as {name}.damaged; `gfjobs judge {run_id}` makes it anew"
+    return [Problem(run_id, f"{name}: {fault}", remedy, is_repaired=is_repair)]
 
 
 def _repair(root: Root, place: Place, run_id: str, found: Findings, *, is_ended: bool) -> None:
