@@ -41,7 +41,7 @@ def save_regressions(root: Root, run_id: str, rows: Sequence[RegressionRow]) -> 
 
 
 def fault_of_regressions(paths: RunPaths, run_id: str) -> str | None:
-    """Say what is wrong with what was judged of a run; None where nothing is, or nothing was judged.
+    """Say what is wrong with what was judged of a run; None where nothing is.
 
     Raises:
         SchemaVersionError: a newer version wrote it.

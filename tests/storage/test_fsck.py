@@ -237,7 +237,7 @@ def judge(root: Path, **changes: Any) -> Path:
     """What `gfjobs judge` leaves beside a run."""
     row = storage.RegressionRow(
         "run-1",
-        **{column: None for column in REGRESSION_SETTING},
+        **dict.fromkeys(REGRESSION_SETTING),
         metric="latency",
         kind="step",
         verdict="ok",
