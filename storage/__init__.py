@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from storage.commits import CommitEntry
     from storage.compaction import Compaction, compact
     from storage.errors import (
+        DamagedError,
         DatasetError,
         QueryError,
         RootNotWritableError,
@@ -71,6 +72,7 @@ _MODULES = {
     "Compaction": "compaction",
     "DATA_VARIABLE": "images.names",
     "DOWNLOADABLE": "images.names",
+    "DamagedError": "errors",
     "DatasetError": "errors",
     "EncodedImage": "images.writing",
     "FORMATS": "formats",
@@ -143,6 +145,7 @@ __all__ = [
     "CellStatus",
     "CommitEntry",
     "Compaction",
+    "DamagedError",
     "DatasetError",
     "EncodedImage",
     "FindingKind",
