@@ -265,7 +265,7 @@ def test_damaged_or_escaping_manifest_is_named(tmp_path: Path) -> None:
     content = json.loads(manifest.read_text())
     for text in ("{", "[]", json.dumps({**content, "files": {"records": ["../../x.parquet"]}})):
         manifest.write_text(text)
-        with pytest.raises(storage.StorageError, match=r"cell-1\.0\.0\.json is damaged"):
+        with pytest.raises(storage.DamagedError, match=r"cell-1\.0\.0\.json is damaged"):
             storage.connect(tmp_path)
 
 
