@@ -266,7 +266,7 @@ def test_damaged_or_escaping_manifest_is_named(tmp_path: Path) -> None:
     for text in ("{", "[]", json.dumps({**content, "files": {"records": ["../../x.parquet"]}})):
         manifest.write_text(text)
         with pytest.raises(storage.DamagedError, match=r"cell-1\.0\.0\.json is damaged"):
-            storage.connect(tmp_path)
+            storage.connect(tmp_path, ["run-1"])
 
 
 def test_newer_schema_versions_are_refused(tmp_path: Path) -> None:
