@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from storage.judgements import save_regressions
     from storage.layout import check_root, checked_name, has_probe, has_results, probe
     from storage.places import Root, checked_root
+    from storage.restoring import Remains, Replanned
     from storage.rows import (
         CellKind,
         CellRow,
@@ -83,6 +84,8 @@ _MODULES = {
     "NodeRow": "rows",
     "Problem": "fsck",
     "QueryError": "errors",
+    "Remains": "restoring",
+    "Replanned": "restoring",
     "Root": "places",
     "RegressionRow": "rows",
     "RootNotWritableError": "errors",
@@ -156,6 +159,8 @@ __all__ = [
     "Problem",
     "QueryError",
     "RegressionRow",
+    "Remains",
+    "Replanned",
     "Root",
     "RootNotWritableError",
     "RunExistsError",

@@ -13,7 +13,7 @@ import storage.files
 import storage.places
 from storage.rows import table_to_rows
 
-from .test_fsck import damage, the_file, write_run
+from .test_fsck import damage, the_file, whole, write_run
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "run torn": lambda root: the_file(root, "run.parquet").write_bytes(b"PAR1"),
@@ -81,3 +81,62 @@ def test_other_runs_are_read_and_the_damaged_one_is_named(
     assert storage.compact(tmp_path).added == ["run-2"]
     storage.remove_run(tmp_path, "run-1")
     assert {run.run_id for run in storage.list_runs(tmp_path)} == {"run-2"}
+
+
+SMALL = ("run.parquet", "cells.parquet", "nodes.parquet")
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_compacted_run_has_a_copy(tmp_path: Path, name: str) -> None:
+    """The history gives back exactly what was there; the damaged file is kept beside it."""
+    write_run(tmp_path)
+    with storage.RunStore.open(tmp_path, "run-1") as store:
+        store.save_nodes([storage.NodeRow("run-1", "node-a", "cpu")])
+        store.merge()
+    expected = [whole(tmp_path), storage.query(tmp_path, "FROM nodes").to_pylist()]
+    run = storage.find_run(tmp_path, "run-1")
+    storage.compact(tmp_path)
+    the_file(tmp_path, name).write_bytes(b"PAR1")
+    found = storage.fsck(tmp_path, ["run-1"])
+    assert [problem.remedy for problem in found] == ["taken from its copy in the history"]
+    assert found[0].what.startswith(f"{name}: cannot be read")
+    assert storage.fsck(tmp_path, ["run-1"], is_repair=True)[0].is_repaired
+    assert the_file(tmp_path, f"{name}.damaged").read_bytes() == b"PAR1"
+    assert storage.fsck(tmp_path) == []
+    assert [whole(tmp_path), storage.query(tmp_path, "FROM nodes").to_pylist()] == expected
+    assert storage.find_run(tmp_path, "run-1") == run
+
+
+def test_nodes_are_named_again_by_commits(tmp_path: Path) -> None:
+    """What they were is lost, and said to be; all else stays."""
+    write_run(tmp_path)
+    expected = whole(tmp_path)
+    (tmp_path / "runs" / "run-1" / "nodes.parquet").write_bytes(b"PAR1")
+    (problem,) = storage.fsck(tmp_path, is_repair=True)
+    assert "what they were is lost" in problem.remedy
+    assert storage.fsck(tmp_path) == []
+    assert whole(tmp_path)[:-1] == expected[:-1]  # the ladder has the note
+    (node,) = storage.query(tmp_path, "SELECT node, device, note FROM nodes").to_pylist()
+    assert node == {
+        "node": "node-a",
+        "device": "cpu",
+        "note": "what this node is was lost with nodes.parquet",
+    }
+
+
+@pytest.mark.parametrize("name", SMALL[:2])
+def test_what_nothing_holds_is_said(tmp_path: Path, name: str) -> None:
+    """And nothing is changed; other damage of the run is named beside it, other runs repaired."""
+    write_run(tmp_path)
+    write_run(tmp_path, "run-2")
+    the_file(tmp_path, name).write_bytes(b"PAR1")
+    lost = the_file(tmp_path, "data/records-*")
+    lost.unlink()
+    names = sorted((tmp_path / "runs" / "run-1").rglob("*"))
+    for is_repair in (False, True):
+        found = storage.fsck(tmp_path, None, None, lambda _: "no grid", is_repair=is_repair)
+        assert [(problem.remedy, problem.is_repaired) for problem in found] == [("", False)] * 2
+        assert f"{name}: cannot be read" in found[0].what
+        assert "the history has no copy; no grid; its rows are Parquet in" in found[0].what
+        assert lost.name in found[1].what
+    assert sorted((tmp_path / "runs" / "run-1").rglob("*")) == names

@@ -229,6 +229,7 @@ def test_what_cannot_be_repaired_says_so(tmp_path: Path) -> None:
     for is_repair in (False, True):
         (problem,) = storage.fsck(tmp_path, is_repair=is_repair)
         assert "cells.parquet" in problem.what
+        assert "it cannot be made again: the history has no copy" in problem.what
         assert (problem.remedy, problem.is_repaired) == ("", False)
     assert sorted(tmp_path.rglob("*")) == names
 
