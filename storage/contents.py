@@ -19,7 +19,7 @@ from storage.commits import entries_to_table, read_snapshot
 from storage.errors import DamagedError
 from storage.files import read_table
 from storage.history import COPIED_TABLES, History
-from storage.layout import is_visible, run_paths, visible_files, visible_runs
+from storage.layout import REGRESSIONS_FILE, is_visible, run_paths, visible_files, visible_runs
 from storage.questions import SUMMARISED, definition
 from storage.rows import RunRow, rows_to_table
 from storage.run_list import read_cell_rows, read_run
@@ -213,10 +213,13 @@ class Contents:
 
     def _judged(self) -> list[Place]:
         """Where runs have what was judged of them; a run of the history may be judged later on."""
-        run_ids = [run.run_id for run in self.runs]
-        run_ids += self.history.runs if self.history else ()
-        places = [run_paths(self.root, run_id).regressions for run_id in sorted(run_ids)]
-        return [place for place in places if place.is_file()]
+        run_ids = {run.run_id for run in self.runs}
+        if self.is_chosen:  # few: asked one by one
+            places = [run_paths(self.root, run_id).regressions for run_id in sorted(run_ids)]
+            return [place for place in places if place.is_file()]
+        run_ids.update(self.history.runs if self.history else ())
+        judged = (self.root / "runs").holding(REGRESSIONS_FILE)
+        return [folder / REGRESSIONS_FILE for folder in judged if folder.name in run_ids]
 
 
 def read_contents(root: Place, run_ids: Collection[str] | None) -> Contents:
