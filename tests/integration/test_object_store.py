@@ -578,7 +578,6 @@ def test_every_command_that_writes_or_reads_results_knows_a_store(
     assert "digits-dynn" in gfjobs("choose", "one", "--max-drop", "5")
     gfjobs("report", "one", "-o", "report.html")
     assert "<html" in Path("report.html").read_text()
-    assert "digits-dynn" in gfjobs("report", "one", "--markdown")
     assert "accuracy" in gfjobs("judge", "two")
     assert storage.query(root, "SELECT run_id FROM regressions").num_rows > 0
     assert "McNemar" in gfjobs("compare", "one", "two")
