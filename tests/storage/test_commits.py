@@ -269,8 +269,8 @@ def test_damaged_or_escaping_manifest_is_named(tmp_path: Path) -> None:
     content = json.loads(manifest.read_text())
     for text in ("{", "[]", json.dumps({**content, "files": {"records": ["../../x.parquet"]}})):
         manifest.write_text(text)
-        with pytest.raises(storage.StorageError, match=r"cell-1\.0\.0\.json is damaged"):
-            storage.connect(tmp_path)
+        with pytest.raises(storage.DamagedError, match=r"cell-1\.0\.0\.json is damaged"):
+            storage.connect(tmp_path, ["run-1"])
 
 
 def test_newer_schema_versions_are_refused(tmp_path: Path) -> None:
