@@ -24,7 +24,7 @@ from storage.history import seal, unseal
 from storage.layout import check_root, existing_root, images_path, run_paths, unwritable
 from storage.merge import merge_run
 from storage.rows import CellRow, NodeRow, RunRow, rows_to_table, table_to_rows
-from storage.run_list import read_submission
+from storage.run_names import read_submission
 from storage.schemas import COMMITTED_TABLES
 
 if TYPE_CHECKING:

@@ -8,15 +8,16 @@ from typing import Any
 
 import storage
 from jobs.choice.answers import ExitAnswers
-from jobs.choice.bands import Band, bands
+from jobs.choice.bands import MOST_POINTS, Band, bands
 from jobs.choice.mixture import Rounds
 from jobs.choosing import read_answers, read_exit_ms
+from jobs.curve import LISTED_POINTS
 from jobs.errors import UsageError
 from jobs.intervals import Means, mean_latencies
 from jobs.wording import SETTING, Row
 
-CURVE_POINTS = 100
-"""Of each pass: as many as bands of accuracy are made for at once."""
+CURVE_POINTS = MOST_POINTS - LISTED_POINTS
+"""Of each pass, beside those that no other beats: as many as bands are made for at once."""
 
 SHOWN_IMAGES = 6
 """Of the right and of the wrong answers of each exit: so many of the easiest and of the hardest."""
@@ -112,7 +113,7 @@ def read_report(root: storage.Root, run_id: str) -> Report:
 
     (run,) = storage.named_query(root, "run_progress", run_ids=[run_id]).to_pylist()
     (details,) = (each for each in storage.list_runs(root) if each.run_id == run_id)
-    ladder, curve = ask("summary"), ask("curve", most=CURVE_POINTS)
+    ladder, curve = ask("summary"), ask("curve", most=CURVE_POINTS, undominated=LISTED_POINTS)
     passes = []
     for cell in ask("choosable"):
         threshold = _first_threshold(ladder, cell)

@@ -157,6 +157,7 @@ def test_every_named_query_runs(build: Builder, file: Path) -> None:
         "model": "static",
         "threshold": 0.5,
         "most": 9,
+        "undominated": 9,
     }
     text = file.read_text()
     parameters = {name: value for name, value in known.items() if f"${name}" in text}
