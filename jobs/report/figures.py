@@ -103,12 +103,14 @@ def figures_of(report: Report, setting: Setting, number: int) -> dict[str, Figur
 def explorer_figure(report: Report, setting: Setting, cell: Row) -> dict[str, Any]:
     """What moves with the thresholds of one pass: its curve, and a point named `now` upon it.
 
-    Returns: a specification; `usermeta` names the cost of the horizontal axis.
+    Returns: a specification; `usermeta` has the cost of the horizontal axis, and the points with
+        the thresholds that a click on them takes.
     """
     rows = of_setting(report.curve, setting)
     curves = curves_of(rows)
     points = [
-        {"cost": row[curves.cost], "acc1": row["acc1"]}
+        # Nine digits tell every float32 from its neighbours.
+        {"cost": row[curves.cost], "acc1": row["acc1"], "threshold": f"{row['threshold']:.9g}"}
         for row in rows
         if row["cell_id"] == cell["cell_id"] and row[curves.cost] is not None
     ]
@@ -127,7 +129,7 @@ def explorer_figure(report: Report, setting: Setting, cell: Row) -> dict[str, An
         .encode(**axes)
     )
     spec = _finished(line + now, _HEIGHT)
-    return spec | {"usermeta": {"cost": curves.cost}}
+    return spec | {"usermeta": {"cost": curves.cost, "points": points}}
 
 
 def _frontier(report: Report, setting: Setting, cost: str, number: int) -> Figure | None:
