@@ -19,8 +19,10 @@ from markupsafe import Markup
 
 import storage
 from jobs.regressions.judge import WORST_FIRST
+from jobs.report.drawing import Figure
 from jobs.report.explorer import packed_passes
-from jobs.report.figures import Figure, explorer_figure, figures_of
+from jobs.report.figures import figures_of
+from jobs.report.frontier_figures import explorer_figure
 from jobs.report.ladder import LADDER, ladder_rows, missing, notes_of
 from jobs.report.reading import AllExitPass, Report, Setting, of_setting, setting_key
 from jobs.report.thumbnails import Thumbnails, thumbnails

@@ -117,7 +117,7 @@ def read_report(root: storage.Root, run_id: str) -> Report:
     ladder, curve = ask("summary"), ask("curve", most=CURVE_POINTS, undominated=LISTED_POINTS)
     passes = []
     for cell in ask("choosable"):
-        thresholds = _first_thresholds(ladder, cell)
+        thresholds = first_thresholds(ladder, cell)
         images = ask(
             "exit_images",
             cell_id=cell["cell_id"],
@@ -148,7 +148,7 @@ def read_report(root: storage.Root, run_id: str) -> Report:
     )
 
 
-def _first_thresholds(ladder: Sequence[Row], cell: Row) -> tuple[float, ...]:
+def first_thresholds(ladder: Sequence[Row], cell: Row) -> tuple[float, ...]:
     """The first that the model of a pass was routed with, one a gate."""
     gates = len(cell["gates"])
     routed = (
