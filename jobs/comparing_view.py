@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from jobs.comparing import Compared, Comparison
+from jobs.compared import Compared
+from jobs.comparing import Comparison
 from jobs.tables import text_table
 from jobs.wording import fixed, model_at, setting_of
 

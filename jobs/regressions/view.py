@@ -60,7 +60,7 @@ def _notes(rows: list[storage.RegressionRow]) -> Iterator[str]:
             said.append(f"known since {row.known_since}, not told again")
         if said:
             where = place_of(dataclasses.asdict(row))
-            model = model_at(row.model, threshold_of(dataclasses.asdict(row)))
+            model = model_at(row.model or "–", threshold_of(dataclasses.asdict(row)))
             name = f"{row.metric} of {model}, {where}"
             about.setdefault("; ".join(said), []).append(name)
     for text, named in about.items():
