@@ -112,7 +112,8 @@ def _figures(answers: ExitAnswers, points: dict[str, OperatingPoint]) -> str:
     """Accuracy and cost beside full depth, on all images of the pass."""
     is_timed = answers.cost_name == "forward_ms"
     full = answers.point(answers.none_leave)
-    columns = ("", "acc@1", "blocks", *(["ms"] if is_timed else []), "saved")
+    saving = "ms saved" if is_timed else "blocks saved"
+    columns = ("", "acc@1", "blocks", *(["ms"] if is_timed else []), saving)
     rows = []
     for name, point in {"full depth": full, **points}.items():
         counts = np.array(point.exit_counts)
@@ -121,7 +122,9 @@ def _figures(answers: ExitAnswers, points: dict[str, OperatingPoint]) -> str:
         saved = f"{100 * (1 - cost / answers.costs[-1]):.1f} %"
         ms = [f"{cost:.3f}"] if is_timed else []
         rows.append((name, f"{point.accuracy_pct:.2f}", f"{blocks:.2f}", *ms, saved))
-    return text_table(columns, rows)
+    return (
+        f"{text_table(columns, rows)}\n{saving}: of what an image takes at full depth, on average\n"
+    )
 
 
 def _exits(answers: ExitAnswers, point: OperatingPoint) -> str:

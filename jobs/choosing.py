@@ -142,7 +142,9 @@ def read_answers(root: storage.Root, run_id: str, cell: Row) -> ExitAnswers:
 
 def read_points(root: storage.Root, run_id: str, cell: Row, most: int) -> list[Row]:
     """Of a pass, so many operating points of one shared threshold, evenly spread, dearest first."""
-    rows = storage.named_query(root, "curve", run_ids=[run_id], run_id=run_id, most=most)
+    rows = storage.named_query(
+        root, "curve", run_ids=[run_id], run_id=run_id, most=most, undominated=0
+    )
     return [row for row in rows.to_pylist() if row["cell_id"] == cell["cell_id"]]
 
 

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from jobs.comparing import Compared, Comparison
+from jobs.compared import Compared
+from jobs.comparing import Comparison
 from jobs.tables import text_table
-from jobs.wording import fixed, setting_of
+from jobs.wording import fixed, model_at, setting_of
 
 _WIDTH = 80
 _TEN_MS = 10
@@ -107,7 +108,7 @@ def _remarks(comparison: Comparison) -> Iterator[str]:
         about: dict[str, list[str]] = {}
         for row in comparison.rows:
             if said := getattr(row, attribute):
-                name = f"{row.figure} of {row.model} at {row.threshold}"
+                name = f"{row.figure} of {model_at(row.model, row.threshold)}"
                 about.setdefault(said, []).append(name)
         for text, named in about.items():
             yield f"{start}{text} ({', '.join(dict.fromkeys(named))})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -18,7 +19,10 @@ DRAWN_POINTS = 400
 """Of each model: more than a terminal or a figure has pixels to tell apart."""
 
 LISTED_POINTS = 9
+"""Of each model, in a table."""
+
 _WIDTH, _HEIGHT = 54, 16
+_COLUMNS = 80  # of a terminal
 _MARKERS = "o+x*#@"
 
 
@@ -55,7 +59,12 @@ def read_curves(root: storage.Root, run_id: str) -> list[Curves]:
         UsageError: the run has no all-exit pass.
     """
     rows = storage.named_query(
-        root, "curve", run_ids=[run_id], run_id=run_id, most=DRAWN_POINTS
+        root,
+        "curve",
+        run_ids=[run_id],
+        run_id=run_id,
+        most=DRAWN_POINTS,
+        undominated=LISTED_POINTS,
     ).to_pylist()
     if not rows:
         raise UsageError(
@@ -95,8 +104,13 @@ def curves_of(rows: Sequence[Row]) -> Curves:
     return Curves(setting_of(rows[0]), cost, models, notes)
 
 
-def draw(curves: Curves) -> str:
-    """A setting's curves for the terminal, and a table of some of their points."""
+def draw(curves: Curves, *, is_all: bool = False) -> str:
+    """A setting's curves for the terminal, and a table of some of their points.
+
+    Args:
+        curves: of one setting.
+        is_all: whether the table has points that others beat, too.
+    """
     figure = plotille.Figure()
     figure.width, figure.height = _WIDTH, _HEIGHT
     figure.with_colors = False
@@ -118,7 +132,7 @@ def draw(curves: Curves) -> str:
     heading = f"{curves.title}\nacc@1, percent, by {curves.cost_label}"
     routed = f"\n{_routed_table(curves.routed, 'forward_ms')}" if curves.routed else ""
     energies = f"\n{_routed_table(curves.energies, 'energy_mj')}" if curves.energies else ""
-    return f"{heading}\n\n{chart}\n\n{_table(curves)}{routed}{energies}"
+    return f"{heading}\n\n{chart}\n\n{_table(curves, is_all=is_all)}{routed}{energies}"
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:
@@ -134,8 +148,9 @@ def _tick(value: float, chars: int, delta: float, left: bool = False) -> str:
     return text.ljust(chars) if left else text.rjust(chars)
 
 
-def _table(curves: Curves) -> str:
-    columns = ("model", "t", "acc@1", "blocks", "ms", "dominated")
+def _table(curves: Curves, *, is_all: bool) -> str:
+    """Some points of each model: those that no other beats, or some of all."""
+    columns = ("model", "t", "acc@1", "blocks", "ms", *(["dominated"] if is_all else []))
     rows = [
         (
             name,
@@ -143,12 +158,35 @@ def _table(curves: Curves) -> str:
             fixed(row["acc1"], 2),
             fixed(row["mean_blocks"], 2),
             fixed(row["forward_ms"], 3),
-            "yes" if row["is_dominated"] else "",
+            *(["yes" if row["is_dominated"] else ""] if is_all else []),
         )
         for name, points in curves.models.items()
-        for row in some_of(points)
+        for row in some_of(points if is_all else undominated(points))
     ]
-    return text_table(columns, rows, "some of the operating points")
+    title = "some of all operating points" if is_all else "the frontier: what no other point beats"
+    return f"{text_table(columns, rows, title)}\n{_explained(curves, is_all=is_all)}"
+
+
+def _explained(curves: Curves, *, is_all: bool) -> str:
+    """What the columns mean, and what is not in the table."""
+    cost = "ms" if curves.cost == "forward_ms" else "blocks"
+    beaten = f"another point is as accurate for fewer {cost}, or more accurate for no more"
+    said = ["– t: an image leaves at the first gate whose score is at least t"]
+    if is_all:
+        said.append(f"– dominated: {beaten}")
+    else:
+        for name, points in curves.models.items():
+            if points[0]["threshold"] is not None:
+                left = f"{points[0]['undominated_points']} of {points[0]['points']:,} points"
+                said.append(
+                    f"– {name}: {left} are on the frontier; as for the rest (--all), {beaten}"
+                )
+            elif points[0]["is_dominated"]:
+                said.append(f"– {name} is not on the frontier: {beaten}")
+    return "".join(
+        f"{textwrap.fill(line, _COLUMNS, subsequent_indent='  ', break_on_hyphens=False)}\n"
+        for line in said
+    )
 
 
 def _routed_table(routed: Sequence[Row], figure: str) -> str:
@@ -167,6 +205,11 @@ def _routed_table(routed: Sequence[Row], figure: str) -> str:
         for row in routed
     ]
     return text_table(columns, rows, f"composed of exit {cost}, beside what was routed")
+
+
+def undominated(points: Sequence[Row]) -> list[Row]:
+    """Those that no other beats."""
+    return [row for row in points if not row["is_dominated"]]
 
 
 def some_of(points: Sequence[Row], most: int = LISTED_POINTS) -> Iterator[Row]:

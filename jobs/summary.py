@@ -121,10 +121,10 @@ def status(root: storage.Root, run_id: str) -> str:
         )
         for cell in cells
     ]
-    lines.append(text_table(columns, rows))
+    lines.append(text_table(columns, rows).rstrip("\n"))
     aside = storage.named_query(root, "set_aside", run_ids=[run_id], run_id=run_id).to_pylist()
     remarks = [*_remarks(cells, names), *(f"node {row['node']}: {row['note']}" for row in aside)]
-    lines += [_fitted(remark) for remark in remarks]
+    lines += [*([""] if remarks else []), *(_fitted(remark) for remark in remarks)]
     if run.status in ("failed", "interrupted", "cancelled"):
         lines.append(f"go on with: gfjobs resume {run_id}")
     return "\n".join(lines) + "\n"
@@ -143,7 +143,7 @@ def _skipped(root: storage.Root, run_id: str) -> tuple[list[str], bool]:
 
 def _ladder_table(rows: Sequence[Row]) -> str:
     """What each model is worth: accuracy, blocks, time, energy."""
-    columns = ("model", "params", "t", "acc@1", "acc@5", "blocks", "ms", "mJ", "saved")
+    columns = ("model", "params", "t", "acc@1", "acc@5", "blocks", "ms", "mJ", "mJ saved")
     cells = [
         (
             row["model"],

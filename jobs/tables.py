@@ -45,9 +45,6 @@ def text_table(
     """An aligned table: numbers to the right, long text wrapped where a terminal ends."""
     table = Table(
         box=box.SIMPLE_HEAD,
-        title=printable(title) if title else None,
-        title_justify="left",
-        title_style="",
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )
@@ -62,7 +59,8 @@ def text_table(
         )
     for row in rows:
         table.add_row(*(shown(value) for value in row))
-    return _rendered(table)
+    heading = f"{printable(title)}\n\n" if title else ""  # rich would fold it to the table's width
+    return f"{heading}{_rendered(table)}"
 
 
 def result_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -48,6 +48,11 @@ def threshold_of(row: Row) -> str:
     return shown(row["thresholds"]) if row["thresholds"] else "–"
 
 
+def model_at(model: str, threshold: str) -> str:
+    """A model at its threshold, as `threshold_of` words it: `dynn at 0.5`; a static one alone."""
+    return model if threshold == "–" else f"{model} at {threshold}"
+
+
 def count(number: int | None) -> str:
     """A number of parameters, cut to three digits: 15.6M, 228k."""
     if number is None:

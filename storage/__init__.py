@@ -56,10 +56,10 @@ if TYPE_CHECKING:
         list_runs,
         log_of,
         read_cells,
-        read_submission,
         remove_run,
         resolve_run,
     )
+    from storage.run_names import read_submission, run_names
     from storage.runs import RunStore
     from storage.schemas import SCHEMA_VERSION, TABLES, build_table
     from storage.training import TrainingLog
@@ -126,10 +126,11 @@ _MODULES = {
     "open_images": "images",
     "pack_tables": "transit",
     "query": "catalog",
-    "read_submission": "run_list",
+    "read_submission": "run_names",
     "remove_run": "run_list",
     "resolve_run": "run_list",
     "rows_to_table": "rows",
+    "run_names": "run_names",
     "save_regressions": "judgements",
     "table_to_rows": "rows",
     "table_values": "formats",
@@ -202,6 +203,7 @@ __all__ = [
     "remove_run",
     "resolve_run",
     "rows_to_table",
+    "run_names",
     "save_regressions",
     "table_to_rows",
     "table_values",

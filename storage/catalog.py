@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import textwrap
 from typing import TYPE_CHECKING, NamedTuple
 
 import duckdb
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from storage.places import Root
+
+_MESSAGE_WIDTH = 80  # columns of a terminal
 
 # Nothing is fetched from the network because a query names it.
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
@@ -168,7 +171,14 @@ def _distinct(names: list[str]) -> list[str]:
 
 
 def _query_error(err: duckdb.Error) -> QueryError:
-    names = ", ".join((*TABLES, *named()))
+    # A macro and its parameters stay on one line.
+    listed = ", ".join(name.replace(" ", "\xa0") for name in (*TABLES, *named()))
+    names = textwrap.fill(
+        f"Tables, views, macros: {listed}",
+        _MESSAGE_WIDTH,
+        subsequent_indent="  ",
+        break_long_words=False,
+    ).replace("\xa0", " ")
     hint = "`DESCRIBE FROM <name>` lists columns"
     text = str(err).strip()
     if "Traceback (most recent call last)" in text:  # our own file system's refusal
@@ -178,4 +188,4 @@ def _query_error(err: duckdb.Error) -> QueryError:
             "\n\nA query reads these results and nothing else, and writes nothing: send its rows "
             "to a file with `gfjobs sql ... --format csv > rows.csv`"
         )
-    return QueryError(f"{text}\n\nTables, views, macros: {names}; {hint}")
+    return QueryError(f"{text}\n\n{names}\n{hint}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -124,19 +123,6 @@ def resolve_run(root: Root, text: str) -> str:
     raise RunNotFoundError(
         f"there is no run {text!r} under {existing_root(root)}; {hint} List all with `gfjobs runs`"
     )
-
-
-def read_submission(root: Root, run_id: str) -> dict[str, str]:
-    """What was kept beside a run for a resume: where its grid and its paths are.
-
-    Raises: RunNotFoundError: there is no such run.
-    """
-    paths = run_paths(existing_root(root), run_id)
-    try:
-        submission: dict[str, str] = json.loads(paths.submission.read())
-    except FileNotFoundError as err:
-        raise RunNotFoundError(f"there is no run {run_id!r} under {root}") from err
-    return submission
 
 
 def remove_run(root: Root, run_id: str) -> None:

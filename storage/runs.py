@@ -25,7 +25,8 @@ from storage.layout import check_root, existing_root, images_path, run_paths, un
 from storage.merge import merge_run
 from storage.places import TEMPORARY_PREFIX
 from storage.rows import CellRow, NodeRow, RunRow, rows_to_table, table_to_rows
-from storage.run_list import read_cell_rows, read_row, read_submission
+from storage.run_list import read_cell_rows, read_row
+from storage.run_names import read_submission
 from storage.schemas import COMMITTED_TABLES
 
 if TYPE_CHECKING:

@@ -116,5 +116,5 @@ class Constraints:
         if self.min_accuracy_pct is not None:
             parts.append(f"an accuracy of at least {self.min_accuracy_pct:g} %")
         limits = self.all_cost_limits(answers)
-        parts += [f"a mean {it.name} of at most {it.limit:g}" for it in limits]
+        parts += [f"mean {it.name} of at most {it.limit:g}" for it in limits]
         return " and ".join(parts) or "the highest accuracy"

@@ -4,11 +4,23 @@ Rows go to stdout, narration and progress to stderr. Exit codes: 0 done, 1 work 
 bad input, 3 a regression was found.
 """
 
-from jobs.cli import comparisons, models, nodes, power, report, results, runs, thresholds, upkeep
+from jobs.cli import (
+    comparisons,
+    completion,
+    models,
+    nodes,
+    power,
+    report,
+    results,
+    runs,
+    thresholds,
+    upkeep,
+)
 from jobs.cli.base import main
 
 __all__ = [
     "comparisons",
+    "completion",
     "main",
     "models",
     "nodes",

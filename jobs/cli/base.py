@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from jobs.cli.hints import folder_hints, run_hints
 from jobs.errors import BadInputError, JobsError, RunInterruptedError, UsageError
 from jobs.printable import printable
 from storage import Root
@@ -49,6 +50,7 @@ def _seconds(_context: click.Context, _option: click.Parameter, value: str) -> f
 RESULTS = click.option(
     "--results",
     callback=_root,
+    shell_complete=folder_hints,
     envvar="GFJOBS_RESULTS",
     default="results",
     show_default="results, or $GFJOBS_RESULTS",
@@ -72,8 +74,8 @@ STALL = click.option(
     show_default=True,
     help="How long a task may finish no batch before it is ended and tried again.",
 )
-RUN = click.argument("run")
-RUN_OR_LATEST = click.argument("run", default="latest")
+RUN = click.argument("run", shell_complete=run_hints)
+RUN_OR_LATEST = click.argument("run", default="latest", shell_complete=run_hints)
 
 
 class Group(click.Group):

@@ -19,16 +19,30 @@ from jobs.cli.base import (
     narrate,
     show,
 )
+from jobs.cli.hints import meaning_hints, run_hints
 from jobs.errors import UsageError
 from storage import Root
 
+CONTROL = click.option(
+    "--control",
+    metavar="MODEL",
+    shell_complete=meaning_hints("model"),
+    help="A model whose drift is divided out of times.",
+)
+
 
 @main.command()
-@click.argument("run_a")
-@click.argument("run_b")
-@click.option("--models", nargs=2, metavar="A B", help="Of the first and of the second run.")
+@click.argument("run_a", shell_complete=run_hints)
+@click.argument("run_b", shell_complete=run_hints)
+@click.option(
+    "--models",
+    nargs=2,
+    metavar="A B",
+    shell_complete=meaning_hints("model"),
+    help="Of the first and of the second run.",
+)
 @click.option("--thresholds", nargs=2, type=float, metavar="A B", help="The same.")
-@click.option("--control", metavar="MODEL", help="A model whose drift is divided out of times.")
+@CONTROL
 @click.option("--images", is_flag=True, help="List the images that were answered otherwise.")
 @click.option(
     "--format",
@@ -59,9 +73,9 @@ def compare(  # noqa: PLR0917 - click passes them by name
       gfjobs compare latest latest --models digits-gfnet digits-dynn
     """
     import storage
-    from jobs.comparing import Side
     from jobs.comparing import compare as compare_sides
     from jobs.comparing_view import describe, encode
+    from jobs.measured import Side
 
     runs = [storage.resolve_run(results, run) for run in (run_a, run_b)]
     narrowed = zip(runs, models or (None, None), thresholds or (None, None), strict=True)
@@ -84,8 +98,13 @@ def compare(  # noqa: PLR0917 - click passes them by name
     metavar="NIGHTS",
     help="Earlier runs of the same name that it is held against.",
 )
-@click.option("--baseline", metavar="RUN", help="Slow drifts count from here, else from the first.")
-@click.option("--control", metavar="MODEL", help="A model whose drift is divided out of times.")
+@click.option(
+    "--baseline",
+    metavar="RUN",
+    shell_complete=run_hints,
+    help="Slow drifts count from here, else from the first.",
+)
+@CONTROL
 @click.option("--no-again", is_flag=True, help="Do not measure suspects again; nobody is told.")
 @RESULTS
 @ADDRESS

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from jobs.cli.base import RESULTS, main, narrate
+from jobs.cli.hints import run_hints
 from storage import Root
 
 
@@ -22,7 +23,7 @@ def power() -> None:
 
 @power.command("import")
 @click.argument("log", type=click.Path(path_type=Path), metavar="FILE.csv")
-@click.option("--run", required=True, help="The run, or latest.")
+@click.option("--run", required=True, shell_complete=run_hints, help="The run, or latest.")
 @click.option("--node", help="Whose power it is, where neither log nor run says.")
 @click.option(
     "--replace",

@@ -24,6 +24,7 @@ from jobs.cli.base import (
     root_option,
     show,
 )
+from jobs.cli.hints import run_hints
 from storage import Root
 
 if TYPE_CHECKING:
@@ -32,7 +33,12 @@ if TYPE_CHECKING:
 
 @main.command()
 @click.argument("grid", type=click.Path(path_type=Path))
-@click.option("--run", "run_id", help="Name of the run; one of that name goes on.")
+@click.option(
+    "--run",
+    "run_id",
+    shell_complete=run_hints,
+    help="Name of the run; one of that name goes on.",
+)
 @RESULTS
 @ADDRESS
 @click.option("--detach", is_flag=True, help="With --address: drive the run from the cluster.")

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from jobs.cli.base import FAILED, RESULTS, RUN_OR_LATEST, main, narrate, show
+from jobs.cli.hints import meaning_hints
 from storage import Root
 
 
@@ -20,9 +21,12 @@ from storage import Root
     type=click.Path(path_type=Path, dir_okay=False),
     help="Also write a figure: a .png or .svg file.",
 )
+@click.option("--all", "is_all", is_flag=True, help="List points that others beat, too.")
 @RESULTS
-def curve(run: str, output: Path | None, results: Root) -> None:
+def curve(run: str, output: Path | None, results: Root, *, is_all: bool) -> None:
     """Draw accuracy against cost at every threshold of RUN (default: the latest).
+
+    Below stands the frontier: points that no other beats in accuracy and cost.
 
     \b
     Example:
@@ -36,9 +40,9 @@ def curve(run: str, output: Path | None, results: Root) -> None:
         from jobs.figure import save_figure
 
         save_figure(every, output)
-    show("\n".join(draw(curves) for curves in every))
+    show("\n".join(draw(curves, is_all=is_all) for curves in every))
     for note in dict.fromkeys(note for curves in every for note in curves.notes):
-        narrate(note)
+        narrate(f"– {note}")
 
 
 @main.command()
@@ -83,8 +87,12 @@ def certify(run: str, results: Root) -> None:
     metavar="N",
     help="Also list N shared thresholds, with bands of what each loses.",
 )
-@click.option("--model", help="Which model, where a run has several with exits.")
-@click.option("--dataset", help="Which data set.")
+@click.option(
+    "--model",
+    shell_complete=meaning_hints("model"),
+    help="Which model, where a run has several with exits.",
+)
+@click.option("--dataset", shell_complete=meaning_hints("data set"), help="Which data set.")
 @click.option("--device", help="Which device.")
 @click.option("--node", help="Which node.")
 @click.option("--runtime", help="Which runtime.")

@@ -7,6 +7,7 @@ import sys
 import click
 
 from jobs.cli.base import FAILED, RESULTS, main, narrate, show
+from jobs.cli.hints import run_hints
 from storage import Root
 
 
@@ -31,7 +32,7 @@ def compact(results: Root, *, is_dry: bool) -> None:
 
 
 @main.command()
-@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@click.argument("runs", nargs=-1, metavar="[RUN]...", shell_complete=run_hints)
 @click.option("--repair", "is_repair", is_flag=True, help="Repair what can be from what is there.")
 @RESULTS
 def fsck(runs: tuple[str, ...], results: Root, *, is_repair: bool) -> None:

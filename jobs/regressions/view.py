@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import storage
 from jobs.regressions.judge import WORST_FIRST, Verdict
 from jobs.tables import text_table
-from jobs.wording import place_of, threshold_of
+from jobs.wording import model_at, place_of, threshold_of
 
 _WIDTH = 80
 _DIGITS = {"accuracy": 2, "latency": 3, "energy": 3}
@@ -22,8 +22,10 @@ def describe(verdict: Verdict) -> str:
     counts = Counter(row.verdict for row in verdict.rows)
     counted = ", ".join(f"{counts[name]} {name}" for name in WORST_FIRST if counts[name])
     ordered = sorted(verdict.rows, key=lambda row: WORST_FIRST.index(row.verdict))
+    notes = _folded(_notes(ordered))
     table = text_table(_COLUMNS, [_cells(row) for row in ordered])
-    return f"{verdict.run_id}: {counted or 'nothing to judge'}\n\n{table}{_folded(_notes(ordered))}"
+    parts = [f"{verdict.run_id}: {counted or 'nothing to judge'}\n", table, notes]
+    return "\n".join(part for part in parts if part)
 
 
 _COLUMNS = ("verdict", "model", "t", "metric", "expected", "found", "change", "95 %")
@@ -58,9 +60,8 @@ def _notes(rows: list[storage.RegressionRow]) -> Iterator[str]:
             said.append(f"known since {row.known_since}, not told again")
         if said:
             where = place_of(dataclasses.asdict(row))
-            name = (
-                f"{row.metric} of {row.model} at {threshold_of(dataclasses.asdict(row))}, {where}"
-            )
+            model = model_at(row.model or "–", threshold_of(dataclasses.asdict(row)))
+            name = f"{row.metric} of {model}, {where}"
             about.setdefault("; ".join(said), []).append(name)
     for text, named in about.items():
         more = f" and {len(named) - 2} more" if len(named) > 2 else ""  # noqa: PLR2004

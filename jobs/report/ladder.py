@@ -24,7 +24,7 @@ LADDER = (
     "p90",
     "p99",
     "mJ",
-    "saved",
+    "mJ saved",
 )
 """The columns of `ladder_rows`."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from jobs.curve import curves_of, some_of
+from jobs.curve import curves_of, some_of, undominated
 from jobs.report.ladder import LADDER, ladder_rows, missing, notes_of
 from jobs.report.reading import Report, Setting, of_setting
 from jobs.tables import markdown_table, shown
@@ -58,12 +58,11 @@ def _setting(report: Report, setting: Setting) -> Iterator[str]:
                 fixed(row["acc1"], 2),
                 fixed(row[curves.cost], 3),
                 fixed(row["energy_mj"], 2),
-                "yes" if row["is_dominated"] else "",
             )
             for name, model in curves.models.items()
-            for row in some_of(model)
+            for row in some_of(undominated(model))
         ]
-        yield _table(("model", "t", "acc@1", unit, "mJ", "dominated"), points)
+        yield _table(("model", "t", "acc@1", unit, "mJ"), points)
     notes = [*missing(report, setting), *notes_of(report, setting)]
     if notes:
         yield "".join(f"- {text(note)}\n" for note in notes)

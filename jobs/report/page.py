@@ -19,8 +19,10 @@ from markupsafe import Markup
 
 import storage
 from jobs.regressions.judge import WORST_FIRST
+from jobs.report.drawing import Figure
 from jobs.report.explorer import packed_passes
-from jobs.report.figures import Figure, explorer_figure, figures_of
+from jobs.report.figures import figures_of
+from jobs.report.frontier_figures import explorer_figure
 from jobs.report.ladder import LADDER, ladder_rows, missing, notes_of
 from jobs.report.reading import AllExitPass, Report, Setting, of_setting, setting_key
 from jobs.report.thumbnails import Thumbnails, thumbnails
@@ -75,13 +77,13 @@ class Album:
 
     Attributes:
         title: of model and setting.
-        threshold: at which they leave.
+        thresholds: at which they leave, in words.
         exits: block, then groups of a heading and images.
         pictures: of the images, or why there are none.
     """
 
     title: str
-    threshold: str
+    thresholds: str
     exits: Sequence[tuple[int, Sequence[tuple[str, Sequence[Row]]]]]
     pictures: Thumbnails
 
@@ -145,10 +147,18 @@ def _album(root: storage.Root, report: Report, each: AllExitPass) -> Album:
         exits.append((block, groups))
     return Album(
         title=f"{cell['model']}, {setting_of(cell)}",
-        threshold=f"{each.threshold:g}",
+        thresholds=_thresholds(each),
         exits=exits,
         pictures=thumbnails(root, report.details, cell["dataset_sha256"], ids),
     )
+
+
+def _thresholds(each: AllExitPass) -> str:
+    """At what images leave: `0.5 for all gates`, or one a gate with the block that it follows."""
+    if len(set(each.thresholds)) == 1:
+        return f"{each.thresholds[0]:g} for all gates"
+    gates = zip(each.thresholds, each.cell["gates"], strict=True)
+    return ", ".join(f"{threshold:g} after block {block}" for threshold, block in gates)
 
 
 def _finite(value: Any) -> Any:

@@ -8,15 +8,16 @@ from typing import Any
 
 import storage
 from jobs.choice.answers import ExitAnswers
-from jobs.choice.bands import Band, bands
+from jobs.choice.bands import MOST_POINTS, Band, bands
 from jobs.choice.mixture import Rounds
 from jobs.choosing import read_answers, read_exit_ms
+from jobs.curve import LISTED_POINTS
 from jobs.errors import UsageError
 from jobs.intervals import Means, mean_latencies
 from jobs.wording import SETTING, Row
 
-CURVE_POINTS = 100
-"""Of each pass: as many as bands of accuracy are made for at once."""
+CURVE_POINTS = MOST_POINTS - LISTED_POINTS
+"""Of each pass, beside those that no other beats: as many as bands are made for at once."""
 
 SHOWN_IMAGES = 6
 """Of the right and of the wrong answers of each exit: so many of the easiest and of the hardest."""
@@ -35,8 +36,9 @@ class AllExitPass:
         cell: its row of `choosable`.
         answers: of every exit; None where they cannot be shown, and `problem` says why.
         exit_ms: what latency is composed of, by rounds; none where that was not measured.
-        threshold: where the page starts: the model's first routed threshold, else 0.5.
-        images: rows of `exit_images` at that threshold.
+        thresholds: one a gate, where the page starts: the first that the model was routed with,
+            else 0.5.
+        images: rows of `exit_images` at these thresholds.
         bands: of each of its points in the curve, how far the drop of accuracy is known.
     """
 
@@ -44,7 +46,7 @@ class AllExitPass:
     answers: ExitAnswers | None
     problem: str | None
     exit_ms: Rounds
-    threshold: float
+    thresholds: tuple[float, ...]
     images: Sequence[Row]
     bands: Sequence[Band] = ()
 
@@ -112,14 +114,19 @@ def read_report(root: storage.Root, run_id: str) -> Report:
 
     (run,) = storage.named_query(root, "run_progress", run_ids=[run_id]).to_pylist()
     (details,) = (each for each in storage.list_runs(root) if each.run_id == run_id)
-    ladder, curve = ask("summary"), ask("curve", most=CURVE_POINTS)
+    ladder, curve = ask("summary"), ask("curve", most=CURVE_POINTS, undominated=LISTED_POINTS)
     passes = []
     for cell in ask("choosable"):
-        threshold = _first_threshold(ladder, cell)
-        images = ask("exit_images", cell_id=cell["cell_id"], threshold=threshold, most=SHOWN_IMAGES)
+        thresholds = first_thresholds(ladder, cell)
+        images = ask(
+            "exit_images",
+            cell_id=cell["cell_id"],
+            thresholds=list(thresholds),
+            most=SHOWN_IMAGES,
+        )
         points = [row for row in curve if row["cell_id"] == cell["cell_id"]]
         passes.append(
-            _read_pass(root, run_id, cell, threshold=threshold, images=images, points=points)
+            _read_pass(root, run_id, cell, thresholds=thresholds, images=images, points=points)
         )
     return Report(
         run=run,
@@ -141,15 +148,17 @@ def read_report(root: storage.Root, run_id: str) -> Report:
     )
 
 
-def _first_threshold(ladder: Sequence[Row], cell: Row) -> float:
-    """The first that was routed for the model of a pass, one for all its gates."""
+def first_thresholds(ladder: Sequence[Row], cell: Row) -> tuple[float, ...]:
+    """The first that the model of a pass was routed with, one a gate."""
+    gates = len(cell["gates"])
     routed = (
-        row["threshold"]
+        row["thresholds"] or [row["threshold"]] * gates
         for row in of_setting(ladder, setting_key(cell))
-        if row["model"] == cell["model"] and row["threshold"] is not None
+        if row["model"] == cell["model"] and (row["thresholds"] or row["threshold"] is not None)
     )
-    # As it was written, and not its float32's 17 digits.
-    return float(f"{next(routed, _DEFAULT_THRESHOLD):.7g}")
+    first = next((each for each in routed if len(each) == gates), [_DEFAULT_THRESHOLD] * gates)
+    # As they were written, and not their float32's 17 digits.
+    return tuple(float(f"{threshold:.7g}") for threshold in first)
 
 
 def _read_pass(
@@ -157,16 +166,16 @@ def _read_pass(
     run_id: str,
     cell: Row,
     *,
-    threshold: float,
+    thresholds: tuple[float, ...],
     images: Sequence[Row],
     points: Sequence[Row],
 ) -> AllExitPass:
     try:
         answers = read_answers(root, run_id, cell)
     except UsageError as err:
-        return AllExitPass(cell, None, str(err), (), threshold, images)
+        return AllExitPass(cell, None, str(err), (), thresholds, images)
     exit_ms = read_exit_ms(root, run_id, cell)
-    read = AllExitPass(cell, answers, None, exit_ms, threshold, images)
+    read = AllExitPass(cell, answers, None, exit_ms, thresholds, images)
     vectors = [(row["threshold"],) * answers.gates for row in points]
     return replace(read, bands=bands(answers, vectors)) if vectors else read
 

@@ -1,16 +1,20 @@
--- The images of one all-exit pass at each exit where they leave at one threshold for all gates: of the
+-- The images of one all-exit pass at each exit where they leave at $thresholds, one a gate: of the
 -- right and of the wrong answers the $most with the highest score (ease 'easiest') and the $most with
 -- the lowest (ease 'hardest'). The score is the gate's that let them go; the last block has no gate, so
 -- there it is max_prob. No image stands in both. group_images: how many leave there so answered.
 WITH
+pass AS (
+    SELECT run_id, cell_id, gates(exit_blocks, depth) AS gates
+    FROM cells
+    WHERE run_id = $run_id AND cell_id = $cell_id
+),
 left_at AS (
-    SELECT r.image_id, r.exit_block, r.is_correct, r.prediction, e.label,
+    SELECT e.image_id, e.exit_block, e.is_correct, e.prediction, e.label,
         coalesce(e.gate_score, e.max_prob) AS score
-    FROM image_routes($run_id, $threshold) r
-    JOIN exits e
-        ON e.run_id = r.run_id AND e.cell_id = r.cell_id AND e.image_id = r.image_id
-        AND e.exit_block = r.exit_block
-    WHERE r.cell_id = $cell_id AND r.is_correct IS NOT NULL
+    FROM exits e JOIN pass p USING (run_id, cell_id)
+    WHERE leaves(e.gate_score, ($thresholds::FLOAT[])[list_position(p.gates, e.exit_block)])
+    QUALIFY row_number() OVER (PARTITION BY e.image_id ORDER BY e.exit_block) = 1
+        AND e.is_correct IS NOT NULL
 ),
 ranked AS (
     SELECT *,

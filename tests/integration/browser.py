@@ -105,6 +105,16 @@ class Page:
                     windowsVirtualKeyCode=code,
                 )
 
+    def click(self, x: float, y: float) -> None:
+        """Click at a place of the window, in pixels from its upper left corner."""
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def print(self, path: Path) -> None:
+        """Keep the page as PDF on A4, as a printer gets it."""
+        inches = {"paperWidth": 8.27, "paperHeight": 11.69}
+        path.write_bytes(base64.b64decode(self.call("Page.printToPDF", **inches)["data"]))
+
     def screenshot(self, path: Path) -> None:
         """Keep the whole page as PNG."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]

@@ -139,6 +139,62 @@ def test_the_dot_moves_along(page: Page) -> None:
     assert before != after
 
 
+CHART = """
+(() => {
+  const chart = document.querySelector('[data-part=chart] svg');
+  chart.scrollIntoView({ block: 'center', behavior: 'instant' });
+  const dot = chart.querySelector('.mark-symbol path').getBoundingClientRect();
+  const { x, y } = chart.getBoundingClientRect();
+  return { corner: [x, y], dot: [dot.x + dot.width / 2 - x, dot.y + dot.height / 2 - y] };
+})()
+"""
+"""Where the explorer's chart is in the window, and where its dot is in the chart."""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_click_on_the_curve_takes_its_threshold(
+    page: Page, report: Path, root: Path, width: int
+) -> None:
+    """The dot comes to where the click was; numbers are those of the threshold that is taken."""
+    page.resize(width)
+    page.open(report)
+    move(page, "threshold", 0.9)
+    where = page.run(CHART)["dot"]
+    expected = sql(root, "[0.9]")
+    page.run("document.querySelector('input[value=each]').click()")
+    move(page, "threshold-0", 0.1)
+    chart = page.run(CHART)
+    assert abs(chart["dot"][0] - where[0]) > 20
+    page.click(chart["corner"][0] + where[0], chart["corner"][1] + where[1])
+    assert page.run("document.querySelector('input[value=shared]').checked")
+    taken = page.run("document.getElementById('threshold-exact').value")
+    exactly = sql(root, f"[{taken}]")
+    assert shown(page, list(exactly)) == exactly
+    assert abs(float(exactly["acc1"].rstrip(" %")) - float(expected["acc1"].rstrip(" %"))) < 1
+    assert page.run(CHART)["dot"] == pytest.approx(where, abs=5)
+
+
+def test_paper_has_what_is_folded_and_no_controls(page: Page, tmp_path: Path) -> None:
+    """Pictures and remarks of all exits are printed; afterwards the page is as it was."""
+    folded = "document.querySelectorAll('details:not([open])').length"
+    before = page.run(folded)
+    page.run(
+        "window.addEventListener('beforeprint', () => { window.left ="
+        " document.querySelectorAll('details:not([open])').length; })"
+    )
+    page.print(tmp_path / "page.pdf")
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+    assert page.run("window.left") == page.run("document.querySelectorAll('figure details').length")
+    assert page.run(folded) == before
+
+    page.resize(718)  # A4 between its margins
+    page.call("Emulation.setEmulatedMedia", media="print")
+    assert page.run(OVERFLOWING) == []
+    for name in ("nav", ".choices", "input[type=range]", "figure details"):
+        assert page.run(f"document.querySelector('{name}').getClientRects().length") == 0, name
+    assert page.run("document.querySelectorAll('[data-chart] svg').length") == 8
+
+
 def test_the_keyboard_reaches_the_slider_and_shows_where_it_is(page: Page) -> None:
     """By tabs alone, with a visible focus; every control has a name."""
     for _ in range(40):

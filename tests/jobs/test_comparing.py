@@ -10,9 +10,11 @@ import pytest
 from scipy.stats import binomtest
 
 import storage
-from jobs.comparing import Compared, Comparison, Side, compare
+from jobs.compared import Compared
+from jobs.comparing import Comparison, compare
 from jobs.comparing_view import describe, encode
 from jobs.errors import UsageError
+from jobs.measured import Side
 
 from .regressions.conftest import Nights
 

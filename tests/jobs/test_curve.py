@@ -66,12 +66,35 @@ def test_blocks_otherwise_and_only_models_that_they_tell_apart(
     (curves,) = curves_of("accuracy")
     assert curves.cost == "mean_blocks"
     assert list(curves.models) == ["dynn"]
-    text = draw(curves)
+    text = draw(curves, is_all=True)
     assert "mean blocks" in text
     assert any("measure: [exit_costs]" in note for note in curves.notes)
     assert max(map(len, text.splitlines())) <= 80
-    listed = text[text.index("some of") :]
-    assert 2 <= listed.count("dynn") <= LISTED_POINTS
+    listed = text[text.index("some of all") :]
+    assert "dominated" in listed
+    assert 2 <= listed.count(" dynn ") <= LISTED_POINTS
+
+
+def test_the_frontier_comes_first_and_says_what_it_leaves_out(
+    curves_of: Callable[[str], list[Curves]],
+) -> None:
+    """Points that others beat are not listed unless asked for; both columns of figures fall."""
+    (curves,) = curves_of("accuracy")
+    points = curves.models["dynn"]
+    best = [row for row in points if not row["is_dominated"]]
+    assert len(best) < len(points)
+    listed = draw(curves).partition("the frontier: ")[2]
+    rows = [line.split() for line in listed.splitlines() if line.startswith(" dynn")]
+    assert 1 <= len(rows) <= LISTED_POINTS
+    assert [row[2:4] for row in (rows[0], rows[-1])] == [
+        [f"{row['acc1']:.2f}", f"{row['mean_blocks']:.2f}"] for row in (best[0], best[-1])
+    ]
+    accuracies, blocks = ([float(row[column]) for row in rows] for column in (2, 3))
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert blocks == sorted(blocks, reverse=True)
+    told = f"{best[0]['undominated_points']} of {best[0]['points']} points are on the frontier"
+    assert told in listed
+    assert "score is at least t" in listed
 
 
 def test_what_was_routed_stands_beside_what_is_composed() -> None:
@@ -82,7 +105,7 @@ def test_what_was_routed_stands_beside_what_is_composed() -> None:
         routed | {"threshold": 0.5, "composed_ms": 1.98, "error_pct": -1.0, "is_within": True},
         routed | {"threshold": 0.75, "composed_ms": 2.2, "error_pct": 10.0, "is_within": False},
     )
-    points = {"dynn": [point | {"is_dominated": False}]}
+    points = {"dynn": [point | {"is_dominated": False, "points": 1, "undominated_points": 1}]}
     text = draw(Curves("digits on cpu", "forward_ms", points, routed=rows))
     listed = [line.split() for line in text.splitlines()[-2:]]
     assert listed[0] == ["dynn", "0.5", "2.000", "1.980", "-1.0", "%"]
@@ -94,7 +117,7 @@ def test_energy_stands_there_too_where_it_was_measured() -> None:
     point = {"threshold": 0.5, "acc1": 90.0, "mean_blocks": 3.0, "forward_ms": 1.0}
     row = {"model": "dynn", "threshold": 0.5, "thresholds": None, "energy_mj": 5.5}
     energies = (row | {"composed_mj": 5.61, "error_pct": 2.0, "is_within": True},)
-    points = {"dynn": [point | {"is_dominated": False}]}
+    points = {"dynn": [point | {"is_dominated": False, "points": 1, "undominated_points": 1}]}
     text = draw(Curves("digits on cpu", "forward_ms", points, energies=energies))
     assert "composed of exit energies, beside what" in text
     assert text.splitlines()[-1].split() == ["dynn", "0.5", "5.500", "5.610", "+2.0", "%"]
@@ -140,7 +163,9 @@ def test_the_curve_query_keeps_the_ends(
     every = storage.query(root, "from frontier('latest') where model = 'dynn'").to_pylist()
     run_id = every[0]["run_id"]
     for most in (2, 3, 7):
-        some = storage.named_query(root, "curve", run_id=run_id, most=most).to_pylist()
+        some = storage.named_query(
+            root, "curve", run_id=run_id, most=most, undominated=0
+        ).to_pylist()
         thresholds = [row["threshold"] for row in some if row["model"] == "dynn"]
         assert thresholds[0] == every[0]["threshold"]
         assert thresholds[-1] == every[-1]["threshold"]

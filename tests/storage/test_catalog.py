@@ -155,8 +155,9 @@ def test_every_named_query_runs(build: Builder, file: Path) -> None:
         "run_id": "run-1",
         "cell_id": cell.cell_id,
         "model": "static",
-        "threshold": 0.5,
+        "thresholds": [0.5],
         "most": 9,
+        "undominated": 9,
     }
     text = file.read_text()
     parameters = {name: value for name, value in known.items() if f"${name}" in text}

@@ -269,7 +269,9 @@ def test_costs_of_an_invalid_cell_are_not_used(
     ]
     (composed,) = _rows(build, "composed_latency('run-1', [0.5])")
     assert (composed["forward_ms"], composed["note"]) == (None, costs["note"])
-    (curve, *_) = storage.named_query(build.root, "curve", run_id="run-1", most=9).to_pylist()
+    (curve, *_) = storage.named_query(
+        build.root, "curve", run_id="run-1", most=9, undominated=0
+    ).to_pylist()
     assert curve["forward_ms_note"] == costs["note"]
     (choosable,) = storage.named_query(build.root, "choosable", run_id="run-1").to_pylist()
     assert choosable["exit_forward_ms"] is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -78,18 +79,25 @@ def fill(build: Builder, seed: int) -> None:
     build.cell(model="never", status="failed", error="Traceback\nValueError: no", is_valid=None)
 
 
-@pytest.fixture
-def several(build_run: Callable[[str], Builder]) -> Path:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three merged runs, one that is not merged, and one without a row."""
+    root: Path = tmp_path_factory.mktemp("written") / "results"
     for seed in range(5):
-        build = build_run(f"run-{seed}")
+        build = Builder(root, f"run-{seed}")
         build.run = dataclasses.replace(build.run, submitted_at=NOON + timedelta(days=seed))
         if seed < 4:
             fill(build, seed)
         else:
             build.cell()
         build.store([storage.NodeRow(build.run.run_id, "node-a")], merge=seed != 3)
-    return build.root
+    return root
+
+
+@pytest.fixture
+def several(written: Path, tmp_path: Path) -> Path:
+    """The same runs, to be changed."""
+    return Path(shutil.copytree(written, tmp_path / "results"))
 
 
 @contextlib.contextmanager

@@ -19,3 +19,16 @@ window.chartsDrawn = Promise.all(
     vegaEmbed(place, report.charts[place.dataset.chart], chartOptions),
   ),
 );
+
+// Paper cannot be clicked: what is folded is unfolded for it, but for tables that repeat a chart.
+const unfolded = [];
+window.addEventListener("beforeprint", () => {
+  for (const each of document.querySelectorAll("details:not([open])")) {
+    if (each.closest("figure")) continue;
+    each.open = true;
+    unfolded.push(each);
+  }
+});
+window.addEventListener("afterprint", () => {
+  for (const each of unfolded.splice(0)) each.open = false;
+});

@@ -132,30 +132,53 @@
       if (Number.isNaN(number)) field.setAttribute("aria-invalid", "true");
       else set(number, true);
     });
+    // To the last digit, as if it had been typed.
+    made.take = (number) => {
+      field.value = number === Infinity ? "none" : String(number);
+      set(number, true);
+    };
     made.element.append(make("label", { htmlFor: id, textContent: name }), slider, field);
     return made;
   }
 
   function makeControls() {
-    const start = controls.length ? controls[0].value : pass.threshold;
     const gates = pass.exit_blocks.slice(0, -1);
-    const known = Number.isFinite(start) ? start : pass.threshold;
+    const before = controls.length ? thresholdsOf(controls) : pass.thresholds;
+    const known = before.map((value, gate) => (Number.isFinite(value) ? value : pass.thresholds[gate]));
     controls = isShared()
-      ? [control("threshold of all gates", "threshold", known)]
-      : gates.map((block, gate) => control(`threshold after block ${block}`, `threshold-${gate}`, known));
+      ? [control("threshold of all gates", "threshold", known[0])]
+      : gates.map((block, gate) => control(`threshold after block ${block}`, `threshold-${gate}`, known[gate]));
     part("controls").replaceChildren(...controls.map((made) => made.element));
   }
 
-  function thresholds() {
-    const values = controls.map((made) => made.value);
-    return isShared() ? new Array(pass.exits - 1).fill(values[0]) : values;
+  // One a gate, whether there is a control for each or one for all.
+  function thresholdsOf(made) {
+    return Array.from({ length: pass.exits - 1 }, (_, gate) => made[made.length > 1 ? gate : 0].value);
+  }
+
+  // A click near the curve: its nearest point's threshold, for all gates, as that is what is drawn.
+  function take(event) {
+    const svg = part("chart").querySelector("svg");
+    const box = svg.getBoundingClientRect();
+    const scale = svg.width.baseVal.value / box.width; // a narrow page shrinks it
+    const [left, top] = view.origin();
+    const { left: padLeft, top: padTop } = view.padding();
+    const x = (event.clientX - box.left) * scale - left - padLeft;
+    const y = (event.clientY - box.top) * scale - top - padTop;
+    const away = (point) => Math.hypot(view.scale("x")(point.cost) - x, view.scale("y")(point.acc1) - y);
+    const nearest = pass.chart.usermeta.points.reduce((best, each) => (away(each) < away(best) ? each : best));
+    if (!isShared()) {
+      root.querySelector("input[value=shared]").checked = true;
+      makeControls();
+    }
+    controls[0].take(nearest.threshold === "inf" ? Infinity : Number(nearest.threshold));
   }
 
   const say = (name, text) => (part(name).textContent = text);
   const fixed = (number, digits) => (number === undefined ? "–" : number.toFixed(digits));
 
   function show() {
-    const now = evaluate(pass, thresholds());
+    const now = evaluate(pass, thresholdsOf(controls));
     const change = now.acc1 - pass.fullAcc1;
     say("acc1", `${now.acc1.toFixed(2)} %`);
     say("acc1-change", `${change < 0 ? "−" : "+"}${Math.abs(change).toFixed(2)} points beside full depth`);
@@ -200,6 +223,8 @@
     }
     pass = passes.get(id);
     controls = [];
+    const isOne = pass.thresholds.every((value) => value === pass.thresholds[0]);
+    root.querySelector(`input[value=${isOne ? "shared" : "each"}]`).checked = true;
     part("exits").replaceChildren(
       ...pass.exit_blocks.map((block) =>
         make(
@@ -222,6 +247,7 @@
     const embedded = await vegaEmbed(part("chart"), pass.chart, chartOptions);
     if (pass.cell_id !== id) return;
     view = embedded.view;
+    view.addEventListener("click", take);
     show();
   }
 

@@ -110,7 +110,7 @@ def test_in_words() -> None:
     limit = CostLimit("energy_mj", 30.0, (20.0, 50.0))
     asked = Constraints(max_drop=0.5, min_accuracy_pct=92.0, max_cost=6.0, cost_limits=(limit,))
     assert asked.describe(answers) == (
-        "a drop of at most 0.5 points and an accuracy of at least 92 % and a mean blocks of at most"
-        " 6 and a mean energy_mj of at most 30"
+        "a drop of at most 0.5 points and an accuracy of at least 92 % and mean blocks of at most"
+        " 6 and mean energy_mj of at most 30"
     )
     assert Constraints().describe(answers) == "the highest accuracy"

@@ -235,7 +235,7 @@ def test_why_nothing_satisfies() -> None:
     with pytest.raises(NoChoiceError) as refusal:
         search(answers, Constraints(max_drop=0.0, max_cost=5.5))
     assert str(refusal.value) == (
-        "no thresholds have a drop of at most 0 points and a mean blocks of at most 5.5 on these 2"
+        "no thresholds have a drop of at most 0 points and mean blocks of at most 5.5 on these 2"
         " images (exact: every threshold (3)); at the nearest, [0.5], mean blocks is 6, above 5.5"
     )
     assert refusal.value.nearest == answers.point((0.5,))

@@ -23,7 +23,7 @@ from jobs.report.explorer import packed_passes
 from jobs.report.figures import figures_of
 from jobs.report.markdown import markdown_report
 from jobs.report.page import html_page
-from jobs.report.reading import Report, read_report
+from jobs.report.reading import Report, first_thresholds, read_report
 from jobs.report.writing import write_figures, write_markdown
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&|`"
@@ -179,6 +179,31 @@ def test_pictures_are_of_the_runs_images(page: str, report: Report) -> None:
     (each,) = report.passes
     assert len(checked.all("img")) == len(each.images) > 0
     assert "No pictures" not in " ".join(checked.text)
+
+
+def test_images_leave_at_one_threshold_a_gate(root: Path, report: Report) -> None:
+    """Where the model was routed so first; each exit's groups are as large as SQL counts them."""
+    (each,) = report.passes
+    routed = next(row for row in report.ladder if row["model"] == each.cell["model"])
+    ladder = [dict(routed) | {"threshold": None, "thresholds": [0.8, 0.35]}]
+    assert first_thresholds(ladder, each.cell) == (0.8, 0.35)
+    assert first_thresholds(report.ladder, each.cell) == (0.5, 0.5)
+    assert first_thresholds([], each.cell) == (0.5, 0.5)
+    images = storage.named_query(
+        root,
+        "exit_images",
+        run_id="made",
+        cell_id=each.cell["cell_id"],
+        thresholds=[0.8, 0.35],
+        most=2,
+    ).to_pylist()
+    sizes = {(row["exit_block"], row["is_correct"]): row["group_images"] for row in images}
+    (answered,) = storage.query(
+        root, "SELECT exit_counts FROM at_thresholds([0.8, 0.35]) WHERE model = 'dynn'"
+    ).to_pylist()
+    for block in (1, 3, 4):
+        shown = sum(size for (left_at, _), size in sizes.items() if left_at == block)
+        assert shown == answered["exit_counts"][block]
 
 
 def test_without_pictures_it_says_why(

@@ -1,0 +1,138 @@
+"""Figures of a pair of cells that come from its answers: accuracy, exits, images that changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from jobs.comparison.comparable import PLACE, answered, why_no_accuracy
+from jobs.comparison.mcnemar import Changes, interval, p_value
+from jobs.measured import Answers, Runs
+from jobs.wording import Row, threshold_of
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One figure of one pair of cells.
+
+    Attributes:
+        figure: `accuracy` (percent), `latency` (ms), `energy` (mJ), `exits` (mean blocks).
+        first, second: its values; of latency and energy as measured, with no control divided out.
+        change: percentage points, percent, percent, blocks; with its 95 % interval `low`, `high`.
+        p, p_holm: that there is no change; and among all that were tested.
+        lost, won: images that are wrong now, and right now. Of `exits`, `moved` leave elsewhere.
+        reason: why it is not compared.
+        note: what the interval does not know.
+    """
+
+    model: str
+    threshold: str
+    second_model: str
+    second_threshold: str
+    dataset: str
+    device: str
+    node: str | None
+    runtime: str
+    precision: str
+    threads: int
+    batch_size: int
+    figure: str
+    first: float | None = None
+    second: float | None = None
+    change: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    images: int | None = None
+    lost: int | None = None
+    won: int | None = None
+    moved: int | None = None
+    reason: str | None = None
+    note: str | None = None
+
+
+def blank(a: Row, b: Row, figure: str, column: str) -> Compared:
+    """A figure of a pair before anything is tested: what it is of, and both values."""
+    return Compared(
+        model=a["model"],
+        threshold=threshold_of(a),
+        second_model=b["model"],
+        second_threshold=threshold_of(b),
+        **{axis: a[axis] for axis in PLACE},
+        figure=figure,
+        first=a[column],
+        second=b[column],
+    )
+
+
+def accuracy(runs: Runs, a: Row, b: Row) -> Compared:
+    """How many more are right of the same images, by McNemar; or why that is not known."""
+    row = blank(a, b, "accuracy", "acc1")
+    answers = _same_answers(runs, a, b)
+    if isinstance(answers, str):
+        return replace(row, reason=answers)
+    changes = Changes.between(*(each.is_correct for each in answers))
+    value, low, high = interval(changes)
+    return replace(
+        row,
+        change=value,
+        low=low,
+        high=high,
+        p=p_value(changes),
+        images=changes.images,
+        lost=changes.lost,
+        won=changes.won,
+    )
+
+
+def _same_answers(runs: Runs, a: Row, b: Row) -> tuple[Answers, Answers] | str:
+    """The answers of both to the same images, or why there are none."""
+    if reason := why_no_accuracy(a, b):
+        return reason
+    first, second = (run.answers[row["cell_id"]] for run, row in zip(runs, (a, b), strict=True))
+    if not np.array_equal(first.image_id, second.image_id):
+        return "other images: as many, but not the same"
+    return first, second
+
+
+def exits(runs: Runs, a: Row, b: Row) -> Compared | None:
+    """Where images leave; nothing is said of two static models."""
+    if None in (a["mean_blocks"], b["mean_blocks"]) or a["threshold"] == b["threshold"] is None:
+        return None
+    answers = _same_answers(runs, a, b)
+    row = blank(a, b, "exits", "mean_blocks")
+    if isinstance(answers, str):
+        return replace(row, reason=answers)
+    moved = int(np.count_nonzero(answers[0].exit_block != answers[1].exit_block))
+    change = b["mean_blocks"] - a["mean_blocks"]
+    return replace(row, change=change, images=answered(a), moved=moved)
+
+
+def changed_images(runs: Runs, a: Row, b: Row) -> Iterator[Mapping[str, Any]]:
+    """The images of a pair that were answered otherwise."""
+    answers = _same_answers(runs, a, b)
+    if isinstance(answers, str):
+        return
+    first, second = answers
+    places = np.flatnonzero(first.prediction != second.prediction)
+    if not len(places):
+        return
+    paths = runs[0].paths
+    for place in places.tolist():
+        image_id = int(first.image_id[place])
+        yield {
+            "model": b["model"],
+            "threshold": threshold_of(b),
+            "device": b["device"],
+            "image_id": image_id,
+            "path": paths.get((first.dataset_sha256, image_id)),
+            "label": int(first.label[place]),
+            "first": int(first.prediction[place]),
+            "second": int(second.prediction[place]),
+            "first_exit": int(first.exit_block[place]),
+            "second_exit": int(second.exit_block[place]),
+        }

@@ -1,0 +1,104 @@
+"""Figures of a pair of cells that come from a clock or a meter, a control divided out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from jobs.choice.bootstrap import Estimate
+from jobs.compared import Compared, blank
+from jobs.comparison.comparable import why_no_times
+from jobs.comparison.log_ratio import log_ratio, p_value, percent
+from jobs.measured import Runs, Times
+from jobs.wording import Row
+
+
+def times(runs: Runs, a: Row, b: Row, figure: str, control: str | None) -> Compared | None:
+    """Latency by image, or energy by window; nothing where neither run has any."""
+    column = {"latency": "forward_ms", "energy": "energy_mj"}[figure]
+    if a[column] is None and b[column] is None:
+        return None
+    row = blank(a, b, figure, column)
+    if reason := why_no_times(a, b):
+        return replace(row, reason=reason)
+    tables = [run.times if figure == "latency" else run.energies for run in runs]
+    sides = [_of(table, each) for table, each in zip(tables, (a, b), strict=True)]
+    if None in sides:
+        why = {
+            "latency": "fewer than 11 samples",
+            "energy": "no power, or none above idle, in some of its rounds",
+        }[figure]
+        return replace(row, reason=why)
+    first, second = _aligned([side for side in sides if side is not None])
+    if not first.images:
+        return replace(row, reason="other images: none was timed in every round of both")
+    is_one_run = runs[0].side.run_id == runs[1].side.run_id
+    note = None
+    if control is not None and not is_one_run:
+        divided = _divided(runs, (a, b), (first, second), tables, control)
+        if isinstance(divided, str):
+            note = divided
+        else:
+            first, second = divided
+    if min(len(first.rounds), len(second.rounds)) == 1:
+        once = "one round: the interval does not know how rounds differ"
+        note = "; ".join(filter(None, (note, once)))
+    are_paired = is_one_run and first.rounds == second.rounds
+    estimate = log_ratio(first.logs, second.logs, are_paired=are_paired)
+    p = p_value(estimate)
+    shown = Estimate(*(percent(log) for log in estimate))
+    return replace(
+        row,
+        change=shown.value,
+        low=None if p is None else shown.low,
+        high=None if p is None else shown.high,
+        p=p,
+        images=len(first.images) if figure == "latency" else None,
+        note=note,
+    )
+
+
+def _of(table: Mapping[tuple[str, str | None], Times], row: Row) -> Times | None:
+    return table.get((row["cell_id"], row["node"]))
+
+
+def _aligned(sides: Sequence[Times]) -> list[Times]:
+    """Only the images that all have."""
+    images = sorted(set.intersection(*(set(side.images) for side in sides)))
+    aligned = []
+    for side in sides:
+        places = {image: place for place, image in enumerate(side.images)}
+        logs = side.logs[:, [places[image] for image in images]]
+        aligned.append(Times(side.rounds, tuple(images), logs))
+    return aligned
+
+
+def _divided(
+    runs: Runs,
+    pair: tuple[Row, Row],
+    sides: tuple[Times, Times],
+    tables: Sequence[Mapping[tuple[str, str | None], Times]],
+    name: str,
+) -> tuple[Times, Times] | str:
+    """Both sides with the control's figures divided out, round by round; or why not."""
+    if pair[0]["model"] == name:
+        return "the control itself: nothing is divided out"
+    controls = [run.control(row, name) for run, row in zip(runs, pair, strict=True)]
+    absent = [run.side.run_id for run, row in zip(runs, controls, strict=True) if row is None]
+    first, second = controls
+    if first is None or second is None:
+        return f"no control {name} beside it in {' and '.join(absent)}"
+    if first["checkpoint_sha256"] != second["checkpoint_sha256"]:
+        return f"the control {name} has other weights in each run: not divided out"
+    if reason := why_no_times(first, second):
+        return f"the control {name} cannot be compared ({reason}): not divided out"
+    divided = []
+    for table, row, side in zip(tables, (first, second), sides, strict=True):
+        its = _of(table, row)
+        rounds = sorted(set(side.rounds) & set(its.rounds)) if its else []
+        if its is None or not rounds:
+            return f"the control {name} has no rounds beside it: not divided out"
+        ours = side.logs[[side.rounds.index(number) for number in rounds]]
+        level = its.logs[[its.rounds.index(number) for number in rounds]].mean(axis=1)
+        divided.append(Times(tuple(rounds), side.images, ours - level[:, None]))
+    return divided[0], divided[1]

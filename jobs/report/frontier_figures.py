@@ -1,0 +1,170 @@
+"""Accuracy against what it costs: the frontier of each model, and the explorer's curve of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import altair as alt
+
+from jobs.choice.bands import Band
+from jobs.curve import curves_of, some_of
+from jobs.intervals import key_of
+from jobs.report.drawing import COLOURS, HEIGHT, Figure, chart_of, finished, legend_of
+from jobs.report.reading import Report, Setting, of_setting
+from jobs.summary import is_invalid
+from jobs.wording import Row, fixed, threshold_of
+
+_LISTED = 12  # points of a curve in its table
+
+COSTS = {
+    "forward_ms": ("forward latency, ms", "latency", "ms"),
+    "energy_mj": ("energy, mJ", "energy", "mJ"),
+    "mean_blocks": ("mean blocks", "blocks", "blocks"),
+}
+"""What accuracy is drawn against: the axis, the word, the unit."""
+
+
+def frontier_figure(report: Report, setting: Setting, cost: str, number: int) -> Figure | None:
+    """Accuracy against cost: every threshold as a line in its band, what was routed as points."""
+    rows = of_setting(report.curve, setting)
+    ladder = of_setting(report.ladder, setting)
+    is_composed = bool(rows) and curves_of(rows).cost == "forward_ms"
+    if cost == "mean_blocks" and (is_composed or not rows):
+        return None  # blocks stand in for milliseconds that are not known
+    points = _curve_points(report, rows, cost)
+    measured = list(_measured(report, ladder, cost))
+    if not points and not measured:
+        return None
+    label, shown, unit = COSTS[cost]
+    x = alt.X("cost:Q", title=label, scale=alt.Scale(zero=False))
+    y = alt.Y("acc1:Q", title="acc@1, percent", scale=alt.Scale(zero=False))
+    names = list(dict.fromkeys(row["model"] for row in (*rows, *ladder)))
+    colour = alt.Color("model:N", sort=names, title=None, legend=legend_of(names))
+    line = chart_of(points)
+    # A layer without rows would have no extent.
+    band = line.mark_area(opacity=0.18).encode(
+        x=x, y=alt.Y("low:Q", title="acc@1, percent"), y2="high:Q", color=colour
+    )
+    curve = line.mark_line(strokeWidth=2).encode(
+        x=x, y=y, color=colour, order=alt.Order("cost:Q"), tooltip=_tips("model", "threshold", cost)
+    )
+    point = chart_of(measured)
+    interval = point.mark_rule(strokeWidth=1.5).encode(
+        x=alt.X("low_cost:Q", title=label), x2="high_cost:Q", y=y, color=colour
+    )
+    routed = point.mark_point(filled=True, size=70, opacity=1).encode(
+        x=x, y=y, color=colour, tooltip=_tips("model", "threshold", cost)
+    )
+    layers = [
+        *([band] if any(row["low"] is not None for row in points) else []),
+        *([curve] if points else []),
+        *([interval] if any(row["low_cost"] is not None for row in measured) else []),
+        *([routed] if measured else []),
+    ]
+    best = max((*points, *measured), key=lambda row: row["acc1"])
+    least = min((*points, *measured), key=lambda row: row["cost"])
+    table = [
+        (row["model"], row["threshold"], fixed(row["acc1"], 2), _band(row), fixed(row["cost"], 3))
+        for name in names
+        for row in (
+            *some_of([row for row in points if row["model"] == name], _LISTED),
+            *(row for row in measured if row["model"] == name),
+        )
+    ]
+    return Figure(
+        name=f"accuracy-by-{shown}-{number}",
+        title=f"Accuracy against {shown}",
+        alternative=(
+            f"Accuracy against {label} of {len(names)} models. Highest: {best['model']} at"
+            f" {best['acc1']:.2f} percent for {best['cost']:.3g} {unit}. Cheapest:"
+            f" {least['model']} at {least['acc1']:.2f} percent for {least['cost']:.3g} {unit}."
+        ),
+        spec=finished(alt.layer(*layers), HEIGHT + 60),
+        columns=("model", "threshold", "acc@1", "95 % band", unit),
+        rows=table,
+    )
+
+
+def _curve_points(report: Report, rows: Sequence[Row], cost: str) -> list[dict[str, Any]]:
+    """Every operating point of the models with gates that has this cost, in its band."""
+    bands = {each.cell["cell_id"]: each.bands for each in report.passes}
+    points = []
+    for cell_id, group in groupby(rows, key=lambda row: row["cell_id"]):
+        own = list(group)
+        known: Sequence[Band | None] = bands.get(cell_id) or [None] * len(own)
+        for row, band in zip(own, known, strict=True):
+            if row["threshold"] is None or row[cost] is None or row["acc1"] is None:
+                continue
+            full = row["acc1"] + band.drop if band else None
+            points.append(
+                {
+                    "model": row["model"],
+                    "threshold": f"{row['threshold']:.4g}",
+                    "cost": row[cost],
+                    "acc1": row["acc1"],
+                    "low": None if band is None or full is None else full - band.high,
+                    "high": None if band is None or full is None else full - band.low,
+                }
+            )
+    return points
+
+
+def _measured(report: Report, ladder: Sequence[Row], cost: str) -> Iterator[dict[str, Any]]:
+    """What the clock or the meter said of each row of the ladder, with its interval."""
+    for row in ladder:
+        if row["acc1"] is None or row[cost] is None or is_invalid(row):
+            continue
+        mean = report.means.get(key_of(row)) if cost == "forward_ms" else None
+        yield {
+            "model": row["model"],
+            "threshold": threshold_of(row),
+            "cost": row[cost],
+            "acc1": row["acc1"],
+            "low_cost": max(mean.forward_ms.low, 0.0) if mean else None,
+            "high_cost": mean.forward_ms.high if mean else None,
+        }
+
+
+def explorer_figure(report: Report, setting: Setting, cell: Row) -> dict[str, Any]:
+    """What moves with the thresholds of one pass: its curve, and a point named `now` upon it.
+
+    Returns: a specification; `usermeta` has the cost of the horizontal axis, and the points with
+        the thresholds that a click on them takes.
+    """
+    rows = of_setting(report.curve, setting)
+    curves = curves_of(rows)
+    points = [
+        # Nine digits tell every float32 from its neighbours.
+        {"cost": row[curves.cost], "acc1": row["acc1"], "threshold": f"{row['threshold']:.9g}"}
+        for row in rows
+        if row["cell_id"] == cell["cell_id"] and row[curves.cost] is not None
+    ]
+    axes = {
+        "x": alt.X("cost:Q", title=curves.cost_label, scale=alt.Scale(zero=False)),
+        "y": alt.Y("acc1:Q", title="acc@1, percent", scale=alt.Scale(zero=False)),
+    }
+    line = (
+        chart_of(points)
+        .mark_line(color=COLOURS[0], strokeWidth=2)
+        .encode(order=alt.Order("cost:Q"), **axes)
+    )
+    now = (
+        chart_of(points[:1], "now")
+        .mark_point(filled=True, size=160, color=COLOURS[1], opacity=1)
+        .encode(**axes)
+    )
+    spec = finished(line + now, HEIGHT)
+    return spec | {"usermeta": {"cost": curves.cost, "points": points}}
+
+
+def _tips(*names: str) -> list[alt.Tooltip]:
+    shown = {"forward_ms": "cost", "energy_mj": "cost", "mean_blocks": "cost"}
+    return [alt.Tooltip(f"{shown.get(name, name)}:N", title=name) for name in (*names, "acc1")]
+
+
+def _band(row: Row) -> str:
+    if row.get("low") is None:
+        return "–"
+    return f"{row['low']:.2f} to {row['high']:.2f}"

@@ -1,0 +1,111 @@
+"""Each model's figures over the nights, with the steps that were judged to be there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import altair as alt
+
+from jobs.report.drawing import HEIGHT, Figure, chart_of, finished, legend_of
+from jobs.report.reading import Report, Setting, of_setting
+from jobs.summary import is_invalid
+from jobs.wording import Row, fixed, threshold_of
+
+_STEP_COLOURS = {"regression": "#d00000", "improvement": "#008040"}
+_STEP_SCALE = alt.Scale(domain=list(_STEP_COLOURS), range=list(_STEP_COLOURS.values()))
+_METRICS = {
+    "forward_ms": ("Latency over the nights", "forward latency, ms", "latency"),
+    "acc1": ("Accuracy over the nights", "acc@1, percent", "accuracy"),
+    "energy_mj": ("Energy over the nights", "energy, mJ", "energy"),
+}
+
+
+def history_figures(report: Report, setting: Setting, number: int) -> Iterator[Figure]:
+    """Each model's figures over all runs, judged steps marked; none for a first run."""
+    rows = of_setting(report.history, setting)
+    steps = {
+        (_identity(row), row["metric"]): row["verdict"]
+        for row in of_setting([*report.judged, *report.told], setting)
+        if row["verdict"] in _STEP_COLOURS
+    }
+    if len({row["run_id"] for row in rows}) < 2:  # noqa: PLR2004 - one run is no history
+        return
+    for metric, (title, label, short) in _METRICS.items():
+        known = [row for row in rows if row[metric] is not None]
+        if len({row["run_id"] for row in known}) < 2:  # noqa: PLR2004
+            continue
+        values = [
+            {
+                "line": row["model"]
+                if row["threshold"] is None and not row["thresholds"]
+                else f"{row['model']} {threshold_of(row)}",
+                "night": row["submitted_at"].isoformat() + "Z",
+                "run": row["run_id"],
+                "value": row[metric],
+                "valid": "no" if is_invalid(row) else "yes",
+                "step": steps.get((_identity(row), short)),
+            }
+            for row in known
+        ]
+        marked = [value for value in values if value["step"]]
+        lines = list(dict.fromkeys(value["line"] for value in values))
+        base = chart_of(values).encode(
+            x=alt.X("night:T", title=None, axis=alt.Axis(labelOverlap=True, tickCount=5)),
+            y=alt.Y("value:Q", title=label, scale=alt.Scale(zero=False)),
+            color=alt.Color("line:N", title=None, sort=lines, legend=legend_of(lines)),
+        )
+        line = base.mark_line(strokeWidth=2)
+        dots = base.mark_point(size=50, filled=True, opacity=1).encode(
+            shape=alt.Shape(
+                "valid:N", scale=alt.Scale(domain=["yes", "no"], range=["circle", "cross"])
+            ).legend(None),
+            tooltip=[alt.Tooltip(f"{name}:N") for name in ("line", "run", "value", "valid")],
+        )
+        rings = (
+            chart_of(marked)
+            .mark_point(filled=False, size=320, strokeWidth=3, opacity=1)
+            .encode(
+                x="night:T",
+                y="value:Q",
+                stroke=alt.Stroke("step:N", scale=_STEP_SCALE, legend=None),
+                tooltip=[alt.Tooltip(f"{name}:N") for name in ("line", "run", "value", "step")],
+            )
+        )
+        said = "".join(
+            f" {value['step'].capitalize()} in run {value['run']}: {value['line']}."
+            for value in marked
+        )
+        nights = len({row["run_id"] for row in known})
+        yield Figure(
+            name=f"{short}-over-nights-{number}",
+            title=title,
+            alternative=f"{label} of {len(lines)} rows of the ladder over {nights} runs: "
+            + "; ".join(_ends(name, values) for name in lines)
+            + f".{said}",
+            spec=finished(alt.layer(line, dots, *([rings] if marked else [])), HEIGHT),
+            columns=("run", "submitted", "model", "threshold", label, "valid", "step"),
+            rows=[
+                (
+                    row["run_id"],
+                    row["submitted_at"],
+                    row["model"],
+                    threshold_of(row),
+                    fixed(row[metric], 3),
+                    not is_invalid(row),
+                    value["step"],
+                )
+                for row, value in zip(known, values, strict=True)
+            ],
+        )
+
+
+def _identity(row: Row) -> tuple[object, ...]:
+    """Which row of which run's ladder, in one setting."""
+    names = ("run_id", "model", "batch_size", "threshold")
+    return (*(row[name] for name in names), tuple(row["thresholds"] or ()))
+
+
+def _ends(name: str, values: Sequence[dict[str, Any]]) -> str:
+    own = [value["value"] for value in values if value["line"] == name]
+    return f"{name} from {own[0]:.3g} to {own[-1]:.3g}"

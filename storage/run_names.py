@@ -1,0 +1,38 @@
+"""What the folder of a run says without a row being read: its name, and what came with it.
+
+Quick enough for a shell that completes a name: neither Arrow nor DuckDB is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from storage.errors import RunNotFoundError
+from storage.layout import existing_root, reading, run_paths, visible_runs
+
+if TYPE_CHECKING:
+    from storage.places import Root
+
+
+def run_names(root: Root) -> tuple[str, ...]:
+    """The run_ids under a root, in order of name.
+
+    Raises: StorageError: there is no such root, or it cannot be read.
+    """
+    place = existing_root(root)
+    with reading(place):
+        return tuple(visible_runs(place))
+
+
+def read_submission(root: Root, run_id: str) -> dict[str, str]:
+    """What was kept beside a run for a resume: where its grid and its paths are.
+
+    Raises: RunNotFoundError: there is no such run.
+    """
+    paths = run_paths(existing_root(root), run_id)
+    try:
+        submission: dict[str, str] = json.loads(paths.submission.read())
+    except FileNotFoundError as err:
+        raise RunNotFoundError(f"there is no run {run_id!r} under {root}") from err
+    return submission
