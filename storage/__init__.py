@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from storage.judgements import save_regressions
     from storage.layout import check_root, checked_name, has_probe, has_results, probe
     from storage.places import Root, checked_root
+    from storage.places.flock import HeldError, lock_holder, take_lock
     from storage.rows import (
         CellKind,
         CellRow,
@@ -75,6 +76,7 @@ _MODULES = {
     "EncodedImage": "images.writing",
     "FORMATS": "formats",
     "FindingKind": "rows",
+    "HeldError": "places.flock",
     "ImageSet": "images",
     "Judgement": "rows",
     "Metric": "rows",
@@ -98,6 +100,7 @@ _MODULES = {
     "TrainingRow": "rows",
     "ask_to_cancel": "run_list",
     "holder": "run_list",
+    "lock_holder": "places.flock",
     "log_of": "run_list",
     "read_cells": "run_list",
     "has_probe": "layout",
@@ -128,6 +131,7 @@ _MODULES = {
     "save_regressions": "judgements",
     "table_to_rows": "rows",
     "table_values": "formats",
+    "take_lock": "places.flock",
     "unpack_tables": "transit",
     "write_images": "images.writing",
 }
@@ -146,6 +150,7 @@ __all__ = [
     "DatasetError",
     "EncodedImage",
     "FindingKind",
+    "HeldError",
     "ImageSet",
     "Judgement",
     "Metric",
@@ -179,6 +184,7 @@ __all__ = [
     "has_probe",
     "has_results",
     "holder",
+    "lock_holder",
     "image_digest",
     "is_locked",
     "list_runs",
@@ -197,6 +203,7 @@ __all__ = [
     "save_regressions",
     "table_to_rows",
     "table_values",
+    "take_lock",
     "unpack_tables",
     "write_images",
 ]

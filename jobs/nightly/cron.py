@@ -74,13 +74,12 @@ class Calendar:
         return Missed(tuple(newest), count - len(newest))
 
 
-def read_calendar(cron: Value, timezone_: Value | None) -> Calendar:
-    """Read both keys; what is wrong is a problem of the document."""
-    expression = " ".join(cron.text().split())
-    calendar = Calendar(expression, _read_zone(timezone_))
-    if expression and (why := _why_not(expression)):
+def read_calendar(cron: Value | None, zone: Value | None) -> Calendar:
+    """Read both keys; what is wrong is a problem of the document, and so is no expression."""
+    expression = " ".join(cron.text().split()) if cron else ""
+    if cron and expression and (why := _why_not(expression)):
         cron.problem(f"{expression!r} is no cron expression: {why}", _ALLOWED)
-    return calendar
+    return Calendar(expression, _read_zone(zone))
 
 
 def _why_not(expression: str) -> str:

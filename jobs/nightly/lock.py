@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import storage
 from jobs.errors import UsageError
-from storage.places.flock import HeldError, take
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -36,8 +36,8 @@ class Lock:
             UsageError: there can be no such file.
         """
         try:
-            self._handle = take(self._path)
-        except HeldError as err:
+            self._handle = storage.take_lock(self._path)
+        except storage.HeldError as err:
             raise BusyError(self._refusal.format(owner=err)) from err
         except OSError as err:
             raise UsageError(f"{self._path} cannot be locked: {err.strerror}") from err

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LOCK_NAME = "lock"
 
-# holder_of() takes the lock for a moment: an owner who meets a reader there tries again.
+# lock_holder() takes the lock for a moment: an owner who meets a reader there tries again.
 _ATTEMPTS = 20
 _PAUSE_S = 0.01
 
@@ -42,7 +42,7 @@ class FileLease(Lease):
             OSError: the lock file cannot be opened.
         """
         try:
-            self._handle = take(folder / LOCK_NAME)
+            self._handle = take_lock(folder / LOCK_NAME)
         except HeldError as err:
             raise RunLockedError(
                 f"run {folder.name} is being written by {err}; wait until it ends, "
@@ -67,10 +67,10 @@ class FileLease(Lease):
 
 def holder(folder: Path) -> str | None:
     """Say which process holds the lease of a run folder; None where none does."""
-    return holder_of(folder / LOCK_NAME)
+    return lock_holder(folder / LOCK_NAME)
 
 
-def take(path: Path) -> int:
+def take_lock(path: Path) -> int:
     """Lock a file, which is made if need be; closing the handle gives it back.
 
     Raises:
@@ -96,7 +96,7 @@ def take(path: Path) -> int:
         raise
 
 
-def holder_of(path: Path) -> str | None:
+def lock_holder(path: Path) -> str | None:
     """Say which process has locked a file; None where none has."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

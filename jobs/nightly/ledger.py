@@ -1,0 +1,447 @@
+"""The ledger: which schedules there are, and what came of each of their nights. One SQLite file.
+
+All that happens to a night is one transaction, on disk before the next thing begins
+(`synchronous=FULL`, a rollback journal), so that a kill leaves the state before or after. A night
+has at most one row a due time, whoever writes. Times are UTC, as text that sorts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+from jobs.errors import UsageError
+
+VERSION = 1
+APPLICATION = 0x67666E31
+"""Of the file's header: a ledger, and no other program's database."""
+
+BUSY_S = 30.0
+"""How long a writer waits for another one; each takes milliseconds."""
+
+MAX_TEXT = 20_000
+"""Characters of what was found in a night."""
+
+VARIABLE = "GFJOBS_LEDGER"
+
+State = Literal[
+    "running",
+    "done",
+    "learning",
+    "regression",
+    "suspect",
+    "failed",
+    "missed",
+    "empty",
+    "invalid",
+]
+
+_TABLES = """
+CREATE TABLE schedules (
+    name TEXT PRIMARY KEY,
+    text TEXT NOT NULL,
+    path TEXT NOT NULL,
+    results TEXT NOT NULL,
+    horizon TEXT NOT NULL
+);
+CREATE TABLE nights (
+    night_id INTEGER PRIMARY KEY,
+    schedule TEXT NOT NULL,
+    due_at TEXT NOT NULL,
+    run_id TEXT,
+    state TEXT NOT NULL,
+    note TEXT,
+    text TEXT NOT NULL,
+    path TEXT NOT NULL,
+    results TEXT NOT NULL,
+    began_at TEXT,
+    ended_at TEXT,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    crashes INTEGER NOT NULL DEFAULT 0,
+    found TEXT,
+    report TEXT,
+    tell_at TEXT,
+    tells INTEGER NOT NULL DEFAULT 0,
+    told_at TEXT,
+    tell_error TEXT,
+    UNIQUE (schedule, due_at)
+);
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A schedule as it was added.
+
+    Attributes:
+        text: of its file.
+        path: of its file, absolute; relative paths start from its folder.
+        results: the results root, where the file names none.
+        horizon: up to here all due times have their nights.
+    """
+
+    name: str
+    text: str
+    path: str
+    results: str
+    horizon: datetime
+
+
+@dataclass(frozen=True)
+class Night:
+    """One due time of a schedule, or one that was asked for.
+
+    Attributes:
+        run_id: None where none was to be made: the night was missed.
+        note: why it is in this state, in one line.
+        text, path, results: of the schedule as it was then.
+        attempts: how often it was begun.
+        crashes: how often its process ended by itself, in mid-night.
+        found: the verdict in words.
+        report: the file.
+        tell_at: when to tell next; None: nobody is to be told, or no more.
+        tells: how often that was tried.
+        told_at: when somebody was told.
+        tell_error: why that failed last.
+    """
+
+    night_id: int
+    schedule: str
+    due_at: datetime
+    run_id: str | None
+    state: State
+    note: str | None
+    text: str
+    path: str
+    results: str
+    began_at: datetime | None
+    ended_at: datetime | None
+    attempts: int
+    crashes: int
+    found: str | None
+    report: str | None
+    tell_at: datetime | None
+    tells: int
+    told_at: datetime | None
+    tell_error: str | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a night ended.
+
+    Attributes:
+        is_to_tell: whether the schedule's command is to be run.
+    """
+
+    state: State
+    note: str | None = None
+    found: str | None = None
+    report: str | None = None
+    is_to_tell: bool = False
+
+
+def default_path() -> Path:
+    """Where the ledger of this user is: below $XDG_STATE_HOME, else ~/.local/state."""
+    state = os.environ.get("XDG_STATE_HOME", "")
+    base = Path(state) if Path(state).is_absolute() else Path("~/.local/state").expanduser()
+    return base / "gfjobs" / "nights.sqlite"
+
+
+class Ledger:
+    """One open ledger; made if need be.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        UsageError: it cannot be made or read, is damaged, another program's, or of a later version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            raise UsageError(
+                f"the ledger {self.path} cannot be made: {err.strerror}; choose another with"
+                f" --ledger FILE or ${VARIABLE}"
+            ) from err
+        with self._speaking():
+            self._database = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
+            self._database.row_factory = sqlite3.Row
+            self._database.execute("PRAGMA synchronous=FULL")
+            self._prepare()
+
+    def close(self) -> None:
+        """Close it."""
+        self._database.close()
+
+    @property
+    def daemon_lock(self) -> Path:
+        """Held by the daemon."""
+        return self.path.with_name(f"{self.path.name}.daemon")
+
+    @property
+    def night_lock(self) -> Path:
+        """Held by the process of the one night that runs: two at once would disturb their clocks."""
+        return self.path.with_name(f"{self.path.name}.night")
+
+    def log_of(self, night: Night) -> Path:
+        """The file that has what the processes of a night say."""
+        return self.path.parent / "logs" / f"{night.run_id}.log"
+
+    def schedules(self) -> tuple[Entry, ...]:
+        """All, by name."""
+        return tuple(map(_entry, self._rows("SELECT * FROM schedules ORDER BY name")))
+
+    def save_schedule(self, entry: Entry) -> None:
+        """Add one, or replace the one of its name."""
+        with self._transaction():
+            self._run(
+                "INSERT OR REPLACE INTO schedules (name, text, path, results, horizon)"
+                " VALUES (?, ?, ?, ?, ?)",
+                entry.name,
+                entry.text,
+                entry.path,
+                entry.results,
+                _told(entry.horizon),
+            )
+
+    def remove_schedule(self, name: str) -> bool:
+        """Remove one; its nights stay. Whether there was one."""
+        with self._transaction():
+            return self._run("DELETE FROM schedules WHERE name = ?", name).rowcount > 0
+
+    def heed_clock(self, now: datetime) -> bool:
+        """Where the clock was set back: what is not over yet is not missed, and is still to come.
+
+        What ran stays, and does not run again at the same due time. Whether there was anything.
+        """
+        later = self._rows("SELECT name FROM schedules WHERE horizon > ?", _told(now))
+        if not later:
+            return False
+        with self._transaction():
+            self._run("UPDATE schedules SET horizon = ? WHERE horizon > ?", _told(now), _told(now))
+            self._run("DELETE FROM nights WHERE state = 'missed' AND due_at > ?", _told(now))
+        return True
+
+    def nights(self, schedule: str | None = None, newest: int = -1) -> tuple[Night, ...]:
+        """The nights of one schedule or of all, newest first."""
+        return self._nights(
+            "SELECT * FROM nights WHERE coalesce(?, schedule) = schedule"
+            " ORDER BY due_at DESC, night_id DESC LIMIT ?",
+            schedule,
+            newest,
+        )
+
+    def night(self, night_id: int) -> Night:
+        """One night."""
+        (found,) = self._nights("SELECT * FROM nights WHERE night_id = ?", night_id)
+        return found
+
+    def running(self) -> tuple[Night, ...]:
+        """Nights that have begun and not ended, oldest first; their process may be gone."""
+        return self._nights("SELECT * FROM nights WHERE state = 'running' ORDER BY night_id")
+
+    def due_times(self, schedule: str, since: datetime) -> frozenset[datetime]:
+        """Those after a moment that have their night."""
+        rows = self._rows(
+            "SELECT due_at FROM nights WHERE schedule = ? AND due_at > ?", schedule, _told(since)
+        )
+        return frozenset(datetime.fromisoformat(row["due_at"]) for row in rows)
+
+    def begin(
+        self,
+        entry: Entry,
+        due_at: datetime,
+        run_id: str,
+        now: datetime,
+        missed: Sequence[datetime] = (),
+        *,
+        note: str | None = None,
+        is_asked: bool = False,
+    ) -> Night:
+        """Begin a night, and write down those that were missed before it, in one step.
+
+        Args:
+            entry: its schedule.
+            due_at: when it was due.
+            run_id: the run that it will be.
+            now: the time of day.
+            missed: due times of this schedule that will not be run.
+            note: of the last of these; told with it, where there is one.
+            is_asked: by hand: due times stay as they are.
+        """
+        with self._transaction():
+            of_schedule = (entry.text, entry.path, entry.results)
+            for moment in missed:
+                is_last = moment == missed[-1]
+                self._run(
+                    "INSERT OR IGNORE INTO nights"
+                    " (schedule, due_at, state, text, path, results, ended_at, note, tell_at)"
+                    " VALUES (?, ?, 'missed', ?, ?, ?, ?, ?, ?)",
+                    entry.name,
+                    _told(moment),
+                    *of_schedule,
+                    _told(now),
+                    note if is_last else None,
+                    _told(now) if is_last else None,
+                )
+            made = self._run(
+                "INSERT INTO nights"
+                " (schedule, due_at, run_id, state, text, path, results, began_at, attempts)"
+                " VALUES (?, ?, ?, 'running', ?, ?, ?, ?, 1)",
+                entry.name,
+                _told(due_at),
+                run_id,
+                *of_schedule,
+                _told(now),
+            ).lastrowid
+            if not is_asked:
+                self.reach(entry.name, due_at)
+        assert made is not None  # noqa: S101 - one row was inserted
+        return self.night(made)
+
+    def reach(self, schedule: str, horizon: datetime) -> None:
+        """Write down that all due times up to here have their nights."""
+        self._run("UPDATE schedules SET horizon = ? WHERE name = ?", _told(horizon), schedule)
+
+    def begin_again(self, night: Night) -> Night:
+        """A night whose process is gone goes on in another one."""
+        self._run("UPDATE nights SET attempts = attempts + 1 WHERE night_id = ?", night.night_id)
+        return self.night(night.night_id)
+
+    def crashed(self, night: Night) -> Night:
+        """The process of a night has ended, and not because it was told to."""
+        self._run("UPDATE nights SET crashes = crashes + 1 WHERE night_id = ?", night.night_id)
+        return self.night(night.night_id)
+
+    def end(self, night: Night, outcome: Outcome, now: datetime) -> Night:
+        """Write down how a night ended, and whether somebody is to be told."""
+        found = outcome.found and outcome.found[:MAX_TEXT]
+        self._run(
+            "UPDATE nights SET state = ?, note = ?, found = ?, report = ?, ended_at = ?,"
+            " tell_at = ? WHERE night_id = ? AND state = 'running'",
+            outcome.state,
+            outcome.note and outcome.note[:MAX_TEXT],
+            found,
+            outcome.report,
+            _told(now),
+            _told(now) if outcome.is_to_tell else None,
+            night.night_id,
+        )
+        return self.night(night.night_id)
+
+    def to_tell(self, now: datetime) -> tuple[Night, ...]:
+        """Nights of which somebody is to be told now, oldest first."""
+        return self._nights(
+            "SELECT * FROM nights WHERE tell_at <= ? AND told_at IS NULL ORDER BY night_id",
+            _told(now),
+        )
+
+    def claim(self, night: Night, again_at: datetime | None) -> bool:
+        """Take it upon this process to tell, until `again_at`; False where another one does."""
+        claimed = self._run(
+            "UPDATE nights SET tells = tells + 1, tell_at = ?"
+            " WHERE night_id = ? AND tells = ? AND told_at IS NULL",
+            again_at and _told(again_at),
+            night.night_id,
+            night.tells,
+        )
+        return claimed.rowcount > 0
+
+    def told(self, night: Night, now: datetime, error: str | None) -> None:
+        """Write down that somebody was told, or why not."""
+        self._run(
+            "UPDATE nights SET told_at = ?, tell_error = ? WHERE night_id = ?",
+            None if error else _told(now),
+            error,
+            night.night_id,
+        )
+
+    def _prepare(self) -> None:
+        """Make the tables of a new file; see that those of another are ours."""
+        with self._transaction():
+            ((version,),) = self._rows("PRAGMA user_version")
+            ((application,),) = self._rows("PRAGMA application_id")
+            ((tables,),) = self._rows("SELECT count(*) FROM sqlite_master")
+            if not (version or application or tables):
+                for statement in filter(str.strip, _TABLES.split(";")):
+                    self._run(statement)
+                self._run(f"PRAGMA user_version = {VERSION}")
+                self._run(f"PRAGMA application_id = {APPLICATION}")
+                return
+        if application != APPLICATION:
+            raise UsageError(
+                f"{self.path} is a database of another program, not a ledger of nights; choose"
+                f" another with --ledger FILE or ${VARIABLE}"
+            )
+        if version != VERSION:
+            raise UsageError(
+                f"the ledger {self.path} is of version {version}, and this gfjobs knows version"
+                f" {VERSION}; update gfjobs, or choose another with --ledger FILE"
+            )
+        ((check, *_),) = self._rows("PRAGMA quick_check(1)")
+        if check != "ok":
+            raise sqlite3.DatabaseError(check)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._speaking():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _speaking(self) -> Iterator[None]:
+        """Let what SQLite says become a message that says what to do."""
+        try:
+            yield
+        except sqlite3.OperationalError as err:  # of the disk, the folder, the lock
+            raise UsageError(
+                f"the ledger {self.path} cannot be used: {err}; choose another with --ledger FILE"
+                f" or ${VARIABLE}, or mend its folder"
+            ) from err
+        except sqlite3.DatabaseError as err:
+            raise UsageError(
+                f"the ledger {self.path} is damaged: {err}. The nights' results are not in it."
+                " Move it away, or put a copy in its place, and add the schedules again with"
+                " `gfjobs schedule add`"
+            ) from err
+
+    def _run(self, statement: str, *values: object) -> sqlite3.Cursor:
+        with self._speaking():
+            return self._database.execute(statement, values)
+
+    def _rows(self, statement: str, *values: object) -> list[sqlite3.Row]:
+        return self._run(statement, *values).fetchall()
+
+    def _nights(self, statement: str, *values: object) -> tuple[Night, ...]:
+        return tuple(map(_night, self._rows(statement, *values)))
+
+
+def _told(moment: datetime) -> str:
+    """UTC, as text of one length."""
+    return moment.astimezone(timezone.utc).isoformat(timespec="microseconds")
+
+
+def _entry(row: sqlite3.Row) -> Entry:
+    return Entry(**{**dict(row), "horizon": datetime.fromisoformat(row["horizon"])})
+
+
+def _night(row: sqlite3.Row) -> Night:
+    fields: dict[str, Any] = dict(row)
+    for name in ("due_at", "began_at", "ended_at", "tell_at", "told_at"):
+        fields[name] = fields[name] and datetime.fromisoformat(fields[name])
+    return Night(**fields)
