@@ -8,10 +8,10 @@ from pathlib import Path
 import storage
 from jobs.document import Document
 from jobs.errors import BadInputError, Problem, UsageError
-from jobs.nightly.schedule import Reader, Schedule
+from jobs.nightly.schedule import Notify, Reader, Schedule
 from jobs.run import plan_document
 
-_A_RUN = "a finished run of the same grid, or none yet"
+_A_RUN = "a finished run of the same grid"
 
 
 def check_schedule(document: Document, results: storage.Root) -> Schedule:
@@ -27,7 +27,7 @@ def check_schedule(document: Document, results: storage.Root) -> Schedule:
     reader = Reader(document)
     schedule = reader.read(results)
     if schedule.notify:
-        _look_at_command(reader, schedule.notify.command[0])
+        _look_at_command(reader, schedule.notify)
     if schedule.report:
         _look_at_report(reader, schedule.report)
     if schedule.settings.baseline:
@@ -39,15 +39,10 @@ def check_schedule(document: Document, results: storage.Root) -> Schedule:
     return schedule
 
 
-def program_path(program: str, base: Path) -> str:
-    """Where a program is, that a schedule names: on the PATH, or from the schedule's folder."""
-    return str(base / program) if "/" in program else program
-
-
-def _look_at_command(reader: Reader, program: str) -> None:
-    if shutil.which(program_path(program, reader.base)) is None:
+def _look_at_command(reader: Reader, notify: Notify) -> None:
+    if shutil.which(notify.program(reader.base)) is None:
         reader.notify["command"].items()[0].problem(
-            f"there is no program {program!r}",
+            f"there is no program {notify.command[0]!r}",
             "a program on the PATH, or the path of one, from the schedule's folder",
         )
 

@@ -195,7 +195,7 @@ class Ledger:
 
     def log_of(self, night: Night) -> Path:
         """The file that has what the processes of a night say."""
-        return self.path.parent / "logs" / f"{night.run_id}.log"
+        return self.path.parent / "logs" / f"{night.run_id or night.schedule}.log"
 
     def schedules(self) -> tuple[Entry, ...]:
         """All, by name."""
@@ -267,6 +267,7 @@ class Ledger:
         *,
         note: str | None = None,
         is_asked: bool = False,
+        is_to_tell: bool = False,
     ) -> Night:
         """Begin a night, and write down those that were missed before it, in one step.
 
@@ -276,8 +277,9 @@ class Ledger:
             run_id: the run that it will be.
             now: the time of day.
             missed: due times of this schedule that will not be run.
-            note: of the last of these; told with it, where there is one.
+            note: of the last of these.
             is_asked: by hand: due times stay as they are.
+            is_to_tell: whether somebody is to be told of what was missed, once for all of it.
         """
         with self._transaction():
             of_schedule = (entry.text, entry.path, entry.results)
@@ -292,7 +294,7 @@ class Ledger:
                     *of_schedule,
                     _told(now),
                     note if is_last else None,
-                    _told(now) if is_last else None,
+                    _told(now) if is_last and is_to_tell else None,
                 )
             made = self._run(
                 "INSERT INTO nights"

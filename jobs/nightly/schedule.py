@@ -46,6 +46,11 @@ class Notify:
     command: tuple[str, ...]
     is_always: bool = False
 
+    def program(self, base: Path) -> str:
+        """What is run: a name on the PATH, or a path that starts from the schedule's folder."""
+        first = self.command[0]
+        return str(base / first) if "/" in first else first
+
 
 @dataclass(frozen=True)
 class Schedule:
