@@ -4,7 +4,18 @@ Rows go to stdout, narration and progress to stderr. Exit codes: 0 done, 1 work 
 bad input, 3 a regression was found.
 """
 
-from jobs.cli import comparisons, models, nodes, power, report, results, runs, thresholds, upkeep
+from jobs.cli import (
+    comparisons,
+    models,
+    nodes,
+    power,
+    report,
+    results,
+    runs,
+    schedules,
+    thresholds,
+    upkeep,
+)
 from jobs.cli.base import main
 
 __all__ = [
@@ -16,6 +27,7 @@ __all__ = [
     "report",
     "results",
     "runs",
+    "schedules",
     "thresholds",
     "upkeep",
 ]
