@@ -95,13 +95,14 @@ def remove(name: str, ledger: Ledger) -> None:
     Example:
       gfjobs schedule remove nightly
     """
+    from jobs.nightly.scheduler import root_of
     from jobs.nightly.service import remove as remove_schedule
 
     running = remove_schedule(ledger, name)
     narrate(f"removed {name}")
     if running:
         narrate(f"its night {running.run_id} goes on; to stop that one:")
-        narrate(f"  {program()} cancel {running.run_id} --results {running.results}")
+        narrate(f"  {program()} cancel {running.run_id} --results {root_of(running)}")
 
 
 @schedule.command()
@@ -110,8 +111,8 @@ def remove(name: str, ledger: Ledger) -> None:
 def run(name: str, ledger: Ledger) -> None:
     """Run a night of the schedule NAME now: run, judge, report, tell.
 
-    Ends with 0 where nothing was found (done, learning), 3 where a regression was found, 1 else. One
-    that was cut short goes on. Needs no scheduler; while one runs a night, this is refused.
+    Ends with 0 where nothing was found (done, learning, or known before), 3 where a regression was
+    found, 1 else. A night that was cut short goes on. While another one runs, this is refused.
 
     \b
     Example:
@@ -123,7 +124,7 @@ def run(name: str, ledger: Ledger) -> None:
     try:
         night = run_now(ledger, name, narrate)
     except RunInterruptedError as err:
-        narrate(f"{err.run_id} was interrupted; what is committed is kept. A scheduler goes on, or:")
+        narrate(f"{err.run_id} was interrupted; what is committed is kept. It goes on with:")
         narrate(f"  {program()} schedule run {name}")
         sys.exit(FAILED)
     if night.found:

@@ -21,7 +21,7 @@ FIELDS = 5
 """Six would have seconds, and no rule for days on which the clocks change."""
 
 KEPT = 1000
-"""Missed moments that are told one by one, the newest; a minute's schedule misses 525,600 a year."""
+"""Missed moments that are written down, the newest; of every minute, a year has 525,600."""
 
 _ALLOWED = (
     "minute hour day month weekday, such as `30 2 * * *` or `0 22 * * mon-fri`;"
@@ -54,7 +54,7 @@ class Calendar:
         utc = moment.astimezone(timezone.utc)
         for local in CronSim(self.cron, utc.astimezone(self.zone)):
             due = local.astimezone(timezone.utc)
-            # Begun in the second of two equal hours, cronsim gives the first of them, which is over.
+            # Begun in the second of two equal hours, cronsim gives the first, which is over.
             if due > utc:
                 yield due
 

@@ -64,6 +64,7 @@ CREATE TABLE nights (
     ended_at TEXT,
     attempts INTEGER NOT NULL DEFAULT 0,
     crashes INTEGER NOT NULL DEFAULT 0,
+    is_news INTEGER NOT NULL DEFAULT 0,
     found TEXT,
     report TEXT,
     tell_at TEXT,
@@ -103,6 +104,7 @@ class Night:
         text, path, results: of the schedule as it was then.
         attempts: how often it was begun.
         crashes: how often its process ended by itself, in mid-night.
+        is_news: whether something is to be done about it that was not known before.
         found: the verdict in words.
         report: the file.
         tell_at: when to tell next; None: nobody is to be told, or no more.
@@ -124,6 +126,7 @@ class Night:
     ended_at: datetime | None
     attempts: int
     crashes: int
+    is_news: bool
     found: str | None
     report: str | None
     tell_at: datetime | None
@@ -137,14 +140,14 @@ class Outcome:
     """How a night ended.
 
     Attributes:
-        is_to_tell: whether the schedule's command is to be run.
+        note, found, report, is_news: as of a `Night`.
     """
 
     state: State
     note: str | None = None
     found: str | None = None
     report: str | None = None
-    is_to_tell: bool = False
+    is_news: bool = False
 
 
 def default_path() -> Path:
@@ -190,7 +193,7 @@ class Ledger:
 
     @property
     def night_lock(self) -> Path:
-        """Held by the process of the one night that runs: two at once would disturb their clocks."""
+        """Held by the process of the night that runs: two at once would disturb their clocks."""
         return self.path.with_name(f"{self.path.name}.night")
 
     def log_of(self, night: Night) -> Path:
@@ -325,18 +328,19 @@ class Ledger:
         self._run("UPDATE nights SET crashes = crashes + 1 WHERE night_id = ?", night.night_id)
         return self.night(night.night_id)
 
-    def end(self, night: Night, outcome: Outcome, now: datetime) -> Night:
-        """Write down how a night ended, and whether somebody is to be told."""
+    def end(self, night: Night, outcome: Outcome, now: datetime, *, is_to_tell: bool) -> Night:
+        """Write down how a night ended, and whether its schedule's command is to be run."""
         found = outcome.found and outcome.found[:MAX_TEXT]
         self._run(
-            "UPDATE nights SET state = ?, note = ?, found = ?, report = ?, ended_at = ?,"
-            " tell_at = ? WHERE night_id = ? AND state = 'running'",
+            "UPDATE nights SET state = ?, note = ?, is_news = ?, found = ?, report = ?,"
+            " ended_at = ?, tell_at = ? WHERE night_id = ? AND state = 'running'",
             outcome.state,
             outcome.note and outcome.note[:MAX_TEXT],
+            outcome.is_news,
             found,
             outcome.report,
             _told(now),
-            _told(now) if outcome.is_to_tell else None,
+            _told(now) if is_to_tell else None,
             night.night_id,
         )
         return self.night(night.night_id)
@@ -446,4 +450,5 @@ def _night(row: sqlite3.Row) -> Night:
     fields: dict[str, Any] = dict(row)
     for name in ("due_at", "began_at", "ended_at", "tell_at", "told_at"):
         fields[name] = fields[name] and datetime.fromisoformat(fields[name])
+    fields["is_news"] = bool(fields["is_news"])
     return Night(**fields)

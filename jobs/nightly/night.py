@@ -11,7 +11,7 @@ import gfnet
 import storage
 from jobs.document import Document
 from jobs.errors import BadInputError, JobsError, RunInterruptedError, UsageError
-from jobs.nightly.ledger import Ledger, Night, Outcome
+from jobs.nightly.ledger import Ledger, Night, Outcome, State
 from jobs.nightly.schedule import Schedule, read_schedule
 from jobs.nightly.states import QUIET, found_in
 from jobs.regressions.again import remeasurement
@@ -36,31 +36,28 @@ def run_night(
     try:
         schedule = read_schedule(Document(Path(night.path), night.text), night.results)
     except BadInputError as err:
-        outcome = Outcome("invalid", f"its schedule cannot be read: {err}")
-    else:
-        outcome = _outcome(night, schedule, narrate)
-        outcome = replace(outcome, is_to_tell=_is_to_tell(schedule, outcome))
-    return ledger.end(night, outcome, clock())
-
-
-def _is_to_tell(schedule: Schedule, outcome: Outcome) -> bool:
-    return schedule.notify is not None and (outcome.is_to_tell or schedule.notify.is_always)
+        outcome = Outcome("invalid", f"its schedule cannot be read: {err}", is_news=True)
+        return ledger.end(night, outcome, clock(), is_to_tell=False)
+    outcome = _outcome(night, schedule, narrate)
+    notify = schedule.notify
+    is_to_tell = notify is not None and (outcome.is_news or notify.is_always)
+    return ledger.end(night, outcome, clock(), is_to_tell=is_to_tell)
 
 
 def _outcome(night: Night, schedule: Schedule, narrate: Narrator) -> Outcome:
-    """How a night ends; `is_to_tell` where it is news."""
+    """How a night ends."""
     assert night.run_id is not None  # noqa: S101 - only missed nights have none
     try:
         is_done = _measure(night.run_id, schedule, narrate)
         outcome = _judged(night.run_id, schedule, narrate, is_done=is_done)
     except BadInputError as err:
-        return Outcome("invalid", f"the grid cannot be run: {err}", is_to_tell=True)
+        return Outcome("invalid", f"the grid cannot be run: {err}", is_news=True)
     except RunInterruptedError as err:
         if not err.is_cancelled:
             raise
-        return Outcome("failed", f"run {err.run_id} was cancelled", is_to_tell=True)
+        return Outcome("failed", f"run {err.run_id} was cancelled", is_news=True)
     except _ERRORS as err:
-        return Outcome("failed", str(err), is_to_tell=True)
+        return Outcome("failed", str(err), is_news=True)
     if schedule.report is None:
         return outcome
     return _reported(night.run_id, schedule, outcome)
@@ -74,7 +71,7 @@ def _measure(run_id: str, schedule: Schedule, narrate: Narrator) -> bool:
     """
     root = schedule.results
     known = storage.list_runs(root) if storage.has_results(root) else ()
-    (status,) = [run.status for run in known if run.run_id == run_id] or [None]
+    status = next((run.status for run in known if run.run_id == run_id), None)
     if status is None:
         return submit(schedule.grid, root, schedule.where, narrate, run_id).is_done
     if status == "cancelled":
@@ -93,22 +90,23 @@ def _judged(run_id: str, schedule: Schedule, narrate: Narrator, *, is_done: bool
     committed = storage.named_query(root, "committed", run_ids=[run_id]).to_pylist()
     if not sum(row["images"] for row in committed):
         if is_done:
-            return Outcome("empty", "no cell gave a row", is_to_tell=True)
-        return Outcome("failed", failure, is_to_tell=True)
+            return Outcome("empty", "no cell gave a row", is_news=True)
+        return Outcome("failed", failure, is_news=True)
     remeasure = remeasurement(root, schedule.where, narrate)
     try:
         verdict = judge(root, run_id, schedule.settings, remeasure)
     except UsageError as err:  # nothing to judge, or no such baseline
         if is_done:
-            return Outcome("invalid", str(err), is_to_tell=True)
-        return Outcome("failed", f"{failure}; {err}", is_to_tell=True)
+            return Outcome("invalid", str(err), is_news=True)
+        return Outcome("failed", f"{failure}; {err}", is_news=True)
     text = describe(verdict)
     found = found_in(verdict)
     if is_done:
-        return Outcome(found.state, found.note, text, is_to_tell=found.is_news)
+        return Outcome(found.state, found.note, text, is_news=found.is_news)
     # A regression is told as one also where other cells failed.
-    state = "regression" if found.state == "regression" and found.is_news else "failed"
-    return Outcome(state, f"{failure}; {found.note}", text, is_to_tell=True)
+    is_told = found.state == "regression" and found.is_news
+    state: State = "regression" if is_told else "failed"
+    return Outcome(state, f"{failure}; {found.note}", text, is_news=True)
 
 
 def _reported(run_id: str, schedule: Schedule, outcome: Outcome) -> Outcome:
@@ -123,7 +121,7 @@ def _reported(run_id: str, schedule: Schedule, outcome: Outcome) -> Outcome:
         check_places(None, schedule.report)
         write_page(schedule.results, read_report(schedule.results, run_id), path)
     except _ERRORS as err:
-        state = "failed" if outcome.state in QUIET else outcome.state
+        state: State = "failed" if outcome.state in QUIET else outcome.state
         note = f"{outcome.note}; no report: {err}"
-        return replace(outcome, state=state, note=note, is_to_tell=True)
+        return replace(outcome, state=state, note=note, is_news=True)
     return replace(outcome, report=str(path))

@@ -157,8 +157,8 @@ class Scheduler:
     def _go_on(self, night: Night) -> bool:
         """Go on with a night whose process is gone; False where it ends here."""
         if why := self._why_not(night):
-            outcome = Outcome("failed", why, is_to_tell=_is_to_tell(night))
-            self._ledger.end(night, outcome, self._clock())
+            outcome = Outcome("failed", why, is_news=True)
+            self._ledger.end(night, outcome, self._clock(), is_to_tell=_is_to_tell(night))
             self._say(f"{_name(night)}: failed: {why}")
             return False
         night = self._ledger.begin_again(night)
@@ -190,7 +190,10 @@ class Scheduler:
         note = None
         if missed:
             count = len(missed) + moments.older
-            note = f"{count} missed, the last of them this one; run once instead, at {now:%Y-%m-%d %H:%M} UTC"
+            note = (
+                f"{count} missed, the last of them this one; run once instead,"
+                f" at {now:%Y-%m-%d %H:%M} UTC"
+            )
             self._say(f"{entry.name}: {count} missed, the last due {missed[-1]:%Y-%m-%d %H:%M} UTC")
         night = self._ledger.begin(
             entry,
@@ -224,7 +227,7 @@ class Scheduler:
         for entry in self._ledger.schedules():
             try:
                 yield entry, parsed(entry.path, entry.text, entry.results)
-            except BadInputError as err:
+            except BadInputError as err:  # noqa: PERF203 - the others run
                 if entry.text not in self._unread:
                     self._unread.add(entry.text)
                     self._say(f"{entry.name} does not run, it cannot be read any more: {err}")
@@ -253,6 +256,15 @@ def parsed(path: str, text: str, results: str) -> Schedule:
 def run_name(schedule: str, due_at: datetime) -> str:
     """The run of a night."""
     return f"{schedule}-{due_at:%Y%m%d-%H%M%S}"
+
+
+def root_of(night: Night) -> storage.Root:
+    """The results root of a night.
+
+    Raises:
+        BadInputError: its schedule cannot be read by this version.
+    """
+    return parsed(night.path, night.text, night.results).results
 
 
 def _is_to_tell(night: Night) -> bool:

@@ -56,9 +56,7 @@ def add(ledger: Ledger, path: Path, results: storage.Root, now: datetime) -> Add
     horizon = now
     if before and _is_due_alike(before, schedule):
         horizon = before.horizon  # what has just been missed is still to be run
-    ledger.save_schedule(
-        Entry(schedule.name, read.text, str(document.path), str(results), horizon)
-    )
+    ledger.save_schedule(Entry(schedule.name, read.text, str(document.path), str(results), horizon))
     next_at = schedule.calendar.next(now).astimezone(schedule.calendar.zone)
     return Added(schedule.name, before is not None, next_at)
 

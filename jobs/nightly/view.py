@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterator
+from datetime import datetime, tzinfo
 
 import storage
 from jobs.errors import BadInputError
 from jobs.nightly.ledger import Ledger, Night
 from jobs.nightly.scheduler import parsed
+from jobs.regressions.view import folded
 from jobs.tables import text_table
 
-_WIDTH = 80
 _NIGHTS = 30
 _MINUTES = "%Y-%m-%d %H:%M"
 
@@ -22,7 +21,8 @@ def schedules_table(ledger: Ledger, now: datetime) -> str:
     entries = ledger.schedules()
     if not entries:
         return "no schedules; add one with `gfjobs schedule add FILE`\n"
-    rows, notes = [], []
+    rows: list[tuple[str | None, ...]] = []
+    notes: list[str] = []
     for entry in entries:
         last = next(iter(ledger.nights(entry.name, 1)), None)
         state = state_of(ledger, last) if last else None
@@ -44,7 +44,7 @@ def schedules_table(ledger: Ledger, now: datetime) -> str:
         else "no scheduler runs: nothing begins by itself; start one with `gfjobs scheduler`"
     )
     table = text_table(("schedule", "next", "time zone", "last", "result"), rows)
-    return f"{table}{_folded(notes)}"
+    return f"{table}{folded(notes)}"
 
 
 def nights_table(ledger: Ledger, name: str, now: datetime) -> str:
@@ -57,7 +57,7 @@ def nights_table(ledger: Ledger, name: str, now: datetime) -> str:
         for night in nights
     ]
     table = text_table(("due, UTC", "result", "run", "took"), rows)
-    return f"{table}{_folded(line for night in nights for line in _notes(night))}"
+    return f"{table}{folded(line for night in nights for line in _notes(night))}"
 
 
 def state_of(ledger: Ledger, night: Night) -> str:
@@ -75,10 +75,10 @@ def _took(night: Night, now: datetime) -> str | None:
     return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
 
 
-def _time(night: Night | None, zone: object) -> str | None:
+def _time(night: Night | None, zone: tzinfo | None) -> str | None:
     if night is None:
         return None
-    return f"{night.due_at.astimezone(zone):{_MINUTES}}"  # type: ignore[arg-type]
+    return f"{night.due_at.astimezone(zone):{_MINUTES}}"
 
 
 def _notes(night: Night) -> Iterator[str]:
@@ -90,10 +90,3 @@ def _notes(night: Night) -> Iterator[str]:
     if night.tell_error and not night.told_at:
         given_up = "" if night.tell_at else "; given up"
         yield f"{about}: nobody could be told: {night.tell_error}{given_up}"
-
-
-def _folded(lines: Sequence[str] | Iterator[str]) -> str:
-    return "".join(
-        f"{textwrap.fill(f'– {line}', _WIDTH, subsequent_indent='  ', break_long_words=False, break_on_hyphens=False)}\n"
-        for line in lines
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import textwrap
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import storage
 from jobs.regressions.judge import WORST_FIRST, Verdict
@@ -23,7 +23,7 @@ def describe(verdict: Verdict) -> str:
     counted = ", ".join(f"{counts[name]} {name}" for name in WORST_FIRST if counts[name])
     ordered = sorted(verdict.rows, key=lambda row: WORST_FIRST.index(row.verdict))
     table = text_table(_COLUMNS, [_cells(row) for row in ordered])
-    return f"{verdict.run_id}: {counted or 'nothing to judge'}\n\n{table}{_folded(_notes(ordered))}"
+    return f"{verdict.run_id}: {counted or 'nothing to judge'}\n\n{table}{folded(_notes(ordered))}"
 
 
 _COLUMNS = ("verdict", "model", "t", "metric", "expected", "found", "change", "95 %")
@@ -67,7 +67,8 @@ def _notes(rows: list[storage.RegressionRow]) -> Iterator[str]:
         yield f"{'; '.join(named[:2])}{more}: {text}"
 
 
-def _folded(lines: Iterator[str]) -> str:
+def folded(lines: Iterable[str]) -> str:
+    """Remarks below a table, each with a dash."""
     return "".join(
         f"{textwrap.fill(f'– {line}', _WIDTH, subsequent_indent='  ', break_on_hyphens=False)}\n"
         for line in lines

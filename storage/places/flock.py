@@ -1,6 +1,7 @@
 """Locks of files: above all the lease of a run, by which one process writes it until it dies.
 
-An exclusive `flock`, of a run on `<run>/lock`. The kernel drops it with the process, however that ends.
+An exclusive `flock`, of a run on `<run>/lock`. The kernel drops it with the process, however that
+ends.
 The file says who holds it, for messages only; it is never deleted, since two processes could
 then lock two files of one name.
 """
@@ -90,7 +91,7 @@ def take_lock(path: Path) -> int:
             owner = {"pid": os.getpid(), "host": socket.gethostname()}
             os.pwrite(handle, json.dumps(owner).encode(), 0)
             return handle
-        raise HeldError(_owner(handle))
+        raise HeldError(_owner(handle))  # noqa: TRY301 - the handle is closed as for any error
     except BaseException:
         os.close(handle)
         raise
