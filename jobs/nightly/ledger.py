@@ -421,9 +421,9 @@ class Ledger:
             ) from err
         except sqlite3.DatabaseError as err:
             raise UsageError(
-                f"the ledger {self.path} is damaged: {err}. The nights' results are not in it."
-                " Move it away, or put a copy in its place, and add the schedules again with"
-                " `gfjobs schedule add`"
+                f"the ledger {self.path} is damaged: {' '.join(str(err).split())}. The runs lie"
+                " elsewhere and have lost nothing. Move it away, or put a copy in its place, and add"
+                " the schedules again with `gfjobs schedule add`"
             ) from err
 
     def _run(self, statement: str, *values: object) -> sqlite3.Cursor:
