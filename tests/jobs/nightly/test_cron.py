@@ -128,7 +128,7 @@ def test_of_many_moments_the_newest_are_kept() -> None:
         ("0 2 * * L", "bad day-of-week"),
         ("0 2 ? * *", "bad day-of-month"),
         ("0 2 L-3 * *", "day-of-month"),
-        ("１ 2 * * *", "ASCII"),
+        ("\uff11 2 * * *", "ASCII"),
         ("0 2 31 2,4 *", "bad day-of-month"),
         ("0 0 L/0 * *", "bad day-of-month"),
     ],
