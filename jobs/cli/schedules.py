@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from jobs.nightly.ledger import Ledger
 
 
-def _opened(_context: click.Context, _option: click.Parameter, value: Path | None) -> Ledger:
+def _opened(context: click.Context, _option: click.Parameter, value: Path | None) -> Ledger:
     from jobs.nightly.ledger import Ledger, default_path
 
-    return Ledger(value or default_path())
+    ledger = Ledger(value or default_path())
+    context.call_on_close(ledger.close)
+    return ledger
 
 
 LEDGER = click.option(

@@ -53,9 +53,11 @@ def end(child: Child) -> None:
 
 def main(ledger_path: str, night_id: str) -> int:
     """Bring a night to its end, unless another process does or did."""
-    ledger = Ledger(Path(ledger_path))
     try:
-        with Lock(ledger.night_lock, REFUSAL):
+        with (
+            contextlib.closing(Ledger(Path(ledger_path))) as ledger,
+            Lock(ledger.night_lock, REFUSAL),
+        ):
             night = ledger.night(int(night_id))
             if night.state == "running":
                 run_night(ledger, night, _say, utc_now)

@@ -178,9 +178,13 @@ class Ledger:
             ) from err
         with self._speaking():
             self._database = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
-            self._database.row_factory = sqlite3.Row
-            self._database.execute("PRAGMA synchronous=FULL")
-            self._prepare()
+            try:
+                self._database.row_factory = sqlite3.Row
+                self._database.execute("PRAGMA synchronous=FULL")
+                self._prepare()
+            except BaseException:
+                self.close()
+                raise
 
     def close(self) -> None:
         """Close it."""
@@ -422,8 +426,8 @@ class Ledger:
         except sqlite3.DatabaseError as err:
             raise UsageError(
                 f"the ledger {self.path} is damaged: {' '.join(str(err).split())}. The runs lie"
-                " elsewhere and have lost nothing. Move it away, or put a copy in its place, and add"
-                " the schedules again with `gfjobs schedule add`"
+                " elsewhere and have lost nothing. Move it away, or put a copy in its place, and"
+                " add the schedules again with `gfjobs schedule add`"
             ) from err
 
     def _run(self, statement: str, *values: object) -> sqlite3.Cursor:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import logging.handlers
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -134,11 +135,9 @@ def run_daemon(ledger: Ledger, narrate: Narrator) -> None:
     Raises:
         UsageError: another daemon has the ledger.
     """
-    say = _logging(ledger.path.with_suffix(".log"), narrate)
-    scheduler = Scheduler(ledger, child.start, child.end, say)
-    with Interrupts(lambda: False):
+    with _logging(ledger.path.with_suffix(".log"), narrate) as say, Interrupts(lambda: False):
         try:
-            scheduler.run()
+            Scheduler(ledger, child.start, child.end, say).run()
         except KeyboardInterrupt:
             return
 
@@ -150,9 +149,12 @@ def _is_due_alike(entry: Entry, schedule: Schedule) -> bool:
         return False
 
 
-def _logging(path: Path, narrate: Narrator) -> Narrator:
+@contextlib.contextmanager
+def _logging(path: Path, narrate: Narrator) -> Iterator[Narrator]:
     """Say everything to a file too, which is begun anew from time to time."""
-    handler = logging.handlers.RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOGS)
+    handler = logging.handlers.RotatingFileHandler(
+        path, maxBytes=LOG_BYTES, backupCount=LOGS, delay=True
+    )
     narrate(f"log: {path}")
 
     def say(text: str) -> None:
@@ -160,4 +162,5 @@ def _logging(path: Path, narrate: Narrator) -> Narrator:
         handler.emit(logging.LogRecord("nights", logging.INFO, "", 0, "%s", (line,), None))
         narrate(line)
 
-    return say
+    with contextlib.closing(handler):
+        yield say
