@@ -10,9 +10,10 @@ from pathlib import Path
 import psutil
 
 from jobs.errors import RunInterruptedError
-from jobs.nightly.ledger import Ledger, Night
+from jobs.nightly.ledger import Ledger
 from jobs.nightly.lock import BusyError, Lock
 from jobs.nightly.night import run_night
+from jobs.nightly.records import Night
 from jobs.nightly.scheduler import BUSY, STOP_S, Child, utc_now
 
 KEPT_LOGS = 200

@@ -1,153 +1,23 @@
 """The ledger: which schedules there are, and what came of each of their nights. One SQLite file.
 
-All that happens to a night is one transaction, on disk before the next thing begins
-(`synchronous=FULL`, a rollback journal), so that a kill leaves the state before or after. A night
-has at most one row a due time, whoever writes. Times are UTC, as text that sorts.
+All that happens to a night is one transaction, on disk before the next thing begins. A due time has
+at most one night, whoever writes. Times are UTC, as text that sorts.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from jobs.errors import UsageError
-
-VERSION = 1
-APPLICATION = 0x67666E31
-"""Of the file's header: a ledger, and no other program's database."""
-
-BUSY_S = 30.0
-"""How long a writer waits for another one; each takes milliseconds."""
+from jobs.nightly.database import Database
+from jobs.nightly.records import Entry, Night, Outcome
 
 MAX_TEXT = 20_000
 """Characters of what was found in a night."""
-
-VARIABLE = "GFJOBS_LEDGER"
-
-State = Literal[
-    "running",
-    "done",
-    "learning",
-    "regression",
-    "suspect",
-    "failed",
-    "missed",
-    "empty",
-    "invalid",
-]
-
-_TABLES = """
-CREATE TABLE schedules (
-    name TEXT PRIMARY KEY,
-    text TEXT NOT NULL,
-    path TEXT NOT NULL,
-    results TEXT NOT NULL,
-    horizon TEXT NOT NULL
-);
-CREATE TABLE nights (
-    night_id INTEGER PRIMARY KEY,
-    schedule TEXT NOT NULL,
-    due_at TEXT NOT NULL,
-    run_id TEXT,
-    state TEXT NOT NULL,
-    note TEXT,
-    text TEXT NOT NULL,
-    path TEXT NOT NULL,
-    results TEXT NOT NULL,
-    began_at TEXT,
-    ended_at TEXT,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    crashes INTEGER NOT NULL DEFAULT 0,
-    is_news INTEGER NOT NULL DEFAULT 0,
-    found TEXT,
-    report TEXT,
-    tell_at TEXT,
-    tells INTEGER NOT NULL DEFAULT 0,
-    told_at TEXT,
-    tell_error TEXT,
-    UNIQUE (schedule, due_at)
-);
-"""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A schedule as it was added.
-
-    Attributes:
-        text: of its file.
-        path: of its file, absolute; relative paths start from its folder.
-        results: the results root, where the file names none.
-        horizon: up to here all due times have their nights.
-    """
-
-    name: str
-    text: str
-    path: str
-    results: str
-    horizon: datetime
-
-
-@dataclass(frozen=True)
-class Night:
-    """One due time of a schedule, or one that was asked for.
-
-    Attributes:
-        run_id: None where none was to be made: the night was missed.
-        note: why it is in this state, in one line.
-        text, path, results: of the schedule as it was then.
-        attempts: how often it was begun.
-        crashes: how often its process ended by itself, in mid-night.
-        is_news: whether something is to be done about it that was not known before.
-        found: the verdict in words.
-        report: the file.
-        tell_at: when to tell next; None: nobody is to be told, or no more.
-        tells: how often that was tried.
-        told_at: when somebody was told.
-        tell_error: why that failed last.
-    """
-
-    night_id: int
-    schedule: str
-    due_at: datetime
-    run_id: str | None
-    state: State
-    note: str | None
-    text: str
-    path: str
-    results: str
-    began_at: datetime | None
-    ended_at: datetime | None
-    attempts: int
-    crashes: int
-    is_news: bool
-    found: str | None
-    report: str | None
-    tell_at: datetime | None
-    tells: int
-    told_at: datetime | None
-    tell_error: str | None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a night ended.
-
-    Attributes:
-        note, found, report, is_news: as of a `Night`.
-    """
-
-    state: State
-    note: str | None = None
-    found: str | None = None
-    report: str | None = None
-    is_news: bool = False
 
 
 def default_path() -> Path:
@@ -164,27 +34,13 @@ class Ledger:
         path: of the file.
 
     Raises:
-        UsageError: it cannot be made or read, is damaged, another program's, or of a later version.
+        UsageError: it cannot be made or read, is damaged, another program's, or of a later version;
+            by all methods too, where that shows later.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as err:
-            raise UsageError(
-                f"the ledger {self.path} cannot be made: {err.strerror}; choose another with"
-                f" --ledger FILE or ${VARIABLE}"
-            ) from err
-        with self._speaking():
-            self._database = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
-            try:
-                self._database.row_factory = sqlite3.Row
-                self._database.execute("PRAGMA synchronous=FULL")
-                self._prepare()
-            except BaseException:
-                self.close()
-                raise
+        self._database = Database(path)
+        self.path = self._database.path
 
     def close(self) -> None:
         """Close it."""
@@ -206,12 +62,12 @@ class Ledger:
 
     def schedules(self) -> tuple[Entry, ...]:
         """All, by name."""
-        return tuple(map(_entry, self._rows("SELECT * FROM schedules ORDER BY name")))
+        return tuple(map(_entry, self._database.rows("SELECT * FROM schedules ORDER BY name")))
 
     def save_schedule(self, entry: Entry) -> None:
         """Add one, or replace the one of its name."""
-        with self._transaction():
-            self._run(
+        with self._database.transaction():
+            self._database.run(
                 "INSERT OR REPLACE INTO schedules (name, text, path, results, horizon)"
                 " VALUES (?, ?, ?, ?, ?)",
                 entry.name,
@@ -223,20 +79,24 @@ class Ledger:
 
     def remove_schedule(self, name: str) -> bool:
         """Remove one; its nights stay. Whether there was one."""
-        with self._transaction():
-            return self._run("DELETE FROM schedules WHERE name = ?", name).rowcount > 0
+        with self._database.transaction():
+            return self._database.run("DELETE FROM schedules WHERE name = ?", name).rowcount > 0
 
     def heed_clock(self, now: datetime) -> bool:
         """Where the clock was set back: what is not over yet is not missed, and is still to come.
 
         What ran stays, and does not run again at the same due time. Whether there was anything.
         """
-        later = self._rows("SELECT name FROM schedules WHERE horizon > ?", _told(now))
+        later = self._database.rows("SELECT name FROM schedules WHERE horizon > ?", _told(now))
         if not later:
             return False
-        with self._transaction():
-            self._run("UPDATE schedules SET horizon = ? WHERE horizon > ?", _told(now), _told(now))
-            self._run("DELETE FROM nights WHERE state = 'missed' AND due_at > ?", _told(now))
+        with self._database.transaction():
+            self._database.run(
+                "UPDATE schedules SET horizon = ? WHERE horizon > ?", _told(now), _told(now)
+            )
+            self._database.run(
+                "DELETE FROM nights WHERE state = 'missed' AND due_at > ?", _told(now)
+            )
         return True
 
     def nights(self, schedule: str | None = None, newest: int = -1) -> tuple[Night, ...]:
@@ -259,7 +119,7 @@ class Ledger:
 
     def due_times(self, schedule: str, since: datetime) -> frozenset[datetime]:
         """Those after a moment that have their night."""
-        rows = self._rows(
+        rows = self._database.rows(
             "SELECT due_at FROM nights WHERE schedule = ? AND due_at > ?", schedule, _told(since)
         )
         return frozenset(datetime.fromisoformat(row["due_at"]) for row in rows)
@@ -288,11 +148,11 @@ class Ledger:
             is_asked: by hand: due times stay as they are.
             is_to_tell: whether somebody is to be told of what was missed, once for all of it.
         """
-        with self._transaction():
+        with self._database.transaction():
             of_schedule = (entry.text, entry.path, entry.results)
             for moment in missed:
                 is_last = moment == missed[-1]
-                self._run(
+                self._database.run(
                     "INSERT OR IGNORE INTO nights"
                     " (schedule, due_at, state, text, path, results, ended_at, note, tell_at)"
                     " VALUES (?, ?, 'missed', ?, ?, ?, ?, ?, ?)",
@@ -303,7 +163,7 @@ class Ledger:
                     note if is_last else None,
                     _told(now) if is_last and is_to_tell else None,
                 )
-            made = self._run(
+            made = self._database.run(
                 "INSERT INTO nights"
                 " (schedule, due_at, run_id, state, text, path, results, began_at, attempts)"
                 " VALUES (?, ?, ?, 'running', ?, ?, ?, ?, 1)",
@@ -320,22 +180,28 @@ class Ledger:
 
     def reach(self, schedule: str, horizon: datetime) -> None:
         """Write down that all due times up to here have their nights."""
-        self._run("UPDATE schedules SET horizon = ? WHERE name = ?", _told(horizon), schedule)
+        self._database.run(
+            "UPDATE schedules SET horizon = ? WHERE name = ?", _told(horizon), schedule
+        )
 
     def begin_again(self, night: Night) -> Night:
         """A night whose process is gone goes on in another one."""
-        self._run("UPDATE nights SET attempts = attempts + 1 WHERE night_id = ?", night.night_id)
+        self._database.run(
+            "UPDATE nights SET attempts = attempts + 1 WHERE night_id = ?", night.night_id
+        )
         return self.night(night.night_id)
 
     def crashed(self, night: Night) -> Night:
         """The process of a night has ended, and not because it was told to."""
-        self._run("UPDATE nights SET crashes = crashes + 1 WHERE night_id = ?", night.night_id)
+        self._database.run(
+            "UPDATE nights SET crashes = crashes + 1 WHERE night_id = ?", night.night_id
+        )
         return self.night(night.night_id)
 
     def end(self, night: Night, outcome: Outcome, now: datetime, *, is_to_tell: bool) -> Night:
         """Write down how a night ended, and whether its schedule's command is to be run."""
         found = outcome.found and outcome.found[:MAX_TEXT]
-        self._run(
+        self._database.run(
             "UPDATE nights SET state = ?, note = ?, is_news = ?, found = ?, report = ?,"
             " ended_at = ?, tell_at = ? WHERE night_id = ? AND state = 'running'",
             outcome.state,
@@ -358,7 +224,7 @@ class Ledger:
 
     def claim(self, night: Night, again_at: datetime | None) -> bool:
         """Take it upon this process to tell, until `again_at`; False where another one does."""
-        claimed = self._run(
+        claimed = self._database.run(
             "UPDATE nights SET tells = tells + 1, tell_at = ?"
             " WHERE night_id = ? AND tells = ? AND told_at IS NULL",
             again_at and _told(again_at),
@@ -369,76 +235,15 @@ class Ledger:
 
     def told(self, night: Night, now: datetime, error: str | None) -> None:
         """Write down that somebody was told, or why not."""
-        self._run(
+        self._database.run(
             "UPDATE nights SET told_at = ?, tell_error = ? WHERE night_id = ?",
             None if error else _told(now),
             error,
             night.night_id,
         )
 
-    def _prepare(self) -> None:
-        """Make the tables of a new file; see that those of another are ours."""
-        with self._transaction():
-            ((version,),) = self._rows("PRAGMA user_version")
-            ((application,),) = self._rows("PRAGMA application_id")
-            ((tables,),) = self._rows("SELECT count(*) FROM sqlite_master")
-            if not (version or application or tables):
-                for statement in filter(str.strip, _TABLES.split(";")):
-                    self._run(statement)
-                self._run(f"PRAGMA user_version = {VERSION}")
-                self._run(f"PRAGMA application_id = {APPLICATION}")
-                return
-        if application != APPLICATION:
-            raise UsageError(
-                f"{self.path} is a database of another program, not a ledger of nights; choose"
-                f" another with --ledger FILE or ${VARIABLE}"
-            )
-        if version != VERSION:
-            raise UsageError(
-                f"the ledger {self.path} is of version {version}, and this gfjobs knows version"
-                f" {VERSION}; update gfjobs, or choose another with --ledger FILE"
-            )
-        ((check, *_),) = self._rows("PRAGMA quick_check(1)")
-        if check != "ok":
-            raise sqlite3.DatabaseError(check)
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._speaking():
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
-
-    @contextlib.contextmanager
-    def _speaking(self) -> Iterator[None]:
-        """Let what SQLite says become a message that says what to do."""
-        try:
-            yield
-        except sqlite3.OperationalError as err:  # of the disk, the folder, the lock
-            raise UsageError(
-                f"the ledger {self.path} cannot be used: {err}; choose another with --ledger FILE"
-                f" or ${VARIABLE}, or mend its folder"
-            ) from err
-        except sqlite3.DatabaseError as err:
-            raise UsageError(
-                f"the ledger {self.path} is damaged: {' '.join(str(err).split())}. The runs lie"
-                " elsewhere and have lost nothing. Move it away, or put a copy in its place, and"
-                " add the schedules again with `gfjobs schedule add`"
-            ) from err
-
-    def _run(self, statement: str, *values: object) -> sqlite3.Cursor:
-        with self._speaking():
-            return self._database.execute(statement, values)
-
-    def _rows(self, statement: str, *values: object) -> list[sqlite3.Row]:
-        return self._run(statement, *values).fetchall()
-
     def _nights(self, statement: str, *values: object) -> tuple[Night, ...]:
-        return tuple(map(_night, self._rows(statement, *values)))
+        return tuple(map(_night, self._database.rows(statement, *values)))
 
 
 def _told(moment: datetime) -> str:

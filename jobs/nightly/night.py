@@ -11,7 +11,8 @@ import gfnet
 import storage
 from jobs.document import Document
 from jobs.errors import BadInputError, JobsError, RunInterruptedError, UsageError
-from jobs.nightly.ledger import Ledger, Night, Outcome, State
+from jobs.nightly.ledger import Ledger
+from jobs.nightly.records import Night, Outcome, State
 from jobs.nightly.schedule import Schedule, read_schedule
 from jobs.nightly.states import QUIET, found_in
 from jobs.regressions.again import remeasurement

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from jobs.document import Document
 from jobs.errors import BadInputError
-from jobs.nightly.ledger import Ledger, Night
+from jobs.nightly.ledger import Ledger
+from jobs.nightly.records import Night
 from jobs.nightly.schedule import Schedule, read_schedule
 from jobs.printable import printable
 

@@ -13,9 +13,10 @@ import storage
 from jobs.document import Document
 from jobs.errors import BadInputError
 from jobs.nightly.cron import Missed
-from jobs.nightly.ledger import Entry, Ledger, Night, Outcome
+from jobs.nightly.ledger import Ledger
 from jobs.nightly.lock import Lock
 from jobs.nightly.notify import tell_all
+from jobs.nightly.records import Entry, Night, Outcome
 from jobs.nightly.schedule import Schedule, read_schedule
 
 MAX_CRASHES = 3

@@ -16,10 +16,11 @@ from jobs.errors import BadInputError, UsageError
 from jobs.interrupts import Interrupts
 from jobs.nightly import child
 from jobs.nightly.checks import check_schedule
-from jobs.nightly.ledger import Entry, Ledger, Night
+from jobs.nightly.ledger import Ledger
 from jobs.nightly.lock import Lock
 from jobs.nightly.night import run_night
 from jobs.nightly.notify import tell_all
+from jobs.nightly.records import Entry, Night
 from jobs.nightly.schedule import Schedule
 from jobs.nightly.scheduler import Scheduler, parsed, run_name, utc_now
 from jobs.run import Narrator

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import storage
-from jobs.nightly.ledger import State
+from jobs.nightly.records import State
 from jobs.regressions.judge import WORST_FIRST, Verdict
 
 QUIET: frozenset[State] = frozenset({"done", "learning"})

@@ -7,7 +7,8 @@ from datetime import datetime, tzinfo
 
 import storage
 from jobs.errors import BadInputError
-from jobs.nightly.ledger import Ledger, Night
+from jobs.nightly.ledger import Ledger
+from jobs.nightly.records import Night
 from jobs.nightly.scheduler import parsed
 from jobs.regressions.view import folded
 from jobs.tables import text_table

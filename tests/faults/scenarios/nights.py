@@ -14,7 +14,8 @@ from faults.scenario import Scenario
 from faults.wounds import FIRST_NIGHT
 
 from jobs.nightly import service
-from jobs.nightly.ledger import Ledger, Night
+from jobs.nightly.ledger import Ledger
+from jobs.nightly.records import Night
 from jobs.nightly.scheduler import MAX_CRASHES, parsed
 
 HOUR_S = 3600

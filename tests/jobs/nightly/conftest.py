@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.nightly.ledger import Entry, Ledger, Night, Outcome
+from jobs.nightly.ledger import Ledger
+from jobs.nightly.records import Entry, Night, Outcome
 from jobs.nightly.scheduler import Scheduler
 
 AUTUMN = datetime(2026, 10, 20, 12, tzinfo=timezone.utc)

@@ -13,8 +13,9 @@ import psutil
 import pytest
 
 from jobs.nightly import child
-from jobs.nightly.ledger import Entry, Ledger, Outcome
+from jobs.nightly.ledger import Ledger
 from jobs.nightly.lock import Lock
+from jobs.nightly.records import Entry, Outcome
 from jobs.nightly.scheduler import BUSY
 
 from .conftest import AUTUMN

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import UsageError
-from jobs.nightly.ledger import MAX_TEXT, Entry, Ledger, Outcome, default_path
+from jobs.nightly.ledger import MAX_TEXT, Ledger, default_path
+from jobs.nightly.records import Entry, Outcome
 
 from .conftest import AUTUMN
 

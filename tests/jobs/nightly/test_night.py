@@ -13,8 +13,9 @@ import storage
 from jobs.driver import Driver
 from jobs.errors import RunInterruptedError
 from jobs.nightly import night as night_module
-from jobs.nightly.ledger import Entry, Ledger, Night
+from jobs.nightly.ledger import Ledger
 from jobs.nightly.night import run_night
+from jobs.nightly.records import Entry, Night
 from jobs.regressions.judge import Verdict
 
 from .conftest import AUTUMN

@@ -11,8 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobs.nightly.ledger import Entry, Ledger, Night, Outcome
+from jobs.nightly.ledger import Ledger
 from jobs.nightly.notify import AGAIN_MINUTES, tell_all
+from jobs.nightly.records import Entry, Night, Outcome
 
 from .conftest import AUTUMN
 

@@ -7,8 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from jobs.nightly.ledger import Entry, Ledger
+from jobs.nightly.ledger import Ledger
 from jobs.nightly.lock import BusyError, Lock
+from jobs.nightly.records import Entry
 from jobs.nightly.scheduler import (
     BUSY,
     FOREIGN_S,

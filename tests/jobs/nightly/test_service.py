@@ -17,8 +17,9 @@ from click.testing import CliRunner, Result
 
 from jobs.cli import main
 from jobs.nightly import service
-from jobs.nightly.ledger import Ledger, Night, Outcome
+from jobs.nightly.ledger import Ledger
 from jobs.nightly.lock import BusyError, Lock
+from jobs.nightly.records import Night, Outcome
 from jobs.nightly.view import nights_table, schedules_table
 
 from .conftest import AUTUMN
