@@ -91,6 +91,7 @@ class Scheduler:
         self._clock, self._pause = clock, pause
         self._child: Child | None = None
         self._night: Night | None = None
+        self._waits_for: str | None = None
         self._unread: set[str] = set()
 
     def run(self) -> None:
@@ -119,7 +120,11 @@ class Scheduler:
         if self._child and self._child.poll() is None:
             return
         self._look_at_end()
-        if storage.lock_holder(self._ledger.night_lock):
+        owner = storage.lock_holder(self._ledger.night_lock)
+        if owner and owner != self._waits_for:
+            self._say(f"a night runs that is none of this scheduler's, it is waited for: {owner}")
+        self._waits_for = owner
+        if owner:
             return
         now = self._clock()
         if self._ledger.heed_clock(now):

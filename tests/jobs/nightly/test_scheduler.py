@@ -136,9 +136,11 @@ def test_a_night_that_outlived_its_daemon_is_waited_for(machine: Machine) -> Non
     machine.boot()
     with Lock(machine.ledger.night_lock, ""):
         assert machine.wake_at(10, 22, 0, 40) is None
+        assert machine.wake_at(minutes=1) is None
         assert machine.scheduler.idle_s() == FOREIGN_S
         first.finish()
-    assert machine.wake_at(10, 22, 0, 41) is not None
+    assert len([line for line in machine.said if "it is waited for: process" in line]) == 1
+    assert machine.wake_at(10, 22, 0, 42) is not None
     assert machine.states() == [("10-21 00:30", "done"), ("10-22 00:30", "running")]
 
 
