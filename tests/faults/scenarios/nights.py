@@ -57,7 +57,9 @@ class Nights:
         """A command on the ledger; the daemon where no other is named."""
         self._started += 1
         command = [*(arguments or ("scheduler",)), "--ledger", str(self.ledger.path)]
-        return Started(command, self.folder / f"{self._started}.log", self._wound)
+        started = Started(command, self.folder / f"{self._started}.log", self._wound)
+        until(started.log.exists, "a process with a group of its own, that signals reach")
+        return started
 
     def ended(self) -> tuple[Night, ...]:
         """Nights that ran, oldest first."""
