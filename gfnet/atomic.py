@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import socket
 from pathlib import Path
+
+_HOST = re.sub(r"[^a-zA-Z0-9-]", "-", socket.gethostname())
 
 
 def replace_file(path: Path, data: bytes | memoryview) -> None:
-    """Write a file in one step; nothing is left of an attempt that fails.
+    """Write a file in one step; nothing is left of an attempt that fails, nor of one long killed.
 
     Raises:
         OSError: it cannot be written; what was there still stands.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _clear_after_the_dead(path)
+    temporary = path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -21,3 +27,23 @@ def replace_file(path: Path, data: bytes | memoryview) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _clear_after_the_dead(path: Path) -> None:
+    """Remove what processes of this host left when they were killed; of others nobody can tell."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.{re.escape(_HOST)}\.(\d+)\.tmp")
+    with contextlib.suppress(OSError):  # it is the writing that says what is wrong
+        for each in path.parent.iterdir():
+            found = pattern.fullmatch(each.name)
+            if found and not _is_alive(int(found[1])):
+                each.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True

@@ -88,7 +88,7 @@ def amend(store: storage.RunStore, document: Document, plan: Plan) -> Amended:
         UsageError: what the run has was made of something else, or of more rounds.
     """
     then = _known(store)
-    plan = _relabelled(plan, same_label(then, meanings(plan.cells)))
+    plan = relabelled(plan, same_label(then, meanings(plan.cells)))
     today = meanings(plan.cells)
     _check(store, plan, worded(differences(then, today)))
     stored = {row.cell_id: row for row in store.cells}
@@ -138,8 +138,8 @@ def _known(store: storage.RunStore) -> Meanings:
     return meanings_of_rows(store.cells)
 
 
-def _relabelled(plan: Plan, labels: Mapping[str, str]) -> Plan:
-    """A plan whose data sets are called as its run calls them."""
+def relabelled(plan: Plan, labels: Mapping[str, str]) -> Plan:
+    """Call the data sets of a plan as its run calls them."""
     if not labels:
         return plan
     called = {

@@ -39,7 +39,9 @@ def read_datasets(values: Sequence[Value], base: Path) -> list[tuple[Value, Data
 
     Returns: those without a problem, each with its place.
     """
-    read = [(value, dataset) for value in values if (dataset := _read(value, base))]
+    # A network that is down would be waited for at each entry.
+    failed: dict[str, storage.DatasetError] = {}
+    read = [(value, dataset) for value in values if (dataset := _read(value, base, failed))]
     counts = Counter(dataset.label for _, dataset in read)
     labelled = [
         (value, _qualified(dataset) if counts[dataset.label] > 1 else dataset)
@@ -53,7 +55,7 @@ def read_datasets(values: Sequence[Value], base: Path) -> list[tuple[Value, Data
     return labelled
 
 
-def _read(value: Value, base: Path) -> Dataset | None:
+def _read(value: Value, base: Path, failed: dict[str, storage.DatasetError]) -> Dataset | None:
     split, limit, named = "test", None, value
     if value.is_mapping:
         entries = value.mapping(KEYS, required=("name",))
@@ -66,7 +68,7 @@ def _read(value: Value, base: Path) -> Dataset | None:
     if not name or not split:
         return None
     try:
-        images = open_images(name, split, base=base)
+        images = open_images(name, split, base=base, failed=failed)
     except storage.DatasetError as err:
         named.problem(str(err), "a data set that can be read")
         return None

@@ -25,15 +25,33 @@ SPLITS = ("train", "test")
 _LOG = logging.getLogger(__name__)
 
 
-def open_images(name: str, split: str = "test", base: Path | None = None) -> storage.ImageSet:
+def open_images(
+    name: str,
+    split: str = "test",
+    base: Path | None = None,
+    failed: dict[str, storage.DatasetError] | None = None,
+) -> storage.ImageSet:
     """As `storage.open_images`, after a data set that is not on this machine was downloaded.
+
+    Args:
+        name: of the data set.
+        split: of it.
+        base: the folder that relative paths start from.
+        failed: by name, downloads that are not tried again; one that fails is added.
 
     Raises:
         DatasetError: as there; or it cannot be downloaded or kept.
     """
     is_missing = name in storage.DOWNLOADABLE and not storage.named_file(name, split)
     if is_missing and split in SPLITS:
-        _download(name, storage.cache_folder())
+        failed = {} if failed is None else failed
+        if name in failed:
+            raise failed[name]
+        try:
+            _download(name, storage.cache_folder())
+        except storage.DatasetError as err:
+            failed[name] = err
+            raise
     return storage.open_images(name, split, base=base)
 
 

@@ -53,9 +53,14 @@ def checked(problems: Sequence[storage.Problem]) -> str:
     repaired = sum(problem.is_repaired for problem in problems)
     found = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     lines.append(f"{found}, {repaired} repaired")
-    if again := sorted({p.run_id for p in problems if p.run_id and p.is_repaired}):
+    if again := sorted({p.run_id for p in problems if p.run_id and _is_run_again(p)}):
         lines.append(f"what was dropped is run again by: gfjobs resume {' / '.join(again)}")
     return "\n".join(lines) + "\n"
+
+
+def _is_run_again(problem: storage.Problem) -> bool:
+    """Whether a repair dropped something that a resume brings back."""
+    return problem.is_repaired and "gfjobs resume" in problem.remedy
 
 
 def _runs(number: int) -> str:

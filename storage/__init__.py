@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from storage.commits import CommitEntry
     from storage.compaction import Compaction, compact
     from storage.errors import (
+        DamagedError,
         DatasetError,
         QueryError,
         RootNotWritableError,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from storage.layout import check_root, checked_name, has_probe, has_results, probe
     from storage.places import Root, checked_root
     from storage.places.flock import HeldError, lock_holder, take_lock
+    from storage.restoring import Remains, Replanned
     from storage.rows import (
         CellKind,
         CellRow,
@@ -72,6 +74,7 @@ _MODULES = {
     "Compaction": "compaction",
     "DATA_VARIABLE": "images.names",
     "DOWNLOADABLE": "images.names",
+    "DamagedError": "errors",
     "DatasetError": "errors",
     "EncodedImage": "images.writing",
     "FORMATS": "formats",
@@ -83,6 +86,8 @@ _MODULES = {
     "NodeRow": "rows",
     "Problem": "fsck",
     "QueryError": "errors",
+    "Remains": "restoring",
+    "Replanned": "restoring",
     "Root": "places",
     "RegressionRow": "rows",
     "RootNotWritableError": "errors",
@@ -147,6 +152,7 @@ __all__ = [
     "CellStatus",
     "CommitEntry",
     "Compaction",
+    "DamagedError",
     "DatasetError",
     "EncodedImage",
     "FindingKind",
@@ -158,6 +164,8 @@ __all__ = [
     "Problem",
     "QueryError",
     "RegressionRow",
+    "Remains",
+    "Replanned",
     "Root",
     "RootNotWritableError",
     "RunExistsError",

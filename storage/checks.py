@@ -22,8 +22,8 @@ def rows_as_tables(
 
     Raises: StorageError: they are not of one run (of `run_id` where given), or do not fit.
     """
-    if run.status == "interrupted":
-        raise StorageError("the status 'interrupted' is what readers see, and is never stored")
+    if run.status in ("interrupted", "damaged"):
+        raise StorageError(f"the status {run.status!r} is what readers see, and is never stored")
     check_run_ids(run_id or run.run_id, (run, *cells))
     times = Counter(cell.cell_id for cell in cells)
     twice = sorted(cell_id for cell_id in times if times[cell_id] > 1)

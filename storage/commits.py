@@ -13,7 +13,7 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from storage.errors import StorageError
+from storage.errors import DamagedError, StorageError
 from storage.files import read_table
 from storage.layout import checked_name
 from storage.schemas import SCHEMA_VERSION, build_table, check_version
@@ -184,7 +184,7 @@ def read_snapshot(paths: RunPaths) -> Snapshot:
 
     Raises:
         SchemaVersionError: a newer version wrote a manifest.
-        StorageError: a manifest is damaged.
+        DamagedError: a manifest is damaged.
     """
     for _ in range(_ATTEMPTS):
         names = manifest_names(paths)
@@ -264,9 +264,10 @@ def _parse_manifest(place: Place, text: bytes) -> Manifest:
             _summary_from_json(content.get("summary")),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as err:
-        raise StorageError(
+        raise DamagedError(
             f"manifest {place} is damaged ({type(err).__name__}: {err}); it was published whole, "
-            "so something else wrote to it: restore it, or remove the run with `gfjobs rm`"
+            "so something else wrote to it: `gfjobs fsck` says what can be repaired; else restore "
+            "it, or remove the run with `gfjobs rm`"
         ) from err
 
 

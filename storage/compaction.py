@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage.contents import Run
-from storage.errors import RunLockedError, RunNotFoundError, StorageError
+from storage.errors import DamagedError, RunLockedError, RunNotFoundError, StorageError
 from storage.files import parquet_bytes, read_table
 from storage.history import COPIED_TABLES, INDEX, SEALS, History, SealedRun, seals_of, unseal_gone
 from storage.layout import existing_root, visible_runs
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 _ROW_GROUP_ROWS = 10_000
 """Of the history's files: a question about one run reads a few runs' rows."""
+
+DAMAGED = "damaged, see `gfjobs fsck`"
 
 
 @dataclass
@@ -114,12 +116,17 @@ def _looked_at(
                 done.left[run_id] = "being written"
             except _NoSummaryError:
                 done.left[run_id] = "its ladder cannot be made"
+            except DamagedError:
+                done.left[run_id] = DAMAGED
     return done, sealed
 
 
 def _unfinished(place: Place, run_id: str) -> str | None:
     """Why a run is not one of the history yet."""
-    status = next((run.status for run in read_run(place, run_id)), "removed")
+    try:
+        status = next((run.status for run in read_run(place, run_id)), "removed")
+    except DamagedError:
+        return DAMAGED
     return status if status in ("running", "interrupted", "removed") else None
 
 

@@ -7,20 +7,23 @@ tables lie together. Nothing is read before it is asked for.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from storage.commits import entries_to_table, read_snapshot
+from storage.errors import DamagedError
 from storage.files import read_table
 from storage.history import COPIED_TABLES, History
-from storage.layout import is_visible, run_paths, visible_files, visible_runs
+from storage.layout import REGRESSIONS_FILE, is_visible, run_paths, visible_files, visible_runs
 from storage.questions import SUMMARISED, definition
 from storage.rows import RunRow, rows_to_table
-from storage.run_list import read_run
-from storage.schemas import TABLES
+from storage.run_list import read_cell_rows, read_run
+from storage.schemas import SORT_KEYS, TABLES
 from storage.summaries import Inputs, is_current
 
 if TYPE_CHECKING:
@@ -31,12 +34,16 @@ if TYPE_CHECKING:
     from storage.places import Place
 
 
+_LOG = logging.getLogger(__name__)
+
+
 class Run:
     """One run, read from its folder when a part of it is asked for."""
 
     def __init__(self, root: Place, run_id: str) -> None:
         self._root, self.run_id = root, run_id
         self.paths: RunPaths = run_paths(root, run_id)
+        self._tables: dict[str, pa.Table | None] = {}
 
     @functools.cached_property
     def rows(self) -> tuple[RunRow, ...]:
@@ -67,18 +74,79 @@ class Run:
         """Its rows of `runs`, `cells` or `nodes`, if there are any."""
         if name == "runs":
             return rows_to_table(RunRow, self.rows)
-        with contextlib.suppress(FileNotFoundError):
-            return read_table(self.paths.folder / f"{name}.parquet")
+        if name not in self._tables:
+            self._tables[name] = None
+            with contextlib.suppress(FileNotFoundError):
+                self._tables[name] = read_table(self.paths.folder / f"{name}.parquet")
+        return self._tables[name]
+
+    def damage(self, names: Collection[str], summarised: Collection[str]) -> DamagedError | None:
+        """What of it cannot be read of what a question needs; None if all can.
+
+        Args:
+            names: of the tables that are asked, where the run has a summary.
+            summarised: and where it has none.
+        """
+        try:
+            has_summary = set(names).isdisjoint(SUMMARISED) or self.summary_files
+            wanted = set(names if has_summary else summarised)
+            if "runs" in wanted:
+                _ = self.rows
+            for name in wanted.intersection(("cells", "nodes")):
+                if self.table(name) is None and name == "cells":
+                    read_cell_rows(self.paths)
+            if not wanted.isdisjoint(SORT_KEYS):
+                _ = self.snapshot
+        except DamagedError as err:
+            return err
+        except FileNotFoundError:  # removed meanwhile
+            return None
         return None
+
+    def named_damaged(self) -> RunRow:
+        """What is shown of it where not all can be read."""
+        with contextlib.suppress(DamagedError):
+            for run in self.rows:
+                return dataclasses.replace(run, status="damaged")
+        return RunRow(self.run_id, status="damaged")
 
 
 @dataclass(frozen=True)
 class Contents:
-    """Runs of a root, each in `history` or in `runs`."""
+    """Runs of a root, each in `history` or in `runs`.
+
+    `is_chosen` says that these runs were asked for by name, so that none may be left out; `damaged`
+    are those of which nothing is shown but that they are.
+    """
 
     root: Place
     history: History | None
     runs: Sequence[Run]
+    is_chosen: bool = False
+    damaged: tuple[RunRow, ...] = ()
+
+    def readable(self, names: Collection[str], summarised: Collection[str]) -> Contents:
+        """Leave out the runs of which something cannot be read that a question needs.
+
+        All of such a run, so that no answer has half of one.
+
+        Args:
+            names: as of `Run.damage`.
+            summarised: likewise.
+
+        Raises: DamagedError: it was asked for by name.
+        """
+        whole, damaged = [], []
+        for run in self.runs:
+            damage = run.damage(names, summarised)
+            if damage is None:
+                whole.append(run)
+            elif self.is_chosen:
+                raise DamagedError(f"run {run.run_id} cannot be read: {damage}") from damage
+            else:
+                damaged.append(run.named_damaged())
+                _LOG.warning("run %s is left out: %s", run.run_id, damage)
+        return dataclasses.replace(self, runs=whole, damaged=tuple(damaged))
 
     @property
     def unsummarised(self) -> Contents:
@@ -86,7 +154,8 @@ class Contents:
         history = self.history
         if history and history.definition == definition():
             history = None
-        return Contents(self.root, history, [run for run in self.runs if not run.summary_files])
+        others = [run for run in self.runs if not run.summary_files]
+        return dataclasses.replace(self, history=history, runs=others)
 
     @property
     def is_empty(self) -> bool:
@@ -124,6 +193,8 @@ class Contents:
             ]
         else:
             tables = [table for run in self.runs if (table := run.table(name)) is not None]
+            if name == "runs":
+                tables.append(rows_to_table(RunRow, self.damaged))
         # Of files of older versions, which may lack columns, NULL.
         return pa.concat_tables([TABLES[name].empty_table(), *tables], promote_options="default")
 
@@ -142,10 +213,13 @@ class Contents:
 
     def _judged(self) -> list[Place]:
         """Where runs have what was judged of them; a run of the history may be judged later on."""
-        run_ids = [run.run_id for run in self.runs]
-        run_ids += self.history.runs if self.history else ()
-        places = [run_paths(self.root, run_id).regressions for run_id in sorted(run_ids)]
-        return [place for place in places if place.is_file()]
+        run_ids = {run.run_id for run in self.runs}
+        if self.is_chosen:  # few: asked one by one
+            places = [run_paths(self.root, run_id).regressions for run_id in sorted(run_ids)]
+            return [place for place in places if place.is_file()]
+        run_ids.update(self.history.runs if self.history else ())
+        judged = (self.root / "runs").holding(REGRESSIONS_FILE)
+        return [folder / REGRESSIONS_FILE for folder in judged if folder.name in run_ids]
 
 
 def read_contents(root: Place, run_ids: Collection[str] | None) -> Contents:
@@ -157,7 +231,7 @@ def read_contents(root: Place, run_ids: Collection[str] | None) -> Contents:
     """
     if run_ids is not None:
         shown = [run_id for run_id in sorted(set(run_ids)) if is_visible(root, run_id)]
-        return Contents(root, None, [Run(root, run_id) for run_id in shown])
+        return Contents(root, None, [Run(root, run_id) for run_id in shown], is_chosen=True)
     history = History.read(root)
     known = history.runs if history else {}
     others = visible_runs(root, without=known)

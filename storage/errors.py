@@ -8,6 +8,7 @@
     ├── RunExistsError         a new run would take an old one's name
     ├── RunLockedError         another process holds the run's lease
     ├── SchemaVersionError     a file was written by a newer version
+    ├── DamagedError           a file of ours does not say what was written
     ├── QueryError             DuckDB refused a statement
     ├── PlaceError             an object store refused (in storage.places; an OSError too)
     └── DatasetError           a data set is missing or not as described
@@ -38,6 +39,10 @@ class RunLockedError(StorageError):
 
 class SchemaVersionError(StorageError):
     """A file has a schema version that this program does not know."""
+
+
+class DamagedError(StorageError):
+    """A file does not say what was written to it; others are read all the same."""
 
 
 class QueryError(StorageError):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.errors import StorageError
+from storage.errors import DamagedError, StorageError
+from storage.places import PlaceError
 from storage.schemas import TABLES, VERSION_KEY, check_version
 
 if TYPE_CHECKING:
@@ -34,7 +35,13 @@ def publish_table(place: Place, table: pa.Table) -> None:
 def parquet_bytes(table: pa.Table, row_group_rows: int | None = None) -> bytes:
     """Serialise a table; its schema metadata carries the version."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, row_group_size=row_group_rows, compression="zstd")
+    pq.write_table(
+        table,
+        sink,
+        row_group_size=row_group_rows,
+        compression="zstd",
+        write_page_checksum=True,  # the footer and the pages' headers have none
+    )
     return bytes(sink.getvalue())
 
 
@@ -44,16 +51,27 @@ def read_table(place: Place) -> pa.Table:
     Raises:
         FileNotFoundError: there is none.
         SchemaVersionError: a newer version wrote it.
-        StorageError: it is no Parquet file.
+        DamagedError: it is no Parquet file, or not as it was written.
     """
     with _opened(place) as parquet:
-        return parquet.read()
+        return _read(parquet)
 
 
 def table_of_bytes(content: bytes, name: str) -> pa.Table:
     """Read a table from the bytes of a Parquet file of ours; raises as `read_table`."""
     with _parsed(io.BytesIO(content), name) as parquet:
-        return parquet.read()
+        return _read(parquet)
+
+
+def keep_aside(folder: Place, name: str) -> str:
+    """Copy a damaged file of a folder to where no reader looks, before something takes its place.
+
+    Returns: the name of the copy.
+    Raises: OSError: it cannot be copied.
+    """
+    aside = f"{name}.damaged"
+    (folder / aside).publish((folder / name).read())
+    return aside
 
 
 def digest_of(place: Place) -> str:
@@ -84,6 +102,12 @@ def check_columns(place: Place, table: str) -> None:
         )
 
 
+def _read(parquet: pq.ParquetFile) -> pa.Table:
+    table = parquet.read()
+    table.validate(full=True)  # texts of damaged files need not be texts
+    return table
+
+
 @contextlib.contextmanager
 def _opened(place: Place) -> Iterator[pq.ParquetFile]:
     # Opened by us: pyarrow's own path handling guesses at file systems.
@@ -94,12 +118,17 @@ def _opened(place: Place) -> Iterator[pq.ParquetFile]:
 @contextlib.contextmanager
 def _parsed(file: BinaryIO | PlacedFile, name: str) -> Iterator[pq.ParquetFile]:
     try:
-        parquet = pq.ParquetFile(file)
+        parquet = pq.ParquetFile(file, page_checksum_verification=True)
         metadata = parquet.schema_arrow.metadata or {}
         check_version(metadata.get(VERSION_KEY.encode(), b"none"), name)
         yield parquet
-    except pa.ArrowException as err:
-        raise StorageError(
-            f"{name} is damaged ({err}); it was published whole, so something else wrote to "
-            "it: restore it or delete it (of a run: remove the run with `gfjobs rm`)"
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as err:
+        # Arrow's own OSErrors, of thrift and of zstd, have no number; those of files do.
+        if isinstance(err, OSError) and (err.errno is not None or isinstance(err, PlaceError)):
+            raise
+        reason = " ".join(str(err).split())
+        raise DamagedError(
+            f"{name} is damaged ({reason}); it was published whole, so something else wrote to it:"
+            " `gfjobs fsck` says what can be repaired; else restore it or delete it (of a run:"
+            " remove the run with `gfjobs rm`)"
         ) from err

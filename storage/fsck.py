@@ -9,9 +9,10 @@ import pyarrow.compute as pc
 
 from storage.commits import MERGED_PREFIX, Manifest, manifest_bytes
 from storage.contents import Run
-from storage.errors import RunLockedError, RunNotFoundError, StorageError
-from storage.files import check_columns, digest_of, publish_table, read_table
+from storage.errors import RunLockedError, RunNotFoundError, SchemaVersionError, StorageError
+from storage.files import check_columns, digest_of, keep_aside, publish_table, read_table
 from storage.history import COPIED_TABLES, History, unseal
+from storage.judgements import fault_of_regressions
 from storage.layout import (
     existing_root,
     is_visible,
@@ -21,6 +22,7 @@ from storage.layout import (
     visible_runs,
 )
 from storage.merge import merge_run, remove_leftovers
+from storage.restoring import damaged_tables, file_of, restoration, restore
 from storage.rows import CellRow, RunRow, rows_to_table, table_to_rows
 from storage.run_check import Findings, cells_of_lost, check_run
 from storage.run_list import read_run
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from storage.layout import RunPaths
     from storage.places import Place, Root
+    from storage.restoring import Planner
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +57,7 @@ def fsck(
     root: Root,
     run_ids: Collection[str] | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    planner: Planner | None = None,
     *,
     is_repair: bool = False,
 ) -> list[Problem]:
@@ -65,6 +69,7 @@ def fsck(
         root: the results root.
         run_ids: the only runs to check; default all, and what belongs to no run.
         progress: told of each run: its run_id, its number from 1, how many.
+        planner: makes a run's row and cells again where they are damaged and nothing has a copy.
         is_repair: apply what remedies there are.
 
     Raises:
@@ -79,28 +84,77 @@ def fsck(
             if progress:
                 progress(run_id, number, len(chosen))
             if is_visible(place, run_id) and not run_paths(place, run_id).folder.is_leased():
-                found += _check(root, place, run_id, is_repair=is_repair)
+                found += _check(root, place, run_id, planner, is_repair=is_repair)
         if run_ids is None:
             found += _check_others(place)
             found += _check_history(place, is_repair=is_repair)
     return found
 
 
-def _check(root: Root, place: Place, run_id: str, *, is_repair: bool) -> list[Problem]:
+def _check(
+    root: Root, place: Place, run_id: str, planner: Planner | None, *, is_repair: bool
+) -> list[Problem]:
     paths = run_paths(place, run_id)
     try:
+        judged = _check_judged(paths, run_id, is_repair=is_repair)
+        small = _check_small(place, run_id, planner, is_repair=is_repair)
+        if not all(problem.is_repaired for problem in small):
+            found = check_run(paths, run_id, is_ended=False)
+            found.hopeless.clear()  # told already
+            return [*judged, *small, *(Problem(run_id, what) for what, _ in found.told())]
         ended = [run.status not in ("running", "interrupted") for run in read_run(place, run_id)]
-    except StorageError as err:
+    except (SchemaVersionError, RunLockedError) as err:
         return [Problem(run_id, str(err))]
+    judged += small
     found = check_run(paths, run_id, is_ended=all(ended))
     problems = [Problem(run_id, what, remedy) for what, remedy in found.told()]
     if not is_repair or found.hopeless or not problems:
-        return problems
+        return [*judged, *problems]
     try:
         _repair(root, place, run_id, found, is_ended=all(ended))
     except (RunLockedError, RunNotFoundError):  # somebody writes or removes it now
-        return problems
-    return [dataclasses.replace(problem, is_repaired=True) for problem in problems]
+        return [*judged, *problems]
+    return [*judged, *(dataclasses.replace(each, is_repaired=True) for each in problems)]
+
+
+def _check_judged(paths: RunPaths, run_id: str, *, is_repair: bool) -> list[Problem]:
+    """What was judged of a run needs no lease, and follows from the rows of this run and others."""
+    fault = fault_of_regressions(paths, run_id)
+    if fault is None:
+        return []
+    if is_repair:
+        keep_aside(paths.folder, paths.regressions.name)
+        paths.regressions.delete()
+    name = paths.regressions.name
+    remedy = f"it is set aside as {name}.damaged; `gfjobs judge {run_id}` makes it anew"
+    return [Problem(run_id, f"{name}: {fault}", remedy, is_repaired=is_repair)]
+
+
+def _check_small(
+    place: Place, run_id: str, planner: Planner | None, *, is_repair: bool
+) -> list[Problem]:
+    """The run's row, cells and nodes: without the first two nothing else of it can be used."""
+    paths = run_paths(place, run_id)
+    damaged = damaged_tables(paths)
+    if not damaged:
+        return []
+    found = restoration(place, paths, damaged, planner)
+    if is_repair and found.tables:
+        with paths.folder.lease() as lease:
+            lease.confirm()
+            unseal(place, run_id)
+            restore(paths, found)
+    rows = f"its rows are Parquet in {paths.data}, which other programs read"
+    lost = f"; it cannot be made again: {found.why_not}; {rows}" if found.why_not else ""
+    return [
+        Problem(
+            run_id,
+            f"{file_of(name)}: cannot be read ({reason}){lost}",
+            found.how,
+            is_repaired=is_repair and bool(found.tables),
+        )
+        for name, reason in damaged.items()
+    ]
 
 
 def _repair(root: Root, place: Place, run_id: str, found: Findings, *, is_ended: bool) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from storage.checks import check_column
-from storage.errors import RunNotFoundError
-from storage.files import publish_table
+from storage.errors import RunNotFoundError, SchemaVersionError, StorageError
+from storage.files import check_columns, publish_table, read_table
 from storage.layout import existing_root, run_paths, unwritable
 from storage.rows import RegressionRow, rows_to_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from storage.layout import RunPaths
     from storage.places import Root
 
 
@@ -34,3 +38,30 @@ def save_regressions(root: Root, run_id: str, rows: Sequence[RegressionRow]) -> 
         publish_table(paths.regressions, table)
     except OSError as err:
         raise unwritable(place, err) from err
+
+
+def fault_of_regressions(paths: RunPaths, run_id: str) -> str | None:
+    """Say what is wrong with what was judged of a run; None where nothing is.
+
+    Raises:
+        SchemaVersionError: a newer version wrote it.
+        OSError: it cannot be read.
+    """
+    try:
+        check_columns(paths.regressions, "regressions")
+        table = read_table(paths.regressions)
+        check_column(table, "run_id", run_id)
+    except FileNotFoundError:
+        return None
+    except SchemaVersionError:
+        raise
+    except StorageError as err:
+        return f"cannot be trusted ({err})"
+    for name in table.column_names:
+        column = table[name].combine_chunks()
+        numbers = column.flatten() if pa.types.is_list(column.type) else column
+        if not pa.types.is_floating(numbers.type):
+            continue
+        if pc.any(pc.invert(pc.is_finite(numbers))).as_py():
+            return f"has a {name} that is no finite number"
+    return None

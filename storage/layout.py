@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
+RUN_FILE, REGRESSIONS_FILE = "run.parquet", "regressions.parquet"
+
 
 @dataclass(frozen=True)
 class RunPaths:
@@ -47,7 +49,7 @@ class RunPaths:
     @property
     def run(self) -> Place:
         """The run's row."""
-        return self.folder / "run.parquet"
+        return self.folder / RUN_FILE
 
     @property
     def cells(self) -> Place:
@@ -67,7 +69,7 @@ class RunPaths:
     @property
     def regressions(self) -> Place:
         """What was judged of the run."""
-        return self.folder / "regressions.parquet"
+        return self.folder / REGRESSIONS_FILE
 
     @property
     def cancel(self) -> Place:
@@ -174,8 +176,8 @@ def visible_files(folder: Place) -> list[Place]:
 
 def visible_runs(root: Place, without: Collection[str] = ()) -> list[str]:
     """List the run_ids under a root, in order of name, but some that are known already."""
-    names = [place.name for place in (root / "runs").children()]
-    return [name for name in names if name not in without and is_visible(root, name)]
+    names = [place.name for place in (root / "runs").holding(RUN_FILE)]
+    return [name for name in names if name not in without and _NAME.fullmatch(name)]
 
 
 def is_visible(root: Place, run_id: str) -> bool:

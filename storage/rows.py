@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from storage.schemas import build_table
+from storage.errors import DamagedError
+from storage.schemas import ADDED_COLUMNS, TABLES, build_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,9 +19,9 @@ CellStatus = Literal["queued", "running", "done", "failed", "skipped", "cancelle
 Metric = Literal["accuracy", "latency", "energy"]
 FindingKind = Literal["step", "drift", "accuracy"]
 Judgement = Literal["ok", "improvement", "suspect", "regression", "learning", "invalid"]
-# "interrupted" is never stored: a reader shows it for a run that says "running" while no
-# process holds its lease.
-RunStatus = Literal["running", "done", "failed", "cancelled", "interrupted"]
+# The last two are never stored. A reader shows "interrupted" for a run that says "running" while no
+# process holds its lease, and "damaged" for one whose small files cannot be read.
+RunStatus = Literal["running", "done", "failed", "cancelled", "interrupted", "damaged"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,9 +203,22 @@ def rows_to_table(row_type: type[Row], rows: Sequence[Row]) -> pa.Table:
 
 
 def table_to_rows(row_type: type[Row], table: pa.Table) -> tuple[Row, ...]:
-    """Turn a table with the columns of the row type into rows, lists into tuples."""
+    """Turn a table with the columns of the row type into rows, lists into tuples.
+
+    Raises: DamagedError: a column is of another type, or one is not there that every version has.
+    """
+    name = TABLE_OF_ROW[row_type]
     # Files of an older version lack columns; their fields have defaults.
-    names = [f.name for f in dataclasses.fields(row_type) if f.name in table.column_names]
+    added = [column for column in ADDED_COLUMNS.get(name, ()) if column not in table.column_names]
+    for field in TABLES[name]:
+        if field.name in added:
+            continue
+        found = table.schema.get_field_index(field.name)
+        if found < 0 or table.schema.field(found).type != field.type:
+            raise DamagedError(
+                f"a table of {name} is damaged (no column {field.name} of {field.type})"
+            )
+    names = [column for column in TABLES[name].names if column not in added]
     return tuple(row_type(**_fields(record)) for record in table.select(names).to_pylist())
 
 

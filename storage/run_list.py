@@ -8,7 +8,7 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from storage.errors import RunNotFoundError, StorageError
+from storage.errors import DamagedError, RunNotFoundError, StorageError
 from storage.files import read_table
 from storage.history import History, unseal
 from storage.layout import existing_root, reading, run_paths, visible_runs
@@ -18,6 +18,7 @@ from storage.rows import CellRow, RunRow, table_to_rows
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from storage.layout import RunPaths
     from storage.places import Place, Root
 
 LATEST = "latest"
@@ -26,7 +27,8 @@ LATEST = "latest"
 def list_runs(root: Root) -> tuple[RunRow, ...]:
     """List the runs under a root, newest first.
 
-    A run that says "running" while no process holds its lease is shown as "interrupted".
+    A run that says "running" while no process holds its lease is shown as "interrupted", one
+    whose row cannot be read as "damaged".
 
     Raises:
         StorageError: there is no such root.
@@ -43,26 +45,62 @@ def list_runs(root: Root) -> tuple[RunRow, ...]:
 def _listed(place: Place) -> tuple[RunRow, ...]:
     history = History.read(place)
     known = history.runs if history else {}
-    runs = [run for run_id in visible_runs(place, without=known) for run in read_run(place, run_id)]
+    others = visible_runs(place, without=known)
+    runs = [run for run_id in others for run in _read_or_named(place, run_id)]
     if history and known:
         copied = table_to_rows(RunRow, read_table(history.file("runs")))
         runs += [run for run in copied if run.run_id in known]
     return tuple(sorted(runs, key=_age, reverse=True))
 
 
+def _read_or_named(place: Place, run_id: str) -> tuple[RunRow, ...]:
+    try:
+        return read_run(place, run_id)
+    except DamagedError:
+        return (RunRow(run_id, status="damaged"),)
+
+
 def read_run(root: Place, run_id: str) -> tuple[RunRow, ...]:
-    """Read one run's row as readers see it; nothing if it was removed meanwhile."""
+    """Read one run's row as readers see it; nothing if it was removed meanwhile.
+
+    Raises: DamagedError: it does not say what was written.
+    """
     paths = run_paths(root, run_id)
     try:
-        run = table_to_rows(RunRow, read_table(paths.run))[0]
+        run = read_row(paths)
         if run.status == "running" and not paths.folder.is_leased():
             # A driver that ended in between has saved its row before it gave the lease back.
-            run = table_to_rows(RunRow, read_table(paths.run))[0]
+            run = read_row(paths)
             if run.status == "running":
                 run = dataclasses.replace(run, status="interrupted")
     except FileNotFoundError:
         return ()
     return (run,)
+
+
+def read_row(paths: RunPaths) -> RunRow:
+    """Read one run's row as it was saved.
+
+    Raises:
+        DamagedError: it does not say what was written.
+        FileNotFoundError: there is none.
+    """
+    rows = table_to_rows(RunRow, read_table(paths.run))
+    if len(rows) != 1:
+        raise DamagedError(f"{paths.run} is damaged ({len(rows)} rows, where one is)")
+    return rows[0]
+
+
+def read_cell_rows(paths: RunPaths) -> tuple[CellRow, ...]:
+    """Read the cells of one run as they were saved; raises as `read_row`."""
+    try:
+        return table_to_rows(CellRow, read_table(paths.cells))
+    except FileNotFoundError as err:
+        if not paths.run.is_file():
+            raise
+        raise DamagedError(
+            f"{paths.cells} is not there, where the run is: see `gfjobs fsck`"
+        ) from err
 
 
 def resolve_run(root: Root, text: str) -> str:
@@ -172,7 +210,7 @@ def read_cells(root: Root, run_id: str) -> tuple[CellRow, ...]:
     """
     path = existing_root(root)
     try:
-        return table_to_rows(CellRow, read_table(run_paths(path, run_id).cells))
+        return read_cell_rows(run_paths(path, run_id))
     except FileNotFoundError:
         raise _no_such_run(run_id, path) from None
 

@@ -23,8 +23,9 @@ from storage.files import parquet_bytes, publish_table, read_table
 from storage.history import seal, unseal
 from storage.layout import check_root, existing_root, images_path, run_paths, unwritable
 from storage.merge import merge_run
+from storage.places import TEMPORARY_PREFIX
 from storage.rows import CellRow, NodeRow, RunRow, rows_to_table, table_to_rows
-from storage.run_list import read_submission
+from storage.run_list import read_cell_rows, read_row, read_submission
 from storage.schemas import COMMITTED_TABLES
 
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ class RunStore:
         self._paths = paths
         self._lease = lease
         self._is_unsealed = False
-        self.run = table_to_rows(RunRow, read_table(paths.run))[0]
-        self.cells = table_to_rows(CellRow, read_table(paths.cells))
+        self.run = read_row(paths)
+        self.cells = read_cell_rows(paths)
         self.nodes: tuple[NodeRow, ...] = ()
         if paths.nodes.is_file():
             self.nodes = table_to_rows(NodeRow, read_table(paths.nodes))
@@ -121,6 +122,8 @@ class RunStore:
         with _failing_as(f"run {run_id} cannot be opened"):
             lease = paths.folder.lease()
             with _released_on_error(lease):
+                beside = paths.folder.children()  # left by one that died replacing a small table
+                paths.folder.delete_all([p for p in beside if p.name.startswith(TEMPORARY_PREFIX)])
                 return cls(place, paths, lease)
 
     def save_run(self, run: RunRow) -> None:

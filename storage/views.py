@@ -36,7 +36,11 @@ _UNSUMMARISED = "unsummarised"
 def create_views(
     connection: duckdb.DuckDBPyConnection, mount: Mount, contents: Contents, sql: str | None
 ) -> None:
-    """Create the tables, views and macros that a statement may use; None uses all."""
+    """Create the tables, views and macros that a statement may use; None uses all.
+
+    Raises: DamagedError: a run that was asked for by name cannot be read.
+    """
+    contents = contents.readable(needed(sql, through=()), needed(sql))
     stored = {
         view: parts
         for view in SUMMARISED

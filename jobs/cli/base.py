@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import shutil
@@ -83,6 +84,7 @@ class Group(click.Group):
         import gfnet
         import storage
 
+        logging.getLogger("storage").addHandler(_Narrator(ctx))
         try:
             return super().invoke(ctx)
         except RunInterruptedError as err:
@@ -101,6 +103,22 @@ class Group(click.Group):
         except JobsError as err:
             narrate(f"gfjobs: {err}")
             ctx.exit(FAILED)
+
+
+class _Narrator(logging.Handler):
+    """Says what storage warns of, such as a damaged run that is left out: once a command."""
+
+    def __init__(self, ctx: click.Context) -> None:
+        super().__init__(logging.WARNING)
+        self._said: set[str] = set()
+        ctx.call_on_close(lambda: logging.getLogger("storage").removeHandler(self))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say it."""
+        text = record.getMessage()
+        if text not in self._said:
+            self._said.add(text)
+            narrate(text)
 
 
 def root_option() -> str:

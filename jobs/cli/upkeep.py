@@ -38,7 +38,8 @@ def fsck(runs: tuple[str, ...], results: Root, *, is_repair: bool) -> None:
     """Check that the files of RUNs (default: all) are whole, and agree with each other.
 
     --repair drops what cannot be trusted, so that `gfjobs resume` runs just that again; makes
-    summaries again; removes files that nothing names. Runs being written are passed over.
+    summaries again; removes files that nothing names; takes a damaged run.parquet or cells.parquet
+    from the history, or makes it again from the run's grid. Runs being written are passed over.
 
     \b
     Example:
@@ -46,10 +47,12 @@ def fsck(runs: tuple[str, ...], results: Root, *, is_repair: bool) -> None:
       gfjobs fsck latest --repair
     """
     import storage
+    from jobs.replanning import replanned
     from jobs.upkeep import checked, told_slowly
 
     run_ids = [storage.resolve_run(results, run) for run in runs] if runs else None
-    problems = storage.fsck(results, run_ids, told_slowly(narrate), is_repair=is_repair)
+    tell = told_slowly(narrate)
+    problems = storage.fsck(results, run_ids, tell, replanned, is_repair=is_repair)
     show(checked(problems))
     if not all(problem.is_repaired for problem in problems):
         sys.exit(FAILED)

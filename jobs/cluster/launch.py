@@ -44,6 +44,8 @@ _LIVELINESS = {
 # by the head to all that join, drivers too: a server that does not know of it takes so many pings
 # for an attack, and a driver that pinged a plain `ray start` lost every task of more than 20 s.
 _KEEPALIVE = {"grpc_client_keepalive_time_ms": 5000, "grpc_client_keepalive_timeout_ms": 3000}
+# The head would keep a history of the last 100,000 tasks in memory, for a dashboard that is off.
+_NO_HISTORY = {"task_events_report_interval_ms": 0}
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_memory_monitor_refresh_ms": "1000",  # its default of 250 is felt on a board
@@ -92,7 +94,7 @@ class Launch:
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--disable-usage-stats"]
         if self.head is None:
             command += ["--head", f"--port={self.port}", "--include-dashboard=false"]
-            command.append(f"--system-config={json.dumps(_KEEPALIVE)}")
+            command.append(f"--system-config={json.dumps(_KEEPALIVE | _NO_HISTORY)}")
         else:
             command += [f"--address={self.head}"]
         if self.autoscaling_config:

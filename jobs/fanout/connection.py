@@ -43,6 +43,7 @@ def start_here() -> None:
     """
     if not find_token() and os.environ.setdefault(MODE, "token") == "token":
         os.environ[VALUE] = secrets.token_hex(_TOKEN_BYTES)
+        _raylet.Config.initialize("")  # Ray has read its environment, at its import
     ray.init(
         address="local",  # None would join whatever Ray was last started on this machine
         resources={TIMING: 1},

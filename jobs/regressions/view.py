@@ -14,7 +14,7 @@ from jobs.wording import place_of, threshold_of
 
 _WIDTH = 80
 _DIGITS = {"accuracy": 2, "latency": 3, "energy": 3}
-_UNITS = {"accuracy": "%", "latency": "ms", "energy": "mJ"}
+_METRICS = {"accuracy": "acc@1 %", "latency": "ms", "energy": "mJ"}
 
 
 def describe(verdict: Verdict) -> str:
@@ -38,9 +38,9 @@ def _cells(row: storage.RegressionRow) -> tuple[object, ...]:
     change, interval = "–", "–"
     if row.effect_pct is not None and row.low is not None and row.high is not None:
         change = f"{row.effect_pct:+.1f}{unit}"
-        interval = f"{row.low:+.1f} to {row.high:+.1f}"
+        interval = f"{row.low:+.1f}…{row.high:+.1f}"
     threshold = threshold_of(dataclasses.asdict(row))
-    metric = f"{row.metric} {_UNITS[row.metric]}"
+    metric = _METRICS[row.metric]
     return row.verdict, row.model, threshold, metric, expected, value, change, interval
 
 

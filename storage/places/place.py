@@ -80,6 +80,10 @@ class Place(ABC):
     def children(self) -> list[Self]:
         """What lies in this folder, in order of name; nothing where there is no such folder."""
 
+    def holding(self, name: str) -> list[Self]:
+        """Those folders in this one in which a file of this name lies, in order of name."""
+        return [folder for folder in self.children() if (folder / name).is_file()]
+
     @abstractmethod
     def is_file(self) -> bool:
         """Whether there is such a file."""

@@ -36,4 +36,4 @@ SELECT submitted_at, run_id, run_name, dataset, device, node, runtime, precision
     is_valid, note
 FROM compared
 ORDER BY dataset, device, node, runtime, precision, threads, batch_size, threshold, thresholds,
-    submitted_at, run_id
+    submitted_at, run_id, cell_id

@@ -176,12 +176,13 @@ def _changed(value: Any) -> Any:
     return type(value).from_pydict(rows, value.schema)
 
 
-def small_store(mib: str) -> None:
-    """An object store that a few shards fill."""
-    from jobs.fanout import connection, executor
+def small_store(mib: str, share: str = "") -> None:
+    """An object store that a few shards fill; with a share of it that tasks in flight may take."""
+    from jobs.fanout import connection, executor, object_store
 
     connection.EMBEDDED_STORE_BYTES = int(mib) * 2**20
     executor.EMBEDDED_STORE_BYTES = int(mib) * 2**20
+    object_store.FULL_SHARE = float(share) if share else object_store.FULL_SHARE
 
 
 def _once(folder: str, name: str) -> bool:

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import storage
+from jobs.cli import main
 from storage.places import place_of
 from storage.places.s3 import bucket as buckets
 from storage.places.s3 import lease, place
@@ -475,3 +477,118 @@ def test_history_is_compacted_checked_and_repaired(root: str) -> None:
     assert seen(root) == whole(*range(SHARDS))
     storage.remove_run(root, "run-1")
     assert storage.query(root, "FROM ladder").num_rows == 0
+
+
+def test_runs_are_found_by_listing_not_one_by_one(
+    root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many requests a listing takes does not grow with the runs, nor does who was judged."""
+    asked: list[str] = []
+    for name in ("list", "has"):
+        original = getattr(buckets.Bucket, name)
+
+        def counted(*args: Any, original: Any = original, name: str = name, **options: Any) -> Any:
+            asked.append(name)
+            return original(*args, **options)
+
+        monkeypatch.setattr(buckets.Bucket, name, counted)
+
+    def requests(act: Callable[[], object]) -> int:
+        asked.clear()
+        act()
+        return len(asked)
+
+    counts = []
+    for number in (1, 2, 3):
+        run = dataclasses.replace(RUN, run_id=f"night-{number}", status="done")
+        cell = dataclasses.replace(CELL, run_id=run.run_id)
+        storage.RunStore.create(root, run, [cell], {}).close()
+        row = storage.RegressionRow(
+            run.run_id,
+            *(None for _ in range(10)),
+            metric="latency",
+            kind="step",
+            verdict="ok",
+        )
+        storage.save_regressions(root, run.run_id, [row])
+        counts.append(
+            (
+                requests(lambda: storage.list_runs(root)),
+                requests(lambda: storage.query(root, "SELECT count(*) FROM regressions")),
+            )
+        )
+        assert storage.query(root, "FROM regressions").num_rows == number
+        assert len(storage.list_runs(root)) == number
+    assert counts[0] == counts[2]
+    assert sum(counts[0]) <= 8
+
+
+ENERGY_GRID = """\
+name: night
+models: [digits-dynn]
+datasets: [{name: digits, limit: 12}]
+thresholds: [0.5]
+threads: [1]
+measure: [accuracy, latency, energy]
+energy: {idle_s: 0.1, active_s: 0.1, settle_s: 0}
+latency: {rounds: 2, warmup_images: 1, images: 3}
+"""
+RECIPE = """name: tiny
+stage: baseline
+dataset: digits
+validation: {fraction: 0.5, seed: 0}
+model: {img_size: 8, patch_size: 2, embed_dim: 8, depth: 2}
+epochs: 1
+batch_size: 64
+learning_rate: 0.002
+weight_decay: 0.05
+warmup_epochs: 0
+seed: 0
+precision: float32
+threads: 1
+output: tiny.safetensors
+"""
+
+
+def test_every_command_that_writes_or_reads_results_knows_a_store(
+    root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A meter's log, a training, a choice, a report, a verdict, a comparison; kept and checked."""
+    monkeypatch.delenv("GFJOBS_POWER", raising=False)
+    monkeypatch.chdir(tmp_path)
+    Path("night.yaml").write_text(ENERGY_GRID)
+    Path("tiny.yaml").write_text(RECIPE)
+
+    def gfjobs(*words: str) -> str:
+        done = CliRunner().invoke(main, [*words, "--results", root])
+        assert done.exit_code == 0, (words, done.output, done.exception)
+        return done.stdout
+
+    for run in ("one", "two"):
+        gfjobs("submit", "night.yaml", "--run", run, "--inline")
+    (times,) = storage.query(
+        root, "SELECT epoch(min(started_at)) AS a, epoch(max(ended_at)) AS b FROM rounds"
+    ).to_pylist()
+    steps = range(int((times["b"] - times["a"] + 10) / 0.02))
+    lines = [f"{times['a'] - 5 + 0.02 * step:.2f},{5 + step % 2}" for step in steps]
+    Path("meter.csv").write_text("\n".join(["time,watts", *lines]))
+    gfjobs("power", "import", "meter.csv", "--run", "one")
+    powers = "SELECT count(*) AS n FROM ladder WHERE run_id = 'one' AND power_w > 0"
+    assert storage.query(root, powers).to_pylist() == [{"n": 1}]
+    assert "digits-dynn" in gfjobs("choose", "one", "--max-drop", "5")
+    gfjobs("report", "one", "-o", "report.html")
+    assert "<html" in Path("report.html").read_text()
+    assert "accuracy" in gfjobs("judge", "two")
+    assert storage.query(root, "SELECT run_id FROM regressions").num_rows > 0
+    assert "McNemar" in gfjobs("compare", "one", "two")
+    gfjobs("train", "tiny.yaml")
+    assert storage.query(root, "SELECT epoch FROM training").to_pylist() == [{"epoch": 1}]
+    assert gfjobs("compact").startswith("2 runs compacted")
+    assert gfjobs("fsck") == "nothing is wrong\n"
+    (place_of(root) / "runs" / "two" / "regressions.parquet").publish(b"PAR1")
+    (place_of(root) / "runs" / "one" / "cells.parquet").publish(b"PAR1")
+    said = gfjobs("fsck", "--repair")
+    assert "set aside as regressions.parquet.damaged" in said
+    assert "taken from its copy in the history" in said
+    assert gfjobs("fsck") == "nothing is wrong\n"
+    assert "accuracy" in gfjobs("judge", "two")

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import storage
+
+PATIENCE_S = 120
 
 
 def test_ray_gives_the_rows_of_the_inline_executor(place: Any) -> None:
@@ -21,6 +26,35 @@ def test_ray_gives_the_rows_of_the_inline_executor(place: Any) -> None:
     assert code == 0, said
     assert "5/5 cells" in said
     place.assert_like_an_undisturbed_run()
+
+
+STRANGER = """
+import sys
+from jobs.fanout.connection import start_here
+start_here()
+import ray, subprocess
+address = ray.get_runtime_context().gcs_address
+asking = [sys.executable, "-c", "import ray._raylet, sys; ray._raylet.GcsClient(sys.argv[1])"]
+environment = {"HOME": sys.argv[1], "RAY_AUTH_MODE": "disabled"}
+asked = subprocess.run([*asking, address], capture_output=True, text=True, env=environment)
+print("refused" if "InvalidAuthToken" in asked.stderr else asked.stderr)
+"""
+
+
+def test_a_ray_of_our_own_has_a_token_where_the_machine_has_none(tmp_path: Path) -> None:
+    """A new user's: nobody else on the network may use it, and nothing is left in the home."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    said = subprocess.run(
+        [sys.executable, "-c", STRANGER, str(tmp_path)],
+        env={**environment, "HOME": str(tmp_path)},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert said.stdout.splitlines() == ["refused"], said.stdout + said.stderr
+    assert not (tmp_path / ".ray").exists()
 
 
 @pytest.mark.parametrize("after", [1, 9])

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+from types import SimpleNamespace
+from typing import Any
 
-from jobs.fanout import object_store
+import pytest
+from ray.exceptions import NodeDiedError
+
+from jobs.cluster.view import TIMING, NodeView
+from jobs.executor import Sources
+from jobs.fanout import executor, object_store
 from jobs.fanout.object_store import ObjectStore
 
 
@@ -33,3 +39,41 @@ def test_weights_and_shards_are_sent_once(monkeypatch: pytest.MonkeyPatch) -> No
     assert send("shard") == 4, "it had to go, and is sent again"
     assert send("huge") == 5
     assert send("huge") == 5, "one is kept however large: a round asks for it again"
+
+
+def test_a_node_that_ray_calls_dead_is_asked_again_after_half_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A link down for seconds makes Ray say so of a node that lives on under the same id."""
+    now_s = 0.0
+    views = [
+        NodeView(f"id of {name}", name, "10.0.0.1", resources={TIMING: 1.0, "CPU": 2.0})
+        for name in ("head", "board")
+    ]
+    head = SimpleNamespace(address="10.0.0.1:6379", nodes=lambda: views)
+    here = SimpleNamespace(get_node_id=lambda: "id of head")
+    monkeypatch.setattr(executor, "time", SimpleNamespace(monotonic=lambda: now_s))
+    monkeypatch.setattr(executor, "join", lambda _: head)
+    monkeypatch.setattr(executor, "remote_of", lambda _: None)
+    monkeypatch.setattr(executor.ray, "get_runtime_context", lambda: here)
+
+    def died(_: object) -> None:
+        raise NodeDiedError("its link was down")
+
+    monkeypatch.setattr(executor.ray, "get", died)
+    cluster = executor.RayExecutor(Sources({}, {}), "10.0.0.1:6379")
+
+    def names() -> list[str]:
+        return sorted(place.name for place in cluster.places())
+
+    assert names() == ["board", "head"]
+    now_s = 100.0
+    lost: Any = SimpleNamespace(node_id="id of board")
+    outcome = cluster._outcome(None, lost)
+    assert outcome.is_lost
+    assert outcome.is_gone
+    assert names() == ["head"], "avoided at once, though the head still lists it"
+    now_s = 100.0 + executor.GONE_S - executor.LOOK_S
+    assert names() == ["head"]
+    now_s = 100.0 + executor.GONE_S + executor.LOOK_S
+    assert names() == ["board", "head"], "after that the head decides"

@@ -16,6 +16,9 @@ from torchvision.datasets import CIFAR10, cifar
 
 import gfnet
 import storage
+from jobs.document import Document
+from jobs.errors import BadInputError
+from jobs.grid import read_grid
 from jobs.images import open_images
 
 CLASSES = [f"class{label}" for label in range(10)]
@@ -124,6 +127,29 @@ def test_a_download_that_fails_says_what_to_do(
         open_images("cifar10")
     assert downloads == []
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
+def test_a_download_that_fails_is_tried_once_a_grid(
+    downloads: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each entry that needs it has the problem; the network is asked once, and again next time."""
+    tried: list[str] = []
+
+    def fail(*_: Any, **__: Any) -> None:
+        tried.append("cifar10")
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(cifar, "download_and_extract_archive", fail)
+    text = (
+        "models: [digits-gfnet]\n"
+        "datasets: [cifar10, {name: cifar10, limit: 10}, {name: cifar10, split: train}]\n"
+    )
+    for times in (1, 2):
+        with pytest.raises(BadInputError) as caught:
+            read_grid(Document(tmp_path / "g.yaml", text), ("cpu",), tmp_path)
+        assert str(caught.value).count("no route to host") == 3
+        assert len(tried) == times
+    assert downloads == []
 
 
 def test_a_file_with_another_checksum_is_not_unpickled(

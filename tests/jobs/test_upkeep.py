@@ -47,10 +47,8 @@ def test_compact_says_what_it_did(tmp_path: Path) -> None:
 def test_fsck_ends_with_1_while_something_is_wrong(tmp_path: Path) -> None:
     """It is named, repaired when asked for, and told how to be had again."""
     file = write_run(tmp_path)
-    assert (call(tmp_path, "fsck").exit_code, call(tmp_path, "fsck").stdout) == (
-        0,
-        "nothing is wrong\n",
-    )
+    whole = call(tmp_path, "fsck")
+    assert (whole.exit_code, whole.stdout) == (0, "nothing is wrong\n"), whole.output
     file.write_bytes(b"?")
     found = call(tmp_path, "fsck", "latest")
     assert found.exit_code == 1
@@ -78,3 +76,17 @@ def test_what_takes_no_time_is_not_narrated(tmp_path: Path) -> None:
         upkeep.TELL_EVERY_S = upkeep_time
     assert told == ["second: run 2 of 2"]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_run_is_named_and_others_are_shown(tmp_path: Path) -> None:
+    """By each command once, beside the rows."""
+    write_run(tmp_path)
+    (tmp_path / "runs" / "first" / "cells.parquet").write_bytes(b"?")
+    for words in (["sql", "select count(*) as n from ladder"], ["runs"]):
+        done = call(tmp_path, *words)
+        assert done.exit_code == 0
+        assert done.stderr.count("run first is left out: ") == 1
+        assert "gfjobs fsck" in done.stderr
+    assert "damaged" in done.stdout
+    assert call(tmp_path, "status", "first").exit_code == 2
+    assert call(tmp_path, "compact").stdout.endswith("damaged, see `gfjobs fsck`\n")

@@ -13,6 +13,7 @@ from jobs.cluster.identity import identify
 from jobs.cluster.launch import Launch
 from jobs.cluster.state import runtime_folder
 from jobs.errors import JobsError
+from jobs.fanout import connection
 
 SECRETS = ("RAY_AUTH_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN")
 
@@ -39,6 +40,56 @@ def test_no_secret_stands_in_the_results(tmp_path: Path, monkeypatch: pytest.Mon
         for path in files
     ]
     assert not [text for text in held if "secret-" in text]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://AKIAEXAMPLE:very-secret@bucket/results",
+        "s3://AKIAEXAMPLE:very-secret/bucket",
+        "S3://AKIAEXAMPLE:very-secret@bucket",
+        "s3://bucket/results?X-Amz-Signature=very-secret",
+        "https://AKIAEXAMPLE:very-secret@s3.example.org/bucket",
+    ],
+)
+@pytest.mark.parametrize("by", ["option", "environment"])
+def test_a_root_with_credentials_is_refused_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, by: str
+) -> None:
+    """By all commands: they are not said, and nothing is written anywhere."""
+    monkeypatch.chdir(tmp_path)
+    if by == "environment":
+        monkeypatch.setenv("GFJOBS_RESULTS", url)
+    option = ["--results", url] if by == "option" else []
+    for command in (["runs"], ["sql", "from runs"], ["fsck"], ["submit", "grid.yaml"]):
+        done = CliRunner().invoke(main, [*command, *option])
+        assert done.exit_code == 2
+        assert "results" in done.output
+        assert "very-secret" not in done.output + repr(done.exception)
+        assert "AKIAEXAMPLE" not in done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_ray_of_our_own_has_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of this run alone, by the environment and no argument; this machine's is left as it is."""
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr(connection.ray, "init", lambda **options: asked.append(options))
+    monkeypatch.setattr(connection, "find_token", lambda: None)
+    tokens = set()
+    for _ in range(2):
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "")
+        monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+        connection.start_here()
+        assert os.environ["RAY_AUTH_MODE"] == "token"
+        tokens.add(os.environ["RAY_AUTH_TOKEN"])
+    assert len(tokens) == 2
+    assert all(len(token) == 64 for token in tokens)
+    assert not any(token in repr(asked) for token in tokens)
+    before = os.environ["RAY_AUTH_TOKEN"]
+    monkeypatch.setattr(connection, "find_token", lambda: (before, "a file"))
+    connection.start_here()
+    assert os.environ["RAY_AUTH_TOKEN"] == before
+    assert len(asked) == 3
 
 
 def test_a_node_is_started_without_its_token_on_the_command_line(

@@ -256,6 +256,10 @@ def test_torn_and_foreign_files_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "runs" / ".removed-1").mkdir()
     assert seen(tmp_path) == whole(2)
     assert [run.run_id for run in storage.list_runs(tmp_path)] == ["run-1"]
+    with storage.RunStore.open(tmp_path, "run-1") as store:  # one that died beside its row left it
+        assert not (folder / ".tmp-3").exists()
+        store.merge()
+    assert list(folder.rglob(".tmp-*")) == []
 
 
 def test_damaged_or_escaping_manifest_is_named(tmp_path: Path) -> None:
@@ -265,8 +269,8 @@ def test_damaged_or_escaping_manifest_is_named(tmp_path: Path) -> None:
     content = json.loads(manifest.read_text())
     for text in ("{", "[]", json.dumps({**content, "files": {"records": ["../../x.parquet"]}})):
         manifest.write_text(text)
-        with pytest.raises(storage.StorageError, match=r"cell-1\.0\.0\.json is damaged"):
-            storage.connect(tmp_path)
+        with pytest.raises(storage.DamagedError, match=r"cell-1\.0\.0\.json is damaged"):
+            storage.connect(tmp_path, ["run-1"])
 
 
 def test_newer_schema_versions_are_refused(tmp_path: Path) -> None:

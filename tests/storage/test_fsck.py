@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,10 @@ import storage.places
 from .conftest import NOON, Builder
 
 IMAGES, SHARDS = 6, 3
+REGRESSION_SETTING = (
+    *("model", "dataset", "device", "node", "runtime", "precision"),
+    *("threads", "batch_size", "threshold", "thresholds"),
+)
 
 
 def write_run(
@@ -224,8 +229,76 @@ def test_what_cannot_be_repaired_says_so(tmp_path: Path) -> None:
     for is_repair in (False, True):
         (problem,) = storage.fsck(tmp_path, is_repair=is_repair)
         assert "cells.parquet" in problem.what
+        assert "it cannot be made again: the history has no copy" in problem.what
         assert (problem.remedy, problem.is_repaired) == ("", False)
     assert sorted(tmp_path.rglob("*")) == names
+
+
+def judge(root: Path, **changes: Any) -> Path:
+    """What `gfjobs judge` leaves beside a run."""
+    row = storage.RegressionRow(
+        "run-1",
+        **dict.fromkeys(REGRESSION_SETTING),
+        metric="latency",
+        kind="step",
+        verdict="ok",
+        value=2.0,
+        effect_pct=0.5,
+    )
+    row = dataclasses.replace(row, **changes)
+    storage.save_regressions(root, "run-1", [row])
+    return root / "runs" / "run-1" / "regressions.parquet"
+
+
+JUDGED_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "torn": (lambda file: file.write_bytes(b"PAR1"), "cannot be trusted"),
+    "of other columns": (
+        lambda file: file.write_bytes((file.parent / "cells.parquet").read_bytes()),
+        "is not of the table `regressions`",
+    ),
+    "of another run": (
+        lambda file: file.write_bytes(
+            storage.files.parquet_bytes(
+                storage.files.read_table(storage.places.place_of(file)).set_column(
+                    0, "run_id", [["run-2"]]
+                )
+            )
+        ),
+        "run-2",
+    ),
+    "infinite": (
+        lambda file: judge(file.parents[2], value=float("inf")),
+        "has a value that is no finite number",
+    ),
+    "no number": (
+        lambda file: judge(file.parents[2], thresholds=(0.5, float("nan"))),
+        "has a thresholds that is no finite number",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", JUDGED_FAULTS)
+def test_what_was_judged_is_checked_and_set_aside(tmp_path: Path, fault: str) -> None:
+    """It is kept for whoever wants to look, and `judge` makes it anew; the run stays as it is."""
+    act, said = JUDGED_FAULTS[fault]
+    write_run(tmp_path)
+    expected = whole(tmp_path)
+    file = judge(tmp_path)
+    assert storage.fsck(tmp_path) == []
+    act(file)
+    damaged = file.read_bytes()
+    (problem,) = storage.fsck(tmp_path)
+    assert problem.what.startswith("regressions.parquet: ")
+    assert said in problem.what
+    assert "gfjobs judge run-1" in problem.remedy
+    assert file.read_bytes() == damaged
+    (problem,) = storage.fsck(tmp_path, is_repair=True)
+    assert problem.is_repaired
+    assert not file.exists()
+    assert file.with_name("regressions.parquet.damaged").read_bytes() == damaged
+    assert storage.fsck(tmp_path) == []
+    assert storage.query(tmp_path, "FROM regressions").num_rows == 0
+    assert whole(tmp_path) == expected
 
 
 def test_a_damaged_history_goes(tmp_path: Path) -> None:

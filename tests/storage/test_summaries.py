@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 import storage
-from storage import history, questions, summaries, views
+from storage import catalog, history, questions, summaries, views
 
 from .conftest import NOON, Builder
 
@@ -343,3 +343,31 @@ def test_a_compaction_killed_at_any_step_changes_no_answer(
             store.save_nodes(store.nodes)
     assert step > 3
     assert storage.compact(several).added == ["run-2"]
+
+
+@pytest.mark.parametrize("question", ["FROM ladder", "FROM trend('static')"])
+def test_rows_come_in_one_order_whatever_the_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, question: str
+) -> None:
+    """Cells that differ in nothing but their id, some without a position; summed up or not."""
+    for number in range(3):
+        build = Builder(tmp_path, f"run-{number}")
+        for place in range(30):
+            cell = build.cell(cell_id=f"c{place * 17 % 31:02}", position=place // 4 or None)
+            build.records(cell, 20, forward_ms=float(place * 17 % 31 + 1))
+        run = dataclasses.replace(build.run, status="done")
+        with storage.RunStore.create(tmp_path, build.run, build.cells, {}) as store:
+            for entry, tables in build.tables:
+                store.commit(entry, tables)
+            if number:
+                store.merge()
+            store.save_run(run)
+    orders = set()
+    for threads in (1, 2, 8):
+        monkeypatch.setitem(catalog._CONFIG, "threads", threads)
+        rows = storage.query(tmp_path, question).to_pylist()
+        orders.add(tuple((row["run_id"], round(row["forward_ms"], 6)) for row in rows))
+    (order,) = orders
+    assert len(order) == 90
+    if "trend" in question:
+        assert list(order) == sorted(order)  # times go up with the ids

@@ -29,7 +29,7 @@ def parse_url(text: str) -> BucketUrl:
     found = _URL.fullmatch(text)
     if found:
         return BucketUrl(found[1], found[2].strip("/"))
-    shown = "s3://..." if "@" in text or "?" in text else text[:200]
+    shown = "s3://..." if any(mark in text[len("s3://") :] for mark in "@?:") else text[:200]
     raise RootNotWritableError(
         f"results root {shown} is not of the form s3://bucket/prefix: a bucket of small letters, "
         "digits, '.' and '-', then names of letters, digits, '.', '_', '=' and '-'; credentials "

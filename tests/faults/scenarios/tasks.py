@@ -17,6 +17,8 @@ from faults.scenario import Scenario
 from PIL import Image
 
 IMAGES = 12
+SHARDS, SHARD_IMAGES = 5, 1000
+"""Of 30 MB each: two in flight are all that half of a store of 100 MB has room for."""
 BATCHES = """\
 name: batches
 models: [digits-gfnet, digits-dynn]
@@ -231,7 +233,7 @@ def slow_is_no_hang(bench: Bench, times: int) -> None:
 
 
 def store_full(bench: Bench, times: int) -> None:
-    """More images than Ray's object store holds: they wait for each other."""
+    """One shard larger than Ray's object store: it is spilled."""
     for _ in range(times):
         folder = bench.folder / "large"
         for number in range(20):
@@ -250,6 +252,31 @@ def store_full(bench: Bench, times: int) -> None:
         run.compare()
 
 
+def store_of_shards(bench: Bench, times: int) -> None:
+    """Shards that the store does not hold together, and no disk to spill to: they take turns.
+
+    By what the driver lets be in flight; and without that, by what Ray refuses.
+    """
+    folder = bench.folder / "shards"
+    for number in range(SHARDS * SHARD_IMAGES):
+        path = folder / str(number % 10) / f"{number:04}.tiff"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (100, 100, 3), np.uint8)
+        Image.fromarray(pixels).save(path)
+    grid = FOLDER.replace("FOLDER", str(folder)).replace("latency", "measure: [accuracy]\nlatency")
+    for number in range(times):
+        run = bench.run(grid)
+        wound = "store:100:10" if number % 2 else "store:100"
+        # Ray takes every disk for full, and says so of each put that memory has no room for.
+        with environment(RAY_local_fs_capacity_threshold="0.0"):
+            began_s = time.monotonic()
+            code, said = run.submit(wound=wound).end()
+        assert code == 0, said
+        bench.tally.recoveries_s.append(time.monotonic() - began_s)
+        run.injected()
+        run.compare()
+
+
 SCENARIOS = (
     Scenario("exception", "an exception in a model", broken_model, times=3, quick=1),
     Scenario("poisoned", "poisoned images", poisoned_image, times=3, quick=1),
@@ -261,4 +288,5 @@ SCENARIOS = (
     Scenario("hang", "a task that hangs", hang, times=2),
     Scenario("slow", "a slow task, which is no hang", slow_is_no_hang, times=1),
     Scenario("store-full", "object store full", store_full, times=1),
+    Scenario("store-shards", "object store full of shards", store_of_shards, times=2),
 )

@@ -53,7 +53,11 @@ def test_several_gpus_are_counted_and_a_head_says_so() -> None:
     assert given["--num-gpus"] == "3"
     assert given["--port"] == "7000"
     # A driver's pings are the head's to allow: on others they cost every long task its worker.
-    assert json.loads(given["--system-config"])["grpc_client_keepalive_time_ms"] == 5000
+    assert json.loads(given["--system-config"]) == {
+        "grpc_client_keepalive_time_ms": 5000,
+        "grpc_client_keepalive_timeout_ms": 3000,
+        "task_events_report_interval_ms": 0,  # a history that grows by 4 KiB a task
+    }
     assert "--system-config" not in options(launch(GPUS))
     assert not [name for name in made.environment({}) if name.startswith("RAY_grpc")]
     assert made.address == "10.0.0.21:7000"

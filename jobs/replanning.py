@@ -1,0 +1,72 @@
+"""Making a run's row and cells again from its grid, where a file of the run is damaged."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import gfnet
+import storage
+from jobs.amend import read_later, relabelled
+from jobs.document import Document
+from jobs.errors import JobsError
+from jobs.ledger import Ledger, queued_rows
+from jobs.meanings import differences, meanings, same_label, worded
+from jobs.plan import Plan
+from jobs.run import plan_document
+
+
+def replanned(remains: storage.Remains) -> storage.Replanned | str:
+    """Plan a run's grid again, and hold it against what is committed.
+
+    Names must mean what they did, and no row may be of a cell that the grid does not give: then
+    the cells are the ones that the run had.
+
+    Returns: the run; or why it cannot be made again, in words.
+    """
+    submission = remains.submission
+    text = submission.get("grid") or (remains.run.grid if remains.run else None)
+    if not text or not submission.get("meanings"):
+        return "its submission.json does not say what it was made of"
+    document = Document(Path(submission["grid_path"]), text)
+    try:
+        plan = plan_document(document, Path(submission["base"]), None)
+    except (JobsError, gfnet.CheckpointError, storage.StorageError) as err:
+        return f"its grid cannot be planned: {err}"
+    then = json.loads(submission["meanings"])
+    plan = relabelled(plan, same_label(then, meanings(plan.cells)))
+    if differing := worded(differences(then, meanings(plan.cells))):
+        return f"its grid means something else today:\n{differing}"
+    rows = _rows(remains, plan)
+    unknown = {entry.cell_id for entry in remains.entries}.difference(row.cell_id for row in rows)
+    if unknown:
+        return (
+            f"rows are committed of cells that its grid has no more: {', '.join(sorted(unknown))}"
+        )
+    return storage.Replanned(remains.run or _run(remains, document, plan, rows), tuple(rows))
+
+
+def _rows(remains: storage.Remains, plan: Plan) -> list[storage.CellRow]:
+    """The cells: as they are where they can be read, else as the committed shards say."""
+    if remains.cells is not None:
+        return list(remains.cells)
+    plan = replace(plan, later=read_later(remains.submission))
+    queued = queued_rows(plan, remains.run_id)
+    return Ledger(plan, queued, remains.entries, remains.nodes, remains.throttled).rows
+
+
+def _run(
+    remains: storage.Remains, document: Document, plan: Plan, rows: list[storage.CellRow]
+) -> storage.RunRow:
+    times = sorted(entry.committed_at for entry in remains.entries if entry.committed_at)
+    is_done = all(row.status in ("done", "skipped") for row in rows)
+    return storage.RunRow(
+        run_id=remains.run_id,
+        name=plan.grid.name,
+        grid=document.text,
+        baseline=plan.grid.baseline,
+        status="done" if is_done else "failed",
+        submitted_at=times[0] if times else None,
+        finished_at=times[-1] if times else None,
+    )
