@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -19,6 +20,10 @@ from jobs.regressions.again import remeasurement
 from jobs.regressions.judge import judge
 from jobs.regressions.view import describe
 from jobs.run import Narrator, resume, submit
+
+LEASE_S, LEASE_POLL_S = 90.0, 5.0
+"""How long a run may still look as if it were written, and how often that is looked at: on an
+object store the lease of a process that was killed lasts a minute longer than the process."""
 
 _ERRORS = (JobsError, storage.StorageError, gfnet.CheckpointError)
 
@@ -71,6 +76,11 @@ def _measure(run_id: str, schedule: Schedule, narrate: Narrator) -> bool:
         RunInterruptedError: stopped, or cancelled now or before.
     """
     root = schedule.results
+    deadline_s = time.monotonic() + LEASE_S
+    while storage.has_results(root) and storage.is_locked(root, run_id):
+        if time.monotonic() > deadline_s:
+            break  # somebody does write it, and to go on says who
+        time.sleep(LEASE_POLL_S)
     known = storage.list_runs(root) if storage.has_results(root) else ()
     status = next((run.status for run in known if run.run_id == run_id), None)
     if status is None:
