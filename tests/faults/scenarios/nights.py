@@ -76,6 +76,10 @@ class Nights:
                     found.append(process)
         return found
 
+    def crashes(self) -> int:
+        """That the daemons have noticed so far."""
+        return sum(night.crashes for night in self.ledger.nights())
+
     def may_crash(self) -> bool:
         """Whether a night's process may be killed alone, and the night still go on."""
         return all(night.crashes < MAX_CRASHES - 1 for night in self.ledger.running())
@@ -126,7 +130,7 @@ def scheduler_killed(bench: Bench, times: int) -> None:
             victim = bench.random.choice(["daemon", "night", "both"])
             if victim == "night" and not nights.may_crash():
                 continue
-            processes = nights.processes()
+            processes, crashes = nights.processes(), nights.crashes()
             if victim != "night":
                 daemon.signal(signal.SIGKILL)
                 assert daemon.end()[0] == -signal.SIGKILL, daemon.log.read_text()
@@ -135,6 +139,9 @@ def scheduler_killed(bench: Bench, times: int) -> None:
                     with contextlib.suppress(psutil.Error):
                         process.kill()
             nights.bench.tally.times += 1
+            if victim == "night" and processes:  # one that had just ended was no crash
+                with contextlib.suppress(TimeoutError):
+                    until(lambda at=crashes: nights.crashes() > at, "the crash to be noticed", 3)
             if victim != "night":
                 time.sleep(bench.random.random() * nights.period_s / 2)
                 daemon = nights.start()
