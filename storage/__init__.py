@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from storage.judgements import save_regressions
     from storage.layout import check_root, checked_name, has_probe, has_results, probe
     from storage.places import Root, checked_root
+    from storage.places.flock import HeldError, lock_holder, take_lock
     from storage.restoring import Remains, Replanned
     from storage.rows import (
         CellKind,
@@ -78,6 +79,7 @@ _MODULES = {
     "EncodedImage": "images.writing",
     "FORMATS": "formats",
     "FindingKind": "rows",
+    "HeldError": "places.flock",
     "ImageSet": "images",
     "Judgement": "rows",
     "Metric": "rows",
@@ -103,6 +105,7 @@ _MODULES = {
     "TrainingRow": "rows",
     "ask_to_cancel": "run_list",
     "holder": "run_list",
+    "lock_holder": "places.flock",
     "log_of": "run_list",
     "read_cells": "run_list",
     "has_probe": "layout",
@@ -134,6 +137,7 @@ _MODULES = {
     "save_regressions": "judgements",
     "table_to_rows": "rows",
     "table_values": "formats",
+    "take_lock": "places.flock",
     "unpack_tables": "transit",
     "write_images": "images.writing",
 }
@@ -153,6 +157,7 @@ __all__ = [
     "DatasetError",
     "EncodedImage",
     "FindingKind",
+    "HeldError",
     "ImageSet",
     "Judgement",
     "Metric",
@@ -191,6 +196,7 @@ __all__ = [
     "image_digest",
     "is_locked",
     "list_runs",
+    "lock_holder",
     "log_of",
     "named_file",
     "named_query",
@@ -207,6 +213,7 @@ __all__ = [
     "save_regressions",
     "table_to_rows",
     "table_values",
+    "take_lock",
     "unpack_tables",
     "write_images",
 ]

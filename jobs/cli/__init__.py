@@ -13,6 +13,7 @@ from jobs.cli import (
     report,
     results,
     runs,
+    schedules,
     thresholds,
     upkeep,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "report",
     "results",
     "runs",
+    "schedules",
     "thresholds",
     "upkeep",
 ]

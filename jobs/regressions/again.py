@@ -33,7 +33,7 @@ def remeasurement(root: storage.Root, where: Where, narrate: Narrator) -> Remeas
         document = Document(Path(submission["grid_path"]), run.grid or "")
         grid = read_grid(document, where.devices(), base)
         text = narrowed(grid, cells, control)
-        name = _free_name(root, run_id)
+        name = _begun(root, run_id, text) or _free_name(root, run_id)
         narrate(f"measuring {len(cells)} suspects of {run_id} again, as run {name}")
         again = Document(Path(submission["grid_path"]), text)
         ended = submit_document(again, base, root, where, narrate, name)
@@ -95,6 +95,15 @@ def _chosen(values: Any, kept: Sequence[bool]) -> list[Any]:
     """Some of the values of an axis; a single value may stand without a list."""
     listed = values if isinstance(values, list) else [values]
     return [value for value, is_kept in zip(listed, kept, strict=True) if is_kept]
+
+
+def _begun(root: storage.Root, run_id: str, text: str) -> str | None:
+    """The same measurement, where a process that was killed has left it unfinished."""
+    for run in storage.list_runs(root):
+        is_it = run.run_id.startswith(f"{run_id[:80]}{SUFFIX}") and run.grid == text
+        if is_it and run.status == "interrupted":
+            return run.run_id
+    return None
 
 
 def _free_name(root: storage.Root, run_id: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import textwrap
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import storage
 from jobs.regressions.judge import WORST_FIRST, Verdict
@@ -22,7 +22,7 @@ def describe(verdict: Verdict) -> str:
     counts = Counter(row.verdict for row in verdict.rows)
     counted = ", ".join(f"{counts[name]} {name}" for name in WORST_FIRST if counts[name])
     ordered = sorted(verdict.rows, key=lambda row: WORST_FIRST.index(row.verdict))
-    notes = _folded(_notes(ordered))
+    notes = folded(_notes(ordered))
     table = text_table(_COLUMNS, [_cells(row) for row in ordered])
     parts = [f"{verdict.run_id}: {counted or 'nothing to judge'}\n", table, notes]
     return "\n".join(part for part in parts if part)
@@ -68,7 +68,8 @@ def _notes(rows: list[storage.RegressionRow]) -> Iterator[str]:
         yield f"{'; '.join(named[:2])}{more}: {text}"
 
 
-def _folded(lines: Iterator[str]) -> str:
+def folded(lines: Iterable[str]) -> str:
+    """Remarks below a table, each with a dash."""
     return "".join(
         f"{textwrap.fill(f'– {line}', _WIDTH, subsequent_indent='  ', break_on_hyphens=False)}\n"
         for line in lines

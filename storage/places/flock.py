@@ -1,6 +1,7 @@
-"""The lease of a run on a file system: one process writes a run, and its death frees it.
+"""Locks of files: above all the lease of a run, by which one process writes it until it dies.
 
-An exclusive `flock` on `<run>/lock`. The kernel drops it with the process, however that ends.
+An exclusive `flock`, of a run on `<run>/lock`. The kernel drops it with the process, however that
+ends.
 The file says who holds it, for messages only; it is never deleted, since two processes could
 then lock two files of one name.
 """
@@ -22,9 +23,13 @@ if TYPE_CHECKING:
 
 LOCK_NAME = "lock"
 
-# holder() takes the lock for a moment: an owner who meets a reader there tries again.
+# lock_holder() takes the lock for a moment: an owner who meets a reader there tries again.
 _ATTEMPTS = 20
 _PAUSE_S = 0.01
+
+
+class HeldError(Exception):
+    """A file is locked; the text is who has it."""
 
 
 class FileLease(Lease):
@@ -37,30 +42,14 @@ class FileLease(Lease):
             RunLockedError: another process (or another object of this one) holds it.
             OSError: the lock file cannot be opened.
         """
-        self._handle = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            self._take(folder)
-        except BaseException:
-            os.close(self._handle)
-            raise
-
-    def _take(self, folder: Path) -> None:
-        for attempt in range(_ATTEMPTS):
-            if attempt:
-                time.sleep(_PAUSE_S)
-            try:
-                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            os.ftruncate(self._handle, 0)
-            owner = {"pid": os.getpid(), "host": socket.gethostname()}
-            os.pwrite(self._handle, json.dumps(owner).encode(), 0)
-            return
-        raise RunLockedError(
-            f"run {folder.name} is being written by {_owner(self._handle)}; wait until it ends, "
-            "wait for it, or end that process and use `gfjobs resume "
-            f"{folder.name}`"
-        )
+            self._handle = take_lock(folder / LOCK_NAME)
+        except HeldError as err:
+            raise RunLockedError(
+                f"run {folder.name} is being written by {err}; wait until it ends, "
+                "wait for it, or end that process and use `gfjobs resume "
+                f"{folder.name}`"
+            ) from err
 
     @property
     def is_held(self) -> bool:
@@ -79,8 +68,39 @@ class FileLease(Lease):
 
 def holder(folder: Path) -> str | None:
     """Say which process holds the lease of a run folder; None where none does."""
+    return lock_holder(folder / LOCK_NAME)
+
+
+def take_lock(path: Path) -> int:
+    """Lock a file, which is made if need be; closing the handle gives it back.
+
+    Raises:
+        HeldError: another process (or another handle of this one) has it.
+        OSError: the file cannot be opened.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        handle = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                time.sleep(_PAUSE_S)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            os.ftruncate(handle, 0)
+            owner = {"pid": os.getpid(), "host": socket.gethostname()}
+            os.pwrite(handle, json.dumps(owner).encode(), 0)
+            return handle
+        raise HeldError(_owner(handle))  # noqa: TRY301 - the handle is closed as for any error
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def lock_holder(path: Path) -> str | None:
+    """Say which process has locked a file; None where none has."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:

@@ -44,7 +44,7 @@ SMALL_GRID = GRID.replace("limit: 40", "limit: 20").replace("rounds: 6", "rounds
 ANSWERS = """
 select c.kind, c.model, c.dataset, c.threshold, {number} as number, r.image_id, r.label,
     r.exit_block, r.prediction, r.is_correct, r.gate_score
-from {table} r join cells c using (run_id, cell_id) where run_id = 'r'
+from {table} r join cells c using (run_id, cell_id) where run_id = '{run_id}'
 """
 NUMBERS = {"records": "r.round", "exits": "0"}
 KEY = 6
@@ -58,11 +58,12 @@ def forks() -> Any:
     return context
 
 
-def answers(root: Path) -> Counter[tuple[Any, ...]]:
+def answers(root: Path, run_id: str = RUN) -> Counter[tuple[Any, ...]]:
     """Every row of a run, timings aside."""
     found: Counter[tuple[Any, ...]] = Counter()
     for table, number in NUMBERS.items():
-        rows = storage.query(root, ANSWERS.format(table=table, number=number)).to_pylist()
+        query = ANSWERS.format(table=table, number=number, run_id=run_id)
+        rows = storage.query(root, query).to_pylist()
         found.update((table, *row.values()) for row in rows)
     return found
 

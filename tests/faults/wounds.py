@@ -14,9 +14,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+FIRST_NIGHT = datetime(2026, 10, 24, 20, 50, tzinfo=timezone.utc)
+"""Where a hastened clock begins: hours before the clocks of Europe are set back."""
 
 
 def inflict(wound: str) -> None:
@@ -66,6 +70,21 @@ def die_in(method: str, seed: str) -> None:
 
     sys.addaudithook(audit)
     setattr(RunStore, method, wounded)
+
+
+def hasten(began_s: str, factor: str) -> None:
+    """The scheduler's clock, and what it waits by, are so many times as fast since a moment."""
+    from jobs.nightly import service
+    from jobs.nightly.scheduler import Scheduler
+
+    def clock() -> datetime:
+        passed_s = time.time() - float(began_s)
+        return FIRST_NIGHT + timedelta(seconds=passed_s * float(factor))
+
+    def pause(seconds: float) -> None:
+        time.sleep(min(max(seconds / float(factor), 0.02), 0.2))
+
+    service.Scheduler = partial(Scheduler, clock=clock, pause=pause)  # type: ignore[attr-defined]
 
 
 def set_clock_back(seconds: str, after_s: str) -> None:
@@ -234,6 +253,7 @@ def corrupting(task: Any, *rest: Any) -> Any:
 is_corrupt = False
 
 WOUNDS: dict[str, Callable[..., None]] = {
+    "hasten": hasten,
     "die-in": die_in,
     "clock-back": set_clock_back,
     "memory": lack_memory,

@@ -10,6 +10,7 @@ import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from jobs import grid
 from jobs.cluster import launcher_file
 from jobs.document import Document
 from jobs.errors import BadInputError
+from jobs.nightly import schedule
 from jobs.plan import make_plan
 from jobs.recipe import read_recipe
 from jobs.recipe_fields import COMMON, OF_STAGE
@@ -29,6 +31,7 @@ from tests.fuzz.checkpoints import damaged, plain_pickle, safetensors_files, tor
 from tests.fuzz.documents import documents
 
 REPOSITORY = Path(__file__).parents[2]
+SINCE = datetime(2026, 1, 1, tzinfo=timezone.utc)
 PLANNED = 300
 """Combinations that are planned too; of more a plan only says the same more often."""
 
@@ -61,6 +64,14 @@ RECIPES = (
     "name: d\nstage: baseline\nstart: tiny.safetensors\ndataset: tiny\nlabel_smoothing: 0.1\n"
     "ema_decay: 0.9\noptimizer: adamw\naugmentation: {mixup: 0.2, cutmix: 1, trivial: true}\n"
     + _COMMON,
+)
+
+SCHEDULES = (
+    "name: a\ngrid: grid.yaml\ncron: 30 2 * * mon-fri\ntimezone: Europe/Berlin\ninline: true\n"
+    "judge: {against: 30, baseline: first, control: tiny}\nreport: reports\n"
+    "notify: {command: [mail, -s, a night, lab@example.org], always: false}\n",
+    "grid: g\ncron: '*/5,1-4/2 L 1,2#3 jan-feb 0,7#2,5L'\nresults: s3://bucket/prefix\n"
+    "address: 10.0.0.1:6379\nnotify: {command: [./tell]}\n",
 )
 
 CLUSTER_FILES = ((REPOSITORY / "cluster.yaml").read_text(),)
@@ -99,8 +110,18 @@ def targets(folder: Path) -> list[Target]:
     safetensors = [data for data in files.values() if _is_header(data)]
     error = gfnet.CheckpointError
     return [
-        Target("grid", documents(GRIDS, grid.KEYS), ".yaml", _read_grid, BadInputError, 0.3),
-        Target("recipe", documents(RECIPES, recipe_keys), ".yaml", read_recipe, BadInputError, 0.2),
+        Target("grid", documents(GRIDS, grid.KEYS), ".yaml", _read_grid, BadInputError, 0.25),
+        Target(
+            "recipe", documents(RECIPES, recipe_keys), ".yaml", read_recipe, BadInputError, 0.15
+        ),
+        Target(
+            "schedule",
+            documents(SCHEDULES, schedule.KEYS),
+            ".yaml",
+            _read_schedule,
+            BadInputError,
+            0.1,
+        ),
         Target(
             "cluster",
             documents(CLUSTER_FILES, launcher_file.KEYS),
@@ -131,6 +152,12 @@ def _read_grid(path: Path) -> None:
     axes = (read.models, read.datasets, read.thresholds, read.devices, read.runtimes)
     if math.prod(map(len, (*axes, read.precisions, read.threads))) <= PLANNED:
         make_plan(read)
+
+
+def _read_schedule(path: Path) -> None:
+    """And when it is due, which must come to an end."""
+    read = schedule.read_schedule(Document.read(path), path.parent)
+    read.calendar.between(SINCE, SINCE + timedelta(days=400))
 
 
 def _read_cluster(path: Path) -> None:

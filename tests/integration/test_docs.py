@@ -36,6 +36,7 @@ def test_commands_run_as_written(page: str, tmp_path: Path) -> None:
     tools = Path(sys.executable).parent
     environment = os.environ | {
         "GFJOBS_RESULTS": str(tmp_path / "results"),
+        "GFJOBS_LEDGER": str(tmp_path / "nights.sqlite"),
         "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
     }
     assert commands(page)
@@ -68,3 +69,14 @@ def test_the_grid_of_the_docs_is_the_one_that_is_run() -> None:
         r"```yaml\n(.*?)```", (REPOSITORY / "docs/grids.md").read_text(), re.DOTALL
     )
     assert shown == (REPOSITORY / "docs/grid.yaml").read_text()
+
+
+def test_the_schedule_of_the_docs_is_the_example() -> None:
+    """docs/nightly.md shows examples/nightly.yaml, without what it says of itself."""
+    (shown, _) = re.findall(
+        r"```yaml\n(.*?)```", (REPOSITORY / "docs/nightly.md").read_text(), re.DOTALL
+    )
+    example = (REPOSITORY / "examples/nightly.yaml").read_text()
+    assert shown == "".join(
+        line for line in example.splitlines(keepends=True) if not line.startswith("#")
+    )

@@ -581,6 +581,15 @@ def test_every_command_that_writes_or_reads_results_knows_a_store(
     assert "accuracy" in gfjobs("judge", "two")
     assert storage.query(root, "SELECT run_id FROM regressions").num_rows > 0
     assert "McNemar" in gfjobs("compare", "one", "two")
+    monkeypatch.setenv("GFJOBS_LEDGER", str(tmp_path / "nights.sqlite"))
+    Path("nights.yaml").write_text(
+        "grid: night.yaml\ncron: 0 2 * * *\ninline: true\nreport: pages\n"
+    )
+    gfjobs("schedule", "add", "nights.yaml")
+    night = CliRunner().invoke(main, ["schedule", "run", "nights"])
+    assert ": learning: " in night.stderr, night.output
+    assert len(list(Path("pages").iterdir())) == 1
+    storage.remove_run(root, storage.resolve_run(root, "latest"))
     gfjobs("train", "tiny.yaml")
     assert storage.query(root, "SELECT epoch FROM training").to_pylist() == [{"epoch": 1}]
     assert gfjobs("compact").startswith("2 runs compacted")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from faults.scenario import Scenario
-from faults.scenarios import cluster, drivers, files, tasks
+from faults.scenarios import cluster, drivers, files, nights, tasks
 
 ALL: tuple[Scenario, ...] = (
     *drivers.SCENARIOS,
+    *nights.SCENARIOS,
     *files.SCENARIOS,
     *tasks.SCENARIOS,
     *cluster.SCENARIOS,

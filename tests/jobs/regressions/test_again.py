@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import storage
@@ -38,5 +39,9 @@ def test_suspects_and_control_take_turns_in_a_run_of_their_own(tmp_path: Path) -
     assert [row["model"] for row in rounds] == order
     names = {run.run_id: run.name for run in storage.list_runs(root)}
     assert names["night-again"] == "nightly-again"
+    with storage.RunStore.open(root, "night-again-2") as store:  # as a killed process leaves it
+        store.save_run(replace(store.run, status="running", finished_at=None))
+    assert again("night", suspects, "digits-gfnet") == "night-again-3"
+    assert again("night", suspects, None) == "night-again-2"
     alone = storage.query(root, "FROM cells WHERE run_id = 'night-again-2'").to_pylist()
     assert {cell["model"] for cell in alone} == {"digits-dynn"}

@@ -1,0 +1,157 @@
+"""Commands about nights: schedules, and the daemon that runs them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from jobs.cli.base import FAILED, REGRESSION, RESULTS, main, narrate, program, show
+from jobs.errors import RunInterruptedError
+from storage import Root
+
+if TYPE_CHECKING:
+    from jobs.nightly.ledger import Ledger
+
+
+def _opened(context: click.Context, _option: click.Parameter, value: Path | None) -> Ledger:
+    from jobs.nightly.ledger import Ledger, default_path
+
+    ledger = Ledger(value or default_path())
+    context.call_on_close(ledger.close)
+    return ledger
+
+
+LEDGER = click.option(
+    "--ledger",
+    callback=_opened,
+    envvar="GFJOBS_LEDGER",
+    type=click.Path(path_type=Path, dir_okay=False),
+    show_default="~/.local/state/gfjobs/nights.sqlite, or $GFJOBS_LEDGER",
+    help="The file that keeps schedules and nights.",
+)
+
+
+@main.group()
+def schedule() -> None:
+    """Say what runs at night; `gfjobs scheduler` runs it.
+
+    \b
+    Example:
+      gfjobs schedule add examples/nightly.yaml
+      gfjobs schedule list
+    """
+
+
+@schedule.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@RESULTS
+@LEDGER
+def add(file: Path, results: Root, ledger: Ledger) -> None:
+    """Add the schedule in FILE, or replace the one of its name.
+
+    FILE and the grid that it names are checked first. The ledger keeps a copy of FILE: add it again
+    when it has changed. The grid is read anew each night.
+
+    \b
+    Example:
+      gfjobs schedule add examples/nightly.yaml
+    """
+    from jobs.nightly.scheduler import utc_now
+    from jobs.nightly.service import add as add_schedule
+
+    added = add_schedule(ledger, file, results, utc_now())
+    verb = "replaced" if added.is_replaced else "added"
+    narrate(f"{verb} {added.name}; next: {added.next_at:%Y-%m-%d %H:%M %Z}")
+    narrate("to try it now:")
+    narrate(f"  {program()} schedule run {added.name}")
+
+
+@schedule.command("list")
+@click.argument("name", required=False)
+@LEDGER
+def list_(name: str | None, ledger: Ledger) -> None:
+    """List all schedules: when each is due, and its last result. With NAME, its last nights.
+
+    \b
+    Example:
+      gfjobs schedule list
+      gfjobs schedule list nightly
+    """
+    from jobs.nightly.scheduler import utc_now
+    from jobs.nightly.view import nights_table, schedules_table
+
+    now = utc_now()
+    show(nights_table(ledger, name, now) if name else schedules_table(ledger, now))
+
+
+@schedule.command()
+@click.argument("name")
+@LEDGER
+def remove(name: str, ledger: Ledger) -> None:
+    """Remove the schedule NAME. Its nights and their runs stay.
+
+    \b
+    Example:
+      gfjobs schedule remove nightly
+    """
+    from jobs.nightly.scheduler import root_of
+    from jobs.nightly.service import remove as remove_schedule
+
+    running = remove_schedule(ledger, name)
+    narrate(f"removed {name}")
+    if running:
+        narrate(f"its night {running.run_id} goes on; to stop that one:")
+        narrate(f"  {program()} cancel {running.run_id} --results {root_of(running)}")
+
+
+@schedule.command()
+@click.argument("name")
+@LEDGER
+def run(name: str, ledger: Ledger) -> None:
+    """Run a night of the schedule NAME now: run, judge, report, tell.
+
+    Ends with 0 where nothing was found (done, learning, or known before), 3 where a regression was
+    found, 1 else. A night that was cut short goes on. While another one runs, this is refused.
+
+    \b
+    Example:
+      gfjobs schedule run nightly
+    """
+    from jobs.nightly.service import run_now
+    from jobs.nightly.states import QUIET
+
+    try:
+        night = run_now(ledger, name, narrate)
+    except RunInterruptedError as err:
+        narrate(f"{err.run_id} was interrupted; what is committed is kept. It goes on with:")
+        narrate(f"  {program()} schedule run {name}")
+        sys.exit(FAILED)
+    if night.found:
+        show(night.found)
+    narrate(f"{night.run_id}: {night.state}" + (f": {night.note}" if night.note else ""))
+    if night.report:
+        narrate(f"report: {night.report}")
+    if night.state == "regression" and night.is_news:
+        sys.exit(REGRESSION)
+    if night.state not in (*QUIET, "regression"):
+        sys.exit(FAILED)
+
+
+@main.command()
+@LEDGER
+def scheduler(ledger: Ledger) -> None:
+    """Run the schedules, each when it is due, until a signal ends this.
+
+    Nights run one after another. What was due while no scheduler ran is run once. A night that was
+    cut short goes on, also after kill -9 or a reboot. A second scheduler on one ledger is refused.
+
+    \b
+    Example:
+      gfjobs scheduler
+    """
+    from jobs.nightly.service import run_daemon
+
+    run_daemon(ledger, narrate)

@@ -1,0 +1,80 @@
+"""What a schedule names, looked at when it is added: what is wrong would else show at night."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import storage
+from jobs.document import Document
+from jobs.errors import BadInputError, Problem, UsageError
+from jobs.nightly.schedule import Notify, Reader, Schedule
+from jobs.run import plan_document
+
+_A_RUN = "a finished run of the same grid"
+
+
+def check_schedule(document: Document, results: storage.Root) -> Schedule:
+    """Read a schedule, and see that all that it names is there.
+
+    Args:
+        document: the file, by its absolute path.
+        results: the results root, where the file names none.
+
+    Raises:
+        BadInputError: every problem of the file, and those of its grid.
+    """
+    reader = Reader(document)
+    schedule = reader.read(results)
+    if schedule.notify:
+        _look_at_command(reader, schedule.notify)
+    if schedule.report:
+        _look_at_report(reader, schedule.report)
+    if schedule.settings.baseline:
+        _look_at_baseline(reader, schedule)
+    problems = _look_at_grid(reader, schedule) if "grid" in reader.entries else ()
+    if problems:
+        raise BadInputError([*document.problems, *problems])
+    document.check()
+    return schedule
+
+
+def _look_at_command(reader: Reader, notify: Notify) -> None:
+    if shutil.which(notify.program(reader.base)) is None:
+        reader.notify["command"].items()[0].problem(
+            f"there is no program {notify.command[0]!r}",
+            "a program on the PATH, or the path of one, from the schedule's folder",
+        )
+
+
+def _look_at_report(reader: Reader, folder: Path) -> None:
+    from jobs.report.writing import check_extra, check_places
+
+    try:
+        check_extra("a report")
+        check_places(None, folder)
+    except UsageError as err:
+        reader.entries["report"].problem(str(err), "a folder for one page a night")
+
+
+def _look_at_baseline(reader: Reader, schedule: Schedule) -> None:
+    value = reader.judge["baseline"]
+    try:
+        found = storage.find_run(schedule.results, schedule.settings.baseline or "")
+    except storage.StorageError as err:
+        value.problem(str(err), _A_RUN)
+        return
+    if found.status not in ("done", "failed"):
+        value.problem(f"run {found.run_id} is {found.status}", _A_RUN)
+
+
+def _look_at_grid(reader: Reader, schedule: Schedule) -> tuple[Problem, ...]:
+    """Problems of another file than the schedule's."""
+    try:
+        document = Document.read(schedule.grid)
+        plan = plan_document(document, document.path.parent, schedule.where.devices())
+    except BadInputError as err:
+        return err.problems
+    if "control" in reader.judge:
+        reader.judge["control"].choice([model.name for model in plan.grid.models], "model")
+    return ()

@@ -1,0 +1,87 @@
+"""The process of one night: memory and a crash are its own, not the daemon's."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from jobs.errors import RunInterruptedError
+from jobs.nightly.ledger import Ledger
+from jobs.nightly.lock import BusyError, Lock
+from jobs.nightly.night import run_night
+from jobs.nightly.records import Night
+from jobs.nightly.scheduler import BUSY, STOP_S, Child, utc_now
+
+KEPT_LOGS = 200
+"""Files with what nights said, the newest."""
+
+REFUSAL = "a night of this ledger runs already, two at once would disturb each other: {owner}"
+
+
+def start(ledger: Ledger, night: Night) -> subprocess.Popen[bytes]:
+    """Start the process of a night, in a session of its own; what it says goes to its log."""
+    log = ledger.log_of(night)
+    log.parent.mkdir(exist_ok=True)
+    _forget_old(log.parent)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", __name__, str(ledger.path), str(night.night_id)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+
+def end(child: Child) -> None:
+    """End the process of a night: by a signal first, then with all below it."""
+    below = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        below = psutil.Process(child.pid).children(recursive=True)
+    child.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(STOP_S)
+        return
+    for process in (*below, psutil.Process(child.pid)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    child.wait(STOP_S)
+
+
+def main(ledger_path: str, night_id: str) -> int:
+    """Bring a night to its end, unless another process does or did."""
+    try:
+        with (
+            contextlib.closing(Ledger(Path(ledger_path))) as ledger,
+            Lock(ledger.night_lock, REFUSAL),
+        ):
+            night = ledger.night(int(night_id))
+            if night.state == "running":
+                run_night(ledger, night, _say, utc_now)
+    except BusyError as err:
+        _say(str(err))
+        return BUSY
+    except RunInterruptedError as err:
+        _say(f"run {err.run_id} was interrupted")
+        return 1
+    return 0
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{utc_now():%Y-%m-%dT%H:%M:%SZ} {text}\n")
+    sys.stderr.flush()
+
+
+def _forget_old(folder: Path) -> None:
+    """Of the logs only the newest stay."""
+    logs = sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime)
+    for path in logs[:-KEPT_LOGS]:
+        path.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,112 @@
+"""When a schedule is due: a cron expression in a time zone, as moments in UTC.
+
+Days on which the clocks change follow Debian's cron, by cronsim: a time that does not exist comes
+when the clocks have been put forward, one that exists twice comes the first time. Expressions whose
+minute or hour begins with a star go by real time instead.
+"""
+
+from __future__ import annotations
+
+import zoneinfo
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from cronsim import CronSim, CronSimError
+
+from jobs.document import Value, suggestion
+
+FIELDS = 5
+"""Six would have seconds, and no rule for days on which the clocks change."""
+
+KEPT = 1000
+"""Missed moments that are written down, the newest; of every minute, a year has 525,600."""
+
+_ALLOWED = (
+    "minute hour day month weekday, such as `30 2 * * *` or `0 22 * * mon-fri`;"
+    " minutes 0-59, hours 0-23, days 1-31 or L, months 1-12 or jan-dec, weekdays 0-7 or sun-sat"
+)
+
+
+@dataclass(frozen=True)
+class Missed:
+    """Moments that have passed.
+
+    Attributes:
+        newest: the last ones, oldest first, in UTC.
+        older: how many there were before them.
+    """
+
+    newest: tuple[datetime, ...]
+    older: int
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """A cron expression and the zone that its hours are of."""
+
+    cron: str
+    zone: zoneinfo.ZoneInfo
+
+    def after(self, moment: datetime) -> Iterator[datetime]:
+        """All moments after one, in UTC; a year without a match in 50 ends them."""
+        utc = moment.astimezone(timezone.utc)
+        for local in CronSim(self.cron, utc.astimezone(self.zone)):
+            due = local.astimezone(timezone.utc)
+            # Begun in the second of two equal hours, cronsim gives the first, which is over.
+            if due > utc:
+                yield due
+
+    def next(self, moment: datetime) -> datetime:
+        """The first moment after one."""
+        return next(self.after(moment))
+
+    def between(self, since: datetime, until: datetime) -> Missed:
+        """The moments after `since`, up to and with `until`."""
+        newest: deque[datetime] = deque(maxlen=KEPT)
+        count = 0
+        for due in self.after(since):
+            if due > until:
+                break
+            newest.append(due)
+            count += 1
+        return Missed(tuple(newest), count - len(newest))
+
+
+def read_calendar(cron: Value | None, zone: Value | None) -> Calendar:
+    """Read both keys; what is wrong is a problem of the document, and so is no expression."""
+    expression = " ".join(cron.text().split()) if cron else ""
+    if cron and expression and (why := _why_not(expression)):
+        cron.problem(f"{expression!r} is no cron expression: {why}", _ALLOWED)
+    return Calendar(expression, _read_zone(zone))
+
+
+def _why_not(expression: str) -> str:
+    """What is wrong with an expression; empty where nothing is."""
+    if (count := len(expression.split())) != FIELDS:
+        return f"{count} fields instead of {FIELDS}"
+    if not expression.isascii():
+        return "letters beyond ASCII"
+    try:
+        next(CronSim(expression, datetime(2000, 1, 1, tzinfo=timezone.utc)))
+    except CronSimError as err:
+        return str(err)[:1].lower() + str(err)[1:]
+    except StopIteration:
+        return "no such day ever comes"
+    except (AssertionError, ValueError):  # of parts that cronsim does not expect, such as L-3
+        return "not understood"
+    return ""
+
+
+def _read_zone(value: Value | None) -> zoneinfo.ZoneInfo:
+    if value is None:
+        return zoneinfo.ZoneInfo("UTC")
+    known = zoneinfo.available_timezones()
+    name = value.text()
+    if name in known:
+        return zoneinfo.ZoneInfo(name)
+    if name:
+        allowed = "a name of the IANA time zones, such as Europe/Berlin, America/New_York or UTC"
+        value.problem(f"unknown time zone {name!r}{suggestion(name, sorted(known))}", allowed)
+    return zoneinfo.ZoneInfo("UTC")

@@ -1,0 +1,160 @@
+"""The ledger's file: an SQLite database that is ours, whole, and of this version.
+
+It has a rollback journal and `synchronous=FULL`: what a transaction wrote is on the disk when it
+ends, and a kill leaves the state before it or after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from jobs.errors import UsageError
+
+VERSION = 1
+APPLICATION = 0x67666E31
+"""Of the file's header: a ledger, and no other program's database."""
+
+BUSY_S = 30.0
+"""How long a writer waits for another one; each takes milliseconds."""
+
+VARIABLE = "GFJOBS_LEDGER"
+
+TABLES = """
+CREATE TABLE schedules (
+    name TEXT PRIMARY KEY,
+    text TEXT NOT NULL,
+    path TEXT NOT NULL,
+    results TEXT NOT NULL,
+    horizon TEXT NOT NULL
+);
+CREATE TABLE nights (
+    night_id INTEGER PRIMARY KEY,
+    schedule TEXT NOT NULL,
+    due_at TEXT NOT NULL,
+    run_id TEXT,
+    state TEXT NOT NULL,
+    note TEXT,
+    text TEXT NOT NULL,
+    path TEXT NOT NULL,
+    results TEXT NOT NULL,
+    began_at TEXT,
+    ended_at TEXT,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    crashes INTEGER NOT NULL DEFAULT 0,
+    is_news INTEGER NOT NULL DEFAULT 0,
+    found TEXT,
+    report TEXT,
+    tell_at TEXT,
+    tells INTEGER NOT NULL DEFAULT 0,
+    told_at TEXT,
+    tell_error TEXT,
+    UNIQUE (schedule, due_at)
+);
+"""
+
+
+class Database:
+    """One open file; made if need be.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        UsageError: it cannot be made or read, is damaged, another program's, or of a later version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            raise UsageError(
+                f"the ledger {self.path} cannot be made: {err.strerror}; choose another with"
+                f" --ledger FILE or ${VARIABLE}"
+            ) from err
+        with self._speaking():
+            self._database = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
+            try:
+                self._database.row_factory = sqlite3.Row
+                self._database.execute("PRAGMA synchronous=FULL")
+                self._prepare()
+            except BaseException:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Close it."""
+        self._database.close()
+
+    def run(self, statement: str, *values: object) -> sqlite3.Cursor:
+        """Run one statement that gives no rows; in a transaction, or as one."""
+        with self._speaking():
+            return self._database.execute(statement, values)
+
+    def rows(self, statement: str, *values: object) -> list[sqlite3.Row]:
+        """The rows of a query."""
+        with self._speaking():
+            return self._database.execute(statement, values).fetchall()
+
+    def _prepare(self) -> None:
+        """Make the tables of a new file; see that those of another are ours."""
+        if self._is_new():
+            with self.transaction():
+                if self._is_new():  # nobody was quicker
+                    for statement in filter(str.strip, TABLES.split(";")):
+                        self.run(statement)
+                    self.run(f"PRAGMA user_version = {VERSION}")
+                    self.run(f"PRAGMA application_id = {APPLICATION}")
+        ((version,),) = self.rows("PRAGMA user_version")
+        ((application,),) = self.rows("PRAGMA application_id")
+        if application != APPLICATION:
+            raise UsageError(
+                f"{self.path} is a database of another program, not a ledger of nights; choose"
+                f" another with --ledger FILE or ${VARIABLE}"
+            )
+        if version != VERSION:
+            raise UsageError(
+                f"the ledger {self.path} is of version {version}, and this gfjobs knows version"
+                f" {VERSION}; update gfjobs, or choose another with --ledger FILE"
+            )
+        ((check, *_),) = self.rows("PRAGMA quick_check(1)")
+        if check != "ok":
+            raise sqlite3.DatabaseError(check)
+
+    def _is_new(self) -> bool:
+        """Whether nothing is in it."""
+        ((version,),) = self.rows("PRAGMA user_version")
+        ((tables,),) = self.rows("SELECT count(*) FROM sqlite_master")
+        return not (version or tables)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of it, or nothing."""
+        with self._speaking():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _speaking(self) -> Iterator[None]:
+        """Let what SQLite says become a message that says what to do."""
+        try:
+            yield
+        except sqlite3.OperationalError as err:  # of the disk, the folder, the lock
+            raise UsageError(
+                f"the ledger {self.path} cannot be used: {err}; choose another with --ledger FILE"
+                f" or ${VARIABLE}, or mend its folder"
+            ) from err
+        except sqlite3.DatabaseError as err:
+            raise UsageError(
+                f"the ledger {self.path} is damaged: {' '.join(str(err).split())}. The runs lie"
+                " elsewhere and have lost nothing. Move it away, or put a copy in its place, and"
+                " add the schedules again with `gfjobs schedule add`"
+            ) from err

@@ -1,0 +1,138 @@
+"""One night: it is run, judged, and written down. After a kill the same goes on where it was."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import gfnet
+import storage
+from jobs.document import Document
+from jobs.errors import BadInputError, JobsError, RunInterruptedError, UsageError
+from jobs.nightly.ledger import Ledger
+from jobs.nightly.records import Night, Outcome, State
+from jobs.nightly.schedule import Schedule, read_schedule
+from jobs.nightly.states import QUIET, found_in
+from jobs.regressions.again import remeasurement
+from jobs.regressions.judge import judge
+from jobs.regressions.view import describe
+from jobs.run import Narrator, resume, submit
+
+LEASE_S, LEASE_POLL_S = 90.0, 5.0
+"""How long a run may still look as if it were written, and how often that is looked at: on an
+object store the lease of a process that was killed lasts a minute longer than the process."""
+
+_ERRORS = (JobsError, storage.StorageError, gfnet.CheckpointError)
+
+
+def run_night(
+    ledger: Ledger, night: Night, narrate: Narrator, clock: Callable[[], datetime]
+) -> Night:
+    """Bring a night to its end; the caller holds the ledger's lock of nights.
+
+    All that is kept on the way lies in the results root: the run under the night's name, what was
+    measured again, the rows of the verdict. So a night that was killed is simply run again.
+
+    Raises:
+        RunInterruptedError: it was stopped from outside; it is still to be ended.
+    """
+    try:
+        schedule = read_schedule(Document(Path(night.path), night.text), night.results)
+    except BadInputError as err:
+        outcome = Outcome("invalid", f"its schedule cannot be read: {err}", is_news=True)
+        return ledger.end(night, outcome, clock(), is_to_tell=False)
+    outcome = _outcome(night, schedule, narrate)
+    notify = schedule.notify
+    is_to_tell = notify is not None and (outcome.is_news or notify.is_always)
+    return ledger.end(night, outcome, clock(), is_to_tell=is_to_tell)
+
+
+def _outcome(night: Night, schedule: Schedule, narrate: Narrator) -> Outcome:
+    """How a night ends."""
+    assert night.run_id is not None  # noqa: S101 - only missed nights have none
+    try:
+        is_done = _measure(night.run_id, schedule, narrate)
+        outcome = _judged(night.run_id, schedule, narrate, is_done=is_done)
+    except BadInputError as err:
+        return Outcome("invalid", f"the grid cannot be run: {err}", is_news=True)
+    except RunInterruptedError as err:
+        if not err.is_cancelled:
+            raise
+        return Outcome("failed", f"run {err.run_id} was cancelled", is_news=True)
+    except _ERRORS as err:
+        return Outcome("failed", str(err), is_news=True)
+    if schedule.report is None:
+        return outcome
+    return _reported(night.run_id, schedule, outcome)
+
+
+def _measure(run_id: str, schedule: Schedule, narrate: Narrator) -> bool:
+    """Run the grid, or go on with it; whether all cells are done.
+
+    Raises:
+        RunInterruptedError: stopped, or cancelled now or before.
+    """
+    root = schedule.results
+    deadline_s = time.monotonic() + LEASE_S
+    while storage.has_results(root) and storage.is_locked(root, run_id):
+        if time.monotonic() > deadline_s:
+            break  # somebody does write it, and to go on says who
+        time.sleep(LEASE_POLL_S)
+    known = storage.list_runs(root) if storage.has_results(root) else ()
+    status = next((run.status for run in known if run.run_id == run_id), None)
+    if status is None:
+        return submit(schedule.grid, root, schedule.where, narrate, run_id).is_done
+    if status == "cancelled":
+        raise RunInterruptedError(run_id, is_cancelled=True)
+    if status == "failed":  # it had ended: what failed then is not tried until it fits
+        return False
+    return resume(root, run_id, schedule.where, narrate).is_done
+
+
+def _judged(run_id: str, schedule: Schedule, narrate: Narrator, *, is_done: bool) -> Outcome:
+    """Judge what was measured."""
+    root = schedule.results
+    cells = storage.read_cells(root, run_id)
+    failed = sum(cell.status == "failed" for cell in cells)
+    failure = f"{failed} of {len(cells)} cells failed: see `gfjobs status {run_id}`"
+    committed = storage.named_query(root, "committed", run_ids=[run_id]).to_pylist()
+    if not sum(row["images"] for row in committed):
+        if is_done:
+            return Outcome("empty", "no cell gave a row", is_news=True)
+        return Outcome("failed", failure, is_news=True)
+    remeasure = remeasurement(root, schedule.where, narrate)
+    try:
+        verdict = judge(root, run_id, schedule.settings, remeasure)
+    except UsageError as err:  # nothing to judge, or no such baseline
+        if is_done:
+            return Outcome("invalid", str(err), is_news=True)
+        return Outcome("failed", f"{failure}; {err}", is_news=True)
+    text = describe(verdict)
+    found = found_in(verdict)
+    if is_done:
+        return Outcome(found.state, found.note, text, is_news=found.is_news)
+    # A regression is told as one also where other cells failed.
+    is_told = found.state == "regression" and found.is_news
+    state: State = "regression" if is_told else "failed"
+    return Outcome(state, f"{failure}; {found.note}", text, is_news=True)
+
+
+def _reported(run_id: str, schedule: Schedule, outcome: Outcome) -> Outcome:
+    """Write the page; a night without the page that was asked for is not `done`."""
+    from jobs.report.reading import read_report
+    from jobs.report.writing import check_extra, check_places, write_page
+
+    assert schedule.report is not None  # noqa: S101 - the caller has looked
+    path = schedule.report / f"{run_id}.html"
+    try:
+        check_extra("a report")
+        check_places(None, schedule.report)
+        write_page(schedule.results, read_report(schedule.results, run_id), path)
+    except _ERRORS as err:
+        state: State = "failed" if outcome.state in QUIET else outcome.state
+        note = f"{outcome.note}; no report: {err}"
+        return replace(outcome, state=state, note=note, is_news=True)
+    return replace(outcome, report=str(path))

@@ -1,0 +1,135 @@
+"""Telling somebody: the command that a schedule names, with the facts of a night."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from jobs.document import Document
+from jobs.errors import BadInputError
+from jobs.nightly.ledger import Ledger
+from jobs.nightly.records import Night
+from jobs.nightly.schedule import Schedule, read_schedule
+from jobs.printable import printable
+
+LIMIT_S = 60.0
+"""What the command may take; then it is ended, with all that it started in its session."""
+
+AGAIN_MINUTES = (1, 5, 15, 60, 240)
+"""After a failure; then nobody tries again."""
+
+Sayer = Callable[[str], None]
+
+
+def tell_all(
+    ledger: Ledger, now: datetime, say: Sayer, limit_s: float = LIMIT_S, only: int | None = None
+) -> None:
+    """Tell all that is to be told by now; what fails is tried again by a later call.
+
+    Each is claimed in the ledger first, so that two processes do not both tell it. A kill while the
+    command runs may have told somebody, and then it is told twice.
+
+    Args:
+        ledger: whose nights.
+        now: the time of day.
+        say: told what came of it.
+        limit_s: of each command.
+        only: this night alone.
+    """
+    for night in ledger.to_tell(now):
+        if only not in (None, night.night_id):
+            continue
+        left = AGAIN_MINUTES[night.tells : night.tells + 1]
+        again_at = now + timedelta(minutes=left[0]) if left else None
+        if not ledger.claim(night, again_at):
+            continue
+        error = _tell(ledger, night, limit_s)
+        ledger.told(night, now, error)
+        about = f"{night.schedule}, {night.state}"
+        if error is None:
+            say(f"{about}: told")
+        elif again_at:
+            say(f"{about}: nobody could be told: {error}; again after {left[0]} min")
+        else:
+            say(f"{about}: nobody could be told: {error}; given up")
+
+
+def _tell(ledger: Ledger, night: Night, limit_s: float) -> str | None:
+    """Run the command of a night's schedule; why it failed."""
+    try:
+        schedule = read_schedule(Document(Path(night.path), night.text), night.results)
+    except BadInputError as err:
+        return str(err)
+    if schedule.notify is None:
+        return "its schedule names no command"
+    words = [schedule.notify.program(schedule.base), *schedule.notify.command[1:]]
+    log = ledger.log_of(night)
+    log.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryFile() as text, log.open("ab") as output:
+        # A file, not a pipe: nobody has to read it, and nothing is waited for but the program.
+        text.write(message(night, schedule).encode())
+        text.seek(0)
+        try:
+            process = subprocess.Popen(
+                words,
+                stdin=text,
+                stdout=output,
+                stderr=output,
+                cwd=schedule.base,
+                env=os.environ | facts(night, schedule),
+                start_new_session=True,
+            )
+        except OSError as err:
+            return f"{words[0]}: {err.strerror}"
+        try:
+            code = process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            return f"{words[0]} did not end within {limit_s:.0f} s"
+        finally:
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    return f"{words[0]} ended with {code}; it said: {_end_of(log)}" if code else None
+
+
+def facts(night: Night, schedule: Schedule) -> dict[str, str]:
+    """What the command finds in its environment; empty where there is nothing of it."""
+    return {
+        "GFJOBS_SCHEDULE": night.schedule,
+        "GFJOBS_STATE": night.state,
+        "GFJOBS_DUE": night.due_at.isoformat(timespec="seconds"),
+        "GFJOBS_RUN": night.run_id or "",
+        "GFJOBS_RESULTS": str(schedule.results),
+        "GFJOBS_NOTE": printable(night.note or "").replace("\n", " "),
+        "GFJOBS_REPORT": night.report or "",
+    }
+
+
+def message(night: Night, schedule: Schedule) -> str:
+    """What the command reads: some lines for people."""
+    due = night.due_at.astimezone(schedule.calendar.zone)
+    lines = [
+        f"{night.schedule}: {night.state}",
+        f"due {due:%Y-%m-%d %H:%M} {schedule.calendar.zone.key}",
+    ]
+    if night.run_id:
+        lines.append(f"run {night.run_id} in {schedule.results}")
+    if night.note:
+        lines.append(night.note)
+    if night.report:
+        lines.append(f"report: {night.report}")
+    if night.found:
+        lines += ["", night.found.rstrip("\n")]
+    return printable("\n".join(lines) + "\n")
+
+
+def _end_of(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return printable(lines[-1][-200:]) if lines else "nothing"

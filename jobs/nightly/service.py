@@ -1,0 +1,167 @@
+"""What the commands do: adding, removing and running schedules, and being the daemon."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import logging.handlers
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import storage
+from jobs.document import Document, suggestion
+from jobs.errors import BadInputError, UsageError
+from jobs.interrupts import Interrupts
+from jobs.nightly import child
+from jobs.nightly.checks import check_schedule
+from jobs.nightly.ledger import Ledger
+from jobs.nightly.lock import Lock
+from jobs.nightly.night import run_night
+from jobs.nightly.notify import tell_all
+from jobs.nightly.records import Entry, Night
+from jobs.nightly.schedule import Schedule
+from jobs.nightly.scheduler import Scheduler, parsed, run_name, utc_now
+from jobs.run import Narrator
+
+LOG_BYTES = 1_000_000
+LOGS = 5
+
+
+@dataclass(frozen=True)
+class Added:
+    """What came of adding a schedule.
+
+    Attributes:
+        is_replaced: there was one of that name.
+        next_at: when it is due, in its own zone.
+    """
+
+    name: str
+    is_replaced: bool
+    next_at: datetime
+
+
+def add(ledger: Ledger, path: Path, results: storage.Root, now: datetime) -> Added:
+    """Add a schedule to the ledger, or replace the one of its name.
+
+    The file is copied into the ledger: changing it changes nothing until it is added again.
+
+    Raises:
+        BadInputError: problems of the schedule or of its grid; nothing was added.
+    """
+    read = Document.read(path)
+    document = Document(path.absolute(), read.text)
+    schedule = check_schedule(document, results)
+    before = find(ledger, schedule.name)
+    horizon = now
+    if before and _is_due_alike(before, schedule):
+        horizon = before.horizon  # what has just been missed is still to be run
+    ledger.save_schedule(Entry(schedule.name, read.text, str(document.path), str(results), horizon))
+    next_at = schedule.calendar.next(now).astimezone(schedule.calendar.zone)
+    return Added(schedule.name, before is not None, next_at)
+
+
+def find(ledger: Ledger, name: str) -> Entry | None:
+    """The schedule of a name; None where there is none."""
+    return next((entry for entry in ledger.schedules() if entry.name == name), None)
+
+
+def known(ledger: Ledger, name: str) -> Entry:
+    """The schedule of a name.
+
+    Raises:
+        UsageError: there is none; the message says which there are.
+    """
+    entry = find(ledger, name)
+    if entry is None:
+        names = [entry.name for entry in ledger.schedules()]
+        there = f"there are: {', '.join(names)}" if names else "there is none yet"
+        raise UsageError(
+            f"no schedule {name!r}{suggestion(name, names)}; {there}. Add one with"
+            " `gfjobs schedule add FILE`"
+        )
+    return entry
+
+
+def remove(ledger: Ledger, name: str) -> Night | None:
+    """Remove a schedule; the night that runs of it, which goes on.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    known(ledger, name)
+    ledger.remove_schedule(name)
+    if storage.lock_holder(ledger.night_lock) is None:
+        return None
+    return next((night for night in ledger.running() if night.schedule == name), None)
+
+
+def run_now(
+    ledger: Ledger,
+    name: str,
+    narrate: Narrator,
+    clock: Callable[[], datetime] = utc_now,
+) -> Night:
+    """Run a night of a schedule in this process, or go on with one that was cut short.
+
+    Raises:
+        UsageError: no such schedule, or a night of this ledger runs already.
+        BadInputError: the schedule cannot be read by this version.
+        RunInterruptedError: it was stopped; this command and the daemon go on with it.
+    """
+    entry = known(ledger, name)
+    parsed(entry.path, entry.text, entry.results)
+    with Lock(ledger.night_lock, child.REFUSAL):
+        open_ = [night for night in ledger.running() if night.schedule == name]
+        if open_:
+            narrate(f"{open_[0].run_id} was cut short and goes on")
+            night = ledger.begin_again(open_[0])
+        else:
+            now = clock()
+            due_at = now.replace(microsecond=0)
+            taken = ledger.due_times(name, due_at - timedelta(seconds=1))
+            while due_at in taken:
+                due_at += timedelta(seconds=1)
+            night = ledger.begin(entry, due_at, run_name(name, due_at), now, is_asked=True)
+        night = run_night(ledger, night, narrate, clock)
+    tell_all(ledger, clock(), narrate, only=night.night_id)
+    return ledger.night(night.night_id)
+
+
+def run_daemon(ledger: Ledger, narrate: Narrator) -> None:
+    """Be the daemon, until a signal ends it.
+
+    Raises:
+        UsageError: another daemon has the ledger.
+    """
+    with _logging(ledger.path.with_suffix(".log"), narrate) as say, Interrupts(lambda: False):
+        try:
+            Scheduler(ledger, child.start, child.end, say).run()
+        except KeyboardInterrupt:
+            return
+
+
+def _is_due_alike(entry: Entry, schedule: Schedule) -> bool:
+    try:
+        return parsed(entry.path, entry.text, entry.results).calendar == schedule.calendar
+    except BadInputError:
+        return False
+
+
+@contextlib.contextmanager
+def _logging(path: Path, narrate: Narrator) -> Iterator[Narrator]:
+    """Say everything to a file too, which is begun anew from time to time."""
+    handler = logging.handlers.RotatingFileHandler(
+        path, maxBytes=LOG_BYTES, backupCount=LOGS, delay=True
+    )
+    narrate(f"log: {path}")
+
+    def say(text: str) -> None:
+        line = f"{utc_now():%Y-%m-%dT%H:%M:%SZ} {text}"
+        handler.emit(logging.LogRecord("nights", logging.INFO, "", 0, "%s", (line,), None))
+        narrate(line)
+
+    with contextlib.closing(handler):
+        yield say

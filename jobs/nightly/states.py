@@ -1,0 +1,60 @@
+"""What a night's verdict makes of it: `done` is said only of what was judged and found in order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import storage
+from jobs.nightly.records import State
+from jobs.regressions.judge import WORST_FIRST, Verdict
+
+QUIET: frozenset[State] = frozenset({"done", "learning"})
+"""States in which nobody is told, unless the schedule says `always`."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A verdict as the state of a night.
+
+    Attributes:
+        is_news: whether somebody is to be told: not of what was told of an earlier night.
+    """
+
+    state: State
+    note: str
+    is_news: bool
+
+
+def found_in(verdict: Verdict) -> Found:
+    """The state of a night that was judged.
+
+    A metric of which no figure could be judged makes the night `invalid` or `learning`, however
+    well the others are; a single figure that could not is in the note.
+    """
+    counts = Counter(row.verdict for row in verdict.rows)
+    note = ", ".join(f"{counts[name]} {name}" for name in WORST_FIRST if counts[name])
+    if counts["regression"]:
+        if verdict.is_regression:
+            return Found("regression", note, is_news=True)
+        return Found("regression", f"{note}; known, and told before", is_news=False)
+    if counts["suspect"]:
+        return Found("suspect", note, is_news=True)
+    by_metric: dict[str, list[storage.Judgement]] = {}
+    for row in verdict.rows:
+        by_metric.setdefault(row.metric, []).append(row.verdict)
+    states = [_state_of(verdicts) for verdicts in by_metric.values()]
+    for state in ("invalid", "learning"):
+        if state in states or not states:
+            about = ", ".join(m for m, vs in by_metric.items() if _state_of(vs) == state)
+            note = f"{note}; nothing of {about} could be judged" if about else "nothing to judge"
+            return Found(state, note, is_news=state not in QUIET)
+    return Found("done", note, is_news=False)
+
+
+def _state_of(verdicts: Sequence[storage.Judgement]) -> State:
+    """Of one metric."""
+    if any(verdict in ("ok", "improvement") for verdict in verdicts):
+        return "done"
+    return "learning" if "learning" in verdicts else "invalid"

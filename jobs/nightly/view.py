@@ -1,0 +1,93 @@
+"""Schedules and nights as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, tzinfo
+
+import storage
+from jobs.errors import BadInputError
+from jobs.nightly.ledger import Ledger
+from jobs.nightly.records import Night
+from jobs.nightly.scheduler import parsed
+from jobs.regressions.view import folded
+from jobs.tables import text_table
+
+_NIGHTS = 30
+_MINUTES = "%Y-%m-%d %H:%M"
+
+
+def schedules_table(ledger: Ledger, now: datetime) -> str:
+    """Each schedule: when it is due, and what came of its last night."""
+    entries = ledger.schedules()
+    if not entries:
+        return "no schedules; add one with `gfjobs schedule add FILE`\n"
+    rows: list[tuple[str | None, ...]] = []
+    notes: list[str] = []
+    for entry in entries:
+        last = next(iter(ledger.nights(entry.name, 1)), None)
+        state = state_of(ledger, last) if last else None
+        try:
+            calendar = parsed(entry.path, entry.text, entry.results).calendar
+        except BadInputError as err:
+            notes.append(f"{entry.name} cannot be read any more: {err}")
+            rows.append((entry.name, None, None, _time(last, None), state))
+            continue
+        due = calendar.next(max(entry.horizon, now)).astimezone(calendar.zone)
+        zone = calendar.zone
+        rows.append((entry.name, f"{due:{_MINUTES}}", zone.key, _time(last, zone), state))
+        if last:
+            notes += _notes(last)
+    daemon = storage.lock_holder(ledger.daemon_lock)
+    notes.append(
+        f"the scheduler is {daemon}"
+        if daemon
+        else "no scheduler runs: nothing begins by itself; start one with `gfjobs scheduler`"
+    )
+    table = text_table(("schedule", "next", "time zone", "last", "result"), rows)
+    return f"{table}{folded(notes)}"
+
+
+def nights_table(ledger: Ledger, name: str, now: datetime) -> str:
+    """The last nights of one schedule, newest first; one that was removed still has them."""
+    nights = ledger.nights(name, _NIGHTS)
+    if not nights:
+        return f"no night of {name} yet\n"
+    rows = [
+        (f"{night.due_at:{_MINUTES}}", state_of(ledger, night), night.run_id, _took(night, now))
+        for night in nights
+    ]
+    table = text_table(("due, UTC", "result", "run", "took"), rows)
+    return f"{table}{folded(line for night in nights for line in _notes(night))}"
+
+
+def state_of(ledger: Ledger, night: Night) -> str:
+    """A night's state in a word; one that is to go on is `interrupted` while nobody is at it."""
+    if night.state == "running" and storage.lock_holder(ledger.night_lock) is None:
+        return "interrupted"
+    return night.state
+
+
+def _took(night: Night, now: datetime) -> str | None:
+    """Hours and minutes from beginning to end, or until now."""
+    if night.began_at is None:
+        return None
+    minutes, seconds = divmod(round(((night.ended_at or now) - night.began_at).total_seconds()), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+
+
+def _time(night: Night | None, zone: tzinfo | None) -> str | None:
+    if night is None:
+        return None
+    return f"{night.due_at.astimezone(zone):{_MINUTES}}"
+
+
+def _notes(night: Night) -> Iterator[str]:
+    about = night.run_id or f"{night.schedule} {night.due_at:{_MINUTES}}"
+    if night.note:
+        yield f"{about}: {night.note}"
+    if night.report:
+        yield f"{about}: report {night.report}"
+    if night.tell_error and not night.told_at:
+        given_up = "" if night.tell_at else "; given up"
+        yield f"{about}: nobody could be told: {night.tell_error}{given_up}"

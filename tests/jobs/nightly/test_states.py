@@ -1,0 +1,59 @@
+"""What a verdict makes of a night: green is only what was judged."""
+
+from __future__ import annotations
+
+import pytest
+
+import storage
+from jobs.nightly.states import found_in
+from jobs.regressions.judge import Verdict
+
+
+def verdict(*rows: str) -> Verdict:
+    """Of rows such as `latency ok`; `told` is a regression that was told before."""
+    made = []
+    for row in rows:
+        metric, word = row.split()
+        made.append(
+            storage.RegressionRow(
+                "r",
+                *("m", "digits", "cpu", "n", "torch", "float32", 1, 1, 0.5, None),  # type: ignore[arg-type]
+                metric=metric,  # type: ignore[arg-type]
+                kind="step",
+                verdict="regression" if word == "told" else word,  # type: ignore[arg-type]
+                known_since="before" if word == "told" else None,
+            )
+        )
+    return Verdict("r", tuple(made))
+
+
+@pytest.mark.parametrize(
+    ("rows", "state", "is_news"),
+    [
+        (["accuracy ok", "latency ok"], "done", False),
+        (["accuracy ok", "latency improvement"], "done", False),
+        (["accuracy ok", "latency regression"], "regression", True),
+        (["accuracy told", "latency ok"], "regression", False),
+        (["accuracy told", "latency regression"], "regression", True),
+        (["accuracy ok", "latency suspect"], "suspect", True),
+        (["accuracy learning", "latency learning"], "learning", False),
+        (["accuracy ok", "latency learning"], "learning", False),
+        (["accuracy ok", "latency invalid", "latency invalid"], "invalid", True),
+        (["accuracy ok", "latency invalid", "latency ok"], "done", False),
+        (["accuracy ok", "latency invalid", "latency learning"], "learning", False),
+        (["accuracy ok", "latency ok", "energy invalid"], "invalid", True),
+        (["accuracy invalid", "latency learning"], "invalid", True),
+        ([], "invalid", True),
+    ],
+)
+def test_states(rows: list[str], state: str, *, is_news: bool) -> None:
+    """The worst metric decides, and a metric of which nothing was judged is not in order."""
+    found = found_in(verdict(*rows))
+    assert (found.state, found.is_news) == (state, is_news)
+
+
+def test_what_could_not_be_judged_is_counted() -> None:
+    """Also in a night that is done."""
+    assert found_in(verdict("latency invalid", "latency ok")).note == "1 invalid, 1 ok"
+    note = found_in(verdict("latency invalid", "accuracy ok")).note
+    assert note == "1 invalid, 1 ok; nothing of latency could be judged"
