@@ -61,6 +61,31 @@ def test_a_control_is_divided_out(nights: Nights) -> None:
     assert "no control other beside it in a and b" in absent.note
 
 
+def test_energy_by_window(nights: Nights) -> None:
+    """9 W above 5 W idle for 2 ms, then 9.4 W: 10 % more, of which the control has 4."""
+    took = {"dynn": 2.0, "flat": 1.0}
+    nights.add(took, run_id="a", power_w={"dynn": 9.0, "flat": 10.0})
+    nights.add(took, run_id="b", power_w={"dynn": 9.4, "flat": 10.2})
+    row = of(compare(nights.root, A, B), "energy")
+    mean_ms = 2 * np.mean(1 + 0.2 * np.sin(np.arange(200)))
+    assert (row.first, row.second) == (pytest.approx(4 * mean_ms), pytest.approx(4.4 * mean_ms))
+    assert row.change == pytest.approx(10)
+    assert of(compare(nights.root, A, B), "latency").change == pytest.approx(0)
+    controlled = of(compare(nights.root, A, B, "flat"), "energy")
+    assert controlled.change == pytest.approx(100 * (1.1 / 1.04 - 1))
+
+
+def test_energy_that_one_night_lacks_is_not_compared(nights: Nights) -> None:
+    """Idle as it ran, or without a sensor: the reason stands there."""
+    nights.add({"dynn": 2.0}, run_id="a", power_w={"dynn": 9.0})
+    nights.add({"dynn": 2.0}, run_id="b")
+    nights.add({"dynn": 2.0}, run_id="c", power_w={"dynn": 4.0})
+    for other in ("b", "c"):
+        row = of(compare(nights.root, A, Side(other)), "energy")
+        assert row.change is None
+        assert row.reason == "no power, or none above idle, in some of its rounds"
+
+
 @pytest.mark.parametrize(
     ("changes", "figure", "reason"),
     [

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import storage
 
 FIRST_NIGHT = datetime(2026, 1, 1, 3)  # noqa: DTZ001 - naive UTC, as in all rows
 IMAGES = 200
+IDLE_W = 5.0
 
 
 @dataclass
@@ -34,6 +36,7 @@ class Nights:
         run_id: str | None = None,
         name: str = "nightly",
         throttled: int = 0,
+        power_w: Mapping[str, float] | None = None,
         **changes: Any,
     ) -> str:
         """Write a night.
@@ -44,6 +47,7 @@ class Nights:
             run_id: the night's; default: its number.
             name: of the run; another is no night.
             throttled: rounds of all cells that are.
+            power_w: by model, while it runs; idle it is IDLE_W. None: nobody looks.
             changes: of its cells.
         """
         run_id = run_id or f"night-{len(self.written):02}"
@@ -57,7 +61,17 @@ class Nights:
             for cell in cells:
                 for round_ in range(self.rounds):
                     ms = forward_ms[str(cell.model)]
-                    self._commit(store, cell, round_, ms, wrong, is_throttled=round_ < throttled)
+                    tables = {
+                        "records": _records(
+                            cell, round_, ms, wrong, is_throttled=round_ < throttled
+                        )
+                    }
+                    if power_w is not None:
+                        tables["power"] = _power(cell, round_, power_w[str(cell.model)])
+                    entry = storage.CommitEntry(
+                        cell.cell_id, round_, 0, "node-a", IMAGES, 1.0, FIRST_NIGHT
+                    )
+                    assert store.commit(entry, tables)
             store.save_run(storage.RunRow(run_id, name=name, submitted_at=submitted, status="done"))
         self.written.append(run_id)
         return run_id
@@ -94,59 +108,52 @@ class Nights:
             **columns,
         )
 
-    @staticmethod
-    def _commit(
-        store: storage.RunStore,
-        cell: storage.CellRow,
-        round_: int,
-        forward_ms: float,
-        wrong: Sequence[int],
-        *,
-        is_throttled: bool,
-    ) -> None:
-        image_id = np.arange(IMAGES)
-        is_correct = ~np.isin(image_id, list(wrong))
-        of_cell = {
-            column: getattr(cell, column)
-            for column in (
-                "run_id",
-                "cell_id",
-                "node",
-                "device",
-                "model",
-                "dataset",
-                "runtime",
-                "precision",
-                "batch_size",
-            )
-        }
-        records = storage.build_table(
-            "records",
-            {
-                **of_cell,
-                "round": round_,
-                "image_id": image_id,
-                "label": 1,
-                "prediction": np.where(is_correct, 1, 2),
-                "is_correct": is_correct,
-                "exit_block": 3,
-                "forward_ms": forward_ms
-                * (1 + 0.2 * np.sin(image_id))
-                * (3 if is_throttled else 1),
-                "elapsed_ms": 2 * forward_ms,
-                "is_throttled": is_throttled,
-            },
-        )
-        entry = storage.CommitEntry(
-            cell.cell_id,
-            round_,
-            0,
-            node=cell.node,
-            rows=IMAGES,
-            busy_s=1.0,
-            committed_at=FIRST_NIGHT,
-        )
-        assert store.commit(entry, {"records": records})
+
+def _records(
+    cell: storage.CellRow,
+    round_: int,
+    forward_ms: float,
+    wrong: Sequence[int],
+    *,
+    is_throttled: bool,
+) -> pa.Table:
+    """Images that take their time in every round alike."""
+    image_id = np.arange(IMAGES)
+    is_correct = ~np.isin(image_id, list(wrong))
+    of_cell = ("run_id", "cell_id", "node", "device", "model", "dataset", "runtime", "precision")
+    return storage.build_table(
+        "records",
+        {
+            **{column: getattr(cell, column) for column in (*of_cell, "batch_size")},
+            "round": round_,
+            "image_id": image_id,
+            "label": 1,
+            "prediction": np.where(is_correct, 1, 2),
+            "is_correct": is_correct,
+            "exit_block": 3,
+            "forward_ms": forward_ms * (1 + 0.2 * np.sin(image_id)) * (3 if is_throttled else 1),
+            "elapsed_ms": 2 * forward_ms,
+            "is_throttled": is_throttled,
+        },
+    )
+
+
+def _power(cell: storage.CellRow, round_: int, power_w: float) -> pa.Table:
+    """Readings a second apart: three before the round and three in it."""
+    return storage.build_table(
+        "power",
+        {
+            "run_id": cell.run_id,
+            "cell_id": cell.cell_id,
+            "round": round_,
+            "node": cell.node,
+            "rail": "total",
+            "phase": ["idle_before"] * 3 + ["active"] * 3,
+            "sampled_at": [FIRST_NIGHT + timedelta(seconds=second) for second in range(6)],
+            "power_mw": [1000 * IDLE_W] * 3 + [1000 * power_w] * 3,
+            "shard": 0,
+        },
+    )
 
 
 @pytest.fixture(autouse=True)

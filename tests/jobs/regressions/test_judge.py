@@ -95,6 +95,29 @@ def test_a_slowdown_is_told_once_it_is_found_again(nights: Nights) -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_more_energy_in_the_same_time_is_told(nights: Nights) -> None:
+    """Tonight the cell takes 10 % more above idle, and no millisecond more."""
+    generator = np.random.default_rng(3)
+
+    def night(factor: float, **named: str) -> str:
+        above_w = 4 * float(np.exp(generator.normal(0, 0.002))) * factor
+        power_w = {OURS: 5 + above_w, CONTROL: 9.0}
+        return nights.add({OURS: 2.0, CONTROL: 1.0}, power_w=power_w, **named)
+
+    def again(run_id: str, _cells: Sequence[Row], _control: str | None) -> str:
+        return night(1.1, run_id=f"{run_id}-again", name="nightly-again")
+
+    for _ in range(12):
+        night(1.0)
+    verdict = judge(nights.root, night(1.1), CONTROLLED, again)
+    row = of(verdict, OURS, "energy")
+    assert row.verdict == "regression"
+    assert row.effect_pct == pytest.approx(10, abs=1)
+    assert row.expected == pytest.approx(8 * np.mean(1 + 0.2 * np.sin(np.arange(200))), rel=0.01)
+    assert of(verdict, OURS, "latency").verdict == "ok"
+    assert "mJ" in describe(verdict)
+
+
 def test_a_suspect_that_is_not_found_again_is_ok(nights: Nights) -> None:
     """Told to nobody; the row says what was seen at first."""
     run_id = add(nights, quiet(nights), 1.08)
