@@ -89,7 +89,10 @@ def convert(path: str | Path, changes: Changes) -> Converted:
     metadata = with_exits(metadata, changes.exit_blocks, name)
     if resized != config:
         notes.append(_resampled(config, resized))
-        metadata = _at_size(metadata, resized)
+        try:
+            metadata = _at_size(metadata, resized)
+        except ValueError as err:
+            raise CheckpointError(f"{name}: {err}") from err
     model = build(metadata.config)
     model.load_state_dict(state)
     model.metadata = metadata

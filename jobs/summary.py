@@ -143,7 +143,7 @@ def _skipped(root: storage.Root, run_id: str) -> tuple[list[str], bool]:
 
 def _ladder_table(rows: Sequence[Row]) -> str:
     """What each model is worth: accuracy, blocks, time, energy."""
-    columns = ("model", "params", "t", "acc@1", "acc@5", "blocks", "ms", "mJ", "mJ saved")
+    columns = ("model", "params", "t", "acc@1", "acc@5", "blocks", "ms", "mJ", "mJ\nsaved")
     cells = [
         (
             row["model"],

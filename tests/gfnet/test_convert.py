@@ -201,6 +201,16 @@ def test_what_a_checkpoint_says_of_itself_is_kept(tmp_path: Path) -> None:
     assert resized.preprocessing == replace(metadata.preprocessing, size=30, crop=24)
 
 
+def test_a_margin_that_no_image_can_have_is_refused(tmp_path: Path) -> None:
+    """A header that crops 16 pixels of 65,536 would have larger images resized to more."""
+    path, metadata = _own(tmp_path)
+    model = _model("gfnet-distil-dynn", exit_blocks=(0, 1))
+    odd = replace(metadata, preprocessing=Preprocessing(65536, 16))
+    save_checkpoint(model, path, odd)
+    with pytest.raises(CheckpointError, match=r"own\.safetensors: preprocessing.size 98304 is not"):
+        convert(path, Changes(img_size=24))
+
+
 def test_only_exits_that_were_trained_can_be_kept(tmp_path: Path) -> None:
     """With their thresholds; another is refused."""
     path, metadata = _own(tmp_path)

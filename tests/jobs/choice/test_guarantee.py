@@ -282,7 +282,7 @@ def test_impossible_promises_are_refused(asked: Constraints, message: str) -> No
     """The message says what was asked and which test certified how many candidates."""
     with pytest.raises(NoGuaranteeError, match=message) as refusal:
         guarantee(synthetic(1000, 2), asked)
-    assert str(refusal.value).startswith("no thresholds can be promised to have a")
+    assert str(refusal.value).startswith("no thresholds can be promised to have ")
 
 
 def test_images_without_a_score_stay() -> None:
