@@ -97,18 +97,27 @@ def _curve_points(report: Report, rows: Sequence[Row], cost: str) -> list[dict[s
         for row, band in zip(own, known, strict=True):
             if row["threshold"] is None or row[cost] is None or row["acc1"] is None:
                 continue
-            full = row["acc1"] + band.drop if band else None
+            low, high = accuracy_band(row["acc1"], band) if band else (None, None)
             points.append(
                 {
                     "model": row["model"],
                     "threshold": f"{row['threshold']:.4g}",
                     "cost": row[cost],
                     "acc1": row["acc1"],
-                    "low": None if band is None or full is None else full - band.high,
-                    "high": None if band is None or full is None else full - band.low,
+                    "low": low,
+                    "high": high,
                 }
             )
     return points
+
+
+def accuracy_band(acc1: float, band: Band) -> tuple[float, float]:
+    """Between which accuracies a point lies, in percent: full depth less the drop, as it is known.
+
+    Of few images, most of them right, the drop's interval alone would reach beyond 100 %.
+    """
+    full = acc1 + band.drop
+    return max(full - band.high, 0.0), min(full - band.low, 100.0)
 
 
 def _measured(report: Report, ladder: Sequence[Row], cost: str) -> Iterator[dict[str, Any]]:

@@ -16,11 +16,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 import storage
+from jobs.choice.bands import Band
 from jobs.choice.mixture import compose
 from jobs.cli import main
 from jobs.errors import UsageError
 from jobs.report.explorer import packed_passes
 from jobs.report.figures import figures_of
+from jobs.report.frontier_figures import accuracy_band
 from jobs.report.markdown import markdown_report
 from jobs.report.page import html_page
 from jobs.report.reading import Report, first_thresholds, read_report
@@ -171,6 +173,13 @@ def test_every_chart_has_words_and_a_table(page: str, report: Report) -> None:
         assert len(each["aria-label"] or "") > 30
     figures = figures_of(report, report.settings[0], 1)
     assert all(figure.rows for figure in figures.values())
+
+
+def test_bands_end_where_accuracy_does() -> None:
+    """Of few images, most of them right, the drop's interval reaches beyond 100 %."""
+    assert accuracy_band(90.0, Band(drop=2.0, low=-1.0, high=5.0)) == (87.0, 93.0)
+    assert accuracy_band(98.0, Band(drop=2.0, low=-3.0, high=7.0)) == (93.0, 100.0)
+    assert accuracy_band(2.0, Band(drop=1.0, low=0.5, high=4.0)) == (0.0, 2.5)
 
 
 def test_pictures_are_of_the_runs_images(page: str, report: Report) -> None:
