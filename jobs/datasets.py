@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import storage
@@ -41,7 +42,12 @@ def read_datasets(values: Sequence[Value], base: Path) -> list[tuple[Value, Data
     """
     # A network that is down would be waited for at each entry.
     failed: dict[str, storage.DatasetError] = {}
-    read = [(value, dataset) for value in values if (dataset := _read(value, base, failed))]
+
+    @cache  # an alias may repeat a data set a thousand times
+    def opened(name: str, split: str) -> storage.ImageSet:
+        return open_images(name, split, base=base, failed=failed)
+
+    read = [(value, dataset) for value in values if (dataset := _read(value, opened))]
     counts = Counter(dataset.label for _, dataset in read)
     labelled = [
         (value, _qualified(dataset) if counts[dataset.label] > 1 else dataset)
@@ -55,7 +61,7 @@ def read_datasets(values: Sequence[Value], base: Path) -> list[tuple[Value, Data
     return labelled
 
 
-def _read(value: Value, base: Path, failed: dict[str, storage.DatasetError]) -> Dataset | None:
+def _read(value: Value, opened: Callable[[str, str], storage.ImageSet]) -> Dataset | None:
     split, limit, named = "test", None, value
     if value.is_mapping:
         entries = value.mapping(KEYS, required=("name",))
@@ -68,7 +74,7 @@ def _read(value: Value, base: Path, failed: dict[str, storage.DatasetError]) -> 
     if not name or not split:
         return None
     try:
-        images = open_images(name, split, base=base, failed=failed)
+        images = opened(name, split)
     except storage.DatasetError as err:
         named.problem(str(err), "a data set that can be read")
         return None

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,8 @@ import torch
 from PIL import Image
 
 import gfnet
+import storage
+from jobs import datasets
 from jobs.errors import BadInputError
 from jobs.grid import Grid
 from jobs.power.protocol import EnergyProtocol
@@ -86,6 +89,24 @@ def test_paths_are_looked_for_beside_the_grid_then_here(
         read(moved)
     monkeypatch.chdir(path.parent)
     assert read(moved).models[0].name == "flat"
+
+
+def test_what_an_alias_repeats_is_opened_once(
+    write_grid: Callable, read: Callable[[Path], Grid], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small file can name a data set ten thousand times; each is a problem, none a wait."""
+    opened = []
+
+    def noting(*arguments: Any, **named: Any) -> storage.ImageSet:
+        opened.append(arguments)
+        return storage.open_images(*arguments, base=named["base"])
+
+    monkeypatch.setattr(datasets, "open_images", noting)
+    again = ", ".join(["*one"] * 200)
+    path = write_grid(f"models: [flat.safetensors]\ndatasets: [&one {{name: digits}}, {again}]\n")
+    with pytest.raises(BadInputError, match="the data set digits/test stands twice"):
+        read(path)
+    assert opened == [("digits", "test")]
 
 
 BASE = {"models": "[flat.safetensors, dynn.safetensors]", "datasets": "[digits]"}
