@@ -14,9 +14,15 @@ _HOST = re.sub(r"[^a-zA-Z0-9-]", "-", socket.gethostname())
 def replace_file(path: Path, data: bytes | memoryview) -> None:
     """Write a file in one step; nothing is left of an attempt that fails, nor of one long killed.
 
+    What a link points at is replaced, not the link. A pipe or a device is written to.
+
     Raises:
         OSError: it cannot be written; what was there still stands.
     """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+        return
     _clear_after_the_dead(path)
     temporary = path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.tmp")
     try:

@@ -40,6 +40,7 @@ def times(runs: Runs, a: Row, b: Row, figure: str, control: str | None) -> Compa
             note = divided
         else:
             first, second = divided
+            note = f"the change is beside that of the control {control}"
     if min(len(first.rounds), len(second.rounds)) == 1:
         once = "one round: the interval does not know how rounds differ"
         note = "; ".join(filter(None, (note, once)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -46,6 +47,21 @@ def meaning_hints(what: str) -> Hint:
         return _plain(sorted(found), begun)
 
     return hints
+
+
+def schedule_hints(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    """The schedules of the ledger, where there is one."""
+    from jobs.errors import UsageError
+    from jobs.nightly.ledger import Ledger
+
+    path = context.params.get("ledger")
+    if not isinstance(path, Path) or not path.is_file():
+        return []
+    try:
+        with closing(Ledger(path)) as ledger:
+            return _plain([entry.name for entry in ledger.schedules()], begun)
+    except UsageError:
+        return []
 
 
 def folder_hints(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.cli.base import FAILED, REGRESSION, RESULTS, main, narrate, program, show
+from jobs.cli.hints import schedule_hints
 from jobs.errors import RunInterruptedError
 from storage import Root
 
@@ -16,10 +17,13 @@ if TYPE_CHECKING:
     from jobs.nightly.ledger import Ledger
 
 
-def _opened(context: click.Context, _option: click.Parameter, value: Path | None) -> Ledger:
+def _opened(context: click.Context, _option: click.Parameter, value: Path | None) -> Ledger | Path:
     from jobs.nightly.ledger import Ledger, default_path
 
-    ledger = Ledger(value or default_path())
+    path = value or default_path()
+    if context.resilient_parsing:  # a TAB makes no ledger
+        return path
+    ledger = Ledger(path)
     context.call_on_close(ledger.close)
     return ledger
 
@@ -65,12 +69,13 @@ def add(file: Path, results: Root, ledger: Ledger) -> None:
     added = add_schedule(ledger, file, results, utc_now())
     verb = "replaced" if added.is_replaced else "added"
     narrate(f"{verb} {added.name}; next: {added.next_at:%Y-%m-%d %H:%M %Z}")
+    narrate(f"results: {added.results}")
     narrate("to try it now:")
     narrate(f"  {program()} schedule run {added.name}")
 
 
 @schedule.command("list")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=schedule_hints)
 @LEDGER
 def list_(name: str | None, ledger: Ledger) -> None:
     """List all schedules: when each is due, and its last result. With NAME, its last nights.
@@ -88,7 +93,7 @@ def list_(name: str | None, ledger: Ledger) -> None:
 
 
 @schedule.command()
-@click.argument("name")
+@click.argument("name", shell_complete=schedule_hints)
 @LEDGER
 def remove(name: str, ledger: Ledger) -> None:
     """Remove the schedule NAME. Its nights and their runs stay.
@@ -108,7 +113,7 @@ def remove(name: str, ledger: Ledger) -> None:
 
 
 @schedule.command()
-@click.argument("name")
+@click.argument("name", shell_complete=schedule_hints)
 @LEDGER
 def run(name: str, ledger: Ledger) -> None:
     """Run a night of the schedule NAME now: run, judge, report, tell.

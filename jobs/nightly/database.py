@@ -68,6 +68,11 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
+        if self.path.exists() and not self.path.is_file():  # SQLite would put files beside it
+            raise UsageError(
+                f"the ledger {self.path} is no file; choose another with --ledger FILE or"
+                f" ${VARIABLE}"
+            )
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as err:

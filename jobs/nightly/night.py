@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -126,7 +127,7 @@ def _reported(run_id: str, schedule: Schedule, outcome: Outcome) -> Outcome:
     from jobs.report.writing import check_extra, check_places, write_page
 
     assert schedule.report is not None  # noqa: S101 - the caller has looked
-    path = schedule.report / f"{run_id}.html"
+    path = Path(os.path.normpath(schedule.report)) / f"{run_id}.html"
     try:
         check_extra("a report")
         check_places(None, schedule.report)

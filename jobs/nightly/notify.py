@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,6 +21,11 @@ from jobs.printable import printable
 
 LIMIT_S = 60.0
 """What the command may take; then it is ended, with all that it started in its session."""
+
+MAX_SAID_BYTES = 100_000
+"""What the command may say, and what is kept of it in the night's log; who says more is ended."""
+
+_POLL_S = 0.1
 
 AGAIN_MINUTES = (1, 5, 15, 60, 240)
 """After a failure; then nobody tries again."""
@@ -72,6 +78,7 @@ def _tell(ledger: Ledger, night: Night, limit_s: float) -> str | None:
     log = ledger.log_of(night)
     log.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryFile() as text, log.open("ab") as output:
+        most_bytes = output.tell() + MAX_SAID_BYTES
         # A file, not a pipe: nobody has to read it, and nothing is waited for but the program.
         text.write(message(night, schedule).encode())
         text.seek(0)
@@ -87,15 +94,22 @@ def _tell(ledger: Ledger, night: Night, limit_s: float) -> str | None:
             )
         except OSError as err:
             return f"{words[0]}: {err.strerror}"
+        deadline_s = time.monotonic() + limit_s
         try:
-            code = process.wait(limit_s)
-        except subprocess.TimeoutExpired:
-            return f"{words[0]} did not end within {limit_s:.0f} s"
+            while (code := process.poll()) is None:
+                if time.monotonic() > deadline_s:
+                    return f"{words[0]} did not end within {limit_s:.0f} s"
+                if log.stat().st_size > most_bytes:
+                    return f"{words[0]} said more than {MAX_SAID_BYTES:,} bytes"
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_POLL_S)
         finally:
             if process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+            if log.stat().st_size > most_bytes:
+                os.truncate(log, most_bytes)
     return f"{words[0]} ended with {code}; it said: {_end_of(log)}" if code else None
 
 

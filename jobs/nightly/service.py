@@ -35,11 +35,13 @@ class Added:
 
     Attributes:
         is_replaced: there was one of that name.
+        results: where its runs go.
         next_at: when it is due, in its own zone.
     """
 
     name: str
     is_replaced: bool
+    results: storage.Root
     next_at: datetime
 
 
@@ -60,7 +62,7 @@ def add(ledger: Ledger, path: Path, results: storage.Root, now: datetime) -> Add
         horizon = before.horizon  # what has just been missed is still to be run
     ledger.save_schedule(Entry(schedule.name, read.text, str(document.path), str(results), horizon))
     next_at = schedule.calendar.next(now).astimezone(schedule.calendar.zone)
-    return Added(schedule.name, before is not None, next_at)
+    return Added(schedule.name, before is not None, schedule.results, next_at)
 
 
 def find(ledger: Ledger, name: str) -> Entry | None:

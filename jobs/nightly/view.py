@@ -10,6 +10,7 @@ from jobs.errors import BadInputError
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.records import Night
 from jobs.nightly.scheduler import parsed
+from jobs.nightly.service import known
 from jobs.regressions.view import folded
 from jobs.tables import text_table
 
@@ -52,6 +53,7 @@ def nights_table(ledger: Ledger, name: str, now: datetime) -> str:
     """The last nights of one schedule, newest first; one that was removed still has them."""
     nights = ledger.nights(name, _NIGHTS)
     if not nights:
+        known(ledger, name)
         return f"no night of {name} yet\n"
     rows = [
         (f"{night.due_at:{_MINUTES}}", state_of(ledger, night), night.run_id, _took(night, now))

@@ -54,7 +54,8 @@ class History:
         """Read the runs that have the same name.
 
         Raises:
-            UsageError: the run has nothing to judge, or the pinned baseline is none of them.
+            UsageError: the run has nothing to judge, the pinned baseline is none of them, or the
+                control is in none.
         """
         rows = storage.named_query(root, "nights", run_id=run_id).to_pylist()
         nights = [
@@ -70,6 +71,12 @@ class History:
             raise UsageError(
                 f"baseline {pinned} is no finished run of the same name before {run_id}; such are:"
                 f" {known}" + (", ..." if len(earlier) > 3 else "")  # noqa: PLR2004
+            )
+        models = sorted({str(row["model"]) for night in nights for row in night.rows})
+        if settings.control is not None and settings.control not in models:
+            raise UsageError(
+                f"control {settings.control} is no model of run {run_id} nor of a night before it;"
+                f" these are: {', '.join(models)}"
             )
         return cls(earlier, by_id[run_id], settings)
 

@@ -46,9 +46,8 @@ class FileLease(Lease):
             self._handle = take_lock(folder / LOCK_NAME)
         except HeldError as err:
             raise RunLockedError(
-                f"run {folder.name} is being written by {err}; wait until it ends, "
-                "wait for it, or end that process and use `gfjobs resume "
-                f"{folder.name}`"
+                f"run {folder.name} is being written by {err}; wait for it, or end that process "
+                f"and use `gfjobs resume {folder.name}`"
             ) from err
 
     @property

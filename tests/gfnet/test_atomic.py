@@ -50,6 +50,29 @@ def test_an_attempt_that_fails_leaves_nothing(
     assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"old"]
 
 
+def test_a_link_stays_and_what_it_points_at_is_replaced(tmp_path: Path) -> None:
+    """Also where that is not there yet."""
+    (tmp_path / "there").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "there" / "state")
+    for content in (b"first", b"second"):
+        replace_file(link, content)
+        assert link.is_symlink()
+        assert (tmp_path / "there" / "state").read_bytes() == content
+
+
+def test_a_pipe_is_written_to_and_a_folder_is_refused(tmp_path: Path) -> None:
+    """Neither a device nor a pipe becomes a file."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE) as reader:
+        replace_file(pipe, b"through")
+        assert reader.communicate(timeout=60)[0] == b"through"
+    assert pipe.is_fifo()
+    with pytest.raises(IsADirectoryError):
+        replace_file(tmp_path, b"new")
+
+
 def test_what_a_living_process_writes_stays(tmp_path: Path) -> None:
     """Two write the same file: each has its own temporary, and the last one stands."""
     path = tmp_path / "state"

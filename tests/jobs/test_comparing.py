@@ -55,6 +55,7 @@ def test_a_control_is_divided_out(nights: Nights) -> None:
     nights.add({"dynn": 2.0 * 1.26, "flat": 1.2}, run_id="b")
     row = of(compare(nights.root, A, B, "flat"), "latency")
     assert row.change == pytest.approx(5)
+    assert "beside that of the control flat" in (row.note or "")
     absent = of(compare(nights.root, A, B, "other"), "latency")
     assert absent.change == pytest.approx(26)
     assert absent.note is not None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ from click.testing import CliRunner
 import storage
 from jobs.cli import main
 from jobs.cli.completion import SHELLS
+from jobs.nightly.ledger import Ledger
+from jobs.nightly.records import Entry
 
 PROJECT = Path(storage.__file__).parents[1]
 Tab = Callable[..., list[str]]
@@ -71,6 +75,18 @@ def tab(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Tab:
         return [line for line in done.stdout.splitlines() if line]
 
     return press
+
+
+def test_schedules_are_offered_and_no_ledger_is_made(tab: Tab, tmp_path: Path) -> None:
+    """Of the ledger that the words or the environment name."""
+    path = tmp_path / "nights.sqlite"
+    assert tab("schedule", "run", "--ledger", str(path), "") == []
+    assert not path.exists()
+    with contextlib.closing(Ledger(path)) as ledger:
+        for name in ("nightly", "weekly"):
+            ledger.save_schedule(Entry(name, "", "s.yaml", "results", datetime.now(timezone.utc)))
+    assert tab("schedule", "run", "--ledger", str(path), "") == ["nightly", "weekly"]
+    assert tab("schedule", "remove", "--ledger", str(path), "w") == ["weekly"]
 
 
 @pytest.mark.parametrize(

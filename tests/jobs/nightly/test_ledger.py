@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from dataclasses import replace
 from datetime import timedelta
@@ -124,8 +125,12 @@ def test_a_place_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="cannot be made"):
         Ledger(tmp_path / "file" / "nights.sqlite")
-    with pytest.raises(UsageError, match="cannot be used: unable to open database file"):
-        Ledger(tmp_path)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for there in (tmp_path, pipe):
+        with pytest.raises(UsageError, match="is no file; choose another"):
+            Ledger(there)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "pipe"]
 
 
 def test_where_it_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

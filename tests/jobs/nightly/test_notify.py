@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from jobs.nightly.ledger import Ledger
-from jobs.nightly.notify import AGAIN_MINUTES, tell_all
+from jobs.nightly.notify import AGAIN_MINUTES, MAX_SAID_BYTES, tell_all
 from jobs.nightly.records import Entry, Night, Outcome
 
 from .conftest import AUTUMN
@@ -72,6 +72,19 @@ def test_the_facts_reach_the_command(
     assert not (tmp_path / "evil").exists()
     tell_all(ledger, AUTUMN + timedelta(days=1), said.append)
     assert len(said) == 1
+
+
+def test_a_command_that_never_stops_talking_is_ended(
+    tell: Callable[..., Night], ledger: Ledger
+) -> None:
+    """What it said at first is kept, and no disk is filled."""
+    night = tell("exec yes words\n")
+    said: list[str] = []
+    tell_all(ledger, AUTUMN, said.append)
+    assert f"said more than {MAX_SAID_BYTES:,} bytes; again after 1 min" in said[0]
+    log = ledger.log_of(night)
+    assert log.stat().st_size == MAX_SAID_BYTES
+    assert log.read_text().startswith("words\nwords\n")
 
 
 def test_a_command_that_fails_is_tried_again_and_given_up(

@@ -55,6 +55,7 @@ def test_added_listed_run_and_removed(gfjobs: Callable[..., Result], tmp_path: P
     added = gfjobs("schedule", "add", tmp_path / "s.yaml")
     assert added.exit_code == 0, added.output
     assert "added nightly; next: 20" in added.stderr
+    assert f"results: {tmp_path / 'results'}" in added.stderr
     ran = gfjobs("schedule", "run", "nightly")
     assert ran.exit_code == 0, ran.output
     assert "digits-dynn" in ran.stdout
@@ -86,6 +87,9 @@ def test_what_is_wrong_is_refused(gfjobs: Callable[..., Result], tmp_path: Path)
     assert "grid.yaml:2: models[0]" in result.stderr
     assert "no schedules" in gfjobs("schedule", "list").stdout
     assert "there is no such file" in gfjobs("schedule", "add", tmp_path / "none.yaml").stderr
+    listed = gfjobs("schedule", "list", "nightly")
+    assert listed.exit_code == 2
+    assert "no schedule 'nightly'; there is none yet" in listed.stderr
 
 
 @pytest.mark.parametrize("command", ["add", "list", "remove", "run"])
@@ -216,7 +220,7 @@ def test_tables_show_what_is_to_be_known(
     assert "2026-10-20 12:00  regression  nightly-1  2:03:00" in text
     assert "2026-10-19 12:00  missed      –" in text
     assert "report /reports/nightly-1.html" in text
-    assert nights_table(ledger, "none", AUTUMN) == "no night of none yet\n"
+    assert nights_table(ledger, "odd", AUTUMN) == "no night of odd yet\n"
 
 
 def test_the_daemon_ends_within_seconds(

@@ -95,6 +95,13 @@ def test_a_slowdown_is_told_once_it_is_found_again(nights: Nights) -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_a_control_that_no_night_has_is_refused(nights: Nights) -> None:
+    """A typo would leave the machine's drift in every figure."""
+    quiet(nights, 2)
+    with pytest.raises(UsageError, match=r"control flta is no model of run night-01.*dynn, flat"):
+        judge(nights.root, nights.written[-1], Settings(control="flta"))
+
+
 def test_more_energy_in_the_same_time_is_told(nights: Nights) -> None:
     """Tonight the cell takes 10 % more above idle, and no millisecond more."""
     generator = np.random.default_rng(3)
