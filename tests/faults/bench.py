@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from multiprocessing.context import ForkServerProcess
@@ -66,6 +66,19 @@ def answers(root: Path, run_id: str = RUN) -> Counter[tuple[Any, ...]]:
         rows = storage.query(root, query).to_pylist()
         found.update((table, *row.values()) for row in rows)
     return found
+
+
+def _with_gates_of(
+    whole: Mapping[tuple[Any, ...], int], found: Mapping[tuple[Any, ...], int], tolerance: float
+) -> Counter[tuple[Any, ...]]:
+    """Rows with the undisturbed run's gate scores, the last column, where these are as near."""
+    scores = {row[:-1]: row[-1] for row in whole}
+    near: Counter[tuple[Any, ...]] = Counter()
+    for (*rest, score), number in found.items():
+        other = scores.get(tuple(rest))
+        is_near = None not in (score, other) and abs(score - other) <= tolerance
+        near[(*rest, other if is_near else score)] += number
+    return near
 
 
 class Started:
@@ -238,18 +251,25 @@ class Run:
         until(lambda: self.commits() > before or self.status() == "done", "another commit")
         self.bench.tally.recoveries_s.append(time.monotonic() - began_s)
 
-    def compare(self, is_expected: Callable[[tuple[Any, ...]], bool] | None = None) -> None:
+    def compare(
+        self,
+        is_expected: Callable[[tuple[Any, ...]], bool] | None = None,
+        gate_tolerance: float = 0.0,
+    ) -> None:
         """Hold its rows against those of an undisturbed run.
 
         Args:
             is_expected: of a row of the undisturbed run (table, kind, model, dataset, threshold,
                 number, image_id, ...), whether this fault lets it be; all, unless given.
+            gate_tolerance: by how much a gate's score, and nothing else of a row, may differ.
         """
         whole = self.bench.whole(self.text).rows
         expected = Counter(
             {row: n for row, n in whole.items() if not is_expected or is_expected(row)}
         )
         found = answers(self.root)
+        if gate_tolerance:
+            found = _with_gates_of(whole, found, gate_tolerance)
         keys = Counter[tuple[Any, ...]]()
         for row, number in found.items():
             keys[row[: KEY + 3]] += number
