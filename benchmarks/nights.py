@@ -10,8 +10,8 @@ Suspects are measured again as `gfjobs judge` does it. Nights minutes apart scat
 do, or more where something else runs meanwhile; it says how this machine's scattered. Resumable:
 nights that are there under --results are not run again.
 
-    python benchmarks/nights.py [--results FOLDER] [--nights 20] [--planted 2] [--rounds 4]
-                                [--images 100]
+    python benchmarks/nights.py [--results FOLDER] [--nights 20] [--planted 2] [--rounds 16]
+                                [--images 150]
 """
 
 from __future__ import annotations
@@ -126,8 +126,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="default: a folder that is gone afterwards")
     parser.add_argument("--nights", type=int, default=20)
     parser.add_argument("--planted", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=16)
+    parser.add_argument("--images", type=int, default=150)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = options.results or Path(folder) / "results"
