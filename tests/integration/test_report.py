@@ -11,6 +11,7 @@ import pytest
 import storage
 from jobs.report.reading import read_report
 from jobs.report.writing import write_page
+from jobs.run import Where, submit
 
 from .browser import PROGRAMS, Page, browser, program
 
@@ -92,6 +93,51 @@ def move(page: Page, name: str, value: float) -> None:
         f"(() => {{ const slider = document.getElementById('{name}'); slider.value = {value};"
         " slider.dispatchEvent(new Event('input')); })()"
     )
+
+
+CIFAR10 = """\
+name: cifar10-ladder
+models: [cifar10-gfnet, cifar10-distil, cifar10-dynn]
+datasets: [{name: cifar10, limit: 200}]
+thresholds: [0.5]
+threads: [1]
+measure: [accuracy, latency, exit_costs]
+latency: {rounds: 2, warmup_images: 5, images: 60}
+baseline: cifar10-gfnet
+"""
+
+
+@pytest.mark.skipif(
+    storage.named_file("cifar10", "test") is None, reason="cifar10 is not below GFJOBS_DATA"
+)
+def test_the_ladder_of_cifar10(tmp_path: Path) -> None:
+    """Real images, at both widths: nothing logged, nothing fetched, SQL's numbers."""
+    grid, results, path = tmp_path / "g.yaml", tmp_path / "results", tmp_path / "report.html"
+    grid.write_text(CIFAR10)
+    assert submit(grid, results, Where(is_inline=True), lambda _: None, "made").is_done
+    write_page(results, read_report(results, "made"), path)
+    with browser(tmp_path / "profile") as opened:
+        for width in (1280, 390):
+            opened.resize(width)
+            opened.open(path)
+            assert opened.run(OVERFLOWING) == []
+            assert opened.run("document.querySelectorAll('img').length") > 0
+            for threshold in (0.0, 0.5, 0.613, 0.95):
+                move(opened, "threshold", threshold)
+                question = f"""
+                    SELECT format('{{:.2f}} %', a.acc1) AS acc1, a.exit_counts,
+                        format('{{:.2f}}', a.mean_blocks) AS blocks, c.exit_blocks, c.depth
+                    FROM at_thresholds([{threshold}]) a JOIN cells c USING (run_id, cell_id)
+                    WHERE c.model = 'cifar10-dynn'
+                """  # noqa: S608 - thresholds of this file
+                (row,) = storage.query(results, question).to_pylist()
+                counts, exits = row.pop("exit_counts"), row.pop("exit_blocks")
+                places = {*exits, row.pop("depth") - 1}
+                expected = row | {"exits": [str(counts[place]) for place in sorted(places)]}
+                assert shown(opened, list(expected)) == expected, threshold
+        assert not opened.errors
+        fetched = {url for url in opened.requests if not url.startswith("data:")}
+        assert fetched == {path.as_uri()}
 
 
 def test_the_explorer_says_what_sql_says(page: Page, root: Path) -> None:
