@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -16,7 +15,6 @@ from storage.schemas import TABLES, VERSION_KEY, check_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import BinaryIO
 
     from storage.places import Place
     from storage.places.file import PlacedFile
@@ -53,14 +51,15 @@ def read_table(place: Place) -> pa.Table:
         SchemaVersionError: a newer version wrote it.
         DamagedError: it is no Parquet file, or not as it was written.
     """
-    with _opened(place) as parquet:
-        return _read(parquet)
+    return table_of_bytes(place.read(), str(place))
 
 
 def table_of_bytes(content: bytes, name: str) -> pa.Table:
     """Read a table from the bytes of a Parquet file of ours; raises as `read_table`."""
-    with _parsed(io.BytesIO(content), name) as parquet:
-        return _read(parquet)
+    with _parsed(pa.BufferReader(content), name) as parquet:
+        table = parquet.read(use_threads=False)
+        table.validate(full=True)  # texts of damaged files need not be texts
+        return table
 
 
 def keep_aside(folder: Place, name: str) -> str:
@@ -93,7 +92,8 @@ def check_columns(place: Place, table: str) -> None:
         FileNotFoundError, SchemaVersionError: as `read_table`.
         StorageError: it is no Parquet file, or one of other columns.
     """
-    with _opened(place) as parquet:
+    # Opened by us: pyarrow's own path handling guesses at file systems.
+    with place.open() as file, _parsed(file, str(place)) as parquet:
         missing = set(TABLES[table].names).difference(parquet.schema_arrow.names)
     if missing:
         raise StorageError(
@@ -102,23 +102,12 @@ def check_columns(place: Place, table: str) -> None:
         )
 
 
-def _read(parquet: pq.ParquetFile) -> pa.Table:
-    table = parquet.read()
-    table.validate(full=True)  # texts of damaged files need not be texts
-    return table
-
-
 @contextlib.contextmanager
-def _opened(place: Place) -> Iterator[pq.ParquetFile]:
-    # Opened by us: pyarrow's own path handling guesses at file systems.
-    with place.open() as file, _parsed(file, str(place)) as parquet:
-        yield parquet
-
-
-@contextlib.contextmanager
-def _parsed(file: BinaryIO | PlacedFile, name: str) -> Iterator[pq.ParquetFile]:
+def _parsed(file: pa.BufferReader | PlacedFile, name: str) -> Iterator[pq.ParquetFile]:
     try:
-        parquet = pq.ParquetFile(file, page_checksum_verification=True)
+        # In this thread alone: one of Arrow's that touches Python's objects while the interpreter
+        # ends aborts the process (a command with Arrow's threads and no others once ended so).
+        parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
         metadata = parquet.schema_arrow.metadata or {}
         check_version(metadata.get(VERSION_KEY.encode(), b"none"), name)
         yield parquet

@@ -1,0 +1,37 @@
+"""Parquet files of ours."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from storage.files import publish_table
+from storage.places.local import LocalPlace
+from storage.schemas import TABLES
+
+READ = """
+import os, pathlib, sys
+from storage.files import check_columns, read_table
+from storage.places.local import LocalPlace
+place = LocalPlace(pathlib.Path(sys.argv[1]))
+before = set(os.listdir("/proc/self/task"))
+check_columns(place, "records")
+assert read_table(place).num_rows == 1000
+print(len(set(os.listdir("/proc/self/task")) - before))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads as Linux does")
+def test_reading_starts_no_thread(tmp_path: Path) -> None:
+    """One that holds Python's objects when the interpreter ends would abort a finished command."""
+    schema = TABLES["records"]
+    columns = [pa.nulls(1000, field.type) for field in schema]
+    nullable = pa.schema([field.with_nullable(True) for field in schema], schema.metadata)
+    publish_table(LocalPlace(tmp_path / "rows.parquet"), pa.table(columns, schema=nullable))
+    command = [sys.executable, "-c", READ, str(tmp_path / "rows.parquet")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["0"]
