@@ -11,6 +11,8 @@ import pytest
 
 import storage
 
+pytestmark = pytest.mark.xdist_group("hosts")  # one network after another
+
 GRID = """\
 name: boards
 models: [digits-gfnet, digits-dynn]

@@ -12,6 +12,9 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = ["README.md", *(f"docs/{page.name}" for page in sorted(REPOSITORY.glob("docs/*.md")))]
+WITH_OWN_IMAGES = ("docs/data.md", "docs/training.md")
+"""Pages that make the same folder of images: one after the other."""
+
 BLOCK = re.compile(r"(<!-- not run: .* -->\n)?```sh\n(.*?)```", re.DOTALL)
 SET_UP = ("make test", "make integration")  # running these tests is running that
 
@@ -30,7 +33,15 @@ def runnable(command: str) -> str:
     return command.replace("make ", f"make --assume-old=.venv/installed BIN={tools} ", 1)
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(
+            page, marks=pytest.mark.xdist_group("own images" if page in WITH_OWN_IMAGES else page)
+        )
+        for page in PAGES
+    ],
+)
 def test_commands_run_as_written(page: str, tmp_path: Path) -> None:
     """In order, from the repository's folder, with a results root of their own."""
     tools = Path(sys.executable).parent

@@ -22,6 +22,8 @@ from storage.places import place_of
 from storage.places.s3 import bucket as buckets
 from storage.places.s3 import lease, place
 
+pytestmark = pytest.mark.xdist_group("object store")  # they share a server
+
 REPOSITORY = Path(__file__).parents[2]
 GFJOBS = (sys.executable, "-c", "from jobs.cli import main; main()")
 PATIENCE_S = 120

@@ -15,7 +15,10 @@ from jobs.run import Where, submit
 
 from .browser import PROGRAMS, Page, browser, program
 
-pytestmark = pytest.mark.skipif(program() is None, reason=f"none of {', '.join(PROGRAMS)} is here")
+pytestmark = [
+    pytest.mark.skipif(program() is None, reason=f"none of {', '.join(PROGRAMS)} is here"),
+    pytest.mark.xdist_group("report"),  # they share a browser
+]
 
 RIGHT, HOME, END, TAB = 39, 36, 35, 9
 HOSTILE = "<script>document.title = 'run'</script>"

@@ -14,6 +14,8 @@ import pytest
 
 import storage
 
+pytestmark = pytest.mark.xdist_group("semantics")  # they share a cluster
+
 LONG = "rounds: 400"
 """In the place of 6 rounds: a run that does not end by itself while a test looks."""
 
