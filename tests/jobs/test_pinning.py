@@ -282,7 +282,7 @@ def test_pools_of_engines_keep_to_the_processors() -> None:
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env=os.environ | {"PYTHONPATH": str(Path(pinning.__file__).parent.parent)},
     )
     assert ended.stdout.strip() == "pinned", ended.stderr
