@@ -28,7 +28,6 @@ import numpy as np
 
 import gfnet
 import storage
-from jobs import work
 from jobs.regressions.again import remeasurement
 from jobs.regressions.judge import judge
 from jobs.regressions.settings import Settings
@@ -78,11 +77,11 @@ class Planted:
             made = self._runtime(name, model, **options)
             return Slowed(made) if model.config.exit_blocks else made
 
-        work.gfnet.runtime = runtime
+        gfnet.runtime = runtime
 
     def __exit__(self, *_: object) -> None:
         """Give it back."""
-        work.gfnet.runtime = self._runtime
+        gfnet.runtime = self._runtime
 
 
 def run_night(grid: Path, root: Path, name: str) -> float:

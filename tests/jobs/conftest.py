@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.worker import GRID, Bench
 
 import gfnet
 import storage
+from jobs import worker
 from jobs.document import Document
 from jobs.grid import Grid, read_grid
 from jobs.plan import Plan, make_plan
@@ -103,3 +105,13 @@ class Store:
     def __init__(self, run: storage.RunStore, plan: Plan) -> None:
         self.run = run
         self.plan = plan
+
+
+@pytest.fixture
+def bench(plan_of: Callable[[str], Plan]) -> Iterator[Bench]:
+    """A fresh worker and its tasks."""
+    worker._models.clear()
+    before = torch.get_num_threads()
+    with torch.no_grad():
+        yield Bench(plan_of(GRID))
+    torch.set_num_threads(before)

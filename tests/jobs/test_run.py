@@ -20,7 +20,7 @@ from jobs.errors import BadInputError, RunInterruptedError, UsageError
 from jobs.run import Where, resume, submit
 from jobs.summary import ladder, status
 from jobs.task import Outcome, Task
-from jobs.work import WORK
+from jobs.work.kinds import WORK
 from jobs.worker import run_task
 
 INLINE = Where(is_inline=True)
