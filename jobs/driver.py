@@ -116,6 +116,7 @@ class Driver:
         self._aside: set[str] = set()
         self._blocks = {cell.cell_id: block for block in queued for cell in block.cells}
         self._nodes: dict[str, storage.NodeRow] = {row.node: row for row in store.nodes}
+        self._named: set[str] = set()
         self._saved_s = time.monotonic()
 
     def run(self) -> bool:
@@ -269,6 +270,7 @@ class Driver:
         """Say something in a node's row."""
         row = self._nodes.get(place) or storage.NodeRow(self._store.run.run_id, place)
         self._nodes[place] = replace(row, note="; ".join(filter(None, (note, row.note))))
+        self._named.add(place)
         with self._failing_as_jobs():
             self._store.save_nodes(list(self._nodes.values()))
 
@@ -330,7 +332,7 @@ class Driver:
         """Whether a node's row is there: also of one set aside in an earlier try of this run."""
         row = self._nodes.get(node.node)
         is_stale = row is not None and (row.note or "").startswith(SET_ASIDE)
-        return row is not None and (not is_stale or node.node in self._aside)
+        return row is not None and (not is_stale or node.node in self._named)
 
     @contextmanager
     def _failing_as_jobs(self) -> Iterator[None]:

@@ -488,6 +488,30 @@ def test_a_node_that_fails_every_timed_task_loses_them(run: Run) -> None:
     assert homes[-1] != homes[0]
 
 
+def test_a_node_that_lost_some_timed_cells_goes_on_saying_so(
+    plan_of: Callable[[str], Plan], tmp_path: Path
+) -> None:
+    """Also once it has done others: its row says what it was set aside for."""
+    sets = ", ".join(f"{{name: digits, limit: {limit}}}" for limit in (10, 20, 30, 40))
+    plan = plan_of(GRID.replace("{name: digits, split: train, limit: 1100}", sets))
+    first: list[tuple[str, str]] = []
+
+    def fault(task: Task, board: str) -> str:
+        if task.is_timed:
+            first.append((task.dataset, board))
+            return "no kernel image" if first[0] == (task.dataset, board) else ""
+        return ""
+
+    row = storage.RunRow(run_id="r", name="sets")
+    with storage.RunStore.create(tmp_path / "s", row, queued_rows(plan, "r"), {}) as store:
+        assert Driver(store, plan, boards_of(fault), lambda _t, _o: None).run()
+        notes = {node.node: node.note for node in store.nodes}
+        cells = [cell for cell in store.cells if cell.kind == "latency"]
+    dataset, bad = first[0]
+    assert bad in {cell.node for cell in cells if cell.dataset != dataset}, "it did others after"
+    assert str(notes[bad]).startswith(f"set aside for timed cells of {dataset}: ")
+
+
 def test_after_three_convictions_nothing_more_goes_there(
     plan_of: Callable[[str], Plan], tmp_path: Path
 ) -> None:
