@@ -14,10 +14,11 @@ from jobs.cancelling import mark_cancelled
 from jobs.clock import now
 from jobs.device import local_devices
 from jobs.document import Document
-from jobs.driver import Driver, home_of
+from jobs.driver import Driver
 from jobs.errors import JobsError, RunInterruptedError, UsageError
 from jobs.executor import Executor, InlineExecutor, Sources
 from jobs.grid import read_grid
+from jobs.homes import home_of
 from jobs.interrupts import Interrupts
 from jobs.ledger import queued_rows
 from jobs.order import blocks

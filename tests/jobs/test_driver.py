@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import storage
-from jobs.driver import MAX_ATTEMPTS, Driver, with_clock_remark
+from jobs.driver import MAX_ATTEMPTS, Driver
 from jobs.errors import JobsError
 from jobs.executor import FullError, SourceError, Sources
 from jobs.ledger import Ledger, queued_rows
@@ -443,23 +443,6 @@ def test_a_driver_on_a_timed_host_neither_writes_nor_draws(run: Run) -> None:
     run.store.commit = checked  # type: ignore[method-assign, assignment]
     assert Driver(run.store, run.plan, executor, lambda _t, _o: None).run()
     assert run.count("records") == 2 * 2 * 1100
-
-
-@pytest.mark.parametrize(
-    ("ended_s", "said"),
-    [
-        (1059.0, ""),
-        (None, ""),
-        (1190.0, "the clock of board is 3 min ahead of the driver's: started_at is by its own"),
-        (400.0, "the clock of board is 10 min behind the driver's: started_at is by its own"),
-    ],
-)
-def test_a_clock_that_is_minutes_off_is_told(ended_s: float | None, said: str) -> None:
-    """Beside whatever else the note says; a lost task has no clock."""
-    node = storage.NodeRow(run_id="r", node="board", device="cpu", host="board", architecture="")
-    outcome = Outcome({}, node, note="odd", ended_s=ended_s)
-    told = with_clock_remark(outcome, now_s=1000.0).note
-    assert told == "; ".join(filter(None, ("odd", said)))
 
 
 def test_a_node_that_fails_every_timed_task_loses_them(run: Run) -> None:
