@@ -18,8 +18,9 @@ import storage
 from jobs import conditions, summary
 from jobs.conditions import Machine, Reading, columns, machine_of
 from jobs.nvml import Gpu
-from jobs.run import Where, resume, submit
+from jobs.run import resume, submit
 from jobs.sensors import AbsentError
+from jobs.where import Where
 from jobs.work import latency
 
 NOON = datetime(2026, 11, 24, 12)  # noqa: DTZ001 (naive UTC throughout)

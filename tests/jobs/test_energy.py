@@ -22,7 +22,8 @@ from jobs.power.choose import Choice, check_setting
 from jobs.power.importing import _by_node, import_log
 from jobs.power.log import LogLine
 from jobs.power.source import PowerError, PowerSource, Reading
-from jobs.run import Where, resume, submit
+from jobs.run import resume, submit
+from jobs.where import Where
 from jobs.work import kinds
 
 LADDER = """\
