@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import storage
-from jobs.address import check_address
+from jobs.address import CLIENT_SCHEME, check_address
 from jobs.device import local_devices
 from jobs.errors import UsageError
 from jobs.executor import Executor, InlineExecutor, Sources
@@ -43,8 +43,8 @@ class Where:
         """See that tasks can go there.
 
         Raises:
-            UsageError: both are asked for, or nothing answers at the address, or there is none
-                for a driver to go to.
+            UsageError: both are asked for, or nothing answers at the address, or it is a client
+                server's, or there is none for a driver to go to.
         """
         if self.is_detached and not self.address:
             raise UsageError(
@@ -53,6 +53,11 @@ class Where:
             )
         if self.address and self.is_inline:
             raise UsageError("--inline runs in this process, --address on a cluster: choose one")
+        if self.address and self.address.startswith(CLIENT_SCHEME):
+            raise UsageError(
+                f"--address {self.address}: a run asks the head itself, not a Ray Client server:"
+                " give HOST:PORT, such as that of `gfjobs node start --head`"
+            )
         if self.address:
             check_address(self.address)
 

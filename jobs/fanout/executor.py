@@ -91,7 +91,7 @@ class RayExecutor:
             self._store = ObjectStore(EMBEDDED_STORE_BYTES)
             return
         head = join(address)
-        assert head is not None  # noqa: S101 - not through a client server
+        assert head is not None  # noqa: S101 - Where.check
         try:
             self._nodes = Nodes(head)
         except JobsError:
