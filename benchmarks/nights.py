@@ -28,11 +28,11 @@ import numpy as np
 
 import gfnet
 import storage
-from jobs import work
 from jobs.regressions.again import remeasurement
 from jobs.regressions.judge import judge
 from jobs.regressions.settings import Settings
-from jobs.run import Where, submit
+from jobs.run import submit
+from jobs.where import Where
 
 SLOWER = 0.1
 CONTROL, CELL = "digits-gfnet", "digits-dynn"
@@ -78,11 +78,11 @@ class Planted:
             made = self._runtime(name, model, **options)
             return Slowed(made) if model.config.exit_blocks else made
 
-        work.gfnet.runtime = runtime
+        gfnet.runtime = runtime
 
     def __exit__(self, *_: object) -> None:
         """Give it back."""
-        work.gfnet.runtime = self._runtime
+        gfnet.runtime = self._runtime
 
 
 def run_night(grid: Path, root: Path, name: str) -> float:

@@ -30,8 +30,9 @@ from jobs.grid import read_grid
 from jobs.order import task_queues
 from jobs.pipeline import Pipeline
 from jobs.plan import Plan, make_plan
-from jobs.run import Where, submit
+from jobs.run import submit
 from jobs.task import Task
+from jobs.where import Where
 
 Answer = tuple[int, tuple[int, ...]]
 """Images answered correctly, and images that left after each block."""

@@ -11,6 +11,9 @@ TIMEOUT_S = 5.0
 DISCOVERED = ("auto", "local")
 """Addresses that Ray finds out by itself."""
 
+CLIENT_SCHEME = "ray://"
+"""Begins the address of a Ray Client server, through which trainings can go, but no runs."""
+
 _OPENING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 """What a client of HTTP/2, and so of gRPC, says first: RFC 9113, section 3.4."""
 
@@ -80,7 +83,7 @@ def split_address(address: str) -> tuple[str, int]:
     Raises:
         UsageError: it is not HOST:PORT.
     """
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    host, colon, port = address.removeprefix(CLIENT_SCHEME).rpartition(":")
     if not colon or not host or not port.isdigit():
         raise UsageError(f"--address {address!r} is not HOST:PORT, such as 10.0.0.1:6379")
     return host.strip("[]"), int(port)

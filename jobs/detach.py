@@ -99,7 +99,7 @@ def seen_otherwise(
         base: where its paths start.
         submitted: what its names mean to the submitter.
     """
-    from jobs.run import plan_document
+    from jobs.planning import plan_document
 
     try:
         if not storage.has_probe(root, probe):

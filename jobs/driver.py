@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import storage
-from jobs.clock import now
-from jobs.device import ANY, CUDA
-from jobs.errors import JobsError
+from jobs.clock_remark import with_clock_remark
 from jobs.executor import Executor, FullError, SourceError
+from jobs.homes import home_of, meant_devices
 from jobs.ledger import Ledger
+from jobs.listeners import Listener, Narrator, Silent
 from jobs.order import Block, blocks
 from jobs.placement import WAIT_S, Placement
 from jobs.plan import Plan
 from jobs.progress import duration, last_line
+from jobs.run_writer import SET_ASIDE, RunWriter
 from jobs.task import Outcome, Task
 from jobs.trust import FAULTS, Suspect, Trust
 
@@ -28,39 +27,11 @@ MAX_ATTEMPTS = 3
 MAX_FAILURES = 2
 """Times that a task which fails by itself is given out, where there is another machine to try."""
 
-SET_ASIDE = "set aside"
-"""How the note of a node begins that failed what others did; `status` looks for it."""
-
 SAVE_INTERVAL_S = 2.0
 """Between two saves of the cells' states; what is committed does not wait for them."""
 
-CLOCK_TOLERANCE_S = 60.0
-"""Between a node's clock and this machine's, before rows of its cells say so."""
-
 POLL_S = 1.0
 """Between two looks at who joined and who left; one host alone needs none."""
-
-Listener = Callable[[Task, Outcome], None]
-
-
-class Narrator(Protocol):
-    """Told of what is no task's end."""
-
-    def note(self, text: str) -> None:
-        """Something to know."""
-
-    def restart(self, tasks: Sequence[Task]) -> None:
-        """These are to be done again."""
-
-
-class Silent:
-    """A narrator that says nothing."""
-
-    def note(self, text: str) -> None:
-        """Say nothing."""
-
-    def restart(self, tasks: Sequence[Task]) -> None:
-        """Say nothing."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +67,7 @@ class Driver:
         wait_s: float = WAIT_S,
     ) -> None:
         self._store = store
+        self._writer = RunWriter(store)
         self._executor = executor
         self._listener = listener
         self._narrator = narrator or Silent()
@@ -106,7 +78,7 @@ class Driver:
         self._placement = Placement(
             [(block, self._tasks(block)) for block in queued],
             homes={block: home for block in queued if (home := home_of(block, entries))},
-            meant=meanings(queued, entries, store.nodes),
+            meant=meant_devices(queued, entries, store.nodes),
             wait_s=wait_s,
         )
         self._poll_s = None if executor.is_one_host else POLL_S
@@ -115,7 +87,6 @@ class Driver:
         self._trust = Trust()
         self._aside: set[str] = set()
         self._blocks = {cell.cell_id: block for block in queued for cell in block.cells}
-        self._nodes: dict[str, storage.NodeRow] = {row.node: row for row in store.nodes}
         self._saved_s = time.monotonic()
 
     def run(self) -> bool:
@@ -142,8 +113,7 @@ class Driver:
 
     def save(self) -> None:
         """Save the cells' states."""
-        with self._failing_as_jobs():
-            self._store.save_cells(self.ledger.rows)
+        self._writer.save_cells(self.ledger.rows)
         self._saved_s = time.monotonic()
 
     def _tasks(self, block: Block) -> Iterator[Task]:
@@ -217,7 +187,8 @@ class Driver:
         if outcome.skipped:
             self.ledger.skip(task, outcome.skipped)
         else:
-            self._commit(task, outcome)
+            if self._writer.commit(task, outcome):
+                self.ledger.commit(task, outcome)
             for faulty in self._trust.succeeded(place, task.key):
                 self._set_aside(faulty)
             for suspect in self._trust.clear(place):  # it was not the machine
@@ -247,7 +218,9 @@ class Driver:
                     f"node {place} failed all of {len(suspects)} cells in a row: the timed cells of"
                     f" {block.dataset} start anew on another ({reason})"
                 )
-                self._name(place, f"{SET_ASIDE} for timed cells of {block.dataset}: {reason}")
+                self._writer.note_on_node(
+                    place, f"{SET_ASIDE} for timed cells of {block.dataset}: {reason}"
+                )
                 self._restart(block, avoided=place)
                 continue
             self._trust.forget(block)
@@ -263,14 +236,7 @@ class Driver:
         told = f"{SET_ASIDE}: others did {FAULTS} tasks that it failed"
         reason = last_line(self._trust.reason(place))
         self._narrator.note(f"node {place} is {told} ({reason}); its work goes to the others")
-        self._name(place, f"{told} ({reason})")
-
-    def _name(self, place: str, note: str) -> None:
-        """Say something in a node's row."""
-        row = self._nodes.get(place) or storage.NodeRow(self._store.run.run_id, place)
-        self._nodes[place] = replace(row, note="; ".join(filter(None, (note, row.note))))
-        with self._failing_as_jobs():
-            self._store.save_nodes(list(self._nodes.values()))
+        self._writer.note_on_node(place, f"{told} ({reason})")
 
     def _look_after_stuck(self) -> None:
         """Tell of cells that no node can take, start them anew elsewhere, or let them fail."""
@@ -300,81 +266,7 @@ class Driver:
             del self._tries[key]
         before = sum(entry.cell_id in cells for entry in self._store.entries())
         if before:
-            with self._failing_as_jobs():
-                self._store.discard(cells)
+            self._writer.discard(cells)
         self.ledger.restart(cells)
         self._narrator.restart(list(self._tasks(block))[:before])
         self._placement.restart(block, self._tasks(block), avoided)
-
-    def _commit(self, task: Task, outcome: Outcome) -> None:
-        entry = storage.CommitEntry(
-            cell_id=task.cell_id,
-            round=task.round,
-            shard=task.shard.number,
-            node=outcome.node.node if outcome.node else None,
-            rows=outcome.images,
-            busy_s=outcome.busy_s,
-            committed_at=now(),
-            note=outcome.note or None,
-        )
-        with self._failing_as_jobs():
-            # The node first: a commit names it, and may be the last thing this process does.
-            if outcome.node and not self._knows(outcome.node):
-                self._nodes[outcome.node.node] = outcome.node
-                self._store.save_nodes(list(self._nodes.values()))
-            is_new = self._store.commit(entry, outcome.tables)
-        if is_new:
-            self.ledger.commit(task, outcome)
-
-    def _knows(self, node: storage.NodeRow) -> bool:
-        """Whether a node's row is there: also of one set aside in an earlier try of this run."""
-        row = self._nodes.get(node.node)
-        is_stale = row is not None and (row.note or "").startswith(SET_ASIDE)
-        return row is not None and (not is_stale or node.node in self._aside)
-
-    @contextmanager
-    def _failing_as_jobs(self) -> Iterator[None]:
-        try:
-            yield
-        except storage.StorageError as err:
-            raise JobsError(
-                f"{err}; what was committed before is kept: mend it, then go on with"
-                f" gfjobs resume {self._store.run.run_id}"
-            ) from err
-
-
-def with_clock_remark(outcome: Outcome, now_s: float) -> Outcome:
-    """Say so in the note where a node's clock is minutes off this machine's.
-
-    Its latencies are right, being of a clock that nobody sets; its times of day are not.
-    """
-    if outcome.ended_s is None or abs(outcome.ended_s - now_s) < CLOCK_TOLERANCE_S:
-        return outcome
-    minutes = round(abs(outcome.ended_s - now_s) / 60)
-    side = "ahead of" if outcome.ended_s > now_s else "behind"
-    node = outcome.node.node if outcome.node else "its node"
-    remark = f"the clock of {node} is {minutes} min {side} the driver's: started_at is by its own"
-    return replace(outcome, note="; ".join(filter(None, (outcome.note, remark))))
-
-
-def home_of(block: Block, entries: Iterable[storage.CommitEntry]) -> str | None:
-    """The machine that has begun a block which one machine must take whole; None of others."""
-    cells = {cell.cell_id for cell in block.cells} if block.is_timed else set()
-    found = Counter(entry.node for entry in entries if entry.cell_id in cells and entry.node)
-    return found.most_common(1)[0][0] if found else None
-
-
-def meanings(
-    queued: Sequence[Block],
-    entries: Iterable[storage.CommitEntry],
-    nodes: Iterable[storage.NodeRow],
-) -> dict[str, str]:
-    """What `any` and `cuda` turned out to be, by what is committed."""
-    devices = {node.node: node.device for node in nodes}
-    asked = {cell.cell_id: block.device for block in queued for cell in block.cells}
-    return {
-        name: device
-        for entry in entries
-        if (name := asked.get(entry.cell_id)) in (ANY, CUDA) and name
-        if (device := devices.get(entry.node or ""))
-    }

@@ -8,10 +8,10 @@ they have is dropped, and they start anew elsewhere, since rounds of two machine
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from jobs.block_queue import BlockQueue, IsOver
 from jobs.device import ANY, CUDA
 from jobs.lane import Lane
 from jobs.order import Block
@@ -24,9 +24,6 @@ WAIT_S = 600.0
 GRACE_S = 60.0
 """How long timed cells wait for their own machine where another could take them: enough for a node
 that was cut off to be declared dead, and to join again."""
-
-IsOver = Callable[[str], bool]
-"""Whether a cell needs no more tasks."""
 
 
 @dataclass(frozen=True)
@@ -46,73 +43,6 @@ class Stuck:
     is_new: bool = False
     is_moving: bool = False
     is_failed: bool = False
-
-
-class _Queue:
-    """The tasks of a block: waiting, in flight, and where they must go."""
-
-    def __init__(self, block: Block, tasks: Iterator[Task], home: str | None) -> None:
-        self.block = block
-        self.home = home
-        self.in_flight = 0
-        self.stuck_s: float | None = None
-        self.avoided: set[str] = set()
-        self._tasks = tasks
-        self._waiting: deque[Task] = deque()
-        self._spoilt: dict[Task, set[str]] = {}
-
-    def has_more(self, is_over: IsOver) -> bool:
-        """Whether a task waits; those of cells that are over are dropped."""
-        while self._waiting and is_over(self._waiting[0].cell_id):
-            self._waiting.popleft()
-        while not self._waiting:
-            task = next(self._tasks, None)
-            if task is None:
-                return False
-            if not is_over(task.cell_id):
-                self._waiting.append(task)
-        return True
-
-    def first(self, place: str, others: Collection[str], *, is_held: bool) -> Task | None:
-        """The first task for a place: not one that was lost there, while it can go to another.
-
-        Args:
-            place: its name.
-            others: names of those that can take tasks of this queue too.
-            is_held: it gets none but those that were lost elsewhere.
-        """
-        for task in self._waiting:
-            spoilt = self._spoilt.get(task, set())
-            if place in spoilt and set(others) - spoilt:
-                continue
-            if spoilt or not (is_held and others):
-                return task
-        return None
-
-    def spoilt(self, task: Task) -> set[str]:
-        """Where a task was lost."""
-        return self._spoilt.get(task, set())
-
-    def take(self, task: Task) -> None:
-        """A task goes."""
-        self._waiting.remove(task)
-        self.in_flight += 1
-
-    def give_back(self, task: Task, place: str, *, again: bool, is_spoilt: bool) -> None:
-        """A task has come back."""
-        self.in_flight -= 1
-        if again:
-            self._waiting.appendleft(task)
-        if again and is_spoilt:
-            self._spoilt.setdefault(task, set()).add(place)
-        elif not again:
-            self._spoilt.pop(task, None)
-
-    def restart(self, tasks: Iterator[Task]) -> None:
-        """All over again, wherever there is a place."""
-        self._tasks, self.home, self.stuck_s = tasks, None, None
-        self._waiting.clear()
-        self._spoilt.clear()
 
 
 class Placement:
@@ -135,13 +65,13 @@ class Placement:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         homes = homes or {}
-        self._queues = [_Queue(block, tasks, homes.get(block)) for block, tasks in queued]
+        self._queues = [BlockQueue(block, tasks, homes.get(block)) for block, tasks in queued]
         self._meant = dict(meant or {})
         self._wait_s = wait_s
         self._clock = clock
         self._places: dict[str, Place] = {}
         self._lanes: dict[str, Lane] = {}
-        self._given: dict[Task, tuple[_Queue, Lane]] = {}
+        self._given: dict[Task, tuple[BlockQueue, Lane]] = {}
         self._aside: set[str] = set()
 
     @property
@@ -290,20 +220,20 @@ class Placement:
             return task, lane.begin(task, device)
         return None
 
-    def _can(self, queue: _Queue, place: Place) -> bool:
+    def _can(self, queue: BlockQueue, place: Place) -> bool:
         """Whether a place has the device of a block, and may be given work of it."""
         if place.name in self._aside or place.name in queue.avoided:
             return False
         asked = queue.block.device
         return asked is None or place.device(self._meant.get(asked, asked)) is not None
 
-    def _able(self, queue: _Queue) -> list[Place]:
+    def _able(self, queue: BlockQueue) -> list[Place]:
         return [place for place in self._places.values() if self._can(queue, place)]
 
-    def _queue(self, block: Block) -> _Queue:
+    def _queue(self, block: Block) -> BlockQueue:
         return next(queue for queue in self._queues if queue.block == block)
 
-    def _wording(self, queue: _Queue, able: Sequence[Place]) -> str:
+    def _wording(self, queue: BlockQueue, able: Sequence[Place]) -> str:
         asked = queue.block.device or ANY
         device = self._meant.get(asked, asked)
         cells = len(queue.block.cells)

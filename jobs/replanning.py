@@ -14,7 +14,7 @@ from jobs.errors import JobsError
 from jobs.ledger import Ledger, queued_rows
 from jobs.meanings import differences, meanings, same_label, worded
 from jobs.plan import Plan
-from jobs.run import plan_document
+from jobs.planning import plan_document
 
 
 def replanned(remains: storage.Remains) -> storage.Replanned | str:

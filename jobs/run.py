@@ -3,74 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import storage
-from jobs.address import check_address
 from jobs.amend import amend, submission_of
 from jobs.cancelling import mark_cancelled
 from jobs.clock import now
-from jobs.device import local_devices
 from jobs.document import Document
-from jobs.driver import Driver, home_of
+from jobs.driver import Driver
 from jobs.errors import JobsError, RunInterruptedError, UsageError
-from jobs.executor import Executor, InlineExecutor, Sources
-from jobs.grid import read_grid
+from jobs.executor import InlineExecutor, Sources
 from jobs.interrupts import Interrupts
 from jobs.ledger import queued_rows
-from jobs.order import blocks
-from jobs.placement import WAIT_S
-from jobs.plan import Plan, make_plan
+from jobs.plan import Plan
 from jobs.plan_view import counted, skips
+from jobs.planning import plan_document
 from jobs.power.choose import VARIABLE, check_setting
 from jobs.progress import Progress
 from jobs.provenance import gfjobs_version, git_revision
-from jobs.registration import node_name
-from jobs.watchdog import STALL_S
+from jobs.where import Where
 
 Narrator = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Where:
-    """Where a run's tasks go.
-
-    Attributes:
-        address: of a Ray cluster that runs already; None: a Ray of our own on this machine.
-        is_inline: in this process, without Ray.
-        wait_s: how long cells wait for a device that no node of the cluster has.
-        stall_s: how long a task may finish nothing before it counts as lost; not in this process.
-        is_detached: the driver too goes to the cluster, and lives there.
-    """
-
-    address: str | None = None
-    is_inline: bool = False
-    wait_s: float = WAIT_S
-    stall_s: float = STALL_S
-    is_detached: bool = False
-
-    def devices(self) -> tuple[str, ...] | None:
-        """The names that a grid may use there; None where nodes may yet join with any."""
-        return None if self.address else local_devices()
-
-    def check(self) -> None:
-        """See that tasks can go there.
-
-        Raises:
-            UsageError: both are asked for, or nothing answers at the address, or there is none
-                for a driver to go to.
-        """
-        if self.is_detached and not self.address:
-            raise UsageError(
-                "--detach hands the driver to a cluster that runs already: give --address, such as"
-                " that of `gfjobs node start --head` on this machine"
-            )
-        if self.address and self.is_inline:
-            raise UsageError("--inline runs in this process, --address on a cluster: choose one")
-        if self.address:
-            check_address(self.address)
 
 
 @dataclass(frozen=True)
@@ -198,25 +153,6 @@ def resume(root: storage.Root, run_id: str, where: Where, narrate: Narrator) -> 
         return _go_on(store, document, plan, where, narrate)
 
 
-def plan_document(document: Document, base: Path, devices: Sequence[str] | None) -> Plan:
-    """Read, check and plan a grid.
-
-    Args:
-        document: the file.
-        base: the folder that relative paths start from.
-        devices: the names that `devices` may use; None: any that a node could have.
-
-    Raises:
-        BadInputError: the grid has problems, or nothing is left of it.
-    """
-    plan = make_plan(read_grid(document, devices, base))
-    if not plan.cells:
-        root = document.root()
-        root.problem("`exclude` leaves nothing to run", "a grid of at least one combination")
-        document.check()
-    return plan
-
-
 def _go_on(
     store: storage.RunStore, document: Document, plan: Plan, where: Where, narrate: Narrator
 ) -> Ended:
@@ -226,7 +162,7 @@ def _go_on(
     `submission` a resume does the rest.
     """
     amended = amend(store, document, plan)
-    _check_machine(store, amended.plan, where)
+    where.check_machine(store, amended.plan)
     run_id = store.run.run_id
     if store.submission != amended.submission:
         _save_images(store, amended.plan)
@@ -293,7 +229,7 @@ def _drive(
     interrupts: Interrupts,
 ) -> bool:
     """Start an executor, drive the run on it, and stop it whatever happens."""
-    executor = _executor(plan, where) if _missing(store, plan) else InlineExecutor(Sources.of(plan))
+    executor = where.executor(plan) if _missing(store, plan) else InlineExecutor(Sources.of(plan))
     # Signals after the executor: Ray takes them over when it starts.
     with interrupts, Progress(plan, done) as progress:
         try:
@@ -307,36 +243,6 @@ def _drive(
                 raise
         finally:
             executor.close()
-
-
-def _executor(plan: Plan, where: Where) -> Executor:
-    sources = Sources.of(plan)
-    if where.is_inline:
-        return InlineExecutor(sources)
-    from jobs.fanout import RayExecutor
-
-    return RayExecutor(sources, where.address, stall_s=where.stall_s)
-
-
-def _check_machine(store: storage.RunStore, plan: Plan, where: Where) -> None:
-    """Refuse to go on here with timed cells that another machine has begun.
-
-    On a cluster the placement sees to that: it knows whether the machine may come back.
-    """
-    if where.address:
-        return
-    entries = store.entries()
-    done = frozenset(entry.key for entry in entries)
-    for block in blocks(plan, by_device=True):
-        home = home_of(block, entries)
-        if home in (None, node_name()) or not any(block.tasks(store.run.run_id, done)):
-            continue
-        raise UsageError(
-            f"run {store.run.run_id}: timed cells of device {block.device} on {block.dataset} began"
-            f" on node {home}, and this is {node_name()}: rounds of two machines must not mix. Go"
-            f" on where that node is, with `gfjobs resume {store.run.run_id} --address HOST:PORT`,"
-            " or submit the grid as a new run"
-        )
 
 
 def _new_run_id(root: storage.Root, plan: Plan) -> str:

@@ -20,7 +20,8 @@ from jobs.pulse import beat
 from jobs.skips import why_skipped
 from jobs.task import Outcome, Task
 from jobs.transit import CorruptedError
-from jobs.work import ShardImages, work
+from jobs.work.kinds import work
+from jobs.work.shard import ShardImages
 
 KEPT_MODELS = 8
 """Models a worker keeps loaded: enough for a ladder and its rivals, small enough for 4 GB."""

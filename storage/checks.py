@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from storage.errors import StorageError
 from storage.rows import CellRow, NodeRow, RunRow, rows_to_table
-from storage.schemas import table_schema
+from storage.schemas import COMMITTED_TABLES, table_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pyarrow as pa
 
@@ -40,6 +40,31 @@ def check_run_ids(run_id: str, rows: Sequence[RunRow | CellRow | NodeRow]) -> No
     others = sorted({row.run_id for row in rows if row.run_id != run_id})
     if others:
         raise StorageError(f"rows of run {run_id} carry the run_id {', '.join(others)}")
+
+
+def check_shard(run_id: str, cell_id: str, tables: Mapping[str, pa.Table]) -> None:
+    """Refuse tables that are not rows of one cell.
+
+    Raises: StorageError: one is not committed by shard, not of its schema, or of another cell.
+    """
+    for name, table in tables.items():
+        if name not in COMMITTED_TABLES:
+            raise StorageError(
+                f"table {name!r} is not committed by shard; those that "
+                f"are: {', '.join(COMMITTED_TABLES)}"
+            )
+        check_table(name, table)
+        check_column(table, "run_id", run_id)
+        check_column(table, "cell_id", cell_id)
+
+
+def check_power(run_id: str, table: pa.Table) -> None:
+    """Refuse power that is not a run's.
+
+    Raises: StorageError: it is not of its schema, or of another run.
+    """
+    check_table("power", table)
+    check_column(table, "run_id", run_id)
 
 
 def check_table(name: str, table: pa.Table) -> None:

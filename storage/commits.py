@@ -146,6 +146,15 @@ class Snapshot:
         ]
         return (*merged, *self.unmerged_entries)
 
+    def throttled_rounds(self) -> frozenset[tuple[str, int]]:
+        """List the rounds (cell_id, round) that a throttled machine spoilt."""
+        return frozenset(
+            (row["cell_id"], row["round"])
+            for place in self.files("rounds")
+            for row in read_table(place).to_pylist()
+            if row["is_throttled"]
+        )
+
 
 def manifest_name(entry: CommitEntry) -> str:
     """Name the manifest of a commit after its key: no second file can commit the same shard."""

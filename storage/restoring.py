@@ -184,7 +184,6 @@ def _remains(paths: RunPaths, damaged: Collection[str], snapshot: Snapshot) -> R
     nodes: tuple[NodeRow, ...] = ()
     if "nodes" not in damaged and paths.nodes.is_file():
         nodes = _nodes(paths)
-    rounds = [row for file in snapshot.files("rounds") for row in read_table(file).to_pylist()]
     return Remains(
         run_id=paths.folder.name,
         run=None if "runs" in damaged else read_row(paths),
@@ -192,9 +191,7 @@ def _remains(paths: RunPaths, damaged: Collection[str], snapshot: Snapshot) -> R
         nodes=nodes,
         submission=_submission(paths),
         entries=snapshot.entries(),
-        throttled=frozenset(
-            (row["cell_id"], row["round"]) for row in rounds if row["is_throttled"]
-        ),
+        throttled=snapshot.throttled_rounds(),
     )
 
 

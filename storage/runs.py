@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import uuid
 from typing import TYPE_CHECKING
 
 import duckdb
 
-from storage.checks import check_column, check_run_ids, check_table, rows_as_tables
+from storage.checks import check_power, check_run_ids, check_shard, check_table, rows_as_tables
 from storage.commits import (
     CommitEntry,
     Manifest,
@@ -18,19 +17,19 @@ from storage.commits import (
     publish_manifest,
     read_snapshot,
 )
-from storage.errors import RunExistsError, RunLockedError, RunNotFoundError, StorageError
-from storage.files import parquet_bytes, publish_table, read_table
+from storage.errors import RunLockedError, StorageError
+from storage.files import publish_table, read_table
 from storage.history import seal, unseal
-from storage.layout import check_root, existing_root, images_path, run_paths, unwritable
+from storage.layout import check_root, existing_root, images_path, run_paths
 from storage.merge import merge_run
-from storage.places import TEMPORARY_PREFIX
+from storage.row_files import write_row_files
 from storage.rows import CellRow, NodeRow, RunRow, rows_to_table, table_to_rows
+from storage.run_folder import make_run, released_on_error, take_run
 from storage.run_list import read_cell_rows, read_row
 from storage.run_names import read_submission
-from storage.schemas import COMMITTED_TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     import pyarrow as pa
@@ -84,28 +83,8 @@ class RunStore:
         """
         place = check_root(root)
         paths = run_paths(place, run.run_id)
-        run_table, cells_table = rows_as_tables(run, cells)
-        try:
-            for folder in (paths.data, paths.commits):
-                folder.make_folder()
-            lease = paths.folder.lease()
-        except OSError as err:
-            raise unwritable(place, err) from err
-        with _released_on_error(lease):
-            if paths.run.is_file():
-                raise RunExistsError(
-                    f"run {run.run_id} exists under {place / 'runs'}; continue it with "
-                    f"`gfjobs resume {run.run_id}`, remove it with `gfjobs rm {run.run_id}`, or "
-                    "choose another name with --run"
-                )
-            with _failing_as(f"run {run.run_id} cannot be created"):
-                unseal(place, run.run_id)  # of a run of that name whose folder is gone
-                for folder in (paths.commits, paths.data):  # of a removal that was cut short
-                    folder.delete_all(folder.children())
-                publish_table(paths.cells, cells_table)
-                paths.submission.publish(json.dumps(dict(submission)).encode())
-                publish_table(paths.run, run_table)
-                (place / "runs").sync()
+        lease = make_run(place, paths, *rows_as_tables(run, cells), submission)
+        with released_on_error(lease):
             return cls(place, paths, lease)
 
     @classmethod
@@ -116,16 +95,9 @@ class RunStore:
         """
         place = existing_root(root)
         paths = run_paths(place, run_id)
-        if not paths.run.is_file():
-            raise RunNotFoundError(
-                f"there is no run {run_id!r} under {place}; list them with `gfjobs runs`"
-            )
-        with _failing_as(f"run {run_id} cannot be opened"):
-            lease = paths.folder.lease()
-            with _released_on_error(lease):
-                beside = paths.folder.children()  # left by one that died replacing a small table
-                paths.folder.delete_all([p for p in beside if p.name.startswith(TEMPORARY_PREFIX)])
-                return cls(place, paths, lease)
+        lease = take_run(place, paths)
+        with released_on_error(lease), _failing_as(f"run {run_id} cannot be opened"):
+            return cls(place, paths, lease)
 
     def save_run(self, run: RunRow) -> None:
         """Replace the run's row.
@@ -195,13 +167,7 @@ class RunStore:
 
     def throttled_rounds(self) -> frozenset[tuple[str, int]]:
         """Say which rounds (cell_id, round) are committed with a sign of throttling."""
-        files = read_snapshot(self._paths).files("rounds")
-        return frozenset(
-            (row["cell_id"], row["round"])
-            for place in files
-            for row in read_table(place).to_pylist()
-            if row["is_throttled"]
-        )
+        return read_snapshot(self._paths).throttled_rounds()
 
     def commit(self, entry: CommitEntry, tables: Mapping[str, pa.Table]) -> bool:
         """Commit the rows of one shard, all tables in one atomic step.
@@ -218,39 +184,20 @@ class RunStore:
         """
         self._check_open()
         name = manifest_name(entry)
-        for table_name, table in tables.items():
-            if table_name not in COMMITTED_TABLES:
-                raise StorageError(
-                    f"table {table_name!r} is not committed by shard; those that "
-                    f"are: {', '.join(COMMITTED_TABLES)}"
-                )
-            check_table(table_name, table)
-            check_column(table, "run_id", self.run.run_id)
-            check_column(table, "cell_id", entry.cell_id)
+        check_shard(self.run.run_id, entry.cell_id, tables)
         if entry.key in self._entries:
             return False
         if name in self._superseded:  # of a cell that was dropped since
             name = name.replace(".json", f".{uuid.uuid4().hex[:8]}.json")
         # A new name each time: what a crash left under an old one is not overwritten but orphaned.
-        suffix = f"{name.removesuffix('.json')}.{uuid.uuid4().hex[:8]}.parquet"
-        files = {
-            table_name: f"{table_name}-{suffix}"
-            for table_name in tables
-            if tables[table_name].num_rows
-        }
+        suffix = f"{name.removesuffix('.json')}.{uuid.uuid4().hex[:8]}"
         with _failing_as(f"shard {entry.key} of run {self.run.run_id} cannot be committed"):
-            digests = {
-                file: self._write_rows(file, tables[table_name])
-                for table_name, file in files.items()
-            }
-            self._paths.data.sync()
+            files, digests = write_row_files(self._paths, tables, suffix)
             self._lease.confirm()
-            named = {table_name: (file,) for table_name, file in files.items()}
-            manifest = Manifest((entry,), named, digests=digests)
             try:
-                publish_manifest(self._paths, name, manifest)
+                publish_manifest(self._paths, name, Manifest((entry,), files, digests=digests))
             except FileExistsError as err:
-                raise self._committed_by_another(entry, list(files.values())) from err
+                raise self._committed_by_another(entry, digests) from err
         self._entries[entry.key] = entry
         return True
 
@@ -261,16 +208,13 @@ class RunStore:
             then none of it is visible.
         """
         self._check_open()
-        check_table("power", table)
-        check_column(table, "run_id", self.run.run_id)
-        name = f"power-{uuid.uuid4().hex}"
+        check_power(self.run.run_id, table)
+        suffix = uuid.uuid4().hex
         with _failing_as(f"power of run {self.run.run_id} cannot be added"):
-            file = f"{name}.parquet"
-            digests = {file: self._write_rows(file, table)}
-            self._paths.data.sync()
+            files, digests = write_row_files(self._paths, {"power": table}, suffix)
             self._lease.confirm()
-            manifest = Manifest((), {"power": (file,)}, digests=digests)
-            publish_manifest(self._paths, f"{name}.json", manifest)
+            manifest = Manifest((), files, digests=digests)
+            publish_manifest(self._paths, f"power-{suffix}.json", manifest)
 
     def replace_power(self, nodes: Collection[str], table: pa.Table) -> None:
         """Put rows of `power` in place of all readings of some nodes' total, in one atomic step.
@@ -280,8 +224,7 @@ class RunStore:
         Raises: StorageError: as `add_power`.
         """
         self._check_open()
-        check_table("power", table)
-        check_column(table, "run_id", self.run.run_id)
+        check_power(self.run.run_id, table)
         with _failing_as(f"power of run {self.run.run_id} cannot be replaced"):
             merge_run(self._paths, self._lease, power=(nodes, table))
 
@@ -335,7 +278,7 @@ class RunStore:
         """Leave: give the lease back."""
         self.close()
 
-    def _committed_by_another(self, entry: CommitEntry, files: Sequence[str]) -> RunLockedError:
+    def _committed_by_another(self, entry: CommitEntry, files: Iterable[str]) -> RunLockedError:
         """A driver that held the lease before was later than its lease: its rows are the ones."""
         self._paths.data.delete_all([self._paths.data / file for file in files])
         return RunLockedError(
@@ -347,12 +290,6 @@ class RunStore:
         snapshot = read_snapshot(self._paths)
         self._entries = {entry.key: entry for entry in snapshot.entries()}
         self._superseded = snapshot.superseded
-
-    def _write_rows(self, name: str, table: pa.Table) -> str:
-        """Write a data file that nobody reads yet, and give its digest."""
-        content = parquet_bytes(table)
-        (self._paths.data / name).write(content)
-        return hashlib.sha256(content).hexdigest()
 
     def _save(self, what: str, place: Place, table: pa.Table) -> None:
         self._check_open()
@@ -370,15 +307,6 @@ class RunStore:
             with _failing_as(f"run {self.run.run_id} cannot be changed"):
                 unseal(self._root, self.run.run_id)
             self._is_unsealed = True
-
-
-@contextlib.contextmanager
-def _released_on_error(lease: Lease) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        lease.release()
-        raise
 
 
 @contextlib.contextmanager

@@ -67,8 +67,8 @@ def submit(
     Example:
       gfjobs submit examples/quickstart.yaml --run first
     """
-    from jobs.run import Where
     from jobs.run import submit as submit_grid
+    from jobs.where import Where
 
     if detach:
         from jobs.detach import check_root_option
@@ -106,8 +106,8 @@ def resume(
       gfjobs resume latest
     """
     import storage
-    from jobs.run import Where
     from jobs.run import resume as resume_run
+    from jobs.where import Where
 
     run_id = storage.resolve_run(results, run)
     ended = resume_run(results, run_id, Where(address, inline, wait_s, stall_s), narrate)
@@ -194,7 +194,7 @@ def plan(grid: Path, results: Root) -> None:
     from jobs.document import Document
     from jobs.estimate import estimate
     from jobs.plan_view import describe
-    from jobs.run import plan_document
+    from jobs.planning import plan_document
 
     document = Document.read(grid)
     made = plan_document(document, document.path.absolute().parent, None)

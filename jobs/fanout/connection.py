@@ -17,6 +17,7 @@ from ray._private.services import canonicalize_bootstrap_address
 from ray.core.generated import common_pb2, gcs_pb2
 from ray.exceptions import AuthenticationError, RayError
 
+from jobs.address import CLIENT_SCHEME
 from jobs.cluster.labels import Facts
 from jobs.cluster.token import MODE, VALUE, find_token, token_advice
 from jobs.cluster.view import TIMING, ClusterError, ClusterView, NodeView
@@ -24,7 +25,6 @@ from jobs.cluster.view import TIMING, ClusterError, ClusterView, NodeView
 EMBEDDED_STORE_BYTES = 512 * 2**20
 TIMEOUT_S = 5.0
 _TOKEN_BYTES = 32
-CLIENT_SCHEME = "ray://"
 
 # Of these Ray's types know nothing.
 _raylet: Any = ray._raylet  # noqa: SLF001 - the one way to ask a head without joining

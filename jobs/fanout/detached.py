@@ -21,7 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from jobs.cluster.view import ClusterError
 from jobs.detach import DriverProcess, seen_otherwise
 from jobs.document import Document
-from jobs.fanout.connection import CLIENT_SCHEME, join
+from jobs.fanout.connection import join
 from jobs.meanings import Meanings
 
 NAMESPACE = "gfjobs"
@@ -72,11 +72,9 @@ def on_head(address: str, variables: Mapping[str, str], folder: Path) -> Iterato
     Raises:
         ClusterError: the cluster cannot be joined, or its head does not answer.
     """
-    if address.startswith(CLIENT_SCHEME):
-        raise ClusterError(f"--detach needs the head itself: HOST:PORT, not {address}")
     head = join(address)
     try:
-        assert head is not None  # noqa: S101 - not through a client server
+        assert head is not None  # noqa: S101 - Where.check
         (node,) = [view for view in head.nodes() if view.is_head]
         affinity = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
         keeper: Any = ray.remote(_Keeper)

@@ -16,13 +16,12 @@ from ray.exceptions import (
     RayTaskError,
     TaskUnschedulableError,
 )
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from jobs.cluster.view import DEVICE_PREFIX, TIMING, ClusterError, NodeView
-from jobs.device import CPU, CUDA
+from jobs.cluster.view import TIMING
 from jobs.errors import JobsError
 from jobs.executor import Finished, Sources
-from jobs.fanout.connection import EMBEDDED_STORE_BYTES, Head, join, start_here
+from jobs.fanout.connection import EMBEDDED_STORE_BYTES, join, start_here
+from jobs.fanout.nodes import TASKS_PER_CPU, TIMING_SHARE, Nodes, bound
 from jobs.fanout.object_store import ObjectStore, Reference, Sent
 from jobs.fanout.remote import Orders, Work, forget_pulse, pulse_of, remote_of
 from jobs.memory import first_line
@@ -31,26 +30,6 @@ from jobs.progress import duration
 from jobs.task import Outcome, Task
 from jobs.transit import CorruptedError, unseal
 from jobs.watchdog import LOOKS, STALL_S, Watchdog
-
-STORE = "object_store_memory"
-"""What Ray calls the size of a node's object store among its resources."""
-
-TIMING_SHARE = 0.001
-"""Of the timing resource, and of a device, that an untimed task takes."""
-
-TASKS_PER_CPU = 2
-"""In flight: one runs while the next one's images travel."""
-
-LOOK_S = 2.0
-"""Between two looks at the nodes of a cluster."""
-
-HEAD_S = 30.0
-"""For which a driver goes on without a head that knows it. One that was started anew knows none of
-the tasks in flight, and of them nothing would ever come back."""
-
-GONE_S = 30.0
-"""For which a node is believed to be gone that Ray says has died. A link that is down for seconds
-makes it say so too, of a node that lives on under the same id: after this the head decides."""
 
 LINGER_S = 10.0
 """After a node died, until its tasks count as lost: Ray mostly says so itself, but never of a task
@@ -74,15 +53,6 @@ class _InFlight:
     node_id: str | None
     pulse_key: bytes
     stranded_s: float | None = None
-
-
-@dataclass(frozen=True)
-class _Node:
-    """A place, and what Ray must know to reach it."""
-
-    place: Place
-    node_id: str
-    resources: frozenset[str]
 
 
 class RayExecutor:
@@ -113,36 +83,26 @@ class RayExecutor:
         self._stall_s = stall_s
         self._watchdog = Watchdog(stall_s)
         self._in_flight: dict[Reference, _InFlight] = {}
-        self._store_bytes: float = EMBEDDED_STORE_BYTES
-        self._head: Head | None = None
-        self._nodes: dict[str, _Node] = {}
-        self._alive: frozenset[str] = frozenset()
-        self._gone_s: dict[str, float] = {}  # when Ray said so of a task's node
-        self._looked_s = 0.0
-        self._known_s = time.monotonic()  # when the head last knew this driver's node
+        self._nodes: Nodes | None = None  # of a Ray of our own there is one place
         self._late: list[Any] = []  # stalled, and not yet given back
         self._work = remote_of(work)
         if address is None:
             start_here()
-            self._store = ObjectStore(self._store_bytes)
+            self._store = ObjectStore(EMBEDDED_STORE_BYTES)
             return
-        self._head = join(address)
+        head = join(address)
+        assert head is not None  # noqa: S101 - Where.check
         try:
-            self._look()
-            self._store = ObjectStore(self._store_bytes)
-            if not self._nodes:
-                raise ClusterError(
-                    f"no node of the cluster has the resource {TIMING!r}, which keeps a node to one"
-                    " task while it is timed; start each with `gfjobs node start`"
-                )
+            self._nodes = Nodes(head)
         except JobsError:
             ray.shutdown()
             raise
+        self._store = ObjectStore(self._nodes.store_bytes)
 
     @property
     def is_one_host(self) -> bool:
         """True of an embedded Ray."""
-        return self._head is None
+        return self._nodes is None
 
     @property
     def is_full(self) -> bool:
@@ -156,19 +116,10 @@ class RayExecutor:
         Raises:
             ClusterError: the head has been gone for long, or is another than at the start.
         """
-        if self.is_one_host:
+        if self._nodes is None:
             resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
             return [Place("", max(int(resources.get("CPU", 1)), 1) * TASKS_PER_CPU)]
-        if time.monotonic() - self._looked_s > LOOK_S:
-            try:
-                self._look()
-            except ClusterError as err:  # what was seen last holds until it answers again
-                if time.monotonic() - self._known_s > HEAD_S:
-                    raise ClusterError(
-                        f"{err}. What was committed is kept: when the cluster is back, go on with"
-                        " `gfjobs resume`"
-                    ) from err
-        return [node.place for node in self._nodes.values()]
+        return self._nodes.places()
 
     def submit(self, task: Task, spot: Spot) -> None:
         """Hand a task to a node, its weights and images by reference."""
@@ -185,9 +136,9 @@ class RayExecutor:
             "num_cpus": 1,
             "resources": {TIMING: 1 if task.is_timed else TIMING_SHARE},
         }
-        node = None if self.is_one_host else self._nodes[spot.place]
+        node = self._nodes.node(spot.place) if self._nodes else None
         if node:
-            options = _bound(options, task, spot, node)
+            options = bound(options, task, spot, node)
         pulse_key = uuid.uuid4().bytes
         orders = Orders(images.digest, pulse_key, self._stall_s / LOOKS)
         # In a list a reference is not resolved: a worker that has the model fetches no weights.
@@ -222,10 +173,11 @@ class RayExecutor:
         except CorruptedError as err:
             return Outcome({}, None, error=str(err), is_lost=True, is_corrupted=True)
         except RayError as err:
-            self._looked_s = 0.0  # perhaps its node has gone
             is_gone = isinstance(err, (NodeDiedError, TaskUnschedulableError))
-            if is_gone and sent.node_id:
-                self._gone_s[sent.node_id] = time.monotonic()
+            if self._nodes:
+                self._nodes.look_soon()
+                if is_gone and sent.node_id:
+                    self._nodes.died(sent.node_id)
             said = str(err) if isinstance(err, RayTaskError) else first_line(err)
             return Outcome(
                 {},
@@ -253,32 +205,13 @@ class RayExecutor:
         self._in_flight.clear()
         ray.shutdown()
 
-    def _look(self) -> None:
-        """See which nodes there are."""
-        assert self._head is not None  # noqa: S101 - only of a cluster
-        self._looked_s = time.monotonic()
-        here = ray.get_runtime_context().get_node_id()
-        since_s = time.monotonic() - GONE_S
-        nodes = self._head.nodes()
-        if here not in {view.node_id for view in nodes}:
-            raise ClusterError(
-                f"the cluster at {self._head.address} no longer knows this driver's node: its head,"
-                " or the Ray of this machine, was started anew"
-            )
-        self._known_s = time.monotonic()
-        gone = {node_id for node_id, at_s in self._gone_s.items() if at_s > since_s}
-        views = [view for view in nodes if view.node_id not in gone]
-        self._alive = frozenset(view.node_id for view in views)
-        timing = [view for view in views if view.resources.get(TIMING)]
-        self._nodes = {node.place.name: node for node in (_node(view, here) for view in timing)}
-        mine = [view.resources for view in views if view.node_id == here]
-        self._store_bytes = mine[0].get(STORE, self._store_bytes) if mine else self._store_bytes
-
     def _stranded(self) -> Finished | None:
         """A task whose node is dead and of which Ray says nothing; None where there is none."""
+        if self._nodes is None:
+            return None
         now_s = time.monotonic()
         for reference, sent in self._in_flight.items():
-            if sent.node_id is None or sent.node_id in self._alive:
+            if sent.node_id is None or self._nodes.is_alive(sent.node_id):
                 sent.stranded_s = None
                 continue
             sent.stranded_s = sent.stranded_s or now_s
@@ -316,31 +249,3 @@ def _weights_key(task: Task) -> Hashable:
 
 def _images_key(task: Task) -> Hashable:
     return task.dataset_sha256, task.shard
-
-
-def _node(view: NodeView, here: str) -> _Node:
-    """A node as a place; one that is not registered has the devices that Ray sees."""
-    gpus = int(view.resources.get("GPU", 0))
-    devices = view.devices or {CPU: 1} | ({CUDA: gpus} if gpus else {})
-    place = Place(
-        name=view.name,
-        capacity=max(int(view.resources.get("CPU", 1)), 1) * TASKS_PER_CPU,
-        devices=devices,
-        has_gpu=gpus > 0,
-        is_here=view.node_id == here,
-    )
-    return _Node(place, view.node_id, frozenset(view.resources))
-
-
-def _bound(options: dict[str, Any], task: Task, spot: Spot, node: _Node) -> dict[str, Any]:
-    """A task goes to its node and to no other, and takes the device that it is to run on."""
-    resources = dict(options["resources"])
-    resource = DEVICE_PREFIX + spot.device
-    if resource in node.resources:
-        is_whole = task.is_timed or node.place.has_gpu
-        resources[resource] = 1 if is_whole else TIMING_SHARE
-    return options | {
-        "resources": resources,
-        "num_gpus": int(node.place.has_gpu and spot.device != CPU),
-        "scheduling_strategy": NodeAffinitySchedulingStrategy(node.node_id, soft=False),
-    }

@@ -13,7 +13,7 @@ from jobs.cluster.view import DEVICE_PREFIX, TIMING
 from jobs.device import ANY, CPU, CUDA
 from jobs.errors import JobsError
 from jobs.fanout.connection import join
-from jobs.fanout.executor import TIMING_SHARE
+from jobs.fanout.nodes import TIMING_SHARE
 from jobs.fanout.object_store import Reference
 from jobs.trainer import Lesson, TrainingError
 

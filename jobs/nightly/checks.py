@@ -9,7 +9,7 @@ import storage
 from jobs.document import Document
 from jobs.errors import BadInputError, Problem, UsageError
 from jobs.nightly.schedule import Notify, Reader, Schedule
-from jobs.run import plan_document
+from jobs.planning import plan_document
 
 _A_RUN = "a finished run of the same grid"
 

@@ -14,7 +14,7 @@ from jobs.errors import UsageError
 from jobs.grid import NAME, NAME_RULE
 from jobs.nightly.cron import Calendar, read_calendar
 from jobs.regressions.settings import LEAST_NIGHTS, Settings
-from jobs.run import Where
+from jobs.where import Where
 
 KEYS = (
     "name",

@@ -13,7 +13,8 @@ from jobs.document import Document
 from jobs.errors import JobsError, UsageError
 from jobs.grid import Grid, read_grid
 from jobs.regressions.judge import Remeasure
-from jobs.run import Narrator, Where, submit_document
+from jobs.run import Narrator, submit_document
+from jobs.where import Where
 from jobs.wording import Row
 
 SUFFIX = "-again"

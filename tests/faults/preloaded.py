@@ -10,6 +10,6 @@ import torchvision.transforms.v2  # noqa: F401
 import jobs.cli
 import jobs.run
 import jobs.summary
-import jobs.work
+import jobs.work.kinds
 import jobs.worker  # noqa: F401
 import storage.runs  # noqa: F401

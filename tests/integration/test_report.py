@@ -11,7 +11,8 @@ import pytest
 import storage
 from jobs.report.reading import read_report
 from jobs.report.writing import write_page
-from jobs.run import Where, submit
+from jobs.run import submit
+from jobs.where import Where
 
 from .browser import PROGRAMS, Page, browser, program
 

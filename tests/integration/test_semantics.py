@@ -155,7 +155,7 @@ import storage
 from jobs.detach import seen_otherwise
 from jobs.document import Document
 from jobs.meanings import meanings
-from jobs.run import plan_document
+from jobs.planning import plan_document
 grid, root = Path(sys.argv[1]), sys.argv[2]
 document = Document.read(grid)
 submitted = meanings(plan_document(document, grid.parent, None).cells)

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from support import driving
+from support.worker import GRID, Bench
 
 import gfnet
 import storage
+from jobs import worker
 from jobs.document import Document
 from jobs.grid import Grid, read_grid
+from jobs.ledger import queued_rows
 from jobs.plan import Plan, make_plan
 
 SIZES = {"img_size": 8, "patch_size": 2, "embed_dim": 6, "num_classes": 10}
@@ -88,8 +92,6 @@ def plan_of(
 @pytest.fixture
 def store(tmp_path: Path, small_grid: Path, read: Callable[[Path], Grid]) -> Iterator[Store]:
     """A run of the small grid of which nothing has run yet."""
-    from jobs.ledger import queued_rows
-
     plan = make_plan(read(small_grid))
     run = storage.RunRow(run_id="r", name="small")
     rows = queued_rows(plan, "r")
@@ -103,3 +105,23 @@ class Store:
     def __init__(self, run: storage.RunStore, plan: Plan) -> None:
         self.run = run
         self.plan = plan
+
+
+@pytest.fixture
+def bench(plan_of: Callable[[str], Plan]) -> Iterator[Bench]:
+    """A fresh worker and its tasks."""
+    worker._models.clear()
+    before = torch.get_num_threads()
+    with torch.no_grad():
+        yield Bench(plan_of(GRID))
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def run(tmp_path: Path, plan_of: Callable[[str], Plan]) -> Iterator[driving.Run]:
+    """A run of `driving.GRID` of which nothing has run."""
+    plan = plan_of(driving.GRID)
+    row = storage.RunRow(run_id="r", name="small")
+    root = tmp_path / "results"
+    with storage.RunStore.create(root, row, queued_rows(plan, "r"), {}) as store:
+        yield driving.Run(root, store, plan)

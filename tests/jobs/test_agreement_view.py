@@ -10,7 +10,8 @@ import torch
 
 import storage
 from jobs import agreement_view
-from jobs.run import Where, submit
+from jobs.run import submit
+from jobs.where import Where
 
 INLINE = Where(is_inline=True)
 

@@ -22,7 +22,8 @@ from jobs.errors import UsageError
 from jobs.ledger import Ledger
 from jobs.order import blocks
 from jobs.plan import Later, Plan, added_to
-from jobs.run import Where, resume, submit
+from jobs.run import resume, submit
+from jobs.where import Where
 
 INLINE = Where(is_inline=True)
 TABLES = {

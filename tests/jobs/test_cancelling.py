@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 import storage
-from jobs import executor
-from jobs import run as runs
+from jobs import executor, where
 from jobs.cancelling import PATIENCE_S, cancel
 from jobs.errors import JobsError, RunInterruptedError
-from jobs.run import Where, resume, submit
+from jobs.run import resume, submit
 from jobs.summary import status
 from jobs.task import Outcome, Task
 from jobs.watch import progress_line, watch
+from jobs.where import Where
 from jobs.worker import run_task
 
 INLINE = Where(is_inline=True)
@@ -61,7 +61,7 @@ def test_a_driver_stops_in_mid_task_and_the_run_goes_on_later(
         return run_task(task, *rest)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "InlineExecutor", lambda src: executor.InlineExecutor(src, run))
+        patch.setattr(where, "InlineExecutor", lambda src: executor.InlineExecutor(src, run))
         patch.setattr("jobs.interrupts.POLL_S", 0.05)
         with pytest.raises(RunInterruptedError) as caught:
             submit(small_grid, root, INLINE, quiet, "r")

@@ -19,7 +19,8 @@ from jobs.choice_view import drop_interval
 from jobs.choosing import Limits, read_pass, storable, write_thresholds
 from jobs.cli import main
 from jobs.errors import UsageError
-from jobs.run import Where, submit
+from jobs.run import submit
+from jobs.where import Where
 
 GRID = """\
 models: [flat.safetensors, dynn.safetensors]

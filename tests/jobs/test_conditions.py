@@ -15,11 +15,13 @@ import pytest
 import torch
 
 import storage
-from jobs import conditions, summary, work
+from jobs import conditions, summary
 from jobs.conditions import Machine, Reading, columns, machine_of
 from jobs.nvml import Gpu
-from jobs.run import Where, resume, submit
+from jobs.run import resume, submit
 from jobs.sensors import AbsentError
+from jobs.where import Where
+from jobs.work import latency
 
 NOON = datetime(2026, 11, 24, 12)  # noqa: DTZ001 (naive UTC throughout)
 BEFORE = Reading(
@@ -216,7 +218,7 @@ def heat(tree: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Have the processor too hot in some of the routed rounds."""
 
     def throttle(*rounds: int) -> None:
-        real, calls = work.measure_routes, itertools.count()
+        real, calls = latency.measure_routes, itertools.count()
 
         def measure(*args: Any, **kwargs: Any) -> Any:
             measured = real(*args, **kwargs)
@@ -225,7 +227,7 @@ def heat(tree: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                 counters(tree, number=10 * (number + 1))
             return measured
 
-        monkeypatch.setattr(work, "measure_routes", measure)
+        monkeypatch.setattr(latency, "measure_routes", measure)
 
     return throttle
 
@@ -312,14 +314,14 @@ def test_a_power_mode_that_changed_shows_in_the_summary(
     status = tree / "var/lib/nvpmodel/status"
     status.parent.mkdir(parents=True)
     status.write_text("pmode:0000\n")
-    real, calls = work.measure_routes, itertools.count()
+    real, calls = latency.measure_routes, itertools.count()
 
     def measure(*args: Any, **kwargs: Any) -> Any:
         if next(calls) == 1:
             status.write_text("pmode:0002\n")
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(work, "measure_routes", measure)
+    monkeypatch.setattr(latency, "measure_routes", measure)
     root = tmp_path / "results"
     run(write_grid(GRID), root)
     (line,) = storage.query(root, "from ladder").to_pylist()

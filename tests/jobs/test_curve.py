@@ -13,7 +13,8 @@ import storage
 from jobs.curve import LISTED_POINTS, Curves, draw, read_curves
 from jobs.errors import UsageError
 from jobs.figure import save_figure
-from jobs.run import Where, submit
+from jobs.run import submit
+from jobs.where import Where
 
 GRID = """\
 models: [flat.safetensors, dynn.safetensors]

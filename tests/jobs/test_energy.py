@@ -13,7 +13,6 @@ import torch
 from click.testing import CliRunner
 
 import storage
-from jobs import work
 from jobs.choosing import Limits, read_pass
 from jobs.cli import main
 from jobs.errors import BadInputError, UsageError
@@ -23,7 +22,9 @@ from jobs.power.choose import Choice, check_setting
 from jobs.power.importing import _by_node, import_log
 from jobs.power.log import LogLine
 from jobs.power.source import PowerError, PowerSource, Reading
-from jobs.run import Where, resume, submit
+from jobs.run import resume, submit
+from jobs.where import Where
+from jobs.work import kinds
 
 LADDER = """\
 models: [digits-gfnet, digits-distil, digits-dynn]
@@ -143,7 +144,7 @@ def test_a_sensor_that_vanishes_costs_energy_and_not_the_run(
 ) -> None:
     """Its figures are NULL, and the cell says why; latency is as ever."""
     source = Dying(4)
-    monkeypatch.setattr(work, "power_of", lambda _device: Choice(source, source.name))
+    monkeypatch.setattr(kinds, "power_of", lambda _device: Choice(source, source.name))
     root = tmp_path / "results"
     run(write_grid(SMALL), root)
     (row,) = rows_of(root, "from ladder")

@@ -10,7 +10,7 @@ from ray.exceptions import NodeDiedError
 
 from jobs.cluster.view import TIMING, NodeView
 from jobs.executor import Sources
-from jobs.fanout import executor, object_store
+from jobs.fanout import executor, nodes, object_store
 from jobs.fanout.object_store import ObjectStore
 
 
@@ -52,10 +52,10 @@ def test_a_node_that_ray_calls_dead_is_asked_again_after_half_a_minute(
     ]
     head = SimpleNamespace(address="10.0.0.1:6379", nodes=lambda: views)
     here = SimpleNamespace(get_node_id=lambda: "id of head")
-    monkeypatch.setattr(executor, "time", SimpleNamespace(monotonic=lambda: now_s))
+    monkeypatch.setattr(nodes, "time", SimpleNamespace(monotonic=lambda: now_s))
     monkeypatch.setattr(executor, "join", lambda _: head)
     monkeypatch.setattr(executor, "remote_of", lambda _: None)
-    monkeypatch.setattr(executor.ray, "get_runtime_context", lambda: here)
+    monkeypatch.setattr(nodes.ray, "get_runtime_context", lambda: here)
 
     def died(_: object) -> None:
         raise NodeDiedError("its link was down")
@@ -73,7 +73,7 @@ def test_a_node_that_ray_calls_dead_is_asked_again_after_half_a_minute(
     assert outcome.is_lost
     assert outcome.is_gone
     assert names() == ["head"], "avoided at once, though the head still lists it"
-    now_s = 100.0 + executor.GONE_S - executor.LOOK_S
+    now_s = 100.0 + nodes.GONE_S - nodes.LOOK_S
     assert names() == ["head"]
-    now_s = 100.0 + executor.GONE_S + executor.LOOK_S
+    now_s = 100.0 + nodes.GONE_S + nodes.LOOK_S
     assert names() == ["board", "head"], "after that the head decides"

@@ -12,7 +12,8 @@ import torch
 import gfnet
 import storage
 from jobs.memory import Batches, is_out_of_memory
-from jobs.run import Where, submit
+from jobs.run import submit
+from jobs.where import Where
 
 GRID = """\
 models: [dynn.safetensors]

@@ -19,7 +19,7 @@ from jobs.executor import Sources
 from jobs.order import task_queues
 from jobs.pinning import choose, pinned
 from jobs.plan import Plan
-from jobs.work import WORK
+from jobs.work.kinds import WORK
 from jobs.worker import run_task
 
 HAS_AFFINITY = hasattr(os, "sched_setaffinity")

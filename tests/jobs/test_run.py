@@ -15,12 +15,13 @@ from PIL import Image
 
 import storage
 from gfnet import runtimes
-from jobs import run as runs
+from jobs import where
 from jobs.errors import BadInputError, RunInterruptedError, UsageError
-from jobs.run import Where, resume, submit
+from jobs.run import resume, submit
 from jobs.summary import ladder, status
 from jobs.task import Outcome, Task
-from jobs.work import WORK
+from jobs.where import Where
+from jobs.work.kinds import WORK
 from jobs.worker import run_task
 
 INLINE = Where(is_inline=True)
@@ -168,8 +169,8 @@ def cut_off(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
         done.append(task)
         return run_task(task, *rest)  # type: ignore[arg-type]
 
-    executor = runs.InlineExecutor
-    monkeypatch.setattr(runs, "InlineExecutor", lambda sources: executor(sources, run))
+    executor = where.InlineExecutor
+    monkeypatch.setattr(where, "InlineExecutor", lambda sources: executor(sources, run))
 
 
 @pytest.mark.parametrize("after", [0, 1, 3, 5])
@@ -221,7 +222,7 @@ def test_cells_that_another_machine_began_do_not_go_on_here(
     assert len(storage.query(tmp_path, "from commits")) == 3
     with monkeypatch.context() as patch:
         patch.setattr("jobs.node.node_name", lambda: "board1")
-        patch.setattr(runs, "node_name", lambda: "board1")
+        patch.setattr(where, "node_name", lambda: "board1")
         assert resume(tmp_path, "r", INLINE, quiet).is_done
     assert submit(small_grid, tmp_path, INLINE, quiet, "r").is_done
     small_grid.write_text(small_grid.read_text().replace("rounds: 2", "rounds: 3"))
@@ -447,7 +448,7 @@ def test_an_interruption_before_the_first_task_names_the_run(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "_executor", interrupt)
+        patch.setattr(Where, "executor", interrupt)
         with pytest.raises(RunInterruptedError) as caught:
             submit(small_grid, tmp_path, INLINE, quiet)
     assert resume(tmp_path, caught.value.run_id, INLINE, quiet).is_done

@@ -15,7 +15,8 @@ from jobs.errors import UsageError
 from jobs.estimate import Estimate, estimate
 from jobs.plan import Plan
 from jobs.plan_view import describe
-from jobs.run import Where, submit
+from jobs.run import submit
+from jobs.where import Where
 
 INLINE = Where(is_inline=True)
 

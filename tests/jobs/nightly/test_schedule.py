@@ -12,7 +12,7 @@ from jobs.errors import BadInputError
 from jobs.nightly.checks import check_schedule
 from jobs.nightly.schedule import Notify, Schedule, read_schedule
 from jobs.regressions.settings import Settings
-from jobs.run import Where
+from jobs.where import Where
 
 REPOSITORY = Path(__file__).parents[3]
 WHOLE = """\

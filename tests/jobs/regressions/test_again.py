@@ -7,7 +7,8 @@ from pathlib import Path
 
 import storage
 from jobs.regressions.again import remeasurement
-from jobs.run import Where, submit
+from jobs.run import submit
+from jobs.where import Where
 
 GRID = """\
 name: nightly

@@ -1,0 +1,31 @@
+"""Who is told how a run goes: a listener of each task's end, a narrator of everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from jobs.task import Outcome, Task
+
+Listener = Callable[[Task, Outcome], None]
+"""Told of every finished task."""
+
+
+class Narrator(Protocol):
+    """Told of what is no task's end."""
+
+    def note(self, text: str) -> None:
+        """Something to know."""
+
+    def restart(self, tasks: Sequence[Task]) -> None:
+        """These are to be done again."""
+
+
+class Silent:
+    """A narrator that says nothing."""
+
+    def note(self, text: str) -> None:
+        """Say nothing."""
+
+    def restart(self, tasks: Sequence[Task]) -> None:
+        """Say nothing."""

@@ -1,0 +1,81 @@
+"""What a driver writes of its run: rows, nodes, states of cells, and what is dropped of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import storage
+from jobs.clock import now
+from jobs.errors import JobsError
+from jobs.task import Outcome, Task
+
+SET_ASIDE = "set aside"
+"""How the note of a node begins that failed what others did; `status` looks for it."""
+
+
+class RunWriter:
+    """Writes into a run's store; all of it raises JobsError where the store cannot be written.
+
+    Args:
+        store: the run, whose lease this process holds.
+    """
+
+    def __init__(self, store: storage.RunStore) -> None:
+        self._store = store
+        self._nodes: dict[str, storage.NodeRow] = {row.node: row for row in store.nodes}
+        self._noted: set[str] = set()
+
+    def save_cells(self, rows: Sequence[storage.CellRow]) -> None:
+        """Save the cells' states."""
+        with self._failing_as_jobs():
+            self._store.save_cells(rows)
+
+    def commit(self, task: Task, outcome: Outcome) -> bool:
+        """Commit a task's rows; False where they are committed already."""
+        entry = storage.CommitEntry(
+            cell_id=task.cell_id,
+            round=task.round,
+            shard=task.shard.number,
+            node=outcome.node.node if outcome.node else None,
+            rows=outcome.images,
+            busy_s=outcome.busy_s,
+            committed_at=now(),
+            note=outcome.note or None,
+        )
+        with self._failing_as_jobs():
+            # The node first: a commit names it, and may be the last thing this process does.
+            if outcome.node and not self._knows(outcome.node):
+                self._nodes[outcome.node.node] = outcome.node
+                self._store.save_nodes(list(self._nodes.values()))
+            return self._store.commit(entry, outcome.tables)
+
+    def discard(self, cell_ids: Collection[str]) -> None:
+        """Drop what is committed of cells."""
+        with self._failing_as_jobs():
+            self._store.discard(cell_ids)
+
+    def note_on_node(self, place: str, note: str) -> None:
+        """Say something in a node's row, before what it says."""
+        row = self._nodes.get(place) or storage.NodeRow(self._store.run.run_id, place)
+        self._nodes[place] = replace(row, note="; ".join(filter(None, (note, row.note))))
+        self._noted.add(place)
+        with self._failing_as_jobs():
+            self._store.save_nodes(list(self._nodes.values()))
+
+    def _knows(self, node: storage.NodeRow) -> bool:
+        """Whether a node's row is there: also of one set aside in an earlier try of this run."""
+        row = self._nodes.get(node.node)
+        is_stale = row is not None and (row.note or "").startswith(SET_ASIDE)
+        return row is not None and (not is_stale or node.node in self._noted)
+
+    @contextmanager
+    def _failing_as_jobs(self) -> Iterator[None]:
+        try:
+            yield
+        except storage.StorageError as err:
+            raise JobsError(
+                f"{err}; what was committed before is kept: mend it, then go on with"
+                f" gfjobs resume {self._store.run.run_id}"
+            ) from err

@@ -1,0 +1,88 @@
+"""All-exit passes: what every exit answers to each image; no clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import gfnet
+import storage
+from jobs.agreement import compare_exits
+from jobs.answers import judge
+from jobs.memory import Batches
+from jobs.pipeline import Pipeline
+from jobs.power.meter import Meter
+from jobs.rows import agreement_row, of_cell
+from jobs.task import Task
+from jobs.work.shard import ShardImages
+
+
+def exit_rows(  # noqa: PLR0917 - what all kinds are given
+    task: Task,
+    model: gfnet.GFNet,
+    runtime: gfnet.Runtime,
+    pipeline: Pipeline,
+    shard: ShardImages,
+    _meter: Meter,
+    batches: Batches,
+) -> dict[str, Any]:
+    """Answer the shard at every exit: one row an image and exit in `exits`.
+
+    Another engine than the reference has one more in `reference_agreement`.
+    """
+    import torch
+
+    places: list[int] = []
+    logits: list[torch.Tensor] = []
+    scores: list[torch.Tensor] = []
+    features: list[torch.Tensor] = []
+    expected: list[gfnet.ExitOutputs] = []
+
+    def answer(batch: range) -> None:
+        tensor, kept = pipeline.bulk(shard.encoded, batch)
+        if tensor is None:
+            return
+        outputs = runtime.forward_exits(tensor)
+        reference = None if runtime is model else model.forward_exits(tensor)
+        # All of a batch or nothing: one that memory does not suffice for is done again.
+        answers = outputs.logits.float().cpu(), outputs.gate_scores.float().cpu()
+        judged = gfnet.gate_features(outputs.logits).cpu()
+        logits.append(answers[0])
+        scores.append(answers[1])
+        features.append(judged)
+        places.extend(kept)
+        if reference is not None:
+            expected.append(reference)
+
+    with torch.inference_mode():
+        batches.run(len(shard.encoded), answer)
+    if not places:
+        return {}
+    blocks = (*task.exit_blocks, model.config.last_block)
+    images, answers = len(places), len(places) * len(blocks)
+    labels = np.tile(shard.labels[places], len(blocks))
+    all_logits, all_scores = torch.cat(logits, dim=1), torch.cat(scores, dim=1)
+    max_prob, entropy, margin, _ = torch.cat(features, dim=1).reshape(answers, -1).numpy().T
+    columns: dict[str, Any] = {
+        "image_id": np.tile(shard.image_ids[places], len(blocks)),
+        "label": labels,
+        "exit_block": np.repeat(np.asarray(blocks, dtype=np.int32), images),
+        # The last block has no gate: NULL there, where NaN says that a gate failed.
+        "gate_score": [*all_scores.flatten().tolist(), *[None] * images],
+        "max_prob": max_prob,
+        "margin": margin,
+        "entropy": entropy,
+    }
+    by_exit = all_logits.reshape(answers, -1).numpy()
+    columns |= judge(by_exit, labels).columns() | of_cell(task, pipeline.device)
+    tables = {"exits": storage.build_table("exits", columns)}
+    if runtime is model:
+        return tables
+    agreement = compare_exits(
+        all_logits.numpy(),
+        all_scores.numpy(),
+        torch.cat([outputs.logits for outputs in expected], dim=1).cpu().numpy(),
+        torch.cat([outputs.gate_scores for outputs in expected], dim=1).cpu().numpy(),
+    )
+    return tables | agreement_row(task, agreement)

@@ -1,0 +1,80 @@
+"""Doing a task by its kind: its rows, the power beside them, and what was not as asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gfnet
+from jobs.memory import Batches, MemoryLackError, first_line, is_out_of_memory
+from jobs.pinning import pinned
+from jobs.pipeline import Pipeline
+from jobs.power.choose import power_of
+from jobs.power.meter import Meter
+from jobs.pulse import beat
+from jobs.task import Task
+from jobs.work.exit_costs import exit_cost_rows
+from jobs.work.exits import exit_rows
+from jobs.work.latency import latency_rows
+from jobs.work.profile import profile_rows
+from jobs.work.shard import ShardImages
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of a task.
+
+    Attributes:
+        tables: rows by table name.
+        note: what was not as asked; empty where all was.
+        added_s: seconds that windows of power took beside the work itself.
+    """
+
+    tables: dict[str, Any]
+    note: str
+    added_s: float
+
+
+def work(task: Task, model: gfnet.GFNet, pipeline: Pipeline, shard: ShardImages) -> Done:
+    """Do a task; where it is timed, on no more processors than its threads.
+
+    Raises:
+        gfnet.UnavailableError: its engine, or what it measures, is not to be had here.
+        MemoryLackError: there is too little memory for its batches.
+    """
+    runtime = gfnet.runtime(task.runtime, model, threads=task.threads, precision=task.precision)
+    beat()
+    meter = Meter(task.model, task.energy, power_of(pipeline.device))
+    batches = Batches(task.batch_size, pipeline.device.free)
+    try:
+        with pinned(task.threads if task.is_timed else 0) as why_not:
+            tables = WORK[task.kind](task, model, runtime, pipeline, shard, meter, batches)
+    except (RuntimeError, MemoryError) as err:
+        if not is_out_of_memory(err):
+            raise
+        raise MemoryLackError(
+            f"out of memory at batch size {batches.size} ({first_line(err)}); "
+            + (
+                "it is part of what is measured, so it is not made smaller: choose a smaller"
+                " batch_sizes.latency, or a device with more memory"
+                if task.is_timed
+                else "choose a device with more memory"
+            )
+        ) from err
+    note = "; ".join(filter(None, (why_not, meter.why_not() if tables else "", batches.note)))
+    return Done(tables, note, meter.added_s)
+
+
+# In quotes: the name loads torch, and a driver reads this module too.
+Work = Callable[
+    [Task, "gfnet.GFNet", "gfnet.Runtime", Pipeline, ShardImages, Meter, Batches], dict[str, Any]
+]
+
+WORK: dict[str, Work] = {
+    "exits": exit_rows,
+    "latency": latency_rows,
+    "exit_costs": exit_cost_rows,
+    "profile": profile_rows,
+}
+"""By kind of task, what makes its rows: tables by name."""

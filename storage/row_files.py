@@ -1,0 +1,42 @@
+"""Row files of a run: written where nobody reads them, until a manifest names them."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from storage.files import parquet_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pyarrow as pa
+
+    from storage.layout import RunPaths
+
+
+def write_row_files(
+    paths: RunPaths, tables: Mapping[str, pa.Table], suffix: str
+) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+    """Write tables, durably, as files that count once a manifest says so; empty ones are left out.
+
+    Args:
+        paths: of the run.
+        tables: by name.
+        suffix: of the files' names; no file has had it before.
+
+    Returns: names of files by table and their SHA-256 by name, as a manifest has them.
+    Raises: OSError: one cannot be written.
+    """
+    files: dict[str, tuple[str, ...]] = {}
+    digests: dict[str, str] = {}
+    for name, table in tables.items():
+        if not table.num_rows:
+            continue
+        file = f"{name}-{suffix}.parquet"
+        content = parquet_bytes(table)
+        (paths.data / file).write(content)
+        files[name] = (file,)
+        digests[file] = hashlib.sha256(content).hexdigest()
+    paths.data.sync()
+    return files, digests

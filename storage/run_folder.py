@@ -1,0 +1,98 @@
+"""The folder of a run, for whoever is to write: made whole or not at all, or taken up again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING
+
+from storage.errors import RunExistsError, RunNotFoundError, StorageError
+from storage.files import publish_table
+from storage.history import unseal
+from storage.layout import unwritable
+from storage.places import TEMPORARY_PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import pyarrow as pa
+
+    from storage.layout import RunPaths
+    from storage.places import Lease, Place
+
+
+def make_run(
+    root: Place,
+    paths: RunPaths,
+    run: pa.Table,
+    cells: pa.Table,
+    submission: Mapping[str, str],
+) -> Lease:
+    """Make a run's folder and its small tables; it becomes visible whole, or not at all.
+
+    Returns: its lease, taken.
+
+    Raises:
+        RootNotWritableError: before anything is written.
+        RunExistsError: the name is taken.
+        RunLockedError: another process is making this run.
+        StorageError: something cannot be written.
+    """
+    run_id = paths.folder.name
+    try:
+        for folder in (paths.data, paths.commits):
+            folder.make_folder()
+        lease = paths.folder.lease()
+    except OSError as err:
+        raise unwritable(root, err) from err
+    with released_on_error(lease):
+        if paths.run.is_file():
+            raise RunExistsError(
+                f"run {run_id} exists under {root / 'runs'}; continue it with "
+                f"`gfjobs resume {run_id}`, remove it with `gfjobs rm {run_id}`, or "
+                "choose another name with --run"
+            )
+        try:
+            unseal(root, run_id)  # of a run of that name whose folder is gone
+            for folder in (paths.commits, paths.data):  # of a removal that was cut short
+                folder.delete_all(folder.children())
+            publish_table(paths.cells, cells)
+            paths.submission.publish(json.dumps(dict(submission)).encode())
+            publish_table(paths.run, run)
+            (root / "runs").sync()
+        except OSError as err:
+            raise StorageError(f"run {run_id} cannot be created: {err}") from err
+    return lease
+
+
+def take_run(root: Place, paths: RunPaths) -> Lease:
+    """Take the lease of a run that exists, and clear up after the one who had it.
+
+    Raises:
+        RunNotFoundError: there is none.
+        RunLockedError: another process has it.
+        StorageError: the file system refuses.
+    """
+    run_id = paths.folder.name
+    if not paths.run.is_file():
+        raise RunNotFoundError(
+            f"there is no run {run_id!r} under {root}; list them with `gfjobs runs`"
+        )
+    try:
+        lease = paths.folder.lease()
+        with released_on_error(lease):
+            beside = paths.folder.children()  # left by one that died replacing a small table
+            paths.folder.delete_all([p for p in beside if p.name.startswith(TEMPORARY_PREFIX)])
+    except OSError as err:
+        raise StorageError(f"run {run_id} cannot be opened: {err}") from err
+    return lease
+
+
+@contextlib.contextmanager
+def released_on_error(lease: Lease) -> Iterator[None]:
+    """Give a lease back if what follows does not come about."""
+    try:
+        yield
+    except BaseException:
+        lease.release()
+        raise

@@ -1,0 +1,26 @@
+"""What an executor sends, whichever it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.driving import Run
+
+from jobs.executor import SourceError, Sources
+from jobs.order import task_queues
+
+
+def test_sources_are_what_was_planned(run: Run, tmp_path: Path) -> None:
+    """A checkpoint that changed or went since then is not used."""
+    (queue,) = task_queues(run.plan, "r", frozenset(), by_device=False)
+    task = next(queue)
+    sources = Sources.of(run.plan)
+    weights = sources.weights(task)
+    copy = tmp_path / "copy.safetensors"
+    moved = Sources({task.checkpoint_sha256: copy}, sources.images)
+    with pytest.raises(SourceError, match="cannot be read"):
+        moved.weights(task)
+    copy.write_bytes(weights[:-1] + b"x")
+    with pytest.raises(SourceError, match="has changed"):
+        moved.weights(task)

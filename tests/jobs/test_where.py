@@ -1,0 +1,23 @@
+"""Where a run's tasks may go."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs.errors import UsageError
+from jobs.where import Where
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        (Where(is_detached=True), "--detach hands the driver to a cluster"),
+        (Where(address="10.0.0.1:6379", is_inline=True), "choose one"),
+        (Where(address="ray://10.0.0.1:10001"), "asks the head itself"),
+        (Where(address="ray://10.0.0.1:10001", is_detached=True), "asks the head itself"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_asked(where: Where, said: str) -> None:
+    """A client server has no list of nodes: a run once ended there with an AssertionError."""
+    with pytest.raises(UsageError, match=said):
+        where.check()
