@@ -16,6 +16,7 @@ import torch
 import gfnet
 import storage
 from jobs import clock, work, worker
+from jobs import node as node_module
 from jobs.device import use_device
 from jobs.executor import Sources, shuffled
 from jobs.measure import Measured, measure_routes
@@ -332,6 +333,22 @@ def test_a_failure_is_an_outcome(bench: Bench) -> None:
     assert "CheckpointError" in broken.error
     assert broken.node is not None
     assert not broken.is_lost
+
+
+def test_the_node_says_whether_its_clocks_are_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As its files do when its task begins; where they say nothing it is unknown."""
+    monkeypatch.setattr(node_module, "ROOT", tmp_path)
+    device = use_device("cpu")
+    assert describe_node("r", device).are_clocks_locked is None
+    cpufreq = tmp_path / "sys/devices/system/cpu/cpu0/cpufreq"
+    cpufreq.mkdir(parents=True)
+    (cpufreq / "scaling_governor").write_text("schedutil\n")
+    for least_khz, is_locked in ((729600, False), (1510400, True)):
+        (cpufreq / "scaling_min_freq").write_text(f"{least_khz}\n")
+        (cpufreq / "scaling_max_freq").write_text("1510400\n")
+        assert describe_node("r", device).are_clocks_locked is is_locked
 
 
 def test_undecodable_images_are_named_in_the_note(bench: Bench) -> None:

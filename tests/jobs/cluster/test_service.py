@@ -65,7 +65,7 @@ def test_two_machines_may_not_share_a_name() -> None:
 
 @pytest.mark.parametrize("host", ["10.0.0.1", "127.0.0.1"])
 def test_without_a_token_nothing_starts(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The refusal has the command that makes one; Ray listens everywhere, on loopback's node too."""
+    """The refusal has the command that makes one; of loopback's too, Ray listens everywhere."""
     monkeypatch.setattr(service, "find_token", lambda: None)
     with pytest.raises(UsageError, match="ray get-auth-token --generate"):
         service.prepare(wanted(host=host))
