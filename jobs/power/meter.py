@@ -253,7 +253,7 @@ def _is_good(reading: Reading) -> bool:
 
 
 def _fault(reading: Reading) -> str:
-    """Why a reading is no answer: a machine takes some power, and not any; empty where it is one."""
+    """Why a reading is no answer: machines take power, but no megawatts; empty where it is one."""
     total_mw = reading.rails_mw.get(TOTAL, math.nan)
     if not total_mw > 0:  # also of NaN
         return "power that is not above 0"

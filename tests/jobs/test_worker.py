@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import storage
 from jobs import clock, work, worker
 from jobs import node as node_module
 from jobs.device import use_device
+from jobs.driver import with_clock_remark
 from jobs.executor import Sources, shuffled
 from jobs.measure import Measured, measure_routes
 from jobs.node import describe_node
@@ -349,6 +351,17 @@ def test_the_node_says_whether_its_clocks_are_locked(
         (cpufreq / "scaling_min_freq").write_text(f"{least_khz}\n")
         (cpufreq / "scaling_max_freq").write_text("1510400\n")
         assert describe_node("r", device).are_clocks_locked is is_locked
+
+
+def test_an_outcome_has_the_time_of_its_nodes_clock(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By which the driver tells a clock that is minutes off."""
+    monkeypatch.setattr(worker, "time", SimpleNamespace(time=lambda: 7e8, perf_counter=lambda: 0.0))
+    task = bench.task("exits", "flat")
+    outcome = run_task(task, lambda: bench.sources.weights(task), bench.sources.shard(task))
+    assert outcome.ended_s == pytest.approx(7e8)
+    assert "min behind the driver's" in with_clock_remark(outcome, 7e8 + 300).note
 
 
 def test_undecodable_images_are_named_in_the_note(bench: Bench) -> None:

@@ -188,7 +188,7 @@ def test_clashes_say_which_side_to_change() -> None:
     found = clashes(here, Versions("3.11.7", "2.59.0", "0.1.0"), is_jetson=False)
     assert [clash.what for clash in found] == ["Python", "Ray", "gfjobs"]
     assert found[0].remedy.startswith("change this node: make its environment with Python 3.11.7")
-    assert found[2].remedy == "change this node: pip install 'gfjobs==0.1.0'"
+    assert found[2].remedy == "change this node: install gfjobs 0.1.0, from the head's checkout"
     (python,) = clashes(here, replace(here, python="3.11.7"), is_jetson=True)
     assert python.remedy.startswith("change the head: set it up with Python 3.10.12")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ from platform import python_version
 import psutil
 import pytest
 
+from jobs.cli.nodes import start
 from jobs.cluster import service, state
 from jobs.cluster.identity import Identity
 from jobs.cluster.labels import Facts
@@ -94,6 +97,18 @@ def test_a_port_in_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         port = server.getsockname()[1]
         with pytest.raises(UsageError, match=f"listens at 127.0.0.1:{port} already"):
             service.prepare(wanted(host="127.0.0.1", port=port))
+
+
+def test_the_unit_of_systemd_starts_what_there_is() -> None:
+    """Its command is one that the program takes, and stays in the foreground."""
+    text = (Path(__file__).parents[3] / "examples/gfjobs-node.service").read_text()
+    (line,) = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)
+    program, *words = shlex.split(line)
+    assert program.endswith("/gfjobs")
+    assert words[:2] == ["node", "start"]
+    given = start.make_context("start", words[2:]).params
+    assert given["block"]
+    assert given["address"] == "10.0.0.1:6379"
 
 
 def test_the_state_of_a_node_is_that_of_its_process(folder: Path) -> None:
