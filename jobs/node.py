@@ -6,7 +6,8 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 import storage
-from jobs.conditions import machine_of
+from jobs import sensors
+from jobs.conditions import ROOT, Reading, machine_of
 from jobs.device import CUDA, Device
 from jobs.power.choose import power_of
 from jobs.registration import node_name
@@ -19,6 +20,7 @@ def describe_node(run_id: str, device: Device) -> storage.NodeRow:
     """
     seen = machine_of(device).first
     power = power_of(device)
+    are_clocks_locked, why_not = _locks(device, seen)
     return storage.NodeRow(
         run_id=run_id,
         node=node_name(),
@@ -31,8 +33,17 @@ def describe_node(run_id: str, device: Device) -> storage.NodeRow:
         ray=_version("ray"),
         power_source=power.name,
         power_mode=seen.power_mode,
-        note="; ".join(filter(None, (power.note, seen.missing_note()))) or None,
+        are_clocks_locked=are_clocks_locked,
+        note="; ".join(filter(None, (power.note, seen.missing_note(), why_not))) or None,
     )
+
+
+def _locks(device: Device, seen: Reading) -> tuple[bool | None, str]:
+    """Whether the clocks are locked; else why that is not known, unless it is said already."""
+    try:
+        return sensors.are_clocks_locked(ROOT, is_gpu=device.name == CUDA), ""
+    except sensors.AbsentError as err:
+        return None, "" if str(err) in seen.missing.values() else f"locks of clocks: {err}"
 
 
 def _accelerator(device: Device) -> str | None:

@@ -7,6 +7,7 @@ whatever its source raised. `root` is where the kernel's files are, `system` is 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ _CPU = "sys/devices/system/cpu/cpu[0-9]*"
 _CPU_CHIPS = ("coretemp", "k10temp", "zenpower", "cpu", "soc")
 _CPU_ZONES = ("cpu", "pkg", "soc")
 _MILLI = 1e-3
+# Of Orin and of those before it, among the devices of /sys/class/devfreq.
+_GPU = re.compile(r"\.(gpu|ga10b|gv11b|gp10b)$")
+
+STEADY_GOVERNORS = frozenset({"performance", "userspace"})
+"""Under which a processor's clock stays where it was put."""
 
 Events = dict[tuple[str, str], int]
 """Throttle events since boot, by file and reason."""
@@ -74,6 +80,35 @@ def governors(root: Path) -> frozenset[str]:
     if not names:
         raise AbsentError("no cpufreq")
     return names
+
+
+def are_clocks_locked(root: Path, *, is_gpu: bool) -> bool:
+    """Whether no clock of the processors can move, nor that of a Jetson's GPU.
+
+    `jetson_clocks` leaves the governors as they are, and makes the least frequency the highest.
+
+    Args:
+        root: where the kernel's files are.
+        is_gpu: the GPU is the device.
+    """
+    cpus = [path.parent for path in root.glob(f"{_CPU}/cpufreq/scaling_governor")]
+    if not cpus:
+        raise AbsentError("no cpufreq")
+    gpus = [path for path in root.glob("sys/class/devfreq/*") if _GPU.search(path.name)]
+    if is_gpu and not gpus:
+        raise AbsentError("no devfreq of the GPU")
+    processors = all(
+        _text(cpu / "scaling_governor") in STEADY_GOVERNORS
+        or _is_held(cpu / "scaling_min_freq", cpu / "scaling_max_freq")
+        for cpu in cpus
+    )
+    return processors and all(
+        _is_held(gpu / "min_freq", gpu / "max_freq") for gpu in gpus if is_gpu
+    )
+
+
+def _is_held(least: Path, most: Path) -> bool:
+    return (text := _text(least)) is not None and text == _text(most)
 
 
 def power_mode(root: Path) -> str:

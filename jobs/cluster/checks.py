@@ -35,7 +35,6 @@ LEAST_DISK_BYTES = 2 * 2**30
 LEAST_PYTHON = (3, 10)
 TIMEOUT_S = 3.0
 WIDTH = 80
-STEADY_GOVERNORS = frozenset({"performance", "userspace"})
 OLDEST_L4T = 36
 """JetPack 6. Older boards ship a Python that no current Ray is made for."""
 
@@ -230,14 +229,15 @@ def _shared_memory(here: Here) -> Check:
 def _clocks(here: Here) -> Check:
     try:
         governors = sensors.governors(here.root)
+        is_locked = sensors.are_clocks_locked(here.root, is_gpu=here.identity.is_jetson)
     except sensors.AbsentError as err:
         return Check("clocks", WARN, f"cannot be read ({err})", "results will say so as well")
     text = f"governor {', '.join(sorted(governors))}"
-    if governors <= STEADY_GOVERNORS:
-        return Check("clocks", OK, text)
+    if is_locked:
+        return Check("clocks", OK, f"locked, {text}")
     command = "sudo cpupower frequency-set -g performance"
     if here.identity.is_jetson:
-        command = "sudo nvpmodel -m 0 && sudo jetson_clocks"
+        command = "sudo jetson_clocks"
     return Check("clocks", WARN, f"{text}: clocks move while cells are timed", command)
 
 

@@ -44,8 +44,9 @@ _LIVELINESS = {
 # by the head to all that join, drivers too: a server that does not know of it takes so many pings
 # for an attack, and a driver that pinged a plain `ray start` lost every task of more than 20 s.
 _KEEPALIVE = {"grpc_client_keepalive_time_ms": 5000, "grpc_client_keepalive_timeout_ms": 3000}
-# The head would keep a history of the last 100,000 tasks in memory, for a dashboard that is off.
-_NO_HISTORY = {"task_events_report_interval_ms": 0}
+# What a node is doing, `gfjobs nodes` learns from the head's history of tasks. It would be of the
+# last 100,000, of 4 KiB each; those that have ended go first, so few will do.
+_SHORT_HISTORY = {"task_events_max_num_task_in_gcs": 200}
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_memory_monitor_refresh_ms": "1000",  # its default of 250 is felt on a board
@@ -68,7 +69,6 @@ class Launch:
         head: HOST:PORT of the cluster's head; None: it is the head.
         port: of the head, where it is one.
         identity: what the machine is.
-        has_token: whether the cluster is guarded by a token.
         autoscaling_config: of `ray up`, where that starts the other nodes.
     """
 
@@ -77,7 +77,6 @@ class Launch:
     head: str | None
     port: int
     identity: Identity
-    has_token: bool
     autoscaling_config: str | None = None
 
     @property
@@ -94,7 +93,7 @@ class Launch:
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--disable-usage-stats"]
         if self.head is None:
             command += ["--head", f"--port={self.port}", "--include-dashboard=false"]
-            command.append(f"--system-config={json.dumps(_KEEPALIVE | _NO_HISTORY)}")
+            command.append(f"--system-config={json.dumps(_KEEPALIVE | _SHORT_HISTORY)}")
         else:
             command += [f"--address={self.head}"]
         if self.autoscaling_config:
@@ -115,7 +114,7 @@ class Launch:
         ours = _LIVELINESS | _QUIET | _GPUS
         fixed = {
             VARIABLE: self.identity.registration(self.name).text(),
-            MODE: "token" if self.has_token else "disabled",
+            MODE: "token",
         }
         if self.autoscaling_config:
             # The newer one, which `ray up` asks for, starts no node of the provider `local`.

@@ -112,7 +112,7 @@ def _machines(provider: Value) -> LauncherFile:
 
 
 def _check_token(mounts: Value) -> None:
-    """See that the token travels: nodes beyond loopback start with one alone."""
+    """See that the token travels: no node starts without one."""
     node = mounts.node
     if not isinstance(node, yaml.MappingNode):
         mounts.problem(mounts.shown, f"a mapping, such as ~/{_TOKEN}: ~/{_TOKEN}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import platform
@@ -79,12 +78,12 @@ def prepare(wanted: Wanted) -> Launch:
         check_address(wanted.head)
     host = wanted.host or own_address(wanted.head)
     check_setting(os.environ.get(POWER, ""))
-    token = find_token()
-    if token is None and not is_loopback(host):
+    if find_token() is None:
+        # Not on loopback either: Ray takes this machine's own address there, and listens on all.
         raise UsageError(
-            f"a node at {host} without a token would run whatever anybody sends it. Make a token"
-            f" once, on the head:\n  {HOW_TO_MAKE}\nand copy ~/{DEFAULT_FILE} to every other node."
-            " For this machine alone: --host 127.0.0.1"
+            "a node without a token would run whatever anybody sends it, since Ray listens on all"
+            f" addresses of a machine. Make a token once, on the head:\n  {HOW_TO_MAKE}\nand copy"
+            f" ~/{DEFAULT_FILE} to every other node"
         )
     check_host(host)
     launch = Launch(
@@ -93,7 +92,6 @@ def prepare(wanted: Wanted) -> Launch:
         head=wanted.head,
         port=wanted.port,
         identity=identity,
-        has_token=token is not None,
         autoscaling_config=wanted.autoscaling_config,
     )
     if wanted.head is not None:
@@ -239,14 +237,6 @@ def check_host(host: str) -> None:
             f"--host {host} is no address of this machine ({err.strerror}); give the one that the"
             " other nodes reach it by, or leave --host away"
         ) from err
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach it."""
-    try:
-        return ipaddress.ip_address(socket.gethostbyname(host)).is_loopback
-    except (OSError, ValueError):
-        return False
 
 
 def is_taken(host: str, port: int) -> bool:

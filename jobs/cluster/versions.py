@@ -43,13 +43,18 @@ def clashes(here: Versions, head: Versions, *, is_jetson: bool) -> list[Clash]:
         if not is_jetson:
             wanted = f"change this node: make its environment with Python {head.python}"
         found.append(_clash("Python", here.python, head.python, f"{wanted}. Ray wants one Python"))
-    for what, package, ours, theirs in (
-        ("Ray", "ray", here.ray, head.ray),
-        ("gfjobs", "gfjobs", here.gfjobs, head.gfjobs),
+    for what, ours, theirs, how in (
+        ("Ray", here.ray, head.ray, f"pip install 'ray=={head.ray}'"),
+        # Of that name an index has nothing, or something of a stranger's.
+        (
+            "gfjobs",
+            here.gfjobs,
+            head.gfjobs,
+            f"install gfjobs {head.gfjobs}, from the head's checkout",
+        ),
     ):
         if _differ(ours, theirs):
-            how = f"change this node: pip install '{package}=={theirs}'"
-            found.append(_clash(what, ours, theirs, how))
+            found.append(_clash(what, ours, theirs, f"change this node: {how}"))
     return found
 
 

@@ -16,6 +16,7 @@ from jobs.clock import now
 from jobs.power.choose import Choice
 from jobs.power.protocol import (
     ACTIVE,
+    MAX_W,
     MAX_WINDOW_S,
     MIN_SAMPLES,
     TOTAL,
@@ -31,6 +32,7 @@ _PERIODS = MIN_SAMPLES + 2
 
 _SHOWN_ERRORS = 1
 _NAP_S = 0.01
+_MW_PER_W = 1000
 
 NOTHING = Choice(None, None)
 
@@ -201,8 +203,7 @@ class Meter:
         if not poor:
             return ""
         said = [error for error, _ in self._sampler.errors.most_common(_SHOWN_ERRORS)]
-        if any(not _is_good(reading) for _, reading in readings):
-            said.append("power that is not above 0")
+        said += sorted({fault for _, reading in readings if (fault := _fault(reading))})
         why = f" ({'; '.join(said)})" if said else ""
         return (
             f"energy: {self._source.name} gave fewer than {MIN_SAMPLES} good samples in window"
@@ -248,9 +249,15 @@ class Meter:
 
 
 def _is_good(reading: Reading) -> bool:
-    """A machine that answers takes some power: 0, less, and NaN are no answers."""
+    return not _fault(reading)
+
+
+def _fault(reading: Reading) -> str:
+    """Why a reading is no answer: machines take power, but no megawatts; empty where it is one."""
     total_mw = reading.rails_mw.get(TOTAL, math.nan)
-    return math.isfinite(total_mw) and total_mw > 0
+    if not total_mw > 0:  # also of NaN
+        return "power that is not above 0"
+    return "" if total_mw <= MAX_W * _MW_PER_W else f"power beyond {MAX_W:,.0f} W"
 
 
 def _finite(power_mw: float) -> float | None:

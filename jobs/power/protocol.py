@@ -15,7 +15,7 @@ TOTAL = "total"
 """The rail that figures are made of: all that the source says of the machine, once."""
 
 MAX_W = 1e6
-"""Believed of a file of watts: a megawatt, beyond any machine, keeps sums finite."""
+"""Believed of a file or a sensor: a megawatt, beyond any machine, keeps sums finite."""
 
 MIN_SAMPLES = 3
 """Good samples of the total that each window needs to be believed."""

@@ -14,6 +14,9 @@ Clock = Callable[[], int]
 
 NS_PER_S = 1_000_000_000
 
+STILL_S = 5.0
+"""After which a counter of energy that has not moved counts as broken: others move each 100 ms."""
+
 
 class PowerError(Exception):
     """A source that should answer does not, or answers what is no power; the message says which."""
@@ -103,7 +106,7 @@ class EnergyCounter:
         """The mean power since the last reading; None at first, and before anything has grown.
 
         Raises:
-            PowerError: a counter went back; else what reading them raises.
+            PowerError: a counter went back, or stands still; else what reading them raises.
         """
         values_mj = self._read_mj()
         now_ns = self._clock()
@@ -112,7 +115,12 @@ class EnergyCounter:
             return None
         then_ns, before_mj = self._last
         grown_mj = {rail: self._growth(rail, before_mj[rail], mj) for rail, mj in values_mj.items()}
-        if now_ns <= then_ns or not all(grown_mj[rail] for rail in self._summed):
+        still = [rail for rail in self._summed if not grown_mj[rail]]
+        if still and now_ns - then_ns > STILL_S * NS_PER_S:
+            raise PowerError(
+                f"the energy counter of {', '.join(still)} has not moved in {STILL_S:g} s"
+            )
+        if still or now_ns <= then_ns:
             return None
         self._last = now_ns, values_mj
         seconds = (now_ns - then_ns) / NS_PER_S

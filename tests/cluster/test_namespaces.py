@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,10 @@ def test_a_grid_on_four_hosts(network: Any, cluster: Any, token: str, tmp_path: 
         token=token,
     )
     manifests = root / "runs/r/commits"
+    cluster.until(
+        lambda: re.search("(latency|exits) digits-", head.gfjobs("nodes", token=token)),
+        "`gfjobs nodes` to say what a node is doing",
+    )
     cluster.until(lambda: len(list(manifests.glob("*.json"))) >= 3, "some commits")
     agx.gfjobs("node", "start", "--address", address, "--device", AGX, token=token)
     other.gfjobs("node", "stop", token=token)

@@ -113,6 +113,32 @@ def test_governors_of_all_processors(tmp_path: Path, put: Put) -> None:
     assert sensors.governors(tmp_path) == {"powersave", "performance"}
 
 
+def test_clocks_are_locked_where_none_can_move(tmp_path: Path, put: Put) -> None:
+    """By jetson_clocks, which leaves the governor alone: the least frequency is the highest."""
+    with pytest.raises(AbsentError, match="no cpufreq"):
+        sensors.are_clocks_locked(tmp_path, is_gpu=False)
+    for number in range(2):
+        folder = f"{CPU}/cpu{number}/cpufreq"
+        put(f"{folder}/scaling_governor", "schedutil\n")
+        put(f"{folder}/scaling_min_freq", "729600\n")
+        put(f"{folder}/scaling_max_freq", "1510400\n")
+    assert not sensors.are_clocks_locked(tmp_path, is_gpu=False)
+    put(f"{CPU}/cpu0/cpufreq/scaling_min_freq", "1510400\n")
+    assert not sensors.are_clocks_locked(tmp_path, is_gpu=False), "one of them moves"
+    put(f"{CPU}/cpu1/cpufreq/scaling_governor", "performance\n")
+    assert sensors.are_clocks_locked(tmp_path, is_gpu=False)
+    with pytest.raises(AbsentError, match="no devfreq of the GPU"):
+        sensors.are_clocks_locked(tmp_path, is_gpu=True)
+    put("sys/class/devfreq/15480000.nvdec/min_freq", "1\n")
+    put("sys/class/devfreq/15480000.nvdec/max_freq", "2\n")
+    gpu = "sys/class/devfreq/17000000.gpu"
+    put(f"{gpu}/min_freq", "306000000\n")
+    put(f"{gpu}/max_freq", "624750000\n")
+    assert not sensors.are_clocks_locked(tmp_path, is_gpu=True)
+    put(f"{gpu}/min_freq", "624750000\n")
+    assert sensors.are_clocks_locked(tmp_path, is_gpu=True)
+
+
 def test_the_power_mode_of_a_jetson(tmp_path: Path, put: Put) -> None:
     """Its number without zeros in front; 0 is a mode too."""
     with pytest.raises(AbsentError, match="no nvpmodel"):

@@ -43,12 +43,33 @@ def machine(root: Path, identity: Identity = NANO, governor: str = "performance"
     file = root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(governor + "\n")
+    if governor == "performance":
+        gpu = root / "sys/class/devfreq/17000000.gpu"
+        gpu.mkdir(parents=True, exist_ok=True)
+        for name in ("min_freq", "max_freq"):
+            (gpu / name).write_text("624750000\n")
     sensor = {"name": "ina3221", "in1_label": "VDD_IN", "in1_input": "5000", "curr1_input": "900"}
     folder = root / "sys/class/hwmon/hwmon1"
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in sensor.items():
         (folder / name).write_text(text + "\n")
     return Here(identity, root, 4 * GIB, 9 * GIB, 4 * GIB, sees_gpu=lambda: True)
+
+
+def test_clocks_that_jetson_clocks_has_locked(tmp_path: Path) -> None:
+    """It leaves the governor as it was: frequencies tell. The GPU's count as the processors' do."""
+    here = machine(tmp_path, governor="schedutil")
+    gpu = tmp_path / "sys/class/devfreq/17000000.gpu"
+    gpu.mkdir(parents=True)
+    for folder, least, most in (
+        (tmp_path / "sys/devices/system/cpu/cpu0/cpufreq", "scaling_min_freq", "scaling_max_freq"),
+        (gpu, "min_freq", "max_freq"),
+    ):
+        assert levels(here)["clocks"] == WARN
+        for name in (least, most):
+            (folder / name).write_text("1510400\n")
+    (told,) = [check for check in check_here(here) if check.what == "clocks"]
+    assert (told.level, told.found) == (OK, "locked, governor schedutil")
 
 
 def levels(here: Here) -> dict[str, str]:
@@ -96,7 +117,7 @@ def test_what_is_wrong_is_named_with_its_remedy(tmp_path: Path, token: Path) -> 
     lines = list(shown(check_here(machine(tmp_path, governor="schedutil"))))
     # A path has no place to be broken at, and that of a temporary folder may be long.
     assert max(len(line) for line in lines if str(tmp_path) not in line) <= 80
-    assert "      -> sudo nvpmodel -m 0 && sudo jetson_clocks" in lines
+    assert "      -> sudo jetson_clocks" in lines
     token.chmod(0o644)
     assert levels(well)["token"] == WARN
     token.unlink()
@@ -167,7 +188,7 @@ def test_clashes_say_which_side_to_change() -> None:
     found = clashes(here, Versions("3.11.7", "2.59.0", "0.1.0"), is_jetson=False)
     assert [clash.what for clash in found] == ["Python", "Ray", "gfjobs"]
     assert found[0].remedy.startswith("change this node: make its environment with Python 3.11.7")
-    assert found[2].remedy == "change this node: pip install 'gfjobs==0.1.0'"
+    assert found[2].remedy == "change this node: install gfjobs 0.1.0, from the head's checkout"
     (python,) = clashes(here, replace(here, python="3.11.7"), is_jetson=True)
     assert python.remedy.startswith("change the head: set it up with Python 3.10.12")
 

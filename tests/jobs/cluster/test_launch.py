@@ -23,7 +23,6 @@ def launch(identity: Identity, **changes: object) -> Launch:
         "head": "10.0.0.1:6379",
         "port": 6379,
         "identity": identity,
-        "has_token": True,
     }
     return Launch(**(fields | changes))  # type: ignore[arg-type]
 
@@ -56,7 +55,7 @@ def test_several_gpus_are_counted_and_a_head_says_so() -> None:
     assert json.loads(given["--system-config"]) == {
         "grpc_client_keepalive_time_ms": 5000,
         "grpc_client_keepalive_timeout_ms": 3000,
-        "task_events_report_interval_ms": 0,  # a history that grows by 4 KiB a task
+        "task_events_max_num_task_in_gcs": 200,  # of 4 KiB each
     }
     assert "--system-config" not in options(launch(GPUS))
     assert not [name for name in made.environment({}) if name.startswith("RAY_grpc")]
@@ -73,7 +72,7 @@ def test_the_environment_of_a_node() -> None:
     assert given["RAY_health_check_period_ms"] == "9"
     assert given["RAY_enable_autoscaler_v2"] == "1"
     assert given["PATH"] == "/bin"
-    assert launch(NANO, has_token=False).environment({})["RAY_AUTH_MODE"] == "disabled"
+    assert launch(NANO).environment({"RAY_AUTH_MODE": "disabled"})["RAY_AUTH_MODE"] == "token"
     up = launch(NANO, head=None, autoscaling_config="/c.yaml")
     assert up.environment(base)["RAY_enable_autoscaler_v2"] == "0"
     assert options(up)["--autoscaling-config"] == "/c.yaml"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +13,7 @@ from platform import python_version
 import psutil
 import pytest
 
+from jobs.cli.nodes import start
 from jobs.cluster import service, state
 from jobs.cluster.identity import Identity
 from jobs.cluster.labels import Facts
@@ -21,7 +24,7 @@ from jobs.errors import UsageError
 from jobs.provenance import gfjobs_version
 
 CPU = Identity("cpu", {"cpu": (0,)})
-LAUNCH = Launch("board", "10.0.0.21", "10.0.0.1:6379", 6379, CPU, has_token=True)
+LAUNCH = Launch("board", "10.0.0.21", "10.0.0.1:6379", 6379, CPU)
 HEAD = NodeView("a", "bench", "10.0.0.1", is_head=True, facts=Facts(gfjobs=gfjobs_version()))
 CLUSTER = ClusterView("10.0.0.1:6379", str(installed("ray")), python_version(), (HEAD,))
 
@@ -63,16 +66,21 @@ def test_two_machines_may_not_share_a_name() -> None:
         service.check_joining(LAUNCH, replace(CLUSTER, nodes=(HEAD, twin)))
 
 
-def test_without_a_token_only_loopback_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The refusal has the command that makes one."""
+@pytest.mark.parametrize("host", ["10.0.0.1", "127.0.0.1"])
+def test_without_a_token_nothing_starts(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The refusal has the command that makes one; of loopback's too, Ray listens everywhere."""
     monkeypatch.setattr(service, "find_token", lambda: None)
     with pytest.raises(UsageError, match="ray get-auth-token --generate"):
-        service.prepare(wanted(host="10.0.0.1"))
+        service.prepare(wanted(host=host))
+
+
+def test_a_node_is_called_as_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its device goes by that name."""
+    monkeypatch.setattr(service, "find_token", lambda: ("t", "x"))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     launch = service.prepare(wanted(host="127.0.0.1", port=port, device="jetson-orin-nano"))
-    assert not launch.has_token
     assert launch.identity.devices == {"jetson-orin-nano": (0,)}
 
 
@@ -89,6 +97,18 @@ def test_a_port_in_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         port = server.getsockname()[1]
         with pytest.raises(UsageError, match=f"listens at 127.0.0.1:{port} already"):
             service.prepare(wanted(host="127.0.0.1", port=port))
+
+
+def test_the_unit_of_systemd_starts_what_there_is() -> None:
+    """Its command is one that the program takes, and stays in the foreground."""
+    text = (Path(__file__).parents[3] / "examples/gfjobs-node.service").read_text()
+    (line,) = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)
+    program, *words = shlex.split(line)
+    assert program.endswith("/gfjobs")
+    assert words[:2] == ["node", "start"]
+    given = start.make_context("start", words[2:]).params
+    assert given["block"]
+    assert given["address"] == "10.0.0.1:6379"
 
 
 def test_the_state_of_a_node_is_that_of_its_process(folder: Path) -> None:
@@ -112,8 +132,6 @@ def test_the_state_of_a_node_is_that_of_its_process(folder: Path) -> None:
 def test_the_own_address_is_on_the_way_to_the_head() -> None:
     """Loopback for a head on this machine."""
     assert service.own_address("127.0.0.1:6379") == "127.0.0.1"
-    assert service.is_loopback("localhost")
-    assert not service.is_loopback("10.0.0.1")
 
 
 @pytest.mark.parametrize("host", ["nonsense.invalid", "203.0.113.9"])

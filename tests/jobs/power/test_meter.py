@@ -171,6 +171,11 @@ def not_a_number(_scene: Scene) -> Rails:
     return {"A": float("nan"), "total": float("nan")}
 
 
+def absurd(scene: Scene) -> Rails:
+    """Say what a register of ones is as a number, while it runs."""
+    return {"A": 5000.0, "total": 5000.0 * (2**32 - 1)} if scene.is_active else steady(scene)
+
+
 @pytest.mark.parametrize(
     ("say", "why"),
     [
@@ -179,8 +184,9 @@ def not_a_number(_scene: Scene) -> Rails:
         (negative, "in window active (power that is not above 0)"),
         (nonsense, "(ZeroDivisionError: division by zero)"),
         (not_a_number, "(power that is not above 0)"),
+        (absurd, "in window active (power beyond 1,000,000 W)"),
     ],
-    ids=["vanishes", "zero", "negative", "breaks", "nan"],
+    ids=["vanishes", "zero", "negative", "breaks", "nan", "absurd"],
 )
 def test_a_bad_sensor_costs_the_figure_and_not_the_run(
     say: Callable[[Scene], Rails], why: str

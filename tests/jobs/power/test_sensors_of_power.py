@@ -105,6 +105,23 @@ def test_a_counter_gives_mean_power_over_the_time_it_took() -> None:
     assert (later.begin_ns, later.rails_mw["total"]) == (200_000_000, 1500.0)
 
 
+def test_a_counter_that_stands_still_is_an_error() -> None:
+    """Constant zero, as virtual machines show: said after seconds, and over once it moves."""
+    clock, values = Clock(), [0.0, 0.0, 0.0, 0.0, 600.0]
+    counter = EnergyCounter(lambda: {"a": values.pop(0)}, ("a",), {}, clock)
+    assert counter.read() is None
+    clock.now_ns = 4_900_000_000
+    assert counter.read() is None, "not yet"
+    for now_ns in (5_100_000_000, 5_200_000_000):
+        clock.now_ns = now_ns
+        with pytest.raises(PowerError, match="the energy counter of a has not moved in 5 s"):
+            counter.read()
+    clock.now_ns = 6_000_000_000
+    reading = counter.read()
+    assert reading is not None
+    assert reading.rails_mw["total"] == pytest.approx(100.0)
+
+
 def test_a_counter_that_goes_back_is_an_error_where_it_has_no_range() -> None:
     """A driver that was loaded anew; the next reading starts afresh."""
     clock, values = Clock(), [5.0, 3.0, 3.0, 4.0]
