@@ -345,6 +345,40 @@ def test_markdown_goes_to_a_file_too(report: Report, tmp_path: Path) -> None:
         write_markdown(report, tmp_path / "folder")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["-o", "r.pdf"], "r.pdf: the page is written as .html or .htm; for a PDF, write the page"),
+        (["-o", "r.md"], "r.md: the page is written as .html or .htm; for Markdown add --markdown"),
+        (["-o", "r.svg"], "r.svg: the page is written as .html or .htm; for the charts as SVG use"),
+        (["-o", "r.1"], "r.1: the page is written as .html or .htm; name it so, or without"),
+        (["-o", "r.html", "--markdown"], "r.html: Markdown is written as .md; for the page leave"),
+        (["-o", "r.pdf", "--markdown"], "r.pdf: Markdown is written as .md; for a PDF, write the"),
+    ],
+)
+def test_no_file_is_called_what_it_is_not(
+    arguments: list[str], said: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused with what would be written, before anything is read or made."""
+    monkeypatch.chdir(tmp_path)
+    done = report_command(root, *arguments, "--figures", "svg")
+    assert (done.exit_code, said in done.stderr) == (2, True), done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("r.HTM", []), ("page", []), ("r.MD", ["--markdown"]), ("text", ["--markdown"])],
+)
+def test_files_are_called_what_they_are(
+    name: str, arguments: list[str], root: Path, tmp_path: Path
+) -> None:
+    """In either case of letters; without a suffix a name claims nothing."""
+    assert report_command(root, "-o", tmp_path / name, *arguments).exit_code == 0
+    start = "# digits" if arguments else "<!DOCTYPE html>"
+    assert (tmp_path / name).read_text().startswith(start)
+
+
 def test_mistakes_end_with_2(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nowhere to write, a folder that is not there, a file where a folder belongs, no extra."""
     file = tmp_path / "file"
