@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -262,6 +263,25 @@ def test_what_was_not_measured_is_said_with_its_key(
         assert said in page
     assert "One run so far" in page
     assert markdown_report(found).startswith("# digits\n")
+
+
+def test_remarks_have_what_they_quote_as_code(
+    made_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Without the backticks; in a quoted name markup stays text, as in any other."""
+    root = made_run(tmp_path / "results", kinds=("latency",), has_power=False)
+    found = read_report(root, "made")
+    quoted = f"`{HOSTILE.rstrip('`')}`"
+    row = dict(found.ladder[0]) | {"kind": "latency", "status": "failed", "rounds": 1}
+    row |= {"throttled_rounds": 0, "note": f"see {quoted}, and `one that does not end"}
+    text = html_page(root, replace(found, unusable=[row]))
+    checked = Checked(text)
+    assert "<code>measure: [accuracy]</code> makes one" in text
+    assert "<code>measure: [latency, energy]</code> reads power" in text
+    assert HOSTILE.rstrip("`") in checked.text
+    assert ", and `one that does not end" in checked.text
+    assert not [each for each in checked.all("img") if "onerror" in each]
+    assert "`measure" not in text
 
 
 def test_a_run_without_rows_has_a_report(made_run: Callable[..., Path], tmp_path: Path) -> None:
