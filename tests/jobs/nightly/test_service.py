@@ -92,6 +92,27 @@ def test_what_is_wrong_is_refused(gfjobs: Callable[..., Result], tmp_path: Path)
     assert "no schedule 'nightly'; there is none yet" in listed.stderr
 
 
+def test_a_root_that_cannot_be_written_is_refused(
+    gfjobs: Callable[..., Result], ledger: Ledger, tmp_path: Path
+) -> None:
+    """When it is added, not at night: the option's, and the file's with its line."""
+    (tmp_path / "file").write_text("")
+    for results in (tmp_path / "file" / "results", "/proc/results"):
+        given = gfjobs("schedule", "add", tmp_path / "s.yaml", "--results", results)
+        assert given.exit_code == 2
+        assert f"results root {results} cannot be written" in given.stderr
+        assert "choose another with --results" in given.stderr
+    (tmp_path / "s.yaml").write_text(f"{SCHEDULE}results: file/results\n")
+    written = gfjobs("schedule", "add", tmp_path / "s.yaml")
+    assert written.exit_code == 2
+    assert f"s.yaml:6: results: {tmp_path}/file/results cannot be written: Not a" in written.stderr
+    assert "--results" not in written.stderr  # the file's counts
+    assert not ledger.schedules()
+    (tmp_path / "s.yaml").write_text(f"{SCHEDULE}results: new/results\n")
+    assert gfjobs("schedule", "add", tmp_path / "s.yaml", "--results", "/proc/x").exit_code == 0
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("command", ["add", "list", "remove", "run"])
 def test_each_has_help_with_an_example(command: str) -> None:
     """Within 80 columns."""
