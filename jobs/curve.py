@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-import plotille
-
 import storage
+from jobs.character_chart import character_chart
 from jobs.errors import UsageError
 from jobs.tables import text_table
 from jobs.wording import SETTING, Row, fixed, setting_of, threshold_of
@@ -21,9 +19,7 @@ DRAWN_POINTS = 400
 LISTED_POINTS = 9
 """Of each model, in a table."""
 
-_WIDTH, _HEIGHT = 54, 16
 _COLUMNS = 80  # of a terminal
-_MARKERS = "o+x*#@"
 
 
 @dataclass(frozen=True)
@@ -111,41 +107,15 @@ def draw(curves: Curves, *, is_all: bool = False) -> str:
         curves: of one setting.
         is_all: whether the table has points that others beat, too.
     """
-    figure = plotille.Figure()
-    figure.width, figure.height = _WIDTH, _HEIGHT
-    figure.with_colors = False
-    figure.x_label = "ms" if curves.cost == "forward_ms" else "blocks"
-    figure.y_label = "acc@1"
-    figure.register_label_formatter(float, _tick)
-    costs = [row[curves.cost] for points in curves.models.values() for row in points]
-    accuracies = [row["acc1"] for points in curves.models.values() for row in points]
-    figure.set_x_limits(*_limits(costs))
-    figure.set_y_limits(*_limits(accuracies))
-    for number, (name, points) in enumerate(curves.models.items()):
-        xs = [row[curves.cost] for row in points]
-        ys = [row["acc1"] for row in points]
-        if len(points) > 1:
-            figure.plot(xs, ys, label=name)
-        else:
-            figure.scatter(xs, ys, label=name, marker=_MARKERS[number % len(_MARKERS)])
-    chart = figure.show(legend=True)
+    named = {
+        name: [(row[curves.cost], row["acc1"]) for row in points]
+        for name, points in curves.models.items()
+    }
+    chart = character_chart(named, "ms" if curves.cost == "forward_ms" else "blocks", "acc@1")
     heading = f"{curves.title}\nacc@1, percent, by {curves.cost_label}"
     routed = f"\n{_routed_table(curves.routed, 'forward_ms')}" if curves.routed else ""
     energies = f"\n{_routed_table(curves.energies, 'energy_mj')}" if curves.energies else ""
     return f"{heading}\n\n{chart}\n\n{_table(curves, is_all=is_all)}{routed}{energies}"
-
-
-def _limits(values: Sequence[float]) -> tuple[float, float]:
-    """A little more than the values span, so that no point sits on an axis."""
-    low, high = min(values), max(values)
-    margin = (high - low) * 0.05 or max(abs(high) * 0.05, 0.5)
-    return low - margin, high + margin
-
-
-def _tick(value: float, chars: int, delta: float, left: bool = False) -> str:
-    digits = max(0, 2 - math.floor(math.log10(delta))) if delta > 0 else 2
-    text = f"{value:.{min(digits, 4)}f}"
-    return text.ljust(chars) if left else text.rjust(chars)
 
 
 def _table(curves: Curves, *, is_all: bool) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The file to write: one page of HTML, or Markdown.",
+    help="The file to write: one page of HTML (.html, .htm), or Markdown (.md).",
 )
 @click.option(
     "--markdown", "is_markdown", is_flag=True, help="Write Markdown, to stdout by default."
@@ -56,6 +56,7 @@ def report(
     from jobs.report.writing import (
         check_extra,
         check_places,
+        check_suffix,
         write_figures,
         write_markdown,
         write_page,
@@ -66,6 +67,8 @@ def report(
             "nowhere to write: give -o report.html, --markdown for the text on stdout, or"
             " --figures DIR for the charts"
         )
+    if output:
+        check_suffix(output, is_markdown=is_markdown)
     if figures or not is_markdown:
         check_extra("a report with charts")
     check_places(output, figures)

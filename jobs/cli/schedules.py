@@ -56,8 +56,8 @@ def schedule() -> None:
 def add(file: Path, results: Root, ledger: Ledger) -> None:
     """Add the schedule in FILE, or replace the one of its name.
 
-    FILE and the grid that it names are checked first. The ledger keeps a copy of FILE: add it again
-    when it has changed. The grid is read anew each night.
+    FILE, its grid and the results root are checked first. The ledger keeps a copy of FILE: add it
+    again when it has changed. The grid is read anew each night.
 
     \b
     Example:

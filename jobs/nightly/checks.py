@@ -23,9 +23,12 @@ def check_schedule(document: Document, results: storage.Root) -> Schedule:
 
     Raises:
         BadInputError: every problem of the file, and those of its grid.
+        StorageError: no run can be written under the root that was given.
     """
     reader = Reader(document)
     schedule = reader.read(results)
+    if schedule.results != results:  # the file names it
+        _look_at_results(reader, schedule)
     if schedule.notify:
         _look_at_command(reader, schedule.notify)
     if schedule.report:
@@ -36,7 +39,18 @@ def check_schedule(document: Document, results: storage.Root) -> Schedule:
     if problems:
         raise BadInputError([*document.problems, *problems])
     document.check()
+    if schedule.results == results:
+        storage.check_root(schedule.results)
     return schedule
+
+
+def _look_at_results(reader: Reader, schedule: Schedule) -> None:
+    try:
+        storage.check_root(schedule.results)
+    except storage.StorageError as err:
+        why = getattr(err.__cause__, "strerror", None)  # without the advice to use an option
+        found = f"{schedule.results} cannot be written: {why}" if why else str(err)
+        reader.entries["results"].problem(found, "a folder, or s3://bucket/prefix")
 
 
 def _look_at_command(reader: Reader, notify: Notify) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import storage
 from jobs.document import Document
 from jobs.errors import BadInputError
 from jobs.nightly.ledger import Ledger
@@ -29,6 +30,8 @@ _POLL_S = 0.1
 
 AGAIN_MINUTES = (1, 5, 15, 60, 240)
 """After a failure; then nobody tries again."""
+
+_WITHOUT_SCHEDULER = "when a scheduler runs (`gfjobs scheduler`)"
 
 Sayer = Callable[[str], None]
 
@@ -61,7 +64,10 @@ def tell_all(
         if error is None:
             say(f"{about}: told")
         elif again_at:
-            say(f"{about}: nobody could be told: {error}; again after {left[0]} min")
+            # The process that tells need not be the one that will: `schedule run` ends.
+            is_waited_for = storage.lock_holder(ledger.daemon_lock) is not None
+            when = f"after {left[0]} min" if is_waited_for else _WITHOUT_SCHEDULER
+            say(f"{about}: nobody could be told: {error}; again {when}")
         else:
             say(f"{about}: nobody could be told: {error}; given up")
 

@@ -52,6 +52,7 @@ def add(ledger: Ledger, path: Path, results: storage.Root, now: datetime) -> Add
 
     Raises:
         BadInputError: problems of the schedule or of its grid; nothing was added.
+        StorageError: no run can be written under the results root; nothing was added.
     """
     read = Document.read(path)
     document = Document(path.absolute(), read.text)

@@ -1,21 +1,23 @@
-"""Schedules and nights as tables."""
+"""Schedules and nights as tables, each with its times in the schedule's zone, which they name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, tzinfo
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import storage
 from jobs.errors import BadInputError
 from jobs.nightly.ledger import Ledger
-from jobs.nightly.records import Night
+from jobs.nightly.records import Entry, Night
 from jobs.nightly.scheduler import parsed
-from jobs.nightly.service import known
+from jobs.nightly.service import find, known
 from jobs.regressions.view import folded
 from jobs.tables import text_table
 
 _NIGHTS = 30
 _MINUTES = "%Y-%m-%d %H:%M"
+_UTC = ZoneInfo("UTC")
 
 
 def schedules_table(ledger: Ledger, now: datetime) -> str:
@@ -32,13 +34,13 @@ def schedules_table(ledger: Ledger, now: datetime) -> str:
             calendar = parsed(entry.path, entry.text, entry.results).calendar
         except BadInputError as err:
             notes.append(f"{entry.name} cannot be read any more: {err}")
-            rows.append((entry.name, None, None, _time(last, None), state))
-            continue
-        due = calendar.next(max(entry.horizon, now)).astimezone(calendar.zone)
-        zone = calendar.zone
-        rows.append((entry.name, f"{due:{_MINUTES}}", zone.key, _time(last, zone), state))
+            due, zone = None, _UTC
+        else:
+            zone = calendar.zone
+            due = _time(calendar.next(max(entry.horizon, now)), zone)
+        rows.append((entry.name, due, zone.key, _time(last.due_at, zone) if last else None, state))
         if last:
-            notes += _notes(last)
+            notes += _notes(last, zone)
     daemon = storage.lock_holder(ledger.daemon_lock)
     notes.append(
         f"the scheduler is {daemon}"
@@ -55,12 +57,13 @@ def nights_table(ledger: Ledger, name: str, now: datetime) -> str:
     if not nights:
         known(ledger, name)
         return f"no night of {name} yet\n"
+    zone = _zone(find(ledger, name) or nights[0])
     rows = [
-        (f"{night.due_at:{_MINUTES}}", state_of(ledger, night), night.run_id, _took(night, now))
+        (_time(night.due_at, zone), state_of(ledger, night), night.run_id, _took(night, now))
         for night in nights
     ]
-    table = text_table(("due, UTC", "result", "run", "took"), rows)
-    return f"{table}{folded(line for night in nights for line in _notes(night))}"
+    table = text_table(("due", "result", "run", "took"), rows, f"times of {zone.key}")
+    return f"{table}{folded(line for night in nights for line in _notes(night, zone))}"
 
 
 def state_of(ledger: Ledger, night: Night) -> str:
@@ -78,14 +81,20 @@ def _took(night: Night, now: datetime) -> str | None:
     return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
 
 
-def _time(night: Night | None, zone: tzinfo | None) -> str | None:
-    if night is None:
-        return None
-    return f"{night.due_at.astimezone(zone):{_MINUTES}}"
+def _zone(told: Entry | Night) -> ZoneInfo:
+    """That of a schedule as it was then; UTC where this version cannot read it."""
+    try:
+        return parsed(told.path, told.text, told.results).calendar.zone
+    except BadInputError:
+        return _UTC
 
 
-def _notes(night: Night) -> Iterator[str]:
-    about = night.run_id or f"{night.schedule} {night.due_at:{_MINUTES}}"
+def _time(moment: datetime, zone: ZoneInfo) -> str:
+    return f"{moment.astimezone(zone):{_MINUTES}}"
+
+
+def _notes(night: Night, zone: ZoneInfo) -> Iterator[str]:
+    about = night.run_id or f"{night.schedule} {_time(night.due_at, zone)} {zone.key}"
     if night.note:
         yield f"{about}: {night.note}"
     if night.report:

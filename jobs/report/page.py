@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +16,7 @@ from typing import Any
 import altair as alt
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 import storage
 from jobs.regressions.judge import WORST_FIRST
@@ -31,6 +32,8 @@ from jobs.wording import SETTING, Row, fixed, setting_of, threshold_of
 
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 """The version that Altair writes for."""
+
+_QUOTED = re.compile(r"`([^`\n]+)`")
 
 
 @dataclass(frozen=True)
@@ -200,6 +203,12 @@ def _group_title(rows: Sequence[Row]) -> str:
     return f"{first['ease']} of {first['group_images']:,} {answered}"
 
 
+def _remark(text: object) -> Markup:
+    """A remark with what it quotes as code; the names of strangers in it are escaped before."""
+    escaped = str(escape(shown(text)))
+    return Markup(_QUOTED.sub(r"<code>\1</code>", escaped))  # noqa: S704 - escaped, then ours
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("jobs.report"),
@@ -210,7 +219,7 @@ def _environment() -> Environment:
     )
     # `tojson` writes <, > and & as \u003c...: no name can end a script element.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    environment.filters |= {"shown": shown, "threshold": threshold_of}
+    environment.filters |= {"shown": shown, "remark": _remark, "threshold": threshold_of}
     return environment
 
 

@@ -13,6 +13,14 @@ from jobs.report.reading import Report
 
 _WIDTH = 560  # pixels of a figure that stands alone
 _EXTRA = ("altair", "vl_convert", "jinja2")
+_PAGE, _MARKDOWN = (".html", ".htm"), (".md",)
+_INSTEAD = {
+    ".pdf": "for a PDF, write the page and print it from a browser",
+    ".md": "for Markdown add --markdown",
+    ".html": "for the page leave out --markdown",
+    ".htm": "for the page leave out --markdown",
+    ".svg": "for the charts as SVG use --figures DIR",
+}
 
 
 def check_extra(why: str) -> None:
@@ -28,6 +36,20 @@ def check_extra(why: str) -> None:
         raise UsageError(
             f"{why} needs {err.name}: pip install 'gfjobs[report]'; --markdown needs nothing more"
         ) from err
+
+
+def check_suffix(output: Path, *, is_markdown: bool) -> None:
+    """A file is not called what it is not; a name without a suffix claims nothing.
+
+    Raises:
+        UsageError: the suffix is of something else than what is written.
+    """
+    allowed = _MARKDOWN if is_markdown else _PAGE
+    suffix = output.suffix.lower()
+    if suffix and suffix not in allowed:
+        what = "Markdown" if is_markdown else "the page"
+        instead = _INSTEAD.get(suffix, "name it so, or without a suffix")
+        raise UsageError(f"{output}: {what} is written as {' or '.join(allowed)}; {instead}")
 
 
 def check_places(output: Path | None, figures: Path | None) -> None:

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from jobs.nightly.ledger import Ledger
+from jobs.nightly.lock import Lock
 from jobs.nightly.notify import AGAIN_MINUTES, MAX_SAID_BYTES, tell_all
 from jobs.nightly.records import Entry, Night, Outcome
 
@@ -81,7 +82,7 @@ def test_a_command_that_never_stops_talking_is_ended(
     night = tell("exec yes words\n")
     said: list[str] = []
     tell_all(ledger, AUTUMN, said.append)
-    assert f"said more than {MAX_SAID_BYTES:,} bytes; again after 1 min" in said[0]
+    assert f"said more than {MAX_SAID_BYTES:,} bytes; again when" in said[0]
     log = ledger.log_of(night)
     assert log.stat().st_size == MAX_SAID_BYTES
     assert log.read_text().startswith("words\nwords\n")
@@ -100,11 +101,24 @@ def test_a_command_that_fails_is_tried_again_and_given_up(
         now += timedelta(hours=5)
     tries = (tmp_path / "tries").read_text().splitlines()
     assert len(tries) == len(said) == 1 + len(AGAIN_MINUTES)
-    assert "tell ended with 4; it said: no route to host; again after 1 min" in said[0]
+    assert "tell ended with 4; it said: no route to host; again when" in said[0]
     assert "given up" in said[-1]
     night = ledger.night(night.night_id)
     assert night.told_at is None
     assert "no route to host" in (night.tell_error or "")
+
+
+def test_when_it_is_tried_again_depends_on_a_scheduler(
+    tell: Callable[..., Night], ledger: Ledger
+) -> None:
+    """`schedule run` ends and tries nothing later: the daemon does, where one is."""
+    tell("exit 4\n")
+    said: list[str] = []
+    tell_all(ledger, AUTUMN, said.append)
+    assert said[0].endswith("; again when a scheduler runs (`gfjobs scheduler`)")
+    with Lock(ledger.daemon_lock, ""):
+        tell_all(ledger, AUTUMN + timedelta(minutes=1), said.append)
+    assert said[1].endswith("; again after 5 min")
 
 
 def test_a_command_that_fails_once(
@@ -138,7 +152,7 @@ def test_a_command_that_is_gone(tell: Callable[..., Night], ledger: Ledger, tmp_
     (tmp_path / "tell").unlink()
     said: list[str] = []
     tell_all(ledger, AUTUMN, said.append)
-    assert "tell: No such file or directory; again after 1 min" in said[0]
+    assert "tell: No such file or directory; again when" in said[0]
 
 
 def test_two_processes_tell_once(tell: Callable[..., Night], ledger: Ledger) -> None:

@@ -92,6 +92,27 @@ def test_what_is_wrong_is_refused(gfjobs: Callable[..., Result], tmp_path: Path)
     assert "no schedule 'nightly'; there is none yet" in listed.stderr
 
 
+def test_a_root_that_cannot_be_written_is_refused(
+    gfjobs: Callable[..., Result], ledger: Ledger, tmp_path: Path
+) -> None:
+    """When it is added, not at night: the option's, and the file's with its line."""
+    (tmp_path / "file").write_text("")
+    for results in (tmp_path / "file" / "results", "/proc/results"):
+        given = gfjobs("schedule", "add", tmp_path / "s.yaml", "--results", results)
+        assert given.exit_code == 2
+        assert f"results root {results} cannot be written" in given.stderr
+        assert "choose another with --results" in given.stderr
+    (tmp_path / "s.yaml").write_text(f"{SCHEDULE}results: file/results\n")
+    written = gfjobs("schedule", "add", tmp_path / "s.yaml")
+    assert written.exit_code == 2
+    assert f"s.yaml:6: results: {tmp_path}/file/results cannot be written: Not a" in written.stderr
+    assert "--results" not in written.stderr  # the file's counts
+    assert not ledger.schedules()
+    (tmp_path / "s.yaml").write_text(f"{SCHEDULE}results: new/results\n")
+    assert gfjobs("schedule", "add", tmp_path / "s.yaml", "--results", "/proc/x").exit_code == 0
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("command", ["add", "list", "remove", "run"])
 def test_each_has_help_with_an_example(command: str) -> None:
     """Within 80 columns."""
@@ -217,10 +238,45 @@ def test_tables_show_what_is_to_be_known(
     assert "odd cannot be read any more" in text
     assert "nightly-1: nobody could be told: no mail; given up" in text
     text = nights_table(ledger, "nightly", AUTUMN)
-    assert "2026-10-20 12:00  regression  nightly-1  2:03:00" in text
-    assert "2026-10-19 12:00  missed      –" in text
+    assert "2026-10-20 14:00  regression  nightly-1  2:03:00" in text
+    assert "2026-10-19 14:00  missed      –" in text
     assert "report /reports/nightly-1.html" in text
     assert nights_table(ledger, "odd", AUTUMN) == "no night of odd yet\n"
+
+
+def test_both_lists_have_the_schedules_zone_and_name_it(
+    gfjobs: Callable[..., Result], ledger: Ledger, tmp_path: Path
+) -> None:
+    """That of its last night where it was removed; UTC, and said so, where none can be read."""
+    gfjobs("schedule", "add", tmp_path / "s.yaml")
+    (entry,) = ledger.schedules()
+    night = ledger.begin(entry, AUTUMN, "nightly-1", AUTUMN, [AUTUMN.replace(day=19)])
+    ledger.end(night, Outcome("done"), AUTUMN, is_to_tell=False)
+    assert "Europe/Berlin  2026-10-20 14:00  done" in schedules_table(ledger, AUTUMN)
+    nights = nights_table(ledger, "nightly", AUTUMN)
+    assert nights.startswith("times of Europe/Berlin\n")
+    assert "2026-10-20 14:00" in nights
+    gfjobs("schedule", "remove", "nightly")
+    assert nights_table(ledger, "nightly", AUTUMN) == nights
+    ledger.save_schedule(replace(entry, text="nothing: 1"))
+    assert "–     UTC        2026-10-20 12:00  done" in schedules_table(ledger, AUTUMN)
+    nights = nights_table(ledger, "nightly", AUTUMN)
+    assert nights.startswith("times of UTC\n")
+    assert "2026-10-20 12:00" in nights
+
+
+def test_a_night_without_a_run_is_named_by_its_time_in_the_same_zone(
+    gfjobs: Callable[..., Result], ledger: Ledger, tmp_path: Path
+) -> None:
+    """In the notes below both lists, as in the table above them."""
+    gfjobs("schedule", "add", tmp_path / "s.yaml")
+    (entry,) = ledger.schedules()
+    night = ledger.begin(entry, AUTUMN, "nightly-1", AUTUMN, [AUTUMN.replace(day=19)], note="n")
+    ledger.end(night, Outcome("done"), AUTUMN, is_to_tell=False)
+    for missed in ledger.nights("nightly")[1:]:
+        ledger.told(missed, AUTUMN, "no mail")
+    nights = nights_table(ledger, "nightly", AUTUMN)
+    assert "nightly 2026-10-19 14:00 Europe/Berlin: nobody could be told: no mail" in nights
 
 
 def test_the_daemon_ends_within_seconds(

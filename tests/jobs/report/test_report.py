@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -264,6 +265,25 @@ def test_what_was_not_measured_is_said_with_its_key(
     assert markdown_report(found).startswith("# digits\n")
 
 
+def test_remarks_have_what_they_quote_as_code(
+    made_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Without the backticks; in a quoted name markup stays text, as in any other."""
+    root = made_run(tmp_path / "results", kinds=("latency",), has_power=False)
+    found = read_report(root, "made")
+    quoted = f"`{HOSTILE.rstrip('`')}`"
+    row = dict(found.ladder[0]) | {"kind": "latency", "status": "failed", "rounds": 1}
+    row |= {"throttled_rounds": 0, "note": f"see {quoted}, and `one that does not end"}
+    text = html_page(root, replace(found, unusable=[row]))
+    checked = Checked(text)
+    assert "<code>measure: [accuracy]</code> makes one" in text
+    assert "<code>measure: [latency, energy]</code> reads power" in text
+    assert HOSTILE.rstrip("`") in checked.text
+    assert ", and `one that does not end" in checked.text
+    assert not [each for each in checked.all("img") if "onerror" in each]
+    assert "`measure" not in text
+
+
 def test_a_run_without_rows_has_a_report(made_run: Callable[..., Path], tmp_path: Path) -> None:
     """It says that nothing has been measured."""
     root = made_run(tmp_path / "results", kinds=())
@@ -343,6 +363,40 @@ def test_markdown_goes_to_a_file_too(report: Report, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(UsageError, match="cannot be written: Is a directory"):
         write_markdown(report, tmp_path / "folder")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["-o", "r.pdf"], "r.pdf: the page is written as .html or .htm; for a PDF, write the page"),
+        (["-o", "r.md"], "r.md: the page is written as .html or .htm; for Markdown add --markdown"),
+        (["-o", "r.svg"], "r.svg: the page is written as .html or .htm; for the charts as SVG use"),
+        (["-o", "r.1"], "r.1: the page is written as .html or .htm; name it so, or without"),
+        (["-o", "r.html", "--markdown"], "r.html: Markdown is written as .md; for the page leave"),
+        (["-o", "r.pdf", "--markdown"], "r.pdf: Markdown is written as .md; for a PDF, write the"),
+    ],
+)
+def test_no_file_is_called_what_it_is_not(
+    arguments: list[str], said: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused with what would be written, before anything is read or made."""
+    monkeypatch.chdir(tmp_path)
+    done = report_command(root, *arguments, "--figures", "svg")
+    assert (done.exit_code, said in done.stderr) == (2, True), done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("r.HTM", []), ("page", []), ("r.MD", ["--markdown"]), ("text", ["--markdown"])],
+)
+def test_files_are_called_what_they_are(
+    name: str, arguments: list[str], root: Path, tmp_path: Path
+) -> None:
+    """In either case of letters; without a suffix a name claims nothing."""
+    assert report_command(root, "-o", tmp_path / name, *arguments).exit_code == 0
+    start = "# digits" if arguments else "<!DOCTYPE html>"
+    assert (tmp_path / name).read_text().startswith(start)
 
 
 def test_mistakes_end_with_2(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,136 @@
+"""A chart of characters: lines and points between two axes whose ticks are round numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import plotille
+
+Points = Sequence[tuple[float, float]]
+
+_WIDTH, _HEIGHT = 54, 16  # characters of the canvas, each of 2 x 4 dots
+_MOST_STEPS_X, _MOST_STEPS_Y = 6, 8  # so that a tick has 9 columns or 2 rows
+_MARGIN = 10  # characters left of the vertical axis
+_MARKERS = "o+x*#@"
+_LEFT = _MARGIN + 3  # with the axis
+_SLACK = 1e-9  # of a step: 0.3 is not more than 3 x 0.1
+_ALIKE = 1e-5  # of a value: what differs by less is one, since labels would not fit
+
+
+@dataclass(frozen=True)
+class Axis:
+    """From tick to tick; every tick is a multiple of a step of 1, 2 or 5 times a power of ten.
+
+    Attributes:
+        first: the lowest tick, in steps.
+        steps: from there to the highest one.
+        unit, exponent: the step is unit * 10 ** exponent.
+    """
+
+    first: int
+    steps: int
+    unit: int
+    exponent: int
+
+    @property
+    def ticks(self) -> list[float]:
+        """Their values, low to high."""
+        return [float(label) for label in self.labels]
+
+    @property
+    def labels(self) -> list[str]:
+        """The same as text, with the digits that a step has."""
+        digits = max(0, -self.exponent)
+        multiples = (
+            number * self.unit for number in range(self.first, self.first + self.steps + 1)
+        )
+        if digits:
+            return [f"{multiple / 10**digits:.{digits}f}" for multiple in multiples]
+        return [str(multiple * 10**self.exponent) for multiple in multiples]
+
+    def limits(self, dots: int) -> tuple[float, float]:
+        """What a canvas spans where the lowest tick is its first dot and the highest its last."""
+        low, high = self.ticks[0], self.ticks[-1]
+        return low, high + (high - low) / (dots - 1)
+
+    def dot(self, tick: float, dots: int) -> int:
+        """Where a tick is, in dots from the first."""
+        low, high = self.ticks[0], self.ticks[-1]
+        return round((tick - low) / (high - low) * (dots - 1))
+
+
+def axis_of(values: Sequence[float], most_steps: int) -> Axis:
+    """The axis with the smallest step that holds all values within some steps.
+
+    It ends at the first tick that no value is beyond. Of percentages that is never over 100, which
+    is a multiple of every such step up to 100.
+
+    Args:
+        values: at least one, finite.
+        most_steps: at least 2, since values next to a tick need one on each side.
+    """
+    low, high = min(values), max(values)
+    if high - low <= _ALIKE * abs(high):
+        low, high = (high - abs(high) / 10, high) if high else (0.0, 1.0)
+    exponent = math.floor(math.log10((high - low) / most_steps))
+    while True:
+        for unit in (1, 2, 5):
+            step = unit * 10.0**exponent
+            first, last = math.floor(low / step + _SLACK), math.ceil(high / step - _SLACK)
+            if last - first <= most_steps:
+                return Axis(first, last - first, unit, exponent)
+        exponent += 1
+
+
+def character_chart(named: Mapping[str, Points], x_name: str, y_name: str) -> str:
+    """Draw lines, and single points with a marker each; at most 80 columns, then the legend.
+
+    Args:
+        named: the points of each line, or the only one.
+        x_name: short, of the horizontal axis.
+        y_name: short, of the vertical one.
+    """
+    x_axis = axis_of([x for points in named.values() for x, _ in points], _MOST_STEPS_X)
+    y_axis = axis_of([y for points in named.values() for _, y in points], _MOST_STEPS_Y)
+    figure = plotille.Figure()
+    figure.width, figure.height = _WIDTH, _HEIGHT
+    figure.with_colors = figure.origin = figure.with_x_axis = figure.with_y_axis = False
+    figure.set_x_limits(*x_axis.limits(2 * _WIDTH))
+    figure.set_y_limits(*y_axis.limits(4 * _HEIGHT))
+    for number, (name, points) in enumerate(named.items()):
+        xs, ys = [x for x, _ in points], [y for _, y in points]
+        if len(points) > 1:
+            figure.plot(xs, ys, label=name)
+        else:
+            figure.scatter(xs, ys, label=name, marker=_MARKERS[number % len(_MARKERS)])
+    drawn: str = figure.show(legend=True)  # untyped there
+    canvas, legend, names = drawn.partition("\n\nLegend:")
+    rows = zip(_row_labels(y_axis), canvas.split("\n"), strict=True)
+    lines = [
+        f"{f'({y_name})':>{_MARGIN}} ^",
+        *(f"{label:>{_MARGIN}} | {row}" for label, row in rows),
+        *_horizontal(x_axis, x_name),
+    ]
+    return "\n".join(lines) + legend + names
+
+
+def _row_labels(axis: Axis) -> list[str]:
+    """What stands left of each row, the highest first."""
+    labels = [""] * _HEIGHT
+    for tick, label in zip(axis.ticks, axis.labels, strict=True):
+        labels[_HEIGHT - 1 - axis.dot(tick, 4 * _HEIGHT) // 4] = label
+    return labels
+
+
+def _horizontal(axis: Axis, name: str) -> tuple[str, str]:
+    """The line below the canvas, and what stands below its ticks."""
+    line, below = list("-" * _WIDTH), [" "] * (_LEFT + _WIDTH + _MARGIN)
+    for tick, label in zip(axis.ticks, axis.labels, strict=True):
+        column = axis.dot(tick, 2 * _WIDTH) // 2
+        line[column] = "|"
+        start = _LEFT + column - len(label) // 2
+        below[start : start + len(label)] = label
+    left = "-" * (_MARGIN + 1)
+    return f"{left}|-{''.join(line)}-> ({name})", "".join(below).rstrip()
