@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 import torch
 from support.worker import Bench
 
 import storage
+from jobs import node as node_module
 from jobs import worker
+from jobs.clock_remark import with_clock_remark
 from jobs.device import use_device
 from jobs.node import describe_node
 from jobs.worker import run_task
@@ -55,6 +60,33 @@ def test_a_failure_is_an_outcome(bench: Bench) -> None:
     assert "CheckpointError" in broken.error
     assert broken.node is not None
     assert not broken.is_lost
+
+
+def test_the_node_says_whether_its_clocks_are_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As its files do when its task begins; where they say nothing it is unknown."""
+    monkeypatch.setattr(node_module, "ROOT", tmp_path)
+    device = use_device("cpu")
+    assert describe_node("r", device).are_clocks_locked is None
+    cpufreq = tmp_path / "sys/devices/system/cpu/cpu0/cpufreq"
+    cpufreq.mkdir(parents=True)
+    (cpufreq / "scaling_governor").write_text("schedutil\n")
+    for least_khz, is_locked in ((729600, False), (1510400, True)):
+        (cpufreq / "scaling_min_freq").write_text(f"{least_khz}\n")
+        (cpufreq / "scaling_max_freq").write_text("1510400\n")
+        assert describe_node("r", device).are_clocks_locked is is_locked
+
+
+def test_an_outcome_has_the_time_of_its_nodes_clock(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By which the driver tells a clock that is minutes off."""
+    monkeypatch.setattr(worker, "time", SimpleNamespace(time=lambda: 7e8, perf_counter=lambda: 0.0))
+    task = bench.task("exits", "flat")
+    outcome = run_task(task, lambda: bench.sources.weights(task), bench.sources.shard(task))
+    assert outcome.ended_s == pytest.approx(7e8)
+    assert "min behind the driver's" in with_clock_remark(outcome, 7e8 + 300).note
 
 
 def test_undecodable_images_are_named_in_the_note(bench: Bench) -> None:
