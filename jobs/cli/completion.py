@@ -2,12 +2,63 @@
 
 from __future__ import annotations
 
+import os
+
 import click
-from click.shell_completion import BashComplete, FishComplete, ZshComplete
+from click.shell_completion import (
+    BashComplete,
+    FishComplete,
+    ZshComplete,
+    add_completion_class,
+    split_arg_string,
+)
 
 from jobs.cli.base import main, show
 
-SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
+
+class WholeWordsBash(BashComplete):
+    """Bash, by the line as it is typed: the words that bash makes of it end at each `=` and `:`.
+
+    What is offered still takes the place of bash's word alone: a value, not the option before it.
+    """
+
+    source_template = """\
+%(complete_func)s() {
+    local IFS=$'\\n'
+    local response type value completion
+
+    response=$(env COMP_LINE="${COMP_LINE:0:COMP_POINT}" %(complete_var)s=bash_complete "$1")
+
+    for completion in $response; do
+        IFS=',' read -r type value <<< "$completion"
+
+        if [[ $type == 'dir' ]]; then
+            COMPREPLY=()
+            compopt -o dirnames
+        elif [[ $type == 'file' ]]; then
+            COMPREPLY=()
+            compopt -o default
+        elif [[ $type == 'plain' ]]; then
+            COMPREPLY+=("$value")
+        fi
+    done
+
+    return 0
+}
+
+complete -o nosort -F %(complete_func)s %(prog_name)s
+"""
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        """The words before the one that is begun, without the program; and that one."""
+        end = "."  # makes a word of nothing after a space, and is no part of any
+        *words, begun = split_arg_string(os.environ["COMP_LINE"] + end)
+        return words[1:], begun.removesuffix(end)
+
+
+add_completion_class(WholeWordsBash)
+
+SHELLS = {"bash": WholeWordsBash, "zsh": ZshComplete, "fish": FishComplete}
 
 
 @main.command()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pty
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -21,11 +21,10 @@ from jobs.nightly.ledger import Ledger
 from jobs.nightly.records import Entry
 
 PROJECT = Path(storage.__file__).parents[1]
-Tab = Callable[..., list[str]]
 
 _PRESS = """
 source "./gfjobs.bash"
-COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}; COMPREPLY=()
 compopt() { local IFS=" "; echo "compopt $*"; }
 "$(complete -p gfjobs | sed 's/.*-F \\([^ ]*\\).*/\\1/')" gfjobs
 printf '%s\\n' "${COMPREPLY[@]}"
@@ -49,24 +48,23 @@ def root(ladder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "r"
 
 
-@pytest.fixture(scope="module")
-def tab(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Tab:
-    """What bash offers after these words, the last of which is begun."""
-    folder = tmp_path_factory.mktemp("bin")
-    program = folder / "gfjobs"
-    program.write_text(f"#!{sys.executable}\nfrom jobs.cli import main\n\nmain()\n")
-    program.chmod(0o755)
-    script = CliRunner().invoke(main, ["completion", "bash"]).stdout
-    (folder / "gfjobs.bash").write_text(script)
-    kept = {name: text for name, text in os.environ.items() if name != "GFJOBS_RESULTS"}
+class Tab:
+    """What bash offers on TAB.
 
-    def press(*words: str, results: Path | str = root) -> list[str]:
-        path = f"{folder}:{kept['PATH']}"
-        told = {"PATH": path, "PYTHONPATH": str(PROJECT), "GFJOBS_RESULTS": str(results)}
+    Args:
+        folder: with `gfjobs`, and the script that completes it.
+        root: the results root of the environment.
+    """
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self._folder, self._root = folder, root
+
+    def __call__(self, *words: str, results: Path | str | None = None) -> list[str]:
+        """After these words, the last of which is begun."""
         done = subprocess.run(
             ["bash", "--norc", "-c", _PRESS, "bash", "gfjobs", *words],
-            env=kept | told,
-            cwd=folder,
+            env=self._environment(results or self._root),
+            cwd=self._folder,
             capture_output=True,
             text=True,
             check=True,
@@ -74,7 +72,54 @@ def tab(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Tab:
         assert done.stderr == ""
         return [line for line in done.stdout.splitlines() if line]
 
-    return press
+    def asked(self, variables: dict[str, str]) -> str:
+        """What the program says to a script that sets these variables."""
+        return subprocess.run(
+            [self._folder / "gfjobs"],
+            env=self._environment("/nowhere") | variables,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    def typed(self, keys: str) -> str:
+        """What a terminal shows when these keys have been pressed, of which the last end bash."""
+        ours, its = pty.openpty()
+        keys = f"PS1=; bind 'set enable-bracketed-paste off'; source ./gfjobs.bash\n{keys}"
+        with subprocess.Popen(
+            ["bash", "--norc", "--noprofile", "-i"],
+            env=self._environment("/nowhere") | {"TERM": "dumb", "COLUMNS": "1000"},
+            cwd=self._folder,
+            stdin=its,
+            stdout=its,
+            stderr=its,
+            start_new_session=True,
+        ) as bash:
+            os.close(its)
+            os.write(ours, keys.encode())
+            shown = b""
+            with contextlib.suppress(OSError):  # EIO: bash has closed its end
+                while part := os.read(ours, 4096):
+                    shown += part
+            os.close(ours)
+            assert bash.wait(60) == 0
+        return shown.decode()
+
+    def _environment(self, results: Path | str) -> dict[str, str]:
+        told = {"PATH": f"{self._folder}:{os.environ['PATH']}", "PYTHONPATH": str(PROJECT)}
+        return dict(os.environ) | told | {"GFJOBS_RESULTS": str(results)}
+
+
+@pytest.fixture(scope="module")
+def tab(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Tab:
+    """A bash with the script that `gfjobs completion bash` prints."""
+    folder = tmp_path_factory.mktemp("bin")
+    program = folder / "gfjobs"
+    program.write_text(f"#!{sys.executable}\nfrom jobs.cli import main\n\nmain()\n")
+    program.chmod(0o755)
+    script = CliRunner().invoke(main, ["completion", "bash"]).stdout
+    (folder / "gfjobs.bash").write_text(script)
+    return Tab(folder, root)
 
 
 def test_schedules_are_offered_and_no_ledger_is_made(tab: Tab, tmp_path: Path) -> None:
@@ -113,8 +158,28 @@ def test_bash_offers(words: tuple[str, ...], offered: list[str], tab: Tab) -> No
 
 
 def test_the_root_on_the_command_line_is_the_one_that_is_read(root: Path, tab: Tab) -> None:
-    """And not the one of the environment."""
-    assert tab("status", "--results", str(root), "f", results="/nowhere") == ["first"]
+    """And not the one of the environment; a URL, which bash cuts at its colon, is one word."""
+    for words in (("--results", str(root)), (f"--results={root}",), (f"--results='{root}'",)):
+        assert tab("status", *words, "f", results="/nowhere") == ["first"]
+    assert tab("status", "--results=s3://bucket/prefix", "") == ["latest"]
+    assert tab("sql", "--format=p") == ["parquet"]
+    assert tab("status", f"--results={root}") == ["compopt -o dirnames"]
+
+
+@pytest.mark.parametrize(("shell", "begun"), [("zsh", "3"), ("fish", "f")])
+def test_other_shells_tell_of_a_root_with_an_equals_sign(
+    shell: str, begun: str, root: Path, tab: Tab
+) -> None:
+    """By the variables that their scripts set: they leave such a word whole."""
+    words = {"COMP_WORDS": f"gfjobs status --results={root} f", "COMP_CWORD": begun}
+    offered = tab.asked({"_GFJOBS_COMPLETE": f"{shell}_complete"} | words)
+    assert offered in ("plain,first\n", "plain\nfirst\n_\n")
+
+
+def test_a_tab_in_a_real_bash(root: Path, tab: Tab) -> None:
+    """At its prompt, where bash itself cuts the line into words, at each `=` and `:` too."""
+    typed = f"gfjobs status --results={root} fi\t\x01echo \nexit\n"
+    assert f"gfjobs status --results={root} first" in tab.typed(typed).splitlines()
 
 
 @pytest.mark.parametrize("results", ["/nowhere", "s3://bucket/prefix", "ftp://host"])
@@ -141,8 +206,7 @@ def test_a_tab_loads_nothing_heavy(root: Path) -> None:
     )
     told = {
         "_GFJOBS_COMPLETE": "bash_complete",
-        "COMP_WORDS": "gfjobs choose first --model ",
-        "COMP_CWORD": "4",
+        "COMP_LINE": "gfjobs choose first --model ",
         "GFJOBS_RESULTS": str(root),
     }
     done = subprocess.run(
