@@ -25,10 +25,11 @@ if TYPE_CHECKING:
         StorageError,
     )
     from storage.formats import FORMATS, encode, table_values
-    from storage.fsck import Problem, fsck
+    from storage.glance import read_submission, run_names
     from storage.images import ImageSet, open_images
     from storage.images.names import DATA_VARIABLE, DOWNLOADABLE, cache_folder, named_file
     from storage.images.writing import EncodedImage, write_images
+    from storage.integrity import Problem, fsck
     from storage.judgements import save_regressions
     from storage.layout import check_root, checked_name, has_probe, has_results, probe
     from storage.places import Root, checked_root
@@ -60,7 +61,6 @@ if TYPE_CHECKING:
         remove_run,
         resolve_run,
     )
-    from storage.run_names import read_submission, run_names
     from storage.runs import RunStore
     from storage.schemas import SCHEMA_VERSION, TABLES, build_table
     from storage.training import TrainingLog
@@ -84,7 +84,7 @@ _MODULES = {
     "Judgement": "rows",
     "Metric": "rows",
     "NodeRow": "rows",
-    "Problem": "fsck",
+    "Problem": "integrity",
     "QueryError": "errors",
     "Remains": "restoring",
     "Replanned": "restoring",
@@ -120,7 +120,7 @@ _MODULES = {
     "connect": "catalog",
     "encode": "formats",
     "has_results": "layout",
-    "fsck": "fsck",
+    "fsck": "integrity",
     "image_digest": "transit",
     "is_locked": "run_list",
     "list_runs": "run_list",
@@ -129,11 +129,11 @@ _MODULES = {
     "open_images": "images",
     "pack_tables": "transit",
     "query": "catalog",
-    "read_submission": "run_names",
+    "read_submission": "glance",
     "remove_run": "run_list",
     "resolve_run": "run_list",
     "rows_to_table": "rows",
-    "run_names": "run_names",
+    "run_names": "glance",
     "save_regressions": "judgements",
     "table_to_rows": "rows",
     "table_values": "formats",

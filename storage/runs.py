@@ -19,6 +19,7 @@ from storage.commits import (
 )
 from storage.errors import RunLockedError, StorageError
 from storage.files import publish_table, read_table
+from storage.glance import read_submission
 from storage.history import seal, unseal
 from storage.layout import check_root, existing_root, images_path, run_paths
 from storage.merge import merge_run
@@ -26,7 +27,6 @@ from storage.row_files import write_row_files
 from storage.rows import CellRow, NodeRow, RunRow, rows_to_table, table_to_rows
 from storage.run_folder import make_run, released_on_error, take_run
 from storage.run_list import read_cell_rows, read_row
-from storage.run_names import read_submission
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

@@ -56,3 +56,13 @@ def test_unknown_name_is_an_attribute_error() -> None:
     """A typing error fails as it does with any module."""
     with pytest.raises(AttributeError, match="no attribute 'conect'"):
         storage.conect  # noqa: B018
+
+
+def test_no_public_name_is_a_modules() -> None:
+    """A module that anything loads takes the place of the name that it shares."""
+    loaded = modules_after(
+        "import importlib, pkgutil, storage; "
+        "modules = {module.name for module in pkgutil.iter_modules(storage.__path__)}; "
+        "assert not modules & set(storage.__all__), modules & set(storage.__all__)"
+    )
+    assert "storage" in loaded
