@@ -275,6 +275,11 @@ def _node(node: NodeView, cluster: ClusterView) -> Iterator[Check]:
     versions = Versions(facts.python, facts.ray, facts.gfjobs)
     is_jetson = facts.l4t is not None
     yield from _versions(who, versions, cluster, is_jetson=is_jetson)
+    there = "gfjobs doctor there says more, also of clocks, disk and memory"
+    if facts.torch is None:
+        yield Check(who, FAIL, "has no torch", f"install it (docs/nodes.md); {there}")
+    if facts.power is None:
+        yield Check(who, WARN, "reads no power, energy will be NULL", there)
     closed = [
         f"{what} ({port})" for what, port in node.ports.items() if not _answers(node.address, port)
     ]

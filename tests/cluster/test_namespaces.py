@@ -162,6 +162,33 @@ def test_a_node_whose_link_was_cut_rejoins(
     assert counts == [("cpu", "head", 2 * 12 * 200), (NANO, "nano", 2 * 12 * 200)]
 
 
+def test_weights_and_images_go_to_a_node_once(
+    network: Any, cluster: Any, token: str, tmp_path: Path
+) -> None:
+    """Counted by its raylet: two models and a shard, for ten tasks of several workers."""
+    head, nano = network.host("head"), network.host("nano")
+    nano.environment["RAY_debug_dump_period_milliseconds"] = "500"
+    address = cluster.start(head, [(nano, NANO)], "cpu", token)
+    grid, root = tmp_path / "grid.yaml", tmp_path / "results"
+    grid.write_text(GRID.replace("DEVICES", NANO).replace("rounds: 3", "rounds: 4"))
+    said = head.gfjobs(
+        *("submit", grid, "--run", "r", "--results", root, "--address", address), token=token
+    )
+    assert rows(root, "select count(*) from commits") == [(2 + 2 * 4,)], said
+
+    def state() -> str:
+        text: str = nano.run(
+            "sh", "-c", f"cat {nano.own}/run/ray/session_2*/logs/debug_state.txt"
+        ).stdout
+        return text
+
+    for _ in range(2):  # the second was written whole after the run
+        before = state()
+        cluster.until(lambda last=before: state() != last, "the raylet to say what it did")
+    # Each is less than a chunk, of 5 MiB.
+    assert re.findall(r"num chunks received total: (\d+)", state()) == ["3"]
+
+
 def test_what_keeps_a_node_from_a_cluster(network: Any, cluster: Any, token: str) -> None:
     """Each reason is said before Ray starts, with what to do."""
     head, other = network.host("head"), network.host("other")
@@ -178,3 +205,16 @@ def test_what_keeps_a_node_from_a_cluster(network: Any, cluster: Any, token: str
     assert "no node runs here" in other.refused("node", "stop")
     said = other.refused("nodes", "--address", address, token="1" * 64)
     assert "has another token" in said
+
+
+def test_a_node_in_the_foreground(network: Any, cluster: Any, token: str) -> None:
+    """As systemd wants it: it stays until it is told to end, and leaves nothing."""
+    head, board = network.host("head"), network.host("board")
+    address = cluster.start(head, [], "cpu", token)
+    staying = board.begin("node", "start", "--block", "--address", address, token=token)
+    cluster.until(lambda: "board" in head.gfjobs("nodes", token=token), "the board to join")
+    assert staying.poll() is None
+    board.gfjobs("node", "stop")
+    assert "ended" in cluster.end(staying)
+    assert staying.returncode == 0
+    assert board.processes() == []

@@ -23,7 +23,9 @@ from jobs.cluster.view import ClusterError, ClusterView, NodeView
 from jobs.provenance import gfjobs_version
 
 GIB = 2**30
-HERE = Facts("cpu", "bench", gfjobs_version(), python_version(), installed("ray"), "2.9")
+HERE = Facts(
+    "cpu", "bench", gfjobs_version(), python_version(), installed("ray"), "2.9", power="rapl"
+)
 NANO = Identity("cuda", {"jetson-orin-nano": (0,)}, "NVIDIA Jetson Orin Nano", "36.4.3")
 
 
@@ -165,6 +167,10 @@ def test_a_cluster_with_problems(node: NodeView) -> None:
         closed.bind(("127.0.0.1", 0))  # bound, but does not listen
         shut = replace(node, ports=node.ports | {"object manager": closed.getsockname()[1]})
         assert "cannot be reached from here" in " ".join(" ".join(diagnosed(shut)).split())
+    blind = replace(node, facts=replace(HERE, torch=None, power=None))
+    lines = diagnosed(blind)
+    assert "fail  node bench: has no torch" in lines
+    assert "warn  node bench: reads no power, energy will be NULL" in lines
     bare = replace(node, is_head=False, host="other", facts=Facts(), resources={"CPU": 4})
     assert "warn  node other: was not started by gfjobs: it gets no work" in diagnosed(node, bare)
 
