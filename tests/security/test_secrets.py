@@ -97,9 +97,7 @@ def test_a_node_is_started_without_its_token_on_the_command_line(
 ) -> None:
     """`ps` shows commands to everybody; the token goes by the environment or the file."""
     monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
-    launch = Launch(
-        name="n", host="127.0.0.1", head=None, port=6379, identity=identify(), has_token=True
-    )
+    launch = Launch(name="n", host="127.0.0.1", head=None, port=6379, identity=identify())
     assert "secret" not in " ".join(launch.command())
     assert launch.environment(os.environ)["RAY_AUTH_MODE"] == "token"
     assert "secret" not in repr(launch)

@@ -13,7 +13,7 @@ import storage.files
 import storage.places
 from storage.rows import table_to_rows
 
-from .test_fsck import damage, the_file, whole, write_run
+from .test_integrity import damage, the_file, whole, write_run
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "run torn": lambda root: the_file(root, "run.parquet").write_bytes(b"PAR1"),
