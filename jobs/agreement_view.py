@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from itertools import groupby
 
 import storage
+from jobs.prose import folded
 from jobs.tables import text_table
 from jobs.wording import Row, place_of, rounded, threads_of, threshold_of
 
-_WIDTH = 80  # columns of a terminal
 _GROUP = ("dataset", "device", "node", "threads")
 
 
@@ -42,7 +41,7 @@ def _table(rows: Sequence[Row]) -> str:
         )
         for row in rows
     ]
-    return f"{textwrap.fill(title, _WIDTH, break_on_hyphens=False)}\n\n{text_table(columns, cells)}"
+    return f"{folded(title, indent='')}\n\n{text_table(columns, cells)}"
 
 
 def _threshold(row: Row) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +12,7 @@ from jobs.choice.bands import bands
 from jobs.choice.guarantee import Guarantee
 from jobs.choice.search import Choice
 from jobs.choosing import Pass
+from jobs.prose import folded
 from jobs.tables import text_table
 from jobs.wording import Row, setting_of
 
@@ -20,7 +20,6 @@ RESAMPLES = 10_000
 """Of the images, for the interval of a drop in accuracy."""
 
 _INTERVAL = (2.5, 97.5)  # percent
-_WIDTH = 80  # columns of a terminal
 
 
 def describe_choice(chosen: Pass, choice: Choice) -> str:
@@ -28,7 +27,7 @@ def describe_choice(chosen: Pass, choice: Choice) -> str:
     point = choice.point
     low, high = drop_interval(chosen.answers, point.thresholds)
     return (
-        f"{_heading(chosen)}\n{textwrap.fill(choice.method, _WIDTH)}\n\n"
+        f"{_heading(chosen)}\n{folded(choice.method, indent='')}\n\n"
         f"{_figures(chosen.answers, {'chosen': point})}\n"
         f"{_exits(chosen.answers, point)}\n"
         f"{_latency(chosen, point)}"
@@ -104,7 +103,7 @@ def drop_interval(answers: ExitAnswers, thresholds: Vector) -> tuple[float, floa
 def _heading(chosen: Pass) -> str:
     asked = chosen.constraints.describe(chosen.answers)
     note = chosen.cell["exit_forward_ms_note"]
-    said = "\n" + textwrap.fill(f"milliseconds: {note}", _WIDTH) if note else ""
+    said = "\n" + folded(f"milliseconds: {note}", indent="") if note else ""
     return f"{chosen.cell['model']}, {setting_of(chosen.cell)}\nasked: {asked}{said}"
 
 

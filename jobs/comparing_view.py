@@ -6,19 +6,20 @@ import csv
 import dataclasses
 import io
 import json
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from jobs.compared import Compared
 from jobs.comparing import Comparison
+from jobs.prose import WIDTH, remarks
 from jobs.tables import text_table
 from jobs.wording import fixed, model_at, setting_of
 
-_WIDTH = 80
 _TEN_MS = 10
 _SMALLEST_P = 1e-4
+_SMALL_P = 0.01
+_LARGE = 1000
 _NAMES = {"accuracy": "acc@1", "latency": "ms", "energy": "mJ", "exits": "blocks"}
 
 
@@ -29,10 +30,10 @@ def describe(comparison: Comparison) -> str:
     shown = [row for row in comparison.rows if row.reason is None]
     for _, group in groupby(shown, key=_setting):
         rows = list(group)
-        parts.append(text_table(_COLUMNS, [_cells(row) for row in rows], _heading(rows[0])))
+        parts.append(text_table(_COLUMNS, [*map(_cells, rows)], _heading(rows[0]), WIDTH))
     if comparison.changed:
         parts.append(_images(comparison.changed))
-    parts.append(_folded(_remarks(comparison)))
+    parts.append(remarks(_remarks(comparison)))
     return "\n".join(part for part in parts if part)
 
 
@@ -42,10 +43,10 @@ _COLUMNS = ("model", "t", "", "first", "second", "change", "95 %", "p")
 def _cells(row: Compared) -> tuple[object, ...]:
     unit = " %" if row.figure in ("latency", "energy") else ""
     digits = 1 if unit else 2
-    change = "–" if row.change is None else f"{row.change:+.{digits}f}{unit}"
+    change = "–" if row.change is None else f"{_signed(row.change, digits)}{unit}"
     interval = "–"
     if row.low is not None and row.high is not None:
-        interval = f"{row.low:+.{digits}f} to {row.high:+.{digits}f}"
+        interval = f"{_signed(row.low, digits)} to {_signed(row.high, digits)}"
     if row.figure == "exits":
         interval = f"{row.moved} of {row.images} moved"
     elif row.figure == "accuracy":
@@ -62,10 +63,17 @@ def _figure(name: str, value: float | None) -> str:
     return fixed(value, 3 if small else 2)
 
 
+def _signed(change: float, digits: int) -> str:
+    """Beyond a thousand, of too few rounds for an interval, decimals say nothing."""
+    return f"{change:+.{digits}f}" if abs(change) < _LARGE else f"{change:+.1g}"
+
+
 def _p(p: float | None) -> str:
     if p is None:
         return "–"
-    return f"<{_SMALLEST_P:g}" if p < _SMALLEST_P else f"{p:.2g}"
+    if p < _SMALLEST_P:
+        return f"<{_SMALLEST_P:g}"
+    return f"{p:.4f}" if p < _SMALL_P else f"{p:.2g}"
 
 
 def _heading(row: Compared) -> str:
@@ -120,13 +128,6 @@ def _remarks(comparison: Comparison) -> Iterator[str]:
             " are of these rounds and images; another night may differ by more. p: exact McNemar or"
             " of the interval, adjusted for all rows by Holm."
         )
-
-
-def _folded(lines: Iterator[str]) -> str:
-    return "".join(
-        f"{textwrap.fill(f'– {line}', _WIDTH, subsequent_indent='  ', break_on_hyphens=False)}\n"
-        for line in lines
-    )
 
 
 def encode(comparison: Comparison, form: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -10,6 +9,7 @@ from itertools import groupby
 import storage
 from jobs.character_chart import character_chart
 from jobs.errors import UsageError
+from jobs.prose import paragraphs
 from jobs.tables import text_table
 from jobs.wording import SETTING, Row, fixed, setting_of, threshold_of
 
@@ -18,8 +18,6 @@ DRAWN_POINTS = 400
 
 LISTED_POINTS = 9
 """Of each model, in a table."""
-
-_COLUMNS = 80  # of a terminal
 
 
 @dataclass(frozen=True)
@@ -153,10 +151,7 @@ def _explained(curves: Curves, *, is_all: bool) -> str:
                 )
             elif points[0]["is_dominated"]:
                 said.append(f"– {name} is not on the frontier: {beaten}")
-    return "".join(
-        f"{textwrap.fill(line, _COLUMNS, subsequent_indent='  ', break_on_hyphens=False)}\n"
-        for line in said
-    )
+    return paragraphs(said)
 
 
 def _routed_table(routed: Sequence[Row], figure: str) -> str:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from textwrap import fill
 
 from jobs.estimate import Estimate
 from jobs.plan import Cell, Plan
 from jobs.power.protocol import EnergyProtocol
 from jobs.progress import duration
+from jobs.prose import folded
 from jobs.tables import shown, text_table
-
-WIDTH = 80
 
 
 def describe(plan: Plan, estimate: Estimate) -> str:
@@ -21,9 +19,9 @@ def describe(plan: Plan, estimate: Estimate) -> str:
     routed, exits, costs, profiles = map(plan.count, kinds)
     tasks = sum(cell.rounds * len(cell.shards) for cell in plan.runnable)
     passes = counted(exits, "all-exit pass", "all-exit passes")
-    folded = f"{passes}, {routed} routed" + (f", {costs} of exit costs" if costs else "")
-    folded += f", {counted(profiles, 'profile', 'profiles')}" if profiles else ""
-    head = fill(f"{grid.name}: {plan.points} points → {len(plan.cells)} cells: {folded}", WIDTH)
+    said = f"{passes}, {routed} routed" + (f", {costs} of exit costs" if costs else "")
+    said += f", {counted(profiles, 'profile', 'profiles')}" if profiles else ""
+    head = folded(f"{grid.name}: {plan.points} points → {len(plan.cells)} cells: {said}", indent="")
     if not plan.runnable:
         return "\n".join([head, *skips(plan), ""])
     lines = [
@@ -58,12 +56,7 @@ def skips(plan: Plan) -> list[str]:
     """
     reasons = Counter(cell.skipped for cell in plan.cells if cell.skipped)
     lines = [
-        fill(
-            f"{counted(number, 'cell', 'cells')} will be skipped: {reason}",
-            WIDTH,
-            subsequent_indent="  ",
-            break_on_hyphens=False,
-        )
+        folded(f"{counted(number, 'cell', 'cells')} will be skipped: {reason}")
         for reason, number in reasons.items()
     ]
     if plan.grid.energy != EnergyProtocol() and "energy" not in plan.grid.measure:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 import storage
 from jobs.intervals import MeanLatency, Means, key_of, mean_latencies
+from jobs.prose import folded, paragraphs
 from jobs.tables import INVALID, text_table
 from jobs.task import rows_an_image
 from jobs.watch import driver_lines
@@ -24,7 +24,6 @@ from jobs.wording import (
 )
 
 BAR_WIDTH = 30
-_WIDTH = 80  # columns of a terminal
 TEN_MS = 10
 MEDIAN_IMAGES = 11
 """As queries/exit_histogram.sql has it."""
@@ -55,13 +54,13 @@ def ladder(root: storage.Root, run_id: str) -> str:
     skipped, is_whole_run = _skipped(root, run_id)
     if not rows:
         reason = "every cell is skipped" if is_whole_run else "no accuracy or latency yet"
-        return f"the ladder is empty: {reason}\n{_folded(skipped)}"
+        return f"the ladder is empty: {reason}\n{paragraphs(skipped)}"
     means = mean_latencies(root, run_id)
     parts = []
     for _, grouped in groupby(rows, key=lambda row: [row[key] for key in _GROUP]):
         group = list(grouped)
         parts += [_ladder_table(group), _latency_table(group, means)]
-    said = _folded([*reasons(rows, means), *skipped])
+    said = paragraphs([*reasons(rows, means), *skipped])
     return "\n".join(part for part in [*parts, said] if part)
 
 
@@ -123,8 +122,8 @@ def status(root: storage.Root, run_id: str) -> str:
     ]
     lines.append(text_table(columns, rows).rstrip("\n"))
     aside = storage.named_query(root, "set_aside", run_ids=[run_id], run_id=run_id).to_pylist()
-    remarks = [*_remarks(cells, names), *(f"node {row['node']}: {row['note']}" for row in aside)]
-    lines += [*([""] if remarks else []), *(_fitted(remark) for remark in remarks)]
+    said = [*_remarks(cells, names), *(f"node {row['node']}: {row['note']}" for row in aside)]
+    lines += [*([""] if said else []), *map(folded, said)]
     if run.status in ("failed", "interrupted", "cancelled"):
         lines.append(f"go on with: gfjobs resume {run_id}")
     return "\n".join(lines) + "\n"
@@ -222,11 +221,6 @@ def reasons(rows: Sequence[Row], means: Means) -> Iterator[str]:
         yield f"– {reason}" + ("" if len(named) == everyone else f" ({', '.join(named)})")
 
 
-def _folded(lines: Iterable[str]) -> str:
-    """Paragraphs for a terminal."""
-    return "".join(f"{_fitted(line)}\n" for line in lines)
-
-
 def _about_interval(row: Row, means: Means) -> str | None:
     """What the interval of a shown mean does not know, or why there is none."""
     if row["forward_ms"] is None or is_invalid(row):
@@ -243,13 +237,6 @@ def _varied(row: Row, names: Sequence[str]) -> str:
     """What tells a cell from others of its model: `onnx float32, 1 thread`."""
     worded = " ".join(str(row[name]) for name in names if name != "threads")
     return ", ".join(filter(None, (worded, threads_of(row) if "threads" in names else "")))
-
-
-def _fitted(line: str) -> str:
-    """Break a line at the ends of words, never inside a path or a name."""
-    return textwrap.fill(
-        line, _WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
-    )
 
 
 def _remarks(cells: Sequence[Row], names: Sequence[str]) -> Iterator[str]:

@@ -40,9 +40,15 @@ def shown(value: object) -> str:
 
 
 def text_table(
-    columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    title: str | None = None,
+    pipe_width: int = PIPE_WIDTH,
 ) -> str:
-    """An aligned table: numbers to the right, long text wrapped where a terminal ends."""
+    """An aligned table: numbers to the right, long text wrapped where a terminal ends.
+
+    In a pipe, where names are searched for, it is wrapped at `pipe_width`.
+    """
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
@@ -60,7 +66,7 @@ def text_table(
     for row in rows:
         table.add_row(*(shown(value) for value in row))
     heading = f"{printable(title)}\n\n" if title else ""  # rich would fold it to the table's width
-    return f"{heading}{_rendered(table)}"
+    return f"{heading}{_rendered(table, pipe_width)}"
 
 
 def result_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -98,8 +104,8 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _rendered(table: Table) -> str:
-    width = None if sys.stdout.isatty() else PIPE_WIDTH
+def _rendered(table: Table, pipe_width: int) -> str:
+    width = None if sys.stdout.isatty() else pipe_width
     console = Console(width=width, markup=False, highlight=False, emoji=False, color_system=None)
     with console.capture() as capture:
         console.print(table)

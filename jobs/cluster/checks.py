@@ -27,6 +27,7 @@ from jobs.device import CUDA, has_cuda
 from jobs.document import Document
 from jobs.errors import BadInputError, JobsError
 from jobs.power.choose import VARIABLE, look
+from jobs.prose import WIDTH
 from jobs.provenance import gfjobs_version
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -34,7 +35,6 @@ ROOT = Path("/")
 LEAST_DISK_BYTES = 2 * 2**30
 LEAST_PYTHON = (3, 10)
 TIMEOUT_S = 3.0
-WIDTH = 80
 OLDEST_L4T = 36
 """JetPack 6. Older boards ship a Python that no current Ray is made for."""
 

@@ -12,7 +12,7 @@ from jobs.nightly.ledger import Ledger
 from jobs.nightly.records import Entry, Night
 from jobs.nightly.scheduler import parsed
 from jobs.nightly.service import find, known
-from jobs.regressions.view import folded
+from jobs.prose import remarks
 from jobs.tables import text_table
 
 _NIGHTS = 30
@@ -48,7 +48,7 @@ def schedules_table(ledger: Ledger, now: datetime) -> str:
         else "no scheduler runs: nothing begins by itself; start one with `gfjobs scheduler`"
     )
     table = text_table(("schedule", "next", "time zone", "last", "result"), rows)
-    return f"{table}{folded(notes)}"
+    return f"{table}{remarks(notes)}"
 
 
 def nights_table(ledger: Ledger, name: str, now: datetime) -> str:
@@ -63,7 +63,7 @@ def nights_table(ledger: Ledger, name: str, now: datetime) -> str:
         for night in nights
     ]
     table = text_table(("due", "result", "run", "took"), rows, f"times of {zone.key}")
-    return f"{table}{folded(line for night in nights for line in _notes(night, zone))}"
+    return f"{table}{remarks(line for night in nights for line in _notes(night, zone))}"
 
 
 def state_of(ledger: Ledger, night: Night) -> str:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import storage
+from jobs.prose import WIDTH, remarks
 from jobs.regressions.judge import WORST_FIRST, Verdict
 from jobs.tables import text_table
 from jobs.wording import model_at, place_of, threshold_of
 
-_WIDTH = 80
 _DIGITS = {"accuracy": 2, "latency": 3, "energy": 3}
 _METRICS = {"accuracy": "acc@1 %", "latency": "ms", "energy": "mJ"}
 
@@ -22,8 +21,8 @@ def describe(verdict: Verdict) -> str:
     counts = Counter(row.verdict for row in verdict.rows)
     counted = ", ".join(f"{counts[name]} {name}" for name in WORST_FIRST if counts[name])
     ordered = sorted(verdict.rows, key=lambda row: WORST_FIRST.index(row.verdict))
-    notes = folded(_notes(ordered))
-    table = text_table(_COLUMNS, [_cells(row) for row in ordered])
+    notes = remarks(_notes(ordered))
+    table = text_table(_COLUMNS, [_cells(row) for row in ordered], pipe_width=WIDTH)
     parts = [f"{verdict.run_id}: {counted or 'nothing to judge'}\n", table, notes]
     return "\n".join(part for part in parts if part)
 
@@ -66,11 +65,3 @@ def _notes(rows: list[storage.RegressionRow]) -> Iterator[str]:
     for text, named in about.items():
         more = f" and {len(named) - 2} more" if len(named) > 2 else ""  # noqa: PLR2004
         yield f"{'; '.join(named[:2])}{more}: {text}"
-
-
-def folded(lines: Iterable[str]) -> str:
-    """Remarks below a table, each with a dash."""
-    return "".join(
-        f"{textwrap.fill(f'– {line}', _WIDTH, subsequent_indent='  ', break_on_hyphens=False)}\n"
-        for line in lines
-    )

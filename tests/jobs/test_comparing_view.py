@@ -1,0 +1,59 @@
+"""A comparison on paper: 80 columns, whatever the figures are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from jobs.compared import Compared
+from jobs.comparing import Comparison
+from jobs.comparing_view import describe
+from jobs.measured import Side
+from jobs.tables import shown
+
+ROW = Compared(
+    model="digits-gfnet-dynn",
+    threshold=shown([0.55, 0.65, 0.75]),
+    second_model="digits-gfnet-dynn",
+    second_threshold=shown([0.55, 0.65, 0.8]),
+    dataset="digits",
+    device="cpu",
+    node="host",
+    runtime="torch",
+    precision="float32",
+    threads=1,
+    batch_size=1,
+    figure="latency",
+)
+
+
+def table(*rows: Compared) -> str:
+    """What is printed of them."""
+    return describe(Comparison(Side("a"), Side("b"), rows))
+
+
+def test_wide_figures_fit_80_columns() -> None:
+    """Lists of thresholds, an interval of two rounds, a small p, many images."""
+    accuracy = replace(ROW, figure="accuracy", first=91, second=90, change=-1, p_holm=1e-9)
+    text = table(
+        replace(ROW, first=1063.183, second=5040.2, change=374.1, low=-99.7, high=380088.7),
+        replace(ROW, figure="energy", first=12, second=11, change=-8, low=-9, high=-7, p_holm=2e-4),
+        replace(ROW, figure="exits", first=9.4, second=9.6, change=0.2, moved=1234, images=10_000),
+        replace(accuracy, low=-12.34, high=-10.99, lost=1234, won=1134),
+    )
+    assert max(map(len, text.splitlines())) <= 80
+    for said in ("1063.18", "+374.1 %", "-99.7 to", "+4e+05", "0.0002", "<0.0001", "+1134"):
+        assert said in text
+    assert "380088" not in text
+
+
+@pytest.mark.parametrize(
+    ("p", "said"), [(1, "1"), (0.034, "0.034"), (0.0096, "0.0096"), (0.00012, "0.0001")]
+)
+def test_p_has_two_digits_and_at_most_four_decimals(p: float, said: str) -> None:
+    """Its column is the last."""
+    (line,) = [
+        line for line in table(replace(ROW, change=1.0, p_holm=p)).splitlines() if " ms " in line
+    ]
+    assert line.split()[-1] == said
