@@ -205,7 +205,8 @@ def measure(
                     left_out[which, turn, place] = blocks
         order.reverse()
     gc.enable()
-    return Case(*taken, left_out[2])
+    full, one_block, routed, past = taken
+    return Case(full, one_block, routed, past, left_out[2])
 
 
 def figures_of(case: Case, batch: int, depth: int, exits: int) -> list[Estimate]:

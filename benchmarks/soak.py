@@ -99,7 +99,7 @@ def cluster(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
 def until(condition: object) -> None:
     """Wait for something that another process does."""
     began_s = time.monotonic()
-    while not condition():  # type: ignore[operator]
+    while not condition():
         if time.monotonic() - began_s > PATIENCE_S:
             raise TimeoutError("the soak waited too long for another process")
         time.sleep(0.05)

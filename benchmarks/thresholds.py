@@ -85,8 +85,8 @@ def route_shard(
     runtime: gfnet.Runtime, pipeline: Pipeline, task: Task, shard: object, threshold: float
 ) -> tuple[int, np.ndarray]:
     """Right answers of a shard, and the block that each image left after."""
-    encoded = shard.column("image").to_pylist()  # type: ignore[attr-defined]
-    labels = torch.from_numpy(np.array(shard.column("label"), np.int64))  # type: ignore[attr-defined]
+    encoded = shard.column("image").to_pylist()
+    labels = torch.from_numpy(np.array(shard.column("label"), np.int64))
     correct, blocks = 0, []
     for start in range(0, len(encoded), task.batch_size):
         tensor, kept = pipeline.bulk(

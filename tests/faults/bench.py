@@ -77,7 +77,8 @@ def _with_gates_of(
     for (*rest, score), number in found.items():
         other = scores.get(tuple(rest))
         is_near = None not in (score, other) and abs(score - other) <= tolerance
-        near[(*rest, other if is_near else score)] += number
+        key = (*rest, other if is_near else score)
+        near[key] += number
     return near
 
 

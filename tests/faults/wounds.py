@@ -84,7 +84,7 @@ def hasten(began_s: str, factor: str) -> None:
     def pause(seconds: float) -> None:
         time.sleep(min(max(seconds / float(factor), 0.02), 0.2))
 
-    service.Scheduler = partial(Scheduler, clock=clock, pause=pause)  # type: ignore[attr-defined]
+    service.Scheduler = partial(Scheduler, clock=clock, pause=pause)
 
 
 def set_clock_back(seconds: str, after_s: str) -> None:
@@ -97,7 +97,7 @@ def set_clock_back(seconds: str, after_s: str) -> None:
     def is_back() -> bool:
         return time.monotonic() - began_s > float(after_s)
 
-    time.time = lambda: time_s() - back_s * is_back()  # type: ignore[assignment]
+    time.time = lambda: time_s() - back_s * is_back()
     time.time_ns = lambda: time_ns() - int(back_s * 1e9) * is_back()
     clock._clock = clock.DayClock(time.time_ns, time.monotonic_ns)
 
@@ -144,7 +144,7 @@ def work_as(name: str, *arguments: str) -> None:
     from jobs import fanout
 
     work = partial(WORKS[name], *arguments)
-    fanout.RayExecutor = partial(fanout.RayExecutor, work=work)  # type: ignore[misc, assignment]
+    fanout.RayExecutor = partial(fanout.RayExecutor, work=work)
 
 
 def corrupt(what: str) -> None:

@@ -56,7 +56,7 @@ def main() -> int:
                 sys.stderr.write(f"{path}: {result.found[:200]!r}\n{result.failure}\n")
     columns = list(zip(*(row[1:] for row in rows), strict=True))
     if len(rows) > 1:
-        rows.append(("all", *(round(sum(column), 1) for column in columns)))  # type: ignore[arg-type]
+        rows.append(("all", *(round(sum(column), 1) for column in columns)))
     sys.stdout.write(text_table(COLUMNS, rows))
     sys.stdout.write(f"seed {wanted.seed}\n")
     return 0 if is_sound else 1

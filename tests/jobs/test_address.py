@@ -60,7 +60,7 @@ def test_a_port_that_speaks_grpc() -> None:
 def test_a_web_server_is_no_cluster() -> None:
     """Said at once, with what it is and which address would be right."""
     with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as web:
-        BaseHTTPRequestHandler.log_message = lambda *_: None  # type: ignore[method-assign]
+        BaseHTTPRequestHandler.log_message = lambda *_: None
         thread = threading.Thread(target=web.serve_forever, daemon=True)
         thread.start()
         began_s = time.monotonic()

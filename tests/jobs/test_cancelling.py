@@ -35,7 +35,7 @@ def states(root: Path) -> dict[str, int]:
 def test_a_run_whose_driver_is_dead_is_marked_at_once(store: object, tmp_path: Path) -> None:
     """Its cells are cancelled, and a second time there is nothing to do."""
     root = tmp_path / "results"
-    store.run.close()  # type: ignore[attr-defined]
+    store.run.close()
     said: list[str] = []
     cancel(root, "r", said.append)
     assert said == ["run r is cancelled: cells 4 cancelled"]
@@ -58,7 +58,7 @@ def test_a_driver_stops_in_mid_task_and_the_run_goes_on_later(
             while True:  # a task that never ends
                 pass
         done.append(task)
-        return run_task(task, *rest)  # type: ignore[arg-type]
+        return run_task(task, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(where, "InlineExecutor", lambda src: executor.InlineExecutor(src, run))
@@ -96,14 +96,14 @@ def test_a_driver_that_does_not_stop_is_named(store: object, tmp_path: Path) -> 
 
     with pytest.raises(JobsError, match=r"its driver, process \d+ on .*, has not done so in 60 s"):
         cancel(tmp_path / "results", "r", quiet, lambda: now_s, sleep)
-    assert store.run.is_cancel_asked()  # type: ignore[attr-defined]
+    assert store.run.is_cancel_asked()
 
 
 def test_watching_follows_a_run_to_its_end(store: object, tmp_path: Path) -> None:
     """By its rows, at most each five seconds and at the end; then by its log, where it has one."""
-    root, opened = tmp_path / "results", store.run  # type: ignore[attr-defined]
+    root, opened = tmp_path / "results", store.run
     now_s = 10.0
-    steps: list[Callable[[], None]] = [
+    steps: list[Callable[[], object]] = [
         lambda: opened.save_cells([replace(c, status="done", rows=c.rows) for c in opened.cells]),
         lambda: opened.save_run(replace(opened.run, status="done")),
     ]
@@ -121,7 +121,7 @@ def test_watching_follows_a_run_to_its_end(store: object, tmp_path: Path) -> Non
     log = storage.log_of(root, "r")
     log.write_text("old\nlast\n")
     steps[:] = [
-        lambda: log.write_text("old\nlast\nnew\nhal"),  # type: ignore[list-item, return-value]
+        lambda: log.write_text("old\nlast\nnew\nhal"),
         lambda: opened.save_run(replace(opened.run, status="cancelled")),
     ]
     opened.save_run(replace(opened.run, status="running"))

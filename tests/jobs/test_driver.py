@@ -134,7 +134,7 @@ def test_rows_that_cannot_be_written_end_the_run(run: Run, monkeypatch: pytest.M
         if len(done) == 2:
             raise storage.StorageError("No space left on device")
         done.append(arguments)
-        return commit(*arguments)  # type: ignore[arg-type]
+        return commit(*arguments)
 
     def fail_to_save(_cells: object) -> None:
         raise storage.StorageError("Read-only file system")
@@ -168,7 +168,7 @@ def test_a_full_executor_is_given_no_more(run: Run) -> None:
 
     class OneAtATime(Scripted):
         @property
-        def is_full(self) -> bool:  # type: ignore[override]
+        def is_full(self) -> bool:
             return bool(self.tasks)
 
     executor = OneAtATime()

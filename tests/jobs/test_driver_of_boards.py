@@ -39,7 +39,7 @@ class Cluster(Scripted):
         super().submit(task, spot)
         self.spots[task] = spot
 
-    def wait(self, timeout_s: float | None = None) -> tuple[Task, Outcome] | None:  # type: ignore[override]
+    def wait(self, timeout_s: float | None = None) -> tuple[Task, Outcome] | None:
         """Answer the oldest from its board, or from none where that has gone."""
         assert timeout_s is not None
         self.looks += 1
@@ -141,7 +141,7 @@ def test_a_driver_on_a_timed_host_neither_writes_nor_draws(run: Run) -> None:
                 Place("there", 1, {"cpu": 1}, is_here=False),
             ]
 
-        def wait(self, timeout_s: float | None = None) -> tuple[Task, Outcome] | None:  # type: ignore[override]
+        def wait(self, timeout_s: float | None = None) -> tuple[Task, Outcome] | None:
             # The other machine is always the faster one.
             self.tasks = deque(sorted(self.tasks, key=lambda t: self.spots[t].place == "here"))
             return super().wait(timeout_s)
@@ -152,9 +152,9 @@ def test_a_driver_on_a_timed_host_neither_writes_nor_draws(run: Run) -> None:
     def checked(*arguments: object) -> bool:
         flying = [task for task in executor.tasks if executor.spots[task].place == "here"]
         assert not any(task.is_timed for task in flying)
-        return commit(*arguments)  # type: ignore[arg-type]
+        return commit(*arguments)
 
-    run.store.commit = checked  # type: ignore[method-assign, assignment]
+    run.store.commit = checked
     assert Driver(run.store, run.plan, executor, lambda _t, _o: None).run()
     assert run.count("records") == 2 * 2 * 1100
 
@@ -225,7 +225,7 @@ def test_after_three_convictions_nothing_more_goes_there(
         given[spot.place] += 1
         submit(task, spot)
 
-    executor.submit = counted  # type: ignore[method-assign]
+    executor.submit = counted
     row = storage.RunRow(run_id="r", name="many")
     notes = Notes()
     with storage.RunStore.create(tmp_path / "m", row, queued_rows(plan, "r"), {}) as store:
@@ -311,7 +311,7 @@ def test_a_task_lost_on_both_boards_is_tried_a_third_time(run: Run) -> None:
     tries: Counter[tuple[str, int, int]] = Counter()
 
     class Flaky(Cluster):
-        def wait(self, timeout_s: float | None = None) -> tuple[Task, Outcome] | None:  # type: ignore[override]
+        def wait(self, timeout_s: float | None = None) -> tuple[Task, Outcome] | None:
             if self.tasks and self.tasks[0].kind == "exits":
                 key = self.tasks[0].key
                 tries[key] += 1

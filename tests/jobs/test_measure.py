@@ -44,9 +44,9 @@ class Bench:
         def batch(encoded: object, places: object) -> object:
             self.log.append("prepare")
             self.now_ns += self.decode_ns
-            return prepare(encoded, places)  # type: ignore[arg-type]
+            return prepare(encoded, places)
 
-        self.pipeline.batch = batch  # type: ignore[method-assign,assignment]
+        self.pipeline.batch = batch
 
     def clock(self) -> int:
         """Read the time."""
@@ -76,7 +76,7 @@ def test_clocks_start_and_end_where_the_protocol_says() -> None:
     """One covers preparing and routing, the other routing alone; the device is in step."""
     bench = Bench(decode_ns=3_000_000, forward_ns=[5_000_000, 7_000_000])
     measured = measure_routes(
-        bench,  # type: ignore[arg-type]
+        bench,
         bench.pipeline,
         bench.device,
         [png(0), png(255)],
@@ -99,7 +99,7 @@ def test_a_batch_shares_its_time() -> None:
     """Two images in 10 ms are 5 ms each, so that 1000 / elapsed_ms is throughput."""
     bench = Bench(decode_ns=4_000_000, forward_ns=[6_000_000])
     measured = measure_routes(
-        bench,  # type: ignore[arg-type]
+        bench,
         bench.pipeline,
         bench.device,
         [png(0), png(9), png(20)],
@@ -115,7 +115,7 @@ def test_undecodable_images_are_named_and_the_others_go_on() -> None:
     """Neither their row nor their time is recorded."""
     bench = Bench(decode_ns=1, forward_ns=[2_000_000])
     measured = measure_routes(
-        bench,  # type: ignore[arg-type]
+        bench,
         bench.pipeline,
         bench.device,
         [png(0), b"broken", None, png(9)],
@@ -134,7 +134,7 @@ def test_running_on_goes_round_the_shard_until_told_to_stop() -> None:
     bench = Bench(decode_ns=1, forward_ns=[1])
     left = iter([True] * 5 + [False])
     run_on(
-        bench,  # type: ignore[arg-type]
+        bench,
         bench.pipeline,
         bench.device,
         [png(0), b"no image", png(2)],
@@ -157,7 +157,7 @@ def test_inside_a_window_of_power_garbage_is_collected_once(
     with no_garbage_collection():
         for _ in range(2):
             measure_routes(
-                bench,  # type: ignore[arg-type]
+                bench,
                 bench.pipeline,
                 bench.device,
                 [png(0)],
@@ -173,12 +173,12 @@ def test_garbage_is_not_collected_inside_the_clock() -> None:
     """And collecting goes on afterwards, also after a failure."""
     bench = Bench(decode_ns=1, forward_ns=[1])
     arguments = (bench, bench.pipeline, bench.device, [png(0)])
-    measure_routes(*arguments, thresholds=(), batch_size=1)  # type: ignore[arg-type]
+    measure_routes(*arguments, thresholds=(), batch_size=1)
     assert bench.collecting == [False]
     assert gc.isenabled()
     bench.forward_ns = []
     with pytest.raises(ZeroDivisionError):
-        measure_routes(*arguments, thresholds=(), batch_size=1)  # type: ignore[arg-type]
+        measure_routes(*arguments, thresholds=(), batch_size=1)
     assert gc.isenabled()
 
 
@@ -186,7 +186,7 @@ def test_every_exit_is_timed_for_every_image_in_turned_order() -> None:
     """Prepared before each, outside the clock; the second image takes the exits backwards."""
     bench = Bench(decode_ns=9_000_000, forward_ns=[1_000_000, 2_000_000, 4_000_000])
     measured = measure_exits(
-        bench,  # type: ignore[arg-type]
+        bench,
         bench.pipeline,
         bench.device,
         [png(0), b"broken", png(255)],
@@ -297,7 +297,7 @@ def test_warm_up_takes_every_exits_path(images: int, batch: int, batches: int) -
     bench = Bench(decode_ns=1, forward_ns=[1])
     looked: list[int] = []
     warm_up(
-        bench,  # type: ignore[arg-type]
+        bench,
         bench.pipeline,
         bench.device,
         [png(0), png(1)],

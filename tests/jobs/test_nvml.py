@@ -91,6 +91,6 @@ def test_without_the_package_it_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_gpu_is_that_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the name that torch gives it."""
-    monkeypatch.setitem(sys.modules, "pynvml", Library())  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "pynvml", Library())
     monkeypatch.setattr("jobs.nvml.gpu_uuid", lambda: "GPU-7")
     assert open_gpu().clock_mhz() == 1410

@@ -34,7 +34,7 @@ class Screen:
     def finish(self, task: Task, seconds: float, **outcome: object) -> None:
         """A task ends after some time."""
         self.now_s += seconds
-        self.progress.update(task, Outcome({}, None, busy_s=seconds, **outcome))  # type: ignore[arg-type]
+        self.progress.update(task, Outcome({}, None, busy_s=seconds, **outcome))
 
 
 @pytest.fixture

@@ -167,7 +167,7 @@ def cut_off(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
         if len(done) == after:
             raise KeyboardInterrupt
         done.append(task)
-        return run_task(task, *rest)  # type: ignore[arg-type]
+        return run_task(task, *rest)
 
     executor = where.InlineExecutor
     monkeypatch.setattr(where, "InlineExecutor", lambda sources: executor(sources, run))

@@ -42,5 +42,5 @@ def test_images_that_break_off_leave_nothing(tmp_path: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(storage.DatasetError, match=r"a\.parquet cannot be written: No space left"):
-        storage.write_images(tmp_path / "a.parquet", broken(), ["only"])  # type: ignore[arg-type]
+        storage.write_images(tmp_path / "a.parquet", broken(), ["only"])
     assert list(tmp_path.iterdir()) == []

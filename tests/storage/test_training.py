@@ -125,7 +125,7 @@ def test_rows_of_another_training_are_refused(tmp_path: Path) -> None:
 
 def test_a_value_of_another_type_is_refused_before_anything(tmp_path: Path) -> None:
     """Not even the folder is made."""
-    wrong = dataclasses.replace(ROW, epoch=1.5)  # type: ignore[arg-type]
+    wrong = dataclasses.replace(ROW, epoch=1.5)
     with pytest.raises(storage.StorageError, match="column epoch of table training takes int32"):
         storage.TrainingLog(tmp_path, "base-1").write([wrong])
     assert not list(tmp_path.iterdir())

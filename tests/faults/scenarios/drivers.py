@@ -99,7 +99,7 @@ def _words(process: object) -> list[str]:
     import psutil
 
     try:
-        words: list[str] = process.cmdline()  # type: ignore[attr-defined]
+        words: list[str] = process.cmdline()
     except psutil.Error:
         return []
     return words

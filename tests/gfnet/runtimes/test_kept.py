@@ -13,7 +13,7 @@ import gfnet
 from gfnet.runtimes import exported
 from gfnet.runtimes import kept as module
 from gfnet.runtimes.kept import cache_folder, kept
-from gfnet.runtimes.stages import cut, with_matrix_filters
+from gfnet.runtimes.stages import Stage, cut, with_matrix_filters
 
 KEY = "0" * 64
 SIZES = {"img_size": 8, "patch_size": 2, "embed_dim": 8, "depth": 3, "num_classes": 4}
@@ -48,12 +48,12 @@ class Maker:
 
 
 @pytest.fixture
-def exports(monkeypatch: pytest.MonkeyPatch) -> list[exported.Stage]:
+def exports(monkeypatch: pytest.MonkeyPatch) -> list[Stage]:
     """The stages that really were exported."""
-    stages: list[exported.Stage] = []
+    stages: list[Stage] = []
     export = exported._export
 
-    def counted(stage: exported.Stage) -> bytes:
+    def counted(stage: Stage) -> bytes:
         stages.append(stage)
         return export(stage)
 
@@ -68,7 +68,7 @@ def dynn(seed: int = 0, **sizes: object) -> gfnet.GFNet:
 
 
 def test_a_graph_is_exported_once_for_all_engines_and_tasks(
-    folder: Path, exports: list[exported.Stage]
+    folder: Path, exports: list[Stage]
 ) -> None:
     """A second build, as a later task in another process makes it, exports nothing."""
     images = torch.randn(3, 3, 8, 8)

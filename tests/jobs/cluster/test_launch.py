@@ -24,7 +24,7 @@ def launch(identity: Identity, **changes: object) -> Launch:
         "port": 6379,
         "identity": identity,
     }
-    return Launch(**(fields | changes))  # type: ignore[arg-type]
+    return Launch(**(fields | changes))
 
 
 def options(made: Launch) -> dict[str, str]:

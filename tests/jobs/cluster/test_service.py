@@ -40,7 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def wanted(**changes: str | int | None) -> service.Wanted:
     """A node as asked for."""
     fields: dict[str, str | int | None] = dict.fromkeys(("head", "host", "device", "name"))
-    return service.Wanted(**(fields | {"port": 6379} | changes))  # type: ignore[arg-type]
+    return service.Wanted(**(fields | {"port": 6379} | changes))
 
 
 def test_a_node_that_fits_may_join() -> None:

@@ -74,7 +74,7 @@ class Process:
 
     def finish(self, state: str = "done") -> None:
         """Bring the night to its end."""
-        outcome = Outcome(state, state, is_news=state != "done")  # type: ignore[arg-type]
+        outcome = Outcome(state, state, is_news=state != "done")
         self.machine.ledger.end(self.night, outcome, self.machine.now, is_to_tell=False)
         self.code = 0
 

@@ -19,7 +19,7 @@ BERLIN = ZoneInfo("Europe/Berlin")
 
 def utc(*when: int) -> datetime:
     """A moment."""
-    return datetime(*when, tzinfo=timezone.utc)  # type: ignore[misc,arg-type]
+    return datetime(*when, tzinfo=timezone.utc)
 
 
 def due(cron: str, zone: str, after: datetime, count: int) -> list[str]:
@@ -31,7 +31,7 @@ def due(cron: str, zone: str, after: datetime, count: int) -> list[str]:
 
 def read(text: str) -> Calendar:
     """From the keys of a file."""
-    document = Document("s.yaml", text)  # type: ignore[arg-type]
+    document = Document("s.yaml", text)
     entries = document.root().mapping(("cron", "timezone"))
     calendar = read_calendar(entries.get("cron"), entries.get("timezone"))
     document.check()

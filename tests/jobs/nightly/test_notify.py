@@ -33,7 +33,7 @@ def tell(tmp_path: Path, ledger: Ledger, entry: Entry) -> Callable[..., Night]:
         text = f"{entry.text}notify: {{command: [{words}]}}\n"
         night = ledger.begin(replace(entry, text=text), AUTUMN, "nightly-1", AUTUMN)
         fields = {"state": "regression", **outcome}
-        return ledger.end(night, Outcome(**fields), AUTUMN, is_to_tell=True)  # type: ignore[arg-type]
+        return ledger.end(night, Outcome(**fields), AUTUMN, is_to_tell=True)
 
     return make
 

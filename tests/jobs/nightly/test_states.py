@@ -17,10 +17,10 @@ def verdict(*rows: str) -> Verdict:
         made.append(
             storage.RegressionRow(
                 "r",
-                *("m", "digits", "cpu", "n", "torch", "float32", 1, 1, 0.5, None),  # type: ignore[arg-type]
-                metric=metric,  # type: ignore[arg-type]
+                *("m", "digits", "cpu", "n", "torch", "float32", 1, 1, 0.5, None),
+                metric=metric,
                 kind="step",
-                verdict="regression" if word == "told" else word,  # type: ignore[arg-type]
+                verdict="regression" if word == "told" else word,
                 known_since="before" if word == "told" else None,
             )
         )

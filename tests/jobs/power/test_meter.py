@@ -93,7 +93,7 @@ def test_every_rail_has_a_row_a_reading_in_its_window() -> None:
 
 def test_a_step_of_the_wall_clock_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is looked at once a task; an hour back in the middle moves no reading."""
-    looks = []
+    looks: list[None] = []
 
     def stepping() -> datetime:
         looks.append(None)
