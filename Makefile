@@ -35,7 +35,7 @@ bench: .venv/installed
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 10) else f"gfjobs needs Python 3.10 or newer; {sys.executable} is {v[0]}.{v[1]}. Choose another: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	@echo "installing torch, ray and the rest into .venv; this takes minutes the first time"
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --no-compile --editable '.[dev]'
 	@touch $@
 
 clean:

@@ -25,7 +25,7 @@ POLL_S = 0.05
 GRID = """\
 name: ladder
 models: [digits-gfnet, digits-dynn]
-datasets: [{name: digits, limit: 40}]
+datasets: [{name: digits, limit: 24}]
 thresholds: [0.5, 0.9]
 threads: [1]
 latency: {rounds: 6, warmup_images: 4}

@@ -20,7 +20,8 @@ INLINE = Where(is_inline=True)
 def engines(write_grid: Callable[[str], Path], tmp_path: Path) -> Iterator[Path]:
     """Results with the run `e`: bundled models on three engines, two of them in half precision."""
     grid = write_grid(
-        "models: [digits-gfnet, digits-dynn]\ndatasets: [{name: digits, limit: 12}]\n"
+        "models: [digits-gfnet, {name: digits-dynn, checkpoint: digits-dynn, exit_blocks: [5]}]\n"
+        "datasets: [{name: digits, limit: 12}]\n"
         "thresholds: [0.75]\nthreads: [1]\nruntimes: [torch, onnx, openvino]\n"
         "precisions: [float32, bfloat16]\nlatency: {rounds: 2, warmup_images: 2, images: 6}\n"
         "measure: [accuracy, latency]\n"

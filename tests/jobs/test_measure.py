@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import io
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -180,6 +182,31 @@ def test_garbage_is_not_collected_inside_the_clock() -> None:
     with pytest.raises(ZeroDivisionError):
         measure_routes(*arguments, thresholds=(), batch_size=1)
     assert gc.isenabled()
+
+
+def test_what_a_process_holds_at_its_first_clock_is_not_looked_through_again() -> None:
+    """All of torch is: that took longer than a round of a small model. Later garbage still goes."""
+    script = """
+import gc, weakref
+from jobs.measure import no_garbage_collection
+
+class Node: ...
+
+def cycle():
+    node = Node()
+    node.itself = node
+    return weakref.ref(node)
+
+imported = gc.get_objects()
+with no_garbage_collection():
+    held = gc.get_freeze_count()
+assert held > len(imported) / 2
+later = cycle()
+with no_garbage_collection():
+    assert later() is None
+assert gc.get_freeze_count() <= held
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_every_exit_is_timed_for_every_image_in_turned_order() -> None:

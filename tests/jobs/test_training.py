@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,8 +41,22 @@ RECIPES = [*(f"{ladder}-{stage}" for ladder in LADDERS for stage in STAGES), "ci
 BUNDLED = [f"{ladder}-{stage}" for ladder in ("digits",) for stage in STAGES]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _few(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The data set `few`: the first 240 images of digits."""
+    folder, digits = tmp_path_factory.mktemp("data"), storage.open_images("digits", "train")
+    images = [
+        storage.EncodedImage(row["image"], row["path"], row["label"])
+        for row in digits.read(range(240)).to_pylist()
+    ]
+    storage.write_images(folder / "few" / "train.parquet", images, digits.class_names)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(storage.DATA_VARIABLE, str(folder))
+        yield
+
+
 def _tiny(folder: Path, name: str, **changes: Any) -> Recipe:
-    """A shipped recipe with two epochs on digits and small sizes, its files in one folder."""
+    """A shipped recipe with two epochs on few images and small sizes, its files in one folder."""
     ladder, stage = name.split("-", maxsplit=1)
     content = yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text(encoding="utf-8"))
     small = {
@@ -49,7 +64,7 @@ def _tiny(folder: Path, name: str, **changes: Any) -> Recipe:
         for key, value in CHANGES[stage].items()
     }
     content |= {
-        "dataset": "digits",
+        "dataset": "few",
         "validation": {"fraction": 0.15, "seed": 0},
         "epochs": 2,
         "warmup_epochs": 1,
@@ -108,8 +123,8 @@ def test_a_checkpoint_says_how_it_was_trained(name: str, trained: Trained) -> No
     assert training["stage"] == recipe.stage
     assert training["seed"] == recipe.schedule.seed
     assert (training["epochs"], training["threads"]) == (2, 1)
-    assert training["dataset_sha256"] == storage.open_images("digits", "train").sha256
-    assert training["validation"] == {"fraction": 0.15, "seed": 0, "images": 203}
+    assert training["dataset_sha256"] == storage.open_images("few", "train").sha256
+    assert training["validation"] == {"fraction": 0.15, "seed": 0, "images": 35}
     assert 0 <= training["validation_accuracy"] <= 100
     assert str(recipe.output.parent) not in json.dumps(training)
 
@@ -192,7 +207,7 @@ def test_a_loss_that_is_lost_later_leaves_the_best_epoch_before(
 ) -> None:
     """The second epoch breaks: the first's weights are the checkpoint, and the message says so."""
     recipe, reports = trained["digits-gfnet"]
-    steps = -(-1144 // recipe.schedule.batch_size)
+    steps = -(-205 // recipe.schedule.batch_size)
     monkeypatch.setattr("gfnet.training.baseline.label_loss", _Lost(steps + 3))
     recipe = replace(recipe, output=tmp_path / "model.safetensors")
     with pytest.raises(
@@ -346,9 +361,7 @@ def test_a_broken_image_is_named(trained: Trained, tmp_path: Path) -> None:
     recipe, _ = trained["digits-gfnet"]
     images = replace(recipe.images, source=_Broken(recipe.images))
     recipe = replace(recipe, images=images, output=tmp_path / "model.safetensors")
-    with pytest.raises(
-        TrainingError, match="1 of the images of digits cannot be decoded"
-    ) as caught:
+    with pytest.raises(TrainingError, match="1 of the images of few cannot be decoded") as caught:
         train(recipe, lambda _: None)
     assert images.paths[1] in str(caught.value)
     assert list(tmp_path.iterdir()) == []
