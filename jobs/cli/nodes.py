@@ -122,23 +122,17 @@ def doctor(address: str | None, launcher_file: Path | None) -> None:
       gfjobs doctor --address 10.0.0.1:6379
       gfjobs doctor --cluster cluster.yaml
     """
-    from jobs.cluster.checks import (
-        Here,
-        check_cluster,
-        check_here,
-        check_launcher_file,
-        has_failed,
-        shown,
-    )
+    from jobs.cluster.checks import Here, check_here, has_failed, shown
+    from jobs.cluster.cluster_checks import check_cluster, check_launcher_file
 
     here = Here.look()
     checks = list(check_here(here))
     if launcher_file:
         checks += check_launcher_file(launcher_file)
     if address:
-        from jobs.fanout import view_cluster
+        from jobs.fanout import ask_hardware, view_cluster
 
-        checks += check_cluster(address, here.identity, view_cluster)
+        checks += check_cluster(address, here.identity, view_cluster, ask_hardware)
     for line in shown(checks):
         show(f"{line}\n")
     if has_failed(checks):

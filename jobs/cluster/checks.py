@@ -1,9 +1,8 @@
-"""The checks of `gfjobs doctor`: what would go wrong later, each with its remedy."""
+"""The doctor's checks of one machine: what would go wrong later, each with its remedy."""
 
 from __future__ import annotations
 
 import shutil
-import socket
 import stat
 import sys
 import tempfile
@@ -16,25 +15,17 @@ from platform import python_version
 import psutil
 
 from jobs import sensors
-from jobs.address import check_address
 from jobs.cluster.identity import Identity, identify
 from jobs.cluster.launch import installed, store_bytes
-from jobs.cluster.launcher_file import read_launcher_file
 from jobs.cluster.token import DEFAULT_FILE, HOW_TO_MAKE, find_token
-from jobs.cluster.versions import Versions, clashes
-from jobs.cluster.view import TIMING, ClusterView, NodeView
 from jobs.device import CUDA, has_cuda
-from jobs.document import Document
-from jobs.errors import BadInputError, JobsError
 from jobs.power.choose import VARIABLE, look
 from jobs.prose import WIDTH
-from jobs.provenance import gfjobs_version
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 ROOT = Path("/")
 LEAST_DISK_BYTES = 2 * 2**30
 LEAST_PYTHON = (3, 10)
-TIMEOUT_S = 3.0
 OLDEST_L4T = 36
 """JetPack 6. Older boards ship a Python that no current Ray is made for."""
 
@@ -94,49 +85,17 @@ def check_here(here: Here) -> Iterator[Check]:
     yield _system(here.identity)
     yield _python()
     yield _packages()
-    yield _device(here)
     yield _token()
+    yield from check_hardware(here)
+
+
+def check_hardware(here: Here) -> Iterator[Check]:
+    """What no label of a node tells: the doctor asks each node for it."""
+    yield _device(here)
     yield _disk(here)
     yield _shared_memory(here)
     yield _clocks(here)
     yield _power(here)
-
-
-def check_cluster(
-    address: str, identity: Identity, view: Callable[[str], ClusterView]
-) -> Iterator[Check]:
-    """The head, this machine against it, and all of its nodes.
-
-    Args:
-        address: of the head.
-        identity: of this machine.
-        view: asks the head; raises JobsError.
-    """
-    try:
-        check_address(address)
-        cluster = view(address)
-    except JobsError as err:
-        yield Check("head", FAIL, str(err), "start it, or mend the address or the token")
-        return
-    yield Check("head", OK, f"answers at {cluster.address}, with the same token")
-    here = Versions(python_version(), installed("ray"), gfjobs_version())
-    yield from _versions("this machine", here, cluster, is_jetson=identity.is_jetson)
-    for node in cluster.nodes:
-        yield from _node(node, cluster)
-
-
-def check_launcher_file(path: Path) -> Iterator[Check]:
-    """A file for `ray up`: every problem of it."""
-    try:
-        read = read_launcher_file(Document.read(path).text, path)
-    except BadInputError as err:
-        for problem in err.problems:
-            where = f"{problem.file}:{problem.line}" if problem.line else problem.file
-            found = f"{problem.key}: {problem.found}" if problem.key else problem.found
-            yield Check(where, FAIL, found, f"allowed: {problem.allowed}")
-        return
-    nodes = ", ".join(read.workers)
-    yield Check(str(path), OK, f"head {read.head}; {nodes}; each starts with gfjobs and the token")
 
 
 def has_failed(checks: Iterable[Check]) -> bool:
@@ -252,54 +211,6 @@ def _power(here: Here) -> Check:
         f"energy will be NULL; make one readable (docs/energy.md), or set {VARIABLE}=meter and"
         " import a wall meter's log",
     )
-
-
-def _versions(
-    who: str, versions: Versions, cluster: ClusterView, *, is_jetson: bool
-) -> Iterator[Check]:
-    head = Versions(cluster.python, cluster.ray, cluster.gfjobs)
-    found = clashes(versions, head, is_jetson=is_jetson)
-    for clash in found:
-        yield Check(who, FAIL, clash.text, clash.remedy)
-    if not found:
-        yield Check(who, OK, "has the head's versions of Python, Ray and gfjobs")
-
-
-def _node(node: NodeView, cluster: ClusterView) -> Iterator[Check]:
-    who = f"node {node.name}"
-    if TIMING not in node.resources:
-        remedy = "end it, and start it with gfjobs node start"
-        yield Check(who, WARN, "was not started by gfjobs: it gets no work", remedy)
-        return
-    facts = node.facts
-    versions = Versions(facts.python, facts.ray, facts.gfjobs)
-    is_jetson = facts.l4t is not None
-    yield from _versions(who, versions, cluster, is_jetson=is_jetson)
-    there = "gfjobs doctor there says more, also of clocks, disk and memory"
-    if facts.torch is None:
-        yield Check(who, FAIL, "has no torch", f"install it (docs/nodes.md); {there}")
-    if facts.power is None:
-        yield Check(who, WARN, "reads no power, energy will be NULL", there)
-    closed = [
-        f"{what} ({port})" for what, port in node.ports.items() if not _answers(node.address, port)
-    ]
-    if closed:
-        yield Check(
-            who,
-            FAIL,
-            f"{' and '.join(closed)} at {node.address} cannot be reached from here",
-            "open all ports between the nodes: Ray chooses them freely",
-        )
-    else:
-        yield Check(who, OK, f"its ports at {node.address} can be reached")
-
-
-def _answers(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host, port), TIMEOUT_S).close()
-    except OSError:
-        return False
-    return True
 
 
 def shown(checks: Iterable[Check]) -> Iterator[str]:

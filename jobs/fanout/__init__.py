@@ -13,6 +13,7 @@ if find_token():
 from jobs.fanout.connection import view_cluster
 from jobs.fanout.detached import HeadDriver, on_head
 from jobs.fanout.executor import RayExecutor
+from jobs.fanout.hardware import ask_hardware
 from jobs.fanout.lessons import teach
 
-__all__ = ["HeadDriver", "RayExecutor", "on_head", "teach", "view_cluster"]
+__all__ = ["HeadDriver", "RayExecutor", "ask_hardware", "on_head", "teach", "view_cluster"]

@@ -162,12 +162,13 @@ def test_a_node_whose_link_was_cut_rejoins(
     assert counts == [("cpu", "head", 2 * 12 * 100), (NANO, "nano", 2 * 12 * 100)]
 
 
-def test_weights_and_images_go_to_a_node_once(
+def test_weights_and_images_go_to_a_node_once_and_it_says_how_it_is(
     network: Any, cluster: Any, token: str, tmp_path: Path
 ) -> None:
-    """Counted by its raylet: two models and a shard, for ten tasks of several workers."""
+    """Counted by its raylet: two models and a shard, for ten tasks; then the doctor asks it."""
     head, nano = network.host("head"), network.host("nano")
     nano.environment["RAY_debug_dump_period_milliseconds"] = "500"
+    replay_power(nano, NANO)
     address = cluster.start(head, [(nano, NANO)], "cpu", token)
     grid, root = tmp_path / "grid.yaml", tmp_path / "results"
     grid.write_text(GRID.replace("DEVICES", NANO).replace("rounds: 3", "rounds: 4"))
@@ -188,6 +189,12 @@ def test_weights_and_images_go_to_a_node_once(
     # Each is less than a chunk, of 5 MiB; a pull that is slow to come is asked for again.
     (chunks,) = re.findall(r"num chunks received total: (\d+)", state())
     assert 3 <= int(chunks) <= 5, "once each, not once a task"
+
+    said = head.gfjobs("doctor", "--address", address, token=token)
+    for what in ("device", "disk", "shared memory", "clocks", "power"):
+        for node in ("head", "nano"):
+            assert re.search(rf"^(ok|warn) +node {node}, {what}: ", said, re.MULTILINE), said
+    assert re.search(r"^ok +node nano, power: replay", said, re.MULTILINE), said
 
 
 def test_what_keeps_a_node_from_a_cluster(network: Any, cluster: Any, token: str) -> None:

@@ -1,25 +1,19 @@
-"""The doctor's checks, and the tables of nodes, on made machines and clusters."""
+"""The doctor's checks of one machine, on made machines."""
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from platform import python_version
 
 import pytest
 
-from jobs.address import split_address
-from jobs.cluster import checks
-from jobs.cluster.checks import FAIL, OK, WARN, Here, check_cluster, check_here, has_failed, shown
+from jobs.cluster.checks import FAIL, OK, WARN, Here, check_here, has_failed, shown
 from jobs.cluster.identity import Identity
 from jobs.cluster.labels import Facts
 from jobs.cluster.launch import installed
-from jobs.cluster.table import nodes_tables
 from jobs.cluster.token import find_token
 from jobs.cluster.versions import Versions, clashes
-from jobs.cluster.view import ClusterError, ClusterView, NodeView
 from jobs.provenance import gfjobs_version
 
 GIB = 2**30
@@ -126,66 +120,6 @@ def test_what_is_wrong_is_named_with_its_remedy(tmp_path: Path, token: Path) -> 
     assert levels(well)["token"] == WARN
 
 
-@pytest.fixture
-def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[NodeView]:
-    """A head whose ports answer; what a server of Ray says is in tests/jobs/test_address.py."""
-    monkeypatch.setattr(checks, "check_address", split_address)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield NodeView(
-            node_id="a",
-            host="bench",
-            address="127.0.0.1",
-            is_head=True,
-            facts=HERE,
-            resources={"CPU": 2, "timing": 1, "device:cpu": 1},
-            available={"CPU": 2, "timing": 1},
-            ports={"node manager": server.getsockname()[1]},
-        )
-
-
-def diagnosed(*nodes: NodeView, **changes: str) -> list[str]:
-    """What is said of a cluster."""
-    address = f"127.0.0.1:{nodes[0].ports['node manager']}"
-    versions = {"ray": str(installed("ray")), "python": python_version()} | changes
-    cluster = ClusterView(address, nodes=nodes, **versions)
-    return list(shown(check_cluster(address, NANO, lambda _: cluster)))
-
-
-def test_a_cluster_on_which_all_is_well(node: NodeView) -> None:
-    """Head, this machine and the node."""
-    assert [line[:4] for line in diagnosed(node)] == ["ok  "] * 4
-
-
-def test_a_cluster_with_problems(node: NodeView) -> None:
-    """Versions on either side, closed ports, nodes of others."""
-    lines = diagnosed(node, ray="2.99.0")
-    assert f"fail  this machine: Ray {installed('ray')} here, 2.99.0 on the head" in lines
-    assert "      -> change this node: pip install 'ray==2.99.0'" in lines
-    lines = diagnosed(node, python="3.12.1")
-    assert any("change the head: set it up with Python" in line for line in lines), "it is a Jetson"
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))  # bound, but does not listen
-        shut = replace(node, ports=node.ports | {"object manager": closed.getsockname()[1]})
-        assert "cannot be reached from here" in " ".join(" ".join(diagnosed(shut)).split())
-    blind = replace(node, facts=replace(HERE, torch=None, power=None))
-    lines = diagnosed(blind)
-    assert "fail  node bench: has no torch" in lines
-    assert "warn  node bench: reads no power, energy will be NULL" in lines
-    bare = replace(node, is_head=False, host="other", facts=Facts(), resources={"CPU": 4})
-    assert "warn  node other: was not started by gfjobs: it gets no work" in diagnosed(node, bare)
-
-
-def test_a_head_that_does_not_answer() -> None:
-    """One failure, and nothing is asked of nodes."""
-
-    def refuse(_address: str) -> ClusterView:
-        raise ClusterError("another token")
-
-    for address in ("127.0.0.1:1", "nonsense"):
-        (check,) = check_cluster(address, NANO, refuse)
-        assert check.level == FAIL
-
-
 def test_clashes_say_which_side_to_change() -> None:
     """A Jetson's Python stays; everything else follows the head."""
     here = Versions("3.10.12", "2.60.0", "0.2.0")
@@ -210,25 +144,3 @@ def test_a_token_is_found_where_ray_looks(tmp_path: Path) -> None:
     assert find_token(named | {"RAY_AUTH_TOKEN": "v"}, tmp_path) == ("v", "$RAY_AUTH_TOKEN")
     assert find_token({"RAY_AUTH_TOKEN_PATH": "/none"}, tmp_path) is None
     assert find_token({}, tmp_path / "file") is None
-
-
-def test_the_tables_fit_80_columns(node: NodeView) -> None:
-    """With the longest names there are; what a node is doing is said in a word."""
-    facts = Facts("jetson-orin-nano", "orin-nano-1", "0.1.0", "3.10.12", "2.60.0", "2.5.0", "Orin")
-    board = replace(
-        node,
-        is_head=False,
-        facts=replace(
-            facts, memory_mib="7620", accelerator="NVIDIA_Jetson_Orin_Nano", power="ina3221"
-        ),
-        resources={"CPU": 3, "timing": 1, "device:jetson-orin-nano": 1},
-        available={"CPU": 2},
-        tasks=("latency dynn 0",),
-    )
-    text = nodes_tables(ClusterView("10.0.0.1:6379", "2.60.0", "3.10.12", (node, board)))
-    assert max(map(len, text.splitlines())) <= 80
-    assert [line.split()[-1] for line in text.splitlines()[2:4]] == ["–", "0"]
-    assert "timing" in text
-    assert "latency dynn 0" in text
-    assert "7.4 GiB" in text
-    assert "ina3221" in text

@@ -27,7 +27,7 @@ from jobs.report.frontier_figures import accuracy_band
 from jobs.report.markdown import markdown_report
 from jobs.report.page import html_page
 from jobs.report.reading import Report, first_thresholds, read_report
-from jobs.report.writing import write_figures, write_markdown
+from jobs.report.writing import check_suffix, write_figures, write_markdown
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&|`"
 VOID = {"meta", "input", "img", "br", "link"}
@@ -348,12 +348,14 @@ def test_the_ladder_is_sqls(root: Path, report: Report) -> None:
 
 def test_files_are_written(root: Path, tmp_path: Path) -> None:
     """Page and one SVG a chart; Markdown to stdout."""
-    done = report_command(root, "-o", tmp_path / "r.html", "--figures", tmp_path / "svg")
+    done = report_command(root, "-o", tmp_path / "page", "--figures", tmp_path / "svg")
     assert (done.exit_code, done.stdout) == (0, "")
     assert "wrote 5 figures" in done.stderr
     assert len(list((tmp_path / "svg").glob("*.svg"))) == 5
-    assert (tmp_path / "r.html").read_text().startswith("<!DOCTYPE html>")
+    assert (tmp_path / "page").read_text().startswith("<!DOCTYPE html>")
     assert report_command(root, "--markdown").stdout.startswith("# digits")
+    assert report_command(root, "--markdown", "-o", tmp_path / "r.MD").exit_code == 0
+    assert (tmp_path / "r.MD").read_text().startswith("# digits")
 
 
 def test_markdown_goes_to_a_file_too(report: Report, tmp_path: Path) -> None:
@@ -386,17 +388,13 @@ def test_no_file_is_called_what_it_is_not(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [("r.HTM", []), ("page", []), ("r.MD", ["--markdown"]), ("text", ["--markdown"])],
-)
-def test_files_are_called_what_they_are(
-    name: str, arguments: list[str], root: Path, tmp_path: Path
-) -> None:
+def test_files_are_called_what_they_are() -> None:
     """In either case of letters; without a suffix a name claims nothing."""
-    assert report_command(root, "-o", tmp_path / name, *arguments).exit_code == 0
-    start = "# digits" if arguments else "<!DOCTYPE html>"
-    assert (tmp_path / name).read_text().startswith(start)
+    for name, is_markdown in (("r.HTM", False), ("page", False), ("r.MD", True), ("text", True)):
+        check_suffix(Path(name), is_markdown=is_markdown)
+        if Path(name).suffix:
+            with pytest.raises(UsageError, match=f"{name}: "):
+                check_suffix(Path(name), is_markdown=not is_markdown)
 
 
 def test_mistakes_end_with_2(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,138 @@
+"""The doctor's checks of a cluster: its head, its nodes one by one, and its file for `ray up`."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from platform import python_version
+
+import psutil
+
+from jobs.address import check_address
+from jobs.cluster.checks import FAIL, OK, WARN, Check
+from jobs.cluster.identity import Identity
+from jobs.cluster.launch import installed
+from jobs.cluster.launcher_file import read_launcher_file
+from jobs.cluster.versions import Versions, clashes
+from jobs.cluster.view import TIMING, ClusterView, NodeView
+from jobs.document import Document
+from jobs.errors import BadInputError, JobsError
+from jobs.provenance import gfjobs_version
+
+TIMEOUT_S = 3.0
+
+Asking = Callable[[str, Sequence[NodeView]], Mapping[str, Sequence[Check]]]
+"""Has nodes of the cluster at an address check their own hardware; what they said, by node id."""
+
+
+def check_cluster(
+    address: str, identity: Identity, view: Callable[[str], ClusterView], ask: Asking
+) -> Iterator[Check]:
+    """The head, this machine against it, and all of its nodes.
+
+    Args:
+        address: of the head.
+        identity: of this machine.
+        view: asks the head; raises JobsError.
+        ask: has nodes check their own hardware; raises JobsError.
+    """
+    try:
+        check_address(address)
+        cluster = view(address)
+    except JobsError as err:
+        yield Check("head", FAIL, str(err), "start it, or mend the address or the token")
+        return
+    yield Check("head", OK, f"answers at {cluster.address}, with the same token")
+    here = Versions(python_version(), installed("ray"), gfjobs_version())
+    yield from _versions("this machine", here, cluster, is_jetson=identity.is_jetson)
+    said = _asked(cluster, ask)
+    if isinstance(said, str):
+        found = f"not asked about their devices, disks, memory, clocks and power: {said}"
+        yield Check("nodes", WARN, found, "run this on one of them, or gfjobs doctor on each")
+    for node in cluster.nodes:
+        yield from _node(node, cluster)
+        if TIMING in node.resources and not isinstance(said, str):
+            yield from _hardware(node, said)
+
+
+def check_launcher_file(path: Path) -> Iterator[Check]:
+    """A file for `ray up`: every problem of it."""
+    try:
+        read = read_launcher_file(Document.read(path).text, path)
+    except BadInputError as err:
+        for problem in err.problems:
+            where = f"{problem.file}:{problem.line}" if problem.line else problem.file
+            found = f"{problem.key}: {problem.found}" if problem.key else problem.found
+            yield Check(where, FAIL, found, f"allowed: {problem.allowed}")
+        return
+    nodes = ", ".join(read.workers)
+    yield Check(str(path), OK, f"head {read.head}; {nodes}; each starts with gfjobs and the token")
+
+
+def _versions(
+    who: str, versions: Versions, cluster: ClusterView, *, is_jetson: bool
+) -> Iterator[Check]:
+    head = Versions(cluster.python, cluster.ray, cluster.gfjobs)
+    found = clashes(versions, head, is_jetson=is_jetson)
+    for clash in found:
+        yield Check(who, FAIL, clash.text, clash.remedy)
+    if not found:
+        yield Check(who, OK, "has the head's versions of Python, Ray and gfjobs")
+
+
+def _node(node: NodeView, cluster: ClusterView) -> Iterator[Check]:
+    who = f"node {node.name}"
+    if TIMING not in node.resources:
+        remedy = "end it, and start it with gfjobs node start"
+        yield Check(who, WARN, "was not started by gfjobs: it gets no work", remedy)
+        return
+    facts = node.facts
+    versions = Versions(facts.python, facts.ray, facts.gfjobs)
+    is_jetson = facts.l4t is not None
+    yield from _versions(who, versions, cluster, is_jetson=is_jetson)
+    if facts.torch is None:
+        yield Check(who, FAIL, "has no torch", "install it there (docs/nodes.md)")
+    closed = [
+        f"{what} ({port})" for what, port in node.ports.items() if not _answers(node.address, port)
+    ]
+    if closed:
+        yield Check(
+            who,
+            FAIL,
+            f"{' and '.join(closed)} at {node.address} cannot be reached from here",
+            "open all ports between the nodes: Ray chooses them freely",
+        )
+    else:
+        yield Check(who, OK, f"its ports at {node.address} can be reached")
+
+
+def _asked(cluster: ClusterView, ask: Asking) -> Mapping[str, Sequence[Check]] | str:
+    """What the nodes say of their own hardware, by node id; or why they are not asked."""
+    ours = {address.address for card in psutil.net_if_addrs().values() for address in card}
+    if not ours & {node.address for node in cluster.nodes}:
+        return "this machine is no node of the cluster"
+    able = [node for node in cluster.nodes if TIMING in node.resources and node.facts.torch]
+    try:
+        return ask(cluster.address, able)
+    except JobsError as err:
+        return str(err)
+
+
+def _hardware(node: NodeView, said: Mapping[str, Sequence[Check]]) -> Iterator[Check]:
+    who = f"node {node.name}"
+    if node.node_id not in said:
+        found = "did not say how its device, disk, memory, clocks and power are"
+        yield Check(who, WARN, found, "it may be timing: ask again later, or on it: gfjobs doctor")
+        return
+    for check in said[node.node_id]:
+        yield replace(check, what=f"{who}, {check.what}")
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,65 @@
+"""Asking nodes of a cluster about their own hardware, each by a small task of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from jobs.cluster.checks import Check, Here, check_hardware
+from jobs.cluster.view import TIMING, NodeView
+from jobs.fanout.connection import join
+from jobs.fanout.nodes import TIMING_SHARE
+from jobs.fanout.object_store import Reference
+
+PATIENCE_S = 30.0
+"""For a worker process to start on a board, and load torch. A node that is timing says nothing."""
+
+
+def ask_hardware(address: str, nodes: Sequence[NodeView]) -> Mapping[str, Sequence[Check]]:
+    """Have nodes check what only they can see of themselves.
+
+    Args:
+        address: of the cluster's head; this machine is one of its nodes.
+        nodes: those to ask, of any that `gfjobs node start` started.
+
+    Returns: what each said, by its id; nothing of those that are timing, or did not answer.
+
+    Raises:
+        ClusterError: the cluster cannot be joined.
+    """
+    if not nodes:
+        return {}
+    join(address)
+    try:
+        task: Any = ray.remote(max_retries=0)(_check)
+        asked = {
+            task.options(
+                name="doctor",
+                num_cpus=0,
+                resources={TIMING: TIMING_SHARE},  # not beside a timed task
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False),
+            ).remote(): node.node_id
+            for node in nodes
+        }
+        ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=PATIENCE_S)
+        answers = {asked[reference]: _answer(reference) for reference in ready}
+        return {node_id: checks for node_id, checks in answers.items() if checks}
+    finally:
+        ray.shutdown()
+
+
+def _answer(reference: Reference) -> list[Check]:
+    try:
+        checks: list[Check] = ray.get(reference)
+    except RayError:  # it left meanwhile, or has a gfjobs without this
+        return []
+    return checks
+
+
+def _check() -> list[Check]:
+    """On the node."""
+    return list(check_hardware(Here.look()))
