@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import FrameType
 
@@ -29,6 +29,9 @@ BACKOFF_S = (1.0, 60.0)
 
 STEADY_S = 60.0
 """After running so long, the next wait is as short as the first."""
+
+SETTLE_S = 5.0
+"""For the other program of a head to end, where one has."""
 
 END_S = 15.0
 """For processes to end by themselves, before they are killed."""
@@ -107,19 +110,29 @@ class Supervisor:
         self._note(RUNNING)
         self._say("running")
         while not self._is_ending:
-            for pid, status in reap():
-                if pid not in essential:
-                    continue
-                code = os.waitstatus_to_exitcode(status)
-                name = essential[pid]
-                # A head that `ray stop` or `ray down` has stopped stays down; any other node
-                # cannot tell that from a head that has gone, and waits for it.
-                if code in _DELIBERATE and self._launch.head is None:
-                    self._say(f"{name} was stopped")
-                    return None
-                return f"{name} ended with code {code}"
+            if ended := reap_named(essential):
+                return self._why(ended, essential)
             time.sleep(POLL_S)
         return None
+
+    def _why(self, ended: dict[str, int], essential: Mapping[int, str]) -> str | None:
+        """Why Ray ended, by the exit codes of its programs; None where somebody stopped it.
+
+        A head that `ray stop` or `ray down` has stopped stays down; any other node cannot tell
+        that from a head that has gone, and waits for it. Both programs of a head are asked to end
+        at once: a raylet that finds the other gone already ends as if it had failed.
+        """
+        name, code = next(iter(ended.items()))
+        if self._launch.head is None:
+            deadline_s = time.monotonic() + SETTLE_S
+            while not set(ended.values()) & set(_DELIBERATE):
+                if ended.keys() >= set(essential.values()) or time.monotonic() > deadline_s:
+                    return f"{name} ended with code {code}"
+                time.sleep(POLL_S / 5)
+                ended |= reap_named(essential)
+            self._say(f"{name} was stopped")
+            return None
+        return f"{name} ended with code {code}"
 
     def _sleep(self, seconds: float) -> None:
         deadline_s = time.monotonic() + seconds
@@ -161,6 +174,11 @@ def reap() -> list[tuple[int, int]]:
         if not pid:
             return ended
         ended.append((pid, status))
+
+
+def reap_named(names: Mapping[int, str]) -> dict[str, int]:
+    """Exit codes of those children that have ended and have a name here."""
+    return {names[pid]: os.waitstatus_to_exitcode(how) for pid, how in reap() if pid in names}
 
 
 def end_all(patience_s: float) -> None:

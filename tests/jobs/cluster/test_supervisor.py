@@ -30,27 +30,35 @@ class Launch:
 
 supervisor.POLL_S = 0.02
 supervisor.BACKOFF_S = (0.05, 0.2)
+supervisor.SETTLE_S = float(sys.argv[3])
 supervisor.Supervisor(Launch(), supervisor.say).run()
 """
 
-STARTS = "".join(
-    f"setsid ./{name} 1000 >/dev/null & until grep -qs {name} /proc/$!/comm; do sleep 0.01; done; "
-    for name in ("agent", "raylet")
-)
-"""As `ray start` does: it returns once its programs run, which have detached themselves."""
+
+def starts(*names: str) -> str:
+    """As `ray start` does: it returns once its programs run, which have detached themselves."""
+    return "".join(
+        f"setsid ./{name} 1000 >/dev/null & "
+        f"until grep -qs {name} /proc/$!/comm; do sleep 0.01; done; "
+        for name in names
+    )
+
+
+STARTS = starts("agent", "raylet")
+STARTS_HEAD = starts("agent", "gcs_server", "raylet")
 
 
 class Node:
     """A supervisor in a process of its own, with a `ray start` that is this line of shell."""
 
-    def __init__(self, folder: Path, line: str, head: str = "") -> None:
+    def __init__(self, folder: Path, line: str, head: str = "", settle_s: float = 0.5) -> None:
         self._log = folder / "log"
         self._state = folder / f"gfjobs-{os.getuid()}" / "node.json"
-        for name in ("raylet", "agent"):
+        for name in ("raylet", "gcs_server", "agent"):
             (folder / name).symlink_to("/bin/sleep")  # a process is called as its file is
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", PROGRAM, line, head],
+                [sys.executable, "-c", PROGRAM, line, head, str(settle_s)],
                 cwd=folder,
                 env=os.environ | {"TMPDIR": str(folder)},
                 stdout=log,
@@ -104,7 +112,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Node]]:
     """Start nodes; none is left."""
     nodes: list[Node] = []
 
-    def start_one(*arguments: str) -> Node:
+    def start_one(*arguments: Any) -> Node:
         nodes.append(Node(tmp_path, *arguments))
         return nodes[-1]
 
@@ -145,6 +153,32 @@ def test_a_raylet_that_was_asked_to_end(head: str, start: Callable[..., Node]) -
     assert node.process.wait(15) == 0
     assert "raylet was stopped" in node.said
     assert node.state is None
+
+
+def test_a_head_that_was_stopped_stays_down_whatever_its_raylet_says(
+    start: Callable[..., Node],
+) -> None:
+    """`ray down` asks both to end: a raylet that finds the other gone ends as if it had failed."""
+    node = start(STARTS_HEAD, "", 10)
+    raylet, server = node.until_running(), node.below()["gcs_server"]
+    raylet.kill()
+    time.sleep(0.3)
+    assert node.process.poll() is None
+    server.terminate()
+    assert node.process.wait(15) == 0
+    assert "raylet was stopped" in node.said
+    assert "starting again" not in node.said
+
+
+def test_a_head_that_lost_one_of_its_programs_is_started_again(start: Callable[..., Node]) -> None:
+    """The raylet, while the other runs on; then both at once."""
+    node = start(STARTS_HEAD)
+    node.until_running().kill()
+    raylet, server = node.until_running(restarts=1), node.below()["gcs_server"]
+    server.kill()
+    raylet.kill()
+    node.until_running(restarts=2)
+    assert node.said.count("ended with code -9; starting again") == 2
 
 
 @pytest.mark.parametrize(
