@@ -12,8 +12,17 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = ["README.md", *(f"docs/{page.name}" for page in sorted(REPOSITORY.glob("docs/*.md")))]
-WITH_OWN_IMAGES = ("docs/data.md", "docs/training.md")
-"""Pages that make the same folder of images: one after the other."""
+GOING_ON = (
+    ("docs/data.md", "docs/training.md"),
+    ("docs/thresholds.md", "docs/report.md"),
+    (
+        *("docs/grids.md", "docs/diagnostics.md", "docs/results.md"),
+        *("docs/faults.md", "docs/latency.md", "docs/history.md"),
+    ),
+)
+"""Pages that begin with the same run or the same images, as somebody has them who reads on."""
+
+CHAPTERS = (*GOING_ON, *((page,) for page in PAGES if page not in sum(GOING_ON, ())))
 
 BLOCK = re.compile(r"(<!-- not run: .* -->\n)?```sh\n(.*?)```", re.DOTALL)
 SET_UP = ("make test", "make integration")  # running these tests is running that
@@ -33,16 +42,8 @@ def runnable(command: str) -> str:
     return command.replace("make ", f"make --assume-old=.venv/installed BIN={tools} ", 1)
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        pytest.param(
-            page, marks=pytest.mark.xdist_group("own images" if page in WITH_OWN_IMAGES else page)
-        )
-        for page in PAGES
-    ],
-)
-def test_commands_run_as_written(page: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda pages: pages[0])
+def test_commands_run_as_written(chapter: tuple[str, ...], tmp_path: Path) -> None:
     """In order, from the repository's folder, with a results root of their own."""
     tools = Path(sys.executable).parent
     environment = os.environ | {
@@ -50,8 +51,8 @@ def test_commands_run_as_written(page: str, tmp_path: Path) -> None:
         "GFJOBS_LEDGER": str(tmp_path / "nights.sqlite"),
         "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
     }
-    assert commands(page)
-    for command in commands(page):
+    assert all(map(commands, chapter))
+    for command in (command for page in chapter for command in commands(page)):
         done = subprocess.run(
             ["bash", "-c", runnable(command)],
             cwd=REPOSITORY,
