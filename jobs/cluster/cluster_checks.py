@@ -53,7 +53,7 @@ def check_cluster(
         yield Check("nodes", WARN, found, "run this on one of them, or gfjobs doctor on each")
     for node in cluster.nodes:
         yield from _node(node, cluster)
-        if TIMING in node.resources and not isinstance(said, str):
+        if TIMING in node.resources:
             yield from _hardware(node, said)
 
 
@@ -120,14 +120,19 @@ def _asked(cluster: ClusterView, ask: Asking) -> Mapping[str, Sequence[Check]] |
         return str(err)
 
 
-def _hardware(node: NodeView, said: Mapping[str, Sequence[Check]]) -> Iterator[Check]:
+def _hardware(node: NodeView, said: Mapping[str, Sequence[Check]] | str) -> Iterator[Check]:
     who = f"node {node.name}"
-    if node.node_id not in said:
+    if not isinstance(said, str):
+        for check in said.get(node.node_id, ()):
+            yield replace(check, what=f"{who}, {check.what}")
+        if node.node_id in said:
+            return
         found = "did not say how its device, disk, memory, clocks and power are"
         yield Check(who, WARN, found, "it may be timing: ask again later, or on it: gfjobs doctor")
-        return
-    for check in said[node.node_id]:
-        yield replace(check, what=f"{who}, {check.what}")
+    if node.facts.power is None:  # that much its label says
+        yield Check(
+            who, WARN, "reads no power, energy will be NULL", "gfjobs doctor on it says why"
+        )
 
 
 def _answers(host: str, port: int) -> bool:

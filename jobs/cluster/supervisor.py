@@ -31,13 +31,14 @@ STEADY_S = 60.0
 """After running so long, the next wait is as short as the first."""
 
 SETTLE_S = 5.0
-"""For the other program of a head to end, where one has."""
+"""For the server of a head to end, where its raylet has."""
 
 END_S = 15.0
 """For processes to end by themselves, before they are killed."""
 
 _ADOPT = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
-_ESSENTIAL = ("raylet", "gcs_server")
+_SERVER = "gcs_server"
+_ESSENTIAL = ("raylet", _SERVER)
 _DELIBERATE = (0, -signal.SIGTERM, 128 + signal.SIGTERM)
 
 
@@ -120,18 +121,19 @@ class Supervisor:
 
         A head that `ray stop` or `ray down` has stopped stays down; any other node cannot tell
         that from a head that has gone, and waits for it. Both programs of a head are asked to end
-        at once: a raylet that finds the other gone already ends as if it had failed.
+        at once: a raylet that finds the server gone already ends as if it had failed, and the
+        server's code decides.
         """
         name, code = next(iter(ended.items()))
-        if self._launch.head is None:
-            deadline_s = time.monotonic() + SETTLE_S
-            while not set(ended.values()) & set(_DELIBERATE):
-                if ended.keys() >= set(essential.values()) or time.monotonic() > deadline_s:
-                    return f"{name} ended with code {code}"
-                time.sleep(POLL_S / 5)
-                ended |= reap_named(essential)
-            self._say(f"{name} was stopped")
-            return None
+        deadline_s = time.monotonic() + SETTLE_S
+        while self._launch.head is None:
+            if set(ended.values()) & set(_DELIBERATE):
+                self._say(f"{name} was stopped")
+                return None
+            if _SERVER in ended or time.monotonic() > deadline_s:
+                break
+            time.sleep(POLL_S / 5)
+            ended |= reap_named(essential)
         return f"{name} ended with code {code}"
 
     def _sleep(self, seconds: float) -> None:

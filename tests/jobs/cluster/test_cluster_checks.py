@@ -107,8 +107,10 @@ def test_only_a_node_of_the_cluster_asks_the_others(
 ) -> None:
     """Ray lets nobody else send a task."""
     monkeypatch.setattr("psutil.net_if_addrs", dict)
-    lines = " ".join(" ".join(diagnosed(node)).split())
+    silent = replace(node, facts=replace(HERE, power=None))
+    lines = " ".join(" ".join(diagnosed(silent)).split())
     assert "clocks and power: this machine is no node of the cluster" in lines
+    assert "warn node bench: reads no power" in lines, "its label says so"
     assert "9.0 GiB" not in lines
 
 
