@@ -41,6 +41,14 @@ def _half_of_the_workers_on_the_first_processors() -> None:
         os.sched_setaffinity(0, processors[: max(1, len(processors) // 2)])
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _rays_workers_are_as_urgent_as_others() -> Iterator[None]:
+    """Ray makes them nice; beside tests of other workers they would hardly get on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")
+        yield
+
+
 class Processes:
     """What Linux says of the processes below one."""
 
