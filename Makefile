@@ -12,7 +12,7 @@ test: .venv/installed
 	$(BIN)/pytest -n 2 --dist loadfile --ignore=tests/integration --ignore=tests/cluster
 
 integration: .venv/installed
-	$(BIN)/pytest -n 4 --dist loadgroup tests/integration tests/cluster
+	$(BIN)/pytest -n 2 --dist loadgroup tests/integration tests/cluster
 
 # All faults, or some: make faults FAULTS="driver-killed network-30s"
 faults: .venv/installed

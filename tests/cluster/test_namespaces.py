@@ -17,12 +17,12 @@ pytestmark = pytest.mark.xdist_group("hosts")  # one network after another
 GRID = """\
 name: boards
 models: [digits-gfnet, digits-dynn]
-datasets: [{name: digits, limit: 100}]
+datasets: [{name: digits, limit: 50}]
 thresholds: [0.5]
 devices: [DEVICES]
 threads: [1]
 measure: [accuracy, latency, energy]
-latency: {rounds: 3, warmup_images: 4, images: 100}
+latency: {rounds: 3, warmup_images: 4, images: 50}
 energy: {idle_s: 0.2, active_s: 0.2, settle_s: 0.05}
 """
 NANO, AGX, GPU = "jetson-orin-nano", "jetson-agx-orin", "rtx-4090"
@@ -159,7 +159,7 @@ def test_a_node_whose_link_was_cut_rejoins(
     assert driver.returncode == 0, said
     assert "starting again in" in nano.log()
     counts = rows(root, "select device, node, count(*) from records group by all order by all")
-    assert counts == [("cpu", "head", 2 * 12 * 100), (NANO, "nano", 2 * 12 * 100)]
+    assert counts == [("cpu", "head", 2 * 12 * 50), (NANO, "nano", 2 * 12 * 50)]
 
 
 def test_weights_and_images_go_to_a_node_once_and_it_says_how_it_is(
