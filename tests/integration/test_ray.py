@@ -12,8 +12,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import storage
 
 PATIENCE_S = 120
@@ -76,19 +74,13 @@ def test_a_killed_driver_leaves_a_run_that_resumes(place: Any, processes: Any) -
     place.assert_like_an_undisturbed_run()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_leaves_no_process_and_resumes(
-    number: int, place: Any, processes: Any
-) -> None:
-    """Ctrl-C, as a terminal sends it to the whole group, and a termination signal."""
+def test_an_interrupted_run_leaves_no_process_and_resumes(place: Any, processes: Any) -> None:
+    """Ctrl-C, as a terminal sends it to the whole group."""
     command = place.submit()
     processes.until(lambda: place.commits() >= 2, "2 commits")
     below = processes.below(command.process.pid)
     assert below, "Ray runs in processes of its own"
-    if number == signal.SIGINT:
-        os.killpg(command.process.pid, number)
-    else:
-        os.kill(command.process.pid, number)
+    os.killpg(command.process.pid, signal.SIGINT)
     code, said = command.end()
     assert code == 1, said
     assert "gfjobs resume" in said

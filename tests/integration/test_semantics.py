@@ -40,10 +40,9 @@ def states(root: Path) -> dict[str, int]:
     return {row["status"]: row["n"] for row in counted}
 
 
-@pytest.mark.parametrize("options", [(), ("--inline",)])
-def test_cancel_from_another_process(options: tuple[str, ...], place: Any, processes: Any) -> None:
+def test_cancel_from_another_process(place: Any, processes: Any) -> None:
     """Within seconds; no process is left, and a resume is done with the rest."""
-    driver = place.submit(*options)
+    driver = place.submit()
     processes.until(lambda: place.commits() >= 2, "2 commits")
     below = processes.below(driver.process.pid)
     code, said = place.command("cancel", "r", "--results", place.root).end()

@@ -18,9 +18,9 @@ INLINE = Where(is_inline=True)
 
 @pytest.fixture
 def engines(write_grid: Callable[[str], Path], tmp_path: Path) -> Iterator[Path]:
-    """Results with the run `e`: bundled models on three engines, two of them in half precision."""
+    """Results with the run `e`: two models on three engines, two of them in half precision."""
     grid = write_grid(
-        "models: [digits-gfnet, {name: digits-dynn, checkpoint: digits-dynn, exit_blocks: [5]}]\n"
+        "models: [flat.safetensors, dynn.safetensors]\n"
         "datasets: [{name: digits, limit: 12}]\n"
         "thresholds: [0.75]\nthreads: [1]\nruntimes: [torch, onnx, openvino]\n"
         "precisions: [float32, bfloat16]\nlatency: {rounds: 2, warmup_images: 2, images: 6}\n"
@@ -48,7 +48,7 @@ def test_agreement_with_eager_float32(engines: Path) -> None:
     assert sorted(found) == sorted(
         (kind, model, *engine, 0)
         for kind in ("exits", "latency")
-        for model in ("digits-gfnet", "digits-dynn")
+        for model in ("flat", "dynn")
         for engine in others
     )
     for row in rows:
@@ -72,7 +72,7 @@ def test_agreement_with_eager_float32(engines: Path) -> None:
             assert row["answer_flips"] == gate["flips"]
     text = agreement_view.agreement(engines, "e")
     assert text.startswith("agreement with eager float32, digits on cpu of ")
-    lines = [line.split() for line in text.splitlines() if line.startswith(" digits-")]
+    lines = [line.split() for line in text.splitlines() if line.startswith((" flat", " dynn"))]
     assert len(lines) == len(rows)
     shown = {tuple(line[:3]): line for line in lines if line[3] == "all"}
     for row in rows:

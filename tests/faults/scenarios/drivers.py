@@ -159,7 +159,7 @@ def _interrupt(bench: Bench, options: list[str], *, twice: bool, commits: int) -
 
 
 SCENARIOS = (
-    Scenario("driver-killed", "driver killed, random moments", killed, times=50, quick=2),
+    Scenario("driver-killed", "driver killed, random moments", killed, times=50, quick=1),
     Scenario("commit-killed", "driver killed in a commit", killed_in_commit, times=30, quick=1),
     Scenario("merge-killed", "driver killed in a merge", killed_in_merge, times=30, quick=1),
     Scenario("two-drivers", "two drivers on one run", two_drivers, times=3),

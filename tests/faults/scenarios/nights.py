@@ -191,6 +191,6 @@ def two_schedulers(bench: Bench, times: int) -> None:
 
 
 SCENARIOS = (
-    Scenario("scheduler-killed", "scheduler killed, fast clock", scheduler_killed, 20, quick=3),
+    Scenario("scheduler-killed", "scheduler killed, fast clock", scheduler_killed, 20, quick=2),
     Scenario("two-schedulers", "two schedulers on one ledger", two_schedulers, times=2),
 )

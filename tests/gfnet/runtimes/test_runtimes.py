@@ -22,6 +22,9 @@ ENGINES = [
     if not runtimes.unavailable(name, precision, "cpu")
 ]
 OTHERS = [engine for engine in ENGINES if engine != ("torch", "float32")]
+STAGED = [engine for engine in ENGINES if engine != ("compile", "bfloat16")]
+"""Routing is the same in both precisions, and Inductor takes a minute for the stages of one more:
+in bfloat16 the static model tells how far it is."""
 FURTHEST = {"float32": 1e-5, "bfloat16": 0.05}
 """A logit from eager float32's, of logits around 1: rounding, and eight bits through blocks."""
 
@@ -70,7 +73,7 @@ def test_all_engines_are_here() -> None:
     assert ("torch", "bfloat16") in ENGINES
 
 
-@pytest.mark.parametrize(("name", "precision"), OTHERS)
+@pytest.mark.parametrize(("name", "precision"), [engine for engine in STAGED if engine in OTHERS])
 @pytest.mark.parametrize("batch", [1, 5])
 def test_an_engine_answers_as_the_model(
     model: gfnet.GFNet, name: str, precision: str, batch: int
@@ -96,7 +99,7 @@ def test_an_engine_answers_as_the_model(
     torch.testing.assert_close(routed.logits[clear], replayed.logits[clear], **near)
 
 
-@pytest.mark.parametrize(("name", "precision"), ENGINES)
+@pytest.mark.parametrize(("name", "precision"), STAGED)
 def test_images_leave_in_any_mixture(model: gfnet.GFNet, name: str, precision: str) -> None:
     """Each batch size that is left runs, down to none; what an engine gave is not written over."""
     runtime = engine(name, model, threads=1, precision=precision)
@@ -112,7 +115,7 @@ def test_images_leave_in_any_mixture(model: gfnet.GFNet, name: str, precision: s
     assert torch.equal(every.logits, kept)
 
 
-@pytest.mark.parametrize(("name", "precision"), ENGINES)
+@pytest.mark.parametrize(("name", "precision"), STAGED)
 def test_one_image_leaves_where_its_scores_say(
     model: gfnet.GFNet, name: str, precision: str
 ) -> None:
@@ -139,7 +142,7 @@ def test_one_image_leaves_where_its_scores_say(
         assert later.exit_block.item() == min(block + 1, 2)
 
 
-@pytest.mark.parametrize(("name", "precision"), ENGINES)
+@pytest.mark.parametrize(("name", "precision"), STAGED)
 def test_a_gate_that_fails_lets_nobody_go(name: str, precision: str) -> None:
     """NaN is not above a threshold, on no engine, for one image or several."""
     sizes = {"img_size": 8, "patch_size": 2, "embed_dim": 8, "depth": 2, "num_classes": 4}
