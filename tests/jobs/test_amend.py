@@ -297,7 +297,7 @@ def grids(draw: st.DrawFn) -> tuple[dict[str, object], dict[str, object]]:
 
 
 @settings(
-    max_examples=3,
+    max_examples=2,
     phases=[Phase.explicit, Phase.generate],
     deadline=None,
     derandomize=True,
