@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from storage.contents import read_contents
 from storage.errors import QueryError, StorageError
-from storage.layout import existing_root, reading
+from storage.layout import existing_root, reading, until_it_holds
 from storage.mount import Mount, lock
 from storage.questions import named
 from storage.schemas import TABLES
@@ -52,7 +52,8 @@ def connect(root: Root, run_ids: Collection[str] | None = None) -> duckdb.DuckDB
         SchemaVersionError: a file was written by a newer version.
         duckdb.Error: a file vanished while it was opened, as above.
     """
-    return _open(root, run_ids, None).connection
+    opened = until_it_holds(lambda: _list_and_open(root, run_ids, None), _StaleError)
+    return opened.connection
 
 
 class _Opened(NamedTuple):
@@ -64,34 +65,27 @@ class _StaleError(StorageError):
     """A file vanished between the listing and the opening."""
 
 
-def _open(root: Root, run_ids: Collection[str] | None, sql: str | None) -> _Opened:
+def _list_and_open(root: Root, run_ids: Collection[str] | None, sql: str | None) -> _Opened:
     """Open with what a statement may use; None uses all.
 
-    Lists once more where a merge or a removal took a file away meanwhile.
+    Raises: _StaleError: a merge or a removal took a file away meanwhile.
     """
-    try:
-        return _list_and_open(root, run_ids, sql)
-    except _StaleError:
-        return _list_and_open(root, run_ids, sql)
-
-
-def _list_and_open(root: Root, run_ids: Collection[str] | None, sql: str | None) -> _Opened:
     place = existing_root(root)
-    with reading(place):
-        contents = read_contents(place, run_ids)
-        connection = duckdb.connect(config=_CONFIG)
-        mount = Mount(connection, place)
+    with reading(place), contextlib.ExitStack() as opened:
         try:
+            contents = read_contents(place, run_ids)
+            connection = duckdb.connect(config=_CONFIG)
+            opened.callback(connection.close)
+            mount = Mount(connection, place)
             create_views(connection, mount, contents, sql)
             lock(connection)
+        except FileNotFoundError as err:
+            raise _StaleError(f"{err}: a run is changing; try again") from err
         except duckdb.Error as err:
-            connection.close()
             if mount.is_stale:
                 raise _StaleError(f"{mount.refusal}: a run is changing; try again") from err
             raise
-        except BaseException:
-            connection.close()
-            raise
+        opened.pop_all()
     return _Opened(connection, mount)
 
 
@@ -127,32 +121,31 @@ def _query(
     parameters: Mapping[str, object] | None,
     run_ids: Collection[str] | None,
 ) -> pa.Table:
+    def attempt(names: str | None) -> pa.Table:
+        return _run(_list_and_open(root, run_ids, names), sql, parameters)
+
     try:
-        opened = _open(root, run_ids, sql)
         try:
-            return _run(opened.connection, sql, parameters)
+            return until_it_holds(lambda: attempt(sql), _StaleError)
         except duckdb.CatalogException:
             # It names something that is not there, or in a way that its text does not show.
-            return _run(_open(root, run_ids, None).connection, sql, parameters)
-        except duckdb.Error:
-            if not opened.mount.is_stale:
-                raise
-        # A merge or a removal took a file away after we had opened: list again, once.
-        opened = _open(root, run_ids, sql)
-        return _run(opened.connection, sql, parameters)
+            return until_it_holds(lambda: attempt(None), _StaleError)
     except duckdb.Error as err:
         raise _query_error(err) from err
 
 
-def _run(
-    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, object] | None
-) -> pa.Table:
-    with contextlib.closing(connection):
-        relation = connection.sql(sql, params=parameters)
-        # A statement without rows, or nothing but a comment.
-        if relation is None:
-            return pa.table({})
-        table = relation.to_arrow_table()
+def _run(opened: _Opened, sql: str, parameters: Mapping[str, object] | None) -> pa.Table:
+    with contextlib.closing(opened.connection) as connection:
+        try:
+            relation = connection.sql(sql, params=parameters)
+            # A statement without rows, or nothing but a comment.
+            if relation is None:
+                return pa.table({})
+            table = relation.to_arrow_table()
+        except duckdb.Error as err:
+            if opened.mount.is_stale:
+                raise _StaleError(f"{opened.mount.refusal}: a run is changing; try again") from err
+            raise
         return table.rename_columns(_distinct(table.column_names))
 
 

@@ -3,13 +3,20 @@
 A manifest is a small JSON file in `<run>/commits`. It names the shards that it commits, the data
 files that hold their rows, and the manifests that it supersedes. A data file counts if a live
 manifest names it, and a manifest is live if no other supersedes it. So a commit of several
-tables, and a merge of a thousand commits, both happen at one rename.
+tables, and a merge of a thousand commits, both happen in one step.
+
+No two manifests that would make a row count twice can both be published, whatever locks say: a
+commit is named after its shard, and a merge after the number of merges before it, so the later of
+two writers finds the name taken.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import json
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +26,7 @@ from storage.layout import checked_name
 from storage.schemas import SCHEMA_VERSION, build_table, check_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
     from storage.places import Place
 
 MERGED_PREFIX = "merged-"
+_NUMBERED = re.compile(rf"{MERGED_PREFIX}g(\d+)\.json")
 
 # A merge disturbs a reader once; more than a few times in a row is something else.
 _ATTEMPTS = 100
@@ -156,9 +164,24 @@ class Snapshot:
         )
 
 
-def manifest_name(entry: CommitEntry) -> str:
-    """Name the manifest of a commit after its key: no second file can commit the same shard."""
-    return f"{checked_name(entry.cell_id, 'cell_id')}.{entry.round}.{entry.shard}.json"
+def manifest_name(entry: CommitEntry, superseded: Collection[str]) -> str:
+    """Name the manifest of a commit after its key: no second file can commit the same shard.
+
+    Where the shard was dropped since, by the number of times: no name counts again.
+    """
+    key = f"{checked_name(entry.cell_id, 'cell_id')}.{entry.round}.{entry.shard}"
+    names = itertools.chain([f"{key}.json"], (f"{key}.{n}.json" for n in itertools.count(1)))
+    return next(name for name in names if name not in superseded)
+
+
+def merge_name(snapshot: Snapshot) -> str:
+    """Name the manifest of the next merge: two merges of one snapshot get one name.
+
+    Older merges have a random name instead of a number.
+    """
+    names = {*snapshot.manifests, *snapshot.superseded}
+    numbers = [int(found[1]) for name in names if (found := _NUMBERED.fullmatch(name))]
+    return f"{MERGED_PREFIX}g{max(numbers, default=0) + 1:06}.json"
 
 
 def publish_manifest(paths: RunPaths, name: str, manifest: Manifest) -> None:
@@ -168,7 +191,22 @@ def publish_manifest(paths: RunPaths, name: str, manifest: Manifest) -> None:
         FileExistsError: one of that name counts already.
         OSError: it cannot be written, and does not count.
     """
-    (paths.commits / name).publish_new(manifest_bytes(manifest))
+    place, content = paths.commits / name, manifest_bytes(manifest)
+    try:
+        place.publish_new(content)
+    except FileExistsError:
+        raise
+    except OSError:
+        # A store whose answer was lost, or a disk that does not take back what it cannot keep:
+        # what is there counts, and is not to be reported as failed.
+        if not _holds(place, content):
+            raise
+
+
+def _holds(place: Place, content: bytes) -> bool:
+    with contextlib.suppress(OSError):
+        return place.read() == content
+    return False
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:

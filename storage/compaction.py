@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 _ROW_GROUP_ROWS = 10_000
 """Of the history's files: a question about one run reads a few runs' rows."""
+
+_UNFINISHED = ("running", "interrupted", "removed")
 
 DAMAGED = "damaged, see `gfjobs fsck`"
 
@@ -70,10 +72,10 @@ def compact(
         StorageError: something cannot be read or written; the history counts as before.
     """
     place = existing_root(root)
-    place = existing_root(root)
     try:
         if is_dry:
             return _looked_at(place, None, progress)[0]
+        (place / "history").make_folder()
         with (place / "history").lease() as lease:
             unseal_gone(place)
             old = History.read(place)
@@ -92,18 +94,18 @@ def compact(
 
 def _looked_at(
     place: Place, writable: Root | None, progress: Callable[[str, int, int], None] | None
-) -> tuple[Compaction, dict[str, SealedRun]]:
+) -> tuple[Compaction, dict[str, _Copied]]:
     """Decide about each run, and seal those that have ended, where something may be written."""
     history = History.read(place)
     known = history.runs if history and history.definition == definition() else {}
     done = Compaction(dropped=list(history.stale) if history else [])
-    sealed: dict[str, SealedRun] = {}
+    sealed: dict[str, _Copied] = {}
     run_ids = visible_runs(place)
     for number, run_id in enumerate(run_ids, 1):
         if progress:
             progress(run_id, number, len(run_ids))
         if run_id in known:
-            sealed[run_id] = known[run_id]
+            sealed[run_id] = _Copied(known[run_id])
             done.kept.append(run_id)
         elif reason := _unfinished(place, run_id):
             done.left[run_id] = reason
@@ -114,8 +116,8 @@ def _looked_at(
                 done.added.append(run_id)
             except (RunLockedError, RunNotFoundError):
                 done.left[run_id] = "being written"
-            except _NoSummaryError:
-                done.left[run_id] = "its ladder cannot be made"
+            except _LeftError as err:
+                done.left[run_id] = str(err)
             except DamagedError:
                 done.left[run_id] = DAMAGED
     return done, sealed
@@ -127,36 +129,52 @@ def _unfinished(place: Place, run_id: str) -> str | None:
         status = next((run.status for run in read_run(place, run_id)), "removed")
     except DamagedError:
         return DAMAGED
-    return status if status in ("running", "interrupted", "removed") else None
+    return status if status in _UNFINISHED else None
 
 
-class _NoSummaryError(Exception):
-    """DuckDB could not summarise a run."""
+class _LeftError(Exception):
+    """A run stays out of the history; the text is why."""
 
 
-def _sealed(root: Root, place: Place, run_id: str) -> SealedRun:
-    """Merge and summarise a run that has ended, and seal it."""
+class _Copied(NamedTuple):
+    """A run of the history, with its rows where the old history has none."""
+
+    run: SealedRun
+    tables: Mapping[str, pa.Table] | None = None
+
+
+def _sealed(root: Root, place: Place, run_id: str) -> _Copied:
+    """Merge and summarise a run that has ended, seal it, and read what is copied.
+
+    All under its lease: what is read is what is sealed.
+    """
     with RunStore.open(root, run_id) as store:
+        if store.run.status in _UNFINISHED:  # resumed, and killed, since it was looked at
+            raise _LeftError("interrupted")
         # A seal without a history is of a compaction that was killed before its last step.
         if not (seals_of(place, run_id) and Run(place, run_id).summary_files):
             store.merge()
         run = Run(place, run_id)
         if not run.summary_files:
-            raise _NoSummaryError
-        name = store.seal()
-    (manifest,) = run.snapshot.manifests.values()
-    return SealedRun(name, dict(manifest.files))
+            raise _LeftError("its ladder cannot be made")
+        (manifest,) = run.snapshot.manifests.values()
+        tables = {
+            name: table
+            for name in (*COPIED_TABLES, *SUMMARISED)
+            if (table := _rows_of(run, name)) is not None
+        }
+        return _Copied(SealedRun(store.seal(), dict(manifest.files)), tables)
 
 
-def _written(place: Place, old: History | None, sealed: Mapping[str, SealedRun]) -> History:
+def _written(place: Place, old: History | None, sealed: Mapping[str, _Copied]) -> History:
     """Write the files of a new history; nobody reads them yet."""
-    kept = old.runs.keys() & sealed.keys() if old and old.definition == definition() else set()
-    new = [Run(place, run_id) for run_id in sorted(sealed.keys() - kept)]
+    kept = [run_id for run_id, copied in sealed.items() if copied.tables is None]
+    new = [copied.tables for _, copied in sorted(sealed.items()) if copied.tables is not None]
     folder, suffix = place / "history", uuid.uuid4().hex[:12]
     files, digests = {}, {}
     for name in (*COPIED_TABLES, *SUMMARISED):
         tables = [TABLES[name].empty_table()] if name in TABLES else []
-        tables += [table for run in new if (table := _rows_of(run, name)) is not None]
+        tables += [run[name] for run in new if name in run]
         if old and kept:
             copied = read_table(old.file(name))
             tables.append(copied.filter(pc.is_in(copied["run_id"], pa.array(sorted(kept)))))
@@ -166,7 +184,8 @@ def _written(place: Place, old: History | None, sealed: Mapping[str, SealedRun])
             (folder / files[name]).write(content)
             digests[files[name]] = hashlib.sha256(content).hexdigest()
     folder.sync()
-    return History(folder, files, digests, definition(), sealed)
+    runs = {run_id: copied.run for run_id, copied in sealed.items()}
+    return History(folder, files, digests, definition(), runs)
 
 
 def _rows_of(run: Run, name: str) -> pa.Table | None:

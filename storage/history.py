@@ -147,8 +147,9 @@ def unseal(root: Place, run_id: str) -> None:
 
 def unseal_gone(root: Place) -> None:
     """Take away the seals of runs whose folders are gone, however they went."""
+    seals = _seals(root).children()  # first: a run that is made meanwhile is among the folders
     folders = {folder.name for folder in (root / "runs").children()}
-    for seal in _seals(root).children():
+    for seal in seals:
         if run_of(seal.name) not in folders:
             seal.delete()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import TYPE_CHECKING
 
@@ -10,23 +11,16 @@ import pyarrow.compute as pc
 from storage.commits import MERGED_PREFIX, Manifest, manifest_bytes
 from storage.contents import Run
 from storage.errors import RunLockedError, RunNotFoundError, SchemaVersionError, StorageError
-from storage.files import check_columns, digest_of, keep_aside, publish_table, read_table
-from storage.history import COPIED_TABLES, History, unseal
+from storage.files import check_columns, digest_of, publish_table, read_table
+from storage.history import COPIED_TABLES, INDEX, SEALS, History, unseal
 from storage.judgements import fault_of_regressions
-from storage.layout import (
-    existing_root,
-    is_visible,
-    reading,
-    run_paths,
-    visible_files,
-    visible_runs,
-)
+from storage.layout import existing_root, reading, run_paths, visible_files, visible_runs
 from storage.merge import merge_run, remove_leftovers
 from storage.restoring import damaged_tables, file_of, restoration, restore
 from storage.rows import CellRow, RunRow, rows_to_table, table_to_rows
 from storage.run_check import Findings, cells_of_lost, check_run
-from storage.run_list import read_run
-from storage.runs import RunStore
+from storage.run_folder import take_run
+from storage.run_list import read_row
 from storage.schemas import SORT_KEYS
 
 if TYPE_CHECKING:
@@ -35,8 +29,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from storage.layout import RunPaths
-    from storage.places import Place, Root
+    from storage.places import Lease, Place, Root
     from storage.restoring import Planner
+
+_LOOKS = 10
+"""How often a run that keeps changing without being leased is looked at."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +60,9 @@ def fsck(
 ) -> list[Problem]:
     """Check runs, or all of a root: files, rows, manifests, cells, summaries, history.
 
-    A run that is being written is passed over.
+    A run that is being written is passed over. Checking takes no lease and writes nothing. A repair
+    takes the lease, looks again, and repairs what it sees then: what it saw before may have been
+    committed, merged or removed meanwhile.
 
     Args:
         root: the results root.
@@ -83,132 +82,170 @@ def fsck(
         for number, run_id in enumerate(chosen, 1):
             if progress:
                 progress(run_id, number, len(chosen))
-            if is_visible(place, run_id) and not run_paths(place, run_id).folder.is_leased():
-                found += _check(root, place, run_id, planner, is_repair=is_repair)
+            found += _check(place, run_id, planner, is_repair=is_repair)
         if run_ids is None:
             found += _check_others(place)
             found += _check_history(place, is_repair=is_repair)
     return found
 
 
-def _check(
-    root: Root, place: Place, run_id: str, planner: Planner | None, *, is_repair: bool
-) -> list[Problem]:
+def _check(place: Place, run_id: str, planner: Planner | None, *, is_repair: bool) -> list[Problem]:
     paths = run_paths(place, run_id)
+    problems = _settled(place, paths, planner)
+    if not (is_repair and problems):
+        return problems
     try:
-        judged = _check_judged(paths, run_id, is_repair=is_repair)
-        small = _check_small(place, run_id, planner, is_repair=is_repair)
+        with take_run(place, paths) as lease:
+            return _examine(place, paths, planner, lease)
+    except (RunLockedError, RunNotFoundError):  # somebody writes or removes it now
+        return problems
+
+
+def _settled(place: Place, paths: RunPaths, planner: Planner | None) -> list[Problem]:
+    """What is wrong with a run that nobody writes; nothing of one that is being written."""
+    problems: list[Problem] = []
+    for _ in range(_LOOKS):
+        if not paths.run.is_file() or paths.folder.is_leased():
+            return []
+        with contextlib.suppress(FileNotFoundError):  # a merge or a removal took a file away
+            # What is seen while a run changes may never have been so: it is believed if it is seen
+            # between two equal states.
+            before = _state(paths) if problems else None
+            problems = _examine(place, paths, planner, None)
+            if not problems:
+                return []
+            if before and before == _state(paths) and not paths.folder.is_leased():
+                return problems
+    return []
+
+
+def _state(paths: RunPaths) -> tuple[object, ...]:
+    """What changes with whatever is written to a run."""
+    small = (paths.run, paths.cells, paths.nodes, paths.regressions)
+    names = [file.name for folder in (paths.commits, paths.data) for file in folder.children()]
+    return names, [file.read() for file in small if file.is_file()]
+
+
+def _examine(
+    place: Place, paths: RunPaths, planner: Planner | None, lease: Lease | None
+) -> list[Problem]:
+    """See what is wrong with a run at this moment; with its lease, repair what can be."""
+    run_id = paths.folder.name
+    try:
+        problems = _check_judged(paths, lease)
+        small = _check_small(place, paths, planner, lease)
+        problems += small
         if not all(problem.is_repaired for problem in small):
             found = check_run(paths, run_id, is_ended=False)
             found.hopeless.clear()  # told already
-            return [*judged, *small, *(Problem(run_id, what) for what, _ in found.told())]
-        ended = [run.status not in ("running", "interrupted") for run in read_run(place, run_id)]
-    except (SchemaVersionError, RunLockedError) as err:
+            return [*problems, *(Problem(run_id, what) for what, _ in found.told())]
+        # Whoever holds the lease sees "running" of a run whose driver was killed.
+        is_ended = read_row(paths).status not in ("running", "interrupted")
+        found = check_run(paths, run_id, is_ended=is_ended)
+    except SchemaVersionError as err:
         return [Problem(run_id, str(err))]
-    judged += small
-    found = check_run(paths, run_id, is_ended=all(ended))
-    problems = [Problem(run_id, what, remedy) for what, remedy in found.told()]
-    if not is_repair or found.hopeless or not problems:
-        return [*judged, *problems]
-    try:
-        _repair(root, place, run_id, found, is_ended=all(ended))
-    except (RunLockedError, RunNotFoundError):  # somebody writes or removes it now
-        return [*judged, *problems]
-    return [*judged, *(dataclasses.replace(each, is_repaired=True) for each in problems)]
+    told = [Problem(run_id, what, remedy) for what, remedy in found.told()]
+    if lease is None or found.hopeless or not told:
+        return [*problems, *told]
+    _repair(place, paths, lease, found, is_ended=is_ended)
+    return [*problems, *(dataclasses.replace(each, is_repaired=True) for each in told)]
 
 
-def _check_judged(paths: RunPaths, run_id: str, *, is_repair: bool) -> list[Problem]:
-    """What was judged of a run needs no lease, and follows from the rows of this run and others."""
-    fault = fault_of_regressions(paths, run_id)
+def _check_judged(paths: RunPaths, lease: Lease | None) -> list[Problem]:
+    """What was judged of a run; it follows from the rows of this run and others."""
+    run_id, name = paths.folder.name, paths.regressions.name
+    fault = fault_of_regressions(paths.regressions, run_id)
     if fault is None:
         return []
-    if is_repair:
-        keep_aside(paths.folder, paths.regressions.name)
-        paths.regressions.delete()
-    name = paths.regressions.name
+    if lease is not None:
+        aside = paths.regressions.rename(f"{name}.damaged")
+        # Judging needs no lease: what was judged since the look comes back.
+        if fault_of_regressions(aside, run_id) is None:
+            with contextlib.suppress(FileExistsError):
+                paths.regressions.publish_new(aside.read())
+            aside.delete()
     remedy = f"it is set aside as {name}.damaged; `gfjobs judge {run_id}` makes it anew"
-    return [Problem(run_id, f"{name}: {fault}", remedy, is_repaired=is_repair)]
+    return [Problem(run_id, f"{name}: {fault}", remedy, is_repaired=lease is not None)]
 
 
 def _check_small(
-    place: Place, run_id: str, planner: Planner | None, *, is_repair: bool
+    place: Place, paths: RunPaths, planner: Planner | None, lease: Lease | None
 ) -> list[Problem]:
     """The run's row, cells and nodes: without the first two nothing else of it can be used."""
-    paths = run_paths(place, run_id)
     damaged = damaged_tables(paths)
     if not damaged:
         return []
     found = restoration(place, paths, damaged, planner)
-    if is_repair and found.tables:
-        with paths.folder.lease() as lease:
-            lease.confirm()
-            unseal(place, run_id)
-            restore(paths, found)
+    is_repaired = bool(lease and found.tables)
+    if lease and is_repaired:
+        lease.confirm()
+        unseal(place, paths.folder.name)
+        restore(paths, found)
     rows = f"its rows are Parquet in {paths.data}, which other programs read"
     lost = f"; it cannot be made again: {found.why_not}; {rows}" if found.why_not else ""
     return [
         Problem(
-            run_id,
+            paths.folder.name,
             f"{file_of(name)}: cannot be read ({reason}){lost}",
             found.how,
-            is_repaired=is_repair and bool(found.tables),
+            is_repaired=is_repaired,
         )
         for name, reason in damaged.items()
     ]
 
 
-def _repair(root: Root, place: Place, run_id: str, found: Findings, *, is_ended: bool) -> None:
-    """Leave nothing in a run but what can be trusted."""
-    paths = run_paths(place, run_id)
-    with paths.folder.lease() as lease:
-        unseal(place, run_id)
-        kept = found.kept
-        for name in found.manifests:
-            file = name.rpartition("/")[2]
-            if rebuilt := _rebuilt(paths, file):
-                (paths.commits / file).publish(manifest_bytes(rebuilt))
-                kept = dataclasses.replace(kept, manifests={**kept.manifests, file: rebuilt})
-            else:
-                (paths.commits / file).delete()
-        cells = table_to_rows(CellRow, read_table(paths.cells))
-        lost = [name.rpartition("/")[2] for name in found.lost]
-        bad = {*found.cells, *cells_of_lost(cells, lost, kept)}
-        if lost or bad:
-            merge_run(paths, lease, without=bad, kept=kept)
-        elif found.summary:
-            merge_run(paths, lease, kept=kept.without_summary())
+def _repair(
+    place: Place, paths: RunPaths, lease: Lease, found: Findings, *, is_ended: bool
+) -> None:
+    """Leave nothing in a run but what can be trusted; `found` was seen under this lease."""
+    lease.confirm()
+    unseal(place, paths.folder.name)
+    kept = found.kept
+    for name in found.manifests:
+        file = name.rpartition("/")[2]
+        if rebuilt := _rebuilt(paths, file):
+            (paths.commits / file).publish(manifest_bytes(rebuilt))
+            kept = dataclasses.replace(kept, manifests={**kept.manifests, file: rebuilt})
         else:
-            remove_leftovers(paths, kept)
+            (paths.commits / file).delete()
+    cells = table_to_rows(CellRow, read_table(paths.cells))
+    lost = [name.rpartition("/")[2] for name in found.lost]
+    bad = {*found.cells, *cells_of_lost(cells, lost, kept)}
+    if lost or bad:
+        merge_run(paths, lease, without=bad, kept=kept)
+    elif found.summary:
+        merge_run(paths, lease, kept=kept.without_summary())
+    else:
+        remove_leftovers(paths, kept, lease)
     if is_ended:
-        _requeue(place, run_id)
-    with RunStore.open(root, run_id) as store:
-        if is_ended:
-            store.merge()
+        _requeue(paths, lease)
+        merge_run(paths, lease)
 
 
 def _rebuilt(paths: RunPaths, name: str) -> Manifest | None:
     """The manifest of a merge, from the files that carry its name; None of another."""
     if not name.startswith(MERGED_PREFIX):
         return None
-    ending = f"-{name.removesuffix('.json')}.parquet"
-    files = {}
-    digests = {}
+    merges: dict[str, dict[str, Place]] = {}
     for file in paths.data.children():
-        table = file.name.removesuffix(ending)
-        if file.name.endswith(ending) and table in SORT_KEYS:
-            try:
-                check_columns(file, table)
-            except StorageError:
-                return None
-            files[table] = (file.name,)
-            digests[file.name] = digest_of(file)
-    return Manifest((), files, digests=digests) if "commits" in files else None
+        table, _, merge = file.name.partition(f"-{MERGED_PREFIX}")
+        if table in SORT_KEYS:
+            merges.setdefault(merge, {})[table] = file
+    whole = [files for files in merges.values() if "commits" in files]
+    if len(whole) != 1:  # none, or one more of a merge that was killed: which one is not known
+        return None
+    try:
+        for table, file in whole[0].items():
+            check_columns(file, table)
+    except StorageError:
+        return None
+    files = {table: (file.name,) for table, file in whole[0].items()}
+    return Manifest((), files, digests={file.name: digest_of(file) for file in whole[0].values()})
 
 
-def _requeue(place: Place, run_id: str) -> None:
+def _requeue(paths: RunPaths, lease: Lease) -> None:
     """Bring the cells of a run that has ended in line with the rows that are left."""
-    paths = run_paths(place, run_id)
-    found = check_run(paths, run_id, is_ended=True)
+    found = check_run(paths, paths.folder.name, is_ended=True)
     if not found.states:
         return
     cells = [
@@ -220,11 +257,10 @@ def _requeue(place: Place, run_id: str) -> None:
         for cell in table_to_rows(CellRow, read_table(paths.cells))
     ]
     (run,) = table_to_rows(RunRow, read_table(paths.run))
-    with paths.folder.lease() as lease:
-        lease.confirm()
-        # The run first: where cells wait, it has not ended well.
-        publish_table(paths.run, rows_to_table(RunRow, [dataclasses.replace(run, status="failed")]))
-        publish_table(paths.cells, rows_to_table(CellRow, cells))
+    lease.confirm()
+    # The run first: where cells wait, it has not ended well.
+    publish_table(paths.run, rows_to_table(RunRow, [dataclasses.replace(run, status="failed")]))
+    publish_table(paths.cells, rows_to_table(CellRow, cells))
 
 
 def _check_others(place: Place) -> list[Problem]:
@@ -241,13 +277,37 @@ def _check_others(place: Place) -> list[Problem]:
 
 def _check_history(place: Place, *, is_repair: bool) -> list[Problem]:
     """The history is a copy: what is wrong with it goes, and is made again by the next compact."""
-    problems = [f"history: {what}" for what in _history_faults(place)]
+    faults = _settled_history(place)
+    is_repaired = False
+    if is_repair and faults:
+        with contextlib.suppress(RunLockedError), (place / "history").lease() as lease:
+            faults = _history_faults(place)
+            if faults:
+                lease.confirm()
+                (place / "history" / INDEX).delete()
+            is_repaired = True
     remedy = "the history goes; `gfjobs compact` makes it again"
-    if is_repair and problems:
-        with (place / "history").lease() as lease:
-            lease.confirm()
-            (place / "history" / "index.json").delete()
-    return [Problem(None, what, remedy, is_repaired=is_repair) for what in problems]
+    return [Problem(None, f"history: {what}", remedy, is_repaired=is_repaired) for what in faults]
+
+
+def _settled_history(place: Place) -> list[str]:
+    """What is wrong with a history that nobody changes; nothing of one that is being changed."""
+    faults: list[str] = []
+    for _ in range(_LOOKS):
+        before = _history_state(place)
+        seen = _history_faults(place)
+        if not seen or (faults and before == _history_state(place)):
+            return seen
+        faults = seen
+    return []
+
+
+def _history_state(place: Place) -> tuple[object, ...]:
+    """What changes with each compaction, and with each run that is changed."""
+    folder = place / "history"
+    index = folder / INDEX
+    seals = [seal.name for seal in (folder / SEALS).children()]
+    return index.read() if index.is_file() else None, seals
 
 
 def _history_faults(place: Place) -> list[str]:

@@ -16,8 +16,7 @@ from storage.rows import RegressionRow, rows_to_table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from storage.layout import RunPaths
-    from storage.places import Root
+    from storage.places import Place, Root
 
 
 def save_regressions(root: Root, run_id: str, rows: Sequence[RegressionRow]) -> None:
@@ -40,16 +39,16 @@ def save_regressions(root: Root, run_id: str, rows: Sequence[RegressionRow]) -> 
         raise unwritable(place, err) from err
 
 
-def fault_of_regressions(paths: RunPaths, run_id: str) -> str | None:
-    """Say what is wrong with what was judged of a run; None where nothing is.
+def fault_of_regressions(place: Place, run_id: str) -> str | None:
+    """Say what is wrong with a file of what was judged of a run; None where nothing is.
 
     Raises:
         SchemaVersionError: a newer version wrote it.
         OSError: it cannot be read.
     """
     try:
-        check_columns(paths.regressions, "regressions")
-        table = read_table(paths.regressions)
+        check_columns(place, "regressions")
+        table = read_table(place)
         check_column(table, "run_id", run_id)
     except FileNotFoundError:
         return None

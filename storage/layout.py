@@ -22,18 +22,26 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 import uuid
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from storage.errors import RootNotWritableError, StorageError
 from storage.places import TEMPORARY_PREFIX, PlaceError, place_of
 from storage.places.local import LocalPlace
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from storage.places import Place, Root
+
+_T = TypeVar("_T")
+
+# How often one file may be gone that was just listed, and files in all: each time another one may
+# be, where many runs are merged.
+_LOST, _ATTEMPTS, _PAUSE_S = 2, 100, 0.01
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -145,6 +153,26 @@ def reading(root: Place) -> Iterator[None]:
             f"results at {root} cannot be read: {err}; change the permissions, or name another "
             "root with --results or GFJOBS_RESULTS"
         ) from err
+
+
+def until_it_holds(read: Callable[[], _T], stale: type[Exception]) -> _T:
+    """Read again while merges, compactions and removals take files away that were just listed.
+
+    Args:
+        read: lists, then reads.
+        stale: what it raises where a file was gone.
+
+    Raises: `stale`: the same is gone again and again, so it is lost; or something always is.
+    """
+    gone = Counter[str]()
+    while True:
+        try:
+            return read()
+        except stale as err:  # noqa: PERF203 (to try again is the point)
+            gone[str(err)] += 1
+            if gone[str(err)] > _LOST or gone.total() > _ATTEMPTS:
+                raise
+            time.sleep(_PAUSE_S * (gone.total() - 1))  # the first time at once
 
 
 def run_paths(root: Place, run_id: str) -> RunPaths:

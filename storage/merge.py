@@ -17,9 +17,11 @@ from storage.commits import (
     MERGED_PREFIX,
     Manifest,
     entries_to_table,
+    merge_name,
     publish_manifest,
     read_snapshot,
 )
+from storage.errors import RunLockedError
 from storage.files import digest_of
 from storage.mount import Mount
 from storage.places.local import LocalPlace
@@ -65,17 +67,19 @@ def merge_run(
 
     Raises:
         OSError, duckdb.Error: a step failed; the rows are as visible as before.
-        RunLockedError: another process took the lease over; likewise.
+        RunLockedError: another process took the lease over, or merged the run; likewise.
     """
     snapshot = kept or read_snapshot(paths)
     if kept is None:
-        remove_leftovers(paths, snapshot)
+        remove_leftovers(paths, snapshot, lease)
     inputs = Inputs.read(paths) if without is None else None
     without = without or ()
     is_merged = inputs is not None and power is None and _is_merged(snapshot)
     if is_merged and inputs and is_current(snapshot.summary, inputs):
         return
-    suffix = f"{MERGED_PREFIX}{uuid.uuid4().hex[:12]}"
+    name = merge_name(snapshot)
+    # Files have a name of their own: of two merges of one name only one is published.
+    suffix = f"{name.removesuffix('.json')}.{uuid.uuid4().hex[:8]}"
     entries = [entry for entry in snapshot.unmerged_entries if entry.cell_id not in without]
     with paths.data.scratch() as scratch, contextlib.closing(_connect(scratch)) as connection:
         connection.register("new_commits", entries_to_table(paths.folder.name, entries))
@@ -103,8 +107,25 @@ def merge_run(
     paths.data.sync()
     lease.confirm()
     merged = Manifest((), files, _gone_names(snapshot), digests, summary)
-    publish_manifest(paths, f"{suffix}.json", merged)
-    remove_leftovers(paths, read_snapshot(paths))
+    try:
+        publish_manifest(paths, name, merged)
+        after = read_snapshot(paths)
+        is_dead = name in after.superseded  # of two merges, or more, that came in between
+    except FileExistsError:
+        is_dead = True
+    if is_dead:
+        _remove_unpublished(paths, suffix)
+        raise RunLockedError(
+            f"run {paths.folder.name} was merged by another process just now; its merge counts, "
+            "this one is dropped, and nothing is double"
+        )
+    remove_leftovers(paths, after, lease)
+
+
+def _remove_unpublished(paths: RunPaths, suffix: str) -> None:
+    """Delete the files of a merge that came too late."""
+    ending = f"-{suffix}.parquet"
+    paths.data.delete_all([file for file in paths.data.children() if file.name.endswith(ending)])
 
 
 def _is_merged(snapshot: Snapshot) -> bool:
@@ -125,21 +146,21 @@ def _merged_files(snapshot: Snapshot) -> tuple[dict[str, tuple[str, ...]], dict[
     return dict(manifest.files), digests
 
 
-def remove_leftovers(paths: RunPaths, snapshot: Snapshot) -> None:
+def remove_leftovers(paths: RunPaths, snapshot: Snapshot, lease: Lease) -> None:
     """Delete superseded manifests, then files that no live manifest names.
 
     In this order: a manifest must never name a file that is gone. What the snapshot did not see
     stays where a driver that lost its lease may have put it just now.
     """
     named = {name for manifest in snapshot.manifests.values() for name in manifest.named()}
-    _delete_rest(paths.commits, kept=snapshot.manifests, dead=snapshot.superseded)
+    _delete_rest(paths.commits, lease, kept=snapshot.manifests, dead=snapshot.superseded)
     paths.commits.sync()
-    _delete_rest(paths.data, kept=named, dead=snapshot.dead_files)
+    _delete_rest(paths.data, lease, kept=named, dead=snapshot.dead_files)
 
 
-def _delete_rest(folder: Place, kept: Collection[str], dead: Collection[str]) -> None:
+def _delete_rest(folder: Place, lease: Lease, kept: Collection[str], dead: Collection[str]) -> None:
     rest = [place for place in folder.children() if place.name not in kept]
-    folder.delete_all([place for place in rest if place.name in dead or place.is_abandoned()])
+    folder.delete_all([place for place in rest if place.name in dead or place.is_abandoned(lease)])
 
 
 def _gone_names(snapshot: Snapshot) -> tuple[str, ...]:

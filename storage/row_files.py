@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from typing import TYPE_CHECKING
 
@@ -30,13 +31,17 @@ def write_row_files(
     """
     files: dict[str, tuple[str, ...]] = {}
     digests: dict[str, str] = {}
-    for name, table in tables.items():
-        if not table.num_rows:
-            continue
-        file = f"{name}-{suffix}.parquet"
-        content = parquet_bytes(table)
-        (paths.data / file).write(content)
-        files[name] = (file,)
-        digests[file] = hashlib.sha256(content).hexdigest()
-    paths.data.sync()
+    try:
+        for name, table in tables.items():
+            if table.num_rows:
+                file = f"{name}-{suffix}.parquet"
+                files[name] = (file,)
+                content = parquet_bytes(table)
+                (paths.data / file).write(content)
+                digests[file] = hashlib.sha256(content).hexdigest()
+        paths.data.sync()
+    except OSError:
+        with contextlib.suppress(OSError):  # a full disk has room again
+            paths.data.delete_all([paths.data / file for (file,) in files.values()])
+        raise
     return files, digests

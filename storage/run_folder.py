@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from storage.layout import RunPaths
     from storage.places import Lease, Place
 
+# A removal between making a folder and locking it; more than a few in a row is something else.
+_ATTEMPTS = 20
+
 
 def make_run(
     root: Place,
@@ -40,9 +43,7 @@ def make_run(
     """
     run_id = paths.folder.name
     try:
-        for folder in (paths.data, paths.commits):
-            folder.make_folder()
-        lease = paths.folder.lease()
+        lease = _made_and_leased(paths)
     except OSError as err:
         raise unwritable(root, err) from err
     with released_on_error(lease):
@@ -65,6 +66,20 @@ def make_run(
     return lease
 
 
+def _made_and_leased(paths: RunPaths) -> Lease:
+    """Make the folders of a run and take its lease, also while a run of that name is removed."""
+    for _ in range(_ATTEMPTS):
+        with contextlib.suppress(FileNotFoundError):
+            for folder in (paths.data, paths.commits):
+                folder.make_folder()
+            lease = paths.folder.lease()
+            with released_on_error(lease):
+                for folder in (paths.data, paths.commits):
+                    folder.make_folder()
+            return lease
+    raise FileNotFoundError(f"{paths.folder} was removed again and again while it was made")
+
+
 def take_run(root: Place, paths: RunPaths) -> Lease:
     """Take the lease of a run that exists, and clear up after the one who had it.
 
@@ -74,15 +89,20 @@ def take_run(root: Place, paths: RunPaths) -> Lease:
         StorageError: the file system refuses.
     """
     run_id = paths.folder.name
+    gone = RunNotFoundError(
+        f"there is no run {run_id!r} under {root}; list them with `gfjobs runs`"
+    )
     if not paths.run.is_file():
-        raise RunNotFoundError(
-            f"there is no run {run_id!r} under {root}; list them with `gfjobs runs`"
-        )
+        raise gone
     try:
         lease = paths.folder.lease()
         with released_on_error(lease):
+            if not paths.run.is_file():  # removed after the first look
+                raise gone
             beside = paths.folder.children()  # left by one that died replacing a small table
             paths.folder.delete_all([p for p in beside if p.name.startswith(TEMPORARY_PREFIX)])
+    except FileNotFoundError as err:
+        raise gone from err
     except OSError as err:
         raise StorageError(f"run {run_id} cannot be opened: {err}") from err
     return lease

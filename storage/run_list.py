@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from storage.errors import DamagedError, RunNotFoundError, StorageError
 from storage.files import read_table
 from storage.history import History, unseal
-from storage.layout import existing_root, reading, run_paths, visible_runs
+from storage.layout import existing_root, reading, run_paths, until_it_holds, visible_runs
 from storage.places.local import LocalPlace
 from storage.rows import CellRow, RunRow, table_to_rows
+from storage.run_folder import take_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,10 +36,7 @@ def list_runs(root: Root) -> tuple[RunRow, ...]:
     """
     place = existing_root(root)
     with reading(place):
-        try:
-            return _listed(place)
-        except FileNotFoundError:  # another compaction took a file away after we had read its name
-            return _listed(place)
+        return until_it_holds(lambda: _listed(place), FileNotFoundError)
 
 
 def _listed(place: Place) -> tuple[RunRow, ...]:
@@ -131,17 +129,17 @@ def remove_run(root: Root, run_id: str) -> None:
     Raises:
         RunNotFoundError: there is none.
         RunLockedError: a process is writing it.
-        StorageError: the file system refuses.
+        StorageError: the file system refuses, or part of the run is a symbolic link; what can be
+            told before anything is deleted, is.
     """
     place = existing_root(root)
     paths = run_paths(place, run_id)
     if not paths.run.is_file():
         resolve_run(root, run_id)  # raises with the nearest names
     try:
-        with paths.folder.lease() as lease:
-            lease.confirm()
+        with take_run(place, paths) as lease:
             unseal(place, run_id)
-            paths.folder.withdraw(first=paths.run.name)
+            paths.folder.withdraw(paths.run.name, lease)
     except OSError as err:
         raise StorageError(f"run {run_id} cannot be removed: {err}") from err
 

@@ -179,16 +179,15 @@ class RunStore:
         Returns: False, and nothing changed, if this shard is committed already: a task may run
             twice, and duplicates are normal.
         Raises: StorageError: a table is not of its schema, of another cell, or cannot be
-            written; then nothing of this commit is visible.
+            written; then nothing of this commit counts. What counts although an error came
+            afterwards, such as a lost answer of an object store, is reported as committed.
             RunLockedError: another driver took the run over; what it committed counts.
         """
         self._check_open()
-        name = manifest_name(entry)
         check_shard(self.run.run_id, entry.cell_id, tables)
         if entry.key in self._entries:
             return False
-        if name in self._superseded:  # of a cell that was dropped since
-            name = name.replace(".json", f".{uuid.uuid4().hex[:8]}.json")
+        name = manifest_name(entry, self._superseded)
         # A new name each time: what a crash left under an old one is not overwritten but orphaned.
         suffix = f"{name.removesuffix('.json')}.{uuid.uuid4().hex[:8]}"
         with _failing_as(f"shard {entry.key} of run {self.run.run_id} cannot be committed"):

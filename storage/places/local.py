@@ -8,6 +8,7 @@ the disk, and renamed over its final name. A crash leaves the old file, or the n
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -17,10 +18,12 @@ from typing import TYPE_CHECKING
 
 from storage.places.file import LocalFile
 from storage.places.flock import FileLease, holder
-from storage.places.place import TEMPORARY_PREFIX, Place
+from storage.places.place import TEMPORARY_PREFIX, Place, PlaceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from storage.places.place import Lease
 
 _REMOVED_PREFIX = ".removed-"
 
@@ -102,10 +105,30 @@ class LocalPlace(Place):
         _sync(self.path.parent)
 
     def publish_new(self, content: bytes) -> None:
-        """Look, then publish: the lease keeps others out in between."""
-        if self.path.exists():
-            raise FileExistsError(f"{self.path} is there already")
-        self.publish(content)
+        """Write beside, and link: of two writers one gets the name, whatever locks say.
+
+        A lock may be local to a host while the folder is not.
+        """
+        temporary = LocalPlace(self.path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"))
+        try:
+            temporary.write(content)
+            _link(temporary.path, self.path)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.path.unlink()
+        try:
+            _sync(self.path.parent)
+        except OSError:
+            # What may be gone after a power cut was not published: it is taken back.
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+            raise
+
+    def rename(self, name: str) -> LocalPlace:
+        """Rename."""
+        renamed = LocalPlace(self.path.replace(self.path.with_name(name)))
+        _sync(self.path.parent)
+        return renamed
 
     def adopt(self, file: Path) -> None:
         """Flush and rename."""
@@ -127,17 +150,31 @@ class LocalPlace(Place):
         else:
             self.path.unlink(missing_ok=True)
 
-    def withdraw(self, first: str) -> None:  # noqa: ARG002 (all vanishes at once)
+    def withdraw(self, first: str, lease: Lease) -> None:  # noqa: ARG002 (all vanishes at once)
         """Rename the folder to a name that is nobody's, then delete it."""
+        for path in (self.path, *self.path.iterdir()):
+            if path.is_symlink():
+                raise PlaceError(
+                    f"{path} is a symbolic link to {path.resolve()}: what it leads to may belong "
+                    "to others. Nothing was removed; remove what should go, and the link, by hand"
+                )
+        lease.confirm()
         removed = self.path.with_name(f"{_REMOVED_PREFIX}{uuid.uuid4().hex}")
         self.path.replace(removed)
-        shutil.rmtree(removed)
-        for leftover in self.path.parent.glob(f"{_REMOVED_PREFIX}*"):  # of one that was killed
-            shutil.rmtree(leftover, ignore_errors=True)
+        _sync(removed.parent)
+        for leftover in removed.parent.glob(f"{_REMOVED_PREFIX}*"):  # also of one that was killed
+            shutil.rmtree(leftover, ignore_errors=True)  # another removal may do the same
+        if removed.exists():
+            shutil.rmtree(removed)  # says why not
 
-    def is_abandoned(self) -> bool:
-        """Always: the kernel freed the lease, so its holder is dead."""
-        return True
+    def is_abandoned(self, lease: Lease) -> bool:
+        """Whether it is older than the lease, and so left by a holder before.
+
+        What is newer is another's at work, where locks are local to a host and the folder is not.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            return isinstance(lease, FileLease) and self.path.lstat().st_mtime_ns <= lease.since_ns
+        return False
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -153,7 +190,6 @@ class LocalPlace(Place):
 
     def lease(self) -> FileLease:
         """Lock the file `lock` in this folder."""
-        self.make_folder()
         return FileLease(self.path)
 
     def holder(self) -> str | None:
@@ -165,6 +201,26 @@ def sync_file(path: Path) -> None:
     """Flush to the disk what another library wrote."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def _link(file: Path, name: Path) -> None:
+    """Give a file a second name, which nothing may have.
+
+    Raises: FileExistsError: another file has it.
+    """
+    try:
+        os.link(file, name)
+    except FileExistsError:
+        # Over NFS the answer to our own request may be lost, and the request repeated.
+        if not name.samefile(file):
+            raise
+    except OSError as err:
+        if err.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        # No hard links, as on FAT: such a disk belongs to one host, whose lock keeps others out.
+        if name.exists():
+            raise FileExistsError(f"{name} is there already") from err
+        file.replace(name)
 
 
 def _sync(folder: Path) -> None:

@@ -123,13 +123,28 @@ class Place(ABC):
 
     @abstractmethod
     def publish(self, content: bytes) -> None:
-        """Make the file hold `content`, in one durable step; an older one is replaced."""
+        """Make the file hold `content`, in one durable step; an older one is replaced.
+
+        Raises: OSError: it cannot be written. The file is as it was, or holds `content` and may be
+            as it was after a power cut; never anything else.
+        """
 
     @abstractmethod
     def publish_new(self, content: bytes) -> None:
-        """As `publish`, where no older file may be replaced.
+        """As `publish`, where no older file may be replaced: of two writers one gets the name.
 
-        Raises: FileExistsError: there is one of another content.
+        Raises:
+            FileExistsError: there is one of another content.
+            OSError: it cannot be written, and is not there; unless what refuses to write refuses
+                to take back as well, or answers no more: look.
+        """
+
+    @abstractmethod
+    def rename(self, name: str) -> Self:
+        """Give this file another name in its folder, where it replaces what has the name.
+
+        Returns: the file under its new name. An object store copies and deletes: what is
+            published under the old name in between is lost.
         """
 
     @abstractmethod
@@ -154,12 +169,21 @@ class Place(ABC):
             file.delete()
 
     @abstractmethod
-    def withdraw(self, first: str) -> None:
-        """Delete a folder whose lease is held; its file `first` vanishes before the rest."""
+    def withdraw(self, first: str, lease: Lease) -> None:
+        """Delete a folder whose lease is held; its file `first` vanishes before the rest.
+
+        Raises:
+            RunLockedError: the lease was lost.
+            PlaceError: the folder, or something in it, is a link; nothing was deleted.
+        """
 
     @abstractmethod
-    def is_abandoned(self) -> bool:
-        """Whether a file that nothing names can be deleted: no writer will yet name it."""
+    def is_abandoned(self, lease: Lease) -> bool:
+        """Whether a file that nothing names can be deleted: no writer will yet name it.
+
+        Args:
+            lease: of the run; held.
+        """
 
     @property
     @abstractmethod
@@ -172,9 +196,11 @@ class Place(ABC):
 
     @abstractmethod
     def lease(self) -> Lease:
-        """Take the lease of this folder, which need not have been made.
+        """Take the lease of this folder.
 
-        Raises: RunLockedError: another process (or another object of this one) holds it.
+        Raises:
+            RunLockedError: another process (or another object of this one) holds it.
+            FileNotFoundError: there is no such folder, where folders are made.
         """
 
     @abstractmethod

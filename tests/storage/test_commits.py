@@ -228,7 +228,7 @@ def test_query_lists_again_when_a_file_vanished(
     from storage import catalog
 
     store = committed_run(tmp_path)
-    open_, connections = catalog._open, itertools.count()
+    open_, connections = catalog._list_and_open, itertools.count()
 
     def overtaken(root: Path, run_ids: None, sql: str | None) -> Any:
         opened = open_(root, run_ids, sql)
@@ -236,7 +236,7 @@ def test_query_lists_again_when_a_file_vanished(
             store.merge()
         return opened
 
-    monkeypatch.setattr(catalog, "_open", overtaken)
+    monkeypatch.setattr(catalog, "_list_and_open", overtaken)
     assert storage.query(tmp_path, "SELECT count(*) AS n FROM records").to_pylist() == [
         {"n": 3 * SHARDS}
     ]

@@ -224,7 +224,7 @@ def test_crash_during_removal_hides_the_run_at_once(
     """Readers never see half a run that is being deleted."""
     make_run(tmp_path, "one")
 
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("storage.places.local.shutil.rmtree", interrupted)

@@ -24,6 +24,8 @@ from storage.places.s3.url import BucketUrl
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from storage.places.place import Lease
+
 LOCK_NAME = "lock"
 
 # What a reader fetches of a file first: the footer of most, and all of a shard.
@@ -151,6 +153,13 @@ class S3Place(Place):
             if self.read() != content:
                 raise FileExistsError(f"{self} is there already") from err
 
+    def rename(self, name: str) -> S3Place:
+        """Copy and delete."""
+        renamed = S3Place(BucketUrl(self._url.bucket, self._key.rpartition("/")[0] + "/" + name))
+        renamed.publish(self.read())
+        self._bucket.delete([self._key])
+        return renamed
+
     def adopt(self, file: Path) -> None:
         """Send the file; its name is new, and stays unread until a manifest names it."""
         with file.open("rb") as content:
@@ -176,16 +185,19 @@ class S3Place(Place):
         """Delete objects, a thousand with each request."""
         self._bucket.delete([f"{self._below}{file.name}" for file in files])
 
-    def withdraw(self, first: str) -> None:
+    def withdraw(self, first: str, lease: Lease) -> None:
         """Delete `first`, then manifests before the files that they name, and the lease last."""
+        lease.confirm()
         self._bucket.delete([self._below + first])
         lock = self._below + LOCK_NAME
         keys = [entry.key for entry in self._bucket.list(self._below, is_deep=True)]
-        self._bucket.delete([key for key in keys if key.endswith(".json")])
-        self._bucket.delete([key for key in keys if not key.endswith(".json") and key != lock])
-        self._bucket.delete([lock])
+        manifests = [key for key in keys if key.endswith(".json")]
+        others = [key for key in keys if not key.endswith(".json") and key != lock]
+        for batch in (manifests, others, [lock]):
+            lease.confirm()
+            self._bucket.delete(batch)
 
-    def is_abandoned(self) -> bool:
+    def is_abandoned(self, lease: Lease) -> bool:  # noqa: ARG002 (its holder may be replaced)
         """Whether a listing found it a day old."""
         return self._age_s is not None and self._age_s > ABANDONED_S
 
