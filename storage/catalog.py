@@ -79,6 +79,8 @@ def _list_and_open(root: Root, run_ids: Collection[str] | None, sql: str | None)
             mount = Mount(connection, place)
             create_views(connection, mount, contents, sql)
             lock(connection)
+            if gone := contents.gone():
+                raise _StaleError(f"{', '.join(gone)} was removed: a run is changing; try again")
         except FileNotFoundError as err:
             raise _StaleError(f"{err}: a run is changing; try again") from err
         except duckdb.Error as err:

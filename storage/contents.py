@@ -148,6 +148,14 @@ class Contents:
                 _LOG.warning("run %s is left out: %s", run.run_id, damage)
         return dataclasses.replace(self, runs=whole, damaged=tuple(damaged))
 
+    def gone(self) -> list[str]:
+        """The runs that were removed since: of these a part may have been read, or nothing."""
+        run_ids = {run.run_id for run in self.runs}
+        if self.is_chosen:
+            return sorted(run_id for run_id in run_ids if not is_visible(self.root, run_id))
+        known = self.history.runs if self.history else ()
+        return sorted(run_ids.difference(visible_runs(self.root, without=known)))
+
     @property
     def unsummarised(self) -> Contents:
         """The runs whose summaries are not there or not of today's queries, by themselves."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from support import object_store
 
 import storage
 from jobs.cli import main
@@ -44,7 +44,7 @@ latency: {rounds: 2, warmup_images: 2}
 # A driver that commits shards as it is told, one a line.
 DRIVER = """
 import os, signal, sys
-sys.path[:0] = [{repository!r}, {here!r}]
+sys.path[:0] = [{repository!r}, {tests!r}, {here!r}]
 import storage
 from storage import runs
 from storage.places.s3 import lease
@@ -82,41 +82,15 @@ def rows(shard: int) -> dict[str, Any]:
     }
 
 
-def answers(port: int) -> bool:
-    """Whether something listens."""
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 @pytest.fixture(scope="module", autouse=True)
 def server() -> Iterator[None]:
     """One server for all tests of this file, found by the usual environment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = ["moto_server", "-H", "127.0.0.1", "-p", str(port)]
-    command[0] = str(Path(sys.executable).with_name("moto_server"))
-    quiet = subprocess.DEVNULL
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        subprocess.Popen(command, stdout=quiet, stderr=quiet) as process,
-    ):
-        try:
-            deadline = time.monotonic() + PATIENCE_S
-            while not answers(port):
-                assert time.monotonic() < deadline, "the S3 server did not start"
-                time.sleep(0.05)
-            patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-            patch.setenv("AWS_ACCESS_KEY_ID", "key")
-            patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-            patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-            for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-                patch.setenv(name, "/nowhere")
-            buckets.bucket_named.cache_clear()
-            place._prove_conditions.cache_clear()
-            yield
-        finally:
-            process.terminate()
+    with pytest.MonkeyPatch.context() as patch, object_store.served() as variables:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        buckets.bucket_named.cache_clear()
+        place._prove_conditions.cache_clear()
+        yield
 
 
 @pytest.fixture
@@ -170,8 +144,9 @@ class Driver:
 
     def __init__(self, root: str) -> None:
         """Start it, and wait until it holds the lease."""
-        here = str(Path(__file__).parent)
-        code = DRIVER.format(repository=str(REPOSITORY), here=here, root=root)
+        here = Path(__file__).parent
+        folders = {"repository": str(REPOSITORY), "tests": str(here.parent), "here": str(here)}
+        code = DRIVER.format(**folders, root=root)
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
             [sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True
@@ -276,7 +251,7 @@ def test_a_question_outlives_a_merge_that_takes_its_files(
     from storage import catalog
 
     monkeypatch.setattr(place, "END_BYTES", 64)
-    original, opened = catalog._open, []
+    original, opened = catalog._list_and_open, []
 
     def overtaken(root: str, run_ids: None, sql: str | None) -> Any:
         opened.append(original(root, run_ids, sql))
@@ -285,7 +260,7 @@ def test_a_question_outlives_a_merge_that_takes_its_files(
         return opened[-1]
 
     with made(root) as store:
-        monkeypatch.setattr(catalog, "_open", overtaken)
+        monkeypatch.setattr(catalog, "_list_and_open", overtaken)
         assert seen(root) == whole(*range(SHARDS))
     assert len(opened) == 2
 

@@ -203,7 +203,8 @@ def test_a_lock_of_a_removed_file_keeps_nobody_out(
 ) -> None:
     """While it waits, the file goes and another one takes its name and its lock: it is not held."""
     path = tmp_path / "lock"
-    first, others = flock.take_lock(path), []
+    first = flock.take_lock(path)
+    others: list[int] = []
 
     def meanwhile(_: float) -> None:
         if not others:
