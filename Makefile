@@ -2,6 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# Where byte code may not be kept, as in many containers, each of the hundreds of processes that the
+# tests start would compile torch anew: 6 seconds of a processor.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: run test integration faults soak check bench clean
 .DEFAULT_GOAL := run
 
