@@ -13,6 +13,8 @@ from jobs.comparison.mcnemar import Changes, interval, p_value
 from jobs.measured import Answers, Runs
 from jobs.wording import Row, threshold_of
 
+_COUNTED = "no test: blocks are counted on the same images"
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -22,10 +24,11 @@ class Compared:
         figure: `accuracy` (percent), `latency` (ms), `energy` (mJ), `exits` (mean blocks).
         first, second: its values; of latency and energy as measured, with no control divided out.
         change: percentage points, percent, percent, blocks; with its 95 % interval `low`, `high`.
-        p, p_holm: that there is no change; and among all that were tested.
+        p, p_holm: of no change; and among all that were tested.
+        p_reason: why there is no p although it is compared; of times, no interval either.
         lost, won: images that are wrong now, and right now. Of `exits`, `moved` leave elsewhere.
         reason: why it is not compared.
-        note: what the interval does not know.
+        note: what is true of the change.
     """
 
     model: str
@@ -53,6 +56,7 @@ class Compared:
     moved: int | None = None
     reason: str | None = None
     note: str | None = None
+    p_reason: str | None = None
 
 
 def blank(a: Row, b: Row, figure: str, column: str) -> Compared:
@@ -109,7 +113,7 @@ def exits(runs: Runs, a: Row, b: Row) -> Compared | None:
         return replace(row, reason=answers)
     moved = int(np.count_nonzero(answers[0].exit_block != answers[1].exit_block))
     change = b["mean_blocks"] - a["mean_blocks"]
-    return replace(row, change=change, images=answered(a), moved=moved)
+    return replace(row, change=change, images=answered(a), moved=moved, p_reason=_COUNTED)
 
 
 def changed_images(runs: Runs, a: Row, b: Row) -> Iterator[Mapping[str, Any]]:

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from jobs.choice.bootstrap import Estimate
 from jobs.compared import Compared, blank
 from jobs.comparison.comparable import why_no_times
-from jobs.comparison.log_ratio import log_ratio, p_value, percent
+from jobs.comparison.log_ratio import log_ratio, percent
 from jobs.measured import Runs, Times
 from jobs.wording import Row
+
+_ONE_ROUND = (
+    "one unthrottled round in the {}: how rounds differ is unknown; time two or more"
+    " (latency: {{rounds: N}})"
+)
+_EQUAL = "all rounds and images agree to the last digit: how far off the change is is unknown"
 
 
 def times(runs: Runs, a: Row, b: Row, figure: str, control: str | None) -> Compared | None:
@@ -41,22 +46,26 @@ def times(runs: Runs, a: Row, b: Row, figure: str, control: str | None) -> Compa
         else:
             first, second = divided
             note = f"the change is beside that of the control {control}"
-    if min(len(first.rounds), len(second.rounds)) == 1:
-        once = "one round: the interval does not know how rounds differ"
-        note = "; ".join(filter(None, (note, once)))
-    are_paired = is_one_run and first.rounds == second.rounds
-    estimate = log_ratio(first.logs, second.logs, are_paired=are_paired)
-    p = p_value(estimate)
-    shown = Estimate(*(percent(log) for log in estimate))
-    return replace(
+    row = replace(
         row,
-        change=shown.value,
-        low=None if p is None else shown.low,
-        high=None if p is None else shown.high,
-        p=p,
+        change=percent(float(second.logs.mean() - first.logs.mean())),
         images=len(first.images) if figure == "latency" else None,
         note=note,
     )
+    return _tested(row, first, second, are_of_one_run=is_one_run)
+
+
+def _tested(row: Compared, first: Times, second: Times, *, are_of_one_run: bool) -> Compared:
+    """The row with its interval and p; or with the reason why neither is known."""
+    for which, side in (("first", first), ("second", second)):
+        if len(side.rounds) == 1:
+            return replace(row, p_reason=_ONE_ROUND.format(which))
+    are_paired = are_of_one_run and first.rounds == second.rounds
+    ratio = log_ratio(first.logs, second.logs, are_paired=are_paired)
+    if not ratio.is_known:
+        return replace(row, p_reason=_EQUAL)
+    low, high = (percent(float(end)) for end in ratio.interval())
+    return replace(row, low=low, high=high, p=float(ratio.p_value()))
 
 
 def _of(table: Mapping[tuple[str, str | None], Times], row: Row) -> Times | None:

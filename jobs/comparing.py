@@ -99,7 +99,8 @@ def compare(
 
 
 def _notes(rows: Sequence[Compared], *, is_one_run: bool, control: str | None) -> Sequence[str]:
-    if is_one_run or control or not any(row.figure == "latency" and row.p for row in rows):
+    is_tested = any(row.figure == "latency" and row.p is not None for row in rows)
+    if is_one_run or control or not is_tested:
         return ()
     return ("no control model: a drift of the machine is not divided out (--control MODEL)",)
 

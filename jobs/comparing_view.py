@@ -112,9 +112,10 @@ def _images(changed: Sequence[Mapping[str, Any]]) -> str:
 
 def _remarks(comparison: Comparison) -> Iterator[str]:
     """Each reason once, with what it is true of."""
-    for attribute, start in (("reason", "not compared: "), ("note", "")):
+    tested = [row for row in comparison.rows if row.figure != "exits" or row.reason]
+    for attribute, start in (("reason", "not compared: "), ("note", ""), ("p_reason", "no p: ")):
         about: dict[str, list[str]] = {}
-        for row in comparison.rows:
+        for row in tested:
             if said := getattr(row, attribute):
                 name = f"{row.figure} of {model_at(row.model, row.threshold)}"
                 about.setdefault(said, []).append(name)
@@ -125,8 +126,9 @@ def _remarks(comparison: Comparison) -> Iterator[str]:
     if any(row.p is not None for row in comparison.rows):
         yield (
             "acc@1: images lost and won. blocks: images that leave elsewhere. Intervals of times"
-            " are of these rounds and images; another night may differ by more. p: exact McNemar or"
-            " of the interval, adjusted for all rows by Holm."
+            " are of these rounds and images, where a round may resemble the one before; another"
+            " night may differ by more. p: exact McNemar or of the interval, adjusted for all rows"
+            " by Holm."
         )
 
 

@@ -15,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.student import quantile
+
 RESAMPLES = 500
 _INTERVAL = (2.5, 97.5)  # percent
-# Student's t at 97.5 %, by degrees of freedom from 1.
-_STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
 Numbers = NDArray[np.float64]
 
@@ -71,21 +71,17 @@ def stretch(rounds: int) -> float:
     """By how much resamples of as many rounds vary too little; 1 for one round.
 
     sqrt(n / (n - 1)), since they vary around their own mean, times how much wider Student's t with
-    n - 1 degrees of freedom is than the normal distribution.
+    n - 1 degrees of freedom is than the normal distribution. Of two rounds both ends of the
+    interval are resamples of one round twice, as far out as none of more rounds: there it is
+    Student's t itself.
     """
     if rounds == 1:
         return 1.0
     freedom = rounds - 1
-    normal = NormalDist().inv_cdf(_INTERVAL[1] / 100)
-    student = _STUDENT[freedom - 1] if freedom <= len(_STUDENT) else _student(normal, freedom)
-    return math.sqrt(rounds / freedom) * student / normal
-
-
-def _student(normal: float, freedom: int) -> float:
-    """Fisher and Cornish's series to its second term: within 0.1 % from 11 degrees on."""
-    first = (normal**3 + normal) / 4
-    second = (5 * normal**5 + 16 * normal**3 + 3 * normal) / 96
-    return normal + first / freedom + second / freedom**2
+    student = quantile(1 - _INTERVAL[1] / 100, freedom)
+    if freedom == 1:
+        return student
+    return math.sqrt(rounds / freedom) * student / NormalDist().inv_cdf(_INTERVAL[1] / 100)
 
 
 def _resamples(sizes: Sequence[int], seed: int) -> Iterator[tuple[Numbers, Numbers]]:

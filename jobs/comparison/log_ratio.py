@@ -1,81 +1,121 @@
 """How much longer the same images take: a ratio of times, paired by image, with its interval.
 
-The rounds of two runs have nothing to do with each other, and are drawn for each side by itself;
-those of one run took turns, and are drawn together. Images are the same on both sides, and are
-drawn once for both. As in `jobs.choice.bootstrap`, what drawing rounds adds is stretched, since few
-rounds look more alike than rounds are.
+The rounds of two runs have nothing to do with each other: each side's vary by themselves. Those of
+one run took turns: their differences vary. Images are the same on both sides: what an image gains
+counts as one of many. These variances add up; with how many degrees of freedom their sum is known
+is by Welch and Satterthwaite (Satterthwaite 1946, Biometrics Bulletin 2, 110-114). The interval and
+the p-value are of one distribution: no difference is in the interval where p is at least 5 %.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from statistics import NormalDist
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.choice.bootstrap import RESAMPLES, Estimate, stretch
+from jobs.comparison.autocorrelation import spread
+from jobs.student import mixed_quantile, mixed_tail
 
-_INTERVAL = (2.5, 97.5)  # percent
-_WIDTH = 2 * NormalDist().inv_cdf(0.975)  # of a 95 % interval, in standard errors
-_NORMAL = NormalDist()
-_POINT = 1e-12  # a narrower interval is rounding
+_OUTSIDE = 0.05  # of a 95 % interval
+_POINT = 1e-12  # a smaller standard error is rounding
+_TINY = 1e-300  # of a variance squared: where nothing varied
 
 Logs = NDArray[np.float64]
-"""(rounds, images) logarithms of times or energies; the same images in both of a comparison."""
+"""(..., rounds, images) logarithms of times or energies; the same images in both of a comparison.
+Leading axes are of comparisons that have nothing to do with each other."""
 
 
-def log_ratio(first: Logs, second: Logs, *, are_paired: bool = False, seed: int = 0) -> Estimate:
-    """Estimate the logarithm of second over first, with its 95 % interval.
+@dataclass(frozen=True)
+class LogRatio:
+    """The mean logarithm of second over first, and how far it is known.
+
+    Attributes:
+        value: (...) over all rounds and images.
+        errors: (..., G) its standard error, for each autocorrelation that rounds may have.
+        freedom: (..., G) the degrees of freedom of this error.
+        weights: (..., G) how likely each autocorrelation is.
+    """
+
+    value: Logs
+    errors: Logs
+    freedom: Logs
+    weights: Logs
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything varied: without it, nothing is known of how far off the value is."""
+        return bool(np.all(self.errors > _POINT))
+
+    def p_value(self) -> Logs:
+        """Two-sided, of no difference; where it is known how the value varies."""
+        return 2 * mixed_tail(np.abs(self.value), self.errors, self.freedom, self.weights)
+
+    def interval(self) -> tuple[Logs, Logs]:
+        """The ends of the 95 % interval; where it is known how the value varies."""
+        reach = mixed_quantile(_OUTSIDE / 2, self.errors, self.freedom, self.weights)
+        return self.value - reach, self.value + reach
+
+
+def log_ratio(first: Logs, second: Logs, *, are_paired: bool = False) -> LogRatio:
+    """Estimate the logarithm of second over first.
 
     Args:
-        first: (R1, N), at least one round and one image.
-        second: (R2, N), the same images.
+        first: (..., R1, N), at least two rounds in the order in which they ran, and one image.
+        second: (..., R2, N), the same images.
         are_paired: round i of both ran in turns, R1 = R2.
-        seed: of the resamples.
-
-    Returns: the mean over images and rounds; NaN where a number is not finite.
     """
-    if are_paired:
-        return _estimate([second - first], [1.0], seed)
-    return _estimate([first, second], [-1.0, 1.0], seed)
+    sides = [second - first] if are_paired else [first, second]
+    spreads = [spread(side.mean(axis=-1)) for side in sides]
+    rounds = [
+        (each.variances, side.shape[-2] - 1) for each, side in zip(spreads, sides, strict=True)
+    ]
+    images = (_variance_of_images(first, second, sides)[..., None], max(first.shape[-1] - 1, 1))
+    evidence = _total(each.evidence for each in spreads)
+    likely = np.exp(evidence - evidence.max(axis=-1, keepdims=True))
+    return LogRatio(
+        second.mean(axis=(-2, -1)) - first.mean(axis=(-2, -1)),
+        np.sqrt(_total(variance for variance, _ in [*rounds, images])),
+        # Rounds by chance alike would else get the many degrees of freedom of the images.
+        np.minimum(_freedom(rounds), _freedom([*rounds, images])),
+        likely / likely.sum(axis=-1, keepdims=True),
+    )
 
 
-def _estimate(sides: list[Logs], signs: list[float], seed: int) -> Estimate:
-    """A sum of means of sides, each with rounds of its own, all with the same images."""
-    generator = np.random.default_rng(seed)
-    images = sides[0].shape[1]
-    value = sum(sign * side.mean() for sign, side in zip(signs, sides, strict=True))
-    drawn_images = _shares(generator, images)
-    drawn = np.zeros(RESAMPLES)
-    for sign, side in zip(signs, sides, strict=True):
-        by_image = _shares(generator, len(side)) @ side
-        further = stretch(len(side)) - 1
-        stretched = further * (by_image.mean(axis=1) - side.mean())
-        drawn += sign * ((by_image * drawn_images).sum(axis=1) + stretched)
-    low, high = np.percentile(drawn, _INTERVAL)
-    return Estimate(float(value), float(low), float(high))
+def _freedom(parts: Sequence[tuple[Logs, int]]) -> Logs:
+    """Degrees of freedom of a sum of variances, of which each has its own."""
+    squares = _total(variance**2 / freedom for variance, freedom in parts)
+    sum_of = _total(variance for variance, _ in parts)
+    least = float(min(freedom for _, freedom in parts))
+    return np.maximum(sum_of**2 / np.maximum(squares, _TINY), least)
 
 
-def _shares(generator: np.random.Generator, count: int) -> Logs:
-    """(RESAMPLES, count) how much each counts in a resample of as many; each row sums to 1."""
-    drawn = generator.integers(count, size=(RESAMPLES, count))
-    drawn += count * np.arange(RESAMPLES)[:, None]
-    counts = np.bincount(drawn.ravel(), minlength=RESAMPLES * count)
-    return counts.reshape(RESAMPLES, count) / count
+def _total(parts: Iterable[Logs]) -> Logs:
+    total: Logs = functools.reduce(np.add, parts)
+    return total
 
 
-def p_value(estimate: Estimate) -> float | None:
-    """Two-sided, of no difference: by the normal distribution that has this interval.
+def _variance_of_images(first: Logs, second: Logs, sides: list[Logs]) -> Logs:
+    """What images add to the variance of the value: 0 where they differ as rounds let expect."""
+    images = first.shape[-1]
+    if images == 1:
+        return np.zeros(first.shape[:-2])
+    gains = second.mean(axis=-2) - first.mean(axis=-2)
+    expected = _total(_residual_variance(side) / side.shape[-2] for side in sides)
+    beyond: Logs = np.maximum(gains.var(axis=-1, ddof=1) - expected, 0.0)
+    return beyond / images
 
-    A share of resamples could not be less than one of RESAMPLES, too coarse for a grid of cells.
 
-    Returns: None where the interval is a point: nothing is known of how it varies.
-    """
-    error = (estimate.high - estimate.low) / _WIDTH
-    if not error > _POINT:
-        return None
-    return 2 * _NORMAL.cdf(-abs(estimate.value) / error)
+def _residual_variance(side: Logs) -> Logs:
+    """What is left where each round and each image has a level of its own."""
+    rounds, images = side.shape[-2:]
+    left = side - side.mean(axis=-1, keepdims=True) - side.mean(axis=-2, keepdims=True)
+    left = left + side.mean(axis=(-2, -1), keepdims=True)
+    residual: Logs = (left**2).sum(axis=(-2, -1)) / ((rounds - 1) * (images - 1))
+    return residual
 
 
 def percent(log: float) -> float:

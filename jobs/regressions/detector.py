@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.regressions.steps import levels
-from jobs.regressions.student import quantile, upper_tail
+from jobs.student import quantile, upper_tail
 
 TONIGHT_SHARE = 0.2
 """Of the false alarms that are allowed, those of tonight alone; the rest are of two nights

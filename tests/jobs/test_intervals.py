@@ -102,9 +102,9 @@ def line_of(text: str, model: str, table: int) -> list[str]:
 
 
 def test_the_interval_stands_beside_the_mean(store: Store) -> None:
-    """Two rounds of 1 and 3 ms, 1 ms from their mean: stretched by 12.706 / 1.96 * sqrt(2)."""
+    """Two rounds of 1 and 3 ms: a standard error of 1 ms, times Student's t of one degree."""
     text = summary.ladder(store(flat=[1.0, 3.0]), "r")
-    assert line_of(text, "flat", 1)[2:4] == ["2.000", "±9.169"]
+    assert line_of(text, "flat", 1)[2:4] == ["2.000", "±12.707"]
     assert "95 %:" not in text
 
 
@@ -112,7 +112,7 @@ def test_throttled_rounds_are_not_in_the_interval(store: Store) -> None:
     """The mean and its interval are of the same rounds."""
     root = store(flat=[1.0, None, 3.0], slow=[2.0, 2.0, None])
     means = mean_latencies(root, "r")
-    assert means["cell-0", "vm"].forward_ms == pytest.approx((2, -7.168, 11.168), rel=1e-4)
+    assert means["cell-0", "vm"].forward_ms == pytest.approx((2, -10.7062, 14.7062), rel=1e-4)
     assert means["cell-0", "vm"].rounds == 2
     assert means["cell-1", "vm"].forward_ms == pytest.approx((2, 2, 2))
 

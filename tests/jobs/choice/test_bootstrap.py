@@ -7,7 +7,7 @@ import pytest
 
 from jobs.choice.bootstrap import mean_of, stretch
 
-TWO = 12.706 / 1.96 * 2**0.5  # by how much two rounds vary too little
+TWO = 12.70620  # Student's t of two rounds, whose mean has half of their distance as its error
 
 
 def one_by_one(forward_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scipy.stats import t as student
 
-from jobs.regressions.student import quantile, upper_tail
+from jobs.student import quantile, upper_tail
 
 
 @pytest.mark.parametrize("freedom", [1, 3, 12, 28, 400])
