@@ -105,8 +105,8 @@ def _variance_of_images(first: Logs, second: Logs, sides: list[Logs]) -> Logs:
         return np.zeros(first.shape[:-2])
     gains = second.mean(axis=-2) - first.mean(axis=-2)
     expected = _total(_residual_variance(side) / side.shape[-2] for side in sides)
-    beyond: Logs = np.maximum(gains.var(axis=-1, ddof=1) - expected, 0.0)
-    return beyond / images
+    added: Logs = np.maximum(gains.var(axis=-1, ddof=1) - expected, 0.0) / images
+    return added
 
 
 def _residual_variance(side: Logs) -> Logs:

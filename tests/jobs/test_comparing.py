@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, cauchy
 
 import storage
 from jobs.compared import Compared
 from jobs.comparing import Comparison, compare
 from jobs.comparing_view import describe, encode
+from jobs.comparison.autocorrelation import CORRELATIONS
 from jobs.errors import UsageError
 from jobs.measured import Side
 
@@ -43,7 +46,8 @@ def test_both_figures_from_the_rows(nights: Nights) -> None:
     assert (accuracy.lost, accuracy.won, accuracy.images) == (6, 1, 200)
     assert accuracy.p == pytest.approx(binomtest(1, 7, 0.5).pvalue)
     assert latency.change == pytest.approx(10)
-    assert (latency.low, latency.p) == (None, None)  # rounds and images agree to the last bit
+    assert (latency.low, latency.p) == (None, None)
+    assert "agree to the last digit" in (latency.p_reason or "")
     assert [image["image_id"] for image in comparison.changed] == [3, *range(10, 16)]
     assert comparison.changed[0]["first"] == 2
     assert "--control MODEL" not in " ".join(comparison.notes)
@@ -120,6 +124,49 @@ def test_within_one_run(nights: Nights) -> None:
         compare(nights.root, A, A)
     with pytest.raises(UsageError, match="it has dynn at –, flat at –"):
         compare(nights.root, A, Side("a", "flta"))
+
+
+def test_two_paired_rounds_have_one_degree_of_freedom(nights: Nights) -> None:
+    """Gains of 0 and 0.2: Cauchy's distribution, whatever the correlation of rounds is."""
+    nights.rounds = 2
+    gains = {"dynn": [1.0, np.exp(0.2)]}
+    nights.add({"flat": 2.0, "dynn": 2.0}, run_id="a", factors=gains)
+    row = of(compare(nights.root, Side("a", "flat"), Side("a", "dynn")), "latency", "flat")
+    errors = 0.1 * np.sqrt((1 + CORRELATIONS) / (1 - CORRELATIONS))
+    assert row.change == pytest.approx(100 * np.expm1(0.1))
+    assert row.p == pytest.approx(2 * cauchy.sf(0.1 / errors).mean())
+    assert row.p_reason is None
+    assert row.low is not None
+    assert row.high is not None
+    assert np.log1p(np.array([row.low, row.high]) / 100).mean() == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("figure", ["latency", "energy"])
+def test_one_round_has_no_p(nights: Nights, figure: str) -> None:
+    """Nor an interval: null with the reason for programs, a dash and a remark in the table."""
+    for run_id, rounds, power_w in (("a", 3, 9.0), ("b", 1, 9.4)):
+        nights.rounds = rounds
+        nights.add({"dynn": 2.0}, run_id=run_id, power_w={"dynn": power_w}, is_valid=True)
+    comparison = compare(nights.root, A, B)
+    row = of(comparison, figure)
+    assert row.change is not None
+    assert (row.low, row.high, row.p, row.p_holm) == (None,) * 4
+    reason = "one unthrottled round in the second: how rounds differ is unknown"
+    assert (row.p_reason or "").startswith(reason)
+    for each in json.loads(encode(comparison, "json")):
+        assert (each["p"] is None) == (each["p_reason"] is not None)
+    (line,) = [
+        line
+        for line in csv.DictReader(io.StringIO(encode(comparison, "csv")))
+        if line["figure"] == figure
+    ]
+    assert (line["p"], line["p_holm"], line["low"]) == ("", "", "")
+    assert line["p_reason"] == row.p_reason
+    text = describe(comparison)
+    name = {"latency": " ms ", "energy": " mJ "}[figure]
+    (shown,) = [line for line in text.splitlines() if name in line]
+    assert shown.split()[-2:] == ["–", "–"]
+    assert f"no p: {reason}" in " ".join(text.split())
 
 
 def test_what_has_no_counterpart_is_listed(nights: Nights) -> None:

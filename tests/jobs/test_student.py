@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from jobs.student import quantile, upper_tail
+from jobs.student import mixed_quantile, mixed_tail, quantile, upper_tail
 
 
 @pytest.mark.parametrize("freedom", [1, 3, 12, 28, 400])
@@ -20,3 +21,24 @@ def test_tail(value: float, freedom: int) -> None:
 def test_quantile(upper: float, freedom: int) -> None:
     """The inverse."""
     assert quantile(upper, freedom) == pytest.approx(student.isf(upper, freedom), rel=1e-8)
+
+
+def test_arrays_are_as_each_alone() -> None:
+    """Degrees of freedom that are no whole numbers, close to 0 and far out."""
+    values = np.array([-30.0, -1.0, 0.0, 1e-9, 0.4, 3.0, 1e4])
+    freedom = np.array([[1.0], [1.7], [6.3], [3000.0]])
+    found = upper_tail(np.broadcast_to(values, (4, 7)), freedom)
+    assert found == pytest.approx(student.sf(values, freedom), rel=1e-9, abs=1e-300)
+
+
+def test_one_degree_is_cauchys() -> None:
+    """tan(0.475 pi)."""
+    assert quantile(0.025, 1) == pytest.approx(np.tan(0.475 * np.pi))
+
+
+def test_a_mixture_by_its_parts() -> None:
+    """A quarter with scale 1, the rest with scale 3; the quantile is where the tail is so large."""
+    scales, freedom, weights = np.array([1.0, 3.0]), np.array([2.0, 5.0]), np.array([0.25, 0.75])
+    tail = mixed_tail(np.array(4.0), scales, freedom, weights)
+    assert tail == pytest.approx(0.25 * student.sf(4, 2) + 0.75 * student.sf(4 / 3, 5))
+    assert mixed_quantile(float(tail), scales, freedom, weights) == pytest.approx(4)

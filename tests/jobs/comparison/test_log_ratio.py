@@ -96,7 +96,7 @@ def test_rounds_in_turns_are_paired() -> None:
 
 
 def test_images_that_gain_otherwise_widen_it() -> None:
-    """Rounds agree, images gain 0, 1, ... 9: a variance of 55 / 6, and a tenth of it of their mean."""
+    """Rounds agree, images gain 0, 1, ... 9: a variance of 55 / 6, that of their mean a tenth."""
     gains = np.arange(10.0) + np.array([[0.0], [1e-6], [-1e-6]])
     ratio = log_ratio(np.zeros((3, 10)), gains, are_paired=True)
     assert ratio.errors == pytest.approx(math.sqrt(55 / 6 / 10), rel=1e-6)

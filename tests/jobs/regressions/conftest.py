@@ -37,6 +37,7 @@ class Nights:
         name: str = "nightly",
         throttled: int = 0,
         power_w: Mapping[str, float] | None = None,
+        factors: Mapping[str, Sequence[float]] | None = None,
         **changes: Any,
     ) -> str:
         """Write a night.
@@ -48,6 +49,7 @@ class Nights:
             name: of the run; another is no night.
             throttled: rounds of all cells that are.
             power_w: by model, while it runs; idle it is IDLE_W. None: nobody looks.
+            factors: by model, what the times of each round are multiplied with; of all others 1.
             changes: of its cells.
         """
         run_id = run_id or f"night-{len(self.written):02}"
@@ -60,14 +62,16 @@ class Nights:
         with storage.RunStore.create(self.root, run, cells, {}) as store:
             for cell in cells:
                 for round_ in range(self.rounds):
-                    ms = forward_ms[str(cell.model)]
+                    model = str(cell.model)
+                    times = (factors or {}).get(model, [1.0] * self.rounds)
+                    ms = forward_ms[model] * times[round_]
                     tables = {
                         "records": _records(
                             cell, round_, ms, wrong, is_throttled=round_ < throttled
                         )
                     }
                     if power_w is not None:
-                        tables["power"] = _power(cell, round_, power_w[str(cell.model)])
+                        tables["power"] = _power(cell, round_, power_w[model])
                     entry = storage.CommitEntry(
                         cell.cell_id, round_, 0, "node-a", IMAGES, 1.0, FIRST_NIGHT
                     )
