@@ -7,22 +7,22 @@ from itertools import groupby
 
 import storage
 from jobs.prose import folded
-from jobs.tables import text_table
+from jobs.tables import long_table
 from jobs.wording import Row, place_of, rounded, threads_of, threshold_of
 
 _GROUP = ("dataset", "device", "node", "threads")
 
 
-def agreement(root: storage.Root, run_id: str) -> str:
+def agreement(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
     """A table for each data set and device of a run, with a line a compared cell; else nothing."""
     rows = storage.named_query(
         root, "engines_beside_reference", run_ids=[run_id], run_id=run_id
     ).to_pylist()
     groups = groupby(rows, key=lambda row: [row[key] for key in _GROUP])
-    return "\n".join(_table(list(group)) for _, group in groups)
+    return "\n".join(_table(list(group), is_all=is_all) for _, group in groups)
 
 
-def _table(rows: Sequence[Row]) -> str:
+def _table(rows: Sequence[Row], *, is_all: bool) -> str:
     title = (
         f"agreement with eager float32, {place_of(rows[0])}, {threads_of(rows[0])}: largest"
         " difference of a logit; answers and exits that differ"
@@ -41,7 +41,8 @@ def _table(rows: Sequence[Row]) -> str:
         )
         for row in rows
     ]
-    return f"{folded(title, indent='')}\n\n{text_table(columns, cells)}"
+    table = long_table(columns, cells, "rows", is_all=is_all)
+    return f"{folded(title, indent='')}\n\n{table}"
 
 
 def _threshold(row: Row) -> str:

@@ -10,7 +10,7 @@ import storage
 from jobs.character_chart import character_chart
 from jobs.errors import UsageError
 from jobs.prose import paragraphs
-from jobs.tables import text_table
+from jobs.tables import long_table, text_table
 from jobs.wording import SETTING, Row, fixed, setting_of, threshold_of
 
 DRAWN_POINTS = 400
@@ -65,18 +65,24 @@ def read_curves(root: storage.Root, run_id: str) -> list[Curves]:
             f"run {run_id} has no rows of an all-exit pass; `measure: [accuracy]` makes them"
         )
     routed, energies = (
-        storage.named_query(root, name, run_ids=[run_id], run_id=run_id).to_pylist()
+        _by_setting(storage.named_query(root, name, run_ids=[run_id], run_id=run_id).to_pylist())
         for name in ("composed_beside_routed", "energies_beside_routed")
     )
-    groups = groupby(rows, key=_setting)
     return [
         replace(
             curves_of(list(group)),
-            routed=tuple(row for row in routed if _setting(row) == setting),
-            energies=tuple(row for row in energies if _setting(row) == setting),
+            routed=tuple(routed.get(setting, ())),
+            energies=tuple(energies.get(setting, ())),
         )
-        for setting, group in groups
+        for setting, group in groupby(rows, key=_setting)
     ]
+
+
+def _by_setting(rows: Sequence[Row]) -> dict[tuple[object, ...], list[Row]]:
+    found: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        found.setdefault(_setting(row), []).append(row)
+    return found
 
 
 def _setting(row: Row) -> tuple[object, ...]:
@@ -111,9 +117,11 @@ def draw(curves: Curves, *, is_all: bool = False) -> str:
     }
     chart = character_chart(named, "ms" if curves.cost == "forward_ms" else "blocks", "acc@1")
     heading = f"{curves.title}\nacc@1, percent, by {curves.cost_label}"
-    routed = f"\n{_routed_table(curves.routed, 'forward_ms')}" if curves.routed else ""
-    energies = f"\n{_routed_table(curves.energies, 'energy_mj')}" if curves.energies else ""
-    return f"{heading}\n\n{chart}\n\n{_table(curves, is_all=is_all)}{routed}{energies}"
+    tables = [_table(curves, is_all=is_all)]
+    for routed, figure in ((curves.routed, "forward_ms"), (curves.energies, "energy_mj")):
+        if routed:
+            tables.append(_routed_table(routed, figure, is_all=is_all))
+    return f"{heading}\n\n{chart}\n\n" + "\n".join(tables)
 
 
 def _table(curves: Curves, *, is_all: bool) -> str:
@@ -154,7 +162,7 @@ def _explained(curves: Curves, *, is_all: bool) -> str:
     return paragraphs(said)
 
 
-def _routed_table(routed: Sequence[Row], figure: str) -> str:
+def _routed_table(routed: Sequence[Row], figure: str, *, is_all: bool) -> str:
     """How well what exits cost says what the clock or the meter said."""
     unit = figure.rpartition("_")[2]
     shown, cost = {"ms": ("ms", "costs"), "mj": ("mJ", "energies")}[unit]
@@ -169,7 +177,8 @@ def _routed_table(routed: Sequence[Row], figure: str) -> str:
         )
         for row in routed
     ]
-    return text_table(columns, rows, f"composed of exit {cost}, beside what was routed")
+    title = f"composed of exit {cost}, beside what was routed"
+    return long_table(columns, rows, "rows", title, is_all=is_all)
 
 
 def undominated(points: Sequence[Row]) -> list[Row]:

@@ -12,6 +12,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import yaml
@@ -88,6 +89,11 @@ class Document:
         Raises:
             BadInputError: the text is not YAML.
         """
+        return Value(self, "", self._node)
+
+    @cached_property
+    def _node(self) -> yaml.Node:
+        """What `root` is made of; parsed once."""
         try:
             node = yaml.compose(self.text, Loader=_Loader)
         except yaml.MarkedYAMLError as err:
@@ -100,7 +106,7 @@ class Document:
             found = f"not YAML: {str(err).splitlines()[0]}"
             problem = Problem(str(self.path), 0, "", found, "a valid YAML document")
             raise BadInputError([problem]) from err
-        return Value(self, "", node or yaml.ScalarNode("tag:yaml.org,2002:null", ""))
+        return node or yaml.ScalarNode("tag:yaml.org,2002:null", "")
 
     def check(self) -> None:
         """Raise all problems found so far, in the order of the file.

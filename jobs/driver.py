@@ -16,10 +16,11 @@ from jobs.listeners import Listener, Narrator, Silent
 from jobs.order import Block, blocks
 from jobs.placement import WAIT_S, Placement
 from jobs.plan import Plan
-from jobs.progress import duration, last_line
+from jobs.progress import last_line
 from jobs.run_writer import SET_ASIDE, RunWriter
 from jobs.task import Outcome, Task
 from jobs.trust import FAULTS, Suspect, Trust
+from jobs.wording import duration
 
 MAX_ATTEMPTS = 3
 """Times that a task whose worker was lost is given out in all."""

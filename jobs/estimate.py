@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 import storage
@@ -31,28 +32,28 @@ def estimate(plan: Plan, root: storage.Root) -> Estimate:
     return Estimate(sum(known), len(known), len(seconds) - len(known))
 
 
-Speeds = dict[tuple[object, ...], float]
+Speeds = dict[tuple[object, ...], list[tuple[str, float]]]
+"""Devices, and seconds an image there, by what else determines them."""
 
 
 def _speeds(root: storage.Root) -> Speeds:
-    """Seconds an image, by kind, checkpoint, device, runtime, precision, threads and batch."""
+    """The speeds of earlier runs, by kind, checkpoint, runtime, precision, threads and batch."""
+    speeds: Speeds = defaultdict(list)
     if not storage.has_results(root):
-        return {}
-    rows = storage.named_query(root, "speed").to_pylist()
-    keys = ("kind", "checkpoint_sha256", "device", "runtime", "precision", "threads", "batch_size")
-    return {tuple(row[key] for key in keys): row["seconds_per_image"] for row in rows}
+        return speeds
+    keys = ("kind", "checkpoint_sha256", "runtime", "precision", "threads", "batch_size")
+    for row in storage.named_query(root, "speed").to_pylist():
+        alike = tuple(row[key] for key in keys)
+        speeds[alike].append((row["device"], row["seconds_per_image"]))
+    return speeds
 
 
 def _seconds(cell: Cell, speeds: Speeds) -> float | None:
     """The cell's time and its windows of power; where any device will do, the slowest seen."""
     setting = cell.setting
-    same = [
-        speed
-        for (kind, sha256, device, runtime, precision, threads, batch_size), speed in speeds.items()
-        if (kind, sha256, batch_size) == (cell.kind, cell.model.sha256, cell.batch_size)
-        and (runtime, precision, threads) == (setting.runtime, setting.precision, setting.threads)
-        and setting.device in (ANY, device)
-    ]
+    alike = (cell.kind, cell.model.sha256, setting.runtime, setting.precision, setting.threads)
+    known = speeds.get((*alike, cell.batch_size), [])
+    same = [speed for device, speed in known if setting.device in (ANY, device)]
     if not same:
         return None
     seconds = max(same) * cell.images * cell.rounds

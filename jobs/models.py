@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import gfnet
 from jobs.document import Value, suggestion
@@ -33,6 +35,11 @@ class Model:
     def config(self) -> gfnet.ModelConfig:
         """Its family and sizes."""
         return self.metadata.config
+
+    @cached_property
+    def preprocessing(self) -> dict[str, Any]:
+        """What its images go through, as JSON has it; each of its cells is told by it."""
+        return self.metadata.preprocessing.to_json()
 
     @property
     def gates(self) -> int:

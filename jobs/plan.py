@@ -70,12 +70,12 @@ class Cell:
             "model": self.model.name,
             "checkpoint": self.model.sha256,
             "exit_blocks": self.model.config.exit_blocks,
-            "preprocessing": self.model.metadata.preprocessing.to_json(),
+            "preprocessing": self.model.preprocessing,
             "dataset": self.dataset.label,
             "content": self.dataset.images.sha256,
             "limit": self.dataset.limit,
             "images": self.images,
-            "setting": asdict(self.setting),
+            "setting": vars(self.setting),  # as `asdict`, whose copies take most of a plan's time
             "thresholds": self.thresholds,
             "batch_size": self.batch_size,
             "warmup_images": self.warmup_images,
@@ -219,7 +219,7 @@ def _combinations(grid: Grid) -> Iterator[tuple[Model, Dataset, Setting]]:
         names = {
             "model": model.name,
             "dataset": dataset.label,
-            **{axis: str(value) for axis, value in asdict(setting).items()},
+            **{axis: str(value) for axis, value in vars(setting).items()},
         }
         if not any(excluded.items() <= names.items() for excluded in grid.exclude):
             yield model, dataset, setting

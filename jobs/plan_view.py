@@ -7,13 +7,13 @@ from collections import Counter
 from jobs.estimate import Estimate
 from jobs.plan import Cell, Plan
 from jobs.power.protocol import EnergyProtocol
-from jobs.progress import duration
 from jobs.prose import folded
-from jobs.tables import shown, text_table
+from jobs.tables import long_table, shown
+from jobs.wording import duration
 
 
-def describe(plan: Plan, estimate: Estimate) -> str:
-    """The plan as `gfjobs plan` prints it."""
+def describe(plan: Plan, estimate: Estimate, *, is_all: bool = False) -> str:
+    """The plan as `gfjobs plan` prints it; with all cells, or a terminal gets the first ones."""
     grid = plan.grid
     kinds = ("latency", "exits", "exit_costs", "profile")
     routed, exits, costs, profiles = map(plan.count, kinds)
@@ -46,7 +46,7 @@ def describe(plan: Plan, estimate: Estimate) -> str:
         )
         for cell in plan.runnable
     ]
-    return "\n".join(lines) + text_table(columns, rows)
+    return "\n".join(lines) + long_table(columns, rows, "cells", is_all=is_all)
 
 
 def skips(plan: Plan) -> list[str]:

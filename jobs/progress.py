@@ -14,6 +14,7 @@ from rich.progress import Progress as Bar
 from jobs.plan import Plan
 from jobs.printable import printable
 from jobs.task import Outcome, Task
+from jobs.wording import duration
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -148,10 +149,3 @@ class Progress:
 def last_line(error: str) -> str:
     """What a traceback says in the end."""
     return error.strip().splitlines()[-1]
-
-
-def duration(seconds: float) -> str:
-    """Seconds as `m:ss`, or as `h:mm:ss h` from an hour on."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02} h" if hours else f"{minute}:{second:02} min"

@@ -9,7 +9,7 @@ from itertools import groupby
 import storage
 from jobs.intervals import MeanLatency, Means, key_of, mean_latencies
 from jobs.prose import folded, paragraphs
-from jobs.tables import INVALID, text_table
+from jobs.tables import INVALID, first_ones, long_table, text_table
 from jobs.task import rows_an_image
 from jobs.watch import driver_lines
 from jobs.wording import (
@@ -24,6 +24,9 @@ from jobs.wording import (
 )
 
 BAR_WIDTH = 30
+DRAWN_HISTOGRAMS = 10
+"""In a terminal; each is a table."""
+
 TEN_MS = 10
 MEDIAN_IMAGES = 11
 """As queries/exit_histogram.sql has it."""
@@ -31,8 +34,8 @@ MEDIAN_IMAGES = 11
 _GROUP = (*SETTING, "batch_size")
 
 
-def runs(root: storage.Root) -> str:
-    """All runs under a root, newest first."""
+def runs(root: storage.Root, *, is_all: bool = False) -> str:
+    """The runs under a root, newest first; all, or as many as a terminal shows."""
     columns = ("run", "status", "submitted", "done", "failed", "images")
     rows = [
         (
@@ -45,10 +48,10 @@ def runs(root: storage.Root) -> str:
         )
         for row in storage.named_query(root, "run_progress").to_pylist()
     ]
-    return text_table(columns, rows)
+    return long_table(columns, rows, "runs", is_all=is_all)
 
 
-def ladder(root: storage.Root, run_id: str) -> str:
+def ladder(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
     """The ladder of a run, for each data set and setting, and why figures are missing."""
     rows = storage.named_query(root, "summary", run_ids=[run_id], run_id=run_id).to_pylist()
     skipped, is_whole_run = _skipped(root, run_id)
@@ -59,19 +62,19 @@ def ladder(root: storage.Root, run_id: str) -> str:
     parts = []
     for _, grouped in groupby(rows, key=lambda row: [row[key] for key in _GROUP]):
         group = list(grouped)
-        parts += [_ladder_table(group), _latency_table(group, means)]
+        parts += [_ladder_table(group, is_all=is_all), _latency_table(group, means, is_all=is_all)]
     said = paragraphs([*reasons(rows, means), *skipped])
     return "\n".join(part for part in [*parts, said] if part)
 
 
-def exit_histogram(root: storage.Root, run_id: str) -> str:
+def exit_histogram(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
     """Where the images of each early-exit model leave, and what it costs to leave there."""
     rows = storage.named_query(root, "exit_histogram", run_ids=[run_id], run_id=run_id).to_pylist()
     names, parts, is_short = varying(rows), [], False
-    for _, grouped in groupby(rows, key=lambda row: (row["cell_id"], row["node"])):
-        exits = list(grouped)
-        if len(exits) < 2:  # noqa: PLR2004 - a static model leaves at one block
-            continue
+    grouped = [list(group) for _, group in groupby(rows, key=lambda r: (r["cell_id"], r["node"]))]
+    early = [exits for exits in grouped if len(exits) > 1]  # a static model leaves at one block
+    drawn, more = first_ones(early, "cells with exits", is_all=is_all, most=DRAWN_HISTOGRAMS)
+    for exits in drawn:
         cells = [
             (
                 row["exit_block"],
@@ -88,6 +91,8 @@ def exit_histogram(root: storage.Root, run_id: str) -> str:
         is_short |= any(row["median_forward_ms"] is None for row in exits)
         columns = ("after block", "images", "%", "median ms", "")
         parts.append(text_table(columns, cells, title))
+    if more:
+        parts.append(f"{more}\n")
     if is_short:
         parts.append(
             f"– median ms: fewer than {MEDIAN_IMAGES} good timings of images that leave there\n"
@@ -95,7 +100,7 @@ def exit_histogram(root: storage.Root, run_id: str) -> str:
     return "\n".join(parts)
 
 
-def status(root: storage.Root, run_id: str) -> str:
+def status(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
     """A run's cells, counted by status; what failed or was noted is named."""
     (run,) = [run for run in storage.list_runs(root) if run.run_id == run_id]
     cells = storage.named_query(root, "status", run_ids=[run_id], run_id=run_id).to_pylist()
@@ -120,9 +125,10 @@ def status(root: storage.Root, run_id: str) -> str:
         )
         for cell in cells
     ]
-    lines.append(text_table(columns, rows).rstrip("\n"))
+    lines.append(long_table(columns, rows, "cells", is_all=is_all).rstrip("\n"))
     aside = storage.named_query(root, "set_aside", run_ids=[run_id], run_id=run_id).to_pylist()
-    said = [*_remarks(cells, names), *(f"node {row['node']}: {row['note']}" for row in aside)]
+    said, more = first_ones([*_remarks(cells, names)], "remarks on cells", is_all=is_all)
+    said = [*said, *filter(None, [more]), *(f"node {row['node']}: {row['note']}" for row in aside)]
     lines += [*([""] if said else []), *map(folded, said)]
     if run.status in ("failed", "interrupted", "cancelled"):
         lines.append(f"go on with: gfjobs resume {run_id}")
@@ -140,7 +146,7 @@ def _skipped(root: storage.Root, run_id: str) -> tuple[list[str], bool]:
     return lines, 0 < counts.total() == len(cells)
 
 
-def _ladder_table(rows: Sequence[Row]) -> str:
+def _ladder_table(rows: Sequence[Row], *, is_all: bool) -> str:
     """What each model is worth: accuracy, blocks, time, energy."""
     columns = ("model", "params", "t", "acc@1", "acc@5", "blocks", "ms", "mJ", "mJ\nsaved")
     cells = [
@@ -155,7 +161,8 @@ def _ladder_table(rows: Sequence[Row]) -> str:
         )
         for row in rows
     ]
-    return text_table(columns, cells, f"{setting_of(rows[0])}, batch {rows[0]['batch_size']}")
+    title = f"{setting_of(rows[0])}, batch {rows[0]['batch_size']}"
+    return long_table(columns, cells, "rows", title, is_all=is_all)
 
 
 def _worth(row: Row) -> tuple[str, str, str]:
@@ -167,7 +174,7 @@ def _worth(row: Row) -> tuple[str, str, str]:
     return forward_ms, fixed(row["energy_mj"], 2), saving
 
 
-def _latency_table(rows: Sequence[Row], means: Means) -> str:
+def _latency_table(rows: Sequence[Row], means: Means, *, is_all: bool) -> str:
     """The forward latency as a mixture: mean and percentiles, and what loading adds."""
     timed = [row for row in rows if row["forward_ms"] is not None]
     if not timed:
@@ -177,7 +184,8 @@ def _latency_table(rows: Sequence[Row], means: Means) -> str:
         (row["model"], threshold_of(row), _ms(row["forward_ms"]), *_spread(row, means))
         for row in timed
     ]
-    return text_table(columns, cells, "forward latency an image in ms; elapsed: with loading")
+    title = "forward latency an image in ms; elapsed: with loading"
+    return long_table(columns, cells, "rows", title, is_all=is_all)
 
 
 def _spread(row: Row, means: Means) -> tuple[str, ...]:

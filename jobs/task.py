@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import storage
@@ -21,6 +22,7 @@ class Shard:
     stop: int
 
 
+@lru_cache(maxsize=64)  # every cell asks, and a plan has few numbers of images
 def shards(images: int) -> tuple[Shard, ...]:
     """Cut a round into pieces of at most SHARD_IMAGES."""
     starts = range(0, images, SHARD_IMAGES)

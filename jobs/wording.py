@@ -70,3 +70,10 @@ def rounded(number: float | None, digits: int) -> float | None:
 def fixed(number: float | None, digits: int) -> str:
     """A number with as many decimals."""
     return "–" if number is None else f"{number:.{digits}f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `m:ss`, or as `h:mm:ss h` from an hour on."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02} h" if hours else f"{minute}:{second:02} min"

@@ -74,6 +74,9 @@ STALL = click.option(
     show_default=True,
     help="How long a task may finish no batch before it is ended and tried again.",
 )
+ALL = click.option(
+    "--all", "is_all", is_flag=True, help="In a terminal too, all rows of long tables."
+)
 RUN = click.argument("run", shell_complete=run_hints)
 RUN_OR_LATEST = click.argument("run", default="latest", shell_complete=run_hints)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import click
 
-from jobs.cli.base import RESULTS, RUN_OR_LATEST, main, narrate, show
+from jobs.cli.base import ALL, RESULTS, RUN_OR_LATEST, main, narrate, show
 from jobs.errors import UsageError
 from storage import Root
 
@@ -17,8 +18,9 @@ SHOWN_ROWS = 1000
 
 @main.command()
 @RUN_OR_LATEST
+@ALL
 @RESULTS
-def status(run: str, results: Root) -> None:
+def status(run: str, results: Root, *, is_all: bool) -> None:
     """Show the cells of RUN (default: the latest): what is done, what failed and why.
 
     \b
@@ -27,14 +29,15 @@ def status(run: str, results: Root) -> None:
     """
     from jobs.summary import status as status_of
 
-    _show(run, results, status_of)
+    _show(run, results, partial(status_of, is_all=is_all))
 
 
 @main.command()
 @RUN_OR_LATEST
 @click.option("--profile", "is_profile", is_flag=True, help="Show where the time goes instead.")
+@ALL
 @RESULTS
-def summary(run: str, results: Root, *, is_profile: bool) -> None:
+def summary(run: str, results: Root, *, is_profile: bool, is_all: bool) -> None:
     """Show the ladder of RUN (default: the latest), and where its images exit.
 
     Of runtimes and precisions beside torch in float32 it shows how far their answers are from it.
@@ -49,7 +52,8 @@ def summary(run: str, results: Root, *, is_profile: bool) -> None:
     from jobs.profile_view import profile
     from jobs.summary import exit_histogram, ladder
 
-    _show(run, results, *([profile] if is_profile else [ladder, agreement, exit_histogram]))
+    views = [partial(view, is_all=is_all) for view in (ladder, agreement, exit_histogram)]
+    _show(run, results, *([profile] if is_profile else views))
 
 
 def _show(run: str, results: Root, *views: Callable[[Root, str], str]) -> None:

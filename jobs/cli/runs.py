@@ -10,6 +10,7 @@ import click
 
 from jobs.cli.base import (
     ADDRESS,
+    ALL,
     FAILED,
     INLINE,
     RESULTS,
@@ -183,8 +184,9 @@ def _conclude(ended: Ended, results: Root) -> None:
 
 @main.command()
 @click.argument("grid", type=click.Path(path_type=Path))
+@ALL
 @RESULTS
-def plan(grid: Path, results: Root) -> None:
+def plan(grid: Path, results: Root, *, is_all: bool) -> None:
     """Show the cells that GRID folds into, and how long they will take. Runs nothing.
 
     \b
@@ -198,12 +200,13 @@ def plan(grid: Path, results: Root) -> None:
 
     document = Document.read(grid)
     made = plan_document(document, document.path.absolute().parent, None)
-    show(describe(made, estimate(made, results)))
+    show(describe(made, estimate(made, results), is_all=is_all))
 
 
 @main.command()
+@ALL
 @RESULTS
-def runs(results: Root) -> None:
+def runs(results: Root, *, is_all: bool) -> None:
     """List the runs, newest first.
 
     \b
@@ -212,7 +215,7 @@ def runs(results: Root) -> None:
     """
     from jobs.summary import runs as runs_of
 
-    show(runs_of(results))
+    show(runs_of(results, is_all=is_all))
 
 
 @main.command()

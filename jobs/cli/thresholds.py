@@ -21,7 +21,12 @@ from storage import Root
     type=click.Path(path_type=Path, dir_okay=False),
     help="Also write a figure: a .png or .svg file.",
 )
-@click.option("--all", "is_all", is_flag=True, help="List points that others beat, too.")
+@click.option(
+    "--all",
+    "is_all",
+    is_flag=True,
+    help="List points that others beat, too, and all that was routed.",
+)
 @RESULTS
 def curve(run: str, output: Path | None, results: Root, *, is_all: bool) -> None:
     """Draw accuracy against cost at every threshold of RUN (default: the latest).

@@ -26,10 +26,10 @@ from jobs.fanout.object_store import ObjectStore, Reference, Sent
 from jobs.fanout.remote import Orders, Work, forget_pulse, pulse_of, remote_of
 from jobs.memory import first_line
 from jobs.places import Place, Spot
-from jobs.progress import duration
 from jobs.task import Outcome, Task
 from jobs.transit import CorruptedError, unseal
 from jobs.watchdog import LOOKS, STALL_S, Watchdog
+from jobs.wording import duration
 
 LINGER_S = 10.0
 """After a node died, until its tasks count as lost: Ray mostly says so itself, but never of a task

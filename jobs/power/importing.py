@@ -16,7 +16,7 @@ from jobs.errors import BadInputError, Problem, UsageError
 from jobs.power.choose import METER
 from jobs.power.log import LogLine, read_log
 from jobs.power.protocol import ACTIVE, MIN_SAMPLES, TOTAL
-from jobs.progress import duration
+from jobs.wording import duration
 
 Row = dict[str, Any]
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from jobs.document import Document
 from jobs.ledger import queued_rows
 from jobs.order import blocks, task_queues
 from jobs.plan import Plan
+from jobs.planning import plan_document
 from jobs.power.protocol import EnergyProtocol
 from jobs.task import SHARD_IMAGES, Shard, shards
 
@@ -144,6 +148,15 @@ def test_cell_id_changes_with_what_determines_the_result(plan_of: Callable[[str]
     assert len(ids) == len(changed)
     assert cell.cell_id not in ids
     assert replace(cell, rounds=9).cell_id == cell.cell_id
+
+
+def test_cell_ids_stay_what_they_were() -> None:
+    """A run that was begun by an earlier version goes on; its cells are known by their ids."""
+    grid = Path(__file__).parents[2] / "docs" / "grid.yaml"
+    plan = plan_document(Document.read(grid), grid.parent, None)
+    ids = "".join(cell.cell_id for cell in plan.cells)
+    assert plan.cells[0].cell_id == "e5093477b783269a"
+    assert hashlib.sha256(ids.encode()).hexdigest()[:16] == "9b51b98655a851c3"
 
 
 def test_exit_costs_are_a_cell_of_each_model_with_gates(plan_of: Callable[[str], Plan]) -> None:

@@ -10,8 +10,9 @@ from rich.console import Console
 
 from jobs.order import task_queues
 from jobs.plan import Plan
-from jobs.progress import Progress, duration
+from jobs.progress import Progress
 from jobs.task import Outcome, Task
+from jobs.wording import duration
 
 GRID = """\
 models: [flat.safetensors]

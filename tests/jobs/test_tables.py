@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import random
+import sys
 from datetime import datetime
 
-from jobs.tables import markdown_table, shown, text_table
+import pytest
+
+from jobs import tables
+from jobs.tables import DRAWN_ROWS, first_ones, long_table, markdown_table, shown, text_table
 
 
 def test_values_as_shown() -> None:
@@ -50,3 +55,49 @@ def test_markdown_escapes_its_own_signs() -> None:
     """A bar or a line break in a value does not break the table."""
     expected = "| a |\n| --- |\n| x\\|y z |\n| – |\n"
     assert markdown_table(["a"], [["x|y\nz"], [None]]) == expected
+
+
+def test_what_fits_is_drawn_as_rich_draws_it() -> None:
+    """Wide characters, several lines, empty columns and rows: to the letter, or left to rich."""
+    draw = random.Random(0)  # noqa: S311 - no secret
+    compared = 0
+    for _ in range(300):
+        count = draw.randint(1, 4)
+        is_number = [draw.random() < 0.4 for _ in range(count)]
+        cells = [
+            [
+                "\n".join(draw.choices(("", "a b", "–", "日本", "[1]", "é"), k=draw.randint(1, 2)))
+                for _ in range(count)
+            ]
+            for _ in range(draw.randint(1, 5))
+        ]
+        width = draw.choice((12, 20, 80))
+        if aligned := tables._aligned(cells, is_number, width):
+            compared += 1
+            assert aligned == tables._wrapped(cells, is_number, width)
+    assert compared > 100
+
+
+def test_a_long_table_in_a_pipe_never_waits_for_rich(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten thousand rows that fit are drawn by the way that is a hundred times as fast."""
+    monkeypatch.delattr(tables, "_wrapped")
+    rows = [(f"model-{number}", number / 7) for number in range(10_000)]
+    text = long_table(["model", "t"], rows, "cells")
+    assert len(text.splitlines()) == 10_002
+    assert text.splitlines()[-1] == " model-9999   1428.43"
+
+
+def test_a_terminal_gets_the_first_rows_and_is_told_of_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A pipe, `--all` and a short table have every row, and no such line."""
+    rows = [(number,) for number in range(DRAWN_ROWS + 1234)]
+    in_pipe = long_table(["n"], rows, "cells")
+    assert len(in_pipe.splitlines()) == 2 + len(rows)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    shown_rows = long_table(["n"], rows, "cells").splitlines()
+    assert shown_rows[-2:] == [" 39", " … and 1,234 more cells (--all shows them)"]
+    assert len(shown_rows) == 2 + DRAWN_ROWS + 1
+    assert long_table(["n"], rows, "cells", is_all=True) == in_pipe
+    assert "more" not in long_table(["n"], rows[:DRAWN_ROWS], "cells")
+    assert first_ones(rows, "cells", most=len(rows) - 1)[1].startswith("… and 1 more cells")
