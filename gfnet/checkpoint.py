@@ -23,6 +23,7 @@ from gfnet.tensors import (
     listed,
     parse_json,
     read_bytes,
+    read_header,
     safetensors_header,
     safetensors_tensors,
     torch_tensors,
@@ -53,13 +54,23 @@ class CheckpointInfo:
     metadata: Metadata
 
 
-def inspect_checkpoint(path: str | Path) -> CheckpointInfo:
+def inspect_checkpoint(path: str | Path, sha256: str | None = None) -> CheckpointInfo:
     """Read and verify a checkpoint's header; torch is loaded only for a `.pth` file.
+
+    Args:
+        path: of the file.
+        sha256: its digest, if it is known that the file has not changed since that was taken: then
+            no more than the header of a safetensors file is read.
 
     Raises:
         CheckpointError: the file is missing, truncated, not a checkpoint, of another kind of
             model, or its tensors are not those that its sizes ask for.
     """
+    if sha256 is not None:
+        header, size_bytes = read_header(Path(path))
+        if not is_torch(header):
+            metadata, _ = _metadata_of(header, str(path), size_bytes)
+            return CheckpointInfo(Path(path), sha256, size_bytes, metadata)
     data = read_bytes(Path(path))
     metadata, _ = _metadata_of(data, str(path))
     return CheckpointInfo(Path(path), hashlib.sha256(data).hexdigest(), len(data), metadata)
@@ -172,8 +183,13 @@ def save_thresholds(
     replace_file(Path(path), save(tensors, {METADATA_KEY: json.dumps(metadata.to_json())}))
 
 
-def _metadata_of(data: bytes, name: str) -> tuple[Metadata, dict[str, Tensor] | None]:
-    """Metadata of a file's bytes, and its tensors where reading the one took the other."""
+def _metadata_of(
+    data: bytes, name: str, size_bytes: int | None = None
+) -> tuple[Metadata, dict[str, Tensor] | None]:
+    """Metadata of a file's bytes, and its tensors where reading the one took the other.
+
+    Of a safetensors file the beginning will do, with the size of the whole.
+    """
     try:
         if is_torch(data):
             state = torch_tensors(data)
@@ -181,7 +197,7 @@ def _metadata_of(data: bytes, name: str) -> tuple[Metadata, dict[str, Tensor] | 
             metadata = Metadata.default(infer_config(shapes))
         else:
             state = None
-            text, shapes = safetensors_header(data)
+            text, shapes = safetensors_header(data, size_bytes)
             if METADATA_KEY in text:
                 metadata = Metadata.from_json(parse_json(text[METADATA_KEY]))
             else:

@@ -11,14 +11,16 @@ import math
 import re
 import stat
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from gfnet.config import Shape
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+T = TypeVar("T")
 
 _REFUSED = re.compile(r"[Uu]nsupported (?:global: )?GLOBAL (\S+)")
 """Where torch names what it refused to load."""
@@ -28,6 +30,9 @@ FLOATING = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 
 MAX_FILE_BYTES = 4 * 2**30
 """Far beyond any model; what claims more, such as /proc/kcore, is never read."""
+
+_LENGTH = struct.Struct("<Q")
+"""Of the header: what a safetensors file begins with."""
 
 _MAX_HEADER_BYTES = 16 * 2**20
 _MAX_AXES = 8
@@ -45,11 +50,34 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         CheckpointError: it cannot be read, is no regular file, or is too large.
     """
+    return _read(path, lambda file, size_bytes: file.read(size_bytes))
+
+
+def read_header(path: Path) -> tuple[bytes, int]:
+    """What stands before the tensors in a safetensors file, and the size of the file.
+
+    Of any other file it is all that `safetensors_header` and `is_torch` need to say so.
+
+    Raises:
+        CheckpointError: as `read_bytes`.
+    """
+
+    def read(file: BinaryIO, size_bytes: int) -> tuple[bytes, int]:
+        start = file.read(min(size_bytes, _LENGTH.size))
+        length = _LENGTH.unpack(start)[0] if len(start) == _LENGTH.size else 0
+        rest = min(length, _MAX_HEADER_BYTES, size_bytes - len(start))
+        return start + file.read(rest), size_bytes
+
+    return _read(path, read)
+
+
+def _read(path: Path, read: Callable[[BinaryIO, int], T]) -> T:
+    """What a function reads of a file whose size it is told."""
     try:
         found = path.stat()
         if stat.S_ISREG(found.st_mode) and found.st_size <= MAX_FILE_BYTES:
             with path.open("rb") as file:
-                return file.read(found.st_size)  # no more, whatever a device has
+                return read(file, found.st_size)  # no more, whatever a device has
     except FileNotFoundError as err:
         raise CheckpointError(f"{path}: there is no such file") from err
     except OSError as err:
@@ -63,16 +91,24 @@ def read_bytes(path: Path) -> bytes:
     )
 
 
-def safetensors_header(data: bytes) -> tuple[dict[str, str], dict[str, Shape]]:
-    """The text metadata, and the shape of each tensor; the tensors' extent is checked."""
-    if len(data) < 8:  # noqa: PLR2004 - the length of the header is a 64-bit number
-        raise ValueError(f"it holds {len(data)} bytes: truncated, or not a checkpoint")
-    (length,) = struct.unpack("<Q", data[:8])
+def safetensors_header(
+    data: bytes, size_bytes: int | None = None
+) -> tuple[dict[str, str], dict[str, Shape]]:
+    """The text metadata, and the shape of each tensor; the tensors' extent is checked.
+
+    Args:
+        data: the file, or its beginning.
+        size_bytes: of the whole file; None: as much as `data` has.
+    """
+    size_bytes = len(data) if size_bytes is None else size_bytes
+    if size_bytes < _LENGTH.size:
+        raise ValueError(f"it holds {size_bytes} bytes: truncated, or not a checkpoint")
+    (length,) = _LENGTH.unpack(data[: _LENGTH.size])
     if data[8:9] != b"{":
         raise ValueError("it is neither a safetensors file nor one that torch.save wrote")
-    if length > len(data) - 8:
+    if length > size_bytes - 8:
         raise ValueError(
-            f"it is truncated: its header says {length} bytes, the file holds {len(data) - 8}"
+            f"it is truncated: its header says {length} bytes, the file holds {size_bytes - 8}"
         )
     if length > _MAX_HEADER_BYTES:
         raise ValueError(f"its header of {length:,} bytes is more than {_MAX_HEADER_BYTES:,}")
@@ -85,9 +121,10 @@ def safetensors_header(data: bytes) -> tuple[dict[str, str], dict[str, Shape]]:
     shapes = {key: tuple(entry["shape"]) for key, entry in header.items()}
     kinds = {key: entry["dtype"] for key, entry in header.items()}
     end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-    if 8 + length + end != len(data):
+    if 8 + length + end != size_bytes:
         raise ValueError(
-            f"it is truncated: its header says {8 + length + end} bytes, the file holds {len(data)}"
+            f"it is truncated: its header says {8 + length + end} bytes, the file holds"
+            f" {size_bytes}"
         )
     if odd := sorted(key for key, kind in kinds.items() if kind not in FLOATING):
         raise ValueError(f"these tensors are not floating-point numbers: {listed(odd)}")

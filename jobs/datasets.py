@@ -45,7 +45,7 @@ def read_datasets(values: Sequence[Value], base: Path) -> list[tuple[Value, Data
 
     @cache  # an alias may repeat a data set a thousand times
     def opened(name: str, split: str) -> storage.ImageSet:
-        return open_images(name, split, base=base, failed=failed)
+        return open_images(name, split, base=base, failed=failed, is_shuffled=True)
 
     read = [(value, dataset) for value in values if (dataset := _read(value, opened))]
     counts = Counter(dataset.label for _, dataset in read)

@@ -30,6 +30,8 @@ def open_images(
     split: str = "test",
     base: Path | None = None,
     failed: dict[str, storage.DatasetError] | None = None,
+    *,
+    is_shuffled: bool = False,
 ) -> storage.ImageSet:
     """As `storage.open_images`, after a data set that is not on this machine was downloaded.
 
@@ -38,6 +40,7 @@ def open_images(
         split: of it.
         base: the folder that relative paths start from.
         failed: by name, downloads that are not tried again; one that fails is added.
+        is_shuffled: as there.
 
     Raises:
         DatasetError: as there; or it cannot be downloaded or kept.
@@ -52,7 +55,7 @@ def open_images(
         except storage.DatasetError as err:
             failed[name] = err
             raise
-    return storage.open_images(name, split, base=base)
+    return storage.open_images(name, split, base=base, is_shuffled=is_shuffled)
 
 
 def _download(name: str, cache: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gfnet
+import storage
 from jobs.document import Value, suggestion
 
 KEYS = ("name", "checkpoint", "exit_blocks")
@@ -75,12 +76,22 @@ def _open(
     if path is None:
         return None
     try:
-        info = gfnet.inspect_checkpoint(path)
+        info = _inspect(path)
         metadata = gfnet.with_exits(info.metadata, exits, text)
-    except gfnet.CheckpointError as err:
+    except (gfnet.CheckpointError, OSError) as err:
         value.problem(str(err), "a GFNet checkpoint, .safetensors or .pth")
         return None
     return Model(name or path.stem, path, info.sha256, metadata)
+
+
+def _inspect(path: Path) -> gfnet.CheckpointInfo:
+    """The checkpoint, of which only the header is read where its digest is remembered."""
+    state = storage.state_of_file(path)
+    known = storage.known_digest("checkpoint", path, state)
+    info = gfnet.inspect_checkpoint(path, known)
+    if known is None and state == storage.state_of_file(path):
+        storage.keep_digest("checkpoint", path, state, info.sha256)
+    return info
 
 
 def _locate(value: Value, text: str, base: Path) -> Path | None:

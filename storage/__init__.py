@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from storage.catalog import connect, named_query, query
     from storage.commits import CommitEntry
     from storage.compaction import Compaction, compact
+    from storage.digests import keep_digest, known_digest, state_of_file
     from storage.errors import (
         DamagedError,
         DatasetError,
@@ -122,6 +123,8 @@ _MODULES = {
     "has_results": "layout",
     "fsck": "integrity",
     "image_digest": "transit",
+    "keep_digest": "digests",
+    "known_digest": "digests",
     "is_locked": "run_list",
     "list_runs": "run_list",
     "named_file": "images.names",
@@ -135,6 +138,7 @@ _MODULES = {
     "rows_to_table": "rows",
     "run_names": "glance",
     "save_regressions": "judgements",
+    "state_of_file": "digests",
     "table_to_rows": "rows",
     "table_values": "formats",
     "take_lock": "places.flock",
@@ -195,6 +199,8 @@ __all__ = [
     "holder",
     "image_digest",
     "is_locked",
+    "keep_digest",
+    "known_digest",
     "list_runs",
     "lock_holder",
     "log_of",
@@ -211,6 +217,7 @@ __all__ = [
     "rows_to_table",
     "run_names",
     "save_regressions",
+    "state_of_file",
     "table_to_rows",
     "table_values",
     "take_lock",

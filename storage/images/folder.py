@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from storage.digests import FileState, keep_digest, known_digest, state_of_files
 from storage.errors import DatasetError
 from storage.images.image_set import ImageSet, content_sha256
 
@@ -39,8 +40,16 @@ class FolderSource:
 
     def __init__(self, folder: Path, paths: tuple[str, ...]) -> None:
         """Read `paths`, by row, below `folder`."""
-        self._folder = folder
+        self.folder = folder
         self._paths = paths
+
+    def state(self, class_names: tuple[str, ...]) -> FileState:
+        """What the file system says of all images; class names may be those of other splits.
+
+        Raises: OSError: an image is gone.
+        """
+        files = ((path, os.stat(f"{self.folder}/{path}")) for path in self._paths)  # noqa: PTH116 - many
+        return state_of_files(files, salt="\0".join(class_names))
 
     def read(self, image_ids: npt.NDArray[np.int64]) -> list[bytes | None]:
         """Read encoded images by row, in the order asked."""
@@ -51,7 +60,7 @@ class FolderSource:
         return (self._read_one(i) for i in range(len(self._paths)))
 
     def _read_one(self, row: int) -> bytes:
-        path = self._folder / self._paths[row]
+        path = self.folder / self._paths[row]
         try:
             with path.open("rb") as file:
                 data = file.read(_MAX_IMAGE_BYTES + 1)
@@ -107,8 +116,21 @@ def open_folder(name: str, folder: Path, split: str) -> ImageSet:
     paths = tuple(path for path, _ in rows)
     labels = np.array([label for _, label in rows], dtype=np.int64)
     source = FolderSource(top, paths)
-    digest = content_sha256(source.read_all(), labels, class_names)
+    digest = _digest(source, labels, class_names)
     return ImageSet(name, split, digest, class_names, labels, paths, source)
+
+
+def _digest(
+    source: FolderSource, labels: npt.NDArray[np.int64], class_names: tuple[str, ...]
+) -> str:
+    """The digest of the data set: remembered, or of all its files, which are then read."""
+    state = source.state(class_names)
+    digest = known_digest("images", source.folder, state)
+    if digest is None:
+        digest = content_sha256(source.read_all(), labels, class_names)
+        if state.is_settled and state == source.state(class_names):
+            keep_digest("images", source.folder, state, digest)
+    return digest
 
 
 def _folders(place: Path) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -26,7 +27,9 @@ _SHOWN = 120
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
-def open_images(name: str, split: str = "test", base: Path | None = None) -> ImageSet:
+def open_images(
+    name: str, split: str = "test", base: Path | None = None, *, is_shuffled: bool = False
+) -> ImageSet:
     """Open a data set by its name.
 
     Args:
@@ -34,6 +37,8 @@ def open_images(name: str, split: str = "test", base: Path | None = None) -> Ima
             folder `$GFJOBS_DATA` or the cache, `imagefolder:PATH`, or `parquet:PATH`.
         split: `train` or `test` for the named ones.
         base: the folder that a relative PATH starts from; default the working directory.
+        is_shuffled: whether its images will be read in another order than they have there; then
+            a large Parquet file is copied into the cache while its digest is taken.
 
     Raises: DatasetError: unknown, missing, empty, or not as described; the message says where
         it was looked for and what there is.
@@ -49,7 +54,8 @@ def open_images(name: str, split: str = "test", base: Path | None = None) -> Ima
             f"data set {name[:_SHOWN]}...: a name or path of more than {_LONGEST} characters"
         )
     if colon:
-        openers = {"imagefolder": open_folder, "parquet": open_parquet}
+        parquet = partial(open_parquet, is_shuffled=is_shuffled)
+        openers = {"imagefolder": open_folder, "parquet": parquet}
         if form not in openers or not path:
             raise DatasetError(_unknown(name))
         try:
@@ -62,7 +68,7 @@ def open_images(name: str, split: str = "test", base: Path | None = None) -> Ima
     if not _WORD.fullmatch(name):
         raise DatasetError(_unknown(name))
     try:
-        return _open_named(name, split)
+        return _open_named(name, split, is_shuffled=is_shuffled)
     except (ArithmeticError, LookupError, OSError, RuntimeError, ValueError) as err:
         raise DatasetError(f"data set {name} cannot be read: {err}") from err
 
@@ -96,9 +102,9 @@ def _data_folder() -> tuple[Path, ...]:
     return (Path(data).expanduser().absolute(),) if data else ()
 
 
-def _open_named(name: str, split: str) -> ImageSet:
+def _open_named(name: str, split: str, *, is_shuffled: bool) -> ImageSet:
     if file := named_file(name, split):
-        return open_parquet(name, file, split)
+        return open_parquet(name, file, split, is_shuffled=is_shuffled)
     for folder in _data_folder():
         if (folder / name).is_dir():
             return open_parquet(name, folder / name, split)  # which says what splits there are

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,19 +12,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from storage.cache import CACHE_VARIABLE
+from storage.digests import keep_digest, known_digest, state_of_file
 from storage.errors import DatasetError
+from storage.images.copies import CopyWriter, DamagedCopyError, ImageCopy, find_copy
 from storage.images.image_set import ImageSet, check_labels, content_sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
+
+_LOG = logging.getLogger(__name__)
 
 _LAYOUT = "image: struct<bytes: binary, path: string>, label: integer"
 
 # Rows decoded at a time when a whole file is read.
 _BATCH_ROWS = 256
+
+SMALL_BYTES = 8 * 2**20
+"""Of images in a file that is read without a copy: unpacked in some hundredths of a second."""
 
 _MAX_CLASSES = 100_000
 
@@ -31,36 +41,147 @@ _MAX_GROUP_BYTES = 4 * 2**30
 
 
 class ParquetSource:
-    """Reads one row group at a time; the file is mapped, not held."""
+    """Reads rows of one file, which is mapped, not held, from a local copy where that is faster.
 
-    def __init__(self, path: Path) -> None:
-        """Read rows of `path`."""
-        self._path = path
+    Unpacking whole row groups for a few rows of each is what a copy saves. Where the data set was
+    opened without one, it is made when as much has been unpacked in vain as making it unpacks.
+
+    Attributes:
+        sha256: of the data set.
+        read_bytes: of images, read so far or unpacked on the way to those that were asked for.
+    """
+
+    def __init__(
+        self, path: Path, labels: npt.NDArray[np.int64], class_names: Sequence[str]
+    ) -> None:
+        """Read rows of `path`, of which labels and class names are known."""
+        self._path, self._labels, self._class_names = path, labels, class_names
         with pq.ParquetFile(path, memory_map=True) as file:
-            counts = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+            column = _column_index(file.metadata)
+            groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+            counts = [group.num_rows for group in groups]
+            sizes = [group.column(column).total_uncompressed_size for group in groups]
         self._starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+        self._sizes = np.array(sizes, dtype=np.int64)
+        self._size_bytes = int(self._sizes.sum())
+        self._copy: ImageCopy | None = None
+        self._wasted_bytes = 0.0
+        self.sha256 = ""
+        self.read_bytes = 0
+
+    def digest(self, *, is_copied: bool) -> str:
+        """Digest the data set; in the same pass it is copied, if asked and large enough."""
+        if not is_copied or self._is_small:
+            return content_sha256(self.read_all(), self._labels, self._class_names)
+        with CopyWriter(self._size_bytes) as writer:
+            images = writer.passing(self.read_all())
+            digest = content_sha256(images, self._labels, self._class_names)
+            writer.publish(digest)
+        return digest
 
     def read(self, image_ids: npt.NDArray[np.int64]) -> list[bytes | None]:
-        """Read encoded images by row, in the order asked."""
-        images: list[bytes | None] = [None] * len(image_ids)
-        groups = np.searchsorted(self._starts, image_ids, side="right") - 1
-        with pq.ParquetFile(self._path, memory_map=True) as file:
-            for group in np.unique(groups):
-                column = file.read_row_group(int(group), columns=["image.bytes"]).column("image")
-                values = pc.struct_field(column.combine_chunks(), "bytes")
-                for slot in np.flatnonzero(groups == group):
-                    images[slot] = values[int(image_ids[slot] - self._starts[group])].as_py()
-        return images
+        """Read encoded images by row, in the order asked.
+
+        Raises: DatasetError: the file is gone, or is not what it was.
+        """
+        try:
+            return self._read(image_ids)
+        except (pa.ArrowException, OSError) as err:
+            raise DatasetError(f"{self._path} cannot be read as Parquet: {err}") from err
+
+    def _read(self, image_ids: npt.NDArray[np.int64]) -> list[bytes | None]:
+        if not self._is_small:
+            self._copy = self._copy or find_copy(self.sha256)
+        groups = np.unique(np.searchsorted(self._starts, image_ids, side="right") - 1)
+        if not self._copy and self._is_worth_copying(groups, len(image_ids)):
+            self._make_copy()
+        if self._copy:
+            try:
+                images = self._copy.read(image_ids)
+            except OSError:  # another process has removed it
+                self._copy = None
+            except DamagedCopyError:
+                self._copy.remove()
+                self._copy = None
+            else:
+                self.read_bytes += sum(map(len, filter(None, images)))
+                return images
+        return self._read_groups(groups, image_ids)
 
     def read_all(self) -> Iterator[bytes | None]:
         """Read all, a batch at a time."""
+        for batch in self._batches(np.arange(len(self._sizes))):
+            yield from batch.to_pylist()
+
+    @property
+    def _is_small(self) -> bool:
+        return self._size_bytes <= SMALL_BYTES
+
+    def _is_worth_copying(self, groups: npt.NDArray[np.int64], count: int) -> bool:
+        """Whether so much has been unpacked in vain by now as a copy would cost."""
+        used_bytes = self._size_bytes * count / max(len(self._labels), 1)
+        self._wasted_bytes += max(int(self._sizes[groups].sum()) - used_bytes, 0)
+        return not self._is_small and self._wasted_bytes > self._size_bytes
+
+    def _make_copy(self) -> None:
+        if self.digest(is_copied=True) != self.sha256:
+            raise DatasetError(f"{self._path} has changed since it was opened; start again")
+        self._copy = find_copy(self.sha256)
+        if not self._copy:
+            _LOG.warning(
+                "%s is read slowly: each shard of shuffled images unpacks most of the file, since"
+                " the cache folder has no room for a copy of %d MiB or cannot be written: free"
+                " space there, or set %s to another folder",
+                self._path,
+                self._size_bytes >> 20,
+                CACHE_VARIABLE,
+            )
+            self._wasted_bytes = -math.inf  # it is not tried again
+
+    def _read_groups(
+        self, groups: npt.NDArray[np.int64], image_ids: npt.NDArray[np.int64]
+    ) -> list[bytes | None]:
+        """Read from the file, a batch at a time: a row group may be the whole data set."""
+        images: list[bytes | None] = [None] * len(image_ids)
+        slots = np.argsort(image_ids)
+        asked = image_ids[slots]
+        rows = np.concatenate(
+            [np.arange(self._starts[group], self._starts[group + 1]) for group in groups]
+            or [np.zeros(0, dtype=np.int64)]
+        )
+        for batch in self._batches(groups):
+            here, rows = rows[: len(batch)], rows[len(batch) :]
+            first, last = np.searchsorted(asked, here[0]), np.searchsorted(asked, here[-1], "right")
+            found = np.searchsorted(here, asked[first:last])
+            for slot, image in zip(slots[first:last], batch.take(pa.array(found)), strict=True):
+                images[slot] = image.as_py()
+        return images
+
+    def _batches(self, groups: npt.NDArray[np.int64]) -> Iterator[pa.Array]:
+        """The encoded images of some row groups."""
         with pq.ParquetFile(self._path, memory_map=True) as file:
-            for batch in file.iter_batches(_BATCH_ROWS, columns=["image.bytes"]):
-                yield from pc.struct_field(batch.column("image"), "bytes").to_pylist()
+            for batch in file.iter_batches(
+                _BATCH_ROWS, row_groups=groups.tolist(), columns=["image.bytes"]
+            ):
+                images = pc.struct_field(batch.column("image"), "bytes")
+                self.read_bytes += images.nbytes
+                yield images
 
 
-def open_parquet(name: str, path: Path, split: str) -> ImageSet:
+def _column_index(metadata: pq.FileMetaData) -> int:
+    """The place of the images' bytes among the columns that the file has on the disk."""
+    paths = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
+    return paths.index("image.bytes")
+
+
+def open_parquet(name: str, path: Path, split: str, *, is_shuffled: bool = False) -> ImageSet:
     """Open a Parquet file of images, or `<split>.parquet` in a folder of them.
+
+    Args:
+        name: what the data set was asked for as.
+        path: of the file or folder.
+        split: the file in a folder.
+        is_shuffled: whether its images will be read in another order than they have there.
 
     Class names come from the `huggingface` metadata; without it they are "0".."K-1", K being
     the largest label + 1. A row without bytes stays: it will fail to decode, and be named.
@@ -71,6 +192,7 @@ def open_parquet(name: str, path: Path, split: str) -> ImageSet:
     if not file.is_file():
         raise DatasetError(_missing(name, path, file))
     try:
+        state = state_of_file(file)
         parquet = pq.ParquetFile(file, memory_map=True)
         with parquet:
             schema = parquet.schema_arrow
@@ -84,8 +206,13 @@ def open_parquet(name: str, path: Path, split: str) -> ImageSet:
         paths = tuple(str(row) if path is None else path for row, path in enumerate(found))
         class_names = _class_names(schema) or _numbered(name, file, int(labels.max()) + 1)
         check_labels(name, labels, paths, len(class_names))
-        source = ParquetSource(file)
-        digest = content_sha256(source.read_all(), labels, class_names)
+        source = ParquetSource(file, labels, class_names)
+        digest = known_digest("images", file, state)
+        if digest is None:
+            digest = source.digest(is_copied=is_shuffled)
+            if state == state_of_file(file):
+                keep_digest("images", file, state, digest)
+        source.sha256 = digest
     except (pa.ArrowException, OSError) as err:
         raise DatasetError(f"data set {name}: {file} cannot be read as Parquet: {err}") from err
     return ImageSet(name, split, digest, class_names, labels, paths, source)

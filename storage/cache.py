@@ -1,0 +1,115 @@
+"""The user's cache folder: what is kept there saves time, and may be deleted at any time.
+
+Nothing that is wrong with it is an error for its users: what cannot be kept is made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from storage.places import TEMPORARY_PREFIX
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from typing_extensions import Self
+
+CACHE_VARIABLE = "GFJOBS_CACHE"
+GENERAL_VARIABLE = "XDG_CACHE_HOME"
+
+_BUFFER_BYTES = 1 << 20
+
+
+def kept_folder(name: str) -> Path | None:
+    """A folder below $GFJOBS_CACHE, $XDG_CACHE_HOME/gfjobs or ~/.cache/gfjobs.
+
+    Returns: None where there is no home either.
+    """
+    if given := os.environ.get(CACHE_VARIABLE):
+        return Path(given) / name
+    if general := os.environ.get(GENERAL_VARIABLE):
+        return Path(general) / "gfjobs" / name
+    with contextlib.suppress(RuntimeError):
+        return Path.home() / ".cache" / "gfjobs" / name
+    return None
+
+
+class Unpublished:
+    """A file of the cache that no reader sees until it is published; only its user may read it.
+
+    A context manager: what is not published is removed. While the file is written it is locked, so
+    that what a killed process left can be told from what another process is writing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Begin a file.
+
+        Raises: OSError: it cannot be written.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
+        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._file = os.fdopen(handle, "wb", _BUFFER_BYTES)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    @property
+    def file(self) -> BinaryIO:
+        """Where to write."""
+        return self._file
+
+    def publish(self, name: str) -> None:
+        """Give it its name; a file of that name is replaced in one step.
+
+        It is not flushed to the disk: readers find out by its check sums what a crash left of it.
+
+        Raises: OSError: it cannot be written to its end.
+        """
+        self._file.flush()
+        self._path.replace(self._path.with_name(name))
+
+    def __enter__(self) -> Self:
+        """Give it: it has begun already."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it, and remove it unless it was published."""
+        with contextlib.suppress(OSError):  # what was not published may have no room
+            self._file.close()
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+
+def drop_oldest(folder: Path, most_bytes: int, most_files: int) -> None:
+    """Remove the least recently used files until the rest is within both limits.
+
+    The newest stays whatever its size. What killed processes left goes first.
+    """
+    with contextlib.suppress(OSError):
+        files = []
+        for file in folder.iterdir():
+            if file.name.startswith(TEMPORARY_PREFIX):
+                if _is_abandoned(file):
+                    file.unlink(missing_ok=True)
+                continue
+            with contextlib.suppress(FileNotFoundError):  # another process has removed it
+                files.append((file.stat(), file))
+        files.sort(key=lambda found: found[0].st_mtime_ns, reverse=True)
+        total_bytes = 0
+        for place, (state, file) in enumerate(files):
+            total_bytes += state.st_size
+            if place and (total_bytes > most_bytes or place >= most_files):
+                file.unlink(missing_ok=True)
+
+
+def _is_abandoned(file: Path) -> bool:
+    """Whether nobody holds the lock of a file that was never published."""
+    with contextlib.suppress(OSError), file.open("rb") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
