@@ -3,7 +3,8 @@
 A shard takes 1,000 images of a fixed shuffle, so some of every row group. `from Parquet` unpacks
 what one shard needs; `from the copy` reads them from the local copy that is made while the digest
 of the data set is taken. `µs an image` is of the digest, the copy and all shards together, of a
-process that has never seen the data set. `open again` has the digest remembered.
+process that has never seen the data set. `open again` has the digest remembered. `held` is the
+memory of the process after all shards, beside pages of files that are mapped.
 
 Images are random bytes, since nothing decodes them; data and cache lie in a temporary folder.
 
@@ -46,6 +47,7 @@ class Measured(NamedTuple):
     shard_bytes: float
     shard_s: float
     again_s: float
+    held_mib: float
 
     @property
     def image_s(self) -> float:
@@ -58,6 +60,12 @@ def random_images(count: int, size_bytes: int) -> Iterator[storage.EncodedImage]
     draw = np.random.default_rng(1)
     for row in range(count):
         yield storage.EncodedImage(draw.bytes(size_bytes), f"{row:07}.bin", row % 100)
+
+
+def held_mib() -> float:
+    """Anonymous memory of this process: what cannot be given back as mapped pages can."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("RssAnon:")[2].split()[0]) / 1024
 
 
 def opened(path: Path, *, is_shuffled: bool) -> tuple[storage.ImageSet, ParquetSource, float]:
@@ -91,10 +99,11 @@ def measure(folder: Path, count: int, size_bytes: int) -> Measured:
     shard_s = (time.perf_counter() - began_s) / len(parts)
     shard_bytes = (source.read_bytes - before_bytes) / len(parts)
     again_s = opened(path, is_shuffled=True)[2]
+    held = held_mib()
     file_bytes = path.stat().st_size
     path.unlink()
     return Measured(
-        count, file_bytes, parquet_bytes, parquet_s, open_s, shard_bytes, shard_s, again_s
+        count, file_bytes, parquet_bytes, parquet_s, open_s, shard_bytes, shard_s, again_s, held
     )
 
 
@@ -104,8 +113,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, nargs="+", default=[10_000, 40_000, 160_000])
     parser.add_argument("--bytes", type=int, default=2500, help="of an image")
     options = parser.parse_args()
-    print("                    a shard from Parquet   from the copy     open, s      µs an")
-    print("images     MiB        MiB        ms        MiB     ms     first  again    image")
+    print("                    a shard from Parquet   from the copy     open, s      µs an   held")
+    print("images     MiB        MiB        ms        MiB     ms     first  again    image    MiB")
     found = []
     for count in options.images:
         with tempfile.TemporaryDirectory() as folder:
@@ -114,7 +123,7 @@ def main() -> None:
         print(
             f"{count:7,}{one.size_bytes / MIB:8.0f}{one.parquet_bytes / MIB:11.1f}"
             f"{one.parquet_s * 1e3:10.1f}{one.shard_bytes / MIB:11.1f}{one.shard_s * 1e3:7.1f}"
-            f"{one.open_s:10.2f}{one.again_s:7.2f}{one.image_s * 1e6:9.1f}",
+            f"{one.open_s:10.2f}{one.again_s:7.2f}{one.image_s * 1e6:9.1f}{one.held_mib:7.0f}",
             flush=True,
         )
     ratio = found[-1].image_s / found[0].image_s

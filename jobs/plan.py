@@ -22,6 +22,8 @@ from jobs.power.protocol import EnergyProtocol
 from jobs.skips import why_skipped
 from jobs.task import SHARD_IMAGES, Shard, common_threshold, is_timed, shards
 
+_SORTED = json.JSONEncoder(sort_keys=True)
+
 PROTOCOL_VERSION = 1
 """Raised whenever the same cell would be measured in another way."""
 
@@ -83,7 +85,7 @@ class Cell:
             # Nothing where there is none: cells without energy are what they were before it.
             **({"energy": asdict(self.energy)} if self.energy else {}),
         }
-        text = json.dumps(identity, sort_keys=True)
+        text = _SORTED.encode(identity)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property

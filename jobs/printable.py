@@ -13,4 +13,6 @@ _ESCAPES = {code: ascii(chr(code))[1:-1] for code in _ODD if chr(code) not in _K
 
 def printable(text: str) -> str:
     r"""The text with control characters and lone surrogates written out, as in `\x1b[31m`."""
+    if text.isascii() and text.isprintable():  # most are, and long tables ask often
+        return text
     return text.encode("utf-8", "backslashreplace").decode("utf-8").translate(_ESCAPES)

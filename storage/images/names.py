@@ -7,15 +7,19 @@ import re
 from functools import partial
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from storage.cache import GENERAL_VARIABLE
 from storage.errors import DatasetError
 from storage.images.folder import open_folder
 from storage.images.image_set import ImageSet
 from storage.images.parquet import open_parquet
 from storage.schemas import nearest
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 DATA_VARIABLE = "GFJOBS_DATA"
-CACHE_VARIABLE = "XDG_CACHE_HOME"
 
 _EMBEDDED = ("digits",)
 DOWNLOADABLE = ("cifar10", "cifar100")
@@ -55,7 +59,10 @@ def open_images(
         )
     if colon:
         parquet = partial(open_parquet, is_shuffled=is_shuffled)
-        openers = {"imagefolder": open_folder, "parquet": parquet}
+        openers: dict[str, Callable[[str, Path, str], ImageSet]] = {
+            "imagefolder": open_folder,
+            "parquet": parquet,
+        }
         if form not in openers or not path:
             raise DatasetError(_unknown(name))
         try:
@@ -93,7 +100,7 @@ def named_file(name: str, split: str) -> Path | None:
 
 def cache_folder() -> Path:
     """Where downloaded data sets are kept: $XDG_CACHE_HOME, by default ~/.cache."""
-    home = os.environ.get(CACHE_VARIABLE)
+    home = os.environ.get(GENERAL_VARIABLE)
     return (Path(home) if home else Path.home() / ".cache") / "gfjobs" / "data"
 
 

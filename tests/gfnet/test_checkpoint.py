@@ -17,10 +17,12 @@ import torch
 from safetensors.torch import load_file, save, save_file
 
 import gfnet
+from gfnet import checkpoint
 from gfnet.checkpoint import METADATA_KEY
 from gfnet.config import ModelConfig
 from gfnet.infer import infer_config
 from gfnet.metadata import Metadata
+from gfnet.tensors import read_header
 
 
 @pytest.fixture
@@ -74,6 +76,29 @@ def test_a_failed_save_leaves_the_old_file(
         gfnet.save_checkpoint(lively(2), saved)
     assert saved.read_bytes() == before
     assert [file.name for file in saved.parent.iterdir()] == [saved.name]
+
+
+def test_with_its_digest_no_more_than_the_header_is_read(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says the same, and finds the same wrong; a file of torch.save has no header."""
+    info = gfnet.inspect_checkpoint(saved)
+    header, size_bytes = read_header(saved)
+    assert len(header) == 8 + struct.unpack("<Q", header[:8])[0] < size_bytes == info.size_bytes
+    with monkeypatch.context() as patch:
+        patch.delattr(checkpoint, "read_bytes")
+        assert gfnet.inspect_checkpoint(saved, info.sha256) == info
+    data = saved.read_bytes()
+    for broken in (b"", data[:7], data[:100], data[:-1], data + b"x", b"PK" + data, bytes(99)):
+        saved.write_bytes(broken)
+        messages = []
+        for sha256 in (None, "0" * 64):
+            with pytest.raises(gfnet.CheckpointError) as found:
+                gfnet.inspect_checkpoint(saved, sha256)
+            messages.append(str(found.value))
+        assert messages[0] == messages[1]
+    torch.save(gfnet.load_checkpoint(data).state_dict(), saved)
+    assert gfnet.inspect_checkpoint(saved, "0" * 64) == gfnet.inspect_checkpoint(saved)
 
 
 def test_truncation_anywhere_is_found(saved: Path) -> None:

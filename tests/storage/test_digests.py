@@ -34,7 +34,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     content_sha256 = parquet.content_sha256
 
     def counted(*arguments: object) -> str:
-        found.append(content_sha256(*arguments))  # type: ignore[arg-type]
+        found.append(content_sha256(*arguments))
         return found[-1]
 
     for module in (parquet, folders):
