@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 import storage
-from jobs import agreement_view, profile_view, summary, wording
+from jobs import agreement_view, profile_view, summary, tables, wording
 from jobs.errors import UsageError
 from jobs.estimate import Estimate, estimate
 from jobs.plan import Plan
@@ -56,6 +58,40 @@ def test_a_long_first_line_of_a_plan_is_wrapped(plan_of: Callable[[str], Plan]) 
     folded = "2 all-exit passes, 2 routed, 1 of exit costs, 2 profiles"
     assert first == f"a-name-of-some-length: 2 points → 7 cells: {folded}"
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_terminal_gets_the_first_cells_of_a_plan(
+    plan_of: Callable[[str], Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pipe gets all, and so does whoever asks."""
+    thresholds = ", ".join(f"{number / 60}" for number in range(60))
+    grid = "models: [dynn.safetensors]\ndatasets: [digits]\nmeasure: [latency]\n"
+    plan = plan_of(f"{grid}thresholds: [{thresholds}]\n")
+    piped = describe(plan, Estimate(0, 0, 60))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    drawn = describe(plan, Estimate(0, 0, 60))
+    assert drawn.splitlines()[-1] == " … and 20 more cells (--all shows them)"
+    assert drawn.count("dynn") == 40
+    assert describe(plan, Estimate(0, 0, 60), is_all=True) == piped
+    assert piped.count("dynn") == 60
+
+
+def test_a_terminal_gets_some_of_what_a_run_gave(
+    made_run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of status, histograms and runs; each says how many more there are."""
+    root = made_run(tmp_path)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(summary, "DRAWN_HISTOGRAMS", 0)
+    monkeypatch.setattr(tables, "first_ones", partial(tables.first_ones, most=1))
+    assert " more cells (--all shows them)" in summary.status(root, "made")
+    assert " more cells (--all" not in summary.status(root, "made", is_all=True)
+    assert " more rows (--all shows them)" in summary.ladder(root, "made")
+    assert " more rows (--all" not in summary.ladder(root, "made", is_all=True)
+    histogram = summary.exit_histogram(root, "made")
+    assert "more cells with exits (--all shows them)" in histogram
+    assert "after block" not in histogram
+    assert "after block" in summary.exit_histogram(root, "made", is_all=True)
 
 
 def test_a_plan_says_what_it_skips(plan_of: Callable[[str], Plan]) -> None:
