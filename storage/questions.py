@@ -11,7 +11,7 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-from storage.schemas import TABLES
+from storage.schemas import DIGEST_TABLES, TABLES
 from storage.sql import query_text
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ EXPRESSIONS = {
     "leaves": ("score", "threshold"),
     "gates": ("exit_blocks", "depth"),
     "run_named": ("run",),
+    "model_named": ("name",),
     "same_setting": ("a", "b"),
     "samples_for": ("percentile",),
     "condition_words": ("what", "own", "everyone"),
@@ -152,7 +153,7 @@ def _named_in(sql: str) -> set[str]:
 def _uses(name: str) -> frozenset[str]:
     """What the query of a view or macro names; its comments do not count."""
     if name in TABLES:
-        return frozenset()
+        return frozenset(("cells",) if name in DIGEST_TABLES else ())
     return frozenset(_named_in(re.sub(r"--[^\n]*", "", query_text(name))))
 
 

@@ -132,6 +132,18 @@ ADDED_COLUMNS = {
     "power": {"shard": "INTEGER", "exit_block": "INTEGER"},
 }
 
+# What a view adds to the rows of its table, from the cell of each row: nothing that is in a file, so
+# that it is there whichever version wrote them, and costs nothing where a question does not name it.
+# Images are joined by it: two data sets have the same image_id and label.
+DIGEST_TABLES = ("records", "exits", "exit_costs")
+DIGEST = "dataset_sha256"
+
+
+def view_columns(table: str) -> list[str]:
+    """The columns of a table as a query sees it."""
+    return [*TABLES[table].names, *([DIGEST] if table in DIGEST_TABLES else ())]
+
+
 # The order of rows in a merged file: cells together, so that row-group statistics prune.
 SORT_KEYS: dict[str, tuple[str, ...]] = {
     "records": ("run_id", "cell_id", "round", "image_id"),

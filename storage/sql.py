@@ -6,7 +6,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from storage.errors import StorageError
-from storage.schemas import ADDED_COLUMNS, TABLES, nearest
+from storage.schemas import ADDED_COLUMNS, DIGEST, DIGEST_TABLES, TABLES, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,6 +35,26 @@ def parquet_scan(table: str, files: Iterable[str]) -> str:
         typed = ", ".join(f"NULL::{kind} AS {name}" for name, kind in added.items())
         source = f"(SELECT {typed} WHERE false UNION ALL BY NAME FROM {source})"  # noqa: S608 (ours)
     return f"SELECT {columns} FROM {source}"  # noqa: S608 (quoted)
+
+
+def view_sql(table: str, rows: str, cells: str = "cells") -> str:
+    """Select what a query sees of a table: its rows, and the digest of their data set.
+
+    The digest comes from the row's cell. One row per cell on that side, by GROUP BY: DuckDB then knows
+    that the join neither drops nor doubles a row, and leaves it out where the digest is not used.
+
+    Args:
+        table: a key of TABLES.
+        rows: SQL of its rows.
+        cells: what the table `cells` of the same runs is called.
+    """
+    if table not in DIGEST_TABLES:
+        return rows
+    return (
+        f"SELECT r.*, c.{DIGEST} FROM ({rows}) r LEFT JOIN ("  # noqa: S608 (our names)
+        f"SELECT run_id, cell_id, any_value({DIGEST}) AS {DIGEST} FROM {cells} "
+        "GROUP BY run_id, cell_id) c ON c.run_id = r.run_id AND c.cell_id = r.cell_id"
+    )
 
 
 def query_text(name: str) -> str:

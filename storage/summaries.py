@@ -21,7 +21,7 @@ from storage.commits import Summary
 from storage.files import read_table, table_of_bytes
 from storage.questions import SUMMARISED, create_questions, definition, needed
 from storage.schemas import SCHEMA_VERSION, TABLES, VERSION_KEY
-from storage.sql import quoted
+from storage.sql import quoted, view_sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -117,10 +117,11 @@ def create_run_views(
 ) -> None:
     """Create all tables, and what a summary is selected from, over the rows of one run."""
     for table in TABLES:
-        if table in scans:
-            connection.execute(f"CREATE VIEW {table} AS {scans[table]}")
-        else:
-            connection.register(table, tables.get(table, TABLES[table].empty_table()))
+        rows = scans.get(table)
+        if rows is None:
+            connection.register(f"{table}_rows", tables.get(table, TABLES[table].empty_table()))
+            rows = f"FROM {table}_rows"
+        connection.execute(f"CREATE VIEW {table} AS {view_sql(table, rows)}")
     create_questions(connection, needed(" ".join(SUMMARISED)))
 
 

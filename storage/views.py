@@ -12,7 +12,7 @@ from storage.files import check_columns
 from storage.history import COPIED_TABLES
 from storage.questions import EXPRESSIONS, SUMMARISED, create_questions, needed
 from storage.schemas import TABLES
-from storage.sql import parquet_scan, quoted
+from storage.sql import parquet_scan, quoted, view_sql
 from storage.summaries import PLACE, order, stored_scan
 
 if TYPE_CHECKING:
@@ -89,21 +89,26 @@ def _create_tables(
         if places:
             parts.append(parquet_scan(table, [mount.name_of(file) for file in places]))
         rows = contents.small_table(table) if table in _WHOLE else TABLES[table].empty_table()
-        _create_table(connection, f"{schema}.{table}", parts, rows)
+        _create_table(connection, schema, table, parts, rows)
 
 
 def _create_table(
-    connection: duckdb.DuckDBPyConnection, name: str, parts: list[str], rows: pa.Table
+    connection: duckdb.DuckDBPyConnection,
+    schema: str,
+    table: str,
+    parts: list[str],
+    rows: pa.Table,
 ) -> None:
-    """Create a view of files, and of rows that were read."""
+    """Create a view of files, and of rows that were read; `cells` comes before what needs it."""
     # read_parquet of no file is an error; an empty table has the types.
     if rows.num_rows or not parts:
-        kept = f"{_SMALL}.{name.replace('.', '_')}"
+        kept = f"{_SMALL}.{schema}_{table}"
         connection.register("arriving", rows)
         connection.execute(f"CREATE TABLE {kept} AS FROM arriving")
         connection.unregister("arriving")
         parts = [*parts, f"FROM {kept}"]
-    connection.execute(f"CREATE VIEW {name} AS {' UNION ALL '.join(parts)}")
+    seen = view_sql(table, " UNION ALL ".join(parts), f"{schema}.cells")
+    connection.execute(f"CREATE VIEW {schema}.{table} AS {seen}")
 
 
 def _stored_parts(mount: Mount, contents: Contents, view: str) -> list[str]:

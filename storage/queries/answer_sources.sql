@@ -41,6 +41,7 @@ untimed AS (
         ON l.run_id = e.run_id
         AND l.model IS NOT DISTINCT FROM e.model
         AND l.dataset IS NOT DISTINCT FROM e.dataset
+        AND l.dataset_sha256 IS NOT DISTINCT FROM e.dataset_sha256
         AND l.device IS NOT DISTINCT FROM e.device
         AND l.runtime IS NOT DISTINCT FROM e.runtime
         AND l.precision IS NOT DISTINCT FROM e.precision

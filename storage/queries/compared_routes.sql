@@ -7,7 +7,7 @@
 WITH
 -- The same cell_id may stand in several runs: every join is by run and cell.
 pairs AS (
-    SELECT l.run_id, l.cell_id, l.threshold, l.thresholds, l.exit_blocks,
+    SELECT l.run_id, l.cell_id, l.threshold, l.thresholds, l.exit_blocks, l.dataset_sha256,
         p.cell_id AS exits_cell_id,
         row_number() OVER () AS pair  -- a number to group by: digests would be hashed once a row
     FROM cells l
@@ -51,7 +51,8 @@ SELECT r.run_id, r.cell_id, r.exits_cell_id, r.round, r.image_id, r.is_matched,
     -- In DuckDB NaN = NaN, and NaN is the greatest of all numbers.
     nullif(abs(deciding_score::DOUBLE - deciding_threshold), 'nan') AS gate_distance,
     r.is_matched AND r.routed_exit_block IS DISTINCT FROM r.replayed_exit_block AS is_exit_flip,
-    r.is_matched AND r.routed_prediction IS DISTINCT FROM r.replayed_prediction AS is_answer_flip
+    r.is_matched AND r.routed_prediction IS DISTINCT FROM r.replayed_prediction AS is_answer_flip,
+    r.dataset_sha256
 FROM routes r
 LEFT JOIN exits d
     ON d.run_id = r.run_id AND d.cell_id = r.exits_cell_id AND d.image_id = r.image_id

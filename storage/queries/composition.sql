@@ -12,6 +12,7 @@ routed AS (
     JOIN cells p
         ON p.run_id = l.run_id AND p.kind = 'exits'
         AND p.dataset IS NOT DISTINCT FROM l.dataset
+        AND p.dataset_sha256 IS NOT DISTINCT FROM l.dataset_sha256
         AND same_setting(p, l)
     JOIN measured_exit_costs(run) c ON c.run_id = p.run_id AND c.cell_id = p.cell_id
         AND c.is_valid

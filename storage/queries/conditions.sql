@@ -38,8 +38,8 @@ beside AS (
         flatten(list(s.power_modes) OVER machine) AS all_modes,
         flatten(list(s.governors) OVER machine) AS all_governors,
         max(s.max_clock_mhz) OVER (
-            PARTITION BY s.run_id, s.node, c.device, c.dataset, c.runtime, c.precision, c.threads,
-                c.batch_size
+            PARTITION BY s.run_id, s.node, c.device, c.dataset, c.dataset_sha256, c.runtime,
+                c.precision, c.threads, c.batch_size
         ) AS highest_clock_mhz
     FROM states s
     JOIN cells c ON c.run_id = s.run_id AND c.cell_id = s.cell_id

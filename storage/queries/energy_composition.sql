@@ -13,6 +13,7 @@ routed AS (
     JOIN cells l
         ON l.run_id = p.run_id AND l.kind = 'latency' AND l.batch_size = 1
         AND l.dataset IS NOT DISTINCT FROM p.dataset
+        AND l.dataset_sha256 IS NOT DISTINCT FROM p.dataset_sha256
         AND same_setting(p, l)
     ANTI JOIN invalid_cells i ON i.run_id = l.run_id AND i.cell_id = l.cell_id
     JOIN records r ON r.run_id = l.run_id AND r.cell_id = l.cell_id AND r.forward_ms IS NOT NULL

@@ -4,7 +4,7 @@
 SELECT f.run_id, f.cell_id, f.exits_cell_id, l.model, l.dataset, f.round, f.image_id,
     f.routed_exit_block, f.replayed_exit_block, f.routed_prediction, f.replayed_prediction,
     f.deciding_block, f.deciding_threshold AS threshold, f.deciding_score AS gate_score,
-    f.gate_distance
+    f.gate_distance, f.dataset_sha256
 FROM compared_routes(run) f
 JOIN cells l ON l.run_id = f.run_id AND l.cell_id = f.cell_id
 WHERE f.is_exit_flip OR f.is_answer_flip

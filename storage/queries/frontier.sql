@@ -18,8 +18,8 @@ passes AS (
         row_number() OVER (ORDER BY c.position, c.cell_id) AS cell,  -- digests would sort slowly
         -- Rivals are the points of one setting and power mode where they have milliseconds, else of
         -- one cell.
-        dense_rank() OVER (ORDER BY c.dataset, c.device, c.node, c.runtime, c.precision, c.threads,
-            t.power_mode,
+        dense_rank() OVER (ORDER BY c.dataset, c.dataset_sha256, c.device, c.node, c.runtime, c.precision,
+            c.threads, t.power_mode,
             CASE WHEN t.exit_ms IS NULL THEN c.cell_id END) AS contest,
         gates(c.exit_blocks, c.depth) AS gates,
         list_append(gates, c.depth - 1) AS all_exits

@@ -11,7 +11,8 @@ SELECT run_id, cell_id, image_id,
     min(exit_block) AS first_block,
     max(exit_block) AS last_block,
     min(exit_block) FILTER (is_correct) AS first_right_block,
-    max(exit_block) FILTER (is_correct) AS last_right_block
+    max(exit_block) FILTER (is_correct) AS last_right_block,
+    any_value(dataset_sha256) AS dataset_sha256
 FROM exits
 WHERE run_id = run_named(run)
 GROUP BY run_id, cell_id, image_id

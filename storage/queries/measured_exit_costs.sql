@@ -28,6 +28,7 @@ JOIN cells k
     AND k.kind = CASE WHEN len(p.gates) > 0 THEN 'exit_costs' ELSE 'latency' END
     AND k.batch_size = 1
     AND k.dataset IS NOT DISTINCT FROM p.dataset
+    AND k.dataset_sha256 IS NOT DISTINCT FROM p.dataset_sha256
     AND same_setting(k, p)
 LEFT JOIN invalid_cells i ON i.run_id = k.run_id AND i.cell_id = k.cell_id
 LEFT JOIN means m

@@ -1,12 +1,13 @@
 -- The history of a model: its rows of the ladder in all runs, each setting and threshold by itself in
--- the order of time, with what changed since the run before in the same setting. A row that is not
--- valid is shown, and neither compared nor compared with.
+-- the order of time, with what changed since the run before in the same setting, on the same images. A
+-- row that is not valid is shown, and neither compared nor compared with.
 WITH
 lines AS (
-    SELECT r.submitted_at, r.name AS run_name, l.*
+    SELECT r.submitted_at, r.name AS run_name, c.dataset_sha256, l.*
     FROM ladder l
-    JOIN runs r USING (run_id)
-    WHERE l.model = model_name
+    JOIN runs r ON r.run_id = l.run_id
+    JOIN cells c ON c.run_id = l.run_id AND c.cell_id = l.cell_id
+    WHERE l.model = model_named(model_name)
 ),
 compared AS (
     SELECT *,
@@ -21,19 +22,19 @@ compared AS (
         END AS energy_mj_before
     FROM lines
     WINDOW earlier AS (
-        PARTITION BY dataset, device, node, runtime, precision, threads, batch_size, threshold,
-            thresholds
+        PARTITION BY dataset, dataset_sha256, device, node, runtime, precision, threads, batch_size,
+            threshold, thresholds
         ORDER BY submitted_at, run_id, cell_id
         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
     )
 )
-SELECT submitted_at, run_id, run_name, dataset, device, node, runtime, precision, threads,
+SELECT run_id, submitted_at, run_name, dataset, device, node, runtime, precision, threads,
     batch_size, model, threshold, thresholds, acc1, mean_blocks, forward_ms, p50_ms, p90_ms, p99_ms,
     energy_mj, energy_saving_pct,
     acc1 - acc1_before AS acc1_change,
     100 * (forward_ms / nullif(forward_ms_before, 0) - 1) AS forward_change_pct,
     100 * (energy_mj / nullif(energy_mj_before, 0) - 1) AS energy_change_pct,
-    is_valid, note
+    is_valid, note, dataset_sha256
 FROM compared
-ORDER BY dataset, device, node, runtime, precision, threads, batch_size, threshold, thresholds,
-    submitted_at, run_id, cell_id
+ORDER BY dataset, dataset_sha256, device, node, runtime, precision, threads, batch_size, threshold,
+    thresholds, submitted_at, run_id, cell_id

@@ -404,10 +404,11 @@ def test_a_question_about_one_run_or_cell_reads_a_part_of_the_rows(tmp_path: Pat
             (row,) = connection.sql(f"EXPLAIN (ANALYZE, FORMAT json) {sql}").fetchall()
         return sum(groups_read(json.loads(row[1])["operator"]))
 
+    cells = 1  # the small table that the digest of a data set comes from
     everything = groups("")
     assert everything >= 8
-    assert groups("WHERE run_id = 'b'") == everything // 2
-    assert groups("WHERE run_id = 'a' AND cell_id = 'cell-5'") <= 2
+    assert groups("WHERE run_id = 'b'") <= everything // 2 + cells
+    assert groups("WHERE run_id = 'a' AND cell_id = 'cell-5'") <= 2 + cells
 
 
 def groups_read(plan: list[Any]) -> list[int]:

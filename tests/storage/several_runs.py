@@ -1,0 +1,219 @@
+"""Roots of two runs of the same cells over two data sets, and of each part of them alone.
+
+Nothing that is measured is alike in two parts: an answer that mixes them is another number.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import storage
+
+from .conftest import NOON, Builder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+RUNS = ("first", "choices")  # by their age; the second is the latest
+DATASETS = {"digits/test@100": "test-digest", "digits/train@50": "train-digest"}
+IMAGES = 24
+GATES = (1, 2)
+EXITS = (*GATES, 3)
+EARLY: dict[str, Any] = {"model": "dynn", "exit_blocks": GATES, "checkpoint_sha256": "c1"}
+
+Part = tuple[str, str]
+"""A run and a data set."""
+
+PARTS: tuple[Part, ...] = tuple((run_id, dataset) for run_id in RUNS for dataset in DATASETS)
+
+
+def make_root(root: Path, parts: Iterable[Part] = PARTS) -> Path:
+    """Write the runs with what is named of them."""
+    parts = list(parts)
+    for number, run_id in enumerate(RUNS):
+        datasets = [dataset for run, dataset in parts if run == run_id]
+        if datasets:
+            _make_run(root, run_id, number, datasets)
+    return root
+
+
+def _make_run(root: Path, run_id: str, number: int, datasets: list[str]) -> None:
+    build = Builder(root, run_id)
+    build.run = dataclasses.replace(build.run, submitted_at=NOON + timedelta(days=number))
+    for dataset in datasets:
+        _Part(build, dataset, np.random.default_rng([number, list(DATASETS).index(dataset)])).add()
+    build.store([storage.NodeRow(run_id, "node-a", "cpu", power_mode="0")])
+    with storage.RunStore.open(root, run_id) as store:
+        for dataset in datasets:
+            store.save_images(DATASETS[dataset], images_of(dataset))
+    found = [
+        storage.RegressionRow(
+            run_id, "dynn", dataset, "cpu", "node-a", "torch", "float32", 1, 1, 0.5, (), "latency",
+            "step", "ok", effect_pct=number + len(dataset),
+        )
+        for dataset in datasets
+    ]  # fmt: skip
+    storage.save_regressions(root, run_id, found)
+
+
+def images_of(dataset: str) -> Any:
+    """The same numbers and labels in each data set, of other classes: only the digest tells them."""
+    return storage.build_table(
+        "images",
+        {
+            "dataset_sha256": DATASETS[dataset],
+            "image_id": np.arange(IMAGES),
+            "path": [f"{dataset}/{image}.png" for image in range(IMAGES)],
+            "label": np.arange(IMAGES) % 3,
+            "class_name": [f"{dataset}-{image % 3}" for image in range(IMAGES)],
+        },
+    )
+
+
+class _Part:
+    """The cells of one run and data set."""
+
+    def __init__(self, build: Builder, dataset: str, generator: np.random.Generator) -> None:
+        self._build, self._dataset, self._draw = build, dataset, generator
+        self._place = list(DATASETS).index(dataset)
+        self._cells = 0
+        self._exit_ms = np.cumsum(generator.uniform(0.5, 1.5, len(EXITS)))
+
+    def add(self) -> None:
+        early = self._cell("exits", **EARLY, batch_size=256)
+        scores = self._draw.random((len(GATES), IMAGES)).astype(np.float32)
+        predictions = self._draw.integers(0, 3, (len(EXITS), IMAGES)).astype(np.int32)
+        self._exits(early, scores, predictions)
+        other = self._cell("exits", **EARLY, batch_size=256, threads=2)
+        self._exits(other, 1 - scores, predictions[::-1])
+        static = self._cell("exits", batch_size=256)
+        self._exits(static, scores[:0], predictions[-1:])
+        self._routed(self._cell("latency"), np.full(IMAGES, 2), predictions)
+        leaves = np.vstack([scores >= np.float32(0.5), np.ones((1, IMAGES), bool)])
+        routed = self._cell("latency", **EARLY, threshold=0.5)
+        self._routed(routed, leaves.argmax(axis=0), predictions)
+        self._forced(self._cell("exit_costs", **EARLY))
+        profile = self._cell("profile", model="digits-dynn", exit_blocks=GATES)
+        total_ms = self._draw.random(4) * 100
+        self._build.commit(
+            profile,
+            profile={
+                "component": ["filter", "mlp", "norm1", "residual"],
+                "block": 3,
+                "calls": IMAGES,
+                "total_ms": total_ms,
+                "share": total_ms / total_ms.sum(),
+            },
+        )
+        agreement = {"images": IMAGES, "max_logit_difference": self._draw.random()}
+        self._build.commit(routed, 0, 60, reference_agreement={"shard": 0, **agreement})
+
+    def _cell(self, kind: storage.CellKind, **changes: Any) -> storage.CellRow:
+        position = 100 * self._place + self._cells
+        self._cells += 1
+        return self._build.cell(
+            kind,
+            cell_id=f"{kind}-{position}",
+            position=position,
+            dataset=self._dataset,
+            dataset_sha256=DATASETS[self._dataset],
+            images=IMAGES,
+            **changes,
+        )
+
+    def _exits(self, cell: storage.CellRow, scores: Any, predictions: Any) -> None:
+        blocks = EXITS[-len(predictions) :]
+        labels = np.tile(np.arange(IMAGES) % 3, len(blocks))
+        rows = len(labels)
+        self._build.commit(
+            cell,
+            exits={
+                "image_id": np.tile(np.arange(IMAGES), len(blocks)),
+                "label": labels,
+                "exit_block": np.repeat(np.array(blocks, np.int32), IMAGES),
+                "gate_score": [*scores.ravel().tolist(), *[None] * IMAGES],
+                "prediction": predictions.ravel(),
+                "is_correct": predictions.ravel() == labels,
+                "is_top5": True,
+                "loss": self._draw.random(rows).astype(np.float32),
+                "max_prob": self._draw.uniform(0.4, 1, rows).astype(np.float32),
+                "margin": self._draw.random(rows).astype(np.float32),
+                "entropy": self._draw.random(rows).astype(np.float32),
+            },
+        )
+
+    def _routed(self, cell: storage.CellRow, places: Any, predictions: Any) -> None:
+        prediction = predictions[places, np.arange(IMAGES)]
+        # One route differs from the replay, by its answer.
+        prediction = np.where(np.arange(IMAGES) == 7, (prediction + 1) % 3, prediction)
+        labels = np.arange(IMAGES) % 3
+        self._build.records(
+            cell,
+            IMAGES,
+            label=labels,
+            prediction=prediction,
+            is_correct=prediction == labels,
+            exit_block=np.array(EXITS, np.int32)[places],
+            forward_ms=self._exit_ms[places] * self._draw.uniform(0.999, 1.001, IMAGES),
+        )
+        self._state(cell)
+        watts = self._draw.uniform(2, 9, 3)
+        for phase, second, watt in zip(("before", "active", "after"), (0, 2, 4), watts, strict=True):
+            self._power(cell, phase, second, watt)
+
+    def _forced(self, cell: storage.CellRow) -> None:
+        factors = self._draw.uniform(0.99, 1.01, (IMAGES, 1))
+        self._build.commit(
+            cell,
+            exit_costs={
+                "image_id": np.repeat(np.arange(IMAGES), len(EXITS)),
+                "exit_block": np.tile(np.array(EXITS, np.int32), IMAGES),
+                "forward_ms": (factors * self._exit_ms / factors.mean()).ravel(),
+            },
+        )
+        self._state(cell)
+        self._power(cell, "before", 0, 1.5)
+        for number, block in enumerate(EXITS):
+            self._power(cell, "active", 2 * number + 2, self._draw.uniform(2, 9), exit_block=block)
+
+    def _power(
+        self, cell: storage.CellRow, phase: str, second: int, watt: float, **columns: int
+    ) -> None:
+        self._build.commit(
+            cell,
+            0,
+            70 + second,
+            power={
+                "node": cell.node,
+                "rail": "total",
+                "phase": phase,
+                "sampled_at": [NOON + timedelta(seconds=second + late) for late in (0, 1)],
+                "power_mw": 1000 * watt,
+                "shard": 0,
+                **columns,
+            },
+        )
+
+    def _state(self, cell: storage.CellRow) -> None:
+        began_at = NOON + timedelta(seconds=self._cells)
+        self._build.commit(
+            cell,
+            0,
+            40,
+            rounds={
+                "node": cell.node,
+                "position": cell.position,
+                "started_at": began_at,
+                "ended_at": began_at + timedelta(seconds=1),
+                "clock_mhz": 1000.0,
+                "power_mode": "0",
+                "governor": "performance",
+                "load": 0.01,
+                "is_throttled": False,
+            },
+        )
