@@ -13,7 +13,7 @@ from storage.contents import read_contents
 from storage.errors import QueryError, StorageError
 from storage.layout import existing_root, reading, until_it_holds
 from storage.mount import Mount, lock
-from storage.questions import named
+from storage.questions import named, runs_asked_for
 from storage.schemas import TABLES
 from storage.sql import query_text
 from storage.views import create_views
@@ -139,6 +139,8 @@ def _query(
 def _run(opened: _Opened, sql: str, parameters: Mapping[str, object] | None) -> pa.Table:
     with contextlib.closing(opened.connection) as connection:
         try:
+            for run in runs_asked_for(sql):
+                connection.sql(f"SELECT run_named({run})").fetchall()
             relation = connection.sql(sql, params=parameters)
             # A statement without rows, or nothing but a comment.
             if relation is None:

@@ -88,6 +88,13 @@ _SPEAKS_OF_ALL = re.compile(
 )
 
 
+_OF_RUN = re.compile(
+    rf"\b({'|'.join(name for name, arguments in MACROS.items() if arguments[0] == 'run')})"
+    r"\s*\(\s*('(?:[^']|'')*')",
+    re.IGNORECASE,
+)
+
+
 def needed(sql: str | None, through: Collection[str] = SUMMARISED) -> frozenset[str]:
     """Say which tables, views and macros a statement may use; None uses all.
 
@@ -124,6 +131,16 @@ def create_questions(connection: duckdb.DuckDBPyConnection, names: Collection[st
     for name in macros:
         text = _repeat_by_exit(query_text(name), exits)
         connection.execute(f"CREATE MACRO {name}({', '.join(MACROS[name])}) AS TABLE {text}")
+
+
+def runs_asked_for(sql: str) -> list[str]:
+    """The runs that a statement gives to macros, as literals.
+
+    DuckDB evaluates nothing beside an empty table, so that a macro need not see that its run is not
+    there: whoever has the text asks `run_named` of each of these.
+    """
+    text = re.sub(r"--[^\n]*", "", sql)
+    return sorted({literal for _, literal in _OF_RUN.findall(text)})
 
 
 def named() -> list[str]:

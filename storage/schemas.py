@@ -132,9 +132,8 @@ ADDED_COLUMNS = {
     "power": {"shard": "INTEGER", "exit_block": "INTEGER"},
 }
 
-# What a view adds to the rows of its table, from the cell of each row: nothing that is in a file, so
-# that it is there whichever version wrote them, and costs nothing where a question does not name it.
-# Images are joined by it: two data sets have the same image_id and label.
+# What a view adds to the rows of its table, from the cell of each row. It is in no file, so that
+# rows of every version have it. Images are joined by it: two data sets have the same image_id.
 DIGEST_TABLES = ("records", "exits", "exit_costs")
 DIGEST = "dataset_sha256"
 

@@ -40,8 +40,8 @@ def parquet_scan(table: str, files: Iterable[str]) -> str:
 def view_sql(table: str, rows: str, cells: str = "cells") -> str:
     """Select what a query sees of a table: its rows, and the digest of their data set.
 
-    The digest comes from the row's cell. One row per cell on that side, by GROUP BY: DuckDB then knows
-    that the join neither drops nor doubles a row, and leaves it out where the digest is not used.
+    The digest comes from the row's cell, of which GROUP BY leaves one each: DuckDB then knows that
+    the join neither drops nor doubles a row, and leaves it out where the digest is not used.
 
     Args:
         table: a key of TABLES.

@@ -1,16 +1,24 @@
 -- What each all-exit cell answers at thresholds of one's own: `[t]`, one for all gates, or one a
 -- gate in the order of exit_blocks, for the cells with as many gates. +inf never leaves there,
--- -inf always does. Static models have no gates and answer the same at any.
+-- -inf always does. Static models have no gates and answer the same at any. A list that is for none of
+-- the models with gates is an error.
 WITH
 gated AS (
-    SELECT *, gates(exit_blocks, depth) AS gates
+    SELECT *, gates(exit_blocks, depth) AS gates,
+        list(len(gates)) FILTER (len(gates) > 0) OVER () AS all_gates
     FROM cells
     WHERE kind = 'exits'
 ),
 answered AS (
-    SELECT * REPLACE (ts::FLOAT[] AS thresholds)
+    SELECT * EXCLUDE (all_gates) REPLACE (ts::FLOAT[] AS thresholds)
     FROM gated
-    WHERE len(gates) = 0 OR len(ts) IN (1, len(gates))
+    WHERE CASE
+        WHEN len(gates) = 0 OR len(ts) IN (1, len(gates)) THEN true
+        WHEN list_contains(all_gates, len(ts)) THEN false
+        ELSE error(format('{} thresholds were given, and the models here have {} gates: give one '
+            || 'threshold for all gates, or one a gate', len(ts),
+            array_to_string(list_sort(list_distinct(all_gates)), ' or ')))
+    END
 ),
 left_at AS (
     SELECT e.run_id, e.cell_id, e.image_id, min(e.exit_block) AS exit_block,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from datetime import datetime, timedelta
@@ -16,9 +17,11 @@ from storage import merge
 from storage.places.local import LocalPlace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import pyarrow as pa
+
+    from .several_runs import Roots
 
 NOON = datetime(2026, 11, 24, 12)  # noqa: DTZ001 (naive UTC throughout)
 
@@ -161,6 +164,16 @@ class Builder:
             f"FROM ladder WHERE run_id = '{self.run.run_id}'",
         ).to_pylist()
         return rows
+
+
+@pytest.fixture(scope="package")
+def roots(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Roots]:
+    """Give a root of several runs and data sets, and a part of it alone; for reading."""
+    from .several_runs import Roots  # which is made of the builder above
+
+    with contextlib.ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield Roots(tmp_path_factory.mktemp("roots"), stack)
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,13 @@
-"""Roots of two runs of the same cells over two data sets, and of each part of them alone.
+"""A root of two runs of the same cells over two data sets, and one of a part of it alone.
 
 Nothing that is measured is alike in two parts: an answer that mixes them is another number.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +21,62 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    import duckdb
+
 RUNS = ("first", "choices")  # by their age; the second is the latest
 DATASETS = {"digits/test@100": "test-digest", "digits/train@50": "train-digest"}
 IMAGES = 24
-GATES = (1, 2)
-EXITS = (*GATES, 3)
+GATES = (1, 2, 3)
+EXITS = (*GATES, 4)
 EARLY: dict[str, Any] = {"model": "dynn", "exit_blocks": GATES, "checkpoint_sha256": "c1"}
 
 Part = tuple[str, str]
 """A run and a data set."""
 
 PARTS: tuple[Part, ...] = tuple((run_id, dataset) for run_id in RUNS for dataset in DATASETS)
+ALONE: Part = ("choices", "digits/test@100")
+"""The part that has a root of its own; of the latest run."""
+
+Row = dict[str, Any]
+
+
+class Roots:
+    """Connections to the whole root, and to one of a part of it."""
+
+    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
+        self.path = make_root(folder / "whole")
+        for training_id, rows in itertools.groupby(training_rows(), lambda row: row.training_id):
+            storage.TrainingLog(self.path, training_id).write(list(rows))
+        self.whole = stack.enter_context(storage.connect(self.path))
+        self.alone = stack.enter_context(storage.connect(make_root(folder / "alone", [ALONE])))
+        cells = self.alone.sql("SELECT cell_id FROM cells").fetchall()
+        self._cells = {cell_id for (cell_id,) in cells}
+
+    def part(self, sql: str) -> list[Row]:
+        """What the whole root answers of the part that is also alone."""
+        return [row for row in rows_of(self.whole, sql) if self._is_of_part(row)]
+
+    def _is_of_part(self, row: Row) -> bool:
+        return (
+            row.get("run_id", ALONE[0]) == ALONE[0]
+            and row.get("dataset", ALONE[1]) == ALONE[1]
+            and ("cell_id" not in row or row["cell_id"] in self._cells)
+        )
+
+
+def rows_of(connection: duckdb.DuckDBPyConnection, sql: str) -> list[Row]:
+    """The rows of an answer, sorted; numbers without the digits that depend on the order."""
+    relation = connection.sql(sql)
+    rows = [
+        dict(zip(relation.columns, map(_rounded, row), strict=True)) for row in relation.fetchall()
+    ]
+    return sorted(rows, key=repr)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_rounded(each) for each in value]
+    return float(f"{value:.9g}") if isinstance(value, float) else value
 
 
 def make_root(root: Path, parts: Iterable[Part] = PARTS) -> Path:
@@ -62,7 +109,7 @@ def _make_run(root: Path, run_id: str, number: int, datasets: list[str]) -> None
 
 
 def images_of(dataset: str) -> Any:
-    """The same numbers and labels in each data set, of other classes: only the digest tells them."""
+    """The same numbers and labels in each data set, of other classes: the digest tells them."""
     return storage.build_table(
         "images",
         {
@@ -73,6 +120,39 @@ def images_of(dataset: str) -> Any:
             "class_name": [f"{dataset}-{image % 3}" for image in range(IMAGES)],
         },
     )
+
+
+def training_rows() -> list[storage.TrainingRow]:
+    """Two trainings of one model, of two epochs each."""
+    return [
+        storage.TrainingRow(
+            training_id,
+            recipe="recipe",
+            stage="baseline",
+            model="dynn",
+            dataset="digits/train",
+            dataset_sha256="train-digest",
+            phase="all",
+            epoch=epoch,
+            epochs=2,
+            loss=1 / epoch,
+            validation_acc1=50.0 * epoch - number,
+            validation_loss=0.5,
+            validation_blocks=None,
+            is_best=epoch == 2,
+            learning_rate=0.1,
+            images_per_s=1000.0 + number,
+            device="cpu",
+            node="node-a",
+            precision="float32",
+            threads=1,
+            seed=number,
+            started_at=NOON,
+            finished_at=NOON,
+        )
+        for number, training_id in enumerate(("one", "two"))
+        for epoch in (1, 2)
+    ]
 
 
 class _Part:
@@ -93,7 +173,7 @@ class _Part:
         self._exits(other, 1 - scores, predictions[::-1])
         static = self._cell("exits", batch_size=256)
         self._exits(static, scores[:0], predictions[-1:])
-        self._routed(self._cell("latency"), np.full(IMAGES, 2), predictions)
+        self._routed(self._cell("latency"), np.full(IMAGES, len(GATES)), predictions)
         leaves = np.vstack([scores >= np.float32(0.5), np.ones((1, IMAGES), bool)])
         routed = self._cell("latency", **EARLY, threshold=0.5)
         self._routed(routed, leaves.argmax(axis=0), predictions)
@@ -123,7 +203,7 @@ class _Part:
             dataset=self._dataset,
             dataset_sha256=DATASETS[self._dataset],
             images=IMAGES,
-            **changes,
+            **{"depth": 5, "exit_blocks": EXITS[-1:]} | changes,
         )
 
     def _exits(self, cell: storage.CellRow, scores: Any, predictions: Any) -> None:
@@ -162,9 +242,9 @@ class _Part:
             forward_ms=self._exit_ms[places] * self._draw.uniform(0.999, 1.001, IMAGES),
         )
         self._state(cell)
-        watts = self._draw.uniform(2, 9, 3)
-        for phase, second, watt in zip(("before", "active", "after"), (0, 2, 4), watts, strict=True):
-            self._power(cell, phase, second, watt)
+        for second, phase in enumerate(("before", "active", "after")):
+            watt = self._draw.uniform(3, 9) if phase == "active" else self._draw.uniform(1, 2)
+            self._power(cell, phase, 2 * second, watt)
 
     def _forced(self, cell: storage.CellRow) -> None:
         factors = self._draw.uniform(0.99, 1.01, (IMAGES, 1))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SHARDS = 4
 RUN = storage.RunRow("run-1")
-CELL = storage.CellRow("run-1", "cell-1", kind="latency")
+CELL = storage.CellRow("run-1", "cell-1", kind="latency", dataset_sha256="d0")
 PROJECT = Path(storage.__file__).parents[1]
 
 
@@ -334,9 +334,12 @@ def test_files_of_an_older_version_are_read_merged_and_compacted(
     assert storage.query(tmp_path, sql).to_pylist() == [
         {"power_mw": 5.0, "shard": None, "exit_block": None}
     ]
+    digests = [f"FROM {table} SELECT dataset_sha256" for table in ("records", "exit_costs")]
+    assert [set(storage.query(tmp_path, each)[0].to_pylist()) for each in digests] == [{"d0"}] * 2
     ladder = storage.query(tmp_path, "FROM ladder").to_pylist()
     assert storage.compact(tmp_path).added == ["run-1"]
     assert seen(tmp_path) == whole(2)
+    assert [set(storage.query(tmp_path, each)[0].to_pylist()) for each in digests] == [{"d0"}] * 2
     assert storage.query(tmp_path, "FROM ladder").to_pylist() == ladder
     assert storage.query(tmp_path, sql).num_rows == 1
     assert storage.query(tmp_path, "SELECT status FROM runs").to_pylist() == [{"status": "done"}]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,16 +13,13 @@ from storage.questions import MACROS, VIEWS
 from storage.schemas import DIGEST_TABLES, view_columns
 
 from .conftest import NOON, Builder
-from .several_runs import DATASETS, IMAGES, PARTS, RUNS, Part, make_root
+from .several_runs import ALONE, DATASETS, IMAGES, Roots, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    import duckdb
-
-Row = tuple[object, ...]
-
-ARGUMENTS = {"run": "'{run}'", "t": "0.5", "ts": "[0.5, 0.4]", "model_name": "'dynn'"}
+ARGUMENTS = {"run": "'{run}'", "t": "0.5", "ts": "[0.5, 0.4, 0.3]", "model_name": "'dynn'"}
 OF_RUN = {
     name: f"{name}({', '.join(ARGUMENTS[each] for each in arguments)})"
     for name, arguments in MACROS.items()
@@ -33,77 +27,28 @@ OF_RUN = {
 OF_ONE_RUN = [name for name, arguments in MACROS.items() if "run" in arguments]
 OF_ALL = (*VIEWS, *(OF_RUN[name] for name in MACROS if name not in OF_ONE_RUN and name != "trend"))
 EMPTY = ("throttled_rounds", "invalid_cells")
+OF_CELLS = ("trusted_exit_costs", "trusted_exit_energies", "exit_cells")
+"""Of a cell without rows they say that nothing is known."""
+
+SLOW = ("frontier", "composed_latency", "composed_energy", "trusted_exit_energies")
+"""To be understood by DuckDB: made of many others, which are all asked."""
 
 
-class Roots:
-    """Connections to the whole root, and to roots of its parts."""
-
-    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
-        self.path = make_root(folder / "whole")
-        self.whole = stack.enter_context(storage.connect(self.path))
-        self.alone: dict[Part, duckdb.DuckDBPyConnection] = {
-            part: stack.enter_context(storage.connect(make_root(folder / str(number), [part])))
-            for number, part in enumerate(PARTS)
-        }
-
-    def apart(self, sql: str, run_id: str | None = None) -> list[Row]:
-        """The answers of the parts, of one run or of all, together."""
-        return in_order(
-            row
-            for (run, _), connection in self.alone.items()
-            if run_id in (None, run)
-            for row in connection.sql(sql).fetchall()
-        )
-
-    def together(self, sql: str) -> list[Row]:
-        """The answer of the whole root."""
-        return in_order(self.whole.sql(sql).fetchall())
+@pytest.mark.parametrize("question", [*OF_ALL, *OF_ONE_RUN])
+def test_an_answer_is_that_of_each_part_alone(roots: Roots, question: str) -> None:
+    """The same cells in two runs, and the same numbers of images in two data sets, are two."""
+    sql = f"FROM {OF_RUN.get(question, question).format(run=ALONE[0])}"
+    assert roots.whole.sql(sql).columns[0] == "run_id"
+    found = roots.part(sql)
+    assert found == rows_of(roots.alone, sql)
+    assert bool(found) == (question not in EMPTY)
 
 
-def in_order(rows: Any) -> list[Row]:
-    """Sort rows, of numbers as many digits as do not depend on the order of a sum."""
-    return sorted((tuple(map(rounded, row)) for row in rows), key=repr)
-
-
-def rounded(value: Any) -> Any:
-    """Nine digits of each number."""
-    if isinstance(value, (list, tuple)):
-        return [rounded(each) for each in value]
-    return float(f"{value:.9g}") if isinstance(value, float) else value
-
-
-@pytest.fixture(scope="module")
-def roots(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Roots]:
-    """The whole root, and its four parts."""
-    with contextlib.ExitStack() as stack:
-        yield Roots(tmp_path_factory.mktemp("roots"), stack)
-
-
-@pytest.mark.parametrize("question", OF_ALL)
-def test_answers_about_all_are_those_of_the_parts(roots: Roots, question: str) -> None:
-    """The same cell_id, image_id and round in two runs are two."""
-    sql = f"FROM {question}"
-    assert roots.together(sql) == roots.apart(sql)
-    assert bool(roots.together(sql)) == (question not in EMPTY)
-
-
-@pytest.mark.parametrize("run_id", RUNS)
-@pytest.mark.parametrize("name", OF_ONE_RUN)
-def test_answers_about_a_run_are_those_of_its_parts(roots: Roots, name: str, run_id: str) -> None:
-    """Nothing of another run, nothing of another data set."""
-    sql = f"FROM {OF_RUN[name].format(run=run_id)}"
-    found = roots.together(sql)
-    assert found == roots.apart(sql, run_id)
-    assert found
-    if run_id == RUNS[-1]:
-        assert found == roots.together(f"FROM {OF_RUN[name].format(run='latest')}")
-
-
-@pytest.mark.parametrize("question", [*OF_ALL, "trend('dynn')", *sorted(OF_ONE_RUN)])
-def test_run_comes_first(roots: Roots, question: str) -> None:
-    """Whatever may have rows of several runs names it in its first column."""
-    question = OF_RUN.get(question, question).format(run="latest")
-    assert roots.whole.sql(f"FROM {question}").columns[0] == "run_id"
+def test_a_run_is_asked_for_by_name_or_as_the_latest(roots: Roots) -> None:
+    """The other appears in neither answer."""
+    for asked, run_id in (("first", "first"), ("choices", "choices"), ("latest", "choices")):
+        rows = rows_of(roots.whole, f"FROM exit_cells('{asked}')")
+        assert [row["run_id"] for row in rows] == [run_id] * 6
 
 
 @pytest.mark.parametrize("table", DIGEST_TABLES)
@@ -129,33 +74,47 @@ def test_images_are_joined_by_the_digest_of_their_data_set(roots: Roots, table: 
 )
 def test_macros_of_images_have_the_digest(roots: Roots, question: str) -> None:
     """By it they meet the images that they are of."""
-    sql = f"SELECT count(*), count(DISTINCT path) FROM {question} JOIN images USING (dataset_sha256, image_id)"  # noqa: S608, E501
-    (alone,) = roots.whole.sql(f"SELECT count(*) FROM {question}").fetchall()
-    assert roots.whole.sql(sql).fetchall() == [(*alone, len(DATASETS) * IMAGES)]
+    rows = rows_of(roots.whole, f"FROM {question}")
+    joined = rows_of(roots.whole, f"FROM {question} JOIN images USING (dataset_sha256, image_id)")
+    assert len(joined) == len(rows)
+    assert len({row["path"] for row in joined}) == len(DATASETS) * IMAGES
 
 
 @pytest.mark.parametrize("name", OF_ONE_RUN)
 def test_an_unknown_run_is_an_error(roots: Roots, name: str) -> None:
     """Not an empty table; the message has what was asked and what there is."""
-    for asked, hint in (("frist", "did you mean first?"), ("xyz", "the newest is choices.")):
-        with pytest.raises(Exception, match=f"no run '{asked}'.*{hint}.*`gfjobs runs`"):
-            roots.whole.sql(f"FROM {OF_RUN[name].format(run=asked)}").fetchall()
+    with pytest.raises(Exception, match=r"no run 'frist'; did you mean first\?.*`gfjobs runs`"):
+        roots.whole.sql(f"FROM {OF_RUN[name].format(run='frist')}").fetchall()
+
+
+def test_nothing_like_it_brings_the_newest(roots: Roots) -> None:
+    """A name unlike any."""
+    with pytest.raises(Exception, match=r"no run 'xyz'; the newest is choices\. List all"):
+        roots.whole.sql("FROM exit_cells('xyz')").fetchall()
 
 
 @pytest.mark.parametrize("name", OF_ONE_RUN)
 def test_latest_of_no_run_is_nothing_and_another_name_an_error(tmp_path: Path, name: str) -> None:
-    """In an empty root."""
-    assert storage.query(tmp_path, f"FROM {OF_RUN[name].format(run='latest')}").num_rows == 0
+    """An empty root has no answer, and no other run."""
+    if name not in SLOW:
+        sql = f"FROM {OF_RUN[name].format(run='latest')}"
+        assert storage.query(tmp_path, sql).num_rows == 0
     with pytest.raises(storage.QueryError, match=r"no run 'first': no run .* `gfjobs submit GRID`"):
         storage.query(tmp_path, f"FROM {OF_RUN[name].format(run='first')}")
 
 
-def test_a_run_without_rows_is_known(build: Builder) -> None:
-    """It has nothing to answer, and is there."""
+def test_a_run_without_rows_is_known_and_others_are_not(build: Builder) -> None:
+    """It has nothing to answer, and is there; whatever else is asked for is an error."""
+    build.cell("exits")
     build.store()
-    for name in OF_ONE_RUN:
-        sql = f"FROM {OF_RUN[name].format(run='run-1')}"
-        assert storage.query(build.root, sql).num_rows == 0, name
+    with storage.connect(build.root) as connection:
+        for name in set(OF_ONE_RUN) - set(SLOW):
+            rows = connection.sql(f"FROM {OF_RUN[name].format(run='run-1')}").fetchall()
+            assert bool(rows) == (name in OF_CELLS), name
+    for sql in ("FROM Composition ('run-2')", "-- of\nFROM composition(\n'run-2') WHERE is_within"):
+        with pytest.raises(storage.QueryError, match=r"no run 'run-2'; did you mean run-1\?"):
+            storage.query(build.root, sql)
+    assert storage.query(build.root, "SELECT 1 -- composition('run-2')").num_rows == 1
 
 
 def test_a_damaged_run_is_an_error_and_never_latest_for_want_of_a_time(
@@ -169,7 +128,7 @@ def test_a_damaged_run_is_an_error_and_never_latest_for_want_of_a_time(
     (build.root / "runs" / "torn" / "run.parquet").write_bytes(b"PAR1")
     found = storage.query(build.root, "SELECT run_id FROM trusted_exit_costs('latest')")
     assert found["run_id"].to_pylist() == ["old"]
-    with pytest.raises(storage.QueryError, match="run torn is damaged.*`gfjobs fsck torn`"):
+    with pytest.raises(storage.QueryError, match=r"run torn is damaged.*`gfjobs fsck torn`"):
         storage.query(build.root, "FROM trusted_exit_costs('torn')")
 
 

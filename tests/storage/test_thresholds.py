@@ -116,13 +116,19 @@ def test_replay_agrees_with_the_loops(
         f"SELECT {number} AS number, * FROM at_threshold('{t}'::FLOAT)"  # noqa: S608 (ours)
         for number, t in enumerate(THRESHOLDS)
     )
+    numbers = {len(images[0].scores) for images in passes}  # of gates
     listed = "[" + ", ".join(f"'{t}'::FLOAT" for t in vector) + "]"
     with tempfile.TemporaryDirectory() as folder:
         build = build_run("run-1")
         build.root = Path(folder)
         store(build, passes)
         rows = ask(build, f"FROM ({shared}) JOIN cells USING (cell_id) ORDER BY number, position")
-        by_gate = ask(build, f"FROM at_thresholds({listed})")
+        by_gate = []
+        if numbers <= {0} or len(GATES) in numbers:
+            by_gate = ask(build, f"FROM at_thresholds({listed})")
+        else:
+            with pytest.raises(storage.QueryError, match="3 thresholds were given"):
+                ask(build, f"FROM at_thresholds({listed})")
     assert len(rows) == len(THRESHOLDS) * len(passes)
     for row in rows:
         images, t = passes[row["position"]], THRESHOLDS[row["number"]]
@@ -130,7 +136,7 @@ def test_replay_agrees_with_the_loops(
         assert_answers(row, images, [t] * gates)
         assert row["threshold"] == (float(np.float32(t)) if gates else None)
     cells = {row["cell_id"]: row for row in by_gate}
-    expected = [images for images in passes if len(images[0].scores) in (0, len(GATES))]
+    expected = [images for images in passes if by_gate and len(images[0].scores) in (0, len(GATES))]
     assert len(cells) == len(expected)  # a vector is for models with as many gates
     for position, images in enumerate(passes):
         if images in expected:
@@ -175,7 +181,10 @@ def test_one_threshold_a_gate(build: Builder) -> None:
     assert (row["exit_counts"], row["acc1"]) == ([0, 0, 2, 0, 0], 50.0)
     (row,) = ask(build, "FROM at_thresholds([0.5])")
     assert row["exit_counts"] == [1, 0, 1, 0, 0]
-    assert ask(build, "FROM at_thresholds([0.5, 0.5, 0.5])") == []
+    with pytest.raises(
+        storage.QueryError, match=r"3 thresholds were given.* have 2 gates: give one"
+    ):
+        ask(build, "FROM at_thresholds([0.5, 0.5, 0.5])")
 
 
 def test_static_model_answers_the_same_at_any(build: Builder) -> None:
