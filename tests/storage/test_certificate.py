@@ -127,6 +127,7 @@ def test_flips_by_hand(build: Builder) -> None:
         "exits_cell_id": "exits-0",
         "model": "early",
         "dataset": "digits",
+        "dataset_sha256": "d0",
         "round": 0,
         "threshold": 0.5,
     }
