@@ -23,15 +23,7 @@ PAGES = (*sorted(REPOSITORY.glob("docs/*.md")), REPOSITORY / "README.md")
 COMMAND = re.compile(r'^gfjobs sql "([^"]+)"', re.MULTILINE)
 QUERIES = sorted({sql for page in PAGES for sql in COMMAND.findall(page.read_text())})
 
-# Of a page that is mended elsewhere.
-PENDING = (
-    "select exit_block, median(forward_ms) from records group by all order by 1",
-    "select run_id, model, acc1, forward_ms from ladder",
-)
-
-APART = [
-    sql for sql in QUERIES if sql not in PENDING and not re.search("describe|training|trend", sql)
-]
+APART = [sql for sql in QUERIES if not re.search("describe|training|trend", sql)]
 """Queries that have rows of runs, and of each run by itself."""
 
 
