@@ -30,6 +30,9 @@ EXPRESSIONS = {
     "condition_words": ("what", "own", "everyone"),
     "by_time": ("value", "duration_us"),
     "student_t": ("number",),
+    "above_idle_mj": ("power_w", "idle_w", "ms"),
+    "not_above_idle": ("power_w", "idle_w"),
+    "some_rounds": ("own", "timed"),
 }
 
 # Queries over the tables.
@@ -38,7 +41,10 @@ VIEWS = (
     "conditions",
     "invalid_cells",
     "power_windows",
+    "task_energies",
+    "cell_energies",
     "cell_powers",
+    "energy_sources",
     "answer_sources",
     "ladder",
     "measured",

@@ -8,6 +8,7 @@ SELECT c.cell_id, c.model, c.checkpoint_sha256, c.dataset, c.dataset_sha256, c.d
     e.exit_mj AS exit_energy_mj,
     e.exit_margin_mj AS exit_energy_margin_mj,
     e.note AS exit_energy_mj_note,
+    e.energy_source AS exit_energy_source,
     MAP {50: samples_for(50), 90: samples_for(90), 99: samples_for(99)} AS samples_for
 FROM cells c
 JOIN trusted_exit_costs($run_id) t ON t.run_id = c.run_id AND t.cell_id = c.cell_id

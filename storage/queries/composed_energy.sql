@@ -3,7 +3,7 @@
 -- margin_mj is half its 95 % interval: the exits' own, each by its share, independent of one another.
 WITH
 points AS (
-    SELECT a.*, t.exit_mj, t.exit_margin_mj, t.note,
+    SELECT a.*, t.exit_mj, t.exit_margin_mj, t.energy_source, t.note,
         list_transform(list_append(gates(c.exit_blocks, c.depth), c.depth - 1),
             lambda block: a.exit_counts[block + 1] / a.images) AS exit_shares
     FROM at_thresholds(ts) a
@@ -16,6 +16,7 @@ SELECT run_id, cell_id, model, dataset, device, node, runtime, precision, thread
     list_inner_product(exit_shares, exit_mj) AS energy_mj,
     sqrt(list_sum(list_transform(list_zip(exit_shares, exit_margin_mj),
         lambda exit: exit[1] ** 2 * exit[2] ** 2))) AS margin_mj,
+    energy_source,
     note
 FROM points
 ORDER BY run_id, cell_id

@@ -1,12 +1,11 @@
 -- Does mixing exit energies say what the meter said? Of each routed cell of a model with gates, image
 -- by image (batch 1), the mean energy as routed beside the one composed of what leaving at each exit
 -- takes and who left where; in unthrottled rounds of valid cells. Beyond the tolerance what is composed
--- is not to be believed (trusted_exit_energies.sql).
+-- is not to be believed (trusted_exit_energies.sql). note: why the routed energy is not known.
 WITH
 routed AS (
     SELECT l.run_id, l.cell_id, l.node, e.cell_id AS exits_cell_id,
         count(*) AS routes,
-        avg(r.forward_ms) AS forward_ms,
         avg(e.exit_mj[list_position(e.all_exits, r.exit_block)]) AS composed_mj
     FROM measured_exit_energies(run) e
     JOIN cells p ON p.run_id = e.run_id AND p.cell_id = e.cell_id
@@ -19,19 +18,20 @@ routed AS (
     JOIN records r ON r.run_id = l.run_id AND r.cell_id = l.cell_id AND r.forward_ms IS NOT NULL
     ANTI JOIN throttled_rounds t
         ON t.run_id = r.run_id AND t.cell_id = r.cell_id AND t.round = r.round
-    WHERE len(e.all_exits) > 1
+    WHERE len(e.all_exits) > 1 AND e.exit_mj IS NOT NULL
     GROUP BY l.run_id, l.cell_id, l.node, e.cell_id
 )
 SELECT r.run_id, r.cell_id, r.exits_cell_id, l.model, l.dataset, l.device, l.node, l.runtime,
     l.precision, l.threads, l.threshold, l.thresholds, r.routes,
-    (p.power_w - p.idle_w) * r.forward_ms AS energy_mj,
+    p.energy_mj,
     r.composed_mj,
-    100 * (r.composed_mj / energy_mj - 1) AS error_pct,
+    100 * (r.composed_mj / p.energy_mj - 1) AS error_pct,
     2.0::DOUBLE AS tolerance_pct,
-    abs(error_pct) <= tolerance_pct AS is_within
+    abs(error_pct) <= tolerance_pct AS is_within,
+    p.note
 FROM routed r
 JOIN cells l ON l.run_id = r.run_id AND l.cell_id = r.cell_id
-JOIN cell_powers p
+JOIN cell_energies p
     ON p.run_id = r.run_id AND p.cell_id = r.cell_id AND p.node IS NOT DISTINCT FROM r.node
-WHERE energy_mj > 0
+    AND p.exit_block IS NULL
 ORDER BY l.run_id, l.position, l.cell_id

@@ -10,8 +10,7 @@
 -- leaves at the first exit that it may leave at (leaves.sql). Without such a pass it comes from
 -- round 0 of the records (answer_sources.sql).
 --
--- Energy: of each cell's windows of power before, while and after it ran (cell_powers.sql).
--- W x ms = mJ.
+-- Energy: of the rounds in which power was read (cell_energies.sql).
 WITH
 -- The same cell_id may stand in several runs: every join is by run and cell.
 exit_rows AS (
@@ -98,14 +97,17 @@ lines AS (
 ),
 energies AS (
     SELECT l.* EXCLUDE (power_mode), p.power_w, p.idle_w,
-        (p.power_w - p.idle_w) * l.forward_ms AS energy_mj,
-        (p.power_w - p.idle_w) * l.elapsed_ms AS energy_elapsed_mj,
-        p.power_w * l.forward_ms AS energy_gross_mj,
+        p.energy_mj, p.energy_elapsed_mj, p.energy_gross_mj, p.reason AS energy_reason,
+        CASE WHEN p.power_w IS NOT NULL THEN s.energy_source END AS energy_source,
+        CASE WHEN l.samples > 0 THEN coalesce(p.note, CASE WHEN p.cell_id IS NULL
+            THEN 'energy: no power samples' END) END AS energy_note,
         coalesce(l.power_mode, n.power_mode) AS power_mode,
         n.note AS node_note
     FROM lines l
-    LEFT JOIN cell_powers p
+    LEFT JOIN cell_energies p
         ON p.run_id = l.run_id AND p.cell_id = l.cell_id AND p.node IS NOT DISTINCT FROM l.node
+        AND p.exit_block IS NULL
+    LEFT JOIN energy_sources s ON s.run_id = l.run_id AND s.node = l.node
     LEFT JOIN nodes n ON n.run_id = l.run_id AND n.node = l.node
 ),
 first_static AS (
@@ -122,13 +124,14 @@ compared AS (
     SELECT e.*, b.model AS baseline_model, o.power_mode AS baseline_mode,
         o.cell_id IS NOT NULL AS has_baseline,
         e.power_mode IS NOT DISTINCT FROM o.power_mode AS is_comparable,
-        CASE WHEN is_comparable THEN o.energy_mj END AS baseline_mj
+        CASE WHEN is_comparable THEN o.energy_mj END AS baseline_mj,
+        o.energy_reason AS baseline_reason
     FROM energies e
     LEFT JOIN baselines b ON b.run_id = e.run_id
     LEFT JOIN energies o
         ON o.run_id = e.run_id
         AND o.model = b.model
-        AND o.energy_mj IS NOT NULL
+        AND (o.energy_mj IS NOT NULL OR o.energy_gross_mj IS NOT NULL)
         AND o.is_valid IS NOT FALSE
         AND o.dataset IS NOT DISTINCT FROM e.dataset
         AND o.device IS NOT DISTINCT FROM e.device
@@ -161,7 +164,8 @@ SELECT
     elapsed_ms,
     1000 / nullif(elapsed_ms, 0) AS fps,
     power_w, idle_w, energy_mj, energy_elapsed_mj, energy_gross_mj,
-    100 * (1 - energy_mj / nullif(baseline_mj, 0)) AS energy_saving_pct,
+    100 * (1 - energy_mj / baseline_mj) AS energy_saving_pct,
+    energy_source, energy_note,
     power_mode, is_valid,
     nullif(concat_ws('; ',
         note,
@@ -181,16 +185,15 @@ SELECT
             THEN format('p90 needs {} samples, has {}', samples_for(90), samples) END,
         CASE WHEN samples BETWEEN 1 AND samples_for(99) - 1
             THEN format('p99 needs {} samples, has {}', samples_for(99), samples) END,
-        CASE
-            WHEN samples = 0 THEN NULL
-            WHEN power_w IS NULL AND idle_w IS NULL THEN 'energy: no power samples'
-            WHEN power_w IS NULL THEN 'energy: no power samples while it ran'
-            WHEN idle_w IS NULL THEN 'energy: no idle power samples, only gross energy is known'
-        END,
-        CASE WHEN samples > 0 AND energy_mj IS NULL THEN node_note END,
+        energy_note,
+        energy_source,
+        CASE WHEN samples > 0 AND energy_gross_mj IS NULL THEN node_note END,
         CASE
             WHEN energy_mj IS NULL OR baseline_mj IS NOT NULL THEN NULL
             WHEN baseline_model IS NULL THEN 'saving: the run has no baseline'
+            WHEN is_comparable AND baseline_reason IS NOT NULL
+                THEN format('saving: the energy of the baseline {} is not known: {}',
+                    baseline_model, baseline_reason)
             WHEN has_baseline
                 THEN format('saving: power mode {} here, {} in the rounds of the baseline {}',
                     coalesce(power_mode, 'unknown'), coalesce(baseline_mode, 'unknown'),

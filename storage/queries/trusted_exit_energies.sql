@@ -13,7 +13,9 @@ checks AS (
 SELECT p.run_id, p.cell_id, e.costs_cell_id,
     CASE WHEN k.are_within IS NOT FALSE THEN e.exit_mj END AS exit_mj,
     CASE WHEN k.are_within IS NOT FALSE THEN e.exit_margin_mj END AS exit_margin_mj,
-    CASE
+    s.energy_source,
+    nullif(concat_ws('; ', e.note, CASE
+        WHEN e.note IS NOT NULL AND e.exit_mj IS NULL THEN NULL
         WHEN e.exit_mj IS NULL
             THEN 'energy by exit was not measured at batch 1 (measure: [energy, exit_costs])'
         WHEN NOT k.are_within THEN format(
@@ -21,8 +23,10 @@ SELECT p.run_id, p.cell_id, e.costs_cell_id,
             k.worst_pct, k.tolerance_pct)
         WHEN k.are_within IS NULL AND len(e.all_exits) > 1
             THEN 'no routed threshold confirms the exit energies'
-    END AS note
+    END), '') AS note
 FROM cells p
 LEFT JOIN measured_exit_energies(run) e ON e.run_id = p.run_id AND e.cell_id = p.cell_id
+LEFT JOIN energy_sources s
+    ON s.run_id = p.run_id AND s.node = p.node AND e.cell_id IS NOT NULL
 LEFT JOIN checks k ON k.run_id = p.run_id AND k.exits_cell_id = p.cell_id
 WHERE p.kind = 'exits' AND p.run_id = run_named(run)

@@ -1,0 +1,37 @@
+-- The one definition of a cell's energy, wherever it is shown: (power - idle) x forward_ms, all three
+-- over the same rounds (task_energies.sql). One row per routed cell and node (exit_block NULL), and one
+-- per exit of a cell that forced exits. Powers are means by time, milliseconds means over the images.
+-- reason: why energy_mj is NULL; note: the same, and whether only some rounds have power. margin_mj is
+-- half a 95 % interval, by Student's t over the windows, each with its own idle power and its round's
+-- mean time; NULL of a single window.
+WITH
+means AS (
+    SELECT run_id, cell_id, node, exit_block,
+        by_time(power_w, power_us) AS power_w,
+        by_time(idle_w, idle_us) AS idle_w,
+        sum(images * forward_ms) / sum(images) AS forward_ms,
+        sum(images * elapsed_ms) / sum(images) AS elapsed_ms,
+        count((power_w - idle_w) * forward_ms) AS windows,
+        student_t(windows) * stddev_samp((power_w - idle_w) * forward_ms) / sqrt(windows)
+            AS margin_mj,
+        count(DISTINCT round) AS rounds,
+        any_value(timed_rounds) AS timed_rounds
+    FROM task_energies
+    GROUP BY run_id, cell_id, node, exit_block
+)
+SELECT run_id, cell_id, node, exit_block, windows, rounds, timed_rounds,
+    power_w, idle_w, forward_ms, elapsed_ms,
+    above_idle_mj(power_w, idle_w, forward_ms) AS energy_mj,
+    CASE WHEN energy_mj IS NOT NULL THEN margin_mj END AS margin_mj,
+    above_idle_mj(power_w, idle_w, elapsed_ms) AS energy_elapsed_mj,
+    power_w * forward_ms AS energy_gross_mj,
+    CASE
+        WHEN power_w IS NULL THEN 'no power samples while it ran'
+        WHEN idle_w IS NULL THEN 'no idle power samples, only gross energy is known'
+        ELSE not_above_idle(power_w, idle_w)
+    END AS reason,
+    nullif(concat_ws('; ',
+        'energy: ' || reason,
+        CASE WHEN power_w IS NOT NULL THEN some_rounds(rounds, timed_rounds) END
+    ), '') AS note
+FROM means
