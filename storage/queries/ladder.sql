@@ -95,7 +95,7 @@ lines AS (
         ON o.run_id = t.run_id AND o.cell_id = t.cell_id
         AND o.node IS NOT DISTINCT FROM coalesce(m.node, t.node)
 ),
-energies AS (
+energies AS MATERIALIZED (
     SELECT l.* EXCLUDE (power_mode), p.power_w, p.idle_w,
         p.energy_mj, p.energy_elapsed_mj, p.energy_gross_mj, p.reason AS energy_reason,
         CASE WHEN p.power_w IS NOT NULL THEN s.energy_source END AS energy_source,

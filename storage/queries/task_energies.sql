@@ -13,7 +13,7 @@ idles AS (
     WHERE phase != 'active'
     GROUP BY run_id, cell_id, node, round, shard
 ),
-tasks AS (
+tasks AS MATERIALIZED (
     SELECT coalesce(a.run_id, i.run_id) AS run_id, coalesce(a.cell_id, i.cell_id) AS cell_id,
         coalesce(a.node, i.node) AS node, coalesce(a.round, i.round) AS round,
         coalesce(a.shard, i.shard) AS shard, a.exit_block,
@@ -24,38 +24,34 @@ tasks AS (
         AND i.node IS NOT DISTINCT FROM a.node AND i.shard IS NOT DISTINCT FROM a.shard
 ),
 routed_times AS (
-    SELECT run_id, cell_id, node, round,
-        count(*) AS images, avg(forward_ms) AS forward_ms, avg(elapsed_ms) AS elapsed_ms,
-        count(*) OVER (PARTITION BY run_id, cell_id, node) AS timed_rounds
+    SELECT run_id, cell_id, node, round, NULL::INTEGER AS exit_block,
+        count(*) AS images, avg(forward_ms) AS forward_ms, avg(elapsed_ms) AS elapsed_ms
     FROM records
     SEMI JOIN tasks USING (run_id, cell_id)
-    ANTI JOIN throttled_rounds USING (run_id, cell_id, round)
     WHERE forward_ms IS NOT NULL
     GROUP BY run_id, cell_id, node, round
 ),
 forced_times AS (
-    SELECT run_id, cell_id, round, exit_block,
-        count(*) AS images, avg(forward_ms) AS forward_ms, NULL::DOUBLE AS elapsed_ms,
-        count(*) OVER (PARTITION BY run_id, cell_id, exit_block) AS timed_rounds
+    SELECT run_id, cell_id, round, exit_block, count(*) AS images, avg(forward_ms) AS forward_ms
     FROM exit_costs
     SEMI JOIN tasks USING (run_id, cell_id)
-    ANTI JOIN throttled_rounds USING (run_id, cell_id, round)
     WHERE forward_ms IS NOT NULL
     GROUP BY run_id, cell_id, round, exit_block
+),
+times AS (
+    SELECT *, count(*) OVER (PARTITION BY run_id, cell_id, node, exit_block) AS timed_rounds
+    FROM (FROM routed_times UNION ALL BY NAME FROM forced_times)
+    -- After the rows were grouped: a join of every row would take as long again.
+    ANTI JOIN throttled_rounds USING (run_id, cell_id, round)
 ),
 timed AS (
     SELECT p.*, t.images, t.forward_ms, t.elapsed_ms, t.timed_rounds
     FROM tasks p
-    JOIN routed_times t
+    JOIN times t
         ON t.run_id = p.run_id AND t.cell_id = p.cell_id AND t.round = p.round
-        AND t.node IS NOT DISTINCT FROM p.node
-    WHERE p.exit_block IS NULL
-    UNION ALL
-    SELECT p.*, t.images, t.forward_ms, t.elapsed_ms, t.timed_rounds
-    FROM tasks p
-    JOIN forced_times t
-        ON t.run_id = p.run_id AND t.cell_id = p.cell_id AND t.round = p.round
-        AND t.exit_block = p.exit_block
+        AND t.exit_block IS NOT DISTINCT FROM p.exit_block
+        -- exit_costs have no node.
+        AND (t.node IS NOT DISTINCT FROM p.node OR t.exit_block IS NOT NULL)
 )
 SELECT * REPLACE (
     images / count(*) OVER (PARTITION BY run_id, cell_id, node, exit_block, round) AS images)
