@@ -103,8 +103,12 @@ def drop_interval(answers: ExitAnswers, thresholds: Vector) -> tuple[float, floa
 def _heading(chosen: Pass) -> str:
     asked = chosen.constraints.describe(chosen.answers)
     note = chosen.cell["exit_forward_ms_note"]
-    said = "\n" + folded(f"milliseconds: {note}", indent="") if note else ""
-    return f"{chosen.cell['model']}, {setting_of(chosen.cell)}\nasked: {asked}{said}"
+    said = [f"milliseconds: {note}"] if note else []
+    if any(limit.name == "energy_mj" for limit in chosen.constraints.cost_limits):
+        why, source = (chosen.cell[f"exit_energy_{name}"] for name in ("mj_note", "source"))
+        said += [*([f"millijoules: {why}"] if why else []), *([source] if source else [])]
+    lines = "".join("\n" + folded(each, indent="") for each in said)
+    return f"{chosen.cell['model']}, {setting_of(chosen.cell)}\nasked: {asked}{lines}"
 
 
 def _figures(answers: ExitAnswers, points: dict[str, OperatingPoint]) -> str:

@@ -28,7 +28,8 @@ class Compared:
         p_reason: why there is no p although it is compared; of times, no interval either.
         lost, won: images that are wrong now, and right now. Of `exits`, `moved` leave elsewhere.
         reason: why it is not compared.
-        note: what is true of the change.
+        note: what the interval does not know, and energy of some rounds alone.
+        energy_source: of `energy`, what measured it.
     """
 
     model: str
@@ -57,6 +58,7 @@ class Compared:
     reason: str | None = None
     note: str | None = None
     p_reason: str | None = None
+    energy_source: str | None = None
 
 
 def blank(a: Row, b: Row, figure: str, column: str) -> Compared:

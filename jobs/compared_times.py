@@ -9,7 +9,10 @@ from jobs.compared import Compared, blank
 from jobs.comparison.comparable import why_no_times
 from jobs.comparison.log_ratio import log_ratio, percent
 from jobs.measured import Runs, Times
-from jobs.wording import Row
+from jobs.wording import Row, energy_sources
+
+_COLUMNS = {"latency": ("forward_ms", "forward_ms"), "energy": ("energy_mj", "power_w")}
+"""Of `measured`: the figure, and what is there where it was measured."""
 
 _ONE_ROUND = (
     "one unthrottled round in the {}: how rounds differ is unknown; time two or more"
@@ -19,20 +22,20 @@ _EQUAL = "all rounds and images agree to the last digit: how far off the change 
 
 
 def times(runs: Runs, a: Row, b: Row, figure: str, control: str | None) -> Compared | None:
-    """Latency by image, or energy by window; nothing where neither run has any."""
-    column = {"latency": "forward_ms", "energy": "energy_mj"}[figure]
-    if a[column] is None and b[column] is None:
+    """Latency by image, or energy by round; nothing where neither run measured any."""
+    column, measured = _COLUMNS[figure]
+    if a[measured] is None and b[measured] is None:
         return None
     row = blank(a, b, figure, column)
+    if figure == "energy":
+        row = replace(row, energy_source=", then ".join(energy_sources((a, b))) or None)
     if reason := why_no_times(a, b):
         return replace(row, reason=reason)
     tables = [run.times if figure == "latency" else run.energies for run in runs]
     sides = [_of(table, each) for table, each in zip(tables, (a, b), strict=True)]
     if None in sides:
-        why = {
-            "latency": "fewer than 11 samples",
-            "energy": "no power, or none above idle, in some of its rounds",
-        }[figure]
+        is_latency = figure == "latency"
+        why = "fewer than 11 samples" if is_latency else _why_no_energy(runs, (a, b))
         return replace(row, reason=why)
     first, second = _aligned([side for side in sides if side is not None])
     if not first.images:
@@ -46,6 +49,9 @@ def times(runs: Runs, a: Row, b: Row, figure: str, control: str | None) -> Compa
         else:
             first, second = divided
             note = f"the change is beside that of the control {control}"
+    if figure == "energy":
+        some = dict.fromkeys((a["energy_note"], b["energy_note"]))
+        note = "; ".join(filter(None, (note, *some))) or None
     row = replace(
         row,
         change=percent(float(second.logs.mean() - first.logs.mean())),
@@ -66,6 +72,17 @@ def _tested(row: Compared, first: Times, second: Times, *, are_of_one_run: bool)
         return replace(row, p_reason=_EQUAL)
     low, high = (percent(float(end)) for end in ratio.interval())
     return replace(row, low=low, high=high, p=float(ratio.p_value()))
+
+
+def _why_no_energy(runs: Runs, pair: tuple[Row, Row]) -> str:
+    """What forbids comparing: power that was not above idle in all or in some round, or none."""
+    said = []
+    for run, row in zip(runs, pair, strict=True):
+        if row["energy_mj"] is None and row["power_w"] is not None:
+            said.append(str(row["energy_note"]).removeprefix("energy: "))
+        elif why := run.rounds_without_energy.get((row["cell_id"], row["node"])):
+            said.append(why)
+    return "; ".join(dict.fromkeys(said)) or "no power, or none above idle, in some of its rounds"
 
 
 def _of(table: Mapping[tuple[str, str | None], Times], row: Row) -> Times | None:

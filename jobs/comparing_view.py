@@ -113,7 +113,8 @@ def _images(changed: Sequence[Mapping[str, Any]]) -> str:
 def _remarks(comparison: Comparison) -> Iterator[str]:
     """Each reason once, with what it is true of."""
     tested = [row for row in comparison.rows if row.figure != "exits" or row.reason]
-    for attribute, start in (("reason", "not compared: "), ("note", ""), ("p_reason", "no p: ")):
+    about_each = ("reason", "not compared: "), ("note", ""), ("p_reason", "no p: ")
+    for attribute, start in (*about_each, ("energy_source", "")):
         about: dict[str, list[str]] = {}
         for row in tested:
             if said := getattr(row, attribute):

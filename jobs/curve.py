@@ -11,7 +11,15 @@ from jobs.character_chart import character_chart
 from jobs.errors import UsageError
 from jobs.prose import paragraphs
 from jobs.tables import long_table, text_table
-from jobs.wording import SETTING, Row, fixed, setting_of, threshold_of
+from jobs.wording import (
+    SETTING,
+    Row,
+    energy_sources,
+    fixed,
+    model_at,
+    setting_of,
+    threshold_of,
+)
 
 DRAWN_POINTS = 400
 """Of each model: more than a terminal or a figure has pixels to tell apart."""
@@ -30,7 +38,8 @@ class Curves:
         models: each one's operating points, the dearest first; a static model has one.
         notes: why milliseconds are missing, or what speaks against them, with the models.
         routed: the thresholds that were routed for real, with the latency composed for each.
-        energies: the same with the energy; none where it was not measured by exit.
+        energies: the same with the energy; none where it was not measured by exit, and a row
+            without composed_mj where that gave no energy, with its note.
     """
 
     title: str
@@ -118,9 +127,10 @@ def draw(curves: Curves, *, is_all: bool = False) -> str:
     chart = character_chart(named, "ms" if curves.cost == "forward_ms" else "blocks", "acc@1")
     heading = f"{curves.title}\nacc@1, percent, by {curves.cost_label}"
     tables = [_table(curves, is_all=is_all)]
-    for routed, figure in ((curves.routed, "forward_ms"), (curves.energies, "energy_mj")):
-        if routed:
-            tables.append(_routed_table(routed, figure, is_all=is_all))
+    if curves.routed:
+        tables.append(_routed_table(curves.routed, "forward_ms", is_all=is_all))
+    if curves.energies:
+        tables.append(_energies(curves.energies, is_all=is_all))
     return f"{heading}\n\n{chart}\n\n" + "\n".join(tables)
 
 
@@ -173,12 +183,24 @@ def _routed_table(routed: Sequence[Row], figure: str, *, is_all: bool) -> str:
             threshold_of(row),
             fixed(row[figure], 3),
             fixed(row[f"composed_{unit}"], 3),
-            f"{row['error_pct']:+.1f} %" + ("" if row["is_within"] else ", too much"),
+            "–"
+            if row["error_pct"] is None
+            else f"{row['error_pct']:+.1f} %" + ("" if row["is_within"] else ", too much"),
         )
         for row in routed
     ]
     title = f"composed of exit {cost}, beside what was routed"
     return long_table(columns, rows, "rows", title, is_all=is_all)
+
+
+def _energies(rows: Sequence[Row], *, is_all: bool) -> str:
+    """Energies beside what was routed, what measured them, and why some are not known."""
+    composed = [row for row in rows if row["composed_mj"] is not None]
+    noted = [row for row in rows if row.get("note")]
+    said = [f"– {model_at(row['model'], threshold_of(row))}: {row['note']}" for row in noted]
+    said += [f"– {line}" for line in energy_sources(rows)]
+    tables = [_routed_table(composed, "energy_mj", is_all=is_all)] if composed else []
+    return "\n".join([*tables, *([paragraphs(said)] if said else [])])
 
 
 def undominated(points: Sequence[Row]) -> list[Row]:

@@ -82,7 +82,7 @@ class MeasuredRun:
             )
         self.answers = read_answers(self.root, run_id)
         self.times = read_times(self.root, run_id)
-        self.energies = read_energies(self.root, run_id)
+        self.energies, self.rounds_without_energy = read_energies(self.root, run_id)
 
     @cached_property
     def paths(self) -> Mapping[tuple[str, int], str]:
@@ -157,13 +157,20 @@ def read_times(root: storage.Root, run_id: str) -> dict[tuple[str, str | None], 
     return found
 
 
-def read_energies(root: storage.Root, run_id: str) -> dict[tuple[str, str | None], Times]:
-    """Logarithms of the energy of an image in each window of a run's routed cells: one column."""
+def read_energies(
+    root: storage.Root, run_id: str
+) -> tuple[dict[tuple[str, str | None], Times], dict[tuple[str, str | None], str]]:
+    """Logarithms of the energy of an image in each round of a run's routed cells: one column.
+
+    Returns: them by cell_id and node; and of each cell with a round that has none, why.
+    """
     rows = storage.named_query(root, "energies_in", run_ids=[run_id], run_id=run_id).to_pylist()
-    found = {}
+    found, without = {}, {}
     for key, group in groupby(rows, key=lambda row: (row["cell_id"], row["node"])):
-        windows = {row["round"]: row["energy_mj"] for row in group}
-        if all(energy > 0 for energy in windows.values()):
-            logs = np.log(np.array(list(windows.values())))[:, None]
-            found[key] = Times(tuple(windows), (0,), logs)
-    return found
+        rounds = list(group)
+        if why := [f"{row['note']} in round {row['round']}" for row in rounds if row["note"]]:
+            without[key] = why[0]
+        else:
+            logs = np.log(np.array([row["energy_mj"] for row in rounds]))[:, None]
+            found[key] = Times(tuple(row["round"] for row in rounds), (0,), logs)
+    return found, without

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jobs.tables import shown
@@ -51,6 +51,11 @@ def threshold_of(row: Row) -> str:
 def model_at(model: str, threshold: str) -> str:
     """A model at its threshold, as `threshold_of` words it: `dynn at 0.5`; a static one alone."""
     return model if threshold == "–" else f"{model} at {threshold}"
+
+
+def energy_sources(rows: Iterable[Row]) -> list[str]:
+    """What measured the energies of rows, as the view `energy_sources` words it; each line once."""
+    return list(dict.fromkeys(line for row in rows if (line := row.get("energy_source"))))
 
 
 def count(number: int | None) -> str:

@@ -37,7 +37,7 @@ def made_run() -> Callable[..., Path]:
 
 IMAGES, MADE_ROUNDS = 400, 2
 _EXIT_MS = {"static": {3: 4.0}, "dynn": {1: 1.0, 3: 2.0, 4: 2.6}}
-_ACTIVE_MW, _IDLE_MW = 9000.0, 5000.0
+_IDLE_MW = 5000.0
 
 
 def _write_made_run(
@@ -46,6 +46,7 @@ def _write_made_run(
     *,
     kinds: Collection[str] = ("exits", "latency", "exit_costs"),
     has_power: bool = True,
+    active_mw: float = 9000.0,
     names: Mapping[str, str] | None = None,
     day: int = 24,
 ) -> Path:
@@ -56,6 +57,7 @@ def _write_made_run(
         run_id: its name.
         kinds: of its cells.
         has_power: whether the meter said something.
+        active_mw: what it says while a cell runs; it idles at 5 W.
         names: other names than `static`, `dynn`, `digits` and `node-a`.
         day: of November, on which it was submitted.
     """
@@ -93,7 +95,10 @@ def _write_made_run(
     cells = [replace(cell, position=number) for number, cell in enumerate(cells)]
     grid = "models: []\ndatasets: [digits]\n"
     run = storage.RunRow(run_id, called["digits"], grid, submitted_at=at, status="done")
-    node = storage.NodeRow(run_id, node=called["node-a"], device="cpu", python="3", torch="2")
+    source = "replay: made.csv" if has_power else None
+    node = storage.NodeRow(
+        run_id, called["node-a"], "cpu", python="3", torch="2", power_source=source
+    )
     with storage.RunStore.create(root, run, cells, {"grid_path": "g.yaml", "base": "/"}) as store:
         store.save_nodes([node])
         store.save_images(images.sha256, images.images_table())
@@ -102,7 +107,7 @@ def _write_made_run(
             for round_ in range(1 if cell.kind == "exits" else MADE_ROUNDS):
                 tables = _rows_of(cell, _EXIT_MS[model], images.labels[:IMAGES], round_)
                 if has_power and cell.kind != "exits":
-                    tables["power"] = _power_of(cell, _EXIT_MS[model], at, round_)
+                    tables["power"] = _power_of(cell, _EXIT_MS[model], at, round_, active_mw)
                 entry = storage.CommitEntry(cell.cell_id, round_, 0, cell.node, IMAGES, 1.0, at)
                 assert store.commit(
                     entry, {name: _built(name, cell, each) for name, each in tables.items()}
@@ -160,7 +165,11 @@ def _rows_of(
 
 
 def _power_of(
-    cell: storage.CellRow, exit_ms: Mapping[int, float], at: datetime, round_: int
+    cell: storage.CellRow,
+    exit_ms: Mapping[int, float],
+    at: datetime,
+    round_: int,
+    active_mw: float,
 ) -> dict[str, Any]:
     """Windows of three readings: idle, active (an exit at a time where exits are forced), idle."""
     active = list(exit_ms) if cell.kind == "exit_costs" else [None]
@@ -182,7 +191,7 @@ def _power_of(
         "exit_block": [block for _, block, _ in rows],
         "sampled_at": [time for _, _, time in rows],
         "power_mw": [
-            (_ACTIVE_MW if phase == "active" else _IDLE_MW) + 10 * round_ for phase, _, _ in rows
+            (active_mw if phase == "active" else _IDLE_MW) + 10 * round_ for phase, _, _ in rows
         ],
     }
 

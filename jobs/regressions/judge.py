@@ -112,7 +112,7 @@ def _first(history: History, judged: Judged) -> list[_Open]:
         (cell, metric)
         for cell in cells
         for metric in ("latency", "energy")
-        if cell["kind"] == "latency" and (metric == "latency" or cell[UNITS[metric]] is not None)
+        if cell["kind"] == "latency" and (metric == "latency" or _has_net_power(cell))
     ]
     series = Counter((cell["device"], cell["node"]) for cell, _ in timed)
     opened = []
@@ -149,6 +149,9 @@ def _accuracy(cell: Row, judged: Judged, allowed: float) -> _Open:
 
 def _timing(cell: Row, metric: storage.Metric, history: History, allowed: float) -> _Open:
     row = _blank(cell, metric, "step")
+    if metric == "energy":
+        said = filter(None, (cell["energy_note"], cell["energy_source"]))
+        row = replace(row, note="; ".join(said) or None)
     pair = history.pair(history.tonight, cell, metric)
     if cell["is_valid"] is False or pair is None:
         row = replace(row, verdict="invalid", value=cell[UNITS[metric]], note=cell["note"])
@@ -158,7 +161,7 @@ def _timing(cell: Row, metric: storage.Metric, history: History, allowed: float)
         seen = sum(night.same(cell) is not None for night in history.earlier)
         note = f"{len(nights.window)} comparable nights of {seen} before it; {LEAST_NIGHTS} needed"
         row = replace(row, verdict="learning", value=pair.value, nights=len(nights.window))
-        return _Open(cell, replace(row, note=note), allowed)
+        return _Open(cell, _with_note(row, note), allowed)
     finding = find(nights, pair, history.settings, allowed)
     row = _found(row, nights, pair, finding, history.settings)
     if history.settings.control is None:
@@ -168,6 +171,11 @@ def _timing(cell: Row, metric: storage.Metric, history: History, allowed: float)
     elif not nights.is_controlled:
         row = _with_note(row, f"the control {history.settings.control} was not timed beside it")
     return _Open(cell, row, allowed, nights)
+
+
+def _has_net_power(cell: Row) -> bool:
+    """Whether its energy was measured, also where that gave none: it is then invalid."""
+    return None not in (cell["power_w"], cell["idle_w"])
 
 
 def _found(

@@ -67,6 +67,12 @@ class Figure:
     rows: Sequence[Sequence[object]]
 
 
+def titled(title: str, sources: Sequence[str]) -> str:
+    """A title of energies with what measured them, for an SVG has no text beside it."""
+    named = "; ".join(line.removeprefix("energy: ") for line in sources)
+    return f"{title} ({named})" if named else title
+
+
 def chart_of(rows: Sequence[Row], name: str = "") -> Any:
     """A chart of rows, which a page's script may replace where they have a name."""
     data: Any = alt.Data  # untyped there

@@ -67,6 +67,7 @@ def _packed(each: AllExitPass, answers: ExitAnswers, name: str) -> dict[str, Any
         "exit_mj": cell["exit_energy_mj"],
         "exit_margin_mj": cell["exit_energy_margin_mj"],
         "mj_note": cell["exit_energy_mj_note"],
+        "mj_source": cell["exit_energy_source"],
         "thresholds": list(each.thresholds),
         "slider": _slider(answers.gate_scores),
     }

@@ -11,7 +11,8 @@ import altair as alt
 from jobs.choice.bands import Band
 from jobs.curve import curves_of, some_of
 from jobs.intervals import key_of
-from jobs.report.drawing import COLOURS, HEIGHT, Figure, chart_of, finished, legend_of
+from jobs.report.drawing import COLOURS, HEIGHT, Figure, chart_of, finished, legend_of, titled
+from jobs.report.ladder import sources_of
 from jobs.report.reading import Report, Setting, of_setting
 from jobs.summary import is_invalid
 from jobs.wording import Row, fixed, threshold_of
@@ -63,6 +64,7 @@ def frontier_figure(report: Report, setting: Setting, cost: str, number: int) ->
         *([interval] if any(row["low_cost"] is not None for row in measured) else []),
         *([routed] if measured else []),
     ]
+    sources = sources_of(report, setting) if cost == "energy_mj" else []
     best = max((*points, *measured), key=lambda row: row["acc1"])
     least = min((*points, *measured), key=lambda row: row["cost"])
     table = [
@@ -75,7 +77,7 @@ def frontier_figure(report: Report, setting: Setting, cost: str, number: int) ->
     ]
     return Figure(
         name=f"accuracy-by-{shown}-{number}",
-        title=f"Accuracy against {shown}",
+        title=titled(f"Accuracy against {shown}", sources),
         alternative=(
             f"Accuracy against {label} of {len(names)} models. Highest: {best['model']} at"
             f" {best['acc1']:.2f} percent for {best['cost']:.3g} {unit}. Cheapest:"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from jobs.intervals import Means, key_of
 from jobs.report.reading import Report, Setting, of_setting, setting_key
 from jobs.summary import is_invalid, reasons
-from jobs.wording import Row, count, fixed, threshold_of
+from jobs.wording import Row, count, energy_sources, fixed, threshold_of
 
 _DIGITS = 3  # of milliseconds
 
@@ -65,6 +65,13 @@ def notes_of(report: Report, setting: Setting) -> list[str]:
     return [note.removeprefix("– ") for note in dict.fromkeys(notes)]
 
 
+def sources_of(report: Report, setting: Setting) -> list[str]:
+    """What measured the energies of a setting: the ladder's, and those by exit."""
+    cells = [each.cell for each in report.passes if setting_key(each.cell) == setting]
+    by_exit = [{"energy_source": cell["exit_energy_source"]} for cell in cells]
+    return energy_sources([*of_setting(report.ladder, setting), *by_exit])
+
+
 def missing(report: Report, setting: Setting) -> Iterator[str]:
     """What a setting has no figures of, with the grid key that gives them."""
     ladder = of_setting(report.ladder, setting)
@@ -75,5 +82,5 @@ def missing(report: Report, setting: Setting) -> Iterator[str]:
         )
     if all(row["forward_ms"] is None for row in ladder):
         yield "nothing was timed: no latency; `measure: [latency]` times what is in `thresholds`"
-    if all(row["energy_mj"] is None for row in ladder):
+    if all(row["power_w"] is None for row in ladder):
         yield "no energy; `measure: [latency, energy]` reads power where a node can"

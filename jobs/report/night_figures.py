@@ -7,10 +7,10 @@ from typing import Any
 
 import altair as alt
 
-from jobs.report.drawing import HEIGHT, Figure, chart_of, finished, legend_of
+from jobs.report.drawing import HEIGHT, Figure, chart_of, finished, legend_of, titled
 from jobs.report.reading import Report, Setting, of_setting
 from jobs.summary import is_invalid
-from jobs.wording import Row, fixed, threshold_of
+from jobs.wording import Row, energy_sources, fixed, threshold_of
 
 _STEP_COLOURS = {"regression": "#d00000", "improvement": "#008040"}
 _STEP_SCALE = alt.Scale(domain=list(_STEP_COLOURS), range=list(_STEP_COLOURS.values()))
@@ -79,7 +79,7 @@ def history_figures(report: Report, setting: Setting, number: int) -> Iterator[F
         nights = len({row["run_id"] for row in known})
         yield Figure(
             name=f"{short}-over-nights-{number}",
-            title=title,
+            title=titled(title, energy_sources(known) if metric == "energy_mj" else []),
             alternative=f"{label} of {len(lines)} rows of the ladder over {nights} runs: "
             + "; ".join(_ends(name, values) for name in lines)
             + f".{said}",

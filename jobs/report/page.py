@@ -24,7 +24,7 @@ from jobs.report.drawing import Figure
 from jobs.report.explorer import packed_passes
 from jobs.report.figures import figures_of
 from jobs.report.frontier_figures import explorer_figure
-from jobs.report.ladder import LADDER, ladder_rows, missing, notes_of
+from jobs.report.ladder import LADDER, ladder_rows, missing, notes_of, sources_of
 from jobs.report.reading import AllExitPass, Report, Setting, of_setting, setting_key
 from jobs.report.thumbnails import Thumbnails, thumbnails
 from jobs.tables import shown
@@ -43,6 +43,7 @@ class Part:
     Attributes:
         title: data set, device, runtime.
         ladder: rows as text, by column.
+        sources: what measured its energies, in words.
         figures: by name.
         notes: why figures are missing, or what speaks against them.
         missing: what the grid did not ask for, with the key that gives it.
@@ -52,6 +53,7 @@ class Part:
     title: str
     columns: Sequence[str]
     ladder: Sequence[Sequence[str]]
+    sources: Sequence[str]
     figures: dict[str, Figure]
     notes: Sequence[str]
     missing: Sequence[str]
@@ -131,6 +133,7 @@ def _part(report: Report, setting: Setting, number: int) -> Part:
         title=setting_of(dict(zip(SETTING, setting, strict=True))),
         columns=LADDER,
         ladder=list(ladder_rows(ladder, report.means)),
+        sources=sources_of(report, setting),
         figures=figures_of(report, setting, number),
         notes=notes_of(report, setting),
         missing=list(missing(report, setting)),

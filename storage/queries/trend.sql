@@ -34,7 +34,7 @@ SELECT run_id, submitted_at, run_name, dataset, device, node, runtime, precision
     acc1 - acc1_before AS acc1_change,
     100 * (forward_ms / nullif(forward_ms_before, 0) - 1) AS forward_change_pct,
     100 * (energy_mj / nullif(energy_mj_before, 0) - 1) AS energy_change_pct,
-    is_valid, note, dataset_sha256
+    is_valid, note, dataset_sha256, energy_source
 FROM compared
 ORDER BY dataset, dataset_sha256, device, node, runtime, precision, threads, batch_size, threshold,
     thresholds, submitted_at, run_id, cell_id

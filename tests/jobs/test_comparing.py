@@ -85,10 +85,14 @@ def test_energy_that_one_night_lacks_is_not_compared(nights: Nights) -> None:
     nights.add({"dynn": 2.0}, run_id="a", power_w={"dynn": 9.0})
     nights.add({"dynn": 2.0}, run_id="b")
     nights.add({"dynn": 2.0}, run_id="c", power_w={"dynn": 4.0})
-    for other in ("b", "c"):
+    reasons = {
+        "b": "no power, or none above idle, in some of its rounds",
+        "c": "power while running was not above idle: 4.0 W against 5.0 W",
+    }
+    for other, reason in reasons.items():
         row = of(compare(nights.root, A, Side(other)), "energy")
         assert row.change is None
-        assert row.reason == "no power, or none above idle, in some of its rounds"
+        assert row.reason == reason
 
 
 @pytest.mark.parametrize(

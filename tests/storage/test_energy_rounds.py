@@ -208,9 +208,7 @@ def test_an_exit_that_took_no_more_than_idle_leaves_no_energy_to_compose(build: 
     assert half["note"] == f"exit after block 1: {LOW}"
     assert {row["energy_mj"] for row in points} == {None}
     assert None not in {row["forward_ms"] for row in points}
-    (said,) = storage.named_query(
-        build.root, "energies_beside_routed", run_id="run-1"
-    ).to_pylist()
+    (said,) = storage.named_query(build.root, "energies_beside_routed", run_id="run-1").to_pylist()
     assert (said["model"], said["composed_mj"]) == ("early", None)
     assert (said["note"], said["energy_source"]) == (half["note"], "energy: replay: power.csv")
 
@@ -267,9 +265,7 @@ def test_sources_in_words(build: Builder) -> None:
         "replay: rapl, my file.csv": "energy: replay: rapl, my file.csv",
         "meter: shelf.csv": "energy: meter: shelf.csv",
     }
-    nodes = [
-        storage.NodeRow("run-1", source, power_source=source) for source in (*named, "none")
-    ]
+    nodes = [storage.NodeRow("run-1", source, power_source=source) for source in (*named, "none")]
     nodes[-1] = storage.NodeRow("run-1", "none")
     build.store(nodes)
     (rows,) = _asked(build, "energy_sources")

@@ -237,7 +237,7 @@
         ),
       ),
     );
-    const notes = [pass.ms_note && `milliseconds: ${pass.ms_note}`, pass.mj_note && `energy: ${pass.mj_note}`];
+    const notes = [pass.ms_note && `milliseconds: ${pass.ms_note}`, pass.mj_note && `energy: ${pass.mj_note}`, pass.mj_source];
     part("notes").replaceChildren(
       ...notes.filter(Boolean).map((text) => make("li", { textContent: text })),
     );

@@ -38,6 +38,7 @@ class Nights:
         throttled: int = 0,
         power_w: Mapping[str, float] | None = None,
         factors: Mapping[str, Sequence[float]] | None = None,
+        unread: int = 0,
         **changes: Any,
     ) -> str:
         """Write a night.
@@ -50,6 +51,7 @@ class Nights:
             throttled: rounds of all cells that are.
             power_w: by model, while it runs; idle it is IDLE_W. None: nobody looks.
             factors: by model, what the times of each round are multiplied with; of all others 1.
+            unread: first rounds, which take ten times as long, and whose power nobody reads.
             changes: of its cells.
         """
         run_id = run_id or f"night-{len(self.written):02}"
@@ -64,13 +66,13 @@ class Nights:
                 for round_ in range(self.rounds):
                     model = str(cell.model)
                     times = (factors or {}).get(model, [1.0] * self.rounds)
-                    ms = forward_ms[model] * times[round_]
+                    ms = forward_ms[model] * times[round_] * (10 if round_ < unread else 1)
                     tables = {
                         "records": _records(
                             cell, round_, ms, wrong, is_throttled=round_ < throttled
                         )
                     }
-                    if power_w is not None:
+                    if power_w is not None and round_ >= unread:
                         tables["power"] = _power(cell, round_, power_w[model])
                     entry = storage.CommitEntry(
                         cell.cell_id, round_, 0, "node-a", IMAGES, 1.0, FIRST_NIGHT
