@@ -187,7 +187,7 @@ SELECT
             THEN format('p99 needs {} samples, has {}', samples_for(99), samples) END,
         energy_note,
         energy_source,
-        CASE WHEN samples > 0 AND energy_gross_mj IS NULL THEN node_note END,
+        CASE WHEN samples > 0 AND (power_w IS NULL OR idle_w IS NULL) THEN node_note END,
         CASE
             WHEN energy_mj IS NULL OR baseline_mj IS NOT NULL THEN NULL
             WHEN baseline_model IS NULL THEN 'saving: the run has no baseline'

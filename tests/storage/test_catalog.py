@@ -168,6 +168,7 @@ def test_every_named_query_runs(build: Builder, file: Path) -> None:
     parameters = {name: value for name, value in known.items() if f"${name}" in text}
     found = storage.named_query(build.root, file.stem, **parameters)
     has_none = (
+        "cell_energies",
         "cell_powers",
         "certify_flips",
         "component_times",
@@ -175,6 +176,7 @@ def test_every_named_query_runs(build: Builder, file: Path) -> None:
         "conditions",
         "energies_beside_routed",
         "energies_in",
+        "energy_sources",
         "engines_beside_reference",
         "exit_energies",
         "exit_means",
@@ -186,6 +188,7 @@ def test_every_named_query_runs(build: Builder, file: Path) -> None:
         "power_marks",
         "power_windows",
         "set_aside",
+        "task_energies",
         "throttled_rounds",
         "timed_batches",
         "told",

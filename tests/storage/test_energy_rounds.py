@@ -23,9 +23,8 @@ REPLAY = storage.NodeRow("run-1", "node-a", power_source="replay: power.csv")
 
 
 def _asked(build: Builder, *questions: str) -> list[list[dict[str, Any]]]:
-    """Answers to several questions of one connection."""
-    with storage.connect(build.root) as connection:
-        return [connection.sql(f"FROM {each}").to_arrow_table().to_pylist() for each in questions]
+    """Answers to several questions."""
+    return [storage.query(build.root, f"FROM {each}").to_pylist() for each in questions]
 
 
 def _windows(
@@ -37,8 +36,11 @@ def _windows(
     shard: int = 0,
 ) -> None:
     """Plan the power of one task: watts while it ran, or of each forced exit, and idle."""
-    forced: Mapping[int | None, float]
-    forced = dict(active) if isinstance(active, dict) else {None: active} if active else {}
+    forced: dict[int | None, float] = {}
+    if isinstance(active, float):
+        forced[None] = active
+    elif active:
+        forced.update(active)
     windows: Sequence[tuple[str, int | None, float]] = [
         *([("idle_before", None, idle)] if idle else []),
         *(("active", block, watts) for block, watts in forced.items()),
@@ -245,12 +247,10 @@ def test_energies_by_round_are_of_the_same_rounds(build: Builder) -> None:
 def test_close_powers_are_told_apart(build: Builder) -> None:
     """With one decimal they would look alike."""
     build.store()
-    with storage.connect(build.root) as connection:
-        found = connection.sql(
-            "SELECT not_above_idle(7.96, 8.04), not_above_idle(8.1, 8.0), not_above_idle(8.1, NULL)"
-        ).fetchall()
+    sql = "SELECT not_above_idle(7.96, 8.04), not_above_idle(8.1, 8.0), not_above_idle(8.1, NULL)"
+    (found,) = storage.query(build.root, sql).to_pylist()
     reason = "power while running was not above idle: 7.960 W against 8.040 W"
-    assert found == [(reason, None, None)]
+    assert list(found.values()) == [reason, None, None]
 
 
 def test_sources_in_words(build: Builder) -> None:
