@@ -139,6 +139,18 @@ def test_idle_power_is_that_of_the_same_task(build: Builder) -> None:
     assert (row["power_w"], row["idle_w"], row["energy_mj"]) == pytest.approx((10.0, 8.0, 4.0))
 
 
+def test_a_round_of_several_tasks_has_its_images_once(build: Builder) -> None:
+    """Two tasks in 2 ms, then one in 5 ms, of as many images: 3.5 ms on average, not 3."""
+    cell = build.cell(rounds=2)
+    build.records(cell, 20, 0, forward_ms=2.0)
+    build.records(cell, 20, 1, forward_ms=5.0)
+    for round_, shard in ((0, 0), (0, 1), (1, 0)):
+        _windows(build, cell, 10.0, 8.0, round_, shard)
+    build.store()
+    ((row,),) = _asked(build, "ladder")
+    assert row["energy_mj"] == pytest.approx(2 * 3.5)
+
+
 def test_idle_power_of_forced_exits_is_that_of_the_same_shard(build: Builder) -> None:
     """Two tasks of one round: 10 over 8 W and 5 over 2 W, 1 ms each: 2 and 3 mJ."""
     cell = _forced(build, [1.0])
