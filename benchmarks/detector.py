@@ -11,6 +11,13 @@ What the control shares of a night's level decides most, so there are three kind
 all of it (the machine's nights differ, not the cells), half of its variance, and no control.
 Drift and planted slowdowns are the cell's own.
 
+Machines of other kinds have the same nights, and on top of them, for cell and control alike, slow
+nights of 10 %: of two speed states that are each a coin's toss, or that last for 5 or 10 nights on
+average; or one night in ten. Of heavy tails is what a night adds to the one before it: Student's t
+with 3 degrees of freedom, of the same variance. `first` counts those alarms at which the machine had
+not yet come to its slow state and back: up to then it looks as a regression does. The slowdown is
+planted into both states.
+
 A suspect is measured again with twice the rounds. This measurement has the LEVEL OF THE SAME
 NIGHT, of cell and control: it takes away what the rounds of the first were off by, and nothing
 else. Of a night's level only the control tells, as far as it shares it.
@@ -32,8 +39,8 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,8 +57,12 @@ ROUNDS, LEAST_ROUNDS = 3, 2
 THROTTLED, SLOWER = 0.03, 0.25
 PLANTED, PLANTED_AT = 0.05, 40
 FIRST_JUDGED = 10
-WITHIN = 2
+WITHIN, LATER = 2, 20
+STATE, SLOW_NIGHTS = 0.10, 0.1
+FREEDOM = 3
 FALSE_ALARMS, FOUND = 1.0, 0.95  # the aims: in 100 nights a device; within 2 nights
+
+NAME = 31  # columns of the table's names
 
 Numbers = NDArray[np.float64]
 
@@ -77,31 +88,69 @@ class Cell:
 
 @dataclass(frozen=True)
 class History:
-    """A cell and its control, and a stream for measuring again."""
+    """A cell and its control, when the machine was slow, and a stream for measuring again."""
 
     cell: Cell
     control: Cell | None
+    is_slow: NDArray[np.bool_]
     generator: np.random.Generator
 
 
-def levels(generator: np.random.Generator, nights: int) -> Numbers:
+@dataclass(frozen=True)
+class Machine:
+    """How its nights differ.
+
+    Attributes:
+        slow: the chance of a slow night, where each is drawn by itself.
+        stay: the chance that a night is as the one before it, where states last.
+        has_tails: whether nights have heavy tails.
+    """
+
+    slow: float = 0.0
+    stay: float | None = None
+    has_tails: bool = False
+
+    def states(self, generator: np.random.Generator, nights: int) -> NDArray[np.bool_]:
+        """(N,) whether each night is slow."""
+        if self.stay is None:
+            return generator.random(nights) < self.slow
+        changes = generator.random(nights) >= self.stay
+        changes[0] = generator.random() < 0.5  # noqa: PLR2004 - a coin
+        return np.cumsum(changes) % 2 == 1
+
+
+STEADY = Machine()
+
+
+def levels(generator: np.random.Generator, nights: int, *, has_tails: bool = False) -> Numbers:
     """(N,) of an autocorrelated series."""
-    added = generator.normal(0, NIGHT, nights)
+    if has_tails:
+        deviation = math.sqrt(FREEDOM / (FREEDOM - 2))
+        added = generator.standard_t(FREEDOM, nights) * NIGHT / deviation
+    else:
+        added = generator.normal(0, NIGHT, nights)
     added[1:] *= math.sqrt(1 - CORRELATION**2)
     for night in range(1, nights):
         added[night] += CORRELATION * added[night - 1]
     return added
 
 
-def simulate(seed: int, nights: int, shared: float | None) -> History:
+def simulate(
+    seed: int, nights: int, shared: float | None, machine: Machine = STEADY
+) -> History:
     """One history; `shared` of the variance of a night's level is the control's too."""
     generator = np.random.default_rng(seed)
-    own, common = levels(generator, nights), levels(generator, nights)
+    own, common = (levels(generator, nights, has_tails=machine.has_tails) for _ in range(2))
+    is_slow = np.zeros(nights, dtype=bool)
+    if machine.slow or machine.stay is not None:
+        is_slow = machine.states(generator, nights)
+    slower = math.log1p(STATE) * is_slow
     part = shared or 0.0
     drift = DRIFT / MONTH * np.arange(nights)
-    cell = _cell(generator, math.sqrt(1 - part) * own + math.sqrt(part) * common + drift)
-    control = None if shared is None else _cell(generator, common)
-    return History(cell, control, generator)
+    mixed = math.sqrt(1 - part) * own + math.sqrt(part) * common
+    cell = _cell(generator, mixed + drift + slower)
+    control = None if shared is None else _cell(generator, common + slower)
+    return History(cell, control, is_slow, generator)
 
 
 def _cell(generator: np.random.Generator, level: Numbers) -> Cell:
@@ -122,7 +171,9 @@ def ours(
             continue
         earlier = [pair for night in range(number) if (pair := _pair(history, night))]
         pinned = earlier[: max(min(RECENT, len(earlier) - RECENT + 1), 0)]
-        past = Nights(earlier[-settings.window :], pinned, history.control is not None)
+        window = settings.window
+        older = earlier[-2 * window : -window]
+        past = Nights(earlier[-window:], pinned, history.control is not None, older)
         if not past.are_enough or find(past, tonight, settings, allowed).verdict != "suspect":
             yield False, False
             continue
@@ -205,35 +256,50 @@ def _fits(cost: Numbers, price: float) -> tuple[Numbers, NDArray[np.int64], NDAr
     return best, pieces, starts
 
 
-def edges(told: Sequence[bool]) -> int:
-    """How many told nights follow one without an alarm, from the first judged on."""
-    judged = list(told)[FIRST_JUDGED:]
-    return sum(now and not before for before, now in zip([False, *judged], judged, strict=False))
+def alarms(told: Sequence[bool]) -> list[int]:
+    """The told nights that follow one without an alarm, from the first judged on."""
+    before = [False, *told[FIRST_JUDGED:]]
+    return [FIRST_JUDGED + n for n, now in enumerate(before[1:]) if now and not before[n]]
 
 
-def our_line(seeds: Sequence[int], nights: int, shared: float | None, cells: int) -> str:
+def has_returned(is_slow: NDArray[np.bool_], night: int) -> bool:
+    """Whether the machine had been fast, then slow, then fast again before a night."""
+    changes = np.flatnonzero(np.diff(is_slow[:night]))
+    return len(changes) >= (3 if is_slow[0] else 2)  # noqa: PLR2004 - there and back
+
+
+def our_line(  # noqa: PLR0917 - one row of the table
+    seeds: Sequence[int], nights: int, shared: float | None, cells: int, machine: Machine
+) -> str:
     """Ours on one kind of history; `cells` of a device share the false alarms allowed."""
     settings = Settings()
     allowed = settings.false_alarms / cells
-    alarms = again = 0
-    found = np.zeros(WITHIN)
+    false = first = again = 0
+    later = min(LATER, nights - PLANTED_AT)
+    found = np.zeros(later)
     for seed in seeds:
+        history = simulate(seed, nights, shared, machine)
         told, remeasured = zip(
-            *ours(simulate(seed, nights, shared), settings, range(FIRST_JUDGED, nights), allowed),
-            strict=True,
+            *ours(history, settings, range(FIRST_JUDGED, nights), allowed), strict=True
         )
-        alarms += edges([False] * FIRST_JUDGED + list(told))
+        nights_told = alarms([False] * FIRST_JUDGED + list(told))
+        false += len(nights_told)
+        first += sum(not has_returned(history.is_slow, night) for night in nights_told)
         again += sum(remeasured)
-        history = simulate(seed, nights, shared)
-        planted = History(history.cell.slower(PLANTED_AT), history.control, history.generator)
-        looked = range(PLANTED_AT, PLANTED_AT + WITHIN)
-        hits = [told for told, _ in ours(planted, settings, looked, allowed)]
-        found += np.logical_or.accumulate(hits)
+        history = simulate(seed, nights, shared, machine)
+        planted = replace(history, cell=history.cell.slower(PLANTED_AT))
+        looked = ours(planted, settings, range(PLANTED_AT, PLANTED_AT + later), allowed)
+        hit = next((place for place, (is_told, _) in enumerate(looked) if is_told), later)
+        found[hit:] += 1
     judged = len(seeds) * (nights - FIRST_JUDGED) / 100
-    return (
-        f"{cells * alarms / judged:9.2f}{found[0] / len(seeds):11.1%}{found[1] / len(seeds):11.1%}"
-        f"{cells * again / judged:10.1f}"
-    )
+    firsts = f"{cells * first / judged:.2f}" if machine.slow or machine.stay else "–"
+    shares = found[[0, WITHIN - 1, later - 1]] / len(seeds)
+    return _line(cells * false / judged, firsts, shares, f"{cells * again / judged:.1f}")
+
+
+def _line(false: float, first: str, found: Iterable[float], again: str) -> str:
+    shares = [f"{share:.1%}" for share in found]
+    return f"{false:8.2f}{first:>7}" + "".join(f"{share:>10}" for share in shares) + f"{again:>6}"
 
 
 def rival_line(
@@ -244,18 +310,17 @@ def rival_line(
     with_throttled: bool,
 ) -> str:
     """A rule that knows no control, on the same cells."""
-    alarms = 0
-    found = np.zeros(WITHIN)
+    false = 0
+    later = min(LATER, nights - PLANTED_AT)
+    found = np.zeros(later)
     for seed in seeds:
         cell = simulate(seed, nights, None).cell
-        alarms += edges(rule(_filled(means(cell, with_throttled=with_throttled))))
+        false += len(alarms(rule(_filled(means(cell, with_throttled=with_throttled)))))
         slower = _filled(means(cell.slower(PLANTED_AT), with_throttled=with_throttled))
-        told = rule(slower[: PLANTED_AT + WITHIN])[PLANTED_AT:]
-        found += np.logical_or.accumulate(told)
+        told = rule(slower[: PLANTED_AT + later])[PLANTED_AT:]
+        found[told.index(True) if any(told) else later :] += 1
     judged = len(seeds) * (nights - FIRST_JUDGED) / 100
-    return (
-        f"{alarms / judged:9.2f}{found[0] / len(seeds):11.1%}{found[1] / len(seeds):11.1%}{'–':>10}"
-    )
+    return _line(false / judged, "–", found[[0, WITHIN - 1, later - 1]] / len(seeds), "–")
 
 
 def _filled(series: Numbers) -> Numbers:
@@ -267,7 +332,7 @@ def _filled(series: Numbers) -> Numbers:
 
 def accuracy_line(seeds: Sequence[int], images: int) -> str:
     """Drops of 0.5 points found the same night, and alarms where nothing changed."""
-    settings, found, alarms = Settings(), 0, 0
+    settings, found, false = Settings(), 0, 0
     for seed in seeds:
         generator = np.random.default_rng(seed)
         first = generator.random(images) < 0.9  # noqa: PLR2004 - an accuracy
@@ -276,8 +341,8 @@ def accuracy_line(seeds: Sequence[int], images: int) -> str:
         lost = generator.permutation(np.flatnonzero(first))[: len(won) + math.ceil(images / 200)]
         second[won], second[lost] = True, False
         found += verdict_of(Changes.between(first, second), settings, 0.01) == "suspect"
-        alarms += verdict_of(Changes.between(first, first), settings, 0.01) == "suspect"
-    return f"{100 * alarms / len(seeds):9.2f}{found / len(seeds):11.1%}"
+        false += verdict_of(Changes.between(first, first), settings, 0.01) == "suspect"
+    return f"{100 * false / len(seeds):8.2f}{'–':>7}{found / len(seeds):>10.1%}"
 
 
 KINDS = {
@@ -285,6 +350,14 @@ KINDS = {
     "ours, control shares half": (0.5, 1),
     "ours, no control": (None, 1),
     "ours, half, 4 cells a device": (0.5, 4),
+}
+
+MACHINES = {
+    "states at random": Machine(stay=0.5),
+    "states of 5 nights": Machine(stay=0.8),
+    "states of 10 nights": Machine(stay=0.9),
+    "10 % slow nights": Machine(slow=SLOW_NIGHTS),
+    "heavy tails": Machine(has_tails=True),
 }
 
 
@@ -305,19 +378,21 @@ def main() -> None:
         f"{THROTTLED:.0%} of rounds throttled, drift {DRIFT:.0%} in {MONTH} nights; planted:"
         f" {PLANTED:.0%} slower from night {PLANTED_AT + 1} on"
     )
-    print(
-        f"{'in 100 nights a device:':31}{'alarms':>9}{'1st night':>11}{'2 nights':>11}{'again':>10}"
-    )
-    for name, (shared, cells) in KINDS.items():
-        print(f"{name:31}{our_line(seeds, options.nights, shared, cells)}", flush=True)
+    heads = "".join(f"{head:>10}" for head in ("1st night", f"{WITHIN} nights", f"{LATER} nights"))
+    print(f"{'in 100 nights a device:':{NAME}}{'alarms':>8}{'first':>7}{heads}{'again':>6}")
+    kinds = {name: (*kind, STEADY) for name, kind in KINDS.items()}
+    for name, machine in MACHINES.items():
+        kinds |= {f"{name}, half": (0.5, 1, machine), f"{name}, no control": (None, 1, machine)}
+    for name, kind in kinds.items():
+        print(f"{name:{NAME}}{our_line(seeds, options.nights, *kind)}", flush=True)
     rivals = {"fixed 7 %": fixed, "asv-style": asv_style}
     for name, rule in rivals.items():
         for with_throttled in (True, False):
             named = f"{name}, {'all rounds' if with_throttled else 'unthrottled'}"
             line = rival_line(seeds, options.nights, rule, with_throttled=with_throttled)
-            print(f"{named:31}{line}", flush=True)
+            print(f"{named:{NAME}}{line}", flush=True)
     for images in (1_000, 10_000):
-        print(f"{f'accuracy -0.5, {images:,} images':31}{accuracy_line(seeds, images)}")
+        print(f"{f'accuracy -0.5, {images:,} images':{NAME}}{accuracy_line(seeds, images)}")
     print(f"aims: at most {FALSE_ALARMS:g} alarm; {FOUND:.0%} within {WITHIN} nights; accuracy all")
     print(f"{time.perf_counter() - began:.0f} s", file=sys.stderr)
 

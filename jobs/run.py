@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import storage
@@ -114,15 +115,16 @@ def _submit(
     run_id: str | None,
 ) -> Ended:
     """Make a run of a plan, or go on with the one of that name."""
-    if run_id and run_id in {run.run_id for run in _runs(root)}:
+    runs = storage.list_runs(root) if storage.has_results(root) else ()
+    if run_id and run_id in {run.run_id for run in runs}:
         with storage.RunStore.open(root, run_id) as store:
             return _go_on(store, document, plan, where, narrate)
     run = storage.RunRow(
-        run_id=run_id or _new_run_id(root, plan),
+        run_id=run_id or _new_run_id(runs, plan),
         name=plan.grid.name,
         grid=document.text,
         baseline=plan.grid.baseline,
-        submitted_at=now(),
+        submitted_at=_after_all(runs, narrate),
         gfjobs_version=gfjobs_version(),
         git_revision=git_revision(),
     )
@@ -245,13 +247,27 @@ def _drive(
             executor.close()
 
 
-def _new_run_id(root: storage.Root, plan: Plan) -> str:
+def _new_run_id(runs: Sequence[storage.RunRow], plan: Plan) -> str:
     """The grid's name and the time; a number where that is taken."""
-    taken = {run.run_id for run in _runs(root)}
+    taken = {run.run_id for run in runs}
     stem = f"{plan.grid.name}-{now():%Y%m%d-%H%M%S}"
     names = [stem, *(f"{stem}-{number}" for number in range(2, len(taken) + 3))]
     return next(name for name in names if name not in taken)
 
 
-def _runs(root: storage.Root) -> tuple[storage.RunRow, ...]:
-    return storage.list_runs(root) if storage.has_results(root) else ()
+def _after_all(runs: Sequence[storage.RunRow], narrate: Narrator) -> datetime:
+    """The time of day, moved after every run that is there: nights and `latest` go by this order.
+
+    A clock may be set back between two runs, and a board without a battery begins in the past.
+    """
+    moment = now()
+    submitted = [(run.submitted_at, run.run_id) for run in runs if run.submitted_at]
+    newest_at, newest = max(submitted, default=(None, ""))
+    if newest_at is None or newest_at < moment:
+        return moment
+    narrate(
+        f"the clock went back: it is {moment:%Y-%m-%d %H:%M:%S} UTC, and run {newest} was submitted"
+        f" at {newest_at:%Y-%m-%d %H:%M:%S}. This run is written down as submitted right after it,"
+        " so that runs stay in order; check this machine's clock (`timedatectl`)"
+    )
+    return newest_at + timedelta(microseconds=1)

@@ -100,10 +100,12 @@ class Ledger:
         return True
 
     def nights(self, schedule: str | None = None, newest: int = -1) -> tuple[Night, ...]:
-        """The nights of one schedule or of all, newest first."""
+        """The nights of one schedule or of all, newest first: as they were begun, whatever the clock
+        said then.
+        """
         return self._nights(
             "SELECT * FROM nights WHERE coalesce(?, schedule) = schedule"
-            " ORDER BY due_at DESC, night_id DESC LIMIT ?",
+            " ORDER BY night_id DESC LIMIT ?",
             schedule,
             newest,
         )

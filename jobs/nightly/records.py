@@ -10,6 +10,7 @@ State = Literal[
     "running",
     "done",
     "learning",
+    "levels",
     "regression",
     "suspect",
     "failed",

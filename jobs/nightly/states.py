@@ -10,7 +10,7 @@ import storage
 from jobs.nightly.records import State
 from jobs.regressions.judge import WORST_FIRST, Verdict
 
-QUIET: frozenset[State] = frozenset({"done", "learning"})
+QUIET: frozenset[State] = frozenset({"done", "levels", "learning"})
 """States in which nobody is told, unless the schedule says `always`."""
 
 
@@ -31,7 +31,8 @@ def found_in(verdict: Verdict) -> Found:
     """The state of a night that was judged.
 
     A metric of which no figure could be judged makes the night `invalid` or `learning`, however
-    well the others are; a single figure that could not is in the note.
+    well the others are; a single figure that could not is in the note. A slow night of a machine that
+    comes back to several levels is `levels`: neither in order nor anything to be told.
     """
     counts = Counter(row.verdict for row in verdict.rows)
     note = ", ".join(f"{counts[name]} {name}" for name in WORST_FIRST if counts[name])
@@ -50,11 +51,11 @@ def found_in(verdict: Verdict) -> Found:
             about = ", ".join(m for m, vs in by_metric.items() if _state_of(vs) == state)
             note = f"{note}; nothing of {about} could be judged" if about else "nothing to judge"
             return Found(state, note, is_news=state not in QUIET)
-    return Found("done", note, is_news=False)
+    return Found("levels" if counts["levels"] else "done", note, is_news=False)
 
 
 def _state_of(verdicts: Sequence[storage.Judgement]) -> State:
     """Of one metric."""
-    if any(verdict in ("ok", "improvement") for verdict in verdicts):
+    if any(verdict in ("ok", "improvement", "levels") for verdict in verdicts):
         return "done"
     return "learning" if "learning" in verdicts else "invalid"

@@ -2,18 +2,21 @@
 
 A night's mean is known within a night far better than nights agree with each other. So what counts
 is how nights scattered, and that a night resembles the one before it: what is judged is by how much
-a night differs from what the nights before it let expect.
+a night differs from what the nights before it let expect. These have one level at a time, with steps
+between (`steps`), or several that the machine comes back to (`recurring`). With several the nights
+before are moved to the slowest level in use, and a night is held against that one.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.regressions.recurring import Recurring, recurring
 from jobs.regressions.steps import levels
 from jobs.student import quantile, upper_tail
 
@@ -54,14 +57,16 @@ class Reference:
     """What the nights before a night say of it.
 
     Attributes:
-        past: (N,) logarithms, oldest first, with what the control did divided out.
-        level: mean of the nights since the last step.
+        past: (N,) logarithms, oldest first, with what the control did divided out; where the machine
+            comes back to several levels, each night moved to the slowest in use.
+        level: mean of the nights since the last step; of the slowest level in use.
         nights: how many these are.
         correlation: of a night with the one before it.
         scatter: standard deviation of what a night adds to what the one before it let expect.
         freedom: degrees of freedom that the scatter is known with.
         share: the power of the control's ratio that is divided out, 0 to 1.
         control_level: mean logarithm of the control.
+        recurring: the levels that the machine comes back to; None: there is one at a time.
     """
 
     past: Series
@@ -72,38 +77,56 @@ class Reference:
     freedom: int
     share: float
     control_level: float
+    recurring: Recurring | None = None
 
     @classmethod
-    def of(cls, past: Series, control: Series | None = None) -> Reference:
+    def of(cls, past: Series, control: Series | None = None, older: int = 0) -> Reference:
         """Learn from earlier nights.
 
         Args:
             past: (N,) logarithms of a cell, oldest first, finite; at least 5.
             control: (N,) those of the control model in the same nights; None: there is none.
+            older: how many of them tell only of levels that the machine comes back to.
         """
         share, control_level = 0.0, 0.0
         if control is not None:
-            control_level = float(control.mean())
-            share = _share(past, control)
+            control_level = float(control[older:].mean())
+            share = _share(past[older:], control[older:])
             past = past - share * (control - control_level)
-        found = levels(past)
-        means = [float(past[each.start : each.stop].mean()) for each in found]
-        rest = past - np.repeat(means, [each.stop - each.start for each in found])
-        correlation = _correlation(rest, len(found))
+        several = recurring(past)
+        if several:
+            count, level = len(several.means), float(several.means[several.slowest])
+            nights = int((several.of_night == several.slowest).sum())
+            rest = past - several.means[several.of_night]
+            past = level + rest
+        else:
+            past = past[older:]
+            found = levels(past)
+            lengths = [each.stop - each.start for each in found]
+            means = [float(past[each.start : each.stop].mean()) for each in found]
+            count, level, nights = len(found), means[-1], lengths[-1]
+            rest = past - np.repeat(means, lengths)
+        correlation = _correlation(rest, count)
         added = rest[1:] - correlation * rest[:-1]
-        freedom = max(len(added) - len(found) - (share > 0), 1)
-        scatter = math.sqrt(float(added @ added) / freedom)
-        last = found[-1]
+        freedom = max(len(added) - count - (share > 0), 1)
+        scatter = max(math.sqrt(float(added @ added) / freedom), _SMALLEST)
         return cls(
-            past,
-            means[-1],
-            last.stop - last.start,
-            correlation,
-            max(scatter, _SMALLEST),
-            freedom,
-            share,
-            control_level,
+            past, level, nights, correlation, scatter, freedom, share, control_level, several
         )
+
+    def at_fastest(self) -> Reference:
+        """The same at the fastest level that the machine comes back to."""
+        if self.recurring is None:
+            return self
+        level = float(self.recurring.means[0])
+        nights = int((self.recurring.of_night == 0).sum())
+        return replace(self, past=self.past - self.level + level, level=level, nights=nights)
+
+    def moved(self, cleaned: Series) -> Series:
+        """Cleaned logarithms of other nights, as if they had been on the slowest level in use."""
+        if self.recurring is None:
+            return cleaned
+        return cleaned - self.recurring.nearest(cleaned) + self.level
 
     def cleaned(self, value: float, control: float | None) -> float:
         """A logarithm with what the control did divided out."""
@@ -194,13 +217,28 @@ def _share(past: Series, control: Series) -> float:
     """As much of the control as moved with the cell: all of it where both move together.
 
     A control that moves by itself, divided out whole, would add its own scatter to the cell's.
-    By changes from night to night, where a step of the cell is one number, and cut off.
+    By changes from night to night, where a step of the cell is one number. What a line of least
+    distances leaves is cut off before the squares count (one step of Huber's regression): so a step
+    of the cell alone hardly counts, and a step of cell and control together counts whole.
     """
     ours, its = np.diff(past), np.diff(control)
-    usual = _OUTLIER * float(np.median(np.abs(ours)))
-    ours = np.clip(ours, -usual, usual)
     square = float(its @ its)
-    return min(max(float(ours @ its) / square, 0.0), 1.0) if square > 0 else 0.0
+    if not square:
+        return 0.0
+    first = _median_slope(ours, its)
+    rest = ours - first * its
+    usual = _OUTLIER * float(np.median(np.abs(rest)))
+    share = first + float(np.clip(rest, -usual, usual) @ its) / square
+    return min(max(share, 0.0), 1.0)
+
+
+def _median_slope(ours: Series, its: Series) -> float:
+    """Of a line through the origin with the least sum of distances: a weighted median of ratios."""
+    has_moved = its != 0
+    ratios, weights = ours[has_moved] / its[has_moved], np.abs(its[has_moved])
+    order = np.argsort(ratios)
+    sums = np.cumsum(weights[order])
+    return float(ratios[order][np.searchsorted(sums, sums[-1] / 2)])
 
 
 def _correlation(rest: Series, pieces: int) -> float:

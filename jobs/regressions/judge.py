@@ -27,6 +27,7 @@ WORST_FIRST: tuple[storage.Judgement, ...] = (
     "suspect",
     "invalid",
     "learning",
+    "levels",
     "improvement",
     "ok",
 )
@@ -164,6 +165,8 @@ def _timing(cell: Row, metric: storage.Metric, history: History, allowed: float)
         return _Open(cell, _with_note(row, note), allowed)
     finding = find(nights, pair, history.settings, allowed)
     row = _found(row, nights, pair, finding, history.settings)
+    if row.verdict != "ok":
+        row = _with_note(row, _levels(nights, metric))
     if history.settings.control is None:
         row = _with_note(row, "no control: a drift of the machine is not divided out")
     elif cell["model"] == history.settings.control:
@@ -195,9 +198,23 @@ def _found(
         effect_pct=100 * math.expm1(difference.effect),
         low=100 * math.expm1(difference.low),
         high=100 * math.expm1(difference.high),
-        nights=len(nights.window),
+        nights=len(reference.past),
         control=settings.control if nights.is_controlled else None,
         control_share=reference.share if nights.is_controlled else None,
+    )
+
+
+def _levels(nights: Nights, metric: storage.Metric) -> str | None:
+    """Which levels the machine comes back to; None where there is one at a time."""
+    several = nights.reference().recurring
+    if several is None:
+        return None
+    unit = UNITS[metric].rpartition("_")[2].replace("mj", "mJ")
+    named = ", ".join(f"{math.exp(mean):.4g}" for mean in several.means)
+    slowest = math.exp(several.means[several.slowest])
+    return (
+        f"the machine comes back to several levels: {named} {unit}, {several.changes} changes in"
+        f" {len(several.of_night)} nights; held against {slowest:.4g} {unit}"
     )
 
 
@@ -277,7 +294,7 @@ def _key(row: storage.RegressionRow) -> tuple[object, ...]:
     return (*(getattr(row, column) for column in IDENTITY), row.metric)
 
 
-def _with_note(row: storage.RegressionRow, note: str) -> storage.RegressionRow:
+def _with_note(row: storage.RegressionRow, note: str | None) -> storage.RegressionRow:
     return replace(row, note="; ".join(filter(None, (row.note, note))))
 
 

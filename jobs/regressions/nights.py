@@ -114,10 +114,12 @@ class History:
             if pair and (not is_controlled or self._is_controlled_alike(night, row, pair)):
                 found[night.run_id] = pair
         pinned = [found[n.run_id] for n in self.since_baseline if n.run_id in found]
+        pairs, window = list(found.values()), self.settings.window
         return Nights(
-            list(found.values())[-self.settings.window :],
+            pairs[-window:],
             pinned[: max(min(RECENT, len(pinned) - RECENT + 1), 0)],
             is_controlled,
+            pairs[-2 * window : -window],
         )
 
     def _is_controlled_alike(self, night: Night, row: Row, pair: Pair) -> bool:

@@ -43,7 +43,8 @@ class Finding:
         kind: which of the two ways found it; a step where neither did.
         difference: from what was expected, in logarithms.
         chance: that a night without any change is found as much slower.
-        verdict: as one measurement says it, `suspect` where it should be made again.
+        verdict: as one measurement says it, `suspect` where it should be made again; `levels` where
+            it is slower than the fastest level of several, and no slower than the slowest in use.
     """
 
     kind: storage.FindingKind
@@ -61,11 +62,13 @@ class Nights:
         baseline: the pinned one and those that follow it, at most RECENT; none of the last
             RECENT - 1 is among them.
         is_controlled: every night has its control.
+        older: those before the window, at most as many; only levels are learnt from them.
     """
 
     window: Sequence[Pair]
     baseline: Sequence[Pair]
     is_controlled: bool
+    older: Sequence[Pair] = ()
 
     @property
     def are_enough(self) -> bool:
@@ -74,10 +77,10 @@ class Nights:
 
     def reference(self) -> Reference:
         """What they let expect."""
-        logs = [pair.logs for pair in self.window]
+        logs = [pair.logs for pair in (*self.older, *self.window)]
         past = np.array([value for value, _ in logs])
         control = np.array([control for _, control in logs]) if self.is_controlled else None
-        return Reference.of(past, control)
+        return Reference.of(past, control, len(self.older))
 
 
 def find(
@@ -93,8 +96,10 @@ def find(
         is_again: it is the second one, made because of the first.
     """
     reference = nights.reference()
+    pair = _controlled(nights, tonight)
     least = math.log1p(settings.effect_pct / 100)
-    step = reference.difference(*_controlled(nights, tonight))
+    step = reference.difference(*pair)
+    fastest = reference.at_fastest().difference(*pair) if reference.recurring else step
     found: list[tuple[storage.FindingKind, Difference, float]] = [
         ("step", step, allowed * (1 - DRIFT_SHARE))
     ]
@@ -105,8 +110,10 @@ def find(
     verdict: storage.Judgement = "ok"
     if difference.slower < strictness * level and difference.effect > least:
         verdict = "regression" if is_again else "suspect"
-    elif step.faster < allowed and -step.effect > least:
-        kind, difference, verdict = "step", step, "improvement"
+    elif fastest.faster < allowed and -fastest.effect > least:
+        kind, difference, verdict = "step", fastest, "improvement"
+    elif fastest is not step and fastest.slower < strictness * allowed and fastest.effect > least:
+        kind, difference, verdict = "step", fastest, "levels"
     return Finding(kind, difference, difference.slower, verdict)
 
 
@@ -123,7 +130,9 @@ def _drift(
     if min(len(nights.baseline), len(recent)) < LEAST_DRIFT_NIGHTS:
         return None
     baseline, latest = (
-        np.array([reference.cleaned(*_controlled(nights, pair)) for pair in pairs])
+        reference.moved(
+            np.array([reference.cleaned(*_controlled(nights, pair)) for pair in pairs])
+        )
         for pairs in (nights.baseline, recent)
     )
     return reference.drift(baseline, latest, allowed)
