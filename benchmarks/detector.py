@@ -11,12 +11,12 @@ What the control shares of a night's level decides most, so there are three kind
 all of it (the machine's nights differ, not the cells), half of its variance, and no control.
 Drift and planted slowdowns are the cell's own.
 
-Machines of other kinds have the same nights, and on top of them, for cell and control alike, slow
-nights of 10 %: of two speed states that are each a coin's toss, or that last for 5 or 10 nights on
-average; or one night in ten. Of heavy tails is what a night adds to the one before it: Student's t
-with 3 degrees of freedom, of the same variance. `first` counts those alarms at which the machine had
-not yet come to its slow state and back: up to then it looks as a regression does. The slowdown is
-planted into both states.
+Other machines have the same nights and, on top of them, nights that are 10 % slower for cell and
+control alike: two speed states that are tossed each night, or that last 5 or 10 nights on average,
+or one night in ten. With heavy tails, what a night adds to the one before it has Student's t with 3
+degrees of freedom and the same variance. `first` counts the alarms of machines that had not yet
+been in their slow state and back: until then it looks like a regression. Slowdowns are planted into
+both states.
 
 A suspect is measured again with twice the rounds. This measurement has the LEVEL OF THE SAME
 NIGHT, of cell and control: it takes away what the rounds of the first were off by, and nothing
@@ -62,7 +62,7 @@ STATE, SLOW_NIGHTS = 0.10, 0.1
 FREEDOM = 3
 FALSE_ALARMS, FOUND = 1.0, 0.95  # the aims: in 100 nights a device; within 2 nights
 
-NAME = 31  # columns of the table's names
+NAME = 29  # columns of the table's names
 
 Numbers = NDArray[np.float64]
 
@@ -135,9 +135,7 @@ def levels(generator: np.random.Generator, nights: int, *, has_tails: bool = Fal
     return added
 
 
-def simulate(
-    seed: int, nights: int, shared: float | None, machine: Machine = STEADY
-) -> History:
+def simulate(seed: int, nights: int, shared: float | None, machine: Machine = STEADY) -> History:
     """One history; `shared` of the variance of a night's level is the control's too."""
     generator = np.random.default_rng(seed)
     own, common = (levels(generator, nights, has_tails=machine.has_tails) for _ in range(2))
@@ -265,10 +263,10 @@ def alarms(told: Sequence[bool]) -> list[int]:
 def has_returned(is_slow: NDArray[np.bool_], night: int) -> bool:
     """Whether the machine had been fast, then slow, then fast again before a night."""
     changes = np.flatnonzero(np.diff(is_slow[:night]))
-    return len(changes) >= (3 if is_slow[0] else 2)  # noqa: PLR2004 - there and back
+    return len(changes) >= (3 if is_slow[0] else 2)
 
 
-def our_line(  # noqa: PLR0917 - one row of the table
+def our_line(
     seeds: Sequence[int], nights: int, shared: float | None, cells: int, machine: Machine
 ) -> str:
     """Ours on one kind of history; `cells` of a device share the false alarms allowed."""
@@ -353,9 +351,9 @@ KINDS = {
 }
 
 MACHINES = {
-    "states at random": Machine(stay=0.5),
-    "states of 5 nights": Machine(stay=0.8),
-    "states of 10 nights": Machine(stay=0.9),
+    "coin-toss states": Machine(stay=0.5),
+    "5-night states": Machine(stay=0.8),
+    "10-night states": Machine(stay=0.9),
     "10 % slow nights": Machine(slow=SLOW_NIGHTS),
     "heavy tails": Machine(has_tails=True),
 }
@@ -374,9 +372,9 @@ def main() -> None:
     began = time.perf_counter()
     print(
         f"{options.series} series of {options.nights} nights, seeds {seeds[0]} to {seeds[-1]}:"
-        f" night {NIGHT:.1%}, autocorrelation {CORRELATION}, round {ROUND:.0%},\n"
-        f"{THROTTLED:.0%} of rounds throttled, drift {DRIFT:.0%} in {MONTH} nights; planted:"
-        f" {PLANTED:.0%} slower from night {PLANTED_AT + 1} on"
+        f" night {NIGHT:.1%},\nautocorrelation {CORRELATION}, round {ROUND:.0%},"
+        f" {THROTTLED:.0%} of rounds throttled, drift {DRIFT:.0%} in {MONTH} nights;\n"
+        f"planted: {PLANTED:.0%} slower from night {PLANTED_AT + 1} on"
     )
     heads = "".join(f"{head:>10}" for head in ("1st night", f"{WITHIN} nights", f"{LATER} nights"))
     print(f"{'in 100 nights a device:':{NAME}}{'alarms':>8}{'first':>7}{heads}{'again':>6}")

@@ -18,9 +18,7 @@ CellKind = Literal["exits", "latency", "exit_costs", "profile"]
 CellStatus = Literal["queued", "running", "done", "failed", "skipped", "cancelled"]
 Metric = Literal["accuracy", "latency", "energy"]
 FindingKind = Literal["step", "drift", "accuracy"]
-Judgement = Literal[
-    "ok", "improvement", "suspect", "regression", "levels", "learning", "invalid"
-]
+Judgement = Literal["ok", "improvement", "suspect", "regression", "levels", "learning", "invalid"]
 # The last two are never stored. A reader shows "interrupted" for a run that says "running" while no
 # process holds its lease, and "damaged" for one whose small files cannot be read.
 RunStatus = Literal["running", "done", "failed", "cancelled", "interrupted", "damaged"]
@@ -148,7 +146,8 @@ class RegressionRow:
     the control did, where `control` names one). `low` and `high` are the 95 % interval of
     `effect_pct`, which is in percent of what was expected, of accuracy in percentage points. A
     `suspect` was not measured again, `levels` is no slower than a level that the machine comes back
-    to by itself, `learning` has too few nights before it, `invalid` cannot be judged. `known_since` is the run in which the same regression was told first.
+    to by itself, `learning` has too few nights before it, `invalid` cannot be judged. `known_since`
+    is the run in which the same regression was told first.
     """
 
     run_id: str

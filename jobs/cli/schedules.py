@@ -118,8 +118,9 @@ def remove(name: str, ledger: Ledger) -> None:
 def run(name: str, ledger: Ledger) -> None:
     """Run a night of the schedule NAME now: run, judge, report, tell.
 
-    Ends with 0 where nothing was found (done, levels, learning, or known before), 3 where a regression was
-    found, 1 else. A night that was cut short goes on. While another one runs, this is refused.
+    Ends with 0 where nothing was found (done, levels, learning, or known before), 3 where a
+    regression was found, 1 else. A night that was cut short goes on. While another one runs, this
+    is refused.
 
     \b
     Example:

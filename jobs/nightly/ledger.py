@@ -100,9 +100,7 @@ class Ledger:
         return True
 
     def nights(self, schedule: str | None = None, newest: int = -1) -> tuple[Night, ...]:
-        """The nights of one schedule or of all, newest first: as they were begun, whatever the clock
-        said then.
-        """
+        """The nights of one schedule or of all, last begun first, whatever the clock said then."""
         return self._nights(
             "SELECT * FROM nights WHERE coalesce(?, schedule) = schedule"
             " ORDER BY night_id DESC LIMIT ?",

@@ -31,8 +31,8 @@ def found_in(verdict: Verdict) -> Found:
     """The state of a night that was judged.
 
     A metric of which no figure could be judged makes the night `invalid` or `learning`, however
-    well the others are; a single figure that could not is in the note. A slow night of a machine that
-    comes back to several levels is `levels`: neither in order nor anything to be told.
+    well the others are; a single figure that could not is in the note. A slow night of a
+    machine that comes back to several levels is `levels`: not in order, and nothing to be told.
     """
     counts = Counter(row.verdict for row in verdict.rows)
     note = ", ".join(f"{counts[name]} {name}" for name in WORST_FIRST if counts[name])

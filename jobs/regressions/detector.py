@@ -1,10 +1,10 @@
 """Whether a night is another than the nights before it: levels, scatter, autocorrelation, control.
 
 A night's mean is known within a night far better than nights agree with each other. So what counts
-is how nights scattered, and that a night resembles the one before it: what is judged is by how much
-a night differs from what the nights before it let expect. These have one level at a time, with steps
-between (`steps`), or several that the machine comes back to (`recurring`). With several the nights
-before are moved to the slowest level in use, and a night is held against that one.
+is how nights scattered, and that a night resembles the one before it: what is judged is by how
+much a night differs from what the nights before it let expect. These have one level at a time, with
+steps between (`steps`), or several that the machine comes back to (`recurring`). With several, the
+nights before are moved to the slowest level in use, and a night is held against that one.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class Reference:
     """What the nights before a night say of it.
 
     Attributes:
-        past: (N,) logarithms, oldest first, with what the control did divided out; where the machine
-            comes back to several levels, each night moved to the slowest in use.
+        past: (N,) logarithms, oldest first, with what the control did divided out; where the
+            machine comes back to several levels, each night moved to the slowest in use.
         level: mean of the nights since the last step; of the slowest level in use.
         nights: how many these are.
         correlation: of a night with the one before it.

@@ -4,10 +4,11 @@ A machine may have several speed states, and some machines have a bad night now 
 nights come and go without any change of the code. A regression comes and stays: it is one change of
 level. So two things are asked of a window of nights.
 
-*Does it fall into groups of equal speed?* The sorted nights are cut into at most MOST_LEVELS groups.
-Of all cuts the one counts whose groups are furthest apart in standard deviations within groups:
-Ashman, Bird and Zepf 1994, "Detecting bimodality in astronomical datasets", call it D. The groups
-are levels where D is more than one level of autocorrelated nights gives.
+*Does it fall into groups of equal speed?* The sorted nights are cut into at most MOST_LEVELS
+groups, in every way, and the cut counts whose neighbouring groups are furthest apart in standard
+deviations within groups (after the D of Ashman, Bird and Zepf 1994, "Detecting bimodality in
+astronomical datasets"). They are levels where D is more than one level of autocorrelated nights
+gives.
 
 *Does a slower level pass?* A level is in use once the machine has come to it from a faster one and
 has gone back: A, B, A. After a step, A, B, it has not gone back, and there is one level at a time.
@@ -31,9 +32,9 @@ Places = NDArray[np.int64]
 
 MOST_LEVELS = 3
 
-APART, APART_FEW, APART_LEAST = 3.5, 15.0, 4.2
-"""The D of levels is above APART + APART_FEW / nights, and above APART_LEAST: 1 of 100 windows of 30
-nights of one level, autocorrelated by one half, has a greater one; 1 of 10 windows of 10 nights."""
+APART = 4.5
+"""The D of levels, at least. Of series of one level, autocorrelated by one half, 1 of 200 has a
+greater one in 30 nights, and 1 of 10 in 10 nights."""
 
 RARE = 0.002
 """How often a night a stay may be taken for a step while nothing has changed."""
@@ -74,23 +75,22 @@ def recurring(series: Series) -> Recurring | None:
 
     Returns: None where there is one level at a time.
     """
-    for count in range(MOST_LEVELS, 1, -1):
-        found = _grouped(series, count)
-        if found is None:
-            continue
-        means, of_night = found
-        passing = [level for level in range(1, count) if _stays(of_night >= level)]
-        if passing:
-            usual = [level for level in passing if not _is_too_long(of_night >= level)]
-            return Recurring(means, of_night, max(usual, default=0))
-    return None
-
-
-def _grouped(series: Series, count: int) -> tuple[Series, Places] | None:
-    """The means of so many levels and the level of each night; None where they are not apart."""
-    nights = len(series)
-    if nights <= count:
+    if len(series) <= MOST_LEVELS:
         return None
+    cuts = [_furthest(series, count) for count in range(2, MOST_LEVELS + 1)]
+    apart, means, of_night = max(cuts, key=lambda cut: cut[0])
+    if apart <= APART:
+        return None
+    passing = [level for level in range(1, len(means)) if _stays(of_night >= level)]
+    if not passing:
+        return None
+    usual = [level for level in passing if not _is_too_long(of_night >= level)]
+    return Recurring(means, of_night, max(usual, default=0))
+
+
+def _furthest(series: Series, count: int) -> tuple[float, Series, Places]:
+    """The cut into groups that are furthest apart: its D, their means, the group of each night."""
+    nights = len(series)
     order = np.argsort(series, kind="stable")
     ordered = series[order] - series.mean()
     sums, squares = (np.concatenate([[0.0], np.cumsum(each)]) for each in (ordered, ordered**2))
@@ -101,11 +101,9 @@ def _grouped(series: Series, count: int) -> tuple[Series, Places] | None:
     deviations = np.sqrt(np.maximum(within, _SMALLEST) / (nights - count))
     apart = np.diff(means, axis=1).min(axis=1) / deviations
     best = int(apart.argmax())
-    if apart[best] <= max(APART + APART_FEW / nights, APART_LEAST):
-        return None
     of_night = np.empty(nights, dtype=np.int64)
     of_night[order] = np.repeat(np.arange(count), sizes[best])
-    return means[best] + series.mean(), of_night
+    return float(apart[best]), means[best] + series.mean(), of_night
 
 
 @lru_cache

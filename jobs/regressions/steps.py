@@ -78,8 +78,9 @@ def _pieces(series: Series) -> tuple[Series, Series]:
     medians = np.full((count + 1, count + 1), np.nan)
     for length in range(min(SHORTEST, count), count + 1):
         windows = np.lib.stride_tricks.sliding_window_view(series, length)
-        middles = np.median(windows, axis=1)
+        ordered, half = np.sort(windows, axis=1), length // 2
         starts = np.arange(count - length + 1)
-        cost[starts, starts + length] = np.abs(windows - middles[:, None]).sum(axis=1)
-        medians[starts, starts + length] = middles
+        upper, lower = ordered[:, length - half :], ordered[:, :half]
+        cost[starts, starts + length] = upper.sum(axis=1) - lower.sum(axis=1)
+        medians[starts, starts + length] = (ordered[:, half] + ordered[:, (length - 1) // 2]) / 2
     return cost, medians

@@ -130,9 +130,7 @@ def _drift(
     if min(len(nights.baseline), len(recent)) < LEAST_DRIFT_NIGHTS:
         return None
     baseline, latest = (
-        reference.moved(
-            np.array([reference.cleaned(*_controlled(nights, pair)) for pair in pairs])
-        )
+        reference.moved(np.array([reference.cleaned(*_controlled(nights, pair)) for pair in pairs]))
         for pairs in (nights.baseline, recent)
     )
     return reference.drift(baseline, latest, allowed)

@@ -6,6 +6,7 @@ import io
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 
 import storage
 from gfnet import runtimes
-from jobs import where
+from jobs import run, where
 from jobs.errors import BadInputError, RunInterruptedError, UsageError
 from jobs.run import resume, submit
 from jobs.summary import ladder, status
@@ -289,6 +290,28 @@ def test_run_names_do_not_collide(small_grid: Path, tmp_path: Path) -> None:
     with pytest.raises(storage.StorageError):
         submit(small_grid, tmp_path, INLINE, quiet, "../escape")
     assert not (tmp_path.parent / "escape").exists()
+
+
+def test_runs_stay_in_order_where_the_clock_is_set_back(
+    small_grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The later run comes after the first for nights, trends and `latest`, and is told of it."""
+    root, said = tmp_path / "results", list[str]()
+    submit(small_grid, root, INLINE, quiet, "z-first")
+    (first,) = storage.list_runs(root)
+    assert first.submitted_at is not None
+    yesterday = first.submitted_at - timedelta(days=1)
+    monkeypatch.setattr(run, "now", lambda: yesterday)
+    submit(small_grid, root, INLINE, said.append, "a-second")
+    nights = storage.named_query(root, "nights", run_id="a-second").column("run_id").to_pylist()
+    assert list(dict.fromkeys(nights)) == ["z-first", "a-second"]
+    assert storage.resolve_run(root, "latest") == "a-second"
+    (line,) = [text for text in said if "clock" in text]
+    assert f"it is {yesterday:%Y-%m-%d %H:%M:%S} UTC, and run z-first was submitted" in line
+    monkeypatch.setattr(run, "now", lambda: first.submitted_at + timedelta(hours=1))
+    submit(small_grid, root, INLINE, quiet, "third")
+    third = next(each for each in storage.list_runs(root) if each.run_id == "third")
+    assert third.submitted_at == first.submitted_at + timedelta(hours=1)
 
 
 def test_one_data_set_with_two_limits_keeps_its_answers_apart(

@@ -151,3 +151,5 @@ def test_a_clock_that_is_set_back(ledger: Ledger, entry: Entry) -> None:
     assert ledger.heed_clock(AUTUMN + 1.5 * HOUR)
     assert [night.due_at for night in ledger.nights()] == [AUTUMN + 3 * HOUR, AUTUMN + HOUR]
     assert ledger.schedules()[0].horizon == AUTUMN + 1.5 * HOUR
+    ledger.begin(entry, AUTUMN + 2 * HOUR, "later", AUTUMN + 2 * HOUR)
+    assert ledger.nights(entry.name, newest=1)[0].run_id == "later"

@@ -56,13 +56,14 @@ def of(verdict: Verdict, model: str, metric: str) -> storage.RegressionRow:
     return row
 
 
+def never(_run: str, _cells: Sequence[Row], _control: str | None) -> str:
+    """Measure nothing again: there is no suspect."""
+    raise AssertionError
+
+
 def test_a_quiet_night_is_ok(nights: Nights) -> None:
     """Nothing is measured again, and the rows are in SQL."""
     quiet(nights)
-
-    def never(_run: str, _cells: Sequence[Row], _control: str | None) -> str:
-        raise AssertionError
-
     verdict = judge(nights.root, nights.written[-1], CONTROLLED, never)
     assert {row.verdict for row in verdict.rows} == {"ok"}
     assert not verdict.is_regression
@@ -146,6 +147,40 @@ def test_a_suspect_stays_one_where_nobody_can_measure(nights: Nights) -> None:
     row = of(verdict, OURS, "latency")
     assert (row.verdict, verdict.is_regression, verdict.state) == ("suspect", False, "suspect")
     assert "could not be measured again: the node is gone" in (row.note or "")
+
+
+def test_a_slow_night_of_a_machine_with_two_states_is_no_regression(nights: Nights) -> None:
+    """It is `levels`: the levels are named, nobody is told; a night slower than both is suspect.
+
+    The slow nights before it lie before the window of 8 nights: levels are remembered for two.
+    """
+    generator = np.random.default_rng(5)
+
+    def night(level: float) -> str:
+        return nights.add({OURS: level * float(np.exp(generator.normal(0, 0.002)))})
+
+    for is_slow in map(int, "0010100000000"):
+        night(2.2 if is_slow else 2.0)
+    slow = night(2.2)
+    verdict = judge(nights.root, slow, Settings(window=8), never)
+    row = of(verdict, OURS, "latency")
+    assert (row.verdict, row.kind, row.nights) == ("levels", "step", 13)
+    assert (verdict.state, verdict.is_regression) == ("levels", False)
+    assert row.effect_pct == pytest.approx(10, abs=1)
+    assert row.expected == pytest.approx(2 * np.mean(1 + 0.2 * np.sin(np.arange(200))), rel=0.01)
+    note = row.note or ""
+    assert note.startswith("the machine comes back to several levels: 2.0")
+    assert "4 changes in 13 nights; held against 2.2" in note
+    text = describe(verdict)
+    assert text.startswith(f"{slow}: 1 levels, 1 ok\n")
+    assert max(map(len, text.splitlines())) <= 80
+    rows = storage.query(nights.root, "FROM regressions WHERE verdict = 'levels'")
+    assert rows.num_rows == 1
+    worse = judge(nights.root, night(2.4), Settings(window=8))
+    row = of(worse, OURS, "latency")
+    assert row.verdict == "suspect"
+    assert row.effect_pct == pytest.approx(9, abs=1)
+    assert "several levels" in (row.note or "")
 
 
 def test_what_is_told_is_not_told_again(nights: Nights) -> None:
