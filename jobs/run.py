@@ -268,6 +268,6 @@ def _after_all(runs: Sequence[storage.RunRow], narrate: Narrator) -> datetime:
     narrate(
         f"the clock went back: it is {moment:%Y-%m-%d %H:%M:%S} UTC, and run {newest} was submitted"
         f" at {newest_at:%Y-%m-%d %H:%M:%S}. This run is written down as submitted right after it,"
-        " so that runs stay in order; check this machine's clock (`timedatectl`)"
+        " so that runs stay in order; check which of the two clocks was wrong (`timedatectl`)"
     )
     return newest_at + timedelta(microseconds=1)
