@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from gfnet.atomic import replace_file
 from gfnet.config import ConfigError, ModelConfig, Shape
+from gfnet.finite import check_finite, weights_of_file, weights_of_state
 from gfnet.infer import infer_config
 from gfnet.metadata import Metadata
 from gfnet.tensors import (
@@ -55,16 +56,17 @@ class CheckpointInfo:
 
 
 def inspect_checkpoint(path: str | Path, sha256: str | None = None) -> CheckpointInfo:
-    """Read and verify a checkpoint's header; torch is loaded only for a `.pth` file.
+    """Read and verify a checkpoint; torch is loaded only for a `.pth` file.
 
     Args:
         path: of the file.
-        sha256: its digest, if it is known that the file has not changed since that was taken: then
+        sha256: its digest, if it is known that the file has not changed since it was verified: then
             no more than the header of a safetensors file is read.
 
     Raises:
         CheckpointError: the file is missing, truncated, not a checkpoint, of another kind of
-            model, or its tensors are not those that its sizes ask for.
+            model, its tensors are not those that its sizes ask for, or have values that are not
+            finite.
     """
     if sha256 is not None:
         header, size_bytes = read_header(Path(path))
@@ -137,6 +139,11 @@ def save_checkpoint(
         path: where; a file that is there is replaced whole.
         metadata: what to say beside the weights; default: what the model was loaded with.
         weights: torch's name of the type on disk, such as `float16`; a model is loaded as float32.
+
+    Raises:
+        CheckpointError: weights are not finite, or too large for the type on disk. Nothing was
+            written then.
+        OSError: it cannot be written; a file that is there stands.
     """
     import torch
     from safetensors.torch import save  # only saving needs torch
@@ -146,6 +153,10 @@ def save_checkpoint(
         name: tensor.detach().to("cpu", getattr(torch, weights)).contiguous()
         for name, tensor in model.state_dict().items()
     }
+    try:
+        check_finite(weights_of_state(state))
+    except ValueError as err:
+        raise CheckpointError(f"{path} was not written: as {weights}, {err}") from err
     data = save(state, {METADATA_KEY: json.dumps(metadata.to_json())})
     replace_file(Path(path), data)
 
@@ -203,6 +214,7 @@ def _metadata_of(
             else:
                 metadata = Metadata.default(infer_config(shapes))
         verify(shapes, metadata.config)
+        check_finite(weights_of_file(data) if state is None else weights_of_state(state))
     except ValueError as err:
         raise CheckpointError(f"{name}: {err}") from err
     return metadata, state

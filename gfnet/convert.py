@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gfnet.checkpoint import METADATA_KEY, verify, with_exits
 from gfnet.config import ConfigError, ModelConfig
+from gfnet.finite import check_finite, weights_of_state
 from gfnet.infer import infer_config
 from gfnet.interpolate import at_resolution
 from gfnet.metadata import Metadata
@@ -68,8 +69,9 @@ def convert(path: str | Path, changes: Changes) -> Converted:
 
     Raises:
         CheckpointError: the file cannot be read, is no Global Filter Network of the flat family or
-            of the distilled ones, its tensors are not those that its sizes ask for, or the changes
-            are impossible. The message names the file, and what to do.
+            of the distilled ones, its tensors are not those that its sizes ask for or have values
+            that are not finite, or the changes are impossible. The message names the file, and
+            what to do.
     """
     name = str(path)
     data = read_bytes(Path(path))
@@ -83,6 +85,7 @@ def convert(path: str | Path, changes: Changes) -> Converted:
             metadata = _published(_infer(state, changes))
         config = metadata.config
         verify({key: tuple(tensor.shape) for key, tensor in state.items()}, config)
+        check_finite(weights_of_state(state))
         state, resized = _resize(state, config, changes)
     except ValueError as err:  # ConfigError is one
         raise CheckpointError(f"{name}: {err}") from err
