@@ -1,7 +1,8 @@
 """How far another engine's answers are from the reference's, eager torch in float32.
 
 NaN and infinity: what both sides have is agreement. A value that is NaN on one side alone, or
-infinite on one side alone, differs by infinity; an answer with a NaN on one side alone is another.
+infinite on one side alone, differs by infinity; logits that are finite on one side alone are another
+answer, since those that are not are none.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def _largest_difference(found: Floats, reference: Floats) -> float | None:
 
 
 def _flips(logits: Floats, reference: Floats) -> int:
-    """Answers of (..., K) logits that are another: the class as rows have it, or a NaN in one."""
+    """Answers of (..., K) logits that are another: the class, or none on one side alone."""
     is_other = logits.argmax(axis=-1) != reference.argmax(axis=-1)
-    has_nan, expected_nan = (np.isnan(each).any(axis=-1) for each in (logits, reference))
-    return int((is_other | (has_nan != expected_nan)).sum())
+    is_answer, is_expected = (np.isfinite(each).all(axis=-1) for each in (logits, reference))
+    return int((is_other | (is_answer != is_expected)).sum())

@@ -1,4 +1,8 @@
-"""What a row says of an answer: prediction, right or wrong, loss."""
+"""What a row says of an answer: prediction, right or wrong, loss.
+
+Of equal logits the lower class index is first, in the prediction as in the top 5: the rule of argmax,
+the same for every engine and device, where topk of torch takes any of the equals.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +17,13 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Answers:
-    """Columns over n answers.
+    """Columns over n answers. Logits or a loss that are not finite are no answer.
 
     Attributes:
         prediction: (n,) int32, the first class with the largest logit.
         is_correct: (n,) bool, the prediction is the label.
-        is_top5: (n,) bool, fewer than five logits are larger than the label's.
-        loss: (n,) float32, cross entropy in nats.
+        is_top5: (n,) bool, fewer than five classes come before the label.
+        loss: (n,) float32, cross entropy in nats; NaN where there is no answer.
     """
 
     prediction: NDArray[np.int32]
@@ -28,28 +32,33 @@ class Answers:
     loss: NDArray[np.float32]
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """Them by their names in the tables."""
-        return {
+        """Them by their names in the tables: NULL, and a loss of NaN, where there is no answer."""
+        is_missing = np.isnan(self.loss)
+        answers = {
             "prediction": self.prediction,
             "is_correct": self.is_correct,
             "is_top5": self.is_top5,
-            "loss": self.loss,
         }
+        masked: dict[str, NDArray[Any]] = {
+            name: np.ma.masked_array(values, is_missing) for name, values in answers.items()
+        }
+        return masked | {"loss": self.loss}
 
 
 def judge(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> Answers:
-    """Hold (n, K) logits against (n,) labels. Logits with a NaN are never right."""
-    wide = logits.astype(np.float64)
-    of_label = np.take_along_axis(wide, labels[:, None], axis=1)[:, 0]
-    largest = wide.max(axis=1)  # NaN where any is
-    is_number = ~np.isnan(largest)
-    with np.errstate(invalid="ignore"):
-        log_sum = largest + np.log(np.exp(wide - largest[:, None]).sum(axis=1))
-    prediction = logits.argmax(axis=1).astype(np.int32)
-    larger = (wide > of_label[:, None]).sum(axis=1)
+    """Hold (n, K) logits against (n,) labels."""
+    is_finite = np.isfinite(logits).all(axis=1)
+    wide = np.where(is_finite[:, None], logits, 0).astype(np.float64)
+    of_label = np.take_along_axis(wide, labels[:, None], axis=1)
+    largest = wide.max(axis=1, keepdims=True)
+    losses = np.log(np.exp(wide - largest).sum(axis=1)) + (largest - of_label)[:, 0]
+    is_before = np.arange(wide.shape[1]) < labels[:, None]
+    is_answer = is_finite & (losses <= np.finfo(np.float32).max)
+    before = ((wide > of_label) | ((wide == of_label) & is_before)).sum(axis=1)
+    prediction = wide.argmax(axis=1).astype(np.int32)
     return Answers(
         prediction=prediction,
-        is_correct=(prediction == labels) & is_number,
-        is_top5=(larger < TOP) & is_number,
-        loss=(log_sum - of_label).astype(np.float32),
+        is_correct=(prediction == labels) & is_answer,
+        is_top5=(before < TOP) & is_answer,
+        loss=np.where(is_answer, losses, np.nan).astype(np.float32),
     )

@@ -74,7 +74,14 @@ class Driver:
         self._narrator = narrator or Silent()
         self._wait_s = wait_s
         entries = store.entries()
-        self.ledger = Ledger(plan, store.cells, entries, store.nodes, store.throttled_rounds())
+        self.ledger = Ledger(
+            plan,
+            store.cells,
+            entries,
+            store.nodes,
+            throttled=store.throttled_rounds(),
+            unanswered=store.unanswered_images(),
+        )
         queued = blocks(plan, by_device=not executor.is_one_host)
         self._placement = Placement(
             [(block, self._tasks(block)) for block in queued],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -14,7 +15,8 @@ from jobs.task import Outcome, Task, rows_an_image
 VALID_ROUNDS = 2
 """Rounds that are not throttled, for a cell to be valid; one where only one was asked for.
 
-Decided here alone, when a cell ends: queries go by its `is_valid`."""
+A cell is not valid either where images have logits that are not finite. Decided here alone, when a
+cell ends: queries go by its `is_valid`."""
 
 
 def queued_rows(plan: Plan, run_id: str) -> list[storage.CellRow]:
@@ -75,6 +77,7 @@ class Ledger:
             of cells that the plan has no more are left alone.
         entries: what is committed already.
         throttled: rounds among it that a throttled machine spoilt, as (cell_id, round).
+        unanswered: how many images of such rounds have logits that are not finite.
     """
 
     def __init__(
@@ -83,13 +86,16 @@ class Ledger:
         rows: Sequence[storage.CellRow],
         entries: Iterable[storage.CommitEntry],
         nodes: Iterable[storage.NodeRow] = (),
+        *,
         throttled: Iterable[tuple[str, int]] = (),
+        unanswered: Mapping[tuple[str, int], int] | None = None,
     ) -> None:
         self._cells = {cell.cell_id: cell for cell in plan.cells}
         self._missing = {i: cell.rounds * len(cell.shards) for i, cell in self._cells.items()}
         self._asked = {i: cell.setting.device for i, cell in self._cells.items()}
         self._bound: set[str] = set()
         self._throttled = set(throttled)
+        self._unanswered = Counter(unanswered or {})
         self._late = {
             cell_id: f"timed after the rest of its run: added {added_at} UTC"
             for cell_id, added_at in plan.late_cells.items()
@@ -145,6 +151,9 @@ class Ledger:
         rounds = outcome.tables.get("rounds")
         if rounds is not None and True in rounds.column("is_throttled").to_pylist():
             self._throttled.add((task.cell_id, task.round))
+        for name in storage.ANSWERS:
+            if name in outcome.tables:
+                self._unanswered += storage.unanswered(outcome.tables[name])
         self._commit(task.cell_id, outcome.images, outcome.note)
         if not self._missing[task.cell_id]:
             self._finish(task.cell_id, now())
@@ -154,6 +163,9 @@ class Ledger:
         self._throttled = {
             (cell, number) for cell, number in self._throttled if cell not in cell_ids
         }
+        self._unanswered = Counter(
+            {key: images for key, images in self._unanswered.items() if key[0] not in cell_ids}
+        )
         for cell_id in cell_ids:
             cell, row = self._cells[cell_id], self._rows[cell_id]
             self._missing[cell_id] = cell.rounds * len(cell.shards)
@@ -212,12 +224,22 @@ class Ledger:
             return
         needed = min(VALID_ROUNDS, row.rounds or 1) if self._cells[cell_id].is_timed else 1
         spoilt = sum(throttled == cell_id for throttled, _ in self._throttled)
-        is_valid = (row.rounds or 0) - spoilt >= needed
-        remark = f"throttled: {spoilt} of {row.rounds} rounds" if spoilt else None
+        broken = max((n for (cell, _), n in self._unanswered.items() if cell == cell_id), default=0)
+        is_valid = (row.rounds or 0) - spoilt >= needed and not broken
+        remarks = (
+            f"throttled: {spoilt} of {row.rounds} rounds" if spoilt else None,
+            _not_finite(broken, row.images or 0) if broken else None,
+        )
         self._rows[cell_id] = replace(
             row,
             status="done",
             is_valid=is_valid,
-            note="; ".join(filter(None, (row.note, remark))) or None,
+            note="; ".join(filter(None, (row.note, *remarks))) or None,
             finished_at=finished_at,
         )
+
+
+def _not_finite(broken: int, images: int) -> str:
+    """Why a cell has no accuracy; every round has the same images, so the worst says how many."""
+    verb = "has" if broken == 1 else "have"
+    return f"{broken} of {images} images {verb} logits that are not finite"

@@ -53,7 +53,14 @@ def _rows(remains: storage.Remains, plan: Plan) -> list[storage.CellRow]:
         return list(remains.cells)
     plan = replace(plan, later=read_later(remains.submission))
     queued = queued_rows(plan, remains.run_id)
-    return Ledger(plan, queued, remains.entries, remains.nodes, remains.throttled).rows
+    return Ledger(
+        plan,
+        queued,
+        remains.entries,
+        remains.nodes,
+        throttled=remains.throttled,
+        unanswered=remains.unanswered,
+    ).rows
 
 
 def _run(

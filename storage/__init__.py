@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from storage.answers import ANSWERS, unanswered
     from storage.catalog import connect, named_query, query
     from storage.commits import CommitEntry
     from storage.compaction import Compaction, compact
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from storage.transit import image_digest, pack_tables, unpack_tables
 
 _MODULES = {
+    "ANSWERS": "answers",
     "CellKind": "rows",
     "CellRow": "rows",
     "CellStatus": "rows",
@@ -142,11 +144,13 @@ _MODULES = {
     "table_to_rows": "rows",
     "table_values": "formats",
     "take_lock": "places.flock",
+    "unanswered": "answers",
     "unpack_tables": "transit",
     "write_images": "images.writing",
 }
 
 __all__ = [
+    "ANSWERS",
     "DATA_VARIABLE",
     "DOWNLOADABLE",
     "FORMATS",
@@ -221,6 +225,7 @@ __all__ = [
     "table_to_rows",
     "table_values",
     "take_lock",
+    "unanswered",
     "unpack_tables",
     "write_images",
 ]

@@ -17,9 +17,11 @@ import dataclasses
 import itertools
 import json
 import re
+from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from storage.answers import ANSWERS, unanswered
 from storage.errors import DamagedError, StorageError
 from storage.files import read_table
 from storage.layout import checked_name
@@ -162,6 +164,14 @@ class Snapshot:
             for row in read_table(place).to_pylist()
             if row["is_throttled"]
         )
+
+    def unanswered_images(self) -> Counter[tuple[str, int]]:
+        """Count the images of each round (cell_id, round) whose logits were not finite."""
+        counts: Counter[tuple[str, int]] = Counter()
+        for table, columns in ANSWERS.items():
+            for place in self.files(table):
+                counts += unanswered(read_table(place, columns))
+        return counts
 
 
 def manifest_name(entry: CommitEntry, superseded: Collection[str]) -> str:

@@ -7,6 +7,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from storage.errors import DamagedError, StorageError
@@ -14,7 +15,7 @@ from storage.places import PlaceError
 from storage.schemas import TABLES, VERSION_KEY, check_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from storage.places import Place
     from storage.places.file import PlacedFile
@@ -38,26 +39,35 @@ def parquet_bytes(table: pa.Table, row_group_rows: int | None = None) -> bytes:
         sink,
         row_group_size=row_group_rows,
         compression="zstd",
+        write_statistics=[name for name in table.column_names if not _has_nan(table[name])],
         write_page_checksum=True,  # the footer and the pages' headers have none
     )
     return bytes(sink.getvalue())
 
 
-def read_table(place: Place) -> pa.Table:
-    """Read a whole Parquet file of ours.
+def _has_nan(column: pa.ChunkedArray) -> bool:
+    """Whether a reader may take a column's least and greatest value for all of its values.
+
+    NaN is not in such statistics, and DuckDB then filters as if it were not in the column.
+    """
+    return pa.types.is_floating(column.type) and bool(pc.any(pc.is_nan(column)).as_py())
+
+
+def read_table(place: Place, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a Parquet file of ours, or some of its columns.
 
     Raises:
         FileNotFoundError: there is none.
         SchemaVersionError: a newer version wrote it.
         DamagedError: it is no Parquet file, or not as it was written.
     """
-    return table_of_bytes(place.read(), str(place))
+    return table_of_bytes(place.read(), str(place), columns)
 
 
-def table_of_bytes(content: bytes, name: str) -> pa.Table:
+def table_of_bytes(content: bytes, name: str, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a table from the bytes of a Parquet file of ours; raises as `read_table`."""
     with _parsed(pa.BufferReader(content), name) as parquet:
-        table = parquet.read(use_threads=False)
+        table = parquet.read(columns, use_threads=False)
         table.validate(full=True)  # texts of damaged files need not be texts
         return table
 

@@ -46,6 +46,7 @@ VIEWS = (
     "cell_powers",
     "energy_sources",
     "answer_sources",
+    "unanswered",
     "ladder",
     "measured",
     "exit_means",

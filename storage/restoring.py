@@ -38,7 +38,8 @@ FORGOTTEN = "what this node is was lost with nodes.parquet"
 class Remains:
     """What is left of a run: what cannot be read is None.
 
-    `throttled` are the committed rounds, as (cell_id, round), that a throttled machine spoilt.
+    Of the committed rounds, as (cell_id, round), `throttled` are those that a throttled machine
+    spoilt, and `unanswered` counts the images whose logits are not finite.
     """
 
     run_id: str
@@ -48,6 +49,7 @@ class Remains:
     submission: Mapping[str, str]
     entries: tuple[CommitEntry, ...]
     throttled: frozenset[tuple[str, int]]
+    unanswered: Mapping[tuple[str, int], int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,7 +194,15 @@ def _remains(paths: RunPaths, damaged: Collection[str], snapshot: Snapshot) -> R
         submission=_submission(paths),
         entries=snapshot.entries(),
         throttled=snapshot.throttled_rounds(),
+        unanswered=_unanswered(snapshot),
     )
+
+
+def _unanswered(snapshot: Snapshot) -> Mapping[tuple[str, int], int]:
+    """Nothing where rows are damaged too: their cells run again."""
+    with contextlib.suppress(StorageError):
+        return snapshot.unanswered_images()
+    return {}
 
 
 def _submission(paths: RunPaths) -> dict[str, str]:

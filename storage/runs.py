@@ -29,6 +29,7 @@ from storage.run_folder import make_run, released_on_error, take_run
 from storage.run_list import read_cell_rows, read_row
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
 
@@ -168,6 +169,10 @@ class RunStore:
     def throttled_rounds(self) -> frozenset[tuple[str, int]]:
         """Say which rounds (cell_id, round) are committed with a sign of throttling."""
         return read_snapshot(self._paths).throttled_rounds()
+
+    def unanswered_images(self) -> Counter[tuple[str, int]]:
+        """Count the images of each committed round (cell_id, round) whose logits are not finite."""
+        return read_snapshot(self._paths).unanswered_images()
 
     def commit(self, entry: CommitEntry, tables: Mapping[str, pa.Table]) -> bool:
         """Commit the rows of one shard, all tables in one atomic step.

@@ -1,7 +1,8 @@
 -- What each all-exit cell answers at thresholds of one's own: `[t]`, one for all gates, or one a
 -- gate in the order of exit_blocks, for the cells with as many gates. +inf never leaves there,
 -- -inf always does. Static models have no gates and answer the same at any. A list that is for none of
--- the models with gates is an error.
+-- the models with gates is an error. A cell with logits that are not finite has no accuracy
+-- (unanswered.sql).
 WITH
 gated AS (
     SELECT *, gates(exit_blocks, depth) AS gates,
@@ -45,9 +46,13 @@ counted AS (
 SELECT c.run_id, c.cell_id, c.model, c.dataset, c.device, c.node, c.runtime, c.precision,
     c.threads, c.batch_size,
     CASE WHEN len(c.gates) > 0 THEN c.thresholds END AS thresholds,
-    a.images, a.acc1, a.acc5, a.loss,
+    a.images,
+    CASE WHEN u.images IS NULL THEN a.acc1 END AS acc1,
+    CASE WHEN u.images IS NULL THEN a.acc5 END AS acc5,
+    CASE WHEN u.images IS NULL THEN a.loss END AS loss,
     list_transform(range(coalesce(c.depth, a.blocks_seen)),
         lambda block: coalesce(a.counts[block::INTEGER], 0)::BIGINT) AS exit_counts,
     a.mean_blocks
 FROM answered c JOIN counted a USING (run_id, cell_id)
+LEFT JOIN (FROM unanswered WHERE kind = 'exits') u USING (run_id, cell_id)
 ORDER BY c.run_id, c.position, c.cell_id

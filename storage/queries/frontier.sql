@@ -9,12 +9,15 @@
 -- as +inf it is the high where an image starts, unless a gate said +inf itself, and an image
 -- without a row there starts at its highest score: only below can it leave at all.
 --
+-- A pass with logits that are not finite has no accuracy (unanswered.sql): acc1 is NULL, and no point
+-- of it is dominated or dominates.
+--
 -- A line that says {exit} is repeated for each exit, numbered from 1 (questions.py). Columns that
 -- are not asked for cost nothing in DuckDB 2, so only exit_shares pays for a sum an exit; a bare
 -- count(*) pays for all.
 WITH
 passes AS (
-    SELECT c.*, t.exit_ms, j.exit_mj,
+    SELECT c.*, t.exit_ms, j.exit_mj, u.images IS NULL AS is_answered,
         row_number() OVER (ORDER BY c.position, c.cell_id) AS cell,  -- digests would sort slowly
         -- Rivals are the points of one setting and power mode where they have milliseconds, else of
         -- one cell.
@@ -26,6 +29,8 @@ passes AS (
     FROM cells c
     LEFT JOIN trusted_exit_costs(run) t ON t.run_id = c.run_id AND t.cell_id = c.cell_id
     LEFT JOIN trusted_exit_energies(run) j ON j.run_id = c.run_id AND j.cell_id = c.cell_id
+    LEFT JOIN unanswered u
+        ON u.kind = 'exits' AND u.run_id = c.run_id AND u.cell_id = c.cell_id
     WHERE c.kind = 'exits' AND c.run_id = run_named(run)
 ),
 scores AS (
@@ -76,7 +81,7 @@ points AS (
 ),
 figures AS (
     SELECT o.* EXCLUDE (answers, right_answers, blocks, ps, pj),
-        100 * (o.right_answers / nullif(o.answers, 0)) AS acc1,
+        CASE WHEN p.is_answered THEN 100 * (o.right_answers / nullif(o.answers, 0)) END AS acc1,
         o.blocks / o.images AS mean_blocks,
         o.ps / o.images / 1e9 AS forward_ms,
         o.pj / o.images / 1e9 AS energy_mj,
@@ -92,7 +97,10 @@ rivals AS (
             PARTITION BY contest ORDER BY acc1 DESC
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS better_cost
-    FROM (SELECT contest, acc1, min(cost) AS cost FROM figures GROUP BY contest, acc1)
+    FROM (
+        SELECT contest, acc1, min(cost) AS cost FROM figures
+        WHERE acc1 IS NOT NULL GROUP BY contest, acc1
+    )
 )
 SELECT p.run_id, p.cell_id, p.model, p.dataset, p.device, p.node, p.runtime, p.precision,
     p.threads, p.batch_size,

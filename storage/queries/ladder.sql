@@ -8,7 +8,8 @@
 --
 -- Accuracy comes from the run's all-exit pass, replayed at the routed thresholds: each image
 -- leaves at the first exit that it may leave at (leaves.sql). Without such a pass it comes from
--- round 0 of the records (answer_sources.sql).
+-- round 0 of the records (answer_sources.sql). Where the logits of some image are not finite there is
+-- no accuracy (unanswered.sql): acc1, acc5 and loss are NULL.
 --
 -- Energy: of the rounds in which power was read (cell_energies.sql).
 WITH
@@ -80,13 +81,18 @@ lines AS (
         CASE WHEN NOT o.is_steady THEN false
             WHEN t.kind = 'latency' AND t.status = 'done' AND coalesce(m.samples, 0) = 0 THEN false
             ELSE t.is_valid END AS is_valid,
-        a.* EXCLUDE (target),
+        a.* EXCLUDE (target, acc1, acc5, loss),
+        CASE WHEN u.images IS NULL THEN a.acc1 END AS acc1,
+        CASE WHEN u.images IS NULL THEN a.acc5 END AS acc5,
+        CASE WHEN u.images IS NULL THEN a.loss END AS loss,
+        u.images AS unanswered_images,
         coalesce(m.timed_rows, 0) AS timed_rows,
         coalesce(m.samples, 0) AS samples,
         m.forward_ms, m.elapsed_ms, m.percentiles_ms,
         o.power_mode, o.note AS conditions_note
     FROM targets t
     LEFT JOIN accuracy a USING (target)
+    LEFT JOIN unanswered u ON u.run_id = t.run_id AND u.cell_id = coalesce(t.source_id, t.cell_id)
     LEFT JOIN timings m
         ON m.run_id = t.run_id AND m.cell_id = t.cell_id AND t.kind = 'latency'
     LEFT JOIN exit_rows x
@@ -170,8 +176,12 @@ SELECT
     nullif(concat_ws('; ',
         note,
         regexp_extract(trim(error, e' \n'), '[^\n]*$'),  -- the last line of a traceback
-        CASE WHEN acc1 IS NULL
-            THEN format('accuracy: no answers (cell is {})', coalesce(status, 'unknown')) END,
+        CASE
+            WHEN unanswered_images > 0 THEN format(
+                'accuracy: images with logits that are not finite: {}', unanswered_images)
+            WHEN acc1 IS NULL
+                THEN format('accuracy: no answers (cell is {})', coalesce(status, 'unknown'))
+        END,
         CASE
             WHEN kind = 'exits' THEN 'latency and energy: not timed in this run'
             WHEN timed_rows = 0

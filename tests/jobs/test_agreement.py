@@ -90,7 +90,7 @@ def test_no_gate_is_read_at_the_last_block() -> None:
         ([INF, 1], [INF, 1], 0.0, 0),
         ([-INF, 1], [-INF, 0.5], 0.5, 0),
         ([INF, 1], [-INF, 1], INF, 1),
-        ([INF, 1], [3, 1], INF, 0),
+        ([INF, 1], [3, 1], INF, 1),
         ([3, NAN], [0, 1], INF, 1),  # of both the second class is taken
         ([NAN, 1], [3, 1], INF, 1),  # of both the first
         ([3, 1], [NAN, 1], INF, 1),
@@ -100,7 +100,7 @@ def test_no_gate_is_read_at_the_last_block() -> None:
 def test_nan_and_infinity(
     found: list[float], expected: list[float], difference: float, flips: int
 ) -> None:
-    """On both sides they agree; on one side they differ by infinity, and a NaN is a flip."""
+    """On both sides they agree; on one side they differ by infinity, and are a flip."""
     none = np.empty((0, 1), dtype=np.float32)
     agreement = compare_exits(exits([found]), none, exits([expected]), none)
     assert agreement.max_logit_difference == difference

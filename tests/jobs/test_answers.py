@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import storage
 from jobs.answers import judge
 
 
@@ -29,14 +30,64 @@ def test_top5_counts_larger_logits() -> None:
     assert judge(logits, np.array([2, 1])).is_top5.tolist() == [True, False]
 
 
-def test_nan_is_never_right_and_large_logits_do_not_overflow() -> None:
-    """A model that broke scores nothing; its loss is NaN, not 0."""
-    logits = np.array([[math.nan, 0.0], [0.0, math.nan], [2e30, 0.0]], np.float32)
-    answers = judge(logits, np.array([0, 0, 0]))
-    assert answers.is_correct.tolist() == [False, False, True]
-    assert answers.is_top5.tolist() == [False, False, True]
-    assert np.isnan(answers.loss[:2]).all()
-    assert answers.loss[2] == 0
+def test_of_equal_logits_the_lower_class_is_first() -> None:
+    """A constant over 1,000 classes has its first five in the top 5, and the first is the answer."""
+    labels = np.array([0, 4, 5, 999])
+    answers = judge(np.zeros((4, 1000), np.float32), labels)
+    assert answers.prediction.tolist() == [0] * 4
+    assert answers.is_correct.tolist() == [True, False, False, False]
+    assert answers.is_top5.tolist() == [True, True, False, False]
+    assert answers.loss == pytest.approx(math.log(1000))
+
+
+def test_equals_behind_the_label_do_not_count() -> None:
+    """Three larger, one equal before the label: the fifth; with two equals before it, the sixth."""
+    logits = np.array([9, 1, 9, 1, 9, 1, 1], np.float32)
+    answers = judge(np.tile(logits, (4, 1)), np.array([1, 3, 5, 6]))
+    assert answers.is_top5.tolist() == [True, True, False, False]
+
+
+def test_of_five_classes_or_fewer_every_one_is_in_the_top_5() -> None:
+    """Also of equals."""
+    answers = judge(np.zeros((5, 5), np.float32), np.arange(5))
+    assert answers.is_top5.all()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("place", [0, 1])
+def test_logits_that_are_not_finite_are_no_answer(value: float, place: int) -> None:
+    """At the label or beside it: NULL in the rows, with a loss of NaN; a finite row beside it stays."""
+    logits = np.array([[0.0, 1.0], [0.0, 1.0]], np.float32)
+    logits[0, place] = value
+    table = storage.build_table("exits", judge(logits, np.array([1, 1])).columns())
+    broken, whole = table.to_pylist()
+    assert [broken[name] for name in ("prediction", "is_correct", "is_top5")] == [None] * 3
+    assert math.isnan(broken["loss"])
+    assert [whole[name] for name in ("prediction", "is_correct", "is_top5")] == [1, True, True]
+    assert whole["loss"] == pytest.approx(math.log1p(math.exp(-1)))
+
+
+def test_large_logits_do_not_overflow() -> None:
+    """Far beyond what exp can take; a loss that float32 cannot hold is as logits that are not finite."""
+    answers = judge(np.array([[2e30, 0.0]] * 2 + [[3e38, -3e38]], np.float32), np.array([0, 1, 1]))
+    assert answers.is_correct.tolist() == [True, False, False]
+    assert answers.is_top5.tolist() == [True, True, False]
+    assert answers.loss[:2].tolist() == [0, np.float32(2e30)]
+    assert np.isnan(answers.loss[2])
+
+
+@given(st.integers(1, 20), st.integers(2, 12), st.integers(0, 99))
+def test_ties_are_ordered_as_by_a_stable_sort(images: int, classes: int, seed: int) -> None:
+    """Few values, so that most are equals: the classes sorted by logit, equals by their index."""
+    rng = np.random.default_rng(seed)
+    logits = rng.integers(3, size=(images, classes)).astype(np.float32)
+    labels = rng.integers(classes, size=images)
+    answers = judge(logits, labels)
+    for row, label in enumerate(labels):
+        order = sorted(range(classes), key=lambda each: (-logits[row, each], each))
+        assert answers.prediction[row] == order[0]
+        assert answers.is_correct[row] == (label == order[0])
+        assert answers.is_top5[row] == (label in order[:5])
 
 
 @given(st.integers(1, 20), st.integers(2, 12), st.integers(0, 99))

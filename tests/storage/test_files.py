@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+import storage
 from storage.files import publish_table
 from storage.places.local import LocalPlace
 from storage.schemas import TABLES
@@ -35,3 +39,16 @@ def test_reading_starts_no_thread(tmp_path: Path) -> None:
     command = [sys.executable, "-c", READ, str(tmp_path / "rows.parquet")]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     assert ended.stdout.split() == ["0"]
+
+
+@pytest.mark.parametrize("scores", [[0.5, 0.5, math.nan], [0.5, 0.75, math.nan]])
+def test_a_nan_is_seen_by_filters(tmp_path: Path, scores: list[float]) -> None:
+    """Statistics leave it out: DuckDB would filter as if it were not there."""
+    table = storage.build_table("exits", {"image_id": [0, 1, 2], "gate_score": scores, "loss": 1.0})
+    publish_table(LocalPlace(tmp_path / "x.parquet"), table)
+    sql = f"SELECT image_id FROM '{tmp_path}/x.parquet' WHERE isnan(gate_score)"  # noqa: S608 (ours)
+    assert duckdb.sql(sql).fetchall() == [(2,)]
+    statistics = pq.read_metadata(tmp_path / "x.parquet").row_group(0)
+    names = table.column_names
+    assert statistics.column(names.index("gate_score")).statistics is None
+    assert statistics.column(names.index("loss")).statistics.has_min_max

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import storage
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from .conftest import Builder
 
 BLOCKS = (1, 2)  # early exits of a model of four blocks
-NAN = float("nan")
+NAN = math.nan
 
 
 def oracle_exits(
@@ -247,3 +250,55 @@ def test_unknown_answer_is_not_replaced_by_a_later_exit(build: Builder) -> None:
     build.store()
     (row,) = build.ladder()
     assert (row["acc1"], row["exit_counts"]) == (0.0, [0, 2, 0, 0])
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+@pytest.mark.parametrize("is_correct", [None, False])  # as rows were written before, too
+def test_logits_that_are_not_finite_give_no_accuracy(
+    build: Builder, loss: float, is_correct: bool | None
+) -> None:
+    """Of one image at one exit where none leaves: NULL with the reason, in each of the queries."""
+    cell = build.cell("exits", model="early", exit_blocks=(1,), dataset="d", is_valid=False)
+    build.cell("latency", model="early", exit_blocks=(1,), threshold=0.5, dataset="d")
+    whole = build.cell("exits", model="whole", exit_blocks=(1,), dataset="d")
+    answers = {
+        "image_id": [0, 0, 1, 1],
+        "exit_block": [1, 3, 1, 3],
+        "gate_score": [0.1, None, 0.9, None],
+        "is_top5": True,
+    }
+    build.commit(
+        cell, exits=answers | {"is_correct": [is_correct, True, True, True], "loss": [loss, 1, 1, 1]}
+    )
+    build.commit(whole, exits=answers | {"is_correct": [True, True, False, True], "loss": 0.5})
+    build.store()
+    early, other = build.ladder()
+    assert [early[name] for name in ("acc1", "acc5", "loss")] == [None] * 3
+    assert early["exit_counts"] == [0, 1, 0, 1]
+    assert "accuracy: images with logits that are not finite: 1; " in early["note"]
+    assert [other[name] for name in ("acc1", "acc5", "loss")] == [100, 100, 0.5]
+    rows = storage.query(build.root, "FROM at_threshold(0.5) ORDER BY model").to_pylist()
+    assert [(row["acc1"], row["acc5"], row["loss"]) for row in rows] == [
+        (None, None, None),
+        (50, 100, 0.5),
+    ]
+    rows = storage.query(build.root, "FROM frontier('run-1')").to_pylist()
+    points = [(row["model"], row["acc1"], row["is_dominated"]) for row in rows]
+    assert points == [
+        *[("early", None, False)] * 3,
+        ("whole", 100, False),
+        ("whole", 50, True),
+        ("whole", 50, False),
+    ]
+
+
+def test_records_that_are_not_finite_give_no_accuracy(build: Builder) -> None:
+    """Without an all-exit pass; times are shown, and the cell says that it is not valid."""
+    cell = build.cell(dataset="d", is_valid=False, rounds=2)
+    for round_ in (0, 1):
+        build.records(cell, 3, round_, loss=[0.5, 0.5, math.nan], is_correct=[True, False, None])
+    build.store()
+    (row,) = build.ladder()
+    assert (row["acc1"], row["acc5"], row["loss"], row["is_valid"]) == (None, None, None, False)
+    assert row["forward_ms"] == 2
+    assert "accuracy: images with logits that are not finite: 1; " in row["note"]
