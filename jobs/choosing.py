@@ -115,7 +115,7 @@ def read_answers(root: storage.Root, run_id: str, cell: Row) -> ExitAnswers:
         cell: a row of `choosable`.
 
     Raises:
-        UsageError: rows are missing, or a score is infinite.
+        UsageError: rows are missing, logits are not finite, or a score is infinite.
     """
     rows = storage.named_query(
         root, "exit_answers", run_ids=[run_id], run_id=run_id, cell_id=cell["cell_id"]
@@ -126,6 +126,12 @@ def read_answers(root: storage.Root, run_id: str, cell: Row) -> ExitAnswers:
         raise UsageError(
             f"run {run_id} has {rows.num_rows} rows of {cell['model']} on {cell['dataset']}, not"
             f" one for each of its {len(blocks)} exits and each image: resume it first"
+        )
+    if unanswered := rows.column("is_correct").null_count:
+        raise UsageError(
+            f"run {run_id} has {unanswered} of {rows.num_rows} answers of {cell['model']} on"
+            f" {cell['dataset']} whose logits are not finite: no threshold has an accuracy; see"
+            f" `gfjobs status {run_id}`, and run it in another precision or on another engine"
         )
     forward_ms = cell["exit_forward_ms"]
     shape = (len(blocks), images)

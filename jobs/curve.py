@@ -99,16 +99,26 @@ def _setting(row: Row) -> tuple[object, ...]:
 
 
 def curves_of(rows: Sequence[Row]) -> Curves:
-    """One setting's rows of `curve` as curves, in the best unit of cost that they have."""
+    """One setting's rows of `curve` as curves, in the best unit of cost that they have.
+
+    A model without an accuracy, such as one whose logits are not finite, has no curve.
+    """
     early = [row for row in rows if row["threshold"] is not None]
     is_timed = all(row["forward_ms"] is not None for row in early or rows)
     cost = "forward_ms" if is_timed else "mean_blocks"
     models: dict[str, list[Row]] = {}
     for row in rows:
         # Blocks of models of other widths are not alike: there a static model has no place.
-        if row[cost] is not None and (is_timed or not early or row["threshold"] is not None):
+        if row["acc1"] is None or row[cost] is None:
+            continue
+        if is_timed or not early or row["threshold"] is not None:
             models.setdefault(row["model"], []).append(row)
     said = {(row["model"], row["forward_ms_note"]) for row in rows if row["forward_ms_note"]}
+    said |= {
+        (row["model"], "no accuracy: see what `gfjobs status` says of its all-exit pass")
+        for row in rows
+        if row["acc1"] is None
+    }
     notes = tuple(f"{model}: {note}" for model, note in sorted(said))
     return Curves(setting_of(rows[0]), cost, models, notes)
 
@@ -124,8 +134,10 @@ def draw(curves: Curves, *, is_all: bool = False) -> str:
         name: [(row[curves.cost], row["acc1"]) for row in points]
         for name, points in curves.models.items()
     }
-    chart = character_chart(named, "ms" if curves.cost == "forward_ms" else "blocks", "acc@1")
     heading = f"{curves.title}\nacc@1, percent, by {curves.cost_label}"
+    if not named:
+        return f"{heading}\n\nno model has a curve\n"
+    chart = character_chart(named, "ms" if curves.cost == "forward_ms" else "blocks", "acc@1")
     tables = [_table(curves, is_all=is_all)]
     if curves.routed:
         tables.append(_routed_table(curves.routed, "forward_ms", is_all=is_all))

@@ -200,7 +200,7 @@ def _remains(paths: RunPaths, damaged: Collection[str], snapshot: Snapshot) -> R
 
 def _unanswered(snapshot: Snapshot) -> Mapping[tuple[str, int], int]:
     """Nothing where rows are damaged too: their cells run again."""
-    with contextlib.suppress(StorageError):
+    with contextlib.suppress(StorageError, OSError):
         return snapshot.unanswered_images()
     return {}
 

@@ -171,8 +171,12 @@ class RunStore:
         return read_snapshot(self._paths).throttled_rounds()
 
     def unanswered_images(self) -> Counter[tuple[str, int]]:
-        """Count the images of each committed round (cell_id, round) whose logits are not finite."""
-        return read_snapshot(self._paths).unanswered_images()
+        """Count the images of each committed round (cell_id, round) whose logits are not finite.
+
+        Raises: StorageError: rows are damaged, or cannot be read.
+        """
+        with _failing_as(f"rows of run {self.run.run_id} cannot be read"):
+            return read_snapshot(self._paths).unanswered_images()
 
     def commit(self, entry: CommitEntry, tables: Mapping[str, pa.Table]) -> bool:
         """Commit the rows of one shard, all tables in one atomic step.
