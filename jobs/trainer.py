@@ -95,7 +95,9 @@ def run_lesson(lesson: Lesson) -> Iterator[Began | Event]:
             if saved:
                 check_same(saved["identity"], identity)
             learner = _learner(lesson, len(data.train.labels), engine)
-        except (StateError, gfnet.CheckpointError) as err:
+        except StateError as err:
+            raise TrainingError(f"{recipe.name}: {err} (--force)") from err
+        except gfnet.CheckpointError as err:
             raise TrainingError(f"{recipe.name}: {err}") from err
         yield Began(training, identity, node_name(), str(engine.device), engine.precision)
         augment = Augment(recipe.augmentation, recipe.preprocessing, recipe.config.num_classes)
@@ -199,17 +201,25 @@ def _data(lesson: Lesson) -> TrainingData:
 
 def _training(recipe: Recipe, data: TrainingData, engine: Engine) -> dict[str, Any]:
     """How the weights come about: all that determines them but the model's own sizes."""
+    settings = settings_of(recipe)
+    return settings | {
+        "validation": settings["validation"] | {"images": len(data.validation.labels)},
+        "precision": engine.precision,
+        "device": engine.device.type,
+        "gfjobs": version("gfjobs"),
+    }
+
+
+def settings_of(recipe: Recipe) -> dict[str, Any]:
+    """What a recipe alone says of how weights come about, by the names in a checkpoint's metadata."""
     training: dict[str, Any] = {
         "recipe": recipe.name,
         "stage": recipe.stage,
         "dataset": recipe.images.name,
         "dataset_sha256": recipe.images.sha256,
-        "validation": asdict(recipe.validation) | {"images": len(data.validation.labels)},
+        "validation": asdict(recipe.validation),
         "augmentation": asdict(recipe.augmentation) | {"flips": list(recipe.augmentation.flips)},
-        "precision": engine.precision,
-        "device": engine.device.type,
         "threads": recipe.threads,
-        "gfjobs": version("gfjobs"),
     } | asdict(recipe.schedule)
     if recipe.parent:
         training["parent"] = {"name": recipe.parent.name, "sha256": recipe.parent.sha256}

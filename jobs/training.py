@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import gfnet
 from jobs.device import ANY
+from jobs.earlier_training import check_free, finished
 from jobs.epochs import EpochLog
 from jobs.recipe import Recipe
 from jobs.trainer import Began, Lesson, TrainingError, run_lesson
@@ -30,7 +31,9 @@ def train(
     device: str = ANY,
     address: str | None = None,
     is_resumed: bool = False,
+    is_forced: bool = False,
     results: Root | None = None,
+    narrate: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Run a recipe.
 
@@ -39,16 +42,21 @@ def train(
         report: gets an `EpochReport` for each epoch, and some within a long one.
         device: where it is computed: here, as torch names it; on a cluster, as a node does.
         address: of a Ray cluster; None trains in this process.
-        is_resumed: go on where an interrupted training of the same recipe stopped.
+        is_resumed: go on where an interrupted training of the same recipe stopped; a finished one
+            is left as it is.
+        is_forced: replace the checkpoint that is there, and forget an interrupted training.
         results: root of the table `training`, which gets a row an epoch; None keeps no rows.
+        narrate: told where nothing is left to do.
 
     Returns:
         The checkpoint. It is written whole, in one step, when all has been learned; until then each
         epoch leaves the state to go on from beside it.
 
     Raises:
-        TrainingError: the output cannot be written, an image cannot be decoded, the loss became NaN
-            or infinite, or a training was interrupted here and is not resumed.
+        UsageError: a checkpoint or an interrupted training is there, and neither resumed nor
+            replaced; or what is to be resumed was made by another recipe.
+        TrainingError: the output cannot be written, an image cannot be decoded, or the loss became
+            NaN or infinite.
     """
     # Late: reading a recipe and --help must not load torch.
     from gfnet.training.loop import EpochState, Learned
@@ -56,12 +64,19 @@ def train(
 
     _prepare(recipe.output)
     state = StateFile(recipe.output)
-    saved = _saved(recipe, state, is_resumed=is_resumed)
+    if is_resumed and not state.exists() and (said := finished(recipe)):
+        narrate(said)
+        return recipe.output
+    if not (is_resumed or is_forced):
+        check_free(recipe, state.path, is_interrupted=state.exists())
+    saved = None if is_forced else _saved(recipe, state)
     began: Began | None = None
     log: EpochLog | None = None
     for event in _run(_lesson(recipe, device, saved), address):
         if isinstance(event, Began):
             began = event
+            if is_forced:  # only now: until here all may have been refused
+                state.remove()
             if results:
                 log = EpochLog(results, recipe, began, saved["state"]["epoch"] if saved else 0)
             continue
@@ -89,19 +104,14 @@ def _run(lesson: Lesson, address: str | None) -> Iterator[Began | Event]:
     return teach(lesson, address)
 
 
-def _saved(recipe: Recipe, state: StateFile, *, is_resumed: bool) -> dict[str, Any] | None:
+def _saved(recipe: Recipe, state: StateFile) -> dict[str, Any] | None:
     """Where an interrupted training stopped; None where there was none."""
     from gfnet.training.state import StateError
 
-    if state.exists() and not is_resumed:
-        raise TrainingError(
-            f"{recipe.name}: a training was interrupted here, and {state.path} holds its last"
-            " epoch; add --resume to go on, or remove that file to start anew"
-        )
     try:
         return state.load()
     except StateError as err:
-        raise TrainingError(f"{recipe.name}: {err}") from err
+        raise TrainingError(f"{recipe.name}: {err} (--force)") from err
 
 
 def _lesson(recipe: Recipe, device: str, saved: dict[str, Any] | None) -> Lesson:
@@ -131,7 +141,7 @@ def _save(recipe: Recipe, learned: Learned, training: dict[str, Any]) -> None:
         raise TrainingError(
             f"{recipe.name}: {learned.stopped}; no epoch was finished, nothing was written"
         )
-    training = training | asdict(learned.outcome)
+    training = training | {"weights": recipe.weights} | asdict(learned.outcome)
     if learned.stopped:
         training["stopped"] = learned.stopped
     metadata = gfnet.Metadata(
@@ -147,6 +157,8 @@ def _save(recipe: Recipe, learned: Learned, training: dict[str, Any]) -> None:
         gfnet.save_checkpoint(model, recipe.output, metadata, weights=recipe.weights)
     except OSError as err:
         raise TrainingError(f"{recipe.output} cannot be written: {err.strerror}") from err
+    except gfnet.CheckpointError as err:
+        raise TrainingError(f"{recipe.name}: {err}") from err
 
 
 def _check(recipe: Recipe, learned: Learned) -> None:

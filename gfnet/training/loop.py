@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -137,8 +138,8 @@ def learn(
 
     Yields:
         Reports within a long epoch; of each finished one its report, then its state; at last what
-        was learned. A loss that becomes NaN or infinite ends the training at once, with the best
-        epoch before.
+        was learned. A loss that becomes NaN or infinite, or weights that do after an epoch's last
+        step, end the training at once, with the best epoch before.
     """
     done, best = 0, _Best()
     if saved:
@@ -151,16 +152,25 @@ def learn(
             yield from _steps(
                 learner, phase, _batches(data.train, epoch, schedule, augment), progress
             )
+            verdict = learner.validate(data.validation)
+            _check_finite(verdict, learner, progress)
         except LossNotFiniteError as err:
             yield Learned(best.weights, best.outcome(), str(err))
             return
-        verdict = learner.validate(data.validation)
         is_best = best.replace(epoch, verdict, learner)
         found = Validation(verdict.accuracy, verdict.loss, verdict.blocks, is_best)
         yield progress.finish(phase, found)
         state = {"epoch": epoch, "best": vars(best), "learner": learner.state_dict()}
         yield EpochState(copy.deepcopy(state))  # the next epoch changes these tensors
     yield Learned(best.weights, best.outcome(), None)
+
+
+def _check_finite(verdict: Verdict, learner: Learner, progress: Progress) -> None:
+    """See that an epoch can be used: its last step is seen in no loss but the validation's."""
+    if not math.isfinite(verdict.loss):
+        raise progress.lost(f"the validation loss became {verdict.loss}")
+    if not all(tensor.isfinite().all() for tensor in learner.weights().values()):
+        raise progress.lost("weights became NaN or infinite")
 
 
 def _batches(train: Samples, epoch: int, schedule: Schedule, augment: Augment) -> Iterator[Batch]:

@@ -102,10 +102,7 @@ class Progress:
             LossNotFiniteError: the loss is NaN or infinite.
         """
         if not math.isfinite(loss):
-            raise LossNotFiniteError(
-                f"the loss became {loss} in epoch {self._done + 1} of {self._epochs}; lower"
-                " learning_rate or lengthen warmup_epochs"
-            )
+            raise self.lost(f"the loss became {loss}")
         self._loss_sum += loss * images
         self._seen += images
         self._learning_rate = learning_rate
@@ -114,6 +111,13 @@ class Progress:
             return None
         self._reported_s = now_s
         return self._now(phase, now_s, None)
+
+    def lost(self, what: str) -> LossNotFiniteError:
+        """An error for this epoch that says what became NaN or infinite, and what to do."""
+        return LossNotFiniteError(
+            f"{what} in epoch {self._done + 1} of {self._epochs}; lower learning_rate or lengthen"
+            " warmup_epochs"
+        )
 
     def finish(self, phase: str, validation: Validation) -> EpochReport:
         """The report of the epoch that the steps since the last one made."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +79,18 @@ def check_same(saved: dict[str, Any], identity: dict[str, Any]) -> None:
     Raises:
         StateError: it had other settings, or other data, each of which is named.
     """
-    differing = [
-        f"{key} was {saved.get(key)!r}, is {identity.get(key)!r}"
-        for key in sorted({*saved, *identity})
-        if saved.get(key) != identity.get(key)
-    ]
-    if differing:
+    if differing := list(differences(saved, identity)):
         raise StateError(
             f"the interrupted training had other settings: {'; '.join(differing)}. Put them back"
             " to go on, or remove its state to start anew"
         )
+
+
+def differences(was: Mapping[str, Any], now: Mapping[str, Any], within: str = "") -> Iterator[str]:
+    """Name each setting that is another now, with both values, also inside of mappings."""
+    for key in sorted({*was, *now}):
+        before, after = was.get(key), now.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from differences(before, after, f"{within}{key}.")
+        elif before != after:
+            yield f"{within}{key} was {before!r}, is {after!r}"

@@ -126,6 +126,7 @@ def import_file(file: Path, output: Path | None, classes: str | None, **wanted: 
     help="Where the checkpoint goes; default: as the recipe says.",
 )
 @click.option("--resume", is_flag=True, help="Go on where an interrupted training stopped.")
+@click.option("--force", is_flag=True, help="Train anew, and replace what an earlier one left.")
 @click.option(
     "--device",
     default="any",
@@ -139,6 +140,7 @@ def train(
     recipe: Path,
     output: Path | None,
     resume: bool,
+    force: bool,
     device: str,
     address: str | None,
     results: Root,
@@ -146,7 +148,7 @@ def train(
     """Train a checkpoint by RECIPE, a YAML file.
 
     Each epoch leaves a state beside the output, from which --resume goes on, and a row in the
-    table training of the results root.
+    table training of the results root. A checkpoint that is there is replaced with --force alone.
 
     \b
     Example:
@@ -159,6 +161,8 @@ def train(
     from jobs.training import train as train_recipe
     from jobs.training_view import TrainingNarrator
 
+    if resume and force:
+        raise click.UsageError("--resume goes on, --force starts anew: give one of them")
     checked = read_recipe(recipe)
     if output:
         checked = replace(checked, output=output.absolute())
@@ -172,10 +176,12 @@ def train(
                 device=device,
                 address=address,
                 is_resumed=resume,
+                is_forced=force,
                 results=results,
+                narrate=narrate,
             )
     except KeyboardInterrupt:
-        again = [word for word in sys.argv[1:] if word != "--resume"]
+        again = [word for word in sys.argv[1:] if word not in {"--resume", "--force"}]
         narrate("interrupted; go on after the last finished epoch with:")
         narrate(f"  {program()} {shlex.join(again)} --resume")
         sys.exit(FAILED)

@@ -230,7 +230,7 @@ def test_a_training_that_is_killed_twice_ends_with_the_same_weights(
         assert state.exists()
         assert not part.exists()
     code, said = place.command("train", recipe, "-o", part, *results).end()
-    assert code == 1, said
+    assert code == 2, said
     assert "add --resume to go on" in said
     code, said = place.command("train", recipe, "-o", part, *results, "--resume").end()
     assert code == 0, said

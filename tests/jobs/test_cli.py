@@ -237,6 +237,16 @@ def test_train_reports_epochs_and_prints_the_checkpoint(tmp_path: Path) -> None:
     lines = result.stderr.splitlines()
     assert [line.split(":")[0] for line in lines] == ["model 1/2", "model 2/2"]
     assert "images/s" in lines[0]
+    before = (tmp_path / "m.safetensors").read_bytes()
+    for option, code, said in (
+        ("--resume", 0, "is finished: "),
+        ("--device=any", 2, "--resume"),  # nothing that says what to do with it
+    ):
+        again = gfjobs("train", tmp_path / "r.yaml", "-o", tmp_path / "m.safetensors", option)
+        assert (again.exit_code, said in again.stderr) == (code, True), again.output
+    both = gfjobs("train", tmp_path / "r.yaml", "--resume", "--force")
+    assert (both.exit_code, "give one of them" in both.stderr) == (2, True)
+    assert (tmp_path / "m.safetensors").read_bytes() == before
     (tmp_path / "r.yaml").write_text(recipe.replace("seed", "sead"))
     result = gfjobs("train", tmp_path / "r.yaml", "-o", tmp_path / "other.safetensors")
     assert result.exit_code == 2

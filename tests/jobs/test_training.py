@@ -16,6 +16,7 @@ import yaml
 
 import gfnet
 import storage
+from jobs.errors import UsageError
 from jobs.recipe import Recipe, read_recipe
 from jobs.training import TrainingError, train
 
@@ -220,6 +221,8 @@ def test_a_loss_that_is_lost_later_leaves_the_best_epoch_before(
     first = next(report.validation for report in reports if report.validation)
     assert training["validation_accuracy"] == first.accuracy
     assert "the loss became nan" in training["stopped"]
+    with pytest.raises(TrainingError, match=r"the loss became nan.*comes to the same end.*--force"):
+        train(recipe, lambda _: None, is_resumed=True)
 
 
 def _interrupted(recipe: Recipe) -> None:
@@ -240,7 +243,7 @@ def test_an_interrupted_training_ends_with_the_same_file(
     """Resumed, it writes the bytes of one that was not interrupted, and its rows are whole."""
     recipe = replace(trained[name][0], output=tmp_path / f"{name}.safetensors")
     _interrupted(recipe)
-    with pytest.raises(TrainingError, match="add --resume to go on, or remove that file"):
+    with pytest.raises(UsageError, match="add --resume to go on, or --force to start anew"):
         train(recipe, lambda _: None)
     results, finished = tmp_path / "results", list[int]()
     train(
@@ -284,9 +287,129 @@ def test_a_changed_recipe_does_not_go_on(trained: Trained, tmp_path: Path) -> No
     recipe = replace(trained["digits-gfnet"][0], output=tmp_path / "m.safetensors")
     _interrupted(recipe)
     changed = replace(recipe, label_smoothing=0.3)
-    with pytest.raises(TrainingError, match=r"label_smoothing was 0\.1, is 0\.3"):
+    with pytest.raises(TrainingError, match=r"label_smoothing was 0\.1, is 0\.3.*--force"):
         train(changed, lambda _: None, is_resumed=True)
     assert (tmp_path / "m.safetensors.training").exists()
+
+
+def _copied(trained: Trained, name: str, folder: Path) -> Recipe:
+    """A recipe whose output is a copy of what it was trained to."""
+    recipe = replace(trained[name][0], output=folder / "m.safetensors")
+    recipe.output.write_bytes(trained[name][0].output.read_bytes())
+    return recipe
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_finished_training_is_left_as_it_is(name: str, trained: Trained, tmp_path: Path) -> None:
+    """Resumed it says so and does nothing; also where the checkpoint's thresholds were chosen."""
+    recipe, said = _copied(trained, name, tmp_path), list[str]()
+    if recipe.stage == "exits":
+        gfnet.save_thresholds(recipe.output, recipe.output, (0.25,))
+    before, reports = recipe.output.read_bytes(), list[Any]()
+    for _ in range(2):
+        assert train(recipe, reports.append, is_resumed=True, narrate=said.append) == recipe.output
+    assert (recipe.output.read_bytes(), reports) == (before, [])
+    assert said[0].startswith(f"{name} is finished: {recipe.output} holds epoch ")
+    assert "of 2, with" in said[0]
+
+
+def test_a_finished_training_of_a_changed_recipe_is_kept(trained: Trained, tmp_path: Path) -> None:
+    """Each setting with both values; nothing is learned, and the file stands."""
+    recipe = _copied(trained, "digits-distil", tmp_path)
+    before = recipe.output.read_bytes()
+    assert recipe.parent is not None
+    changes = {
+        r"seed was 0, is 5": {"schedule": replace(recipe.schedule, seed=5)},
+        r"weights was 'float32', is 'float16'": {"weights": "float16"},
+        r"augmentation\.shift was 0\.1, is 0\.2": {
+            "augmentation": replace(recipe.augmentation, shift=0.2)
+        },
+        r"parent\.sha256 was '[0-9a-f]{64}', is 'other'": {
+            "parent": replace(recipe.parent, sha256="other")
+        },
+    }
+    for words, change in changes.items():
+        with pytest.raises(UsageError, match=rf"other settings: {words}\. Put .*--force"):
+            train(replace(recipe, **change), lambda _: None, is_resumed=True)
+    assert recipe.output.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+def test_a_checkpoint_is_replaced_by_force_alone(trained: Trained, tmp_path: Path) -> None:
+    """Not by another training, whoever made the file; refused before anything is learned."""
+    recipe, reports = _copied(trained, "digits-gfnet", tmp_path), list[Any]()
+    wanted = recipe.output.read_bytes()
+    for content, resumed in (
+        (wanted, r"is finished"),
+        (b"no checkpoint", "neither a safetensors file"),
+        (gfnet.bundled()["digits-gfnet"].read_bytes(), "had other settings: "),
+    ):
+        recipe.output.write_bytes(content)
+        with pytest.raises(UsageError, match=r"is there already; add --resume .*--force"):
+            train(recipe, reports.append)
+        if content != wanted:
+            with pytest.raises(UsageError, match=rf"{resumed}.*add --force"):
+                train(recipe, reports.append, is_resumed=True)
+        assert recipe.output.read_bytes() == content
+    assert reports == []
+    train(recipe, lambda _: None, is_forced=True)
+    assert recipe.output.read_bytes() == wanted
+
+
+def test_an_imported_checkpoint_is_not_gone_on_with(trained: Trained, tmp_path: Path) -> None:
+    """No training made it."""
+    recipe = replace(trained["digits-gfnet"][0], output=tmp_path / "m.safetensors")
+    model = gfnet.load_checkpoint(trained["digits-gfnet"][0].output)
+    gfnet.save_checkpoint(model, recipe.output, replace(model.metadata, training={}))
+    with pytest.raises(UsageError, match=r"was not made by a training.*add --force"):
+        train(recipe, lambda _: None, is_resumed=True)
+
+
+def test_force_forgets_an_interrupted_training(trained: Trained, tmp_path: Path) -> None:
+    """It begins at the first epoch, of whatever recipe; until it begins, the state stands."""
+    recipe = replace(trained["digits-gfnet"][0], output=tmp_path / "m.safetensors")
+    _interrupted(replace(recipe, label_smoothing=0.3))
+    state = tmp_path / "m.safetensors.training"
+    with pytest.raises(TrainingError, match="no device"):
+        train(recipe, lambda _: None, device="cuda:7", is_forced=True)
+    assert state.exists()
+    epochs = list[int]()
+    train(recipe, lambda report: epochs.append(report.epoch), is_forced=True)
+    assert set(epochs) == {1, 2}
+    assert recipe.output.read_bytes() == trained["digits-gfnet"][0].output.read_bytes()
+    assert not state.exists()
+
+
+def test_what_an_older_version_did_not_say_has_not_changed(
+    trained: Trained, tmp_path: Path
+) -> None:
+    """A setting that came later is not in its checkpoints."""
+    recipe = _copied(trained, "digits-gfnet", tmp_path)
+    model = gfnet.load_checkpoint(recipe.output)
+    training = dict(model.metadata.training)
+    del training["optimizer"], training["augmentation"]["erase"]
+    gfnet.save_checkpoint(model, recipe.output, replace(model.metadata, training=training))
+    said = list[str]()
+    train(recipe, lambda _: None, is_resumed=True, narrate=said.append)
+    assert "is finished" in said[0]
+
+
+def test_what_the_machine_chose_is_no_setting(trained: Trained, tmp_path: Path) -> None:
+    """A recipe that leaves the precision to it is finished, whichever that was."""
+    recipe = _copied(trained, "cifar10-gfnet", tmp_path)
+    model = gfnet.load_checkpoint(recipe.output)
+    training = dict(model.metadata.training) | {
+        "precision": "bfloat16",
+        "device": "cuda",
+        "gfjobs": "0.0.1",
+    }
+    gfnet.save_checkpoint(model, recipe.output, replace(model.metadata, training=training))
+    said = list[str]()
+    automatic = replace(recipe, precision="auto")
+    train(automatic, lambda _: None, is_resumed=True, narrate=said.append)
+    assert "is finished" in said[0]
+    with pytest.raises(UsageError, match="precision was 'bfloat16', is 'float32'"):
+        train(replace(recipe, precision="float32"), lambda _: None, is_resumed=True)
 
 
 def test_a_full_disk_keeps_the_epochs_before(
@@ -317,7 +440,7 @@ def test_each_epoch_is_a_row(trained: Trained, tmp_path: Path) -> None:
     recipe = replace(trained["digits-dynn"][0], output=tmp_path / "m.safetensors")
     reports: list[EpochReport] = []
     train(recipe, reports.append, results=tmp_path)
-    train(recipe, lambda _: None, results=tmp_path)
+    train(recipe, lambda _: None, results=tmp_path, is_forced=True)
     rows = storage.query(tmp_path, "FROM training ORDER BY epoch").to_pylist()
     assert [row["phase"] for row in rows] == ["warm-up", "gates"]
     assert [row["is_best"] for row in rows] == [False, True]
@@ -329,7 +452,7 @@ def test_each_epoch_is_a_row(trained: Trained, tmp_path: Path) -> None:
         assert (row["device"], row["precision"], row["threads"]) == ("cpu", "float32", 1)
         assert row["finished_at"] > row["started_at"]
     schedule = replace(recipe.schedule, seed=5)
-    train(replace(recipe, schedule=schedule), lambda _: None, results=tmp_path)
+    train(replace(recipe, schedule=schedule), lambda _: None, results=tmp_path, is_forced=True)
     assert storage.query(tmp_path, "FROM training").num_rows == 4
 
 

@@ -111,6 +111,30 @@ def test_a_loss_that_is_lost_ends_with_the_best_epoch_before(
     assert len(course.reports) == 2
 
 
+@pytest.mark.parametrize("lost", [float("nan"), float("inf")])
+def test_weights_that_are_lost_in_the_last_step_end_with_the_epoch_before(
+    scripted: Scripting, run: Callable[..., Any], lost: float
+) -> None:
+    """No training loss shows them: the validation's does, with an accuracy of the first class."""
+    course = run(scripted([_verdict(50), _verdict(90, lost)]))
+    assert course.learned.weights == {"epoch": torch.tensor(1)}
+    assert f"the validation loss became {lost} in epoch 2 of 6" in course.learned.stopped
+    assert [report.epoch for report in course.reports] == [1]
+    assert len(course.states) == 1
+
+
+def test_weights_that_no_loss_shows_are_not_chosen(
+    scripted: Scripting, run: Callable[..., Any]
+) -> None:
+    """Those of a gate, which then stays shut: the held-out images are answered at the last block."""
+    learner = scripted([_verdict(50), _verdict(90)])
+    weights = iter([1.0, 1.0, float("nan")])  # of the first epoch: looked at, and kept
+    learner.weights = lambda: {"gate": torch.tensor([0.5, next(weights)])}  # type: ignore[method-assign]
+    course = run(learner)
+    assert course.learned.weights["gate"].tolist() == [0.5, 1.0]
+    assert "weights became NaN or infinite in epoch 2 of 6" in course.learned.stopped
+
+
 def test_a_loss_that_is_lost_at_once_leaves_nothing(
     scripted: Scripting, run: Callable[..., Any]
 ) -> None:

@@ -1,0 +1,115 @@
+"""What an earlier training left where a recipe would write, and whether it may be gone on with.
+
+A checkpoint takes hours to make again, so that none is replaced unless that is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import gfnet
+from jobs.errors import UsageError
+from jobs.trainer import TrainingError, settings_of
+
+if TYPE_CHECKING:
+    from jobs.recipe import Recipe
+
+
+def finished(recipe: Recipe) -> str:
+    """Say what the output holds of a training that is finished; empty if there is no output.
+
+    Raises:
+        UsageError: the output was made by another recipe, or by no training.
+        TrainingError: the training ended early, and the same recipe would end so again.
+    """
+    if not recipe.output.exists():
+        return ""
+    try:
+        metadata = gfnet.inspect_checkpoint(recipe.output).metadata
+    except gfnet.CheckpointError as err:
+        raise UsageError(f"{recipe.name}: {err}; {_ways(recipe)}") from err
+    training = metadata.training
+    if "best_epoch" not in training:
+        raise UsageError(
+            f"{recipe.name}: {recipe.output} was not made by a training, so there is none to go on"
+            f" with; {_ways(recipe)}"
+        )
+    saved = dict(training) | _model(metadata.config, metadata.preprocessing)
+    if changed := _changed(saved, recipe):
+        raise UsageError(
+            f"{recipe.name}: the training that made {recipe.output} had other settings:"
+            f" {'; '.join(changed)}. Put them back, or: {_ways(recipe)}"
+        )
+    if "stopped" in training:
+        raise TrainingError(
+            f"{recipe.name}: {training['stopped']}; {recipe.output} holds the best epoch before,"
+            f" {training['best_epoch']}, and the same recipe comes to the same end. Change it, then"
+            f" {_ways(recipe)}"
+        )
+    return (
+        f"{recipe.name} is finished: {recipe.output} holds epoch {training['best_epoch']} of"
+        f" {training['epochs']}, with {training['validation_accuracy']:.2f} % on the validation"
+        " images; nothing is left to do"
+    )
+
+
+def check_free(recipe: Recipe, state_path: object, *, is_interrupted: bool) -> None:
+    """See that a training from the beginning replaces nothing.
+
+    Args:
+        recipe: that would be trained.
+        state_path: where the last epoch of an interrupted training is.
+        is_interrupted: whether there is one.
+
+    Raises:
+        UsageError: a checkpoint or an interrupted training is there.
+    """
+    if is_interrupted:
+        raise UsageError(
+            f"{recipe.name}: a training was interrupted here, and {state_path} holds its last"
+            " epoch; add --resume to go on, or --force to start anew"
+        )
+    if recipe.output.exists():
+        raise UsageError(
+            f"{recipe.name}: {recipe.output} is there already; add --resume to leave it if this"
+            f" recipe made it, or {_ways(recipe)}"
+        )
+
+
+def _ways(recipe: Recipe) -> str:
+    return f"add --force to train anew and replace {recipe.output.name}, or choose another with -o"
+
+
+def _model(config: gfnet.ModelConfig, preprocessing: gfnet.Preprocessing) -> dict[str, Any]:
+    return {"model": config.to_json(), "preprocessing": preprocessing.to_json()}
+
+
+def _changed(saved: Mapping[str, Any], recipe: Recipe) -> list[str]:
+    """The settings of a recipe that are not those of a checkpoint, with both values.
+
+    What a checkpoint of an older version does not say is not compared; nor is what a recipe leaves
+    to the machine.
+    """
+    from gfnet.training.state import differences  # loads torch
+
+    wanted = settings_of(recipe) | _model(recipe.config, recipe.preprocessing)
+    wanted |= {"weights": recipe.weights, "precision": recipe.precision}
+    if recipe.precision == "auto":
+        del wanted["precision"]
+    wanted = json.loads(json.dumps(wanted))  # tuples are lists in the file
+    parents = {"parent": saved.get("parent")}, {"parent": wanted.get("parent")}
+    shared = _shared(saved, wanted) | parents[0], _shared(wanted, saved) | parents[1]
+    return list(differences(*shared))
+
+
+def _shared(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """The values whose keys are in both, at every depth."""
+    return {
+        key: _shared(value, others[key])
+        if isinstance(value, dict) and isinstance(others[key], dict)
+        else value
+        for key, value in values.items()
+        if key in others
+    }
