@@ -172,26 +172,54 @@ def save_thresholds(
 
     Args:
         source: the checkpoint.
-        path: where the new one goes; it may be the same.
+        path: where the new one goes: it may be the same, or another with these weights and exits,
+            which is replaced; no other file is.
         thresholds: one a gate, from 0 to 1, or +inf: none leaves there.
         exit_blocks: enable these exits only, as `load_checkpoint` does.
 
     Raises:
-        CheckpointError: the source cannot be used, the exits cannot be enabled, or the thresholds
-            are not one a gate.
+        CheckpointError: the source cannot be used, the exits cannot be enabled, the thresholds
+            are not one a gate, or another file is at `path`.
     """
     from safetensors.torch import save  # only saving needs torch
 
-    data = read_bytes(Path(source))
-    metadata, state = _metadata_of(data, str(source))
+    metadata, tensors = _content(Path(source))
     metadata = with_exits(metadata, exit_blocks, str(source))
+    if Path(path).exists():
+        _check_replaceable(Path(path), metadata.config, tensors)
     try:
         fields = replace(metadata, thresholds=tuple(thresholds)).to_json()
         metadata = Metadata.from_json(fields)
     except ValueError as err:
         raise CheckpointError(f"{source}: {err}") from err
-    tensors = state if state is not None else safetensors_tensors(data)
     replace_file(Path(path), save(tensors, {METADATA_KEY: json.dumps(metadata.to_json())}))
+
+
+def _check_replaceable(path: Path, config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
+    """See that nothing but thresholds would be lost with a file.
+
+    Raises:
+        CheckpointError: it is no checkpoint of these sizes, exits and weights.
+    """
+    try:
+        there, weights = _content(path)
+        is_same = there.config == config and all(
+            weights[name].equal(tensor) for name, tensor in tensors.items()
+        )
+    except CheckpointError:
+        is_same = False
+    if not is_same:
+        raise CheckpointError(
+            f"{path} is there already, and holds something else than these weights and exits with"
+            " other thresholds; choose another name, or remove it first"
+        )
+
+
+def _content(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
+    """Metadata and tensors of a checkpoint, each tensor in the type that the file has."""
+    data = read_bytes(path)
+    metadata, state = _metadata_of(data, str(path))
+    return metadata, state if state is not None else safetensors_tensors(data)
 
 
 def _metadata_of(

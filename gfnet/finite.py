@@ -28,7 +28,9 @@ def check_finite(weights: Weights) -> None:
         ValueError: it names each such tensor, with how many of its values are what.
     """
     found = [
-        f"{name} ({_counted(numbers)})" for name, numbers in weights if not np.isfinite(numbers).all()
+        f"{name} ({_counted(numbers)})"
+        for name, numbers in weights
+        if not np.isfinite(numbers).all()
     ]
     if found:
         raise ValueError(

@@ -1,8 +1,8 @@
 """How far another engine's answers are from the reference's, eager torch in float32.
 
 NaN and infinity: what both sides have is agreement. A value that is NaN on one side alone, or
-infinite on one side alone, differs by infinity; logits that are finite on one side alone are another
-answer, since those that are not are none.
+infinite on one side alone, differs by infinity. Logits that are not finite are no answer, so that
+those which are on one side alone are another answer.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a row says of an answer: prediction, right or wrong, loss.
 
-Of equal logits the lower class index is first, in the prediction as in the top 5: the rule of argmax,
-the same for every engine and device, where topk of torch takes any of the equals.
+Of equal logits the lower class index is first, in the prediction as in the top 5: the rule of
+argmax, the same for every engine and device. topk of torch takes any of the equals.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Answers:
 
 def judge(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> Answers:
     """Hold (n, K) logits against (n,) labels."""
-    is_finite = np.isfinite(logits).all(axis=1)
+    is_finite: NDArray[np.bool_] = np.all(np.isfinite(logits), axis=1)
     wide = np.where(is_finite[:, None], logits, 0).astype(np.float64)
     of_label = np.take_along_axis(wide, labels[:, None], axis=1)
     largest = wide.max(axis=1, keepdims=True)

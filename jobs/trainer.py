@@ -211,7 +211,7 @@ def _training(recipe: Recipe, data: TrainingData, engine: Engine) -> dict[str, A
 
 
 def settings_of(recipe: Recipe) -> dict[str, Any]:
-    """What a recipe alone says of how weights come about, by the names in a checkpoint's metadata."""
+    """What a recipe alone says of how weights come about, as a checkpoint's metadata name it."""
     training: dict[str, Any] = {
         "recipe": recipe.name,
         "stage": recipe.stage,

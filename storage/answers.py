@@ -20,12 +20,10 @@ ANSWERS = {
 def unanswered(table: pa.Table) -> Counter[tuple[str, int]]:
     """Count the images of each round (cell_id, round) that have a loss which is not finite.
 
-    A loss of NULL was not computed, and says nothing. An all-exit pass has one round, 0; an image of
-    it counts once, at however many exits.
+    A loss of NULL was not computed, and says nothing. An all-exit pass has one round, 0; an image
+    of it counts once, at however many exits.
     """
     broken = table.filter(pc.invert(pc.is_finite(table["loss"])))
     rounds = broken["round"].to_pylist() if "round" in table.column_names else [0] * len(broken)
-    images = zip(
-        broken["cell_id"].to_pylist(), rounds, broken["image_id"].to_pylist(), strict=True
-    )
+    images = zip(broken["cell_id"].to_pylist(), rounds, broken["image_id"].to_pylist(), strict=True)
     return Counter((cell_id, number) for cell_id, number, _ in set(images))

@@ -201,6 +201,26 @@ def test_default_thresholds_are_written_and_weights_stay(lively: Callable, tmp_p
         gfnet.save_thresholds(path, new, (0.25,))
 
 
+def test_thresholds_replace_no_other_weights(lively: Callable, tmp_path: Path) -> None:
+    """Its own file and a copy may be replaced; other weights, fewer exits or a text may not."""
+    path, copy = tmp_path / "m.safetensors", tmp_path / "n.safetensors"
+    gfnet.save_checkpoint(lively(exit_blocks=(1, 3)), path)
+    for thresholds in ((0.25, 0.5), (0.5, 0.75)):
+        for target in (path, copy):
+            gfnet.save_thresholds(path, target, thresholds)
+            assert gfnet.inspect_checkpoint(target).metadata.thresholds == thresholds
+    other, text = tmp_path / "other.safetensors", tmp_path / "notes.txt"
+    model = lively(exit_blocks=(1, 3))
+    torch.nn.init.constant_(model.get_parameter("head.bias"), 0.5)
+    gfnet.save_checkpoint(model, other)
+    text.write_text("mine")
+    for target, exit_blocks in ((other, None), (text, None), (path, (3,))):
+        before = target.read_bytes()
+        with pytest.raises(gfnet.CheckpointError, match="is there already, and holds something"):
+            gfnet.save_thresholds(path, target, (0.5,) * 2, exit_blocks=exit_blocks)
+        assert target.read_bytes() == before
+
+
 def test_a_gate_that_stays_shut_is_kept(lively: Callable, tmp_path: Path) -> None:
     """A threshold of +inf survives the file, which is JSON by the letter."""
     model = lively(exit_blocks=(1, 3))

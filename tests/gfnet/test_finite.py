@@ -103,7 +103,9 @@ def test_they_are_not_saved(
     model = lively(exit_blocks=(1, 3))
     with torch.no_grad():
         model.get_parameter("head.bias")[0] = value
-    with pytest.raises(gfnet.CheckpointError, match=rf"model\.safetensors was not written: {words}"):
+    with pytest.raises(
+        gfnet.CheckpointError, match=rf"model\.safetensors was not written: {words}"
+    ):
         gfnet.save_checkpoint(model, saved, weights=weights)
     assert saved.read_bytes() == before
 

@@ -31,7 +31,7 @@ def test_top5_counts_larger_logits() -> None:
 
 
 def test_of_equal_logits_the_lower_class_is_first() -> None:
-    """A constant over 1,000 classes has its first five in the top 5, and the first is the answer."""
+    """Of a constant over 1,000 classes the first five are the top 5, the first is the answer."""
     labels = np.array([0, 4, 5, 999])
     answers = judge(np.zeros((4, 1000), np.float32), labels)
     assert answers.prediction.tolist() == [0] * 4
@@ -56,7 +56,7 @@ def test_of_five_classes_or_fewer_every_one_is_in_the_top_5() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("place", [0, 1])
 def test_logits_that_are_not_finite_are_no_answer(value: float, place: int) -> None:
-    """At the label or beside it: NULL in the rows, with a loss of NaN; a finite row beside it stays."""
+    """At the label or not: NULL in the rows, with a loss of NaN; a finite row stays."""
     logits = np.array([[0.0, 1.0], [0.0, 1.0]], np.float32)
     logits[0, place] = value
     table = storage.build_table("exits", judge(logits, np.array([1, 1])).columns())
@@ -68,7 +68,7 @@ def test_logits_that_are_not_finite_are_no_answer(value: float, place: int) -> N
 
 
 def test_large_logits_do_not_overflow() -> None:
-    """Far beyond what exp can take; a loss that float32 cannot hold is as logits that are not finite."""
+    """Far beyond what exp can take; a loss that float32 cannot hold is no answer."""
     answers = judge(np.array([[2e30, 0.0]] * 2 + [[3e38, -3e38]], np.float32), np.array([0, 1, 1]))
     assert answers.is_correct.tolist() == [True, False, False]
     assert answers.is_top5.tolist() == [True, True, False]

@@ -29,8 +29,6 @@ latency: {rounds: 1, warmup_images: 2, images: 12}
 SAID = "12 of 12 images have logits that are not finite"
 
 
-
-
 @pytest.fixture
 def root(
     write_grid: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -69,7 +67,7 @@ def test_no_command_shows_an_accuracy_and_each_says_why(root: Path) -> None:
         ("flat", False, True),
     ]
     answers = "SELECT DISTINCT prediction, is_correct, is_top5, isnan(loss) FROM exits"
-    found = storage.query(root, f"{answers} WHERE model = 'dynn'").to_pylist()  # noqa: S608 (ours)
+    found = storage.query(root, f"{answers} WHERE model = 'dynn'").to_pylist()
     assert [list(row.values()) for row in found] == [[None, None, None, True]]
     assert f"exits of dynn on digits: {SAID}" in told("status", "r")
     assert f"{SAID} (dynn)" in told("summary", "r")

@@ -268,7 +268,8 @@ def test_logits_that_are_not_finite_give_no_accuracy(
         "is_top5": True,
     }
     build.commit(
-        cell, exits=answers | {"is_correct": [is_correct, True, True, True], "loss": [loss, 1, 1, 1]}
+        cell,
+        exits=answers | {"is_correct": [is_correct, True, True, True], "loss": [loss, 1, 1, 1]},
     )
     build.commit(whole, exits=answers | {"is_correct": [True, True, False, True], "loss": 0.5})
     build.store()

@@ -126,10 +126,10 @@ def test_weights_that_are_lost_in_the_last_step_end_with_the_epoch_before(
 def test_weights_that_no_loss_shows_are_not_chosen(
     scripted: Scripting, run: Callable[..., Any]
 ) -> None:
-    """Those of a gate, which then stays shut: the held-out images are answered at the last block."""
+    """Those of a gate, which then stays shut: held-out images are answered at the last block."""
     learner = scripted([_verdict(50), _verdict(90)])
     weights = iter([1.0, 1.0, float("nan")])  # of the first epoch: looked at, and kept
-    learner.weights = lambda: {"gate": torch.tensor([0.5, next(weights)])}  # type: ignore[method-assign]
+    learner.weights = lambda: {"gate": torch.tensor([0.5, next(weights)])}
     course = run(learner)
     assert course.learned.weights["gate"].tolist() == [0.5, 1.0]
     assert "weights became NaN or infinite in epoch 2 of 6" in course.learned.stopped
