@@ -192,6 +192,7 @@ def test_every_named_query_runs(build: Builder, file: Path) -> None:
         "throttled_rounds",
         "timed_batches",
         "told",
+        "unanswered",
         "unusable_cells",
     )
     assert (found.num_rows == 0) == (file.stem in has_none)
