@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Set
 
 from jobs.order import Block
 from jobs.task import Task
@@ -36,34 +36,46 @@ class BlockQueue:
     def has_more(self, is_over: IsOver) -> bool:
         """Whether a task waits; those of cells that are over are dropped."""
         while self._waiting and is_over(self._waiting[0].cell_id):
-            self._waiting.popleft()
-        while not self._waiting:
-            task = next(self._tasks, None)
-            if task is None:
-                return False
-            if not is_over(task.cell_id):
-                self._waiting.append(task)
-        return True
+            self._spoilt.pop(self._waiting.popleft(), None)
+        return bool(self._waiting) or self._draw(is_over) is not None
 
-    def first(self, place: str, others: Collection[str], *, is_held: bool) -> Task | None:
+    def first(
+        self, place: str, others: Collection[str], is_over: IsOver, *, is_held: bool
+    ) -> Task | None:
         """The first task for a place: not one that was lost there, while it can go to another.
+
+        What stands behind such a task is handed out meanwhile, but for timed tasks: none of them
+        is overtaken.
 
         Args:
             place: its name.
             others: names of those that can take tasks of this queue too.
-            is_held: it gets none but those that were lost elsewhere.
+            is_over: of a cell.
+            is_held: it gets none but those that were lost elsewhere, while there are others.
         """
+        is_held = is_held and bool(others)
         for task in self._waiting:
-            spoilt = self._spoilt.get(task, set())
-            if place in spoilt and set(others) - spoilt:
+            if is_over(task.cell_id):
                 continue
-            if spoilt or not (is_held and others):
+            spoilt = self.spoilt(task)
+            is_left_to_others = place in spoilt and not spoilt.issuperset(others)
+            if not is_left_to_others and (spoilt or not is_held):
+                return task
+            if task.is_timed:
+                return None
+        return None if is_held else self._draw(is_over)
+
+    def _draw(self, is_over: IsOver) -> Task | None:
+        """The next of the tasks that nobody has had; it waits from now on. None: there is none."""
+        for task in self._tasks:
+            if not is_over(task.cell_id):
+                self._waiting.append(task)
                 return task
         return None
 
-    def spoilt(self, task: Task) -> set[str]:
+    def spoilt(self, task: Task) -> Set[str]:
         """Where a task was lost."""
-        return self._spoilt.get(task, set())
+        return self._spoilt.get(task, frozenset())
 
     def take(self, task: Task) -> None:
         """A task goes."""

@@ -29,13 +29,22 @@ class Lane:
         """Whether one of them is under the clock."""
         return any(task.is_timed for task in self._spots)
 
+    @property
+    def load(self) -> float:
+        """The share of its room that is taken."""
+        return self.in_flight / self.place.capacity
+
+    @property
+    def is_shut(self) -> bool:
+        """Whether nothing at all may start there now."""
+        return self.load >= 1 or self.is_timing
+
     def has_room(self, task: Task, device: str) -> bool:
         """Whether a task may start on a device now."""
         if task.is_timed:
             return not self._spots
         beside = sum(spot.device == device for spot in self._spots.values())
-        is_full = self.in_flight >= self.place.capacity or beside >= self.place.room(device)
-        return not self.is_timing and not is_full
+        return not self.is_shut and beside < self.place.room(device)
 
     def begin(self, task: Task, device: str) -> Spot:
         """A task starts: of several equal devices on the least used, a timed one on the first."""

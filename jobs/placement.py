@@ -65,7 +65,9 @@ class Placement:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         homes = homes or {}
-        self._queues = [BlockQueue(block, tasks, homes.get(block)) for block, tasks in queued]
+        self._queues = {
+            block: BlockQueue(block, tasks, homes.get(block)) for block, tasks in queued
+        }
         self._meant = dict(meant or {})
         self._wait_s = wait_s
         self._clock = clock
@@ -81,7 +83,7 @@ class Placement:
 
     def is_done(self, is_over: IsOver) -> bool:
         """Whether nothing is in flight and nothing waits."""
-        return not self._given and not any(queue.has_more(is_over) for queue in self._queues)
+        return not self._given and not any(q.has_more(is_over) for q in self._queues.values())
 
     def see(self, places: Sequence[Place]) -> None:
         """These are there now."""
@@ -99,8 +101,8 @@ class Placement:
             is_over: of a cell.
             held: places that get no task, while there are others, but those lost elsewhere.
         """
-        lanes = [self._lanes[name] for name in self._places]
-        for lane in sorted(lanes, key=lambda lane: lane.in_flight / lane.place.capacity):
+        lanes = [lane for name in self._places if not (lane := self._lanes[name]).is_shut]
+        for lane in sorted(lanes, key=lambda lane: lane.load):
             if found := self._take_for(lane, is_over, held):
                 return found
         return None
@@ -127,21 +129,23 @@ class Placement:
         """Whether another place than its home could take a block."""
         if block.is_bound:
             return False
-        queue = self._queue(block)
+        queue = self._queues[block]
         return any(place.name != queue.home for place in self._able(queue))
 
     def is_idle(self, block: Block, is_over: IsOver) -> bool:
         """Whether nothing of a block is in flight, and nothing waits."""
-        queue = self._queue(block)
+        queue = self._queues[block]
         return not queue.in_flight and not queue.has_more(is_over)
 
     def is_flying(self, block: Block) -> bool:
         """Whether something of a block is in flight."""
-        return bool(self._queue(block).in_flight)
+        return bool(self._queues[block].in_flight)
 
     def can_spare(self, place: str, is_over: IsOver) -> bool:
         """Whether all that is left for a place can be done elsewhere."""
-        left = [queue for queue in self._queues if queue.in_flight or queue.has_more(is_over)]
+        left = [q for q in self._queues.values() if q.in_flight or q.has_more(is_over)]
+        if any(queue.block.is_bound and queue.home == place for queue in left):
+            return False
         able = [{other.name for other in self._able(queue)} for queue in left]
         return all(names - {place} for names in able if place in names)
 
@@ -163,7 +167,7 @@ class Placement:
 
     def restart(self, block: Block, tasks: Iterator[Task], avoided: str | None = None) -> None:
         """A block starts anew, wherever there is a place, but for one that it avoids."""
-        queue = self._queue(block)
+        queue = self._queues[block]
         queue.restart(tasks)
         queue.avoided |= {avoided} if avoided else set()
 
@@ -171,7 +175,7 @@ class Placement:
         """The blocks that no place can take now and of which nothing is in flight."""
         now_s = self._clock()
         found = []
-        for queue in self._queues:
+        for queue in self._queues.values():
             able = self._able(queue)
             is_served = any(queue.home in (None, place.name) for place in able)
             if is_served or queue.in_flight or not queue.has_more(is_over):
@@ -197,13 +201,13 @@ class Placement:
         self, lane: Lane, is_over: IsOver, held: Collection[str]
     ) -> tuple[Task, Spot] | None:
         place = lane.place
-        for queue in self._queues:
-            if queue.home not in (None, place.name) or not queue.has_more(is_over):
+        for queue in self._queues.values():
+            if queue.home not in (None, place.name) or not self._can(queue, place):
                 continue
-            if not self._can(queue, place):
+            if not queue.has_more(is_over):
                 continue
             others = [] if queue.home else [p.name for p in self._able(queue) if p != place]
-            task = queue.first(place.name, others, is_held=place.name in held)
+            task = queue.first(place.name, others, is_over, is_held=place.name in held)
             if task is None:
                 continue
             device = place.device(self._meant.get(task.device, task.device)) or task.device
@@ -229,9 +233,6 @@ class Placement:
 
     def _able(self, queue: BlockQueue) -> list[Place]:
         return [place for place in self._places.values() if self._can(queue, place)]
-
-    def _queue(self, block: Block) -> BlockQueue:
-        return next(queue for queue in self._queues if queue.block == block)
 
     def _wording(self, queue: BlockQueue, able: Sequence[Place]) -> str:
         asked = queue.block.device or ANY
