@@ -19,6 +19,7 @@ class BlockQueue:
         block: whose tasks these are.
         home: the only place that they may go to; None: any that can.
         in_flight: how many are.
+        has_begun: one of them has been done, or has failed, at home.
         stuck_s: since when no place can take them, by the placement's clock; None: one can.
         avoided: places that get none.
     """
@@ -27,6 +28,7 @@ class BlockQueue:
         self.block = block
         self.home = home
         self.in_flight = 0
+        self.has_begun = home is not None
         self.stuck_s: float | None = None
         self.avoided: set[str] = set()
         self._tasks = tasks
@@ -85,6 +87,7 @@ class BlockQueue:
     def give_back(self, task: Task, place: str, *, again: bool, is_spoilt: bool) -> None:
         """A task has come back."""
         self.in_flight -= 1
+        self.has_begun |= not again
         if again:
             self._waiting.appendleft(task)
         if again and is_spoilt:
@@ -94,6 +97,6 @@ class BlockQueue:
 
     def restart(self, tasks: Iterator[Task]) -> None:
         """All over again, wherever there is a place."""
-        self._tasks, self.home, self.stuck_s = tasks, None, None
+        self._tasks, self.home, self.stuck_s, self.has_begun = tasks, None, None, False
         self._waiting.clear()
         self._spoilt.clear()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import storage
 from jobs.clock_remark import with_clock_remark
 from jobs.executor import Executor, FullError, SourceError
-from jobs.homes import home_of, meant_devices
+from jobs.homes import homes_of, meant_devices
 from jobs.ledger import Ledger
 from jobs.listeners import Listener, Narrator, Silent
 from jobs.order import Block, blocks
@@ -29,10 +29,14 @@ MAX_FAILURES = 2
 """Times that a task which fails by itself is given out, where there is another machine to try."""
 
 SAVE_INTERVAL_S = 2.0
-"""Between two saves of the cells' states; what is committed does not wait for them."""
+"""Between two saves of the cells' states, at least; what is committed does not wait for them."""
+
+SAVE_SHARE = 0.02
+"""Of a driver's time that it spends on saving them: of many cells they are saved less often."""
 
 POLL_S = 1.0
-"""Between two looks at who joined and who left; one host alone needs none."""
+"""Between two looks at who joined and who left, and at cells that no host can take; one host alone
+needs none."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +87,10 @@ class Driver:
             unanswered=store.unanswered_images(),
         )
         queued = blocks(plan, by_device=not executor.is_one_host)
+        done = frozenset(entry.key for entry in entries)
         self._placement = Placement(
-            [(block, self._tasks(block)) for block in queued],
-            homes={block: home for block in queued if (home := home_of(block, entries))},
+            [(block, block.tasks(store.run.run_id, done)) for block in queued],
+            homes=homes_of(queued, entries),
             meant=meant_devices(queued, entries, store.nodes),
             wait_s=wait_s,
         )
@@ -95,7 +100,8 @@ class Driver:
         self._trust = Trust()
         self._aside: set[str] = set()
         self._blocks = {cell.cell_id: block for block in queued for cell in block.cells}
-        self._saved_s = time.monotonic()
+        self._saved_s, self._save_interval_s = time.monotonic(), SAVE_INTERVAL_S
+        self._looked_s = -POLL_S
 
     def run(self) -> bool:
         """Run all that is missing.
@@ -114,19 +120,18 @@ class Driver:
                 # driver neither writes nor draws.
                 self._settle_all()
                 self._judge()
-                self._look_after_stuck()
+                if not finished or time.monotonic() - self._looked_s >= POLL_S:
+                    self._look_after_stuck()
             self._fill()
         self.save()
         return all(row.status in ("done", "skipped") for row in self.ledger.rows)
 
     def save(self) -> None:
         """Save the cells' states."""
+        began_s = time.monotonic()
         self._writer.save_cells(self.ledger.rows)
         self._saved_s = time.monotonic()
-
-    def _tasks(self, block: Block) -> Iterator[Task]:
-        done = frozenset(entry.key for entry in self._store.entries())
-        return block.tasks(self._store.run.run_id, done)
+        self._save_interval_s = max(SAVE_INTERVAL_S, (self._saved_s - began_s) / SAVE_SHARE)
 
     def _fill(self) -> None:
         """Give out all tasks that may start now."""
@@ -164,13 +169,15 @@ class Driver:
         if outcome.error and not outcome.is_lost:
             is_again = tries < MAX_FAILURES and self._placement.can_go_elsewhere(task)
         self._placement.give_back(task, again=is_again)
+        if not is_again:
+            del self._tries[task.key]
         self._held.append(_Held(task, outcome, place, is_again=is_again))
 
     def _settle_all(self) -> None:
         """Commit what came back, and save the cells' states now and then."""
         for held in self._held:
             self._settle(held)
-        if self._held and time.monotonic() - self._saved_s > SAVE_INTERVAL_S:
+        if self._held and time.monotonic() - self._saved_s > self._save_interval_s:
             self.save()
         self._held.clear()
 
@@ -194,6 +201,7 @@ class Driver:
             return
         if outcome.skipped:
             self.ledger.skip(task, outcome.skipped)
+            self._trust.blamed_on_cell(task.cell_id)
         else:
             if self._writer.commit(task, outcome):
                 self.ledger.commit(task, outcome)
@@ -211,15 +219,15 @@ class Driver:
 
     def _judge(self) -> None:
         """Lay failures of timed cells to their machine or to themselves, once that can be told."""
-        entries = self._store.entries()
         for place, block, suspects in self._trust.suspects():
-            cells = {cell.cell_id for cell in block.cells}
-            has_begun = any(entry.node == place and entry.cell_id in cells for entry in entries)
             is_idle = self._placement.is_idle(block, self._is_over)
-            is_aside = place in self._aside
-            is_bad = len(suspects) >= FAULTS or (is_idle and (is_aside or not has_begun))
-            if not (is_bad or is_idle) or self._placement.is_flying(block):
+            if self._placement.is_flying(block) or not (is_idle or len(suspects) >= FAULTS):
                 continue
+            is_bad = (
+                len(suspects) >= FAULTS
+                or place in self._aside
+                or not self.ledger.has_run_on(place, (cell.cell_id for cell in block.cells))
+            )
             if is_bad and self._placement.can_move(block):
                 reason = last_line(suspects[-1].outcome.error)
                 self._narrator.note(
@@ -248,6 +256,7 @@ class Driver:
 
     def _look_after_stuck(self) -> None:
         """Tell of cells that no node can take, start them anew elsewhere, or let them fail."""
+        self._looked_s = time.monotonic()
         for stuck in self._placement.stuck(self.ledger.is_over):
             if stuck.is_moving:
                 self._narrator.note(f"{stuck.told}: they start anew on another")
@@ -272,9 +281,10 @@ class Driver:
         self._trust.forget(block)
         for key in [key for key in self._tries if key[0] in cells]:
             del self._tries[key]
-        before = sum(entry.cell_id in cells for entry in self._store.entries())
+        before = self.ledger.committed(cells)
         if before:
             self._writer.discard(cells)
         self.ledger.restart(cells)
-        self._narrator.restart(list(self._tasks(block))[:before])
-        self._placement.restart(block, self._tasks(block), avoided)
+        run_id = self._store.run.run_id
+        self._narrator.restart(list(islice(block.tasks(run_id, ()), before)))
+        self._placement.restart(block, block.tasks(run_id, ()), avoided)

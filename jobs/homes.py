@@ -10,11 +10,16 @@ from jobs.device import ANY, CUDA
 from jobs.order import Block
 
 
-def home_of(block: Block, entries: Iterable[storage.CommitEntry]) -> str | None:
-    """The machine that has begun a block which one machine must take whole; None of others."""
-    cells = {cell.cell_id for cell in block.cells} if block.is_timed else set()
-    found = Counter(entry.node for entry in entries if entry.cell_id in cells and entry.node)
-    return found.most_common(1)[0][0] if found else None
+def homes_of(
+    queued: Iterable[Block], entries: Iterable[storage.CommitEntry]
+) -> dict[Block, str]:
+    """The machines that have begun blocks which one machine must take whole."""
+    block_of = {cell.cell_id: block for block in queued if block.is_timed for cell in block.cells}
+    found: dict[Block, Counter[str]] = {}
+    for entry in entries:
+        if entry.node and (block := block_of.get(entry.cell_id)):
+            found.setdefault(block, Counter())[entry.node] += 1
+    return {block: nodes.most_common(1)[0][0] for block, nodes in found.items()}
 
 
 def meant_devices(

@@ -91,11 +91,15 @@ class Ledger:
         unanswered: Mapping[tuple[str, int], int] | None = None,
     ) -> None:
         self._cells = {cell.cell_id: cell for cell in plan.cells}
-        self._missing = {i: cell.rounds * len(cell.shards) for i, cell in self._cells.items()}
+        self._missing = {cell_id: self._asked_tasks(cell_id) for cell_id in self._cells}
         self._asked = {i: cell.setting.device for i, cell in self._cells.items()}
         self._bound: set[str] = set()
-        self._throttled = set(throttled)
-        self._unanswered = Counter(unanswered or {})
+        self._ran_on: dict[str, set[str]] = {}
+        self._throttled: dict[str, set[int]] = {}
+        for cell_id, number in throttled:
+            self._throttled.setdefault(cell_id, set()).add(number)
+        self._unanswered: dict[str, Counter[int]] = {}
+        self._count_unanswered(unanswered or {})
         self._late = {
             cell_id: f"timed after the rest of its run: added {added_at} UTC"
             for cell_id, added_at in plan.late_cells.items()
@@ -114,7 +118,7 @@ class Ledger:
             if entry.node in devices:
                 # The state of a cell may not have been saved after its last commit.
                 self._run_on(entry.cell_id, entry.node, devices[entry.node])
-            self._commit(entry.cell_id, entry.rows, entry.note)
+            self._commit(entry.cell_id, entry.node, entry.rows, entry.note)
         for cell_id, row in self._rows.items():
             if not self._missing[cell_id]:
                 self._finish(cell_id, row.finished_at)
@@ -127,6 +131,14 @@ class Ledger:
     def is_over(self, cell_id: str) -> bool:
         """Whether nothing more will run for a cell."""
         return self._rows[cell_id].status in ("done", "failed", "skipped")
+
+    def has_run_on(self, node: str, cell_ids: Iterable[str]) -> bool:
+        """Whether anything is committed that a machine did of some cells."""
+        return any(node in self._ran_on.get(cell_id, ()) for cell_id in cell_ids)
+
+    def committed(self, cell_ids: Iterable[str]) -> int:
+        """How many tasks of some cells are committed."""
+        return sum(self._asked_tasks(cell_id) - self._missing[cell_id] for cell_id in cell_ids)
 
     def start(self, task: Task) -> None:
         """A task is on its way."""
@@ -150,25 +162,26 @@ class Ledger:
             self._run_on(task.cell_id, node.node, node.device)
         rounds = outcome.tables.get("rounds")
         if rounds is not None and True in rounds.column("is_throttled").to_pylist():
-            self._throttled.add((task.cell_id, task.round))
+            self._throttled.setdefault(task.cell_id, set()).add(task.round)
         for name in storage.ANSWERS:
             if name in outcome.tables:
-                self._unanswered += storage.unanswered(outcome.tables[name])
-        self._commit(task.cell_id, outcome.images, outcome.note)
+                self._count_unanswered(storage.unanswered(outcome.tables[name]))
+        self._commit(task.cell_id, node and node.node, outcome.images, outcome.note)
         if not self._missing[task.cell_id]:
             self._finish(task.cell_id, now())
 
+    def _count_unanswered(self, found: Mapping[tuple[str, int], int]) -> None:
+        for (cell_id, number), images in found.items():
+            self._unanswered.setdefault(cell_id, Counter())[number] += images
+
     def restart(self, cell_ids: Collection[str]) -> None:
         """What was committed of cells is dropped, and they start anew."""
-        self._throttled = {
-            (cell, number) for cell, number in self._throttled if cell not in cell_ids
-        }
-        self._unanswered = Counter(
-            {key: images for key, images in self._unanswered.items() if key[0] not in cell_ids}
-        )
         for cell_id in cell_ids:
             cell, row = self._cells[cell_id], self._rows[cell_id]
-            self._missing[cell_id] = cell.rounds * len(cell.shards)
+            self._throttled.pop(cell_id, None)
+            self._unanswered.pop(cell_id, None)
+            self._ran_on.pop(cell_id, None)
+            self._missing[cell_id] = self._asked_tasks(cell_id)
             self._notes[cell_id].clear()
             renewed = _renewed(row, cell)
             self._rows[cell_id] = replace(
@@ -203,11 +216,17 @@ class Ledger:
             if self._asked[other] == asked and row.node is None:
                 self._rows[other] = replace(row, device=device)
 
-    def _commit(self, cell_id: str, images: int, note: str | None) -> None:
+    def _asked_tasks(self, cell_id: str) -> int:
+        cell = self._cells[cell_id]
+        return cell.rounds * len(cell.shards)
+
+    def _commit(self, cell_id: str, node: str | None, images: int, note: str | None) -> None:
         row = self._rows[cell_id]
         cell = self._cells[cell_id]
         an_image = rows_an_image(cell.kind, cell.model.gates)
         self._missing[cell_id] -= 1
+        if node:
+            self._ran_on.setdefault(cell_id, set()).add(node)
         if note:
             self._notes[cell_id].add(note)
         late = [self._late[cell_id]] if cell_id in self._late else []
@@ -223,8 +242,8 @@ class Ledger:
             )
             return
         needed = min(VALID_ROUNDS, row.rounds or 1) if self._cells[cell_id].is_timed else 1
-        spoilt = sum(throttled == cell_id for throttled, _ in self._throttled)
-        broken = max((n for (cell, _), n in self._unanswered.items() if cell == cell_id), default=0)
+        spoilt = len(self._throttled.get(cell_id, ()))
+        broken = max(self._unanswered.get(cell_id, Counter()).values(), default=0)
         is_valid = (row.rounds or 0) - spoilt >= needed and not broken
         remarks = (
             f"throttled: {spoilt} of {row.rounds} rounds" if spoilt else None,

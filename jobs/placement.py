@@ -185,13 +185,13 @@ class Placement:
             queue.stuck_s = now_s if queue.stuck_s is None else queue.stuck_s
             waited_s = now_s - queue.stuck_s
             can_move = bool(able) and not queue.block.is_bound
+            is_lost = not queue.has_begun or queue.home in self._aside
             found.append(
                 Stuck(
                     queue.block,
                     self._wording(queue, able),
                     is_new=is_new,
-                    is_moving=can_move
-                    and (queue.home in self._aside or waited_s >= min(GRACE_S, self._wait_s)),
+                    is_moving=can_move and (is_lost or waited_s >= min(GRACE_S, self._wait_s)),
                     is_failed=not can_move and waited_s >= self._wait_s,
                 )
             )
@@ -249,6 +249,8 @@ class Placement:
                 f"{what} were timed on node {queue.home}, which is {lost}, and what is added must"
                 f" be timed there too; {there}"
             )
+        if able and not queue.has_begun:
+            return f"{what} were about to begin on node {queue.home}, which is {lost}; {there}"
         if able:
             return f"{what} began on node {queue.home}, which is {lost}; {there}"
         if queue.home:

@@ -9,7 +9,7 @@ from jobs.address import CLIENT_SCHEME, check_address
 from jobs.device import local_devices
 from jobs.errors import UsageError
 from jobs.executor import Executor, InlineExecutor, Sources
-from jobs.homes import home_of
+from jobs.homes import homes_of
 from jobs.order import blocks
 from jobs.placement import WAIT_S
 from jobs.plan import Plan
@@ -73,9 +73,8 @@ class Where:
             return
         run_id, entries = store.run.run_id, store.entries()
         done = frozenset(entry.key for entry in entries)
-        for block in blocks(plan, by_device=True):
-            home = home_of(block, entries)
-            if home in (None, node_name()) or not any(block.tasks(run_id, done)):
+        for block, home in homes_of(blocks(plan, by_device=True), entries).items():
+            if home == node_name() or not any(block.tasks(run_id, done)):
                 continue
             raise UsageError(
                 f"run {run_id}: timed cells of device {block.device} on {block.dataset} began on"
