@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Set
+from collections.abc import Callable, Collection, Iterator
 
 from jobs.order import Block
 from jobs.task import Task
@@ -75,9 +75,9 @@ class BlockQueue:
                 return task
         return None
 
-    def spoilt(self, task: Task) -> Set[str]:
+    def spoilt(self, task: Task) -> frozenset[str]:
         """Where a task was lost."""
-        return self._spoilt.get(task, frozenset())
+        return frozenset(self._spoilt.get(task, ()))
 
     def take(self, task: Task) -> None:
         """A task goes."""

@@ -10,9 +10,7 @@ from jobs.device import ANY, CUDA
 from jobs.order import Block
 
 
-def homes_of(
-    queued: Iterable[Block], entries: Iterable[storage.CommitEntry]
-) -> dict[Block, str]:
+def homes_of(queued: Iterable[Block], entries: Iterable[storage.CommitEntry]) -> dict[Block, str]:
     """The machines that have begun blocks which one machine must take whole."""
     block_of = {cell.cell_id: block for block in queued if block.is_timed for cell in block.cells}
     found: dict[Block, Counter[str]] = {}

@@ -166,7 +166,7 @@ class Ledger:
         for name in storage.ANSWERS:
             if name in outcome.tables:
                 self._count_unanswered(storage.unanswered(outcome.tables[name]))
-        self._commit(task.cell_id, node and node.node, outcome.images, outcome.note)
+        self._commit(task.cell_id, node.node if node else None, outcome.images, outcome.note)
         if not self._missing[task.cell_id]:
             self._finish(task.cell_id, now())
 

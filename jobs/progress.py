@@ -55,6 +55,7 @@ class Progress:
                     self._tasks_left[cell.cell_id] += 1
                     self._images_left[cell.kind] += images
         self._cells = len(plan.runnable)
+        self._cells_left = len(self._tasks_left)
         self._total = self._images_left.total()
         self._busy_s: dict[str, float] = {}
         self._finished: Counter[str] = Counter()
@@ -91,6 +92,7 @@ class Progress:
         if not outcome.is_lost:
             images = task.shard.stop - task.shard.start
             self._tasks_left[task.cell_id] -= 1
+            self._cells_left -= self._tasks_left[task.cell_id] == 0
             self._images_left[task.kind] -= images
             self._finished[task.kind] += images
             self._busy_s[task.kind] = self._busy_s.get(task.kind, 0.0) + outcome.busy_s
@@ -107,6 +109,7 @@ class Progress:
         """These were done, and are to be done again."""
         for task in tasks:
             images = task.shard.stop - task.shard.start
+            self._cells_left += self._tasks_left[task.cell_id] == 0
             self._tasks_left[task.cell_id] += 1
             self._images_left[task.kind] += images
             self._total += images
@@ -116,7 +119,7 @@ class Progress:
         """Cells done, images, images/s, time left."""
         elapsed_s = max(self._clock() - self._began_s, 1e-9)
         finished = self._finished.total()
-        cells = self._cells - sum(left > 0 for left in self._tasks_left.values())
+        cells = self._cells - self._cells_left
         text = f"{cells}/{self._cells} cells, {finished:,}/{self._total:,} images"
         if not finished:
             return text

@@ -22,11 +22,15 @@ class Shard:
     stop: int
 
 
-@lru_cache(maxsize=64)  # every cell asks, and a plan has few numbers of images
 def shards(images: int) -> tuple[Shard, ...]:
     """Cut a round into pieces of at most SHARD_IMAGES."""
-    starts = range(0, images, SHARD_IMAGES)
-    return tuple(Shard(n, s, min(s + SHARD_IMAGES, images)) for n, s in enumerate(starts))
+    return _cut(images, SHARD_IMAGES)
+
+
+@lru_cache  # asked for with every task
+def _cut(images: int, size: int) -> tuple[Shard, ...]:
+    starts = range(0, images, size)
+    return tuple(Shard(n, s, min(s + size, images)) for n, s in enumerate(starts))
 
 
 def rows_an_image(kind: str, gates: int) -> int:

@@ -155,13 +155,13 @@ class RayExecutor:
         if not self._in_flight:
             time.sleep(timeout_s or 0.0)
             return None
-        if stalled := self._stalled():
-            return stalled
+        if lost := self._stalled() or self._stranded():
+            return lost
         due_s = self._watchdog.due_s()
         patience_s = due_s if timeout_s is None else min(timeout_s, due_s)
         ready, _ = ray.wait(list(self._in_flight), num_returns=1, timeout=patience_s)
         if not ready:
-            return self._stranded()
+            return None
         sent = self._take(ready[0])
         return sent.task, self._outcome(ready[0], sent)
 
@@ -206,7 +206,10 @@ class RayExecutor:
         ray.shutdown()
 
     def _stranded(self) -> Finished | None:
-        """A task whose node is dead and of which Ray says nothing; None where there is none."""
+        """A task whose node is dead and of which Ray says nothing; None where there is none.
+
+        Looked for also while others come back: on a busy cluster one always does.
+        """
         if self._nodes is None:
             return None
         now_s = time.monotonic()
@@ -215,7 +218,7 @@ class RayExecutor:
                 sent.stranded_s = None
                 continue
             sent.stranded_s = sent.stranded_s or now_s
-            if now_s - sent.stranded_s > LINGER_S:
+            if now_s - sent.stranded_s > LINGER_S and not _is_back(reference):
                 self._drop(reference)
                 error = "NodeDiedError: its node left the cluster, and nothing came back"
                 return sent.task, Outcome({}, None, error=error, is_lost=True, is_gone=True)
@@ -241,6 +244,11 @@ class RayExecutor:
         with suppress(RayError, ValueError):  # nobody may be there to be told
             ray.cancel(reference, force=True)
         return self._take(reference)
+
+
+def _is_back(reference: Reference) -> bool:
+    ready, _ = ray.wait([reference], timeout=0)
+    return bool(ready)
 
 
 def _weights_key(task: Task) -> Hashable:

@@ -45,6 +45,7 @@ class ObjectStore:
         self._store_bytes = store_bytes
         self._limit_bytes = min(KEPT_BYTES, store_bytes / 4)
         self._sent: OrderedDict[Hashable, Sent] = OrderedDict()
+        self._kept_bytes = 0
 
     def put(self, key: Hashable, read: Callable[[], Any]) -> Sent:
         """A value, which is read and put where it is not there.
@@ -58,14 +59,16 @@ class ObjectStore:
             size = len(value) if is_bytes else value.nbytes
             digest = 0 if is_bytes else storage.image_digest(value)
             self._sent[key] = Sent(self._ray_put(value), size, digest)
-            while len(self._sent) > 1 and self._bytes() > self._limit_bytes:
-                self._sent.popitem(last=False)
+            self._kept_bytes += size
+            while len(self._sent) > 1 and self._kept_bytes > self._limit_bytes:
+                self.drop(next(iter(self._sent)))
         self._sent.move_to_end(key)
         return self._sent[key]
 
     def drop(self, key: Hashable) -> None:
         """Put a value anew when it is next asked for."""
-        self._sent.pop(key, None)
+        if dropped := self._sent.pop(key, None):
+            self._kept_bytes -= dropped.size_bytes
 
     def is_filled_by(self, sent: Iterable[Sent]) -> bool:
         """Whether values take as much of the store as tasks in flight may."""
@@ -75,12 +78,10 @@ class ObjectStore:
         try:
             return ray.put(value)
         except (ObjectStoreFullError, OutOfDiskError) as err:
-            self._sent.clear()  # nothing stays that no task in flight needs
+            for key in list(self._sent):  # nothing stays that no task in flight needs
+                self.drop(key)
             raise FullError(
                 f"Ray's object store of {self._store_bytes / 2**20:.0f} MiB has no room for the"
                 f" images of a shard ({type(err).__name__}): free space where it spills to, below"
                 " /tmp/ray, or give it more memory"
             ) from err
-
-    def _bytes(self) -> int:
-        return sum(one.size_bytes for one in self._sent.values())

@@ -322,3 +322,35 @@ def test_a_task_lost_on_both_boards_is_tried_a_third_time(run: Run) -> None:
     executor = Flaky(lambda _looks: ["a", "b"])
     assert Driver(run.store, run.plan, executor, lambda _t, _o: None).run()
     assert run.count("exits") == 1100 * (1 + 3)
+
+
+def test_what_others_cannot_do_is_not_held_against_a_board(
+    plan_of: Callable[[str], Plan], tmp_path: Path
+) -> None:
+    """It failed four tasks that others skipped: it is open no more why, and it gets work again."""
+    plan = plan_of(
+        "name: many\nmodels: [flat.safetensors, distil.safetensors, dynn.safetensors]\n"
+        "datasets: [{name: digits, split: train}]\nmeasure: [accuracy]\n"
+    )
+
+    class Skipping(Cluster):
+        def wait(self, timeout_s: float | None = None) -> tuple[Task, Outcome] | None:
+            task, outcome = super().wait(timeout_s) or (None, None)
+            if task is None or outcome is None:
+                return None
+            if not outcome.error and task.model in {"flat", "distil"}:
+                return task, Outcome({}, None, skipped="no such engine here")
+            return task, outcome
+
+    executor = Skipping(lambda _looks: ["bad", "good"])
+    executor.fault = lambda task, board: "broken" if board == "bad" and task.model != "dynn" else ""
+    row = storage.RunRow(run_id="r", name="many")
+    with storage.RunStore.create(tmp_path / "m", row, queued_rows(plan, "r"), {}) as store:
+        driver = Driver(store, plan, executor, lambda _t, _o: None)
+        assert driver.run()
+        assert {c.model: c.status for c in store.cells} == {
+            "flat": "skipped",
+            "distil": "skipped",
+            "dynn": "done",
+        }
+    assert driver._trust._open == {}

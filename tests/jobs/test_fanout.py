@@ -12,6 +12,7 @@ from jobs.cluster.view import TIMING, NodeView
 from jobs.executor import Sources
 from jobs.fanout import executor, nodes, object_store
 from jobs.fanout.object_store import ObjectStore
+from jobs.task import Outcome
 
 
 def test_weights_and_shards_are_sent_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,3 +78,51 @@ def test_a_node_that_ray_calls_dead_is_asked_again_after_half_a_minute(
     assert names() == ["head"]
     now_s = 100.0 + nodes.GONE_S + nodes.LOOK_S
     assert names() == ["board", "head"], "after that the head decides"
+
+
+def test_a_lost_task_is_found_while_others_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray says nothing of a task that had ended when its node's link was cut; on a busy cluster
+    something else is ready at every look.
+    """
+    now_s = 100.0
+    ready = {"late"}
+    monkeypatch.setattr(executor, "time", SimpleNamespace(monotonic=lambda: now_s))
+    monkeypatch.setattr(executor, "remote_of", lambda _: None)
+    monkeypatch.setattr(executor, "start_here", lambda: None)
+    monkeypatch.setattr(executor.ray, "cancel", lambda *_, **__: None)
+    monkeypatch.setattr(executor.ray, "get", lambda reference: reference)
+    monkeypatch.setattr(executor, "unseal", lambda name: Outcome({}, None, note=name))
+
+    def wait(names: list[str], **_: object) -> tuple[list[str], list[str]]:
+        return [name for name in names if name in ready or name.startswith("busy")][:1], []
+
+    monkeypatch.setattr(executor.ray, "wait", wait)
+    ray = executor.RayExecutor(Sources({}, {}))
+    nodes: Any = SimpleNamespace(is_alive=lambda node_id: node_id == "there")
+    ray._nodes = nodes
+
+    def send(name: str, node_id: str) -> None:
+        task: Any = f"task of {name}"
+        ray._in_flight[name] = executor._InFlight(task, {}, node_id, b"")
+
+    send("silent", "gone")
+    send("late", "gone")
+    for number in range(3):
+        send(f"busy {number}", "there")
+    found = []
+    for _ in range(3):
+        finished = ray.wait(1.0)
+        assert finished is not None
+        found.append(finished)
+        now_s += executor.LINGER_S * 0.6
+        ready.clear()
+    # "late" is there at the first look, and counts; the other is lost once it lingered.
+    assert [task for task, _ in found] == ["task of late", "task of busy 0", "task of silent"]
+    assert [outcome.is_gone for _, outcome in found] == [False, False, True]
+    send("in time", "gone")
+    ray.wait(1.0)
+    now_s += executor.LINGER_S * 1.1
+    ready.add("in time")
+    last = ray.wait(1.0)
+    assert last is not None
+    assert not last[1].is_gone, "it has come back all the same"

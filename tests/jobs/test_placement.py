@@ -275,3 +275,115 @@ def test_what_was_timed_is_not_dropped_for_what_is_added(plan_of: Callable[[str]
     run.now_s = 601
     assert all(stuck.is_failed and not stuck.is_moving for stuck in run.placement.stuck(never))
     assert second.block.is_bound
+
+
+def test_a_lost_task_holds_up_no_other(grid: Callable[[str], Plan]) -> None:
+    """While the other board is busy, all the rest is done where it was lost; then it goes there."""
+    run = Run(grid(NANO))
+    run.placement.see([board(1), board(2)])
+    busy = [task for task, spot in run.fill() if spot.place == "board2"]
+    lost, *here = [task for task, spot in run.taken if spot.place == "board1"]
+    assert (len(here), len(busy)) == (1, 2)
+    run.placement.give_back(lost, again=True)
+    later = run.fill()
+    here += [task for task, _ in later]
+    while here:
+        run.placement.give_back(here.pop(0))
+        started = run.fill()
+        later += started
+        here += [task for task, _ in started]
+    assert {spot.place for _, spot in later} == {"board1"}
+    assert lost not in [task for task, _ in later]
+    assert sum(not task.is_timed for task, _ in later) == 2, "four of six passes had gone before"
+    timed = sum(c.rounds * len(c.shards) for b in run.blocks if b.is_timed for c in b.cells)
+    assert sum(task.is_timed for task, _ in later) == timed
+    run.placement.give_back(busy[0])
+    assert run.fill() == [(lost, Spot("board2", NANO))]
+
+
+def test_the_emptiest_host_is_first(grid: Callable[[str], Plan]) -> None:
+    """By the share of its room that is taken; of equals the one that is named first."""
+    run = Run(grid(NANO))
+    run.placement.see([board(1), replace(board(2), capacity=4), board(3)])
+    order = [spot.place for _, spot in run.fill()]
+    # Shares when asked: all 0; then 1/2, 1/4, 1/2: board2; then 1/2 each: board1.
+    assert order == ["board1", "board2", "board3", "board2", "board1", "board2"]
+
+
+@pytest.mark.parametrize("others", [[], [board(2, "cpu")]])
+def test_a_held_host_works_where_it_is_the_only_one(
+    others: list[Place], grid: Callable[[str], Plan]
+) -> None:
+    """Also beside hosts of other devices; where another can take them, it gets none of these."""
+    run = Run(grid(NANO))
+    run.placement.see([board(1), *others])
+    found = run.placement.take(never, ["board1"])
+    assert found
+    assert found[1].place == "board1"
+    run.placement.see([board(1), *others, board(3)])
+    found = run.placement.take(never, ["board1"])
+    assert found
+    assert found[1].place == "board3"
+    taken = run.placement.take(never, ["board1"])
+    assert taken
+    assert taken[1].place == "board3"
+    assert run.placement.take(never, ["board1"]) is None, "board3 is full, and board1 held"
+
+
+def test_a_lost_timed_task_keeps_its_place(grid: Callable[[str], Plan]) -> None:
+    """It goes to its own board again though another could take it, before all others of it."""
+    run = Run(grid(NANO))
+    run.placement.see([board(1), board(2)])
+    expected = [list(b.tasks("r", ())) for b in run.blocks if b.is_timed]
+    lost = 0
+    flying = run.fill()
+    while flying:
+        task, _ = flying.pop(0)
+        is_lost = task.is_timed and [each for each, _ in run.taken].count(task) == 1
+        lost += is_lost
+        run.placement.give_back(task, again=is_lost)
+        flying += run.fill()
+    assert lost == sum(map(len, expected))
+    for tasks in expected:
+        block = [(each, spot.place) for each, spot in run.taken if each in tasks]
+        assert [each for each, _ in block] == [each for each in tasks for _ in range(2)]
+        assert len({place for _, place in block}) == 1
+
+
+def test_a_block_of_which_nothing_is_done_does_not_wait(grid: Callable[[str], Plan]) -> None:
+    """Its board left before its first task was done: another board takes it at once."""
+    run = Run(grid(NANO))
+    run.placement.see([board(1)])
+    flying = run.fill()
+    while not flying[0][0].is_timed:
+        run.placement.give_back(flying.pop(0)[0])
+        flying += run.fill()
+    first = flying[0][0]
+    run.placement.see([board(2)])
+    assert run.stuck() == [], "Ray has not said yet that it is lost"
+    run.placement.give_back(first, again=True)
+    (stuck,) = run.stuck()
+    assert stuck.is_moving
+    assert "about to begin on node board1, which is gone" in stuck.told
+    run.placement.restart(stuck.block, stuck.block.tasks("r", ()))
+    assert run.fill() == [(first, Spot("board2", NANO))]
+    run.placement.give_back(first)
+    run.placement.see([board(1)])
+    assert not any(stuck.is_moving for stuck in run.stuck()), "now it has rows of board2"
+
+
+def test_a_host_with_what_cannot_move_is_not_spared(plan_of: Callable[[str], Plan]) -> None:
+    """Set aside, it would leave what was added to its timed cells without any host."""
+    plan = plan_of(GRID.replace("DEVICE", NANO))
+    added = {c.cell_id: (0, 2) for c in plan.cells if c.is_timed and c.model.name == "dynn"}
+    later = replace(plan, later=(Later("2026-01-01 00:00:00", added),))
+    both = [board(1), board(2)]
+    for each, can in ((later, False), (plan, True)):
+        run = Run(each, homes=homes(each))
+        run.placement.see(both)
+        assert run.placement.can_spare("board1", never) == can
+        assert run.placement.can_spare("board2", never)
+    over = {cell.cell_id for cell in later.cells if cell.is_timed}
+    run = Run(later, homes=homes(later))
+    run.placement.see(both)
+    assert run.placement.can_spare("board1", lambda cell: cell in over), "none of them is left"

@@ -96,3 +96,18 @@ def test_durations() -> None:
     assert duration(0) == "0:00 min"
     assert duration(61.4) == "1:01 min"
     assert duration(3600 * 26 + 62) == "26:01:02 h"
+
+
+def test_what_starts_anew_is_counted_again(screen: Callable[..., Screen]) -> None:
+    """A cell that was done is not, until all of it is done once more."""
+    pipe = screen()
+    with pipe.progress:
+        for task in (pipe.exits, pipe.first, pipe.second):
+            pipe.finish(task, 1)
+        assert pipe.progress.line().startswith("2/2 cells, 2,000/2,000 images")
+        pipe.progress.restart([pipe.first, pipe.second])
+        assert pipe.progress.line().startswith("1/2 cells, 2,000/3,000 images")
+        pipe.finish(pipe.first, 1)
+        assert pipe.progress.line().startswith("1/2 cells, 2,500/3,000 images")
+        pipe.finish(pipe.second, 1)
+        assert pipe.progress.line().startswith("2/2 cells, 3,000/3,000 images")

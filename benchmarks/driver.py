@@ -1,0 +1,210 @@
+"""What the driver and the store take for a task as a run grows: the same for the last as the first.
+
+No models, no images, no Ray: an executor of eight hosts answers each task at once with one row. All
+else is the real thing, from the plan's blocks to committed rows and a live line of progress. A run
+of four times the tasks has four times the cells. Planning comes before the clock. The merge of the
+files is shown apart: a run has one, at its end.
+
+A task's time is parted into commits, saves of the cells' states, lines of progress, and the driver
+with all else. CPU is that of this process, which other processes disturb least.
+
+The run is written to memory where there is a file system for that: there 16,000 tasks take a minute
+or two. A commit on a disk waits for it several times, some 5 to 20 ms in all, whatever the run's
+size; measure it with --folder.
+
+    python benchmarks/driver.py [--tasks 1000 4000 16000] [--folder FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+
+import storage
+from jobs.document import Document
+from jobs.driver import Driver
+from jobs.grid import read_grid
+from jobs.ledger import queued_rows
+from jobs.places import Place, Spot
+from jobs.plan import Plan, make_plan
+from jobs.progress import Progress
+from jobs.task import Outcome, Task
+
+AIM = 1.3
+"""Time per task of the largest run, over that of the smallest."""
+
+HOSTS, ROUNDS = 8, 5
+MIB = 2**20
+MEMORY = Path("/dev/shm")  # noqa: S108 - a temporary folder is made in it
+
+
+def plan_for(folder: Path, tasks: int) -> Plan:
+    """A grid of timed cells for each host, with five tasks per cell: at least so many tasks."""
+    thresholds = -(-tasks // (HOSTS * ROUNDS))
+    grid = {
+        "name": "driver",
+        "models": ["digits-dynn"],
+        "datasets": [{"name": "digits", "limit": 1}],
+        "devices": [f"board-{number}" for number in range(HOSTS)],
+        "threads": [1],
+        "thresholds": [(number + 1) / (thresholds + 1) for number in range(thresholds)],
+        "measure": ["latency"],
+        "latency": {"rounds": ROUNDS},
+    }
+    path = folder / "driver.yaml"
+    path.write_text(json.dumps(grid))
+    return make_plan(read_grid(Document.read(path), None, folder))
+
+
+class AtOnce:
+    """An executor whose hosts answer at once, in the order in which they were asked."""
+
+    is_one_host = False
+    is_full = False
+
+    def __init__(self) -> None:
+        self._tasks: deque[tuple[Task, Spot]] = deque()
+
+    def places(self) -> list[Place]:
+        """Each with one device of its own name."""
+        return [
+            Place(f"host-{number}", 2, {f"board-{number}": 1}, is_here=False)
+            for number in range(HOSTS)
+        ]
+
+    def submit(self, task: Task, spot: Spot) -> None:
+        """Take a task."""
+        self._tasks.append((task, spot))
+
+    def wait(self, timeout_s: float | None = None) -> tuple[Task, Outcome] | None:  # noqa: ARG002
+        """Answer the oldest with one row."""
+        task, spot = self._tasks.popleft()
+        columns = {
+            "run_id": task.run_id,
+            "cell_id": task.cell_id,
+            "round": task.round,
+            "image_id": 0,
+            "node": spot.place,
+            "device": spot.device,
+        }
+        node = storage.NodeRow(run_id=task.run_id, node=spot.place, device=spot.device)
+        tables = {"records": storage.build_table("records", columns)}
+        return task, Outcome(tables, node, images=1, busy_s=1e-3)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+@dataclass
+class Taken:
+    """What a run took: seconds by what they went to, and the memory of this process at its end."""
+
+    tasks: int
+    cells: int
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    merge_s: float = 0.0
+    memory_mib: float = 0.0
+    of_it_s: dict[str, float] = field(default_factory=dict)
+
+    def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, with its time added up under a name."""
+
+        def wrapped(*arguments: Any) -> Any:
+            began_s = time.perf_counter()
+            try:
+                return function(*arguments)
+            finally:
+                self.of_it_s[name] = self.of_it_s.get(name, 0.0) + time.perf_counter() - began_s
+
+        return wrapped
+
+    def a_task_ms(self, seconds: float) -> float:
+        """Milliseconds per task."""
+        return seconds / self.tasks * 1e3
+
+
+@contextlib.contextmanager
+def progress_of(plan: Plan) -> Iterator[Progress]:
+    """A live bar that nobody sees."""
+    with (
+        Path(os.devnull).open("w", encoding="utf-8") as nowhere,
+        Progress(plan, frozenset(), Console(file=nowhere, force_terminal=True)) as progress,
+    ):
+        yield progress
+
+
+def run(folder: Path, tasks: int) -> Taken:
+    """All tasks of a run through driver and storage."""
+    plan = plan_for(folder, tasks)
+    taken = Taken(sum(cell.rounds for cell in plan.cells), len(plan.cells))
+    row = storage.RunRow(run_id="r", name="driver")
+    rows = queued_rows(plan, "r")
+    with (
+        storage.RunStore.create(folder / "results", row, rows, {}) as store,
+        progress_of(plan) as progress,
+    ):
+        for name in ("commit", "save_cells"):
+            setattr(store, name, taken.timed(name, getattr(store, name)))
+        wall_s, cpu_s = time.perf_counter(), time.process_time()
+        listener = taken.timed("progress", progress.update)
+        if not Driver(store, plan, AtOnce(), listener, narrator=progress).run():
+            raise RuntimeError(f"the run failed: {[cell.error for cell in store.cells]}")
+        taken.wall_s, taken.cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
+        taken.memory_mib = psutil.Process().memory_info().rss / MIB
+        merge_s = time.perf_counter()
+        store.merge()
+        taken.merge_s = time.perf_counter() - merge_s
+    return taken
+
+
+def line(taken: Taken) -> str:
+    """One row of the table."""
+    parts = [taken.of_it_s.get(name, 0.0) for name in ("commit", "save_cells", "progress")]
+    times = (taken.wall_s, *parts, taken.wall_s - sum(parts), taken.cpu_s)
+    figures = "".join(f"{taken.a_task_ms(seconds):8.2f}" for seconds in times)
+    return f"{taken.tasks:7,}{taken.cells:7,}{figures}{taken.memory_mib:6.0f}{taken.merge_s:9.1f}"
+
+
+def ratio(first: Taken, last: Taken, seconds: Callable[[Taken], float]) -> float:
+    """How much more time a task takes in the last run than in the first."""
+    return last.a_task_ms(seconds(last)) / first.a_task_ms(seconds(first))
+
+
+def main() -> None:
+    """Print the table, and how the largest run compares with the smallest."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tasks", type=int, nargs="+", default=[1_000, 4_000, 16_000])
+    parser.add_argument("--folder", type=Path, help="where to make a temporary folder")
+    options = parser.parse_args()
+    print("milliseconds per task; the merge, once a run, in seconds")
+    heads = "".join(f"{head:>8}" for head in ("whole", "commit", "saves", "lines", "driver", "CPU"))
+    print(f"{'tasks':>7}{'cells':>7}{heads}{'MiB':>6}{'merge s':>9}")
+    found = []
+    above = options.folder or (MEMORY if MEMORY.is_dir() else None)
+    for tasks in sorted(options.tasks):
+        with tempfile.TemporaryDirectory(dir=above) as folder:
+            found.append(run(Path(folder), tasks))
+        print(line(found[-1]), flush=True)
+    first, last = found[0], found[-1]
+    print(
+        f"{last.tasks:,} over {first.tasks:,} tasks, per task:"
+        f" time {ratio(first, last, lambda taken: taken.wall_s):.2f},"
+        f" CPU {ratio(first, last, lambda taken: taken.cpu_s):.2f}; aim {AIM:g}"
+    )
+
+
+if __name__ == "__main__":
+    main()
