@@ -294,11 +294,12 @@ def _settled_history(place: Place) -> list[str]:
     """What is wrong with a history that nobody changes; nothing of one that is being changed."""
     faults: list[str] = []
     for _ in range(_LOOKS):
-        before = _history_state(place)
-        seen = _history_faults(place)
-        if not seen or (faults and before == _history_state(place)):
-            return seen
-        faults = seen
+        with contextlib.suppress(FileNotFoundError):  # a compaction took a file away
+            before = _history_state(place)
+            seen = _history_faults(place)
+            if not seen or (faults and before == _history_state(place)):
+                return seen
+            faults = seen
     return []
 
 

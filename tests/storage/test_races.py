@@ -157,6 +157,26 @@ def test_a_history_made_while_fsck_looks_stays(
     assert storage.fsck(tmp_path) == []
 
 
+def test_a_history_that_is_replaced_while_fsck_looks_is_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files go with the compaction that takes its place; the new one is looked at."""
+    for run_id in ("r", "other"):
+        write(tmp_path, 0, run_id=run_id)
+    storage.compact(tmp_path)
+    read, left = integrity.read_table, ["other"]
+
+    def replaced(place: Any) -> Any:
+        if "history" in str(place) and left:
+            storage.remove_run(tmp_path, left.pop())
+            storage.compact(tmp_path)
+        return read(place)
+
+    monkeypatch.setattr(integrity, "read_table", replaced)
+    assert storage.fsck(tmp_path) == []
+    assert left == []
+
+
 def test_a_run_that_comes_back_while_a_root_is_compacted_is_not_of_the_history(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
