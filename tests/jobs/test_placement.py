@@ -250,6 +250,9 @@ def test_another_device_of_a_busy_host_is_not_held_up(grid: Callable[[str], Plan
     run = Run(grid("rtx-4090, h100"))
     run.placement.see([Place("bench", 16, {"rtx-4090": 1, "h100": 1}, has_gpu=True)])
     assert [spot.device for _, spot in run.fill()] == ["rtx-4090", "rtx-4090", "h100", "h100"]
+    run = Run(grid("rtx-4090, h100"))
+    run.placement.see([Place("bench", 3, {"rtx-4090": 1, "h100": 1}, has_gpu=True)])
+    assert [spot.device for _, spot in run.fill()] == ["rtx-4090", "rtx-4090", "h100"], "it is full"
 
 
 def test_what_was_timed_is_not_dropped_for_what_is_added(plan_of: Callable[[str], Plan]) -> None:
