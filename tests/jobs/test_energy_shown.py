@@ -124,6 +124,6 @@ def test_a_comparison_is_of_the_rounds_that_have_power(tmp_path: Path) -> None:
     mean_ms = np.mean(1 + 0.2 * np.sin(np.arange(200)))
     assert (row.first, row.second) == (pytest.approx(mean_ms), pytest.approx(2 * mean_ms))
     assert row.change == pytest.approx(100)
-    assert row.note is not None
-    assert row.note.startswith("one round: the interval")
-    assert row.note.endswith("; energy from 1 of 2 rounds")
+    assert row.note == "energy from 1 of 2 rounds"
+    assert row.p_reason is not None
+    assert row.p_reason.startswith("one unthrottled round in the first")

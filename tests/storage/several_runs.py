@@ -94,7 +94,8 @@ def _make_run(root: Path, run_id: str, number: int, datasets: list[str]) -> None
     build.run = dataclasses.replace(build.run, submitted_at=NOON + timedelta(days=number))
     for dataset in datasets:
         _Part(build, dataset, np.random.default_rng([number, list(DATASETS).index(dataset)])).add()
-    build.store([storage.NodeRow(run_id, "node-a", "cpu", power_mode="0")])
+    source = f"replay: {run_id}.csv"
+    build.store([storage.NodeRow(run_id, "node-a", "cpu", power_mode="0", power_source=source)])
     with storage.RunStore.open(root, run_id) as store:
         for dataset in datasets:
             store.save_images(DATASETS[dataset], images_of(dataset))
