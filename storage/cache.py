@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ CACHE_VARIABLE = "GFJOBS_CACHE"
 GENERAL_VARIABLE = "XDG_CACHE_HOME"
 
 _BUFFER_BYTES = 1 << 20
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+"""What files of the cache are called."""
 
 
 def kept_folder(name: str) -> Path | None:
@@ -88,7 +91,8 @@ class Unpublished:
 def drop_oldest(folder: Path, most_bytes: int, most_files: int) -> None:
     """Remove the least recently used files until the rest is within both limits.
 
-    The newest stays whatever its size. What killed processes left goes first.
+    The newest stays whatever its size. What killed processes left goes first. Files whose names are
+    no digests are not ours: the folder is the user's to choose.
     """
     with contextlib.suppress(OSError):
         files = []
@@ -96,9 +100,9 @@ def drop_oldest(folder: Path, most_bytes: int, most_files: int) -> None:
             if file.name.startswith(TEMPORARY_PREFIX):
                 if _is_abandoned(file):
                     file.unlink(missing_ok=True)
-                continue
-            with contextlib.suppress(FileNotFoundError):  # another process has removed it
-                files.append((file.stat(), file))
+            elif _DIGEST.fullmatch(file.name):
+                with contextlib.suppress(FileNotFoundError):  # another process has removed it
+                    files.append((file.stat(), file))
         files.sort(key=lambda found: found[0].st_mtime_ns, reverse=True)
         total_bytes = 0
         for place, (state, file) in enumerate(files):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
-from storage.commits import MERGED_PREFIX, Manifest, manifest_bytes
+from storage.commits import MERGED_PREFIX, Manifest, Snapshot, manifest_bytes, read_snapshot
 from storage.contents import Run
 from storage.errors import RunLockedError, RunNotFoundError, SchemaVersionError, StorageError
 from storage.files import check_columns, digest_of, publish_table, read_table
@@ -99,15 +100,18 @@ def _check(place: Place, run_id: str, planner: Planner | None, *, is_repair: boo
             return _examine(place, paths, planner, lease)
     except (RunLockedError, RunNotFoundError):  # somebody writes or removes it now
         return problems
+    except FileNotFoundError:  # a file is listed and cannot be read: told already
+        return problems
 
 
 def _settled(place: Place, paths: RunPaths, planner: Planner | None) -> list[Problem]:
     """What is wrong with a run that nobody writes; nothing of one that is being written."""
     problems: list[Problem] = []
+    gone = Counter[str]()
     for _ in range(_LOOKS):
         if not paths.run.is_file() or paths.folder.is_leased():
             return []
-        with contextlib.suppress(FileNotFoundError):  # a merge or a removal took a file away
+        try:
             # What is seen while a run changes may never have been so: it is believed if it is seen
             # between two equal states.
             before = _state(paths) if problems else None
@@ -116,7 +120,9 @@ def _settled(place: Place, paths: RunPaths, planner: Planner | None) -> list[Pro
                 return []
             if before and before == _state(paths) and not paths.folder.is_leased():
                 return problems
-    return []
+        except FileNotFoundError as err:  # a merge or a removal took it away, or it is lost
+            gone[str(err)] += 1
+    return [Problem(paths.folder.name, what) for what in gone if gone[what] == _LOOKS]
 
 
 def _state(paths: RunPaths) -> tuple[object, ...]:
@@ -148,7 +154,24 @@ def _examine(
     if lease is None or found.hopeless or not told:
         return [*problems, *told]
     _repair(place, paths, lease, found, is_ended=is_ended)
-    return [*problems, *(dataclasses.replace(each, is_repaired=True) for each in told)]
+    # On an object store what nothing names stays for a day.
+    left = tuple(f"{name}: " for name in _orphans_left(paths, found.orphans))
+    return [
+        *problems,
+        *(dataclasses.replace(each, is_repaired=not each.what.startswith(left)) for each in told),
+    ]
+
+
+def _orphans_left(paths: RunPaths, orphans: Collection[str]) -> list[str]:
+    """Those that are there, and that no manifest names now either."""
+    live = read_snapshot(paths).manifests
+    named = {f"data/{file}" for manifest in live.values() for file in manifest.named()}
+    there = {
+        f"{folder.name}/{place.name}"
+        for folder in (paths.commits, paths.data)
+        for place in folder.children()
+    }
+    return sorted(there.intersection(orphans).difference(named))
 
 
 def _check_judged(paths: RunPaths, lease: Lease | None) -> list[Problem]:
@@ -203,9 +226,18 @@ def _repair(
     kept = found.kept
     for name in found.manifests:
         file = name.rpartition("/")[2]
-        if rebuilt := _rebuilt(paths, file):
+        if file not in kept.superseded and (rebuilt := _rebuilt(paths, file, kept)):
             (paths.commits / file).publish(manifest_bytes(rebuilt))
-            kept = dataclasses.replace(kept, manifests={**kept.manifests, file: rebuilt})
+            live = {
+                other: manifest
+                for other, manifest in kept.manifests.items()
+                if other not in rebuilt.supersedes
+            }
+            kept = dataclasses.replace(
+                kept,
+                manifests={**live, file: rebuilt},
+                superseded=kept.superseded.union(rebuilt.supersedes),
+            )
         else:
             (paths.commits / file).delete()
     cells = table_to_rows(CellRow, read_table(paths.cells))
@@ -222,8 +254,12 @@ def _repair(
         merge_run(paths, lease)
 
 
-def _rebuilt(paths: RunPaths, name: str) -> Manifest | None:
-    """The manifest of a merge, from the files that carry its name; None of another."""
+def _rebuilt(paths: RunPaths, name: str, kept: Snapshot) -> Manifest | None:
+    """The manifest of a merge, from its files; None of another, or if they cannot be told.
+
+    These carry its name, unless it only gave the files of the merge before a new summary. What it
+    superseded is told by what is committed in it.
+    """
     if not name.startswith(MERGED_PREFIX):
         return None
     merges: dict[str, dict[str, Place]] = {}
@@ -231,16 +267,30 @@ def _rebuilt(paths: RunPaths, name: str) -> Manifest | None:
         table, _, merge = file.name.partition(f"-{MERGED_PREFIX}")
         if table in SORT_KEYS:
             merges.setdefault(merge, {})[table] = file
-    whole = [files for files in merges.values() if "commits" in files]
-    if len(whole) != 1:  # none, or one more of a merge that was killed: which one is not known
+    whole = {merge: files for merge, files in merges.items() if "commits" in files}
+    own = name.removeprefix(MERGED_PREFIX).removesuffix("json")
+    of_name = [files for merge, files in whole.items() if merge.startswith(own)]
+    candidates = of_name or list(whole.values())
+    if len(candidates) != 1:
         return None
     try:
-        for table, file in whole[0].items():
+        for table, file in candidates[0].items():
             check_columns(file, table)
+        files = {table: (file.name,) for table, file in candidates[0].items()}
+        digests = {file.name: digest_of(file) for file in candidates[0].values()}
+        committed = _keys(Snapshot(paths, {name: Manifest((), files)}))
+        superseded = tuple(
+            other
+            for other, manifest in kept.manifests.items()
+            if (keys := _keys(Snapshot(paths, {other: manifest}))) and keys <= committed
+        )
     except StorageError:
         return None
-    files = {table: (file.name,) for table, file in whole[0].items()}
-    return Manifest((), files, digests={file.name: digest_of(file) for file in whole[0].values()})
+    return Manifest((), files, superseded, digests)
+
+
+def _keys(snapshot: Snapshot) -> set[tuple[str, int, int]]:
+    return {entry.key for entry in snapshot.entries()}
 
 
 def _requeue(paths: RunPaths, lease: Lease) -> None:

@@ -96,9 +96,10 @@ _SPEAKS_OF_ALL = re.compile(
 
 
 _OF_RUN = re.compile(
-    rf"\b({'|'.join(name for name, arguments in MACROS.items() if arguments[0] == 'run')})"
-    r"\s*\(\s*('(?:[^']|'')*')",
-    re.IGNORECASE,
+    r"--[^\n]*|/\*.*?\*/|"  # comments and texts are passed over, with what stands in them
+    rf"\b(?:{'|'.join(name for name, arguments in MACROS.items() if arguments[0] == 'run')})"
+    r"""\s*\(\s*('(?:[^']|'')*')|'(?:[^']|'')*'|"(?:[^"]|"")*\"""",
+    re.IGNORECASE | re.DOTALL,
 )
 
 
@@ -146,8 +147,7 @@ def runs_asked_for(sql: str) -> list[str]:
     DuckDB evaluates nothing beside an empty table, so that a macro need not see that its run is not
     there: whoever has the text asks `run_named` of each of these.
     """
-    text = re.sub(r"--[^\n]*", "", sql)
-    return sorted({literal for _, literal in _OF_RUN.findall(text)})
+    return sorted({found[1] for found in _OF_RUN.finditer(sql) if found[1]})
 
 
 def named() -> list[str]:

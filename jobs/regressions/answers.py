@@ -74,6 +74,14 @@ class Judged:
         drops = [self._drop(night, row, allowed) for night in references]
         return min(drops, key=lambda drop: (drop.verdict != "suspect", drop.points.value))
 
+    def is_known(self, row: Row) -> bool:
+        """Whether an earlier night has an accuracy of the same images."""
+        earlier = [then for night in self._history.earlier if (then := night.same(row))]
+        return any(
+            then["acc1"] is not None and then["dataset_sha256"] == row["dataset_sha256"]
+            for then in earlier
+        )
+
     def is_again(self, row: Row, drop: Drop) -> bool:
         """Whether a second measurement finds as low an accuracy."""
         return bool(row["acc1"] - drop.expected <= drop.points.value + _ROUNDING)

@@ -80,20 +80,27 @@ class Reference:
     recurring: Recurring | None = None
 
     @classmethod
-    def of(cls, past: Series, control: Series | None = None, older: int = 0) -> Reference:
+    def of(
+        cls,
+        past: Series,
+        control: Series | None = None,
+        older: int = 0,
+        is_told: NDArray[np.bool_] | None = None,
+    ) -> Reference:
         """Learn from earlier nights.
 
         Args:
             past: (N,) logarithms of a cell, oldest first, finite; at least 5.
             control: (N,) those of the control model in the same nights; None: there is none.
             older: how many of them tell only of levels that the machine comes back to.
+            is_told: (N,) which nights were told as regressions; None: none.
         """
         share, control_level = 0.0, 0.0
         if control is not None:
             control_level = float(control[older:].mean())
             share = _share(past[older:], control[older:])
             past = past - share * (control - control_level)
-        several = recurring(past)
+        several = recurring(past, is_told)
         if several:
             count, level = len(several.means), float(several.means[several.slowest])
             nights = int((several.of_night == several.slowest).sum())

@@ -13,7 +13,7 @@ from jobs.clock import now
 from jobs.comparison.comparable import IDENTITY, identity_of, why_no_times
 from jobs.errors import JobsError
 from jobs.regressions.answers import Drop, Judged
-from jobs.regressions.nights import UNITS, History, Night, told_before
+from jobs.regressions.nights import UNITS, History, Night
 from jobs.regressions.settings import LEAST_NIGHTS, Settings
 from jobs.regressions.timing import Finding, Nights, Pair, find
 from jobs.wording import Row
@@ -100,8 +100,7 @@ def judge(
         rows = storage.named_query(root, "measured_in", run_ids=[confirmed], run_id=confirmed)
         again = Night(confirmed, rows.to_pylist())
         opened = [_again(each, again, history, judged) for each in opened]
-    told = told_before(root, run_id)
-    rows_now = tuple(_known(each.row, told.get(_key(each.row), ())) for each in opened)
+    rows_now = tuple(_known(each.row, history.told.get(_key(each.row), ())) for each in opened)
     storage.save_regressions(root, run_id, rows_now)
     return Verdict(run_id, rows_now, confirmed)
 
@@ -127,7 +126,10 @@ def _first(history: History, judged: Judged) -> list[_Open]:
 def _accuracy(cell: Row, judged: Judged, allowed: float) -> _Open:
     row = _blank(cell, "accuracy", "accuracy")
     if cell["acc1"] is None:
-        row = replace(row, verdict="invalid", note=cell["note"] or "no answers")
+        # A model that answered before and now gives no finite logits has lost all its accuracy.
+        is_lost = _is_not_finite(cell) and judged.is_known(cell)
+        verdict: storage.Judgement = "suspect" if is_lost else "invalid"
+        row = replace(row, verdict=verdict, note=cell["note"] or "no answers")
         return _Open(cell, row, allowed)
     drop = judged.find(cell, allowed)
     if drop is None:
@@ -223,16 +225,13 @@ def _again(each: _Open, again: Night, history: History, judged: Judged) -> _Open
     if each.row.verdict != "suspect":
         return each
     row = replace(each.row, confirmed_run_id=again.run_id)
-    first = f"{each.row.effect_pct:+.1f}" + ("" if each.drop else " %")
     cell = again.same(each.cell)
     if cell is None:
         return replace(each, row=_with_note(row, "was not measured again"))
-    if each.drop:
-        is_again = judged.is_again(cell, each.drop)
-        said = "the same again" if is_again else f"{cell['acc1']:.2f} % when measured again"
-        row = replace(row, verdict="regression" if is_again else "ok")
-        return replace(each, row=_with_note(row, said))
     metric = each.row.metric
+    if metric == "accuracy":
+        return replace(each, row=_accuracy_again(each, row, cell, judged))
+    first = f"{each.row.effect_pct:+.1f} %"
     pair = history.pair(again, cell, metric)
     why = why_no_times(each.cell, cell)
     if (
@@ -254,6 +253,25 @@ def _again(each: _Open, again: Night, history: History, judged: Judged) -> _Open
             replace(row, verdict="suspect"), "the machine, or what all models share, is slower"
         )
     return replace(each, row=row)
+
+
+def _accuracy_again(
+    each: _Open, row: storage.RegressionRow, cell: Row, judged: Judged
+) -> storage.RegressionRow:
+    """What a second measurement says of a suspected accuracy."""
+    if cell["acc1"] is None:
+        said = f"measured again, no accuracy: {cell['note'] or 'no answers'}"
+        return _with_note(
+            replace(row, verdict="regression" if _is_not_finite(cell) else "suspect"), said
+        )
+    is_again = each.drop is not None and judged.is_again(cell, each.drop)
+    said = "the same again" if is_again else f"{cell['acc1']:.2f} % when measured again"
+    return _with_note(replace(row, verdict="regression" if is_again else "ok"), said)
+
+
+def _is_not_finite(cell: Row) -> bool:
+    """Whether a cell has no accuracy since its logits are not finite, as its note says."""
+    return "logits that are not finite" in (cell["note"] or "")
 
 
 def _known(row: storage.RegressionRow, told: Sequence[Row]) -> storage.RegressionRow:

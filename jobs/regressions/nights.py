@@ -43,11 +43,12 @@ class Night:
 
 @dataclass(frozen=True)
 class History:
-    """A night and those before it, oldest first."""
+    """A night and those before it, oldest first; `told` as `told_before` says."""
 
     earlier: Sequence[Night]
     tonight: Night
     settings: Settings
+    told: Mapping[tuple[object, ...], Sequence[Row]]
 
     @classmethod
     def read(cls, root: storage.Root, run_id: str, settings: Settings) -> History:
@@ -78,7 +79,7 @@ class History:
                 f"control {settings.control} is no model of run {run_id} nor of a night before it;"
                 f" these are: {', '.join(models)}"
             )
-        return cls(earlier, by_id[run_id], settings)
+        return cls(earlier, by_id[run_id], settings, told_before(root, run_id))
 
     @cached_property
     def since_baseline(self) -> Sequence[Night]:
@@ -105,6 +106,8 @@ class History:
         """
         tonight = self.pair(self.tonight, row, metric)
         is_controlled = tonight is not None and tonight.control is not None
+        told = self.told.get((*identity_of(row), metric), ())
+        regressions = {before["run_id"] for before in told if before["verdict"] == "regression"}
         found: dict[str, Pair] = {}
         for night in self.earlier:
             then = night.same(row)
@@ -112,7 +115,7 @@ class History:
                 continue
             pair = self.pair(night, then, metric)
             if pair and (not is_controlled or self._is_controlled_alike(night, row, pair)):
-                found[night.run_id] = pair
+                found[night.run_id] = pair._replace(is_told=night.run_id in regressions)
         pinned = [found[n.run_id] for n in self.since_baseline if n.run_id in found]
         pairs, window = list(found.values()), self.settings.window
         return Nights(

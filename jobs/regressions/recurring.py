@@ -13,6 +13,9 @@ gives.
 *Does a slower level pass?* A level is in use once the machine has come to it from a faster one and
 has gone back: A, B, A. After a step, A, B, it has not gone back, and there is one level at a time.
 
+A stay with a night that was told as a regression is none: what was mended is no level of the
+machine.
+
 A stay on a slower level that is much longer than the stays before it is a step again: then that
 level is not in use. The length of stays is taken to be geometric, with a rate that is known from
 the stays that ended. Predictive, so that one short stay does not prove that all are short.
@@ -67,11 +70,12 @@ class Recurring(NamedTuple):
         return nearest
 
 
-def recurring(series: Series) -> Recurring | None:
+def recurring(series: Series, is_told: NDArray[np.bool_] | None = None) -> Recurring | None:
     """Find the levels that a machine comes back to.
 
     Args:
         series: (N,) logarithms in the order of the nights, before the night that is judged.
+        is_told: (N,) which of them were told as regressions; None: none.
 
     Returns: None where there is one level at a time.
     """
@@ -81,10 +85,11 @@ def recurring(series: Series) -> Recurring | None:
     apart, means, of_night = max(cuts, key=lambda cut: cut[0])
     if apart <= APART:
         return None
-    passing = [level for level in range(1, len(means)) if _stays(of_night >= level)]
+    told = np.zeros(len(series), dtype=bool) if is_told is None else is_told
+    passing = [level for level in range(1, len(means)) if _stays(of_night >= level, told)]
     if not passing:
         return None
-    usual = [level for level in passing if not _is_too_long(of_night >= level)]
+    usual = [level for level in passing if not _is_too_long(of_night >= level, told)]
     return Recurring(means, of_night, max(usual, default=0))
 
 
@@ -114,22 +119,26 @@ def _cuts(nights: int, count: int) -> Places:
     return np.hstack([ends, inner, ends + nights])
 
 
-def _stays(is_slow: NDArray[np.bool_]) -> list[int]:
-    """How many nights each stay took that has a faster night before it and after it."""
+def _stays(is_slow: NDArray[np.bool_], is_told: NDArray[np.bool_]) -> list[int]:
+    """How many nights each stay took that has a faster night before and after it, and none told."""
     edges = np.flatnonzero(np.diff(is_slow))
     if is_slow[0]:  # since when is not known
         edges = edges[1:]
-    return [int(stop - start) for start, stop in zip(edges[::2], edges[1::2], strict=False)]
+    return [
+        int(stop - start)
+        for start, stop in zip(edges[::2], edges[1::2], strict=False)
+        if not is_told[start + 1 : stop + 1].any()
+    ]
 
 
-def _is_too_long(is_slow: NDArray[np.bool_]) -> bool:
+def _is_too_long(is_slow: NDArray[np.bool_], is_told: NDArray[np.bool_]) -> bool:
     """Whether the present stay, tonight included, is longer than the ended ones let expect.
 
     With `times` stays of together `nights` nights, one stay of one night supposed before any is
     seen: how often a stay begins, times the predictive chance that one takes so long.
     """
     present = int(np.argmin(is_slow[::-1])) + 1
-    stays = _stays(is_slow)
+    stays = _stays(is_slow, is_told)
     times, nights = len(stays) + 1, sum(stays) + 1
     chance = (nights / (nights + present - 1)) ** times
     return bool(times / len(is_slow) * chance < RARE)

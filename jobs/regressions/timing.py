@@ -24,10 +24,14 @@ LEAST_DRIFT_NIGHTS = 3
 
 
 class Pair(NamedTuple):
-    """A cell's figure in one night, and the control's in that night; both in the metric's unit."""
+    """A cell's figure in one night, and the control's in that night; both in the metric's unit.
+
+    `is_told` says that this figure was told as a regression.
+    """
 
     value: float
     control: float | None = None
+    is_told: bool = False
 
     @property
     def logs(self) -> tuple[float, float | None]:
@@ -77,10 +81,12 @@ class Nights:
 
     def reference(self) -> Reference:
         """What they let expect."""
-        logs = [pair.logs for pair in (*self.older, *self.window)]
+        pairs = (*self.older, *self.window)
+        logs = [pair.logs for pair in pairs]
         past = np.array([value for value, _ in logs])
         control = np.array([control for _, control in logs]) if self.is_controlled else None
-        return Reference.of(past, control, len(self.older))
+        is_told = np.array([pair.is_told for pair in pairs], dtype=bool)
+        return Reference.of(past, control, len(self.older), is_told)
 
 
 def find(

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _REMOVED_PREFIX = ".removed-"
 
+# Longer than any lease is held, and clocks of hosts that share a file system differ by.
+_FUTURE_NS = 30 * 24 * 3600 * 10**9
+
 
 class LocalPlace(Place):
     """A path; absolute where a root is."""
@@ -170,10 +173,13 @@ class LocalPlace(Place):
     def is_abandoned(self, lease: Lease) -> bool:
         """Whether it is older than the lease, and so left by a holder before.
 
-        What is newer is another's at work, where locks are local to a host and the folder is not.
+        What is newer is another's at work, where locks are local to a host and the folder is not;
+        what is of a day to come was written before the clock was set back.
         """
         with contextlib.suppress(FileNotFoundError):
-            return isinstance(lease, FileLease) and self.path.lstat().st_mtime_ns <= lease.since_ns
+            since_ns = lease.since_ns if isinstance(lease, FileLease) else 0
+            written_ns = self.path.lstat().st_mtime_ns
+            return written_ns <= since_ns or written_ns > since_ns + _FUTURE_NS
         return False
 
     @contextlib.contextmanager

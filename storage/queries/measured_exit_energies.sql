@@ -13,10 +13,10 @@ energies AS (
         AND (e.exit_block IS NULL) = (c.kind = 'latency')
 )
 SELECT c.run_id, c.cell_id, c.costs_cell_id, c.all_exits,
-    CASE WHEN count(e.energy_mj) = len(c.all_exits)
-        THEN list(e.energy_mj ORDER BY e.exit_block) END AS exit_mj,
-    CASE WHEN count(e.energy_mj) = len(c.all_exits)
-        THEN list(e.margin_mj ORDER BY e.exit_block) END AS exit_margin_mj,
+    count(e.energy_mj) = len(c.all_exits) AND count(*) = len(c.all_exits)
+        AND min(e.node) IS NOT DISTINCT FROM max(e.node) AS is_of_one_node,
+    CASE WHEN is_of_one_node THEN list(e.energy_mj ORDER BY e.exit_block) END AS exit_mj,
+    CASE WHEN is_of_one_node THEN list(e.margin_mj ORDER BY e.exit_block) END AS exit_margin_mj,
     nullif(concat_ws('; ',
         string_agg('exit after block ' || e.exit_block || ': ' || e.reason, '; '
             ORDER BY e.exit_block),

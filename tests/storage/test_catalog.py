@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 import storage
+from storage import questions
 from storage.questions import EXPRESSIONS, MACROS
 from storage.schemas import DIGEST_TABLES, view_columns
 
@@ -196,3 +197,11 @@ def test_every_named_query_runs(build: Builder, file: Path) -> None:
         "unusable_cells",
     )
     assert (found.num_rows == 0) == (file.stem in has_none)
+
+
+def test_runs_are_asked_for_by_macros_alone() -> None:
+    """What stands in a comment or a text asks for nothing."""
+    sql = """/* flips('x') */ SELECT 'see flips(''y'')', "flips('z')"
+        FROM Frontier( 'a''b') -- flips('c')
+        JOIN flips('d')"""
+    assert questions.runs_asked_for(sql) == ["'a''b'", "'d'"]

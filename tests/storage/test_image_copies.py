@@ -237,15 +237,19 @@ def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
 
 def test_the_least_recently_used_go_first(tmp_path: Path) -> None:
     """Beyond the bytes or the number of files; the newest stays however large it is."""
-    for age in range(5):
-        (tmp_path / f"{age}").write_bytes(b"x" * 10)
-        os.utime(tmp_path / f"{age}", (100 - age, 100 - age))
-    drop_oldest(tmp_path, most_bytes=45, most_files=9)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["0", "1", "2", "3"]
-    drop_oldest(tmp_path, most_bytes=45, most_files=2)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["0", "1"]
-    drop_oldest(tmp_path, most_bytes=1, most_files=2)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["0"]
+    names = [f"{age:064}" for age in range(5)]
+    for age, name in enumerate(names):
+        (tmp_path / name).write_bytes(b"x" * 10)
+        os.utime(tmp_path / name, (100 - age, 100 - age))
+    others = [tmp_path / "photo.jpg", tmp_path / ("0" * 63)]
+    for other in others:
+        other.write_bytes(b"x" * 100)
+        os.utime(other, (1, 1))
+    for most_bytes, most_files, left in ((45, 9, 4), (45, 2, 2), (1, 2, 1)):
+        drop_oldest(tmp_path, most_bytes=most_bytes, most_files=most_files)
+        left_names = sorted(file.name for file in tmp_path.iterdir() if file not in others)
+        assert left_names == names[:left]
+    assert all(other.exists() for other in others)
 
 
 def test_what_a_killed_process_left_is_told_from_what_is_being_written(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -333,3 +334,73 @@ def test_a_foreign_file_is_named(tmp_path: Path) -> None:
     ):
         storage.query(tmp_path, "FROM training")
     assert storage.query(tmp_path, "FROM ladder").num_rows == 1
+
+
+@pytest.fixture
+def killed_merge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A merged run; of another merge after it all files are there, and no manifest."""
+    write_run(tmp_path)
+    with storage.RunStore.open(tmp_path, "run-1") as store, monkeypatch.context() as patch:
+        patch.setattr("storage.merge.publish_manifest", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            store.discard(["nothing"])
+    return tmp_path
+
+
+def test_a_damaged_merge_is_made_again_beside_the_files_of_a_killed_one(killed_merge: Path) -> None:
+    """The files that carry its name are its own."""
+    expected = whole(killed_merge)
+    assert len(list((killed_merge / "runs/run-1/data").glob("commits-*"))) == 2
+    the_file(killed_merge, "commits/*").write_text("{")
+    problems = storage.fsck(killed_merge, is_repair=True)
+    assert all(problem.is_repaired for problem in problems), problems
+    assert whole(killed_merge) == expected
+    assert storage.fsck(killed_merge) == []
+
+
+def test_a_damaged_merge_made_again_doubles_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before it took away what it superseded, which the damaged manifest does not say."""
+    with monkeypatch.context() as patch:
+        patch.setattr("storage.merge.remove_leftovers", lambda *_: None)
+        write_run(tmp_path)
+    expected = whole(tmp_path)
+    the_file(tmp_path, "commits/merged-*").write_text("{")
+    for _ in range(2):
+        storage.fsck(tmp_path, is_repair=True)
+        assert whole(tmp_path) == expected
+    assert storage.fsck(tmp_path) == []
+
+
+def test_an_orphan_of_a_day_to_come_goes_too(tmp_path: Path) -> None:
+    """The clock was set back since."""
+    write_run(tmp_path)
+    orphan = tmp_path / "runs/run-1/data/orphan"
+    orphan.write_text("?")
+    later = orphan.stat().st_mtime + 400 * 24 * 3600
+    os.utime(orphan, (later, later))
+    assert [each.is_repaired for each in storage.fsck(tmp_path, is_repair=True)] == [True]
+    assert not orphan.exists()
+
+
+def test_what_stays_is_not_said_to_be_repaired(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on an object store, where what nothing names may still be named for a day."""
+    write_run(tmp_path)
+    (tmp_path / "runs/run-1/data/orphan").write_text("?")
+    monkeypatch.setattr("storage.places.local.LocalPlace.is_abandoned", lambda *_: False)
+    assert [each.is_repaired for each in storage.fsck(tmp_path, is_repair=True)] == [False]
+
+
+def test_a_file_that_is_listed_and_not_there_is_named(tmp_path: Path) -> None:
+    """A dangling link is no run that keeps changing."""
+    write_run(tmp_path, is_merged=False)
+    manifest = the_file(tmp_path, "commits/*")
+    manifest.unlink()
+    manifest.symlink_to("nowhere")
+    for is_repair in (False, True):
+        (problem,) = storage.fsck(tmp_path, is_repair=is_repair)
+        assert manifest.name in problem.what
+        assert not problem.is_repaired

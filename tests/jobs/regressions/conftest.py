@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -39,6 +39,7 @@ class Nights:
         power_w: Mapping[str, float] | None = None,
         factors: Mapping[str, Sequence[float]] | None = None,
         unread: int = 0,
+        lost: Collection[str] = (),
         **changes: Any,
     ) -> str:
         """Write a night.
@@ -52,6 +53,7 @@ class Nights:
             power_w: by model, while it runs; idle it is IDLE_W. None: nobody looks.
             factors: by model, what the times of each round are multiplied with; of all others 1.
             unread: first rounds, which take ten times as long, and whose power nobody reads.
+            lost: models whose logits are not finite.
             changes: of its cells.
         """
         run_id = run_id or f"night-{len(self.written):02}"
@@ -72,6 +74,8 @@ class Nights:
                             cell, round_, ms, wrong, is_throttled=round_ < throttled
                         )
                     }
+                    if model in lost:
+                        tables["records"] = _lost(tables["records"])
                     if power_w is not None and round_ >= unread:
                         tables["power"] = _power(cell, round_, power_w[model])
                     entry = storage.CommitEntry(
@@ -142,6 +146,13 @@ def _records(
             "is_throttled": is_throttled,
         },
     )
+
+
+def _lost(records: pa.Table) -> pa.Table:
+    """The same without an answer."""
+    columns: dict[str, object] = records.to_pydict()
+    columns |= {"loss": np.nan, "prediction": None, "is_correct": None, "is_top5": None}
+    return storage.build_table("records", columns)
 
 
 def _power(cell: storage.CellRow, round_: int, power_w: float) -> pa.Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -230,6 +231,41 @@ def test_half_a_point_is_found_the_same_night(nights: Nights) -> None:
     other = judge(nights.root, run_id, CONTROLLED, answers([], "again-2"))
     assert of(other, OURS, "accuracy").verdict == "ok"
     assert generator
+
+
+def test_a_model_whose_logits_are_lost_is_a_regression(nights: Nights) -> None:
+    """It answered the same images before; also if only the second measurement has none."""
+    quiet(nights)
+    levels = {OURS: 2.0, CONTROL: 1.0}
+    run_id = nights.add(levels, lost=[OURS])
+
+    def again(name: str, **night: Any) -> Remeasure:
+        return lambda *_: nights.add(levels, run_id=name, name="nightly-again", **night)
+
+    row = of(judge(nights.root, run_id, CONTROLLED), OURS, "accuracy")
+    assert (row.verdict, row.value) == ("suspect", None)
+    verdict = judge(nights.root, run_id, CONTROLLED, again("again-1", lost=[OURS]))
+    row = of(verdict, OURS, "accuracy")
+    assert (row.verdict, row.value, verdict.is_regression) == ("regression", None, True)
+    assert "images with logits that are not finite: 200" in (row.note or "")
+    assert describe(verdict).startswith(f"{run_id}: 1 regression")
+    row = of(judge(nights.root, run_id, CONTROLLED, again("again-2")), OURS, "accuracy")
+    assert row.verdict == "ok"
+    dropped = nights.add(levels, wrong=[7])
+    verdict = judge(nights.root, dropped, CONTROLLED, again("again-3", lost=[OURS]))
+    assert of(verdict, OURS, "accuracy").verdict == "regression"
+
+
+def test_a_regression_that_was_mended_is_no_level_of_the_machine(nights: Nights) -> None:
+    """Told, mended, and there again: told again."""
+    generator = quiet(nights)
+    told = add(nights, generator, 1.10)
+    assert judge(nights.root, told, CONTROLLED, remeasure(nights, 1.10)).is_regression
+    for _ in range(6):
+        add(nights, generator)
+    again = add(nights, generator, 1.10)
+    verdict = judge(nights.root, again, CONTROLLED, remeasure(nights, 1.10))
+    assert of(verdict, OURS, "latency").verdict == "regression"
 
 
 def test_too_few_nights_are_no_verdict(nights: Nights) -> None:
