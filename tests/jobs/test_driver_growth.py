@@ -57,6 +57,10 @@ class Memory:
         """None."""
         return frozenset()
 
+    def unanswered_images(self) -> Mapping[tuple[str, int], int]:
+        """None."""
+        return {}
+
     def commit(self, entry: storage.CommitEntry, tables: Mapping[str, Any]) -> bool:  # noqa: ARG002
         """Keep an entry."""
         assert entry.key not in self._entries
