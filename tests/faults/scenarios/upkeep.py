@@ -99,5 +99,5 @@ def _shards(root: str) -> Iterator[tuple[str, list[int]]]:
 
 SCENARIOS = (
     Scenario("contended", "all want the same runs, disk", on_a_disk, times=60, quick=1),
-    Scenario("contended-s3", "all want the same runs, S3", on_an_object_store, times=60, quick=1),
+    Scenario("contended-s3", "all want the same runs, S3", on_an_object_store, times=60, quick=2),
 )
