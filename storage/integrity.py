@@ -7,34 +7,26 @@ import dataclasses
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import pyarrow.compute as pc
-
-from storage.commits import MERGED_PREFIX, Manifest, Snapshot, manifest_bytes, read_snapshot
-from storage.contents import Run
+from storage import history_check
+from storage.commits import read_snapshot
 from storage.errors import RunLockedError, RunNotFoundError, SchemaVersionError, StorageError
-from storage.files import check_columns, digest_of, publish_table, read_table
-from storage.history import COPIED_TABLES, INDEX, SEALS, History, unseal
+from storage.files import check_columns
+from storage.history import unseal
+from storage.history_check import LOOKS
 from storage.judgements import fault_of_regressions
 from storage.layout import existing_root, reading, run_paths, visible_files, visible_runs
-from storage.merge import merge_run, remove_leftovers
+from storage.repair import repair_run
 from storage.restoring import damaged_tables, file_of, restoration, restore
-from storage.rows import CellRow, RunRow, rows_to_table, table_to_rows
-from storage.run_check import Findings, cells_of_lost, check_run
+from storage.run_check import check_run
 from storage.run_folder import take_run
 from storage.run_list import read_row
-from storage.schemas import SORT_KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
-
-    import pyarrow as pa
+    from collections.abc import Callable, Collection
 
     from storage.layout import RunPaths
     from storage.places import Lease, Place, Root
     from storage.restoring import Planner
-
-_LOOKS = 10
-"""How often a run that keeps changing without being leased is looked at."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +100,7 @@ def _settled(place: Place, paths: RunPaths, planner: Planner | None) -> list[Pro
     """What is wrong with a run that nobody writes; nothing of one that is being written."""
     problems: list[Problem] = []
     gone = Counter[str]()
-    for _ in range(_LOOKS):
+    for _ in range(LOOKS):
         if not paths.run.is_file() or paths.folder.is_leased():
             return []
         try:
@@ -122,7 +114,7 @@ def _settled(place: Place, paths: RunPaths, planner: Planner | None) -> list[Pro
                 return problems
         except FileNotFoundError as err:  # a merge or a removal took it away, or it is lost
             gone[str(err)] += 1
-    return [Problem(paths.folder.name, what) for what in gone if gone[what] == _LOOKS]
+    return [Problem(paths.folder.name, what) for what in gone if gone[what] == LOOKS]
 
 
 def _state(paths: RunPaths) -> tuple[object, ...]:
@@ -153,7 +145,7 @@ def _examine(
     told = [Problem(run_id, what, remedy) for what, remedy in found.told()]
     if lease is None or found.hopeless or not told:
         return [*problems, *told]
-    _repair(place, paths, lease, found, is_ended=is_ended)
+    repair_run(place, paths, lease, found, is_ended=is_ended)
     # On an object store what nothing names stays for a day.
     left = tuple(f"{name}: " for name in _orphans_left(paths, found.orphans))
     return [
@@ -217,102 +209,6 @@ def _check_small(
     ]
 
 
-def _repair(
-    place: Place, paths: RunPaths, lease: Lease, found: Findings, *, is_ended: bool
-) -> None:
-    """Leave nothing in a run but what can be trusted; `found` was seen under this lease."""
-    lease.confirm()
-    unseal(place, paths.folder.name)
-    kept = found.kept
-    for name in found.manifests:
-        file = name.rpartition("/")[2]
-        if file not in kept.superseded and (rebuilt := _rebuilt(paths, file, kept)):
-            (paths.commits / file).publish(manifest_bytes(rebuilt))
-            live = {
-                other: manifest
-                for other, manifest in kept.manifests.items()
-                if other not in rebuilt.supersedes
-            }
-            kept = dataclasses.replace(
-                kept,
-                manifests={**live, file: rebuilt},
-                superseded=kept.superseded.union(rebuilt.supersedes),
-            )
-        else:
-            (paths.commits / file).delete()
-    cells = table_to_rows(CellRow, read_table(paths.cells))
-    lost = [name.rpartition("/")[2] for name in found.lost]
-    bad = {*found.cells, *cells_of_lost(cells, lost, kept)}
-    if lost or bad:
-        merge_run(paths, lease, without=bad, kept=kept)
-    elif found.summary:
-        merge_run(paths, lease, kept=kept.without_summary())
-    else:
-        remove_leftovers(paths, kept, lease)
-    if is_ended:
-        _requeue(paths, lease)
-        merge_run(paths, lease)
-
-
-def _rebuilt(paths: RunPaths, name: str, kept: Snapshot) -> Manifest | None:
-    """The manifest of a merge, from its files; None of another, or if they cannot be told.
-
-    These carry its name, unless it only gave the files of the merge before a new summary. What it
-    superseded is told by what is committed in it.
-    """
-    if not name.startswith(MERGED_PREFIX):
-        return None
-    merges: dict[str, dict[str, Place]] = {}
-    for file in paths.data.children():
-        table, _, merge = file.name.partition(f"-{MERGED_PREFIX}")
-        if table in SORT_KEYS:
-            merges.setdefault(merge, {})[table] = file
-    whole = {merge: files for merge, files in merges.items() if "commits" in files}
-    own = name.removeprefix(MERGED_PREFIX).removesuffix("json")
-    of_name = [files for merge, files in whole.items() if merge.startswith(own)]
-    candidates = of_name or list(whole.values())
-    if len(candidates) != 1:
-        return None
-    try:
-        for table, file in candidates[0].items():
-            check_columns(file, table)
-        files = {table: (file.name,) for table, file in candidates[0].items()}
-        digests = {file.name: digest_of(file) for file in candidates[0].values()}
-        committed = _keys(Snapshot(paths, {name: Manifest((), files)}))
-        superseded = tuple(
-            other
-            for other, manifest in kept.manifests.items()
-            if (keys := _keys(Snapshot(paths, {other: manifest}))) and keys <= committed
-        )
-    except StorageError:
-        return None
-    return Manifest((), files, superseded, digests)
-
-
-def _keys(snapshot: Snapshot) -> set[tuple[str, int, int]]:
-    return {entry.key for entry in snapshot.entries()}
-
-
-def _requeue(paths: RunPaths, lease: Lease) -> None:
-    """Bring the cells of a run that has ended in line with the rows that are left."""
-    found = check_run(paths, paths.folder.name, is_ended=True)
-    if not found.states:
-        return
-    cells = [
-        dataclasses.replace(
-            cell, status="queued", rows=found.rows.get(cell.cell_id, 0), is_valid=None
-        )
-        if cell.cell_id in found.states
-        else cell
-        for cell in table_to_rows(CellRow, read_table(paths.cells))
-    ]
-    (run,) = table_to_rows(RunRow, read_table(paths.run))
-    lease.confirm()
-    # The run first: where cells wait, it has not ended well.
-    publish_table(paths.run, rows_to_table(RunRow, [dataclasses.replace(run, status="failed")]))
-    publish_table(paths.cells, rows_to_table(CellRow, cells))
-
-
 def _check_others(place: Place) -> list[Problem]:
     """What belongs to no run: lists of images, epochs of trainings."""
     problems = []
@@ -327,68 +223,12 @@ def _check_others(place: Place) -> list[Problem]:
 
 def _check_history(place: Place, *, is_repair: bool) -> list[Problem]:
     """The history is a copy: what is wrong with it goes, and is made again by the next compact."""
-    faults = _settled_history(place)
-    is_repaired = False
-    if is_repair and faults:
-        with contextlib.suppress(RunLockedError), (place / "history").lease() as lease:
-            faults = _history_faults(place)
-            if faults:
-                lease.confirm()
-                (place / "history" / INDEX).delete()
-            is_repaired = True
+    faults = history_check.settled_faults(place)
+    is_repaired = is_repair and bool(faults)
+    if is_repaired:
+        try:
+            faults = history_check.drop_faulty(place)
+        except RunLockedError:  # a compaction makes it anew just now
+            is_repaired = False
     remedy = "the history goes; `gfjobs compact` makes it again"
     return [Problem(None, f"history: {what}", remedy, is_repaired=is_repaired) for what in faults]
-
-
-def _settled_history(place: Place) -> list[str]:
-    """What is wrong with a history that nobody changes; nothing of one that is being changed."""
-    faults: list[str] = []
-    for _ in range(_LOOKS):
-        with contextlib.suppress(FileNotFoundError):  # a compaction took a file away
-            before = _history_state(place)
-            seen = _history_faults(place)
-            if not seen or (faults and before == _history_state(place)):
-                return seen
-            faults = seen
-    return []
-
-
-def _history_state(place: Place) -> tuple[object, ...]:
-    """What changes with each compaction, and with each run that is changed."""
-    folder = place / "history"
-    index = folder / INDEX
-    seals = [seal.name for seal in (folder / SEALS).children()]
-    return index.read() if index.is_file() else None, seals
-
-
-def _history_faults(place: Place) -> list[str]:
-    try:
-        history = History.read(place)
-    except StorageError as err:
-        return [str(err)]
-    if history is None or not history.runs:
-        return []
-    faults = [fault for name in history.files.values() if (fault := _file_fault(history, name))]
-    if faults:
-        return faults
-    copied = {table: read_table(history.file(table)) for table in COPIED_TABLES}
-    return [fault for run_id in history.runs for fault in _copy_faults(place, run_id, copied)]
-
-
-def _file_fault(history: History, name: str) -> str | None:
-    try:
-        digest = digest_of(history.folder / name)
-    except FileNotFoundError:
-        return f"{name} is not there"
-    return None if digest == history.digests.get(name) else f"{name} is not what was written"
-
-
-def _copy_faults(place: Place, run_id: str, copied: Mapping[str, pa.Table]) -> list[str]:
-    """Where a run's own small tables say something else."""
-    faults = []
-    for table, rows in copied.items():
-        own = Run(place, run_id).table(table)
-        copy = rows.filter(pc.field("run_id") == run_id).to_pylist()
-        if copy != (own.to_pylist() if own is not None else []):
-            faults.append(f"its rows of {table} are not those of run {run_id}")
-    return faults

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import storage
-from storage import catalog, compaction, history, integrity
+from storage import catalog, compaction, history, history_check, integrity
 from storage.places import flock, local, place_of
 
 SHARDS, IMAGES = 4, 3
@@ -140,7 +140,7 @@ def test_a_history_made_while_fsck_looks_stays(
     storage.compact(tmp_path)
     index = tmp_path / "history/index.json"
     damaged = index.read_text()[:-9]
-    look, looks = integrity._history_faults, []
+    look, looks = history_check.faults_of, []
     index.write_text(damaged)
 
     def looked(place: Any) -> list[str]:
@@ -151,7 +151,7 @@ def test_a_history_made_while_fsck_looks_stays(
             storage.compact(tmp_path)
         return faults
 
-    monkeypatch.setattr(integrity, "_history_faults", looked)
+    monkeypatch.setattr(history_check, "faults_of", looked)
     assert [each.is_repaired for each in storage.fsck(tmp_path, is_repair=True)] in ([], [True])
     assert index.is_file()
     assert storage.fsck(tmp_path) == []
@@ -164,7 +164,7 @@ def test_a_history_that_is_replaced_while_fsck_looks_is_in_order(
     for run_id in ("r", "other"):
         write(tmp_path, 0, run_id=run_id)
     storage.compact(tmp_path)
-    read, left = integrity.read_table, ["other"]
+    read, left = history_check.read_table, ["other"]
 
     def replaced(place: Any) -> Any:
         if "history" in str(place) and left:
@@ -172,7 +172,7 @@ def test_a_history_that_is_replaced_while_fsck_looks_is_in_order(
             storage.compact(tmp_path)
         return read(place)
 
-    monkeypatch.setattr(integrity, "read_table", replaced)
+    monkeypatch.setattr(history_check, "read_table", replaced)
     assert storage.fsck(tmp_path) == []
     assert left == []
 

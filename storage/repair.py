@@ -1,0 +1,115 @@
+"""Repairing a run from what is there: nothing is left in it but what can be trusted."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from storage.commits import MERGED_PREFIX, Manifest, Snapshot, manifest_bytes
+from storage.errors import StorageError
+from storage.files import check_columns, digest_of, publish_table, read_table
+from storage.history import unseal
+from storage.merge import merge_run, remove_leftovers
+from storage.rows import CellRow, RunRow, rows_to_table, table_to_rows
+from storage.run_check import Findings, cells_of_lost, check_run
+from storage.schemas import SORT_KEYS
+
+if TYPE_CHECKING:
+    from storage.layout import RunPaths
+    from storage.places import Lease, Place
+
+
+def repair_run(
+    place: Place, paths: RunPaths, lease: Lease, found: Findings, *, is_ended: bool
+) -> None:
+    """Leave nothing in a run but what can be trusted; `found` was seen under this lease."""
+    lease.confirm()
+    unseal(place, paths.folder.name)
+    kept = found.kept
+    for name in found.manifests:
+        file = name.rpartition("/")[2]
+        if file not in kept.superseded and (rebuilt := _rebuilt(paths, file, kept)):
+            (paths.commits / file).publish(manifest_bytes(rebuilt))
+            live = {
+                other: manifest
+                for other, manifest in kept.manifests.items()
+                if other not in rebuilt.supersedes
+            }
+            kept = dataclasses.replace(
+                kept,
+                manifests={**live, file: rebuilt},
+                superseded=kept.superseded.union(rebuilt.supersedes),
+            )
+        else:
+            (paths.commits / file).delete()
+    cells = table_to_rows(CellRow, read_table(paths.cells))
+    lost = [name.rpartition("/")[2] for name in found.lost]
+    bad = {*found.cells, *cells_of_lost(cells, lost, kept)}
+    if lost or bad:
+        merge_run(paths, lease, without=bad, kept=kept)
+    elif found.summary:
+        merge_run(paths, lease, kept=kept.without_summary())
+    else:
+        remove_leftovers(paths, kept, lease)
+    if is_ended:
+        _requeue(paths, lease)
+        merge_run(paths, lease)
+
+
+def _rebuilt(paths: RunPaths, name: str, kept: Snapshot) -> Manifest | None:
+    """The manifest of a merge, from its files; None of another, or if they cannot be told.
+
+    These carry its name, unless it only gave the files of the merge before a new summary. What it
+    superseded is told by what is committed in it.
+    """
+    if not name.startswith(MERGED_PREFIX):
+        return None
+    merges: dict[str, dict[str, Place]] = {}
+    for file in paths.data.children():
+        table, _, merge = file.name.partition(f"-{MERGED_PREFIX}")
+        if table in SORT_KEYS:
+            merges.setdefault(merge, {})[table] = file
+    whole = {merge: files for merge, files in merges.items() if "commits" in files}
+    own = name.removeprefix(MERGED_PREFIX).removesuffix("json")
+    of_name = [files for merge, files in whole.items() if merge.startswith(own)]
+    candidates = of_name or list(whole.values())
+    if len(candidates) != 1:
+        return None
+    try:
+        for table, file in candidates[0].items():
+            check_columns(file, table)
+        files = {table: (file.name,) for table, file in candidates[0].items()}
+        digests = {file.name: digest_of(file) for file in candidates[0].values()}
+        committed = _keys(Snapshot(paths, {name: Manifest((), files)}))
+        superseded = tuple(
+            other
+            for other, manifest in kept.manifests.items()
+            if (keys := _keys(Snapshot(paths, {other: manifest}))) and keys <= committed
+        )
+    except StorageError:
+        return None
+    return Manifest((), files, superseded, digests)
+
+
+def _keys(snapshot: Snapshot) -> set[tuple[str, int, int]]:
+    return {entry.key for entry in snapshot.entries()}
+
+
+def _requeue(paths: RunPaths, lease: Lease) -> None:
+    """Bring the cells of a run that has ended in line with the rows that are left."""
+    found = check_run(paths, paths.folder.name, is_ended=True)
+    if not found.states:
+        return
+    cells = [
+        dataclasses.replace(
+            cell, status="queued", rows=found.rows.get(cell.cell_id, 0), is_valid=None
+        )
+        if cell.cell_id in found.states
+        else cell
+        for cell in table_to_rows(CellRow, read_table(paths.cells))
+    ]
+    (run,) = table_to_rows(RunRow, read_table(paths.run))
+    lease.confirm()
+    # The run first: where cells wait, it has not ended well.
+    publish_table(paths.run, rows_to_table(RunRow, [dataclasses.replace(run, status="failed")]))
+    publish_table(paths.cells, rows_to_table(CellRow, cells))
