@@ -6,17 +6,34 @@ BIN := .venv/bin
 # tests start would compile torch anew: 6 seconds of a processor.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test integration faults soak check bench clean
+.PHONY: run test integration coverage mutants shuffled faults soak check bench clean
 .DEFAULT_GOAL := run
 
 run: .venv/installed
 	$(BIN)/gfjobs submit examples/quickstart.yaml
 
+# What needs processes, sockets or clusters of its own is `make integration`.
+QUICK := -n 2 --dist worksteal --ignore=tests/integration --ignore=tests/cluster
+SLOW := -n 2 --dist loadgroup tests/integration tests/cluster
+
 test: .venv/installed
-	$(BIN)/pytest -n 2 --dist loadfile --ignore=tests/integration --ignore=tests/cluster
+	$(BIN)/pytest $(QUICK)
 
 integration: .venv/installed
-	$(BIN)/pytest -n 2 --dist loadgroup tests/integration tests/cluster
+	$(BIN)/pytest $(SLOW)
+
+# Lines and branches of each package that both run, in all processes.
+coverage: .venv/installed
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(QUICK)
+	$(BIN)/coverage run -m pytest $(SLOW)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/python -m tests.covered
+
+# Every test twice in random order, then each alone: for once a week.
+shuffled: .venv/installed
+	$(BIN)/pytest -p randomly --keep-duplicates --ignore=tests/integration --ignore=tests/cluster tests tests
+	$(BIN)/python -m tests.alone
 
 # All faults, or some: make faults FAULTS="driver-killed network-30s"
 faults: .venv/installed

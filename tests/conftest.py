@@ -1,7 +1,11 @@
-"""What holds for every test: nothing is kept outside of temporary folders. A run made up."""
+"""What holds for every test: nothing is kept outside of temporary folders. A run made up.
+
+At the end one line says what was skipped and why.
+"""
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -13,6 +17,21 @@ import pytest
 from numpy.typing import NDArray
 
 import storage
+
+
+def pytest_report_header() -> str:
+    """Say why nothing moves at first."""
+    return "each worker imports torch and reads all tests first: some ten seconds"
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say in one line what was skipped, how often, and why."""
+    reasons = collections.Counter(
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in terminalreporter.stats.get("skipped", [])
+    )
+    told = ", ".join(f"{number} ({reason})" for reason, number in sorted(reasons.items()))
+    terminalreporter.write_line(f"skipped: {told or 'nothing'}")
 
 
 @pytest.fixture(scope="session", autouse=True)
