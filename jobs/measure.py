@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from itertools import cycle
 from typing import Any
 
@@ -317,10 +318,15 @@ def no_garbage_collection() -> Iterator[None]:
         yield
         return
     gc.collect()
-    if not gc.get_freeze_count():
-        gc.freeze()
+    _freeze_once()
     gc.disable()
     try:
         yield
     finally:
         gc.enable()
+
+
+@cache
+def _freeze_once() -> None:
+    """Look no more at what is there now; to ask `gc` whether that was done is to count it all."""
+    gc.freeze()
