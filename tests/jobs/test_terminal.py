@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
-import json
+import functools
 import os
 import pty
 import re
 import struct
-import subprocess
 import sys
 import termios
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
-import storage
+from jobs import curve
+from jobs.cli import main
 
-PROJECT = Path(storage.__file__).parents[1]
 COLUMNS = 80
 READING = [
     ["runs"],
@@ -38,19 +40,8 @@ READING = [
     ["summary", "nothing-of-that-name"],
 ]
 PIPED = [["summary", "made"], ["curve", "made"], ["sql", "from laddr"], ["doctor"]]
-_SCRIPT = """
-import json, sys
-from jobs.cli import main
-for arguments in json.loads(sys.argv[1]):
-    print("$", *arguments, flush=True)
-    try:
-        main([*arguments], prog_name="gfjobs")
-    except SystemExit:
-        pass
-"""
 _SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[1-9][0-9;]*m")
-Run = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
@@ -60,60 +51,126 @@ def root(made_run: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
     return made_run(root, "later", day=25)
 
 
-@pytest.fixture
-def on_terminal(root: Path, tmp_path: Path) -> Run:
-    """Run commands one after the other on a pseudo-terminal; all that it was sent comes back."""
+read_curves = functools.cache(curve.read_curves)
+"""Asked once for all commands that draw them: that takes seconds, and is not what is shown here."""
 
-    def run(commands: list[list[str]], **variables: str) -> str:
-        reader, terminal = pty.openpty()
-        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
-        process = subprocess.Popen(
-            [sys.executable, "-c", _SCRIPT, json.dumps(commands)],
-            env=_environment(root, TERM="xterm-256color", **variables),
-            cwd=tmp_path,
-            stdin=terminal,
-            stdout=terminal,
-            stderr=terminal,
-        )
+
+@pytest.fixture(autouse=True)
+def _environment(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As somebody has it who has set nothing but the results root."""
+    for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GFJOBS_RESULTS", str(root))
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(curve, "read_curves", read_curves)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def run(commands: list[list[str]]) -> None:
+    """Run commands one after the other, each after a line that names it."""
+    for arguments in commands:
+        print("$", *arguments, flush=True)  # noqa: T201 - as a shell does
+        with contextlib.suppress(SystemExit):
+            main([*arguments], prog_name="gfjobs")
+
+
+class Sent:
+    """What comes out at the other end of a pipe or terminal.
+
+    Args:
+        reader: that end, which is closed in the end.
+    """
+
+    def __init__(self, reader: int) -> None:
+        self._reader, self._content = reader, b""
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):  # the other end of a terminal is closed
+            while part := os.read(self._reader, 1 << 16):
+                self._content += part
+        os.close(self._reader)
+
+    def text(self) -> str:
+        """All of it, once the other end is closed."""
+        self._thread.join()
+        return self._content.decode()
+
+
+@contextlib.contextmanager
+def _streams(*files: int) -> Iterator[None]:
+    """Put the standard input, output and error of this process elsewhere, for a while."""
+    ours = sys.stdin, sys.stdout, sys.stderr
+    kept = [os.dup(number) for number in range(3)]
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+    theirs = [os.fdopen(n, mode, closefd=False) for n, mode in enumerate(("r", "w", "w"))]
+    sys.stdin, sys.stdout, sys.stderr = theirs
+    try:
+        yield
+    finally:
+        for stream in theirs:
+            stream.close()
+        sys.stdin, sys.stdout, sys.stderr = ours
+        for number, file in enumerate(kept):
+            os.dup2(file, number)
+            os.close(file)
+
+
+def on_terminal(commands: list[list[str]]) -> str:
+    """Run them on a pseudo-terminal; all that it was sent."""
+    reader, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
+    sent = Sent(reader)
+    try:
+        with _streams(terminal, terminal, terminal):
+            run(commands)
+    finally:
         os.close(terminal)
-        sent = b""
+    return sent.text()
+
+
+def in_pipes(commands: list[list[str]]) -> tuple[str, str]:
+    """Run them in pipes; their output, and what they said beside it."""
+    (outs, out), (errors, error) = os.pipe(), os.pipe()
+    sent = Sent(outs), Sent(errors)
+    with Path(os.devnull).open() as nothing:
         try:
-            while part := os.read(reader, 1 << 16):
-                sent += part
-        except OSError:  # the other end is closed
-            pass
-        os.close(reader)
-        assert process.wait() == 0, sent.decode()
-        return sent.decode()
-
-    return run
+            with _streams(nothing.fileno(), out, error):
+                run(commands)
+        finally:
+            os.close(out)
+            os.close(error)
+    return sent[0].text(), sent[1].text()
 
 
-def _environment(root: Path, **variables: str) -> dict[str, str]:
-    dropped = ("COLUMNS", "NO_COLOR", "FORCE_COLOR")
-    kept = {name: text for name, text in os.environ.items() if name not in dropped}
-    return kept | {"GFJOBS_RESULTS": str(root), "PYTHONPATH": str(PROJECT)} | variables
-
-
-def test_tables_and_messages_fit_80_columns(on_terminal: Run) -> None:
+@pytest.mark.parametrize("arguments", READING, ids=" ".join)
+def test_tables_and_messages_fit_80_columns(arguments: list[str]) -> None:
     """Of every command that shows figures, and of errors; and nothing is coloured."""
-    sent = on_terminal(READING)
-    assert sent.count("$ ") >= len(READING)
+    sent = on_terminal([arguments])
+    assert sent.count("\n") >= 2, "it says something"
     assert "Traceback" not in sent
-    for line in sent.splitlines():
-        assert len(line) <= COLUMNS, line
+    assert max(map(len, sent.splitlines())) <= COLUMNS, sent
     assert not _COLOUR.search(sent)
     assert "\n\n\n" not in sent.replace("\r\n", "\n"), "one blank line is enough"
 
 
-def test_no_color_is_honoured_by_what_moves(on_terminal: Run, ladder: Path, tmp_path: Path) -> None:
+def test_no_color_is_honoured_by_what_moves(
+    ladder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A bar is coloured on a terminal, and with NO_COLOR it is not; it fits either way."""
     (tmp_path / "grid.yaml").write_text(
         f"models: ['{ladder}/dynn.safetensors']\ndatasets: [{{name: digits, limit: 4}}]\n"
         "measure: [accuracy]\n"
     )
     command = ["submit", "grid.yaml", "--inline", "--results", "results"]
-    sent = on_terminal([[*command, "--run", "plain"]], NO_COLOR="1")
+    with monkeypatch.context() as patch:
+        patch.setenv("NO_COLOR", "1")
+        sent = on_terminal([[*command, "--run", "plain"]])
     assert "━" in sent, "there is a bar"
     assert not _COLOUR.search(sent)
     for line in re.split(r"[\r\n]+", _SEQUENCE.sub("", sent)):
@@ -122,16 +179,12 @@ def test_no_color_is_honoured_by_what_moves(on_terminal: Run, ladder: Path, tmp_
     assert _COLOUR.search(on_terminal([[*command, "--run", "coloured"]]))
 
 
-def test_a_pipe_gets_no_control_sequences_and_short_messages(root: Path) -> None:
+def test_a_pipe_gets_no_control_sequences_and_short_messages() -> None:
     """Not one escape, and errors are as easy to read there as on a terminal."""
-    done = subprocess.run(
-        [sys.executable, "-c", _SCRIPT, json.dumps(PIPED)],
-        env=_environment(root),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "\x1b" not in done.stdout + done.stderr
-    message = re.findall(r"Tables, views, macros: .*?`DESCRIBE", done.stderr, re.DOTALL)
+    out, said = in_pipes(PIPED)
+    assert out.count("$ ") == len(PIPED)
+    assert max(map(len, out.splitlines())) <= COLUMNS, out
+    assert "\x1b" not in out + said
+    message = re.findall(r"Tables, views, macros: .*?`DESCRIBE", said, re.DOTALL)
     assert "wasted_blocks(run, t)" in message[0]
     assert max(map(len, message[0].splitlines())) <= COLUMNS
