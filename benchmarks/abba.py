@@ -132,7 +132,6 @@ def main() -> None:
             run_once(plan, Path(folder) / f"results-{number}")
             for number in range(options.repetitions)
         ]
-        gc.unfreeze()
     mean_ms = float(np.mean(runs))
     print(
         f"{options.model} as two cells of {options.images} images a round, {mean_ms:.3f} ms an"

@@ -56,6 +56,6 @@ def test_it_routes_at_the_reference_mix(
     options = ("--runtimes", "torch", "--img-size", "32", "--rounds", "5", "--batches", batch)
     text = printed("early_exit", *options)
     assert f"batch {batch}: {blocks} of 12 blocks" in text
-    assert re.search(
-        r"saving realised / ideal +-?\d+\.\d{3} +-?\d+\.\d{3} +-?\d+\.\d{3} +>= 0.9", text
-    )
+    # On a busy machine figures may be so large that they fill their columns.
+    share = r" *-?\d+\.\d{3}"
+    assert re.search(rf"saving realised / ideal{share}{share}{share} +>= 0.9", text), text
