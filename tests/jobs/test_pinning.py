@@ -1,10 +1,8 @@
-"""Which processors are chosen, and that every thread keeps to them, engines' pools included."""
+"""Which processors are chosen, and that every thread keeps to them; engines' pools: integration."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -13,8 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import gfnet
-from jobs import pinning, worker
+from jobs import worker
 from jobs.executor import Sources
 from jobs.order import task_queues
 from jobs.pinning import choose, pinned
@@ -217,73 +214,3 @@ def test_timed_tasks_alone_are_pinned(
     many = replace(tasks[-1], threads=len(ALLOWED) + 1)
     outcome = run_task(many, lambda: sources.weights(many), sources.shard(many))
     assert f"{many.threads} threads share" in outcome.note
-
-
-ENGINES = """
-import os, threading, time
-from pathlib import Path
-import torch, gfnet
-from jobs.pinning import choose, pinned
-
-allowed = frozenset(os.sched_getaffinity(0))
-
-def places():
-    found = {}
-    for task in Path("/proc/self/task").iterdir():
-        try:
-            found[int(task.name)] = frozenset(os.sched_getaffinity(int(task.name)))
-        except OSError:
-            pass  # it has ended
-    return set(found.values())
-
-def watched(engine, images):
-    stop, seen = threading.Event(), set()
-    def look():
-        while not stop.is_set():
-            seen.update(places())
-            time.sleep(0.0005)
-    watcher = threading.Thread(target=look)
-    watcher.start()
-    for _ in range(20):
-        engine.route(images, 0.5)
-    stop.set()
-    watcher.join()
-    return seen | places()
-
-torch.manual_seed(0)
-model = gfnet.create("gfnet-distil-dynn", img_size=32, patch_size=4, embed_dim=64, depth=2,
-                     num_classes=4, exit_blocks=(0,)).eval()
-images = torch.rand(16, 3, 32, 32)
-one, all_of_them = choose(1, allowed), len(allowed)
-for threads in (1, all_of_them):  # an engine with a pool is pinned to less than its threads too
-    for name in gfnet.RUNTIMES:
-        if name == "compile":
-            continue  # it has torch's pool, and compiles for half a minute
-        engine = gfnet.runtime(name, model, threads=threads)
-        with pinned(1) as why_not:
-            assert why_not == "", why_not
-            assert watched(engine, images) == {one}, (name, threads)
-        assert places() == {allowed}, (name, threads)
-        assert gfnet.runtime(name, model, threads=all_of_them) is gfnet.runtime(name, model)
-engine = gfnet.runtime("openvino", model, threads=all_of_them)
-request = engine._stages[0]._request
-asked = request.get_compiled_model().get_property("INFERENCE_NUM_THREADS")
-assert asked == all_of_them, asked
-print("pinned")
-"""
-
-
-@on_linux
-@on_two
-def test_pools_of_engines_keep_to_the_processors() -> None:
-    """Also while they compute, and whatever was timed before; in a process of its own."""
-    ended = subprocess.run(
-        [sys.executable, "-c", ENGINES],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        env=os.environ | {"PYTHONPATH": str(Path(pinning.__file__).parent.parent)},
-    )
-    assert ended.stdout.strip() == "pinned", ended.stderr
-    assert set(gfnet.RUNTIMES) == {"torch", "compile", "onnx", "openvino"}

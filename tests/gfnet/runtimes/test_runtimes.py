@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import gc
-import math
-import subprocess
-import sys
 import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from support import engines
+from support.engines import put_on
 
 import gfnet
 from gfnet import runtimes
+from gfnet.runtimes import exported
+from gfnet.runtimes.exported import to_onnx
+from gfnet.runtimes.stages import cut, with_matrix_filters
 
 ENGINES = [
     (name, precision)
@@ -21,12 +24,9 @@ ENGINES = [
     for precision in gfnet.PRECISIONS
     if not runtimes.unavailable(name, precision, "cpu")
 ]
-OTHERS = [engine for engine in ENGINES if engine != ("torch", "float32")]
-STAGED = [engine for engine in ENGINES if engine != ("compile", "bfloat16")]
-"""Routing is the same in both precisions, and Inductor takes a minute for the stages of one more:
-in bfloat16 the static model tells how far it is."""
-FURTHEST = {"float32": 1e-5, "bfloat16": 0.05}
-"""A logit from eager float32's, of logits around 1: rounding, and eight bits through blocks."""
+HERE = [engine for engine in ENGINES if engine[0] != "compile"]
+"""Inductor takes a minute: tests/integration/test_engines.py holds it to the same."""
+OTHERS = [engine for engine in HERE if engine != ("torch", "float32")]
 
 
 @pytest.fixture(autouse=True)
@@ -39,23 +39,16 @@ def _threads() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def model() -> gfnet.GFNet:
-    """Two tokens before 16 patches, gates after two of three blocks."""
-    torch.manual_seed(3)
-    sizes = {"img_size": 8, "patch_size": 2, "embed_dim": 8, "depth": 3, "num_classes": 4}
-    model = gfnet.create("gfnet-distil-dynn", exit_blocks=(0, 1), **sizes)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    return model.eval()
+    """Gates after two of three blocks; its first graph is exported, which loads what exports."""
+    model = engines.with_exits(3)
+    to_onnx(cut(with_matrix_filters(model))[-1])
+    return model
 
 
-def engine(name: str, model: gfnet.GFNet, threads: int, precision: str) -> gfnet.Runtime:
-    """An engine of a model; not every processor multiplies bfloat16."""
-    try:
-        return gfnet.runtime(name, model, threads=threads, precision=precision)
-    except gfnet.UnavailableError as err:
-        if "on this processor" not in str(err):
-            raise
-        pytest.skip(str(err))
+@pytest.fixture(scope="module")
+def static() -> gfnet.GFNet:
+    """The same for all engines, so that they share a graph."""
+    return engines.static()
 
 
 def test_torch_runs_the_model_itself(lively: Callable) -> None:
@@ -73,97 +66,70 @@ def test_all_engines_are_here() -> None:
     assert ("torch", "bfloat16") in ENGINES
 
 
-@pytest.mark.parametrize(("name", "precision"), [engine for engine in STAGED if engine in OTHERS])
+@pytest.mark.parametrize(("name", "precision"), OTHERS)
 @pytest.mark.parametrize("batch", [1, 5])
 def test_an_engine_answers_as_the_model(
     model: gfnet.GFNet, name: str, precision: str, batch: int
 ) -> None:
-    """At full depth, at every exit, and routed wherever a score is clear of its threshold."""
-    runtime = engine(name, model, threads=1, precision=precision)
-    images = torch.randn(batch, 3, 8, 8, generator=torch.Generator().manual_seed(batch))
-    with torch.inference_mode():
-        expected, found = model.forward_exits(images), runtime.forward_exits(images)
-        final = runtime(images)
-    near = {"atol": FURTHEST[precision], "rtol": 0}
-    assert found.exit_blocks == (0, 1, 2)
-    assert found.logits.dtype == found.gate_scores.dtype == torch.float32
-    torch.testing.assert_close(found.logits, expected.logits, **near)
-    torch.testing.assert_close(found.gate_scores, expected.gate_scores, **near)
-    torch.testing.assert_close(final, expected.logits[-1], **near)
-    thresholds = [float(scores.median()) - 0.1 for scores in expected.gate_scores]
-    routed, replayed = runtime.route(images, thresholds), model.route(images, thresholds)
-    is_clear = (expected.gate_scores - torch.tensor(thresholds)[:, None]).abs() > near["atol"]
-    clear = is_clear.all(dim=0)
-    assert clear.any()
-    assert torch.equal(routed.exit_block[clear], replayed.exit_block[clear])
-    torch.testing.assert_close(routed.logits[clear], replayed.logits[clear], **near)
-
-
-@pytest.mark.parametrize(("name", "precision"), STAGED)
-def test_images_leave_in_any_mixture(model: gfnet.GFNet, name: str, precision: str) -> None:
-    """Each batch size that is left runs, down to none; what an engine gave is not written over."""
-    runtime = engine(name, model, threads=1, precision=precision)
-    images = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(9))
-    every = runtime.forward_exits(images)
-    kept = every.logits.clone()
-    ascending = every.gate_scores[0].sort().values
-    between = ((ascending[1:] + ascending[:-1]) / 2)[ascending.diff() > 1e-5].tolist()
-    assert between
-    for limit in (-1.0, *between, 2.0):
-        exits = runtime.route(images, [limit, 2.0]).exit_block
-        assert torch.equal(exits == 2, every.gate_scores[0] < limit)
-    assert torch.equal(every.logits, kept)
-
-
-@pytest.mark.parametrize(("name", "precision"), STAGED)
-def test_one_image_leaves_where_its_scores_say(
-    model: gfnet.GFNet, name: str, precision: str
-) -> None:
-    """At each exit, with that exit's answer; what the next image gives is written elsewhere."""
-    runtime = engine(name, model, threads=1, precision=precision)
-    images = torch.randn(3, 1, 3, 8, 8, generator=torch.Generator().manual_seed(4))
-    inf = math.inf
-    ways = {0: (-inf, -inf), 1: (inf, -inf), 2: (inf, inf)}
-    taken = [
-        (place, block, runtime.route(image, limits))
-        for place, image in enumerate(images)
-        for block, limits in ways.items()
-    ]
-    near = {"atol": 1e-6, "rtol": 0, "equal_nan": True}
-    for place, block, routed in taken:
-        with torch.no_grad():
-            every = runtime.forward_exits(images[place])
-        score = every.gate_scores[block] if block < 2 else torch.tensor([math.nan])
-        assert routed.exit_block.tolist() == [block]
-        torch.testing.assert_close(routed.logits, every.logits[block], **near)
-        torch.testing.assert_close(routed.gate_score, score, **near)
-        above = float(score) + 1e-5 if block < 2 else 0.5
-        later = runtime.route(images[place], (above, -inf) if block == 0 else (inf, above))
-        assert later.exit_block.item() == min(block + 1, 2)
-
-
-@pytest.mark.parametrize(("name", "precision"), STAGED)
-def test_a_gate_that_fails_lets_nobody_go(name: str, precision: str) -> None:
-    """NaN is not above a threshold, on no engine, for one image or several."""
-    sizes = {"img_size": 8, "patch_size": 2, "embed_dim": 8, "depth": 2, "num_classes": 4}
-    model = gfnet.create("gfnet-distil-dynn", exit_blocks=(0,), **sizes)
-    torch.nn.init.constant_(model.get_parameter("gates.0.linear.bias"), math.nan)
-    runtime = engine(name, model, threads=1, precision=precision)
-    for batch in (1, 2):
-        routed = runtime.route(torch.randn(batch, 3, 8, 8), 0.0)
-        assert routed.exit_block.tolist() == [1] * batch
+    """At every exit, and routed."""
+    runtime = put_on(name, model, precision)
+    engines.assert_exits_are_the_models(model, runtime, precision, batch)
 
 
 @pytest.mark.parametrize(("name", "precision"), OTHERS)
-def test_a_static_model_has_one_stage(name: str, precision: str) -> None:
+@pytest.mark.parametrize("batch", [1, 5])
+def test_an_engine_answers_as_the_model_at_full_depth(
+    model: gfnet.GFNet, name: str, precision: str, batch: int
+) -> None:
+    """By one graph of all blocks, without the exits."""
+    images = engines.images_of(batch, seed=batch)
+    with torch.inference_mode():
+        final, expected = put_on(name, model, precision)(images), model(images)
+    torch.testing.assert_close(final, expected, atol=engines.FURTHEST[precision], rtol=0)
+
+
+@pytest.mark.parametrize(("name", "precision"), HERE)
+def test_images_leave_in_any_mixture(model: gfnet.GFNet, name: str, precision: str) -> None:
+    """Each batch size that is left runs."""
+    engines.assert_images_leave_in_any_mixture(model, put_on(name, model, precision))
+
+
+@pytest.mark.parametrize(("name", "precision"), HERE)
+def test_one_image_leaves_where_its_scores_say(
+    model: gfnet.GFNet, name: str, precision: str
+) -> None:
+    """At each exit."""
+    engines.assert_one_image_leaves_where_its_scores_say(model, put_on(name, model, precision))
+
+
+@pytest.mark.parametrize(("name", "precision"), HERE)
+def test_a_gate_that_fails_lets_nobody_go(model: gfnet.GFNet, name: str, precision: str) -> None:
+    """NaN is not above a threshold, on no engine."""
+    engines.assert_a_score_of_nan_lets_nobody_go(model, put_on(name, model, precision))
+
+
+@pytest.mark.parametrize(("name", "precision"), OTHERS)
+def test_a_static_model_has_one_stage(static: gfnet.GFNet, name: str, precision: str) -> None:
     """And no gate scores."""
-    model = gfnet.create("gfnet", img_size=8, patch_size=2, embed_dim=8, depth=2, num_classes=4)
-    runtime = engine(name, model, threads=1, precision=precision)
-    images = torch.randn(2, 3, 8, 8)
-    every = runtime.forward_exits(images)
-    assert every.gate_scores.shape == (0, 2)
-    torch.testing.assert_close(every.logits[0], model(images), atol=FURTHEST[precision], rtol=0)
-    assert runtime.route(images, 0.5).exit_block.tolist() == [1, 1]
+    runtime = put_on(name, static, precision)
+    engines.assert_a_static_model_has_one_stage(static, runtime, precision)
+
+
+def test_a_graph_is_exported_once_for_all_engines_and_tasks(
+    model: gfnet.GFNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second build, as a later task in another process makes it, exports nothing."""
+    images = engines.images_of(3, seed=7)
+    first = put_on("onnx", model, "float32").forward_exits(images)
+
+    def export(_: object) -> bytes:
+        pytest.fail("exported again")
+
+    monkeypatch.setattr(exported, "_export", export)
+    again = put_on("onnx", copy.deepcopy(model), "float32").forward_exits(images)
+    assert torch.equal(again.logits, first.logits)
+    on_another = put_on("openvino", copy.deepcopy(model), "float32").forward_exits(images)
+    torch.testing.assert_close(on_another.logits, first.logits, atol=1e-5, rtol=0)
 
 
 def test_an_engine_is_kept_as_long_as_its_model(lively: Callable) -> None:
@@ -176,32 +142,6 @@ def test_an_engine_is_kept_as_long_as_its_model(lively: Callable) -> None:
     del model, first
     gc.collect()
     assert gone() is None
-
-
-def test_signals_are_handled_when_engines_have_gone() -> None:
-    """OpenVINO's plugins, taken down in their order, left handlers without a stack."""
-    program = """if True:
-        import gc, gfnet, os, signal, torch
-        def run():
-            sizes = dict(img_size=8, patch_size=2, embed_dim=8, depth=1, num_classes=4)
-            model = gfnet.create("gfnet", **sizes)
-            gfnet.runtime("openvino", model, threads=1)(torch.randn(1, 3, 8, 8))
-            return model
-        first = run()
-        second = run()
-        del first
-        gc.collect()
-        del second
-        gc.collect()
-        try:
-            os.kill(os.getpid(), signal.SIGINT)
-        except KeyboardInterrupt:
-            print("handled")
-    """
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 def test_unknown_engines_and_precisions(lively: Callable) -> None:
