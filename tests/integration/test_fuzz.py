@@ -1,4 +1,4 @@
-"""The short fuzz run of CI; `make faults` has the long one."""
+"""The fuzz run of CI; `make faults` has a longer one, `make test` a shorter."""
 
 from __future__ import annotations
 
