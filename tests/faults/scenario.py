@@ -24,7 +24,7 @@ class Scenario:
         title: in the table.
         inject: brings it about, a number of times, and compares.
         times: how often in the whole matrix.
-        quick: how often in `make test`; 0: not there.
+        quick: how often in `make integration`; 0: not there.
         why_not: why it cannot be had on this machine; empty where it can.
     """
 

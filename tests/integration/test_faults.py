@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from typing import Any
 
 import pytest
+from faults import driver
 from faults.bench import SMALL_GRID
 from faults.scenario import Scenario
 from faults.scenarios import ALL
@@ -14,7 +16,20 @@ QUICK = [scenario for scenario in ALL if scenario.quick]
 WHOLES: dict[str, Any] = {}
 
 
-@pytest.mark.parametrize("scenario", QUICK, ids=lambda scenario: scenario.name)
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a scenario sets for its processes is put back: those of other tests are not its own."""
+    for name in ("PYTHONPATH", driver.MARK):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+
+
+def of_a_group(scenario: Scenario) -> Any:
+    """Runs share an undisturbed one; who wants the same runs needs none, and may be elsewhere."""
+    name = "contended" if scenario.name.startswith("contended") else "faults"
+    return pytest.param(scenario, id=scenario.name, marks=pytest.mark.xdist_group(name))
+
+
+@pytest.mark.parametrize("scenario", map(of_a_group, QUICK))
 def test_nothing_is_lost_and_nothing_doubled(scenario: Scenario) -> None:
     """Row by row as in an undisturbed run, and no process is left."""
     if why_not := scenario.why_not():
