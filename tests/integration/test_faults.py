@@ -29,7 +29,7 @@ def of_a_group(scenario: Scenario) -> Any:
     return pytest.param(scenario, id=scenario.name, marks=pytest.mark.xdist_group(name))
 
 
-@pytest.mark.parametrize("scenario", map(of_a_group, QUICK))
+@pytest.mark.parametrize("scenario", [of_a_group(scenario) for scenario in QUICK])
 def test_nothing_is_lost_and_nothing_doubled(scenario: Scenario) -> None:
     """Row by row as in an undisturbed run, and no process is left."""
     if why_not := scenario.why_not():

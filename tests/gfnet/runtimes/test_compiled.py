@@ -1,4 +1,4 @@
-"""What torch.compile needs; what it compiles: tests/integration/test_engines.py."""
+"""What torch.compile needs; what it compiles: tests/integration/test_compiled_engine.py."""
 
 from __future__ import annotations
 

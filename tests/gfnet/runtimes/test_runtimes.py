@@ -25,7 +25,7 @@ ENGINES = [
     if not runtimes.unavailable(name, precision, "cpu")
 ]
 HERE = [engine for engine in ENGINES if engine[0] != "compile"]
-"""Inductor takes a minute: tests/integration/test_engines.py holds it to the same."""
+"""Inductor takes a minute: tests/integration/test_compiled_engine.py holds it to the same."""
 OTHERS = [engine for engine in HERE if engine != ("torch", "float32")]
 
 
