@@ -31,7 +31,7 @@ def model() -> gfnet.GFNet:
 
 @pytest.fixture(scope="module")
 def compiled(model: gfnet.GFNet) -> gfnet.Runtime:
-    """Four graphs, each of which takes seconds where Inductor has not kept it from an earlier run."""
+    """Four graphs, each of which takes seconds, unless Inductor has kept it from an earlier run."""
     return engines.put_on("compile", model, "float32")
 
 
