@@ -14,9 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from numpy.typing import NDArray
+from support.examples import MANY
 
 import storage
+
+settings.register_profile(MANY, settings.default)
 
 
 def pytest_report_header() -> str:

@@ -1,7 +1,10 @@
-"""A ladder of small random models, and grids over it."""
+"""A ladder of small random models, grids over it, and what many tests read: runs and reports."""
 
 from __future__ import annotations
 
+import functools
+import os
+import shutil
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,8 +21,19 @@ from jobs.document import Document
 from jobs.grid import Grid, read_grid
 from jobs.ledger import queued_rows
 from jobs.plan import Plan, make_plan
+from jobs.report.reading import Report, read_report
+from jobs.run import submit
+from jobs.where import Where
 
 SIZES = {"img_size": 8, "patch_size": 2, "embed_dim": 6, "num_classes": 10}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unsynced() -> Iterator[None]:
+    """Skip fsync: it guards against power cuts, which no test makes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -39,20 +53,59 @@ def ladder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def shown_root(made_run: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root to read: the run `made`, and `low` a day later, which took less power than idling."""
+    root = made_run(tmp_path_factory.mktemp("shown") / "results")
+    return made_run(root, "low", day=25, active_mw=4900.0)
+
+
+@pytest.fixture(scope="session")
+def report_of(shown_root: Path) -> Callable[[str], Report]:
+    """The report of one of its runs, to read: each takes seconds of queries, and is made once."""
+    return functools.cache(lambda run_id: read_report(shown_root, run_id))
+
+
+def write_beside(ladder: Path, folder: Path, text: str) -> Path:
+    """Write a grid file into a folder, with links to the ladder's checkpoints."""
+    for checkpoint in ladder.iterdir():
+        link = folder / checkpoint.name
+        if not link.exists():
+            link.symlink_to(checkpoint)
+    path = folder / "grid.yaml"
+    path.write_text(textwrap.dedent(text))
+    return path
+
+
 @pytest.fixture
 def write_grid(ladder: Path, tmp_path: Path) -> Callable[[str], Path]:
     """Write a grid file beside links to the ladder's checkpoints."""
+    return functools.partial(write_beside, ladder, tmp_path)
 
-    def write(text: str) -> Path:
-        for checkpoint in ladder.iterdir():
-            link = tmp_path / checkpoint.name
-            if not link.exists():
-                link.symlink_to(checkpoint)
-        path = tmp_path / "grid.yaml"
-        path.write_text(textwrap.dedent(text))
-        return path
 
-    return write
+@pytest.fixture(scope="session")
+def ran(ladder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A results root with the run `r` of a grid, to read: it runs once in this process.
+
+    Whoever writes into it, or resumes it, takes a copy.
+    """
+
+    @functools.cache
+    def run_once(text: str) -> Path:
+        folder, threads = tmp_path_factory.mktemp("ran"), torch.get_num_threads()
+        grid = write_beside(ladder, folder, text)
+        ended = submit(grid, folder / "results", Where(is_inline=True), lambda _: None, "r")
+        torch.set_num_threads(threads)
+        assert ended.is_done
+        return folder / "results"
+
+    return run_once
+
+
+@pytest.fixture
+def copy_of(ran: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
+    """The same, as a copy of the test's own."""
+    return lambda text: Path(shutil.copytree(ran(text), tmp_path / "results"))
 
 
 SMALL_GRID = """\

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from support.examples import is_many
 
 import gfnet
 import storage
@@ -68,10 +69,9 @@ def said_of(grid: Path, root: Path) -> list[str]:
     return said
 
 
-def test_what_is_new_runs_and_is_named(write_grid: Callable, tmp_path: Path) -> None:
+def test_what_is_new_runs_and_is_named(write_grid: Callable, copy_of: Callable) -> None:
     """A threshold added to a finished run: one cell, timed later, which its note says."""
-    root = tmp_path / "results"
-    said_of(write_grid(text()), root)
+    root = copy_of(text())
     before = storage.query(root, "from commits order by all")
     said = said_of(write_grid(text(thresholds=[0.2, 0.5])), root)
     assert said == ["run r: 1 cell is new, 4 done before", "resuming r: 5 cells, 1 task to go"]
@@ -88,10 +88,9 @@ def test_what_is_new_runs_and_is_named(write_grid: Callable, tmp_path: Path) -> 
     assert positions["position"].to_pylist() == [0, 1, 2]
 
 
-def test_what_left_the_grid_is_left_alone(write_grid: Callable, tmp_path: Path) -> None:
+def test_what_left_the_grid_is_left_alone(write_grid: Callable, copy_of: Callable) -> None:
     """Its rows stay, the run is done, and where it comes back nothing runs again."""
-    root = tmp_path / "results"
-    said_of(write_grid(text()), root)
+    root = copy_of(text())
     whole = {table: rows(root, table) for table in TABLES}
     said = said_of(write_grid(text(models=["dynn.safetensors"])), root)
     assert said == [
@@ -105,11 +104,10 @@ def test_what_left_the_grid_is_left_alone(write_grid: Callable, tmp_path: Path) 
 
 
 def test_what_left_the_grid_unfinished_does_not_hold_it_back(
-    write_grid: Callable, tmp_path: Path
+    write_grid: Callable, copy_of: Callable
 ) -> None:
     """It is skipped, and queued again where it comes back."""
-    root = tmp_path / "results"
-    said_of(write_grid(text()), root)
+    root = copy_of(text())
     with storage.RunStore.open(root, "r") as store:
         flat = {row.cell_id for row in store.cells if row.model == "flat"}
         store.discard(flat)
@@ -175,10 +173,9 @@ CHANGED: list[tuple[dict[str, object], str]] = [
 ]
 
 
-def test_a_changed_meaning_is_refused(write_grid: Callable, tmp_path: Path) -> None:
+def test_a_changed_meaning_is_refused(write_grid: Callable, copy_of: Callable) -> None:
     """With the key, what it was, what it is, and what to do; nothing was touched."""
-    root = tmp_path / "results"
-    said_of(write_grid(text()), root)
+    root = copy_of(text())
     before = {table: rows(root, table) for table in TABLES}
     for axes, told in CHANGED:
         grid = write_grid(text(**axes))
@@ -189,18 +186,18 @@ def test_a_changed_meaning_is_refused(write_grid: Callable, tmp_path: Path) -> N
 
 
 def test_another_preprocessing_in_the_same_weights_is_named(
-    write_grid: Callable, tmp_path: Path
+    write_grid: Callable, copy_of: Callable
 ) -> None:
     """The one field that differs, beside the digest."""
-    root = tmp_path / "results"
+    root = copy_of(text())
     grid = write_grid(text())
-    said_of(grid, root)
     dynn = grid.parent / "dynn.safetensors"
     model, metadata = gfnet.load_checkpoint(dynn), gfnet.inspect_checkpoint(dynn).metadata
     other = replace(metadata.preprocessing, interpolation="nearest")
     dynn.unlink()
     gfnet.save_checkpoint(model, dynn, replace(metadata, preprocessing=other))
     with storage.RunStore.open(root, "r") as store:
+        store.save_submission(dict(store.submission) | {"base": str(grid.parent)})
         store.save_run(replace(store.run, status="failed"))
     with pytest.raises(UsageError, match="as a new run") as caught:
         resume(root, "r", INLINE, print)
@@ -210,11 +207,10 @@ def test_another_preprocessing_in_the_same_weights_is_named(
 
 
 def test_a_run_that_wrote_nothing_down_is_told_by_its_rows(
-    write_grid: Callable, tmp_path: Path
+    write_grid: Callable, copy_of: Callable
 ) -> None:
     """Of a version before: what rows have is compared, the rest told by cells that are others."""
-    root = tmp_path / "results"
-    said_of(write_grid(text()), root)
+    root = copy_of(text())
     with storage.RunStore.open(root, "r") as store:
         kept = ("grid_path", "base")
         store.save_submission({key: store.submission[key] for key in kept})
@@ -229,11 +225,14 @@ def test_a_run_that_wrote_nothing_down_is_told_by_its_rows(
 
 @pytest.mark.parametrize("step", ["save_cells", "save_run"])
 def test_an_amendment_that_was_cut_short_is_completed_by_a_resume(
-    step: str, write_grid: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    step: str,
+    write_grid: Callable,
+    ran: Callable,
+    copy_of: Callable,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Killed between two saves: the new cells run, each once, and not as a second addition."""
-    root = tmp_path / "results"
-    said_of(write_grid(text()), root)
+    root = copy_of(text())
     with storage.RunStore.open(root, "r") as store:
         store.save_run(replace(store.run, status="failed"))
 
@@ -248,8 +247,7 @@ def test_an_amendment_that_was_cut_short_is_completed_by_a_resume(
     assert resume(root, "r", INLINE, print).is_done
     submission = storage.read_submission(root, "r")
     assert len(json.loads(submission["later"])) == 1
-    once = tmp_path / "once"
-    submit(grid, once, INLINE, print, "r")
+    once = ran(text(thresholds=[0.2, 0.5]))
     for table in TABLES:
         assert rows(root, table) == rows(once, table)
 
@@ -296,9 +294,28 @@ def grids(draw: st.DrawFn) -> tuple[dict[str, object], dict[str, object]]:
     return less, more
 
 
+GROWN = (  # every axis, and what is added stands before what was there
+    {
+        "models": ["dynn.safetensors"],
+        "datasets": [{"name": "digits", "limit": 3}],
+        "thresholds": [0.5],
+        "measure": ["latency"],
+        "latency": {"rounds": 1, "warmup_images": 1, "images": 2},
+    },
+    {
+        "models": ["flat.safetensors", "dynn.safetensors"],
+        "datasets": ["imagefolder:EXTRA", {"name": "digits", "limit": 3}],
+        "thresholds": [[0.4, 0.6], 0.5],
+        "measure": ["accuracy", "latency"],
+        "latency": {"rounds": 2, "warmup_images": 1, "images": 2},
+    },
+)
+
+
+@example(pair=GROWN)
 @settings(
-    max_examples=2,
-    phases=[Phase.explicit, Phase.generate],
+    max_examples=20,
+    phases=[Phase.explicit, *([Phase.generate] if is_many() else [])],
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

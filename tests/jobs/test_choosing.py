@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 
 import gfnet
@@ -19,8 +18,6 @@ from jobs.choice_view import drop_interval
 from jobs.choosing import Limits, read_pass, storable, write_thresholds
 from jobs.cli import main
 from jobs.errors import UsageError
-from jobs.run import submit
-from jobs.where import Where
 
 GRID = """\
 models: [flat.safetensors, dynn.safetensors]
@@ -33,13 +30,18 @@ latency: {rounds: 1, warmup_images: 2, images: 8}
 TEST = {"dataset": "digits/test@40"}
 
 
-@pytest.fixture
-def root(write_grid: Callable[[str], Path], tmp_path: Path) -> Iterator[Path]:
+TINY = """\
+models: [MODEL.safetensors]
+datasets: [{name: digits, limit: 2}]
+threads: [1]
+measure: [accuracy]
+"""
+
+
+@pytest.fixture(scope="module")
+def root(ran: Callable[[str], Path]) -> Path:
     """Results with the run `r`."""
-    threads = torch.get_num_threads()
-    submit(write_grid(GRID), tmp_path / "results", Where(is_inline=True), lambda _: None, "r")
-    yield tmp_path / "results"
-    torch.set_num_threads(threads)
+    return ran(GRID)
 
 
 def test_answers_are_those_of_the_pass(root: Path) -> None:
@@ -79,19 +81,14 @@ def test_what_cannot_be_chosen_is_said(
         read_pass(root, "r", limits, narrowing)
 
 
-def test_milliseconds_need_exit_costs(write_grid: Callable, tmp_path: Path) -> None:
+def test_milliseconds_need_exit_costs(ran: Callable[[str], Path]) -> None:
     """And a run without gates has nothing to choose."""
-    where = Where(is_inline=True)
-    text = "datasets: [{name: digits, limit: 5}]\nthreads: [1]\nmeasure: [accuracy]\n"
-    grid = write_grid(f"models: [dynn.safetensors]\n{text}")
-    submit(grid, tmp_path, where, lambda _: None, "d")
+    dynn, flat = (ran(TINY.replace("MODEL", model)) for model in ("dynn", "flat"))
     with pytest.raises(UsageError, match=r"measure: \[exit_costs\]"):
-        read_pass(tmp_path, "d", Limits(max_forward_ms=1), {})
-    assert read_pass(tmp_path, "d", Limits(max_blocks=3), {}).answers.cost_name == "blocks"
-    grid = write_grid(f"models: [flat.safetensors]\n{text}")
-    submit(grid, tmp_path, where, lambda _: None, "f")
+        read_pass(dynn, "r", Limits(max_forward_ms=1), {})
+    assert read_pass(dynn, "r", Limits(max_blocks=3), {}).answers.cost_name == "blocks"
     with pytest.raises(UsageError, match="nothing to choose"):
-        read_pass(tmp_path, "f", Limits(max_blocks=3), {})
+        read_pass(flat, "r", Limits(max_blocks=3), {})
 
 
 def test_latency_is_composed_as_sql_composes_it(root: Path) -> None:
@@ -110,8 +107,14 @@ def test_latency_is_composed_as_sql_composes_it(root: Path) -> None:
     assert (row["samples"], len(chosen.latency_of([1, 1, 1]))) == (8, 1)
 
 
-def test_the_checkpoint_is_written_with_its_thresholds(root: Path, tmp_path: Path) -> None:
+def test_the_checkpoint_is_written_with_its_thresholds(
+    copy_of: Callable[[str], Path], write_grid: Callable[[str], Path], tmp_path: Path
+) -> None:
     """A copy; the original is untouched, and one that was changed since is not taken."""
+    root = copy_of(GRID)
+    write_grid(GRID)
+    with storage.RunStore.open(root, "r") as store:
+        store.save_submission(dict(store.submission) | {"base": str(tmp_path)})
     cell = read_pass(root, "r", Limits(max_drop=1), TEST).cell
     path = tmp_path / "chosen.safetensors"
     write_thresholds(root, "r", cell, (-math.inf, math.inf), path)
@@ -125,17 +128,16 @@ def test_the_checkpoint_is_written_with_its_thresholds(root: Path, tmp_path: Pat
 
 
 def test_a_model_with_fewer_exits_is_written_with_these(
-    write_grid: Callable, tmp_path: Path
+    ran: Callable[[str], Path], tmp_path: Path
 ) -> None:
     """The grid enabled one of two exits: so does the checkpoint, and `default` is its threshold."""
-    grid = write_grid(
+    root = ran(
         "models: [{name: one, checkpoint: dynn.safetensors, exit_blocks: [3]}]\n"
         "datasets: [{name: digits, limit: 5}]\nthreads: [1]\nmeasure: [accuracy]\n"
     )
-    submit(grid, tmp_path / "results", Where(is_inline=True), lambda _: None, "r")
-    cell = read_pass(tmp_path / "results", "r", Limits(max_drop=1), {}).cell
+    cell = read_pass(root, "r", Limits(max_drop=1), {}).cell
     path = tmp_path / "chosen.safetensors"
-    write_thresholds(tmp_path / "results", "r", cell, (0.25,), path)
+    write_thresholds(root, "r", cell, (0.25,), path)
     metadata = gfnet.inspect_checkpoint(path).metadata
     assert (metadata.config.exit_blocks, metadata.thresholds) == ((3,), (0.25,))
 
@@ -149,15 +151,11 @@ def test_a_model_with_fewer_exits_is_written_with_these(
     ],
 )
 def test_impossible_numbers_end_with_2(
-    arguments: list[str], words: str, write_grid: Callable, tmp_path: Path
+    arguments: list[str], words: str, ran: Callable[[str], Path]
 ) -> None:
     """Said in a line, not in a traceback."""
-    grid = write_grid(
-        "models: [dynn.safetensors]\ndatasets: [{name: digits, limit: 2}]\n"
-        "threads: [1]\nmeasure: [accuracy]\n"
-    )
-    submit(grid, tmp_path / "results", Where(is_inline=True), lambda _: None, "r")
-    command = ["choose", "r", "--results", str(tmp_path / "results"), *arguments]
+    root = ran(TINY.replace("MODEL", "dynn"))
+    command = ["choose", "r", "--results", str(root), *arguments]
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 2, result.output
     assert words in result.output

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 import storage
 from jobs.curve import LISTED_POINTS, Curves, draw, read_curves
 from jobs.errors import UsageError
 from jobs.figure import save_figure
-from jobs.run import submit
-from jobs.where import Where
 
 GRID = """\
 models: [flat.safetensors, dynn.safetensors]
@@ -24,21 +22,17 @@ latency: {rounds: 1, warmup_images: 2, images: 12}
 """
 
 
-@pytest.fixture
-def curves_of(write_grid: Callable[[str], Path], tmp_path: Path) -> Iterator[Callable]:
-    """Run the grid with some measures, and read its curves."""
-    threads = torch.get_num_threads()
+def grid_of(measure: str) -> str:
+    """The grid with some measures."""
+    # Nothing is routed of the model with gates: a time of few images would confirm nothing.
+    written = "[{start: 0, stop: 1, num: 3}]" if "accuracy" in measure else "[0.5]"
+    return f"{GRID}thresholds: {written}\nmeasure: [{measure}]\n"
 
-    def read(measure: str) -> list[Curves]:
-        # Nothing is routed of the model with gates: a time of few images would confirm nothing.
-        written = "[{start: 0, stop: 1, num: 3}]" if "accuracy" in measure else "[0.5]"
-        grid = write_grid(f"{GRID}thresholds: {written}\nmeasure: [{measure}]\n")
-        where = Where(is_inline=True)
-        run_id = submit(grid, tmp_path / "results", where, lambda _: None).run_id
-        return read_curves(tmp_path / "results", run_id)
 
-    yield read
-    torch.set_num_threads(threads)
+@pytest.fixture(scope="module")
+def curves_of(ran: Callable[[str], Path]) -> Callable[[str], list[Curves]]:
+    """The curves of a run of the grid with some measures, read once."""
+    return functools.cache(lambda measure: read_curves(ran(grid_of(measure)), "r"))
 
 
 def test_milliseconds_where_exit_costs_were_measured(
@@ -155,18 +149,12 @@ def test_what_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.Monk
         save_figure([curves], tmp_path / "c.svg")
 
 
-def test_the_curve_query_keeps_the_ends(
-    curves_of: Callable[[str], list[Curves]], tmp_path: Path
-) -> None:
+def test_the_curve_query_keeps_the_ends(ran: Callable[[str], Path]) -> None:
     """However few points are asked for, the first and the last are among them."""
-    curves_of("accuracy")
-    root = tmp_path / "results"
+    root = ran(grid_of("accuracy"))
     every = storage.query(root, "from frontier('latest') where model = 'dynn'").to_pylist()
-    run_id = every[0]["run_id"]
-    for most in (2, 3, 7):
-        some = storage.named_query(
-            root, "curve", run_id=run_id, most=most, undominated=0
-        ).to_pylist()
+    for most in (2, 7):
+        some = storage.named_query(root, "curve", run_id="r", most=most, undominated=0).to_pylist()
         thresholds = [row["threshold"] for row in some if row["model"] == "dynn"]
         assert thresholds[0] == every[0]["threshold"]
         assert thresholds[-1] == every[-1]["threshold"]

@@ -25,6 +25,8 @@ from jobs.where import Where
 from jobs.work.kinds import WORK
 from jobs.worker import run_task
 
+from .conftest import SMALL_GRID
+
 INLINE = Where(is_inline=True)
 
 ROWS = (
@@ -72,11 +74,10 @@ def test_a_grid_becomes_rows(small_grid: Path, tmp_path: Path) -> None:
         assert line["is_valid"]
 
 
-def test_the_all_exit_pass_answers_as_the_router_does(small_grid: Path, tmp_path: Path) -> None:
+def test_the_all_exit_pass_answers_as_the_router_does(ran: Callable[[str], Path]) -> None:
     """Accuracy and exits of the routed images, replayed from `exits`, are those in `records`."""
-    submit(small_grid, tmp_path, INLINE, quiet)
     flips = storage.query(
-        tmp_path,
+        ran(SMALL_GRID),
         """
         with replayed as (
             select image_id, min(exit_block) exit_block, arg_min(prediction, exit_block) prediction
@@ -176,10 +177,14 @@ def cut_off(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
 
 @pytest.mark.parametrize("after", [0, 1, 3, 5])
 def test_a_resumed_run_has_the_rows_of_an_undisturbed_one(
-    after: int, small_grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    after: int,
+    ran: Callable[[str], Path],
+    small_grid: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Wherever it was cut off, timings aside, each row once."""
-    submit(small_grid, tmp_path / "whole", INLINE, quiet, "r")
+    undisturbed = ran(SMALL_GRID)
     with monkeypatch.context() as patch:
         cut_off(patch, after)
         with pytest.raises(KeyboardInterrupt):
@@ -190,20 +195,20 @@ def test_a_resumed_run_has_the_rows_of_an_undisturbed_one(
     assert resume(tmp_path / "cut", "r", INLINE, said.append).is_done
     assert f"{6 - after} task{'s' if after < 5 else ''} to go" in said[0]
     for sql in (ROWS, EXITS):
-        whole = storage.query(tmp_path / "whole", sql)
+        whole = storage.query(undisturbed, sql)
         assert whole.num_rows
         assert storage.query(tmp_path / "cut", sql).equals(whole)
 
 
-def test_a_finished_run_is_left_alone(small_grid: Path, tmp_path: Path) -> None:
+def test_a_finished_run_is_left_alone(copy_of: Callable[[str], Path], small_grid: Path) -> None:
     """Neither resume nor submitting it again runs anything."""
-    submit(small_grid, tmp_path, INLINE, quiet, "r")
-    before = storage.query(tmp_path, "from commits")
+    root = copy_of(SMALL_GRID)
+    before = storage.query(root, "from commits")
     said: list[str] = []
-    assert resume(tmp_path, "r", INLINE, said.append).is_done
+    assert resume(root, "r", INLINE, said.append).is_done
     assert said == ["run r is done: nothing is missing"]
-    assert submit(small_grid, tmp_path, INLINE, quiet, "r").is_done
-    assert storage.query(tmp_path, "from commits").equals(before)
+    assert submit(small_grid, root, INLINE, quiet, "r").is_done
+    assert storage.query(root, "from commits").equals(before)
 
 
 def test_cells_that_another_machine_began_do_not_go_on_here(
@@ -282,34 +287,43 @@ def test_an_undecodable_image_is_named_and_the_others_go_on(
     assert "b/2.png" in line["note"]
 
 
-def test_run_names_do_not_collide(small_grid: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def tiny(write_grid: Callable[[str], Path]) -> Path:
+    """A grid of one task."""
+    return write_grid(
+        "name: tiny\nmodels: [flat.safetensors]\ndatasets: [{name: digits, limit: 2}]\n"
+        "threads: [1]\nmeasure: [accuracy]\n"
+    )
+
+
+def test_run_names_do_not_collide(tiny: Path, tmp_path: Path) -> None:
     """Two runs in one second, and names that would escape the root."""
-    first = submit(small_grid, tmp_path, INLINE, quiet).run_id
-    second = submit(small_grid, tmp_path, INLINE, quiet).run_id
+    first = submit(tiny, tmp_path, INLINE, quiet).run_id
+    second = submit(tiny, tmp_path, INLINE, quiet).run_id
     assert first != second
     with pytest.raises(storage.StorageError):
-        submit(small_grid, tmp_path, INLINE, quiet, "../escape")
+        submit(tiny, tmp_path, INLINE, quiet, "../escape")
     assert not (tmp_path.parent / "escape").exists()
 
 
 def test_runs_stay_in_order_where_the_clock_is_set_back(
-    small_grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The later run comes after the first for nights, trends and `latest`, and is told of it."""
     root, said = tmp_path / "results", list[str]()
-    submit(small_grid, root, INLINE, quiet, "z-first")
+    submit(tiny, root, INLINE, quiet, "z-first")
     (first,) = storage.list_runs(root)
     assert first.submitted_at is not None
     yesterday = first.submitted_at - timedelta(days=1)
     monkeypatch.setattr(run, "now", lambda: yesterday)
-    submit(small_grid, root, INLINE, said.append, "a-second")
+    submit(tiny, root, INLINE, said.append, "a-second")
     nights = storage.named_query(root, "nights", run_id="a-second").column("run_id").to_pylist()
     assert list(dict.fromkeys(nights)) == ["z-first", "a-second"]
     assert storage.resolve_run(root, "latest") == "a-second"
     (line,) = [text for text in said if "clock" in text]
     assert f"it is {yesterday:%Y-%m-%d %H:%M:%S} UTC, and run z-first was submitted" in line
     monkeypatch.setattr(run, "now", lambda: first.submitted_at + timedelta(hours=1))
-    submit(small_grid, root, INLINE, quiet, "third")
+    submit(tiny, root, INLINE, quiet, "third")
     third = next(each for each in storage.list_runs(root) if each.run_id == "third")
     assert third.submitted_at == first.submitted_at + timedelta(hours=1)
 
@@ -328,10 +342,10 @@ def test_one_data_set_with_two_limits_keeps_its_answers_apart(
     assert images == {"digits/test@5": 5, "digits/test@30": 30}
 
 
-def test_cells_know_where_they_ran_after_a_kill(small_grid: Path, tmp_path: Path) -> None:
+def test_cells_know_where_they_ran_after_a_kill(copy_of: Callable[[str], Path]) -> None:
     """Nothing but commits was saved: a resume still says device and node, in one group."""
-    submit(small_grid, tmp_path, INLINE, quiet, "r")
-    with storage.RunStore.open(tmp_path, "r") as store:
+    root = copy_of(SMALL_GRID)
+    with storage.RunStore.open(root, "r") as store:
         store.save_cells(
             [
                 replace(cell, device="any", node=None, status="running", attempts=0)
@@ -339,10 +353,10 @@ def test_cells_know_where_they_ran_after_a_kill(small_grid: Path, tmp_path: Path
             ]
         )
         store.save_run(replace(store.run, status="running"))
-    assert resume(tmp_path, "r", INLINE, quiet).is_done
-    cells = storage.query(tmp_path, "select distinct device, node, attempts from cells")
+    assert resume(root, "r", INLINE, quiet).is_done
+    cells = storage.query(root, "select distinct device, node, attempts from cells")
     assert cells.to_pylist() == [{"device": "cpu", "node": platform.node(), "attempts": 1}]
-    assert storage.query(tmp_path, "from ladder").num_rows == 2
+    assert storage.query(root, "from ladder").num_rows == 2
 
 
 def test_a_failed_latency_cell_keeps_its_accuracy(
@@ -437,21 +451,23 @@ def test_a_package_that_is_missing_is_the_workers_to_find_out(
     assert cell == {"status": "done", "note": None, "rows": 5}
 
 
-def test_rounds_can_be_added_not_taken_away(small_grid: Path, tmp_path: Path) -> None:
+def test_rounds_can_be_added_not_taken_away(
+    copy_of: Callable[[str], Path], small_grid: Path
+) -> None:
     """The same grid with another round runs that round alone; with fewer it is refused."""
-    submit(small_grid, tmp_path / "r", INLINE, quiet, "r")
+    root = copy_of(SMALL_GRID)
     text = small_grid.read_text()
     small_grid.write_text(text.replace("rounds: 2", "rounds: 3"))
     said: list[str] = []
-    assert submit(small_grid, tmp_path / "r", INLINE, said.append, "r").is_done
+    assert submit(small_grid, root, INLINE, said.append, "r").is_done
     assert said[0] == "run r: 2 cells get more rounds"
     assert "2 tasks to go" in said[1]
-    cells = storage.query(tmp_path / "r", "select rounds, rows from cells where kind = 'latency'")
+    cells = storage.query(root, "select rounds, rows from cells where kind = 'latency'")
     assert cells.to_pylist() == [{"rounds": 3, "rows": 60}] * 2
-    assert "rounds: 3" in str(storage.list_runs(tmp_path / "r")[0].grid)
+    assert "rounds: 3" in str(storage.list_runs(root)[0].grid)
     small_grid.write_text(text)
     with pytest.raises(UsageError, match="rounds can be added, not taken away"):
-        submit(small_grid, tmp_path / "r", INLINE, quiet, "r")
+        submit(small_grid, root, INLINE, quiet, "r")
 
 
 def test_latest_is_no_name(small_grid: Path, tmp_path: Path) -> None:
@@ -463,7 +479,7 @@ def test_latest_is_no_name(small_grid: Path, tmp_path: Path) -> None:
 
 
 def test_an_interruption_before_the_first_task_names_the_run(
-    small_grid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C while Ray starts: the run is there, and can be resumed by name."""
 
@@ -473,5 +489,5 @@ def test_an_interruption_before_the_first_task_names_the_run(
     with monkeypatch.context() as patch:
         patch.setattr(Where, "executor", interrupt)
         with pytest.raises(RunInterruptedError) as caught:
-            submit(small_grid, tmp_path, INLINE, quiet)
+            submit(tiny, tmp_path, INLINE, quiet)
     assert resume(tmp_path, caught.value.run_id, INLINE, quiet).is_done

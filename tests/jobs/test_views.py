@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
 
 import storage
 from jobs import agreement_view, profile_view, summary, tables, wording
@@ -17,20 +16,14 @@ from jobs.errors import UsageError
 from jobs.estimate import Estimate, estimate
 from jobs.plan import Plan
 from jobs.plan_view import describe
-from jobs.run import submit
-from jobs.where import Where
 
-INLINE = Where(is_inline=True)
+from .conftest import SMALL_GRID
 
 
-@pytest.fixture
-def root(small_grid: Path, tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(scope="module")
+def root(ran: Callable[[str], Path]) -> Path:
     """Results with the run `r` of the small grid."""
-    threads = torch.get_num_threads()
-    ended = submit(small_grid, tmp_path / "results", INLINE, lambda _: None, "r")
-    assert ended.is_done
-    yield tmp_path / "results"
-    torch.set_num_threads(threads)
+    return ran(SMALL_GRID)
 
 
 def test_plan(plan_of: Callable[[str], Plan]) -> None:
@@ -77,10 +70,10 @@ def test_a_terminal_gets_the_first_cells_of_a_plan(
 
 
 def test_a_terminal_gets_some_of_what_a_run_gave(
-    made_run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shown_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of status, histograms and runs; each says how many more there are."""
-    root = made_run(tmp_path)
+    root = shown_root
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setattr(summary, "DRAWN_HISTOGRAMS", 0)
     monkeypatch.setattr(tables, "first_ones", partial(tables.first_ones, most=1))
@@ -121,22 +114,24 @@ def test_a_plan_says_what_it_skips(plan_of: Callable[[str], Plan]) -> None:
     )
 
 
-@pytest.fixture
-def profiled(write_grid: Callable[[str], Path], tmp_path: Path) -> Iterator[Path]:
-    """Results with the run `where`, which has profiles alone."""
-    grid = write_grid(
-        "models: [flat.safetensors, dynn.safetensors]\ndatasets: [{name: digits, limit: 9}]\n"
-        "threads: [1]\nmeasure: [profile]\nlatency: {warmup_images: 2}\n"
-    )
-    threads = torch.get_num_threads()
-    assert submit(grid, tmp_path / "where", INLINE, lambda _: None, "where").is_done
-    yield tmp_path / "where"
-    torch.set_num_threads(threads)
+PROFILE = """\
+models: [flat.safetensors, dynn.safetensors]
+datasets: [{name: digits, limit: 9}]
+threads: [1]
+measure: [profile]
+latency: {warmup_images: 2}
+"""
+
+
+@pytest.fixture(scope="module")
+def profiled(ran: Callable[[str], Path]) -> Path:
+    """Results with the run `r`, which has profiles alone."""
+    return ran(PROFILE)
 
 
 def test_profile(profiled: Path) -> None:
     """A table a model, blocks summed, in the order of a pass; what profiling took is apart."""
-    text = profile_view.profile(profiled, "where")
+    text = profile_view.profile(profiled, "r")
     assert max(map(len, text.splitlines())) <= 80
     flat, dynn = text.split("\n\n")
     assert flat.startswith("flat on digits on cpu of ")
@@ -163,14 +158,15 @@ def test_profile(profiled: Path) -> None:
     assert " ms an image, mean of 9; profiling itself took " in dynn.splitlines()[-1]
 
 
-def test_no_profile_says_what_to_do(root: Path, profiled: Path) -> None:
+def test_no_profile_says_what_to_do(root: Path, copy_of: Callable[[str], Path]) -> None:
     """A run that never had one, and one whose profile is not done."""
+    profiled = copy_of(PROFILE)
     assert not profile_view.has_profile(root, "r")
     with pytest.raises(
         UsageError, match=r"run r has no profile; write measure: .*profile\] in its"
     ):
         profile_view.profile(root, "r")
-    assert profile_view.has_profile(profiled, "where")
+    assert profile_view.has_profile(profiled, "r")
     cell = storage.CellRow("new", "c", kind="profile", status="failed")
     with storage.RunStore.create(profiled, storage.RunRow("new"), [cell], {}):
         pass
@@ -193,17 +189,14 @@ def test_estimate_of_a_profile(profiled: Path, plan_of: Callable[[str], Plan]) -
     assert found.seconds == pytest.approx(2 * row["busy_s"])
 
 
-def test_estimate_comes_from_earlier_runs(
-    root: Path, small_grid: Path, plan_of: Callable[[str], Plan]
-) -> None:
+def test_estimate_comes_from_earlier_runs(root: Path, plan_of: Callable[[str], Plan]) -> None:
     """A plan of the same cells is known, one of another batch size is not."""
-    text = small_grid.read_text()
-    plan = plan_of(text)
+    plan = plan_of(SMALL_GRID)
     known = estimate(plan, root)
     assert (known.known, known.unknown) == (4, 0)
     busy_s = storage.query(root, "select sum(busy_s) s from commits").to_pylist()[0]["s"]
     assert 0.2 * busy_s < known.seconds < 2 * busy_s
-    other = plan_of(text + "batch_sizes: {latency: 2, accuracy: 7}\n")
+    other = plan_of(SMALL_GRID + "batch_sizes: {latency: 2, accuracy: 7}\n")
     assert estimate(other, root) == Estimate(0.0, 0, 4)
     assert estimate(plan, root / "nowhere") == Estimate(0.0, 0, 4)
     assert "no earlier run" in describe(plan, Estimate(0.0, 0, 4))
@@ -240,25 +233,22 @@ def test_status_counts_cells(root: Path) -> None:
 
 
 def test_settings_tell_cells_of_one_model_apart(
-    write_grid: Callable[[str], Path], tmp_path: Path
+    ran: Callable[[str], Path],
 ) -> None:
     """In the status and above each chart of exits, where a run has more than one."""
-    grid = write_grid(
+    root = ran(
         "models: [dynn.safetensors]\ndatasets: [{name: digits, limit: 12}]\n"
         "thresholds: [0.5]\nthreads: [1, 2]\nprecisions: [float32, bfloat16]\n"
-        "latency: {rounds: 2, warmup_images: 1, images: 12}\n"
+        "latency: {rounds: 1, warmup_images: 1, images: 10}\n"
     )
-    before = torch.get_num_threads()
-    assert submit(grid, tmp_path / "results", INLINE, lambda _: None, "r").is_done
-    torch.set_num_threads(before)
-    lines = summary.status(tmp_path / "results", "r").splitlines()
+    lines = summary.status(root, "r").splitlines()
     kind, *rest = [line for line in lines if line.startswith((" kind", " latency"))]
     names = ["kind", "model", "dataset", "precision", "threads", "threshold", "status", "tries"]
     assert kind.split() == [*names, "rows", "of"]
     assert [line.split()[3:5] for line in rest] == [
         [precision, count] for precision in ("float32", "bfloat16") for count in ("1", "2")
     ]
-    histogram = summary.exit_histogram(tmp_path / "results", "r")
+    histogram = summary.exit_histogram(root, "r")
     titles = [line for line in histogram.splitlines() if line.endswith(": exits")]
     assert titles == [
         f"dynn at 0.5 on digits ({precision}, {threads}): exits"
@@ -269,8 +259,9 @@ def test_settings_tell_cells_of_one_model_apart(
     assert max(map(len, (*lines, *histogram.splitlines()))) <= 80
 
 
-def test_status_of_a_run_that_was_cut_off(root: Path) -> None:
+def test_status_of_a_run_that_was_cut_off(copy_of: Callable[[str], Path]) -> None:
     """It is interrupted, what failed says why, and the way on is named."""
+    root = copy_of(SMALL_GRID)
     with storage.RunStore.open(root, "r") as store:
         store.save_run(replace(store.run, status="running"))
         first, *rest = store.cells

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -40,6 +39,7 @@ class Nights:
         factors: Mapping[str, Sequence[float]] | None = None,
         unread: int = 0,
         lost: Collection[str] = (),
+        of_model: Mapping[str, Mapping[str, Any]] | None = None,
         **changes: Any,
     ) -> str:
         """Write a night.
@@ -50,17 +50,20 @@ class Nights:
             run_id: the night's; default: its number.
             name: of the run; another is no night.
             throttled: rounds of all cells that are.
-            power_w: by model, while it runs; idle it is IDLE_W. None: nobody looks.
+            power_w: by model, while it runs; idle it is IDLE_W. Of models that are not there, and
+                of all where it is None, nobody looks.
             factors: by model, what the times of each round are multiplied with; of all others 1.
             unread: first rounds, which take ten times as long, and whose power nobody reads.
             lost: models whose logits are not finite.
+            of_model: changes of the cells of some models.
             changes: of its cells.
         """
         run_id = run_id or f"night-{len(self.written):02}"
         submitted = FIRST_NIGHT + timedelta(days=len(self.written))
         run = storage.RunRow(run_id, name=name, submitted_at=submitted)
+        own = of_model or {}
         cells = [
-            self._cell(run_id, place, model, throttled, changes)
+            self._cell(run_id, place, model, throttled, {**changes, **own.get(model, {})})
             for place, model in enumerate(forward_ms)
         ]
         with storage.RunStore.create(self.root, run, cells, {}) as store:
@@ -76,7 +79,7 @@ class Nights:
                     }
                     if model in lost:
                         tables["records"] = _lost(tables["records"])
-                    if power_w is not None and round_ >= unread:
+                    if power_w and model in power_w and round_ >= unread:
                         tables["power"] = _power(cell, round_, power_w[model])
                     entry = storage.CommitEntry(
                         cell.cell_id, round_, 0, "node-a", IMAGES, 1.0, FIRST_NIGHT
@@ -171,12 +174,6 @@ def _power(cell: storage.CellRow, round_: int, power_w: float) -> pa.Table:
             "shard": 0,
         },
     )
-
-
-@pytest.fixture(autouse=True)
-def unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Skip fsync: it guards against power cuts, which no test makes."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture
