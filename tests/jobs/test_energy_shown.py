@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from click.testing import CliRunner
 import storage
 from jobs.cli import main
 from jobs.comparing import compare
+from jobs.comparing_view import describe, encode
 from jobs.measured import Side
 from jobs.report.figures import figures_of
 from jobs.report.markdown import markdown_report
 from jobs.report.page import html_page
-from jobs.report.reading import read_report
+from jobs.report.reading import Report
 
 from .regressions.conftest import Nights
 
@@ -27,10 +29,9 @@ LOW = "power while running was not above idle: 4.9 W against 5.0 W"
 
 
 @pytest.fixture(scope="module")
-def root(made_run: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with energy, and one a day later that took less power than idling."""
-    root = made_run(tmp_path_factory.mktemp("shown"))
-    return made_run(root, "low", day=25, active_mw=4900.0)
+def root(shown_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with energy, and one a day later that took less power than idling; to be judged."""
+    return Path(shutil.copytree(shown_root, tmp_path_factory.mktemp("judged") / "results"))
 
 
 def shown(root: Path, *command: str, exit_code: int = 0) -> str:
@@ -67,6 +68,12 @@ def test_why_there_is_no_energy_is_said(root: Path, command: list[str]) -> None:
     assert LOW in text
     assert SOURCE in text
     assert not re.search(r"(?<![\d.+])0\.0+ |100\.0 %", text)
+    if command[0] == "judge":  # the night is invalid, not missing; its reason is with it
+        rows = storage.query(
+            root, "from regressions where run_id = 'low' and metric = 'energy'"
+        ).to_pylist()
+        assert {(row["verdict"], row["value"]) for row in rows} == {("invalid", None)}
+        assert all(LOW in row["note"] for row in rows)
 
 
 def test_a_limit_on_energy_that_is_not_known_is_refused(root: Path) -> None:
@@ -79,9 +86,10 @@ def test_a_comparison_names_sources_and_reasons(root: Path) -> None:
     """In its text and in its JSON, where an energy that is not known is null."""
     within = shown(root, "compare", "made", "made", "--models", "static", "dynn")
     assert f"{SOURCE} (energy of static)" in within
-    text = shown(root, "compare", "made", "low")
+    comparison = compare(root, Side("made"), Side("low"))
+    text = " ".join(describe(comparison).split())
     assert f"not compared: {LOW} (energy of static, energy of dynn at 0.5)" in text
-    rows = json.loads(shown(root, "compare", "made", "low", "--format", "json"))
+    rows = json.loads(encode(comparison, "json"))
     energies = [row for row in rows if row["figure"] == "energy"]
     assert {row["reason"] for row in energies} == {LOW}
     assert {(row["second"], row["change"], row["energy_source"]) for row in energies} == {
@@ -89,21 +97,13 @@ def test_a_comparison_names_sources_and_reasons(root: Path) -> None:
     }
 
 
-def test_a_night_without_energy_is_invalid(root: Path) -> None:
-    """Not missing among the rows; its reason is with it."""
-    shown(root, "judge", "low", "--no-again")
-    rows = storage.query(
-        root, "from regressions where run_id = 'low' and metric = 'energy'"
-    ).to_pylist()
-    assert {(row["verdict"], row["value"]) for row in rows} == {("invalid", None)}
-    assert all(LOW in row["note"] for row in rows)
-
-
 @pytest.mark.parametrize("run_id", ["made", "low"])
-def test_a_report_names_source_and_reason(root: Path, run_id: str) -> None:
+def test_a_report_names_source_and_reason(
+    shown_root: Path, report_of: Callable[[str], Report], run_id: str
+) -> None:
     """As a page, as Markdown, in the explorer's notes, and in the titles of figures of energy."""
-    report = read_report(root, run_id)
-    page, markdown = html_page(root, report), markdown_report(report)
+    report = report_of(run_id)
+    page, markdown = html_page(shown_root, report), markdown_report(report)
     assert f'<p class="hint">{SOURCE}</p>' in page
     assert SOURCE in markdown
     assert f'"mj_source":"{SOURCE}"' in page

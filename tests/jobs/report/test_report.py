@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import re
 import sys
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from jobs.choice.bands import Band
 from jobs.choice.mixture import compose
 from jobs.cli import main
 from jobs.errors import UsageError
+from jobs.report import reading
 from jobs.report.explorer import packed_passes
 from jobs.report.figures import figures_of
 from jobs.report.frontier_figures import accuracy_band
@@ -73,22 +75,78 @@ def data_of(page: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def root(made_run: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(shown_root: Path) -> Path:
     """A results root with the made run."""
-    folder: Path = tmp_path_factory.mktemp("made") / "results"
-    return made_run(folder)
+    return shown_root
 
 
 @pytest.fixture(scope="module")
-def report(root: Path) -> Report:
+def report(report_of: Callable[[str], Report]) -> Report:
     """The report of the made run."""
-    return read_report(root, "made")
+    return report_of("made")
 
 
 @pytest.fixture(scope="module")
 def page(root: Path, report: Report) -> str:
     """Its page."""
     return html_page(root, report)
+
+
+class Shown(NamedTuple):
+    """A report and its page."""
+
+    report: Report
+    page: str
+
+
+NAMES = {name: f"{name}{HOSTILE}" for name in ("static", "dynn", "digits", "node-a")}
+
+
+@pytest.fixture(scope="module")
+def second_night(made_run: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Shown:
+    """The second of three nights, in which all is named with markup and one model is slower."""
+    root: Path = tmp_path_factory.mktemp("nights") / "results"
+    for number in range(3):
+        made_run(root, f"night{number}", names=NAMES, day=20 + number)
+    told = storage.RegressionRow(
+        run_id="night1",
+        model=NAMES["dynn"],
+        dataset=NAMES["digits"],
+        device="cpu",
+        node=NAMES["node-a"],
+        runtime="torch",
+        precision="float32",
+        threads=1,
+        batch_size=1,
+        threshold=0.5,
+        thresholds=None,
+        metric="latency",
+        kind="step",
+        verdict="regression",
+        value=2.2,
+        expected=2.0,
+        low=8.0,
+        high=12.0,
+        effect_pct=10.0,
+        note="measured twice",
+    )
+    storage.save_regressions(root, "night1", [told])
+    found = read_report(root, "night1")
+    return Shown(found, html_page(root, found))
+
+
+@pytest.fixture(scope="module")
+def measured(
+    made_run: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., tuple[Path, Report]]:
+    """The report of a run of some kinds of cells without power, read once; and its root."""
+
+    @functools.cache
+    def read(*kinds: str) -> tuple[Path, Report]:
+        root: Path = tmp_path_factory.mktemp("kinds") / "results"
+        return root, read_report(made_run(root, kinds=kinds, has_power=False), "made")
+
+    return read
 
 
 def report_command(root: Path, *arguments: str | Path) -> Result:
@@ -106,30 +164,33 @@ def test_the_explorer_computes_with_what_sql_computes_with(root: Path, report: R
     bits = np.frombuffer(base64.b64decode(packed["right"]), np.uint8).reshape(exits, -1)
     right = np.unpackbits(bits, axis=1, bitorder="little")[:, :images]
     ms = np.frombuffer(base64.b64decode(packed["sample_ms"]), "<f8").reshape(-1, exits)
-    for threshold in (-1.0, 0.613, 0.9, 2.0):
-        leaves = np.vstack([scores >= np.float32(threshold), np.ones((1, images), bool)])
+    threshold = 0.613
+    (answered,) = storage.query(
+        root,
+        f"FROM at_threshold({threshold}) JOIN composed_energy('made', [{threshold}])"
+        f" USING (cell_id) JOIN composed_latency('made', [{threshold}]) latency USING (cell_id)"
+        " SELECT acc1, exit_counts, energy_mj, margin_mj, latency.forward_ms, latency.p50_ms"
+        " WHERE cell_id = 'exits-dynn'",
+        run_ids=["made"],
+    ).to_pylist()
+    (most_leave,) = storage.query(
+        root, "FROM at_threshold(-1.0) WHERE cell_id = 'exits-dynn'", run_ids=["made"]
+    ).to_pylist()
+    for limit, found in ((threshold, answered), (-1.0, most_leave)):  # NaN leaves nowhere
+        leaves = np.vstack([scores >= np.float32(limit), np.ones((1, images), bool)])
         taken = leaves.argmax(axis=0)
         counts = np.bincount(taken, minlength=exits)
-        answered, latency, energy = (
-            storage.query(
-                root, f"from {macro} where cell_id = 'exits-dynn'", run_ids=["made"]
-            ).to_pylist()[0]
-            for macro in (
-                f"at_threshold({threshold})",
-                f"composed_latency('made', [{threshold}])",
-                f"composed_energy('made', [{threshold}])",
+        assert [n for n in found["exit_counts"] if n] == [n for n in counts if n]
+        assert 100 * right[taken, np.arange(images)].mean() == pytest.approx(found["acc1"])
+        if found is answered:
+            shares = counts / images
+            mean, median = compose([ms], list(shares), [50])
+            assert (mean.value, median.value) == pytest.approx(
+                (found["forward_ms"], found["p50_ms"])
             )
-        )
-        assert [n for n in answered["exit_counts"] if n] == [n for n in counts if n]
-        assert 100 * right[taken, np.arange(images)].mean() == pytest.approx(answered["acc1"])
-        shares = counts / images
-        mean, median = compose([ms], list(shares), [50])
-        assert (mean.value, median.value) == pytest.approx(
-            (latency["forward_ms"], latency["p50_ms"])
-        )
-        assert shares @ packed["exit_mj"] == pytest.approx(energy["energy_mj"])
-        margin = np.hypot.reduce(shares * packed["exit_margin_mj"])
-        assert margin == pytest.approx(energy["margin_mj"])
+            assert shares @ packed["exit_mj"] == pytest.approx(found["energy_mj"])
+            margin = np.hypot.reduce(shares * packed["exit_margin_mj"])
+            assert margin == pytest.approx(found["margin_mj"])
 
 
 def test_what_does_not_fit_is_said(report: Report) -> None:
@@ -209,7 +270,9 @@ def test_images_leave_at_one_threshold_a_gate(root: Path, report: Report) -> Non
     ).to_pylist()
     sizes = {(row["exit_block"], row["is_correct"]): row["group_images"] for row in images}
     (answered,) = storage.query(
-        root, "SELECT exit_counts FROM at_thresholds([0.8, 0.35]) WHERE model = 'dynn'"
+        root,
+        "SELECT exit_counts FROM at_thresholds([0.8, 0.35]) WHERE model = 'dynn'",
+        run_ids=["made"],
     ).to_pylist()
     for block in (1, 3, 4):
         shown = sum(size for (left_at, _), size in sizes.items() if left_at == block)
@@ -227,17 +290,14 @@ def test_without_pictures_it_says_why(
     assert "another data set than the run had, or was changed since" in " ".join(checked.text)
 
 
-def test_hostile_names_stay_text(made_run: Callable[..., Path], page: str, tmp_path: Path) -> None:
+def test_hostile_names_stay_text(second_night: Shown, page: str, tmp_path: Path) -> None:
     """Models, data sets, nodes and runs named with markup: no element comes of them."""
-    names = {name: f"{name}{HOSTILE}" for name in ("static", "dynn", "digits", "node-a")}
-    root = made_run(tmp_path / "results", names=names)
-    found = read_report(root, "made")
-    text = html_page(root, found)
+    found, text = second_night
     hostile = Checked(text)
     assert len(hostile.all("script")) == len(Checked(page).all("script"))
     assert not [each for each in hostile.all("img") if "onerror" in each]
     assert any(HOSTILE in text for text in hostile.text)
-    assert data_of(text)["passes"][0]["name"].startswith(names["dynn"])
+    assert data_of(text)["passes"][0]["name"].startswith(NAMES["dynn"])
     text = markdown_report(found)
     assert "<script" not in text
     assert "&lt;script&gt;" in text
@@ -253,11 +313,10 @@ def test_hostile_names_stay_text(made_run: Callable[..., Path], page: str, tmp_p
     ],
 )
 def test_what_was_not_measured_is_said_with_its_key(
-    made_run: Callable[..., Path], tmp_path: Path, kinds: tuple[str, ...], says: list[str]
+    measured: Callable[..., tuple[Path, Report]], kinds: tuple[str, ...], says: list[str]
 ) -> None:
     """Sections stay, and say what the grid did not ask for."""
-    root = made_run(tmp_path / "results", kinds=kinds, has_power=False)
-    found = read_report(root, "made")
+    root, found = measured(*kinds)
     page = " ".join(Checked(html_page(root, found)).text)
     for said in says:
         assert said in page
@@ -266,11 +325,10 @@ def test_what_was_not_measured_is_said_with_its_key(
 
 
 def test_remarks_have_what_they_quote_as_code(
-    made_run: Callable[..., Path], tmp_path: Path
+    measured: Callable[..., tuple[Path, Report]],
 ) -> None:
     """Without the backticks; in a quoted name markup stays text, as in any other."""
-    root = made_run(tmp_path / "results", kinds=("latency",), has_power=False)
-    found = read_report(root, "made")
+    root, found = measured("latency")
     quoted = f"`{HOSTILE.rstrip('`')}`"
     row = dict(found.ladder[0]) | {"kind": "latency", "status": "failed", "rounds": 1}
     row |= {"throttled_rounds": 0, "note": f"see {quoted}, and `one that does not end"}
@@ -284,50 +342,24 @@ def test_remarks_have_what_they_quote_as_code(
     assert "`measure" not in text
 
 
-def test_a_run_without_rows_has_a_report(made_run: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_run_without_rows_has_a_report(measured: Callable[..., tuple[Path, Report]]) -> None:
     """It says that nothing has been measured."""
-    root = made_run(tmp_path / "results", kinds=())
-    page = html_page(root, read_report(root, "made"))
+    page = html_page(*measured())
     assert "Nothing has been measured yet." in " ".join(Checked(page).text)
 
 
-def test_nights_are_drawn_from_the_second_on(made_run: Callable[..., Path], tmp_path: Path) -> None:
+def test_nights_are_drawn_from_the_second_on(second_night: Shown) -> None:
     """Each metric that both runs have, up to the run itself and not beyond."""
-    for number in range(3):
-        root = made_run(tmp_path / "results", f"night{number}", day=20 + number)
-    told = storage.RegressionRow(
-        run_id="night1",
-        model="dynn",
-        dataset="digits",
-        device="cpu",
-        node="node-a",
-        runtime="torch",
-        precision="float32",
-        threads=1,
-        batch_size=1,
-        threshold=0.5,
-        thresholds=None,
-        metric="latency",
-        kind="step",
-        verdict="regression",
-        value=2.2,
-        expected=2.0,
-        low=8.0,
-        high=12.0,
-        effect_pct=10.0,
-        note="measured twice",
-    )
-    storage.save_regressions(root, "night1", [told])
-    found = read_report(root, "night1")
+    found, page = second_night
     figures = figures_of(found, found.settings[0], 1)
     nights = [name for name in figures if "over-nights" in name]
     assert nights == ["latency-over-nights-1", "accuracy-over-nights-1", "energy-over-nights-1"]
     assert {row[0] for row in figures[nights[0]].rows} == {"night0", "night1"}
     steps = [(row[0], row[2], row[-1]) for row in figures[nights[0]].rows if row[-1]]
-    assert steps == [("night1", "dynn", "regression")]
-    assert "Regression in run night1: dynn 0.5." in figures[nights[0]].alternative
+    assert steps == [("night1", NAMES["dynn"], "regression")]
+    assert f"Regression in run night1: {NAMES['dynn']} 0.5." in figures[nights[0]].alternative
     assert not any(row[-1] for row in figures[nights[1]].rows)
-    shown = Checked(html_page(root, found)).text
+    shown = Checked(page).text
     assert {"+10.0 %", "+8.0 to +12.0", "measured twice"} <= set(shown)
 
 
@@ -346,8 +378,17 @@ def test_the_ladder_is_sqls(root: Path, report: Report) -> None:
     assert "## Provenance" in text
 
 
-def test_files_are_written(root: Path, tmp_path: Path) -> None:
+def test_files_are_written(
+    root: Path, report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Page and one SVG a chart; Markdown to stdout."""
+    asked: list[object] = []
+
+    def read(*run: object) -> Report:
+        asked.extend(run)
+        return report
+
+    monkeypatch.setattr(reading, "read_report", read)
     done = report_command(root, "-o", tmp_path / "page", "--figures", tmp_path / "svg")
     assert (done.exit_code, done.stdout) == (0, "")
     assert "wrote 5 figures" in done.stderr
@@ -356,6 +397,7 @@ def test_files_are_written(root: Path, tmp_path: Path) -> None:
     assert report_command(root, "--markdown").stdout.startswith("# digits")
     assert report_command(root, "--markdown", "-o", tmp_path / "r.MD").exit_code == 0
     assert (tmp_path / "r.MD").read_text().startswith("# digits")
+    assert asked == 3 * [root, "made"]
 
 
 def test_markdown_goes_to_a_file_too(report: Report, tmp_path: Path) -> None:
