@@ -1,0 +1,73 @@
+"""`python -m tests.mutants [MODULE …]`: mutants killed by each module's own tests, in a table."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+from jobs.tables import text_table
+from tests.mutants.modules import MODULES
+from tests.mutants.python import Mutated, mutate
+
+ENOUGH_PERCENT = 90.0
+COLUMNS = ("module", "mutants", "killed", "timed out", "survivors", "killed %", "seconds")
+_LIST = Path(__file__).with_name("survivors.yaml")
+
+
+def main() -> int:
+    """Run them; 1 where too many survive, or one that is not listed with its reason."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help="such as jobs/placement.py")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    wanted = parser.parse_args()
+    unknown = [module for module in wanted.modules if module not in MODULES]
+    if unknown:
+        parser.error(f"{', '.join(unknown)}: no module of tests/mutants/modules.py")
+    listed = read_survivors()
+    rows: list[tuple[object, ...]] = []
+    is_sound = True
+    for module in wanted.modules or MODULES:
+        began = time.monotonic()
+        result = mutate(module, MODULES[module], wanted.workers)
+        rows.append((*_row(result), round(time.monotonic() - began)))
+        is_sound &= _report(result, listed.get(module, {}))
+        sys.stdout.flush()
+    sys.stdout.write(text_table(COLUMNS, rows))
+    return 0 if is_sound else 1
+
+
+def read_survivors() -> dict[str, dict[str, str]]:
+    """Read the reason of each survivor, by module."""
+    modules = yaml.safe_load(_LIST.read_text()) or {}
+    return {
+        module: {mutant: group["reason"] for group in groups for mutant in group["mutants"]}
+        for module, groups in modules.items()
+    }
+
+
+def _row(result: Mutated) -> tuple[object, ...]:
+    percent = f"{result.killed_percent:.1f}"
+    survivors = len(result.survivors)
+    return result.module, result.mutants, result.killed, result.timed_out, survivors, percent
+
+
+def _report(result: Mutated, listed: dict[str, str]) -> bool:
+    """Write what is wrong with it; whether nothing is."""
+    unlisted = [mutant for mutant in result.survivors if mutant not in listed]
+    gone = [mutant for mutant in listed if mutant not in result.survivors]
+    lines = [f"{result.module}: {result.killed} of {result.mutants} mutants killed"]
+    lines += [f"  survived, without a reason in {_LIST.name}:"] * bool(unlisted)
+    lines += [f"    {mutant}" for mutant in unlisted]
+    lines += [f"  listed in {_LIST.name}, but killed or no longer made:"] * bool(gone)
+    lines += [f"    {mutant}" for mutant in gone]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return not unlisted and result.killed_percent >= ENOUGH_PERCENT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""Mutants of one module by mutmut, in a copy of the tree that is gone afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mutmut.mutation.diff_apply import get_diff_for_mutant
+
+TREE = Path(__file__).parents[2]
+_COPIED = ("gfnet", "jobs", "storage", "tests", "pyproject.toml")
+_KILLED = (1, 3)  # of pytest: a test failed; pytest itself did
+_NEVER_RUN = (None, 2)
+_TIMED_OUT = (-24, -9, 24, 36, 152)  # SIGXCPU, or the SIGKILL a second after it
+
+# Workers are forked from a process that has imported the tests and has run none: torch, pyarrow and
+# DuckDB start threads, which a fork would not have.
+_SETTINGS = """
+[tool.mutmut]
+source_paths = ["gfnet", "jobs", "storage"]
+only_mutate = [{module}]
+pytest_add_cli_args_test_selection = {tests}
+pytest_add_cli_args = [
+  "-p", "no:cacheprovider", "-p", "no:xdist", "-o", "tmp_path_retention_policy=none"
+]
+process_isolation = "forkserver"
+timeout_multiplier = 10
+track_dependencies = false
+use_git_change_detection = false
+"""
+
+
+@dataclass(frozen=True)
+class Mutated:
+    """What became of the mutants of a module.
+
+    Attributes:
+        module: its path.
+        mutants: how many there are.
+        timed_out: how many ran until their time was up, which kills them.
+        survivors: those that no test told from the original, as `changes` writes them.
+    """
+
+    module: str
+    mutants: int
+    timed_out: int
+    survivors: tuple[str, ...]
+
+    @property
+    def killed(self) -> int:
+        """How many a test told from the original, or time."""
+        return self.mutants - len(self.survivors)
+
+    @property
+    def killed_percent(self) -> float:
+        """Of all mutants; a module without any has none left."""
+        return 100 * self.killed / self.mutants if self.mutants else 100.0
+
+
+class MutmutError(Exception):
+    """mutmut ended without a result; its output is the message."""
+
+
+def mutate(module: str, tests: Sequence[str], workers: int) -> Mutated:
+    """Run the tests against every mutant of the module.
+
+    Raises:
+        MutmutError: where the tests fail without a mutant, or mutmut does.
+    """
+    with tempfile.TemporaryDirectory(prefix="gfjobs-mutants-") as name:
+        folder = Path(name)
+        _copy_tree(folder / "tree")
+        _add_settings(folder / "tree", module, tests)
+        _run(folder, workers)
+        with _working_directory(folder / "tree"):
+            return _read(module)
+
+
+def _copy_tree(to: Path) -> None:
+    to.mkdir()
+    for name in _COPIED:
+        if (TREE / name).is_dir():
+            shutil.copytree(TREE / name, to / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(TREE / name, to / name)
+
+
+def _add_settings(tree: Path, module: str, tests: Sequence[str]) -> None:
+    settings = _SETTINGS.format(module=json.dumps(module), tests=json.dumps(list(tests)))
+    with (tree / "pyproject.toml").open("a") as file:
+        file.write(settings)
+
+
+def _run(folder: Path, workers: int) -> None:
+    (folder / "tmp").mkdir()
+    environment = {
+        **{key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+        "OMP_NUM_THREADS": "1",
+        "TMPDIR": str(folder / "tmp"),
+    }
+    command = Path(sys.executable).with_name("mutmut")
+    done = subprocess.run(
+        [command, "run", "--max-children", str(workers)],
+        cwd=folder / "tree",
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise MutmutError(done.stdout[-5000:])
+
+
+def _read(module: str) -> Mutated:
+    """Read mutmut's result in the current folder."""
+    found = json.loads(Path("mutants", f"{module}.meta").read_text())["exit_code_by_key"]
+    never = [name for name, code in found.items() if code in _NEVER_RUN]
+    if never:
+        raise MutmutError(f"{module}: {len(never)} mutants were never run, {never[0]} one of them")
+    survivors = [
+        name for name, code in found.items() if code not in _KILLED and (code == 0 or code > 0)
+    ]
+    return Mutated(
+        module,
+        len(found),
+        sum(code in _TIMED_OUT for code in found.values()),
+        tuple(_changes(name, module) for name in survivors),
+    )
+
+
+def _changes(name: str, module: str) -> str:
+    """Write a mutant as its function, the lines that it replaces and those it puts there.
+
+    mutmut's own names are numbers, which change with every line of a function.
+    """
+    lines = get_diff_for_mutant(name, path=module).splitlines()[2:]
+    was, becomes = (
+        " ".join(line[1:].strip() for line in lines if line.startswith(sign)) for sign in "-+"
+    )
+    function = name.rpartition(".")[2].partition("__mutmut_")[0]
+    return f"{function.removeprefix('x_').strip('xǁ').replace('ǁ', '.')}: {was} -> {becomes}"
+
+
+@contextlib.contextmanager
+def _working_directory(folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
