@@ -18,18 +18,21 @@ from mutmut.mutation.diff_apply import get_diff_for_mutant
 TREE = Path(__file__).parents[2]
 _COPIED = ("gfnet", "jobs", "storage", "tests", "pyproject.toml")
 _KILLED = (1, 3)  # of pytest: a test failed; pytest itself did
-_NEVER_RUN = (None, 2)
+_UNDECIDED = (None, 2, 255)  # mutmut was interrupted, or its worker failed, not a test
+_TRIES = 3
 _TIMED_OUT = (-24, -9, 24, 36, 152)  # SIGXCPU, or the SIGKILL a second after it
 
 # Workers are forked from a process that has imported the tests and has run none: torch, pyarrow and
-# DuckDB start threads, which a fork would not have.
+# DuckDB start threads, which a fork would not have. Unraisable exceptions are not waited for: each
+# worker would look through all of torch for them, which takes it longer than most tests.
 _SETTINGS = """
 [tool.mutmut]
 source_paths = ["gfnet", "jobs", "storage"]
 only_mutate = [{module}]
 pytest_add_cli_args_test_selection = {tests}
 pytest_add_cli_args = [
-  "-p", "no:cacheprovider", "-p", "no:xdist", "-o", "tmp_path_retention_policy=none"
+  "-p", "no:cacheprovider", "-p", "no:unraisableexception", "-p", "no:xdist",
+  "-o", "tmp_path_retention_policy=none"
 ]
 process_isolation = "forkserver"
 timeout_multiplier = 10
@@ -79,9 +82,22 @@ def mutate(module: str, tests: Sequence[str], workers: int) -> Mutated:
         folder = Path(name)
         _copy_tree(folder / "tree")
         _add_settings(folder / "tree", module, tests)
-        _run(folder, workers)
-        with _working_directory(folder / "tree"):
-            return _read(module)
+        left: list[str] = []
+        for _ in range(_TRIES):
+            _run(folder, workers, left)
+            left = [name for name, code in _codes(folder, module).items() if code in _UNDECIDED]
+            if not left:
+                break
+        else:
+            raise MutmutError(f"{module}: of {left[0]}, among others, mutmut has no result")
+        codes = _codes(folder, module)
+        with _working_directory(folder / "tree"):  # where mutmut looks for its own files
+            return Mutated(
+                module,
+                len(codes),
+                sum(code in _TIMED_OUT for code in codes.values()),
+                tuple(_changes(name, module) for name, code in codes.items() if _survived(code)),
+            )
 
 
 def _copy_tree(to: Path) -> None:
@@ -99,8 +115,9 @@ def _add_settings(tree: Path, module: str, tests: Sequence[str]) -> None:
         file.write(settings)
 
 
-def _run(folder: Path, workers: int) -> None:
-    (folder / "tmp").mkdir()
+def _run(folder: Path, workers: int, mutants: Sequence[str]) -> None:
+    """Run all mutants, or some by mutmut's names."""
+    (folder / "tmp").mkdir(exist_ok=True)
     environment = {
         **{key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
         "OMP_NUM_THREADS": "1",
@@ -108,7 +125,7 @@ def _run(folder: Path, workers: int) -> None:
     }
     command = Path(sys.executable).with_name("mutmut")
     done = subprocess.run(
-        [command, "run", "--max-children", str(workers)],
+        [command, "run", "--max-children", str(workers), *mutants],
         cwd=folder / "tree",
         env=environment,
         stdout=subprocess.PIPE,
@@ -120,21 +137,15 @@ def _run(folder: Path, workers: int) -> None:
         raise MutmutError(done.stdout[-5000:])
 
 
-def _read(module: str) -> Mutated:
-    """Read mutmut's result in the current folder."""
-    found = json.loads(Path("mutants", f"{module}.meta").read_text())["exit_code_by_key"]
-    never = [name for name, code in found.items() if code in _NEVER_RUN]
-    if never:
-        raise MutmutError(f"{module}: {len(never)} mutants were never run, {never[0]} one of them")
-    survivors = [
-        name for name, code in found.items() if code not in _KILLED and (code == 0 or code > 0)
-    ]
-    return Mutated(
-        module,
-        len(found),
-        sum(code in _TIMED_OUT for code in found.values()),
-        tuple(_changes(name, module) for name in survivors),
-    )
+def _codes(folder: Path, module: str) -> dict[str, int | None]:
+    """The exit code of each mutant's tests, by mutmut's name of it."""
+    found = json.loads((folder / "tree" / "mutants" / f"{module}.meta").read_text())
+    codes: dict[str, int | None] = found["exit_code_by_key"]
+    return codes
+
+
+def _survived(code: int | None) -> bool:
+    return code not in _KILLED and code not in _TIMED_OUT and (code or 0) >= 0
 
 
 def _changes(name: str, module: str) -> str:

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from jobs.comparison.mcnemar import Changes, interval, p_value
+from jobs.comparison.mcnemar import Changes, _score, interval, p_value
 
 
 def test_changes_are_counted() -> None:
-    """Of five images one is lost and two are won."""
-    first = np.array([True, True, False, False, False])
-    second = np.array([True, False, True, True, False])
+    """Of ten images one is lost, two are won, three were right and four wrong both times."""
+    first = np.array([True] * 4 + [False] * 6)
+    second = np.array([True] * 3 + [False] + [True] * 2 + [False] * 4)
     changes = Changes.between(first, second)
-    assert changes == (5, 1, 2)
-    assert changes.points == pytest.approx(20)
+    assert changes == (10, 1, 2)
+    assert changes.points == pytest.approx(10)
 
 
 def test_p_value_by_hand() -> None:
@@ -55,7 +55,8 @@ def likeliest_score(changes: Changes, difference: float) -> float:
 @pytest.mark.parametrize("changes", [Changes(100, 7, 2), Changes(500, 3, 21), Changes(44, 1, 9)])
 def test_the_ends_of_an_interval_are_196_errors_away(changes: Changes) -> None:
     """By a score of its own kind: likelihoods on a fine grid, no equation solved."""
-    _, low, high = interval(changes)
+    value, low, high = interval(changes)
+    assert value == pytest.approx(changes.points)
     assert likeliest_score(changes, low / 100) == pytest.approx(1.96, abs=2e-3)
     assert likeliest_score(changes, high / 100) == pytest.approx(-1.96, abs=2e-3)
 
@@ -65,6 +66,26 @@ def test_no_change_has_an_interval() -> None:
     value, low, high = interval(Changes(100, 0, 0))
     reach = 100 * 1.959964**2 / (100 + 1.959964**2)
     assert (value, low, high) == pytest.approx((0, -reach, reach))
+
+
+def test_the_score_by_hand() -> None:
+    """Of one image, which was won; where the error supposed is 0 all is infinitely far, or there.
+
+    At a half, the likeliest share of lost images is a quarter and the variance three quarters.
+    """
+    assert _score(Changes(1, 0, 1), 0.5) == pytest.approx(1 / math.sqrt(3))
+    assert _score(Changes(10, 0, 0), 1.0) == -math.inf
+    assert _score(Changes(10, 0, 10), -1.0) == math.inf
+    assert _score(Changes(10, 10, 0), -1.0) == 0.0
+
+
+@pytest.mark.parametrize("images", [1, 10, 200])
+def test_all_images_lost(images: int) -> None:
+    """Its score at d is the root of n (1 + d) / (1 - d), so its end (z squared - n) / (... + n)."""
+    square = 1.959963984540054**2
+    end = 100 * (square - images) / (square + images)
+    assert interval(Changes(images, images, 0)) == pytest.approx((-100, -100, end))
+    assert interval(Changes(images, 0, images)) == pytest.approx((100, -end, 100))
 
 
 def test_the_interval_holds_the_truth() -> None:
