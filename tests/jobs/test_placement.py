@@ -390,3 +390,173 @@ def test_a_host_with_what_cannot_move_is_not_spared(plan_of: Callable[[str], Pla
     run = Run(later, homes=homes(later))
     run.placement.see(both)
     assert run.placement.can_spare("board1", lambda cell: cell in over), "none of them is left"
+
+
+def test_where_a_task_is_and_whether_another_could_do_it(grid: Callable[[str], Plan]) -> None:
+    """One that has its device and where it was not lost yet; none, of what has a home."""
+    run = Run(grid(NANO))
+    run.placement.see([board(1), board(2), board(3, "cpu")])
+    started = run.fill()
+    assert run.placement.in_flight == len(started) == 4
+    assert [run.placement.where(task) for task, _ in started] == [spot for _, spot in started]
+    task, spot = started[0]
+    assert spot == Spot("board1", NANO)
+    assert run.placement.can_go_elsewhere(task)
+    run.placement.set_aside("board2")
+    assert not run.placement.can_go_elsewhere(task), "board2 takes nothing more"
+    run.placement.give_back(task, again=True)
+    assert run.placement.in_flight == 3
+    run = Run(grid(NANO))
+    run.placement.see([board(1), board(2)])
+    task = run.fill()[0][0]
+    run.placement.give_back(task, again=True)
+    run.placement.give_back(next(t for t, spot in run.taken if spot.place == "board2"))
+    found = next(spot for again, spot in run.fill() if again == task)
+    assert found.place == "board2"
+    assert not run.placement.can_go_elsewhere(task), "board1 lost it before"
+    run.placement.give_back(task, again=True, is_spoilt=False)
+    run.finish()
+    run = Run(grid(NANO), homes=homes(grid(NANO)))
+    run.placement.see([board(1), board(2)])
+    flying = run.fill()
+    while not any(task.is_timed for task, _ in flying):
+        run.placement.give_back(flying.pop(0)[0])
+        flying += run.fill()
+    timed = next(task for task, _ in flying if task.is_timed)
+    assert not run.placement.can_go_elsewhere(timed)
+
+
+def test_what_could_move(plan_of: Callable[[str], Plan]) -> None:
+    """A timed block, where another host than its own has its device, unless something was added."""
+    plan = plan_of(GRID.replace("DEVICE", NANO))
+    run = Run(plan, homes=homes(plan))
+    block = next(block for block in run.blocks if block.is_timed)
+    for places, can in (
+        ([], False),
+        ([board(1)], False),
+        ([board(1), board(2, "cpu")], False),
+        ([board(1), board(2)], True),
+    ):
+        run.placement.see(places)
+        assert run.placement.can_move(block) is can
+    added = {c.cell_id: (0, 2) for c in plan.cells if c.is_timed and c.model.name == "dynn"}
+    later = replace(plan, later=(Later("2026-01-01 00:00:00", added),))
+    run = Run(later, homes=homes(later))
+    run.placement.see([board(1), board(2)])
+    assert not any(run.placement.can_move(block) for block in run.blocks if block.is_timed)
+
+
+def test_what_is_idle_and_what_flies(grid: Callable[[str], Plan]) -> None:
+    """A block waits, is in flight, or both, or has nothing left."""
+    run = Run(grid(NANO))
+    block = run.blocks[0]
+    over = {cell.cell_id for cell in block.cells}
+    assert not run.placement.is_idle(block, never)
+    assert run.placement.is_idle(block, lambda cell: cell in over)
+    run = Run(grid(NANO))
+    assert run.placement.is_flying(block) is False
+    run.placement.see([board(1)])
+    flying = run.fill()
+    assert run.placement.is_flying(block) is True
+    assert not run.placement.is_idle(block, lambda cell: cell in over), "in flight"
+    for task, _ in flying:
+        run.placement.give_back(task)
+    run.finish()
+    assert run.placement.is_idle(block, never)
+    assert run.placement.is_flying(block) is False
+
+
+def test_a_host_set_aside_gets_nothing_and_keeps_nothing(grid: Callable[[str], Plan]) -> None:
+    """Its timed cells start anew elsewhere at once, though they have rows of it."""
+    run = Run(grid(NANO), homes=homes(grid(NANO)))
+    run.placement.see([board(1), board(2)])
+    run.placement.set_aside("board1")
+    run.finish()
+    assert {spot.place for _, spot in run.taken} == {"board2"}
+    assert not any(task.is_timed for task, _ in run.taken)
+    stuck, _ = run.stuck()
+    assert (stuck.is_moving, stuck.is_failed) == (True, False)
+    assert stuck.told == (
+        f"2 cells of device {NANO} began on node board1, which is set aside; registered now:"
+        f" {NANO}; set aside: board1"
+    )
+    run.placement.set_aside("board2")
+    (stuck, *_) = run.stuck()
+    assert (stuck.is_moving, stuck.is_failed, stuck.is_new) == (False, False, False)
+    assert stuck.told == (
+        f"2 cells of device {NANO} began on node board1, which is set aside, and no other has it;"
+        f" registered now: {NANO}; set aside: board1, board2"
+    )
+
+
+def test_a_block_avoids_the_host_that_it_left(grid: Callable[[str], Plan]) -> None:
+    """Started anew for that reason, it goes anywhere else; without a reason, anywhere."""
+    run = Run(grid(NANO), homes=homes(grid(NANO)))
+    timed = [block for block in run.blocks if block.is_timed]
+    run.placement.see([board(1)])
+    run.placement.restart(timed[0], timed[0].tasks("r", ()), "board1")
+    run.placement.restart(timed[1], timed[1].tasks("r", ()))
+    run.finish()
+    assert {task.dataset for task, _ in run.taken if task.is_timed} == {timed[1].dataset}
+    (stuck,) = run.stuck()
+    assert stuck.block == timed[0]
+    assert stuck.told == f"2 cells of device {NANO}: no node has it; registered now: {NANO}"
+    run.placement.see([])
+    assert run.stuck()[0].told == (
+        f"2 cells of device {NANO}: no node has it; registered now: nothing"
+    )
+
+
+def test_how_long_a_block_waits(grid: Callable[[str], Plan]) -> None:
+    """From when no place could take it: to move for a minute, to fail as long as it is told."""
+    run = Run(grid(NANO), homes=homes(grid(NANO)))
+    run.now_s = 1000.0
+    run.placement.see([board(2)])
+    run.finish()
+    assert [(each.is_new, each.is_moving) for each in run.stuck()] == [(True, False)] * 2
+    run.now_s = 1000.0 + GRACE_S - 1
+    assert [(each.is_new, each.is_moving) for each in run.stuck()] == [(False, False)] * 2
+    run.now_s += 1
+    assert [each.is_moving for each in run.stuck()] == [True] * 2
+    run.placement.see([board(1), board(2)])
+    assert run.stuck() == []
+    run.placement.see([])
+    run.now_s += 500
+    assert [each.is_new for each in run.stuck()] == [True] * 2, "it begins anew"
+    run.now_s += 599
+    assert [each.is_failed for each in run.stuck()] == [False] * 2
+    run.now_s += 1
+    assert [each.is_failed for each in run.stuck()] == [True] * 2
+
+
+def test_any_is_not_bound_on_the_only_machine(grid: Callable[[str], Plan]) -> None:
+    """What `any` means there is for its worker to say; each name of a grid is one of its own."""
+    run = Run(grid("any"))
+    here = Place("here", 2)
+    run.placement.see([here])
+    assert {spot.device for _, spot in run.fill()} == {"any"}
+    run.placement.see([board(1, "a")])
+    assert {spot.device for _, spot in run.fill()} == {"a"}
+
+
+def test_the_drivers_own_machine_under_the_clock(grid: Callable[[str], Plan]) -> None:
+    """Only while a timed task is in flight, and only on that machine."""
+    for is_here in (True, False):
+        run = Run(grid(NANO))
+        run.placement.see([replace(board(1), is_here=is_here)])
+        flying = run.fill()
+        while flying:
+            is_timing = any(task.is_timed for task, _ in flying)
+            assert run.placement.is_timing_here is (is_timing and is_here)
+            run.placement.give_back(flying.pop(0)[0])
+            flying += run.fill()
+    assert run.placement.is_done(never)
+
+
+def test_a_host_that_changes_is_asked_as_it_is_now(grid: Callable[[str], Plan]) -> None:
+    """What is in flight there counts on; its room is that of the latest look."""
+    run = Run(grid(NANO))
+    run.placement.see([replace(board(1), capacity=1)])
+    assert len(run.fill()) == 1
+    run.placement.see([replace(board(1), capacity=3)])
+    assert len(run.fill()) == 2
