@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import re
 import warnings
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from PIL import Image
 
 import gfnet
+from gfnet.preprocess import geometry, normalisation
 
 
 def encoded(pixels: np.ndarray, form: str = "PNG") -> bytes:
@@ -49,10 +52,18 @@ def test_formats_and_modes_become_rgb() -> None:
         assert image.getpixel((1, 1)) == (0, 200, 0)
 
 
-@pytest.mark.parametrize("data", [None, b"", b"not an image", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])
-def test_undecodable_bytes(data: bytes | None) -> None:
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (None, "^no bytes$"),
+        (b"", "^no bytes$"),
+        (b"not an image", "^not an image of a known format$"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "^not an image of a known format$"),
+    ],
+)
+def test_undecodable_bytes(data: bytes | None, words: str) -> None:
     """Each says why, in one error."""
-    with pytest.raises(gfnet.DecodeError):
+    with pytest.raises(gfnet.DecodeError, match=words):
         gfnet.decode(data)
 
 
@@ -73,24 +84,51 @@ def test_truncated_and_enormous_images() -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"size": 0}, "size 0"),
-        ({"size": 8, "crop": 9}, "crop 9 is more than size 8"),
-        ({"interpolation": "sinc"}, "'sinc'; allowed: nearest"),
-        ({"mean": (0.5,)}, "not three numbers"),
-        ({"std": (1.0, 1.0, 0.0)}, "not positive"),
+        ({"size": 0}, "preprocessing.size 0 is not a whole number from 1 to 65536"),
+        ({"size": 65_537}, "preprocessing.size 65537 is not a whole number from 1 to 65536"),
+        ({"crop": True}, "preprocessing.crop True is not a whole number from 1 to 65536"),
+        ({"size": 8, "crop": 9}, "preprocessing.crop 9 is more than size 8"),
+        (
+            {"interpolation": "sinc"},
+            "preprocessing.interpolation 'sinc'; allowed: nearest, bilinear, bicubic",
+        ),
+        ({"std": (1.0, 1.0, 0.0)}, "preprocessing.std (1.0, 1.0, 0.0) is not positive"),
     ],
 )
 def test_impossible_preprocessing(fields: dict[str, object], words: str) -> None:
-    """Each impossible value is named."""
-    with pytest.raises(ValueError, match=words):
+    """Each impossible value is named, and what would be possible."""
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
         gfnet.Preprocessing(**({"size": 8, "crop": 8} | fields))
+
+
+@pytest.mark.parametrize("name", ["mean", "std"])
+@pytest.mark.parametrize(
+    "channels",
+    [(0.5,), (0.5,) * 4, (0.5, 0.5, "1"), (0.5, 0.5, 1e6 + 1), (0.5, math.nan, 0.5)],
+)
+def test_channels_that_are_no_colours(name: str, channels: tuple[object, ...]) -> None:
+    """Three numbers, of which each could be a colour's."""
+    words = f"preprocessing.{name} {channels!r} is not three numbers, all finite and of a colour"
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
+        gfnet.Preprocessing(8, 8, **{name: channels})
+
+
+def test_the_extremes_are_possible() -> None:
+    """The smallest size and the greatest, a crop of the whole, colours to a million either way."""
+    assert gfnet.Preprocessing(1, 1).crop == 1
+    assert gfnet.Preprocessing(65_536, 65_536).size == 65_536
+    assert gfnet.Preprocessing(8, 8, mean=(1e6, -1e6, 0), std=(1, 1e6, 1e-9)).mean[1] == -1e6
 
 
 def test_json_round_trip() -> None:
     """What is written is read back, and other fields are refused."""
     preprocessing = gfnet.Preprocessing(9, 8, "nearest", (0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
     assert gfnet.Preprocessing.from_json(preprocessing.to_json()) == preprocessing
-    with pytest.raises(ValueError, match="has the fields"):
+    assert type(preprocessing.to_json()["mean"]) is type(preprocessing.to_json()["std"]) is list
+    expected = r"\['crop', 'interpolation', 'mean', 'size', 'std'\]"
+    with pytest.raises(
+        ValueError, match=rf"^preprocessing has the fields \['size'\]; expected {expected}$"
+    ):
         gfnet.Preprocessing.from_json({"size": 3})
 
 
@@ -107,3 +145,68 @@ def test_an_unknown_format_is_named_without_addresses() -> None:
     """The same bytes give the same words, so that notes of several rounds are one."""
     with pytest.raises(gfnet.DecodeError, match=r"^not an image of a known format$"):
         gfnet.decode(b"not an image")
+
+
+def test_a_format_that_is_not_on_the_list_is_unknown() -> None:
+    """Pillow would read it: with every format comes another parser."""
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(file, "TGA")
+    with pytest.raises(gfnet.DecodeError, match=r"^not an image of a known format$"):
+        gfnet.decode(file.getvalue())
+
+
+def test_pixels_are_counted_before_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as allowed are decoded; where nothing is forbidden, all."""
+    image = encoded(np.zeros((20, 30), np.uint8))
+    for most in (600, None):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+        assert gfnet.decode(image).size == (30, 20)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 599)
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    said = "ValueError: 600 pixels are more than 599: could be a decompression bomb"
+    with pytest.raises(gfnet.DecodeError, match=f"^{said}$"):
+        gfnet.decode(image)
+
+
+def test_an_image_too_long_to_resize_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a size of 30, 10 x 40 pixels become 3,600; a square is resized whatever it takes."""
+    preprocessing = gfnet.Preprocessing(30, 30, "nearest", (0, 0, 0), (1, 1, 1))
+    steps, long = gfnet.transform(preprocessing), Image.new("RGB", (40, 10))
+    for most in (None, 3600):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+        assert steps(long).shape == (3, 30, 30)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3599)
+    said = r"40 x 10 pixels, the shorter side resized to 30, are 3,600: more than 3,599"
+    with pytest.raises(gfnet.DecodeError, match=f"^{said}$"):
+        steps(long)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert steps(Image.new("RGB", (10, 10))).shape == (3, 30, 30)
+
+
+def test_geometry_and_normalisation_are_the_transform() -> None:
+    """Pixels of 8 bits in between, so that they can be kept; a batch is normalised at once."""
+    preprocessing = gfnet.Preprocessing(6, 4, "bilinear", (0.5, 0.2, 0.0), (0.25, 0.5, 0.1))
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8)
+    image = Image.fromarray(pixels)
+    kept = geometry(preprocessing)(image)
+    assert type(kept) is torch.Tensor
+    assert (kept.dtype, kept.shape) == (torch.uint8, (3, 4, 4))
+    resized = np.asarray(image.resize((8, 6), Image.Resampling.BILINEAR))[1:5, 2:6]
+    assert np.abs(kept.permute(1, 2, 0).numpy().astype(int) - resized).max() <= 1
+    batch = normalisation(preprocessing)(kept[None])
+    by_hand = (kept / 255 - torch.tensor([[[0.5]], [[0.2]], [[0.0]]])) / torch.tensor(
+        [[[0.25]], [[0.5]], [[0.1]]]
+    )
+    torch.testing.assert_close(batch[0], by_hand)
+    torch.testing.assert_close(gfnet.transform(preprocessing)(image), batch[0])
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
+def test_interpolations_are_pillows(interpolation: str) -> None:
+    """Antialiased where an image shrinks; within what rounding to 8 bits comes to."""
+    preprocessing = gfnet.Preprocessing(8, 8, interpolation, (0, 0, 0), (1, 1, 1))
+    pixels = np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)
+    found = geometry(preprocessing)(Image.fromarray(pixels)).permute(1, 2, 0).numpy()
+    form = Image.Resampling[interpolation.upper()]
+    expected = np.asarray(Image.fromarray(pixels).resize((8, 8), form))
+    assert np.abs(found.astype(int) - expected).max() <= 1

@@ -505,6 +505,21 @@ def test_a_block_avoids_the_host_that_it_left(grid: Callable[[str], Plan]) -> No
     assert run.stuck()[0].told == (
         f"2 cells of device {NANO}: no node has it; registered now: nothing"
     )
+    run.placement.restart(timed[0], timed[0].tasks("r", ()), "board2")
+    run.placement.see([board(1), board(2)])
+    run.finish()
+    assert [each.block for each in run.stuck()] == [timed[0]], "it avoids both"
+
+
+def test_what_is_told_of_one_cell_and_of_other_devices(plan_of: Callable[[str], Plan]) -> None:
+    """In the singular, and each device that is there once, in alphabetical order."""
+    text = GRID.replace("DEVICE", NANO).replace(", dynn.safetensors", "")
+    run = Run(plan_of(text.replace(", {name: digits, limit: 100}", "") + "measure: [latency]\n"))
+    run.placement.see([Place("bench", 2, {"h100": 1, "a100": 2}), board(1, "cpu"), board(2, "cpu")])
+    (stuck,) = run.stuck()
+    assert stuck.told == (
+        f"1 cell of device {NANO}: no node has it; registered now: a100, cpu, h100"
+    )
 
 
 def test_how_long_a_block_waits(grid: Callable[[str], Plan]) -> None:
