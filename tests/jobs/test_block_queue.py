@@ -145,3 +145,80 @@ def test_tasks_are_drawn_as_they_are_needed() -> None:
     assert queue.queue.first("a", ["b"], queue.is_over, is_held=False) == queue.tasks[1]
     assert queue.ask("a", "b") == 1
     assert queue.drawn == 2
+
+
+def test_a_queue_begins_with_its_first_task_that_came_back() -> None:
+    """Done or failed, at home or where it then is; one with a home has begun elsewhere before."""
+    queue = Queue()
+    mine = queue.queue
+    assert (mine.block, mine.home, mine.in_flight) == (Block("cpu", None, ()), None, 0)
+    assert (mine.has_begun, mine.stuck_s, mine.avoided) == (False, None, set())
+    assert [queue.ask("a", "b"), queue.ask("b", "a")] == [0, 1]
+    assert mine.in_flight == 2
+    queue.lose(0, "a")
+    assert (mine.in_flight, mine.has_begun) == (1, False)
+    mine.give_back(queue.tasks[1], "b", again=False, is_spoilt=True)
+    assert (mine.in_flight, mine.has_begun) == (0, True)
+    assert queue.ask("b", "a") == 0
+    queue.lose(0, "b")
+    assert mine.has_begun, "what was done stays done"
+    begun = Queue("latency", home="a").queue
+    assert (begun.home, begun.has_begun) == ("a", True)
+
+
+def test_where_a_task_was_lost_is_known_until_it_is_done() -> None:
+    """Lost by hosts that spoil it; not where it did not fit, and not once its cell is over."""
+    queue = Queue()
+    first = queue.tasks[0]
+    assert queue.ask("a", "b") == 0
+    queue.queue.give_back(first, "a", again=True, is_spoilt=False)
+    assert queue.queue.spoilt(first) == frozenset()
+    for host in ("a", "b"):
+        assert queue.ask(host) == 0
+        queue.lose(0, host)
+    assert queue.queue.spoilt(first) == {"a", "b"}
+    assert queue.ask("c") == 0
+    queue.queue.give_back(first, "c", again=False, is_spoilt=True)
+    assert queue.queue.spoilt(first) == frozenset()
+    assert queue.ask("a") == 1
+    queue.queue.give_back(queue.tasks[1], "a", again=False, is_spoilt=True)  # was never lost
+    assert queue.ask("a") == 2
+    queue.lose(2, "a")
+    queue.over = {"cell"}
+    assert not queue.queue.has_more(queue.is_over)
+    assert queue.queue.spoilt(queue.tasks[2]) == frozenset()
+
+
+def test_of_what_waits_only_cells_that_are_over_are_dropped() -> None:
+    """From the front, whether they were lost or only drawn."""
+    queue = Queue()
+    assert [queue.ask("a"), queue.ask("a"), queue.ask("a")] == [0, 1, 2]
+    queue.queue.give_back(queue.tasks[1], "a", again=True, is_spoilt=False)
+    queue.queue.give_back(queue.tasks[0], "a", again=True, is_spoilt=False)
+    queue.over = {"cell"}
+    assert queue.queue.has_more(queue.is_over)
+    assert queue.ask("a") == 1
+    assert not queue.queue.has_more(queue.is_over)
+
+
+def test_what_waits_behind_a_cell_that_is_over() -> None:
+    """It is passed over, not only the first time."""
+    queue = Queue()
+    assert [queue.ask("a"), queue.ask("a"), queue.ask("a")] == [0, 1, 2]
+    for shard in (1, 2, 0):
+        queue.queue.give_back(queue.tasks[shard], "a", again=True, is_spoilt=False)
+    queue.over = {"cell"}
+    assert queue.ask("a") == 1
+
+
+def test_a_queue_that_starts_anew_knows_nothing_of_before() -> None:
+    """Any host may take it, its first task first, lost nowhere."""
+    queue = Queue("latency", home="a")
+    assert queue.ask("a") == 0
+    queue.lose(0, "a")
+    queue.queue.stuck_s = 3.0
+    queue.queue.restart(iter([queue.tasks[1], queue.tasks[0]]))
+    mine = queue.queue
+    assert (mine.home, mine.has_begun, mine.stuck_s) == (None, False, None)
+    assert mine.spoilt(queue.tasks[0]) == frozenset()
+    assert [queue.ask("b", "c") for _ in range(3)] == [1, 0, None]

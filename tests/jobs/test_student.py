@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
+from jobs import student as module
 from jobs.student import mixed_quantile, mixed_tail, quantile, upper_tail
 
 
@@ -42,3 +43,36 @@ def test_a_mixture_by_its_parts() -> None:
     tail = mixed_tail(np.array(4.0), scales, freedom, weights)
     assert tail == pytest.approx(0.25 * student.sf(4, 2) + 0.75 * student.sf(4 / 3, 5))
     assert mixed_quantile(float(tail), scales, freedom, weights) == pytest.approx(4)
+
+
+def test_mixtures_broadcast() -> None:
+    """Scales, degrees of freedom and weights of other shapes: each is as it is alone."""
+    generator = np.random.default_rng(2)
+    scales = generator.uniform(0.1, 5, (3, 1, 2))
+    freedom = generator.uniform(1, 30, (4, 2))
+    weights = np.array([0.3, 0.7])
+    found = mixed_quantile(0.01, scales, freedom, weights)
+    assert found.shape == (3, 4)
+    assert mixed_tail(found, scales, freedom, weights) == pytest.approx(0.01, rel=1e-11)
+    for row, column in np.ndindex(3, 4):
+        alone = mixed_quantile(0.01, scales[row, 0], freedom[column], weights)
+        assert alone.shape == ()
+        assert found[row, column] == pytest.approx(alone, rel=1e-12)
+        tail = weights @ student.sf(alone / scales[row, 0], freedom[column])
+        assert tail == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("widest", range(3))
+def test_any_of_the_three_gives_the_shape(widest: int) -> None:
+    """Whichever has the most axes."""
+    parts = [np.full((3, 2) if place == widest else (2,), 0.5) for place in range(3)]
+    assert mixed_quantile(0.1, *parts).shape == (3,)
+
+
+@pytest.mark.parametrize("freedom", [1, 7, 28])
+def test_a_quantile_takes_few_steps(freedom: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By Newton's, each doubles the digits: 16 of them are enough."""
+    monkeypatch.setattr(module, "_STEPS", 16)
+    one = np.ones(1)
+    found = float(mixed_quantile(0.025, one, freedom * one, one))
+    assert found == pytest.approx(student.isf(0.025, freedom), rel=1e-11)
