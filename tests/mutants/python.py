@@ -16,10 +16,11 @@ from pathlib import Path
 from mutmut.mutation.diff_apply import get_diff_for_mutant
 
 TREE = Path(__file__).parents[2]
-_COPIED = ("gfnet", "jobs", "storage", "tests", "pyproject.toml")
+_COPIED = ("gfnet", "jobs", "storage", "tests", "docs", "examples", "pyproject.toml")
 _KILLED = (1, 3)  # of pytest: a test failed; pytest itself did
 _UNDECIDED = (None, 2, 255)  # mutmut was interrupted, or its worker failed, not a test
 _TRIES = 3
+_SPINNER = tuple("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
 _TIMED_OUT = (-24, -9, 24, 36, 152)  # SIGXCPU, or the SIGKILL a second after it
 
 # Workers are forked from a process that has imported the tests and has run none: torch, pyarrow and
@@ -28,6 +29,8 @@ _TIMED_OUT = (-24, -9, 24, 36, 152)  # SIGXCPU, or the SIGKILL a second after it
 _SETTINGS = """
 [tool.mutmut]
 source_paths = ["gfnet", "jobs", "storage"]
+also_copy = ["docs", "examples"]
+debug = true
 only_mutate = [{module}]
 pytest_add_cli_args_test_selection = {tests}
 pytest_add_cli_args = [
@@ -134,7 +137,8 @@ def _run(folder: Path, workers: int, mutants: Sequence[str]) -> None:
         check=False,
     )
     if done.returncode:
-        raise MutmutError(done.stdout[-5000:])
+        lines = [line for line in done.stdout.splitlines() if not line.startswith(_SPINNER)]
+        raise MutmutError("\n".join(lines[-60:]))
 
 
 def _codes(folder: Path, module: str) -> dict[str, int | None]:
