@@ -73,10 +73,8 @@ def test_equal_entries_count_once(read: Read) -> None:
 def test_what_is_no_number(read: Read, text: str) -> None:
     """The message says all that an entry may be."""
     _, problems = read(f"[{text}]")
-    assert problems == [
-        f"t[0]: {text!r}; a number from 0 to 1, a list with one an exit, {{start, stop, num}}, or"
-        " default"
-    ]
+    allowed = "a number from 0 to 1, a list with one an exit, {start, stop, num}, or default"
+    assert problems == [f"t[0]: {text!r}; {allowed}"]
 
 
 @pytest.mark.parametrize(
