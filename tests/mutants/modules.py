@@ -25,7 +25,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "jobs/placement.py": ("tests/jobs/test_placement.py",),
     "jobs/trust.py": ("tests/jobs/test_trust.py",),
     # Which rows count, and who may write them.
-    "storage/commits.py": ("tests/storage/test_commits.py",),
-    "storage/merge.py": ("tests/storage/test_commits.py",),
+    "storage/commits.py": ("tests/storage/test_manifests.py",),
+    "storage/merge.py": ("tests/storage/test_merge.py",),
     "storage/places/flock.py": ("tests/storage/test_flock.py",),
 }
