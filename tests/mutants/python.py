@@ -35,10 +35,11 @@ only_mutate = [{module}]
 pytest_add_cli_args_test_selection = {tests}
 pytest_add_cli_args = [
   "-p", "no:cacheprovider", "-p", "no:unraisableexception", "-p", "no:xdist",
-  "-o", "tmp_path_retention_policy=none"
+  "-p", "tests.mutants.preloaded", "-o", "tmp_path_retention_policy=none"
 ]
 process_isolation = "forkserver"
 timeout_multiplier = 10
+timeout_constant = 3
 track_dependencies = false
 use_git_change_detection = false
 """

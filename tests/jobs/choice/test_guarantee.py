@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -243,6 +245,30 @@ def test_a_sequence_of_true_nulls_errs_as_seldom_as_one(monkeypatch: pytest.Monk
     tests = [certify_steps([promise], exits, nobody, split, 0.1) for split in splits]
     wrong = sum(test.steps > 1 for test in tests)
     assert 0 < wrong <= 300 - least_kept(300, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("asked", "errors"),
+    [
+        (Constraints(max_drop=35.0, max_cost=10.0), [0.05, 0.05]),
+        (Constraints(max_drop=35.0, min_accuracy_pct=40.0), [0.1]),
+        (Constraints(max_cost=10.0), [0.1]),
+    ],
+)
+def test_the_error_is_shared_between_accuracy_and_cost(
+    asked: Constraints, errors: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two tests that each err as seldom as is allowed would err twice as often together."""
+    module = importlib.import_module("jobs.choice.guarantee")
+    given: list[float] = []
+
+    def noted(*arguments: Any) -> fixed_sequence.Tested:
+        given.append(arguments[-1])
+        return certify_steps(*arguments)
+
+    monkeypatch.setattr(module, "certify_steps", noted)
+    guarantee(synthetic(1500, 2), asked, confidence=0.9)
+    assert given == pytest.approx(errors)
 
 
 def test_images_that_are_all_alike() -> None:
