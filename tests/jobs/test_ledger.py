@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from support.driving import GRID, Run, Scripted, rows_of
 
 import storage
+from jobs import ledger as ledgers
 from jobs.ledger import Ledger, queued_rows
 from jobs.order import task_queues
-from jobs.plan import Plan
+from jobs.plan import PROTOCOL_VERSION, Cell, Later, Plan
 from jobs.task import Outcome, Task
 
 
@@ -105,3 +108,299 @@ def test_a_cell_that_starts_anew_forgets_what_it_could_not_answer(run: Run) -> N
 def _tasks(run: Run, cell_id: str) -> list[Task]:
     (queue,) = task_queues(run.plan, "r", frozenset(), by_device=False)
     return [task for task in queue if task.cell_id == cell_id]
+
+
+SMALL = (
+    "models: [flat.safetensors, dynn.safetensors]\nthresholds: [0.5]\ndevices: [any, jetson]\n"
+    "datasets: [{name: digits, limit: 20}]\nlatency: {rounds: 3, images: 20}\n"
+)
+
+
+class Book:
+    """A ledger of a small plan, by kind, model and device."""
+
+    def __init__(self, plan: Plan, rows: list[storage.CellRow] | None = None, **more: Any) -> None:
+        self.plan = plan
+        rows = queued_rows(plan, "r") if rows is None else rows
+        self.ledger = Ledger(plan, rows, more.pop("entries", ()), **more)
+
+    def cell(self, kind: str, model: str, device: str = "any") -> Cell:
+        """One of its cells."""
+        return next(
+            cell
+            for cell in self.plan.cells
+            if (cell.kind, cell.model.name, cell.setting.device) == (kind, model, device)
+        )
+
+    def row(self, *names: str) -> storage.CellRow:
+        """The row of a cell."""
+        cell_id = self.cell(*names).cell_id
+        return next(row for row in self.ledger.rows if row.cell_id == cell_id)
+
+    def tasks(self, *names: str) -> list[Task]:
+        """The tasks of a cell, round by round."""
+        (queue,) = task_queues(self.plan, "r", frozenset(), by_device=False)
+        cell_id = self.cell(*names).cell_id
+        return [task for task in queue if task.cell_id == cell_id]
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
+    """The time, which goes on by a second at each look."""
+    first = datetime(2026, 11, 24, 12)  # noqa: DTZ001 (naive UTC throughout)
+    times = [first + timedelta(seconds=second) for second in range(50)]
+    clock = iter(times)
+    monkeypatch.setattr(ledgers, "now", lambda: next(clock))
+    return times
+
+
+def test_a_row_of_a_cell_that_waits(plan_of: Callable[[str], Plan]) -> None:
+    """All that the plan says of it, each thing in its column."""
+    book = Book(plan_of(SMALL + "batch_sizes: {latency: 1, accuracy: 8}\n"))
+    for position, cell in enumerate(book.plan.cells):
+        row = queued_rows(book.plan, "r")[position]
+        expected = {
+            "run_id": "r",
+            "cell_id": cell.cell_id,
+            "position": position,
+            "kind": cell.kind,
+            "model": cell.model.name,
+            "checkpoint_sha256": cell.model.sha256,
+            "params": cell.model.config.parameters(),
+            "depth": cell.model.config.depth,
+            "exit_blocks": cell.model.config.exit_blocks,
+            "dataset": "digits",
+            "dataset_sha256": cell.dataset.images.sha256,
+            "device": cell.setting.device,
+            "node": None,
+            "runtime": "torch",
+            "precision": "float32",
+            "threads": cell.setting.threads,
+            "batch_size": 8 if cell.kind == "exits" else 1,
+            "threshold": cell.threshold,
+            "thresholds": cell.thresholds or None,
+            "images": 20,
+            "rounds": cell.rounds,
+            "warmup_images": cell.warmup_images or None,
+            "status": "queued",
+            "note": None,
+            "error": None,
+            "is_valid": None,
+            "protocol": PROTOCOL_VERSION,
+        }
+        assert {name: getattr(row, name) for name in expected} == expected
+    assert book.row("latency", "dynn").thresholds == (0.5, 0.5)
+
+
+def test_the_life_of_a_cell(plan_of: Callable[[str], Plan], at: list[datetime]) -> None:
+    """Queued, running, lost once, done: how often, since when, until when, and how many rows."""
+    book = Book(plan_of(SMALL))
+    first, *others = book.tasks("latency", "dynn")
+    assert not book.ledger.is_over(first.cell_id)
+    book.ledger.start(first)
+    row = book.row("latency", "dynn")
+    assert (row.status, row.attempts, row.started_at) == ("running", 1, at[0])
+    book.ledger.start(first)
+    book.ledger.retry(first)
+    row = book.row("latency", "dynn")
+    assert (row.status, row.attempts, row.started_at) == ("running", 2, at[0])
+    for task in (first, *others):
+        assert book.row("latency", "dynn").finished_at is None
+        assert not book.ledger.is_over(first.cell_id)
+        book.ledger.start(task)
+        book.ledger.commit(task, rows_of(task))
+    row = book.row("latency", "dynn")
+    assert (row.status, row.is_valid, row.note, row.error) == ("done", True, None, None)
+    assert (row.rows, row.attempts, row.finished_at) == (60, 2, at[1])
+    assert (row.node, row.device) == ("n", "cpu")
+    assert book.ledger.is_over(first.cell_id)
+    assert book.ledger.committed([first.cell_id]) == 3
+    assert book.ledger.committed(cell.cell_id for cell in book.plan.cells) == 3
+    (task,) = book.tasks("exits", "dynn")
+    book.ledger.commit(task, rows_of(task))
+    assert book.row("exits", "dynn").rows == 60, "three exits an image"
+    assert book.ledger.has_run_on("n", [task.cell_id])
+    assert not book.ledger.has_run_on("m", [task.cell_id])
+    assert not book.ledger.has_run_on("n", [book.cell("exits", "flat").cell_id])
+
+
+def test_what_any_turned_out_to_be(plan_of: Callable[[str], Plan]) -> None:
+    """The first that runs says it for all that asked alike; where one ran stays as it was."""
+    book = Book(plan_of(SMALL))
+    (task,) = book.tasks("exits", "dynn")
+    book.ledger.commit(task, rows_of(task))
+    (flat,) = book.tasks("exits", "flat")
+    other = storage.NodeRow("r", "m", "cuda")
+    book.ledger.commit(flat, replace(rows_of(flat), node=other))
+    asked = {cell.cell_id: cell.setting.device for cell in book.plan.cells}
+    found = {row.cell_id: (row.node, row.device) for row in book.ledger.rows}
+    for cell_id, place in found.items():
+        if cell_id == task.cell_id:
+            assert place == ("n", "cpu")
+        elif cell_id == flat.cell_id:
+            assert place == ("m", "cuda")
+        else:
+            assert place == (None, "cpu" if asked[cell_id] == "any" else "jetson")
+
+
+def test_a_worker_without_a_node(plan_of: Callable[[str], Plan]) -> None:
+    """Its rows count; where they were made is not known."""
+    book = Book(plan_of(SMALL))
+    (task,) = book.tasks("exits", "flat")
+    book.ledger.commit(task, replace(rows_of(task), node=None))
+    row = book.row("exits", "flat")
+    assert (row.status, row.node, row.device) == ("done", None, "any")
+    assert not book.ledger.has_run_on("n", [task.cell_id])
+
+
+def test_failed_and_skipped(plan_of: Callable[[str], Plan], at: list[datetime]) -> None:
+    """Each with its reason, and over."""
+    book = Book(plan_of(SMALL))
+    task = book.tasks("latency", "flat")[0]
+    book.ledger.fail(task.cell_id, "it broke")
+    row = book.row("latency", "flat")
+    assert (row.status, row.error, row.is_valid) == ("failed", "it broke", False)
+    assert (row.finished_at, row.note) == (at[0], None)
+    (task,) = book.tasks("exits", "flat")
+    book.ledger.skip(task, "no such engine")
+    row = book.row("exits", "flat")
+    assert (row.status, row.note, row.finished_at) == ("skipped", "no such engine", at[1])
+    assert row.error is None
+    assert book.ledger.is_over(task.cell_id)
+
+
+def throttled(task: Task, *flags: bool | None) -> Outcome:
+    """Its rows, and whether each round was throttled."""
+    outcome = rows_of(task)
+    rounds = storage.build_table(
+        "rounds",
+        {
+            "run_id": "r",
+            "cell_id": task.cell_id,
+            "round": task.round,
+            "is_throttled": list(flags),
+        },
+    )
+    return replace(outcome, tables={**outcome.tables, "rounds": rounds})
+
+
+@pytest.mark.parametrize(
+    ("bad", "is_valid", "note"),
+    [
+        ([], True, None),
+        ([1], True, "throttled: 1 of 3 rounds"),
+        ([0, 2], False, "throttled: 2 of 3 rounds"),
+    ],
+)
+def test_rounds_that_a_throttled_machine_spoilt(
+    bad: list[int], note: str | None, plan_of: Callable[[str], Plan], *, is_valid: bool
+) -> None:
+    """Two others must be left; also where a resume learns of them from what is committed."""
+    book = Book(plan_of(SMALL))
+    tasks = book.tasks("latency", "flat")
+    for task in tasks:
+        flags = (False, True) if task.round in bad else (False, None)
+        book.ledger.commit(task, throttled(task, *flags))
+    row = book.row("latency", "flat")
+    assert (row.status, row.is_valid, row.note) == ("done", is_valid, note)
+    entries = [storage.CommitEntry(*task.key, node="n", rows=20) for task in tasks]
+    again = Book(
+        book.plan, entries=entries, throttled=[(tasks[0].cell_id, number) for number in bad]
+    )
+    row = again.row("latency", "flat")
+    assert (row.status, row.is_valid, row.note) == ("done", is_valid, note)
+
+
+def test_a_pass_needs_no_two_rounds(plan_of: Callable[[str], Plan]) -> None:
+    """Its one round has no clock; one that was throttled says so of a cell that is not valid."""
+    book = Book(plan_of(SMALL))
+    (task,) = book.tasks("exits", "flat")
+    book.ledger.commit(task, rows_of(task))
+    assert book.row("exits", "flat").is_valid is True
+    plan = plan_of(SMALL.replace("rounds: 3", "rounds: 1"))
+    book = Book(plan)
+    (task,) = book.tasks("latency", "flat")
+    book.ledger.commit(task, throttled(task, True))
+    row = book.row("latency", "flat")
+    assert (row.is_valid, row.note) == (False, "throttled: 1 of 1 rounds")
+
+
+def test_notes_of_tasks_are_joined(plan_of: Callable[[str], Plan]) -> None:
+    """Each once, in order, then what the rounds come to."""
+    book = Book(plan_of(SMALL))
+    for task, note in zip(book.tasks("latency", "flat"), ("b", "a", "b"), strict=True):
+        outcome = throttled(task, not task.round)
+        book.ledger.commit(task, replace(outcome, note=note))
+    assert book.row("latency", "flat").note == "a; b; throttled: 1 of 3 rounds"
+
+
+def test_a_cell_that_was_added_says_so(plan_of: Callable[[str], Plan]) -> None:
+    """Before all other notes."""
+    plan = plan_of(SMALL)
+    cell = Book(plan).cell("latency", "dynn")
+    later = Later("2026-01-02 03:04:05", {cell.cell_id: (0, 3)})
+    book = Book(replace(plan, later=(later,)))
+    for task in book.tasks("latency", "dynn"):
+        book.ledger.commit(task, replace(rows_of(task), note="a note"))
+    said = "timed after the rest of its run: added 2026-01-02 03:04:05 UTC; a note"
+    assert book.row("latency", "dynn").note == said
+
+
+def test_a_resume_goes_on_with_what_is_committed(plan_of: Callable[[str], Plan]) -> None:
+    """Failed cells are queued again; where a cell ran is known from its commits."""
+    plan = plan_of(SMALL)
+    rows = [
+        replace(
+            row,
+            status="failed",
+            error="it broke",
+            is_valid=False,
+            rows=77,
+            rounds=9,
+            note="kept",
+            attempts=0 if row.kind == "exits" else 4,
+            finished_at=datetime(2026, 1, 1),  # noqa: DTZ001
+        )
+        for row in queued_rows(plan, "r")
+    ]
+    rows.append(replace(rows[0], cell_id="of before", status="done"))
+    book = Book(plan)
+    tasks = [*book.tasks("latency", "dynn", "jetson")[:2], *book.tasks("exits", "flat")]
+    entries = [storage.CommitEntry(*task.key, node="n", rows=20, note="n") for task in tasks]
+    entries += [storage.CommitEntry("of before", 0, 0, node="n", rows=5)]
+    nodes = [storage.NodeRow("r", "n", "cpu"), storage.NodeRow("r", "m", "other")]
+    book = Book(plan, rows, entries=iter(entries), nodes=iter(nodes))
+    timed, done = book.row("latency", "dynn", "jetson"), book.row("exits", "flat")
+    assert (timed.status, timed.error, timed.is_valid) == ("queued", None, None)
+    assert (timed.rows, timed.rounds, timed.note) == (40, 3, "n")
+    assert (timed.node, timed.device, timed.attempts) == ("n", "cpu", 4)
+    assert (done.status, done.rows, done.attempts) == ("done", 20, 1)
+    assert done.finished_at == rows[0].finished_at
+    waiting = book.row("latency", "flat")
+    assert (waiting.status, waiting.rows, waiting.note) == ("queued", 0, "kept")
+    assert book.ledger.rows[-1] == rows[-1], "the plan has it no more"
+    assert len(book.ledger.rows) == len(rows)
+    assert book.ledger.committed([tasks[0].cell_id]) == 2
+    unknown = Book(plan, entries=[storage.CommitEntry(*tasks[0].key, node="x", rows=20)])
+    assert unknown.row("latency", "dynn", "jetson").node is None
+    assert unknown.ledger.has_run_on("x", [tasks[0].cell_id])
+
+
+def test_a_cell_that_starts_anew(plan_of: Callable[[str], Plan]) -> None:
+    """Nothing of what was committed, noted or spoilt is left; one try more."""
+    book = Book(plan_of(SMALL))
+    tasks = book.tasks("latency", "flat")
+    for task in tasks[:2]:
+        book.ledger.start(task)
+        book.ledger.commit(task, replace(throttled(task, True), note="bad"))
+    book.ledger.restart([tasks[0].cell_id])
+    row = book.row("latency", "flat")
+    assert (row.status, row.rows, row.note, row.node) == ("queued", 0, None, None)
+    assert (row.attempts, row.is_valid) == (2, None)
+    assert not book.ledger.has_run_on("n", [tasks[0].cell_id])
+    assert book.ledger.committed([tasks[0].cell_id]) == 0
+    for task in tasks:
+        assert book.row("latency", "flat").status == "queued"
+        book.ledger.commit(task, rows_of(task))
+    row = book.row("latency", "flat")
+    assert (row.status, row.is_valid, row.note) == ("done", True, None)
