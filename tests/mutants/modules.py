@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
-MODULES: dict[str, tuple[str, ...]] = {
+from typing import NamedTuple
+
+
+class Own(NamedTuple):
+    """The tests that are a module's own.
+
+    Attributes:
+        tests: a file.
+        has_fixtures: it needs those of conftest.py, which loads torch: four times the seconds.
+    """
+
+    tests: str
+    has_fixtures: bool = True
+
+
+def _alone(tests: str) -> Own:
+    return Own(tests, has_fixtures=False)
+
+
+MODULES = {
     # Hypotheses and promises.
-    "jobs/comparison/holm.py": ("tests/jobs/comparison/test_holm.py",),
-    "jobs/comparison/mcnemar.py": ("tests/jobs/comparison/test_mcnemar.py",),
-    "jobs/comparison/log_ratio.py": ("tests/jobs/comparison/test_log_ratio.py",),
-    "jobs/student.py": ("tests/jobs/test_student.py",),
-    "jobs/choice/betting.py": ("tests/jobs/choice/test_guarantee.py",),
-    "jobs/choice/fixed_sequence.py": ("tests/jobs/choice/test_guarantee.py",),
-    "jobs/choice/guarantee.py": ("tests/jobs/choice/test_guarantee.py",),
-    "jobs/choice/promises.py": ("tests/jobs/choice/test_guarantee.py",),
-    "jobs/regressions/detector.py": ("tests/jobs/regressions/test_detector.py",),
-    "jobs/thresholds.py": ("tests/jobs/test_thresholds.py",),
+    "jobs/comparison/holm.py": _alone("tests/jobs/comparison/test_holm.py"),
+    "jobs/comparison/mcnemar.py": _alone("tests/jobs/comparison/test_mcnemar.py"),
+    "jobs/comparison/log_ratio.py": _alone("tests/jobs/comparison/test_log_ratio.py"),
+    "jobs/student.py": _alone("tests/jobs/test_student.py"),
+    "jobs/choice/betting.py": _alone("tests/jobs/choice/test_guarantee.py"),
+    "jobs/choice/fixed_sequence.py": _alone("tests/jobs/choice/test_guarantee.py"),
+    "jobs/choice/guarantee.py": _alone("tests/jobs/choice/test_guarantee.py"),
+    "jobs/choice/promises.py": _alone("tests/jobs/choice/test_guarantee.py"),
+    "jobs/regressions/detector.py": _alone("tests/jobs/regressions/test_detector.py"),
+    "jobs/thresholds.py": _alone("tests/jobs/test_thresholds.py"),
     # Models and their images.
-    "gfnet/gates.py": ("tests/gfnet/test_gates.py",),
-    "gfnet/preprocess.py": ("tests/gfnet/test_preprocess.py",),
-    "gfnet/routing.py": ("tests/gfnet/test_routing.py",),
+    "gfnet/gates.py": _alone("tests/gfnet/test_gates.py"),
+    "gfnet/preprocess.py": _alone("tests/gfnet/test_preprocess.py"),
+    "gfnet/routing.py": _alone("tests/gfnet/test_routing.py"),
     # Which task goes where and when, and what becomes of those that fail.
-    "jobs/block_queue.py": ("tests/jobs/test_block_queue.py",),
-    "jobs/ledger.py": ("tests/jobs/test_ledger.py",),
-    "jobs/order.py": ("tests/jobs/test_order.py",),
-    "jobs/placement.py": ("tests/jobs/test_placement.py",),
-    "jobs/trust.py": ("tests/jobs/test_trust.py",),
+    "jobs/block_queue.py": _alone("tests/jobs/test_block_queue.py"),
+    "jobs/ledger.py": Own("tests/jobs/test_ledger.py"),
+    "jobs/order.py": Own("tests/jobs/test_order.py"),
+    "jobs/placement.py": Own("tests/jobs/test_placement.py"),
+    "jobs/trust.py": _alone("tests/jobs/test_trust.py"),
     # Which rows count, and who may write them.
-    "storage/commits.py": ("tests/storage/test_manifests.py",),
-    "storage/merge.py": ("tests/storage/test_merge.py",),
-    "storage/places/flock.py": ("tests/storage/test_flock.py",),
+    "storage/commits.py": _alone("tests/storage/test_manifests.py"),
+    "storage/merge.py": Own("tests/storage/test_merge.py"),
+    "storage/places/flock.py": _alone("tests/storage/test_flock.py"),
 }

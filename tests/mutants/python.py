@@ -15,6 +15,8 @@ from pathlib import Path
 
 from mutmut.mutation.diff_apply import get_diff_for_mutant
 
+from tests.mutants.modules import Own
+
 TREE = Path(__file__).parents[2]
 _COPIED = ("gfnet", "jobs", "storage", "tests", "docs", "examples", "pyproject.toml")
 _KILLED = (1, 3)  # of pytest: a test failed; pytest itself did
@@ -22,6 +24,11 @@ _UNDECIDED = (None, 2, 255)  # mutmut was interrupted, or its worker failed, not
 _TRIES = 3
 _SPINNER = tuple("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
 _TIMED_OUT = (-24, -9, 24, 36, 152)  # SIGXCPU, or the SIGKILL a second after it
+
+_PYTEST = [
+    *("-p", "no:cacheprovider", "-p", "no:unraisableexception"),
+    *("-p", "tests.mutants.preloaded", "-o", "tmp_path_retention_policy=none"),
+]
 
 # Workers are forked from a process that has imported the tests and has run none: torch, pyarrow and
 # DuckDB start threads, which a fork would not have. Unraisable exceptions are not waited for: each
@@ -32,11 +39,8 @@ source_paths = ["gfnet", "jobs", "storage"]
 also_copy = ["docs", "examples"]
 debug = true
 only_mutate = [{module}]
-pytest_add_cli_args_test_selection = {tests}
-pytest_add_cli_args = [
-  "-p", "no:cacheprovider", "-p", "no:unraisableexception", "-p", "no:xdist",
-  "-p", "tests.mutants.preloaded", "-o", "tmp_path_retention_policy=none"
-]
+pytest_add_cli_args_test_selection = [{tests}]
+pytest_add_cli_args = {arguments}
 process_isolation = "forkserver"
 timeout_multiplier = 10
 timeout_constant = 3
@@ -76,8 +80,8 @@ class MutmutError(Exception):
     """mutmut ended without a result; its output is the message."""
 
 
-def mutate(module: str, tests: Sequence[str], workers: int) -> Mutated:
-    """Run the tests against every mutant of the module.
+def mutate(module: str, own: Own, workers: int) -> Mutated:
+    """Run a module's own tests against every mutant of it.
 
     Raises:
         MutmutError: where the tests fail without a mutant, or mutmut does.
@@ -85,7 +89,7 @@ def mutate(module: str, tests: Sequence[str], workers: int) -> Mutated:
     with tempfile.TemporaryDirectory(prefix="gfjobs-mutants-") as name:
         folder = Path(name)
         _copy_tree(folder / "tree")
-        _add_settings(folder / "tree", module, tests)
+        _add_settings(folder / "tree", module, own)
         left: list[str] = []
         for _ in range(_TRIES):
             _run(folder, workers, left)
@@ -113,8 +117,11 @@ def _copy_tree(to: Path) -> None:
             shutil.copy2(TREE / name, to / name)
 
 
-def _add_settings(tree: Path, module: str, tests: Sequence[str]) -> None:
-    settings = _SETTINGS.format(module=json.dumps(module), tests=json.dumps(list(tests)))
+def _add_settings(tree: Path, module: str, own: Own) -> None:
+    arguments = [*_PYTEST, *([] if own.has_fixtures else ["--noconftest"])]
+    settings = _SETTINGS.format(
+        module=json.dumps(module), tests=json.dumps(own.tests), arguments=json.dumps(arguments)
+    )
     with (tree / "pyproject.toml").open("a") as file:
         file.write(settings)
 
@@ -125,6 +132,7 @@ def _run(folder: Path, workers: int, mutants: Sequence[str]) -> None:
     environment = {
         **{key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
         "OMP_NUM_THREADS": "1",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "TMPDIR": str(folder / "tmp"),
     }
     command = Path(sys.executable).with_name("mutmut")
