@@ -6,7 +6,7 @@ BIN := .venv/bin
 # tests start would compile torch anew: 6 seconds of a processor.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test integration coverage mutants shuffled faults soak check bench clean
+.PHONY: run test integration coverage shuffled faults mutants soak check bench clean
 .DEFAULT_GOAL := run
 
 run: .venv/installed
@@ -39,6 +39,10 @@ shuffled: .venv/installed
 faults: .venv/installed
 	PYTHONPATH=.:tests $(BIN)/python -m faults.table $(FAULTS)
 	$(if $(FAULTS),,$(BIN)/python -m tests.fuzz --inputs 100000)
+
+# Of all modules that decide figures and commits, or of some: make mutants MODULES=jobs/placement.py
+mutants: .venv/installed
+	nice $(BIN)/python -m tests.mutants $(MODULES)
 
 soak: .venv/installed
 	$(BIN)/python benchmarks/soak.py --minutes 60

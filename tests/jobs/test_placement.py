@@ -386,6 +386,10 @@ def test_a_host_with_what_cannot_move_is_not_spared(plan_of: Callable[[str], Pla
         run.placement.see(both)
         assert run.placement.can_spare("board1", never) == can
         assert run.placement.can_spare("board2", never)
+    run = Run(plan)
+    run.placement.see([board(1), board(2, "cpu")])
+    assert not run.placement.can_spare("board1", never), "the other has not its device"
+    assert run.placement.can_spare("board2", never), "it could do nothing of it"
     over = {cell.cell_id for cell in later.cells if cell.is_timed}
     run = Run(later, homes=homes(later))
     run.placement.see(both)

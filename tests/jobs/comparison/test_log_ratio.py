@@ -11,7 +11,13 @@ from scipy import stats
 
 from jobs.comparison.autocorrelation import CORRELATIONS
 from jobs.comparison.holm import adjusted
-from jobs.comparison.log_ratio import LogRatio, log_ratio, percent
+from jobs.comparison.log_ratio import (
+    LogRatio,
+    _residual_variance,
+    _variance_of_images,
+    log_ratio,
+    percent,
+)
 
 Numbers = NDArray[np.float64]
 
@@ -110,6 +116,44 @@ def test_many_at_once_are_as_each_alone() -> None:
     alone = [log_ratio(a, b) for a, b in zip(first, second, strict=True)]
     assert together.p_value() == pytest.approx([float(each.p_value()) for each in alone])
     assert together.interval()[1] == pytest.approx([float(each.interval()[1]) for each in alone])
+
+
+def test_what_images_add_by_hand() -> None:
+    """Their gains vary by 15; rounds and images leave 8 of 6 degrees of freedom, a third of it here.
+
+    A level of each round and one of each image are no part of what is left.
+    """
+    left = np.outer([1, -1, 0], [1, 1, -1, -1])
+    gains = left + np.array([[5.0], [0.0], [-7.0]]) + np.array([0.0, 3.0, 6.0, 9.0])
+    assert _residual_variance(gains) == pytest.approx(8 / 6)
+    added = _variance_of_images(np.zeros((3, 4)), gains, [gains])
+    assert added == pytest.approx((15 - 8 / 6 / 3) / 4)
+    apart = _variance_of_images(-gains, np.zeros((3, 4)), [-gains, np.zeros((3, 4))])
+    assert apart == pytest.approx(added)
+    assert _variance_of_images(np.zeros((3, 4)), 9.0 * left, [9.0 * left]) == 0
+    many = np.stack([gains, 2 * gains])
+    assert _variance_of_images(0 * many, many, [many]) == pytest.approx(added * np.array([1, 4]))
+    assert _variance_of_images(many[..., :1], many[..., :1], []).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("images", [2, 3])
+def test_few_images_that_differ_have_few_degrees_of_freedom(images: int) -> None:
+    """One less than there are, however many the rounds; also of many comparisons."""
+    level = np.array([[0.0], [1e-6]] * 6)
+    gains = np.arange(images) ** 2 + level
+    ratio = log_ratio(np.zeros((2, 12, images)), np.stack([gains] * 2), are_paired=True)
+    assert ratio.freedom == pytest.approx(images - 1, rel=1e-3)
+
+
+def test_comparisons_of_other_sizes_do_not_disturb_each_other() -> None:
+    """Sixty rounds that scatter by 1e-9 beside others that scatter by 1e9."""
+    first, second = np.random.default_rng(3).normal(size=(2, 60, 1))
+    for sizes in ((1e-9, 1e9), (1e9, 1e-9)):
+        scaled = np.array(sizes)[:, None, None]
+        together = log_ratio(scaled * first, scaled * second)
+        alone = log_ratio(first, second)
+        assert together.weights == pytest.approx(np.stack([alone.weights] * 2), rel=1e-6)
+        assert together.p_value() == pytest.approx([float(alone.p_value())] * 2, rel=1e-6)
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.6])
