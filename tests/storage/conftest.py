@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 import storage
-from storage import merge
+from storage import merge, views
 from storage.places.local import LocalPlace
+
+from .plain_ladder import plain_ladder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -166,6 +168,16 @@ class Builder:
         return rows
 
 
+def ask(root: Path, **questions: str) -> dict[str, Any]:
+    """The rows of each question, of one statement: a root is opened once for all."""
+    lists = [
+        f"(SELECT list(r) FROM ({sql}) r) AS {name}"  # noqa: S608 (a test's own)
+        for name, sql in questions.items()
+    ]
+    (row,) = storage.query(root, f"SELECT {', '.join(lists)}").to_pylist()
+    return {name: rows or [] for name, rows in row.items()}
+
+
 @pytest.fixture(scope="package")
 def roots(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Roots]:
     """Give a root of several runs and data sets, and a part of it alone; for reading."""
@@ -180,6 +192,13 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Roots]:
 def unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skip fsync: it guards against power cuts, which no test makes, and takes half the time."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+@pytest.fixture
+def short_ladder() -> Iterator[None]:
+    """Take the plain ladder in the place of the ladder."""
+    with plain_ladder():
+        yield
 
 
 @pytest.fixture
@@ -215,3 +234,18 @@ def on_each_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None
         patch(merge, "_copy_sorted")
 
     return install
+
+
+@pytest.fixture
+def computing(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Which runs' rows were read for a summarised view, a list for each time."""
+    asked: list[list[str]] = []
+    real = views._create_tables
+
+    def noted(connection: Any, mount: Any, schema: str, contents: Any, names: Any) -> None:
+        if {"records", "exits"} & set(names):
+            asked.append([run.run_id for run in contents.runs])
+        real(connection, mount, schema, contents, names)
+
+    monkeypatch.setattr(views, "_create_tables", noted)
+    return asked

@@ -5,10 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +17,16 @@ from storage.layout import RunPaths, run_paths
 from storage.places import place_of
 from storage.places.local import LocalPlace
 
+from .conftest import ask
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+pytestmark = pytest.mark.usefixtures("short_ladder")
 
 SHARDS = 4
 RUN = storage.RunRow("run-1")
 CELL = storage.CellRow("run-1", "cell-1", kind="latency", dataset_sha256="d0")
-PROJECT = Path(storage.__file__).parents[1]
 
 
 class CrashError(BaseException):
@@ -48,15 +47,14 @@ def shard_tables(shard: int) -> dict[str, Any]:
 
 def seen(root: Path) -> tuple[list[int], list[int], list[int]]:
     """Read the image_ids of both tables, and the shards of `commits`, as a reader finds them."""
-    columns = [
-        storage.query(root, sql).column(0).to_pylist()
-        for sql in (
-            "SELECT image_id FROM records ORDER BY 1",
-            "SELECT image_id FROM exit_costs ORDER BY 1",
-            "SELECT shard FROM commits ORDER BY 1",
-        )
-    ]
-    return columns[0], columns[1], columns[2]
+    found = ask(
+        root,
+        records="SELECT image_id AS id FROM records ORDER BY 1",
+        exit_costs="SELECT image_id AS id FROM exit_costs ORDER BY 1",
+        commits="SELECT shard AS id FROM commits ORDER BY 1",
+    )
+    records, exit_costs, shards = ([row["id"] for row in rows] for rows in found.values())
+    return records, exit_costs, shards
 
 
 def whole(shards: int) -> tuple[list[int], list[int], list[int]]:
@@ -329,20 +327,27 @@ def test_files_of_an_older_version_are_read_merged_and_compacted(
         store.save_run(dataclasses.replace(store.run, status="done"))
     as_written_by(version, tmp_path / "runs" / "run-1")
     assert seen(tmp_path) == whole(2)
-    assert storage.query(tmp_path, "FROM reference_agreement").num_rows == 0
-    sql = "SELECT power_mw, shard, exit_block FROM power"
-    assert storage.query(tmp_path, sql).to_pylist() == [
-        {"power_mw": 5.0, "shard": None, "exit_block": None}
-    ]
-    digests = [f"FROM {table} SELECT dataset_sha256" for table in ("records", "exit_costs")]
-    assert [set(storage.query(tmp_path, each)[0].to_pylist()) for each in digests] == [{"d0"}] * 2
-    ladder = storage.query(tmp_path, "FROM ladder").to_pylist()
+    of_today = {
+        "reference": "FROM reference_agreement",
+        "power": "SELECT power_mw, shard, exit_block FROM power",
+        "ladder": "FROM ladder",
+        "digests": "SELECT dataset_sha256 FROM records UNION SELECT dataset_sha256 FROM exit_costs",
+        "costs": "SELECT DISTINCT dataset_sha256 FROM exit_costs",
+        "runs": "SELECT status FROM runs",
+    }
+    found = ask(tmp_path, **of_today)
+    assert len(found["ladder"]) == 1
+    assert found == {
+        "reference": [],
+        "power": [{"power_mw": 5.0, "shard": None, "exit_block": None}],
+        "ladder": found["ladder"],
+        "digests": [{"dataset_sha256": "d0"}],
+        "costs": [{"dataset_sha256": "d0"}],
+        "runs": [{"status": "done"}],
+    }
     assert storage.compact(tmp_path).added == ["run-1"]
     assert seen(tmp_path) == whole(2)
-    assert [set(storage.query(tmp_path, each)[0].to_pylist()) for each in digests] == [{"d0"}] * 2
-    assert storage.query(tmp_path, "FROM ladder").to_pylist() == ladder
-    assert storage.query(tmp_path, sql).num_rows == 1
-    assert storage.query(tmp_path, "SELECT status FROM runs").to_pylist() == [{"status": "done"}]
+    assert ask(tmp_path, **of_today) == found
 
 
 def test_a_history_of_version_4_is_read_and_made_anew(tmp_path: Path) -> None:
@@ -402,16 +407,16 @@ def test_a_question_about_one_run_or_cell_reads_a_part_of_the_rows(tmp_path: Pat
 
     def groups(where: str) -> int:
         """Row groups that DuckDB read, by its own count."""
-        with storage.connect(tmp_path) as connection:
-            sql = f"SELECT avg(forward_ms) FROM records {where}"  # noqa: S608 (ours)
-            (row,) = connection.sql(f"EXPLAIN (ANALYZE, FORMAT json) {sql}").fetchall()
+        sql = f"SELECT avg(forward_ms) FROM records {where}"  # noqa: S608 (ours)
+        (row,) = connection.sql(f"EXPLAIN (ANALYZE, FORMAT json) {sql}").fetchall()
         return sum(groups_read(json.loads(row[1])["operator"]))
 
     cells = 1  # the small table that the digest of a data set comes from
-    everything = groups("")
-    assert everything >= 8
-    assert groups("WHERE run_id = 'b'") <= everything // 2 + cells
-    assert groups("WHERE run_id = 'a' AND cell_id = 'cell-5'") <= 2 + cells
+    with storage.connect(tmp_path) as connection:
+        everything = groups("")
+        assert everything >= 8
+        assert groups("WHERE run_id = 'b'") <= everything // 2 + cells
+        assert groups("WHERE run_id = 'a' AND cell_id = 'cell-5'") <= 2 + cells
 
 
 def groups_read(plan: list[Any]) -> list[int]:
@@ -470,54 +475,6 @@ def test_full_disk_is_an_error_of_ours_and_changes_nothing(
         monkeypatch.undo()
         assert store.commit(storage.CommitEntry("cell-1", 0, 1), shard_tables(1))
     assert seen(tmp_path) == whole(2)
-
-
-CHILD = """
-import sys
-sys.path[:0] = [{project!r}, {tests!r}]
-import storage
-from test_commits import CELL, RUN, shard_tables
-store = storage.RunStore.create({root!r}, RUN, [CELL], {{}})
-for shard in range({shards}):
-    store.commit(storage.CommitEntry("cell-1", 0, shard, rows=3), shard_tables(shard))
-    print(shard, flush=True)
-store.merge()
-sys.stdin.read()  # hold the lease until killed
-"""
-
-
-@pytest.mark.parametrize(("lines", "shards"), [(1, 40), (7, 40), (20, 20), (8, 8)])
-def test_kill_9_in_the_middle_loses_nothing_committed(
-    tmp_path: Path, lines: int, shards: int
-) -> None:
-    """SIGKILL while committing or merging: what was said to be committed is there, once."""
-    code = CHILD.format(
-        project=str(PROJECT), tests=str(Path(__file__).parent), root=str(tmp_path), shards=shards
-    )
-    pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe) as child:
-        assert child.stdout is not None
-        for _ in range(lines):
-            assert child.stdout.readline().strip().isdigit()
-        assert storage.is_locked(tmp_path, "run-1")
-        with pytest.raises(storage.RunLockedError, match=rf"process {child.pid} on "):
-            storage.RunStore.open(tmp_path, "run-1")
-        os.kill(child.pid, signal.SIGKILL)
-    assert not storage.is_locked(tmp_path, "run-1")
-    assert storage.list_runs(tmp_path)[0].status == "interrupted"
-    images, costs, committed = seen(tmp_path)
-    assert len(committed) >= lines
-    assert (images, costs, committed) == whole(len(committed))
-    with storage.RunStore.open(tmp_path, "run-1") as store:
-        added = [
-            store.commit(storage.CommitEntry("cell-1", 0, shard, rows=3), shard_tables(shard))
-            for shard in range(shards)
-        ]
-        assert sum(added) == shards - len(committed)
-        store.merge()
-        store.save_run(dataclasses.replace(store.run, status="done"))
-    assert seen(tmp_path) == whole(shards)
-    assert storage.list_runs(tmp_path)[0].status == "done"
 
 
 @pytest.mark.parametrize("is_merged", [False, True])

@@ -20,6 +20,8 @@ import storage
 from storage import catalog, compaction, history, history_check, integrity
 from storage.places import flock, local, place_of
 
+pytestmark = pytest.mark.usefixtures("short_ladder")
+
 SHARDS, IMAGES = 4, 3
 CELL = storage.CellRow("r", "c", kind="latency", status="done", images=SHARDS * IMAGES)
 
