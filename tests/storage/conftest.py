@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from .in_memory import InMemory, Memory
     from .several_runs import Roots
 
 NOON = datetime(2026, 11, 24, 12)  # noqa: DTZ001 (naive UTC throughout)
@@ -159,13 +160,14 @@ class Builder:
                 store.merge()
             store.save_run(dataclasses.replace(self.run, status="done"))
 
+    def query(self, sql: str) -> list[dict[str, Any]]:
+        """Ask of all runs of the root."""
+        rows: list[dict[str, Any]] = storage.query(self.root, sql).to_pylist()
+        return rows
+
     def ladder(self) -> list[dict[str, Any]]:
         """Read the run's ladder."""
-        rows: list[dict[str, Any]] = storage.query(
-            self.root,
-            f"FROM ladder WHERE run_id = '{self.run.run_id}'",
-        ).to_pylist()
-        return rows
+        return self.query(f"FROM ladder WHERE run_id = '{self.run.run_id}'")
 
 
 def ask(root: Path, **questions: str) -> dict[str, Any]:
@@ -202,9 +204,33 @@ def short_ladder() -> Iterator[None]:
 
 
 @pytest.fixture
-def build(tmp_path: Path) -> Builder:
-    """Give a builder of one run."""
+def stored(tmp_path: Path) -> Builder:
+    """Give a builder of one run in files, also where `build` is another."""
     return Builder(tmp_path / "results")
+
+
+@pytest.fixture
+def build(stored: Builder) -> Builder:
+    """Give a builder of one run."""
+    return stored
+
+
+@pytest.fixture(scope="package")
+def memory() -> Iterator[Memory]:
+    """Give a database in memory with all questions."""
+    from .in_memory import Memory  # which is made of the builder above
+
+    with contextlib.closing(Memory()) as found:
+        yield found
+
+
+@pytest.fixture
+def in_memory(memory: Memory, tmp_path: Path) -> InMemory:
+    """Give a builder of runs that are asked and not written."""
+    from .in_memory import InMemory
+
+    memory.clear()
+    return InMemory(memory, tmp_path / "results")
 
 
 @pytest.fixture

@@ -6,17 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import storage
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .conftest import Builder
+    from .in_memory import InMemory
 
 EARLY: dict[str, Any] = {"model": "early", "exit_blocks": (1,)}
 
 
-def _run(build: Builder, routed_ms: Sequence[float], costs_ms: Sequence[Sequence[float]]) -> None:
+@pytest.fixture
+def build(in_memory: InMemory) -> InMemory:
+    """Give a builder of one run, to be asked."""
+    return in_memory
+
+
+def _run(build: InMemory, routed_ms: Sequence[float], costs_ms: Sequence[Sequence[float]]) -> None:
     """An all-exit pass, one threshold routed, and what leaving at each of two exits costs.
 
     Of the images routed at 0.5 the first leaves after block 1 and the others after block 3.
@@ -57,12 +61,11 @@ def _run(build: Builder, routed_ms: Sequence[float], costs_ms: Sequence[Sequence
     build.store()
 
 
-def _rows(build: Builder, question: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = storage.query(build.root, f"from {question}").to_pylist()
-    return rows
+def _rows(build: InMemory, question: str) -> list[dict[str, Any]]:
+    return build.query(f"from {question}")
 
 
-def test_a_mixture_by_hand(build: Builder) -> None:
+def test_a_mixture_by_hand(build: InMemory) -> None:
     """One image at 1 ms, three at 3 ms: 2.5 ms, as routed; then each threshold has a latency."""
     _run(build, [1.1, 3.0, 3.0, 2.9], [[0.9, 1.1], [2.0, 4.0]])
     (check,) = _rows(build, "composition('run-1')")
@@ -80,7 +83,7 @@ def test_a_mixture_by_hand(build: Builder) -> None:
 
 @pytest.mark.parametrize(("factor", "is_within"), [(1.019, True), (1.021, False), (0.979, False)])
 def test_beyond_the_tolerance_nothing_is_composed(
-    build: Builder, factor: float, *, is_within: bool
+    build: InMemory, factor: float, *, is_within: bool
 ) -> None:
     """2 % of the mean; then what-ifs are refused, with the reason."""
     _run(build, [2.5] * 4, [[1.0 * factor], [3.0 * factor]])
@@ -95,7 +98,7 @@ def test_beyond_the_tolerance_nothing_is_composed(
         assert {row["forward_ms"] for row in _rows(build, "frontier('run-1')")} == {None}
 
 
-def test_an_exit_without_a_cost_leaves_all_unknown(build: Builder) -> None:
+def test_an_exit_without_a_cost_leaves_all_unknown(build: InMemory) -> None:
     """And says what to measure."""
     _run(build, [2.5] * 4, [[1.0]])
     (costs,) = _rows(build, "trusted_exit_costs('run-1')")
@@ -104,7 +107,7 @@ def test_an_exit_without_a_cost_leaves_all_unknown(build: Builder) -> None:
     assert _rows(build, "composition('run-1')") == []
 
 
-def test_costs_that_nothing_confirms_are_said_to_be_so(build: Builder) -> None:
+def test_costs_that_nothing_confirms_are_said_to_be_so(build: InMemory) -> None:
     """A run that routed no threshold."""
     passes = build.cell("exits", **EARLY)
     columns = {"exit_block": [1, 3], "gate_score": [0.5, None], "is_correct": True}
@@ -118,10 +121,10 @@ def test_costs_that_nothing_confirms_are_said_to_be_so(build: Builder) -> None:
     assert row["note"] == "no routed threshold confirms the exit costs"
 
 
-def test_throttled_rounds_count_nowhere(build: Builder) -> None:
+def test_throttled_rounds_count_nowhere(build: InMemory) -> None:
     """Neither among the routed nor among the forced ones."""
     _run(build, [2.5] * 4, [[1.0], [3.0]])
-    other = type(build)(build.root, "run-2")
+    other = build.beside("run-2")
     passes = other.cell("exits", **EARLY)
     columns = {"exit_block": [1, 3], "gate_score": [0.5, None], "is_correct": True}
     other.commit(passes, exits={"image_id": [0, 0], **columns})
@@ -139,11 +142,11 @@ def test_throttled_rounds_count_nowhere(build: Builder) -> None:
             rounds={"round": number, "is_throttled": slow > 1},
         )
     other.store()
-    rows = storage.query(build.root, "from trusted_exit_costs('run-2')").to_pylist()
+    rows = _rows(build, "trusted_exit_costs('run-2')")
     assert rows[0]["exit_ms"] == [1.0, 2.0]
 
 
-def test_a_mixture_of_any_thresholds_has_percentiles(build: Builder) -> None:
+def test_a_mixture_of_any_thresholds_has_percentiles(build: InMemory) -> None:
     """Half leave at once: the mixture of 1..100 ms and 101..200 ms, by hand."""
     images = 100
     passes = build.cell("exits", **EARLY)
@@ -178,7 +181,7 @@ def test_a_mixture_of_any_thresholds_has_percentiles(build: Builder) -> None:
     assert (every["forward_ms"], every["p90_ms"]) == (pytest.approx(50.5), 90)
 
 
-def test_no_latency_is_composed_of_costs_that_are_not_trusted(build: Builder) -> None:
+def test_no_latency_is_composed_of_costs_that_are_not_trusted(build: InMemory) -> None:
     """The row is there, with the reason."""
     _run(build, [2.5] * 4, [[1.1], [3.3]])
     (row,) = _rows(build, "composed_latency('run-1', [0.5])")
@@ -186,7 +189,7 @@ def test_no_latency_is_composed_of_costs_that_are_not_trusted(build: Builder) ->
     assert "is missed by +10.0 %" in row["note"]
 
 
-def test_an_image_that_was_not_timed_everywhere_is_no_sample(build: Builder) -> None:
+def test_an_image_that_was_not_timed_everywhere_is_no_sample(build: InMemory) -> None:
     """Or an exit would be mixed of other images than its neighbours."""
     passes = build.cell("exits", **EARLY)
     columns = {"exit_block": [1, 3], "gate_score": [0.5, None], "is_correct": True}

@@ -14,7 +14,14 @@ from .conftest import NOON
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .conftest import Builder
+    from .in_memory import InMemory
+
+
+@pytest.fixture
+def build(in_memory: InMemory) -> InMemory:
+    """Give a builder of one run, to be asked."""
+    return in_memory
+
 
 EARLY: dict[str, Any] = {"model": "early", "exit_blocks": (1,)}
 POWER = "conditions: power mode {} here, {} elsewhere in this run"
@@ -23,7 +30,7 @@ CLOCK = "conditions: a clock more than 5 % below the highest beside it"
 LOAD = "conditions: others used 10 % of the processors or more"
 
 
-def _timed(build: Builder, *states: dict[str, Any], **changes: Any) -> storage.CellRow:
+def _timed(build: InMemory, *states: dict[str, Any], **changes: Any) -> storage.CellRow:
     """A cell that routed 700 images in each of as many rounds as there are states."""
     cell = build.cell(rounds=len(states), **changes)
     for round_, state in enumerate(states):
@@ -32,20 +39,18 @@ def _timed(build: Builder, *states: dict[str, Any], **changes: Any) -> storage.C
     return cell
 
 
-def _round(build: Builder, cell: storage.CellRow, round_: int, **state: Any) -> None:
+def _round(build: InMemory, cell: storage.CellRow, round_: int, **state: Any) -> None:
     times = {"started_at": NOON, "ended_at": NOON + timedelta(seconds=2)}
     row = {"node": cell.node, **times, **state}
     build.commit(cell, round_, 60, rounds={name: [value] for name, value in row.items()})
 
 
-def _conditions(build: Builder) -> dict[str, dict[str, Any]]:
-    rows = storage.query(
-        build.root, "select model, o.* from conditions o join cells using (cell_id)"
-    )
-    return {row["model"]: row for row in rows.to_pylist()}
+def _conditions(build: InMemory) -> dict[str, dict[str, Any]]:
+    rows = build.query("select model, o.* from conditions o join cells using (cell_id)")
+    return {row["model"]: row for row in rows}
 
 
-def _reasons(build: Builder) -> dict[str, list[str]]:
+def _reasons(build: InMemory) -> dict[str, list[str]]:
     """Of each model, what its ladder says of conditions."""
     return {
         row["model"]: [each for each in (row["note"] or "").split("; ") if "conditions" in each]
@@ -53,7 +58,7 @@ def _reasons(build: Builder) -> dict[str, list[str]]:
     }
 
 
-def test_one_row_a_cell_and_node(build: Builder) -> None:
+def test_one_row_a_cell_and_node(build: InMemory) -> None:
     """Means over its rounds; the load weighs by time: 2 s and 6 s."""
     late = NOON + timedelta(seconds=6)
     _timed(
@@ -72,7 +77,7 @@ def test_one_row_a_cell_and_node(build: Builder) -> None:
     assert _reasons(build) == {"static": []}
 
 
-def test_nothing_is_said_of_what_nobody_could_read(build: Builder) -> None:
+def test_nothing_is_said_of_what_nobody_could_read(build: InMemory) -> None:
     """NULL beside a known state is no other state."""
     _timed(build, {}, model="dark")
     _timed(build, {"power_mode": "15W", "governor": "performance", "clock_mhz": 9.0, "load": 0.0})
@@ -83,7 +88,7 @@ def test_nothing_is_said_of_what_nobody_could_read(build: Builder) -> None:
     assert _reasons(build) == {"dark": [], "static": []}
 
 
-def test_another_power_mode_is_said_on_both_sides(build: Builder) -> None:
+def test_another_power_mode_is_said_on_both_sides(build: InMemory) -> None:
     """Of all cells of a run, node and device, also in another table; not of another node."""
     _timed(build, {"power_mode": "15W"}, model="slow")
     _timed(build, {"power_mode": "25W"}, model="fast")
@@ -107,7 +112,7 @@ def test_another_power_mode_is_said_on_both_sides(build: Builder) -> None:
     ],
 )
 def test_a_power_mode_that_changed_makes_a_cell_invalid(
-    build: Builder, states: Sequence[dict[str, Any]]
+    build: InMemory, states: Sequence[dict[str, Any]]
 ) -> None:
     """Its mean is of no mode; the figures stay, with the reason."""
     _timed(build, *states)
@@ -115,11 +120,11 @@ def test_a_power_mode_that_changed_makes_a_cell_invalid(
     (row,) = build.ladder()
     assert (row["is_valid"], row["forward_ms"], row["power_mode"]) == (False, 2.0, "15W, 25W")
     assert CHANGED.format("15W, 25W") in row["note"].split("; ")
-    (invalid,) = storage.query(build.root, "from invalid_cells").to_pylist()
+    (invalid,) = build.query("from invalid_cells")
     assert invalid["note"] == CHANGED.format("15W, 25W")
 
 
-def test_a_mode_in_a_throttled_round_changes_nothing(build: Builder) -> None:
+def test_a_mode_in_a_throttled_round_changes_nothing(build: InMemory) -> None:
     """That round is left out whole."""
     _timed(build, {"power_mode": "25W"}, {"power_mode": "15W", "is_throttled": True})
     build.store()
@@ -131,7 +136,7 @@ def test_a_mode_in_a_throttled_round_changes_nothing(build: Builder) -> None:
     )
 
 
-def test_another_governor_is_said_and_one_of_several_clusters_is_not(build: Builder) -> None:
+def test_another_governor_is_said_and_one_of_several_clusters_is_not(build: InMemory) -> None:
     """Two clusters may have two governors all the time: that is one state."""
     both = "performance, schedutil"
     _timed(build, {"governor": both}, {"governor": both}, model="clusters")
@@ -145,7 +150,7 @@ def test_another_governor_is_said_and_one_of_several_clusters_is_not(build: Buil
 
 
 @pytest.mark.parametrize(("mhz", "is_said"), [(951.0, False), (949.0, True)])
-def test_the_highest_clocks_must_be_alike(build: Builder, mhz: float, *, is_said: bool) -> None:
+def test_the_highest_clocks_must_be_alike(build: InMemory, mhz: float, *, is_said: bool) -> None:
     """5 % below another of the same table; a single low reading says nothing."""
     _timed(build, {"clock_mhz": 1000.0}, {"clock_mhz": 300.0}, model="fast")
     _timed(build, {"clock_mhz": mhz}, {"clock_mhz": 400.0}, model="slow")
@@ -156,7 +161,7 @@ def test_the_highest_clocks_must_be_alike(build: Builder, mhz: float, *, is_said
 @pytest.mark.parametrize(
     "changes", [{"threads": 2}, {"runtime": "onnx"}, {"batch_size": 8}, {"node": "node-b"}]
 )
-def test_clocks_of_other_tables_may_differ(build: Builder, changes: dict[str, Any]) -> None:
+def test_clocks_of_other_tables_may_differ(build: InMemory, changes: dict[str, Any]) -> None:
     """More threads or wider instructions lower the clock of their own accord."""
     _timed(build, {"clock_mhz": 1000.0}, model="fast")
     _timed(build, {"clock_mhz": 500.0}, model="slow", **changes)
@@ -168,7 +173,7 @@ def test_clocks_of_other_tables_may_differ(build: Builder, changes: dict[str, An
     ("load", "seconds", "is_said"), [(0.1, 1, True), (0.09, 60, False), (0.5, 0.9, False)]
 )
 def test_a_busy_neighbour_is_said(
-    build: Builder, load: float, seconds: float, *, is_said: bool
+    build: InMemory, load: float, seconds: float, *, is_said: bool
 ) -> None:
     """From a tenth of the processors on, where it was counted for a second at least."""
     _timed(build, {"load": load, "ended_at": NOON + timedelta(seconds=seconds)})
@@ -176,7 +181,7 @@ def test_a_busy_neighbour_is_said(
     assert _reasons(build) == {"static": [LOAD] if is_said else []}
 
 
-def _energy(build: Builder, model: str, mode: str | None, **changes: Any) -> None:
+def _energy(build: InMemory, model: str, mode: str | None, **changes: Any) -> None:
     """A model of 5 W over 1 W, in a mode."""
     cell = _timed(build, {"power_mode": mode}, model=model, **changes)
     build.power(cell, "active", [0, 1], [5, 5])
@@ -188,7 +193,7 @@ def _energy(build: Builder, model: str, mode: str | None, **changes: Any) -> Non
     [("25W", None, 0.0), ("15W", None, None), (None, None, None), (None, "25W", 0.0)],
 )
 def test_nothing_is_saved_across_power_modes(
-    build: Builder, mode: str | None, nodes_mode: str | None, saving: float | None
+    build: InMemory, mode: str | None, nodes_mode: str | None, saving: float | None
 ) -> None:
     """Nor where one of the two is not known; energy itself stays."""
     _energy(build, "large", "25W")
@@ -202,7 +207,7 @@ def test_nothing_is_saved_across_power_modes(
     assert (reason in (small["note"] or "").split("; ")) == (saving is None)
 
 
-def test_the_baseline_of_the_same_mode_is_taken(build: Builder) -> None:
+def test_the_baseline_of_the_same_mode_is_taken(build: InMemory) -> None:
     """Though another is more alike otherwise."""
     _energy(build, "large", "25W")
     _energy(build, "large", "15W", threads=2)
@@ -212,7 +217,7 @@ def test_the_baseline_of_the_same_mode_is_taken(build: Builder) -> None:
     assert small["energy_saving_pct"] == 0
 
 
-def _pass(build: Builder, **changes: Any) -> storage.CellRow:
+def _pass(build: InMemory, **changes: Any) -> storage.CellRow:
     """An all-exit pass of two images: one leaves after block 1 at 0.5, if the model has gates."""
     cell = build.cell("exits", batch_size=64, **changes)
     gates = {"exit_block": [1, 1, 3, 3], "gate_score": [0.9, 0.1, None, None]}
@@ -226,59 +231,63 @@ def _pass(build: Builder, **changes: Any) -> storage.CellRow:
     return cell
 
 
-def _costs(build: Builder, mode: str | None = None, **changes: Any) -> storage.CellRow:
+def _costs(build: InMemory, mode: str | None = None, **changes: Any) -> storage.CellRow:
     """1 ms at the first exit, 2 ms at the last."""
-    cell = build.cell("exit_costs", **EARLY, **changes)
+    cell = build.cell("exit_costs", **EARLY | changes)
     columns = {"exit_block": [1, 3], "forward_ms": [1.0, 2.0]}
     build.commit(cell, exit_costs={"image_id": [0, 0], **columns})
     _round(build, cell, 0, power_mode=mode)
     return cell
 
 
-def _rows(build: Builder, question: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = storage.query(build.root, f"from {question}").to_pylist()
-    return rows
+def _rows(build: InMemory, question: str) -> list[dict[str, Any]]:
+    return build.query(f"from {question}")
 
 
-@pytest.mark.parametrize(
-    ("mode", "changes", "why"),
-    [
-        ("15W, 25W", {}, CHANGED.format("15W, 25W")),
-        (None, {"is_valid": False, "note": "throttled: 3 of 3 rounds"}, "throttled: 3 of 3 rounds"),
-        (
-            None,
-            {"is_valid": False, "status": "failed", "error": "Traceback:\n  x\nOSError: gone\n"},
-            "OSError: gone",
-        ),
-    ],
-)
-def test_costs_of_an_invalid_cell_are_not_used(
-    build: Builder, mode: str | None, changes: dict[str, Any], why: str
-) -> None:
+INVALID: dict[str, tuple[str | None, dict[str, Any], str]] = {
+    "changed": ("15W, 25W", {}, CHANGED.format("15W, 25W")),
+    "throttled": (
+        None,
+        {"is_valid": False, "note": "throttled: 3 of 3 rounds"},
+        "throttled: 3 of 3 rounds",
+    ),
+    "failed": (
+        None,
+        {"is_valid": False, "status": "failed", "error": "Traceback:\n  x\nOSError: gone\n"},
+        "OSError: gone",
+    ),
+}
+"""By model: the power mode of its costs, what is said of their cell, and why they are not valid."""
+
+
+def test_costs_of_an_invalid_cell_are_not_used(build: InMemory) -> None:
     """Neither for the frontier nor at any threshold, and the note says why."""
-    _pass(build, **EARLY)
-    _costs(build, mode, **changes)
+    for model, (mode, changes, _) in INVALID.items():
+        _pass(build, **EARLY | {"model": model})
+        _costs(build, mode, model=model, **changes)
     build.store()
-    (costs,) = _rows(build, "trusted_exit_costs('run-1')")
-    assert (costs["exit_ms"], costs["note"]) == (None, f"its times are not valid: {why}")
+    notes = {model: f"its times are not valid: {why}" for model, (*_, why) in INVALID.items()}
+    costs = {row["cell_id"]: row for row in _rows(build, "trusted_exit_costs('run-1')")}
+    models = {cell.cell_id: cell.model for cell in build.cells if cell.kind == "exits"}
+    assert {models[cell]: (row["exit_ms"], row["note"]) for cell, row in costs.items()} == {
+        model: (None, note) for model, note in notes.items()
+    }
     points = _rows(build, "frontier('run-1')")
-    assert [(row["mean_blocks"], row["forward_ms"]) for row in points] == [
-        (4.0, None),
-        (3.0, None),
-        (2.0, None),
+    assert [(row["model"], row["mean_blocks"], row["forward_ms"]) for row in points] == [
+        (model, blocks, None) for model in INVALID for blocks in (4.0, 3.0, 2.0)
     ]
-    (composed,) = _rows(build, "composed_latency('run-1', [0.5])")
-    assert (composed["forward_ms"], composed["note"]) == (None, costs["note"])
-    (curve, *_) = storage.named_query(
-        build.root, "curve", run_id="run-1", most=9, undominated=0
-    ).to_pylist()
-    assert curve["forward_ms_note"] == costs["note"]
-    (choosable,) = storage.named_query(build.root, "choosable", run_id="run-1").to_pylist()
-    assert choosable["exit_forward_ms"] is None
-    assert choosable["exit_forward_ms_note"] == costs["note"]
+    composed = _rows(build, "composed_latency('run-1', [0.5])")
+    assert {models[row["cell_id"]]: (row["forward_ms"], row["note"]) for row in composed} == {
+        model: (None, note) for model, note in notes.items()
+    }
+    curve = build.named("curve", run_id="run-1", most=9, undominated=0)
+    assert {row["model"]: row["forward_ms_note"] for row in curve} == notes
+    choosable = build.named("choosable", run_id="run-1")
+    assert {row["model"]: row["exit_forward_ms_note"] for row in choosable} == notes
+    assert {row["exit_forward_ms"] for row in choosable} == {None}
 
 
-def test_an_invalid_cell_without_times_says_so_too(build: Builder) -> None:
+def test_an_invalid_cell_without_times_says_so_too(build: InMemory) -> None:
     """Every round throttled: that is another reason than that nobody measured."""
     _pass(build, **EARLY)
     cell = build.cell("exit_costs", **EARLY, is_valid=False, note="throttled: 1 of 1 rounds")
@@ -291,7 +300,7 @@ def test_an_invalid_cell_without_times_says_so_too(build: Builder) -> None:
     assert costs["note"] == "its times are not valid: throttled: 1 of 1 rounds"
 
 
-def test_a_valid_cell_is_taken_before_an_invalid_one(build: Builder) -> None:
+def test_a_valid_cell_is_taken_before_an_invalid_one(build: InMemory) -> None:
     """Whichever stands first."""
     _pass(build, **EARLY)
     _costs(build, is_valid=False)
@@ -301,10 +310,10 @@ def test_a_valid_cell_is_taken_before_an_invalid_one(build: Builder) -> None:
     assert (costs["costs_cell_id"], costs["exit_ms"]) == (valid.cell_id, [1.0, 2.0])
 
 
-def test_an_invalid_static_model_is_no_rival_in_milliseconds(build: Builder) -> None:
+def test_an_invalid_static_model_is_no_rival_in_milliseconds(build: InMemory) -> None:
     """Its time of 0.1 ms would beat everything."""
     for is_valid in (True, False):
-        other = type(build)(build.root, f"run-{is_valid}")
+        other = build.beside(f"run-{is_valid}")
         _pass(other, **EARLY)
         _costs(other)
         _pass(other)
@@ -320,7 +329,7 @@ def test_an_invalid_static_model_is_no_rival_in_milliseconds(build: Builder) -> 
         ]
 
 
-def test_rivals_are_of_one_power_mode(build: Builder) -> None:
+def test_rivals_are_of_one_power_mode(build: InMemory) -> None:
     """Both keep their milliseconds, and each note says that they are not of one mode."""
     _pass(build, **EARLY)
     _costs(build, "15W")
@@ -344,7 +353,7 @@ def test_rivals_are_of_one_power_mode(build: Builder) -> None:
 
 @pytest.mark.parametrize("is_valid", [True, False])
 def test_an_invalid_routed_threshold_neither_refutes_nor_confirms(
-    build: Builder, *, is_valid: bool
+    build: InMemory, *, is_valid: bool
 ) -> None:
     """At 9 ms it is far from the 2 ms composed."""
     _pass(build, **EARLY)
@@ -359,10 +368,10 @@ def test_an_invalid_routed_threshold_neither_refutes_nor_confirms(
         assert costs["note"] == "no routed threshold confirms the exit costs"
 
 
-def test_runs_know_nothing_of_each_other(build: Builder) -> None:
+def test_runs_know_nothing_of_each_other(build: InMemory) -> None:
     """The same cells under another mode and clock, in another run."""
     for run_id, mode, mhz in (("run-1", "15W", 500.0), ("run-2", "25W", 1000.0)):
-        other = type(build)(build.root, run_id)
+        other = build.beside(run_id)
         _timed(other, {"power_mode": mode, "clock_mhz": mhz})
         other.store()
         assert _reasons(other) == {"static": []}

@@ -18,13 +18,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from .conftest import Builder
+    from .in_memory import InMemory
 
 EARLY: dict[str, Any] = {"model": "early", "exit_blocks": (1,)}
 
 
+@pytest.fixture
+def build(in_memory: InMemory) -> InMemory:
+    """Give a builder of one run, to be asked."""
+    return in_memory
+
+
 def _rows(build: Builder, question: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = storage.query(build.root, f"from {question}").to_pylist()
-    return rows
+    return build.query(f"from {question}")
 
 
 def _power(windows: Sequence[tuple[float, str, int | None, Sequence[float]]]) -> dict[str, object]:
@@ -218,50 +224,48 @@ def test_marks_without_power_are_no_samples(build: Builder) -> None:
 
 
 @pytest.mark.parametrize("is_merged", [False, True])
-def test_files_of_version_2_still_read(build: Builder, *, is_merged: bool) -> None:
+def test_files_of_version_2_still_read(stored: Builder, *, is_merged: bool) -> None:
     """They have neither shard nor exit_block: NULL, beside files that have them."""
-    cell = build.cell()
-    build.records(cell, 2)
-    build.power(cell, "idle_before", [0, 1, 2], [8, 8, 8])
-    build.power(cell, "active", [3, 4, 5], [12, 12, 12], shard=51)
-    build.store()
-    old, new = sorted((build.root / "runs/run-1/data").glob("power-*.parquet"))
+    cell = stored.cell()
+    stored.records(cell, 2)
+    stored.power(cell, "idle_before", [0, 1, 2], [8, 8, 8])
+    stored.power(cell, "active", [3, 4, 5], [12, 12, 12], shard=51)
+    stored.store()
+    old, new = sorted((stored.root / "runs/run-1/data").glob("power-*.parquet"))
     table = pq.read_table(old).drop_columns(["shard", "exit_block"])
     metadata = table.schema.metadata | {schemas.VERSION_KEY.encode(): b"2"}
     pq.write_table(table.replace_schema_metadata(metadata), old)
-    (row,) = build.ladder()
+    (row,) = stored.ladder()
     assert row["energy_mj"] == pytest.approx(8.0)
-    assert {(r["shard"], r["exit_block"]) for r in _rows(build, "power")} == {(None, None)}
+    assert {(r["shard"], r["exit_block"]) for r in _rows(stored, "power")} == {(None, None)}
     new.write_bytes(old.read_bytes())
     if is_merged:
-        with storage.RunStore.open(build.root, "run-1") as store:
+        with storage.RunStore.open(stored.root, "run-1") as store:
             store.merge()
-    assert len(_rows(build, "power")) == 6, "where all files are old"
+    assert len(_rows(stored, "power")) == 6, "where all files are old"
 
 
-def test_students_t(build: Builder) -> None:
+def test_students_t(build: InMemory) -> None:
     """As tables have it."""
-    build.store()
-    numbers, known = [1, 2, 3, 31, 32, 1000], [None, 12.706, 4.303, 2.042, 2.040, 1.962]
-    with storage.connect(build.root) as connection:
-        found = connection.execute("SELECT student_t(unnest(?))", [numbers]).fetchall()
-    for (t,), expected in zip(found, known, strict=True):
-        assert t == (None if expected is None else pytest.approx(expected, abs=1e-3))
+    expected = {1: None, 2: 12.706, 3: 4.303, 31: 2.042, 32: 2.040, 1000: 1.962}
+    found = build.query(f"SELECT student_t(unnest({list(expected)})) AS t")
+    for row, known in zip(found, expected.values(), strict=True):
+        assert row["t"] == (None if known is None else pytest.approx(known, abs=1e-3))
 
 
 def test_power_is_added_to_a_finished_run_in_one_step(
-    build: Builder, monkeypatch: pytest.MonkeyPatch
+    stored: Builder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Visible whole, kept by a merge; cut off before its manifest, nothing is there."""
-    cell = build.cell()
-    build.records(cell, 2)
-    build.store(merge=True)
+    cell = stored.cell()
+    stored.records(cell, 2)
+    stored.store(merge=True)
     columns = _power([(0, "active", None, [9.0] * 3)]) | {
         "run_id": "run-1",
         "cell_id": cell.cell_id,
     }
     table = storage.build_table("power", columns | {"round": 0, "node": "node-a"})
-    with storage.RunStore.open(build.root, "run-1") as store:
+    with storage.RunStore.open(stored.root, "run-1") as store:
         with monkeypatch.context() as patch:
 
             def fail(*_: object) -> None:
@@ -270,22 +274,22 @@ def test_power_is_added_to_a_finished_run_in_one_step(
             patch.setattr("storage.runs.publish_manifest", fail)
             with pytest.raises(storage.StorageError, match="power of run run-1 cannot be added"):
                 store.add_power(table)
-        assert _rows(build, "power") == []
+        assert _rows(stored, "power") == []
         store.add_power(table)
-        assert len(_rows(build, "power")) == 3
+        assert len(_rows(stored, "power")) == 3
         store.merge()
-        assert len(_rows(build, "power")) == 3
-        assert len(_rows(build, "records")) == 2
+        assert len(_rows(stored, "power")) == 3
+        assert len(_rows(stored, "records")) == 2
         other = storage.build_table("power", columns | {"run_id": "run-2"})
         with pytest.raises(storage.StorageError, match="run_id run-1 carry the run_id 'run-2'"):
             store.add_power(other)
 
 
-def test_power_is_replaced_in_one_step(build: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_power_is_replaced_in_one_step(stored: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Readings of a node's total go, its marks, its rails and other nodes' power stay; or none."""
-    cell = build.cell()
-    build.records(cell, 2)
-    build.store(merge=True)
+    cell = stored.cell()
+    stored.records(cell, 2)
+    stored.store(merge=True)
 
     def table(node: str, rail: str, power_mw: list[float | None]) -> Any:
         columns = _power([(0, "active", None, [9.0] * len(power_mw))])
@@ -294,10 +298,10 @@ def test_power_is_replaced_in_one_step(build: Builder, monkeypatch: pytest.Monke
 
     def found() -> list[tuple[Any, ...]]:
         question = "(select node, rail, power_mw from power order by all)"
-        return [tuple(row.values()) for row in _rows(build, question)]
+        return [tuple(row.values()) for row in _rows(stored, question)]
 
     new = table("a", "total", [5.0, 6.0])
-    with storage.RunStore.open(build.root, "run-1") as store:
+    with storage.RunStore.open(stored.root, "run-1") as store:
         store.replace_power(["a"], table("a", "total", [1.0]))
         assert found() == [("a", "total", 1.0)]
         for rows in (("a", "total", [None, 2.0]), ("a", "VDD", [3.0]), ("b", "total", [4.0])):
@@ -320,4 +324,4 @@ def test_power_is_replaced_in_one_step(build: Builder, monkeypatch: pytest.Monke
         ("a", "total", None),
         ("b", "total", 4.0),
     ]
-    assert len(_rows(build, "records")) == 2
+    assert len(_rows(stored, "records")) == 2

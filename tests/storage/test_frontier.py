@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 import storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from .conftest import Builder
+    from .in_memory import InMemory
 
     # Of one image: a score a gate, then whether it is right at each exit, the last block's last.
     Image = tuple[Sequence[float], Sequence[bool | None]]
@@ -32,6 +33,12 @@ HAND: list[Image] = [
     ((0.3, 0.6), (False, True, True)),
     ((0.2, 0.1), (False, False, True)),
 ]
+
+
+@pytest.fixture
+def build(in_memory: InMemory) -> InMemory:
+    """Give a builder of one run, to be asked."""
+    return in_memory
 
 
 def store_pass(build: Builder, images: Sequence[Image], **cell: Any) -> storage.CellRow:
@@ -77,8 +84,7 @@ def commit_costs(
 
 def points(build: Builder, run: str = "latest") -> list[Row]:
     """Read the frontier."""
-    rows: list[Row] = storage.query(build.root, f"FROM frontier('{run}')").to_pylist()
-    return rows
+    return build.query(f"FROM frontier('{run}')")
 
 
 def dominated(rows: Sequence[Row]) -> list[bool]:
@@ -100,11 +106,11 @@ def dominated(rows: Sequence[Row]) -> list[bool]:
     return [any(is_beaten(row, other) for other in rows) for row in rows]
 
 
-def test_three_images_by_hand(build: Builder) -> None:
+def test_three_images_by_hand(stored: Builder) -> None:
     """From the last block for all to the first exit for all, a point wherever an image moves."""
-    cell = store_pass(build, HAND)
-    build.store(merge=True)
-    rows = points(build)
+    cell = store_pass(stored, HAND)
+    stored.store(merge=True)
+    rows = points(stored)
     assert [row["threshold"] for row in rows] == np.array(
         [INF, 0.9, 0.6, 0.3, 0.2], dtype=np.float32
     ).tolist()
@@ -141,25 +147,21 @@ def images_with(gates: int) -> st.SearchStrategy[list[Image]]:
 
 
 @settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(passes=st.lists(st.integers(0, 3).flatmap(images_with), min_size=1, max_size=6))
-def test_every_point_is_what_at_threshold_says(
-    build_run: Callable[[str], Builder], passes: list[list[Image]]
-) -> None:
+@given(passes=st.lists(st.integers(0, 3).flatmap(images_with), min_size=4, max_size=10))
+def test_every_point_is_what_at_threshold_says(build: InMemory, passes: list[list[Image]]) -> None:
     """There, between the points, and nowhere else does anything change."""
     asked = " UNION ALL ".join(
         f"SELECT '{t}'::FLOAT AS t, * FROM at_threshold('{t}'::FLOAT)"  # noqa: S608 (ours)
         for t in [*SCORES, *BETWEEN]
     )
-    with tempfile.TemporaryDirectory() as folder:
-        build = build_run("run-1")
-        build.root = Path(folder)
-        for images in passes:
-            store_pass(build, images, exit_blocks=tuple(range(len(images[0][0]))))
-        build.store()
-        found = points(build)
-        answers = storage.query(build.root, f"FROM ({asked}) ORDER BY t DESC").to_pylist()
+    build = build.anew()
+    for images in passes:
+        store_pass(build, images, exit_blocks=tuple(range(len(images[0][0]))))
+    build.store()
+    found = points(build)
+    answers = build.query(f"FROM ({asked}) ORDER BY t DESC")
     by_question = {(row["cell_id"], row["t"]): row for row in answers}
     for number, images in enumerate(passes):
         rows = [row for row in found if row["cell_id"] == f"exits-{number}"]
@@ -228,7 +230,7 @@ def test_forward_ms_is_a_mixture_of_exit_means(build: Builder) -> None:
     build.commit(costs, 1, 60, rounds={"is_throttled": None})
     build.commit(costs, 2, 60, rounds={"is_throttled": True})
     build.store()
-    means = storage.query(build.root, "FROM exit_means ORDER BY exit_block").to_pylist()
+    means = build.query("FROM exit_means ORDER BY exit_block")
     assert [row["exit_block"] for row in means] == [1, 2, 3]
     assert [row["forward_ms"] for row in means] == [2.0, 4.0, 7.0]
     assert [row["samples"] for row in means] == [4, 4, 4]
@@ -359,19 +361,19 @@ def test_unknown_answers_count_as_in_at_threshold(build: Builder) -> None:
     assert [row["is_dominated"] for row in rows] == [True, True, False, False, False]
 
 
-def test_one_run_at_a_time(build_run: Callable[[str], Builder]) -> None:
+def test_one_run_at_a_time(build: InMemory) -> None:
     """`latest` is the newest run; the same cell in another run does not mix in."""
     for run_id, right in (("first", True), ("second", False)):
-        build = build_run(run_id)
-        store_pass(build, [((0.5, 0.1), (right,) * 3)])
-        build.store()
+        each = build.beside(run_id)
+        store_pass(each, [((0.5, 0.1), (right,) * 3)])
+        each.store()
     assert {(row["run_id"], row["acc1"]) for row in points(build, "first")} == {("first", 100.0)}
     assert {(row["run_id"], row["acc1"]) for row in points(build)} == {("second", 0.0)}
-    with pytest.raises(storage.QueryError, match="there is no run 'none'; the newest is second"):
+    with pytest.raises(duckdb.Error, match="there is no run 'none'; the newest is second"):
         points(build, "none")
 
 
-def test_run_without_rows_has_no_points(build: Builder, tmp_path: Path) -> None:
+def test_run_without_rows_has_no_points(build: InMemory, tmp_path: Path) -> None:
     """Neither an empty root nor a cell that did not run yet."""
     build.cell("exits", **EARLY)
     build.store()

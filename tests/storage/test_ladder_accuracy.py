@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,17 +10,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import storage
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
     from .conftest import Builder
+    from .in_memory import InMemory
 
 BLOCKS = (1, 2)  # early exits of a model of four blocks
 NAN = math.nan
+
+
+@pytest.fixture
+def build(in_memory: InMemory) -> InMemory:
+    """Give a builder of one run, to be asked."""
+    return in_memory
 
 
 def oracle_exits(
@@ -54,14 +57,21 @@ def exits_columns(
     }
 
 
-def replay(build: Builder, gates: npt.NDArray[np.float32], **thresholds: Any) -> dict[str, Any]:
-    """Store an all-exit pass and one routed cell without rows of its own; read the ladder."""
-    common = {"model": "early", "exit_blocks": BLOCKS}
+def plan(
+    build: Builder, gates: npt.NDArray[np.float32], model: str = "early", **thresholds: Any
+) -> None:
+    """An all-exit pass, right at the first exit only, and a routed cell without rows of its own."""
+    common = {"model": model, "exit_blocks": BLOCKS}
     passes = build.cell("exits", batch_size=256, **common)
     build.cell("latency", **common, **thresholds)
     correct = np.zeros((3, gates.shape[1]), dtype=bool)
-    correct[0] = True  # right at the first exit only
+    correct[0] = True
     build.commit(passes, exits=exits_columns(gates, correct))
+
+
+def replay(build: Builder, gates: npt.NDArray[np.float32], **thresholds: Any) -> dict[str, Any]:
+    """Plan that, store it and read the ladder."""
+    plan(build, gates, **thresholds)
     build.store()
     (row,) = build.ladder()
     return row
@@ -105,34 +115,35 @@ def test_infinite_and_absent_thresholds(
 SCORES = [0.0, 0.25, 0.5, float(np.nextafter(np.float32(0.5), np.float32(0))), 0.613, 1.0, NAN]
 
 
+PAIRS = st.lists(
+    st.tuples(st.sampled_from(SCORES), st.sampled_from(SCORES)), min_size=1, max_size=12
+)
+VECTORS = st.tuples(st.sampled_from(SCORES[:-1]), st.sampled_from(SCORES[:-1]))
+
+
 @settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(
-    pairs=st.lists(
-        st.tuples(st.sampled_from(SCORES), st.sampled_from(SCORES)), min_size=1, max_size=12
-    ),
-    thresholds=st.tuples(st.sampled_from(SCORES[:-1]), st.sampled_from(SCORES[:-1])),
-)
+@given(cases=st.lists(st.tuples(PAIRS, VECTORS), min_size=4, max_size=8))
 def test_replay_agrees_with_the_oracle(
-    build_run: Callable[[str], Builder],
-    pairs: list[tuple[float, float]],
-    thresholds: tuple[float, float],
+    build: InMemory, cases: list[tuple[list[tuple[float, float]], tuple[float, float]]]
 ) -> None:
     """Any gates with ties and NaN, any vector of thresholds: exits as one-by-one comparison."""
-    gates = np.array(pairs, dtype=np.float32).T
-    is_shared = thresholds[0] == thresholds[1]
-    with tempfile.TemporaryDirectory() as folder:
-        build = build_run("run-1")
-        build.root = Path(folder)
-        row = replay(
-            build, gates, thresholds=thresholds, threshold=thresholds[0] if is_shared else None
-        )
-    expected = oracle_exits(gates, thresholds)
-    assert row["exit_counts"] == np.bincount(expected, minlength=4).tolist()
-    assert row["mean_blocks"] == pytest.approx(float(expected.mean()) + 1)
-    assert row["acc1"] == pytest.approx(100 * float((expected == 1).mean()))
-    assert row["thresholds"] == [float(np.float32(value)) for value in thresholds]
+    build = build.anew()
+    gates = [np.array(pairs, dtype=np.float32).T for pairs, _ in cases]
+    for number, (_, thresholds) in enumerate(cases):
+        shared = thresholds[0] if thresholds[0] == thresholds[1] else None
+        plan(build, gates[number], f"m{number}", thresholds=thresholds, threshold=shared)
+    build.store()
+    rows = {row["model"]: row for row in build.ladder()}
+    assert len(rows) == len(cases)
+    for number, (_, thresholds) in enumerate(cases):
+        row = rows[f"m{number}"]
+        expected = oracle_exits(gates[number], thresholds)
+        assert row["exit_counts"] == np.bincount(expected, minlength=4).tolist()
+        assert row["mean_blocks"] == pytest.approx(float(expected.mean()) + 1)
+        assert row["acc1"] == pytest.approx(100 * float((expected == 1).mean()))
+        assert row["thresholds"] == [float(np.float32(value)) for value in thresholds]
 
 
 def test_accuracy_prefers_the_all_exit_pass_over_records(build: Builder) -> None:
@@ -200,20 +211,17 @@ def test_accuracy_only_run_has_a_row_at_full_depth(build: Builder) -> None:
     assert row["note"] == "latency and energy: not timed in this run"
 
 
-def test_two_runs_with_the_same_cells_stay_apart(
-    build_run: Callable[[str], Builder],
-) -> None:
+def test_two_runs_with_the_same_cells_stay_apart(build: InMemory) -> None:
     """cell_id is a digest of the work: the same one in two runs must not mix."""
-    for run_id, right in (("first", True), ("second", False)):
-        build = build_run(run_id)
-        passes, timed = build.cell("exits"), build.cell("latency")
-        build.commit(passes, exits={"image_id": np.arange(3), "exit_block": 3, "is_correct": right})
-        build.records(timed, 20, forward_ms=1.0 if right else 9.0)
-        build.store()
-        assert len(build.ladder()) == 1
-    first, second = build_run("first").ladder()[0], build_run("second").ladder()[0]
-    assert (first["acc1"], first["forward_ms"]) == (100.0, 1.0)
-    assert (second["acc1"], second["forward_ms"]) == (0.0, 9.0)
+    first, second = (build.beside(run_id) for run_id in ("first", "second"))
+    for each, right in ((first, True), (second, False)):
+        passes, timed = each.cell("exits"), each.cell("latency")
+        each.commit(passes, exits={"image_id": np.arange(3), "exit_block": 3, "is_correct": right})
+        each.records(timed, 20, forward_ms=1.0 if right else 9.0)
+        each.store()
+    ((one,), (other,)) = first.ladder(), second.ladder()
+    assert (one["acc1"], one["forward_ms"]) == (100.0, 1.0)
+    assert (other["acc1"], other["forward_ms"]) == (0.0, 9.0)
 
 
 def test_cell_without_rows_says_why(build: Builder) -> None:
@@ -278,12 +286,12 @@ def test_logits_that_are_not_finite_give_no_accuracy(
     assert early["exit_counts"] == [0, 1, 0, 1]
     assert "accuracy: images with logits that are not finite: 1; " in early["note"]
     assert [other[name] for name in ("acc1", "acc5", "loss")] == [100, 100, 0.5]
-    rows = storage.query(build.root, "FROM at_threshold(0.5) ORDER BY model").to_pylist()
+    rows = build.query("FROM at_threshold(0.5) ORDER BY model")
     assert [(row["acc1"], row["acc5"], row["loss"]) for row in rows] == [
         (None, None, None),
         (50, 100, 0.5),
     ]
-    rows = storage.query(build.root, "FROM frontier('run-1')").to_pylist()
+    rows = build.query("FROM frontier('run-1')")
     points = [(row["model"], row["acc1"], row["is_dominated"]) for row in rows]
     assert points == [
         *[("early", None, False)] * 3,
