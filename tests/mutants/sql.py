@@ -23,7 +23,7 @@ import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -34,8 +34,14 @@ TESTS = Path("tests/storage")
 ENOUGH = 0.9
 """The share of a query's mutants that must be killed."""
 
+_KILLERS: dict[str, list[str]] = {}
+"""Of each query the tests that killed a mutant of it in this process: they come first."""
+
 LIMIT_S = 300
 """A mutant that runs for longer is dead, too."""
+
+REFUSED = ("Binder Error", "Parser Error", "Catalog Error")
+"""Words of DuckDB where a mutant is no SQL: that says nothing of the tests."""
 
 NOTHING = "nothing is changed"
 TOO_LONG = "a limit of time"
@@ -114,19 +120,21 @@ def fates(chosen: Sequence[Query], processes: int = 1) -> Iterator[Fate]:
     work = [(mutant, query.tests) for query in chosen for mutant in query.mutants]
     unchanged = Mutant(chosen[0].name, "", "", NOTHING, None)
     killers: set[str] = set()
-    with (
-        tempfile.TemporaryDirectory(prefix="mutants-") as folder,
-        ProcessPoolExecutor(
-            processes, multiprocessing.get_context("fork"), _settle, (Path(folder),)
-        ) as pool,
-    ):
-        for done in [pool.submit(_try, *each) for each in work]:
-            fate = done.result()
-            killers.update([fate.killer] if fate.killer else [])
-            yield fate
-        killers.discard(TOO_LONG)
-        if killers and (failed := pool.submit(_try, unchanged, sorted(killers)).result().killer):
-            raise ValueError(f"fails though nothing is changed: {failed}")
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        fork = multiprocessing.get_context("fork")
+        pool = ProcessPoolExecutor(processes, fork, _settle, (Path(folder),))
+        try:
+            for done in [pool.submit(_try, *each) for each in work]:
+                fate = done.result()
+                killers.update([fate.killer] if fate.killer else [])
+                yield fate
+            killers.discard(TOO_LONG)
+            if killers and (
+                failed := pool.submit(_try, unchanged, sorted(killers)).result().killer
+            ):
+                raise ValueError(f"fails though nothing is changed: {failed}")
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def table(chosen: Sequence[Query], results: Iterable[Fate]) -> tuple[str, bool]:
@@ -154,7 +162,7 @@ def table(chosen: Sequence[Query], results: Iterable[Fate]) -> tuple[str, bool]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Try the mutants of the queries that are named, or of all; 1 where some survive unexplained."""
+    """Try the mutants of the named queries, or of all; 1 where some survive unexplained."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants.sql", description=__doc__)
     parser.add_argument("queries", nargs="*", metavar="QUERY", help="default: all with mutants")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
@@ -164,11 +172,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for fate in fates(chosen, asked.processes):
         results.append(fate)
         said = f"killed by {fate.killer}" if fate.killer else "SURVIVES"
-        print(
-            f"{fate.mutant.query}: {fate.mutant.breaks}: {said} ({fate.seconds:.1f} s)", flush=True
-        )
+        line = f"{fate.mutant.query}: {fate.mutant.breaks}: {said} ({fate.seconds:.1f} s)"
+        print(line, flush=True)  # noqa: T201 (its product is what it prints)
     text, is_good = table(chosen, results)
-    print(f"\n{text}")
+    print(f"\n{text}")  # noqa: T201
     return 0 if is_good else 1
 
 
@@ -184,12 +191,12 @@ def _settle(folder: Path) -> None:
     shutil.copy(TREE / "pyproject.toml", copy)
     os.chdir(copy)
     os.environ.pop("PYTHONPATH", None)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     sys.path[:] = [str(copy), *(path for path in sys.path if path not in ("", str(TREE)))]
-    sys.dont_write_bytecode = True
     import duckdb  # noqa: F401 (no connection is opened: its threads would not live on in a fork)
-    import hypothesis.strategies
+    import hypothesis.strategies  # noqa: F401
     import numpy as np  # noqa: F401
-    import pyarrow.parquet
+    import pyarrow.parquet  # noqa: F401
     import pytest  # noqa: F401
 
     import storage
@@ -211,6 +218,9 @@ def _try(mutant: Mutant, tests: Sequence[str]) -> Fate:
         file.write_text(sql, encoding="utf-8")
     if killer and killer.startswith("!"):
         raise ValueError(f"{mutant.query}: {mutant.breaks}: {killer}")
+    known = _KILLERS.setdefault(mutant.query, [])
+    if killer and killer not in known:
+        known.insert(0, killer)
     return Fate(mutant, killer, time.monotonic() - began)
 
 
@@ -241,42 +251,46 @@ def _killer(mutant: Mutant, tests: Sequence[str]) -> str | None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
         del sys.modules[name]  # those of the copy are meant
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # noqa: PTH123
-        _bind(mutant.query)
-        seen = _Failures()
+        seen = _Failures(_KILLERS.get(mutant.query, []))
         code = pytest.main(
-            ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--hypothesis-seed=0"]
-            + ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # hypothesis came before pytest
+            ["-x", "-q", "-p", "no:cacheprovider", "-p", "_hypothesis_pytestplugin"]
+            + [
+                "--hypothesis-seed=0",
+                "-W",
+                "ignore::pytest.PytestAssertRewriteWarning",
+            ]  # hypothesis came before pytest
             + [f"{TESTS}/{test}" for test in tests],
             plugins=[seen],
         )
-    if code not in (0, 1):
-        return f"! pytest ends with {code!r}; {seen.first}"
+    if code not in (0, 1) or any(error in seen.said for error in REFUSED):
+        return f"! pytest ends with {code!r}: {seen.first}: {seen.said}"
     return seen.first
 
 
-def _bind(query: str) -> None:
-    """Let DuckDB read all queries: a mutant that is no SQL says nothing of the tests."""
-    import storage
-    from storage.questions import EXPRESSIONS, MACROS, VIEWS
-    from storage.sql import query_text
-
-    with tempfile.TemporaryDirectory() as folder, storage.connect(folder) as connection:
-        if query not in (*EXPRESSIONS, *MACROS, *VIEWS):
-            connection.execute(f"PREPARE mutant AS {query_text(query)}")
-
-
 class _Failures:
-    """A plugin of pytest that knows the first test that failed."""
+    """A plugin of pytest: has the likely tests run first, and knows the first that failed."""
 
-    first: str | None = None
+    def __init__(self, likely: Sequence[str]) -> None:
+        self.first: str | None = None
+        self.said = ""
+        self._likely = likely
 
-    def pytest_runtest_logreport(self, report: object) -> None:
-        if getattr(report, "failed", False) and self.first is None:
-            self.first = str(getattr(report, "nodeid", "")).rpartition("/")[2]
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        items.sort(key=lambda item: _name(item.nodeid) not in self._likely)
 
-    def pytest_collectreport(self, report: object) -> None:
-        if getattr(report, "failed", False) and self.first is None:
-            self.first = str(getattr(report, "longrepr", ""))
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        self._see(report)
+
+    def pytest_collectreport(self, report: Any) -> None:
+        self._see(report)
+
+    def _see(self, report: Any) -> None:
+        if report.failed and self.first is None:
+            self.first, self.said = _name(report.nodeid), str(report.longrepr)
+
+
+def _name(node: str) -> str:
+    return node.removeprefix(f"{TESTS}/")
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def test_windows_by_hand(build: Builder) -> None:
 
 
 def _routed(build: Builder, more: float, throttled: int) -> storage.CellRow:
-    """A cell that ran on two nodes, in five rounds of which one is throttled and one has no power."""
+    """A cell of two nodes and five rounds, of which one is throttled and two have no power."""
     cell = build.cell(rounds=5, node=None)
     for round_, node, forward_ms, elapsed_ms in (
         (0, A, [2.0, 1.0, 3.0, None], [3.0, 3.0, 3.0, 11.0]),

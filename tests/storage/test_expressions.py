@@ -9,40 +9,32 @@ import pytest
 import storage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import duckdb
+    from pathlib import Path
 
     from .conftest import Builder
 
 T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 9: 2.306, 16: 2.131, 31: 2.042, 32: 2.040, 61: 2.000}
 
 
-@pytest.fixture(scope="module")
-def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Give a connection to an empty root."""
-    with storage.connect(tmp_path_factory.mktemp("empty")) as connection:
-        yield connection
-
-
-def _values(asked: duckdb.DuckDBPyConnection, *expressions: str) -> list[Any]:
+def _values(root: Path, *expressions: str) -> list[Any]:
     """What each expression is."""
-    (row,) = asked.sql(f"SELECT {', '.join(expressions)}").fetchall()
-    return list(row)
+    columns = ", ".join(f"{each} AS c{number}" for number, each in enumerate(expressions))
+    (row,) = storage.query(root, f"SELECT {columns}").to_pylist()
+    return list(row.values())
 
 
-def test_energy_above_idle(asked: duckdb.DuckDBPyConnection) -> None:
+def test_energy_above_idle(tmp_path: Path) -> None:
     """(9 - 5) W x 3 ms = 12 mJ; none of as much as idling, of less, and of what is not known."""
     powers = ["9.0, 5.0, 3.0", "5.0, 5.0, 3.0", "4.9, 5.0, 3.0", "9.0, NULL, 3.0", "NULL, 5.0, 3.0"]
-    found = _values(asked, *(f"above_idle_mj({each})" for each in powers))
+    found = _values(tmp_path, *(f"above_idle_mj({each})" for each in powers))
     assert found == [12.0, None, None, None, None]
 
 
-def test_why_there_is_none_above_idle(asked: duckdb.DuckDBPyConnection) -> None:
+def test_why_there_is_none_above_idle(tmp_path: Path) -> None:
     """As much as idling counts; a third decimal only where one does not tell the two apart."""
     powers = ["8.0, 8.0", "7.9, 8.04", "7.96, 8.04", "8.1, 8.0"]
     said = "power while running was not above idle: {} W against {} W"
-    assert _values(asked, *(f"not_above_idle({each})" for each in powers)) == [
+    assert _values(tmp_path, *(f"not_above_idle({each})" for each in powers)) == [
         said.format("8.0", "8.0"),
         said.format("7.9", "8.0"),
         said.format("7.960", "8.040"),
@@ -50,44 +42,44 @@ def test_why_there_is_none_above_idle(asked: duckdb.DuckDBPyConnection) -> None:
     ]
 
 
-def test_means_by_time(asked: duckdb.DuckDBPyConnection) -> None:
+def test_means_by_time(tmp_path: Path) -> None:
     """10 for 1 s and 4 for 3 s are 5.5; where nothing lasted both count alike."""
     rows = "(VALUES (10.0, {}), (4.0, {})) rows(value, duration)"
     for durations, expected in (((1, 3), 5.5), ((0, 0), 7.0), ((0, 3), 4.0)):
-        sql = f"SELECT by_time(value, duration) FROM {rows.format(*durations)}"  # noqa: S608 (ours)
-        assert asked.sql(sql).fetchall() == [(expected,)]
+        sql = f"SELECT by_time(value, duration) AS mean FROM {rows.format(*durations)}"  # noqa: S608
+        assert storage.query(tmp_path, sql).to_pylist() == [{"mean": expected}]
 
 
-def test_students_t_as_tables_have_it(asked: duckdb.DuckDBPyConnection) -> None:
+def test_students_t_as_tables_have_it(tmp_path: Path) -> None:
     """Of so many values, one degree of freedom less; of one there is no interval."""
-    found = _values(asked, *(f"student_t({number})" for number in (1, *T_95)))
+    found = _values(tmp_path, *(f"student_t({number})" for number in (1, *T_95)))
     assert found == [None, *(pytest.approx(t, abs=1e-3) for t in T_95.values())]
 
 
-def test_samples_that_a_percentile_needs(asked: duckdb.DuckDBPyConnection) -> None:
+def test_samples_that_a_percentile_needs(tmp_path: Path) -> None:
     """The bound of MLPerf's LoadGen."""
-    found = _values(asked, *(f"samples_for({each})" for each in (50, 90, 99)))
+    found = _values(tmp_path, *(f"samples_for({each})" for each in (50, 90, 99)))
     assert found == [11, 64, 662]
 
 
-def test_how_many_rounds_energy_is_of(asked: duckdb.DuckDBPyConnection) -> None:
+def test_how_many_rounds_energy_is_of(tmp_path: Path) -> None:
     """Only where that is not all."""
-    found = _values(asked, "some_rounds(2, 3)", "some_rounds(3, 3)")
+    found = _values(tmp_path, "some_rounds(2, 3)", "some_rounds(3, 3)")
     assert found == ["energy from 2 of 3 rounds", None]
 
 
-def test_gates_are_before_the_last_block(asked: duckdb.DuckDBPyConnection) -> None:
+def test_gates_are_before_the_last_block(tmp_path: Path) -> None:
     """Of a model of four blocks that is 3; of a depth that is not known all are gates."""
     given = ["[0, 2], 4", "[1, 2, 3], 4", "[1, 3], NULL", "NULL, 4"]
-    found = _values(asked, *(f"gates({each})" for each in given))
+    found = _values(tmp_path, *(f"gates({each})" for each in given))
     assert found == [[0, 2], [1, 2], [1, 3], []]
 
 
-def test_who_leaves(asked: duckdb.DuckDBPyConnection) -> None:
+def test_who_leaves(tmp_path: Path) -> None:
     """At the threshold as float32 and above it; NaN never, the last block always."""
     given = ["0.613::FLOAT, 0.613", "0.5, 0.5", "0.4, 0.5", "'nan'::FLOAT, 0.5", "NULL, 0.5"]
     given += ["'nan'::FLOAT, '-inf'::DOUBLE", "0.9, 'inf'::DOUBLE"]
-    found = _values(asked, *(f"leaves({each})" for each in given))
+    found = _values(tmp_path, *(f"leaves({each})" for each in given))
     assert found == [True, True, False, False, True, False, False]
 
 
@@ -108,8 +100,9 @@ def test_cells_of_one_setting(build: Builder) -> None:
     ):
         build.cell(**change)
     build.store()
-    same = "SELECT a.position, b.position FROM cells a JOIN cells b ON same_setting(a, b) ORDER BY 1"
-    with storage.connect(build.root) as connection:
-        found = connection.sql(f"{same}, 2").fetchall()
+    sql = "SELECT a.position, b.position FROM cells a JOIN cells b ON same_setting(a, b)"
+    found = [
+        tuple(row.values()) for row in storage.query(build.root, f"{sql} ORDER BY ALL").to_pylist()
+    ]
     expected = [(0, 0), (0, 1), (1, 0), (1, 1), *((each, each) for each in range(2, 11))]
     assert found == expected
