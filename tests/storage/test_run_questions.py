@@ -149,9 +149,8 @@ def test_exit_times_are_of_one_pass(build: Builder) -> None:
 
 def _cells(build: Builder) -> None:
     """Cells that are and are not to be believed, by their own word or their rounds."""
-    modes: dict[str, tuple[str, ...]] = {
-        "mixed": ("15W", "25W"), "fine": ("15W", "15W"), "both": ("15W", "25W"), "slow": ("15W",), "failed": ("15W",),
-    }  # fmt: skip
+    two, one = ("15W", "25W"), ("15W",)
+    modes = {"mixed": two, "fine": ("15W", "15W"), "both": two, "slow": one, "failed": one}
     for name, changes in (
         ("fine", {}),
         ("mixed", {}),
