@@ -14,8 +14,8 @@ import contextlib
 import json
 import multiprocessing
 import os
+import resource
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -38,7 +38,7 @@ _KILLERS: dict[str, list[str]] = {}
 """Of each query the tests that killed a mutant of it in this process: they come first."""
 
 LIMIT_S = 300
-"""A mutant that runs for longer is dead, too."""
+"""A mutant that takes more processor seconds is dead, too."""
 
 REFUSED = ("Binder Error", "Parser Error", "Catalog Error")
 """Words of DuckDB where a mutant is no SQL: that says nothing of the tests."""
@@ -230,7 +230,7 @@ def _forked(work: Callable[[], str | None]) -> str | None:
     child = os.fork()
     if not child:
         os.close(source)
-        signal.alarm(LIMIT_S)
+        resource.setrlimit(resource.RLIMIT_CPU, (LIMIT_S, LIMIT_S))
         try:
             answer = work()
         except BaseException:  # noqa: BLE001 (it is told by the parent)
