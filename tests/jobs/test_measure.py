@@ -192,7 +192,12 @@ def test_what_a_process_holds_at_its_first_clock_is_not_looked_through_again(
     """All of torch is: that took longer than a round of a small model. Later garbage still goes."""
     steps: list[str] = []
     collect = gc.collect
-    monkeypatch.setattr(gc, "collect", lambda: steps.append("collected") or collect())
+
+    def collected() -> None:
+        steps.append("collected")
+        collect()
+
+    monkeypatch.setattr(gc, "collect", collected)
     monkeypatch.setattr(gc, "freeze", lambda: steps.append("frozen"))
     monkeypatch.setattr(measure, "_freeze_once", cache(measure._freeze_once.__wrapped__))
     with no_garbage_collection():
