@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("short_ladder")
 
-SHARDS = 4
+SHARDS = 2
 RUN = storage.RunRow("run-1")
 CELL = storage.CellRow("run-1", "cell-1", kind="latency", dataset_sha256="d0")
 
@@ -149,7 +149,7 @@ def test_reader_at_every_step_of_a_merge_sees_each_row_once(
 
 
 # Steps of a merge of SHARDS shards of two tables; `test_merge_has_these_steps` holds it.
-MERGE_STEPS = 25
+MERGE_STEPS = 19
 
 
 @pytest.mark.parametrize("step", range(MERGE_STEPS))
