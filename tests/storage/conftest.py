@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from .in_memory import InMemory, Memory
+    from .one_run import Made
     from .several_runs import Roots
 
 NOON = datetime(2026, 11, 24, 12)  # noqa: DTZ001 (naive UTC throughout)
@@ -201,6 +202,29 @@ def short_ladder() -> Iterator[None]:
     """Take the plain ladder in the place of the ladder."""
     with plain_ladder():
         yield
+
+
+@pytest.fixture(scope="package")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Made]:
+    """Give roots of one run to be copied and damaged, by whether it is merged."""
+    from .one_run import Made, whole, write_run  # which are made of the builder above
+
+    found = {}
+    with plain_ladder(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        for is_merged in (False, True):
+            root = tmp_path_factory.mktemp("made")
+            write_run(root, is_merged=is_merged)
+            found[is_merged] = Made(root, whole(root))
+    return found
+
+
+@pytest.fixture
+def merged(made: dict[bool, Made], tmp_path: Path) -> Made:
+    """A merged run that can be damaged."""
+    from .one_run import copied
+
+    return copied(made[True], tmp_path)
 
 
 @pytest.fixture

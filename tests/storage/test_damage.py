@@ -14,7 +14,7 @@ import storage.places
 from storage.rows import table_to_rows
 
 from .conftest import ask
-from .test_integrity import damage, the_file, whole, write_run
+from .one_run import damage, the_file, whole, write_run
 
 pytestmark = pytest.mark.usefixtures("short_ladder")
 

@@ -5,146 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
 
 import storage
 import storage.files
 import storage.places
 
-from .conftest import NOON, Builder, ask
-from .plain_ladder import plain_ladder
+from .one_run import Made, change_stored, copied, damage, the_file, whole, write_run
 
 pytestmark = pytest.mark.usefixtures("short_ladder")
-
-IMAGES, SHARDS = 6, 3
-REGRESSION_SETTING = (
-    *("model", "dataset", "device", "node", "runtime", "precision"),
-    *("threads", "batch_size", "threshold", "thresholds"),
-)
-
-
-def write_run(
-    root: Path,
-    run_id: str = "run-1",
-    *,
-    is_resumed: bool = False,
-    is_merged: bool = True,
-) -> None:
-    """A run of a routed cell and an all-exit pass, as a driver leaves it; or what it misses."""
-    build = Builder(root, run_id)
-    timed = build.cell(rows=IMAGES * SHARDS, images=IMAGES * SHARDS)
-    passes = build.cell("exits", rows=2 * IMAGES * SHARDS, exit_blocks=(1,), images=IMAGES * SHARDS)
-    for shard in range(SHARDS):
-        images = np.arange(IMAGES) + shard * IMAGES
-        build.commit(
-            timed,
-            0,
-            shard,
-            records={"image_id": images, "is_correct": True, "exit_block": 3, "forward_ms": 2.0},
-            rounds={"node": "node-a", "is_throttled": False},
-        )
-        build.commit(
-            passes,
-            0,
-            shard,
-            exits={
-                "image_id": np.repeat(images, 2),
-                "exit_block": np.tile(np.array([1, 3], np.int32), IMAGES),
-                "is_correct": True,
-            },
-        )
-    run = dataclasses.replace(build.run, status="done")
-    if is_resumed:
-        store = storage.RunStore.open(root, run_id)
-    else:
-        store = storage.RunStore.create(root, build.run, build.cells, {})
-    with store:
-        for planned, tables in build.tables:
-            entry = dataclasses.replace(planned, rows=IMAGES, committed_at=NOON)
-            assert store.commit(entry, tables) or is_resumed
-        if is_merged:
-            store.merge()
-        if is_resumed:
-            store.save_cells(build.cells)
-        store.save_run(run)
-
-
-ALL_ROWS = {
-    "records": "SELECT run_id, cell_id, round, image_id, forward_ms FROM records ORDER BY ALL",
-    "exits": "SELECT run_id, cell_id, image_id, exit_block FROM exits ORDER BY ALL",
-    "commits": "SELECT run_id, cell_id, round, shard, rows FROM commits ORDER BY ALL",
-    "cells": "SELECT run_id, cell_id, status, rows, is_valid FROM cells ORDER BY ALL",
-    "ladder": "SELECT run_id, cell_id, acc1, forward_ms, note FROM ladder",
-}
-
-
-def whole(root: Path) -> dict[str, Any]:
-    """All rows that were committed, and the ladder."""
-    return ask(root, **ALL_ROWS)
-
-
-class Made(NamedTuple):
-    """A root of one run that is whole, and all its rows."""
-
-    root: Path
-    rows: dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Made]:
-    """Runs to be copied and damaged, by whether they are merged."""
-    found = {}
-    with plain_ladder(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda _: None)
-        for is_merged in (False, True):
-            root = tmp_path_factory.mktemp("made")
-            write_run(root, is_merged=is_merged)
-            found[is_merged] = Made(root, whole(root))
-    return found
-
-
-@pytest.fixture
-def merged(made: dict[bool, Made], tmp_path: Path) -> Made:
-    """A merged run that can be damaged."""
-    return copied(made[True], tmp_path)
-
-
-def copied(made: Made, folder: Path) -> Made:
-    """The same in another folder."""
-    shutil.copytree(made.root, folder, dirs_exist_ok=True)
-    return Made(folder, made.rows)
-
-
-def the_file(root: Path, pattern: str) -> Path:
-    """The first file of the run that fits."""
-    return min((root / "runs" / "run-1").glob(pattern))
-
-
-def damage(file: Path) -> None:
-    """Turn one bit over in the middle."""
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(bytes(content))
-
-
-def change_stored(root: Path) -> None:
-    """A summary that says something else, with a digest that fits."""
-    manifest = the_file(root, "commits/merged-*")
-    content = json.loads(manifest.read_bytes())
-    name = content["summary"]["files"]["ladder"]
-    file = root / "runs" / "run-1" / "data" / name
-    table = storage.files.read_table(storage.places.place_of(file))
-    column = table.column_names.index("forward_ms")
-    table = table.set_column(column, "forward_ms", [[99.0] * table.num_rows])
-    file.write_bytes(storage.files.parquet_bytes(table))
-    content["digests"][name] = storage.files.digest_of(storage.places.place_of(file))
-    manifest.write_text(json.dumps(content))
 
 
 def double_rows(root: Path) -> None:
@@ -284,73 +156,6 @@ def test_what_cannot_be_repaired_says_so(merged: Made) -> None:
         assert "it cannot be made again: the history has no copy" in problem.what
         assert (problem.remedy, problem.is_repaired) == ("", False)
     assert sorted(tmp_path.rglob("*")) == names
-
-
-def judge(root: Path, **changes: Any) -> Path:
-    """What `gfjobs judge` leaves beside a run."""
-    row = storage.RegressionRow(
-        "run-1",
-        **dict.fromkeys(REGRESSION_SETTING),
-        metric="latency",
-        kind="step",
-        verdict="ok",
-        value=2.0,
-        effect_pct=0.5,
-    )
-    row = dataclasses.replace(row, **changes)
-    storage.save_regressions(root, "run-1", [row])
-    return root / "runs" / "run-1" / "regressions.parquet"
-
-
-JUDGED_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "torn": (lambda file: file.write_bytes(b"PAR1"), "cannot be trusted"),
-    "of other columns": (
-        lambda file: file.write_bytes((file.parent / "cells.parquet").read_bytes()),
-        "is not of the table `regressions`",
-    ),
-    "of another run": (
-        lambda file: file.write_bytes(
-            storage.files.parquet_bytes(
-                storage.files.read_table(storage.places.place_of(file)).set_column(
-                    0, "run_id", [["run-2"]]
-                )
-            )
-        ),
-        "run-2",
-    ),
-    "infinite": (
-        lambda file: judge(file.parents[2], value=float("inf")),
-        "has a value that is no finite number",
-    ),
-    "no number": (
-        lambda file: judge(file.parents[2], thresholds=(0.5, float("nan"))),
-        "has a thresholds that is no finite number",
-    ),
-}
-
-
-@pytest.mark.parametrize("fault", JUDGED_FAULTS)
-def test_what_was_judged_is_checked_and_set_aside(
-    made: dict[bool, Made], tmp_path: Path, fault: str
-) -> None:
-    """It is kept for whoever wants to look, and `judge` makes it anew; the run stays as it is."""
-    act, said = JUDGED_FAULTS[fault]
-    _, expected = copied(made[False], tmp_path)
-    file = judge(tmp_path)
-    act(file)
-    damaged = file.read_bytes()
-    (problem,) = storage.fsck(tmp_path)
-    assert problem.what.startswith("regressions.parquet: ")
-    assert said in problem.what
-    assert "gfjobs judge run-1" in problem.remedy
-    assert file.read_bytes() == damaged
-    (problem,) = storage.fsck(tmp_path, is_repair=True)
-    assert problem.is_repaired
-    assert not file.exists()
-    assert file.with_name("regressions.parquet.damaged").read_bytes() == damaged
-    assert storage.fsck(tmp_path) == []
-    assert storage.query(tmp_path, "FROM regressions").num_rows == 0
-    assert whole(tmp_path) == expected
 
 
 def test_a_damaged_history_goes(merged: Made) -> None:

@@ -11,8 +11,8 @@ import storage
 from storage import catalog
 
 from .conftest import Builder, ask
+from .one_run import change_stored, whole, write_run
 from .plain_ladder import plain_ladder
-from .test_integrity import change_stored, whole, write_run
 from .test_summaries import rounded, without_summaries, write_several
 
 
