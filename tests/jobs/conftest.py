@@ -28,7 +28,7 @@ from jobs.where import Where
 SIZES = {"img_size": 8, "patch_size": 2, "embed_dim": 6, "num_classes": 10}
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _unsynced() -> Iterator[None]:
     """Skip fsync: it guards against power cuts, which no test makes."""
     with pytest.MonkeyPatch.context() as patch:

@@ -13,10 +13,10 @@ from jobs.where import Where
 GRID = """\
 name: nightly
 models: [digits-gfnet, digits-dynn, {name: other, checkpoint: digits-gfnet}]
-datasets: [{name: digits, limit: 20}]
+datasets: [{name: digits, limit: 6}]
 thresholds: [0.5]
 threads: [1]
-latency: {rounds: 1, warmup_images: 3, images: 12}
+latency: {rounds: 1, warmup_images: 3, images: 6}
 """
 
 
