@@ -400,6 +400,16 @@ def test_what_this_machine_cannot_run_is_skipped(write_grid: Callable, tmp_path:
         tmp_path, "select distinct image_id, prediction from exits where precision = 'float32'"
     )
     assert answers.num_rows == 5  # both engines answer alike
+    held = storage.query(
+        tmp_path,
+        "select runtime, precision, a.images, max_logit_difference < 1e-4 is_near"
+        " from reference_agreement a join cells using (run_id, cell_id) order by all",
+    ).to_pylist()
+    assert [tuple(row.values())[:3] for row in held] == [
+        ("onnx", "float32", 5),
+        ("torch", "bfloat16", 5),
+    ]
+    assert held[0]["is_near"]
     shown = ladder(tmp_path, "r")
     assert "onnx float32" in shown
     assert "onnx bfloat16" not in shown
