@@ -63,6 +63,7 @@ def test_equal_entries_count_once(read: Read) -> None:
         Threshold((0.5,), is_written=True),
         Threshold((0.5, 0.5), is_written=True),
     ]
+    assert read("[{start: 0.5, stop: 1, num: 1}]") == ([Threshold((0.5,), is_written=False)], [])
     found, _ = read("[{start: 0, stop: 0.3, num: 4}]")
     assert [it.values[0] for it in found] == [
         float(np.float32(number)) for number in np.linspace(0, 0.3, 4)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import itertools
 import math
+import re
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -354,3 +356,175 @@ def test_a_promise_not_made_is_not_broken() -> None:
     )
     assert counted[:3] == (3, 3, 0)
     assert math.isnan(counted.mean_cost)
+
+
+def test_what_is_assumed_where_nothing_is_said() -> None:
+    """A confidence of 90 %, a fifth to select, three tenths to calibrate, seed 0."""
+    answers, asked = synthetic(600, 1), Constraints(max_drop=20.0)
+    said = guarantee(answers, asked, confidence=0.9, shares=(0.2, 0.3), seed=0)
+    assert guarantee(answers, asked) == said
+    assert said.confidence == 0.9
+    assert said.promised == {"max_drop": 20.0}
+
+
+@pytest.mark.parametrize("asked", PROMISES)
+def test_a_guarantee_part_by_part(asked: Constraints) -> None:
+    """What its thresholds come to on each part, and which of the certified ones they are."""
+    answers = synthetic(1500, 2)
+    made = guarantee(answers, asked, seed=2)
+    split = Split.draw(1500, (0.2, 0.3), 2)
+    parts = {name: answers.subset(getattr(split, name)) for name in split._fields}
+    for name, part in parts.items():
+        assert getattr(made, name) == part.point(made.thresholds)
+    path = build_path(parts["selection"])
+    assert made.path_steps == len(path)
+    exits = np.stack([answers.exits_of(thresholds) for thresholds in path])
+    nobody = np.array([set(thresholds) == {INF} for thresholds in path])
+    promises = promises_of(answers, asked)
+    accuracy = [it for it in promises if not it.is_cost]
+    costs = [it for it in promises if it.is_cost]
+    error = 0.1 / (bool(accuracy) + bool(costs))
+    certified, steps, bounds = np.ones(len(path), np.bool_), 0, {}
+    if accuracy:
+        test = certify_steps(accuracy, exits, nobody, split, error)
+        certified &= test.is_certified
+        steps += test.steps
+        bounds |= dict(zip((it.name for it in accuracy), test.bounds, strict=True))
+    if costs:
+        test = certify_steps(costs, exits[::-1], nobody[::-1], split, error)
+        certified &= test.is_certified[::-1]
+        steps += test.steps
+        bounds |= dict(zip((it.name for it in costs), (b[::-1] for b in test.bounds), strict=True))
+    assert (made.tested_steps, made.certified_steps) == (steps, certified.sum())
+    points = [parts["selection"].point(path[step]) for step in np.flatnonzero(certified)]
+    if accuracy:
+        best = min(points, key=lambda point: (point.cost, -point.accuracy_pct))
+    else:
+        best = min(points, key=lambda point: (-point.accuracy_pct, point.cost))
+    assert made.selection == best
+    chosen = path.index(made.thresholds)
+    for promise in promises:
+        assert made.bounds[promise.name] == promise.in_unit(bounds[promise.name][chosen])
+
+
+def test_a_promise_that_was_broken_is_told() -> None:
+    """Held out images either keep all constraints or not; here one confidence in five allows it."""
+    answers, asked = synthetic(120, 1), Constraints(max_drop=12.0)
+    kept = []
+    for seed in range(40):
+        made = guarantee(answers, asked, confidence=0.2, seed=seed)
+        split = Split.draw(120, (0.2, 0.3), seed)
+        kept.append(made.is_kept)
+        assert made.is_kept == (not asked.missed(answers.subset(split.held_out), made.held_out))
+    assert len(set(kept)) == 2
+
+
+def test_many_splits_are_counted_one_by_one() -> None:
+    """From the seed on; the mean cost is of those that promise anything."""
+    answers, asked = synthetic(200, 1), Constraints(min_accuracy_pct=73.0)
+    kept, costs = 0, []
+    for seed in range(5, 25):
+        try:
+            made = guarantee(answers, asked, confidence=0.6, seed=seed)
+        except NoGuaranteeError:
+            kept += 1
+            continue
+        kept += made.is_kept
+        costs.append(made.held_out.cost)
+    counted = validity(answers, asked, confidence=0.6, splits=20, seed=5)
+    assert counted[:3] == (kept, 20, len(costs))
+    assert 0 < len(costs) < 20
+    assert counted.mean_cost == pytest.approx(np.mean(costs))
+
+
+def test_two_hundred_splits_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each with a seed of its own, from 0, and a confidence of 90 %."""
+    module = importlib.import_module("jobs.choice.guarantee")
+    given: list[dict[str, Any]] = []
+
+    def noted(*_: Any, **options: Any) -> SimpleNamespace:
+        given.append(options)
+        return SimpleNamespace(is_kept=True, held_out=SimpleNamespace(cost=3.0))
+
+    monkeypatch.setattr(module, "guarantee", noted)
+    assert validity(uniform(9, early=True, late=True), Constraints()) == (200, 200, 200, 3.0)
+    assert given == [{"confidence": 0.9, "seed": seed} for seed in range(200)]
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, -0.5, 1.5])
+def test_a_confidence_is_between_0_and_1(confidence: float) -> None:
+    """Neither end can be had."""
+    said = (
+        rf"^1 constraints with confidence {confidence:g}; give at least one, and a confidence"
+        r" between 0 and 1$"
+    )
+    with pytest.raises(ValueError, match=said):
+        guarantee(
+            uniform(9, early=True, late=True), Constraints(max_drop=1.0), confidence=confidence
+        )
+
+
+def test_a_refusal_word_for_word() -> None:
+    """What was asked, how many were certified for each, by how many images, what to do."""
+    answers = synthetic(1000, 2)
+    with pytest.raises(NoGuaranteeError) as refusal:
+        guarantee(answers, Constraints(max_drop=5.0, max_cost=9.0), confidence=0.95)
+    assert re.fullmatch(
+        r"no thresholds can be promised to have a drop of at most 5 points and mean blocks of at"
+        r" most 9 with a confidence of 0\.95: of \d+ candidates [1-9]\d* for accuracy and"
+        r" [1-9]\d* for cost are certified, none for both by 300 calibration images; ask less, or"
+        r" evaluate more images",
+        str(refusal.value),
+    )
+    with pytest.raises(NoGuaranteeError) as refusal:
+        guarantee(synthetic(4000, 2), Constraints(max_cost=1.0))
+    assert re.fullmatch(
+        r"no thresholds can be promised to have mean blocks of at most 1 with a confidence of 0\.9:"
+        r" of \d+ candidates 0 for cost are certified by 1,200 calibration images; ask less, or"
+        r" evaluate more images",
+        str(refusal.value),
+    )
+
+
+def test_a_split_cuts_a_random_order() -> None:
+    """By shares of all, rounded, one image at least; each image is in one part."""
+    split = Split.draw(10, (0.24, 0.36), 3)
+    assert [len(part) for part in split] == [2, 4, 4]
+    order = np.random.default_rng(3).permutation(10)
+    assert np.concatenate(split).tolist() == order.tolist()
+    assert [len(part) for part in Split.draw(3, (0.1, 0.1), 0)] == [1, 1, 1]
+    with pytest.raises(
+        ValueError,
+        match=r"^5 images in shares of 0\.5 and 0\.7 leave none to hold out; give more images, or"
+        r" smaller shares$",
+    ):
+        Split.draw(5, (0.5, 0.7), 0)
+    with pytest.raises(ValueError, match="leave none"):
+        Split.draw(4, (0.5, 0.5), 0)
+
+
+def test_bounds_of_what_needs_no_test() -> None:
+    """A step that lets nobody leave has the loss of full depth, whatever the images say."""
+    losses = np.stack([np.zeros(100), np.ones(100)])
+    promise = Promise("loss", 0.5, False, losses, 0.5, 0.25, 0.0, 1.0)
+    split = Split(*np.split(np.arange(100), [20, 50]))
+    exits = np.array([1, 0, 1], np.intp)[:, None].repeat(100, axis=1)
+    tested = certify_steps([promise], exits, np.array([True, False, False]), split, 0.1)
+    assert tested.is_certified.tolist() == [True, True, False]
+    assert tested.steps == 3
+    assert tested.bounds[0][0] == 0.25
+    at_the_limit = Promise("loss", 0.25, False, losses, 0.25, 0.25, 0.0, 1.0)
+    tested = certify_steps([at_the_limit], exits, np.array([True, False, False]), split, 0.1)
+    assert tested.is_certified[0]
+
+
+def test_every_promise_must_hold_of_a_step() -> None:
+    """One of two that fails ends the test for both; each has its bound."""
+    good, bad = np.zeros((2, 100)), np.stack([np.zeros(100), np.ones(100)])
+    promises = [Promise("loss", 0.9, False, it, 0.9, 1.0, 0.0, 1.0) for it in (good, bad)]
+    split = Split(*np.split(np.arange(100), [20, 60]))
+    exits = np.array([0, 1, 0], np.intp)[:, None].repeat(100, axis=1)
+    for order in (promises, promises[::-1]):
+        tested = certify_steps(order, exits, np.zeros(3, np.bool_), split, 0.1)
+        assert (tested.is_certified.tolist(), tested.steps) == ([True, False, False], 2)
+        assert len(tested.bounds) == 2
