@@ -119,7 +119,7 @@ def test_many_at_once_are_as_each_alone() -> None:
 
 
 def test_what_images_add_by_hand() -> None:
-    """Their gains vary by 15; rounds and images leave 8 of 6 degrees of freedom, a third of it here.
+    """Their gains vary by 15; what is left is 8, of 6 degrees of freedom, and a third of it counts.
 
     A level of each round and one of each image are no part of what is left.
     """
