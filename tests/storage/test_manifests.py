@@ -150,10 +150,12 @@ def test_a_damaged_manifest_is_named(paths: RunPaths, content: bytes) -> None:
 
 
 def test_a_newer_version_is_refused(paths: RunPaths) -> None:
-    """By the name of the file."""
+    """By the name of the file; as it is one of several, too."""
+    publish_manifest(paths, "0.json", manifest(1))
     (paths.commits / "a.json").write(change(schema_version=6))
-    with pytest.raises(storage.SchemaVersionError, match=r"a\.json has schema version 6"):
-        read_manifest(paths.commits / "a.json")
+    for read in (lambda: read_manifest(paths.commits / "a.json"), lambda: read_snapshot(paths)):
+        with pytest.raises(storage.SchemaVersionError, match=r"a\.json has schema version 6"):
+            read()
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/a", "../a"])
