@@ -72,7 +72,7 @@ class Run:
         self._slow_round(self._build.cells[-1], records={"exit_block": [3, 3], "image_id": [0, 1]})
 
     def _others(self) -> None:
-        """A model of other costs, one of invalid, one of half, and one that is missed thrice."""
+        """Models of other costs, of invalid ones, of half, of some that are missed, of dim power."""
         self.passes("swift")
         swift = self.forced("swift", {1: [1.0] * 4, 3: [1.0] * 4}, watts={1: 5.0, 3: 5.0})
         self._mode(swift, "25W")
@@ -84,9 +84,11 @@ class Run:
         self.passes("half")
         self.forced("half", {1: [1.0]}, watts={1: 5.0})
         self.passes("missed")
-        self.forced("missed", {1: [2.0], 3: [6.0]}, watts={1: 6.0, 3: 9.0})
+        self.forced("missed", {1: [2.0], 3: [6.0]}, watts={1: 6.0, 3: 9.0}, tasks=2)
         for factor in (1.0, 0.97, 1.025):
             self.routed("missed", [6.0 / factor] * 4, [3] * 4, watts=9.0)
+        self.passes("dim")
+        self.forced("dim", {1: [1.0], 3: [1.0]}, watts={1: 5.0})
 
     def _cell(self, kind: storage.CellKind, model: str, **changes: Any) -> storage.CellRow:
         blocks = (3,) if model == "static" else (1,)
@@ -107,6 +109,7 @@ class Run:
         model: str,
         costs: Mapping[int, Sequence[float | None]],
         watts: Mapping[int, float] | None = None,
+        tasks: int = 1,
         **changes: Any,
     ) -> storage.CellRow:
         """Plan forced exits in one round; it idles at 4 W."""
@@ -116,9 +119,10 @@ class Run:
         columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
         columns["forward_ms"] = [ms and ms + self._more for ms in columns["forward_ms"]]
         self._build.commit(cell, exit_costs=columns)
-        self._power(cell, "idle_before", 4.0)
-        for block, watt in (watts or {}).items():
-            self._power(cell, "active", watt, exit_block=block)
+        for shard in range(tasks):
+            self._power(cell, "idle_before", 4.0, shard=shard)
+            for block, watt in (watts or {}).items():
+                self._power(cell, "active", watt, exit_block=block, shard=shard)
         return cell
 
     def routed(

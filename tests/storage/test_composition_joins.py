@@ -56,6 +56,7 @@ def test_costs_are_those_of_the_pass(asked: duckdb.DuckDBPyConnection) -> None:
     )
     assert found == [
         ("bad", "exit_costs-21", [1, 3], [1.0, 1.0], False, "throttled: 2 of 3 rounds"),
+        ("dim", "exit_costs-31", [1, 3], [1.0, 1.0], True, None),
         ("early", COSTS, [1, 3], [2.0, 6.0], True, None),
         ("missed", "exit_costs-26", [1, 3], [2.0, 6.0], True, None),
         ("static", "latency-16", [3], [4.0], True, None),
@@ -110,6 +111,7 @@ def test_costs_are_trusted_where_every_route_confirms_them(
     missed = "composed of exit costs, a routed mean latency is missed by -3.0 %, more than 2 %"
     assert _by_model(asked, "exit_ms, power_mode, f.note", "trusted_exit_costs('run-1')") == [
         ("bad", None, "25W", "its times are not valid: throttled: 2 of 3 rounds"),
+        ("dim", [1.0, 1.0], None, "no routed threshold confirms the exit costs"),
         ("early", [2.0, 6.0], "15W", mode.format("15W", "25W")),
         ("half", None, None, "exit costs were not measured at batch 1 (measure: [exit_costs])"),
         ("missed", None, None, missed),
@@ -125,14 +127,15 @@ def test_energies_are_trusted_where_every_route_confirms_them(
     why = "energy by exit was not measured at batch 1 (measure: [energy, exit_costs])"
     missed = "composed of exit energies, a routed mean energy is missed by -3.0 %, more than 2 %"
     source = "energy: replay: a.csv"
-    found = _by_model(asked, "exit_mj, energy_source, f.note", "trusted_exit_energies('run-1')")
-    assert found == [
-        ("bad", None, None, why),
-        ("early", [4.0, 30.0], source, None),
-        ("half", None, None, why),
-        ("missed", None, source, missed),
-        ("static", [12.0], source, None),
-        ("swift", [1.0, 1.0], source, None),
+    names = "exit_mj, exit_margin_mj, energy_source, f.note"
+    assert _by_model(asked, names, "trusted_exit_energies('run-1')") == [
+        ("bad", None, None, None, why),
+        ("dim", None, None, None, why),
+        ("early", [4.0, 30.0], [None, None], source, None),
+        ("half", None, None, None, why),
+        ("missed", None, None, source, missed),
+        ("static", [12.0], [None], source, None),
+        ("swift", [1.0, 1.0], [None, None], source, None),
     ]
 
 
@@ -141,7 +144,7 @@ def test_what_is_measured_is_there_before_it_is_trusted(asked: duckdb.DuckDBPyCo
     names = "costs_cell_id, exit_mj, exit_margin_mj, f.note"
     assert _by_model(asked, names, "measured_exit_energies('run-1')") == [
         ("early", COSTS, [4.0, 30.0], [None, None], None),
-        ("missed", "exit_costs-26", [4.0, 30.0], [None, None], None),
+        ("missed", "exit_costs-26", [4.0, 30.0], [0.0, 0.0], None),
         ("static", "latency-16", [12.0], [None], None),
         ("swift", "exit_costs-18", [1.0, 1.0], [None, None], None),
     ]
@@ -153,6 +156,7 @@ def test_samples_are_of_images_that_were_timed_at_every_exit(
     """In the order of the exits, and of costs that are trusted."""
     found = _by_model(asked, "round, image_id, exit_ms", "exit_samples('run-1')")
     assert found == [
+        ("dim", 0, 0, [1.0, 1.0]),
         ("early", 0, 0, [1.0, 5.0]),
         ("early", 0, 1, [5.0, 7.0]),
         *(("swift", 0, image, [1.0, 1.0]) for image in range(4)),
@@ -167,6 +171,7 @@ def test_latency_at_a_threshold(asked: duckdb.DuckDBPyConnection) -> None:
             (model, [0.25, 0.75], *values)
             for model, values in (
                 ("bad", (None, None, None)),
+                ("dim", (1, 1.0, None)),
                 ("early", (2, pytest.approx(5.25), None)),
                 ("half", (None, None, None)),
                 ("missed", (None, None, None)),
@@ -179,13 +184,14 @@ def test_latency_at_a_threshold(asked: duckdb.DuckDBPyConnection) -> None:
 def test_energy_at_a_threshold(asked: duckdb.DuckDBPyConnection) -> None:
     """Three quarters take 30 mJ."""
     energies = _by_model(asked, "energy_mj", "composed_energy('run-1', [0.5])")
-    assert dict(energies) == {
-        "bad": None,
-        "early": pytest.approx(23.5),
-        "half": None,
-        "missed": None,
-        "swift": pytest.approx(1.0),
-    }
+    assert energies == [
+        ("bad", None),
+        ("dim", None),
+        ("early", pytest.approx(23.5)),
+        ("half", None),
+        ("missed", None),
+        ("swift", pytest.approx(1.0)),
+    ]
 
 
 def test_percentiles_are_of_one_models_mixture(build: Builder) -> None:

@@ -96,8 +96,10 @@ def test_without_a_pass_the_first_round_answers(build: Builder) -> None:
     cell = build.cell(depth=None, rounds=2)
     build.records(cell, 2, is_correct=[True, False], exit_block=[0, 2], loss=[1.0, 2.0])
     build.records(cell, 2, 1, is_correct=False, exit_block=3, loss=9.0)
+    build.records(build.cell(model="deep"), 2, exit_block=[0, 1])
     build.store()
-    (row,) = _ladder(build.root)
+    row, deep = _ladder(build.root)
+    assert deep["exit_counts"] == [1, 1, 0, 0]
     assert (row["acc1"], row["loss"]) == (50.0, 1.5)
     assert (row["exit_counts"], row["mean_blocks"]) == ([1, 0, 1], 2.0)
 
@@ -119,9 +121,13 @@ def test_only_a_pass_of_the_same_work_answers(build: Builder) -> None:
         each.cell("exits", images=100)  # it has no rows
         _answer(each, each.cell("exits", images=images), is_correct=each is build)
         each.records(each.cell(), 3, is_correct=False)
+        _answer(each, each.cell("exits", model="timed elsewhere"))
+        if each is other:
+            each.records(each.cell(model="timed elsewhere"), 3)
         each.store()
     assert _sources(build.root) == {
         "latency-11": "exits-10",
+        "exits-12": "exits-12",
         **{f"exits-{number}": f"exits-{number}" for number in range(len(OTHERS))},
     }
     rows = _ladder(build.root, "cell_id, acc1, forward_ms, note")

@@ -125,6 +125,15 @@ def test_the_farthest_flips_come_first(build: Builder) -> None:
     assert _answers(build.root, "certify_flips", "image_id", most=2) == [(2,), (3,)]
 
 
+def test_flips_come_by_round_and_image(build: Builder) -> None:
+    """Of each routed cell."""
+    _routed(build, [(3, 0.75), (3, 0.75)])
+    build.records(build.cells[-1], 2, 1, exit_block=3)
+    build.store()
+    rows = storage.query(build.root, "SELECT round, image_id FROM flips('run-1')").to_pylist()
+    assert [tuple(row.values()) for row in rows] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
 def test_exit_times_are_of_one_pass(build: Builder) -> None:
     """In the order of rounds and images."""
     passes = []
@@ -243,12 +252,21 @@ def test_batches_by_hand(build: Builder) -> None:
             times = [more + round_ + 1.0] * 23 + [None]
             slow = {"is_throttled": [True] + [False] * 23} if round_ == 1 else {}
             each.records(cell, 24, round_, forward_ms=times, started_at=starts, **slow)
+        each.records(each.cell(), 11, started_at=NOON)  # one image at a time, whenever it was
+        few = each.cell(rounds=2)
+        for round_ in (0, 1):
+            each.records(few, 6, round_)
         each.store()
     rows = _answers(build.root, "timed_batches")
     assert [(cell, node, round_) for cell, node, round_, *_ in rows] == [
         ("latency-0", "node-a", 0),
         ("latency-0", "node-a", 2),
+        ("latency-1", "node-a", 0),
+        *(("latency-2", "node-a", round_) for round_ in (0, 1)),
     ]
+    assert [tuple(map(len, each[3:])) for each in rows[-2:]] == [(6, 6, 6)] * 2
+    del rows[-2:]
+    assert rows.pop()[3:] == ([2.0] * 11, [1.0] * 11, list(range(11)))
     for (*_, total_ms, images, first), ms in zip(rows, (1.0, 3.0), strict=True):
         assert total_ms == [ms, *[2 * ms] * 11]  # of one image there is no time
         assert images == [1.0, *[2.0] * 11]
@@ -291,3 +309,4 @@ def test_answers_at_thresholds_by_hand(build: Builder, asked: str) -> None:
     ]
     name, value = ("thresholds", [0.75, 0.25]) if by_gate else ("threshold", 0.5)
     assert [row[name] for row in rows_] == [value, value, None]
+    assert ("thresholds" in rows_[0]) == by_gate
