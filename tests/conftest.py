@@ -6,6 +6,7 @@ At the end one line says what was skipped and why.
 from __future__ import annotations
 
 import collections
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -19,6 +20,10 @@ from numpy.typing import NDArray
 from support.examples import MANY
 
 import storage
+
+# Before torch is loaded: where several processes compute, threads of OpenMP that wait for each
+# other in a loop cost many times what they compute.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 settings.register_profile(MANY, settings.default)
 
