@@ -10,13 +10,13 @@ import pytest
 from support.hosts import Cluster, Network, why_not
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Cluster:
     """How hosts become a cluster."""
     return Cluster()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def network() -> Iterator[Network]:
     """A switch without hosts yet."""
     if reason := why_not():
@@ -26,7 +26,7 @@ def network() -> Iterator[Network]:
         yield made
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def token() -> str:
     """The token of a cluster."""
     return secrets.token_hex(32)

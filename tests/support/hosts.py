@@ -234,7 +234,7 @@ class Cluster:
             if condition():
                 return
             assert time.monotonic() < deadline_s, f"waited {PATIENCE_S} s for {what}"
-            time.sleep(max(POLL_S, time.monotonic() - asked_s))  # others want to get on
+            time.sleep(max(POLL_S, 2 * (time.monotonic() - asked_s)))  # others want to get on
 
     def end(self, command: subprocess.Popen[str]) -> str:
         """Wait for the end of a command: all that it said."""
