@@ -25,7 +25,6 @@ from storage.places.s3 import lease, place
 pytestmark = pytest.mark.xdist_group("object store")  # they share a server
 
 REPOSITORY = Path(__file__).parents[2]
-GFJOBS = (sys.executable, "-c", "from jobs.cli import main; main()")
 PATIENCE_S = 120
 
 RUN = storage.RunRow("run-1", name="run-1", status="running")
@@ -395,15 +394,8 @@ def test_command_line_gives_the_same_rows_as_on_a_disk(root: str, tmp_path: Path
     local = str(tmp_path / "results")
 
     def gfjobs(*arguments: str, results: str = root) -> str:
-        done = subprocess.run(
-            [*GFJOBS, *arguments],
-            capture_output=True,
-            text=True,
-            cwd=REPOSITORY,
-            env={**os.environ, "GFJOBS_RESULTS": results},
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        done = CliRunner().invoke(main, arguments, env={"GFJOBS_RESULTS": results})
+        assert done.exit_code == 0, (arguments, done.output, done.exception)
         return done.stdout
 
     for results in (local, root):
