@@ -72,7 +72,7 @@ class Run:
         self._slow_round(self._build.cells[-1], records={"exit_block": [3, 3], "image_id": [0, 1]})
 
     def _others(self) -> None:
-        """Models of other costs, of invalid ones, of half, of missed ones, and of half the power."""
+        """Models of other costs, of invalid ones, of half, of missed ones, of half the power."""
         self.passes("swift")
         swift = self.forced("swift", {1: [1.0] * 4, 3: [1.0] * 4}, watts={1: 5.0, 3: 5.0})
         self._mode(swift, "25W")

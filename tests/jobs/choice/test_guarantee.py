@@ -384,7 +384,8 @@ def test_a_guarantee_part_by_part(asked: Constraints) -> None:
     accuracy = [it for it in promises if not it.is_cost]
     costs = [it for it in promises if it.is_cost]
     error = 0.1 / (bool(accuracy) + bool(costs))
-    certified, steps, bounds = np.ones(len(path), np.bool_), 0, {}
+    certified, steps = np.ones(len(path), np.bool_), 0
+    bounds: dict[str, Any] = {}
     if accuracy:
         test = certify_steps(accuracy, exits, nobody, split, error)
         certified &= test.is_certified
