@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from storage import CellRow, NodeRow, RunRow, questions, rows_to_table
+from storage import CellRow, NodeRow, RunRow, catalog, questions, rows_to_table
 from storage.commits import entries_to_table
 from storage.questions import create_questions, needed
 from storage.schemas import TABLES
@@ -61,7 +61,7 @@ class Memory:
             create_questions(self._connection, repeated)
             self._exits = exits
         answer = self._connection.execute(sql, parameters)
-        names = [column[0] for column in answer.description]
+        names = catalog._distinct([column[0] for column in answer.description])
         return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 
     def close(self) -> None:

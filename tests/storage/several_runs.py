@@ -66,10 +66,10 @@ class Roots:
 
 def rows_of(connection: duckdb.DuckDBPyConnection, sql: str) -> list[Row]:
     """The rows of an answer, sorted; numbers without the digits that depend on the order."""
-    relation = connection.sql(sql)
-    rows = [
-        dict(zip(relation.columns, map(_rounded, row), strict=True)) for row in relation.fetchall()
-    ]
+    # `sql` would have DuckDB understand the question twice.
+    answer = connection.execute(sql)
+    names = [column[0] for column in answer.description]
+    rows = [dict(zip(names, map(_rounded, row), strict=True)) for row in answer.fetchall()]
     return sorted(rows, key=repr)
 
 

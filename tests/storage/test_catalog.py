@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .conftest import Builder
+    from .in_memory import InMemory
 
 
 def test_every_table_is_a_view_even_without_rows(tmp_path: Path) -> None:
@@ -150,8 +151,9 @@ def test_every_query_says_what_it_is(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", NAMED, ids=lambda file: file.stem)
-def test_every_named_query_runs(build: Builder, file: Path) -> None:
+def test_every_named_query_runs(in_memory: InMemory, file: Path) -> None:
     """Over a run with a routed cell and an all-exit pass, given what its text names."""
+    build = in_memory
     build.records(build.cell(), 3)
     cell = build.cell("exits", exit_blocks=(1,))
     columns = {"exit_block": [1, 3], "gate_score": [0.5, None], "is_correct": True}
@@ -167,7 +169,7 @@ def test_every_named_query_runs(build: Builder, file: Path) -> None:
     }
     text = file.read_text()
     parameters = {name: value for name, value in known.items() if f"${name}" in text}
-    found = storage.named_query(build.root, file.stem, **parameters)
+    found = build.named(file.stem, **parameters)
     has_none = (
         "cell_energies",
         "cell_powers",
@@ -196,7 +198,7 @@ def test_every_named_query_runs(build: Builder, file: Path) -> None:
         "unanswered",
         "unusable_cells",
     )
-    assert (found.num_rows == 0) == (file.stem in has_none)
+    assert (not found) == (file.stem in has_none)
 
 
 def test_runs_are_asked_for_by_macros_alone() -> None:

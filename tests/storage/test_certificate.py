@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 
 import storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from .conftest import Builder
+    from .in_memory import InMemory
 
     Row = dict[str, Any]
 
@@ -24,6 +26,12 @@ SCORES = [(0.75, 0.25), (0.25, 0.5), (0.375, 0.25), (0.5, NAN), (NAN, 0.25)]
 ANSWERS = [(1, 2, 3), (4, 5, 6), (7, 8, 9), (1, 1, 2), (3, 3, 3)]
 # What a router does that agrees: block, answer, score; the last block has no score.
 ROUTES = [(1, 1, 0.75), (2, 5, 0.5), (3, 9, None), (1, 1, 0.5), (3, 3, None)]
+
+
+@pytest.fixture
+def build(in_memory: InMemory) -> InMemory:
+    """Give a builder of one run, to be asked."""
+    return in_memory
 
 
 def store_pass(build: Builder, **cell: Any) -> storage.CellRow:
@@ -59,14 +67,12 @@ def store_routes(
 
 def certificate(build: Builder) -> list[Row]:
     """Read the certificate."""
-    rows: list[Row] = storage.query(build.root, "FROM certificate('latest')").to_pylist()
-    return rows
+    return build.query("FROM certificate('latest')")
 
 
 def flips(build: Builder) -> list[Row]:
     """Read the flips."""
-    rows: list[Row] = storage.query(build.root, "FROM flips('latest')").to_pylist()
-    return rows
+    return build.query("FROM flips('latest')")
 
 
 def test_routes_as_replayed_are_no_flips(build: Builder) -> None:
@@ -271,14 +277,14 @@ def test_static_model_can_only_answer_otherwise(build: Builder) -> None:
     assert (flip["threshold"], flip["gate_score"], flip["gate_distance"]) == (None, None, None)
 
 
-def test_same_cells_in_two_runs_stay_apart(build_run: Callable[[str], Builder]) -> None:
+def test_same_cells_in_two_runs_stay_apart(build: InMemory) -> None:
     """The certificate of a run is of its own rows."""
     for run_id, answer in (("first", 1), ("second", 2)):
-        build = build_run(run_id)
-        store_pass(build)
-        store_routes(build, [(1, answer, 0.75)])
-        build.store()
-    rows = storage.query(build.root, "FROM certificate('first')").to_pylist()
+        each = build.beside(run_id)
+        store_pass(each)
+        store_routes(each, [(1, answer, 0.75)])
+        each.store()
+    rows = build.query("FROM certificate('first')")
     assert [(row["run_id"], row["routes"], row["flips"]) for row in rows] == [("first", 1, 0)]
     assert [(row["run_id"], row["flips"]) for row in certificate(build)] == [("second", 1)]
 

@@ -45,7 +45,7 @@ def test_an_answer_is_that_of_each_part_alone(roots: Roots, sql: str) -> None:
     found = roots.part(sql)
     assert found == rows_of(roots.alone, sql)
     assert found
-    columns = roots.whole.sql(sql).columns
+    columns = found[0]
     assert "run_id" in columns or re.search(r"\('(latest|choices)'", sql)
     assert "dataset" in columns or re.search(r"dataset = '", sql)
 

@@ -15,20 +15,26 @@ from .conftest import NOON
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .conftest import Builder
+    from .in_memory import InMemory
 
 EARLY: dict[str, Any] = {"model": "early", "exit_blocks": (1,)}
 LOW = "power while running was not above idle: 7.9 W against 8.0 W"
 REPLAY = storage.NodeRow("run-1", "node-a", power_source="replay: power.csv")
 
 
-def _asked(build: Builder, *questions: str) -> list[list[dict[str, Any]]]:
+@pytest.fixture
+def build(in_memory: InMemory) -> InMemory:
+    """Give a builder of one run, to be asked."""
+    return in_memory
+
+
+def _asked(build: InMemory, *questions: str) -> list[list[dict[str, Any]]]:
     """Answers to several questions."""
-    return [storage.query(build.root, f"FROM {each}").to_pylist() for each in questions]
+    return [build.query(f"FROM {each}") for each in questions]
 
 
 def _windows(
-    build: Builder,
+    build: InMemory,
     cell: storage.CellRow,
     active: float | Mapping[int, float] | None,
     idle: float | None,
@@ -59,7 +65,7 @@ def _windows(
     build.commit(cell, round_, 50 + shard, power=power)
 
 
-def _timed(build: Builder, watts: float, idle: float = 8.0, **changes: Any) -> storage.CellRow:
+def _timed(build: InMemory, watts: float, idle: float = 8.0, **changes: Any) -> storage.CellRow:
     """A cell of one round of two images of 2 ms, with power."""
     cell = build.cell(**changes)
     build.records(cell, 2)
@@ -67,7 +73,7 @@ def _timed(build: Builder, watts: float, idle: float = 8.0, **changes: Any) -> s
     return cell
 
 
-def _forced(build: Builder, rounds: Sequence[float]) -> storage.CellRow:
+def _forced(build: InMemory, rounds: Sequence[float]) -> storage.CellRow:
     """A model with exits after blocks 1 and 3: half leaves at each; forced out, in ms a round."""
     columns = {"exit_block": [1, 1, 3, 3], "gate_score": [0.9, 0.1, None, None]}
     passes = build.cell("exits", batch_size=64, **EARLY)
@@ -79,7 +85,7 @@ def _forced(build: Builder, rounds: Sequence[float]) -> storage.CellRow:
     return cell
 
 
-def test_energy_is_of_the_rounds_that_have_power(build: Builder) -> None:
+def test_energy_is_of_the_rounds_that_have_power(build: InMemory) -> None:
     """10 ms without power, then 1 ms at 6 W over 1 W: 5 mJ, not 5 W x 5.5 ms = 27.5 mJ."""
     cell = build.cell(rounds=2)
     build.records(cell, 20, 0, forward_ms=10.0, elapsed_ms=11.0)
@@ -96,7 +102,7 @@ def test_energy_is_of_the_rounds_that_have_power(build: Builder) -> None:
     assert (powers["power_w"], powers["idle_w"]) == pytest.approx((6.0, 1.0))
 
 
-def test_where_all_rounds_have_power_the_columns_multiply(build: Builder) -> None:
+def test_where_all_rounds_have_power_the_columns_multiply(build: InMemory) -> None:
     """(power_w - idle_w) x forward_ms, of rounds that differ in all three, and in their images."""
     cell = build.cell(rounds=2)
     for round_, (images, ms, watts, idle) in enumerate([(30, 4.0, 9.0, 5.0), (10, 8.0, 12.0, 6.0)]):
@@ -111,7 +117,7 @@ def test_where_all_rounds_have_power_the_columns_multiply(build: Builder) -> Non
 
 @pytest.mark.parametrize("is_throttled", [False, True])
 def test_times_that_cannot_count_take_their_power_along(
-    build: Builder, *, is_throttled: bool
+    build: InMemory, *, is_throttled: bool
 ) -> None:
     """A round that was throttled, or has no milliseconds, is not in the powers either."""
     cell = build.cell(rounds=2)
@@ -127,7 +133,7 @@ def test_times_that_cannot_count_take_their_power_along(
     assert row["energy_note"] is None
 
 
-def test_idle_power_is_that_of_the_same_task(build: Builder) -> None:
+def test_idle_power_is_that_of_the_same_task(build: InMemory) -> None:
     """A task whose running power is not known says nothing of the idling of others."""
     cell = build.cell()
     build.records(cell, 2)
@@ -139,7 +145,7 @@ def test_idle_power_is_that_of_the_same_task(build: Builder) -> None:
     assert (row["power_w"], row["idle_w"], row["energy_mj"]) == pytest.approx((10.0, 8.0, 4.0))
 
 
-def test_a_round_of_several_tasks_has_its_images_once(build: Builder) -> None:
+def test_a_round_of_several_tasks_has_its_images_once(build: InMemory) -> None:
     """Two tasks in 2 ms, then one in 5 ms, of as many images: 3.5 ms on average, not 3."""
     cell = build.cell(rounds=2)
     build.records(cell, 20, 0, forward_ms=2.0)
@@ -151,7 +157,7 @@ def test_a_round_of_several_tasks_has_its_images_once(build: Builder) -> None:
     assert row["energy_mj"] == pytest.approx(2 * 3.5)
 
 
-def test_idle_power_of_forced_exits_is_that_of_the_same_shard(build: Builder) -> None:
+def test_idle_power_of_forced_exits_is_that_of_the_same_shard(build: InMemory) -> None:
     """Two tasks of one round: 10 over 8 W and 5 over 2 W, 1 ms each: 2 and 3 mJ."""
     cell = _forced(build, [1.0])
     _windows(build, cell, {1: 10.0, 3: 10.0}, 8.0, shard=0)
@@ -163,7 +169,7 @@ def test_idle_power_of_forced_exits_is_that_of_the_same_shard(build: Builder) ->
         assert row["margin_mj"] == pytest.approx(0.5 * 12.706)
 
 
-def test_forced_exits_count_in_rounds_that_have_all(build: Builder) -> None:
+def test_forced_exits_count_in_rounds_that_have_all(build: InMemory) -> None:
     """Of 10, 1 and 100 ms the first has no power and the last no idle power; composed likewise."""
     cell = _forced(build, [10.0, 1.0, 100.0])
     _windows(build, cell, {1: 6.0, 3: 8.0}, 1.0, round_=1)
@@ -177,7 +183,7 @@ def test_forced_exits_count_in_rounds_that_have_all(build: Builder) -> None:
     assert half["energy_source"] == "energy: replay: power.csv"
 
 
-def test_no_more_power_than_idle_is_no_energy(build: Builder) -> None:
+def test_no_more_power_than_idle_is_no_energy(build: InMemory) -> None:
     """NULL with the reason; the saving too. What it took in all is known."""
     _timed(build, 10.0, model="base")
     _timed(build, 7.9, model="low")
@@ -193,7 +199,7 @@ def test_no_more_power_than_idle_is_no_energy(build: Builder) -> None:
     assert "not above idle: 8.0 W against 8.0 W" in same["energy_note"]
 
 
-def test_nothing_is_saved_beside_a_baseline_without_energy(build: Builder) -> None:
+def test_nothing_is_saved_beside_a_baseline_without_energy(build: InMemory) -> None:
     """Not 100 %, and not against the same baseline in another setting; the reason is its own."""
     _timed(build, 7.9, model="base")
     _timed(build, 12.0, model="base", threads=2)
@@ -207,7 +213,7 @@ def test_nothing_is_saved_beside_a_baseline_without_energy(build: Builder) -> No
     assert "saving:" not in rows[0]["note"]
 
 
-def test_an_exit_that_took_no_more_than_idle_leaves_no_energy_to_compose(build: Builder) -> None:
+def test_an_exit_that_took_no_more_than_idle_leaves_no_energy_to_compose(build: InMemory) -> None:
     """Of the other exits it is known; the frontier has milliseconds, and the reason is said."""
     cell = _forced(build, [1.0])
     _windows(build, cell, {1: 7.9, 3: 10.0}, 8.0)
@@ -222,12 +228,12 @@ def test_an_exit_that_took_no_more_than_idle_leaves_no_energy_to_compose(build: 
     assert half["note"] == f"exit after block 1: {LOW}"
     assert {row["energy_mj"] for row in points} == {None}
     assert None not in {row["forward_ms"] for row in points}
-    (said,) = storage.named_query(build.root, "energies_beside_routed", run_id="run-1").to_pylist()
+    (said,) = build.named("energies_beside_routed", run_id="run-1")
     assert (said["model"], said["composed_mj"]) == ("early", None)
     assert (said["note"], said["energy_source"]) == (half["note"], "energy: replay: power.csv")
 
 
-def test_a_routed_threshold_without_energy_confirms_nothing(build: Builder) -> None:
+def test_a_routed_threshold_without_energy_confirms_nothing(build: InMemory) -> None:
     """It stands there with the reason; what is composed stays, unconfirmed."""
     _windows(build, _forced(build, [1.0]), {1: 10.0, 3: 10.0}, 8.0)
     _timed(build, 7.9, threshold=0.5, **EARLY)
@@ -241,7 +247,7 @@ def test_a_routed_threshold_without_energy_confirms_nothing(build: Builder) -> N
     assert trusted["note"] == "no routed threshold confirms the exit energies"
 
 
-def test_energies_by_round_are_of_the_same_rounds(build: Builder) -> None:
+def test_energies_by_round_are_of_the_same_rounds(build: InMemory) -> None:
     """A round that took no more than idling counts in the mean, and has no energy of its own."""
     cell = build.cell(rounds=3)
     for round_ in range(3):
@@ -250,22 +256,22 @@ def test_energies_by_round_are_of_the_same_rounds(build: Builder) -> None:
     _windows(build, cell, 12.1, 8.0, round_=2)
     build.store()
     ((row,),) = _asked(build, "ladder")
-    rounds = storage.named_query(build.root, "energies_in", run_id="run-1").to_pylist()
+    rounds = build.named("energies_in", run_id="run-1")
     assert row["energy_mj"] == pytest.approx(2.0 * 2)
     found = [(each["round"], each["energy_mj"], each["note"]) for each in rounds]
     assert found == [(1, None, LOW), (2, pytest.approx(8.2), None)]
 
 
-def test_close_powers_are_told_apart(build: Builder) -> None:
+def test_close_powers_are_told_apart(build: InMemory) -> None:
     """With one decimal they would look alike."""
     build.store()
     sql = "SELECT not_above_idle(7.96, 8.04), not_above_idle(8.1, 8.0), not_above_idle(8.1, NULL)"
-    (found,) = storage.query(build.root, sql).to_pylist()
+    (found,) = build.query(sql)
     reason = "power while running was not above idle: 7.960 W against 8.040 W"
     assert list(found.values()) == [reason, None, None]
 
 
-def test_sources_in_words(build: Builder) -> None:
+def test_sources_in_words(build: InMemory) -> None:
     """As nodes name them; a node without one has no line."""
     named = {
         "ina3221: VDD_IN": "energy: INA3221, rail VDD_IN",

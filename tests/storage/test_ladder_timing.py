@@ -12,8 +12,15 @@ import storage
 
 if TYPE_CHECKING:
     from .conftest import Builder
+    from .in_memory import InMemory
 
 NOON = datetime(2026, 11, 24, 12)  # noqa: DTZ001 (naive UTC throughout)
+
+
+@pytest.fixture
+def build(in_memory: InMemory) -> InMemory:
+    """Give a builder of one run, to be asked."""
+    return in_memory
 
 
 @pytest.mark.parametrize(
@@ -63,26 +70,26 @@ def test_throttled_round_is_left_out_whole(build: Builder, where: str) -> None:
 
 
 @pytest.mark.parametrize("merge", [False, True])
-def test_a_round_of_several_shards_has_several_rows(build: Builder, merge: bool) -> None:
+def test_a_round_of_several_shards_has_several_rows(stored: Builder, merge: bool) -> None:
     """One throttled shard takes its whole round out; no row counts twice, each mode shows once."""
-    timed = build.cell(rounds=2)
+    timed = stored.cell(rounds=2)
     for round_ in (0, 1):
         for shard in (0, 1):
-            build.commit(
+            stored.commit(
                 timed,
                 round_,
                 shard,
                 records={"image_id": np.arange(20), "forward_ms": 2.0 + round_},
                 rounds={"power_mode": str(shard), "is_throttled": (round_, shard) == (1, 1)},
             )
-    build.store(merge=merge)
-    (row,) = build.ladder()
+    stored.store(merge=merge)
+    (row,) = stored.ladder()
     assert (row["samples"], row["forward_ms"], row["power_mode"]) == (40, 2.0, "0, 1")
-    rows = storage.query(build.root, "select round from rounds order by all").to_pylist()
+    rows = storage.query(stored.root, "select round from rounds order by all").to_pylist()
     assert [row["round"] for row in rows] == [0, 0, 1, 1]
-    throttled = storage.query(build.root, "from throttled_rounds").to_pylist()
+    throttled = storage.query(stored.root, "from throttled_rounds").to_pylist()
     assert [row["round"] for row in throttled] == [1]
-    with storage.RunStore.open(build.root, build.run.run_id) as store:
+    with storage.RunStore.open(stored.root, stored.run.run_id) as store:
         assert store.throttled_rounds() == {(timed.cell_id, 1)}
 
 
@@ -253,7 +260,7 @@ def test_exit_histogram_gives_shares_and_medians(build: Builder) -> None:
     exits = [1] * 30 + [3] * 10
     build.records(timed, 40, exit_block=exits, forward_ms=[1.0] * 30 + [9.0] * 10)
     build.store()
-    rows = storage.named_query(build.root, "exit_histogram", run_id="run-1").to_pylist()
+    rows = build.named("exit_histogram", run_id="run-1")
     found = [
         (row["exit_block"], row["images"], row["share_pct"], row["median_forward_ms"])
         for row in rows
@@ -269,7 +276,7 @@ def test_progress_and_speed(build: Builder) -> None:
     for shard in range(3):
         build.commit(timed, 0, shard, records={"image_id": [shard], "forward_ms": 1.0})
     build.store(merge=True)
-    (progress,) = storage.named_query(build.root, "run_progress").to_pylist()
+    (progress,) = build.named("run_progress")
     assert (
         progress["cells"],
         progress["done"],
@@ -278,7 +285,7 @@ def test_progress_and_speed(build: Builder) -> None:
         progress["rows"],
         progress["status"],
     ) == (3, 1, 1, 1, 30, "done")
-    (speed,) = storage.named_query(build.root, "speed").to_pylist()
+    (speed,) = build.named("speed")
     assert (speed["kind"], speed["seconds_per_image"], speed["commits"]) == ("latency", 0.25, 3)
 
 
@@ -287,7 +294,7 @@ def test_an_invalid_cell_has_no_medians(build: Builder) -> None:
     timed = build.cell(exit_blocks=(1, 3), threshold=0.5, is_valid=False)
     build.records(timed, 20)
     build.store()
-    rows = storage.named_query(build.root, "exit_histogram", run_id="run-1").to_pylist()
+    rows = build.named("exit_histogram", run_id="run-1")
     assert [(row["images"], row["median_forward_ms"]) for row in rows] == [(0, None), (20, None)]
 
 
@@ -305,7 +312,7 @@ def test_batches_are_by_round_and_node(build: Builder) -> None:
     other = {"image_id": np.arange(11), "node": "node-b", "forward_ms": 3.0}
     build.commit(timed, 2, 0, records=other)
     build.store()
-    rows = storage.named_query(build.root, "timed_batches", run_id="run-1").to_pylist()
+    rows = build.named("timed_batches", run_id="run-1")
     found = [(row["node"], row["round"], row["total_ms"], row["images"]) for row in rows]
     assert found == [
         ("node-a", 0, [*np.arange(8.0), *np.arange(1.0, 9.0)], [1.0] * 16),
@@ -320,5 +327,5 @@ def test_images_of_a_batch_are_one(build: Builder) -> None:
         starts = [NOON + timedelta(seconds=image // 2) for image in range(2 * batches)]
         build.records(timed, 2 * batches, forward_ms=3.0, started_at=starts)
     build.store()
-    (row,) = storage.named_query(build.root, "timed_batches", run_id="run-1").to_pylist()
+    (row,) = build.named("timed_batches", run_id="run-1")
     assert (row["total_ms"], row["images"]) == ([6.0] * 11, [2.0] * 11)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import storage
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from .conftest import Builder
+    from .in_memory import InMemory
 
 INF, NAN = float("inf"), float("nan")
 DEPTH = 5
@@ -63,7 +60,13 @@ def blocks_of(images: Sequence[Image]) -> tuple[int, ...]:
     return (*GATES[: len(images[0].scores)], DEPTH - 1)
 
 
-def store(build: Builder, passes: Sequence[Sequence[Image]]) -> None:
+@pytest.fixture
+def build(in_memory: InMemory) -> InMemory:
+    """Give a builder of one run, to be asked."""
+    return in_memory
+
+
+def store(build: InMemory, passes: Sequence[Sequence[Image]]) -> None:
     """Store each list of images as an all-exit cell."""
     for images in passes:
         blocks = blocks_of(images)
@@ -82,10 +85,9 @@ def store(build: Builder, passes: Sequence[Sequence[Image]]) -> None:
     build.store()
 
 
-def ask(build: Builder, sql: str) -> list[dict[str, Any]]:
+def ask(build: InMemory, sql: str) -> list[dict[str, Any]]:
     """Read rows."""
-    rows: list[dict[str, Any]] = storage.query(build.root, sql).to_pylist()
-    return rows
+    return build.query(sql)
 
 
 def assert_answers(
@@ -109,7 +111,7 @@ def assert_answers(
 )
 @given(passes=PASSES, vector=st.tuples(*[st.sampled_from(THRESHOLDS)] * len(GATES)))
 def test_replay_agrees_with_the_loops(
-    build_run: Callable[[str], Builder], passes: list[list[Image]], vector: tuple[float, ...]
+    build: InMemory, passes: list[list[Image]], vector: tuple[float, ...]
 ) -> None:
     """Any scores with ties, NaN and infinities, one threshold for all gates or one a gate."""
     shared = " UNION ALL ".join(
@@ -118,17 +120,15 @@ def test_replay_agrees_with_the_loops(
     )
     numbers = {len(images[0].scores) for images in passes}  # of gates
     listed = "[" + ", ".join(f"'{t}'::FLOAT" for t in vector) + "]"
-    with tempfile.TemporaryDirectory() as folder:
-        build = build_run("run-1")
-        build.root = Path(folder)
-        store(build, passes)
-        rows = ask(build, f"FROM ({shared}) JOIN cells USING (cell_id) ORDER BY number, position")
-        by_gate = []
-        if numbers <= {0} or len(GATES) in numbers:
-            by_gate = ask(build, f"FROM at_thresholds({listed})")
-        else:
-            with pytest.raises(storage.QueryError, match="3 thresholds were given"):
-                ask(build, f"FROM at_thresholds({listed})")
+    build = build.anew()
+    store(build, passes)
+    rows = ask(build, f"FROM ({shared}) JOIN cells USING (cell_id) ORDER BY number, position")
+    by_gate = []
+    if numbers <= {0} or len(GATES) in numbers:
+        by_gate = ask(build, f"FROM at_thresholds({listed})")
+    else:
+        with pytest.raises(duckdb.Error, match="3 thresholds were given"):
+            ask(build, f"FROM at_thresholds({listed})")
     assert len(rows) == len(THRESHOLDS) * len(passes)
     for row in rows:
         images, t = passes[row["position"]], THRESHOLDS[row["number"]]
@@ -144,7 +144,7 @@ def test_replay_agrees_with_the_loops(
             assert_answers(cells[f"exits-{position}"], images, vector[:gates])
 
 
-def test_all_leave_at_once_and_none_leaves(build: Builder) -> None:
+def test_all_leave_at_once_and_none_leaves(build: InMemory) -> None:
     """One exit: below its lowest score all leave there that can, above its highest nobody."""
     store(build, [[Image((score,), (True, False)) for score in (0.2, 0.9, NAN)]])
     expected = {
@@ -155,14 +155,13 @@ def test_all_leave_at_once_and_none_leaves(build: Builder) -> None:
         "'inf'": [0, 0, 0, 0, 3],
         "NULL": [0, 0, 0, 0, 3],
     }
-    with storage.connect(build.root) as connection:
-        for t, counts in expected.items():
-            sql = f"SELECT exit_counts, acc1 FROM at_threshold({t})"  # noqa: S608 (ours)
-            answer = connection.sql(sql)
-            assert answer.fetchall() == [(counts, pytest.approx(100 * counts[0] / 3))], t
+    for t, counts in expected.items():
+        (row,) = ask(build, f"FROM at_threshold({t})")
+        assert row["exit_counts"] == counts, t
+        assert row["acc1"] == pytest.approx(100 * counts[0] / 3), t
 
 
-def test_threshold_is_float32(build: Builder) -> None:
+def test_threshold_is_float32(build: InMemory) -> None:
     """A DOUBLE 0.613 is not the FLOAT 0.613: who stands at it leaves, one ulp below stays."""
     at = np.float32(0.613)
     scores = (float(np.nextafter(at, np.float32(0))), float(at))
@@ -171,7 +170,7 @@ def test_threshold_is_float32(build: Builder) -> None:
     assert (row["exit_counts"], row["threshold"]) == ([1, 0, 0, 0, 1], float(at))
 
 
-def test_one_threshold_a_gate(build: Builder) -> None:
+def test_one_threshold_a_gate(build: InMemory) -> None:
     """+inf shuts a gate, -inf opens it; a list of another length is not for this model."""
     store(build, [[Image((0.9, 0.4), (True, False, True)), Image((0.1, 0.6), (True,) * 3)]])
     (row,) = ask(build, "FROM at_thresholds(['inf'::FLOAT, 0.5])")
@@ -181,13 +180,11 @@ def test_one_threshold_a_gate(build: Builder) -> None:
     assert (row["exit_counts"], row["acc1"]) == ([0, 0, 2, 0, 0], 50.0)
     (row,) = ask(build, "FROM at_thresholds([0.5])")
     assert row["exit_counts"] == [1, 0, 1, 0, 0]
-    with pytest.raises(
-        storage.QueryError, match=r"3 thresholds were given.* have 2 gates: give one"
-    ):
+    with pytest.raises(duckdb.Error, match=r"3 thresholds were given.* have 2 gates: give one"):
         ask(build, "FROM at_thresholds([0.5, 0.5, 0.5])")
 
 
-def test_static_model_answers_the_same_at_any(build: Builder) -> None:
+def test_static_model_answers_the_same_at_any(build: InMemory) -> None:
     """It has no gates: one exit, and no threshold to name."""
     store(build, [[Image((), (True,)), Image((), (False,)), Image((), (None,))]])
     for question in ("at_threshold(0.5)", "at_thresholds(['inf'])", "at_thresholds([0, 0, 0, 0])"):
@@ -197,7 +194,7 @@ def test_static_model_answers_the_same_at_any(build: Builder) -> None:
         assert row.get("threshold") is None
 
 
-def test_image_without_a_last_block_counts_where_it_leaves(build: Builder) -> None:
+def test_image_without_a_last_block_counts_where_it_leaves(build: InMemory) -> None:
     """Above its scores nothing is known of it."""
     cell = build.cell("exits", exit_blocks=(1,))
     build.commit(
@@ -214,7 +211,7 @@ def test_image_without_a_last_block_counts_where_it_leaves(build: Builder) -> No
     assert [(row["images"], row["acc1"]) for row in rows] == [(2, 50.0), (1, 0.0)]
 
 
-def test_run_without_rows_has_no_answer(build: Builder) -> None:
+def test_run_without_rows_has_no_answer(build: InMemory) -> None:
     """A cell that did not run yet makes no row, and an empty root none."""
     build.cell("exits", exit_blocks=(1,))
     build.store()
