@@ -140,6 +140,7 @@ def _write_made_run(
                 assert store.commit(
                     entry, {name: _built(name, cell, each) for name, each in tables.items()}
                 )
+        store.merge()  # as every run that is done; its summary is what readers ask first
     return root
 
 
