@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +16,6 @@ from jobs.cli import main
 from jobs.comparing import compare
 from jobs.comparing_view import describe, encode
 from jobs.measured import Side
-from jobs.report.figures import figures_of
-from jobs.report.markdown import markdown_report
-from jobs.report.page import html_page
-from jobs.report.reading import Report
 
 from .regressions.conftest import Nights
 
@@ -95,23 +90,6 @@ def test_a_comparison_names_sources_and_reasons(root: Path) -> None:
     assert {(row["second"], row["change"], row["energy_source"]) for row in energies} == {
         (None, None, SOURCE)
     }
-
-
-@pytest.mark.parametrize("run_id", ["made", "low"])
-def test_a_report_names_source_and_reason(
-    shown_root: Path, report_of: Callable[[str], Report], run_id: str
-) -> None:
-    """As a page, as Markdown, in the explorer's notes, and in the titles of figures of energy."""
-    report = report_of(run_id)
-    page, markdown = html_page(shown_root, report), markdown_report(report)
-    assert f'<p class="hint">{SOURCE}</p>' in page
-    assert SOURCE in markdown
-    assert f'"mj_source":"{SOURCE}"' in page
-    for text in (page, markdown):
-        assert (LOW in text) == (run_id == "low")
-        assert "no energy; `measure" not in text
-    titles = [figure.title for figure in figures_of(report, report.settings[0], 1).values()]
-    assert ("Accuracy against energy (replay: made.csv)" in titles) == (run_id == "made")
 
 
 def test_a_comparison_is_of_the_rounds_that_have_power(tmp_path: Path) -> None:

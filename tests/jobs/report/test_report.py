@@ -32,6 +32,8 @@ from jobs.report.reading import Report, first_thresholds, read_report
 from jobs.report.writing import check_suffix, write_figures, write_markdown
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&|`"
+ENERGY_SOURCE = "energy: replay: made.csv"
+BELOW_IDLE = "power while running was not above idle: 4.9 W against 5.0 W"
 VOID = {"meta", "input", "img", "br", "link"}
 
 
@@ -361,6 +363,23 @@ def test_nights_are_drawn_from_the_second_on(second_night: Shown) -> None:
     assert not any(row[-1] for row in figures[nights[1]].rows)
     shown = Checked(page).text
     assert {"+10.0 %", "+8.0 to +12.0", "measured twice"} <= set(shown)
+
+
+@pytest.mark.parametrize("run_id", ["made", "low"])
+def test_a_report_names_source_and_reason(
+    shown_root: Path, report_of: Callable[[str], Report], run_id: str
+) -> None:
+    """As a page, as Markdown, in the explorer's notes, and in the titles of figures of energy."""
+    report = report_of(run_id)
+    page, markdown = html_page(shown_root, report), markdown_report(report)
+    assert f'<p class="hint">{ENERGY_SOURCE}</p>' in page
+    assert ENERGY_SOURCE in markdown
+    assert f'"mj_source":"{ENERGY_SOURCE}"' in page
+    for text in (page, markdown):
+        assert (BELOW_IDLE in text) == (run_id == "low")
+        assert "no energy; `measure" not in text
+    titles = [figure.title for figure in figures_of(report, report.settings[0], 1).values()]
+    assert ("Accuracy against energy (replay: made.csv)" in titles) == (run_id == "made")
 
 
 def test_the_ladder_is_sqls(root: Path, report: Report) -> None:
