@@ -35,10 +35,11 @@ shuffled: .venv/installed
 	$(BIN)/pytest -p randomly --keep-duplicates --ignore=tests/integration --ignore=tests/cluster tests tests
 	$(BIN)/python -m tests.alone
 
-# All faults, or some: make faults FAULTS="driver-killed network-30s"
+# All faults and many examples, or some faults: make faults FAULTS="driver-killed network-30s"
 faults: .venv/installed
 	PYTHONPATH=.:tests $(BIN)/python -m faults.table $(FAULTS)
 	$(if $(FAULTS),,$(BIN)/python -m tests.fuzz --inputs 100000)
+	$(if $(FAULTS),,$(BIN)/pytest --hypothesis-profile=many tests/jobs/test_amend.py tests/jobs/test_certificate.py)
 
 # Of all modules that decide figures and commits, or of some: make mutants MODULES=jobs/placement.py
 mutants: .venv/installed
