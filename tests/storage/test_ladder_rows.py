@@ -66,8 +66,13 @@ def test_a_row_by_hand(build: Builder) -> None:
         flags = [image == 7 for image in range(20)]
         times = {"forward_ms": 99.0, "elapsed_ms": 99.0}
         each.records(cell, 20, throttled, is_throttled=flags, **times, **wrong)
-        each.records(cell, 10, 1 - throttled, forward_ms=1.0, elapsed_ms=2.0, **wrong)
-        late = {"forward_ms": [4.0, 4.0, None], "elapsed_ms": [8.0, 8.0, None]}
+        more = 10.0 * throttled
+        kept = {"forward_ms": 1.0 + more, "elapsed_ms": 2.0 + more}
+        each.records(cell, 10, 1 - throttled, **kept, **wrong)
+        late = {
+            "forward_ms": [4.0 + more, 4.0 + more, None],
+            "elapsed_ms": [8.0 + more, 8.0 + more, None],
+        }
         each.records(cell, 3, 2, **late, **wrong)
         each.store()
     (row,) = _ladder(build.root)
@@ -79,7 +84,7 @@ def test_a_row_by_hand(build: Builder) -> None:
     assert row["fps"] == pytest.approx(1000 / 3)
     assert (row["is_valid"], row["params"]) == (True, 1000)
     (other,) = _ladder(build.root, where="run_id = 'run-2'")
-    assert (other["acc1"], other["samples"], other["forward_ms"]) == (0.0, 12, 1.5)
+    assert (other["acc1"], other["samples"], other["forward_ms"]) == (0.0, 12, 11.5)
 
 
 def test_percentiles_are_each_its_own(build: Builder) -> None:
