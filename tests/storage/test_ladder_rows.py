@@ -124,7 +124,7 @@ def test_only_a_pass_of_the_same_work_answers(build: Builder) -> None:
         for change in ({"checkpoint_sha256": "c9"}, {"exit_blocks": (2,)}):
             _answer(each, each.cell("exits", images=100, **change), is_correct=False)
         each.cell("exits", images=100)  # it has no rows
-        passes = each.cell("exits", images=images, cell_id=f"pass of {each.run.run_id}")
+        passes = each.cell("exits", images=images, cell_id=f"pass-of-{each.run.run_id}")
         _answer(each, passes, is_correct=each is build)
         each.records(each.cell(), 3, is_correct=False)
         _answer(each, each.cell("exits", model="timed elsewhere"))
@@ -132,7 +132,7 @@ def test_only_a_pass_of_the_same_work_answers(build: Builder) -> None:
             each.records(each.cell(model="timed elsewhere"), 3)
         each.store()
     assert _sources(build.root) == {
-        "latency-11": "pass of run-1",
+        "latency-11": "pass-of-run-1",
         "exits-12": "exits-12",
         **{f"exits-{number}": f"exits-{number}" for number in range(len(OTHERS))},
     }
