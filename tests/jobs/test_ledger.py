@@ -39,7 +39,7 @@ def test_a_cell_of_nothing_but_broken_images_fails(run: Run) -> None:
     empty = Outcome({}, None, images=0, note="1000 images not decoded: ...")
     assert not run.drive(Scripted(lambda task: empty if task.model == "flat" else rows_of(task)))
     failed = [cell for cell in run.store.cells if cell.model == "flat"]
-    assert {cell.status for cell in failed} == {"failed"}
+    assert {(cell.status, cell.is_valid) for cell in failed} == {("failed", False)}
     assert "none of the 1100 images could be evaluated" in str(failed[0].error)
 
 

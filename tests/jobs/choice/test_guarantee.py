@@ -408,6 +408,25 @@ def test_a_guarantee_part_by_part(asked: Constraints) -> None:
         assert made.bounds[promise.name] == promise.in_unit(bounds[promise.name][chosen])
 
 
+def test_the_best_of_what_is_certified() -> None:
+    """Where accuracy is limited the cheapest, and of equal costs the most accurate; else turned."""
+    rank = importlib.import_module("jobs.choice.guarantee")._rank
+    points = [
+        SimpleNamespace(cost=cost, accuracy_pct=accuracy)
+        for cost in (3.0, 1.0, 2.0)
+        for accuracy in (80.0, 90.0, 70.0)
+    ]
+    for asked in (Constraints(max_drop=1.0), Constraints(min_accuracy_pct=50.0, max_cost=9.0)):
+        best = min(points, key=lambda point: rank(point, asked))
+        assert (best.cost, best.accuracy_pct) == (1.0, 90.0)
+        order = sorted(points, key=lambda point: rank(point, asked))
+        assert [it.cost for it in order] == [1.0] * 3 + [2.0] * 3 + [3.0] * 3
+        assert [it.accuracy_pct for it in order[:3]] == [90.0, 80.0, 70.0]
+    order = sorted(points, key=lambda point: rank(point, Constraints(max_cost=9.0)))
+    assert [it.accuracy_pct for it in order] == [90.0] * 3 + [80.0] * 3 + [70.0] * 3
+    assert [it.cost for it in order[:3]] == [1.0, 2.0, 3.0]
+
+
 def test_a_promise_that_was_broken_is_told() -> None:
     """Held out images either keep all constraints or not; here one confidence in five allows it."""
     answers, asked = synthetic(120, 1), Constraints(max_drop=12.0)
@@ -529,3 +548,22 @@ def test_every_promise_must_hold_of_a_step() -> None:
         tested = certify_steps(order, exits, np.zeros(3, np.bool_), split, 0.1)
         assert (tested.is_certified.tolist(), tested.steps) == ([True, False, False], 2)
         assert len(tested.bounds) == 2
+
+
+def test_a_bound_beyond_one_promise_certifies_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though its test rejects, and whichever promise comes last."""
+
+    def kappas(selection: Numbers, _drawn: int, _others: int, bound: float, _: float) -> Numbers:
+        return np.full(len(selection), 0.9 if bound == 0.5 else 0.4)
+
+    monkeypatch.setattr(fixed_sequence, "choose_kappas", kappas)
+    beyond, within = promise_of(np.zeros(100), 0.5), promise_of(np.zeros(100), 0.9)
+    split = Split(*np.split(np.arange(100), [20, 60]))
+    for promises, certified in (
+        ([within], True),
+        ([beyond, within], False),
+        ([within, beyond], False),
+    ):
+        exits = np.zeros((1, 100), np.intp)
+        tested = certify_steps(promises, exits, np.array([False]), split, 0.1)
+        assert tested.is_certified.tolist() == [certified]

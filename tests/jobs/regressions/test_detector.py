@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -161,7 +162,10 @@ def test_a_night_column_by_column(past: list[float], night: float) -> None:
         1
     ]
     chances = [min(a / 0.2, b / 0.8, 1.0) for a, b in zip(one[4:], two[4:], strict=True)]
-    assert reference.difference(night) == pytest.approx((*telling[:4], *chances))
+    found = reference.difference(night)
+    assert found == pytest.approx((*telling[:4], *chances))
+    elsewhere = replace(reference, past=reference.past + 3, level=3.0).difference(night + 3)
+    assert elsewhere == pytest.approx((found.expected + 3, *found[1:]))
 
 
 def test_where_there_are_too_few_nights_tonight_is_all() -> None:
@@ -184,9 +188,10 @@ def test_the_false_alarms_are_shared_by_both_tests() -> None:
     assert Reference._together(one, two._replace(slower=0.004)) == pytest.approx(
         (2.0,) * 4 + (0.005, 0.025)
     )
-    assert Reference._together(one, two._replace(faster=0.3)) == pytest.approx(
-        (1.0,) * 4 + (1.0, 0.05)
-    )
+    for chance in (0.3, 0.045):
+        assert Reference._together(one, two._replace(faster=chance)) == pytest.approx(
+            (1.0,) * 4 + (1.0, 0.05)
+        ), "of 0.01 / 0.2 and so much / 0.8"
     assert Reference._together(one._replace(faster=0.9), two._replace(faster=0.9)) == (
         pytest.approx((2.0,) * 4 + (1.0, 1.0))
     ), "of 0.5 / 0.2 and 0.9 / 0.8"
@@ -337,6 +342,12 @@ def test_the_share_by_hand() -> None:
     by_hand = first + np.clip(left, -usual, usual) @ its / 11
     assert 0 < by_hand < 1
     assert _share(past, control) == pytest.approx(by_hand)
+    down = np.concatenate([[0.0], np.cumsum(0.5 * its - rest)])
+    left = 0.5 * its - rest - _median_slope(0.5 * its - rest, its) * its
+    usual = 5 * np.median(np.abs(left))
+    assert left.min() < -usual
+    by_hand = _median_slope(0.5 * its - rest, its) + np.clip(left, -usual, usual) @ its / 11
+    assert _share(down, control) == pytest.approx(by_hand)
     assert _share(3 * control, control) == 1.0
     assert _share(-control, control) == 0.0
     assert _share(past, np.zeros(6)) == 0.0
