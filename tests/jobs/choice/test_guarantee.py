@@ -15,7 +15,7 @@ import pytest
 from jobs.choice import fixed_sequence
 from jobs.choice.answers import ExitAnswers
 from jobs.choice.betting import Numbers, rejects
-from jobs.choice.constraints import Constraints, CostLimit
+from jobs.choice.constraints import COST_TOLERANCE, Constraints, CostLimit
 from jobs.choice.fixed_sequence import Split, certify_steps, choose_kappas
 from jobs.choice.guarantee import NoGuaranteeError, guarantee, validity
 from jobs.choice.path import build_path
@@ -171,6 +171,28 @@ def test_constraints_as_losses() -> None:
     for it in found.values():
         assert it.in_unit(it.bound) == pytest.approx(it.promised)
     assert found["max_energy_mj"].bound == pytest.approx(0.5)
+
+
+def test_a_promise_field_by_field() -> None:
+    """What is limited, in its own unit and as a loss; what is known where none leaves."""
+    answers = uniform(4, early=False, late=True)
+    limit = CostLimit("energy_mj", 1e6, (2e6, 0.0))
+    asked = Constraints(max_drop=10.0, min_accuracy_pct=70.0, cost_limits=(limit,))
+    drop, accuracy, energy = promises_of(answers, asked)
+    assert (drop.promised, drop.full_depth, drop.offset, drop.scale) == (10.0, 0.5, -100.0, 200.0)
+    assert drop.bound == pytest.approx(0.55)
+    assert (accuracy.promised, accuracy.full_depth) == (70.0, 1.0)
+    assert (accuracy.offset, accuracy.scale) == (100.0, -100.0)
+    assert accuracy.bound == pytest.approx(0.3)
+    assert (energy.promised, energy.full_depth) == (1e6, 0.0)
+    assert (energy.offset, energy.scale) == (0.0, 2e6)
+    assert energy.bound == pytest.approx(0.5 * (1 + COST_TOLERANCE), rel=1e-14)
+    assert energy.losses.tolist() == [[1.0] * 4, [0.0] * 4]
+    assert energy.ceilings(np.array([True, False])).tolist() == [0.0, 1.0]
+    (same,) = promises_of(answers, Constraints(cost_limits=(CostLimit("ms", 5.0, (3.0, 3.0)),)))
+    assert (same.offset, same.scale, same.full_depth) == (3.0, 1.0, 0.0)
+    assert not same.losses.any()
+    assert same.bound == pytest.approx(2.0)
 
 
 def test_a_path_falls_in_cost_from_none_to_all() -> None:
