@@ -405,3 +405,18 @@ def test_a_cell_that_starts_anew(plan_of: Callable[[str], Plan]) -> None:
         book.ledger.commit(task, rows_of(task))
     row = book.row("latency", "flat")
     assert (row.status, row.is_valid, row.note) == ("done", True, None)
+
+
+def test_what_can_run_nowhere_is_skipped(plan_of: Callable[[str], Plan]) -> None:
+    """From the start, with the reason; also where a resume finds it queued."""
+    text = SMALL + "measure: [accuracy, profile]\nruntimes: [torch, onnx]\n"
+    plan = plan_of(text.replace("[any, jetson]", "[cpu]"))
+    rows = queued_rows(plan, "r")
+    again = Ledger(plan, [replace(row, status="queued", note="old") for row in rows], ())
+    skipped = 0
+    for cell, row, renewed in zip(plan.cells, rows, again.rows, strict=True):
+        skipped += bool(cell.skipped)
+        assert (row.status, row.note) == ("skipped" if cell.skipped else "queued", cell.skipped)
+        assert (renewed.status, renewed.note) == (row.status, cell.skipped or "old")
+        assert again.is_over(cell.cell_id) == bool(cell.skipped)
+    assert 0 < skipped < len(rows)
