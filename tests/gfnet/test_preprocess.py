@@ -136,6 +136,9 @@ def test_16_bit_grey_is_scaled_and_wider_grey_refused() -> None:
     """Worked by hand: 32896 of 65535 is 128 of 255; 32-bit pixels have no known range."""
     image = gfnet.decode(encoded(np.full((2, 2), 32896, np.uint16)))
     assert image.getpixel((0, 0)) == (128, 128, 128)
+    for grey, expected in ((0, 0), (1000, 4), (65_278, 254), (65_535, 255)):
+        image = gfnet.decode(encoded(np.full((2, 2), grey, np.uint16)))
+        assert image.getpixel((1, 1)) == (expected,) * 3
     for pixels in (np.full((2, 2), 9, np.int32), np.full((2, 2), 0.5, np.float32)):
         with pytest.raises(gfnet.DecodeError, match="no known range"):
             gfnet.decode(encoded(pixels, "TIFF"))
