@@ -27,7 +27,6 @@ MODULES = {
     "jobs/comparison/mcnemar.py": _alone("tests/jobs/comparison/test_mcnemar.py"),
     "jobs/comparison/log_ratio.py": _alone("tests/jobs/comparison/test_log_ratio.py"),
     "jobs/student.py": _alone("tests/jobs/test_student.py"),
-    "jobs/choice/betting.py": _alone("tests/jobs/choice/test_guarantee.py"),
     "jobs/choice/fixed_sequence.py": _alone("tests/jobs/choice/test_guarantee.py"),
     "jobs/choice/guarantee.py": _alone("tests/jobs/choice/test_guarantee.py"),
     "jobs/choice/promises.py": _alone("tests/jobs/choice/test_guarantee.py"),
