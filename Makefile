@@ -41,7 +41,8 @@ faults: .venv/installed
 	$(if $(FAULTS),,$(BIN)/python -m tests.fuzz --inputs 100000)
 	$(if $(FAULTS),,$(BIN)/pytest --hypothesis-profile=many tests/jobs/test_amend.py tests/jobs/test_certificate.py)
 
-# Of all modules that decide figures and commits, or of some: make mutants MODULES=jobs/placement.py
+# Of all modules and queries that decide figures and commits, or of some:
+# make mutants MODULES="jobs/placement.py storage/queries/ladder.sql"
 mutants: .venv/installed
 	nice $(BIN)/python -m tests.mutants $(MODULES)
 

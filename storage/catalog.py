@@ -72,11 +72,11 @@ def _list_and_open(root: Root, run_ids: Collection[str] | None, sql: str | None)
     """
     place = existing_root(root)
     with reading(place), contextlib.ExitStack() as opened:
+        connection = duckdb.connect(config=_CONFIG)
+        opened.callback(connection.close)
+        mount = Mount(connection, place)
         try:
             contents = read_contents(place, run_ids)
-            connection = duckdb.connect(config=_CONFIG)
-            opened.callback(connection.close)
-            mount = Mount(connection, place)
             create_views(connection, mount, contents, sql)
             lock(connection)
             if gone := contents.gone():

@@ -1,4 +1,7 @@
-"""`python -m tests.mutants [MODULE …]`: mutants killed by each module's own tests, in a table."""
+"""`python -m tests.mutants [MODULE …]`: mutants killed by each module's own tests, in tables.
+
+A module of Python, as jobs/placement.py, or a query, as storage/queries/ladder.sql.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from pathlib import Path
 import yaml
 
 from jobs.tables import text_table
+from tests.mutants import sql
 from tests.mutants.modules import MODULES
 from tests.mutants.python import Mutated, mutate
 
@@ -22,23 +26,33 @@ _LIST = Path(__file__).with_name("survivors.yaml")
 def main() -> int:
     """Run them; 1 where too many survive, or one that is not listed with its reason."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
-    parser.add_argument("modules", nargs="*", metavar="MODULE", help="such as jobs/placement.py")
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help="default: all")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     wanted = parser.parse_args()
-    unknown = [module for module in wanted.modules if module not in MODULES]
-    if unknown:
+    queries = [Path(module).stem for module in wanted.modules if module.endswith(".sql")]
+    modules = [module for module in wanted.modules if not module.endswith(".sql")]
+    if unknown := [module for module in modules if module not in MODULES]:
         parser.error(f"{', '.join(unknown)}: no module of tests/mutants/modules.py")
+    is_sound = _try_modules(modules if wanted.modules else list(MODULES), wanted.workers)
+    if queries or not wanted.modules:
+        is_sound &= sql.main([*queries, "--processes", str(wanted.workers)]) == 0
+    return 0 if is_sound else 1
+
+
+def _try_modules(modules: list[str], workers: int) -> bool:
+    """Run the mutants of some modules; whether enough are killed and the others explained."""
     listed = read_survivors()
     rows: list[tuple[object, ...]] = []
     is_sound = True
-    for module in wanted.modules or MODULES:
+    for module in modules:
         began = time.monotonic()
-        result = mutate(module, MODULES[module], wanted.workers)
+        result = mutate(module, MODULES[module], workers)
         rows.append((*_row(result), round(time.monotonic() - began)))
         is_sound &= _report(result, listed.get(module, {}))
         sys.stdout.flush()
-    sys.stdout.write(text_table(COLUMNS, rows))
-    return 0 if is_sound else 1
+    if rows:
+        sys.stdout.write(text_table(COLUMNS, rows))
+    return is_sound
 
 
 def read_survivors() -> dict[str, dict[str, str]]:

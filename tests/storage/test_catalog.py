@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import duckdb
 import pyarrow as pa
 import pytest
 
@@ -68,6 +69,19 @@ def test_sql_errors_carry_duckdbs_message_and_the_tables(
         storage.query(tmp_path, sql)
     for part in [*parts, "Tables, views, macros: runs, cells, records", "at_threshold(t)"]:
         assert part in str(caught.value)
+
+
+def test_a_database_that_does_not_open_is_told_in_its_own_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as for want of memory; it comes before there is any file to look at."""
+
+    def refuse(**_: object) -> None:
+        raise duckdb.OutOfMemoryException("no memory")
+
+    monkeypatch.setattr(duckdb, "connect", refuse)
+    with pytest.raises(storage.QueryError, match="no memory"):
+        storage.query(tmp_path, "from runs")
 
 
 def test_our_own_variables_are_no_tables(tmp_path: Path) -> None:
