@@ -77,6 +77,20 @@ def test_one_row_a_cell_and_node(build: InMemory) -> None:
     assert _reasons(build) == {"static": []}
 
 
+def test_a_cell_of_two_runs_has_the_conditions_of_each(build: InMemory) -> None:
+    """Once in each, and beside those of its own run alone."""
+    again = build.beside("run-2")
+    _timed(build, {"power_mode": "15W"})
+    _timed(again, {"power_mode": "25W"})
+    build.store()
+    again.store()
+    rows = build.query("select run_id, cell_id, power_mode, note from conditions")
+    assert rows == [
+        {"run_id": run, "cell_id": "latency-0", "power_mode": mode, "note": None}
+        for run, mode in (("run-1", "15W"), ("run-2", "25W"))
+    ]
+
+
 def test_nothing_is_said_of_what_nobody_could_read(build: InMemory) -> None:
     """NULL beside a known state is no other state."""
     _timed(build, {}, model="dark")
