@@ -25,13 +25,13 @@ def _threads() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def model() -> gfnet.GFNet:
-    """A gate after one of two blocks."""
-    return engines.with_exits(2)
+    """Gates after two of three blocks: a first stage, one between, and the last."""
+    return engines.with_exits(3)
 
 
 @pytest.fixture(scope="module")
 def compiled(model: gfnet.GFNet) -> gfnet.Runtime:
-    """Four graphs, each of which takes seconds, unless Inductor has kept it from an earlier run."""
+    """Six graphs, each of which takes seconds, unless Inductor has kept it from an earlier run."""
     return engines.put_on("compile", model, "float32")
 
 
@@ -57,7 +57,7 @@ def test_a_static_model_has_one_stage_in_half_precision() -> None:
 
 def test_no_images_have_no_answers(compiled: gfnet.Runtime) -> None:
     """As of the model itself."""
-    assert compiled.forward_exits(torch.randn(0, 3, 8, 8)).logits.shape == (2, 0, 4)
+    assert compiled.forward_exits(torch.randn(0, 3, 8, 8)).logits.shape == (3, 0, 4)
 
 
 def layouts(count: int) -> list[Tensor]:
@@ -86,16 +86,16 @@ def answers_alike(model: gfnet.GFNet, engine: gfnet.Runtime, images: Tensor) -> 
 def test_nothing_compiles_after_the_engine_is_made() -> None:
     """Two graphs a stage, for any number and layout of images, in either mode, model after model.
 
-    Six stages have 12 graphs: more than torch keeps of one function's. Their weights are new; what
+    Nine stages have 18 graphs: more than torch keeps of one function's. Their weights are new; what
     Inductor made of the same stages before is not made again.
     """
     counters.clear()
     made_engines = []
     for seed in range(3):
-        model = engines.with_exits(2, seed)
+        model = engines.with_exits(3, seed)
         made_engines.append((model, engines.put_on("compile", model, "float32")))
     made = counters["stats"]["unique_graphs"]
-    assert made == 2 * (2 + 2 + 2)
+    assert made == 2 * (3 + 3 + 3)
     with torch._dynamo.config.patch(error_on_recompile=True):
         for model, engine in made_engines:
             for count in (1, 2, 7, 64, 1):
