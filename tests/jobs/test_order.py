@@ -44,6 +44,29 @@ def test_cells_take_turns_forth_and_back(plan_of: Plans) -> None:
     assert mean["flat"] == mean["dynn"] == 5.5
 
 
+def test_three_cells_take_turns_after_their_passes(plan_of: Plans) -> None:
+    """A drift of the machine falls on all cells alike: A B C, C B A, shard by shard."""
+    plan = plan_of(
+        "models: [flat.safetensors, distil.safetensors, dynn.safetensors]\n"
+        "datasets: [{name: digits, split: train, limit: 1200}]\n"
+        "latency: {rounds: 3, images: 1200}\nthresholds: [0.5]\n"
+    )
+    tasks = one_queue(plan)
+    assert [task.kind for task in tasks] == ["exits"] * 6 + ["latency"] * 18
+    forth = ["flat", "distil", "dynn"]
+    timed = [(task.model, task.round, task.shard.number) for task in tasks[6:]]
+    assert timed == [
+        (name, number, shard)
+        for number in range(3)
+        for shard, names in enumerate((forth, forth[::-1]))
+        for name in names
+    ]
+    assert [task.position for task in tasks] == [None] * 6 + list(range(18))
+    half = frozenset(task.key for task in tasks[:10])
+    rest = one_queue(plan, half)
+    assert [task.position for task in rest] == list(range(4, 18)), "a resume counts on"
+
+
 def test_an_odd_number_of_shards_alternates_too(plan_of: Plans) -> None:
     """From round to round: the last of one round is the first of the next."""
     tasks = one_queue(plan_of(TWO + "latency: {rounds: 3, images: 50}\n"))

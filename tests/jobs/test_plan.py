@@ -13,7 +13,7 @@ import pytest
 
 from jobs.document import Document
 from jobs.ledger import queued_rows
-from jobs.order import blocks, task_queues
+from jobs.order import task_queues
 from jobs.plan import Plan
 from jobs.planning import plan_document
 from jobs.power.protocol import EnergyProtocol
@@ -250,94 +250,3 @@ def test_shards_cover_each_image_once() -> None:
     assert shards(0) == ()
     assert shards(SHARD_IMAGES) == (Shard(0, 0, 1000),)
     assert shards(2001) == (Shard(0, 0, 1000), Shard(1, 1000, 2000), Shard(2, 2000, 2001))
-
-
-def test_order_is_exits_first_then_shards_abba(plan_of: Callable[[str], Plan]) -> None:
-    """A drift of the machine falls on all cells alike: A B C, C B A, shard by shard."""
-    plan = plan_of(
-        "models: [flat.safetensors, distil.safetensors, dynn.safetensors]\n"
-        "datasets: [{name: digits, split: train, limit: 1200}]\n"
-        "latency: {rounds: 3, images: 1200}\nthresholds: [0.5]\n"
-    )
-    (queue,) = task_queues(plan, "r", frozenset(), by_device=False)
-    tasks = list(queue)
-    assert [task.kind for task in tasks] == ["exits"] * 6 + ["latency"] * 18
-    forth = ["flat", "distil", "dynn"]
-    timed = [(task.model, task.round, task.shard.number) for task in tasks[6:]]
-    assert timed == [
-        (name, number, shard)
-        for number in range(3)
-        for shard, names in enumerate((forth, forth[::-1]))
-        for name in names
-    ]
-    assert [task.position for task in tasks] == [None] * 6 + list(range(18))
-    half = frozenset(task.key for task in tasks[:10])
-    (rest,) = task_queues(plan, "r", half, by_device=False)
-    assert [task.position for task in rest] == list(range(4, 18)), "a resume counts on"
-
-
-def test_turns_alternate_from_round_to_round_too(plan_of: Callable[[str], Plan]) -> None:
-    """One shard, or an odd number of them: no cell comes first twice where there are two."""
-    for images, shards_of_a_round in ((50, 1), (1200, 2)):
-        plan = plan_of(
-            "models: [flat.safetensors, distil.safetensors]\nmeasure: [latency]\n"
-            "datasets: [{name: digits, split: train, limit: 1200}]\n"
-            f"latency: {{rounds: 3, images: {images}}}\n"
-        )
-        (queue,) = task_queues(plan, "r", frozenset(), by_device=False)
-        names = [task.model for task in queue]
-        turns = 3 * shards_of_a_round
-        assert names == (["flat", "distil", "distil", "flat"] * turns)[: 2 * turns]
-
-
-def test_a_cell_with_fewer_images_takes_part_while_it_has_any(
-    plan_of: Callable[[str], Plan],
-) -> None:
-    """A profile is one shard of one round; the others go on without it."""
-    plan = plan_of(
-        "models: [flat.safetensors]\nmeasure: [latency, profile]\n"
-        "datasets: [{name: digits, split: train, limit: 1200}]\n"
-        "latency: {rounds: 2, images: 1200}\n"
-    )
-    (queue,) = task_queues(plan, "r", frozenset(), by_device=False)
-    timed = [(task.kind, task.round, task.shard.number) for task in queue]
-    assert timed == [
-        ("latency", 0, 0),
-        ("profile", 0, 0),
-        *[("latency", *turn) for turn in ((0, 1), (1, 0), (1, 1))],
-    ]
-
-
-def test_done_tasks_are_left_out_and_devices_have_queues(plan_of: Callable[[str], Plan]) -> None:
-    """What is committed is not given out again."""
-    plan = plan_of(
-        "models: [dynn.safetensors]\ndatasets: [{name: digits, limit: 9}]\n"
-        "devices: [any, jetson]\nlatency: {rounds: 2}\n"
-    )
-    keys = [key for cell in plan.cells for key, _ in cell.task_keys()]
-    assert len(set(keys)) == 6
-    queues = task_queues(plan, "r", frozenset(keys[:2]), by_device=True)
-    assert [[(task.device, task.kind) for task in queue] for queue in queues] == [
-        [],
-        [("jetson", "exits")],
-        [("any", "latency")],
-        [("jetson", "latency")] * 2,
-    ]
-
-
-def test_blocks_of_a_cluster(plan_of: Callable[[str], Plan]) -> None:
-    """Machines share the all-exit passes of a device; one takes all timed cells of a data set."""
-    plan = plan_of(
-        "models: [flat.safetensors, dynn.safetensors]\ndevices: [any, jetson]\n"
-        "datasets: [{name: digits, limit: 9}, {name: digits, split: train, limit: 9}]\n"
-    )
-    shown = [
-        (block.device, block.dataset, block.is_timed, len(block.cells))
-        for block in blocks(plan, by_device=True)
-    ]
-    names = ("digits/test@9", "digits/train@9")
-    assert shown == [
-        ("any", None, False, 4),
-        ("jetson", None, False, 4),
-        *((device, name, True, 2) for name in names for device in ("any", "jetson")),
-    ]
