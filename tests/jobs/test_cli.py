@@ -8,7 +8,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,8 +54,8 @@ def root(ladder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pat
     torch.set_num_threads(threads)
 
 
-def test_help_is_quick_and_loads_nothing_heavy() -> None:
-    """Neither torch, ray nor duckdb, and an answer in well under a second."""
+def test_help_loads_nothing_heavy() -> None:
+    """Neither torch, ray nor duckdb: so it answers at once."""
     code = (
         "import sys\n"
         "from jobs.cli import main\n"
@@ -66,11 +65,9 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
         "heavy &= set(sys.modules)\n"
         "sys.exit(f'loaded {heavy}' if heavy else 0)"
     )
-    began_s = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     assert b"Commands:" in done.stdout
-    assert time.perf_counter() - began_s < 1
 
 
 def test_planning_loads_neither_torch_nor_ray(root: Path) -> None:
