@@ -42,6 +42,7 @@ def test_the_first_signal_interrupts_once(number: signal.Signals) -> None:
     """One that comes at the same time, passed on by `make`, does not cut the clean-up short."""
     ending = Ending()
     cleaned = []
+    before = signal.getsignal(signal.SIGTERM)
 
     def work() -> None:
         with ending.watching:
@@ -58,7 +59,7 @@ def test_the_first_signal_interrupts_once(number: signal.Signals) -> None:
     assert cleaned
     assert not ending.has_come.is_set()
     assert not ending.watching.is_cancelled
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_the_second_signal_ends_at_once() -> None:
