@@ -22,11 +22,12 @@ test: .venv/installed
 integration: .venv/installed
 	$(BIN)/pytest $(SLOW)
 
-# Lines and branches of each package that both run, in all processes.
+# Lines and branches of each package that both run, in all processes. The figures come also where a
+# test fails: coverage.py handles SIGTERM itself, which two tests of signals notice.
 coverage: .venv/installed
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(QUICK)
-	$(BIN)/coverage run -m pytest $(SLOW)
+	-$(BIN)/coverage run -m pytest $(QUICK)
+	-$(BIN)/coverage run -m pytest $(SLOW)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/python -m tests.covered
 
