@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import storage
-from storage.places.s3 import place
+from storage.places.s3 import bucket, place
 from storage.places.s3.bucket import bucket_named
 
 if TYPE_CHECKING:
@@ -23,6 +24,13 @@ class Answering(ThreadingHTTPServer):
     """Gives every request the same answer."""
 
     status, code = 200, ""
+    body = b""
+    """In the place of an error."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.bodies: list[bytes] = []
+        """What came with each request."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -31,10 +39,10 @@ class Handler(BaseHTTPRequestHandler):
     server: Answering
 
     def _answer(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.bodies.append(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
         text = f"key {KEY} has {SECRET}"
         body = f"<Error><Code>{self.server.code}</Code><Message>{text}</Message></Error>".encode()
-        body = body if self.server.code else b""
+        body = body if self.server.code else self.server.body
         self.send_response(self.server.status)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", '"1"')
@@ -97,6 +105,28 @@ def test_refusals_are_worded(server: Answering, status: int, code: str, advice: 
             assert part in text
         assert KEY not in text
         assert SECRET not in text
+
+
+@pytest.mark.parametrize("content", [b"rows", io.BytesIO(b"rows")])
+def test_a_put_that_meets_another_is_repeated_from_its_beginning(
+    server: Answering, monkeypatch: pytest.MonkeyPatch, content: bytes | io.BytesIO
+) -> None:
+    """Five times: a store that decides two puts at once may refuse both."""
+    monkeypatch.setattr(bucket, "_PAUSE_S", 0)
+    server.status, server.code = 409, "ConditionalRequestConflict"
+    with pytest.raises(bucket.ChangedError, match="key"):
+        bucket_named("bucket").put("key", content, is_new=True)
+    assert server.bodies == [b"rows"] * 5
+
+
+def test_an_object_that_cannot_be_deleted_is_named(server: Answering) -> None:
+    """The request itself is a success."""
+    server.body = (
+        b"<DeleteResult><Error><Key>runs/r/x</Key><Code>AccessDenied</Code></Error></DeleteResult>"
+    )
+    told = r"DeleteObjects of s3://bucket/runs/r/x .*may not do that"
+    with pytest.raises(storage.StorageError, match=told):
+        bucket_named("bucket").delete(["runs/r/x"])
 
 
 def test_a_store_that_ignores_conditions_is_refused(server: Answering) -> None:
