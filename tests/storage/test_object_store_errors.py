@@ -36,6 +36,7 @@ class Answering(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     """Speaks as much S3 as an answer needs."""
 
+    protocol_version = "HTTP/1.1"  # which asks for a body at once; else boto3 waits for a second
     server: Answering
 
     def _answer(self) -> None:
