@@ -12,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE :=
 run: .venv/installed
 	$(BIN)/gfjobs submit examples/quickstart.yaml
 
-# What needs processes, sockets or clusters of its own is `make integration`.
+# What needs clusters, kills or a compiler is `make integration`.
 QUICK := -n 2 --dist worksteal --ignore=tests/integration --ignore=tests/cluster
 SLOW := -n 2 --dist loadgroup tests/integration tests/cluster
 
