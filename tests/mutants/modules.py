@@ -44,7 +44,7 @@ MODULES = {
     "jobs/trust.py": _alone("tests/jobs/test_trust.py"),
     # Which rows count, and who may write them.
     "storage/commits.py": _alone("tests/storage/test_manifests.py"),
-    # storage/merge.py is not here: its workers fail where DuckDB runs after a fork, which looks like
-    # a mutant killed.
+    # Not storage/merge.py: its workers fail, likely since DuckDB runs after a fork, and that looks
+    # like a mutant killed.
     "storage/places/flock.py": _alone("tests/storage/test_flock.py"),
 }
