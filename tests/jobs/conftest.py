@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision.transforms.v2  # noqa: F401 (seconds, which else the first test takes that needs it)
 from support import driving
 from support.worker import GRID, Bench
 

@@ -41,6 +41,7 @@ def test_a_cell_of_nothing_but_broken_images_fails(run: Run) -> None:
     failed = [cell for cell in run.store.cells if cell.model == "flat"]
     assert {(cell.status, cell.is_valid) for cell in failed} == {("failed", False)}
     assert "none of the 1100 images could be evaluated" in str(failed[0].error)
+    assert failed[0].finished_at
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 3])
@@ -91,6 +92,18 @@ def test_images_without_finite_logits_make_a_cell_invalid(run: Run) -> None:
             ("latency", "dynn"): (False, "1 of 1100 images has logits that are not finite"),
         }
         assert {row.status for row in rows} == {"done"}
+
+
+def test_images_without_finite_logits_add_up_over_the_tasks_of_a_round(run: Run) -> None:
+    """Its shards are tasks of their own."""
+    cell_id = run.plan.cells[0].cell_id
+    ledger = Ledger(run.plan, queued_rows(run.plan, "r"), ())
+    first, second = _tasks(run, cell_id)
+    for task, losses in ((first, [math.nan] * 3), (second, [math.inf] * 2)):
+        outcome = _with_losses(replace(task, shard=first.shard), {(task.model, task.round): losses})
+        ledger.commit(task, outcome)
+    (row,) = (row for row in ledger.rows if row.cell_id == cell_id)
+    assert row.note == "5 of 1100 images have logits that are not finite"
 
 
 def test_a_cell_that_starts_anew_forgets_what_it_could_not_answer(run: Run) -> None:

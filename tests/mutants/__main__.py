@@ -33,6 +33,9 @@ def main() -> int:
     modules = [module for module in wanted.modules if not module.endswith(".sql")]
     if unknown := [module for module in modules if module not in MODULES]:
         parser.error(f"{', '.join(unknown)}: no module of tests/mutants/modules.py")
+    known = {query.name for query in sql.queries()}
+    if unknown := [query for query in queries if query not in known]:
+        parser.error(f"{', '.join(unknown)}: no query of tests/mutants/queries")
     is_sound = _try_modules(modules if wanted.modules else list(MODULES), wanted.workers)
     if queries or not wanted.modules:
         is_sound &= sql.main([*queries, "--processes", str(wanted.workers)]) == 0

@@ -44,7 +44,6 @@ MODULES = {
     "jobs/trust.py": _alone("tests/jobs/test_trust.py"),
     # Which rows count, and who may write them.
     "storage/commits.py": _alone("tests/storage/test_manifests.py"),
-    # Not storage/merge.py: its workers fail, likely since DuckDB runs after a fork, and that looks
-    # like a mutant killed.
+    "storage/merge.py": Own("tests/storage/test_merge.py"),
     "storage/places/flock.py": _alone("tests/storage/test_flock.py"),
 }

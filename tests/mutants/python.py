@@ -93,12 +93,12 @@ def mutate(module: str, own: Own, workers: int) -> Mutated:
         left: list[str] = []
         for _ in range(_TRIES):
             _run(folder, workers, left)
-            left = [name for name, code in _codes(folder, module).items() if code in _UNDECIDED]
+            codes = _codes(folder, module)
+            left = [name for name, code in codes.items() if _is_undecided(folder, name, code)]
             if not left:
                 break
         else:
             raise MutmutError(f"{module}: of {left[0]}, among others, mutmut has no result")
-        codes = _codes(folder, module)
         with _working_directory(folder / "tree"):  # where mutmut looks for its own files
             return Mutated(
                 module,
@@ -128,12 +128,14 @@ def _add_settings(tree: Path, module: str, own: Own) -> None:
 
 def _run(folder: Path, workers: int, mutants: Sequence[str]) -> None:
     """Run all mutants, or some by mutmut's names."""
-    (folder / "tmp").mkdir(exist_ok=True)
+    for name in ("tmp", "killers"):
+        (folder / name).mkdir(exist_ok=True)
     environment = {
         **{key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
         "OMP_NUM_THREADS": "1",
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "TMPDIR": str(folder / "tmp"),
+        "GFJOBS_KILLERS": str(folder / "killers"),
     }
     command = Path(sys.executable).with_name("mutmut")
     done = subprocess.run(
@@ -155,6 +157,15 @@ def _codes(folder: Path, module: str) -> dict[str, int | None]:
     found = json.loads((folder / "tree" / "mutants" / f"{module}.meta").read_text())
     codes: dict[str, int | None] = found["exit_code_by_key"]
     return codes
+
+
+def _is_undecided(folder: Path, name: str, code: int | None) -> bool:
+    """Whether mutmut was interrupted, or its worker failed and not a test.
+
+    Files of killers tell that apart: mutmut calls a mutant killed as well where a process that was
+    to run its tests ended with an error of its own.
+    """
+    return code in _UNDECIDED or (code in _KILLED and not (folder / "killers" / name).exists())
 
 
 def _survived(code: int | None) -> bool:
