@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from storage.answers import ANSWERS, unanswered
+    from storage.backends import Root, checked_root
+    from storage.backends.file_lock import HeldError, lock_holder, take_lock
     from storage.catalog import connect, named_query, query
     from storage.commits import CommitEntry
     from storage.compaction import Compaction, compact
@@ -34,8 +36,6 @@ if TYPE_CHECKING:
     from storage.integrity import Problem, fsck
     from storage.judgements import save_regressions
     from storage.layout import check_root, checked_name, has_probe, has_results, probe
-    from storage.places import Root, checked_root
-    from storage.places.flock import HeldError, lock_holder, take_lock
     from storage.restoring import Remains, Replanned
     from storage.rows import (
         CellKind,
@@ -82,7 +82,7 @@ _MODULES = {
     "EncodedImage": "images.writing",
     "FORMATS": "formats",
     "FindingKind": "rows",
-    "HeldError": "places.flock",
+    "HeldError": "backends.file_lock",
     "ImageSet": "images",
     "Judgement": "rows",
     "Metric": "rows",
@@ -91,7 +91,7 @@ _MODULES = {
     "QueryError": "errors",
     "Remains": "restoring",
     "Replanned": "restoring",
-    "Root": "places",
+    "Root": "backends",
     "RegressionRow": "rows",
     "RootNotWritableError": "errors",
     "RunExistsError": "errors",
@@ -108,7 +108,7 @@ _MODULES = {
     "TrainingRow": "rows",
     "ask_to_cancel": "run_list",
     "holder": "run_list",
-    "lock_holder": "places.flock",
+    "lock_holder": "backends.file_lock",
     "log_of": "run_list",
     "read_cells": "run_list",
     "has_probe": "layout",
@@ -118,7 +118,7 @@ _MODULES = {
     "cache_folder": "images.names",
     "check_root": "layout",
     "checked_name": "layout",
-    "checked_root": "places",
+    "checked_root": "backends",
     "compact": "compaction",
     "connect": "catalog",
     "encode": "formats",
@@ -143,7 +143,7 @@ _MODULES = {
     "state_of_file": "digests",
     "table_to_rows": "rows",
     "table_values": "formats",
-    "take_lock": "places.flock",
+    "take_lock": "backends.file_lock",
     "unanswered": "answers",
     "unpack_tables": "transit",
     "write_images": "images.writing",

@@ -13,7 +13,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage.places import TEMPORARY_PREFIX
+from storage.backends import TEMPORARY_PREFIX
 
 if TYPE_CHECKING:
     from typing import BinaryIO

@@ -21,7 +21,7 @@ from storage.views import create_views
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from storage.places import Root
+    from storage.backends import Root
 
 _MESSAGE_WIDTH = 80  # columns of a terminal
 

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from storage.backends import Place
     from storage.layout import RunPaths
-    from storage.places import Place
 
 MERGED_PREFIX = "merged-"
 _NUMBERED = re.compile(rf"{MERGED_PREFIX}g(\d+)\.json")

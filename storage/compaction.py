@@ -33,7 +33,7 @@ from storage.schemas import SCHEMA_VERSION, TABLES, VERSION_KEY
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from storage.places import Place, Root
+    from storage.backends import Place, Root
 
 _ROW_GROUP_ROWS = 10_000
 """Of the history's files: a question about one run reads a few runs' rows."""

@@ -29,9 +29,9 @@ from storage.summaries import Inputs, is_current
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from storage.backends import Place
     from storage.commits import Snapshot
     from storage.layout import RunPaths
-    from storage.places import Place
 
 
 _LOG = logging.getLogger(__name__)

@@ -10,7 +10,7 @@
     ├── SchemaVersionError     a file was written by a newer version
     ├── DamagedError           a file of ours does not say what was written
     ├── QueryError             DuckDB refused a statement
-    ├── PlaceError             an object store refused (in storage.places; an OSError too)
+    ├── PlaceError             an object store refused (in storage.backends; an OSError too)
     └── DatasetError           a data set is missing or not as described
 """
 

@@ -10,15 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from storage.backends import PlaceError
 from storage.errors import DamagedError, StorageError
-from storage.places import PlaceError
 from storage.schemas import TABLES, VERSION_KEY, check_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from storage.places import Place
-    from storage.places.file import PlacedFile
+    from storage.backends import Place
+    from storage.backends.handles import PlacedFile
 
 _BLOCK_BYTES = 1 << 20
 

@@ -12,7 +12,7 @@ from storage.errors import RunNotFoundError
 from storage.layout import existing_root, reading, run_paths, visible_runs
 
 if TYPE_CHECKING:
-    from storage.places import Root
+    from storage.backends import Root
 
 
 def run_names(root: Root) -> tuple[str, ...]:

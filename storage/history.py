@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from storage.places import Place
+    from storage.backends import Place
 
 COPIED_TABLES = ("runs", "cells", "nodes")
 

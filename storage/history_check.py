@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from storage.places import Place
+    from storage.backends import Place
 
 LOOKS = 10
 """How often what keeps changing without being leased is looked at, also of a run."""

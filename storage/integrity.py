@@ -24,8 +24,8 @@ from storage.run_list import read_row
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from storage.backends import Lease, Place, Root
     from storage.layout import RunPaths
-    from storage.places import Lease, Place, Root
     from storage.restoring import Planner
 
 

@@ -16,7 +16,7 @@ from storage.rows import RegressionRow, rows_to_table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from storage.places import Place, Root
+    from storage.backends import Place, Root
 
 
 def save_regressions(root: Root, run_id: str, rows: Sequence[RegressionRow]) -> None:

@@ -28,14 +28,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from storage.backends import TEMPORARY_PREFIX, PlaceError, place_of
+from storage.backends.local import LocalPlace
 from storage.errors import RootNotWritableError, StorageError
-from storage.places import TEMPORARY_PREFIX, PlaceError, place_of
-from storage.places.local import LocalPlace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from storage.places import Place, Root
+    from storage.backends import Place, Root
 
 _T = TypeVar("_T")
 

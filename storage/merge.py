@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from storage.backends.local import LocalPlace
 from storage.commits import (
     MERGED_PREFIX,
     Manifest,
@@ -24,7 +25,6 @@ from storage.commits import (
 from storage.errors import RunLockedError
 from storage.files import digest_of
 from storage.mount import Mount
-from storage.places.local import LocalPlace
 from storage.schemas import SCHEMA_VERSION, SORT_KEYS, VERSION_KEY
 from storage.sql import parquet_scan, quoted
 from storage.summaries import Inputs, is_current, write_summary
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from storage.backends import Lease, Place
     from storage.commits import Snapshot
     from storage.layout import RunPaths
-    from storage.places import Lease, Place
 
 # Rows that DuckDB sorts and writes together: small enough that a question about one cell skips
 # most of a file, large enough that statistics and dictionaries cost nothing.

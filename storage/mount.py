@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from fsspec import AbstractFileSystem
 
-from storage.places.file import PlacedFile
+from storage.backends.handles import PlacedFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import duckdb
 
-    from storage.places import Place
+    from storage.backends import Place
 
 SCHEME = "results"
 

@@ -15,8 +15,8 @@ from storage.run_check import Findings, cells_of_lost, check_run
 from storage.schemas import SORT_KEYS
 
 if TYPE_CHECKING:
+    from storage.backends import Lease, Place
     from storage.layout import RunPaths
-    from storage.places import Lease, Place
 
 
 def repair_run(

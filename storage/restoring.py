@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from storage.backends import Place
     from storage.commits import CommitEntry, Snapshot
     from storage.layout import RunPaths
-    from storage.places import Place
 
 FORGOTTEN = "what this node is was lost with nodes.parquet"
 

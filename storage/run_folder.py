@@ -6,19 +6,19 @@ import contextlib
 import json
 from typing import TYPE_CHECKING
 
+from storage.backends import TEMPORARY_PREFIX
 from storage.errors import RunExistsError, RunNotFoundError, StorageError
 from storage.files import publish_table
 from storage.history import unseal
 from storage.layout import unwritable
-from storage.places import TEMPORARY_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import pyarrow as pa
 
+    from storage.backends import Lease, Place
     from storage.layout import RunPaths
-    from storage.places import Lease, Place
 
 # A removal between making a folder and locking it; more than a few in a row is something else.
 _ATTEMPTS = 20

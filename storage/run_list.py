@@ -7,19 +7,19 @@ import difflib
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from storage.backends.local import LocalPlace
 from storage.errors import DamagedError, RunNotFoundError, StorageError
 from storage.files import read_table
 from storage.history import History, unseal
 from storage.layout import existing_root, reading, run_paths, until_it_holds, visible_runs
-from storage.places.local import LocalPlace
 from storage.rows import CellRow, RunRow, table_to_rows
 from storage.run_folder import take_run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from storage.backends import Place, Root
     from storage.layout import RunPaths
-    from storage.places import Place, Root
 
 LATEST = "latest"
 

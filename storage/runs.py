@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from typing_extensions import Self
 
+    from storage.backends import Lease, Place, Root
     from storage.layout import RunPaths
-    from storage.places import Lease, Place, Root
 
 
 class RunStore:

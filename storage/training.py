@@ -14,7 +14,7 @@ from storage.schemas import TABLES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from storage.places import Root
+    from storage.backends import Root
 
 
 class TrainingLog:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from storage.backends import TEMPORARY_PREFIX
+from storage.backends.local import sync_file
 from storage.errors import DatasetError
-from storage.places import TEMPORARY_PREFIX
-from storage.places.local import sync_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

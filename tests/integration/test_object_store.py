@@ -18,9 +18,9 @@ from support import object_store
 
 import storage
 from jobs.cli import main
-from storage.places import place_of
-from storage.places.s3 import bucket as buckets
-from storage.places.s3 import lease, place
+from storage.backends import place_of
+from storage.backends.s3 import backend, lease
+from storage.backends.s3 import bucket as buckets
 
 pytestmark = pytest.mark.xdist_group("object store")  # they share a server
 
@@ -46,7 +46,7 @@ import os, signal, sys
 sys.path[:0] = [{repository!r}, {tests!r}, {here!r}]
 import storage
 from storage import runs
-from storage.places.s3 import lease
+from storage.backends.s3 import lease
 from test_object_store import CELL, RUN, entry, rows
 lease.BEAT_S, lease.STALE_S, lease.PROVEN_S = 0.1, 2.0, 0.5
 def killed(*_):
@@ -88,7 +88,7 @@ def server() -> Iterator[None]:
         for name, value in variables.items():
             patch.setenv(name, value)
         buckets.bucket_named.cache_clear()
-        place._prove_conditions.cache_clear()
+        backend._prove_conditions.cache_clear()
         yield
 
 
@@ -249,7 +249,7 @@ def test_a_question_outlives_a_merge_that_takes_its_files(
     """A file too large to be fetched when it is opened is gone when it is read."""
     from storage import catalog
 
-    monkeypatch.setattr(place, "END_BYTES", 64)
+    monkeypatch.setattr(backend, "END_BYTES", 64)
     original, opened = catalog._list_and_open, []
 
     def overtaken(root: str, run_ids: None, sql: str | None) -> Any:

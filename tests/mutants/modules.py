@@ -45,5 +45,5 @@ MODULES = {
     # Which rows count, and who may write them.
     "storage/commits.py": _alone("tests/storage/test_manifests.py"),
     "storage/merge.py": Own("tests/storage/test_merge.py"),
-    "storage/places/flock.py": _alone("tests/storage/test_flock.py"),
+    "storage/backends/file_lock.py": _alone("tests/storage/backends/test_file_lock.py"),
 }

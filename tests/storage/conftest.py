@@ -14,7 +14,7 @@ import pytest
 
 import storage
 from storage import merge, views
-from storage.places.local import LocalPlace
+from storage.backends.local import LocalPlace
 
 from .plain_ladder import plain_ladder
 

@@ -13,9 +13,9 @@ import pytest
 
 import storage
 from storage import commits, files, merge
+from storage.backends import place_of
+from storage.backends.local import LocalPlace
 from storage.layout import RunPaths, run_paths
-from storage.places import place_of
-from storage.places.local import LocalPlace
 
 from .conftest import ask
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import storage
+import storage.backends
 import storage.files
-import storage.places
 from storage.rows import table_to_rows
 
 from .conftest import ask
@@ -41,7 +41,7 @@ def test_whatever_bit_turns_is_seen(tmp_path: Path) -> None:
     ]
     content = storage.files.parquet_bytes(storage.rows_to_table(storage.CellRow, cells))
     file = tmp_path / "cells.parquet"
-    place = storage.places.place_of(file)
+    place = storage.backends.place_of(file)
     refused = 0
     for position in range(0, len(content), 7):
         turned = bytearray(content)

@@ -13,14 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 
 import storage
+from storage.backends.local import LocalPlace
 from storage.files import publish_table
-from storage.places.local import LocalPlace
 from storage.schemas import TABLES
 
 READ = """
 import os, pathlib, sys
 from storage.files import check_columns, read_table
-from storage.places.local import LocalPlace
+from storage.backends.local import LocalPlace
 place = LocalPlace(pathlib.Path(sys.argv[1]))
 before = set(os.listdir("/proc/self/task"))
 check_columns(place, "records")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import storage
+import storage.backends
 import storage.files
-import storage.places
 
 from .one_run import Made, copied, whole
 
@@ -48,7 +48,7 @@ JUDGED_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "of another run": (
         lambda file: file.write_bytes(
             storage.files.parquet_bytes(
-                storage.files.read_table(storage.places.place_of(file)).set_column(
+                storage.files.read_table(storage.backends.place_of(file)).set_column(
                     0, "run_id", [["run-2"]]
                 )
             )

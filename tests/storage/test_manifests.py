@@ -13,6 +13,8 @@ import pytest
 
 import storage
 from storage import commits
+from storage.backends import place_of
+from storage.backends.local import LocalPlace
 from storage.commits import (
     CommitEntry,
     Manifest,
@@ -30,8 +32,6 @@ from storage.commits import (
 )
 from storage.files import publish_table
 from storage.layout import RunPaths, run_paths
-from storage.places import place_of
-from storage.places.local import LocalPlace
 
 AT = datetime(2026, 11, 24, 12, 30, 15, 250_000)  # noqa: DTZ001 (naive UTC throughout)
 ENTRY = CommitEntry("cell-1", 2, 3, "node-a", 10, 2.5, AT, "a note")

@@ -15,11 +15,11 @@ import pytest
 
 import storage
 from storage import merge
+from storage.backends import place_of
 from storage.commits import CommitEntry, Manifest, Snapshot, publish_manifest, read_snapshot
 from storage.errors import RunLockedError
 from storage.layout import RunPaths, run_paths
 from storage.merge import merge_run, remove_leftovers
-from storage.places import place_of
 
 from .conftest import NOON, Builder
 

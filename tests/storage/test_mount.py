@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import storage
+from storage.backends.handles import LocalFile
+from storage.backends.local import LocalPlace
 from storage.mount import Mount, lock
-from storage.places.file import LocalFile
-from storage.places.local import LocalPlace
 
 from .conftest import Builder
 from .plain_ladder import plain_ladder

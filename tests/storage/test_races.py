@@ -18,7 +18,7 @@ import pytest
 
 import storage
 from storage import catalog, compaction, history, history_check, integrity
-from storage.places import flock, local, place_of
+from storage.backends import file_lock, local, place_of
 
 pytestmark = pytest.mark.usefixtures("short_ladder")
 
@@ -225,7 +225,7 @@ def test_a_lock_of_a_removed_file_keeps_nobody_out(
 ) -> None:
     """While it waits, the file goes and another one takes its name and its lock: it is not held."""
     path = tmp_path / "lock"
-    first = flock.take_lock(path)
+    first = file_lock.take_lock(path)
     others: list[int] = []
 
     def meanwhile(_: float) -> None:
@@ -236,10 +236,10 @@ def test_a_lock_of_a_removed_file_keeps_nobody_out(
             fcntl.flock(others[0], fcntl.LOCK_EX)
 
     monkeypatch.setattr(time, "sleep", meanwhile)
-    with pytest.raises(flock.HeldError):
-        flock.take_lock(path)
+    with pytest.raises(file_lock.HeldError):
+        file_lock.take_lock(path)
     os.close(others[0])
-    again = flock.take_lock(path)
+    again = file_lock.take_lock(path)
     assert os.path.samestat(os.fstat(again), path.stat())
     os.close(again)
 
@@ -260,30 +260,30 @@ def test_a_run_that_is_removed_while_it_is_taken_is_not_there(
 ) -> None:
     """Neither is a folder of it left, nor is it half made where it is made anew."""
     write(tmp_path, 0)
-    take = flock.take_lock
+    take = file_lock.take_lock
 
     def late(path: Path) -> int:
-        monkeypatch.setattr(flock, "take_lock", take)
+        monkeypatch.setattr(file_lock, "take_lock", take)
         storage.remove_run(tmp_path, "r")
         return take(path)
 
-    monkeypatch.setattr(flock, "take_lock", late)
+    monkeypatch.setattr(file_lock, "take_lock", late)
     with pytest.raises(storage.RunNotFoundError):
         storage.RunStore.open(tmp_path, "r")
     assert list((tmp_path / "runs").iterdir()) == []
     write(tmp_path, 0)
-    monkeypatch.setattr(flock, "take_lock", late)
+    monkeypatch.setattr(file_lock, "take_lock", late)
     with pytest.raises(storage.RunNotFoundError):
         storage.remove_run(tmp_path, "r")
     # A removal that has just deleted what another is making: both get what they asked for.
     (tmp_path / "runs/r").mkdir()
 
     def emptied(path: Path) -> int:
-        monkeypatch.setattr(flock, "take_lock", take)
+        monkeypatch.setattr(file_lock, "take_lock", take)
         local.LocalPlace(path.parent).delete()
         return take(path)
 
-    monkeypatch.setattr(flock, "take_lock", emptied)
+    monkeypatch.setattr(file_lock, "take_lock", emptied)
     write(tmp_path, 0, 1)
     assert images(tmp_path) == of(0, 1)
 

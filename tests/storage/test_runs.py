@@ -227,7 +227,7 @@ def test_crash_during_removal_hides_the_run_at_once(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("storage.places.local.shutil.rmtree", interrupted)
+    monkeypatch.setattr("storage.backends.local.shutil.rmtree", interrupted)
     with pytest.raises(KeyboardInterrupt):
         storage.remove_run(tmp_path, "one")
     assert storage.list_runs(tmp_path) == ()

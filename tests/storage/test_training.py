@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import storage
+from storage.backends.local import LocalPlace
 from storage.files import publish_table
-from storage.places.local import LocalPlace
 
 ROW = storage.TrainingRow(
     training_id="base-1",

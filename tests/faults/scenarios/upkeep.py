@@ -29,7 +29,7 @@ def on_a_disk(bench: Bench, times: int) -> None:
 def on_an_object_store(bench: Bench, times: int) -> None:
     """A bucket."""
     with object_store.served() as variables, environment(**variables):
-        from storage.places.s3.bucket import bucket_named
+        from storage.backends.s3.bucket import bucket_named
 
         bucket_named.cache_clear()
         bucket_named("contended")._client.create_bucket(Bucket="contended")

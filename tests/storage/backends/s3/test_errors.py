@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import storage
-from storage.places.s3 import bucket, place
-from storage.places.s3.bucket import bucket_named
+from storage.backends.s3 import backend, bucket
+from storage.backends.s3.bucket import bucket_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,14 +69,14 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answering]:
         for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
             monkeypatch.setenv(name, "/nowhere")
         bucket_named.cache_clear()
-        place._prove_conditions.cache_clear()
+        backend._prove_conditions.cache_clear()
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server
         server.shutdown()
         thread.join()
         bucket_named.cache_clear()
-        place._prove_conditions.cache_clear()
+        backend._prove_conditions.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -16,14 +16,14 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage.places.file import LocalFile
-from storage.places.flock import FileLease, holder
-from storage.places.place import TEMPORARY_PREFIX, Place, PlaceError
+from storage.backends.backend import TEMPORARY_PREFIX, Place, PlaceError
+from storage.backends.file_lock import FileLease, holder
+from storage.backends.handles import LocalFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from storage.places.place import Lease
+    from storage.backends.backend import Lease
 
 _REMOVED_PREFIX = ".removed-"
 

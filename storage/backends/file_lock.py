@@ -17,8 +17,8 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
+from storage.backends.backend import Lease
 from storage.errors import RunLockedError
-from storage.places.place import Lease
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 
 from storage import RunLockedError
-from storage.places.place import PlaceError
-from storage.places.s3 import lease as leases
-from storage.places.s3.bucket import ChangedError, Fetched
-from storage.places.s3.lease import Beat, HeartbeatLease, holder
-from storage.places.s3.owner import Owner
+from storage.backends.backend import PlaceError
+from storage.backends.s3 import lease as leases
+from storage.backends.s3.bucket import ChangedError, Fetched
+from storage.backends.s3.lease import Beat, HeartbeatLease, holder
+from storage.backends.s3.owner import Owner
 
 KEY = "runs/r/lease.json"
 ELSEWHERE = Owner(7, "other-host", "another boot", "5")

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from storage.backends import file_lock
+from storage.backends.file_lock import FileLease, HeldError, holder, lock_holder, take_lock
 from storage.errors import RunLockedError
-from storage.places import flock
-from storage.places.flock import FileLease, HeldError, holder, lock_holder, take_lock
 
 HERE = f"process {os.getpid()} on {socket.gethostname()}"
 
@@ -49,7 +49,7 @@ def test_a_lease_excludes_others_until_it_is_given_back(tmp_path: Path, slept: l
     )
     with pytest.raises(RunLockedError, match=f"^{re.escape(said)}$"):
         FileLease(folder)
-    assert slept == [flock._PAUSE_S] * (flock._ATTEMPTS - 1)
+    assert slept == [file_lock._PAUSE_S] * (file_lock._ATTEMPTS - 1)
     lease.confirm()
     lease.release()
     assert not lease.is_held
@@ -66,7 +66,7 @@ def test_the_first_handle_is_held_too(tmp_path: Path, monkeypatch: pytest.Monkey
     closed: list[int] = []
     lease._handle = 0
     assert lease.is_held
-    monkeypatch.setattr(flock, "_is_named", lambda *_: False)
+    monkeypatch.setattr(file_lock, "_is_named", lambda *_: False)
     with pytest.raises(RunLockedError):
         lease.confirm()
     monkeypatch.setattr(os, "close", closed.append)
@@ -143,12 +143,12 @@ def test_a_reader_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     def leave(pause_s: float) -> None:
         pauses.append(pause_s)
-        if len(pauses) == flock._ATTEMPTS - 1:
+        if len(pauses) == file_lock._ATTEMPTS - 1:
             os.close(reader)
 
     monkeypatch.setattr(time, "sleep", leave)
     handle = take_lock(path)
-    assert len(pauses) == flock._ATTEMPTS - 1
+    assert len(pauses) == file_lock._ATTEMPTS - 1
     os.close(handle)
 
 
@@ -157,7 +157,7 @@ def test_a_file_that_was_removed_meanwhile_is_left(
 ) -> None:
     """Its lock is given back, and the file of that name is locked instead."""
     path = tmp_path / "lock"
-    lock, handles = flock._lock, []
+    lock, handles = file_lock._lock, []
 
     def after_a_removal(handle: int) -> None:
         lock(handle)
@@ -165,7 +165,7 @@ def test_a_file_that_was_removed_meanwhile_is_left(
         if len(handles) == 1:
             path.unlink()
 
-    monkeypatch.setattr(flock, "_lock", after_a_removal)
+    monkeypatch.setattr(file_lock, "_lock", after_a_removal)
     open_before = open_files()
     handle = take_lock(path)
     assert len(handles) == 2
@@ -202,4 +202,4 @@ def test_a_lock_that_fails_leaves_no_open_file(
     with pytest.raises(error):
         take_lock(tmp_path / "lock")
     assert open_files() == before
-    assert len(slept) in (0, flock._ATTEMPTS - 1)
+    assert len(slept) in (0, file_lock._ATTEMPTS - 1)

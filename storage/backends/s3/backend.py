@@ -15,16 +15,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from storage.places.file import PlacedFile
-from storage.places.place import TEMPORARY_PREFIX, Place, PlaceError
-from storage.places.s3.bucket import CONNECTIONS, Bucket, ChangedError, bucket_named
-from storage.places.s3.lease import HeartbeatLease, holder
-from storage.places.s3.url import BucketUrl
+from storage.backends.backend import TEMPORARY_PREFIX, Place, PlaceError
+from storage.backends.handles import PlacedFile
+from storage.backends.s3.bucket import CONNECTIONS, Bucket, ChangedError, bucket_named
+from storage.backends.s3.lease import HeartbeatLease, holder
+from storage.backends.s3.url import BucketUrl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from storage.places.place import Lease
+    from storage.backends.backend import Lease
 
 LOCK_NAME = "lock"
 

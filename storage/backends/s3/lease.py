@@ -15,10 +15,10 @@ import uuid
 from dataclasses import asdict
 from typing import NamedTuple
 
+from storage.backends.backend import Lease
+from storage.backends.s3.bucket import Bucket, ChangedError, Fetched
+from storage.backends.s3.owner import Owner
 from storage.errors import RunLockedError
-from storage.places.place import Lease
-from storage.places.s3.bucket import Bucket, ChangedError, Fetched
-from storage.places.s3.owner import Owner
 
 # Between two beats: three may be missed. Each costs a timed host one small request.
 BEAT_S = 15.0

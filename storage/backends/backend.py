@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from storage.places.file import PlacedFile
+    from storage.backends.handles import PlacedFile
 
 TEMPORARY_PREFIX = ".tmp-"
 

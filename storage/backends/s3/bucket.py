@@ -17,7 +17,7 @@ import boto3
 import botocore.exceptions as boto
 from botocore.config import Config
 
-from storage.places.s3.errors import BUSY, CHANGED, MISSING, code_of, failed, refused
+from storage.backends.s3.errors import BUSY, CHANGED, MISSING, code_of, failed, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

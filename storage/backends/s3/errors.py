@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import botocore.exceptions as boto
 
-from storage.places.place import PlaceError
+from storage.backends.backend import PlaceError
 
 MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 CHANGED = frozenset({"412", "PreconditionFailed"})

@@ -10,10 +10,10 @@ import re
 from pathlib import Path
 from typing import Union
 
+from storage.backends.backend import TEMPORARY_PREFIX, Lease, Place, PlaceError
+from storage.backends.local import LocalPlace
+from storage.backends.s3.url import parse_url
 from storage.errors import RootNotWritableError
-from storage.places.local import LocalPlace
-from storage.places.place import TEMPORARY_PREFIX, Lease, Place, PlaceError
-from storage.places.s3.url import parse_url
 
 __all__ = ["TEMPORARY_PREFIX", "Lease", "Place", "PlaceError", "Root", "checked_root", "place_of"]
 
@@ -58,7 +58,7 @@ def checked_root(root: Root) -> Root:
 def _s3_place(text: str) -> Place:
     url = parse_url(text)
     try:
-        from storage.places.s3.place import S3Place
+        from storage.backends.s3.backend import S3Place
     except ImportError as err:
         raise RootNotWritableError(
             f"results root {url} needs boto3, which is not installed; install it with "
