@@ -10,7 +10,6 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from storage.answers import ANSWERS, unanswered
     from storage.backends import Root, checked_root
     from storage.backends.file_lock import HeldError, lock_holder, take_lock
     from storage.catalog import connect, named_query, query
@@ -37,7 +36,20 @@ if TYPE_CHECKING:
     from storage.judgements import save_regressions
     from storage.layout import check_root, checked_name, has_probe, has_results, probe
     from storage.restoring import Remains, Replanned
-    from storage.rows import (
+    from storage.run_list import (
+        ask_to_cancel,
+        find_run,
+        holder,
+        is_locked,
+        list_runs,
+        log_of,
+        read_cells,
+        remove_run,
+        resolve_run,
+    )
+    from storage.runs import RunStore
+    from storage.tables.answers import ANSWERS, unanswered
+    from storage.tables.records import (
         CellKind,
         CellRow,
         CellStatus,
@@ -52,27 +64,15 @@ if TYPE_CHECKING:
         rows_to_table,
         table_to_rows,
     )
-    from storage.run_list import (
-        ask_to_cancel,
-        find_run,
-        holder,
-        is_locked,
-        list_runs,
-        log_of,
-        read_cells,
-        remove_run,
-        resolve_run,
-    )
-    from storage.runs import RunStore
-    from storage.schemas import SCHEMA_VERSION, TABLES, build_table
+    from storage.tables.schemas import SCHEMA_VERSION, TABLES, build_table
+    from storage.tables.wire import image_digest, pack_tables, unpack_tables
     from storage.training import TrainingLog
-    from storage.transit import image_digest, pack_tables, unpack_tables
 
 _MODULES = {
-    "ANSWERS": "answers",
-    "CellKind": "rows",
-    "CellRow": "rows",
-    "CellStatus": "rows",
+    "ANSWERS": "tables.answers",
+    "CellKind": "tables.records",
+    "CellRow": "tables.records",
+    "CellStatus": "tables.records",
     "CommitEntry": "commits",
     "Compaction": "compaction",
     "DATA_VARIABLE": "images.names",
@@ -81,31 +81,31 @@ _MODULES = {
     "DatasetError": "errors",
     "EncodedImage": "images.writing",
     "FORMATS": "formats",
-    "FindingKind": "rows",
+    "FindingKind": "tables.records",
     "HeldError": "backends.file_lock",
     "ImageSet": "images",
-    "Judgement": "rows",
-    "Metric": "rows",
-    "NodeRow": "rows",
+    "Judgement": "tables.records",
+    "Metric": "tables.records",
+    "NodeRow": "tables.records",
     "Problem": "integrity",
     "QueryError": "errors",
     "Remains": "restoring",
     "Replanned": "restoring",
     "Root": "backends",
-    "RegressionRow": "rows",
+    "RegressionRow": "tables.records",
     "RootNotWritableError": "errors",
     "RunExistsError": "errors",
     "RunLockedError": "errors",
     "RunNotFoundError": "errors",
-    "RunRow": "rows",
-    "RunStatus": "rows",
+    "RunRow": "tables.records",
+    "RunStatus": "tables.records",
     "RunStore": "runs",
-    "SCHEMA_VERSION": "schemas",
+    "SCHEMA_VERSION": "tables.schemas",
     "SchemaVersionError": "errors",
     "StorageError": "errors",
-    "TABLES": "schemas",
+    "TABLES": "tables.schemas",
     "TrainingLog": "training",
-    "TrainingRow": "rows",
+    "TrainingRow": "tables.records",
     "ask_to_cancel": "run_list",
     "holder": "run_list",
     "lock_holder": "backends.file_lock",
@@ -114,7 +114,7 @@ _MODULES = {
     "has_probe": "layout",
     "probe": "layout",
     "find_run": "run_list",
-    "build_table": "schemas",
+    "build_table": "tables.schemas",
     "cache_folder": "images.names",
     "check_root": "layout",
     "checked_name": "layout",
@@ -124,7 +124,7 @@ _MODULES = {
     "encode": "formats",
     "has_results": "layout",
     "fsck": "integrity",
-    "image_digest": "transit",
+    "image_digest": "tables.wire",
     "keep_digest": "digests",
     "known_digest": "digests",
     "is_locked": "run_list",
@@ -132,20 +132,20 @@ _MODULES = {
     "named_file": "images.names",
     "named_query": "catalog",
     "open_images": "images",
-    "pack_tables": "transit",
+    "pack_tables": "tables.wire",
     "query": "catalog",
     "read_submission": "glance",
     "remove_run": "run_list",
     "resolve_run": "run_list",
-    "rows_to_table": "rows",
+    "rows_to_table": "tables.records",
     "run_names": "glance",
     "save_regressions": "judgements",
     "state_of_file": "digests",
-    "table_to_rows": "rows",
+    "table_to_rows": "tables.records",
     "table_values": "formats",
     "take_lock": "backends.file_lock",
-    "unanswered": "answers",
-    "unpack_tables": "transit",
+    "unanswered": "tables.answers",
+    "unpack_tables": "tables.wire",
     "write_images": "images.writing",
 }
 

@@ -14,8 +14,8 @@ from storage.errors import QueryError, StorageError
 from storage.layout import existing_root, reading, until_it_holds
 from storage.mount import Mount, lock
 from storage.questions import named, runs_asked_for
-from storage.schemas import TABLES
 from storage.sql import query_text
+from storage.tables.schemas import TABLES
 from storage.views import create_views
 
 if TYPE_CHECKING:

@@ -21,11 +21,11 @@ from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from storage.answers import ANSWERS, unanswered
 from storage.errors import DamagedError, StorageError
-from storage.files import read_table
 from storage.layout import checked_name
-from storage.schemas import SCHEMA_VERSION, build_table, check_version
+from storage.tables.answers import ANSWERS, unanswered
+from storage.tables.parquet import read_table
+from storage.tables.schemas import SCHEMA_VERSION, build_table, check_version
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from storage.errors import StorageError
-from storage.files import parquet_bytes
 from storage.sql import quoted
+from storage.tables.parquet import parquet_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

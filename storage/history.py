@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from storage.commits import bare_names
 from storage.errors import StorageError
-from storage.schemas import SCHEMA_VERSION, check_version
+from storage.tables.schemas import SCHEMA_VERSION, check_version
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

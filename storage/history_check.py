@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 
 from storage.contents import Run
 from storage.errors import StorageError
-from storage.files import digest_of, read_table
 from storage.history import COPIED_TABLES, INDEX, SEALS, History
+from storage.tables.parquet import digest_of, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

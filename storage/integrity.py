@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from storage import history_check
 from storage.commits import read_snapshot
 from storage.errors import RunLockedError, RunNotFoundError, SchemaVersionError, StorageError
-from storage.files import check_columns
 from storage.history import unseal
 from storage.history_check import LOOKS
 from storage.judgements import fault_of_regressions
@@ -20,6 +19,7 @@ from storage.restoring import damaged_tables, file_of, restoration, restore
 from storage.run_check import check_run
 from storage.run_folder import take_run
 from storage.run_list import read_row
+from storage.tables.parquet import check_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from storage.checks import check_column
 from storage.errors import RunNotFoundError, SchemaVersionError, StorageError
-from storage.files import check_columns, publish_table, read_table
 from storage.layout import existing_root, run_paths, unwritable
-from storage.rows import RegressionRow, rows_to_table
+from storage.tables.parquet import check_columns, publish_table, read_table
+from storage.tables.records import RegressionRow, rows_to_table
+from storage.tables.validation import check_column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

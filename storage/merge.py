@@ -23,11 +23,11 @@ from storage.commits import (
     read_snapshot,
 )
 from storage.errors import RunLockedError
-from storage.files import digest_of
 from storage.mount import Mount
-from storage.schemas import SCHEMA_VERSION, SORT_KEYS, VERSION_KEY
 from storage.sql import parquet_scan, quoted
 from storage.summaries import Inputs, is_current, write_summary
+from storage.tables.parquet import digest_of
+from storage.tables.schemas import SCHEMA_VERSION, SORT_KEYS, VERSION_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -11,8 +11,8 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-from storage.schemas import DIGEST_TABLES, TABLES
 from storage.sql import query_text
+from storage.tables.schemas import DIGEST_TABLES, TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -17,10 +17,10 @@ import pyarrow.compute as pc
 
 from storage.commits import read_snapshot
 from storage.errors import DamagedError, StorageError
-from storage.files import digest_of, keep_aside, publish_table, read_table
 from storage.history import History
-from storage.rows import CellRow, NodeRow, RunRow, rows_to_table, table_to_rows
 from storage.run_list import read_cell_rows, read_row
+from storage.tables.parquet import digest_of, keep_aside, publish_table, read_table
+from storage.tables.records import CellRow, NodeRow, RunRow, rows_to_table, table_to_rows
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from storage.rows import CellRow
+    from storage.tables.records import CellRow
 
 # What no two rows of a cell and round share.
 _NUMBERS = {

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 from typing import TYPE_CHECKING
 
-from storage.files import parquet_bytes
+from storage.tables.parquet import parquet_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,14 +17,14 @@ from storage.commits import (
     read_manifest,
 )
 from storage.errors import SchemaVersionError, StorageError
-from storage.files import digest_of, read_table
 from storage.merge import rows_sql
 from storage.mount import Mount
 from storage.questions import SUMMARISED
 from storage.row_check import KINDS, RowCheck
-from storage.rows import CellRow, RunRow, table_to_rows
-from storage.schemas import SORT_KEYS
 from storage.summaries import PLACE, Inputs, create_run_views, is_current
+from storage.tables.parquet import digest_of, read_table
+from storage.tables.records import CellRow, RunRow, table_to_rows
+from storage.tables.schemas import SORT_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

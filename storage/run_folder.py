@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from storage.backends import TEMPORARY_PREFIX
 from storage.errors import RunExistsError, RunNotFoundError, StorageError
-from storage.files import publish_table
 from storage.history import unseal
 from storage.layout import unwritable
+from storage.tables.parquet import publish_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from storage.backends.local import LocalPlace
 from storage.errors import DamagedError, RunNotFoundError, StorageError
-from storage.files import read_table
 from storage.history import History, unseal
 from storage.layout import existing_root, reading, run_paths, until_it_holds, visible_runs
-from storage.rows import CellRow, RunRow, table_to_rows
 from storage.run_folder import take_run
+from storage.tables.parquet import read_table
+from storage.tables.records import CellRow, RunRow, table_to_rows
 
 if TYPE_CHECKING:
     from pathlib import Path

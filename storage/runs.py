@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from storage.checks import check_power, check_run_ids, check_shard, check_table, rows_as_tables
 from storage.commits import (
     CommitEntry,
     Manifest,
@@ -18,15 +17,22 @@ from storage.commits import (
     read_snapshot,
 )
 from storage.errors import RunLockedError, StorageError
-from storage.files import publish_table, read_table
 from storage.glance import read_submission
 from storage.history import seal, unseal
 from storage.layout import check_root, existing_root, images_path, run_paths
 from storage.merge import merge_run
 from storage.row_files import write_row_files
-from storage.rows import CellRow, NodeRow, RunRow, rows_to_table, table_to_rows
 from storage.run_folder import make_run, released_on_error, take_run
 from storage.run_list import read_cell_rows, read_row
+from storage.tables.parquet import publish_table, read_table
+from storage.tables.records import CellRow, NodeRow, RunRow, rows_to_table, table_to_rows
+from storage.tables.validation import (
+    check_power,
+    check_run_ids,
+    check_shard,
+    check_table,
+    rows_as_tables,
+)
 
 if TYPE_CHECKING:
     from collections import Counter

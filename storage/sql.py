@@ -6,7 +6,7 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from storage.errors import StorageError
-from storage.schemas import ADDED_COLUMNS, DIGEST, DIGEST_TABLES, TABLES, nearest
+from storage.tables.schemas import ADDED_COLUMNS, DIGEST, DIGEST_TABLES, TABLES, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

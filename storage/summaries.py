@@ -18,10 +18,10 @@ import duckdb
 import pyarrow as pa
 
 from storage.commits import Summary
-from storage.files import read_table, table_of_bytes
 from storage.questions import SUMMARISED, create_questions, definition, needed
-from storage.schemas import SCHEMA_VERSION, TABLES, VERSION_KEY
 from storage.sql import quoted, view_sql
+from storage.tables.parquet import read_table, table_of_bytes
+from storage.tables.schemas import SCHEMA_VERSION, TABLES, VERSION_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from storage.checks import check_column
 from storage.errors import StorageError
-from storage.files import publish_table, read_table
 from storage.layout import check_root, reading, training_path, unwritable
-from storage.rows import TrainingRow, rows_to_table, table_to_rows
-from storage.schemas import TABLES
+from storage.tables.parquet import publish_table, read_table
+from storage.tables.records import TrainingRow, rows_to_table, table_to_rows
+from storage.tables.schemas import TABLES
+from storage.tables.validation import check_column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

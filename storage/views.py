@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from storage.files import check_columns
 from storage.history import COPIED_TABLES
 from storage.questions import EXPRESSIONS, SUMMARISED, create_questions, needed
-from storage.schemas import TABLES
 from storage.sql import parquet_scan, quoted, view_sql
 from storage.summaries import PLACE, order, stored_scan
+from storage.tables.parquet import check_columns
+from storage.tables.schemas import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Collection

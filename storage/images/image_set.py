@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from storage.errors import DatasetError
-from storage.schemas import build_table
+from storage.tables.schemas import build_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -14,7 +14,7 @@ from storage.errors import DatasetError
 from storage.images.folder import open_folder
 from storage.images.image_set import ImageSet
 from storage.images.parquet import open_parquet
-from storage.schemas import nearest
+from storage.tables.schemas import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

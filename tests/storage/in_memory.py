@@ -15,8 +15,8 @@ import duckdb
 from storage import CellRow, NodeRow, RunRow, catalog, questions, rows_to_table
 from storage.commits import entries_to_table
 from storage.questions import create_questions, needed
-from storage.schemas import TABLES
 from storage.sql import query_text, view_sql
+from storage.tables.schemas import TABLES
 
 from .conftest import Builder
 

@@ -12,7 +12,7 @@ import pytest
 import storage
 from storage import questions
 from storage.questions import EXPRESSIONS, MACROS
-from storage.schemas import DIGEST_TABLES, view_columns
+from storage.tables.schemas import DIGEST_TABLES, view_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable

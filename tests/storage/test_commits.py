@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 import storage
-from storage import commits, files, merge
+from storage import commits, merge
 from storage.backends import place_of
 from storage.backends.local import LocalPlace
 from storage.layout import RunPaths, run_paths
+from storage.tables import parquet
 
 from .conftest import ask
 
@@ -284,9 +285,9 @@ def test_newer_schema_versions_are_refused(tmp_path: Path) -> None:
         storage.query(tmp_path, "FROM records")
     manifest.write_text(json.dumps(content))
     run_file = run_paths(place_of(tmp_path), "run-1").run
-    table = files.read_table(run_file)
+    table = parquet.read_table(run_file)
     newer = table.replace_schema_metadata({"gfjobs_schema_version": "7"})
-    files.publish_table(run_file, newer)
+    parquet.publish_table(run_file, newer)
     with pytest.raises(storage.SchemaVersionError, match=r"run\.parquet has schema version 7"):
         storage.list_runs(tmp_path)
 
@@ -310,10 +311,10 @@ def as_table_of(version: int, path: Path) -> None:
     new_columns = {"cells": ["protocol"]}
     if version < 3:
         new_columns["power"] = ["shard", "exit_block"]
-    table = files.read_table(LocalPlace(path))
+    table = parquet.read_table(LocalPlace(path))
     table = table.drop_columns(new_columns.get(path.stem.partition("-")[0], []))
     table = table.replace_schema_metadata({"gfjobs_schema_version": str(version)})
-    files.publish_table(LocalPlace(path), table)
+    parquet.publish_table(LocalPlace(path), table)
 
 
 @pytest.mark.parametrize("version", [1, 2, 3, 4])

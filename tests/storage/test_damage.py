@@ -10,8 +10,8 @@ import pytest
 
 import storage
 import storage.backends
-import storage.files
-from storage.rows import table_to_rows
+import storage.tables.parquet
+from storage.tables.records import table_to_rows
 
 from .conftest import ask
 from .one_run import damage, the_file, whole, write_run
@@ -39,7 +39,7 @@ def test_whatever_bit_turns_is_seen(tmp_path: Path) -> None:
         storage.CellRow("run-1", f"c{i}", model="m", exit_blocks=(1, 2), note="n" * 40)
         for i in range(4)
     ]
-    content = storage.files.parquet_bytes(storage.rows_to_table(storage.CellRow, cells))
+    content = storage.tables.parquet.parquet_bytes(storage.rows_to_table(storage.CellRow, cells))
     file = tmp_path / "cells.parquet"
     place = storage.backends.place_of(file)
     refused = 0
@@ -48,7 +48,7 @@ def test_whatever_bit_turns_is_seen(tmp_path: Path) -> None:
         turned[position] ^= 0x80
         file.write_bytes(bytes(turned))
         try:
-            rows = table_to_rows(storage.CellRow, storage.files.read_table(place))
+            rows = table_to_rows(storage.CellRow, storage.tables.parquet.read_table(place))
         except storage.StorageError:
             refused += 1
         else:

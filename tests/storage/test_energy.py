@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import storage
-from storage import schemas
+from storage.tables import schemas
 
 from .conftest import NOON
 

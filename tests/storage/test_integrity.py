@@ -12,7 +12,7 @@ import pytest
 
 import storage
 import storage.backends
-import storage.files
+import storage.tables.parquet
 
 from .one_run import Made, change_stored, copied, damage, the_file, whole, write_run
 

@@ -11,7 +11,7 @@ import pytest
 
 import storage
 import storage.backends
-import storage.files
+import storage.tables.parquet
 
 from .one_run import Made, copied, whole
 
@@ -47,8 +47,8 @@ JUDGED_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "of another run": (
         lambda file: file.write_bytes(
-            storage.files.parquet_bytes(
-                storage.files.read_table(storage.backends.place_of(file)).set_column(
+            storage.tables.parquet.parquet_bytes(
+                storage.tables.parquet.read_table(storage.backends.place_of(file)).set_column(
                     0, "run_id", [["run-2"]]
                 )
             )

@@ -30,8 +30,8 @@ from storage.commits import (
     read_manifest,
     read_snapshot,
 )
-from storage.files import publish_table
 from storage.layout import RunPaths, run_paths
+from storage.tables.parquet import publish_table
 
 AT = datetime(2026, 11, 24, 12, 30, 15, 250_000)  # noqa: DTZ001 (naive UTC throughout)
 ENTRY = CommitEntry("cell-1", 2, 3, "node-a", 10, 2.5, AT, "a note")

@@ -66,7 +66,7 @@ def merged(store: storage.RunStore, **options: Any) -> tuple[str, Manifest]:
 def rows(store: storage.RunStore, table: str = "records") -> list[tuple[Any, ...]]:
     """Cell and image of each row of its only file, in the order of the file."""
     (place,) = read_snapshot(paths_of(store)).files(table)
-    found = storage.files.read_table(place)
+    found = storage.tables.parquet.read_table(place)
     column = "image_id" if table == "records" else "shard"
     return list(zip(*(found.column(it).to_pylist() for it in ("cell_id", column)), strict=True))
 
@@ -224,7 +224,7 @@ def test_readings_of_a_node_are_replaced(store: storage.RunStore) -> None:
 def readings(store: storage.RunStore) -> list[float | None]:
     """All that its power file has."""
     (place,) = read_snapshot(paths_of(store)).files("power")
-    found = storage.files.read_table(place).column("power_mw").to_pylist()
+    found = storage.tables.parquet.read_table(place).column("power_mw").to_pylist()
     return sorted(found, key=lambda it: (it is None, it))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import storage
 from storage.questions import MACROS, VIEWS, runs_asked_for
-from storage.schemas import DIGEST_TABLES, view_columns
+from storage.tables.schemas import DIGEST_TABLES, view_columns
 
 from .conftest import NOON, Builder
 from .in_memory import InMemory

@@ -10,7 +10,7 @@ import pytest
 
 import storage
 from storage.backends.local import LocalPlace
-from storage.files import publish_table
+from storage.tables.parquet import publish_table
 
 ROW = storage.TrainingRow(
     training_id="base-1",

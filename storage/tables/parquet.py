@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from storage.backends import PlaceError
 from storage.errors import DamagedError, StorageError
-from storage.schemas import TABLES, VERSION_KEY, check_version
+from storage.tables.schemas import TABLES, VERSION_KEY, check_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -6,8 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from storage.errors import StorageError
-from storage.rows import CellRow, NodeRow, RunRow, rows_to_table
-from storage.schemas import COMMITTED_TABLES, table_schema
+from storage.tables.records import CellRow, NodeRow, RunRow, rows_to_table
+from storage.tables.schemas import COMMITTED_TABLES, table_schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from storage.errors import DamagedError
-from storage.schemas import ADDED_COLUMNS, TABLES, build_table
+from storage.tables.schemas import ADDED_COLUMNS, TABLES, build_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,12 +14,12 @@ import pytest
 
 import storage
 from storage.backends.local import LocalPlace
-from storage.files import publish_table
-from storage.schemas import TABLES
+from storage.tables.parquet import publish_table
+from storage.tables.schemas import TABLES
 
 READ = """
 import os, pathlib, sys
-from storage.files import check_columns, read_table
+from storage.tables.parquet import check_columns, read_table
 from storage.backends.local import LocalPlace
 place = LocalPlace(pathlib.Path(sys.argv[1]))
 before = set(os.listdir("/proc/self/task"))

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 import storage
-from storage import schemas
 from storage.commits import CommitEntry
-from storage.rows import TABLE_OF_ROW
+from storage.tables import schemas
+from storage.tables.records import TABLE_OF_ROW
 
 
 @pytest.mark.parametrize("row_type", TABLE_OF_ROW)

@@ -1,0 +1,1 @@
+"""Schemas, records and their checks; tables as Parquet and on the wire."""
