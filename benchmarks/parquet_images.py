@@ -27,7 +27,7 @@ import numpy as np
 import storage
 from jobs.executor import shuffled
 from jobs.task import shards
-from storage.digests import SETTLED_NS
+from storage.images.digests import SETTLED_NS
 from storage.images.parquet import ParquetSource
 
 AIM = 1.5

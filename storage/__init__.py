@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from storage.catalog import connect, named_query, query
     from storage.commits import CommitEntry
     from storage.compaction import Compaction, compact
-    from storage.digests import keep_digest, known_digest, state_of_file
     from storage.errors import (
         DamagedError,
         DatasetError,
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from storage.formats import FORMATS, encode, table_values
     from storage.glance import read_submission, run_names
     from storage.images import ImageSet, open_images
+    from storage.images.digests import keep_digest, known_digest, state_of_file
     from storage.images.names import DATA_VARIABLE, DOWNLOADABLE, cache_folder, named_file
     from storage.images.writing import EncodedImage, write_images
     from storage.integrity import Problem, fsck
@@ -125,8 +125,8 @@ _MODULES = {
     "has_results": "layout",
     "fsck": "integrity",
     "image_digest": "tables.wire",
-    "keep_digest": "digests",
-    "known_digest": "digests",
+    "keep_digest": "images.digests",
+    "known_digest": "images.digests",
     "is_locked": "run_list",
     "list_runs": "run_list",
     "named_file": "images.names",
@@ -140,7 +140,7 @@ _MODULES = {
     "rows_to_table": "tables.records",
     "run_names": "glance",
     "save_regressions": "judgements",
-    "state_of_file": "digests",
+    "state_of_file": "images.digests",
     "table_to_rows": "tables.records",
     "table_values": "formats",
     "take_lock": "backends.file_lock",

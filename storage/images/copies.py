@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from storage.cache import Unpublished, drop_oldest, kept_folder
+from storage.images.cache import Unpublished, drop_oldest, kept_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

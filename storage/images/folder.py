@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from storage.digests import FileState, keep_digest, known_digest, state_of_files
 from storage.errors import DatasetError
+from storage.images.digests import FileState, keep_digest, known_digest, state_of_files
 from storage.images.image_set import ImageSet, content_sha256
 
 if TYPE_CHECKING:

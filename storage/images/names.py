@@ -9,8 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage.cache import GENERAL_VARIABLE
 from storage.errors import DatasetError
+from storage.images.cache import GENERAL_VARIABLE
 from storage.images.folder import open_folder
 from storage.images.image_set import ImageSet
 from storage.images.parquet import open_parquet

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from storage.cache import CACHE_VARIABLE
-from storage.digests import keep_digest, known_digest, state_of_file
 from storage.errors import DatasetError
+from storage.images.cache import CACHE_VARIABLE
 from storage.images.copies import CopyWriter, DamagedCopyError, ImageCopy, find_copy
+from storage.images.digests import keep_digest, known_digest, state_of_file
 from storage.images.image_set import ImageSet, check_labels, content_sha256
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from storage import digests
-from storage.images import parquet
+from storage.images import digests, parquet
 
 
 def test_a_shard_is_read_alone(

@@ -11,7 +11,7 @@ import gfnet
 from gfnet import checkpoint
 from jobs.document import Document
 from jobs.models import Model, read_model
-from storage import digests
+from storage.images import digests
 
 
 def planned(path: Path) -> Model:

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 import storage
-from storage import cache
-from storage.cache import Unpublished, drop_oldest
-from storage.images import copies, parquet
+from storage.images import cache, copies, parquet
+from storage.images.cache import Unpublished, drop_oldest
 from storage.images.parquet import ParquetSource
 
 if TYPE_CHECKING:

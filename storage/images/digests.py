@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from storage.cache import Unpublished, drop_oldest, kept_folder
+from storage.images.cache import Unpublished, drop_oldest, kept_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 import storage
-from storage import digests
+from storage.images import digests, parquet
 from storage.images import folder as folders
-from storage.images import parquet
 
 IMAGES = [b"ant-0", b"ant-1", b"bee-0"]
 
