@@ -19,8 +19,8 @@ from storage.commits import entries_to_table, read_snapshot
 from storage.errors import DamagedError
 from storage.history import COPIED_TABLES, History
 from storage.layout import REGRESSIONS_FILE, is_visible, run_paths, visible_files, visible_runs
-from storage.questions import SUMMARISED, definition
 from storage.run_list import read_cell_rows, read_run
+from storage.sql.macros import SUMMARISED, definition
 from storage.summaries import Inputs, is_current
 from storage.tables.parquet import read_table
 from storage.tables.records import RunRow, rows_to_table

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from storage.errors import StorageError
-from storage.sql import quoted
+from storage.sql.text import quoted
 from storage.tables.parquet import parquet_bytes
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from storage.commits import (
     read_snapshot,
 )
 from storage.errors import RunLockedError
-from storage.mount import Mount
-from storage.sql import parquet_scan, quoted
+from storage.sql.sandbox import Mount
+from storage.sql.text import parquet_scan, quoted
 from storage.summaries import Inputs, is_current, write_summary
 from storage.tables.parquet import digest_of
 from storage.tables.schemas import SCHEMA_VERSION, SORT_KEYS, VERSION_KEY

@@ -18,9 +18,9 @@ from storage.commits import (
 )
 from storage.errors import SchemaVersionError, StorageError
 from storage.merge import rows_sql
-from storage.mount import Mount
-from storage.questions import SUMMARISED
 from storage.row_check import KINDS, RowCheck
+from storage.sql.macros import SUMMARISED
+from storage.sql.sandbox import Mount
 from storage.summaries import PLACE, Inputs, create_run_views, is_current
 from storage.tables.parquet import digest_of, read_table
 from storage.tables.records import CellRow, RunRow, table_to_rows

@@ -18,8 +18,8 @@ import duckdb
 import pyarrow as pa
 
 from storage.commits import Summary
-from storage.questions import SUMMARISED, create_questions, definition, needed
-from storage.sql import quoted, view_sql
+from storage.sql.macros import SUMMARISED, create_questions, definition, needed
+from storage.sql.text import quoted, view_sql
 from storage.tables.parquet import read_table, table_of_bytes
 from storage.tables.schemas import SCHEMA_VERSION, TABLES, VERSION_KEY
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from storage.history import COPIED_TABLES
-from storage.questions import EXPRESSIONS, SUMMARISED, create_questions, needed
-from storage.sql import parquet_scan, quoted, view_sql
+from storage.sql.macros import EXPRESSIONS, SUMMARISED, create_questions, needed
+from storage.sql.text import parquet_scan, quoted, view_sql
 from storage.summaries import PLACE, order, stored_scan
 from storage.tables.parquet import check_columns
 from storage.tables.schemas import TABLES
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from storage.contents import Contents
-    from storage.mount import Mount
+    from storage.sql.sandbox import Mount
 
 _WHOLE = ("runs", "cells", "nodes", "commits")
 """Tables of which some rows are read when a connection is made: their files are replaced."""

@@ -20,7 +20,7 @@ from jobs.printable import printable
 from jobs.progress import Progress
 from jobs.tables import markdown_table, result_table, text_table
 from storage.layout import run_paths
-from storage.sql import quoted
+from storage.sql.text import quoted
 
 NAMES = [
     "it's",

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from storage import CellRow, NodeRow, RunRow, catalog, questions, rows_to_table
+from storage import CellRow, NodeRow, RunRow, catalog, rows_to_table
 from storage.commits import entries_to_table
-from storage.questions import create_questions, needed
-from storage.sql import query_text, view_sql
+from storage.sql import macros
+from storage.sql.macros import create_questions, needed
+from storage.sql.text import query_text, view_sql
 from storage.tables.schemas import TABLES
 
 from .conftest import Builder
@@ -38,7 +39,7 @@ class Memory:
             rows = view_sql(table, f"FROM rows_of_{table}")
             self._connection.execute(f"CREATE VIEW {table} AS {rows}")
         create_questions(self._connection, needed(None))
-        self._exits = questions._most_exits(self._connection)
+        self._exits = macros._most_exits(self._connection)
 
     def clear(self) -> None:
         """Forget all rows."""
@@ -53,9 +54,9 @@ class Memory:
 
     def query(self, sql: str, parameters: dict[str, object] | None = None) -> list[dict[str, Any]]:
         """Ask; the rows of the answer."""
-        if (exits := questions._most_exits(self._connection)) != self._exits:
+        if (exits := macros._most_exits(self._connection)) != self._exits:
             # Some macros have lines for each exit that there is.
-            repeated = {name for name in questions.MACROS if questions._is_repeated(name)}
+            repeated = {name for name in macros.MACROS if macros._is_repeated(name)}
             for name in repeated:
                 self._connection.execute(f"DROP MACRO TABLE {name}")
             create_questions(self._connection, repeated)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from storage import questions
+from storage.sql import macros
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,11 +58,11 @@ ORDER BY c.run_id, c.position, c.cell_id
 @contextlib.contextmanager
 def plain_ladder() -> Iterator[None]:
     """Whoever asks for the ladder gets the plain one."""
-    text = questions.query_text
-    kept = (questions.definition, questions._uses)
+    text = macros.query_text
+    kept = (macros.definition, macros._uses)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            questions,
+            macros,
             "query_text",
             lambda name: PLAIN_LADDER if name == "ladder" else text(name),
         )

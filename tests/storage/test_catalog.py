@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 import storage
-from storage import questions
-from storage.questions import EXPRESSIONS, MACROS
+from storage.sql import macros
+from storage.sql.macros import EXPRESSIONS, MACROS
 from storage.tables.schemas import DIGEST_TABLES, view_columns
 
 if TYPE_CHECKING:
@@ -220,4 +220,4 @@ def test_runs_are_asked_for_by_macros_alone() -> None:
     sql = """/* flips('x') */ SELECT 'see flips(''y'')', "flips('z')"
         FROM Frontier( 'a''b') -- flips('c')
         JOIN flips('d')"""
-    assert questions.runs_asked_for(sql) == ["'a''b'", "'d'"]
+    assert macros.runs_asked_for(sql) == ["'a''b'", "'d'"]

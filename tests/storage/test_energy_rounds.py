@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import storage
-from storage import questions
+from storage.sql import macros as questions
 
 from .conftest import NOON
 

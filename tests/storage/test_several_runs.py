@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import storage
-from storage.questions import MACROS, VIEWS, runs_asked_for
+from storage.sql.macros import MACROS, VIEWS, runs_asked_for
 from storage.tables.schemas import DIGEST_TABLES, view_columns
 
 from .conftest import NOON, Builder

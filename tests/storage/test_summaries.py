@@ -16,7 +16,8 @@ import pyarrow as pa
 import pytest
 
 import storage
-from storage import history, questions, summaries
+from storage import history, summaries
+from storage.sql import macros
 
 from .conftest import NOON, Builder, ask
 from .plain_ladder import plain_ladder
@@ -245,7 +246,7 @@ def test_a_summary_of_other_queries_does_not_count(
     expected = answers(several)
     storage.compact(several)
     newer = lambda: "of tomorrow"  # noqa: E731
-    for module in (questions, summaries, "storage.contents", "storage.compaction"):
+    for module in (macros, summaries, "storage.contents", "storage.compaction"):
         name = module if isinstance(module, str) else module.__name__
         monkeypatch.setattr(f"{name}.definition", newer)
     computing.clear()

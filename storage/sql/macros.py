@@ -11,7 +11,7 @@ import hashlib
 import re
 from typing import TYPE_CHECKING
 
-from storage.sql import query_text
+from storage.sql.text import query_text
 from storage.tables.schemas import DIGEST_TABLES, TABLES
 
 if TYPE_CHECKING:

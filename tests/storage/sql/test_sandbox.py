@@ -14,10 +14,9 @@ import pytest
 import storage
 from storage.backends.handles import LocalFile
 from storage.backends.local import LocalPlace
-from storage.mount import Mount, lock
-
-from .conftest import Builder
-from .plain_ladder import plain_ladder
+from storage.sql.sandbox import Mount, lock
+from tests.storage.conftest import Builder
+from tests.storage.plain_ladder import plain_ladder
 
 # {out} is a folder that can be written, {file} a file of the root as DuckDB calls it, {path} the
 # same on this disk.

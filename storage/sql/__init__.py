@@ -1,0 +1,1 @@
+"""SQL text, macros and views by name, and the sandbox that DuckDB reads through."""
