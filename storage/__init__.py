@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from storage.backends import Root, checked_root
     from storage.backends.file_lock import HeldError, lock_holder, take_lock
     from storage.catalog import connect, named_query, query
-    from storage.commits import CommitEntry
     from storage.compaction import Compaction, compact
     from storage.errors import (
         DamagedError,
@@ -27,16 +26,15 @@ if TYPE_CHECKING:
         StorageError,
     )
     from storage.formats import FORMATS, encode, table_values
-    from storage.glance import read_submission, run_names
     from storage.images import ImageSet, open_images
     from storage.images.digests import keep_digest, known_digest, state_of_file
     from storage.images.names import DATA_VARIABLE, DOWNLOADABLE, cache_folder, named_file
     from storage.images.writing import EncodedImage, write_images
     from storage.integrity import Problem, fsck
-    from storage.judgements import save_regressions
-    from storage.layout import check_root, checked_name, has_probe, has_results, probe
     from storage.restoring import Remains, Replanned
-    from storage.run_list import (
+    from storage.runs.judgements import save_regressions
+    from storage.runs.layout import check_root, checked_name, has_probe, has_results, probe
+    from storage.runs.listing import (
         ask_to_cancel,
         find_run,
         holder,
@@ -47,7 +45,10 @@ if TYPE_CHECKING:
         remove_run,
         resolve_run,
     )
-    from storage.runs import RunStore
+    from storage.runs.manifests import CommitEntry
+    from storage.runs.store import RunStore
+    from storage.runs.submission import read_submission, run_names
+    from storage.runs.training_log import TrainingLog
     from storage.tables.answers import ANSWERS, unanswered
     from storage.tables.records import (
         CellKind,
@@ -66,14 +67,13 @@ if TYPE_CHECKING:
     )
     from storage.tables.schemas import SCHEMA_VERSION, TABLES, build_table
     from storage.tables.wire import image_digest, pack_tables, unpack_tables
-    from storage.training import TrainingLog
 
 _MODULES = {
     "ANSWERS": "tables.answers",
     "CellKind": "tables.records",
     "CellRow": "tables.records",
     "CellStatus": "tables.records",
-    "CommitEntry": "commits",
+    "CommitEntry": "runs.manifests",
     "Compaction": "compaction",
     "DATA_VARIABLE": "images.names",
     "DOWNLOADABLE": "images.names",
@@ -99,47 +99,47 @@ _MODULES = {
     "RunNotFoundError": "errors",
     "RunRow": "tables.records",
     "RunStatus": "tables.records",
-    "RunStore": "runs",
+    "RunStore": "runs.store",
     "SCHEMA_VERSION": "tables.schemas",
     "SchemaVersionError": "errors",
     "StorageError": "errors",
     "TABLES": "tables.schemas",
-    "TrainingLog": "training",
+    "TrainingLog": "runs.training_log",
     "TrainingRow": "tables.records",
-    "ask_to_cancel": "run_list",
-    "holder": "run_list",
+    "ask_to_cancel": "runs.listing",
+    "holder": "runs.listing",
     "lock_holder": "backends.file_lock",
-    "log_of": "run_list",
-    "read_cells": "run_list",
-    "has_probe": "layout",
-    "probe": "layout",
-    "find_run": "run_list",
+    "log_of": "runs.listing",
+    "read_cells": "runs.listing",
+    "has_probe": "runs.layout",
+    "probe": "runs.layout",
+    "find_run": "runs.listing",
     "build_table": "tables.schemas",
     "cache_folder": "images.names",
-    "check_root": "layout",
-    "checked_name": "layout",
+    "check_root": "runs.layout",
+    "checked_name": "runs.layout",
     "checked_root": "backends",
     "compact": "compaction",
     "connect": "catalog",
     "encode": "formats",
-    "has_results": "layout",
+    "has_results": "runs.layout",
     "fsck": "integrity",
     "image_digest": "tables.wire",
     "keep_digest": "images.digests",
     "known_digest": "images.digests",
-    "is_locked": "run_list",
-    "list_runs": "run_list",
+    "is_locked": "runs.listing",
+    "list_runs": "runs.listing",
     "named_file": "images.names",
     "named_query": "catalog",
     "open_images": "images",
     "pack_tables": "tables.wire",
     "query": "catalog",
-    "read_submission": "glance",
-    "remove_run": "run_list",
-    "resolve_run": "run_list",
+    "read_submission": "runs.submission",
+    "remove_run": "runs.listing",
+    "resolve_run": "runs.listing",
     "rows_to_table": "tables.records",
-    "run_names": "glance",
-    "save_regressions": "judgements",
+    "run_names": "runs.submission",
+    "save_regressions": "runs.judgements",
     "state_of_file": "images.digests",
     "table_to_rows": "tables.records",
     "table_values": "formats",

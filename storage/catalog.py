@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from storage.contents import read_contents
 from storage.errors import QueryError, StorageError
-from storage.layout import existing_root, reading, until_it_holds
+from storage.runs.layout import existing_root, reading, until_it_holds
 from storage.sql.macros import named, runs_asked_for
 from storage.sql.sandbox import Mount, lock
 from storage.sql.text import query_text

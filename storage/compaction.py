@@ -22,10 +22,18 @@ import pyarrow.compute as pc
 
 from storage.contents import Run
 from storage.errors import DamagedError, RunLockedError, RunNotFoundError, StorageError
-from storage.history import COPIED_TABLES, INDEX, SEALS, History, SealedRun, seals_of, unseal_gone
-from storage.layout import existing_root, visible_runs
-from storage.run_list import read_run
-from storage.runs import RunStore
+from storage.runs.history import (
+    COPIED_TABLES,
+    INDEX,
+    SEALS,
+    History,
+    SealedRun,
+    seals_of,
+    unseal_gone,
+)
+from storage.runs.layout import existing_root, visible_runs
+from storage.runs.listing import read_run
+from storage.runs.store import RunStore
 from storage.sql.macros import SUMMARISED, definition
 from storage.tables.parquet import parquet_bytes, read_table
 from storage.tables.schemas import SCHEMA_VERSION, TABLES, VERSION_KEY

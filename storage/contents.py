@@ -1,6 +1,6 @@
 """What a results root holds at one moment, and from where each table of it is read.
 
-A run is read from its own folder, or it is one of the history's (storage.history), whose small
+A run is read from its own folder, or it is one of the history's (storage.runs.history), whose small
 tables lie together. Nothing is read before it is asked for.
 """
 
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from storage.commits import entries_to_table, read_snapshot
 from storage.errors import DamagedError
-from storage.history import COPIED_TABLES, History
-from storage.layout import REGRESSIONS_FILE, is_visible, run_paths, visible_files, visible_runs
-from storage.run_list import read_cell_rows, read_run
+from storage.runs.history import COPIED_TABLES, History
+from storage.runs.layout import REGRESSIONS_FILE, is_visible, run_paths, visible_files, visible_runs
+from storage.runs.listing import read_cell_rows, read_run
+from storage.runs.manifests import entries_to_table, read_snapshot
+from storage.runs.summaries import Inputs, is_current
 from storage.sql.macros import SUMMARISED, definition
-from storage.summaries import Inputs, is_current
 from storage.tables.parquet import read_table
 from storage.tables.records import RunRow, rows_to_table
 from storage.tables.schemas import SORT_KEYS, TABLES
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from storage.backends import Place
-    from storage.commits import Snapshot
-    from storage.layout import RunPaths
+    from storage.runs.layout import RunPaths
+    from storage.runs.manifests import Snapshot
 
 
 _LOG = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from storage.contents import Run
 from storage.errors import StorageError
-from storage.history import COPIED_TABLES, INDEX, SEALS, History
+from storage.runs.history import COPIED_TABLES, INDEX, SEALS, History
 from storage.tables.parquet import digest_of, read_table
 
 if TYPE_CHECKING:

@@ -8,25 +8,25 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from storage import history_check
-from storage.commits import read_snapshot
 from storage.errors import RunLockedError, RunNotFoundError, SchemaVersionError, StorageError
-from storage.history import unseal
 from storage.history_check import LOOKS
-from storage.judgements import fault_of_regressions
-from storage.layout import existing_root, reading, run_paths, visible_files, visible_runs
 from storage.repair import repair_run
 from storage.restoring import damaged_tables, file_of, restoration, restore
 from storage.run_check import check_run
-from storage.run_folder import take_run
-from storage.run_list import read_row
+from storage.runs.folder import take_run
+from storage.runs.history import unseal
+from storage.runs.judgements import fault_of_regressions
+from storage.runs.layout import existing_root, reading, run_paths, visible_files, visible_runs
+from storage.runs.listing import read_row
+from storage.runs.manifests import read_snapshot
 from storage.tables.parquet import check_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from storage.backends import Lease, Place, Root
-    from storage.layout import RunPaths
     from storage.restoring import Planner
+    from storage.runs.layout import RunPaths
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from storage.commits import MERGED_PREFIX, Manifest, Snapshot, manifest_bytes
 from storage.errors import StorageError
-from storage.history import unseal
-from storage.merge import merge_run, remove_leftovers
 from storage.run_check import Findings, cells_of_lost, check_run
+from storage.runs.history import unseal
+from storage.runs.manifests import MERGED_PREFIX, Manifest, Snapshot, manifest_bytes
+from storage.runs.merge import merge_run, remove_leftovers
 from storage.tables.parquet import check_columns, digest_of, publish_table, read_table
 from storage.tables.records import CellRow, RunRow, rows_to_table, table_to_rows
 from storage.tables.schemas import SORT_KEYS
 
 if TYPE_CHECKING:
     from storage.backends import Lease, Place
-    from storage.layout import RunPaths
+    from storage.runs.layout import RunPaths
 
 
 def repair_run(

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
-from storage.commits import read_snapshot
 from storage.errors import DamagedError, StorageError
-from storage.history import History
-from storage.run_list import read_cell_rows, read_row
+from storage.runs.history import History
+from storage.runs.listing import read_cell_rows, read_row
+from storage.runs.manifests import read_snapshot
 from storage.tables.parquet import digest_of, keep_aside, publish_table, read_table
 from storage.tables.records import CellRow, NodeRow, RunRow, rows_to_table, table_to_rows
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from storage.backends import Place
-    from storage.commits import CommitEntry, Snapshot
-    from storage.layout import RunPaths
+    from storage.runs.layout import RunPaths
+    from storage.runs.manifests import CommitEntry, Snapshot
 
 FORGOTTEN = "what this node is was lost with nodes.parquet"
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from storage.commits import (
+from storage.errors import SchemaVersionError, StorageError
+from storage.row_check import KINDS, RowCheck
+from storage.runs.manifests import (
     MERGED_PREFIX,
     Manifest,
     Snapshot,
@@ -16,12 +18,10 @@ from storage.commits import (
     manifest_names,
     read_manifest,
 )
-from storage.errors import SchemaVersionError, StorageError
-from storage.merge import rows_sql
-from storage.row_check import KINDS, RowCheck
+from storage.runs.merge import rows_sql
+from storage.runs.summaries import PLACE, Inputs, create_run_views, is_current
 from storage.sql.macros import SUMMARISED
 from storage.sql.sandbox import Mount
-from storage.summaries import PLACE, Inputs, create_run_views, is_current
 from storage.tables.parquet import digest_of, read_table
 from storage.tables.records import CellRow, RunRow, table_to_rows
 from storage.tables.schemas import SORT_KEYS
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from storage.layout import RunPaths
+    from storage.runs.layout import RunPaths
 
 TIMED = ("latency", "exit_costs", "profile")
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from storage.history import COPIED_TABLES
+from storage.runs.history import COPIED_TABLES
+from storage.runs.summaries import PLACE, order, stored_scan
 from storage.sql.macros import EXPRESSIONS, SUMMARISED, create_questions, needed
 from storage.sql.text import parquet_scan, quoted, view_sql
-from storage.summaries import PLACE, order, stored_scan
 from storage.tables.parquet import check_columns
 from storage.tables.schemas import TABLES
 

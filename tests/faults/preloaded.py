@@ -12,4 +12,4 @@ import jobs.run
 import jobs.summary
 import jobs.work.kinds
 import jobs.worker  # noqa: F401
-import storage.runs  # noqa: F401
+import storage.runs.store  # noqa: F401

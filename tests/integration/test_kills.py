@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import storage
-from tests.storage.test_commits import seen, shard_tables, whole
+from tests.storage.runs.test_commits import seen, shard_tables, whole
 
 PROJECT = Path(storage.__file__).parents[1]
 
@@ -20,7 +20,7 @@ CHILD = """
 import sys
 sys.path.insert(0, {project!r})
 import storage
-from tests.storage.test_commits import CELL, RUN, shard_tables
+from tests.storage.runs.test_commits import CELL, RUN, shard_tables
 store = storage.RunStore.create({root!r}, RUN, [CELL], {{}})
 for shard in range({shards}):
     store.commit(storage.CommitEntry("cell-1", 0, shard, rows=3), shard_tables(shard))

@@ -43,7 +43,7 @@ MODULES = {
     "jobs/placement.py": Own("tests/jobs/test_placement.py"),
     "jobs/trust.py": _alone("tests/jobs/test_trust.py"),
     # Which rows count, and who may write them.
-    "storage/commits.py": _alone("tests/storage/test_manifests.py"),
-    "storage/merge.py": Own("tests/storage/test_merge.py"),
+    "storage/runs/manifests.py": _alone("tests/storage/runs/test_manifests.py"),
+    "storage/runs/merge.py": Own("tests/storage/runs/test_merge.py"),
     "storage/backends/file_lock.py": _alone("tests/storage/backends/test_file_lock.py"),
 }

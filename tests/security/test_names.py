@@ -19,7 +19,7 @@ from jobs.figure import save_figure
 from jobs.printable import printable
 from jobs.progress import Progress
 from jobs.tables import markdown_table, result_table, text_table
-from storage.layout import run_paths
+from storage.runs.layout import run_paths
 from storage.sql.text import quoted
 
 NAMES = [

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import storage
-from storage import merge, views
+from storage import views
 from storage.backends.local import LocalPlace
+from storage.runs import merge
 
 from .plain_ladder import plain_ladder
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from storage import CellRow, NodeRow, RunRow, catalog, rows_to_table
-from storage.commits import entries_to_table
+from storage.runs.manifests import entries_to_table
 from storage.sql import macros
 from storage.sql.macros import create_questions, needed
 from storage.sql.text import query_text, view_sql

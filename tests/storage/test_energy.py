@@ -271,7 +271,7 @@ def test_power_is_added_to_a_finished_run_in_one_step(
             def fail(*_: object) -> None:
                 raise OSError("disk full")
 
-            patch.setattr("storage.runs.publish_manifest", fail)
+            patch.setattr("storage.runs.store.publish_manifest", fail)
             with pytest.raises(storage.StorageError, match="power of run run-1 cannot be added"):
                 store.add_power(table)
         assert _rows(stored, "power") == []
@@ -312,7 +312,7 @@ def test_power_is_replaced_in_one_step(stored: Builder, monkeypatch: pytest.Monk
             def fail(*_: object) -> None:
                 raise OSError("disk full")
 
-            patch.setattr("storage.merge.publish_manifest", fail)
+            patch.setattr("storage.runs.merge.publish_manifest", fail)
             with pytest.raises(storage.StorageError, match="power of run run-1 cannot be replaced"):
                 store.replace_power(["a"], new)
         assert found() == before

@@ -195,7 +195,7 @@ def test_a_foreign_file_is_named(merged: Made) -> None:
 def killed_merge(merged: Made, monkeypatch: pytest.MonkeyPatch) -> Made:
     """A merged run; of another merge after it all files are there, and no manifest."""
     with storage.RunStore.open(merged.root, "run-1") as store, monkeypatch.context() as patch:
-        patch.setattr("storage.merge.publish_manifest", lambda *_: 1 / 0)
+        patch.setattr("storage.runs.merge.publish_manifest", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             store.discard(["nothing"])
     return merged
@@ -217,7 +217,7 @@ def test_a_damaged_merge_made_again_doubles_nothing(
 ) -> None:
     """Killed before it took away what it superseded, which the damaged manifest does not say."""
     with monkeypatch.context() as patch:
-        patch.setattr("storage.merge.remove_leftovers", lambda *_: None)
+        patch.setattr("storage.runs.merge.remove_leftovers", lambda *_: None)
         write_run(tmp_path)
     expected = whole(tmp_path)
     the_file(tmp_path, "commits/merged-*").write_text("{")

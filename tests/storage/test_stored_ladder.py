@@ -13,7 +13,7 @@ from storage import catalog
 from .conftest import Builder, ask
 from .one_run import change_stored, whole, write_run
 from .plain_ladder import plain_ladder
-from .test_summaries import rounded, without_summaries, write_several
+from .runs.test_summaries import rounded, without_summaries, write_several
 
 
 def test_a_wrong_ladder_is_made_again_of_the_rows(tmp_path: Path) -> None:

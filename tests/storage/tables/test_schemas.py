@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 import storage
-from storage.commits import CommitEntry
+from storage.runs.manifests import CommitEntry
 from storage.tables import schemas
 from storage.tables.records import TABLE_OF_ROW
 

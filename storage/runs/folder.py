@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from storage.backends import TEMPORARY_PREFIX
 from storage.errors import RunExistsError, RunNotFoundError, StorageError
-from storage.history import unseal
-from storage.layout import unwritable
+from storage.runs.history import unseal
+from storage.runs.layout import unwritable
 from storage.tables.parquet import publish_table
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from storage.backends import Lease, Place
-    from storage.layout import RunPaths
+    from storage.runs.layout import RunPaths
 
 # A removal between making a folder and locking it; more than a few in a row is something else.
 _ATTEMPTS = 20

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from storage.layout import RunPaths
+    from storage.runs.layout import RunPaths
 
 
 def write_row_files(

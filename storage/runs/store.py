@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from storage.commits import (
+from storage.errors import RunLockedError, StorageError
+from storage.runs.folder import make_run, released_on_error, take_run
+from storage.runs.history import seal, unseal
+from storage.runs.layout import check_root, existing_root, images_path, run_paths
+from storage.runs.listing import read_cell_rows, read_row
+from storage.runs.manifests import (
     CommitEntry,
     Manifest,
     manifest_name,
     publish_manifest,
     read_snapshot,
 )
-from storage.errors import RunLockedError, StorageError
-from storage.glance import read_submission
-from storage.history import seal, unseal
-from storage.layout import check_root, existing_root, images_path, run_paths
-from storage.merge import merge_run
-from storage.row_files import write_row_files
-from storage.run_folder import make_run, released_on_error, take_run
-from storage.run_list import read_cell_rows, read_row
+from storage.runs.merge import merge_run
+from storage.runs.row_files import write_row_files
+from storage.runs.submission import read_submission
 from storage.tables.parquet import publish_table, read_table
 from storage.tables.records import CellRow, NodeRow, RunRow, rows_to_table, table_to_rows
 from storage.tables.validation import (
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from storage.backends import Lease, Place, Root
-    from storage.layout import RunPaths
+    from storage.runs.layout import RunPaths
 
 
 class RunStore:
@@ -264,7 +264,7 @@ class RunStore:
         self._read_entries()
 
     def seal(self) -> str:
-        """Say that the run stays as it is, until it is written again; see `storage.history`.
+        """Say that the run stays as it is, until it is written again; see `storage.runs.history`.
 
         Returns: the name of the seal.
         Raises: StorageError: it cannot be written.

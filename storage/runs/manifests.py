@@ -22,7 +22,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from storage.errors import DamagedError, StorageError
-from storage.layout import checked_name
+from storage.runs.layout import checked_name
 from storage.tables.answers import ANSWERS, unanswered
 from storage.tables.parquet import read_table
 from storage.tables.schemas import SCHEMA_VERSION, build_table, check_version
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from storage.backends import Place
-    from storage.layout import RunPaths
+    from storage.runs.layout import RunPaths
 
 MERGED_PREFIX = "merged-"
 _NUMBERED = re.compile(rf"{MERGED_PREFIX}g(\d+)\.json")
@@ -70,7 +70,7 @@ class Summary:
     """Rows of views that stand for all rows of a run: file names in `<run>/data`, by view.
 
     `made_of` is a digest of all that went into them beside the rows that the same manifest names
-    (storage.summaries): where it is another now, they do not count.
+    (storage.runs.summaries): where it is another now, they do not count.
     """
 
     files: Mapping[str, str]

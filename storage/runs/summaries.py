@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pyarrow as pa
 
-from storage.commits import Summary
+from storage.runs.manifests import Summary
 from storage.sql.macros import SUMMARISED, create_questions, definition, needed
 from storage.sql.text import quoted, view_sql
 from storage.tables.parquet import read_table, table_of_bytes
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from storage.layout import RunPaths
+    from storage.runs.layout import RunPaths
 
 PLACE = "place_in_run"
 """The column that keeps the order of a view's rows."""

@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 
 import storage
-from storage import commits, merge
 from storage.backends import place_of
 from storage.backends.local import LocalPlace
-from storage.layout import RunPaths, run_paths
+from storage.runs import manifests, merge
+from storage.runs.layout import RunPaths, run_paths
 from storage.tables import parquet
-
-from .conftest import ask
+from tests.storage.conftest import ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -202,7 +201,7 @@ def test_snapshot_taken_across_a_merge_is_taken_again(
 ) -> None:
     """A listing may miss old manifests and the merged one; it must not be believed."""
     store = committed_run(tmp_path)
-    original = commits.manifest_names
+    original = manifests.manifest_names
     calls = itertools.count()
 
     def racing(paths: RunPaths) -> list[str]:
@@ -213,9 +212,9 @@ def test_snapshot_taken_across_a_merge_is_taken_again(
             return names[:1]  # what a listing that was overtaken could show
         return names
 
-    snapshot = commits.read_snapshot(run_paths(place_of(tmp_path), "run-1"))
+    snapshot = manifests.read_snapshot(run_paths(place_of(tmp_path), "run-1"))
     monkeypatch.setattr(merge, "remove_leftovers", lambda *_: None)
-    monkeypatch.setattr(commits, "manifest_names", racing)
+    monkeypatch.setattr(manifests, "manifest_names", racing)
     assert seen(tmp_path) == whole(SHARDS)
     store.close()
 

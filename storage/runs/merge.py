@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from storage.backends.local import LocalPlace
-from storage.commits import (
+from storage.errors import RunLockedError
+from storage.runs.manifests import (
     MERGED_PREFIX,
     Manifest,
     entries_to_table,
@@ -22,10 +23,9 @@ from storage.commits import (
     publish_manifest,
     read_snapshot,
 )
-from storage.errors import RunLockedError
+from storage.runs.summaries import Inputs, is_current, write_summary
 from storage.sql.sandbox import Mount
 from storage.sql.text import parquet_scan, quoted
-from storage.summaries import Inputs, is_current, write_summary
 from storage.tables.parquet import digest_of
 from storage.tables.schemas import SCHEMA_VERSION, SORT_KEYS, VERSION_KEY
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from storage.backends import Lease, Place
-    from storage.commits import Snapshot
-    from storage.layout import RunPaths
+    from storage.runs.layout import RunPaths
+    from storage.runs.manifests import Snapshot
 
 # Rows that DuckDB sorts and writes together: small enough that a question about one cell skips
 # most of a file, large enough that statistics and dictionaries cost nothing.

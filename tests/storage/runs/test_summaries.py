@@ -16,11 +16,10 @@ import pyarrow as pa
 import pytest
 
 import storage
-from storage import history, summaries
+from storage.runs import history, summaries
 from storage.sql import macros
-
-from .conftest import NOON, Builder, ask
-from .plain_ladder import plain_ladder
+from tests.storage.conftest import NOON, Builder, ask
+from tests.storage.plain_ladder import plain_ladder
 
 pytestmark = pytest.mark.usefixtures("short_ladder")
 

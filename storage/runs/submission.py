@@ -9,7 +9,7 @@ import json
 from typing import TYPE_CHECKING
 
 from storage.errors import RunNotFoundError
-from storage.layout import existing_root, reading, run_paths, visible_runs
+from storage.runs.layout import existing_root, reading, run_paths, visible_runs
 
 if TYPE_CHECKING:
     from storage.backends import Root

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from storage.errors import StorageError
-from storage.layout import check_root, reading, training_path, unwritable
+from storage.runs.layout import check_root, reading, training_path, unwritable
 from storage.tables.parquet import publish_table, read_table
 from storage.tables.records import TrainingRow, rows_to_table, table_to_rows
 from storage.tables.schemas import TABLES

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 import storage
-from storage import commits
 from storage.backends import place_of
 from storage.backends.local import LocalPlace
-from storage.commits import (
+from storage.runs import manifests
+from storage.runs.layout import RunPaths, run_paths
+from storage.runs.manifests import (
     CommitEntry,
     Manifest,
     Snapshot,
@@ -30,7 +31,6 @@ from storage.commits import (
     read_manifest,
     read_snapshot,
 )
-from storage.layout import RunPaths, run_paths
 from storage.tables.parquet import publish_table
 
 AT = datetime(2026, 11, 24, 12, 30, 15, 250_000)  # noqa: DTZ001 (naive UTC throughout)
@@ -287,7 +287,7 @@ def test_a_listing_that_a_merge_overtook_is_made_again(
     publish_manifest(paths, "a.json", manifest(2))
     names = manifest_names(paths)
     listings = iter([["gone.json"], ["a.json"], names, names, names])
-    monkeypatch.setattr(commits, "manifest_names", lambda _: next(listings))
+    monkeypatch.setattr(manifests, "manifest_names", lambda _: next(listings))
     assert sorted(read_snapshot(paths).manifests) == ["a.json", "merged-g000001.json"]
     assert next(listings, None) is None
 
@@ -303,7 +303,7 @@ def test_no_reader_looks_without_end(
         left[0] -= 1
         return ["gone.json"] if left[0] >= 0 else []
 
-    monkeypatch.setattr(commits, "manifest_names", listed)
+    monkeypatch.setattr(manifests, "manifest_names", listed)
     if not is_over:
         assert read_snapshot(paths).manifests == {}
         return
@@ -319,7 +319,7 @@ def test_a_commit_that_appears_meanwhile_is_for_the_next_reader(
     """Only a merge takes anything away."""
     publish_manifest(paths, "cell-1.0.1.json", manifest(1))
     listings = iter([["cell-1.0.1.json"], ["cell-1.0.1.json", "cell-1.0.2.json"]])
-    monkeypatch.setattr(commits, "manifest_names", lambda _: next(listings))
+    monkeypatch.setattr(manifests, "manifest_names", lambda _: next(listings))
     assert list(read_snapshot(paths).manifests) == ["cell-1.0.1.json"]
 
 

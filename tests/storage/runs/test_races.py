@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 import storage
-from storage import catalog, compaction, history, history_check, integrity
+from storage import catalog, compaction, history_check, integrity
 from storage.backends import file_lock, local, place_of
+from storage.runs import history
 
 pytestmark = pytest.mark.usefixtures("short_ladder")
 
@@ -499,12 +500,12 @@ def test_runs_are_listed_while_compactions_take_files_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three in a row."""
-    from storage import run_list
+    from storage.runs import listing
 
     for run_id in RUNS:
         write(tmp_path, 0, run_id=run_id)
     storage.compact(tmp_path)
-    read, left = run_list.read_table, [1, 2, 3]
+    read, left = listing.read_table, [1, 2, 3]
 
     def compacted(place: Any) -> Any:
         if "history" in str(place) and left:
@@ -513,5 +514,5 @@ def test_runs_are_listed_while_compactions_take_files_away(
             storage.compact(tmp_path)
         return read(place)
 
-    monkeypatch.setattr(run_list, "read_table", compacted)
+    monkeypatch.setattr(listing, "read_table", compacted)
     assert {run.run_id for run in storage.list_runs(tmp_path)} == set(RUNS[3:])

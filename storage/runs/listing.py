@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from storage.backends.local import LocalPlace
 from storage.errors import DamagedError, RunNotFoundError, StorageError
-from storage.history import History, unseal
-from storage.layout import existing_root, reading, run_paths, until_it_holds, visible_runs
-from storage.run_folder import take_run
+from storage.runs.folder import take_run
+from storage.runs.history import History, unseal
+from storage.runs.layout import existing_root, reading, run_paths, until_it_holds, visible_runs
 from storage.tables.parquet import read_table
 from storage.tables.records import CellRow, RunRow, table_to_rows
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from storage.backends import Place, Root
-    from storage.layout import RunPaths
+    from storage.runs.layout import RunPaths
 
 LATEST = "latest"
 

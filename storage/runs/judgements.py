@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage.errors import RunNotFoundError, SchemaVersionError, StorageError
-from storage.layout import existing_root, run_paths, unwritable
+from storage.runs.layout import existing_root, run_paths, unwritable
 from storage.tables.parquet import check_columns, publish_table, read_table
 from storage.tables.records import RegressionRow, rows_to_table
 from storage.tables.validation import check_column

@@ -14,14 +14,13 @@ import duckdb
 import pytest
 
 import storage
-from storage import merge
 from storage.backends import place_of
-from storage.commits import CommitEntry, Manifest, Snapshot, publish_manifest, read_snapshot
 from storage.errors import RunLockedError
-from storage.layout import RunPaths, run_paths
-from storage.merge import merge_run, remove_leftovers
-
-from .conftest import NOON, Builder
+from storage.runs import merge
+from storage.runs.layout import RunPaths, run_paths
+from storage.runs.manifests import CommitEntry, Manifest, Snapshot, publish_manifest, read_snapshot
+from storage.runs.merge import merge_run, remove_leftovers
+from tests.storage.conftest import NOON, Builder
 
 
 @pytest.fixture
@@ -334,7 +333,7 @@ def test_leftovers_go_manifests_first() -> None:
         "live.json": Manifest(
             (),
             {"records": ("live.parquet",)},
-            summary=storage.commits.Summary({"ladder": "summary.parquet"}, ""),
+            summary=storage.runs.manifests.Summary({"ladder": "summary.parquet"}, ""),
         ),
         "live-too.json": Manifest((), {}),
     }

@@ -14,8 +14,8 @@ import json
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from storage.commits import bare_names
 from storage.errors import StorageError
+from storage.runs.manifests import bare_names
 from storage.tables.schemas import SCHEMA_VERSION, check_version
 
 if TYPE_CHECKING:

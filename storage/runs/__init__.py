@@ -1,0 +1,1 @@
+"""A run's folder: layout, manifests, the single writer, merge, summaries, seals."""
