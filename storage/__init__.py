@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from storage.backends import Root, checked_root
     from storage.backends.file_lock import HeldError, lock_holder, take_lock
-    from storage.catalog import connect, named_query, query
     from storage.compaction import Compaction, compact
     from storage.errors import (
         DamagedError,
@@ -25,13 +24,14 @@ if TYPE_CHECKING:
         SchemaVersionError,
         StorageError,
     )
-    from storage.formats import FORMATS, encode, table_values
     from storage.images import ImageSet, open_images
     from storage.images.digests import keep_digest, known_digest, state_of_file
     from storage.images.names import DATA_VARIABLE, DOWNLOADABLE, cache_folder, named_file
     from storage.images.writing import EncodedImage, write_images
     from storage.integrity import Problem, fsck
     from storage.restoring import Remains, Replanned
+    from storage.results.connection import connect, named_query, query
+    from storage.results.export import FORMATS, encode, table_values
     from storage.runs.judgements import save_regressions
     from storage.runs.layout import check_root, checked_name, has_probe, has_results, probe
     from storage.runs.listing import (
@@ -80,7 +80,7 @@ _MODULES = {
     "DamagedError": "errors",
     "DatasetError": "errors",
     "EncodedImage": "images.writing",
-    "FORMATS": "formats",
+    "FORMATS": "results.export",
     "FindingKind": "tables.records",
     "HeldError": "backends.file_lock",
     "ImageSet": "images",
@@ -120,8 +120,8 @@ _MODULES = {
     "checked_name": "runs.layout",
     "checked_root": "backends",
     "compact": "compaction",
-    "connect": "catalog",
-    "encode": "formats",
+    "connect": "results.connection",
+    "encode": "results.export",
     "has_results": "runs.layout",
     "fsck": "integrity",
     "image_digest": "tables.wire",
@@ -130,10 +130,10 @@ _MODULES = {
     "is_locked": "runs.listing",
     "list_runs": "runs.listing",
     "named_file": "images.names",
-    "named_query": "catalog",
+    "named_query": "results.connection",
     "open_images": "images",
     "pack_tables": "tables.wire",
-    "query": "catalog",
+    "query": "results.connection",
     "read_submission": "runs.submission",
     "remove_run": "runs.listing",
     "resolve_run": "runs.listing",
@@ -142,7 +142,7 @@ _MODULES = {
     "save_regressions": "runs.judgements",
     "state_of_file": "images.digests",
     "table_to_rows": "tables.records",
-    "table_values": "formats",
+    "table_values": "results.export",
     "take_lock": "backends.file_lock",
     "unanswered": "tables.answers",
     "unpack_tables": "tables.wire",

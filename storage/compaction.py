@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from storage.contents import Run
 from storage.errors import DamagedError, RunLockedError, RunNotFoundError, StorageError
+from storage.results.contents import Run
 from storage.runs.history import (
     COPIED_TABLES,
     INDEX,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
-from storage.contents import Run
 from storage.errors import StorageError
+from storage.results.contents import Run
 from storage.runs.history import COPIED_TABLES, INDEX, SEALS, History
 from storage.tables.parquet import digest_of, read_table
 

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 class RunStore:
     """One run, open for writing: a context manager that holds the run's lease.
 
-    Made by `create` or `open`. Reading needs no store: see `storage.catalog`.
+    Made by `create` or `open`. Reading needs no store: see `storage.results.connection`.
     """
 
     def __init__(self, root: Place, paths: RunPaths, lease: Lease) -> None:

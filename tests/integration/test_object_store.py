@@ -247,10 +247,10 @@ def test_a_question_outlives_a_merge_that_takes_its_files(
     root: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file too large to be fetched when it is opened is gone when it is read."""
-    from storage import catalog
+    from storage.results import connection
 
     monkeypatch.setattr(backend, "END_BYTES", 64)
-    original, opened = catalog._list_and_open, []
+    original, opened = connection._list_and_open, []
 
     def overtaken(root: str, run_ids: None, sql: str | None) -> Any:
         opened.append(original(root, run_ids, sql))
@@ -259,7 +259,7 @@ def test_a_question_outlives_a_merge_that_takes_its_files(
         return opened[-1]
 
     with made(root) as store:
-        monkeypatch.setattr(catalog, "_list_and_open", overtaken)
+        monkeypatch.setattr(connection, "_list_and_open", overtaken)
         assert seen(root) == whole(*range(SHARDS))
     assert len(opened) == 2
 

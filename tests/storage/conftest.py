@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import storage
-from storage import views
 from storage.backends.local import LocalPlace
+from storage.results import views
 from storage.runs import merge
 
 from .plain_ladder import plain_ladder

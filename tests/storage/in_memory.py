@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from storage import CellRow, NodeRow, RunRow, catalog, rows_to_table
+from storage import CellRow, NodeRow, RunRow, rows_to_table
+from storage.results import connection
 from storage.runs.manifests import entries_to_table
 from storage.sql import macros
 from storage.sql.macros import create_questions, needed
@@ -62,7 +63,7 @@ class Memory:
             create_questions(self._connection, repeated)
             self._exits = exits
         answer = self._connection.execute(sql, parameters)
-        names = catalog._distinct([column[0] for column in answer.description])
+        names = connection._distinct([column[0] for column in answer.description])
         return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 
     def close(self) -> None:

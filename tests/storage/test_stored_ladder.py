@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import storage
-from storage import catalog
+from storage.results import connection
 
 from .conftest import Builder, ask
 from .one_run import change_stored, whole, write_run
@@ -71,7 +71,7 @@ def test_rows_come_in_one_order_whatever_the_threads(
         build.store(merge=bool(number))
     orders: dict[str, set[tuple[Any, ...]]] = {"ladder": set(), "trend": set()}
     for threads in (1, 2, 8):
-        monkeypatch.setitem(catalog._CONFIG, "threads", threads)
+        monkeypatch.setitem(connection._CONFIG, "threads", threads)
         found = ask(tmp_path, ladder="FROM ladder", trend="FROM trend('static')")
         for question, rows in found.items():
             assert len(rows) == 60

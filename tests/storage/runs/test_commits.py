@@ -223,7 +223,7 @@ def test_query_lists_again_when_a_file_vanished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A merge between the listing and the reading is invisible to `query`."""
-    from storage import catalog
+    from storage.results import connection as catalog
 
     store = committed_run(tmp_path)
     open_, connections = catalog._list_and_open, itertools.count()

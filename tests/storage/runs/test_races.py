@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 import storage
-from storage import catalog, compaction, history_check, integrity
+from storage import compaction, history_check, integrity
 from storage.backends import file_lock, local, place_of
+from storage.results import connection
 from storage.runs import history
 
 pytestmark = pytest.mark.usefixtures("short_ladder")
@@ -459,7 +460,7 @@ def merged_while_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[s
     left = list(RUNS)
     for run_id in RUNS:
         write(tmp_path, 0, run_id=run_id)
-    read = catalog.read_contents
+    read = connection.read_contents
 
     def listed(*args: Any) -> Any:
         contents = read(*args)
@@ -470,7 +471,7 @@ def merged_while_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[s
                 store.merge()
         return contents
 
-    monkeypatch.setattr(catalog, "read_contents", listed)
+    monkeypatch.setattr(connection, "read_contents", listed)
     return left
 
 

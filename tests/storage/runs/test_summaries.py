@@ -115,8 +115,8 @@ def several(written: Path, tmp_path: Path) -> Path:
 def without_summaries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """All runs are read as if they had neither summary nor history."""
     with monkeypatch.context() as patch:
-        patch.setattr("storage.contents.is_current", lambda *_: False)
-        patch.setattr("storage.contents.History.read", lambda _: None)
+        patch.setattr("storage.results.contents.is_current", lambda *_: False)
+        patch.setattr("storage.results.contents.History.read", lambda _: None)
         yield
 
 
@@ -245,7 +245,7 @@ def test_a_summary_of_other_queries_does_not_count(
     expected = answers(several)
     storage.compact(several)
     newer = lambda: "of tomorrow"  # noqa: E731
-    for module in (macros, summaries, "storage.contents", "storage.compaction"):
+    for module in (macros, summaries, "storage.results.contents", "storage.compaction"):
         name = module if isinstance(module, str) else module.__name__
         monkeypatch.setattr(f"{name}.definition", newer)
     computing.clear()

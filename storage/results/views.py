@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-    from storage.contents import Contents
+    from storage.results.contents import Contents
     from storage.sql.sandbox import Mount
 
 _WHOLE = ("runs", "cells", "nodes", "commits")

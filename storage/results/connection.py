@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import duckdb
 import pyarrow as pa
 
-from storage.contents import read_contents
 from storage.errors import QueryError, StorageError
+from storage.results.contents import read_contents
+from storage.results.views import create_views
 from storage.runs.layout import existing_root, reading, until_it_holds
 from storage.sql.macros import named, runs_asked_for
 from storage.sql.sandbox import Mount, lock
 from storage.sql.text import query_text
 from storage.tables.schemas import TABLES
-from storage.views import create_views
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -17,8 +17,8 @@ from storage.tables.schemas import DIGEST_TABLES, view_columns
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .conftest import Builder
-    from .in_memory import InMemory
+    from tests.storage.conftest import Builder
+    from tests.storage.in_memory import InMemory
 
 
 def test_every_table_is_a_view_even_without_rows(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Reading results: what a root holds, views, the DuckDB connection, export formats."""
