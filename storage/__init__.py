@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from storage.backends import Root, checked_root
     from storage.backends.file_lock import HeldError, lock_holder, take_lock
-    from storage.compaction import Compaction, compact
     from storage.errors import (
         DamagedError,
         DatasetError,
@@ -28,8 +27,9 @@ if TYPE_CHECKING:
     from storage.images.digests import keep_digest, known_digest, state_of_file
     from storage.images.names import DATA_VARIABLE, DOWNLOADABLE, cache_folder, named_file
     from storage.images.writing import EncodedImage, write_images
-    from storage.integrity import Problem, fsck
-    from storage.restoring import Remains, Replanned
+    from storage.maintenance.compaction import Compaction, compact
+    from storage.maintenance.fsck import Problem, fsck
+    from storage.maintenance.restore import Remains, Replanned
     from storage.results.connection import connect, named_query, query
     from storage.results.export import FORMATS, encode, table_values
     from storage.runs.judgements import save_regressions
@@ -74,7 +74,7 @@ _MODULES = {
     "CellRow": "tables.records",
     "CellStatus": "tables.records",
     "CommitEntry": "runs.manifests",
-    "Compaction": "compaction",
+    "Compaction": "maintenance.compaction",
     "DATA_VARIABLE": "images.names",
     "DOWNLOADABLE": "images.names",
     "DamagedError": "errors",
@@ -87,10 +87,10 @@ _MODULES = {
     "Judgement": "tables.records",
     "Metric": "tables.records",
     "NodeRow": "tables.records",
-    "Problem": "integrity",
+    "Problem": "maintenance.fsck",
     "QueryError": "errors",
-    "Remains": "restoring",
-    "Replanned": "restoring",
+    "Remains": "maintenance.restore",
+    "Replanned": "maintenance.restore",
     "Root": "backends",
     "RegressionRow": "tables.records",
     "RootNotWritableError": "errors",
@@ -119,11 +119,11 @@ _MODULES = {
     "check_root": "runs.layout",
     "checked_name": "runs.layout",
     "checked_root": "backends",
-    "compact": "compaction",
+    "compact": "maintenance.compaction",
     "connect": "results.connection",
     "encode": "results.export",
     "has_results": "runs.layout",
-    "fsck": "integrity",
+    "fsck": "maintenance.fsck",
     "image_digest": "tables.wire",
     "keep_digest": "images.digests",
     "known_digest": "images.digests",

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 import storage
-from storage import compaction, history_check, integrity
 from storage.backends import file_lock, local, place_of
+from storage.maintenance import compaction, fsck, history_check
 from storage.results import connection
 from storage.runs import history
 
@@ -96,7 +96,7 @@ def test_what_is_committed_while_fsck_looks_stays(
     """The repair looks again under the lease, and sees a run in which nothing is wrong."""
     write(tmp_path, 0, 1)
     (tmp_path / "runs/r/data/orphan").write_text("?")
-    check, looks = integrity.check_run, []
+    check, looks = fsck.check_run, []
 
     def looked(*args: Any, **options: Any) -> Any:
         found = check(*args, **options)
@@ -105,7 +105,7 @@ def test_what_is_committed_while_fsck_looks_stays(
             act(tmp_path)
         return found
 
-    monkeypatch.setattr(integrity, "check_run", looked)
+    monkeypatch.setattr(fsck, "check_run", looked)
     problems = storage.fsck(tmp_path, is_repair=is_repair)
     assert all(problem.is_repaired for problem in problems) or not is_repair
     assert images(tmp_path) == of(0, 1, 2, 3)

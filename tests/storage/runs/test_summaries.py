@@ -245,7 +245,7 @@ def test_a_summary_of_other_queries_does_not_count(
     expected = answers(several)
     storage.compact(several)
     newer = lambda: "of tomorrow"  # noqa: E731
-    for module in (macros, summaries, "storage.results.contents", "storage.compaction"):
+    for module in (macros, summaries, "storage.results.contents", "storage.maintenance.compaction"):
         name = module if isinstance(module, str) else module.__name__
         monkeypatch.setattr(f"{name}.definition", newer)
     computing.clear()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from storage.errors import SchemaVersionError, StorageError
-from storage.row_check import KINDS, RowCheck
+from storage.maintenance.row_check import KINDS, RowCheck
 from storage.runs.manifests import (
     MERGED_PREFIX,
     Manifest,

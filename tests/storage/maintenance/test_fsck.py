@@ -13,8 +13,7 @@ import pytest
 import storage
 import storage.backends
 import storage.tables.parquet
-
-from .one_run import Made, change_stored, copied, damage, the_file, whole, write_run
+from tests.storage.one_run import Made, change_stored, copied, damage, the_file, whole, write_run
 
 pytestmark = pytest.mark.usefixtures("short_ladder")
 

@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from storage.errors import StorageError
-from storage.run_check import Findings, cells_of_lost, check_run
+from storage.maintenance.run_check import Findings, cells_of_lost, check_run
 from storage.runs.history import unseal
 from storage.runs.manifests import MERGED_PREFIX, Manifest, Snapshot, manifest_bytes
 from storage.runs.merge import merge_run, remove_leftovers

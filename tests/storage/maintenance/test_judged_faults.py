@@ -12,8 +12,7 @@ import pytest
 import storage
 import storage.backends
 import storage.tables.parquet
-
-from .one_run import Made, copied, whole
+from tests.storage.one_run import Made, copied, whole
 
 pytestmark = pytest.mark.usefixtures("short_ladder")
 

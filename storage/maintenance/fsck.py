@@ -7,12 +7,12 @@ import dataclasses
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from storage import history_check
 from storage.errors import RunLockedError, RunNotFoundError, SchemaVersionError, StorageError
-from storage.history_check import LOOKS
-from storage.repair import repair_run
-from storage.restoring import damaged_tables, file_of, restoration, restore
-from storage.run_check import check_run
+from storage.maintenance import history_check
+from storage.maintenance.history_check import LOOKS
+from storage.maintenance.repair import repair_run
+from storage.maintenance.restore import damaged_tables, file_of, restoration, restore
+from storage.maintenance.run_check import check_run
 from storage.runs.folder import take_run
 from storage.runs.history import unseal
 from storage.runs.judgements import fault_of_regressions
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from storage.backends import Lease, Place, Root
-    from storage.restoring import Planner
+    from storage.maintenance.restore import Planner
     from storage.runs.layout import RunPaths
 
 

@@ -12,9 +12,8 @@ import storage
 import storage.backends
 import storage.tables.parquet
 from storage.tables.records import table_to_rows
-
-from .conftest import ask
-from .one_run import damage, the_file, whole, write_run
+from tests.storage.conftest import ask
+from tests.storage.one_run import damage, the_file, whole, write_run
 
 pytestmark = pytest.mark.usefixtures("short_ladder")
 
