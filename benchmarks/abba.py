@@ -33,8 +33,8 @@ from numpy.typing import NDArray
 
 import storage
 from jobs.choice.bootstrap import Estimate, mean_of
+from jobs.common.yaml_document import Document
 from jobs.device import local_devices
-from jobs.document import Document
 from jobs.driver import Driver
 from jobs.executor import InlineExecutor, Sources
 from jobs.grid import read_grid

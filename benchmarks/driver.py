@@ -33,7 +33,7 @@ import psutil
 from rich.console import Console
 
 import storage
-from jobs.document import Document
+from jobs.common.yaml_document import Document
 from jobs.driver import Driver
 from jobs.grid import read_grid
 from jobs.ledger import queued_rows

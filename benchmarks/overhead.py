@@ -18,8 +18,8 @@ import time
 from pathlib import Path
 
 import storage
+from jobs.common.yaml_document import Document
 from jobs.device import local_devices
-from jobs.document import Document
 from jobs.driver import Driver
 from jobs.executor import InlineExecutor, Sources
 from jobs.fanout import RayExecutor

@@ -28,7 +28,7 @@ from typing import Any
 import psutil
 
 import storage
-from jobs.document import Document
+from jobs.common.yaml_document import Document
 from jobs.driver import Driver
 from jobs.executor import Sources
 from jobs.fanout import RayExecutor

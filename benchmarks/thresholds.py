@@ -23,8 +23,8 @@ import torch
 
 import gfnet
 import storage
+from jobs.common.yaml_document import Document
 from jobs.device import local_devices, use_device
-from jobs.document import Document
 from jobs.executor import Sources
 from jobs.grid import read_grid
 from jobs.order import task_queues

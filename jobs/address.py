@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 
-from jobs.errors import UsageError
+from jobs.common.errors import UsageError
 
 TIMEOUT_S = 5.0
 DISCOVERED = ("auto", "local")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from itertools import groupby
 
 import storage
-from jobs.prose import folded
-from jobs.tables import long_table
-from jobs.wording import Row, place_of, rounded, threads_of, threshold_of
+from jobs.common.formatting import Row, place_of, rounded, threads_of, threshold_of
+from jobs.common.tables import long_table
+from jobs.common.text import folded
 
 _GROUP = ("dataset", "device", "node", "threads")
 

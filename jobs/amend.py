@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 import storage
-from jobs.clock import now
-from jobs.document import Document
-from jobs.errors import UsageError
+from jobs.common.clock import now
+from jobs.common.errors import UsageError
+from jobs.common.yaml_document import Document
 from jobs.ledger import queued_rows
 from jobs.meanings import (
     Meanings,

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import storage
-from jobs.clock import now
-from jobs.errors import JobsError
+from jobs.common.clock import now
+from jobs.common.errors import JobsError
 
 PATIENCE_S = 60.0
 """For a driver to stop: it looks each second, and then ends what is in flight."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import storage
-from jobs.errors import UsageError
-from jobs.tables import text_table
-from jobs.wording import SETTING, Row, fixed, setting_of, threshold_of
+from jobs.common.errors import UsageError
+from jobs.common.formatting import SETTING, Row, fixed, setting_of, threshold_of
+from jobs.common.tables import text_table
 
 NAMED_FLIPS = 10
 """Flips that are shown; `FROM flips(run)` has all."""

@@ -12,9 +12,9 @@ from jobs.choice.bands import bands
 from jobs.choice.guarantee import Guarantee
 from jobs.choice.search import Choice
 from jobs.choosing import Pass
-from jobs.prose import folded
-from jobs.tables import text_table
-from jobs.wording import Row, setting_of
+from jobs.common.formatting import Row, setting_of
+from jobs.common.tables import text_table
+from jobs.common.text import folded
 
 RESAMPLES = 10_000
 """Of the images, for the interval of a drop in accuracy."""

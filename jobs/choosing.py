@@ -17,11 +17,11 @@ from jobs.choice.answers import ExitAnswers, Vector
 from jobs.choice.bootstrap import Estimate
 from jobs.choice.constraints import Constraints, CostLimit
 from jobs.choice.mixture import Rounds, compose
-from jobs.document import Document
-from jobs.errors import UsageError
+from jobs.common.errors import UsageError
+from jobs.common.formatting import SETTING, Row
+from jobs.common.yaml_document import Document
 from jobs.grid import KEYS
 from jobs.models import read_model
-from jobs.wording import SETTING, Row
 
 NARROWING = ("model", *SETTING)
 """By what one all-exit pass is told from another."""

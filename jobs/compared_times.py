@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from jobs.common.formatting import Row, energy_sources
 from jobs.compared import Compared, blank
 from jobs.comparison.comparable import why_no_times
 from jobs.comparison.log_ratio import log_ratio, percent
 from jobs.measured import Runs, Times
-from jobs.wording import Row, energy_sources
 
 _COLUMNS = {"latency": ("forward_ms", "forward_ms"), "energy": ("energy_mj", "power_w")}
 """Of `measured`: the figure, and what is there where it was measured."""

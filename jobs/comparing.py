@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import storage
+from jobs.common.errors import UsageError
+from jobs.common.formatting import Row, threshold_of
 from jobs.compared import Compared, accuracy, changed_images, exits
 from jobs.compared_times import times
 from jobs.comparison.comparable import PLACE, identity_of
 from jobs.comparison.holm import adjusted
-from jobs.errors import UsageError
 from jobs.measured import MeasuredRun, Side
-from jobs.wording import Row, threshold_of
 
 _AXES = tuple(axis for axis in PLACE if axis != "node")
 """What a pair must agree in to be one; another node is a reason not to compare times."""

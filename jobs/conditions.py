@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import psutil
 
 from jobs import sensors
-from jobs.clock import now
+from jobs.common.clock import now
 from jobs.device import CUDA, Device
 from jobs.nvml import Gpu, open_gpu
 from jobs.sensors import AbsentError, Events

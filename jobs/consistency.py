@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from jobs.common.yaml_document import Value
 from jobs.datasets import Dataset
-from jobs.document import Value
 from jobs.models import Model
 from jobs.thresholds import Threshold
 

@@ -7,11 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 import storage
-from jobs.character_chart import character_chart
-from jobs.errors import UsageError
-from jobs.prose import paragraphs
-from jobs.tables import long_table, text_table
-from jobs.wording import (
+from jobs.common.errors import UsageError
+from jobs.common.formatting import (
     SETTING,
     Row,
     energy_sources,
@@ -20,6 +17,9 @@ from jobs.wording import (
     setting_of,
     threshold_of,
 )
+from jobs.common.tables import long_table, text_table
+from jobs.common.text import paragraphs
+from jobs.common.text_chart import character_chart
 
 DRAWN_POINTS = 400
 """Of each model: more than a terminal or a figure has pixels to tell apart."""

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import storage
-from jobs.document import Value
+from jobs.common.yaml_document import Value
 from jobs.images import open_images
 
 KEYS = ("name", "split", "limit")

@@ -19,8 +19,8 @@ from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
 import storage
-from jobs.document import Document
-from jobs.errors import BadInputError, UsageError
+from jobs.common.errors import BadInputError, UsageError
+from jobs.common.yaml_document import Document
 from jobs.meanings import Meanings, differences, meanings, worded
 from jobs.plan import Plan
 

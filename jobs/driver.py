@@ -9,6 +9,7 @@ from itertools import islice
 
 import storage
 from jobs.clock_remark import with_clock_remark
+from jobs.common.formatting import duration
 from jobs.executor import Executor, FullError, SourceError
 from jobs.homes import homes_of, meant_devices
 from jobs.ledger import Ledger
@@ -20,7 +21,6 @@ from jobs.progress import last_line
 from jobs.run_writer import SET_ASIDE, RunWriter
 from jobs.task import Outcome, Task
 from jobs.trust import FAULTS, Suspect, Trust
-from jobs.wording import duration
 
 MAX_ATTEMPTS = 3
 """Times that a task whose worker was lost is given out in all."""

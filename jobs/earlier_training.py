@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import gfnet
-from jobs.errors import UsageError
+from jobs.common.errors import UsageError
 from jobs.trainer import TrainingError, settings_of
 
 if TYPE_CHECKING:

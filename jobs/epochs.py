@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import storage
-from jobs.clock import now
+from jobs.common.clock import now
 from jobs.recipe import Recipe
 from jobs.trainer import Began
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 import storage
-from jobs.errors import JobsError
+from jobs.common.errors import JobsError
 from jobs.places import Place, Spot
 from jobs.plan import Plan
 from jobs.task import Outcome, Task

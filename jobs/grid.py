@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import gfnet
+from jobs.common.yaml_document import Document, Value
 from jobs.consistency import check_classes, check_names, check_ranges, check_size, check_vectors
 from jobs.datasets import Dataset, read_datasets
 from jobs.device import SLUG, SLUG_RULE
-from jobs.document import Document, Value
 from jobs.models import Model, read_model
 from jobs.power.protocol import EnergyProtocol
 from jobs.task import SHARD_IMAGES

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gfnet
-from jobs.errors import UsageError
+from jobs.common.errors import UsageError
 
 if TYPE_CHECKING:
     from gfnet.convert import Changes

@@ -11,7 +11,7 @@ import numpy as np
 
 import storage
 from jobs.choice.bootstrap import Estimate, mean_of
-from jobs.wording import Row
+from jobs.common.formatting import Row
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 import storage
-from jobs.clock import now
+from jobs.common.clock import now
 from jobs.plan import PROTOCOL_VERSION, Cell, Plan
 from jobs.task import Outcome, Task, rows_an_image
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 import gfnet
 from gfnet.profiling import OTHER
-from jobs.clock import now
+from jobs.common.clock import now
 from jobs.device import Device
 from jobs.pipeline import Pipeline
 from jobs.pulse import beat

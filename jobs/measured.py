@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import storage
+from jobs.common.errors import UsageError
+from jobs.common.formatting import Row, threshold_of
 from jobs.comparison.comparable import PLACE, identity_of
 from jobs.comparison.log_ratio import Logs
-from jobs.errors import UsageError
-from jobs.wording import Row, threshold_of
 
 
 @dataclass(frozen=True)

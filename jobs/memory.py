@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from jobs.errors import JobsError
+from jobs.common.errors import JobsError
 from jobs.pulse import beat
 
 # Of torch for GPUs, torch for the processor, ONNX Runtime, OpenVINO, the C++ library, and oneDNN,

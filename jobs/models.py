@@ -10,7 +10,7 @@ from typing import Any
 
 import gfnet
 import storage
-from jobs.document import Value, suggestion
+from jobs.common.yaml_document import Value, suggestion
 
 KEYS = ("name", "checkpoint", "exit_blocks")
 SUFFIXES = (".safetensors", ".pth", ".pt")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+from jobs.common.formatting import duration
+from jobs.common.tables import long_table, shown
+from jobs.common.text import folded
 from jobs.estimate import Estimate
 from jobs.plan import Cell, Plan
 from jobs.power.protocol import EnergyProtocol
-from jobs.prose import folded
-from jobs.tables import long_table, shown
-from jobs.wording import duration
 
 
 def describe(plan: Plan, estimate: Estimate, *, is_all: bool = False) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.document import Document
+from jobs.common.yaml_document import Document
 from jobs.grid import read_grid
 from jobs.plan import Plan, make_plan
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import groupby
 
 import storage
-from jobs.errors import UsageError
-from jobs.tables import text_table
-from jobs.wording import Row, fixed, setting_of
+from jobs.common.errors import UsageError
+from jobs.common.formatting import Row, fixed, setting_of
+from jobs.common.tables import text_table
 
 
 def profile(root: storage.Root, run_id: str) -> str:

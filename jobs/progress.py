@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from jobs.common.formatting import duration
+from jobs.common.printable import printable
 from jobs.plan import Plan
-from jobs.printable import printable
 from jobs.task import Outcome, Task
-from jobs.wording import duration
 
 if TYPE_CHECKING:
     from typing_extensions import Self

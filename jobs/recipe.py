@@ -17,7 +17,7 @@ from gfnet.training.settings import (
     Teaching,
 )
 from jobs import recipe_fields as fields
-from jobs.document import Document, Value
+from jobs.common.yaml_document import Document, Value
 from jobs.models import Model
 from jobs.recipe_model import read_config, read_parent, read_preprocessing
 

@@ -17,7 +17,7 @@ from gfnet.training.settings import (
     Schedule,
     Teaching,
 )
-from jobs.document import Document, Value
+from jobs.common.yaml_document import Document, Value
 from jobs.images import open_images
 from jobs.models import Model
 

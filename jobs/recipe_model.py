@@ -9,7 +9,7 @@ from typing import Any
 import gfnet
 import storage
 from gfnet.preprocess import INTERPOLATIONS
-from jobs.document import Value
+from jobs.common.yaml_document import Value
 from jobs.models import Model, read_model
 from jobs.recipe_fields import Entries
 

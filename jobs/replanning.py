@@ -9,8 +9,8 @@ from pathlib import Path
 import gfnet
 import storage
 from jobs.amend import read_later, relabelled
-from jobs.document import Document
-from jobs.errors import JobsError
+from jobs.common.errors import JobsError
+from jobs.common.yaml_document import Document
 from jobs.ledger import Ledger, queued_rows
 from jobs.meanings import differences, meanings, same_label, worded
 from jobs.plan import Plan

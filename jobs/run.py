@@ -11,10 +11,11 @@ from pathlib import Path
 import storage
 from jobs.amend import amend, submission_of
 from jobs.cancelling import mark_cancelled
-from jobs.clock import now
-from jobs.document import Document
+from jobs.common.clock import now
+from jobs.common.errors import JobsError, RunInterruptedError, UsageError
+from jobs.common.version import gfjobs_version, git_revision
+from jobs.common.yaml_document import Document
 from jobs.driver import Driver
-from jobs.errors import JobsError, RunInterruptedError, UsageError
 from jobs.executor import InlineExecutor, Sources
 from jobs.interrupts import Interrupts
 from jobs.ledger import queued_rows
@@ -23,7 +24,6 @@ from jobs.plan_view import counted, skips
 from jobs.planning import plan_document
 from jobs.power.choose import VARIABLE, check_setting
 from jobs.progress import Progress
-from jobs.provenance import gfjobs_version, git_revision
 from jobs.where import Where
 
 Narrator = Callable[[str], None]

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import storage
-from jobs.clock import now
-from jobs.errors import JobsError
+from jobs.common.clock import now
+from jobs.common.errors import JobsError
 from jobs.task import Outcome, Task
 
 SET_ASIDE = "set aside"

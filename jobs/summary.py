@@ -7,12 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 import storage
-from jobs.intervals import MeanLatency, Means, key_of, mean_latencies
-from jobs.prose import folded, paragraphs
-from jobs.tables import INVALID, first_ones, long_table, text_table
-from jobs.task import rows_an_image
-from jobs.watch import driver_lines
-from jobs.wording import (
+from jobs.common.formatting import (
     SETTING,
     Row,
     count,
@@ -22,6 +17,11 @@ from jobs.wording import (
     threshold_of,
     varying,
 )
+from jobs.common.tables import INVALID, first_ones, long_table, text_table
+from jobs.common.text import folded, paragraphs
+from jobs.intervals import MeanLatency, Means, key_of, mean_latencies
+from jobs.task import rows_an_image
+from jobs.watch import driver_lines
 
 BAR_WIDTH = 30
 DRAWN_HISTOGRAMS = 10

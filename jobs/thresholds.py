@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jobs.document import Value
+from jobs.common.yaml_document import Value
 from jobs.models import Model
 
 RANGE_KEYS = ("start", "stop", "num")

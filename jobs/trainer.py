@@ -9,8 +9,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import gfnet
+from jobs.common.errors import JobsError
 from jobs.device import ANY, CPU
-from jobs.errors import JobsError
 from jobs.recipe import Recipe
 from jobs.registration import node_name
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import storage
-from jobs.errors import JobsError
+from jobs.common.errors import JobsError
 from jobs.task import Outcome
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import storage
 from jobs.address import CLIENT_SCHEME, check_address
+from jobs.common.errors import UsageError
 from jobs.device import local_devices
-from jobs.errors import UsageError
 from jobs.executor import Executor, InlineExecutor, Sources
 from jobs.homes import homes_of
 from jobs.order import blocks

@@ -21,7 +21,7 @@ from jobs.choice.constraints import Constraints
 from jobs.choice.fixed_sequence import ROUNDING, Split, Tested, certify_steps
 from jobs.choice.path import build_path
 from jobs.choice.promises import Promise, promises_of
-from jobs.errors import JobsError
+from jobs.common.errors import JobsError
 
 SHARES = (0.2, 0.3)
 """Of the images, for selection and for calibration; the others are held out."""

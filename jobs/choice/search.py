@@ -13,7 +13,7 @@ from jobs.choice.constraints import Constraints
 from jobs.choice.descent import Found, better, descend_from_all, describe
 from jobs.choice.sweep import best_cut, cut_ends
 from jobs.choice.tally import Tally, Totals
-from jobs.errors import JobsError
+from jobs.common.errors import JobsError
 
 MAX_EXACT_STEPS = 200_000_000
 """How many images an exact search may look at, once a combination of the outer thresholds."""

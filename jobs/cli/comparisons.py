@@ -20,7 +20,7 @@ from jobs.cli.base import (
     show,
 )
 from jobs.cli.hints import meaning_hints, run_hints
-from jobs.errors import UsageError
+from jobs.common.errors import UsageError
 from storage import Root
 
 CONTROL = click.option(

@@ -51,7 +51,7 @@ def meaning_hints(what: str) -> Hint:
 
 def schedule_hints(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
     """The schedules of the ledger, where there is one."""
-    from jobs.errors import UsageError
+    from jobs.common.errors import UsageError
     from jobs.nightly.ledger import Ledger
 
     path = context.params.get("ledger")

@@ -42,7 +42,7 @@ def models() -> None:
       gfjobs models
     """
     import gfnet
-    from jobs.tables import text_table
+    from jobs.common.tables import text_table
 
     rows = []
     for name, path in gfnet.bundled().items():
@@ -91,8 +91,8 @@ def import_file(file: Path, output: Path | None, classes: str | None, **wanted: 
     Example:
       gfjobs import gfnet-xs.pth
     """
+    from jobs.common.tables import text_table
     from jobs.importing import Importing, import_checkpoint, read_classes
-    from jobs.tables import text_table
 
     output = output or Path("checkpoints") / f"{file.stem}.safetensors"
     imported = import_checkpoint(

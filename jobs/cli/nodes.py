@@ -59,7 +59,7 @@ def start(
       gfjobs node start --address 10.0.0.1:6379
     """
     from jobs.cluster import service
-    from jobs.errors import UsageError
+    from jobs.common.errors import UsageError
 
     if is_head == bool(address):
         raise UsageError("give either --head, or --address HOST:PORT of the head to join")

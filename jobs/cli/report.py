@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.cli.base import RESULTS, RUN_OR_LATEST, main, narrate, show
-from jobs.errors import UsageError
+from jobs.common.errors import UsageError
 
 if TYPE_CHECKING:
     import storage

@@ -9,7 +9,7 @@ from functools import partial
 import click
 
 from jobs.cli.base import ALL, RESULTS, RUN_OR_LATEST, main, narrate, show
-from jobs.errors import UsageError
+from jobs.common.errors import UsageError
 from storage import Root
 
 SHOWN_ROWS = 1000
@@ -83,7 +83,7 @@ def sql(query: str, form: str, results: Root) -> None:
       gfjobs sql "describe records"
     """
     import storage
-    from jobs.tables import markdown_table, result_table
+    from jobs.common.tables import markdown_table, result_table
 
     table = storage.query(results, query)
     if form in ("table", "md"):

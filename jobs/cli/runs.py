@@ -193,7 +193,7 @@ def plan(grid: Path, results: Root, *, is_all: bool) -> None:
     Example:
       gfjobs plan examples/quickstart.yaml
     """
-    from jobs.document import Document
+    from jobs.common.yaml_document import Document
     from jobs.estimate import estimate
     from jobs.plan_view import describe
     from jobs.planning import plan_document

@@ -10,7 +10,7 @@ import click
 
 from jobs.cli.base import FAILED, REGRESSION, RESULTS, main, narrate, program, show
 from jobs.cli.hints import schedule_hints
-from jobs.errors import RunInterruptedError
+from jobs.common.errors import RunInterruptedError
 from storage import Root
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from jobs.cluster.launch import installed
 from jobs.cluster.launcher_file import read_launcher_file
 from jobs.cluster.versions import Versions, clashes
 from jobs.cluster.view import TIMING, ClusterView, NodeView
-from jobs.document import Document
-from jobs.errors import BadInputError, JobsError
-from jobs.provenance import gfjobs_version
+from jobs.common.errors import BadInputError, JobsError
+from jobs.common.version import gfjobs_version
+from jobs.common.yaml_document import Document
 
 TIMEOUT_S = 3.0
 

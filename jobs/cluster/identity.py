@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from jobs.common.errors import UsageError
 from jobs.device import ANY, CPU, CUDA, SLUG, SLUG_RULE
-from jobs.errors import UsageError
 from jobs.registration import Registration
 
 ROOT = Path("/")

@@ -16,9 +16,9 @@ from jobs.cluster.identity import Identity
 from jobs.cluster.labels import Facts
 from jobs.cluster.token import MODE
 from jobs.cluster.view import DEVICE_PREFIX, TIMING
+from jobs.common.version import gfjobs_version
 from jobs.device import CUDA
 from jobs.power.choose import look
-from jobs.provenance import gfjobs_version
 from jobs.registration import VARIABLE
 
 DEFAULT_PORT = 6379

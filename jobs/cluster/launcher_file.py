@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from jobs.document import Document, Value
+from jobs.common.yaml_document import Document, Value
 
 # Of ray-schema.json of Ray 2.60; kinds of nodes are left out: `local` knows one.
 KEYS = (

@@ -24,10 +24,10 @@ from jobs.cluster.supervisor import START_TIMEOUT_S, Supervisor, say
 from jobs.cluster.token import DEFAULT_FILE, HOW_TO_MAKE, find_token
 from jobs.cluster.versions import Versions, clashes
 from jobs.cluster.view import ClusterError, ClusterView
-from jobs.errors import JobsError, UsageError
+from jobs.common.errors import JobsError, UsageError
+from jobs.common.version import gfjobs_version
 from jobs.power.choose import VARIABLE as POWER
 from jobs.power.choose import check_setting
-from jobs.provenance import gfjobs_version
 
 Narrator = Callable[[str], None]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from jobs.errors import JobsError
+from jobs.common.errors import JobsError
 
 STARTING, RUNNING, WAITING = "starting", "running", "waiting"
 

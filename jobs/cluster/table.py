@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jobs.cluster.view import TIMING, ClusterView, NodeView
-from jobs.tables import text_table
+from jobs.common.tables import text_table
 
 SHOWN_TASKS = 2
 _MIB_PER_GIB = 1024

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from jobs.cluster.labels import Facts
-from jobs.errors import JobsError
+from jobs.common.errors import JobsError
 
 DEVICE_PREFIX = "device:"
 """Of the resource by which a node says which devices it has."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from jobs.wording import Row
+from jobs.common.formatting import Row
 
 CLOCK_TOLERANCE = 0.05
 """As storage/queries/conditions.sql has it: heat moves a clock by 2 or 3 %."""

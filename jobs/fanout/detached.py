@@ -19,8 +19,8 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jobs.cluster.view import ClusterError
+from jobs.common.yaml_document import Document
 from jobs.detach import DriverProcess, seen_otherwise
-from jobs.document import Document
 from jobs.fanout.connection import join
 from jobs.meanings import Meanings
 

@@ -18,7 +18,8 @@ from ray.exceptions import (
 )
 
 from jobs.cluster.view import TIMING
-from jobs.errors import JobsError
+from jobs.common.errors import JobsError
+from jobs.common.formatting import duration
 from jobs.executor import Finished, Sources
 from jobs.fanout.connection import EMBEDDED_STORE_BYTES, join, start_here
 from jobs.fanout.nodes import TASKS_PER_CPU, TIMING_SHARE, Nodes, bound
@@ -29,7 +30,6 @@ from jobs.places import Place, Spot
 from jobs.task import Outcome, Task
 from jobs.transit import CorruptedError, unseal
 from jobs.watchdog import LOOKS, STALL_S, Watchdog
-from jobs.wording import duration
 
 LINGER_S = 10.0
 """After a node died, until its tasks count as lost: Ray mostly says so itself, but never of a task

@@ -10,8 +10,8 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from jobs.cluster.view import DEVICE_PREFIX, TIMING
+from jobs.common.errors import JobsError
 from jobs.device import ANY, CPU, CUDA
-from jobs.errors import JobsError
 from jobs.fanout.connection import join
 from jobs.fanout.nodes import TIMING_SHARE
 from jobs.fanout.object_store import Reference

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 import storage
-from jobs.document import Document
-from jobs.errors import BadInputError, Problem, UsageError
+from jobs.common.errors import BadInputError, Problem, UsageError
+from jobs.common.yaml_document import Document
 from jobs.nightly.schedule import Notify, Reader, Schedule
 from jobs.planning import plan_document
 

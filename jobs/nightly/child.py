@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from jobs.errors import RunInterruptedError
+from jobs.common.errors import RunInterruptedError
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.lock import BusyError, Lock
 from jobs.nightly.night import run_night

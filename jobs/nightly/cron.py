@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 
 from cronsim import CronSim, CronSimError
 
-from jobs.document import Value, suggestion
+from jobs.common.yaml_document import Value, suggestion
 
 FIELDS = 5
 """Six would have seconds, and no rule for days on which the clocks change."""

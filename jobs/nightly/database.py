@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from jobs.errors import UsageError
+from jobs.common.errors import UsageError
 
 VERSION = 1
 APPLICATION = 0x67666E31

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import storage
-from jobs.errors import UsageError
+from jobs.common.errors import UsageError
 
 if TYPE_CHECKING:
     from typing_extensions import Self

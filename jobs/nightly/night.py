@@ -11,8 +11,8 @@ from pathlib import Path
 
 import gfnet
 import storage
-from jobs.document import Document
-from jobs.errors import BadInputError, JobsError, RunInterruptedError, UsageError
+from jobs.common.errors import BadInputError, JobsError, RunInterruptedError, UsageError
+from jobs.common.yaml_document import Document
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.records import Night, Outcome, State
 from jobs.nightly.schedule import Schedule, read_schedule

@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import storage
-from jobs.document import Document
-from jobs.errors import BadInputError
+from jobs.common.errors import BadInputError
+from jobs.common.printable import printable
+from jobs.common.yaml_document import Document
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.records import Night
 from jobs.nightly.schedule import Schedule, read_schedule
-from jobs.printable import printable
 
 LIMIT_S = 60.0
 """What the command may take; then it is ended, with all that it started in its session."""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import storage
 from jobs.address import DISCOVERED, split_address
-from jobs.document import Document, Value
-from jobs.errors import UsageError
+from jobs.common.errors import UsageError
+from jobs.common.yaml_document import Document, Value
 from jobs.grid import NAME, NAME_RULE
 from jobs.nightly.cron import Calendar, read_calendar
 from jobs.regressions.settings import LEAST_NIGHTS, Settings

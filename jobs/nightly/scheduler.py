@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 import storage
-from jobs.document import Document
-from jobs.errors import BadInputError
+from jobs.common.errors import BadInputError
+from jobs.common.yaml_document import Document
 from jobs.nightly.cron import Missed
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.lock import Lock

@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import storage
-from jobs.document import Document, suggestion
-from jobs.errors import BadInputError, UsageError
+from jobs.common.errors import BadInputError, UsageError
+from jobs.common.yaml_document import Document, suggestion
 from jobs.interrupts import Interrupts
 from jobs.nightly import child
 from jobs.nightly.checks import check_schedule

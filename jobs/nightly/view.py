@@ -7,13 +7,13 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import storage
-from jobs.errors import BadInputError
+from jobs.common.errors import BadInputError
+from jobs.common.tables import text_table
+from jobs.common.text import remarks
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.records import Entry, Night
 from jobs.nightly.scheduler import parsed
 from jobs.nightly.service import find, known
-from jobs.prose import remarks
-from jobs.tables import text_table
 
 _NIGHTS = 30
 _MINUTES = "%Y-%m-%d %H:%M"

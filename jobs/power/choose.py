@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from jobs.common.errors import BadInputError, Problem, UsageError
 from jobs.device import CUDA, Device
-from jobs.errors import BadInputError, Problem, UsageError
 from jobs.nvml import Gpu, first_gpu, open_gpu
 from jobs.power.ina3221 import find_ina3221
 from jobs.power.nvml import find_nvml

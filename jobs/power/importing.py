@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import storage
-from jobs.errors import BadInputError, Problem, UsageError
+from jobs.common.errors import BadInputError, Problem, UsageError
+from jobs.common.formatting import duration
 from jobs.power.choose import METER
 from jobs.power.log import LogLine, read_log
 from jobs.power.protocol import ACTIVE, MIN_SAMPLES, TOTAL
-from jobs.wording import duration
 
 Row = dict[str, Any]
 

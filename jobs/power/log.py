@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from jobs.errors import BadInputError, Problem
+from jobs.common.errors import BadInputError, Problem
 from jobs.power.protocol import MAX_W
 
 COLUMNS = ("time", "watts", "node")

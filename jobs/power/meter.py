@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any
 
-from jobs.clock import now
+from jobs.common.clock import now
 from jobs.power.choose import Choice
 from jobs.power.protocol import (
     ACTIVE,

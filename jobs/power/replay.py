@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.errors import BadInputError, Problem
+from jobs.common.errors import BadInputError, Problem
 from jobs.power.protocol import MAX_W, TOTAL
 from jobs.power.source import Clock, PowerError, PowerSource, Reading, Scene
 

@@ -9,13 +9,13 @@ from typing import Any
 import yaml
 
 import storage
-from jobs.document import Document
-from jobs.errors import JobsError, UsageError
+from jobs.common.errors import JobsError, UsageError
+from jobs.common.formatting import Row
+from jobs.common.yaml_document import Document
 from jobs.grid import Grid, read_grid
 from jobs.regressions.judge import Remeasure
 from jobs.run import Narrator, submit_document
 from jobs.where import Where
-from jobs.wording import Row
 
 SUFFIX = "-again"
 """Of the run's and its grid's name, so that it is no night itself."""

@@ -8,12 +8,12 @@ from functools import cached_property
 from itertools import groupby
 
 import storage
+from jobs.common.errors import UsageError
+from jobs.common.formatting import Row
 from jobs.comparison.comparable import PLACE, identity_of, why_no_times
-from jobs.errors import UsageError
 from jobs.regressions.detector import RECENT
 from jobs.regressions.settings import Settings
 from jobs.regressions.timing import Nights, Pair
-from jobs.wording import Row
 
 UNITS = {"latency": "forward_ms", "energy": "energy_mj"}
 """The column of `measured` that each metric is judged by."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import altair as alt
 
-from jobs.wording import Row
+from jobs.common.formatting import Row
 
 # Told apart in any colour vision (Okabe and Ito), without the yellow that white swallows.
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8c8c8c"]

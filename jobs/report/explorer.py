@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.choice.answers import ExitAnswers
+from jobs.common.formatting import setting_of
 from jobs.report.reading import AllExitPass
-from jobs.wording import setting_of
 
 MOST_BYTES = 8_000_000
 """Of all packed passes together: a page beyond opens slowly on a phone."""

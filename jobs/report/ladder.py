@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from jobs.common.formatting import Row, count, energy_sources, fixed, threshold_of
 from jobs.intervals import Means, key_of
 from jobs.report.reading import Report, Setting, of_setting, setting_key
 from jobs.summary import is_invalid, reasons
-from jobs.wording import Row, count, energy_sources, fixed, threshold_of
 
 _DIGITS = 3  # of milliseconds
 

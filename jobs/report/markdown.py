@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from jobs.common.formatting import SETTING, fixed, setting_of
+from jobs.common.tables import markdown_table, shown
 from jobs.curve import curves_of, some_of, undominated
 from jobs.report.ladder import LADDER, ladder_rows, missing, notes_of
 from jobs.report.reading import Report, Setting, of_setting
-from jobs.tables import markdown_table, shown
-from jobs.wording import SETTING, fixed, setting_of
 
 _SPECIAL = re.compile(r"([\\`*_\[\]#~])")
 _MARKUP = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}

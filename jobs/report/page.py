@@ -19,6 +19,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 import storage
+from jobs.common.formatting import SETTING, Row, fixed, setting_of, threshold_of
+from jobs.common.tables import shown
 from jobs.regressions.judge import WORST_FIRST
 from jobs.report.drawing import Figure
 from jobs.report.explorer import packed_passes
@@ -27,8 +29,6 @@ from jobs.report.frontier_figures import explorer_figure
 from jobs.report.ladder import LADDER, ladder_rows, missing, notes_of, sources_of
 from jobs.report.reading import AllExitPass, Report, Setting, of_setting, setting_key
 from jobs.report.thumbnails import Thumbnails, thumbnails
-from jobs.tables import shown
-from jobs.wording import SETTING, Row, fixed, setting_of, threshold_of
 
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 """The version that Altair writes for."""

@@ -11,10 +11,10 @@ from jobs.choice.answers import ExitAnswers
 from jobs.choice.bands import MOST_POINTS, Band, bands
 from jobs.choice.mixture import Rounds
 from jobs.choosing import read_answers, read_exit_ms
+from jobs.common.errors import UsageError
+from jobs.common.formatting import SETTING, Row
 from jobs.curve import LISTED_POINTS
-from jobs.errors import UsageError
 from jobs.intervals import Means, mean_latencies
-from jobs.wording import SETTING, Row
 
 CURVE_POINTS = MOST_POINTS - LISTED_POINTS
 """Of each pass, beside those that no other beats: as many as bands are made for at once."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import storage
 from gfnet.preprocess import DecodeError, decode
-from jobs.document import Document
-from jobs.errors import BadInputError
+from jobs.common.errors import BadInputError
+from jobs.common.yaml_document import Document
 from jobs.grid import KEYS as GRID_KEYS
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import storage
 from gfnet.atomic import replace_file
-from jobs.errors import UsageError
+from jobs.common.errors import UsageError
 from jobs.report.markdown import markdown_report
 from jobs.report.reading import Report
 

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from jobs.document import Document
+from jobs.common.yaml_document import Document
 from jobs.planning import plan_document
 
 

@@ -89,7 +89,7 @@ def hasten(began_s: str, factor: str) -> None:
 
 def set_clock_back(seconds: str, after_s: str) -> None:
     """The wall clock is set back, once, some time from now."""
-    from jobs import clock
+    from jobs.common import clock
 
     began_s, back_s = time.monotonic(), float(seconds)
     time_s, time_ns = time.time, time.time_ns

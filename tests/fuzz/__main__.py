@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from jobs.tables import text_table
+from jobs.common.tables import text_table
 from tests.fuzz.harness import run
 from tests.fuzz.targets import targets
 

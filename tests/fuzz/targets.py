@@ -21,8 +21,8 @@ import storage
 from gfnet.convert import Changes, convert
 from jobs import grid
 from jobs.cluster import launcher_file
-from jobs.document import Document
-from jobs.errors import BadInputError
+from jobs.common.errors import BadInputError
+from jobs.common.yaml_document import Document
 from jobs.nightly import schedule
 from jobs.plan import make_plan
 from jobs.recipe import read_recipe

@@ -18,7 +18,7 @@ from support.worker import GRID, Bench
 import gfnet
 import storage
 from jobs import worker
-from jobs.document import Document
+from jobs.common.yaml_document import Document
 from jobs.grid import Grid, read_grid
 from jobs.ledger import queued_rows
 from jobs.plan import Plan, make_plan

@@ -13,7 +13,7 @@ import pytest
 
 from jobs import address as module
 from jobs.address import check_address
-from jobs.errors import UsageError
+from jobs.common.errors import UsageError
 
 SETTINGS = bytes([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 64, 0, 0])
 """As Ray's server begins, shortened."""

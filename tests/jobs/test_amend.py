@@ -19,7 +19,7 @@ from support.examples import is_many
 
 import gfnet
 import storage
-from jobs.errors import UsageError
+from jobs.common.errors import UsageError
 from jobs.ledger import Ledger
 from jobs.order import blocks
 from jobs.plan import Later, Plan, added_to

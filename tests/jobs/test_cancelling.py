@@ -11,7 +11,7 @@ import pytest
 import storage
 from jobs import executor, where
 from jobs.cancelling import PATIENCE_S, cancel
-from jobs.errors import JobsError, RunInterruptedError
+from jobs.common.errors import JobsError, RunInterruptedError
 from jobs.run import resume, submit
 from jobs.summary import status
 from jobs.task import Outcome, Task

@@ -13,7 +13,7 @@ from support.examples import examples
 import gfnet
 import storage
 from jobs.certificate import certify
-from jobs.errors import UsageError
+from jobs.common.errors import UsageError
 from jobs.run import submit
 from jobs.where import Where
 

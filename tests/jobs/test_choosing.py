@@ -17,7 +17,7 @@ from jobs.choice.answers import ExitAnswers
 from jobs.choice_view import drop_interval
 from jobs.choosing import Limits, read_pass, storable, write_thresholds
 from jobs.cli import main
-from jobs.errors import UsageError
+from jobs.common.errors import UsageError
 
 GRID = """\
 models: [flat.safetensors, dynn.safetensors]

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from jobs.common.tables import shown
 from jobs.compared import Compared
 from jobs.comparing import Comparison
 from jobs.comparing_view import describe
 from jobs.measured import Side
-from jobs.tables import shown
 
 ROW = Compared(
     model="digits-gfnet-dynn",

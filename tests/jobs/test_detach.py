@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 import storage
 from jobs.cli import main
+from jobs.common.yaml_document import Document
 from jobs.detach import seen_otherwise
-from jobs.document import Document
 from jobs.meanings import meanings
 from jobs.planning import plan_document
 

@@ -8,8 +8,8 @@ import pytest
 from support.driving import Run, Scripted, rows_of
 
 import storage
+from jobs.common.errors import JobsError
 from jobs.driver import MAX_ATTEMPTS, Driver
-from jobs.errors import JobsError
 from jobs.executor import FullError, SourceError
 from jobs.places import Spot
 from jobs.task import Outcome, Task

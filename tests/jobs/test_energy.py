@@ -16,7 +16,7 @@ from click.testing import CliRunner
 import storage
 from jobs.choosing import Limits, read_pass
 from jobs.cli import main
-from jobs.errors import BadInputError, UsageError
+from jobs.common.errors import BadInputError, UsageError
 from jobs.estimate import estimate
 from jobs.plan import Plan
 from jobs.power.choose import Choice, check_setting

@@ -21,7 +21,7 @@ from PIL import Image
 import gfnet
 import storage
 from jobs import datasets
-from jobs.errors import BadInputError
+from jobs.common.errors import BadInputError
 from jobs.grid import Grid
 from jobs.power.protocol import EnergyProtocol
 

@@ -16,8 +16,8 @@ from torchvision.datasets import CIFAR10, cifar
 
 import gfnet
 import storage
-from jobs.document import Document
-from jobs.errors import BadInputError
+from jobs.common.errors import BadInputError
+from jobs.common.yaml_document import Document
 from jobs.grid import read_grid
 from jobs.images import open_images
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.document import Document
+from jobs.common.yaml_document import Document
 from jobs.ledger import queued_rows
 from jobs.order import task_queues
 from jobs.plan import Plan

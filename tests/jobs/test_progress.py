@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
+from jobs.common.formatting import duration
 from jobs.order import task_queues
 from jobs.plan import Plan
 from jobs.progress import Progress
 from jobs.task import Outcome, Task
-from jobs.wording import duration
 
 GRID = """\
 models: [flat.safetensors]

@@ -10,7 +10,7 @@ import yaml
 
 import gfnet
 from gfnet.training.settings import Augmentation, ExitTraining, HoldOut, Schedule, Teaching
-from jobs.errors import BadInputError
+from jobs.common.errors import BadInputError
 from jobs.recipe import read_recipe
 from jobs.recipe_fields import OPTIONAL
 

@@ -17,7 +17,7 @@ from PIL import Image
 import storage
 from gfnet import runtimes
 from jobs import run, where
-from jobs.errors import BadInputError, RunInterruptedError, UsageError
+from jobs.common.errors import BadInputError, RunInterruptedError, UsageError
 from jobs.run import resume, submit
 from jobs.summary import ladder, status
 from jobs.task import Outcome, Task

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from jobs import thresholds as module
-from jobs.document import Document, Value
+from jobs.common.yaml_document import Document, Value
 from jobs.thresholds import Threshold, float32, read_thresholds
 
 Read = Callable[[str], tuple[list[Threshold], list[str]]]

@@ -16,7 +16,7 @@ import yaml
 
 import gfnet
 import storage
-from jobs.errors import UsageError
+from jobs.common.errors import UsageError
 from jobs.recipe import Recipe, read_recipe
 from jobs.training import TrainingError, train
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 import storage
-from jobs import agreement_view, profile_view, summary, tables, wording
-from jobs.errors import UsageError
+from jobs import agreement_view, profile_view, summary
+from jobs.common import formatting, tables
+from jobs.common.errors import UsageError
 from jobs.estimate import Estimate, estimate
 from jobs.plan import Plan
 from jobs.plan_view import describe
@@ -275,9 +276,9 @@ def test_status_of_a_run_that_was_cut_off(copy_of: Callable[[str], Path]) -> Non
 
 def test_reference_figures_as_the_table_shows_them() -> None:
     """Parameters in millions or thousands, fixed digits, a dash for NULL."""
-    assert wording.count(15_604_618) == "15.60M"
-    assert wording.count(71_300) == "71.3k"
-    assert wording.count(None) == wording.fixed(None, 2) == "–"
-    assert wording.fixed(26.306, 2) == "26.31"
-    assert wording.rounded(1.9073e-06, 2) == 1.9e-06
-    assert wording.rounded(None, 2) is None
+    assert formatting.count(15_604_618) == "15.60M"
+    assert formatting.count(71_300) == "71.3k"
+    assert formatting.count(None) == formatting.fixed(None, 2) == "–"
+    assert formatting.fixed(26.306, 2) == "26.31"
+    assert formatting.rounded(1.9073e-06, 2) == 1.9e-06
+    assert formatting.rounded(None, 2) is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.errors import UsageError
+from jobs.common.errors import UsageError
 from jobs.where import Where
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from jobs.tables import text_table
+from jobs.common.tables import text_table
 from tests.mutants import sql
 from tests.mutants.modules import MODULES
 from tests.mutants.python import Mutated, mutate

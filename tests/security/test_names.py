@@ -12,13 +12,13 @@ from click.testing import CliRunner
 
 import storage
 from jobs.cli import main
+from jobs.common.errors import BadInputError
+from jobs.common.printable import printable
+from jobs.common.tables import markdown_table, result_table, text_table
+from jobs.common.yaml_document import Document
 from jobs.curve import Curves
-from jobs.document import Document
-from jobs.errors import BadInputError
 from jobs.figure import save_figure
-from jobs.printable import printable
 from jobs.progress import Progress
-from jobs.tables import markdown_table, result_table, text_table
 from storage.runs.layout import run_paths
 from storage.sql.text import quoted
 

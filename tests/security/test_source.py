@@ -62,7 +62,7 @@ def test_our_loader_is_the_safe_one() -> None:
     """It only counts brackets."""
     import yaml
 
-    from jobs.document import _Loader
+    from jobs.common.yaml_document import _Loader
 
     assert issubclass(_Loader, yaml.SafeLoader)
     assert _Loader.yaml_constructors == yaml.SafeLoader.yaml_constructors

@@ -14,7 +14,7 @@ from jobs.cluster.labels import Facts
 from jobs.cluster.launch import installed
 from jobs.cluster.token import find_token
 from jobs.cluster.versions import Versions, clashes
-from jobs.provenance import gfjobs_version
+from jobs.common.version import gfjobs_version
 
 GIB = 2**30
 HERE = Facts(

@@ -18,8 +18,8 @@ from jobs.cluster.labels import Facts
 from jobs.cluster.launch import installed
 from jobs.cluster.table import nodes_tables
 from jobs.cluster.view import ClusterError, ClusterView, NodeView
-from jobs.errors import JobsError
-from jobs.provenance import gfjobs_version
+from jobs.common.errors import JobsError
+from jobs.common.version import gfjobs_version
 
 HERE = Facts(
     "cpu", "bench", gfjobs_version(), python_version(), installed("ray"), "2.9", power="rapl"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jobs.cluster.identity import Identity, gpu_slug, identify
-from jobs.errors import UsageError
+from jobs.common.errors import UsageError
 from jobs.registration import Registration
 
 

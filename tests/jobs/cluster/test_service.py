@@ -20,8 +20,8 @@ from jobs.cluster.labels import Facts
 from jobs.cluster.launch import Launch, installed
 from jobs.cluster.state import NodeState, read_state
 from jobs.cluster.view import ClusterError, ClusterView, NodeView
-from jobs.errors import UsageError
-from jobs.provenance import gfjobs_version
+from jobs.common.errors import UsageError
+from jobs.common.version import gfjobs_version
 
 CPU = Identity("cpu", {"cpu": (0,)})
 LAUNCH = Launch("board", "10.0.0.21", "10.0.0.1:6379", 6379, CPU)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.document import Document
-from jobs.errors import BadInputError
+from jobs.common.errors import BadInputError
+from jobs.common.yaml_document import Document
 from jobs.nightly.cron import KEPT, Calendar, read_calendar
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import UsageError
+from jobs.common.errors import UsageError
 from jobs.nightly.ledger import MAX_TEXT, Ledger, default_path
 from jobs.nightly.records import Entry, Outcome
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import storage
-from jobs.errors import UsageError
+from jobs.common.errors import UsageError
 from jobs.nightly.lock import BusyError, Lock
 
 HOLD = """\

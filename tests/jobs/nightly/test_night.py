@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import storage
+from jobs.common.errors import RunInterruptedError
 from jobs.driver import Driver
-from jobs.errors import RunInterruptedError
 from jobs.nightly import night as night_module
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.night import run_night

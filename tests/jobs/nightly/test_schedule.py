@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.document import Document
-from jobs.errors import BadInputError
+from jobs.common.errors import BadInputError
+from jobs.common.yaml_document import Document
 from jobs.nightly.checks import check_schedule
 from jobs.nightly.schedule import Notify, Schedule, read_schedule
 from jobs.regressions.settings import Settings

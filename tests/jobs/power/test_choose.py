@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import BadInputError, UsageError
+from jobs.common.errors import BadInputError, UsageError
 from jobs.nvml import Gpu
 from jobs.power.choose import check_setting, choose
 from jobs.power.replay import Replay

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import BadInputError
+from jobs.common.errors import BadInputError
 from jobs.power.log import read_log
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from jobs.clock import now
+from jobs.common.clock import now
 from jobs.pinning import pinned
 from jobs.power import meter as meter_module
 from jobs.power.choose import Choice

@@ -21,7 +21,7 @@ import storage
 from jobs.choice.bands import Band
 from jobs.choice.mixture import compose
 from jobs.cli import main
-from jobs.errors import UsageError
+from jobs.common.errors import UsageError
 from jobs.report import reading
 from jobs.report.explorer import packed_passes
 from jobs.report.figures import figures_of

@@ -13,7 +13,8 @@ from support.worker import Bench
 import gfnet
 from gfnet import runtimes
 from gfnet.runtimes.eager import eager
-from jobs import clock, worker
+from jobs import worker
+from jobs.common import clock
 from jobs.measure import Measured, measure_routes
 from jobs.task import Task
 from jobs.work import latency

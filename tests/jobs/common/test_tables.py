@@ -8,8 +8,8 @@ from datetime import datetime
 
 import pytest
 
-from jobs import tables
-from jobs.tables import DRAWN_ROWS, first_ones, long_table, markdown_table, shown, text_table
+from jobs.common import tables
+from jobs.common.tables import DRAWN_ROWS, first_ones, long_table, markdown_table, shown, text_table
 
 
 def test_values_as_shown() -> None:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from jobs.character_chart import axis_of, character_chart
+from jobs.common.text_chart import axis_of, character_chart
 
 
 @pytest.mark.parametrize(

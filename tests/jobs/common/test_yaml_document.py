@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.document import Document, suggestion
-from jobs.errors import BadInputError
+from jobs.common.errors import BadInputError
+from jobs.common.yaml_document import Document, suggestion
 
 
 def document(text: str) -> Document:

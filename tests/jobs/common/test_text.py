@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.prose import folded, remarks
+from jobs.common.text import folded, remarks
 
 
 def test_lines_break_between_words_and_never_in_a_path() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from jobs.tables import shown
+from jobs.common.tables import shown
 
 Row = Mapping[str, Any]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import yaml
 
-from jobs.errors import BadInputError, Problem
+from jobs.common.errors import BadInputError, Problem
 
 _NEAREST = 3
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-from jobs.clock import DayClock, now
+from jobs.common.clock import DayClock, now
 
 S = 1_000_000_000
 

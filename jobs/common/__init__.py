@@ -1,0 +1,1 @@
+"""Errors, YAML with line numbers, clock, version, text and tables; imports nothing of jobs."""
