@@ -28,7 +28,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 import gfnet
 import storage
-from jobs.device import use_device
+from jobs.machine.devices import use_device
 from jobs.pipeline import Pipeline
 
 BATCH = 64

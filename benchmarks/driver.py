@@ -37,7 +37,7 @@ from jobs.common.yaml_document import Document
 from jobs.driver import Driver
 from jobs.grid import read_grid
 from jobs.ledger import queued_rows
-from jobs.places import Place, Spot
+from jobs.machine.slots import Place, Spot
 from jobs.plan import Plan, make_plan
 from jobs.progress import Progress
 from jobs.task import Outcome, Task

@@ -29,7 +29,7 @@ import torch
 import gfnet
 import storage
 from jobs.choice.bootstrap import Numbers, estimates
-from jobs.device import Device, use_device
+from jobs.machine.devices import Device, use_device
 from jobs.measure import measure_routes
 from jobs.pipeline import Pipeline
 

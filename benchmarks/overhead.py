@@ -19,14 +19,14 @@ from pathlib import Path
 
 import storage
 from jobs.common.yaml_document import Document
-from jobs.device import local_devices
 from jobs.driver import Driver
 from jobs.executor import InlineExecutor, Sources
 from jobs.fanout import RayExecutor
 from jobs.grid import read_grid
 from jobs.ledger import queued_rows
+from jobs.machine.devices import local_devices
+from jobs.machine.slots import Spot
 from jobs.order import task_queues
-from jobs.places import Spot
 from jobs.plan import Plan, make_plan
 from jobs.task import Outcome, Task
 

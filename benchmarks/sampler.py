@@ -18,8 +18,8 @@ from pathlib import Path
 
 import torch
 
-from jobs.power.ina3221 import find_ina3221
-from jobs.power.sampler import Sampler
+from jobs.machine.power.ina3221 import find_ina3221
+from jobs.machine.power.sampler import Sampler
 
 LIMIT = 0.01
 RAILS = {

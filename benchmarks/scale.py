@@ -34,7 +34,7 @@ from jobs.executor import Sources
 from jobs.fanout import RayExecutor
 from jobs.grid import read_grid
 from jobs.ledger import queued_rows
-from jobs.places import Spot
+from jobs.machine.slots import Spot
 from jobs.plan import Plan, make_plan
 from jobs.task import Outcome, Task
 

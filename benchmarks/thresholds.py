@@ -24,9 +24,9 @@ import torch
 import gfnet
 import storage
 from jobs.common.yaml_document import Document
-from jobs.device import local_devices, use_device
 from jobs.executor import Sources
 from jobs.grid import read_grid
+from jobs.machine.devices import local_devices, use_device
 from jobs.order import task_queues
 from jobs.pipeline import Pipeline
 from jobs.plan import Plan, make_plan

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 import storage
-from jobs.device import ANY
+from jobs.machine.devices import ANY
 from jobs.plan import Cell, Plan
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 import storage
 from jobs.common.errors import JobsError
-from jobs.places import Place, Spot
+from jobs.machine.slots import Place, Spot
 from jobs.plan import Plan
 from jobs.task import Outcome, Task
 from jobs.worker import run_task

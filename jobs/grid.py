@@ -12,9 +12,9 @@ import gfnet
 from jobs.common.yaml_document import Document, Value
 from jobs.consistency import check_classes, check_names, check_ranges, check_size, check_vectors
 from jobs.datasets import Dataset, read_datasets
-from jobs.device import SLUG, SLUG_RULE
+from jobs.machine.devices import SLUG, SLUG_RULE
+from jobs.machine.power.protocol import EnergyProtocol
 from jobs.models import Model, read_model
-from jobs.power.protocol import EnergyProtocol
 from jobs.task import SHARD_IMAGES
 from jobs.thresholds import Threshold, read_thresholds
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import storage
-from jobs.device import ANY, CUDA
+from jobs.machine.devices import ANY, CUDA
 from jobs.order import Block
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from jobs.places import Place, Spot
+from jobs.machine.slots import Place, Spot
 from jobs.task import Task
 
 

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 import gfnet
 from gfnet.profiling import OTHER
 from jobs.common.clock import now
-from jobs.device import Device
+from jobs.machine.devices import Device
+from jobs.machine.heartbeat import beat
 from jobs.pipeline import Pipeline
-from jobs.pulse import beat
 
 Clock = Callable[[], int]
 """Nanoseconds since some fixed moment, never going back."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from jobs.common.errors import JobsError
-from jobs.pulse import beat
+from jobs.machine.heartbeat import beat
 
 # Of torch for GPUs, torch for the processor, ONNX Runtime, OpenVINO, the C++ library, and oneDNN,
 # which says no more than that where it lacks memory.

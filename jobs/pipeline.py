@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import gfnet
 from gfnet.preprocess import geometry, normalisation
-from jobs.device import Device
+from jobs.machine.devices import Device
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -12,10 +12,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 
 from jobs.block_queue import BlockQueue, IsOver
-from jobs.device import ANY, CUDA
 from jobs.lane import Lane
+from jobs.machine.devices import ANY, CUDA
+from jobs.machine.slots import Place, Spot
 from jobs.order import Block
-from jobs.places import Place, Spot
 from jobs.task import Task
 
 WAIT_S = 600.0

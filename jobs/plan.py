@@ -17,8 +17,8 @@ from itertools import groupby, product
 import storage
 from jobs.datasets import Dataset
 from jobs.grid import Grid
+from jobs.machine.power.protocol import EnergyProtocol
 from jobs.models import Model
-from jobs.power.protocol import EnergyProtocol
 from jobs.skips import why_skipped
 from jobs.task import SHARD_IMAGES, Shard, common_threshold, is_timed, shards
 

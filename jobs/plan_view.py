@@ -8,8 +8,8 @@ from jobs.common.formatting import duration
 from jobs.common.tables import long_table, shown
 from jobs.common.text import folded
 from jobs.estimate import Estimate
+from jobs.machine.power.protocol import EnergyProtocol
 from jobs.plan import Cell, Plan
-from jobs.power.protocol import EnergyProtocol
 
 
 def describe(plan: Plan, estimate: Estimate, *, is_all: bool = False) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 
 import storage
 from jobs.agreement import Agreement
-from jobs.device import Device
-from jobs.registration import node_name
+from jobs.machine.devices import Device
+from jobs.machine.registration import node_name
 from jobs.task import Task
 
 

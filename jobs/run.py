@@ -19,10 +19,10 @@ from jobs.driver import Driver
 from jobs.executor import InlineExecutor, Sources
 from jobs.interrupts import Interrupts
 from jobs.ledger import queued_rows
+from jobs.machine.power.discovery import VARIABLE, check_setting
 from jobs.plan import Plan
 from jobs.plan_view import counted, skips
 from jobs.planning import plan_document
-from jobs.power.choose import VARIABLE, check_setting
 from jobs.progress import Progress
 from jobs.where import Where
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gfnet.runtimes import impossible
-from jobs.device import CPU, CUDA
+from jobs.machine.devices import CPU, CUDA
 
 REFERENCE = ("torch", "float32")
 """Runtime and precision of the model itself, which other engines are held against."""

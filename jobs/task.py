@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 import storage
-from jobs.power.protocol import EnergyProtocol
+from jobs.machine.power.protocol import EnergyProtocol
 
 SHARD_IMAGES = 1000
 

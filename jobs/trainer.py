@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import gfnet
 from jobs.common.errors import JobsError
-from jobs.device import ANY, CPU
+from jobs.machine.devices import ANY, CPU
+from jobs.machine.registration import node_name
 from jobs.recipe import Recipe
-from jobs.registration import node_name
 
 if TYPE_CHECKING:
     from gfnet.training.data import TrainingData

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gfnet
-from jobs.device import ANY
 from jobs.earlier_training import check_free, finished
 from jobs.epochs import EpochLog
+from jobs.machine.devices import ANY
 from jobs.recipe import Recipe
 from jobs.trainer import Began, Lesson, TrainingError, run_lesson
 from storage import Root

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import storage
 from jobs.address import CLIENT_SCHEME, check_address
 from jobs.common.errors import UsageError
-from jobs.device import local_devices
 from jobs.executor import Executor, InlineExecutor, Sources
 from jobs.homes import homes_of
+from jobs.machine.devices import local_devices
+from jobs.machine.registration import node_name
 from jobs.order import blocks
 from jobs.placement import WAIT_S
 from jobs.plan import Plan
-from jobs.registration import node_name
 from jobs.watchdog import STALL_S
 
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 import gfnet
-from jobs.device import Device, use_device
+from jobs.machine.devices import Device, use_device
+from jobs.machine.heartbeat import beat
+from jobs.machine.node_info import describe_node
+from jobs.machine.slots import Spot
 from jobs.memory import MemoryLackError
-from jobs.node import describe_node
 from jobs.pipeline import Pipeline
-from jobs.places import Spot
-from jobs.pulse import beat
 from jobs.skips import why_skipped
 from jobs.task import Outcome, Task
 from jobs.transit import CorruptedError

@@ -43,7 +43,7 @@ def import_(log: Path, run: str, node: str | None, *, is_replacing: bool, result
       gfjobs power import meter.csv --run latest
     """
     import storage
-    from jobs.power.importing import import_log
+    from jobs.machine.power.meter_import import import_log
 
     run_id = storage.resolve_run(results, run)
     narrate(import_log(results, run_id, log, node, is_replacing=is_replacing).describe())

@@ -14,13 +14,13 @@ from platform import python_version
 
 import psutil
 
-from jobs import sensors
 from jobs.cluster.identity import Identity, identify
 from jobs.cluster.launch import installed, store_bytes
 from jobs.cluster.token import DEFAULT_FILE, HOW_TO_MAKE, find_token
 from jobs.common.text import WIDTH
-from jobs.device import CUDA, has_cuda
-from jobs.power.choose import VARIABLE, look
+from jobs.machine import sensors
+from jobs.machine.devices import CUDA, has_cuda
+from jobs.machine.power.discovery import VARIABLE, look
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 ROOT = Path("/")

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs.common.errors import UsageError
-from jobs.device import ANY, CPU, CUDA, SLUG, SLUG_RULE
-from jobs.registration import Registration
+from jobs.machine.devices import ANY, CPU, CUDA, SLUG, SLUG_RULE
+from jobs.machine.registration import Registration
 
 ROOT = Path("/")
 """Of the files that a kernel shows; a made tree in tests."""

@@ -17,9 +17,9 @@ from jobs.cluster.labels import Facts
 from jobs.cluster.token import MODE
 from jobs.cluster.view import DEVICE_PREFIX, TIMING
 from jobs.common.version import gfjobs_version
-from jobs.device import CUDA
-from jobs.power.choose import look
-from jobs.registration import VARIABLE
+from jobs.machine.devices import CUDA
+from jobs.machine.power.discovery import look
+from jobs.machine.registration import VARIABLE
 
 DEFAULT_PORT = 6379
 GIB = 2**30

@@ -26,8 +26,8 @@ from jobs.cluster.versions import Versions, clashes
 from jobs.cluster.view import ClusterError, ClusterView
 from jobs.common.errors import JobsError, UsageError
 from jobs.common.version import gfjobs_version
-from jobs.power.choose import VARIABLE as POWER
-from jobs.power.choose import check_setting
+from jobs.machine.power.discovery import VARIABLE as POWER
+from jobs.machine.power.discovery import check_setting
 
 Narrator = Callable[[str], None]
 

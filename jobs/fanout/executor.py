@@ -25,8 +25,8 @@ from jobs.fanout.connection import EMBEDDED_STORE_BYTES, join, start_here
 from jobs.fanout.nodes import TASKS_PER_CPU, TIMING_SHARE, Nodes, bound
 from jobs.fanout.object_store import ObjectStore, Reference, Sent
 from jobs.fanout.remote import Orders, Work, forget_pulse, pulse_of, remote_of
+from jobs.machine.slots import Place, Spot
 from jobs.memory import first_line
-from jobs.places import Place, Spot
 from jobs.task import Outcome, Task
 from jobs.transit import CorruptedError, unseal
 from jobs.watchdog import LOOKS, STALL_S, Watchdog

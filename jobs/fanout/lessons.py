@@ -11,10 +11,10 @@ from ray.exceptions import RayError, RayTaskError
 
 from jobs.cluster.view import DEVICE_PREFIX, TIMING
 from jobs.common.errors import JobsError
-from jobs.device import ANY, CPU, CUDA
 from jobs.fanout.connection import join
 from jobs.fanout.nodes import TIMING_SHARE
 from jobs.fanout.object_store import Reference
+from jobs.machine.devices import ANY, CPU, CUDA
 from jobs.trainer import Lesson, TrainingError
 
 Event = Any

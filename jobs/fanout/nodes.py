@@ -11,9 +11,9 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jobs.cluster.view import DEVICE_PREFIX, TIMING, ClusterError, NodeView
-from jobs.device import CPU, CUDA
 from jobs.fanout.connection import EMBEDDED_STORE_BYTES, Head
-from jobs.places import Place, Spot
+from jobs.machine.devices import CPU, CUDA
+from jobs.machine.slots import Place, Spot
 from jobs.task import Task
 
 STORE = "object_store_memory"

@@ -13,8 +13,8 @@ from ray.exceptions import RayError
 from ray.experimental import internal_kv
 
 from jobs.fanout.object_store import Reference
-from jobs.places import Spot
-from jobs.pulse import beats
+from jobs.machine.heartbeat import beats
+from jobs.machine.slots import Spot
 from jobs.task import Outcome, Task
 from jobs.transit import CorruptedError, Sealed, check_images, check_weights, seal
 

@@ -8,12 +8,12 @@ import numpy as np
 
 import gfnet
 import storage
-from jobs.conditions import Watch, machine_of
+from jobs.machine.conditions import Watch, machine_of
+from jobs.machine.power.protocol import IDLE_AFTER, IDLE_BEFORE
+from jobs.machine.power.recorder import Meter
 from jobs.measure import forced_exits, measure_exits, no_garbage_collection, run_on
 from jobs.memory import Batches
 from jobs.pipeline import Pipeline
-from jobs.power.meter import Meter
-from jobs.power.protocol import IDLE_AFTER, IDLE_BEFORE
 from jobs.rows import power_rows, round_row
 from jobs.task import Task
 from jobs.work.shard import ShardImages, warm_up_for

@@ -10,9 +10,9 @@ import gfnet
 import storage
 from jobs.agreement import compare_exits
 from jobs.answers import judge
+from jobs.machine.power.recorder import Meter
 from jobs.memory import Batches
 from jobs.pipeline import Pipeline
-from jobs.power.meter import Meter
 from jobs.rows import agreement_row, of_cell
 from jobs.task import Task
 from jobs.work.shard import ShardImages

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import gfnet
+from jobs.machine.heartbeat import beat
+from jobs.machine.power.discovery import power_of
+from jobs.machine.power.recorder import Meter
 from jobs.memory import Batches, MemoryLackError, first_line, is_out_of_memory
 from jobs.pinning import pinned
 from jobs.pipeline import Pipeline
-from jobs.power.choose import power_of
-from jobs.power.meter import Meter
-from jobs.pulse import beat
 from jobs.task import Task
 from jobs.work.exit_costs import exit_cost_rows
 from jobs.work.exits import exit_rows

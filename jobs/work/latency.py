@@ -11,12 +11,12 @@ import gfnet
 import storage
 from jobs.agreement import compare_routes
 from jobs.answers import judge
-from jobs.conditions import Watch, machine_of
+from jobs.machine.conditions import Watch, machine_of
+from jobs.machine.power.protocol import IDLE_AFTER, IDLE_BEFORE
+from jobs.machine.power.recorder import Meter
 from jobs.measure import measure_routes, no_garbage_collection
 from jobs.memory import Batches
 from jobs.pipeline import Pipeline
-from jobs.power.meter import Meter
-from jobs.power.protocol import IDLE_AFTER, IDLE_BEFORE
 from jobs.rows import agreement_row, of_cell, power_rows, round_row
 from jobs.task import Task
 from jobs.work.shard import ShardImages, warm_up_for

@@ -6,11 +6,11 @@ from typing import Any
 
 import gfnet
 import storage
-from jobs.conditions import Watch, machine_of
+from jobs.machine.conditions import Watch, machine_of
+from jobs.machine.power.recorder import Meter
 from jobs.measure import measure_parts
 from jobs.memory import Batches
 from jobs.pipeline import Pipeline
-from jobs.power.meter import Meter
 from jobs.rows import round_row
 from jobs.task import Task
 from jobs.work.shard import ShardImages, warm_up_for

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import gfnet
-from jobs.conditions import Watch
+from jobs.machine.conditions import Watch
 from jobs.measure import warm_up
 from jobs.pipeline import Pipeline
 from jobs.task import Task

@@ -206,7 +206,7 @@ def hanging(folder: str, times: str, task: Any, *rest: Any) -> Any:
 
 def slow(seconds: str, task: Any, *rest: Any) -> Any:
     """A task takes long, and goes on all the time."""
-    from jobs.pulse import beat
+    from jobs.machine.heartbeat import beat
     from jobs.worker import run_task
 
     end_s = time.monotonic() + float(seconds)
@@ -218,7 +218,7 @@ def slow(seconds: str, task: Any, *rest: Any) -> Any:
 
 def failing(node: str, task: Any, *rest: Any) -> Any:
     """One node fails every task."""
-    from jobs.registration import node_name
+    from jobs.machine.registration import node_name
     from jobs.task import Outcome
     from jobs.worker import run_task
 

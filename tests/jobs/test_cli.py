@@ -196,9 +196,9 @@ def test_no_results_yet(tmp_path: Path) -> None:
 
 def test_failed_work_ends_with_1(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failing cell is named, the others' figures are shown, and the way on is told."""
-    from jobs import device
+    from jobs.machine import devices
 
-    monkeypatch.setattr(device, "local_devices", lambda: ("any", "cuda"))
+    monkeypatch.setattr(devices, "local_devices", lambda: ("any", "cuda"))
     monkeypatch.setattr("jobs.where.local_devices", lambda: ("any", "cuda"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     grid = root.parent / "cuda.yaml"

@@ -9,8 +9,8 @@ import pytest
 
 import gfnet
 import storage
-from jobs.device import use_device
 from jobs.images import open_images
+from jobs.machine.devices import use_device
 from jobs.pipeline import Pipeline
 
 

@@ -11,7 +11,7 @@ import storage
 from jobs.common.errors import JobsError
 from jobs.driver import MAX_ATTEMPTS, Driver
 from jobs.executor import FullError, SourceError
-from jobs.places import Spot
+from jobs.machine.slots import Spot
 from jobs.task import Outcome, Task
 
 

@@ -18,7 +18,7 @@ import jobs
 import storage
 from jobs.driver import Driver
 from jobs.ledger import queued_rows
-from jobs.places import Place, Spot
+from jobs.machine.slots import Place, Spot
 from jobs.plan import Plan
 from jobs.progress import Progress
 from jobs.task import Outcome, Task

@@ -13,7 +13,7 @@ from support.driving import GRID, Run, Scripted, rows_of
 import storage
 from jobs.driver import MAX_ATTEMPTS, Driver
 from jobs.ledger import queued_rows
-from jobs.places import Place, Spot
+from jobs.machine.slots import Place, Spot
 from jobs.plan import Plan
 from jobs.task import Outcome, Task
 

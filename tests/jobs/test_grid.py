@@ -23,7 +23,7 @@ import storage
 from jobs import datasets
 from jobs.common.errors import BadInputError
 from jobs.grid import Grid
-from jobs.power.protocol import EnergyProtocol
+from jobs.machine.power.protocol import EnergyProtocol
 
 FULL = """\
 name: full

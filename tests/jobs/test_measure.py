@@ -16,7 +16,7 @@ from PIL import Image
 
 import gfnet
 from jobs import measure
-from jobs.device import Device
+from jobs.machine.devices import Device
 from jobs.measure import (
     PartTime,
     forced_exits,

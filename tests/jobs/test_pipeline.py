@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import gfnet
-from jobs.device import use_device
+from jobs.machine.devices import use_device
 from jobs.pipeline import Pipeline
 
 SIDES = [(256, 256), (250, 256), (247, 247), (256, 242), (257, 256)]

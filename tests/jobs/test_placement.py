@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from jobs.lane import Lane
+from jobs.machine.slots import Place, Spot
 from jobs.order import Block, blocks
 from jobs.placement import GRACE_S, Placement, Stuck
-from jobs.places import Place, Spot
 from jobs.plan import Later, Plan
 from jobs.task import Task
 

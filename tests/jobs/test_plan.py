@@ -13,10 +13,10 @@ import pytest
 
 from jobs.common.yaml_document import Document
 from jobs.ledger import queued_rows
+from jobs.machine.power.protocol import EnergyProtocol
 from jobs.order import task_queues
 from jobs.plan import Plan
 from jobs.planning import plan_document
-from jobs.power.protocol import EnergyProtocol
 from jobs.task import SHARD_IMAGES, Shard, shards
 
 LADDER = """\

@@ -217,7 +217,7 @@ def test_cells_that_another_machine_began_do_not_go_on_here(
     """Their rounds would mix; nothing is dropped. Whole cells do not matter."""
     with monkeypatch.context() as patch:
         cut_off(patch, 3)  # two all-exit passes, and one timed task
-        patch.setattr("jobs.node.node_name", lambda: "board1")
+        patch.setattr("jobs.machine.node_info.node_name", lambda: "board1")
         with pytest.raises(KeyboardInterrupt):
             submit(small_grid, tmp_path, INLINE, quiet, "r")
     words = "of device any on digits began on node board1, and this is .*--address HOST:PORT"
@@ -227,7 +227,7 @@ def test_cells_that_another_machine_began_do_not_go_on_here(
         submit(small_grid, tmp_path, INLINE, quiet, "r")
     assert len(storage.query(tmp_path, "from commits")) == 3
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.node.node_name", lambda: "board1")
+        patch.setattr("jobs.machine.node_info.node_name", lambda: "board1")
         patch.setattr(where, "node_name", lambda: "board1")
         assert resume(tmp_path, "r", INLINE, quiet).is_done
     assert submit(small_grid, tmp_path, INLINE, quiet, "r").is_done

@@ -11,11 +11,11 @@ import torch
 from support.worker import Bench
 
 import storage
-from jobs import node as node_module
 from jobs import worker
 from jobs.clock_remark import with_clock_remark
-from jobs.device import use_device
-from jobs.node import describe_node
+from jobs.machine import node_info as node_module
+from jobs.machine.devices import use_device
+from jobs.machine.node_info import describe_node
 from jobs.worker import run_task
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 import gfnet
 import storage
-from jobs.device import use_device
+from jobs.machine.devices import use_device
 from jobs.pipeline import Pipeline
 
 

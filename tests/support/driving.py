@@ -8,7 +8,7 @@ from pathlib import Path
 
 import storage
 from jobs.driver import Driver
-from jobs.places import Place, Spot
+from jobs.machine.slots import Place, Spot
 from jobs.plan import Plan
 from jobs.task import Outcome, Task
 

@@ -11,7 +11,7 @@ import pytest
 
 from jobs.cluster.identity import Identity, gpu_slug, identify
 from jobs.common.errors import UsageError
-from jobs.registration import Registration
+from jobs.machine.registration import Registration
 
 
 class Library:

@@ -9,7 +9,7 @@ import pytest
 from jobs.cluster.identity import Identity
 from jobs.cluster.labels import Facts
 from jobs.cluster.launch import GIB, Launch, store_bytes, worker_count
-from jobs.registration import VARIABLE, Registration
+from jobs.machine.registration import VARIABLE, Registration
 
 NANO = Identity("cuda", {"jetson-orin-nano": (0,)}, "NVIDIA Jetson Orin Nano", "36.4.3")
 GPUS = Identity("cuda", {"rtx-4090": (0, 2), "h100": (1,)}, "NVIDIA GeForce RTX 4090")

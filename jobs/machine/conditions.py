@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 
 import psutil
 
-from jobs import sensors
 from jobs.common.clock import now
-from jobs.device import CUDA, Device
-from jobs.nvml import Gpu, open_gpu
-from jobs.sensors import AbsentError, Events
+from jobs.machine import sensors
+from jobs.machine.devices import CUDA, Device
+from jobs.machine.nvml import Gpu, open_gpu
+from jobs.machine.sensors import AbsentError, Events
 
 ROOT = Path("/")
 """Of the files that a kernel shows; a made tree in tests."""

@@ -6,11 +6,11 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 import storage
-from jobs import sensors
-from jobs.conditions import ROOT, Reading, machine_of
-from jobs.device import CUDA, Device
-from jobs.power.choose import power_of
-from jobs.registration import node_name
+from jobs.machine import sensors
+from jobs.machine.conditions import ROOT, Reading, machine_of
+from jobs.machine.devices import CUDA, Device
+from jobs.machine.power.discovery import power_of
+from jobs.machine.registration import node_name
 
 
 def describe_node(run_id: str, device: Device) -> storage.NodeRow:

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 
-from jobs.power.source import PowerError, PowerSource, Reading
+from jobs.machine.power.source import PowerError, PowerSource, Reading
 
 _PATIENCE_S = 5.0
 """Waited at the end for a sensor that does not answer; then its thread is left behind."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from jobs.device import gpu_uuid
-from jobs.sensors import AbsentError
+from jobs.machine.devices import gpu_uuid
+from jobs.machine.sensors import AbsentError
 
 THROTTLES = {
     0x04: "software power cap",

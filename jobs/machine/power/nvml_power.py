@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from jobs.nvml import Gpu
-from jobs.power.protocol import TOTAL
-from jobs.power.source import Clock, EnergyCounter, PowerError, PowerSource, Reading
-from jobs.sensors import AbsentError
+from jobs.machine.nvml import Gpu
+from jobs.machine.power.protocol import TOTAL
+from jobs.machine.power.source import Clock, EnergyCounter, PowerError, PowerSource, Reading
+from jobs.machine.sensors import AbsentError
 
 RAIL = "gpu"
 _PERIOD_MS = 100.0

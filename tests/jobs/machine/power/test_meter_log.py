@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs.common.errors import BadInputError
-from jobs.power.log import read_log
+from jobs.machine.power.meter_log import read_log
 
 
 def at(second: int) -> datetime:

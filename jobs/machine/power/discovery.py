@@ -9,14 +9,14 @@ from functools import cache
 from pathlib import Path
 
 from jobs.common.errors import BadInputError, Problem, UsageError
-from jobs.device import CUDA, Device
-from jobs.nvml import Gpu, first_gpu, open_gpu
-from jobs.power.ina3221 import find_ina3221
-from jobs.power.nvml import find_nvml
-from jobs.power.rapl import find_rapl
-from jobs.power.replay import Replay
-from jobs.power.source import PowerError, PowerSource
-from jobs.sensors import AbsentError
+from jobs.machine.devices import CUDA, Device
+from jobs.machine.nvml import Gpu, first_gpu, open_gpu
+from jobs.machine.power.ina3221 import find_ina3221
+from jobs.machine.power.nvml_power import find_nvml
+from jobs.machine.power.rapl import find_rapl
+from jobs.machine.power.replay import Replay
+from jobs.machine.power.source import PowerError, PowerSource
+from jobs.machine.sensors import AbsentError
 
 VARIABLE = "GFJOBS_POWER"
 ROOT = Path("/")

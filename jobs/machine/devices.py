@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.registration import registration
+from jobs.machine.registration import registration
 
 ANY = "any"
 CPU = "cpu"

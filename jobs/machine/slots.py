@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jobs.device import ANY, CUDA
+from jobs.machine.devices import ANY, CUDA
 
 
 @dataclass(frozen=True)

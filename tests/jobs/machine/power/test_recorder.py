@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from jobs.common.clock import now
+from jobs.machine.power import recorder as meter_module
+from jobs.machine.power.discovery import Choice
+from jobs.machine.power.protocol import ACTIVE, IDLE_AFTER, IDLE_BEFORE, EnergyProtocol
+from jobs.machine.power.recorder import Meter
+from jobs.machine.power.sampler import Sampler
+from jobs.machine.power.source import PowerError, PowerSource, Reading, Scene
 from jobs.pinning import pinned
-from jobs.power import meter as meter_module
-from jobs.power.choose import Choice
-from jobs.power.meter import Meter
-from jobs.power.protocol import ACTIVE, IDLE_AFTER, IDLE_BEFORE, EnergyProtocol
-from jobs.power.sampler import Sampler
-from jobs.power.source import PowerError, PowerSource, Reading, Scene
 
 HAS_AFFINITY = hasattr(os, "sched_getaffinity")
 ALLOWED = frozenset(os.sched_getaffinity(0)) if HAS_AFFINITY else frozenset()
@@ -282,7 +282,7 @@ def test_a_sensor_that_hangs_does_not_hang_the_task(
     monkeypatch: pytest.MonkeyPatch, stopped: list[Sampler]
 ) -> None:
     """Its thread is left behind, and said so."""
-    monkeypatch.setattr("jobs.power.sampler._PATIENCE_S", 0.05)
+    monkeypatch.setattr("jobs.machine.power.sampler._PATIENCE_S", 0.05)
     release = threading.Event()
 
     def hang(_scene: Scene) -> Rails:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from jobs.common.errors import BadInputError, UsageError
-from jobs.nvml import Gpu
-from jobs.power.choose import check_setting, choose
-from jobs.power.replay import Replay
-from jobs.power.source import PowerError, Scene
-from jobs.sensors import AbsentError
+from jobs.machine.nvml import Gpu
+from jobs.machine.power.discovery import check_setting, choose
+from jobs.machine.power.replay import Replay
+from jobs.machine.power.source import PowerError, Scene
+from jobs.machine.sensors import AbsentError
 
 from .conftest import NANO, Board, put
 

@@ -7,8 +7,15 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from jobs.power.source import Clock, EnergyCounter, PowerError, PowerSource, Reading, read_number
-from jobs.sensors import AbsentError
+from jobs.machine.power.source import (
+    Clock,
+    EnergyCounter,
+    PowerError,
+    PowerSource,
+    Reading,
+    read_number,
+)
+from jobs.machine.sensors import AbsentError
 
 # Not intel-rapl-mmio: another door to the same counters.
 _DOMAIN = re.compile(r"intel-rapl:(\d+)(:\d+)?")

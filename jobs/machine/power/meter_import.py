@@ -14,9 +14,9 @@ from typing import Any
 import storage
 from jobs.common.errors import BadInputError, Problem, UsageError
 from jobs.common.formatting import duration
-from jobs.power.choose import METER
-from jobs.power.log import LogLine, read_log
-from jobs.power.protocol import ACTIVE, MIN_SAMPLES, TOTAL
+from jobs.machine.power.discovery import METER
+from jobs.machine.power.meter_log import LogLine, read_log
+from jobs.machine.power.protocol import ACTIVE, MIN_SAMPLES, TOTAL
 
 Row = dict[str, Any]
 

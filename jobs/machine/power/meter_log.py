@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from jobs.common.errors import BadInputError, Problem
-from jobs.power.protocol import MAX_W
+from jobs.machine.power.protocol import MAX_W
 
 COLUMNS = ("time", "watts", "node")
 _SHOWN_PROBLEMS = 20

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.nvml import Gpu
-from jobs.power.ina3221 import find_ina3221
-from jobs.power.nvml import GpuEnergy, GpuPower, find_nvml
-from jobs.power.rapl import find_rapl
-from jobs.power.source import EnergyCounter, PowerError
-from jobs.sensors import AbsentError
+from jobs.machine.nvml import Gpu
+from jobs.machine.power.ina3221 import find_ina3221
+from jobs.machine.power.nvml_power import GpuEnergy, GpuPower, find_nvml
+from jobs.machine.power.rapl import find_rapl
+from jobs.machine.power.source import EnergyCounter, PowerError
+from jobs.machine.sensors import AbsentError
 
 from .conftest import AGX, NANO, NX, XAVIER, Board, Chips, Clock, put
 

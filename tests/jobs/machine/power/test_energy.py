@@ -18,11 +18,11 @@ from jobs.choosing import Limits, read_pass
 from jobs.cli import main
 from jobs.common.errors import BadInputError, UsageError
 from jobs.estimate import estimate
+from jobs.machine.power.discovery import Choice, check_setting
+from jobs.machine.power.meter_import import _by_node, import_log
+from jobs.machine.power.meter_log import LogLine
+from jobs.machine.power.source import PowerError, PowerSource, Reading
 from jobs.plan import Plan
-from jobs.power.choose import Choice, check_setting
-from jobs.power.importing import _by_node, import_log
-from jobs.power.log import LogLine
-from jobs.power.source import PowerError, PowerSource, Reading
 from jobs.run import resume, submit
 from jobs.where import Where
 from jobs.work import kinds
@@ -162,8 +162,8 @@ def test_without_a_source_energy_is_null_with_all_reasons(
 ) -> None:
     """And nobody waits for windows."""
     monkeypatch.setenv("GFJOBS_POWER", "ina3221")
-    monkeypatch.setattr("jobs.power.choose.ROOT", tmp_path)
-    monkeypatch.setattr("jobs.power.meter.time.sleep", lambda _: pytest.fail("waited"))
+    monkeypatch.setattr("jobs.machine.power.discovery.ROOT", tmp_path)
+    monkeypatch.setattr("jobs.machine.power.recorder.time.sleep", lambda _: pytest.fail("waited"))
     root = tmp_path / "results"
     run(write_grid(SMALL), root)
     (row,) = rows_of(root, "from ladder")

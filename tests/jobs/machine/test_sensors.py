@@ -12,8 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
-from jobs import sensors
-from jobs.sensors import AbsentError
+from jobs.machine import sensors
+from jobs.machine.sensors import AbsentError
 
 CPU = "sys/devices/system/cpu"
 

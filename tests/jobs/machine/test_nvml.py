@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from jobs.nvml import THROTTLES, Gpu, open_gpu
-from jobs.sensors import AbsentError
+from jobs.machine.nvml import THROTTLES, Gpu, open_gpu
+from jobs.machine.sensors import AbsentError
 
 
 class Library:
@@ -92,5 +92,5 @@ def test_without_the_package_it_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_gpu_is_that_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the name that torch gives it."""
     monkeypatch.setitem(sys.modules, "pynvml", Library())
-    monkeypatch.setattr("jobs.nvml.gpu_uuid", lambda: "GPU-7")
+    monkeypatch.setattr("jobs.machine.nvml.gpu_uuid", lambda: "GPU-7")
     assert open_gpu().clock_mhz() == 1410

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.power.protocol import TOTAL
-from jobs.power.source import Clock, PowerSource, Reading, read_number
-from jobs.sensors import AbsentError
+from jobs.machine.power.protocol import TOTAL
+from jobs.machine.power.source import Clock, PowerSource, Reading, read_number
+from jobs.machine.sensors import AbsentError
 
 TOTALS = (("VDD_IN",), ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"))
 """Rails that are the whole module: of Orin Nano, Orin NX and Xavier NX one; of AGX Orin three."""

@@ -13,8 +13,9 @@ from types import TracebackType
 from typing import Any
 
 from jobs.common.clock import now
-from jobs.power.choose import Choice
-from jobs.power.protocol import (
+from jobs.machine.heartbeat import beat
+from jobs.machine.power.discovery import Choice
+from jobs.machine.power.protocol import (
     ACTIVE,
     MAX_W,
     MAX_WINDOW_S,
@@ -23,9 +24,8 @@ from jobs.power.protocol import (
     EnergyProtocol,
     Phase,
 )
-from jobs.power.sampler import Sampler
-from jobs.power.source import NS_PER_S, PowerSource, Reading, Scene
-from jobs.pulse import beat
+from jobs.machine.power.sampler import Sampler
+from jobs.machine.power.source import NS_PER_S, PowerSource, Reading, Scene
 
 _PERIODS = MIN_SAMPLES + 2
 """Of its source that an idle window lasts: a reading across either end is of no window."""

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from jobs import device as devices
-from jobs.device import local_devices, use_device
-from jobs.registration import Registration
+from jobs.machine import devices
+from jobs.machine.devices import local_devices, use_device
+from jobs.machine.registration import Registration
 
 
 def test_cpu_is_always_there() -> None:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from jobs.power.protocol import TOTAL
+from jobs.machine.power.protocol import TOTAL
 
 Clock = Callable[[], int]
 """Nanoseconds since some fixed moment, never going back."""

@@ -15,11 +15,12 @@ import pytest
 import torch
 
 import storage
-from jobs import conditions, summary
-from jobs.conditions import Machine, Reading, columns, machine_of
-from jobs.nvml import Gpu
+from jobs import summary
+from jobs.machine import conditions
+from jobs.machine.conditions import Machine, Reading, columns, machine_of
+from jobs.machine.nvml import Gpu
+from jobs.machine.sensors import AbsentError
 from jobs.run import resume, submit
-from jobs.sensors import AbsentError
 from jobs.where import Where
 from jobs.work import latency
 

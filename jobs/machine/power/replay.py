@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.common.errors import BadInputError, Problem
-from jobs.power.protocol import MAX_W, TOTAL
-from jobs.power.source import Clock, PowerError, PowerSource, Reading, Scene
+from jobs.machine.power.protocol import MAX_W, TOTAL
+from jobs.machine.power.source import Clock, PowerError, PowerSource, Reading, Scene
 
 PERIOD_MS = 20.0
 PHASES = ("idle", "active")
