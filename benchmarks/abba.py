@@ -36,7 +36,7 @@ from jobs.choice.bootstrap import Estimate, mean_of
 from jobs.common.yaml_document import Document
 from jobs.driver import Driver
 from jobs.executor import InlineExecutor, Sources
-from jobs.grid import read_grid
+from jobs.grid.reader import read_grid
 from jobs.ledger import queued_rows
 from jobs.machine.devices import local_devices
 from jobs.plan import Plan, make_plan

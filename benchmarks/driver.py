@@ -35,7 +35,7 @@ from rich.console import Console
 import storage
 from jobs.common.yaml_document import Document
 from jobs.driver import Driver
-from jobs.grid import read_grid
+from jobs.grid.reader import read_grid
 from jobs.ledger import queued_rows
 from jobs.machine.slots import Place, Spot
 from jobs.plan import Plan, make_plan

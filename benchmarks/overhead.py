@@ -22,7 +22,7 @@ from jobs.common.yaml_document import Document
 from jobs.driver import Driver
 from jobs.executor import InlineExecutor, Sources
 from jobs.fanout import RayExecutor
-from jobs.grid import read_grid
+from jobs.grid.reader import read_grid
 from jobs.ledger import queued_rows
 from jobs.machine.devices import local_devices
 from jobs.machine.slots import Spot

@@ -32,7 +32,7 @@ from jobs.common.yaml_document import Document
 from jobs.driver import Driver
 from jobs.executor import Sources
 from jobs.fanout import RayExecutor
-from jobs.grid import read_grid
+from jobs.grid.reader import read_grid
 from jobs.ledger import queued_rows
 from jobs.machine.slots import Spot
 from jobs.plan import Plan, make_plan

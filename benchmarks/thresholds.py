@@ -25,7 +25,7 @@ import gfnet
 import storage
 from jobs.common.yaml_document import Document
 from jobs.executor import Sources
-from jobs.grid import read_grid
+from jobs.grid.reader import read_grid
 from jobs.machine.devices import local_devices, use_device
 from jobs.order import task_queues
 from jobs.pipeline import Pipeline

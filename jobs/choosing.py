@@ -20,8 +20,8 @@ from jobs.choice.mixture import Rounds, compose
 from jobs.common.errors import UsageError
 from jobs.common.formatting import SETTING, Row
 from jobs.common.yaml_document import Document
-from jobs.grid import KEYS
-from jobs.models import read_model
+from jobs.grid.models import read_model
+from jobs.grid.reader import KEYS
 
 NARROWING = ("model", *SETTING)
 """By what one all-exit pass is told from another."""

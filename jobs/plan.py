@@ -15,10 +15,10 @@ from functools import cached_property, partial
 from itertools import groupby, product
 
 import storage
-from jobs.datasets import Dataset
-from jobs.grid import Grid
+from jobs.grid.datasets import Dataset
+from jobs.grid.models import Model
+from jobs.grid.reader import Grid
 from jobs.machine.power.protocol import EnergyProtocol
-from jobs.models import Model
 from jobs.skips import why_skipped
 from jobs.task import SHARD_IMAGES, Shard, common_threshold, is_timed, shards
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.common.yaml_document import Document
-from jobs.grid import read_grid
+from jobs.grid.reader import read_grid
 from jobs.plan import Plan, make_plan
 
 

@@ -18,7 +18,7 @@ from gfnet.training.settings import (
 )
 from jobs import recipe_fields as fields
 from jobs.common.yaml_document import Document, Value
-from jobs.models import Model
+from jobs.grid.models import Model
 from jobs.recipe_model import read_config, read_parent, read_preprocessing
 
 

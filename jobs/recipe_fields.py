@@ -18,8 +18,8 @@ from gfnet.training.settings import (
     Teaching,
 )
 from jobs.common.yaml_document import Document, Value
-from jobs.images import open_images
-from jobs.models import Model
+from jobs.grid.downloads import open_images
+from jobs.grid.models import Model
 
 _SCHEDULE = ("epochs", "batch_size", "learning_rate", "weight_decay", "warmup_epochs", "seed")
 _LOSS = ("label_smoothing", "ema_decay")

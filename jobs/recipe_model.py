@@ -10,7 +10,7 @@ import gfnet
 import storage
 from gfnet.preprocess import INTERPOLATIONS
 from jobs.common.yaml_document import Value
-from jobs.models import Model, read_model
+from jobs.grid.models import Model, read_model
 from jobs.recipe_fields import Entries
 
 _SIZES = ("img_size", "patch_size", "embed_dim", "depth")

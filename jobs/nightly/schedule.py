@@ -11,7 +11,7 @@ import storage
 from jobs.address import DISCOVERED, split_address
 from jobs.common.errors import UsageError
 from jobs.common.yaml_document import Document, Value
-from jobs.grid import NAME, NAME_RULE
+from jobs.grid.reader import NAME, NAME_RULE
 from jobs.nightly.cron import Calendar, read_calendar
 from jobs.regressions.settings import LEAST_NIGHTS, Settings
 from jobs.where import Where

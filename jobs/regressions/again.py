@@ -12,7 +12,7 @@ import storage
 from jobs.common.errors import JobsError, UsageError
 from jobs.common.formatting import Row
 from jobs.common.yaml_document import Document
-from jobs.grid import Grid, read_grid
+from jobs.grid.reader import Grid, read_grid
 from jobs.regressions.judge import Remeasure
 from jobs.run import Narrator, submit_document
 from jobs.where import Where

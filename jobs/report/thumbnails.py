@@ -13,7 +13,7 @@ import storage
 from gfnet.preprocess import DecodeError, decode
 from jobs.common.errors import BadInputError
 from jobs.common.yaml_document import Document
-from jobs.grid import KEYS as GRID_KEYS
+from jobs.grid.reader import KEYS as GRID_KEYS
 
 if TYPE_CHECKING:
     from PIL.Image import Image

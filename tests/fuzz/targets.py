@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 import gfnet
 import storage
 from gfnet.convert import Changes, convert
-from jobs import grid
 from jobs.cluster import launcher_file
 from jobs.common.errors import BadInputError
 from jobs.common.yaml_document import Document
+from jobs.grid import reader
 from jobs.nightly import schedule
 from jobs.plan import make_plan
 from jobs.recipe import read_recipe
@@ -110,7 +110,7 @@ def targets(folder: Path) -> list[Target]:
     safetensors = [data for data in files.values() if _is_header(data)]
     error = gfnet.CheckpointError
     return [
-        Target("grid", documents(GRIDS, grid.KEYS), ".yaml", _read_grid, BadInputError, 0.25),
+        Target("grid", documents(GRIDS, reader.KEYS), ".yaml", _read_grid, BadInputError, 0.25),
         Target(
             "recipe", documents(RECIPES, recipe_keys), ".yaml", read_recipe, BadInputError, 0.15
         ),
@@ -148,7 +148,7 @@ def _is_header(data: bytes) -> bool:
 
 def _read_grid(path: Path) -> None:
     """For a machine and for a cluster; then the plan, where it is not long."""
-    read = grid.read_grid(Document.read(path), None, path.parent)
+    read = reader.read_grid(Document.read(path), None, path.parent)
     axes = (read.models, read.datasets, read.thresholds, read.devices, read.runtimes)
     if math.prod(map(len, (*axes, read.precisions, read.threads))) <= PLANNED:
         make_plan(read)

@@ -19,7 +19,7 @@ import gfnet
 import storage
 from jobs import worker
 from jobs.common.yaml_document import Document
-from jobs.grid import Grid, read_grid
+from jobs.grid.reader import Grid, read_grid
 from jobs.ledger import queued_rows
 from jobs.plan import Plan, make_plan
 from jobs.report.reading import Report, read_report

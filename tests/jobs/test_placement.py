@@ -80,7 +80,7 @@ def grid(plan_of: Callable[[str], Plan]) -> Callable[[str], Plan]:
 @pytest.fixture(autouse=True)
 def names(monkeypatch: pytest.MonkeyPatch) -> None:
     """Grids here may name any device, as for a cluster."""
-    from jobs import grid as grids
+    from jobs.grid import reader as grids
 
     device = grids._device
     monkeypatch.setattr(grids, "_device", lambda value, _devices: device(value, None))

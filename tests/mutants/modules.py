@@ -31,7 +31,7 @@ MODULES = {
     "jobs/choice/guarantee.py": _alone("tests/jobs/choice/test_guarantee.py"),
     "jobs/choice/promises.py": _alone("tests/jobs/choice/test_guarantee.py"),
     "jobs/regressions/detector.py": _alone("tests/jobs/regressions/test_detector.py"),
-    "jobs/thresholds.py": _alone("tests/jobs/test_thresholds.py"),
+    "jobs/grid/threshold_axis.py": _alone("tests/jobs/grid/test_threshold_axis.py"),
     # Models and their images.
     "gfnet/gates.py": _alone("tests/gfnet/test_gates.py"),
     "gfnet/preprocess.py": _alone("tests/gfnet/test_preprocess.py"),

@@ -138,7 +138,7 @@ def test_pictures_hold_names_as_text(tmp_path: Path) -> None:
 
 def read(text: str, tmp_path: Path) -> str:
     """What is wrong with a grid."""
-    from jobs.grid import read_grid
+    from jobs.grid.reader import read_grid
 
     path = tmp_path / "g.yaml"
     path.write_text(text)

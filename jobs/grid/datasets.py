@@ -10,7 +10,7 @@ from pathlib import Path
 
 import storage
 from jobs.common.yaml_document import Value
-from jobs.images import open_images
+from jobs.grid.downloads import open_images
 
 KEYS = ("name", "split", "limit")
 

@@ -10,7 +10,7 @@ import pytest
 import gfnet
 from gfnet import checkpoint
 from jobs.common.yaml_document import Document
-from jobs.models import Model, read_model
+from jobs.grid.models import Model, read_model
 from storage.images import digests
 
 

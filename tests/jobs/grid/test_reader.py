@@ -20,9 +20,9 @@ from PIL import Image
 
 import gfnet
 import storage
-from jobs import datasets
 from jobs.common.errors import BadInputError
-from jobs.grid import Grid
+from jobs.grid import datasets
+from jobs.grid.reader import Grid
 from jobs.machine.power.protocol import EnergyProtocol
 
 FULL = """\

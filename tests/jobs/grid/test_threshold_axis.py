@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import yaml
 
-from jobs import thresholds as module
 from jobs.common.yaml_document import Document, Value
-from jobs.thresholds import Threshold, float32, read_thresholds
+from jobs.grid import threshold_axis as module
+from jobs.grid.threshold_axis import Threshold, float32, read_thresholds
 
 Read = Callable[[str], tuple[list[Threshold], list[str]]]
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jobs.common.yaml_document import Value
-from jobs.datasets import Dataset
-from jobs.models import Model
-from jobs.thresholds import Threshold
+from jobs.grid.datasets import Dataset
+from jobs.grid.models import Model
+from jobs.grid.threshold_axis import Threshold
 
 if TYPE_CHECKING:
-    from jobs.grid import Grid
+    from jobs.grid.reader import Grid
 
 
 MAX_COMBINATIONS = 1_000_000

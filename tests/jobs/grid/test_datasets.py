@@ -9,7 +9,7 @@ import pytest
 
 import gfnet
 import storage
-from jobs.images import open_images
+from jobs.grid.downloads import open_images
 from jobs.machine.devices import use_device
 from jobs.pipeline import Pipeline
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jobs.common.yaml_document import Value
-from jobs.models import Model
+from jobs.grid.models import Model
 
 RANGE_KEYS = ("start", "stop", "num")
 MAX_THRESHOLDS = 100_000

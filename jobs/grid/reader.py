@@ -10,13 +10,19 @@ from typing import TypeVar
 
 import gfnet
 from jobs.common.yaml_document import Document, Value
-from jobs.consistency import check_classes, check_names, check_ranges, check_size, check_vectors
-from jobs.datasets import Dataset, read_datasets
+from jobs.grid.cross_checks import (
+    check_classes,
+    check_names,
+    check_ranges,
+    check_size,
+    check_vectors,
+)
+from jobs.grid.datasets import Dataset, read_datasets
+from jobs.grid.models import Model, read_model
+from jobs.grid.threshold_axis import Threshold, read_thresholds
 from jobs.machine.devices import SLUG, SLUG_RULE
 from jobs.machine.power.protocol import EnergyProtocol
-from jobs.models import Model, read_model
 from jobs.task import SHARD_IMAGES
-from jobs.thresholds import Threshold, read_thresholds
 
 KEYS = (
     "name",

@@ -18,8 +18,8 @@ import gfnet
 import storage
 from jobs.common.errors import BadInputError
 from jobs.common.yaml_document import Document
-from jobs.grid import read_grid
-from jobs.images import open_images
+from jobs.grid.downloads import open_images
+from jobs.grid.reader import read_grid
 
 CLASSES = [f"class{label}" for label in range(10)]
 FILES = {"train": ["data_batch_1"], "test": ["test_batch"]}
