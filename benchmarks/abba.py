@@ -39,8 +39,8 @@ from jobs.executor import InlineExecutor, Sources
 from jobs.grid.reader import read_grid
 from jobs.ledger import queued_rows
 from jobs.machine.devices import local_devices
-from jobs.plan import Plan, make_plan
-from jobs.task import Outcome, Task
+from jobs.plan.plan import Plan, make_plan
+from jobs.plan.task import Outcome, Task
 
 AIM = 6 / 50  # of all intervals
 NAMES = ("first", "second")

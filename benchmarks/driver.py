@@ -38,9 +38,9 @@ from jobs.driver import Driver
 from jobs.grid.reader import read_grid
 from jobs.ledger import queued_rows
 from jobs.machine.slots import Place, Spot
-from jobs.plan import Plan, make_plan
+from jobs.plan.plan import Plan, make_plan
+from jobs.plan.task import Outcome, Task
 from jobs.progress import Progress
-from jobs.task import Outcome, Task
 
 AIM = 1.3
 """Time per task of the largest run, over that of the smallest."""

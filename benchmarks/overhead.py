@@ -26,9 +26,9 @@ from jobs.grid.reader import read_grid
 from jobs.ledger import queued_rows
 from jobs.machine.devices import local_devices
 from jobs.machine.slots import Spot
-from jobs.order import task_queues
-from jobs.plan import Plan, make_plan
-from jobs.task import Outcome, Task
+from jobs.plan.order import task_queues
+from jobs.plan.plan import Plan, make_plan
+from jobs.plan.task import Outcome, Task
 
 HERE = Spot("", "cpu")
 

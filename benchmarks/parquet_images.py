@@ -26,7 +26,7 @@ import numpy as np
 
 import storage
 from jobs.executor import shuffled
-from jobs.task import shards
+from jobs.plan.task import shards
 from storage.images.digests import SETTLED_NS
 from storage.images.parquet import ParquetSource
 

@@ -35,8 +35,8 @@ from jobs.fanout import RayExecutor
 from jobs.grid.reader import read_grid
 from jobs.ledger import queued_rows
 from jobs.machine.slots import Spot
-from jobs.plan import Plan, make_plan
-from jobs.task import Outcome, Task
+from jobs.plan.plan import Plan, make_plan
+from jobs.plan.task import Outcome, Task
 
 MIB = 2**20
 STORE_BYTES = 80 * MIB

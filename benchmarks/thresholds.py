@@ -27,11 +27,11 @@ from jobs.common.yaml_document import Document
 from jobs.executor import Sources
 from jobs.grid.reader import read_grid
 from jobs.machine.devices import local_devices, use_device
-from jobs.order import task_queues
 from jobs.pipeline import Pipeline
-from jobs.plan import Plan, make_plan
+from jobs.plan.order import task_queues
+from jobs.plan.plan import Plan, make_plan
+from jobs.plan.task import Task
 from jobs.run import submit
-from jobs.task import Task
 from jobs.where import Where
 
 Answer = tuple[int, tuple[int, ...]]

@@ -23,7 +23,7 @@ from jobs.meanings import (
     same_label,
     worded,
 )
-from jobs.plan import Cell, Later, Plan, is_compared
+from jobs.plan.plan import Cell, Later, Plan, is_compared
 
 LEFT_ALONE = "the grid has it no more"
 """Of a cell that had not been done when it left the grid."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 
-from jobs.order import Block
-from jobs.task import Task
+from jobs.plan.order import Block
+from jobs.plan.task import Task
 
 IsOver = Callable[[str], bool]
 """Whether a cell needs no more tasks."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from jobs.task import Outcome
+from jobs.plan.task import Outcome
 
 CLOCK_TOLERANCE_S = 60.0
 """Between a node's clock and this machine's, before rows of its cells say so."""

@@ -22,7 +22,7 @@ import storage
 from jobs.common.errors import BadInputError, UsageError
 from jobs.common.yaml_document import Document
 from jobs.meanings import Meanings, differences, meanings, worded
-from jobs.plan import Plan
+from jobs.plan.plan import Plan
 
 if TYPE_CHECKING:
     from jobs.fanout import HeadDriver
@@ -99,7 +99,7 @@ def seen_otherwise(
         base: where its paths start.
         submitted: what its names mean to the submitter.
     """
-    from jobs.planning import plan_document
+    from jobs.plan.planning import plan_document
 
     try:
         if not storage.has_probe(root, probe):

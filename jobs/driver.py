@@ -14,12 +14,12 @@ from jobs.executor import Executor, FullError, SourceError
 from jobs.homes import homes_of, meant_devices
 from jobs.ledger import Ledger
 from jobs.listeners import Listener, Narrator, Silent
-from jobs.order import Block, blocks
 from jobs.placement import WAIT_S, Placement
-from jobs.plan import Plan
+from jobs.plan.order import Block, blocks
+from jobs.plan.plan import Plan
+from jobs.plan.task import Outcome, Task
 from jobs.progress import last_line
 from jobs.run_writer import SET_ASIDE, RunWriter
-from jobs.task import Outcome, Task
 from jobs.trust import FAULTS, Suspect, Trust
 
 MAX_ATTEMPTS = 3

@@ -15,8 +15,8 @@ import numpy as np
 import storage
 from jobs.common.errors import JobsError
 from jobs.machine.slots import Place, Spot
-from jobs.plan import Plan
-from jobs.task import Outcome, Task
+from jobs.plan.plan import Plan
+from jobs.plan.task import Outcome, Task
 from jobs.worker import run_task
 
 SHUFFLE_SEED = 0

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import storage
 from jobs.machine.devices import ANY, CUDA
-from jobs.order import Block
+from jobs.plan.order import Block
 
 
 def homes_of(queued: Iterable[Block], entries: Iterable[storage.CommitEntry]) -> dict[Block, str]:

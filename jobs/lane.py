@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from jobs.machine.slots import Place, Spot
-from jobs.task import Task
+from jobs.plan.task import Task
 
 
 class Lane:

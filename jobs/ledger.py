@@ -9,8 +9,8 @@ from datetime import datetime
 
 import storage
 from jobs.common.clock import now
-from jobs.plan import PROTOCOL_VERSION, Cell, Plan
-from jobs.task import Outcome, Task, rows_an_image
+from jobs.plan.plan import PROTOCOL_VERSION, Cell, Plan
+from jobs.plan.task import Outcome, Task, rows_an_image
 
 VALID_ROUNDS = 2
 """Rounds that are not throttled, for a cell to be valid; one where only one was asked for.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from jobs.task import Outcome, Task
+from jobs.plan.task import Outcome, Task
 
 Listener = Callable[[Task, Outcome], None]
 """Told of every finished task."""

@@ -15,8 +15,8 @@ from jobs.block_queue import BlockQueue, IsOver
 from jobs.lane import Lane
 from jobs.machine.devices import ANY, CUDA
 from jobs.machine.slots import Place, Spot
-from jobs.order import Block
-from jobs.task import Task
+from jobs.plan.order import Block
+from jobs.plan.task import Task
 
 WAIT_S = 600.0
 """How long cells wait for a device that no node has, unless told otherwise."""

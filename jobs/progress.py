@@ -13,8 +13,8 @@ from rich.progress import Progress as Bar
 
 from jobs.common.formatting import duration
 from jobs.common.printable import printable
-from jobs.plan import Plan
-from jobs.task import Outcome, Task
+from jobs.plan.plan import Plan
+from jobs.plan.task import Outcome, Task
 
 if TYPE_CHECKING:
     from typing_extensions import Self

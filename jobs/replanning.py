@@ -13,8 +13,8 @@ from jobs.common.errors import JobsError
 from jobs.common.yaml_document import Document
 from jobs.ledger import Ledger, queued_rows
 from jobs.meanings import differences, meanings, same_label, worded
-from jobs.plan import Plan
-from jobs.planning import plan_document
+from jobs.plan.plan import Plan
+from jobs.plan.planning import plan_document
 
 
 def replanned(remains: storage.Remains) -> storage.Replanned | str:

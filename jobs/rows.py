@@ -9,7 +9,7 @@ import storage
 from jobs.agreement import Agreement
 from jobs.machine.devices import Device
 from jobs.machine.registration import node_name
-from jobs.task import Task
+from jobs.plan.task import Task
 
 
 def of_cell(task: Task, device: Device) -> dict[str, Any]:

@@ -20,9 +20,9 @@ from jobs.executor import InlineExecutor, Sources
 from jobs.interrupts import Interrupts
 from jobs.ledger import queued_rows
 from jobs.machine.power.discovery import VARIABLE, check_setting
-from jobs.plan import Plan
-from jobs.plan_view import counted, skips
-from jobs.planning import plan_document
+from jobs.plan.plan import Plan
+from jobs.plan.planning import plan_document
+from jobs.plan.view import counted, skips
 from jobs.progress import Progress
 from jobs.where import Where
 

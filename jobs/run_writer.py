@@ -9,7 +9,7 @@ from dataclasses import replace
 import storage
 from jobs.common.clock import now
 from jobs.common.errors import JobsError
-from jobs.task import Outcome, Task
+from jobs.plan.task import Outcome, Task
 
 SET_ASIDE = "set aside"
 """How the note of a node begins that failed what others did; `status` looks for it."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import storage
 from jobs.common.errors import JobsError
-from jobs.task import Outcome
+from jobs.plan.task import Outcome
 
 
 class CorruptedError(JobsError):

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from jobs.order import Block
-from jobs.task import Outcome, Task
+from jobs.plan.order import Block
+from jobs.plan.task import Outcome, Task
 
 FAULTS = 3
 """Tasks that a machine failed and another did, none of its own done in between, for it to be set

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import storage
-from jobs.task import rows_an_image
+from jobs.plan.task import rows_an_image
 
 LOOK_S = 2.0
 """Between two looks: a driver saves its cells no more often."""

@@ -11,9 +11,9 @@ from jobs.executor import Executor, InlineExecutor, Sources
 from jobs.homes import homes_of
 from jobs.machine.devices import local_devices
 from jobs.machine.registration import node_name
-from jobs.order import blocks
 from jobs.placement import WAIT_S
-from jobs.plan import Plan
+from jobs.plan.order import blocks
+from jobs.plan.plan import Plan
 from jobs.watchdog import STALL_S
 
 

@@ -17,8 +17,8 @@ from jobs.machine.node_info import describe_node
 from jobs.machine.slots import Spot
 from jobs.memory import MemoryLackError
 from jobs.pipeline import Pipeline
-from jobs.skips import why_skipped
-from jobs.task import Outcome, Task
+from jobs.plan.task import Outcome, Task
+from jobs.plan.unsupported import why_skipped
 from jobs.transit import CorruptedError
 from jobs.work.kinds import work
 from jobs.work.shard import ShardImages

@@ -194,9 +194,9 @@ def plan(grid: Path, results: Root, *, is_all: bool) -> None:
       gfjobs plan examples/quickstart.yaml
     """
     from jobs.common.yaml_document import Document
-    from jobs.estimate import estimate
-    from jobs.plan_view import describe
-    from jobs.planning import plan_document
+    from jobs.plan.estimate import estimate
+    from jobs.plan.planning import plan_document
+    from jobs.plan.view import describe
 
     document = Document.read(grid)
     made = plan_document(document, document.path.absolute().parent, None)

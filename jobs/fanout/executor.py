@@ -27,7 +27,7 @@ from jobs.fanout.object_store import ObjectStore, Reference, Sent
 from jobs.fanout.remote import Orders, Work, forget_pulse, pulse_of, remote_of
 from jobs.machine.slots import Place, Spot
 from jobs.memory import first_line
-from jobs.task import Outcome, Task
+from jobs.plan.task import Outcome, Task
 from jobs.transit import CorruptedError, unseal
 from jobs.watchdog import LOOKS, STALL_S, Watchdog
 

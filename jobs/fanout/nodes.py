@@ -14,7 +14,7 @@ from jobs.cluster.view import DEVICE_PREFIX, TIMING, ClusterError, NodeView
 from jobs.fanout.connection import EMBEDDED_STORE_BYTES, Head
 from jobs.machine.devices import CPU, CUDA
 from jobs.machine.slots import Place, Spot
-from jobs.task import Task
+from jobs.plan.task import Task
 
 STORE = "object_store_memory"
 """What Ray calls the size of a node's object store among its resources."""

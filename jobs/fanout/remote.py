@@ -15,7 +15,7 @@ from ray.experimental import internal_kv
 from jobs.fanout.object_store import Reference
 from jobs.machine.heartbeat import beats
 from jobs.machine.slots import Spot
-from jobs.task import Outcome, Task
+from jobs.plan.task import Outcome, Task
 from jobs.transit import CorruptedError, Sealed, check_images, check_weights, seal
 
 NAMESPACE = b"gfjobs"

@@ -22,7 +22,7 @@ from jobs.grid.models import Model, read_model
 from jobs.grid.threshold_axis import Threshold, read_thresholds
 from jobs.machine.devices import SLUG, SLUG_RULE
 from jobs.machine.power.protocol import EnergyProtocol
-from jobs.task import SHARD_IMAGES
+from jobs.plan.task import SHARD_IMAGES
 
 KEYS = (
     "name",

@@ -14,8 +14,8 @@ from jobs.machine.power.recorder import Meter
 from jobs.measure import forced_exits, measure_exits, no_garbage_collection, run_on
 from jobs.memory import Batches
 from jobs.pipeline import Pipeline
+from jobs.plan.task import Task
 from jobs.rows import power_rows, round_row
-from jobs.task import Task
 from jobs.work.shard import ShardImages, warm_up_for
 
 

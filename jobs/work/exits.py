@@ -13,8 +13,8 @@ from jobs.answers import judge
 from jobs.machine.power.recorder import Meter
 from jobs.memory import Batches
 from jobs.pipeline import Pipeline
+from jobs.plan.task import Task
 from jobs.rows import agreement_row, of_cell
-from jobs.task import Task
 from jobs.work.shard import ShardImages
 
 

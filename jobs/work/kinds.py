@@ -13,7 +13,7 @@ from jobs.machine.power.recorder import Meter
 from jobs.memory import Batches, MemoryLackError, first_line, is_out_of_memory
 from jobs.pinning import pinned
 from jobs.pipeline import Pipeline
-from jobs.task import Task
+from jobs.plan.task import Task
 from jobs.work.exit_costs import exit_cost_rows
 from jobs.work.exits import exit_rows
 from jobs.work.latency import latency_rows

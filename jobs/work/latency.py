@@ -17,8 +17,8 @@ from jobs.machine.power.recorder import Meter
 from jobs.measure import measure_routes, no_garbage_collection
 from jobs.memory import Batches
 from jobs.pipeline import Pipeline
+from jobs.plan.task import Task
 from jobs.rows import agreement_row, of_cell, power_rows, round_row
-from jobs.task import Task
 from jobs.work.shard import ShardImages, warm_up_for
 
 

@@ -11,8 +11,8 @@ from jobs.machine.power.recorder import Meter
 from jobs.measure import measure_parts
 from jobs.memory import Batches
 from jobs.pipeline import Pipeline
+from jobs.plan.task import Task
 from jobs.rows import round_row
-from jobs.task import Task
 from jobs.work.shard import ShardImages, warm_up_for
 
 

@@ -11,7 +11,7 @@ import gfnet
 from jobs.machine.conditions import Watch
 from jobs.measure import warm_up
 from jobs.pipeline import Pipeline
-from jobs.task import Task
+from jobs.plan.task import Task
 
 
 @dataclass(frozen=True)

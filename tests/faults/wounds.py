@@ -219,7 +219,7 @@ def slow(seconds: str, task: Any, *rest: Any) -> Any:
 def failing(node: str, task: Any, *rest: Any) -> Any:
     """One node fails every task."""
     from jobs.machine.registration import node_name
-    from jobs.task import Outcome
+    from jobs.plan.task import Outcome
     from jobs.worker import run_task
 
     if node_name() == node:

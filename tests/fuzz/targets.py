@@ -24,7 +24,7 @@ from jobs.common.errors import BadInputError
 from jobs.common.yaml_document import Document
 from jobs.grid import reader
 from jobs.nightly import schedule
-from jobs.plan import make_plan
+from jobs.plan.plan import make_plan
 from jobs.recipe import read_recipe
 from jobs.recipe_fields import COMMON, OF_STAGE
 from tests.fuzz.checkpoints import damaged, plain_pickle, safetensors_files, torch_files

@@ -21,7 +21,7 @@ from jobs import worker
 from jobs.common.yaml_document import Document
 from jobs.grid.reader import Grid, read_grid
 from jobs.ledger import queued_rows
-from jobs.plan import Plan, make_plan
+from jobs.plan.plan import Plan, make_plan
 from jobs.report.reading import Report, read_report
 from jobs.run import submit
 from jobs.where import Where

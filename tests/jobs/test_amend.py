@@ -21,8 +21,8 @@ import gfnet
 import storage
 from jobs.common.errors import UsageError
 from jobs.ledger import Ledger
-from jobs.order import blocks
-from jobs.plan import Later, Plan, added_to
+from jobs.plan.order import blocks
+from jobs.plan.plan import Later, Plan, added_to
 from jobs.run import resume, submit
 from jobs.where import Where
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from jobs.block_queue import BlockQueue
-from jobs.order import Block
-from jobs.task import Shard, Task
+from jobs.plan.order import Block
+from jobs.plan.task import Shard, Task
 
 
 def task(shard: int, cell: str = "cell", kind: str = "exits") -> Task:

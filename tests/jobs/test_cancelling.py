@@ -12,9 +12,9 @@ import storage
 from jobs import executor, where
 from jobs.cancelling import PATIENCE_S, cancel
 from jobs.common.errors import JobsError, RunInterruptedError
+from jobs.plan.task import Outcome, Task
 from jobs.run import resume, submit
 from jobs.summary import status
-from jobs.task import Outcome, Task
 from jobs.watch import progress_line, watch
 from jobs.where import Where
 from jobs.worker import run_task

@@ -6,7 +6,7 @@ import pytest
 
 import storage
 from jobs.clock_remark import with_clock_remark
-from jobs.task import Outcome
+from jobs.plan.task import Outcome
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from jobs.cli import main
 from jobs.common.yaml_document import Document
 from jobs.detach import seen_otherwise
 from jobs.meanings import meanings
-from jobs.planning import plan_document
+from jobs.plan.planning import plan_document
 
 GRID = """\
 models: [digits-gfnet, digits-dynn]

@@ -12,7 +12,7 @@ from jobs.common.errors import JobsError
 from jobs.driver import MAX_ATTEMPTS, Driver
 from jobs.executor import FullError, SourceError
 from jobs.machine.slots import Spot
-from jobs.task import Outcome, Task
+from jobs.plan.task import Outcome, Task
 
 
 def test_a_run_commits_every_task_once(run: Run) -> None:

@@ -19,9 +19,9 @@ import storage
 from jobs.driver import Driver
 from jobs.ledger import queued_rows
 from jobs.machine.slots import Place, Spot
-from jobs.plan import Plan
+from jobs.plan.plan import Plan
+from jobs.plan.task import Outcome, Task
 from jobs.progress import Progress
-from jobs.task import Outcome, Task
 
 GRID = """\
 name: growth

@@ -14,8 +14,8 @@ import storage
 from jobs.driver import MAX_ATTEMPTS, Driver
 from jobs.ledger import queued_rows
 from jobs.machine.slots import Place, Spot
-from jobs.plan import Plan
-from jobs.task import Outcome, Task
+from jobs.plan.plan import Plan
+from jobs.plan.task import Outcome, Task
 
 
 class Cluster(Scripted):

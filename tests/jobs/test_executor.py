@@ -8,7 +8,7 @@ import pytest
 from support.driving import Run
 
 from jobs.executor import SourceError, Sources
-from jobs.order import task_queues
+from jobs.plan.order import task_queues
 
 
 def test_sources_are_what_was_planned(run: Run, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from jobs.cluster.view import TIMING, NodeView
 from jobs.executor import Sources
 from jobs.fanout import executor, nodes, object_store
 from jobs.fanout.object_store import ObjectStore
-from jobs.task import Outcome
+from jobs.plan.task import Outcome
 
 
 def test_weights_and_shards_are_sent_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,9 +14,9 @@ from support.driving import GRID, Run, Scripted, rows_of
 import storage
 from jobs import ledger as ledgers
 from jobs.ledger import Ledger, queued_rows
-from jobs.order import task_queues
-from jobs.plan import PROTOCOL_VERSION, Cell, Later, Plan
-from jobs.task import Outcome, Task
+from jobs.plan.order import task_queues
+from jobs.plan.plan import PROTOCOL_VERSION, Cell, Later, Plan
+from jobs.plan.task import Outcome, Task
 
 
 def test_notes_survive_a_resume(run: Run) -> None:

@@ -13,9 +13,9 @@ import torch
 
 from jobs import worker
 from jobs.executor import Sources
-from jobs.order import task_queues
 from jobs.pinning import choose, pinned
-from jobs.plan import Plan
+from jobs.plan.order import task_queues
+from jobs.plan.plan import Plan
 from jobs.work.kinds import WORK
 from jobs.worker import run_task
 

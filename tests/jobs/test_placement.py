@@ -9,10 +9,10 @@ import pytest
 
 from jobs.lane import Lane
 from jobs.machine.slots import Place, Spot
-from jobs.order import Block, blocks
 from jobs.placement import GRACE_S, Placement, Stuck
-from jobs.plan import Later, Plan
-from jobs.task import Task
+from jobs.plan.order import Block, blocks
+from jobs.plan.plan import Later, Plan
+from jobs.plan.task import Task
 
 GRID = """\
 models: [flat.safetensors, dynn.safetensors]

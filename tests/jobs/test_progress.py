@@ -9,10 +9,10 @@ import pytest
 from rich.console import Console
 
 from jobs.common.formatting import duration
-from jobs.order import task_queues
-from jobs.plan import Plan
+from jobs.plan.order import task_queues
+from jobs.plan.plan import Plan
+from jobs.plan.task import Outcome, Task
 from jobs.progress import Progress
-from jobs.task import Outcome, Task
 
 GRID = """\
 models: [flat.safetensors]

@@ -18,9 +18,9 @@ import storage
 from gfnet import runtimes
 from jobs import run, where
 from jobs.common.errors import BadInputError, RunInterruptedError, UsageError
+from jobs.plan.task import Outcome, Task
 from jobs.run import resume, submit
 from jobs.summary import ladder, status
-from jobs.task import Outcome, Task
 from jobs.where import Where
 from jobs.work.kinds import WORK
 from jobs.worker import run_task

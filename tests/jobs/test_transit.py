@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import storage
-from jobs.task import Outcome
+from jobs.plan.task import Outcome
 from jobs.transit import CorruptedError, check_images, check_weights, seal, unseal
 
 DIGITS = storage.open_images("digits", "test")

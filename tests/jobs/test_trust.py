@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from jobs.order import Block
-from jobs.task import Outcome
+from jobs.plan.order import Block
+from jobs.plan.task import Outcome
 from jobs.trust import FAULTS, Suspect, Trust
 
 

@@ -14,9 +14,9 @@ import storage
 from jobs import agreement_view, profile_view, summary
 from jobs.common import formatting, tables
 from jobs.common.errors import UsageError
-from jobs.estimate import Estimate, estimate
-from jobs.plan import Plan
-from jobs.plan_view import describe
+from jobs.plan.estimate import Estimate, estimate
+from jobs.plan.plan import Plan
+from jobs.plan.view import describe
 
 from .conftest import SMALL_GRID
 

@@ -39,7 +39,7 @@ MODULES = {
     # Which task goes where and when, and what becomes of those that fail.
     "jobs/block_queue.py": _alone("tests/jobs/test_block_queue.py"),
     "jobs/ledger.py": Own("tests/jobs/test_ledger.py"),
-    "jobs/order.py": Own("tests/jobs/test_order.py"),
+    "jobs/plan/order.py": Own("tests/jobs/plan/test_order.py"),
     "jobs/placement.py": Own("tests/jobs/test_placement.py"),
     "jobs/trust.py": _alone("tests/jobs/test_trust.py"),
     # Which rows count, and who may write them.

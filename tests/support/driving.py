@@ -9,8 +9,8 @@ from pathlib import Path
 import storage
 from jobs.driver import Driver
 from jobs.machine.slots import Place, Spot
-from jobs.plan import Plan
-from jobs.task import Outcome, Task
+from jobs.plan.plan import Plan
+from jobs.plan.task import Outcome, Task
 
 GRID = """\
 name: small

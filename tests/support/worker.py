@@ -8,9 +8,9 @@ import torch
 
 import gfnet
 from jobs.executor import Sources
-from jobs.order import task_queues
-from jobs.plan import Plan
-from jobs.task import Task
+from jobs.plan.order import task_queues
+from jobs.plan.plan import Plan
+from jobs.plan.task import Task
 from jobs.worker import run_task
 
 GRID = """\

@@ -243,7 +243,7 @@ def test_a_run_leaves_a_row_a_timed_task(
 ) -> None:
     """On this machine as it is; a round of two shards has two rows; untimed tasks have none."""
     machine_of.cache_clear()
-    monkeypatch.setattr("jobs.task.SHARD_IMAGES", 12)
+    monkeypatch.setattr("jobs.plan.task.SHARD_IMAGES", 12)
     threads = torch.get_num_threads()
     run(write_grid(GRID), tmp_path / "results")
     torch.set_num_threads(threads)

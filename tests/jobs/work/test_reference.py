@@ -16,7 +16,7 @@ from gfnet.runtimes.eager import eager
 from jobs import worker
 from jobs.common import clock
 from jobs.measure import Measured, measure_routes
-from jobs.task import Task
+from jobs.plan.task import Task
 from jobs.work import latency
 from jobs.worker import run_task
 

@@ -17,12 +17,12 @@ import storage
 from jobs.choosing import Limits, read_pass
 from jobs.cli import main
 from jobs.common.errors import BadInputError, UsageError
-from jobs.estimate import estimate
 from jobs.machine.power.discovery import Choice, check_setting
 from jobs.machine.power.meter_import import _by_node, import_log
 from jobs.machine.power.meter_log import LogLine
 from jobs.machine.power.source import PowerError, PowerSource, Reading
-from jobs.plan import Plan
+from jobs.plan.estimate import estimate
+from jobs.plan.plan import Plan
 from jobs.run import resume, submit
 from jobs.where import Where
 from jobs.work import kinds

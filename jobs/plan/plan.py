@@ -19,8 +19,8 @@ from jobs.grid.datasets import Dataset
 from jobs.grid.models import Model
 from jobs.grid.reader import Grid
 from jobs.machine.power.protocol import EnergyProtocol
-from jobs.skips import why_skipped
-from jobs.task import SHARD_IMAGES, Shard, common_threshold, is_timed, shards
+from jobs.plan.task import SHARD_IMAGES, Shard, common_threshold, is_timed, shards
+from jobs.plan.unsupported import why_skipped
 
 _SORTED = json.JSONEncoder(sort_keys=True)
 
@@ -90,12 +90,12 @@ class Cell:
 
     @property
     def threshold(self) -> float | None:
-        """As `jobs.task.common_threshold`."""
+        """As `jobs.plan.task.common_threshold`."""
         return common_threshold(self.thresholds)
 
     @property
     def is_timed(self) -> bool:
-        """As `jobs.task.is_timed`."""
+        """As `jobs.plan.task.is_timed`."""
         return is_timed(self.kind)
 
     @cached_property

@@ -7,9 +7,9 @@ from collections import Counter
 from jobs.common.formatting import duration
 from jobs.common.tables import long_table, shown
 from jobs.common.text import folded
-from jobs.estimate import Estimate
 from jobs.machine.power.protocol import EnergyProtocol
-from jobs.plan import Cell, Plan
+from jobs.plan.estimate import Estimate
+from jobs.plan.plan import Cell, Plan
 
 
 def describe(plan: Plan, estimate: Estimate, *, is_all: bool = False) -> str:

@@ -14,10 +14,10 @@ import pytest
 from jobs.common.yaml_document import Document
 from jobs.ledger import queued_rows
 from jobs.machine.power.protocol import EnergyProtocol
-from jobs.order import task_queues
-from jobs.plan import Plan
-from jobs.planning import plan_document
-from jobs.task import SHARD_IMAGES, Shard, shards
+from jobs.plan.order import task_queues
+from jobs.plan.plan import Plan
+from jobs.plan.planning import plan_document
+from jobs.plan.task import SHARD_IMAGES, Shard, shards
 
 LADDER = """\
 models: [flat.safetensors, distil.safetensors, dynn.safetensors]
@@ -152,7 +152,7 @@ def test_cell_id_changes_with_what_determines_the_result(plan_of: Callable[[str]
 
 def test_cell_ids_stay_what_they_were() -> None:
     """A run that was begun by an earlier version goes on; its cells are known by their ids."""
-    grid = Path(__file__).parents[2] / "docs" / "grid.yaml"
+    grid = Path(__file__).parents[3] / "docs" / "grid.yaml"
     plan = plan_document(Document.read(grid), grid.parent, None)
     ids = "".join(cell.cell_id for cell in plan.cells)
     assert plan.cells[0].cell_id == "e5093477b783269a"

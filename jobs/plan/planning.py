@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jobs.common.yaml_document import Document
 from jobs.grid.reader import read_grid
-from jobs.plan import Plan, make_plan
+from jobs.plan.plan import Plan, make_plan
 
 
 def plan_document(document: Document, base: Path, devices: Sequence[str] | None) -> Plan:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import storage
 from jobs.machine.devices import ANY
-from jobs.plan import Cell, Plan
+from jobs.plan.plan import Cell, Plan
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.order import Block, blocks, task_queues
-from jobs.plan import Later, Plan
-from jobs.task import Task
+from jobs.plan.order import Block, blocks, task_queues
+from jobs.plan.plan import Later, Plan
+from jobs.plan.task import Task
 
 Plans = Callable[[str], Plan]
 

@@ -6,8 +6,8 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, product
 
-from jobs.plan import Cell, Later, Plan, added_to, compared_as
-from jobs.task import Shard, Task
+from jobs.plan.plan import Cell, Later, Plan, added_to, compared_as
+from jobs.plan.task import Shard, Task
 
 
 @dataclass(frozen=True)
