@@ -92,7 +92,7 @@ def import_file(file: Path, output: Path | None, classes: str | None, **wanted: 
       gfjobs import gfnet-xs.pth
     """
     from jobs.common.tables import text_table
-    from jobs.importing import Importing, import_checkpoint, read_classes
+    from jobs.training.checkpoint_import import Importing, import_checkpoint, read_classes
 
     output = output or Path("checkpoints") / f"{file.stem}.safetensors"
     imported = import_checkpoint(
@@ -157,9 +157,9 @@ def train(
     from dataclasses import replace
 
     from jobs.address import check_address
-    from jobs.recipe import read_recipe
-    from jobs.training import train as train_recipe
-    from jobs.training_view import TrainingNarrator
+    from jobs.training.recipe import read_recipe
+    from jobs.training.train import train as train_recipe
+    from jobs.training.view import TrainingNarrator
 
     if resume and force:
         raise click.UsageError("--resume goes on, --force starts anew: give one of them")

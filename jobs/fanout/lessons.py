@@ -15,10 +15,10 @@ from jobs.fanout.connection import join
 from jobs.fanout.nodes import TIMING_SHARE
 from jobs.fanout.object_store import Reference
 from jobs.machine.devices import ANY, CPU, CUDA
-from jobs.trainer import Lesson, TrainingError
+from jobs.training.compute import Lesson, TrainingError
 
 Event = Any
-"""Of a training: jobs.trainer.Began, or one of gfnet.training.loop, which needs torch."""
+"""Of a training: jobs.training.compute.Began, or one of gfnet.training.loop, which needs torch."""
 
 
 def teach(lesson: Lesson, address: str) -> Iterator[Event]:
@@ -80,7 +80,7 @@ def _place(lesson: Lesson) -> dict[str, Any]:
 
 def _teach(lesson: Lesson) -> Iterator[Event]:
     """In a worker process of Ray: a device's own name means nothing to torch."""
-    from jobs.trainer import run_lesson
+    from jobs.training.compute import run_lesson
 
     device = lesson.device if lesson.device in (CPU, CUDA) else ANY
     yield from run_lesson(replace(lesson, device=device))

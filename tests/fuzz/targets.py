@@ -25,8 +25,8 @@ from jobs.common.yaml_document import Document
 from jobs.grid import reader
 from jobs.nightly import schedule
 from jobs.plan.plan import make_plan
-from jobs.recipe import read_recipe
-from jobs.recipe_fields import COMMON, OF_STAGE
+from jobs.training.recipe import read_recipe
+from jobs.training.recipe_fields import COMMON, OF_STAGE
 from tests.fuzz.checkpoints import damaged, plain_pickle, safetensors_files, torch_files
 from tests.fuzz.documents import documents
 

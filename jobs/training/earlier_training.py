@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import gfnet
 from jobs.common.errors import UsageError
-from jobs.trainer import TrainingError, settings_of
+from jobs.training.compute import TrainingError, settings_of
 
 if TYPE_CHECKING:
-    from jobs.recipe import Recipe
+    from jobs.training.recipe import Recipe
 
 
 def finished(recipe: Recipe) -> str:

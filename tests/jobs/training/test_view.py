@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from gfnet.training.progress import EpochReport, Validation
-from jobs.training_view import TrainingNarrator, epoch_line
+from jobs.training.view import TrainingNarrator, epoch_line
 
 FINISHED = EpochReport(
     phase="heads",

@@ -17,13 +17,13 @@ import yaml
 import gfnet
 import storage
 from jobs.common.errors import UsageError
-from jobs.recipe import Recipe, read_recipe
-from jobs.training import TrainingError, train
+from jobs.training.recipe import Recipe, read_recipe
+from jobs.training.train import TrainingError, train
 
 if TYPE_CHECKING:
     from gfnet.training.progress import EpochReport
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "train"
+EXAMPLES = Path(__file__).parents[3] / "examples" / "train"
 TINY = {"img_size": 8, "patch_size": 4, "embed_dim": 8, "depth": 3}
 LADDERS = ("digits", "cifar10", "ucm")
 CHANGES: dict[str, dict[str, Any]] = {
@@ -504,7 +504,7 @@ def test_an_output_that_cannot_be_written_is_found_at_once(
 
 def test_reading_a_recipe_loads_no_torch() -> None:
     """A recipe with a mistake is refused at once, without seconds of imports."""
-    code = "import sys, jobs.recipe, jobs.training; sys.exit('torch' in sys.modules)"
+    code = "import sys, jobs.training.recipe, jobs.training.train; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

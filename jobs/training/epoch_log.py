@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import storage
 from jobs.common.clock import now
-from jobs.recipe import Recipe
-from jobs.trainer import Began
+from jobs.training.compute import Began
+from jobs.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from gfnet.training.progress import EpochReport, Validation

@@ -11,7 +11,7 @@ import storage
 from gfnet.preprocess import INTERPOLATIONS
 from jobs.common.yaml_document import Value
 from jobs.grid.models import Model, read_model
-from jobs.recipe_fields import Entries
+from jobs.training.recipe_fields import Entries
 
 _SIZES = ("img_size", "patch_size", "embed_dim", "depth")
 _START = {

@@ -11,8 +11,8 @@ import yaml
 import gfnet
 from gfnet.training.settings import Augmentation, ExitTraining, HoldOut, Schedule, Teaching
 from jobs.common.errors import BadInputError
-from jobs.recipe import read_recipe
-from jobs.recipe_fields import OPTIONAL
+from jobs.training.recipe import read_recipe
+from jobs.training.recipe_fields import OPTIONAL
 
 BASELINE: dict[str, Any] = {
     "name": "base",

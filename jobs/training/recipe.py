@@ -16,10 +16,10 @@ from gfnet.training.settings import (
     Schedule,
     Teaching,
 )
-from jobs import recipe_fields as fields
 from jobs.common.yaml_document import Document, Value
 from jobs.grid.models import Model
-from jobs.recipe_model import read_config, read_parent, read_preprocessing
+from jobs.training import recipe_fields as fields
+from jobs.training.recipe_model import read_config, read_parent, read_preprocessing
 
 
 @dataclass(frozen=True)

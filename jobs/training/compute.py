@@ -12,7 +12,7 @@ import gfnet
 from jobs.common.errors import JobsError
 from jobs.machine.devices import ANY, CPU
 from jobs.machine.registration import node_name
-from jobs.recipe import Recipe
+from jobs.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from gfnet.training.data import TrainingData

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gfnet
-from jobs.earlier_training import check_free, finished
-from jobs.epochs import EpochLog
 from jobs.machine.devices import ANY
-from jobs.recipe import Recipe
-from jobs.trainer import Began, Lesson, TrainingError, run_lesson
+from jobs.training.compute import Began, Lesson, TrainingError, run_lesson
+from jobs.training.earlier_training import check_free, finished
+from jobs.training.epoch_log import EpochLog
+from jobs.training.recipe import Recipe
 from storage import Root
 
 if TYPE_CHECKING:

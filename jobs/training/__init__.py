@@ -1,0 +1,1 @@
+"""Recipe to checkpoint, and the import of foreign checkpoints."""
