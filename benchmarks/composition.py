@@ -2,9 +2,10 @@
 
 Whether mixing is right at all must not depend on how a machine drifts meanwhile. A run's cells take
 turns of seconds; here it is images: some are routed at each threshold, forced out at every exit
-twice, and routed again in turned order, by the same `jobs.measure` that makes each row of `records`
-and `exit_costs`. In such a unit the mean of the forced exits, by who left where, stands against the
-mean as routed. The first images of a turn find the caches as another left them, and are dropped.
+twice, and routed again in turned order, by the same `jobs.worker.timing` that makes each row of
+`records` and `exit_costs`. In such a unit the mean of the forced exits, by who left where, stands
+against the mean as routed. The first images of a turn find the caches as another left them, and are
+dropped.
 
 The error is that of all units together; its 95 % interval by bootstrap over units.
 
@@ -27,9 +28,9 @@ from jobs.choice.bootstrap import Numbers, estimates
 from jobs.executor import shuffled
 from jobs.grid.downloads import open_images
 from jobs.machine.devices import use_device
-from jobs.measure import measure_exits, measure_routes
-from jobs.pinning import pinned
-from jobs.pipeline import Pipeline
+from jobs.worker.cpu_pinning import pinned
+from jobs.worker.input_pipeline import Pipeline
+from jobs.worker.timing import measure_exits, measure_routes
 
 Places = NDArray[np.intp]
 

@@ -29,7 +29,7 @@ from torchvision.transforms import InterpolationMode, v2
 import gfnet
 import storage
 from jobs.machine.devices import use_device
-from jobs.pipeline import Pipeline
+from jobs.worker.input_pipeline import Pipeline
 
 BATCH = 64
 SIZES = {"digits": (16, 16), "cifar10": (32, 32), "ucm": (256, 256)}

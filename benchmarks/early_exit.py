@@ -47,7 +47,7 @@ from numpy.typing import NDArray
 import gfnet
 from gfnet import runtimes
 from jobs.choice.bootstrap import Estimate, Numbers, estimates
-from jobs.measure import forced_exits
+from jobs.worker.timing import forced_exits
 
 MIX = (2396, 4217, 1666, 1721)  # of 10,000 images, leaving after blocks 7, 9, 10 and 11
 AIM_SHARE = {True: 0.95, False: 0.90}  # of one image; of a batch

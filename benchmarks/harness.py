@@ -1,12 +1,12 @@
 """What the harness adds to a forward pass: `forward_ms` as recorded, against a bare timed loop.
 
-Ours is `jobs.measure.measure_routes`, by which every `records.forward_ms` is made. The bare loop is
-what one would write by hand: inference mode, garbage collector off, one thread, a clock around
-`model(images).cpu()`. A harness decodes an image before it starts its clock, and so leaves other
-caches behind than a loop over one tensor. The aim is about the harness: `bare, decoding` prepares
-each image as the harness does, before its own clock; `bare, resident` runs the same tensors, all
-prepared before. Whatever decoding costs the forward pass is the difference between the two, and
-real: a deployed model decodes too.
+Ours is `jobs.worker.timing.measure_routes`, by which every `records.forward_ms` is made. The bare
+loop is what one would write by hand: inference mode, garbage collector off, one thread, a clock
+around `model(images).cpu()`. A harness decodes an image before it starts its clock, and so leaves
+other caches behind than a loop over one tensor. The aim is about the harness: `bare, decoding`
+prepares each image as the harness does, before its own clock; `bare, resident` runs the same
+tensors, all prepared before. Whatever decoding costs the forward pass is the difference between the
+two, and real: a deployed model decodes too.
 
 They take turns of some images each, forwards and backwards; the first images of a turn, which find
 the caches as another loop left them, are dropped from all alike. Ratios are of medians; their 95 %
@@ -30,8 +30,8 @@ import gfnet
 import storage
 from jobs.choice.bootstrap import Numbers, estimates
 from jobs.machine.devices import Device, use_device
-from jobs.measure import measure_routes
-from jobs.pipeline import Pipeline
+from jobs.worker.input_pipeline import Pipeline
+from jobs.worker.timing import measure_routes
 
 AIM = 0.01
 DROPPED = 3

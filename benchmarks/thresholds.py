@@ -27,12 +27,12 @@ from jobs.common.yaml_document import Document
 from jobs.executor import Sources
 from jobs.grid.reader import read_grid
 from jobs.machine.devices import local_devices, use_device
-from jobs.pipeline import Pipeline
 from jobs.plan.order import task_queues
 from jobs.plan.plan import Plan, make_plan
 from jobs.plan.task import Task
 from jobs.run import submit
 from jobs.where import Where
+from jobs.worker.input_pipeline import Pipeline
 
 Answer = tuple[int, tuple[int, ...]]
 """Images answered correctly, and images that left after each block."""

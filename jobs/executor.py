@@ -17,7 +17,7 @@ from jobs.common.errors import JobsError
 from jobs.machine.slots import Place, Spot
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
-from jobs.worker import run_task
+from jobs.worker.run_task import run_task
 
 SHUFFLE_SEED = 0
 """Images are shuffled once by default_rng(0): the same order for every model, in every run."""

@@ -26,10 +26,10 @@ from jobs.fanout.nodes import TASKS_PER_CPU, TIMING_SHARE, Nodes, bound
 from jobs.fanout.object_store import ObjectStore, Reference, Sent
 from jobs.fanout.remote import Orders, Work, forget_pulse, pulse_of, remote_of
 from jobs.machine.slots import Place, Spot
-from jobs.memory import first_line
 from jobs.plan.task import Outcome, Task
 from jobs.transit import CorruptedError, unseal
 from jobs.watchdog import LOOKS, STALL_S, Watchdog
+from jobs.worker.memory import first_line
 
 LINGER_S = 10.0
 """After a node died, until its tasks count as lost: Ray mostly says so itself, but never of a task

@@ -46,7 +46,7 @@ def remote_of(work: Work | None) -> Any:
     """The function that Ray runs; never twice by itself, since only the driver knows what is done.
 
     Args:
-        work: another one than `jobs.worker.run_task`.
+        work: another one than `jobs.worker.run_task.run_task`.
     """
 
     def perform(
@@ -66,7 +66,7 @@ def attend(  # noqa: PLR0917 - what travels
     orders: Orders,
 ) -> Sealed:
     """Do a task in this process."""
-    from jobs.worker import run_task
+    from jobs.worker.run_task import run_task
 
     def fetch() -> bytes:
         content: Any = ray.get(weights[0])

@@ -10,6 +10,6 @@ import torchvision.transforms.v2  # noqa: F401
 import jobs.cli
 import jobs.run
 import jobs.summary
-import jobs.work.kinds
-import jobs.worker  # noqa: F401
+import jobs.worker.kinds
+import jobs.worker.run_task  # noqa: F401
 import storage.runs.store  # noqa: F401

@@ -106,7 +106,7 @@ def lack_memory(spare_mib: str) -> None:
     """Let each task have little more memory than its process has when it begins."""
     import torch
 
-    from jobs import worker
+    from jobs.worker import run_task as worker
 
     original = worker.work
     unlimited = resource.RLIM_INFINITY
@@ -127,7 +127,7 @@ def lack_memory(spare_mib: str) -> None:
 
 def break_model(name: str) -> None:
     """One model raises, whatever it is given."""
-    from jobs import worker
+    from jobs.worker import run_task as worker
 
     original = worker.work
 
@@ -196,7 +196,7 @@ def _once(folder: str, name: str) -> bool:
 
 def hanging(folder: str, times: str, task: Any, *rest: Any) -> Any:
     """The first tasks of a timed cell hang for ever; all others are done."""
-    from jobs.worker import run_task
+    from jobs.worker.run_task import run_task
 
     for number in range(int(times)):
         if task.is_timed and task.round == 1 and _once(folder, f"hang-{number}"):
@@ -207,7 +207,7 @@ def hanging(folder: str, times: str, task: Any, *rest: Any) -> Any:
 def slow(seconds: str, task: Any, *rest: Any) -> Any:
     """A task takes long, and goes on all the time."""
     from jobs.machine.heartbeat import beat
-    from jobs.worker import run_task
+    from jobs.worker.run_task import run_task
 
     end_s = time.monotonic() + float(seconds)
     while time.monotonic() < end_s:
@@ -220,7 +220,7 @@ def failing(node: str, task: Any, *rest: Any) -> Any:
     """One node fails every task."""
     from jobs.machine.registration import node_name
     from jobs.plan.task import Outcome
-    from jobs.worker import run_task
+    from jobs.worker.run_task import run_task
 
     if node_name() == node:
         return Outcome({}, None, error="Traceback\nRuntimeError: no kernel image for this device")
@@ -234,7 +234,7 @@ def corrupting(task: Any, *rest: Any) -> Any:
     from faults import wounds
 
     from jobs.fanout import remote
-    from jobs.worker import run_task
+    from jobs.worker.run_task import run_task
 
     original = remote.seal
     if not wounds.is_corrupt:

@@ -21,7 +21,7 @@ if hasattr(os, "sched_setaffinity"):  # before any thread; a process of tests ma
     os.sched_setaffinity(0, range(os.cpu_count()))
 
 import torch, gfnet
-from jobs.pinning import choose, pinned
+from jobs.worker.cpu_pinning import choose, pinned
 
 SIZES = dict(img_size=32, patch_size=4, embed_dim=64, depth=2, num_classes=4, exit_blocks=(0,))
 

@@ -17,7 +17,6 @@ from support.worker import GRID, Bench
 
 import gfnet
 import storage
-from jobs import worker
 from jobs.common.yaml_document import Document
 from jobs.grid.reader import Grid, read_grid
 from jobs.ledger import queued_rows
@@ -25,6 +24,7 @@ from jobs.plan.plan import Plan, make_plan
 from jobs.report.reading import Report, read_report
 from jobs.run import submit
 from jobs.where import Where
+from jobs.worker import run_task
 
 SIZES = {"img_size": 8, "patch_size": 2, "embed_dim": 6, "num_classes": 10}
 
@@ -164,7 +164,7 @@ class Store:
 @pytest.fixture
 def bench(plan_of: Callable[[str], Plan]) -> Iterator[Bench]:
     """A fresh worker and its tasks."""
-    worker._models.clear()
+    run_task._models.clear()
     before = torch.get_num_threads()
     with torch.no_grad():
         yield Bench(plan_of(GRID))

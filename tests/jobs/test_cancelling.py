@@ -17,7 +17,7 @@ from jobs.run import resume, submit
 from jobs.summary import status
 from jobs.watch import progress_line, watch
 from jobs.where import Where
-from jobs.worker import run_task
+from jobs.worker.run_task import run_task
 
 INLINE = Where(is_inline=True)
 

@@ -22,8 +22,8 @@ from jobs.plan.task import Outcome, Task
 from jobs.run import resume, submit
 from jobs.summary import ladder, status
 from jobs.where import Where
-from jobs.work.kinds import WORK
-from jobs.worker import run_task
+from jobs.worker.kinds import WORK
+from jobs.worker.run_task import run_task
 
 from .conftest import SMALL_GRID
 

@@ -16,7 +16,7 @@ from PIL import Image
 import gfnet
 import storage
 from jobs.machine.devices import use_device
-from jobs.pipeline import Pipeline
+from jobs.worker.input_pipeline import Pipeline
 
 
 def encoded(image: Image.Image, form: str = "PNG") -> bytes:

@@ -11,7 +11,7 @@ from jobs.executor import Sources
 from jobs.plan.order import task_queues
 from jobs.plan.plan import Plan
 from jobs.plan.task import Task
-from jobs.worker import run_task
+from jobs.worker.run_task import run_task
 
 GRID = """\
 models: [flat.safetensors, dynn.safetensors]

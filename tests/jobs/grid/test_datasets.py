@@ -11,7 +11,7 @@ import gfnet
 import storage
 from jobs.grid.downloads import open_images
 from jobs.machine.devices import use_device
-from jobs.pipeline import Pipeline
+from jobs.worker.input_pipeline import Pipeline
 
 
 def write_folder(folder: Path, images: storage.ImageSet) -> None:

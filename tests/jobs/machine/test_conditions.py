@@ -22,7 +22,7 @@ from jobs.machine.nvml import Gpu
 from jobs.machine.sensors import AbsentError
 from jobs.run import resume, submit
 from jobs.where import Where
-from jobs.work import latency
+from jobs.worker import latency
 
 NOON = datetime(2026, 11, 24, 12)  # noqa: DTZ001 (naive UTC throughout)
 BEFORE = Reading(

@@ -176,7 +176,7 @@ def test_failed_cells(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> Any:
         raise ValueError("broken model")
 
-    monkeypatch.setattr("jobs.worker._load", broken)
+    monkeypatch.setattr("jobs.worker.run_task._load", broken)
     night = run()
     assert night.state == "failed"
     assert night.note == "2 of 2 cells failed: see `gfjobs status n21`"

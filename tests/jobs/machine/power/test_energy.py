@@ -25,7 +25,7 @@ from jobs.plan.estimate import estimate
 from jobs.plan.plan import Plan
 from jobs.run import resume, submit
 from jobs.where import Where
-from jobs.work import kinds
+from jobs.worker import kinds
 
 LADDER = """\
 models: [digits-gfnet, digits-dynn]

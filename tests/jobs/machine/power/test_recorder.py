@@ -18,7 +18,7 @@ from jobs.machine.power.protocol import ACTIVE, IDLE_AFTER, IDLE_BEFORE, EnergyP
 from jobs.machine.power.recorder import Meter
 from jobs.machine.power.sampler import Sampler
 from jobs.machine.power.source import PowerError, PowerSource, Reading, Scene
-from jobs.pinning import pinned
+from jobs.worker.cpu_pinning import pinned
 
 HAS_AFFINITY = hasattr(os, "sched_getaffinity")
 ALLOWED = frozenset(os.sched_getaffinity(0)) if HAS_AFFINITY else frozenset()

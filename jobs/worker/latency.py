@@ -9,17 +9,17 @@ import numpy as np
 
 import gfnet
 import storage
-from jobs.agreement import compare_routes
-from jobs.answers import judge
 from jobs.machine.conditions import Watch, machine_of
 from jobs.machine.power.protocol import IDLE_AFTER, IDLE_BEFORE
 from jobs.machine.power.recorder import Meter
-from jobs.measure import measure_routes, no_garbage_collection
-from jobs.memory import Batches
-from jobs.pipeline import Pipeline
 from jobs.plan.task import Task
-from jobs.rows import agreement_row, of_cell, power_rows, round_row
-from jobs.work.shard import ShardImages, warm_up_for
+from jobs.worker.agreement import compare_routes
+from jobs.worker.input_pipeline import Pipeline
+from jobs.worker.memory import Batches
+from jobs.worker.predictions import judge
+from jobs.worker.rows import agreement_row, of_cell, power_rows, round_row
+from jobs.worker.shard import ShardImages, warm_up_for
+from jobs.worker.timing import measure_routes, no_garbage_collection
 
 
 def latency_rows(  # noqa: PLR0917 - what all kinds are given

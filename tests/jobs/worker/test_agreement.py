@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from jobs.agreement import Agreement, compare_exits, compare_routes
-from jobs.measure import Measured
+from jobs.worker.agreement import Agreement, compare_exits, compare_routes
+from jobs.worker.timing import Measured
 
 NAN, INF = math.nan, math.inf
 LAST = 9

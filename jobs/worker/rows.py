@@ -6,10 +6,10 @@ from dataclasses import asdict
 from typing import Any
 
 import storage
-from jobs.agreement import Agreement
 from jobs.machine.devices import Device
 from jobs.machine.registration import node_name
 from jobs.plan.task import Task
+from jobs.worker.agreement import Agreement
 
 
 def of_cell(task: Task, device: Device) -> dict[str, Any]:

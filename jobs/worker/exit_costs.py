@@ -11,12 +11,12 @@ import storage
 from jobs.machine.conditions import Watch, machine_of
 from jobs.machine.power.protocol import IDLE_AFTER, IDLE_BEFORE
 from jobs.machine.power.recorder import Meter
-from jobs.measure import forced_exits, measure_exits, no_garbage_collection, run_on
-from jobs.memory import Batches
-from jobs.pipeline import Pipeline
 from jobs.plan.task import Task
-from jobs.rows import power_rows, round_row
-from jobs.work.shard import ShardImages, warm_up_for
+from jobs.worker.input_pipeline import Pipeline
+from jobs.worker.memory import Batches
+from jobs.worker.rows import power_rows, round_row
+from jobs.worker.shard import ShardImages, warm_up_for
+from jobs.worker.timing import forced_exits, measure_exits, no_garbage_collection, run_on
 
 
 def exit_cost_rows(  # noqa: PLR0917 - what all kinds are given

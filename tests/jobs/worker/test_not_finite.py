@@ -13,10 +13,10 @@ from click.testing import CliRunner
 
 import gfnet
 import storage
-from jobs import worker
 from jobs.cli import main
 from jobs.run import submit
 from jobs.where import Where
+from jobs.worker import run_task
 
 GRID = """\
 models: [flat.safetensors, dynn.safetensors]
@@ -43,10 +43,10 @@ def root(
         return model
 
     monkeypatch.setattr(gfnet, "load_checkpoint", load_broken)
-    worker._models.clear()
+    run_task._models.clear()
     submit(write_grid(GRID), tmp_path / "results", Where(is_inline=True), lambda _: None, "r")
     yield tmp_path / "results"
-    worker._models.clear()
+    run_task._models.clear()
     torch.set_num_threads(threads)
 
 

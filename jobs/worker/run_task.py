@@ -15,13 +15,13 @@ from jobs.machine.devices import Device, use_device
 from jobs.machine.heartbeat import beat
 from jobs.machine.node_info import describe_node
 from jobs.machine.slots import Spot
-from jobs.memory import MemoryLackError
-from jobs.pipeline import Pipeline
 from jobs.plan.task import Outcome, Task
 from jobs.plan.unsupported import why_skipped
 from jobs.transit import CorruptedError
-from jobs.work.kinds import work
-from jobs.work.shard import ShardImages
+from jobs.worker.input_pipeline import Pipeline
+from jobs.worker.kinds import work
+from jobs.worker.memory import MemoryLackError
+from jobs.worker.shard import ShardImages
 
 KEPT_MODELS = 8
 """Models a worker keeps loaded: enough for a ladder and its rivals, small enough for 4 GB."""

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from support.worker import Bench
 
-from jobs import worker
-from jobs.worker import run_task
+from jobs.worker import run_task as worker
+from jobs.worker.run_task import run_task
 
 
 def test_a_profile_has_a_row_a_part(bench: Bench) -> None:

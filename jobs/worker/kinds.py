@@ -10,15 +10,15 @@ import gfnet
 from jobs.machine.heartbeat import beat
 from jobs.machine.power.discovery import power_of
 from jobs.machine.power.recorder import Meter
-from jobs.memory import Batches, MemoryLackError, first_line, is_out_of_memory
-from jobs.pinning import pinned
-from jobs.pipeline import Pipeline
 from jobs.plan.task import Task
-from jobs.work.exit_costs import exit_cost_rows
-from jobs.work.exits import exit_rows
-from jobs.work.latency import latency_rows
-from jobs.work.profile import profile_rows
-from jobs.work.shard import ShardImages
+from jobs.worker.cpu_pinning import pinned
+from jobs.worker.exit_costs import exit_cost_rows
+from jobs.worker.exits import exit_rows
+from jobs.worker.input_pipeline import Pipeline
+from jobs.worker.latency import latency_rows
+from jobs.worker.memory import Batches, MemoryLackError, first_line, is_out_of_memory
+from jobs.worker.profile import profile_rows
+from jobs.worker.shard import ShardImages
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ import gfnet
 import storage
 from jobs.machine.conditions import Watch, machine_of
 from jobs.machine.power.recorder import Meter
-from jobs.measure import measure_parts
-from jobs.memory import Batches
-from jobs.pipeline import Pipeline
 from jobs.plan.task import Task
-from jobs.rows import round_row
-from jobs.work.shard import ShardImages, warm_up_for
+from jobs.worker.input_pipeline import Pipeline
+from jobs.worker.memory import Batches
+from jobs.worker.rows import round_row
+from jobs.worker.shard import ShardImages, warm_up_for
+from jobs.worker.timing import measure_parts
 
 
 def profile_rows(

@@ -26,7 +26,7 @@ from gfnet.profiling import OTHER
 from jobs.common.clock import now
 from jobs.machine.devices import Device
 from jobs.machine.heartbeat import beat
-from jobs.pipeline import Pipeline
+from jobs.worker.input_pipeline import Pipeline
 
 Clock = Callable[[], int]
 """Nanoseconds since some fixed moment, never going back."""

@@ -13,12 +13,12 @@ from support.worker import Bench
 import gfnet
 from gfnet import runtimes
 from gfnet.runtimes.eager import eager
-from jobs import worker
 from jobs.common import clock
-from jobs.measure import Measured, measure_routes
 from jobs.plan.task import Task
-from jobs.work import latency
-from jobs.worker import run_task
+from jobs.worker import latency
+from jobs.worker import run_task as worker
+from jobs.worker.run_task import run_task
+from jobs.worker.timing import Measured, measure_routes
 
 
 @pytest.mark.parametrize("engine", [("torch", "bfloat16"), ("onnx", "float32")])

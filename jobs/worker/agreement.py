@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.measure import Measured
+from jobs.worker.timing import Measured
 
 Floats = NDArray[np.float32]
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from jobs import worker
 from jobs.executor import Sources
-from jobs.pinning import choose, pinned
 from jobs.plan.order import task_queues
 from jobs.plan.plan import Plan
-from jobs.work.kinds import WORK
-from jobs.worker import run_task
+from jobs.worker import run_task as worker
+from jobs.worker.cpu_pinning import choose, pinned
+from jobs.worker.kinds import WORK
+from jobs.worker.run_task import run_task
 
 HAS_AFFINITY = hasattr(os, "sched_setaffinity")
 ALLOWED = frozenset(os.sched_getaffinity(0)) if HAS_AFFINITY else frozenset()

@@ -8,14 +8,14 @@ import numpy as np
 
 import gfnet
 import storage
-from jobs.agreement import compare_exits
-from jobs.answers import judge
 from jobs.machine.power.recorder import Meter
-from jobs.memory import Batches
-from jobs.pipeline import Pipeline
 from jobs.plan.task import Task
-from jobs.rows import agreement_row, of_cell
-from jobs.work.shard import ShardImages
+from jobs.worker.agreement import compare_exits
+from jobs.worker.input_pipeline import Pipeline
+from jobs.worker.memory import Batches
+from jobs.worker.predictions import judge
+from jobs.worker.rows import agreement_row, of_cell
+from jobs.worker.shard import ShardImages
 
 
 def exit_rows(  # noqa: PLR0917 - what all kinds are given

@@ -11,12 +11,12 @@ import torch
 from support.worker import Bench
 
 import storage
-from jobs import worker
 from jobs.clock_remark import with_clock_remark
 from jobs.machine import node_info as node_module
 from jobs.machine.devices import use_device
 from jobs.machine.node_info import describe_node
-from jobs.worker import run_task
+from jobs.worker import run_task as worker
+from jobs.worker.run_task import run_task
 
 
 def test_what_the_device_found_lacks_is_skipped(bench: Bench) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import storage
-from jobs.answers import judge
+from jobs.worker.predictions import judge
 
 
 def test_hand_worked_answers() -> None:

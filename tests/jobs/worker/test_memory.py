@@ -11,9 +11,9 @@ import torch
 
 import gfnet
 import storage
-from jobs.memory import Batches, is_out_of_memory
 from jobs.run import submit
 from jobs.where import Where
+from jobs.worker.memory import Batches, is_out_of_memory
 
 GRID = """\
 models: [dynn.safetensors]

@@ -9,7 +9,7 @@ import torch
 from support.worker import Bench
 
 import gfnet
-from jobs.worker import run_task
+from jobs.worker.run_task import run_task
 
 
 def test_exit_rows_are_the_models_answers(bench: Bench) -> None:

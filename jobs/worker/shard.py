@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 import gfnet
 from jobs.machine.conditions import Watch
-from jobs.measure import warm_up
-from jobs.pipeline import Pipeline
 from jobs.plan.task import Task
+from jobs.worker.input_pipeline import Pipeline
+from jobs.worker.timing import warm_up
 
 
 @dataclass(frozen=True)

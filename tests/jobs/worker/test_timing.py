@@ -15,9 +15,10 @@ import torch
 from PIL import Image
 
 import gfnet
-from jobs import measure
 from jobs.machine.devices import Device
-from jobs.measure import (
+from jobs.worker import timing
+from jobs.worker.input_pipeline import Pipeline
+from jobs.worker.timing import (
     PartTime,
     forced_exits,
     measure_exits,
@@ -27,7 +28,6 @@ from jobs.measure import (
     run_on,
     warm_up,
 )
-from jobs.pipeline import Pipeline
 
 
 class Bench:
@@ -199,7 +199,7 @@ def test_what_a_process_holds_at_its_first_clock_is_not_looked_through_again(
 
     monkeypatch.setattr(gc, "collect", collected)
     monkeypatch.setattr(gc, "freeze", lambda: steps.append("frozen"))
-    monkeypatch.setattr(measure, "_freeze_once", cache(measure._freeze_once.__wrapped__))
+    monkeypatch.setattr(timing, "_freeze_once", cache(timing._freeze_once.__wrapped__))
     with no_garbage_collection():
         assert steps == ["collected", "frozen"], "no garbage is kept for ever"
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 import gfnet
 from jobs.machine.devices import use_device
-from jobs.pipeline import Pipeline
+from jobs.worker.input_pipeline import Pipeline
 
 SIDES = [(256, 256), (250, 256), (247, 247), (256, 242), (257, 256)]
 """Sizes of the images of UC Merced."""
