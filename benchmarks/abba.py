@@ -34,10 +34,10 @@ from numpy.typing import NDArray
 import storage
 from jobs.choice.bootstrap import Estimate, mean_of
 from jobs.common.yaml_document import Document
-from jobs.driver import Driver
-from jobs.executor import InlineExecutor, Sources
+from jobs.driver.cell_states import queued_rows
+from jobs.driver.driver import Driver
+from jobs.driver.executor import InlineExecutor, Sources
 from jobs.grid.reader import read_grid
-from jobs.ledger import queued_rows
 from jobs.machine.devices import local_devices
 from jobs.plan.plan import Plan, make_plan
 from jobs.plan.task import Outcome, Task

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 import gfnet
 from jobs.choice.bootstrap import Numbers, estimates
-from jobs.executor import shuffled
+from jobs.driver.executor import shuffled
 from jobs.grid.downloads import open_images
 from jobs.machine.devices import use_device
 from jobs.worker.cpu_pinning import pinned

@@ -34,9 +34,9 @@ from rich.console import Console
 
 import storage
 from jobs.common.yaml_document import Document
-from jobs.driver import Driver
+from jobs.driver.cell_states import queued_rows
+from jobs.driver.driver import Driver
 from jobs.grid.reader import read_grid
-from jobs.ledger import queued_rows
 from jobs.machine.slots import Place, Spot
 from jobs.plan.plan import Plan, make_plan
 from jobs.plan.task import Outcome, Task

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import storage
 from jobs.common.yaml_document import Document
-from jobs.driver import Driver
-from jobs.executor import InlineExecutor, Sources
+from jobs.driver.cell_states import queued_rows
+from jobs.driver.driver import Driver
+from jobs.driver.executor import InlineExecutor, Sources
 from jobs.fanout import RayExecutor
 from jobs.grid.reader import read_grid
-from jobs.ledger import queued_rows
 from jobs.machine.devices import local_devices
 from jobs.machine.slots import Spot
 from jobs.plan.order import task_queues

@@ -24,7 +24,7 @@ import torch
 import gfnet
 import storage
 from jobs.common.yaml_document import Document
-from jobs.executor import Sources
+from jobs.driver.executor import Sources
 from jobs.grid.reader import read_grid
 from jobs.machine.devices import local_devices, use_device
 from jobs.plan.order import task_queues

@@ -14,7 +14,7 @@ import storage
 from jobs.common.clock import now
 from jobs.common.errors import UsageError
 from jobs.common.yaml_document import Document
-from jobs.ledger import queued_rows
+from jobs.driver.cell_states import queued_rows
 from jobs.meanings import (
     Meanings,
     differences,

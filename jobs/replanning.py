@@ -11,7 +11,7 @@ import storage
 from jobs.amend import read_later, relabelled
 from jobs.common.errors import JobsError
 from jobs.common.yaml_document import Document
-from jobs.ledger import Ledger, queued_rows
+from jobs.driver.cell_states import Ledger, queued_rows
 from jobs.meanings import differences, meanings, same_label, worded
 from jobs.plan.plan import Plan
 from jobs.plan.planning import plan_document

@@ -15,10 +15,10 @@ from jobs.common.clock import now
 from jobs.common.errors import JobsError, RunInterruptedError, UsageError
 from jobs.common.version import gfjobs_version, git_revision
 from jobs.common.yaml_document import Document
-from jobs.driver import Driver
-from jobs.executor import InlineExecutor, Sources
+from jobs.driver.cell_states import queued_rows
+from jobs.driver.driver import Driver
+from jobs.driver.executor import InlineExecutor, Sources
 from jobs.interrupts import Interrupts
-from jobs.ledger import queued_rows
 from jobs.machine.power.discovery import VARIABLE, check_setting
 from jobs.plan.plan import Plan
 from jobs.plan.planning import plan_document

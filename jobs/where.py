@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import storage
 from jobs.address import CLIENT_SCHEME, check_address
 from jobs.common.errors import UsageError
-from jobs.executor import Executor, InlineExecutor, Sources
-from jobs.homes import homes_of
+from jobs.driver.block_affinity import homes_of
+from jobs.driver.executor import Executor, InlineExecutor, Sources
+from jobs.driver.placement import WAIT_S
+from jobs.driver.watchdog import STALL_S
 from jobs.machine.devices import local_devices
 from jobs.machine.registration import node_name
-from jobs.placement import WAIT_S
 from jobs.plan.order import blocks
 from jobs.plan.plan import Plan
-from jobs.watchdog import STALL_S
 
 
 @dataclass(frozen=True)

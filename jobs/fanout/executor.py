@@ -20,7 +20,8 @@ from ray.exceptions import (
 from jobs.cluster.view import TIMING
 from jobs.common.errors import JobsError
 from jobs.common.formatting import duration
-from jobs.executor import Finished, Sources
+from jobs.driver.executor import Finished, Sources
+from jobs.driver.watchdog import LOOKS, STALL_S, Watchdog
 from jobs.fanout.connection import EMBEDDED_STORE_BYTES, join, start_here
 from jobs.fanout.nodes import TASKS_PER_CPU, TIMING_SHARE, Nodes, bound
 from jobs.fanout.object_store import ObjectStore, Reference, Sent
@@ -28,7 +29,6 @@ from jobs.fanout.remote import Orders, Work, forget_pulse, pulse_of, remote_of
 from jobs.machine.slots import Place, Spot
 from jobs.plan.task import Outcome, Task
 from jobs.transit import CorruptedError, unseal
-from jobs.watchdog import LOOKS, STALL_S, Watchdog
 from jobs.worker.memory import first_line
 
 LINGER_S = 10.0

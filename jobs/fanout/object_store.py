@@ -11,7 +11,7 @@ import ray
 from ray.exceptions import ObjectStoreFullError, OutOfDiskError
 
 import storage
-from jobs.executor import FullError
+from jobs.driver.executor import FullError
 
 Reference = Any
 """An ObjectRef of Ray, whose types stay inside this package."""

@@ -18,8 +18,8 @@ from support.worker import GRID, Bench
 import gfnet
 import storage
 from jobs.common.yaml_document import Document
+from jobs.driver.cell_states import queued_rows
 from jobs.grid.reader import Grid, read_grid
-from jobs.ledger import queued_rows
 from jobs.plan.plan import Plan, make_plan
 from jobs.report.reading import Report, read_report
 from jobs.run import submit

@@ -20,7 +20,7 @@ from support.examples import is_many
 import gfnet
 import storage
 from jobs.common.errors import UsageError
-from jobs.ledger import Ledger
+from jobs.driver.cell_states import Ledger
 from jobs.plan.order import blocks
 from jobs.plan.plan import Later, Plan, added_to
 from jobs.run import resume, submit

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 import storage
-from jobs import executor, where
+from jobs import where
 from jobs.cancelling import PATIENCE_S, cancel
 from jobs.common.errors import JobsError, RunInterruptedError
+from jobs.driver import executor
 from jobs.plan.task import Outcome, Task
 from jobs.run import resume, submit
 from jobs.summary import status

@@ -9,7 +9,7 @@ import pytest
 from ray.exceptions import NodeDiedError
 
 from jobs.cluster.view import TIMING, NodeView
-from jobs.executor import Sources
+from jobs.driver.executor import Sources
 from jobs.fanout import executor, nodes, object_store
 from jobs.fanout.object_store import ObjectStore
 from jobs.plan.task import Outcome

@@ -13,8 +13,8 @@ import pytest
 import storage
 from jobs import summary
 from jobs.choice.bootstrap import Estimate
+from jobs.driver.cell_states import VALID_ROUNDS
 from jobs.intervals import MeanLatency, mean_latencies
-from jobs.ledger import VALID_ROUNDS
 
 LONG = "cifar10-gfnet-tuned"
 IMAGES = 700

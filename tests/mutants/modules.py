@@ -37,11 +37,11 @@ MODULES = {
     "gfnet/preprocess.py": _alone("tests/gfnet/test_preprocess.py"),
     "gfnet/routing.py": _alone("tests/gfnet/test_routing.py"),
     # Which task goes where and when, and what becomes of those that fail.
-    "jobs/block_queue.py": _alone("tests/jobs/test_block_queue.py"),
-    "jobs/ledger.py": Own("tests/jobs/test_ledger.py"),
+    "jobs/driver/block_queue.py": _alone("tests/jobs/driver/test_block_queue.py"),
+    "jobs/driver/cell_states.py": Own("tests/jobs/driver/test_cell_states.py"),
     "jobs/plan/order.py": Own("tests/jobs/plan/test_order.py"),
-    "jobs/placement.py": Own("tests/jobs/test_placement.py"),
-    "jobs/trust.py": _alone("tests/jobs/test_trust.py"),
+    "jobs/driver/placement.py": Own("tests/jobs/driver/test_placement.py"),
+    "jobs/driver/fault_attribution.py": _alone("tests/jobs/driver/test_fault_attribution.py"),
     # Which rows count, and who may write them.
     "storage/runs/manifests.py": _alone("tests/storage/runs/test_manifests.py"),
     "storage/runs/merge.py": Own("tests/storage/runs/test_merge.py"),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import storage
-from jobs.driver import Driver
+from jobs.driver.driver import Driver
 from jobs.machine.slots import Place, Spot
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task

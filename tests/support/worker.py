@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 import gfnet
-from jobs.executor import Sources
+from jobs.driver.executor import Sources
 from jobs.plan.order import task_queues
 from jobs.plan.plan import Plan
 from jobs.plan.task import Task

@@ -11,7 +11,7 @@ import pytest
 
 import storage
 from jobs.common.errors import RunInterruptedError
-from jobs.driver import Driver
+from jobs.driver.driver import Driver
 from jobs.nightly import night as night_module
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.night import run_night

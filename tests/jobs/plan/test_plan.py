@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from jobs.common.yaml_document import Document
-from jobs.ledger import queued_rows
+from jobs.driver.cell_states import queued_rows
 from jobs.machine.power.protocol import EnergyProtocol
 from jobs.plan.order import task_queues
 from jobs.plan.plan import Plan

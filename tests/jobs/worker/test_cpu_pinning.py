@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from jobs.executor import Sources
+from jobs.driver.executor import Sources
 from jobs.plan.order import task_queues
 from jobs.plan.plan import Plan
 from jobs.worker import run_task as worker

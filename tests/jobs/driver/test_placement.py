@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.lane import Lane
+from jobs.driver.in_flight import Lane
+from jobs.driver.placement import GRACE_S, Placement, Stuck
 from jobs.machine.slots import Place, Spot
-from jobs.placement import GRACE_S, Placement, Stuck
 from jobs.plan.order import Block, blocks
 from jobs.plan.plan import Later, Plan
 from jobs.plan.task import Task

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from jobs.block_queue import BlockQueue
+from jobs.driver.block_queue import BlockQueue
 from jobs.plan.order import Block
 from jobs.plan.task import Shard, Task
 

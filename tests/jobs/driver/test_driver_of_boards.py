@@ -11,8 +11,8 @@ import pytest
 from support.driving import GRID, Run, Scripted, rows_of
 
 import storage
-from jobs.driver import MAX_ATTEMPTS, Driver
-from jobs.ledger import queued_rows
+from jobs.driver.cell_states import queued_rows
+from jobs.driver.driver import MAX_ATTEMPTS, Driver
 from jobs.machine.slots import Place, Spot
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
@@ -91,7 +91,7 @@ def test_timed_cells_start_anew_where_their_machine_is_gone(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What they had is dropped, and no cell has rows of two machines."""
-    monkeypatch.setattr("jobs.placement.GRACE_S", 0.0)
+    monkeypatch.setattr("jobs.driver.placement.GRACE_S", 0.0)
     executor = Cluster(lambda looks: ["a", "b"] if looks < 9 else ["b"])
     notes = Notes()
     driver = Driver(run.store, run.plan, executor, lambda _t, _o: None, narrator=notes, wait_s=60)

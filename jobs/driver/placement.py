@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from jobs.block_queue import BlockQueue, IsOver
-from jobs.lane import Lane
+from jobs.driver.block_queue import BlockQueue, IsOver
+from jobs.driver.in_flight import Lane
 from jobs.machine.devices import ANY, CUDA
 from jobs.machine.slots import Place, Spot
 from jobs.plan.order import Block

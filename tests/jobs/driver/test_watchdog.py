@@ -7,7 +7,7 @@ from collections.abc import Hashable
 
 import pytest
 
-from jobs.watchdog import LOOKS, Watchdog
+from jobs.driver.watchdog import LOOKS, Watchdog
 
 LIMIT_S = 100.0
 

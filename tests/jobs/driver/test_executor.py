@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.driving import Run
 
-from jobs.executor import SourceError, Sources
+from jobs.driver.executor import SourceError, Sources
 from jobs.plan.order import task_queues
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+from jobs.driver.fault_attribution import FAULTS, Suspect, Trust
 from jobs.plan.order import Block
 from jobs.plan.task import Outcome
-from jobs.trust import FAULTS, Suspect, Trust
 
 
 def key(cell: str, shard: int) -> tuple[str, int, int]:

@@ -12,8 +12,8 @@ import pytest
 from support.driving import GRID, Run, Scripted, rows_of
 
 import storage
-from jobs import ledger as ledgers
-from jobs.ledger import Ledger, queued_rows
+from jobs.driver import cell_states as ledgers
+from jobs.driver.cell_states import Ledger, queued_rows
 from jobs.plan.order import task_queues
 from jobs.plan.plan import PROTOCOL_VERSION, Cell, Later, Plan
 from jobs.plan.task import Outcome, Task

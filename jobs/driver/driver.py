@@ -8,19 +8,19 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 import storage
-from jobs.clock_remark import with_clock_remark
 from jobs.common.formatting import duration
-from jobs.executor import Executor, FullError, SourceError
-from jobs.homes import homes_of, meant_devices
-from jobs.ledger import Ledger
-from jobs.listeners import Listener, Narrator, Silent
-from jobs.placement import WAIT_S, Placement
+from jobs.driver.block_affinity import homes_of, meant_devices
+from jobs.driver.cell_states import Ledger
+from jobs.driver.clock_remark import with_clock_remark
+from jobs.driver.events import Listener, Narrator, Silent
+from jobs.driver.executor import Executor, FullError, SourceError
+from jobs.driver.fault_attribution import FAULTS, Suspect, Trust
+from jobs.driver.placement import WAIT_S, Placement
+from jobs.driver.run_writer import SET_ASIDE, RunWriter
 from jobs.plan.order import Block, blocks
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
 from jobs.progress import last_line
-from jobs.run_writer import SET_ASIDE, RunWriter
-from jobs.trust import FAULTS, Suspect, Trust
 
 MAX_ATTEMPTS = 3
 """Times that a task whose worker was lost is given out in all."""

@@ -16,8 +16,8 @@ from support.driving import Scripted
 
 import jobs
 import storage
-from jobs.driver import Driver
-from jobs.ledger import queued_rows
+from jobs.driver.cell_states import queued_rows
+from jobs.driver.driver import Driver
 from jobs.machine.slots import Place, Spot
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
@@ -172,7 +172,7 @@ def test_a_larger_run_costs_no_more_per_task(
     has_fault: bool,
 ) -> None:
     """By rounds, by cells and by images; also while it is open whose fault a failure was."""
-    monkeypatch.setattr("jobs.driver.SAVE_INTERVAL_S", 1e9)  # by the clock, not by tasks
+    monkeypatch.setattr("jobs.driver.driver.SAVE_INTERVAL_S", 1e9)  # by the clock, not by tasks
     few, of_few = calls(sized(plan_of, 1), monkeypatch, has_fault=has_fault)
     many, of_many = calls(sized(plan_of, GROWTH), monkeypatch, has_fault=has_fault)
     assert many == GROWTH * few >= 200
