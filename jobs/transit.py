@@ -12,12 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import storage
-from jobs.common.errors import JobsError
+from jobs.common.errors import CorruptedError
 from jobs.plan.task import Outcome
-
-
-class CorruptedError(JobsError):
-    """Something did not arrive as it was sent."""
 
 
 def check_weights(data: bytes, sha256: str) -> bytes:

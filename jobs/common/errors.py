@@ -63,3 +63,7 @@ class RunInterruptedError(KeyboardInterrupt):
 
 class UsageError(JobsError):
     """A command that cannot be followed as given. Ends with code 2."""
+
+
+class CorruptedError(JobsError):
+    """Something did not arrive as it was sent."""

@@ -18,7 +18,7 @@ from ray.exceptions import (
 )
 
 from jobs.cluster.view import TIMING
-from jobs.common.errors import JobsError
+from jobs.common.errors import CorruptedError, JobsError
 from jobs.common.formatting import duration
 from jobs.driver.executor import Finished, Sources
 from jobs.driver.watchdog import LOOKS, STALL_S, Watchdog
@@ -28,7 +28,7 @@ from jobs.fanout.object_store import ObjectStore, Reference, Sent
 from jobs.fanout.remote import Orders, Work, forget_pulse, pulse_of, remote_of
 from jobs.machine.slots import Place, Spot
 from jobs.plan.task import Outcome, Task
-from jobs.transit import CorruptedError, unseal
+from jobs.transit import unseal
 from jobs.worker.memory import first_line
 
 LINGER_S = 10.0

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 import gfnet
+from jobs.common.errors import CorruptedError
 from jobs.machine.devices import Device, use_device
 from jobs.machine.heartbeat import beat
 from jobs.machine.node_info import describe_node
 from jobs.machine.slots import Spot
 from jobs.plan.task import Outcome, Task
 from jobs.plan.unsupported import why_skipped
-from jobs.transit import CorruptedError
 from jobs.worker.input_pipeline import Pipeline
 from jobs.worker.kinds import work
 from jobs.worker.memory import MemoryLackError
