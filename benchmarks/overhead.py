@@ -18,11 +18,11 @@ import time
 from pathlib import Path
 
 import storage
+from jobs.cluster.ray import RayExecutor
 from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import queued_rows
 from jobs.driver.driver import Driver
 from jobs.driver.executor import InlineExecutor, Sources
-from jobs.fanout import RayExecutor
 from jobs.grid.reader import read_grid
 from jobs.machine.devices import local_devices
 from jobs.machine.slots import Spot

@@ -28,11 +28,11 @@ from typing import Any
 import psutil
 
 import storage
+from jobs.cluster.ray import RayExecutor
 from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import queued_rows
 from jobs.driver.driver import Driver
 from jobs.driver.executor import Sources
-from jobs.fanout import RayExecutor
 from jobs.grid.reader import read_grid
 from jobs.machine.slots import Spot
 from jobs.plan.plan import Plan, make_plan

@@ -1,6 +1,6 @@
 """A driver that lives on the cluster: what its host must see, and how it is started there.
 
-Nothing of Ray is known here: `jobs.fanout.detached` carries the questions to the head.
+Nothing of Ray is known here: `jobs.cluster.ray.head_actor` carries the questions to the head.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from jobs.meanings import Meanings, differences, meanings, worded
 from jobs.plan.plan import Plan
 
 if TYPE_CHECKING:
-    from jobs.fanout import HeadDriver
+    from jobs.cluster.ray import HeadDriver
 
 START_S = 120.0
 """For a driver to take its run over: Python and its imports from a cold disk."""
@@ -76,7 +76,7 @@ def checked_head(
         UsageError: the head does not see it, or sees something else.
         ClusterError: it cannot be asked.
     """
-    from jobs.fanout import on_head
+    from jobs.cluster.ray import on_head
 
     with on_head(address, environment(), Path.cwd()) as head:
         with storage.probe(root) as probe:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import storage
-from jobs.address import CLIENT_SCHEME, check_address
+from jobs.cluster.address import CLIENT_SCHEME, check_address
 from jobs.common.errors import UsageError
 from jobs.driver.block_affinity import homes_of
 from jobs.driver.executor import Executor, InlineExecutor, Sources
@@ -92,6 +92,6 @@ class Where:
         sources = Sources.of(plan)
         if self.is_inline:
             return InlineExecutor(sources)
-        from jobs.fanout import RayExecutor
+        from jobs.cluster.ray import RayExecutor
 
         return RayExecutor(sources, self.address, stall_s=self.stall_s)

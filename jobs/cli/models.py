@@ -156,7 +156,7 @@ def train(
     """
     from dataclasses import replace
 
-    from jobs.address import check_address
+    from jobs.cluster.address import check_address
     from jobs.training.recipe import read_recipe
     from jobs.training.train import train as train_recipe
     from jobs.training.view import TrainingNarrator

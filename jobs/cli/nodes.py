@@ -58,17 +58,17 @@ def start(
       gfjobs node start --head
       gfjobs node start --address 10.0.0.1:6379
     """
-    from jobs.cluster import service
+    from jobs.cluster import node_service
     from jobs.common.errors import UsageError
 
     if is_head == bool(address):
         raise UsageError("give either --head, or --address HOST:PORT of the head to join")
-    wanted = service.Wanted(address, host, port, device, name, autoscaling_config)
-    launch = service.prepare(wanted)
+    wanted = node_service.Wanted(address, host, port, device, name, autoscaling_config)
+    launch = node_service.prepare(wanted)
     if block:
-        service.stay(launch)
+        node_service.stay(launch)
         return
-    state = service.start(launch, narrate)
+    state = node_service.start(launch, narrate)
     narrate(f"node {state.name} runs; the cluster is at {state.address}. On other machines:")
     narrate(f"  {program()} node start --address {state.address}")
 
@@ -81,7 +81,7 @@ def stop() -> None:
     Example:
       gfjobs node stop
     """
-    from jobs.cluster.service import stop as stop_node
+    from jobs.cluster.node_service import stop as stop_node
 
     narrate(f"node {stop_node()} has ended")
 
@@ -95,9 +95,9 @@ def nodes(address: str | None) -> None:
     Example:
       gfjobs nodes --address 10.0.0.1:6379
     """
-    from jobs.cluster.service import cluster_address
-    from jobs.cluster.table import nodes_tables
-    from jobs.fanout import view_cluster
+    from jobs.cluster.node_service import cluster_address
+    from jobs.cluster.nodes_table import nodes_tables
+    from jobs.cluster.ray import view_cluster
 
     show(nodes_tables(view_cluster(cluster_address(address))))
 
@@ -122,15 +122,15 @@ def doctor(address: str | None, launcher_file: Path | None) -> None:
       gfjobs doctor --address 10.0.0.1:6379
       gfjobs doctor --cluster cluster.yaml
     """
-    from jobs.cluster.checks import Here, check_here, has_failed, shown
-    from jobs.cluster.cluster_checks import check_cluster, check_launcher_file
+    from jobs.cluster.cluster_doctor import check_cluster, check_launcher_file
+    from jobs.cluster.doctor import Here, check_here, has_failed, shown
 
     here = Here.look()
     checks = list(check_here(here))
     if launcher_file:
         checks += check_launcher_file(launcher_file)
     if address:
-        from jobs.fanout import ask_hardware, view_cluster
+        from jobs.cluster.ray import ask_hardware, view_cluster
 
         checks += check_cluster(address, here.identity, view_cluster, ask_hardware)
     for line in shown(checks):

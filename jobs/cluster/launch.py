@@ -12,10 +12,10 @@ from platform import python_version
 
 import psutil
 
+from jobs.cluster.cluster_state import DEVICE_PREFIX, TIMING
 from jobs.cluster.identity import Identity
 from jobs.cluster.labels import Facts
 from jobs.cluster.token import MODE
-from jobs.cluster.view import DEVICE_PREFIX, TIMING
 from jobs.common.version import gfjobs_version
 from jobs.machine.devices import CUDA
 from jobs.machine.power.discovery import look

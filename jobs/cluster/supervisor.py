@@ -20,7 +20,7 @@ from types import FrameType
 import psutil
 
 from jobs.cluster.launch import Launch
-from jobs.cluster.state import RUNNING, STARTING, WAITING, NodeState, state_file
+from jobs.cluster.node_state import RUNNING, STARTING, WAITING, NodeState, state_file
 
 START_TIMEOUT_S = 120.0
 POLL_S = 0.5

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import storage
-from jobs.address import DISCOVERED, split_address
+from jobs.cluster.address import DISCOVERED, split_address
 from jobs.common.errors import UsageError
 from jobs.common.yaml_document import Document, Value
 from jobs.grid.reader import NAME, NAME_RULE

@@ -99,7 +99,7 @@ def _run(lesson: Lesson, address: str | None) -> Iterator[Began | Event]:
     """Train here, or on a cluster."""
     if address is None:
         return run_lesson(lesson)
-    from jobs.fanout import teach  # loads Ray
+    from jobs.cluster.ray import teach  # loads Ray
 
     return teach(lesson, address)
 

@@ -141,7 +141,7 @@ def break_model(name: str) -> None:
 
 def work_as(name: str, *arguments: str) -> None:
     """Let workers do something else with a task: a function of this module."""
-    from jobs import fanout
+    from jobs.cluster import ray as fanout
 
     work = partial(WORKS[name], *arguments)
     fanout.RayExecutor = partial(fanout.RayExecutor, work=work)
@@ -152,7 +152,7 @@ def corrupt(what: str) -> None:
     if what == "rows":
         work_as("corrupting")
         return
-    import jobs.fanout  # noqa: F401, I001 - sets what Ray reads when it is loaded
+    import jobs.cluster.ray  # noqa: F401, I001 - sets what Ray reads when it is loaded
     import ray
 
     original = ray.put
@@ -178,7 +178,7 @@ def _changed(value: Any) -> Any:
 
 def small_store(mib: str, share: str = "") -> None:
     """An object store that a few shards fill; with a share of it that tasks in flight may take."""
-    from jobs.fanout import connection, executor, object_store
+    from jobs.cluster.ray import connection, executor, object_store
 
     connection.EMBEDDED_STORE_BYTES = int(mib) * 2**20
     executor.EMBEDDED_STORE_BYTES = int(mib) * 2**20
@@ -233,20 +233,20 @@ def corrupting(task: Any, *rest: Any) -> Any:
 
     from faults import wounds
 
-    from jobs.fanout import remote
+    from jobs.cluster.ray import worker_side
     from jobs.worker.run_task import run_task
 
-    original = remote.seal
+    original = worker_side.seal
     if not wounds.is_corrupt:
         wounds.is_corrupt = True
 
         def seal(outcome: Any) -> Any:
-            remote.seal = original
+            worker_side.seal = original
             sealed = original(outcome)
             tables = {name: _changed(content) for name, content in sealed.tables.items()}
             return replace(sealed, tables=tables)
 
-        remote.seal = seal
+        worker_side.seal = seal
     return run_task(task, *rest)
 
 

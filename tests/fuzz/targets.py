@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import gfnet
 import storage
 from gfnet.convert import Changes, convert
-from jobs.cluster import launcher_file
+from jobs.cluster import ray_up_file
 from jobs.common.errors import BadInputError
 from jobs.common.yaml_document import Document
 from jobs.grid import reader
@@ -124,7 +124,7 @@ def targets(folder: Path) -> list[Target]:
         ),
         Target(
             "cluster",
-            documents(CLUSTER_FILES, launcher_file.KEYS),
+            documents(CLUSTER_FILES, ray_up_file.KEYS),
             ".yaml",
             _read_cluster,
             BadInputError,
@@ -162,7 +162,7 @@ def _read_schedule(path: Path) -> None:
 
 def _read_cluster(path: Path) -> None:
     """As `gfjobs doctor --cluster` does."""
-    launcher_file.read_launcher_file(Document.read(path).text, path)
+    ray_up_file.read_launcher_file(Document.read(path).text, path)
 
 
 def _read_checkpoint(path: Path) -> None:

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 from jobs.cli import main
 from jobs.cluster.identity import identify
 from jobs.cluster.launch import Launch
-from jobs.cluster.state import runtime_folder
+from jobs.cluster.node_state import runtime_folder
+from jobs.cluster.ray import connection
 from jobs.common.errors import JobsError
-from jobs.fanout import connection
 
 SECRETS = ("RAY_AUTH_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN")
 

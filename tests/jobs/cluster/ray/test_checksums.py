@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import storage
+from jobs.cluster.ray.checksums import check_images, check_weights, seal, unseal
 from jobs.common.errors import CorruptedError
 from jobs.plan.task import Outcome
-from jobs.transit import check_images, check_weights, seal, unseal
 
 DIGITS = storage.open_images("digits", "test")
 

@@ -10,13 +10,13 @@ from platform import python_version
 
 import psutil
 
-from jobs.address import check_address
-from jobs.cluster.checks import FAIL, OK, WARN, Check
+from jobs.cluster.address import check_address
+from jobs.cluster.cluster_state import TIMING, ClusterView, NodeView
+from jobs.cluster.doctor import FAIL, OK, WARN, Check
 from jobs.cluster.identity import Identity
 from jobs.cluster.launch import installed
-from jobs.cluster.launcher_file import read_launcher_file
+from jobs.cluster.ray_up_file import read_launcher_file
 from jobs.cluster.versions import Versions, clashes
-from jobs.cluster.view import TIMING, ClusterView, NodeView
 from jobs.common.errors import BadInputError, JobsError
 from jobs.common.version import gfjobs_version
 from jobs.common.yaml_document import Document

@@ -17,10 +17,10 @@ from ray._private.services import canonicalize_bootstrap_address
 from ray.core.generated import common_pb2, gcs_pb2
 from ray.exceptions import AuthenticationError, RayError
 
-from jobs.address import CLIENT_SCHEME
+from jobs.cluster.address import CLIENT_SCHEME
+from jobs.cluster.cluster_state import TIMING, ClusterError, ClusterView, NodeView
 from jobs.cluster.labels import Facts
 from jobs.cluster.token import MODE, VALUE, find_token, token_advice
-from jobs.cluster.view import TIMING, ClusterError, ClusterView, NodeView
 
 EMBEDDED_STORE_BYTES = 512 * 2**20
 TIMEOUT_S = 5.0

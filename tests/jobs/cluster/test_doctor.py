@@ -8,7 +8,7 @@ from platform import python_version
 
 import pytest
 
-from jobs.cluster.checks import FAIL, OK, WARN, Here, check_here, has_failed, shown
+from jobs.cluster.doctor import FAIL, OK, WARN, Here, check_here, has_failed, shown
 from jobs.cluster.identity import Identity
 from jobs.cluster.labels import Facts
 from jobs.cluster.launch import installed

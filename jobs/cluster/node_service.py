@@ -16,14 +16,14 @@ from platform import python_version
 
 import psutil
 
-from jobs.address import check_address, split_address
+from jobs.cluster.address import check_address, split_address
+from jobs.cluster.cluster_state import ClusterError, ClusterView
 from jobs.cluster.identity import Identity, identify
 from jobs.cluster.launch import Launch, installed
-from jobs.cluster.state import RUNNING, WAITING, NodeState, log_file, read_state
+from jobs.cluster.node_state import RUNNING, WAITING, NodeState, log_file, read_state
 from jobs.cluster.supervisor import START_TIMEOUT_S, Supervisor, say
 from jobs.cluster.token import DEFAULT_FILE, HOW_TO_MAKE, find_token
 from jobs.cluster.versions import Versions, clashes
-from jobs.cluster.view import ClusterError, ClusterView
 from jobs.common.errors import JobsError, UsageError
 from jobs.common.version import gfjobs_version
 from jobs.machine.power.discovery import VARIABLE as POWER
@@ -95,7 +95,7 @@ def prepare(wanted: Wanted) -> Launch:
         autoscaling_config=wanted.autoscaling_config,
     )
     if wanted.head is not None:
-        from jobs.fanout import view_cluster
+        from jobs.cluster.ray import view_cluster
 
         check_joining(launch, view_cluster(wanted.head))
     elif is_taken(host, wanted.port):

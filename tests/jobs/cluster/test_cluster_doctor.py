@@ -9,15 +9,15 @@ from platform import python_version
 
 import pytest
 
-from jobs.address import split_address
-from jobs.cluster import cluster_checks
-from jobs.cluster.checks import FAIL, OK, Check, shown
-from jobs.cluster.cluster_checks import check_cluster
+from jobs.cluster import cluster_doctor
+from jobs.cluster.address import split_address
+from jobs.cluster.cluster_doctor import check_cluster
+from jobs.cluster.cluster_state import ClusterError, ClusterView, NodeView
+from jobs.cluster.doctor import FAIL, OK, Check, shown
 from jobs.cluster.identity import Identity
 from jobs.cluster.labels import Facts
 from jobs.cluster.launch import installed
-from jobs.cluster.table import nodes_tables
-from jobs.cluster.view import ClusterError, ClusterView, NodeView
+from jobs.cluster.nodes_table import nodes_tables
 from jobs.common.errors import JobsError
 from jobs.common.version import gfjobs_version
 
@@ -30,8 +30,8 @@ WELL = {"a": [Check("disk", OK, "9.0 GiB free in /tmp"), Check("clocks", OK, "lo
 
 @pytest.fixture
 def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[NodeView]:
-    """A head whose ports answer; what a server of Ray says is in tests/jobs/test_address.py."""
-    monkeypatch.setattr(cluster_checks, "check_address", split_address)
+    """A head whose ports answer; what a server of Ray says is in test_address.py."""
+    monkeypatch.setattr(cluster_doctor, "check_address", split_address)
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield NodeView(
             node_id="a",

@@ -9,11 +9,11 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from jobs.cluster.view import DEVICE_PREFIX, TIMING
+from jobs.cluster.cluster_state import DEVICE_PREFIX, TIMING
+from jobs.cluster.ray.connection import join
+from jobs.cluster.ray.nodes import TIMING_SHARE
+from jobs.cluster.ray.object_store import Reference
 from jobs.common.errors import JobsError
-from jobs.fanout.connection import join
-from jobs.fanout.nodes import TIMING_SHARE
-from jobs.fanout.object_store import Reference
 from jobs.machine.devices import ANY, CPU, CUDA
 from jobs.training.compute import Lesson, TrainingError
 

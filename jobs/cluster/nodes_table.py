@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.cluster.view import TIMING, ClusterView, NodeView
+from jobs.cluster.cluster_state import TIMING, ClusterView, NodeView
 from jobs.common.tables import text_table
 
 SHOWN_TASKS = 2

@@ -17,18 +17,18 @@ from ray.exceptions import (
     TaskUnschedulableError,
 )
 
-from jobs.cluster.view import TIMING
+from jobs.cluster.cluster_state import TIMING
+from jobs.cluster.ray.checksums import unseal
+from jobs.cluster.ray.connection import EMBEDDED_STORE_BYTES, join, start_here
+from jobs.cluster.ray.nodes import TASKS_PER_CPU, TIMING_SHARE, Nodes, bound
+from jobs.cluster.ray.object_store import ObjectStore, Reference, Sent
+from jobs.cluster.ray.worker_side import Orders, Work, forget_pulse, pulse_of, remote_of
 from jobs.common.errors import CorruptedError, JobsError
 from jobs.common.formatting import duration
 from jobs.driver.executor import Finished, Sources
 from jobs.driver.watchdog import LOOKS, STALL_S, Watchdog
-from jobs.fanout.connection import EMBEDDED_STORE_BYTES, join, start_here
-from jobs.fanout.nodes import TASKS_PER_CPU, TIMING_SHARE, Nodes, bound
-from jobs.fanout.object_store import ObjectStore, Reference, Sent
-from jobs.fanout.remote import Orders, Work, forget_pulse, pulse_of, remote_of
 from jobs.machine.slots import Place, Spot
 from jobs.plan.task import Outcome, Task
-from jobs.transit import unseal
 from jobs.worker.memory import first_line
 
 LINGER_S = 10.0

@@ -14,12 +14,12 @@ import psutil
 import pytest
 
 from jobs.cli.nodes import start
-from jobs.cluster import service, state
+from jobs.cluster import node_service, node_state
+from jobs.cluster.cluster_state import ClusterError, ClusterView, NodeView
 from jobs.cluster.identity import Identity
 from jobs.cluster.labels import Facts
 from jobs.cluster.launch import Launch, installed
-from jobs.cluster.state import NodeState, read_state
-from jobs.cluster.view import ClusterError, ClusterView, NodeView
+from jobs.cluster.node_state import NodeState, read_state
 from jobs.common.errors import UsageError
 from jobs.common.version import gfjobs_version
 
@@ -32,28 +32,28 @@ CLUSTER = ClusterView("10.0.0.1:6379", str(installed("ray")), python_version(), 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A runtime folder of the test's own."""
-    monkeypatch.setattr(state.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(node_state.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     return tmp_path
 
 
-def wanted(**changes: str | int | None) -> service.Wanted:
+def wanted(**changes: str | int | None) -> node_service.Wanted:
     """A node as asked for."""
     fields: dict[str, str | int | None] = dict.fromkeys(("head", "host", "device", "name"))
-    return service.Wanted(**(fields | {"port": 6379} | changes))
+    return node_service.Wanted(**(fields | {"port": 6379} | changes))
 
 
 def test_a_node_that_fits_may_join() -> None:
     """Also again, from the same address, before its death was noticed."""
-    service.check_joining(LAUNCH, CLUSTER)
+    node_service.check_joining(LAUNCH, CLUSTER)
     before = NodeView("b", "x", "10.0.0.21", facts=Facts(node="board"))
-    service.check_joining(LAUNCH, replace(CLUSTER, nodes=(HEAD, before)))
+    node_service.check_joining(LAUNCH, replace(CLUSTER, nodes=(HEAD, before)))
 
 
 def test_a_version_clash_is_caught_at_joining() -> None:
     """All of them at once, with the side to change."""
     with pytest.raises(ClusterError) as caught:
-        service.check_joining(LAUNCH, replace(CLUSTER, ray="2.1.0", python="3.9.0"))
+        node_service.check_joining(LAUNCH, replace(CLUSTER, ray="2.1.0", python="3.9.0"))
     said = str(caught.value)
     assert f"Python {python_version()} here, 3.9.0 on the head: change this node" in said
     assert "2.1.0 on the head: change this node: pip install 'ray==2.1.0'" in said
@@ -63,40 +63,40 @@ def test_two_machines_may_not_share_a_name() -> None:
     """Equal boards often have equal host names."""
     twin = NodeView("b", "board", "10.0.0.22")
     with pytest.raises(ClusterError, match=r"already, at 10\.0\.0\.22.*--name"):
-        service.check_joining(LAUNCH, replace(CLUSTER, nodes=(HEAD, twin)))
+        node_service.check_joining(LAUNCH, replace(CLUSTER, nodes=(HEAD, twin)))
 
 
 @pytest.mark.parametrize("host", ["10.0.0.1", "127.0.0.1"])
 def test_without_a_token_nothing_starts(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The refusal has the command that makes one; of loopback's too, Ray listens everywhere."""
-    monkeypatch.setattr(service, "find_token", lambda: None)
+    monkeypatch.setattr(node_service, "find_token", lambda: None)
     with pytest.raises(UsageError, match="ray get-auth-token --generate"):
-        service.prepare(wanted(host=host))
+        node_service.prepare(wanted(host=host))
 
 
 def test_a_node_is_called_as_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its device goes by that name."""
-    monkeypatch.setattr(service, "find_token", lambda: ("t", "x"))
+    monkeypatch.setattr(node_service, "find_token", lambda: ("t", "x"))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    launch = service.prepare(wanted(host="127.0.0.1", port=port, device="jetson-orin-nano"))
+    launch = node_service.prepare(wanted(host="127.0.0.1", port=port, device="jetson-orin-nano"))
     assert launch.identity.devices == {"jetson-orin-nano": (0,)}
 
 
 def test_an_empty_name_of_a_device_is_refused() -> None:
     """It is given: not the same as not given."""
     with pytest.raises(UsageError, match="--device '' is no name for a device"):
-        service.prepare(wanted(host="127.0.0.1", device=""))
+        node_service.prepare(wanted(host="127.0.0.1", device=""))
 
 
 def test_a_port_in_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before Ray starts."""
-    monkeypatch.setattr(service, "find_token", lambda: ("t", "x"))
+    monkeypatch.setattr(node_service, "find_token", lambda: ("t", "x"))
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         with pytest.raises(UsageError, match=f"listens at 127.0.0.1:{port} already"):
-            service.prepare(wanted(host="127.0.0.1", port=port))
+            node_service.prepare(wanted(host="127.0.0.1", port=port))
 
 
 def test_the_unit_of_systemd_starts_what_there_is() -> None:
@@ -118,20 +118,20 @@ def test_the_state_of_a_node_is_that_of_its_process(folder: Path) -> None:
     here.write()
     assert read_state() == here
     with pytest.raises(UsageError, match="node board runs here already"):
-        service.prepare(wanted())
+        node_service.prepare(wanted())
     replace(here, created_s=here.created_s - 100).write()
     assert read_state() is None
     with pytest.raises(UsageError, match="no node runs here"):
-        service.stop()
+        node_service.stop()
     with pytest.raises(UsageError, match="give --address"):
-        service.cluster_address(None)
+        node_service.cluster_address(None)
     (folder / f"gfjobs-{os.getuid()}" / "node.json").write_text("{")
     assert read_state() is None
 
 
 def test_the_own_address_is_on_the_way_to_the_head() -> None:
     """Loopback for a head on this machine."""
-    assert service.own_address("127.0.0.1:6379") == "127.0.0.1"
+    assert node_service.own_address("127.0.0.1:6379") == "127.0.0.1"
 
 
 @pytest.mark.parametrize("host", ["nonsense.invalid", "203.0.113.9"])
@@ -139,9 +139,9 @@ def test_a_host_that_is_not_this_machine_is_refused(
     host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ray would try for ever to listen there."""
-    monkeypatch.setattr(service, "find_token", lambda: ("t", "x"))
+    monkeypatch.setattr(node_service, "find_token", lambda: ("t", "x"))
     with pytest.raises(UsageError, match=f"--host {host} is no address of this machine"):
-        service.prepare(wanted(host=host))
+        node_service.prepare(wanted(host=host))
 
 
 def test_a_setting_of_power_that_no_node_could_follow_is_refused(
@@ -150,4 +150,4 @@ def test_a_setting_of_power_that_no_node_could_follow_is_refused(
     """Now, and not in a note of each run."""
     monkeypatch.setenv("GFJOBS_POWER", "bogus")
     with pytest.raises(UsageError, match="GFJOBS_POWER=bogus is unknown"):
-        service.prepare(wanted(host="127.0.0.1"))
+        node_service.prepare(wanted(host="127.0.0.1"))

@@ -18,10 +18,10 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from jobs.cluster.view import ClusterError
+from jobs.cluster.cluster_state import ClusterError
+from jobs.cluster.ray.connection import join
 from jobs.common.yaml_document import Document
 from jobs.detach import DriverProcess, seen_otherwise
-from jobs.fanout.connection import join
 from jobs.meanings import Meanings
 
 NAMESPACE = "gfjobs"

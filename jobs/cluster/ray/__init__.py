@@ -10,10 +10,10 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a w
 if find_token():
     os.environ.setdefault(MODE, "token")  # as Ray would, but without a warning on stderr
 
-from jobs.fanout.connection import view_cluster
-from jobs.fanout.detached import HeadDriver, on_head
-from jobs.fanout.executor import RayExecutor
-from jobs.fanout.hardware import ask_hardware
-from jobs.fanout.lessons import teach
+from jobs.cluster.ray.connection import view_cluster
+from jobs.cluster.ray.executor import RayExecutor
+from jobs.cluster.ray.head_actor import HeadDriver, on_head
+from jobs.cluster.ray.node_queries import ask_hardware
+from jobs.cluster.ray.training import teach
 
 __all__ = ["HeadDriver", "RayExecutor", "ask_hardware", "on_head", "teach", "view_cluster"]

@@ -12,12 +12,12 @@ import ray
 from ray.exceptions import RayError
 from ray.experimental import internal_kv
 
+from jobs.cluster.ray.checksums import Sealed, check_images, check_weights, seal
+from jobs.cluster.ray.object_store import Reference
 from jobs.common.errors import CorruptedError
-from jobs.fanout.object_store import Reference
 from jobs.machine.heartbeat import beats
 from jobs.machine.slots import Spot
 from jobs.plan.task import Outcome, Task
-from jobs.transit import Sealed, check_images, check_weights, seal
 
 NAMESPACE = b"gfjobs"
 """Of the head's key-value store, where pulses are."""

@@ -10,8 +10,8 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from jobs.cluster.view import DEVICE_PREFIX, TIMING, ClusterError, NodeView
-from jobs.fanout.connection import EMBEDDED_STORE_BYTES, Head
+from jobs.cluster.cluster_state import DEVICE_PREFIX, TIMING, ClusterError, NodeView
+from jobs.cluster.ray.connection import EMBEDDED_STORE_BYTES, Head
 from jobs.machine.devices import CPU, CUDA
 from jobs.machine.slots import Place, Spot
 from jobs.plan.task import Task

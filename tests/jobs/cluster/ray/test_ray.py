@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from ray.exceptions import NodeDiedError
 
-from jobs.cluster.view import TIMING, NodeView
+from jobs.cluster.cluster_state import TIMING, NodeView
+from jobs.cluster.ray import executor, nodes, object_store
+from jobs.cluster.ray.object_store import ObjectStore
 from jobs.driver.executor import Sources
-from jobs.fanout import executor, nodes, object_store
-from jobs.fanout.object_store import ObjectStore
 from jobs.plan.task import Outcome
 
 

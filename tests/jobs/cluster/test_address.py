@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from jobs import address as module
-from jobs.address import check_address
+from jobs.cluster import address as module
+from jobs.cluster.address import check_address
 from jobs.common.errors import UsageError
 
 SETTINGS = bytes([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 64, 0, 0])

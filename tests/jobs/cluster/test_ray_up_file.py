@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from jobs.cli import main
-from jobs.cluster.launcher_file import LauncherFile, read_launcher_file
+from jobs.cluster.ray_up_file import LauncherFile, read_launcher_file
 from jobs.common.errors import BadInputError
 
 OURS = (Path(__file__).parents[3] / "cluster.yaml").read_text()

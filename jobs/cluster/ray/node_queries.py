@@ -9,11 +9,11 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from jobs.cluster.checks import Check, Here, check_hardware
-from jobs.cluster.view import TIMING, NodeView
-from jobs.fanout.connection import join
-from jobs.fanout.nodes import TIMING_SHARE
-from jobs.fanout.object_store import Reference
+from jobs.cluster.cluster_state import TIMING, NodeView
+from jobs.cluster.doctor import Check, Here, check_hardware
+from jobs.cluster.ray.connection import join
+from jobs.cluster.ray.nodes import TIMING_SHARE
+from jobs.cluster.ray.object_store import Reference
 
 PATIENCE_S = 30.0
 """For a worker process to start on a board, and load torch. A node that is timing says nothing."""
