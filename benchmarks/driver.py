@@ -40,7 +40,7 @@ from jobs.grid.reader import read_grid
 from jobs.machine.slots import Place, Spot
 from jobs.plan.plan import Plan, make_plan
 from jobs.plan.task import Outcome, Task
-from jobs.progress import Progress
+from jobs.runs.progress import Progress
 
 AIM = 1.3
 """Time per task of the largest run, over that of the smallest."""

@@ -31,8 +31,8 @@ import storage
 from jobs.regressions.again import remeasurement
 from jobs.regressions.judge import judge
 from jobs.regressions.settings import Settings
-from jobs.run import submit
-from jobs.where import Where
+from jobs.runs.submit import submit
+from jobs.runs.target import Where
 
 SLOWER = 0.1
 CONTROL, CELL = "digits-gfnet", "digits-dynn"

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from jobs.choice.guarantee import validity
 from jobs.choosing import Limits, read_pass
-from jobs.run import submit
-from jobs.where import Where
+from jobs.runs.submit import submit
+from jobs.runs.target import Where
 
 SIGNIFICANCE = 0.01
 ASKED = [

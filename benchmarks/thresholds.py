@@ -30,8 +30,8 @@ from jobs.machine.devices import local_devices, use_device
 from jobs.plan.order import task_queues
 from jobs.plan.plan import Plan, make_plan
 from jobs.plan.task import Task
-from jobs.run import submit
-from jobs.where import Where
+from jobs.runs.submit import submit
+from jobs.runs.target import Where
 from jobs.worker.input_pipeline import Pipeline
 
 Answer = tuple[int, tuple[int, ...]]

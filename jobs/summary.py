@@ -21,7 +21,7 @@ from jobs.common.tables import INVALID, first_ones, long_table, text_table
 from jobs.common.text import folded, paragraphs
 from jobs.intervals import MeanLatency, Means, key_of, mean_latencies
 from jobs.plan.task import rows_an_image
-from jobs.watch import driver_lines
+from jobs.runs.watch import driver_lines
 
 BAR_WIDTH = 30
 DRAWN_HISTOGRAMS = 10

@@ -137,7 +137,7 @@ def judge(  # noqa: PLR0917 - click passes them by name
     from jobs.regressions.judge import judge as judge_night
     from jobs.regressions.settings import Settings
     from jobs.regressions.view import describe
-    from jobs.where import Where
+    from jobs.runs.target import Where
 
     pinned = storage.resolve_run(results, baseline) if baseline else None
     try:

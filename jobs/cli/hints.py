@@ -35,7 +35,7 @@ def meaning_hints(what: str) -> Hint:
     """A hint: what of one kind the runs have that the command names.
 
     Args:
-        what: the kind, as `jobs.meanings` calls it: `model` or `data set`.
+        what: the kind, as `jobs.runs.resolved_inputs` calls it: `model` or `data set`.
     """
 
     def hints(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:

@@ -29,7 +29,7 @@ from jobs.cli.hints import run_hints
 from storage import Root
 
 if TYPE_CHECKING:
-    from jobs.run import Ended
+    from jobs.runs.submit import Ended
 
 
 @main.command()
@@ -68,11 +68,11 @@ def submit(
     Example:
       gfjobs submit examples/quickstart.yaml --run first
     """
-    from jobs.run import submit as submit_grid
-    from jobs.where import Where
+    from jobs.runs.submit import submit as submit_grid
+    from jobs.runs.target import Where
 
     if detach:
-        from jobs.detach import check_root_option
+        from jobs.runs.detach import check_root_option
 
         check_root_option(context.meta[ROOT_AS_GIVEN])
     where = Where(address, inline, wait_s, stall_s, is_detached=detach)
@@ -107,8 +107,8 @@ def resume(
       gfjobs resume latest
     """
     import storage
-    from jobs.run import resume as resume_run
-    from jobs.where import Where
+    from jobs.runs.submit import resume as resume_run
+    from jobs.runs.target import Where
 
     run_id = storage.resolve_run(results, run)
     ended = resume_run(results, run_id, Where(address, inline, wait_s, stall_s), narrate)
@@ -126,7 +126,7 @@ def cancel(run: str, results: Root) -> None:
       gfjobs cancel latest
     """
     import storage
-    from jobs.cancelling import cancel as cancel_run
+    from jobs.runs.cancel import cancel as cancel_run
 
     run_id = storage.resolve_run(results, run)
     cancel_run(results, run_id, narrate)
@@ -147,8 +147,8 @@ def watch(run: str, results: Root) -> None:
       gfjobs watch latest
     """
     import storage
+    from jobs.runs.watch import watch as watch_run
     from jobs.summary import status
-    from jobs.watch import watch as watch_run
 
     run_id = storage.resolve_run(results, run)
     is_done = watch_run(results, run_id, narrate)

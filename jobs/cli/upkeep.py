@@ -48,7 +48,7 @@ def fsck(runs: tuple[str, ...], results: Root, *, is_repair: bool) -> None:
       gfjobs fsck latest --repair
     """
     import storage
-    from jobs.replanning import replanned
+    from jobs.runs.rebuild import replanned
     from jobs.upkeep import checked, told_slowly
 
     run_ids = [storage.resolve_run(results, run) for run in runs] if runs else None

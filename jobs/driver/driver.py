@@ -20,7 +20,7 @@ from jobs.driver.run_writer import SET_ASIDE, RunWriter
 from jobs.plan.order import Block, blocks
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
-from jobs.progress import last_line
+from jobs.runs.progress import last_line
 
 MAX_ATTEMPTS = 3
 """Times that a task whose worker was lost is given out in all."""

@@ -20,7 +20,7 @@ from jobs.nightly.states import QUIET, found_in
 from jobs.regressions.again import remeasurement
 from jobs.regressions.judge import judge
 from jobs.regressions.view import describe
-from jobs.run import Narrator, resume, submit
+from jobs.runs.submit import Narrator, resume, submit
 
 LEASE_S, LEASE_POLL_S = 90.0, 5.0
 """How long a run may still look as if it were written, and how often that is looked at: on an

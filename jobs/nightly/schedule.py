@@ -14,7 +14,7 @@ from jobs.common.yaml_document import Document, Value
 from jobs.grid.reader import NAME, NAME_RULE
 from jobs.nightly.cron import Calendar, read_calendar
 from jobs.regressions.settings import LEAST_NIGHTS, Settings
-from jobs.where import Where
+from jobs.runs.target import Where
 
 KEYS = (
     "name",

@@ -13,7 +13,6 @@ from pathlib import Path
 import storage
 from jobs.common.errors import BadInputError, UsageError
 from jobs.common.yaml_document import Document, suggestion
-from jobs.interrupts import Interrupts
 from jobs.nightly import child
 from jobs.nightly.checks import check_schedule
 from jobs.nightly.ledger import Ledger
@@ -23,7 +22,8 @@ from jobs.nightly.notify import tell_all
 from jobs.nightly.records import Entry, Night
 from jobs.nightly.schedule import Schedule
 from jobs.nightly.scheduler import Scheduler, parsed, run_name, utc_now
-from jobs.run import Narrator
+from jobs.runs.interrupts import Interrupts
+from jobs.runs.submit import Narrator
 
 LOG_BYTES = 1_000_000
 LOGS = 5

@@ -14,8 +14,8 @@ from jobs.common.formatting import Row
 from jobs.common.yaml_document import Document
 from jobs.grid.reader import Grid, read_grid
 from jobs.regressions.judge import Remeasure
-from jobs.run import Narrator, submit_document
-from jobs.where import Where
+from jobs.runs.submit import Narrator, submit_document
+from jobs.runs.target import Where
 
 SUFFIX = "-again"
 """Of the run's and its grid's name, so that it is no night itself."""

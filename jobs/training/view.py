@@ -11,7 +11,7 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from jobs.common.formatting import duration
-from jobs.progress import BAR_WIDTH
+from jobs.runs.progress import BAR_WIDTH
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -8,7 +8,7 @@ import torch  # noqa: F401
 import torchvision.transforms.v2  # noqa: F401
 
 import jobs.cli
-import jobs.run
+import jobs.runs.submit
 import jobs.summary
 import jobs.worker.kinds
 import jobs.worker.run_task  # noqa: F401

@@ -11,8 +11,8 @@ import pytest
 import storage
 from jobs.report.reading import read_report
 from jobs.report.writing import write_page
-from jobs.run import submit
-from jobs.where import Where
+from jobs.runs.submit import submit
+from jobs.runs.target import Where
 
 from .browser import PROGRAMS, Page, browser, program
 

@@ -22,8 +22,8 @@ from jobs.driver.cell_states import queued_rows
 from jobs.grid.reader import Grid, read_grid
 from jobs.plan.plan import Plan, make_plan
 from jobs.report.reading import Report, read_report
-from jobs.run import submit
-from jobs.where import Where
+from jobs.runs.submit import submit
+from jobs.runs.target import Where
 from jobs.worker import run_task
 
 SIZES = {"img_size": 8, "patch_size": 2, "embed_dim": 6, "num_classes": 10}

@@ -14,8 +14,8 @@ import gfnet
 import storage
 from jobs.certificate import certify
 from jobs.common.errors import UsageError
-from jobs.run import submit
-from jobs.where import Where
+from jobs.runs.submit import submit
+from jobs.runs.target import Where
 
 INLINE = Where(is_inline=True)
 EARLY = {"img_size": 8, "patch_size": 2, "embed_dim": 6, "num_classes": 10, "depth": 6}

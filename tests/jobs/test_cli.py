@@ -199,7 +199,7 @@ def test_failed_work_ends_with_1(root: Path, monkeypatch: pytest.MonkeyPatch) ->
     from jobs.machine import devices
 
     monkeypatch.setattr(devices, "local_devices", lambda: ("any", "cuda"))
-    monkeypatch.setattr("jobs.where.local_devices", lambda: ("any", "cuda"))
+    monkeypatch.setattr("jobs.runs.target.local_devices", lambda: ("any", "cuda"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     grid = root.parent / "cuda.yaml"
     text = (root.parent / "small.yaml").read_text()

@@ -18,7 +18,7 @@ from jobs.common.tables import markdown_table, result_table, text_table
 from jobs.common.yaml_document import Document
 from jobs.curve import Curves
 from jobs.figure import save_figure
-from jobs.progress import Progress
+from jobs.runs.progress import Progress
 from storage.runs.layout import run_paths
 from storage.sql.text import quoted
 

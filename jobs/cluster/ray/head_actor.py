@@ -21,8 +21,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from jobs.cluster.cluster_state import ClusterError
 from jobs.cluster.ray.connection import join
 from jobs.common.yaml_document import Document
-from jobs.detach import DriverProcess, seen_otherwise
-from jobs.meanings import Meanings
+from jobs.runs.detach import DriverProcess, seen_otherwise
+from jobs.runs.resolved_inputs import Meanings
 
 NAMESPACE = "gfjobs"
 TIMEOUT_S = 180.0
@@ -41,7 +41,7 @@ class HeadDriver:
     def seen_otherwise(
         self, root: str, probe: str, document: Document, base: Path, submitted: Meanings
     ) -> str:
-        """As `jobs.detach.seen_otherwise`, there."""
+        """As `jobs.runs.detach.seen_otherwise`, there."""
         asked = self._actor.seen_otherwise.remote(root, probe, document, base, submitted)
         return str(_answer(asked))
 
@@ -117,7 +117,7 @@ class _Keeper:
     def seen_otherwise(
         self, root: str, probe: str, document: Document, base: Path, submitted: Meanings
     ) -> str:
-        """As `jobs.detach.seen_otherwise`."""
+        """As `jobs.runs.detach.seen_otherwise`."""
         return seen_otherwise(root, probe, document, base, submitted)
 
     def start(self, run_id: str, root: str, options: Sequence[str]) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from jobs.driver.driver import Driver
 from jobs.machine.slots import Place, Spot
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
-from jobs.progress import Progress
+from jobs.runs.progress import Progress
 
 GRID = """\
 name: growth

@@ -20,8 +20,8 @@ from jobs.machine import conditions
 from jobs.machine.conditions import Machine, Reading, columns, machine_of
 from jobs.machine.nvml import Gpu
 from jobs.machine.sensors import AbsentError
-from jobs.run import resume, submit
-from jobs.where import Where
+from jobs.runs.submit import resume, submit
+from jobs.runs.target import Where
 from jobs.worker import latency
 
 NOON = datetime(2026, 11, 24, 12)  # noqa: DTZ001 (naive UTC throughout)

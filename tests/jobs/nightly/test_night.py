@@ -106,7 +106,7 @@ def test_a_cancelled_night_has_failed(
     with pytest.raises(RunInterruptedError):
         run()
     monkeypatch.undo()
-    from jobs.cancelling import cancel
+    from jobs.runs.cancel import cancel
 
     cancel(tmp_path / "results", "n21", lambda _: None)
     night = run()

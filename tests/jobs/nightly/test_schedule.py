@@ -12,7 +12,7 @@ from jobs.common.yaml_document import Document
 from jobs.nightly.checks import check_schedule
 from jobs.nightly.schedule import Notify, Schedule, read_schedule
 from jobs.regressions.settings import Settings
-from jobs.where import Where
+from jobs.runs.target import Where
 
 REPOSITORY = Path(__file__).parents[3]
 WHOLE = """\

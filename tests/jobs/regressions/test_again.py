@@ -7,8 +7,8 @@ from pathlib import Path
 
 import storage
 from jobs.regressions.again import remeasurement
-from jobs.run import submit
-from jobs.where import Where
+from jobs.runs.submit import submit
+from jobs.runs.target import Where
 
 GRID = """\
 name: nightly

@@ -11,8 +11,8 @@ import torch
 
 import gfnet
 import storage
-from jobs.run import submit
-from jobs.where import Where
+from jobs.runs.submit import submit
+from jobs.runs.target import Where
 from jobs.worker.memory import Batches, is_out_of_memory
 
 GRID = """\

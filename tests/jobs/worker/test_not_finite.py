@@ -14,8 +14,8 @@ from click.testing import CliRunner
 import gfnet
 import storage
 from jobs.cli import main
-from jobs.run import submit
-from jobs.where import Where
+from jobs.runs.submit import submit
+from jobs.runs.target import Where
 from jobs.worker import run_task
 
 GRID = """\

@@ -23,8 +23,8 @@ from jobs.machine.power.meter_log import LogLine
 from jobs.machine.power.source import PowerError, PowerSource, Reading
 from jobs.plan.estimate import estimate
 from jobs.plan.plan import Plan
-from jobs.run import resume, submit
-from jobs.where import Where
+from jobs.runs.submit import resume, submit
+from jobs.runs.target import Where
 from jobs.worker import kinds
 
 LADDER = """\

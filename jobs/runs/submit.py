@@ -9,8 +9,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import storage
-from jobs.amend import amend, submission_of
-from jobs.cancelling import mark_cancelled
 from jobs.common.clock import now
 from jobs.common.errors import JobsError, RunInterruptedError, UsageError
 from jobs.common.version import gfjobs_version, git_revision
@@ -18,13 +16,15 @@ from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import queued_rows
 from jobs.driver.driver import Driver
 from jobs.driver.executor import InlineExecutor, Sources
-from jobs.interrupts import Interrupts
 from jobs.machine.power.discovery import VARIABLE, check_setting
 from jobs.plan.plan import Plan
 from jobs.plan.planning import plan_document
 from jobs.plan.view import counted, skips
-from jobs.progress import Progress
-from jobs.where import Where
+from jobs.runs.amend import amend, submission_of
+from jobs.runs.cancel import mark_cancelled
+from jobs.runs.interrupts import Interrupts
+from jobs.runs.progress import Progress
+from jobs.runs.target import Where
 
 Narrator = Callable[[str], None]
 
@@ -88,7 +88,7 @@ def submit_document(  # noqa: PLR0917 - as `submit`
         check_setting(os.environ.get(VARIABLE, ""))
     if not where.is_detached:
         return _submit(document, plan, root, where, narrate, run_id=run_id)
-    from jobs.detach import checked_head
+    from jobs.runs.detach import checked_head
 
     assert where.address  # noqa: S101 - Where.check
     with checked_head(where.address, root, document, plan) as head:

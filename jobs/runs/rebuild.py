@@ -8,13 +8,13 @@ from pathlib import Path
 
 import gfnet
 import storage
-from jobs.amend import read_later, relabelled
 from jobs.common.errors import JobsError
 from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import Ledger, queued_rows
-from jobs.meanings import differences, meanings, same_label, worded
 from jobs.plan.plan import Plan
 from jobs.plan.planning import plan_document
+from jobs.runs.amend import read_later, relabelled
+from jobs.runs.resolved_inputs import differences, meanings, same_label, worded
 
 
 def replanned(remains: storage.Remains) -> storage.Replanned | str:

@@ -15,7 +15,8 @@ from jobs.common.clock import now
 from jobs.common.errors import UsageError
 from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import queued_rows
-from jobs.meanings import (
+from jobs.plan.plan import Cell, Later, Plan, is_compared
+from jobs.runs.resolved_inputs import (
     Meanings,
     differences,
     meanings,
@@ -23,7 +24,6 @@ from jobs.meanings import (
     same_label,
     worded,
 )
-from jobs.plan.plan import Cell, Later, Plan, is_compared
 
 LEFT_ALONE = "the grid has it no more"
 """Of a cell that had not been done when it left the grid."""

@@ -16,16 +16,16 @@ from PIL import Image
 
 import storage
 from gfnet import runtimes
-from jobs import run, where
 from jobs.common.errors import BadInputError, RunInterruptedError, UsageError
 from jobs.plan.task import Outcome, Task
-from jobs.run import resume, submit
+from jobs.runs import submit as run
+from jobs.runs import target as where
+from jobs.runs.submit import resume, submit
+from jobs.runs.target import Where
 from jobs.summary import ladder, status
-from jobs.where import Where
 from jobs.worker.kinds import WORK
 from jobs.worker.run_task import run_task
-
-from .conftest import SMALL_GRID
+from tests.jobs.conftest import SMALL_GRID
 
 INLINE = Where(is_inline=True)
 

@@ -12,7 +12,7 @@ from jobs.common.formatting import duration
 from jobs.plan.order import task_queues
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
-from jobs.progress import Progress
+from jobs.runs.progress import Progress
 
 GRID = """\
 models: [flat.safetensors]

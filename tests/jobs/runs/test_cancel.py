@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 import storage
-from jobs import where
-from jobs.cancelling import PATIENCE_S, cancel
 from jobs.common.errors import JobsError, RunInterruptedError
 from jobs.driver import executor
 from jobs.plan.task import Outcome, Task
-from jobs.run import resume, submit
+from jobs.runs import target
+from jobs.runs.cancel import PATIENCE_S, cancel
+from jobs.runs.submit import resume, submit
+from jobs.runs.target import Where
+from jobs.runs.watch import progress_line, watch
 from jobs.summary import status
-from jobs.watch import progress_line, watch
-from jobs.where import Where
 from jobs.worker.run_task import run_task
 
 INLINE = Where(is_inline=True)
@@ -62,8 +62,8 @@ def test_a_driver_stops_in_mid_task_and_the_run_goes_on_later(
         return run_task(task, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(where, "InlineExecutor", lambda src: executor.InlineExecutor(src, run))
-        patch.setattr("jobs.interrupts.POLL_S", 0.05)
+        patch.setattr(target, "InlineExecutor", lambda src: executor.InlineExecutor(src, run))
+        patch.setattr("jobs.runs.interrupts.POLL_S", 0.05)
         with pytest.raises(RunInterruptedError) as caught:
             submit(small_grid, root, INLINE, quiet, "r")
     assert caught.value.is_cancelled

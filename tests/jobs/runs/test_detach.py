@@ -10,9 +10,9 @@ from click.testing import CliRunner
 import storage
 from jobs.cli import main
 from jobs.common.yaml_document import Document
-from jobs.detach import seen_otherwise
-from jobs.meanings import meanings
 from jobs.plan.planning import plan_document
+from jobs.runs.detach import seen_otherwise
+from jobs.runs.resolved_inputs import meanings
 
 GRID = """\
 models: [digits-gfnet, digits-dynn]

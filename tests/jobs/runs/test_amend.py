@@ -23,8 +23,8 @@ from jobs.common.errors import UsageError
 from jobs.driver.cell_states import Ledger
 from jobs.plan.order import blocks
 from jobs.plan.plan import Later, Plan, added_to
-from jobs.run import resume, submit
-from jobs.where import Where
+from jobs.runs.submit import resume, submit
+from jobs.runs.target import Where
 
 INLINE = Where(is_inline=True)
 TABLES = {

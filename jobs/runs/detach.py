@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 import storage
 from jobs.common.errors import BadInputError, UsageError
 from jobs.common.yaml_document import Document
-from jobs.meanings import Meanings, differences, meanings, worded
 from jobs.plan.plan import Plan
+from jobs.runs.resolved_inputs import Meanings, differences, meanings, worded
 
 if TYPE_CHECKING:
     from jobs.cluster.ray import HeadDriver
@@ -32,7 +32,9 @@ START_S = 120.0
 
 LOOK_S = 0.2
 FAILED = 1
-DRIVER = "from jobs.detach import end_with; end_with({parent}); from jobs.cli import main; main()"
+DRIVER = (
+    "from jobs.runs.detach import end_with; end_with({parent}); from jobs.cli import main; main()"
+)
 TAIL_LINES = 12
 _SIGNAL_AT_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of prctl(2)
 

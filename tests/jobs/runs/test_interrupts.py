@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from jobs import interrupts
-from jobs.interrupts import SAME_PRESS_S, Interrupts
+from jobs.runs import interrupts
+from jobs.runs.interrupts import SAME_PRESS_S, Interrupts
 
 PATIENCE_S = 30
 

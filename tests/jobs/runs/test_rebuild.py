@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import storage
 from jobs.cli import main
-from jobs.replanning import replanned
+from jobs.runs.rebuild import replanned
 
 GRID = """
 models: [digits-gfnet, digits-dynn]

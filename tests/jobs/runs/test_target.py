@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jobs.common.errors import UsageError
-from jobs.where import Where
+from jobs.runs.target import Where
 
 
 @pytest.mark.parametrize(
