@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 import gfnet
-from jobs.choice.bootstrap import Numbers, estimates
+from jobs.analysis.statistics.bootstrap import Numbers, estimates
 from jobs.driver.executor import shuffled
 from jobs.grid.downloads import open_images
 from jobs.machine.devices import use_device

@@ -45,7 +45,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.comparison.mcnemar import Changes
+from jobs.analysis.statistics.mcnemar import Changes
 from jobs.regressions.answers import verdict_of
 from jobs.regressions.detector import RECENT
 from jobs.regressions.settings import Settings

@@ -28,7 +28,7 @@ import torch
 
 import gfnet
 import storage
-from jobs.choice.bootstrap import Numbers, estimates
+from jobs.analysis.statistics.bootstrap import Numbers, estimates
 from jobs.machine.devices import Device, use_device
 from jobs.worker.input_pipeline import Pipeline
 from jobs.worker.timing import measure_routes

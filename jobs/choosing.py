@@ -13,8 +13,8 @@ import numpy as np
 
 import gfnet
 import storage
+from jobs.analysis.statistics.bootstrap import Estimate
 from jobs.choice.answers import ExitAnswers, Vector
-from jobs.choice.bootstrap import Estimate
 from jobs.choice.constraints import Constraints, CostLimit
 from jobs.choice.mixture import Rounds, compose
 from jobs.common.errors import UsageError

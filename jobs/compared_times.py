@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from jobs.analysis.statistics.log_ratio import log_ratio, percent
 from jobs.common.formatting import Row, energy_sources
 from jobs.compared import Compared, blank
 from jobs.comparison.comparable import why_no_times
-from jobs.comparison.log_ratio import log_ratio, percent
 from jobs.measured import Runs, Times
 
 _COLUMNS = {"latency": ("forward_ms", "forward_ms"), "energy": ("energy_mj", "power_w")}

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import storage
+from jobs.analysis.statistics.holm import adjusted
 from jobs.common.errors import UsageError
 from jobs.common.formatting import Row, threshold_of
 from jobs.compared import Compared, accuracy, changed_images, exits
 from jobs.compared_times import times
 from jobs.comparison.comparable import PLACE, identity_of
-from jobs.comparison.holm import adjusted
 from jobs.measured import MeasuredRun, Side
 
 _AXES = tuple(axis for axis in PLACE if axis != "node")

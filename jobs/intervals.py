@@ -10,7 +10,7 @@ from itertools import groupby
 import numpy as np
 
 import storage
-from jobs.choice.bootstrap import Estimate, mean_of
+from jobs.analysis.statistics.bootstrap import Estimate, mean_of
 from jobs.common.formatting import Row
 
 

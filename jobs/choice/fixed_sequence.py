@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.choice.betting import Numbers, rejects
+from jobs.analysis.statistics.betting import Numbers, rejects
 from jobs.choice.promises import Promise
 
 WINDOW = 1.0

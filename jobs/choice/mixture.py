@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.choice.bootstrap import Estimate, estimates
+from jobs.analysis.statistics.bootstrap import Estimate, estimates
 
 _ROUNDING = 1e-9  # of a sum of shares
 

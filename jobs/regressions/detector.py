@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.regressions.recurring import Recurring, recurring
-from jobs.regressions.steps import levels
-from jobs.student import quantile, upper_tail
+from jobs.analysis.statistics.change_points import levels
+from jobs.analysis.statistics.recurring import Recurring, recurring
+from jobs.analysis.statistics.student_t import quantile, upper_tail
 
 TONIGHT_SHARE = 0.2
 """Of the false alarms that are allowed, those of tonight alone; the rest are of two nights

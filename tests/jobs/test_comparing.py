@@ -13,11 +13,11 @@ import pytest
 from scipy.stats import binomtest, cauchy
 
 import storage
+from jobs.analysis.statistics.autocorrelation import CORRELATIONS
 from jobs.common.errors import UsageError
 from jobs.compared import Compared
 from jobs.comparing import Comparison, compare
 from jobs.comparing_view import describe, encode
-from jobs.comparison.autocorrelation import CORRELATIONS
 from jobs.measured import Side
 
 from .regressions.conftest import Nights

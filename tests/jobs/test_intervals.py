@@ -12,7 +12,7 @@ import pytest
 
 import storage
 from jobs import summary
-from jobs.choice.bootstrap import Estimate
+from jobs.analysis.statistics.bootstrap import Estimate
 from jobs.driver.cell_states import VALID_ROUNDS
 from jobs.intervals import MeanLatency, mean_latencies
 

@@ -23,10 +23,14 @@ def _alone(tests: str) -> Own:
 
 MODULES = {
     # Hypotheses and promises.
-    "jobs/comparison/holm.py": _alone("tests/jobs/comparison/test_holm.py"),
-    "jobs/comparison/mcnemar.py": _alone("tests/jobs/comparison/test_mcnemar.py"),
-    "jobs/comparison/log_ratio.py": _alone("tests/jobs/comparison/test_log_ratio.py"),
-    "jobs/student.py": _alone("tests/jobs/test_student.py"),
+    "jobs/analysis/statistics/holm.py": _alone("tests/jobs/analysis/statistics/test_holm.py"),
+    "jobs/analysis/statistics/mcnemar.py": _alone("tests/jobs/analysis/statistics/test_mcnemar.py"),
+    "jobs/analysis/statistics/log_ratio.py": _alone(
+        "tests/jobs/analysis/statistics/test_log_ratio.py"
+    ),
+    "jobs/analysis/statistics/student_t.py": _alone(
+        "tests/jobs/analysis/statistics/test_student_t.py"
+    ),
     "jobs/choice/fixed_sequence.py": _alone("tests/jobs/choice/test_guarantee.py"),
     "jobs/choice/guarantee.py": _alone("tests/jobs/choice/test_guarantee.py"),
     "jobs/choice/promises.py": _alone("tests/jobs/choice/test_guarantee.py"),

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from jobs.analysis.statistics.betting import Numbers, rejects
 from jobs.choice import fixed_sequence
 from jobs.choice.answers import ExitAnswers
-from jobs.choice.betting import Numbers, rejects
 from jobs.choice.constraints import COST_TOLERANCE, Constraints, CostLimit
 from jobs.choice.fixed_sequence import Split, certify_steps, choose_kappas
 from jobs.choice.guarantee import NoGuaranteeError, guarantee, validity

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
+from jobs.analysis.statistics.recurring import recurring
 from jobs.regressions import detector
 from jobs.regressions.detector import Difference, Reference, _correlation, _median_slope, _share
-from jobs.regressions.recurring import recurring
 
 
 def known(past: list[float], correlation: float = 0.5) -> Reference:

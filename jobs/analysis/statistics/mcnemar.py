@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.choice.bootstrap import Estimate
+from jobs.analysis.statistics.bootstrap import Estimate
 
 _Z = 1.959963984540054  # of the normal distribution at 97.5 %
 _HALVINGS = 60  # of [-1, 1]: beyond what a double tells apart

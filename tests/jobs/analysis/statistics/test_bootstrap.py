@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jobs.choice.bootstrap import mean_of, stretch
+from jobs.analysis.statistics.bootstrap import mean_of, stretch
 
 TWO = 12.70620  # Student's t of two rounds, whose mean has half of their distance as its error
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from jobs.comparison.mcnemar import Changes, _score, interval, p_value
+from jobs.analysis.statistics.mcnemar import Changes, _score, interval, p_value
 
 
 def test_changes_are_counted() -> None:

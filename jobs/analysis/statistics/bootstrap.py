@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.student import quantile
+from jobs.analysis.statistics.student_t import quantile
 
 RESAMPLES = 500
 _INTERVAL = (2.5, 97.5)  # percent

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.comparison.autocorrelation import spread
-from jobs.student import mixed_quantile, mixed_tail
+from jobs.analysis.statistics.autocorrelation import spread
+from jobs.analysis.statistics.student_t import mixed_quantile, mixed_tail
 
 _OUTSIDE = 0.05  # of a 95 % interval
 _POINT = 1e-12  # a smaller standard error is rounding

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.comparison.holm import adjusted
+from jobs.analysis.statistics.holm import adjusted
 
 
 def test_the_smallest_counts_most() -> None:

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from jobs.comparison.autocorrelation import CORRELATIONS
-from jobs.comparison.holm import adjusted
-from jobs.comparison.log_ratio import (
+from jobs.analysis.statistics.autocorrelation import CORRELATIONS
+from jobs.analysis.statistics.holm import adjusted
+from jobs.analysis.statistics.log_ratio import (
     LogRatio,
     _residual_variance,
     _variance_of_images,

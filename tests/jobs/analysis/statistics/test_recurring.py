@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from jobs.regressions.recurring import Recurring, Series, recurring
+from jobs.analysis.statistics.recurring import Recurring, Series, recurring
 from jobs.regressions.settings import Settings
 from jobs.regressions.timing import Finding, Nights, Pair, find
 

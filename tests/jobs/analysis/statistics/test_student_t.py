@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from jobs import student as module
-from jobs.student import mixed_quantile, mixed_tail, quantile, upper_tail
+from jobs.analysis.statistics import student_t as module
+from jobs.analysis.statistics.student_t import mixed_quantile, mixed_tail, quantile, upper_tail
 
 
 @pytest.mark.parametrize("freedom", [1, 3, 12, 28, 400])

@@ -1,0 +1,1 @@
+"""What results mean: reads SQL and numpy, and measures nothing itself."""

@@ -1,0 +1,1 @@
+"""Bootstrap, McNemar, Holm, log ratio, Student t, change points, betting; numpy alone."""
