@@ -15,8 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from jobs.choice.guarantee import validity
-from jobs.choosing import Limits, read_pass
+from jobs.analysis.thresholds.choose import Limits, read_pass
+from jobs.analysis.thresholds.guarantee import validity
 from jobs.runs.submit import submit
 from jobs.runs.target import Where
 

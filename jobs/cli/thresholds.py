@@ -128,10 +128,7 @@ def choose(
       gfjobs choose latest --max-drop 0.5
     """
     import storage
-    from jobs.choice.guarantee import guarantee as guarantee_of
-    from jobs.choice.search import search
-    from jobs.choice_view import describe_bands, describe_choice, describe_guarantee
-    from jobs.choosing import (
+    from jobs.analysis.thresholds.choose import (
         NARROWING,
         Limits,
         as_usage_errors,
@@ -139,6 +136,9 @@ def choose(
         read_points,
         write_thresholds,
     )
+    from jobs.analysis.thresholds.guarantee import guarantee as guarantee_of
+    from jobs.analysis.thresholds.search import search
+    from jobs.analysis.thresholds.view import describe_bands, describe_choice, describe_guarantee
 
     run_id = storage.resolve_run(results, run)
     narrowing = {key: value for key in NARROWING if (value := options.pop(key)) is not None}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.choice.answers import ExitAnswers
+from jobs.analysis.thresholds.exit_answers import ExitAnswers
 from jobs.common.formatting import setting_of
 from jobs.report.reading import AllExitPass
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import altair as alt
 
-from jobs.choice.bands import Band
+from jobs.analysis.thresholds.bands import Band
 from jobs.common.formatting import Row, fixed, threshold_of
 from jobs.curve import curves_of, some_of
 from jobs.intervals import key_of

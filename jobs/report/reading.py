@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import storage
-from jobs.choice.answers import ExitAnswers
-from jobs.choice.bands import MOST_POINTS, Band, bands
-from jobs.choice.mixture import Rounds
-from jobs.choosing import read_answers, read_exit_ms
+from jobs.analysis.thresholds.bands import MOST_POINTS, Band, bands
+from jobs.analysis.thresholds.choose import read_answers, read_exit_ms
+from jobs.analysis.thresholds.exit_answers import ExitAnswers
+from jobs.analysis.thresholds.latency_mixture import Rounds
 from jobs.common.errors import UsageError
 from jobs.common.formatting import SETTING, Row
 from jobs.curve import LISTED_POINTS

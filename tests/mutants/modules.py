@@ -31,9 +31,13 @@ MODULES = {
     "jobs/analysis/statistics/student_t.py": _alone(
         "tests/jobs/analysis/statistics/test_student_t.py"
     ),
-    "jobs/choice/fixed_sequence.py": _alone("tests/jobs/choice/test_guarantee.py"),
-    "jobs/choice/guarantee.py": _alone("tests/jobs/choice/test_guarantee.py"),
-    "jobs/choice/promises.py": _alone("tests/jobs/choice/test_guarantee.py"),
+    "jobs/analysis/thresholds/fixed_sequence.py": _alone(
+        "tests/jobs/analysis/thresholds/test_guarantee.py"
+    ),
+    "jobs/analysis/thresholds/guarantee.py": _alone(
+        "tests/jobs/analysis/thresholds/test_guarantee.py"
+    ),
+    "jobs/analysis/thresholds/risks.py": _alone("tests/jobs/analysis/thresholds/test_guarantee.py"),
     "jobs/regressions/detector.py": _alone("tests/jobs/regressions/test_detector.py"),
     "jobs/grid/threshold_axis.py": _alone("tests/jobs/grid/test_threshold_axis.py"),
     # Models and their images.

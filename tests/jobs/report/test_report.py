@@ -18,8 +18,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 import storage
-from jobs.choice.bands import Band
-from jobs.choice.mixture import compose
+from jobs.analysis.thresholds.bands import Band
+from jobs.analysis.thresholds.latency_mixture import compose
 from jobs.cli import main
 from jobs.common.errors import UsageError
 from jobs.report import reading

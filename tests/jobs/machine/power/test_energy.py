@@ -14,7 +14,7 @@ import torch
 from click.testing import CliRunner
 
 import storage
-from jobs.choosing import Limits, read_pass
+from jobs.analysis.thresholds.choose import Limits, read_pass
 from jobs.cli import main
 from jobs.common.errors import BadInputError, UsageError
 from jobs.machine.power.discovery import Choice, check_setting

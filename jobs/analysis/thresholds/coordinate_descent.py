@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jobs.choice.answers import Vector
-from jobs.choice.sweep import SharedSweep, cut_gate
-from jobs.choice.tally import Key, Tally
+from jobs.analysis.thresholds.exit_answers import Vector
+from jobs.analysis.thresholds.sweep import SharedSweep, cut_gate
+from jobs.analysis.thresholds.tally import Key, Tally
 
 SCALINGS = (1.0, 0.5, 0.75, 1.5, 2.0)
 """Of what the constraints allow, for shared thresholds to start from; beyond 1 too much."""

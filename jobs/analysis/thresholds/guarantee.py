@@ -16,11 +16,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.choice.answers import ExitAnswers, OperatingPoint, Vector
-from jobs.choice.constraints import Constraints
-from jobs.choice.fixed_sequence import ROUNDING, Split, Tested, certify_steps
-from jobs.choice.path import build_path
-from jobs.choice.promises import Promise, promises_of
+from jobs.analysis.thresholds.constraints import Constraints
+from jobs.analysis.thresholds.exit_answers import ExitAnswers, OperatingPoint, Vector
+from jobs.analysis.thresholds.fixed_sequence import ROUNDING, Split, Tested, certify_steps
+from jobs.analysis.thresholds.path import build_path
+from jobs.analysis.thresholds.risks import Promise, promises_of
 from jobs.common.errors import JobsError
 
 SHARES = (0.2, 0.3)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from jobs.choice.answers import ExitAnswers
+from jobs.analysis.thresholds.exit_answers import ExitAnswers
 
 NAN, INF = math.nan, math.inf
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.choice.answers import ExitAnswers
-from jobs.choice.constraints import COST_TOLERANCE, Constraints, CostLimit
+from jobs.analysis.thresholds.constraints import COST_TOLERANCE, Constraints, CostLimit
+from jobs.analysis.thresholds.exit_answers import ExitAnswers
 
 Numbers = NDArray[np.float64]
 

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from jobs.analysis.statistics.betting import Numbers, rejects
-from jobs.choice import fixed_sequence
-from jobs.choice.answers import ExitAnswers
-from jobs.choice.constraints import COST_TOLERANCE, Constraints, CostLimit
-from jobs.choice.fixed_sequence import Split, certify_steps, choose_kappas
-from jobs.choice.guarantee import NoGuaranteeError, guarantee, validity
-from jobs.choice.path import build_path
-from jobs.choice.promises import Promise, promises_of
+from jobs.analysis.thresholds import fixed_sequence
+from jobs.analysis.thresholds.constraints import COST_TOLERANCE, Constraints, CostLimit
+from jobs.analysis.thresholds.exit_answers import ExitAnswers
+from jobs.analysis.thresholds.fixed_sequence import Split, certify_steps, choose_kappas
+from jobs.analysis.thresholds.guarantee import NoGuaranteeError, guarantee, validity
+from jobs.analysis.thresholds.path import build_path
+from jobs.analysis.thresholds.risks import Promise, promises_of
 
 INF = math.inf
 
@@ -283,7 +283,7 @@ def test_the_error_is_shared_between_accuracy_and_cost(
     asked: Constraints, errors: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two tests that each err as seldom as is allowed would err twice as often together."""
-    module = importlib.import_module("jobs.choice.guarantee")
+    module = importlib.import_module("jobs.analysis.thresholds.guarantee")
     given: list[float] = []
 
     def noted(*arguments: Any) -> fixed_sequence.Tested:
@@ -432,7 +432,7 @@ def test_a_guarantee_part_by_part(asked: Constraints) -> None:
 
 def test_the_best_of_what_is_certified() -> None:
     """Where accuracy is limited the cheapest, and of equal costs the most accurate; else turned."""
-    rank = importlib.import_module("jobs.choice.guarantee")._rank
+    rank = importlib.import_module("jobs.analysis.thresholds.guarantee")._rank
     points = [
         SimpleNamespace(cost=cost, accuracy_pct=accuracy)
         for cost in (3.0, 1.0, 2.0)
@@ -481,7 +481,7 @@ def test_many_splits_are_counted_one_by_one() -> None:
 
 def test_two_hundred_splits_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each with a seed of its own, from 0, and a confidence of 90 %."""
-    module = importlib.import_module("jobs.choice.guarantee")
+    module = importlib.import_module("jobs.analysis.thresholds.guarantee")
     given: list[dict[str, Any]] = []
 
     def noted(*_: Any, **options: Any) -> SimpleNamespace:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.analysis.statistics.betting import Numbers, rejects
-from jobs.choice.promises import Promise
+from jobs.analysis.thresholds.risks import Promise
 
 WINDOW = 1.0
 """See `choose_kappas`; from 0.5 to 2 the promises come out alike."""

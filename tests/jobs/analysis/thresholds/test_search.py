@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.choice import search as searching
-from jobs.choice.answers import ExitAnswers, OperatingPoint
-from jobs.choice.constraints import Constraints, CostLimit
-from jobs.choice.descent import descend_from_all
-from jobs.choice.search import NoChoiceError, search
-from jobs.choice.tally import Tally
+from jobs.analysis.thresholds import search as searching
+from jobs.analysis.thresholds.constraints import Constraints, CostLimit
+from jobs.analysis.thresholds.coordinate_descent import descend_from_all
+from jobs.analysis.thresholds.exit_answers import ExitAnswers, OperatingPoint
+from jobs.analysis.thresholds.search import NoChoiceError, search
+from jobs.analysis.thresholds.tally import Tally
 
 INF = math.inf
 

@@ -13,9 +13,9 @@ from click.testing import CliRunner
 
 import gfnet
 import storage
-from jobs.choice.answers import ExitAnswers
-from jobs.choice_view import drop_interval
-from jobs.choosing import Limits, read_pass, storable, write_thresholds
+from jobs.analysis.thresholds.choose import Limits, read_pass, storable, write_thresholds
+from jobs.analysis.thresholds.exit_answers import ExitAnswers
+from jobs.analysis.thresholds.view import drop_interval
 from jobs.cli import main
 from jobs.common.errors import UsageError
 

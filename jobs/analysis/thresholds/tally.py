@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.choice.answers import ExitAnswers, Vector
-from jobs.choice.constraints import COST_TOLERANCE, Constraints
+from jobs.analysis.thresholds.constraints import COST_TOLERANCE, Constraints
+from jobs.analysis.thresholds.exit_answers import ExitAnswers, Vector
 
 Totals = NDArray[np.int64]
 Key = tuple[float, int, int]

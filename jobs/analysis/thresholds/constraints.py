@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jobs.choice.answers import ExitAnswers, OperatingPoint
+from jobs.analysis.thresholds.exit_answers import ExitAnswers, OperatingPoint
 
 _IMAGE_TOLERANCE = 1e-6
 """Of one image: 92.3 % of 10,000 images are 9,230 of them, not 9,230.000000000001."""

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from jobs.choice.answers import ExitAnswers
-from jobs.choice.bands import MOST_POINTS, bands
+from jobs.analysis.thresholds.bands import MOST_POINTS, bands
+from jobs.analysis.thresholds.exit_answers import ExitAnswers
 
 
 def _answers(images: int, seed: int) -> ExitAnswers:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jobs.choice.answers import ExitAnswers, OperatingPoint, Vector
-from jobs.choice.bands import bands
-from jobs.choice.guarantee import Guarantee
-from jobs.choice.search import Choice
-from jobs.choosing import Pass
+from jobs.analysis.thresholds.bands import bands
+from jobs.analysis.thresholds.choose import Pass
+from jobs.analysis.thresholds.exit_answers import ExitAnswers, OperatingPoint, Vector
+from jobs.analysis.thresholds.guarantee import Guarantee
+from jobs.analysis.thresholds.search import Choice
 from jobs.common.formatting import Row, setting_of
 from jobs.common.tables import text_table
 from jobs.common.text import folded

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from jobs.choice.answers import ExitAnswers
-from jobs.choice.constraints import Constraints, CostLimit
+from jobs.analysis.thresholds.constraints import Constraints, CostLimit
+from jobs.analysis.thresholds.exit_answers import ExitAnswers
 
 
 def make(images: int, right_early: int, right_late: int) -> ExitAnswers:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.choice.answers import Vector
-from jobs.choice.tally import Key, Tally, Totals, by_score
+from jobs.analysis.thresholds.exit_answers import Vector
+from jobs.analysis.thresholds.tally import Key, Tally, Totals, by_score
 
 
 class Cut(NamedTuple):

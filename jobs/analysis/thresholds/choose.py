@@ -14,9 +14,9 @@ import numpy as np
 import gfnet
 import storage
 from jobs.analysis.statistics.bootstrap import Estimate
-from jobs.choice.answers import ExitAnswers, Vector
-from jobs.choice.constraints import Constraints, CostLimit
-from jobs.choice.mixture import Rounds, compose
+from jobs.analysis.thresholds.constraints import Constraints, CostLimit
+from jobs.analysis.thresholds.exit_answers import ExitAnswers, Vector
+from jobs.analysis.thresholds.latency_mixture import Rounds, compose
 from jobs.common.errors import UsageError
 from jobs.common.formatting import SETTING, Row
 from jobs.common.yaml_document import Document
@@ -167,7 +167,7 @@ def read_exit_ms(root: storage.Root, run_id: str, cell: Row) -> Rounds:
 
 @contextmanager
 def as_usage_errors() -> Iterator[None]:
-    """What `jobs.choice` cannot take, such as a limit of NaN, is a mistake in the command."""
+    """What the search cannot take, such as a limit of NaN, is a mistake in the command."""
     try:
         yield
     except ValueError as err:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jobs.choice.mixture import compose
+from jobs.analysis.thresholds.latency_mixture import compose
 
 
 def test_a_mixture_by_hand() -> None:

@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
-from jobs.choice.answers import ExitAnswers, Vector
-from jobs.choice.constraints import Constraints
-from jobs.choice.descent import better, descend
-from jobs.choice.sweep import SharedSweep
-from jobs.choice.tally import Tally
+from jobs.analysis.thresholds.constraints import Constraints
+from jobs.analysis.thresholds.coordinate_descent import better, descend
+from jobs.analysis.thresholds.exit_answers import ExitAnswers, Vector
+from jobs.analysis.thresholds.sweep import SharedSweep
+from jobs.analysis.thresholds.tally import Tally
 
 STEPS = 128
 """Between the cost at full depth and the least, evenly; more of them cost no confidence."""

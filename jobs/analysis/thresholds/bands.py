@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.choice.answers import ExitAnswers, Vector
+from jobs.analysis.thresholds.exit_answers import ExitAnswers, Vector
 
 RESAMPLES = 1000
 MOST_POINTS = 100

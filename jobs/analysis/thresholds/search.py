@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.choice.answers import ExitAnswers, OperatingPoint, Vector
-from jobs.choice.constraints import Constraints
-from jobs.choice.descent import Found, better, descend_from_all, describe
-from jobs.choice.sweep import best_cut, cut_ends
-from jobs.choice.tally import Tally, Totals
+from jobs.analysis.thresholds.constraints import Constraints
+from jobs.analysis.thresholds.coordinate_descent import Found, better, descend_from_all, describe
+from jobs.analysis.thresholds.exit_answers import ExitAnswers, OperatingPoint, Vector
+from jobs.analysis.thresholds.sweep import best_cut, cut_ends
+from jobs.analysis.thresholds.tally import Tally, Totals
 from jobs.common.errors import JobsError
 
 MAX_EXACT_STEPS = 200_000_000
