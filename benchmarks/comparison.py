@@ -1,9 +1,9 @@
 """How often `gfjobs compare` finds what is not there, and how often its intervals hold what is.
 
-Times are simulated and go through what compares them (`jobs.comparison`). A grid is 10 comparisons
-of 12 images. In each round either side is off by 1 % (standard deviation), and each image of it by
-another 1 %; rounds of one side correlate with the one before by what the table says. Sides are of
-one run, paired, whose rounds share a drift besides, or of two runs.
+Times are simulated and go through what compares them (`jobs.analysis.comparison`). A grid is 10
+comparisons of 12 images. In each round either side is off by 1 % (standard deviation), and each
+image of it by another 1 %; rounds of one side correlate with the one before by what the table says.
+Sides are of one run, paired, whose rounds share a drift besides, or of two runs.
 
 *A/A*: both sides are the same. *Any found*: the share of grids of which a comparison is below 5 %
 after Holm's correction. *Holds 0*: the share of comparisons with p at least 5 %, of which the 95 %

@@ -73,9 +73,9 @@ def compare(  # noqa: PLR0917 - click passes them by name
       gfjobs compare latest latest --models digits-gfnet digits-dynn
     """
     import storage
-    from jobs.comparing import compare as compare_sides
-    from jobs.comparing_view import describe, encode
-    from jobs.measured import Side
+    from jobs.analysis.comparison.compare import compare as compare_sides
+    from jobs.analysis.comparison.run_data import Side
+    from jobs.analysis.comparison.view import describe, encode
 
     runs = [storage.resolve_run(results, run) for run in (run_a, run_b)]
     narrowed = zip(runs, models or (None, None), thresholds or (None, None), strict=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import storage
+from jobs.analysis.comparison.comparable import why_no_accuracy
+from jobs.analysis.comparison.run_data import Answers, read_answers
 from jobs.analysis.statistics.bootstrap import Estimate
 from jobs.analysis.statistics.mcnemar import Changes, interval, p_value
 from jobs.common.formatting import Row
-from jobs.comparison.comparable import why_no_accuracy
-from jobs.measured import Answers, read_answers
 from jobs.regressions.nights import History, Night
 from jobs.regressions.settings import Settings
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import storage
+from jobs.analysis.comparison.comparable import IDENTITY, identity_of, why_no_times
 from jobs.common.clock import now
 from jobs.common.errors import JobsError
 from jobs.common.formatting import Row
-from jobs.comparison.comparable import IDENTITY, identity_of, why_no_times
 from jobs.regressions.answers import Drop, Judged
 from jobs.regressions.nights import UNITS, History, Night
 from jobs.regressions.settings import LEAST_NIGHTS, Settings

@@ -8,9 +8,9 @@ from functools import cached_property
 from itertools import groupby
 
 import storage
+from jobs.analysis.comparison.comparable import PLACE, identity_of, why_no_times
 from jobs.common.errors import UsageError
 from jobs.common.formatting import Row
-from jobs.comparison.comparable import PLACE, identity_of, why_no_times
 from jobs.regressions.detector import RECENT
 from jobs.regressions.settings import Settings
 from jobs.regressions.timing import Nights, Pair

@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 import storage
+from jobs.analysis.comparison.compare import compare
+from jobs.analysis.comparison.run_data import Side
+from jobs.analysis.comparison.view import describe, encode
 from jobs.cli import main
-from jobs.comparing import compare
-from jobs.comparing_view import describe, encode
-from jobs.measured import Side
 
 from .regressions.conftest import Nights
 

@@ -13,14 +13,13 @@ import pytest
 from scipy.stats import binomtest, cauchy
 
 import storage
+from jobs.analysis.comparison.accuracy import Compared
+from jobs.analysis.comparison.compare import Comparison, compare
+from jobs.analysis.comparison.run_data import Side
+from jobs.analysis.comparison.view import describe, encode
 from jobs.analysis.statistics.autocorrelation import CORRELATIONS
 from jobs.common.errors import UsageError
-from jobs.compared import Compared
-from jobs.comparing import Comparison, compare
-from jobs.comparing_view import describe, encode
-from jobs.measured import Side
-
-from .regressions.conftest import Nights
+from tests.jobs.regressions.conftest import Nights
 
 A, B = Side("a"), Side("b")
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import storage
+from jobs.analysis.comparison.accuracy import Compared, accuracy, changed_images, exits
+from jobs.analysis.comparison.comparable import PLACE, identity_of
+from jobs.analysis.comparison.latency import times
+from jobs.analysis.comparison.run_data import MeasuredRun, Side
 from jobs.analysis.statistics.holm import adjusted
 from jobs.common.errors import UsageError
 from jobs.common.formatting import Row, threshold_of
-from jobs.compared import Compared, accuracy, changed_images, exits
-from jobs.compared_times import times
-from jobs.comparison.comparable import PLACE, identity_of
-from jobs.measured import MeasuredRun, Side
 
 _AXES = tuple(axis for axis in PLACE if axis != "node")
 """What a pair must agree in to be one; another node is a reason not to compare times."""

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from jobs.analysis.comparison.accuracy import Compared
+from jobs.analysis.comparison.compare import Comparison
+from jobs.analysis.comparison.run_data import Side
+from jobs.analysis.comparison.view import describe
 from jobs.common.tables import shown
-from jobs.compared import Compared
-from jobs.comparing import Comparison
-from jobs.comparing_view import describe
-from jobs.measured import Side
 
 ROW = Compared(
     model="digits-gfnet-dynn",

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from jobs.analysis.comparison.accuracy import Compared
+from jobs.analysis.comparison.compare import Comparison
 from jobs.common.formatting import fixed, model_at, setting_of
 from jobs.common.tables import text_table
 from jobs.common.text import WIDTH, remarks
-from jobs.compared import Compared
-from jobs.comparing import Comparison
 
 _TEN_MS = 10
 _SMALLEST_P = 1e-4

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import storage
+from jobs.analysis.comparison.comparable import PLACE, identity_of
 from jobs.analysis.statistics.log_ratio import Logs
 from jobs.common.errors import UsageError
 from jobs.common.formatting import Row, threshold_of
-from jobs.comparison.comparable import PLACE, identity_of
 
 
 @dataclass(frozen=True)

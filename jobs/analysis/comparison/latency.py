@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from jobs.analysis.comparison.accuracy import Compared, blank
+from jobs.analysis.comparison.comparable import why_no_times
+from jobs.analysis.comparison.run_data import Runs, Times
 from jobs.analysis.statistics.log_ratio import log_ratio, percent
 from jobs.common.formatting import Row, energy_sources
-from jobs.compared import Compared, blank
-from jobs.comparison.comparable import why_no_times
-from jobs.measured import Runs, Times
 
 _COLUMNS = {"latency": ("forward_ms", "forward_ms"), "energy": ("energy_mj", "power_w")}
 """Of `measured`: the figure, and what is there where it was measured."""

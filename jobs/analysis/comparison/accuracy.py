@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from jobs.analysis.comparison.comparable import PLACE, answered, why_no_accuracy
+from jobs.analysis.comparison.run_data import Answers, Runs
 from jobs.analysis.statistics.mcnemar import Changes, interval, p_value
 from jobs.common.formatting import Row, threshold_of
-from jobs.comparison.comparable import PLACE, answered, why_no_accuracy
-from jobs.measured import Answers, Runs
 
 _COUNTED = "no test: blocks are counted on the same images"
 
