@@ -40,7 +40,7 @@ shuffled: .venv/installed
 faults: .venv/installed
 	PYTHONPATH=.:tests $(BIN)/python -m faults.table $(FAULTS)
 	$(if $(FAULTS),,$(BIN)/python -m tests.fuzz --inputs 100000)
-	$(if $(FAULTS),,$(BIN)/pytest --hypothesis-profile=many tests/jobs/runs/test_amend.py tests/jobs/test_certificate.py)
+	$(if $(FAULTS),,$(BIN)/pytest --hypothesis-profile=many tests/jobs/runs/test_amend.py tests/jobs/analysis/test_certificate.py)
 
 # Of all modules and queries that decide figures and commits, or of some:
 # make mutants MODULES="jobs/driver/placement.py storage/queries/ladder.sql"

@@ -45,11 +45,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.analysis.regressions.accuracy import verdict_of
+from jobs.analysis.regressions.detector import RECENT
+from jobs.analysis.regressions.latency import Nights, Pair, find
+from jobs.analysis.regressions.settings import Settings
 from jobs.analysis.statistics.mcnemar import Changes
-from jobs.regressions.answers import verdict_of
-from jobs.regressions.detector import RECENT
-from jobs.regressions.settings import Settings
-from jobs.regressions.timing import Nights, Pair, find
 
 NIGHT, CORRELATION, ROUND = 0.015, 0.5, 0.01
 DRIFT, MONTH = 0.01, 30

@@ -28,9 +28,9 @@ import numpy as np
 
 import gfnet
 import storage
-from jobs.regressions.again import remeasurement
-from jobs.regressions.judge import judge
-from jobs.regressions.settings import Settings
+from jobs.analysis.regressions.judge import judge
+from jobs.analysis.regressions.remeasure import remeasurement
+from jobs.analysis.regressions.settings import Settings
 from jobs.runs.submit import submit
 from jobs.runs.target import Where
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jobs.analysis.curve import Curves
 from jobs.common.errors import UsageError
-from jobs.curve import Curves
 
 SUFFIXES = (".png", ".svg")
 _WIDTH, _HEIGHT = 480, 320  # pixels of a chart

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 import storage
+from jobs.analysis.latency_intervals import MeanLatency, Means, key_of, mean_latencies
 from jobs.common.formatting import (
     SETTING,
     Row,
@@ -19,7 +20,6 @@ from jobs.common.formatting import (
 )
 from jobs.common.tables import INVALID, first_ones, long_table, text_table
 from jobs.common.text import folded, paragraphs
-from jobs.intervals import MeanLatency, Means, key_of, mean_latencies
 from jobs.plan.task import rows_an_image
 from jobs.runs.watch import driver_lines
 

@@ -133,10 +133,10 @@ def judge(  # noqa: PLR0917 - click passes them by name
       gfjobs judge latest --control digits-gfnet
     """
     import storage
-    from jobs.regressions.again import remeasurement
-    from jobs.regressions.judge import judge as judge_night
-    from jobs.regressions.settings import Settings
-    from jobs.regressions.view import describe
+    from jobs.analysis.regressions.judge import judge as judge_night
+    from jobs.analysis.regressions.remeasure import remeasurement
+    from jobs.analysis.regressions.settings import Settings
+    from jobs.analysis.regressions.view import describe
     from jobs.runs.target import Where
 
     pinned = storage.resolve_run(results, baseline) if baseline else None

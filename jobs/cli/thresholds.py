@@ -38,7 +38,7 @@ def curve(run: str, output: Path | None, results: Root, *, is_all: bool) -> None
       gfjobs curve latest -o curve.svg
     """
     import storage
-    from jobs.curve import draw, read_curves
+    from jobs.analysis.curve import draw, read_curves
 
     every = read_curves(results, storage.resolve_run(results, run))
     if output:
@@ -63,7 +63,7 @@ def certify(run: str, results: Root) -> None:
       gfjobs certify latest
     """
     import storage
-    from jobs.certificate import certify as certificate_of
+    from jobs.analysis.certificate import certify as certificate_of
 
     certificate = certificate_of(results, storage.resolve_run(results, run))
     show(certificate.text)

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import gfnet
 import storage
+from jobs.analysis.regressions.judge import judge
+from jobs.analysis.regressions.remeasure import remeasurement
+from jobs.analysis.regressions.view import describe
 from jobs.common.errors import BadInputError, JobsError, RunInterruptedError, UsageError
 from jobs.common.yaml_document import Document
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.records import Night, Outcome, State
 from jobs.nightly.schedule import Schedule, read_schedule
 from jobs.nightly.states import QUIET, found_in
-from jobs.regressions.again import remeasurement
-from jobs.regressions.judge import judge
-from jobs.regressions.view import describe
 from jobs.runs.submit import Narrator, resume, submit
 
 LEASE_S, LEASE_POLL_S = 90.0, 5.0

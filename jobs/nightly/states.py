@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import storage
+from jobs.analysis.regressions.judge import WORST_FIRST, Verdict
 from jobs.nightly.records import State
-from jobs.regressions.judge import WORST_FIRST, Verdict
 
 QUIET: frozenset[State] = frozenset({"done", "levels", "learning"})
 """States in which nobody is told, unless the schedule says `always`."""

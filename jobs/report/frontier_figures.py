@@ -8,10 +8,10 @@ from typing import Any
 
 import altair as alt
 
+from jobs.analysis.curve import curves_of, some_of
+from jobs.analysis.latency_intervals import key_of
 from jobs.analysis.thresholds.bands import Band
 from jobs.common.formatting import Row, fixed, threshold_of
-from jobs.curve import curves_of, some_of
-from jobs.intervals import key_of
 from jobs.report.drawing import COLOURS, HEIGHT, Figure, chart_of, finished, legend_of, titled
 from jobs.report.ladder import sources_of
 from jobs.report.reading import Report, Setting, of_setting

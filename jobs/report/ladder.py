@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from jobs.analysis.latency_intervals import Means, key_of
 from jobs.common.formatting import Row, count, energy_sources, fixed, threshold_of
-from jobs.intervals import Means, key_of
 from jobs.report.reading import Report, Setting, of_setting, setting_key
 from jobs.summary import is_invalid, reasons
 

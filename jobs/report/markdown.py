@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from jobs.analysis.curve import curves_of, some_of, undominated
 from jobs.common.formatting import SETTING, fixed, setting_of
 from jobs.common.tables import markdown_table, shown
-from jobs.curve import curves_of, some_of, undominated
 from jobs.report.ladder import LADDER, ladder_rows, missing, notes_of
 from jobs.report.reading import Report, Setting, of_setting
 

@@ -19,9 +19,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 import storage
+from jobs.analysis.regressions.judge import WORST_FIRST
 from jobs.common.formatting import SETTING, Row, fixed, setting_of, threshold_of
 from jobs.common.tables import shown
-from jobs.regressions.judge import WORST_FIRST
 from jobs.report.drawing import Figure
 from jobs.report.explorer import packed_passes
 from jobs.report.figures import figures_of

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import storage
+from jobs.analysis.curve import LISTED_POINTS
+from jobs.analysis.latency_intervals import Means, mean_latencies
 from jobs.analysis.thresholds.bands import MOST_POINTS, Band, bands
 from jobs.analysis.thresholds.choose import read_answers, read_exit_ms
 from jobs.analysis.thresholds.exit_answers import ExitAnswers
 from jobs.analysis.thresholds.latency_mixture import Rounds
 from jobs.common.errors import UsageError
 from jobs.common.formatting import SETTING, Row
-from jobs.curve import LISTED_POINTS
-from jobs.intervals import Means, mean_latencies
 
 CURVE_POINTS = MOST_POINTS - LISTED_POINTS
 """Of each pass, beside those that no other beats: as many as bands are made for at once."""

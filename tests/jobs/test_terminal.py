@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from jobs import curve
+from jobs.analysis import curve
 from jobs.cli import main
 
 COLUMNS = 80

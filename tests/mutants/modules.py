@@ -38,7 +38,9 @@ MODULES = {
         "tests/jobs/analysis/thresholds/test_guarantee.py"
     ),
     "jobs/analysis/thresholds/risks.py": _alone("tests/jobs/analysis/thresholds/test_guarantee.py"),
-    "jobs/regressions/detector.py": _alone("tests/jobs/regressions/test_detector.py"),
+    "jobs/analysis/regressions/detector.py": _alone(
+        "tests/jobs/analysis/regressions/test_detector.py"
+    ),
     "jobs/grid/threshold_axis.py": _alone("tests/jobs/grid/test_threshold_axis.py"),
     # Models and their images.
     "gfnet/gates.py": _alone("tests/gfnet/test_gates.py"),

@@ -11,12 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 import storage
+from jobs.analysis.curve import Curves
 from jobs.cli import main
 from jobs.common.errors import BadInputError
 from jobs.common.printable import printable
 from jobs.common.tables import markdown_table, result_table, text_table
 from jobs.common.yaml_document import Document
-from jobs.curve import Curves
 from jobs.figure import save_figure
 from jobs.runs.progress import Progress
 from storage.runs.layout import run_paths

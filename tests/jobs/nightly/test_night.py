@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 import storage
+from jobs.analysis.regressions.judge import Verdict
 from jobs.common.errors import RunInterruptedError
 from jobs.driver.driver import Driver
 from jobs.nightly import night as night_module
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.night import run_night
 from jobs.nightly.records import Entry, Night
-from jobs.regressions.judge import Verdict
 
 from .conftest import AUTUMN
 

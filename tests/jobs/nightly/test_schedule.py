@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from jobs.analysis.regressions.settings import Settings
 from jobs.common.errors import BadInputError
 from jobs.common.yaml_document import Document
 from jobs.nightly.checks import check_schedule
 from jobs.nightly.schedule import Notify, Schedule, read_schedule
-from jobs.regressions.settings import Settings
 from jobs.runs.target import Where
 
 REPOSITORY = Path(__file__).parents[3]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import storage
+from jobs.analysis.regressions.judge import Verdict
 from jobs.nightly.states import found_in
-from jobs.regressions.judge import Verdict
 
 
 def verdict(*rows: str) -> Verdict:

@@ -19,7 +19,7 @@ from jobs.analysis.comparison.run_data import Side
 from jobs.analysis.comparison.view import describe, encode
 from jobs.analysis.statistics.autocorrelation import CORRELATIONS
 from jobs.common.errors import UsageError
-from tests.jobs.regressions.conftest import Nights
+from tests.jobs.analysis.regressions.conftest import Nights
 
 A, B = Side("a"), Side("b")
 

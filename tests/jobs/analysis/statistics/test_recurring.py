@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from jobs.analysis.regressions.latency import Finding, Nights, Pair, find
+from jobs.analysis.regressions.settings import Settings
 from jobs.analysis.statistics.recurring import Recurring, Series, recurring
-from jobs.regressions.settings import Settings
-from jobs.regressions.timing import Finding, Nights, Pair, find
 
 SETTINGS = Settings()
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 import storage
-from jobs.regressions.detector import RECENT, Difference, Reference
-from jobs.regressions.settings import LEAST_NIGHTS, Settings
+from jobs.analysis.regressions.detector import RECENT, Difference, Reference
+from jobs.analysis.regressions.settings import LEAST_NIGHTS, Settings
 
 DRIFT_SHARE = 0.2
 """Of the false alarms that are allowed, those of drifts; the rest are of steps."""

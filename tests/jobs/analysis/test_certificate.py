@@ -12,7 +12,7 @@ from support.examples import examples
 
 import gfnet
 import storage
-from jobs.certificate import certify
+from jobs.analysis.certificate import certify
 from jobs.common.errors import UsageError
 from jobs.runs.submit import submit
 from jobs.runs.target import Where

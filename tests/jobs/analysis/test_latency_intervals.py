@@ -12,9 +12,9 @@ import pytest
 
 import storage
 from jobs import summary
+from jobs.analysis.latency_intervals import MeanLatency, mean_latencies
 from jobs.analysis.statistics.bootstrap import Estimate
 from jobs.driver.cell_states import VALID_ROUNDS
-from jobs.intervals import MeanLatency, mean_latencies
 
 LONG = "cifar10-gfnet-tuned"
 IMAGES = 700

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import storage
-from jobs.regressions.again import remeasurement
+from jobs.analysis.regressions.remeasure import remeasurement
 from jobs.runs.submit import submit
 from jobs.runs.target import Where
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import storage
+from jobs.analysis.curve import LISTED_POINTS, Curves, draw, read_curves
 from jobs.common.errors import UsageError
-from jobs.curve import LISTED_POINTS, Curves, draw, read_curves
 from jobs.figure import save_figure
 
 GRID = """\

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import storage
+from jobs.analysis.regressions.judge import Remeasure, Verdict, judge
+from jobs.analysis.regressions.settings import Settings
+from jobs.analysis.regressions.view import describe
 from jobs.common.errors import JobsError, UsageError
 from jobs.common.formatting import Row
-from jobs.regressions.judge import Remeasure, Verdict, judge
-from jobs.regressions.settings import Settings
-from jobs.regressions.view import describe
 
 from .conftest import Nights
 

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterator
 
 import storage
+from jobs.analysis.regressions.judge import WORST_FIRST, Verdict
 from jobs.common.formatting import model_at, place_of, threshold_of
 from jobs.common.tables import text_table
 from jobs.common.text import WIDTH, remarks
-from jobs.regressions.judge import WORST_FIRST, Verdict
 
 _DIGITS = {"accuracy": 2, "latency": 3, "energy": 3}
 _METRICS = {"accuracy": "acc@1 %", "latency": "ms", "energy": "mJ"}

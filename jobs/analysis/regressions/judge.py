@@ -10,13 +10,13 @@ from typing import Any
 
 import storage
 from jobs.analysis.comparison.comparable import IDENTITY, identity_of, why_no_times
+from jobs.analysis.regressions.accuracy import Drop, Judged
+from jobs.analysis.regressions.history import UNITS, History, Night
+from jobs.analysis.regressions.latency import Finding, Nights, Pair, find
+from jobs.analysis.regressions.settings import LEAST_NIGHTS, Settings
 from jobs.common.clock import now
 from jobs.common.errors import JobsError
 from jobs.common.formatting import Row
-from jobs.regressions.answers import Drop, Judged
-from jobs.regressions.nights import UNITS, History, Night
-from jobs.regressions.settings import LEAST_NIGHTS, Settings
-from jobs.regressions.timing import Finding, Nights, Pair, find
 
 Remeasure = Callable[[str, Sequence[Row], "str | None"], str]
 """Measures cells of a run (rows of `measured`) again, in turns with the control of that name; gives

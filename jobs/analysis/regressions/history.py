@@ -9,11 +9,11 @@ from itertools import groupby
 
 import storage
 from jobs.analysis.comparison.comparable import PLACE, identity_of, why_no_times
+from jobs.analysis.regressions.detector import RECENT
+from jobs.analysis.regressions.latency import Nights, Pair
+from jobs.analysis.regressions.settings import Settings
 from jobs.common.errors import UsageError
 from jobs.common.formatting import Row
-from jobs.regressions.detector import RECENT
-from jobs.regressions.settings import Settings
-from jobs.regressions.timing import Nights, Pair
 
 UNITS = {"latency": "forward_ms", "energy": "energy_mj"}
 """The column of `measured` that each metric is judged by."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import storage
 from jobs.analysis.comparison.comparable import why_no_accuracy
 from jobs.analysis.comparison.run_data import Answers, read_answers
+from jobs.analysis.regressions.history import History, Night
+from jobs.analysis.regressions.settings import Settings
 from jobs.analysis.statistics.bootstrap import Estimate
 from jobs.analysis.statistics.mcnemar import Changes, interval, p_value
 from jobs.common.formatting import Row
-from jobs.regressions.nights import History, Night
-from jobs.regressions.settings import Settings
 
 _ROUNDING = 1e-9  # of a percentage
 

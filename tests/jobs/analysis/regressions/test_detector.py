@@ -9,9 +9,15 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
+from jobs.analysis.regressions import detector
+from jobs.analysis.regressions.detector import (
+    Difference,
+    Reference,
+    _correlation,
+    _median_slope,
+    _share,
+)
 from jobs.analysis.statistics.recurring import recurring
-from jobs.regressions import detector
-from jobs.regressions.detector import Difference, Reference, _correlation, _median_slope, _share
 
 
 def known(past: list[float], correlation: float = 0.5) -> Reference:
