@@ -52,8 +52,8 @@ def report(
     """
     import storage
     from jobs.report.markdown import markdown_report
-    from jobs.report.reading import read_report
-    from jobs.report.writing import (
+    from jobs.report.read import read_report
+    from jobs.report.write import (
         check_extra,
         check_places,
         check_suffix,

@@ -27,7 +27,7 @@ def status(run: str, results: Root, *, is_all: bool) -> None:
     Example:
       gfjobs status latest
     """
-    from jobs.summary import status as status_of
+    from jobs.report.terminal.summary import status as status_of
 
     _show(run, results, partial(status_of, is_all=is_all))
 
@@ -48,9 +48,9 @@ def summary(run: str, results: Root, *, is_profile: bool, is_all: bool) -> None:
     Example:
       gfjobs summary latest
     """
-    from jobs.agreement_view import agreement
-    from jobs.profile_view import profile
-    from jobs.summary import exit_histogram, ladder
+    from jobs.report.terminal.agreement import agreement
+    from jobs.report.terminal.profile import profile
+    from jobs.report.terminal.summary import exit_histogram, ladder
 
     views = [partial(view, is_all=is_all) for view in (ladder, agreement, exit_histogram)]
     _show(run, results, *([profile] if is_profile else views))

@@ -147,8 +147,8 @@ def watch(run: str, results: Root) -> None:
       gfjobs watch latest
     """
     import storage
+    from jobs.report.terminal.summary import status
     from jobs.runs.watch import watch as watch_run
-    from jobs.summary import status
 
     run_id = storage.resolve_run(results, run)
     is_done = watch_run(results, run_id, narrate)
@@ -159,14 +159,14 @@ def watch(run: str, results: Root) -> None:
 
 def _conclude(ended: Ended, results: Root) -> None:
     """Show what a run gave, where it lies, and what to try next."""
-    from jobs import agreement_view, profile_view, summary
+    from jobs.report.terminal import agreement, profile, summary
 
     run_id = ended.run_id
     if ended.was_done:
         narrate(f"its figures: {program()} summary {run_id}{root_option()}")
         return
 
-    for view in (summary.ladder, agreement_view.agreement, summary.exit_histogram):
+    for view in (summary.ladder, agreement.agreement, summary.exit_histogram):
         if text := view(results, run_id):
             show(f"{text}\n")
     root = root_option()
@@ -178,7 +178,7 @@ def _conclude(ended: Ended, results: Root) -> None:
     query = f"select model, acc1, forward_ms from ladder where run_id = '{run_id}'"  # noqa: S608 (a checked name)
     narrate(f'  {program()} sql "{query}"{root}')
     narrate(f"  {program()} status {run_id}{root}")
-    if profile_view.has_profile(results, run_id):
+    if profile.has_profile(results, run_id):
         narrate(f"  {program()} summary {run_id} --profile{root}")
 
 
@@ -213,7 +213,7 @@ def runs(results: Root, *, is_all: bool) -> None:
     Example:
       gfjobs runs
     """
-    from jobs.summary import runs as runs_of
+    from jobs.report.terminal.summary import runs as runs_of
 
     show(runs_of(results, is_all=is_all))
 

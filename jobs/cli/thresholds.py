@@ -42,7 +42,7 @@ def curve(run: str, output: Path | None, results: Root, *, is_all: bool) -> None
 
     every = read_curves(results, storage.resolve_run(results, run))
     if output:
-        from jobs.figure import save_figure
+        from jobs.report.figures.curve import save_figure
 
         save_figure(every, output)
     show("\n".join(draw(curves, is_all=is_all) for curves in every))

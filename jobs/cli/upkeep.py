@@ -25,7 +25,7 @@ def compact(results: Root, *, is_dry: bool) -> None:
       gfjobs compact
     """
     import storage
-    from jobs.upkeep import compacted, told_slowly
+    from jobs.report.terminal.maintenance import compacted, told_slowly
 
     report = storage.compact(results, told_slowly(narrate), is_dry=is_dry)
     show(f"{compacted(report, is_dry)}\n")
@@ -48,8 +48,8 @@ def fsck(runs: tuple[str, ...], results: Root, *, is_repair: bool) -> None:
       gfjobs fsck latest --repair
     """
     import storage
+    from jobs.report.terminal.maintenance import checked, told_slowly
     from jobs.runs.rebuild import replanned
-    from jobs.upkeep import checked, told_slowly
 
     run_ids = [storage.resolve_run(results, run) for run in runs] if runs else None
     tell = told_slowly(narrate)

@@ -62,7 +62,7 @@ def _look_at_command(reader: Reader, notify: Notify) -> None:
 
 
 def _look_at_report(reader: Reader, folder: Path) -> None:
-    from jobs.report.writing import check_extra, check_places
+    from jobs.report.write import check_extra, check_places
 
     try:
         check_extra("a report")

@@ -123,8 +123,8 @@ def _judged(run_id: str, schedule: Schedule, narrate: Narrator, *, is_done: bool
 
 def _reported(run_id: str, schedule: Schedule, outcome: Outcome) -> Outcome:
     """Write the page; a night without the page that was asked for is not `done`."""
-    from jobs.report.reading import read_report
-    from jobs.report.writing import check_extra, check_places, write_page
+    from jobs.report.read import read_report
+    from jobs.report.write import check_extra, check_places, write_page
 
     assert schedule.report is not None  # noqa: S101 - the caller has looked
     path = Path(os.path.normpath(schedule.report)) / f"{run_id}.html"

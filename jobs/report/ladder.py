@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from jobs.analysis.latency_intervals import Means, key_of
 from jobs.common.formatting import Row, count, energy_sources, fixed, threshold_of
-from jobs.report.reading import Report, Setting, of_setting, setting_key
-from jobs.summary import is_invalid, reasons
+from jobs.report.read import Report, Setting, of_setting, setting_key
+from jobs.report.terminal.summary import is_invalid, reasons
 
 _DIGITS = 3  # of milliseconds
 

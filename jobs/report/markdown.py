@@ -9,7 +9,7 @@ from jobs.analysis.curve import curves_of, some_of, undominated
 from jobs.common.formatting import SETTING, fixed, setting_of
 from jobs.common.tables import markdown_table, shown
 from jobs.report.ladder import LADDER, ladder_rows, missing, notes_of
-from jobs.report.reading import Report, Setting, of_setting
+from jobs.report.read import Report, Setting, of_setting
 
 _SPECIAL = re.compile(r"([\\`*_\[\]#~])")
 _MARKUP = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}

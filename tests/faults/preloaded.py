@@ -8,8 +8,8 @@ import torch  # noqa: F401
 import torchvision.transforms.v2  # noqa: F401
 
 import jobs.cli
+import jobs.report.terminal.summary
 import jobs.runs.submit
-import jobs.summary
 import jobs.worker.kinds
 import jobs.worker.run_task  # noqa: F401
 import storage.runs.store  # noqa: F401

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import storage
-from jobs.report.reading import read_report
-from jobs.report.writing import write_page
+from jobs.report.read import read_report
+from jobs.report.write import write_page
 from jobs.runs.submit import submit
 from jobs.runs.target import Where
 

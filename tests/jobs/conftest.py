@@ -21,7 +21,7 @@ from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import queued_rows
 from jobs.grid.reader import Grid, read_grid
 from jobs.plan.plan import Plan, make_plan
-from jobs.report.reading import Report, read_report
+from jobs.report.read import Report, read_report
 from jobs.runs.submit import submit
 from jobs.runs.target import Where
 from jobs.worker import run_task

@@ -17,7 +17,7 @@ from jobs.common.errors import BadInputError
 from jobs.common.printable import printable
 from jobs.common.tables import markdown_table, result_table, text_table
 from jobs.common.yaml_document import Document
-from jobs.figure import save_figure
+from jobs.report.figures.curve import save_figure
 from jobs.runs.progress import Progress
 from storage.runs.layout import run_paths
 from storage.sql.text import quoted

@@ -12,7 +12,7 @@ import pytest
 import storage
 from jobs.analysis.curve import LISTED_POINTS, Curves, draw, read_curves
 from jobs.common.errors import UsageError
-from jobs.figure import save_figure
+from jobs.report.figures.curve import save_figure
 
 GRID = """\
 models: [flat.safetensors, dynn.safetensors]

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import storage
-from jobs import summary
 from jobs.analysis.latency_intervals import MeanLatency, mean_latencies
 from jobs.analysis.statistics.bootstrap import Estimate
 from jobs.driver.cell_states import VALID_ROUNDS
+from jobs.report.terminal import summary
 
 LONG = "cifar10-gfnet-tuned"
 IMAGES = 700

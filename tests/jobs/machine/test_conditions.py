@@ -15,11 +15,11 @@ import pytest
 import torch
 
 import storage
-from jobs import summary
 from jobs.machine import conditions
 from jobs.machine.conditions import Machine, Reading, columns, machine_of
 from jobs.machine.nvml import Gpu
 from jobs.machine.sensors import AbsentError
+from jobs.report.terminal import summary
 from jobs.runs.submit import resume, submit
 from jobs.runs.target import Where
 from jobs.worker import latency

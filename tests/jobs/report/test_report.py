@@ -22,14 +22,14 @@ from jobs.analysis.thresholds.bands import Band
 from jobs.analysis.thresholds.latency_mixture import compose
 from jobs.cli import main
 from jobs.common.errors import UsageError
-from jobs.report import reading
-from jobs.report.explorer import packed_passes
-from jobs.report.figures import figures_of
-from jobs.report.frontier_figures import accuracy_band
+from jobs.report import read as reading
+from jobs.report.figures.collect import figures_of
+from jobs.report.figures.frontier import accuracy_band
+from jobs.report.html.explorer import packed_passes
+from jobs.report.html.page import html_page
 from jobs.report.markdown import markdown_report
-from jobs.report.page import html_page
-from jobs.report.reading import Report, first_thresholds, read_report
-from jobs.report.writing import check_suffix, write_figures, write_markdown
+from jobs.report.read import Report, first_thresholds, read_report
+from jobs.report.write import check_suffix, write_figures, write_markdown
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&|`"
 ENERGY_SOURCE = "energy: replay: made.csv"

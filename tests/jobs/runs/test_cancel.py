@@ -12,12 +12,12 @@ import storage
 from jobs.common.errors import JobsError, RunInterruptedError
 from jobs.driver import executor
 from jobs.plan.task import Outcome, Task
+from jobs.report.terminal.summary import status
 from jobs.runs import target
 from jobs.runs.cancel import PATIENCE_S, cancel
 from jobs.runs.submit import resume, submit
 from jobs.runs.target import Where
 from jobs.runs.watch import progress_line, watch
-from jobs.summary import status
 from jobs.worker.run_task import run_task
 
 INLINE = Where(is_inline=True)

@@ -18,11 +18,11 @@ import storage
 from gfnet import runtimes
 from jobs.common.errors import BadInputError, RunInterruptedError, UsageError
 from jobs.plan.task import Outcome, Task
+from jobs.report.terminal.summary import ladder, status
 from jobs.runs import submit as run
 from jobs.runs import target as where
 from jobs.runs.submit import resume, submit
 from jobs.runs.target import Where
-from jobs.summary import ladder, status
 from jobs.worker.kinds import WORK
 from jobs.worker.run_task import run_task
 from tests.jobs.conftest import SMALL_GRID

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from jobs.report.drawing import Figure
-from jobs.report.exit_figures import calibration_figure, exits_figure, latencies_figure
-from jobs.report.frontier_figures import COSTS, frontier_figure
-from jobs.report.night_figures import history_figures
-from jobs.report.reading import Report, Setting, of_setting
+from jobs.report.figures.exits import calibration_figure, exits_figure, latencies_figure
+from jobs.report.figures.frontier import COSTS, frontier_figure
+from jobs.report.figures.nights import history_figures
+from jobs.report.figures.style import Figure
+from jobs.report.read import Report, Setting, of_setting
 
 
 def figures_of(report: Report, setting: Setting, number: int) -> dict[str, Figure]:

@@ -8,7 +8,7 @@ from itertools import groupby
 import altair as alt
 
 from jobs.common.formatting import Row, fixed, threshold_of
-from jobs.report.drawing import HEIGHT, INK, ROW_HEIGHT, Figure, chart_of, finished, legend_of
+from jobs.report.figures.style import HEIGHT, INK, ROW_HEIGHT, Figure, chart_of, finished, legend_of
 
 
 def exits_figure(rows: Sequence[Row], number: int) -> Figure | None:

@@ -8,9 +8,9 @@ from typing import Any
 import altair as alt
 
 from jobs.common.formatting import Row, energy_sources, fixed, threshold_of
-from jobs.report.drawing import HEIGHT, Figure, chart_of, finished, legend_of, titled
-from jobs.report.reading import Report, Setting, of_setting
-from jobs.summary import is_invalid
+from jobs.report.figures.style import HEIGHT, Figure, chart_of, finished, legend_of, titled
+from jobs.report.read import Report, Setting, of_setting
+from jobs.report.terminal.summary import is_invalid
 
 _STEP_COLOURS = {"regression": "#d00000", "improvement": "#008040"}
 _STEP_SCALE = alt.Scale(domain=list(_STEP_COLOURS), range=list(_STEP_COLOURS.values()))

@@ -16,8 +16,7 @@ from jobs.analysis.comparison.compare import compare
 from jobs.analysis.comparison.run_data import Side
 from jobs.analysis.comparison.view import describe, encode
 from jobs.cli import main
-
-from .analysis.regressions.conftest import Nights
+from tests.jobs.analysis.regressions.conftest import Nights
 
 SOURCE = "energy: replay: made.csv"
 LOW = "power while running was not above idle: 4.9 W against 5.0 W"

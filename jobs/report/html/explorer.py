@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from jobs.analysis.thresholds.exit_answers import ExitAnswers
 from jobs.common.formatting import setting_of
-from jobs.report.reading import AllExitPass
+from jobs.report.read import AllExitPass
 
 MOST_BYTES = 8_000_000
 """Of all packed passes together: a page beyond opens slowly on a phone."""

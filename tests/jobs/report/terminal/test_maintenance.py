@@ -8,8 +8,8 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 
 import storage
-from jobs import upkeep
 from jobs.cli import main
+from jobs.report.terminal import maintenance
 
 
 def call(root: Path, *words: str) -> Result:
@@ -65,15 +65,15 @@ def test_fsck_ends_with_1_while_something_is_wrong(tmp_path: Path) -> None:
 def test_what_takes_no_time_is_not_narrated(tmp_path: Path) -> None:
     """Of long work, one line every few seconds."""
     told: list[str] = []
-    tell = upkeep.told_slowly(told.append)
+    tell = maintenance.told_slowly(told.append)
     tell("first", 1, 2)
     assert told == []
-    upkeep_time = upkeep.TELL_EVERY_S
+    upkeep_time = maintenance.TELL_EVERY_S
     try:
-        upkeep.TELL_EVERY_S = 0.0
+        maintenance.TELL_EVERY_S = 0.0
         tell("second", 2, 2)
     finally:
-        upkeep.TELL_EVERY_S = upkeep_time
+        maintenance.TELL_EVERY_S = upkeep_time
     assert told == ["second: run 2 of 2"]
     assert not list(tmp_path.iterdir())
 

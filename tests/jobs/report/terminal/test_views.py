@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 
 import storage
-from jobs import agreement_view, profile_view, summary
 from jobs.common import formatting, tables
 from jobs.common.errors import UsageError
 from jobs.plan.estimate import Estimate, estimate
 from jobs.plan.plan import Plan
 from jobs.plan.view import describe
-
-from .conftest import SMALL_GRID
+from jobs.report.terminal import agreement, profile, summary
+from tests.jobs.conftest import SMALL_GRID
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +131,7 @@ def profiled(ran: Callable[[str], Path]) -> Path:
 
 def test_profile(profiled: Path) -> None:
     """A table a model, blocks summed, in the order of a pass; what profiling took is apart."""
-    text = profile_view.profile(profiled, "r")
+    text = profile.profile(profiled, "r")
     assert max(map(len, text.splitlines())) <= 80
     flat, dynn = text.split("\n\n")
     assert flat.startswith("flat on digits on cpu of ")
@@ -162,17 +161,17 @@ def test_profile(profiled: Path) -> None:
 def test_no_profile_says_what_to_do(root: Path, copy_of: Callable[[str], Path]) -> None:
     """A run that never had one, and one whose profile is not done."""
     profiled = copy_of(PROFILE)
-    assert not profile_view.has_profile(root, "r")
+    assert not profile.has_profile(root, "r")
     with pytest.raises(
         UsageError, match=r"run r has no profile; write measure: .*profile\] in its"
     ):
-        profile_view.profile(root, "r")
-    assert profile_view.has_profile(profiled, "r")
+        profile.profile(root, "r")
+    assert profile.has_profile(profiled, "r")
     cell = storage.CellRow("new", "c", kind="profile", status="failed")
     with storage.RunStore.create(profiled, storage.RunRow("new"), [cell], {}):
         pass
     with pytest.raises(UsageError, match=r"no profile yet \(failed\): see gfjobs status new"):
-        profile_view.profile(profiled, "new")
+        profile.profile(profiled, "new")
 
 
 def test_estimate_of_a_profile(profiled: Path, plan_of: Callable[[str], Plan]) -> None:
@@ -216,7 +215,7 @@ def test_ladder_and_histogram(root: Path) -> None:
     assert "– p99 needs 662 samples, has 40" in ladder
     assert "– power: no source: ina3221 (" in ladder
     assert max(map(len, ladder.splitlines())) <= 80
-    assert agreement_view.agreement(root, "r") == "", "nothing is held against itself"
+    assert agreement.agreement(root, "r") == "", "nothing is held against itself"
     histogram = summary.exit_histogram(root, "r")
     assert histogram.startswith("dynn at 0.5 on digits: exits\n")
     assert "flat" not in histogram

@@ -22,13 +22,13 @@ import storage
 from jobs.analysis.regressions.judge import WORST_FIRST
 from jobs.common.formatting import SETTING, Row, fixed, setting_of, threshold_of
 from jobs.common.tables import shown
-from jobs.report.drawing import Figure
-from jobs.report.explorer import packed_passes
-from jobs.report.figures import figures_of
-from jobs.report.frontier_figures import explorer_figure
+from jobs.report.figures.collect import figures_of
+from jobs.report.figures.frontier import explorer_figure
+from jobs.report.figures.style import Figure
+from jobs.report.html.explorer import packed_passes
+from jobs.report.html.thumbnails import Thumbnails, thumbnails
 from jobs.report.ladder import LADDER, ladder_rows, missing, notes_of, sources_of
-from jobs.report.reading import AllExitPass, Report, Setting, of_setting, setting_key
-from jobs.report.thumbnails import Thumbnails, thumbnails
+from jobs.report.read import AllExitPass, Report, Setting, of_setting, setting_key
 
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 """The version that Altair writes for."""
@@ -214,7 +214,7 @@ def _remark(text: object) -> Markup:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("jobs.report"),
+        loader=PackageLoader("jobs.report.html"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -235,7 +235,7 @@ def _vega() -> str:
 
 def _source(name: str) -> str:
     """A file of the templates' folder as it is."""
-    return (resources.files("jobs.report") / "templates" / name).read_text(encoding="utf-8")
+    return (resources.files("jobs.report.html") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _digest(script: str) -> str:

@@ -9,7 +9,7 @@ import storage
 from gfnet.atomic import replace_file
 from jobs.common.errors import UsageError
 from jobs.report.markdown import markdown_report
-from jobs.report.reading import Report
+from jobs.report.read import Report
 
 _WIDTH = 560  # pixels of a figure that stands alone
 _EXTRA = ("altair", "vl_convert", "jinja2")
@@ -75,7 +75,7 @@ def write_page(root: storage.Root, report: Report, path: Path) -> None:
     Raises:
         UsageError: it cannot be written there.
     """
-    from jobs.report.page import html_page
+    from jobs.report.html.page import html_page
 
     _write(path, html_page(root, report).encode())
 
@@ -99,8 +99,8 @@ def write_figures(report: Report, folder: Path) -> list[Path]:
     """
     import vl_convert
 
-    from jobs.report.figures import figures_of
-    from jobs.report.page import VEGA_LITE
+    from jobs.report.figures.collect import figures_of
+    from jobs.report.html.page import VEGA_LITE
 
     written = []
     for number, setting in enumerate(report.settings, 1):

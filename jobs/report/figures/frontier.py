@@ -12,10 +12,10 @@ from jobs.analysis.curve import curves_of, some_of
 from jobs.analysis.latency_intervals import key_of
 from jobs.analysis.thresholds.bands import Band
 from jobs.common.formatting import Row, fixed, threshold_of
-from jobs.report.drawing import COLOURS, HEIGHT, Figure, chart_of, finished, legend_of, titled
+from jobs.report.figures.style import COLOURS, HEIGHT, Figure, chart_of, finished, legend_of, titled
 from jobs.report.ladder import sources_of
-from jobs.report.reading import Report, Setting, of_setting
-from jobs.summary import is_invalid
+from jobs.report.read import Report, Setting, of_setting
+from jobs.report.terminal.summary import is_invalid
 
 _LISTED = 12  # points of a curve in its table
 

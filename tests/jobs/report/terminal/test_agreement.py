@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import storage
-from jobs import agreement_view
+from jobs.report.terminal import agreement
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_agreement_with_eager_float32(engines: Path) -> None:
             gate = by_cell[row["cell_id"]]
             assert row["max_gate_difference"] == gate["furthest"], "NULL of a static model"
             assert row["answer_flips"] == gate["flips"]
-    text = agreement_view.agreement(engines, "r")
+    text = agreement.agreement(engines, "r")
     assert text.startswith("agreement with eager float32, digits on cpu of ")
     lines = [line.split() for line in text.splitlines() if line.startswith((" flat", " dynn"))]
     assert len(lines) == len(rows)

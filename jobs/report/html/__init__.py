@@ -1,0 +1,1 @@
+"""The self-contained page: templates, data of the explorer, thumbnails."""
