@@ -63,8 +63,8 @@ def add(file: Path, results: Root, ledger: Ledger) -> None:
     Example:
       gfjobs schedule add examples/nightly.yaml
     """
-    from jobs.nightly.scheduler import utc_now
-    from jobs.nightly.service import add as add_schedule
+    from jobs.nightly.commands import add as add_schedule
+    from jobs.nightly.daemon import utc_now
 
     added = add_schedule(ledger, file, results, utc_now())
     verb = "replaced" if added.is_replaced else "added"
@@ -85,7 +85,7 @@ def list_(name: str | None, ledger: Ledger) -> None:
       gfjobs schedule list
       gfjobs schedule list nightly
     """
-    from jobs.nightly.scheduler import utc_now
+    from jobs.nightly.daemon import utc_now
     from jobs.nightly.view import nights_table, schedules_table
 
     now = utc_now()
@@ -102,8 +102,8 @@ def remove(name: str, ledger: Ledger) -> None:
     Example:
       gfjobs schedule remove nightly
     """
-    from jobs.nightly.scheduler import root_of
-    from jobs.nightly.service import remove as remove_schedule
+    from jobs.nightly.commands import remove as remove_schedule
+    from jobs.nightly.daemon import root_of
 
     running = remove_schedule(ledger, name)
     narrate(f"removed {name}")
@@ -126,8 +126,8 @@ def run(name: str, ledger: Ledger) -> None:
     Example:
       gfjobs schedule run nightly
     """
-    from jobs.nightly.service import run_now
-    from jobs.nightly.states import QUIET
+    from jobs.nightly.commands import run_now
+    from jobs.nightly.outcomes import QUIET
 
     try:
         night = run_now(ledger, name, narrate)
@@ -158,6 +158,6 @@ def scheduler(ledger: Ledger) -> None:
     Example:
       gfjobs scheduler
     """
-    from jobs.nightly.service import run_daemon
+    from jobs.nightly.commands import run_daemon
 
     run_daemon(ledger, narrate)

@@ -17,9 +17,9 @@ from jobs.analysis.regressions.view import describe
 from jobs.common.errors import BadInputError, JobsError, RunInterruptedError, UsageError
 from jobs.common.yaml_document import Document
 from jobs.nightly.ledger import Ledger
+from jobs.nightly.outcomes import QUIET, found_in
 from jobs.nightly.records import Night, Outcome, State
 from jobs.nightly.schedule import Schedule, read_schedule
-from jobs.nightly.states import QUIET, found_in
 from jobs.runs.submit import Narrator, resume, submit
 
 LEASE_S, LEASE_POLL_S = 90.0, 5.0

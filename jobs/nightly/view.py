@@ -10,10 +10,10 @@ import storage
 from jobs.common.errors import BadInputError
 from jobs.common.tables import text_table
 from jobs.common.text import remarks
+from jobs.nightly.commands import find, known
+from jobs.nightly.daemon import parsed
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.records import Entry, Night
-from jobs.nightly.scheduler import parsed
-from jobs.nightly.service import find, known
 
 _NIGHTS = 30
 _MINUTES = "%Y-%m-%d %H:%M"

@@ -74,8 +74,8 @@ def die_in(method: str, seed: str) -> None:
 
 def hasten(began_s: str, factor: str) -> None:
     """The scheduler's clock, and what it waits by, are so many times as fast since a moment."""
-    from jobs.nightly import service
-    from jobs.nightly.scheduler import Scheduler
+    from jobs.nightly import commands
+    from jobs.nightly.daemon import Scheduler
 
     def clock() -> datetime:
         passed_s = time.time() - float(began_s)
@@ -84,7 +84,7 @@ def hasten(began_s: str, factor: str) -> None:
     def pause(seconds: float) -> None:
         time.sleep(min(max(seconds / float(factor), 0.02), 0.2))
 
-    service.Scheduler = partial(Scheduler, clock=clock, pause=pause)
+    commands.Scheduler = partial(Scheduler, clock=clock, pause=pause)
 
 
 def set_clock_back(seconds: str, after_s: str) -> None:

@@ -13,10 +13,10 @@ from faults.bench import KEY, Bench, Started, answers, until
 from faults.scenario import Scenario
 from faults.wounds import FIRST_NIGHT
 
-from jobs.nightly import service
+from jobs.nightly import commands
+from jobs.nightly.daemon import MAX_CRASHES, parsed
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.records import Night
-from jobs.nightly.scheduler import MAX_CRASHES, parsed
 
 HOUR_S = 3600
 
@@ -47,7 +47,7 @@ class Nights:
         file.write_text(SCHEDULE)
         self.root = self.folder / "results"
         self.ledger = Ledger(self.folder / "nights.sqlite")
-        service.add(self.ledger, file, self.root, FIRST_NIGHT)
+        commands.add(self.ledger, file, self.root, FIRST_NIGHT)
         # A night is due each hour: a little more than one takes, so that some are missed.
         self.period_s = bench.whole().seconds + IMPORTS_S
         self._wound = f"hasten:{time.time()}:{HOUR_S / self.period_s}"
@@ -72,7 +72,7 @@ class Nights:
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 words = process.cmdline()
-                if "jobs.nightly.child" in words and str(self.ledger.path) in words:
+                if "jobs.nightly.night_process" in words and str(self.ledger.path) in words:
                     found.append(process)
         return found
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from jobs.nightly.daemon import Scheduler
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.records import Entry, Night, Outcome
-from jobs.nightly.scheduler import Scheduler
 
 AUTUMN = datetime(2026, 10, 20, 12, tzinfo=timezone.utc)
 SCHEDULE = """\

@@ -6,7 +6,7 @@ import pytest
 
 import storage
 from jobs.analysis.regressions.judge import Verdict
-from jobs.nightly.states import found_in
+from jobs.nightly.outcomes import found_in
 
 
 def verdict(*rows: str) -> Verdict:

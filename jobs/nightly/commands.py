@@ -13,15 +13,15 @@ from pathlib import Path
 import storage
 from jobs.common.errors import BadInputError, UsageError
 from jobs.common.yaml_document import Document, suggestion
-from jobs.nightly import child
+from jobs.nightly import night_process
 from jobs.nightly.checks import check_schedule
+from jobs.nightly.daemon import Scheduler, parsed, run_name, utc_now
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.lock import Lock
 from jobs.nightly.night import run_night
 from jobs.nightly.notify import tell_all
 from jobs.nightly.records import Entry, Night
 from jobs.nightly.schedule import Schedule
-from jobs.nightly.scheduler import Scheduler, parsed, run_name, utc_now
 from jobs.runs.interrupts import Interrupts
 from jobs.runs.submit import Narrator
 
@@ -116,7 +116,7 @@ def run_now(
     """
     entry = known(ledger, name)
     parsed(entry.path, entry.text, entry.results)
-    with Lock(ledger.night_lock, child.REFUSAL):
+    with Lock(ledger.night_lock, night_process.REFUSAL):
         open_ = [night for night in ledger.running() if night.schedule == name]
         if open_:
             narrate(f"{open_[0].run_id} was cut short and goes on")
@@ -141,7 +141,7 @@ def run_daemon(ledger: Ledger, narrate: Narrator) -> None:
     """
     with _logging(ledger.path.with_suffix(".log"), narrate) as say, Interrupts(lambda: False):
         try:
-            Scheduler(ledger, child.start, child.end, say).run()
+            Scheduler(ledger, night_process.start, night_process.end, say).run()
         except KeyboardInterrupt:
             return
 

@@ -7,10 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from jobs.nightly.ledger import Ledger
-from jobs.nightly.lock import BusyError, Lock
-from jobs.nightly.records import Entry
-from jobs.nightly.scheduler import (
+from jobs.nightly.daemon import (
     BUSY,
     FOREIGN_S,
     IDLE_S,
@@ -19,6 +16,9 @@ from jobs.nightly.scheduler import (
     WATCH_S,
     Scheduler,
 )
+from jobs.nightly.ledger import Ledger
+from jobs.nightly.lock import BusyError, Lock
+from jobs.nightly.records import Entry
 
 from .conftest import AUTUMN, Machine
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import psutil
 
 from jobs.common.errors import RunInterruptedError
+from jobs.nightly.daemon import BUSY, STOP_S, Child, utc_now
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.lock import BusyError, Lock
 from jobs.nightly.night import run_night
 from jobs.nightly.records import Night
-from jobs.nightly.scheduler import BUSY, STOP_S, Child, utc_now
 
 KEPT_LOGS = 200
 """Files with what nights said, the newest."""

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from jobs.cli import main
-from jobs.nightly import service
+from jobs.nightly import commands
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.lock import BusyError, Lock
 from jobs.nightly.records import Night, Outcome
@@ -146,7 +146,7 @@ def test_exit_codes(
     def ended(ledger: Ledger, night: Night, *_: Any) -> Night:
         return ledger.end(night, outcome, AUTUMN, is_to_tell=False)
 
-    monkeypatch.setattr(service, "run_night", ended)
+    monkeypatch.setattr(commands, "run_night", ended)
     gfjobs("schedule", "add", tmp_path / "s.yaml")
     result = gfjobs("schedule", "run", "nightly")
     assert result.exit_code == code, result.output
@@ -174,7 +174,7 @@ def test_while_a_night_runs_another_is_refused(
     gfjobs("schedule", "add", tmp_path / "s.yaml")
     with Lock(ledger.night_lock, ""):
         with pytest.raises(BusyError, match=rf"runs already.*process {os.getpid()} on "):
-            service.run_now(ledger, "nightly", lambda _: None)
+            commands.run_now(ledger, "nightly", lambda _: None)
         (entry,) = ledger.schedules()
         ledger.begin(entry, AUTUMN, "nightly-1", AUTUMN)
         removed = gfjobs("schedule", "remove", "nightly")
@@ -192,12 +192,12 @@ def test_two_asked_for_in_one_second(
     """Are two nights with two runs."""
     gfjobs("schedule", "add", tmp_path / "s.yaml")
     monkeypatch.setattr(
-        service,
+        commands,
         "run_night",
         lambda ledger, night, *_: ledger.end(night, Outcome("done"), AUTUMN, is_to_tell=False),
     )
     for _ in range(3):
-        service.run_now(ledger, "nightly", lambda _: None, lambda: AUTUMN)
+        commands.run_now(ledger, "nightly", lambda _: None, lambda: AUTUMN)
     assert [night.run_id for night in ledger.nights()] == [
         "nightly-20261020-120002",
         "nightly-20261020-120001",
@@ -212,10 +212,10 @@ def test_added_again_what_was_just_missed_is_still_run(
     gfjobs("schedule", "add", tmp_path / "s.yaml")
     (entry,) = ledger.schedules()
     ledger.save_schedule(replace(entry, horizon=AUTUMN))
-    service.add(ledger, tmp_path / "s.yaml", "results", AUTUMN.replace(day=22))
+    commands.add(ledger, tmp_path / "s.yaml", "results", AUTUMN.replace(day=22))
     assert ledger.schedules()[0].horizon == AUTUMN
     (tmp_path / "s.yaml").write_text(SCHEDULE.replace("30 2", "45 2"))
-    service.add(ledger, tmp_path / "s.yaml", "results", AUTUMN.replace(day=22))
+    commands.add(ledger, tmp_path / "s.yaml", "results", AUTUMN.replace(day=22))
     assert ledger.schedules()[0].horizon == AUTUMN.replace(day=22)
 
 

@@ -29,7 +29,7 @@ def _named(group: click.Group, prefix: str = "") -> Iterator[str]:
 
 
 COMMANDS = sorted(_named(main))
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 def gfjobs(*arguments: str | Path) -> Result:

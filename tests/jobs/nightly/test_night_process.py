@@ -12,11 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobs.nightly import child
+from jobs.nightly import night_process
+from jobs.nightly.daemon import BUSY
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.lock import Lock
 from jobs.nightly.records import Entry, Outcome
-from jobs.nightly.scheduler import BUSY
 
 from .conftest import AUTUMN
 
@@ -35,7 +35,7 @@ def test_a_night_that_another_process_is_at(
     """Ends with a code of its own, and leaves the night alone."""
     night = ledger.begin(entry, AUTUMN, "nightly-1", AUTUMN)
     with Lock(ledger.night_lock, ""):
-        assert child.main(str(ledger.path), str(night.night_id)) == BUSY
+        assert night_process.main(str(ledger.path), str(night.night_id)) == BUSY
     assert f"process {os.getpid()} on" in capsys.readouterr().err
     assert ledger.night(night.night_id) == night
 
@@ -46,8 +46,8 @@ def test_a_night_that_has_ended_meanwhile(
     """Is not run again."""
     night = ledger.begin(entry, AUTUMN, "nightly-1", AUTUMN)
     ledger.end(night, Outcome("done"), AUTUMN, is_to_tell=False)
-    monkeypatch.setattr(child, "run_night", None)
-    assert child.main(str(ledger.path), str(night.night_id)) == 0
+    monkeypatch.setattr(night_process, "run_night", None)
+    assert night_process.main(str(ledger.path), str(night.night_id)) == 0
 
 
 def test_a_process_that_heeds_no_signal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,8 +55,8 @@ def test_a_process_that_heeds_no_signal(monkeypatch: pytest.MonkeyPatch) -> None
     with subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         below = int(process.stdout.readline())
-        monkeypatch.setattr(child, "STOP_S", 1)
-        child.end(process)
+        monkeypatch.setattr(night_process, "STOP_S", 1)
+        night_process.end(process)
         assert process.returncode == -signal.SIGKILL
     for _ in range(100):
         if not psutil.pid_exists(below) or psutil.Process(below).status() == "zombie":
@@ -67,7 +67,7 @@ def test_a_process_that_heeds_no_signal(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_old_logs_go(ledger: Ledger, entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
     """The newest stay; what a night says is appended to its own."""
-    monkeypatch.setattr(child, "KEPT_LOGS", 3)
+    monkeypatch.setattr(night_process, "KEPT_LOGS", 3)
     night = ledger.begin(entry, AUTUMN, "nightly-1", AUTUMN)
     ledger.end(night, Outcome("done"), AUTUMN, is_to_tell=False)
     folder = ledger.log_of(night).parent
@@ -76,7 +76,7 @@ def test_old_logs_go(ledger: Ledger, entry: Entry, monkeypatch: pytest.MonkeyPat
         path = folder / f"old-{number}.log"
         path.touch()
         os.utime(path, (number, number))
-    process = child.start(ledger, night)
+    process = night_process.start(ledger, night)
     assert process.wait(60) == 0
     names = sorted(path.name for path in Path(folder).iterdir())
     assert names == ["nightly-1.log", "old-2.log", "old-3.log", "old-4.log"]
