@@ -5,16 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from jobs.common.yaml_document import Value
 from jobs.grid.datasets import Dataset
+from jobs.grid.grid import Grid
 from jobs.grid.models import Model
 from jobs.grid.threshold_axis import Threshold
-
-if TYPE_CHECKING:
-    from jobs.grid.reader import Grid
-
 
 MAX_COMBINATIONS = 1_000_000
 """Beyond any night; each is held in memory from the plan on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,12 +17,12 @@ from jobs.grid.cross_checks import (
     check_size,
     check_vectors,
 )
-from jobs.grid.datasets import Dataset, read_datasets
-from jobs.grid.models import Model, read_model
+from jobs.grid.datasets import read_datasets
+from jobs.grid.grid import MAX_BATCH, MEASURES, NAME, NAME_RULE, Grid, LatencyProtocol
+from jobs.grid.models import read_model
 from jobs.grid.threshold_axis import Threshold, read_thresholds
 from jobs.machine.devices import SLUG, SLUG_RULE
 from jobs.machine.power.protocol import EnergyProtocol
-from jobs.plan.task import SHARD_IMAGES
 
 KEYS = (
     "name",
@@ -40,66 +40,14 @@ KEYS = (
     "baseline",
     "exclude",
 )
-MEASURES = ("accuracy", "latency", "energy", "exit_costs", "profile")
 LATENCY_BATCH = 1
 ACCURACY_BATCH = 256
-MAX_BATCH = SHARD_IMAGES  # a task holds no more
 MAX_ROUNDS = 10_000
 MAX_IMAGES = 2**31 - 1  # as the columns hold
 MAX_THREADS = 1024
 MAX_WAIT_S = 3600.0
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-NAME_RULE = "letters, digits, '.', '_' and '-', at most 80, the first a letter or digit"
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class LatencyProtocol:
-    """How routed cells are timed.
-
-    Attributes:
-        rounds: full passes over the images.
-        warmup_images: routed before each round without being recorded.
-        images: timed in each round, the first of the fixed shuffle.
-    """
-
-    rounds: int = 3
-    warmup_images: int = 100
-    images: int = 10_000
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A grid file, resolved: every model verified, every data set opened.
-
-    Attributes:
-        text: the file as it stood.
-        base: the folder that relative paths start from.
-        measure: some of MEASURES.
-        energy: the windows of power, where energy is measured.
-        latency_batch, accuracy_batch: images in a batch of routed and of all-exit passes.
-        baseline: name of the model that savings are relative to; None: the first static one.
-        exclude: combinations left out: axis name to value.
-    """
-
-    name: str
-    text: str
-    base: Path
-    models: tuple[Model, ...]
-    datasets: tuple[Dataset, ...]
-    thresholds: tuple[Threshold, ...]
-    devices: tuple[str, ...]
-    runtimes: tuple[str, ...]
-    precisions: tuple[str, ...]
-    threads: tuple[int, ...]
-    latency_batch: int
-    accuracy_batch: int
-    measure: tuple[str, ...]
-    latency: LatencyProtocol
-    energy: EnergyProtocol
-    baseline: str | None
-    exclude: tuple[Mapping[str, str], ...]
 
 
 def read_grid(document: Document, devices: Sequence[str] | None, base: Path) -> Grid:

@@ -12,7 +12,7 @@ from jobs.analysis.regressions.settings import LEAST_NIGHTS, Settings
 from jobs.cluster.address import DISCOVERED, split_address
 from jobs.common.errors import UsageError
 from jobs.common.yaml_document import Document, Value
-from jobs.grid.reader import NAME, NAME_RULE
+from jobs.grid.grid import NAME, NAME_RULE
 from jobs.nightly.cron import Calendar, read_calendar
 from jobs.runs.target import Where
 

@@ -16,10 +16,10 @@ from itertools import groupby, product
 
 import storage
 from jobs.grid.datasets import Dataset
+from jobs.grid.grid import SHARD_IMAGES, Grid
 from jobs.grid.models import Model
-from jobs.grid.reader import Grid
 from jobs.machine.power.protocol import EnergyProtocol
-from jobs.plan.task import SHARD_IMAGES, Shard, common_threshold, is_timed, shards
+from jobs.plan.task import Shard, common_threshold, is_timed, shards
 from jobs.plan.unsupported import why_skipped
 
 _SORTED = json.JSONEncoder(sort_keys=True)

@@ -8,9 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 import storage
+from jobs.grid.grid import SHARD_IMAGES
 from jobs.machine.power.protocol import EnergyProtocol
-
-SHARD_IMAGES = 1000
 
 
 @dataclass(frozen=True)

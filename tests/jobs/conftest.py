@@ -19,7 +19,8 @@ import gfnet
 import storage
 from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import queued_rows
-from jobs.grid.reader import Grid, read_grid
+from jobs.grid.grid import Grid
+from jobs.grid.reader import read_grid
 from jobs.plan.plan import Plan, make_plan
 from jobs.report.read import Report, read_report
 from jobs.runs.submit import submit

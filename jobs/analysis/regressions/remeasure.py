@@ -13,7 +13,8 @@ from jobs.analysis.regressions.judge import Remeasure
 from jobs.common.errors import JobsError, UsageError
 from jobs.common.formatting import Row
 from jobs.common.yaml_document import Document
-from jobs.grid.reader import Grid, read_grid
+from jobs.grid.grid import Grid
+from jobs.grid.reader import read_grid
 from jobs.runs.submit import Narrator, submit_document
 from jobs.runs.target import Where
 

@@ -22,7 +22,7 @@ import gfnet
 import storage
 from jobs.common.errors import BadInputError
 from jobs.grid import datasets
-from jobs.grid.reader import Grid
+from jobs.grid.grid import Grid
 from jobs.machine.power.protocol import EnergyProtocol
 
 FULL = """\

@@ -1,0 +1,71 @@
+"""A grid as it is meant: its axes resolved, its models verified, its data sets opened."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.grid.datasets import Dataset
+from jobs.grid.models import Model
+from jobs.grid.threshold_axis import Threshold
+from jobs.machine.power.protocol import EnergyProtocol
+
+SHARD_IMAGES = 1000
+"""Of one task at most."""
+
+MAX_BATCH = SHARD_IMAGES  # a task holds no more
+MEASURES = ("accuracy", "latency", "energy", "exit_costs", "profile")
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+
+NAME_RULE = "letters, digits, '.', '_' and '-', at most 80, the first a letter or digit"
+
+
+@dataclass(frozen=True)
+class LatencyProtocol:
+    """How routed cells are timed.
+
+    Attributes:
+        rounds: full passes over the images.
+        warmup_images: routed before each round without being recorded.
+        images: timed in each round, the first of the fixed shuffle.
+    """
+
+    rounds: int = 3
+    warmup_images: int = 100
+    images: int = 10_000
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A grid file, resolved: every model verified, every data set opened.
+
+    Attributes:
+        text: the file as it stood.
+        base: the folder that relative paths start from.
+        measure: some of MEASURES.
+        energy: the windows of power, where energy is measured.
+        latency_batch, accuracy_batch: images in a batch of routed and of all-exit passes.
+        baseline: name of the model that savings are relative to; None: the first static one.
+        exclude: combinations left out: axis name to value.
+    """
+
+    name: str
+    text: str
+    base: Path
+    models: tuple[Model, ...]
+    datasets: tuple[Dataset, ...]
+    thresholds: tuple[Threshold, ...]
+    devices: tuple[str, ...]
+    runtimes: tuple[str, ...]
+    precisions: tuple[str, ...]
+    threads: tuple[int, ...]
+    latency_batch: int
+    accuracy_batch: int
+    measure: tuple[str, ...]
+    latency: LatencyProtocol
+    energy: EnergyProtocol
+    baseline: str | None
+    exclude: tuple[Mapping[str, str], ...]
