@@ -15,7 +15,7 @@ import click
 
 from jobs.cli.hints import folder_hints, run_hints
 from jobs.common.errors import BadInputError, JobsError, RunInterruptedError, UsageError
-from jobs.common.printable import printable
+from jobs.common.text import printable
 from storage import Root
 
 FAILED, BAD_INPUT, REGRESSION = 1, 2, 3

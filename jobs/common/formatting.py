@@ -1,4 +1,4 @@
-"""How figures of result rows are worded: settings, thresholds, counts; NULL as a dash."""
+"""How figures are formatted: settings, thresholds, counts, durations; NULL as a dash."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from jobs.common.tables import shown
 Row = Mapping[str, Any]
 
 MILLION, THOUSAND = 1e6, 1e3
+
+BAR_WIDTH = 16
+"""Of a live bar on a terminal, in columns."""
 
 SETTING = ("dataset", "device", "node", "runtime", "precision", "threads")
 """What `setting_of` words: rows that agree in all of it stand in one table."""
@@ -82,3 +85,13 @@ def duration(seconds: float) -> str:
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02} h" if hours else f"{minute}:{second:02} min"
+
+
+def last_line(error: str) -> str:
+    """What a traceback says in the end."""
+    return error.strip().splitlines()[-1]
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """A number with its noun."""
+    return f"{number} {one if number == 1 else many}"

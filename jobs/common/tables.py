@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import zip_longest
 from typing import TypeVar
 
-from jobs.common.printable import printable
+from jobs.common.text import printable
 
 PIPE_WIDTH = 10_000
 """A pipe has no edge: nothing is cut or wrapped there."""

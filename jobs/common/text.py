@@ -1,4 +1,8 @@
-"""Text around tables: 80 columns wide, broken at the ends of words, never in a path or a name."""
+"""Text for a terminal: paragraphs of 80 columns, and names that cannot move its cursor.
+
+Lines are broken at the ends of words, never in a path or a name. Names come from files of others:
+classes of a checkpoint, folders of a data set, models of a grid.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,11 @@ from collections.abc import Iterable
 
 WIDTH = 80
 """Columns of a terminal."""
+
+_KEPT = "\n\t"
+# Beside C0 and C1: what turns the direction of writing, or makes lines that no "\n" ends.
+_ODD = (*range(0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+_ESCAPES = {code: ascii(chr(code))[1:-1] for code in _ODD if chr(code) not in _KEPT}
 
 
 def folded(text: str, width: int = WIDTH, *, indent: str = "  ") -> str:
@@ -24,3 +33,10 @@ def paragraphs(lines: Iterable[str]) -> str:
 def remarks(lines: Iterable[str]) -> str:
     """What is said below a table, each with a dash."""
     return paragraphs(f"– {line}" for line in lines)
+
+
+def printable(text: str) -> str:
+    r"""The text with control characters and lone surrogates written out, as in `\x1b[31m`."""
+    if text.isascii() and text.isprintable():  # most are, and long tables ask often
+        return text
+    return text.encode("utf-8", "backslashreplace").decode("utf-8").translate(_ESCAPES)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 import storage
-from jobs.common.formatting import duration
+from jobs.common.formatting import duration, last_line
 from jobs.driver.block_affinity import homes_of, meant_devices
 from jobs.driver.cell_states import Ledger
 from jobs.driver.clock_remark import with_clock_remark
@@ -20,7 +20,6 @@ from jobs.driver.run_writer import SET_ASIDE, RunWriter
 from jobs.plan.order import Block, blocks
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
-from jobs.runs.progress import last_line
 
 MAX_ATTEMPTS = 3
 """Times that a task whose worker was lost is given out in all."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import storage
 from jobs.common.errors import BadInputError
-from jobs.common.printable import printable
+from jobs.common.text import printable
 from jobs.common.yaml_document import Document
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.records import Night

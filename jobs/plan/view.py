@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from jobs.common.formatting import duration
+from jobs.common.formatting import counted, duration
 from jobs.common.tables import long_table, shown
 from jobs.common.text import folded
 from jobs.machine.power.protocol import EnergyProtocol
@@ -79,8 +79,3 @@ def _time(estimate: Estimate) -> str:
     return text + (
         f"; {counted(estimate.unknown, 'cell is', 'cells are')} new" if estimate.unknown else ""
     )
-
-
-def counted(number: int, one: str, many: str) -> str:
-    """A number with its noun."""
-    return f"{number} {one if number == 1 else many}"

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from jobs.common.formatting import duration
-from jobs.common.printable import printable
+from jobs.common.formatting import BAR_WIDTH, duration, last_line
+from jobs.common.text import printable
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 LINE_INTERVAL_S = 5.0
 """Between two lines where there is no terminal."""
-
-BAR_WIDTH = 16
 
 
 class Progress:
@@ -147,8 +145,3 @@ class Progress:
         if is_last or self._clock() - self._written_s >= LINE_INTERVAL_S:
             self._written_s = self._clock()
             self._console.print(self.line(), soft_wrap=True)
-
-
-def last_line(error: str) -> str:
-    """What a traceback says in the end."""
-    return error.strip().splitlines()[-1]

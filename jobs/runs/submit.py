@@ -11,6 +11,7 @@ from pathlib import Path
 import storage
 from jobs.common.clock import now
 from jobs.common.errors import JobsError, RunInterruptedError, UsageError
+from jobs.common.formatting import counted
 from jobs.common.version import gfjobs_version, git_revision
 from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import queued_rows
@@ -19,7 +20,7 @@ from jobs.driver.executor import InlineExecutor, Sources
 from jobs.machine.power.discovery import VARIABLE, check_setting
 from jobs.plan.plan import Plan
 from jobs.plan.planning import plan_document
-from jobs.plan.view import counted, skips
+from jobs.plan.view import skips
 from jobs.runs.amend import amend, submission_of
 from jobs.runs.cancel import mark_cancelled
 from jobs.runs.interrupts import Interrupts

@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from jobs.common.formatting import duration
-from jobs.runs.progress import BAR_WIDTH
+from jobs.common.formatting import BAR_WIDTH, duration
 
 if TYPE_CHECKING:
     from typing_extensions import Self

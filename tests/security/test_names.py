@@ -14,8 +14,8 @@ import storage
 from jobs.analysis.curve import Curves
 from jobs.cli import main
 from jobs.common.errors import BadInputError
-from jobs.common.printable import printable
 from jobs.common.tables import markdown_table, result_table, text_table
+from jobs.common.text import printable
 from jobs.common.yaml_document import Document
 from jobs.report.figures.curve import save_figure
 from jobs.runs.progress import Progress
