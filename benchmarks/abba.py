@@ -36,10 +36,11 @@ from jobs.analysis.statistics.bootstrap import Estimate, mean_of
 from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import queued_rows
 from jobs.driver.driver import Driver
-from jobs.driver.executor import InlineExecutor, Sources
+from jobs.driver.inline_executor import InlineExecutor
 from jobs.grid.reader import read_grid
 from jobs.machine.devices import local_devices
 from jobs.plan.plan import Plan, make_plan
+from jobs.plan.sources import Sources
 from jobs.plan.task import Outcome, Task
 
 AIM = 6 / 50  # of all intervals

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 import gfnet
 from jobs.analysis.statistics.bootstrap import Numbers, estimates
-from jobs.driver.executor import shuffled
 from jobs.grid.downloads import open_images
 from jobs.machine.devices import use_device
+from jobs.plan.sources import shuffled
 from jobs.worker.cpu_pinning import pinned
 from jobs.worker.input_pipeline import Pipeline
 from jobs.worker.timing import measure_exits, measure_routes

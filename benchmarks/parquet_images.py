@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 import storage
-from jobs.driver.executor import shuffled
+from jobs.plan.sources import shuffled
 from jobs.plan.task import shards
 from storage.images.digests import SETTLED_NS
 from storage.images.parquet import ParquetSource

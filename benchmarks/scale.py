@@ -32,10 +32,10 @@ from jobs.cluster.ray import RayExecutor
 from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import queued_rows
 from jobs.driver.driver import Driver
-from jobs.driver.executor import Sources
 from jobs.grid.reader import read_grid
 from jobs.machine.slots import Spot
 from jobs.plan.plan import Plan, make_plan
+from jobs.plan.sources import Sources
 from jobs.plan.task import Outcome, Task
 
 MIB = 2**20

@@ -24,11 +24,11 @@ import torch
 import gfnet
 import storage
 from jobs.common.yaml_document import Document
-from jobs.driver.executor import Sources
 from jobs.grid.reader import read_grid
 from jobs.machine.devices import local_devices, use_device
 from jobs.plan.order import task_queues
 from jobs.plan.plan import Plan, make_plan
+from jobs.plan.sources import Sources
 from jobs.plan.task import Task
 from jobs.runs.submit import submit
 from jobs.runs.target import Where

@@ -16,10 +16,11 @@ from jobs.common.version import gfjobs_version, git_revision
 from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import queued_rows
 from jobs.driver.driver import Driver
-from jobs.driver.executor import InlineExecutor, Sources
+from jobs.driver.inline_executor import InlineExecutor
 from jobs.machine.power.discovery import VARIABLE, check_setting
 from jobs.plan.plan import Plan
 from jobs.plan.planning import plan_document
+from jobs.plan.sources import Sources
 from jobs.plan.view import skips
 from jobs.runs.amend import amend, submission_of
 from jobs.runs.cancel import mark_cancelled

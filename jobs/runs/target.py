@@ -8,13 +8,15 @@ import storage
 from jobs.cluster.address import CLIENT_SCHEME, check_address
 from jobs.common.errors import UsageError
 from jobs.driver.block_affinity import homes_of
-from jobs.driver.executor import Executor, InlineExecutor, Sources
+from jobs.driver.executor import Executor
+from jobs.driver.inline_executor import InlineExecutor
 from jobs.driver.placement import WAIT_S
 from jobs.driver.watchdog import STALL_S
 from jobs.machine.devices import local_devices
 from jobs.machine.registration import node_name
 from jobs.plan.order import blocks
 from jobs.plan.plan import Plan
+from jobs.plan.sources import Sources
 
 
 @dataclass(frozen=True)

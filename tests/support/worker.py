@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 import gfnet
-from jobs.driver.executor import Sources
 from jobs.plan.order import task_queues
 from jobs.plan.plan import Plan
+from jobs.plan.sources import Sources
 from jobs.plan.task import Task
 from jobs.worker.run_task import run_task
 

@@ -25,9 +25,10 @@ from jobs.cluster.ray.object_store import ObjectStore, Reference, Sent
 from jobs.cluster.ray.worker_side import Orders, Work, forget_pulse, pulse_of, remote_of
 from jobs.common.errors import CorruptedError, JobsError
 from jobs.common.formatting import duration
-from jobs.driver.executor import Finished, Sources
+from jobs.driver.executor import Finished
 from jobs.driver.watchdog import LOOKS, STALL_S, Watchdog
 from jobs.machine.slots import Place, Spot
+from jobs.plan.sources import Sources
 from jobs.plan.task import Outcome, Task
 from jobs.worker.memory import first_line
 

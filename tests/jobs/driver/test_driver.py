@@ -10,8 +10,9 @@ from support.driving import Run, Scripted, rows_of
 import storage
 from jobs.common.errors import JobsError
 from jobs.driver.driver import MAX_ATTEMPTS, Driver
-from jobs.driver.executor import FullError, SourceError
+from jobs.driver.executor import FullError
 from jobs.machine.slots import Spot
+from jobs.plan.sources import SourceError
 from jobs.plan.task import Outcome, Task
 
 

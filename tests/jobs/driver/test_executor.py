@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from support.driving import Run
 
-from jobs.driver.executor import SourceError, Sources
 from jobs.plan.order import task_queues
+from jobs.plan.sources import SourceError, Sources
 
 
 def test_sources_are_what_was_planned(run: Run, tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from jobs.driver.executor import Sources
 from jobs.plan.order import task_queues
 from jobs.plan.plan import Plan
+from jobs.plan.sources import Sources
 from jobs.worker import run_task as worker
 from jobs.worker.cpu_pinning import choose, pinned
 from jobs.worker.kinds import WORK

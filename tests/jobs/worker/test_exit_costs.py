@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from support.worker import Bench
 
-from jobs.driver.executor import shuffled
+from jobs.plan.sources import shuffled
 
 
 def test_exit_costs_have_a_row_an_image_and_exit(bench: Bench) -> None:

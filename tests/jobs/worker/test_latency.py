@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from support.worker import Bench
 
-from jobs.driver.executor import shuffled
+from jobs.plan.sources import shuffled
 
 
 def test_routed_rows_are_what_the_router_did(bench: Bench) -> None:

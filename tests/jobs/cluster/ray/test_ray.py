@@ -11,7 +11,7 @@ from ray.exceptions import NodeDiedError
 from jobs.cluster.cluster_state import TIMING, NodeView
 from jobs.cluster.ray import executor, nodes, object_store
 from jobs.cluster.ray.object_store import ObjectStore
-from jobs.driver.executor import Sources
+from jobs.plan.sources import Sources
 from jobs.plan.task import Outcome
 
 

@@ -1,0 +1,79 @@
+"""Where the bytes of a plan come from: checkpoints and shards of images, in one fixed order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import storage
+from jobs.common.errors import JobsError
+from jobs.plan.plan import Plan
+from jobs.plan.task import Task
+
+SHUFFLE_SEED = 0
+"""Images are shuffled once by default_rng(0): the same order for every model, in every run."""
+
+
+class SourceError(JobsError):
+    """A checkpoint or an image that was there when the run was planned cannot be read now."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the bytes of a plan's checkpoints and images come from.
+
+    Attributes:
+        checkpoints: path by sha256.
+        images: image set by sha256.
+    """
+
+    checkpoints: Mapping[str, Path]
+    images: Mapping[str, storage.ImageSet]
+
+    @classmethod
+    def of(cls, plan: Plan) -> Sources:
+        """The sources of all cells of a plan."""
+        return cls(
+            {model.sha256: model.path for model in plan.grid.models},
+            {data.images.sha256: data.images for data in plan.grid.datasets},
+        )
+
+    def weights(self, task: Task) -> bytes:
+        """The checkpoint's file.
+
+        Raises:
+            SourceError: it is gone, or is not what was planned.
+        """
+        path = self.checkpoints[task.checkpoint_sha256]
+        try:
+            data = path.read_bytes()
+        except OSError as err:
+            raise SourceError(f"checkpoint {path} cannot be read: {err.strerror}") from err
+        if hashlib.sha256(data).hexdigest() != task.checkpoint_sha256:
+            raise SourceError(f"checkpoint {path} has changed since the run was planned")
+        return data
+
+    def shard(self, task: Task) -> Any:
+        """The encoded images of a task, in the order of the fixed shuffle, as an Arrow table.
+
+        Raises:
+            SourceError: an image file is gone.
+        """
+        images = self.images[task.dataset_sha256]
+        try:
+            return images.read(shuffled(len(images))[task.shard.start : task.shard.stop])
+        except storage.DatasetError as err:
+            raise SourceError(str(err)) from err
+
+
+@lru_cache(maxsize=16)
+def shuffled(count: int) -> list[int]:
+    """Image ids in the order in which every run takes them."""
+    order: list[int] = np.random.default_rng(SHUFFLE_SEED).permutation(count).tolist()
+    return order
