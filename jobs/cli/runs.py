@@ -195,7 +195,7 @@ def plan(grid: Path, results: Root, *, is_all: bool) -> None:
     """
     from jobs.common.yaml_document import Document
     from jobs.plan.estimate import estimate
-    from jobs.plan.planning import plan_document
+    from jobs.plan.plan import plan_document
     from jobs.plan.view import describe
 
     document = Document.read(grid)

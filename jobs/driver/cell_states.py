@@ -9,7 +9,8 @@ from datetime import datetime
 
 import storage
 from jobs.common.clock import now
-from jobs.plan.plan import PROTOCOL_VERSION, Cell, Plan
+from jobs.plan.cell import PROTOCOL_VERSION, Cell
+from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task, rows_an_image
 
 VALID_ROUNDS = 2

@@ -9,7 +9,7 @@ import storage
 from jobs.common.errors import BadInputError, Problem, UsageError
 from jobs.common.yaml_document import Document
 from jobs.nightly.schedule import Notify, Reader, Schedule
-from jobs.plan.planning import plan_document
+from jobs.plan.plan import plan_document
 
 _A_RUN = "a finished run of the same grid"
 

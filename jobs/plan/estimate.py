@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import storage
 from jobs.machine.devices import ANY
-from jobs.plan.plan import Cell, Plan
+from jobs.plan.cell import Cell
+from jobs.plan.plan import Plan
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, product
 
-from jobs.plan.plan import Cell, Later, Plan, added_to, compared_as
+from jobs.plan.cell import Cell, Later, added_to, compared_as
+from jobs.plan.plan import Plan
 from jobs.plan.task import Shard, Task
 
 

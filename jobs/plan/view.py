@@ -8,8 +8,9 @@ from jobs.common.formatting import counted, duration
 from jobs.common.tables import long_table, shown
 from jobs.common.text import folded
 from jobs.machine.power.protocol import EnergyProtocol
+from jobs.plan.cell import Cell
 from jobs.plan.estimate import Estimate
-from jobs.plan.plan import Cell, Plan
+from jobs.plan.plan import Plan
 
 
 def describe(plan: Plan, estimate: Estimate, *, is_all: bool = False) -> str:

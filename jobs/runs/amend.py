@@ -15,7 +15,8 @@ from jobs.common.clock import now
 from jobs.common.errors import UsageError
 from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import queued_rows
-from jobs.plan.plan import Cell, Later, Plan, is_compared
+from jobs.plan.cell import Cell, Later, is_compared
+from jobs.plan.plan import Plan
 from jobs.runs.resolved_inputs import (
     Meanings,
     differences,

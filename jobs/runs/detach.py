@@ -101,7 +101,7 @@ def seen_otherwise(
         base: where its paths start.
         submitted: what its names mean to the submitter.
     """
-    from jobs.plan.planning import plan_document
+    from jobs.plan.plan import plan_document
 
     try:
         if not storage.has_probe(root, probe):

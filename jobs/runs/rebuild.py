@@ -11,8 +11,7 @@ import storage
 from jobs.common.errors import JobsError
 from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import Ledger, queued_rows
-from jobs.plan.plan import Plan
-from jobs.plan.planning import plan_document
+from jobs.plan.plan import Plan, plan_document
 from jobs.runs.amend import read_later, relabelled
 from jobs.runs.resolved_inputs import differences, meanings, same_label, worded
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import storage
-from jobs.plan.plan import PROTOCOL_VERSION, Cell
+from jobs.plan.cell import PROTOCOL_VERSION, Cell
 
 Meanings = dict[str, dict[str, Any]]
 """By what is meant, such as `model dynn`: key and value, as JSON has them."""

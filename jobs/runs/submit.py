@@ -18,8 +18,7 @@ from jobs.driver.cell_states import queued_rows
 from jobs.driver.driver import Driver
 from jobs.driver.inline_executor import InlineExecutor
 from jobs.machine.power.discovery import VARIABLE, check_setting
-from jobs.plan.plan import Plan
-from jobs.plan.planning import plan_document
+from jobs.plan.plan import Plan, plan_document
 from jobs.plan.sources import Sources
 from jobs.plan.view import skips
 from jobs.runs.amend import amend, submission_of

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from jobs.common.yaml_document import Document
-from jobs.plan.planning import plan_document
+from jobs.plan.plan import plan_document
 
 
 def test_a_grid_has_as_many_cells_as_asked(

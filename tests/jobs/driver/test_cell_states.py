@@ -14,8 +14,9 @@ from support.driving import GRID, Run, Scripted, rows_of
 import storage
 from jobs.driver import cell_states as ledgers
 from jobs.driver.cell_states import Ledger, queued_rows
+from jobs.plan.cell import PROTOCOL_VERSION, Cell, Later
 from jobs.plan.order import task_queues
-from jobs.plan.plan import PROTOCOL_VERSION, Cell, Later, Plan
+from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
 
 

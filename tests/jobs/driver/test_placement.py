@@ -10,8 +10,9 @@ import pytest
 from jobs.driver.in_flight import Lane
 from jobs.driver.placement import GRACE_S, Placement, Stuck
 from jobs.machine.slots import Place, Spot
+from jobs.plan.cell import Later
 from jobs.plan.order import Block, blocks
-from jobs.plan.plan import Later, Plan
+from jobs.plan.plan import Plan
 from jobs.plan.task import Task
 
 GRID = """\

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from jobs.plan.cell import Later
 from jobs.plan.order import Block, blocks, task_queues
-from jobs.plan.plan import Later, Plan
+from jobs.plan.plan import Plan
 from jobs.plan.task import Task
 
 Plans = Callable[[str], Plan]

@@ -16,8 +16,7 @@ from jobs.driver.cell_states import queued_rows
 from jobs.grid.grid import SHARD_IMAGES
 from jobs.machine.power.protocol import EnergyProtocol
 from jobs.plan.order import task_queues
-from jobs.plan.plan import Plan
-from jobs.plan.planning import plan_document
+from jobs.plan.plan import Plan, plan_document
 from jobs.plan.task import Shard, shards
 
 LADDER = """\

@@ -21,8 +21,9 @@ import gfnet
 import storage
 from jobs.common.errors import UsageError
 from jobs.driver.cell_states import Ledger
+from jobs.plan.cell import Later, added_to
 from jobs.plan.order import blocks
-from jobs.plan.plan import Later, Plan, added_to
+from jobs.plan.plan import Plan
 from jobs.runs.submit import resume, submit
 from jobs.runs.target import Where
 

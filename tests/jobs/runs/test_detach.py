@@ -10,7 +10,7 @@ from click.testing import CliRunner
 import storage
 from jobs.cli import main
 from jobs.common.yaml_document import Document
-from jobs.plan.planning import plan_document
+from jobs.plan.plan import plan_document
 from jobs.runs.detach import seen_otherwise
 from jobs.runs.resolved_inputs import meanings
 

@@ -1,0 +1,155 @@
+"""A cell, the unit of work that a plan folds points into, and what is added to a run later."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import storage
+from jobs.grid.datasets import Dataset
+from jobs.grid.models import Model
+from jobs.machine.power.protocol import EnergyProtocol
+from jobs.plan.task import Shard, common_threshold, is_timed, shards
+from jobs.plan.unsupported import why_skipped
+
+_SORTED = json.JSONEncoder(sort_keys=True)
+
+PROTOCOL_VERSION = 1
+"""Raised whenever the same cell would be measured in another way."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how a model runs: the axes beside model, data set and threshold."""
+
+    device: str
+    runtime: str
+    precision: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One unit of work.
+
+    Attributes:
+        kind: `exits`, an all-exit pass; `latency`, routed under the clock; `exit_costs`, sent
+            out at every exit under the clock; or `profile`, a clock around each part.
+        thresholds: one float32 number a gate, for routed cells of models with gates; else empty.
+        batch_size: images in a batch.
+        images: images of one round.
+        rounds: passes over them.
+        warmup_images: routed before each task without being recorded; 0 for all-exit passes.
+        energy: the windows that its power is taken in; None where no energy is asked for.
+    """
+
+    kind: storage.CellKind
+    model: Model
+    dataset: Dataset
+    setting: Setting
+    thresholds: tuple[float, ...]
+    batch_size: int
+    images: int
+    rounds: int
+    warmup_images: int
+    energy: EnergyProtocol | None = None
+
+    @cached_property
+    def cell_id(self) -> str:
+        """Digest of all that determines the result; rounds are not in it, so more can be added."""
+        identity = {
+            "kind": self.kind,
+            "model": self.model.name,
+            "checkpoint": self.model.sha256,
+            "exit_blocks": self.model.config.exit_blocks,
+            "preprocessing": self.model.preprocessing,
+            "dataset": self.dataset.label,
+            "content": self.dataset.images.sha256,
+            "limit": self.dataset.limit,
+            "images": self.images,
+            "setting": vars(self.setting),  # as `asdict`, whose copies take most of a plan's time
+            "thresholds": self.thresholds,
+            "batch_size": self.batch_size,
+            "warmup_images": self.warmup_images,
+            "protocol": PROTOCOL_VERSION,
+            # Nothing where there is none: cells without energy are what they were before it.
+            **({"energy": asdict(self.energy)} if self.energy else {}),
+        }
+        text = _SORTED.encode(identity)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def threshold(self) -> float | None:
+        """As `jobs.plan.task.common_threshold`."""
+        return common_threshold(self.thresholds)
+
+    @property
+    def is_timed(self) -> bool:
+        """As `jobs.plan.task.is_timed`."""
+        return is_timed(self.kind)
+
+    @cached_property
+    def skipped(self) -> str | None:
+        """Why it is skipped, where that is known before anything runs."""
+        setting = self.setting
+        return why_skipped(self.kind, setting.runtime, setting.precision, setting.device)
+
+    @property
+    def shards(self) -> tuple[Shard, ...]:
+        """The pieces of one round, at most 1,000 images each."""
+        return shards(self.images)
+
+    def task_keys(self) -> Iterator[tuple[tuple[str, int, int], int]]:
+        """What each of its tasks is committed as (cell_id, round, shard), and its images."""
+        cell_id = self.cell_id
+        for number in range(self.rounds):
+            for shard in self.shards:
+                yield (cell_id, number, shard.number), shard.stop - shard.start
+
+
+@dataclass(frozen=True)
+class Later:
+    """What was added to a run whose compared cells had been timed already.
+
+    Attributes:
+        added_at: when, naive UTC, to the second.
+        rounds: by timed cell the first round that was added, and the end of them: a cell that was
+            not there before begins at 0.
+    """
+
+    added_at: str
+    rounds: Mapping[str, tuple[int, int]]
+
+
+def is_compared(cell: Cell) -> bool:
+    """Whether a cell takes turns with others under the clock."""
+    return cell.is_timed and not cell.skipped
+
+
+def compared_as(cell: Cell) -> tuple[str, str]:
+    """What cells have in common that are compared by the clock: device and data set."""
+    return cell.setting.device, cell.dataset.label
+
+
+def new_in(later: Iterable[Later]) -> set[str]:
+    """The cells that were not there at first."""
+    return {cell_id for each in later for cell_id, (start, _) in each.rounds.items() if not start}
+
+
+def added_to(cells: Collection[Cell], later: Iterable[Later]) -> Mapping[str, str]:
+    """Which of some compared cells were added, or got more rounds, after some had been timed.
+
+    Returns: when, by cell.
+    """
+    ids = {cell.cell_id for cell in cells}
+    there = ids - new_in(later)
+    found: dict[str, str] = {}
+    for each in later:
+        ours = ids & each.rounds.keys()
+        if there:
+            found = dict.fromkeys(ours, each.added_at) | found  # the first counts
+        there |= ours
+    return found
