@@ -155,8 +155,10 @@ def train(
       gfjobs train examples/train/digits-gfnet.yaml -o digits-gfnet.safetensors
     """
     from dataclasses import replace
+    from functools import partial
 
     from jobs.cluster.address import check_address
+    from jobs.training.compute import run_lesson
     from jobs.training.recipe import read_recipe
     from jobs.training.train import train as train_recipe
     from jobs.training.view import TrainingNarrator
@@ -166,15 +168,19 @@ def train(
     checked = read_recipe(recipe)
     if output:
         checked = replace(checked, output=output.absolute())
+    compute = run_lesson
     if address:
         check_address(address)
+        from jobs.cluster.ray import teach  # loads Ray
+
+        compute = partial(teach, address=address)
     try:
         with TrainingNarrator() as narrator:
             path = train_recipe(
                 checked,
                 narrator.report,
                 device=device,
-                address=address,
+                compute=compute,
                 is_resumed=resume,
                 is_forced=force,
                 results=results,

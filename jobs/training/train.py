@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gfnet.training.progress import EpochReport
     from gfnet.training.state import StateFile
 
+    Compute = Callable[[Lesson], Iterator[Began | Event]]
     Report = Callable[[EpochReport], None]
 
 
@@ -29,7 +30,7 @@ def train(
     report: Report,
     *,
     device: str = ANY,
-    address: str | None = None,
+    compute: Compute = run_lesson,
     is_resumed: bool = False,
     is_forced: bool = False,
     results: Root | None = None,
@@ -41,7 +42,7 @@ def train(
         recipe: checked.
         report: gets an `EpochReport` for each epoch, and some within a long one.
         device: where it is computed: here, as torch names it; on a cluster, as a node does.
-        address: of a Ray cluster; None trains in this process.
+        compute: trains, and yields what happens; by default in this process.
         is_resumed: go on where an interrupted training of the same recipe stopped; a finished one
             is left as it is.
         is_forced: replace the checkpoint that is there, and forget an interrupted training.
@@ -72,7 +73,7 @@ def train(
     saved = None if is_forced else _saved(recipe, state)
     began: Began | None = None
     log: EpochLog | None = None
-    for event in _run(_lesson(recipe, device, saved), address):
+    for event in compute(_lesson(recipe, device, saved)):
         if isinstance(event, Began):
             began = event
             if is_forced:  # only now: until here all may have been refused
@@ -93,15 +94,6 @@ def train(
                 log.add(event, event.validation)
             report(event)
     return recipe.output
-
-
-def _run(lesson: Lesson, address: str | None) -> Iterator[Began | Event]:
-    """Train here, or on a cluster."""
-    if address is None:
-        return run_lesson(lesson)
-    from jobs.cluster.ray import teach  # loads Ray
-
-    return teach(lesson, address)
 
 
 def _saved(recipe: Recipe, state: StateFile) -> dict[str, Any] | None:

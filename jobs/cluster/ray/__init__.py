@@ -12,8 +12,16 @@ if find_token():
 
 from jobs.cluster.ray.connection import view_cluster
 from jobs.cluster.ray.executor import RayExecutor
-from jobs.cluster.ray.head_actor import HeadDriver, on_head
+from jobs.cluster.ray.head_actor import HeadDriver, HeadService, on_head
 from jobs.cluster.ray.node_queries import ask_hardware
 from jobs.cluster.ray.training import teach
 
-__all__ = ["HeadDriver", "RayExecutor", "ask_hardware", "on_head", "teach", "view_cluster"]
+__all__ = [
+    "HeadDriver",
+    "HeadService",
+    "RayExecutor",
+    "ask_hardware",
+    "on_head",
+    "teach",
+    "view_cluster",
+]

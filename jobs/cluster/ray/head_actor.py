@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 from ray.exceptions import RayError
@@ -21,12 +22,41 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from jobs.cluster.cluster_state import ClusterError
 from jobs.cluster.ray.connection import join
 from jobs.common.yaml_document import Document
-from jobs.runs.detach import DriverProcess, seen_otherwise
-from jobs.runs.resolved_inputs import Meanings
 
 NAMESPACE = "gfjobs"
 TIMEOUT_S = 180.0
 """For an answer of the head: a worker process, gfjobs' imports, and reading the grid's files."""
+
+
+Meanings = dict[str, dict[str, Any]]
+"""As `jobs.runs.resolved_inputs`."""
+
+
+class StartedDriver(Protocol):
+    """A driver that was started on the head."""
+
+    def started(self) -> str:
+        """Wait until it has its run; what went wrong, empty where nothing did."""
+
+    def where(self) -> str:
+        """Which process it is."""
+
+    def wait(self) -> None:
+        """Until it has ended."""
+
+
+@dataclass(frozen=True)
+class HeadService:
+    """What runs on the head, given by who submits: this package knows no runs.
+
+    Attributes:
+        seen_otherwise: called with a results root, a probe in it, a grid, its base and what its
+            names mean; what the head does not see as the submitter does.
+        start: called with a run id, a results root and options of `gfjobs resume`.
+    """
+
+    seen_otherwise: Callable[[str, str, Document, Path, Meanings], str]
+    start: Callable[[str, str, Sequence[str]], StartedDriver]
 
 
 class HeadDriver:
@@ -41,7 +71,7 @@ class HeadDriver:
     def seen_otherwise(
         self, root: str, probe: str, document: Document, base: Path, submitted: Meanings
     ) -> str:
-        """As `jobs.runs.detach.seen_otherwise`, there."""
+        """As `HeadService`, there."""
         asked = self._actor.seen_otherwise.remote(root, probe, document, base, submitted)
         return str(_answer(asked))
 
@@ -61,13 +91,16 @@ class HeadDriver:
 
 
 @contextmanager
-def on_head(address: str, variables: Mapping[str, str], folder: Path) -> Iterator[HeadDriver]:
+def on_head(
+    address: str, variables: Mapping[str, str], folder: Path, service: HeadService
+) -> Iterator[HeadDriver]:
     """Join a cluster, and have an actor on its head for a driver to be.
 
     Args:
         address: of the cluster.
         variables: added to the environment there.
         folder: worked in there, where it exists: relative paths may start from it.
+        service: what it does there.
 
     Raises:
         ClusterError: the cluster cannot be joined, or its head does not answer.
@@ -85,7 +118,7 @@ def on_head(address: str, variables: Mapping[str, str], folder: Path) -> Iterato
             "name": f"driver-{uuid.uuid4().hex}",
             "scheduling_strategy": affinity,
         }
-        actor = keeper.options(**options).remote(dict(variables), folder)
+        actor = keeper.options(**options).remote(dict(variables), folder, service)
         driver = HeadDriver(actor, node.name, head.address)
         try:
             yield driver
@@ -105,7 +138,8 @@ def _answer(reference: Any) -> Any:
 class _Keeper:
     """In a worker process on the head. Ends with its driver, or where none comes."""
 
-    def __init__(self, variables: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, variables: Mapping[str, str], folder: Path, service: HeadService) -> None:
+        self._service = service
         os.environ.update(variables)
         with suppress(OSError):
             os.chdir(folder)
@@ -117,17 +151,17 @@ class _Keeper:
     def seen_otherwise(
         self, root: str, probe: str, document: Document, base: Path, submitted: Meanings
     ) -> str:
-        """As `jobs.runs.detach.seen_otherwise`."""
-        return seen_otherwise(root, probe, document, base, submitted)
+        """As `HeadService`."""
+        return self._service.seen_otherwise(root, probe, document, base, submitted)
 
     def start(self, run_id: str, root: str, options: Sequence[str]) -> tuple[str, str]:
         """Start the driver, and say which process it is and what went wrong."""
         self._giving_up.cancel()
-        driver = DriverProcess(run_id, root, options)
+        driver = self._service.start(run_id, root, options)
         wrong = driver.started()
         threading.Thread(target=self._end_with, args=[driver], daemon=True).start()
         return driver.where(), wrong
 
-    def _end_with(self, driver: DriverProcess) -> None:
+    def _end_with(self, driver: StartedDriver) -> None:
         driver.wait()
         ray.kill(self._myself)

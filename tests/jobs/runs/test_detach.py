@@ -11,7 +11,7 @@ import storage
 from jobs.cli import main
 from jobs.common.yaml_document import Document
 from jobs.plan.plan import plan_document
-from jobs.runs.detach import seen_otherwise
+from jobs.runs.head_driver import seen_otherwise
 from jobs.runs.resolved_inputs import meanings
 
 GRID = """\
