@@ -27,7 +27,7 @@ def status(run: str, results: Root, *, is_all: bool) -> None:
     Example:
       gfjobs status latest
     """
-    from jobs.report.terminal.summary import status as status_of
+    from jobs.report.terminal.status import status as status_of
 
     _show(run, results, partial(status_of, is_all=is_all))
 

@@ -147,7 +147,7 @@ def watch(run: str, results: Root) -> None:
       gfjobs watch latest
     """
     import storage
-    from jobs.report.terminal.summary import status
+    from jobs.report.terminal.status import status
     from jobs.runs.watch import watch as watch_run
 
     run_id = storage.resolve_run(results, run)
@@ -159,7 +159,7 @@ def watch(run: str, results: Root) -> None:
 
 def _conclude(ended: Ended, results: Root) -> None:
     """Show what a run gave, where it lies, and what to try next."""
-    from jobs.report.terminal import agreement, profile, summary
+    from jobs.report.terminal import agreement, profile, status, summary
 
     run_id = ended.run_id
     if ended.was_done:
@@ -172,7 +172,7 @@ def _conclude(ended: Ended, results: Root) -> None:
     root = root_option()
     narrate(f"rows: {results}/runs/{run_id} (Parquet)")
     if not ended.is_done:
-        narrate(summary.status(results, run_id))
+        narrate(status.status(results, run_id))
         sys.exit(FAILED)
     narrate("next, try:")
     query = f"select model, acc1, forward_ms from ladder where run_id = '{run_id}'"  # noqa: S608 (a checked name)
@@ -213,7 +213,7 @@ def runs(results: Root, *, is_all: bool) -> None:
     Example:
       gfjobs runs
     """
-    from jobs.report.terminal.summary import runs as runs_of
+    from jobs.report.terminal.status import runs as runs_of
 
     show(runs_of(results, is_all=is_all))
 

@@ -38,7 +38,8 @@ def curve(run: str, output: Path | None, results: Root, *, is_all: bool) -> None
       gfjobs curve latest -o curve.svg
     """
     import storage
-    from jobs.analysis.curve import draw, read_curves
+    from jobs.analysis.curve import read_curves
+    from jobs.report.terminal.curve import draw
 
     every = read_curves(results, storage.resolve_run(results, run))
     if output:

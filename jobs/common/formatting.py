@@ -31,6 +31,12 @@ def varying(rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(name for name in VARIED if len({row[name] for row in rows}) > 1)
 
 
+def variant_of(row: Row, names: Sequence[str]) -> str:
+    """What tells a cell from others of its model: `onnx float32, 1 thread`."""
+    worded = " ".join(str(row[name]) for name in names if name != "threads")
+    return ", ".join(filter(None, (worded, threads_of(row) if "threads" in names else "")))
+
+
 def place_of(row: Row) -> str:
     """On what a cell ran: `digits on cpu of host`."""
     where = f"{row['device']} of {row['node']}" if row["node"] else row["device"]

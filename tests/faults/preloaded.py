@@ -8,6 +8,7 @@ import torch  # noqa: F401
 import torchvision.transforms.v2  # noqa: F401
 
 import jobs.cli
+import jobs.report.terminal.status
 import jobs.report.terminal.summary
 import jobs.runs.submit
 import jobs.worker.kinds

@@ -1,4 +1,4 @@
-"""What a run says, in words and tables: ladder, exit histogram, status. Figures come from SQL."""
+"""The ladder of a run and its exit histograms, for the terminal. Figures come from SQL."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from jobs.common.formatting import (
     count,
     fixed,
     setting_of,
-    threads_of,
     threshold_of,
+    variant_of,
     varying,
 )
 from jobs.common.tables import INVALID, first_ones, long_table, text_table
-from jobs.common.text import folded, paragraphs
-from jobs.plan.task import rows_an_image
-from jobs.runs.watch import driver_lines
+from jobs.common.text import paragraphs
 
 BAR_WIDTH = 30
 DRAWN_HISTOGRAMS = 10
@@ -32,23 +30,6 @@ MEDIAN_IMAGES = 11
 """As queries/exit_histogram.sql has it."""
 
 _GROUP = (*SETTING, "batch_size")
-
-
-def runs(root: storage.Root, *, is_all: bool = False) -> str:
-    """The runs under a root, newest first; all, or as many as a terminal shows."""
-    columns = ("run", "status", "submitted", "done", "failed", "images")
-    rows = [
-        (
-            row["run_id"],
-            row["status"],
-            f"{row['submitted_at']:%Y-%m-%d %H:%M}" if row["submitted_at"] else None,
-            f"{row['done']} of {row['cells']}",
-            row["failed"],
-            row["rows"],
-        )
-        for row in storage.named_query(root, "run_progress").to_pylist()
-    ]
-    return long_table(columns, rows, "runs", is_all=is_all)
 
 
 def ladder(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
@@ -85,7 +66,7 @@ def exit_histogram(root: storage.Root, run_id: str, *, is_all: bool = False) -> 
             )
             for row in exits
         ]
-        setting = _varied(exits[0], names)
+        setting = variant_of(exits[0], names)
         place = f"{exits[0]['dataset']}{setting and f' ({setting})'}"
         title = f"{exits[0]['model']} at {threshold_of(exits[0])} on {place}: exits"
         is_short |= any(row["median_forward_ms"] is None for row in exits)
@@ -98,41 +79,6 @@ def exit_histogram(root: storage.Root, run_id: str, *, is_all: bool = False) -> 
             f"– median ms: fewer than {MEDIAN_IMAGES} good timings of images that leave there\n"
         )
     return "\n".join(parts)
-
-
-def status(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
-    """A run's cells, counted by status; what failed or was noted is named."""
-    (run,) = [run for run in storage.list_runs(root) if run.run_id == run_id]
-    cells = storage.named_query(root, "status", run_ids=[run_id], run_id=run_id).to_pylist()
-    if run.status != "running":  # a driver that was killed could not take them back
-        cells = [c | {"status": "queued"} if c["status"] == "running" else c for c in cells]
-    counts = Counter(cell["status"] for cell in cells)
-    counted = ", ".join(f"{number} {status}" for status, number in counts.items())
-    lines = [f"run {run_id} is {run.status}: {counted}", *driver_lines(root, run_id), ""]
-    names = varying(cells)
-    columns = ("kind", "model", "dataset", *names, "threshold", "status", "tries", "rows", "of")
-    rows = [
-        (
-            cell["kind"],
-            cell["model"],
-            cell["dataset"],
-            *(cell[name] for name in names),
-            threshold_of(cell),
-            cell["status"],
-            cell["attempts"],
-            cell["rows"],
-            _expected_rows(cell),
-        )
-        for cell in cells
-    ]
-    lines.append(long_table(columns, rows, "cells", is_all=is_all).rstrip("\n"))
-    aside = storage.named_query(root, "set_aside", run_ids=[run_id], run_id=run_id).to_pylist()
-    said, more = first_ones([*_remarks(cells, names)], "remarks on cells", is_all=is_all)
-    said = [*said, *filter(None, [more]), *(f"node {row['node']}: {row['note']}" for row in aside)]
-    lines += [*([""] if said else []), *map(folded, said)]
-    if run.status in ("failed", "interrupted", "cancelled"):
-        lines.append(f"go on with: gfjobs resume {run_id}")
-    return "\n".join(lines) + "\n"
 
 
 def _skipped(root: storage.Root, run_id: str) -> tuple[list[str], bool]:
@@ -239,25 +185,3 @@ def _about_interval(row: Row, means: Means) -> str | None:
     if mean.rounds == 1:
         return "95 %: one round: the interval does not know how rounds differ"
     return None
-
-
-def _varied(row: Row, names: Sequence[str]) -> str:
-    """What tells a cell from others of its model: `onnx float32, 1 thread`."""
-    worded = " ".join(str(row[name]) for name in names if name != "threads")
-    return ", ".join(filter(None, (worded, threads_of(row) if "threads" in names else "")))
-
-
-def _remarks(cells: Sequence[Row], names: Sequence[str]) -> Iterator[str]:
-    for cell in cells:
-        setting = _varied(cell, names)
-        name = f"{cell['kind']} of {cell['model']} on {cell['dataset']}"
-        name += setting and f" ({setting})"
-        if cell["error"]:
-            yield f"{name} failed: {cell['error'].strip().splitlines()[-1]}"
-        elif cell["note"]:
-            yield f"{name}: {cell['note']}"
-
-
-def _expected_rows(cell: Row) -> int:
-    an_image = rows_an_image(cell["kind"], len(cell["exit_blocks"] or ()))
-    return int(cell["images"] * cell["rounds"] * an_image)

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 import storage
-from jobs.analysis.curve import LISTED_POINTS, Curves, draw, read_curves
+from jobs.analysis.curve import LISTED_POINTS, Curves, read_curves
 from jobs.common.errors import UsageError
 from jobs.report.figures.curve import save_figure
+from jobs.report.terminal.curve import draw
 
 GRID = """\
 models: [flat.safetensors, dynn.safetensors]

@@ -12,7 +12,7 @@ import storage
 from jobs.common.errors import JobsError, RunInterruptedError
 from jobs.driver import executor
 from jobs.plan.task import Outcome, Task
-from jobs.report.terminal.summary import status
+from jobs.report.terminal.status import status
 from jobs.runs import target
 from jobs.runs.cancel import PATIENCE_S, cancel
 from jobs.runs.submit import resume, submit

@@ -18,7 +18,8 @@ import storage
 from gfnet import runtimes
 from jobs.common.errors import BadInputError, RunInterruptedError, UsageError
 from jobs.plan.task import Outcome, Task
-from jobs.report.terminal.summary import ladder, status
+from jobs.report.terminal.status import status
+from jobs.report.terminal.summary import ladder
 from jobs.runs import submit as run
 from jobs.runs import target as where
 from jobs.runs.submit import resume, submit

@@ -16,7 +16,7 @@ from jobs.common.errors import UsageError
 from jobs.plan.estimate import Estimate, estimate
 from jobs.plan.plan import Plan
 from jobs.plan.view import describe
-from jobs.report.terminal import agreement, profile, summary
+from jobs.report.terminal import agreement, profile, status, summary
 from tests.jobs.conftest import SMALL_GRID
 
 
@@ -77,8 +77,8 @@ def test_a_terminal_gets_some_of_what_a_run_gave(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setattr(summary, "DRAWN_HISTOGRAMS", 0)
     monkeypatch.setattr(tables, "first_ones", partial(tables.first_ones, most=1))
-    assert " more cells (--all shows them)" in summary.status(root, "made")
-    assert " more cells (--all" not in summary.status(root, "made", is_all=True)
+    assert " more cells (--all shows them)" in status.status(root, "made")
+    assert " more cells (--all" not in status.status(root, "made", is_all=True)
     assert " more rows (--all shows them)" in summary.ladder(root, "made")
     assert " more rows (--all" not in summary.ladder(root, "made", is_all=True)
     histogram = summary.exit_histogram(root, "made")
@@ -226,7 +226,7 @@ def test_ladder_and_histogram(root: Path) -> None:
 
 def test_status_counts_cells(root: Path) -> None:
     """Every cell with its rows of so many, and how the run stands."""
-    text = summary.status(root, "r")
+    text = status.status(root, "r")
     assert text.startswith("run r is done: 4 done\n")
     assert "resume" not in text
     assert max(map(len, text.splitlines())) <= 80
@@ -241,7 +241,7 @@ def test_settings_tell_cells_of_one_model_apart(
         "thresholds: [0.5]\nthreads: [1, 2]\nprecisions: [float32, bfloat16]\n"
         "latency: {rounds: 1, warmup_images: 1, images: 10}\n"
     )
-    lines = summary.status(root, "r").splitlines()
+    lines = status.status(root, "r").splitlines()
     kind, *rest = [line for line in lines if line.startswith((" kind", " latency"))]
     names = ["kind", "model", "dataset", "precision", "threads", "threshold", "status", "tries"]
     assert kind.split() == [*names, "rows", "of"]
@@ -267,7 +267,7 @@ def test_status_of_a_run_that_was_cut_off(copy_of: Callable[[str], Path]) -> Non
         first, *rest = store.cells
         failed = replace(first, status="failed", error="Traceback\nValueError: broken")
         store.save_cells([failed, *rest])
-    text = summary.status(root, "r")
+    text = status.status(root, "r")
     assert text.startswith("run r is interrupted: 1 failed, 3 done\n")
     assert "exits of flat on digits failed: ValueError: broken" in text
     assert "go on with: gfjobs resume r" in text

@@ -1,0 +1,109 @@
+"""The curve of a run for the terminal: drawn as text, with tables of some of its points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jobs.analysis.curve import Curves, some_of, undominated
+from jobs.common.formatting import (
+    Row,
+    energy_sources,
+    fixed,
+    model_at,
+    threshold_of,
+)
+from jobs.common.tables import long_table, text_table
+from jobs.common.text import paragraphs
+from jobs.common.text_chart import character_chart
+
+
+def draw(curves: Curves, *, is_all: bool = False) -> str:
+    """A setting's curves for the terminal, and a table of some of their points.
+
+    Args:
+        curves: of one setting.
+        is_all: whether the table has points that others beat, too.
+    """
+    named = {
+        name: [(row[curves.cost], row["acc1"]) for row in points]
+        for name, points in curves.models.items()
+    }
+    heading = f"{curves.title}\nacc@1, percent, by {curves.cost_label}"
+    if not named:
+        return f"{heading}\n\nno model has a curve\n"
+    chart = character_chart(named, "ms" if curves.cost == "forward_ms" else "blocks", "acc@1")
+    tables = [_points_table(curves, is_all=is_all)]
+    if curves.routed:
+        tables.append(_routed_table(curves.routed, "forward_ms", is_all=is_all))
+    if curves.energies:
+        tables.append(_energies(curves.energies, is_all=is_all))
+    return f"{heading}\n\n{chart}\n\n" + "\n".join(tables)
+
+
+def _points_table(curves: Curves, *, is_all: bool) -> str:
+    """Some points of each model: those that no other beats, or some of all."""
+    columns = ("model", "t", "acc@1", "blocks", "ms", *(["dominated"] if is_all else []))
+    rows = [
+        (
+            name,
+            "–" if row["threshold"] is None else f"{row['threshold']:.6g}",
+            fixed(row["acc1"], 2),
+            fixed(row["mean_blocks"], 2),
+            fixed(row["forward_ms"], 3),
+            *(["yes" if row["is_dominated"] else ""] if is_all else []),
+        )
+        for name, points in curves.models.items()
+        for row in some_of(points if is_all else undominated(points))
+    ]
+    title = "some of all operating points" if is_all else "the frontier: what no other point beats"
+    return f"{text_table(columns, rows, title)}\n{_explained(curves, is_all=is_all)}"
+
+
+def _explained(curves: Curves, *, is_all: bool) -> str:
+    """What the columns mean, and what is not in the table."""
+    cost = "ms" if curves.cost == "forward_ms" else "blocks"
+    beaten = f"another point is as accurate for fewer {cost}, or more accurate for no more"
+    said = ["– t: an image leaves at the first gate whose score is at least t"]
+    if is_all:
+        said.append(f"– dominated: {beaten}")
+    else:
+        for name, points in curves.models.items():
+            if points[0]["threshold"] is not None:
+                left = f"{points[0]['undominated_points']} of {points[0]['points']:,} points"
+                said.append(
+                    f"– {name}: {left} are on the frontier; as for the rest (--all), {beaten}"
+                )
+            elif points[0]["is_dominated"]:
+                said.append(f"– {name} is not on the frontier: {beaten}")
+    return paragraphs(said)
+
+
+def _routed_table(routed: Sequence[Row], figure: str, *, is_all: bool) -> str:
+    """How well what exits cost says what the clock or the meter said."""
+    unit = figure.rpartition("_")[2]
+    shown, cost = {"ms": ("ms", "costs"), "mj": ("mJ", "energies")}[unit]
+    columns = ("model", "t", f"routed {shown}", f"composed {shown}", "error")
+    rows = [
+        (
+            row["model"],
+            threshold_of(row),
+            fixed(row[figure], 3),
+            fixed(row[f"composed_{unit}"], 3),
+            "–"
+            if row["error_pct"] is None
+            else f"{row['error_pct']:+.1f} %" + ("" if row["is_within"] else ", too much"),
+        )
+        for row in routed
+    ]
+    title = f"composed of exit {cost}, beside what was routed"
+    return long_table(columns, rows, "rows", title, is_all=is_all)
+
+
+def _energies(rows: Sequence[Row], *, is_all: bool) -> str:
+    """Energies beside what was routed, what measured them, and why some are not known."""
+    composed = [row for row in rows if row["composed_mj"] is not None]
+    noted = [row for row in rows if row.get("note")]
+    said = [f"– {model_at(row['model'], threshold_of(row))}: {row['note']}" for row in noted]
+    said += [f"– {line}" for line in energy_sources(rows)]
+    tables = [_routed_table(composed, "energy_mj", is_all=is_all)] if composed else []
+    return "\n".join([*tables, *([paragraphs(said)] if said else [])])

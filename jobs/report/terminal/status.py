@@ -1,0 +1,86 @@
+"""The runs of a root and the cells of one, for the terminal: what is done, failed or noted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import storage
+from jobs.common.formatting import (
+    Row,
+    threshold_of,
+    variant_of,
+    varying,
+)
+from jobs.common.tables import first_ones, long_table
+from jobs.common.text import folded
+from jobs.plan.task import rows_an_image
+from jobs.runs.watch import driver_lines
+
+
+def runs(root: storage.Root, *, is_all: bool = False) -> str:
+    """The runs under a root, newest first; all, or as many as a terminal shows."""
+    columns = ("run", "status", "submitted", "done", "failed", "images")
+    rows = [
+        (
+            row["run_id"],
+            row["status"],
+            f"{row['submitted_at']:%Y-%m-%d %H:%M}" if row["submitted_at"] else None,
+            f"{row['done']} of {row['cells']}",
+            row["failed"],
+            row["rows"],
+        )
+        for row in storage.named_query(root, "run_progress").to_pylist()
+    ]
+    return long_table(columns, rows, "runs", is_all=is_all)
+
+
+def status(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
+    """A run's cells, counted by status; what failed or was noted is named."""
+    (run,) = [run for run in storage.list_runs(root) if run.run_id == run_id]
+    cells = storage.named_query(root, "status", run_ids=[run_id], run_id=run_id).to_pylist()
+    if run.status != "running":  # a driver that was killed could not take them back
+        cells = [c | {"status": "queued"} if c["status"] == "running" else c for c in cells]
+    counts = Counter(cell["status"] for cell in cells)
+    counted = ", ".join(f"{number} {status}" for status, number in counts.items())
+    lines = [f"run {run_id} is {run.status}: {counted}", *driver_lines(root, run_id), ""]
+    names = varying(cells)
+    columns = ("kind", "model", "dataset", *names, "threshold", "status", "tries", "rows", "of")
+    rows = [
+        (
+            cell["kind"],
+            cell["model"],
+            cell["dataset"],
+            *(cell[name] for name in names),
+            threshold_of(cell),
+            cell["status"],
+            cell["attempts"],
+            cell["rows"],
+            _expected_rows(cell),
+        )
+        for cell in cells
+    ]
+    lines.append(long_table(columns, rows, "cells", is_all=is_all).rstrip("\n"))
+    aside = storage.named_query(root, "set_aside", run_ids=[run_id], run_id=run_id).to_pylist()
+    said, more = first_ones([*_remarks(cells, names)], "remarks on cells", is_all=is_all)
+    said = [*said, *filter(None, [more]), *(f"node {row['node']}: {row['note']}" for row in aside)]
+    lines += [*([""] if said else []), *map(folded, said)]
+    if run.status in ("failed", "interrupted", "cancelled"):
+        lines.append(f"go on with: gfjobs resume {run_id}")
+    return "\n".join(lines) + "\n"
+
+
+def _remarks(cells: Sequence[Row], names: Sequence[str]) -> Iterator[str]:
+    for cell in cells:
+        setting = variant_of(cell, names)
+        name = f"{cell['kind']} of {cell['model']} on {cell['dataset']}"
+        name += setting and f" ({setting})"
+        if cell["error"]:
+            yield f"{name} failed: {cell['error'].strip().splitlines()[-1]}"
+        elif cell["note"]:
+            yield f"{name}: {cell['note']}"
+
+
+def _expected_rows(cell: Row) -> int:
+    an_image = rows_an_image(cell["kind"], len(cell["exit_blocks"] or ()))
+    return int(cell["images"] * cell["rounds"] * an_image)
