@@ -29,8 +29,9 @@ from jobs.grid.downloads import open_images
 from jobs.machine.devices import use_device
 from jobs.plan.sources import shuffled
 from jobs.worker.cpu_pinning import pinned
+from jobs.worker.exit_costs import measure_exits
 from jobs.worker.input_pipeline import Pipeline
-from jobs.worker.timing import measure_exits, measure_routes
+from jobs.worker.timing import measure_routes
 
 Places = NDArray[np.intp]
 

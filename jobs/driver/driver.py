@@ -11,12 +11,11 @@ import storage
 from jobs.common.formatting import duration, last_line
 from jobs.driver.block_affinity import homes_of, meant_devices
 from jobs.driver.cell_states import Ledger
-from jobs.driver.clock_remark import with_clock_remark
 from jobs.driver.events import Listener, Narrator, Silent
 from jobs.driver.executor import Executor, FullError
 from jobs.driver.fault_attribution import FAULTS, Suspect, Trust
 from jobs.driver.placement import WAIT_S, Placement
-from jobs.driver.run_writer import SET_ASIDE, RunWriter
+from jobs.driver.run_writer import SET_ASIDE, RunWriter, with_clock_remark
 from jobs.plan.order import Block, blocks
 from jobs.plan.plan import Plan
 from jobs.plan.sources import SourceError

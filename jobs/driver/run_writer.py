@@ -14,6 +14,9 @@ from jobs.plan.task import Outcome, Task
 SET_ASIDE = "set aside"
 """How the note of a node begins that failed what others did; `status` looks for it."""
 
+CLOCK_TOLERANCE_S = 60.0
+"""Between a node's clock and this machine's, before rows of its cells say so."""
+
 
 class RunWriter:
     """Writes into a run's store; all of it raises JobsError where the store cannot be written.
@@ -79,3 +82,17 @@ class RunWriter:
                 f"{err}; what was committed before is kept: mend it, then go on with"
                 f" gfjobs resume {self._store.run.run_id}"
             ) from err
+
+
+def with_clock_remark(outcome: Outcome, now_s: float) -> Outcome:
+    """Say so in the note where a node's clock is minutes off this machine's.
+
+    Its latencies are right, being of a clock that nobody sets; its times of day are not.
+    """
+    if outcome.ended_s is None or abs(outcome.ended_s - now_s) < CLOCK_TOLERANCE_S:
+        return outcome
+    minutes = round(abs(outcome.ended_s - now_s) / 60)
+    side = "ahead of" if outcome.ended_s > now_s else "behind"
+    node = outcome.node.node if outcome.node else "its node"
+    remark = f"the clock of {node} is {minutes} min {side} the driver's: started_at is by its own"
+    return replace(outcome, note="; ".join(filter(None, (outcome.note, remark))))

@@ -15,14 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
-from itertools import cycle
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import gfnet
-from gfnet.profiling import OTHER
 from jobs.common.clock import now
 from jobs.machine.devices import Device
 from jobs.machine.heartbeat import beat
@@ -134,161 +132,6 @@ def measure_routes(
             measured.forward_ms += [(end - ready) * MS_PER_NS / len(kept)] * len(kept)
             measured.elapsed_ms += [(end - begin) * MS_PER_NS / len(kept)] * len(kept)
     return measured
-
-
-@dataclass
-class MeasuredExits:
-    """Images sent out at every exit in turn; each list has one value an image and exit.
-
-    Attributes:
-        places: of the images in the shard.
-        exits: the exit, counted from 0, the last block's last.
-        forward_ms: an image's share of its batch.
-    """
-
-    places: list[int] = field(default_factory=list)
-    exits: list[int] = field(default_factory=list)
-    forward_ms: list[float] = field(default_factory=list)
-
-
-def measure_exits(
-    runtime: gfnet.Runtime,
-    pipeline: Pipeline,
-    device: Device,
-    encoded: Sequence[bytes | None],
-    *,
-    gates: int,
-    batch_size: int,
-    clock: Clock = time.perf_counter_ns,
-) -> MeasuredExits:
-    """Send every image of a shard out at every exit: what leaving there costs, gates included.
-
-    The exits take turns image by image, forwards and backwards, so that a drift of the machine
-    falls on all alike. Arguments as `measure_routes`.
-    """
-    measured = MeasuredExits()
-    paths = list(enumerate(forced_exits(gates)))
-    with no_garbage_collection():
-        for start in range(0, len(encoded), batch_size):
-            places = range(start, min(start + batch_size, len(encoded)))
-            for number, thresholds in paths:
-                beat()
-                # Prepared anew each time, as a routed image is: decoding leaves the caches to it.
-                tensor, kept = pipeline.batch(encoded, places)
-                if tensor is None:
-                    break
-                device.synchronise()
-                begin = clock()
-                runtime.route(tensor, thresholds).logits.cpu()
-                device.synchronise()
-                forward_ms = (clock() - begin) * MS_PER_NS / len(kept)
-                measured.places += kept
-                measured.exits += [number] * len(kept)
-                measured.forward_ms += [forward_ms] * len(kept)
-            else:
-                paths.reverse()
-    return measured
-
-
-def run_on(
-    runtime: gfnet.Runtime,
-    pipeline: Pipeline,
-    device: Device,
-    encoded: Sequence[bytes | None],
-    *,
-    thresholds: Sequence[float],
-    batch_size: int,
-    goes_on: Callable[[], bool],
-) -> None:
-    """Route a shard's batches, over and over while `goes_on()`, as `measure_routes` does.
-
-    Nothing is recorded: this is for a window of power that must be long enough.
-    """
-    with no_garbage_collection():
-        starts = cycle(range(0, len(encoded), batch_size))
-        while goes_on():
-            beat()
-            start = next(starts)
-            device.synchronise()
-            tensor, _ = pipeline.batch(encoded, range(start, min(start + batch_size, len(encoded))))
-            if tensor is not None:
-                device.synchronise()
-                runtime.route(tensor, thresholds).logits.cpu()
-                device.synchronise()
-
-
-@dataclass(frozen=True)
-class PartTime:
-    """What one part of the forward passes took, over all images.
-
-    Attributes:
-        component, block: as `gfnet.profiling.Part`; or `profiling`, what the clocks inside cost.
-        calls: how often it ran.
-        total_ms: milliseconds.
-        share: of the passes with clocks inside, 0..1; all parts but `profiling` sum to 1.
-    """
-
-    component: str
-    block: int | None
-    calls: int
-    total_ms: float
-    share: float
-
-
-def measure_parts(
-    model: gfnet.GFNet,
-    pipeline: Pipeline,
-    device: Device,
-    encoded: Sequence[bytes | None],
-    *,
-    gates: int,
-    batch_size: int,
-    clock: Clock = time.perf_counter_ns,
-) -> list[PartTime]:
-    """Send every image of a shard past all gates to the last block, with a clock around each part.
-
-    Each batch also runs without those clocks, in turned order: with, without, without, with. The
-    difference is what profiling cost; noise may make it negative. Arguments as `measure_routes`.
-
-    Returns: nothing where no image could be decoded.
-    """
-    profiler = gfnet.Profiler(model, device.synchronise, clock)
-    stay = forced_exits(gates)[-1]
-    plain_ns = 0
-    order = [True, False]
-
-    def forward(images: Any) -> Any:
-        return model.route(images, stay).logits.cpu()
-
-    with no_garbage_collection():
-        for start in range(0, len(encoded), batch_size):
-            places = range(start, min(start + batch_size, len(encoded)))
-            for is_profiled in order:
-                beat()
-                tensor, _ = pipeline.batch(encoded, places)
-                if tensor is None:
-                    break
-                if is_profiled:
-                    profiler.run(forward, tensor)
-                    continue
-                device.synchronise()
-                begin = clock()
-                forward(tensor)
-                device.synchronise()
-                plain_ns += clock() - begin
-            else:
-                order.reverse()
-    total_ns = profiler.spent_ns.total()
-    parts = [
-        PartTime(*part, profiler.calls[part], spent * MS_PER_NS, spent / total_ns)
-        for part, spent in profiler.spent_ns.items()
-    ]
-    if parts:
-        cost_ns = total_ns - plain_ns
-        passes = profiler.calls[OTHER]
-        cost = PartTime("profiling", None, passes, cost_ns * MS_PER_NS, cost_ns / total_ns)
-        parts.append(cost)
-    return parts
 
 
 def _record(

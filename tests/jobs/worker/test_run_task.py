@@ -11,7 +11,7 @@ import torch
 from support.worker import Bench
 
 import storage
-from jobs.driver.clock_remark import with_clock_remark
+from jobs.driver.run_writer import with_clock_remark
 from jobs.machine import node_info as node_module
 from jobs.machine.devices import use_device
 from jobs.machine.node_info import describe_node

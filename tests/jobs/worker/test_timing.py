@@ -17,17 +17,10 @@ from PIL import Image
 import gfnet
 from jobs.machine.devices import Device
 from jobs.worker import timing
+from jobs.worker.exit_costs import measure_exits, run_on
 from jobs.worker.input_pipeline import Pipeline
-from jobs.worker.timing import (
-    PartTime,
-    forced_exits,
-    measure_exits,
-    measure_parts,
-    measure_routes,
-    no_garbage_collection,
-    run_on,
-    warm_up,
-)
+from jobs.worker.profile import PartTime, measure_parts
+from jobs.worker.timing import forced_exits, measure_routes, no_garbage_collection, warm_up
 
 
 class Bench:

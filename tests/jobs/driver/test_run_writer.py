@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import storage
-from jobs.driver.clock_remark import with_clock_remark
+from jobs.driver.run_writer import with_clock_remark
 from jobs.plan.task import Outcome
 
 
