@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from storage.tables.schemas import ADDED_COLUMNS, DIGEST, DIGEST_TABLES, TABLES,
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from importlib.abc import Traversable
 
 
 def quoted(text: str) -> str:
@@ -58,20 +60,26 @@ def view_sql(table: str, rows: str, cells: str = "cells") -> str:
 
 
 def query_text(name: str) -> str:
-    """Read a query of `storage/queries`.
+    """Read a query of `storage/queries`, in whichever of its folders.
 
     Raises: StorageError: there is none of that name.
     """
-    folder = resources.files("storage") / "queries"
-    known = tuple(
-        sorted(
-            entry.name.removesuffix(".sql")
-            for entry in folder.iterdir()
-            if entry.name.endswith(".sql")
-        )
-    )
-    if name not in known:
+    found = query_files()
+    if name not in found:
+        known = tuple(sorted(found))
         raise StorageError(
             f"there is no query {name!r}{nearest(name, known)}; queries: {', '.join(known)}"
         )
-    return (folder / f"{name}.sql").read_text(encoding="utf-8")
+    return found[name].read_text(encoding="utf-8")
+
+
+@functools.cache
+def query_files() -> dict[str, Traversable]:
+    """The file of each query by its name; there is a folder for each question."""
+    folders = [each for each in (resources.files("storage") / "queries").iterdir() if each.is_dir()]
+    return {
+        entry.name.removesuffix(".sql"): entry
+        for folder in folders
+        for entry in folder.iterdir()
+        if entry.name.endswith(".sql")
+    }

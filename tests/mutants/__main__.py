@@ -1,6 +1,6 @@
 """`python -m tests.mutants [MODULE …]`: mutants killed by each module's own tests, in tables.
 
-A module of Python, as jobs/driver/placement.py, or a query, as storage/queries/ladder.sql.
+A module of Python, as jobs/driver/placement.py, or a query, as storage/queries/ladder/ladder.sql.
 """
 
 from __future__ import annotations

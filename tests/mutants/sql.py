@@ -104,10 +104,16 @@ def queries(names: Collection[str] = (), tree: Path = TREE) -> list[Query]:
         raise ValueError(f"no mutants of {', '.join(sorted(unknown))}")
     chosen = [query for query in found if not names or query.name in names]
     for query in chosen:
-        sql = (tree / QUERIES / f"{query.name}.sql").read_text(encoding="utf-8")
+        sql = file_of(query.name, tree).read_text(encoding="utf-8")
         if len({mutant.of(sql) for mutant in query.mutants}) < len(query.mutants):
             raise ValueError(f"{query.name}: two mutants are the same")
     return chosen
+
+
+def file_of(query: str, tree: Path) -> Path:
+    """Where a query stands: its folder says what it is about."""
+    (file,) = (tree / QUERIES).glob(f"*/{query}.sql")
+    return file
 
 
 def fates(chosen: Sequence[Query], processes: int = 1) -> Iterator[Fate]:
@@ -208,7 +214,7 @@ def _settle(folder: Path) -> None:
 def _try(mutant: Mutant, tests: Sequence[str]) -> Fate:
     """Write a mutant into the copy, run the tests, and put the query back."""
     began = time.monotonic()
-    file = Path.cwd() / QUERIES / f"{mutant.query}.sql"
+    file = file_of(mutant.query, Path.cwd())
     sql = file.read_text(encoding="utf-8")
     if mutant.breaks != NOTHING:
         file.write_text(mutant.of(sql), encoding="utf-8")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from jobs.common.formatting import Row
 
 CLOCK_TOLERANCE = 0.05
-"""As storage/queries/conditions.sql has it: heat moves a clock by 2 or 3 %."""
+"""As storage/queries/conditions/conditions.sql has it: heat moves a clock by 2 or 3 %."""
 
 CELL = ("model", "threshold", "thresholds")
 PLACE = ("dataset", "device", "node", "runtime", "precision", "threads", "batch_size")

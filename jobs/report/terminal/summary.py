@@ -27,7 +27,7 @@ DRAWN_HISTOGRAMS = 10
 
 TEN_MS = 10
 MEDIAN_IMAGES = 11
-"""As queries/exit_histogram.sql has it."""
+"""As queries/ladder/exit_histogram.sql has it."""
 
 _GROUP = (*SETTING, "batch_size")
 

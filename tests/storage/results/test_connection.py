@@ -154,8 +154,13 @@ def test_unreadable_folder_is_an_error_of_ours(tmp_path: Path) -> None:
 QUERIES = Path(storage.__file__).parent / "queries"
 
 
-FILES = sorted(QUERIES.glob("*.sql"))
+FILES = sorted(QUERIES.glob("*/*.sql"))
 NAMED = [file for file in FILES if file.stem not in {*EXPRESSIONS, *MACROS}]
+
+
+def test_a_name_is_that_of_one_query() -> None:
+    """They are found by it in whichever folder."""
+    assert len({file.stem for file in FILES}) == len(FILES) > 80
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

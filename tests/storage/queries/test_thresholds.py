@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .in_memory import InMemory
+    from tests.storage.in_memory import InMemory
 
 INF, NAN = float("inf"), float("nan")
 DEPTH = 5

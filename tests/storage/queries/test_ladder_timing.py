@@ -11,8 +11,8 @@ import pytest
 import storage
 
 if TYPE_CHECKING:
-    from .conftest import Builder
-    from .in_memory import InMemory
+    from tests.storage.conftest import Builder
+    from tests.storage.in_memory import InMemory
 
 NOON = datetime(2026, 11, 24, 12)  # noqa: DTZ001 (naive UTC throughout)
 

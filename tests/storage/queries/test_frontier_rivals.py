@@ -9,7 +9,7 @@ import pytest
 import storage
 
 if TYPE_CHECKING:
-    from .conftest import Builder
+    from tests.storage.conftest import Builder
 
 Row = dict[str, Any]
 

@@ -11,14 +11,13 @@ import pytest
 
 import storage
 from storage.tables import schemas
-
-from .conftest import NOON
+from tests.storage.conftest import NOON
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .conftest import Builder
-    from .in_memory import InMemory
+    from tests.storage.conftest import Builder
+    from tests.storage.in_memory import InMemory
 
 EARLY: dict[str, Any] = {"model": "early", "exit_blocks": (1,)}
 

@@ -16,9 +16,18 @@ from typing import Any
 
 import pytest
 
-from .several_runs import DATASETS, GATES, IMAGES, RUNS, Roots, Row, rows_of, training_rows
+from tests.storage.several_runs import (
+    DATASETS,
+    GATES,
+    IMAGES,
+    RUNS,
+    Roots,
+    Row,
+    rows_of,
+    training_rows,
+)
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 PAGES = (*sorted(REPOSITORY.glob("docs/*.md")), REPOSITORY / "README.md")
 COMMAND = re.compile(r'^gfjobs sql "([^"]+)"', re.MULTILINE)
 QUERIES = sorted({sql for page in PAGES for sql in COMMAND.findall(page.read_text())})

@@ -11,10 +11,9 @@ import pytest
 import storage
 from storage.sql.macros import MACROS, VIEWS, runs_asked_for
 from storage.tables.schemas import DIGEST_TABLES, view_columns
-
-from .conftest import NOON, Builder
-from .in_memory import InMemory
-from .several_runs import ALONE, DATASETS, IMAGES, Roots, rows_of
+from tests.storage.conftest import NOON, Builder
+from tests.storage.in_memory import InMemory
+from tests.storage.several_runs import ALONE, DATASETS, IMAGES, Roots, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,8 +17,8 @@ import storage
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .conftest import Builder
-    from .in_memory import InMemory
+    from tests.storage.conftest import Builder
+    from tests.storage.in_memory import InMemory
 
     # Of one image: a score a gate, then whether it is right at each exit, the last block's last.
     Image = tuple[Sequence[float], Sequence[bool | None]]

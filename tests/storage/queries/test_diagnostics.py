@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from .conftest import Builder
+    from tests.storage.conftest import Builder
 
     Floats = npt.NDArray[np.float32]
     Bools = npt.NDArray[np.bool_]

@@ -11,7 +11,7 @@ import storage
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .conftest import Builder
+    from tests.storage.conftest import Builder
 
 T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 9: 2.306, 16: 2.131, 31: 2.042, 32: 2.040, 61: 2.000}
 

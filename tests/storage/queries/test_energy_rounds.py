@@ -9,13 +9,12 @@ import pytest
 
 import storage
 from storage.sql import macros as questions
-
-from .conftest import NOON
+from tests.storage.conftest import NOON
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .in_memory import InMemory
+    from tests.storage.in_memory import InMemory
 
 EARLY: dict[str, Any] = {"model": "early", "exit_blocks": (1,)}
 LOW = "power while running was not above idle: 7.9 W against 8.0 W"

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import storage
-
-from .conftest import NOON, Builder
+from tests.storage.conftest import NOON, Builder
 
 if TYPE_CHECKING:
     from pathlib import Path

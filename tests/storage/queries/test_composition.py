@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .in_memory import InMemory
+    from tests.storage.in_memory import InMemory
 
 EARLY: dict[str, Any] = {"model": "early", "exit_blocks": (1,)}
 

@@ -12,8 +12,8 @@ import storage
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .conftest import Builder
-    from .in_memory import InMemory
+    from tests.storage.conftest import Builder
+    from tests.storage.in_memory import InMemory
 
     Row = dict[str, Any]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import storage
 
 if TYPE_CHECKING:
-    from .conftest import Builder
+    from tests.storage.conftest import Builder
 
 
 def test_shards_of_a_cell_are_one_line(build: Builder) -> None:

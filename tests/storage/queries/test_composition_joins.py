@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import storage
-
-from .composed_run import Run
-from .conftest import NOON, Builder
+from tests.storage.composed_run import Run
+from tests.storage.conftest import NOON, Builder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

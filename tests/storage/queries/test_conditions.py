@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import storage
-
-from .conftest import NOON
+from tests.storage.conftest import NOON
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .in_memory import InMemory
+    from tests.storage.in_memory import InMemory
 
 
 @pytest.fixture

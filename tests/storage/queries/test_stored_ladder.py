@@ -9,11 +9,10 @@ import pytest
 
 import storage
 from storage.results import connection
-
-from .conftest import Builder, ask
-from .one_run import change_stored, whole, write_run
-from .plain_ladder import plain_ladder
-from .runs.test_summaries import rounded, without_summaries, write_several
+from tests.storage.conftest import Builder, ask
+from tests.storage.one_run import change_stored, whole, write_run
+from tests.storage.plain_ladder import plain_ladder
+from tests.storage.runs.test_summaries import rounded, without_summaries, write_several
 
 
 def test_a_wrong_ladder_is_made_again_of_the_rows(tmp_path: Path) -> None:
