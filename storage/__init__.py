@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from storage.runs.submission import read_submission, run_names
     from storage.runs.training_log import TrainingLog
     from storage.tables.answers import ANSWERS, unanswered
+    from storage.tables.kinds import KINDS, CellKind, Kind, rows_per_image
     from storage.tables.records import (
-        CellKind,
         CellRow,
         CellStatus,
         FindingKind,
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "ANSWERS": "tables.answers",
-    "CellKind": "tables.records",
+    "CellKind": "tables.kinds",
     "CellRow": "tables.records",
     "CellStatus": "tables.records",
     "CommitEntry": "runs.manifests",
@@ -84,6 +84,8 @@ _MODULES = {
     "FindingKind": "tables.records",
     "HeldError": "backends.file_lock",
     "ImageSet": "images",
+    "KINDS": "tables.kinds",
+    "Kind": "tables.kinds",
     "Judgement": "tables.records",
     "Metric": "tables.records",
     "NodeRow": "tables.records",
@@ -137,6 +139,7 @@ _MODULES = {
     "read_submission": "runs.submission",
     "remove_run": "runs.listing",
     "resolve_run": "runs.listing",
+    "rows_per_image": "tables.kinds",
     "rows_to_table": "tables.records",
     "run_names": "runs.submission",
     "save_regressions": "runs.judgements",
@@ -154,6 +157,7 @@ __all__ = [
     "DATA_VARIABLE",
     "DOWNLOADABLE",
     "FORMATS",
+    "KINDS",
     "SCHEMA_VERSION",
     "TABLES",
     "CellKind",
@@ -168,6 +172,7 @@ __all__ = [
     "HeldError",
     "ImageSet",
     "Judgement",
+    "Kind",
     "Metric",
     "NodeRow",
     "Problem",
@@ -218,6 +223,7 @@ __all__ = [
     "read_submission",
     "remove_run",
     "resolve_run",
+    "rows_per_image",
     "rows_to_table",
     "run_names",
     "save_regressions",

@@ -11,7 +11,7 @@ import storage
 from jobs.common.clock import now
 from jobs.plan.cell import PROTOCOL_VERSION, Cell
 from jobs.plan.plan import Plan
-from jobs.plan.task import Outcome, Task, rows_an_image
+from jobs.plan.task import Outcome, Task
 
 VALID_ROUNDS = 2
 """Rounds that are not throttled, for a cell to be valid; one where only one was asked for.
@@ -224,7 +224,7 @@ class Ledger:
     def _commit(self, cell_id: str, node: str | None, images: int, note: str | None) -> None:
         row = self._rows[cell_id]
         cell = self._cells[cell_id]
-        an_image = rows_an_image(cell.kind, cell.model.gates)
+        an_image = storage.rows_per_image(cell.kind, cell.model.gates)
         self._missing[cell_id] -= 1
         if node:
             self._ran_on.setdefault(cell_id, set()).add(node)

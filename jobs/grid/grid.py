@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import storage
 from jobs.grid.datasets import Dataset
 from jobs.grid.models import Model
 from jobs.grid.threshold_axis import Threshold
@@ -16,7 +17,8 @@ SHARD_IMAGES = 1000
 """Of one task at most."""
 
 MAX_BATCH = SHARD_IMAGES  # a task holds no more
-MEASURES = ("accuracy", "latency", "energy", "exit_costs", "profile")
+MEASURES = tuple(measure for kind in storage.KINDS.values() for measure in kind.measures)
+DEFAULT_MEASURES = ("accuracy", "latency")
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 

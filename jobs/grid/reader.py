@@ -18,7 +18,15 @@ from jobs.grid.cross_checks import (
     check_vectors,
 )
 from jobs.grid.datasets import read_datasets
-from jobs.grid.grid import MAX_BATCH, MEASURES, NAME, NAME_RULE, Grid, LatencyProtocol
+from jobs.grid.grid import (
+    DEFAULT_MEASURES,
+    MAX_BATCH,
+    MEASURES,
+    NAME,
+    NAME_RULE,
+    Grid,
+    LatencyProtocol,
+)
 from jobs.grid.models import read_model
 from jobs.grid.threshold_axis import Threshold, read_thresholds
 from jobs.machine.devices import SLUG, SLUG_RULE
@@ -135,7 +143,7 @@ class _Reader:
 
     def _measure(self) -> tuple[str, ...]:
         if "measure" not in self.entries:
-            return ("accuracy", "latency")
+            return DEFAULT_MEASURES
         return tuple(dict.fromkeys(v.choice(MEASURES, "measure") for v in self._items("measure")))
 
     def _batch_sizes(self) -> tuple[int, int]:

@@ -12,7 +12,7 @@ import storage
 from jobs.grid.datasets import Dataset
 from jobs.grid.models import Model
 from jobs.machine.power.protocol import EnergyProtocol
-from jobs.plan.task import Shard, common_threshold, is_timed, shards
+from jobs.plan.task import Shard, common_threshold, shards
 from jobs.plan.unsupported import why_skipped
 
 _SORTED = json.JSONEncoder(sort_keys=True)
@@ -36,8 +36,9 @@ class Cell:
     """One unit of work.
 
     Attributes:
-        kind: `exits`, an all-exit pass; `latency`, routed under the clock; `exit_costs`, sent
-            out at every exit under the clock; or `profile`, a clock around each part.
+        kind: as `storage.KINDS`: `exits`, an all-exit pass; `latency`, routed under the clock;
+            `exit_costs`, sent out at every exit under the clock; or `profile`, a clock around each
+            part.
         thresholds: one float32 number a gate, for routed cells of models with gates; else empty.
         batch_size: images in a batch.
         images: images of one round.
@@ -88,8 +89,8 @@ class Cell:
 
     @property
     def is_timed(self) -> bool:
-        """As `jobs.plan.task.is_timed`."""
-        return is_timed(self.kind)
+        """As `storage.Kind.is_timed`."""
+        return storage.KINDS[self.kind].is_timed
 
     @cached_property
     def skipped(self) -> str | None:

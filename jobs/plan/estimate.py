@@ -60,6 +60,6 @@ def _seconds(cell: Cell, speeds: Speeds) -> float | None:
     seconds = max(same) * cell.images * cell.rounds
     if not cell.energy:
         return seconds
-    exits = cell.model.gates + 1 if cell.kind == "exit_costs" else 0
+    exits = cell.model.gates + 1 if storage.KINDS[cell.kind].is_by_exit else 0
     tasks = cell.rounds * len(cell.shards)
     return seconds + tasks * cell.energy.added_s(exits, seconds / tasks)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import groupby, product
 from pathlib import Path
 
+import storage
 from jobs.common.yaml_document import Document
 from jobs.grid.datasets import Dataset
 from jobs.grid.grid import SHARD_IMAGES, Grid
@@ -87,48 +88,44 @@ def _combinations(grid: Grid) -> Iterator[tuple[Model, Dataset, Setting]]:
 
 
 def _cells(grid: Grid, model: Model, dataset: Dataset, setting: Setting) -> Iterator[Cell]:
-    """The all-exit pass, then the timed cells.
+    """The cells of each kind that the grid asks for, in the order of `storage.KINDS`.
 
-    A static model is routed once, another once a threshold; only the latter has exits to choose
-    between, whose costs are worth a cell. A profile is one task, since its rows are sums over all
-    images.
+    An all-exit pass takes all images once; what is timed takes the first of them in rounds. A
+    static model is routed once, another once per threshold that is written out.
     """
-    if "accuracy" in grid.measure:
-        yield Cell(
-            kind="exits",
-            model=model,
-            dataset=dataset,
-            setting=setting,
-            thresholds=(),
-            batch_size=min(grid.accuracy_batch, dataset.count),
-            images=dataset.count,
-            rounds=1,
-            warmup_images=0,
-        )
     images = min(dataset.count, grid.latency.images)
     batch_size = min(grid.latency_batch, images)
     # Whole batches, at least one for each exit's path, so that every path is warm.
     warmups = max(math.ceil(grid.latency.warmup_images / batch_size), model.gates + 1)
-    timed = partial(
-        Cell,
-        model=model,
-        dataset=dataset,
-        setting=setting,
-        batch_size=batch_size,
-        images=images,
-        rounds=grid.latency.rounds,
-        warmup_images=warmups * batch_size,
-    )
+    untimed = {
+        "batch_size": min(grid.accuracy_batch, dataset.count),
+        "images": dataset.count,
+        "rounds": 1,
+        "warmup_images": 0,
+    }
+    timed = {
+        "batch_size": batch_size,
+        "images": images,
+        "rounds": grid.latency.rounds,
+        "warmup_images": warmups * batch_size,
+    }
+    in_one_task = timed | {"images": min(images, SHARD_IMAGES), "rounds": 1}
     energy = grid.energy if "energy" in grid.measure else None
-    if {"latency", "energy"} & set(grid.measure):
-        written = [threshold.of(model) for threshold in grid.thresholds if threshold.is_written]
-        for thresholds in written if model.gates else [()]:
-            yield timed(kind="latency", thresholds=thresholds, energy=energy)
-    if "exit_costs" in grid.measure and model.gates:
-        yield timed(kind="exit_costs", thresholds=(), energy=energy)
-    if "profile" in grid.measure:
-        images = min(images, SHARD_IMAGES)
-        yield timed(kind="profile", thresholds=(), images=images, rounds=1)
+    written = [threshold.of(model) for threshold in grid.thresholds if threshold.is_written]
+    for kind in storage.KINDS.values():
+        if not set(kind.measures) & set(grid.measure) or (kind.needs_gates and not model.gates):
+            continue
+        numbers = in_one_task if kind.is_by_part else timed if kind.is_timed else untimed
+        for thresholds in written if kind.is_routed and model.gates else [()]:
+            yield Cell(
+                kind=kind.name,
+                model=model,
+                dataset=dataset,
+                setting=setting,
+                thresholds=thresholds,
+                energy=energy if kind.has_energy else None,
+                **numbers,
+            )
 
 
 def plan_document(document: Document, base: Path, devices: Sequence[str] | None) -> Plan:

@@ -32,22 +32,9 @@ def _cut(images: int, size: int) -> tuple[Shard, ...]:
     return tuple(Shard(n, s, min(s + size, images)) for n, s in enumerate(starts))
 
 
-def rows_an_image(kind: str, gates: int) -> int:
-    """Rows that one image leaves in one round of this kind of work.
-
-    The rows of a profile are of parts of the model, however many images ran: it counts images.
-    """
-    return 1 if kind in ("latency", "profile") else gates + 1
-
-
 def common_threshold(thresholds: tuple[float, ...]) -> float | None:
     """The one threshold of all gates; None where there is no gate, or where they differ."""
     return thresholds[0] if len(set(thresholds)) == 1 else None
-
-
-def is_timed(kind: str) -> bool:
-    """Whether a host that does this kind of work must run nothing else of ours meanwhile."""
-    return kind in ("latency", "exit_costs", "profile")
 
 
 @dataclass(frozen=True)
@@ -57,7 +44,7 @@ class Task:
     Attributes:
         run_id, cell_id, round, shard: which rows these are.
         position: of a timed task, its place among all that are timed on the device, from 0.
-        kind: `exits`, `latency`, `exit_costs` or `profile`.
+        kind: as `storage.KINDS`.
         model, dataset: names for the rows.
         checkpoint_sha256, dataset_sha256: what weights and images to use.
         exit_blocks: the enabled exits.
@@ -94,8 +81,8 @@ class Task:
 
     @property
     def is_timed(self) -> bool:
-        """As the function of that name."""
-        return is_timed(self.kind)
+        """Whether the host that does it must run nothing else of ours meanwhile."""
+        return storage.KINDS[self.kind].is_timed
 
     @property
     def key(self) -> tuple[str, int, int]:

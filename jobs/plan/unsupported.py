@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import storage
 from gfnet.runtimes import impossible
 from jobs.machine.devices import CPU, CUDA
 
@@ -23,7 +24,7 @@ def why_skipped(kind: str, runtime: str, precision: str, device: str) -> str | N
     """
     if reason := impossible(runtime, precision, device if device in (CPU, CUDA) else None):
         return reason
-    if kind == "profile" and (runtime, precision) != REFERENCE:
+    if storage.KINDS[kind].needs_reference and (runtime, precision) != REFERENCE:
         return (
             f"a profile has clocks inside runtime {' in '.join(REFERENCE)} alone; other engines"
             " compute in parts of their own"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+import storage
 from jobs.common.formatting import counted, duration
 from jobs.common.tables import long_table, shown
 from jobs.common.text import folded
+from jobs.grid.grid import DEFAULT_MEASURES
 from jobs.machine.power.protocol import EnergyProtocol
 from jobs.plan.cell import Cell
 from jobs.plan.estimate import Estimate
@@ -16,12 +18,12 @@ from jobs.plan.plan import Plan
 def describe(plan: Plan, estimate: Estimate, *, is_all: bool = False) -> str:
     """The plan as `gfjobs plan` prints it; with all cells, or a terminal gets the first ones."""
     grid = plan.grid
-    kinds = ("latency", "exits", "exit_costs", "profile")
-    routed, exits, costs, profiles = map(plan.count, kinds)
     tasks = sum(cell.rounds * len(cell.shards) for cell in plan.runnable)
-    passes = counted(exits, "all-exit pass", "all-exit passes")
-    said = f"{passes}, {routed} routed" + (f", {costs} of exit costs" if costs else "")
-    said += f", {counted(profiles, 'profile', 'profiles')}" if profiles else ""
+    said = ", ".join(
+        counted(number, *kind.counted_as)
+        for kind in storage.KINDS.values()
+        if (number := plan.count(kind.name)) or set(kind.measures) & set(DEFAULT_MEASURES)
+    )
     head = folded(f"{grid.name}: {plan.points} points → {len(plan.cells)} cells: {said}", indent="")
     if not plan.runnable:
         return "\n".join([head, *skips(plan), ""])
@@ -66,7 +68,7 @@ def skips(plan: Plan) -> list[str]:
 
 
 def _thresholds(cell: Cell) -> str:
-    if cell.kind == "exits" and cell.model.gates:
+    if cell.model.gates and not cell.is_timed:
         return "all"
     if cell.threshold is not None:
         return f"{cell.threshold:g}"

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import storage
-from jobs.plan.task import rows_an_image
 
 LOOK_S = 2.0
 """Between two looks: a driver saves its cells no more often."""
@@ -58,7 +57,7 @@ def progress_line(rows: Sequence[storage.CellRow]) -> str:
     """Cells that are over and images that are committed, of those that are to run."""
     counted = [row for row in rows if row.status != "skipped"]
     over = sum(row.status in ("done", "failed") for row in counted)
-    images = sum(row.rows // _rows_an_image(row) for row in counted)
+    images = sum(row.rows // _rows_per_image(row) for row in counted)
     asked = sum((row.images or 0) * (row.rounds or 0) for row in counted)
     return f"{over}/{len(counted)} cells, {images:,}/{asked:,} images"
 
@@ -74,8 +73,8 @@ def driver_lines(root: storage.Root, run_id: str) -> Iterator[str]:
         yield f"its log: {log}"
 
 
-def _rows_an_image(row: storage.CellRow) -> int:
-    return rows_an_image(row.kind or "", len(row.exit_blocks or ()))
+def _rows_per_image(row: storage.CellRow) -> int:
+    return storage.rows_per_image(row.kind, len(row.exit_blocks or ()))
 
 
 class _Log:

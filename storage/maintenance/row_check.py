@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from storage.tables.kinds import KINDS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -13,15 +15,14 @@ if TYPE_CHECKING:
 
     from storage.tables.records import CellRow
 
+_OF_IMAGES = {kind.table: kind for kind in KINDS.values() if not kind.is_by_part}
+"""The kind of cell that has its images in a table."""
+
 # What no two rows of a cell and round share.
 _NUMBERS = {
-    "records": "image_id",
-    "exits": "image_id * 65536 + exit_block",
-    "exit_costs": "image_id * 65536 + exit_block",
-    "commits": "shard",
-}
-KINDS = {"records": "latency", "exits": "exits", "exit_costs": "exit_costs"}
-"""The kind of cell that has its images in a table."""
+    table: "image_id * 65536 + exit_block" if kind.is_by_exit else "image_id"
+    for table, kind in _OF_IMAGES.items()
+} | {"commits": "shard"}
 
 _Key = tuple[str, int]
 """cell_id and round."""
@@ -76,8 +77,8 @@ class RowCheck:
                         f"{count.rows - count.distinct:,} of {count.rows:,} rows of {table}, "
                         f"round {number}, are doubled"
                     )
-        for table, kind in KINDS.items():
-            for cell_id, number in sorted(self._keys(table, kind)):
+        for table, kind in _OF_IMAGES.items():
+            for cell_id, number in sorted(self._keys(table, kind.name)):
                 seen = self._counts[table].get((cell_id, number), _Count(0, 0, 0)).images
                 expected = self._expected(table, cell_id, number)
                 if seen != expected:
@@ -91,13 +92,17 @@ class RowCheck:
     def rows(self) -> Mapping[str, int]:
         """How many rows each cell has, as `cells.rows` counts: of a profile, its images."""
         rows: Counter[str] = Counter()
-        for table in KINDS:
+        for table in _OF_IMAGES:
             for (cell_id, _), count in self._counts[table].items():
                 rows[cell_id] += count.rows
         for (cell_id, _), images in self._committed.items():
-            if self._kinds.get(cell_id) == "profile":
+            if self._is_by_part(cell_id):
                 rows[cell_id] += images
         return rows
+
+    def _is_by_part(self, cell_id: str) -> bool:
+        kind = KINDS.get(self._kinds.get(cell_id) or "")
+        return kind is not None and kind.is_by_part
 
     def _keys(self, table: str, kind: str) -> set[_Key]:
         """What has rows in a table, or should have."""
@@ -106,11 +111,15 @@ class RowCheck:
 
     def _expected(self, table: str, cell_id: str, number: int) -> int:
         """Images committed for rows in a table."""
-        is_there = self._kinds.get(cell_id) in (KINDS[table], None)  # of an unknown kind, any
+        is_there = self._kinds.get(cell_id) in (
+            _OF_IMAGES[table].name,
+            None,
+        )  # of an unknown kind, any
         return self._committed.get((cell_id, number), 0) if is_there else 0
 
     def _counted(self, table: str) -> dict[_Key, _Count]:
-        number = "0" if table == "exits" else "round"  # an all-exit pass has one round
+        kind = _OF_IMAGES.get(table)
+        number = "0" if kind and not kind.is_timed else "round"  # an all-exit pass has one round
         image = "shard" if table == "commits" else "image_id"
         rows = self._connection.sql(
             f"SELECT cell_id, {number}, count(*), count(DISTINCT {_NUMBERS[table]}), "  # noqa: S608

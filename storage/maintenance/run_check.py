@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from storage.errors import SchemaVersionError, StorageError
-from storage.maintenance.row_check import KINDS, RowCheck
+from storage.maintenance.row_check import RowCheck
 from storage.runs.manifests import (
     MERGED_PREFIX,
     Manifest,
@@ -22,6 +22,7 @@ from storage.runs.merge import rows_sql
 from storage.runs.summaries import PLACE, Inputs, create_run_views, is_current
 from storage.sql.macros import SUMMARISED
 from storage.sql.sandbox import Mount
+from storage.tables.kinds import KINDS, TIMED
 from storage.tables.parquet import digest_of, read_table
 from storage.tables.records import CellRow, RunRow, table_to_rows
 from storage.tables.schemas import SORT_KEYS
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from storage.runs.layout import RunPaths
-
-TIMED = ("latency", "exit_costs", "profile")
 
 _DIGITS = 9
 """To which stored and computed figures must agree: sums in another order differ in the last."""
@@ -127,11 +126,10 @@ def cells_of_lost(cells: tuple[CellRow, ...], files: list[str], kept: Snapshot) 
         is_reference = (cell.runtime, cell.precision) == ("torch", "float32")
         had = {
             "commits": True,
-            "profile": cell.kind == "profile",
             "rounds": cell.kind in TIMED,
             "power": cell.kind in TIMED,
             "reference_agreement": not is_reference,
-            **{table: cell.kind == kind for table, kind in KINDS.items()},
+            **{kind.table: cell.kind == kind.name for kind in KINDS.values()},
         }
         if any(had.get(table) for table in tables):
             lost.add(cell.cell_id)

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-CellKind = Literal["exits", "latency", "exit_costs", "profile"]
+    from storage.tables.kinds import CellKind
+
 CellStatus = Literal["queued", "running", "done", "failed", "skipped", "cancelled"]
 Metric = Literal["accuracy", "latency", "energy"]
 FindingKind = Literal["step", "drift", "accuracy"]

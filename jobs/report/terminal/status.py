@@ -14,7 +14,6 @@ from jobs.common.formatting import (
 )
 from jobs.common.tables import first_ones, long_table
 from jobs.common.text import folded
-from jobs.plan.task import rows_an_image
 from jobs.runs.watch import driver_lines
 
 
@@ -82,5 +81,5 @@ def _remarks(cells: Sequence[Row], names: Sequence[str]) -> Iterator[str]:
 
 
 def _expected_rows(cell: Row) -> int:
-    an_image = rows_an_image(cell["kind"], len(cell["exit_blocks"] or ()))
+    an_image = storage.rows_per_image(cell["kind"], len(cell["exit_blocks"] or ()))
     return int(cell["images"] * cell["rounds"] * an_image)
