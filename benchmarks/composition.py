@@ -31,7 +31,7 @@ from jobs.plan.sources import shuffled
 from jobs.worker.cpu_pinning import pinned
 from jobs.worker.exit_costs import measure_exits
 from jobs.worker.input_pipeline import Pipeline
-from jobs.worker.timing import measure_routes
+from jobs.worker.timing import TimedShard, measure_routes
 
 Places = NDArray[np.intp]
 
@@ -44,8 +44,7 @@ class Bench:
     """A model on an engine, and the two ways to measure it."""
 
     def __init__(self, model: gfnet.GFNet, runtime: str) -> None:
-        self._device = use_device("cpu")
-        self._pipeline = Pipeline(model.metadata.preprocessing, self._device)
+        self._pipeline = Pipeline(model.metadata.preprocessing, use_device("cpu"))
         self._runtime = gfnet.runtime(runtime, model, threads=1)
         self._blocks = [*model.config.exit_blocks, model.config.last_block]
 
@@ -55,11 +54,8 @@ class Bench:
         """Ms of each image, and the number of the exit where it left."""
         measured = measure_routes(
             self._runtime,
-            self._pipeline,
-            self._device,
-            encoded,
-            thresholds=[threshold] * (len(self._blocks) - 1),
-            batch_size=1,
+            TimedShard(self._pipeline, encoded, 1),
+            [threshold] * (len(self._blocks) - 1),
         )
         exits = np.searchsorted(self._blocks, measured.exit_blocks)
         return np.array(measured.forward_ms)[DROPPED:], exits[DROPPED:]
@@ -67,12 +63,7 @@ class Bench:
     def forced(self, encoded: Sequence[bytes]) -> Numbers:
         """(images, E) ms of each image at each exit."""
         measured = measure_exits(
-            self._runtime,
-            self._pipeline,
-            self._device,
-            encoded,
-            gates=len(self._blocks) - 1,
-            batch_size=1,
+            self._runtime, TimedShard(self._pipeline, encoded, 1), len(self._blocks) - 1
         )
         by_exit = np.argsort(measured.exits, kind="stable")
         ms = np.array(measured.forward_ms)[by_exit].reshape(len(self._blocks), -1)

@@ -29,9 +29,9 @@ import torch
 import gfnet
 import storage
 from jobs.analysis.statistics.bootstrap import Numbers, estimates
-from jobs.machine.devices import Device, use_device
+from jobs.machine.devices import use_device
 from jobs.worker.input_pipeline import Pipeline
-from jobs.worker.timing import measure_routes
+from jobs.worker.timing import TimedShard, measure_routes
 
 AIM = 0.01
 DROPPED = 3
@@ -50,13 +50,11 @@ def load(name: str) -> gfnet.GFNet:
     return gfnet.create(name, num_classes=10)
 
 
-def loops(runtime: gfnet.Runtime, pipeline: Pipeline, device: Device) -> dict[str, Loop]:
+def loops(runtime: gfnet.Runtime, pipeline: Pipeline) -> dict[str, Loop]:
     """The three that are compared."""
 
     def harness(encoded: Sequence[bytes]) -> list[float]:
-        return measure_routes(
-            runtime, pipeline, device, encoded, thresholds=(), batch_size=1
-        ).forward_ms
+        return measure_routes(runtime, TimedShard(pipeline, encoded, 1), ()).forward_ms
 
     def prepared(encoded: Sequence[bytes], place: int) -> torch.Tensor:
         tensor, _ = pipeline.batch(encoded, [place])
@@ -89,9 +87,8 @@ def loops(runtime: gfnet.Runtime, pipeline: Pipeline, device: Device) -> dict[st
 def measure(name: str, runtime_name: str, rounds: int, images: int) -> dict[str, np.ndarray]:
     """(rounds, images) ms of each loop."""
     model = load(name)
-    device = use_device("cpu")
     runtime = gfnet.runtime(runtime_name, model, threads=1)
-    every = loops(runtime, Pipeline(model.metadata.preprocessing, device), device)
+    every = loops(runtime, Pipeline(model.metadata.preprocessing, use_device("cpu")))
     digits = storage.open_images("digits")
     encoded = digits.read(range(images + DROPPED))["image"].to_pylist()
     taken: dict[str, list[list[float]]] = {loop: [] for loop in every}

@@ -8,31 +8,21 @@ import numpy as np
 
 import gfnet
 import storage
-from jobs.machine.power.recorder import Meter
-from jobs.plan.task import Task
 from jobs.worker.agreement import compare_exits
-from jobs.worker.input_pipeline import Pipeline
-from jobs.worker.memory import Batches
 from jobs.worker.predictions import judge
 from jobs.worker.rows import agreement_row, of_cell
-from jobs.worker.shard import ShardImages
+from jobs.worker.shard import Work
 
 
-def exit_rows(  # noqa: PLR0917 - what all kinds are given
-    task: Task,
-    model: gfnet.GFNet,
-    runtime: gfnet.Runtime,
-    pipeline: Pipeline,
-    shard: ShardImages,
-    _meter: Meter,
-    batches: Batches,
-) -> dict[str, Any]:
-    """Answer the shard at every exit: one row an image and exit in `exits`.
+def exit_rows(work: Work) -> dict[str, Any]:
+    """Answer the shard at every exit: one row per image and exit in `exits`.
 
     Another engine than the reference has one more in `reference_agreement`.
     """
     import torch
 
+    task, model, runtime = work.task, work.model, work.runtime
+    pipeline, shard = work.pipeline, work.shard
     places: list[int] = []
     logits: list[torch.Tensor] = []
     scores: list[torch.Tensor] = []
@@ -56,10 +46,10 @@ def exit_rows(  # noqa: PLR0917 - what all kinds are given
             expected.append(reference)
 
     with torch.inference_mode():
-        batches.run(len(shard.encoded), answer)
+        work.batches.run(len(shard.encoded), answer)
     if not places:
         return {}
-    blocks = (*task.exit_blocks, model.config.last_block)
+    blocks = work.all_exits
     images, answers = len(places), len(places) * len(blocks)
     labels = np.tile(shard.labels[places], len(blocks))
     all_logits, all_scores = torch.cat(logits, dim=1), torch.cat(scores, dim=1)

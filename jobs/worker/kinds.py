@@ -18,7 +18,7 @@ from jobs.worker.input_pipeline import Pipeline
 from jobs.worker.latency import latency_rows
 from jobs.worker.memory import Batches, MemoryLackError, first_line, is_out_of_memory
 from jobs.worker.profile import profile_rows
-from jobs.worker.shard import ShardImages
+from jobs.worker.shard import ShardImages, Work
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def work(task: Task, model: gfnet.GFNet, pipeline: Pipeline, shard: ShardImages)
     batches = Batches(task.batch_size, pipeline.device.free)
     try:
         with pinned(task.threads if task.is_timed else 0) as why_not:
-            tables = WORK[task.kind](task, model, runtime, pipeline, shard, meter, batches)
+            tables = ROWS[task.kind](Work(task, model, runtime, pipeline, shard, meter, batches))
     except (RuntimeError, MemoryError) as err:
         if not is_out_of_memory(err):
             raise
@@ -66,15 +66,10 @@ def work(task: Task, model: gfnet.GFNet, pipeline: Pipeline, shard: ShardImages)
     return Done(tables, note, meter.added_s)
 
 
-# In quotes: the name loads torch, and a driver reads this module too.
-Work = Callable[
-    [Task, "gfnet.GFNet", "gfnet.Runtime", Pipeline, ShardImages, Meter, Batches], dict[str, Any]
-]
-
-WORK: dict[str, Work] = {
+ROWS: dict[str, Callable[[Work], dict[str, Any]]] = {
     "exits": exit_rows,
     "latency": latency_rows,
     "exit_costs": exit_cost_rows,
     "profile": profile_rows,
 }
-"""By kind of task, what makes its rows: tables by name."""
+"""By kind of cell, what makes its rows: tables by name."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,41 +9,20 @@ import gfnet
 import storage
 from gfnet.profiling import OTHER
 from jobs.machine.conditions import Watch, machine_of
-from jobs.machine.devices import Device
-from jobs.machine.heartbeat import beat
-from jobs.machine.power.recorder import Meter
-from jobs.plan.task import Task
-from jobs.worker.input_pipeline import Pipeline
-from jobs.worker.memory import Batches
 from jobs.worker.rows import round_row
-from jobs.worker.shard import ShardImages, warm_up_for
-from jobs.worker.timing import MS_PER_NS, Clock, forced_exits, no_garbage_collection
+from jobs.worker.shard import Work
+from jobs.worker.timing import MS_PER_NS, TimedShard, forced_exits, no_garbage_collection
 
 
-def profile_rows(
-    task: Task,
-    model: gfnet.GFNet,
-    runtime: gfnet.Runtime,
-    pipeline: Pipeline,
-    shard: ShardImages,
-    _meter: Meter,
-    _batches: Batches,
-) -> dict[str, Any]:
-    """Send the shard to the last block with a clock around each part: one row a part."""
+def profile_rows(work: Work) -> dict[str, Any]:
+    """Send the shard to the last block with a clock around each part: one row per part."""
     import torch
 
-    device = pipeline.device
-    watch = Watch(machine_of(device))
+    task = work.task
+    watch = Watch(machine_of(work.device))
     with torch.inference_mode():
-        warm_up_for(task, runtime, pipeline, shard, watch=watch)
-        parts = measure_parts(
-            model,
-            pipeline,
-            device,
-            shard.encoded,
-            gates=len(task.exit_blocks),
-            batch_size=task.batch_size,
-        )
+        work.warm_up(watch)
+        parts = measure_parts(work.model, work.timed, work.gates)
     conditions = watch.end()
     if not parts:
         return {}
@@ -76,49 +53,31 @@ class PartTime:
     share: float
 
 
-def measure_parts(
-    model: gfnet.GFNet,
-    pipeline: Pipeline,
-    device: Device,
-    encoded: Sequence[bytes | None],
-    *,
-    gates: int,
-    batch_size: int,
-    clock: Clock = time.perf_counter_ns,
-) -> list[PartTime]:
+@no_garbage_collection()
+def measure_parts(model: gfnet.GFNet, shard: TimedShard, gates: int) -> list[PartTime]:
     """Send every image of a shard past all gates to the last block, with a clock around each part.
 
     Each batch also runs without those clocks, in turned order: with, without, without, with. The
-    difference is what profiling cost; noise may make it negative. Arguments as `measure_routes`.
+    difference is what profiling cost; noise may make it negative.
 
     Returns: nothing where no image could be decoded.
     """
-    profiler = gfnet.Profiler(model, device.synchronise, clock)
+    profiler = gfnet.Profiler(model, shard.device.synchronise, shard.clock)
     stay = forced_exits(gates)[-1]
     plain_ns = 0
-    order = [True, False]
 
     def forward(images: Any) -> Any:
         return model.route(images, stay).logits.cpu()
 
-    with no_garbage_collection():
-        for start in range(0, len(encoded), batch_size):
-            places = range(start, min(start + batch_size, len(encoded)))
-            for is_profiled in order:
-                beat()
-                tensor, _ = pipeline.batch(encoded, places)
-                if tensor is None:
-                    break
-                if is_profiled:
-                    profiler.run(forward, tensor)
-                    continue
-                device.synchronise()
-                begin = clock()
-                forward(tensor)
-                device.synchronise()
-                plain_ns += clock() - begin
-            else:
-                order.reverse()
+    for batch in shard.batches((True, False)):
+        is_profiled = batch.turn
+        if is_profiled:
+            profiler.run(forward, batch.images)
+            continue
+        begin = shard.clock()
+        forward(batch.images)
+        shard.device.synchronise()
+        plain_ns += shard.clock() - begin
     total_ns = profiler.spent_ns.total()
     parts = [
         PartTime(*part, profiler.calls[part], spent * MS_PER_NS, spent / total_ns)

@@ -16,7 +16,7 @@ from jobs.plan.plan import Plan
 from jobs.plan.sources import Sources
 from jobs.worker import run_task as worker
 from jobs.worker.cpu_pinning import choose, pinned
-from jobs.worker.kinds import WORK
+from jobs.worker.kinds import ROWS
 from jobs.worker.run_task import run_task
 
 HAS_AFFINITY = hasattr(os, "sched_setaffinity")
@@ -194,22 +194,20 @@ def test_timed_tasks_alone_are_pinned(
     sources = Sources.of(plan)
     (queue,) = task_queues(plan, "r", frozenset(), by_device=False)
     seen: dict[str, set[frozenset[int]]] = {}
-    for kind, rows_of in list(WORK.items()):
+    for kind, rows_of in list(ROWS.items()):
 
-        def look(
-            task: object, *rest: object, kind: str = kind, rows_of: Callable = rows_of
-        ) -> object:
-            rows = rows_of(task, *rest)
+        def look(work: object, kind: str = kind, rows_of: Callable = rows_of) -> object:
+            rows = rows_of(work)
             seen[kind] = set(places().values())
             return rows
 
-        monkeypatch.setitem(WORK, kind, look)
+        monkeypatch.setitem(ROWS, kind, look)
     tasks = list(queue)
     for task in tasks:
         outcome = run_task(task, lambda t=task: sources.weights(t), sources.shard(task))
         assert (outcome.error, outcome.note) == ("", "")
     one = choose(1, ALLOWED)
-    assert seen == {k: {ALLOWED if k == "exits" else one} for k in WORK}
+    assert seen == {k: {ALLOWED if k == "exits" else one} for k in ROWS}
     assert set(places().values()) == {ALLOWED}
     many = replace(tasks[-1], threads=len(ALLOWED) + 1)
     outcome = run_task(many, lambda: sources.weights(many), sources.shard(many))

@@ -20,7 +20,13 @@ from jobs.worker import timing
 from jobs.worker.exit_costs import measure_exits, run_on
 from jobs.worker.input_pipeline import Pipeline
 from jobs.worker.profile import PartTime, measure_parts
-from jobs.worker.timing import forced_exits, measure_routes, no_garbage_collection, warm_up
+from jobs.worker.timing import (
+    TimedShard,
+    forced_exits,
+    measure_routes,
+    no_garbage_collection,
+    warm_up,
+)
 
 
 class Bench:
@@ -50,6 +56,10 @@ class Bench:
         self.log.append("clock")
         return self.now_ns
 
+    def shard(self, encoded: list[bytes | None], batch_size: int) -> TimedShard:
+        """Images for this model, under this clock."""
+        return TimedShard(self.pipeline, encoded, batch_size, self.clock)
+
     def route(self, images: torch.Tensor, threshold: tuple[float, ...]) -> gfnet.RoutedOutputs:
         """Answer every image with its mean pixel, after the next known time."""
         self.log.append("route")
@@ -72,15 +82,7 @@ def png(value: int) -> bytes:
 def test_clocks_start_and_end_where_the_protocol_says() -> None:
     """One covers preparing and routing, the other routing alone; the device is in step."""
     bench = Bench(decode_ns=3_000_000, forward_ns=[5_000_000, 7_000_000])
-    measured = measure_routes(
-        bench,
-        bench.pipeline,
-        bench.device,
-        [png(0), png(255)],
-        thresholds=(0.5,),
-        batch_size=1,
-        clock=bench.clock,
-    )
+    measured = measure_routes(bench, bench.shard([png(0), png(255)], 1), thresholds=(0.5,))
     assert measured.forward_ms == pytest.approx([5, 7])
     assert measured.elapsed_ms == pytest.approx([8, 10])
     image = ["sync", "clock", "prepare", "sync", "clock", "route", "sync", "clock"]
@@ -95,15 +97,7 @@ def test_clocks_start_and_end_where_the_protocol_says() -> None:
 def test_a_batch_shares_its_time() -> None:
     """Two images in 10 ms are 5 ms each, so that 1000 / elapsed_ms is throughput."""
     bench = Bench(decode_ns=4_000_000, forward_ns=[6_000_000])
-    measured = measure_routes(
-        bench,
-        bench.pipeline,
-        bench.device,
-        [png(0), png(9), png(20)],
-        thresholds=(),
-        batch_size=2,
-        clock=bench.clock,
-    )
+    measured = measure_routes(bench, bench.shard([png(0), png(9), png(20)], 2), thresholds=())
     assert measured.forward_ms == pytest.approx([3, 3, 6])
     assert measured.elapsed_ms == pytest.approx([5, 5, 10])
 
@@ -112,13 +106,7 @@ def test_undecodable_images_are_named_and_the_others_go_on() -> None:
     """Neither their row nor their time is recorded."""
     bench = Bench(decode_ns=1, forward_ns=[2_000_000])
     measured = measure_routes(
-        bench,
-        bench.pipeline,
-        bench.device,
-        [png(0), b"broken", None, png(9)],
-        thresholds=(),
-        batch_size=2,
-        clock=bench.clock,
+        bench, bench.shard([png(0), b"broken", None, png(9)], 2), thresholds=()
     )
     assert measured.places == [0, 3]
     assert measured.forward_ms == pytest.approx([2, 2])
@@ -130,16 +118,10 @@ def test_running_on_goes_round_the_shard_until_told_to_stop() -> None:
     """Batch after batch as it is timed, an image that cannot be decoded left out; no rows."""
     bench = Bench(decode_ns=1, forward_ns=[1])
     left = iter([True] * 5 + [False])
-    run_on(
-        bench,
-        bench.pipeline,
-        bench.device,
-        [png(0), b"no image", png(2)],
-        thresholds=(math.inf,),
-        batch_size=1,
-        goes_on=lambda: next(left),
-    )
-    whole, spoilt = ["sync", "prepare", "sync", "route", "sync"], ["sync", "prepare"]
+    shard = bench.shard([png(0), b"no image", png(2)], 1)
+    run_on(bench, shard, thresholds=(math.inf,), goes_on=lambda: next(left))
+    spoilt = ["sync", "clock", "prepare"]
+    whole = [*spoilt, "sync", "route", "sync"]
     assert bench.log == [*whole, *spoilt, *whole, *whole, *spoilt]
     assert set(bench.thresholds) == {(math.inf,)}
     assert bench.collecting == [False] * 3
@@ -153,14 +135,7 @@ def test_inside_a_window_of_power_garbage_is_collected_once(
     monkeypatch.setattr(gc, "collect", lambda: collected.append(len(bench.log)))
     with no_garbage_collection():
         for _ in range(2):
-            measure_routes(
-                bench,
-                bench.pipeline,
-                bench.device,
-                [png(0)],
-                thresholds=(),
-                batch_size=1,
-            )
+            measure_routes(bench, bench.shard([png(0)], 1), thresholds=())
             assert not gc.isenabled()
     assert collected == [0]
     assert gc.isenabled()
@@ -169,13 +144,13 @@ def test_inside_a_window_of_power_garbage_is_collected_once(
 def test_garbage_is_not_collected_inside_the_clock() -> None:
     """And collecting goes on afterwards, also after a failure."""
     bench = Bench(decode_ns=1, forward_ns=[1])
-    arguments = (bench, bench.pipeline, bench.device, [png(0)])
-    measure_routes(*arguments, thresholds=(), batch_size=1)
+    arguments = (bench, bench.shard([png(0)], 1))
+    measure_routes(*arguments, thresholds=())
     assert bench.collecting == [False]
     assert gc.isenabled()
     bench.forward_ns = []
     with pytest.raises(ZeroDivisionError):
-        measure_routes(*arguments, thresholds=(), batch_size=1)
+        measure_routes(*arguments, thresholds=())
     assert gc.isenabled()
 
 
@@ -210,21 +185,14 @@ def test_what_a_process_holds_at_its_first_clock_is_not_looked_through_again(
 def test_every_exit_is_timed_for_every_image_in_turned_order() -> None:
     """Prepared before each, outside the clock; the second image takes the exits backwards."""
     bench = Bench(decode_ns=9_000_000, forward_ns=[1_000_000, 2_000_000, 4_000_000])
-    measured = measure_exits(
-        bench,
-        bench.pipeline,
-        bench.device,
-        [png(0), b"broken", png(255)],
-        gates=2,
-        batch_size=1,
-        clock=bench.clock,
-    )
+    measured = measure_exits(bench, bench.shard([png(0), b"broken", png(255)], 1), gates=2)
     assert (measured.places, measured.exits) == ([0, 0, 0, 2, 2, 2], [0, 1, 2, 2, 1, 0])
     assert measured.forward_ms == pytest.approx([1, 2, 4, 1, 2, 4])
     forced = forced_exits(2)
     assert bench.thresholds == [*forced, *reversed(forced)]
-    image = ["prepare", "sync", "clock", "route", "sync", "clock"] * 3
-    assert bench.log == [*image, "prepare", *image]
+    spoilt = ["sync", "clock", "prepare"]
+    image = [*spoilt, "sync", "clock", "route", "sync", "clock"] * 3
+    assert bench.log == [*image, *spoilt, *image]
     assert not any(bench.collecting)
 
 
@@ -275,15 +243,8 @@ def test_parts_and_what_profiling_cost_by_hand() -> None:
     bench = Bench(decode_ns=9_000_000, forward_ns=[])
     slow = SlowModel(bench)
     with torch.inference_mode():
-        parts = measure_parts(
-            slow.model,
-            bench.pipeline,
-            bench.device,
-            [png(0), b"broken", png(255)],
-            gates=1,
-            batch_size=1,
-            clock=bench.clock,
-        )
+        shard = bench.shard([png(0), b"broken", png(255)], 1)
+        parts = measure_parts(slow.model, shard, gates=1)
     by_name = {(part.component, part.block): part for part in parts}
     assert len(by_name) == len(parts)
     assert by_name["patch_embed", None] == PartTime("patch_embed", None, 2, 10.0, 10 / 18)
@@ -305,8 +266,7 @@ def test_parts_of_nothing() -> None:
     """Where no image can be decoded there is nothing to divide."""
     bench = Bench(decode_ns=1, forward_ns=[])
     model = SlowModel(bench).model
-    arguments = (model, bench.pipeline, bench.device, [b"broken", None])
-    assert measure_parts(*arguments, gates=1, batch_size=1, clock=bench.clock) == []
+    assert measure_parts(model, bench.shard([b"broken", None], 1), gates=1) == []
 
 
 def test_forced_exits() -> None:
@@ -323,11 +283,8 @@ def test_warm_up_takes_every_exits_path(images: int, batch: int, batches: int) -
     looked: list[int] = []
     warm_up(
         bench,
-        bench.pipeline,
-        bench.device,
-        [png(0), png(1)],
+        bench.shard([png(0), png(1)], batch),
         gates=2,
-        batch_size=batch,
         images=images,
         before_last_pass=lambda: looked.append(len(bench.thresholds)),
     )
