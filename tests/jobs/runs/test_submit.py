@@ -24,13 +24,13 @@ from jobs.runs import submit as run
 from jobs.runs import target as where
 from jobs.runs.submit import resume, submit
 from jobs.runs.target import Where
-from jobs.worker.kinds import WORK
+from jobs.worker.kinds import ROWS
 from jobs.worker.run_task import run_task
 from tests.jobs.conftest import SMALL_GRID
 
 INLINE = Where(is_inline=True)
 
-ROWS = (
+RECORDS = (
     "select * exclude (run_id, forward_ms, elapsed_ms, started_at) from records"
     " order by cell_id, round, image_id"
 )
@@ -195,7 +195,7 @@ def test_a_resumed_run_has_the_rows_of_an_undisturbed_one(
     said: list[str] = []
     assert resume(tmp_path / "cut", "r", INLINE, said.append).is_done
     assert f"{6 - after} task{'s' if after < 5 else ''} to go" in said[0]
-    for sql in (ROWS, EXITS):
+    for sql in (RECORDS, EXITS):
         whole = storage.query(undisturbed, sql)
         assert whole.num_rows
         assert storage.query(tmp_path / "cut", sql).equals(whole)
@@ -368,7 +368,7 @@ def test_a_failed_latency_cell_keeps_its_accuracy(
     def fail(*_: object) -> None:
         raise RuntimeError("no clock")
 
-    monkeypatch.setitem(WORK, "latency", fail)
+    monkeypatch.setitem(ROWS, "latency", fail)
     assert not submit(small_grid, tmp_path, INLINE, quiet).is_done
     ladder = storage.query(tmp_path, "from ladder").to_pylist()
     assert [(row["model"], row["threshold"]) for row in ladder] == [("flat", None), ("dynn", 0.5)]
