@@ -93,6 +93,15 @@ def test_links_lead_somewhere() -> None:
             assert (path.parent / target).exists(), f"{page} links to {target}"
 
 
+def test_paths_in_the_architecture_are_there() -> None:
+    """Packages and files by the names that they have today."""
+    text = (REPOSITORY / "ARCHITECTURE.md").read_text()
+    paths = re.findall(r"`((?:gfnet|jobs|storage|tests|docs)/[\w./]+)`", text)
+    assert len(paths) > 50
+    names = {"storage/queries/QUESTION/NAME.sql"}
+    assert {path for path in paths if not (REPOSITORY / path).exists()} == names
+
+
 def test_the_grid_of_the_docs_is_the_one_that_is_run() -> None:
     """docs/grids.md shows docs/grid.yaml."""
     (shown,) = re.findall(
