@@ -119,7 +119,7 @@ def _submit(
     runs = storage.list_runs(root) if storage.has_results(root) else ()
     if run_id and run_id in {run.run_id for run in runs}:
         with storage.RunStore.open(root, run_id) as store:
-            return _go_on(store, document, plan, where, narrate)
+            return _Session(store, document, plan, where, narrate).extend()
     run = storage.RunRow(
         run_id=run_id or _new_run_id(runs, plan),
         name=plan.grid.name,
@@ -131,8 +131,9 @@ def _submit(
     )
     rows = queued_rows(plan, run.run_id)
     with storage.RunStore.create(root, run, rows, submission_of(document, plan)) as store:
-        _save_images(store, plan)
-        return _execute(store, plan, where, narrate)
+        session = _Session(store, document, plan, where, narrate)
+        session.save_images()
+        return session.execute()
 
 
 def resume(root: storage.Root, run_id: str, where: Where, narrate: Narrator) -> Ended:
@@ -153,99 +154,118 @@ def resume(root: storage.Root, run_id: str, where: Where, narrate: Narrator) -> 
             store.submission.get("grid", store.run.grid or ""),
         )
         plan = plan_document(document, Path(store.submission["base"]), where.devices())
-        return _go_on(store, document, plan, where, narrate)
+        return _Session(store, document, plan, where, narrate).extend()
 
 
-def _go_on(
-    store: storage.RunStore, document: Document, plan: Plan, where: Where, narrate: Narrator
-) -> Ended:
-    """Run what a run lacks of its grid, which may have become larger.
+@dataclass(frozen=True)
+class _Session:
+    """One driver's work on one run, whose lease it holds.
 
-    The order of what is saved matters where this process is killed in between: by the grid in
-    `submission` a resume does the rest.
+    Attributes:
+        store: the run.
+        document: its grid, as it is now.
+        plan: made of the document.
+        where: where tasks go.
+        narrate: told in words what happens.
     """
-    amended = amend(store, document, plan)
-    where.check_machine(store, amended.plan)
-    run_id = store.run.run_id
-    if store.submission != amended.submission:
-        _save_images(store, amended.plan)
-        store.save_submission(amended.submission)
-    if store.cells != amended.rows:
-        store.save_cells(amended.rows)
-    run = replace(store.run, grid=document.text, baseline=plan.grid.baseline)
-    if store.run != run:
-        store.save_run(run)
-    for line in amended.says():
-        narrate(f"run {run_id}: {line}")
-    if run.status == "done" and not _missing(store, amended.plan):
-        if amended.plan.runnable:
-            narrate(f"run {run_id} is done: nothing is missing")
-        for line in skips(amended.plan):
-            narrate(line)
-        return Ended(run_id, is_done=True)
-    return _execute(store, amended.plan, where, narrate)
 
+    store: storage.RunStore
+    document: Document
+    plan: Plan
+    where: Where
+    narrate: Narrator
 
-def _save_images(store: storage.RunStore, plan: Plan) -> None:
-    for dataset in plan.grid.datasets:
-        store.save_images(dataset.images.sha256, dataset.images.images_table())
+    def extend(self) -> Ended:
+        """Run what the run lacks of its grid, which may have become larger.
 
+        The order of what is saved matters where this process is killed in between: by the grid in
+        `submission` a resume does the rest.
+        """
+        store, run_id = self.store, self.store.run.run_id
+        amended = amend(store, self.document, self.plan)
+        self.where.check_machine(store, amended.plan)
+        session = replace(self, plan=amended.plan)
+        if store.submission != amended.submission:
+            session.save_images()
+            store.save_submission(amended.submission)
+        if store.cells != amended.rows:
+            store.save_cells(amended.rows)
+        run = replace(store.run, grid=self.document.text, baseline=self.plan.grid.baseline)
+        if store.run != run:
+            store.save_run(run)
+        for line in amended.says():
+            self.narrate(f"run {run_id}: {line}")
+        if run.status == "done" and not session.missing():
+            if session.plan.runnable:
+                self.narrate(f"run {run_id} is done: nothing is missing")
+            for line in skips(session.plan):
+                self.narrate(line)
+            return Ended(run_id, is_done=True)
+        return session.execute()
 
-def _missing(store: storage.RunStore, plan: Plan) -> int:
-    """Tasks that are to be done."""
-    done = {entry.key for entry in store.entries()}
-    return sum(key not in done for cell in plan.runnable for key, _ in cell.task_keys())
+    def save_images(self) -> None:
+        """Save the paths, labels and class names of all data sets."""
+        for dataset in self.plan.grid.datasets:
+            self.store.save_images(dataset.images.sha256, dataset.images.images_table())
 
+    def committed(self) -> frozenset[tuple[str, int, int]]:
+        """Keys of the tasks that are done."""
+        return frozenset(entry.key for entry in self.store.entries())
 
-def _execute(store: storage.RunStore, plan: Plan, where: Where, narrate: Narrator) -> Ended:
-    """Run what is missing, merge, and write down how it ended."""
-    run_id = store.run.run_id
-    done = frozenset(entry.key for entry in store.entries())
-    if missing := _missing(store, plan):
-        verb = "resuming" if done else "running"
-        cells = counted(len(plan.runnable), "cell", "cells")
-        narrate(f"{verb} {run_id}: {cells}, {counted(missing, 'task', 'tasks')} to go")
-    for line in skips(plan):
-        narrate(line)
-    store.forget_cancel()  # of a wish that came after the end of the driver before
-    store.save_run(replace(store.run, status="running", finished_at=None))
-    if where.is_detached:
-        store.save_submission({**store.submission, "detached": where.address or ""})
-        return Ended(run_id, is_done=False, is_handed_over=True)
-    interrupts = Interrupts(store.is_cancel_asked)
-    try:
-        is_done = _drive(store, plan, done, where, interrupts)
-    except KeyboardInterrupt as err:
-        if interrupts.is_cancelled:
-            mark_cancelled(store)
-        raise RunInterruptedError(run_id, is_cancelled=interrupts.is_cancelled) from err
-    store.merge()
-    store.save_run(replace(store.run, status="done" if is_done else "failed", finished_at=now()))
-    return Ended(run_id, is_done)
+    def missing(self) -> int:
+        """Count the tasks that are to be done."""
+        done = self.committed()
+        return sum(key not in done for cell in self.plan.runnable for key, _ in cell.task_keys())
 
-
-def _drive(
-    store: storage.RunStore,
-    plan: Plan,
-    done: frozenset[tuple[str, int, int]],
-    where: Where,
-    interrupts: Interrupts,
-) -> bool:
-    """Start an executor, drive the run on it, and stop it whatever happens."""
-    executor = where.executor(plan) if _missing(store, plan) else InlineExecutor(Sources.of(plan))
-    # Signals after the executor: Ray takes them over when it starts.
-    with interrupts, Progress(plan, done) as progress:
+    def execute(self) -> Ended:
+        """Run what is missing, merge, and write down how it ended."""
+        store, run_id = self.store, self.store.run.run_id
+        missing = self.missing()
+        if missing:
+            verb = "resuming" if self.committed() else "running"
+            cells = counted(len(self.plan.runnable), "cell", "cells")
+            self.narrate(f"{verb} {run_id}: {cells}, {counted(missing, 'task', 'tasks')} to go")
+        for line in skips(self.plan):
+            self.narrate(line)
+        store.forget_cancel()  # of a wish that came after the end of the driver before
+        store.save_run(replace(store.run, status="running", finished_at=None))
+        if self.where.is_detached:
+            store.save_submission({**store.submission, "detached": self.where.address or ""})
+            return Ended(run_id, is_done=False, is_handed_over=True)
+        interrupts = Interrupts(store.is_cancel_asked)
         try:
-            driver = Driver(
-                store, plan, executor, progress.update, narrator=progress, wait_s=where.wait_s
-            )
+            is_done = self._drive(interrupts, is_needed=bool(missing))
+        except KeyboardInterrupt as err:
+            if interrupts.is_cancelled:
+                mark_cancelled(store)
+            raise RunInterruptedError(run_id, is_cancelled=interrupts.is_cancelled) from err
+        store.merge()
+        status: storage.RunStatus = "done" if is_done else "failed"
+        store.save_run(replace(store.run, status=status, finished_at=now()))
+        return Ended(run_id, is_done)
+
+    def _drive(self, interrupts: Interrupts, *, is_needed: bool) -> bool:
+        """Start an executor, drive the run on it, and stop it whatever happens."""
+        plan = self.plan
+        executor = self.where.executor(plan) if is_needed else InlineExecutor(Sources.of(plan))
+        # Signals after the executor: Ray takes them over when it starts.
+        with interrupts, Progress(plan, self.committed()) as progress:
             try:
-                return driver.run()
-            except KeyboardInterrupt:
-                driver.save()
-                raise
-        finally:
-            executor.close()
+                driver = Driver(
+                    self.store,
+                    plan,
+                    executor,
+                    progress.update,
+                    narrator=progress,
+                    wait_s=self.where.wait_s,
+                )
+                try:
+                    return driver.run()
+                except KeyboardInterrupt:
+                    driver.save()
+                    raise
+            finally:
+                executor.close()
 
 
 def _new_run_id(runs: Sequence[storage.RunRow], plan: Plan) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 import storage
 from jobs.common.errors import JobsError, RunInterruptedError
-from jobs.driver import executor
+from jobs.driver.inline_executor import InlineExecutor
 from jobs.plan.task import Outcome, Task
 from jobs.report.terminal.status import status
 from jobs.runs import target
@@ -62,7 +62,7 @@ def test_a_driver_stops_in_mid_task_and_the_run_goes_on_later(
         return run_task(task, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(target, "InlineExecutor", lambda src: executor.InlineExecutor(src, run))
+        patch.setattr(target, "InlineExecutor", lambda src: InlineExecutor(src, run))
         patch.setattr("jobs.runs.interrupts.POLL_S", 0.05)
         with pytest.raises(RunInterruptedError) as caught:
             submit(small_grid, root, INLINE, quiet, "r")
