@@ -20,6 +20,8 @@ from storage import Root
 
 FAILED, BAD_INPUT, REGRESSION = 1, 2, 3
 
+SHORT_HELP = 64
+"""Columns of a command's line in the help, beside its name."""
 
 ROOT_AS_GIVEN = "gfjobs.results"
 """Where a command's context has the results root as it was written."""
@@ -81,8 +83,32 @@ RUN = click.argument("run", shell_complete=run_hints)
 RUN_OR_LATEST = click.argument("run", default="latest", shell_complete=run_hints)
 
 
+COMMANDS = {
+    "Run": ("plan", "submit", "resume", "cancel", "watch", "runs", "rm"),
+    "Results": ("status", "summary", "report", "sql"),
+    "Models": ("models", "import", "train"),
+    "Thresholds": ("curve", "choose", "certify"),
+    "Compare": ("compare", "judge"),
+    "Nodes": ("node", "nodes", "doctor", "power"),
+    "Nights": ("schedule", "scheduler"),
+    "Maintenance": ("compact", "fsck", "completion"),
+}
+"""The commands by what they are for, as the help lists them."""
+
+
 class Group(click.Group):
     """Turns the errors of all packages into messages and exit codes, in one place."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands by what they are for."""
+        for title, names in COMMANDS.items():
+            with formatter.section(title):
+                rows = [
+                    (name, command.get_short_help_str(SHORT_HELP))
+                    for name in names
+                    if (command := self.get_command(ctx, name))
+                ]
+                formatter.write_dl(rows)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""

@@ -123,7 +123,7 @@ def judge(  # noqa: PLR0917 - click passes them by name
     inline: bool,
     **options: Any,
 ) -> None:
-    """Judge RUN (default: the latest) by the runs of the same name before it.
+    """Judge RUN by earlier runs of its name. RUN is by default the latest.
 
     Suspects are measured again before they are called regressions. Ends with exit code 3 where a
     regression was found that was not told of an earlier run.

@@ -64,7 +64,7 @@ SHELLS = {"bash": WholeWordsBash, "zsh": ZshComplete, "fish": FishComplete}
 @main.command()
 @click.argument("shell", type=click.Choice(tuple(SHELLS)))
 def completion(shell: str) -> None:
-    """Print what makes SHELL (bash, zsh or fish) complete gfjobs on TAB.
+    """Print the completion script of SHELL: bash, zsh or fish.
 
     It completes commands, options, files, and the runs, models and data sets of the results root.
     The examples work in this shell, or in every new one.

@@ -83,7 +83,7 @@ def models() -> None:
 @click.option("--std", callback=_numbers(",", float, 3), help="Of red, green, blue in 0..1.")
 @click.option("--force", is_flag=True, help="Replace an output that is there.")
 def import_file(file: Path, output: Path | None, classes: str | None, **wanted: Any) -> None:
-    """Turn FILE, a state dict of torch.save or safetensors, into a checkpoint.
+    """Import FILE, of torch.save or safetensors, as a checkpoint.
 
     Sizes and grid are told from the shapes, and shown. No code in FILE is run.
 

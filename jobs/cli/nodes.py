@@ -49,7 +49,7 @@ def start(
     autoscaling_config: str | None,
     block: bool,
 ) -> None:
-    """Start Ray on this machine, as a cluster's head or as one of its nodes.
+    """Start Ray here, as a cluster's head or as one of its nodes.
 
     It is started again whenever it ends, until `gfjobs node stop`.
 
@@ -89,7 +89,7 @@ def stop() -> None:
 @main.command()
 @click.option("--address", help="HOST:PORT of the head; default: of this machine's cluster.")
 def nodes(address: str | None) -> None:
-    """List the nodes that are registered now, and what they are doing.
+    """List the registered nodes, and what they are doing.
 
     \b
     Example:
@@ -112,7 +112,7 @@ def nodes(address: str | None) -> None:
     help="Check a file for `ray up` too.",
 )
 def doctor(address: str | None, launcher_file: Path | None) -> None:
-    """Check this machine, and with --address all nodes of a cluster, before anything fails.
+    """Check this machine, or all nodes of a cluster with --address.
 
     Ends with 1 where a check fails.
 

@@ -13,7 +13,7 @@ from storage import Root
 
 @main.group()
 def power() -> None:
-    """Power that a run could not measure itself.
+    """Import power that a run could not measure itself.
 
     \b
     Example:
@@ -33,7 +33,9 @@ def power() -> None:
 )
 @RESULTS
 def import_(log: Path, run: str, node: str | None, *, is_replacing: bool, results: Root) -> None:
-    """Import a wall meter's log: columns time, watts, and node where it has several.
+    """Import a wall meter's log into a run.
+
+    Its columns are time, watts, and node if it has several.
 
     A time is ISO 8601 with its zone, or seconds since 1970. Importing a log twice changes nothing;
     with --replace the new one takes the place of a wrong one.

@@ -40,7 +40,7 @@ def report(
     *,
     is_markdown: bool,
 ) -> None:
-    """Write a report of RUN (default: the latest): one page that opens offline.
+    """Write a report of RUN: one page that opens offline. Default: the latest.
 
     It holds the ladder, accuracy against latency and energy, a threshold explorer, images at each
     exit, gate calibration, history over the nights, and what was not valid.

@@ -21,7 +21,7 @@ SHOWN_ROWS = 1000
 @ALL
 @RESULTS
 def status(run: str, results: Root, *, is_all: bool) -> None:
-    """Show the cells of RUN (default: the latest): what is done, what failed and why.
+    """Show the cells of RUN: what is done, what failed and why. Default: the latest.
 
     \b
     Example:
@@ -38,7 +38,7 @@ def status(run: str, results: Root, *, is_all: bool) -> None:
 @ALL
 @RESULTS
 def summary(run: str, results: Root, *, is_profile: bool, is_all: bool) -> None:
-    """Show the ladder of RUN (default: the latest), and where its images exit.
+    """Show the ladder of RUN, and where its images exit. Default: the latest.
 
     Of runtimes and precisions beside torch in float32 it shows how far their answers are from it.
 
@@ -75,7 +75,7 @@ def _show(run: str, results: Root, *views: Callable[[Root, str], str]) -> None:
 )
 @RESULTS
 def sql(query: str, form: str, results: Root) -> None:
-    """Answer QUERY, in DuckDB's SQL, over the tables of all runs.
+    """Answer QUERY, in SQL of DuckDB, over the tables of all runs.
 
     \b
     Example:

@@ -119,7 +119,7 @@ def resume(
 @RUN
 @RESULTS
 def cancel(run: str, results: Root) -> None:
-    """Stop RUN within seconds, wherever it is driven; it can be resumed.
+    """Stop RUN within seconds, wherever its driver runs. It can be resumed.
 
     \b
     Example:
@@ -138,7 +138,7 @@ def cancel(run: str, results: Root) -> None:
 @RUN_OR_LATEST
 @RESULTS
 def watch(run: str, results: Root) -> None:
-    """Follow RUN (default: the latest) until it ends. Ends as the run does: 0 done, 1 not.
+    """Follow RUN until it ends. Default: the latest. Exit code as the run: 0 done, 1 not.
 
     Ctrl-C ends the watching, not the run.
 
@@ -187,7 +187,7 @@ def _conclude(ended: Ended, results: Root) -> None:
 @ALL
 @RESULTS
 def plan(grid: Path, results: Root, *, is_all: bool) -> None:
-    """Show the cells that GRID folds into, and how long they will take. Runs nothing.
+    """Show the cells of GRID and how long they take. Runs nothing.
 
     \b
     Example:

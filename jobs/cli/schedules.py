@@ -40,7 +40,7 @@ LEDGER = click.option(
 
 @main.group()
 def schedule() -> None:
-    """Say what runs at night; `gfjobs scheduler` runs it.
+    """Add, list, remove or run schedules of nights. `gfjobs scheduler` runs them.
 
     \b
     Example:
@@ -78,7 +78,7 @@ def add(file: Path, results: Root, ledger: Ledger) -> None:
 @click.argument("name", required=False, shell_complete=schedule_hints)
 @LEDGER
 def list_(name: str | None, ledger: Ledger) -> None:
-    """List all schedules: when each is due, and its last result. With NAME, its last nights.
+    """List all schedules, with due times and last results. With NAME, its last nights.
 
     \b
     Example:
@@ -116,7 +116,7 @@ def remove(name: str, ledger: Ledger) -> None:
 @click.argument("name", shell_complete=schedule_hints)
 @LEDGER
 def run(name: str, ledger: Ledger) -> None:
-    """Run a night of the schedule NAME now: run, judge, report, tell.
+    """Run a night of NAME now: run, judge, report, notify.
 
     Ends with 0 where nothing was found (done, levels, learning, or known before), 3 where a
     regression was found, 1 else. A night that was cut short goes on. While another one runs, this
@@ -149,7 +149,7 @@ def run(name: str, ledger: Ledger) -> None:
 @main.command()
 @LEDGER
 def scheduler(ledger: Ledger) -> None:
-    """Run the schedules, each when it is due, until a signal ends this.
+    """Run the schedules when they are due, until a signal ends this.
 
     Nights run one after another. What was due while no scheduler ran is run once. A night that was
     cut short goes on, also after kill -9 or a reboot. A second scheduler on one ledger is refused.

@@ -29,7 +29,7 @@ from storage import Root
 )
 @RESULTS
 def curve(run: str, output: Path | None, results: Root, *, is_all: bool) -> None:
-    """Draw accuracy against cost at every threshold of RUN (default: the latest).
+    """Draw accuracy against cost at every threshold of RUN. Default: the latest.
 
     Below stands the frontier: points that no other beats in accuracy and cost.
 
@@ -55,7 +55,7 @@ def curve(run: str, output: Path | None, results: Root, *, is_all: bool) -> None
 @RUN_OR_LATEST
 @RESULTS
 def certify(run: str, results: Root) -> None:
-    """Show whether replayed thresholds of RUN are what the router really did.
+    """Show whether replayed thresholds of RUN are what was routed.
 
     Ends with exit code 1 where any routed image left elsewhere or was answered otherwise.
 
@@ -120,7 +120,7 @@ def choose(
     write: Path | None,
     **options: Any,
 ) -> None:
-    """Choose one threshold an exit: the best of RUN (default: the latest) within limits.
+    """Choose one threshold per exit within limits. RUN is by default the latest.
 
     A limit on accuracy seeks the least cost, limits on cost alone the highest accuracy.
 

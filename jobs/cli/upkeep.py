@@ -15,7 +15,7 @@ from storage import Root
 @click.option("--dry-run", "is_dry", is_flag=True, help="Say what would be done, change nothing.")
 @RESULTS
 def compact(results: Root, *, is_dry: bool) -> None:
-    """Bring what finished runs have in small files together, so that a year is quick to ask.
+    """Bring the small files of finished runs together. Queries over a year become quick.
 
     Their rows stay where they are: compacted runs are resumed and removed as others. What is
     compacted already takes no time, so this can follow each night's run.
@@ -36,7 +36,7 @@ def compact(results: Root, *, is_dry: bool) -> None:
 @click.option("--repair", "is_repair", is_flag=True, help="Repair what can be from what is there.")
 @RESULTS
 def fsck(runs: tuple[str, ...], results: Root, *, is_repair: bool) -> None:
-    """Check that the files of RUNs (default: all) are whole, and agree with each other.
+    """Check that the files of RUNs are whole and agree. Default: all runs.
 
     --repair drops what cannot be trusted, so that `gfjobs resume` runs just that again; makes
     summaries again; removes files that nothing names; takes a damaged run.parquet or cells.parquet

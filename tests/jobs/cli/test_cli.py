@@ -67,7 +67,7 @@ def test_help_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert b"Commands:" in done.stdout
+    assert b"Maintenance:" in done.stdout
 
 
 def test_planning_loads_neither_torch_nor_ray(root: Path) -> None:
@@ -286,6 +286,19 @@ def test_help_is_laid_out_as_written() -> None:
     text = gfjobs("--help").stdout
     assert "\n    gfjobs submit examples/quickstart.yaml\n" in text
     assert "\\b" not in text
+
+
+def test_help_lists_every_command_in_one_group_and_whole() -> None:
+    """By what it is for; no line is cut off at 80 columns."""
+    listed = [name for names in base.COMMANDS.values() for name in names]
+    assert sorted(listed) == sorted(main.commands)
+    text = gfjobs("--help").stdout
+    for words in ([], ["node"], ["power"], ["schedule"]):
+        lines = gfjobs(*words, "--help").stdout.splitlines()
+        assert max(map(len, lines)) <= 80
+        assert not [line for line in lines if line.endswith("...") and line[0] == " "]
+    for name in main.commands:
+        assert re.search(rf"^  {name} +[A-Z].*\.$", text, re.MULTILINE), name
 
 
 def test_commands_to_copy_work_where_the_program_is_not_on_the_path(
