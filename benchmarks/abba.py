@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import storage
-from jobs.analysis.statistics.bootstrap import Estimate, mean_of
+from jobs.analysis.statistics.bootstrap import IntervalEstimate, mean_of
 from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import queued_rows
 from jobs.driver.driver import Driver
@@ -84,13 +84,13 @@ def _ignore(_task: Task, _outcome: Outcome) -> None:
     """Draw no progress."""
 
 
-def difference(first: Times, second: Times) -> Estimate:
+def difference(first: Times, second: Times) -> IntervalEstimate:
     """How much longer the second cell takes, in ms, from as many rounds of both; an even number."""
     by_unit = (second - first).reshape(-1, VISITS, first.shape[1]).mean(axis=1)
     return mean_of([(unit, np.ones(len(unit))) for unit in by_unit])
 
 
-def alone(cell: Times) -> Estimate:
+def alone(cell: Times) -> IntervalEstimate:
     """The mean of one cell, as `gfjobs summary` has it."""
     return mean_of([(times, np.ones(len(times))) for times in cell])
 

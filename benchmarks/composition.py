@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 import gfnet
 from jobs.analysis.statistics.bootstrap import Numbers, estimates
-from jobs.grid.downloads import open_images
+from jobs.grid.downloads import open_or_download
 from jobs.machine.devices import use_device
 from jobs.plan.sources import shuffled
 from jobs.worker.cpu_pinning import pinned
@@ -118,7 +118,7 @@ def main() -> None:
     options = parser.parse_args()
     model = gfnet.load_checkpoint(gfnet.bundled()[options.model])
     bench = Bench(model, options.runtime)
-    images = open_images(options.dataset)
+    images = open_or_download(options.dataset)
     order = shuffled(len(images))
     taken = []
     with torch.inference_mode(), pinned(1):

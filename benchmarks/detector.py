@@ -47,9 +47,9 @@ from numpy.typing import NDArray
 
 from jobs.analysis.regressions.accuracy import verdict_of
 from jobs.analysis.regressions.detector import RECENT
-from jobs.analysis.regressions.latency import Nights, Pair, find
+from jobs.analysis.regressions.latency import Nights, Pair, find_change
 from jobs.analysis.regressions.settings import Settings
-from jobs.analysis.statistics.mcnemar import Changes
+from jobs.analysis.statistics.mcnemar import AnswerChanges
 
 NIGHT, CORRELATION, ROUND = 0.015, 0.5, 0.01
 DRIFT, MONTH = 0.01, 30
@@ -172,11 +172,14 @@ def ours(
         window = settings.window
         older = earlier[-2 * window : -window]
         past = Nights(earlier[-window:], pinned, history.control is not None, older)
-        if not past.are_enough or find(past, tonight, settings, allowed).verdict != "suspect":
+        if (
+            not past.are_enough
+            or find_change(past, tonight, settings, allowed).verdict != "suspect"
+        ):
             yield False, False
             continue
         again = _again(history, number)
-        told = find(past, again, settings, allowed, is_again=True).verdict == "regression"
+        told = find_change(past, again, settings, allowed, is_again=True).verdict == "regression"
         yield told, True
 
 
@@ -338,8 +341,8 @@ def accuracy_line(seeds: Sequence[int], images: int) -> str:
         won = generator.permutation(np.flatnonzero(~first))[: generator.integers(images // 50)]
         lost = generator.permutation(np.flatnonzero(first))[: len(won) + math.ceil(images / 200)]
         second[won], second[lost] = True, False
-        found += verdict_of(Changes.between(first, second), settings, 0.01) == "suspect"
-        false += verdict_of(Changes.between(first, first), settings, 0.01) == "suspect"
+        found += verdict_of(AnswerChanges.between(first, second), settings, 0.01) == "suspect"
+        false += verdict_of(AnswerChanges.between(first, first), settings, 0.01) == "suspect"
     return f"{100 * false / len(seeds):8.2f}{'–':>7}{found / len(seeds):>10.1%}"
 
 

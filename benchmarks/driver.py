@@ -37,7 +37,7 @@ from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import queued_rows
 from jobs.driver.driver import Driver
 from jobs.grid.reader import read_grid
-from jobs.machine.slots import Place, Spot
+from jobs.machine.slots import Host, Slot
 from jobs.plan.plan import Plan, make_plan
 from jobs.plan.task import Outcome, Task
 from jobs.runs.progress import Progress
@@ -75,16 +75,16 @@ class AtOnce:
     is_full = False
 
     def __init__(self) -> None:
-        self._tasks: deque[tuple[Task, Spot]] = deque()
+        self._tasks: deque[tuple[Task, Slot]] = deque()
 
-    def places(self) -> list[Place]:
+    def places(self) -> list[Host]:
         """Each with one device of its own name."""
         return [
-            Place(f"host-{number}", 2, {f"board-{number}": 1}, is_here=False)
+            Host(f"host-{number}", 2, {f"board-{number}": 1}, is_here=False)
             for number in range(HOSTS)
         ]
 
-    def submit(self, task: Task, spot: Spot) -> None:
+    def submit(self, task: Task, spot: Slot) -> None:
         """Take a task."""
         self._tasks.append((task, spot))
 

@@ -46,7 +46,7 @@ from numpy.typing import NDArray
 
 import gfnet
 from gfnet import runtimes
-from jobs.analysis.statistics.bootstrap import Estimate, Numbers, estimates
+from jobs.analysis.statistics.bootstrap import IntervalEstimate, Numbers, estimates
 from jobs.worker.timing import forced_exits
 
 MIX = (2396, 4217, 1666, 1721)  # of 10,000 images, leaving after blocks 7, 9, 10 and 11
@@ -209,7 +209,7 @@ def measure(
     return Case(full, one_block, routed, past, left_out[2])
 
 
-def figures_of(case: Case, batch: int, depth: int, exits: int) -> list[Estimate]:
+def figures_of(case: Case, batch: int, depth: int, exits: int) -> list[IntervalEstimate]:
     """Ms a block and image, share of the ideal saving realised, an exit's extra in blocks."""
     full, one_block, routed, past, left_out = (part.ravel() for part in case)
 

@@ -25,13 +25,13 @@ from jobs.driver.driver import Driver
 from jobs.driver.inline_executor import InlineExecutor
 from jobs.grid.reader import read_grid
 from jobs.machine.devices import local_devices
-from jobs.machine.slots import Spot
+from jobs.machine.slots import Slot
 from jobs.plan.order import task_queues
 from jobs.plan.plan import Plan, make_plan
 from jobs.plan.sources import Sources
 from jobs.plan.task import Outcome, Task
 
-HERE = Spot("", "cpu")
+HERE = Slot("", "cpu")
 
 
 def make_grid(folder: Path, cells: int, images: int) -> Plan:

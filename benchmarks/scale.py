@@ -33,7 +33,7 @@ from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import queued_rows
 from jobs.driver.driver import Driver
 from jobs.grid.reader import read_grid
-from jobs.machine.slots import Spot
+from jobs.machine.slots import Slot
 from jobs.plan.plan import Plan, make_plan
 from jobs.plan.sources import Sources
 from jobs.plan.task import Outcome, Task
@@ -62,7 +62,7 @@ def asleep_s(device: str, number: int, seconds: float) -> float:
 def sleeper(seconds: float) -> Any:
     """What a worker does with a task: it sleeps, and returns one row."""
 
-    def work(task: Task, _weights: Any, _images: Any, spot: Spot) -> Outcome:
+    def work(task: Task, _weights: Any, _images: Any, spot: Slot) -> Outcome:
         began_s = time.perf_counter()
         time.sleep(asleep_s(task.device, task.round, seconds))
         columns = {

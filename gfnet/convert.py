@@ -31,7 +31,7 @@ _HIERARCHICAL = ("patch_embed.0.", "blocks.0.0.")
 
 
 @dataclass(frozen=True)
-class Changes:
+class ImportChanges:
     """What is asked of the imported model beyond its weights.
 
     Attributes:
@@ -59,7 +59,7 @@ class Converted:
     notes: tuple[str, ...]
 
 
-def convert(path: str | Path, changes: Changes) -> Converted:
+def convert(path: str | Path, changes: ImportChanges) -> Converted:
     """Make a model of a file's tensors; nothing that the file may hold of code is run.
 
     Args:
@@ -146,7 +146,7 @@ def _unwrap(content: Any, size_bytes: int) -> tuple[dict[str, Tensor], list[str]
     return check_state(content, size_bytes), notes
 
 
-def _infer(state: dict[str, Tensor], changes: Changes) -> ModelConfig:
+def _infer(state: dict[str, Tensor], changes: ImportChanges) -> ModelConfig:
     """The sizes, and the exits that were trained, which no shape says."""
     config = infer_config({key: tuple(tensor.shape) for key, tensor in state.items()})
     exits = changes.exit_blocks
@@ -163,7 +163,7 @@ def _infer(state: dict[str, Tensor], changes: Changes) -> ModelConfig:
 
 
 def _resize(
-    state: dict[str, Tensor], config: ModelConfig, changes: Changes
+    state: dict[str, Tensor], config: ModelConfig, changes: ImportChanges
 ) -> tuple[dict[str, Tensor], ModelConfig]:
     """The weights at the image size that is asked for."""
     grid = changes.filter_grid

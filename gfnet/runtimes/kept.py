@@ -27,7 +27,7 @@ def kept(key: str, make: Callable[[], bytes]) -> bytes:
         key: digest of all that determines it; names a file.
         make: called where nothing whole is kept.
     """
-    folder = cache_folder()
+    folder = graph_folder()
     if folder is None:
         return make()
     path = folder / key
@@ -48,7 +48,7 @@ def kept(key: str, make: Callable[[], bytes]) -> bytes:
     return data
 
 
-def cache_folder() -> Path | None:
+def graph_folder() -> Path | None:
     """Where graphs are: below $GFJOBS_CACHE, $XDG_CACHE_HOME/gfjobs, or ~/.cache/gfjobs.
 
     Returns: None where there is no home either.

@@ -16,9 +16,9 @@ from gfnet.training import rules
 from gfnet.training.data import VALIDATION_BATCH, Batch, Prepare, Samples
 from gfnet.training.engine import Engine
 from gfnet.training.exits import phase_of
-from gfnet.training.loop import Verdict
+from gfnet.training.loop import EpochScore
 from gfnet.training.optimisation import Optimisation, block_matrices
-from gfnet.training.settings import ExitTraining, Schedule
+from gfnet.training.settings import EpochSchedule, ExitTraining
 
 if TYPE_CHECKING:
     from gfnet.gates import UncertaintyGate
@@ -45,7 +45,7 @@ class ExitStage:
         self,
         model: GFNetDistilDynn,
         *,
-        schedule: Schedule,
+        schedule: EpochSchedule,
         training: ExitTraining,
         images: int,
         preprocessing: Preprocessing,
@@ -118,7 +118,7 @@ class ExitStage:
         return loss.item()
 
     @torch.no_grad()
-    def validate(self, validation: Samples) -> Verdict:
+    def validate(self, validation: Samples) -> EpochScore:
         """How good the model is as routed."""
         self.model.eval()
         logits, blocks = [], []
@@ -133,7 +133,7 @@ class ExitStage:
         mean_blocks = torch.cat(blocks).float().mean().item()
         cost = self._training.cost_weight * mean_blocks / self.model.config.depth
         has_gates = self._phase in {"gates", "heads"}
-        return Verdict(accuracy, loss, mean_blocks, (-(loss + cost),) if has_gates else None)
+        return EpochScore(accuracy, loss, mean_blocks, (-(loss + cost),) if has_gates else None)
 
     def weights(self) -> Mapping[str, Tensor]:
         """Those of the model."""

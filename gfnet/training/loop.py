@@ -17,12 +17,12 @@ from gfnet.config import ModelConfig
 from gfnet.model import GFNet, build
 from gfnet.training.data import Augment, Batch, Samples, TrainingData
 from gfnet.training.filters import begin_as_blurs
-from gfnet.training.progress import EpochReport, LossNotFiniteError, Progress, Validation
-from gfnet.training.settings import Schedule
+from gfnet.training.progress import EpochProgress, EpochReport, LossNotFiniteError, Validation
+from gfnet.training.settings import EpochSchedule
 
 
 @dataclass(frozen=True)
-class Outcome:
+class BestEpoch:
     """What the best epoch was.
 
     Attributes:
@@ -36,7 +36,7 @@ class Outcome:
     validation_blocks: float | None = None
 
 
-class Verdict(NamedTuple):
+class EpochScore(NamedTuple):
     """What an epoch came to on the held-out images.
 
     Attributes:
@@ -73,7 +73,7 @@ class Learner(Protocol):
         """Learn from one batch; its mean loss, nats."""
         ...
 
-    def validate(self, validation: Samples) -> Verdict:
+    def validate(self, validation: Samples) -> EpochScore:
         """How good the model is that would come out now."""
         ...
 
@@ -108,7 +108,7 @@ class Learned:
     """
 
     weights: dict[str, Tensor]
-    outcome: Outcome | None
+    outcome: BestEpoch | None
     stopped: str | None
 
 
@@ -119,7 +119,7 @@ def learn(
     learner: Learner,
     *,
     data: TrainingData,
-    schedule: Schedule,
+    schedule: EpochSchedule,
     augment: Augment,
     saved: dict[str, Any] | None = None,
 ) -> Iterator[Event]:
@@ -145,7 +145,7 @@ def learn(
     if saved:
         done, best = saved["epoch"], _Best(**saved["best"])
         learner.load_state_dict(saved["learner"])
-    progress = Progress(schedule.epochs, len(data.train.labels), done=done)
+    progress = EpochProgress(schedule.epochs, len(data.train.labels), done=done)
     for epoch in range(done + 1, schedule.epochs + 1):
         phase = learner.begin(epoch)
         try:
@@ -165,7 +165,7 @@ def learn(
     yield Learned(best.weights, best.outcome(), None)
 
 
-def _check_finite(verdict: Verdict, learner: Learner, progress: Progress) -> None:
+def _check_finite(verdict: EpochScore, learner: Learner, progress: EpochProgress) -> None:
     """See that an epoch can be used: its last step is seen in no loss but the validation's."""
     if not math.isfinite(verdict.loss):
         raise progress.lost(f"the validation loss became {verdict.loss}")
@@ -173,7 +173,9 @@ def _check_finite(verdict: Verdict, learner: Learner, progress: Progress) -> Non
         raise progress.lost("weights became NaN or infinite")
 
 
-def _batches(train: Samples, epoch: int, schedule: Schedule, augment: Augment) -> Iterator[Batch]:
+def _batches(
+    train: Samples, epoch: int, schedule: EpochSchedule, augment: Augment
+) -> Iterator[Batch]:
     """What one epoch learns from, drawn from random numbers of its own."""
     stream = Stream(schedule.seed, epoch)
     with stream.drawn():
@@ -185,7 +187,7 @@ def _batches(train: Samples, epoch: int, schedule: Schedule, augment: Augment) -
 
 
 def _steps(
-    learner: Learner, phase: str, batches: Iterator[Batch], progress: Progress
+    learner: Learner, phase: str, batches: Iterator[Batch], progress: EpochProgress
 ) -> Iterator[EpochReport]:
     """The steps of one epoch."""
     for batch in batches:
@@ -205,7 +207,7 @@ class _Best:
     merit: tuple[float, ...] | None = None
     weights: dict[str, Tensor] = field(default_factory=dict)
 
-    def replace(self, epoch: int, verdict: Verdict, learner: Learner) -> bool:
+    def replace(self, epoch: int, verdict: EpochScore, learner: Learner) -> bool:
         """Take an epoch that is better; whether it was."""
         if verdict.merit is None or (self.merit is not None and verdict.merit <= self.merit):
             return False
@@ -214,9 +216,9 @@ class _Best:
         self.weights = {k: v.detach().cpu().clone() for k, v in learner.weights().items()}
         return True
 
-    def outcome(self) -> Outcome | None:
+    def outcome(self) -> BestEpoch | None:
         """What came out; None if there is none."""
-        return Outcome(self.epoch, self.accuracy, self.blocks) if self.epoch else None
+        return BestEpoch(self.epoch, self.accuracy, self.blocks) if self.epoch else None
 
 
 def fresh(config: ModelConfig, seed: int, initial_filters: str = "random") -> GFNet:

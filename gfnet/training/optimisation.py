@@ -9,7 +9,7 @@ import torch
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
-from gfnet.training.settings import Schedule
+from gfnet.training.settings import EpochSchedule
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,7 +38,7 @@ class Optimisation:
     def __init__(
         self,
         parameters: Iterable[nn.Parameter],
-        schedule: Schedule,
+        schedule: EpochSchedule,
         matrices: Iterable[nn.Parameter] = (),
     ) -> None:
         trained = [parameter for parameter in parameters if parameter.requires_grad]
@@ -50,7 +50,7 @@ class Optimisation:
             self._optimizers.append(_muon(by_muon, schedule))
         self._schedulers: list[LRScheduler] = []
 
-    def follow(self, schedule: Schedule, steps: int) -> None:
+    def follow(self, schedule: EpochSchedule, steps: int) -> None:
         """Let the learning rate rise over the warm-up, then fall by half a cosine to zero.
 
         Args:
@@ -95,14 +95,14 @@ def block_matrices(model: GFNet) -> list[nn.Parameter]:
     return [parameter for parameter in model.blocks.parameters() if parameter.dim() == 2]  # noqa: PLR2004
 
 
-def _adamw(parameters: list[nn.Parameter], schedule: Schedule) -> Optimizer:
+def _adamw(parameters: list[nn.Parameter], schedule: EpochSchedule) -> Optimizer:
     decayed = [parameter for parameter in parameters if parameter.dim() > 1]
     spared = [parameter for parameter in parameters if parameter.dim() <= 1]
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]
     return AdamW(groups, lr=schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True)
 
 
-def _muon(parameters: list[nn.Parameter], schedule: Schedule) -> Optimizer:
+def _muon(parameters: list[nn.Parameter], schedule: EpochSchedule) -> Optimizer:
     if not hasattr(torch.optim, "Muon"):
         raise ValueError(
             f"optimizer muon needs torch 2.9 or newer, and this is {torch.__version__}:"
@@ -116,7 +116,7 @@ def _muon(parameters: list[nn.Parameter], schedule: Schedule) -> Optimizer:
     )
 
 
-def _warmup_and_cosine(optimizer: Optimizer, schedule: Schedule, steps: int) -> LRScheduler:
+def _warmup_and_cosine(optimizer: Optimizer, schedule: EpochSchedule, steps: int) -> LRScheduler:
     rise = schedule.warmup_epochs * steps
     fall = CosineAnnealingLR(optimizer, max(schedule.epochs * steps - rise, 1))
     if rise == 0:

@@ -64,7 +64,7 @@ class LossNotFiniteError(ArithmeticError):
     """The loss became NaN or infinite: nothing that was learned since can be used."""
 
 
-class Progress:
+class EpochProgress:
     """Turn steps into one report an epoch, and into some within a long one.
 
     Args:

@@ -26,7 +26,7 @@ class HoldOut:
 
 
 @dataclass(frozen=True)
-class Schedule:
+class EpochSchedule:
     """How long and how fast to learn.
 
     Attributes:

@@ -14,9 +14,9 @@ from gfnet.model import GFNet
 from gfnet.preprocess import Preprocessing
 from gfnet.training.data import VALIDATION_BATCH, Batch, Prepare, Samples
 from gfnet.training.engine import Engine
-from gfnet.training.loop import Verdict
+from gfnet.training.loop import EpochScore
 from gfnet.training.optimisation import Optimisation, block_matrices
-from gfnet.training.settings import Schedule
+from gfnet.training.settings import EpochSchedule
 
 BatchLoss = Callable[[Batch], Tensor]
 """The mean loss of a batch, differentiable."""
@@ -42,7 +42,7 @@ class WholeModel:
         model: GFNet,
         loss_of: BatchLoss,
         *,
-        schedule: Schedule,
+        schedule: EpochSchedule,
         images: int,
         preprocessing: Preprocessing,
         engine: Engine,
@@ -74,10 +74,10 @@ class WholeModel:
             self._average.update_parameters(self.model)
         return loss.item()
 
-    def validate(self, validation: Samples) -> Verdict:
+    def validate(self, validation: Samples) -> EpochScore:
         """How good the weights that would come out are."""
         accuracy, loss = validate(self._chosen(), validation, self._prepare, self._engine)
-        return Verdict(accuracy, loss, None, (accuracy, -loss))
+        return EpochScore(accuracy, loss, None, (accuracy, -loss))
 
     def weights(self) -> Mapping[str, Tensor]:
         """The weights, or their average."""

@@ -10,7 +10,7 @@ from itertools import groupby
 import numpy as np
 
 import storage
-from jobs.analysis.statistics.bootstrap import Estimate, mean_of
+from jobs.analysis.statistics.bootstrap import IntervalEstimate, mean_of
 from jobs.common.formatting import Row
 
 
@@ -23,7 +23,7 @@ class MeanLatency:
         rounds: unthrottled ones, of which it is made.
     """
 
-    forward_ms: Estimate
+    forward_ms: IntervalEstimate
     rounds: int
 
     def margin_ms(self, digits: int) -> float:

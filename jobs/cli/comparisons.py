@@ -75,16 +75,16 @@ def compare(  # noqa: PLR0917 - click passes them by name
     import storage
     from jobs.analysis.comparison.compare import compare as compare_sides
     from jobs.analysis.comparison.run_data import Side
-    from jobs.analysis.comparison.view import describe, encode
+    from jobs.analysis.comparison.view import describe_comparison, encode_comparison
 
     runs = [storage.resolve_run(results, run) for run in (run_a, run_b)]
     narrowed = zip(runs, models or (None, None), thresholds or (None, None), strict=True)
     sides = [Side(run, model, threshold) for run, model, threshold in narrowed]
     comparison = compare_sides(results, sides[0], sides[1], control, with_images=images)
     if form == "table":
-        show(describe(comparison))
+        show(describe_comparison(comparison))
         return
-    click.echo(encode(comparison, form), nl=False)
+    click.echo(encode_comparison(comparison, form), nl=False)
 
 
 @main.command()
@@ -136,7 +136,7 @@ def judge(  # noqa: PLR0917 - click passes them by name
     from jobs.analysis.regressions.judge import judge as judge_night
     from jobs.analysis.regressions.remeasure import remeasurement
     from jobs.analysis.regressions.settings import Settings
-    from jobs.analysis.regressions.view import describe
+    from jobs.analysis.regressions.view import describe_judgements
     from jobs.runs.target import Where
 
     pinned = storage.resolve_run(results, baseline) if baseline else None
@@ -147,6 +147,6 @@ def judge(  # noqa: PLR0917 - click passes them by name
     where = Where(address, is_inline=inline, wait_s=wait_s, stall_s=stall_s)
     remeasure = None if no_again else remeasurement(results, where, narrate)
     verdict = judge_night(results, storage.resolve_run(results, run), settings, remeasure)
-    show(describe(verdict))
+    show(describe_judgements(verdict))
     if verdict.is_regression:
         sys.exit(REGRESSION)

@@ -123,7 +123,7 @@ def doctor(address: str | None, launcher_file: Path | None) -> None:
       gfjobs doctor --cluster cluster.yaml
     """
     from jobs.cluster.cluster_doctor import check_cluster, check_launcher_file
-    from jobs.cluster.doctor import Here, check_here, has_failed, shown
+    from jobs.cluster.doctor import Here, check_here, checks_table, has_failed
 
     here = Here.look()
     checks = list(check_here(here))
@@ -133,7 +133,7 @@ def doctor(address: str | None, launcher_file: Path | None) -> None:
         from jobs.cluster.ray import ask_hardware, view_cluster
 
         checks += check_cluster(address, here.identity, view_cluster, ask_hardware)
-    for line in shown(checks):
+    for line in checks_table(checks):
         show(f"{line}\n")
     if has_failed(checks):
         sys.exit(FAILED)

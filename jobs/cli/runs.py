@@ -196,11 +196,11 @@ def plan(grid: Path, results: Root, *, is_all: bool) -> None:
     from jobs.common.yaml_document import Document
     from jobs.plan.estimate import estimate
     from jobs.plan.plan import plan_document
-    from jobs.plan.view import describe
+    from jobs.plan.view import describe_plan
 
     document = Document.read(grid)
     made = plan_document(document, document.path.absolute().parent, None)
-    show(describe(made, estimate(made, results), is_all=is_all))
+    show(describe_plan(made, estimate(made, results), is_all=is_all))
 
 
 @main.command()

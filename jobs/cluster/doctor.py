@@ -213,7 +213,7 @@ def _power(here: Here) -> Check:
     )
 
 
-def shown(checks: Iterable[Check]) -> Iterator[str]:
+def checks_table(checks: Iterable[Check]) -> Iterator[str]:
     """A line a check, and one for its remedy; longer ones are wrapped."""
     for check in checks:
         yield from _wrapped(f"{check.level:4}  ", f"{check.what}: {check.found}")

@@ -16,7 +16,7 @@ def nodes_tables(cluster: ClusterView) -> str:
             _devices(node),
             node.name,
             node.address + (" (head)" if node.is_head else ""),
-            state_of(node),
+            node_state(node),
             _tasks(node),
         )
         for node in cluster.nodes
@@ -43,7 +43,7 @@ def nodes_tables(cluster: ClusterView) -> str:
     )
 
 
-def state_of(node: NodeView) -> str:
+def node_state(node: NodeView) -> str:
     """One word: `timing` has its host to itself."""
     if TIMING not in node.resources:
         return "unregistered"

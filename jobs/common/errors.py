@@ -13,7 +13,7 @@ class JobsError(Exception):
 
 
 @dataclass(frozen=True)
-class Problem:
+class InputProblem:
     """One thing that is wrong with an input file.
 
     Attributes:
@@ -40,7 +40,7 @@ class Problem:
 class BadInputError(JobsError):
     """Input that cannot be used: all its problems at once. Ends with code 2; nothing has run."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[InputProblem]) -> None:
         self.problems = tuple(problems)
         lines = [str(problem) for problem in self.problems[:SHOWN_PROBLEMS]]
         if (more := len(self.problems) - len(lines)) > 0:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import yaml
 
-from jobs.common.errors import BadInputError, Problem
+from jobs.common.errors import BadInputError, InputProblem
 
 _NEAREST = 3
 
@@ -50,7 +50,7 @@ class Document:
 
     path: Path
     text: str
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[InputProblem] = field(default_factory=list)
     values: int = 0
 
     @classmethod
@@ -65,22 +65,24 @@ class Document:
             with path.open("rb") as file:
                 data = file.read(MAX_BYTES + 1)
             if len(data) > MAX_BYTES:
-                problem = Problem(
+                problem = InputProblem(
                     str(path), 0, "", f"more than {MAX_BYTES:,} bytes", "a YAML file of less"
                 )
                 raise BadInputError([problem])
             return cls(path, io.TextIOWrapper(io.BytesIO(data), encoding="utf-8").read())
         except FileNotFoundError as err:
-            problem = Problem(str(path), 0, "", "there is no such file", "the path of a YAML file")
+            problem = InputProblem(
+                str(path), 0, "", "there is no such file", "the path of a YAML file"
+            )
             raise BadInputError([problem]) from err
         except OSError as err:
-            problem = Problem(str(path), 0, "", f"{err.strerror}", "a readable YAML file")
+            problem = InputProblem(str(path), 0, "", f"{err.strerror}", "a readable YAML file")
             raise BadInputError([problem]) from err
         except UnicodeDecodeError as err:
-            problem = Problem(str(path), 0, "", f"not text ({err})", "a YAML file in UTF-8")
+            problem = InputProblem(str(path), 0, "", f"not text ({err})", "a YAML file in UTF-8")
             raise BadInputError([problem]) from err
         except ValueError as err:  # a NUL in the path
-            problem = Problem(repr(str(path)), 0, "", str(err), "the path of a YAML file")
+            problem = InputProblem(repr(str(path)), 0, "", str(err), "the path of a YAML file")
             raise BadInputError([problem]) from err
 
     def root(self) -> Value:
@@ -100,11 +102,11 @@ class Document:
             mark = err.problem_mark or err.context_mark
             line = mark.line + 1 if mark else 0
             found = f"not YAML: {err.problem or err.context}"
-            problem = Problem(str(self.path), line, "", found, "a valid YAML document")
+            problem = InputProblem(str(self.path), line, "", found, "a valid YAML document")
             raise BadInputError([problem]) from err
         except (yaml.YAMLError, RecursionError) as err:
             found = f"not YAML: {str(err).splitlines()[0]}"
-            problem = Problem(str(self.path), 0, "", found, "a valid YAML document")
+            problem = InputProblem(str(self.path), 0, "", found, "a valid YAML document")
             raise BadInputError([problem]) from err
         return node or yaml.ScalarNode("tag:yaml.org,2002:null", "")
 
@@ -159,7 +161,7 @@ class Value:
         """Record what is wrong here."""
         place = str(self.document.path)
         texts = map(_shortened, (self.key, found, allowed))
-        self.document.problems.append(Problem(place, self.line, *texts))
+        self.document.problems.append(InputProblem(place, self.line, *texts))
 
     def mapping(self, known: Sequence[str], required: Sequence[str] = ()) -> dict[str, Value]:
         """Its entries; keys that are unknown, double or missing are problems."""

@@ -7,13 +7,15 @@ from collections.abc import Iterable, Sequence
 
 import storage
 from jobs.machine.devices import ANY, CUDA
-from jobs.plan.order import Block
+from jobs.plan.order import CellBlock
 
 
-def homes_of(queued: Iterable[Block], entries: Iterable[storage.CommitEntry]) -> dict[Block, str]:
+def homes_of(
+    queued: Iterable[CellBlock], entries: Iterable[storage.CommitEntry]
+) -> dict[CellBlock, str]:
     """The machines that have begun blocks which one machine must take whole."""
     block_of = {cell.cell_id: block for block in queued if block.is_timed for cell in block.cells}
-    found: dict[Block, Counter[str]] = {}
+    found: dict[CellBlock, Counter[str]] = {}
     for entry in entries:
         if entry.node and (block := block_of.get(entry.cell_id)):
             found.setdefault(block, Counter())[entry.node] += 1
@@ -21,7 +23,7 @@ def homes_of(queued: Iterable[Block], entries: Iterable[storage.CommitEntry]) ->
 
 
 def meant_devices(
-    queued: Sequence[Block],
+    queued: Sequence[CellBlock],
     entries: Iterable[storage.CommitEntry],
     nodes: Iterable[storage.NodeRow],
 ) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 
-from jobs.plan.order import Block
+from jobs.plan.order import CellBlock
 from jobs.plan.task import Task
 
 IsOver = Callable[[str], bool]
@@ -24,7 +24,7 @@ class BlockQueue:
         avoided: places that get none.
     """
 
-    def __init__(self, block: Block, tasks: Iterator[Task], home: str | None) -> None:
+    def __init__(self, block: CellBlock, tasks: Iterator[Task], home: str | None) -> None:
         self.block = block
         self.home = home
         self.in_flight = 0

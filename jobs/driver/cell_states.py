@@ -68,7 +68,7 @@ def _renewed(row: storage.CellRow, cell: Cell) -> storage.CellRow:
     )
 
 
-class Ledger:
+class CellStates:
     """Keeps the row of every cell up to date while a run goes on.
 
     Args:

@@ -10,13 +10,13 @@ from itertools import islice
 import storage
 from jobs.common.formatting import duration, last_line
 from jobs.driver.block_affinity import homes_of, meant_devices
-from jobs.driver.cell_states import Ledger
+from jobs.driver.cell_states import CellStates
 from jobs.driver.events import Listener, Narrator, Silent
 from jobs.driver.executor import Executor, FullError
 from jobs.driver.fault_attribution import FAULTS, Suspect, Trust
 from jobs.driver.placement import WAIT_S, Placement
 from jobs.driver.run_writer import SET_ASIDE, RunWriter, with_clock_remark
-from jobs.plan.order import Block, blocks
+from jobs.plan.order import CellBlock, blocks
 from jobs.plan.plan import Plan
 from jobs.plan.sources import SourceError
 from jobs.plan.task import Outcome, Task
@@ -77,7 +77,7 @@ class Driver:
         self._narrator = narrator or Silent()
         self._wait_s = wait_s
         entries = store.entries()
-        self.ledger = Ledger(
+        self.ledger = CellStates(
             plan,
             store.cells,
             entries,
@@ -274,7 +274,7 @@ class Driver:
                     " gfjobs node start"
                 )
 
-    def _restart(self, block: Block, avoided: str | None = None) -> None:
+    def _restart(self, block: CellBlock, avoided: str | None = None) -> None:
         """Drop what a block has: its machine cannot go on, and rounds of two must not mix."""
         cells = {cell.cell_id for cell in block.cells}
         self._trust.forget(block)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from jobs.common.errors import JobsError
-from jobs.machine.slots import Place, Spot
+from jobs.machine.slots import Host, Slot
 from jobs.plan.task import Outcome, Task
 
 
@@ -28,10 +28,10 @@ class Executor(Protocol):
     def is_full(self) -> bool:
         """Whether nothing more should be handed over before something comes back."""
 
-    def places(self) -> Sequence[Place]:
+    def places(self) -> Sequence[Host]:
         """Where tasks can go now."""
 
-    def submit(self, task: Task, spot: Spot) -> None:
+    def submit(self, task: Task, spot: Slot) -> None:
         """Hand a task over, for a device of one of these places.
 
         Raises:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from jobs.plan.order import Block
+from jobs.plan.order import CellBlock
 from jobs.plan.task import Outcome, Task
 
 FAULTS = 3
@@ -32,7 +32,7 @@ class Suspect:
     """
 
     task: Task
-    block: Block
+    block: CellBlock
     outcome: Outcome
 
 
@@ -84,9 +84,9 @@ class Trust:
         """Whether it is open why a cell failed."""
         return any(cell_id in suspects for suspects in self._suspects.values())
 
-    def suspects(self) -> list[tuple[str, Block, list[Suspect]]]:
+    def suspects(self) -> list[tuple[str, CellBlock, list[Suspect]]]:
         """All of these, by machine and block."""
-        found: dict[tuple[str, Block], list[Suspect]] = {}
+        found: dict[tuple[str, CellBlock], list[Suspect]] = {}
         for place, suspects in self._suspects.items():
             for suspect in suspects.values():
                 found.setdefault((place, suspect.block), []).append(suspect)
@@ -96,7 +96,7 @@ class Trust:
         """A machine is cleared of all; what it was suspected of."""
         return list(self._suspects.pop(place, {}).values())
 
-    def forget(self, block: Block) -> None:
+    def forget(self, block: CellBlock) -> None:
         """It is known why cells of a block failed."""
         for suspects in self._suspects.values():
             for cell in block.cells:

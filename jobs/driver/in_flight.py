@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from jobs.machine.slots import Place, Spot
+from jobs.machine.slots import Host, Slot
 from jobs.plan.task import Task
 
 
@@ -15,9 +15,9 @@ class Lane:
         place: the machine.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Host) -> None:
         self.place = place
-        self._spots: dict[Task, Spot] = {}
+        self._spots: dict[Task, Slot] = {}
 
     @property
     def in_flight(self) -> int:
@@ -46,15 +46,15 @@ class Lane:
         beside = sum(spot.device == device for spot in self._spots.values())
         return not self.is_shut and beside < self.place.room(device)
 
-    def begin(self, task: Task, device: str) -> Spot:
+    def begin(self, task: Task, device: str) -> Slot:
         """A task starts: of several equal devices on the least used, a timed one on the first."""
         used = Counter(spot.number for spot in self._spots.values() if spot.device == device)
         count = (self.place.devices or {}).get(device, 1)
         number = min(range(count), key=lambda n: used[n]) if self.place.has_gpu else 0
-        self._spots[task] = Spot(self.place.name, device, number)
+        self._spots[task] = Slot(self.place.name, device, number)
         return self._spots[task]
 
-    def spot(self, task: Task) -> Spot:
+    def spot(self, task: Task) -> Slot:
         """Where a task runs."""
         return self._spots[task]
 

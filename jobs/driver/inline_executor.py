@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jobs.driver.executor import Finished
-from jobs.machine.slots import Place, Spot
+from jobs.machine.slots import Host, Slot
 from jobs.plan.sources import Sources
 from jobs.plan.task import Outcome, Task
 from jobs.worker.run_task import run_task
@@ -33,11 +33,11 @@ class InlineExecutor:
         """False: it holds one task."""
         return False
 
-    def places(self) -> Sequence[Place]:
+    def places(self) -> Sequence[Host]:
         """This process, for one task at a time."""
-        return [Place("", capacity=1)]
+        return [Host("", capacity=1)]
 
-    def submit(self, task: Task, spot: Spot) -> None:  # noqa: ARG002 - there is one spot
+    def submit(self, task: Task, spot: Slot) -> None:  # noqa: ARG002 - there is one spot
         """Keep the task and its images until it is waited for."""
         self._tasks.append((task, self._sources.shard(task)))
 

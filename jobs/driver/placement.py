@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from jobs.driver.block_queue import BlockQueue, IsOver
 from jobs.driver.in_flight import Lane
 from jobs.machine.devices import ANY, CUDA
-from jobs.machine.slots import Place, Spot
-from jobs.plan.order import Block
+from jobs.machine.slots import Host, Slot
+from jobs.plan.order import CellBlock
 from jobs.plan.task import Task
 
 WAIT_S = 600.0
@@ -38,7 +38,7 @@ class Stuck:
         is_failed: it has waited long enough.
     """
 
-    block: Block
+    block: CellBlock
     told: str
     is_new: bool = False
     is_moving: bool = False
@@ -58,8 +58,8 @@ class Placement:
 
     def __init__(
         self,
-        queued: Iterable[tuple[Block, Iterator[Task]]],
-        homes: Mapping[Block, str] | None = None,
+        queued: Iterable[tuple[CellBlock, Iterator[Task]]],
+        homes: Mapping[CellBlock, str] | None = None,
         meant: Mapping[str, str] | None = None,
         wait_s: float = WAIT_S,
         clock: Callable[[], float] = time.monotonic,
@@ -71,7 +71,7 @@ class Placement:
         self._meant = dict(meant or {})
         self._wait_s = wait_s
         self._clock = clock
-        self._places: dict[str, Place] = {}
+        self._places: dict[str, Host] = {}
         self._lanes: dict[str, Lane] = {}
         self._given: dict[Task, tuple[BlockQueue, Lane]] = {}
         self._aside: set[str] = set()
@@ -85,7 +85,7 @@ class Placement:
         """Whether nothing is in flight and nothing waits."""
         return not self._given and not any(q.has_more(is_over) for q in self._queues.values())
 
-    def see(self, places: Sequence[Place]) -> None:
+    def see(self, places: Sequence[Host]) -> None:
         """These are there now."""
         self._places = {place.name: place for place in places}
         for name, place in self._places.items():
@@ -94,7 +94,7 @@ class Placement:
             else:
                 self._lanes[name] = Lane(place)
 
-    def take(self, is_over: IsOver, held: Collection[str] = ()) -> tuple[Task, Spot] | None:
+    def take(self, is_over: IsOver, held: Collection[str] = ()) -> tuple[Task, Slot] | None:
         """The next task that may start now, and where; None where none may.
 
         Args:
@@ -112,7 +112,7 @@ class Placement:
         """How many tasks are."""
         return len(self._given)
 
-    def where(self, task: Task) -> Spot:
+    def where(self, task: Task) -> Slot:
         """Where a task in flight is."""
         return self._given[task][1].spot(task)
 
@@ -125,19 +125,19 @@ class Placement:
         spoilt = queue.spoilt(task) | {lane.place.name}
         return queue.home is None and any(p.name not in spoilt for p in self._able(queue))
 
-    def can_move(self, block: Block) -> bool:
+    def can_move(self, block: CellBlock) -> bool:
         """Whether another place than its home could take a block."""
         if block.is_bound:
             return False
         queue = self._queues[block]
         return any(place.name != queue.home for place in self._able(queue))
 
-    def is_idle(self, block: Block, is_over: IsOver) -> bool:
+    def is_idle(self, block: CellBlock, is_over: IsOver) -> bool:
         """Whether nothing of a block is in flight, and nothing waits."""
         queue = self._queues[block]
         return not queue.in_flight and not queue.has_more(is_over)
 
-    def is_flying(self, block: Block) -> bool:
+    def is_flying(self, block: CellBlock) -> bool:
         """Whether something of a block is in flight."""
         return bool(self._queues[block].in_flight)
 
@@ -165,7 +165,7 @@ class Placement:
         queue.give_back(task, lane.place.name, again=again, is_spoilt=is_spoilt)
         lane.end(task)
 
-    def restart(self, block: Block, tasks: Iterator[Task], avoided: str | None = None) -> None:
+    def restart(self, block: CellBlock, tasks: Iterator[Task], avoided: str | None = None) -> None:
         """A block starts anew, wherever there is a place, but for one that it avoids."""
         queue = self._queues[block]
         queue.restart(tasks)
@@ -199,7 +199,7 @@ class Placement:
 
     def _take_for(
         self, lane: Lane, is_over: IsOver, held: Collection[str]
-    ) -> tuple[Task, Spot] | None:
+    ) -> tuple[Task, Slot] | None:
         place = lane.place
         for queue in self._queues.values():
             if queue.home not in (None, place.name) or not self._can(queue, place):
@@ -224,17 +224,17 @@ class Placement:
             return task, lane.begin(task, device)
         return None
 
-    def _can(self, queue: BlockQueue, place: Place) -> bool:
+    def _can(self, queue: BlockQueue, place: Host) -> bool:
         """Whether a place has the device of a block, and may be given work of it."""
         if place.name in self._aside or place.name in queue.avoided:
             return False
         asked = queue.block.device
         return asked is None or place.device(self._meant.get(asked, asked)) is not None
 
-    def _able(self, queue: BlockQueue) -> list[Place]:
+    def _able(self, queue: BlockQueue) -> list[Host]:
         return [place for place in self._places.values() if self._can(queue, place)]
 
-    def _wording(self, queue: BlockQueue, able: Sequence[Place]) -> str:
+    def _wording(self, queue: BlockQueue, able: Sequence[Host]) -> str:
         asked = queue.block.device or ANY
         device = self._meant.get(asked, asked)
         cells = len(queue.block.cells)

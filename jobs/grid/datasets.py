@@ -10,7 +10,7 @@ from pathlib import Path
 
 import storage
 from jobs.common.yaml_document import Value
-from jobs.grid.downloads import open_images
+from jobs.grid.downloads import open_or_download
 
 KEYS = ("name", "split", "limit")
 
@@ -45,7 +45,7 @@ def read_datasets(values: Sequence[Value], base: Path) -> list[tuple[Value, Data
 
     @cache  # an alias may repeat a data set a thousand times
     def opened(name: str, split: str) -> storage.ImageSet:
-        return open_images(name, split, base=base, failed=failed, is_shuffled=True)
+        return open_or_download(name, split, base=base, failed=failed, is_shuffled=True)
 
     read = [(value, dataset) for value in values if (dataset := _read(value, opened))]
     counts = Counter(dataset.label for _, dataset in read)

@@ -25,7 +25,7 @@ SPLITS = ("train", "test")
 _LOG = logging.getLogger(__name__)
 
 
-def open_images(
+def open_or_download(
     name: str,
     split: str = "test",
     base: Path | None = None,

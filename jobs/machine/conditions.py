@@ -28,7 +28,7 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Reading:
+class ConditionReading:
     """One look at the machine; None is what could not be read.
 
     Attributes:
@@ -92,11 +92,11 @@ class Machine:
         self._gpu = cache(open_gpu)  # once it has opened
 
     @cached_property
-    def first(self) -> Reading:
+    def first(self) -> ConditionReading:
         """The first reading of this process; what it lacks, later ones will lack."""
         return self.read()
 
-    def read(self) -> Reading:
+    def read(self) -> ConditionReading:
         """Look at every source: milliseconds, so outside of all clocks."""
         root, system, attempt = self._root, self._system, _Attempts()
         if self._is_gpu:
@@ -108,7 +108,7 @@ class Machine:
         governors = attempt("governor", lambda: sensors.governors(root))
         power_mode = attempt("power mode", lambda: sensors.power_mode(root))
         events, throttles, is_known = self._throttling(attempt)
-        return Reading(
+        return ConditionReading(
             clock_mhz=clock_mhz,
             temperature_c=temperature_c,
             governors=governors,
@@ -165,7 +165,7 @@ def machine_of(device: Device) -> Machine:
     return Machine(device.name, ROOT)
 
 
-def columns(before: Reading, after: Reading) -> dict[str, Any]:
+def columns(before: ConditionReading, after: ConditionReading) -> dict[str, Any]:
     """The columns of `rounds` that two readings give."""
     grown = {
         reason
@@ -188,7 +188,7 @@ def columns(before: Reading, after: Reading) -> dict[str, Any]:
     }
 
 
-def _load(before: Reading, after: Reading) -> float | None:
+def _load(before: ConditionReading, after: ConditionReading) -> float | None:
     """The share of all processors' time that others used."""
     if (
         before.busy_s is None

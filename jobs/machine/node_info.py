@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import storage
 from jobs.machine import sensors
-from jobs.machine.conditions import ROOT, Reading, machine_of
+from jobs.machine.conditions import ROOT, ConditionReading, machine_of
 from jobs.machine.devices import CUDA, Device
 from jobs.machine.power.discovery import power_of
 from jobs.machine.registration import node_name
@@ -38,7 +38,7 @@ def describe_node(run_id: str, device: Device) -> storage.NodeRow:
     )
 
 
-def _locks(device: Device, seen: Reading) -> tuple[bool | None, str]:
+def _locks(device: Device, seen: ConditionReading) -> tuple[bool | None, str]:
     """Whether the clocks are locked; else why that is not known, unless it is said already."""
     try:
         return sensors.are_clocks_locked(ROOT, is_gpu=device.name == CUDA), ""

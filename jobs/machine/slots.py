@@ -9,7 +9,7 @@ from jobs.machine.devices import ANY, CUDA
 
 
 @dataclass(frozen=True)
-class Spot:
+class Slot:
     """One device of one place.
 
     Attributes:
@@ -24,7 +24,7 @@ class Spot:
 
 
 @dataclass(frozen=True)
-class Place:
+class Host:
     """A machine.
 
     Attributes:

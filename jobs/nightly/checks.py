@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import storage
-from jobs.common.errors import BadInputError, Problem, UsageError
+from jobs.common.errors import BadInputError, InputProblem, UsageError
 from jobs.common.yaml_document import Document
 from jobs.nightly.schedule import Notify, Reader, Schedule
 from jobs.plan.plan import plan_document
@@ -82,7 +82,7 @@ def _look_at_baseline(reader: Reader, schedule: Schedule) -> None:
         value.problem(f"run {found.run_id} is {found.status}", _A_RUN)
 
 
-def _look_at_grid(reader: Reader, schedule: Schedule) -> tuple[Problem, ...]:
+def _look_at_grid(reader: Reader, schedule: Schedule) -> tuple[InputProblem, ...]:
     """Problems of another file than the schedule's."""
     try:
         document = Document.read(schedule.grid)

@@ -57,7 +57,7 @@ def add(ledger: Ledger, path: Path, results: storage.Root, now: datetime) -> Add
     read = Document.read(path)
     document = Document(path.absolute(), read.text)
     schedule = check_schedule(document, results)
-    before = find(ledger, schedule.name)
+    before = find_schedule(ledger, schedule.name)
     horizon = now
     if before and _is_due_alike(before, schedule):
         horizon = before.horizon  # what has just been missed is still to be run
@@ -66,7 +66,7 @@ def add(ledger: Ledger, path: Path, results: storage.Root, now: datetime) -> Add
     return Added(schedule.name, before is not None, schedule.results, next_at)
 
 
-def find(ledger: Ledger, name: str) -> Entry | None:
+def find_schedule(ledger: Ledger, name: str) -> Entry | None:
     """The schedule of a name; None where there is none."""
     return next((entry for entry in ledger.schedules() if entry.name == name), None)
 
@@ -77,7 +77,7 @@ def known(ledger: Ledger, name: str) -> Entry:
     Raises:
         UsageError: there is none; the message says which there are.
     """
-    entry = find(ledger, name)
+    entry = find_schedule(ledger, name)
     if entry is None:
         names = [entry.name for entry in ledger.schedules()]
         there = f"there are: {', '.join(names)}" if names else "there is none yet"
@@ -141,7 +141,7 @@ def run_daemon(ledger: Ledger, narrate: Narrator) -> None:
     """
     with _logging(ledger.path.with_suffix(".log"), narrate) as say, Interrupts(lambda: False):
         try:
-            Scheduler(ledger, night_process.start, night_process.end, say).run()
+            Scheduler(ledger, night_process.start_night, night_process.end, say).run()
         except KeyboardInterrupt:
             return
 

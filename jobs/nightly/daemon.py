@@ -16,7 +16,7 @@ from jobs.nightly.cron import Missed
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.lock import Lock
 from jobs.nightly.notify import tell_all
-from jobs.nightly.records import Entry, Night, Outcome
+from jobs.nightly.records import Entry, Night, NightOutcome
 from jobs.nightly.schedule import Schedule, read_schedule
 
 MAX_CRASHES = 3
@@ -163,7 +163,7 @@ class Scheduler:
     def _go_on(self, night: Night) -> bool:
         """Go on with a night whose process is gone; False where it ends here."""
         if why := self._why_not(night):
-            outcome = Outcome("failed", why, is_news=True)
+            outcome = NightOutcome("failed", why, is_news=True)
             self._ledger.end(night, outcome, self._clock(), is_to_tell=_is_to_tell(night))
             self._say(f"{_name(night)}: failed: {why}")
             return False

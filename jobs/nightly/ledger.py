@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.nightly.database import Database
-from jobs.nightly.records import Entry, Night, Outcome
+from jobs.nightly.records import Entry, Night, NightOutcome
 
 MAX_TEXT = 20_000
 """Characters of what was found in a night."""
@@ -198,7 +198,7 @@ class Ledger:
         )
         return self.night(night.night_id)
 
-    def end(self, night: Night, outcome: Outcome, now: datetime, *, is_to_tell: bool) -> Night:
+    def end(self, night: Night, outcome: NightOutcome, now: datetime, *, is_to_tell: bool) -> Night:
         """Write down how a night ended, and whether its schedule's command is to be run."""
         found = outcome.found and outcome.found[:MAX_TEXT]
         self._database.run(

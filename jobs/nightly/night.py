@@ -13,12 +13,12 @@ import gfnet
 import storage
 from jobs.analysis.regressions.judge import judge
 from jobs.analysis.regressions.remeasure import remeasurement
-from jobs.analysis.regressions.view import describe
+from jobs.analysis.regressions.view import describe_judgements
 from jobs.common.errors import BadInputError, JobsError, RunInterruptedError, UsageError
 from jobs.common.yaml_document import Document
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.outcomes import QUIET, found_in
-from jobs.nightly.records import Night, Outcome, State
+from jobs.nightly.records import Night, NightOutcome, State
 from jobs.nightly.schedule import Schedule, read_schedule
 from jobs.runs.submit import Narrator, resume, submit
 
@@ -43,7 +43,7 @@ def run_night(
     try:
         schedule = read_schedule(Document(Path(night.path), night.text), night.results)
     except BadInputError as err:
-        outcome = Outcome("invalid", f"its schedule cannot be read: {err}", is_news=True)
+        outcome = NightOutcome("invalid", f"its schedule cannot be read: {err}", is_news=True)
         return ledger.end(night, outcome, clock(), is_to_tell=False)
     outcome = _outcome(night, schedule, narrate)
     notify = schedule.notify
@@ -51,20 +51,20 @@ def run_night(
     return ledger.end(night, outcome, clock(), is_to_tell=is_to_tell)
 
 
-def _outcome(night: Night, schedule: Schedule, narrate: Narrator) -> Outcome:
+def _outcome(night: Night, schedule: Schedule, narrate: Narrator) -> NightOutcome:
     """How a night ends."""
     assert night.run_id is not None  # noqa: S101 - only missed nights have none
     try:
         is_done = _measure(night.run_id, schedule, narrate)
         outcome = _judged(night.run_id, schedule, narrate, is_done=is_done)
     except BadInputError as err:
-        return Outcome("invalid", f"the grid cannot be run: {err}", is_news=True)
+        return NightOutcome("invalid", f"the grid cannot be run: {err}", is_news=True)
     except RunInterruptedError as err:
         if not err.is_cancelled:
             raise
-        return Outcome("failed", f"run {err.run_id} was cancelled", is_news=True)
+        return NightOutcome("failed", f"run {err.run_id} was cancelled", is_news=True)
     except _ERRORS as err:
-        return Outcome("failed", str(err), is_news=True)
+        return NightOutcome("failed", str(err), is_news=True)
     if schedule.report is None:
         return outcome
     return _reported(night.run_id, schedule, outcome)
@@ -93,7 +93,7 @@ def _measure(run_id: str, schedule: Schedule, narrate: Narrator) -> bool:
     return resume(root, run_id, schedule.where, narrate).is_done
 
 
-def _judged(run_id: str, schedule: Schedule, narrate: Narrator, *, is_done: bool) -> Outcome:
+def _judged(run_id: str, schedule: Schedule, narrate: Narrator, *, is_done: bool) -> NightOutcome:
     """Judge what was measured."""
     root = schedule.results
     cells = storage.read_cells(root, run_id)
@@ -102,26 +102,26 @@ def _judged(run_id: str, schedule: Schedule, narrate: Narrator, *, is_done: bool
     committed = storage.named_query(root, "committed", run_ids=[run_id]).to_pylist()
     if not sum(row["images"] for row in committed):
         if is_done:
-            return Outcome("empty", "no cell gave a row", is_news=True)
-        return Outcome("failed", failure, is_news=True)
+            return NightOutcome("empty", "no cell gave a row", is_news=True)
+        return NightOutcome("failed", failure, is_news=True)
     remeasure = remeasurement(root, schedule.where, narrate)
     try:
         verdict = judge(root, run_id, schedule.settings, remeasure)
     except UsageError as err:  # nothing to judge, or no such baseline
         if is_done:
-            return Outcome("invalid", str(err), is_news=True)
-        return Outcome("failed", f"{failure}; {err}", is_news=True)
-    text = describe(verdict)
+            return NightOutcome("invalid", str(err), is_news=True)
+        return NightOutcome("failed", f"{failure}; {err}", is_news=True)
+    text = describe_judgements(verdict)
     found = found_in(verdict)
     if is_done:
-        return Outcome(found.state, found.note, text, is_news=found.is_news)
+        return NightOutcome(found.state, found.note, text, is_news=found.is_news)
     # A regression is told as one also where other cells failed.
     is_told = found.state == "regression" and found.is_news
     state: State = "regression" if is_told else "failed"
-    return Outcome(state, f"{failure}; {found.note}", text, is_news=True)
+    return NightOutcome(state, f"{failure}; {found.note}", text, is_news=True)
 
 
-def _reported(run_id: str, schedule: Schedule, outcome: Outcome) -> Outcome:
+def _reported(run_id: str, schedule: Schedule, outcome: NightOutcome) -> NightOutcome:
     """Write the page; a night without the page that was asked for is not `done`."""
     from jobs.report.read import read_report
     from jobs.report.write import check_extra, check_places, write_page

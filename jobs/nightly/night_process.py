@@ -22,7 +22,7 @@ KEPT_LOGS = 200
 REFUSAL = "a night of this ledger runs already, two at once would disturb each other: {owner}"
 
 
-def start(ledger: Ledger, night: Night) -> subprocess.Popen[bytes]:
+def start_night(ledger: Ledger, night: Night) -> subprocess.Popen[bytes]:
     """Start the process of a night, in a session of its own; what it says goes to its log."""
     log = ledger.log_of(night)
     log.parent.mkdir(exist_ok=True)
@@ -52,7 +52,7 @@ def end(child: Child) -> None:
     child.wait(STOP_S)
 
 
-def main(ledger_path: str, night_id: str) -> int:
+def run_night_process(ledger_path: str, night_id: str) -> int:
     """Bring a night to its end, unless another process does or did."""
     try:
         with (
@@ -84,4 +84,4 @@ def _forget_old(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(run_night_process(*sys.argv[1:]))

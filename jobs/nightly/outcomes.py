@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import storage
-from jobs.analysis.regressions.judge import WORST_FIRST, Verdict
+from jobs.analysis.regressions.judge import WORST_FIRST, NightVerdict
 from jobs.nightly.records import State
 
 QUIET: frozenset[State] = frozenset({"done", "levels", "learning"})
@@ -15,7 +15,7 @@ QUIET: frozenset[State] = frozenset({"done", "levels", "learning"})
 
 
 @dataclass(frozen=True)
-class Found:
+class NightFindings:
     """A verdict as the state of a night.
 
     Attributes:
@@ -27,7 +27,7 @@ class Found:
     is_news: bool
 
 
-def found_in(verdict: Verdict) -> Found:
+def found_in(verdict: NightVerdict) -> NightFindings:
     """The state of a night that was judged.
 
     A metric of which no figure could be judged makes the night `invalid` or `learning`, however
@@ -38,10 +38,10 @@ def found_in(verdict: Verdict) -> Found:
     note = ", ".join(f"{counts[name]} {name}" for name in WORST_FIRST if counts[name])
     if counts["regression"]:
         if verdict.is_regression:
-            return Found("regression", note, is_news=True)
-        return Found("regression", f"{note}; known, and told before", is_news=False)
+            return NightFindings("regression", note, is_news=True)
+        return NightFindings("regression", f"{note}; known, and told before", is_news=False)
     if counts["suspect"]:
-        return Found("suspect", note, is_news=True)
+        return NightFindings("suspect", note, is_news=True)
     by_metric: dict[str, list[storage.Judgement]] = {}
     for row in verdict.rows:
         by_metric.setdefault(row.metric, []).append(row.verdict)
@@ -50,8 +50,8 @@ def found_in(verdict: Verdict) -> Found:
         if state in states or not states:
             about = ", ".join(m for m, vs in by_metric.items() if _state_of(vs) == state)
             note = f"{note}; nothing of {about} could be judged" if about else "nothing to judge"
-            return Found(state, note, is_news=state not in QUIET)
-    return Found("levels" if counts["levels"] else "done", note, is_news=False)
+            return NightFindings(state, note, is_news=state not in QUIET)
+    return NightFindings("levels" if counts["levels"] else "done", note, is_news=False)
 
 
 def _state_of(verdicts: Sequence[storage.Judgement]) -> State:

@@ -80,7 +80,7 @@ class Night:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class NightOutcome:
     """How a night ended.
 
     Attributes:

@@ -10,7 +10,7 @@ import storage
 from jobs.common.errors import BadInputError
 from jobs.common.tables import text_table
 from jobs.common.text import remarks
-from jobs.nightly.commands import find, known
+from jobs.nightly.commands import find_schedule, known
 from jobs.nightly.daemon import parsed
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.records import Entry, Night
@@ -29,7 +29,7 @@ def schedules_table(ledger: Ledger, now: datetime) -> str:
     notes: list[str] = []
     for entry in entries:
         last = next(iter(ledger.nights(entry.name, 1)), None)
-        state = state_of(ledger, last) if last else None
+        state = night_state(ledger, last) if last else None
         try:
             calendar = parsed(entry.path, entry.text, entry.results).calendar
         except BadInputError as err:
@@ -57,16 +57,16 @@ def nights_table(ledger: Ledger, name: str, now: datetime) -> str:
     if not nights:
         known(ledger, name)
         return f"no night of {name} yet\n"
-    zone = _zone(find(ledger, name) or nights[0])
+    zone = _zone(find_schedule(ledger, name) or nights[0])
     rows = [
-        (_time(night.due_at, zone), state_of(ledger, night), night.run_id, _took(night, now))
+        (_time(night.due_at, zone), night_state(ledger, night), night.run_id, _took(night, now))
         for night in nights
     ]
     table = text_table(("due", "result", "run", "took"), rows, f"times of {zone.key}")
     return f"{table}{remarks(line for night in nights for line in _notes(night, zone))}"
 
 
-def state_of(ledger: Ledger, night: Night) -> str:
+def night_state(ledger: Ledger, night: Night) -> str:
     """A night's state in a word; one that is to go on is `interrupted` while nobody is at it."""
     if night.state == "running" and storage.lock_holder(ledger.night_lock) is None:
         return "interrupted"

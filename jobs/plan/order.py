@@ -12,7 +12,7 @@ from jobs.plan.task import Shard, Task
 
 
 @dataclass(frozen=True)
-class Block:
+class CellBlock:
     """Cells whose tasks stand in one queue.
 
     Attributes:
@@ -45,7 +45,7 @@ class Block:
         return _queue(self.cells, self.later, run_id, done)
 
 
-def blocks(plan: Plan, *, by_device: bool) -> list[Block]:
+def blocks(plan: Plan, *, by_device: bool) -> list[CellBlock]:
     """All cells that can run, in blocks; those without a clock first.
 
     Args:
@@ -54,7 +54,7 @@ def blocks(plan: Plan, *, by_device: bool) -> list[Block]:
             each device and data set, which one machine must take whole; else one block in all.
     """
     if not by_device:
-        return [Block(None, None, plan.runnable, plan.later)]
+        return [CellBlock(None, None, plan.runnable, plan.later)]
     shared: dict[str, list[Cell]] = {}
     compared: dict[tuple[str, str], list[Cell]] = {}
     for cell in plan.runnable:
@@ -63,8 +63,8 @@ def blocks(plan: Plan, *, by_device: bool) -> list[Block]:
         else:
             shared.setdefault(cell.setting.device, []).append(cell)
     return [
-        *(Block(device, None, tuple(cells)) for device, cells in shared.items()),
-        *(Block(*key, tuple(cells), plan.later) for key, cells in compared.items()),
+        *(CellBlock(device, None, tuple(cells)) for device, cells in shared.items()),
+        *(CellBlock(*key, tuple(cells), plan.later) for key, cells in compared.items()),
     ]
 
 

@@ -15,7 +15,7 @@ from jobs.plan.estimate import Estimate
 from jobs.plan.plan import Plan
 
 
-def describe(plan: Plan, estimate: Estimate, *, is_all: bool = False) -> str:
+def describe_plan(plan: Plan, estimate: Estimate, *, is_all: bool = False) -> str:
     """The plan as `gfjobs plan` prints it; with all cells, or a terminal gets the first ones."""
     grid = plan.grid
     tasks = sum(cell.rounds * len(cell.shards) for cell in plan.runnable)

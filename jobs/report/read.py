@@ -10,7 +10,7 @@ import storage
 from jobs.analysis.curve import LISTED_POINTS
 from jobs.analysis.latency_intervals import Means, mean_latencies
 from jobs.analysis.thresholds.bands import MOST_POINTS, Band, bands
-from jobs.analysis.thresholds.choose import read_answers, read_exit_ms
+from jobs.analysis.thresholds.choose import read_exit_answers, read_exit_ms
 from jobs.analysis.thresholds.exit_answers import ExitAnswers
 from jobs.analysis.thresholds.latency_mixture import Rounds
 from jobs.common.errors import UsageError
@@ -171,7 +171,7 @@ def _read_pass(
     points: Sequence[Row],
 ) -> AllExitPass:
     try:
-        answers = read_answers(root, run_id, cell)
+        answers = read_exit_answers(root, run_id, cell)
     except UsageError as err:
         return AllExitPass(cell, None, str(err), (), thresholds, images)
     exit_ms = read_exit_ms(root, run_id, cell)

@@ -19,7 +19,7 @@ from jobs.plan.cell import Cell, Later, is_compared
 from jobs.plan.plan import Plan
 from jobs.runs.resolved_inputs import (
     Meanings,
-    differences,
+    input_differences,
     meanings,
     meanings_of_rows,
     same_label,
@@ -91,7 +91,7 @@ def amend(store: storage.RunStore, document: Document, plan: Plan) -> Amended:
     then = _known(store)
     plan = relabelled(plan, same_label(then, meanings(plan.cells)))
     today = meanings(plan.cells)
-    _check(store, plan, worded(differences(then, today)))
+    _check(store, plan, worded(input_differences(then, today)))
     stored = {row.cell_id: row for row in store.cells}
     later = read_later(store.submission)
     asked = _asked(store, later)

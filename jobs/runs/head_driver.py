@@ -17,7 +17,7 @@ import storage
 from jobs.common.errors import BadInputError
 from jobs.common.yaml_document import Document
 from jobs.plan.plan import plan_document
-from jobs.runs.resolved_inputs import Meanings, differences, meanings, worded
+from jobs.runs.resolved_inputs import Meanings, input_differences, meanings, worded
 
 START_S = 120.0
 """For a driver to take its run over: Python and its imports from a cold disk."""
@@ -55,7 +55,7 @@ def seen_otherwise(
         return f"of the grid it says:\n{err}"
     except storage.StorageError as err:
         return str(err)
-    differing = differences(submitted, meanings(plan.cells))
+    differing = input_differences(submitted, meanings(plan.cells))
     if not differing:
         return ""
     return f"names mean something else there:\n{worded(differing, 'here', 'there')}"

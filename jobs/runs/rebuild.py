@@ -10,10 +10,10 @@ import gfnet
 import storage
 from jobs.common.errors import JobsError
 from jobs.common.yaml_document import Document
-from jobs.driver.cell_states import Ledger, queued_rows
+from jobs.driver.cell_states import CellStates, queued_rows
 from jobs.plan.plan import Plan, plan_document
 from jobs.runs.amend import read_later, relabelled
-from jobs.runs.resolved_inputs import differences, meanings, same_label, worded
+from jobs.runs.resolved_inputs import input_differences, meanings, same_label, worded
 
 
 def replanned(remains: storage.Remains) -> storage.Replanned | str:
@@ -35,7 +35,7 @@ def replanned(remains: storage.Remains) -> storage.Replanned | str:
         return f"its grid cannot be planned: {err}"
     then = json.loads(submission["meanings"])
     plan = relabelled(plan, same_label(then, meanings(plan.cells)))
-    if differing := worded(differences(then, meanings(plan.cells))):
+    if differing := worded(input_differences(then, meanings(plan.cells))):
         return f"its grid means something else today:\n{differing}"
     rows = _rows(remains, plan)
     unknown = {entry.cell_id for entry in remains.entries}.difference(row.cell_id for row in rows)
@@ -52,7 +52,7 @@ def _rows(remains: storage.Remains, plan: Plan) -> list[storage.CellRow]:
         return list(remains.cells)
     plan = replace(plan, later=read_later(remains.submission))
     queued = queued_rows(plan, remains.run_id)
-    return Ledger(
+    return CellStates(
         plan,
         queued,
         remains.entries,

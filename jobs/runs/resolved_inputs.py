@@ -25,7 +25,7 @@ DIGEST_DIGITS = 12
 
 
 @dataclass(frozen=True)
-class Difference:
+class InputDifference:
     """Something that is not what it was.
 
     Attributes:
@@ -83,25 +83,25 @@ def meanings_of_rows(rows: Iterable[storage.CellRow]) -> Meanings:
     return found
 
 
-def differences(then: Meanings, now: Meanings) -> list[Difference]:
+def input_differences(then: Meanings, now: Meanings) -> list[InputDifference]:
     """What both know, and know differently.
 
     Of cells whose model or data set differs nothing more is said: it follows from that.
     """
-    found: list[Difference] = []
+    found: list[InputDifference] = []
     for what, values in now.items():
         if what not in then or _follows(what, found):
             continue
         before = then[what]
         found += [
-            Difference(what, key, _shown(before[key]), _shown(value))
+            InputDifference(what, key, _shown(before[key]), _shown(value))
             for key, value in values.items()
             if key in before and before[key] != value
         ]
     return found
 
 
-def worded(found: Sequence[Difference], then: str = "then", now: str = "now") -> str:
+def worded(found: Sequence[InputDifference], then: str = "then", now: str = "now") -> str:
     """Lines for a message."""
     lines = [difference.text(then, now) for difference in found[:SHOWN]]
     more = len(found) - SHOWN
@@ -141,12 +141,12 @@ def _flat(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{name}.{key}": value for key, value in values.items()}
 
 
-def _follows(what: str, found: Iterable[Difference]) -> bool:
+def _follows(what: str, found: Iterable[InputDifference]) -> bool:
     """Whether a difference of a model or of a data set explains others."""
     return any(f" {name} " in f" {what} " for name in _names(found))
 
 
-def _names(found: Iterable[Difference]) -> Iterator[str]:
+def _names(found: Iterable[InputDifference]) -> Iterator[str]:
     for difference in found:
         for start in ("model ", "data set "):
             if difference.what.startswith(start):

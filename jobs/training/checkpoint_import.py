@@ -12,7 +12,7 @@ import gfnet
 from jobs.common.errors import UsageError
 
 if TYPE_CHECKING:
-    from gfnet.convert import Changes
+    from gfnet.convert import ImportChanges
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Importing:
     Attributes:
         source: the file to import.
         output: the checkpoint to write.
-        img_size, filter_grid, exit_blocks: as `gfnet.convert.Changes`.
+        img_size, filter_grid, exit_blocks: as `gfnet.convert.ImportChanges`.
         class_names: one a class, or none; none: those of the file, if it says any.
         resize: the shorter side after resizing, pixels; None: as the file says or, where it says
             nothing, as its family was published.
@@ -42,11 +42,11 @@ class Importing:
     std: tuple[float, ...] | None = None
     is_forced: bool = False
 
-    def changes(self) -> Changes:
+    def changes(self) -> ImportChanges:
         """What the model's core must know."""
-        from gfnet.convert import Changes
+        from gfnet.convert import ImportChanges
 
-        return Changes(self.img_size, self.filter_grid, self.exit_blocks)
+        return ImportChanges(self.img_size, self.filter_grid, self.exit_blocks)
 
 
 @dataclass(frozen=True)

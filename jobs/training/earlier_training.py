@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jobs.training.recipe import Recipe
 
 
-def finished(recipe: Recipe) -> str:
+def finished_training(recipe: Recipe) -> str:
     """Say what the output holds of a training that is finished; empty if there is no output.
 
     Raises:

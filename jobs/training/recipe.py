@@ -11,9 +11,9 @@ import storage
 from gfnet.training.settings import (
     PRECISIONS,
     Augmentation,
+    EpochSchedule,
     ExitTraining,
     HoldOut,
-    Schedule,
     Teaching,
 )
 from jobs.common.yaml_document import Document, Value
@@ -54,7 +54,7 @@ class Recipe:
     config: gfnet.ModelConfig
     preprocessing: gfnet.Preprocessing
     parent: Model | None
-    schedule: Schedule
+    schedule: EpochSchedule
     augmentation: Augmentation
     initial_filters: str
     label_smoothing: float
@@ -90,7 +90,7 @@ def _read(root: Value, base: Path) -> Recipe | None:
     parent = read_parent(entries, stage, images, base)
     config = read_config(entries, stage, images, parent)
     preprocessing = read_preprocessing(entries, config, parent)
-    schedule = fields.read_schedule(entries)
+    schedule = fields.read_epoch_schedule(entries)
     read = partial(
         Recipe,
         name=entries.text("name"),

@@ -12,13 +12,13 @@ from gfnet.training.settings import (
     OPTIMIZERS,
     TEACHING,
     Augmentation,
+    EpochSchedule,
     ExitTraining,
     HoldOut,
-    Schedule,
     Teaching,
 )
 from jobs.common.yaml_document import Document, Value
-from jobs.grid.downloads import open_images
+from jobs.grid.downloads import open_or_download
 from jobs.grid.models import Model
 
 _SCHEDULE = ("epochs", "batch_size", "learning_rate", "weight_decay", "warmup_epochs", "seed")
@@ -104,7 +104,7 @@ def read_images(entries: Entries, base: Path) -> storage.ImageSet | None:
     if value is None or not name:
         return None
     try:
-        return open_images(name, "train", base=base)
+        return open_or_download(name, "train", base=base)
     except storage.DatasetError as err:
         value.problem(str(err), "a data set with a training split")
         return None
@@ -139,7 +139,7 @@ def read_validation(
     return validation
 
 
-def read_schedule(entries: Entries) -> Schedule:
+def read_epoch_schedule(entries: Entries) -> EpochSchedule:
     """How long and how fast."""
     value = entries.get("epochs")
     before = len(value.document.problems) if value else 0
@@ -147,7 +147,7 @@ def read_schedule(entries: Entries) -> Schedule:
     is_sound = value is not None and len(value.document.problems) == before
     # Something must be left to learn after it; of how much is unknown where epochs are wrong.
     longest_warmup = epochs - 1 if is_sound else None
-    return Schedule(
+    return EpochSchedule(
         epochs=epochs,
         batch_size=entries.whole("batch_size", 1),
         learning_rate=entries.number("learning_rate", 1e-7, 1),
@@ -183,7 +183,7 @@ def read_augmentation(entries: Entries, stage: str, crop: int) -> Augmentation:
     )
 
 
-def read_exits(entries: Entries, schedule: Schedule) -> ExitTraining:
+def read_exits(entries: Entries, schedule: EpochSchedule) -> ExitTraining:
     """How exits learn; of the epochs, some must be left for the gates."""
     longest = max(schedule.epochs - schedule.warmup_epochs - 1, 0)
     return ExitTraining(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import gfnet
 from jobs.machine.devices import ANY
 from jobs.training.compute import Began, Lesson, TrainingError, run_lesson
-from jobs.training.earlier_training import check_free, finished
+from jobs.training.earlier_training import check_free, finished_training
 from jobs.training.epoch_log import EpochLog
 from jobs.training.recipe import Recipe
 from storage import Root
@@ -65,7 +65,7 @@ def train(
 
     _prepare(recipe.output)
     state = StateFile(recipe.output)
-    if is_resumed and not state.exists() and (said := finished(recipe)):
+    if is_resumed and not state.exists() and (said := finished_training(recipe)):
         narrate(said)
         return recipe.output
     if not (is_resumed or is_forced):

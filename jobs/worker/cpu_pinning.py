@@ -42,14 +42,14 @@ def pinned(threads: int, root: Path = ROOT) -> Iterator[str]:
     # All of them before any is moved: one that begins meanwhile may have inherited its place.
     before = {thread: _place_of(thread) for thread in _all_threads()}
     try:
-        yield _pin(choose(threads, allowed, root)) or _shortage(threads, allowed)
+        yield _pin(choose_processors(threads, allowed, root)) or _shortage(threads, allowed)
     finally:
         for thread in _all_threads():
             with suppress(OSError):  # none is left pinned for another's sake
                 os.sched_setaffinity(thread, before.get(thread) or allowed)
 
 
-def choose(threads: int, allowed: Collection[int], root: Path = ROOT) -> Processors:
+def choose_processors(threads: int, allowed: Collection[int], root: Path = ROOT) -> Processors:
     """The processors for so many threads: always the same, so that cells can be compared.
 
     One of each core before a second one of any; fast cores before slow ones where the kernel tells

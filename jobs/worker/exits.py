@@ -9,7 +9,7 @@ import numpy as np
 import gfnet
 import storage
 from jobs.worker.agreement import compare_exits
-from jobs.worker.predictions import judge
+from jobs.worker.predictions import predictions_of
 from jobs.worker.rows import agreement_row, of_cell
 from jobs.worker.shard import Work
 
@@ -65,7 +65,7 @@ def exit_rows(work: Work) -> dict[str, Any]:
         "entropy": entropy,
     }
     by_exit = all_logits.reshape(answers, -1).numpy()
-    columns |= judge(by_exit, labels).columns() | of_cell(task, pipeline.device)
+    columns |= predictions_of(by_exit, labels).columns() | of_cell(task, pipeline.device)
     tables = {"exits": storage.build_table("exits", columns)}
     if runtime is model:
         return tables

@@ -16,7 +16,7 @@ TOP = 5
 
 
 @dataclass(frozen=True)
-class Answers:
+class Predictions:
     """Columns over n answers. Logits or a loss that are not finite are no answer.
 
     Attributes:
@@ -45,7 +45,7 @@ class Answers:
         return masked | {"loss": self.loss}
 
 
-def judge(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> Answers:
+def predictions_of(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> Predictions:
     """Hold (n, K) logits against (n,) labels."""
     is_finite: NDArray[np.bool_] = np.all(np.isfinite(logits), axis=1)
     wide = np.where(is_finite[:, None], logits, 0).astype(np.float64)
@@ -56,7 +56,7 @@ def judge(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> Answers:
     is_answer = is_finite & (losses <= np.finfo(np.float32).max)
     before = ((wide > of_label) | ((wide == of_label) & is_before)).sum(axis=1)
     prediction = wide.argmax(axis=1).astype(np.int32)
-    return Answers(
+    return Predictions(
         prediction=prediction,
         is_correct=(prediction == labels) & is_answer,
         is_top5=(before < TOP) & is_answer,

@@ -15,7 +15,7 @@ from jobs.common.errors import CorruptedError
 from jobs.machine.devices import Device, use_device
 from jobs.machine.heartbeat import beat
 from jobs.machine.node_info import describe_node
-from jobs.machine.slots import Spot
+from jobs.machine.slots import Slot
 from jobs.plan.task import Outcome, Task
 from jobs.plan.unsupported import why_skipped
 from jobs.worker.input_pipeline import Pipeline
@@ -33,7 +33,7 @@ _models: OrderedDict[tuple[str, tuple[int, ...], str, int], gfnet.GFNet] = Order
 
 
 def run_task(
-    task: Task, weights: Callable[[], bytes], images: Any, spot: Spot | None = None
+    task: Task, weights: Callable[[], bytes], images: Any, spot: Slot | None = None
 ) -> Outcome:
     """Run one task; whatever fails comes back as an outcome, never as an exception.
 

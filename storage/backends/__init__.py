@@ -1,6 +1,6 @@
 """Where results lie: one interface, and what implements it.
 
-`place_of` says what the user's word for a results root means.
+`backend_of` says what the user's word for a results root means.
 """
 
 from __future__ import annotations
@@ -10,12 +10,20 @@ import re
 from pathlib import Path
 from typing import Union
 
-from storage.backends.backend import TEMPORARY_PREFIX, Lease, Place, PlaceError
+from storage.backends.backend import TEMPORARY_PREFIX, Backend, BackendError, Lease
 from storage.backends.local import LocalPlace
 from storage.backends.s3.url import parse_url
 from storage.errors import RootNotWritableError
 
-__all__ = ["TEMPORARY_PREFIX", "Lease", "Place", "PlaceError", "Root", "checked_root", "place_of"]
+__all__ = [
+    "TEMPORARY_PREFIX",
+    "Backend",
+    "BackendError",
+    "Lease",
+    "Root",
+    "backend_of",
+    "checked_root",
+]
 
 Root = Union[str, "os.PathLike[str]"]
 """What names a results root: a folder, or `s3://bucket/prefix`."""
@@ -24,7 +32,7 @@ _S3 = re.compile(r"s3://", re.IGNORECASE)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
-def place_of(root: Root) -> Place:
+def backend_of(root: Root) -> Backend:
     """Turn what the user gave as results root into a place; a path becomes absolute.
 
     Raises: RootNotWritableError: it cannot be a root.
@@ -52,10 +60,10 @@ def checked_root(root: Root) -> Root:
     Raises: RootNotWritableError: it cannot be a root.
     """
     text = os.fspath(root)
-    return str(parse_url(text)) if _S3.match(text) else Path(str(place_of(root)))
+    return str(parse_url(text)) if _S3.match(text) else Path(str(backend_of(root)))
 
 
-def _s3_place(text: str) -> Place:
+def _s3_place(text: str) -> Backend:
     url = parse_url(text)
     try:
         from storage.backends.s3.backend import S3Place

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 TEMPORARY_PREFIX = ".tmp-"
 
 
-class PlaceError(StorageError, OSError):
+class BackendError(StorageError, OSError):
     """A place refused; the message says what was asked, what was found and what to do."""
 
 
@@ -60,7 +60,7 @@ class Lease(ABC):
         self.release()
 
 
-class Place(ABC):
+class Backend(ABC):
     """A file or a folder under a results root; `str` is what a user calls it."""
 
     @property
@@ -103,7 +103,7 @@ class Place(ABC):
     def read(self) -> bytes:
         """Read a whole file."""
 
-    def read_all(self, files: Sequence[Place]) -> list[bytes]:
+    def read_all(self, files: Sequence[Backend]) -> list[bytes]:
         """Read several files, at once where each takes a while."""
         return [file.read() for file in files]
 
@@ -111,7 +111,7 @@ class Place(ABC):
     def open(self) -> PlacedFile:
         """Open a file for reading here and there, also by several threads."""
 
-    def open_ahead(self, files: Sequence[Place]) -> None:  # noqa: B027 (a disk is quick enough)
+    def open_ahead(self, files: Sequence[Backend]) -> None:  # noqa: B027 (a disk is quick enough)
         """Make opening several files quick; those that are gone are left out."""
 
     @abstractmethod
@@ -163,7 +163,7 @@ class Place(ABC):
     def delete(self) -> None:
         """Delete a file, or a folder with all that is in it; it may be gone already."""
 
-    def delete_all(self, files: Sequence[Place]) -> None:
+    def delete_all(self, files: Sequence[Backend]) -> None:
         """Delete several files or folders of this folder."""
         for file in files:
             file.delete()

@@ -80,7 +80,7 @@ class FileLease(Lease):
             self._handle = -1
 
 
-def holder(folder: Path) -> str | None:
+def lease_holder(folder: Path) -> str | None:
     """Say which process holds the lease of a run folder; None where none does."""
     return lock_holder(folder / LOCK_NAME)
 

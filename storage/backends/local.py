@@ -16,8 +16,8 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from storage.backends.backend import TEMPORARY_PREFIX, Place, PlaceError
-from storage.backends.file_lock import FileLease, holder
+from storage.backends.backend import TEMPORARY_PREFIX, Backend, BackendError
+from storage.backends.file_lock import FileLease, lease_holder
 from storage.backends.handles import LocalFile
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _REMOVED_PREFIX = ".removed-"
 _FUTURE_NS = 30 * 24 * 3600 * 10**9
 
 
-class LocalPlace(Place):
+class LocalPlace(Backend):
     """A path; absolute where a root is."""
 
     def __init__(self, path: Path) -> None:
@@ -157,7 +157,7 @@ class LocalPlace(Place):
         """Rename the folder to a name that is nobody's, then delete it."""
         for path in (self.path, *self.path.iterdir()):
             if path.is_symlink():
-                raise PlaceError(
+                raise BackendError(
                     f"{path} is a symbolic link to {path.resolve()}: what it leads to may belong "
                     "to others. Nothing was removed; remove what should go, and the link, by hand"
                 )
@@ -200,7 +200,7 @@ class LocalPlace(Place):
 
     def holder(self) -> str | None:
         """Try that lock."""
-        return holder(self.path)
+        return lease_holder(self.path)
 
 
 def sync_file(path: Path) -> None:

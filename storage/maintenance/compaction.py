@@ -41,7 +41,7 @@ from storage.tables.schemas import SCHEMA_VERSION, TABLES, VERSION_KEY
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from storage.backends import Place, Root
+    from storage.backends import Backend, Root
 
 _ROW_GROUP_ROWS = 10_000
 """Of the history's files: a question about one run reads a few runs' rows."""
@@ -101,7 +101,7 @@ def compact(
 
 
 def _looked_at(
-    place: Place, writable: Root | None, progress: Callable[[str, int, int], None] | None
+    place: Backend, writable: Root | None, progress: Callable[[str, int, int], None] | None
 ) -> tuple[Compaction, dict[str, _Copied]]:
     """Decide about each run, and seal those that have ended, where something may be written."""
     history = History.read(place)
@@ -131,7 +131,7 @@ def _looked_at(
     return done, sealed
 
 
-def _unfinished(place: Place, run_id: str) -> str | None:
+def _unfinished(place: Backend, run_id: str) -> str | None:
     """Why a run is not one of the history yet."""
     try:
         status = next((run.status for run in read_run(place, run_id)), "removed")
@@ -151,7 +151,7 @@ class _Copied(NamedTuple):
     tables: Mapping[str, pa.Table] | None = None
 
 
-def _sealed(root: Root, place: Place, run_id: str) -> _Copied:
+def _sealed(root: Root, place: Backend, run_id: str) -> _Copied:
     """Merge and summarise a run that has ended, seal it, and read what is copied.
 
     All under its lease: what is read is what is sealed.
@@ -174,7 +174,7 @@ def _sealed(root: Root, place: Place, run_id: str) -> _Copied:
         return _Copied(SealedRun(store.seal(), dict(manifest.files)), tables)
 
 
-def _written(place: Place, old: History | None, sealed: Mapping[str, _Copied]) -> History:
+def _written(place: Backend, old: History | None, sealed: Mapping[str, _Copied]) -> History:
     """Write the files of a new history; nobody reads them yet."""
     kept = [run_id for run_id, copied in sealed.items() if copied.tables is None]
     new = [copied.tables for _, copied in sorted(sealed.items()) if copied.tables is not None]
@@ -213,7 +213,7 @@ def _by_run(tables: list[pa.Table]) -> pa.Table:
     return in_runs.replace_schema_metadata({VERSION_KEY: str(SCHEMA_VERSION)})
 
 
-def _remove_leftovers(place: Place) -> None:
+def _remove_leftovers(place: Backend) -> None:
     """Delete what the index does not name: of histories before, and of compactions killed."""
     history = History.read(place)
     named = history.named() if history else set()

@@ -24,7 +24,7 @@ from storage.tables.parquet import check_columns
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from storage.backends import Lease, Place, Root
+    from storage.backends import Backend, Lease, Root
     from storage.maintenance.restore import Planner
     from storage.runs.layout import RunPaths
 
@@ -82,7 +82,9 @@ def fsck(
     return found
 
 
-def _check(place: Place, run_id: str, planner: Planner | None, *, is_repair: bool) -> list[Problem]:
+def _check(
+    place: Backend, run_id: str, planner: Planner | None, *, is_repair: bool
+) -> list[Problem]:
     paths = run_paths(place, run_id)
     problems = _settled(place, paths, planner)
     if not (is_repair and problems):
@@ -96,7 +98,7 @@ def _check(place: Place, run_id: str, planner: Planner | None, *, is_repair: boo
         return problems
 
 
-def _settled(place: Place, paths: RunPaths, planner: Planner | None) -> list[Problem]:
+def _settled(place: Backend, paths: RunPaths, planner: Planner | None) -> list[Problem]:
     """What is wrong with a run that nobody writes; nothing of one that is being written."""
     problems: list[Problem] = []
     gone = Counter[str]()
@@ -125,7 +127,7 @@ def _state(paths: RunPaths) -> tuple[object, ...]:
 
 
 def _examine(
-    place: Place, paths: RunPaths, planner: Planner | None, lease: Lease | None
+    place: Backend, paths: RunPaths, planner: Planner | None, lease: Lease | None
 ) -> list[Problem]:
     """See what is wrong with a run at this moment; with its lease, repair what can be."""
     run_id = paths.folder.name
@@ -184,7 +186,7 @@ def _check_judged(paths: RunPaths, lease: Lease | None) -> list[Problem]:
 
 
 def _check_small(
-    place: Place, paths: RunPaths, planner: Planner | None, lease: Lease | None
+    place: Backend, paths: RunPaths, planner: Planner | None, lease: Lease | None
 ) -> list[Problem]:
     """The run's row, cells and nodes: without the first two nothing else of it can be used."""
     damaged = damaged_tables(paths)
@@ -209,7 +211,7 @@ def _check_small(
     ]
 
 
-def _check_others(place: Place) -> list[Problem]:
+def _check_others(place: Backend) -> list[Problem]:
     """What belongs to no run: lists of images, epochs of trainings."""
     problems = []
     for table in ("images", "training"):
@@ -221,7 +223,7 @@ def _check_others(place: Place) -> list[Problem]:
     return problems
 
 
-def _check_history(place: Place, *, is_repair: bool) -> list[Problem]:
+def _check_history(place: Backend, *, is_repair: bool) -> list[Problem]:
     """The history is a copy: what is wrong with it goes, and is made again by the next compact."""
     faults = history_check.settled_faults(place)
     is_repaired = is_repair and bool(faults)

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from storage.backends import Place
+    from storage.backends import Backend
 
 LOOKS = 10
 """How often what keeps changing without being leased is looked at, also of a run."""
 
 
-def settled_faults(place: Place) -> list[str]:
+def settled_faults(place: Backend) -> list[str]:
     """What is wrong with a history that nobody changes; nothing of one that is being changed."""
     faults: list[str] = []
     for _ in range(LOOKS):
@@ -36,7 +36,7 @@ def settled_faults(place: Place) -> list[str]:
     return []
 
 
-def drop_faulty(place: Place) -> list[str]:
+def drop_faulty(place: Backend) -> list[str]:
     """Look again under the lease, and delete the index of a history that is wrong.
 
     Returns: what is wrong with it.
@@ -49,7 +49,7 @@ def drop_faulty(place: Place) -> list[str]:
     return faults
 
 
-def _state(place: Place) -> tuple[object, ...]:
+def _state(place: Backend) -> tuple[object, ...]:
     """What changes with each compaction, and with each run that is changed."""
     folder = place / "history"
     index = folder / INDEX
@@ -57,7 +57,7 @@ def _state(place: Place) -> tuple[object, ...]:
     return index.read() if index.is_file() else None, seals
 
 
-def faults_of(place: Place) -> list[str]:
+def faults_of(place: Backend) -> list[str]:
     """What is wrong with a history at this moment: its files, and what they copy of runs."""
     try:
         history = History.read(place)
@@ -80,7 +80,7 @@ def _file_fault(history: History, name: str) -> str | None:
     return None if digest == history.digests.get(name) else f"{name} is not what was written"
 
 
-def _copy_faults(place: Place, run_id: str, copied: Mapping[str, pa.Table]) -> list[str]:
+def _copy_faults(place: Backend, run_id: str, copied: Mapping[str, pa.Table]) -> list[str]:
     """Where a run's own small tables say something else."""
     faults = []
     for table, rows in copied.items():

@@ -15,12 +15,12 @@ from storage.tables.records import CellRow, RunRow, rows_to_table, table_to_rows
 from storage.tables.schemas import SORT_KEYS
 
 if TYPE_CHECKING:
-    from storage.backends import Lease, Place
+    from storage.backends import Backend, Lease
     from storage.runs.layout import RunPaths
 
 
 def repair_run(
-    place: Place, paths: RunPaths, lease: Lease, found: Findings, *, is_ended: bool
+    place: Backend, paths: RunPaths, lease: Lease, found: Findings, *, is_ended: bool
 ) -> None:
     """Leave nothing in a run but what can be trusted; `found` was seen under this lease."""
     lease.confirm()
@@ -64,7 +64,7 @@ def _rebuilt(paths: RunPaths, name: str, kept: Snapshot) -> Manifest | None:
     """
     if not name.startswith(MERGED_PREFIX):
         return None
-    merges: dict[str, dict[str, Place]] = {}
+    merges: dict[str, dict[str, Backend]] = {}
     for file in paths.data.children():
         table, _, merge = file.name.partition(f"-{MERGED_PREFIX}")
         if table in SORT_KEYS:

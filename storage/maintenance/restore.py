@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from storage.backends import Place
+    from storage.backends import Backend
     from storage.runs.layout import RunPaths
     from storage.runs.manifests import CommitEntry, Snapshot
 
@@ -96,7 +96,7 @@ def damaged_tables(paths: RunPaths) -> dict[str, str]:
 
 
 def restoration(
-    root: Place, paths: RunPaths, damaged: Collection[str], planner: Planner | None
+    root: Backend, paths: RunPaths, damaged: Collection[str], planner: Planner | None
 ) -> Restoration:
     """Find out how damaged tables can be made again; nothing is written.
 
@@ -157,7 +157,7 @@ def file_of(name: str) -> str:
     return "run.parquet" if name == "runs" else f"{name}.parquet"
 
 
-def _place(paths: RunPaths, name: str) -> Place:
+def _place(paths: RunPaths, name: str) -> Backend:
     return paths.folder / file_of(name)
 
 
@@ -165,7 +165,7 @@ def _nodes(paths: RunPaths) -> tuple[NodeRow, ...]:
     return table_to_rows(NodeRow, read_table(paths.nodes))
 
 
-def _copied(root: Place, run_id: str, damaged: Collection[str]) -> dict[str, pa.Table]:
+def _copied(root: Backend, run_id: str, damaged: Collection[str]) -> dict[str, pa.Table]:
     """The history's copy of tables, if the run is one of it and the copy is whole."""
     try:
         history = History.read(root)

@@ -29,7 +29,7 @@ from storage.tables.schemas import SORT_KEYS, TABLES
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from storage.backends import Place
+    from storage.backends import Backend
     from storage.runs.layout import RunPaths
     from storage.runs.manifests import Snapshot
 
@@ -40,7 +40,7 @@ _LOG = logging.getLogger(__name__)
 class Run:
     """One run, read from its folder when a part of it is asked for."""
 
-    def __init__(self, root: Place, run_id: str) -> None:
+    def __init__(self, root: Backend, run_id: str) -> None:
         self._root, self.run_id = root, run_id
         self.paths: RunPaths = run_paths(root, run_id)
         self._tables: dict[str, pa.Table | None] = {}
@@ -63,7 +63,7 @@ class Run:
             return None
 
     @functools.cached_property
-    def summary_files(self) -> dict[str, Place] | None:
+    def summary_files(self) -> dict[str, Backend] | None:
         """The files of its summary by view, if it has one that may be read for its rows."""
         summary = self.snapshot.summary
         if summary is None or self._inputs is None or not is_current(summary, self._inputs):
@@ -119,7 +119,7 @@ class Contents:
     are those of which nothing is shown but that they are.
     """
 
-    root: Place
+    root: Backend
     history: History | None
     runs: Sequence[Run]
     is_chosen: bool = False
@@ -170,7 +170,7 @@ class Contents:
         """Whether there is no run at all."""
         return not self.runs and not (self.history and self.history.runs)
 
-    def summary_files(self, view: str) -> list[Place]:
+    def summary_files(self, view: str) -> list[Backend]:
         """Where runs that are not of the history have their stored rows of a summarised view."""
         return [run.summary_files[view] for run in self.runs if run.summary_files]
 
@@ -179,7 +179,7 @@ class Contents:
         """Runs that the files of the history have rows of, and that are not its own any more."""
         return self.history.stale if self.history else ()
 
-    def copied_file(self, name: str) -> Place | None:
+    def copied_file(self, name: str) -> Backend | None:
         """The history's file of a copied table or summarised view; rows of `stale` are in it."""
         history = self.history
         if history is None or not history.runs:
@@ -206,7 +206,7 @@ class Contents:
         # Of files of older versions, which may lack columns, NULL.
         return pa.concat_tables([TABLES[name].empty_table(), *tables], promote_options="default")
 
-    def data_files(self, table: str) -> list[Place]:
+    def data_files(self, table: str) -> list[Backend]:
         """The files of a table that are read where they lie, in order of run."""
         if table in ("images", "training"):
             return visible_files(self.root / table)
@@ -219,7 +219,7 @@ class Contents:
                 found[run_id] = [data / name for name in sealed.files.get(table, ())]
         return [file for run_id in sorted(found) for file in found[run_id]]
 
-    def _judged(self) -> list[Place]:
+    def _judged(self) -> list[Backend]:
         """Where runs have what was judged of them; a run of the history may be judged later on."""
         run_ids = {run.run_id for run in self.runs}
         if self.is_chosen:  # few: asked one by one
@@ -230,7 +230,7 @@ class Contents:
         return [folder / REGRESSIONS_FILE for folder in judged if folder.name in run_ids]
 
 
-def read_contents(root: Place, run_ids: Collection[str] | None) -> Contents:
+def read_contents(root: Backend, run_ids: Collection[str] | None) -> Contents:
     """See which runs there are; a few by name are read from their folders.
 
     Raises:

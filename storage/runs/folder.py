@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from storage.backends import Lease, Place
+    from storage.backends import Backend, Lease
     from storage.runs.layout import RunPaths
 
 # A removal between making a folder and locking it; more than a few in a row is something else.
@@ -25,7 +25,7 @@ _ATTEMPTS = 20
 
 
 def make_run(
-    root: Place,
+    root: Backend,
     paths: RunPaths,
     run: pa.Table,
     cells: pa.Table,
@@ -80,7 +80,7 @@ def _made_and_leased(paths: RunPaths) -> Lease:
     raise FileNotFoundError(f"{paths.folder} was removed again and again while it was made")
 
 
-def take_run(root: Place, paths: RunPaths) -> Lease:
+def take_run(root: Backend, paths: RunPaths) -> Lease:
     """Take the lease of a run that exists, and clear up after the one who had it.
 
     Raises:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from storage.backends import Place
+    from storage.backends import Backend
 
 COPIED_TABLES = ("runs", "cells", "nodes")
 
@@ -46,7 +46,7 @@ class History:
     `definition` of what the summaries were made (questions.definition).
     """
 
-    folder: Place
+    folder: Backend
     files: Mapping[str, str]
     digests: Mapping[str, str]
     definition: str
@@ -54,7 +54,7 @@ class History:
     stale: Collection[str] = ()
 
     @classmethod
-    def read(cls, root: Place) -> Self | None:
+    def read(cls, root: Backend) -> Self | None:
         """Read what a root has; None where nothing was compacted.
 
         Raises:
@@ -79,7 +79,7 @@ class History:
         return dataclasses.replace(history, runs=current, stale=stale)
 
     @classmethod
-    def _parsed(cls, root: Place, content: bytes) -> Self:
+    def _parsed(cls, root: Backend, content: bytes) -> Self:
         try:
             index = json.loads(content)
             check_version(index["schema_version"], str(_index(root)))
@@ -111,7 +111,7 @@ class History:
         }
         (self.folder / INDEX).publish(json.dumps(content).encode())
 
-    def file(self, table: str) -> Place:
+    def file(self, table: str) -> Backend:
         """Where the copied rows of a table or view lie."""
         return self.folder / self.files[table]
 
@@ -120,7 +120,7 @@ class History:
         return set(self.files.values())
 
 
-def seal(root: Place, run_id: str) -> str:
+def seal(root: Backend, run_id: str) -> str:
     """Say that a run is as it is now, until the seal is gone; its writer's lease is held.
 
     Returns: the name of the seal, one that stands already or a new one.
@@ -133,7 +133,7 @@ def seal(root: Place, run_id: str) -> str:
     return name
 
 
-def unseal(root: Place, run_id: str) -> None:
+def unseal(root: Backend, run_id: str) -> None:
     """Say that a run is about to change; its writer's lease is held.
 
     Raises: OSError: the seal cannot be taken away, so nothing may change.
@@ -145,7 +145,7 @@ def unseal(root: Place, run_id: str) -> None:
         _seals(root).sync()
 
 
-def unseal_gone(root: Place) -> None:
+def unseal_gone(root: Backend) -> None:
     """Take away the seals of runs whose folders are gone, however they went."""
     seals = _seals(root).children()  # first: a run that is made meanwhile is among the folders
     folders = {folder.name for folder in (root / "runs").children()}
@@ -154,7 +154,7 @@ def unseal_gone(root: Place) -> None:
             seal.delete()
 
 
-def seals_of(root: Place, run_id: str) -> list[str]:
+def seals_of(root: Backend, run_id: str) -> list[str]:
     """The seals of a run that stand: one, or none."""
     return [seal.name for seal in _seals(root).children() if run_of(seal.name) == run_id]
 
@@ -164,11 +164,11 @@ def run_of(seal_name: str) -> str:
     return seal_name.rpartition("@")[0]
 
 
-def _seals(root: Place) -> Place:
+def _seals(root: Backend) -> Backend:
     return root / "history" / SEALS
 
 
-def _index(root: Place) -> Place:
+def _index(root: Backend) -> Backend:
     return root / "history" / INDEX
 
 

@@ -16,7 +16,7 @@ from storage.tables.validation import check_column
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from storage.backends import Place, Root
+    from storage.backends import Backend, Root
 
 
 def save_regressions(root: Root, run_id: str, rows: Sequence[RegressionRow]) -> None:
@@ -39,7 +39,7 @@ def save_regressions(root: Root, run_id: str, rows: Sequence[RegressionRow]) -> 
         raise unwritable(place, err) from err
 
 
-def fault_of_regressions(place: Place, run_id: str) -> str | None:
+def fault_of_regressions(place: Backend, run_id: str) -> str | None:
     """Say what is wrong with a file of what was judged of a run; None where nothing is.
 
     Raises:

@@ -28,14 +28,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from storage.backends import TEMPORARY_PREFIX, PlaceError, place_of
+from storage.backends import TEMPORARY_PREFIX, BackendError, backend_of
 from storage.backends.local import LocalPlace
 from storage.errors import RootNotWritableError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from storage.backends import Place, Root
+    from storage.backends import Backend, Root
 
 _T = TypeVar("_T")
 
@@ -52,50 +52,50 @@ RUN_FILE, REGRESSIONS_FILE = "run.parquet", "regressions.parquet"
 class RunPaths:
     """Every place that a run owns."""
 
-    folder: Place
+    folder: Backend
 
     @property
-    def run(self) -> Place:
+    def run(self) -> Backend:
         """The run's row."""
         return self.folder / RUN_FILE
 
     @property
-    def cells(self) -> Place:
+    def cells(self) -> Backend:
         """The run's cells."""
         return self.folder / "cells.parquet"
 
     @property
-    def nodes(self) -> Place:
+    def nodes(self) -> Backend:
         """The nodes that the run used."""
         return self.folder / "nodes.parquet"
 
     @property
-    def submission(self) -> Place:
+    def submission(self) -> Backend:
         """What the submitter wants back at a resume."""
         return self.folder / "submission.json"
 
     @property
-    def regressions(self) -> Place:
+    def regressions(self) -> Backend:
         """What was judged of the run."""
         return self.folder / REGRESSIONS_FILE
 
     @property
-    def cancel(self) -> Place:
+    def cancel(self) -> Backend:
         """There while somebody wants the run to stop."""
         return self.folder / "cancel"
 
     @property
-    def log(self) -> Place:
+    def log(self) -> Backend:
         """What a driver says that has no terminal."""
         return self.folder / "driver.log"
 
     @property
-    def data(self) -> Place:
+    def data(self) -> Backend:
         """The folder of row files."""
         return self.folder / "data"
 
     @property
-    def commits(self) -> Place:
+    def commits(self) -> Backend:
         """The folder of manifests."""
         return self.folder / "commits"
 
@@ -113,12 +113,12 @@ def checked_name(name: str, what: str) -> str:
     )
 
 
-def existing_root(root: Root) -> Place:
+def existing_root(root: Root) -> Backend:
     """Return a root that is to be read.
 
     Raises: StorageError: there is no such folder or bucket.
     """
-    place = place_of(root)
+    place = backend_of(root)
     with reading(place):
         if not place.is_folder():
             raise StorageError(
@@ -133,20 +133,20 @@ def has_results(root: Root) -> bool:
 
     Raises: StorageError: that cannot be known.
     """
-    place = place_of(root)
+    place = backend_of(root)
     with reading(place):
         return place.is_folder()
 
 
 @contextlib.contextmanager
-def reading(root: Place) -> Iterator[None]:
+def reading(root: Backend) -> Iterator[None]:
     """Word what a place refuses to show.
 
     Raises: StorageError: an OSError happened inside.
     """
     try:
         yield
-    except PlaceError as err:
+    except BackendError as err:
         raise StorageError(f"results at {root} cannot be read: {err}") from err
     except OSError as err:
         raise StorageError(
@@ -175,7 +175,7 @@ def until_it_holds(read: Callable[[], _T], stale: type[Exception]) -> _T:
             time.sleep(_PAUSE_S * (gone.total() - 1))  # the first time at once
 
 
-def run_paths(root: Place, run_id: str) -> RunPaths:
+def run_paths(root: Backend, run_id: str) -> RunPaths:
     """Say where a run lies; the run need not exist.
 
     Raises: StorageError: the run_id is not allowed.
@@ -183,17 +183,17 @@ def run_paths(root: Place, run_id: str) -> RunPaths:
     return RunPaths(root / "runs" / checked_name(run_id, "run_id"))
 
 
-def images_path(root: Place, dataset_sha256: str) -> Place:
+def images_path(root: Backend, dataset_sha256: str) -> Backend:
     """Say where the images of a data set are listed."""
     return root / "images" / f"{checked_name(dataset_sha256, 'dataset_sha256')}.parquet"
 
 
-def training_path(root: Place, training_id: str) -> Place:
+def training_path(root: Backend, training_id: str) -> Backend:
     """Say where the epochs of a training are listed."""
     return root / "training" / f"{checked_name(training_id, 'training_id')}.parquet"
 
 
-def visible_files(folder: Place) -> list[Place]:
+def visible_files(folder: Backend) -> list[Backend]:
     """List the Parquet files in a folder that are published, in order of name."""
     return [
         place
@@ -202,25 +202,25 @@ def visible_files(folder: Place) -> list[Place]:
     ]
 
 
-def visible_runs(root: Place, without: Collection[str] = ()) -> list[str]:
+def visible_runs(root: Backend, without: Collection[str] = ()) -> list[str]:
     """List the run_ids under a root, in order of name, but some that are known already."""
     names = [place.name for place in (root / "runs").holding(RUN_FILE)]
     return [name for name in names if name not in without and _NAME.fullmatch(name)]
 
 
-def is_visible(root: Place, run_id: str) -> bool:
+def is_visible(root: Backend, run_id: str) -> bool:
     """Whether there is a run of that name."""
     return bool(_NAME.fullmatch(run_id)) and run_paths(root, run_id).run.is_file()
 
 
-def check_root(root: Root) -> Place:
+def check_root(root: Root) -> Backend:
     """Prove that runs can be written under a root, and leave nothing behind.
 
     A folder need not exist: then its nearest existing parent must take a new folder. A bucket must.
 
     Raises: RootNotWritableError: it is no root, or the place refuses.
     """
-    place = place_of(root)
+    place = backend_of(root)
     try:
         place.prove_writable()
     except OSError as err:
@@ -262,15 +262,15 @@ def has_probe(root: Root, name: str) -> bool:
 
     Raises: RootNotWritableError: it sees it, and cannot write there.
     """
-    if name and not (place_of(root) / name).is_file():
+    if name and not (backend_of(root) / name).is_file():
         return False
     check_root(root)
     return True
 
 
-def unwritable(root: Place, err: OSError) -> RootNotWritableError:
+def unwritable(root: Backend, err: OSError) -> RootNotWritableError:
     """Word the refusal of a place."""
-    if isinstance(err, PlaceError):
+    if isinstance(err, BackendError):
         return RootNotWritableError(f"results root {root} cannot be written: {err}")
     return RootNotWritableError(
         f"results root {root} cannot be written: {err.strerror or err} ({err.filename or root}); "

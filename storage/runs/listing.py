@@ -18,7 +18,7 @@ from storage.tables.records import CellRow, RunRow, table_to_rows
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from storage.backends import Place, Root
+    from storage.backends import Backend, Root
     from storage.runs.layout import RunPaths
 
 LATEST = "latest"
@@ -39,7 +39,7 @@ def list_runs(root: Root) -> tuple[RunRow, ...]:
         return until_it_holds(lambda: _listed(place), FileNotFoundError)
 
 
-def _listed(place: Place) -> tuple[RunRow, ...]:
+def _listed(place: Backend) -> tuple[RunRow, ...]:
     history = History.read(place)
     known = history.runs if history else {}
     others = visible_runs(place, without=known)
@@ -50,14 +50,14 @@ def _listed(place: Place) -> tuple[RunRow, ...]:
     return tuple(sorted(runs, key=_age, reverse=True))
 
 
-def _read_or_named(place: Place, run_id: str) -> tuple[RunRow, ...]:
+def _read_or_named(place: Backend, run_id: str) -> tuple[RunRow, ...]:
     try:
         return read_run(place, run_id)
     except DamagedError:
         return (RunRow(run_id, status="damaged"),)
 
 
-def read_run(root: Place, run_id: str) -> tuple[RunRow, ...]:
+def read_run(root: Backend, run_id: str) -> tuple[RunRow, ...]:
     """Read one run's row as readers see it; nothing if it was removed meanwhile.
 
     Raises: DamagedError: it does not say what was written.
@@ -199,7 +199,7 @@ def read_cells(root: Root, run_id: str) -> tuple[CellRow, ...]:
         raise _no_such_run(run_id, path) from None
 
 
-def _no_such_run(run_id: str, root: Place) -> RunNotFoundError:
+def _no_such_run(run_id: str, root: Backend) -> RunNotFoundError:
     return RunNotFoundError(
         f"there is no run {run_id!r} under {root}; list them with `gfjobs runs`"
     )

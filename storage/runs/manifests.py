@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from storage.backends import Place
+    from storage.backends import Backend
     from storage.runs.layout import RunPaths
 
 MERGED_PREFIX = "merged-"
@@ -109,7 +109,7 @@ class Snapshot:
     superseded: frozenset[str] = frozenset()
     dead_files: frozenset[str] = frozenset()
 
-    def files(self, table: str) -> list[Place]:
+    def files(self, table: str) -> list[Backend]:
         """List the data files of a table that count."""
         return [
             self.paths.data / name
@@ -213,7 +213,7 @@ def publish_manifest(paths: RunPaths, name: str, manifest: Manifest) -> None:
             raise
 
 
-def _holds(place: Place, content: bytes) -> bool:
+def _holds(place: Backend, content: bytes) -> bool:
     with contextlib.suppress(OSError):
         return place.read() == content
     return False
@@ -296,7 +296,7 @@ def _file_names(manifests: Iterable[Manifest]) -> Iterator[str]:
     return (name for each in manifests for name in each.named())
 
 
-def _read_manifests(places: Sequence[Place]) -> dict[str, Manifest]:
+def _read_manifests(places: Sequence[Backend]) -> dict[str, Manifest]:
     contents = places[0].read_all(places) if places else []
     return {
         place.name: _parse_manifest(place, content)
@@ -304,12 +304,12 @@ def _read_manifests(places: Sequence[Place]) -> dict[str, Manifest]:
     }
 
 
-def read_manifest(place: Place) -> Manifest:
+def read_manifest(place: Backend) -> Manifest:
     """Read one manifest; raises as `read_snapshot`, or FileNotFoundError."""
     return _parse_manifest(place, place.read())
 
 
-def _parse_manifest(place: Place, text: bytes) -> Manifest:
+def _parse_manifest(place: Backend, text: bytes) -> Manifest:
     try:
         content = json.loads(text)
         check_version(content["schema_version"], str(place))

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from storage.backends import Lease, Place
+    from storage.backends import Backend, Lease
     from storage.runs.layout import RunPaths
     from storage.runs.manifests import Snapshot
 
@@ -158,7 +158,9 @@ def remove_leftovers(paths: RunPaths, snapshot: Snapshot, lease: Lease) -> None:
     _delete_rest(paths.data, lease, kept=named, dead=snapshot.dead_files)
 
 
-def _delete_rest(folder: Place, lease: Lease, kept: Collection[str], dead: Collection[str]) -> None:
+def _delete_rest(
+    folder: Backend, lease: Lease, kept: Collection[str], dead: Collection[str]
+) -> None:
     rest = [place for place in folder.children() if place.name not in kept]
     folder.delete_all([place for place in rest if place.name in dead or place.is_abandoned(lease)])
 

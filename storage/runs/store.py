@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from typing_extensions import Self
 
-    from storage.backends import Lease, Place, Root
+    from storage.backends import Backend, Lease, Root
     from storage.runs.layout import RunPaths
 
 
@@ -52,7 +52,7 @@ class RunStore:
     Made by `create` or `open`. Reading needs no store: see `storage.results.connection`.
     """
 
-    def __init__(self, root: Place, paths: RunPaths, lease: Lease) -> None:
+    def __init__(self, root: Backend, paths: RunPaths, lease: Lease) -> None:
         """For `create` and `open`, which hold the lease already."""
         self._root = root
         self._paths = paths
@@ -305,7 +305,7 @@ class RunStore:
         self._entries = {entry.key: entry for entry in snapshot.entries()}
         self._superseded = snapshot.superseded
 
-    def _save(self, what: str, place: Place, table: pa.Table) -> None:
+    def _save(self, what: str, place: Backend, table: pa.Table) -> None:
         self._check_open()
         with _failing_as(f"{what} of run {self.run.run_id} cannot be saved"):
             self._lease.confirm()

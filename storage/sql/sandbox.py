@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from storage.backends import Place
+    from storage.backends import Backend
 
 SCHEME = "results"
 
@@ -39,18 +39,18 @@ class Mount:
         root: what their names begin from.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, root: Place) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, root: Backend) -> None:
         self._root = root
         self._files = _ReadOnlyFiles()
         connection.register_filesystem(self._files)
 
-    def name_of(self, file: Place) -> str:
+    def name_of(self, file: Backend) -> str:
         """Make a file readable, and say what the connection calls it."""
         name = f"{SCHEME}://{str(file).removeprefix(str(self._root)).lstrip('/')}"
         self._files.by_name[name] = file
         return name
 
-    def open_ahead(self, files: Sequence[Place]) -> None:
+    def open_ahead(self, files: Sequence[Backend]) -> None:
         """Make opening them quick, where it would take a while each."""
         self._root.open_ahead(files)
 
@@ -86,7 +86,7 @@ class _ReadOnlyFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec ships n
 
     def __init__(self) -> None:
         super().__init__()
-        self.by_name: dict[str, Place] = {}
+        self.by_name: dict[str, Backend] = {}
         self.refusal: OSError | None = None
 
     @classmethod

@@ -10,20 +10,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from storage.backends import PlaceError
+from storage.backends import BackendError
 from storage.errors import DamagedError, StorageError
 from storage.tables.schemas import TABLES, VERSION_KEY, check_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from storage.backends import Place
+    from storage.backends import Backend
     from storage.backends.handles import PlacedFile
 
 _BLOCK_BYTES = 1 << 20
 
 
-def publish_table(place: Place, table: pa.Table) -> None:
+def publish_table(place: Backend, table: pa.Table) -> None:
     """Make a file hold `table` as Parquet, atomically and durably.
 
     Raises: OSError: the file cannot be written; it is then as it was.
@@ -53,7 +53,7 @@ def _has_nan(column: pa.ChunkedArray) -> bool:
     return pa.types.is_floating(column.type) and bool(pc.any(pc.is_nan(column)).as_py())
 
 
-def read_table(place: Place, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(place: Backend, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a Parquet file of ours, or some of its columns.
 
     Raises:
@@ -72,7 +72,7 @@ def table_of_bytes(content: bytes, name: str, columns: Sequence[str] | None = No
         return table
 
 
-def keep_aside(folder: Place, name: str) -> str:
+def keep_aside(folder: Backend, name: str) -> str:
     """Copy a damaged file of a folder to where no reader looks, before something takes its place.
 
     Returns: the name of the copy.
@@ -83,7 +83,7 @@ def keep_aside(folder: Place, name: str) -> str:
     return aside
 
 
-def digest_of(place: Place) -> str:
+def digest_of(place: Backend) -> str:
     """The SHA-256 of a file, in hex.
 
     Raises: OSError: it is not there, or cannot be read.
@@ -95,7 +95,7 @@ def digest_of(place: Place) -> str:
     return digest.hexdigest()
 
 
-def check_columns(place: Place, table: str) -> None:
+def check_columns(place: Backend, table: str) -> None:
     """See by the footer of a Parquet file that it is of a table.
 
     Raises:
@@ -123,7 +123,7 @@ def _parsed(file: pa.BufferReader | PlacedFile, name: str) -> Iterator[pq.Parque
         yield parquet
     except (pa.ArrowException, OSError, UnicodeDecodeError) as err:
         # Arrow's own OSErrors, of thrift and of zstd, have no number; those of files do.
-        if isinstance(err, OSError) and (err.errno is not None or isinstance(err, PlaceError)):
+        if isinstance(err, OSError) and (err.errno is not None or isinstance(err, BackendError)):
             raise
         reason = " ".join(str(err).split())
         raise DamagedError(

@@ -236,17 +236,17 @@ def corrupting(task: Any, *rest: Any) -> Any:
     from jobs.cluster.ray import worker_side
     from jobs.worker.run_task import run_task
 
-    original = worker_side.seal
+    original = worker_side.seal_outcome
     if not wounds.is_corrupt:
         wounds.is_corrupt = True
 
         def seal(outcome: Any) -> Any:
-            worker_side.seal = original
+            worker_side.seal_outcome = original
             sealed = original(outcome)
             tables = {name: _changed(content) for name, content in sealed.tables.items()}
             return replace(sealed, tables=tables)
 
-        worker_side.seal = seal
+        worker_side.seal_outcome = seal
     return run_task(task, *rest)
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import gfnet
 import storage
-from gfnet.convert import Changes, convert
+from gfnet.convert import ImportChanges, convert
 from jobs.cluster import ray_up_file
 from jobs.common.errors import BadInputError
 from jobs.common.yaml_document import Document
@@ -167,7 +167,7 @@ def _read_cluster(path: Path) -> None:
 
 def _read_checkpoint(path: Path) -> None:
     """As a plan does, as a worker does, and as an import does."""
-    for changes in (Changes(img_size=16), Changes(exit_blocks=(1,))):
+    for changes in (ImportChanges(img_size=16), ImportChanges(exit_blocks=(1,))):
         with contextlib.suppress(gfnet.CheckpointError):  # an import asks for more, or for less
             convert(path, changes)
     gfnet.inspect_checkpoint(path)

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from gfnet import CheckpointError, GFNet, Metadata, Preprocessing, create, save_checkpoint
 from gfnet.checkpoint import METADATA_KEY
-from gfnet.convert import Changes, convert
+from gfnet.convert import ImportChanges, convert
 
 SIZES: dict[str, Any] = {"img_size": 16, "patch_size": 4, "embed_dim": 8, "depth": 3}
 FAMILIES = ("gfnet", "gfnet-distil", "gfnet-distil-dynn")
@@ -25,8 +25,8 @@ def _model(family: str = "gfnet", **changes: Any) -> GFNet:
     return create(family, **(SIZES | {"num_classes": 7} | changes))
 
 
-def _changes(family: str, exits: tuple[int, ...] = (0, 1)) -> Changes:
-    return Changes(exit_blocks=exits) if family == "gfnet-distil-dynn" else Changes()
+def _changes(family: str, exits: tuple[int, ...] = (0, 1)) -> ImportChanges:
+    return ImportChanges(exit_blocks=exits) if family == "gfnet-distil-dynn" else ImportChanges()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -52,7 +52,7 @@ def test_a_published_file_is_read_as_it_is(tmp_path: Path) -> None:
     model, path = create("gfnet-xs", num_classes=1000), tmp_path / "gfnet-xs.pth"
     content = {"model": model.state_dict(), "epoch": 299, "args": argparse.Namespace(lr=0.1)}
     torch.save(content, path)
-    converted = convert(path, Changes())
+    converted = convert(path, ImportChanges())
     assert converted.model.config == model.config
     assert converted.notes == ("taken from the key 'model'; left out: args, epoch",)
 
@@ -74,7 +74,7 @@ def test_a_published_file_is_read_as_it_is(tmp_path: Path) -> None:
 def test_wrappings_are_taken_off_and_said(tmp_path: Path, wrap: Any, note: str) -> None:
     """What training scripts put around a state dict."""
     torch.save(wrap(_model().state_dict()), tmp_path / "m.pth")
-    converted = convert(tmp_path / "m.pth", Changes())
+    converted = convert(tmp_path / "m.pth", ImportChanges())
     assert converted.model.config == _model().config
     assert converted.notes[0].startswith(note)
 
@@ -83,14 +83,14 @@ def test_wrappings_are_taken_off_and_said(tmp_path: Path, wrap: Any, note: str) 
 def test_weights_become_float32(tmp_path: Path, dtype: torch.dtype) -> None:
     """Of whatever floating-point type they are."""
     torch.save(_model().to(dtype).state_dict(), tmp_path / "m.pth")
-    converted = convert(tmp_path / "m.pth", Changes()).model
+    converted = convert(tmp_path / "m.pth", ImportChanges()).model
     assert {tensor.dtype for tensor in converted.state_dict().values()} == {torch.float32}
 
 
 def test_another_size_is_resampled_and_said(tmp_path: Path) -> None:
     """The note names both grids; a distilled model's says that it is an approximation."""
     torch.save(_model("gfnet-distil").state_dict(), tmp_path / "m.pth")
-    converted = convert(tmp_path / "m.pth", Changes(img_size=24, filter_grid=(19, 2)))
+    converted = convert(tmp_path / "m.pth", ImportChanges(img_size=24, filter_grid=(19, 2)))
     assert converted.model(torch.randn(1, 3, 24, 24)).shape == (1, 7)
     assert "from 16 px, grid 3x6, to 24 px, grid 19x2 (an approximation" in converted.notes[0]
 
@@ -110,10 +110,10 @@ def test_no_code_of_a_file_runs(tmp_path: Path, capsys: pytest.CaptureFixture[st
         with pytest.raises(
             CheckpointError, match=rf"{name}: it holds a pickle of more than tensors \(print\)"
         ):
-            convert(tmp_path / name, Changes())
+            convert(tmp_path / name, ImportChanges())
     (tmp_path / "c.pth").write_bytes(pickle.dumps(_Evil(), protocol=2))
     with pytest.raises(CheckpointError):
-        convert(tmp_path / "c.pth", Changes())
+        convert(tmp_path / "c.pth", ImportChanges())
     assert capsys.readouterr().out == ""
 
 
@@ -140,22 +140,22 @@ def test_what_is_no_such_model_is_refused(tmp_path: Path, content: Any, message:
     """Each message starts with the file."""
     torch.save(content, tmp_path / "m.pth")
     with pytest.raises(CheckpointError, match=rf"m\.pth: .*{message}"):
-        convert(tmp_path / "m.pth", Changes())
+        convert(tmp_path / "m.pth", ImportChanges())
 
 
 @pytest.mark.parametrize(
     ("family", "changes", "message"),
     [
-        ("gfnet-distil-dynn", Changes(), "nothing in it says which were trained"),
-        ("gfnet-distil-dynn", Changes(exit_blocks=(0, 2)), r"exit early after blocks 0\.\.1"),
-        ("gfnet", Changes(exit_blocks=(0,)), "has no early exits"),
-        ("gfnet", Changes(img_size=18), "not a multiple of patch_size"),
-        ("gfnet", Changes(filter_grid=(2, 8)), "its filters are of the grid 4x4"),
-        ("gfnet-distil", Changes(img_size=24, filter_grid=(5, 7)), "holds 35 tokens"),
+        ("gfnet-distil-dynn", ImportChanges(), "nothing in it says which were trained"),
+        ("gfnet-distil-dynn", ImportChanges(exit_blocks=(0, 2)), r"exit early after blocks 0\.\.1"),
+        ("gfnet", ImportChanges(exit_blocks=(0,)), "has no early exits"),
+        ("gfnet", ImportChanges(img_size=18), "not a multiple of patch_size"),
+        ("gfnet", ImportChanges(filter_grid=(2, 8)), "its filters are of the grid 4x4"),
+        ("gfnet-distil", ImportChanges(img_size=24, filter_grid=(5, 7)), "holds 35 tokens"),
     ],
 )
 def test_changes_that_do_not_fit_are_refused(
-    tmp_path: Path, family: str, changes: Changes, message: str
+    tmp_path: Path, family: str, changes: ImportChanges, message: str
 ) -> None:
     """With what is possible."""
     torch.save(_model(family).state_dict(), tmp_path / "m.pth")
@@ -168,16 +168,16 @@ def test_a_broken_file_is_refused(tmp_path: Path, content: bytes) -> None:
     """Truncated, or of another kind; and one that is not there, which is named once."""
     (tmp_path / "m.pth").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"m\.pth: "):
-        convert(tmp_path / "m.pth", Changes())
+        convert(tmp_path / "m.pth", ImportChanges())
     with pytest.raises(CheckpointError, match=r"^[^:]*none\.pth: there is no such file"):
-        convert(tmp_path / "none.pth", Changes())
+        convert(tmp_path / "none.pth", ImportChanges())
 
 
 @pytest.mark.parametrize(("side", "resize"), [(28, 32), (24, 27)])
 def test_the_flat_family_is_prepared_as_published(tmp_path: Path, side: int, resize: int) -> None:
     """Resized to 8/7 of the crop, cut off to whole pixels: of 24, 27.4 px."""
     torch.save(_model(img_size=side).state_dict(), tmp_path / "m.pth")
-    converted = convert(tmp_path / "m.pth", Changes())
+    converted = convert(tmp_path / "m.pth", ImportChanges())
     assert converted.model.metadata.preprocessing == Preprocessing(resize, side)
 
 
@@ -194,8 +194,8 @@ def _own(tmp_path: Path) -> tuple[Path, Metadata]:
 def test_what_a_checkpoint_says_of_itself_is_kept(tmp_path: Path) -> None:
     """At another size too, where the margin around the crop keeps its proportion."""
     path, metadata = _own(tmp_path)
-    assert convert(path, Changes()).model.metadata == metadata
-    resized = convert(path, Changes(img_size=24)).model.metadata
+    assert convert(path, ImportChanges()).model.metadata == metadata
+    resized = convert(path, ImportChanges(img_size=24)).model.metadata
     assert (resized.config.img_size, resized.config.exit_blocks) == (24, (0, 1))
     assert (resized.class_names, resized.thresholds) == (metadata.class_names, (0.7, 0.6))
     assert resized.preprocessing == replace(metadata.preprocessing, size=30, crop=24)
@@ -208,22 +208,22 @@ def test_a_margin_that_no_image_can_have_is_refused(tmp_path: Path) -> None:
     odd = replace(metadata, preprocessing=Preprocessing(65536, 16))
     save_checkpoint(model, path, odd)
     with pytest.raises(CheckpointError, match=r"own\.safetensors: preprocessing.size 98304 is not"):
-        convert(path, Changes(img_size=24))
+        convert(path, ImportChanges(img_size=24))
 
 
 def test_only_exits_that_were_trained_can_be_kept(tmp_path: Path) -> None:
     """With their thresholds; another is refused."""
     path, metadata = _own(tmp_path)
-    narrowed = convert(path, Changes(img_size=24, exit_blocks=(1,))).model.metadata
+    narrowed = convert(path, ImportChanges(img_size=24, exit_blocks=(1,))).model.metadata
     assert (narrowed.config.exit_blocks, narrowed.thresholds) == ((1,), (0.6,))
     other = replace(metadata, config=replace(metadata.config, exit_blocks=(1,)), thresholds=())
     save_checkpoint(_model("gfnet-distil-dynn", exit_blocks=(1,)), path, other)
     with pytest.raises(CheckpointError, match="were not trained"):
-        convert(path, Changes(exit_blocks=(0, 1)))
+        convert(path, ImportChanges(exit_blocks=(0, 1)))
 
 
 def test_metadata_that_is_not_whole_is_refused(tmp_path: Path) -> None:
     """Rather than guessed around."""
     save_file(_model().state_dict(), tmp_path / "m.safetensors", {METADATA_KEY: "{}"})
     with pytest.raises(CheckpointError, match=r"m\.safetensors: its metadata has format None"):
-        convert(tmp_path / "m.safetensors", Changes())
+        convert(tmp_path / "m.safetensors", ImportChanges())

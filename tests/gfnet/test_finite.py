@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import gfnet
 from gfnet.checkpoint import METADATA_KEY
-from gfnet.convert import Changes, convert
+from gfnet.convert import ImportChanges, convert
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
@@ -77,7 +77,7 @@ def test_a_torch_file_is_refused_alike(tmp_path: Path, lively: Callable) -> None
     for read in (
         gfnet.inspect_checkpoint,
         gfnet.load_checkpoint,
-        lambda path: convert(path, Changes(exit_blocks=(1, 3))),
+        lambda path: convert(path, ImportChanges(exit_blocks=(1, 3))),
     ):
         with pytest.raises(gfnet.CheckpointError, match=r"m\.pth: .*complex_weight \(48 NaN of "):
             read(tmp_path / "m.pth")

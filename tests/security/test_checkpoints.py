@@ -17,7 +17,7 @@ import torch
 from click.testing import CliRunner
 
 import gfnet
-from gfnet.convert import Changes, convert
+from gfnet.convert import ImportChanges, convert
 from jobs.cli import main
 
 SIZES = {"img_size": 8, "patch_size": 4, "embed_dim": 4, "depth": 2, "num_classes": 3}
@@ -43,7 +43,11 @@ def test_code_in_a_pickle_is_not_run(
     """Neither by a plan, a worker nor an import; each says what was refused."""
     made, path = tmp_path / "made", tmp_path / "x.pth"
     torch.save(wrap(Harmful(made)), path, _use_new_zipfile_serialization=is_zip)
-    for read in (gfnet.inspect_checkpoint, gfnet.load_checkpoint, lambda p: convert(p, Changes())):
+    for read in (
+        gfnet.inspect_checkpoint,
+        gfnet.load_checkpoint,
+        lambda p: convert(p, ImportChanges()),
+    ):
         with pytest.raises(gfnet.CheckpointError, match="could run code; it was not opened"):
             read(path)
     done = CliRunner().invoke(main, ["import", str(path), "-o", str(tmp_path / "o.safetensors")])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import storage
 from jobs.driver.driver import Driver
-from jobs.machine.slots import Place, Spot
+from jobs.machine.slots import Host, Slot
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
 
@@ -54,11 +54,11 @@ class Scripted:
         self.most = 0
         self.most_beside_timed = 0
 
-    def places(self) -> list[Place]:
+    def places(self) -> list[Host]:
         """One, with room as told."""
-        return [Place("", self._capacity)]
+        return [Host("", self._capacity)]
 
-    def submit(self, task: Task, spot: Spot) -> None:  # noqa: ARG002 - one place
+    def submit(self, task: Task, spot: Slot) -> None:  # noqa: ARG002 - one place
         """Take a task."""
         self.tasks.append(task)
         self.given.append(task)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from jobs.analysis.comparison.comparable import PLACE, answered, why_no_accuracy
-from jobs.analysis.comparison.run_data import Answers, Runs
-from jobs.analysis.statistics.mcnemar import Changes, interval, p_value
+from jobs.analysis.comparison.run_data import RunAnswers, Runs
+from jobs.analysis.statistics.mcnemar import AnswerChanges, interval, p_value
 from jobs.common.formatting import Row, threshold_of
 
 _COUNTED = "no test: blocks are counted on the same images"
@@ -81,7 +81,7 @@ def accuracy(runs: Runs, a: Row, b: Row) -> Compared:
     answers = _same_answers(runs, a, b)
     if isinstance(answers, str):
         return replace(row, reason=answers)
-    changes = Changes.between(*(each.is_correct for each in answers))
+    changes = AnswerChanges.between(*(each.is_correct for each in answers))
     value, low, high = interval(changes)
     return replace(
         row,
@@ -95,7 +95,7 @@ def accuracy(runs: Runs, a: Row, b: Row) -> Compared:
     )
 
 
-def _same_answers(runs: Runs, a: Row, b: Row) -> tuple[Answers, Answers] | str:
+def _same_answers(runs: Runs, a: Row, b: Row) -> tuple[RunAnswers, RunAnswers] | str:
     """The answers of both to the same images, or why there are none."""
     if reason := why_no_accuracy(a, b):
         return reason

@@ -19,7 +19,7 @@ from jobs.common.formatting import Row, threshold_of
 
 
 @dataclass(frozen=True)
-class Answers:
+class RunAnswers:
     """What the images of a cell were answered, in order of image_id; (N,) each."""
 
     dataset_sha256: str
@@ -80,7 +80,7 @@ class MeasuredRun:
             raise UsageError(
                 f"run {run_id} has no such cells; it has {known or 'no accuracy or latency yet'}"
             )
-        self.answers = read_answers(self.root, run_id)
+        self.answers = read_run_answers(self.root, run_id)
         self.times = read_times(self.root, run_id)
         self.energies, self.rounds_without_energy = read_energies(self.root, run_id)
 
@@ -110,7 +110,7 @@ Runs = tuple[MeasuredRun, MeasuredRun]
 """The first and the second that are compared."""
 
 
-def read_answers(root: storage.Root, run_id: str) -> dict[str, Answers]:
+def read_run_answers(root: storage.Root, run_id: str) -> dict[str, RunAnswers]:
     """The answers of a run by cell_id, of each cell that the ladder has a row of."""
     table = storage.named_query(root, "answers_in", run_ids=[run_id], run_id=run_id)
     found = {}
@@ -122,7 +122,7 @@ def read_answers(root: storage.Root, run_id: str) -> dict[str, Answers]:
             for name in ("image_id", "label", "prediction", "is_correct", "exit_block")
         }
         columns["is_correct"] = columns["is_correct"].astype(bool)
-        found[cell_id] = Answers(sha256, **columns)
+        found[cell_id] = RunAnswers(sha256, **columns)
     return found
 
 

@@ -23,7 +23,7 @@ _LARGE = 1000
 _NAMES = {"accuracy": "acc@1", "latency": "ms", "energy": "mJ", "exits": "blocks"}
 
 
-def describe(comparison: Comparison) -> str:
+def describe_comparison(comparison: Comparison) -> str:
     """The tables, then what is not compared and why."""
     first, second = comparison.first.run_id, comparison.second.run_id
     parts = [f"from {first}\nto   {second}\n" if first != second else f"within {first}\n"]
@@ -133,7 +133,7 @@ def _remarks(comparison: Comparison) -> Iterator[str]:
         )
 
 
-def encode(comparison: Comparison, form: str) -> str:
+def encode_comparison(comparison: Comparison, form: str) -> str:
     """All rows, or the changed images where they were asked for, as `csv` or `json`."""
     rows = list(comparison.changed) or [dataclasses.asdict(row) for row in comparison.rows]
     if form == "json":

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import storage
 from jobs.analysis.comparison.comparable import why_no_accuracy
-from jobs.analysis.comparison.run_data import Answers, read_answers
-from jobs.analysis.regressions.history import History, Night
+from jobs.analysis.comparison.run_data import RunAnswers, read_run_answers
+from jobs.analysis.regressions.history import MeasuredNight, NightHistory
 from jobs.analysis.regressions.settings import Settings
-from jobs.analysis.statistics.bootstrap import Estimate
-from jobs.analysis.statistics.mcnemar import Changes, interval, p_value
+from jobs.analysis.statistics.bootstrap import IntervalEstimate
+from jobs.analysis.statistics.mcnemar import AnswerChanges, interval, p_value
 from jobs.common.formatting import Row
 
 _ROUNDING = 1e-9  # of a percentage
@@ -28,14 +28,14 @@ class Drop:
         note: in words.
     """
 
-    since: Night
+    since: MeasuredNight
     expected: float
-    points: Estimate
+    points: IntervalEstimate
     verdict: storage.Judgement
     note: str
 
 
-def verdict_of(changes: Changes, settings: Settings, allowed: float) -> storage.Judgement:
+def verdict_of(changes: AnswerChanges, settings: Settings, allowed: float) -> storage.Judgement:
     """What changed answers mean: a drop that is always told, or one that chance hardly makes.
 
     Args:
@@ -53,9 +53,9 @@ def verdict_of(changes: Changes, settings: Settings, allowed: float) -> storage.
 class Judged:
     """Judges answers, and reads those of a run once."""
 
-    def __init__(self, root: storage.Root, history: History) -> None:
+    def __init__(self, root: storage.Root, history: NightHistory) -> None:
         self._root, self._history = root, history
-        self._answers: dict[str, dict[str, Answers]] = {}
+        self._answers: dict[str, dict[str, RunAnswers]] = {}
 
     def find(self, row: Row, allowed: float) -> Drop | None:
         """Hold one of tonight's cells against the night before, and against the baseline.
@@ -87,16 +87,16 @@ class Judged:
         return bool(row["acc1"] - drop.expected <= drop.points.value + _ROUNDING)
 
     @staticmethod
-    def _is_alike(night: Night, row: Row) -> bool:
+    def _is_alike(night: MeasuredNight, row: Row) -> bool:
         then = night.same(row)
         return then is not None and why_no_accuracy(then, row) is None
 
-    def _drop(self, night: Night, row: Row, allowed: float) -> Drop:
+    def _drop(self, night: MeasuredNight, row: Row, allowed: float) -> Drop:
         then = night.same(row)
         assert then is not None  # noqa: S101 - it is alike
         first = self._of(night)[then["cell_id"]]
         second = self._of(self._history.tonight)[row["cell_id"]]
-        changes = Changes.between(first.is_correct, second.is_correct)
+        changes = AnswerChanges.between(first.is_correct, second.is_correct)
         points = interval(changes)
         changed = f"{changes.lost} images lost and {changes.won} won since {night.run_id}"
         if then["checkpoint_sha256"] != row["checkpoint_sha256"]:
@@ -104,7 +104,7 @@ class Judged:
         verdict = verdict_of(changes, self._history.settings, allowed)
         return Drop(night, then["acc1"], points, verdict, changed)
 
-    def _of(self, night: Night) -> dict[str, Answers]:
+    def _of(self, night: MeasuredNight) -> dict[str, RunAnswers]:
         if night.run_id not in self._answers:
-            self._answers[night.run_id] = read_answers(self._root, night.run_id)
+            self._answers[night.run_id] = read_run_answers(self._root, night.run_id)
         return self._answers[night.run_id]

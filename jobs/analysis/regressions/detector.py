@@ -38,7 +38,7 @@ RECENT = 7
 Series = NDArray[np.float64]
 
 
-class Difference(NamedTuple):
+class LevelDifference(NamedTuple):
     """By how much the logarithm of a value is other than expected, with its 95 % interval.
 
     `slower` and `faster` are the chances that a night without any change looks as much so.
@@ -141,7 +141,7 @@ class Reference:
             return value
         return value - self.share * (control - self.control_level)
 
-    def difference(self, value: float, control: float | None = None) -> Difference:
+    def difference(self, value: float, control: float | None = None) -> LevelDifference:
         """Hold a night against what is expected of it.
 
         Args:
@@ -165,7 +165,7 @@ class Reference:
         two = self._tested(effect, error, level)
         return self._together(tonight, two)
 
-    def drift(self, baseline: Series, recent: Series, allowed: float) -> Difference:
+    def drift(self, baseline: Series, recent: Series, allowed: float) -> LevelDifference:
         """Hold the latest nights together against those of the pinned baseline.
 
         Args:
@@ -180,7 +180,7 @@ class Reference:
         expected = float(baseline.mean())
         effect = float(recent.mean()) - expected
         reach = quantile(0.025, self.freedom) * error
-        return Difference(
+        return LevelDifference(
             expected,
             effect,
             effect - reach,
@@ -194,10 +194,10 @@ class Reference:
         lags = np.arange(1, nights)
         return float(nights + 2 * ((nights - lags) * self.correlation**lags).sum()) / nights**2
 
-    def _tested(self, effect: float, error: float, expected: float) -> Difference:
+    def _tested(self, effect: float, error: float, expected: float) -> LevelDifference:
         error *= self.scatter
         reach = quantile(0.025, self.freedom) * error
-        return Difference(
+        return LevelDifference(
             expected,
             effect,
             effect - reach,
@@ -207,7 +207,7 @@ class Reference:
         )
 
     @staticmethod
-    def _together(tonight: Difference, two: Difference) -> Difference:
+    def _together(tonight: LevelDifference, two: LevelDifference) -> LevelDifference:
         """Each test with its share of the false alarms; shown is what the more telling one says."""
         slower = min(tonight.slower / TONIGHT_SHARE, two.slower / (1 - TONIGHT_SHARE), 1.0)
         faster = min(tonight.faster / TONIGHT_SHARE, two.faster / (1 - TONIGHT_SHARE), 1.0)
@@ -215,7 +215,7 @@ class Reference:
         return telling._replace(slower=slower, faster=faster)
 
 
-def _chance(test: tuple[Difference, float]) -> float:
+def _chance(test: tuple[LevelDifference, float]) -> float:
     difference, share = test
     return min(difference.slower, difference.faster) / share
 

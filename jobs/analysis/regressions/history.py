@@ -19,7 +19,7 @@ UNITS = {"latency": "forward_ms", "energy": "energy_mj"}
 """The column of `measured` that each metric is judged by."""
 
 
-class Night:
+class MeasuredNight:
     """One run: its measured cells."""
 
     def __init__(self, run_id: str, rows: Iterable[Row]) -> None:
@@ -42,16 +42,16 @@ class Night:
 
 
 @dataclass(frozen=True)
-class History:
+class NightHistory:
     """A night and those before it, oldest first; `told` as `told_before` says."""
 
-    earlier: Sequence[Night]
-    tonight: Night
+    earlier: Sequence[MeasuredNight]
+    tonight: MeasuredNight
     settings: Settings
     told: Mapping[tuple[object, ...], Sequence[Row]]
 
     @classmethod
-    def read(cls, root: storage.Root, run_id: str, settings: Settings) -> History:
+    def read(cls, root: storage.Root, run_id: str, settings: Settings) -> NightHistory:
         """Read the runs that have the same name.
 
         Raises:
@@ -60,7 +60,8 @@ class History:
         """
         rows = storage.named_query(root, "nights", run_id=run_id).to_pylist()
         nights = [
-            Night(night, group) for night, group in groupby(rows, key=lambda row: row["run_id"])
+            MeasuredNight(night, group)
+            for night, group in groupby(rows, key=lambda row: row["run_id"])
         ]
         by_id = {night.run_id: night for night in nights}
         if run_id not in by_id:
@@ -82,14 +83,14 @@ class History:
         return cls(earlier, by_id[run_id], settings, told_before(root, run_id))
 
     @cached_property
-    def since_baseline(self) -> Sequence[Night]:
+    def since_baseline(self) -> Sequence[MeasuredNight]:
         """The earlier nights from the pinned one on; without a pin all."""
         ids = [night.run_id for night in self.earlier]
         if self.settings.baseline in ids:
             return self.earlier[ids.index(self.settings.baseline) :]
         return self.earlier
 
-    def pair(self, night: Night, row: Row, metric: storage.Metric) -> Pair | None:
+    def pair(self, night: MeasuredNight, row: Row, metric: storage.Metric) -> Pair | None:
         """The figures of a cell and its control in one night; None where there is none."""
         value = row[UNITS[metric]]
         if not _is_positive(value):
@@ -125,7 +126,7 @@ class History:
             pairs[-2 * window : -window],
         )
 
-    def _is_controlled_alike(self, night: Night, row: Row, pair: Pair) -> bool:
+    def _is_controlled_alike(self, night: MeasuredNight, row: Row, pair: Pair) -> bool:
         ours, its = self._control(self.tonight, row), self._control(night, row)
         return (
             pair.control is not None
@@ -135,7 +136,7 @@ class History:
             and identity_of(ours) == identity_of(its)
         )
 
-    def _control(self, night: Night, row: Row) -> Row | None:
+    def _control(self, night: MeasuredNight, row: Row) -> Row | None:
         """None for the control itself: it is judged as it is."""
         name = self.settings.control
         return None if name is None or row["model"] == name else night.control(row, name)

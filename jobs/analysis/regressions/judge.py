@@ -11,8 +11,8 @@ from typing import Any
 import storage
 from jobs.analysis.comparison.comparable import IDENTITY, identity_of, why_no_times
 from jobs.analysis.regressions.accuracy import Drop, Judged
-from jobs.analysis.regressions.history import UNITS, History, Night
-from jobs.analysis.regressions.latency import Finding, Nights, Pair, find
+from jobs.analysis.regressions.history import UNITS, MeasuredNight, NightHistory
+from jobs.analysis.regressions.latency import Finding, Nights, Pair, find_change
 from jobs.analysis.regressions.settings import LEAST_NIGHTS, Settings
 from jobs.common.clock import now
 from jobs.common.errors import JobsError
@@ -34,7 +34,7 @@ WORST_FIRST: tuple[storage.Judgement, ...] = (
 
 
 @dataclass(frozen=True)
-class Verdict:
+class NightVerdict:
     """What was found of a night.
 
     Attributes:
@@ -72,7 +72,7 @@ class _Open:
 
 def judge(
     root: storage.Root, run_id: str, settings: Settings, remeasure: Remeasure | None = None
-) -> Verdict:
+) -> NightVerdict:
     """Judge a night by the runs of the same name before it, and write its rows.
 
     Args:
@@ -84,7 +84,7 @@ def judge(
     Raises:
         UsageError: the run has nothing to judge, or the baseline is no such run.
     """
-    history = History.read(root, run_id, settings)
+    history = NightHistory.read(root, run_id, settings)
     judged = Judged(root, history)
     opened = _first(history, judged)
     suspects = {
@@ -98,14 +98,14 @@ def judge(
             opened = [_noted(each, f"could not be measured again: {err}") for each in opened]
     if confirmed:
         rows = storage.named_query(root, "measured_in", run_ids=[confirmed], run_id=confirmed)
-        again = Night(confirmed, rows.to_pylist())
+        again = MeasuredNight(confirmed, rows.to_pylist())
         opened = [_again(each, again, history, judged) for each in opened]
     rows_now = tuple(_known(each.row, history.told.get(_key(each.row), ())) for each in opened)
     storage.save_regressions(root, run_id, rows_now)
-    return Verdict(run_id, rows_now, confirmed)
+    return NightVerdict(run_id, rows_now, confirmed)
 
 
-def _first(history: History, judged: Judged) -> list[_Open]:
+def _first(history: NightHistory, judged: Judged) -> list[_Open]:
     """Judge everything by its first measurement."""
     cells = history.tonight.rows
     timed: list[tuple[Row, storage.Metric]] = [
@@ -150,7 +150,7 @@ def _accuracy(cell: Row, judged: Judged, allowed: float) -> _Open:
     return _Open(cell, row, allowed, drop=drop)
 
 
-def _timing(cell: Row, metric: storage.Metric, history: History, allowed: float) -> _Open:
+def _timing(cell: Row, metric: storage.Metric, history: NightHistory, allowed: float) -> _Open:
     row = _blank(cell, metric, "step")
     if metric == "energy":
         said = filter(None, (cell["energy_note"], cell["energy_source"]))
@@ -165,7 +165,7 @@ def _timing(cell: Row, metric: storage.Metric, history: History, allowed: float)
         note = f"{len(nights.window)} comparable nights of {seen} before it; {LEAST_NIGHTS} needed"
         row = replace(row, verdict="learning", value=pair.value, nights=len(nights.window))
         return _Open(cell, _with_note(row, note), allowed)
-    finding = find(nights, pair, history.settings, allowed)
+    finding = find_change(nights, pair, history.settings, allowed)
     row = _found(row, nights, pair, finding, history.settings)
     if row.verdict != "ok":
         row = _with_note(row, _levels(nights, metric))
@@ -220,7 +220,7 @@ def _levels(nights: Nights, metric: storage.Metric) -> str | None:
     )
 
 
-def _again(each: _Open, again: Night, history: History, judged: Judged) -> _Open:
+def _again(each: _Open, again: MeasuredNight, history: NightHistory, judged: Judged) -> _Open:
     """Judge a suspect by its second measurement alone: the first was chosen for being bad."""
     if each.row.verdict != "suspect":
         return each
@@ -242,7 +242,7 @@ def _again(each: _Open, again: Night, history: History, judged: Judged) -> _Open
     ):
         why = why or "no figure of it or of its control"
         return replace(each, row=_with_note(row, f"measured again, not comparable: {why}"))
-    finding = find(each.nights, pair, history.settings, each.allowed, is_again=True)
+    finding = find_change(each.nights, pair, history.settings, each.allowed, is_again=True)
     row = _found(row, each.nights, pair, finding, history.settings)
     if finding.verdict != "regression":
         return replace(each, row=_with_note(row, f"{first} at first, not found again"))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 import storage
-from jobs.analysis.regressions.detector import RECENT, Difference, Reference
+from jobs.analysis.regressions.detector import RECENT, LevelDifference, Reference
 from jobs.analysis.regressions.settings import LEAST_NIGHTS, Settings
 
 DRIFT_SHARE = 0.2
@@ -52,7 +52,7 @@ class Finding:
     """
 
     kind: storage.FindingKind
-    difference: Difference
+    difference: LevelDifference
     chance: float
     verdict: storage.Judgement
 
@@ -89,7 +89,7 @@ class Nights:
         return Reference.of(past, control, len(self.older), is_told)
 
 
-def find(
+def find_change(
     nights: Nights, tonight: Pair, settings: Settings, allowed: float, *, is_again: bool = False
 ) -> Finding:
     """Judge one measurement of a night.
@@ -106,7 +106,7 @@ def find(
     least = math.log1p(settings.effect_pct / 100)
     step = reference.difference(*pair)
     fastest = reference.at_fastest().difference(*pair) if reference.recurring else step
-    found: list[tuple[storage.FindingKind, Difference, float]] = [
+    found: list[tuple[storage.FindingKind, LevelDifference, float]] = [
         ("step", step, allowed * (1 - DRIFT_SHARE))
     ]
     if drift := _drift(nights, tonight, reference, least):
@@ -130,7 +130,7 @@ def _controlled(nights: Nights, pair: Pair) -> tuple[float, float | None]:
 
 def _drift(
     nights: Nights, tonight: Pair, reference: Reference, allowed: float
-) -> Difference | None:
+) -> LevelDifference | None:
     """What the latest nights say together; None while the baseline is among them."""
     recent = [*nights.window[1 - RECENT :], tonight]
     if min(len(nights.baseline), len(recent)) < LEAST_DRIFT_NIGHTS:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import storage
-from jobs.analysis.regressions.judge import WORST_FIRST, Verdict
+from jobs.analysis.regressions.judge import WORST_FIRST, NightVerdict
 from jobs.common.formatting import model_at, place_of, threshold_of
 from jobs.common.tables import text_table
 from jobs.common.text import WIDTH, remarks
@@ -16,7 +16,7 @@ _DIGITS = {"accuracy": 2, "latency": 3, "energy": 3}
 _METRICS = {"accuracy": "acc@1 %", "latency": "ms", "energy": "mJ"}
 
 
-def describe(verdict: Verdict) -> str:
+def describe_judgements(verdict: NightVerdict) -> str:
     """All rows, the worst first."""
     counts = Counter(row.verdict for row in verdict.rows)
     counted = ", ".join(f"{counts[name]} {name}" for name in WORST_FIRST if counts[name])

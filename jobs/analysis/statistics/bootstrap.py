@@ -23,7 +23,7 @@ _INTERVAL = (2.5, 97.5)  # percent
 Numbers = NDArray[np.float64]
 
 
-class Estimate(NamedTuple):
+class IntervalEstimate(NamedTuple):
     """A value and its 95 % interval."""
 
     value: float
@@ -33,7 +33,7 @@ class Estimate(NamedTuple):
 
 def estimates(
     figures: Callable[[Numbers], Numbers], sizes: Sequence[int], seed: int = 0
-) -> list[Estimate]:
+) -> list[IntervalEstimate]:
     """Estimate each of some figures, with its interval.
 
     Args:
@@ -48,10 +48,10 @@ def estimates(
         for whole_rounds, counts in _resamples(sizes, seed)
     ]
     low, high = np.percentile(drawn, _INTERVAL, axis=0)
-    return [Estimate(*map(float, each)) for each in zip(values, low, high, strict=True)]
+    return [IntervalEstimate(*map(float, each)) for each in zip(values, low, high, strict=True)]
 
 
-def mean_of(rounds: Sequence[tuple[Numbers, Numbers]], seed: int = 0) -> Estimate:
+def mean_of(rounds: Sequence[tuple[Numbers, Numbers]], seed: int = 0) -> IntervalEstimate:
     """The mean over all images of all rounds.
 
     What was timed at once is drawn at once: images of one batch share its time, and say no more

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.analysis.statistics.bootstrap import Estimate
+from jobs.analysis.statistics.bootstrap import IntervalEstimate
 
 _Z = 1.959963984540054  # of the normal distribution at 97.5 %
 _HALVINGS = 60  # of [-1, 1]: beyond what a double tells apart
@@ -16,7 +16,7 @@ _HALVINGS = 60  # of [-1, 1]: beyond what a double tells apart
 Flags = NDArray[np.bool_]
 
 
-class Changes(NamedTuple):
+class AnswerChanges(NamedTuple):
     """How the answers to as many images changed from the first to the second.
 
     Attributes:
@@ -30,7 +30,7 @@ class Changes(NamedTuple):
     won: int
 
     @classmethod
-    def between(cls, first: Flags, second: Flags) -> Changes:
+    def between(cls, first: Flags, second: Flags) -> AnswerChanges:
         """Count them.
 
         Args:
@@ -47,7 +47,7 @@ class Changes(NamedTuple):
         return 100 * (self.won - self.lost) / self.images
 
 
-def p_value(changes: Changes) -> float:
+def p_value(changes: AnswerChanges) -> float:
     """McNemar's exact test, two-sided: could a fair coin have decided each image that changed?
 
     Twice the binomial tail at one half, at most 1. Computed in whole numbers.
@@ -62,7 +62,7 @@ def p_value(changes: Changes) -> float:
     return min(1.0, 2 * tail / (1 << flips))
 
 
-def interval(changes: Changes) -> Estimate:
+def interval(changes: AnswerChanges) -> IntervalEstimate:
     """The difference in percentage points with its 95 % interval, by Tango's score test.
 
     It holds where few images changed, or none: there a standard error would be 0. Of the images
@@ -72,10 +72,10 @@ def interval(changes: Changes) -> Estimate:
     value = (changes.won - changes.lost) / changes.images
     low = _crossing(changes, -1.0, value, _Z)
     high = _crossing(changes, value, 1.0, -_Z)
-    return Estimate(100 * value, 100 * low, 100 * high)
+    return IntervalEstimate(100 * value, 100 * low, 100 * high)
 
 
-def _crossing(changes: Changes, low: float, high: float, wanted: float) -> float:
+def _crossing(changes: AnswerChanges, low: float, high: float, wanted: float) -> float:
     """Where the score, which falls as the difference supposed rises, is what is wanted."""
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
@@ -86,7 +86,7 @@ def _crossing(changes: Changes, low: float, high: float, wanted: float) -> float
     return (low + high) / 2
 
 
-def _score(changes: Changes, difference: float) -> float:
+def _score(changes: AnswerChanges, difference: float) -> float:
     """How many standard errors the difference found is above one supposed.
 
     The error is that under the supposed one: the share of lost images is then the likeliest one,

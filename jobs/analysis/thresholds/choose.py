@@ -13,7 +13,7 @@ import numpy as np
 
 import gfnet
 import storage
-from jobs.analysis.statistics.bootstrap import Estimate
+from jobs.analysis.statistics.bootstrap import IntervalEstimate
 from jobs.analysis.thresholds.constraints import Constraints, CostLimit
 from jobs.analysis.thresholds.exit_answers import ExitAnswers, Vector
 from jobs.analysis.thresholds.latency_mixture import Rounds, compose
@@ -60,7 +60,7 @@ class Pass:
     constraints: Constraints
     exit_ms: Rounds = ()
 
-    def latency_of(self, counts: Sequence[int]) -> dict[str, Estimate]:
+    def latency_of(self, counts: Sequence[int]) -> dict[str, IntervalEstimate]:
         """Mean and percentiles of forward ms where so many images leave at each exit.
 
         Without those that have too few samples; empty where nothing was measured.
@@ -99,14 +99,14 @@ def read_pass(
         run_id,
         narrowing,
     )
-    answers = read_answers(root, run_id, cell)
+    answers = read_exit_answers(root, run_id, cell)
     by_blocks = tuple(float(block + 1) for block in answers.exit_blocks)
     with as_usage_errors():
         constraints = _constraints(limits, by_blocks, cell["exit_forward_ms"], cell)
     return Pass(cell, answers, constraints, read_exit_ms(root, run_id, cell))
 
 
-def read_answers(root: storage.Root, run_id: str, cell: Row) -> ExitAnswers:
+def read_exit_answers(root: storage.Root, run_id: str, cell: Row) -> ExitAnswers:
     """Read the scores and answers of one all-exit pass, its images in the order of image_id.
 
     Args:

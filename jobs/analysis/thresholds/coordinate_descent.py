@@ -32,7 +32,7 @@ def better(first: Found, *others: Found) -> Found:
     return min((first, *others), key=lambda found: found.key)
 
 
-def describe(gates: int) -> str:
+def describe_descent(gates: int) -> str:
     """What `descend_from_all` does, in words."""
     return (
         f"heuristic: coordinate descent from {1 + len(SCALINGS) + gates} starts, exact in each"

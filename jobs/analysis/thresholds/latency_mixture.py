@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.analysis.statistics.bootstrap import Estimate, estimates
+from jobs.analysis.statistics.bootstrap import IntervalEstimate, estimates
 
 _ROUNDING = 1e-9  # of a sum of shares
 
@@ -17,7 +17,7 @@ Rounds = Sequence[NDArray[np.float64]]
 
 def compose(
     rounds: Rounds, shares: Sequence[float], percentiles: Sequence[float], seed: int = 0
-) -> list[Estimate]:
+) -> list[IntervalEstimate]:
     """The mean of a mixture, then its percentiles.
 
     Of the images sent out at an exit, each counts by the share of all images that leave there. A

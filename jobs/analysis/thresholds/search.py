@@ -9,7 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.analysis.thresholds.constraints import Constraints
-from jobs.analysis.thresholds.coordinate_descent import Found, better, descend_from_all, describe
+from jobs.analysis.thresholds.coordinate_descent import (
+    Found,
+    better,
+    descend_from_all,
+    describe_descent,
+)
 from jobs.analysis.thresholds.exit_answers import ExitAnswers, OperatingPoint, Vector
 from jobs.analysis.thresholds.sweep import best_cut, cut_ends
 from jobs.analysis.thresholds.tally import Tally, Totals
@@ -60,7 +65,7 @@ def search(answers: ExitAnswers, constraints: Constraints) -> Choice:
     steps = math.prod(values[:-1]) * (answers.images + SWEEP_OVERHEAD)
     is_exact = steps <= MAX_EXACT_STEPS
     found = _Exhaustive(tally).best if is_exact else descend_from_all(tally)
-    method = _describe_exact(values) if is_exact else describe(answers.gates)
+    method = _describe_exact(values) if is_exact else describe_descent(answers.gates)
     point = answers.point(_without_unused(found.thresholds, answers))
     if found.key[0] > 0:
         raise NoChoiceError(_refusal(answers, constraints, point, method), point)

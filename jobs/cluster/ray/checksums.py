@@ -62,13 +62,13 @@ class Sealed:
     digest: int
 
 
-def seal(outcome: Outcome) -> Sealed:
+def seal_outcome(outcome: Outcome) -> Sealed:
     """Make an outcome ready to travel."""
     tables = storage.pack_tables(outcome.tables)
     return Sealed(replace(outcome, tables={}), tables, _digest(tables))
 
 
-def unseal(sealed: Sealed) -> Outcome:
+def open_outcome(sealed: Sealed) -> Outcome:
     """The outcome that arrived.
 
     Raises:

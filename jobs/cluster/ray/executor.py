@@ -18,7 +18,7 @@ from ray.exceptions import (
 )
 
 from jobs.cluster.cluster_state import TIMING
-from jobs.cluster.ray.checksums import unseal
+from jobs.cluster.ray.checksums import open_outcome
 from jobs.cluster.ray.connection import EMBEDDED_STORE_BYTES, join, start_here
 from jobs.cluster.ray.nodes import TASKS_PER_CPU, TIMING_SHARE, Nodes, bound
 from jobs.cluster.ray.object_store import ObjectStore, Reference, Sent
@@ -27,7 +27,7 @@ from jobs.common.errors import CorruptedError, JobsError
 from jobs.common.formatting import duration
 from jobs.driver.executor import Finished
 from jobs.driver.watchdog import LOOKS, STALL_S, Watchdog
-from jobs.machine.slots import Place, Spot
+from jobs.machine.slots import Host, Slot
 from jobs.plan.sources import Sources
 from jobs.plan.task import Outcome, Task
 from jobs.worker.memory import first_line
@@ -111,7 +111,7 @@ class RayExecutor:
         sent = {key: one for task in self._in_flight.values() for key, one in task.sent.items()}
         return self._store.is_filled_by(sent.values())
 
-    def places(self) -> Sequence[Place]:
+    def places(self) -> Sequence[Host]:
         """The nodes that are there; looked up anew every two seconds.
 
         Raises:
@@ -119,10 +119,10 @@ class RayExecutor:
         """
         if self._nodes is None:
             resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-            return [Place("", max(int(resources.get("CPU", 1)), 1) * TASKS_PER_CPU)]
+            return [Host("", max(int(resources.get("CPU", 1)), 1) * TASKS_PER_CPU)]
         return self._nodes.places()
 
-    def submit(self, task: Task, spot: Spot) -> None:
+    def submit(self, task: Task, spot: Slot) -> None:
         """Hand a task to a node, its weights and images by reference."""
         sent = {
             key: self._store.put(key, read)
@@ -170,7 +170,7 @@ class RayExecutor:
         """What has come back of a task."""
         try:
             sealed: Any = ray.get(reference)
-            outcome = unseal(sealed)
+            outcome = open_outcome(sealed)
         except CorruptedError as err:
             return Outcome({}, None, error=str(err), is_lost=True, is_corrupted=True)
         except RayError as err:

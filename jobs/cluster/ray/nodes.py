@@ -13,7 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from jobs.cluster.cluster_state import DEVICE_PREFIX, TIMING, ClusterError, NodeView
 from jobs.cluster.ray.connection import EMBEDDED_STORE_BYTES, Head
 from jobs.machine.devices import CPU, CUDA
-from jobs.machine.slots import Place, Spot
+from jobs.machine.slots import Host, Slot
 from jobs.plan.task import Task
 
 STORE = "object_store_memory"
@@ -41,7 +41,7 @@ makes it say so too, of a node that lives on under the same id: after this the h
 class Node:
     """A place, and what Ray must know to reach it."""
 
-    place: Place
+    place: Host
     node_id: str
     resources: frozenset[str]
 
@@ -77,7 +77,7 @@ class Nodes:
         """The node of a place."""
         return self._nodes[place]
 
-    def places(self) -> Sequence[Place]:
+    def places(self) -> Sequence[Host]:
         """The nodes that are there; looked up anew every two seconds.
 
         Raises:
@@ -131,7 +131,7 @@ def _node(view: NodeView, here: str) -> Node:
     """A node as a place; one that is not registered has the devices that Ray sees."""
     gpus = int(view.resources.get("GPU", 0))
     devices = view.devices or {CPU: 1} | ({CUDA: gpus} if gpus else {})
-    place = Place(
+    place = Host(
         name=view.name,
         capacity=max(int(view.resources.get("CPU", 1)), 1) * TASKS_PER_CPU,
         devices=devices,
@@ -141,7 +141,7 @@ def _node(view: NodeView, here: str) -> Node:
     return Node(place, view.node_id, frozenset(view.resources))
 
 
-def bound(options: dict[str, Any], task: Task, spot: Spot, node: Node) -> dict[str, Any]:
+def bound(options: dict[str, Any], task: Task, spot: Slot, node: Node) -> dict[str, Any]:
     """A task goes to its node and to no other, and takes the device that it is to run on."""
     resources = dict(options["resources"])
     resource = DEVICE_PREFIX + spot.device

@@ -12,18 +12,18 @@ import ray
 from ray.exceptions import RayError
 from ray.experimental import internal_kv
 
-from jobs.cluster.ray.checksums import Sealed, check_images, check_weights, seal
+from jobs.cluster.ray.checksums import Sealed, check_images, check_weights, seal_outcome
 from jobs.cluster.ray.object_store import Reference
 from jobs.common.errors import CorruptedError
 from jobs.machine.heartbeat import beats
-from jobs.machine.slots import Spot
+from jobs.machine.slots import Slot
 from jobs.plan.task import Outcome, Task
 
 NAMESPACE = b"gfjobs"
 """Of the head's key-value store, where pulses are."""
 
-Work = Callable[[Task, Callable[[], bytes], Any, "Spot | None"], Outcome]
-"""What a worker process does with a task, given a way to its weights, its images, and its spot."""
+Work = Callable[[Task, Callable[[], bytes], Any, "Slot | None"], Outcome]
+"""What a worker process does with a task, given a way to its weights, its images, and its slot."""
 
 _store: Any = internal_kv
 
@@ -51,7 +51,7 @@ def remote_of(work: Work | None) -> Any:
     """
 
     def perform(
-        task: Task, weights: list[Reference], images: Any, spot: Spot | None, orders: Orders
+        task: Task, weights: list[Reference], images: Any, spot: Slot | None, orders: Orders
     ) -> Sealed:
         return attend(work, task, weights, images, spot, orders)
 
@@ -63,7 +63,7 @@ def attend(  # noqa: PLR0917 - what travels
     task: Task,
     weights: list[Reference],
     images: Any,
-    spot: Spot | None,
+    spot: Slot | None,
     orders: Orders,
 ) -> Sealed:
     """Do a task in this process."""
@@ -76,9 +76,9 @@ def attend(  # noqa: PLR0917 - what travels
     with _reporting(orders):
         try:
             check_images(images, orders.digest)
-            return seal((work or run_task)(task, fetch, images, spot))
+            return seal_outcome((work or run_task)(task, fetch, images, spot))
         except CorruptedError as err:
-            return seal(Outcome({}, None, error=str(err), is_lost=True, is_corrupted=True))
+            return seal_outcome(Outcome({}, None, error=str(err), is_lost=True, is_corrupted=True))
 
 
 def pulse_of(key: bytes) -> int | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from jobs.common.errors import BadInputError, Problem, UsageError
+from jobs.common.errors import BadInputError, InputProblem, UsageError
 from jobs.machine.devices import CUDA, Device
 from jobs.machine.nvml import Gpu, first_gpu, open_gpu
 from jobs.machine.power.ina3221 import find_ina3221
@@ -31,7 +31,7 @@ SETTINGS = (*SENSORS, METER, f"{REPLAY}FILE", NONE)
 
 
 @dataclass(frozen=True)
-class Choice:
+class PowerChoice:
     """What a node measures power with.
 
     Attributes:
@@ -47,24 +47,24 @@ class Choice:
     keeps_marks: bool = False
 
 
-def power_of(device: Device) -> Choice:
+def power_of(device: Device) -> PowerChoice:
     """What this process measures power with, with a device in use; never raises."""
     return _power_of(device, os.environ.get(VARIABLE, ""))
 
 
 @cache
-def _power_of(device: Device, setting: str) -> Choice:
-    return choose(device.name, setting, ROOT)
+def _power_of(device: Device, setting: str) -> PowerChoice:
+    return choose_power(device.name, setting, ROOT)
 
 
-def look(kind: str, root: Path = ROOT) -> Choice:
+def look(kind: str, root: Path = ROOT) -> PowerChoice:
     """What this machine measures power with, found without torch; never raises.
 
     Args:
         kind: of its devices, `cpu` or `cuda`; of several GPUs the first speaks for all.
         root: where the kernel's files are.
     """
-    return choose(kind, os.environ.get(VARIABLE, ""), root, first_gpu)
+    return choose_power(kind, os.environ.get(VARIABLE, ""), root, first_gpu)
 
 
 def check_setting(setting: str) -> None:
@@ -78,7 +78,7 @@ def check_setting(setting: str) -> None:
         try:
             Replay(Path(setting.removeprefix(REPLAY)))
         except BadInputError as err:
-            named = Problem(
+            named = InputProblem(
                 f"${VARIABLE}", 0, "", f"{setting!r} names this file", ", ".join(SETTINGS)
             )
             raise BadInputError([*err.problems, named]) from err
@@ -86,7 +86,9 @@ def check_setting(setting: str) -> None:
         raise UsageError(_unknown(setting))
 
 
-def choose(device: str, setting: str, root: Path, open_gpu: Callable[[], Gpu] = open_gpu) -> Choice:
+def choose_power(
+    device: str, setting: str, root: Path, open_gpu: Callable[[], Gpu] = open_gpu
+) -> PowerChoice:
     """Find the source that a setting names; of no setting the first sensor that works.
 
     Args:
@@ -113,15 +115,15 @@ def choose(device: str, setting: str, root: Path, open_gpu: Callable[[], Gpu] = 
     return _without_sensor(setting)
 
 
-def _first(finders: Mapping[str, Finder]) -> Choice:
+def _first(finders: Mapping[str, Finder]) -> PowerChoice:
     """The first that is there and answers; else why none does."""
     refused = []
     for name, find in finders.items():
         source, why_not = _tried(find)
         if source:
-            return Choice(source, source.name)
+            return PowerChoice(source, source.name)
         refused.append(f"{name} ({why_not})")
-    return Choice(None, None, f"power: no source: {', '.join(refused)}")
+    return PowerChoice(None, None, f"power: no source: {', '.join(refused)}")
 
 
 def _tried(find: Finder) -> tuple[PowerSource | None, str]:
@@ -135,19 +137,19 @@ def _tried(find: Finder) -> tuple[PowerSource | None, str]:
     return source, ""
 
 
-def _without_sensor(setting: str) -> Choice:
+def _without_sensor(setting: str) -> PowerChoice:
     if setting == NONE:
-        return Choice(None, None, f"power: switched off by {VARIABLE}={NONE}")
+        return PowerChoice(None, None, f"power: switched off by {VARIABLE}={NONE}")
     if setting == METER:
         note = "power: of a meter, whose log gfjobs power import adds"
-        return Choice(None, METER, note, keeps_marks=True)
+        return PowerChoice(None, METER, note, keeps_marks=True)
     if not setting.startswith(REPLAY):
-        return Choice(None, None, f"power: {_unknown(setting)}")
+        return PowerChoice(None, None, f"power: {_unknown(setting)}")
     try:
         replay = Replay(Path(setting.removeprefix(REPLAY)))
     except BadInputError as err:
-        return Choice(None, None, f"power: {' '.join(str(err).split())}")
-    return Choice(replay, replay.name)
+        return PowerChoice(None, None, f"power: {' '.join(str(err).split())}")
+    return PowerChoice(replay, replay.name)
 
 
 def _unknown(setting: str) -> str:

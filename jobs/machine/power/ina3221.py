@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.machine.power.protocol import TOTAL
-from jobs.machine.power.source import Clock, PowerSource, Reading, read_number
+from jobs.machine.power.source import Clock, PowerReading, PowerSource, read_number
 from jobs.machine.sensors import AbsentError
 
 TOTALS = (("VDD_IN",), ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"))
@@ -52,7 +52,7 @@ class Ina3221(PowerSource):
         made_of = " + ".join(self.summed) or f"no total among {', '.join(sorted(rails))}"
         self.name = f"ina3221: {made_of}"
 
-    def read(self) -> Reading:
+    def read(self) -> PowerReading:
         """Every rail now."""
         begin_ns = self._clock()
         rails_mw = {
@@ -62,7 +62,7 @@ class Ina3221(PowerSource):
         end_ns = self._clock()
         if self.summed:
             rails_mw[TOTAL] = sum(rails_mw[rail] for rail in self.summed)
-        return Reading(begin_ns, end_ns, rails_mw)
+        return PowerReading(begin_ns, end_ns, rails_mw)
 
 
 def find_ina3221(root: Path, clock: Clock = time.monotonic_ns) -> Ina3221:

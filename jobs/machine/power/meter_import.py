@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import storage
-from jobs.common.errors import BadInputError, Problem, UsageError
+from jobs.common.errors import BadInputError, InputProblem, UsageError
 from jobs.common.formatting import duration
 from jobs.machine.power.discovery import METER
 from jobs.machine.power.meter_log import LogLine, read_log
@@ -24,7 +24,7 @@ _SHOWN_LINES = 20
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportedLog:
     """What an import did.
 
     Attributes:
@@ -71,7 +71,7 @@ def import_log(
     node: str | None = None,
     *,
     is_replacing: bool = False,
-) -> Imported:
+) -> ImportedLog:
     """Put a log's readings into the windows of a run that have no power yet; in one step.
 
     Args:
@@ -99,7 +99,7 @@ def import_log(
             ]
         filled = [_fill(path, windows, name, own) for name, own in by_node.items()]
         rows = [row for each in filled for row in each.rows]
-        imported = Imported(
+        imported = ImportedLog(
             samples=len(rows),
             tasks=sum(each.tasks for each in filled),
             had_power=sum(each.had_power for each in filled),
@@ -225,7 +225,7 @@ def _check_sources(rows: Iterable[storage.NodeRow], chosen: Iterable[str]) -> No
 
 def _check_above_zero(path: Path, lines: Iterable[LogLine]) -> None:
     problems = [
-        Problem(str(path), line.line, "watts", "0, while the node was at work", "more than 0")
+        InputProblem(str(path), line.line, "watts", "0, while the node was at work", "more than 0")
         for line in lines
         if not line.power_mw
     ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from jobs.common.errors import BadInputError, Problem
+from jobs.common.errors import BadInputError, InputProblem
 from jobs.machine.power.protocol import MAX_W
 
 COLUMNS = ("time", "watts", "node")
@@ -63,7 +63,7 @@ def read_log(path: Path) -> list[LogLine]:
             f"a first line with {', '.join(COLUMNS)} ({COLUMNS[-1]} where it has several)",
             line=1,
         )
-    problems: list[Problem] = []
+    problems: list[InputProblem] = []
     try:
         read = list(_lines(path, rows, names, problems, is_decimal_comma=separator == ";"))
     except csv.Error as err:
@@ -72,7 +72,7 @@ def read_log(path: Path) -> list[LogLine]:
     if problems:
         more = len(problems) - _SHOWN_PROBLEMS
         if more > 0:
-            last = Problem(str(path), 0, "", f"{more} more lines with problems", "as above")
+            last = InputProblem(str(path), 0, "", f"{more} more lines with problems", "as above")
             problems = [*problems[:_SHOWN_PROBLEMS], last]
         raise BadInputError(problems)
     if not read:
@@ -84,7 +84,7 @@ def _lines(
     path: Path,
     rows: Iterator[list[str]],
     names: list[str],
-    problems: list[Problem],
+    problems: list[InputProblem],
     *,
     is_decimal_comma: bool,
 ) -> Iterator[LogLine]:
@@ -93,23 +93,25 @@ def _lines(
             continue
         if len(row) > len(names):  # such as a decimal comma between commas: 8,3 would be 8
             allowed = f"{len(names)}, as the first line names; decimal commas between semicolons"
-            problems.append(Problem(str(path), number, "", f"{len(row)} fields", allowed))
+            problems.append(InputProblem(str(path), number, "", f"{len(row)} fields", allowed))
             continue
         fields = dict(zip(names, row, strict=False))
         at = _time(fields["time"]) if "time" in fields else None
         if at is None:
             found = repr(fields.get("time", ""))
-            problems.append(Problem(str(path), number, "time", found, _TIME))
+            problems.append(InputProblem(str(path), number, "time", found, _TIME))
         said = fields.get("watts", "")
         watts = _watts(said.replace(",", ".") if is_decimal_comma else said)
         if watts is None:
             allowed = f"a number from 0 to {MAX_W:,.0f}"
-            problems.append(Problem(str(path), number, "watts", repr(said), allowed))
+            problems.append(InputProblem(str(path), number, "watts", repr(said), allowed))
         if at is not None and watts is not None:
             yield LogLine(number, at, watts * _MW_PER_W, fields.get("node", "").strip() or None)
 
 
-def _consistent(path: Path, lines: Iterable[LogLine], problems: list[Problem]) -> Iterator[LogLine]:
+def _consistent(
+    path: Path, lines: Iterable[LogLine], problems: list[InputProblem]
+) -> Iterator[LogLine]:
     """The lines, each moment of a node once; a line that names no node is of all nodes."""
     said: dict[datetime, list[LogLine]] = {}
     for line in lines:
@@ -119,7 +121,7 @@ def _consistent(path: Path, lines: Iterable[LogLine], problems: list[Problem]) -
         if clash is not None:
             watts, other = line.power_mw / _MW_PER_W, clash.power_mw / _MW_PER_W
             found = f"{watts:g}, and {other:g} at the same time in line {clash.line}"
-            problems.append(Problem(str(path), line.line, "watts", found, "one value a time"))
+            problems.append(InputProblem(str(path), line.line, "watts", found, "one value a time"))
         elif not any(b.node == line.node for b in same):
             before.append(line)
             yield line
@@ -155,4 +157,4 @@ def _watts(text: str) -> float | None:
 
 
 def _problem(path: Path, found: str, allowed: str, line: int = 0) -> BadInputError:
-    return BadInputError([Problem(str(path), line, "", found, allowed)])
+    return BadInputError([InputProblem(str(path), line, "", found, allowed)])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from jobs.machine.nvml import Gpu
 from jobs.machine.power.protocol import TOTAL
-from jobs.machine.power.source import Clock, EnergyCounter, PowerError, PowerSource, Reading
+from jobs.machine.power.source import Clock, EnergyCounter, PowerError, PowerReading, PowerSource
 from jobs.machine.sensors import AbsentError
 
 RAIL = "gpu"
@@ -30,7 +30,7 @@ class GpuEnergy(PowerSource):
         self._gpu = gpu
         self._counter = EnergyCounter(self._read_mj, self.summed, {}, clock)
 
-    def read(self) -> Reading | None:
+    def read(self) -> PowerReading | None:
         """The mean power since the last reading."""
         return self._counter.read()
 
@@ -54,11 +54,11 @@ class GpuPower(PowerSource):
         self._gpu = gpu
         self._clock = clock
 
-    def read(self) -> Reading:
+    def read(self) -> PowerReading:
         """The power that it reports now."""
         begin_ns = self._clock()
         power_mw = _asked(self._gpu.power_mw)
-        return Reading(begin_ns, self._clock(), {RAIL: power_mw, TOTAL: power_mw})
+        return PowerReading(begin_ns, self._clock(), {RAIL: power_mw, TOTAL: power_mw})
 
 
 def find_nvml(open_gpu: Callable[[], Gpu], clock: Clock = time.monotonic_ns) -> PowerSource:

@@ -11,8 +11,8 @@ from jobs.machine.power.source import (
     Clock,
     EnergyCounter,
     PowerError,
+    PowerReading,
     PowerSource,
-    Reading,
     read_number,
 )
 from jobs.machine.sensors import AbsentError
@@ -43,7 +43,7 @@ class Rapl(PowerSource):
         self.name = f"rapl: {' + '.join(self.summed)}"
         self._counter = EnergyCounter(self._read_mj, self.summed, ranges_mj, clock)
 
-    def read(self) -> Reading | None:
+    def read(self) -> PowerReading | None:
         """Every domain's mean power since the last reading."""
         return self._counter.read()
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from jobs.common.clock import now
 from jobs.machine.heartbeat import beat
-from jobs.machine.power.discovery import Choice
+from jobs.machine.power.discovery import PowerChoice
 from jobs.machine.power.protocol import (
     ACTIVE,
     MAX_W,
@@ -25,7 +25,7 @@ from jobs.machine.power.protocol import (
     Phase,
 )
 from jobs.machine.power.sampler import Sampler
-from jobs.machine.power.source import NS_PER_S, PowerSource, Reading, Scene
+from jobs.machine.power.source import NS_PER_S, PowerReading, PowerSource, Scene
 
 _PERIODS = MIN_SAMPLES + 2
 """Of its source that an idle window lasts: a reading across either end is of no window."""
@@ -34,7 +34,7 @@ _SHOWN_ERRORS = 1
 _NAP_S = 0.01
 _MW_PER_W = 1000
 
-NOTHING = Choice(None, None)
+NOTHING = PowerChoice(None, None)
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Window:
         at_exit = "" if self.exit_block is None else f" at block {self.exit_block}"
         return f"{self.phase}{at_exit}"
 
-    def holds(self, reading: Reading) -> bool:
+    def holds(self, reading: PowerReading) -> bool:
         """Whether all of a reading's time lies inside."""
         return self.begin_ns <= reading.begin_ns and reading.end_ns <= self.end_ns
 
@@ -93,7 +93,7 @@ class Meter:
         choice: what measures.
     """
 
-    def __init__(self, model: str, energy: EnergyProtocol | None, choice: Choice) -> None:
+    def __init__(self, model: str, energy: EnergyProtocol | None, choice: PowerChoice) -> None:
         self._model = model
         self._energy = energy or EnergyProtocol()
         self._choice = choice if energy else NOTHING
@@ -224,9 +224,9 @@ class Meter:
         if self.is_on:
             self._windows.append(window)
 
-    def _inside(self) -> list[tuple[Window, Reading]]:
+    def _inside(self) -> list[tuple[Window, PowerReading]]:
         """All readings that lie inside a window, with it."""
-        readings: Sequence[Reading] = self._sampler.readings if self._sampler else ()
+        readings: Sequence[PowerReading] = self._sampler.readings if self._sampler else ()
         return [(w, reading) for w in self._windows for reading in readings if w.holds(reading)]
 
     def _sample_rows(self) -> Iterator[tuple[Phase, int | None, datetime, str, float | None]]:
@@ -248,11 +248,11 @@ class Meter:
         return self._anchor + timedelta(microseconds=(at_ns - self._anchor_ns) // 1000)
 
 
-def _is_good(reading: Reading) -> bool:
+def _is_good(reading: PowerReading) -> bool:
     return not _fault(reading)
 
 
-def _fault(reading: Reading) -> str:
+def _fault(reading: PowerReading) -> str:
     """Why a reading is no answer: machines take power, but no megawatts; empty where it is one."""
     total_mw = reading.rails_mw.get(TOTAL, math.nan)
     if not total_mw > 0:  # also of NaN

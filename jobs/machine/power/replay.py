@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.common.errors import BadInputError, Problem
+from jobs.common.errors import BadInputError, InputProblem
 from jobs.machine.power.protocol import MAX_W, TOTAL
-from jobs.machine.power.source import Clock, PowerError, PowerSource, Reading, Scene
+from jobs.machine.power.source import Clock, PowerError, PowerReading, PowerSource, Scene
 
 PERIOD_MS = 20.0
 PHASES = ("idle", "active")
@@ -76,7 +76,7 @@ class Replay(PowerSource):
         """Say from now on what the file says of this."""
         self._scene = scene
 
-    def read(self) -> Reading:
+    def read(self) -> PowerReading:
         """The power of the scene."""
         # The scene between two looks at the clock: it is that of every window that holds both.
         begin_ns, scene, end_ns = self._clock(), self._scene, self._clock()
@@ -85,7 +85,7 @@ class Replay(PowerSource):
         if TOTAL not in rails_mw:
             phase = PHASES[scene.is_active]
             raise PowerError(f"{self._path} has no watts of phase {phase} for {scene.model}")
-        return Reading(begin_ns, end_ns, rails_mw)
+        return PowerReading(begin_ns, end_ns, rails_mw)
 
 
 def _read(path: Path) -> list[Line]:
@@ -95,11 +95,13 @@ def _read(path: Path) -> list[Line]:
             columns = rows.fieldnames or []
             numbered = [(rows.line_num, row) for row in rows]
     except OSError as err:
-        raise BadInputError([Problem(str(path), 0, "", err.strerror or "", "a file")]) from err
+        raise BadInputError([InputProblem(str(path), 0, "", err.strerror or "", "a file")]) from err
     except (UnicodeDecodeError, csv.Error) as err:
-        raise BadInputError([Problem(str(path), 0, "", f"no CSV: {err}", "a CSV file")]) from err
+        raise BadInputError(
+            [InputProblem(str(path), 0, "", f"no CSV: {err}", "a CSV file")]
+        ) from err
     problems = [
-        Problem(str(path), 1, name, "no such column", f"the columns {', '.join(_COLUMNS)}")
+        InputProblem(str(path), 1, name, "no such column", f"the columns {', '.join(_COLUMNS)}")
         for name in ("phase", "watts")
         if name not in columns
     ]
@@ -108,17 +110,21 @@ def _read(path: Path) -> list[Line]:
     for number, row in numbered:
         if _REST in row:  # such as a decimal comma: 8,3 would be 8
             allowed = f"{len(columns)} fields, by commas, as the first line has"
-            problems.append(Problem(str(path), number, "", "more fields", allowed))
+            problems.append(InputProblem(str(path), number, "", "more fields", allowed))
     lines = [_line(path, number, row, problems) for number, row in numbered]
     problems += _contradictions(path, [number for number, _ in numbered], lines)
     if not lines:
-        problems.append(Problem(str(path), 2, "", "no line", "a line for idle and one for active"))
+        problems.append(
+            InputProblem(str(path), 2, "", "no line", "a line for idle and one for active")
+        )
     if problems:
         raise BadInputError(problems)
     return lines
 
 
-def _contradictions(path: Path, numbers: Sequence[int], lines: Sequence[Line]) -> Iterator[Problem]:
+def _contradictions(
+    path: Path, numbers: Sequence[int], lines: Sequence[Line]
+) -> Iterator[InputProblem]:
     """Lines that name the same as one before, and other watts."""
     first: dict[tuple[object, ...], tuple[int, float]] = {}
     for number, line in zip(numbers, lines, strict=True):
@@ -128,14 +134,16 @@ def _contradictions(path: Path, numbers: Sequence[int], lines: Sequence[Line]) -
         if abs(line.rail_mw - rail_mw) > 0:
             watts, other = line.rail_mw / _MW_PER_W, rail_mw / _MW_PER_W
             found = f"{watts:g}, and {other:g} of the same in line {before}"
-            yield Problem(
+            yield InputProblem(
                 str(path), number, "watts", found, "one line each phase, model, exit_block and rail"
             )
 
 
-def _line(path: Path, number: int, row: dict[str, str | None], problems: list[Problem]) -> Line:
+def _line(
+    path: Path, number: int, row: dict[str, str | None], problems: list[InputProblem]
+) -> Line:
     def problem(column: str, allowed: str) -> None:
-        problems.append(Problem(str(path), number, column, repr(row.get(column)), allowed))
+        problems.append(InputProblem(str(path), number, column, repr(row.get(column)), allowed))
 
     phase = row["phase"] or ""
     if phase not in PHASES:

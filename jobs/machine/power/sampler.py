@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 
-from jobs.machine.power.source import PowerError, PowerSource, Reading
+from jobs.machine.power.source import PowerError, PowerReading, PowerSource
 
 _PATIENCE_S = 5.0
 """Waited at the end for a sensor that does not answer; then its thread is left behind."""
@@ -36,7 +36,7 @@ class Sampler:
         self._processors = processors
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gfjobs-power", daemon=True)
-        self.readings: list[Reading] = []
+        self.readings: list[PowerReading] = []
         self.errors: Counter[str] = Counter()
         self.is_failing = False
         self.cpu_s = 0.0

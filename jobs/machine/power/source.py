@@ -38,7 +38,7 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Reading:
+class PowerReading:
     """The mean power between two moments of the monotonic clock.
 
     Attributes:
@@ -66,7 +66,7 @@ class PowerSource(ABC):
     summed: tuple[str, ...]
 
     @abstractmethod
-    def read(self) -> Reading | None:
+    def read(self) -> PowerReading | None:
         """Read all rails now; None where there is nothing new since the last time.
 
         Raises:
@@ -102,7 +102,7 @@ class EnergyCounter:
         self._clock = clock
         self._last: tuple[int, Mapping[str, float]] | None = None
 
-    def read(self) -> Reading | None:
+    def read(self) -> PowerReading | None:
         """The mean power since the last reading; None at first, and before anything has grown.
 
         Raises:
@@ -126,7 +126,7 @@ class EnergyCounter:
         seconds = (now_ns - then_ns) / NS_PER_S
         rails_mw = {rail: mj / seconds for rail, mj in grown_mj.items()}
         rails_mw[TOTAL] = sum(rails_mw[rail] for rail in self._summed)
-        return Reading(then_ns, now_ns, rails_mw)
+        return PowerReading(then_ns, now_ns, rails_mw)
 
     def _growth(self, rail: str, before_mj: float, after_mj: float) -> float:
         grown_mj = after_mj - before_mj

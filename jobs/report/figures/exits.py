@@ -8,7 +8,15 @@ from itertools import groupby
 import altair as alt
 
 from jobs.common.formatting import Row, fixed, threshold_of
-from jobs.report.figures.style import HEIGHT, INK, ROW_HEIGHT, Figure, chart_of, finished, legend_of
+from jobs.report.figures.style import (
+    HEIGHT,
+    INK,
+    ROW_HEIGHT,
+    Figure,
+    chart_of,
+    finish_chart,
+    legend_of,
+)
 
 
 def exits_figure(rows: Sequence[Row], number: int) -> Figure | None:
@@ -44,7 +52,7 @@ def exits_figure(rows: Sequence[Row], number: int) -> Figure | None:
         name=f"exits-{number}",
         title="Where images leave",
         alternative=f"Shares of the images that leave at each exit. {order[0]}: {said}.",
-        spec=finished(chart, max(len(order) * ROW_HEIGHT, 80)),
+        spec=finish_chart(chart, max(len(order) * ROW_HEIGHT, 80)),
         columns=("model", "threshold", "after block", "images", "%", "median ms"),
         rows=[
             (
@@ -88,7 +96,7 @@ def latencies_figure(rows: Sequence[Row], number: int) -> Figure | None:
         name=f"latency-by-exit-{number}",
         title="Latency by exit",
         alternative=f"Median forward latency by model and the block images leave after: {said}.",
-        spec=finished(whisker + box + median, max(len(order) * ROW_HEIGHT, 80)),
+        spec=finish_chart(whisker + box + median, max(len(order) * ROW_HEIGHT, 80)),
         columns=("model", "after block", "samples", "p10", "p25", "p50", "p75", "p90"),
         rows=[
             (
@@ -143,7 +151,7 @@ def calibration_figure(rows: Sequence[Row], number: int) -> Figure | None:
             "How often an exit is right, by the score of its gate, in ten parts of as many images."
             f" Area under the ROC of each gate (1 is perfect, 0.5 chance): {said}."
         ),
-        spec=finished(calibrated + line if is_share else line, HEIGHT),
+        spec=finish_chart(calibrated + line if is_share else line, HEIGHT),
         columns=("model", "after block", "part", "images", "mean score", "right, %"),
         rows=[
             (

@@ -12,7 +12,15 @@ from jobs.analysis.curve import curves_of, some_of
 from jobs.analysis.latency_intervals import key_of
 from jobs.analysis.thresholds.bands import Band
 from jobs.common.formatting import Row, fixed, threshold_of
-from jobs.report.figures.style import COLOURS, HEIGHT, Figure, chart_of, finished, legend_of, titled
+from jobs.report.figures.style import (
+    COLOURS,
+    HEIGHT,
+    Figure,
+    chart_of,
+    finish_chart,
+    legend_of,
+    titled,
+)
 from jobs.report.ladder import sources_of
 from jobs.report.read import Report, Setting, of_setting
 from jobs.report.terminal.summary import is_invalid
@@ -83,7 +91,7 @@ def frontier_figure(report: Report, setting: Setting, cost: str, number: int) ->
             f" {best['acc1']:.2f} percent for {best['cost']:.3g} {unit}. Cheapest:"
             f" {least['model']} at {least['acc1']:.2f} percent for {least['cost']:.3g} {unit}."
         ),
-        spec=finished(alt.layer(*layers), HEIGHT + 60),
+        spec=finish_chart(alt.layer(*layers), HEIGHT + 60),
         columns=("model", "threshold", "acc@1", "95 % band", unit),
         rows=table,
     )
@@ -166,7 +174,7 @@ def explorer_figure(report: Report, setting: Setting, cell: Row) -> dict[str, An
         .mark_point(filled=True, size=160, color=COLOURS[1], opacity=1)
         .encode(**axes)
     )
-    spec = finished(line + now, HEIGHT)
+    spec = finish_chart(line + now, HEIGHT)
     return spec | {"usermeta": {"cost": curves.cost, "points": points}}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 
 from jobs.common.formatting import Row, energy_sources, fixed, threshold_of
-from jobs.report.figures.style import HEIGHT, Figure, chart_of, finished, legend_of, titled
+from jobs.report.figures.style import HEIGHT, Figure, chart_of, finish_chart, legend_of, titled
 from jobs.report.read import Report, Setting, of_setting
 from jobs.report.terminal.summary import is_invalid
 
@@ -83,7 +83,7 @@ def history_figures(report: Report, setting: Setting, number: int) -> Iterator[F
             alternative=f"{label} of {len(lines)} rows of the ladder over {nights} runs: "
             + "; ".join(_ends(name, values) for name in lines)
             + f".{said}",
-            spec=finished(alt.layer(line, dots, *([rings] if marked else [])), HEIGHT),
+            spec=finish_chart(alt.layer(line, dots, *([rings] if marked else [])), HEIGHT),
             columns=("run", "submitted", "model", "threshold", label, "valid", "step"),
             rows=[
                 (

@@ -79,7 +79,7 @@ def chart_of(rows: Sequence[Row], name: str = "") -> Any:
     return alt.Chart(data(values=list(rows), **({"name": name} if name else {})))
 
 
-def finished(chart: Any, height: int) -> dict[str, Any]:
+def finish_chart(chart: Any, height: int) -> dict[str, Any]:
     """A chart as JSON, as wide as what holds it; without the address of its schema."""
     spec: dict[str, Any] = chart.properties(width="container", height=height).to_dict()
     del spec["$schema"]

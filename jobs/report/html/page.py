@@ -37,7 +37,7 @@ _QUOTED = re.compile(r"`([^`\n]+)`")
 
 
 @dataclass(frozen=True)
-class Part:
+class PagePart:
     """One setting of the run: its ladder, its charts, and what is missing there.
 
     Attributes:
@@ -126,10 +126,10 @@ def html_page(root: storage.Root, report: Report) -> str:
     )
 
 
-def _part(report: Report, setting: Setting, number: int) -> Part:
+def _part(report: Report, setting: Setting, number: int) -> PagePart:
     ladder = of_setting(report.ladder, setting)
     history = of_setting(report.history, setting)
-    return Part(
+    return PagePart(
         title=setting_of(dict(zip(SETTING, setting, strict=True))),
         columns=LADDER,
         ladder=list(ladder_rows(ladder, report.means)),

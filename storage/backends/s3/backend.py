@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from storage.backends.backend import TEMPORARY_PREFIX, Place, PlaceError
+from storage.backends.backend import TEMPORARY_PREFIX, Backend, BackendError
 from storage.backends.handles import PlacedFile
 from storage.backends.s3.bucket import CONNECTIONS, Bucket, ChangedError, bucket_named
-from storage.backends.s3.lease import HeartbeatLease, holder
+from storage.backends.s3.lease import HeartbeatLease, s3_lease_holder
 from storage.backends.s3.url import BucketUrl
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class _End(NamedTuple):
     size_bytes: int
 
 
-class S3Place(Place):
+class S3Place(Backend):
     """A key, or a prefix of keys.
 
     Args:
@@ -115,7 +115,7 @@ class S3Place(Place):
         """Fetch the object."""
         return self._bucket.get(self._key).content
 
-    def read_all(self, files: Sequence[Place]) -> list[bytes]:
+    def read_all(self, files: Sequence[Backend]) -> list[bytes]:
         """Fetch several at once."""
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             return list(pool.map(lambda file: file.read(), files))
@@ -127,10 +127,10 @@ class S3Place(Place):
             self._end = _End(found.content, found.etag, found.size_bytes)
         return S3File(self._bucket, self._key, self._end)
 
-    def open_ahead(self, files: Sequence[Place]) -> None:
+    def open_ahead(self, files: Sequence[Backend]) -> None:
         """Fetch the ends of several at once, and keep them."""
 
-        def fetch(file: Place) -> None:
+        def fetch(file: Backend) -> None:
             with contextlib.suppress(FileNotFoundError):
                 file.open()
 
@@ -181,7 +181,7 @@ class S3Place(Place):
         below = [entry.key for entry in self._bucket.list(f"{self._key}/", is_deep=True)]
         self._bucket.delete([*below, self._key])
 
-    def delete_all(self, files: Sequence[Place]) -> None:
+    def delete_all(self, files: Sequence[Backend]) -> None:
         """Delete objects, a thousand with each request."""
         self._bucket.delete([f"{self._below}{file.name}" for file in files])
 
@@ -213,7 +213,7 @@ class S3Place(Place):
 
     def holder(self) -> str | None:
         """Whoever keeps that object beating."""
-        return holder(self._bucket, self._below + LOCK_NAME)
+        return s3_lease_holder(self._bucket, self._below + LOCK_NAME)
 
 
 class S3File(PlacedFile):
@@ -252,7 +252,7 @@ def _prove_conditions(url: BucketUrl) -> None:
             except ChangedError:
                 continue
             asked = "If-None-Match" if "is_new" in condition else "If-Match"
-            raise PlaceError(
+            raise BackendError(
                 f"the store of {url} ignores the condition {asked} of a put, on which commits "
                 "and leases rest: two drivers could overwrite each other. Use a store that "
                 "honours it, or a local folder"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import botocore.exceptions as boto
 
-from storage.backends.backend import PlaceError
+from storage.backends.backend import BackendError
 
 MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
 CHANGED = frozenset({"412", "PreconditionFailed"})
@@ -53,14 +53,14 @@ def code_of(err: boto.ClientError) -> str:
     return str(err.response.get("Error", {}).get("Code", "unknown"))
 
 
-def refused(asked: str, endpoint: str, err: boto.ClientError) -> PlaceError:
+def refused(asked: str, endpoint: str, err: boto.ClientError) -> BackendError:
     """Word an answer that is no success."""
     code = code_of(err)
     advice = _ADVICE.get(code, "see the log of the store")
-    return PlaceError(f"{asked} at {endpoint} was answered with {code}; {advice}")
+    return BackendError(f"{asked} at {endpoint} was answered with {code}; {advice}")
 
 
-def failed(asked: str, endpoint: str, err: Exception) -> PlaceError:
+def failed(asked: str, endpoint: str, err: Exception) -> BackendError:
     """Word a request that was not answered, or not even sent."""
     kind = type(err).__name__
     if isinstance(err, boto.ProfileNotFound):
@@ -77,4 +77,4 @@ def failed(asked: str, endpoint: str, err: Exception) -> PlaceError:
         advice = f"it cannot be reached: {_ENDPOINT}"
     else:
         advice = f"{_CREDENTIALS}; {_ENDPOINT}"
-    return PlaceError(f"{asked} at {endpoint} failed ({kind}); {advice}")
+    return BackendError(f"{asked} at {endpoint} failed ({kind}); {advice}")

@@ -176,7 +176,7 @@ class HeartbeatLease(Lease):
             )
 
 
-def holder(bucket: Bucket, key: str) -> str | None:
+def s3_lease_holder(bucket: Bucket, key: str) -> str | None:
     """Say which driver holds the lease; None where none does."""
     try:
         found = bucket.get(key)

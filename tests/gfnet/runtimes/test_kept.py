@@ -12,7 +12,7 @@ import torch
 import gfnet
 from gfnet.runtimes import exported
 from gfnet.runtimes import kept as module
-from gfnet.runtimes.kept import cache_folder, kept
+from gfnet.runtimes.kept import graph_folder, kept
 from gfnet.runtimes.stages import cut, with_matrix_filters
 
 KEY = "0" * 64
@@ -128,16 +128,16 @@ def test_where_graphs_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     """A folder of ours, else in the user's general cache; nowhere without a home."""
     monkeypatch.setenv("GFJOBS_CACHE", "/c")
     monkeypatch.setenv("XDG_CACHE_HOME", "/x")
-    assert cache_folder() == Path("/c/graphs")
+    assert graph_folder() == Path("/c/graphs")
     monkeypatch.delenv("GFJOBS_CACHE")
-    assert cache_folder() == Path("/x/gfjobs/graphs")
+    assert graph_folder() == Path("/x/gfjobs/graphs")
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    assert cache_folder() == tmp_path / ".cache/gfjobs/graphs"
+    assert graph_folder() == tmp_path / ".cache/gfjobs/graphs"
 
     def homeless() -> Path:
         raise RuntimeError
 
     monkeypatch.setattr(Path, "home", homeless)
-    assert cache_folder() is None
+    assert graph_folder() is None
     assert kept(KEY, Maker()) == b"graph"

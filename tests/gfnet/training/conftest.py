@@ -13,7 +13,7 @@ from gfnet.training.data import Augment, Prepare, Samples, TrainingData, hold_ou
 from gfnet.training.engine import Engine
 from gfnet.training.loop import EpochState, Event, Learned, Learner, learn
 from gfnet.training.progress import EpochReport
-from gfnet.training.settings import Augmentation, HoldOut, Schedule
+from gfnet.training.settings import Augmentation, EpochSchedule, HoldOut
 
 CLASSES = 4
 PREPROCESSING = Preprocessing(8, 8, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
@@ -83,7 +83,7 @@ def engine() -> Engine:
 
 
 @pytest.fixture
-def run(data: TrainingData, augment: Augment, schedule: Schedule) -> Callable[..., Course]:
+def run(data: TrainingData, augment: Augment, schedule: EpochSchedule) -> Callable[..., Course]:
     """Train a learner: what came of it. A schedule and a saved state may be given."""
 
     def whole(learner: Learner, **options: Any) -> Course:
@@ -94,9 +94,9 @@ def run(data: TrainingData, augment: Augment, schedule: Schedule) -> Callable[..
 
 
 @pytest.fixture
-def schedule() -> Schedule:
+def schedule() -> EpochSchedule:
     """Six epochs, the first a warm-up."""
-    return Schedule(
+    return EpochSchedule(
         epochs=6, batch_size=16, learning_rate=0.01, weight_decay=0.01, warmup_epochs=1, seed=3
     )
 

@@ -14,7 +14,7 @@ from gfnet.training.data import Batch, Prepare, TrainingData
 from gfnet.training.distillation import student_loss, teaching_loss
 from gfnet.training.engine import Engine
 from gfnet.training.loop import fresh
-from gfnet.training.settings import Schedule, Teaching
+from gfnet.training.settings import EpochSchedule, Teaching
 from gfnet.training.whole import WholeModel
 
 SURE = torch.tensor([[math.log(3), 0.0]])  # 3/4 and 1/4
@@ -59,7 +59,7 @@ class _Shifted(GFNet):
 def student(
     tiny: Callable[[str], ModelConfig],
     data: TrainingData,
-    schedule: Schedule,
+    schedule: EpochSchedule,
     preprocessing: Preprocessing,
     engine: Engine,
     run: Callable[..., Any],

@@ -15,7 +15,7 @@ from gfnet.training.engine import Engine
 from gfnet.training.exit_stage import ExitStage
 from gfnet.training.exits import phase_of, with_fresh_exits
 from gfnet.training.loop import fresh
-from gfnet.training.settings import ExitTraining, Schedule
+from gfnet.training.settings import EpochSchedule, ExitTraining
 
 EXITS = (0, 2)  # of blocks 0..3: block 1 is not enabled
 TRAINING = ExitTraining(cost_weight=0.5, phase_epochs=1)
@@ -33,7 +33,7 @@ def student(tiny: Callable[[str], ModelConfig]) -> GFNetDistil:
 def stage(
     student: GFNetDistil,
     data: TrainingData,
-    schedule: Schedule,
+    schedule: EpochSchedule,
     preprocessing: Preprocessing,
     engine: Engine,
 ) -> Callable[..., ExitStage]:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from gfnet import GFNet, ModelConfig
 from gfnet.training.data import Batch, Samples
-from gfnet.training.loop import Stream, Verdict, fresh
-from gfnet.training.settings import Schedule
+from gfnet.training.loop import EpochScore, Stream, fresh
+from gfnet.training.settings import EpochSchedule
 
 
 class Scripted:
@@ -20,7 +20,7 @@ class Scripted:
 
     learning_rate = 0.5
 
-    def __init__(self, model: GFNet, verdicts: list[Verdict], losses: list[float]) -> None:
+    def __init__(self, model: GFNet, verdicts: list[EpochScore], losses: list[float]) -> None:
         self.model = model
         self._verdicts, self._losses = iter(verdicts), iter(losses)
         self._epoch = 0
@@ -35,7 +35,7 @@ class Scripted:
         assert batch.images.dtype == torch.float32
         return next(self._losses, 1.0)
 
-    def validate(self, validation: Samples) -> Verdict:
+    def validate(self, validation: Samples) -> EpochScore:
         """The next verdict."""
         assert len(validation.labels) == 20
         return next(self._verdicts)
@@ -53,8 +53,8 @@ class Scripted:
         self._epoch = state["epoch"]
 
 
-def _verdict(accuracy: float, loss: float = 0.0) -> Verdict:
-    return Verdict(accuracy, loss, None, (accuracy, -loss))
+def _verdict(accuracy: float, loss: float = 0.0) -> EpochScore:
+    return EpochScore(accuracy, loss, None, (accuracy, -loss))
 
 
 Scripting = Callable[..., Scripted]
@@ -64,7 +64,7 @@ Scripting = Callable[..., Scripted]
 def scripted(tiny: Callable[[str], ModelConfig]) -> Scripting:
     """A scripted learner of given verdicts and losses."""
 
-    def make(verdicts: list[Verdict], losses: list[float] | None = None) -> Scripted:
+    def make(verdicts: list[EpochScore], losses: list[float] | None = None) -> Scripted:
         return Scripted(fresh(tiny("gfnet"), 0), verdicts, losses or [])
 
     return make
@@ -84,7 +84,7 @@ def test_the_best_epoch_comes_out(scripted: Scripting, run: Callable[..., Any]) 
 
 def test_an_epoch_without_merit_is_not_chosen(scripted: Scripting, run: Callable[..., Any]) -> None:
     """However good: of the warm-up of exits, say."""
-    warmup = Verdict(99.0, 0.0, 2.0, None)
+    warmup = EpochScore(99.0, 0.0, 2.0, None)
     course = run(scripted([warmup, _verdict(50), *[warmup] * 4]))
     assert course.learned.outcome.best_epoch == 2
 
@@ -185,7 +185,7 @@ def test_a_stream_goes_on_where_it_was_left() -> None:
     assert torch.equal(torch.cat([first, second]), expected)
 
 
-def test_each_epoch_draws_its_own_numbers(schedule: Schedule) -> None:
+def test_each_epoch_draws_its_own_numbers(schedule: EpochSchedule) -> None:
     """Two epochs of a seed differ, as do two seeds."""
     drawn = []
     for seed, epoch in ((schedule.seed, 1), (schedule.seed, 2), (schedule.seed + 1, 1)):

@@ -10,9 +10,9 @@ from torch import nn
 from gfnet import ModelConfig
 from gfnet.training.loop import fresh
 from gfnet.training.optimisation import Optimisation, block_matrices
-from gfnet.training.settings import Schedule
+from gfnet.training.settings import EpochSchedule
 
-SCHEDULE = Schedule(
+SCHEDULE = EpochSchedule(
     epochs=3, batch_size=1, learning_rate=0.4, weight_decay=0.1, warmup_epochs=0, seed=0
 )
 

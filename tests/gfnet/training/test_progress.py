@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from gfnet.training.progress import EpochReport, LossNotFiniteError, Progress, Validation
+from gfnet.training.progress import EpochProgress, EpochReport, LossNotFiniteError, Validation
 
 FOUND = Validation(accuracy=75.0, loss=0.5, blocks=None, is_best=True)
 
@@ -19,7 +19,7 @@ class _Clock:
 def test_a_report_says_how_far_and_how_fast() -> None:
     """The second of five epochs of 10 s, with losses 1 of 30 images and 2 of 10."""
     clock = _Clock()
-    progress = Progress(5, images=40, clock=clock)
+    progress = EpochProgress(5, images=40, clock=clock)
     progress.step("model", 7.0, 40, learning_rate=0.1)
     clock.now_s = 10.0
     progress.finish("model", FOUND)
@@ -44,7 +44,7 @@ def test_a_report_says_how_far_and_how_fast() -> None:
 def test_a_long_epoch_reports_within() -> None:
     """A quarter of the first of two epochs took 5 s: seven quarters are left."""
     clock = _Clock()
-    progress = Progress(2, images=40, clock=clock)
+    progress = EpochProgress(2, images=40, clock=clock)
     clock.now_s = 5.0
     report = progress.step("model", 1.5, 10, learning_rate=0.1)
     assert report is not None
@@ -55,7 +55,7 @@ def test_a_long_epoch_reports_within() -> None:
 def test_a_resumed_training_reckons_with_its_own_speed() -> None:
     """Three of five epochs were done before; the fourth took 10 s, so one of 10 s is left."""
     clock = _Clock()
-    progress = Progress(5, images=40, done=3, clock=clock)
+    progress = EpochProgress(5, images=40, done=3, clock=clock)
     progress.step("model", 1.0, 40, learning_rate=0.1)
     clock.now_s = 10.0
     report = progress.finish("model", FOUND)
@@ -65,7 +65,7 @@ def test_a_resumed_training_reckons_with_its_own_speed() -> None:
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_stops_the_training(loss: float) -> None:
     """The message says in which epoch, and what to change."""
-    progress = Progress(3, images=1, clock=lambda: 0.0)
+    progress = EpochProgress(3, images=1, clock=lambda: 0.0)
     progress.step("model", 1.0, 1, learning_rate=0.1)
     progress.finish("model", FOUND)
     with pytest.raises(LossNotFiniteError, match=r"in epoch 2 of 3; lower learning_rate"):

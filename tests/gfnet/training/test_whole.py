@@ -14,7 +14,7 @@ from gfnet.training.baseline import label_loss, take_over
 from gfnet.training.data import Batch, Prepare, TrainingData
 from gfnet.training.engine import Engine
 from gfnet.training.loop import fresh
-from gfnet.training.settings import Schedule
+from gfnet.training.settings import EpochSchedule
 from gfnet.training.whole import WholeModel, validate
 
 Baseline = Callable[..., WholeModel]
@@ -24,13 +24,13 @@ Baseline = Callable[..., WholeModel]
 def baseline(
     tiny: Callable[[str], ModelConfig],
     data: TrainingData,
-    schedule: Schedule,
+    schedule: EpochSchedule,
     preprocessing: Preprocessing,
     engine: Engine,
 ) -> Baseline:
     """A tiny baseline, untrained; a schedule and an engine may be given."""
 
-    def make(schedule: Schedule = schedule, engine: Engine = engine) -> WholeModel:
+    def make(schedule: EpochSchedule = schedule, engine: Engine = engine) -> WholeModel:
         model = fresh(tiny("gfnet"), schedule.seed)
         return WholeModel(
             model,
@@ -68,7 +68,9 @@ def test_existing_weights_are_taken_over(
     assert torch.equal(model.head.weight, start.head.weight if is_kept else head)
 
 
-def test_a_baseline_learns(baseline: Baseline, run: Callable[..., Any], schedule: Schedule) -> None:
+def test_a_baseline_learns(
+    baseline: Baseline, run: Callable[..., Any], schedule: EpochSchedule
+) -> None:
     """Four quarters are told apart after forty epochs; guessing finds 25 percent."""
     longer = replace(schedule, epochs=40)
     course = run(baseline(longer), schedule=longer)
@@ -93,7 +95,7 @@ def test_the_outcome_is_that_of_the_weights(
 
 
 def test_the_same_seed_gives_the_same_weights(
-    baseline: Baseline, run: Callable[..., Any], schedule: Schedule
+    baseline: Baseline, run: Callable[..., Any], schedule: EpochSchedule
 ) -> None:
     """To the last bit, whatever state torch's generator is in; another seed gives others."""
     first = run(baseline()).learned.weights
@@ -112,7 +114,7 @@ def test_the_same_seed_gives_the_same_weights(
 def test_an_interrupted_training_ends_as_one_that_was_not(
     baseline: Baseline,
     run: Callable[..., Any],
-    schedule: Schedule,
+    schedule: EpochSchedule,
     ema_decay: float,
     optimizer: str,
     precision: str,
@@ -145,7 +147,7 @@ def _equal(left: Any, right: Any) -> bool:
 
 
 def test_an_average_moves_by_its_share(
-    baseline: Baseline, schedule: Schedule, data: TrainingData, prepare: Prepare
+    baseline: Baseline, schedule: EpochSchedule, data: TrainingData, prepare: Prepare
 ) -> None:
     """The first step is taken whole, the second by a tenth: average + (weights - average) / 10."""
     learner = baseline(replace(schedule, ema_decay=0.9))

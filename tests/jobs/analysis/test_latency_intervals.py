@@ -12,7 +12,7 @@ import pytest
 
 import storage
 from jobs.analysis.latency_intervals import MeanLatency, mean_latencies
-from jobs.analysis.statistics.bootstrap import Estimate
+from jobs.analysis.statistics.bootstrap import IntervalEstimate
 from jobs.driver.cell_states import VALID_ROUNDS
 from jobs.report.terminal import summary
 
@@ -157,9 +157,9 @@ def test_few_samples_have_no_interval(store: Store) -> None:
 
 def test_a_margin_reaches_to_the_farther_side_and_is_rounded_up() -> None:
     """What is shown never says that more is known; no variation is 0 all the same."""
-    assert MeanLatency(Estimate(2, 1.9989, 2.0002), 2).margin_ms(3) == 0.002
-    assert MeanLatency(Estimate(2, 1.9999, 2.003), 2).margin_ms(3) == 0.003
-    assert MeanLatency(Estimate(2, 2 - 4e-16, 2 + 4e-16), 2).margin_ms(3) == 0
+    assert MeanLatency(IntervalEstimate(2, 1.9989, 2.0002), 2).margin_ms(3) == 0.002
+    assert MeanLatency(IntervalEstimate(2, 1.9999, 2.003), 2).margin_ms(3) == 0.003
+    assert MeanLatency(IntervalEstimate(2, 2 - 4e-16, 2 + 4e-16), 2).margin_ms(3) == 0
 
 
 @pytest.mark.parametrize("ms", [1.3, 26.3])

@@ -13,7 +13,7 @@ from jobs.cluster import cluster_doctor
 from jobs.cluster.address import split_address
 from jobs.cluster.cluster_doctor import check_cluster
 from jobs.cluster.cluster_state import ClusterError, ClusterView, NodeView
-from jobs.cluster.doctor import FAIL, OK, Check, shown
+from jobs.cluster.doctor import FAIL, OK, Check, checks_table
 from jobs.cluster.identity import Identity
 from jobs.cluster.labels import Facts
 from jobs.cluster.launch import installed
@@ -60,7 +60,7 @@ def diagnosed(
             raise said
         return {node.node_id: said[node.node_id] for node in asked if node.node_id in said}
 
-    return list(shown(check_cluster(address, NANO, lambda _: cluster, ask)))
+    return list(checks_table(check_cluster(address, NANO, lambda _: cluster, ask)))
 
 
 def test_a_cluster_on_which_all_is_well(node: NodeView) -> None:

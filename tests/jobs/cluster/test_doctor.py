@@ -8,7 +8,7 @@ from platform import python_version
 
 import pytest
 
-from jobs.cluster.doctor import FAIL, OK, WARN, Here, check_here, has_failed, shown
+from jobs.cluster.doctor import FAIL, OK, WARN, Here, check_here, checks_table, has_failed
 from jobs.cluster.identity import Identity
 from jobs.cluster.labels import Facts
 from jobs.cluster.launch import installed
@@ -92,7 +92,7 @@ def test_a_machine_on_which_all_is_well(tmp_path: Path) -> None:
     assert {check.level for check in checks} == {OK}
     assert not any(check.remedy for check in checks)
     assert not has_failed(checks)
-    assert next(shown(checks)) == (
+    assert next(checks_table(checks)) == (
         "ok    machine: jetson-orin-nano: NVIDIA Jetson Orin Nano (L4T 36.4.3)"
     )
 
@@ -110,7 +110,7 @@ def test_what_is_wrong_is_named_with_its_remedy(tmp_path: Path, token: Path) -> 
     unseen = Identity("cpu", {"cpu": (0,)}, note="nvidia-ml-py is not installed")
     assert levels(replace(well, identity=unseen))["machine"] == WARN
     assert levels(machine(tmp_path, governor="schedutil"))["clocks"] == WARN
-    lines = list(shown(check_here(machine(tmp_path, governor="schedutil"))))
+    lines = list(checks_table(check_here(machine(tmp_path, governor="schedutil"))))
     # A path has no place to be broken at, and that of a temporary folder may be long.
     assert max(len(line) for line in lines if str(tmp_path) not in line) <= 80
     assert "      -> sudo jetson_clocks" in lines

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from jobs.driver.block_queue import BlockQueue
-from jobs.plan.order import Block
+from jobs.plan.order import CellBlock
 from jobs.plan.task import Shard, Task
 
 
@@ -44,7 +44,7 @@ class Queue:
         self.tasks = [task(0, kind=kind), task(1, "other", kind), task(2, kind=kind)]
         self.tasks.append(task(3, kind=kind))
         dataset = None if kind == "exits" else "d"
-        self.queue = BlockQueue(Block("cpu", dataset, ()), self._draw(), home)
+        self.queue = BlockQueue(CellBlock("cpu", dataset, ()), self._draw(), home)
 
     def _draw(self) -> Iterator[Task]:
         for each in self.tasks:
@@ -151,7 +151,7 @@ def test_a_queue_begins_with_its_first_task_that_came_back() -> None:
     """Done or failed, at home or where it then is; one with a home has begun elsewhere before."""
     queue = Queue()
     mine = queue.queue
-    assert (mine.block, mine.home, mine.in_flight) == (Block("cpu", None, ()), None, 0)
+    assert (mine.block, mine.home, mine.in_flight) == (CellBlock("cpu", None, ()), None, 0)
     assert (mine.has_begun, mine.stuck_s, mine.avoided) == (False, None, set())
     assert [queue.ask("a", "b"), queue.ask("b", "a")] == [0, 1]
     assert mine.in_flight == 2

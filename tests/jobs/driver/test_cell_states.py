@@ -13,7 +13,7 @@ from support.driving import GRID, Run, Scripted, rows_of
 
 import storage
 from jobs.driver import cell_states as ledgers
-from jobs.driver.cell_states import Ledger, queued_rows
+from jobs.driver.cell_states import CellStates, queued_rows
 from jobs.plan.cell import PROTOCOL_VERSION, Cell, Later
 from jobs.plan.order import task_queues
 from jobs.plan.plan import Plan
@@ -28,7 +28,7 @@ def test_notes_survive_a_resume(run: Run) -> None:
         return replace(rows_of(task), note=note)
 
     run.drive(Scripted(answer))
-    rows = Ledger(run.plan, run.store.cells, run.store.entries()).rows
+    rows = CellStates(run.plan, run.store.cells, run.store.entries()).rows
     notes = {(row.kind, row.model): row.note for row in rows}
     assert notes["latency", "flat"] == "1 image not decoded: a.png"
     assert notes["latency", "dynn"] is None
@@ -56,9 +56,9 @@ def test_a_cell_is_valid_once_all_its_rounds_are_done(
         for cell in plan.cells
         for key, images in cell.task_keys()
     ]
-    rows = Ledger(plan, queued_rows(plan, "r"), entries).rows
+    rows = CellStates(plan, queued_rows(plan, "r"), entries).rows
     assert {row.is_valid for row in rows} == {True}
-    part = Ledger(plan, queued_rows(plan, "r"), entries[:-1]).rows
+    part = CellStates(plan, queued_rows(plan, "r"), entries[:-1]).rows
     assert part[-1].status == "queued"
     assert part[-1].is_valid is None
 
@@ -79,7 +79,7 @@ NOT_FINITE = {("dynn", 0): [math.nan], ("flat", 0): [math.inf], ("flat", 1): [ma
 def test_images_without_finite_logits_make_a_cell_invalid(run: Run) -> None:
     """It says how many, as its worst round has it; also after a resume, and counted once."""
     run.drive(Scripted(lambda task: _with_losses(task, NOT_FINITE)))
-    again = Ledger(
+    again = CellStates(
         run.plan,
         run.store.cells,
         run.store.entries(),
@@ -98,7 +98,7 @@ def test_images_without_finite_logits_make_a_cell_invalid(run: Run) -> None:
 def test_images_without_finite_logits_add_up_over_the_tasks_of_a_round(run: Run) -> None:
     """Its shards are tasks of their own."""
     cell_id = run.plan.cells[0].cell_id
-    ledger = Ledger(run.plan, queued_rows(run.plan, "r"), ())
+    ledger = CellStates(run.plan, queued_rows(run.plan, "r"), ())
     first, second = _tasks(run, cell_id)
     for task, losses in ((first, [math.nan] * 3), (second, [math.inf] * 2)):
         outcome = _with_losses(replace(task, shard=first.shard), {(task.model, task.round): losses})
@@ -111,7 +111,7 @@ def test_a_cell_that_starts_anew_forgets_what_it_could_not_answer(run: Run) -> N
     """What was dropped of it says nothing of what comes."""
     cells = run.plan.cells
     key = (cells[0].cell_id, 0)
-    ledger = Ledger(run.plan, queued_rows(run.plan, "r"), (), unanswered={key: 3})
+    ledger = CellStates(run.plan, queued_rows(run.plan, "r"), (), unanswered={key: 3})
     ledger.restart([cells[0].cell_id])
     for task in _tasks(run, cells[0].cell_id):
         ledger.commit(task, rows_of(task))
@@ -136,7 +136,7 @@ class Book:
     def __init__(self, plan: Plan, rows: list[storage.CellRow] | None = None, **more: Any) -> None:
         self.plan = plan
         rows = queued_rows(plan, "r") if rows is None else rows
-        self.ledger = Ledger(plan, rows, more.pop("entries", ()), **more)
+        self.ledger = CellStates(plan, rows, more.pop("entries", ()), **more)
 
     def cell(self, kind: str, model: str, device: str = "any") -> Cell:
         """One of its cells."""
@@ -426,7 +426,7 @@ def test_what_can_run_nowhere_is_skipped(plan_of: Callable[[str], Plan]) -> None
     text = SMALL + "measure: [accuracy, profile]\nruntimes: [torch, onnx]\n"
     plan = plan_of(text.replace("[any, jetson]", "[cpu]"))
     rows = queued_rows(plan, "r")
-    again = Ledger(plan, [replace(row, status="queued", note="old") for row in rows], ())
+    again = CellStates(plan, [replace(row, status="queued", note="old") for row in rows], ())
     skipped = 0
     for cell, row, renewed in zip(plan.cells, rows, again.rows, strict=True):
         skipped += bool(cell.skipped)

@@ -18,7 +18,7 @@ import jobs
 import storage
 from jobs.driver.cell_states import queued_rows
 from jobs.driver.driver import Driver
-from jobs.machine.slots import Place, Spot
+from jobs.machine.slots import Host, Slot
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
 from jobs.runs.progress import Progress
@@ -83,18 +83,18 @@ class Boards(Scripted):
 
     def __init__(self, *, has_fault: bool) -> None:
         super().__init__()
-        self.spots: dict[Task, Spot] = {}
+        self.spots: dict[Task, Slot] = {}
         self.has_fault = has_fault
 
-    def places(self) -> list[Place]:
+    def places(self) -> list[Host]:
         """All of them."""
         return [
-            Place(f"{device}-{number}", 2, {device: 1}, is_here=False)
+            Host(f"{device}-{number}", 2, {device: 1}, is_here=False)
             for device in ("cpu", "jetson")
             for number in (1, 2)
         ]
 
-    def submit(self, task: Task, spot: Spot) -> None:
+    def submit(self, task: Task, spot: Slot) -> None:
         """Take a task."""
         self.tasks.append(task)
         self.spots[task] = spot

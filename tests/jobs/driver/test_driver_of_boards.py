@@ -13,7 +13,7 @@ from support.driving import GRID, Run, Scripted, rows_of
 import storage
 from jobs.driver.cell_states import queued_rows
 from jobs.driver.driver import MAX_ATTEMPTS, Driver
-from jobs.machine.slots import Place, Spot
+from jobs.machine.slots import Host, Slot
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
 
@@ -26,15 +26,15 @@ class Cluster(Scripted):
     def __init__(self, boards: Callable[[int], list[str]], device: str = "cpu") -> None:
         super().__init__()
         self.boards, self.device = boards, device
-        self.spots: dict[Task, Spot] = {}
+        self.spots: dict[Task, Slot] = {}
         self.looks = 0
         self.fault: Callable[[Task, str], str] = lambda _task, _board: ""
 
-    def places(self) -> list[Place]:
+    def places(self) -> list[Host]:
         """As told, by the number of tasks that were answered and looks that were vain."""
-        return [Place(n, 2, {self.device: 1}, is_here=False) for n in self.boards(self.looks)]
+        return [Host(n, 2, {self.device: 1}, is_here=False) for n in self.boards(self.looks)]
 
-    def submit(self, task: Task, spot: Spot) -> None:
+    def submit(self, task: Task, spot: Slot) -> None:
         """Take a task for a board."""
         super().submit(task, spot)
         self.spots[task] = spot
@@ -135,10 +135,10 @@ def test_a_driver_on_a_timed_host_neither_writes_nor_draws(run: Run) -> None:
     """What comes back from others meanwhile waits until the clock has stopped."""
 
     class Here(Cluster):
-        def places(self) -> list[Place]:
+        def places(self) -> list[Host]:
             return [
-                Place("here", 1, {"cpu": 1}),
-                Place("there", 1, {"cpu": 1}, is_here=False),
+                Host("here", 1, {"cpu": 1}),
+                Host("there", 1, {"cpu": 1}, is_here=False),
             ]
 
         def wait(self, timeout_s: float | None = None) -> tuple[Task, Outcome] | None:
@@ -221,7 +221,7 @@ def test_after_three_convictions_nothing_more_goes_there(
     given: Counter[str] = Counter()
     submit = executor.submit
 
-    def counted(task: Task, spot: Spot) -> None:
+    def counted(task: Task, spot: Slot) -> None:
         given[spot.place] += 1
         submit(task, spot)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from jobs.driver.fault_attribution import FAULTS, Suspect, Trust
-from jobs.plan.order import Block
+from jobs.plan.order import CellBlock
 from jobs.plan.task import Outcome
 
 
@@ -67,10 +67,10 @@ def test_every_other_host_that_failed_it_has_a_fault() -> None:
     assert trust.succeeded("good", key("c", 0)) == [], "it is known by now"
 
 
-BLOCKS = [Block("cpu", name, (SimpleNamespace(cell_id=f"{name}-cell"),)) for name in ("a", "b")]
+BLOCKS = [CellBlock("cpu", name, (SimpleNamespace(cell_id=f"{name}-cell"),)) for name in ("a", "b")]
 
 
-def suspect(cell: str, block: Block) -> Suspect:
+def suspect(cell: str, block: CellBlock) -> Suspect:
     """A cell that failed, of a block."""
     return Suspect(SimpleNamespace(cell_id=cell), block, Outcome({}, None, error=cell))
 

@@ -9,9 +9,9 @@ import pytest
 
 from jobs.driver.in_flight import Lane
 from jobs.driver.placement import GRACE_S, Placement, Stuck
-from jobs.machine.slots import Place, Spot
+from jobs.machine.slots import Host, Slot
 from jobs.plan.cell import Later
-from jobs.plan.order import Block, blocks
+from jobs.plan.order import CellBlock, blocks
 from jobs.plan.plan import Plan
 from jobs.plan.task import Task
 
@@ -25,9 +25,9 @@ latency: {rounds: 2, images: 1100}
 NANO = "jetson-orin-nano"
 
 
-def board(number: int, device: str = NANO) -> Place:
+def board(number: int, device: str = NANO) -> Host:
     """One of several equal boards, with room for two tasks."""
-    return Place(f"board{number}", 2, {device: 1}, is_here=False)
+    return Host(f"board{number}", 2, {device: 1}, is_here=False)
 
 
 def never(_cell: str) -> bool:
@@ -39,7 +39,10 @@ class Run:
     """A placement of all tasks of a grid, and what was taken."""
 
     def __init__(
-        self, plan: Plan, homes: dict[Block, str] | None = None, meant: dict[str, str] | None = None
+        self,
+        plan: Plan,
+        homes: dict[CellBlock, str] | None = None,
+        meant: dict[str, str] | None = None,
     ) -> None:
         self.now_s = 0.0
         self.blocks = blocks(plan, by_device=True)
@@ -50,9 +53,9 @@ class Run:
             wait_s=600,
             clock=lambda: self.now_s,
         )
-        self.taken: list[tuple[Task, Spot]] = []
+        self.taken: list[tuple[Task, Slot]] = []
 
-    def fill(self) -> list[tuple[Task, Spot]]:
+    def fill(self) -> list[tuple[Task, Slot]]:
         """Take all that may start now."""
         started = []
         while found := self.placement.take(never):
@@ -112,7 +115,7 @@ def test_timed_cells_stay_on_one_of_three_equal_boards(grid: Callable[[str], Pla
 def test_a_device_is_exact(grid: Callable[[str], Plan]) -> None:
     """A cell goes to its device and to no other, however idle that is."""
     run = Run(grid(f"{NANO}, rtx-4090"))
-    run.placement.see([board(1), Place("bench", 8, {"rtx-4090": 1}, has_gpu=True), board(2, "cpu")])
+    run.placement.see([board(1), Host("bench", 8, {"rtx-4090": 1}, has_gpu=True), board(2, "cpu")])
     run.finish()
     assert {(task.device, spot.place) for task, spot in run.taken} == {
         (NANO, "board1"),
@@ -124,7 +127,7 @@ def test_a_device_is_exact(grid: Callable[[str], Plan]) -> None:
 def test_any_is_bound_once(asked: str, grid: Callable[[str], Plan]) -> None:
     """To the device of the first place that is free; others of that device may help."""
     run = Run(grid(asked))
-    gpus = [Place(f"gpu{n}", 2, {name: 1}, has_gpu=True) for n, name in enumerate(("a", "b", "a"))]
+    gpus = [Host(f"gpu{n}", 2, {name: 1}, has_gpu=True) for n, name in enumerate(("a", "b", "a"))]
     run.placement.see(gpus)
     run.finish()
     assert {spot.device for _, spot in run.taken} == {"a"}
@@ -229,7 +232,7 @@ def test_equal_gpus_of_one_host(plan_of: Callable[[str], Plan]) -> None:
     tasks = list(queue)
     untimed = [task for task in tasks if not task.is_timed]
     timed = next(task for task in tasks if task.is_timed)
-    lane = Lane(Place("bench", 16, {"rtx-4090": 2, "h100": 1}, has_gpu=True))
+    lane = Lane(Host("bench", 16, {"rtx-4090": 2, "h100": 1}, has_gpu=True))
     spots = [lane.begin(task, "rtx-4090") for task in untimed[:4]]
     assert [spot.number for spot in spots] == [0, 1, 0, 1]
     assert not lane.has_room(untimed[4], "rtx-4090")
@@ -237,11 +240,11 @@ def test_equal_gpus_of_one_host(plan_of: Callable[[str], Plan]) -> None:
     for task in untimed[:4]:
         lane.end(task)
     assert lane.has_room(timed, "rtx-4090")
-    assert lane.begin(timed, "rtx-4090") == Spot("bench", "rtx-4090", 0)
+    assert lane.begin(timed, "rtx-4090") == Slot("bench", "rtx-4090", 0)
     assert not lane.has_room(untimed[4], "h100")
 
 
-def homes(plan: Plan) -> dict[Block, str]:
+def homes(plan: Plan) -> dict[CellBlock, str]:
     """All timed blocks have begun on board 1."""
     return {block: "board1" for block in blocks(plan, by_device=True) if block.is_timed}
 
@@ -249,10 +252,10 @@ def homes(plan: Plan) -> dict[Block, str]:
 def test_another_device_of_a_busy_host_is_not_held_up(grid: Callable[[str], Plan]) -> None:
     """A host with two kinds of GPU: while one has all it can take, the other gets work."""
     run = Run(grid("rtx-4090, h100"))
-    run.placement.see([Place("bench", 16, {"rtx-4090": 1, "h100": 1}, has_gpu=True)])
+    run.placement.see([Host("bench", 16, {"rtx-4090": 1, "h100": 1}, has_gpu=True)])
     assert [spot.device for _, spot in run.fill()] == ["rtx-4090", "rtx-4090", "h100", "h100"]
     run = Run(grid("rtx-4090, h100"))
-    run.placement.see([Place("bench", 3, {"rtx-4090": 1, "h100": 1}, has_gpu=True)])
+    run.placement.see([Host("bench", 3, {"rtx-4090": 1, "h100": 1}, has_gpu=True)])
     assert [spot.device for _, spot in run.fill()] == ["rtx-4090", "rtx-4090", "h100"], "it is full"
 
 
@@ -302,7 +305,7 @@ def test_a_lost_task_holds_up_no_other(grid: Callable[[str], Plan]) -> None:
     timed = sum(c.rounds * len(c.shards) for b in run.blocks if b.is_timed for c in b.cells)
     assert sum(task.is_timed for task, _ in later) == timed
     run.placement.give_back(busy[0])
-    assert run.fill() == [(lost, Spot("board2", NANO))]
+    assert run.fill() == [(lost, Slot("board2", NANO))]
 
 
 def test_the_emptiest_host_is_first(grid: Callable[[str], Plan]) -> None:
@@ -316,7 +319,7 @@ def test_the_emptiest_host_is_first(grid: Callable[[str], Plan]) -> None:
 
 @pytest.mark.parametrize("others", [[], [board(2, "cpu")]])
 def test_a_held_host_works_where_it_is_the_only_one(
-    others: list[Place], grid: Callable[[str], Plan]
+    others: list[Host], grid: Callable[[str], Plan]
 ) -> None:
     """Also beside hosts of other devices; where another can take them, it gets none of these."""
     run = Run(grid(NANO))
@@ -370,7 +373,7 @@ def test_a_block_of_which_nothing_is_done_does_not_wait(grid: Callable[[str], Pl
     assert stuck.is_moving
     assert "about to begin on node board1, which is gone" in stuck.told
     run.placement.restart(stuck.block, stuck.block.tasks("r", ()))
-    assert run.fill() == [(first, Spot("board2", NANO))]
+    assert run.fill() == [(first, Slot("board2", NANO))]
     run.placement.give_back(first)
     run.placement.see([board(1)])
     assert not any(stuck.is_moving for stuck in run.stuck()), "now it has rows of board2"
@@ -405,7 +408,7 @@ def test_where_a_task_is_and_whether_another_could_do_it(grid: Callable[[str], P
     assert run.placement.in_flight == len(started) == 4
     assert [run.placement.where(task) for task, _ in started] == [spot for _, spot in started]
     task, spot = started[0]
-    assert spot == Spot("board1", NANO)
+    assert spot == Slot("board1", NANO)
     assert run.placement.can_go_elsewhere(task)
     run.placement.set_aside("board2")
     assert not run.placement.can_go_elsewhere(task), "board2 takes nothing more"
@@ -520,7 +523,7 @@ def test_what_is_told_of_one_cell_and_of_other_devices(plan_of: Callable[[str], 
     """In the singular, and each device that is there once, in alphabetical order."""
     text = GRID.replace("DEVICE", NANO).replace(", dynn.safetensors", "")
     run = Run(plan_of(text.replace(", {name: digits, limit: 100}", "") + "measure: [latency]\n"))
-    run.placement.see([Place("bench", 2, {"h100": 1, "a100": 2}), board(1, "cpu"), board(2, "cpu")])
+    run.placement.see([Host("bench", 2, {"h100": 1, "a100": 2}), board(1, "cpu"), board(2, "cpu")])
     (stuck,) = run.stuck()
     assert stuck.told == (
         f"1 cell of device {NANO}: no node has it; registered now: a100, cpu, h100"
@@ -552,7 +555,7 @@ def test_how_long_a_block_waits(grid: Callable[[str], Plan]) -> None:
 def test_any_is_not_bound_on_the_only_machine(grid: Callable[[str], Plan]) -> None:
     """What `any` means there is for its worker to say; each name of a grid is one of its own."""
     run = Run(grid("any"))
-    here = Place("here", 2)
+    here = Host("here", 2)
     run.placement.see([here])
     assert {spot.device for _, spot in run.fill()} == {"any"}
     run.placement.see([board(1, "a")])

@@ -9,7 +9,7 @@ import pytest
 
 import gfnet
 import storage
-from jobs.grid.downloads import open_images
+from jobs.grid.downloads import open_or_download
 from jobs.machine.devices import use_device
 from jobs.worker.input_pipeline import Pipeline
 
@@ -53,7 +53,7 @@ def made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> storage.ImageSet:
     )
     storage.write_images(folder / "land" / "test.parquet", images, names)
     monkeypatch.setenv("GFJOBS_DATA", str(folder))
-    return open_images("land")
+    return open_or_download("land")
 
 
 @pytest.mark.parametrize("below", ["", "test"])
@@ -63,14 +63,14 @@ def test_a_folder_is_what_its_parquet_file_is(
     """PATH/<class>/ and PATH/<split>/<class>/."""
     parquet = made(tmp_path / "data", monkeypatch)
     write_folder(tmp_path / "folder" / below, parquet)
-    assert_same(open_images(f"imagefolder:{tmp_path / 'folder'}"), parquet, 8)
+    assert_same(open_or_download(f"imagefolder:{tmp_path / 'folder'}"), parquet, 8)
 
 
 def test_uc_merced_as_a_folder_is_what_its_parquet_file_is(tmp_path: Path) -> None:
     """Photographs of which some are not 256 px, where the data set is on this machine."""
     if not storage.named_file("ucm", "test"):
         pytest.skip("ucm/test.parquet is not below GFJOBS_DATA")
-    parquet = open_images("ucm")
+    parquet = open_or_download("ucm")
     write_folder(tmp_path, parquet)
     assert len(parquet.class_names) == 21
-    assert_same(open_images(f"imagefolder:{tmp_path}"), parquet, 256)
+    assert_same(open_or_download(f"imagefolder:{tmp_path}"), parquet, 256)

@@ -18,7 +18,7 @@ import gfnet
 import storage
 from jobs.common.errors import BadInputError
 from jobs.common.yaml_document import Document
-from jobs.grid.downloads import open_images
+from jobs.grid.downloads import open_or_download
 from jobs.grid.reader import read_grid
 
 CLASSES = [f"class{label}" for label in range(10)]
@@ -68,7 +68,7 @@ def test_what_is_downloaded_has_its_pixels_labels_and_names(
 ) -> None:
     """Pixel for pixel what the archive holds, in its order; where it goes is said on stderr."""
     with caplog.at_level(logging.WARNING):
-        images = open_images("cifar10", split)
+        images = open_or_download("cifar10", split)
     batch = BATCHES[FILES[split][0]]
     assert images.class_names == tuple(CLASSES)
     assert images.labels.tolist() == batch["labels"]
@@ -85,9 +85,9 @@ def test_what_is_downloaded_has_its_pixels_labels_and_names(
 
 def test_it_is_downloaded_once(downloads: list[str], tmp_path: Path) -> None:
     """Both splits come of one download, and nothing but them is left."""
-    first = open_images("cifar10", "test").sha256
-    open_images("cifar10", "train")
-    assert open_images("cifar10").sha256 == first
+    first = open_or_download("cifar10", "test").sha256
+    open_or_download("cifar10", "train")
+    assert open_or_download("cifar10").sha256 == first
     assert len(downloads) == 1
     kept = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
     assert sorted(path.name for path in kept) == ["test.parquet", "train.parquet"]
@@ -101,9 +101,9 @@ def test_a_copy_below_the_data_folder_comes_first(
     copy = tmp_path / "data" / "cifar10" / "test.parquet"
     storage.write_images(copy, [storage.EncodedImage(b"x", "a.png", 0)], ["only"])
     monkeypatch.setenv("GFJOBS_DATA", str(tmp_path / "data"))
-    assert open_images("cifar10").class_names == ("only",)
+    assert open_or_download("cifar10").class_names == ("only",)
     assert downloads == []
-    assert len(open_images("cifar10", "train")) == 30
+    assert len(open_or_download("cifar10", "train")) == 30
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_download_that_fails_says_what_to_do(
 
     monkeypatch.setattr(cifar, "download_and_extract_archive", fail)
     with pytest.raises(storage.DatasetError, match=f"{failure}; set GFJOBS_DATA to a folder"):
-        open_images("cifar10")
+        open_or_download("cifar10")
     assert downloads == []
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
@@ -158,7 +158,7 @@ def test_a_file_with_another_checksum_is_not_unpickled(
     """Torchvision checks before it reads."""
     monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", "0" * 32]])
     with pytest.raises(storage.DatasetError, match=r"downloading it to .* failed"):
-        open_images("cifar10")
+        open_or_download("cifar10")
     assert downloads
 
 
@@ -168,5 +168,5 @@ def test_a_split_that_it_does_not_have_is_not_downloaded(
     """There is no archive with a `val`."""
     monkeypatch.setattr(cifar, "download_and_extract_archive", None)
     with pytest.raises(storage.DatasetError, match=r"no .*val\.parquet"):
-        open_images("cifar10", "val")
+        open_or_download("cifar10", "val")
     assert downloads == []

@@ -101,7 +101,7 @@ def test_what_an_alias_repeats_is_opened_once(
         opened.append(arguments)
         return storage.open_images(*arguments, base=named["base"])
 
-    monkeypatch.setattr(datasets, "open_images", noting)
+    monkeypatch.setattr(datasets, "open_or_download", noting)
     again = ", ".join(["*one"] * 200)
     path = write_grid(f"models: [flat.safetensors]\ndatasets: [&one {{name: digits}}, {again}]\n")
     with pytest.raises(BadInputError, match="the data set digits/test stands twice"):

@@ -16,7 +16,7 @@ import torch
 
 import storage
 from jobs.machine import conditions
-from jobs.machine.conditions import Machine, Reading, columns, machine_of
+from jobs.machine.conditions import ConditionReading, Machine, columns, machine_of
 from jobs.machine.nvml import Gpu
 from jobs.machine.sensors import AbsentError
 from jobs.report.terminal import summary
@@ -25,7 +25,7 @@ from jobs.runs.target import Where
 from jobs.worker import latency
 
 NOON = datetime(2026, 11, 24, 12)  # noqa: DTZ001 (naive UTC throughout)
-BEFORE = Reading(
+BEFORE = ConditionReading(
     taken_at=NOON,
     taken_s=100.0,
     clock_mhz=2000.0,

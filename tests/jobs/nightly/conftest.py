@@ -12,7 +12,7 @@ import pytest
 
 from jobs.nightly.daemon import Scheduler
 from jobs.nightly.ledger import Ledger
-from jobs.nightly.records import Entry, Night, Outcome
+from jobs.nightly.records import Entry, Night, NightOutcome
 
 AUTUMN = datetime(2026, 10, 20, 12, tzinfo=timezone.utc)
 SCHEDULE = """\
@@ -74,7 +74,7 @@ class Process:
 
     def finish(self, state: str = "done") -> None:
         """Bring the night to its end."""
-        outcome = Outcome(state, state, is_news=state != "done")
+        outcome = NightOutcome(state, state, is_news=state != "done")
         self.machine.ledger.end(self.night, outcome, self.machine.now, is_to_tell=False)
         self.code = 0
 

@@ -18,7 +18,7 @@ from jobs.cli import main
 from jobs.nightly import commands
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.lock import BusyError, Lock
-from jobs.nightly.records import Night, Outcome
+from jobs.nightly.records import Night, NightOutcome
 from jobs.nightly.view import nights_table, schedules_table
 
 from .conftest import AUTUMN
@@ -124,18 +124,18 @@ def test_each_has_help_with_an_example(command: str) -> None:
 @pytest.mark.parametrize(
     ("outcome", "code"),
     [
-        (Outcome("done"), 0),
-        (Outcome("learning"), 0),
-        (Outcome("regression", is_news=True), 3),
-        (Outcome("regression", is_news=False), 0),
-        (Outcome("suspect", is_news=True), 1),
-        (Outcome("failed", is_news=True), 1),
-        (Outcome("empty", is_news=True), 1),
-        (Outcome("invalid", is_news=True), 1),
+        (NightOutcome("done"), 0),
+        (NightOutcome("learning"), 0),
+        (NightOutcome("regression", is_news=True), 3),
+        (NightOutcome("regression", is_news=False), 0),
+        (NightOutcome("suspect", is_news=True), 1),
+        (NightOutcome("failed", is_news=True), 1),
+        (NightOutcome("empty", is_news=True), 1),
+        (NightOutcome("invalid", is_news=True), 1),
     ],
 )
 def test_exit_codes(
-    outcome: Outcome,
+    outcome: NightOutcome,
     code: int,
     gfjobs: Callable[..., Result],
     tmp_path: Path,
@@ -194,7 +194,7 @@ def test_two_asked_for_in_one_second(
     monkeypatch.setattr(
         commands,
         "run_night",
-        lambda ledger, night, *_: ledger.end(night, Outcome("done"), AUTUMN, is_to_tell=False),
+        lambda ledger, night, *_: ledger.end(night, NightOutcome("done"), AUTUMN, is_to_tell=False),
     )
     for _ in range(3):
         commands.run_now(ledger, "nightly", lambda _: None, lambda: AUTUMN)
@@ -226,7 +226,7 @@ def test_tables_show_what_is_to_be_known(
     gfjobs("schedule", "add", tmp_path / "s.yaml")
     (entry,) = ledger.schedules()
     night = ledger.begin(entry, AUTUMN, "nightly-1", AUTUMN, [AUTUMN.replace(day=19)])
-    outcome = Outcome("regression", "1 regression", report="/reports/nightly-1.html")
+    outcome = NightOutcome("regression", "1 regression", report="/reports/nightly-1.html")
     night = ledger.end(night, outcome, AUTUMN.replace(hour=14, minute=3), is_to_tell=True)
     ledger.claim(night, None)
     ledger.told(night, AUTUMN, "no mail")
@@ -250,7 +250,7 @@ def test_both_lists_have_the_schedules_zone_and_name_it(
     gfjobs("schedule", "add", tmp_path / "s.yaml")
     (entry,) = ledger.schedules()
     night = ledger.begin(entry, AUTUMN, "nightly-1", AUTUMN, [AUTUMN.replace(day=19)])
-    ledger.end(night, Outcome("done"), AUTUMN, is_to_tell=False)
+    ledger.end(night, NightOutcome("done"), AUTUMN, is_to_tell=False)
     assert "Europe/Berlin  2026-10-20 14:00  done" in schedules_table(ledger, AUTUMN)
     nights = nights_table(ledger, "nightly", AUTUMN)
     assert nights.startswith("times of Europe/Berlin\n")
@@ -271,7 +271,7 @@ def test_a_night_without_a_run_is_named_by_its_time_in_the_same_zone(
     gfjobs("schedule", "add", tmp_path / "s.yaml")
     (entry,) = ledger.schedules()
     night = ledger.begin(entry, AUTUMN, "nightly-1", AUTUMN, [AUTUMN.replace(day=19)], note="n")
-    ledger.end(night, Outcome("done"), AUTUMN, is_to_tell=False)
+    ledger.end(night, NightOutcome("done"), AUTUMN, is_to_tell=False)
     for missed in ledger.nights("nightly")[1:]:
         ledger.told(missed, AUTUMN, "no mail")
     nights = nights_table(ledger, "nightly", AUTUMN)

@@ -12,7 +12,7 @@ import pytest
 
 from jobs.common.errors import UsageError
 from jobs.nightly.ledger import MAX_TEXT, Ledger, default_path
-from jobs.nightly.records import Entry, Outcome
+from jobs.nightly.records import Entry, NightOutcome
 
 from .conftest import AUTUMN
 
@@ -49,13 +49,13 @@ def test_a_night_begins_and_ends_with_what_was_missed(ledger: Ledger, entry: Ent
     (told,) = ledger.to_tell(AUTUMN + 4 * HOUR)  # once for all that were missed
     assert (told.note, told.run_id) == ("2 missed", None)
     ended = ledger.end(
-        night, Outcome("done", found="x" * 2 * MAX_TEXT), AUTUMN + 5 * HOUR, is_to_tell=False
+        night, NightOutcome("done", found="x" * 2 * MAX_TEXT), AUTUMN + 5 * HOUR, is_to_tell=False
     )
     assert ended.state == "done"
     assert len(ended.found or "") == MAX_TEXT
     assert ledger.running() == ()
     # Two processes that end one night: the first counts.
-    ledger.end(night, Outcome("failed"), AUTUMN + 6 * HOUR, is_to_tell=True)
+    ledger.end(night, NightOutcome("failed"), AUTUMN + 6 * HOUR, is_to_tell=True)
     assert ledger.night(night.night_id) == ended
 
 
@@ -73,7 +73,7 @@ def test_a_due_time_has_one_night(ledger: Ledger, entry: Entry) -> None:
 def test_telling_is_claimed_by_one(ledger: Ledger, entry: Entry) -> None:
     """And again where it failed, until nobody tries any more."""
     night = ledger.begin(entry, AUTUMN, "run", AUTUMN)
-    ledger.end(night, Outcome("failed"), AUTUMN, is_to_tell=True)
+    ledger.end(night, NightOutcome("failed"), AUTUMN, is_to_tell=True)
     (night,) = ledger.to_tell(AUTUMN)
     assert ledger.claim(night, AUTUMN + HOUR)
     assert not ledger.claim(night, AUTUMN + HOUR)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import storage
-from jobs.analysis.regressions.judge import Verdict
+from jobs.analysis.regressions.judge import NightVerdict
 from jobs.common.errors import RunInterruptedError
 from jobs.driver.driver import Driver
 from jobs.nightly import night as night_module
@@ -79,7 +79,7 @@ def test_cut_short_it_goes_on(
     (night,) = ledger.running()
     assert runs(tmp_path / "results") == [("n21", "interrupted")]
 
-    def die(*_: Any) -> Verdict:
+    def die(*_: Any) -> NightVerdict:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(night_module, "judge", die)

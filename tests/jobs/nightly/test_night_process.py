@@ -16,7 +16,7 @@ from jobs.nightly import night_process
 from jobs.nightly.daemon import BUSY
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.lock import Lock
-from jobs.nightly.records import Entry, Outcome
+from jobs.nightly.records import Entry, NightOutcome
 
 from .conftest import AUTUMN
 
@@ -35,7 +35,7 @@ def test_a_night_that_another_process_is_at(
     """Ends with a code of its own, and leaves the night alone."""
     night = ledger.begin(entry, AUTUMN, "nightly-1", AUTUMN)
     with Lock(ledger.night_lock, ""):
-        assert night_process.main(str(ledger.path), str(night.night_id)) == BUSY
+        assert night_process.run_night_process(str(ledger.path), str(night.night_id)) == BUSY
     assert f"process {os.getpid()} on" in capsys.readouterr().err
     assert ledger.night(night.night_id) == night
 
@@ -45,9 +45,9 @@ def test_a_night_that_has_ended_meanwhile(
 ) -> None:
     """Is not run again."""
     night = ledger.begin(entry, AUTUMN, "nightly-1", AUTUMN)
-    ledger.end(night, Outcome("done"), AUTUMN, is_to_tell=False)
+    ledger.end(night, NightOutcome("done"), AUTUMN, is_to_tell=False)
     monkeypatch.setattr(night_process, "run_night", None)
-    assert night_process.main(str(ledger.path), str(night.night_id)) == 0
+    assert night_process.run_night_process(str(ledger.path), str(night.night_id)) == 0
 
 
 def test_a_process_that_heeds_no_signal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,14 +69,14 @@ def test_old_logs_go(ledger: Ledger, entry: Entry, monkeypatch: pytest.MonkeyPat
     """The newest stay; what a night says is appended to its own."""
     monkeypatch.setattr(night_process, "KEPT_LOGS", 3)
     night = ledger.begin(entry, AUTUMN, "nightly-1", AUTUMN)
-    ledger.end(night, Outcome("done"), AUTUMN, is_to_tell=False)
+    ledger.end(night, NightOutcome("done"), AUTUMN, is_to_tell=False)
     folder = ledger.log_of(night).parent
     folder.mkdir()
     for number in range(5):
         path = folder / f"old-{number}.log"
         path.touch()
         os.utime(path, (number, number))
-    process = night_process.start(ledger, night)
+    process = night_process.start_night(ledger, night)
     assert process.wait(60) == 0
     names = sorted(path.name for path in Path(folder).iterdir())
     assert names == ["nightly-1.log", "old-2.log", "old-3.log", "old-4.log"]

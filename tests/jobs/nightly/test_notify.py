@@ -14,7 +14,7 @@ import pytest
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.lock import Lock
 from jobs.nightly.notify import AGAIN_MINUTES, MAX_SAID_BYTES, tell_all
-from jobs.nightly.records import Entry, Night, Outcome
+from jobs.nightly.records import Entry, Night, NightOutcome
 
 from .conftest import AUTUMN
 
@@ -33,7 +33,7 @@ def tell(tmp_path: Path, ledger: Ledger, entry: Entry) -> Callable[..., Night]:
         text = f"{entry.text}notify: {{command: [{words}]}}\n"
         night = ledger.begin(replace(entry, text=text), AUTUMN, "nightly-1", AUTUMN)
         fields = {"state": "regression", **outcome}
-        return ledger.end(night, Outcome(**fields), AUTUMN, is_to_tell=True)
+        return ledger.end(night, NightOutcome(**fields), AUTUMN, is_to_tell=True)
 
     return make
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 import storage
-from jobs.analysis.regressions.judge import Verdict
+from jobs.analysis.regressions.judge import NightVerdict
 from jobs.nightly.outcomes import found_in
 
 
-def verdict(*rows: str) -> Verdict:
+def verdict(*rows: str) -> NightVerdict:
     """Of rows such as `latency ok`; `told` is a regression that was told before."""
     made = []
     for row in rows:
@@ -24,7 +24,7 @@ def verdict(*rows: str) -> Verdict:
                 known_since="before" if word == "told" else None,
             )
         )
-    return Verdict("r", tuple(made))
+    return NightVerdict("r", tuple(made))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from jobs.plan.cell import Later
-from jobs.plan.order import Block, blocks, task_queues
+from jobs.plan.order import CellBlock, blocks, task_queues
 from jobs.plan.plan import Plan
 from jobs.plan.task import Task
 
@@ -155,7 +155,7 @@ def test_a_cell_with_fewer_shards_or_rounds_ends_early(plan_of: Plans) -> None:
 
 def test_nothing_to_do(plan_of: Plans) -> None:
     """A block without cells has no tasks."""
-    assert list(Block(None, None, ()).tasks("r", ())) == []
+    assert list(CellBlock(None, None, ()).tasks("r", ())) == []
     plan = plan_of(TWO + "latency: {rounds: 1, images: 9}\n")
     assert one_queue(plan, frozenset(task.key for task in one_queue(plan))) == []
 

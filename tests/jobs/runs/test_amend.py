@@ -20,7 +20,7 @@ from support.examples import is_many
 import gfnet
 import storage
 from jobs.common.errors import UsageError
-from jobs.driver.cell_states import Ledger
+from jobs.driver.cell_states import CellStates
 from jobs.plan.cell import Later, added_to
 from jobs.plan.order import blocks
 from jobs.plan.plan import Plan
@@ -387,6 +387,6 @@ def test_rows_of_cells_that_the_plan_has_no_more_pass_the_ledger(
     gone = storage.CellRow("r", "gone", status="done", rows=5)
     stored = [gone, *(storage.CellRow("r", cell.cell_id) for cell in plan.cells)]
     entries = [storage.CommitEntry("gone", 0, 0, rows=5)]
-    ledger = Ledger(plan, stored, entries)
+    ledger = CellStates(plan, stored, entries)
     assert ledger.rows[-1] == gone
     assert [row.status for row in ledger.rows[:-1]] == ["queued"] * 3

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import gfnet
-from gfnet.training.settings import Augmentation, ExitTraining, HoldOut, Schedule, Teaching
+from gfnet.training.settings import Augmentation, EpochSchedule, ExitTraining, HoldOut, Teaching
 from jobs.common.errors import BadInputError
 from jobs.training.recipe import read_recipe
 from jobs.training.recipe_fields import OPTIONAL
@@ -98,7 +98,7 @@ def test_a_baseline_is_read_whole(folder: Path) -> None:
     assert recipe.preprocessing == gfnet.Preprocessing(
         size=10, crop=8, interpolation="bilinear", mean=(0.5,) * 3, std=(0.25,) * 3
     )
-    assert recipe.schedule == Schedule(4, 32, 0.001, 0.05, warmup_epochs=1, seed=7)
+    assert recipe.schedule == EpochSchedule(4, 32, 0.001, 0.05, warmup_epochs=1, seed=7)
     assert recipe.augmentation == Augmentation(rotate_degrees=10, shift=0.1, scale=0.2)
     assert recipe.label_smoothing == 0.1
     assert recipe.parent is None

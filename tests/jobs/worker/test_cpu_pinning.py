@@ -15,7 +15,7 @@ from jobs.plan.order import task_queues
 from jobs.plan.plan import Plan
 from jobs.plan.sources import Sources
 from jobs.worker import run_task as worker
-from jobs.worker.cpu_pinning import choose, pinned
+from jobs.worker.cpu_pinning import choose_processors, pinned
 from jobs.worker.kinds import ROWS
 from jobs.worker.run_task import run_task
 
@@ -71,20 +71,20 @@ def test_each_core_comes_once_before_any_comes_twice(
 ) -> None:
     """Four cores of two hardware threads, n and n + 4."""
     root = tree({n: f"{n % 4},{n % 4 + 4}" for n in range(8)}, {})
-    assert choose(threads, allowed, root) == chosen
+    assert choose_processors(threads, allowed, root) == chosen
 
 
 def test_neighbours_may_be_siblings_too(tree: Tree) -> None:
     """Written as a range: 0-1, 2-3."""
     root = tree({0: "0-1", 1: "0-1", 2: "2-3", 3: "2-3"}, {})
-    assert choose(2, range(4), root) == {1, 3}
+    assert choose_processors(2, range(4), root) == {1, 3}
 
 
 def test_fast_cores_come_first(tree: Tree) -> None:
     """Two fast ones with two hardware threads each, two slow ones with one: 0, 1; 2, 3; 4; 5."""
     siblings = {0: "0-1", 1: "0-1", 2: "2-3", 3: "2-3", 4: "4", 5: "5"}
     root = tree(siblings, {n: 5_000_000 if n < 4 else 3_000_000 for n in range(6)})
-    by_number = [choose(n, range(6), root) for n in range(1, 6)]
+    by_number = [choose_processors(n, range(6), root) for n in range(1, 6)]
     assert by_number == [{3}, {1, 3}, {1, 3, 5}, {1, 3, 4, 5}, {1, 2, 3, 4, 5}]
 
 
@@ -92,7 +92,7 @@ def test_fast_cores_come_first(tree: Tree) -> None:
 def test_without_a_topology_the_last_are_chosen(tree: Tree, text: str | None) -> None:
     """A kernel that shows none, or something else."""
     root = tree({} if text is None else dict.fromkeys(range(4), text), {})
-    assert choose(2, range(4), root) == {2, 3}
+    assert choose_processors(2, range(4), root) == {2, 3}
 
 
 @on_linux
@@ -103,7 +103,7 @@ def test_every_thread_is_pinned_and_put_back() -> None:
     older = threading.Thread(target=stop.wait)
     narrow = threading.Thread(target=stop.wait)
     younger = threading.Thread(target=stop.wait)
-    (one,) = choose(1, ALLOWED)
+    (one,) = choose_processors(1, ALLOWED)
     try:
         older.start()
         narrow.start()
@@ -206,7 +206,7 @@ def test_timed_tasks_alone_are_pinned(
     for task in tasks:
         outcome = run_task(task, lambda t=task: sources.weights(t), sources.shard(task))
         assert (outcome.error, outcome.note) == ("", "")
-    one = choose(1, ALLOWED)
+    one = choose_processors(1, ALLOWED)
     assert seen == {k: {ALLOWED if k == "exits" else one} for k in ROWS}
     assert set(places().values()) == {ALLOWED}
     many = replace(tasks[-1], threads=len(ALLOWED) + 1)

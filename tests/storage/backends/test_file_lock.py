@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from storage.backends import file_lock
-from storage.backends.file_lock import FileLease, HeldError, holder, lock_holder, take_lock
+from storage.backends.file_lock import FileLease, HeldError, lease_holder, lock_holder, take_lock
 from storage.errors import RunLockedError
 
 HERE = f"process {os.getpid()} on {socket.gethostname()}"
@@ -38,11 +38,11 @@ def test_a_lease_excludes_others_until_it_is_given_back(tmp_path: Path, slept: l
     """Within one process too; the error names the holder and the way out."""
     folder = tmp_path / "run-1"
     folder.mkdir()
-    assert holder(folder) is None
+    assert lease_holder(folder) is None
     lease = FileLease(folder)
     assert lease.is_held
     assert lease.since_ns == (folder / "lock").stat().st_mtime_ns
-    assert holder(folder) == HERE
+    assert lease_holder(folder) == HERE
     said = (
         f"run run-1 is being written by {HERE}; wait for it, or end that process and use"
         " `gfjobs resume run-1`"
@@ -53,7 +53,7 @@ def test_a_lease_excludes_others_until_it_is_given_back(tmp_path: Path, slept: l
     lease.confirm()
     lease.release()
     assert not lease.is_held
-    assert holder(folder) is None
+    assert lease_holder(folder) is None
     lease.release()
     lease.confirm()
     FileLease(folder).release()
@@ -81,7 +81,7 @@ def test_a_folder_that_is_gone_has_no_lease(tmp_path: Path) -> None:
     """It is not made."""
     with pytest.raises(FileNotFoundError):
         FileLease(tmp_path / "gone")
-    assert holder(tmp_path / "gone") is None
+    assert lease_holder(tmp_path / "gone") is None
 
 
 @pytest.mark.parametrize("replace", [False, True])

@@ -40,7 +40,7 @@ def test_whatever_bit_turns_is_seen(tmp_path: Path) -> None:
     ]
     content = storage.tables.parquet.parquet_bytes(storage.rows_to_table(storage.CellRow, cells))
     file = tmp_path / "cells.parquet"
-    place = storage.backends.place_of(file)
+    place = storage.backends.backend_of(file)
     refused = 0
     for position in range(0, len(content), 7):
         turned = bytearray(content)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import storage
-from storage.backends import place_of
+from storage.backends import backend_of
 from storage.backends.local import LocalPlace
 from storage.runs import manifests, merge
 from storage.runs.layout import RunPaths, run_paths
@@ -212,7 +212,7 @@ def test_snapshot_taken_across_a_merge_is_taken_again(
             return names[:1]  # what a listing that was overtaken could show
         return names
 
-    snapshot = manifests.read_snapshot(run_paths(place_of(tmp_path), "run-1"))
+    snapshot = manifests.read_snapshot(run_paths(backend_of(tmp_path), "run-1"))
     monkeypatch.setattr(merge, "remove_leftovers", lambda *_: None)
     monkeypatch.setattr(manifests, "manifest_names", racing)
     assert seen(tmp_path) == whole(SHARDS)
@@ -283,7 +283,7 @@ def test_newer_schema_versions_are_refused(tmp_path: Path) -> None:
     ):
         storage.query(tmp_path, "FROM records")
     manifest.write_text(json.dumps(content))
-    run_file = run_paths(place_of(tmp_path), "run-1").run
+    run_file = run_paths(backend_of(tmp_path), "run-1").run
     table = parquet.read_table(run_file)
     newer = table.replace_schema_metadata({"gfjobs_schema_version": "7"})
     parquet.publish_table(run_file, newer)

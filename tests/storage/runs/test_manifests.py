@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import storage
-from storage.backends import place_of
+from storage.backends import backend_of
 from storage.backends.local import LocalPlace
 from storage.runs import manifests
 from storage.runs.layout import RunPaths, run_paths
@@ -47,7 +47,7 @@ WHOLE = Manifest(
 @pytest.fixture
 def paths(tmp_path: Path) -> RunPaths:
     """A run's folders, with nothing in them."""
-    found = run_paths(place_of(tmp_path), "run-1")
+    found = run_paths(backend_of(tmp_path), "run-1")
     found.commits.make_folder()
     found.data.make_folder()
     return found

@@ -14,7 +14,7 @@ import duckdb
 import pytest
 
 import storage
-from storage.backends import place_of
+from storage.backends import backend_of
 from storage.errors import RunLockedError
 from storage.runs import merge
 from storage.runs.layout import RunPaths, run_paths
@@ -399,6 +399,6 @@ def test_rows_to_keep() -> None:
 
 def test_rows_of_no_file(tmp_path: Path) -> None:
     """Are none; those of commits are the new ones."""
-    snapshot = Snapshot(run_paths(place_of(tmp_path), "run-1"), {})
+    snapshot = Snapshot(run_paths(backend_of(tmp_path), "run-1"), {})
     assert merge.rows_sql("records", snapshot, None) == ""
     assert merge.rows_sql("commits", snapshot, None) == "FROM new_commits"

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import storage
-from storage.backends import file_lock, local, place_of
+from storage.backends import backend_of, file_lock, local
 from storage.maintenance import compaction, fsck, history_check
 from storage.results import connection
 from storage.runs import history
@@ -195,7 +195,7 @@ def test_a_run_that_comes_back_while_a_root_is_compacted_is_not_of_the_history(
 
     monkeypatch.setattr(compaction.RunStore, "open", resumed)
     assert storage.compact(tmp_path).left == {"r": "interrupted"}
-    assert history.seals_of(place_of(tmp_path), "r") == []
+    assert history.seals_of(backend_of(tmp_path), "r") == []
 
 
 @pytest.mark.parametrize("act", [storage.remove_run, lambda root, _: add(root)])
@@ -361,7 +361,7 @@ def test_a_name_is_given_once_also_without_hard_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """FAT has none; over NFS the answer to a link that was made may be an error."""
-    file, content = place_of(tmp_path / "a"), b"content"
+    file, content = backend_of(tmp_path / "a"), b"content"
 
     def refused(*_: object) -> None:
         raise PermissionError(errno.EPERM, "no links")
@@ -374,7 +374,7 @@ def test_a_name_is_given_once_also_without_hard_links(
 
     for number, fake in enumerate((refused, repeated)):
         monkeypatch.setattr(os, "link", fake)
-        file = place_of(tmp_path / str(number))
+        file = backend_of(tmp_path / str(number))
         file.publish_new(content)
         assert file.read() == content
         with pytest.raises(FileExistsError):

@@ -16,7 +16,7 @@ import storage
 from jobs.analysis.comparison.accuracy import Compared
 from jobs.analysis.comparison.compare import Comparison, compare
 from jobs.analysis.comparison.run_data import Side
-from jobs.analysis.comparison.view import describe, encode
+from jobs.analysis.comparison.view import describe_comparison, encode_comparison
 from jobs.analysis.statistics.autocorrelation import CORRELATIONS
 from jobs.common.errors import UsageError
 from tests.jobs.analysis.regressions.conftest import Nights
@@ -126,7 +126,7 @@ def test_what_is_not_alike_is_not_compared(nights: Nights) -> None:
         assert row.change is None
         assert reason in (row.reason or "")
     assert of(comparison, "accuracy", "warm").change == 0
-    assert describe(comparison).count("not compared") >= len(changes)
+    assert describe_comparison(comparison).count("not compared") >= len(changes)
 
 
 def test_within_one_run(nights: Nights) -> None:
@@ -162,10 +162,10 @@ def test_one_round_has_no_p(nights: Nights) -> None:
         nights.rounds = rounds
         nights.add({"dynn": 2.0}, run_id=run_id, power_w={"dynn": power_w}, is_valid=True)
     comparison = compare(nights.root, A, B)
-    for each in json.loads(encode(comparison, "json")):
+    for each in json.loads(encode_comparison(comparison, "json")):
         assert (each["p"] is None) == (each["p_reason"] is not None)
-    text = describe(comparison)
-    lines = list(csv.DictReader(io.StringIO(encode(comparison, "csv"))))
+    text = describe_comparison(comparison)
+    lines = list(csv.DictReader(io.StringIO(encode_comparison(comparison, "csv"))))
     reason = "one unthrottled round in the second: how rounds differ is unknown"
     assert f"no p: {reason}" in " ".join(text.split())
     for figure, unit in {"latency": " ms ", "energy": " mJ "}.items():
@@ -193,12 +193,12 @@ def test_what_has_no_counterpart_is_listed(nights: Nights) -> None:
 def test_other_programs_get_all_rows(slower: Comparison) -> None:
     """As JSON and CSV; the table fits a terminal."""
     comparison = replace(slower, changed=())
-    rows = json.loads(encode(comparison, "json"))
+    rows = json.loads(encode_comparison(comparison, "json"))
     assert [row["figure"] for row in rows] == ["accuracy", "latency"]
-    header, *lines = encode(comparison, "csv").splitlines()
+    header, *lines = encode_comparison(comparison, "csv").splitlines()
     assert header.startswith("model,threshold,second_model")
     assert len(lines) == 2
-    assert max(map(len, describe(comparison).splitlines())) <= 80
+    assert max(map(len, describe_comparison(comparison).splitlines())) <= 80
 
 
 def test_answers_are_those_of_the_ladder(nights: Nights) -> None:

@@ -9,7 +9,7 @@ import pytest
 from jobs.analysis.comparison.accuracy import Compared
 from jobs.analysis.comparison.compare import Comparison
 from jobs.analysis.comparison.run_data import Side
-from jobs.analysis.comparison.view import describe
+from jobs.analysis.comparison.view import describe_comparison
 from jobs.common.tables import shown
 
 ROW = Compared(
@@ -30,7 +30,7 @@ ROW = Compared(
 
 def table(*rows: Compared) -> str:
     """What is printed of them."""
-    return describe(Comparison(Side("a"), Side("b"), rows))
+    return describe_comparison(Comparison(Side("a"), Side("b"), rows))
 
 
 def test_wide_figures_fit_80_columns() -> None:

@@ -11,7 +11,7 @@ from scipy.stats import t as student
 
 from jobs.analysis.regressions import detector
 from jobs.analysis.regressions.detector import (
-    Difference,
+    LevelDifference,
     Reference,
     _correlation,
     _median_slope,
@@ -144,11 +144,11 @@ def test_chance_alone() -> None:
     assert 1 <= looked <= 12
 
 
-def by_scipy(expected: float, effect: float, error: float) -> Difference:
+def by_scipy(expected: float, effect: float, error: float) -> LevelDifference:
     """A test with 20 degrees of freedom, by scipy."""
     reach = student.isf(0.025, 20) * error
     tails = student.sf(effect / error, 20), student.sf(-effect / error, 20)
-    return Difference(expected, effect, effect - reach, effect + reach, *tails)
+    return LevelDifference(expected, effect, effect - reach, effect + reach, *tails)
 
 
 @pytest.mark.parametrize("night", [0.05, 0.004, -0.05])
@@ -188,8 +188,8 @@ def test_where_there_are_too_few_nights_tonight_is_all() -> None:
 
 def test_the_false_alarms_are_shared_by_both_tests() -> None:
     """A chance is at most 1, and the more telling test is that with the smaller share of it."""
-    one = Difference(1.0, 1.0, 1.0, 1.0, 0.5, 0.01)
-    two = Difference(2.0, 2.0, 2.0, 2.0, 0.9, 0.02)
+    one = LevelDifference(1.0, 1.0, 1.0, 1.0, 0.5, 0.01)
+    two = LevelDifference(2.0, 2.0, 2.0, 2.0, 0.9, 0.02)
     assert Reference._together(one, two) == pytest.approx((2.0,) * 4 + (1.0, 0.025))
     assert Reference._together(one, two._replace(slower=0.004)) == pytest.approx(
         (2.0,) * 4 + (0.005, 0.025)

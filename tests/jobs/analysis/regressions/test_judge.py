@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import storage
-from jobs.analysis.regressions.judge import Remeasure, Verdict, judge
+from jobs.analysis.regressions.judge import NightVerdict, Remeasure, judge
 from jobs.analysis.regressions.settings import Settings
-from jobs.analysis.regressions.view import describe
+from jobs.analysis.regressions.view import describe_judgements
 from jobs.common.errors import JobsError, UsageError
 from jobs.common.formatting import Row
 
@@ -76,7 +76,7 @@ def remeasure(nights: Nights, factor: float) -> Remeasure:
     return again
 
 
-def of(verdict: Verdict, model: str, metric: str) -> storage.RegressionRow:
+def of(verdict: NightVerdict, model: str, metric: str) -> storage.RegressionRow:
     """The row of one cell and metric."""
     (row,) = [row for row in verdict.rows if (row.model, row.metric) == (model, metric)]
     return row
@@ -116,7 +116,7 @@ def test_a_slowdown_is_told_once_it_is_found_again(nights: Nights, quiet: Quiet)
     assert row.high is not None
     assert 0 < row.low < row.effect_pct < row.high
     assert verdict.is_regression
-    text = describe(verdict)
+    text = describe_judgements(verdict)
     assert text.startswith(f"{run_id}: 1 regression")
     assert f"measured again in {run_id}-again" in text.replace("\n  ", " ")
     assert max(map(len, text.splitlines())) <= 80
@@ -149,7 +149,7 @@ def test_more_energy_in_the_same_time_is_told(nights: Nights) -> None:
     assert row.effect_pct == pytest.approx(10, abs=1)
     assert row.expected == pytest.approx(8 * np.mean(1 + 0.2 * np.sin(np.arange(200))), rel=0.01)
     assert of(verdict, OURS, "latency").verdict == "ok"
-    assert "mJ" in describe(verdict)
+    assert "mJ" in describe_judgements(verdict)
 
 
 def test_a_suspect_is_measured_again(nights: Nights, quiet: Quiet) -> None:
@@ -191,7 +191,7 @@ def test_a_slow_night_of_a_machine_with_two_states_is_no_regression(nights: Nigh
     note = row.note or ""
     assert note.startswith("the machine comes back to several levels: 2.0")
     assert "4 changes in 13 nights; held against 2.2" in note
-    text = describe(verdict)
+    text = describe_judgements(verdict)
     assert text.startswith(f"{slow}: 1 levels, 1 ok\n")
     assert max(map(len, text.splitlines())) <= 80
     rows = storage.query(nights.root, "FROM regressions WHERE verdict = 'levels'")
@@ -264,7 +264,7 @@ def test_a_model_whose_logits_are_lost_is_a_regression(nights: Nights, quiet: Qu
     row = of(verdict, OURS, "accuracy")
     assert (row.verdict, row.value, verdict.is_regression) == ("regression", None, True)
     assert "images with logits that are not finite: 200" in (row.note or "")
-    assert describe(verdict).startswith(f"{run_id}: 1 regression")
+    assert describe_judgements(verdict).startswith(f"{run_id}: 1 regression")
     row = of(judge(nights.root, run_id, CONTROLLED, again("again-2")), OURS, "accuracy")
     assert row.verdict == "ok"
     dropped = nights.add(levels, wrong=[7])

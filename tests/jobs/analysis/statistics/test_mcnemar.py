@@ -8,33 +8,33 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from jobs.analysis.statistics.mcnemar import Changes, _score, interval, p_value
+from jobs.analysis.statistics.mcnemar import AnswerChanges, _score, interval, p_value
 
 
 def test_changes_are_counted() -> None:
     """Of ten images one is lost, two are won, three were right and four wrong both times."""
     first = np.array([True] * 4 + [False] * 6)
     second = np.array([True] * 3 + [False] + [True] * 2 + [False] * 4)
-    changes = Changes.between(first, second)
+    changes = AnswerChanges.between(first, second)
     assert changes == (10, 1, 2)
     assert changes.points == pytest.approx(10)
 
 
 def test_p_value_by_hand() -> None:
     """Of six changes one won: 2 (1 + 6) / 64; none changed, or as many each way: 1."""
-    assert p_value(Changes(100, 5, 1)) == 14 / 64
-    assert p_value(Changes(100, 0, 0)) == 1
-    assert p_value(Changes(100, 3, 3)) == 1
+    assert p_value(AnswerChanges(100, 5, 1)) == 14 / 64
+    assert p_value(AnswerChanges(100, 0, 0)) == 1
+    assert p_value(AnswerChanges(100, 3, 3)) == 1
 
 
 @pytest.mark.parametrize(("lost", "won"), [(0, 1), (0, 12), (31, 14), (400, 480), (2000, 1500)])
 def test_p_value_is_the_binomial_tests(lost: int, won: int) -> None:
     """Scipy's exact two-sided test at one half, also of thousands of changes."""
     expected = binomtest(won, won + lost, 0.5).pvalue
-    assert p_value(Changes(10_000, lost, won)) == pytest.approx(expected, rel=1e-9)
+    assert p_value(AnswerChanges(10_000, lost, won)) == pytest.approx(expected, rel=1e-9)
 
 
-def likeliest_score(changes: Changes, difference: float) -> float:
+def likeliest_score(changes: AnswerChanges, difference: float) -> float:
     """The score at a supposed difference, with the likeliest shares found by trying them all."""
     images, lost, won = changes
     lowest, highest = max(0.0, -difference), (1 - difference) / 2
@@ -52,8 +52,10 @@ def likeliest_score(changes: Changes, difference: float) -> float:
     return float(((won - lost) / images - difference) / math.sqrt(variance))
 
 
-@pytest.mark.parametrize("changes", [Changes(100, 7, 2), Changes(500, 3, 21), Changes(44, 1, 9)])
-def test_the_ends_of_an_interval_are_196_errors_away(changes: Changes) -> None:
+@pytest.mark.parametrize(
+    "changes", [AnswerChanges(100, 7, 2), AnswerChanges(500, 3, 21), AnswerChanges(44, 1, 9)]
+)
+def test_the_ends_of_an_interval_are_196_errors_away(changes: AnswerChanges) -> None:
     """By a score of its own kind: likelihoods on a fine grid, no equation solved."""
     value, low, high = interval(changes)
     assert value == pytest.approx(changes.points)
@@ -63,7 +65,7 @@ def test_the_ends_of_an_interval_are_196_errors_away(changes: Changes) -> None:
 
 def test_no_change_has_an_interval() -> None:
     """As wide as z squared over n plus z squared to each side; never a point."""
-    value, low, high = interval(Changes(100, 0, 0))
+    value, low, high = interval(AnswerChanges(100, 0, 0))
     reach = 100 * 1.959964**2 / (100 + 1.959964**2)
     assert (value, low, high) == pytest.approx((0, -reach, reach))
 
@@ -73,10 +75,10 @@ def test_the_score_by_hand() -> None:
 
     At a half, the likeliest share of lost images is a quarter and the variance three quarters.
     """
-    assert _score(Changes(1, 0, 1), 0.5) == pytest.approx(1 / math.sqrt(3))
-    assert _score(Changes(10, 0, 0), 1.0) == -math.inf
-    assert _score(Changes(10, 0, 10), -1.0) == math.inf
-    assert _score(Changes(10, 10, 0), -1.0) == 0.0
+    assert _score(AnswerChanges(1, 0, 1), 0.5) == pytest.approx(1 / math.sqrt(3))
+    assert _score(AnswerChanges(10, 0, 0), 1.0) == -math.inf
+    assert _score(AnswerChanges(10, 0, 10), -1.0) == math.inf
+    assert _score(AnswerChanges(10, 10, 0), -1.0) == 0.0
 
 
 @pytest.mark.parametrize("images", [1, 10, 200])
@@ -84,14 +86,14 @@ def test_all_images_lost(images: int) -> None:
     """Its score at d is the root of n (1 + d) / (1 - d), so its end (z squared - n) / (... + n)."""
     square = 1.959963984540054**2
     end = 100 * (square - images) / (square + images)
-    assert interval(Changes(images, images, 0)) == pytest.approx((-100, -100, end))
-    assert interval(Changes(images, 0, images)) == pytest.approx((100, -end, 100))
+    assert interval(AnswerChanges(images, images, 0)) == pytest.approx((-100, -100, end))
+    assert interval(AnswerChanges(images, 0, images)) == pytest.approx((100, -end, 100))
 
 
 def test_the_interval_holds_the_truth() -> None:
     """In about 95 % of samples of 300 images, of which 4 % are lost and 7 % won; 4 deviations."""
     generator = np.random.default_rng(11)
     samples = generator.multinomial(300, [0.04, 0.07, 0.89], size=1000)
-    ends = [interval(Changes(300, lost, won)) for lost, won, _ in samples.tolist()]
+    ends = [interval(AnswerChanges(300, lost, won)) for lost, won, _ in samples.tolist()]
     held = sum(low <= 3 <= high for _, low, high in ends)
     assert 922 <= held <= 978

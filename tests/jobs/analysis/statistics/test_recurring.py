@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from jobs.analysis.regressions.latency import Finding, Nights, Pair, find
+from jobs.analysis.regressions.latency import Finding, Nights, Pair, find_change
 from jobs.analysis.regressions.settings import Settings
 from jobs.analysis.statistics.recurring import Recurring, Series, recurring
 
@@ -31,7 +31,7 @@ def judged(past: Series, tonight: float, *, is_again: bool = False) -> Finding:
     """A night held against all before it."""
     pairs = [Pair(math.exp(value)) for value in past]
     nights = Nights(pairs[-30:], pairs[: len(pairs) // 4][:7], is_controlled=False)
-    return find(nights, Pair(math.exp(tonight)), SETTINGS, 0.01, is_again=is_again)
+    return find_change(nights, Pair(math.exp(tonight)), SETTINGS, 0.01, is_again=is_again)
 
 
 def known(series: Series) -> Recurring:

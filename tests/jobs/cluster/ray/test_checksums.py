@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import storage
-from jobs.cluster.ray.checksums import check_images, check_weights, seal, unseal
+from jobs.cluster.ray.checksums import check_images, check_weights, open_outcome, seal_outcome
 from jobs.common.errors import CorruptedError
 from jobs.plan.task import Outcome
 
@@ -51,18 +51,20 @@ def test_rows_come_back_as_they_were() -> None:
     columns = {"run_id": "r", "cell_id": "c", "image_id": [1, 2], "exit_block": 3}
     table = storage.build_table("exits", columns)
     outcome = Outcome({"exits": table}, None, images=2, note="n")
-    back = unseal(seal(outcome))
+    back = open_outcome(seal_outcome(outcome))
     assert back.tables["exits"].equals(table)
     assert back.tables["exits"].schema.equals(table.schema, check_metadata=True)
     assert replace(back, tables={}) == replace(outcome, tables={})
-    assert unseal(seal(Outcome({}, None, error="e"))) == Outcome({}, None, error="e")
+    assert open_outcome(seal_outcome(Outcome({}, None, error="e"))) == Outcome({}, None, error="e")
 
 
 def test_rows_that_changed_on_the_way_are_refused() -> None:
     """A bit in the middle of a table."""
     columns = {"run_id": "r", "cell_id": "c", "image_id": list(range(100)), "exit_block": 3}
-    sealed = seal(Outcome({"exits": storage.build_table("exits", columns)}, None, images=100))
+    sealed = seal_outcome(
+        Outcome({"exits": storage.build_table("exits", columns)}, None, images=100)
+    )
     content = bytearray(sealed.tables["exits"])
     content[len(content) // 2] ^= 1
     with pytest.raises(CorruptedError, match="rows were corrupted on the way"):
-        unseal(replace(sealed, tables={"exits": bytes(content)}))
+        open_outcome(replace(sealed, tables={"exits": bytes(content)}))

@@ -91,7 +91,7 @@ def test_a_lost_task_is_found_while_others_come_back(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(executor, "start_here", lambda: None)
     monkeypatch.setattr(executor.ray, "cancel", lambda *_, **__: None)
     monkeypatch.setattr(executor.ray, "get", lambda reference: reference)
-    monkeypatch.setattr(executor, "unseal", lambda name: Outcome({}, None, note=name))
+    monkeypatch.setattr(executor, "open_outcome", lambda name: Outcome({}, None, note=name))
 
     def wait(names: list[str], **_: object) -> tuple[list[str], list[str]]:
         return [name for name in names if name in ready or name.startswith("busy")][:1], []

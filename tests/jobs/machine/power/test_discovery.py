@@ -9,7 +9,7 @@ import pytest
 
 from jobs.common.errors import BadInputError, UsageError
 from jobs.machine.nvml import Gpu
-from jobs.machine.power.discovery import check_setting, choose
+from jobs.machine.power.discovery import check_setting, choose_power
 from jobs.machine.power.replay import Replay
 from jobs.machine.power.source import PowerError, Scene
 from jobs.machine.sensors import AbsentError
@@ -28,37 +28,42 @@ def test_a_jetson_is_read_by_its_own_sensor(board: Board, powercap: Callable) ->
     """The first that works, in the order ina3221, nvml, rapl; a setting narrows it."""
     powercap(PACKAGE)
     root = board(NANO)
-    assert choose("cuda", "", root, no_gpu).name == "ina3221: VDD_IN"
-    assert choose("cpu", "rapl", root, no_gpu).name == "rapl: package-0"
+    assert choose_power("cuda", "", root, no_gpu).name == "ina3221: VDD_IN"
+    assert choose_power("cpu", "rapl", root, no_gpu).name == "rapl: package-0"
     put(root / "sys/class/hwmon/hwmon1/in1_input", "?")
-    assert choose("cpu", "", root, no_gpu).name == "rapl: package-0", "one that answers nonsense"
+    assert choose_power("cpu", "", root, no_gpu).name == "rapl: package-0", (
+        "one that answers nonsense"
+    )
 
 
 def test_without_any_the_reasons_are_joined(tmp_path: Path) -> None:
     """NULL, and why each is none; NVML is asked where the GPU is the device."""
-    choice = choose("cpu", "", tmp_path, no_gpu)
+    choice = choose_power("cpu", "", tmp_path, no_gpu)
     assert (choice.source, choice.name) == (None, None)
     assert choice.note == (
         "power: no source: ina3221 (no hwmon device of that name), nvml (the device is no GPU),"
         " rapl (no package's energy counter under /sys/class/powercap)"
     )
-    assert "nvml (nvidia-ml-py is not installed)" in choose("cuda", "", tmp_path, no_gpu).note
+    assert "nvml (nvidia-ml-py is not installed)" in choose_power("cuda", "", tmp_path, no_gpu).note
 
     def crashing() -> Gpu:
         raise RuntimeError("driver/library mismatch")
 
-    note = choose("cuda", "nvml", tmp_path, crashing).note
+    note = choose_power("cuda", "nvml", tmp_path, crashing).note
     assert note == "power: no source: nvml (RuntimeError: driver/library mismatch)"
 
 
 def test_settings_that_read_no_sensor(board: Board, tmp_path: Path) -> None:
     """None at all; a meter beside; and mistakes, which cost the power and not the run."""
     root = board(NANO)
-    assert choose("cpu", "none", root).note == "power: switched off by GFJOBS_POWER=none"
-    meter = choose("cpu", "meter", root)
+    assert choose_power("cpu", "none", root).note == "power: switched off by GFJOBS_POWER=none"
+    meter = choose_power("cpu", "meter", root)
     assert (meter.source, meter.name, meter.keeps_marks) == (None, "meter", True)
-    assert "GFJOBS_POWER=ina is unknown; allowed: ina3221, nvml" in choose("cpu", "ina", root).note
-    missing = choose("cpu", f"replay:{tmp_path / 'none.csv'}", root)
+    assert (
+        "GFJOBS_POWER=ina is unknown; allowed: ina3221, nvml"
+        in choose_power("cpu", "ina", root).note
+    )
+    missing = choose_power("cpu", f"replay:{tmp_path / 'none.csv'}", root)
     assert missing.name is None
     assert "none.csv: No such file" in missing.note
 

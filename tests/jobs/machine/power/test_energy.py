@@ -17,10 +17,10 @@ import storage
 from jobs.analysis.thresholds.choose import Limits, read_pass
 from jobs.cli import main
 from jobs.common.errors import BadInputError, UsageError
-from jobs.machine.power.discovery import Choice, check_setting
+from jobs.machine.power.discovery import PowerChoice, check_setting
 from jobs.machine.power.meter_import import _by_node, import_log
 from jobs.machine.power.meter_log import LogLine
-from jobs.machine.power.source import PowerError, PowerSource, Reading
+from jobs.machine.power.source import PowerError, PowerReading, PowerSource
 from jobs.plan.estimate import estimate
 from jobs.plan.plan import Plan
 from jobs.runs.submit import resume, submit
@@ -129,7 +129,7 @@ class Dying(PowerSource):
     def __init__(self, answers: int) -> None:
         self.answers = answers
 
-    def read(self) -> Reading:
+    def read(self) -> PowerReading:
         """Answer so often."""
         import time
 
@@ -137,7 +137,7 @@ class Dying(PowerSource):
         self.answers -= 1
         if self.answers < 0:
             raise PowerError("/sys/class/hwmon/hwmon1/in1_input: No such file or directory")
-        return Reading(now_ns, now_ns, {"VDD_IN": 5000.0, "total": 5000.0})
+        return PowerReading(now_ns, now_ns, {"VDD_IN": 5000.0, "total": 5000.0})
 
 
 def test_a_sensor_that_vanishes_costs_energy_and_not_the_run(
@@ -145,7 +145,7 @@ def test_a_sensor_that_vanishes_costs_energy_and_not_the_run(
 ) -> None:
     """Its figures are NULL, and the cell says why; latency is as ever."""
     source = Dying(4)
-    monkeypatch.setattr(kinds, "power_of", lambda _device: Choice(source, source.name))
+    monkeypatch.setattr(kinds, "power_of", lambda _device: PowerChoice(source, source.name))
     root = tmp_path / "results"
     run(write_grid(SMALL), root)
     (row,) = rows_of(root, "from ladder")

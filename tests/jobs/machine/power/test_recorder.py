@@ -13,11 +13,11 @@ import pytest
 
 from jobs.common.clock import now
 from jobs.machine.power import recorder as meter_module
-from jobs.machine.power.discovery import Choice
+from jobs.machine.power.discovery import PowerChoice
 from jobs.machine.power.protocol import ACTIVE, IDLE_AFTER, IDLE_BEFORE, EnergyProtocol
 from jobs.machine.power.recorder import Meter
 from jobs.machine.power.sampler import Sampler
-from jobs.machine.power.source import PowerError, PowerSource, Reading, Scene
+from jobs.machine.power.source import PowerError, PowerReading, PowerSource, Scene
 from jobs.worker.cpu_pinning import pinned
 
 HAS_AFFINITY = hasattr(os, "sched_getaffinity")
@@ -40,10 +40,10 @@ class Source(PowerSource):
         """Be told."""
         self.scene = scene
 
-    def read(self) -> Reading:
+    def read(self) -> PowerReading:
         """Say it."""
         begin_ns, scene = time.monotonic_ns(), self.scene
-        return Reading(begin_ns, time.monotonic_ns(), self.say(scene))
+        return PowerReading(begin_ns, time.monotonic_ns(), self.say(scene))
 
 
 def steady(scene: Scene) -> Rails:
@@ -56,7 +56,7 @@ def run(
     source: PowerSource, energy: EnergyProtocol = SHORT, pass_s: float = 0.0
 ) -> tuple[Meter, list[dict[str, Any]], int]:
     """One task whose timed part sleeps; gives the meter, its rows, and how many passes it took."""
-    meter, passes = Meter("m", energy, Choice(source, source.name)), 1
+    meter, passes = Meter("m", energy, PowerChoice(source, source.name)), 1
     with meter:
         meter.idle(IDLE_BEFORE)
         with meter.active() as window:
@@ -221,7 +221,7 @@ def test_a_source_without_a_total_leaves_its_rails() -> None:
 
 def test_for_a_meter_windows_leave_their_ends() -> None:
     """Two rows without power each, where windows of exits say which."""
-    meter = Meter("m", SHORT, Choice(None, "meter", keeps_marks=True))
+    meter = Meter("m", SHORT, PowerChoice(None, "meter", keeps_marks=True))
     with meter:
         meter.idle(IDLE_BEFORE)
         for block in (1, 3):
@@ -242,7 +242,9 @@ def test_for_a_meter_windows_leave_their_ends() -> None:
 def test_without_a_wish_or_a_source_nothing_is_waited_for(energy: EnergyProtocol | None) -> None:
     """No windows, no rows, no thread."""
     source = Source(steady)
-    choice = Choice(source, source.name) if energy is None else Choice(None, None, "none here")
+    choice = (
+        PowerChoice(source, source.name) if energy is None else PowerChoice(None, None, "none here")
+    )
     threads = threading.active_count()
     meter = Meter("m", energy, choice)
     with meter:

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 import storage
 from jobs.analysis.comparison.compare import compare
 from jobs.analysis.comparison.run_data import Side
-from jobs.analysis.comparison.view import describe, encode
+from jobs.analysis.comparison.view import describe_comparison, encode_comparison
 from jobs.cli import main
 from tests.jobs.analysis.regressions.conftest import Nights
 
@@ -81,9 +81,9 @@ def test_a_comparison_names_sources_and_reasons(root: Path) -> None:
     within = shown(root, "compare", "made", "made", "--models", "static", "dynn")
     assert f"{SOURCE} (energy of static)" in within
     comparison = compare(root, Side("made"), Side("low"))
-    text = " ".join(describe(comparison).split())
+    text = " ".join(describe_comparison(comparison).split())
     assert f"not compared: {LOW} (energy of static, energy of dynn at 0.5)" in text
-    rows = json.loads(encode(comparison, "json"))
+    rows = json.loads(encode_comparison(comparison, "json"))
     energies = [row for row in rows if row["figure"] == "energy"]
     assert {row["reason"] for row in energies} == {LOW}
     assert {(row["second"], row["change"], row["energy_source"]) for row in energies} == {

@@ -15,7 +15,7 @@ from jobs.common import formatting, tables
 from jobs.common.errors import UsageError
 from jobs.plan.estimate import Estimate, estimate
 from jobs.plan.plan import Plan
-from jobs.plan.view import describe
+from jobs.plan.view import describe_plan
 from jobs.report.terminal import agreement, profile, status, summary
 from tests.jobs.conftest import SMALL_GRID
 
@@ -32,7 +32,7 @@ def test_plan(plan_of: Callable[[str], Plan]) -> None:
         "name: p\nmodels: [flat.safetensors, dynn.safetensors]\ndatasets: [digits]\n"
         "thresholds: [[0.25, 0.5], {start: 0, stop: 1, num: 9}]\n"
     )
-    text = describe(plan, Estimate(90, 3, 1))
+    text = describe_plan(plan, Estimate(90, 3, 1))
     assert text.startswith("p: 20 points → 4 cells: 2 all-exit passes, 2 routed\n")
     assert "8 tasks of at most 1,000 images\n" in text
     assert "about 1:30 min of device time, by earlier runs; 1 cell is new\n" in text
@@ -46,7 +46,7 @@ def test_a_long_first_line_of_a_plan_is_wrapped(plan_of: Callable[[str], Plan]) 
         "name: a-name-of-some-length\nmodels: [flat.safetensors, dynn.safetensors]\n"
         "datasets: [digits]\nmeasure: [accuracy, latency, exit_costs, profile]\n"
     )
-    text = describe(plan, Estimate(0, 0, 7))
+    text = describe_plan(plan, Estimate(0, 0, 7))
     first = " ".join(text.splitlines()[:2])
     folded = "2 all-exit passes, 2 routed, 1 of exit costs, 2 profiles"
     assert first == f"a-name-of-some-length: 2 points → 7 cells: {folded}"
@@ -60,12 +60,12 @@ def test_a_terminal_gets_the_first_cells_of_a_plan(
     thresholds = ", ".join(f"{number / 60}" for number in range(60))
     grid = "models: [dynn.safetensors]\ndatasets: [digits]\nmeasure: [latency]\n"
     plan = plan_of(f"{grid}thresholds: [{thresholds}]\n")
-    piped = describe(plan, Estimate(0, 0, 60))
+    piped = describe_plan(plan, Estimate(0, 0, 60))
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    drawn = describe(plan, Estimate(0, 0, 60))
+    drawn = describe_plan(plan, Estimate(0, 0, 60))
     assert drawn.splitlines()[-1] == " … and 20 more cells (--all shows them)"
     assert drawn.count("dynn") == 40
-    assert describe(plan, Estimate(0, 0, 60), is_all=True) == piped
+    assert describe_plan(plan, Estimate(0, 0, 60), is_all=True) == piped
     assert piped.count("dynn") == 60
 
 
@@ -95,7 +95,7 @@ def test_a_plan_says_what_it_skips(plan_of: Callable[[str], Plan]) -> None:
     )
     plan = plan_of(text)
     assert estimate(plan, Path("nowhere")) == Estimate(0.0, 0, 6)
-    lines = describe(plan, Estimate(0, 0, 6)).splitlines()
+    lines = describe_plan(plan, Estimate(0, 0, 6)).splitlines()
     assert lines[:2] == [
         "p: 8 points → 8 cells: 8 all-exit passes, 0 routed",
         "2 cells will be skipped: runtime onnx has float32, not bfloat16",
@@ -104,10 +104,10 @@ def test_a_plan_says_what_it_skips(plan_of: Callable[[str], Plan]) -> None:
     assert len([line for line in lines if line.startswith(" exits ")]) == 6
     waiting = plan_of(text + "energy: {idle_s: 9}\n")
     told = "`energy` has no effect: `measure` does not have energy"
-    assert told in describe(waiting, Estimate(0, 0, 6))
-    assert told not in describe(plan, Estimate(0, 0, 6))
+    assert told in describe_plan(waiting, Estimate(0, 0, 6))
+    assert told not in describe_plan(plan, Estimate(0, 0, 6))
     nothing = plan_of(text.replace("[torch, onnx]", "[onnx]").replace("float32, ", ""))
-    assert describe(nothing, Estimate(0, 0, 0)) == (
+    assert describe_plan(nothing, Estimate(0, 0, 0)) == (
         "p: 2 points → 2 cells: 2 all-exit passes, 0 routed\n"
         "2 cells will be skipped: runtime onnx has float32, not bfloat16\n"
         "nothing is left to run\n"
@@ -199,7 +199,7 @@ def test_estimate_comes_from_earlier_runs(root: Path, plan_of: Callable[[str], P
     other = plan_of(SMALL_GRID + "batch_sizes: {latency: 2, accuracy: 7}\n")
     assert estimate(other, root) == Estimate(0.0, 0, 4)
     assert estimate(plan, root / "nowhere") == Estimate(0.0, 0, 4)
-    assert "no earlier run" in describe(plan, Estimate(0.0, 0, 4))
+    assert "no earlier run" in describe_plan(plan, Estimate(0.0, 0, 4))
 
 
 def test_ladder_and_histogram(root: Path) -> None:

@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 
 from storage import RunLockedError
-from storage.backends.backend import PlaceError
+from storage.backends.backend import BackendError
 from storage.backends.s3 import lease as leases
 from storage.backends.s3.bucket import ChangedError, Fetched
-from storage.backends.s3.lease import Beat, HeartbeatLease, holder
+from storage.backends.s3.lease import Beat, HeartbeatLease, s3_lease_holder
 from storage.backends.s3.owner import Owner
 
 KEY = "runs/r/lease.json"
@@ -104,12 +104,12 @@ def test_what_is_free_is_taken_and_released(bucket: Bucket) -> None:
     assert bucket.puts == [{"is_new": True, "etag": ""}]
     assert lease.is_held
     assert (bucket.beat().owner, bucket.beat().number) == (Owner.here(), 0)
-    assert holder(bucket, KEY) == str(Owner.here())
+    assert s3_lease_holder(bucket, KEY) == str(Owner.here())
     lease.release()
     assert not lease.is_held
     assert (bucket.beat().number, bucket.beat().is_over) == (1, True)
     assert bucket.puts[1:] == [{"is_new": False, "etag": "1"}]
-    assert holder(bucket, KEY) is None
+    assert s3_lease_holder(bucket, KEY) is None
     lease.release()
     assert len(bucket.puts) == 2
 
@@ -122,7 +122,7 @@ def test_who_was_heard_of_lately_keeps_it(bucket: Bucket) -> None:
     with pytest.raises(RunLockedError, match=told):
         taken(bucket)
     assert bucket.content == others()
-    assert holder(bucket, KEY) == "process 7 on other-host"
+    assert s3_lease_holder(bucket, KEY) == "process 7 on other-host"
     bucket.age_s = -2.0  # a store whose clock is behind
     with pytest.raises(RunLockedError, match="last heard of 0 s ago"):
         taken(bucket)
@@ -133,7 +133,7 @@ def test_who_was_not_heard_of_is_replaced(bucket: Bucket, content: bytes) -> Non
     """On the condition that nobody wrote meanwhile; also where it cannot be read."""
     bucket.write(content)
     bucket.age_s = leases.STALE_S + 1
-    assert holder(bucket, KEY) is None
+    assert s3_lease_holder(bucket, KEY) is None
     lease = taken(bucket)
     assert bucket.puts == [{"is_new": True, "etag": ""}, {"is_new": False, "etag": "1"}]
     assert bucket.beat().owner == Owner.here()
@@ -145,7 +145,7 @@ def test_what_nobody_can_read_is_somebodys(bucket: Bucket) -> None:
     bucket.write(b"not of ours")
     with pytest.raises(RunLockedError, match="written by another process, last heard of 0 s ago"):
         taken(bucket)
-    assert holder(bucket, KEY) == "another process"
+    assert s3_lease_holder(bucket, KEY) == "another process"
 
 
 def test_what_is_over_and_whose_process_is_gone_is_free_at_once(bucket: Bucket) -> None:
@@ -258,11 +258,11 @@ def test_a_store_that_is_not_reached_is_asked_again(bucket: Bucket, clock: Clock
     clock.now_s += leases.PROVEN_S + 1
 
     def fail() -> None:
-        raise PlaceError("not reached")
+        raise BackendError("not reached")
 
     bucket.before_put = fail
     for _ in range(2):
-        with pytest.raises(PlaceError, match="not reached"):
+        with pytest.raises(BackendError, match="not reached"):
             lease.confirm()
     bucket.before_put = lambda: None
     lease.confirm()
@@ -279,7 +279,7 @@ def test_a_held_lease_beats(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> 
 
     def count() -> None:
         if len(bucket.puts) == 2:
-            raise PlaceError("not reached")
+            raise BackendError("not reached")
         if len(bucket.puts) == 4:
             third.set()
 
