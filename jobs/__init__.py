@@ -1,1 +1,1 @@
-"""What to run, where, in which order: grids, plans, the driver, executors and the command line."""
+"""What to run, where and in which order; ARCHITECTURE.md lists the packages."""

@@ -1,4 +1,4 @@
-"""The certificate of a run: whether replayed thresholds are what the router really did."""
+"""The certificate of a run: whether replayed thresholds match what was routed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far the mean latencies of a run's ladder are known: what SQL gives, bootstrapped."""
+"""Confidence intervals of the mean latencies of a run: times from SQL, bootstrapped."""
 
 from __future__ import annotations
 

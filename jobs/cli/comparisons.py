@@ -1,4 +1,4 @@
-"""Commands that hold runs against each other: two of them, or a night against those before it."""
+"""Commands that compare: two runs, or a night with the nights before it."""
 
 from __future__ import annotations
 

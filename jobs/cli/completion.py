@@ -1,4 +1,4 @@
-"""The command that teaches a shell to complete the others."""
+"""The command that prints a shell's completion script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command that writes what a run gave for people to look at."""
+"""The command that writes a report of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that look after a results root."""
+"""Commands that maintain a results root."""
 
 from __future__ import annotations
 

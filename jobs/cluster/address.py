@@ -1,4 +1,4 @@
-"""Where a Ray cluster is said to be: whether anything answers there, asked before anything runs."""
+"""The address of a Ray cluster: whether anything answers there, asked before anything runs."""
 
 from __future__ import annotations
 

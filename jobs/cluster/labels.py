@@ -1,4 +1,4 @@
-"""The labels of a node: what it says of itself to whoever asks the head."""
+"""The labels of a node: what it tells about itself to anyone who asks the head."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Versions on both sides of a joining: what clashes, and which side to change."""
+"""Versions of a node and its head: what clashes, and which side to change."""
 
 from __future__ import annotations
 

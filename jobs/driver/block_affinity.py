@@ -1,4 +1,4 @@
-"""What is committed says of machines: where blocks have begun, and what `any` and `cuda` were."""
+"""Block affinity: the host each block is bound to, and what `any` and `cuda` were, from commits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue of a block: its tasks that wait, where they were lost, and where they must go."""
+"""The queue of a block: waiting tasks, hosts that lost them, and the host they are bound to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger: what has become of each cell of a run, as its row in `cells`."""
+"""Cell states: what has become of each cell of a run, as its row in `cells`."""
 
 from __future__ import annotations
 

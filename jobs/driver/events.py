@@ -1,4 +1,4 @@
-"""Who is told how a run goes: a listener of each task's end, a narrator of everything else."""
+"""Events of a run: a listener hears of each finished task, a narrator of everything else."""
 
 from __future__ import annotations
 

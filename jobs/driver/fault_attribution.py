@@ -1,4 +1,4 @@
-"""Trust: whose fault it is where a task fails, the machine's or the cell's.
+"""Fault attribution: whether a failed task is attributed to its host or to its cell.
 
 A task that failed on one machine and succeeded on another convicts the first: a model that is
 broken is broken everywhere. Timed cells cannot be tried elsewhere one by one, since they are

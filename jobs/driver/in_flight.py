@@ -1,4 +1,4 @@
-"""A lane: the tasks in flight on one place, so that a timed one is alone there."""
+"""Tasks in flight on one host; a timed task has the host to itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The placement: which task goes to which place, and what happens where there is none for it.
+"""Placement: which task goes to which host, and what happens if no host can take it.
 
 Cells that are to be compared by the clock are bound to one place by its name, for all rounds: a
 node that comes back after its link was cut is the same place. One that stays away loses them: what

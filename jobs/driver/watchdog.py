@@ -1,4 +1,4 @@
-"""The watchdog: which tasks in flight have finished nothing for too long.
+"""The watchdog: which tasks in flight have finished no batch for too long.
 
 A task is judged by its progress, not by its age: one that goes on finishing batches may take all
 night. What a task has finished is asked for seldom, and of none that is young.

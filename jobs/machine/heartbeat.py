@@ -1,4 +1,4 @@
-"""The pulse of this process: how many batches it has finished, so that slow is not taken for hung.
+"""Counts finished batches, so that a slow worker is not mistaken for a hung one.
 
 One addition a batch, outside of all clocks. Nobody reads it unless a task takes very long.
 """

@@ -1,4 +1,4 @@
-"""What the machine under a worker is, as its row in `nodes` tells."""
+"""What the machine of a worker is, as its row in `nodes`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The registration of a node: under which names its machine is known, as its workers inherit it.
+"""The registration of a node: the names of its machine, as its workers inherit them.
 
 `gfjobs node start` puts it into the environment of Ray; the worker processes of the node find it
 there. In a process that no registered node started there is none.

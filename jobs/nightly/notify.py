@@ -1,4 +1,4 @@
-"""Telling somebody: the command that a schedule names, with the facts of a night."""
+"""Notification: the command that a schedule names, with the facts of a night."""
 
 from __future__ import annotations
 

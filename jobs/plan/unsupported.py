@@ -1,4 +1,4 @@
-"""What is known not to work before anything runs: kinds of cells on engines, on devices."""
+"""Unsupported combinations of kind, runtime, precision and device, known before anything runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plan in words: how points fold into cells, the cells, and how long they will take."""
+"""A plan as text: how points fold into cells, the cells, and how long they will take."""
 
 from __future__ import annotations
 

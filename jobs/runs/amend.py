@@ -1,4 +1,4 @@
-"""A grid that comes back to its run: what is new, done, left alone, or refused.
+"""Resubmitting a grid to an existing run: what is added, kept or refused.
 
 Nothing here runs or writes: `amend` says what the rows, the plan and the notes of the run become.
 """

@@ -1,4 +1,4 @@
-"""Cancelling a run, wherever its driver is: word is left for it beside the run's rows."""
+"""Cancels a run, wherever its driver is: a file beside its rows tells the driver."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stops a run from outside: Ctrl-C, a termination signal, and the word of `gfjobs cancel`."""
+"""What stops a run from outside: Ctrl-C, a termination signal, `gfjobs cancel`."""
 
 from __future__ import annotations
 

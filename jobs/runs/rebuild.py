@@ -1,4 +1,4 @@
-"""Making a run's row and cells again from its grid, where a file of the run is damaged."""
+"""Rebuilds a run's row and cells from its grid, if a file of the run is damaged."""
 
 from __future__ import annotations
 

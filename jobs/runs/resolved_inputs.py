@@ -1,4 +1,4 @@
-"""What the names in a grid stand for: written down with a run, and held against its grid later.
+"""Resolved inputs: what the names in a grid stand for, saved with a run and compared later.
 
 A cell is known by a name of a model, a label of a data set, and so on. What these mean at the time,
 which checkpoint, which images, under which protocol, must be the same in all cells of one run, or

@@ -1,4 +1,4 @@
-"""Running a grid: submit makes a run, resume goes on with one."""
+"""Runs a grid: submit creates a run, resume completes one."""
 
 from __future__ import annotations
 

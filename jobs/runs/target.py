@@ -1,4 +1,4 @@
-"""Where a run's tasks go: into this process, a Ray of our own, or a cluster that runs already."""
+"""The target of a run's tasks: this process, a Ray of our own, or a running cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Following a run from the outside, by what its driver leaves under the results root."""
+"""Follows a run by what its driver leaves under the results root."""
 
 from __future__ import annotations
 

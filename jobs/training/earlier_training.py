@@ -1,4 +1,4 @@
-"""What an earlier training left where a recipe would write, and whether it may be gone on with.
+"""An earlier training at a recipe's output: finished, resumable, or something else.
 
 A checkpoint takes hours to make again, so that none is replaced unless that is asked for.
 """

@@ -1,5 +1,6 @@
-"""One task's work: the rows that each kind of task makes of a shard of images.
+"""One task on one machine: input pipeline, timing, and the rows of each kind of cell.
 
-`kinds` chooses by kind: `exits`, `latency`, `exit_costs` and `profile` each make the rows of one.
-`shard` is what all are given, and the warm-up of those under the clock.
+`run_task` runs a task whatever happens; `kinds` chooses by kind: `exits`, `latency`, `exit_costs`
+and `profile` each make the rows of one. `shard` is the context that all of them get; `timing` is
+the measurement protocol.
 """

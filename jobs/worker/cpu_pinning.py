@@ -1,4 +1,4 @@
-"""Pinning: this process on as many processors as a timed task was given, and back again.
+"""CPU pinning: this process on as many processors as a timed task was given, and back again.
 
 Linux has no affinity of a process, only of a thread, and a thread starts with that of the one which
 made it. Hence all threads there are get it, pools of engines included, and each its own back.

@@ -1,4 +1,4 @@
-"""All-exit passes: what every exit answers to each image; no clock."""
+"""All-exit passes: outputs of every exit for each image, without a clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Doing a task by its kind: its rows, the power beside them, and what was not as asked."""
+"""Runs a task by its kind: its rows, its power, and what was not as asked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Routed latency: each image goes through the gates under the clock, once a round."""
+"""Routed latency: each image goes through the gates under the clock, once per round."""
 
 from __future__ import annotations
 

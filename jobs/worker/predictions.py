@@ -1,4 +1,4 @@
-"""What a row says of an answer: prediction, right or wrong, loss.
+"""The columns of a prediction: class, correct or not, loss.
 
 Of equal logits the lower class index is first, in the prediction as in the top 5: the rule of
 argmax, the same for every engine and device. topk of torch takes any of the equals.

@@ -1,4 +1,4 @@
-"""What the rest of storage may ask of the place where bytes lie, wherever that is.
+"""The interface of storage backends: what the rest of storage may ask of them.
 
 A place is a file or a folder under a results root. It need not exist. Local disks and object
 stores answer the same calls with the same promises, so that commits, merges and readers are

@@ -1,4 +1,4 @@
-"""Places on a file system.
+"""The backend of a file system.
 
 A file is written under a name that every reader ignores (it starts with `.tmp-`), flushed to
 the disk, and renamed over its final name. A crash leaves the old file, or the new one, or a

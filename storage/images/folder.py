@@ -1,4 +1,4 @@
-"""Image folders: one folder a class, one file an image."""
+"""Image folders: one folder per class, one file per image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compacting: what finished runs have in small files, copied together into the history of a root.
+"""Compaction: the small files of finished runs, copied together into the history of a root.
 
 The rows of images stay in the files of their runs, one a table, sorted: so a run is removed,
 resumed and checked by itself, a scan is as quick over 365 files as over one, and nothing that

@@ -1,4 +1,4 @@
-"""A database in memory with a view for each table, and the questions over them.
+"""A database in memory with a view for each table, and the macros over them.
 
 Where runs have summaries, the summarised views read these, and compute only of the runs that have
 none: by the same queries, over tables of the same names in a schema of their own.

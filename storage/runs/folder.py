@@ -1,4 +1,4 @@
-"""The folder of a run, for whoever is to write: made whole or not at all, or taken up again."""
+"""The folder of a run for its writer: created whole or not at all, or opened again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Merging the many small files of a run into one sorted file a table, with its summary.
+"""Merges the many small files of a run into one sorted file per table, with its summary.
 
 The merged files are written first, where nobody sees them; one manifest then supersedes all
 others in one step; then the old manifests go, and then the old files. A crash between any two

@@ -1,4 +1,4 @@
-"""What the folder of a run says without a row being read: its name, and what came with it.
+"""What a run's folder says without reading rows: its name and its submission.
 
 Quick enough for a shell that completes a name: neither Arrow nor DuckDB is loaded.
 """

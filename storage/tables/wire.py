@@ -1,4 +1,4 @@
-"""What travels between machines: tables as bytes, and a check sum of encoded images."""
+"""The wire format: tables as bytes, and a checksum of encoded images."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The statistics of comparing two measurements of the same images: numpy alone, no I/O.
+"""`gfjobs compare`: the cells that two runs have in common, each pair with its differences.
 
-`mcnemar`: accuracy; `log_ratio`: latency and energy; `holm`: many comparisons at once;
-`comparable`: what must be alike first.
+`run_data` reads what SQL gives of the runs; `compare` pairs cells; `accuracy` and `latency` make
+the figures of a pair; `comparable` says what must be alike first; `view` shows it.
 """

@@ -1,4 +1,4 @@
-"""Figures of a pair of cells that come from its answers: accuracy, exits, images that changed."""
+"""Accuracy of a pair of cells: accuracy, exits, and images whose answer changed."""
 
 from __future__ import annotations
 

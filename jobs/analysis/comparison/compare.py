@@ -1,4 +1,4 @@
-"""Comparing the cells of two runs, or of one: which make a pair, and every figure of each pair."""
+"""Compares the cells of two runs, or of one: which cells pair up, and the figures of each pair."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of a pair of cells that come from a clock or a meter, a control divided out of them."""
+"""Latency and energy of a pair of cells, with the control divided out."""
 
 from __future__ import annotations
 

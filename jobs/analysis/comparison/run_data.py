@@ -1,4 +1,4 @@
-"""What SQL gives of the runs that are compared: cells, answers by image, times by round."""
+"""Data of the compared runs from SQL: cells, answers by image, times by round."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Judging a night by the nights before it, and telling nobody before a suspect is measured again.
+"""`gfjobs judge`: one night compared with the nights before it; suspects are measured again.
 
-`steps, recurring, detector`: the statistics, numpy alone; `settings`: what counts as a regression;
-`nights`: series out of a results root; `timing`: a series judged; `answers`: accuracy, exactly;
-`again`: measuring suspects again; `judge`: one night's verdict and its rows; `view`: what is shown.
+`settings`: what counts as a regression; `history`: series from a results root; `detector`: whether
+a night differs; `latency` and `accuracy`: a series judged; `remeasure`: suspects measured again
+before anybody is notified; `judge`: one night's verdict and its rows; `view`: what is shown.
 """

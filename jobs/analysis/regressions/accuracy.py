@@ -1,4 +1,4 @@
-"""Accuracy of one cell: tonight's answers held against earlier ones of the same images, exactly."""
+"""Accuracy of one cell: tonight's answers compared exactly with earlier ones of the same images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a night is another than the nights before it: levels, scatter, autocorrelation, control.
+"""Whether a night differs from the nights before it: levels, scatter, autocorrelation, control.
 
 A night's mean is known within a night far better than nights agree with each other. So what counts
 is how nights scattered, and that a night resembles the one before it: what is judged is by how

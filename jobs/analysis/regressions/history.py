@@ -1,4 +1,4 @@
-"""The nights before a night, out of a results root: for each of its cells those that compare."""
+"""The nights before a night, from a results root: for each cell those that can be compared."""
 
 from __future__ import annotations
 

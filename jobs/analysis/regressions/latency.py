@@ -1,4 +1,4 @@
-"""Latency and energy of one cell: tonight held against its earlier nights, first and once again."""
+"""Latency and energy of one cell: tonight compared with its earlier nights, and remeasured."""
 
 from __future__ import annotations
 

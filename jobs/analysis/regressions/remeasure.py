@@ -1,4 +1,4 @@
-"""Measuring suspects again: a small run of them and the control, in turns, linked to the night."""
+"""Measures suspects again: a small run of them and the control in turns, linked to the night."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A verdict in words: what is to be told, what was measured again, what could not be judged."""
+"""A verdict as text: what is reported, what was measured again, what could not be judged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Levels that a machine comes back to: what a slow night is held against where slow nights pass.
+"""Levels that a machine returns to: a slow night is compared with these where slow nights pass.
 
 A machine may have several speed states, and some machines have a bad night now and then. Such slow
 nights come and go without any change of the code. A regression comes and stays: it is one change of

@@ -1,4 +1,4 @@
-"""`gfjobs choose`: the answers of one all-exit pass, read and put to the search."""
+"""`gfjobs choose`: reads the answers of one all-exit pass and searches them."""
 
 from __future__ import annotations
 

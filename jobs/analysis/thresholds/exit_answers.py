@@ -1,4 +1,4 @@
-"""What every exit answered for every image, and what any thresholds make of that, exactly."""
+"""Outputs of every exit for every image, and what any thresholds make of them, exactly."""
 
 from __future__ import annotations
 

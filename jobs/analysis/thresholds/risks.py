@@ -1,4 +1,4 @@
-"""Each constraint as a promise: a loss from 0 to 1 an image, whose mean stays within a bound."""
+"""Each constraint as a risk: a loss from 0 to 1 per image, whose mean stays within a bound."""
 
 from __future__ import annotations
 

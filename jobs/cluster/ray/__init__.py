@@ -1,4 +1,4 @@
-"""Ray: tasks and trainings on nodes. The only package that knows Ray."""
+"""Ray: tasks and trainings on nodes. The only package that imports Ray."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Check sums of what travels: images and weights to a worker, rows back from it.
+"""Checksums of what travels: images and weights to a worker, rows back from it.
 
 Networks and stores check their own parts of the way; this checks all of it.
 """

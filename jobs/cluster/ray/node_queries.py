@@ -1,4 +1,4 @@
-"""Asking nodes of a cluster about their own hardware, each by a small task of its own."""
+"""Asks nodes of a cluster about their own hardware, each by a small task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ray's object store: what is sent to nodes, each once, and how much of it may be under way."""
+"""Ray's object store: what is sent to nodes, each object once, and how much may be in transit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trainings on a node of a running cluster."""
+"""Remote training: a training on a node of a running cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker's end of a task: checks what arrives, reports its pulse, seals what goes back."""
+"""A worker's end of a task: checks what arrives, reports its heartbeat, seals what goes back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What compacting and checking a results root did, in words."""
+"""What compaction and checks of a results root did, as text."""
 
 from __future__ import annotations
 

@@ -1,3 +1,3 @@
-"""Places on an object store that speaks S3: the only package that uses boto3."""
+"""The backend of an object store that speaks S3: the only package that imports boto3."""
 
 from __future__ import annotations

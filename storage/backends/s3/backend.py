@@ -1,4 +1,4 @@
-"""Places on an object store.
+"""The backend of an object store.
 
 An object appears whole by one put, so a file is serialised in memory (or in a local file) first.
 What must not replace anything is put with `If-None-Match: *`: the store itself decides which of
