@@ -43,7 +43,7 @@ faults: .venv/installed
 	$(if $(FAULTS),,$(BIN)/pytest --hypothesis-profile=many tests/jobs/runs/test_amend.py tests/jobs/analysis/test_certificate.py)
 
 # Of all modules and queries that decide figures and commits, or of some:
-# make mutants MODULES="jobs/driver/placement.py storage/queries/ladder.sql"
+# make mutants MODULES="jobs/driver/placement.py storage/queries/ladder/ladder.sql"
 mutants: .venv/installed
 	nice $(BIN)/python -m tests.mutants $(MODULES)
 
