@@ -28,7 +28,11 @@ GOING_ON = (
 )
 """Pages that begin with the same run or the same images, as somebody has them who reads on."""
 
-CHAPTERS = (*GOING_ON, *((page,) for page in PAGES if page not in sum(GOING_ON, ())))
+REASONS = ("docs/decisions.md",)
+"""Pages without commands."""
+
+ALONE = [page for page in PAGES if page not in sum(GOING_ON, REASONS)]
+CHAPTERS = (*GOING_ON, *((page,) for page in ALONE))
 
 BLOCK = re.compile(r"(<!-- not run: .* -->\n)?```sh\n(.*?)```", re.DOTALL)
 HOUR_S = 3600.0
