@@ -21,7 +21,7 @@ if hasattr(os, "sched_setaffinity"):  # before any thread; a process of tests ma
     os.sched_setaffinity(0, range(os.cpu_count()))
 
 import torch, gfnet
-from jobs.worker.cpu_pinning import choose, pinned
+from jobs.worker.cpu_pinning import choose_processors, pinned
 
 SIZES = dict(img_size=32, patch_size=4, embed_dim=64, depth=2, num_classes=4, exit_blocks=(0,))
 
@@ -73,7 +73,7 @@ def watched(engine, images):
     return seen | places()
 
 model = made()
-one, all_of_them = choose(1, allowed), len(allowed)
+one, all_of_them = choose_processors(1, allowed), len(allowed)
 if all_of_them < 2:
     print("one processor")
     raise SystemExit

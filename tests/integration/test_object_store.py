@@ -45,7 +45,7 @@ DRIVER = """
 import os, signal, sys
 sys.path[:0] = [{repository!r}, {tests!r}, {here!r}]
 import storage
-from storage import runs
+from storage.runs import store as writing
 from storage.backends.s3 import lease
 from test_object_store import CELL, RUN, entry, rows
 lease.BEAT_S, lease.STALE_S, lease.PROVEN_S = 0.1, 2.0, 0.5
@@ -56,7 +56,7 @@ print("ready", flush=True)
 for line in sys.stdin:
     word, shard = line.split()
     if word == "die-before-manifest":
-        runs.publish_manifest = killed
+        writing.publish_manifest = killed
     try:
         print(store.commit(entry(int(shard)), rows(int(shard))), flush=True)
     except storage.RunLockedError as err:
