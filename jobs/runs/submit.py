@@ -28,6 +28,8 @@ from jobs.runs.progress import Progress
 from jobs.runs.target import Where
 
 Narrator = Callable[[str], None]
+Done = frozenset[tuple[str, int, int]]
+"""Keys of committed tasks."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ class _Session:
             store.save_run(run)
         for line in amended.says():
             self.narrate(f"run {run_id}: {line}")
-        if run.status == "done" and not session.missing():
+        if run.status == "done" and not session.missing(session.committed()):
             if session.plan.runnable:
                 self.narrate(f"run {run_id} is done: nothing is missing")
             for line in skips(session.plan):
@@ -208,21 +210,21 @@ class _Session:
         for dataset in self.plan.grid.datasets:
             self.store.save_images(dataset.images.sha256, dataset.images.images_table())
 
-    def committed(self) -> frozenset[tuple[str, int, int]]:
+    def committed(self) -> Done:
         """Keys of the tasks that are done."""
         return frozenset(entry.key for entry in self.store.entries())
 
-    def missing(self) -> int:
+    def missing(self, done: Done) -> int:
         """Count the tasks that are to be done."""
-        done = self.committed()
         return sum(key not in done for cell in self.plan.runnable for key, _ in cell.task_keys())
 
     def execute(self) -> Ended:
         """Run what is missing, merge, and write down how it ended."""
         store, run_id = self.store, self.store.run.run_id
-        missing = self.missing()
+        done = self.committed()
+        missing = self.missing(done)
         if missing:
-            verb = "resuming" if self.committed() else "running"
+            verb = "resuming" if done else "running"
             cells = counted(len(self.plan.runnable), "cell", "cells")
             self.narrate(f"{verb} {run_id}: {cells}, {counted(missing, 'task', 'tasks')} to go")
         for line in skips(self.plan):
@@ -234,7 +236,7 @@ class _Session:
             return Ended(run_id, is_done=False, is_handed_over=True)
         interrupts = Interrupts(store.is_cancel_asked)
         try:
-            is_done = self._drive(interrupts, is_needed=bool(missing))
+            is_done = self._drive(done, interrupts, is_needed=bool(missing))
         except KeyboardInterrupt as err:
             if interrupts.is_cancelled:
                 mark_cancelled(store)
@@ -244,12 +246,12 @@ class _Session:
         store.save_run(replace(store.run, status=status, finished_at=now()))
         return Ended(run_id, is_done)
 
-    def _drive(self, interrupts: Interrupts, *, is_needed: bool) -> bool:
+    def _drive(self, done: Done, interrupts: Interrupts, *, is_needed: bool) -> bool:
         """Start an executor, drive the run on it, and stop it whatever happens."""
         plan = self.plan
         executor = self.where.executor(plan) if is_needed else InlineExecutor(Sources.of(plan))
         # Signals after the executor: Ray takes them over when it starts.
-        with interrupts, Progress(plan, self.committed()) as progress:
+        with interrupts, Progress(plan, done) as progress:
             try:
                 driver = Driver(
                     self.store,
