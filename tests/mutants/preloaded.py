@@ -23,6 +23,13 @@ _LOADED_WITH = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each mutant a folder of its own: workers would remove each other's numbered ones."""
+    if mutant := os.environ.get("MUTANT_UNDER_TEST"):
+        config.option.basetemp = Path(os.environ["TMPDIR"], mutant)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort the tests by what they took without a mutant."""
     if _STATISTICS.exists():
