@@ -15,7 +15,7 @@ import click
 
 from jobs.cli.hints import folder_hints, run_hints
 from jobs.common.errors import BadInputError, JobsError, RunInterruptedError, UsageError
-from jobs.common.text import printable
+from jobs.common.text import printable, whole_number
 from storage import Root
 
 FAILED, BAD_INPUT, REGRESSION = 1, 2, 3
@@ -39,14 +39,20 @@ def _root(context: click.Context, _option: click.Parameter, value: str) -> Root:
 
 
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
+MAX_WAIT_H = 8784
+"""A year; a thread cannot wait longer than some hundred of them."""
 
 
 def _seconds(_context: click.Context, _option: click.Parameter, value: str) -> float:
     """A duration such as 90s, 10m or 2h, in seconds."""
     number, unit = value[:-1], value[-1:]
-    if not number.isdecimal() or unit not in _UNITS_S:
-        raise click.BadParameter(f"{value!r}; give a whole number and a unit: 90s, 10m or 2h")
-    return int(number) * _UNITS_S[unit]
+    count = whole_number(number, MAX_WAIT_H * 3600)
+    if count is None or unit not in _UNITS_S or count * _UNITS_S[unit] > MAX_WAIT_H * 3600:
+        raise click.BadParameter(
+            f"{value!r}; give a whole number and a unit, such as 90s, 10m or 2h, at most"
+            f" {MAX_WAIT_H}h"
+        )
+    return count * _UNITS_S[unit]
 
 
 RESULTS = click.option(

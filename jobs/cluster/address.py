@@ -6,8 +6,11 @@ import os
 import socket
 
 from jobs.common.errors import UsageError
+from jobs.common.text import whole_number
 
 TIMEOUT_S = 5.0
+MAX_PORT = 65535
+_SHOWN = 80
 DISCOVERED = ("auto", "local")
 """Addresses that Ray finds out by itself."""
 
@@ -44,7 +47,7 @@ def check_address(address: str) -> None:
                 return  # a server of TLS waits for another opening
             connection.settimeout(TIMEOUT_S)
             first = _first_words(connection)
-    except (OSError, OverflowError) as err:
+    except OSError as err:
         raise UsageError(
             f"no Ray cluster answers at {address!r}: {err}. Check the address and the network with"
             f" `gfjobs doctor --address {address}`, or leave --address away to run on this machine"
@@ -84,6 +87,11 @@ def split_address(address: str) -> tuple[str, int]:
         UsageError: it is not HOST:PORT.
     """
     host, colon, port = address.removeprefix(CLIENT_SCHEME).rpartition(":")
-    if not colon or not host or not port.isdigit():
-        raise UsageError(f"--address {address!r} is not HOST:PORT, such as 10.0.0.1:6379")
-    return host.strip("[]"), int(port)
+    number = whole_number(port, MAX_PORT)
+    if not colon or not host or not number:
+        shown = address if len(address) <= _SHOWN else f"{address[:_SHOWN]}..."
+        raise UsageError(
+            f"--address {shown!r} is not HOST:PORT, such as 10.0.0.1:6379, with a port from 1 to"
+            f" {MAX_PORT}"
+        )
+    return host.strip("[]"), number

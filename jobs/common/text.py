@@ -35,6 +35,17 @@ def remarks(lines: Iterable[str]) -> str:
     return paragraphs(f"– {line}" for line in lines)
 
 
+def whole_number(text: str, highest: int) -> int | None:
+    """A number written in decimal digits alone; None for other text, or above `highest`.
+
+    Python's own `int` also takes signs, blanks and underscores, and refuses more than 4,300 digits.
+    """
+    if not text.isdecimal() or len(text.lstrip("0")) > len(str(highest)):
+        return None
+    number = int(text.lstrip("0") or "0")
+    return number if number <= highest else None
+
+
 def printable(text: str) -> str:
     r"""The text with control characters and lone surrogates written out, as in `\x1b[31m`."""
     if text.isascii() and text.isprintable():  # most are, and long tables ask often

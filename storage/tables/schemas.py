@@ -182,7 +182,7 @@ def check_version(found: object, where: str) -> None:
     Raises: SchemaVersionError: `found` is no version up to SCHEMA_VERSION.
     """
     text = found.decode() if isinstance(found, bytes) else str(found)
-    if text.isdecimal() and 1 <= int(text) <= SCHEMA_VERSION:
+    if text in map(str, range(1, SCHEMA_VERSION + 1)):
         return
     msg = (
         f"{where} has schema version {text}, and this gfjobs knows versions up to "

@@ -141,11 +141,9 @@ def _time(text: str) -> datetime | None:
     try:
         # Python 3.10 does not know the letter.
         moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00").replace("z", "+00:00"))
-    except ValueError:
+        return moment.astimezone(timezone.utc).replace(tzinfo=None) if moment.tzinfo else None
+    except (OverflowError, ValueError):  # years before 1 or after 9999 in UTC, too
         return None
-    if moment.tzinfo is None:
-        return None
-    return moment.astimezone(timezone.utc).replace(tzinfo=None)
 
 
 def _watts(text: str) -> float | None:

@@ -9,11 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gfnet.config import MAX_DEPTH
 from jobs.common.errors import BadInputError, InputProblem
+from jobs.common.text import whole_number
 from jobs.machine.power.protocol import MAX_W, TOTAL
 from jobs.machine.power.source import Clock, PowerError, PowerReading, PowerSource, Scene
 
 PERIOD_MS = 20.0
+LAST_BLOCK = MAX_DEPTH - 1
 PHASES = ("idle", "active")
 _COLUMNS = ("phase", "watts", "model", "exit_block", "rail")
 _REST = "more"
@@ -154,14 +157,14 @@ def _line(
         watts = math.nan
     if not abs(watts) <= MAX_W:  # also of NaN
         problem("watts", f"a number, at most {MAX_W:,.0f}")
-    exit_block = row.get("exit_block") or None
-    if exit_block is not None and not exit_block.isdecimal():
-        problem("exit_block", "the number of a block, from 0, or nothing")
-        exit_block = None
+    said = row.get("exit_block") or None
+    exit_block = None if said is None else whole_number(said, LAST_BLOCK)
+    if said is not None and exit_block is None:
+        problem("exit_block", f"the number of a block, from 0 to {LAST_BLOCK}, or nothing")
     return Line(
         phase=phase,
         rail_mw=watts * _MW_PER_W,
         model=row.get("model") or None,
-        exit_block=None if exit_block is None else int(exit_block),
+        exit_block=exit_block,
         rail=row.get("rail") or TOTAL,
     )

@@ -325,3 +325,11 @@ def test_errors_fit_a_terminal() -> None:
     assert all(len(line) <= 80 for line in lines[:-1] if path not in line)
     assert " ".join(fitted.split()) == " ".join(text.split())
     assert lines[3].startswith("    name_"), "what goes on stands below"
+
+
+@pytest.mark.parametrize("wait", ["", "s", "10", "1.5m", "-1s", "8785h", f"{'9' * 5000}s", "²s"])
+def test_a_wait_that_is_none(wait: str) -> None:
+    """A year at most: a thread that were to wait for centuries would fail at once."""
+    done = gfjobs("submit", "grid.yaml", "--wait", wait)
+    assert done.exit_code == 2
+    assert "such as 90s, 10m or 2h, at most 8784h" in " ".join(done.output.split())

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from jobs.cluster import address as module
-from jobs.cluster.address import check_address
+from jobs.cluster.address import check_address, split_address
 from jobs.common.errors import UsageError
 
 SETTINGS = bytes([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 64, 0, 0])
@@ -104,7 +104,10 @@ def test_texts_that_are_no_address(address: str) -> None:
         check_address(address)
 
 
-def test_ports_that_cannot_be() -> None:
-    """A number beyond all ports is no crash."""
-    with pytest.raises(UsageError, match="no Ray cluster answers"):
-        check_address("127.0.0.1:99999")
+@pytest.mark.parametrize("port", ["", "0", "65536", "²", "-1", "+1", "9" * 5000])
+def test_a_port_that_is_none(port: str) -> None:
+    """Refused in a line that can be read, however long the number is."""
+    with pytest.raises(UsageError, match="a port from 1 to 65535") as caught:
+        split_address(f"10.0.0.1:{port}")
+    assert len(str(caught.value)) < 250
+    assert split_address("ray://[::1]:65535") == ("::1", 65535)

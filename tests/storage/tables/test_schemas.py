@@ -211,7 +211,7 @@ def test_rows_survive_arrow() -> None:
     assert storage.rows_to_table(storage.NodeRow, []).num_rows == 0
 
 
-@pytest.mark.parametrize("found", [b"6", b"0", b"none", b"1.5", b"-1"])
+@pytest.mark.parametrize("found", [b"6", b"0", b"none", b"1.5", b"-1", b"9" * 5000])
 def test_unknown_versions_are_refused(found: bytes) -> None:
     """Only versions that this program knows are read."""
     with pytest.raises(storage.SchemaVersionError, match=r"x.parquet has schema version"):

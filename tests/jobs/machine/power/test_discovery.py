@@ -108,13 +108,18 @@ def test_a_replay_says_what_fits_best(tmp_path: Path) -> None:
 def test_all_problems_of_a_replay_are_told_at_once(tmp_path: Path) -> None:
     """Each with its line and column."""
     path = tmp_path / "power.csv"
-    path.write_text("phase,watts,exit_block\nbusy,8,\nidle,many,\nactive,nan,x\n")
+    path.write_text(
+        "phase,watts,exit_block\nbusy,8,\nidle,many,\nactive,nan,x\nactive,8,-1\n"
+        f"active,8,1000\nactive,8,{'9' * 5000}\nactive,8,²\n"
+    )
     with pytest.raises(BadInputError) as caught:
         Replay(path)
     text = str(caught.value)
     for part in ("csv:2: phase: 'busy'", "csv:3: watts: 'many'", "csv:4: watts: 'nan'"):
         assert part in text
     assert "csv:4: exit_block: 'x'" in text
+    for line in (5, 6, 7, 8):
+        assert f"csv:{line}: exit_block: " in text, "no number of a block"
     path.write_text("phase,watts\nidle,8,7\nactive,1e300\n")
     with pytest.raises(BadInputError) as caught:
         Replay(path)

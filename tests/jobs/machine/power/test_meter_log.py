@@ -49,6 +49,7 @@ def test_every_bad_line_is_told(tmp_path: Path) -> None:
     path.write_text(
         "time,watts\n2026-11-25 08:00,9\nyesterday,9\n1795593601,nine\n1795593601,-1\n"
         "1795593601,nan\n1795593601\n1e300,4\n1795593601,4\n1795593601,8,3\n1795593601,1e7\n"
+        "0001-01-01T00:00:00+05:00,9\n9999-12-31T23:59:59-05:00,9\n"
     )
     with pytest.raises(BadInputError) as caught:
         read_log(path)
@@ -63,6 +64,8 @@ def test_every_bad_line_is_told(tmp_path: Path) -> None:
         (8, "time", "'1e300'"),
         (10, "", "3 fields"),  # a decimal comma, of which 8 W would be left
         (11, "watts", "'1e7'"),
+        (12, "time", "'0001-01-01T00:00:00+05:00'"),  # before the year 1 in UTC
+        (13, "time", "'9999-12-31T23:59:59-05:00'"),
     ]
     assert "ISO 8601 with a zone" in caught.value.problems[0].allowed
 
