@@ -77,29 +77,29 @@ class AtOnce:
     def __init__(self) -> None:
         self._tasks: deque[tuple[Task, Slot]] = deque()
 
-    def places(self) -> list[Host]:
+    def hosts(self) -> list[Host]:
         """Each with one device of its own name."""
         return [
             Host(f"host-{number}", 2, {f"board-{number}": 1}, is_here=False)
             for number in range(HOSTS)
         ]
 
-    def submit(self, task: Task, spot: Slot) -> None:
+    def submit(self, task: Task, slot: Slot) -> None:
         """Take a task."""
-        self._tasks.append((task, spot))
+        self._tasks.append((task, slot))
 
     def wait(self, timeout_s: float | None = None) -> tuple[Task, Outcome] | None:  # noqa: ARG002
         """Answer the oldest with one row."""
-        task, spot = self._tasks.popleft()
+        task, slot = self._tasks.popleft()
         columns = {
             "run_id": task.run_id,
             "cell_id": task.cell_id,
             "round": task.round,
             "image_id": 0,
-            "node": spot.place,
-            "device": spot.device,
+            "node": slot.host,
+            "device": slot.device,
         }
-        node = storage.NodeRow(run_id=task.run_id, node=spot.place, device=spot.device)
+        node = storage.NodeRow(run_id=task.run_id, node=slot.host, device=slot.device)
         tables = {"records": storage.build_table("records", columns)}
         return task, Outcome(tables, node, images=1, busy_s=1e-3)
 

@@ -62,7 +62,7 @@ def asleep_s(device: str, number: int, seconds: float) -> float:
 def sleeper(seconds: float) -> Any:
     """What a worker does with a task: it sleeps, and returns one row."""
 
-    def work(task: Task, _weights: Any, _images: Any, spot: Slot) -> Outcome:
+    def work(task: Task, _weights: Any, _images: Any, slot: Slot) -> Outcome:
         began_s = time.perf_counter()
         time.sleep(asleep_s(task.device, task.round, seconds))
         columns = {
@@ -70,10 +70,10 @@ def sleeper(seconds: float) -> Any:
             "cell_id": task.cell_id,
             "round": task.round,
             "image_id": 0,
-            "node": spot.place,
-            "device": spot.device,
+            "node": slot.host,
+            "device": slot.device,
         }
-        node = storage.NodeRow(run_id=task.run_id, node=spot.place, device=spot.device)
+        node = storage.NodeRow(run_id=task.run_id, node=slot.host, device=slot.device)
         tables = {"records": storage.build_table("records", columns)}
         return Outcome(tables, node, 1, busy_s=time.perf_counter() - began_s)
 

@@ -1,4 +1,4 @@
-"""Block affinity: the host each block is bound to, and what `any` and `cuda` were, from commits."""
+"""Block affinity: the host of each block, and the devices of `any` and `cuda`, from commits."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from jobs.machine.devices import ANY, CUDA
 from jobs.plan.order import CellBlock
 
 
-def homes_of(
+def find_affinities(
     queued: Iterable[CellBlock], entries: Iterable[storage.CommitEntry]
 ) -> dict[CellBlock, str]:
-    """The machines that have begun blocks which one machine must take whole."""
+    """The hosts that have begun blocks which one host must take whole."""
     block_of = {cell.cell_id: block for block in queued if block.is_timed for cell in block.cells}
     found: dict[CellBlock, Counter[str]] = {}
     for entry in entries:
@@ -22,12 +22,12 @@ def homes_of(
     return {block: nodes.most_common(1)[0][0] for block, nodes in found.items()}
 
 
-def meant_devices(
+def resolved_devices(
     queued: Sequence[CellBlock],
     entries: Iterable[storage.CommitEntry],
     nodes: Iterable[storage.NodeRow],
 ) -> dict[str, str]:
-    """What `any` and `cuda` turned out to be, by what is committed."""
+    """The devices that `any` and `cuda` turned out to be, by what is committed."""
     devices = {node.node: node.device for node in nodes}
     asked = {cell.cell_id: block.device for block in queued for cell in block.cells}
     return {

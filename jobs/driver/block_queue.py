@@ -17,86 +17,86 @@ class BlockQueue:
 
     Attributes:
         block: whose tasks these are.
-        home: the only place that they may go to; None: any that can.
-        in_flight: how many are.
-        has_begun: one of them has been done, or has failed, at home.
-        stuck_s: since when no place can take them, by the placement's clock; None: one can.
-        avoided: places that get none.
+        affinity: the only host that may get them; None: any that can.
+        in_flight: the number of tasks in flight.
+        has_begun: one of them has been done, or has failed, on that host.
+        stuck_s: since when no host can take them, by the placement's clock; None: one can.
+        avoided: hosts that get none.
     """
 
-    def __init__(self, block: CellBlock, tasks: Iterator[Task], home: str | None) -> None:
+    def __init__(self, block: CellBlock, tasks: Iterator[Task], affinity: str | None) -> None:
         self.block = block
-        self.home = home
+        self.affinity = affinity
         self.in_flight = 0
-        self.has_begun = home is not None
+        self.has_begun = affinity is not None
         self.stuck_s: float | None = None
         self.avoided: set[str] = set()
         self._tasks = tasks
         self._waiting: deque[Task] = deque()
-        self._spoilt: dict[Task, set[str]] = {}
+        self._lost_on: dict[Task, set[str]] = {}
 
     def has_more(self, is_over: IsOver) -> bool:
         """Whether a task waits; those of cells that are over are dropped."""
         while self._waiting and is_over(self._waiting[0].cell_id):
-            self._spoilt.pop(self._waiting.popleft(), None)
+            self._lost_on.pop(self._waiting.popleft(), None)
         return bool(self._waiting) or self._draw(is_over) is not None
 
     def first(
-        self, place: str, others: Collection[str], is_over: IsOver, *, is_held: bool
+        self, host: str, others: Collection[str], is_over: IsOver, *, is_held: bool
     ) -> Task | None:
-        """The first task for a place: not one that was lost there, while it can go to another.
+        """The first task for a host: not one that was lost there, while another host can take it.
 
-        What stands behind such a task is handed out meanwhile, but for timed tasks: none of them
-        is overtaken.
+        Tasks behind such a task are handed out meanwhile, except behind a timed one: timed tasks
+        keep their order.
 
         Args:
-            place: its name.
-            others: names of those that can take tasks of this queue too.
-            is_over: of a cell.
-            is_held: it gets none but those that were lost elsewhere, while there are others.
+            host: its name.
+            others: names of other hosts that can take tasks of this queue.
+            is_over: whether a cell needs no more tasks.
+            is_held: it gets only tasks that were lost elsewhere, while there are others.
         """
         is_held = is_held and bool(others)
         for task in self._waiting:
             if is_over(task.cell_id):
                 continue
-            spoilt = self.spoilt(task)
-            is_left_to_others = place in spoilt and not spoilt.issuperset(others)
-            if not is_left_to_others and (spoilt or not is_held):
+            lost_on = self.lost_on(task)
+            is_left_to_others = host in lost_on and not lost_on.issuperset(others)
+            if not is_left_to_others and (lost_on or not is_held):
                 return task
             if task.is_timed:
                 return None
         return None if is_held else self._draw(is_over)
 
     def _draw(self, is_over: IsOver) -> Task | None:
-        """The next of the tasks that nobody has had; it waits from now on. None: there is none."""
+        """The next task that was never given out; it waits from now on. None: there is none."""
         for task in self._tasks:
             if not is_over(task.cell_id):
                 self._waiting.append(task)
                 return task
         return None
 
-    def spoilt(self, task: Task) -> frozenset[str]:
-        """Where a task was lost."""
-        return frozenset(self._spoilt.get(task, ()))
+    def lost_on(self, task: Task) -> frozenset[str]:
+        """The hosts that lost a task."""
+        return frozenset(self._lost_on.get(task, ()))
 
     def take(self, task: Task) -> None:
-        """A task goes."""
+        """A task is given out."""
         self._waiting.remove(task)
         self.in_flight += 1
 
-    def give_back(self, task: Task, place: str, *, again: bool, is_spoilt: bool) -> None:
+    def give_back(self, task: Task, host: str, *, again: bool, is_lost: bool) -> None:
         """A task has come back."""
         self.in_flight -= 1
         self.has_begun |= not again
         if again:
             self._waiting.appendleft(task)
-        if again and is_spoilt:
-            self._spoilt.setdefault(task, set()).add(place)
+        if again and is_lost:
+            self._lost_on.setdefault(task, set()).add(host)
         elif not again:
-            self._spoilt.pop(task, None)
+            self._lost_on.pop(task, None)
 
     def restart(self, tasks: Iterator[Task]) -> None:
-        """All over again, wherever there is a place."""
-        self._tasks, self.home, self.stuck_s, self.has_begun = tasks, None, None, False
+        """Start again, on any host."""
+        self._tasks, self.affinity, self.stuck_s, self.has_begun = tasks, None, None, False
         self._waiting.clear()
-        self._spoilt.clear()
+        self._lost_on.clear()

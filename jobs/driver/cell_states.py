@@ -1,4 +1,4 @@
-"""Cell states: what has become of each cell of a run, as its row in `cells`."""
+"""Cell states: the state of each cell of a run, as its row in `cells`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
 
 VALID_ROUNDS = 2
-"""Rounds that are not throttled, for a cell to be valid; one where only one was asked for.
+"""Rounds that are not throttled, for a cell to be valid; one if the grid asked for one.
 
-A cell is not valid either where images have logits that are not finite. Decided here alone, when a
-cell ends: queries go by its `is_valid`."""
+A cell with images whose logits are not finite is not valid either. Decided here alone, when a cell
+ends: queries use its `is_valid`."""
 
 
 def queued_rows(plan: Plan, run_id: str) -> list[storage.CellRow]:
-    """The rows of a plan of which nothing has run; what it skips is skipped from the start."""
+    """The rows of a plan before anything has run; what it skips is skipped from the start."""
     return [_queued(cell, run_id, position) for position, cell in enumerate(plan.cells)]
 
 
@@ -56,7 +56,7 @@ def _queued(cell: Cell, run_id: str, position: int) -> storage.CellRow:
 
 
 def _renewed(row: storage.CellRow, cell: Cell) -> storage.CellRow:
-    """A stored row before its run goes on; what is committed is added afterwards."""
+    """A stored row when its run resumes; what is committed is added afterwards."""
     return replace(
         row,
         rounds=cell.rounds,  # rounds may have been added since
@@ -69,16 +69,16 @@ def _renewed(row: storage.CellRow, cell: Cell) -> storage.CellRow:
 
 
 class CellStates:
-    """Keeps the row of every cell up to date while a run goes on.
+    """Keeps the row of every cell up to date during a run.
 
     Args:
         plan: the cells.
-        nodes: the machines that the entries name.
-        rows: their rows as stored; a cell that failed or was cut off starts again as queued. Rows
-            of cells that the plan has no more are left alone.
+        rows: their rows as stored; a cell that failed or was interrupted is queued again. Rows of
+            cells that the plan no longer has stay as they are.
         entries: what is committed already.
-        throttled: rounds among it that a throttled machine spoilt, as (cell_id, round).
-        unanswered: how many images of such rounds have logits that are not finite.
+        nodes: the machines that the entries name.
+        throttled: rounds among these that were throttled, as (cell_id, round).
+        unanswered: images of each round whose logits are not finite.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class CellStates:
 
     @property
     def rows(self) -> list[storage.CellRow]:
-        """All rows, in the order of the plan; then those that it has no more."""
+        """All rows in the order of the plan; then those that it no longer has."""
         return [*self._rows.values(), *self._left]
 
     def is_over(self, cell_id: str) -> bool:
@@ -134,15 +134,15 @@ class CellStates:
         return self._rows[cell_id].status in ("done", "failed", "skipped")
 
     def has_run_on(self, node: str, cell_ids: Iterable[str]) -> bool:
-        """Whether anything is committed that a machine did of some cells."""
+        """Whether a node has committed rows of some cells."""
         return any(node in self._ran_on.get(cell_id, ()) for cell_id in cell_ids)
 
     def committed(self, cell_ids: Iterable[str]) -> int:
-        """How many tasks of some cells are committed."""
+        """The number of committed tasks of some cells."""
         return sum(self._asked_tasks(cell_id) - self._missing[cell_id] for cell_id in cell_ids)
 
     def start(self, task: Task) -> None:
-        """A task is on its way."""
+        """A task is given out."""
         row = self._rows[task.cell_id]
         self._rows[task.cell_id] = replace(
             row,
@@ -176,7 +176,7 @@ class CellStates:
             self._unanswered.setdefault(cell_id, Counter())[number] += images
 
     def restart(self, cell_ids: Collection[str]) -> None:
-        """What was committed of cells is dropped, and they start anew."""
+        """Committed rows of cells are dropped, and the cells start again."""
         for cell_id in cell_ids:
             cell, row = self._cells[cell_id], self._rows[cell_id]
             self._throttled.pop(cell_id, None)
@@ -190,7 +190,7 @@ class CellStates:
             )
 
     def fail(self, cell_id: str, error: str) -> None:
-        """A cell failed; what is committed of it stays."""
+        """A cell failed; its committed rows stay."""
         self._rows[cell_id] = replace(
             self._rows[cell_id],
             status="failed",
@@ -200,13 +200,13 @@ class CellStates:
         )
 
     def skip(self, task: Task, reason: str) -> None:
-        """Nobody can do a task where it was given: its cell is left out, and says why."""
+        """A host cannot do a task at all: its cell is skipped, with the reason."""
         self._rows[task.cell_id] = replace(
             self._rows[task.cell_id], status="skipped", note=reason, finished_at=now()
         )
 
     def _run_on(self, cell_id: str, node: str, device: str | None) -> None:
-        """Say where a cell ran; of all that asked alike, what `any` turned out to be."""
+        """Note where a cell ran; for all that asked for the same, what `any` turned out to be."""
         row = self._rows[cell_id]
         self._rows[cell_id] = replace(row, node=node, device=device, attempts=max(row.attempts, 1))
         asked = self._asked[cell_id]
@@ -260,6 +260,6 @@ class CellStates:
 
 
 def _not_finite(broken: int, images: int) -> str:
-    """Why a cell has no accuracy; every round has the same images, so the worst says how many."""
+    """Why a cell has no accuracy; every round has the same images, so the largest number counts."""
     verb = "has" if broken == 1 else "have"
     return f"{broken} of {images} images {verb} logits that are not finite"

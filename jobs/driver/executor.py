@@ -1,4 +1,4 @@
-"""Executors: how tasks get to workers. Ours are in `inline_executor` and in `jobs.cluster.ray`."""
+"""Executors: how tasks reach workers; see `inline_executor` and `jobs.cluster.ray`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobs.plan.task import Outcome, Task
 
 
 class FullError(JobsError):
-    """There is no room for a task's images until something else has come back."""
+    """There is no room for a task's images until another task has ended."""
 
 
 Finished = tuple[Task, Outcome]
@@ -22,17 +22,17 @@ class Executor(Protocol):
 
     @property
     def is_one_host(self) -> bool:
-        """Whether there is one place for all, on the machine of this process."""
+        """Whether all tasks run on one host, the machine of this process."""
 
     @property
     def is_full(self) -> bool:
-        """Whether nothing more should be handed over before something comes back."""
+        """Whether nothing more should be handed over before another task has ended."""
 
-    def places(self) -> Sequence[Host]:
-        """Where tasks can go now."""
+    def hosts(self) -> Sequence[Host]:
+        """The hosts that can take tasks now."""
 
-    def submit(self, task: Task, spot: Slot) -> None:
-        """Hand a task over, for a device of one of these places.
+    def submit(self, task: Task, slot: Slot) -> None:
+        """Hand a task over, for a device of one of these hosts.
 
         Raises:
             SourceError: its checkpoint or images cannot be read.
@@ -40,7 +40,7 @@ class Executor(Protocol):
         """
 
     def wait(self, timeout_s: float | None = None) -> Finished | None:
-        """Block until one of the tasks in flight is finished; None where that takes too long."""
+        """Block until one of the tasks in flight has ended; None after `timeout_s`."""
 
     def close(self) -> None:
         """Stop what still runs and leave no process behind."""

@@ -33,11 +33,11 @@ class InlineExecutor:
         """False: it holds one task."""
         return False
 
-    def places(self) -> Sequence[Host]:
+    def hosts(self) -> Sequence[Host]:
         """This process, for one task at a time."""
         return [Host("", capacity=1)]
 
-    def submit(self, task: Task, spot: Slot) -> None:  # noqa: ARG002 - there is one spot
+    def submit(self, task: Task, slot: Slot) -> None:  # noqa: ARG002 - there is one slot
         """Keep the task and its images until it is waited for."""
         self._tasks.append((task, self._sources.shard(task)))
 

@@ -1,8 +1,8 @@
 """Placement: which task goes to which host, and what happens if no host can take it.
 
-Cells that are to be compared by the clock are bound to one place by its name, for all rounds: a
-node that comes back after its link was cut is the same place. One that stays away loses them: what
-they have is dropped, and they start anew elsewhere, since rounds of two machines must not mix.
+Cells whose latencies are to be compared are bound to one host by its name, for all rounds: a node
+that joins again after its link was cut is the same host. If it stays away, the fault policy
+restarts them on another.
 """
 
 from __future__ import annotations
@@ -12,249 +12,244 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 
 from jobs.driver.block_queue import BlockQueue, IsOver
-from jobs.driver.in_flight import Lane
+from jobs.driver.in_flight import InFlight
 from jobs.machine.devices import ANY, CUDA
 from jobs.machine.slots import Host, Slot
 from jobs.plan.order import CellBlock
 from jobs.plan.task import Task
 
-WAIT_S = 600.0
-"""How long cells wait for a device that no node has, unless told otherwise."""
-
-GRACE_S = 60.0
-"""How long timed cells wait for their own machine where another could take them: enough for a node
-that was cut off to be declared dead, and to join again."""
-
 
 @dataclass(frozen=True)
 class Stuck:
-    """A block that no place can take now.
+    """A block that no host can take now.
 
     Attributes:
         block: which one.
-        told: what to say of it.
+        reason: what to say of it.
         is_new: it was not stuck before.
-        is_moving: its place is gone for good, and it starts anew elsewhere.
-        is_failed: it has waited long enough.
+        waited_s: for how long.
+        can_move: another host could take it.
+        has_nothing: no task of it is done on its host, or that host is set aside: nothing is lost
+            by moving.
     """
 
     block: CellBlock
-    told: str
-    is_new: bool = False
-    is_moving: bool = False
-    is_failed: bool = False
+    reason: str
+    is_new: bool
+    waited_s: float
+    can_move: bool
+    has_nothing: bool
 
 
 class Placement:
-    """Hands out tasks with spots for them.
+    """Hands out tasks with slots for them.
 
     Args:
         queued: blocks, each with its tasks, in order of precedence.
-        homes: of blocks that have begun, the place that has them.
-        meant: what `any` and `cuda` have turned out to be, where that is known.
-        wait_s: after which a block without a place fails.
+        affinities: the host of each block that has begun.
+        resolved: the devices that `any` and `cuda` stand for, if known.
         clock: seconds; a fake one in tests.
     """
 
     def __init__(
         self,
         queued: Iterable[tuple[CellBlock, Iterator[Task]]],
-        homes: Mapping[CellBlock, str] | None = None,
-        meant: Mapping[str, str] | None = None,
-        wait_s: float = WAIT_S,
+        affinities: Mapping[CellBlock, str] | None = None,
+        resolved: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        homes = homes or {}
+        affinities = affinities or {}
         self._queues = {
-            block: BlockQueue(block, tasks, homes.get(block)) for block, tasks in queued
+            block: BlockQueue(block, tasks, affinities.get(block)) for block, tasks in queued
         }
-        self._meant = dict(meant or {})
-        self._wait_s = wait_s
+        self._resolved = dict(resolved or {})
         self._clock = clock
-        self._places: dict[str, Host] = {}
-        self._lanes: dict[str, Lane] = {}
-        self._given: dict[Task, tuple[BlockQueue, Lane]] = {}
+        self._hosts: dict[str, Host] = {}
+        self._in_flight: dict[str, InFlight] = {}
+        self._given: dict[Task, tuple[BlockQueue, InFlight]] = {}
         self._aside: set[str] = set()
 
     @property
     def is_timing_here(self) -> bool:
-        """Whether the driver's own machine is under the clock."""
-        return any(lane.is_timing and lane.place.is_here for lane in self._lanes.values())
+        """Whether a timed task runs on the driver's own machine."""
+        return any(there.is_timing and there.host.is_here for there in self._in_flight.values())
 
     def is_done(self, is_over: IsOver) -> bool:
         """Whether nothing is in flight and nothing waits."""
         return not self._given and not any(q.has_more(is_over) for q in self._queues.values())
 
-    def see(self, places: Sequence[Host]) -> None:
-        """These are there now."""
-        self._places = {place.name: place for place in places}
-        for name, place in self._places.items():
-            if name in self._lanes:
-                self._lanes[name].place = place
+    def update_hosts(self, hosts: Sequence[Host]) -> None:
+        """These hosts are available now."""
+        self._hosts = {host.name: host for host in hosts}
+        for name, host in self._hosts.items():
+            if name in self._in_flight:
+                self._in_flight[name].host = host
             else:
-                self._lanes[name] = Lane(place)
+                self._in_flight[name] = InFlight(host)
 
     def take(self, is_over: IsOver, held: Collection[str] = ()) -> tuple[Task, Slot] | None:
-        """The next task that may start now, and where; None where none may.
+        """The next task that may start now, and its slot; None if none may.
 
         Args:
-            is_over: of a cell.
-            held: places that get no task, while there are others, but those lost elsewhere.
+            is_over: whether a cell needs no more tasks.
+            held: hosts that get only tasks which were lost elsewhere, while there are others.
         """
-        lanes = [lane for name in self._places if not (lane := self._lanes[name]).is_shut]
-        for lane in sorted(lanes, key=lambda lane: lane.load):
-            if found := self._take_for(lane, is_over, held):
+        able = [there for name in self._hosts if not (there := self._in_flight[name]).is_shut]
+        for there in sorted(able, key=lambda there: there.load):
+            if found := self._take_for(there, is_over, held):
                 return found
         return None
 
     @property
     def in_flight(self) -> int:
-        """How many tasks are."""
+        """The number of tasks in flight."""
         return len(self._given)
 
-    def where(self, task: Task) -> Slot:
-        """Where a task in flight is."""
-        return self._given[task][1].spot(task)
+    def slot(self, task: Task) -> Slot:
+        """The slot of a task in flight."""
+        return self._given[task][1].slot(task)
 
     def can_go_elsewhere(self, task: Task) -> bool:
-        """Whether a task in flight, if it is lost, has a place where it was not lost yet.
+        """Whether another host, on which a task in flight was not lost yet, could take it.
 
-        One of a block that a machine must take whole has none.
+        Never for a task of a block that one host must take whole.
         """
-        queue, lane = self._given[task]
-        spoilt = queue.spoilt(task) | {lane.place.name}
-        return queue.home is None and any(p.name not in spoilt for p in self._able(queue))
+        queue, there = self._given[task]
+        lost_on = queue.lost_on(task) | {there.host.name}
+        return queue.affinity is None and any(
+            host.name not in lost_on for host in self._candidates(queue)
+        )
 
     def can_move(self, block: CellBlock) -> bool:
-        """Whether another place than its home could take a block."""
-        if block.is_bound:
+        """Whether another host than its own could take a block."""
+        if block.is_immovable:
             return False
         queue = self._queues[block]
-        return any(place.name != queue.home for place in self._able(queue))
+        return any(host.name != queue.affinity for host in self._candidates(queue))
 
     def is_idle(self, block: CellBlock, is_over: IsOver) -> bool:
         """Whether nothing of a block is in flight, and nothing waits."""
         queue = self._queues[block]
         return not queue.in_flight and not queue.has_more(is_over)
 
-    def is_flying(self, block: CellBlock) -> bool:
+    def is_in_flight(self, block: CellBlock) -> bool:
         """Whether something of a block is in flight."""
         return bool(self._queues[block].in_flight)
 
-    def can_spare(self, place: str, is_over: IsOver) -> bool:
-        """Whether all that is left for a place can be done elsewhere."""
+    def can_spare(self, host: str, is_over: IsOver) -> bool:
+        """Whether all that is left for a host can be done on others."""
         left = [q for q in self._queues.values() if q.in_flight or q.has_more(is_over)]
-        if any(queue.block.is_bound and queue.home == place for queue in left):
+        if any(queue.block.is_immovable and queue.affinity == host for queue in left):
             return False
-        able = [{other.name for other in self._able(queue)} for queue in left]
-        return all(names - {place} for names in able if place in names)
+        able = [{other.name for other in self._candidates(queue)} for queue in left]
+        return all(names - {host} for names in able if host in names)
 
-    def set_aside(self, place: str) -> None:
-        """A place gets no more tasks."""
-        self._aside.add(place)
+    def set_aside(self, host: str) -> None:
+        """A host gets no more tasks."""
+        self._aside.add(host)
 
-    def give_back(self, task: Task, *, again: bool = False, is_spoilt: bool = True) -> None:
+    def give_back(self, task: Task, *, again: bool = False, is_lost: bool = True) -> None:
         """A task has ended.
 
         Args:
-            task: which.
+            task: which one.
             again: it goes first in its queue.
-            is_spoilt: and to another place, where there is one.
+            is_lost: and to another host, if there is one.
         """
-        queue, lane = self._given.pop(task)
-        queue.give_back(task, lane.place.name, again=again, is_spoilt=is_spoilt)
-        lane.end(task)
+        queue, there = self._given.pop(task)
+        queue.give_back(task, there.host.name, again=again, is_lost=is_lost)
+        there.end(task)
 
     def restart(self, block: CellBlock, tasks: Iterator[Task], avoided: str | None = None) -> None:
-        """A block starts anew, wherever there is a place, but for one that it avoids."""
+        """A block starts again on any host but one that it avoids."""
         queue = self._queues[block]
         queue.restart(tasks)
         queue.avoided |= {avoided} if avoided else set()
 
     def stuck(self, is_over: IsOver) -> list[Stuck]:
-        """The blocks that no place can take now and of which nothing is in flight."""
+        """The blocks that no host can take now and of which nothing is in flight."""
         now_s = self._clock()
         found = []
         for queue in self._queues.values():
-            able = self._able(queue)
-            is_served = any(queue.home in (None, place.name) for place in able)
+            able = self._candidates(queue)
+            is_served = any(queue.affinity in (None, host.name) for host in able)
             if is_served or queue.in_flight or not queue.has_more(is_over):
                 queue.stuck_s = None
                 continue
             is_new = queue.stuck_s is None
             queue.stuck_s = now_s if queue.stuck_s is None else queue.stuck_s
-            waited_s = now_s - queue.stuck_s
-            can_move = bool(able) and not queue.block.is_bound
-            is_lost = not queue.has_begun or queue.home in self._aside
             found.append(
                 Stuck(
                     queue.block,
-                    self._wording(queue, able),
+                    self._describe(queue, able),
                     is_new=is_new,
-                    is_moving=can_move and (is_lost or waited_s >= min(GRACE_S, self._wait_s)),
-                    is_failed=not can_move and waited_s >= self._wait_s,
+                    waited_s=now_s - queue.stuck_s,
+                    can_move=bool(able) and not queue.block.is_immovable,
+                    has_nothing=not queue.has_begun or queue.affinity in self._aside,
                 )
             )
         return found
 
     def _take_for(
-        self, lane: Lane, is_over: IsOver, held: Collection[str]
+        self, there: InFlight, is_over: IsOver, held: Collection[str]
     ) -> tuple[Task, Slot] | None:
-        place = lane.place
+        host = there.host
         for queue in self._queues.values():
-            if queue.home not in (None, place.name) or not self._can(queue, place):
+            if queue.affinity not in (None, host.name) or not self._suits(queue, host):
                 continue
             if not queue.has_more(is_over):
                 continue
-            others = [] if queue.home else [p.name for p in self._able(queue) if p != place]
-            task = queue.first(place.name, others, is_over, is_held=place.name in held)
+            others = (
+                []
+                if queue.affinity
+                else [each.name for each in self._candidates(queue) if each != host]
+            )
+            task = queue.first(host.name, others, is_over, is_held=host.name in held)
             if task is None:
                 continue
-            device = place.device(self._meant.get(task.device, task.device)) or task.device
-            if not lane.has_room(task, device):
+            device = host.device(self._resolved.get(task.device, task.device)) or task.device
+            if not there.has_room(task, device):
                 if task.is_timed:
                     return None  # nothing more until it is empty
                 continue  # another device of it may be free
-            if place.devices is not None and task.device in (ANY, CUDA):
-                self._meant.setdefault(task.device, device)
+            if host.devices is not None and task.device in (ANY, CUDA):
+                self._resolved.setdefault(task.device, device)
             if queue.block.is_timed:
-                queue.home = place.name
+                queue.affinity = host.name
             queue.take(task)
-            self._given[task] = queue, lane
-            return task, lane.begin(task, device)
+            self._given[task] = queue, there
+            return task, there.begin(task, device)
         return None
 
-    def _can(self, queue: BlockQueue, place: Host) -> bool:
-        """Whether a place has the device of a block, and may be given work of it."""
-        if place.name in self._aside or place.name in queue.avoided:
+    def _suits(self, queue: BlockQueue, host: Host) -> bool:
+        """Whether a host has the device of a block, and may get work of it."""
+        if host.name in self._aside or host.name in queue.avoided:
             return False
         asked = queue.block.device
-        return asked is None or place.device(self._meant.get(asked, asked)) is not None
+        return asked is None or host.device(self._resolved.get(asked, asked)) is not None
 
-    def _able(self, queue: BlockQueue) -> list[Host]:
-        return [place for place in self._places.values() if self._can(queue, place)]
+    def _candidates(self, queue: BlockQueue) -> list[Host]:
+        return [host for host in self._hosts.values() if self._suits(queue, host)]
 
-    def _wording(self, queue: BlockQueue, able: Sequence[Host]) -> str:
+    def _describe(self, queue: BlockQueue, able: Sequence[Host]) -> str:
         asked = queue.block.device or ANY
-        device = self._meant.get(asked, asked)
+        device = self._resolved.get(asked, asked)
         cells = len(queue.block.cells)
         what = f"{cells} cell{'s' if cells > 1 else ''} of device {device}"
-        has = sorted({name for place in self._places.values() for name in place.devices or ()})
+        has = sorted({name for host in self._hosts.values() for name in host.devices or ()})
         there = f"registered now: {', '.join(has) or 'nothing'}"
         if self._aside:
             there += f"; set aside: {', '.join(sorted(self._aside))}"
-        lost = "set aside" if queue.home in self._aside else "gone"
-        if able and queue.block.is_bound:
+        state = "set aside" if queue.affinity in self._aside else "gone"
+        host = f"node {queue.affinity}, which is {state}"
+        if able and queue.block.is_immovable:
             return (
-                f"{what} were timed on node {queue.home}, which is {lost}, and what is added must"
-                f" be timed there too; {there}"
+                f"{what} were timed on {host}, and what is added must be timed there too; {there}"
             )
         if able and not queue.has_begun:
-            return f"{what} were about to begin on node {queue.home}, which is {lost}; {there}"
+            return f"{what} were about to begin on {host}; {there}"
         if able:
-            return f"{what} began on node {queue.home}, which is {lost}; {there}"
-        if queue.home:
-            return (
-                f"{what} began on node {queue.home}, which is {lost}, and no other has it; {there}"
-            )
+            return f"{what} began on {host}; {there}"
+        if queue.affinity:
+            return f"{what} began on {host}, and no other has it; {there}"
         return f"{what}: no node has it; {there}"

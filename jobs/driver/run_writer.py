@@ -1,4 +1,4 @@
-"""What a driver writes of its run: rows, nodes, states of cells, and what is dropped of them."""
+"""Writes a driver's run into its store: rows, nodes, cell states, and rows that are dropped."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from jobs.common.errors import JobsError
 from jobs.plan.task import Outcome, Task
 
 SET_ASIDE = "set aside"
-"""How the note of a node begins that failed what others did; `status` looks for it."""
+"""Begins the note of a node that failed tasks which others completed; `status` looks for it."""
 
 CLOCK_TOLERANCE_S = 60.0
-"""Between a node's clock and this machine's, before rows of its cells say so."""
+"""Between a node's clock and this machine's, from which on a cell's note says so."""
 
 
 class RunWriter:
-    """Writes into a run's store; all of it raises JobsError where the store cannot be written.
+    """Writes into a run's store; every method raises JobsError if the store cannot be written.
 
     Args:
         store: the run, whose lease this process holds.
@@ -36,7 +36,7 @@ class RunWriter:
             self._store.save_cells(rows)
 
     def commit(self, task: Task, outcome: Outcome) -> bool:
-        """Commit a task's rows; False where they are committed already."""
+        """Commit a task's rows; False if they are committed already."""
         entry = storage.CommitEntry(
             cell_id=task.cell_id,
             round=task.round,
@@ -55,20 +55,20 @@ class RunWriter:
             return self._store.commit(entry, outcome.tables)
 
     def discard(self, cell_ids: Collection[str]) -> None:
-        """Drop what is committed of cells."""
+        """Drop the committed rows of cells."""
         with self._failing_as_jobs():
             self._store.discard(cell_ids)
 
-    def note_on_node(self, place: str, note: str) -> None:
-        """Say something in a node's row, before what it says."""
-        row = self._nodes.get(place) or storage.NodeRow(self._store.run.run_id, place)
-        self._nodes[place] = replace(row, note="; ".join(filter(None, (note, row.note))))
-        self._noted.add(place)
+    def note_on_node(self, host: str, note: str) -> None:
+        """Put a note in a node's row, in front of what it has."""
+        row = self._nodes.get(host) or storage.NodeRow(self._store.run.run_id, host)
+        self._nodes[host] = replace(row, note="; ".join(filter(None, (note, row.note))))
+        self._noted.add(host)
         with self._failing_as_jobs():
             self._store.save_nodes(list(self._nodes.values()))
 
     def _knows(self, node: storage.NodeRow) -> bool:
-        """Whether a node's row is there: also of one set aside in an earlier try of this run."""
+        """Whether a node's row is current; a note of an earlier try of this run is not."""
         row = self._nodes.get(node.node)
         is_stale = row is not None and (row.note or "").startswith(SET_ASIDE)
         return row is not None and (not is_stale or node.node in self._noted)
@@ -85,9 +85,9 @@ class RunWriter:
 
 
 def with_clock_remark(outcome: Outcome, now_s: float) -> Outcome:
-    """Say so in the note where a node's clock is minutes off this machine's.
+    """Add a note if a node's clock is minutes off this machine's.
 
-    Its latencies are right, being of a clock that nobody sets; its times of day are not.
+    Its latencies are right, since they come from a monotonic clock; its times of day are not.
     """
     if outcome.ended_s is None or abs(outcome.ended_s - now_s) < CLOCK_TOLERANCE_S:
         return outcome

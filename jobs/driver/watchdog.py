@@ -1,7 +1,7 @@
-"""The watchdog: which tasks in flight have finished no batch for too long.
+"""The watchdog: which tasks in flight have completed no batch for too long.
 
-A task is judged by its progress, not by its age: one that goes on finishing batches may take all
-night. What a task has finished is asked for seldom, and of none that is young.
+A task is judged by its progress, not by its age: one that keeps completing batches may take all
+night. Progress is asked for seldom, and never of a young task.
 """
 
 from __future__ import annotations
@@ -12,29 +12,28 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 STALL_S = 600.0
-"""How long a task may finish nothing, unless told otherwise: a large batch on a small board takes
-minutes, and so does an engine that compiles."""
+"""How long a task may complete nothing by default: a large batch on a small board takes
+minutes, and so does compiling an engine."""
 
 LOOKS = 4
-"""In one such time, at a task that is no longer young; its worker reports as often."""
+"""Per such time, at a task that is no longer young; its worker reports as often."""
 
 
 @dataclass
 class _Watch:
     """One task in flight; all times of the watchdog's clock, seconds."""
 
-    place: str
+    host: str
     limit_s: float
-    signed_s: float
+    last_sign_s: float
     look_s: float
-    beats: int | None = None
+    progress: int | None = None
 
 
 class Watchdog:
-    """Keeps an eye on tasks in flight.
+    """Watches tasks in flight.
 
-    A task that has not begun waits behind the others of its place: any sign of theirs counts for
-    it.
+    A task that has not begun waits behind the others of its host: any sign of theirs counts for it.
 
     Args:
         limit_s: after which a task without progress has stalled.
@@ -47,21 +46,21 @@ class Watchdog:
         self._limit_s = limit_s
         self._clock = clock
         self._watches: dict[Hashable, _Watch] = {}
-        self._signed_s: dict[str, float] = {}
+        self._last_sign_s: dict[str, float] = {}
 
-    def begin(self, key: Hashable, place: str, quiet_s: float = 0.0) -> None:
-        """A task was handed over; `quiet_s` it spends on purpose without finishing anything."""
+    def begin(self, key: Hashable, host: str, quiet_s: float = 0.0) -> None:
+        """A task was handed over; for `quiet_s` it completes nothing on purpose."""
         now_s, limit_s = self._clock(), self._limit_s + quiet_s
-        self._watches[key] = _Watch(place, limit_s, now_s, now_s + limit_s / LOOKS)
+        self._watches[key] = _Watch(host, limit_s, now_s, now_s + limit_s / LOOKS)
 
     def end(self, key: Hashable) -> None:
-        """A task came back, which is a sign of its place."""
+        """A task has ended, which is a sign of its host."""
         watch = self._watches.pop(key, None)
         if watch:
-            self._signed_s[watch.place] = self._clock()
+            self._last_sign_s[watch.host] = self._clock()
 
     def due_s(self) -> float:
-        """Seconds until a look is worth it; infinite where nothing is in flight."""
+        """Seconds until a look is worth it; infinite if nothing is in flight."""
         if not self._watches:
             return math.inf
         return max(min(watch.look_s for watch in self._watches.values()) - self._clock(), 0.0)
@@ -70,8 +69,8 @@ class Watchdog:
         """Look at the tasks that are due.
 
         Args:
-            ask: how much a task has finished by what its worker reports; None where it says
-                nothing, being young, not begun, or unable to.
+            ask: batches that a task has completed, as its worker reports them; None if it reports
+                nothing: it is young, has not begun, or cannot.
 
         Returns: those that have stalled.
         """
@@ -79,14 +78,14 @@ class Watchdog:
         due = {key: watch for key, watch in self._watches.items() if watch.look_s <= now_s}
         for key, watch in due.items():
             watch.look_s = now_s + watch.limit_s / LOOKS
-            beats = ask(key)
-            if beats != watch.beats:
-                watch.beats = beats
-                watch.signed_s = self._signed_s[watch.place] = now_s
+            progress = ask(key)
+            if progress != watch.progress:
+                watch.progress = progress
+                watch.last_sign_s = self._last_sign_s[watch.host] = now_s
         return [key for key, watch in due.items() if now_s - self._last_s(watch) >= watch.limit_s]
 
     def _last_s(self, watch: _Watch) -> float:
-        """When there last was a sign of a task."""
-        if watch.beats is not None:
-            return watch.signed_s
-        return max(watch.signed_s, self._signed_s.get(watch.place, -math.inf))
+        """The time of a task's last sign."""
+        if watch.progress is not None:
+            return watch.last_sign_s
+        return max(watch.last_sign_s, self._last_sign_s.get(watch.host, -math.inf))

@@ -1,4 +1,4 @@
-"""Places: the machines that an executor can give tasks to, and the spots on them."""
+"""Hosts that an executor can give tasks to, and slots: one for each of their devices."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from jobs.machine.devices import ANY, CUDA
 
 @dataclass(frozen=True)
 class Slot:
-    """One device of one place.
+    """One device of one host.
 
     Attributes:
-        place: its name.
-        device: as the place has registered it.
-        number: which one of several equal ones, from 0.
+        host: its name.
+        device: as the host has registered it.
+        number: which of several equal devices, from 0.
     """
 
-    place: str
+    host: str
     device: str
     number: int = 0
 
@@ -28,10 +28,10 @@ class Host:
     """A machine.
 
     Attributes:
-        name: what rows call it; stays the same when it leaves and comes back.
+        name: its name in rows; stays the same when it leaves and joins again.
         capacity: untimed tasks that are worth having in flight there at once.
         devices: how many it has of each, by the name under which they are registered. None: it is
-            the only place there is, and every name of the grid means something on it.
+            the only host there is, and takes every device name of the grid.
         has_gpu: its devices are GPUs.
         is_here: it is the machine of the driver.
     """
@@ -43,7 +43,7 @@ class Host:
     is_here: bool = True
 
     def device(self, asked: str) -> str | None:
-        """Which of its devices answers to a name of the grid; None where none does."""
+        """The device of this host that a name of the grid stands for; None if it has none."""
         if self.devices is None or asked in self.devices:
             return asked
         if asked == ANY or (asked == CUDA and self.has_gpu):
@@ -51,8 +51,9 @@ class Host:
         return None
 
     def room(self, device: str) -> int:
-        """How many untimed tasks may be in flight on one of its devices: one on each GPU, and one
-        more whose images travel meanwhile.
+        """Untimed tasks that may be in flight on devices of one name.
+
+        That is one on each GPU, and one more whose images are sent meanwhile.
         """
         count = (self.devices or {}).get(device, 0)
         return min(self.capacity, 2 * count) if self.has_gpu and count else self.capacity

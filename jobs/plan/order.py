@@ -33,7 +33,7 @@ class CellBlock:
         return self.dataset is not None
 
     @property
-    def is_bound(self) -> bool:
+    def is_immovable(self) -> bool:
         """Whether what it has of one machine is worth more than going on with another.
 
         Something was added to it after it had been timed.

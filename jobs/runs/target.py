@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import storage
 from jobs.cluster.address import CLIENT_SCHEME, check_address
 from jobs.common.errors import UsageError
-from jobs.driver.block_affinity import homes_of
+from jobs.driver.block_affinity import find_affinities
 from jobs.driver.executor import Executor
+from jobs.driver.fault_policy import WAIT_S
 from jobs.driver.inline_executor import InlineExecutor
-from jobs.driver.placement import WAIT_S
 from jobs.driver.watchdog import STALL_S
 from jobs.machine.devices import local_devices
 from jobs.machine.registration import node_name
@@ -75,12 +75,12 @@ class Where:
             return
         run_id, entries = store.run.run_id, store.entries()
         done = frozenset(entry.key for entry in entries)
-        for block, home in homes_of(blocks(plan, by_device=True), entries).items():
-            if home == node_name() or not any(block.tasks(run_id, done)):
+        for block, host in find_affinities(blocks(plan, by_device=True), entries).items():
+            if host == node_name() or not any(block.tasks(run_id, done)):
                 continue
             raise UsageError(
                 f"run {run_id}: timed cells of device {block.device} on {block.dataset} began on"
-                f" node {home}, and this is {node_name()}: rounds of two machines must not mix. Go"
+                f" node {host}, and this is {node_name()}: rounds of two machines must not mix. Go"
                 f" on where that node is, with `gfjobs resume {run_id} --address HOST:PORT`, or"
                 " submit the grid as a new run"
             )

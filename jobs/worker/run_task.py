@@ -33,7 +33,7 @@ _models: OrderedDict[tuple[str, tuple[int, ...], str, int], gfnet.GFNet] = Order
 
 
 def run_task(
-    task: Task, weights: Callable[[], bytes], images: Any, spot: Slot | None = None
+    task: Task, weights: Callable[[], bytes], images: Any, slot: Slot | None = None
 ) -> Outcome:
     """Run one task; whatever fails comes back as an outcome, never as an exception.
 
@@ -41,11 +41,11 @@ def run_task(
         task: what to do.
         weights: gives the checkpoint's bytes, asked only where the model is not loaded yet.
         images: Arrow table of the shard: image_id, path, label, image (encoded bytes).
-        spot: which device of this machine; None: what the task's own name for it means here.
+        slot: which device of this machine; None: what the task's own name for it means here.
     """
     node = None
     try:
-        device = use_device(spot.device, spot.number) if spot else use_device(task.device)
+        device = use_device(slot.device, slot.number) if slot else use_device(task.device)
         node = describe_node(task.run_id, device)
         if reason := why_skipped(task.kind, task.runtime, task.precision, device.name):
             return Outcome({}, node, skipped=reason)
@@ -91,8 +91,8 @@ def _failures(pipeline: Pipeline, shard: ShardImages) -> str:
     if not pipeline.failures:
         return ""
     named = [
-        f"{shard.paths[place] or 'image'} (image_id {shard.image_ids[place]}): {reason}"
-        for place, reason in sorted(pipeline.failures.items())[:NAMED_FAILURES]
+        f"{shard.paths[host] or 'image'} (image_id {shard.image_ids[host]}): {reason}"
+        for host, reason in sorted(pipeline.failures.items())[:NAMED_FAILURES]
     ]
     more = len(pipeline.failures) - len(named)
     others = f"; and {more} more" if more else ""

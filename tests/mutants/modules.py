@@ -52,6 +52,7 @@ MODULES = {
     "jobs/plan/order.py": Own("tests/jobs/plan/test_order.py"),
     "jobs/driver/placement.py": Own("tests/jobs/driver/test_placement.py"),
     "jobs/driver/fault_attribution.py": _alone("tests/jobs/driver/test_fault_attribution.py"),
+    "jobs/driver/fault_policy.py": Own("tests/jobs/driver/test_fault_policy.py"),
     # Which rows count, and who may write them.
     "storage/runs/manifests.py": _alone("tests/storage/runs/test_manifests.py"),
     "storage/runs/merge.py": Own("tests/storage/runs/test_merge.py"),

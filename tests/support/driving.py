@@ -54,11 +54,11 @@ class Scripted:
         self.most = 0
         self.most_beside_timed = 0
 
-    def places(self) -> list[Host]:
+    def hosts(self) -> list[Host]:
         """One, with room as told."""
         return [Host("", self._capacity)]
 
-    def submit(self, task: Task, spot: Slot) -> None:  # noqa: ARG002 - one place
+    def submit(self, task: Task, slot: Slot) -> None:  # noqa: ARG002 - one place
         """Take a task."""
         self.tasks.append(task)
         self.given.append(task)

@@ -111,7 +111,7 @@ class RayExecutor:
         sent = {key: one for task in self._in_flight.values() for key, one in task.sent.items()}
         return self._store.is_filled_by(sent.values())
 
-    def places(self) -> Sequence[Host]:
+    def hosts(self) -> Sequence[Host]:
         """The nodes that are there; looked up anew every two seconds.
 
         Raises:
@@ -120,9 +120,9 @@ class RayExecutor:
         if self._nodes is None:
             resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
             return [Host("", max(int(resources.get("CPU", 1)), 1) * TASKS_PER_CPU)]
-        return self._nodes.places()
+        return self._nodes.hosts()
 
-    def submit(self, task: Task, spot: Slot) -> None:
+    def submit(self, task: Task, slot: Slot) -> None:
         """Hand a task to a node, its weights and images by reference."""
         sent = {
             key: self._store.put(key, read)
@@ -137,19 +137,19 @@ class RayExecutor:
             "num_cpus": 1,
             "resources": {TIMING: 1 if task.is_timed else TIMING_SHARE},
         }
-        node = self._nodes.node(spot.place) if self._nodes else None
+        node = self._nodes.node(slot.host) if self._nodes else None
         if node:
-            options = bound(options, task, spot, node)
+            options = bound(options, task, slot, node)
         pulse_key = uuid.uuid4().bytes
         orders = Orders(images.digest, pulse_key, self._stall_s / LOOKS)
         # In a list a reference is not resolved: a worker that has the model fetches no weights.
         reference = self._work.options(**options).remote(
-            task, [weights.reference], images.reference, spot if node else None, orders
+            task, [weights.reference], images.reference, slot if node else None, orders
         )
         node_id = node.node_id if node else None
         self._in_flight[reference] = _InFlight(task, sent, node_id, pulse_key)
         quiet_s = task.energy.settle_s + task.energy.idle_s if task.energy else 0.0
-        self._watchdog.begin(reference, spot.place, quiet_s)
+        self._watchdog.begin(reference, slot.host, quiet_s)
 
     def wait(self, timeout_s: float | None = None) -> Finished | None:
         """Block until a task is finished; one that is lost, for whatever reason, comes back so."""

@@ -41,7 +41,7 @@ makes it say so too, of a node that lives on under the same id: after this the h
 class Node:
     """A place, and what Ray must know to reach it."""
 
-    place: Host
+    host: Host
     node_id: str
     resources: frozenset[str]
 
@@ -73,11 +73,11 @@ class Nodes:
                 " task while it is timed; start each with `gfjobs node start`"
             )
 
-    def node(self, place: str) -> Node:
+    def node(self, host: str) -> Node:
         """The node of a place."""
-        return self._nodes[place]
+        return self._nodes[host]
 
-    def places(self) -> Sequence[Host]:
+    def hosts(self) -> Sequence[Host]:
         """The nodes that are there; looked up anew every two seconds.
 
         Raises:
@@ -92,7 +92,7 @@ class Nodes:
                         f"{err}. What was committed is kept: when the cluster is back, go on with"
                         " `gfjobs resume`"
                     ) from err
-        return [node.place for node in self._nodes.values()]
+        return [node.host for node in self._nodes.values()]
 
     def is_alive(self, node_id: str) -> bool:
         """Whether a node was there at the last look."""
@@ -122,7 +122,7 @@ class Nodes:
         views = [view for view in nodes if view.node_id not in gone]
         self._alive = frozenset(view.node_id for view in views)
         timing = [view for view in views if view.resources.get(TIMING)]
-        self._nodes = {node.place.name: node for node in (_node(view, here) for view in timing)}
+        self._nodes = {node.host.name: node for node in (_node(view, here) for view in timing)}
         mine = [view.resources for view in views if view.node_id == here]
         self.store_bytes = mine[0].get(STORE, self.store_bytes) if mine else self.store_bytes
 
@@ -131,25 +131,25 @@ def _node(view: NodeView, here: str) -> Node:
     """A node as a place; one that is not registered has the devices that Ray sees."""
     gpus = int(view.resources.get("GPU", 0))
     devices = view.devices or {CPU: 1} | ({CUDA: gpus} if gpus else {})
-    place = Host(
+    host = Host(
         name=view.name,
         capacity=max(int(view.resources.get("CPU", 1)), 1) * TASKS_PER_CPU,
         devices=devices,
         has_gpu=gpus > 0,
         is_here=view.node_id == here,
     )
-    return Node(place, view.node_id, frozenset(view.resources))
+    return Node(host, view.node_id, frozenset(view.resources))
 
 
-def bound(options: dict[str, Any], task: Task, spot: Slot, node: Node) -> dict[str, Any]:
+def bound(options: dict[str, Any], task: Task, slot: Slot, node: Node) -> dict[str, Any]:
     """A task goes to its node and to no other, and takes the device that it is to run on."""
     resources = dict(options["resources"])
-    resource = DEVICE_PREFIX + spot.device
+    resource = DEVICE_PREFIX + slot.device
     if resource in node.resources:
-        is_whole = task.is_timed or node.place.has_gpu
+        is_whole = task.is_timed or node.host.has_gpu
         resources[resource] = 1 if is_whole else TIMING_SHARE
     return options | {
         "resources": resources,
-        "num_gpus": int(node.place.has_gpu and spot.device != CPU),
+        "num_gpus": int(node.host.has_gpu and slot.device != CPU),
         "scheduling_strategy": NodeAffinitySchedulingStrategy(node.node_id, soft=False),
     }

@@ -51,9 +51,9 @@ def remote_of(work: Work | None) -> Any:
     """
 
     def perform(
-        task: Task, weights: list[Reference], images: Any, spot: Slot | None, orders: Orders
+        task: Task, weights: list[Reference], images: Any, slot: Slot | None, orders: Orders
     ) -> Sealed:
-        return attend(work, task, weights, images, spot, orders)
+        return attend(work, task, weights, images, slot, orders)
 
     return ray.remote(max_retries=0)(perform)
 
@@ -63,7 +63,7 @@ def attend(  # noqa: PLR0917 - what travels
     task: Task,
     weights: list[Reference],
     images: Any,
-    spot: Slot | None,
+    slot: Slot | None,
     orders: Orders,
 ) -> Sealed:
     """Do a task in this process."""
@@ -76,7 +76,7 @@ def attend(  # noqa: PLR0917 - what travels
     with _reporting(orders):
         try:
             check_images(images, orders.digest)
-            return seal_outcome((work or run_task)(task, fetch, images, spot))
+            return seal_outcome((work or run_task)(task, fetch, images, slot))
         except CorruptedError as err:
             return seal_outcome(Outcome({}, None, error=str(err), is_lost=True, is_corrupted=True))
 

@@ -38,13 +38,13 @@ def task(shard: int, cell: str = "cell", kind: str = "exits") -> Task:
 class Queue:
     """A queue of four tasks, and hosts that ask it."""
 
-    def __init__(self, kind: str = "exits", home: str | None = None) -> None:
+    def __init__(self, kind: str = "exits", affinity: str | None = None) -> None:
         self.drawn = 0
         self.over: set[str] = set()
         self.tasks = [task(0, kind=kind), task(1, "other", kind), task(2, kind=kind)]
         self.tasks.append(task(3, kind=kind))
         dataset = None if kind == "exits" else "d"
-        self.queue = BlockQueue(CellBlock("cpu", dataset, ()), self._draw(), home)
+        self.queue = BlockQueue(CellBlock("cpu", dataset, ()), self._draw(), affinity)
 
     def _draw(self) -> Iterator[Task]:
         for each in self.tasks:
@@ -65,7 +65,7 @@ class Queue:
 
     def lose(self, shard: int, host: str) -> None:
         """A host has lost one."""
-        self.queue.give_back(self.tasks[shard], host, again=True, is_spoilt=True)
+        self.queue.give_back(self.tasks[shard], host, again=True, is_lost=True)
 
 
 def test_the_rest_is_handed_out_where_a_task_was_lost() -> None:
@@ -95,7 +95,7 @@ def test_a_task_that_all_others_lost_too_goes_to_any() -> None:
 
 def test_a_timed_task_is_not_overtaken() -> None:
     """Neither at its home, to which it goes again, nor at a host that must wait: ABBA stays."""
-    queue = Queue("latency", home="a")
+    queue = Queue("latency", affinity="a")
     assert queue.ask("a") == 0
     queue.lose(0, "a")
     assert [queue.ask("a") for _ in range(4)] == [0, 1, 2, 3]
@@ -128,7 +128,7 @@ def test_a_held_host_gets_what_others_lost_and_else_nothing() -> None:
     assert queue.drawn == 0, "what is to come was lost nowhere"
     assert queue.ask("b", "a") == 0
     assert queue.ask("b", "a") == 1
-    queue.queue.give_back(queue.tasks[1], "b", again=True, is_spoilt=False)
+    queue.queue.give_back(queue.tasks[1], "b", again=True, is_lost=False)
     queue.lose(0, "b")
     assert queue.ask("a", "b", is_held=True) == 0
     assert queue.ask("a", "b", is_held=True) is None, "nobody lost what is left"
@@ -151,19 +151,19 @@ def test_a_queue_begins_with_its_first_task_that_came_back() -> None:
     """Done or failed, at home or where it then is; one with a home has begun elsewhere before."""
     queue = Queue()
     mine = queue.queue
-    assert (mine.block, mine.home, mine.in_flight) == (CellBlock("cpu", None, ()), None, 0)
+    assert (mine.block, mine.affinity, mine.in_flight) == (CellBlock("cpu", None, ()), None, 0)
     assert (mine.has_begun, mine.stuck_s, mine.avoided) == (False, None, set())
     assert [queue.ask("a", "b"), queue.ask("b", "a")] == [0, 1]
     assert mine.in_flight == 2
     queue.lose(0, "a")
     assert (mine.in_flight, mine.has_begun) == (1, False)
-    mine.give_back(queue.tasks[1], "b", again=False, is_spoilt=True)
+    mine.give_back(queue.tasks[1], "b", again=False, is_lost=True)
     assert (mine.in_flight, mine.has_begun) == (0, True)
     assert queue.ask("b", "a") == 0
     queue.lose(0, "b")
     assert mine.has_begun, "what was done stays done"
-    begun = Queue("latency", home="a").queue
-    assert (begun.home, begun.has_begun) == ("a", True)
+    begun = Queue("latency", affinity="a").queue
+    assert (begun.affinity, begun.has_begun) == ("a", True)
 
 
 def test_where_a_task_was_lost_is_known_until_it_is_done() -> None:
@@ -171,30 +171,30 @@ def test_where_a_task_was_lost_is_known_until_it_is_done() -> None:
     queue = Queue()
     first = queue.tasks[0]
     assert queue.ask("a", "b") == 0
-    queue.queue.give_back(first, "a", again=True, is_spoilt=False)
-    assert queue.queue.spoilt(first) == frozenset()
+    queue.queue.give_back(first, "a", again=True, is_lost=False)
+    assert queue.queue.lost_on(first) == frozenset()
     for host in ("a", "b"):
         assert queue.ask(host) == 0
         queue.lose(0, host)
-    assert queue.queue.spoilt(first) == {"a", "b"}
+    assert queue.queue.lost_on(first) == {"a", "b"}
     assert queue.ask("c") == 0
-    queue.queue.give_back(first, "c", again=False, is_spoilt=True)
-    assert queue.queue.spoilt(first) == frozenset()
+    queue.queue.give_back(first, "c", again=False, is_lost=True)
+    assert queue.queue.lost_on(first) == frozenset()
     assert queue.ask("a") == 1
-    queue.queue.give_back(queue.tasks[1], "a", again=False, is_spoilt=True)  # was never lost
+    queue.queue.give_back(queue.tasks[1], "a", again=False, is_lost=True)  # was never lost
     assert queue.ask("a") == 2
     queue.lose(2, "a")
     queue.over = {"cell"}
     assert not queue.queue.has_more(queue.is_over)
-    assert queue.queue.spoilt(queue.tasks[2]) == frozenset()
+    assert queue.queue.lost_on(queue.tasks[2]) == frozenset()
 
 
 def test_of_what_waits_only_cells_that_are_over_are_dropped() -> None:
     """From the front, whether they were lost or only drawn."""
     queue = Queue()
     assert [queue.ask("a"), queue.ask("a"), queue.ask("a")] == [0, 1, 2]
-    queue.queue.give_back(queue.tasks[1], "a", again=True, is_spoilt=False)
-    queue.queue.give_back(queue.tasks[0], "a", again=True, is_spoilt=False)
+    queue.queue.give_back(queue.tasks[1], "a", again=True, is_lost=False)
+    queue.queue.give_back(queue.tasks[0], "a", again=True, is_lost=False)
     queue.over = {"cell"}
     assert queue.queue.has_more(queue.is_over)
     assert queue.ask("a") == 1
@@ -206,19 +206,19 @@ def test_what_waits_behind_a_cell_that_is_over() -> None:
     queue = Queue()
     assert [queue.ask("a"), queue.ask("a"), queue.ask("a")] == [0, 1, 2]
     for shard in (1, 2, 0):
-        queue.queue.give_back(queue.tasks[shard], "a", again=True, is_spoilt=False)
+        queue.queue.give_back(queue.tasks[shard], "a", again=True, is_lost=False)
     queue.over = {"cell"}
     assert queue.ask("a") == 1
 
 
 def test_a_queue_that_starts_anew_knows_nothing_of_before() -> None:
     """Any host may take it, its first task first, lost nowhere."""
-    queue = Queue("latency", home="a")
+    queue = Queue("latency", affinity="a")
     assert queue.ask("a") == 0
     queue.lose(0, "a")
     queue.queue.stuck_s = 3.0
     queue.queue.restart(iter([queue.tasks[1], queue.tasks[0]]))
     mine = queue.queue
-    assert (mine.home, mine.has_begun, mine.stuck_s) == (None, False, None)
-    assert mine.spoilt(queue.tasks[0]) == frozenset()
+    assert (mine.affinity, mine.has_begun, mine.stuck_s) == (None, False, None)
+    assert mine.lost_on(queue.tasks[0]) == frozenset()
     assert [queue.ask("b", "c") for _ in range(3)] == [1, 0, None]

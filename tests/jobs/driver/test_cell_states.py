@@ -12,7 +12,7 @@ import pytest
 from support.driving import GRID, Run, Scripted, rows_of
 
 import storage
-from jobs.driver import cell_states as ledgers
+from jobs.driver import cell_states as statess
 from jobs.driver.cell_states import CellStates, queued_rows
 from jobs.plan.cell import PROTOCOL_VERSION, Cell, Later
 from jobs.plan.order import task_queues
@@ -98,12 +98,12 @@ def test_images_without_finite_logits_make_a_cell_invalid(run: Run) -> None:
 def test_images_without_finite_logits_add_up_over_the_tasks_of_a_round(run: Run) -> None:
     """Its shards are tasks of their own."""
     cell_id = run.plan.cells[0].cell_id
-    ledger = CellStates(run.plan, queued_rows(run.plan, "r"), ())
+    states = CellStates(run.plan, queued_rows(run.plan, "r"), ())
     first, second = _tasks(run, cell_id)
     for task, losses in ((first, [math.nan] * 3), (second, [math.inf] * 2)):
         outcome = _with_losses(replace(task, shard=first.shard), {(task.model, task.round): losses})
-        ledger.commit(task, outcome)
-    (row,) = (row for row in ledger.rows if row.cell_id == cell_id)
+        states.commit(task, outcome)
+    (row,) = (row for row in states.rows if row.cell_id == cell_id)
     assert row.note == "5 of 1100 images have logits that are not finite"
 
 
@@ -111,11 +111,11 @@ def test_a_cell_that_starts_anew_forgets_what_it_could_not_answer(run: Run) -> N
     """What was dropped of it says nothing of what comes."""
     cells = run.plan.cells
     key = (cells[0].cell_id, 0)
-    ledger = CellStates(run.plan, queued_rows(run.plan, "r"), (), unanswered={key: 3})
-    ledger.restart([cells[0].cell_id])
+    states = CellStates(run.plan, queued_rows(run.plan, "r"), (), unanswered={key: 3})
+    states.restart([cells[0].cell_id])
     for task in _tasks(run, cells[0].cell_id):
-        ledger.commit(task, rows_of(task))
-    (row,) = (row for row in ledger.rows if row.cell_id == cells[0].cell_id)
+        states.commit(task, rows_of(task))
+    (row,) = (row for row in states.rows if row.cell_id == cells[0].cell_id)
     assert (row.is_valid, row.note) == (True, None)
 
 
@@ -131,12 +131,12 @@ SMALL = (
 
 
 class Book:
-    """A ledger of a small plan, by kind, model and device."""
+    """The cell states of a small plan, by kind, model and device."""
 
     def __init__(self, plan: Plan, rows: list[storage.CellRow] | None = None, **more: Any) -> None:
         self.plan = plan
         rows = queued_rows(plan, "r") if rows is None else rows
-        self.ledger = CellStates(plan, rows, more.pop("entries", ()), **more)
+        self.states = CellStates(plan, rows, more.pop("entries", ()), **more)
 
     def cell(self, kind: str, model: str, device: str = "any") -> Cell:
         """One of its cells."""
@@ -149,7 +149,7 @@ class Book:
     def row(self, *names: str) -> storage.CellRow:
         """The row of a cell."""
         cell_id = self.cell(*names).cell_id
-        return next(row for row in self.ledger.rows if row.cell_id == cell_id)
+        return next(row for row in self.states.rows if row.cell_id == cell_id)
 
     def tasks(self, *names: str) -> list[Task]:
         """The tasks of a cell, round by round."""
@@ -164,7 +164,7 @@ def at(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
     first = datetime(2026, 11, 24, 12)  # noqa: DTZ001 (naive UTC throughout)
     times = [first + timedelta(seconds=second) for second in range(50)]
     clock = iter(times)
-    monkeypatch.setattr(ledgers, "now", lambda: next(clock))
+    monkeypatch.setattr(statess, "now", lambda: next(clock))
     return times
 
 
@@ -210,44 +210,44 @@ def test_the_life_of_a_cell(plan_of: Callable[[str], Plan], at: list[datetime]) 
     """Queued, running, lost once, done: how often, since when, until when, and how many rows."""
     book = Book(plan_of(SMALL))
     first, *others = book.tasks("latency", "dynn")
-    assert not book.ledger.is_over(first.cell_id)
-    book.ledger.start(first)
+    assert not book.states.is_over(first.cell_id)
+    book.states.start(first)
     row = book.row("latency", "dynn")
     assert (row.status, row.attempts, row.started_at) == ("running", 1, at[0])
-    book.ledger.start(first)
-    book.ledger.retry(first)
+    book.states.start(first)
+    book.states.retry(first)
     row = book.row("latency", "dynn")
     assert (row.status, row.attempts, row.started_at) == ("running", 2, at[0])
     for task in (first, *others):
         assert book.row("latency", "dynn").finished_at is None
-        assert not book.ledger.is_over(first.cell_id)
-        book.ledger.start(task)
-        book.ledger.commit(task, rows_of(task))
+        assert not book.states.is_over(first.cell_id)
+        book.states.start(task)
+        book.states.commit(task, rows_of(task))
     row = book.row("latency", "dynn")
     assert (row.status, row.is_valid, row.note, row.error) == ("done", True, None, None)
     assert (row.rows, row.attempts, row.finished_at) == (60, 2, at[1])
     assert (row.node, row.device) == ("n", "cpu")
-    assert book.ledger.is_over(first.cell_id)
-    assert book.ledger.committed([first.cell_id]) == 3
-    assert book.ledger.committed(cell.cell_id for cell in book.plan.cells) == 3
+    assert book.states.is_over(first.cell_id)
+    assert book.states.committed([first.cell_id]) == 3
+    assert book.states.committed(cell.cell_id for cell in book.plan.cells) == 3
     (task,) = book.tasks("exits", "dynn")
-    book.ledger.commit(task, rows_of(task))
+    book.states.commit(task, rows_of(task))
     assert book.row("exits", "dynn").rows == 60, "three exits an image"
-    assert book.ledger.has_run_on("n", [task.cell_id])
-    assert not book.ledger.has_run_on("m", [task.cell_id])
-    assert not book.ledger.has_run_on("n", [book.cell("exits", "flat").cell_id])
+    assert book.states.has_run_on("n", [task.cell_id])
+    assert not book.states.has_run_on("m", [task.cell_id])
+    assert not book.states.has_run_on("n", [book.cell("exits", "flat").cell_id])
 
 
 def test_what_any_turned_out_to_be(plan_of: Callable[[str], Plan]) -> None:
     """The first that runs says it for all that asked alike; where one ran stays as it was."""
     book = Book(plan_of(SMALL))
     (task,) = book.tasks("exits", "dynn")
-    book.ledger.commit(task, rows_of(task))
+    book.states.commit(task, rows_of(task))
     (flat,) = book.tasks("exits", "flat")
     other = storage.NodeRow("r", "m", "cuda")
-    book.ledger.commit(flat, replace(rows_of(flat), node=other))
+    book.states.commit(flat, replace(rows_of(flat), node=other))
     asked = {cell.cell_id: cell.setting.device for cell in book.plan.cells}
-    found = {row.cell_id: (row.node, row.device) for row in book.ledger.rows}
+    found = {row.cell_id: (row.node, row.device) for row in book.states.rows}
     for cell_id, place in found.items():
         if cell_id == task.cell_id:
             assert place == ("n", "cpu")
@@ -261,27 +261,27 @@ def test_a_worker_without_a_node(plan_of: Callable[[str], Plan]) -> None:
     """Its rows count; where they were made is not known."""
     book = Book(plan_of(SMALL))
     (task,) = book.tasks("exits", "flat")
-    book.ledger.commit(task, replace(rows_of(task), node=None))
+    book.states.commit(task, replace(rows_of(task), node=None))
     row = book.row("exits", "flat")
     assert (row.status, row.node, row.device) == ("done", None, "any")
-    assert not book.ledger.has_run_on("n", [task.cell_id])
+    assert not book.states.has_run_on("n", [task.cell_id])
 
 
 def test_failed_and_skipped(plan_of: Callable[[str], Plan], at: list[datetime]) -> None:
     """Each with its reason, and over."""
     book = Book(plan_of(SMALL))
     task = book.tasks("latency", "flat")[0]
-    book.ledger.fail(task.cell_id, "it broke")
+    book.states.fail(task.cell_id, "it broke")
     row = book.row("latency", "flat")
     assert (row.status, row.error, row.is_valid) == ("failed", "it broke", False)
     assert (row.finished_at, row.note) == (at[0], None)
-    assert book.ledger.is_over(task.cell_id)
+    assert book.states.is_over(task.cell_id)
     (task,) = book.tasks("exits", "flat")
-    book.ledger.skip(task, "no such engine")
+    book.states.skip(task, "no such engine")
     row = book.row("exits", "flat")
     assert (row.status, row.note, row.finished_at) == ("skipped", "no such engine", at[1])
     assert row.error is None
-    assert book.ledger.is_over(task.cell_id)
+    assert book.states.is_over(task.cell_id)
 
 
 def throttled(task: Task, *flags: bool | None) -> Outcome:
@@ -315,7 +315,7 @@ def test_rounds_that_a_throttled_machine_spoilt(
     tasks = book.tasks("latency", "flat")
     for task in tasks:
         flags = (False, True) if task.round in bad else (False, None)
-        book.ledger.commit(task, throttled(task, *flags))
+        book.states.commit(task, throttled(task, *flags))
     row = book.row("latency", "flat")
     assert (row.status, row.is_valid, row.note) == ("done", is_valid, note)
     entries = [storage.CommitEntry(*task.key, node="n", rows=20) for task in tasks]
@@ -330,12 +330,12 @@ def test_a_pass_needs_no_two_rounds(plan_of: Callable[[str], Plan]) -> None:
     """Its one round has no clock; one that was throttled says so of a cell that is not valid."""
     book = Book(plan_of(SMALL))
     (task,) = book.tasks("exits", "flat")
-    book.ledger.commit(task, rows_of(task))
+    book.states.commit(task, rows_of(task))
     assert book.row("exits", "flat").is_valid is True
     plan = plan_of(SMALL.replace("rounds: 3", "rounds: 1"))
     book = Book(plan)
     (task,) = book.tasks("latency", "flat")
-    book.ledger.commit(task, throttled(task, True))
+    book.states.commit(task, throttled(task, True))
     row = book.row("latency", "flat")
     assert (row.is_valid, row.note) == (False, "throttled: 1 of 1 rounds")
 
@@ -345,7 +345,7 @@ def test_notes_of_tasks_are_joined(plan_of: Callable[[str], Plan]) -> None:
     book = Book(plan_of(SMALL))
     for task, note in zip(book.tasks("latency", "flat"), ("b", "a", "b"), strict=True):
         outcome = throttled(task, not task.round)
-        book.ledger.commit(task, replace(outcome, note=note))
+        book.states.commit(task, replace(outcome, note=note))
     assert book.row("latency", "flat").note == "a; b; throttled: 1 of 3 rounds"
 
 
@@ -356,7 +356,7 @@ def test_a_cell_that_was_added_says_so(plan_of: Callable[[str], Plan]) -> None:
     later = Later("2026-01-02 03:04:05", {cell.cell_id: (0, 3)})
     book = Book(replace(plan, later=(later,)))
     for task in book.tasks("latency", "dynn"):
-        book.ledger.commit(task, replace(rows_of(task), note="a note"))
+        book.states.commit(task, replace(rows_of(task), note="a note"))
     said = "timed after the rest of its run: added 2026-01-02 03:04:05 UTC; a note"
     assert book.row("latency", "dynn").note == said
 
@@ -393,12 +393,12 @@ def test_a_resume_goes_on_with_what_is_committed(plan_of: Callable[[str], Plan])
     assert done.finished_at == rows[0].finished_at
     waiting = book.row("latency", "flat")
     assert (waiting.status, waiting.rows, waiting.note) == ("queued", 0, "kept")
-    assert book.ledger.rows[-1] == rows[-1], "the plan has it no more"
-    assert len(book.ledger.rows) == len(rows)
-    assert book.ledger.committed([tasks[0].cell_id]) == 2
+    assert book.states.rows[-1] == rows[-1], "the plan has it no more"
+    assert len(book.states.rows) == len(rows)
+    assert book.states.committed([tasks[0].cell_id]) == 2
     unknown = Book(plan, entries=[storage.CommitEntry(*tasks[0].key, node="x", rows=20)])
     assert unknown.row("latency", "dynn", "jetson").node is None
-    assert unknown.ledger.has_run_on("x", [tasks[0].cell_id])
+    assert unknown.states.has_run_on("x", [tasks[0].cell_id])
 
 
 def test_a_cell_that_starts_anew(plan_of: Callable[[str], Plan]) -> None:
@@ -406,17 +406,17 @@ def test_a_cell_that_starts_anew(plan_of: Callable[[str], Plan]) -> None:
     book = Book(plan_of(SMALL))
     tasks = book.tasks("latency", "flat")
     for task in tasks[:2]:
-        book.ledger.start(task)
-        book.ledger.commit(task, replace(throttled(task, True), note="bad"))
-    book.ledger.restart([tasks[0].cell_id])
+        book.states.start(task)
+        book.states.commit(task, replace(throttled(task, True), note="bad"))
+    book.states.restart([tasks[0].cell_id])
     row = book.row("latency", "flat")
     assert (row.status, row.rows, row.note, row.node) == ("queued", 0, None, None)
     assert (row.attempts, row.is_valid) == (2, None)
-    assert not book.ledger.has_run_on("n", [tasks[0].cell_id])
-    assert book.ledger.committed([tasks[0].cell_id]) == 0
+    assert not book.states.has_run_on("n", [tasks[0].cell_id])
+    assert book.states.committed([tasks[0].cell_id]) == 0
     for task in tasks:
         assert book.row("latency", "flat").status == "queued"
-        book.ledger.commit(task, rows_of(task))
+        book.states.commit(task, rows_of(task))
     row = book.row("latency", "flat")
     assert (row.status, row.is_valid, row.note) == ("done", True, None)
 

@@ -9,8 +9,9 @@ from support.driving import Run, Scripted, rows_of
 
 import storage
 from jobs.common.errors import JobsError
-from jobs.driver.driver import MAX_ATTEMPTS, Driver
+from jobs.driver.driver import Driver
 from jobs.driver.executor import FullError
+from jobs.driver.fault_policy import MAX_ATTEMPTS
 from jobs.machine.slots import Slot
 from jobs.plan.sources import SourceError
 from jobs.plan.task import Outcome, Task
@@ -115,10 +116,10 @@ def test_a_source_that_is_gone_fails_its_cells_alone(run: Run) -> None:
     """A checkpoint deleted in mid-run is named; the other cells go on."""
 
     class Broken(Scripted):
-        def submit(self, task: Task, spot: Slot) -> None:
+        def submit(self, task: Task, slot: Slot) -> None:
             if task.model == "flat":
                 raise SourceError("checkpoint flat.safetensors cannot be read: gone")
-            super().submit(task, spot)
+            super().submit(task, slot)
 
     assert not run.drive(Broken())
     statuses = {(c.kind, c.model): c.status for c in run.store.cells}
@@ -156,10 +157,10 @@ def test_a_full_executor_is_given_no_more(run: Run) -> None:
     """Until something came back; a shard that never fits fails its cell with the reason."""
 
     class Full(Scripted):
-        def submit(self, task: Task, spot: Slot) -> None:
+        def submit(self, task: Task, slot: Slot) -> None:
             if task.model == "flat" or (self.tasks and len(self.given) % 2):
                 raise FullError("no room for a shard's images")
-            super().submit(task, spot)
+            super().submit(task, slot)
 
     assert not run.drive(Full())
     cells = {(c.kind, c.model): c for c in run.store.cells}

@@ -83,10 +83,10 @@ class Boards(Scripted):
 
     def __init__(self, *, has_fault: bool) -> None:
         super().__init__()
-        self.spots: dict[Task, Slot] = {}
+        self.slots: dict[Task, Slot] = {}
         self.has_fault = has_fault
 
-    def places(self) -> list[Host]:
+    def hosts(self) -> list[Host]:
         """All of them."""
         return [
             Host(f"{device}-{number}", 2, {device: 1}, is_here=False)
@@ -94,19 +94,19 @@ class Boards(Scripted):
             for number in (1, 2)
         ]
 
-    def submit(self, task: Task, spot: Slot) -> None:
+    def submit(self, task: Task, slot: Slot) -> None:
         """Take a task."""
         self.tasks.append(task)
-        self.spots[task] = spot
+        self.slots[task] = slot
 
     def wait(self, timeout_s: float | None = None) -> tuple[Task, Outcome]:  # noqa: ARG002
         """Answer the oldest."""
         task = self.tasks.popleft()
-        spot = self.spots.pop(task)
+        slot = self.slots.pop(task)
         if self.has_fault and task.is_timed:
             self.has_fault = False
             return task, Outcome({}, None, error="RuntimeError: broken")
-        node = storage.NodeRow(run_id="r", node=spot.place, device=spot.device)
+        node = storage.NodeRow(run_id="r", node=slot.host, device=slot.device)
         return task, Outcome({}, node, images=1, busy_s=0.5)
 
 

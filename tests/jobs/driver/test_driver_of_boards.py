@@ -12,7 +12,8 @@ from support.driving import GRID, Run, Scripted, rows_of
 
 import storage
 from jobs.driver.cell_states import queued_rows
-from jobs.driver.driver import MAX_ATTEMPTS, Driver
+from jobs.driver.driver import Driver
+from jobs.driver.fault_policy import MAX_ATTEMPTS
 from jobs.machine.slots import Host, Slot
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
@@ -26,18 +27,18 @@ class Cluster(Scripted):
     def __init__(self, boards: Callable[[int], list[str]], device: str = "cpu") -> None:
         super().__init__()
         self.boards, self.device = boards, device
-        self.spots: dict[Task, Slot] = {}
+        self.slots: dict[Task, Slot] = {}
         self.looks = 0
         self.fault: Callable[[Task, str], str] = lambda _task, _board: ""
 
-    def places(self) -> list[Host]:
+    def hosts(self) -> list[Host]:
         """As told, by the number of tasks that were answered and looks that were vain."""
         return [Host(n, 2, {self.device: 1}, is_here=False) for n in self.boards(self.looks)]
 
-    def submit(self, task: Task, spot: Slot) -> None:
+    def submit(self, task: Task, slot: Slot) -> None:
         """Take a task for a board."""
-        super().submit(task, spot)
-        self.spots[task] = spot
+        super().submit(task, slot)
+        self.slots[task] = slot
 
     def wait(self, timeout_s: float | None = None) -> tuple[Task, Outcome] | None:
         """Answer the oldest from its board, or from none where that has gone."""
@@ -46,7 +47,7 @@ class Cluster(Scripted):
         if not self.tasks:
             return None
         task = self.tasks.popleft()
-        board = self.spots[task].place
+        board = self.slots[task].host
         if board not in self.boards(self.looks):
             return task, Outcome({}, None, error="NodeDiedError", is_lost=True)
         if error := self.fault(task, board):
@@ -91,7 +92,7 @@ def test_timed_cells_start_anew_where_their_machine_is_gone(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What they had is dropped, and no cell has rows of two machines."""
-    monkeypatch.setattr("jobs.driver.placement.GRACE_S", 0.0)
+    monkeypatch.setattr("jobs.driver.fault_policy.GRACE_S", 0.0)
     executor = Cluster(lambda looks: ["a", "b"] if looks < 9 else ["b"])
     notes = Notes()
     driver = Driver(run.store, run.plan, executor, lambda _t, _o: None, narrator=notes, wait_s=60)
@@ -135,7 +136,7 @@ def test_a_driver_on_a_timed_host_neither_writes_nor_draws(run: Run) -> None:
     """What comes back from others meanwhile waits until the clock has stopped."""
 
     class Here(Cluster):
-        def places(self) -> list[Host]:
+        def hosts(self) -> list[Host]:
             return [
                 Host("here", 1, {"cpu": 1}),
                 Host("there", 1, {"cpu": 1}, is_here=False),
@@ -143,14 +144,14 @@ def test_a_driver_on_a_timed_host_neither_writes_nor_draws(run: Run) -> None:
 
         def wait(self, timeout_s: float | None = None) -> tuple[Task, Outcome] | None:
             # The other machine is always the faster one.
-            self.tasks = deque(sorted(self.tasks, key=lambda t: self.spots[t].place == "here"))
+            self.tasks = deque(sorted(self.tasks, key=lambda t: self.slots[t].host == "here"))
             return super().wait(timeout_s)
 
     executor = Here(lambda _looks: ["here", "there"])
     commit = run.store.commit
 
     def checked(*arguments: object) -> bool:
-        flying = [task for task in executor.tasks if executor.spots[task].place == "here"]
+        flying = [task for task in executor.tasks if executor.slots[task].host == "here"]
         assert not any(task.is_timed for task in flying)
         return commit(*arguments)
 
@@ -161,12 +162,12 @@ def test_a_driver_on_a_timed_host_neither_writes_nor_draws(run: Run) -> None:
 
 def test_a_node_that_fails_every_timed_task_loses_them(run: Run) -> None:
     """They start anew elsewhere, no cell fails, and the node's row says why."""
-    homes: list[str] = []
+    tried: list[str] = []
 
     def fault(task: Task, board: str) -> str:
         if task.is_timed:
-            homes.append(board)
-        return "no kernel image" if task.is_timed and board == homes[0] else ""
+            tried.append(board)
+        return "no kernel image" if task.is_timed and board == tried[0] else ""
 
     executor = boards_of(fault)
     notes = Notes()
@@ -175,14 +176,14 @@ def test_a_node_that_fails_every_timed_task_loses_them(run: Run) -> None:
     assert run.count("records") == 2 * 2 * 1100
     (told,) = notes.told
     assert told == (
-        f"node {homes[0]} failed all of 2 cells in a row: the timed cells of digits start anew on"
+        f"node {tried[0]} failed all of 2 cells in a row: the timed cells of digits start anew on"
         " another (RuntimeError: no kernel image)"
     )
-    (bad,) = [node for node in run.store.nodes if node.node == homes[0]]
+    (bad,) = [node for node in run.store.nodes if node.node == tried[0]]
     assert str(bad.note).startswith("set aside for timed cells of digits: RuntimeError")
     timed = [cell for cell in run.store.cells if cell.kind == "latency"]
-    assert {cell.node for cell in timed} == {homes[-1]}
-    assert homes[-1] != homes[0]
+    assert {cell.node for cell in timed} == {tried[-1]}
+    assert tried[-1] != tried[0]
 
 
 def test_a_node_that_lost_some_timed_cells_goes_on_saying_so(
@@ -221,9 +222,9 @@ def test_after_three_convictions_nothing_more_goes_there(
     given: Counter[str] = Counter()
     submit = executor.submit
 
-    def counted(task: Task, spot: Slot) -> None:
-        given[spot.place] += 1
-        submit(task, spot)
+    def counted(task: Task, slot: Slot) -> None:
+        given[slot.host] += 1
+        submit(task, slot)
 
     executor.submit = counted
     row = storage.RunRow(run_id="r", name="many")
@@ -264,7 +265,9 @@ def test_a_broken_model_of_many_shards_holds_no_node(
     with storage.RunStore.create(tmp_path / "m", row, queued_rows(plan, "r"), {}) as store:
         driver = Driver(store, plan, executor, lambda _t, _o: None)
         assert not driver.run()
-        assert driver._trust._open == {}, "nothing of a cell that failed is held against a board"
+        assert driver._policy._attribution._open == {}, (
+            "nothing of a cell that failed is held against a board"
+        )
         statuses = {cell.model: cell.status for cell in store.cells}
     assert statuses == {"flat": "failed", "dynn": "done"}
 
@@ -353,4 +356,4 @@ def test_what_others_cannot_do_is_not_held_against_a_board(
             "distil": "skipped",
             "dynn": "done",
         }
-    assert driver._trust._open == {}
+    assert driver._policy._attribution._open == {}

@@ -186,7 +186,7 @@ def test_blocks(plan_of: Plans) -> None:
             assert block.dataset in (None, cell.dataset.label)
         assert list(block.cells) == [cell for cell in plan.runnable if cell in block.cells]
     assert sum(len(block.cells) for block in found) == len(plan.runnable)
-    (bound,) = (block for block in found if block.is_bound)
+    (bound,) = (block for block in found if block.is_immovable)
     assert {cell.cell_id for cell in bound.cells} >= set(plan.later[0].rounds)
     queues = task_queues(plan, "r", frozenset(), by_device=True)
     assert [list(queue) for queue in queues] == [

@@ -374,7 +374,7 @@ def test_what_is_added_takes_turns_after_all_that_was_there(
             (low, 2, 7),
             (high, 2, 8),
         ]
-    assert block.is_bound
+    assert block.is_immovable
     assert plan.late_cells == {high: "2026-01-01 00:00:00"}
     assert added_to(plan.cells[2:], later[:1]) == {}  # nothing of its block was there before
 

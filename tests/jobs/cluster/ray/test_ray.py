@@ -65,7 +65,7 @@ def test_a_node_that_ray_calls_dead_is_asked_again_after_half_a_minute(
     cluster = executor.RayExecutor(Sources({}, {}), "10.0.0.1:6379")
 
     def names() -> list[str]:
-        return sorted(place.name for place in cluster.places())
+        return sorted(place.name for place in cluster.hosts())
 
     assert names() == ["board", "head"]
     now_s = 100.0
