@@ -15,7 +15,7 @@ from jobs.driver.executor import Executor, FullError
 from jobs.driver.fault_policy import (
     WAIT_S,
     Action,
-    Ended,
+    EndedTask,
     FailCell,
     FaultPolicy,
     RestartBlock,
@@ -86,7 +86,7 @@ class Driver:
         )
         self._policy = FaultPolicy(queued, self._placement, self._cells, wait_s)
         self._poll_s = None if executor.is_one_host else POLL_S
-        self._ended: list[Ended] = []
+        self._ended: list[EndedTask] = []
         self._saved_s, self._save_interval_s = time.monotonic(), SAVE_INTERVAL_S
         self._looked_s = -POLL_S
 

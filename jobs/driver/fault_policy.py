@@ -36,7 +36,7 @@ that was cut off to be declared dead, and to join again."""
 
 
 @dataclass(frozen=True)
-class Ended:
+class EndedTask:
     """A task that has come back from a host.
 
     Attributes:
@@ -55,7 +55,7 @@ class Ended:
 class Retry:
     """A task gets a further try, or waits until the cause is known: no cell has failed."""
 
-    ended: Ended
+    ended: EndedTask
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class FaultPolicy:
         """Hosts that get no new tasks until it is known why so many failed there."""
         return self._attribution.held
 
-    def end(self, task: Task, outcome: Outcome) -> Ended:
+    def end(self, task: Task, outcome: Outcome) -> EndedTask:
         """A task in flight has ended: whether it gets a further try, to be known at once."""
         self._tries[task.key] += not outcome.is_untried
         tries = self._tries[task.key]
@@ -138,9 +138,11 @@ class FaultPolicy:
             is_retried = tries < MAX_FAILURES and self._placement.can_go_elsewhere(task)
         if not is_retried:
             del self._tries[task.key]
-        return Ended(task, outcome, self._placement.slot(task).host, is_retried)
+        return EndedTask(task, outcome, self._placement.slot(task).host, is_retried)
 
-    def decide(self, ended: Sequence[Ended] = (), *, is_looking: bool = True) -> Iterator[Action]:
+    def decide(
+        self, ended: Sequence[EndedTask] = (), *, is_looking: bool = True
+    ) -> Iterator[Action]:
         """What is to be done now, step by step: each builds on what has been done of those before.
 
         Args:
@@ -159,7 +161,7 @@ class FaultPolicy:
         self._attribution.clear_cell(task.cell_id)
         return FailCell(task.cell_id, outcome.error, task, outcome)
 
-    def _ended(self, ended: Ended) -> Iterator[Action]:
+    def _ended(self, ended: EndedTask) -> Iterator[Action]:
         task, outcome, host = ended.task, ended.outcome, ended.host
         # One that vanished with its host, or did not arrive as sent, tells nothing of either.
         is_told = not (outcome.is_gone or outcome.is_corrupted or self._cells.is_over(task.cell_id))

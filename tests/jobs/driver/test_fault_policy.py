@@ -12,7 +12,7 @@ from jobs.driver.fault_policy import (
     GRACE_S,
     MAX_ATTEMPTS,
     Action,
-    Ended,
+    EndedTask,
     FailCell,
     FaultPolicy,
     RestartBlock,
@@ -68,7 +68,7 @@ class Bench:
             self.cells.commit(task, outcome)
         return self.decide([ended], is_looking=False)
 
-    def decide(self, ended: list[Ended], *, is_looking: bool = True) -> list[Action]:
+    def decide(self, ended: list[EndedTask], *, is_looking: bool = True) -> list[Action]:
         """What is to be done; cells fail as told."""
         actions = []
         for action in self.policy.decide(ended, is_looking=is_looking):
