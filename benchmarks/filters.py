@@ -144,7 +144,7 @@ def exported(form: nn.Module, tokens: Tensor) -> bytes:
             dynamo=True,
             verbose=False,
         )
-    assert program is not None  # noqa: S101 - an invariant: None comes of f=path alone
+    assert program is not None  # None comes of f=path alone
     graph: bytes = program.model_proto.SerializeToString()
     return graph
 

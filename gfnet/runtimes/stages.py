@@ -63,7 +63,7 @@ def with_matrix_filters(model: GFNet) -> GFNet:
     """A copy that convolves by matrix products: what engines without an FFT can run and fuse."""
     changed = copy.deepcopy(model)
     for block in changed.blocks:
-        assert isinstance(block, Block)  # noqa: S101 - an invariant: a model's blocks are these
-        assert isinstance(block.filter, GlobalFilter)  # noqa: S101 - as above
+        assert isinstance(block, Block)  # a model's blocks are these
+        assert isinstance(block.filter, GlobalFilter)
         block.filter = MatrixFilter(block.filter)
     return changed.eval().requires_grad_(requires_grad=False)

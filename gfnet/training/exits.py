@@ -26,7 +26,7 @@ def with_fresh_exits(
     """
     config = replace(student.config, family="gfnet-distil-dynn", exit_blocks=exit_blocks)
     model = fresh(config, seed)
-    assert isinstance(model, GFNetDistilDynn)  # noqa: S101 - an invariant: the family says so
+    assert isinstance(model, GFNetDistilDynn)  # the family says so
     model.load_state_dict(model.state_dict() | student.state_dict())
     return model
 

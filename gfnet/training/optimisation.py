@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from gfnet.model import GFNet
 
+_MATRIX_AXES = 2
 WARMUP_START = 0.01  # of the learning rate; LinearLR cannot start from zero
 
 
@@ -92,7 +93,7 @@ class Optimisation:
 
 def block_matrices(model: GFNet) -> list[nn.Parameter]:
     """The weight matrices within the blocks: those of the MLPs; filters are no matrices."""
-    return [parameter for parameter in model.blocks.parameters() if parameter.dim() == 2]  # noqa: PLR2004
+    return [parameter for parameter in model.blocks.parameters() if parameter.dim() == _MATRIX_AXES]
 
 
 def _adamw(parameters: list[nn.Parameter], schedule: EpochSchedule) -> Optimizer:

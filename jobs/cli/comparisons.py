@@ -52,7 +52,8 @@ CONTROL = click.option(
     show_default=True,
 )
 @RESULTS
-def compare(  # noqa: PLR0917 - click passes them by name
+def compare(
+    *,
     run_a: str,
     run_b: str,
     models: tuple[str, str] | None,
@@ -60,7 +61,6 @@ def compare(  # noqa: PLR0917 - click passes them by name
     control: str | None,
     form: str,
     results: Root,
-    *,
     images: bool,
 ) -> None:
     """Compare the cells that RUN_A and RUN_B have in common.
@@ -111,14 +111,14 @@ def compare(  # noqa: PLR0917 - click passes them by name
 @INLINE
 @WAIT
 @STALL
-def judge(  # noqa: PLR0917 - click passes them by name
+def judge(
+    *,
     run: str,
     results: Root,
     baseline: str | None,
     address: str | None,
     wait_s: float,
     stall_s: float,
-    *,
     no_again: bool,
     inline: bool,
     **options: Any,

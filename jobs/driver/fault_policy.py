@@ -140,9 +140,7 @@ class FaultPolicy:
             del self._tries[task.key]
         return EndedTask(task, outcome, self._placement.slot(task).host, is_retried)
 
-    def decide(
-        self, ended: Sequence[EndedTask] = (), *, is_looking: bool = True
-    ) -> Iterator[Action]:
+    def decide(self, ended: Sequence[EndedTask], *, is_looking: bool) -> Iterator[Action]:
         """What is to be done now, step by step: each builds on what has been done of those before.
 
         Args:

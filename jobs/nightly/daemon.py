@@ -78,12 +78,13 @@ class Scheduler:
         pause: waits for some seconds.
     """
 
-    def __init__(  # noqa: PLR0917 - a daemon names all that it is made of
+    def __init__(
         self,
         ledger: Ledger,
         start: Starter,
         end: Ender,
         say: Sayer,
+        *,
         clock: Callable[[], datetime] = utc_now,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -233,7 +234,7 @@ class Scheduler:
         for entry in self._ledger.schedules():
             try:
                 yield entry, parsed(entry.path, entry.text, entry.results)
-            except BadInputError as err:  # noqa: PERF203 - the others run
+            except BadInputError as err:  # the others run
                 if entry.text not in self._unread:
                     self._unread.add(entry.text)
                     self._say(f"{entry.name} does not run, it cannot be read any more: {err}")

@@ -175,7 +175,7 @@ class Ledger:
             ).lastrowid
             if not is_asked:
                 self.reach(entry.name, due_at)
-        assert made is not None  # noqa: S101 - one row was inserted
+        assert made is not None  # one row was inserted
         return self.night(made)
 
     def reach(self, schedule: str, horizon: datetime) -> None:

@@ -53,7 +53,7 @@ def run_night(
 
 def _outcome(night: Night, schedule: Schedule, narrate: Narrator) -> NightOutcome:
     """How a night ends."""
-    assert night.run_id is not None  # noqa: S101 - only missed nights have none
+    assert night.run_id is not None  # only missed nights have none
     try:
         is_done = _measure(night.run_id, schedule, narrate)
         outcome = _judged(night.run_id, schedule, narrate, is_done=is_done)
@@ -126,7 +126,7 @@ def _reported(run_id: str, schedule: Schedule, outcome: NightOutcome) -> NightOu
     from jobs.report.read import read_report
     from jobs.report.write import check_extra, check_places, write_page
 
-    assert schedule.report is not None  # noqa: S101 - the caller has looked
+    assert schedule.report is not None  # the caller has looked
     path = Path(os.path.normpath(schedule.report)) / f"{run_id}.html"
     try:
         check_extra("a report")

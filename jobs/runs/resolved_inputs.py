@@ -22,6 +22,7 @@ SHOWN = 8
 """Differences that a message has; where there are more they are mostly the same again."""
 
 DIGEST_DIGITS = 12
+SHA256_DIGITS = 64
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,6 @@ def _names(found: Iterable[InputDifference]) -> Iterator[str]:
 
 def _shown(value: Any) -> str:
     """A value in few characters."""
-    is_digest = isinstance(value, str) and len(value) == 64  # noqa: PLR2004 - sha256 in hex
-    if is_digest:
+    if isinstance(value, str) and len(value) == SHA256_DIGITS:
         return f"sha256 {value[:DIGEST_DIGITS]}"
     return "none" if value is None else json.dumps(value)

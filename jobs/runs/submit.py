@@ -68,15 +68,17 @@ def submit(
             $GFJOBS_POWER is no setting.
     """
     document = Document.read(grid)
-    return submit_document(document, document.path.absolute().parent, root, where, narrate, run_id)
+    base = document.path.absolute().parent
+    return submit_document(document, base, root, where, narrate, run_id=run_id)
 
 
-def submit_document(  # noqa: PLR0917 - as `submit`
+def submit_document(
     document: Document,
     base: Path,
     root: storage.Root,
     where: Where,
     narrate: Narrator,
+    *,
     run_id: str | None = None,
 ) -> Ended:
     """Do as `submit` with a grid that is not a file, or no longer; relative paths start at base."""
@@ -93,7 +95,7 @@ def submit_document(  # noqa: PLR0917 - as `submit`
         return _submit(document, plan, root, where, narrate, run_id=run_id)
     from jobs.runs.detach import checked_head
 
-    assert where.address  # noqa: S101 - Where.check
+    assert where.address  # Where.check
     with checked_head(where.address, root, document, plan) as head:
         ended = _submit(document, plan, root, where, narrate, run_id=run_id)
         if ended.is_handed_over:

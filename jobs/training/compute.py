@@ -155,14 +155,14 @@ def _learner(lesson: Lesson, images: int, engine: Engine) -> Learner:
             take_over(model, gfnet.load_checkpoint(lesson.parent))
         model.to(engine.device)
         return WholeModel(model, label_loss(model, smoothing), **common)
-    assert lesson.parent is not None  # noqa: S101 - an invariant: the later stages have one
+    assert lesson.parent is not None  # the later stages have one
     parent = gfnet.load_checkpoint(lesson.parent).to(engine.device)
     if recipe.stage == "distillation":
         student = fresh(recipe.config, seed, recipe.initial_filters).to(engine.device)
-        assert isinstance(student, GFNetDistil)  # noqa: S101 - an invariant: the recipe's family
+        assert isinstance(student, GFNetDistil)  # the recipe's family
         loss_of = student_loss(student, parent, recipe.teaching, smoothing)
         return WholeModel(student, loss_of, **common)
-    assert isinstance(parent, GFNetDistil)  # noqa: S101 - an invariant: read_recipe checked it
+    assert isinstance(parent, GFNetDistil)  # read_recipe checked it
     grown = with_fresh_exits(parent, recipe.config.exit_blocks, seed).to(engine.device)
     return ExitStage(grown, training=recipe.exits, **common)
 
@@ -184,7 +184,7 @@ def _data(lesson: Lesson) -> TrainingData:
     for path, encoded in zip(*(table[key].to_pylist() for key in ("path", "image")), strict=True):
         try:
             prepared.append(cut(gfnet.decode(encoded)))
-        except gfnet.DecodeError as err:  # noqa: PERF203 - decoding takes a thousand times longer
+        except gfnet.DecodeError as err:  # decoding takes a thousand times longer
             failures.append(f"{path} ({err})")
     if failures:
         named = ", ".join(failures[:_NAMED_IMAGES])

@@ -75,7 +75,7 @@ def read_recipe(path: str | Path) -> Recipe:
     document = Document.read(path)
     recipe = _read(document.root(), document.path.absolute().parent)
     document.check()
-    assert recipe is not None  # noqa: S101 - an invariant: None comes with a problem
+    assert recipe is not None  # None comes with a problem
     return recipe
 
 

@@ -81,7 +81,7 @@ def train(
             if results:
                 log = EpochLog(results, recipe, began, saved["state"]["epoch"] if saved else 0)
             continue
-        assert began is not None  # noqa: S101 - an invariant: it comes first
+        assert began is not None  # it comes first
         if isinstance(event, EpochState):
             _keep(state, {"identity": began.identity, "state": event.state})
         elif isinstance(event, Learned):

@@ -79,6 +79,6 @@ class Pipeline:
             try:
                 tensors.append(prepare(gfnet.decode(encoded[place])))
                 kept.append(place)
-            except gfnet.DecodeError as err:  # noqa: PERF203 - the others go on
+            except gfnet.DecodeError as err:  # the others go on
                 self.failures[place] = str(err)
         return tensors, kept

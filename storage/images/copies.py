@@ -176,7 +176,7 @@ class CopyWriter:
             self._unpublished = None
 
     def _add(self, image: bytes | None) -> None:
-        assert self._unpublished  # noqa: S101 - `passing`
+        assert self._unpublished  # `passing`
         self._lengths.append(-1 if image is None else len(image))
         self._sums.append(zlib.crc32(image or b""))
         self._room_bytes -= len(image or b"")

@@ -218,7 +218,7 @@ def _check_others(place: Backend) -> list[Problem]:
         for file in visible_files(place / table):
             try:
                 check_columns(file, table)
-            except StorageError as err:  # noqa: PERF203 (all of them)
+            except StorageError as err:  # all of them
                 problems.append(Problem(None, str(err)))
     return problems
 

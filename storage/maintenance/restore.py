@@ -88,7 +88,7 @@ def damaged_tables(paths: RunPaths) -> dict[str, str]:
     ):
         try:
             read()
-        except DamagedError as err:  # noqa: PERF203 (all that are damaged)
+        except DamagedError as err:  # all that are damaged
             found[name] = str(err.__cause__ or err)
         except FileNotFoundError:  # of nodes: no node worked yet; else removed meanwhile
             continue

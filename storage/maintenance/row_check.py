@@ -59,8 +59,7 @@ class RowCheck:
         found = {}
         for table in _NUMBERS:
             others = self._connection.sql(
-                f"SELECT DISTINCT run_id FROM {table} "  # noqa: S608 (our names)
-                "WHERE run_id IS DISTINCT FROM $run_id",
+                f"SELECT DISTINCT run_id FROM {table} WHERE run_id IS DISTINCT FROM $run_id",
                 params={"run_id": run_id},
             ).fetchall()
             if others:
@@ -122,7 +121,7 @@ class RowCheck:
         number = "0" if kind and not kind.is_timed else "round"  # an all-exit pass has one round
         image = "shard" if table == "commits" else "image_id"
         rows = self._connection.sql(
-            f"SELECT cell_id, {number}, count(*), count(DISTINCT {_NUMBERS[table]}), "  # noqa: S608
+            f"SELECT cell_id, {number}, count(*), count(DISTINCT {_NUMBERS[table]}), "
             f"count(DISTINCT {image}) FROM {table} GROUP BY ALL"
         ).fetchall()
         return {(cell_id, round_): _Count(*counts) for cell_id, round_, *counts in rows}

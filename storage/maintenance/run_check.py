@@ -141,7 +141,7 @@ def _manifests(paths: RunPaths, found: Findings) -> dict[str, Manifest]:
     for name in manifest_names(paths):
         try:
             manifests[name] = read_manifest(paths.commits / name)
-        except StorageError as err:  # noqa: PERF203 (all that are damaged)
+        except StorageError as err:  # all that are damaged
             if isinstance(err, SchemaVersionError):
                 raise
             found.manifests[f"commits/{name}"] = f"cannot be read ({err.__cause__})"

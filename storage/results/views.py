@@ -127,9 +127,9 @@ def _create_stored(
 ) -> None:
     """Create summarised views of what is stored and, by these views, computed."""
     for view, parts in stored.items():
-        computed = [f"SELECT *, {order()} FROM {other}.{view}" for other in others]  # noqa: S608
+        computed = [f"SELECT *, {order()} FROM {other}.{view}" for other in others]
         connection.execute(
-            f"CREATE VIEW {view} AS SELECT * EXCLUDE ({PLACE}) "  # noqa: S608 (our names)
+            f"CREATE VIEW {view} AS SELECT * EXCLUDE ({PLACE}) "
             f"FROM ({' UNION ALL '.join([*parts, *computed])}) ORDER BY run_id, {PLACE}"
         )
 

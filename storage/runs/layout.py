@@ -168,7 +168,7 @@ def until_it_holds(read: Callable[[], _T], stale: type[Exception]) -> _T:
     while True:
         try:
             return read()
-        except stale as err:  # noqa: PERF203 (to try again is the point)
+        except stale as err:  # to try again is the point
             gone[str(err)] += 1
             if gone[str(err)] > _LOST or gone.total() > _ATTEMPTS:
                 raise

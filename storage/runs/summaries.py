@@ -105,7 +105,7 @@ def write_summary(
         create_run_views(connection, inputs.tables(), scans)
         files = {view: f"{view}-{suffix}.parquet" for view in SUMMARISED}
         for view, name in files.items():
-            rows = f"SELECT *, {order()} FROM {view}"  # noqa: S608 (our names)
+            rows = f"SELECT *, {order()} FROM {view}"
             copy_rows(connection, rows, folder / name)
     except duckdb.Error:
         return None

@@ -35,8 +35,8 @@ def parquet_scan(table: str, files: Iterable[str]) -> str:
     if is_mixed:
         added = ADDED_COLUMNS[table]
         typed = ", ".join(f"NULL::{kind} AS {name}" for name, kind in added.items())
-        source = f"(SELECT {typed} WHERE false UNION ALL BY NAME FROM {source})"  # noqa: S608 (ours)
-    return f"SELECT {columns} FROM {source}"  # noqa: S608 (quoted)
+        source = f"(SELECT {typed} WHERE false UNION ALL BY NAME FROM {source})"
+    return f"SELECT {columns} FROM {source}"
 
 
 def view_sql(table: str, rows: str, cells: str = "cells") -> str:
@@ -53,7 +53,7 @@ def view_sql(table: str, rows: str, cells: str = "cells") -> str:
     if table not in DIGEST_TABLES:
         return rows
     return (
-        f"SELECT r.*, c.{DIGEST} FROM ({rows}) r LEFT JOIN ("  # noqa: S608 (our names)
+        f"SELECT r.*, c.{DIGEST} FROM ({rows}) r LEFT JOIN ("
         f"SELECT run_id, cell_id, any_value({DIGEST}) AS {DIGEST} FROM {cells} "
         "GROUP BY run_id, cell_id) c ON c.run_id = r.run_id AND c.cell_id = r.cell_id"
     )

@@ -55,7 +55,7 @@ def take_turns(ring: Ring, turns: int, seed: int) -> None:
     for name in random_.choices(list(CONTENDERS), weights, k=turns):
         try:
             next(at_it.setdefault(name, CONTENDERS[name](ring, random_)))
-        except (StopIteration, KilledError, *REFUSED):  # noqa: PERF203 - each has its own
+        except (StopIteration, KilledError, *REFUSED):  # each has its own
             del at_it[name]
     at_it.clear()  # their stores are closed
 

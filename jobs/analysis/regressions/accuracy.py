@@ -93,7 +93,7 @@ class Judged:
 
     def _drop(self, night: MeasuredNight, row: Row, allowed: float) -> Drop:
         then = night.same(row)
-        assert then is not None  # noqa: S101 - it is alike
+        assert then is not None  # it is alike
         first = self._of(night)[then["cell_id"]]
         second = self._of(self._history.tonight)[row["cell_id"]]
         changes = AnswerChanges.between(first.is_correct, second.is_correct)

@@ -30,6 +30,7 @@ nights tell it within 0.2 only, and too low."""
 
 _HIGHEST_CORRELATION = 0.9
 _OUTLIER = 5.0  # times the median distance: 3.4 deviations of a normal distribution
+_LEAST_PAST = 3  # nights, for the last of them to be held against those before it
 _SMALLEST = 1e-9  # of a scatter: below it numbers are equal
 
 RECENT = 7
@@ -152,7 +153,7 @@ class Reference:
         left = 1 - self.correlation  # of a step, after the night before has told its share
         added = (night - self.level) - self.correlation * (self.past[-1] - self.level)
         tonight = self._tested(added, math.sqrt(1 + 1 / self.nights), night - added)
-        if self.nights <= 2 or len(self.past) < 3:  # noqa: PLR2004 - no night before the last
+        if min(self.nights, len(self.past)) < _LEAST_PAST:
             return tonight
         # As if the step was last night: then that night does not count for the level.
         nights = self.nights - 1

@@ -15,6 +15,7 @@ from jobs.analysis.regressions.settings import Settings
 from jobs.common.errors import UsageError
 from jobs.common.formatting import Row
 
+_SHOWN = 3
 UNITS = {"latency": "forward_ms", "energy": "energy_mj"}
 """The column of `measured` that each metric is judged by."""
 
@@ -69,10 +70,10 @@ class NightHistory:
         earlier = [night for night in nights if night.run_id != run_id]
         pinned = settings.baseline
         if pinned is not None and pinned not in by_id:
-            known = ", ".join(night.run_id for night in earlier[:3]) or "none"
+            known = ", ".join(night.run_id for night in earlier[:_SHOWN]) or "none"
             raise UsageError(
                 f"baseline {pinned} is no finished run of the same name before {run_id}; such are:"
-                f" {known}" + (", ..." if len(earlier) > 3 else "")  # noqa: PLR2004
+                f" {known}" + (", ..." if len(earlier) > _SHOWN else "")
             )
         models = sorted({str(row["model"]) for night in nights for row in night.rows})
         if settings.control is not None and settings.control not in models:

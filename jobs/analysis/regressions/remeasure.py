@@ -38,7 +38,7 @@ def remeasurement(root: storage.Root, where: Where, narrate: Narrator) -> Remeas
         name = _begun(root, run_id, text) or _free_name(root, run_id)
         narrate(f"measuring {len(cells)} suspects of {run_id} again, as run {name}")
         again = Document(Path(submission["grid_path"]), text)
-        ended = submit_document(again, base, root, where, narrate, name)
+        ended = submit_document(again, base, root, where, narrate, run_id=name)
         if not ended.is_done:
             raise JobsError(f"run {name} failed; see gfjobs status {name}")
         return name

@@ -13,6 +13,7 @@ from jobs.common.tables import text_table
 from jobs.common.text import WIDTH, remarks
 
 _DIGITS = {"accuracy": 2, "latency": 3, "energy": 3}
+_NAMED = 2
 _METRICS = {"accuracy": "acc@1 %", "latency": "ms", "energy": "mJ"}
 
 
@@ -63,5 +64,6 @@ def _notes(rows: list[storage.RegressionRow]) -> Iterator[str]:
             name = f"{row.metric} of {model}, {where}"
             about.setdefault("; ".join(said), []).append(name)
     for text, named in about.items():
-        more = f" and {len(named) - 2} more" if len(named) > 2 else ""  # noqa: PLR2004
-        yield f"{'; '.join(named[:2])}{more}: {text}"
+        rest = len(named) - _NAMED
+        more = f" and {rest} more" if rest > 0 else ""
+        yield f"{'; '.join(named[:_NAMED])}{more}: {text}"

@@ -66,7 +66,7 @@ def scatter(series: Series) -> float:
 
     Neighbours are taken to be autocorrelated by one half, so that they differ by one deviation.
     """
-    if len(series) < 2:  # noqa: PLR2004 - no neighbours
+    if len(series) <= 1:  # no neighbours
         return 0.0
     return float(np.median(np.abs(np.diff(series)))) / _MEDIAN_OF_NORMAL
 

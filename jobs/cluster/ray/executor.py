@@ -92,7 +92,7 @@ class RayExecutor:
             self._store = ObjectStore(EMBEDDED_STORE_BYTES)
             return
         head = join(address)
-        assert head is not None  # noqa: S101 - Where.check
+        assert head is not None  # Where.check
         try:
             self._nodes = Nodes(head)
         except JobsError:

@@ -107,7 +107,7 @@ def on_head(
     """
     head = join(address)
     try:
-        assert head is not None  # noqa: S101 - Where.check
+        assert head is not None  # Where.check
         (node,) = [view for view in head.nodes() if view.is_head]
         affinity = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
         keeper: Any = ray.remote(_Keeper)

@@ -25,7 +25,9 @@ NAMESPACE = b"gfjobs"
 Work = Callable[[Task, Callable[[], bytes], Any, "Slot | None"], Outcome]
 """What a worker process does with a task, given a way to its weights, its images, and its slot."""
 
-_store: Any = internal_kv
+_kv: Any = internal_kv
+# Ray has no public key-value store.
+_kv_get, _kv_put, _kv_del = _kv._internal_kv_get, _kv._internal_kv_put, _kv._internal_kv_del  # noqa: SLF001
 
 
 @dataclass(frozen=True)
@@ -53,38 +55,27 @@ def remote_of(work: Work | None) -> Any:
     def perform(
         task: Task, weights: list[Reference], images: Any, slot: Slot | None, orders: Orders
     ) -> Sealed:
-        return attend(work, task, weights, images, slot, orders)
+        def fetch() -> bytes:
+            content: Any = ray.get(weights[0])
+            return check_weights(content, task.checkpoint_sha256)
+
+        from jobs.worker.run_task import run_task
+
+        with _reporting(orders):
+            try:
+                check_images(images, orders.digest)
+                return seal_outcome((work or run_task)(task, fetch, images, slot))
+            except CorruptedError as err:
+                error = str(err)
+                return seal_outcome(Outcome({}, None, error=error, is_lost=True, is_corrupted=True))
 
     return ray.remote(max_retries=0)(perform)
-
-
-def attend(  # noqa: PLR0917 - what travels
-    work: Work | None,
-    task: Task,
-    weights: list[Reference],
-    images: Any,
-    slot: Slot | None,
-    orders: Orders,
-) -> Sealed:
-    """Do a task in this process."""
-    from jobs.worker.run_task import run_task
-
-    def fetch() -> bytes:
-        content: Any = ray.get(weights[0])
-        return check_weights(content, task.checkpoint_sha256)
-
-    with _reporting(orders):
-        try:
-            check_images(images, orders.digest)
-            return seal_outcome((work or run_task)(task, fetch, images, slot))
-        except CorruptedError as err:
-            return seal_outcome(Outcome({}, None, error=str(err), is_lost=True, is_corrupted=True))
 
 
 def pulse_of(key: bytes) -> int | None:
     """What a task has reported; None where it has not, or the head does not answer."""
     with suppress(RayError, RuntimeError, ValueError):
-        said = _store._internal_kv_get(key, namespace=NAMESPACE)  # noqa: SLF001 - no other way
+        said = _kv_get(key, namespace=NAMESPACE)
         return int(said) if said else None
     return None
 
@@ -92,7 +83,7 @@ def pulse_of(key: bytes) -> int | None:
 def forget_pulse(key: bytes) -> None:
     """Remove what a task has reported that cannot do so itself."""
     with suppress(RayError, RuntimeError):
-        _store._internal_kv_del(key, namespace=NAMESPACE)  # noqa: SLF001 - as above
+        _kv_del(key, namespace=NAMESPACE)
 
 
 @contextmanager
@@ -106,9 +97,7 @@ def _reporting(orders: Orders) -> Iterator[None]:
             if beats() != last:
                 last = beats()
                 with suppress(RayError, RuntimeError):
-                    _store._internal_kv_put(  # noqa: SLF001 - as above
-                        orders.pulse_key, str(last), overwrite=True, namespace=NAMESPACE
-                    )
+                    _kv_put(orders.pulse_key, str(last), overwrite=True, namespace=NAMESPACE)
         if last is not None:
             forget_pulse(orders.pulse_key)
 

@@ -21,6 +21,7 @@ from jobs.machine.power.protocol import ACTIVE, MIN_SAMPLES, TOTAL
 Row = dict[str, Any]
 
 _SHOWN_LINES = 20
+_MINUTE_S = 60
 
 
 @dataclass(frozen=True)
@@ -254,7 +255,7 @@ def _elsewhere(path: Path, windows: Sequence[Row], times: Sequence[datetime]) ->
 
 
 def _gap(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 60 else duration(seconds)  # noqa: PLR2004 (a minute)
+    return f"{seconds:.1f} s" if seconds < _MINUTE_S else duration(seconds)
 
 
 def _utc(at: datetime) -> str:

@@ -29,11 +29,11 @@ def history_figures(report: Report, setting: Setting, number: int) -> Iterator[F
         for row in of_setting([*report.judged, *report.told], setting)
         if row["verdict"] in _STEP_COLOURS
     }
-    if len({row["run_id"] for row in rows}) < 2:  # noqa: PLR2004 - one run is no history
+    if len({row["run_id"] for row in rows}) <= 1:  # one run is no history
         return
     for metric, (title, label, short) in _METRICS.items():
         known = [row for row in rows if row[metric] is not None]
-        if len({row["run_id"] for row in known}) < 2:  # noqa: PLR2004
+        if len({row["run_id"] for row in known}) <= 1:
             continue
         values = [
             {

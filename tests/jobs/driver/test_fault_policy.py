@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from support.driving import rows_of
 
+import storage
 from jobs.driver.cell_states import CellStates, queued_rows
 from jobs.driver.fault_policy import (
     GRACE_S,
-    MAX_ATTEMPTS,
     Action,
     EndedTask,
     FailCell,
@@ -28,20 +29,30 @@ from jobs.plan.task import Outcome, Task
 
 GRID = """\
 models: [flat.safetensors, distil.safetensors, dynn.safetensors]
-datasets: [{name: digits, split: train, limit: 100}]
+datasets: [{name: digits, split: train, limit: 1100}]
 thresholds: [0.5]
+devices: [cpu]
 latency: {rounds: 2, images: 100}
 """
-BROKEN = Outcome({}, None, error="Traceback\nRuntimeError: broken")
+FEW = GRID.replace(", dynn.safetensors", "")
+MANY = GRID.replace("[0.5]", "[0.3, 0.5]")
 LOST = Outcome({}, None, error="WorkerCrashedError", is_lost=True)
 WAIT_S = 600.0
 
 
-class Bench:
-    """A policy over a small plan; hosts take a task at a time, and fail it as the test says."""
+def broken(text: str) -> Outcome:
+    """A failure of a task by itself."""
+    return Outcome({}, None, error=f"Traceback\nRuntimeError: {text}")
 
-    def __init__(self, plan: Plan, *hosts: str) -> None:
-        self.now_s = 0.0
+
+BROKEN = broken("broken")
+
+
+class Bench:
+    """A policy over a small plan; tasks end, and hosts join and leave, as the test says."""
+
+    def __init__(self, plan: Plan, *hosts: str, capacity: int = 1) -> None:
+        self.now_s, self._capacity = 0.0, capacity
         self.blocks = blocks(plan, by_device=True)
         self.placement = Placement(
             [(block, block.tasks("r", ())) for block in self.blocks], clock=lambda: self.now_s
@@ -52,7 +63,7 @@ class Bench:
 
     def join(self, *hosts: str) -> None:
         """These hosts are there from now on, and no others."""
-        self.placement.update_hosts([Host(name, 1, {"cpu": 1}) for name in hosts])
+        self.placement.update_hosts([Host(name, self._capacity, {"cpu": 1}) for name in hosts])
 
     def take(self) -> tuple[Task, str]:
         """The next task, and its host."""
@@ -61,20 +72,30 @@ class Bench:
         return found[0], found[1].host
 
     def end(self, task: Task, outcome: Outcome) -> list[Action]:
-        """A task ends; what is to be done, which is done to the cells."""
+        """A task ends; what is done about it."""
+        host = self.placement.slot(task).host
         ended = self.policy.end(task, outcome)
         self.placement.give_back(task, again=ended.is_retried)
-        if not outcome.error and not outcome.skipped:
-            self.cells.commit(task, outcome)
-        return self.decide([ended], is_looking=False)
+        if outcome.skipped:
+            self.cells.skip(task, outcome.skipped)
+        elif not outcome.error:
+            node = storage.NodeRow(run_id="r", node=host, device="cpu")
+            self.cells.commit(task, replace(outcome, node=node))
+        return self.decide(ended, is_looking=False)
 
-    def decide(self, ended: list[EndedTask], *, is_looking: bool = True) -> list[Action]:
-        """What is to be done; cells fail as told."""
+    def decide(self, *ended: EndedTask, is_looking: bool = True) -> list[Action]:
+        """What is done now, after it has been done."""
         actions = []
         for action in self.policy.decide(ended, is_looking=is_looking):
             actions.append(action)
             if isinstance(action, FailCell):
                 self.cells.fail(action.cell_id, action.error)
+            elif isinstance(action, SetAside):
+                self.placement.set_aside(action.host)
+            elif isinstance(action, RestartBlock):
+                self.cells.restart([cell.cell_id for cell in action.block.cells])
+                tasks = action.block.tasks("r", ())
+                self.placement.restart(action.block, tasks, action.avoided)
         return actions
 
     def finish_untimed(self) -> None:
@@ -88,7 +109,11 @@ class Bench:
 @pytest.fixture
 def bench_of(plan_of: Callable[[str], Plan]) -> Callable[..., Bench]:
     """A bench with some hosts."""
-    return lambda *hosts: Bench(plan_of(GRID + "devices: [cpu]\n"), *hosts)
+
+    def made(*hosts: str, grid: str = GRID, **more: int) -> Bench:
+        return Bench(plan_of(grid), *hosts, **more)
+
+    return made
 
 
 def kinds(actions: list[Action]) -> list[type]:
@@ -96,26 +121,31 @@ def kinds(actions: list[Action]) -> list[type]:
     return [type(action) for action in actions]
 
 
+def retried(actions: list[Action]) -> list[tuple[Task, bool]]:
+    """The tasks that get a further try, and whether they are in their queue for it."""
+    assert set(kinds(actions)) == {Retry}
+    return [(action.ended.task, action.ended.is_retried) for action in actions]
+
+
 def test_a_lost_task_has_three_tries(bench_of: Callable[..., Bench]) -> None:
     """One that was lost before it began was no try; the third fails the cell."""
     bench = bench_of("a")
-    untried = Outcome({}, None, error="OutOfMemoryError", is_lost=True, is_untried=True)
+    untried = replace(LOST, is_untried=True)
     for outcome in (LOST, untried, untried, LOST):
         task, _ = bench.take()
-        assert kinds(bench.end(task, outcome)) == [Retry]
-    assert MAX_ATTEMPTS == 3
+        assert retried(bench.end(task, outcome)) == [(task, True)]
     again, _ = bench.take()
     assert bench.end(again, LOST) == [FailCell(task.cell_id, "WorkerCrashedError", task, LOST)]
     other, _ = bench.take()
     assert other.cell_id != task.cell_id
 
 
-def test_a_task_that_fails_is_tried_on_another_host(bench_of: Callable[..., Bench]) -> None:
-    """Once; with one host alone its cell fails at once."""
-    bench = bench_of("a", "b")
+def test_a_task_that_fails_is_tried_on_one_other_host(bench_of: Callable[..., Bench]) -> None:
+    """However many there are; with one host alone its cell fails at once."""
+    bench = bench_of("a", "b", "c")
     task, host = bench.take()
-    assert kinds(bench.end(task, BROKEN)) == [Retry]
-    bench.join(*{"a", "b"} - {host})
+    assert retried(bench.end(task, BROKEN)) == [(task, True)]
+    bench.join(*{"a", "b", "c"} - {host})
     again, _ = bench.take()
     assert again == task
     assert kinds(bench.end(task, BROKEN)) == [FailCell]
@@ -131,9 +161,7 @@ def test_a_timed_cell_is_held_back_until_its_host_does_another(
     bench = bench_of("a", "b")
     bench.finish_untimed()
     task, host = bench.take()
-    (action,) = bench.end(task, BROKEN)
-    assert isinstance(action, Retry)
-    assert not action.ended.is_retried, "it waits for the cause, not for a host"
+    assert retried(bench.end(task, BROKEN)) == [(task, False)], "it waits for the cause"
     assert bench.policy.is_over(task.cell_id)
     assert not bench.cells.is_over(task.cell_id)
     other, same = bench.take()
@@ -142,70 +170,153 @@ def test_a_timed_cell_is_held_back_until_its_host_does_another(
 
 
 def test_a_host_that_fails_every_timed_cell_loses_the_block(bench_of: Callable[..., Bench]) -> None:
-    """It starts again on another; with no other host the cells fail."""
-    bench = bench_of("a", "b")
+    """Two of two, on a host that has done none; they start again on another."""
+    bench = bench_of("a", "b", grid=FEW)
     bench.finish_untimed()
-    for _ in range(2):
-        task, host = bench.take()
-        assert kinds(bench.end(task, BROKEN)) == [Retry]
     task, host = bench.take()
-    retry, told, restart = bench.end(task, BROKEN)
-    assert isinstance(retry, Retry)
-    text = "RuntimeError: broken"
+    assert retried(bench.end(task, broken("first"))) == [(task, False)]
+    task, same = bench.take()
+    assert same == host
+    retry, told, restart = bench.end(task, broken("last"))
+    assert retried([retry]) == [(task, False)]
     assert told == Tell(
-        f"node {host} failed all of 3 cells in a row: the timed cells of"
-        f" {task.dataset} start anew on another ({text})",
+        f"node {host} failed all of 2 cells in a row: the timed cells of {task.dataset} start anew"
+        " on another (RuntimeError: last)",
         host,
-        f"set aside for timed cells of {task.dataset}: {text}",
+        f"set aside for timed cells of {task.dataset}: RuntimeError: last",
     )
     assert restart == RestartBlock(bench.blocks[1], host)
     assert not bench.policy.is_over(task.cell_id)
-    alone = bench_of("a")
-    alone.finish_untimed()
-    for _ in range(3):
-        task, _ = alone.take()
-        assert kinds(alone.end(task, BROKEN)) == [FailCell]
+    assert bench.take()[1] != host
 
 
-def test_a_host_that_has_rows_of_the_block_keeps_it(bench_of: Callable[..., Bench]) -> None:
-    """Two cells that fail there are broken: their rows of before are worth more than a guess."""
-    bench = bench_of("a", "b")
+def test_timed_cells_fail_where_no_other_host_can_take_them(
+    bench_of: Callable[..., Bench],
+) -> None:
+    """Each with what it failed with."""
+    bench = bench_of("a")
     bench.finish_untimed()
+    for _ in range(3):
+        task, _ = bench.take()
+        assert bench.end(task, BROKEN) == [FailCell(task.cell_id, BROKEN.error, task, BROKEN)]
+
+
+def test_three_timed_cells_in_a_row_are_enough(bench_of: Callable[..., Bench]) -> None:
+    """The fourth is not tried there, and what the host has done before does not save it."""
+    bench = bench_of("a", "b", grid=MANY)
+    bench.finish_untimed()
+    tasks = []
     task, _ = bench.take()
     bench.end(task, rows_of(task))
-    failed = []
-    actions: list[Action] = []
-    while not bench.placement.is_done(bench.policy.is_over):
-        task, _ = bench.take()
-        failed.append(task.cell_id)
-        actions += bench.end(task, BROKEN)
-        if len(failed) == 2:
-            break
-    assert kinds(actions) == [Retry, Retry]
+    for _ in range(3):
+        tasks.append(bench.take()[0])
+        actions = bench.end(tasks[-1], BROKEN)
+    assert len({task.cell_id for task in tasks}) == 3
+    assert kinds(actions) == [Retry, Tell, RestartBlock]
+
+
+def test_two_timed_cells_that_fail_on_a_host_with_rows_are_broken(
+    bench_of: Callable[..., Bench],
+) -> None:
+    """Once nothing else of the block is left to try: its rows are worth more than a guess."""
+    bench = bench_of("a", "b", grid=FEW)
+    bench.finish_untimed()
     task, _ = bench.take()
-    assert kinds(bench.end(task, rows_of(task))) == [FailCell, FailCell]
+    assert bench.end(task, rows_of(task)) == []
+    first, _ = bench.take()
+    assert retried(bench.end(first, broken("first"))) == [(first, False)]
+    second, _ = bench.take()
+    retry, *failed = bench.end(second, broken("second"))
+    assert retried([retry]) == [(second, False)]
+    assert failed == [
+        FailCell(task.cell_id, outcome.error, task, outcome)
+        for task, outcome in ((first, broken("first")), (second, broken("second")))
+    ]
+    assert bench.decide(is_looking=False) == [], "that is done"
+
+
+def test_a_host_set_aside_keeps_no_timed_cells(bench_of: Callable[..., Bench]) -> None:
+    """Not even those that it has rows of."""
+    bench = bench_of("a", "b", grid=FEW)
+    bench.finish_untimed()
+    task, host = bench.take()
+    assert bench.end(task, rows_of(task)) == []
+    first, _ = bench.take()
+    bench.end(first, BROKEN)
+    bench.policy._aside.add(host)
+    second, _ = bench.take()
+    assert kinds(bench.end(second, BROKEN)) == [Retry, Tell, RestartBlock]
+
+
+def failed_on(bench: Bench, tasks: int, outcome: Outcome = BROKEN) -> None:
+    """Some tasks fail on the host `bad` while `good` is there, too."""
+    bench.join("bad")
+    taken = [bench.take()[0] for _ in range(tasks)]
+    bench.join("bad", "good")
+    for task in taken:
+        assert retried(bench.end(task, outcome)) == [(task, True)]
 
 
 def test_after_three_tasks_that_others_did_a_host_is_set_aside(
     bench_of: Callable[..., Bench],
 ) -> None:
-    """With the error of the last."""
-    bench = bench_of("bad", "good")
-    for _ in range(3):
-        task, host = bench.take()
-        assert host == "bad"
-        assert kinds(bench.end(task, BROKEN)) == [Retry]
+    """Once, with the error of the last of them."""
+    bench = bench_of(capacity=4)
+    failed_on(bench, 4)
     assert bench.policy.held_hosts == {"bad"}
     bench.join("good")
-    for _ in range(2):
-        task, _ = bench.take()
-        assert bench.end(task, rows_of(task)) == []
-    task, _ = bench.take()
+    taken = [bench.take()[0] for _ in range(4)]
+    bench.join("bad", "good")
+    said = [bench.end(task, rows_of(task)) for task in taken]
     note = "set aside: others did 3 tasks that it failed (RuntimeError: broken)"
-    assert bench.end(task, rows_of(task)) == [
-        SetAside("bad"),
-        Tell(f"node bad is {note}; its work goes to the others", "bad", note),
+    assert said == [
+        [],
+        [],
+        [
+            SetAside("bad"),
+            Tell(f"node bad is {note}; its work goes to the others", "bad", note),
+        ],
+        [],
     ]
+
+
+def test_a_host_that_cannot_be_spared_is_not_set_aside(bench_of: Callable[..., Bench]) -> None:
+    """The other one has left when its third task comes back."""
+    bench = bench_of(capacity=3)
+    failed_on(bench, 3)
+    bench.join("good")
+    taken = [bench.take()[0] for _ in range(3)]
+    bench.join("bad")
+    assert [bench.end(task, rows_of(task)) for task in taken] == [[], [], []]
+
+
+def test_a_host_that_did_what_it_had_lost_has_no_fault(bench_of: Callable[..., Bench]) -> None:
+    """Though another is there that could do all of it."""
+    bench = bench_of("bad", capacity=3)
+    for _ in range(3):
+        task, _ = bench.take()
+        bench.end(task, LOST)
+        again, _ = bench.take()
+        assert again == task
+        bench.join("bad", "good")
+        assert bench.end(task, rows_of(task)) == []
+        bench.join("bad")
+
+
+@pytest.mark.parametrize("is_skipped", [True, False])
+def test_a_cell_that_has_ended_says_nothing_of_a_host(
+    is_skipped: bool, bench_of: Callable[..., Bench]
+) -> None:
+    """It failed on both hosts, or the other one cannot do it at all."""
+    bench = bench_of(capacity=3)
+    failed_on(bench, 3)
+    assert bench.policy.held_hosts == {"bad"}
+    bench.join("good")
+    task, _ = bench.take()
+    bench.join("bad", "good")
+    outcome = Outcome({}, None, skipped="no such engine") if is_skipped else BROKEN
+    assert kinds(bench.end(task, outcome)) == ([] if is_skipped else [FailCell])
+    assert bench.policy.held_hosts == frozenset()
 
 
 @pytest.mark.parametrize("state", ["is_gone", "is_corrupted"])
@@ -213,33 +324,39 @@ def test_a_loss_on_the_way_says_nothing_of_the_host(
     state: str, bench_of: Callable[..., Bench]
 ) -> None:
     """Three tasks were lost with their node or arrived damaged: it is not held."""
-    bench = bench_of("a", "b")
-    for _ in range(3):
-        task, _ = bench.take()
-        bench.end(task, Outcome({}, None, error="lost", is_lost=True, **{state: True}))
+    bench = bench_of(capacity=3)
+    failed_on(bench, 3, replace(LOST, **{state: True}))
     assert bench.policy.held_hosts == frozenset()
 
 
 def test_timed_cells_wait_a_minute_for_their_host(bench_of: Callable[..., Bench]) -> None:
-    """Then they start again on another. One told at once, once."""
+    """Then they start again on another, with all their tries. Told at once, and once."""
     bench = bench_of("a")
     bench.finish_untimed()
     task, _ = bench.take()
     bench.end(task, rows_of(task))
+    for _ in range(2):
+        lost, _ = bench.take()
+        assert retried(bench.end(lost, LOST)) == [(lost, True)]
     bench.join("b")
-    (told,) = bench.decide([])
+    (told,) = bench.decide()
     text = "3 cells of device cpu began on node a, which is gone; registered now: cpu"
     assert told == Tell(
         f"waiting: {text}. They fail in 10:00 min unless it joins: gfjobs node start"
     )
     bench.now_s = GRACE_S - 1
-    assert bench.decide([]) == []
-    assert list(bench.policy.decide(is_looking=False)) == []
+    assert bench.decide() == []
     bench.now_s = GRACE_S
-    assert bench.decide([]) == [
+    assert bench.decide(is_looking=False) == []
+    assert bench.decide() == [
         Tell(f"{text}: they start anew on another"),
         RestartBlock(bench.blocks[1]),
     ]
+    assert bench.take() == (task, "b")
+    bench.end(task, rows_of(task))
+    again, host = bench.take()
+    assert (again, host) == (lost, "b")
+    assert retried(bench.end(lost, LOST)) == [(lost, True)]
 
 
 def test_a_block_of_which_nothing_is_done_moves_at_once(bench_of: Callable[..., Bench]) -> None:
@@ -250,7 +367,7 @@ def test_a_block_of_which_nothing_is_done_moves_at_once(bench_of: Callable[..., 
     bench.join("b")
     ended = bench.policy.end(task, LOST)
     bench.placement.give_back(task, again=ended.is_retried)
-    assert kinds(bench.decide([ended])) == [Retry, Tell, RestartBlock]
+    assert kinds(bench.decide(ended)) == [Retry, Tell, RestartBlock]
 
 
 def test_cells_that_no_host_can_take_fail_in_the_end(bench_of: Callable[..., Bench]) -> None:
@@ -258,11 +375,11 @@ def test_cells_that_no_host_can_take_fail_in_the_end(bench_of: Callable[..., Ben
     bench = bench_of()
     first = bench.blocks[0].cells[0].cell_id
     bench.cells.fail(first, "of its own")
-    assert kinds(bench.decide([])) == [Tell, Tell], "one for each block"
+    assert kinds(bench.decide()) == [Tell, Tell], "one for each block"
     bench.now_s = WAIT_S - 1
-    assert bench.decide([]) == []
+    assert bench.decide() == []
     bench.now_s = WAIT_S
-    told, *failed = bench.decide([])[: 1 + 2]
+    told, *failed = bench.decide()[: 1 + 2]
     error = (
         "3 cells of device cpu: no node has it; registered now: nothing; nothing changed in"
         " 10:00 min"
@@ -271,3 +388,24 @@ def test_cells_that_no_host_can_take_fail_in_the_end(bench_of: Callable[..., Ben
     ids = [cell.cell_id for cell in bench.blocks[0].cells if cell.cell_id != first]
     assert failed == [FailCell(cell_id, error) for cell_id in ids]
     assert bench.placement.is_done(bench.policy.is_over)
+
+
+def test_cells_that_failed_for_want_of_a_host_are_no_suspects(
+    bench_of: Callable[..., Bench],
+) -> None:
+    """One that was held back fails with the others, once, and counts against no host."""
+    bench = bench_of("a", "b")
+    bench.finish_untimed()
+    task, _ = bench.take()
+    assert retried(bench.end(task, BROKEN)) == [(task, False)]
+    bench.policy._attribution.fail("a", (task.cell_id, 1, 0), "lost")
+    bench.policy._attribution.fail("a", (task.cell_id, 1, 1), "lost")
+    assert bench.policy.held_hosts == {"a"}
+    bench.join()
+    bench.decide()
+    bench.now_s = WAIT_S
+    told, *failed = bench.decide()
+    assert isinstance(told, Tell)
+    assert {action.cell_id for action in failed} == {c.cell_id for c in bench.blocks[1].cells}
+    assert bench.decide() == []
+    assert bench.policy.held_hosts == frozenset()
