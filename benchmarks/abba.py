@@ -41,7 +41,6 @@ from jobs.grid.reader import read_grid
 from jobs.machine.devices import local_devices
 from jobs.plan.plan import Plan, make_plan
 from jobs.plan.sources import Sources
-from jobs.plan.task import Outcome, Task
 
 AIM = 6 / 50  # of all intervals
 NAMES = ("first", "second")
@@ -69,7 +68,7 @@ def run_once(plan: Plan, root: Path) -> list[Times]:
     """Run the grid under a root of its own, and read the times of both cells."""
     run = storage.RunRow("abba")
     with storage.RunStore.create(root, run, queued_rows(plan, run.run_id), {}) as store:
-        driver = Driver(store, plan, InlineExecutor(Sources.of(plan)), _ignore)
+        driver = Driver(store, plan, InlineExecutor(Sources.of(plan)))
         if not driver.run():
             raise RuntimeError(f"the run failed: {[cell.error for cell in store.cells]}")
     rows = storage.query(
@@ -78,10 +77,6 @@ def run_once(plan: Plan, root: Path) -> list[Times]:
         " group by model, round order by round",
     ).to_pylist()
     return [np.array([row["ms"] for row in rows if row["model"] == name]) for name in NAMES]
-
-
-def _ignore(_task: Task, _outcome: Outcome) -> None:
-    """Draw no progress."""
 
 
 def difference(first: Times, second: Times) -> IntervalEstimate:

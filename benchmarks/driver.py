@@ -159,8 +159,8 @@ def run(folder: Path, tasks: int) -> Taken:
         for name in ("commit", "save_cells"):
             setattr(store, name, taken.timed(name, getattr(store, name)))
         wall_s, cpu_s = time.perf_counter(), time.process_time()
-        listener = taken.timed("progress", progress.update)
-        if not Driver(store, plan, AtOnce(), listener, narrator=progress).run():
+        progress.update = taken.timed("progress", progress.update)
+        if not Driver(store, plan, AtOnce(), progress).run():
             raise RuntimeError(f"the run failed: {[cell.error for cell in store.cells]}")
         taken.wall_s, taken.cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
         taken.memory_mib = psutil.Process().memory_info().rss / MIB

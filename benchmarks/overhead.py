@@ -26,10 +26,10 @@ from jobs.driver.inline_executor import InlineExecutor
 from jobs.grid.reader import read_grid
 from jobs.machine.devices import local_devices
 from jobs.machine.slots import Slot
-from jobs.plan.order import task_queues
+from jobs.plan.order import blocks
 from jobs.plan.plan import Plan, make_plan
 from jobs.plan.sources import Sources
-from jobs.plan.task import Outcome, Task
+from jobs.plan.task import Task
 
 HERE = Slot("", "cpu")
 
@@ -48,7 +48,7 @@ def make_grid(folder: Path, cells: int, images: int) -> Plan:
 
 def tasks_of(plan: Plan) -> list[Task]:
     """All tasks, in the order of a run."""
-    (queue,) = task_queues(plan, "r", frozenset(), by_device=False)
+    queue = blocks(plan, by_device=False)[0].tasks("r", frozenset())
     return list(queue)
 
 
@@ -69,16 +69,12 @@ def ray_s(plan: Plan, executor: RayExecutor, root: Path, run_id: str) -> float:
     run = storage.RunRow(run_id=run_id, name="overhead")
     with storage.RunStore.create(root, run, queued_rows(plan, run_id), {}) as store:
         began_s = time.perf_counter()
-        is_done = Driver(store, plan, executor, _ignore).run()
+        is_done = Driver(store, plan, executor).run()
         store.merge()
         elapsed_s = time.perf_counter() - began_s
     if not is_done:
         raise RuntimeError(f"the run failed: {[cell.error for cell in store.cells]}")
     return elapsed_s
-
-
-def _ignore(_task: Task, _outcome: Outcome) -> None:
-    """Draw no progress."""
 
 
 def main() -> None:

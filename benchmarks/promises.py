@@ -14,9 +14,12 @@ import math
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 from jobs.analysis.thresholds.choose import Limits, read_pass
-from jobs.analysis.thresholds.guarantee import validity
+from jobs.analysis.thresholds.constraints import Constraints
+from jobs.analysis.thresholds.exit_answers import ExitAnswers
+from jobs.analysis.thresholds.guarantee import NoGuaranteeError, guarantee
 from jobs.runs.submit import submit
 from jobs.runs.target import Where
 
@@ -29,6 +32,44 @@ ASKED = [
     (Limits(max_drop=1), 0.5),
     (Limits(max_drop=2), 0.5),
 ]
+
+
+class Validity(NamedTuple):
+    """How promises fared over many random splits.
+
+    Attributes:
+        kept: splits in which the held-out images kept it, or nothing could be promised.
+        total: splits.
+        promised: splits in which something was promised.
+        mean_cost: over the held-out images of these; NaN where there are none.
+    """
+
+    kept: int
+    total: int
+    promised: int
+    mean_cost: float
+
+
+def validity(
+    answers: ExitAnswers,
+    constraints: Constraints,
+    *,
+    confidence: float,
+    splits: int,
+    seed: int = 0,
+) -> Validity:
+    """Promise anew for each of many random splits, and count how often the promise is kept."""
+    kept, costs = 0, []
+    for number in range(splits):
+        try:
+            made = guarantee(answers, constraints, confidence=confidence, seed=seed + number)
+        except NoGuaranteeError:
+            kept += 1
+            continue
+        kept += made.is_kept
+        costs.append(made.held_out.cost)
+    mean_cost = sum(costs) / len(costs) if costs else math.nan
+    return Validity(kept, splits, len(costs), mean_cost)
 
 
 def least_kept(splits: int, confidence: float) -> int:

@@ -32,6 +32,7 @@ from jobs.cluster.ray import RayExecutor
 from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import queued_rows
 from jobs.driver.driver import Driver
+from jobs.driver.events import RunEvents
 from jobs.grid.reader import read_grid
 from jobs.machine.slots import Slot
 from jobs.plan.plan import Plan, make_plan
@@ -101,13 +102,13 @@ def cluster_of(devices: list[str]) -> Iterator[str]:
 
 
 @dataclass
-class Ends:
+class Ends(RunEvents):
     """When each task ended, by device, and what the driver held in memory then."""
 
     by_device: dict[str, list[float]] = field(default_factory=dict)
     memory_mib: list[float] = field(default_factory=list)
 
-    def note(self, task: Task, _outcome: Outcome) -> None:
+    def update(self, task: Task, outcome: Outcome) -> None:  # noqa: ARG002 - when is enough
         """A task has ended."""
         self.by_device.setdefault(task.device, []).append(time.perf_counter())
         self.memory_mib.append(psutil.Process().memory_info().rss / MIB)
@@ -125,7 +126,7 @@ def run(devices: list[str], tasks: int, seconds: float, folder: Path) -> Ends:
             folder / f"{len(devices)}-{tasks}", row, queued_rows(plan, "r"), {}
         ) as store,
     ):
-        if not Driver(store, plan, executor, ends.note).run():
+        if not Driver(store, plan, executor, ends).run():
             raise RuntimeError(f"the run failed: {[cell.error for cell in store.cells]}")
     return ends
 

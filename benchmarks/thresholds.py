@@ -26,7 +26,7 @@ import storage
 from jobs.common.yaml_document import Document
 from jobs.grid.reader import read_grid
 from jobs.machine.devices import local_devices, use_device
-from jobs.plan.order import task_queues
+from jobs.plan.order import blocks
 from jobs.plan.plan import Plan, make_plan
 from jobs.plan.sources import Sources
 from jobs.plan.task import Task
@@ -58,7 +58,7 @@ def fold(grid: Path, root: Path, thresholds: list[float]) -> tuple[float, list[A
 
 def loop(plan: Plan, thresholds: list[float]) -> tuple[float, list[Answer]]:
     """Seconds of routing all images once a threshold, and the answers."""
-    (queue,) = task_queues(plan, "r", frozenset(), by_device=False)
+    queue = blocks(plan, by_device=False)[0].tasks("r", frozenset())
     tasks = list(queue)
     sources = Sources.of(plan)
     began_s = time.perf_counter()
@@ -71,11 +71,11 @@ def loop(plan: Plan, thresholds: list[float]) -> tuple[float, list[Answer]]:
         for threshold in thresholds:
             correct, counts = 0, np.zeros(model.config.depth, np.int64)
             for task, shard in zip(tasks, shards, strict=True):
-                right, blocks = route_shard(
+                right, exit_blocks = route_shard(
                     runtime, Pipeline(model.metadata.preprocessing, device), task, shard, threshold
                 )
                 correct += right
-                counts += np.bincount(blocks, minlength=len(counts))
+                counts += np.bincount(exit_blocks, minlength=len(counts))
             exits = (*model.config.exit_blocks, model.config.last_block)
             answers.append((correct, tuple(counts[list(exits)].tolist())))
     return time.perf_counter() - began_s, answers

@@ -7,7 +7,6 @@ import os
 import shlex
 import shutil
 import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import click
 
 from jobs.cli.hints import folder_hints, run_hints
 from jobs.common.errors import BadInputError, JobsError, RunInterruptedError, UsageError
-from jobs.common.text import printable, whole_number
+from jobs.common.text import folded, printable, whole_number
 from storage import Root
 
 FAILED, BAD_INPUT, REGRESSION = 1, 2, 3
@@ -121,7 +120,7 @@ class Group(click.Group):
         import gfnet
         import storage
 
-        logging.getLogger("storage").addHandler(_Narrator(ctx))
+        logging.getLogger("storage").addHandler(_StorageWarnings(ctx))
         try:
             return super().invoke(ctx)
         except RunInterruptedError as err:
@@ -142,7 +141,7 @@ class Group(click.Group):
             ctx.exit(FAILED)
 
 
-class _Narrator(logging.Handler):
+class _StorageWarnings(logging.Handler):
     """Says what storage warns of, such as a damaged run that is left out: once a command."""
 
     def __init__(self, ctx: click.Context) -> None:
@@ -199,13 +198,7 @@ def fitted(text: str, width: int) -> str:
         if len(line) <= width or indent == "  ":
             lines.append(line)
             continue
-        lines += textwrap.wrap(
-            line,
-            width,
-            subsequent_indent=indent or "  ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+        lines.append(folded(line, width, indent=indent or "  "))
     return "\n".join(lines)
 
 

@@ -161,7 +161,7 @@ def train(
     from jobs.training.compute import run_lesson
     from jobs.training.recipe import read_recipe
     from jobs.training.train import train as train_recipe
-    from jobs.training.view import TrainingNarrator
+    from jobs.training.view import TrainingDisplay
 
     if resume and force:
         raise click.UsageError("--resume goes on, --force starts anew: give one of them")
@@ -175,10 +175,10 @@ def train(
 
         compute = partial(teach, address=address)
     try:
-        with TrainingNarrator() as narrator:
+        with TrainingDisplay() as display:
             path = train_recipe(
                 checked,
-                narrator.report,
+                display.report,
                 device=device,
                 compute=compute,
                 is_resumed=resume,

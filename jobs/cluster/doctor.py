@@ -6,7 +6,6 @@ import shutil
 import stat
 import sys
 import tempfile
-import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import psutil
 from jobs.cluster.identity import Identity, identify
 from jobs.cluster.launch import installed, store_bytes
 from jobs.cluster.token import DEFAULT_FILE, HOW_TO_MAKE, find_token
-from jobs.common.text import WIDTH
+from jobs.common.text import folded
 from jobs.machine import sensors
 from jobs.machine.devices import CUDA, has_cuda
 from jobs.machine.power.discovery import VARIABLE, look
@@ -216,17 +215,7 @@ def _power(here: Here) -> Check:
 def checks_table(checks: Iterable[Check]) -> Iterator[str]:
     """A line a check, and one for its remedy; longer ones are wrapped."""
     for check in checks:
-        yield from _wrapped(f"{check.level:4}  ", f"{check.what}: {check.found}")
+        found = " ".join(f"{check.what}: {check.found}".split())
+        yield folded(found, start=f"{check.level:4}  ", indent=" " * 6)
         if check.remedy:
-            yield from _wrapped("      -> ", check.remedy)
-
-
-def _wrapped(start: str, text: str) -> list[str]:
-    return textwrap.wrap(
-        " ".join(text.split()),
-        WIDTH,
-        initial_indent=start,
-        subsequent_indent=" " * len(start),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+            yield folded(" ".join(check.remedy.split()), start="      -> ", indent=" " * 9)

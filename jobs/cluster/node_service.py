@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from platform import python_version
 
@@ -25,11 +24,10 @@ from jobs.cluster.supervisor import START_TIMEOUT_S, Supervisor, say
 from jobs.cluster.token import DEFAULT_FILE, HOW_TO_MAKE, find_token
 from jobs.cluster.versions import Versions, clashes
 from jobs.common.errors import JobsError, UsageError
+from jobs.common.text import ShowText
 from jobs.common.version import gfjobs_version
 from jobs.machine.power.discovery import VARIABLE as POWER
 from jobs.machine.power.discovery import check_setting
-
-Narrator = Callable[[str], None]
 
 STOP_S = 40.0
 SHOWN_LINES = 12
@@ -132,7 +130,7 @@ def here_versions() -> Versions:
     return Versions(python_version(), installed("ray"), gfjobs_version())
 
 
-def start(launch: Launch, narrate: Narrator) -> NodeState:
+def start(launch: Launch, narrate: ShowText) -> NodeState:
     """Start a node's supervisor in the background, and wait until the node has joined.
 
     Raises:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from gfnet.atomic import replace_file
 from jobs.common.errors import JobsError
 
 STARTING, RUNNING, WAITING = "starting", "running", "waiting"
@@ -50,10 +51,7 @@ class NodeState:
 
     def write(self) -> None:
         """Replace the file whole."""
-        path = state_file()
-        draft = path.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps(asdict(self)))
-        draft.replace(path)
+        replace_file(state_file(), json.dumps(asdict(self)).encode())
 
 
 def read_state() -> NodeState | None:

@@ -7,7 +7,10 @@ classes of a checkpoint, folders of a data set, models of a grid.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+
+ShowText = Callable[[str], None]
+"""Shows the user a message."""
 
 WIDTH = 80
 """Columns of a terminal."""
@@ -18,10 +21,15 @@ _ODD = (*range(0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066,
 _ESCAPES = {code: ascii(chr(code))[1:-1] for code in _ODD if chr(code) not in _KEPT}
 
 
-def folded(text: str, width: int = WIDTH, *, indent: str = "  ") -> str:
-    """A paragraph; its lines after the first start with `indent`."""
+def folded(text: str, width: int = WIDTH, *, start: str = "", indent: str = "  ") -> str:
+    """A paragraph; its first line begins with `start`, the others with `indent`."""
     return textwrap.fill(
-        text, width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
+        text,
+        width,
+        initial_indent=start,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+        break_long_words=False,
     )
 
 

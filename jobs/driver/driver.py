@@ -10,7 +10,7 @@ from itertools import islice
 import storage
 from jobs.driver.block_affinity import find_affinities, resolved_devices
 from jobs.driver.cell_states import CellStates
-from jobs.driver.events import Listener, Narrator, Silent
+from jobs.driver.events import RunEvents
 from jobs.driver.executor import Executor, FullError
 from jobs.driver.fault_policy import (
     WAIT_S,
@@ -48,8 +48,7 @@ class Driver:
         store: the run, whose lease this process holds.
         plan: its cells.
         executor: where tasks run.
-        listener: told of every finished task, for progress.
-        narrator: told of cells that wait for a device, or must start anew.
+        events: takes reports of tasks that have ended and of what the user should know.
         wait_s: how long cells wait for a device that is not registered.
     """
 
@@ -58,16 +57,14 @@ class Driver:
         store: storage.RunStore,
         plan: Plan,
         executor: Executor,
-        listener: Listener,
+        events: RunEvents | None = None,
         *,
-        narrator: Narrator | None = None,
         wait_s: float = WAIT_S,
     ) -> None:
         self._store = store
         self._writer = RunWriter(store)
         self._executor = executor
-        self._listener = listener
-        self._narrator = narrator or Silent()
+        self._events = events or RunEvents()
         entries = store.entries()
         self._cells = CellStates(
             plan,
@@ -168,7 +165,7 @@ class Driver:
             self._cells.skip(task, outcome.skipped)
         elif self._writer.commit(task, outcome):
             self._cells.commit(task, outcome)
-        self._listener(task, outcome)
+        self._events.update(task, outcome)
 
     def _carry_out(self, actions: Iterable[Action]) -> None:
         """Do what faults ask for, one after the other: each is decided after those before."""
@@ -177,17 +174,17 @@ class Driver:
                 case Retry(ended):
                     if ended.is_retried:
                         self._cells.retry(ended.task)
-                    self._listener(ended.task, replace(ended.outcome, is_lost=True))
+                    self._events.update(ended.task, replace(ended.outcome, is_lost=True))
                 case FailCell(cell_id, error, task, outcome):
                     self._cells.fail(cell_id, error)
                     if task and outcome:
-                        self._listener(task, outcome)
+                        self._events.update(task, outcome)
                 case RestartBlock(block, avoided):
                     self._restart(block, avoided)
                 case SetAside(host):
                     self._placement.set_aside(host)
                 case Tell(text, host, note):
-                    self._narrator.note(text)
+                    self._events.note(text)
                     if host is not None:
                         self._writer.note_on_node(host, note)
 
@@ -199,5 +196,5 @@ class Driver:
             self._writer.discard(cells)
         self._cells.restart(cells)
         run_id = self._store.run.run_id
-        self._narrator.restart(list(islice(block.tasks(run_id, ()), before)))
+        self._events.restart(list(islice(block.tasks(run_id, ()), before)))
         self._placement.restart(block, block.tasks(run_id, ()), avoided)

@@ -1,31 +1,20 @@
-"""Events of a run: a listener hears of each finished task, a narrator of everything else."""
+"""Events of a run, as its driver reports them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 from jobs.plan.task import Outcome, Task
 
-Listener = Callable[[Task, Outcome], None]
-"""Told of every finished task."""
 
+class RunEvents:
+    """Takes a driver's reports; this class ignores them, and `Progress` shows them."""
 
-class Narrator(Protocol):
-    """Told of what is no task's end."""
-
-    def note(self, text: str) -> None:
-        """Something to know."""
-
-    def restart(self, tasks: Sequence[Task]) -> None:
-        """These are to be done again."""
-
-
-class Silent:
-    """A narrator that says nothing."""
+    def update(self, task: Task, outcome: Outcome) -> None:
+        """A task has ended; if its outcome is lost, it gets a further try."""
 
     def note(self, text: str) -> None:
-        """Say nothing."""
+        """Something the user should know, such as cells that wait for a device."""
 
     def restart(self, tasks: Sequence[Task]) -> None:
-        """Say nothing."""
+        """These tasks were done, and are to be done again."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import storage
 from jobs.common.errors import BadInputError, UsageError
+from jobs.common.text import ShowText
 from jobs.common.yaml_document import Document, suggestion
 from jobs.nightly import night_process
 from jobs.nightly.checks import check_schedule
@@ -23,7 +24,6 @@ from jobs.nightly.notify import tell_all
 from jobs.nightly.records import Entry, Night
 from jobs.nightly.schedule import Schedule
 from jobs.runs.interrupts import Interrupts
-from jobs.runs.submit import Narrator
 
 LOG_BYTES = 1_000_000
 LOGS = 5
@@ -104,7 +104,7 @@ def remove(ledger: Ledger, name: str) -> Night | None:
 def run_now(
     ledger: Ledger,
     name: str,
-    narrate: Narrator,
+    narrate: ShowText,
     clock: Callable[[], datetime] = utc_now,
 ) -> Night:
     """Run a night of a schedule in this process, or go on with one that was cut short.
@@ -133,7 +133,7 @@ def run_now(
     return ledger.night(night.night_id)
 
 
-def run_daemon(ledger: Ledger, narrate: Narrator) -> None:
+def run_daemon(ledger: Ledger, narrate: ShowText) -> None:
     """Be the daemon, until a signal ends it.
 
     Raises:
@@ -154,7 +154,7 @@ def _is_due_alike(entry: Entry, schedule: Schedule) -> bool:
 
 
 @contextlib.contextmanager
-def _logging(path: Path, narrate: Narrator) -> Iterator[Narrator]:
+def _logging(path: Path, narrate: ShowText) -> Iterator[ShowText]:
     """Say everything to a file too, which is begun anew from time to time."""
     handler = logging.handlers.RotatingFileHandler(
         path, maxBytes=LOG_BYTES, backupCount=LOGS, delay=True

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import storage
 from jobs.common.errors import BadInputError
+from jobs.common.text import ShowText
 from jobs.common.yaml_document import Document
 from jobs.nightly.cron import Missed
 from jobs.nightly.ledger import Ledger
@@ -56,7 +57,6 @@ class Child(Protocol):
         """Wait for its end."""
 
 
-Sayer = Callable[[str], None]
 Starter = Callable[[Ledger, Night], Child]
 Ender = Callable[[Child], None]
 
@@ -83,7 +83,7 @@ class Scheduler:
         ledger: Ledger,
         start: Starter,
         end: Ender,
-        say: Sayer,
+        say: ShowText,
         *,
         clock: Callable[[], datetime] = utc_now,
         pause: Callable[[float], None] = time.sleep,

@@ -15,12 +15,13 @@ from jobs.analysis.regressions.judge import judge
 from jobs.analysis.regressions.remeasure import remeasurement
 from jobs.analysis.regressions.view import describe_judgements
 from jobs.common.errors import BadInputError, JobsError, RunInterruptedError, UsageError
+from jobs.common.text import ShowText
 from jobs.common.yaml_document import Document
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.outcomes import QUIET, found_in
 from jobs.nightly.records import Night, NightOutcome, State
 from jobs.nightly.schedule import Schedule, read_schedule
-from jobs.runs.submit import Narrator, resume, submit
+from jobs.runs.submit import resume, submit
 
 LEASE_S, LEASE_POLL_S = 90.0, 5.0
 """How long a run may still look as if it were written, and how often that is looked at: on an
@@ -30,7 +31,7 @@ _ERRORS = (JobsError, storage.StorageError, gfnet.CheckpointError)
 
 
 def run_night(
-    ledger: Ledger, night: Night, narrate: Narrator, clock: Callable[[], datetime]
+    ledger: Ledger, night: Night, narrate: ShowText, clock: Callable[[], datetime]
 ) -> Night:
     """Bring a night to its end; the caller holds the ledger's lock of nights.
 
@@ -51,7 +52,7 @@ def run_night(
     return ledger.end(night, outcome, clock(), is_to_tell=is_to_tell)
 
 
-def _outcome(night: Night, schedule: Schedule, narrate: Narrator) -> NightOutcome:
+def _outcome(night: Night, schedule: Schedule, narrate: ShowText) -> NightOutcome:
     """How a night ends."""
     assert night.run_id is not None  # only missed nights have none
     try:
@@ -70,7 +71,7 @@ def _outcome(night: Night, schedule: Schedule, narrate: Narrator) -> NightOutcom
     return _reported(night.run_id, schedule, outcome)
 
 
-def _measure(run_id: str, schedule: Schedule, narrate: Narrator) -> bool:
+def _measure(run_id: str, schedule: Schedule, narrate: ShowText) -> bool:
     """Run the grid, or go on with it; whether all cells are done.
 
     Raises:
@@ -93,7 +94,7 @@ def _measure(run_id: str, schedule: Schedule, narrate: Narrator) -> bool:
     return resume(root, run_id, schedule.where, narrate).is_done
 
 
-def _judged(run_id: str, schedule: Schedule, narrate: Narrator, *, is_done: bool) -> NightOutcome:
+def _judged(run_id: str, schedule: Schedule, narrate: ShowText, *, is_done: bool) -> NightOutcome:
     """Judge what was measured."""
     root = schedule.results
     cells = storage.read_cells(root, run_id)

@@ -8,13 +8,12 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import storage
 from jobs.common.errors import BadInputError
-from jobs.common.text import printable
+from jobs.common.text import ShowText, printable
 from jobs.common.yaml_document import Document
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.records import Night
@@ -33,11 +32,9 @@ AGAIN_MINUTES = (1, 5, 15, 60, 240)
 
 _WITHOUT_SCHEDULER = "when a scheduler runs (`gfjobs scheduler`)"
 
-Sayer = Callable[[str], None]
-
 
 def tell_all(
-    ledger: Ledger, now: datetime, say: Sayer, limit_s: float = LIMIT_S, only: int | None = None
+    ledger: Ledger, now: datetime, say: ShowText, limit_s: float = LIMIT_S, only: int | None = None
 ) -> None:
     """Tell all that is to be told by now; what fails is tried again by a later call.
 

@@ -68,13 +68,6 @@ def blocks(plan: Plan, *, by_device: bool) -> list[CellBlock]:
     ]
 
 
-def task_queues(
-    plan: Plan, run_id: str, done: Container[tuple[str, int, int]], *, by_device: bool
-) -> list[Iterator[Task]]:
-    """The tasks of all blocks that are not done yet, a lazy queue each."""
-    return [block.tasks(run_id, done) for block in blocks(plan, by_device=by_device)]
-
-
 def _queue(
     cells: Sequence[Cell],
     later: Sequence[Later],

@@ -10,14 +10,13 @@ from dataclasses import replace
 import storage
 from jobs.common.clock import now
 from jobs.common.errors import JobsError
+from jobs.common.text import ShowText
 
 PATIENCE_S = 60.0
 """For a driver to stop: it looks each second, and then ends what is in flight."""
 
 ASK_S = 0.2
 """Between two looks whether it has."""
-
-Narrator = Callable[[str], None]
 
 
 def mark_cancelled(store: storage.RunStore) -> None:
@@ -34,7 +33,7 @@ def mark_cancelled(store: storage.RunStore) -> None:
 def cancel(
     root: storage.Root,
     run_id: str,
-    narrate: Narrator,
+    narrate: ShowText,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:

@@ -13,6 +13,7 @@ from rich.progress import Progress as Bar
 
 from jobs.common.formatting import BAR_WIDTH, duration, last_line
 from jobs.common.text import printable
+from jobs.driver.events import RunEvents
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
 
@@ -23,7 +24,7 @@ LINE_INTERVAL_S = 5.0
 """Between two lines where there is no terminal."""
 
 
-class Progress:
+class Progress(RunEvents):
     """Counts what is finished, and estimates the rest from the speed of each kind so far.
 
     Drawn only between tasks, when the driver is told of one: a host under the clock draws nothing.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ import storage
 from jobs.common.clock import now
 from jobs.common.errors import JobsError, RunInterruptedError, UsageError
 from jobs.common.formatting import counted
+from jobs.common.text import ShowText
 from jobs.common.version import gfjobs_version, git_revision
 from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import queued_rows
@@ -27,7 +28,6 @@ from jobs.runs.interrupts import Interrupts
 from jobs.runs.progress import Progress
 from jobs.runs.target import Where
 
-Narrator = Callable[[str], None]
 Done = frozenset[tuple[str, int, int]]
 """Keys of committed tasks."""
 
@@ -50,7 +50,7 @@ class Ended:
 
 
 def submit(
-    grid: Path, root: storage.Root, where: Where, narrate: Narrator, run_id: str | None = None
+    grid: Path, root: storage.Root, where: Where, narrate: ShowText, run_id: str | None = None
 ) -> Ended:
     """Plan a grid, make a run of it, and run it.
 
@@ -77,7 +77,7 @@ def submit_document(
     base: Path,
     root: storage.Root,
     where: Where,
-    narrate: Narrator,
+    narrate: ShowText,
     *,
     run_id: str | None = None,
 ) -> Ended:
@@ -115,7 +115,7 @@ def _submit(
     plan: Plan,
     root: storage.Root,
     where: Where,
-    narrate: Narrator,
+    narrate: ShowText,
     *,
     run_id: str | None,
 ) -> Ended:
@@ -140,7 +140,7 @@ def _submit(
         return session.execute()
 
 
-def resume(root: storage.Root, run_id: str, where: Where, narrate: Narrator) -> Ended:
+def resume(root: storage.Root, run_id: str, where: Where, narrate: ShowText) -> Ended:
     """Run what is missing of a run; a finished run is left alone.
 
     Raises:
@@ -177,7 +177,7 @@ class _Session:
     document: Document
     plan: Plan
     where: Where
-    narrate: Narrator
+    narrate: ShowText
 
     def extend(self) -> Ended:
         """Run what the run lacks of its grid, which may have become larger.
@@ -255,14 +255,7 @@ class _Session:
         # Signals after the executor: Ray takes them over when it starts.
         with interrupts, Progress(plan, done) as progress:
             try:
-                driver = Driver(
-                    self.store,
-                    plan,
-                    executor,
-                    progress.update,
-                    narrator=progress,
-                    wait_s=self.where.wait_s,
-                )
+                driver = Driver(self.store, plan, executor, progress, wait_s=self.where.wait_s)
                 try:
                     return driver.run()
                 except KeyboardInterrupt:
@@ -280,7 +273,7 @@ def _new_run_id(runs: Sequence[storage.RunRow], plan: Plan) -> str:
     return next(name for name in names if name not in taken)
 
 
-def _after_all(runs: Sequence[storage.RunRow], narrate: Narrator) -> datetime:
+def _after_all(runs: Sequence[storage.RunRow], narrate: ShowText) -> datetime:
     """The time of day, moved after every run that is there: nights and `latest` go by this order.
 
     A clock may be set back between two runs, and a board without a battery begins in the past.

@@ -7,19 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import storage
+from jobs.common.text import ShowText
 
 LOOK_S = 2.0
 """Between two looks: a driver saves its cells no more often."""
 
 LINE_INTERVAL_S = 5.0
 
-Narrator = Callable[[str], None]
-
 
 def watch(
     root: storage.Root,
     run_id: str,
-    narrate: Narrator,
+    narrate: ShowText,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:

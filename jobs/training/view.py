@@ -21,7 +21,7 @@ EPOCH_INTERVAL_S = 30.0
 """Between two lines within an epoch where there is no terminal."""
 
 
-class TrainingNarrator:
+class TrainingDisplay:
     """Says how a training goes: a live line on a terminal; elsewhere one an epoch, and some within.
 
     A context manager: the live line is taken down at the end.

@@ -20,7 +20,7 @@ Processors = frozenset[int]
 
 
 @contextmanager
-def pinned(threads: int, root: Path = ROOT) -> Iterator[str]:
+def pinned(threads: int) -> Iterator[str]:
     """Keep every thread of this process on so many processors for as long as the body runs.
 
     Engines belong before it: OpenVINO counts the processors once, when it starts, and would be left
@@ -42,7 +42,7 @@ def pinned(threads: int, root: Path = ROOT) -> Iterator[str]:
     # All of them before any is moved: one that begins meanwhile may have inherited its place.
     before = {thread: _place_of(thread) for thread in _all_threads()}
     try:
-        yield _pin(choose_processors(threads, allowed, root)) or _shortage(threads, allowed)
+        yield _pin(choose_processors(threads, allowed)) or _shortage(threads, allowed)
     finally:
         for thread in _all_threads():
             with suppress(OSError):  # none is left pinned for another's sake

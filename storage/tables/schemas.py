@@ -138,11 +138,6 @@ DIGEST_TABLES = ("records", "exits", "exit_costs")
 DIGEST = "dataset_sha256"
 
 
-def view_columns(table: str) -> list[str]:
-    """The columns of a table as a query sees it."""
-    return [*TABLES[table].names, *([DIGEST] if table in DIGEST_TABLES else ())]
-
-
 # The order of rows in a merged file: cells together, so that row-group statistics prune.
 SORT_KEYS: dict[str, tuple[str, ...]] = {
     "records": ("run_id", "cell_id", "round", "image_id"),

@@ -83,7 +83,7 @@ class Run:
 
     def drive(self, executor: Scripted) -> bool:
         """Run what is missing."""
-        return Driver(self.store, self.plan, executor, lambda _task, _outcome: None).run()
+        return Driver(self.store, self.plan, executor).run()
 
     def count(self, table: str) -> int:
         """Rows of a table, each key once."""

@@ -12,10 +12,11 @@ import storage
 from jobs.analysis.regressions.judge import Remeasure
 from jobs.common.errors import JobsError, UsageError
 from jobs.common.formatting import Row
+from jobs.common.text import ShowText
 from jobs.common.yaml_document import Document
 from jobs.grid.grid import Grid
 from jobs.grid.reader import read_grid
-from jobs.runs.submit import Narrator, submit_document
+from jobs.runs.submit import submit_document
 from jobs.runs.target import Where
 
 SUFFIX = "-again"
@@ -25,7 +26,7 @@ LEAST_ROUNDS = 6
 """Even: each cell stands as often before another as after it. Twice a night's where more."""
 
 
-def remeasurement(root: storage.Root, where: Where, narrate: Narrator) -> Remeasure:
+def remeasurement(root: storage.Root, where: Where, narrate: ShowText) -> Remeasure:
     """Give a function that measures cells of a run again, in this root and there."""
 
     def remeasure(run_id: str, cells: Sequence[Row], control: str | None) -> str:

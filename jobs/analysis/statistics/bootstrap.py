@@ -32,26 +32,25 @@ class IntervalEstimate(NamedTuple):
 
 
 def estimates(
-    figures: Callable[[Numbers], Numbers], sizes: Sequence[int], seed: int = 0
+    figures: Callable[[Numbers], Numbers], sizes: Sequence[int]
 ) -> list[IntervalEstimate]:
     """Estimate each of some figures, with its interval.
 
     Args:
         figures: gives them, where sample i of all rounds in a row counts counts[i] times.
         sizes: how many samples each round has; at least one round, none of them empty.
-        seed: of the resamples.
     """
     values = figures(np.ones(sum(sizes)))
     further = stretch(len(sizes)) - 1
     drawn = [
         figures(counts) + further * (figures(whole_rounds) - values)
-        for whole_rounds, counts in _resamples(sizes, seed)
+        for whole_rounds, counts in _resamples(sizes)
     ]
     low, high = np.percentile(drawn, _INTERVAL, axis=0)
     return [IntervalEstimate(*map(float, each)) for each in zip(values, low, high, strict=True)]
 
 
-def mean_of(rounds: Sequence[tuple[Numbers, Numbers]], seed: int = 0) -> IntervalEstimate:
+def mean_of(rounds: Sequence[tuple[Numbers, Numbers]]) -> IntervalEstimate:
     """The mean over all images of all rounds.
 
     What was timed at once is drawn at once: images of one batch share its time, and say no more
@@ -59,11 +58,10 @@ def mean_of(rounds: Sequence[tuple[Numbers, Numbers]], seed: int = 0) -> Interva
 
     Args:
         rounds: of each, what the images of a batch took together, and how many they were.
-        seed: of the resamples.
     """
     totals, images = (np.concatenate(parts) for parts in zip(*rounds, strict=True))
     sizes = [len(batches) for batches, _ in rounds]
-    (mean,) = estimates(lambda counts: np.array([counts @ totals / (counts @ images)]), sizes, seed)
+    (mean,) = estimates(lambda counts: np.array([counts @ totals / (counts @ images)]), sizes)
     return mean
 
 
@@ -84,9 +82,9 @@ def stretch(rounds: int) -> float:
     return math.sqrt(rounds / freedom) * student / NormalDist().inv_cdf(_INTERVAL[1] / 100)
 
 
-def _resamples(sizes: Sequence[int], seed: int) -> Iterator[tuple[Numbers, Numbers]]:
+def _resamples(sizes: Sequence[int]) -> Iterator[tuple[Numbers, Numbers]]:
     """How often each sample counts, resample by resample: by its round alone, and drawn itself."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     rounds = len(sizes)
     for _ in range(RESAMPLES):
         times = np.bincount(generator.integers(rounds, size=rounds), minlength=rounds)

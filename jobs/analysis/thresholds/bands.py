@@ -30,7 +30,7 @@ class Band(NamedTuple):
     high: float
 
 
-def bands(answers: ExitAnswers, points: Sequence[Vector], seed: int = 0) -> list[Band]:
+def bands(answers: ExitAnswers, points: Sequence[Vector]) -> list[Band]:
     """The band of each point.
 
     Images are drawn with all their answers, the same for every point and for full depth. The bands
@@ -39,14 +39,13 @@ def bands(answers: ExitAnswers, points: Sequence[Vector], seed: int = 0) -> list
     Args:
         answers: of all images.
         points: thresholds, at most MOST_POINTS.
-        seed: of the resamples.
 
     Raises:
         ValueError: too many points.
     """
     if not 0 < len(points) <= MOST_POINTS:
         raise ValueError(f"{len(points)} operating points; give 1 to {MOST_POINTS}")
-    images, generator = answers.images, np.random.default_rng(seed)
+    images, generator = answers.images, np.random.default_rng(0)
     rows = np.arange(images)
     full = answers.is_correct[-1].astype(np.float32)
     lost = np.stack(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,22 +59,6 @@ class Guarantee:
     path_steps: int
     tested_steps: int
     certified_steps: int
-
-
-class Validity(NamedTuple):
-    """How promises fared over many random splits.
-
-    Attributes:
-        kept: splits in which the held-out images kept it, or nothing could be promised.
-        total: splits.
-        promised: splits in which something was promised.
-        mean_cost: over the held-out images of these; NaN where there are none.
-    """
-
-    kept: int
-    total: int
-    promised: int
-    mean_cost: float
 
 
 def guarantee(
@@ -130,28 +113,6 @@ def guarantee(
         tested_steps=sum(test.steps for test in tests),
         certified_steps=len(certified),
     )
-
-
-def validity(
-    answers: ExitAnswers,
-    constraints: Constraints,
-    *,
-    confidence: float = 0.9,
-    splits: int = 200,
-    seed: int = 0,
-) -> Validity:
-    """Promise anew for each of many random splits, and count how often the promise is kept."""
-    kept, costs = 0, []
-    for number in range(splits):
-        try:
-            made = guarantee(answers, constraints, confidence=confidence, seed=seed + number)
-        except NoGuaranteeError:
-            kept += 1
-            continue
-        kept += made.is_kept
-        costs.append(made.held_out.cost)
-    mean_cost = sum(costs) / len(costs) if costs else math.nan
-    return Validity(kept, splits, len(costs), mean_cost)
 
 
 def _test_path(

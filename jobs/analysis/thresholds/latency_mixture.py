@@ -16,7 +16,7 @@ Rounds = Sequence[NDArray[np.float64]]
 
 
 def compose(
-    rounds: Rounds, shares: Sequence[float], percentiles: Sequence[float], seed: int = 0
+    rounds: Rounds, shares: Sequence[float], percentiles: Sequence[float]
 ) -> list[IntervalEstimate]:
     """The mean of a mixture, then its percentiles.
 
@@ -29,7 +29,6 @@ def compose(
         rounds: at least one, none of them empty.
         shares: (E,), sum 1.
         percentiles: from 0 to 100.
-        seed: of the resamples.
     """
     costs = np.concatenate(list(rounds))
     weights = np.asarray(shares, np.float64)
@@ -47,4 +46,4 @@ def compose(
         places = np.searchsorted(within, wanted - _ROUNDING)
         return np.array([counts @ means / counts.sum(), *ascending[places]])
 
-    return estimates(figures, [len(costs) for costs in rounds], seed)
+    return estimates(figures, [len(costs) for costs in rounds])

@@ -16,7 +16,7 @@ STEPS = 128
 """Between the cost at full depth and the least, evenly; more of them cost no confidence."""
 
 
-def build_path(answers: ExitAnswers, steps: int = STEPS) -> tuple[Vector, ...]:
+def build_path(answers: ExitAnswers) -> tuple[Vector, ...]:
     """Vectors of falling cost: none leaves, the best found at each budget, everybody leaves.
 
     Each descends from the vector before it, or from the best shared threshold where that is better
@@ -27,7 +27,7 @@ def build_path(answers: ExitAnswers, steps: int = STEPS) -> tuple[Vector, ...]:
     path = [answers.none_leave]
     cost = int(tally.totals(answers.none_leave)[1])
     least = int(tally.entries[1].min(axis=0).sum())
-    for budget in np.linspace(cost, least, steps + 1)[1:].astype(np.int64).tolist():
+    for budget in np.linspace(cost, least, STEPS + 1)[1:].astype(np.int64).tolist():
         if cost <= budget:
             continue
         within = tally.within(budget)

@@ -65,7 +65,7 @@ class Ina3221(PowerSource):
         return PowerReading(begin_ns, end_ns, rails_mw)
 
 
-def find_ina3221(root: Path, clock: Clock = time.monotonic_ns) -> Ina3221:
+def find_ina3221(root: Path) -> Ina3221:
     """The board's chips.
 
     Raises:
@@ -74,7 +74,7 @@ def find_ina3221(root: Path, clock: Clock = time.monotonic_ns) -> Ina3221:
     channels = list(_channels(root))
     if not channels:
         raise AbsentError("no hwmon device of that name")
-    return Ina3221(channels, clock)
+    return Ina3221(channels, time.monotonic_ns)
 
 
 def _channels(root: Path) -> Iterator[Channel]:

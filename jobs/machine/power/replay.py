@@ -13,7 +13,7 @@ from gfnet.config import MAX_DEPTH
 from jobs.common.errors import BadInputError, InputProblem
 from jobs.common.text import whole_number
 from jobs.machine.power.protocol import MAX_W, TOTAL
-from jobs.machine.power.source import Clock, PowerError, PowerReading, PowerSource, Scene
+from jobs.machine.power.source import PowerError, PowerReading, PowerSource, Scene
 
 PERIOD_MS = 20.0
 LAST_BLOCK = MAX_DEPTH - 1
@@ -59,7 +59,6 @@ class Replay(PowerSource):
 
     Args:
         path: a CSV file with the columns phase and watts, and where needed model, exit_block, rail.
-        clock: a fake one in tests.
 
     Raises:
         BadInputError: it cannot be read, or has problems; all of them.
@@ -68,10 +67,9 @@ class Replay(PowerSource):
     period_ms = PERIOD_MS
     summed = (TOTAL,)
 
-    def __init__(self, path: Path, clock: Clock = time.monotonic_ns) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
         self._lines = sorted(_read(path), key=lambda line: line.precision)
-        self._clock = clock
         self._scene = Scene("", is_active=False)
         self.name = f"replay: {path}"
 
@@ -82,7 +80,7 @@ class Replay(PowerSource):
     def read(self) -> PowerReading:
         """The power of the scene."""
         # The scene between two looks at the clock: it is that of every window that holds both.
-        begin_ns, scene, end_ns = self._clock(), self._scene, self._clock()
+        begin_ns, scene, end_ns = time.monotonic_ns(), self._scene, time.monotonic_ns()
         # Later lines name more: they replace what those before said of the same rail.
         rails_mw = {line.rail: line.rail_mw for line in self._lines if line.fits(scene)}
         if TOTAL not in rails_mw:

@@ -1,28 +1,22 @@
 -- The exit energies of each all-exit pass (measured_exit_energies.sql) that may be mixed into the
--- energy of any threshold: exit_mj is NULL where some routed threshold was composed wrongly, and where
+-- energy of any threshold: exit_mj is NULL if some routed threshold was composed wrongly, and if
 -- nothing was measured. The note says why, or that no routed threshold confirms them.
 WITH
 checks AS (
     SELECT run_id, exits_cell_id,
-        bool_and(is_within) AS are_within,
-        arg_max(error_pct, abs(error_pct)) AS worst_pct,
-        any_value(tolerance_pct) AS tolerance_pct
+        composed_check(is_within, error_pct, tolerance_pct) AS checked
     FROM energy_composition(run)
     GROUP BY run_id, exits_cell_id
 )
 SELECT p.run_id, p.cell_id, e.costs_cell_id,
-    CASE WHEN k.are_within IS NOT FALSE THEN e.exit_mj END AS exit_mj,
-    CASE WHEN k.are_within IS NOT FALSE THEN e.exit_margin_mj END AS exit_margin_mj,
+    CASE WHEN k.checked.are_within IS NOT FALSE THEN e.exit_mj END AS exit_mj,
+    CASE WHEN k.checked.are_within IS NOT FALSE THEN e.exit_margin_mj END AS exit_margin_mj,
     s.energy_source,
     nullif(concat_ws('; ', e.note, CASE
         WHEN e.note IS NOT NULL AND e.exit_mj IS NULL THEN NULL
         WHEN e.exit_mj IS NULL
             THEN 'energy by exit was not measured at batch 1 (measure: [energy, exit_costs])'
-        WHEN NOT k.are_within THEN format(
-            'composed of exit energies, a routed mean energy is missed by {:+.1f} %, more than {:.0f} %',
-            k.worst_pct, k.tolerance_pct)
-        WHEN k.are_within IS NULL AND len(e.all_exits) > 1
-            THEN 'no routed threshold confirms the exit energies'
+        ELSE composed_note(k.checked, 'exit energies', 'energy', e.all_exits)
     END), '') AS note
 FROM cells p
 LEFT JOIN measured_exit_energies(run) e ON e.run_id = p.run_id AND e.cell_id = p.cell_id

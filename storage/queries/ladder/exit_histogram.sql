@@ -1,10 +1,9 @@
--- Where the images of one run leave: one row per ladder row and exit. The counts are the
--- ladder's; the median is over unthrottled rounds and needs 11 samples, as everywhere, and a valid
--- cell.
+-- At which exits the images of one run exit: one row per ladder row and exit. The counts are the
+-- ladder's; the median is over unthrottled rounds, of a valid cell with enough samples.
 WITH
 medians AS (
     SELECT cell_id, node, exit_block,
-        CASE WHEN count(forward_ms) >= 11 THEN median(forward_ms) END AS median_forward_ms
+        CASE WHEN count(forward_ms) >= samples_for(50) THEN median(forward_ms) END AS median_forward_ms
     FROM records
     ANTI JOIN throttled_rounds USING (run_id, cell_id, round)
     WHERE run_id = $run_id

@@ -1,5 +1,5 @@
 -- The ladder: one row per latency cell and node, and one per all-exit cell of a run that timed
--- nothing for it. Contract: design.md, "Rows".
+-- nothing for it.
 --
 -- is_valid is the cell's, decided when it ended (at least two rounds that were not throttled, or one
 -- where one was asked for); and false where nothing is left to believe, or the power mode changed

@@ -144,7 +144,7 @@ def test_rows_that_cannot_be_written_end_the_run(run: Run, monkeypatch: pytest.M
     with monkeypatch.context() as patch:
         patch.setattr(run.store, "save_cells", fail_to_save)
         with pytest.raises(JobsError, match=r"Read-only file system.* gfjobs resume r"):
-            Driver(run.store, run.plan, Scripted(), lambda _t, _o: None).save()
+            Driver(run.store, run.plan, Scripted()).save()
     with monkeypatch.context() as patch:
         patch.setattr(run.store, "commit", fail)
         with pytest.raises(JobsError, match=r"No space left .* gfjobs resume r"):

@@ -127,8 +127,7 @@ def calls(plan: Plan, monkeypatch: pytest.MonkeyPatch, *, has_fault: bool) -> tu
             cast("storage.RunStore", store),
             plan,
             Boards(has_fault=has_fault),
-            progress.update,
-            narrator=progress,
+            progress,
         )
         before = sys.getprofile()
         sys.setprofile(count)

@@ -13,6 +13,7 @@ from support.driving import GRID, Run, Scripted, rows_of
 import storage
 from jobs.driver.cell_states import queued_rows
 from jobs.driver.driver import Driver
+from jobs.driver.events import RunEvents
 from jobs.driver.fault_policy import MAX_ATTEMPTS
 from jobs.machine.slots import Host, Slot
 from jobs.plan.plan import Plan
@@ -72,7 +73,7 @@ def boards_of(fault: Callable[[Task, str], str]) -> Cluster:
     return executor
 
 
-class Notes:
+class Notes(RunEvents):
     """What a driver told, and how often tasks were to be done again."""
 
     def __init__(self) -> None:
@@ -95,7 +96,7 @@ def test_timed_cells_start_anew_where_their_machine_is_gone(
     monkeypatch.setattr("jobs.driver.fault_policy.GRACE_S", 0.0)
     executor = Cluster(lambda looks: ["a", "b"] if looks < 9 else ["b"])
     notes = Notes()
-    driver = Driver(run.store, run.plan, executor, lambda _t, _o: None, narrator=notes, wait_s=60)
+    driver = Driver(run.store, run.plan, executor, notes, wait_s=60)
     assert driver.run()
     assert "began on node a, which is gone" in notes.told[0]
     assert "start anew on another" in notes.told[-1]
@@ -117,7 +118,7 @@ def test_a_device_that_nobody_has_fails_its_cells_alone(
     with storage.RunStore.create(tmp_path / "two", row, queued_rows(plan, "r"), {}) as store:
         notes = Notes()
         executor = Cluster(lambda _looks: ["a"])
-        driver = Driver(store, plan, executor, lambda _t, _o: None, narrator=notes, wait_s=0)
+        driver = Driver(store, plan, executor, notes, wait_s=0)
         assert not driver.run()
         assert {(c.status, c.device) for c in store.cells} == {
             ("done", "cpu"),
@@ -156,7 +157,7 @@ def test_a_driver_on_a_timed_host_neither_writes_nor_draws(run: Run) -> None:
         return commit(*arguments)
 
     run.store.commit = checked
-    assert Driver(run.store, run.plan, executor, lambda _t, _o: None).run()
+    assert Driver(run.store, run.plan, executor).run()
     assert run.count("records") == 2 * 2 * 1100
 
 
@@ -171,7 +172,7 @@ def test_a_node_that_fails_every_timed_task_loses_them(run: Run) -> None:
 
     executor = boards_of(fault)
     notes = Notes()
-    assert Driver(run.store, run.plan, executor, lambda _t, _o: None, narrator=notes).run()
+    assert Driver(run.store, run.plan, executor, notes).run()
     assert run.count("exits") == 1100 * (1 + 3)
     assert run.count("records") == 2 * 2 * 1100
     (told,) = notes.told
@@ -202,7 +203,7 @@ def test_a_node_that_lost_some_timed_cells_goes_on_saying_so(
 
     row = storage.RunRow(run_id="r", name="sets")
     with storage.RunStore.create(tmp_path / "s", row, queued_rows(plan, "r"), {}) as store:
-        assert Driver(store, plan, boards_of(fault), lambda _t, _o: None).run()
+        assert Driver(store, plan, boards_of(fault)).run()
         notes = {node.node: node.note for node in store.nodes}
         cells = [cell for cell in store.cells if cell.kind == "latency"]
     dataset, bad = first[0]
@@ -230,7 +231,7 @@ def test_after_three_convictions_nothing_more_goes_there(
     row = storage.RunRow(run_id="r", name="many")
     notes = Notes()
     with storage.RunStore.create(tmp_path / "m", row, queued_rows(plan, "r"), {}) as store:
-        assert Driver(store, plan, executor, lambda _t, _o: None, narrator=notes).run()
+        assert Driver(store, plan, executor, notes).run()
         assert {cell.status for cell in store.cells} == {"done"}
     assert 3 <= given["bad"] <= 4
     assert "node bad is set aside: others did 3 tasks that it failed" in notes.told[0]
@@ -240,7 +241,7 @@ def test_a_broken_model_is_not_its_nodes_fault(run: Run) -> None:
     """It fails on two boards, its cells fail with the error, and no board is set aside."""
     executor = boards_of(lambda task, _board: "bad shapes" if task.model == "flat" else "")
     notes = Notes()
-    assert not Driver(run.store, run.plan, executor, lambda _t, _o: None, narrator=notes).run()
+    assert not Driver(run.store, run.plan, executor, notes).run()
     cells = {(c.kind, c.model): c for c in run.store.cells}
     for kind in ("exits", "latency"):
         assert cells[kind, "flat"].status == "failed"
@@ -263,7 +264,7 @@ def test_a_broken_model_of_many_shards_holds_no_node(
     executor = boards_of(lambda task, _board: "bad shapes" if task.model == "flat" else "")
     row = storage.RunRow(run_id="r", name="many")
     with storage.RunStore.create(tmp_path / "m", row, queued_rows(plan, "r"), {}) as store:
-        driver = Driver(store, plan, executor, lambda _t, _o: None)
+        driver = Driver(store, plan, executor)
         assert not driver.run()
         assert driver._policy._attribution._open == {}, (
             "nothing of a cell that failed is held against a board"
@@ -276,16 +277,14 @@ def test_one_node_alone_is_never_set_aside(run: Run) -> None:
     """Cells fail with what it says."""
     executor = Cluster(lambda _looks: ["only"])
     executor.fault = lambda _task, _board: "broken"
-    assert not Driver(run.store, run.plan, executor, lambda _t, _o: None).run()
+    assert not Driver(run.store, run.plan, executor).run()
     assert {cell.status for cell in run.store.cells} == {"failed"}
     assert all(str(cell.error).endswith("broken") for cell in run.store.cells)
 
 
 def test_a_cluster_on_which_everything_fails_comes_to_an_end(run: Run) -> None:
     """Three boards, no task done: no deadlock between boards that wait for each other."""
-    assert not Driver(
-        run.store, run.plan, boards_of(lambda _task, _board: "broken"), lambda _t, _o: None
-    ).run()
+    assert not Driver(run.store, run.plan, boards_of(lambda _task, _board: "broken")).run()
     assert {cell.status for cell in run.store.cells} == {"failed"}
 
 
@@ -299,14 +298,14 @@ def test_a_timed_node_that_breaks_midway_loses_its_cells(run: Run) -> None:
         return "fell off the bus" if task.is_timed and is_first and timed[board] > 4 else ""
 
     executor = boards_of(fault)
-    is_done = Driver(run.store, run.plan, executor, lambda _t, _o: None).run()
+    is_done = Driver(run.store, run.plan, executor).run()
     mixed = storage.query(
         run.root, "select cell_id from records group by cell_id having count(distinct node) > 1"
     )
     assert mixed.num_rows == 0
     # Two cells alone are too few to tell a broken node from two broken models: a resume does them.
     assert not is_done
-    assert Driver(run.store, run.plan, Cluster(lambda _l: ["good"]), lambda _t, _o: None).run()
+    assert Driver(run.store, run.plan, Cluster(lambda _l: ["good"])).run()
 
 
 def test_a_task_lost_on_both_boards_is_tried_a_third_time(run: Run) -> None:
@@ -323,7 +322,7 @@ def test_a_task_lost_on_both_boards_is_tried_a_third_time(run: Run) -> None:
             return super().wait(timeout_s)
 
     executor = Flaky(lambda _looks: ["a", "b"])
-    assert Driver(run.store, run.plan, executor, lambda _t, _o: None).run()
+    assert Driver(run.store, run.plan, executor).run()
     assert run.count("exits") == 1100 * (1 + 3)
 
 
@@ -349,7 +348,7 @@ def test_what_others_cannot_do_is_not_held_against_a_board(
     executor.fault = lambda task, board: "broken" if board == "bad" and task.model != "dynn" else ""
     row = storage.RunRow(run_id="r", name="many")
     with storage.RunStore.create(tmp_path / "m", row, queued_rows(plan, "r"), {}) as store:
-        driver = Driver(store, plan, executor, lambda _t, _o: None)
+        driver = Driver(store, plan, executor)
         assert driver.run()
         assert {c.model: c.status for c in store.cells} == {
             "flat": "skipped",

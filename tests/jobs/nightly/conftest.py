@@ -96,7 +96,11 @@ class Machine:
     def boot(self) -> None:
         """All processes are gone, and another daemon starts."""
         self.scheduler = Scheduler(
-            self.ledger, self.start, lambda child: child.terminate(), self.said.append, self.clock
+            self.ledger,
+            self.start,
+            lambda child: child.terminate(),
+            self.said.append,
+            clock=self.clock,
         )
 
     def clock(self) -> datetime:

@@ -272,8 +272,8 @@ def test_the_daemon_is_ended(ledger: Ledger, entry: Entry) -> None:
         machine.start,
         lambda child: child.terminate(),
         machine.said.append,
-        machine.clock,
-        pause,
+        clock=machine.clock,
+        pause=pause,
     )
     with pytest.raises(KeyboardInterrupt):
         machine.scheduler.run()

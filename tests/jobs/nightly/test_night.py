@@ -66,13 +66,13 @@ def test_cut_short_it_goes_on(
     run: Runner, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the run and in the verdict; there is one run, with each row once."""
-    settle, judge = Driver._settle_all, night_module.judge
+    settle, judge = Driver._settle, night_module.judge
 
-    def stop(driver: Driver) -> None:
-        settle(driver)
+    def stop(driver: Driver, *, is_idle: bool) -> None:
+        settle(driver, is_idle=is_idle)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Driver, "_settle_all", stop)
+    monkeypatch.setattr(Driver, "_settle", stop)
     with pytest.raises(RunInterruptedError):
         run()
     monkeypatch.undo()
@@ -99,10 +99,10 @@ def test_a_cancelled_night_has_failed(
 ) -> None:
     """Somebody wanted it to end: it does not go on."""
 
-    def cancelled(_driver: Driver) -> None:
+    def cancelled(_driver: Driver, **_: bool) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Driver, "_settle_all", cancelled)
+    monkeypatch.setattr(Driver, "_settle", cancelled)
     with pytest.raises(RunInterruptedError):
         run()
     monkeypatch.undo()

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from jobs.plan.cell import Later
-from jobs.plan.order import CellBlock, blocks, task_queues
+from jobs.plan.order import CellBlock, blocks
 from jobs.plan.plan import Plan
 from jobs.plan.task import Task
 
@@ -22,7 +22,7 @@ TWO = (
 
 def one_queue(plan: Plan, done: frozenset[tuple[str, int, int]] = frozenset()) -> list[Task]:
     """All tasks of a plan that one host does."""
-    (queue,) = task_queues(plan, "r", done, by_device=False)
+    queue = blocks(plan, by_device=False)[0].tasks("r", done)
     return list(queue)
 
 
@@ -188,7 +188,7 @@ def test_blocks(plan_of: Plans) -> None:
     assert sum(len(block.cells) for block in found) == len(plan.runnable)
     (bound,) = (block for block in found if block.is_immovable)
     assert {cell.cell_id for cell in bound.cells} >= set(plan.later[0].rounds)
-    queues = task_queues(plan, "r", frozenset(), by_device=True)
+    queues = [block.tasks("r", ()) for block in blocks(plan, by_device=True)]
     assert [list(queue) for queue in queues] == [
         list(block.tasks("r", frozenset())) for block in found
     ]

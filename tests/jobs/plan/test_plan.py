@@ -15,7 +15,7 @@ from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import queued_rows
 from jobs.grid.grid import SHARD_IMAGES
 from jobs.machine.power.protocol import EnergyProtocol
-from jobs.plan.order import task_queues
+from jobs.plan.order import blocks
 from jobs.plan.plan import Plan, plan_document
 from jobs.plan.task import Shard, shards
 
@@ -80,7 +80,7 @@ def test_energy_is_of_timed_cells_where_it_is_asked_for(plan_of: Callable[[str],
     windows = EnergyProtocol(idle_s=3.0)
     expected = {"exits": None, "latency": windows, "exit_costs": windows, "profile": None}
     assert {cell.kind: cell.energy for cell in every.cells} == expected
-    (queue,) = task_queues(every, "r", frozenset(), by_device=False)
+    queue = blocks(every, by_device=False)[0].tasks("r", frozenset())
     assert {task.kind: task.energy for task in queue} == expected
     without = plan_of(text + "measure: [accuracy, latency, exit_costs, profile]\n")
     assert {cell.energy for cell in without.cells} == {None}
@@ -231,7 +231,7 @@ def test_skipped_cells_have_no_tasks(plan_of: Callable[[str], Plan]) -> None:
     plan = plan_of(IMPOSSIBLE)
     runnable = {cell.cell_id for cell in plan.runnable}
     for by_device in (False, True):
-        queues = task_queues(plan, "r", frozenset(), by_device=by_device)
+        queues = [block.tasks("r", ()) for block in blocks(plan, by_device=by_device)]
         assert {task.cell_id for queue in queues for task in queue} == runnable
     rows = {row.cell_id: row for row in queued_rows(plan, "r")}
     assert {cell_id for cell_id, row in rows.items() if row.status == "queued"} == runnable

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from jobs.common.formatting import duration
-from jobs.plan.order import task_queues
+from jobs.plan.order import blocks
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
 from jobs.runs.progress import Progress
@@ -29,7 +29,7 @@ class Screen:
         self.file = io.StringIO()
         console = Console(file=self.file, force_terminal=is_terminal, width=80, color_system=None)
         self.progress = Progress(plan, frozenset(), console, lambda: self.now_s)
-        (queue,) = task_queues(plan, "r", frozenset(), by_device=False)
+        queue = blocks(plan, by_device=False)[0].tasks("r", frozenset())
         self.exits, self.first, self.second = queue
 
     def finish(self, task: Task, seconds: float, **outcome: object) -> None:

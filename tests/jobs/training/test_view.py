@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from gfnet.training.progress import EpochReport, Validation
-from jobs.training.view import TrainingNarrator, epoch_line
+from jobs.training.view import TrainingDisplay, epoch_line
 
 FINISHED = EpochReport(
     phase="heads",
@@ -41,13 +41,13 @@ def test_an_epoch_under_way_says_how_far_it_is() -> None:
 
 
 class Screen:
-    """A narrator on a terminal or in a pipe, and its clock."""
+    """A display on a terminal or in a pipe, and its clock."""
 
     def __init__(self, *, is_terminal: bool) -> None:
         self.now_s = 0.0
         self.file = io.StringIO()
         console = Console(file=self.file, force_terminal=is_terminal, width=100, color_system=None)
-        self.narrator = TrainingNarrator(console, lambda: self.now_s)
+        self.display = TrainingDisplay(console, lambda: self.now_s)
 
     def lines(self) -> list[str]:
         """What stands there."""
@@ -57,10 +57,10 @@ class Screen:
 def test_a_pipe_gets_every_epoch_and_a_long_one_now_and_then() -> None:
     """Reports within an epoch come every 2 s; a line of them every 30 s is enough."""
     screen = Screen(is_terminal=False)
-    with screen.narrator as narrator:
+    with screen.display as display:
         for screen.now_s in (2.0, 4.0, 31.0, 33.0):
-            narrator.report(LIVE)
-        narrator.report(FINISHED)
+            display.report(LIVE)
+        display.report(FINISHED)
     assert screen.lines() == [epoch_line(LIVE), epoch_line(FINISHED)]
 
 
@@ -68,8 +68,8 @@ def test_a_pipe_gets_every_epoch_and_a_long_one_now_and_then() -> None:
 def test_a_terminal_has_a_live_line(report: EpochReport) -> None:
     """Every report moves it; only finished epochs stay."""
     screen = Screen(is_terminal=True)
-    with screen.narrator as narrator:
-        narrator.report(report)
+    with screen.display as display:
+        display.report(report)
     shown = screen.file.getvalue()
     assert epoch_line(report) in shown
     assert (epoch_line(FINISHED) in shown) == (report is FINISHED)

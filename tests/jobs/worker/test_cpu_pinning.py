@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from jobs.plan.order import task_queues
+from jobs.plan.order import blocks
 from jobs.plan.plan import Plan
 from jobs.plan.sources import Sources
 from jobs.worker import run_task as worker
@@ -192,7 +192,7 @@ def test_timed_tasks_alone_are_pinned(
     """Each kind, by where its threads are while it works; and what was not as asked is noted."""
     plan = plan_of(GRID)
     sources = Sources.of(plan)
-    (queue,) = task_queues(plan, "r", frozenset(), by_device=False)
+    queue = blocks(plan, by_device=False)[0].tasks("r", frozenset())
     seen: dict[str, set[frozenset[int]]] = {}
     for kind, rows_of in list(ROWS.items()):
 

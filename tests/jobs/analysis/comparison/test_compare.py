@@ -14,6 +14,7 @@ from scipy.stats import binomtest, cauchy
 
 import storage
 from jobs.analysis.comparison.accuracy import Compared
+from jobs.analysis.comparison.comparable import CLOCK_TOLERANCE
 from jobs.analysis.comparison.compare import Comparison, compare
 from jobs.analysis.comparison.run_data import Side
 from jobs.analysis.comparison.view import describe_comparison, encode_comparison
@@ -211,3 +212,10 @@ def test_answers_are_those_of_the_ladder(nights: Nights) -> None:
     ).to_pylist()
     assert [(row["acc1"], row["mean"]) for row in rows] == [(85, 85)] * 2
     assert np.isfinite(rows[0]["mean"])
+
+
+def test_a_clock_may_be_as_far_off_as_in_sql() -> None:
+    """The share that conditions.sql allows between cells is allowed between runs."""
+    share = f"{1 - CLOCK_TOLERANCE:g} * highest_clock_mhz"
+    queries = Path(storage.__file__).with_name("queries")
+    assert share in (queries / "conditions" / "conditions.sql").read_text()

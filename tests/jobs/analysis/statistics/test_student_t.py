@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.stats import t as student
 
+import storage
 from jobs.analysis.statistics import student_t as module
 from jobs.analysis.statistics.student_t import mixed_quantile, mixed_tail, quantile, upper_tail
 
@@ -76,3 +79,10 @@ def test_a_quantile_takes_few_steps(freedom: int, monkeypatch: pytest.MonkeyPatc
     one = np.ones(1)
     found = float(mixed_quantile(0.025, one, freedom * one, one))
     assert found == pytest.approx(student.isf(0.025, freedom), rel=1e-11)
+
+
+def test_the_quantile_of_sql(tmp_path: Path) -> None:
+    """Its table and its expansion are this one to three digits, at every number of rounds."""
+    found = storage.query(tmp_path, "select student_t(unnest(range(2, 200))) as t").to_pylist()
+    expected = [quantile(0.025, number - 1) for number in range(2, 200)]
+    assert [row["t"] for row in found] == pytest.approx(expected, abs=1e-3)

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.promises import validity
 from jobs.analysis.statistics.betting import Numbers, rejects
 from jobs.analysis.thresholds import fixed_sequence
 from jobs.analysis.thresholds.constraints import COST_TOLERANCE, Constraints, CostLimit
 from jobs.analysis.thresholds.exit_answers import ExitAnswers
 from jobs.analysis.thresholds.fixed_sequence import Split, certify_steps, choose_kappas
-from jobs.analysis.thresholds.guarantee import NoGuaranteeError, guarantee, validity
+from jobs.analysis.thresholds.guarantee import NoGuaranteeError, guarantee
 from jobs.analysis.thresholds.path import build_path
 from jobs.analysis.thresholds.risks import Promise, promises_of
 
@@ -373,9 +374,8 @@ def test_what_cannot_be_asked() -> None:
 
 def test_a_promise_not_made_is_not_broken() -> None:
     """Splits that promise nothing are counted as kept and told apart."""
-    counted = validity(
-        uniform(30, early=False, late=False), Constraints(min_accuracy_pct=90.0), splits=3
-    )
+    asked = Constraints(min_accuracy_pct=90.0)
+    counted = validity(uniform(30, early=False, late=False), asked, confidence=0.9, splits=3)
     assert counted[:3] == (3, 3, 0)
     assert math.isnan(counted.mean_cost)
 
@@ -477,20 +477,6 @@ def test_many_splits_are_counted_one_by_one() -> None:
     assert counted[:3] == (kept, 20, len(costs))
     assert 0 < len(costs) < 20
     assert counted.mean_cost == pytest.approx(np.mean(costs))
-
-
-def test_two_hundred_splits_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each with a seed of its own, from 0, and a confidence of 90 %."""
-    module = importlib.import_module("jobs.analysis.thresholds.guarantee")
-    given: list[dict[str, Any]] = []
-
-    def noted(*_: Any, **options: Any) -> SimpleNamespace:
-        given.append(options)
-        return SimpleNamespace(is_kept=True, held_out=SimpleNamespace(cost=3.0))
-
-    monkeypatch.setattr(module, "guarantee", noted)
-    assert validity(uniform(9, early=True, late=True), Constraints()) == (200, 200, 200, 3.0)
-    assert given == [{"confidence": 0.9, "seed": seed} for seed in range(200)]
 
 
 @pytest.mark.parametrize("confidence", [0.0, 1.0, -0.5, 1.5])

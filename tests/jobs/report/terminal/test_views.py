@@ -281,3 +281,9 @@ def test_reference_figures_as_the_table_shows_them() -> None:
     assert formatting.fixed(26.306, 2) == "26.31"
     assert formatting.rounded(1.9073e-06, 2) == 1.9e-06
     assert formatting.rounded(None, 2) is None
+
+
+def test_a_median_needs_as_many_images_as_in_sql(tmp_path: Path) -> None:
+    """What the footnote says is what exit_histogram.sql asks for."""
+    (row,) = storage.query(tmp_path, "select samples_for(50) as images").to_pylist()
+    assert row["images"] == summary.MEDIAN_IMAGES
