@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import storage
-from jobs.analysis.statistics.bootstrap import IntervalEstimate, mean_of
+from jobs.analysis.statistics.bootstrap import IntervalEstimate, estimate_mean
 from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import queued_rows
 from jobs.driver.driver import Driver
@@ -82,12 +82,12 @@ def run_once(plan: Plan, root: Path) -> list[Times]:
 def difference(first: Times, second: Times) -> IntervalEstimate:
     """How much longer the second cell takes, in ms, from as many rounds of both; an even number."""
     by_unit = (second - first).reshape(-1, VISITS, first.shape[1]).mean(axis=1)
-    return mean_of([(unit, np.ones(len(unit))) for unit in by_unit])
+    return estimate_mean([(unit, np.ones(len(unit))) for unit in by_unit])
 
 
 def alone(cell: Times) -> IntervalEstimate:
     """The mean of one cell, as `gfjobs summary` has it."""
-    return mean_of([(times, np.ones(len(times))) for times in cell])
+    return estimate_mean([(times, np.ones(len(times))) for times in cell])
 
 
 def row(runs: Sequence[list[Times]], rounds: int) -> tuple[str, int]:

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.analysis.statistics.holm import adjusted
+from jobs.analysis.statistics.holm import adjust_p_values
 from jobs.analysis.statistics.log_ratio import LogRatio, log_ratio
 from jobs.analysis.statistics.student_t import quantile, upper_tail
 
@@ -109,7 +109,7 @@ def plain(first: Numbers, second: Numbers, *, are_paired: bool) -> tuple[Numbers
 def any_found(p_values: Numbers) -> float:
     """The share of grids of which a comparison is below the level by Holm."""
     grids = p_values.reshape(-1, GRID).tolist()
-    least = (min(p for p in adjusted(grid) if p is not None) for grid in grids)
+    least = (min(p for p in adjust_p_values(grid) if p is not None) for grid in grids)
     return sum(p < LEVEL for p in least) / len(grids)
 
 

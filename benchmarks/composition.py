@@ -27,8 +27,8 @@ import gfnet
 from jobs.analysis.statistics.bootstrap import Numbers, estimates
 from jobs.grid.downloads import open_or_download
 from jobs.machine.devices import use_device
-from jobs.plan.sources import shuffled
-from jobs.worker.cpu_pinning import pinned
+from jobs.plan.sources import shuffle_images
+from jobs.worker.cpu_pinning import pin_threads
 from jobs.worker.exit_costs import measure_exits
 from jobs.worker.input_pipeline import Pipeline
 from jobs.worker.timing import TimedShard, measure_routes
@@ -119,9 +119,9 @@ def main() -> None:
     model = gfnet.load_checkpoint(gfnet.bundled()[options.model])
     bench = Bench(model, options.runtime)
     images = open_or_download(options.dataset)
-    order = shuffled(len(images))
+    order = shuffle_images(len(images))
     taken = []
-    with torch.inference_mode(), pinned(1):
+    with torch.inference_mode(), pin_threads(1):
         for number in range(-1, options.units):  # one more, to warm up
             places = [(number * options.images + i) % len(order) for i in range(options.images)]
             encoded = images.read([order[place] for place in places])["image"].to_pylist()

@@ -45,7 +45,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.analysis.regressions.accuracy import verdict_of
+from jobs.analysis.regressions.accuracy import judge_accuracy
 from jobs.analysis.regressions.detector import RECENT
 from jobs.analysis.regressions.latency import Nights, Pair, find_change
 from jobs.analysis.regressions.settings import Settings
@@ -341,8 +341,8 @@ def accuracy_line(seeds: Sequence[int], images: int) -> str:
         won = generator.permutation(np.flatnonzero(~first))[: generator.integers(images // 50)]
         lost = generator.permutation(np.flatnonzero(first))[: len(won) + math.ceil(images / 200)]
         second[won], second[lost] = True, False
-        found += verdict_of(AnswerChanges.between(first, second), settings, 0.01) == "suspect"
-        false += verdict_of(AnswerChanges.between(first, first), settings, 0.01) == "suspect"
+        found += judge_accuracy(AnswerChanges.between(first, second), settings, 0.01) == "suspect"
+        false += judge_accuracy(AnswerChanges.between(first, first), settings, 0.01) == "suspect"
     return f"{100 * false / len(seeds):8.2f}{'–':>7}{found / len(seeds):>10.1%}"
 
 

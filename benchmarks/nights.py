@@ -29,14 +29,14 @@ import numpy as np
 import gfnet
 import storage
 from jobs.analysis.regressions.judge import judge
-from jobs.analysis.regressions.remeasure import remeasurement
+from jobs.analysis.regressions.remeasure import make_remeasure
 from jobs.analysis.regressions.settings import Settings
 from jobs.runs.submit import submit
-from jobs.runs.target import Where
+from jobs.runs.target import Target
 
 SLOWER = 0.1
 CONTROL, CELL = "digits-gfnet", "digits-dynn"
-INLINE = Where(is_inline=True)
+INLINE = Target(is_inline=True)
 
 
 class Slowed:
@@ -95,7 +95,7 @@ def run_night(grid: Path, root: Path, name: str) -> float:
 def judged(root: Path, name: str) -> tuple[str, storage.RegressionRow, bool]:
     """The line of the cell's latency, its row, and whether somebody would be told."""
     settings = Settings(control=CONTROL)
-    verdict = judge(root, name, settings, remeasurement(root, INLINE, _ignore))
+    verdict = judge(root, name, settings, make_remeasure(root, INLINE, _ignore))
     (row,) = [r for r in verdict.rows if (r.model, r.metric) == (CELL, "latency")]
     control = next(r for r in verdict.rows if (r.model, r.metric) == (CONTROL, "latency"))
     change = "" if row.effect_pct is None else f"{row.effect_pct:+8.1f} %"

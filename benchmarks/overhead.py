@@ -26,7 +26,7 @@ from jobs.driver.inline_executor import InlineExecutor
 from jobs.grid.reader import read_grid
 from jobs.machine.devices import local_devices
 from jobs.machine.slots import Slot
-from jobs.plan.order import blocks
+from jobs.plan.order import make_blocks
 from jobs.plan.plan import Plan, make_plan
 from jobs.plan.sources import Sources
 from jobs.plan.task import Task
@@ -48,7 +48,7 @@ def make_grid(folder: Path, cells: int, images: int) -> Plan:
 
 def tasks_of(plan: Plan) -> list[Task]:
     """All tasks, in the order of a run."""
-    queue = blocks(plan, by_device=False)[0].tasks("r", frozenset())
+    queue = make_blocks(plan, by_device=False)[0].tasks("r", frozenset())
     return list(queue)
 
 

@@ -25,8 +25,8 @@ from typing import NamedTuple
 import numpy as np
 
 import storage
-from jobs.plan.sources import shuffled
-from jobs.plan.task import shards
+from jobs.plan.sources import shuffle_images
+from jobs.plan.task import cut_shards
 from storage.images.digests import SETTLED_NS
 from storage.images.parquet import ParquetSource
 
@@ -52,7 +52,7 @@ class Measured(NamedTuple):
     @property
     def image_s(self) -> float:
         """Seconds an image, from the first look at the data set on."""
-        return (self.open_s + self.shard_s * len(shards(self.images))) / self.images
+        return (self.open_s + self.shard_s * len(cut_shards(self.images))) / self.images
 
 
 def random_images(count: int, size_bytes: int) -> Iterator[storage.EncodedImage]:
@@ -82,8 +82,8 @@ def measure(folder: Path, count: int, size_bytes: int) -> Measured:
     path = folder / f"{count}.parquet"
     classes = [str(number) for number in range(100)]
     storage.write_images(path, random_images(count, size_bytes), classes)
-    order = shuffled(count)
-    parts = shards(count)
+    order = shuffle_images(count)
+    parts = cut_shards(count)
 
     images, source, _ = opened(path, is_shuffled=False)
     before_bytes, began_s = source.read_bytes, time.perf_counter()

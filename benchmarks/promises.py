@@ -21,7 +21,7 @@ from jobs.analysis.thresholds.constraints import Constraints
 from jobs.analysis.thresholds.exit_answers import ExitAnswers
 from jobs.analysis.thresholds.guarantee import NoGuaranteeError, guarantee
 from jobs.runs.submit import submit
-from jobs.runs.target import Where
+from jobs.runs.target import Target
 
 SIGNIFICANCE = 0.01
 ASKED = [
@@ -95,7 +95,7 @@ def main() -> None:
         grid.write_text(
             f"models: [{options.model}]\ndatasets: [{options.dataset}]\nmeasure: [accuracy]\n"
         )
-        run_id = submit(grid, root, Where(is_inline=True), lambda _: None).run_id
+        run_id = submit(grid, root, Target(is_inline=True), lambda _: None).run_id
         passes = [(read_pass(root, run_id, asked, {}), confidence) for asked, confidence in ASKED]
     answers = passes[0][0].answers
     full = float(answers.costs[-1])

@@ -26,12 +26,12 @@ import storage
 from jobs.common.yaml_document import Document
 from jobs.grid.reader import read_grid
 from jobs.machine.devices import local_devices, use_device
-from jobs.plan.order import blocks
+from jobs.plan.order import make_blocks
 from jobs.plan.plan import Plan, make_plan
 from jobs.plan.sources import Sources
 from jobs.plan.task import Task
 from jobs.runs.submit import submit
-from jobs.runs.target import Where
+from jobs.runs.target import Target
 from jobs.worker.input_pipeline import Pipeline
 
 Answer = tuple[int, tuple[int, ...]]
@@ -50,7 +50,7 @@ ORDER BY t.threshold
 def fold(grid: Path, root: Path, thresholds: list[float]) -> tuple[float, list[Answer]]:
     """Seconds of the run and its question, and the answers."""
     began_s = time.perf_counter()
-    if not submit(grid, root, Where(is_inline=True), lambda _: None).is_done:
+    if not submit(grid, root, Target(is_inline=True), lambda _: None).is_done:
         raise RuntimeError("the run failed")
     rows = storage.query(root, SQL.format(thresholds=thresholds)).to_pylist()
     return time.perf_counter() - began_s, [(r["correct"], tuple(r["counts"])) for r in rows]
@@ -58,7 +58,7 @@ def fold(grid: Path, root: Path, thresholds: list[float]) -> tuple[float, list[A
 
 def loop(plan: Plan, thresholds: list[float]) -> tuple[float, list[Answer]]:
     """Seconds of routing all images once a threshold, and the answers."""
-    queue = blocks(plan, by_device=False)[0].tasks("r", frozenset())
+    queue = make_blocks(plan, by_device=False)[0].tasks("r", frozenset())
     tasks = list(queue)
     sources = Sources.of(plan)
     began_s = time.perf_counter()

@@ -8,7 +8,7 @@ from itertools import groupby
 
 import storage
 from jobs.common.errors import UsageError
-from jobs.common.formatting import SETTING, Row, fixed, setting_of, threshold_of
+from jobs.common.formatting import SETTING, Row, format_fixed, format_setting, format_threshold
 from jobs.common.tables import text_table
 
 NAMED_FLIPS = 10
@@ -59,7 +59,7 @@ def _table(rows: Sequence[Row]) -> str:
     cells = [
         (
             row["model"],
-            threshold_of(row),
+            format_threshold(row),
             row["batch_size"],
             row["exits_batch_size"],
             row["images"],
@@ -69,7 +69,7 @@ def _table(rows: Sequence[Row]) -> str:
         )
         for row in rows
     ]
-    return text_table(columns, cells, setting_of(rows[0]))
+    return text_table(columns, cells, format_setting(rows[0]))
 
 
 def _flips(rows: Sequence[Row]) -> str:
@@ -81,8 +81,8 @@ def _flips(rows: Sequence[Row]) -> str:
             row["round"],
             f"{row['routed_prediction']} at {row['routed_exit_block']}",
             f"{row['replayed_prediction']} at {row['replayed_exit_block']}",
-            fixed(row["threshold"], 6),
-            fixed(row["gate_score"], 6),
+            format_fixed(row["threshold"], 6),
+            format_fixed(row["gate_score"], 6),
             _distance(row["gate_distance"]),
         )
         for row in rows

@@ -11,7 +11,7 @@ from jobs.common.errors import UsageError
 from jobs.common.formatting import (
     SETTING,
     Row,
-    setting_of,
+    format_setting,
 )
 
 DRAWN_POINTS = 400
@@ -72,7 +72,7 @@ def read_curves(root: storage.Root, run_id: str) -> list[Curves]:
     )
     return [
         replace(
-            curves_of(list(group)),
+            make_curves(list(group)),
             routed=tuple(routed.get(setting, ())),
             energies=tuple(energies.get(setting, ())),
         )
@@ -91,7 +91,7 @@ def _setting(row: Row) -> tuple[object, ...]:
     return tuple(row[key] for key in SETTING)
 
 
-def curves_of(rows: Sequence[Row]) -> Curves:
+def make_curves(rows: Sequence[Row]) -> Curves:
     """One setting's rows of `curve` as curves, in the best unit of cost that they have.
 
     A model without an accuracy, such as one whose logits are not finite, has no curve.
@@ -113,15 +113,15 @@ def curves_of(rows: Sequence[Row]) -> Curves:
         if row["acc1"] is None
     }
     notes = tuple(f"{model}: {note}" for model, note in sorted(said))
-    return Curves(setting_of(rows[0]), cost, models, notes)
+    return Curves(format_setting(rows[0]), cost, models, notes)
 
 
-def undominated(points: Sequence[Row]) -> list[Row]:
+def select_undominated(points: Sequence[Row]) -> list[Row]:
     """Those that no other beats."""
     return [row for row in points if not row["is_dominated"]]
 
 
-def some_of(points: Sequence[Row], most: int = LISTED_POINTS) -> Iterator[Row]:
+def thin_out(points: Sequence[Row], most: int = LISTED_POINTS) -> Iterator[Row]:
     """The first, the last, and some between, alike far apart."""
     steps = min(len(points), most)
     for step in range(steps):

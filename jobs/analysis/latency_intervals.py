@@ -10,7 +10,7 @@ from itertools import groupby
 import numpy as np
 
 import storage
-from jobs.analysis.statistics.bootstrap import IntervalEstimate, mean_of
+from jobs.analysis.statistics.bootstrap import IntervalEstimate, estimate_mean
 from jobs.common.formatting import Row
 
 
@@ -41,7 +41,7 @@ Means = Mapping[tuple[str, str | None], MeanLatency]
 """By cell and node, as the ladder has its rows."""
 
 
-def key_of(row: Row) -> tuple[str, str | None]:
+def make_key(row: Row) -> tuple[str, str | None]:
     """By what a row of the ladder finds its mean."""
     return row["cell_id"], row["node"]
 
@@ -50,7 +50,7 @@ def mean_latencies(root: storage.Root, run_id: str) -> Means:
     """The mean latency of each routed cell and node of a run that was timed often enough."""
     rows = storage.named_query(root, "timed_batches", run_ids=[run_id], run_id=run_id).to_pylist()
     means = {}
-    for key, group in groupby(rows, key=key_of):
+    for key, group in groupby(rows, key=make_key):
         rounds = [(np.array(row["total_ms"]), np.array(row["images"])) for row in group]
-        means[key] = MeanLatency(mean_of(rounds), len(rounds))
+        means[key] = MeanLatency(estimate_mean(rounds), len(rounds))
     return means

@@ -14,7 +14,7 @@ import click
 
 from jobs.cli.hints import folder_hints, run_hints
 from jobs.common.errors import BadInputError, JobsError, RunInterruptedError, UsageError
-from jobs.common.text import folded, printable, whole_number
+from jobs.common.text import escape_controls, fold, parse_whole_number
 from storage import Root
 
 FAILED, BAD_INPUT, REGRESSION = 1, 2, 3
@@ -45,7 +45,7 @@ MAX_WAIT_H = 8784
 def _seconds(_context: click.Context, _option: click.Parameter, value: str) -> float:
     """A duration such as 90s, 10m or 2h, in seconds."""
     number, unit = value[:-1], value[-1:]
-    count = whole_number(number, MAX_WAIT_H * 3600)
+    count = parse_whole_number(number, MAX_WAIT_H * 3600)
     if count is None or unit not in _UNITS_S or count * _UNITS_S[unit] > MAX_WAIT_H * 3600:
         raise click.BadParameter(
             f"{value!r}; give a whole number and a unit, such as 90s, 10m or 2h, at most"
@@ -176,7 +176,7 @@ def program() -> str:
 
 def narrate(text: str) -> None:
     """Say something to the user, beside the rows; a terminal gets lines that fit it."""
-    text = printable(text)
+    text = escape_controls(text)
     if sys.stderr.isatty():
         text = fitted(text, shutil.get_terminal_size().columns)
     click.echo(text, err=True)
@@ -184,7 +184,7 @@ def narrate(text: str) -> None:
 
 def show(text: str) -> None:
     """Give the user text that was asked for, whole lines."""
-    click.echo(printable(text), nl=False)
+    click.echo(escape_controls(text), nl=False)
 
 
 def fitted(text: str, width: int) -> str:
@@ -198,7 +198,7 @@ def fitted(text: str, width: int) -> str:
         if len(line) <= width or indent == "  ":
             lines.append(line)
             continue
-        lines.append(folded(line, width, indent=indent or "  "))
+        lines.append(fold(line, width, indent=indent or "  "))
     return "\n".join(lines)
 
 

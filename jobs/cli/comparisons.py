@@ -134,18 +134,18 @@ def judge(
     """
     import storage
     from jobs.analysis.regressions.judge import judge as judge_night
-    from jobs.analysis.regressions.remeasure import remeasurement
+    from jobs.analysis.regressions.remeasure import make_remeasure
     from jobs.analysis.regressions.settings import Settings
     from jobs.analysis.regressions.view import describe_judgements
-    from jobs.runs.target import Where
+    from jobs.runs.target import Target
 
     pinned = storage.resolve_run(results, baseline) if baseline else None
     try:
         settings = Settings(baseline=pinned, **options)
     except ValueError as err:
         raise UsageError(str(err)) from err
-    where = Where(address, is_inline=inline, wait_s=wait_s, stall_s=stall_s)
-    remeasure = None if no_again else remeasurement(results, where, narrate)
+    target = Target(address, is_inline=inline, wait_s=wait_s, stall_s=stall_s)
+    remeasure = None if no_again else make_remeasure(results, target, narrate)
     verdict = judge_night(results, storage.resolve_run(results, run), settings, remeasure)
     show(describe_judgements(verdict))
     if verdict.is_regression:

@@ -158,7 +158,7 @@ def train(
     from functools import partial
 
     from jobs.cluster.address import check_address
-    from jobs.training.compute import run_lesson
+    from jobs.training.compute import run_training_job
     from jobs.training.recipe import read_recipe
     from jobs.training.train import train as train_recipe
     from jobs.training.view import TrainingDisplay
@@ -168,12 +168,12 @@ def train(
     checked = read_recipe(recipe)
     if output:
         checked = replace(checked, output=output.absolute())
-    compute = run_lesson
+    compute = run_training_job
     if address:
         check_address(address)
-        from jobs.cluster.ray import teach  # loads Ray
+        from jobs.cluster.ray import train_on_node  # loads Ray
 
-        compute = partial(teach, address=address)
+        compute = partial(train_on_node, address=address)
     try:
         with TrainingDisplay() as display:
             path = train_recipe(

@@ -69,14 +69,14 @@ def submit(
       gfjobs submit examples/quickstart.yaml --run first
     """
     from jobs.runs.submit import submit as submit_grid
-    from jobs.runs.target import Where
+    from jobs.runs.target import Target
 
     if detach:
         from jobs.runs.detach import check_root_option
 
         check_root_option(context.meta[ROOT_AS_GIVEN])
-    where = Where(address, inline, wait_s, stall_s, is_detached=detach)
-    ended = submit_grid(grid, results, where, narrate, run_id)
+    target = Target(address, inline, wait_s, stall_s, is_detached=detach)
+    ended = submit_grid(grid, results, target, narrate, run_id)
     if ended.is_handed_over:
         narrate("this terminal may be closed. Follow it with:")
         narrate(f"  {program()} watch {ended.run_id}{root_option()}")
@@ -108,10 +108,10 @@ def resume(
     """
     import storage
     from jobs.runs.submit import resume as resume_run
-    from jobs.runs.target import Where
+    from jobs.runs.target import Target
 
     run_id = storage.resolve_run(results, run)
-    ended = resume_run(results, run_id, Where(address, inline, wait_s, stall_s), narrate)
+    ended = resume_run(results, run_id, Target(address, inline, wait_s, stall_s), narrate)
     _conclude(ended, results)
 
 

@@ -39,14 +39,14 @@ def curve(run: str, output: Path | None, results: Root, *, is_all: bool) -> None
     """
     import storage
     from jobs.analysis.curve import read_curves
-    from jobs.report.terminal.curve import draw
+    from jobs.report.terminal.curve import draw_curves
 
     every = read_curves(results, storage.resolve_run(results, run))
     if output:
         from jobs.report.figures.curve import save_figure
 
         save_figure(every, output)
-    show("\n".join(draw(curves, is_all=is_all) for curves in every))
+    show("\n".join(draw_curves(curves, is_all=is_all) for curves in every))
     for note in dict.fromkeys(note for curves in every for note in curves.notes):
         narrate(f"– {note}")
 

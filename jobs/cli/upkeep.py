@@ -25,10 +25,10 @@ def compact(results: Root, *, is_dry: bool) -> None:
       gfjobs compact
     """
     import storage
-    from jobs.report.terminal.maintenance import compacted, told_slowly
+    from jobs.report.terminal.maintenance import describe_compaction, show_slowly
 
-    report = storage.compact(results, told_slowly(narrate), is_dry=is_dry)
-    show(f"{compacted(report, is_dry)}\n")
+    report = storage.compact(results, show_slowly(narrate), is_dry=is_dry)
+    show(f"{describe_compaction(report, is_dry)}\n")
 
 
 @main.command()
@@ -48,12 +48,12 @@ def fsck(runs: tuple[str, ...], results: Root, *, is_repair: bool) -> None:
       gfjobs fsck latest --repair
     """
     import storage
-    from jobs.report.terminal.maintenance import checked, told_slowly
-    from jobs.runs.rebuild import replanned
+    from jobs.report.terminal.maintenance import describe_check, show_slowly
+    from jobs.runs.rebuild import rebuild_plan
 
     run_ids = [storage.resolve_run(results, run) for run in runs] if runs else None
-    tell = told_slowly(narrate)
-    problems = storage.fsck(results, run_ids, tell, replanned, is_repair=is_repair)
-    show(checked(problems))
+    tell = show_slowly(narrate)
+    problems = storage.fsck(results, run_ids, tell, rebuild_plan, is_repair=is_repair)
+    show(describe_check(problems))
     if not all(problem.is_repaired for problem in problems):
         sys.exit(FAILED)

@@ -6,7 +6,7 @@ import os
 import socket
 
 from jobs.common.errors import UsageError
-from jobs.common.text import whole_number
+from jobs.common.text import parse_whole_number
 
 TIMEOUT_S = 5.0
 MAX_PORT = 65535
@@ -87,7 +87,7 @@ def split_address(address: str) -> tuple[str, int]:
         UsageError: it is not HOST:PORT.
     """
     host, colon, port = address.removeprefix(CLIENT_SCHEME).rpartition(":")
-    number = whole_number(port, MAX_PORT)
+    number = parse_whole_number(port, MAX_PORT)
     if not colon or not host or not number:
         shown = address if len(address) <= _SHOWN else f"{address[:_SHOWN]}..."
         raise UsageError(

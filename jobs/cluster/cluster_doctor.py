@@ -14,9 +14,9 @@ from jobs.cluster.address import check_address
 from jobs.cluster.cluster_state import TIMING, ClusterView, NodeView
 from jobs.cluster.doctor import FAIL, OK, WARN, Check
 from jobs.cluster.identity import Identity
-from jobs.cluster.launch import installed
+from jobs.cluster.launch import find_installed
 from jobs.cluster.ray_up_file import read_launcher_file
-from jobs.cluster.versions import Versions, clashes
+from jobs.cluster.versions import Versions, find_clashes
 from jobs.common.errors import BadInputError, JobsError
 from jobs.common.version import gfjobs_version
 from jobs.common.yaml_document import Document
@@ -45,7 +45,7 @@ def check_cluster(
         yield Check("head", FAIL, str(err), "start it, or mend the address or the token")
         return
     yield Check("head", OK, f"answers at {cluster.address}, with the same token")
-    here = Versions(python_version(), installed("ray"), gfjobs_version())
+    here = Versions(python_version(), find_installed("ray"), gfjobs_version())
     yield from _versions("this machine", here, cluster, is_jetson=identity.is_jetson)
     said = _asked(cluster, ask)
     if isinstance(said, str):
@@ -75,7 +75,7 @@ def _versions(
     who: str, versions: Versions, cluster: ClusterView, *, is_jetson: bool
 ) -> Iterator[Check]:
     head = Versions(cluster.python, cluster.ray, cluster.gfjobs)
-    found = clashes(versions, head, is_jetson=is_jetson)
+    found = find_clashes(versions, head, is_jetson=is_jetson)
     for clash in found:
         yield Check(who, FAIL, clash.text, clash.remedy)
     if not found:

@@ -14,12 +14,12 @@ from platform import python_version
 import psutil
 
 from jobs.cluster.identity import Identity, identify
-from jobs.cluster.launch import installed, store_bytes
+from jobs.cluster.launch import find_installed, store_bytes
 from jobs.cluster.token import DEFAULT_FILE, HOW_TO_MAKE, find_token
-from jobs.common.text import folded
+from jobs.common.text import fold
 from jobs.machine import sensors
 from jobs.machine.devices import CUDA, has_cuda
-from jobs.machine.power.discovery import VARIABLE, look
+from jobs.machine.power.discovery import VARIABLE, find_sources
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 ROOT = Path("/")
@@ -125,7 +125,7 @@ def _python() -> Check:
 
 
 def _packages() -> Check:
-    found = {name: installed(name) for name in ("gfjobs", "ray", "torch")}
+    found = {name: find_installed(name) for name in ("gfjobs", "ray", "torch")}
     missing = [name for name, version in found.items() if version is None]
     text = ", ".join(f"{name} {version or 'missing'}" for name, version in found.items())
     if missing:
@@ -200,7 +200,7 @@ def _clocks(here: Here) -> Check:
 
 
 def _power(here: Here) -> Check:
-    choice = look(here.identity.kind, here.root)
+    choice = find_sources(here.identity.kind, here.root)
     if choice.name:
         return Check("power", OK, choice.name)
     return Check(
@@ -216,6 +216,6 @@ def checks_table(checks: Iterable[Check]) -> Iterator[str]:
     """A line a check, and one for its remedy; longer ones are wrapped."""
     for check in checks:
         found = " ".join(f"{check.what}: {check.found}".split())
-        yield folded(found, start=f"{check.level:4}  ", indent=" " * 6)
+        yield fold(found, start=f"{check.level:4}  ", indent=" " * 6)
         if check.remedy:
-            yield folded(" ".join(check.remedy.split()), start="      -> ", indent=" " * 9)
+            yield fold(" ".join(check.remedy.split()), start="      -> ", indent=" " * 9)

@@ -18,7 +18,7 @@ from jobs.cluster.labels import Facts
 from jobs.cluster.token import MODE
 from jobs.common.version import gfjobs_version
 from jobs.machine.devices import CUDA
-from jobs.machine.power.discovery import look
+from jobs.machine.power.discovery import find_sources
 from jobs.machine.registration import VARIABLE
 
 DEFAULT_PORT = 6379
@@ -130,12 +130,12 @@ class Launch:
             node=self.name,
             gfjobs=gfjobs_version(),
             python=python_version(),
-            ray=installed("ray"),
-            torch=installed("torch"),
+            ray=find_installed("ray"),
+            torch=find_installed("torch"),
             accelerator=self.identity.accelerator,
             memory_mib=str(memory_bytes // 2**20),
             l4t=self.identity.l4t,
-            power=(look(self.identity.kind).name or "").split(":")[0] or None,
+            power=(find_sources(self.identity.kind).name or "").split(":")[0] or None,
         )
 
 
@@ -153,7 +153,7 @@ def worker_count(kind: str, memory_bytes: int, processors: int | None = None) ->
     return max(1, min(processors or os.cpu_count() or 1, memory_bytes // each))
 
 
-def installed(package: str) -> str | None:
+def find_installed(package: str) -> str | None:
     """The version of a package here; None where it is not installed."""
     try:
         return version(package)

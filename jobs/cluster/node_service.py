@@ -18,11 +18,11 @@ import psutil
 from jobs.cluster.address import check_address, split_address
 from jobs.cluster.cluster_state import ClusterError, ClusterView
 from jobs.cluster.identity import Identity, identify
-from jobs.cluster.launch import Launch, installed
+from jobs.cluster.launch import Launch, find_installed
 from jobs.cluster.node_state import RUNNING, WAITING, NodeState, log_file, read_state
 from jobs.cluster.supervisor import START_TIMEOUT_S, Supervisor, say
 from jobs.cluster.token import DEFAULT_FILE, HOW_TO_MAKE, find_token
-from jobs.cluster.versions import Versions, clashes
+from jobs.cluster.versions import Versions, find_clashes
 from jobs.common.errors import JobsError, UsageError
 from jobs.common.text import ShowText
 from jobs.common.version import gfjobs_version
@@ -109,7 +109,7 @@ def check_joining(launch: Launch, head: ClusterView) -> None:
     Raises:
         ClusterError: versions differ, or another machine has its name.
     """
-    found = clashes(
+    found = find_clashes(
         here_versions(),
         Versions(head.python, head.ray, head.gfjobs),
         is_jetson=launch.identity.is_jetson,
@@ -127,7 +127,7 @@ def check_joining(launch: Launch, head: ClusterView) -> None:
 
 def here_versions() -> Versions:
     """Of this environment."""
-    return Versions(python_version(), installed("ray"), gfjobs_version())
+    return Versions(python_version(), find_installed("ray"), gfjobs_version())
 
 
 def start(launch: Launch, narrate: ShowText) -> NodeState:

@@ -29,7 +29,7 @@ class Clash:
     remedy: str
 
 
-def clashes(here: Versions, head: Versions, *, is_jetson: bool) -> list[Clash]:
+def find_clashes(here: Versions, head: Versions, *, is_jetson: bool) -> list[Clash]:
     """All that keeps a node from a cluster.
 
     Args:

@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import zip_longest
 from typing import TypeVar
 
-from jobs.common.text import printable
+from jobs.common.text import escape_controls
 
 PIPE_WIDTH = 10_000
 """A pipe has no edge: nothing is cut or wrapped there."""
@@ -27,7 +27,7 @@ INVALID = "INVALID"
 _FORMATTED = re.compile(rf"–|{INVALID}|[-±]?[0-9][0-9.,]*( ?[%kM]| x [0-9]+)?")
 
 
-def shown(value: object) -> str:
+def format_value(value: object) -> str:
     """A value as tables show it; NULL as a dash."""
     if value is None:
         return "–"
@@ -38,8 +38,8 @@ def shown(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds")
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(shown(item) for item in value)}]"
-    return printable(str(value))
+        return f"[{', '.join(format_value(item) for item in value)}]"
+    return escape_controls(str(value))
 
 
 def text_table(
@@ -53,10 +53,10 @@ def text_table(
     In a pipe, where names are searched for, it is wrapped at `pipe_width`.
     """
     is_number = [_is_numeric([row[index] for row in rows]) for index in range(len(columns))]
-    cells = [[*map(printable, columns)], *([*map(shown, row)] for row in rows)]
+    cells = [[*map(escape_controls, columns)], *([*map(format_value, row)] for row in rows)]
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else pipe_width
     table = _aligned(cells, is_number, width) or _wrapped(cells, is_number, width)
-    return f"{printable(title)}\n\n{table}" if title else table
+    return f"{escape_controls(title)}\n\n{table}" if title else table
 
 
 def long_table(
@@ -67,12 +67,12 @@ def long_table(
     *,
     is_all: bool = False,
 ) -> str:
-    """As `text_table`, of as many rows as `first_ones` gives of them."""
-    drawn, more = first_ones(rows, what, is_all=is_all)
+    """As `text_table`, of as many rows as `take_first` gives of them."""
+    drawn, more = take_first(rows, what, is_all=is_all)
     return text_table(columns, drawn, title) + (f" {more}\n" if more else "")
 
 
-def first_ones(
+def take_first(
     items: Sequence[T], what: str, *, is_all: bool = False, most: int = DRAWN_ROWS
 ) -> tuple[Sequence[T], str]:
     """Of many items those that a terminal shows; a pipe gets all.
@@ -96,13 +96,17 @@ def result_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> st
     width = shutil.get_terminal_size().columns
     if not sys.stdout.isatty() or not rows:
         return text_table(columns, rows)
-    widest = [max(len(shown(value)) for value in column) for column in zip(*rows, strict=True)]
+    widest = [
+        max(len(format_value(value)) for value in column) for column in zip(*rows, strict=True)
+    ]
     needed = sum(max(len(name), wide) + 2 for name, wide in zip(columns, widest, strict=True))
     if needed <= width:
         return text_table(columns, rows)
     longest = max(map(len, columns))
     blocks = [
-        "".join(f"{name:{longest}}  {shown(v)}\n" for name, v in zip(columns, row, strict=True))
+        "".join(
+            f"{name:{longest}}  {format_value(v)}\n" for name, v in zip(columns, row, strict=True)
+        )
         for row in rows
     ]
     return "\n".join(blocks)
@@ -111,9 +115,9 @@ def result_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> st
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """The same as a Markdown table."""
     lines = [
-        [*map(printable, columns)],
+        [*map(escape_controls, columns)],
         ["---"] * len(columns),
-        *[[shown(v) for v in row] for row in rows],
+        *[[format_value(v) for v in row] for row in rows],
     ]
     escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
     return "".join(f"| {' | '.join(line)} |\n" for line in escaped)

@@ -21,7 +21,7 @@ _ODD = (*range(0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066,
 _ESCAPES = {code: ascii(chr(code))[1:-1] for code in _ODD if chr(code) not in _KEPT}
 
 
-def folded(text: str, width: int = WIDTH, *, start: str = "", indent: str = "  ") -> str:
+def fold(text: str, width: int = WIDTH, *, start: str = "", indent: str = "  ") -> str:
     """A paragraph; its first line begins with `start`, the others with `indent`."""
     return textwrap.fill(
         text,
@@ -33,17 +33,17 @@ def folded(text: str, width: int = WIDTH, *, start: str = "", indent: str = "  "
     )
 
 
-def paragraphs(lines: Iterable[str]) -> str:
+def format_paragraphs(lines: Iterable[str]) -> str:
     """A paragraph a line."""
-    return "".join(f"{folded(line)}\n" for line in lines)
+    return "".join(f"{fold(line)}\n" for line in lines)
 
 
-def remarks(lines: Iterable[str]) -> str:
+def format_remarks(lines: Iterable[str]) -> str:
     """What is said below a table, each with a dash."""
-    return paragraphs(f"– {line}" for line in lines)
+    return format_paragraphs(f"– {line}" for line in lines)
 
 
-def whole_number(text: str, highest: int) -> int | None:
+def parse_whole_number(text: str, highest: int) -> int | None:
     """A number written in decimal digits alone; None for other text, or above `highest`.
 
     Python's own `int` also takes signs, blanks and underscores, and refuses more than 4,300 digits.
@@ -54,7 +54,7 @@ def whole_number(text: str, highest: int) -> int | None:
     return number if number <= highest else None
 
 
-def printable(text: str) -> str:
+def escape_controls(text: str) -> str:
     r"""The text with control characters and lone surrogates written out, as in `\x1b[31m`."""
     if text.isascii() and text.isprintable():  # most are, and long tables ask often
         return text

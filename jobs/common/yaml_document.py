@@ -174,7 +174,7 @@ class Value:
             entry = Value(self.document, f"{self.key}.{name}" if self.key else name, node)
             if name not in known:
                 at_key = Value(self.document, entry.key, key_node)
-                at_key.problem(f"unknown key{suggestion(name, known)}", ", ".join(known))
+                at_key.problem(f"unknown key{suggest_near(name, known)}", ", ".join(known))
             elif name in entries:
                 entry.problem("this key stands twice", "each key once")
             else:
@@ -219,7 +219,7 @@ class Value:
         if not options:
             return ""  # what the options come from has a problem of its own
         if text not in options:
-            near = suggestion(text, options) if text else ""
+            near = suggest_near(text, options) if text else ""
             self.problem(f"unknown {what} {self.shown}{near}", ", ".join(options) + others)
             return options[0]
         return str(text)
@@ -262,7 +262,7 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def suggestion(name: str, known: Sequence[str] | Mapping[str, object]) -> str:
+def suggest_near(name: str, known: Sequence[str] | Mapping[str, object]) -> str:
     """`; did you mean 'x'?` where something known is near, else nothing."""
     near = difflib.get_close_matches(name, list(known), n=_NEAREST, cutoff=0.6)
     return f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""

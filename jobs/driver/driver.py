@@ -25,7 +25,7 @@ from jobs.driver.fault_policy import (
 )
 from jobs.driver.placement import Placement
 from jobs.driver.run_writer import RunWriter, with_clock_remark
-from jobs.plan.order import CellBlock, blocks
+from jobs.plan.order import CellBlock, make_blocks
 from jobs.plan.plan import Plan
 from jobs.plan.sources import SourceError
 from jobs.plan.task import Outcome, Task
@@ -74,7 +74,7 @@ class Driver:
             throttled=store.throttled_rounds(),
             unanswered=store.unanswered_images(),
         )
-        queued = blocks(plan, by_device=not executor.is_one_host)
+        queued = make_blocks(plan, by_device=not executor.is_one_host)
         done = frozenset(entry.key for entry in entries)
         self._placement = Placement(
             [(block, block.tasks(store.run.run_id, done)) for block in queued],

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from jobs.common.formatting import duration, last_line
+from jobs.common.formatting import format_duration, last_line
 from jobs.driver.cell_states import CellStates
 from jobs.driver.fault_attribution import FAULTS, Attribution, Suspect
 from jobs.driver.placement import Placement, Stuck
@@ -230,7 +230,7 @@ class FaultPolicy:
             yield Tell(f"{stuck.reason}: they start anew on another")
             yield self._restart(stuck.block)
         elif not stuck.can_move and stuck.waited_s >= self._wait_s:
-            error = f"{stuck.reason}; nothing changed in {duration(self._wait_s)}"
+            error = f"{stuck.reason}; nothing changed in {format_duration(self._wait_s)}"
             yield Tell(f"{error}: they fail")
             self._attribution.forget(stuck.block)
             for cell in stuck.block.cells:
@@ -238,10 +238,9 @@ class FaultPolicy:
                     self._attribution.clear_cell(cell.cell_id)
                     yield FailCell(cell.cell_id, error)
         elif stuck.is_new:
-            yield Tell(
-                f"waiting: {stuck.reason}. They fail in {duration(self._wait_s)} unless it joins:"
-                " gfjobs node start"
-            )
+            left = format_duration(self._wait_s)
+            hint = "unless it joins: gfjobs node start"
+            yield Tell(f"waiting: {stuck.reason}. They fail in {left} {hint}")
 
     def _restart(self, block: CellBlock, avoided: str | None = None) -> RestartBlock:
         self._attribution.forget(block)

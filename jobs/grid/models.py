@@ -10,7 +10,7 @@ from typing import Any
 
 import gfnet
 import storage
-from jobs.common.yaml_document import Value, suggestion
+from jobs.common.yaml_document import Value, suggest_near
 
 KEYS = ("name", "checkpoint", "exit_blocks")
 SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -101,7 +101,7 @@ def _locate(value: Value, text: str, base: Path) -> Path | None:
         return bundled[text]
     if "/" not in text and not text.endswith(SUFFIXES):
         value.problem(
-            f"unknown model {text!r}{suggestion(text, bundled)}",
+            f"unknown model {text!r}{suggest_near(text, bundled)}",
             f"a bundled checkpoint ({', '.join(bundled)}) or the path of a .safetensors or .pth"
             " file",
         )

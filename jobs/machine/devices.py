@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.machine.registration import registration
+from jobs.machine.registration import read_registration
 
 ANY = "any"
 CPU = "cpu"
@@ -61,7 +61,7 @@ def use_device(name: str, place: int = 0) -> Device:
     """
     import torch
 
-    registered = registration()
+    registered = read_registration()
     label, number = "", place
     if registered is not None:
         if name == ANY or (name == CUDA == registered.kind):

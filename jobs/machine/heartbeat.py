@@ -5,15 +5,15 @@ One addition a batch, outside of all clocks. Nobody reads it unless a task takes
 
 from __future__ import annotations
 
-_beats = 0
+_batches = 0
 
 
-def beat() -> None:
+def count_batch() -> None:
     """Something was finished: a batch, a model, an idle window."""
-    global _beats  # noqa: PLW0603 - the one counter of this process
-    _beats += 1
+    global _batches  # noqa: PLW0603 - the one counter of this process
+    _batches += 1
 
 
-def beats() -> int:
+def completed_batches() -> int:
     """How often so far."""
-    return _beats
+    return _batches

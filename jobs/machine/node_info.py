@@ -9,7 +9,7 @@ import storage
 from jobs.machine import sensors
 from jobs.machine.conditions import ROOT, ConditionReading, machine_of
 from jobs.machine.devices import CUDA, Device
-from jobs.machine.power.discovery import power_of
+from jobs.machine.power.discovery import describe_power
 from jobs.machine.registration import node_name
 
 
@@ -19,7 +19,7 @@ def describe_node(run_id: str, device: Device) -> storage.NodeRow:
     Each figure that could not be taken is NULL, and `note` says why.
     """
     seen = machine_of(device).first
-    power = power_of(device)
+    power = describe_power(device)
     are_clocks_locked, why_not = _locks(device, seen)
     return storage.NodeRow(
         run_id=run_id,

@@ -45,7 +45,7 @@ class Registration:
 
 
 @cache
-def registration() -> Registration | None:
+def read_registration() -> Registration | None:
     """The one of the node that started this process; None where no node did."""
     text = os.environ.get(VARIABLE)
     return Registration.read(text) if text else None
@@ -53,5 +53,5 @@ def registration() -> Registration | None:
 
 def node_name() -> str:
     """What rows call this machine: as it is registered, else its host name."""
-    registered = registration()
+    registered = read_registration()
     return registered.name if registered else platform.node()

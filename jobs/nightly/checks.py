@@ -86,7 +86,7 @@ def _look_at_grid(reader: Reader, schedule: Schedule) -> tuple[InputProblem, ...
     """Problems of another file than the schedule's."""
     try:
         document = Document.read(schedule.grid)
-        plan = plan_document(document, document.path.parent, schedule.where.devices())
+        plan = plan_document(document, document.path.parent, schedule.target.devices())
     except BadInputError as err:
         return err.problems
     if "control" in reader.judge:

@@ -13,14 +13,14 @@ from pathlib import Path
 import storage
 from jobs.common.errors import BadInputError, UsageError
 from jobs.common.text import ShowText
-from jobs.common.yaml_document import Document, suggestion
+from jobs.common.yaml_document import Document, suggest_near
 from jobs.nightly import night_process
 from jobs.nightly.checks import check_schedule
-from jobs.nightly.daemon import Scheduler, parsed, run_name, utc_now
+from jobs.nightly.daemon import Scheduler, parse_entry, run_name, utc_now
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.lock import Lock
 from jobs.nightly.night import run_night
-from jobs.nightly.notify import tell_all
+from jobs.nightly.notify import notify_all
 from jobs.nightly.records import Entry, Night
 from jobs.nightly.schedule import Schedule
 from jobs.runs.interrupts import Interrupts
@@ -71,7 +71,7 @@ def find_schedule(ledger: Ledger, name: str) -> Entry | None:
     return next((entry for entry in ledger.schedules() if entry.name == name), None)
 
 
-def known(ledger: Ledger, name: str) -> Entry:
+def known_schedules(ledger: Ledger, name: str) -> Entry:
     """The schedule of a name.
 
     Raises:
@@ -82,7 +82,7 @@ def known(ledger: Ledger, name: str) -> Entry:
         names = [entry.name for entry in ledger.schedules()]
         there = f"there are: {', '.join(names)}" if names else "there is none yet"
         raise UsageError(
-            f"no schedule {name!r}{suggestion(name, names)}; {there}. Add one with"
+            f"no schedule {name!r}{suggest_near(name, names)}; {there}. Add one with"
             " `gfjobs schedule add FILE`"
         )
     return entry
@@ -94,7 +94,7 @@ def remove(ledger: Ledger, name: str) -> Night | None:
     Raises:
         UsageError: there is none of that name.
     """
-    known(ledger, name)
+    known_schedules(ledger, name)
     ledger.remove_schedule(name)
     if storage.lock_holder(ledger.night_lock) is None:
         return None
@@ -114,8 +114,8 @@ def run_now(
         BadInputError: the schedule cannot be read by this version.
         RunInterruptedError: it was stopped; this command and the daemon go on with it.
     """
-    entry = known(ledger, name)
-    parsed(entry.path, entry.text, entry.results)
+    entry = known_schedules(ledger, name)
+    parse_entry(entry.path, entry.text, entry.results)
     with Lock(ledger.night_lock, night_process.REFUSAL):
         open_ = [night for night in ledger.running() if night.schedule == name]
         if open_:
@@ -129,7 +129,7 @@ def run_now(
                 due_at += timedelta(seconds=1)
             night = ledger.begin(entry, due_at, run_name(name, due_at), now, is_asked=True)
         night = run_night(ledger, night, narrate, clock)
-    tell_all(ledger, clock(), narrate, only=night.night_id)
+    notify_all(ledger, clock(), narrate, only=night.night_id)
     return ledger.night(night.night_id)
 
 
@@ -148,7 +148,7 @@ def run_daemon(ledger: Ledger, narrate: ShowText) -> None:
 
 def _is_due_alike(entry: Entry, schedule: Schedule) -> bool:
     try:
-        return parsed(entry.path, entry.text, entry.results).calendar == schedule.calendar
+        return parse_entry(entry.path, entry.text, entry.results).calendar == schedule.calendar
     except BadInputError:
         return False
 

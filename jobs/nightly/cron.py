@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 
 from cronsim import CronSim, CronSimError
 
-from jobs.common.yaml_document import Value, suggestion
+from jobs.common.yaml_document import Value, suggest_near
 
 FIELDS = 5
 """Six would have seconds, and no rule for days on which the clocks change."""
@@ -108,5 +108,5 @@ def _read_zone(value: Value | None) -> zoneinfo.ZoneInfo:
         return zoneinfo.ZoneInfo(name)
     if name:
         allowed = "a name of the IANA time zones, such as Europe/Berlin, America/New_York or UTC"
-        value.problem(f"unknown time zone {name!r}{suggestion(name, sorted(known))}", allowed)
+        value.problem(f"unknown time zone {name!r}{suggest_near(name, sorted(known))}", allowed)
     return zoneinfo.ZoneInfo("UTC")

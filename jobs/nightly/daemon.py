@@ -16,7 +16,7 @@ from jobs.common.yaml_document import Document
 from jobs.nightly.cron import Missed
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.lock import Lock
-from jobs.nightly.notify import tell_all
+from jobs.nightly.notify import notify_all
 from jobs.nightly.records import Entry, Night, NightOutcome
 from jobs.nightly.schedule import Schedule, read_schedule
 
@@ -130,7 +130,7 @@ class Scheduler:
         now = self._clock()
         if self._ledger.heed_clock(now):
             self._say("the clock was set back: what has run at a due time does not run again")
-        tell_all(self._ledger, now, self._say)
+        notify_all(self._ledger, now, self._say)
         for night in self._ledger.running():
             if self._go_on(night):
                 return
@@ -233,7 +233,7 @@ class Scheduler:
         """All schedules that this version can read; what others are is said once."""
         for entry in self._ledger.schedules():
             try:
-                yield entry, parsed(entry.path, entry.text, entry.results)
+                yield entry, parse_entry(entry.path, entry.text, entry.results)
             except BadInputError as err:  # the others run
                 if entry.text not in self._unread:
                     self._unread.add(entry.text)
@@ -251,7 +251,7 @@ class Scheduler:
 
 
 @lru_cache(maxsize=256)
-def parsed(path: str, text: str, results: str) -> Schedule:
+def parse_entry(path: str, text: str, results: str) -> Schedule:
     """A schedule of the ledger.
 
     Raises:
@@ -271,12 +271,12 @@ def root_of(night: Night) -> storage.Root:
     Raises:
         BadInputError: its schedule cannot be read by this version.
     """
-    return parsed(night.path, night.text, night.results).results
+    return parse_entry(night.path, night.text, night.results).results
 
 
 def _is_to_tell(night: Night) -> bool:
     try:
-        return parsed(night.path, night.text, night.results).notify is not None
+        return parse_entry(night.path, night.text, night.results).notify is not None
     except BadInputError:
         return False
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import gfnet
 import storage
 from jobs.analysis.regressions.judge import judge
-from jobs.analysis.regressions.remeasure import remeasurement
+from jobs.analysis.regressions.remeasure import make_remeasure
 from jobs.analysis.regressions.view import describe_judgements
 from jobs.common.errors import BadInputError, JobsError, RunInterruptedError, UsageError
 from jobs.common.text import ShowText
 from jobs.common.yaml_document import Document
 from jobs.nightly.ledger import Ledger
-from jobs.nightly.outcomes import QUIET, found_in
+from jobs.nightly.outcomes import QUIET, find_outcome
 from jobs.nightly.records import Night, NightOutcome, State
 from jobs.nightly.schedule import Schedule, read_schedule
 from jobs.runs.submit import resume, submit
@@ -86,12 +86,12 @@ def _measure(run_id: str, schedule: Schedule, narrate: ShowText) -> bool:
     known = storage.list_runs(root) if storage.has_results(root) else ()
     status = next((run.status for run in known if run.run_id == run_id), None)
     if status is None:
-        return submit(schedule.grid, root, schedule.where, narrate, run_id).is_done
+        return submit(schedule.grid, root, schedule.target, narrate, run_id).is_done
     if status == "cancelled":
         raise RunInterruptedError(run_id, is_cancelled=True)
     if status == "failed":  # it had ended: what failed then is not tried until it fits
         return False
-    return resume(root, run_id, schedule.where, narrate).is_done
+    return resume(root, run_id, schedule.target, narrate).is_done
 
 
 def _judged(run_id: str, schedule: Schedule, narrate: ShowText, *, is_done: bool) -> NightOutcome:
@@ -105,7 +105,7 @@ def _judged(run_id: str, schedule: Schedule, narrate: ShowText, *, is_done: bool
         if is_done:
             return NightOutcome("empty", "no cell gave a row", is_news=True)
         return NightOutcome("failed", failure, is_news=True)
-    remeasure = remeasurement(root, schedule.where, narrate)
+    remeasure = make_remeasure(root, schedule.target, narrate)
     try:
         verdict = judge(root, run_id, schedule.settings, remeasure)
     except UsageError as err:  # nothing to judge, or no such baseline
@@ -113,7 +113,7 @@ def _judged(run_id: str, schedule: Schedule, narrate: ShowText, *, is_done: bool
             return NightOutcome("invalid", str(err), is_news=True)
         return NightOutcome("failed", f"{failure}; {err}", is_news=True)
     text = describe_judgements(verdict)
-    found = found_in(verdict)
+    found = find_outcome(verdict)
     if is_done:
         return NightOutcome(found.state, found.note, text, is_news=found.is_news)
     # A regression is told as one also where other cells failed.

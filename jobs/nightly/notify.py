@@ -13,7 +13,7 @@ from pathlib import Path
 
 import storage
 from jobs.common.errors import BadInputError
-from jobs.common.text import ShowText, printable
+from jobs.common.text import ShowText, escape_controls
 from jobs.common.yaml_document import Document
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.records import Night
@@ -33,7 +33,7 @@ AGAIN_MINUTES = (1, 5, 15, 60, 240)
 _WITHOUT_SCHEDULER = "when a scheduler runs (`gfjobs scheduler`)"
 
 
-def tell_all(
+def notify_all(
     ledger: Ledger, now: datetime, say: ShowText, limit_s: float = LIMIT_S, only: int | None = None
 ) -> None:
     """Tell all that is to be told by now; what fails is tried again by a later call.
@@ -83,7 +83,7 @@ def _tell(ledger: Ledger, night: Night, limit_s: float) -> str | None:
     with tempfile.TemporaryFile() as text, log.open("ab") as output:
         most_bytes = output.tell() + MAX_SAID_BYTES
         # A file, not a pipe: nobody has to read it, and nothing is waited for but the program.
-        text.write(message(night, schedule).encode())
+        text.write(compose_message(night, schedule).encode())
         text.seek(0)
         try:
             process = subprocess.Popen(
@@ -92,7 +92,7 @@ def _tell(ledger: Ledger, night: Night, limit_s: float) -> str | None:
                 stdout=output,
                 stderr=output,
                 cwd=schedule.base,
-                env=os.environ | facts(night, schedule),
+                env=os.environ | collect_facts(night, schedule),
                 start_new_session=True,
             )
         except OSError as err:
@@ -116,7 +116,7 @@ def _tell(ledger: Ledger, night: Night, limit_s: float) -> str | None:
     return f"{words[0]} ended with {code}; it said: {_end_of(log)}" if code else None
 
 
-def facts(night: Night, schedule: Schedule) -> dict[str, str]:
+def collect_facts(night: Night, schedule: Schedule) -> dict[str, str]:
     """What the command finds in its environment; empty where there is nothing of it."""
     return {
         "GFJOBS_SCHEDULE": night.schedule,
@@ -124,12 +124,12 @@ def facts(night: Night, schedule: Schedule) -> dict[str, str]:
         "GFJOBS_DUE": night.due_at.isoformat(timespec="seconds"),
         "GFJOBS_RUN": night.run_id or "",
         "GFJOBS_RESULTS": str(schedule.results),
-        "GFJOBS_NOTE": printable(night.note or "").replace("\n", " "),
+        "GFJOBS_NOTE": escape_controls(night.note or "").replace("\n", " "),
         "GFJOBS_REPORT": night.report or "",
     }
 
 
-def message(night: Night, schedule: Schedule) -> str:
+def compose_message(night: Night, schedule: Schedule) -> str:
     """What the command reads: some lines for people."""
     due = night.due_at.astimezone(schedule.calendar.zone)
     lines = [
@@ -144,9 +144,9 @@ def message(night: Night, schedule: Schedule) -> str:
         lines.append(f"report: {night.report}")
     if night.found:
         lines += ["", night.found.rstrip("\n")]
-    return printable("\n".join(lines) + "\n")
+    return escape_controls("\n".join(lines) + "\n")
 
 
 def _end_of(log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines()
-    return printable(lines[-1][-200:]) if lines else "nothing"
+    return escape_controls(lines[-1][-200:]) if lines else "nothing"

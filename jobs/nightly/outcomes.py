@@ -27,7 +27,7 @@ class NightFindings:
     is_news: bool
 
 
-def found_in(verdict: NightVerdict) -> NightFindings:
+def find_outcome(verdict: NightVerdict) -> NightFindings:
     """The state of a night that was judged.
 
     A metric of which no figure could be judged makes the night `invalid` or `learning`, however

@@ -14,7 +14,7 @@ from jobs.common.errors import UsageError
 from jobs.common.yaml_document import Document, Value
 from jobs.grid.grid import NAME, NAME_RULE
 from jobs.nightly.cron import Calendar, read_calendar
-from jobs.runs.target import Where
+from jobs.runs.target import Target
 
 KEYS = (
     "name",
@@ -60,7 +60,7 @@ class Schedule:
         base: the folder that relative paths start from, and in which the command runs.
         grid: the file, absolute.
         results: the results root.
-        where: where its tasks go.
+        target: where its tasks go.
         settings: how a night is judged.
         report: the folder that each night's page is written to; None: no page.
         notify: None: nobody is told.
@@ -71,7 +71,7 @@ class Schedule:
     grid: Path
     calendar: Calendar
     results: storage.Root
-    where: Where
+    target: Target
     settings: Settings
     report: Path | None
     notify: Notify | None
@@ -114,7 +114,7 @@ class Reader:
             grid=self._path("grid") or self.base,
             calendar=read_calendar(self.entries.get("cron"), self.entries.get("timezone")),
             results=self._results(results),
-            where=self._where(),
+            target=self._target(),
             settings=self._settings(),
             report=self._path("report"),
             notify=self._notify(),
@@ -160,7 +160,7 @@ class Reader:
             self.entries["results"].problem(str(err), "a folder, or s3://bucket/prefix")
             return given
 
-    def _where(self) -> Where:
+    def _target(self) -> Target:
         address = self.entries["address"].text() if "address" in self.entries else None
         is_inline = self.entries["inline"].boolean() if "inline" in self.entries else False
         if address and is_inline:
@@ -172,7 +172,7 @@ class Reader:
                 split_address(address)
             except UsageError as err:
                 self.entries["address"].problem(str(err), "HOST:PORT of a Ray cluster's head")
-        return Where(address or None, is_inline)
+        return Target(address or None, is_inline)
 
     def _settings(self) -> Settings:
         window, baseline, control = Settings.window, None, None

@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 import storage
 from jobs.common.errors import BadInputError
 from jobs.common.tables import text_table
-from jobs.common.text import remarks
-from jobs.nightly.commands import find_schedule, known
-from jobs.nightly.daemon import parsed
+from jobs.common.text import format_remarks
+from jobs.nightly.commands import find_schedule, known_schedules
+from jobs.nightly.daemon import parse_entry
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.records import Entry, Night
 
@@ -31,7 +31,7 @@ def schedules_table(ledger: Ledger, now: datetime) -> str:
         last = next(iter(ledger.nights(entry.name, 1)), None)
         state = night_state(ledger, last) if last else None
         try:
-            calendar = parsed(entry.path, entry.text, entry.results).calendar
+            calendar = parse_entry(entry.path, entry.text, entry.results).calendar
         except BadInputError as err:
             notes.append(f"{entry.name} cannot be read any more: {err}")
             due, zone = None, _UTC
@@ -48,14 +48,14 @@ def schedules_table(ledger: Ledger, now: datetime) -> str:
         else "no scheduler runs: nothing begins by itself; start one with `gfjobs scheduler`"
     )
     table = text_table(("schedule", "next", "time zone", "last", "result"), rows)
-    return f"{table}{remarks(notes)}"
+    return f"{table}{format_remarks(notes)}"
 
 
 def nights_table(ledger: Ledger, name: str, now: datetime) -> str:
     """The last nights of one schedule, newest first; one that was removed still has them."""
     nights = ledger.nights(name, _NIGHTS)
     if not nights:
-        known(ledger, name)
+        known_schedules(ledger, name)
         return f"no night of {name} yet\n"
     zone = _zone(find_schedule(ledger, name) or nights[0])
     rows = [
@@ -63,7 +63,7 @@ def nights_table(ledger: Ledger, name: str, now: datetime) -> str:
         for night in nights
     ]
     table = text_table(("due", "result", "run", "took"), rows, f"times of {zone.key}")
-    return f"{table}{remarks(line for night in nights for line in _notes(night, zone))}"
+    return f"{table}{format_remarks(line for night in nights for line in _notes(night, zone))}"
 
 
 def night_state(ledger: Ledger, night: Night) -> str:
@@ -84,7 +84,7 @@ def _took(night: Night, now: datetime) -> str | None:
 def _zone(told: Entry | Night) -> ZoneInfo:
     """That of a schedule as it was then; UTC where this version cannot read it."""
     try:
-        return parsed(told.path, told.text, told.results).calendar.zone
+        return parse_entry(told.path, told.text, told.results).calendar.zone
     except BadInputError:
         return _UTC
 

@@ -12,8 +12,8 @@ import storage
 from jobs.grid.datasets import Dataset
 from jobs.grid.models import Model
 from jobs.machine.power.protocol import EnergyProtocol
-from jobs.plan.task import Shard, common_threshold, shards
-from jobs.plan.unsupported import why_skipped
+from jobs.plan.task import Shard, common_threshold, cut_shards
+from jobs.plan.unsupported import explain_skip
 
 _SORTED = json.JSONEncoder(sort_keys=True)
 
@@ -96,12 +96,12 @@ class Cell:
     def skipped(self) -> str | None:
         """Why it is skipped, where that is known before anything runs."""
         setting = self.setting
-        return why_skipped(self.kind, setting.runtime, setting.precision, setting.device)
+        return explain_skip(self.kind, setting.runtime, setting.precision, setting.device)
 
     @property
     def shards(self) -> tuple[Shard, ...]:
         """The pieces of one round, at most 1,000 images each."""
-        return shards(self.images)
+        return cut_shards(self.images)
 
     def task_keys(self) -> Iterator[tuple[tuple[str, int, int], int]]:
         """What each of its tasks is committed as (cell_id, round, shard), and its images."""
@@ -130,23 +130,23 @@ def is_compared(cell: Cell) -> bool:
     return cell.is_timed and not cell.skipped
 
 
-def compared_as(cell: Cell) -> tuple[str, str]:
+def comparison_key(cell: Cell) -> tuple[str, str]:
     """What cells have in common that are compared by the clock: device and data set."""
     return cell.setting.device, cell.dataset.label
 
 
-def new_in(later: Iterable[Later]) -> set[str]:
+def find_new(later: Iterable[Later]) -> set[str]:
     """The cells that were not there at first."""
     return {cell_id for each in later for cell_id, (start, _) in each.rounds.items() if not start}
 
 
-def added_to(cells: Collection[Cell], later: Iterable[Later]) -> Mapping[str, str]:
+def find_added(cells: Collection[Cell], later: Iterable[Later]) -> Mapping[str, str]:
     """Which of some compared cells were added, or got more rounds, after some had been timed.
 
     Returns: when, by cell.
     """
     ids = {cell.cell_id for cell in cells}
-    there = ids - new_in(later)
+    there = ids - find_new(later)
     found: dict[str, str] = {}
     for each in later:
         ours = ids & each.rounds.keys()

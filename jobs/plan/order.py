@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, product
 
-from jobs.plan.cell import Cell, Later, added_to, compared_as
+from jobs.plan.cell import Cell, Later, comparison_key, find_added
 from jobs.plan.plan import Plan
 from jobs.plan.task import Shard, Task
 
@@ -38,14 +38,14 @@ class CellBlock:
 
         Something was added to it after it had been timed.
         """
-        return self.is_timed and bool(added_to(self.cells, self.later))
+        return self.is_timed and bool(find_added(self.cells, self.later))
 
     def tasks(self, run_id: str, done: Container[tuple[str, int, int]]) -> Iterator[Task]:
         """Those that are not done yet, as they are needed."""
         return _queue(self.cells, self.later, run_id, done)
 
 
-def blocks(plan: Plan, *, by_device: bool) -> list[CellBlock]:
+def make_blocks(plan: Plan, *, by_device: bool) -> list[CellBlock]:
     """All cells that can run, in blocks; those without a clock first.
 
     Args:
@@ -59,7 +59,7 @@ def blocks(plan: Plan, *, by_device: bool) -> list[CellBlock]:
     compared: dict[tuple[str, str], list[Cell]] = {}
     for cell in plan.runnable:
         if cell.is_timed:
-            compared.setdefault(compared_as(cell), []).append(cell)
+            compared.setdefault(comparison_key(cell), []).append(cell)
         else:
             shared.setdefault(cell.setting.device, []).append(cell)
     return [

@@ -19,7 +19,7 @@ from jobs.grid.datasets import Dataset
 from jobs.grid.grid import SHARD_IMAGES, Grid
 from jobs.grid.models import Model
 from jobs.grid.reader import read_grid
-from jobs.plan.cell import Cell, Later, Setting, added_to, compared_as, is_compared
+from jobs.plan.cell import Cell, Later, Setting, comparison_key, find_added, is_compared
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Plan:
     def late_cells(self) -> Mapping[str, str]:
         """Timed cells that had no turn beside those they are compared with, and since when."""
         found: dict[str, str] = {}
-        compared = sorted(filter(is_compared, self.cells), key=compared_as)
-        for _, cells in groupby(compared, compared_as):
-            found |= added_to(tuple(cells), self.later)
+        compared = sorted(filter(is_compared, self.cells), key=comparison_key)
+        for _, cells in groupby(compared, comparison_key):
+            found |= find_added(tuple(cells), self.later)
         starts = {
             cell_id for each in self.later for cell_id in each.rounds if not each.rounds[cell_id][0]
         }

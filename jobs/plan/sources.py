@@ -67,13 +67,13 @@ class Sources:
         """
         images = self.images[task.dataset_sha256]
         try:
-            return images.read(shuffled(len(images))[task.shard.start : task.shard.stop])
+            return images.read(shuffle_images(len(images))[task.shard.start : task.shard.stop])
         except storage.DatasetError as err:
             raise SourceError(str(err)) from err
 
 
 @lru_cache(maxsize=16)
-def shuffled(count: int) -> list[int]:
+def shuffle_images(count: int) -> list[int]:
     """Image ids in the order in which every run takes them."""
     order: list[int] = np.random.default_rng(SHUFFLE_SEED).permutation(count).tolist()
     return order

@@ -21,7 +21,7 @@ class Shard:
     stop: int
 
 
-def shards(images: int) -> tuple[Shard, ...]:
+def cut_shards(images: int) -> tuple[Shard, ...]:
     """Cut a round into pieces of at most SHARD_IMAGES."""
     return _cut(images, SHARD_IMAGES)
 

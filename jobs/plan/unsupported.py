@@ -10,7 +10,7 @@ REFERENCE = ("torch", "float32")
 """Runtime and precision of the model itself, which other engines are held against."""
 
 
-def why_skipped(kind: str, runtime: str, precision: str, device: str) -> str | None:
+def explain_skip(kind: str, runtime: str, precision: str, device: str) -> str | None:
     """Why no installation would let such a cell run; None where one might.
 
     What packages a node has is the worker's to find out. Loads no torch.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 import storage
-from jobs.common.formatting import counted, duration
-from jobs.common.tables import long_table, shown
-from jobs.common.text import folded
+from jobs.common.formatting import format_counted, format_duration
+from jobs.common.tables import format_value, long_table
+from jobs.common.text import fold
 from jobs.grid.grid import DEFAULT_MEASURES
 from jobs.machine.power.protocol import EnergyProtocol
 from jobs.plan.cell import Cell
@@ -20,18 +20,18 @@ def describe_plan(plan: Plan, estimate: Estimate, *, is_all: bool = False) -> st
     grid = plan.grid
     tasks = sum(cell.rounds * len(cell.shards) for cell in plan.runnable)
     said = ", ".join(
-        counted(number, *kind.counted_as)
+        format_counted(number, *kind.counted_as)
         for kind in storage.KINDS.values()
         if (number := plan.count(kind.name)) or set(kind.measures) & set(DEFAULT_MEASURES)
     )
-    head = folded(f"{grid.name}: {plan.points} points → {len(plan.cells)} cells: {said}", indent="")
+    head = fold(f"{grid.name}: {plan.points} points → {len(plan.cells)} cells: {said}", indent="")
     if not plan.runnable:
-        return "\n".join([head, *skips(plan), ""])
+        return "\n".join([head, *describe_skips(plan), ""])
     lines = [
         head,
-        *skips(plan),
+        *describe_skips(plan),
         "an all-exit pass answers every threshold; a routed cell runs under the clock",
-        f"{counted(tasks, 'task', 'tasks')} of at most 1,000 images",
+        f"{format_counted(tasks, 'task', 'tasks')} of at most 1,000 images",
         _time(estimate),
         "",
         "",
@@ -52,14 +52,14 @@ def describe_plan(plan: Plan, estimate: Estimate, *, is_all: bool = False) -> st
     return "\n".join(lines) + long_table(columns, rows, "cells", is_all=is_all)
 
 
-def skips(plan: Plan) -> list[str]:
+def describe_skips(plan: Plan) -> list[str]:
     """A paragraph for each reason why cells of a plan are skipped, and whether any are left.
 
     Also for what the grid asks for in vain.
     """
     reasons = Counter(cell.skipped for cell in plan.cells if cell.skipped)
     lines = [
-        folded(f"{counted(number, 'cell', 'cells')} will be skipped: {reason}")
+        fold(f"{format_counted(number, 'cell', 'cells')} will be skipped: {reason}")
         for reason, number in reasons.items()
     ]
     if plan.grid.energy != EnergyProtocol() and "energy" not in plan.grid.measure:
@@ -72,13 +72,15 @@ def _thresholds(cell: Cell) -> str:
         return "all"
     if cell.threshold is not None:
         return f"{cell.threshold:g}"
-    return shown(cell.thresholds) if cell.thresholds else "–"
+    return format_value(cell.thresholds) if cell.thresholds else "–"
 
 
 def _time(estimate: Estimate) -> str:
     if not estimate.known:
         return "no earlier run tells how long"
-    text = f"about {duration(estimate.seconds)} of device time, by earlier runs"
+    text = f"about {format_duration(estimate.seconds)} of device time, by earlier runs"
     return text + (
-        f"; {counted(estimate.unknown, 'cell is', 'cells are')} new" if estimate.unknown else ""
+        f"; {format_counted(estimate.unknown, 'cell is', 'cells are')} new"
+        if estimate.unknown
+        else ""
     )

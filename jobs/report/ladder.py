@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from jobs.analysis.latency_intervals import Means, key_of
-from jobs.common.formatting import Row, count, energy_sources, fixed, threshold_of
-from jobs.report.read import Report, Setting, of_setting, setting_key
+from jobs.analysis.latency_intervals import Means, make_key
+from jobs.common.formatting import Row, energy_sources, format_count, format_fixed, format_threshold
+from jobs.report.read import Report, Setting, select_setting, setting_key
 from jobs.report.terminal.summary import is_invalid, reasons
 
 _DIGITS = 3  # of milliseconds
@@ -32,30 +32,30 @@ LADDER = (
 def ladder_rows(rows: Sequence[Row], means: Means) -> Iterator[tuple[str, ...]]:
     """Rows of the ladder as text, in the order of LADDER."""
     for row in rows:
-        mean = means.get(key_of(row))
+        mean = means.get(make_key(row))
         invalid = is_invalid(row)
         saving = row["energy_saving_pct"]
         yield (
             str(row["model"]),
-            count(row["params"]),
-            threshold_of(row),
-            fixed(row["acc1"], 2),
-            fixed(row["acc5"], 2),
-            fixed(row["mean_blocks"], 2),
-            fixed(row["forward_ms"], _DIGITS),
+            format_count(row["params"]),
+            format_threshold(row),
+            format_fixed(row["acc1"], 2),
+            format_fixed(row["acc5"], 2),
+            format_fixed(row["mean_blocks"], 2),
+            format_fixed(row["forward_ms"], _DIGITS),
             "INVALID" if invalid else f"±{mean.margin_ms(_DIGITS):.{_DIGITS}f}" if mean else "–",
-            *(fixed(None if invalid else row[f"p{p}_ms"], _DIGITS) for p in (50, 90, 99)),
-            fixed(None if invalid else row["energy_mj"], 2),
+            *(format_fixed(None if invalid else row[f"p{p}_ms"], _DIGITS) for p in (50, 90, 99)),
+            format_fixed(None if invalid else row["energy_mj"], 2),
             "–" if invalid or saving is None else f"{saving:.1f} %",
         )
 
 
-def notes_of(report: Report, setting: Setting) -> list[str]:
+def collect_notes(report: Report, setting: Setting) -> list[str]:
     """Why figures of a setting are missing, or what speaks against them; each reason once."""
-    notes = [*reasons(of_setting(report.ladder, setting), report.means)]
+    notes = [*reasons(select_setting(report.ladder, setting), report.means)]
     notes += [
         f"composed latency of {row['model']}: {row['forward_ms_note']}"
-        for row in of_setting(report.curve, setting)
+        for row in select_setting(report.curve, setting)
         if row["forward_ms_note"]
     ]
     for each in report.passes:
@@ -65,17 +65,17 @@ def notes_of(report: Report, setting: Setting) -> list[str]:
     return [note.removeprefix("– ") for note in dict.fromkeys(notes)]
 
 
-def sources_of(report: Report, setting: Setting) -> list[str]:
+def collect_sources(report: Report, setting: Setting) -> list[str]:
     """What measured the energies of a setting: the ladder's, and those by exit."""
     cells = [each.cell for each in report.passes if setting_key(each.cell) == setting]
     by_exit = [{"energy_source": cell["exit_energy_source"]} for cell in cells]
-    return energy_sources([*of_setting(report.ladder, setting), *by_exit])
+    return energy_sources([*select_setting(report.ladder, setting), *by_exit])
 
 
-def missing(report: Report, setting: Setting) -> Iterator[str]:
+def describe_missing(report: Report, setting: Setting) -> Iterator[str]:
     """What a setting has no figures of, with the grid key that gives them."""
-    ladder = of_setting(report.ladder, setting)
-    if not of_setting(report.curve, setting):
+    ladder = select_setting(report.ladder, setting)
+    if not select_setting(report.curve, setting):
         yield (
             "no all-exit pass: no frontier, no explorer, no images by exit, no calibration;"
             " `measure: [accuracy]` makes one"

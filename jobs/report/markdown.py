@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from jobs.analysis.curve import curves_of, some_of, undominated
-from jobs.common.formatting import SETTING, fixed, setting_of
-from jobs.common.tables import markdown_table, shown
-from jobs.report.ladder import LADDER, ladder_rows, missing, notes_of
-from jobs.report.read import Report, Setting, of_setting
+from jobs.analysis.curve import make_curves, select_undominated, thin_out
+from jobs.common.formatting import SETTING, format_fixed, format_setting
+from jobs.common.tables import format_value, markdown_table
+from jobs.report.ladder import LADDER, collect_notes, describe_missing, ladder_rows
+from jobs.report.read import Report, Setting, select_setting
 
 _SPECIAL = re.compile(r"([\\`*_\[\]#~])")
 _MARKUP = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
@@ -21,7 +21,7 @@ def markdown_report(report: Report) -> str:
     made = [
         f"run {text(report.run['run_id'])}",
         f"{text(report.run['status'])}, {report.run['done']} of {report.run['cells']} cells done",
-        f"submitted {shown(details.submitted_at)} UTC",
+        f"submitted {format_value(details.submitted_at)} UTC",
         f"gfjobs {text(details.gfjobs_version or 'of unknown version')}"
         + (f" at {text(details.git_revision[:12])}" if details.git_revision else ""),
     ]
@@ -37,33 +37,33 @@ def markdown_report(report: Report) -> str:
 
 def text(value: object) -> str:
     """A name as Markdown shows it, whatever it holds: neither markup nor HTML."""
-    escaped = "".join(_MARKUP.get(char, char) for char in shown(value))
+    escaped = "".join(_MARKUP.get(char, char) for char in format_value(value))
     return " ".join(_SPECIAL.sub(r"\\\1", escaped).split())
 
 
 def _setting(report: Report, setting: Setting) -> Iterator[str]:
-    yield f"## {text(setting_of(dict(zip(SETTING, setting, strict=True))))}\n"
-    ladder = of_setting(report.ladder, setting)
+    yield f"## {text(format_setting(dict(zip(SETTING, setting, strict=True))))}\n"
+    ladder = select_setting(report.ladder, setting)
     if ladder:
         yield _table(LADDER, list(ladder_rows(ladder, report.means)))
-    rows = of_setting(report.curve, setting)
+    rows = select_setting(report.curve, setting)
     if rows:
-        curves = curves_of(rows)
+        curves = make_curves(rows)
         unit = "ms" if curves.cost == "forward_ms" else "blocks"
         yield "### Frontier, one threshold for all gates\n"
         points = [
             (
                 name,
                 row["threshold"],
-                fixed(row["acc1"], 2),
-                fixed(row[curves.cost], 3),
-                fixed(row["energy_mj"], 2),
+                format_fixed(row["acc1"], 2),
+                format_fixed(row[curves.cost], 3),
+                format_fixed(row["energy_mj"], 2),
             )
             for name, model in curves.models.items()
-            for row in some_of(undominated(model))
+            for row in thin_out(select_undominated(model))
         ]
         yield _table(("model", "t", "acc@1", unit, "mJ"), points)
-    notes = [*missing(report, setting), *notes_of(report, setting)]
+    notes = [*describe_missing(report, setting), *collect_notes(report, setting)]
     if notes:
         yield "".join(f"- {text(note)}\n" for note in notes)
 

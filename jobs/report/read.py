@@ -99,7 +99,7 @@ def setting_key(row: Row) -> Setting:
     return tuple(row[name] for name in SETTING)
 
 
-def of_setting(rows: Sequence[Row], setting: Setting) -> list[Row]:
+def select_setting(rows: Sequence[Row], setting: Setting) -> list[Row]:
     """Those that were made there."""
     return [row for row in rows if setting_key(row) == setting]
 
@@ -153,7 +153,7 @@ def first_thresholds(ladder: Sequence[Row], cell: Row) -> tuple[float, ...]:
     gates = len(cell["gates"])
     routed = (
         row["thresholds"] or [row["threshold"]] * gates
-        for row in of_setting(ladder, setting_key(cell))
+        for row in select_setting(ladder, setting_key(cell))
         if row["model"] == cell["model"] and (row["thresholds"] or row["threshold"] is not None)
     )
     first = next((each for each in routed if len(each) == gates), [_DEFAULT_THRESHOLD] * gates)

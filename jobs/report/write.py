@@ -99,12 +99,12 @@ def write_figures(report: Report, folder: Path) -> list[Path]:
     """
     import vl_convert
 
-    from jobs.report.figures.collect import figures_of
+    from jobs.report.figures.collect import collect_figures
     from jobs.report.html.page import VEGA_LITE
 
     written = []
     for number, setting in enumerate(report.settings, 1):
-        for name, figure in figures_of(report, setting, number).items():
+        for name, figure in collect_figures(report, setting, number).items():
             spec = figure.spec | {"width": _WIDTH, "title": figure.title, "background": "white"}
             svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
             _write(folder / f"{name}.svg", svg.encode())

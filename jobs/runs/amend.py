@@ -18,12 +18,12 @@ from jobs.driver.cell_states import queued_rows
 from jobs.plan.cell import Cell, Later, is_compared
 from jobs.plan.plan import Plan
 from jobs.runs.resolved_inputs import (
-    Meanings,
-    input_differences,
-    meanings,
-    meanings_of_rows,
-    same_label,
-    worded,
+    ResolvedInputs,
+    compare_inputs,
+    describe_differences,
+    find_relabelled,
+    resolve_inputs,
+    resolve_rows,
 )
 
 LEFT_ALONE = "the grid has it no more"
@@ -67,13 +67,13 @@ class Amended:
             )
 
 
-def submission_of(document: Document, plan: Plan) -> dict[str, str]:
+def build_submission(document: Document, plan: Plan) -> dict[str, str]:
     """What is kept of a grid beside its run: text, where paths start, what its names mean."""
     return {
         "grid_path": str(document.path.absolute()),
         "base": str(plan.grid.base),
         "grid": document.text,
-        "meanings": json.dumps(meanings(plan.cells)),
+        "meanings": json.dumps(resolve_inputs(plan.cells)),
     }
 
 
@@ -89,9 +89,9 @@ def amend(store: storage.RunStore, document: Document, plan: Plan) -> Amended:
         UsageError: what the run has was made of something else, or of more rounds.
     """
     then = _known(store)
-    plan = relabelled(plan, same_label(then, meanings(plan.cells)))
-    today = meanings(plan.cells)
-    _check(store, plan, worded(input_differences(then, today)))
+    plan = relabel(plan, find_relabelled(then, resolve_inputs(plan.cells)))
+    today = resolve_inputs(plan.cells)
+    _check(store, plan, describe_differences(compare_inputs(then, today)))
     stored = {row.cell_id: row for row in store.cells}
     later = read_later(store.submission)
     asked = _asked(store, later)
@@ -111,7 +111,7 @@ def amend(store: storage.RunStore, document: Document, plan: Plan) -> Amended:
         rows=tuple(rows),
         submission={
             **store.submission,
-            **submission_of(document, plan),
+            **build_submission(document, plan),
             "meanings": json.dumps(then | today),
             "later": json.dumps([[each.added_at, dict(each.rounds)] for each in later]),
         },
@@ -132,14 +132,14 @@ def read_later(submission: Mapping[str, str]) -> tuple[Later, ...]:
     )
 
 
-def _known(store: storage.RunStore) -> Meanings:
+def _known(store: storage.RunStore) -> ResolvedInputs:
     if text := store.submission.get("meanings"):
-        known: Meanings = json.loads(text)
+        known: ResolvedInputs = json.loads(text)
         return known
-    return meanings_of_rows(store.cells)
+    return resolve_rows(store.cells)
 
 
-def relabelled(plan: Plan, labels: Mapping[str, str]) -> Plan:
+def relabel(plan: Plan, labels: Mapping[str, str]) -> Plan:
     """Call the data sets of a plan as its run calls them."""
     if not labels:
         return plan

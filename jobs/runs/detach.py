@@ -15,8 +15,8 @@ import storage
 from jobs.common.errors import UsageError
 from jobs.common.yaml_document import Document
 from jobs.plan.plan import Plan
-from jobs.runs.head_driver import DriverProcess, seen_otherwise
-from jobs.runs.resolved_inputs import meanings
+from jobs.runs.head_driver import DriverProcess, describe_head_differences
+from jobs.runs.resolved_inputs import resolve_inputs
 
 if TYPE_CHECKING:
     from jobs.cluster.ray import HeadDriver
@@ -46,7 +46,7 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def checked_head(
+def open_head(
     address: str, root: storage.Root, document: Document, plan: Plan
 ) -> Iterator[HeadDriver]:
     """The head of a cluster, which sees all that a run needs. Nothing has been written yet.
@@ -63,11 +63,13 @@ def checked_head(
     """
     from jobs.cluster.ray import HeadService, on_head
 
-    service = HeadService(seen_otherwise, DriverProcess)
+    service = HeadService(describe_head_differences, DriverProcess)
     with on_head(address, environment(), Path.cwd(), service) as head:
         with storage.probe(root) as probe:
-            submitted = meanings(plan.cells)
-            wrong = head.seen_otherwise(str(root), probe, document, plan.grid.base, submitted)
+            submitted = resolve_inputs(plan.cells)
+            wrong = head.describe_head_differences(
+                str(root), probe, document, plan.grid.base, submitted
+            )
         if wrong:
             raise UsageError(f"--detach: {head.node}, the cluster's head, cannot drive it: {wrong}")
         yield head

@@ -17,7 +17,12 @@ import storage
 from jobs.common.errors import BadInputError
 from jobs.common.yaml_document import Document
 from jobs.plan.plan import plan_document
-from jobs.runs.resolved_inputs import Meanings, input_differences, meanings, worded
+from jobs.runs.resolved_inputs import (
+    ResolvedInputs,
+    compare_inputs,
+    describe_differences,
+    resolve_inputs,
+)
 
 START_S = 120.0
 """For a driver to take its run over: Python and its imports from a cold disk."""
@@ -32,8 +37,8 @@ TAIL_LINES = 12
 _SIGNAL_AT_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
-def seen_otherwise(
-    root: str, probe: str, document: Document, base: Path, submitted: Meanings
+def describe_head_differences(
+    root: str, probe: str, document: Document, base: Path, submitted: ResolvedInputs
 ) -> str:
     """On the head: what it does not see as the submitter does; empty where nothing is.
 
@@ -55,10 +60,10 @@ def seen_otherwise(
         return f"of the grid it says:\n{err}"
     except storage.StorageError as err:
         return str(err)
-    differing = input_differences(submitted, meanings(plan.cells))
+    differing = compare_inputs(submitted, resolve_inputs(plan.cells))
     if not differing:
         return ""
-    return f"names mean something else there:\n{worded(differing, 'here', 'there')}"
+    return f"names mean something else there:\n{describe_differences(differing, 'here', 'there')}"
 
 
 class DriverProcess:

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from jobs.common.formatting import BAR_WIDTH, duration, last_line
-from jobs.common.text import printable
+from jobs.common.formatting import BAR_WIDTH, format_duration, last_line
+from jobs.common.text import escape_controls
 from jobs.driver.events import RunEvents
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
@@ -98,11 +98,11 @@ class Progress(RunEvents):
         self._show()
 
     def _say(self, text: str) -> None:
-        self._console.print(printable(text))
+        self._console.print(escape_controls(text))
 
     def note(self, text: str) -> None:
         """Say something beside the count."""
-        self._console.print(printable(text), soft_wrap=True)
+        self._console.print(escape_controls(text), soft_wrap=True)
 
     def restart(self, tasks: Sequence[Task]) -> None:
         """These were done, and are to be done again."""
@@ -123,7 +123,7 @@ class Progress(RunEvents):
         if not finished:
             return text
         left_s = self._left_s(elapsed_s)
-        return f"{text}, {finished / elapsed_s:,.0f} images/s, {duration(left_s)} left"
+        return f"{text}, {finished / elapsed_s:,.0f} images/s, {format_duration(left_s)} left"
 
     def _left_s(self, elapsed_s: float) -> float:
         """Seconds left, by kind: a routed image costs much more than one of a batch."""

@@ -12,11 +12,16 @@ from jobs.common.errors import JobsError
 from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import CellStates, queued_rows
 from jobs.plan.plan import Plan, plan_document
-from jobs.runs.amend import read_later, relabelled
-from jobs.runs.resolved_inputs import input_differences, meanings, same_label, worded
+from jobs.runs.amend import read_later, relabel
+from jobs.runs.resolved_inputs import (
+    compare_inputs,
+    describe_differences,
+    find_relabelled,
+    resolve_inputs,
+)
 
 
-def replanned(remains: storage.Remains) -> storage.Replanned | str:
+def rebuild_plan(remains: storage.Remains) -> storage.Replanned | str:
     """Plan a run's grid again, and hold it against what is committed.
 
     Names must mean what they did, and no row may be of a cell that the grid does not give: then
@@ -34,8 +39,8 @@ def replanned(remains: storage.Remains) -> storage.Replanned | str:
     except (JobsError, gfnet.CheckpointError, storage.StorageError) as err:
         return f"its grid cannot be planned: {err}"
     then = json.loads(submission["meanings"])
-    plan = relabelled(plan, same_label(then, meanings(plan.cells)))
-    if differing := worded(input_differences(then, meanings(plan.cells))):
+    plan = relabel(plan, find_relabelled(then, resolve_inputs(plan.cells)))
+    if differing := describe_differences(compare_inputs(then, resolve_inputs(plan.cells))):
         return f"its grid means something else today:\n{differing}"
     rows = _rows(remains, plan)
     unknown = {entry.cell_id for entry in remains.entries}.difference(row.cell_id for row in rows)

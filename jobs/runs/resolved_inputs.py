@@ -15,7 +15,7 @@ from typing import Any
 import storage
 from jobs.plan.cell import PROTOCOL_VERSION, Cell
 
-Meanings = dict[str, dict[str, Any]]
+ResolvedInputs = dict[str, dict[str, Any]]
 """By what is meant, such as `model dynn`: key and value, as JSON has them."""
 
 SHOWN = 8
@@ -45,9 +45,9 @@ class InputDifference:
         return f"  {self.key} of {self.what}: {then} {self.then}, {now} {self.now}"
 
 
-def meanings(cells: Iterable[Cell]) -> Meanings:
+def resolve_inputs(cells: Iterable[Cell]) -> ResolvedInputs:
     """All that determines what these cells give, beside their names."""
-    found: Meanings = {}
+    found: ResolvedInputs = {}
     for cell in cells:
         model, dataset = cell.model, cell.dataset
         found[f"model {model.name}"] = {
@@ -63,13 +63,13 @@ def meanings(cells: Iterable[Cell]) -> Meanings:
             "protocol": PROTOCOL_VERSION,
             "energy": asdict(cell.energy) if cell.energy else None,
         }
-    plain: Meanings = json.loads(json.dumps(found))
+    plain: ResolvedInputs = json.loads(json.dumps(found))
     return plain
 
 
-def meanings_of_rows(rows: Iterable[storage.CellRow]) -> Meanings:
+def resolve_rows(rows: Iterable[storage.CellRow]) -> ResolvedInputs:
     """What the rows of a run say of it, where nothing more was written down."""
-    found: Meanings = {}
+    found: ResolvedInputs = {}
     for row in rows:
         found[f"model {row.model}"] = {
             "checkpoint": row.checkpoint_sha256,
@@ -84,7 +84,7 @@ def meanings_of_rows(rows: Iterable[storage.CellRow]) -> Meanings:
     return found
 
 
-def input_differences(then: Meanings, now: Meanings) -> list[InputDifference]:
+def compare_inputs(then: ResolvedInputs, now: ResolvedInputs) -> list[InputDifference]:
     """What both know, and know differently.
 
     Of cells whose model or data set differs nothing more is said: it follows from that.
@@ -102,14 +102,16 @@ def input_differences(then: Meanings, now: Meanings) -> list[InputDifference]:
     return found
 
 
-def worded(found: Sequence[InputDifference], then: str = "then", now: str = "now") -> str:
+def describe_differences(
+    found: Sequence[InputDifference], then: str = "then", now: str = "now"
+) -> str:
     """Lines for a message."""
     lines = [difference.text(then, now) for difference in found[:SHOWN]]
     more = len(found) - SHOWN
     return "\n".join([*lines, *([f"  and {more} more"] if more > 0 else [])])
 
 
-def same_label(then: Meanings, now: Meanings) -> dict[str, str]:
+def find_relabelled(then: ResolvedInputs, now: ResolvedInputs) -> dict[str, str]:
     """Which labels of data sets became others, because a grid has more or fewer of one name.
 
     `digits` is `digits/test@100` beside a second data set `digits`, and the same images.
@@ -133,7 +135,7 @@ def _dataset(label: str | None) -> str:
     return f"data set {label}"
 
 
-def _datasets(known: Meanings) -> dict[str, dict[str, Any]]:
+def _datasets(known: ResolvedInputs) -> dict[str, dict[str, Any]]:
     start = _dataset("")
     return {what[len(start) :]: known[what] for what in known if what.startswith(start)}
 

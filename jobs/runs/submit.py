@@ -11,7 +11,7 @@ from pathlib import Path
 import storage
 from jobs.common.clock import now
 from jobs.common.errors import JobsError, RunInterruptedError, UsageError
-from jobs.common.formatting import counted
+from jobs.common.formatting import format_counted
 from jobs.common.text import ShowText
 from jobs.common.version import gfjobs_version, git_revision
 from jobs.common.yaml_document import Document
@@ -21,12 +21,12 @@ from jobs.driver.inline_executor import InlineExecutor
 from jobs.machine.power.discovery import VARIABLE, check_setting
 from jobs.plan.plan import Plan, plan_document
 from jobs.plan.sources import Sources
-from jobs.plan.view import skips
-from jobs.runs.amend import amend, submission_of
+from jobs.plan.view import describe_skips
+from jobs.runs.amend import amend, build_submission
 from jobs.runs.cancel import mark_cancelled
 from jobs.runs.interrupts import Interrupts
 from jobs.runs.progress import Progress
-from jobs.runs.target import Where
+from jobs.runs.target import Target
 
 Done = frozenset[tuple[str, int, int]]
 """Keys of committed tasks."""
@@ -50,14 +50,14 @@ class Ended:
 
 
 def submit(
-    grid: Path, root: storage.Root, where: Where, narrate: ShowText, run_id: str | None = None
+    grid: Path, root: storage.Root, target: Target, narrate: ShowText, run_id: str | None = None
 ) -> Ended:
     """Plan a grid, make a run of it, and run it.
 
     Args:
         grid: the YAML file.
         root: the results root.
-        where: where its tasks go.
+        target: where its tasks go.
         narrate: told in words what happens.
         run_id: what to call the run; a run of that name and the same grid is resumed.
 
@@ -69,14 +69,14 @@ def submit(
     """
     document = Document.read(grid)
     base = document.path.absolute().parent
-    return submit_document(document, base, root, where, narrate, run_id=run_id)
+    return submit_document(document, base, root, target, narrate, run_id=run_id)
 
 
 def submit_document(
     document: Document,
     base: Path,
     root: storage.Root,
-    where: Where,
+    target: Target,
     narrate: ShowText,
     *,
     run_id: str | None = None,
@@ -86,21 +86,21 @@ def submit_document(
         storage.checked_name(run_id, "run")
         if run_id == "latest":
             raise UsageError("--run latest: this word means the newest run; choose another name")
-    plan = plan_document(document, base, where.devices())
+    plan = plan_document(document, base, target.devices())
     storage.check_root(root)
-    where.check()
-    if "energy" in plan.grid.measure and not where.address:
+    target.check()
+    if "energy" in plan.grid.measure and not target.address:
         check_setting(os.environ.get(VARIABLE, ""))
-    if not where.is_detached:
-        return _submit(document, plan, root, where, narrate, run_id=run_id)
-    from jobs.runs.detach import checked_head
+    if not target.is_detached:
+        return _submit(document, plan, root, target, narrate, run_id=run_id)
+    from jobs.runs.detach import open_head
 
-    assert where.address  # Where.check
-    with checked_head(where.address, root, document, plan) as head:
-        ended = _submit(document, plan, root, where, narrate, run_id=run_id)
+    assert target.address  # Target.check
+    with open_head(target.address, root, document, plan) as head:
+        ended = _submit(document, plan, root, target, narrate, run_id=run_id)
         if ended.is_handed_over:
-            options = ["--address", head.address, "--wait", f"{where.wait_s:.0f}s"]
-            options += ["--stall", f"{where.stall_s:.0f}s"]
+            options = ["--address", head.address, "--wait", f"{target.wait_s:.0f}s"]
+            options += ["--stall", f"{target.stall_s:.0f}s"]
             process, wrong = head.start(ended.run_id, str(root), options)
             if wrong:
                 raise JobsError(
@@ -114,7 +114,7 @@ def _submit(
     document: Document,
     plan: Plan,
     root: storage.Root,
-    where: Where,
+    target: Target,
     narrate: ShowText,
     *,
     run_id: str | None,
@@ -123,7 +123,7 @@ def _submit(
     runs = storage.list_runs(root) if storage.has_results(root) else ()
     if run_id and run_id in {run.run_id for run in runs}:
         with storage.RunStore.open(root, run_id) as store:
-            return _Session(store, document, plan, where, narrate).extend()
+            return _Session(store, document, plan, target, narrate).extend()
     run = storage.RunRow(
         run_id=run_id or _new_run_id(runs, plan),
         name=plan.grid.name,
@@ -134,13 +134,13 @@ def _submit(
         git_revision=git_revision(),
     )
     rows = queued_rows(plan, run.run_id)
-    with storage.RunStore.create(root, run, rows, submission_of(document, plan)) as store:
-        session = _Session(store, document, plan, where, narrate)
+    with storage.RunStore.create(root, run, rows, build_submission(document, plan)) as store:
+        session = _Session(store, document, plan, target, narrate)
         session.save_images()
         return session.execute()
 
 
-def resume(root: storage.Root, run_id: str, where: Where, narrate: ShowText) -> Ended:
+def resume(root: storage.Root, run_id: str, target: Target, narrate: ShowText) -> Ended:
     """Run what is missing of a run; a finished run is left alone.
 
     Raises:
@@ -152,13 +152,13 @@ def resume(root: storage.Root, run_id: str, where: Where, narrate: ShowText) -> 
         if store.run.status == "done":
             narrate(f"run {run_id} is done: nothing is missing")
             return Ended(run_id, is_done=True, was_done=True)
-        where.check()
+        target.check()
         document = Document(
             Path(store.submission["grid_path"]),
             store.submission.get("grid", store.run.grid or ""),
         )
-        plan = plan_document(document, Path(store.submission["base"]), where.devices())
-        return _Session(store, document, plan, where, narrate).extend()
+        plan = plan_document(document, Path(store.submission["base"]), target.devices())
+        return _Session(store, document, plan, target, narrate).extend()
 
 
 @dataclass(frozen=True)
@@ -169,14 +169,14 @@ class _Session:
         store: the run.
         document: its grid, as it is now.
         plan: made of the document.
-        where: where tasks go.
+        target: where tasks go.
         narrate: told in words what happens.
     """
 
     store: storage.RunStore
     document: Document
     plan: Plan
-    where: Where
+    target: Target
     narrate: ShowText
 
     def extend(self) -> Ended:
@@ -187,7 +187,7 @@ class _Session:
         """
         store, run_id = self.store, self.store.run.run_id
         amended = amend(store, self.document, self.plan)
-        self.where.check_machine(store, amended.plan)
+        self.target.check_machine(store, amended.plan)
         session = replace(self, plan=amended.plan)
         if store.submission != amended.submission:
             session.save_images()
@@ -202,7 +202,7 @@ class _Session:
         if run.status == "done" and not session.missing(session.committed()):
             if session.plan.runnable:
                 self.narrate(f"run {run_id} is done: nothing is missing")
-            for line in skips(session.plan):
+            for line in describe_skips(session.plan):
                 self.narrate(line)
             return Ended(run_id, is_done=True)
         return session.execute()
@@ -227,14 +227,16 @@ class _Session:
         missing = self.missing(done)
         if missing:
             verb = "resuming" if done else "running"
-            cells = counted(len(self.plan.runnable), "cell", "cells")
-            self.narrate(f"{verb} {run_id}: {cells}, {counted(missing, 'task', 'tasks')} to go")
-        for line in skips(self.plan):
+            cells = format_counted(len(self.plan.runnable), "cell", "cells")
+            self.narrate(
+                f"{verb} {run_id}: {cells}, {format_counted(missing, 'task', 'tasks')} to go"
+            )
+        for line in describe_skips(self.plan):
             self.narrate(line)
         store.forget_cancel()  # of a wish that came after the end of the driver before
         store.save_run(replace(store.run, status="running", finished_at=None))
-        if self.where.is_detached:
-            store.save_submission({**store.submission, "detached": self.where.address or ""})
+        if self.target.is_detached:
+            store.save_submission({**store.submission, "detached": self.target.address or ""})
             return Ended(run_id, is_done=False, is_handed_over=True)
         interrupts = Interrupts(store.is_cancel_asked)
         try:
@@ -251,11 +253,11 @@ class _Session:
     def _drive(self, done: Done, interrupts: Interrupts, *, is_needed: bool) -> bool:
         """Start an executor, drive the run on it, and stop it whatever happens."""
         plan = self.plan
-        executor = self.where.executor(plan) if is_needed else InlineExecutor(Sources.of(plan))
+        executor = self.target.executor(plan) if is_needed else InlineExecutor(Sources.of(plan))
         # Signals after the executor: Ray takes them over when it starts.
         with interrupts, Progress(plan, done) as progress:
             try:
-                driver = Driver(self.store, plan, executor, progress, wait_s=self.where.wait_s)
+                driver = Driver(self.store, plan, executor, progress, wait_s=self.target.wait_s)
                 try:
                     return driver.run()
                 except KeyboardInterrupt:

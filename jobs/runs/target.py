@@ -14,13 +14,13 @@ from jobs.driver.inline_executor import InlineExecutor
 from jobs.driver.watchdog import STALL_S
 from jobs.machine.devices import local_devices
 from jobs.machine.registration import node_name
-from jobs.plan.order import blocks
+from jobs.plan.order import make_blocks
 from jobs.plan.plan import Plan
 from jobs.plan.sources import Sources
 
 
 @dataclass(frozen=True)
-class Where:
+class Target:
     """Where a run's tasks go.
 
     Attributes:
@@ -75,7 +75,7 @@ class Where:
             return
         run_id, entries = store.run.run_id, store.entries()
         done = frozenset(entry.key for entry in entries)
-        for block, host in find_affinities(blocks(plan, by_device=True), entries).items():
+        for block, host in find_affinities(make_blocks(plan, by_device=True), entries).items():
             if host == node_name() or not any(block.tasks(run_id, done)):
                 continue
             raise UsageError(

@@ -28,7 +28,7 @@ class TrainingError(JobsError):
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingJob:
     """A training as it travels: nothing is read from the worker's disk.
 
     Attributes:
@@ -47,7 +47,7 @@ class Lesson:
 
 
 @dataclass(frozen=True)
-class Began:
+class StartedTraining:
     """The first event: what the training computes on, and all that determines its weights.
 
     Attributes:
@@ -66,7 +66,7 @@ class Began:
     precision: str
 
 
-def run_lesson(lesson: Lesson) -> Iterator[Began | Event]:
+def run_training_job(lesson: TrainingJob) -> Iterator[StartedTraining | Event]:
     """Train, and yield what happens.
 
     Raises:
@@ -99,7 +99,7 @@ def run_lesson(lesson: Lesson) -> Iterator[Began | Event]:
             raise TrainingError(f"{recipe.name}: {err} (--force)") from err
         except gfnet.CheckpointError as err:
             raise TrainingError(f"{recipe.name}: {err}") from err
-        yield Began(training, identity, node_name(), str(engine.device), engine.precision)
+        yield StartedTraining(training, identity, node_name(), str(engine.device), engine.precision)
         augment = Augment(recipe.augmentation, recipe.preprocessing, recipe.config.num_classes)
         yield from learn(
             learner,
@@ -131,7 +131,7 @@ def use_torch_device(name: str) -> str:
         ) from err
 
 
-def _learner(lesson: Lesson, images: int, engine: Engine) -> Learner:
+def _learner(lesson: TrainingJob, images: int, engine: Engine) -> Learner:
     """What the recipe's stage trains, untrained."""
     from gfnet.model import GFNetDistil
     from gfnet.training.baseline import label_loss, take_over
@@ -167,7 +167,7 @@ def _learner(lesson: Lesson, images: int, engine: Engine) -> Learner:
     return ExitStage(grown, training=recipe.exits, **common)
 
 
-def _data(lesson: Lesson) -> TrainingData:
+def _data(lesson: TrainingJob) -> TrainingData:
     """The training images, prepared as the checkpoint will ask for, and what is held out of them.
 
     Raises:
@@ -201,7 +201,7 @@ def _data(lesson: Lesson) -> TrainingData:
 
 def _training(recipe: Recipe, data: TrainingData, engine: Engine) -> dict[str, Any]:
     """How the weights come about: all that determines them but the model's own sizes."""
-    settings = settings_of(recipe)
+    settings = training_settings(recipe)
     return settings | {
         "validation": settings["validation"] | {"images": len(data.validation.labels)},
         "precision": engine.precision,
@@ -210,7 +210,7 @@ def _training(recipe: Recipe, data: TrainingData, engine: Engine) -> dict[str, A
     }
 
 
-def settings_of(recipe: Recipe) -> dict[str, Any]:
+def training_settings(recipe: Recipe) -> dict[str, Any]:
     """What a recipe alone says of how weights come about, as a checkpoint's metadata name it."""
     training: dict[str, Any] = {
         "recipe": recipe.name,

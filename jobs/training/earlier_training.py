@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import gfnet
 from jobs.common.errors import UsageError
-from jobs.training.compute import TrainingError, settings_of
+from jobs.training.compute import TrainingError, training_settings
 
 if TYPE_CHECKING:
     from jobs.training.recipe import Recipe
 
 
-def finished_training(recipe: Recipe) -> str:
+def find_finished(recipe: Recipe) -> str:
     """Say what the output holds of a training that is finished; empty if there is no output.
 
     Raises:
@@ -94,7 +94,7 @@ def _changed(saved: Mapping[str, Any], recipe: Recipe) -> list[str]:
     """
     from gfnet.training.state import differences  # loads torch
 
-    wanted = settings_of(recipe) | _model(recipe.config, recipe.preprocessing)
+    wanted = training_settings(recipe) | _model(recipe.config, recipe.preprocessing)
     wanted |= {"weights": recipe.weights, "precision": recipe.precision}
     if recipe.precision == "auto":
         del wanted["precision"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import storage
 from jobs.common.clock import now
-from jobs.training.compute import Began
+from jobs.training.compute import StartedTraining
 from jobs.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ class EpochLog:
             the epochs are run again.
     """
 
-    def __init__(self, root: storage.Root, recipe: Recipe, began: Began, done: int) -> None:
+    def __init__(
+        self, root: storage.Root, recipe: Recipe, began: StartedTraining, done: int
+    ) -> None:
         text = json.dumps(began.identity, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
         self._training_id = f"{recipe.name}-{digest}"

@@ -85,7 +85,7 @@ def _read(root: Value, base: Path) -> Recipe | None:
     if stage is None:
         return None
     keys = (*fields.COMMON, *fields.OF_STAGE[stage])
-    entries = fields.Entries(root, keys, fields.required(root, stage))
+    entries = fields.Entries(root, keys, fields.read_required(root, stage))
     images = fields.read_images(entries, base)
     parent = read_parent(entries, stage, images, base)
     config = read_config(entries, stage, images, parent)

@@ -110,7 +110,7 @@ def read_images(entries: Entries, base: Path) -> storage.ImageSet | None:
         return None
 
 
-def required(root: Value, stage: str) -> list[str]:
+def read_required(root: Value, stage: str) -> list[str]:
     """The keys that a recipe must have."""
     keys = [key for key in (*COMMON, *OF_STAGE[stage]) if key not in OPTIONAL]
     if stage != "baseline":

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import gfnet
 from jobs.machine.devices import ANY
-from jobs.training.compute import Began, Lesson, TrainingError, run_lesson
-from jobs.training.earlier_training import check_free, finished_training
+from jobs.training.compute import StartedTraining, TrainingError, TrainingJob, run_training_job
+from jobs.training.earlier_training import check_free, find_finished
 from jobs.training.epoch_log import EpochLog
 from jobs.training.recipe import Recipe
 from storage import Root
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gfnet.training.progress import EpochReport
     from gfnet.training.state import StateFile
 
-    Compute = Callable[[Lesson], Iterator[Began | Event]]
+    Compute = Callable[[TrainingJob], Iterator[StartedTraining | Event]]
     Report = Callable[[EpochReport], None]
 
 
@@ -30,7 +30,7 @@ def train(
     report: Report,
     *,
     device: str = ANY,
-    compute: Compute = run_lesson,
+    compute: Compute = run_training_job,
     is_resumed: bool = False,
     is_forced: bool = False,
     results: Root | None = None,
@@ -65,16 +65,16 @@ def train(
 
     _prepare(recipe.output)
     state = StateFile(recipe.output)
-    if is_resumed and not state.exists() and (said := finished_training(recipe)):
+    if is_resumed and not state.exists() and (said := find_finished(recipe)):
         narrate(said)
         return recipe.output
     if not (is_resumed or is_forced):
         check_free(recipe, state.path, is_interrupted=state.exists())
     saved = None if is_forced else _saved(recipe, state)
-    began: Began | None = None
+    began: StartedTraining | None = None
     log: EpochLog | None = None
     for event in compute(_lesson(recipe, device, saved)):
-        if isinstance(event, Began):
+        if isinstance(event, StartedTraining):
             began = event
             if is_forced:  # only now: until here all may have been refused
                 state.remove()
@@ -106,13 +106,13 @@ def _saved(recipe: Recipe, state: StateFile) -> dict[str, Any] | None:
         raise TrainingError(f"{recipe.name}: {err} (--force)") from err
 
 
-def _lesson(recipe: Recipe, device: str, saved: dict[str, Any] | None) -> Lesson:
+def _lesson(recipe: Recipe, device: str, saved: dict[str, Any] | None) -> TrainingJob:
     try:
         parent = recipe.parent.path.read_bytes() if recipe.parent else None
     except OSError as err:
         raise TrainingError(f"{recipe.name}: {err.filename} cannot be read") from err
     images = recipe.images.read(range(len(recipe.images)))
-    return Lesson(recipe, images, parent, device, saved)
+    return TrainingJob(recipe, images, parent, device, saved)
 
 
 def _keep(state: StateFile, content: dict[str, Any]) -> None:

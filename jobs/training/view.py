@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from jobs.common.formatting import BAR_WIDTH, duration
+from jobs.common.formatting import BAR_WIDTH, format_duration
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -69,7 +69,7 @@ class TrainingDisplay:
 
 def epoch_line(report: EpochReport) -> str:
     """One epoch of a training, finished or under way."""
-    speed = f"{report.images_per_s:,.0f} images/s, {duration(report.seconds_left)} left"
+    speed = f"{report.images_per_s:,.0f} images/s, {format_duration(report.seconds_left)} left"
     where = f"{report.phase} {report.epoch}/{report.epochs}"
     found = report.validation
     if found is None:

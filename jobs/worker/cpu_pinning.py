@@ -20,7 +20,7 @@ Processors = frozenset[int]
 
 
 @contextmanager
-def pinned(threads: int) -> Iterator[str]:
+def pin_threads(threads: int) -> Iterator[str]:
     """Keep every thread of this process on so many processors for as long as the body runs.
 
     Engines belong before it: OpenVINO counts the processors once, when it starts, and would be left

@@ -9,8 +9,8 @@ import numpy as np
 import gfnet
 import storage
 from jobs.worker.agreement import compare_exits
-from jobs.worker.predictions import predictions_of
-from jobs.worker.rows import agreement_row, of_cell
+from jobs.worker.predictions import collect_predictions
+from jobs.worker.rows import agreement_row, cell_columns
 from jobs.worker.shard import Work
 
 
@@ -65,7 +65,7 @@ def exit_rows(work: Work) -> dict[str, Any]:
         "entropy": entropy,
     }
     by_exit = all_logits.reshape(answers, -1).numpy()
-    columns |= predictions_of(by_exit, labels).columns() | of_cell(task, pipeline.device)
+    columns |= collect_predictions(by_exit, labels).columns() | cell_columns(task, pipeline.device)
     tables = {"exits": storage.build_table("exits", columns)}
     if runtime is model:
         return tables

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import gfnet
-from jobs.machine.heartbeat import beat
-from jobs.machine.power.discovery import power_of
+from jobs.machine.heartbeat import count_batch
+from jobs.machine.power.discovery import describe_power
 from jobs.machine.power.recorder import Meter
 from jobs.plan.task import Task
-from jobs.worker.cpu_pinning import pinned
+from jobs.worker.cpu_pinning import pin_threads
 from jobs.worker.exit_costs import exit_cost_rows
 from jobs.worker.exits import exit_rows
 from jobs.worker.input_pipeline import Pipeline
@@ -36,7 +36,7 @@ class Done:
     added_s: float
 
 
-def work(task: Task, model: gfnet.GFNet, pipeline: Pipeline, shard: ShardImages) -> Done:
+def run_kind(task: Task, model: gfnet.GFNet, pipeline: Pipeline, shard: ShardImages) -> Done:
     """Do a task; where it is timed, on no more processors than its threads.
 
     Raises:
@@ -44,11 +44,11 @@ def work(task: Task, model: gfnet.GFNet, pipeline: Pipeline, shard: ShardImages)
         MemoryLackError: there is too little memory for its batches.
     """
     runtime = gfnet.runtime(task.runtime, model, threads=task.threads, precision=task.precision)
-    beat()
-    meter = Meter(task.model, task.energy, power_of(pipeline.device))
+    count_batch()
+    meter = Meter(task.model, task.energy, describe_power(pipeline.device))
     batches = Batches(task.batch_size, pipeline.device.free)
     try:
-        with pinned(task.threads if task.is_timed else 0) as why_not:
+        with pin_threads(task.threads if task.is_timed else 0) as why_not:
             tables = ROWS[task.kind](Work(task, model, runtime, pipeline, shard, meter, batches))
     except (RuntimeError, MemoryError) as err:
         if not is_out_of_memory(err):

@@ -10,8 +10,8 @@ import storage
 from jobs.machine.conditions import Watch, machine_of
 from jobs.machine.power.protocol import IDLE_AFTER, IDLE_BEFORE
 from jobs.worker.agreement import compare_routes
-from jobs.worker.predictions import predictions_of
-from jobs.worker.rows import agreement_row, of_cell, power_rows, round_row
+from jobs.worker.predictions import collect_predictions
+from jobs.worker.rows import agreement_row, cell_columns, power_rows, round_row
 from jobs.worker.shard import Work
 from jobs.worker.timing import measure_routes, no_garbage_collection
 
@@ -53,7 +53,9 @@ def latency_rows(work: Work) -> dict[str, Any]:
         "elapsed_ms": measured.elapsed_ms,
         "started_at": measured.started_at,
     }
-    columns |= predictions_of(np.stack(measured.logits), labels).columns() | of_cell(task, device)
+    columns |= collect_predictions(np.stack(measured.logits), labels).columns() | cell_columns(
+        task, device
+    )
     tables = {"records": storage.build_table("records", columns)} | round_row(task, conditions)
     tables |= power_rows(task, meter.columns())
     if work.runtime is work.model or task.round:

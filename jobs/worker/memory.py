@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from jobs.common.errors import JobsError
-from jobs.machine.heartbeat import beat
+from jobs.machine.heartbeat import count_batch
 
 # Of torch for GPUs, torch for the processor, ONNX Runtime, OpenVINO, the C++ library, and oneDNN,
 # which says no more than that where it lacks memory.
@@ -67,7 +67,7 @@ class Batches:
                 self.size = len(places) // 2 or 1
             else:
                 start = places.stop
-                beat()
+                count_batch()
                 continue
             self._free()  # not inside the handler, whose traceback holds on to tensors
 

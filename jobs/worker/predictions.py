@@ -45,7 +45,7 @@ class Predictions:
         return masked | {"loss": self.loss}
 
 
-def predictions_of(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> Predictions:
+def collect_predictions(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> Predictions:
     """Hold (n, K) logits against (n,) labels."""
     is_finite: NDArray[np.bool_] = np.all(np.isfinite(logits), axis=1)
     wide = np.where(is_finite[:, None], logits, 0).astype(np.float64)

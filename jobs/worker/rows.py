@@ -12,7 +12,7 @@ from jobs.plan.task import Task
 from jobs.worker.agreement import Agreement
 
 
-def of_cell(task: Task, device: Device) -> dict[str, Any]:
+def cell_columns(task: Task, device: Device) -> dict[str, Any]:
     """The columns that a row repeats of its cell."""
     return {
         "run_id": task.run_id,

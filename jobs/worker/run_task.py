@@ -13,13 +13,13 @@ import numpy as np
 import gfnet
 from jobs.common.errors import CorruptedError
 from jobs.machine.devices import Device, use_device
-from jobs.machine.heartbeat import beat
+from jobs.machine.heartbeat import count_batch
 from jobs.machine.node_info import describe_node
 from jobs.machine.slots import Slot
 from jobs.plan.task import Outcome, Task
-from jobs.plan.unsupported import why_skipped
+from jobs.plan.unsupported import explain_skip
 from jobs.worker.input_pipeline import Pipeline
-from jobs.worker.kinds import work
+from jobs.worker.kinds import run_kind
 from jobs.worker.memory import MemoryLackError
 from jobs.worker.shard import ShardImages
 
@@ -47,10 +47,10 @@ def run_task(
     try:
         device = use_device(slot.device, slot.number) if slot else use_device(task.device)
         node = describe_node(task.run_id, device)
-        if reason := why_skipped(task.kind, task.runtime, task.precision, device.name):
+        if reason := explain_skip(task.kind, task.runtime, task.precision, device.name):
             return Outcome({}, node, skipped=reason)
         model = _load(task, device, weights)
-        beat()
+        count_batch()
         started = time.perf_counter()
         shard = ShardImages(
             image_ids=np.asarray(images.column("image_id"), dtype=np.int64),
@@ -59,7 +59,7 @@ def run_task(
             paths=images.column("path").to_pylist(),
         )
         pipeline = Pipeline(model.metadata.preprocessing, device)
-        done = work(task, model, pipeline, shard)
+        done = run_kind(task, model, pipeline, shard)
         busy_s = time.perf_counter() - started - done.added_s
         images_done = len(shard.encoded) - len(pipeline.failures)
         note = "; ".join(filter(None, (done.note, _failures(pipeline, shard))))

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 import gfnet
 from jobs.common.clock import now
 from jobs.machine.devices import Device
-from jobs.machine.heartbeat import beat
+from jobs.machine.heartbeat import count_batch
 from jobs.worker.input_pipeline import Pipeline
 
 Clock = Callable[[], int]
@@ -148,7 +148,7 @@ class TimedShard:
                 return
             places = range(start, min(start + self.batch_size, len(self.encoded)))
             for turn in order:
-                beat()
+                count_batch()
                 started_at = now()
                 self.device.synchronise()
                 began_ns = self.clock()
@@ -184,7 +184,7 @@ def warm_up(
         tensor, _ = shard.pipeline.batch(shard.encoded, places)
         if tensor is not None:
             runtime.route(tensor, paths[number % len(paths)]).logits.cpu()
-        beat()
+        count_batch()
     shard.device.synchronise()
 
 

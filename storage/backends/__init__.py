@@ -1,6 +1,6 @@
 """Where results lie: one interface, and what implements it.
 
-`backend_of` says what the user's word for a results root means.
+`open_backend` says what the user's word for a results root means.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Union
 
 from storage.backends.backend import TEMPORARY_PREFIX, Backend, BackendError, Lease
-from storage.backends.local import LocalPlace
+from storage.backends.local import LocalBackend
 from storage.backends.s3.url import parse_url
 from storage.errors import RootNotWritableError
 
@@ -21,8 +21,8 @@ __all__ = [
     "BackendError",
     "Lease",
     "Root",
-    "backend_of",
     "checked_root",
+    "open_backend",
 ]
 
 Root = Union[str, "os.PathLike[str]"]
@@ -32,7 +32,7 @@ _S3 = re.compile(r"s3://", re.IGNORECASE)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
-def backend_of(root: Root) -> Backend:
+def open_backend(root: Root) -> Backend:
     """Turn what the user gave as results root into a place; a path becomes absolute.
 
     Raises: RootNotWritableError: it cannot be a root.
@@ -49,7 +49,7 @@ def backend_of(root: Root) -> Backend:
     if not text:
         raise RootNotWritableError("the results root is empty; give a folder, say ./results")
     try:
-        return LocalPlace(Path(text).expanduser().absolute())
+        return LocalBackend(Path(text).expanduser().absolute())
     except RuntimeError as err:  # ~name of nobody
         raise RootNotWritableError(f"results root {text}: {err}; give a folder") from err
 
@@ -60,16 +60,16 @@ def checked_root(root: Root) -> Root:
     Raises: RootNotWritableError: it cannot be a root.
     """
     text = os.fspath(root)
-    return str(parse_url(text)) if _S3.match(text) else Path(str(backend_of(root)))
+    return str(parse_url(text)) if _S3.match(text) else Path(str(open_backend(root)))
 
 
 def _s3_place(text: str) -> Backend:
     url = parse_url(text)
     try:
-        from storage.backends.s3.backend import S3Place
+        from storage.backends.s3.backend import S3Backend
     except ImportError as err:
         raise RootNotWritableError(
             f"results root {url} needs boto3, which is not installed; install it with "
             "`pip install 'gfjobs[s3]'`, or give a folder"
         ) from err
-    return S3Place(url)
+    return S3Backend(url)

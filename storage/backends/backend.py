@@ -1,6 +1,6 @@
 """The interface of storage backends: what the rest of storage may ask of them.
 
-A place is a file or a folder under a results root. It need not exist. Local disks and object
+A backend is one file or folder under a results root. It need not exist. Local disks and object
 stores answer the same calls with the same promises, so that commits, merges and readers are
 written once:
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from storage.backends.handles import PlacedFile
+    from storage.backends.handles import BackendFile
 
 TEMPORARY_PREFIX = ".tmp-"
 
 
 class BackendError(StorageError, OSError):
-    """A place refused; the message says what was asked, what was found and what to do."""
+    """A backend refused; the message says what was asked, what was found and what to do."""
 
 
 class Lease(ABC):
@@ -108,7 +108,7 @@ class Backend(ABC):
         return [file.read() for file in files]
 
     @abstractmethod
-    def open(self) -> PlacedFile:
+    def open(self) -> BackendFile:
         """Open a file for reading here and there, also by several threads."""
 
     def open_ahead(self, files: Sequence[Backend]) -> None:  # noqa: B027 (a disk is quick enough)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class PlacedFile(io.RawIOBase):
+class BackendFile(io.RawIOBase):
     """A file open for reading; what implements it reads `size` bytes at a position.
 
     Args:
@@ -66,7 +66,7 @@ class PlacedFile(io.RawIOBase):
         return self.read()
 
 
-class LocalFile(PlacedFile):
+class LocalFile(BackendFile):
     """A file of a file system."""
 
     def __init__(self, path: Path) -> None:

@@ -31,7 +31,7 @@ _REMOVED_PREFIX = ".removed-"
 _FUTURE_NS = 30 * 24 * 3600 * 10**9
 
 
-class LocalPlace(Backend):
+class LocalBackend(Backend):
     """A path; absolute where a root is."""
 
     def __init__(self, path: Path) -> None:
@@ -47,18 +47,18 @@ class LocalPlace(Backend):
         """The last part of its path."""
         return self.path.name
 
-    def __truediv__(self, name: str) -> LocalPlace:
+    def __truediv__(self, name: str) -> LocalBackend:
         """What lies in this folder."""
-        return LocalPlace(self.path / name)
+        return LocalBackend(self.path / name)
 
     def __str__(self) -> str:
         """The path."""
         return str(self.path)
 
-    def children(self) -> list[LocalPlace]:
+    def children(self) -> list[LocalBackend]:
         """List the folder."""
         try:
-            return [LocalPlace(path) for path in sorted(self.path.iterdir())]
+            return [LocalBackend(path) for path in sorted(self.path.iterdir())]
         except FileNotFoundError:
             return []
 
@@ -97,7 +97,7 @@ class LocalPlace(Backend):
 
     def publish(self, content: bytes) -> None:
         """Write beside, and rename."""
-        temporary = LocalPlace(self.path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"))
+        temporary = LocalBackend(self.path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"))
         try:
             temporary.write(content)
             temporary.path.replace(self.path)
@@ -112,7 +112,7 @@ class LocalPlace(Backend):
 
         A lock may be local to a host while the folder is not.
         """
-        temporary = LocalPlace(self.path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"))
+        temporary = LocalBackend(self.path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"))
         try:
             temporary.write(content)
             _link(temporary.path, self.path)
@@ -127,9 +127,9 @@ class LocalPlace(Backend):
                 self.path.unlink()
             raise
 
-    def rename(self, name: str) -> LocalPlace:
+    def rename(self, name: str) -> LocalBackend:
         """Rename."""
-        renamed = LocalPlace(self.path.replace(self.path.with_name(name)))
+        renamed = LocalBackend(self.path.replace(self.path.with_name(name)))
         _sync(self.path.parent)
         return renamed
 

@@ -28,7 +28,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 """What files of the cache are called."""
 
 
-def kept_folder(name: str) -> Path | None:
+def cache_subfolder(name: str) -> Path | None:
     """A folder below $GFJOBS_CACHE, $XDG_CACHE_HOME/gfjobs or ~/.cache/gfjobs.
 
     Returns: None where there is no home either.

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from storage.images.cache import Unpublished, drop_oldest, kept_folder
+from storage.images.cache import Unpublished, cache_subfolder, drop_oldest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -104,7 +104,7 @@ class ImageCopy:
 
 def find_copy(dataset_sha256: str) -> ImageCopy | None:
     """The copy of a data set, if there is a whole one."""
-    folder = kept_folder(FOLDER)
+    folder = cache_subfolder(FOLDER)
     if folder is None:
         return None
     path = folder / dataset_sha256
@@ -132,7 +132,7 @@ class CopyWriter:
         self._lengths, self._sums = array("q"), array("I")
         self._room_bytes = 0.0
         self._unpublished: Unpublished | None = None
-        self._folder = kept_folder(FOLDER)
+        self._folder = cache_subfolder(FOLDER)
         if self._folder is None:
             return
         with contextlib.suppress(OSError):

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from storage.images.cache import Unpublished, drop_oldest, kept_folder
+from storage.images.cache import Unpublished, cache_subfolder, drop_oldest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -93,7 +93,7 @@ def known_digest(what: str, path: Path, state: FileState) -> str | None:
         path: of the file or folder.
         state: of its files, from before anything of them was read.
     """
-    folder = kept_folder(FOLDER)
+    folder = cache_subfolder(FOLDER)
     if folder is None or not state.is_large:
         return None
     file = folder / _name(what, path)
@@ -119,7 +119,7 @@ def keep_digest(what: str, path: Path, state: FileState, digest: str) -> None:
         state: of its files, the same before anything of them was read and after all was.
         digest: of what was read.
     """
-    folder = kept_folder(FOLDER)
+    folder = cache_subfolder(FOLDER)
     if folder is None or not (state.is_large and state.is_settled):
         return
     entry = {"state": state.text, "digest": digest, "check": _check(state.text, digest)}

@@ -28,7 +28,7 @@ from storage.runs.history import (
     SEALS,
     History,
     SealedRun,
-    seals_of,
+    list_seals,
     unseal_gone,
 )
 from storage.runs.layout import existing_root, visible_runs
@@ -79,48 +79,48 @@ def compact(
         RunLockedError: another process compacts this root.
         StorageError: something cannot be read or written; the history counts as before.
     """
-    place = existing_root(root)
+    backend = existing_root(root)
     try:
         if is_dry:
-            return _looked_at(place, None, progress)[0]
-        (place / "history").make_folder()
-        with (place / "history").lease() as lease:
-            unseal_gone(place)
-            old = History.read(place)
-            done, sealed = _looked_at(place, root, progress)
+            return _looked_at(backend, None, progress)[0]
+        (backend / "history").make_folder()
+        with (backend / "history").lease() as lease:
+            unseal_gone(backend)
+            old = History.read(backend)
+            done, sealed = _looked_at(backend, root, progress)
             if done.added or done.dropped:
-                history = _written(place, old, sealed)
+                history = _written(backend, old, sealed)
                 lease.confirm()
                 history.publish()
-            _remove_leftovers(place)
+            _remove_leftovers(backend)
     except RunLockedError as err:
-        raise RunLockedError(f"{place} is being compacted by another process: {err}") from err
+        raise RunLockedError(f"{backend} is being compacted by another process: {err}") from err
     except OSError as err:
-        raise StorageError(f"the history of {place} cannot be compacted: {err}") from err
+        raise StorageError(f"the history of {backend} cannot be compacted: {err}") from err
     return done
 
 
 def _looked_at(
-    place: Backend, writable: Root | None, progress: Callable[[str, int, int], None] | None
+    backend: Backend, writable: Root | None, progress: Callable[[str, int, int], None] | None
 ) -> tuple[Compaction, dict[str, _Copied]]:
     """Decide about each run, and seal those that have ended, where something may be written."""
-    history = History.read(place)
+    history = History.read(backend)
     known = history.runs if history and history.definition == definition() else {}
     done = Compaction(dropped=list(history.stale) if history else [])
     sealed: dict[str, _Copied] = {}
-    run_ids = visible_runs(place)
+    run_ids = visible_runs(backend)
     for number, run_id in enumerate(run_ids, 1):
         if progress:
             progress(run_id, number, len(run_ids))
         if run_id in known:
             sealed[run_id] = _Copied(known[run_id])
             done.kept.append(run_id)
-        elif reason := _unfinished(place, run_id):
+        elif reason := _unfinished(backend, run_id):
             done.left[run_id] = reason
         else:
             try:
                 if writable is not None:
-                    sealed[run_id] = _sealed(writable, place, run_id)
+                    sealed[run_id] = _sealed(writable, backend, run_id)
                 done.added.append(run_id)
             except (RunLockedError, RunNotFoundError):
                 done.left[run_id] = "being written"
@@ -131,10 +131,10 @@ def _looked_at(
     return done, sealed
 
 
-def _unfinished(place: Backend, run_id: str) -> str | None:
+def _unfinished(backend: Backend, run_id: str) -> str | None:
     """Why a run is not one of the history yet."""
     try:
-        status = next((run.status for run in read_run(place, run_id)), "removed")
+        status = next((run.status for run in read_run(backend, run_id)), "removed")
     except DamagedError:
         return DAMAGED
     return status if status in _UNFINISHED else None
@@ -151,7 +151,7 @@ class _Copied(NamedTuple):
     tables: Mapping[str, pa.Table] | None = None
 
 
-def _sealed(root: Root, place: Backend, run_id: str) -> _Copied:
+def _sealed(root: Root, backend: Backend, run_id: str) -> _Copied:
     """Merge and summarise a run that has ended, seal it, and read what is copied.
 
     All under its lease: what is read is what is sealed.
@@ -160,9 +160,9 @@ def _sealed(root: Root, place: Backend, run_id: str) -> _Copied:
         if store.run.status in _UNFINISHED:  # resumed, and killed, since it was looked at
             raise _LeftError("interrupted")
         # A seal without a history is of a compaction that was killed before its last step.
-        if not (seals_of(place, run_id) and Run(place, run_id).summary_files):
+        if not (list_seals(backend, run_id) and Run(backend, run_id).summary_files):
             store.merge()
-        run = Run(place, run_id)
+        run = Run(backend, run_id)
         if not run.summary_files:
             raise _LeftError("its ladder cannot be made")
         (manifest,) = run.snapshot.manifests.values()
@@ -174,11 +174,11 @@ def _sealed(root: Root, place: Backend, run_id: str) -> _Copied:
         return _Copied(SealedRun(store.seal(), dict(manifest.files)), tables)
 
 
-def _written(place: Backend, old: History | None, sealed: Mapping[str, _Copied]) -> History:
+def _written(backend: Backend, old: History | None, sealed: Mapping[str, _Copied]) -> History:
     """Write the files of a new history; nobody reads them yet."""
     kept = [run_id for run_id, copied in sealed.items() if copied.tables is None]
     new = [copied.tables for _, copied in sorted(sealed.items()) if copied.tables is not None]
-    folder, suffix = place / "history", uuid.uuid4().hex[:12]
+    folder, suffix = backend / "history", uuid.uuid4().hex[:12]
     files, digests = {}, {}
     for name in (*COPIED_TABLES, *SUMMARISED):
         tables = [TABLES[name].empty_table()] if name in TABLES else []
@@ -213,10 +213,10 @@ def _by_run(tables: list[pa.Table]) -> pa.Table:
     return in_runs.replace_schema_metadata({VERSION_KEY: str(SCHEMA_VERSION)})
 
 
-def _remove_leftovers(place: Backend) -> None:
+def _remove_leftovers(backend: Backend) -> None:
     """Delete what the index does not name: of histories before, and of compactions killed."""
-    history = History.read(place)
+    history = History.read(backend)
     named = history.named() if history else set()
-    for child in (place / "history").children():
+    for child in (backend / "history").children():
         if child.name not in named and child.name not in (INDEX, SEALS, "lock"):
             child.delete()

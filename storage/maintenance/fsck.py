@@ -11,11 +11,11 @@ from storage.errors import RunLockedError, RunNotFoundError, SchemaVersionError,
 from storage.maintenance import history_check
 from storage.maintenance.history_check import LOOKS
 from storage.maintenance.repair import repair_run
-from storage.maintenance.restore import damaged_tables, file_of, restoration, restore
+from storage.maintenance.restore import damaged_tables, find_file, restoration, restore
 from storage.maintenance.run_check import check_run
 from storage.runs.folder import take_run
 from storage.runs.history import unseal
-from storage.runs.judgements import fault_of_regressions
+from storage.runs.judgements import find_regressions_fault
 from storage.runs.layout import existing_root, reading, run_paths, visible_files, visible_runs
 from storage.runs.listing import read_row
 from storage.runs.manifests import read_snapshot
@@ -68,37 +68,37 @@ def fsck(
         StorageError: the root cannot be read, or a repair cannot be written.
         SchemaVersionError: a newer version wrote something.
     """
-    place = existing_root(root)
-    with reading(place):
-        chosen = visible_runs(place) if run_ids is None else sorted(set(run_ids))
+    backend = existing_root(root)
+    with reading(backend):
+        chosen = visible_runs(backend) if run_ids is None else sorted(set(run_ids))
         found = []
         for number, run_id in enumerate(chosen, 1):
             if progress:
                 progress(run_id, number, len(chosen))
-            found += _check(place, run_id, planner, is_repair=is_repair)
+            found += _check(backend, run_id, planner, is_repair=is_repair)
         if run_ids is None:
-            found += _check_others(place)
-            found += _check_history(place, is_repair=is_repair)
+            found += _check_others(backend)
+            found += _check_history(backend, is_repair=is_repair)
     return found
 
 
 def _check(
-    place: Backend, run_id: str, planner: Planner | None, *, is_repair: bool
+    backend: Backend, run_id: str, planner: Planner | None, *, is_repair: bool
 ) -> list[Problem]:
-    paths = run_paths(place, run_id)
-    problems = _settled(place, paths, planner)
+    paths = run_paths(backend, run_id)
+    problems = _settled(backend, paths, planner)
     if not (is_repair and problems):
         return problems
     try:
-        with take_run(place, paths) as lease:
-            return _examine(place, paths, planner, lease)
+        with take_run(backend, paths) as lease:
+            return _examine(backend, paths, planner, lease)
     except (RunLockedError, RunNotFoundError):  # somebody writes or removes it now
         return problems
     except FileNotFoundError:  # a file is listed and cannot be read: told already
         return problems
 
 
-def _settled(place: Backend, paths: RunPaths, planner: Planner | None) -> list[Problem]:
+def _settled(backend: Backend, paths: RunPaths, planner: Planner | None) -> list[Problem]:
     """What is wrong with a run that nobody writes; nothing of one that is being written."""
     problems: list[Problem] = []
     gone = Counter[str]()
@@ -109,7 +109,7 @@ def _settled(place: Backend, paths: RunPaths, planner: Planner | None) -> list[P
             # What is seen while a run changes may never have been so: it is believed if it is seen
             # between two equal states.
             before = _state(paths) if problems else None
-            problems = _examine(place, paths, planner, None)
+            problems = _examine(backend, paths, planner, None)
             if not problems:
                 return []
             if before and before == _state(paths) and not paths.folder.is_leased():
@@ -127,13 +127,13 @@ def _state(paths: RunPaths) -> tuple[object, ...]:
 
 
 def _examine(
-    place: Backend, paths: RunPaths, planner: Planner | None, lease: Lease | None
+    backend: Backend, paths: RunPaths, planner: Planner | None, lease: Lease | None
 ) -> list[Problem]:
     """See what is wrong with a run at this moment; with its lease, repair what can be."""
     run_id = paths.folder.name
     try:
         problems = _check_judged(paths, lease)
-        small = _check_small(place, paths, planner, lease)
+        small = _check_small(backend, paths, planner, lease)
         problems += small
         if not all(problem.is_repaired for problem in small):
             found = check_run(paths, run_id, is_ended=False)
@@ -147,7 +147,7 @@ def _examine(
     told = [Problem(run_id, what, remedy) for what, remedy in found.told()]
     if lease is None or found.hopeless or not told:
         return [*problems, *told]
-    repair_run(place, paths, lease, found, is_ended=is_ended)
+    repair_run(backend, paths, lease, found, is_ended=is_ended)
     # On an object store what nothing names stays for a day.
     left = tuple(f"{name}: " for name in _orphans_left(paths, found.orphans))
     return [
@@ -161,9 +161,9 @@ def _orphans_left(paths: RunPaths, orphans: Collection[str]) -> list[str]:
     live = read_snapshot(paths).manifests
     named = {f"data/{file}" for manifest in live.values() for file in manifest.named()}
     there = {
-        f"{folder.name}/{place.name}"
+        f"{folder.name}/{backend.name}"
         for folder in (paths.commits, paths.data)
-        for place in folder.children()
+        for backend in folder.children()
     }
     return sorted(there.intersection(orphans).difference(named))
 
@@ -171,13 +171,13 @@ def _orphans_left(paths: RunPaths, orphans: Collection[str]) -> list[str]:
 def _check_judged(paths: RunPaths, lease: Lease | None) -> list[Problem]:
     """What was judged of a run; it follows from the rows of this run and others."""
     run_id, name = paths.folder.name, paths.regressions.name
-    fault = fault_of_regressions(paths.regressions, run_id)
+    fault = find_regressions_fault(paths.regressions, run_id)
     if fault is None:
         return []
     if lease is not None:
         aside = paths.regressions.rename(f"{name}.damaged")
         # Judging needs no lease: what was judged since the look comes back.
-        if fault_of_regressions(aside, run_id) is None:
+        if find_regressions_fault(aside, run_id) is None:
             with contextlib.suppress(FileExistsError):
                 paths.regressions.publish_new(aside.read())
             aside.delete()
@@ -186,24 +186,24 @@ def _check_judged(paths: RunPaths, lease: Lease | None) -> list[Problem]:
 
 
 def _check_small(
-    place: Backend, paths: RunPaths, planner: Planner | None, lease: Lease | None
+    backend: Backend, paths: RunPaths, planner: Planner | None, lease: Lease | None
 ) -> list[Problem]:
     """The run's row, cells and nodes: without the first two nothing else of it can be used."""
     damaged = damaged_tables(paths)
     if not damaged:
         return []
-    found = restoration(place, paths, damaged, planner)
+    found = restoration(backend, paths, damaged, planner)
     is_repaired = bool(lease and found.tables)
     if lease and is_repaired:
         lease.confirm()
-        unseal(place, paths.folder.name)
+        unseal(backend, paths.folder.name)
         restore(paths, found)
     rows = f"its rows are Parquet in {paths.data}, which other programs read"
     lost = f"; it cannot be made again: {found.why_not}; {rows}" if found.why_not else ""
     return [
         Problem(
             paths.folder.name,
-            f"{file_of(name)}: cannot be read ({reason}){lost}",
+            f"{find_file(name)}: cannot be read ({reason}){lost}",
             found.how,
             is_repaired=is_repaired,
         )
@@ -211,11 +211,11 @@ def _check_small(
     ]
 
 
-def _check_others(place: Backend) -> list[Problem]:
+def _check_others(backend: Backend) -> list[Problem]:
     """What belongs to no run: lists of images, epochs of trainings."""
     problems = []
     for table in ("images", "training"):
-        for file in visible_files(place / table):
+        for file in visible_files(backend / table):
             try:
                 check_columns(file, table)
             except StorageError as err:  # all of them
@@ -223,13 +223,13 @@ def _check_others(place: Backend) -> list[Problem]:
     return problems
 
 
-def _check_history(place: Backend, *, is_repair: bool) -> list[Problem]:
+def _check_history(backend: Backend, *, is_repair: bool) -> list[Problem]:
     """The history is a copy: what is wrong with it goes, and is made again by the next compact."""
-    faults = history_check.settled_faults(place)
+    faults = history_check.settled_faults(backend)
     is_repaired = is_repair and bool(faults)
     if is_repaired:
         try:
-            faults = history_check.drop_faulty(place)
+            faults = history_check.drop_faulty(backend)
         except RunLockedError:  # a compaction makes it anew just now
             is_repaired = False
     remedy = "the history goes; `gfjobs compact` makes it again"

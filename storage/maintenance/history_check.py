@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from storage.errors import StorageError
 from storage.results.contents import Run
 from storage.runs.history import COPIED_TABLES, INDEX, SEALS, History
-from storage.tables.parquet import digest_of, read_table
+from storage.tables.parquet import compute_digest, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,44 +23,44 @@ LOOKS = 10
 """How often what keeps changing without being leased is looked at, also of a run."""
 
 
-def settled_faults(place: Backend) -> list[str]:
+def settled_faults(backend: Backend) -> list[str]:
     """What is wrong with a history that nobody changes; nothing of one that is being changed."""
     faults: list[str] = []
     for _ in range(LOOKS):
         with contextlib.suppress(FileNotFoundError):  # a compaction took a file away
-            before = _state(place)
-            seen = faults_of(place)
-            if not seen or (faults and before == _state(place)):
+            before = _state(backend)
+            seen = find_faults(backend)
+            if not seen or (faults and before == _state(backend)):
                 return seen
             faults = seen
     return []
 
 
-def drop_faulty(place: Backend) -> list[str]:
+def drop_faulty(backend: Backend) -> list[str]:
     """Look again under the lease, and delete the index of a history that is wrong.
 
     Returns: what is wrong with it.
     Raises: RunLockedError: a compaction is making another one.
     """
-    with (place / "history").lease() as lease:
-        if faults := faults_of(place):
+    with (backend / "history").lease() as lease:
+        if faults := find_faults(backend):
             lease.confirm()
-            (place / "history" / INDEX).delete()
+            (backend / "history" / INDEX).delete()
     return faults
 
 
-def _state(place: Backend) -> tuple[object, ...]:
+def _state(backend: Backend) -> tuple[object, ...]:
     """What changes with each compaction, and with each run that is changed."""
-    folder = place / "history"
+    folder = backend / "history"
     index = folder / INDEX
     seals = [seal.name for seal in (folder / SEALS).children()]
     return index.read() if index.is_file() else None, seals
 
 
-def faults_of(place: Backend) -> list[str]:
+def find_faults(backend: Backend) -> list[str]:
     """What is wrong with a history at this moment: its files, and what they copy of runs."""
     try:
-        history = History.read(place)
+        history = History.read(backend)
     except StorageError as err:
         return [str(err)]
     if history is None or not history.runs:
@@ -69,22 +69,22 @@ def faults_of(place: Backend) -> list[str]:
     if faults:
         return faults
     copied = {table: read_table(history.file(table)) for table in COPIED_TABLES}
-    return [fault for run_id in history.runs for fault in _copy_faults(place, run_id, copied)]
+    return [fault for run_id in history.runs for fault in _copy_faults(backend, run_id, copied)]
 
 
 def _file_fault(history: History, name: str) -> str | None:
     try:
-        digest = digest_of(history.folder / name)
+        digest = compute_digest(history.folder / name)
     except FileNotFoundError:
         return f"{name} is not there"
     return None if digest == history.digests.get(name) else f"{name} is not what was written"
 
 
-def _copy_faults(place: Backend, run_id: str, copied: Mapping[str, pa.Table]) -> list[str]:
+def _copy_faults(backend: Backend, run_id: str, copied: Mapping[str, pa.Table]) -> list[str]:
     """Where a run's own small tables say something else."""
     faults = []
     for table, rows in copied.items():
-        own = Run(place, run_id).table(table)
+        own = Run(backend, run_id).table(table)
         copy = rows.filter(pc.field("run_id") == run_id).to_pylist()
         if copy != (own.to_pylist() if own is not None else []):
             faults.append(f"its rows of {table} are not those of run {run_id}")

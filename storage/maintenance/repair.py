@@ -6,11 +6,11 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from storage.errors import StorageError
-from storage.maintenance.run_check import Findings, cells_of_lost, check_run
+from storage.maintenance.run_check import Findings, check_run, find_lost_cells
 from storage.runs.history import unseal
 from storage.runs.manifests import MERGED_PREFIX, Manifest, Snapshot, manifest_bytes
 from storage.runs.merge import merge_run, remove_leftovers
-from storage.tables.parquet import check_columns, digest_of, publish_table, read_table
+from storage.tables.parquet import check_columns, compute_digest, publish_table, read_table
 from storage.tables.records import CellRow, RunRow, rows_to_table, table_to_rows
 from storage.tables.schemas import SORT_KEYS
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 def repair_run(
-    place: Backend, paths: RunPaths, lease: Lease, found: Findings, *, is_ended: bool
+    backend: Backend, paths: RunPaths, lease: Lease, found: Findings, *, is_ended: bool
 ) -> None:
     """Leave nothing in a run but what can be trusted; `found` was seen under this lease."""
     lease.confirm()
-    unseal(place, paths.folder.name)
+    unseal(backend, paths.folder.name)
     kept = found.kept
     for name in found.manifests:
         file = name.rpartition("/")[2]
@@ -44,7 +44,7 @@ def repair_run(
             (paths.commits / file).delete()
     cells = table_to_rows(CellRow, read_table(paths.cells))
     lost = [name.rpartition("/")[2] for name in found.lost]
-    bad = {*found.cells, *cells_of_lost(cells, lost, kept)}
+    bad = {*found.cells, *find_lost_cells(cells, lost, kept)}
     if lost or bad:
         merge_run(paths, lease, without=bad, kept=kept)
     elif found.summary:
@@ -79,7 +79,7 @@ def _rebuilt(paths: RunPaths, name: str, kept: Snapshot) -> Manifest | None:
         for table, file in candidates[0].items():
             check_columns(file, table)
         files = {table: (file.name,) for table, file in candidates[0].items()}
-        digests = {file.name: digest_of(file) for file in candidates[0].values()}
+        digests = {file.name: compute_digest(file) for file in candidates[0].values()}
         committed = _keys(Snapshot(paths, {name: Manifest((), files)}))
         superseded = tuple(
             other

@@ -19,7 +19,7 @@ from storage.errors import DamagedError, StorageError
 from storage.runs.history import History
 from storage.runs.listing import read_cell_rows, read_row
 from storage.runs.manifests import read_snapshot
-from storage.tables.parquet import digest_of, keep_aside, publish_table, read_table
+from storage.tables.parquet import compute_digest, keep_aside, publish_table, read_table
 from storage.tables.records import CellRow, NodeRow, RunRow, rows_to_table, table_to_rows
 
 if TYPE_CHECKING:
@@ -146,19 +146,19 @@ def restore(paths: RunPaths, found: Restoration) -> None:
     """
     # The run's row last: it is what others look at.
     for name in sorted(found.tables, key=("nodes", "cells", "runs").index):
-        place = _place(paths, name)
-        if place.is_file():
-            keep_aside(paths.folder, place.name)
-        publish_table(place, found.tables[name])
+        backend = _place(paths, name)
+        if backend.is_file():
+            keep_aside(paths.folder, backend.name)
+        publish_table(backend, found.tables[name])
 
 
-def file_of(name: str) -> str:
+def find_file(name: str) -> str:
     """What the file of a small table is called."""
     return "run.parquet" if name == "runs" else f"{name}.parquet"
 
 
 def _place(paths: RunPaths, name: str) -> Backend:
-    return paths.folder / file_of(name)
+    return paths.folder / find_file(name)
 
 
 def _nodes(paths: RunPaths) -> tuple[NodeRow, ...]:
@@ -174,7 +174,7 @@ def _copied(root: Backend, run_id: str, damaged: Collection[str]) -> dict[str, p
         copied = {}
         for name in damaged:
             file = history.file(name)
-            if digest_of(file) != history.digests.get(file.name):
+            if compute_digest(file) != history.digests.get(file.name):
                 return {}
             copied[name] = read_table(file).filter(pc.field("run_id") == run_id)
     except (StorageError, OSError):

@@ -23,7 +23,7 @@ from storage.runs.summaries import PLACE, Inputs, create_run_views, is_current
 from storage.sql.macros import SUMMARISED
 from storage.sql.sandbox import Mount
 from storage.tables.kinds import KINDS, TIMED
-from storage.tables.parquet import digest_of, read_table
+from storage.tables.parquet import compute_digest, read_table
 from storage.tables.records import CellRow, RunRow, table_to_rows
 from storage.tables.schemas import SORT_KEYS
 
@@ -115,7 +115,7 @@ def check_run(paths: RunPaths, run_id: str, *, is_ended: bool) -> Findings:
     return found
 
 
-def cells_of_lost(cells: tuple[CellRow, ...], files: list[str], kept: Snapshot) -> set[str]:
+def find_lost_cells(cells: tuple[CellRow, ...], files: list[str], kept: Snapshot) -> set[str]:
     """The cells whose rows stood in lost files of a merged run; there shards are not told apart."""
     tables = {file.partition(f"-{MERGED_PREFIX}")[0] for file in files if MERGED_PREFIX in file}
     is_merged = any(name.startswith(MERGED_PREFIX) for name in kept.manifests)
@@ -154,14 +154,14 @@ def _find_lost(snapshot: Snapshot, found: Findings) -> None:
     summary = snapshot.summary
     extra = list(summary.files.values()) if summary else []
     for name in [file.name for table in SORT_KEYS for file in snapshot.files(table)] + extra:
-        place = snapshot.paths.data / name
+        backend = snapshot.paths.data / name
         reason = ""
         try:
             if name in digests:
-                if (digest := digest_of(place)) != digests[name]:
+                if (digest := compute_digest(backend)) != digests[name]:
                     reason = f"has the SHA-256 {digest[:12]}…, written was {digests[name][:12]}…"
             else:
-                read_table(place)
+                read_table(backend)
         except FileNotFoundError:
             reason = "is not there"
         except (OSError, StorageError) as err:
@@ -196,9 +196,9 @@ def _without(snapshot: Snapshot, lost: set[str]) -> Snapshot:
 
 def _find_orphans(snapshot: Snapshot, dead: frozenset[str], found: Findings) -> None:
     named = {name for manifest in snapshot.manifests.values() for name in manifest.named()}
-    for place in snapshot.paths.data.children():
-        if place.name not in named:
-            found.orphans[f"data/{place.name}"] = "no manifest names it"
+    for backend in snapshot.paths.data.children():
+        if backend.name not in named:
+            found.orphans[f"data/{backend.name}"] = "no manifest names it"
     for name in sorted(dead):
         found.orphans[f"commits/{name}"] = "another manifest stands in its place"
 

@@ -12,9 +12,9 @@ import pyarrow as pa
 from storage.errors import QueryError, StorageError
 from storage.results.contents import read_contents
 from storage.results.views import create_views
-from storage.runs.layout import existing_root, reading, until_it_holds
-from storage.sql.macros import named, runs_asked_for
-from storage.sql.sandbox import Mount, lock
+from storage.runs.layout import existing_root, reading, retry_until_stable
+from storage.sql.macros import named_queries, runs_asked_for
+from storage.sql.sandbox import Mount, restrict
 from storage.sql.text import query_text
 from storage.tables.schemas import TABLES
 
@@ -52,7 +52,7 @@ def connect(root: Root, run_ids: Collection[str] | None = None) -> duckdb.DuckDB
         SchemaVersionError: a file was written by a newer version.
         duckdb.Error: a file vanished while it was opened, as above.
     """
-    opened = until_it_holds(lambda: _list_and_open(root, run_ids, None), _StaleError)
+    opened = retry_until_stable(lambda: _list_and_open(root, run_ids, None), _StaleError)
     return opened.connection
 
 
@@ -70,15 +70,15 @@ def _list_and_open(root: Root, run_ids: Collection[str] | None, sql: str | None)
 
     Raises: _StaleError: a merge or a removal took a file away meanwhile.
     """
-    place = existing_root(root)
-    with reading(place), contextlib.ExitStack() as opened:
+    backend = existing_root(root)
+    with reading(backend), contextlib.ExitStack() as opened:
         connection = duckdb.connect(config=_CONFIG)
         opened.callback(connection.close)
-        mount = Mount(connection, place)
+        mount = Mount(connection, backend)
         try:
-            contents = read_contents(place, run_ids)
+            contents = read_contents(backend, run_ids)
             create_views(connection, mount, contents, sql)
-            lock(connection)
+            restrict(connection)
             if gone := contents.gone():
                 raise _StaleError(f"{', '.join(gone)} was removed: a run is changing; try again")
         except FileNotFoundError as err:
@@ -128,10 +128,10 @@ def _query(
 
     try:
         try:
-            return until_it_holds(lambda: attempt(sql), _StaleError)
+            return retry_until_stable(lambda: attempt(sql), _StaleError)
         except duckdb.CatalogException:
             # It names something that is not there, or in a way that its text does not show.
-            return until_it_holds(lambda: attempt(None), _StaleError)
+            return retry_until_stable(lambda: attempt(None), _StaleError)
     except duckdb.Error as err:
         raise _query_error(err) from err
 
@@ -169,7 +169,7 @@ def _distinct(names: list[str]) -> list[str]:
 
 def _query_error(err: duckdb.Error) -> QueryError:
     # A macro and its parameters stay on one line.
-    listed = ", ".join(name.replace(" ", "\xa0") for name in (*TABLES, *named()))
+    listed = ", ".join(name.replace(" ", "\xa0") for name in (*TABLES, *named_queries()))
     names = textwrap.fill(
         f"Tables, views, macros: {listed}",
         _MESSAGE_WIDTH,

@@ -223,8 +223,8 @@ class Contents:
         """Where runs have what was judged of them; a run of the history may be judged later on."""
         run_ids = {run.run_id for run in self.runs}
         if self.is_chosen:  # few: asked one by one
-            places = [run_paths(self.root, run_id).regressions for run_id in sorted(run_ids)]
-            return [place for place in places if place.is_file()]
+            found = [run_paths(self.root, run_id).regressions for run_id in sorted(run_ids)]
+            return [file for file in found if file.is_file()]
         run_ids.update(self.history.runs if self.history else ())
         judged = (self.root / "runs").holding(REGRESSIONS_FILE)
         return [folder / REGRESSIONS_FILE for folder in judged if folder.name in run_ids]

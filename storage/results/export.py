@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from storage.errors import StorageError
-from storage.sql.text import quoted
+from storage.sql.text import quote
 from storage.tables.parquet import parquet_bytes
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _csv(table: pa.Table) -> bytes:
     with contextlib.closing(connection), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.csv"
         connection.register("result_rows", table)
-        connection.execute(f"COPY result_rows TO {quoted(str(path))} (FORMAT csv, HEADER true)")
+        connection.execute(f"COPY result_rows TO {quote(str(path))} (FORMAT csv, HEADER true)")
         return path.read_bytes()
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from storage.runs.history import COPIED_TABLES
 from storage.runs.summaries import PLACE, order, stored_scan
-from storage.sql.macros import EXPRESSIONS, SUMMARISED, create_questions, needed
-from storage.sql.text import parquet_scan, quoted, view_sql
+from storage.sql.macros import EXPRESSIONS, SUMMARISED, create_questions, find_needed
+from storage.sql.text import parquet_scan, quote, view_sql
 from storage.tables.parquet import check_columns
 from storage.tables.schemas import TABLES
 
@@ -40,19 +40,19 @@ def create_views(
 
     Raises: DamagedError: a run that was asked for by name cannot be read.
     """
-    contents = contents.readable(needed(sql, through=()), needed(sql))
+    contents = contents.readable(find_needed(sql, through=()), find_needed(sql))
     stored = {
         view: parts
         for view in SUMMARISED
-        if view in needed(sql) and (parts := _stored_parts(mount, contents, view))
+        if view in find_needed(sql) and (parts := _stored_parts(mount, contents, view))
     }
-    names = needed(sql, through=set(SUMMARISED) - set(stored))
+    names = find_needed(sql, through=set(SUMMARISED) - set(stored))
     connection.execute(f"CREATE SCHEMA {_SMALL}")
     _create_tables(connection, mount, "main", contents, names)
     others = contents.unsummarised if stored else None
     inner: frozenset[str] = frozenset()
     if others and not others.is_empty:
-        inner = needed(" ".join(stored))
+        inner = find_needed(" ".join(stored))
         connection.execute(f"CREATE SCHEMA {_UNSUMMARISED}")
         _create_tables(connection, mount, _UNSUMMARISED, others, inner)
     create_questions(connection, (names | inner) & set(EXPRESSIONS))
@@ -77,17 +77,17 @@ def _create_tables(
         for table in TABLES
         if table in names
     }
-    mount.open_ahead([file for places in files.values() for file in places])
-    for table, places in files.items():
+    mount.open_ahead([file for found in files.values() for file in found])
+    for table, found in files.items():
         if table in ("images", "training", "regressions"):
-            for file in places:
+            for file in found:
                 check_columns(file, table)
         parts = []
         if copied := contents.copied_file(table):
             scan = parquet_scan(table, [mount.name_of(copied)])
             parts.append(f"{scan} WHERE {_is_not(contents.stale)}")
-        if places:
-            parts.append(parquet_scan(table, [mount.name_of(file) for file in places]))
+        if found:
+            parts.append(parquet_scan(table, [mount.name_of(file) for file in found]))
         rows = contents.small_table(table) if table in _WHOLE else TABLES[table].empty_table()
         _create_table(connection, schema, table, parts, rows)
 
@@ -138,4 +138,4 @@ def _is_not(run_ids: Collection[str]) -> str:
     """Leave out rows of some runs."""
     if not run_ids:
         return "true"
-    return f"run_id NOT IN ({', '.join(quoted(run_id) for run_id in run_ids)})"
+    return f"run_id NOT IN ({', '.join(quote(run_id) for run_id in run_ids)})"

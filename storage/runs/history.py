@@ -62,9 +62,9 @@ class History:
             SchemaVersionError: a newer version wrote it.
         """
         # The index before the seals: what is sealed then was as the index says all the time.
-        place = _index(root)
+        backend = _index(root)
         try:
-            content = place.read()
+            content = backend.read()
         except FileNotFoundError:
             return None
         history = cls._parsed(root, content)
@@ -125,7 +125,7 @@ def seal(root: Backend, run_id: str) -> str:
 
     Returns: the name of the seal, one that stands already or a new one.
     """
-    for name in seals_of(root, run_id):
+    for name in list_seals(root, run_id):
         return name
     name = f"{run_id}@{uuid.uuid4().hex}"
     _seals(root).make_folder()
@@ -138,7 +138,7 @@ def unseal(root: Backend, run_id: str) -> None:
 
     Raises: OSError: the seal cannot be taken away, so nothing may change.
     """
-    names = seals_of(root, run_id)
+    names = list_seals(root, run_id)
     for name in names:
         (_seals(root) / name).delete()
     if names:
@@ -150,16 +150,16 @@ def unseal_gone(root: Backend) -> None:
     seals = _seals(root).children()  # first: a run that is made meanwhile is among the folders
     folders = {folder.name for folder in (root / "runs").children()}
     for seal in seals:
-        if run_of(seal.name) not in folders:
+        if sealed_run(seal.name) not in folders:
             seal.delete()
 
 
-def seals_of(root: Backend, run_id: str) -> list[str]:
+def list_seals(root: Backend, run_id: str) -> list[str]:
     """The seals of a run that stand: one, or none."""
-    return [seal.name for seal in _seals(root).children() if run_of(seal.name) == run_id]
+    return [seal.name for seal in _seals(root).children() if sealed_run(seal.name) == run_id]
 
 
-def run_of(seal_name: str) -> str:
+def sealed_run(seal_name: str) -> str:
     """Which run a seal is of."""
     return seal_name.rpartition("@")[0]
 

@@ -27,19 +27,19 @@ def save_regressions(root: Root, run_id: str, rows: Sequence[RegressionRow]) -> 
         StorageError: a row is of another run, or does not fit its column.
         RootNotWritableError: the place refuses; what was written before still stands then.
     """
-    place = existing_root(root)
-    paths = run_paths(place, run_id)
+    backend = existing_root(root)
+    paths = run_paths(backend, run_id)
     if not paths.run.is_file():
-        raise RunNotFoundError(f"there is no run {run_id!r} under {place}; see `gfjobs runs`")
+        raise RunNotFoundError(f"there is no run {run_id!r} under {backend}; see `gfjobs runs`")
     table = rows_to_table(RegressionRow, rows)
     check_column(table, "run_id", run_id)
     try:
         publish_table(paths.regressions, table)
     except OSError as err:
-        raise unwritable(place, err) from err
+        raise unwritable(backend, err) from err
 
 
-def fault_of_regressions(place: Backend, run_id: str) -> str | None:
+def find_regressions_fault(backend: Backend, run_id: str) -> str | None:
     """Say what is wrong with a file of what was judged of a run; None where nothing is.
 
     Raises:
@@ -47,8 +47,8 @@ def fault_of_regressions(place: Backend, run_id: str) -> str | None:
         OSError: it cannot be read.
     """
     try:
-        check_columns(place, "regressions")
-        table = read_table(place)
+        check_columns(backend, "regressions")
+        table = read_table(backend)
         check_column(table, "run_id", run_id)
     except FileNotFoundError:
         return None

@@ -28,8 +28,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from storage.backends import TEMPORARY_PREFIX, BackendError, backend_of
-from storage.backends.local import LocalPlace
+from storage.backends import TEMPORARY_PREFIX, BackendError, open_backend
+from storage.backends.local import LocalBackend
 from storage.errors import RootNotWritableError, StorageError
 
 if TYPE_CHECKING:
@@ -118,14 +118,14 @@ def existing_root(root: Root) -> Backend:
 
     Raises: StorageError: there is no such folder or bucket.
     """
-    place = backend_of(root)
-    with reading(place):
-        if not place.is_folder():
+    backend = open_backend(root)
+    with reading(backend):
+        if not backend.is_folder():
             raise StorageError(
-                f"there are no results at {place}: no such folder; make some with `gfjobs submit"
+                f"there are no results at {backend}: no such folder; make some with `gfjobs submit"
                 " GRID`, or name another root with --results or GFJOBS_RESULTS"
             )
-    return place
+    return backend
 
 
 def has_results(root: Root) -> bool:
@@ -133,9 +133,9 @@ def has_results(root: Root) -> bool:
 
     Raises: StorageError: that cannot be known.
     """
-    place = backend_of(root)
-    with reading(place):
-        return place.is_folder()
+    backend = open_backend(root)
+    with reading(backend):
+        return backend.is_folder()
 
 
 @contextlib.contextmanager
@@ -155,7 +155,7 @@ def reading(root: Backend) -> Iterator[None]:
         ) from err
 
 
-def until_it_holds(read: Callable[[], _T], stale: type[Exception]) -> _T:
+def retry_until_stable(read: Callable[[], _T], stale: type[Exception]) -> _T:
     """Read again while merges, compactions and removals take files away that were just listed.
 
     Args:
@@ -196,15 +196,15 @@ def training_path(root: Backend, training_id: str) -> Backend:
 def visible_files(folder: Backend) -> list[Backend]:
     """List the Parquet files in a folder that are published, in order of name."""
     return [
-        place
-        for place in folder.children()
-        if place.name.endswith(".parquet") and not place.name.startswith(".")
+        backend
+        for backend in folder.children()
+        if backend.name.endswith(".parquet") and not backend.name.startswith(".")
     ]
 
 
 def visible_runs(root: Backend, without: Collection[str] = ()) -> list[str]:
     """List the run_ids under a root, in order of name, but some that are known already."""
-    names = [place.name for place in (root / "runs").holding(RUN_FILE)]
+    names = [backend.name for backend in (root / "runs").holding(RUN_FILE)]
     return [name for name in names if name not in without and _NAME.fullmatch(name)]
 
 
@@ -220,12 +220,12 @@ def check_root(root: Root) -> Backend:
 
     Raises: RootNotWritableError: it is no root, or the place refuses.
     """
-    place = backend_of(root)
+    backend = open_backend(root)
     try:
-        place.prove_writable()
+        backend.prove_writable()
     except OSError as err:
-        raise unwritable(place, err) from err
-    return place
+        raise unwritable(backend, err) from err
+    return backend
 
 
 @contextlib.contextmanager
@@ -237,11 +237,11 @@ def probe(root: Root) -> Iterator[str]:
 
     Raises: RootNotWritableError: it is no root, or the place refuses.
     """
-    place = check_root(root)
-    if not isinstance(place, LocalPlace):
+    backend = check_root(root)
+    if not isinstance(backend, LocalBackend):
         yield ""
         return
-    path = place.path
+    path = backend.path
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
     file = path / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
     try:
@@ -249,7 +249,7 @@ def probe(root: Root) -> Iterator[str]:
         file.touch()
         yield file.name
     except OSError as err:
-        raise unwritable(place, err) from err
+        raise unwritable(backend, err) from err
     finally:
         with contextlib.suppress(OSError):  # a root that is not empty any more stays
             file.unlink(missing_ok=True)
@@ -262,7 +262,7 @@ def has_probe(root: Root, name: str) -> bool:
 
     Raises: RootNotWritableError: it sees it, and cannot write there.
     """
-    if name and not (backend_of(root) / name).is_file():
+    if name and not (open_backend(root) / name).is_file():
         return False
     check_root(root)
     return True

@@ -7,11 +7,11 @@ import difflib
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from storage.backends.local import LocalPlace
+from storage.backends.local import LocalBackend
 from storage.errors import DamagedError, RunNotFoundError, StorageError
 from storage.runs.folder import take_run
 from storage.runs.history import History, unseal
-from storage.runs.layout import existing_root, reading, run_paths, until_it_holds, visible_runs
+from storage.runs.layout import existing_root, reading, retry_until_stable, run_paths, visible_runs
 from storage.tables.parquet import read_table
 from storage.tables.records import CellRow, RunRow, table_to_rows
 
@@ -34,25 +34,25 @@ def list_runs(root: Root) -> tuple[RunRow, ...]:
         StorageError: there is no such root.
         SchemaVersionError: a newer version wrote a run.
     """
-    place = existing_root(root)
-    with reading(place):
-        return until_it_holds(lambda: _listed(place), FileNotFoundError)
+    backend = existing_root(root)
+    with reading(backend):
+        return retry_until_stable(lambda: _listed(backend), FileNotFoundError)
 
 
-def _listed(place: Backend) -> tuple[RunRow, ...]:
-    history = History.read(place)
+def _listed(backend: Backend) -> tuple[RunRow, ...]:
+    history = History.read(backend)
     known = history.runs if history else {}
-    others = visible_runs(place, without=known)
-    runs = [run for run_id in others for run in _read_or_named(place, run_id)]
+    others = visible_runs(backend, without=known)
+    runs = [run for run_id in others for run in _read_or_named(backend, run_id)]
     if history and known:
         copied = table_to_rows(RunRow, read_table(history.file("runs")))
         runs += [run for run in copied if run.run_id in known]
     return tuple(sorted(runs, key=_age, reverse=True))
 
 
-def _read_or_named(place: Backend, run_id: str) -> tuple[RunRow, ...]:
+def _read_or_named(backend: Backend, run_id: str) -> tuple[RunRow, ...]:
     try:
-        return read_run(place, run_id)
+        return read_run(backend, run_id)
     except DamagedError:
         return (RunRow(run_id, status="damaged"),)
 
@@ -132,13 +132,13 @@ def remove_run(root: Root, run_id: str) -> None:
         StorageError: the file system refuses, or part of the run is a symbolic link; what can be
             told before anything is deleted, is.
     """
-    place = existing_root(root)
-    paths = run_paths(place, run_id)
+    backend = existing_root(root)
+    paths = run_paths(backend, run_id)
     if not paths.run.is_file():
         resolve_run(root, run_id)  # raises with the nearest names
     try:
-        with take_run(place, paths) as lease:
-            unseal(place, run_id)
+        with take_run(backend, paths) as lease:
+            unseal(backend, run_id)
             paths.folder.withdraw(paths.run.name, lease)
     except OSError as err:
         raise StorageError(f"run {run_id} cannot be removed: {err}") from err
@@ -160,7 +160,7 @@ def log_of(root: Root, run_id: str) -> Path | None:
     None on an object store, where nothing can be added to a file.
     """
     log = run_paths(existing_root(root), run_id).log
-    return log.path if isinstance(log, LocalPlace) else None
+    return log.path if isinstance(log, LocalBackend) else None
 
 
 def ask_to_cancel(root: Root, run_id: str) -> None:

@@ -151,8 +151,8 @@ class Snapshot:
         """List all that is committed, merged or not."""
         merged = [
             CommitEntry(**{name: value for name, value in row.items() if name != "run_id"})
-            for place in self.files("commits")
-            for row in read_table(place).to_pylist()
+            for backend in self.files("commits")
+            for row in read_table(backend).to_pylist()
         ]
         return (*merged, *self.unmerged_entries)
 
@@ -160,8 +160,8 @@ class Snapshot:
         """List the rounds (cell_id, round) that a throttled machine spoilt."""
         return frozenset(
             (row["cell_id"], row["round"])
-            for place in self.files("rounds")
-            for row in read_table(place).to_pylist()
+            for backend in self.files("rounds")
+            for row in read_table(backend).to_pylist()
             if row["is_throttled"]
         )
 
@@ -169,8 +169,8 @@ class Snapshot:
         """Count the images of each round (cell_id, round) whose logits were not finite."""
         counts: Counter[tuple[str, int]] = Counter()
         for table, columns in ANSWERS.items():
-            for place in self.files(table):
-                counts += unanswered(read_table(place, columns))
+            for backend in self.files(table):
+                counts += unanswered(read_table(backend, columns))
         return counts
 
 
@@ -201,21 +201,21 @@ def publish_manifest(paths: RunPaths, name: str, manifest: Manifest) -> None:
         FileExistsError: one of that name counts already.
         OSError: it cannot be written, and does not count.
     """
-    place, content = paths.commits / name, manifest_bytes(manifest)
+    backend, content = paths.commits / name, manifest_bytes(manifest)
     try:
-        place.publish_new(content)
+        backend.publish_new(content)
     except FileExistsError:
         raise
     except OSError:
         # A store whose answer was lost, or a disk that does not take back what it cannot keep:
         # what is there counts, and is not to be reported as failed.
-        if not _holds(place, content):
+        if not _holds(backend, content):
             raise
 
 
-def _holds(place: Backend, content: bytes) -> bool:
+def _holds(backend: Backend, content: bytes) -> bool:
     with contextlib.suppress(OSError):
-        return place.read() == content
+        return backend.read() == content
     return False
 
 
@@ -264,7 +264,7 @@ def read_snapshot(paths: RunPaths) -> Snapshot:
 
 def manifest_names(paths: RunPaths) -> list[str]:
     """List all manifests, superseded ones too."""
-    names = [place.name for place in paths.commits.children()]
+    names = [backend.name for backend in paths.commits.children()]
     return [name for name in names if name.endswith(".json") and not name.startswith(".")]
 
 
@@ -296,23 +296,23 @@ def _file_names(manifests: Iterable[Manifest]) -> Iterator[str]:
     return (name for each in manifests for name in each.named())
 
 
-def _read_manifests(places: Sequence[Backend]) -> dict[str, Manifest]:
-    contents = places[0].read_all(places) if places else []
+def _read_manifests(backends: Sequence[Backend]) -> dict[str, Manifest]:
+    contents = backends[0].read_all(backends) if backends else []
     return {
-        place.name: _parse_manifest(place, content)
-        for place, content in zip(places, contents, strict=True)
+        backend.name: _parse_manifest(backend, content)
+        for backend, content in zip(backends, contents, strict=True)
     }
 
 
-def read_manifest(place: Backend) -> Manifest:
+def read_manifest(backend: Backend) -> Manifest:
     """Read one manifest; raises as `read_snapshot`, or FileNotFoundError."""
-    return _parse_manifest(place, place.read())
+    return _parse_manifest(backend, backend.read())
 
 
-def _parse_manifest(place: Backend, text: bytes) -> Manifest:
+def _parse_manifest(backend: Backend, text: bytes) -> Manifest:
     try:
         content = json.loads(text)
-        check_version(content["schema_version"], str(place))
+        check_version(content["schema_version"], str(backend))
         return Manifest(
             tuple(_entry_from_json(entry) for entry in content["entries"]),
             {table: bare_names(names) for table, names in content["files"].items()},
@@ -322,7 +322,7 @@ def _parse_manifest(place: Backend, text: bytes) -> Manifest:
         )
     except (ValueError, KeyError, TypeError, AttributeError) as err:
         raise DamagedError(
-            f"manifest {place} is damaged ({type(err).__name__}: {err}); it was published whole, "
+            f"manifest {backend} is damaged ({type(err).__name__}: {err}); it was published whole, "
             "so something else wrote to it: `gfjobs fsck` says what can be repaired; else restore "
             "it, or remove the run with `gfjobs rm`"
         ) from err

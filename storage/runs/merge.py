@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from storage.backends.local import LocalPlace
+from storage.backends.local import LocalBackend
 from storage.errors import RunLockedError
 from storage.runs.manifests import (
     MERGED_PREFIX,
@@ -25,8 +25,8 @@ from storage.runs.manifests import (
 )
 from storage.runs.summaries import Inputs, is_current, write_summary
 from storage.sql.sandbox import Mount
-from storage.sql.text import parquet_scan, quoted
-from storage.tables.parquet import digest_of
+from storage.sql.text import parquet_scan, quote
+from storage.tables.parquet import compute_digest
 from storage.tables.schemas import SCHEMA_VERSION, SORT_KEYS, VERSION_KEY
 
 if TYPE_CHECKING:
@@ -99,10 +99,10 @@ def merge_run(
                     sorted_file = scratch / f"{table}-{suffix}.parquet"
                     _copy_sorted(connection, table, _kept_sql(rows, without), sorted_file)
                     files[table] = (sorted_file.name,)
-                    scans[table] = f"FROM read_parquet({quoted(str(sorted_file))})"
+                    scans[table] = f"FROM read_parquet({quote(str(sorted_file))})"
         summary = write_summary(connection, inputs, scans, scratch, suffix) if inputs else None
         for sorted_file in sorted(scratch.glob("*.parquet")):
-            digests[sorted_file.name] = digest_of(LocalPlace(sorted_file))
+            digests[sorted_file.name] = compute_digest(LocalBackend(sorted_file))
             (paths.data / sorted_file.name).adopt(sorted_file)
     paths.data.sync()
     lease.confirm()
@@ -141,7 +141,8 @@ def _merged_files(snapshot: Snapshot) -> tuple[dict[str, tuple[str, ...]], dict[
     (manifest,) = snapshot.manifests.values()
     rows = [name for names in manifest.files.values() for name in names]
     digests = {
-        name: manifest.digests.get(name) or digest_of(snapshot.paths.data / name) for name in rows
+        name: manifest.digests.get(name) or compute_digest(snapshot.paths.data / name)
+        for name in rows
     }
     return dict(manifest.files), digests
 
@@ -161,8 +162,10 @@ def remove_leftovers(paths: RunPaths, snapshot: Snapshot, lease: Lease) -> None:
 def _delete_rest(
     folder: Backend, lease: Lease, kept: Collection[str], dead: Collection[str]
 ) -> None:
-    rest = [place for place in folder.children() if place.name not in kept]
-    folder.delete_all([place for place in rest if place.name in dead or place.is_abandoned(lease)])
+    rest = [backend for backend in folder.children() if backend.name not in kept]
+    folder.delete_all(
+        [backend for backend in rest if backend.name in dead or backend.is_abandoned(lease)]
+    )
 
 
 def _gone_names(snapshot: Snapshot) -> tuple[str, ...]:
@@ -196,13 +199,13 @@ def _kept_sql(rows: str, without: Collection[str]) -> str:
     """Leave out the rows of some cells."""
     if not without:
         return rows
-    cells = ", ".join(quoted(cell_id) for cell_id in sorted(without))
+    cells = ", ".join(quote(cell_id) for cell_id in sorted(without))
     return f"SELECT * FROM ({rows}) WHERE cell_id NOT IN ({cells})"
 
 
 def _replaced_sql(rows: str, nodes: Collection[str]) -> str:
     """Put new power in place of what some nodes have; the marks of their windows stay."""
-    names = ", ".join(quoted(node) for node in sorted(nodes))
+    names = ", ".join(quote(node) for node in sorted(nodes))
     gone = f"power_mw IS NOT NULL AND rail = 'total' AND coalesce(node, '') IN ({names})"
     old = f"SELECT * FROM ({rows}) WHERE NOT ({gone}) UNION ALL BY NAME " if rows else ""
     return f"{old}FROM new_power"
@@ -213,7 +216,7 @@ def _copy_sorted(
 ) -> None:
     connection.execute(
         f"COPY (SELECT * FROM ({rows}) ORDER BY {', '.join(SORT_KEYS[table])}) "
-        f"TO {quoted(str(target))} (FORMAT parquet, COMPRESSION zstd, "
+        f"TO {quote(str(target))} (FORMAT parquet, COMPRESSION zstd, "
         f"ROW_GROUP_SIZE {ROW_GROUP_ROWS}, "
         f"KV_METADATA {{{VERSION_KEY}: '{SCHEMA_VERSION}'}})"
     )

@@ -88,11 +88,11 @@ class RunStore:
             RunLockedError: another process is making this run.
             StorageError: the run_id is not allowed, or a row does not fit its schema.
         """
-        place = check_root(root)
-        paths = run_paths(place, run.run_id)
-        lease = make_run(place, paths, *rows_as_tables(run, cells), submission)
+        backend = check_root(root)
+        paths = run_paths(backend, run.run_id)
+        lease = make_run(backend, paths, *rows_as_tables(run, cells), submission)
         with released_on_error(lease):
-            return cls(place, paths, lease)
+            return cls(backend, paths, lease)
 
     @classmethod
     def open(cls, root: Root, run_id: str) -> Self:
@@ -100,11 +100,11 @@ class RunStore:
 
         Raises: RunNotFoundError, RunLockedError, SchemaVersionError.
         """
-        place = existing_root(root)
-        paths = run_paths(place, run_id)
-        lease = take_run(place, paths)
+        backend = existing_root(root)
+        paths = run_paths(backend, run_id)
+        lease = take_run(backend, paths)
         with released_on_error(lease), _failing_as(f"run {run_id} cannot be opened"):
-            return cls(place, paths, lease)
+            return cls(backend, paths, lease)
 
     def save_run(self, run: RunRow) -> None:
         """Replace the run's row.
@@ -160,13 +160,13 @@ class RunStore:
 
         Raises: StorageError: the table is not of the schema `images`, or cannot be written.
         """
-        place = images_path(self._root, dataset_sha256)
-        if place.is_file():
+        backend = images_path(self._root, dataset_sha256)
+        if backend.is_file():
             return
         check_table("images", table)
         with _failing_as(f"images of {dataset_sha256} cannot be written"):
             (self._root / "images").make_folder()
-            publish_table(place, table)
+            publish_table(backend, table)
 
     def entries(self) -> tuple[CommitEntry, ...]:
         """List what is committed."""
@@ -305,11 +305,11 @@ class RunStore:
         self._entries = {entry.key: entry for entry in snapshot.entries()}
         self._superseded = snapshot.superseded
 
-    def _save(self, what: str, place: Backend, table: pa.Table) -> None:
+    def _save(self, what: str, backend: Backend, table: pa.Table) -> None:
         self._check_open()
         with _failing_as(f"{what} of run {self.run.run_id} cannot be saved"):
             self._lease.confirm()
-            publish_table(place, table)
+            publish_table(backend, table)
 
     def _check_open(self) -> None:
         """Before each change."""

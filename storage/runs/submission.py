@@ -20,9 +20,9 @@ def run_names(root: Root) -> tuple[str, ...]:
 
     Raises: StorageError: there is no such root, or it cannot be read.
     """
-    place = existing_root(root)
-    with reading(place):
-        return tuple(visible_runs(place))
+    backend = existing_root(root)
+    with reading(backend):
+        return tuple(visible_runs(backend))
 
 
 def read_submission(root: Root, run_id: str) -> dict[str, str]:

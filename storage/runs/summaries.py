@@ -18,9 +18,9 @@ import duckdb
 import pyarrow as pa
 
 from storage.runs.manifests import Summary
-from storage.sql.macros import SUMMARISED, create_questions, definition, needed
-from storage.sql.text import quoted, view_sql
-from storage.tables.parquet import read_table, table_of_bytes
+from storage.sql.macros import SUMMARISED, create_questions, definition, find_needed
+from storage.sql.text import quote, view_sql
+from storage.tables.parquet import parse_table, read_table
 from storage.tables.schemas import SCHEMA_VERSION, TABLES, VERSION_KEY
 
 if TYPE_CHECKING:
@@ -67,9 +67,9 @@ class Inputs:
 
     def tables(self) -> dict[str, pa.Table]:
         """They as tables."""
-        tables = {"runs": self.run, "cells": table_of_bytes(self.cells, "cells.parquet")}
+        tables = {"runs": self.run, "cells": parse_table(self.cells, "cells.parquet")}
         if self.nodes:
-            tables["nodes"] = table_of_bytes(self.nodes, "nodes.parquet")
+            tables["nodes"] = parse_table(self.nodes, "nodes.parquet")
         return tables
 
 
@@ -122,7 +122,7 @@ def create_run_views(
             connection.register(f"{table}_rows", tables.get(table, TABLES[table].empty_table()))
             rows = f"FROM {table}_rows"
         connection.execute(f"CREATE VIEW {table} AS {view_sql(table, rows)}")
-    create_questions(connection, needed(" ".join(SUMMARISED)))
+    create_questions(connection, find_needed(" ".join(SUMMARISED)))
 
 
 def order() -> str:
@@ -133,12 +133,12 @@ def order() -> str:
 def copy_rows(connection: duckdb.DuckDBPyConnection, rows: str, target: Path) -> None:
     """Write what a statement gives to a Parquet file of ours."""
     connection.execute(
-        f"COPY ({rows}) TO {quoted(str(target))} (FORMAT parquet, COMPRESSION zstd, "
+        f"COPY ({rows}) TO {quote(str(target))} (FORMAT parquet, COMPRESSION zstd, "
         f"KV_METADATA {{{VERSION_KEY}: '{SCHEMA_VERSION}'}})"
     )
 
 
 def stored_scan(files: Iterable[str]) -> str:
     """Select the stored rows of a view, with the column of their order, from files by name."""
-    names = ", ".join(quoted(file) for file in files)
+    names = ", ".join(quote(file) for file in files)
     return f"FROM read_parquet([{names}], hive_partitioning = false)"

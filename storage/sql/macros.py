@@ -105,7 +105,7 @@ _OF_RUN = re.compile(
 )
 
 
-def needed(sql: str | None, through: Collection[str] = SUMMARISED) -> frozenset[str]:
+def find_needed(sql: str | None, through: Collection[str] = SUMMARISED) -> frozenset[str]:
     """Say which tables, views and macros a statement may use; None uses all.
 
     By its text, so that it never names too few: a word in a string or a comment counts.
@@ -152,7 +152,7 @@ def runs_asked_for(sql: str) -> list[str]:
     return sorted({found[1] for found in _OF_RUN.finditer(sql) if found[1]})
 
 
-def named() -> list[str]:
+def named_queries() -> list[str]:
     """How the views and macros are called, for messages."""
     return [*VIEWS, *(f"{name}({', '.join(args)})" for name, args in MACROS.items())]
 
@@ -161,7 +161,7 @@ def named() -> list[str]:
 def definition() -> str:
     """A digest of all SQL that SUMMARISED are made by: what another gave is not theirs."""
     digest = hashlib.sha256()
-    for name in sorted(needed(" ".join(SUMMARISED)) - set(TABLES)):
+    for name in sorted(find_needed(" ".join(SUMMARISED)) - set(TABLES)):
         digest.update(f"{name}\n{query_text(name)}\n".encode())
     return digest.hexdigest()
 

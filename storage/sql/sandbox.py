@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fsspec import AbstractFileSystem
 
-from storage.backends.handles import PlacedFile
+from storage.backends.handles import BackendFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +65,7 @@ class Mount:
         return isinstance(self._files.refusal, FileNotFoundError)
 
 
-def lock(connection: duckdb.DuckDBPyConnection) -> None:
+def restrict(connection: duckdb.DuckDBPyConnection) -> None:
     """Confine a connection to the files of its mount, for good.
 
     What a question needs beyond memory it may spill to a temporary folder of its own.
@@ -93,7 +93,7 @@ class _ReadOnlyFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec ships n
     def _strip_protocol(cls, path: str) -> str:
         return path
 
-    def open(self, path: str, mode: str = "rb", **_: Any) -> PlacedFile:
+    def open(self, path: str, mode: str = "rb", **_: Any) -> BackendFile:
         """Open for reading; anything else is refused."""
         try:
             if mode != "rb":
@@ -133,10 +133,10 @@ class _ReadOnlyFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec ships n
         return _LONG_AGO
 
 
-class _WatchedFile(PlacedFile):
+class _WatchedFile(BackendFile):
     """A file of which DuckDB would keep a failure to itself."""
 
-    def __init__(self, files: _ReadOnlyFiles, file: PlacedFile) -> None:
+    def __init__(self, files: _ReadOnlyFiles, file: BackendFile) -> None:
         super().__init__(file.size_bytes)
         self._files, self._file = files, file
 

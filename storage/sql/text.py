@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from importlib.abc import Traversable
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     """Write a string literal."""
     return "'" + text.replace("'", "''") + "'"
 
@@ -26,7 +26,7 @@ def parquet_scan(table: str, files: Iterable[str]) -> str:
 
     Files of an older version may lack some columns, which are NULL there.
     """
-    names = ", ".join(quoted(file) for file in files)
+    names = ", ".join(quote(file) for file in files)
     columns = ", ".join(f'"{name}"' for name in TABLES[table].names)
     # A folder called model=x would replace the column model. Brackets and stars need no care:
     # DuckDB takes a path that exists as it is.

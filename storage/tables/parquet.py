@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from storage.backends import Backend
-    from storage.backends.handles import PlacedFile
+    from storage.backends.handles import BackendFile
 
 _BLOCK_BYTES = 1 << 20
 
 
-def publish_table(place: Backend, table: pa.Table) -> None:
+def publish_table(backend: Backend, table: pa.Table) -> None:
     """Make a file hold `table` as Parquet, atomically and durably.
 
     Raises: OSError: the file cannot be written; it is then as it was.
     """
-    place.publish(parquet_bytes(table))
+    backend.publish(parquet_bytes(table))
 
 
 def parquet_bytes(table: pa.Table, row_group_rows: int | None = None) -> bytes:
@@ -53,7 +53,7 @@ def _has_nan(column: pa.ChunkedArray) -> bool:
     return pa.types.is_floating(column.type) and bool(pc.any(pc.is_nan(column)).as_py())
 
 
-def read_table(place: Backend, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(backend: Backend, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a Parquet file of ours, or some of its columns.
 
     Raises:
@@ -61,10 +61,10 @@ def read_table(place: Backend, columns: Sequence[str] | None = None) -> pa.Table
         SchemaVersionError: a newer version wrote it.
         DamagedError: it is no Parquet file, or not as it was written.
     """
-    return table_of_bytes(place.read(), str(place), columns)
+    return parse_table(backend.read(), str(backend), columns)
 
 
-def table_of_bytes(content: bytes, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+def parse_table(content: bytes, name: str, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a table from the bytes of a Parquet file of ours; raises as `read_table`."""
     with _parsed(pa.BufferReader(content), name) as parquet:
         table = parquet.read(columns, use_threads=False)
@@ -83,19 +83,19 @@ def keep_aside(folder: Backend, name: str) -> str:
     return aside
 
 
-def digest_of(place: Backend) -> str:
+def compute_digest(backend: Backend) -> str:
     """The SHA-256 of a file, in hex.
 
     Raises: OSError: it is not there, or cannot be read.
     """
     digest = hashlib.sha256()
-    with place.open() as file:
+    with backend.open() as file:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
 
 
-def check_columns(place: Backend, table: str) -> None:
+def check_columns(backend: Backend, table: str) -> None:
     """See by the footer of a Parquet file that it is of a table.
 
     Raises:
@@ -103,17 +103,17 @@ def check_columns(place: Backend, table: str) -> None:
         StorageError: it is no Parquet file, or one of other columns.
     """
     # Opened by us: pyarrow's own path handling guesses at file systems.
-    with place.open() as file, _parsed(file, str(place)) as parquet:
+    with backend.open() as file, _parsed(file, str(backend)) as parquet:
         missing = set(TABLES[table].names).difference(parquet.schema_arrow.names)
     if missing:
         raise StorageError(
-            f"{place} is not of the table `{table}`, so something else wrote it: it has no column "
-            f"{', '.join(sorted(missing))}; move it away or delete it"
+            f"{backend} is not of the table `{table}`, so something else wrote it: it has no"
+            f" column {', '.join(sorted(missing))}; move it away or delete it"
         )
 
 
 @contextlib.contextmanager
-def _parsed(file: pa.BufferReader | PlacedFile, name: str) -> Iterator[pq.ParquetFile]:
+def _parsed(file: pa.BufferReader | BackendFile, name: str) -> Iterator[pq.ParquetFile]:
     try:
         # In this thread alone: one of Arrow's that touches Python's objects while the interpreter
         # ends aborts the process (a command with Arrow's threads and no others once ended so).

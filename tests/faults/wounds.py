@@ -108,7 +108,7 @@ def lack_memory(spare_mib: str) -> None:
 
     from jobs.worker import run_task as worker
 
-    original = worker.work
+    original = worker.run_kind
     unlimited = resource.RLIM_INFINITY
 
     def poor(task: Any, model: Any, *rest: Any) -> Any:
@@ -122,21 +122,21 @@ def lack_memory(spare_mib: str) -> None:
         finally:
             resource.setrlimit(resource.RLIMIT_AS, (unlimited, unlimited))
 
-    worker.work = poor
+    worker.run_kind = poor
 
 
 def break_model(name: str) -> None:
     """One model raises, whatever it is given."""
     from jobs.worker import run_task as worker
 
-    original = worker.work
+    original = worker.run_kind
 
     def broken(task: Any, *rest: Any) -> Any:
         if task.model == name:
             raise RuntimeError("the model is broken")
         return original(task, *rest)
 
-    worker.work = broken
+    worker.run_kind = broken
 
 
 def work_as(name: str, *arguments: str) -> None:
@@ -206,13 +206,13 @@ def hanging(folder: str, times: str, task: Any, *rest: Any) -> Any:
 
 def slow(seconds: str, task: Any, *rest: Any) -> Any:
     """A task takes long, and goes on all the time."""
-    from jobs.machine.heartbeat import beat
+    from jobs.machine.heartbeat import count_batch
     from jobs.worker.run_task import run_task
 
     end_s = time.monotonic() + float(seconds)
     while time.monotonic() < end_s:
         time.sleep(0.2)
-        beat()
+        count_batch()
     return run_task(task, *rest)
 
 

@@ -18,7 +18,7 @@ from support import object_store
 
 import storage
 from jobs.cli import main
-from storage.backends import backend_of
+from storage.backends import open_backend
 from storage.backends.s3 import backend, lease
 from storage.backends.s3 import bucket as buckets
 
@@ -363,7 +363,7 @@ def test_a_lease_is_taken_by_one_of_many(root: str) -> None:
     """Eight at once, of which one gets it; given back, it is free at once."""
     from concurrent.futures import ThreadPoolExecutor
 
-    folder = backend_of(root) / "runs" / "run-1"
+    folder = open_backend(root) / "runs" / "run-1"
 
     def take(_: int) -> Any:
         try:
@@ -436,7 +436,7 @@ def test_history_is_compacted_checked_and_repaired(root: str) -> None:
     assert seen(root) == whole(*range(SHARDS))
     assert [run.run_id for run in storage.list_runs(root)] == ["run-1"]
     (lost,) = [key for key in keys(root, "runs/run-1/data") if "records-" in key]
-    (backend_of(root) / "runs" / "run-1" / "data" / lost.rpartition("/")[2]).delete()
+    (open_backend(root) / "runs" / "run-1" / "data" / lost.rpartition("/")[2]).delete()
     assert any("is not there" in problem.what for problem in storage.fsck(root))
     assert all(problem.is_repaired for problem in storage.fsck(root, is_repair=True))
     with storage.RunStore.open(root, "run-1") as store:
@@ -564,8 +564,8 @@ def test_every_command_that_writes_or_reads_results_knows_a_store(
     assert storage.query(root, "SELECT epoch FROM training").to_pylist() == [{"epoch": 1}]
     assert gfjobs("compact").startswith("2 runs compacted")
     assert gfjobs("fsck") == "nothing is wrong\n"
-    (backend_of(root) / "runs" / "two" / "regressions.parquet").publish(b"PAR1")
-    (backend_of(root) / "runs" / "one" / "cells.parquet").publish(b"PAR1")
+    (open_backend(root) / "runs" / "two" / "regressions.parquet").publish(b"PAR1")
+    (open_backend(root) / "runs" / "one" / "cells.parquet").publish(b"PAR1")
     said = gfjobs("fsck", "--repair")
     assert "set aside as regressions.parquet.damaged" in said
     assert "taken from its copy in the history" in said

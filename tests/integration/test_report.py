@@ -12,7 +12,7 @@ import storage
 from jobs.report.read import read_report
 from jobs.report.write import write_page
 from jobs.runs.submit import submit
-from jobs.runs.target import Where
+from jobs.runs.target import Target
 
 from .browser import PROGRAMS, Page, browser, program
 
@@ -118,7 +118,7 @@ def test_the_ladder_of_cifar10(tmp_path: Path) -> None:
     """Real images, at both widths: nothing logged, nothing fetched, SQL's numbers."""
     grid, results, path = tmp_path / "g.yaml", tmp_path / "results", tmp_path / "report.html"
     grid.write_text(CIFAR10)
-    assert submit(grid, results, Where(is_inline=True), lambda _: None, "made").is_done
+    assert submit(grid, results, Target(is_inline=True), lambda _: None, "made").is_done
     write_page(results, read_report(results, "made"), path)
     with browser(tmp_path / "profile") as opened:
         for width in (1280, 390):

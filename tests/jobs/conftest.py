@@ -24,7 +24,7 @@ from jobs.grid.reader import read_grid
 from jobs.plan.plan import Plan, make_plan
 from jobs.report.read import Report, read_report
 from jobs.runs.submit import submit
-from jobs.runs.target import Where
+from jobs.runs.target import Target
 from jobs.worker import run_task
 
 SIZES = {"img_size": 8, "patch_size": 2, "embed_dim": 6, "num_classes": 10}
@@ -96,7 +96,7 @@ def ran(ladder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
     def run_once(text: str) -> Path:
         folder, threads = tmp_path_factory.mktemp("ran"), torch.get_num_threads()
         grid = write_beside(ladder, folder, text)
-        ended = submit(grid, folder / "results", Where(is_inline=True), lambda _: None, "r")
+        ended = submit(grid, folder / "results", Target(is_inline=True), lambda _: None, "r")
         torch.set_num_threads(threads)
         assert ended.is_done
         return folder / "results"

@@ -15,12 +15,12 @@ from jobs.analysis.curve import Curves
 from jobs.cli import main
 from jobs.common.errors import BadInputError
 from jobs.common.tables import markdown_table, result_table, text_table
-from jobs.common.text import printable
+from jobs.common.text import escape_controls
 from jobs.common.yaml_document import Document
 from jobs.report.figures.curve import save_figure
 from jobs.runs.progress import Progress
 from storage.runs.layout import run_paths
-from storage.sql.text import quoted
+from storage.sql.text import quote
 
 NAMES = [
     "it's",
@@ -41,7 +41,7 @@ GRID = (
 @pytest.mark.parametrize("name", NAMES)
 def test_a_literal_is_the_text(name: str) -> None:
     """DuckDB reads back what was quoted."""
-    assert duckdb.sql(f"SELECT {quoted(name)}").fetchall() == [(name,)]
+    assert duckdb.sql(f"SELECT {quote(name)}").fetchall() == [(name,)]
 
 
 @pytest.mark.parametrize("name", NAMES[1:6:2])
@@ -57,7 +57,7 @@ def test_names_of_models_and_roots_are_no_sql(name: str, tmp_path: Path) -> None
     rows = storage.query(root, "SELECT DISTINCT model FROM exits").to_pylist()
     assert rows == [{"model": name}]
     assert storage.query(root, "SELECT model FROM ladder").num_rows == 1
-    macro = f"SELECT count(*) AS n FROM frontier({quoted(name)})"  # noqa: S608 - the point
+    macro = f"SELECT count(*) AS n FROM frontier({quote(name)})"  # noqa: S608 - the point
     with pytest.raises(storage.QueryError, match="there is no run"):
         storage.query(root, macro)
 
@@ -86,8 +86,8 @@ SHOWN = "cat\\x1b]0;owned\\x07\\x9b2J\\u202etxt\\ud800"
 
 def test_control_characters_are_written_out() -> None:
     """Lines and tabs stay, other scripts stay."""
-    assert printable(HOSTILE) == SHOWN
-    assert printable("a\tb\nü 猫 🐈") == "a\tb\nü 猫 🐈"
+    assert escape_controls(HOSTILE) == SHOWN
+    assert escape_controls("a\tb\nü 猫 🐈") == "a\tb\nü 猫 🐈"
 
 
 def test_tables_cannot_move_the_cursor() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import storage
-from storage.backends.local import LocalPlace
+from storage.backends.local import LocalBackend
 from storage.results import views
 from storage.runs import merge
 
@@ -280,8 +280,8 @@ def on_each_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None
 
         patch(Path, "replace")
         patch(Path, "unlink")
-        patch(LocalPlace, "write")
-        patch(LocalPlace, "sync")
+        patch(LocalBackend, "write")
+        patch(LocalBackend, "sync")
         patch(merge, "_copy_sorted")
 
     return install

@@ -16,7 +16,7 @@ from storage import CellRow, NodeRow, RunRow, rows_to_table
 from storage.results import connection
 from storage.runs.manifests import entries_to_table
 from storage.sql import macros
-from storage.sql.macros import create_questions, needed
+from storage.sql.macros import create_questions, find_needed
 from storage.sql.text import query_text, view_sql
 from storage.tables.schemas import TABLES
 
@@ -39,7 +39,7 @@ class Memory:
             self._connection.execute(f"CREATE TABLE rows_of_{table} AS FROM arriving")
             rows = view_sql(table, f"FROM rows_of_{table}")
             self._connection.execute(f"CREATE VIEW {table} AS {rows}")
-        create_questions(self._connection, needed(None))
+        create_questions(self._connection, find_needed(None))
         self._exits = macros._most_exits(self._connection)
 
     def clear(self) -> None:

@@ -110,9 +110,11 @@ def change_stored(root: Path) -> None:
     content = json.loads(manifest.read_bytes())
     name = content["summary"]["files"]["ladder"]
     file = root / "runs" / "run-1" / "data" / name
-    table = storage.tables.parquet.read_table(storage.backends.backend_of(file))
+    table = storage.tables.parquet.read_table(storage.backends.open_backend(file))
     column = table.column_names.index("forward_ms")
     table = table.set_column(column, "forward_ms", [[99.0] * table.num_rows])
     file.write_bytes(storage.tables.parquet.parquet_bytes(table))
-    content["digests"][name] = storage.tables.parquet.digest_of(storage.backends.backend_of(file))
+    content["digests"][name] = storage.tables.parquet.compute_digest(
+        storage.backends.open_backend(file)
+    )
     manifest.write_text(json.dumps(content))

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 import gfnet
-from jobs.plan.order import blocks
+from jobs.plan.order import make_blocks
 from jobs.plan.plan import Plan
 from jobs.plan.sources import Sources
 from jobs.plan.task import Task
@@ -28,7 +28,7 @@ class Bench:
     """The tasks of a grid, and how to run them."""
 
     def __init__(self, plan: Plan) -> None:
-        queue = blocks(plan, by_device=False)[0].tasks("r", frozenset())
+        queue = make_blocks(plan, by_device=False)[0].tasks("r", frozenset())
         self.tasks = list(queue)
         self.sources = Sources.of(plan)
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from jobs.analysis.comparison.comparable import PLACE, answered, why_no_accuracy
+from jobs.analysis.comparison.comparable import PLACE, count_answered, explain_no_accuracy
 from jobs.analysis.comparison.run_data import RunAnswers, Runs
 from jobs.analysis.statistics.mcnemar import AnswerChanges, interval, p_value
-from jobs.common.formatting import Row, threshold_of
+from jobs.common.formatting import Row, format_threshold
 
 _COUNTED = "no test: blocks are counted on the same images"
 
@@ -65,9 +65,9 @@ def blank(a: Row, b: Row, figure: str, column: str) -> Compared:
     """A figure of a pair before anything is tested: what it is of, and both values."""
     return Compared(
         model=a["model"],
-        threshold=threshold_of(a),
+        threshold=format_threshold(a),
         second_model=b["model"],
-        second_threshold=threshold_of(b),
+        second_threshold=format_threshold(b),
         **{axis: a[axis] for axis in PLACE},
         figure=figure,
         first=a[column],
@@ -97,7 +97,7 @@ def accuracy(runs: Runs, a: Row, b: Row) -> Compared:
 
 def _same_answers(runs: Runs, a: Row, b: Row) -> tuple[RunAnswers, RunAnswers] | str:
     """The answers of both to the same images, or why there are none."""
-    if reason := why_no_accuracy(a, b):
+    if reason := explain_no_accuracy(a, b):
         return reason
     first, second = (run.answers[row["cell_id"]] for run, row in zip(runs, (a, b), strict=True))
     if not np.array_equal(first.image_id, second.image_id):
@@ -115,7 +115,7 @@ def exits(runs: Runs, a: Row, b: Row) -> Compared | None:
         return replace(row, reason=answers)
     moved = int(np.count_nonzero(answers[0].exit_block != answers[1].exit_block))
     change = b["mean_blocks"] - a["mean_blocks"]
-    return replace(row, change=change, images=answered(a), moved=moved, p_reason=_COUNTED)
+    return replace(row, change=change, images=count_answered(a), moved=moved, p_reason=_COUNTED)
 
 
 def changed_images(runs: Runs, a: Row, b: Row) -> Iterator[Mapping[str, Any]]:
@@ -132,7 +132,7 @@ def changed_images(runs: Runs, a: Row, b: Row) -> Iterator[Mapping[str, Any]]:
         image_id = int(first.image_id[place])
         yield {
             "model": b["model"],
-            "threshold": threshold_of(b),
+            "threshold": format_threshold(b),
             "device": b["device"],
             "image_id": image_id,
             "path": paths.get((first.dataset_sha256, image_id)),

@@ -24,30 +24,31 @@ _MUST_BE_ALIKE = {
 }
 
 
-def identity_of(row: Row, columns: tuple[str, ...] = IDENTITY) -> tuple[object, ...]:
+def make_identity(row: Row, columns: tuple[str, ...] = IDENTITY) -> tuple[object, ...]:
     """What a row of `measured` is the measurement of."""
     values = (row[column] for column in columns)
     return tuple(tuple(value) if isinstance(value, list) else value for value in values)
 
 
-def answered(row: Row) -> int:
+def count_answered(row: Row) -> int:
     """How many images its accuracy is of."""
     return sum(row["exit_counts"] or ())
 
 
-def why_no_accuracy(first: Row, second: Row) -> str | None:
+def explain_no_accuracy(first: Row, second: Row) -> str | None:
     """Why the answers of two rows of `measured` cannot be compared; None where they can."""
     for which, row in (("the first", first), ("the second", second)):
         if row["acc1"] is None:
             return f"no answers in {which}"
     if first["dataset_sha256"] != second["dataset_sha256"]:
         return "other images: the data set has other content"
-    if answered(first) != answered(second):
-        return f"other images: {answered(first)} in the first, {answered(second)} in the second"
+    images = count_answered(first), count_answered(second)
+    if images[0] != images[1]:
+        return f"other images: {images[0]} in the first, {images[1]} in the second"
     return None
 
 
-def why_no_times(first: Row, second: Row) -> str | None:
+def explain_no_times(first: Row, second: Row) -> str | None:
     """Why the times and energies of two rows cannot be compared; None where they can."""
     return "; ".join(_differences(first, second)) or None
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import storage
 from jobs.analysis.comparison.accuracy import Compared, accuracy, changed_images, exits
-from jobs.analysis.comparison.comparable import PLACE, identity_of
+from jobs.analysis.comparison.comparable import PLACE, make_identity
 from jobs.analysis.comparison.latency import times
 from jobs.analysis.comparison.run_data import MeasuredRun, Side
-from jobs.analysis.statistics.holm import adjusted
+from jobs.analysis.statistics.holm import adjust_p_values
 from jobs.common.errors import UsageError
-from jobs.common.formatting import Row, threshold_of
+from jobs.common.formatting import Row, format_threshold
 
 _AXES = tuple(axis for axis in PLACE if axis != "node")
 """What a pair must agree in to be one; another node is a reason not to compare times."""
@@ -83,7 +83,7 @@ def compare(
         )
         if compared is not None
     ]
-    ps = adjusted([row.p for row in rows])
+    ps = adjust_p_values([row.p for row in rows])
     rows = [replace(row, p_holm=p) for row, p in zip(rows, ps, strict=True)]
     changed = (
         [image for a, b in pairs for image in changed_images(runs, a, b)] if with_images else []
@@ -114,7 +114,7 @@ def _pairs(first: MeasuredRun, second: MeasuredRun) -> tuple[list[tuple[Row, Row
         pairs += [(a, b) for b in near]
         met |= {id(a) for _ in near} | {id(b) for b in near}
     alone = [
-        f"only in {run.side.run_id}: {row['model']} at {threshold_of(row)} on {row['dataset']},"
+        f"only in {run.side.run_id}: {row['model']} at {format_threshold(row)} on {row['dataset']},"
         f" {row['device']}, {row['runtime']} {row['precision']}"
         for run in (first, second)
         for row in run.rows
@@ -124,7 +124,7 @@ def _pairs(first: MeasuredRun, second: MeasuredRun) -> tuple[list[tuple[Row, Row
 
 
 def _is_pair(first: Side, a: Row, b: Row) -> bool:
-    if identity_of(a, _AXES) != identity_of(b, _AXES) and not _are_untimed(a, b):
+    if make_identity(a, _AXES) != make_identity(b, _AXES) and not _are_untimed(a, b):
         return False
     if first.model is None and a["model"] != b["model"]:
         return False
@@ -132,10 +132,10 @@ def _is_pair(first: Side, a: Row, b: Row) -> bool:
         return True
     is_static = first.model is not None and None in (a["threshold"], b["threshold"])
     same = ("threshold", "thresholds")
-    return is_static or identity_of(a, same) == identity_of(b, same)
+    return is_static or make_identity(a, same) == make_identity(b, same)
 
 
 def _are_untimed(a: Row, b: Row) -> bool:
     """All-exit passes may have batches of other sizes: no answer depends on it."""
     axes = tuple(axis for axis in _AXES if axis != "batch_size")
-    return a["kind"] == b["kind"] == "exits" and identity_of(a, axes) == identity_of(b, axes)
+    return a["kind"] == b["kind"] == "exits" and make_identity(a, axes) == make_identity(b, axes)

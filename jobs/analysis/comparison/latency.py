@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from jobs.analysis.comparison.accuracy import Compared, blank
-from jobs.analysis.comparison.comparable import why_no_times
+from jobs.analysis.comparison.comparable import explain_no_times
 from jobs.analysis.comparison.run_data import Runs, Times
 from jobs.analysis.statistics.log_ratio import log_ratio, percent
 from jobs.common.formatting import Row, energy_sources
@@ -29,7 +29,7 @@ def times(runs: Runs, a: Row, b: Row, figure: str, control: str | None) -> Compa
     row = blank(a, b, figure, column)
     if figure == "energy":
         row = replace(row, energy_source=", then ".join(energy_sources((a, b))) or None)
-    if reason := why_no_times(a, b):
+    if reason := explain_no_times(a, b):
         return replace(row, reason=reason)
     tables = [run.times if figure == "latency" else run.energies for run in runs]
     sides = [_of(table, each) for table, each in zip(tables, (a, b), strict=True)]
@@ -117,7 +117,7 @@ def _divided(
         return f"no control {name} beside it in {' and '.join(absent)}"
     if first["checkpoint_sha256"] != second["checkpoint_sha256"]:
         return f"the control {name} has other weights in each run: not divided out"
-    if reason := why_no_times(first, second):
+    if reason := explain_no_times(first, second):
         return f"the control {name} cannot be compared ({reason}): not divided out"
     divided = []
     for table, row, side in zip(tables, (first, second), sides, strict=True):

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import storage
-from jobs.analysis.comparison.comparable import PLACE, identity_of
+from jobs.analysis.comparison.comparable import PLACE, make_identity
 from jobs.analysis.statistics.log_ratio import Logs
 from jobs.common.errors import UsageError
-from jobs.common.formatting import Row, threshold_of
+from jobs.common.formatting import Row, format_threshold
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class MeasuredRun:
         self.rows = [row for row in self.all_rows if self.side.has(row)]
         if not self.rows:
             known = ", ".join(
-                sorted({f"{row['model']} at {threshold_of(row)}" for row in self.all_rows})
+                sorted({f"{row['model']} at {format_threshold(row)}" for row in self.all_rows})
             )
             raise UsageError(
                 f"run {run_id} has no such cells; it has {known or 'no accuracy or latency yet'}"
@@ -93,13 +93,13 @@ class MeasuredRun:
 
     def control(self, row: Row, name: str | None) -> Row | None:
         """The timed cell of the control beside a cell."""
-        place = identity_of(row, PLACE)
+        place = make_identity(row, PLACE)
         return next(
             (
                 other
                 for other in self.all_rows
                 if other["model"] == name
-                and identity_of(other, PLACE) == place
+                and make_identity(other, PLACE) == place
                 and (other["cell_id"], other["node"]) in self.times
             ),
             None,

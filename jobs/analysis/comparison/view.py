@@ -12,9 +12,9 @@ from typing import Any
 
 from jobs.analysis.comparison.accuracy import Compared
 from jobs.analysis.comparison.compare import Comparison
-from jobs.common.formatting import fixed, model_at, setting_of
+from jobs.common.formatting import format_fixed, format_model, format_setting
 from jobs.common.tables import text_table
-from jobs.common.text import WIDTH, remarks
+from jobs.common.text import WIDTH, format_remarks
 
 _TEN_MS = 10
 _SMALLEST_P = 1e-4
@@ -33,7 +33,7 @@ def describe_comparison(comparison: Comparison) -> str:
         parts.append(text_table(_COLUMNS, [*map(_cells, rows)], _heading(rows[0]), WIDTH))
     if comparison.changed:
         parts.append(_images(comparison.changed))
-    parts.append(remarks(_remarks(comparison)))
+    parts.append(format_remarks(_remarks(comparison)))
     return "\n".join(part for part in parts if part)
 
 
@@ -60,7 +60,7 @@ def _cells(row: Compared) -> tuple[object, ...]:
 
 def _figure(name: str, value: float | None) -> str:
     small = name in ("latency", "energy") and value is not None and value < _TEN_MS
-    return fixed(value, 3 if small else 2)
+    return format_fixed(value, 3 if small else 2)
 
 
 def _signed(change: float, digits: int) -> str:
@@ -77,7 +77,7 @@ def _p(p: float | None) -> str:
 
 
 def _heading(row: Compared) -> str:
-    return f"{setting_of(dataclasses.asdict(row))}, batch {row.batch_size}"
+    return f"{format_setting(dataclasses.asdict(row))}, batch {row.batch_size}"
 
 
 def _setting(row: Compared) -> tuple[object, ...]:
@@ -118,7 +118,7 @@ def _remarks(comparison: Comparison) -> Iterator[str]:
         about: dict[str, list[str]] = {}
         for row in tested:
             if said := getattr(row, attribute):
-                name = f"{row.figure} of {model_at(row.model, row.threshold)}"
+                name = f"{row.figure} of {format_model(row.model, row.threshold)}"
                 about.setdefault(said, []).append(name)
         for text, named in about.items():
             yield f"{start}{text} ({', '.join(dict.fromkeys(named))})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import storage
-from jobs.analysis.comparison.comparable import why_no_accuracy
+from jobs.analysis.comparison.comparable import explain_no_accuracy
 from jobs.analysis.comparison.run_data import RunAnswers, read_run_answers
 from jobs.analysis.regressions.history import MeasuredNight, NightHistory
 from jobs.analysis.regressions.settings import Settings
@@ -35,7 +35,7 @@ class Drop:
     note: str
 
 
-def verdict_of(changes: AnswerChanges, settings: Settings, allowed: float) -> storage.Judgement:
+def judge_accuracy(changes: AnswerChanges, settings: Settings, allowed: float) -> storage.Judgement:
     """What changed answers mean: a drop that is always told, or one that chance hardly makes.
 
     Args:
@@ -89,7 +89,7 @@ class Judged:
     @staticmethod
     def _is_alike(night: MeasuredNight, row: Row) -> bool:
         then = night.same(row)
-        return then is not None and why_no_accuracy(then, row) is None
+        return then is not None and explain_no_accuracy(then, row) is None
 
     def _drop(self, night: MeasuredNight, row: Row, allowed: float) -> Drop:
         then = night.same(row)
@@ -101,7 +101,7 @@ class Judged:
         changed = f"{changes.lost} images lost and {changes.won} won since {night.run_id}"
         if then["checkpoint_sha256"] != row["checkpoint_sha256"]:
             changed += "; another checkpoint"
-        verdict = verdict_of(changes, self._history.settings, allowed)
+        verdict = judge_accuracy(changes, self._history.settings, allowed)
         return Drop(night, then["acc1"], points, verdict, changed)
 
     def _of(self, night: MeasuredNight) -> dict[str, RunAnswers]:

@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import groupby
 
 import storage
-from jobs.analysis.comparison.comparable import PLACE, identity_of, why_no_times
+from jobs.analysis.comparison.comparable import PLACE, explain_no_times, make_identity
 from jobs.analysis.regressions.detector import RECENT
 from jobs.analysis.regressions.latency import Nights, Pair
 from jobs.analysis.regressions.settings import Settings
@@ -26,17 +26,17 @@ class MeasuredNight:
     def __init__(self, run_id: str, rows: Iterable[Row]) -> None:
         self.run_id = run_id
         self.rows = list(rows)
-        self._by_identity = {identity_of(row): row for row in self.rows}
+        self._by_identity = {make_identity(row): row for row in self.rows}
 
     def same(self, row: Row) -> Row | None:
         """The cell that is measured in a row of another night."""
-        return self._by_identity.get(identity_of(row))
+        return self._by_identity.get(make_identity(row))
 
     def control(self, row: Row, name: str | None) -> Row | None:
         """The timed cell of the control that ran beside a cell, in the same way."""
-        place = identity_of(row, PLACE)
+        place = make_identity(row, PLACE)
         for other in self.rows:
-            is_it = other["model"] == name and identity_of(other, PLACE) == place
+            is_it = other["model"] == name and make_identity(other, PLACE) == place
             if is_it and other["forward_ms"] is not None and other["is_valid"] is not False:
                 return other
         return None
@@ -44,7 +44,7 @@ class MeasuredNight:
 
 @dataclass(frozen=True)
 class NightHistory:
-    """A night and those before it, oldest first; `told` as `told_before` says."""
+    """A night and those before it, oldest first; `told` as `find_told` says."""
 
     earlier: Sequence[MeasuredNight]
     tonight: MeasuredNight
@@ -81,7 +81,7 @@ class NightHistory:
                 f"control {settings.control} is no model of run {run_id} nor of a night before it;"
                 f" these are: {', '.join(models)}"
             )
-        return cls(earlier, by_id[run_id], settings, told_before(root, run_id))
+        return cls(earlier, by_id[run_id], settings, find_told(root, run_id))
 
     @cached_property
     def since_baseline(self) -> Sequence[MeasuredNight]:
@@ -108,12 +108,12 @@ class NightHistory:
         """
         tonight = self.pair(self.tonight, row, metric)
         is_controlled = tonight is not None and tonight.control is not None
-        told = self.told.get((*identity_of(row), metric), ())
+        told = self.told.get((*make_identity(row), metric), ())
         regressions = {before["run_id"] for before in told if before["verdict"] == "regression"}
         found: dict[str, Pair] = {}
         for night in self.earlier:
             then = night.same(row)
-            if then is None or why_no_times(then, row):
+            if then is None or explain_no_times(then, row):
                 continue
             pair = self.pair(night, then, metric)
             if pair and (not is_controlled or self._is_controlled_alike(night, row, pair)):
@@ -134,7 +134,7 @@ class NightHistory:
             and ours is not None
             and its is not None
             and ours["checkpoint_sha256"] == its["checkpoint_sha256"]
-            and identity_of(ours) == identity_of(its)
+            and make_identity(ours) == make_identity(its)
         )
 
     def _control(self, night: MeasuredNight, row: Row) -> Row | None:
@@ -143,11 +143,11 @@ class NightHistory:
         return None if name is None or row["model"] == name else night.control(row, name)
 
 
-def told_before(root: storage.Root, run_id: str) -> Mapping[tuple[object, ...], Sequence[Row]]:
+def find_told(root: storage.Root, run_id: str) -> Mapping[tuple[object, ...], Sequence[Row]]:
     """What was told of earlier nights, by cell and metric, oldest first."""
     told: dict[tuple[object, ...], list[Row]] = {}
     for row in storage.named_query(root, "told", run_id=run_id).to_pylist():
-        told.setdefault((*identity_of(row), row["metric"]), []).append(row)
+        told.setdefault((*make_identity(row), row["metric"]), []).append(row)
     return told
 
 

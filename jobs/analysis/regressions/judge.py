@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import storage
-from jobs.analysis.comparison.comparable import IDENTITY, identity_of, why_no_times
+from jobs.analysis.comparison.comparable import IDENTITY, explain_no_times, make_identity
 from jobs.analysis.regressions.accuracy import Drop, Judged
 from jobs.analysis.regressions.history import UNITS, MeasuredNight, NightHistory
 from jobs.analysis.regressions.latency import Finding, Nights, Pair, find_change
@@ -88,7 +88,7 @@ def judge(
     judged = Judged(root, history)
     opened = _first(history, judged)
     suspects = {
-        identity_of(each.cell): each.cell for each in opened if each.row.verdict == "suspect"
+        make_identity(each.cell): each.cell for each in opened if each.row.verdict == "suspect"
     }
     confirmed = None
     if suspects and remeasure:
@@ -233,7 +233,7 @@ def _again(each: _Open, again: MeasuredNight, history: NightHistory, judged: Jud
         return replace(each, row=_accuracy_again(each, row, cell, judged))
     first = f"{each.row.effect_pct:+.1f} %"
     pair = history.pair(again, cell, metric)
-    why = why_no_times(each.cell, cell)
+    why = explain_no_times(each.cell, cell)
     if (
         pair is None
         or why
@@ -297,7 +297,7 @@ def _least_worse(row: storage.RegressionRow, before: float) -> float:
 
 
 def _blank(cell: Row, metric: storage.Metric, kind: storage.FindingKind) -> storage.RegressionRow:
-    identity: dict[str, Any] = dict(zip(IDENTITY, identity_of(cell), strict=True))
+    identity: dict[str, Any] = dict(zip(IDENTITY, make_identity(cell), strict=True))
     return storage.RegressionRow(
         run_id=cell["run_id"],
         metric=metric,

@@ -17,7 +17,7 @@ from jobs.common.yaml_document import Document
 from jobs.grid.grid import Grid
 from jobs.grid.reader import read_grid
 from jobs.runs.submit import submit_document
-from jobs.runs.target import Where
+from jobs.runs.target import Target
 
 SUFFIX = "-again"
 """Of the run's and its grid's name, so that it is no night itself."""
@@ -26,7 +26,7 @@ LEAST_ROUNDS = 6
 """Even: each cell stands as often before another as after it. Twice a night's where more."""
 
 
-def remeasurement(root: storage.Root, where: Where, narrate: ShowText) -> Remeasure:
+def make_remeasure(root: storage.Root, target: Target, narrate: ShowText) -> Remeasure:
     """Give a function that measures cells of a run again, in this root and there."""
 
     def remeasure(run_id: str, cells: Sequence[Row], control: str | None) -> str:
@@ -34,12 +34,12 @@ def remeasurement(root: storage.Root, where: Where, narrate: ShowText) -> Remeas
         submission = storage.read_submission(root, run_id)
         base = Path(submission["base"])
         document = Document(Path(submission["grid_path"]), run.grid or "")
-        grid = read_grid(document, where.devices(), base)
-        text = narrowed(grid, cells, control)
+        grid = read_grid(document, target.devices(), base)
+        text = narrow_grid(grid, cells, control)
         name = _begun(root, run_id, text) or _free_name(root, run_id)
         narrate(f"measuring {len(cells)} suspects of {run_id} again, as run {name}")
         again = Document(Path(submission["grid_path"]), text)
-        ended = submit_document(again, base, root, where, narrate, run_id=name)
+        ended = submit_document(again, base, root, target, narrate, run_id=name)
         if not ended.is_done:
             raise JobsError(f"run {name} failed; see gfjobs status {name}")
         return name
@@ -47,7 +47,7 @@ def remeasurement(root: storage.Root, where: Where, narrate: ShowText) -> Remeas
     return remeasure
 
 
-def narrowed(grid: Grid, cells: Sequence[Row], control: str | None) -> str:
+def narrow_grid(grid: Grid, cells: Sequence[Row], control: str | None) -> str:
     """A grid of the suspects and the control alone, as text.
 
     Args:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import storage
 from jobs.analysis.regressions.judge import WORST_FIRST, NightVerdict
-from jobs.common.formatting import model_at, place_of, threshold_of
+from jobs.common.formatting import format_host, format_model, format_threshold
 from jobs.common.tables import text_table
-from jobs.common.text import WIDTH, remarks
+from jobs.common.text import WIDTH, format_remarks
 
 _DIGITS = {"accuracy": 2, "latency": 3, "energy": 3}
 _NAMED = 2
@@ -22,7 +22,7 @@ def describe_judgements(verdict: NightVerdict) -> str:
     counts = Counter(row.verdict for row in verdict.rows)
     counted = ", ".join(f"{counts[name]} {name}" for name in WORST_FIRST if counts[name])
     ordered = sorted(verdict.rows, key=lambda row: WORST_FIRST.index(row.verdict))
-    notes = remarks(_notes(ordered))
+    notes = format_remarks(_notes(ordered))
     table = text_table(_COLUMNS, [_cells(row) for row in ordered], pipe_width=WIDTH)
     parts = [f"{verdict.run_id}: {counted or 'nothing to judge'}\n", table, notes]
     return "\n".join(part for part in parts if part)
@@ -41,7 +41,7 @@ def _cells(row: storage.RegressionRow) -> tuple[object, ...]:
     if row.effect_pct is not None and row.low is not None and row.high is not None:
         change = f"{row.effect_pct:+.1f}{unit}"
         interval = f"{row.low:+.1f}…{row.high:+.1f}"
-    threshold = threshold_of(dataclasses.asdict(row))
+    threshold = format_threshold(dataclasses.asdict(row))
     metric = _METRICS[row.metric]
     return row.verdict, row.model, threshold, metric, expected, value, change, interval
 
@@ -59,8 +59,8 @@ def _notes(rows: list[storage.RegressionRow]) -> Iterator[str]:
         if row.known_since:
             said.append(f"known since {row.known_since}, not told again")
         if said:
-            where = place_of(dataclasses.asdict(row))
-            model = model_at(row.model or "–", threshold_of(dataclasses.asdict(row)))
+            where = format_host(dataclasses.asdict(row))
+            model = format_model(row.model or "–", format_threshold(dataclasses.asdict(row)))
             name = f"{row.metric} of {model}, {where}"
             about.setdefault("; ".join(said), []).append(name)
     for text, named in about.items():

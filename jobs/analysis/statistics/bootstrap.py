@@ -50,7 +50,7 @@ def estimates(
     return [IntervalEstimate(*map(float, each)) for each in zip(values, low, high, strict=True)]
 
 
-def mean_of(rounds: Sequence[tuple[Numbers, Numbers]]) -> IntervalEstimate:
+def estimate_mean(rounds: Sequence[tuple[Numbers, Numbers]]) -> IntervalEstimate:
     """The mean over all images of all rounds.
 
     What was timed at once is drawn at once: images of one batch share its time, and say no more

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def adjusted(p_values: Sequence[float | None]) -> list[float | None]:
+def adjust_p_values(p_values: Sequence[float | None]) -> list[float | None]:
     """Adjust p-values so that those below 5 % hold together: one false one in 20 grids at most.
 
     The smallest counts as many times as there are values, the next once less, and none is below

@@ -19,7 +19,7 @@ from jobs.analysis.thresholds.constraints import Constraints
 from jobs.analysis.thresholds.exit_answers import ExitAnswers, OperatingPoint, Vector
 from jobs.analysis.thresholds.fixed_sequence import ROUNDING, Split, Tested, certify_steps
 from jobs.analysis.thresholds.path import build_path
-from jobs.analysis.thresholds.risks import Promise, promises_of
+from jobs.analysis.thresholds.risks import Promise, list_promises
 from jobs.common.errors import JobsError
 
 SHARES = (0.2, 0.3)
@@ -80,7 +80,7 @@ def guarantee(
         NoGuaranteeError: no step is certified.
         ValueError: nothing is limited; the confidence is not between 0 and 1; too few images.
     """
-    promises = promises_of(answers, constraints)
+    promises = list_promises(answers, constraints)
     if not promises or not 0 < confidence < 1:
         raise ValueError(
             f"{len(promises)} constraints with confidence {confidence:g}; give at least one, and a"

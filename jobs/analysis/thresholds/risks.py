@@ -46,7 +46,7 @@ class Promise:
         return ceilings
 
 
-def promises_of(answers: ExitAnswers, constraints: Constraints) -> tuple[Promise, ...]:
+def list_promises(answers: ExitAnswers, constraints: Constraints) -> tuple[Promise, ...]:
     """All that the constraints ask, accuracy before costs."""
     promises = []
     if constraints.max_drop is not None:

@@ -12,9 +12,9 @@ from jobs.analysis.thresholds.choose import Pass
 from jobs.analysis.thresholds.exit_answers import ExitAnswers, OperatingPoint, Vector
 from jobs.analysis.thresholds.guarantee import Guarantee
 from jobs.analysis.thresholds.search import Choice
-from jobs.common.formatting import Row, setting_of
+from jobs.common.formatting import Row, format_setting
 from jobs.common.tables import text_table
-from jobs.common.text import folded
+from jobs.common.text import fold
 
 RESAMPLES = 10_000
 """Of the images, for the interval of a drop in accuracy."""
@@ -27,7 +27,7 @@ def describe_choice(chosen: Pass, choice: Choice) -> str:
     point = choice.point
     low, high = drop_interval(chosen.answers, point.thresholds)
     return (
-        f"{_heading(chosen)}\n{folded(choice.method, indent='')}\n\n"
+        f"{_heading(chosen)}\n{fold(choice.method, indent='')}\n\n"
         f"{_figures(chosen.answers, {'chosen': point})}\n"
         f"{_exits(chosen.answers, point)}\n"
         f"{_latency(chosen, point)}"
@@ -107,8 +107,8 @@ def _heading(chosen: Pass) -> str:
     if any(limit.name == "energy_mj" for limit in chosen.constraints.cost_limits):
         why, source = (chosen.cell[f"exit_energy_{name}"] for name in ("mj_note", "source"))
         said += [*([f"millijoules: {why}"] if why else []), *([source] if source else [])]
-    lines = "".join("\n" + folded(each, indent="") for each in said)
-    return f"{chosen.cell['model']}, {setting_of(chosen.cell)}\nasked: {asked}{lines}"
+    lines = "".join("\n" + fold(each, indent="") for each in said)
+    return f"{chosen.cell['model']}, {format_setting(chosen.cell)}\nasked: {asked}{lines}"
 
 
 def _figures(answers: ExitAnswers, points: dict[str, OperatingPoint]) -> str:

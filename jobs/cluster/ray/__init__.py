@@ -14,7 +14,7 @@ from jobs.cluster.ray.connection import view_cluster
 from jobs.cluster.ray.executor import RayExecutor
 from jobs.cluster.ray.head_actor import HeadDriver, HeadService, on_head
 from jobs.cluster.ray.node_queries import ask_hardware
-from jobs.cluster.ray.training import teach
+from jobs.cluster.ray.training import train_on_node
 
 __all__ = [
     "HeadDriver",
@@ -22,6 +22,6 @@ __all__ = [
     "RayExecutor",
     "ask_hardware",
     "on_head",
-    "teach",
+    "train_on_node",
     "view_cluster",
 ]

@@ -20,11 +20,11 @@ from ray.exceptions import (
 from jobs.cluster.cluster_state import TIMING
 from jobs.cluster.ray.checksums import open_outcome
 from jobs.cluster.ray.connection import EMBEDDED_STORE_BYTES, join, start_here
-from jobs.cluster.ray.nodes import TASKS_PER_CPU, TIMING_SHARE, Nodes, bound
+from jobs.cluster.ray.nodes import TASKS_PER_CPU, TIMING_SHARE, Nodes, bind_to_node
 from jobs.cluster.ray.object_store import ObjectStore, Reference, Sent
-from jobs.cluster.ray.worker_side import Orders, Work, forget_pulse, pulse_of, remote_of
+from jobs.cluster.ray.worker_side import Orders, Work, delete_heartbeat, make_remote, read_heartbeat
 from jobs.common.errors import CorruptedError, JobsError
-from jobs.common.formatting import duration
+from jobs.common.formatting import format_duration
 from jobs.driver.executor import Finished
 from jobs.driver.watchdog import LOOKS, STALL_S, Watchdog
 from jobs.machine.slots import Host, Slot
@@ -52,7 +52,7 @@ class _InFlight:
     task: Task
     sent: dict[Hashable, Sent]
     node_id: str | None
-    pulse_key: bytes
+    heartbeat_key: bytes
     stranded_s: float | None = None
 
 
@@ -86,13 +86,13 @@ class RayExecutor:
         self._in_flight: dict[Reference, _InFlight] = {}
         self._nodes: Nodes | None = None  # of a Ray of our own there is one place
         self._late: list[Any] = []  # stalled, and not yet given back
-        self._work = remote_of(work)
+        self._work = make_remote(work)
         if address is None:
             start_here()
             self._store = ObjectStore(EMBEDDED_STORE_BYTES)
             return
         head = join(address)
-        assert head is not None  # Where.check
+        assert head is not None  # Target.check
         try:
             self._nodes = Nodes(head)
         except JobsError:
@@ -139,15 +139,15 @@ class RayExecutor:
         }
         node = self._nodes.node(slot.host) if self._nodes else None
         if node:
-            options = bound(options, task, slot, node)
-        pulse_key = uuid.uuid4().bytes
-        orders = Orders(images.digest, pulse_key, self._stall_s / LOOKS)
+            options = bind_to_node(options, task, slot, node)
+        heartbeat_key = uuid.uuid4().bytes
+        orders = Orders(images.digest, heartbeat_key, self._stall_s / LOOKS)
         # In a list a reference is not resolved: a worker that has the model fetches no weights.
         reference = self._work.options(**options).remote(
             task, [weights.reference], images.reference, slot if node else None, orders
         )
         node_id = node.node_id if node else None
-        self._in_flight[reference] = _InFlight(task, sent, node_id, pulse_key)
+        self._in_flight[reference] = _InFlight(task, sent, node_id, heartbeat_key)
         quiet_s = task.energy.settle_s + task.energy.idle_s if task.energy else 0.0
         self._watchdog.begin(reference, slot.host, quiet_s)
 
@@ -227,16 +227,17 @@ class RayExecutor:
 
     def _stalled(self) -> Finished | None:
         """A task that has finished nothing for too long; None where there is none."""
-        self._late += self._watchdog.stalled(lambda key: pulse_of(self._in_flight[key].pulse_key))
+        self._late += self._watchdog.stalled(
+            lambda key: read_heartbeat(self._in_flight[key].heartbeat_key)
+        )
         while self._late:
             reference = self._late.pop()
             if reference not in self._in_flight:  # it came back meanwhile
                 continue
             sent = self._drop(reference)
-            forget_pulse(sent.pulse_key)
-            error = (
-                f"StalledError: it finished no batch in {duration(self._stall_s)}, and was ended"
-            )
+            delete_heartbeat(sent.heartbeat_key)
+            stall = format_duration(self._stall_s)
+            error = f"StalledError: it finished no batch in {stall}, and was ended"
             return sent.task, Outcome({}, None, error=error, is_lost=True)
         return None
 

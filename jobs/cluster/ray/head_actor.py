@@ -28,7 +28,7 @@ TIMEOUT_S = 180.0
 """For an answer of the head: a worker process, gfjobs' imports, and reading the grid's files."""
 
 
-Meanings = dict[str, dict[str, Any]]
+ResolvedInputs = dict[str, dict[str, Any]]
 """As `jobs.runs.resolved_inputs`."""
 
 
@@ -50,12 +50,12 @@ class HeadService:
     """What runs on the head, given by who submits: this package knows no runs.
 
     Attributes:
-        seen_otherwise: called with a results root, a probe in it, a grid, its base and what its
-            names mean; what the head does not see as the submitter does.
+        describe_head_differences: called with a results root, a probe in it, a grid, its base and
+            its resolved inputs; says what the head does not see as the submitter does.
         start: called with a run id, a results root and options of `gfjobs resume`.
     """
 
-    seen_otherwise: Callable[[str, str, Document, Path, Meanings], str]
+    describe_head_differences: Callable[[str, str, Document, Path, ResolvedInputs], str]
     start: Callable[[str, str, Sequence[str]], StartedDriver]
 
 
@@ -68,11 +68,11 @@ class HeadDriver:
         self.address = address
         self._is_started = False
 
-    def seen_otherwise(
-        self, root: str, probe: str, document: Document, base: Path, submitted: Meanings
+    def describe_head_differences(
+        self, root: str, probe: str, document: Document, base: Path, submitted: ResolvedInputs
     ) -> str:
         """As `HeadService`, there."""
-        asked = self._actor.seen_otherwise.remote(root, probe, document, base, submitted)
+        asked = self._actor.describe_head_differences.remote(root, probe, document, base, submitted)
         return str(_answer(asked))
 
     def start(self, run_id: str, root: str, options: Sequence[str]) -> tuple[str, str]:
@@ -107,7 +107,7 @@ def on_head(
     """
     head = join(address)
     try:
-        assert head is not None  # Where.check
+        assert head is not None  # Target.check
         (node,) = [view for view in head.nodes() if view.is_head]
         affinity = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
         keeper: Any = ray.remote(_Keeper)
@@ -148,11 +148,11 @@ class _Keeper:
         self._giving_up.daemon = True
         self._giving_up.start()
 
-    def seen_otherwise(
-        self, root: str, probe: str, document: Document, base: Path, submitted: Meanings
+    def describe_head_differences(
+        self, root: str, probe: str, document: Document, base: Path, submitted: ResolvedInputs
     ) -> str:
         """As `HeadService`."""
-        return self._service.seen_otherwise(root, probe, document, base, submitted)
+        return self._service.describe_head_differences(root, probe, document, base, submitted)
 
     def start(self, run_id: str, root: str, options: Sequence[str]) -> tuple[str, str]:
         """Start the driver, and say which process it is and what went wrong."""

@@ -141,7 +141,7 @@ def _node(view: NodeView, here: str) -> Node:
     return Node(host, view.node_id, frozenset(view.resources))
 
 
-def bound(options: dict[str, Any], task: Task, slot: Slot, node: Node) -> dict[str, Any]:
+def bind_to_node(options: dict[str, Any], task: Task, slot: Slot, node: Node) -> dict[str, Any]:
     """A task goes to its node and to no other, and takes the device that it is to run on."""
     resources = dict(options["resources"])
     resource = DEVICE_PREFIX + slot.device

@@ -15,13 +15,13 @@ from jobs.cluster.ray.nodes import TIMING_SHARE
 from jobs.cluster.ray.object_store import Reference
 from jobs.common.errors import JobsError
 from jobs.machine.devices import ANY, CPU, CUDA
-from jobs.training.compute import Lesson, TrainingError
+from jobs.training.compute import TrainingError, TrainingJob
 
 Event = Any
-"""Of a training: jobs.training.compute.Began, or one of gfnet.training.loop, which needs torch."""
+"""Of a training: a StartedTraining, or an event of gfnet.training.loop, which needs torch."""
 
 
-def teach(lesson: Lesson, address: str) -> Iterator[Event]:
+def train_on_node(lesson: TrainingJob, address: str) -> Iterator[Event]:
     """Train on a node of a running cluster, and yield what happens there.
 
     A device that some node has registered as the resource `device:NAME` is trained on there;
@@ -42,7 +42,7 @@ def teach(lesson: Lesson, address: str) -> Iterator[Event]:
         ray.shutdown()  # also ends the task, where nobody waits for it any more
 
 
-def _event(lesson: Lesson, reference: Reference) -> Event:
+def _event(lesson: TrainingJob, reference: Reference) -> Event:
     try:
         event: Event = ray.get(reference)
     except RayTaskError as err:
@@ -57,7 +57,7 @@ def _event(lesson: Lesson, reference: Reference) -> Event:
     return event
 
 
-def _place(lesson: Lesson) -> dict[str, Any]:
+def _place(lesson: TrainingJob) -> dict[str, Any]:
     """Ray's options for a training: where it may run, and what it takes there.
 
     It shares the host with others, but not with a timed task.
@@ -78,9 +78,9 @@ def _place(lesson: Lesson) -> dict[str, Any]:
     return options | {"resources": resources}
 
 
-def _teach(lesson: Lesson) -> Iterator[Event]:
+def _teach(lesson: TrainingJob) -> Iterator[Event]:
     """In a worker process of Ray: a device's own name means nothing to torch."""
-    from jobs.training.compute import run_lesson
+    from jobs.training.compute import run_training_job
 
     device = lesson.device if lesson.device in (CPU, CUDA) else ANY
-    yield from run_lesson(replace(lesson, device=device))
+    yield from run_training_job(replace(lesson, device=device))

@@ -15,7 +15,7 @@ from ray.experimental import internal_kv
 from jobs.cluster.ray.checksums import Sealed, check_images, check_weights, seal_outcome
 from jobs.cluster.ray.object_store import Reference
 from jobs.common.errors import CorruptedError
-from jobs.machine.heartbeat import beats
+from jobs.machine.heartbeat import completed_batches
 from jobs.machine.slots import Slot
 from jobs.plan.task import Outcome, Task
 
@@ -41,11 +41,11 @@ class Orders:
     """
 
     digest: int
-    pulse_key: bytes
-    pulse_s: float
+    heartbeat_key: bytes
+    heartbeat_s: float
 
 
-def remote_of(work: Work | None) -> Any:
+def make_remote(work: Work | None) -> Any:
     """The function that Ray runs; never twice by itself, since only the driver knows what is done.
 
     Args:
@@ -72,7 +72,7 @@ def remote_of(work: Work | None) -> Any:
     return ray.remote(max_retries=0)(perform)
 
 
-def pulse_of(key: bytes) -> int | None:
+def read_heartbeat(key: bytes) -> int | None:
     """What a task has reported; None where it has not, or the head does not answer."""
     with suppress(RayError, RuntimeError, ValueError):
         said = _kv_get(key, namespace=NAMESPACE)
@@ -80,7 +80,7 @@ def pulse_of(key: bytes) -> int | None:
     return None
 
 
-def forget_pulse(key: bytes) -> None:
+def delete_heartbeat(key: bytes) -> None:
     """Remove what a task has reported that cannot do so itself."""
     with suppress(RayError, RuntimeError):
         _kv_del(key, namespace=NAMESPACE)
@@ -93,13 +93,13 @@ def _reporting(orders: Orders) -> Iterator[None]:
 
     def report() -> None:
         last = None
-        while not is_over.wait(orders.pulse_s):
-            if beats() != last:
-                last = beats()
+        while not is_over.wait(orders.heartbeat_s):
+            if completed_batches() != last:
+                last = completed_batches()
                 with suppress(RayError, RuntimeError):
-                    _kv_put(orders.pulse_key, str(last), overwrite=True, namespace=NAMESPACE)
+                    _kv_put(orders.heartbeat_key, str(last), overwrite=True, namespace=NAMESPACE)
         if last is not None:
-            forget_pulse(orders.pulse_key)
+            delete_heartbeat(orders.heartbeat_key)
 
     thread = threading.Thread(target=report, name="pulse", daemon=True)
     thread.start()

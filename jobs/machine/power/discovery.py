@@ -47,7 +47,7 @@ class PowerChoice:
     keeps_marks: bool = False
 
 
-def power_of(device: Device) -> PowerChoice:
+def describe_power(device: Device) -> PowerChoice:
     """What this process measures power with, with a device in use; never raises."""
     return _power_of(device, os.environ.get(VARIABLE, ""))
 
@@ -57,7 +57,7 @@ def _power_of(device: Device, setting: str) -> PowerChoice:
     return choose_power(device.name, setting, ROOT)
 
 
-def look(kind: str, root: Path = ROOT) -> PowerChoice:
+def find_sources(kind: str, root: Path = ROOT) -> PowerChoice:
     """What this machine measures power with, found without torch; never raises.
 
     Args:

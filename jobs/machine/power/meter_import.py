@@ -13,7 +13,7 @@ from typing import Any
 
 import storage
 from jobs.common.errors import BadInputError, InputProblem, UsageError
-from jobs.common.formatting import duration
+from jobs.common.formatting import format_duration
 from jobs.machine.power.discovery import METER
 from jobs.machine.power.meter_log import LogLine, read_log
 from jobs.machine.power.protocol import ACTIVE, MIN_SAMPLES, TOTAL
@@ -255,7 +255,7 @@ def _elsewhere(path: Path, windows: Sequence[Row], times: Sequence[datetime]) ->
 
 
 def _gap(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < _MINUTE_S else duration(seconds)
+    return f"{seconds:.1f} s" if seconds < _MINUTE_S else format_duration(seconds)
 
 
 def _utc(at: datetime) -> str:

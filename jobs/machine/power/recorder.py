@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from jobs.common.clock import now
-from jobs.machine.heartbeat import beat
+from jobs.machine.heartbeat import count_batch
 from jobs.machine.power.discovery import PowerChoice
 from jobs.machine.power.protocol import (
     ACTIVE,
@@ -148,7 +148,7 @@ class Meter:
         while self._lacks_samples(window, self.now_ns()):
             time.sleep(_NAP_S)
         self._close(window)
-        beat()
+        count_batch()
         self.added_s += (self.now_ns() - began_ns) / NS_PER_S
 
     @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gfnet.config import MAX_DEPTH
 from jobs.common.errors import BadInputError, InputProblem
-from jobs.common.text import whole_number
+from jobs.common.text import parse_whole_number
 from jobs.machine.power.protocol import MAX_W, TOTAL
 from jobs.machine.power.source import PowerError, PowerReading, PowerSource, Scene
 
@@ -156,7 +156,7 @@ def _line(
     if not abs(watts) <= MAX_W:  # also of NaN
         problem("watts", f"a number, at most {MAX_W:,.0f}")
     said = row.get("exit_block") or None
-    exit_block = None if said is None else whole_number(said, LAST_BLOCK)
+    exit_block = None if said is None else parse_whole_number(said, LAST_BLOCK)
     if said is not None and exit_block is None:
         problem("exit_block", f"the number of a block, from 0 to {LAST_BLOCK}, or nothing")
     return Line(

@@ -6,10 +6,10 @@ from jobs.report.figures.exits import calibration_figure, exits_figure, latencie
 from jobs.report.figures.frontier import COSTS, frontier_figure
 from jobs.report.figures.nights import history_figures
 from jobs.report.figures.style import Figure
-from jobs.report.read import Report, Setting, of_setting
+from jobs.report.read import Report, Setting, select_setting
 
 
-def figures_of(report: Report, setting: Setting, number: int) -> dict[str, Figure]:
+def collect_figures(report: Report, setting: Setting, number: int) -> dict[str, Figure]:
     """The charts of one setting by what they show; those without figures are left out.
 
     Args:
@@ -19,9 +19,9 @@ def figures_of(report: Report, setting: Setting, number: int) -> dict[str, Figur
     """
     drawn = (
         *(frontier_figure(report, setting, cost, number) for cost in COSTS),
-        exits_figure(of_setting(report.histogram, setting), number),
-        latencies_figure(of_setting(report.latencies, setting), number),
-        calibration_figure(of_setting(report.calibration, setting), number),
+        exits_figure(select_setting(report.histogram, setting), number),
+        latencies_figure(select_setting(report.latencies, setting), number),
+        calibration_figure(select_setting(report.calibration, setting), number),
         *history_figures(report, setting, number),
     )
     return {figure.name: figure for figure in drawn if figure}

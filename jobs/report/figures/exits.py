@@ -7,15 +7,15 @@ from itertools import groupby
 
 import altair as alt
 
-from jobs.common.formatting import Row, fixed, threshold_of
+from jobs.common.formatting import Row, format_fixed, format_threshold
 from jobs.report.figures.style import (
     HEIGHT,
     INK,
     ROW_HEIGHT,
     Figure,
-    chart_of,
     finish_chart,
-    legend_of,
+    make_chart,
+    make_legend,
 )
 
 
@@ -27,7 +27,7 @@ def exits_figure(rows: Sequence[Row], number: int) -> Figure | None:
         return None
     values = [
         {
-            "row": f"{row['model']} {threshold_of(row)}",
+            "row": f"{row['model']} {format_threshold(row)}",
             "exit": row["exit_block"],
             "share": row["share_pct"],
             "images": row["images"],
@@ -36,7 +36,7 @@ def exits_figure(rows: Sequence[Row], number: int) -> Figure | None:
     ]
     order = list(dict.fromkeys(value["row"] for value in values))
     chart = (
-        chart_of(values)
+        make_chart(values)
         .mark_bar()
         .encode(
             x=alt.X("sum(share):Q", title="images, percent", scale=alt.Scale(domain=[0, 100])),
@@ -57,11 +57,11 @@ def exits_figure(rows: Sequence[Row], number: int) -> Figure | None:
         rows=[
             (
                 row["model"],
-                threshold_of(row),
+                format_threshold(row),
                 row["exit_block"],
                 row["images"],
-                fixed(row["share_pct"], 1),
-                fixed(row["median_forward_ms"], 3),
+                format_fixed(row["share_pct"], 1),
+                format_fixed(row["median_forward_ms"], 3),
             )
             for row in early
         ],
@@ -79,7 +79,7 @@ def latencies_figure(rows: Sequence[Row], number: int) -> Figure | None:
         for row in known
     ]
     order = [value["row"] for value in values]
-    base = chart_of(values).encode(
+    base = make_chart(values).encode(
         y=alt.Y("row:N", sort=order, title=None),
         color=alt.Color("model:N", legend=None, sort=list({row["model"]: 0 for row in known})),
     )
@@ -103,7 +103,7 @@ def latencies_figure(rows: Sequence[Row], number: int) -> Figure | None:
                 row["model"],
                 row["exit_block"],
                 row["samples"],
-                *(fixed(row[f"p{p}_ms"], 3) for p in (10, 25, 50, 75, 90)),
+                *(format_fixed(row[f"p{p}_ms"], 3) for p in (10, 25, 50, 75, 90)),
             )
             for row in known
         ],
@@ -132,18 +132,18 @@ def calibration_figure(rows: Sequence[Row], number: int) -> Figure | None:
     y = alt.Y("acc1:Q", title="right at this exit, percent", scale=alt.Scale(domain=[0, 100]))
     gates = list(dict.fromkeys(value["gate"] for value in values))
     line = (
-        chart_of(values)
+        make_chart(values)
         .mark_line(point=alt.OverlayMarkDef(size=40), strokeWidth=2)
         .encode(
-            x=x, y=y, color=alt.Color("gate:N", title=None, sort=gates, legend=legend_of(gates))
+            x=x, y=y, color=alt.Color("gate:N", title=None, sort=gates, legend=make_legend(gates))
         )
     )
     ends = [{"gate_score": 0, "acc1": 0}, {"gate_score": 1, "acc1": 100}]
     calibrated = (
-        chart_of(ends).mark_line(strokeDash=[4, 4], color=INK, opacity=0.5).encode(x=x, y=y)
+        make_chart(ends).mark_line(strokeDash=[4, 4], color=INK, opacity=0.5).encode(x=x, y=y)
     )
     aurocs = {value["gate"]: row["gate_auroc"] for value, row in zip(values, rows, strict=True)}
-    said = "; ".join(f"{gate}: {fixed(auroc, 3)}" for gate, auroc in aurocs.items())
+    said = "; ".join(f"{gate}: {format_fixed(auroc, 3)}" for gate, auroc in aurocs.items())
     return Figure(
         name=f"gate-calibration-{number}",
         title="Gate calibration",
@@ -159,8 +159,8 @@ def calibration_figure(rows: Sequence[Row], number: int) -> Figure | None:
                 row["exit_block"],
                 row["part"],
                 row["images"],
-                fixed(row["gate_score"], 3),
-                fixed(row["acc1"], 1),
+                format_fixed(row["gate_score"], 3),
+                format_fixed(row["acc1"], 1),
             )
             for row in rows
         ],

@@ -8,21 +8,21 @@ from typing import Any
 
 import altair as alt
 
-from jobs.analysis.curve import curves_of, some_of
-from jobs.analysis.latency_intervals import key_of
+from jobs.analysis.curve import make_curves, thin_out
+from jobs.analysis.latency_intervals import make_key
 from jobs.analysis.thresholds.bands import Band
-from jobs.common.formatting import Row, fixed, threshold_of
+from jobs.common.formatting import Row, format_fixed, format_threshold
 from jobs.report.figures.style import (
     COLOURS,
     HEIGHT,
     Figure,
-    chart_of,
+    add_title,
     finish_chart,
-    legend_of,
-    titled,
+    make_chart,
+    make_legend,
 )
-from jobs.report.ladder import sources_of
-from jobs.report.read import Report, Setting, of_setting
+from jobs.report.ladder import collect_sources
+from jobs.report.read import Report, Setting, select_setting
 from jobs.report.terminal.summary import is_invalid
 
 _LISTED = 12  # points of a curve in its table
@@ -37,9 +37,9 @@ COSTS = {
 
 def frontier_figure(report: Report, setting: Setting, cost: str, number: int) -> Figure | None:
     """Accuracy against cost: every threshold as a line in its band, what was routed as points."""
-    rows = of_setting(report.curve, setting)
-    ladder = of_setting(report.ladder, setting)
-    is_composed = bool(rows) and curves_of(rows).cost == "forward_ms"
+    rows = select_setting(report.curve, setting)
+    ladder = select_setting(report.ladder, setting)
+    is_composed = bool(rows) and make_curves(rows).cost == "forward_ms"
     if cost == "mean_blocks" and (is_composed or not rows):
         return None  # blocks stand in for milliseconds that are not known
     points = _curve_points(report, rows, cost)
@@ -50,8 +50,8 @@ def frontier_figure(report: Report, setting: Setting, cost: str, number: int) ->
     x = alt.X("cost:Q", title=label, scale=alt.Scale(zero=False))
     y = alt.Y("acc1:Q", title="acc@1, percent", scale=alt.Scale(zero=False))
     names = list(dict.fromkeys(row["model"] for row in (*rows, *ladder)))
-    colour = alt.Color("model:N", sort=names, title=None, legend=legend_of(names))
-    line = chart_of(points)
+    colour = alt.Color("model:N", sort=names, title=None, legend=make_legend(names))
+    line = make_chart(points)
     # A layer without rows would have no extent.
     band = line.mark_area(opacity=0.18).encode(
         x=x, y=alt.Y("low:Q", title="acc@1, percent"), y2="high:Q", color=colour
@@ -59,7 +59,7 @@ def frontier_figure(report: Report, setting: Setting, cost: str, number: int) ->
     curve = line.mark_line(strokeWidth=2).encode(
         x=x, y=y, color=colour, order=alt.Order("cost:Q"), tooltip=_tips("model", "threshold", cost)
     )
-    point = chart_of(measured)
+    point = make_chart(measured)
     interval = point.mark_rule(strokeWidth=1.5).encode(
         x=alt.X("low_cost:Q", title=label), x2="high_cost:Q", y=y, color=colour
     )
@@ -72,20 +72,26 @@ def frontier_figure(report: Report, setting: Setting, cost: str, number: int) ->
         *([interval] if any(row["low_cost"] is not None for row in measured) else []),
         *([routed] if measured else []),
     ]
-    sources = sources_of(report, setting) if cost == "energy_mj" else []
+    sources = collect_sources(report, setting) if cost == "energy_mj" else []
     best = max((*points, *measured), key=lambda row: row["acc1"])
     least = min((*points, *measured), key=lambda row: row["cost"])
     table = [
-        (row["model"], row["threshold"], fixed(row["acc1"], 2), _band(row), fixed(row["cost"], 3))
+        (
+            row["model"],
+            row["threshold"],
+            format_fixed(row["acc1"], 2),
+            _band(row),
+            format_fixed(row["cost"], 3),
+        )
         for name in names
         for row in (
-            *some_of([row for row in points if row["model"] == name], _LISTED),
+            *thin_out([row for row in points if row["model"] == name], _LISTED),
             *(row for row in measured if row["model"] == name),
         )
     ]
     return Figure(
         name=f"accuracy-by-{shown}-{number}",
-        title=titled(f"Accuracy against {shown}", sources),
+        title=add_title(f"Accuracy against {shown}", sources),
         alternative=(
             f"Accuracy against {label} of {len(names)} models. Highest: {best['model']} at"
             f" {best['acc1']:.2f} percent for {best['cost']:.3g} {unit}. Cheapest:"
@@ -135,10 +141,10 @@ def _measured(report: Report, ladder: Sequence[Row], cost: str) -> Iterator[dict
     for row in ladder:
         if row["acc1"] is None or row[cost] is None or is_invalid(row):
             continue
-        mean = report.means.get(key_of(row)) if cost == "forward_ms" else None
+        mean = report.means.get(make_key(row)) if cost == "forward_ms" else None
         yield {
             "model": row["model"],
-            "threshold": threshold_of(row),
+            "threshold": format_threshold(row),
             "cost": row[cost],
             "acc1": row["acc1"],
             "low_cost": max(mean.forward_ms.low, 0.0) if mean else None,
@@ -152,8 +158,8 @@ def explorer_figure(report: Report, setting: Setting, cell: Row) -> dict[str, An
     Returns: a specification; `usermeta` has the cost of the horizontal axis, and the points with
         the thresholds that a click on them takes.
     """
-    rows = of_setting(report.curve, setting)
-    curves = curves_of(rows)
+    rows = select_setting(report.curve, setting)
+    curves = make_curves(rows)
     points = [
         # Nine digits tell every float32 from its neighbours.
         {"cost": row[curves.cost], "acc1": row["acc1"], "threshold": f"{row['threshold']:.9g}"}
@@ -165,12 +171,12 @@ def explorer_figure(report: Report, setting: Setting, cell: Row) -> dict[str, An
         "y": alt.Y("acc1:Q", title="acc@1, percent", scale=alt.Scale(zero=False)),
     }
     line = (
-        chart_of(points)
+        make_chart(points)
         .mark_line(color=COLOURS[0], strokeWidth=2)
         .encode(order=alt.Order("cost:Q"), **axes)
     )
     now = (
-        chart_of(points[:1], "now")
+        make_chart(points[:1], "now")
         .mark_point(filled=True, size=160, color=COLOURS[1], opacity=1)
         .encode(**axes)
     )

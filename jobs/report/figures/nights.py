@@ -7,9 +7,16 @@ from typing import Any
 
 import altair as alt
 
-from jobs.common.formatting import Row, energy_sources, fixed, threshold_of
-from jobs.report.figures.style import HEIGHT, Figure, chart_of, finish_chart, legend_of, titled
-from jobs.report.read import Report, Setting, of_setting
+from jobs.common.formatting import Row, energy_sources, format_fixed, format_threshold
+from jobs.report.figures.style import (
+    HEIGHT,
+    Figure,
+    add_title,
+    finish_chart,
+    make_chart,
+    make_legend,
+)
+from jobs.report.read import Report, Setting, select_setting
 from jobs.report.terminal.summary import is_invalid
 
 _STEP_COLOURS = {"regression": "#d00000", "improvement": "#008040"}
@@ -23,10 +30,10 @@ _METRICS = {
 
 def history_figures(report: Report, setting: Setting, number: int) -> Iterator[Figure]:
     """Each model's figures over all runs, judged steps marked; none for a first run."""
-    rows = of_setting(report.history, setting)
+    rows = select_setting(report.history, setting)
     steps = {
         (_identity(row), row["metric"]): row["verdict"]
-        for row in of_setting([*report.judged, *report.told], setting)
+        for row in select_setting([*report.judged, *report.told], setting)
         if row["verdict"] in _STEP_COLOURS
     }
     if len({row["run_id"] for row in rows}) <= 1:  # one run is no history
@@ -39,7 +46,7 @@ def history_figures(report: Report, setting: Setting, number: int) -> Iterator[F
             {
                 "line": row["model"]
                 if row["threshold"] is None and not row["thresholds"]
-                else f"{row['model']} {threshold_of(row)}",
+                else f"{row['model']} {format_threshold(row)}",
                 "night": row["submitted_at"].isoformat() + "Z",
                 "run": row["run_id"],
                 "value": row[metric],
@@ -50,10 +57,10 @@ def history_figures(report: Report, setting: Setting, number: int) -> Iterator[F
         ]
         marked = [value for value in values if value["step"]]
         lines = list(dict.fromkeys(value["line"] for value in values))
-        base = chart_of(values).encode(
+        base = make_chart(values).encode(
             x=alt.X("night:T", title=None, axis=alt.Axis(labelOverlap=True, tickCount=5)),
             y=alt.Y("value:Q", title=label, scale=alt.Scale(zero=False)),
-            color=alt.Color("line:N", title=None, sort=lines, legend=legend_of(lines)),
+            color=alt.Color("line:N", title=None, sort=lines, legend=make_legend(lines)),
         )
         line = base.mark_line(strokeWidth=2)
         dots = base.mark_point(size=50, filled=True, opacity=1).encode(
@@ -63,7 +70,7 @@ def history_figures(report: Report, setting: Setting, number: int) -> Iterator[F
             tooltip=[alt.Tooltip(f"{name}:N") for name in ("line", "run", "value", "valid")],
         )
         rings = (
-            chart_of(marked)
+            make_chart(marked)
             .mark_point(filled=False, size=320, strokeWidth=3, opacity=1)
             .encode(
                 x="night:T",
@@ -79,7 +86,7 @@ def history_figures(report: Report, setting: Setting, number: int) -> Iterator[F
         nights = len({row["run_id"] for row in known})
         yield Figure(
             name=f"{short}-over-nights-{number}",
-            title=titled(title, energy_sources(known) if metric == "energy_mj" else []),
+            title=add_title(title, energy_sources(known) if metric == "energy_mj" else []),
             alternative=f"{label} of {len(lines)} rows of the ladder over {nights} runs: "
             + "; ".join(_ends(name, values) for name in lines)
             + f".{said}",
@@ -90,8 +97,8 @@ def history_figures(report: Report, setting: Setting, number: int) -> Iterator[F
                     row["run_id"],
                     row["submitted_at"],
                     row["model"],
-                    threshold_of(row),
-                    fixed(row[metric], 3),
+                    format_threshold(row),
+                    format_fixed(row[metric], 3),
                     not is_invalid(row),
                     value["step"],
                 )

@@ -67,13 +67,13 @@ class Figure:
     rows: Sequence[Sequence[object]]
 
 
-def titled(title: str, sources: Sequence[str]) -> str:
+def add_title(title: str, sources: Sequence[str]) -> str:
     """A title of energies with what measured them, for an SVG has no text beside it."""
     named = "; ".join(line.removeprefix("energy: ") for line in sources)
     return f"{title} ({named})" if named else title
 
 
-def chart_of(rows: Sequence[Row], name: str = "") -> Any:
+def make_chart(rows: Sequence[Row], name: str = "") -> Any:
     """A chart of rows, which a page's script may replace where they have a name."""
     data: Any = alt.Data  # untyped there
     return alt.Chart(data(values=list(rows), **({"name": name} if name else {})))
@@ -88,7 +88,7 @@ def finish_chart(chart: Any, height: int) -> dict[str, Any]:
     return spec
 
 
-def legend_of(names: Sequence[str]) -> alt.Legend:
+def make_legend(names: Sequence[str]) -> alt.Legend:
     """In columns that fit a phone: two of short names, one of long ones, which are cut there."""
     is_short = max(map(len, names), default=0) <= _SHORT_NAME
     return alt.Legend(

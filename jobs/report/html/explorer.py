@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.analysis.thresholds.exit_answers import ExitAnswers
-from jobs.common.formatting import setting_of
+from jobs.common.formatting import format_setting
 from jobs.report.read import AllExitPass
 
 MOST_BYTES = 8_000_000
@@ -23,7 +23,7 @@ MOST_BYTES = 8_000_000
 _STEPS = 1000  # of a slider
 
 
-def packed_passes(
+def pack_passes(
     passes: Sequence[AllExitPass], most_bytes: int = MOST_BYTES
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Pack as many as fit, in their order.
@@ -32,7 +32,7 @@ def packed_passes(
     """
     packed, left_out, used = [], [], 0
     for each in passes:
-        name = f"{each.cell['model']}, {setting_of(each.cell)}"
+        name = f"{each.cell['model']}, {format_setting(each.cell)}"
         if each.answers is None:
             left_out.append(f"{name}: {each.problem}")
             continue

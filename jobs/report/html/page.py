@@ -20,15 +20,15 @@ from markupsafe import Markup, escape
 
 import storage
 from jobs.analysis.regressions.judge import WORST_FIRST
-from jobs.common.formatting import SETTING, Row, fixed, setting_of, threshold_of
-from jobs.common.tables import shown
-from jobs.report.figures.collect import figures_of
+from jobs.common.formatting import SETTING, Row, format_fixed, format_setting, format_threshold
+from jobs.common.tables import format_value
+from jobs.report.figures.collect import collect_figures
 from jobs.report.figures.frontier import explorer_figure
 from jobs.report.figures.style import Figure
-from jobs.report.html.explorer import packed_passes
+from jobs.report.html.explorer import pack_passes
 from jobs.report.html.thumbnails import Thumbnails, thumbnails
-from jobs.report.ladder import LADDER, ladder_rows, missing, notes_of, sources_of
-from jobs.report.read import AllExitPass, Report, Setting, of_setting, setting_key
+from jobs.report.ladder import LADDER, collect_notes, collect_sources, describe_missing, ladder_rows
+from jobs.report.read import AllExitPass, Report, Setting, select_setting, setting_key
 
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 """The version that Altair writes for."""
@@ -101,7 +101,7 @@ def html_page(root: storage.Root, report: Report) -> str:
         _source("charts.js"),
         _source("explorer.js"),
     ]
-    passes, left_out = packed_passes(report.passes)
+    passes, left_out = pack_passes(report.passes)
     by_id = {each.cell["cell_id"]: each for each in report.passes}
     for packed in passes:
         cell = by_id[packed["cell_id"]].cell
@@ -127,16 +127,16 @@ def html_page(root: storage.Root, report: Report) -> str:
 
 
 def _part(report: Report, setting: Setting, number: int) -> PagePart:
-    ladder = of_setting(report.ladder, setting)
-    history = of_setting(report.history, setting)
+    ladder = select_setting(report.ladder, setting)
+    history = select_setting(report.history, setting)
     return PagePart(
-        title=setting_of(dict(zip(SETTING, setting, strict=True))),
+        title=format_setting(dict(zip(SETTING, setting, strict=True))),
         columns=LADDER,
         ladder=list(ladder_rows(ladder, report.means)),
-        sources=sources_of(report, setting),
-        figures=figures_of(report, setting, number),
-        notes=notes_of(report, setting),
-        missing=list(missing(report, setting)),
+        sources=collect_sources(report, setting),
+        figures=collect_figures(report, setting, number),
+        notes=collect_notes(report, setting),
+        missing=list(describe_missing(report, setting)),
         is_first_run=len({row["run_id"] for row in history}) <= 1,
     )
 
@@ -152,7 +152,7 @@ def _album(root: storage.Root, report: Report, each: AllExitPass) -> Album:
         ]
         exits.append((block, groups))
     return Album(
-        title=f"{cell['model']}, {setting_of(cell)}",
+        title=f"{cell['model']}, {format_setting(cell)}",
         thresholds=_thresholds(each),
         exits=exits,
         pictures=thumbnails(root, report.details, cell["dataset_sha256"], ids),
@@ -190,10 +190,10 @@ def _judged(row: Row) -> tuple[object, ...]:
         row["verdict"],
         row["model"],
         row["dataset"],
-        threshold_of(row),
+        format_threshold(row),
         row["metric"],
-        fixed(row["value"], 3),
-        fixed(row["expected"], 3),
+        format_fixed(row["value"], 3),
+        format_fixed(row["expected"], 3),
         None if row["effect_pct"] is None else f"{row['effect_pct']:+.1f} {unit}",
         interval,
         row["note"],
@@ -208,7 +208,7 @@ def _group_title(rows: Sequence[Row]) -> str:
 
 def _remark(text: object) -> Markup:
     """A remark with what it quotes as code; the names of strangers in it are escaped before."""
-    escaped = str(escape(shown(text)))
+    escaped = str(escape(format_value(text)))
     return Markup(_QUOTED.sub(r"<code>\1</code>", escaped))  # noqa: S704 - escaped, then ours
 
 
@@ -222,7 +222,7 @@ def _environment() -> Environment:
     )
     # `tojson` writes <, > and & as \u003c...: no name can end a script element.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    environment.filters |= {"shown": shown, "remark": _remark, "threshold": threshold_of}
+    environment.filters |= {"shown": format_value, "remark": _remark, "threshold": format_threshold}
     return environment
 
 

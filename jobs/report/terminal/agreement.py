@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from itertools import groupby
 
 import storage
-from jobs.common.formatting import Row, place_of, rounded, threads_of, threshold_of
+from jobs.common.formatting import Row, format_host, format_threads, format_threshold, round_digits
 from jobs.common.tables import long_table
-from jobs.common.text import folded
+from jobs.common.text import fold
 
 _GROUP = ("dataset", "device", "node", "threads")
 
@@ -24,7 +24,7 @@ def agreement(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
 
 def _table(rows: Sequence[Row], *, is_all: bool) -> str:
     title = (
-        f"agreement with eager float32, {place_of(rows[0])}, {threads_of(rows[0])}: largest"
+        f"agreement with eager float32, {format_host(rows[0])}, {format_threads(rows[0])}: largest"
         " difference of a logit; answers and exits that differ"
     )
     columns = ("model", "runtime", "precision", "t", "images", "logit", "answers", "exits")
@@ -35,16 +35,16 @@ def _table(rows: Sequence[Row], *, is_all: bool) -> str:
             row["precision"],
             _threshold(row),
             row["images"],
-            rounded(row["max_logit_difference"], 2),
+            round_digits(row["max_logit_difference"], 2),
             row["answer_flips"],
             row["exit_flips"],
         )
         for row in rows
     ]
     table = long_table(columns, cells, "rows", is_all=is_all)
-    return f"{folded(title, indent='')}\n\n{table}"
+    return f"{fold(title, indent='')}\n\n{table}"
 
 
 def _threshold(row: Row) -> str:
     """Which of a model's cells it is: an all-exit pass is of all thresholds."""
-    return "all" if row["kind"] == "exits" else threshold_of(row)
+    return "all" if row["kind"] == "exits" else format_threshold(row)

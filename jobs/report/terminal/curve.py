@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jobs.analysis.curve import Curves, some_of, undominated
+from jobs.analysis.curve import Curves, select_undominated, thin_out
 from jobs.common.formatting import (
     Row,
     energy_sources,
-    fixed,
-    model_at,
-    threshold_of,
+    format_fixed,
+    format_model,
+    format_threshold,
 )
 from jobs.common.tables import long_table, text_table
-from jobs.common.text import paragraphs
+from jobs.common.text import format_paragraphs
 from jobs.common.text_chart import character_chart
 
 
-def draw(curves: Curves, *, is_all: bool = False) -> str:
+def draw_curves(curves: Curves, *, is_all: bool = False) -> str:
     """A setting's curves for the terminal, and a table of some of their points.
 
     Args:
@@ -47,13 +47,13 @@ def _points_table(curves: Curves, *, is_all: bool) -> str:
         (
             name,
             "–" if row["threshold"] is None else f"{row['threshold']:.6g}",
-            fixed(row["acc1"], 2),
-            fixed(row["mean_blocks"], 2),
-            fixed(row["forward_ms"], 3),
+            format_fixed(row["acc1"], 2),
+            format_fixed(row["mean_blocks"], 2),
+            format_fixed(row["forward_ms"], 3),
             *(["yes" if row["is_dominated"] else ""] if is_all else []),
         )
         for name, points in curves.models.items()
-        for row in some_of(points if is_all else undominated(points))
+        for row in thin_out(points if is_all else select_undominated(points))
     ]
     title = "some of all operating points" if is_all else "the frontier: what no other point beats"
     return f"{text_table(columns, rows, title)}\n{_explained(curves, is_all=is_all)}"
@@ -75,7 +75,7 @@ def _explained(curves: Curves, *, is_all: bool) -> str:
                 )
             elif points[0]["is_dominated"]:
                 said.append(f"– {name} is not on the frontier: {beaten}")
-    return paragraphs(said)
+    return format_paragraphs(said)
 
 
 def _routed_table(routed: Sequence[Row], figure: str, *, is_all: bool) -> str:
@@ -86,9 +86,9 @@ def _routed_table(routed: Sequence[Row], figure: str, *, is_all: bool) -> str:
     rows = [
         (
             row["model"],
-            threshold_of(row),
-            fixed(row[figure], 3),
-            fixed(row[f"composed_{unit}"], 3),
+            format_threshold(row),
+            format_fixed(row[figure], 3),
+            format_fixed(row[f"composed_{unit}"], 3),
             "–"
             if row["error_pct"] is None
             else f"{row['error_pct']:+.1f} %" + ("" if row["is_within"] else ", too much"),
@@ -103,7 +103,9 @@ def _energies(rows: Sequence[Row], *, is_all: bool) -> str:
     """Energies beside what was routed, what measured them, and why some are not known."""
     composed = [row for row in rows if row["composed_mj"] is not None]
     noted = [row for row in rows if row.get("note")]
-    said = [f"– {model_at(row['model'], threshold_of(row))}: {row['note']}" for row in noted]
+    said = [
+        f"– {format_model(row['model'], format_threshold(row))}: {row['note']}" for row in noted
+    ]
     said += [f"– {line}" for line in energy_sources(rows)]
     tables = [_routed_table(composed, "energy_mj", is_all=is_all)] if composed else []
-    return "\n".join([*tables, *([paragraphs(said)] if said else [])])
+    return "\n".join([*tables, *([format_paragraphs(said)] if said else [])])

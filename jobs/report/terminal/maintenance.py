@@ -11,7 +11,7 @@ import storage
 TELL_EVERY_S = 5.0
 
 
-def told_slowly(narrate: Callable[[str], None]) -> Callable[[str, int, int], None]:
+def show_slowly(narrate: Callable[[str], None]) -> Callable[[str, int, int], None]:
     """Tell of long work now and then, by run: nothing of what is over at once."""
     told_s = time.monotonic()
 
@@ -24,7 +24,7 @@ def told_slowly(narrate: Callable[[str], None]) -> Callable[[str, int, int], Non
     return tell
 
 
-def compacted(done: storage.Compaction, is_dry: bool) -> str:
+def describe_compaction(done: storage.Compaction, is_dry: bool) -> str:
     """What a compaction did, or would do."""
     would = "would be " if is_dry else ""
     lines = [f"{_runs(len(done.added))} {would}compacted, {len(done.kept)} were before"]
@@ -37,7 +37,7 @@ def compacted(done: storage.Compaction, is_dry: bool) -> str:
     return "\n".join(lines)
 
 
-def checked(problems: Sequence[storage.Problem]) -> str:
+def describe_check(problems: Sequence[storage.Problem]) -> str:
     """What was found, a line each, and what became of it."""
     if not problems:
         return "nothing is wrong\n"

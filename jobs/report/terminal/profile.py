@@ -6,7 +6,7 @@ from itertools import groupby
 
 import storage
 from jobs.common.errors import UsageError
-from jobs.common.formatting import Row, fixed, setting_of
+from jobs.common.formatting import Row, format_fixed, format_setting
 from jobs.common.tables import text_table
 
 
@@ -37,13 +37,13 @@ def _profile_table(rows: list[Row]) -> str:
         (
             row["component"],
             row["calls_per_image"],
-            fixed(row["ms_per_image"], 4),
-            fixed(row["share_pct"], 1),
+            format_fixed(row["ms_per_image"], 4),
+            format_fixed(row["share_pct"], 1),
         )
         for row in parts
     ]
     return (
-        f"{first['model']} on {setting_of(first)}, batch {first['batch_size']}\n"
+        f"{first['model']} on {format_setting(first)}, batch {first['batch_size']}\n"
         f"{text_table(columns, cells)}"
         f"{total_ms:.4f} ms an image, mean of {first['images']:,}; profiling itself took"
         f" {profiling['ms_per_image']:.4f} of it ({profiling['share_pct']:.1f} %)\n"

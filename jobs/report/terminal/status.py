@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 import storage
 from jobs.common.formatting import (
     Row,
-    threshold_of,
-    variant_of,
-    varying,
+    find_varying,
+    format_threshold,
+    format_variant,
 )
-from jobs.common.tables import first_ones, long_table
-from jobs.common.text import folded
+from jobs.common.tables import long_table, take_first
+from jobs.common.text import fold
 from jobs.runs.watch import driver_lines
 
 
@@ -43,7 +43,7 @@ def status(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
     counts = Counter(cell["status"] for cell in cells)
     counted = ", ".join(f"{number} {status}" for status, number in counts.items())
     lines = [f"run {run_id} is {run.status}: {counted}", *driver_lines(root, run_id), ""]
-    names = varying(cells)
+    names = find_varying(cells)
     columns = ("kind", "model", "dataset", *names, "threshold", "status", "tries", "rows", "of")
     rows = [
         (
@@ -51,7 +51,7 @@ def status(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
             cell["model"],
             cell["dataset"],
             *(cell[name] for name in names),
-            threshold_of(cell),
+            format_threshold(cell),
             cell["status"],
             cell["attempts"],
             cell["rows"],
@@ -61,9 +61,9 @@ def status(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
     ]
     lines.append(long_table(columns, rows, "cells", is_all=is_all).rstrip("\n"))
     aside = storage.named_query(root, "set_aside", run_ids=[run_id], run_id=run_id).to_pylist()
-    said, more = first_ones([*_remarks(cells, names)], "remarks on cells", is_all=is_all)
+    said, more = take_first([*_remarks(cells, names)], "remarks on cells", is_all=is_all)
     said = [*said, *filter(None, [more]), *(f"node {row['node']}: {row['note']}" for row in aside)]
-    lines += [*([""] if said else []), *map(folded, said)]
+    lines += [*([""] if said else []), *map(fold, said)]
     if run.status in ("failed", "interrupted", "cancelled"):
         lines.append(f"go on with: gfjobs resume {run_id}")
     return "\n".join(lines) + "\n"
@@ -71,7 +71,7 @@ def status(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
 
 def _remarks(cells: Sequence[Row], names: Sequence[str]) -> Iterator[str]:
     for cell in cells:
-        setting = variant_of(cell, names)
+        setting = format_variant(cell, names)
         name = f"{cell['kind']} of {cell['model']} on {cell['dataset']}"
         name += setting and f" ({setting})"
         if cell["error"]:

@@ -7,19 +7,19 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 import storage
-from jobs.analysis.latency_intervals import MeanLatency, Means, key_of, mean_latencies
+from jobs.analysis.latency_intervals import MeanLatency, Means, make_key, mean_latencies
 from jobs.common.formatting import (
     SETTING,
     Row,
-    count,
-    fixed,
-    setting_of,
-    threshold_of,
-    variant_of,
-    varying,
+    find_varying,
+    format_count,
+    format_fixed,
+    format_setting,
+    format_threshold,
+    format_variant,
 )
-from jobs.common.tables import INVALID, first_ones, long_table, text_table
-from jobs.common.text import paragraphs
+from jobs.common.tables import INVALID, long_table, take_first, text_table
+from jobs.common.text import format_paragraphs
 
 BAR_WIDTH = 30
 DRAWN_HISTOGRAMS = 10
@@ -38,37 +38,37 @@ def ladder(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
     skipped, is_whole_run = _skipped(root, run_id)
     if not rows:
         reason = "every cell is skipped" if is_whole_run else "no accuracy or latency yet"
-        return f"the ladder is empty: {reason}\n{paragraphs(skipped)}"
+        return f"the ladder is empty: {reason}\n{format_paragraphs(skipped)}"
     means = mean_latencies(root, run_id)
     parts = []
     for _, grouped in groupby(rows, key=lambda row: [row[key] for key in _GROUP]):
         group = list(grouped)
         parts += [_ladder_table(group, is_all=is_all), _latency_table(group, means, is_all=is_all)]
-    said = paragraphs([*reasons(rows, means), *skipped])
+    said = format_paragraphs([*reasons(rows, means), *skipped])
     return "\n".join(part for part in [*parts, said] if part)
 
 
 def exit_histogram(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
     """Where the images of each early-exit model leave, and what it costs to leave there."""
     rows = storage.named_query(root, "exit_histogram", run_ids=[run_id], run_id=run_id).to_pylist()
-    names, parts, is_short = varying(rows), [], False
+    names, parts, is_short = find_varying(rows), [], False
     grouped = [list(group) for _, group in groupby(rows, key=lambda r: (r["cell_id"], r["node"]))]
     early = [exits for exits in grouped if len(exits) > 1]  # a static model leaves at one block
-    drawn, more = first_ones(early, "cells with exits", is_all=is_all, most=DRAWN_HISTOGRAMS)
+    drawn, more = take_first(early, "cells with exits", is_all=is_all, most=DRAWN_HISTOGRAMS)
     for exits in drawn:
         cells = [
             (
                 row["exit_block"],
                 row["images"],
                 f"{row['share_pct']:.1f}",
-                fixed(row["median_forward_ms"], 3),
+                format_fixed(row["median_forward_ms"], 3),
                 "█" * round(row["share_pct"] / 100 * BAR_WIDTH),
             )
             for row in exits
         ]
-        setting = variant_of(exits[0], names)
+        setting = format_variant(exits[0], names)
         place = f"{exits[0]['dataset']}{setting and f' ({setting})'}"
-        title = f"{exits[0]['model']} at {threshold_of(exits[0])} on {place}: exits"
+        title = f"{exits[0]['model']} at {format_threshold(exits[0])} on {place}: exits"
         is_short |= any(row["median_forward_ms"] is None for row in exits)
         columns = ("after block", "images", "%", "median ms", "")
         parts.append(text_table(columns, cells, title))
@@ -98,26 +98,26 @@ def _ladder_table(rows: Sequence[Row], *, is_all: bool) -> str:
     cells = [
         (
             row["model"],
-            count(row["params"]),
-            threshold_of(row),
-            fixed(row["acc1"], 2),
-            fixed(row["acc5"], 2),
-            fixed(row["mean_blocks"], 2),
+            format_count(row["params"]),
+            format_threshold(row),
+            format_fixed(row["acc1"], 2),
+            format_fixed(row["acc5"], 2),
+            format_fixed(row["mean_blocks"], 2),
             *_worth(row),
         )
         for row in rows
     ]
-    title = f"{setting_of(rows[0])}, batch {rows[0]['batch_size']}"
+    title = f"{format_setting(rows[0])}, batch {rows[0]['batch_size']}"
     return long_table(columns, cells, "rows", title, is_all=is_all)
 
 
 def _worth(row: Row) -> tuple[str, str, str]:
     """Latency, energy and saving; of an invalid row the first alone, with its mark beside it."""
-    forward_ms, saving_pct = fixed(row["forward_ms"], 2), row["energy_saving_pct"]
+    forward_ms, saving_pct = format_fixed(row["forward_ms"], 2), row["energy_saving_pct"]
     if is_invalid(row):
         return forward_ms, INVALID, "–"
-    saving = fixed(saving_pct, 1) + ("" if saving_pct is None else " %")
-    return forward_ms, fixed(row["energy_mj"], 2), saving
+    saving = format_fixed(saving_pct, 1) + ("" if saving_pct is None else " %")
+    return forward_ms, format_fixed(row["energy_mj"], 2), saving
 
 
 def _latency_table(rows: Sequence[Row], means: Means, *, is_all: bool) -> str:
@@ -127,7 +127,7 @@ def _latency_table(rows: Sequence[Row], means: Means, *, is_all: bool) -> str:
         return ""
     columns = ("model", "t", "mean", "95 %", "p50", "p90", "p99", "elapsed", "img/s")
     cells = [
-        (row["model"], threshold_of(row), _ms(row["forward_ms"]), *_spread(row, means))
+        (row["model"], format_threshold(row), _ms(row["forward_ms"]), *_spread(row, means))
         for row in timed
     ]
     title = "forward latency an image in ms; elapsed: with loading"
@@ -139,18 +139,18 @@ def _spread(row: Row, means: Means) -> tuple[str, ...]:
     if is_invalid(row):
         return INVALID, "–", "–", "–", "–", "–"
     names = ("p50_ms", "p90_ms", "p99_ms", "elapsed_ms")
-    margin = _margin(row["forward_ms"], means.get(key_of(row)))
-    return margin, *(_ms(row[name]) for name in names), fixed(row["fps"], 0)
+    margin = _margin(row["forward_ms"], means.get(make_key(row)))
+    return margin, *(_ms(row[name]) for name in names), format_fixed(row["fps"], 0)
 
 
 def _margin(forward_ms: float, mean: MeanLatency | None) -> str:
     """How far the interval reaches from a mean, with as many decimals as the mean."""
     digits = _digits(forward_ms)
-    return "–" if mean is None else f"±{fixed(mean.margin_ms(digits), digits)}"
+    return "–" if mean is None else f"±{format_fixed(mean.margin_ms(digits), digits)}"
 
 
 def _ms(ms: float | None) -> str:
-    return "–" if ms is None else fixed(ms, _digits(ms))
+    return "–" if ms is None else format_fixed(ms, _digits(ms))
 
 
 def _digits(ms: float) -> int:
@@ -179,7 +179,7 @@ def _about_interval(row: Row, means: Means) -> str | None:
     """What the interval of a shown mean does not know, or why there is none."""
     if row["forward_ms"] is None or is_invalid(row):
         return None
-    mean = means.get(key_of(row))
+    mean = means.get(make_key(row))
     if mean is None:
         return "95 %: too few samples for an interval"
     if mean.rounds == 1:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from storage.backends.backend import TEMPORARY_PREFIX, Backend, BackendError
-from storage.backends.handles import PlacedFile
+from storage.backends.handles import BackendFile
 from storage.backends.s3.bucket import CONNECTIONS, Bucket, ChangedError, bucket_named
 from storage.backends.s3.lease import HeartbeatLease, s3_lease_holder
 from storage.backends.s3.url import BucketUrl
@@ -42,7 +42,7 @@ class _End(NamedTuple):
     size_bytes: int
 
 
-class S3Place(Backend):
+class S3Backend(Backend):
     """A key, or a prefix of keys.
 
     Args:
@@ -72,25 +72,25 @@ class S3Place(Backend):
         """The last part of the key."""
         return self._key.rpartition("/")[2]
 
-    def __truediv__(self, name: str) -> S3Place:
+    def __truediv__(self, name: str) -> S3Backend:
         """What lies below this prefix."""
-        return S3Place(BucketUrl(self._url.bucket, self._below + name))
+        return S3Backend(BucketUrl(self._url.bucket, self._below + name))
 
     def __str__(self) -> str:
         """The URL."""
         return str(self._url)
 
-    def children(self) -> list[S3Place]:
+    def children(self) -> list[S3Backend]:
         """List the keys of one level."""
         bucket = self._url.bucket
         found = [
-            S3Place(BucketUrl(bucket, entry.key.rstrip("/")), entry.age_s)
+            S3Backend(BucketUrl(bucket, entry.key.rstrip("/")), entry.age_s)
             for entry in self._bucket.list(self._below)
             if entry.key != self._below
         ]
         return sorted(found, key=lambda place: place.name)
 
-    def holding(self, name: str) -> list[S3Place]:
+    def holding(self, name: str) -> list[S3Backend]:
         """List all keys below, a thousand with each request: cheaper than to ask each folder."""
         found = []
         for entry in self._bucket.list(self._below, is_deep=True):
@@ -153,9 +153,9 @@ class S3Place(Backend):
             if self.read() != content:
                 raise FileExistsError(f"{self} is there already") from err
 
-    def rename(self, name: str) -> S3Place:
+    def rename(self, name: str) -> S3Backend:
         """Copy and delete."""
-        renamed = S3Place(BucketUrl(self._url.bucket, self._key.rpartition("/")[0] + "/" + name))
+        renamed = S3Backend(BucketUrl(self._url.bucket, self._key.rpartition("/")[0] + "/" + name))
         renamed.publish(self.read())
         self._bucket.delete([self._key])
         return renamed
@@ -216,7 +216,7 @@ class S3Place(Backend):
         return s3_lease_holder(self._bucket, self._below + LOCK_NAME)
 
 
-class S3File(PlacedFile):
+class S3File(BackendFile):
     """An object read in ranges, all of one content: another one is an OSError."""
 
     def __init__(self, bucket: Bucket, key: str, end: _End) -> None:

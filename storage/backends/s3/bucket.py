@@ -17,7 +17,7 @@ import boto3
 import botocore.exceptions as boto
 from botocore.config import Config
 
-from storage.backends.s3.errors import BUSY, CHANGED, MISSING, code_of, failed, refused
+from storage.backends.s3.errors import BUSY, CHANGED, MISSING, error_code, failed, refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -177,7 +177,7 @@ class Bucket:
         try:
             yield
         except boto.ClientError as err:
-            code = code_of(err)
+            code = error_code(err)
             if code in MISSING:
                 raise FileNotFoundError(f"s3://{self.name}/{key} is not there") from err
             if code in CHANGED:

@@ -48,14 +48,14 @@ _ADVICE = {
 }
 
 
-def code_of(err: boto.ClientError) -> str:
+def error_code(err: boto.ClientError) -> str:
     """The code of an answer; an answer without a body has its HTTP status."""
     return str(err.response.get("Error", {}).get("Code", "unknown"))
 
 
 def refused(asked: str, endpoint: str, err: boto.ClientError) -> BackendError:
     """Word an answer that is no success."""
-    code = code_of(err)
+    code = error_code(err)
     advice = _ADVICE.get(code, "see the log of the store")
     return BackendError(f"{asked} at {endpoint} was answered with {code}; {advice}")
 

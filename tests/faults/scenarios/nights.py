@@ -14,7 +14,7 @@ from faults.scenario import Scenario
 from faults.wounds import FIRST_NIGHT
 
 from jobs.nightly import commands
-from jobs.nightly.daemon import MAX_CRASHES, parsed
+from jobs.nightly.daemon import MAX_CRASHES, parse_entry
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.records import Night
 
@@ -88,7 +88,7 @@ class Nights:
         """Each due time has one night, each night that ran one run, and that all rows, once."""
         tally = self.bench.tally
         (entry,) = self.ledger.schedules()
-        schedule = parsed(entry.path, entry.text, entry.results)
+        schedule = parse_entry(entry.path, entry.text, entry.results)
         due = schedule.calendar.between(FIRST_NIGHT, entry.horizon).newest
         nights = self.ledger.nights(NAME)
         times = Counter(night.due_at for night in nights)
@@ -163,9 +163,9 @@ def scheduler_killed(bench: Bench, times: int) -> None:
 
 def _tell_rest(nights: Nights) -> None:
     """What was to be told as a kill came is told a minute later, by the clock of that time."""
-    from jobs.nightly.notify import tell_all
+    from jobs.nightly.notify import notify_all
 
-    tell_all(nights.ledger, FIRST_NIGHT + timedelta(days=3650), lambda _text: None)
+    notify_all(nights.ledger, FIRST_NIGHT + timedelta(days=3650), lambda _text: None)
 
 
 def two_schedulers(bench: Bench, times: int) -> None:

@@ -15,9 +15,9 @@ import storage
 from jobs.analysis.certificate import certify
 from jobs.common.errors import UsageError
 from jobs.runs.submit import submit
-from jobs.runs.target import Where
+from jobs.runs.target import Target
 
-INLINE = Where(is_inline=True)
+INLINE = Target(is_inline=True)
 EARLY = {"img_size": 8, "patch_size": 2, "embed_dim": 6, "num_classes": 10, "depth": 6}
 
 

@@ -13,7 +13,7 @@ import storage
 from jobs.analysis.curve import LISTED_POINTS, Curves, read_curves
 from jobs.common.errors import UsageError
 from jobs.report.figures.curve import save_figure
-from jobs.report.terminal.curve import draw
+from jobs.report.terminal.curve import draw_curves
 
 GRID = """\
 models: [flat.safetensors, dynn.safetensors]
@@ -49,7 +49,7 @@ def test_milliseconds_where_exit_costs_were_measured(
     assert [row["mean_blocks"] for row in dynn] == sorted(
         (row["mean_blocks"] for row in dynn), reverse=True
     )
-    text = draw(curves)
+    text = draw_curves(curves)
     assert "forward latency, ms" in text
     assert "flat" in text
     assert max(map(len, text.splitlines())) <= 80
@@ -62,7 +62,7 @@ def test_blocks_otherwise_and_only_models_that_they_tell_apart(
     (curves,) = curves_of("accuracy")
     assert curves.cost == "mean_blocks"
     assert list(curves.models) == ["dynn"]
-    text = draw(curves, is_all=True)
+    text = draw_curves(curves, is_all=True)
     assert "mean blocks" in text
     assert any("measure: [exit_costs]" in note for note in curves.notes)
     assert max(map(len, text.splitlines())) <= 80
@@ -79,7 +79,7 @@ def test_the_frontier_comes_first_and_says_what_it_leaves_out(
     points = curves.models["dynn"]
     best = [row for row in points if not row["is_dominated"]]
     assert len(best) < len(points)
-    listed = draw(curves).partition("the frontier: ")[2]
+    listed = draw_curves(curves).partition("the frontier: ")[2]
     rows = [line.split() for line in listed.splitlines() if line.startswith(" dynn")]
     assert 1 <= len(rows) <= LISTED_POINTS
     assert [row[2:4] for row in (rows[0], rows[-1])] == [
@@ -102,7 +102,7 @@ def test_what_was_routed_stands_beside_what_is_composed() -> None:
         routed | {"threshold": 0.75, "composed_ms": 2.2, "error_pct": 10.0, "is_within": False},
     )
     points = {"dynn": [point | {"is_dominated": False, "points": 1, "undominated_points": 1}]}
-    text = draw(Curves("digits on cpu", "forward_ms", points, routed=rows))
+    text = draw_curves(Curves("digits on cpu", "forward_ms", points, routed=rows))
     listed = [line.split() for line in text.splitlines()[-2:]]
     assert listed[0] == ["dynn", "0.5", "2.000", "1.980", "-1.0", "%"]
     assert listed[1] == ["dynn", "0.75", "2.000", "2.200", "+10.0", "%,", "too", "much"]
@@ -114,7 +114,7 @@ def test_energy_stands_there_too_where_it_was_measured() -> None:
     row = {"model": "dynn", "threshold": 0.5, "thresholds": None, "energy_mj": 5.5}
     energies = (row | {"composed_mj": 5.61, "error_pct": 2.0, "is_within": True},)
     points = {"dynn": [point | {"is_dominated": False, "points": 1, "undominated_points": 1}]}
-    text = draw(Curves("digits on cpu", "forward_ms", points, energies=energies))
+    text = draw_curves(Curves("digits on cpu", "forward_ms", points, energies=energies))
     assert "composed of exit energies, beside what" in text
     assert text.splitlines()[-1].split() == ["dynn", "0.5", "5.500", "5.610", "+2.0", "%"]
     assert "routed ms" not in text

@@ -16,13 +16,13 @@ from jobs.cluster.cluster_state import ClusterError, ClusterView, NodeView
 from jobs.cluster.doctor import FAIL, OK, Check, checks_table
 from jobs.cluster.identity import Identity
 from jobs.cluster.labels import Facts
-from jobs.cluster.launch import installed
+from jobs.cluster.launch import find_installed
 from jobs.cluster.nodes_table import nodes_tables
 from jobs.common.errors import JobsError
 from jobs.common.version import gfjobs_version
 
 HERE = Facts(
-    "cpu", "bench", gfjobs_version(), python_version(), installed("ray"), "2.9", power="rapl"
+    "cpu", "bench", gfjobs_version(), python_version(), find_installed("ray"), "2.9", power="rapl"
 )
 NANO = Identity("cuda", {"jetson-orin-nano": (0,)}, "NVIDIA Jetson Orin Nano", "36.4.3")
 WELL = {"a": [Check("disk", OK, "9.0 GiB free in /tmp"), Check("clocks", OK, "locked")]}
@@ -52,7 +52,7 @@ def diagnosed(
 ) -> list[str]:
     """What is said of a cluster whose nodes say this of their hardware."""
     address = f"127.0.0.1:{nodes[0].ports['node manager']}"
-    versions = {"ray": str(installed("ray")), "python": python_version()} | changes
+    versions = {"ray": str(find_installed("ray")), "python": python_version()} | changes
     cluster = ClusterView(address, nodes=nodes, **versions)
 
     def ask(_address: str, asked: Sequence[NodeView]) -> Mapping[str, Sequence[Check]]:
@@ -73,7 +73,7 @@ def test_a_cluster_on_which_all_is_well(node: NodeView) -> None:
 def test_a_cluster_with_problems(node: NodeView) -> None:
     """Versions on either side, closed ports, nodes of others."""
     lines = diagnosed(node, ray="2.99.0")
-    assert f"fail  this machine: Ray {installed('ray')} here, 2.99.0 on the head" in lines
+    assert f"fail  this machine: Ray {find_installed('ray')} here, 2.99.0 on the head" in lines
     assert "      -> change this node: pip install 'ray==2.99.0'" in lines
     lines = diagnosed(node, python="3.12.1")
     assert any("change the head: set it up with Python" in line for line in lines), "it is a Jetson"

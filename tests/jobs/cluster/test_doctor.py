@@ -11,14 +11,14 @@ import pytest
 from jobs.cluster.doctor import FAIL, OK, WARN, Here, check_here, checks_table, has_failed
 from jobs.cluster.identity import Identity
 from jobs.cluster.labels import Facts
-from jobs.cluster.launch import installed
+from jobs.cluster.launch import find_installed
 from jobs.cluster.token import find_token
-from jobs.cluster.versions import Versions, clashes
+from jobs.cluster.versions import Versions, find_clashes
 from jobs.common.version import gfjobs_version
 
 GIB = 2**30
 HERE = Facts(
-    "cpu", "bench", gfjobs_version(), python_version(), installed("ray"), "2.9", power="rapl"
+    "cpu", "bench", gfjobs_version(), python_version(), find_installed("ray"), "2.9", power="rapl"
 )
 NANO = Identity("cuda", {"jetson-orin-nano": (0,)}, "NVIDIA Jetson Orin Nano", "36.4.3")
 
@@ -123,13 +123,13 @@ def test_what_is_wrong_is_named_with_its_remedy(tmp_path: Path, token: Path) -> 
 def test_clashes_say_which_side_to_change() -> None:
     """A Jetson's Python stays; everything else follows the head."""
     here = Versions("3.10.12", "2.60.0", "0.2.0")
-    assert clashes(here, here, is_jetson=False) == []
-    assert clashes(here, Versions("3.10.12", "2.60.0", None), is_jetson=False) == []
-    found = clashes(here, Versions("3.11.7", "2.59.0", "0.1.0"), is_jetson=False)
+    assert find_clashes(here, here, is_jetson=False) == []
+    assert find_clashes(here, Versions("3.10.12", "2.60.0", None), is_jetson=False) == []
+    found = find_clashes(here, Versions("3.11.7", "2.59.0", "0.1.0"), is_jetson=False)
     assert [clash.what for clash in found] == ["Python", "Ray", "gfjobs"]
     assert found[0].remedy.startswith("change this node: make its environment with Python 3.11.7")
     assert found[2].remedy == "change this node: install gfjobs 0.1.0, from the head's checkout"
-    (python,) = clashes(here, replace(here, python="3.11.7"), is_jetson=True)
+    (python,) = find_clashes(here, replace(here, python="3.11.7"), is_jetson=True)
     assert python.remedy.startswith("change the head: set it up with Python 3.10.12")
 
 

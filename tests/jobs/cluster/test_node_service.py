@@ -18,7 +18,7 @@ from jobs.cluster import node_service, node_state
 from jobs.cluster.cluster_state import ClusterError, ClusterView, NodeView
 from jobs.cluster.identity import Identity
 from jobs.cluster.labels import Facts
-from jobs.cluster.launch import Launch, installed
+from jobs.cluster.launch import Launch, find_installed
 from jobs.cluster.node_state import NodeState, read_state
 from jobs.common.errors import UsageError
 from jobs.common.version import gfjobs_version
@@ -26,7 +26,7 @@ from jobs.common.version import gfjobs_version
 CPU = Identity("cpu", {"cpu": (0,)})
 LAUNCH = Launch("board", "10.0.0.21", "10.0.0.1:6379", 6379, CPU)
 HEAD = NodeView("a", "bench", "10.0.0.1", is_head=True, facts=Facts(gfjobs=gfjobs_version()))
-CLUSTER = ClusterView("10.0.0.1:6379", str(installed("ray")), python_version(), (HEAD,))
+CLUSTER = ClusterView("10.0.0.1:6379", str(find_installed("ray")), python_version(), (HEAD,))
 
 
 @pytest.fixture(autouse=True)

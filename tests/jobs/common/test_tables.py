@@ -9,18 +9,25 @@ from datetime import datetime
 import pytest
 
 from jobs.common import tables
-from jobs.common.tables import DRAWN_ROWS, first_ones, long_table, markdown_table, shown, text_table
+from jobs.common.tables import (
+    DRAWN_ROWS,
+    format_value,
+    long_table,
+    markdown_table,
+    take_first,
+    text_table,
+)
 
 
 def test_values_as_shown() -> None:
     """NULL is a dash; numbers have six digits; lists are lists."""
-    assert shown(None) == "–"
-    assert shown(value=True) == "yes"
-    assert shown(0.1234567) == "0.123457"
-    assert shown(float("nan")) == "nan"
-    assert shown([1, None, 2.5]) == "[1, –, 2.5]"
-    assert shown(datetime(2026, 11, 24, 5, 6, 7, 8)) == "2026-11-24 05:06:07"  # noqa: DTZ001
-    assert shown("a [b] c") == "a [b] c"
+    assert format_value(None) == "–"
+    assert format_value(value=True) == "yes"
+    assert format_value(0.1234567) == "0.123457"
+    assert format_value(float("nan")) == "nan"
+    assert format_value([1, None, 2.5]) == "[1, –, 2.5]"
+    assert format_value(datetime(2026, 11, 24, 5, 6, 7, 8)) == "2026-11-24 05:06:07"  # noqa: DTZ001
+    assert format_value("a [b] c") == "a [b] c"
 
 
 def test_text_table() -> None:
@@ -100,4 +107,4 @@ def test_a_terminal_gets_the_first_rows_and_is_told_of_the_rest(
     assert len(shown_rows) == 2 + DRAWN_ROWS + 1
     assert long_table(["n"], rows, "cells", is_all=True) == in_pipe
     assert "more" not in long_table(["n"], rows[:DRAWN_ROWS], "cells")
-    assert first_ones(rows, "cells", most=len(rows) - 1)[1].startswith("… and 1 more cells")
+    assert take_first(rows, "cells", most=len(rows) - 1)[1].startswith("… and 1 more cells")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs.common.errors import BadInputError
-from jobs.common.yaml_document import Document, suggestion
+from jobs.common.yaml_document import Document, suggest_near
 
 
 def document(text: str) -> Document:
@@ -129,5 +129,5 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_suggestions() -> None:
     """Only what is near is suggested."""
-    assert suggestion("digits-gfnt", ["digits-gfnet", "x"]) == "; did you mean 'digits-gfnet'?"
-    assert suggestion("zzz", ["digits-gfnet"]) == ""
+    assert suggest_near("digits-gfnt", ["digits-gfnet", "x"]) == "; did you mean 'digits-gfnet'?"
+    assert suggest_near("zzz", ["digits-gfnet"]) == ""

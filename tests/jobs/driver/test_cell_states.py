@@ -15,7 +15,7 @@ import storage
 from jobs.driver import cell_states as statess
 from jobs.driver.cell_states import CellStates, queued_rows
 from jobs.plan.cell import PROTOCOL_VERSION, Cell, Later
-from jobs.plan.order import blocks
+from jobs.plan.order import make_blocks
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
 
@@ -120,7 +120,7 @@ def test_a_cell_that_starts_anew_forgets_what_it_could_not_answer(run: Run) -> N
 
 
 def _tasks(run: Run, cell_id: str) -> list[Task]:
-    queue = blocks(run.plan, by_device=False)[0].tasks("r", frozenset())
+    queue = make_blocks(run.plan, by_device=False)[0].tasks("r", frozenset())
     return [task for task in queue if task.cell_id == cell_id]
 
 
@@ -153,7 +153,7 @@ class Book:
 
     def tasks(self, *names: str) -> list[Task]:
         """The tasks of a cell, round by round."""
-        queue = blocks(self.plan, by_device=False)[0].tasks("r", frozenset())
+        queue = make_blocks(self.plan, by_device=False)[0].tasks("r", frozenset())
         cell_id = self.cell(*names).cell_id
         return [task for task in queue if task.cell_id == cell_id]
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from support.driving import Run
 
-from jobs.plan.order import blocks
+from jobs.plan.order import make_blocks
 from jobs.plan.sources import SourceError, Sources
 
 
 def test_sources_are_what_was_planned(run: Run, tmp_path: Path) -> None:
     """A checkpoint that changed or went since then is not used."""
-    queue = blocks(run.plan, by_device=False)[0].tasks("r", frozenset())
+    queue = make_blocks(run.plan, by_device=False)[0].tasks("r", frozenset())
     task = next(queue)
     sources = Sources.of(run.plan)
     weights = sources.weights(task)

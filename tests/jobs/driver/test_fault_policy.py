@@ -23,7 +23,7 @@ from jobs.driver.fault_policy import (
 )
 from jobs.driver.placement import Placement
 from jobs.machine.slots import Host
-from jobs.plan.order import blocks
+from jobs.plan.order import make_blocks
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
 
@@ -53,7 +53,7 @@ class Bench:
 
     def __init__(self, plan: Plan, *hosts: str, capacity: int = 1) -> None:
         self.now_s, self._capacity = 0.0, capacity
-        self.blocks = blocks(plan, by_device=True)
+        self.blocks = make_blocks(plan, by_device=True)
         self.placement = Placement(
             [(block, block.tasks("r", ())) for block in self.blocks], clock=lambda: self.now_s
         )

@@ -11,7 +11,7 @@ from jobs.driver.in_flight import InFlight
 from jobs.driver.placement import Placement, Stuck
 from jobs.machine.slots import Host, Slot
 from jobs.plan.cell import Later
-from jobs.plan.order import CellBlock, blocks
+from jobs.plan.order import CellBlock, make_blocks
 from jobs.plan.plan import Plan
 from jobs.plan.task import Task
 
@@ -45,7 +45,7 @@ class Run:
         resolved: dict[str, str] | None = None,
     ) -> None:
         self.now_s = 0.0
-        self.blocks = blocks(plan, by_device=True)
+        self.blocks = make_blocks(plan, by_device=True)
         self.placement = Placement(
             [(block, block.tasks("r", frozenset())) for block in self.blocks],
             affinities,
@@ -224,7 +224,9 @@ def test_a_device_that_nobody_has(grid: Callable[[str], Plan]) -> None:
 
 def test_equal_gpus_of_one_host(plan_of: Callable[[str], Plan]) -> None:
     """Untimed tasks are spread over them, a timed one is on the first, alone."""
-    queue = iter(blocks(plan_of(GRID.replace("DEVICE", "any")), by_device=False)[0].tasks("r", ()))
+    queue = iter(
+        make_blocks(plan_of(GRID.replace("DEVICE", "any")), by_device=False)[0].tasks("r", ())
+    )
     tasks = list(queue)
     untimed = [task for task in tasks if not task.is_timed]
     timed = next(task for task in tasks if task.is_timed)
@@ -242,7 +244,7 @@ def test_equal_gpus_of_one_host(plan_of: Callable[[str], Plan]) -> None:
 
 def affinities(plan: Plan) -> dict[CellBlock, str]:
     """All timed blocks have begun on board 1."""
-    return {block: "board1" for block in blocks(plan, by_device=True) if block.is_timed}
+    return {block: "board1" for block in make_blocks(plan, by_device=True) if block.is_timed}
 
 
 def test_another_device_of_a_busy_host_is_not_held_up(grid: Callable[[str], Plan]) -> None:
@@ -262,7 +264,9 @@ def test_what_was_timed_is_not_dropped_for_what_is_added(plan_of: Callable[[str]
     added = {cell.cell_id: (0, 2) for cell in timed if cell.model.name == "dynn"}
     run = Run(
         replace(plan, later=(Later("2026-01-01 00:00:00", added),)),
-        affinities={block: "board1" for block in blocks(plan, by_device=True) if block.is_timed},
+        affinities={
+            block: "board1" for block in make_blocks(plan, by_device=True) if block.is_timed
+        },
     )
     run.placement.update_hosts([board(2)])
     for task, _ in run.fill():  # passes without a clock, which any board takes

@@ -21,7 +21,7 @@ from jobs.machine.nvml import Gpu
 from jobs.machine.sensors import AbsentError
 from jobs.report.terminal import summary
 from jobs.runs.submit import resume, submit
-from jobs.runs.target import Where
+from jobs.runs.target import Target
 from jobs.worker import latency
 
 NOON = datetime(2026, 11, 24, 12)  # noqa: DTZ001 (naive UTC throughout)
@@ -235,7 +235,7 @@ def heat(tree: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 def run(path: Path, root: Path) -> None:
     """Run a grid in this process."""
-    assert submit(path, root, Where(is_inline=True), lambda _: None, "r").is_done
+    assert submit(path, root, Target(is_inline=True), lambda _: None, "r").is_done
 
 
 def test_a_run_leaves_a_row_a_timed_task(
@@ -304,7 +304,7 @@ def test_too_few_good_rounds_make_a_cell_invalid(
     assert [tuple(row.values()) for row in storage.query(root, ask).to_pylist()] == expected
     with storage.RunStore.open(root, "r") as store:
         store.save_run(replace(store.run, status="running"))
-    resume(root, "r", Where(is_inline=True), lambda _: None)
+    resume(root, "r", Target(is_inline=True), lambda _: None)
     assert [tuple(row.values()) for row in storage.query(root, ask).to_pylist()] == expected
 
 

@@ -52,7 +52,7 @@ def test_a_registered_name_is_what_the_node_said(monkeypatch: pytest.MonkeyPatch
     """Rows show the name; torch gets its own, and the number of the GPU."""
     chosen: list[int] = []
     registered = Registration("bench", "cuda", {"h100": (1,), "rtx-4090": (0, 2)})
-    monkeypatch.setattr(devices, "registration", lambda: registered)
+    monkeypatch.setattr(devices, "read_registration", lambda: registered)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
@@ -72,7 +72,7 @@ def test_a_registered_name_is_what_the_node_said(monkeypatch: pytest.MonkeyPatch
 def test_a_registered_gpu_is_not_replaced_by_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     """A Jetson whose torch sees no GPU must not time its processor under the board's name."""
     registered = Registration("board", "cuda", {"jetson-orin-nano": (0,)})
-    monkeypatch.setattr(devices, "registration", lambda: registered)
+    monkeypatch.setattr(devices, "read_registration", lambda: registered)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="sees no device 'cuda'"):
         use_device("jetson-orin-nano")

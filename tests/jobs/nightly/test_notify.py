@@ -13,7 +13,7 @@ import pytest
 
 from jobs.nightly.ledger import Ledger
 from jobs.nightly.lock import Lock
-from jobs.nightly.notify import AGAIN_MINUTES, MAX_SAID_BYTES, tell_all
+from jobs.nightly.notify import AGAIN_MINUTES, MAX_SAID_BYTES, notify_all
 from jobs.nightly.records import Entry, Night, NightOutcome
 
 from .conftest import AUTUMN
@@ -51,7 +51,7 @@ def test_the_facts_reach_the_command(
         report="/r.html",
     )
     said: list[str] = []
-    tell_all(ledger, AUTUMN, said.append)
+    notify_all(ledger, AUTUMN, said.append)
     assert said == ["nightly, regression: told"]
     assert ledger.night(night.night_id).told_at == AUTUMN
     facts = (tmp_path / "facts").read_text().splitlines()
@@ -71,7 +71,7 @@ def test_the_facts_reach_the_command(
         "\nthe table\n"
     )
     assert not (tmp_path / "evil").exists()
-    tell_all(ledger, AUTUMN + timedelta(days=1), said.append)
+    notify_all(ledger, AUTUMN + timedelta(days=1), said.append)
     assert len(said) == 1
 
 
@@ -81,7 +81,7 @@ def test_a_command_that_never_stops_talking_is_ended(
     """What it said at first is kept, and no disk is filled."""
     night = tell("exec yes words\n")
     said: list[str] = []
-    tell_all(ledger, AUTUMN, said.append)
+    notify_all(ledger, AUTUMN, said.append)
     assert f"said more than {MAX_SAID_BYTES:,} bytes; again when" in said[0]
     log = ledger.log_of(night)
     assert log.stat().st_size == MAX_SAID_BYTES
@@ -96,8 +96,8 @@ def test_a_command_that_fails_is_tried_again_and_given_up(
     said: list[str] = []
     now = AUTUMN
     for _ in range(10):
-        tell_all(ledger, now, said.append)
-        tell_all(ledger, now, said.append)  # not yet again
+        notify_all(ledger, now, said.append)
+        notify_all(ledger, now, said.append)  # not yet again
         now += timedelta(hours=5)
     tries = (tmp_path / "tries").read_text().splitlines()
     assert len(tries) == len(said) == 1 + len(AGAIN_MINUTES)
@@ -114,10 +114,10 @@ def test_when_it_is_tried_again_depends_on_a_scheduler(
     """`schedule run` ends and tries nothing later: the daemon does, where one is."""
     tell("exit 4\n")
     said: list[str] = []
-    tell_all(ledger, AUTUMN, said.append)
+    notify_all(ledger, AUTUMN, said.append)
     assert said[0].endswith("; again when a scheduler runs (`gfjobs scheduler`)")
     with Lock(ledger.daemon_lock, ""):
-        tell_all(ledger, AUTUMN + timedelta(minutes=1), said.append)
+        notify_all(ledger, AUTUMN + timedelta(minutes=1), said.append)
     assert said[1].endswith("; again after 5 min")
 
 
@@ -126,9 +126,9 @@ def test_a_command_that_fails_once(
 ) -> None:
     """Is told a minute later."""
     night = tell("test -e up\n")
-    tell_all(ledger, AUTUMN, lambda _: None)
+    notify_all(ledger, AUTUMN, lambda _: None)
     (tmp_path / "up").touch()
-    tell_all(ledger, AUTUMN + timedelta(minutes=1), lambda _: None)
+    notify_all(ledger, AUTUMN + timedelta(minutes=1), lambda _: None)
     assert ledger.night(night.night_id).told_at == AUTUMN + timedelta(minutes=1)
 
 
@@ -139,7 +139,7 @@ def test_a_command_that_hangs_is_ended_with_what_it_started(
     tell("sleep 300 & echo $! > pid; wait\n")
     said: list[str] = []
     began_s = time.monotonic()
-    tell_all(ledger, AUTUMN, said.append, limit_s=1)
+    notify_all(ledger, AUTUMN, said.append, limit_s=1)
     assert time.monotonic() - began_s < 30
     assert "did not end within 1 s" in said[0]
     pid = int((tmp_path / "pid").read_text())
@@ -151,7 +151,7 @@ def test_a_command_that_is_gone(tell: Callable[..., Night], ledger: Ledger, tmp_
     tell("")
     (tmp_path / "tell").unlink()
     said: list[str] = []
-    tell_all(ledger, AUTUMN, said.append)
+    notify_all(ledger, AUTUMN, said.append)
     assert "tell: No such file or directory; again when" in said[0]
 
 
@@ -162,6 +162,6 @@ def test_two_processes_tell_once(tell: Callable[..., Night], ledger: Ledger) -> 
     (night,) = other.to_tell(AUTUMN)
     assert other.claim(night, AUTUMN + timedelta(minutes=1))
     said: list[str] = []
-    tell_all(ledger, AUTUMN, said.append)
+    notify_all(ledger, AUTUMN, said.append)
     assert said == []
     other.close()

@@ -6,7 +6,7 @@ import pytest
 
 import storage
 from jobs.analysis.regressions.judge import NightVerdict
-from jobs.nightly.outcomes import found_in
+from jobs.nightly.outcomes import find_outcome
 
 
 def verdict(*rows: str) -> NightVerdict:
@@ -51,12 +51,12 @@ def verdict(*rows: str) -> NightVerdict:
 )
 def test_states(rows: list[str], state: str, *, is_news: bool) -> None:
     """The worst metric decides, and a metric of which nothing was judged is not in order."""
-    found = found_in(verdict(*rows))
+    found = find_outcome(verdict(*rows))
     assert (found.state, found.is_news) == (state, is_news)
 
 
 def test_what_could_not_be_judged_is_counted() -> None:
     """Also in a night that is done."""
-    assert found_in(verdict("latency invalid", "latency ok")).note == "1 invalid, 1 ok"
-    note = found_in(verdict("latency invalid", "accuracy ok")).note
+    assert find_outcome(verdict("latency invalid", "latency ok")).note == "1 invalid, 1 ok"
+    note = find_outcome(verdict("latency invalid", "accuracy ok")).note
     assert note == "1 invalid, 1 ok; nothing of latency could be judged"

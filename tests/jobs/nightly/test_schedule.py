@@ -12,7 +12,7 @@ from jobs.common.errors import BadInputError
 from jobs.common.yaml_document import Document
 from jobs.nightly.checks import check_schedule
 from jobs.nightly.schedule import Notify, Schedule, read_schedule
-from jobs.runs.target import Where
+from jobs.runs.target import Target
 
 REPOSITORY = Path(__file__).parents[3]
 WHOLE = """\
@@ -43,7 +43,7 @@ def test_all_keys() -> None:
         "Europe/Berlin",
     )
     assert schedule.results == "s3://bucket/prefix"
-    assert schedule.where == Where("10.0.0.1:6379")
+    assert schedule.target == Target("10.0.0.1:6379")
     assert schedule.settings == Settings(20, "first", "digits-gfnet")
     assert schedule.report == Path("/lab/reports")
     assert schedule.notify == Notify(("./tell", "a b", "$HOME"), is_always=True)
@@ -55,7 +55,7 @@ def test_what_is_needed() -> None:
     schedule = read("grid: g.yaml\ncron: 0 2 * * *\ninline: true\nresults: here\n")
     assert (schedule.name, schedule.calendar.zone.key) == ("my-nights", "UTC")
     assert schedule.results == Path("/lab/here")
-    assert schedule.where == Where(is_inline=True)
+    assert schedule.target == Target(is_inline=True)
     assert (schedule.settings, schedule.report, schedule.notify) == (Settings(), None, None)
     assert read("grid: g.yaml\ncron: 0 2 * * *").results == "/default"
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from jobs.plan.cell import Later
-from jobs.plan.order import CellBlock, blocks
+from jobs.plan.order import CellBlock, make_blocks
 from jobs.plan.plan import Plan
 from jobs.plan.task import Task
 
@@ -22,7 +22,7 @@ TWO = (
 
 def one_queue(plan: Plan, done: frozenset[tuple[str, int, int]] = frozenset()) -> list[Task]:
     """All tasks of a plan that one host does."""
-    queue = blocks(plan, by_device=False)[0].tasks("r", done)
+    queue = make_blocks(plan, by_device=False)[0].tasks("r", done)
     return list(queue)
 
 
@@ -167,10 +167,10 @@ def test_blocks(plan_of: Plans) -> None:
     )
     plan = plan_of(text + "devices: [any, jetson]\nlatency: {rounds: 1, images: 9}\n")
     plan = added(plan, {"dynn": (0, 1)})
-    (whole,) = blocks(plan, by_device=False)
+    (whole,) = make_blocks(plan, by_device=False)
     assert (whole.device, whole.dataset) == (None, None)
     assert (whole.cells, whole.later) == (plan.runnable, plan.later)
-    found = blocks(plan, by_device=True)
+    found = make_blocks(plan, by_device=True)
     names = ("digits/test@30", "digits/train@1200")
     assert [(block.device, block.dataset) for block in found] == [
         ("any", None),
@@ -188,7 +188,7 @@ def test_blocks(plan_of: Plans) -> None:
     assert sum(len(block.cells) for block in found) == len(plan.runnable)
     (bound,) = (block for block in found if block.is_immovable)
     assert {cell.cell_id for cell in bound.cells} >= set(plan.later[0].rounds)
-    queues = [block.tasks("r", ()) for block in blocks(plan, by_device=True)]
+    queues = [block.tasks("r", ()) for block in make_blocks(plan, by_device=True)]
     assert [list(queue) for queue in queues] == [
         list(block.tasks("r", frozenset())) for block in found
     ]
@@ -200,7 +200,7 @@ def test_skipped_cells_are_in_no_block(plan_of: Plans) -> None:
     plan = plan_of(text + "devices: [cpu]\nruntimes: [torch, onnx]\n")
     assert any(cell.skipped for cell in plan.cells)
     for by_device in (False, True):
-        cells = [cell for block in blocks(plan, by_device=by_device) for cell in block.cells]
+        cells = [cell for block in make_blocks(plan, by_device=by_device) for cell in block.cells]
         assert {cell.cell_id for cell in cells} == {
             cell.cell_id for cell in plan.cells if not cell.skipped
         }

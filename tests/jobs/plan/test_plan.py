@@ -15,9 +15,9 @@ from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import queued_rows
 from jobs.grid.grid import SHARD_IMAGES
 from jobs.machine.power.protocol import EnergyProtocol
-from jobs.plan.order import blocks
+from jobs.plan.order import make_blocks
 from jobs.plan.plan import Plan, plan_document
-from jobs.plan.task import Shard, shards
+from jobs.plan.task import Shard, cut_shards
 
 LADDER = """\
 models: [flat.safetensors, distil.safetensors, dynn.safetensors]
@@ -80,7 +80,7 @@ def test_energy_is_of_timed_cells_where_it_is_asked_for(plan_of: Callable[[str],
     windows = EnergyProtocol(idle_s=3.0)
     expected = {"exits": None, "latency": windows, "exit_costs": windows, "profile": None}
     assert {cell.kind: cell.energy for cell in every.cells} == expected
-    queue = blocks(every, by_device=False)[0].tasks("r", frozenset())
+    queue = make_blocks(every, by_device=False)[0].tasks("r", frozenset())
     assert {task.kind: task.energy for task in queue} == expected
     without = plan_of(text + "measure: [accuracy, latency, exit_costs, profile]\n")
     assert {cell.energy for cell in without.cells} == {None}
@@ -231,7 +231,7 @@ def test_skipped_cells_have_no_tasks(plan_of: Callable[[str], Plan]) -> None:
     plan = plan_of(IMPOSSIBLE)
     runnable = {cell.cell_id for cell in plan.runnable}
     for by_device in (False, True):
-        queues = [block.tasks("r", ()) for block in blocks(plan, by_device=by_device)]
+        queues = [block.tasks("r", ()) for block in make_blocks(plan, by_device=by_device)]
         assert {task.cell_id for queue in queues for task in queue} == runnable
     rows = {row.cell_id: row for row in queued_rows(plan, "r")}
     assert {cell_id for cell_id, row in rows.items() if row.status == "queued"} == runnable
@@ -247,6 +247,6 @@ def test_cell_ids_are_stable(plan_of: Callable[[str], Plan]) -> None:
 
 def test_shards_cover_each_image_once() -> None:
     """At most 1,000 images each, in order, without a gap."""
-    assert shards(0) == ()
-    assert shards(SHARD_IMAGES) == (Shard(0, 0, 1000),)
-    assert shards(2001) == (Shard(0, 0, 1000), Shard(1, 1000, 2000), Shard(2, 2000, 2001))
+    assert cut_shards(0) == ()
+    assert cut_shards(SHARD_IMAGES) == (Shard(0, 0, 1000),)
+    assert cut_shards(2001) == (Shard(0, 0, 1000), Shard(1, 1000, 2000), Shard(2, 2000, 2001))

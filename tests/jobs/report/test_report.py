@@ -23,9 +23,9 @@ from jobs.analysis.thresholds.latency_mixture import compose
 from jobs.cli import main
 from jobs.common.errors import UsageError
 from jobs.report import read as reading
-from jobs.report.figures.collect import figures_of
+from jobs.report.figures.collect import collect_figures
 from jobs.report.figures.frontier import accuracy_band
-from jobs.report.html.explorer import packed_passes
+from jobs.report.html.explorer import pack_passes
 from jobs.report.html.page import html_page
 from jobs.report.markdown import markdown_report
 from jobs.report.read import Report, first_thresholds, read_report
@@ -159,7 +159,7 @@ def report_command(root: Path, *arguments: str | Path) -> Result:
 
 def test_the_explorer_computes_with_what_sql_computes_with(root: Path, report: Report) -> None:
     """Scores to the bit, answers, times and energies, unpacked as the page does it."""
-    ((packed,), left_out) = packed_passes(report.passes)
+    ((packed,), left_out) = pack_passes(report.passes)
     assert not left_out
     exits, images = len(packed["exit_blocks"]), packed["images"]
     scores = np.frombuffer(base64.b64decode(packed["scores"]), "<f4").reshape(exits - 1, images)
@@ -197,7 +197,7 @@ def test_the_explorer_computes_with_what_sql_computes_with(root: Path, report: R
 
 def test_what_does_not_fit_is_said(report: Report) -> None:
     """A pass beyond the page's limit is left out, with its size and what to ask instead."""
-    packed, (why,) = packed_passes(report.passes, most_bytes=1000)
+    packed, (why,) = pack_passes(report.passes, most_bytes=1000)
     assert not packed
     assert "dynn, digits on cpu of node-a" in why
     assert "400 images take 0.0 MB; a page has 0.001 MB for all" in why
@@ -235,7 +235,7 @@ def test_every_chart_has_words_and_a_table(page: str, report: Report) -> None:
     for each in charts:
         assert each["role"] == "img"
         assert len(each["aria-label"] or "") > 30
-    figures = figures_of(report, report.settings[0], 1)
+    figures = collect_figures(report, report.settings[0], 1)
     assert all(figure.rows for figure in figures.values())
 
 
@@ -353,7 +353,7 @@ def test_a_run_without_rows_has_a_report(measured: Callable[..., tuple[Path, Rep
 def test_nights_are_drawn_from_the_second_on(second_night: Shown) -> None:
     """Each metric that both runs have, up to the run itself and not beyond."""
     found, page = second_night
-    figures = figures_of(found, found.settings[0], 1)
+    figures = collect_figures(found, found.settings[0], 1)
     nights = [name for name in figures if "over-nights" in name]
     assert nights == ["latency-over-nights-1", "accuracy-over-nights-1", "energy-over-nights-1"]
     assert {row[0] for row in figures[nights[0]].rows} == {"night0", "night1"}
@@ -378,7 +378,7 @@ def test_a_report_names_source_and_reason(
     for text in (page, markdown):
         assert (BELOW_IDLE in text) == (run_id == "low")
         assert "no energy; `measure" not in text
-    titles = [figure.title for figure in figures_of(report, report.settings[0], 1).values()]
+    titles = [figure.title for figure in collect_figures(report, report.settings[0], 1).values()]
     assert ("Accuracy against energy (replay: made.csv)" in titles) == (run_id == "made")
 
 

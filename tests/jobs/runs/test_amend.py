@@ -21,13 +21,13 @@ import gfnet
 import storage
 from jobs.common.errors import UsageError
 from jobs.driver.cell_states import CellStates
-from jobs.plan.cell import Later, added_to
-from jobs.plan.order import blocks
+from jobs.plan.cell import Later, find_added
+from jobs.plan.order import make_blocks
 from jobs.plan.plan import Plan
 from jobs.runs.submit import resume, submit
-from jobs.runs.target import Where
+from jobs.runs.target import Target
 
-INLINE = Where(is_inline=True)
+INLINE = Target(is_inline=True)
 TABLES = {
     "records": "* exclude (run_id, forward_ms, elapsed_ms, started_at)",
     "exits": "* exclude (run_id)",
@@ -361,7 +361,7 @@ def test_what_is_added_takes_turns_after_all_that_was_there(
     )
     plan = replace(plan, later=later)
     for by_device in (False, True):
-        (block,) = blocks(plan, by_device=by_device)
+        (block,) = make_blocks(plan, by_device=by_device)
         tasks = list(block.tasks("r", frozenset()))
         assert [(task.cell_id, task.round, task.position) for task in tasks] == [
             (flat, 0, 0),
@@ -376,7 +376,7 @@ def test_what_is_added_takes_turns_after_all_that_was_there(
         ]
     assert block.is_immovable
     assert plan.late_cells == {high: "2026-01-01 00:00:00"}
-    assert added_to(plan.cells[2:], later[:1]) == {}  # nothing of its block was there before
+    assert find_added(plan.cells[2:], later[:1]) == {}  # nothing of its block was there before
 
 
 def test_rows_of_cells_that_the_plan_has_no_more_pass_the_ledger(

@@ -16,11 +16,11 @@ from jobs.report.terminal.status import status
 from jobs.runs import target
 from jobs.runs.cancel import PATIENCE_S, cancel
 from jobs.runs.submit import resume, submit
-from jobs.runs.target import Where
+from jobs.runs.target import Target
 from jobs.runs.watch import progress_line, watch
 from jobs.worker.run_task import run_task
 
-INLINE = Where(is_inline=True)
+INLINE = Target(is_inline=True)
 
 
 def quiet(_text: str) -> None:

@@ -11,8 +11,8 @@ import storage
 from jobs.cli import main
 from jobs.common.yaml_document import Document
 from jobs.plan.plan import plan_document
-from jobs.runs.head_driver import seen_otherwise
-from jobs.runs.resolved_inputs import meanings
+from jobs.runs.head_driver import describe_head_differences
+from jobs.runs.resolved_inputs import resolve_inputs
 
 GRID = """\
 models: [digits-gfnet, digits-dynn]
@@ -53,15 +53,15 @@ def test_what_the_head_sees_otherwise(grid: Path) -> None:
     """Asked as the head is, of a grid whose files are not the submitter's."""
     root = str(grid.parent / "results")
     document = Document.read(grid)
-    submitted = meanings(plan_document(document, grid.parent, None).cells)
+    submitted = resolve_inputs(plan_document(document, grid.parent, None).cells)
     with storage.probe(root) as probe:
-        assert seen_otherwise(root, probe, document, grid.parent, submitted) == ""
+        assert describe_head_differences(root, probe, document, grid.parent, submitted) == ""
         submitted["model digits-dynn"]["checkpoint"] = "0" * 64
-        other = seen_otherwise(root, probe, document, grid.parent, submitted)
+        other = describe_head_differences(root, probe, document, grid.parent, submitted)
         assert "checkpoint of model digits-dynn: here sha256 000000000000, there" in other
         gone = Document(grid, document.text.replace("digits-gfnet", "gone.safetensors"))
-        said = seen_otherwise(root, probe, gone, grid.parent, submitted)
+        said = describe_head_differences(root, probe, gone, grid.parent, submitted)
         assert said.startswith("of the grid it says:")
-        elsewhere = seen_otherwise(root, ".tmp-none", document, grid.parent, submitted)
+        elsewhere = describe_head_differences(root, ".tmp-none", document, grid.parent, submitted)
         assert elsewhere.startswith(f"{root} is another folder there")
     assert not Path(root).exists()

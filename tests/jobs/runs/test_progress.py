@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from jobs.common.formatting import duration
-from jobs.plan.order import blocks
+from jobs.common.formatting import format_duration
+from jobs.plan.order import make_blocks
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
 from jobs.runs.progress import Progress
@@ -29,7 +29,7 @@ class Screen:
         self.file = io.StringIO()
         console = Console(file=self.file, force_terminal=is_terminal, width=80, color_system=None)
         self.progress = Progress(plan, frozenset(), console, lambda: self.now_s)
-        queue = blocks(plan, by_device=False)[0].tasks("r", frozenset())
+        queue = make_blocks(plan, by_device=False)[0].tasks("r", frozenset())
         self.exits, self.first, self.second = queue
 
     def finish(self, task: Task, seconds: float, **outcome: object) -> None:
@@ -93,9 +93,9 @@ def test_failures_and_notes_are_said_at_once(screen: Callable[..., Screen]) -> N
 
 def test_durations() -> None:
     """Minutes below an hour, hours from there on."""
-    assert duration(0) == "0:00 min"
-    assert duration(61.4) == "1:01 min"
-    assert duration(3600 * 26 + 62) == "26:01:02 h"
+    assert format_duration(0) == "0:00 min"
+    assert format_duration(61.4) == "1:01 min"
+    assert format_duration(3600 * 26 + 62) == "26:01:02 h"
 
 
 def test_what_starts_anew_is_counted_again(screen: Callable[..., Screen]) -> None:

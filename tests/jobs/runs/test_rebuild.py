@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import storage
 from jobs.cli import main
-from jobs.runs.rebuild import replanned
+from jobs.runs.rebuild import rebuild_plan
 
 GRID = """
 models: [digits-gfnet, digits-dynn]
@@ -75,7 +75,7 @@ def test_a_runs_row_is_made_again(root: Path) -> None:
     was = storage.find_run(root, "one")
     (root / "runs" / "one" / "run.parquet").write_bytes(b"PAR1")
     assert storage.list_runs(root)[0].status == "damaged"
-    problems = storage.fsck(root, None, None, replanned, is_repair=True)
+    problems = storage.fsck(root, None, None, rebuild_plan, is_repair=True)
     assert all(problem.is_repaired for problem in problems)
     run = storage.find_run(root, "one")
     assert (run.name, run.grid, run.baseline) == (was.name, was.grid, was.baseline)
@@ -95,7 +95,7 @@ def test_a_cell_without_all_its_rows_waits(root: Path) -> None:
     lost = next(iter((folder / "data").glob("records-*")))
     lost.unlink()
     (folder / "cells.parquet").unlink()
-    storage.fsck(root, None, None, replanned, is_repair=True)
+    storage.fsck(root, None, None, rebuild_plan, is_repair=True)
     assert {row["kind"] for row in cells(root) if row["status"] == "queued"} == {"latency"}
     again = CliRunner().invoke(main, ["resume", "one", "--inline", "--results", str(root)])
     assert again.exit_code == 0, again.output
@@ -115,7 +115,7 @@ def test_a_grid_that_means_something_else_is_no_source(root: Path) -> None:
         ({"meanings": ""}, "does not say what it was made of"),
     ):
         (folder / "submission.json").write_text(json.dumps(submission | changes))
-        (problem,) = storage.fsck(root, None, None, replanned, is_repair=True)
+        (problem,) = storage.fsck(root, None, None, rebuild_plan, is_repair=True)
         assert not problem.is_repaired
         assert said in problem.what
         assert (folder / "cells.parquet").read_bytes() == b"PAR1"

@@ -23,12 +23,12 @@ from jobs.report.terminal.summary import ladder
 from jobs.runs import submit as run
 from jobs.runs import target as where
 from jobs.runs.submit import resume, submit
-from jobs.runs.target import Where
+from jobs.runs.target import Target
 from jobs.worker.kinds import ROWS
 from jobs.worker.run_task import run_task
 from tests.jobs.conftest import SMALL_GRID
 
-INLINE = Where(is_inline=True)
+INLINE = Target(is_inline=True)
 
 RECORDS = (
     "select * exclude (run_id, forward_ms, elapsed_ms, started_at) from records"
@@ -498,7 +498,7 @@ def test_an_interruption_before_the_first_task_names_the_run(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Where, "executor", interrupt)
+        patch.setattr(Target, "executor", interrupt)
         with pytest.raises(RunInterruptedError) as caught:
             submit(tiny, tmp_path, INLINE, quiet)
     assert resume(tmp_path, caught.value.run_id, INLINE, quiet).is_done

@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 
 from jobs.common.errors import UsageError
-from jobs.runs.target import Where
+from jobs.runs.target import Target
 
 
 @pytest.mark.parametrize(
-    ("where", "said"),
+    ("target", "said"),
     [
-        (Where(is_detached=True), "--detach hands the driver to a cluster"),
-        (Where(address="10.0.0.1:6379", is_inline=True), "choose one"),
-        (Where(address="ray://10.0.0.1:10001"), "asks the head itself"),
-        (Where(address="ray://10.0.0.1:10001", is_detached=True), "asks the head itself"),
+        (Target(is_detached=True), "--detach hands the driver to a cluster"),
+        (Target(address="10.0.0.1:6379", is_inline=True), "choose one"),
+        (Target(address="ray://10.0.0.1:10001"), "asks the head itself"),
+        (Target(address="ray://10.0.0.1:10001", is_detached=True), "asks the head itself"),
     ],
 )
-def test_what_cannot_be_is_said_before_anything_is_asked(where: Where, said: str) -> None:
+def test_what_cannot_be_is_said_before_anything_is_asked(target: Target, said: str) -> None:
     """A client server has no list of nodes: a run once ended there with an AssertionError."""
     with pytest.raises(UsageError, match=said):
-        where.check()
+        target.check()

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from jobs.plan.order import blocks
+from jobs.plan.order import make_blocks
 from jobs.plan.plan import Plan
 from jobs.plan.sources import Sources
 from jobs.worker import run_task as worker
-from jobs.worker.cpu_pinning import choose_processors, pinned
+from jobs.worker.cpu_pinning import choose_processors, pin_threads
 from jobs.worker.kinds import ROWS
 from jobs.worker.run_task import run_task
 
@@ -108,7 +108,7 @@ def test_every_thread_is_pinned_and_put_back() -> None:
         older.start()
         narrow.start()
         os.sched_setaffinity(narrow.native_id or 0, {own})
-        with pytest.raises(RuntimeError, match="inside"), pinned(1) as why_not:  # noqa: PT012
+        with pytest.raises(RuntimeError, match="inside"), pin_threads(1) as why_not:  # noqa: PT012
             younger.start()
             assert why_not == ""
             inside = places()
@@ -130,7 +130,7 @@ def test_every_thread_is_pinned_and_put_back() -> None:
 def test_no_threads_asked_change_nothing() -> None:
     """0: all that the process may use."""
     before = places()
-    with pinned(0) as why_not:
+    with pin_threads(0) as why_not:
         assert why_not == ""
         assert places() == before
 
@@ -139,7 +139,7 @@ def test_no_threads_asked_change_nothing() -> None:
 def test_more_threads_than_processors_are_said() -> None:
     """They get all there are."""
     many = len(ALLOWED) + 1
-    with pinned(many) as why_not:
+    with pin_threads(many) as why_not:
         assert why_not.startswith(f"{many} threads share {len(ALLOWED)} processor")
         assert why_not.endswith("this process may use no more")
         assert set(places().values()) == {ALLOWED}
@@ -148,7 +148,7 @@ def test_more_threads_than_processors_are_said() -> None:
 def test_a_system_without_affinity_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """As macOS is; there is nothing to put back."""
     monkeypatch.delattr(os, "sched_setaffinity", raising=False)
-    with pinned(1) as why_not:
+    with pin_threads(1) as why_not:
         assert why_not == "threads are not pinned: this system does not let processors be chosen"
 
 
@@ -160,7 +160,7 @@ def test_a_system_that_refuses_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "sched_setaffinity", refuse)
-    with pinned(1) as why_not:
+    with pin_threads(1) as why_not:
         assert why_not == "threads are not pinned: Operation not permitted"
 
 
@@ -192,7 +192,7 @@ def test_timed_tasks_alone_are_pinned(
     """Each kind, by where its threads are while it works; and what was not as asked is noted."""
     plan = plan_of(GRID)
     sources = Sources.of(plan)
-    queue = blocks(plan, by_device=False)[0].tasks("r", frozenset())
+    queue = make_blocks(plan, by_device=False)[0].tasks("r", frozenset())
     seen: dict[str, set[frozenset[int]]] = {}
     for kind, rows_of in list(ROWS.items()):
 

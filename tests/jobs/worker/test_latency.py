@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from support.worker import Bench
 
-from jobs.plan.sources import shuffled
+from jobs.plan.sources import shuffle_images
 
 
 def test_routed_rows_are_what_the_router_did(bench: Bench) -> None:
@@ -15,7 +15,7 @@ def test_routed_rows_are_what_the_router_did(bench: Bench) -> None:
     rows = bench.rows(task, "records")
     batch, ids, labels = bench.images(task)
     assert (rows["image_id"], rows["label"]) == (ids, labels)
-    assert ids == shuffled(450)[:20]
+    assert ids == shuffle_images(450)[:20]
     for row, image in enumerate(batch.split(1)):
         routed = bench.model(task).route(image, task.thresholds)
         assert rows["exit_block"][row] == routed.exit_block.item()

@@ -12,7 +12,7 @@ import torch
 import gfnet
 import storage
 from jobs.runs.submit import submit
-from jobs.runs.target import Where
+from jobs.runs.target import Target
 from jobs.worker.memory import Batches, is_out_of_memory
 
 GRID = """\
@@ -92,7 +92,7 @@ def test_a_run_out_of_memory(
 ) -> None:
     """Accuracy goes on with less, and its cell says so; under the clock the cell fails."""
     grid = write_grid(GRID)
-    assert submit(grid, tmp_path / "whole", Where(is_inline=True), str, "r").is_done
+    assert submit(grid, tmp_path / "whole", Target(is_inline=True), str, "r").is_done
     exits, route = gfnet.GFNet.forward_exits, gfnet.GFNet.route
 
     def scarce(most: int, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -105,7 +105,7 @@ def test_a_run_out_of_memory(
 
     monkeypatch.setattr(gfnet.GFNet, "forward_exits", scarce(5, exits))
     monkeypatch.setattr(gfnet.GFNet, "route", scarce(3, route))
-    assert not submit(grid, tmp_path / "scarce", Where(is_inline=True), str, "r").is_done
+    assert not submit(grid, tmp_path / "scarce", Target(is_inline=True), str, "r").is_done
     cells = storage.query(tmp_path / "scarce", "select kind, status, note, error from cells")
     by_kind = {row["kind"]: row for row in cells.to_pylist()}
     assert by_kind["exits"]["status"] == "done"

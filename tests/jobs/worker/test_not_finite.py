@@ -15,7 +15,7 @@ import gfnet
 import storage
 from jobs.cli import main
 from jobs.runs.submit import submit
-from jobs.runs.target import Where
+from jobs.runs.target import Target
 from jobs.worker import run_task
 
 GRID = """\
@@ -44,7 +44,7 @@ def root(
 
     monkeypatch.setattr(gfnet, "load_checkpoint", load_broken)
     run_task._models.clear()
-    submit(write_grid(GRID), tmp_path / "results", Where(is_inline=True), lambda _: None, "r")
+    submit(write_grid(GRID), tmp_path / "results", Target(is_inline=True), lambda _: None, "r")
     yield tmp_path / "results"
     run_task._models.clear()
     torch.set_num_threads(threads)

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import storage
-from jobs.worker.predictions import predictions_of
+from jobs.worker.predictions import collect_predictions
 
 
 def test_hand_worked_answers() -> None:
     """Probabilities 1/2, 1/4, 1/4: loss of the labels 0 and 2 is log 2 and log 4."""
     logits = np.log(np.array([[0.5, 0.25, 0.25], [0.5, 0.25, 0.25]], np.float32)) + 3
-    answers = predictions_of(logits, np.array([0, 2]))
+    answers = collect_predictions(logits, np.array([0, 2]))
     assert answers.prediction.tolist() == [0, 0]
     assert answers.is_correct.tolist() == [True, False]
     assert answers.is_top5.tolist() == [True, True]
@@ -27,13 +27,13 @@ def test_hand_worked_answers() -> None:
 def test_top5_counts_larger_logits() -> None:
     """The fifth largest counts, the sixth does not."""
     logits = np.tile(np.arange(7, dtype=np.float32), (2, 1))
-    assert predictions_of(logits, np.array([2, 1])).is_top5.tolist() == [True, False]
+    assert collect_predictions(logits, np.array([2, 1])).is_top5.tolist() == [True, False]
 
 
 def test_of_equal_logits_the_lower_class_is_first() -> None:
     """Of a constant over 1,000 classes the first five are the top 5, the first is the answer."""
     labels = np.array([0, 4, 5, 999])
-    answers = predictions_of(np.zeros((4, 1000), np.float32), labels)
+    answers = collect_predictions(np.zeros((4, 1000), np.float32), labels)
     assert answers.prediction.tolist() == [0] * 4
     assert answers.is_correct.tolist() == [True, False, False, False]
     assert answers.is_top5.tolist() == [True, True, False, False]
@@ -43,13 +43,13 @@ def test_of_equal_logits_the_lower_class_is_first() -> None:
 def test_equals_behind_the_label_do_not_count() -> None:
     """Three larger, one equal before the label: the fifth; with two equals before it, the sixth."""
     logits = np.array([9, 1, 9, 1, 9, 1, 1], np.float32)
-    answers = predictions_of(np.tile(logits, (4, 1)), np.array([1, 3, 5, 6]))
+    answers = collect_predictions(np.tile(logits, (4, 1)), np.array([1, 3, 5, 6]))
     assert answers.is_top5.tolist() == [True, True, False, False]
 
 
 def test_of_five_classes_or_fewer_every_one_is_in_the_top_5() -> None:
     """Also of equals."""
-    answers = predictions_of(np.zeros((5, 5), np.float32), np.arange(5))
+    answers = collect_predictions(np.zeros((5, 5), np.float32), np.arange(5))
     assert answers.is_top5.all()
 
 
@@ -59,7 +59,7 @@ def test_logits_that_are_not_finite_are_no_answer(value: float, place: int) -> N
     """At the label or not: NULL in the rows, with a loss of NaN; a finite row stays."""
     logits = np.array([[0.0, 1.0], [0.0, 1.0]], np.float32)
     logits[0, place] = value
-    table = storage.build_table("exits", predictions_of(logits, np.array([1, 1])).columns())
+    table = storage.build_table("exits", collect_predictions(logits, np.array([1, 1])).columns())
     broken, whole = table.to_pylist()
     assert [broken[name] for name in ("prediction", "is_correct", "is_top5")] == [None] * 3
     assert math.isnan(broken["loss"])
@@ -69,7 +69,7 @@ def test_logits_that_are_not_finite_are_no_answer(value: float, place: int) -> N
 
 def test_large_logits_do_not_overflow() -> None:
     """Far beyond what exp can take; a loss that float32 cannot hold is no answer."""
-    answers = predictions_of(
+    answers = collect_predictions(
         np.array([[2e30, 0.0]] * 2 + [[3e38, -3e38]], np.float32), np.array([0, 1, 1])
     )
     assert answers.is_correct.tolist() == [True, False, False]
@@ -84,7 +84,7 @@ def test_ties_are_ordered_as_by_a_stable_sort(images: int, classes: int, seed: i
     rng = np.random.default_rng(seed)
     logits = rng.integers(3, size=(images, classes)).astype(np.float32)
     labels = rng.integers(classes, size=images)
-    answers = predictions_of(logits, labels)
+    answers = collect_predictions(logits, labels)
     for row, label in enumerate(labels):
         order = sorted(range(classes), key=lambda each: (-logits[row, each], each))
         assert answers.prediction[row] == order[0]
@@ -99,7 +99,7 @@ def test_answers_agree_with_torch(images: int, classes: int, seed: int) -> None:
     logits = rng.normal(size=(images, classes)).astype(np.float32) * 5
     labels = rng.integers(classes, size=images)
     tensor, targets = torch.from_numpy(logits), torch.from_numpy(labels)
-    answers = predictions_of(logits, labels)
+    answers = collect_predictions(logits, labels)
     loss = torch.nn.functional.cross_entropy(tensor, targets, reduction="none")
     np.testing.assert_allclose(answers.loss, loss, rtol=1e-5, atol=1e-6)
     assert answers.prediction.tolist() == tensor.argmax(1).tolist()

@@ -270,9 +270,9 @@ def test_the_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """$GFJOBS_CACHE, else below $XDG_CACHE_HOME, else below ~/.cache, as for exported graphs."""
     monkeypatch.setenv("GFJOBS_CACHE", "/c")
     monkeypatch.setenv("XDG_CACHE_HOME", "/x")
-    assert cache.kept_folder("images") == Path("/c/images")
+    assert cache.cache_subfolder("images") == Path("/c/images")
     monkeypatch.delenv("GFJOBS_CACHE")
-    assert cache.kept_folder("images") == Path("/x/gfjobs/images")
+    assert cache.cache_subfolder("images") == Path("/x/gfjobs/images")
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/lab")
-    assert cache.kept_folder("images") == Path("/home/lab/.cache/gfjobs/images")
+    assert cache.cache_subfolder("images") == Path("/home/lab/.cache/gfjobs/images")

@@ -40,14 +40,14 @@ def test_whatever_bit_turns_is_seen(tmp_path: Path) -> None:
     ]
     content = storage.tables.parquet.parquet_bytes(storage.rows_to_table(storage.CellRow, cells))
     file = tmp_path / "cells.parquet"
-    place = storage.backends.backend_of(file)
+    backend = storage.backends.open_backend(file)
     refused = 0
     for position in range(0, len(content), 7):
         turned = bytearray(content)
         turned[position] ^= 0x80
         file.write_bytes(bytes(turned))
         try:
-            rows = table_to_rows(storage.CellRow, storage.tables.parquet.read_table(place))
+            rows = table_to_rows(storage.CellRow, storage.tables.parquet.read_table(backend))
         except storage.StorageError:
             refused += 1
         else:

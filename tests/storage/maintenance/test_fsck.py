@@ -243,7 +243,7 @@ def test_what_stays_is_not_said_to_be_repaired(
     """As on an object store, where what nothing names may still be named for a day."""
     tmp_path = merged.root
     (tmp_path / "runs/run-1/data/orphan").write_text("?")
-    monkeypatch.setattr("storage.backends.local.LocalPlace.is_abandoned", lambda *_: False)
+    monkeypatch.setattr("storage.backends.local.LocalBackend.is_abandoned", lambda *_: False)
     assert [each.is_repaired for each in storage.fsck(tmp_path, is_repair=True)] == [False]
 
 

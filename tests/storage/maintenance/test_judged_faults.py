@@ -47,7 +47,7 @@ JUDGED_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "of another run": (
         lambda file: file.write_bytes(
             storage.tables.parquet.parquet_bytes(
-                storage.tables.parquet.read_table(storage.backends.backend_of(file)).set_column(
+                storage.tables.parquet.read_table(storage.backends.open_backend(file)).set_column(
                     0, "run_id", [["run-2"]]
                 )
             )

@@ -291,7 +291,7 @@ def test_sources_in_words(build: InMemory) -> None:
 
 def test_a_summary_is_made_again_where_energy_is_defined_anew() -> None:
     """All that energy is made of is in the digest by which a summary counts (test_summaries)."""
-    made_of = questions.needed(" ".join(questions.SUMMARISED))
+    made_of = questions.find_needed(" ".join(questions.SUMMARISED))
     assert {
         "cell_energies",
         "task_energies",

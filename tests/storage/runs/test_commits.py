@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import storage
-from storage.backends import backend_of
-from storage.backends.local import LocalPlace
+from storage.backends import open_backend
+from storage.backends.local import LocalBackend
 from storage.runs import manifests, merge
 from storage.runs.layout import RunPaths, run_paths
 from storage.tables import parquet
@@ -212,7 +212,7 @@ def test_snapshot_taken_across_a_merge_is_taken_again(
             return names[:1]  # what a listing that was overtaken could show
         return names
 
-    snapshot = manifests.read_snapshot(run_paths(backend_of(tmp_path), "run-1"))
+    snapshot = manifests.read_snapshot(run_paths(open_backend(tmp_path), "run-1"))
     monkeypatch.setattr(merge, "remove_leftovers", lambda *_: None)
     monkeypatch.setattr(manifests, "manifest_names", racing)
     assert seen(tmp_path) == whole(SHARDS)
@@ -283,7 +283,7 @@ def test_newer_schema_versions_are_refused(tmp_path: Path) -> None:
     ):
         storage.query(tmp_path, "FROM records")
     manifest.write_text(json.dumps(content))
-    run_file = run_paths(backend_of(tmp_path), "run-1").run
+    run_file = run_paths(open_backend(tmp_path), "run-1").run
     table = parquet.read_table(run_file)
     newer = table.replace_schema_metadata({"gfjobs_schema_version": "7"})
     parquet.publish_table(run_file, newer)
@@ -310,10 +310,10 @@ def as_table_of(version: int, path: Path) -> None:
     new_columns = {"cells": ["protocol"]}
     if version < 3:
         new_columns["power"] = ["shard", "exit_block"]
-    table = parquet.read_table(LocalPlace(path))
+    table = parquet.read_table(LocalBackend(path))
     table = table.drop_columns(new_columns.get(path.stem.partition("-")[0], []))
     table = table.replace_schema_metadata({"gfjobs_schema_version": str(version)})
-    parquet.publish_table(LocalPlace(path), table)
+    parquet.publish_table(LocalBackend(path), table)
 
 
 @pytest.mark.parametrize("version", [1, 2, 3, 4])
@@ -469,7 +469,7 @@ def test_full_disk_is_an_error_of_ours_and_changes_nothing(
         raise OSError(28, "No space left on device")
 
     with committed_run(tmp_path, 1) as store:
-        monkeypatch.setattr(LocalPlace, "write", full)
+        monkeypatch.setattr(LocalBackend, "write", full)
         with pytest.raises(storage.StorageError, match=r"\('cell-1', 0, 1\).*No space left"):
             store.commit(storage.CommitEntry("cell-1", 0, 1), shard_tables(1))
         monkeypatch.undo()

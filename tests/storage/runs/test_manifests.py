@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import storage
-from storage.backends import backend_of
-from storage.backends.local import LocalPlace
+from storage.backends import open_backend
+from storage.backends.local import LocalBackend
 from storage.runs import manifests
 from storage.runs.layout import RunPaths, run_paths
 from storage.runs.manifests import (
@@ -47,7 +47,7 @@ WHOLE = Manifest(
 @pytest.fixture
 def paths(tmp_path: Path) -> RunPaths:
     """A run's folders, with nothing in them."""
-    found = run_paths(backend_of(tmp_path), "run-1")
+    found = run_paths(open_backend(tmp_path), "run-1")
     found.commits.make_folder()
     found.data.make_folder()
     return found
@@ -138,15 +138,15 @@ def change(**changes: Any) -> bytes:
 )
 def test_a_damaged_manifest_is_named(paths: RunPaths, content: bytes) -> None:
     """With what is wrong, and what can be done."""
-    place = paths.commits / "a.json"
-    place.write(content)
+    backend = paths.commits / "a.json"
+    backend.write(content)
     said = (
-        rf"^manifest {re.escape(str(place))} is damaged \(\w+: .*\); it was published whole, so"
+        rf"^manifest {re.escape(str(backend))} is damaged \(\w+: .*\); it was published whole, so"
         r" something else wrote to it: `gfjobs fsck` says what can be repaired; else restore it, or"
         r" remove the run with `gfjobs rm`$"
     )
     with pytest.raises(storage.DamagedError, match=said):
-        read_manifest(place)
+        read_manifest(backend)
 
 
 def test_a_newer_version_is_refused(paths: RunPaths) -> None:
@@ -205,23 +205,23 @@ def test_an_error_counts_where_nothing_is_there(
     paths: RunPaths, monkeypatch: pytest.MonkeyPatch, *, is_there: bool
 ) -> None:
     """What is there has been published, whatever was reported; another content has not."""
-    publish = LocalPlace.publish_new
+    publish = LocalBackend.publish_new
 
-    def failing(place: LocalPlace, content: bytes) -> None:
-        publish(place, content if is_there else content + b" ")
+    def failing(backend: LocalBackend, content: bytes) -> None:
+        publish(backend, content if is_there else content + b" ")
         raise OSError(errno.EIO, "lost")
 
-    monkeypatch.setattr(LocalPlace, "publish_new", failing)
+    monkeypatch.setattr(LocalBackend, "publish_new", failing)
     if is_there:
         publish_manifest(paths, "a.json", manifest(1))
     else:
         with pytest.raises(OSError, match="lost"):
             publish_manifest(paths, "a.json", manifest(1))
 
-    def nothing(_place: LocalPlace, _content: bytes) -> None:
+    def nothing(_place: LocalBackend, _content: bytes) -> None:
         raise OSError(errno.EIO, "not there")
 
-    monkeypatch.setattr(LocalPlace, "publish_new", nothing)
+    monkeypatch.setattr(LocalBackend, "publish_new", nothing)
     with pytest.raises(OSError, match="not there"):
         publish_manifest(paths, "b.json", manifest(1))
 
@@ -246,12 +246,14 @@ def test_what_counts_of_several(paths: RunPaths) -> None:
         "cell-1.0.2.json",
         "merged-g000001.json",
     ]
-    assert sorted(place.name for place in found.files("records")) == [
+    assert sorted(backend.name for backend in found.files("records")) == [
         "records-cell-1-2.parquet",
         "records-cell-2-1.parquet",
         "records-cell-2-4.parquet",
     ]
-    assert {str(place).rpartition("/")[0] for place in found.files("records")} == {str(paths.data)}
+    assert {str(backend).rpartition("/")[0] for backend in found.files("records")} == {
+        str(paths.data)
+    }
     assert found.files("power") == []
     assert sorted(entry.key for entry in found.unmerged_entries) == [
         ("cell-1", 0, 2),

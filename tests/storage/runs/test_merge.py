@@ -14,7 +14,7 @@ import duckdb
 import pytest
 
 import storage
-from storage.backends import backend_of
+from storage.backends import open_backend
 from storage.errors import RunLockedError
 from storage.runs import merge
 from storage.runs.layout import RunPaths, run_paths
@@ -64,8 +64,8 @@ def merged(store: storage.RunStore, **options: Any) -> tuple[str, Manifest]:
 
 def rows(store: storage.RunStore, table: str = "records") -> list[tuple[Any, ...]]:
     """Cell and image of each row of its only file, in the order of the file."""
-    (place,) = read_snapshot(paths_of(store)).files(table)
-    found = storage.tables.parquet.read_table(place)
+    (backend,) = read_snapshot(paths_of(store)).files(table)
+    found = storage.tables.parquet.read_table(backend)
     column = "image_id" if table == "records" else "shard"
     return list(zip(*(found.column(it).to_pylist() for it in ("cell_id", column)), strict=True))
 
@@ -73,7 +73,7 @@ def rows(store: storage.RunStore, table: str = "records") -> list[tuple[Any, ...
 def listed(store: storage.RunStore) -> tuple[set[str], set[str]]:
     """The files in its two folders."""
     folders = paths_of(store).data, paths_of(store).commits
-    data, manifests = ({place.name for place in folder.children()} for folder in folders)
+    data, manifests = ({backend.name for backend in folder.children()} for folder in folders)
     return data, manifests
 
 
@@ -222,8 +222,8 @@ def test_readings_of_a_node_are_replaced(store: storage.RunStore) -> None:
 
 def readings(store: storage.RunStore) -> list[float | None]:
     """All that its power file has."""
-    (place,) = read_snapshot(paths_of(store)).files("power")
-    found = storage.tables.parquet.read_table(place).column("power_mw").to_pylist()
+    (backend,) = read_snapshot(paths_of(store)).files("power")
+    found = storage.tables.parquet.read_table(backend).column("power_mw").to_pylist()
     return sorted(found, key=lambda it: (it is None, it))
 
 
@@ -399,6 +399,6 @@ def test_rows_to_keep() -> None:
 
 def test_rows_of_no_file(tmp_path: Path) -> None:
     """Are none; those of commits are the new ones."""
-    snapshot = Snapshot(run_paths(backend_of(tmp_path), "run-1"), {})
+    snapshot = Snapshot(run_paths(open_backend(tmp_path), "run-1"), {})
     assert merge.rows_sql("records", snapshot, None) == ""
     assert merge.rows_sql("commits", snapshot, None) == "FROM new_commits"

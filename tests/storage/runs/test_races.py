@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import storage
-from storage.backends import backend_of, file_lock, local
+from storage.backends import file_lock, local, open_backend
 from storage.maintenance import compaction, fsck, history_check
 from storage.results import connection
 from storage.runs import history
@@ -124,13 +124,13 @@ def test_what_is_judged_while_fsck_looks_comes_back(
     storage.save_regressions(tmp_path, "r", [])
     good = file.read_bytes()
     file.write_bytes(b"damaged")
-    rename = local.LocalPlace.rename
+    rename = local.LocalBackend.rename
 
-    def judged(self: local.LocalPlace, name: str) -> local.LocalPlace:
+    def judged(self: local.LocalBackend, name: str) -> local.LocalBackend:
         file.write_bytes(good)
         return rename(self, name)
 
-    monkeypatch.setattr(local.LocalPlace, "rename", judged)
+    monkeypatch.setattr(local.LocalBackend, "rename", judged)
     storage.fsck(tmp_path, is_repair=True)
     assert file.read_bytes() == good
     assert sorted(path.name for path in file.parent.glob("regressions*")) == [file.name]
@@ -144,18 +144,18 @@ def test_a_history_made_while_fsck_looks_stays(
     storage.compact(tmp_path)
     index = tmp_path / "history/index.json"
     damaged = index.read_text()[:-9]
-    look, looks = history_check.faults_of, []
+    look, looks = history_check.find_faults, []
     index.write_text(damaged)
 
-    def looked(place: Any) -> list[str]:
-        faults = look(place)
+    def looked(backend: Any) -> list[str]:
+        faults = look(backend)
         looks.append(faults)
         if len(looks) == 2:
             index.unlink()
             storage.compact(tmp_path)
         return faults
 
-    monkeypatch.setattr(history_check, "faults_of", looked)
+    monkeypatch.setattr(history_check, "find_faults", looked)
     assert [each.is_repaired for each in storage.fsck(tmp_path, is_repair=True)] in ([], [True])
     assert index.is_file()
     assert storage.fsck(tmp_path) == []
@@ -170,11 +170,11 @@ def test_a_history_that_is_replaced_while_fsck_looks_is_in_order(
     storage.compact(tmp_path)
     read, left = history_check.read_table, ["other"]
 
-    def replaced(place: Any) -> Any:
-        if "history" in str(place) and left:
+    def replaced(backend: Any) -> Any:
+        if "history" in str(backend) and left:
             storage.remove_run(tmp_path, left.pop())
             storage.compact(tmp_path)
-        return read(place)
+        return read(backend)
 
     monkeypatch.setattr(history_check, "read_table", replaced)
     assert storage.fsck(tmp_path) == []
@@ -195,7 +195,7 @@ def test_a_run_that_comes_back_while_a_root_is_compacted_is_not_of_the_history(
 
     monkeypatch.setattr(compaction.RunStore, "open", resumed)
     assert storage.compact(tmp_path).left == {"r": "interrupted"}
-    assert history.seals_of(backend_of(tmp_path), "r") == []
+    assert history.list_seals(open_backend(tmp_path), "r") == []
 
 
 @pytest.mark.parametrize("act", [storage.remove_run, lambda root, _: add(root)])
@@ -282,7 +282,7 @@ def test_a_run_that_is_removed_while_it_is_taken_is_not_there(
 
     def emptied(path: Path) -> int:
         monkeypatch.setattr(file_lock, "take_lock", take)
-        local.LocalPlace(path.parent).delete()
+        local.LocalBackend(path.parent).delete()
         return take(path)
 
     monkeypatch.setattr(file_lock, "take_lock", emptied)
@@ -336,10 +336,10 @@ def test_a_merge_of_what_was_merged_meanwhile_is_refused(
     """It has read the run before another merged it, once or more often: its rows do not count."""
     write(tmp_path, 0, 1, 2, is_ended=False)
     late, early = (storage.RunStore.open(tmp_path, "r") for _ in range(2))
-    adopt = local.LocalPlace.adopt
+    adopt = local.LocalBackend.adopt
 
-    def meanwhile(self: local.LocalPlace, file: Path) -> None:
-        monkeypatch.setattr(local.LocalPlace, "adopt", adopt)
+    def meanwhile(self: local.LocalBackend, file: Path) -> None:
+        monkeypatch.setattr(local.LocalBackend, "adopt", adopt)
         commit(early, 3)
         for _ in range(times):
             early.merge()
@@ -348,7 +348,7 @@ def test_a_merge_of_what_was_merged_meanwhile_is_refused(
             early.merge()
         adopt(self, file)
 
-    monkeypatch.setattr(local.LocalPlace, "adopt", meanwhile)
+    monkeypatch.setattr(local.LocalBackend, "adopt", meanwhile)
     with pytest.raises(storage.RunLockedError, match="merged by another"):
         late.merge()
     assert images(tmp_path) == of(0, 1, 2, 3)
@@ -361,7 +361,7 @@ def test_a_name_is_given_once_also_without_hard_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """FAT has none; over NFS the answer to a link that was made may be an error."""
-    file, content = backend_of(tmp_path / "a"), b"content"
+    file, content = open_backend(tmp_path / "a"), b"content"
 
     def refused(*_: object) -> None:
         raise PermissionError(errno.EPERM, "no links")
@@ -374,7 +374,7 @@ def test_a_name_is_given_once_also_without_hard_links(
 
     for number, fake in enumerate((refused, repeated)):
         monkeypatch.setattr(os, "link", fake)
-        file = backend_of(tmp_path / str(number))
+        file = open_backend(tmp_path / str(number))
         file.publish_new(content)
         assert file.read() == content
         with pytest.raises(FileExistsError):
@@ -410,13 +410,13 @@ def test_a_commit_that_counts_is_not_reported_as_failed(
 ) -> None:
     """The store has it, and its answer was lost."""
     write(tmp_path, 0)
-    publish = local.LocalPlace.publish_new
+    publish = local.LocalBackend.publish_new
 
-    def unanswered(self: local.LocalPlace, content: bytes) -> None:
+    def unanswered(self: local.LocalBackend, content: bytes) -> None:
         publish(self, content)
         raise TimeoutError("no answer")
 
-    monkeypatch.setattr(local.LocalPlace, "publish_new", unanswered)
+    monkeypatch.setattr(local.LocalBackend, "publish_new", unanswered)
     with storage.RunStore.open(tmp_path, "r") as store:
         commit(store, 1)
         assert len(store.entries()) == 2
@@ -508,12 +508,12 @@ def test_runs_are_listed_while_compactions_take_files_away(
     storage.compact(tmp_path)
     read, left = listing.read_table, [1, 2, 3]
 
-    def compacted(place: Any) -> Any:
-        if "history" in str(place) and left:
+    def compacted(backend: Any) -> Any:
+        if "history" in str(backend) and left:
             left.pop()
             storage.remove_run(tmp_path, RUNS[len(left)])
             storage.compact(tmp_path)
-        return read(place)
+        return read(backend)
 
     monkeypatch.setattr(listing, "read_table", compacted)
     assert {run.run_id for run in storage.list_runs(tmp_path)} == set(RUNS[3:])

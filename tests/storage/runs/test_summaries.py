@@ -266,7 +266,7 @@ def test_a_removed_run_is_gone_from_the_history(several: Path) -> None:
     sql = "SELECT DISTINCT run_id FROM ladder ORDER BY ALL"
     assert storage.query(several, sql)["run_id"].to_pylist() == left
     seals = several / "history" / "seals"
-    assert {history.run_of(seal.name) for seal in seals.iterdir()} == set(left)
+    assert {history.sealed_run(seal.name) for seal in seals.iterdir()} == set(left)
     (several / "runs" / "run-2").rename(several / "elsewhere")
     assert storage.query(several, sql)["run_id"].to_pylist() == ["run-0", "run-3", "run-4"]
     again = Builder(several, "run-2")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import storage
-from storage.backends.local import LocalPlace
+from storage.backends.local import LocalBackend
 from storage.tables.parquet import publish_table
 
 ROW = storage.TrainingRow(
@@ -135,7 +135,7 @@ def test_a_file_of_another_table_is_refused(tmp_path: Path) -> None:
     """Resuming from it would lose the epochs silently, or fail oddly."""
     (tmp_path / "training").mkdir()
     nodes = storage.rows_to_table(storage.NodeRow, [storage.NodeRow("run-1", "node-a")])
-    publish_table(LocalPlace(tmp_path / "training" / "base-1.parquet"), nodes)
+    publish_table(LocalBackend(tmp_path / "training" / "base-1.parquet"), nodes)
     with pytest.raises(storage.StorageError, match=r"base-1\.parquet is not of the table"):
         storage.TrainingLog(tmp_path, "base-1").read()
 

@@ -13,8 +13,8 @@ import pytest
 
 import storage
 from storage.backends.handles import LocalFile
-from storage.backends.local import LocalPlace
-from storage.sql.sandbox import Mount, lock
+from storage.backends.local import LocalBackend
+from storage.sql.sandbox import Mount, restrict
 from tests.storage.conftest import Builder
 from tests.storage.plain_ladder import plain_ladder
 
@@ -146,8 +146,8 @@ def test_a_connection_is_locked_and_takes_tables_of_its_owner(secret: Builder) -
 def test_a_question_larger_than_memory_spills(tmp_path: Path) -> None:
     """The lock leaves DuckDB its own temporary folder, and that goes with the connection."""
     with duckdb.connect(config={"memory_limit": "60MB", "threads": "1"}) as connection:
-        Mount(connection, LocalPlace(tmp_path))
-        lock(connection)
+        Mount(connection, LocalBackend(tmp_path))
+        restrict(connection)
         folder = connection.sql("SELECT current_setting('temp_directory')").fetchall()[0][0]
         rows = connection.sql(
             "SELECT count(*) FROM (SELECT hash(range) AS h, range FROM range(4_000_000)"
@@ -189,9 +189,9 @@ def test_many_row_groups_are_read_rightly_and_only_those_that_are_asked(tmp_path
     question = "SELECT sum(image_id), max(loss), count(DISTINCT cell_id) FROM {}"
     expected = duckdb.sql(question.format(f"'{path}'")).fetchall()
     with duckdb.connect(config={"threads": "4"}) as connection:
-        name = Mount(connection, LocalPlace(tmp_path)).name_of(LocalPlace(path))
+        name = Mount(connection, LocalBackend(tmp_path)).name_of(LocalBackend(path))
         connection.execute(f"CREATE VIEW records AS FROM read_parquet(['{name}'])")
-        lock(connection)
+        restrict(connection)
         for _ in range(20):
             assert connection.sql(question.format("records")).fetchall() == expected
         plan = connection.sql(

@@ -13,15 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 
 import storage
-from storage.backends.local import LocalPlace
+from storage.backends.local import LocalBackend
 from storage.tables.parquet import publish_table
 from storage.tables.schemas import TABLES
 
 READ = """
 import os, pathlib, sys
 from storage.tables.parquet import check_columns, read_table
-from storage.backends.local import LocalPlace
-place = LocalPlace(pathlib.Path(sys.argv[1]))
+from storage.backends.local import LocalBackend
+place = LocalBackend(pathlib.Path(sys.argv[1]))
 before = set(os.listdir("/proc/self/task"))
 check_columns(place, "records")
 assert read_table(place).num_rows == 1000
@@ -35,7 +35,7 @@ def test_reading_starts_no_thread(tmp_path: Path) -> None:
     schema = TABLES["records"]
     columns = [pa.nulls(1000, field.type) for field in schema]
     nullable = pa.schema([field.with_nullable(True) for field in schema], schema.metadata)
-    publish_table(LocalPlace(tmp_path / "rows.parquet"), pa.table(columns, schema=nullable))
+    publish_table(LocalBackend(tmp_path / "rows.parquet"), pa.table(columns, schema=nullable))
     command = [sys.executable, "-c", READ, str(tmp_path / "rows.parquet")]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     assert ended.stdout.split() == ["0"]
@@ -45,7 +45,7 @@ def test_reading_starts_no_thread(tmp_path: Path) -> None:
 def test_a_nan_is_seen_by_filters(tmp_path: Path, scores: list[float]) -> None:
     """Statistics leave it out: DuckDB would filter as if it were not there."""
     table = storage.build_table("exits", {"image_id": [0, 1, 2], "gate_score": scores, "loss": 1.0})
-    publish_table(LocalPlace(tmp_path / "x.parquet"), table)
+    publish_table(LocalBackend(tmp_path / "x.parquet"), table)
     sql = f"SELECT image_id FROM '{tmp_path}/x.parquet' WHERE isnan(gate_score)"  # noqa: S608 (ours)
     assert duckdb.sql(sql).fetchall() == [(2,)]
     statistics = pq.read_metadata(tmp_path / "x.parquet").row_group(0)

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import storage
-from jobs.analysis.regressions.remeasure import remeasurement
+from jobs.analysis.regressions.remeasure import make_remeasure
 from jobs.runs.submit import submit
-from jobs.runs.target import Where
+from jobs.runs.target import Target
 
 GRID = """\
 name: nightly
@@ -22,13 +22,13 @@ latency: {rounds: 1, warmup_images: 3, images: 6}
 
 def test_suspects_and_control_take_turns_in_a_run_of_their_own(tmp_path: Path) -> None:
     """In six rounds, there and back; only what is a suspect; under a name that is no night's."""
-    grid, root, where = tmp_path / "grid.yaml", tmp_path / "results", Where(is_inline=True)
+    grid, root, target = tmp_path / "grid.yaml", tmp_path / "results", Target(is_inline=True)
     grid.write_text(GRID)
-    submit(grid, root, where, lambda _: None, "night")
+    submit(grid, root, target, lambda _: None, "night")
     grid.unlink()  # the run has its text
     cells = storage.named_query(root, "measured_in", run_id="night").to_pylist()
     suspects = [cell for cell in cells if cell["model"] == "digits-dynn"]
-    again = remeasurement(root, where, lambda _: None)
+    again = make_remeasure(root, target, lambda _: None)
     assert again("night", suspects, "digits-gfnet") == "night-again"
     assert again("night", suspects, None) == "night-again-2"
     rounds = storage.query(

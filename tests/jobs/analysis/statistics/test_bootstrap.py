@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jobs.analysis.statistics.bootstrap import mean_of, stretch
+from jobs.analysis.statistics.bootstrap import estimate_mean, stretch
 
 TWO = 12.70620  # Student's t of two rounds, whose mean has half of their distance as its error
 
@@ -18,7 +18,7 @@ def one_by_one(forward_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def test_two_rounds_by_hand() -> None:
     """Of four draws of two rounds one is twice the first and one twice the second: 1 ms away."""
     rounds = [one_by_one(np.full(500, ms)) for ms in (1.0, 3.0)]
-    assert mean_of(rounds) == pytest.approx((2, 2 - TWO, 2 + TWO), rel=1e-4)
+    assert estimate_mean(rounds) == pytest.approx((2, 2 - TWO, 2 + TWO), rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_the_interval_holds_the_truth() -> None:
     for _ in range(200):
         true_ms = 10 + generator.normal(0, 0.1, size=(3, 1))
         rounds_ms = true_ms + generator.normal(0, 0.1, size=(3, 30))
-        estimate = mean_of([one_by_one(round_ms) for round_ms in rounds_ms])
+        estimate = estimate_mean([one_by_one(round_ms) for round_ms in rounds_ms])
         held += estimate.low <= 10 <= estimate.high
     assert 180 <= held <= 199
 
@@ -46,7 +46,7 @@ def test_the_interval_holds_the_truth() -> None:
 def test_one_round_is_known_as_its_images_say() -> None:
     """1.96 standard errors to each side, of which the bootstrap knows nothing."""
     forward_ms = np.random.default_rng(3).exponential(2, size=4000)
-    mean = mean_of([one_by_one(forward_ms)])
+    mean = estimate_mean([one_by_one(forward_ms)])
     error = 1.96 * forward_ms.std() / np.sqrt(len(forward_ms))
     assert mean.value == pytest.approx(forward_ms.mean())
     assert mean.value - mean.low == pytest.approx(error, rel=0.15)
@@ -56,20 +56,20 @@ def test_one_round_is_known_as_its_images_say() -> None:
 def test_rounds_count_by_their_images() -> None:
     """As in the mean over all rows: 300 images of 1 ms and 100 of 5 ms."""
     rounds = [one_by_one(np.full(n, ms)) for n, ms in ((300, 1.0), (100, 5.0))]
-    assert mean_of(rounds) == pytest.approx((2, 2 - TWO, 2 + 3 * TWO), rel=1e-4)
+    assert estimate_mean(rounds) == pytest.approx((2, 2 - TWO, 2 + 3 * TWO), rel=1e-4)
 
 
 def test_images_of_a_batch_say_no_more_than_one() -> None:
     """Batches of 16 that share a time make the interval of as many images, four times as wide."""
     batch_ms = np.random.default_rng(5).exponential(2, size=250)
-    batched = mean_of([(16 * batch_ms, np.full(250, 16.0))])
-    alone = mean_of([one_by_one(np.repeat(batch_ms, 16))])
+    batched = estimate_mean([(16 * batch_ms, np.full(250, 16.0))])
+    alone = estimate_mean([one_by_one(np.repeat(batch_ms, 16))])
     assert batched.value == pytest.approx(alone.value)
     assert (batched.high - batched.low) / (alone.high - alone.low) == pytest.approx(4, rel=0.2)
 
 
 def test_a_short_last_batch_weighs_less() -> None:
     """The mean is over images, not over batches."""
-    mean = mean_of([(np.array([8.0, 6.0]), np.array([4.0, 1.0]))])
+    mean = estimate_mean([(np.array([8.0, 6.0]), np.array([4.0, 1.0]))])
     assert mean.value == pytest.approx(14 / 5)
     assert (mean.low, mean.high) == pytest.approx((2, 6))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from jobs.analysis.statistics.autocorrelation import CORRELATIONS
-from jobs.analysis.statistics.holm import adjusted
+from jobs.analysis.statistics.holm import adjust_p_values
 from jobs.analysis.statistics.log_ratio import (
     LogRatio,
     _residual_variance,
@@ -170,7 +170,7 @@ def test_nothing_planted_is_rarely_found(
     sides = [levels(generator, (3000, rounds), correlation)[:, :, None] for _ in range(2)]
     ratio = log_ratio(sides[0], sides[1], are_paired=are_paired)
     grids = ratio.p_value().reshape(-1, 10).tolist()
-    found = sum(min(p for p in adjusted(grid) if p is not None) < 0.05 for grid in grids)
+    found = sum(min(p for p in adjust_p_values(grid) if p is not None) < 0.05 for grid in grids)
     assert found <= (0.06 + 0.04) * len(grids)
     assert held(ratio, 0) >= 0.94 - 0.013
 

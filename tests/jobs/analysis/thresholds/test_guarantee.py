@@ -20,7 +20,7 @@ from jobs.analysis.thresholds.exit_answers import ExitAnswers
 from jobs.analysis.thresholds.fixed_sequence import Split, certify_steps, choose_kappas
 from jobs.analysis.thresholds.guarantee import NoGuaranteeError, guarantee
 from jobs.analysis.thresholds.path import build_path
-from jobs.analysis.thresholds.risks import Promise, promises_of
+from jobs.analysis.thresholds.risks import Promise, list_promises
 
 INF = math.inf
 
@@ -163,7 +163,7 @@ def test_constraints_as_losses() -> None:
     answers = uniform(4, early=False, late=True)
     energy = CostLimit("energy_mj", 35.0, (20.0, 50.0))
     asked = Constraints(max_drop=10.0, min_accuracy_pct=70.0, max_cost=10.0, cost_limits=(energy,))
-    found = {it.name: it for it in promises_of(answers, asked)}
+    found = {it.name: it for it in list_promises(answers, asked)}
     assert list(found) == ["max_drop", "min_accuracy_pct", "max_blocks", "max_energy_mj"]
     assert [it.is_cost for it in found.values()] == [False, False, True, True]
     assert found["max_drop"].losses[:, 0].tolist() == [1.0, 0.5]
@@ -179,7 +179,7 @@ def test_a_promise_field_by_field() -> None:
     answers = uniform(4, early=False, late=True)
     limit = CostLimit("energy_mj", 1e6, (2e6, 0.0))
     asked = Constraints(max_drop=10.0, min_accuracy_pct=70.0, cost_limits=(limit,))
-    drop, accuracy, energy = promises_of(answers, asked)
+    drop, accuracy, energy = list_promises(answers, asked)
     assert (drop.promised, drop.full_depth, drop.offset, drop.scale) == (10.0, 0.5, -100.0, 200.0)
     assert drop.bound == pytest.approx(0.55)
     assert (accuracy.promised, accuracy.full_depth) == (70.0, 1.0)
@@ -190,7 +190,7 @@ def test_a_promise_field_by_field() -> None:
     assert energy.bound == pytest.approx(0.5 * (1 + COST_TOLERANCE), rel=1e-14)
     assert energy.losses.tolist() == [[1.0] * 4, [0.0] * 4]
     assert energy.ceilings(np.array([True, False])).tolist() == [0.0, 1.0]
-    (same,) = promises_of(answers, Constraints(cost_limits=(CostLimit("ms", 5.0, (3.0, 3.0)),)))
+    (same,) = list_promises(answers, Constraints(cost_limits=(CostLimit("ms", 5.0, (3.0, 3.0)),)))
     assert (same.offset, same.scale, same.full_depth) == (3.0, 1.0, 0.0)
     assert not same.losses.any()
     assert same.bound == pytest.approx(2.0)
@@ -402,7 +402,7 @@ def test_a_guarantee_part_by_part(asked: Constraints) -> None:
     assert made.path_steps == len(path)
     exits = np.stack([answers.exits_of(thresholds) for thresholds in path])
     nobody = np.array([set(thresholds) == {INF} for thresholds in path])
-    promises = promises_of(answers, asked)
+    promises = list_promises(answers, asked)
     accuracy = [it for it in promises if not it.is_cost]
     costs = [it for it in promises if it.is_cost]
     error = 0.1 / (bool(accuracy) + bool(costs))

@@ -55,7 +55,7 @@ def test_a_node_that_ray_calls_dead_is_asked_again_after_half_a_minute(
     here = SimpleNamespace(get_node_id=lambda: "id of head")
     monkeypatch.setattr(nodes, "time", SimpleNamespace(monotonic=lambda: now_s))
     monkeypatch.setattr(executor, "join", lambda _: head)
-    monkeypatch.setattr(executor, "remote_of", lambda _: None)
+    monkeypatch.setattr(executor, "make_remote", lambda _: None)
     monkeypatch.setattr(nodes.ray, "get_runtime_context", lambda: here)
 
     def died(_: object) -> None:
@@ -87,7 +87,7 @@ def test_a_lost_task_is_found_while_others_come_back(monkeypatch: pytest.MonkeyP
     now_s = 100.0
     ready = {"late"}
     monkeypatch.setattr(executor, "time", SimpleNamespace(monotonic=lambda: now_s))
-    monkeypatch.setattr(executor, "remote_of", lambda _: None)
+    monkeypatch.setattr(executor, "make_remote", lambda _: None)
     monkeypatch.setattr(executor, "start_here", lambda: None)
     monkeypatch.setattr(executor.ray, "cancel", lambda *_, **__: None)
     monkeypatch.setattr(executor.ray, "get", lambda reference: reference)

@@ -24,7 +24,7 @@ from jobs.machine.power.source import PowerError, PowerReading, PowerSource
 from jobs.plan.estimate import estimate
 from jobs.plan.plan import Plan
 from jobs.runs.submit import resume, submit
-from jobs.runs.target import Where
+from jobs.runs.target import Target
 from jobs.worker import kinds
 
 LADDER = """\
@@ -57,7 +57,7 @@ def threads() -> Iterator[None]:
 
 def run(grid: Path, root: Path, run_id: str = "r") -> None:
     """Run a grid here."""
-    assert submit(grid, root, Where(is_inline=True), lambda _: None, run_id).is_done
+    assert submit(grid, root, Target(is_inline=True), lambda _: None, run_id).is_done
 
 
 def rows_of(root: Path, question: str) -> list[dict[str, Any]]:
@@ -145,7 +145,7 @@ def test_a_sensor_that_vanishes_costs_energy_and_not_the_run(
 ) -> None:
     """Its figures are NULL, and the cell says why; latency is as ever."""
     source = Dying(4)
-    monkeypatch.setattr(kinds, "power_of", lambda _device: PowerChoice(source, source.name))
+    monkeypatch.setattr(kinds, "describe_power", lambda _device: PowerChoice(source, source.name))
     root = tmp_path / "results"
     run(write_grid(SMALL), root)
     (row,) = rows_of(root, "from ladder")
@@ -255,7 +255,7 @@ def test_a_meters_log_is_imported_once(
     assert again.exit_code == 0
     assert "2 timed tasks had power already: left as they are" in again.output
     assert len(rows_of(root, "from power")) == count
-    assert resume(root, "r", Where(is_inline=True), lambda _: None).is_done
+    assert resume(root, "r", Target(is_inline=True), lambda _: None).is_done
 
 
 def test_a_log_of_another_time_is_refused(

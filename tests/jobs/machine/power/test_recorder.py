@@ -18,7 +18,7 @@ from jobs.machine.power.protocol import ACTIVE, IDLE_AFTER, IDLE_BEFORE, EnergyP
 from jobs.machine.power.recorder import Meter
 from jobs.machine.power.sampler import Sampler
 from jobs.machine.power.source import PowerError, PowerReading, PowerSource, Scene
-from jobs.worker.cpu_pinning import pinned
+from jobs.worker.cpu_pinning import pin_threads
 
 HAS_AFFINITY = hasattr(os, "sched_getaffinity")
 ALLOWED = frozenset(os.sched_getaffinity(0)) if HAS_AFFINITY else frozenset()
@@ -304,7 +304,7 @@ def test_the_sampler_leaves_the_timed_processor(stopped: list[Sampler]) -> None:
     """A task that is pinned to one has it alone; afterwards nothing stays pinned."""
     sampler = Sampler(Source(steady), ALLOWED)
     stopped.append(sampler)
-    with pinned(1):
+    with pin_threads(1):
         timed = frozenset(os.sched_getaffinity(0))
         sampler.start()
         while not sampler.readings:

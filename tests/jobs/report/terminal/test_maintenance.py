@@ -65,7 +65,7 @@ def test_fsck_ends_with_1_while_something_is_wrong(tmp_path: Path) -> None:
 def test_what_takes_no_time_is_not_narrated(tmp_path: Path) -> None:
     """Of long work, one line every few seconds."""
     told: list[str] = []
-    tell = maintenance.told_slowly(told.append)
+    tell = maintenance.show_slowly(told.append)
     tell("first", 1, 2)
     assert told == []
     upkeep_time = maintenance.TELL_EVERY_S

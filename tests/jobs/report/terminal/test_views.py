@@ -76,7 +76,7 @@ def test_a_terminal_gets_some_of_what_a_run_gave(
     root = shown_root
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setattr(summary, "DRAWN_HISTOGRAMS", 0)
-    monkeypatch.setattr(tables, "first_ones", partial(tables.first_ones, most=1))
+    monkeypatch.setattr(tables, "take_first", partial(tables.take_first, most=1))
     assert " more cells (--all shows them)" in status.status(root, "made")
     assert " more cells (--all" not in status.status(root, "made", is_all=True)
     assert " more rows (--all shows them)" in summary.ladder(root, "made")
@@ -275,12 +275,12 @@ def test_status_of_a_run_that_was_cut_off(copy_of: Callable[[str], Path]) -> Non
 
 def test_reference_figures_as_the_table_shows_them() -> None:
     """Parameters in millions or thousands, fixed digits, a dash for NULL."""
-    assert formatting.count(15_604_618) == "15.60M"
-    assert formatting.count(71_300) == "71.3k"
-    assert formatting.count(None) == formatting.fixed(None, 2) == "–"
-    assert formatting.fixed(26.306, 2) == "26.31"
-    assert formatting.rounded(1.9073e-06, 2) == 1.9e-06
-    assert formatting.rounded(None, 2) is None
+    assert formatting.format_count(15_604_618) == "15.60M"
+    assert formatting.format_count(71_300) == "71.3k"
+    assert formatting.format_count(None) == formatting.format_fixed(None, 2) == "–"
+    assert formatting.format_fixed(26.306, 2) == "26.31"
+    assert formatting.round_digits(1.9073e-06, 2) == 1.9e-06
+    assert formatting.round_digits(None, 2) is None
 
 
 def test_a_median_needs_as_many_images_as_in_sql(tmp_path: Path) -> None:
