@@ -45,7 +45,7 @@ def test_queries_have_the_same_rows(folder: Path) -> None:
 
 
 def _equals(found: Any, expected: Any) -> bool:
-    """Whether JSON values are equal, floats in nine digits: DuckDB's threads add up in any order."""
+    """Whether JSON is equal, floats in nine digits: DuckDB's threads add up in any order."""
     if isinstance(expected, float):
         return isinstance(found, float) and math.isclose(found, expected, rel_tol=1e-9)
     if isinstance(expected, list) and isinstance(found, list):
