@@ -3,9 +3,9 @@
     model = gfnet.create("gfnet-xs-distil-dynn", num_classes=10)
     model(images)                    # (B, K) logits at full depth
     model.forward_exits(images)      # every exit, one pass
-    model.route(images, 0.5)         # what each image really runs
+    model.route(images, 0.5)         # each image up to the exit that it takes
 
-Its names stand in `__init__.pyi`, and are loaded on first use (PEP 562), so that planning a grid
+The names are listed in `__init__.pyi` and loaded on first use (PEP 562), so that planning a grid
 and `gfjobs --help` do not load torch.
 """
 

@@ -1,4 +1,4 @@
-"""Files that are replaced whole: whatever is killed, a reader sees the old content or the new."""
+"""Replaces files whole: even if the writer is killed, a reader sees the old or the new content."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _HOST = re.sub(r"[^a-zA-Z0-9-]", "-", socket.gethostname())
 
 
 def replace_file(path: Path, data: bytes | memoryview) -> None:
-    """Write a file in one step; nothing is left of an attempt that fails, nor of one long killed.
+    """Write a file in one step; remove temporary files of failed and earlier killed attempts.
 
-    What a link points at is replaced, not the link. A pipe or a device is written to.
+    For a link, the file it points at is replaced. A pipe or a device is written to.
 
     Raises:
-        OSError: it cannot be written; what was there still stands.
+        OSError: it cannot be written; the previous content is kept.
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
@@ -36,9 +36,9 @@ def replace_file(path: Path, data: bytes | memoryview) -> None:
 
 
 def _clear_after_the_dead(path: Path) -> None:
-    """Remove what processes of this host left when they were killed; of others nobody can tell."""
+    """Remove temporary files of killed processes of this host; those of other hosts stay."""
     pattern = re.compile(rf"\.{re.escape(path.name)}\.{re.escape(_HOST)}\.(\d+)\.tmp")
-    with contextlib.suppress(OSError):  # it is the writing that says what is wrong
+    with contextlib.suppress(OSError):  # the write reports what is wrong
         for each in path.parent.iterdir():
             found = pattern.fullmatch(each.name)
             if found and not _is_alive(int(found[1])):
@@ -50,6 +50,6 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's
+    except PermissionError:  # another user's process
         pass
     return True

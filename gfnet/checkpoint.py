@@ -1,7 +1,7 @@
-"""Checkpoints: weights in safetensors, and all that an evaluation needs in its JSON header.
+"""Checkpoints: weights in safetensors, with all that an evaluation needs in the JSON header.
 
 A header is read and verified without torch. A `.pth` file is read with `weights_only=True`, so
-that no pickle runs code; what it lacks is inferred from the shapes of its tensors.
+that no pickle runs code; its missing metadata is inferred from the shapes of its tensors.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class CheckpointInfo:
     """A checkpoint's header, verified against the tensors it names.
 
     Attributes:
-        path: where it was read.
+        path: the file.
         sha256: digest of the whole file.
         size_bytes: size of the file.
-        metadata: what it says of itself, or what its shapes say.
+        metadata: as the file has it, or inferred from its shapes.
     """
 
     path: Path
@@ -59,14 +59,13 @@ def inspect_checkpoint(path: str | Path, sha256: str | None = None) -> Checkpoin
     """Read and verify a checkpoint; torch is loaded only for a `.pth` file.
 
     Args:
-        path: of the file.
-        sha256: its digest, if it is known that the file has not changed since it was verified: then
-            no more than the header of a safetensors file is read.
+        path: the file.
+        sha256: its digest, if the file is known not to have changed since it was verified; of a
+            safetensors file, only the header is then read.
 
     Raises:
-        CheckpointError: the file is missing, truncated, not a checkpoint, of another kind of
-            model, its tensors are not those that its sizes ask for, or have values that are not
-            finite.
+        CheckpointError: the file is missing, truncated, not a checkpoint, or of another kind of
+            model; or its tensors do not match its sizes, or have values that are not finite.
     """
     if sha256 is not None:
         header, size_bytes = read_header(Path(path))
@@ -81,11 +80,11 @@ def inspect_checkpoint(path: str | Path, sha256: str | None = None) -> Checkpoin
 def load_checkpoint(
     source: str | Path | bytes, *, exit_blocks: tuple[int, ...] | None = None
 ) -> GFNet:
-    """Load a model, in eval mode, float32; `model.metadata` holds what the file says.
+    """Load a model, in eval mode, float32; `model.metadata` holds the file's metadata.
 
     Args:
-        source: a path, or the bytes of such a file.
-        exit_blocks: enable these exits only; they must be among those that were trained.
+        source: a path, or the bytes of a checkpoint.
+        exit_blocks: enable only these exits, which must be among the trained ones.
 
     Raises:
         CheckpointError: as `inspect_checkpoint`, or the exits cannot be enabled.
@@ -103,10 +102,10 @@ def load_checkpoint(
 
 
 def with_exits(metadata: Metadata, exit_blocks: tuple[int, ...] | None, name: str) -> Metadata:
-    """The metadata with only some of the trained exits enabled.
+    """Return the metadata with only some of the trained exits enabled.
 
     Raises:
-        CheckpointError: an exit that was not trained, or that no such model can have.
+        CheckpointError: an exit was not trained, or no such model can have it.
     """
     trained = metadata.config.exit_blocks
     if exit_blocks is None or exit_blocks == trained:
@@ -136,14 +135,14 @@ def save_checkpoint(
 
     Args:
         model: what to save.
-        path: where; a file that is there is replaced whole.
-        metadata: what to say beside the weights; default: what the model was loaded with.
+        path: where to write; an existing file is replaced whole.
+        metadata: written with the weights; default: that with which the model was loaded.
         weights: torch's name of the type on disk, such as `float16`; a model is loaded as float32.
 
     Raises:
-        CheckpointError: weights are not finite, or too large for the type on disk. Nothing was
+        CheckpointError: weights are not finite, or too large for the type on disk. Nothing is
             written then.
-        OSError: it cannot be written; a file that is there stands.
+        OSError: it cannot be written; an existing file is kept.
     """
     import torch
     from safetensors.torch import save  # only saving needs torch
@@ -168,18 +167,18 @@ def save_thresholds(
     *,
     exit_blocks: tuple[int, ...] | None = None,
 ) -> None:
-    """Write a checkpoint once more, with default thresholds; its weights stay bit for bit.
+    """Write a copy of a checkpoint with new default thresholds; its weights stay bit for bit.
 
     Args:
         source: the checkpoint.
-        path: where the new one goes: it may be the same, or another with these weights and exits,
-            which is replaced; no other file is.
-        thresholds: one a gate, from 0 to 1, or +inf: none leaves there.
-        exit_blocks: enable these exits only, as `load_checkpoint` does.
+        path: where to write. An existing file, the source included, is replaced only if it has
+            these weights and exits.
+        thresholds: one per gate, from 0 to 1, or +inf: no image exits there.
+        exit_blocks: enable only these exits, as `load_checkpoint` does.
 
     Raises:
         CheckpointError: the source cannot be used, the exits cannot be enabled, the thresholds
-            are not one a gate, or another file is at `path`.
+            are not one per gate, or `path` has another file.
     """
     from safetensors.torch import save  # only saving needs torch
 
@@ -196,10 +195,10 @@ def save_thresholds(
 
 
 def _check_replaceable(path: Path, config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
-    """See that nothing but thresholds would be lost with a file.
+    """Check that replacing a file loses nothing but thresholds.
 
     Raises:
-        CheckpointError: it is no checkpoint of these sizes, exits and weights.
+        CheckpointError: it is not a checkpoint of these sizes, exits and weights.
     """
     try:
         there, weights = _content(path)
@@ -210,13 +209,13 @@ def _check_replaceable(path: Path, config: ModelConfig, tensors: Mapping[str, Te
         is_same = False
     if not is_same:
         raise CheckpointError(
-            f"{path} is there already, and holds something else than these weights and exits with"
-            " other thresholds; choose another name, or remove it first"
+            f"{path} already exists, and is not a checkpoint with these weights and exits; choose"
+            " another name, or remove it first"
         )
 
 
 def _content(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
-    """Metadata and tensors of a checkpoint, each tensor in the type that the file has."""
+    """Read metadata and tensors of a checkpoint, each tensor in the type it has in the file."""
     data = read_bytes(path)
     metadata, state = _metadata_of(data, str(path))
     return metadata, state if state is not None else safetensors_tensors(data)
@@ -225,9 +224,9 @@ def _content(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
 def _metadata_of(
     data: bytes, name: str, size_bytes: int | None = None
 ) -> tuple[Metadata, dict[str, Tensor] | None]:
-    """Metadata of a file's bytes, and its tensors where reading the one took the other.
+    """Read the metadata from a file's bytes, and the tensors if the metadata required them.
 
-    Of a safetensors file the beginning will do, with the size of the whole.
+    For a safetensors file, its header is enough, with the size of the whole file.
     """
     try:
         if is_torch(data):
@@ -249,10 +248,10 @@ def _metadata_of(
 
 
 def verify(shapes: Mapping[str, Shape], config: ModelConfig) -> None:
-    """Hold the tensors to the sizes: no key missing, none extra, each of its shape.
+    """Check the tensors against the sizes: no key missing, none extra, every shape right.
 
     Raises:
-        ValueError: it names each tensor that is not as it should be.
+        ValueError: names each tensor that does not match.
     """
     expected = config.state_shapes()
     missing = sorted(expected.keys() - shapes.keys())
@@ -263,6 +262,6 @@ def verify(shapes: Mapping[str, Shape], config: ModelConfig) -> None:
         if key in shapes and shapes[key] != shape
     ]
     if missing or extra or wrong:
-        found = (("missing", missing), ("extra", extra), ("of another shape", wrong))
+        found = (("missing", missing), ("extra", extra), ("of wrong shape", wrong))
         lists = "; ".join(f"{what}: {listed(names)}" for what, names in found if names)
-        raise ValueError(f"it is not a {config.family} of its own sizes: {lists}")
+        raise ValueError(f"its tensors do not match a {config.family} of its sizes: {lists}")

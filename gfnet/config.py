@@ -1,7 +1,7 @@
-"""What a Global Filter Network is made of: its sizes, and the tensors that follow from them.
+"""Sizes of a Global Filter Network, and the names and shapes of its tensors.
 
-Nothing here needs torch, so that a grid can be planned and a checkpoint's header be checked on a
-machine that never loads a model.
+Needs no torch, so that a machine that never loads a model can plan a grid and check a checkpoint's
+header.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ GATE_FEATURES = 4
 
 MAX_DEPTH = 1000
 MAX_SIZE = 65_536
-"""Far beyond any model; a header that claims more would cost memory before it is found wrong."""
+"""Far beyond any model; a header that claims more would use memory before it is rejected."""
 
 MAX_PARAMETERS = 2**29
-"""Ten times the largest that is published, 2 GiB in float32: more is a mistake, or an attack."""
+"""Ten times the largest published model, 2 GiB in float32: more is a mistake, or an attack."""
 
 Shape = tuple[int, ...]
 
 
 class ConfigError(ValueError):
-    """Sizes that no model can have; the message says which, and what is allowed."""
+    """Raised for sizes that no model can have; the message says which, and what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class ModelConfig:
         patch_size: side of a patch, pixels; divides img_size.
         embed_dim: channels of a token.
         depth: number of blocks.
-        num_classes: classes a head tells apart.
-        filter_grid: (a, b), how the N tokens are viewed; a * b = N. () asks for the factor pair
-            nearest to square, a <= b.
-        exit_blocks: blocks after which an image may leave, ascending, without the last block
-            (where every image that is left leaves). Empty for the static families.
+        num_classes: number of classes.
+        filter_grid: (a, b), rows and columns of the grid that the N tokens form; a * b = N. ()
+            means the factor pair nearest to square, a <= b.
+        exit_blocks: blocks after which an image may exit early, ascending, without the last block
+            (after which all remaining images exit). Empty for the static families.
 
     Raises:
         ConfigError: the sizes contradict each other.
@@ -107,7 +107,7 @@ class ModelConfig:
         if any(block < 0 or block > self.depth - 2 for block in exits):
             raise ConfigError(
                 f"exit_blocks {list(exits)}: a model of {self.depth} blocks can exit early after"
-                f" blocks 0..{self.depth - 2} (after the last every image leaves anyway)"
+                f" blocks 0..{self.depth - 2} (after the last block, every image exits)"
             )
         if list(exits) != sorted(set(exits)):
             raise ConfigError(f"exit_blocks {list(exits)}: list each once, in ascending order")
@@ -115,12 +115,12 @@ class ModelConfig:
 
     @property
     def has_tokens(self) -> bool:
-        """Whether a class and a distillation token stand before the patches."""
+        """Whether a class and a distillation token precede the patches."""
         return self.family != "gfnet"
 
     @property
     def has_gates(self) -> bool:
-        """Whether images can leave early."""
+        """Whether images can exit early."""
         return self.family == "gfnet-distil-dynn"
 
     @property
@@ -130,11 +130,11 @@ class ModelConfig:
 
     @property
     def last_block(self) -> int:
-        """The block after which every image leaves."""
+        """The block after which all remaining images exit."""
         return self.depth - 1
 
     def state_shapes(self) -> dict[str, Shape]:
-        """Name and shape of each tensor in the state dict; a test holds the modules to it."""
+        """Name and shape of each tensor in the state dict; a test checks the modules against it."""
         dim, hidden = self.embed_dim, self.embed_dim * MLP_RATIO
         rows, columns = self.filter_grid
         shapes: dict[str, Shape] = {
@@ -169,7 +169,7 @@ class ModelConfig:
         return shapes
 
     def parameters(self) -> int:
-        """Number of trainable numbers in the model."""
+        """Number of trainable parameters of the model."""
         return sum(math.prod(shape) for shape in self.state_shapes().values())
 
     def to_json(self) -> dict[str, Any]:
@@ -229,11 +229,10 @@ VARIANTS: dict[str, ModelConfig] = {
 
 
 def configure(name: str, **sizes: Any) -> ModelConfig:
-    """The configuration of a named variant or of a family, with sizes of one's own.
+    """Return the configuration of a named variant or of a family, with the given sizes changed.
 
-    A change of the number of tokens resets the grid to the nearest square unless one is given.
-    The exits of a gfnet-distil-dynn family whose exit_blocks are not given are all its blocks but
-    the last.
+    Without filter_grid, the grid is the factor pair nearest to square. Without exit_blocks, the
+    family gfnet-distil-dynn has an exit after every block but the last.
 
     Raises:
         ConfigError: the name or a size is unknown, or the sizes contradict each other.

@@ -1,4 +1,4 @@
-"""Existing weights into models of this package: found in their file, named as here, verified."""
+"""Converts existing weights to models of this package: unwraps, renames and verifies them."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from gfnet.tensors import (
 )
 
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "net", "model_ema")
-_PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel, of torch.compile
+_PREFIXES = ("module.", "_orig_mod.")  # from DistributedDataParallel, from torch.compile
 _HIERARCHICAL = ("patch_embed.0.", "blocks.0.0.")
 
 
 @dataclass(frozen=True)
 class ImportChanges:
-    """What is asked of the imported model beyond its weights.
+    """Requested properties of the imported model, beyond its weights.
 
     Attributes:
         img_size: side of its images, pixels; None: as it was trained.
-        filter_grid: how its tokens are viewed; (): as it was trained, at another size the factor
+        filter_grid: grid of its tokens; (): as it was trained, or at another image size the factor
             pair nearest to square.
-        exit_blocks: exits that were trained; None where the family has none, or the file says it.
+        exit_blocks: exits that were trained; None if the family has none, or the file names them.
     """
 
     img_size: int | None = None
@@ -48,10 +48,10 @@ class ImportChanges:
 
 @dataclass(frozen=True)
 class Converted:
-    """A model made of existing weights.
+    """A model made from existing weights.
 
     Attributes:
-        model: with the metadata of its file, or those its family was published with.
+        model: with the metadata of its file, or those with which its family was published.
         notes: what was done to names and tensors, one sentence each.
     """
 
@@ -60,18 +60,17 @@ class Converted:
 
 
 def convert(path: str | Path, changes: ImportChanges) -> Converted:
-    """Make a model of a file's tensors; nothing that the file may hold of code is run.
+    """Make a model from a file's tensors; no code that the file may hold is run.
 
     Args:
-        path: what torch.save wrote of a state dict, bare or under one of _WRAPPERS, of which the
-            first counts; or a safetensors file, also one of this package, to resample it.
-        changes: beyond the weights.
+        path: a state dict that torch.save wrote, bare or under one of _WRAPPERS, of which the first
+            that is found counts; or a safetensors file, also one of this package, to resample it.
+        changes: to make beyond the weights.
 
     Raises:
-        CheckpointError: the file cannot be read, is no Global Filter Network of the flat family or
-            of the distilled ones, its tensors are not those that its sizes ask for or have values
-            that are not finite, or the changes are impossible. The message names the file, and
-            what to do.
+        CheckpointError: the file cannot be read, or is not a Global Filter Network of the flat or
+            the distilled families; its tensors do not match its sizes, or have values that are not
+            finite; or the changes are impossible. The message names the file and what to do.
     """
     name = str(path)
     data = read_bytes(Path(path))
@@ -80,7 +79,7 @@ def convert(path: str | Path, changes: ImportChanges) -> Converted:
         state, notes = _unwrap(content, len(data))
         if METADATA_KEY in text:
             metadata = Metadata.from_json(parse_json(text[METADATA_KEY]))
-            notes.append("what it says of itself is kept, where nothing else is given")
+            notes.append("its metadata is kept, except where options replace it")
         else:
             metadata = _published(_infer(state, changes))
         config = metadata.config
@@ -103,7 +102,7 @@ def convert(path: str | Path, changes: ImportChanges) -> Converted:
 
 
 def _published(config: ModelConfig) -> Metadata:
-    """ImageNet's preprocessing, and the margin around the crop that the flat family expects."""
+    """Return ImageNet's preprocessing, with the margin around the crop that the flat family has."""
     metadata = Metadata.default(config)
     if config.family != "gfnet":
         return metadata
@@ -112,7 +111,7 @@ def _published(config: ModelConfig) -> Metadata:
 
 
 def _at_size(metadata: Metadata, resized: ModelConfig) -> Metadata:
-    """The metadata at another image size; the margin around the crop keeps its proportion."""
+    """Return the metadata for another image size; the crop's margin keeps its proportion."""
     config = replace(resized, exit_blocks=metadata.config.exit_blocks)
     before = metadata.preprocessing
     side = before.size * config.img_size // before.crop
@@ -121,7 +120,7 @@ def _at_size(metadata: Metadata, resized: ModelConfig) -> Metadata:
 
 
 def _unwrap(content: Any, size_bytes: int) -> tuple[dict[str, Tensor], list[str]]:
-    """The state dict in a file's content, under the names of this package."""
+    """Return the state dict in a file's content, with the names of this package, and notes."""
     notes = []
     for wrapper in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
@@ -136,18 +135,18 @@ def _unwrap(content: Any, size_bytes: int) -> tuple[dict[str, Tensor], list[str]
             and content
             and all(str(key).startswith(prefix) for key in content)
         ):
-            notes.append(f"the prefix {prefix!r} was taken off all names")
+            notes.append(f"the prefix {prefix!r} was removed from all names")
             content = {key.removeprefix(prefix): value for key, value in content.items()}
     if isinstance(content, dict) and any(str(key).startswith(_HIERARCHICAL) for key in content):
         raise ValueError(
             "it is a hierarchical GFNet (GFNet-H), whose stages have grids of their own; this"
-            " package has the flat family: gfnet-ti, -xs, -s, -b"
+            " package has only the flat family: gfnet-ti, -xs, -s, -b"
         )
     return check_state(content, size_bytes), notes
 
 
 def _infer(state: dict[str, Tensor], changes: ImportChanges) -> ModelConfig:
-    """The sizes, and the exits that were trained, which no shape says."""
+    """Infer the sizes; the trained exits, which no shape shows, come from `changes`."""
     config = infer_config({key: tuple(tensor.shape) for key, tensor in state.items()})
     exits = changes.exit_blocks
     if not config.has_gates:
@@ -157,7 +156,7 @@ def _infer(state: dict[str, Tensor], changes: ImportChanges) -> ModelConfig:
     if exits is None:
         raise ConfigError(
             f"it has heads and gates after each of the blocks 0..{config.depth - 2}, and nothing in"
-            " it says which were trained; name those, such as --exit-blocks 7,9,10"
+            " it says which were trained; name them, for example --exit-blocks 7,9,10"
         )
     return ModelConfig(**(vars(config) | {"exit_blocks": exits}))
 
@@ -165,27 +164,28 @@ def _infer(state: dict[str, Tensor], changes: ImportChanges) -> ModelConfig:
 def _resize(
     state: dict[str, Tensor], config: ModelConfig, changes: ImportChanges
 ) -> tuple[dict[str, Tensor], ModelConfig]:
-    """The weights at the image size that is asked for."""
+    """Return weights and sizes at the requested image size."""
     grid = changes.filter_grid
     if changes.img_size in (None, config.img_size):
         if grid in ((), config.filter_grid):
             return state, config
         raise ConfigError(
-            f"its filters are of the grid {_grid(config)}, which follows from their shape;"
-            f" {grid[0]}x{grid[1]} is possible at another image size alone"
+            f"its filters have the grid {_grid(config)}, which follows from their shape;"
+            f" {grid[0]}x{grid[1]} is possible only at another image size"
         )
     return at_resolution(state, config, changes.img_size or 0, grid)
 
 
 def _resampled(before: ModelConfig, after: ModelConfig) -> str:
     mixed = (
-        " (an approximation: its grid mixes tokens with patches, so expect little before training)"
+        " (an approximation, since its grid mixes tokens with patches: expect a low accuracy before"
+        " training)"
         if after.has_tokens
         else ""
     )
     return (
         f"positions and filters were resampled from {before.img_size} px, grid {_grid(before)}, to"
-        f" {after.img_size} px, grid {_grid(after)}{mixed}; fine-tune it to be at its best"
+        f" {after.img_size} px, grid {_grid(after)}{mixed}; fine-tune it for its best accuracy"
     )
 
 

@@ -1,4 +1,4 @@
-"""The global filter: one circular convolution of the whole token grid a channel."""
+"""The global filter: a circular convolution of the whole token grid, one kernel per channel."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 class GlobalFilter(nn.Module):
     """Mix tokens by a learned filter in the frequency domain (Rao et al., 2021, section 3.2).
 
-    The N tokens are viewed as an a x b grid. The result is the circular convolution of that grid
-    with the kernel irfft2(complex_weight), one a channel. Learned weights are not Hermitian in the
-    first and last column of the half spectrum; the inverse transform drops the part that no real
-    kernel has, so the convolution says what every back end computes.
+    The N tokens form an a x b grid. The result is the circular convolution of that grid with the
+    kernel irfft2(complex_weight), one per channel. Learned weights are not Hermitian in the first
+    and last column of the half spectrum; the inverse transform drops the part that no real kernel
+    has, so this convolution defines what every engine computes.
 
     Args:
         dim: C, channels.
@@ -40,26 +40,26 @@ class GlobalFilter(nn.Module):
         return self.inverse(self.product(self.spectrum(tokens)))
 
     def spectrum(self, tokens: Tensor) -> Tensor:
-        """The (B, a, b // 2 + 1, C) half spectrum of (B, N, C) tokens."""
+        """Return the (B, a, b // 2 + 1, C) half spectrum of (B, N, C) tokens."""
         grid = tokens.reshape(len(tokens), *self.grid, -1)
         spectrum: Tensor = torch.fft.rfft2(grid, dim=(1, 2), norm="ortho")
         return spectrum
 
     def product(self, spectrum: Tensor) -> Tensor:
-        """A (B, a, b // 2 + 1, C) half spectrum, filtered."""
+        """Filter a (B, a, b // 2 + 1, C) half spectrum."""
         return spectrum * torch.view_as_complex(self.complex_weight)
 
     def inverse(self, spectrum: Tensor) -> Tensor:
-        """The (B, N, C) tokens of a (B, a, b // 2 + 1, C) half spectrum."""
+        """Return the (B, N, C) tokens of a (B, a, b // 2 + 1, C) half spectrum."""
         mixed: Tensor = torch.fft.irfft2(spectrum, s=self.grid, dim=(1, 2), norm="ortho")
         return mixed.flatten(1, 2)
 
     def _by_product(self, tokens: Tensor) -> Tensor:
-        """The same convolution as one matrix product a channel, for mixed-precision training.
+        """Convolve by one matrix product per channel, for mixed-precision training.
 
-        No transform has a half precision, so autocast would run them in float32. Each channel's
-        circulant (N, N) matrix is built anew, since its kernel is being learned: that pays where a
-        batch has as many images as each has tokens.
+        No FFT supports half precision, so autocast would run it in float32. Each channel's
+        circulant (N, N) matrix is rebuilt on each call, since its kernel is being learned: that
+        pays off if a batch has at least as many images as an image has tokens.
         """
         kernels = self.kernel().flatten(0, 1).index_select(0, self._shifts(tokens.device))
         count = tokens.shape[1]
@@ -67,7 +67,7 @@ class GlobalFilter(nn.Module):
         return torch.bmm(tokens.permute(2, 0, 1), matrices.mT).permute(1, 2, 0)
 
     def _shifts(self, device: torch.device) -> Tensor:
-        """(N * N,) which entry of the flat kernel leads to each token from each token."""
+        """(N * N,) index into the flat kernel for each output token and input token."""
         rows, columns = (torch.arange(side, device=device) for side in self.grid)
         row_shifts = (rows[:, None] - rows) % self.grid[0]
         column_shifts = (columns[:, None] - columns) % self.grid[1]
@@ -75,25 +75,25 @@ class GlobalFilter(nn.Module):
         return shifts.flatten()
 
     def kernel(self) -> Tensor:
-        """The (a, b, C) real convolution kernel that the weight stands for."""
+        """Return the (a, b, C) real convolution kernel that the weight represents."""
         weight = torch.view_as_complex(self.complex_weight)
         kernel: Tensor = torch.fft.irfft2(weight, s=self.grid, dim=(0, 1))
         return kernel
 
 
 class MatrixFilter(nn.Module):
-    """The convolution of a global filter by small matrix products instead of an FFT.
+    """Computes a global filter's convolution by small matrix products instead of an FFT.
 
     On grids such as 14 x 14 the Fourier transform along one axis is a matrix of a few hundred
-    numbers. Such products exist in half precision and in engines without complex numbers.
+    numbers. Such products work in half precision and in engines without complex numbers.
 
-    The transform is halved along the rows, not along the columns as the weight is: then rows
-    first, columns second, and nothing is transposed. Real and imaginary parts stand above each
-    other, as rows of one matrix. A complex product wants them once as they are, once turned by i:
-    two matrices give both, and nothing is cut up or put together.
+    The transform is halved along the rows, not along the columns as the weight is. Rows are then
+    transformed first and columns second, and nothing is transposed. Real and imaginary parts are
+    stacked as rows of one matrix. A complex product needs them both as they are and multiplied by
+    i: two matrices give both, so nothing is split or concatenated.
 
     Args:
-        source: the filter, which is left as it is; its weight is taken over as it is now.
+        source: the filter; not changed, its present weight is copied.
 
     Shape:
         (B, N, C) to (B, N, C).
@@ -129,7 +129,7 @@ class MatrixFilter(nn.Module):
         )
 
     def _keep(self, device: torch.device, **matrices: Tensor) -> None:
-        """Keep matrices with the module, out of its state dict: they follow from the weight."""
+        """Register matrices as buffers outside the state dict: they follow from the weight."""
         for name, matrix in matrices.items():
             self.register_buffer(name, matrix.float().contiguous().to(device), persistent=False)
 
@@ -150,7 +150,7 @@ class MatrixFilter(nn.Module):
 
 
 def _halved_along_rows(source: GlobalFilter) -> Tensor:
-    """The (a // 2 + 1, b, C) half spectrum of a filter's real kernel, in double precision."""
+    """Return the (a // 2 + 1, b, C) half spectrum of a filter's real kernel, in float64."""
     weight = torch.view_as_complex(source.complex_weight.detach().double().contiguous())
     kernel = torch.fft.irfft2(weight, s=source.grid, dim=(0, 1))
     halved: Tensor = torch.fft.rfft2(kernel, dim=(1, 0))
@@ -162,7 +162,7 @@ def _identity(size: int) -> Tensor:
 
 
 def _as_real(matrix: Tensor) -> Tensor:
-    """The real matrix that does to stacked parts what a complex one does to complex numbers."""
+    """Return the real form of a complex matrix, for stacked real and imaginary parts."""
     return torch.cat(
         [
             torch.cat([matrix.real, -matrix.imag], dim=1),

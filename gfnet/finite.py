@@ -1,6 +1,6 @@
-"""Weights that are not finite: counted and named, from the bytes of a file without torch.
+"""Finds weights that are not finite, also in the bytes of a file without torch.
 
-A model computes in float32, so a number that float32 cannot hold is infinite here too.
+A model computes in float32, so a number that float32 cannot hold counts as infinite.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Weights = Iterable[tuple[str, NDArray[np.float32]]]
-"""Names of tensors, and their numbers."""
+"""Names of tensors with their numbers."""
 
 
 def check_finite(weights: Weights) -> None:
-    """Refuse weights of which some are NaN or infinite.
+    """Raise if any weight is NaN or infinite.
 
     Raises:
-        ValueError: it names each such tensor, with how many of its values are what.
+        ValueError: names each such tensor, and how many of its values are NaN or infinite.
     """
     found = [
         f"{name} ({_counted(numbers)})"
@@ -41,7 +41,7 @@ def check_finite(weights: Weights) -> None:
 
 
 def weights_of_file(data: bytes) -> Weights:
-    """The weights of a safetensors file whose header was verified."""
+    """Yield the weights of a safetensors file whose header was verified."""
     (length,) = struct.unpack("<Q", data[:8])
     content = memoryview(data)[8 + length :]
     for name, entry in parse_json(data[8 : 8 + length]).items():
@@ -51,13 +51,13 @@ def weights_of_file(data: bytes) -> Weights:
 
 
 def weights_of_state(state: Mapping[str, Tensor]) -> Weights:
-    """The weights of a state dict."""
+    """Yield the weights of a state dict."""
     for name, tensor in state.items():
         yield name, tensor.detach().cpu().float().numpy()
 
 
 def _as_float32(content: memoryview, kind: str) -> NDArray[np.float32]:
-    """The numbers in some bytes of a safetensors file, by its name for their type."""
+    """Convert bytes of a safetensors file to float32; `kind` is the file's name of their type."""
     if kind == "BF16":  # the upper half of a float32
         return (np.frombuffer(content, "<u2").astype("<u4") << 16).view("<f4")
     numbers = np.frombuffer(content, {"F64": "<f8", "F32": "<f4", "F16": "<f2"}[kind])

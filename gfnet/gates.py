@@ -1,4 +1,4 @@
-"""The learnable uncertainty gate: whether an exit's answer is good enough to leave with."""
+"""The learnable uncertainty gate: whether an exit's logits are good enough to exit with."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def gate_features(logits: Tensor) -> Tensor:
 def _statistics(logits: Tensor) -> Tensor:
     """(..., 4): the two largest probabilities, then the negatives of both entropies.
 
-    Few operations, and large ones: at batch 1 each costs an engine a call, whatever its size.
+    Few, large operations: at batch 1 each costs an engine one call, whatever its size.
     """
     logits = logits.float()
     # Squared and renormalised probabilities are softmax(2 logits).
     logs = torch.stack([logits, logits + logits], dim=-2).log_softmax(dim=-1)
     probabilities = logs.exp()
-    # A probability that underflows to 0 has a logarithm far from infinity: 0, not NaN.
+    # The logarithm of a probability that underflows to 0 is finite: the product is 0, not NaN.
     negative_entropies = (probabilities * logs).sum(dim=-1)
     largest = probabilities[..., 0, :].topk(2, dim=-1).values
     return torch.cat([largest, negative_entropies], dim=-1)
 
 
-# What each feature is of the statistics, in the order of both.
+# Coefficients of each feature (row) in the statistics (columns), in the order of both.
 _FEATURES_OF_STATISTICS = ((1, 0, 0, 0), (0, 0, -1, 0), (1, -1, 0, 0), (0, 0, 0, -1))
 
 
@@ -45,7 +45,7 @@ class UncertaintyGate(nn.Module):
     """One exit's gate: sigmoid(Linear(4, 1)) of `gate_features`.
 
     Shape:
-        (..., K) logits to (...) gate scores in 0..1, float32; NaN where the logits are.
+        (..., K) logits to (...) gate scores in 0..1, float32; NaN if the logits are.
     """
 
     of_statistics: Tensor
@@ -61,9 +61,9 @@ class UncertaintyGate(nn.Module):
         return torch.sigmoid(self.score_logit(logits))
 
     def score_logit(self, logits: Tensor) -> Tensor:
-        """The score before its sigmoid, for losses that want it so."""
-        # The features are sums of statistics: so their weights, once, and not the features, for
-        # each image. Not as matrix products: autocast and engines would round those to half.
+        """Return the score before the sigmoid, for losses that need it in this form."""
+        # The features are sums of statistics, so the weights are summed once, instead of the
+        # features for each image. No matrix products: autocast and engines round those to half.
         weights = (self.linear.weight.mT * self.of_statistics).sum(dim=0)
         score: Tensor = (_statistics(logits) * weights).sum(dim=-1) + self.linear.bias[0]
         return score

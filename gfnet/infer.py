@@ -1,4 +1,4 @@
-"""Family and sizes of a model, told from the names and shapes of its tensors."""
+"""Infers family and sizes of a model from the names and shapes of its tensors."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from gfnet.config import MAX_DEPTH, ModelConfig, Shape
 
 
 def infer_config(shapes: Mapping[str, Shape]) -> ModelConfig:
-    """Infer what a state dict does not say of itself.
+    """Infer the configuration, which a state dict does not contain.
 
-    The grid follows from a filter's shape: a is its first axis, b = N / a. Every gate that is
-    there counts as an exit, since nothing says which were enabled.
+    The grid follows from a filter's shape: a is its first axis, b = N / a. Every gate that
+    exists counts as an exit, since nothing says which were enabled.
 
     Raises:
         ValueError: these are not the tensors of a Global Filter Network.
@@ -25,7 +25,7 @@ def infer_config(shapes: Mapping[str, Shape]) -> ModelConfig:
     depth = len({key.split(".")[1] for key in shapes if _is_block(key)})
     side = math.isqrt(max(tokens - (2 if has_tokens else 0), 0))
     if depth > MAX_DEPTH:
-        raise ValueError(f"it is no Global Filter Network: it has {depth} blocks")
+        raise ValueError(f"it is not a Global Filter Network: it has {depth} blocks")
     family = "gfnet" + ("-distil" if has_tokens else "") + ("-dynn" if has_gates else "")
     return ModelConfig(
         family,
@@ -43,10 +43,10 @@ def _shape(shapes: Mapping[str, Shape], key: str, axes: int) -> Shape:
     if key not in shapes:
         found = ", ".join(sorted(shapes)[:4]) or "nothing"
         raise ValueError(
-            f"it is no Global Filter Network: it has no tensor {key} (it holds {found}, ...)"
+            f"it is not a Global Filter Network: it has no tensor {key} (it holds {found}, ...)"
         )
     if len(shapes[key]) != axes or min(shapes[key]) < 1:
-        raise ValueError(f"it is no Global Filter Network: {key} has shape {list(shapes[key])}")
+        raise ValueError(f"it is not a Global Filter Network: {key} has shape {list(shapes[key])}")
     return shapes[key]
 
 

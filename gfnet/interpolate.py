@@ -1,4 +1,4 @@
-"""A model at another resolution: position embedding and filters resampled, nothing learned anew."""
+"""Changes a model's resolution: resamples position embedding and filters, without training."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from gfnet.config import ModelConfig
 def at_resolution(
     state: dict[str, Tensor], config: ModelConfig, img_size: int, filter_grid: tuple[int, ...] = ()
 ) -> tuple[dict[str, Tensor], ModelConfig]:
-    """The weights of a model for images of another size.
+    """Return the weights of a model for images of another size.
 
     Rao et al. (2021, section 3.3) resample a filter in the frequency domain: a spectrum is a
-    function of frequency, which a larger grid samples more densely. It needs fine-tuning to be at
-    its best. Where tokens stand before the patches (the distilled families) the grid mixes them
-    with the patches, and the filter at another grid is an approximation more.
+    function of frequency, which a larger grid samples more densely. The model then needs
+    fine-tuning for its best accuracy. In the distilled families, tokens precede the patches and
+    the grid mixes them with the patches, so the filter at another grid is a further approximation.
 
     Args:
-        state: names and tensors as `config` asks for.
-        config: sizes of the model as it is.
+        state: names and tensors as `config` requires.
+        config: present sizes of the model.
         img_size: side of the new images, pixels.
-        filter_grid: of the new tokens; () asks for the factor pair nearest to square.
+        filter_grid: of the new tokens; () means the factor pair nearest to square.
 
     Returns: the new state dict, and its sizes.
 
     Raises:
-        ConfigError: no such model has that image size or that grid.
+        ConfigError: no such model can have that image size or that grid.
     """
     if filter_grid == () and config.filter_grid[0] == config.filter_grid[1]:
         side = img_size // config.patch_size
@@ -49,12 +49,12 @@ def at_resolution(
 
 
 def resample_positions(pos_embed: Tensor, prefix: int, side: int) -> Tensor:
-    """Resample the patches' positions, bicubic; those of the tokens before them stay.
+    """Resample the patches' positions (bicubic); those of the tokens before them do not change.
 
     Args:
         pos_embed: (1, prefix + old side ** 2, C).
-        prefix: tokens before the patches.
-        side: patches along an image's side.
+        prefix: number of tokens before the patches.
+        side: number of patches along an image's side.
 
     Returns: (1, prefix + side ** 2, C).
     """
@@ -69,9 +69,9 @@ def resample_positions(pos_embed: Tensor, prefix: int, side: int) -> Tensor:
 
 
 def resample_filter(weight: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Resample a filter's half spectrum, bicubic, real and imaginary part each by itself.
+    """Resample a filter's half spectrum (bicubic), real and imaginary part separately.
 
-    The first and the last stored frequency stay where they are, as in the published code.
+    The first and the last stored frequency keep their positions, as in the published code.
 
     Args:
         weight: (a, b // 2 + 1, C, 2).

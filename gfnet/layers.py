@@ -23,7 +23,7 @@ class PatchEmbed(nn.Module):
         """Project the patches of (B, 3, H, W) images.
 
         Raises:
-            ValueError: the images are not of the size that the model was made for.
+            ValueError: the images do not have the size that the model was made for.
         """
         if images.shape[1:] != (3, self.img_size, self.img_size):
             raise ValueError(
@@ -56,7 +56,7 @@ class Block(nn.Module):
         dim = config.embed_dim
         rows, columns = config.filter_grid
         self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
-        self.filter: nn.Module = GlobalFilter(dim, (rows, columns))  # engines put another form here
+        self.filter: nn.Module = GlobalFilter(dim, (rows, columns))  # engines replace it
         self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
         self.mlp = Mlp(dim)
 

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself: sizes, preprocessing, classes, thresholds, training."""
+"""A checkpoint's metadata: sizes, preprocessing, classes, thresholds, training."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ _NEVER = "inf"
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a checkpoint says beside its weights.
+    """What a checkpoint holds in addition to its weights.
 
     Attributes:
         config: family and sizes; exit_blocks are the enabled exits.
         preprocessing: how images are prepared.
-        class_names: K names, or empty where they are not known.
-        thresholds: the default thresholds, one a gate, or empty: 0.5 each. +inf: none leaves there.
+        class_names: K names, or empty if they are not known.
+        thresholds: the default thresholds, one per gate, or empty: 0.5 each. +inf: no image exits
+            there.
         training: how it was trained, free JSON.
     """
 
@@ -35,7 +36,7 @@ class Metadata:
 
     @classmethod
     def default(cls, config: ModelConfig) -> Metadata:
-        """What is assumed of a model that says nothing: ImageNet's preprocessing."""
+        """Return what is assumed for a model without metadata: ImageNet's preprocessing."""
         return cls(config, Preprocessing(size=config.img_size, crop=config.img_size))
 
     def to_json(self) -> dict[str, Any]:
@@ -73,31 +74,31 @@ class Metadata:
                 fields["training"],
             )
         except (KeyError, TypeError, AttributeError) as err:
-            raise ValueError(f"its metadata is not whole: {err!r}") from err
+            raise ValueError(f"its metadata is invalid: {err!r}") from err
         _check(metadata)
         return metadata
 
 
 def _check(metadata: Metadata) -> None:
-    """Hold what a file says to itself.
+    """Check metadata from a file for consistency.
 
     Raises:
-        ValueError: its parts are of no use, or do not fit each other.
+        ValueError: a part is invalid, or parts contradict each other.
     """
     if not isinstance(metadata.training, dict):
         raise ValueError(  # noqa: TRY004 - a file's fault, not a caller's
-            "its metadata is not whole: training is not a JSON object"
+            "its metadata is invalid: training is not a JSON object"
         )
     if not all(isinstance(name, str) for name in metadata.class_names):
-        raise ValueError("its metadata is not whole: class_names are not texts")
+        raise ValueError("its metadata is invalid: class_names are not all strings")
     if metadata.preprocessing.crop != metadata.config.img_size:
         raise ValueError(
-            f"its images are cut to {metadata.preprocessing.crop} pixels, and its model sees"
+            f"its images are cropped to {metadata.preprocessing.crop} pixels, but its model takes"
             f" {metadata.config.img_size}"
         )
     classes, gates = metadata.config.num_classes, len(metadata.config.exit_blocks)
     if len(metadata.class_names) not in (0, classes):
-        raise ValueError(f"it names {len(metadata.class_names)} of {classes} classes")
+        raise ValueError(f"it has {len(metadata.class_names)} class names for {classes} classes")
     if len(metadata.thresholds) not in (0, gates):
         raise ValueError(f"it has {len(metadata.thresholds)} thresholds for {gates} gates")
     for threshold in metadata.thresholds:

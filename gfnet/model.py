@@ -28,9 +28,10 @@ from gfnet.routing import (
 
 
 class GFNet(nn.Module):
-    """The flat Global Filter Network (Rao et al., NeurIPS 2021), and what all families share.
+    """The flat Global Filter Network (Rao et al., NeurIPS 2021), and base class of all families.
 
-    A model without gates has one exit, its last block: the same three calls serve every family.
+    A model without gates has one exit, after its last block, so the same three calls serve every
+    family.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -45,7 +46,7 @@ class GFNet(nn.Module):
         self.head = nn.Linear(dim, config.num_classes)
 
     def initialise(self) -> None:
-        """Draw fresh weights from torch's generator: truncated normal, deviation 0.02."""
+        """Draw fresh weights from torch's generator: truncated normal, standard deviation 0.02."""
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -53,44 +54,44 @@ class GFNet(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def embed(self, images: Tensor) -> Tensor:
-        """The (B, N, C) tokens that enter the first block."""
+        """Return the (B, N, C) input tokens of the first block."""
         embedded: Tensor = self.patch_embed(images) + self.pos_embed
         return embedded
 
     def readout(self, tokens: Tensor) -> Tensor:
-        """The (B, K) logits of the tokens that leave the last block."""
+        """Return the (B, K) logits for the output tokens of the last block."""
         logits: Tensor = self.head(self.norm(tokens).mean(dim=1))
         return logits
 
     def early_readout(
         self,
-        tokens: Tensor,  # noqa: ARG002 - a family with exits reads them
+        tokens: Tensor,  # noqa: ARG002 - used by the family with exits
         block: int,
     ) -> tuple[Tensor, Tensor]:
-        """The (B, K) logits and the (B,) gate scores of the exit after `block`."""
+        """Return the (B, K) logits and the (B,) gate scores of the exit after `block`."""
         raise ValueError(f"a {self.config.family} model has no exit after block {block}")
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, K) logits at full depth of (B, 3, H, W) images."""
+        """Return the (B, K) logits at full depth of (B, 3, H, W) images."""
         tokens = self.embed(images)
         for block in self.blocks:
             tokens = block(tokens)
         return self.readout(tokens)
 
     def forward_exits(self, images: Tensor) -> ExitOutputs:
-        """Answer at every exit, in one pass that leaves nowhere."""
+        """Return the outputs of every exit, in one pass through all blocks."""
         return answer_stages(images, self._stages(), self._exits())
 
     @torch.no_grad()
     def route(self, images: Tensor, threshold: Thresholds = 0.5) -> RoutedOutputs:
-        """Let each image leave at the first exit whose gate score reaches its threshold.
+        """Let each image exit at the first exit whose gate score reaches its threshold.
 
-        Images that left are dropped before the next block is computed.
+        Images that have exited are dropped before the next block is computed.
 
         Args:
             images: (B, 3, H, W).
-            threshold: one for every gate, or one a gate. Compared in float32; +inf never leaves
-                there, -inf always does. A NaN gate score never leaves.
+            threshold: one for all gates, or one per gate. Compared in float32. At +inf no image
+                exits, at -inf every image does. An image with a NaN gate score does not exit.
 
         Raises:
             ValueError: the number of thresholds is not the number of gates, or one is NaN.
@@ -99,11 +100,11 @@ class GFNet(nn.Module):
         return route_stages(images, self._stages(), limits, self.config.last_block)
 
     def _exits(self) -> tuple[int, ...]:
-        """The blocks after which images leave, the last block included."""
+        """Return the blocks after which images exit, the last block included."""
         return (*self.config.exit_blocks, self.config.last_block)
 
     def _stages(self) -> list[StageCall]:
-        """What runs between two exits."""
+        """Return one call per exit: the blocks up to it and the exit itself."""
         firsts = [0, *(block + 1 for block in self.config.exit_blocks)]
         return [partial(self.stage, *ends) for ends in zip(firsts, self._exits(), strict=True)]
 
@@ -111,14 +112,14 @@ class GFNet(nn.Module):
         """Run blocks `first` to `last`, then the exit there.
 
         Args:
-            first: number of a block.
-            last: number of the last one to run.
-            entering: (B, 3, H, W) images where `first` is 0, else (B, N, C) tokens.
+            first: number of the first block to run.
+            last: number of the last block to run.
+            entering: (B, 3, H, W) images if `first` is 0, else (B, N, C) tokens.
 
-        Returns: the tokens, (B, K) logits and (B,) gate scores; of the last block the logits alone.
+        Returns: the tokens, (B, K) logits and (B,) gate scores; after the last block only logits.
         """
         tokens = entering if first else self.embed(entering)
-        for block in list(self.blocks)[first : last + 1]:  # by number each costs 3 us to find
+        for block in list(self.blocks)[first : last + 1]:  # indexing costs 3 us a block
             tokens = block(tokens)
         if last == self.config.last_block:
             return (self.readout(tokens),)
@@ -126,7 +127,7 @@ class GFNet(nn.Module):
 
 
 class GFNetDistil(GFNet):
-    """A student with a class and a distillation token; its answer is the mean of both heads."""
+    """A student with a class and a distillation token; its logits are the mean of both heads'."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -135,33 +136,33 @@ class GFNetDistil(GFNet):
         self.head_dist = nn.Linear(config.embed_dim, config.num_classes)
 
     def initialise(self) -> None:
-        """Draw fresh weights, the tokens' included."""
+        """Draw fresh weights, those of the tokens included."""
         super().initialise()
         nn.init.trunc_normal_(self.cls_token, std=0.02)
         nn.init.trunc_normal_(self.dist_token, std=0.02)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Class token, distillation token, patches; positions added to all."""
+        """Join class token, distillation token and patches, and add positions to all."""
         patches = self.patch_embed(images)
         tokens = (self.cls_token, self.dist_token)
         prefix = [token.expand(patches.shape[0], -1, -1) for token in tokens]
         return torch.cat([*prefix, patches], dim=1) + self.pos_embed
 
     def readout(self, tokens: Tensor) -> Tensor:
-        """The mean of the class head's and the distillation head's logits."""
+        """Return the mean of the class head's and the distillation head's logits."""
         by_class, by_distillation = self.readout_pair(tokens)
         return (by_class + by_distillation) / 2
 
     def readout_pair(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Both heads' (B, K) logits, class first, as distillation trains them."""
-        read = self.norm(tokens[:, :2])  # a norm is each token's own: only these two are read
+        """Return both heads' (B, K) logits, class first, as distillation trains them."""
+        read = self.norm(tokens[:, :2])  # the norm is per token, and only these two are read
         return self.head(read[:, 0]), self.head_dist(read[:, 1])
 
 
 class GFNetDistilDynn(GFNetDistil):
-    """A distilled student whose images may leave early, through learned gates (JEI-DNN).
+    """A distilled student whose images may exit early, through learned gates (JEI-DNN).
 
-    A pair of heads and a gate exist for each block but the last, whichever exits are enabled.
+    Each block but the last has a pair of heads and a gate, whichever exits are enabled.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -172,7 +173,7 @@ class GFNetDistilDynn(GFNetDistil):
         self.gates = nn.ModuleList(UncertaintyGate() for _ in range(early))
 
     def early_logits(self, tokens: Tensor, block: int) -> Tensor:
-        """The (B, K) logits of the exit after `block`, the final norm shared by all exits."""
+        """Return the (B, K) logits of the exit after `block`; all exits share the final norm."""
         read = self.norm(tokens[:, :2])
         by_class = self.intermediate_heads[block](read[:, 0])
         by_distillation = self.intermediate_heads_dist[block](read[:, 1])
@@ -180,7 +181,7 @@ class GFNetDistilDynn(GFNetDistil):
         return logits
 
     def early_readout(self, tokens: Tensor, block: int) -> tuple[Tensor, Tensor]:
-        """Logits of the exit after `block`, and its gate's opinion of them."""
+        """Return the logits of the exit after `block`, and their gate scores."""
         logits = self.early_logits(tokens, block)
         return logits, self.gates[block](logits)
 
@@ -189,14 +190,14 @@ _FAMILIES = {"gfnet": GFNet, "gfnet-distil": GFNetDistil, "gfnet-distil-dynn": G
 
 
 def build(config: ModelConfig) -> GFNet:
-    """A model of the given sizes with fresh weights, ready to evaluate (eval mode)."""
+    """Build a model of the given sizes with fresh weights, in eval mode."""
     model = _FAMILIES[config.family](config)
     model.initialise()
     return model.eval()
 
 
 def create(name: str, **sizes: Any) -> GFNet:
-    """A fresh model of a named variant or of a family; `gfnet.config.configure` tells the sizes.
+    """Create a fresh model of a named variant or of a family; sizes as in `gfnet.config.configure`.
 
     Raises:
         ConfigError: the name or a size is unknown, or the sizes contradict each other.

@@ -1,4 +1,4 @@
-"""From one encoded image to the tensor that a checkpoint was trained on."""
+"""Turns an encoded image into a tensor of the kind that a checkpoint was trained on."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ if TYPE_CHECKING:
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 MAX_SIZE = 65_536
 _MAX_CHANNEL = 1e6
-"""Of mean and standard deviation, which are a colour's from 0 to 1 or from 0 to 255."""
+"""Limit of mean and standard deviation, whose colours range from 0 to 1 or from 0 to 255."""
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""What is decoded. Pillow knows more, and for one of them (EPS) it starts another program."""
+"""Formats that are decoded. Pillow knows more, and for EPS it starts another program."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class DecodeError(ValueError):
-    """Bytes that no image can be made of; the message says what the decoder found."""
+    """Raised for bytes that are not a usable image; the message says what the decoder found."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a checkpoint wants its images.
+    """How to prepare images for a checkpoint.
 
     Attributes:
         size: the shorter side after resizing, pixels.
         crop: side of the centre crop, pixels; the model's img_size.
         interpolation: one of INTERPOLATIONS.
-        mean, std: a channel of RGB in 0..1.
+        mean, std: one value per RGB channel, for colours in 0..1.
     """
 
     size: int
@@ -49,7 +49,7 @@ class Preprocessing:
         """Check the values.
 
         Raises:
-            ValueError: a value that no image can be prepared with.
+            ValueError: no image can be prepared with a value.
         """
         for name in ("size", "crop"):
             value = getattr(self, name)
@@ -70,8 +70,8 @@ class Preprocessing:
                 isinstance(c, (int, float)) and abs(c) <= _MAX_CHANNEL for c in channels
             ):
                 raise ValueError(
-                    f"preprocessing.{name} {channels!r} is not three numbers, all finite and of"
-                    " a colour"
+                    f"preprocessing.{name} {channels!r} is not three finite numbers in a"
+                    " colour's range"
                 )
         if min(self.std) <= 0:
             raise ValueError(f"preprocessing.std {self.std!r} is not positive")
@@ -101,7 +101,7 @@ def decode(encoded: bytes | None) -> Image:
     Raises:
         DecodeError: there are no bytes, or Pillow cannot read them.
     """
-    from PIL import Image, UnidentifiedImageError  # planning reads Preprocessing without Pillow
+    from PIL import Image, UnidentifiedImageError  # planning needs Preprocessing, not Pillow
 
     if not encoded:
         raise DecodeError("no bytes")
@@ -110,14 +110,14 @@ def decode(encoded: bytes | None) -> Image:
             _check_size(image.width * image.height, Image.MAX_IMAGE_PIXELS)
             decoded: Image.Image = _to_8_bits(image).convert("RGB")
             return decoded
-    except UnidentifiedImageError as err:  # whose message holds an address in memory
+    except UnidentifiedImageError as err:  # its own message contains a memory address
         raise DecodeError("not an image of a known format") from err
-    except Exception as err:  # Pillow's plug-ins raise whatever their parsers do on broken bytes
+    except Exception as err:  # Pillow's plug-ins can raise any exception on broken bytes
         raise DecodeError(f"{type(err).__name__}: {err}") from err
 
 
 def _check_size(pixels: int, most: int | None) -> None:
-    """Refuse what Pillow only warns of, before its pixels are decoded."""
+    """Refuse a size that Pillow only warns of, before the pixels are decoded."""
     if most is not None and pixels > most:
         raise ValueError(f"{pixels:,} pixels are more than {most:,}: could be a decompression bomb")
 
@@ -140,24 +140,24 @@ def _to_8_bits(image: Image) -> Image:
 
 
 def geometry(preprocessing: Preprocessing) -> Callable[[Image], Tensor]:
-    """The function from a decoded image to its (3, crop, crop) uint8 pixels: resize, centre crop.
+    """Return the function from a decoded image to (3, crop, crop) uint8: resize, centre crop.
 
-    Training holds its images so, at a quarter of the memory, and normalises a batch at a time.
+    Training stores its images so, in a quarter of the memory, and normalises a batch at a time.
     """
-    from torchvision.transforms import v2  # planning reads Preprocessing without torch
+    from torchvision.transforms import v2  # planning needs Preprocessing, not torch
 
     return cast("Callable[[Image], Tensor]", v2.Compose([*_geometry(preprocessing), _pure()]))
 
 
 def normalisation(preprocessing: Preprocessing) -> Callable[[Tensor], Tensor]:
-    """The function from (..., 3, H, W) uint8 pixels to what a model takes, float32."""
+    """Return the function from (..., 3, H, W) uint8 pixels to a model's float32 input."""
     from torchvision.transforms import v2
 
     return cast("Callable[[Tensor], Tensor]", v2.Compose(_normalisation(preprocessing)))
 
 
 def transform(preprocessing: Preprocessing) -> Callable[[Image], Tensor]:
-    """The function from a decoded image to its (3, crop, crop) float32 tensor."""
+    """Return the function from a decoded image to its (3, crop, crop) float32 tensor."""
     from torchvision.transforms import v2
 
     steps = [*_geometry(preprocessing), *_normalisation(preprocessing), _pure()]
@@ -177,10 +177,10 @@ def _geometry(preprocessing: Preprocessing) -> list[Any]:
 
 
 def _check_resized(size: int, image: Image) -> Image:
-    """The image, unless it is so much longer than wide that resizing it would fill the memory.
+    """Return the image, unless it is so elongated that resizing it would fill the memory.
 
     Raises:
-        DecodeError: its shorter side at `size` pixels makes more of them than Pillow decodes.
+        DecodeError: with its shorter side at `size`, it has more pixels than Pillow decodes.
     """
     from PIL import Image as Images
 
@@ -188,7 +188,7 @@ def _check_resized(size: int, image: Image) -> Image:
     pixels = size * size * longer // shorter
     if Images.MAX_IMAGE_PIXELS is not None and pixels > max(Images.MAX_IMAGE_PIXELS, size * size):
         raise DecodeError(
-            f"{image.width} x {image.height} pixels, the shorter side resized to {size}, are"
+            f"{image.width} x {image.height} pixels, resized to a shorter side of {size}, make"
             f" {pixels:,}: more than {Images.MAX_IMAGE_PIXELS:,}"
         )
     return image

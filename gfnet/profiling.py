@@ -1,4 +1,4 @@
-"""The parts of a forward pass, and one clock that is charged to exactly one of them at a time."""
+"""Times the parts of a forward pass with one clock, charged to exactly one part at a time."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Part(NamedTuple):
     """A part of a forward pass.
 
     Attributes:
-        component: `patch_embed`; of each block `norm1`, `filter_forward`, `filter_product` and
-            `filter_inverse` (`filter` where that is left whole), `norm2`, `mlp`, `residual`; of
-            each exit `exit_norm`, `exit_heads`, `exit_gate`, `exit_decision`; `norm` and `head`
-            of the last one; `other`, whatever is left.
-        block: counted from 0; None for what belongs to no block or to the end of the last.
+        component: `patch_embed`; per block `norm1`, `filter_forward`, `filter_product` and
+            `filter_inverse` (`filter` if it is not split), `norm2`, `mlp`, `residual`; per early
+            exit `exit_norm`, `exit_heads`, `exit_gate`, `exit_decision`; `norm` and `head` of the
+            last exit; `other` for the rest.
+        block: counted from 0; None for a part that belongs to no block or follows the last one.
     """
 
     component: str
@@ -32,7 +32,7 @@ class Part(NamedTuple):
 OTHER = Part("other")
 _HEAD = Part("head")
 
-# The steps of a filter that are timed, by the method that makes each.
+# The timed steps of a filter, by the method that runs each.
 _FILTER_STEPS = {
     "spectrum": "filter_forward",
     "product": "filter_product",
@@ -42,7 +42,7 @@ _FILTER_STEPS = {
 
 
 class _Frame:
-    """A call that goes on: the part it is, and the part that the time since its last call is."""
+    """A call in progress: its own part, and the part charged since its last inner call."""
 
     __slots__ = ("now", "own")
 
@@ -51,23 +51,23 @@ class _Frame:
 
 
 class Profiler:
-    """Runs forward passes of a model with a clock around each part.
+    """Runs forward passes of a model and times each part.
 
-    While a pass runs, methods of the model and of its modules are shadowed by timed ones that call
-    them; what is computed is the same bit for bit. From each reading of the clock to the next the
-    time is one part's, so the parts sum to the whole. What reading it costs is in there too.
+    While a pass runs, methods of the model and of its modules are replaced by timed ones that call
+    them; the results are the same bit for bit. The time between two readings of the clock belongs
+    to one part, so the parts sum to the whole. It includes the cost of reading the clock.
 
-    `residual` and `exit_decision` are no calls: the one is what follows the MLP in a block, the
-    other what follows an exit's answer until the next block starts.
+    `residual` and `exit_decision` are not calls: `residual` is the time after the MLP in a block,
+    `exit_decision` the time after an exit's outputs until the next block starts.
 
     Args:
-        model: whose modules compute; it must not be profiled by another meanwhile.
+        model: its modules compute; no other profiler may use it at the same time.
         synchronise: returns once the device has done all its work; called before each reading.
-        clock: nanoseconds since some fixed moment, never going back.
+        clock: nanoseconds since some fixed moment, monotonic.
 
     Attributes:
-        spent_ns: of each part, over all passes.
-        calls: how often each part ran; of `other` the passes.
+        spent_ns: per part, over all passes.
+        calls: how often each part ran; for `other` the number of passes.
     """
 
     def __init__(
@@ -85,9 +85,9 @@ class Profiler:
         self._shadows = list(self._timed_methods(model))
 
     def run(self, forward: Callable[..., T], *arguments: Any) -> T:
-        """Call `forward`, which shall run the model once, and charge its parts.
+        """Call `forward`, which must run the model once, and charge the model's parts.
 
-        A pass that raises leaves the model as it was, and what it spent until then counted.
+        If it raises, the model is restored, and the time spent until then stays counted.
         """
         with self._shadowed():
             try:
@@ -103,7 +103,7 @@ class Profiler:
 
     @contextmanager
     def _shadowed(self) -> Iterator[None]:
-        """Put the timed methods where attribute look-up finds them before the class's own."""
+        """Put the timed methods where attribute lookup finds them before those of the class."""
         before = [vars(owner).get(name) for owner, name, _ in self._shadows]
         try:
             for owner, name, timed in self._shadows:
@@ -117,7 +117,7 @@ class Profiler:
                     vars(owner)[name] = was
 
     def _timed_methods(self, model: GFNet) -> Iterator[tuple[object, str, Callable[..., Any]]]:
-        """Every method that is timed: its owner, its name, and what shall stand in its place."""
+        """Yield each timed method: its owner, its name, and its replacement."""
 
         def timed(owner: object, name: str, part: Part, then: Part | None = None) -> Any:
             then_of = None if then is None else lambda *_: then
@@ -137,7 +137,7 @@ class Profiler:
         for number in model.config.exit_blocks:
             gate = model.get_submodule(f"gates.{number}")
             yield timed(gate, "forward", Part("exit_gate", number))
-        # One method answers for all exits, and one norm for them and for the last block.
+        # One method serves all exits, and one norm serves them and the last block.
         yield (
             model,
             "early_readout",
@@ -151,7 +151,7 @@ class Profiler:
         yield model.norm, "forward", self._timed(model.norm.forward, self._norm_part)
 
     def _norm_part(self, _tokens: object) -> Part:
-        """Whose norm this is: that of the exit, or of the end, in whose call it stands."""
+        """Return the part of a norm, by the call around it: an exit's, or the last block's."""
         within = self._frames[-1].own
         return Part("norm") if within == _HEAD else Part("exit_norm", within.block)
 
@@ -161,10 +161,10 @@ class Profiler:
         part_of: Callable[..., Part],
         then_of: Callable[..., Part] | None = None,
     ) -> Callable[..., T]:
-        """A method with its time charged to a part, told by its arguments.
+        """Return a method whose time is charged to the part that its arguments determine.
 
-        The time from its end until its caller ends, or calls the next that is timed, belongs to the
-        part that `then_of` tells, or else to the caller.
+        The time from its end until its caller ends, or calls the next timed method, belongs to the
+        part that `then_of` returns, or else to the caller.
         """
 
         def timed(*arguments: Any) -> T:
@@ -186,7 +186,7 @@ class Profiler:
         return timed
 
     def _charge(self, part: Part) -> None:
-        """Read the clock: the time since the last reading is the part's."""
+        """Read the clock, and charge the time since the last reading to a part."""
         self._synchronise()
         now_ns = self._clock()
         self.spent_ns[part] += now_ns - self._read_ns

@@ -1,4 +1,4 @@
-"""Routing: what every exit answered, who leaves where, and what each takes along."""
+"""Outputs of every exit, and which images exit where."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import torch
 from torch import Tensor
 
 Thresholds = float | Sequence[float] | Tensor
-"""One threshold for every gate, or one a gate, in the order of exit_blocks."""
+"""One threshold for all gates, or one per gate in the order of exit_blocks."""
 
 
 StageCall = Callable[[Tensor], Sequence[Tensor]]
-"""What runs between two exits: tokens (images at first) to tokens, logits and gate scores; the last
-one to logits. Tokens may be gone once it is called again; logits and scores stay."""
+"""Runs one stage: tokens (images in the first stage) to tokens, logits and gate scores; the last
+stage returns only logits. The next call may overwrite the tokens; logits and scores stay valid."""
 
 
 class ExitOutputs(NamedTuple):
-    """Every exit of a batch, from one pass.
+    """Outputs of every exit for a batch, from one pass.
 
     Attributes:
-        logits: (E, B, K), the exits in order, the last block's last.
+        logits: (E, B, K), in the order of the exits, the last block's last.
         gate_scores: (E - 1, B) in 0..1; the last exit has no gate.
         exit_blocks: E block numbers.
     """
@@ -34,12 +34,12 @@ class ExitOutputs(NamedTuple):
 
 
 class RoutedOutputs(NamedTuple):
-    """What each image of a batch ran.
+    """Where each image of a batch exited, and its outputs there.
 
     Attributes:
-        logits: (B, K) of the exit where the image left.
-        exit_block: (B,) int64, the block it left after.
-        gate_score: (B,) float32, the score it left with; NaN at the last block, which has no gate.
+        logits: (B, K) of the image's exit.
+        exit_block: (B,) int64, the block after which the image exited.
+        gate_score: (B,) float32, the score at that exit; NaN at the last block, which has no gate.
     """
 
     logits: Tensor
@@ -48,27 +48,28 @@ class RoutedOutputs(NamedTuple):
 
 
 class Route:
-    """Who of a batch is still on the way, and what those who left took with them.
+    """Tracks which images of a batch remain, and the outputs of those that exited.
 
     Attributes:
-        remaining: how many are on the way.
-        stays: once some have left: the mask, among those before, of who went on.
+        remaining: number of images that have not exited.
+        stays: set once images have exited: the mask of those that continue, over the images that
+            remained before.
     """
 
     stays: Tensor
 
     def __init__(self, batch: int) -> None:
         self.remaining = batch
-        self._rows: Tensor | None = None  # their places in the batch; None: nobody has left yet
+        self._rows: Tensor | None = None  # their rows in the batch; None: no image has exited
         self._gone: list[tuple[Tensor, Tensor, Tensor, int]] = []
         self._whole: RoutedOutputs | None = None
 
     def leave(self, block: int, logits: Tensor, scores: Tensor, limit: float) -> bool:
-        """Take out whose score reaches `limit` after `block`; `stays` then says who goes on.
+        """Remove the images whose score reaches `limit` after `block`; `stays` masks the others.
 
-        The scores, a number an image, are all that an exit copies to the host.
+        The scores, one number per image, are all that an exit copies to the CPU.
 
-        Returns: whether anybody left.
+        Returns: whether any image exited.
         """
         count = sum(score >= limit for score in scores.tolist())
         self.remaining -= count
@@ -86,7 +87,7 @@ class Route:
         return True
 
     def leave_last(self, block: int, logits: Tensor) -> None:
-        """Let the rest leave after the last block, which has no gate."""
+        """Let the remaining images exit after the last block, which has no gate."""
         scores = logits.new_full((len(logits),), math.nan, dtype=torch.float32)
         if self._rows is None:
             self._whole = RoutedOutputs(logits, _filled(scores, block), scores)
@@ -94,7 +95,7 @@ class Route:
             self._gone.append((self._rows, logits, scores, block))
 
     def outputs(self) -> RoutedOutputs:
-        """All images, in the order of the batch."""
+        """Return the outputs of all images, in the order of the batch."""
         if self._whole is not None:
             return self._whole
         order = torch.cat([rows for rows, *_ in self._gone]).argsort()
@@ -107,7 +108,9 @@ class Route:
 
 
 def limits_of(threshold: Thresholds, exit_blocks: Sequence[int]) -> Mapping[int, float]:
-    """One float32 threshold a gate, by its block; Python numbers, so that comparing copies nothing.
+    """Return the float32 threshold of each gate, by its block.
+
+    They are Python numbers, so that comparing with them copies nothing.
 
     Raises:
         ValueError: the number of thresholds is not the number of gates, or one is NaN.
@@ -116,11 +119,11 @@ def limits_of(threshold: Thresholds, exit_blocks: Sequence[int]) -> Mapping[int,
     try:
         values = tuple(map(float, given)) if isinstance(given, Iterable) else float(given)
     except TypeError as err:
-        raise ValueError(f"thresholds are one number, or one a gate; found {given}") from err
+        raise ValueError(f"give one threshold, or one per gate; found {given}") from err
     return _limits_of(values, tuple(exit_blocks))
 
 
-@lru_cache(maxsize=256)  # for each image anew it would take as long as an exit does
+@lru_cache(maxsize=256)  # computed for each image, it would take as long as an exit
 def _limits_of(
     threshold: float | tuple[float, ...], exit_blocks: tuple[int, ...]
 ) -> Mapping[int, float]:
@@ -129,7 +132,7 @@ def _limits_of(
     if given.dim() and len(given) != gates:
         raise ValueError(
             f"{len(given)} thresholds for {gates} gates (after blocks"
-            f" {list(exit_blocks)}); give one number, or one a gate"
+            f" {list(exit_blocks)}); give one number, or one per gate"
         )
     limits: list[float] = given.expand(gates).tolist()
     if any(math.isnan(limit) for limit in limits):
@@ -140,12 +143,12 @@ def _limits_of(
 def answer_stages(
     images: Tensor, stages: Sequence[StageCall], blocks: Sequence[int]
 ) -> ExitOutputs:
-    """Run every stage on all images, and answer at every exit.
+    """Run every stage on all images, and return the outputs of every exit.
 
     Args:
         images: (B, 3, H, W).
-        stages: one an exit, the last block's last.
-        blocks: where they end.
+        stages: one per exit, the last block's last.
+        blocks: the block after which each stage ends.
     """
     *early, last = stages
     tokens, logits, scores = images, [], []
@@ -161,13 +164,13 @@ def answer_stages(
 def route_stages(
     images: Tensor, stages: Sequence[StageCall], limits: Mapping[int, float], last_block: int
 ) -> RoutedOutputs:
-    """Run stage after stage; images that left are dropped before the next.
+    """Run the stages in turn; images that have exited are dropped before the next stage.
 
     Args:
         images: (B, 3, H, W).
-        stages: one an exit, the last block's last.
-        limits: of `limits_of`.
-        last_block: where those leave that no gate lets go.
+        stages: one per exit, the last block's last.
+        limits: from `limits_of`.
+        last_block: block after which the remaining images exit.
     """
     tokens, route = images, Route(len(images))
     *early, last = stages

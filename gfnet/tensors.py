@@ -1,4 +1,4 @@
-"""Files of tensors: what names, shapes and numbers they hold, read without running anything.
+"""Reads names, shapes and numbers from files of tensors, without running any code in them.
 
 The header of a safetensors file is read without torch. What torch.save wrote is read with
 `weights_only=True`, so that no pickle runs code.
@@ -23,40 +23,40 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _REFUSED = re.compile(r"[Uu]nsupported (?:global: )?GLOBAL (\S+)")
-"""Where torch names what it refused to load."""
+"""Finds in torch's error message what it refused to load."""
 
 FLOATING = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
-"""Bytes of a number, by the type's name in a safetensors header."""
+"""Bytes per number, by the name of the type in a safetensors header."""
 
 MAX_FILE_BYTES = 4 * 2**30
-"""Far beyond any model; what claims more, such as /proc/kcore, is never read."""
+"""Far beyond any model; a larger file, such as /proc/kcore, is never read."""
 
 _LENGTH = struct.Struct("<Q")
-"""Of the header: what a safetensors file begins with."""
+"""Length of the header, with which a safetensors file begins."""
 
 _MAX_HEADER_BYTES = 16 * 2**20
 _MAX_AXES = 8
-_LISTED = 6  # names shown of a long list
-_SHOWN = 200  # characters of a name
+_LISTED = 6  # names shown from a long list
+_SHOWN = 200  # characters shown of a name
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; the message names the file, and what to do."""
+    """Raised for a checkpoint that cannot be used; the message names the file and what to do."""
 
 
 def read_bytes(path: Path) -> bytes:
-    """All bytes of a file.
+    """Read all bytes of a file.
 
     Raises:
-        CheckpointError: it cannot be read, is no regular file, or is too large.
+        CheckpointError: it cannot be read, is not a regular file, or is too large.
     """
     return _read(path, lambda file, size_bytes: file.read(size_bytes))
 
 
 def read_header(path: Path) -> tuple[bytes, int]:
-    """What stands before the tensors in a safetensors file, and the size of the file.
+    """Read what precedes the tensors in a safetensors file, and the size of the file.
 
-    Of any other file it is all that `safetensors_header` and `is_torch` need to say so.
+    Of any other file, read as much as `is_torch` and `safetensors_header` need to recognise it.
 
     Raises:
         CheckpointError: as `read_bytes`.
@@ -72,33 +72,33 @@ def read_header(path: Path) -> tuple[bytes, int]:
 
 
 def _read(path: Path, read: Callable[[BinaryIO, int], T]) -> T:
-    """What a function reads of a file whose size it is told."""
+    """Call `read` with an open regular file and its size."""
     try:
         found = path.stat()
         if stat.S_ISREG(found.st_mode) and found.st_size <= MAX_FILE_BYTES:
             with path.open("rb") as file:
-                return read(file, found.st_size)  # no more, whatever a device has
+                return read(file, found.st_size)  # no more than its size, whatever a device has
     except FileNotFoundError as err:
         raise CheckpointError(f"{path}: there is no such file") from err
     except OSError as err:
         raise CheckpointError(f"{path}: cannot be read: {err.strerror}") from err
     except ValueError as err:  # a NUL in the path
         raise CheckpointError(f"{str(path)!r}: cannot be read: {err}") from err
-    if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
-        raise CheckpointError(f"{path}: cannot be read: it is no regular file")
+    if not stat.S_ISREG(found.st_mode):  # reading a pipe would block
+        raise CheckpointError(f"{path}: cannot be read: it is not a regular file")
     raise CheckpointError(
-        f"{path}: holds {found.st_size:,} bytes; checkpoints of at most {MAX_FILE_BYTES:,} are read"
+        f"{path}: holds {found.st_size:,} bytes; a checkpoint may have at most {MAX_FILE_BYTES:,}"
     )
 
 
 def safetensors_header(
     data: bytes, size_bytes: int | None = None
 ) -> tuple[dict[str, str], dict[str, Shape]]:
-    """The text metadata, and the shape of each tensor; the tensors' extent is checked.
+    """Read the text metadata and the shape of each tensor, and check the tensors' extents.
 
     Args:
         data: the file, or its beginning.
-        size_bytes: of the whole file; None: as much as `data` has.
+        size_bytes: of the whole file; None: the length of `data`.
     """
     size_bytes = len(data) if size_bytes is None else size_bytes
     if size_bytes < _LENGTH.size:
@@ -133,9 +133,9 @@ def safetensors_header(
 
 
 def _check_extents(header: dict[str, Any], end: int) -> None:
-    """See that the file holds what the shapes claim: a model of them needs as much memory."""
+    """Check that the file is as large as the shapes claim: a model needs as much memory."""
     if odd := sorted(key for key, entry in header.items() if not _fills_its_place(entry)):
-        raise ValueError(f"these tensors are not as large as their shapes: {listed(odd)}")
+        raise ValueError(f"the sizes of these tensors do not match their shapes: {listed(odd)}")
     extents = sorted(entry["data_offsets"] for entry in header.values())
     starts, ends = [start for start, _ in extents], [0, *(stop for _, stop in extents)]
     if starts != ends[:-1] or ends[-1] != end:
@@ -143,7 +143,7 @@ def _check_extents(header: dict[str, Any], end: int) -> None:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What a JSON text says; nesting without end is an error like any other."""
+    """Parse a JSON text; excessive nesting raises the same error as invalid JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as err:
@@ -151,7 +151,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def _is_entry(entry: object) -> bool:
-    """Whether a header's entry describes a tensor: its type, its shape, where its bytes lie."""
+    """Whether a header's entry describes a tensor: its type, shape and range of bytes."""
     if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str):
         return False
     shape, extent = entry.get("shape"), entry.get("data_offsets")
@@ -163,13 +163,13 @@ def _is_entry(entry: object) -> bool:
 
 
 def _fills_its_place(entry: dict[str, Any]) -> bool:
-    """Whether a tensor has as many bytes in the file as its shape asks for."""
+    """Whether a tensor has as many bytes in the file as its shape requires."""
     begin, end = entry["data_offsets"]
     return bool(end - begin == math.prod(entry["shape"]) * FLOATING[entry["dtype"]])
 
 
 def safetensors_tensors(data: bytes) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
+    """Load the tensors of a safetensors file.
 
     Raises:
         CheckpointError: safetensors refuses it.
@@ -184,12 +184,13 @@ def safetensors_tensors(data: bytes) -> dict[str, Tensor]:
 
 
 def read_tensors(data: bytes) -> tuple[Any, dict[str, str]]:
-    """What a file of tensors holds, whatever its names, and the text beside it.
+    """Read the content of a file of tensors, whatever its names, and its text metadata.
 
     Returns: a state dict, or mappings around one; and safetensors' text metadata.
 
     Raises:
-        ValueError: it is of no known kind, holds more than tensors and plain values, or is broken.
+        ValueError: its format is unknown, it holds more than tensors and plain values, or it is
+            broken.
     """
     if is_torch(data):
         return _torch_content(data), {}
@@ -198,45 +199,45 @@ def read_tensors(data: bytes) -> tuple[Any, dict[str, str]]:
 
 
 def is_torch(data: bytes) -> bool:
-    """Whether torch.save wrote it: a zip file, or of old a bare pickle."""
+    """Whether torch.save wrote the data: a zip file, or from old versions a bare pickle."""
     return data[:4] == b"PK\x03\x04" or data[:2] == b"\x80\x02"
 
 
 def _torch_content(data: bytes) -> Any:
-    """What torch.save wrote, without running anything in it."""
+    """Load what torch.save wrote, without running any code in it."""
     import argparse
     import io
-    import pickle  # for the name of the error alone
+    import pickle  # only for its exception class
 
     import torch
 
     if data[:2] == b"PK":
         _check_archive(data)
     try:
-        # Training scripts save their parsed options beside the weights: plain values in a
-        # Namespace, whose only code is to keep them.
+        # Training scripts save their parsed options with the weights: plain values in a Namespace,
+        # which only stores them.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as err:
         refused = _REFUSED.search(str(err))
         what = f" ({refused[1]})" if refused else ""
         raise ValueError(
-            f"it holds a pickle of more than tensors{what}, which could run code; it was not"
-            " opened. Save its state_dict() alone, or convert it to safetensors where you trust it"
+            f"it holds a pickle of more than tensors{what}, which could run code, so it was"
+            " not opened. Save only its state_dict(), or convert it to safetensors if you trust it"
         ) from err
-    except Exception as err:  # a broken zip or pickle raises whatever its reader does
+    except Exception as err:  # a broken zip or pickle can raise any exception
         raise ValueError(f"torch cannot read it (truncated?): {err}") from err
 
 
 def _check_archive(data: bytes) -> None:
-    """Refuse what would unpack to more than the file holds: torch.save compresses nothing."""
+    """Refuse an archive that unpacks to more than the file holds: torch.save never compresses."""
     import io
     import zipfile
 
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             claimed = sum(entry.file_size for entry in archive.infolist())
-    except Exception as err:  # a broken archive raises whatever its reader does
+    except Exception as err:  # a broken archive can raise any exception
         raise ValueError(f"torch cannot read it (truncated?): {err}") from err
     if claimed > len(data):
         raise ValueError(
@@ -246,7 +247,7 @@ def _check_archive(data: bytes) -> None:
 
 
 def torch_tensors(data: bytes) -> dict[str, Tensor]:
-    """The state dict of what torch.save wrote."""
+    """Load the state dict from what torch.save wrote."""
     content = _torch_content(data)
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]
@@ -254,12 +255,12 @@ def torch_tensors(data: bytes) -> dict[str, Tensor]:
 
 
 def check_state(content: Any, size_bytes: int) -> dict[str, Tensor]:
-    """See that something is a state dict of dense floating-point tensors.
+    """Check that something is a state dict of dense floating-point tensors.
 
     Args:
         content: what a file holds.
-        size_bytes: of the file. Tensors that claim more are views of few numbers, of which a model
-            would make many.
+        size_bytes: of the file. Tensors that claim more are views of few numbers, which a model
+            would expand into many.
 
     Raises:
         ValueError: it is not.
@@ -271,7 +272,7 @@ def check_state(content: Any, size_bytes: int) -> dict[str, Tensor]:
     ):
         held = sorted(map(str, content)) if isinstance(content, dict) else [type(content).__name__]
         raise ValueError(
-            "it holds no state dict: names and tensors, or those under the key 'model'"
+            "it holds no state dict: expected names and tensors, bare or under the key 'model'"
             f" (it holds {listed(held) or 'nothing'})"
         )
     odd = sorted(
@@ -279,7 +280,7 @@ def check_state(content: Any, size_bytes: int) -> dict[str, Tensor]:
         for key, tensor in content.items()
         if tensor.layout != torch.strided
         or not tensor.is_floating_point()
-        or tensor.device.type != "cpu"  # one of torch's "meta" has a shape and no numbers
+        or tensor.device.type != "cpu"  # a "meta" tensor has a shape but no numbers
     )
     if odd:
         raise ValueError(f"these tensors are not dense floating-point numbers: {listed(odd)}")
@@ -287,13 +288,13 @@ def check_state(content: Any, size_bytes: int) -> dict[str, Tensor]:
     if claimed > size_bytes:
         raise ValueError(
             f"its tensors claim {claimed:,} bytes, the file holds {size_bytes:,}: some share"
-            " their numbers; save them each by itself"
+            " their numbers; save each one separately"
         )
     return content
 
 
 def listed(names: Iterable[str]) -> str:
-    """The first of many names, and how many more there are; of a long one its beginning."""
+    """Join the first of many names, and say how many more there are; long names are cut."""
     every = [name if len(name) <= _SHOWN else f"{name[:_SHOWN]}..." for name in names]
     more = f" and {len(every) - _LISTED} more" if len(every) > _LISTED else ""
     return ", ".join(every[:_LISTED]) + more

@@ -1,6 +1,6 @@
-"""Rows in, rows out: Arrow schemas, atomic commits, DuckDB views and queries, encoded images.
+"""Storage of results: Arrow schemas, atomic commits, DuckDB views and queries, encoded images.
 
-The only package that uses DuckDB and pyarrow. Its names stand in `__init__.pyi`, and are loaded on
+The only package that uses DuckDB and pyarrow. Its names are listed in `__init__.pyi` and loaded on
 first use (PEP 562), so that `import storage` costs nothing.
 """
 

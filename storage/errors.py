@@ -1,4 +1,4 @@
-"""The error tree of storage: every failure that a caller may want to tell apart.
+"""The errors of storage: every failure that a caller may want to distinguish.
 
 ::
 
@@ -8,9 +8,9 @@
     ├── RunExistsError         a new run would take an old one's name
     ├── RunLockedError         another process holds the run's lease
     ├── SchemaVersionError     a file was written by a newer version
-    ├── DamagedError           a file of ours does not say what was written
+    ├── DamagedError           a file of ours does not hold what was written
     ├── QueryError             DuckDB refused a statement
-    ├── PlaceError             an object store refused (in storage.backends; an OSError too)
+    ├── BackendError           a storage backend refused (in storage.backends; an OSError too)
     └── DatasetError           a data set is missing or not as described
 """
 
@@ -42,7 +42,7 @@ class SchemaVersionError(StorageError):
 
 
 class DamagedError(StorageError):
-    """A file does not say what was written to it; others are read all the same."""
+    """A file does not hold what was written to it; other files can still be read."""
 
 
 class QueryError(StorageError):

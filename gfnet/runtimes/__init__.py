@@ -1,8 +1,7 @@
-"""The engines that can run a model, behind the model's own three calls.
+"""The engines that can run a model, with the same three calls as the model itself.
 
-`stages` cuts a model where images may leave, `staged` runs the pieces; `eager`, `compiled`, `onnx`
-and `openvino` are engines for a piece. Names and `runtime` itself load no torch before a model is
-put on an engine.
+`stages` cuts a model at its exits, `staged` runs the stages; `eager`, `compiled`, `onnx` and
+`openvino` are engines for a stage. Importing this module loads no torch; calling `runtime` does.
 """
 
 from __future__ import annotations
@@ -36,26 +35,26 @@ _PACKAGES = {
 }
 
 
-# An engine compiles for seconds, and a model is asked for anew with every task: it is kept as long
-# as its model is. No engine refers to the model itself, or neither would ever go.
+# An engine compiles for seconds, and each task requests its model again, so an engine is kept as
+# long as its model. No engine refers to the model itself, or neither would ever be freed.
 _built: WeakKeyDictionary[GFNet, dict[tuple[str, str, int], Runtime]] = WeakKeyDictionary()
 
 
 class UnavailableError(RuntimeError):
-    """This engine, or this precision on it, is not to be had here; the message says why."""
+    """Raised if an engine, or a precision on it, is unavailable here; the message says why."""
 
 
 class Runtime(Protocol):
-    """What every engine offers; `gfnet.GFNet` itself is the reference."""
+    """The calls that every engine offers; `gfnet.GFNet` itself is the reference."""
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(B, K) logits at full depth."""
+        """Return the (B, K) logits at full depth."""
 
     def forward_exits(self, images: Tensor) -> ExitOutputs:
-        """Every exit, one pass."""
+        """Return the outputs of every exit, from one pass."""
 
     def route(self, images: Tensor, threshold: Thresholds) -> RoutedOutputs:
-        """What each image really runs."""
+        """Let each image exit where its gate allows, as `GFNet.route` does."""
 
 
 def runtime(name: str, model: GFNet, *, threads: int = 0, precision: str = "float32") -> Runtime:
@@ -63,15 +62,15 @@ def runtime(name: str, model: GFNet, *, threads: int = 0, precision: str = "floa
 
     Args:
         name: one of RUNTIMES. `torch` is eager mode, the reference.
-        model: loaded, on the device it shall run on.
-        threads: of the processor, for this whole process; 0: as many as the process may use.
-        precision: one of PRECISIONS: of matrix products. Norms, gates and logits are float32.
+        model: loaded, on the device to run on.
+        threads: of the CPU, for this whole process; 0: as many as the process may use.
+        precision: one of PRECISIONS, for matrix products. Norms, gates and logits are float32.
 
     Raises:
-        ValueError: the engine or the precision is not one of those.
-        UnavailableError: they are, but not here.
+        ValueError: the engine or the precision is unknown.
+        UnavailableError: the engine or the precision is known, but unavailable here.
     """
-    import torch  # the names above are read without torch
+    import torch  # the names above are available without torch
 
     if name not in RUNTIMES:
         raise ValueError(f"runtime {name!r} is unknown; known: {', '.join(RUNTIMES)}")
@@ -112,12 +111,12 @@ def _build(name: str, model: GFNet, precision: str, threads: int) -> Runtime:
 
 
 def unavailable(name: str, precision: str, device: str) -> str | None:
-    """Why an engine cannot be had here in a precision; None where nothing is known against it.
+    """Return why an engine is unavailable here in a precision; None if no reason is known.
 
     Args:
         name: one of RUNTIMES.
         precision: one of PRECISIONS.
-        device: as torch names its kind: `cpu`, `cuda`.
+        device: its kind as torch names it: `cpu`, `cuda`.
     """
     if reason := impossible(name, precision, device):
         return reason
@@ -128,17 +127,17 @@ def unavailable(name: str, precision: str, device: str) -> str | None:
 
 
 def _without_compiler(device: str) -> str | None:
-    """What torch.compile lacks to build its kernels; None where all is there."""
+    """Return what torch.compile lacks to build its kernels; None if nothing is missing."""
     if device != "cpu" and find_spec("triton") is None:
         return (
-            f"runtime compile needs triton on {device}, which this torch came without: install a"
-            " torch build that brings it, or choose runtime torch"
+            f"runtime compile needs triton on {device}, which this torch build lacks: install a"
+            " torch build that includes it, or choose runtime torch"
         )
     compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
     if which(compiler) is None:
         return (
             f"runtime compile needs a C++ compiler, and {compiler} is not found: install g++ (on"
-            " Debian and Ubuntu: apt-get install g++), or name another in the variable CXX"
+            " Debian and Ubuntu: apt-get install g++), or set the environment variable CXX"
         )
     headers = Path(sysconfig.get_path("include"))
     if not (headers / "Python.h").is_file():
@@ -150,20 +149,21 @@ def _without_compiler(device: str) -> str | None:
 
 
 def impossible(name: str, precision: str, device: str | None) -> str | None:
-    """Why no installation would give an engine in a precision on a device; None where one might.
+    """Return why no installation offers an engine in a precision on a device; None if one may.
 
     Args:
         name: one of RUNTIMES.
         precision: one of PRECISIONS.
-        device: as torch names its kind; None where it is not known yet: what holds on each of them.
+        device: its kind as torch names it; None if it is not known yet: only reasons that hold on
+            every device are returned.
     """
     if precision not in _HAS[name]:
-        return f"runtime {name} has {' and '.join(_HAS[name])}, not {precision}"
+        return f"runtime {name} supports {' and '.join(_HAS[name])}, not {precision}"
     if device == "cpu" and precision == "float16":
-        return "float16 on a processor is not offered: choose bfloat16"
+        return "float16 is not supported on a CPU: choose bfloat16"
     if device not in (None, "cpu") and name in _PACKAGES:
         return (
-            f"runtime {name} runs on processors alone here; a {device} device has runtimes torch"
-            " and compile"
+            f"runtime {name} runs only on CPUs here; on a {device} device, choose runtime torch or"
+            " compile"
         )
     return None

@@ -1,9 +1,9 @@
-"""torch.compile: each stage as two graphs of Inductor, one for a single image and one for several.
+"""torch.compile: each stage as two Inductor graphs, one for a single image and one for several.
 
-Torch always specialises a batch of one, so it is given a graph of its own, and every other size
-shares the second. Both are made when the engine is: nothing compiles under a clock, not for a
-ragged last batch, nor for the one image of a batch that stays. Inductor keeps what it made on disk,
-by the graph without its weights: the next process takes a second where the first took many.
+Torch always specialises a batch of one, so that size has its own graph, and all other sizes share
+the second. Both are compiled when the engine is built: nothing compiles while the clock runs, not
+for a smaller last batch, nor for the only image of a batch that remains. Inductor caches its output
+on disk, by the graph without its weights: the next process takes a second instead of many.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from gfnet.runtimes.staged import StagedRuntime
 from gfnet.runtimes.stages import Stage
 
 SEVERAL = 2
-"""Images that the second graph is made with."""
+"""Number of images with which the second graph is compiled."""
 
 Graph = Callable[[Tensor], Sequence[Tensor]]
 
 
 def compiled(model: GFNet, precision: str, threads: int) -> StagedRuntime:
-    """Put a model on Inductor; by matrix filters, since it leaves an FFT as it is."""
+    """Put a model on Inductor, with matrix filters, since Inductor does not optimise an FFT."""
     return StagedRuntime(model, lambda stage: _CompiledStage(stage, precision, threads))
 
 
@@ -37,8 +37,8 @@ class _CompiledStage:
     def __init__(self, stage: Stage, precision: str, threads: int) -> None:
         device = next(stage.parameters()).device
         self._plain = under_autocast(stage, precision)
-        # CUDA graphs hold one size each: recording one for each size that is left in a batch would
-        # cost more, and under the clock, than launching the kernels of several images does.
+        # A CUDA graph has one fixed size: recording one for each size that a batch shrinks to would
+        # cost more, while the clock runs, than launching the kernels for several images.
         self._is_replayed = device.type == "cuda"
         single: dict[str, Any] = (
             {"mode": "reduce-overhead"}
@@ -55,18 +55,18 @@ class _CompiledStage:
             self._several(images)
 
     def __call__(self, entering: Tensor) -> Sequence[Tensor]:
-        """Run the stage; what it gives is new memory, which the next call leaves alone."""
+        """Run the stage; its outputs are new memory, which the next call does not overwrite."""
         if torch.is_inference_mode_enabled():
             return self._run(entering)
         with torch.inference_mode():
             leaving = self._run(entering)
-        return [each.clone() for each in leaving]  # no inference tensors: a caller may want more
+        return [each.clone() for each in leaving]  # inference tensors would restrict the caller
 
     def _run(self, entering: Tensor) -> Sequence[Tensor]:
-        """Run in inference mode, where a graph takes tensors of that mode alone without another."""
+        """Run in inference mode, in which any other tensors would need a graph of their own."""
         if not entering.is_inference():
             entering = entering.clone()
-        entering = entering.reshape(-1).view(entering.shape)  # strides of 1 image are any otherwise
+        entering = entering.reshape(-1).view(entering.shape)  # a single image may have any strides
         if not len(entering):
             return self._plain(entering)
         if len(entering) > 1:
@@ -76,10 +76,10 @@ class _CompiledStage:
 
 
 def _own(stage: Graph) -> Graph:
-    """The stage as a function with code of its own.
+    """Return the stage as a function with a code object of its own.
 
-    Torch keeps graphs by code object, and no more than 8 of one: stages and models that share
-    theirs would fall out of each other's place.
+    Torch caches graphs by code object, at most 8 for each: stages and models that shared one would
+    evict each other's graphs.
     """
 
     def run(entering: Tensor) -> Sequence[Tensor]:

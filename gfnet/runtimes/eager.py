@@ -1,4 +1,4 @@
-"""Eager torch in half precisions, by autocast; in float32 it is the model itself."""
+"""Eager torch in half precision, by autocast; in float32, eager torch is the model itself."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from gfnet.runtimes.staged import StagedRuntime
 
 
 def eager(model: GFNet, precision: str) -> StagedRuntime:
-    """The model in a half precision: by matrix filters, since no FFT has one."""
+    """Put a model on eager torch in half precision, with matrix filters: no FFT supports it."""
     return StagedRuntime(model, lambda stage: under_autocast(stage, precision))
 
 
 def under_autocast(stage: StageCall, precision: str) -> StageCall:
-    """A stage whose matrix products have a precision; what leaves it is float32."""
+    """Return a stage whose matrix products have a precision; its outputs are float32."""
     if precision == "float32":
         return stage
     dtype = getattr(torch, precision)

@@ -1,4 +1,4 @@
-"""Stages as ONNX graphs, for the engines that read them; each is exported once a machine."""
+"""Exports stages as ONNX graphs for the engines that read them, once per host."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _BATCH = "batch"
 
 
 def to_onnx(stage: Stage) -> bytes:
-    """The graph of one stage, for any batch size; exported, or kept from an earlier export."""
+    """Return the graph of one stage for any batch size, exported now or by an earlier process."""
     if not type(stage.model).__module__.startswith(gfnet.__name__):
-        return _export(stage)  # the key knows no source but this package's
+        return _export(stage)  # the key covers only this package's source
     return kept(_key(stage), lambda: _export(stage))
 
 
 def single_onnx(stage: Stage) -> bytes:
-    """The graph of one stage for one image."""
+    """Return the graph of one stage for one image."""
     import onnx
 
     graph: bytes = single_image(onnx.load_model_from_string(to_onnx(stage))).SerializeToString()
@@ -39,7 +39,7 @@ def single_onnx(stage: Stage) -> bytes:
 
 
 def single_image(model: ModelProto) -> ModelProto:
-    """Fix the batch size of a graph to 1, in place: of known sizes an engine makes more."""
+    """Fix the batch size of a graph to 1, in place: an engine optimises known sizes better."""
     graph = model.graph
     for value in (*graph.input, *graph.output, *graph.value_info):
         for size in value.type.tensor_type.shape.dim:
@@ -49,13 +49,13 @@ def single_image(model: ModelProto) -> ModelProto:
 
 
 def _key(stage: Stage) -> str:
-    """A digest of all that determines the graph: weights, sizes, code, and what exports it.
+    """Return a digest of all that determines the graph: weights, sizes, code and exporter.
 
-    Which engine reads it does not, nor that engine's version: all share one graph.
+    The engine that reads the graph, and its version, do not count: all engines share one graph.
     """
     ends = stage.model.config, stage.first, stage.last, OPSET, _exporter()
     digest = hashlib.sha256(repr(ends).encode())
-    # Buffers also where no checkpoint has them: the matrices of the filters are such.
+    # Buffers too, which no checkpoint has: they include the matrices of the filters.
     for name, tensor in (*stage.named_parameters(), *stage.named_buffers()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
@@ -64,7 +64,7 @@ def _key(stage: Stage) -> str:
 
 @cache
 def _exporter() -> tuple[str, ...]:
-    """Versions of the packages that make a graph, and a digest of this package's own source."""
+    """Return a digest of this package's source, and versions of the packages that export."""
     digest = hashlib.sha256()
     for file in sorted(Path(gfnet.__file__).parent.rglob("*.py")):
         digest.update(file.read_bytes())
@@ -74,7 +74,7 @@ def _exporter() -> tuple[str, ...]:
 def _export(stage: Stage) -> bytes:
     leaving = ("tokens", "logits", "gate_scores") if stage.has_gate else ("logits",)
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of the exporter's own internals
+        warnings.simplefilter("ignore")  # about the exporter's own internals
         program = torch.onnx.export(
             stage,
             (torch.zeros(2, *stage.entering_shape),),
@@ -85,6 +85,6 @@ def _export(stage: Stage) -> bytes:
             dynamo=True,
             verbose=False,
         )
-        assert program is not None  # None comes of f=path alone
+        assert program is not None  # None is returned only with f=path
     graph: bytes = program.model_proto.SerializeToString()
     return graph

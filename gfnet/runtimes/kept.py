@@ -1,7 +1,7 @@
-"""Exported graphs kept on disk, so that the next process need not export them again.
+"""Keeps exported graphs on disk, so that the next process need not export them again.
 
-The one place beside checkpoints where gfnet writes a file. Whatever is wrong with the folder or
-with what is in it is no error: the graph is made anew, and written again where that is possible.
+Apart from checkpoints and the state of a training, gfnet writes no other files. A problem with the
+folder or its content is not an error: the graph is made again, and written again if possible.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from pathlib import Path
 from gfnet.atomic import replace_file
 
 MOST_BYTES = 2**30
-"""Of all graphs together; a stage of a large model has some 100 MB."""
+"""Limit of all graphs together; a stage of a large model has some 100 MB."""
 
 _SUM_BYTES = hashlib.sha256().digest_size
 
 
 def kept(key: str, make: Callable[[], bytes]) -> bytes:
-    """Give what was made under this key, if any process did; else make it, and keep it.
+    """Return the graph that any process kept under a key, or else make and keep it.
 
     Args:
-        key: digest of all that determines it; names a file.
-        make: called where nothing whole is kept.
+        key: digest of all that determines the graph; names a file.
+        make: called if no intact graph is kept.
     """
     folder = graph_folder()
     if folder is None:
@@ -36,7 +36,7 @@ def kept(key: str, make: Callable[[], bytes]) -> bytes:
         data = content[_SUM_BYTES:]
         if content[:_SUM_BYTES] == hashlib.sha256(data).digest():
             with suppress(OSError):
-                os.utime(path)  # the least recently used goes first
+                os.utime(path)  # the least recently used is removed first
             return data
     data = make()
     if len(data) > MOST_BYTES:
@@ -49,9 +49,9 @@ def kept(key: str, make: Callable[[], bytes]) -> bytes:
 
 
 def graph_folder() -> Path | None:
-    """Where graphs are: below $GFJOBS_CACHE, $XDG_CACHE_HOME/gfjobs, or ~/.cache/gfjobs.
+    """Return the graphs' folder: below $GFJOBS_CACHE, $XDG_CACHE_HOME/gfjobs or ~/.cache/gfjobs.
 
-    Returns: None where there is no home either.
+    Returns: None if there is no home directory either.
     """
     if given := os.environ.get("GFJOBS_CACHE"):
         return Path(given) / "graphs"
@@ -63,7 +63,7 @@ def graph_folder() -> Path | None:
 
 
 def _drop_oldest(folder: Path) -> None:
-    """Remove files, what a killed process left behind included, until the rest has MOST_BYTES."""
+    """Remove the oldest files, also those of killed processes, down to MOST_BYTES in all."""
     files = [(file.stat(), file) for file in folder.iterdir()]
     files.sort(key=lambda found: found[0].st_mtime_ns, reverse=True)
     total_bytes = 0

@@ -1,8 +1,8 @@
-"""Which operations of an OpenVINO graph stay float32 when the rest is bfloat16.
+"""Chooses which operations of an OpenVINO graph stay float32 when the rest is bfloat16.
 
-In bfloat16 the products with large weights gain; the rest, by OpenVINO's own choice, is turned back
-and forth between both precisions around each small product of a filter, which costs more than it
-gains. Norms and gates shall be float32 anyway.
+Products with large weights are faster in bfloat16. For the rest, OpenVINO's own choice converts
+between both precisions around each small product of a filter, which costs more than it gains.
+Norms and gates must be float32 anyway.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _BOUNDS = ("MatMul", "Convolution", "MVN")
 _NO_PRECISION = ("Const", "Parameter", "Result", "If")
 
 Neighbours = Mapping[str, list[str]]
-"""Numbers of layers, by the number of one that they touch."""
+"""Numbers of adjacent layers, by the number of a layer."""
 
 
 class _Scope(NamedTuple):
-    """A graph, or one inside a branch of it: its layers by their numbers, and what feeds what."""
+    """A graph, or the graph of a branch in it: layers by number, and their connections."""
 
     layers: Mapping[str, ET.Element]
     producers: Neighbours
@@ -30,14 +30,14 @@ class _Scope(NamedTuple):
 
 
 def with_float32_kept(core: Any, graph: Any) -> Any:
-    """Mark all but the products with weights, and what stands between two of them, as float32.
+    """Mark layers as float32, except products with weights and the layers between two of them.
 
-    OpenVINO has such a mark for what is written in a graph's file, and none that Python could set
-    (2026.4): so the graph is written, marked and read again.
+    OpenVINO reads such marks from a graph's file, but Python cannot set them (2026.4): so the graph
+    is written, marked and read again.
 
     Args:
-        core: OpenVINO.
-        graph: of a model; left as it is.
+        core: OpenVINO's core.
+        graph: of a model; not changed.
     """
     import numpy as np
     import openvino as ov
@@ -45,7 +45,7 @@ def with_float32_kept(core: Any, graph: Any) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         written, weights = Path(folder) / "graph.xml", Path(folder) / "graph.bin"
         ov.serialize(graph, written, weights)
-        root = ET.parse(written).getroot()  # noqa: S314 - as above
+        root = ET.parse(written).getroot()  # noqa: S314 - written above
         values = ov.Tensor(np.fromfile(weights, np.uint8))
     for element in root.iter():
         if element.find("layers") is not None:
@@ -62,7 +62,7 @@ def _scope(element: ET.Element) -> _Scope:
         source, target = edge.attrib["from-layer"], edge.attrib["to-layer"]
         producers[target].append(source)
         consumers[source].append(target)
-        # A filter's matrices come first in their products, an MLP's second.
+        # A filter's matrices are first operands of their products, an MLP's weights second.
         is_second = edge.get("to-port") == "1" and layers[source].get("type") == "Const"
         if is_second and layers[target].get("type") == "MatMul":
             weighted.add(target)
@@ -70,7 +70,7 @@ def _scope(element: ET.Element) -> _Scope:
 
 
 def _mark_all(scope: _Scope) -> None:
-    """Mark what keeps its precision: all but products with weights, their bias and GELU."""
+    """Mark the layers that stay float32: all but products with weights, their bias and GELU."""
     between = _reached(scope, scope.consumers) & _reached(scope, scope.producers)
     half = scope.weighted | between
     for number, layer in scope.layers.items():
@@ -79,7 +79,7 @@ def _mark_all(scope: _Scope) -> None:
 
 
 def _mark(layer: ET.Element) -> None:
-    """Say that a layer keeps its precision; where its other such remarks are, or after its data."""
+    """Mark a layer as float32, in its `rt_info`, which is added after `data` if missing."""
     remarks = layer.find("rt_info")
     if remarks is None:
         remarks = ET.Element("rt_info")
@@ -88,7 +88,7 @@ def _mark(layer: ET.Element) -> None:
 
 
 def _reached(scope: _Scope, neighbours: Neighbours) -> set[str]:
-    """All layers that are reached from the products without passing a norm or another product."""
+    """Return the layers that are reached from the products without a norm or another product."""
     seen: set[str] = set()
     waiting: list[str] = list(scope.weighted)
     while waiting:

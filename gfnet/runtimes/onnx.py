@@ -1,4 +1,4 @@
-"""ONNX Runtime: one session a graph, results bound to torch's memory."""
+"""ONNX Runtime: one session per graph, results bound to torch's memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gfnet.runtimes.stages import Stage
 
 
 def onnx(model: GFNet, threads: int) -> StagedRuntime:
-    """Put a model on ONNX Runtime's processor provider."""
+    """Put a model on ONNX Runtime's CPU provider."""
     return StagedRuntime(
         model,
         lambda stage: _Session(stage, to_onnx(stage), threads),
@@ -33,7 +33,7 @@ class _Session:
         self._session = _session(graph, threads)
         config = stage.model.config
         tokens = [(config.tokens, config.embed_dim)] if stage.has_gate else []
-        self._tokens = len(tokens)  # how many of its outputs are tokens
+        self._tokens = len(tokens)  # number of outputs that are tokens
         self._shapes = [*tokens, (config.num_classes,), *([()] if stage.has_gate else [])]
         self._names = [output.name for output in self._session.get_outputs()]
         self._binding = self._session.io_binding()
@@ -41,10 +41,10 @@ class _Session:
         self._bound = 0, 0  # address and images
 
     def __call__(self, entering: Tensor) -> Sequence[Tensor]:
-        """Run the stage; tokens that it gives hold until it is called again."""
+        """Run the stage; the next call overwrites the tokens that it returns."""
         entering = entering.contiguous()
         place = entering.data_ptr(), len(entering)
-        # A stage often reads where the one before it always writes, and binding takes time.
+        # A stage often reads the memory that the previous one always writes; binding takes time.
         if place != self._bound:
             self._bind(entering)
             self._bound = place
@@ -96,7 +96,7 @@ def _session(graph: bytes, threads: int) -> Any:
 
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # errors alone
+    options.log_severity_level = 3  # errors only
     return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 

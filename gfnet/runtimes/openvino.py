@@ -1,4 +1,4 @@
-"""OpenVINO on a processor: compiled graphs in float32 or bfloat16."""
+"""OpenVINO on a CPU: compiled graphs in float32 or bfloat16."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def openvino(model: GFNet, precision: str, threads: int) -> StagedRuntime:
     """Put a model on OpenVINO.
 
     Raises:
-        UnavailableError: this processor has no bfloat16 arithmetic that OpenVINO would use.
+        UnavailableError: this CPU has no bfloat16 arithmetic that OpenVINO uses.
     """
     core = _core()
     has = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "bfloat16" and "BF16" not in has:
-        raise UnavailableError(f"OpenVINO has no bfloat16 on this processor, but {', '.join(has)}")
+        raise UnavailableError(f"OpenVINO has no bfloat16 on this CPU, only {', '.join(has)}")
     settings = {
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
-        "ENABLE_CPU_PINNING": False,  # its threads stay where this process is put
+        "ENABLE_CPU_PINNING": False,  # its threads stay on this process's CPUs
     }
 
     def request(graph: bytes) -> Any:
@@ -54,13 +54,13 @@ def openvino(model: GFNet, precision: str, threads: int) -> StagedRuntime:
 
 @cache
 def _core() -> Any:
-    """OpenVINO itself, one a process, that never goes.
+    """Return OpenVINO's core, one per process, which is never freed.
 
-    Its plugin gives signal handlers a stack; when the last of several goes, handlers may be left
-    with one that is gone already, and the next Ctrl-C is a segmentation fault (OpenVINO 2026.4).
+    Its plugin gives signal handlers a stack. When the last of several cores is freed, handlers may
+    keep a stack that no longer exists: the next Ctrl-C is a segmentation fault (OpenVINO 2026.4).
 
-    Even where it shall not pin, its TBB lets a thread that computes run on all processors it saw at
-    its start: through hwloc, which binds nothing once told that the machine is another one.
+    Even with pinning off, its TBB lets computing threads run on all CPUs that it saw at its start,
+    through hwloc. HWLOC_THISSYSTEM=0 tells hwloc that this is another machine: it binds nothing.
     """
     os.environ.setdefault("HWLOC_THISSYSTEM", "0")
     import openvino as ov
@@ -75,11 +75,11 @@ class _Request:
         import openvino as ov
 
         self._request = request
-        self._tokens = int(has_gate)  # how many of its outputs are tokens
+        self._tokens = int(has_gate)  # number of outputs that are tokens
         self._tensor = ov.Tensor
 
     def __call__(self, entering: Tensor) -> Sequence[Tensor]:
-        """Run the stage; tokens that it gives hold until it is called again."""
+        """Run the stage; the next call overwrites the tokens that it returns."""
         memory = self._tensor(entering.contiguous().numpy(), shared_memory=True)
         self._request.set_input_tensor(memory)
         found = self._request.infer(share_outputs=True)  # views of the request's own memory

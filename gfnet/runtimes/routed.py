@@ -1,7 +1,7 @@
-"""One image's whole way as one ONNX graph: what is left of a model stands in the branch of an `If`.
+"""Routes one image in one ONNX graph: the rest of the model is in a branch of an `If`.
 
-Stage by stage, an exit costs more in the change of graphs than in arithmetic. Here an engine is
-called once, and ends where a gate says so.
+Stage by stage, an exit costs more for the change of graphs than for arithmetic. Here an engine is
+called once, and stops at the gate that lets the image exit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
 
 IMAGE = f"0/{ENTERING}"
-"""Name of the input that is the image."""
+"""Name of the input for the image."""
 
 _LEFT = ("logits_left", "exit_block_left", "gate_score_left")
 OUTPUTS = tuple(f"0/{name}" for name in _LEFT)
@@ -26,18 +26,18 @@ OUTPUTS = tuple(f"0/{name}" for name in _LEFT)
 
 
 def limit_name(gate: int) -> str:
-    """Name of the input that is a gate's threshold, float32 of shape (1,)."""
+    """Return the name of the input for a gate's threshold, float32 of shape (1,)."""
     return f"limit{gate}"
 
 
 def routed_onnx(stages: Sequence[Stage]) -> bytes:
-    """The graph of all stages for one image, from (1, 3, H, W) and limits to what it left with."""
+    """Build the graph of all stages for one (1, 3, H, W) image and its limits."""
     import onnx
 
     parts = []
     for at, stage in enumerate(stages):
         part = single_image(onnx.load_model_from_string(to_onnx(stage)))
-        # Unique over all branches, since a branch sees the names of the graphs around it.
+        # Names must be unique over all branches: a branch sees those of the graphs around it.
         parts.append(onnx.compose.add_prefix(part, f"{at}/"))
     way = _way(parts, [stage.last for stage in stages], 0)
     way.input.append(parts[0].graph.input[0])
@@ -53,7 +53,7 @@ def routed_onnx(stages: Sequence[Stage]) -> bytes:
 
 
 def _way(parts: Sequence[ModelProto], lasts: Sequence[int], at: int) -> GraphProto:
-    """From the tokens that enter stage `at` to where the image leaves."""
+    """Build the graph from the input of stage `at` to the image's exit."""
     from onnx import TensorProto, helper
 
     graph = parts[at].graph
@@ -83,7 +83,7 @@ def _way(parts: Sequence[ModelProto], lasts: Sequence[int], at: int) -> GraphPro
         go_on = _way(parts, lasts, at + 1)
         leaves = f"{at}/leaves"
         nodes += [
-            # This way round: OpenVINO's GreaterOrEqual is true of a NaN (2026.4).
+            # In this order, since OpenVINO's GreaterOrEqual is true for NaN (2026.4).
             helper.make_node(
                 "LessOrEqual", [limit_name(at), f"{at}/gate_scores"], [leaves], name=leaves
             ),
@@ -95,7 +95,7 @@ def _way(parts: Sequence[ModelProto], lasts: Sequence[int], at: int) -> GraphPro
 
 
 def _leave(at: int, block: int, names: Sequence[str], *, is_last: bool) -> list[NodeProto]:
-    """What an image takes along from an exit."""
+    """Build the nodes of an image's outputs at an exit."""
     from onnx import helper, numpy_helper
 
     logits, exit_block, gate_score = names

@@ -1,4 +1,4 @@
-"""The model's three calls over stages that some engine runs."""
+"""The model's three calls, with stages that an engine runs."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ from gfnet.routing import (
 from gfnet.runtimes.stages import Stage, cut, whole, with_matrix_filters
 
 Router = Callable[[Tensor, Sequence[float]], RoutedOutputs]
-"""Routes one (1, 3, H, W) image by a float32 limit a gate."""
+"""Routes one (1, 3, H, W) image by one float32 limit per gate."""
 
 
 class StagedRuntime:
     """A `gfnet.Runtime` that runs a model stage by stage.
 
     The stages for any number of images are built at once, so that an engine has started, and
-    compiled what it may need anywhere, before a task is pinned and timed. Other graphs are built
-    with the first image that asks for them, as a warm-up does.
+    compiled what any task may need, before a task is pinned and timed. Other graphs are built for
+    the first images that need them, such as those of a warm-up.
 
     Args:
         model: not changed. It is copied, with filters that engines without an FFT can run.
         engine: puts a stage on the engine, for any number of images.
-        single: puts it there for one image, where an engine makes more of a size that is known.
-        router: puts all stages there as one graph for one image, that ends where a gate says so.
+        single: puts it there for one image, if the engine optimises a known size better.
+        router: puts all stages there as one graph for one image, which stops at the gate that lets
+            the image exit.
     """
 
     def __init__(
@@ -55,18 +56,18 @@ class StagedRuntime:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """(B, K) logits at full depth."""
+        """Return the (B, K) logits at full depth."""
         return self._whole_of(images)(images)[0]
 
     @torch.no_grad()
     def forward_exits(self, images: Tensor) -> ExitOutputs:
-        """Every exit, one pass."""
+        """Return the outputs of every exit, from one pass."""
         blocks = (*self._config.exit_blocks, self._config.last_block)
         return answer_stages(images, self._stages_of(images), blocks)
 
     @torch.no_grad()
     def route(self, images: Tensor, threshold: Thresholds = 0.5) -> RoutedOutputs:
-        """What each image really runs; as `GFNet.route`."""
+        """Let each image exit where its gate allows, as `GFNet.route` does."""
         limits = limits_of(threshold, self._config.exit_blocks)
         if len(images) == 1 and limits and self._router is not None:
             return self._router(images, tuple(limits.values()))

@@ -1,4 +1,4 @@
-"""A model cut into stages, where images may leave: what an engine compiles piece by piece."""
+"""Cuts a model at its exits into stages, which an engine compiles one by one."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from gfnet.model import GFNet
 
 
 class Stage(nn.Module):
-    """Some consecutive blocks of a model, with what comes before the first and after the last.
+    """Consecutive blocks of a model, with what precedes the first and follows the last.
 
     Args:
-        model: whose layers these are.
-        first, last: blocks, the last included.
+        model: owns the layers.
+        first, last: numbers of blocks, the last included.
 
     Shape:
         As `GFNet.stage`.
@@ -30,12 +30,12 @@ class Stage(nn.Module):
 
     @property
     def has_gate(self) -> bool:
-        """Whether images may go on after it."""
+        """Whether images may continue after this stage."""
         return self.last != self.model.config.last_block
 
     @property
     def entering_shape(self) -> tuple[int, ...]:
-        """What one image is when it enters: (3, H, W) before the first block, else (N, C)."""
+        """Shape of one image's input: (3, H, W) before the first block, else (N, C)."""
         config = self.model.config
         if self.first:
             return config.tokens, config.embed_dim
@@ -47,7 +47,7 @@ class Stage(nn.Module):
 
 
 def cut(model: GFNet) -> list[Stage]:
-    """The stages between which images may leave; one where there is no gate."""
+    """Return the stages, cut at the exits; a single one if there is no gate."""
     gates = model.config.exit_blocks
     firsts = [0, *(block + 1 for block in gates)]
     lasts = [*gates, model.config.last_block]
@@ -55,12 +55,12 @@ def cut(model: GFNet) -> list[Stage]:
 
 
 def whole(model: GFNet) -> Stage:
-    """All blocks in one stage, without the exits."""
+    """Return all blocks as one stage, without the early exits."""
     return Stage(model, 0, model.config.last_block)
 
 
 def with_matrix_filters(model: GFNet) -> GFNet:
-    """A copy that convolves by matrix products: what engines without an FFT can run and fuse."""
+    """Return a copy that convolves by matrix products: engines without an FFT run and fuse it."""
     changed = copy.deepcopy(model)
     for block in changed.blocks:
         assert isinstance(block, Block)  # a model's blocks are these

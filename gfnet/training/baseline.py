@@ -1,4 +1,4 @@
-"""The first stage: a model learns from labels alone, from nothing or from existing weights."""
+"""The first stage: trains a model from labels alone, with fresh or existing weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def label_loss(model: GFNet, label_smoothing: float) -> BatchLoss:
-    """Cross entropy of a model's logits with label smoothing, in float32.
+    """Return the loss of a model's logits: cross entropy with label smoothing, in float32.
 
     Args:
         model: of any static family.
@@ -30,13 +30,13 @@ def label_loss(model: GFNet, label_smoothing: float) -> BatchLoss:
 
 
 def take_over(model: GFNet, start: GFNet) -> None:
-    """Give a fresh model the weights of another one of its sizes, to go on from.
+    """Copy the weights of another model of the same sizes into a fresh one, to train from there.
 
-    A head of other classes is left as it is: it is learned anew.
+    If the classes differ in number, the head is not copied: it is trained from scratch.
 
     Args:
         model: changed.
-        start: not changed; of the same family and sizes, but for its classes.
+        start: not changed; of the same family and sizes, except the number of classes.
     """
     state = start.state_dict()
     if start.config.num_classes != model.config.num_classes:

@@ -1,4 +1,4 @@
-"""The training images as tensors: what is held out of them, and how a batch is augmented."""
+"""Training images as tensors: the held-out images, and the augmentation of a batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gfnet.preprocess import Preprocessing, normalisation
 from gfnet.training.settings import Augmentation, HoldOut
 
 VALIDATION_BATCH = 256
-"""Images validated at a time, whatever is learned."""
+"""Images per validation batch, in every stage."""
 
 
 class Samples(NamedTuple):
@@ -34,11 +34,11 @@ class Samples(NamedTuple):
             yield Samples(self.images[batch], self.labels[batch])
 
     def shuffled_rows(self, size: int) -> tuple[Tensor, ...]:
-        """Row numbers of batches in an order drawn from torch's generator."""
+        """Return the row numbers of each batch, in an order drawn from torch's generator."""
         return torch.split(torch.randperm(len(self.labels)), size)
 
     def take(self, rows: Tensor) -> Samples:
-        """The samples of these rows."""
+        """Return the samples of these rows."""
         return Samples(self.images[rows], self.labels[rows])
 
 
@@ -47,19 +47,19 @@ class Batch(NamedTuple):
 
     Attributes:
         images: (B, 3, H, W) float32, normalised.
-        targets: (B,) int64 labels, or (B, K) class probabilities where images were mixed.
+        targets: (B,) int64 labels, or (B, K) class probabilities if images were mixed.
     """
 
     images: Tensor
     targets: Tensor
 
     def to(self, device: torch.device) -> Batch:
-        """The same on a device."""
+        """Return the same batch on a device."""
         return Batch(self.images.to(device), self.targets.to(device))
 
 
 class TrainingData(NamedTuple):
-    """What is learned from, and what every choice is made by. Both of the training split."""
+    """Images to learn from, and images to make every choice by; both from the training split."""
 
     train: Samples
     validation: Samples
@@ -70,10 +70,10 @@ def hold_out(samples: Samples, held: HoldOut) -> TrainingData:
 
     Args:
         samples: of the training split, in the data set's own order.
-        held: how much; of each class rounded, but at least one image where it has two.
+        held: how much; rounded per class, but at least one of a class of two or more.
 
     Raises:
-        ValueError: nothing would be left to learn from, or to choose by.
+        ValueError: no images would be left to learn from, or to choose by.
     """
     generator = torch.Generator().manual_seed(held.seed)
     is_held = torch.zeros(len(samples.labels), dtype=torch.bool)
@@ -85,7 +85,7 @@ def hold_out(samples: Samples, held: HoldOut) -> TrainingData:
         raise ValueError(
             f"a validation fraction of {held.fraction:g} holds out {int(is_held.sum())} of"
             f" {len(is_held)}"
-            " images; some must be left on either side"
+            " images; at least one must be held out, and one kept"
         )
     kept = ~is_held
     return TrainingData(
@@ -95,15 +95,15 @@ def hold_out(samples: Samples, held: HoldOut) -> TrainingData:
 
 
 class Augment:
-    """Change each image of a batch by chance, normalise, and mix images with each other.
+    """Changes each image of a batch at random, normalises, and mixes images with each other.
 
-    The changes are torchvision's, drawn from torch's generator, one by one for each image; what
-    moves in from outside is black, what is erased has the mean colour.
+    The changes are torchvision's, drawn from torch's generator separately for each image. Areas
+    that move in from outside are black, erased areas have the mean colour.
 
     Args:
-        augmentation: how far.
+        augmentation: how far images may be changed.
         preprocessing: of the images.
-        num_classes: K, of mixed targets.
+        num_classes: K, for mixed targets.
     """
 
     def __init__(
@@ -115,10 +115,10 @@ class Augment:
         self._mix = _mix(augmentation, num_classes)
 
     def __call__(self, samples: Samples) -> Batch:
-        """What is learned from these samples, this time."""
+        """Return an augmented batch of these samples."""
         images, targets = samples
         if self._change:
-            # One change is drawn a call, so that a batch in one call would change as one.
+            # One change is drawn per call: in one call, all images of a batch would change alike.
             images = torch.stack([self._change(image) for image in images])
         images = self._normalise(images)
         if self._mix:
@@ -127,7 +127,7 @@ class Augment:
 
 
 class Prepare:
-    """Normalise and do no more: how a model sees validation images.
+    """Normalises samples without augmentation, for validation.
 
     Args:
         preprocessing: of the images.
@@ -137,12 +137,12 @@ class Prepare:
         self._normalise = normalisation(preprocessing)
 
     def __call__(self, samples: Samples) -> Batch:
-        """The samples as a model takes them."""
+        """Return the samples as a model's input."""
         return Batch(self._normalise(samples.images), samples.labels)
 
 
 def _steps(augmentation: Augmentation, preprocessing: Preprocessing) -> list[Any]:
-    """The changes that are asked for, each of a single (3, H, W) uint8 image."""
+    """Return the requested changes, each for a single (3, H, W) uint8 image."""
     steps: list[Any] = []
     if augmentation.rotate_degrees or augmentation.shift or augmentation.scale:
         steps.append(
@@ -168,7 +168,7 @@ def _steps(augmentation: Augmentation, preprocessing: Preprocessing) -> list[Any
 
 
 def _mix(augmentation: Augmentation, num_classes: int) -> Any:
-    """MixUp, CutMix, for each batch one of both, or None."""
+    """Return MixUp, CutMix, a random choice of both for each batch, or None."""
     mixes = []
     if augmentation.mixup:
         mixes.append(v2.MixUp(alpha=augmentation.mixup, num_classes=num_classes))

@@ -1,4 +1,4 @@
-"""The second stage: a smaller student learns from labels and from a teacher."""
+"""The second stage: trains a smaller student from labels and from a teacher."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from gfnet.training.whole import BatchLoss
 
 
 def teaching_loss(student: Tensor, teacher: Tensor, teaching: Teaching) -> Tensor:
-    """How far a student is from its teacher (Touvron et al., ICML 2021, section 4).
+    """Return a student's loss on its teacher's logits (Touvron et al., ICML 2021, section 4).
 
     Args:
         student: (B, K) logits of the distillation head.
         teacher: (B, K) logits.
-        teaching: hard, cross entropy with the teacher's most likely class; or soft, the
-            Kullback-Leibler divergence of both sides' softmax at a temperature, times its square
-            so that the gradient keeps its size.
+        teaching: hard: cross entropy with the teacher's most likely class. Soft: Kullback-Leibler
+            divergence between both softmaxes at a temperature, times its square so that the
+            gradient keeps its size.
 
     Returns: the mean over the batch, nats.
     """
@@ -39,12 +39,12 @@ def teaching_loss(student: Tensor, teacher: Tensor, teaching: Teaching) -> Tenso
 def student_loss(
     model: GFNetDistil, teacher: GFNet, teaching: Teaching, label_smoothing: float
 ) -> BatchLoss:
-    """The mean of two losses: the class head's on the labels, the distillation head's on a teacher.
+    """Return the mean of the class head's loss on labels and the other head's on a teacher.
 
     Args:
         model: the student.
         teacher: any model with the same classes and image size; it sees the same augmented images.
-        teaching: what the distillation head learns.
+        teaching: what the distillation head learns from.
         label_smoothing: of the class head's loss, 0..1.
     """
 

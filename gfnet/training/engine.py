@@ -1,4 +1,4 @@
-"""What a training computes on: device and precision."""
+"""Device and precision of a training."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 
 from gfnet.training.settings import PRECISIONS
 
-_ROWS, _INNER, _OUTER = 4096, 256, 1024  # a product of the size that an MLP's have
+_ROWS, _INNER, _OUTER = 4096, 256, 1024  # a matrix product of the size in an MLP
 _REPEATS = 5
-_WORTHWHILE = 0.8  # half precision costs accuracy of sums; it must save at least a fifth
+_WORTHWHILE = 0.8  # half precision makes sums less accurate: it must save at least a fifth
 
 
 @dataclass(frozen=True)
@@ -21,28 +21,28 @@ class Engine:
 
     Attributes:
         device: where models and batches are.
-        precision: `float32`, or `bfloat16`: that of the matrix products, under torch.autocast;
-            weights, norms, losses and optimiser stay float32.
+        precision: `float32`, or `bfloat16` for matrix products under torch.autocast; weights,
+            norms, losses and optimiser stay float32.
     """
 
     device: torch.device
     precision: str
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The context in which whole models run."""
+        """Return the context in which whole models run."""
         is_half = self.precision == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=is_half)
 
 
 def choose_engine(device: str, precision: str) -> Engine:
-    """An engine; `auto` times a matrix product in both precisions and takes the faster one.
+    """Return an engine; `auto` times a matrix product in both precisions and takes the faster.
 
     Args:
         device: as torch names it.
-        precision: of gfnet.training.settings.PRECISIONS.
+        precision: one of gfnet.training.settings.PRECISIONS.
 
     Raises:
-        ValueError: no such precision.
+        ValueError: the precision is unknown.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision {precision!r}; allowed: {', '.join(PRECISIONS)}")
@@ -54,14 +54,14 @@ def choose_engine(device: str, precision: str) -> Engine:
 
 
 def _product_s(device: torch.device, dtype: torch.dtype) -> float:
-    """Seconds of the quickest of some matrix products; infinite where the device has no such."""
+    """Seconds of the fastest of some matrix products; infinite if the device has none."""
     try:
         left = torch.ones(_ROWS, _INNER, device=device, dtype=dtype)
         right = torch.ones(_INNER, _OUTER, device=device, dtype=dtype)
         times = []
         for _ in range(_REPEATS):
             started_s = time.perf_counter()
-            (left @ right).sum().item()  # a number on the host: the device is done
+            (left @ right).sum().item()  # reading the number waits for the device
             times.append(time.perf_counter() - started_s)
     except (RuntimeError, TypeError):
         return float("inf")

@@ -1,4 +1,4 @@
-"""Exits in training: who learns, what a step of each phase is, and how good the exits are."""
+"""Trains exits: what learns in each phase, its steps, and the validation of the exits."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from gfnet.training.settings import EpochSchedule, ExitTraining
 if TYPE_CHECKING:
     from gfnet.gates import UncertaintyGate
 
-THRESHOLD = 0.5  # a gate that learned by cross entropy says: more likely than not
+THRESHOLD = 0.5  # of a gate that learned by cross entropy: more likely than not
 
 
 class ExitStage:
-    """The exits in training: their optimisers, and what a step of each phase is.
+    """Trains the exits, with an optimiser and a kind of step for each phase.
 
-    The best epoch, of those in which there are trained gates and a frozen backbone, has the least
-    mean of cross entropy plus lambda times cost over the held-out images, each routed at THRESHOLD.
+    Among the epochs with trained gates and a frozen backbone, the best has the least mean of cross
+    entropy plus lambda times cost over the held-out images, each routed at THRESHOLD.
 
     Args:
-        model: on the engine's device; only what a phase trains ever changes.
-        schedule: how fast; its warm-up is that of the heads.
+        model: on the engine's device; only the parameters that a phase trains ever change.
+        schedule: how fast to learn; its warm-up is that of the heads.
         training: lambda, and how phases alternate.
-        images: an epoch learns from.
+        images: number of images per epoch.
         preprocessing: of validation images.
         engine: device and precision of the backbone; heads and gates compute in float32.
     """
@@ -76,7 +76,7 @@ class ExitStage:
             "gates": _parameters(self._gates),
             "heads": of_heads,
         }
-        model.requires_grad_(True)  # an optimiser takes only what may learn
+        model.requires_grad_(True)  # an optimiser takes only what requires gradients
         self._optimisations = {
             phase: Optimisation(self._trained[phase], schedule, block_matrices(model))
             for phase in ("joint", "gates", "heads")
@@ -86,14 +86,14 @@ class ExitStage:
 
     @property
     def learning_rate(self) -> float:
-        """That of the phase's next step."""
+        """Learning rate of the phase's next step."""
         return self._optimisation.learning_rate
 
     def begin(self, epoch: int) -> str:
-        """Start an epoch; the phase that it belongs to."""
+        """Start an epoch, and return its phase."""
         phase = phase_of(epoch, self._schedule.warmup_epochs, self._training)
         if phase != self._phase:
-            # How often gates were to say 0 and 1 is forgotten: the heads are others now.
+            # The counts of the gates' labels are reset: the heads have changed.
             self._forget()
             self._phase = phase
         self.model.requires_grad_(False)
@@ -102,7 +102,7 @@ class ExitStage:
         return phase
 
     def step(self, batch: Batch) -> float:
-        """Learn from one batch with whole labels; its loss."""
+        """Learn from one batch, whose labels are not mixed, and return its loss."""
         images, labels = batch.to(self._engine.device)
         logits = self._logits(images)
         losses = rules.exit_losses(logits, labels)
@@ -119,7 +119,7 @@ class ExitStage:
 
     @torch.no_grad()
     def validate(self, validation: Samples) -> EpochScore:
-        """How good the model is as routed."""
+        """Score the model as routed on the held-out images."""
         self.model.eval()
         logits, blocks = [], []
         for samples in validation.batches(VALIDATION_BATCH):
@@ -136,11 +136,11 @@ class ExitStage:
         return EpochScore(accuracy, loss, mean_blocks, (-(loss + cost),) if has_gates else None)
 
     def weights(self) -> Mapping[str, Tensor]:
-        """Those of the model."""
+        """Return the model's weights."""
         return self.model.state_dict()
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, optimisers, and what the gates' phase counted."""
+        """Return weights, optimisers, phase, and the counts of the gates' labels."""
         return {
             "model": self.model.state_dict(),
             "optimisations": {name: o.state_dict() for name, o in self._optimisations.items()},
@@ -150,7 +150,7 @@ class ExitStage:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         self.model.load_state_dict(state["model"])
         for name, optimisation in self._optimisations.items():
             optimisation.load_state_dict(state["optimisations"][name])
@@ -167,7 +167,7 @@ class ExitStage:
         self._ones = torch.zeros(len(self._blocks), device=self._engine.device)
 
     def _logits(self, images: Tensor) -> Tensor:
-        """(E, B, K) of all exits; differentiable in what the phase trains."""
+        """Return the (E, B, K) logits of all exits; differentiable in what the phase trains."""
         read = []
         with self._engine.autocast(), torch.set_grad_enabled(self._phase == "joint"):
             tokens = self.model.embed(images)
@@ -185,8 +185,9 @@ class ExitStage:
     def _gate_loss(self, logits: Tensor, losses: Tensor) -> Tensor:
         targets = rules.target_exits(losses, self._shares, self._training.cost_weight)
         wanted = rules.gate_labels(targets, len(self._blocks))
-        # Counted over the phase: one batch has too few of the rarer side. The published code counts
-        # on held-out images; here hardly any of those should stay, and late gates never opened.
+        # Counted over the phase, since one batch has too few of the rarer label. The published code
+        # counts on held-out images; here hardly any of those should stay, and late gates never
+        # opened.
         self._ones += wanted.sum(dim=1)
         self._zeros += (1 - wanted).sum(dim=1)
         return functional.binary_cross_entropy_with_logits(

@@ -1,10 +1,10 @@
-"""The third stage: a distilled student grows exits, and gates that choose among them.
+"""The third stage: adds exits to a distilled student, and gates that choose among them.
 
 JEI-DNN (Regol et al., ICLR 2024): backbone, final norm and final heads are frozen. The heads of the
-enabled exits warm up alone; then phases alternate, the gates learning where each image should
-leave, and the heads learning the images that leave at them. `rules` has each rule by itself,
-`exit_stage` the steps. Of this project's own, and optional: joint epochs after the warm-up, in
-which the backbone learns with all heads.
+enabled exits warm up alone. Then phases alternate: in one the gates learn where each image should
+exit, in the other the heads learn from the images that exit at them. `rules` has each rule by
+itself, `exit_stage` the steps. This project adds optional joint epochs after the warm-up, in which
+the backbone learns with all heads.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gfnet.training.settings import ExitTraining
 def with_fresh_exits(
     student: GFNetDistil, exit_blocks: tuple[int, ...], seed: int
 ) -> GFNetDistilDynn:
-    """A model that answers as `student` does at full depth, with untrained exits.
+    """Return a model with the outputs of `student` at full depth, and with untrained exits.
 
     Raises:
         ConfigError: no such model can have these exits.
@@ -32,12 +32,12 @@ def with_fresh_exits(
 
 
 def phase_of(epoch: int, warmup_epochs: int, training: ExitTraining) -> str:
-    """What learns in an epoch: `warm-up`, `joint`, then `gates` and `heads` in turn.
+    """Return the phase of an epoch: `warm-up`, `joint`, then `gates` and `heads` in turn.
 
     Args:
         epoch: counted from 1.
         warmup_epochs: of the heads alone.
-        training: gives joint_epochs, and phase_epochs of each turn.
+        training: gives joint_epochs, and phase_epochs for each turn.
     """
     since = epoch - warmup_epochs - 1
     if since < 0:

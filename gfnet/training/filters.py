@@ -1,4 +1,4 @@
-"""Untrained filters that begin as blurs of the image, from one patch to most of it."""
+"""Untrained filters that start as blurs of the image, from one patch to most of it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from gfnet.config import ModelConfig
 from gfnet.filter import GlobalFilter
 from gfnet.model import GFNet
 
-NORM = 0.06  # of each kernel: about twice that of the random weights which it is added to
-NARROWEST, WIDEST = 0.05, 0.75  # standard deviations: of a patch's side, of the image's
+NORM = 0.06  # of each kernel: about twice that of the random weights to which it is added
+NARROWEST, WIDEST = 0.05, 0.75  # standard deviations, in sides of a patch and of the image
 
 
 @torch.no_grad()
 def begin_as_blurs(model: GFNet) -> None:
-    """Add to the random filters of a fresh model a Gaussian kernel each, another width a channel.
+    """Add a Gaussian kernel to each random filter of a fresh model, each channel of another width.
 
-    Of random weights alone (Rao et al., 2021), each token starts as a mixture of all others,
-    neighbours or not. Students, whose heads read a single token each, learn from there slowly.
+    With random weights alone (Rao et al., 2021), each token starts as a mixture of all others,
+    neighbours or not. Students, whose heads read a single token each, learn slowly from there.
 
     Args:
         model: fresh; its filters are changed.
@@ -31,15 +31,15 @@ def begin_as_blurs(model: GFNet) -> None:
 
 
 def gaussian_kernels(config: ModelConfig) -> Tensor:
-    """The (a, b, C) kernels by which the token in the middle of the image sees its surroundings.
+    """Return (a, b, C) kernels by which the token in the image's middle sees its surroundings.
 
-    Of the grids for 64 patches and two tokens, [1, 66] shifts a patch to its neighbour anywhere but
-    at the image's border; [6, 11] in some rows only.
+    Of the grids for 64 patches and two tokens, [1, 66] shifts a patch to its neighbour everywhere
+    except at the image's border; [6, 11] only in some rows.
     """
     side = config.img_size // config.patch_size
     prefix = 2 if config.has_tokens else 0
     rows, columns = config.filter_grid
-    place = torch.arange(side) - side // 2  # of a patch, seen from the one in the middle
+    place = torch.arange(side) - side // 2  # of a patch, relative to the one in the middle
     distance = (place[:, None] ** 2 + place**2).flatten()
     share = torch.linspace(0, 1, config.embed_dim) ** 2
     deviation = NARROWEST + (WIDEST * side - NARROWEST) * share

@@ -1,4 +1,4 @@
-"""The epochs of a training: order, validation, the best one, and the state to go on from."""
+"""The epochs of a training: order, validation, the best epoch, and the state to resume from."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from gfnet.training.settings import EpochSchedule
 
 @dataclass(frozen=True)
 class BestEpoch:
-    """What the best epoch was.
+    """The best epoch and its results on the held-out images.
 
     Attributes:
         best_epoch: counted from 1.
-        validation_accuracy: top-1 of the held-out images, percent; of exits as routed.
-        validation_blocks: that a held-out image runs on average; None where none leaves early.
+        validation_accuracy: top-1, percent; of a model with exits, as routed.
+        validation_blocks: blocks run per image on average; None if no image can exit early.
     """
 
     best_epoch: int
@@ -37,13 +37,13 @@ class BestEpoch:
 
 
 class EpochScore(NamedTuple):
-    """What an epoch came to on the held-out images.
+    """Results of an epoch on the held-out images.
 
     Attributes:
         accuracy: top-1, percent.
         loss: mean cross entropy, nats.
-        blocks: run on average; None where none can leave early.
-        merit: by which the best epoch is chosen, highest first; None: not to be chosen.
+        blocks: blocks run per image on average; None if no image can exit early.
+        merit: the best epoch has the highest; None: this epoch cannot be the best.
     """
 
     accuracy: float
@@ -53,58 +53,58 @@ class EpochScore(NamedTuple):
 
 
 class Learner(Protocol):
-    """What learns: `learn` calls it, epoch by epoch, step by step."""
+    """What `learn` trains, epoch by epoch and step by step."""
 
     @property
     def model(self) -> GFNet:
-        """Whose weights are learned."""
+        """The model whose weights are learned."""
         ...
 
     @property
     def learning_rate(self) -> float:
-        """That of the next step."""
+        """Learning rate of the next step."""
         ...
 
     def begin(self, epoch: int) -> str:
-        """Start an epoch, counted from 1; the name of its phase."""
+        """Start an epoch, counted from 1, and return the name of its phase."""
         ...
 
     def step(self, batch: Batch) -> float:
-        """Learn from one batch; its mean loss, nats."""
+        """Learn from one batch, and return its mean loss, nats."""
         ...
 
     def validate(self, validation: Samples) -> EpochScore:
-        """How good the model is that would come out now."""
+        """Score the model that the training would return now."""
         ...
 
     def weights(self) -> Mapping[str, Tensor]:
-        """State dict of the model that would come out now."""
+        """Return the state dict of the model that the training would return now."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next epoch depends on."""
+        """Return all that the next epoch depends on."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         ...
 
 
 @dataclass(frozen=True)
 class EpochState:
-    """All that the epochs after this one depend on, as tensors and plain values."""
+    """All that the following epochs depend on, as tensors and plain values."""
 
     state: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Learned:
-    """The end of a training.
+    """The result of a training.
 
     Attributes:
         weights: state dict of the best epoch.
-        outcome: what that was; None if none was finished.
-        stopped: why it ended early; None if it did not.
+        outcome: that epoch; None if there is none.
+        stopped: why the training ended early; None if it did not.
     """
 
     weights: dict[str, Tensor]
@@ -123,23 +123,23 @@ def learn(
     augment: Augment,
     saved: dict[str, Any] | None = None,
 ) -> Iterator[Event]:
-    """Run all epochs.
+    """Run all epochs and yield their events.
 
-    A generator, so that whoever asks for the next event decides what is done with this one: on the
-    same machine or on another.
+    A generator, so that the caller handles each event before the next, on the same host or on
+    another.
 
     Args:
-        learner: what learns.
-        data: what is learned from, and chosen by.
+        learner: what to train.
+        data: images to learn from, and to choose by.
         schedule: gives epochs, batch_size and seed.
-        augment: of the training images.
-        saved: the last EpochState's of an interrupted training; it goes on there, and ends with
-            the weights of one that was not interrupted.
+        augment: changes the training images.
+        saved: state of the last EpochState of an interrupted training, which is resumed there and
+            ends with the same weights as an uninterrupted one.
 
     Yields:
-        Reports within a long epoch; of each finished one its report, then its state; at last what
-        was learned. A loss that becomes NaN or infinite, or weights that do after an epoch's last
-        step, end the training at once, with the best epoch before.
+        Reports within a long epoch; for each finished epoch its report, then its state; at the end
+        a Learned. If a loss becomes NaN or infinite, or weights do in an epoch's last step, the
+        training ends at once, with the best epoch before.
     """
     done, best = 0, _Best()
     if saved:
@@ -166,7 +166,7 @@ def learn(
 
 
 def _check_finite(verdict: EpochScore, learner: Learner, progress: EpochProgress) -> None:
-    """See that an epoch can be used: its last step is seen in no loss but the validation's."""
+    """Raise if an epoch cannot be used; only validation shows the effect of its last step."""
     if not math.isfinite(verdict.loss):
         raise progress.lost(f"the validation loss became {verdict.loss}")
     if not all(tensor.isfinite().all() for tensor in learner.weights().values()):
@@ -176,7 +176,7 @@ def _check_finite(verdict: EpochScore, learner: Learner, progress: EpochProgress
 def _batches(
     train: Samples, epoch: int, schedule: EpochSchedule, augment: Augment
 ) -> Iterator[Batch]:
-    """What one epoch learns from, drawn from random numbers of its own."""
+    """Yield the batches of one epoch, drawn from the epoch's own random numbers."""
     stream = Stream(schedule.seed, epoch)
     with stream.drawn():
         every_rows = train.shuffled_rows(schedule.batch_size)
@@ -189,7 +189,7 @@ def _batches(
 def _steps(
     learner: Learner, phase: str, batches: Iterator[Batch], progress: EpochProgress
 ) -> Iterator[EpochReport]:
-    """The steps of one epoch."""
+    """Run the steps of one epoch, and yield its reports."""
     for batch in batches:
         rate = learner.learning_rate
         loss = learner.step(batch)
@@ -208,7 +208,7 @@ class _Best:
     weights: dict[str, Tensor] = field(default_factory=dict)
 
     def replace(self, epoch: int, verdict: EpochScore, learner: Learner) -> bool:
-        """Take an epoch that is better; whether it was."""
+        """Take an epoch if it is better, and return whether it was."""
         if verdict.merit is None or (self.merit is not None and verdict.merit <= self.merit):
             return False
         self.epoch, self.merit = epoch, verdict.merit
@@ -217,17 +217,17 @@ class _Best:
         return True
 
     def outcome(self) -> BestEpoch | None:
-        """What came out; None if there is none."""
+        """Return the best epoch; None if there is none."""
         return BestEpoch(self.epoch, self.accuracy, self.blocks) if self.epoch else None
 
 
 def fresh(config: ModelConfig, seed: int, initial_filters: str = "random") -> GFNet:
-    """A model whose untrained weights follow from the seed.
+    """Create a model whose untrained weights follow from the seed.
 
     Args:
         config: its sizes.
-        seed: of all that is drawn.
-        initial_filters: of INITIAL_FILTERS.
+        seed: of all random numbers.
+        initial_filters: one of INITIAL_FILTERS.
     """
     with Stream(seed, 0).drawn():
         model = build(config)
@@ -239,8 +239,8 @@ def fresh(config: ModelConfig, seed: int, initial_filters: str = "random") -> GF
 class Stream:
     """The random numbers of one epoch of one seed.
 
-    Each epoch, counted from 1, has a stream of its own, so that a training can be taken up at any
-    of them; 0 is that of the fresh weights.
+    Each epoch, counted from 1, has its own stream, so that a training can be resumed at any epoch;
+    0 is the stream of the fresh weights.
     """
 
     def __init__(self, seed: int, epoch: int) -> None:
@@ -249,9 +249,9 @@ class Stream:
 
     @contextmanager
     def drawn(self) -> Iterator[None]:
-        """Draw from torch's generator what comes next in the stream.
+        """Let torch's generator draw the next numbers of the stream.
 
-        The generator is put back afterwards: training changes nothing for its caller.
+        The generator is restored afterwards: training does not change it for the caller.
         """
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(self._state)

@@ -1,4 +1,4 @@
-"""Optimisers and their learning rate over time, as torch has them."""
+"""Optimisers and learning-rate schedules, those of torch."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ WARMUP_START = 0.01  # of the learning rate; LinearLR cannot start from zero
 
 
 class Optimisation:
-    """What moves some parameters: AdamW, or beside it Muon for the matrices of the blocks' MLPs.
+    """Updates parameters by AdamW, optionally with Muon for the matrices of the blocks' MLPs.
 
-    Muon (Jordan et al., 2024) makes each step's matrix orthogonal; scaled so that its entries are
-    as large as AdamW's (Liu et al., 2025, equation 4), one learning rate serves both. Weight decay
-    spares biases and norms, which are vectors.
+    Muon (Jordan et al., 2024) makes each step's matrix orthogonal. Its entries are scaled to the
+    size of AdamW's (Liu et al., 2025, equation 4), so that one learning rate serves both. Weight
+    decay does not apply to biases and norms, which are vectors.
 
     Args:
         parameters: those to train; frozen ones are left out.
         schedule: gives optimizer, learning_rate and weight_decay.
-        matrices: of the parameters, those that Muon may move.
+        matrices: the parameters that Muon may update.
 
     Raises:
         ValueError: this torch has no Muon.
@@ -52,22 +52,22 @@ class Optimisation:
         self._schedulers: list[LRScheduler] = []
 
     def follow(self, schedule: EpochSchedule, steps: int) -> None:
-        """Let the learning rate rise over the warm-up, then fall by half a cosine to zero.
+        """Raise the learning rate over the warm-up, then lower it to zero along half a cosine.
 
         Args:
             schedule: gives epochs and warmup_epochs.
-            steps: an epoch.
+            steps: per epoch.
         """
         self._schedulers = [_warmup_and_cosine(o, schedule, steps) for o in self._optimizers]
 
     @property
     def learning_rate(self) -> float:
-        """That of the next step."""
+        """Learning rate of the next step."""
         rate: float = self._optimizers[0].param_groups[0]["lr"]
         return rate
 
     def step(self, loss: torch.Tensor) -> None:
-        """Move the parameters against the gradient of a loss."""
+        """Update the parameters by the gradient of a loss."""
         for optimizer in self._optimizers:
             optimizer.zero_grad()
         torch.autograd.backward(loss)
@@ -77,14 +77,14 @@ class Optimisation:
             scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next step depends on but the parameters."""
+        """Return all that the next step depends on, except the parameters."""
         return {
             "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "schedulers": [scheduler.state_dict() for scheduler in self._schedulers],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         for scheduler, saved in zip(self._schedulers, state["schedulers"], strict=True):
@@ -92,7 +92,7 @@ class Optimisation:
 
 
 def block_matrices(model: GFNet) -> list[nn.Parameter]:
-    """The weight matrices within the blocks: those of the MLPs; filters are no matrices."""
+    """Return the weight matrices of the blocks' MLPs; filters are not matrices."""
     return [parameter for parameter in model.blocks.parameters() if parameter.dim() == _MATRIX_AXES]
 
 
@@ -107,7 +107,7 @@ def _muon(parameters: list[nn.Parameter], schedule: EpochSchedule) -> Optimizer:
     if not hasattr(torch.optim, "Muon"):
         raise ValueError(
             f"optimizer muon needs torch 2.9 or newer, and this is {torch.__version__}:"
-            " `pip install --upgrade torch torchvision`, or optimizer: adamw"
+            " run `pip install --upgrade torch torchvision`, or set optimizer: adamw"
         )
     return torch.optim.Muon(
         parameters,

@@ -1,4 +1,4 @@
-"""How far a training has come, how long it will take, and whether it still makes sense."""
+"""Progress of a training: its speed, the time left, and whether its loss is still finite."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from dataclasses import dataclass
 Clock = Callable[[], float]
 _SHORTEST_S = 1e-9  # a clock that did not move must not divide by zero
 LIVE_INTERVAL_S = 2.0
-"""Between two reports within an epoch."""
+"""Least time between two reports within an epoch."""
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What an epoch came to on the held-out images.
+    """Results of an epoch on the held-out images.
 
     Attributes:
-        accuracy: top-1, percent; of a model with exits as routed.
+        accuracy: top-1, percent; of a model with exits, as routed.
         loss: mean cross entropy, nats.
-        blocks: that an image runs on average; None where none can leave early.
+        blocks: blocks run per image on average; None if no image can exit early.
         is_best: whether this is the best epoch so far.
     """
 
@@ -35,16 +35,16 @@ class EpochReport:
     """One epoch, finished or under way.
 
     Attributes:
-        phase: what learned in it: `model`; in the stage of the exits `warm-up`, `joint`, `gates`
-            or `heads`.
+        phase: what learned in it: `model`; in the exit stage `warm-up`, `joint`, `gates` or
+            `heads`.
         epoch: counted from 1.
-        epochs: of how many.
-        share: of the epoch's images that were learned from; 1 with its validation.
-        loss: mean over these images, nats; of a gate phase the binary cross entropy.
+        epochs: number of epochs in all.
+        share: fraction of the epoch's images learned from so far; 1 with its validation.
+        loss: mean over these images, nats; in a gate phase the binary cross entropy.
         learning_rate: of the last step.
-        images_per_s: training images, the time of augmentation and validation included.
-        seconds_left: from the mean speed so far.
-        seconds: that this epoch has taken.
+        images_per_s: training images per second, including augmentation and validation.
+        seconds_left: estimated from the mean speed so far.
+        seconds: time that this epoch has taken.
         validation: None until the epoch is finished.
     """
 
@@ -61,16 +61,16 @@ class EpochReport:
 
 
 class LossNotFiniteError(ArithmeticError):
-    """The loss became NaN or infinite: nothing that was learned since can be used."""
+    """Raised if the loss became NaN or infinite: nothing learned since can be used."""
 
 
 class EpochProgress:
-    """Turn steps into one report an epoch, and into some within a long one.
+    """Turns steps into one report per epoch, and into more within a long one.
 
     Args:
-        epochs: how many there are in all.
-        images: an epoch has.
-        done: epochs that an earlier, interrupted training has finished.
+        epochs: number of epochs in all.
+        images: number of images per epoch.
+        done: number of epochs that an earlier, interrupted training has finished.
         clock: monotonic, seconds.
     """
 
@@ -93,10 +93,10 @@ class EpochProgress:
     def step(
         self, phase: str, loss: float, images: int, learning_rate: float
     ) -> EpochReport | None:
-        """Note one step: its mean loss, and how many images it learned from.
+        """Record one step: its mean loss, and how many images it learned from.
 
         Returns:
-            How far the epoch is, where the last report is some time ago.
+            A report of the epoch so far, or None if the last one is less than LIVE_INTERVAL_S old.
 
         Raises:
             LossNotFiniteError: the loss is NaN or infinite.
@@ -113,14 +113,14 @@ class EpochProgress:
         return self._now(phase, now_s, None)
 
     def lost(self, what: str) -> LossNotFiniteError:
-        """An error for this epoch that says what became NaN or infinite, and what to do."""
+        """Return an error for this epoch that says what became NaN or infinite, and what to do."""
         return LossNotFiniteError(
             f"{what} in epoch {self._done + 1} of {self._epochs}; lower learning_rate or lengthen"
             " warmup_epochs"
         )
 
     def finish(self, phase: str, validation: Validation) -> EpochReport:
-        """The report of the epoch that the steps since the last one made."""
+        """End the epoch, and return its report."""
         now_s = self._clock()
         report = self._now(phase, now_s, validation)
         self._done += 1

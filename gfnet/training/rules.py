@@ -1,7 +1,7 @@
-"""JEI-DNN's rules (Regol et al., ICLR 2024), each a pure function: how exits and gates learn.
+"""Rules by which exits and gates learn in JEI-DNN (Regol et al., ICLR 2024), as pure functions.
 
 Letters in shapes: E exits, the last block's included and last; B images; K classes. All losses are
-in nats. Written from the paper and from a description; its published code was not used.
+in nats. Written from the paper and from a description; the published code was not used.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch.nn import functional
 
 
 def cost_shares(exit_blocks: tuple[int, ...], depth: int) -> Tensor:
-    """(E,) the share of the full cost that each exit takes: blocks run / all blocks.
+    """Return the (E,) share of the full cost that each exit takes: blocks run / all blocks.
 
     Args:
         exit_blocks: E - 1 early exits; the last block is added to them.
@@ -22,7 +22,7 @@ def cost_shares(exit_blocks: tuple[int, ...], depth: int) -> Tensor:
 
 
 def exit_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """(E, B) cross entropy of each image at each exit, of (E, B, K) logits and (B,) labels."""
+    """Return the (E, B) cross entropy at each exit, for (E, B, K) logits and (B,) labels."""
     by_image = functional.cross_entropy(
         logits.flatten(0, 1), labels.repeat(len(logits)), reduction="none"
     )
@@ -30,20 +30,20 @@ def exit_losses(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def target_exits(losses: Tensor, shares: Tensor, cost_weight: float) -> Tensor:
-    """(B,) the exit where each image should leave: the one of the least loss plus cost.
+    """Return the (B,) exit that each image should take: the one of the least loss plus cost.
 
     Args:
         losses: (E, B) cross entropy.
-        shares: (E,) of the full cost.
+        shares: (E,) shares of the full cost.
         cost_weight: lambda, nats.
 
-    Returns: indices into the exits; of equals, the earliest.
+    Returns: indices into the exits; the earliest of equals.
     """
     return (losses + cost_weight * shares.unsqueeze(1)).argmin(dim=0)
 
 
 def gate_labels(targets: Tensor, gates: int) -> Tensor:
-    """(E - 1, B) what each gate should say: 1 from an image's target exit onward, 0 before it.
+    """Return the (E - 1, B) label of each gate: 1 from an image's target exit onward, 0 before.
 
     Args:
         targets: (B,) indices of exits.
@@ -53,17 +53,17 @@ def gate_labels(targets: Tensor, gates: int) -> Tensor:
 
 
 def positive_weights(zeros: Tensor, ones: Tensor) -> Tensor:
-    """(E - 1,) zeros per one of each gate's labels, so that both sides weigh the same.
+    """Return the (E - 1,) ratios of zeros to ones in the gates' labels, to weigh both the same.
 
     Args:
-        zeros: (E - 1,) how often each gate should have kept an image. None counts as once.
-        ones: (E - 1,) how often it should have let one go. None counts as once.
+        zeros: (E - 1,) how often each gate should have kept an image. 0 counts as 1.
+        ones: (E - 1,) how often it should have let an image exit. 0 counts as 1.
     """
     return zeros.clamp(min=1) / ones.clamp(min=1)
 
 
 def exit_probabilities(scores: Tensor) -> Tensor:
-    """(E, B) the probability that an image leaves at each exit.
+    """Return the (E, B) probability that an image exits at each exit.
 
     p_l = max(0, min(g_l, 1 - sum of g_j over j < l)); the last exit, which every remaining image
     takes, has g = 1, so that an image's probabilities sum to 1.
@@ -77,17 +77,17 @@ def exit_probabilities(scores: Tensor) -> Tensor:
 
 
 def weighted_losses(losses: Tensor, probabilities: Tensor) -> Tensor:
-    """(E, B) losses weighted by where an image leaves, rescaled to the sum that they had.
+    """Return (E, B) losses, weighted by an image's exit probabilities, with their former sum.
 
-    The factor of an image is a number, not a function to differentiate: through it the gradient
-    would be that of the unweighted sum again.
+    The scale factor of an image is a constant, not differentiated: otherwise the gradient would be
+    that of the unweighted sum again.
 
     Args:
         losses: (E, B) cross entropy.
-        probabilities: (E, B) of exit_probabilities.
+        probabilities: (E, B) from exit_probabilities.
     """
     weighted = losses * probabilities
-    # An image that is answered perfectly where it leaves weighs 0, and the factor must stay finite.
+    # If an image is answered perfectly at its exit, the sum is 0; the factor must stay finite.
     least = torch.finfo(losses.dtype).eps
     factor = losses.detach().sum(dim=0) / weighted.detach().sum(dim=0).clamp(min=least)
     return weighted * factor

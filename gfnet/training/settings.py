@@ -1,4 +1,4 @@
-"""What a training can be told: numbers, and what each means. Needs no torch."""
+"""Settings of a training: values and their meaning. Needs no torch."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 @dataclass(frozen=True)
 class HoldOut:
-    """What is held out of the training split, for every choice.
+    """What is held out of the training split, to make every choice by.
 
     Attributes:
         fraction: of each class.
-        seed: of the choice. All stages on one data set must hold out the same images, else a
-            student is chosen by images that its teacher has learned.
+        seed: of the random draw. All stages on one data set must hold out the same images,
+            otherwise a student is chosen by images that its teacher has learned.
     """
 
     fraction: float
@@ -31,15 +31,15 @@ class EpochSchedule:
 
     Attributes:
         epochs: passes over the training images, the warm-up's included.
-        batch_size: images a step.
-        learning_rate: the highest that is reached.
-        weight_decay: decoupled, on weight matrices and filters alone.
-        warmup_epochs: of a linear rise of the learning rate; in the exits' stage those in which
-            the heads learn alone, before there are gates.
+        batch_size: images per step.
+        learning_rate: the peak.
+        weight_decay: decoupled, only on weight matrices and filters.
+        warmup_epochs: epochs in which the learning rate rises linearly; in the exit stage, epochs
+            in which the heads learn alone, before there are gates.
         seed: of weights, order and augmentation.
-        ema_decay: of an exponential moving average of the weights, a step; it is then the average
-            that is validated and comes out. 0: none.
-        optimizer: of OPTIMIZERS: what moves the matrices of the MLPs; all else is AdamW's.
+        ema_decay: of an exponential moving average of the weights, per step; the average is then
+            validated and returned. 0: none.
+        optimizer: one of OPTIMIZERS, for the matrices of the MLPs; AdamW updates all else.
     """
 
     epochs: int
@@ -54,19 +54,19 @@ class EpochSchedule:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far a training image may be changed at random; the defaults leave it as it is.
+    """How far a training image may be changed at random; the defaults change nothing.
 
     Attributes:
-        rotate_degrees: either way.
-        shift: either way along each axis, as a fraction of the side.
+        rotate_degrees: in either direction.
+        shift: in either direction along each axis, as a fraction of the side.
         scale: up or down, as a fraction: 0.1 is 0.9 to 1.1.
-        crop_padding: pixels added on each side, of which a random crop of the old size is taken.
-        flips: of FLIPS, each for half of the images.
+        crop_padding: pixels added on each side, before a random crop of the former size.
+        flips: from FLIPS, each for half of the images.
         trivial: whether each image goes through one random change of colour or shape, of random
             strength (TrivialAugment: Müller and Hutter, ICCV 2021).
         erase: probability that a random rectangle is erased (Zhong et al., AAAI 2020).
         mixup: alpha of MixUp (Zhang et al., ICLR 2018); 0: none.
-        cutmix: alpha of CutMix (Yun et al., ICCV 2019); 0: none. With both, each batch takes one.
+        cutmix: alpha of CutMix (Yun et al., ICCV 2019); 0: none. With both, each batch uses one.
     """
 
     rotate_degrees: float = 0.0
@@ -82,7 +82,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Teaching:
-    """What a student's distillation head learns of its teacher.
+    """What a student's distillation head learns from its teacher.
 
     Attributes:
         kind: `hard`, the teacher's most likely class, or `soft`, all its probabilities.
@@ -98,10 +98,10 @@ class ExitTraining:
     """How exits learn, after the warm-up of their heads.
 
     Attributes:
-        cost_weight: lambda; nats of cross entropy that the full cost of a model is worth.
+        cost_weight: lambda: nats of cross entropy that the full cost of a model is worth.
         phase_epochs: epochs of a gate phase and of the classifier phase that follows it.
-        joint_epochs: after the warm-up, in which the backbone learns together with all heads, the
-            last included, before it is frozen for good. 0, as published: it never learns.
+        joint_epochs: epochs after the warm-up in which the backbone learns with all heads, the last
+            included, before it is frozen for good. 0, as published: the backbone never learns.
     """
 
     cost_weight: float

@@ -1,4 +1,4 @@
-"""The state of an unfinished training on disk, so that it can be taken up where it stopped."""
+"""The state of an unfinished training on disk, from which it can be resumed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _KEYS = {"identity", "state"}
 
 
 class StateError(ValueError):
-    """A state that cannot be used; the message says why, and what to do."""
+    """Raised for a state that cannot be used; the message says why, and what to do."""
 
 
 class StateFile:
-    """One file beside the checkpoint that a training will write, replaced whole after each epoch.
+    """One file next to the checkpoint that a training will write, replaced whole after each epoch.
 
-    It holds `identity`, all that determines the weights, and `state`, an EpochState's.
+    It holds `identity`, all that determines the weights, and `state`, that of an EpochState.
 
     Args:
         output: the checkpoint.
@@ -33,20 +33,20 @@ class StateFile:
         self.path = output.with_name(output.name + _SUFFIX)
 
     def load(self) -> dict[str, Any] | None:
-        """What was saved last; None where nothing was.
+        """Return what was saved last; None if nothing was.
 
         Raises:
             StateError: the file cannot be read.
         """
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # torch's, of pickles that it then refuses
+                warnings.simplefilter("ignore")  # torch warns of pickles that it then refuses
                 content: dict[str, Any] = torch.load(
                     self.path, map_location="cpu", weights_only=True
                 )
         except FileNotFoundError:
             return None
-        except Exception as err:  # a broken zip or pickle raises whatever its reader does
+        except Exception as err:  # a broken zip or pickle can raise any exception
             raise StateError(
                 f"{self.path} cannot be read ({type(err).__name__}); remove it to start anew"
             ) from err
@@ -58,7 +58,7 @@ class StateFile:
         """Replace what was saved, in one step.
 
         Raises:
-            OSError: it cannot be written; what was saved before still stands.
+            OSError: it cannot be written; what was saved before is kept.
         """
         buffer = io.BytesIO()
         torch.save(content, buffer)
@@ -69,25 +69,25 @@ class StateFile:
         return self.path.exists()
 
     def remove(self) -> None:
-        """Forget it: the training is finished."""
+        """Remove the file: the training is finished."""
         self.path.unlink(missing_ok=True)
 
 
 def check_same(saved: dict[str, Any], identity: dict[str, Any]) -> None:
-    """See that an interrupted training is the one to go on with.
+    """Check that an interrupted training can be resumed.
 
     Raises:
-        StateError: it had other settings, or other data, each of which is named.
+        StateError: it had other settings or other data; the message names each difference.
     """
     if differing := list(differences(saved, identity)):
         raise StateError(
-            f"the interrupted training had other settings: {'; '.join(differing)}. Put them back"
-            " to go on, or remove its state to start anew"
+            f"the interrupted training had other settings: {'; '.join(differing)}. Restore"
+            " them to resume, or remove its state to start anew"
         )
 
 
 def differences(was: Mapping[str, Any], now: Mapping[str, Any], within: str = "") -> Iterator[str]:
-    """Name each setting that is another now, with both values, also inside of mappings."""
+    """Yield each setting that differs, with both values, also within mappings."""
     for key in sorted({*was, *now}):
         before, after = was.get(key), now.get(key)
         if isinstance(before, dict) and isinstance(after, dict):

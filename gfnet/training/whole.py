@@ -1,4 +1,4 @@
-"""A whole model that learns: what the baseline and the student have in common."""
+"""Trains a whole model: the common part of the baseline and the student."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ BatchLoss = Callable[[Batch], Tensor]
 
 
 class WholeModel:
-    """All weights learn from one loss; the best epoch has the highest validation accuracy.
+    """Trains all weights by one loss; the best epoch has the highest validation accuracy.
 
-    Of equals, it is the one of the lowest validation loss. Validation is in float32, as a
-    checkpoint is evaluated.
+    If several are equal, the one with the lowest validation loss is the best. Validation is in
+    float32, as a checkpoint is evaluated.
 
     Args:
         model: on the engine's device.
-        loss_of: computed under the engine's autocast.
-        schedule: how long and how fast.
-        images: an epoch learns from.
+        loss_of: called under the engine's autocast.
+        schedule: how long and how fast to learn.
+        images: number of images per epoch.
         preprocessing: of validation images.
         engine: device and precision.
     """
@@ -57,16 +57,16 @@ class WholeModel:
 
     @property
     def learning_rate(self) -> float:
-        """That of the next step."""
+        """Learning rate of the next step."""
         return self._optimisation.learning_rate
 
     def begin(self, epoch: int) -> str:  # noqa: ARG002 - all epochs are alike
-        """Start an epoch; there is one phase."""
+        """Start an epoch, and return its phase, which is always the same."""
         self.model.train()
         return "model"
 
     def step(self, batch: Batch) -> float:
-        """Learn from one batch; its mean loss, nats."""
+        """Learn from one batch, and return its mean loss, nats."""
         with self._engine.autocast():
             loss = self._loss_of(batch.to(self._engine.device))
         self._optimisation.step(loss)
@@ -75,16 +75,16 @@ class WholeModel:
         return loss.item()
 
     def validate(self, validation: Samples) -> EpochScore:
-        """How good the weights that would come out are."""
+        """Score the weights that the training would return now."""
         accuracy, loss = validate(self._chosen(), validation, self._prepare, self._engine)
         return EpochScore(accuracy, loss, None, (accuracy, -loss))
 
     def weights(self) -> Mapping[str, Tensor]:
-        """The weights, or their average."""
+        """Return the weights, or their average if the schedule has one."""
         return self._chosen().state_dict()
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, their average, optimiser and learning rate."""
+        """Return weights, their average, optimiser and learning rate."""
         state = {
             "model": self.model.state_dict(),
             "optimisation": self._optimisation.state_dict(),
@@ -92,7 +92,7 @@ class WholeModel:
         return state | ({"average": self._average.state_dict()} if self._average else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
         self.model.load_state_dict(state["model"])
         self._optimisation.load_state_dict(state["optimisation"])
         if self._average:
@@ -111,7 +111,7 @@ def _average(model: GFNet, decay: float) -> AveragedModel:
 def validate(
     model: GFNet, validation: Samples, prepare: Prepare, engine: Engine
 ) -> tuple[float, float]:
-    """Top-1 accuracy in percent, and mean cross entropy in nats, at full depth."""
+    """Return top-1 accuracy in percent, and mean cross entropy in nats, at full depth."""
     model.eval()
     batches = (prepare(batch).to(engine.device) for batch in validation.batches(VALIDATION_BATCH))
     logits = torch.cat([model(images).cpu() for images, _ in batches])

@@ -1,1 +1,1 @@
-"""What results mean: reads SQL and numpy, and measures nothing itself."""
+"""Interprets results with SQL and numpy; measures nothing itself."""

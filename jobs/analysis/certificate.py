@@ -1,4 +1,4 @@
-"""The certificate of a run: whether replayed thresholds match what was routed."""
+"""The certificate of a run: whether routed images match the replay of their thresholds."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from jobs.common.formatting import SETTING, Row, format_fixed, format_setting, f
 from jobs.common.tables import text_table
 
 NAMED_FLIPS = 10
-"""Flips that are shown; `FROM flips(run)` has all."""
+"""Number of flips shown; `FROM flips(run)` lists all of them."""
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a run says of itself.
+    """The result of certifying a run.
 
     Attributes:
         text: tables and verdict.
-        is_clean: no route differs from its replay.
+        is_clean: whether every route equals its replay.
     """
 
     text: str
@@ -29,7 +29,7 @@ class Certificate:
 
 
 def certify(root: storage.Root, run_id: str) -> Certificate:
-    """Hold every routed image of a run against the all-exit pass of the same setting.
+    """Compare every routed image of a run with the all-exit pass of the same setting.
 
     Raises:
         UsageError: the run has nothing to compare.
@@ -37,8 +37,8 @@ def certify(root: storage.Root, run_id: str) -> Certificate:
     rows = storage.named_query(root, "certify", run_ids=[run_id], run_id=run_id).to_pylist()
     if not any(row["routes"] for row in rows):
         raise UsageError(
-            f"run {run_id} has no routed rows beside an all-exit pass of the same model, data set,"
-            " device, runtime, precision and threads: a grid that is certified has"
+            f"run {run_id} has no routed rows with an all-exit pass of the same model, data set,"
+            " device, runtime, precision and threads; to certify a run, its grid needs"
             " `measure: [accuracy, latency]` and thresholds written out"
         )
     flips = storage.named_query(
@@ -87,7 +87,7 @@ def _flips(rows: Sequence[Row]) -> str:
         )
         for row in rows
     ]
-    return text_table(columns, cells, "flips, the farthest first: answer at exit block")
+    return text_table(columns, cells, "flips, farthest first: prediction at exit block")
 
 
 def _distance(value: float | None) -> str | None:
@@ -102,12 +102,12 @@ def _verdict(rows: Sequence[Row], flips: int) -> str:
     sizes = ", ".join(f"{routed} against {replayed}" for routed, replayed in batches)
     lines = [f"batch sizes, routed against all-exit pass: {sizes}"]
     if unmatched := sum(row["unmatched"] for row in rows):
-        lines.append(f"{unmatched:,} routed rows have no replayed one")
+        lines.append(f"{unmatched:,} routed rows have no counterpart in the all-exit pass")
     if flips == 0:
-        lines.insert(0, f"certified: all {routes:,} routes are what the all-exit pass answers")
+        lines.insert(0, f"certified: all {routes:,} routes equal the all-exit pass")
     else:
         lines.insert(0, f"NOT certified: {flips:,} of {routes:,} routes differ")
         if any(routed != replayed for routed, replayed in batches):
-            lines.append("kernels round differently at other batch sizes; as the router runs:")
+            lines.append("kernels round differently at other batch sizes; to match the router:")
             lines.append("  batch_sizes: {accuracy: 1}")
     return "".join(f"{line}\n" for line in lines)

@@ -15,24 +15,24 @@ from jobs.common.formatting import (
 )
 
 DRAWN_POINTS = 400
-"""Of each model: more than a terminal or a figure has pixels to tell apart."""
+"""Points drawn per model: more than a terminal or a figure can resolve."""
 
 LISTED_POINTS = 9
-"""Of each model, in a table."""
+"""Points listed per model in a table."""
 
 
 @dataclass(frozen=True)
 class Curves:
-    """What one setting has: comparable models on one pair of axes.
+    """The curves of one setting: comparable models on one pair of axes.
 
     Attributes:
         title: data set, device, runtime.
-        cost: `forward_ms`, or `mean_blocks` where no exit costs were measured.
-        models: each one's operating points, the dearest first; a static model has one.
-        notes: why milliseconds are missing, or what speaks against them, with the models.
-        routed: the thresholds that were routed for real, with the latency composed for each.
-        energies: the same with the energy; none where it was not measured by exit, and a row
-            without composed_mj where that gave no energy, with its note.
+        cost: `forward_ms`, or `mean_blocks` if no exit costs were measured.
+        models: operating points by model, the most expensive first; a static model has one.
+        notes: by model, why milliseconds are missing, or reasons to doubt them.
+        routed: the thresholds that were actually routed, with the latency composed for each.
+        energies: the same with the energy; empty if it was not measured by exit. A row has no
+            composed_mj if the measurement gave no energy; its note says why.
     """
 
     title: str
@@ -44,12 +44,12 @@ class Curves:
 
     @property
     def cost_label(self) -> str:
-        """As axes say it."""
+        """The axis label of `cost`."""
         return "forward latency, ms" if self.cost == "forward_ms" else "mean blocks"
 
 
 def read_curves(root: storage.Root, run_id: str) -> list[Curves]:
-    """The exact frontier of each setting of a run.
+    """Return the exact frontier of each setting of a run.
 
     Raises:
         UsageError: the run has no all-exit pass.
@@ -92,7 +92,7 @@ def _setting(row: Row) -> tuple[object, ...]:
 
 
 def make_curves(rows: Sequence[Row]) -> Curves:
-    """One setting's rows of `curve` as curves, in the best unit of cost that they have.
+    """Build the curves of one setting from its rows of `curve`, in the best available cost unit.
 
     A model without an accuracy, such as one whose logits are not finite, has no curve.
     """
@@ -101,14 +101,14 @@ def make_curves(rows: Sequence[Row]) -> Curves:
     cost = "forward_ms" if is_timed else "mean_blocks"
     models: dict[str, list[Row]] = {}
     for row in rows:
-        # Blocks of models of other widths are not alike: there a static model has no place.
+        # In blocks a static model is left out: blocks of different widths are not comparable.
         if row["acc1"] is None or row[cost] is None:
             continue
         if is_timed or not early or row["threshold"] is not None:
             models.setdefault(row["model"], []).append(row)
     said = {(row["model"], row["forward_ms_note"]) for row in rows if row["forward_ms_note"]}
     said |= {
-        (row["model"], "no accuracy: see what `gfjobs status` says of its all-exit pass")
+        (row["model"], "no accuracy: see its all-exit pass in `gfjobs status`")
         for row in rows
         if row["acc1"] is None
     }
@@ -117,12 +117,12 @@ def make_curves(rows: Sequence[Row]) -> Curves:
 
 
 def select_undominated(points: Sequence[Row]) -> list[Row]:
-    """Those that no other beats."""
+    """Return the points that no other point dominates."""
     return [row for row in points if not row["is_dominated"]]
 
 
 def thin_out(points: Sequence[Row], most: int = LISTED_POINTS) -> Iterator[Row]:
-    """The first, the last, and some between, alike far apart."""
+    """Yield at most `most` evenly spaced points, including the first and the last."""
     steps = min(len(points), most)
     for step in range(steps):
         yield points[round(step * (len(points) - 1) / max(steps - 1, 1))]

@@ -19,35 +19,35 @@ class MeanLatency:
     """The mean forward latency of one row of the ladder.
 
     Attributes:
-        forward_ms: an image, with its 95 % interval.
-        rounds: unthrottled ones, of which it is made.
+        forward_ms: per image, with its 95 % interval.
+        rounds: number of unthrottled rounds that it is computed from.
     """
 
     forward_ms: IntervalEstimate
     rounds: int
 
     def margin_ms(self, digits: int) -> float:
-        """How far the interval reaches to its farther side, rounded up to as many decimals.
+        """Return the larger side of the interval, rounded up to this many decimals.
 
-        Up, so that what is shown never says that more is known.
+        Rounding up never overstates the precision.
         """
         value, low, high = self.forward_ms
         scale = 10.0**digits
-        # Rounded first: a sum in another order differs in its last bit.
+        # Rounded to 6 places first: a sum in another order differs in its last bit.
         return math.ceil(round(max(value - low, high - value) * scale, 6)) / scale
 
 
 Means = Mapping[tuple[str, str | None], MeanLatency]
-"""By cell and node, as the ladder has its rows."""
+"""Mean latencies by cell and node, the key of a row of the ladder."""
 
 
 def make_key(row: Row) -> tuple[str, str | None]:
-    """By what a row of the ladder finds its mean."""
+    """Return the key in `Means` of a row of the ladder."""
     return row["cell_id"], row["node"]
 
 
 def mean_latencies(root: storage.Root, run_id: str) -> Means:
-    """The mean latency of each routed cell and node of a run that was timed often enough."""
+    """Return the mean latency of each routed cell and node of a run with enough samples."""
     rows = storage.named_query(root, "timed_batches", run_ids=[run_id], run_id=run_id).to_pylist()
     means = {}
     for key, group in groupby(rows, key=make_key):

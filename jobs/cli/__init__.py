@@ -1,6 +1,6 @@
-"""The command line: options in, exit codes out. The only package that knows click.
+"""The command line: reads options, returns exit codes. The only package that imports click.
 
-Rows go to stdout, narration and progress to stderr. Exit codes: 0 done, 1 work failed, 2 usage or
+Rows go to stdout, messages and progress to stderr. Exit codes: 0 done, 1 work failed, 2 usage or
 bad input, 3 a regression was found.
 """
 

@@ -1,4 +1,4 @@
-"""What all commands share: the group that turns errors into exit codes, and common options."""
+"""Shared by all commands: common options, and the group that turns errors into exit codes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from storage import Root
 FAILED, BAD_INPUT, REGRESSION = 1, 2, 3
 
 SHORT_HELP = 64
-"""Columns of a command's line in the help, beside its name."""
+"""Columns of a command's short help, next to its name."""
 
 ROOT_AS_GIVEN = "gfjobs.results"
-"""Where a command's context has the results root as it was written."""
+"""Key in the context's `meta` of the results root as the user wrote it."""
 
 
 def _root(context: click.Context, _option: click.Parameter, value: str) -> Root:
-    """The results root in full; a URL must not become the folder that it looks like."""
+    """Return the results root in full; a URL must not become a folder of the same name."""
     import storage
 
     context.meta[ROOT_AS_GIVEN] = value
@@ -39,11 +39,11 @@ def _root(context: click.Context, _option: click.Parameter, value: str) -> Root:
 
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
 MAX_WAIT_H = 8784
-"""A year; a thread cannot wait longer than some hundred of them."""
+"""A year; a thread cannot wait longer than a few hundred years."""
 
 
 def _seconds(_context: click.Context, _option: click.Parameter, value: str) -> float:
-    """A duration such as 90s, 10m or 2h, in seconds."""
+    """Parse a duration such as 90s, 10m or 2h into seconds."""
     number, unit = value[:-1], value[-1:]
     count = parse_whole_number(number, MAX_WAIT_H * 3600)
     if count is None or unit not in _UNITS_S or count * _UNITS_S[unit] > MAX_WAIT_H * 3600:
@@ -63,7 +63,7 @@ RESULTS = click.option(
     show_default="results, or $GFJOBS_RESULTS",
     help="The results root.",
 )
-ADDRESS = click.option("--address", help="A Ray cluster that runs already, such as 10.0.0.1:6379.")
+ADDRESS = click.option("--address", help="Address of a running Ray cluster, such as 10.0.0.1:6379.")
 INLINE = click.option("--inline", is_flag=True, help="Run in this process, without Ray.")
 WAIT = click.option(
     "--wait",
@@ -79,10 +79,10 @@ STALL = click.option(
     callback=_seconds,
     default="10m",
     show_default=True,
-    help="How long a task may finish no batch before it is ended and tried again.",
+    help="Restart a task that completes no batch for this long.",
 )
 ALL = click.option(
-    "--all", "is_all", is_flag=True, help="In a terminal too, all rows of long tables."
+    "--all", "is_all", is_flag=True, help="Show all rows of long tables in a terminal, too."
 )
 RUN = click.argument("run", shell_complete=run_hints)
 RUN_OR_LATEST = click.argument("run", default="latest", shell_complete=run_hints)
@@ -98,14 +98,14 @@ COMMANDS = {
     "Nights": ("schedule", "scheduler"),
     "Maintenance": ("compact", "fsck", "completion"),
 }
-"""The commands by what they are for, as the help lists them."""
+"""The commands by purpose, in the order of the help."""
 
 
 class Group(click.Group):
-    """Turns the errors of all packages into messages and exit codes, in one place."""
+    """Turns the errors of all packages into messages and exit codes."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands by what they are for."""
+        """List the commands by purpose."""
         for title, names in COMMANDS.items():
             with formatter.section(title):
                 rows = [
@@ -126,7 +126,7 @@ class Group(click.Group):
         except RunInterruptedError as err:
             verb = "cancelled" if err.is_cancelled else "interrupted"
             narrate(
-                f"run {err.run_id} was {verb}; what is committed is kept. Go on with:\n"
+                f"run {err.run_id} was {verb}; committed rows are kept. Resume it with:\n"
                 f"  {program()} resume {err.run_id}{root_option()}"
             )
             ctx.exit(FAILED)
@@ -142,7 +142,7 @@ class Group(click.Group):
 
 
 class _StorageWarnings(logging.Handler):
-    """Says what storage warns of, such as a damaged run that is left out: once a command."""
+    """Shows each warning of storage, such as a damaged run that is left out, once per command."""
 
     def __init__(self, ctx: click.Context) -> None:
         super().__init__(logging.WARNING)
@@ -150,7 +150,7 @@ class _StorageWarnings(logging.Handler):
         ctx.call_on_close(lambda: logging.getLogger("storage").removeHandler(self))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Say it."""
+        """Show a warning that was not shown before."""
         text = record.getMessage()
         if text not in self._said:
             self._said.add(text)
@@ -158,7 +158,7 @@ class _StorageWarnings(logging.Handler):
 
 
 def root_option() -> str:
-    """What a command that the user may copy needs to find the same results root."""
+    """Return the option that a command to copy needs to find the same results root."""
     given = [word for word in sys.argv if word.startswith("--results")]
     if not given:
         return ""
@@ -167,7 +167,7 @@ def root_option() -> str:
 
 
 def program() -> str:
-    """How the user can call this program again: by name, or by path where it is not on PATH."""
+    """Return how the user can call this program: by name, or by path if it is not on PATH."""
     called = Path(sys.argv[0])
     if called.name != "gfjobs" or shutil.which("gfjobs"):
         return "gfjobs"
@@ -175,7 +175,7 @@ def program() -> str:
 
 
 def narrate(text: str) -> None:
-    """Say something to the user, beside the rows; a terminal gets lines that fit it."""
+    """Print a message to stderr; in a terminal its lines are fitted to the width."""
     text = escape_controls(text)
     if sys.stderr.isatty():
         text = fitted(text, shutil.get_terminal_size().columns)
@@ -183,14 +183,14 @@ def narrate(text: str) -> None:
 
 
 def show(text: str) -> None:
-    """Give the user text that was asked for, whole lines."""
+    """Print requested text, in whole lines, to stdout."""
     click.echo(escape_controls(text), nl=False)
 
 
 def fitted(text: str, width: int) -> str:
-    """Break lines that are wider at the ends of words, never inside a path or a name.
+    """Break lines wider than `width` between words, never inside a path or a name.
 
-    A line that begins with two spaces is a command to copy, and stays whole.
+    A line that begins with two spaces is a command to copy, and is not broken.
     """
     lines: list[str] = []
     for line in text.splitlines():

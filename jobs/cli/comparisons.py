@@ -1,4 +1,4 @@
-"""Commands that compare: two runs, or a night with the nights before it."""
+"""Commands that compare two runs, or judge a night by the nights before it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CONTROL = click.option(
     "--control",
     metavar="MODEL",
     shell_complete=meaning_hints("model"),
-    help="A model whose drift is divided out of times.",
+    help="Control model; its drift is divided out of all times.",
 )
 
 
@@ -39,11 +39,11 @@ CONTROL = click.option(
     nargs=2,
     metavar="A B",
     shell_complete=meaning_hints("model"),
-    help="Of the first and of the second run.",
+    help="Model of the first and of the second run.",
 )
-@click.option("--thresholds", nargs=2, type=float, metavar="A B", help="The same.")
+@click.option("--thresholds", nargs=2, type=float, metavar="A B", help="Likewise.")
 @CONTROL
-@click.option("--images", is_flag=True, help="List the images that were answered otherwise.")
+@click.option("--images", is_flag=True, help="List the images whose predictions differ.")
 @click.option(
     "--format",
     "form",
@@ -65,7 +65,7 @@ def compare(
 ) -> None:
     """Compare the cells that RUN_A and RUN_B have in common.
 
-    With --models or --thresholds also two models or thresholds, in two runs or in one given twice.
+    --models and --thresholds pair two models or thresholds, of two runs or of one given twice.
 
     \b
     Example:
@@ -96,16 +96,20 @@ def compare(
     default=30,
     show_default=True,
     metavar="NIGHTS",
-    help="Earlier runs of the same name that it is held against.",
+    help="How many earlier runs of the same name to judge by.",
 )
 @click.option(
     "--baseline",
     metavar="RUN",
     shell_complete=run_hints,
-    help="Slow drifts count from here, else from the first.",
+    help="Run from which slow drifts count; default: the first.",
 )
 @CONTROL
-@click.option("--no-again", is_flag=True, help="Do not measure suspects again; nobody is told.")
+@click.option(
+    "--no-again",
+    is_flag=True,
+    help="Skip re-measuring suspected regressions, and send no notification.",
+)
 @RESULTS
 @ADDRESS
 @INLINE
@@ -123,10 +127,10 @@ def judge(
     inline: bool,
     **options: Any,
 ) -> None:
-    """Judge RUN by earlier runs of its name. RUN is by default the latest.
+    """Judge RUN by earlier runs of its name. Default: the latest.
 
-    Suspects are measured again before they are called regressions. Ends with exit code 3 where a
-    regression was found that was not told of an earlier run.
+    Suspected regressions are measured again before they are reported. The exit code is 3 if a
+    regression was found that was not reported of an earlier run.
 
     \b
     Example:

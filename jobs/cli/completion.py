@@ -17,9 +17,9 @@ from jobs.cli.base import main, show
 
 
 class WholeWordsBash(BashComplete):
-    """Bash, by the line as it is typed: the words that bash makes of it end at each `=` and `:`.
+    """Bash completion that splits the typed line itself: bash ends words at each `=` and `:`.
 
-    What is offered still takes the place of bash's word alone: a value, not the option before it.
+    A completion still replaces bash's own word only: a value, not the option before it.
     """
 
     source_template = """\
@@ -50,8 +50,8 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 """
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        """The words before the one that is begun, without the program; and that one."""
-        end = "."  # makes a word of nothing after a space, and is no part of any
+        """Return the words before the one being typed, without the program; and that one."""
+        end = "."  # makes an empty word after a space, and is cut off again
         *words, begun = split_arg_string(os.environ["COMP_LINE"] + end)
         return words[1:], begun.removesuffix(end)
 
@@ -67,7 +67,7 @@ def completion(shell: str) -> None:
     """Print the completion script of SHELL: bash, zsh or fish.
 
     It completes commands, options, files, and the runs, models and data sets of the results root.
-    The examples work in this shell, or in every new one.
+    The first example works in this shell, the others in every new one.
 
     \b
     Example:

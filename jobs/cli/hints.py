@@ -1,7 +1,7 @@
-"""What a shell offers where a command names a run, a model or a data set.
+"""Shell completion of arguments that name a run, a model, a data set or a schedule.
 
-Read from the names and submissions of runs on this machine, within milliseconds: a TAB loads
-neither torch, ray nor duckdb, asks nothing over a network, and is silent where something is wrong.
+Names come from the runs on this machine and their submissions, within milliseconds: a TAB loads
+neither torch, ray nor duckdb, makes no network request, and offers nothing if something is wrong.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from storage import StorageError
 
 LATEST = "latest"
 ASKED_RUNS = 50
-"""Of the runs, the last by name, whose models are offered where no run is named yet."""
+"""How many runs, the last by name, offer their models if the command names no run yet."""
 
-# Others would need quoting, which shells do in as many ways as there are shells.
+# Other names would need quoting, which differs from shell to shell.
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@/-]*")
 
 Hint = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
 def run_hints(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
-    """The runs of the results root, and `latest`."""
+    """Complete the runs of the results root, and `latest`."""
     return _plain([LATEST, *_runs(context)], begun)
 
 
 def meaning_hints(what: str) -> Hint:
-    """A hint: what of one kind the runs have that the command names.
+    """Make a completion of the models or data sets of the runs that the command names.
 
     Args:
         what: the kind, as `jobs.runs.resolved_inputs` calls it: `model` or `data set`.
@@ -40,7 +40,7 @@ def meaning_hints(what: str) -> Hint:
 
     def hints(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
         known = _runs(context)
-        # Where an option's value is still to come, click leaves the arguments unread.
+        # While an option's value is still missing, click leaves the arguments unread.
         said = {*map(context.params.get, ("run", "run_a", "run_b")), *context.args}
         named = [run for run in known if run in said] or known[-ASKED_RUNS:]
         found = {name for run in named for name in _meant(context, run, what)}
@@ -50,7 +50,7 @@ def meaning_hints(what: str) -> Hint:
 
 
 def schedule_hints(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
-    """The schedules of the ledger, where there is one."""
+    """Complete the schedules of the ledger, if there is one."""
     from jobs.common.errors import UsageError
     from jobs.nightly.ledger import Ledger
 
@@ -67,7 +67,7 @@ def schedule_hints(context: click.Context, _parameter: click.Parameter, begun: s
 def folder_hints(
     _context: click.Context, _parameter: click.Parameter, begun: str
 ) -> list[CompletionItem[str]]:
-    """Folders, which the shell itself knows."""
+    """Let the shell complete folders."""
     return [CompletionItem(begun, type="dir")]
 
 
@@ -84,7 +84,7 @@ def _runs(context: click.Context) -> list[str]:
 
 
 def _meant(context: click.Context, run: str, what: str) -> Iterator[str]:
-    """Names of that kind in one run; none where a library wrote it, without a grid."""
+    """Yield the names of that kind in one run; none if a library wrote it, without a grid."""
     import json
 
     import storage

@@ -15,7 +15,7 @@ from storage import Root
 
 
 def _numbers(separator: str, kind: type, count: int | None = None) -> Callable[..., Any]:
-    """Read an option such as 7,9,10 or 43x6; one that is not given stays None."""
+    """Make a parser of an option such as 7,9,10 or 43x6; None if the option is not given."""
 
     def read(_context: click.Context, _option: click.Parameter, value: str | None) -> Any:
         if value is None:
@@ -71,21 +71,31 @@ def models() -> None:
     type=click.Path(path_type=Path),
     help="The checkpoint to write; default: checkpoints/NAME.safetensors.",
 )
-@click.option("--img-size", type=click.IntRange(1), help="Resample it for images of this side.")
-@click.option("--filter-grid", callback=_numbers("x", int, 2), help="Of that size, such as 43x6.")
 @click.option(
-    "--exit-blocks", callback=_numbers(",", int), help="Exits that were trained, such as 7,9,10."
+    "--img-size",
+    type=click.IntRange(1),
+    help="Resample the model for images of this side, in pixels.",
 )
-@click.option("--classes", help="Class names, such as cat,dog; or a file with one a line.")
-@click.option("--resize", type=click.IntRange(1), help="Shorter side before the crop, pixels.")
+@click.option(
+    "--filter-grid", callback=_numbers("x", int, 2), help="Grid that its tokens form, such as 43x6."
+)
+@click.option(
+    "--exit-blocks", callback=_numbers(",", int), help="Blocks with a trained exit, such as 7,9,10."
+)
+@click.option("--classes", help="Class names, such as cat,dog; or a file with one per line.")
+@click.option("--resize", type=click.IntRange(1), help="Shorter side before the crop, in pixels.")
 @click.option("--interpolation", type=click.Choice(["nearest", "bilinear", "bicubic"]))
-@click.option("--mean", callback=_numbers(",", float, 3), help="Of red, green, blue in 0..1.")
-@click.option("--std", callback=_numbers(",", float, 3), help="Of red, green, blue in 0..1.")
-@click.option("--force", is_flag=True, help="Replace an output that is there.")
+@click.option("--mean", callback=_numbers(",", float, 3), help="Mean of red, green, blue in 0..1.")
+@click.option(
+    "--std",
+    callback=_numbers(",", float, 3),
+    help="Standard deviation of red, green, blue in 0..1.",
+)
+@click.option("--force", is_flag=True, help="Replace an existing output.")
 def import_file(file: Path, output: Path | None, classes: str | None, **wanted: Any) -> None:
-    """Import FILE, of torch.save or safetensors, as a checkpoint.
+    """Import FILE (torch.save or safetensors) as a checkpoint.
 
-    Sizes and grid are told from the shapes, and shown. No code in FILE is run.
+    Sizes and filter grid are inferred from the shapes, and shown. No code in FILE is run.
 
     \b
     Example:
@@ -113,7 +123,7 @@ def import_file(file: Path, output: Path | None, classes: str | None, **wanted: 
     for note in imported.notes:
         narrate(note)
     show(text_table(("", "imported"), imported.facts))
-    narrate(f"next, name it in a grid, models: [{output}], and see what that is:")
+    narrate(f"next, name it in a grid, models: [{output}], and see its cells:")
     narrate(f"  {program()} plan GRID")
 
 
@@ -123,15 +133,15 @@ def import_file(file: Path, output: Path | None, classes: str | None, **wanted: 
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="Where the checkpoint goes; default: as the recipe says.",
+    help="The checkpoint to write; default: the recipe's output.",
 )
-@click.option("--resume", is_flag=True, help="Go on where an interrupted training stopped.")
-@click.option("--force", is_flag=True, help="Train anew, and replace what an earlier one left.")
+@click.option("--resume", is_flag=True, help="Resume an interrupted training.")
+@click.option("--force", is_flag=True, help="Train from the start, replacing an earlier training.")
 @click.option(
     "--device",
     default="any",
     show_default=True,
-    help="As torch names it, such as cuda:1; with --address: as a node has registered it.",
+    help="Device as torch names it, such as cuda:1; with --address, as a node registered it.",
 )
 @ADDRESS
 @RESULTS
@@ -147,8 +157,8 @@ def train(
 ) -> None:
     """Train a checkpoint by RECIPE, a YAML file.
 
-    Each epoch leaves a state beside the output, from which --resume goes on, and a row in the
-    table training of the results root. A checkpoint that is there is replaced with --force alone.
+    Each epoch saves a state next to the output, from which --resume continues, and a row in the
+    table training of the results root. Only --force replaces an existing checkpoint.
 
     \b
     Example:
@@ -164,7 +174,7 @@ def train(
     from jobs.training.view import TrainingDisplay
 
     if resume and force:
-        raise click.UsageError("--resume goes on, --force starts anew: give one of them")
+        raise click.UsageError("--resume continues, --force starts again: give one of them")
     checked = read_recipe(recipe)
     if output:
         checked = replace(checked, output=output.absolute())
@@ -188,7 +198,7 @@ def train(
             )
     except KeyboardInterrupt:
         again = [word for word in sys.argv[1:] if word not in {"--resume", "--force"}]
-        narrate("interrupted; go on after the last finished epoch with:")
+        narrate("interrupted; resume after the last finished epoch with:")
         narrate(f"  {program()} {shlex.join(again)} --resume")
         sys.exit(FAILED)
     show(f"{path}\n")

@@ -1,4 +1,4 @@
-"""Commands about the machines of a cluster."""
+"""Commands about the nodes of a cluster."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import click
 
 from jobs.cli.base import FAILED, main, narrate, program, show
 
-DEFAULT_PORT = 6379  # Ray's; launch has it too, but loads psutil
+DEFAULT_PORT = 6379  # Ray's; also in `launch`, which loads psutil
 
 
 @main.group()
 def node() -> None:
-    """Make this machine a node of a Ray cluster, or end that.
+    """Start or stop this machine's node of a Ray cluster.
 
     \b
     Example:
@@ -24,20 +24,20 @@ def node() -> None:
 
 
 @node.command()
-@click.option("--head", "is_head", is_flag=True, help="Be the head of a cluster.")
+@click.option("--head", "is_head", is_flag=True, help="Start the head of a cluster.")
 @click.option("--address", help="HOST:PORT of the head of the cluster to join.")
-@click.option("--device", help="What grids call this machine's devices; default: found out.")
-@click.option("--name", help="What rows call this machine; default: its host name.")
-@click.option("--host", help="Address to listen on; default: the one on the way to the others.")
+@click.option("--device", help="Name of this machine's devices in grids; default: detected.")
+@click.option("--name", help="Name of this machine in results; default: its host name.")
+@click.option("--host", help="Address to listen on; default: the one that reaches the others.")
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
     default=DEFAULT_PORT,
     show_default=True,
-    help="Of the head.",
+    help="Port of the head.",
 )
-@click.option("--autoscaling-config", help="With --head: the file that `ray up` brings along.")
-@click.option("--block", is_flag=True, help="Stay in the foreground, as systemd wants it.")
+@click.option("--autoscaling-config", help="With --head: the file that `ray up` copies here.")
+@click.option("--block", is_flag=True, help="Stay in the foreground, as systemd needs it.")
 def start(
     *,
     is_head: bool,
@@ -51,7 +51,7 @@ def start(
 ) -> None:
     """Start Ray here, as a cluster's head or as one of its nodes.
 
-    It is started again whenever it ends, until `gfjobs node stop`.
+    It is restarted whenever it ends, until `gfjobs node stop`.
 
     \b
     Example:
@@ -69,13 +69,13 @@ def start(
         node_service.stay(launch)
         return
     state = node_service.start(launch, narrate)
-    narrate(f"node {state.name} runs; the cluster is at {state.address}. On other machines:")
+    narrate(f"node {state.name} runs; the cluster is at {state.address}. To join it elsewhere:")
     narrate(f"  {program()} node start --address {state.address}")
 
 
 @node.command()
 def stop() -> None:
-    """End the node of this machine, with all its processes.
+    """Stop this machine's node and all its processes.
 
     \b
     Example:
@@ -83,11 +83,11 @@ def stop() -> None:
     """
     from jobs.cluster.node_service import stop as stop_node
 
-    narrate(f"node {stop_node()} has ended")
+    narrate(f"node {stop_node()} has stopped")
 
 
 @main.command()
-@click.option("--address", help="HOST:PORT of the head; default: of this machine's cluster.")
+@click.option("--address", help="HOST:PORT of the head; default: this machine's cluster.")
 def nodes(address: str | None) -> None:
     """List the registered nodes, and what they are doing.
 
@@ -103,18 +103,18 @@ def nodes(address: str | None) -> None:
 
 
 @main.command()
-@click.option("--address", help="Check the cluster with its head at HOST:PORT too.")
+@click.option("--address", help="Also check the cluster whose head is at HOST:PORT.")
 @click.option(
     "--cluster",
     "launcher_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Check a file for `ray up` too.",
+    help="Also check a file for `ray up`.",
 )
 def doctor(address: str | None, launcher_file: Path | None) -> None:
     """Check this machine, or all nodes of a cluster with --address.
 
-    Ends with 1 where a check fails.
+    The exit code is 1 if a check fails.
 
     \b
     Example:

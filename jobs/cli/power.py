@@ -24,12 +24,12 @@ def power() -> None:
 @power.command("import")
 @click.argument("log", type=click.Path(path_type=Path), metavar="FILE.csv")
 @click.option("--run", required=True, shell_complete=run_hints, help="The run, or latest.")
-@click.option("--node", help="Whose power it is, where neither log nor run says.")
+@click.option("--node", help="Node that was metered, if neither log nor run says.")
 @click.option(
     "--replace",
     "is_replacing",
     is_flag=True,
-    help="Drop what was imported for the log's nodes before, in the same step.",
+    help="Drop earlier imports for the log's nodes, in the same step.",
 )
 @RESULTS
 def import_(log: Path, run: str, node: str | None, *, is_replacing: bool, results: Root) -> None:
@@ -38,7 +38,7 @@ def import_(log: Path, run: str, node: str | None, *, is_replacing: bool, result
     Its columns are time, watts, and node if it has several.
 
     A time is ISO 8601 with its zone, or seconds since 1970. Importing a log twice changes nothing;
-    with --replace the new one takes the place of a wrong one.
+    with --replace the new log replaces a wrong one.
 
     \b
     Example:

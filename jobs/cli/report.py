@@ -43,7 +43,7 @@ def report(
     """Write a report of RUN: one page that opens offline. Default: the latest.
 
     It holds the ladder, accuracy against latency and energy, a threshold explorer, images at each
-    exit, gate calibration, history over the nights, and what was not valid.
+    exit, gate calibration, history over the nights, and what is not valid.
 
     \b
     Example:
@@ -64,7 +64,7 @@ def report(
 
     if not (output or is_markdown or figures):
         raise UsageError(
-            "nowhere to write: give -o report.html, --markdown for the text on stdout, or"
+            "no output is given: give -o report.html, --markdown for the text on stdout, or"
             " --figures DIR for the charts"
         )
     if output:

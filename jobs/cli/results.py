@@ -1,4 +1,4 @@
-"""Commands that show what runs gave."""
+"""Commands that show the results of runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jobs.common.errors import UsageError
 from storage import Root
 
 SHOWN_ROWS = 1000
-"""Rows that a table for people shows; the other formats give all."""
+"""Most rows of a table; the other formats give all."""
 
 
 @main.command()
@@ -40,9 +40,9 @@ def status(run: str, results: Root, *, is_all: bool) -> None:
 def summary(run: str, results: Root, *, is_profile: bool, is_all: bool) -> None:
     """Show the ladder of RUN, and where its images exit. Default: the latest.
 
-    Of runtimes and precisions beside torch in float32 it shows how far their answers are from it.
+    For other runtimes and precisions it shows how far their answers are from torch in float32.
 
-    --profile shows where the time of a forward pass goes, of a run with measure: [profile].
+    --profile shows where the time of a forward pass goes, in a run with measure: [profile].
 
     \b
     Example:
@@ -75,7 +75,7 @@ def _show(run: str, results: Root, *views: Callable[[Root, str], str]) -> None:
 )
 @RESULTS
 def sql(query: str, form: str, results: Root) -> None:
-    """Answer QUERY, in SQL of DuckDB, over the tables of all runs.
+    """Run QUERY, in DuckDB's SQL, over the tables of all runs.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""Commands that start, list and end runs."""
+"""Commands that start, follow, list, stop and delete runs."""
 
 from __future__ import annotations
 
@@ -38,11 +38,13 @@ if TYPE_CHECKING:
     "--run",
     "run_id",
     shell_complete=run_hints,
-    help="Name of the run; one of that name goes on.",
+    help="Name of the run; an existing run of that name is resumed.",
 )
 @RESULTS
 @ADDRESS
-@click.option("--detach", is_flag=True, help="With --address: drive the run from the cluster.")
+@click.option(
+    "--detach", is_flag=True, help="With --address: run the driver on the cluster's head."
+)
 @INLINE
 @WAIT
 @STALL
@@ -61,8 +63,8 @@ def submit(
 ) -> None:
     """Run all cells of GRID, a YAML file.
 
-    A run of the same name goes on: what is done stays, what GRID has beyond it is added. Where
-    names mean something else than they did, such as another checkpoint, nothing runs.
+    An existing run of the same name is resumed: done cells stay, what is new in GRID is added. If a
+    name now resolves to something else, such as another checkpoint, the run is refused.
 
     \b
     Example:
@@ -78,7 +80,7 @@ def submit(
     target = Target(address, inline, wait_s, stall_s, is_detached=detach)
     ended = submit_grid(grid, results, target, narrate, run_id)
     if ended.is_handed_over:
-        narrate("this terminal may be closed. Follow it with:")
+        narrate("you may close this terminal. Follow the run with:")
         narrate(f"  {program()} watch {ended.run_id}{root_option()}")
         return
     _conclude(ended, results)
@@ -100,7 +102,7 @@ def resume(
     stall_s: float,
     inline: bool,
 ) -> None:
-    """Run what is missing of RUN.
+    """Resume RUN: run what is missing.
 
     \b
     Example:
@@ -131,16 +133,16 @@ def cancel(run: str, results: Root) -> None:
     run_id = storage.resolve_run(results, run)
     cancel_run(results, run_id, narrate)
     if storage.find_run(results, run_id).status == "cancelled":
-        narrate(f"go on with:\n  {program()} resume {run_id}{root_option()}")
+        narrate(f"resume it with:\n  {program()} resume {run_id}{root_option()}")
 
 
 @main.command()
 @RUN_OR_LATEST
 @RESULTS
 def watch(run: str, results: Root) -> None:
-    """Follow RUN until it ends. Default: the latest. Exit code as the run: 0 done, 1 not.
+    """Follow RUN until it ends. Default: the latest. Exit code: 0 if it is done, else 1.
 
-    Ctrl-C ends the watching, not the run.
+    Ctrl-C stops watching, not the run.
 
     \b
     Example:
@@ -158,7 +160,7 @@ def watch(run: str, results: Root) -> None:
 
 
 def _conclude(ended: Ended, results: Root) -> None:
-    """Show what a run gave, where it lies, and what to try next."""
+    """Show the results of a run, where they are stored, and what to try next."""
     from jobs.report.terminal import agreement, profile, status, summary
 
     run_id = ended.run_id

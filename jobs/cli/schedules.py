@@ -21,7 +21,7 @@ def _opened(context: click.Context, _option: click.Parameter, value: Path | None
     from jobs.nightly.ledger import Ledger, default_path
 
     path = value or default_path()
-    if context.resilient_parsing:  # a TAB makes no ledger
+    if context.resilient_parsing:  # completion creates no ledger
         return path
     ledger = Ledger(path)
     context.call_on_close(ledger.close)
@@ -34,13 +34,13 @@ LEDGER = click.option(
     envvar="GFJOBS_LEDGER",
     type=click.Path(path_type=Path, dir_okay=False),
     show_default="~/.local/state/gfjobs/nights.sqlite, or $GFJOBS_LEDGER",
-    help="The file that keeps schedules and nights.",
+    help="The file of schedules and nights.",
 )
 
 
 @main.group()
 def schedule() -> None:
-    """Add, list, remove or run schedules of nights. `gfjobs scheduler` runs them.
+    """Add, list, remove or run nightly schedules. `gfjobs scheduler` runs them.
 
     \b
     Example:
@@ -54,10 +54,10 @@ def schedule() -> None:
 @RESULTS
 @LEDGER
 def add(file: Path, results: Root, ledger: Ledger) -> None:
-    """Add the schedule in FILE, or replace the one of its name.
+    """Add the schedule in FILE, or replace the one of the same name.
 
     FILE, its grid and the results root are checked first. The ledger keeps a copy of FILE: add it
-    again when it has changed. The grid is read anew each night.
+    again after a change. The grid is read again each night.
 
     \b
     Example:
@@ -96,7 +96,7 @@ def list_(name: str | None, ledger: Ledger) -> None:
 @click.argument("name", shell_complete=schedule_hints)
 @LEDGER
 def remove(name: str, ledger: Ledger) -> None:
-    """Remove the schedule NAME. Its nights and their runs stay.
+    """Remove the schedule NAME. Its nights and their runs are kept.
 
     \b
     Example:
@@ -108,7 +108,7 @@ def remove(name: str, ledger: Ledger) -> None:
     running = remove_schedule(ledger, name)
     narrate(f"removed {name}")
     if running:
-        narrate(f"its night {running.run_id} goes on; to stop that one:")
+        narrate(f"its night {running.run_id} is still running; to stop it:")
         narrate(f"  {program()} cancel {running.run_id} --results {root_of(running)}")
 
 
@@ -118,9 +118,9 @@ def remove(name: str, ledger: Ledger) -> None:
 def run(name: str, ledger: Ledger) -> None:
     """Run a night of NAME now: run, judge, report, notify.
 
-    Ends with 0 where nothing was found (done, levels, learning, or known before), 3 where a
-    regression was found, 1 else. A night that was cut short goes on. While another one runs, this
-    is refused.
+    The exit code is 0 if nothing new was found (done, levels, learning, or a known regression), 3
+    if a new regression was found, 1 otherwise. An interrupted night is resumed. If another night is
+    running, this is refused.
 
     \b
     Example:
@@ -132,7 +132,7 @@ def run(name: str, ledger: Ledger) -> None:
     try:
         night = run_now(ledger, name, narrate)
     except RunInterruptedError as err:
-        narrate(f"{err.run_id} was interrupted; what is committed is kept. It goes on with:")
+        narrate(f"{err.run_id} was interrupted; committed rows are kept. Resume it with:")
         narrate(f"  {program()} schedule run {name}")
         sys.exit(FAILED)
     if night.found:
@@ -149,10 +149,11 @@ def run(name: str, ledger: Ledger) -> None:
 @main.command()
 @LEDGER
 def scheduler(ledger: Ledger) -> None:
-    """Run the schedules when they are due, until a signal ends this.
+    """Run the schedules when they are due, until a signal stops it.
 
-    Nights run one after another. What was due while no scheduler ran is run once. A night that was
-    cut short goes on, also after kill -9 or a reboot. A second scheduler on one ledger is refused.
+    Nights run one after another. A schedule that was due while no scheduler ran is run once. An
+    interrupted night is resumed, even after kill -9 or a reboot. A second scheduler on the same
+    ledger is refused.
 
     \b
     Example:

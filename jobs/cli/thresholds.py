@@ -1,4 +1,4 @@
-"""Commands about thresholds: the curve of all, the best of them, and whether replay is true."""
+"""Commands about thresholds: the curve of all, the best ones, and a check of the replay."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from storage import Root
     "--all",
     "is_all",
     is_flag=True,
-    help="List points that others beat, too, and all that was routed.",
+    help="Also list dominated points, and all routed thresholds.",
 )
 @RESULTS
 def curve(run: str, output: Path | None, results: Root, *, is_all: bool) -> None:
     """Draw accuracy against cost at every threshold of RUN. Default: the latest.
 
-    Below stands the frontier: points that no other beats in accuracy and cost.
+    Below it is the frontier: points that no other beats in accuracy and cost.
 
     \b
     Example:
@@ -55,9 +55,9 @@ def curve(run: str, output: Path | None, results: Root, *, is_all: bool) -> None
 @RUN_OR_LATEST
 @RESULTS
 def certify(run: str, results: Root) -> None:
-    """Show whether replayed thresholds of RUN are what was routed.
+    """Check replayed thresholds of RUN against what was routed.
 
-    Ends with exit code 1 where any routed image left elsewhere or was answered otherwise.
+    The exit code is 1 if any routed image exited elsewhere or has another prediction.
 
     \b
     Example:
@@ -74,36 +74,36 @@ def certify(run: str, results: Root) -> None:
 
 @main.command()
 @RUN_OR_LATEST
-@click.option("--max-drop", type=float, help="Points of accuracy that may be lost at most.")
-@click.option("--min-acc1", type=float, help="Least accuracy, percent.")
-@click.option("--max-blocks", type=float, help="Most blocks an image runs on average.")
-@click.option("--max-forward-ms", type=float, help="Highest mean forward latency.")
-@click.option("--max-energy-mj", type=float, help="Highest mean energy an image.")
+@click.option("--max-drop", type=float, help="Largest drop of accuracy, in percentage points.")
+@click.option("--min-acc1", type=float, help="Lowest accuracy, in percent.")
+@click.option("--max-blocks", type=float, help="Highest mean number of blocks per image.")
+@click.option("--max-forward-ms", type=float, help="Highest mean forward latency, in ms.")
+@click.option("--max-energy-mj", type=float, help="Highest mean energy per image, in mJ.")
 @click.option(
     "--confidence",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="Promise it for images held out, with this confidence, such as 0.9.",
+    help="Guarantee the limits on held-out images with this confidence, such as 0.9.",
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the split."
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the split."
 )
 @click.option(
     "--bands",
     type=click.IntRange(2, 100),
     metavar="N",
-    help="Also list N shared thresholds, with bands of what each loses.",
+    help="Also list N shared thresholds, each with a band around its loss.",
 )
 @click.option(
     "--model",
     shell_complete=meaning_hints("model"),
-    help="Which model, where a run has several with exits.",
+    help="Model to choose for, if the run has several with exits.",
 )
-@click.option("--dataset", shell_complete=meaning_hints("data set"), help="Which data set.")
-@click.option("--device", help="Which device.")
-@click.option("--node", help="Which node.")
-@click.option("--runtime", help="Which runtime.")
-@click.option("--precision", help="Which precision.")
-@click.option("--threads", help="Which number of threads.")
+@click.option("--dataset", shell_complete=meaning_hints("data set"), help="Data set to choose for.")
+@click.option("--device", help="Device to choose for.")
+@click.option("--node", help="Node to choose for.")
+@click.option("--runtime", help="Runtime to choose for.")
+@click.option("--precision", help="Precision to choose for.")
+@click.option("--threads", help="Number of threads to choose for.")
 @click.option(
     "--write",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -120,9 +120,9 @@ def choose(
     write: Path | None,
     **options: Any,
 ) -> None:
-    """Choose one threshold per exit within limits. RUN is by default the latest.
+    """Choose one threshold per exit within limits. Default: the latest.
 
-    A limit on accuracy seeks the least cost, limits on cost alone the highest accuracy.
+    A limit on accuracy minimises the cost; limits on cost alone maximise the accuracy.
 
     \b
     Example:

@@ -12,13 +12,13 @@ from storage import Root
 
 
 @main.command()
-@click.option("--dry-run", "is_dry", is_flag=True, help="Say what would be done, change nothing.")
+@click.option("--dry-run", "is_dry", is_flag=True, help="Show what would be done, change nothing.")
 @RESULTS
 def compact(results: Root, *, is_dry: bool) -> None:
-    """Bring the small files of finished runs together. Queries over a year become quick.
+    """Merge the small files of finished runs. Queries over a year become fast.
 
-    Their rows stay where they are: compacted runs are resumed and removed as others. What is
-    compacted already takes no time, so this can follow each night's run.
+    The rows of images stay in their runs: compacted runs are resumed and removed like others. What
+    is already compacted takes no time, so this can follow each night's run.
 
     \b
     Example:
@@ -33,14 +33,19 @@ def compact(results: Root, *, is_dry: bool) -> None:
 
 @main.command()
 @click.argument("runs", nargs=-1, metavar="[RUN]...", shell_complete=run_hints)
-@click.option("--repair", "is_repair", is_flag=True, help="Repair what can be from what is there.")
+@click.option(
+    "--repair",
+    "is_repair",
+    is_flag=True,
+    help="Repair what can still be repaired.",
+)
 @RESULTS
 def fsck(runs: tuple[str, ...], results: Root, *, is_repair: bool) -> None:
     """Check that the files of RUNs are whole and agree. Default: all runs.
 
-    --repair drops what cannot be trusted, so that `gfjobs resume` runs just that again; makes
-    summaries again; removes files that nothing names; takes a damaged run.parquet or cells.parquet
-    from the history, or makes it again from the run's grid. Runs being written are passed over.
+    --repair drops damaged data, so that `gfjobs resume` runs only that again; rebuilds summaries;
+    removes files that nothing refers to; restores a damaged run.parquet or cells.parquet from the
+    history, or rebuilds it from the run's grid. Runs being written are skipped.
 
     \b
     Example:

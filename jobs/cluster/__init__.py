@@ -1,1 +1,1 @@
-"""Machines as nodes of a Ray cluster: what they are, how they start, what is checked before."""
+"""Machines as nodes of a Ray cluster: identity, checks before the start, and the start itself."""

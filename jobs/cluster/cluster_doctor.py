@@ -1,4 +1,4 @@
-"""The doctor's checks of a cluster: its head, its nodes one by one, and its file for `ray up`."""
+"""The doctor's checks of a cluster: its head, each of its nodes, and its file for `ray up`."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ from jobs.common.yaml_document import Document
 TIMEOUT_S = 3.0
 
 Asking = Callable[[str, Sequence[NodeView]], Mapping[str, Sequence[Check]]]
-"""Has nodes of the cluster at an address check their own hardware; what they said, by node id."""
+"""Makes nodes of the cluster at an address check their hardware; returns checks by node id."""
 
 
 def check_cluster(
     address: str, identity: Identity, view: Callable[[str], ClusterView], ask: Asking
 ) -> Iterator[Check]:
-    """The head, this machine against it, and all of its nodes.
+    """Check the head, this machine's versions against it, and all of its nodes.
 
     Args:
         address: of the head.
         identity: of this machine.
-        view: asks the head; raises JobsError.
-        ask: has nodes check their own hardware; raises JobsError.
+        view: queries the head; raises JobsError.
+        ask: makes nodes check their own hardware; raises JobsError.
     """
     try:
         check_address(address)
         cluster = view(address)
     except JobsError as err:
-        yield Check("head", FAIL, str(err), "start it, or mend the address or the token")
+        yield Check("head", FAIL, str(err), "start it, or correct the address or the token")
         return
     yield Check("head", OK, f"answers at {cluster.address}, with the same token")
     here = Versions(python_version(), find_installed("ray"), gfjobs_version())
     yield from _versions("this machine", here, cluster, is_jetson=identity.is_jetson)
     said = _asked(cluster, ask)
     if isinstance(said, str):
-        found = f"not asked about their devices, disks, memory, clocks and power: {said}"
+        found = f"their devices, disks, memory, clocks and power were not checked: {said}"
         yield Check("nodes", WARN, found, "run this on one of them, or gfjobs doctor on each")
     for node in cluster.nodes:
         yield from _node(node, cluster)
@@ -58,7 +58,7 @@ def check_cluster(
 
 
 def check_launcher_file(path: Path) -> Iterator[Check]:
-    """A file for `ray up`: every problem of it."""
+    """Check a file for `ray up`; reports every problem in it."""
     try:
         read = read_launcher_file(Document.read(path).text, path)
     except BadInputError as err:
@@ -85,7 +85,7 @@ def _versions(
 def _node(node: NodeView, cluster: ClusterView) -> Iterator[Check]:
     who = f"node {node.name}"
     if TIMING not in node.resources:
-        remedy = "end it, and start it with gfjobs node start"
+        remedy = "stop it, and start it with gfjobs node start"
         yield Check(who, WARN, "was not started by gfjobs: it gets no work", remedy)
         return
     facts = node.facts
@@ -109,10 +109,10 @@ def _node(node: NodeView, cluster: ClusterView) -> Iterator[Check]:
 
 
 def _asked(cluster: ClusterView, ask: Asking) -> Mapping[str, Sequence[Check]] | str:
-    """What the nodes say of their own hardware, by node id; or why they are not asked."""
+    """Return the nodes' checks of their own hardware, by node id; or why they were not asked."""
     ours = {address.address for card in psutil.net_if_addrs().values() for address in card}
     if not ours & {node.address for node in cluster.nodes}:
-        return "this machine is no node of the cluster"
+        return "this machine is not a node of the cluster"
     able = [node for node in cluster.nodes if TIMING in node.resources and node.facts.torch]
     try:
         return ask(cluster.address, able)
@@ -127,11 +127,11 @@ def _hardware(node: NodeView, said: Mapping[str, Sequence[Check]] | str) -> Iter
             yield replace(check, what=f"{who}, {check.what}")
         if node.node_id in said:
             return
-        found = "did not say how its device, disk, memory, clocks and power are"
-        yield Check(who, WARN, found, "it may be timing: ask again later, or on it: gfjobs doctor")
-    if node.facts.power is None:  # that much its label says
+        found = "did not answer about its device, disk, memory, clocks and power"
+        yield Check(who, WARN, found, "it may be timing: retry later, or run gfjobs doctor on it")
+    if node.facts.power is None:  # known from its label
         yield Check(
-            who, WARN, "reads no power, energy will be NULL", "gfjobs doctor on it says why"
+            who, WARN, "reads no power: energy will be NULL", "gfjobs doctor on it shows why"
         )
 
 

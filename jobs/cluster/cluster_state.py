@@ -1,4 +1,4 @@
-"""What a cluster's head says of itself and of its nodes."""
+"""State of a cluster's head and nodes, as the head reports it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from jobs.cluster.labels import Facts
 from jobs.common.errors import JobsError
 
 DEVICE_PREFIX = "device:"
-"""Of the resource by which a node says which devices it has."""
+"""Prefix of the Ray resources that list the devices of a node."""
 
 TIMING = "timing"
-"""Resource of which each host has 1: a timed task takes it whole, any other a share."""
+"""Resource of which each host has 1: a timed task takes all of it, any other task a share."""
 
 
 class ClusterError(JobsError):
-    """A cluster that cannot be asked or joined; the message says what to do."""
+    """A cluster cannot be queried or joined; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,15 @@ class NodeView:
     """One node as its head sees it now.
 
     Attributes:
-        node_id: Ray's, new whenever the node joins again.
+        node_id: Ray's ID; new each time that the node joins.
         host: its host name.
         address: its IP address.
         is_head: it is the head.
         started_ms: since the epoch.
-        facts: what it says of itself.
-        resources: what it has.
-        available: what of that nobody uses now.
-        ports: that others must reach, by what they are for.
+        facts: from its labels.
+        resources: all its resources.
+        available: its resources that are unused now.
+        ports: ports that other nodes must reach, by purpose.
         tasks: names of the tasks that it is running.
     """
 
@@ -49,12 +49,12 @@ class NodeView:
 
     @property
     def name(self) -> str:
-        """As registered; else its host name."""
+        """The registered name, else its host name."""
         return self.facts.node or self.host
 
     @property
     def devices(self) -> dict[str, int]:
-        """How many it has registered of each device."""
+        """The number of registered devices by name."""
         return {
             name.removeprefix(DEVICE_PREFIX): int(count)
             for name, count in sorted(self.resources.items())
@@ -64,12 +64,12 @@ class NodeView:
 
 @dataclass(frozen=True)
 class ClusterView:
-    """A cluster now.
+    """A cluster as its head sees it now.
 
     Attributes:
         address: of its head, HOST:PORT.
         ray, python: versions of the head.
-        nodes: those that are alive, the head first.
+        nodes: the nodes that are alive, the head first.
     """
 
     address: str
@@ -79,5 +79,5 @@ class ClusterView:
 
     @property
     def gfjobs(self) -> str | None:
-        """Version of the head; None where `gfjobs node start` did not start it."""
+        """Version on the head; None if it was not started by `gfjobs node start`."""
         return next((node.facts.gfjobs for node in self.nodes if node.is_head), None)

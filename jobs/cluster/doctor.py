@@ -1,4 +1,4 @@
-"""The doctor's checks of one machine: what would go wrong later, each with its remedy."""
+"""The doctor's checks of one machine: problems that would show later, each with its remedy."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ ROOT = Path("/")
 LEAST_DISK_BYTES = 2 * 2**30
 LEAST_PYTHON = (3, 10)
 OLDEST_L4T = 36
-"""JetPack 6. Older boards ship a Python that no current Ray is made for."""
+"""JetPack 6. Older releases ship a Python that no current Ray supports."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the doctor's.
+    """The result of one check.
 
     Attributes:
-        what: was looked at.
+        what: the subject of the check.
         level: `ok`, `warn` or `fail`.
-        found: in words.
-        remedy: what to do; empty where nothing is.
+        found: what was found, as text.
+        remedy: what to do; empty if nothing is needed.
     """
 
     what: str
@@ -48,14 +48,14 @@ class Check:
 
 @dataclass(frozen=True)
 class Here:
-    """This machine, as the checks look at it; doubles in tests.
+    """Facts of this machine that the checks read; test doubles in tests.
 
     Attributes:
-        identity: what it is.
-        root: where the kernel's files are.
-        shared_memory_bytes, disk_bytes: free.
-        memory_bytes: in all.
-        sees_gpu: whether torch sees a GPU; asked where there should be one.
+        identity: its devices.
+        root: root of the kernel's files.
+        shared_memory_bytes, disk_bytes: free space.
+        memory_bytes: total memory.
+        sees_gpu: returns whether torch sees a GPU; called only if there should be one.
     """
 
     identity: Identity
@@ -67,7 +67,7 @@ class Here:
 
     @classmethod
     def look(cls) -> Here:
-        """The real one."""
+        """Collect the facts of the real machine."""
         shared = Path("/dev/shm")  # noqa: S108 - where Ray's object store lies
         return cls(
             identity=identify(),
@@ -80,7 +80,7 @@ class Here:
 
 
 def check_here(here: Here) -> Iterator[Check]:
-    """All that this machine can say alone."""
+    """Run all checks that need no other machine."""
     yield _system(here.identity)
     yield _python()
     yield _packages()
@@ -89,7 +89,7 @@ def check_here(here: Here) -> Iterator[Check]:
 
 
 def check_hardware(here: Here) -> Iterator[Check]:
-    """What no label of a node tells: the doctor asks each node for it."""
+    """Run the checks of hardware that labels do not cover: the doctor has each node run them."""
     yield _device(here)
     yield _disk(here)
     yield _shared_memory(here)
@@ -98,7 +98,7 @@ def check_hardware(here: Here) -> Iterator[Check]:
 
 
 def has_failed(checks: Iterable[Check]) -> bool:
-    """Whether one of them did."""
+    """Return whether any check failed."""
     return any(check.level == FAIL for check in checks)
 
 
@@ -109,7 +109,7 @@ def _system(identity: Identity) -> Check:
             "machine",
             FAIL,
             f"{names}, with the system of JetPack 5 or older (L4T {identity.l4t})",
-            "install JetPack 6 or newer: the older one's Python has no current Ray",
+            "install JetPack 6 or newer: no current Ray supports the older one's Python",
         )
     if identity.note:
         return Check("machine", WARN, f"{names}; {identity.note}", "pip install 'gfjobs[nvidia]'")
@@ -153,12 +153,12 @@ def _token() -> Check:
         return Check(
             "token",
             WARN,
-            "none: this machine can be no node beyond itself",
+            "none: this machine cannot be a node of a cluster",
             f"{HOW_TO_MAKE}, once, on the head; copy ~/{DEFAULT_FILE} from there",
         )
     path = Path(found[1])
     if path.is_file() and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        return Check("token", WARN, f"{path} can be read by others", f"chmod 600 {path}")
+        return Check("token", WARN, f"{path} can be read by other users", f"chmod 600 {path}")
     return Check("token", OK, f"from {found[1]}")
 
 
@@ -177,7 +177,7 @@ def _shared_memory(here: Here) -> Check:
     text = f"{here.shared_memory_bytes / 2**20:.0f} MiB free"
     if here.shared_memory_bytes < needed:
         remedy = (
-            f"the object store takes {needed // 2**20} MiB, and will lie on disk; in Docker:"
+            f"the object store needs {needed // 2**20} MiB, and will be on disk; in Docker, use"
             " --shm-size=4g"
         )
         return Check("shared memory", WARN, text, remedy)
@@ -189,7 +189,7 @@ def _clocks(here: Here) -> Check:
         governors = sensors.governors(here.root)
         is_locked = sensors.are_clocks_locked(here.root, is_gpu=here.identity.is_jetson)
     except sensors.AbsentError as err:
-        return Check("clocks", WARN, f"cannot be read ({err})", "results will say so as well")
+        return Check("clocks", WARN, f"cannot be read ({err})", "results will say so too")
     text = f"governor {', '.join(sorted(governors))}"
     if is_locked:
         return Check("clocks", OK, f"locked, {text}")
@@ -207,13 +207,13 @@ def _power(here: Here) -> Check:
         "power",
         WARN,
         choice.note.removeprefix("power: "),
-        f"energy will be NULL; make one readable (docs/energy.md), or set {VARIABLE}=meter and"
+        f"energy will be NULL; make a sensor readable (docs/energy.md), or set {VARIABLE}=meter and"
         " import a wall meter's log",
     )
 
 
 def checks_table(checks: Iterable[Check]) -> Iterator[str]:
-    """A line a check, and one for its remedy; longer ones are wrapped."""
+    """Yield one line per check and one per remedy; long ones are wrapped."""
     for check in checks:
         found = " ".join(f"{check.what}: {check.found}".split())
         yield fold(found, start=f"{check.level:4}  ", indent=" " * 6)

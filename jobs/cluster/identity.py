@@ -1,4 +1,4 @@
-"""What a machine is: the slugs of its devices, from the device tree of a Jetson or from NVML."""
+"""Identity of a machine: slugs of its devices, from a Jetson's device tree or from NVML."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from jobs.machine.devices import ANY, CPU, CUDA, SLUG, SLUG_RULE
 from jobs.machine.registration import Registration
 
 ROOT = Path("/")
-"""Of the files that a kernel shows; a made tree in tests."""
+"""Root of the kernel's files; a temporary tree in tests."""
 
-# The words of a module's name, the more special before the more general; carrier boards and kits
-# add words of their own around them.
+# Words in the name of a module, the more specific first; carrier boards and kits add their own
+# words around them.
 _JETSONS = {
     "agx thor": "jetson-agx-thor",
     "orin nano": "jetson-orin-nano",
@@ -25,7 +25,7 @@ _JETSONS = {
     "agx orin": "jetson-agx-orin",
     "xavier nx": "jetson-xavier-nx",
     "agx xavier": "jetson-agx-xavier",
-    "jetson agx": "jetson-agx-xavier",  # as its first kits called themselves
+    "jetson agx": "jetson-agx-xavier",  # the name in its first kits
     "tx2": "jetson-tx2",
     "quill": "jetson-tx2",
     "jetson nano": "jetson-nano",
@@ -34,7 +34,7 @@ _MODEL = "proc/device-tree/model"
 _L4T = "etc/nv_tegra_release"
 _L4T_RELEASE = re.compile(r"R(\d+) \(release\), REVISION: ([\d.]+)")
 
-# What NVML's names hold beside the model: makers, brands, form factors, kinds and sizes of memory.
+# Parts of NVML's names other than the model: makers, brands, form factors, memory types and sizes.
 _GPU_FILLER = re.compile(
     r"nvidia|geforce|tesla|gpu|generation|graphics|device|pcie|nvl|sxm\d*|hbm\d*e?|\d+gb"
 )
@@ -42,14 +42,14 @@ _GPU_FILLER = re.compile(
 
 @dataclass(frozen=True)
 class Identity:
-    """What a machine is.
+    """The devices of a machine.
 
     Attributes:
-        kind: what torch calls its devices: `cpu` or `cuda`.
-        devices: slug to the numbers of such devices, in the order of the PCI bus.
-        accelerator: the hardware's own name; None where there is only a processor.
+        kind: torch's name for its devices: `cpu` or `cuda`.
+        devices: slug to the indices of such devices, in the order of the PCI bus.
+        accelerator: the hardware's own name; None if there is only a processor.
         l4t: release of a Jetson's Linux, such as `36.4.3`; None elsewhere.
-        note: why a GPU that may be there was not found; empty where nothing is in doubt.
+        note: why a GPU that may exist was not found; empty if there is no doubt.
     """
 
     kind: str
@@ -60,32 +60,32 @@ class Identity:
 
     @property
     def is_jetson(self) -> bool:
-        """Whether its GPU is part of a Jetson, which Ray does not see."""
+        """Whether its GPU is that of a Jetson, which Ray does not detect."""
         return self.kind == CUDA and any(slug.startswith("jetson-") for slug in self.devices)
 
     def renamed(self, slug: str) -> Identity:
-        """The same machine, with all its devices under one name.
+        """Return the same machine with all its devices under one name.
 
         Raises:
-            UsageError: the name is no slug, or means something else in a grid.
+            UsageError: the name is not a slug, or has another meaning in a grid.
         """
         if not SLUG.fullmatch(slug):
-            raise UsageError(f"--device {slug!r} is no name for a device; allowed: {SLUG_RULE}")
+            raise UsageError(f"--device {slug!r} is not a valid device name; allowed: {SLUG_RULE}")
         if slug in (ANY, CUDA) or (slug == CPU and self.kind == CUDA):
             raise UsageError(
-                f"--device {slug} means something else in a grid: any or cuda is whatever is"
-                " there, cpu is a machine without a GPU; choose a name of its own"
+                f"--device {slug} has another meaning in a grid: any is any device, cuda any GPU,"
+                " cpu a machine without a GPU; choose another name"
             )
         numbers = tuple(sorted(number for each in self.devices.values() for number in each))
         return Identity(self.kind, {slug: numbers}, self.accelerator, self.l4t, self.note)
 
     def registration(self, name: str) -> Registration:
-        """What its workers are to know of it."""
+        """Return the registration that its workers inherit."""
         return Registration(name, self.kind, self.devices, self.accelerator)
 
 
 def load_nvml() -> Any:
-    """The module pynvml.
+    """Import and return the module pynvml.
 
     Raises:
         ModuleNotFoundError: nvidia-ml-py is not installed.
@@ -96,11 +96,11 @@ def load_nvml() -> Any:
 
 
 def identify(root: Path = ROOT, nvml: Callable[[], Any] = load_nvml) -> Identity:
-    """Find out what this machine is.
+    """Detect the devices of this machine.
 
     Args:
-        root: where the kernel's files are.
-        nvml: gives pynvml; a double in tests.
+        root: root of the kernel's files.
+        nvml: returns pynvml; a test double in tests.
     """
     model = _text(root / _MODEL)
     l4t = _l4t_release(_text(root / _L4T))
@@ -117,7 +117,7 @@ def identify(root: Path = ROOT, nvml: Callable[[], Any] = load_nvml) -> Identity
 
 
 def gpu_slug(name: str) -> str:
-    """The slug of a GPU from NVML's name of it: NVIDIA GeForce RTX 4090 is rtx-4090."""
+    """Return a GPU's slug from its name in NVML: NVIDIA GeForce RTX 4090 is rtx-4090."""
     words = re.findall(r"[a-z0-9.]+", name.lower())
     kept = [word for word in words if not _GPU_FILLER.fullmatch(word)]
     return "-".join(kept or words)
@@ -132,7 +132,7 @@ def _jetson_slug(words: str) -> str:
 
 
 def _gpu_names(root: Path, nvml: Callable[[], Any]) -> tuple[list[str], str]:
-    """All NVIDIA GPUs, by NVML's names; why none could be asked for, where there may be some."""
+    """Return NVML's names of all NVIDIA GPUs; if none could be queried but may exist, why."""
     try:
         library = nvml()
     except ModuleNotFoundError:
@@ -158,7 +158,7 @@ def _l4t_release(text: str) -> str | None:
 
 
 def _text(path: Path) -> str:
-    """What stands in a file; a device tree ends its texts with a zero byte."""
+    """Return the content of a file, without the zero byte that ends texts of a device tree."""
     try:
         return path.read_text(errors="replace").strip("\0\n ")
     except OSError:

@@ -1,4 +1,4 @@
-"""The labels of a node: what it tells about itself to anyone who asks the head."""
+"""The labels of a node: facts about it that any client can read from the head."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _VALUE_LENGTH = 63
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a node; None of one that `gfjobs node start` did not start.
+    """Facts about a node; all None if it was not started by `gfjobs node start`.
 
     Attributes:
-        device: slug of its devices, the first where there are several kinds.
+        device: slug of its devices; the first if there are several kinds.
         node: its name.
         gfjobs, python, ray, torch: versions.
-        accelerator: the hardware's own name, its blanks as underscores.
+        accelerator: the hardware's own name, with underscores for blanks.
         memory_mib: of the machine.
         l4t: release of a Jetson's Linux.
-        power: what it measures power with, such as `ina3221`.
+        power: its power source, such as `ina3221`.
     """
 
     device: str | None = None
@@ -36,13 +36,13 @@ class Facts:
     power: str | None = None
 
     def labels(self) -> dict[str, str]:
-        """For Ray, which allows letters, digits, '-', '_' and '.'."""
+        """Return them as labels for Ray, which allows letters, digits, '-', '_' and '.'."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {_key(name): _allowed(value) for name, value in values.items() if value}
 
     @classmethod
     def read(cls, labels: Mapping[str, str]) -> Facts:
-        """What labels say; those of others are passed over."""
+        """Read the facts from labels; labels of other software are ignored."""
         return cls(**{field.name: labels.get(_key(field.name)) for field in fields(cls)})
 
 

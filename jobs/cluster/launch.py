@@ -1,4 +1,4 @@
-"""How Ray is started on a node: the command, its environment, and what a small board can bear."""
+"""The start of Ray on a node: command, environment, and limits for small boards."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ GIB = 2**30
 
 STORE_SHARE = 0.1
 STORE_BYTES = (100 * 2**20, 2 * GIB)
-"""Of the object store, least and most: some shards of images; it is taken from the same memory as
-the GPU's on a Jetson. Ray itself would take 30 %."""
+"""Minimum and maximum size of the object store: enough for some shards of images. On a Jetson it
+uses the same memory as the GPU. Ray's default would be 30 % of memory."""
 
 WORKER_BYTES = {CUDA: 2 * GIB}
-"""What a worker process may need on a GPU, with torch and its libraries; elsewhere OTHER_BYTES."""
+"""Memory that a GPU worker process may need, with torch and its libraries; else OTHER_BYTES."""
 
 OTHER_BYTES = GIB
 
-# A node whose link is cut is declared dead after about 15 s, not after a minute.
+# Declares a node whose link is cut dead after about 15 s instead of a minute.
 _LIVELINESS = {
     "RAY_health_check_period_ms": "2000",
     "RAY_health_check_timeout_ms": "4000",
     "RAY_health_check_failure_threshold": "4",
 }
-# Without keepalive a driver waits for ever for a task that ended while its node was cut off. Said
-# by the head to all that join, drivers too: a server that does not know of it takes so many pings
-# for an attack, and a driver that pinged a plain `ray start` lost every task of more than 20 s.
+# Without keepalive a driver waits for ever for a task that ended while its node was cut off. The
+# head sends these settings to all that join, drivers too: a server without them treats so many
+# pings as an attack. A driver that pinged a plain `ray start` lost every task of more than 20 s.
 _KEEPALIVE = {"grpc_client_keepalive_time_ms": 5000, "grpc_client_keepalive_timeout_ms": 3000}
-# What a node is doing, `gfjobs nodes` learns from the head's history of tasks. It would be of the
-# last 100,000, of 4 KiB each; those that have ended go first, so few will do.
+# `gfjobs nodes` reads what each node is doing from the head's history of tasks. By default it keeps
+# the last 100,000, of 4 KiB each. Ended tasks are removed first, so a short history is enough.
 _SHORT_HISTORY = {"task_events_max_num_task_in_gcs": 200}
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_memory_monitor_refresh_ms": "1000",  # its default of 250 is felt on a board
+    "RAY_memory_monitor_refresh_ms": "1000",  # the default of 250 slows a board down
 }
-# Which GPU a task uses is ours to say: NVML, torch and registration count alike.
+# gfjobs chooses the GPU of a task, so NVML, torch and registration must number GPUs alike.
 _GPUS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1",
@@ -64,12 +64,12 @@ class Launch:
     """A node to start.
 
     Attributes:
-        name: of the node, unlike that of any other.
-        host: the address that it listens on and that others reach it by.
+        name: of the node, unique in the cluster.
+        host: the address on which it listens and other nodes reach it.
         head: HOST:PORT of the cluster's head; None: it is the head.
-        port: of the head, where it is one.
-        identity: what the machine is.
-        autoscaling_config: of `ray up`, where that starts the other nodes.
+        port: of the head; used if this node is the head.
+        identity: the devices of the machine.
+        autoscaling_config: of `ray up`, if that starts the other nodes.
     """
 
     name: str
@@ -81,11 +81,11 @@ class Launch:
 
     @property
     def address(self) -> str:
-        """Of the cluster's head."""
+        """HOST:PORT of the cluster's head."""
         return self.head or f"{self.host}:{self.port}"
 
     def command(self) -> list[str]:
-        """`ray start`, by this Python."""
+        """Return the command `ray start`, run by this Python."""
         memory_bytes = psutil.virtual_memory().total
         devices = self.identity.devices
         resources = {DEVICE_PREFIX + slug: len(numbers) for slug, numbers in devices.items()}
@@ -102,7 +102,7 @@ class Launch:
             *command,
             f"--node-ip-address={self.host}",
             f"--num-cpus={worker_count(self.identity.kind, memory_bytes)}",
-            # Ray does not see a Jetson's GPU.
+            # Ray does not detect a Jetson's GPU.
             f"--num-gpus={sum(resources.values()) if self.identity.kind == CUDA else 0}",
             f"--object-store-memory={store_bytes(memory_bytes)}",
             f"--resources={json.dumps({TIMING: 1} | resources)}",
@@ -110,21 +110,21 @@ class Launch:
         ]
 
     def environment(self, base: Mapping[str, str]) -> dict[str, str]:
-        """For Ray and for the workers that it starts; what `base` sets of Ray's own holds."""
+        """Return the environment of Ray and its workers; `base` overrides our defaults for Ray."""
         ours = _LIVELINESS | _QUIET | _GPUS
         fixed = {
             VARIABLE: self.identity.registration(self.name).text(),
             MODE: "token",
         }
         if self.autoscaling_config:
-            # The newer one, which `ray up` asks for, starts no node of the provider `local`.
+            # Version 2, which `ray up` requests, starts no node of the provider `local`.
             fixed |= {"RAY_enable_autoscaler_v2": "0"}
         environment = ours | dict(base) | fixed
-        environment.pop("RAY_BACKEND_LOG_LEVEL", None)  # a node's logs are whole
+        environment.pop("RAY_BACKEND_LOG_LEVEL", None)  # keep a node's full logs
         return environment
 
     def facts(self, memory_bytes: int) -> Facts:
-        """What the node says of itself."""
+        """Return the facts that the node publishes as labels."""
         return Facts(
             device=next(iter(self.identity.devices)),
             node=self.name,
@@ -140,21 +140,21 @@ class Launch:
 
 
 def store_bytes(memory_bytes: int) -> int:
-    """The size of the object store."""
+    """Return the size of the object store for a machine's memory."""
     least, most = STORE_BYTES
     return int(min(max(memory_bytes * STORE_SHARE, least), most))
 
 
 def worker_count(kind: str, memory_bytes: int, processors: int | None = None) -> int:
-    """How many worker processes a machine bears: a 4 GB board has six processors, but no more
-    memory than for one.
+    """Return how many worker processes a machine can run: a 4 GB board has six processors, but
+    memory for only one.
     """
     each = WORKER_BYTES.get(kind, OTHER_BYTES)
     return max(1, min(processors or os.cpu_count() or 1, memory_bytes // each))
 
 
 def find_installed(package: str) -> str | None:
-    """The version of a package here; None where it is not installed."""
+    """Return the installed version of a package; None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Starting and stopping the node of this machine: all that is checked before Ray is touched."""
+"""Start and stop of this machine's node, with all checks that come before Ray starts."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from jobs.machine.power.discovery import check_setting
 
 STOP_S = 40.0
 SHOWN_LINES = 12
-"""Of the log, where a node does not start."""
+"""Last lines of the log to show if a node does not start."""
 
 _SOMEWHERE = "192.0.2.1"  # reserved for documentation: nothing is sent there
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A node as it was asked for; None is found out.
+    """Options for a node to start; `host`, `device` and `name` are detected if None.
 
     Attributes:
-        head: HOST:PORT of the cluster's head; None: be the head.
+        head: HOST:PORT of the cluster's head; None: this node becomes the head.
         host: the address to listen on.
         port: of the head.
         device: slug for all devices of this machine.
@@ -58,16 +58,17 @@ class Wanted:
 
 
 def prepare(wanted: Wanted) -> Launch:
-    """Check all that can be checked before Ray starts.
+    """Run all checks that are possible before Ray starts, and return the node to start.
 
     Raises:
-        UsageError: the device's name, the host, $GFJOBS_POWER, no token, or no head answers.
-        BadInputError: the file of replayed power.
-        ClusterError: the head's token or versions are others, or it knows the name already.
+        UsageError: a node runs here already, the device's name, the host or $GFJOBS_POWER is
+            wrong, there is no token, no head answers, or the port of a new head is taken.
+        BadInputError: the power replay file has problems.
+        ClusterError: the head has another token or other versions, or another node has the name.
     """
     if running := read_state():
         raise UsageError(
-            f"node {running.name} runs here already (process {running.pid}); end it first:"
+            f"node {running.name} already runs here (process {running.pid}); stop it first:"
             " gfjobs node stop"
         )
     identity = identify()
@@ -77,9 +78,9 @@ def prepare(wanted: Wanted) -> Launch:
     host = wanted.host or own_address(wanted.head)
     check_setting(os.environ.get(POWER, ""))
     if find_token() is None:
-        # Not on loopback either: Ray takes this machine's own address there, and listens on all.
+        # Not on loopback either: Ray then uses this machine's own address, and listens on all.
         raise UsageError(
-            "a node without a token would run whatever anybody sends it, since Ray listens on all"
+            "a node without a token would run any code that it is sent, since Ray listens on all"
             f" addresses of a machine. Make a token once, on the head:\n  {HOW_TO_MAKE}\nand copy"
             f" ~/{DEFAULT_FILE} to every other node"
         )
@@ -98,13 +99,13 @@ def prepare(wanted: Wanted) -> Launch:
         check_joining(launch, view_cluster(wanted.head))
     elif is_taken(host, wanted.port):
         raise UsageError(
-            f"something listens at {launch.address} already; choose another --port, or end it"
+            f"a program already listens at {launch.address}; choose another --port, or stop it"
         )
     return launch
 
 
 def check_joining(launch: Launch, head: ClusterView) -> None:
-    """See that a node fits to a cluster.
+    """Check that a node can join a cluster.
 
     Raises:
         ClusterError: versions differ, or another machine has its name.
@@ -120,13 +121,13 @@ def check_joining(launch: Launch, head: ClusterView) -> None:
     others = [n for n in head.nodes if n.name == launch.name and n.address != launch.host]
     if others:
         raise ClusterError(
-            f"the cluster has a node {launch.name!r} already, at {others[0].address}; rows tell"
-            " machines apart by their names: choose another with --name"
+            f"the cluster already has a node {launch.name!r}, at {others[0].address}; rows identify"
+            " machines by name: choose another with --name"
         )
 
 
 def here_versions() -> Versions:
-    """Of this environment."""
+    """Return the versions in this environment."""
     return Versions(python_version(), find_installed("ray"), gfjobs_version())
 
 
@@ -134,7 +135,7 @@ def start(launch: Launch, narrate: ShowText) -> NodeState:
     """Start a node's supervisor in the background, and wait until the node has joined.
 
     Raises:
-        JobsError: it does not; the log's last lines are in the message.
+        JobsError: it does not start; the message has the last lines of the log.
     """
     log = log_file()
     with log.open("wb") as stream:
@@ -162,18 +163,18 @@ def start(launch: Launch, narrate: ShowText) -> NodeState:
 
 
 def stay(launch: Launch) -> None:
-    """Run a node's supervisor in this process, until it is ended."""
+    """Run a node's supervisor in this process until it ends."""
     Supervisor(launch, say).run()
 
 
 def stop() -> str:
-    """End the node of this machine, and wait until none of its processes is left.
+    """Stop the node of this machine, and wait until its processes have ended.
 
     Returns: its name.
 
     Raises:
         UsageError: no node runs here.
-        JobsError: it does not end.
+        JobsError: it does not end in time.
     """
     state = read_state()
     process = state.process() if state else None
@@ -184,61 +185,63 @@ def stop() -> str:
         process.wait(STOP_S)
     except psutil.TimeoutExpired as err:
         raise JobsError(
-            f"node {state.name} (process {state.pid}) does not end; its log is {log_file()}"
+            f"node {state.name} (process {state.pid}) does not end; see its log: {log_file()}"
         ) from err
     return state.name
 
 
 def cluster_address(given: str | None) -> str:
-    """The head of the cluster that a command is about.
+    """Return the address of the head that a command is for.
+
+    It is the given one, else $RAY_ADDRESS, else the head of this machine's node.
 
     Raises:
-        UsageError: none is given and this machine is no node of one, or nothing answers there.
+        UsageError: there is no such address, or no head answers there.
     """
     state = read_state()
     address = given or os.environ.get("RAY_ADDRESS") or (state.address if state else None)
     if address is None:
-        raise UsageError("this machine is no node of a cluster; give --address HOST:PORT")
+        raise UsageError("this machine is not a node of a cluster; give --address HOST:PORT")
     check_address(address)
     return address
 
 
 def own_address(head: str | None) -> str:
-    """The address by which others reach this machine: the one on the way to the head.
+    """Return the address by which other nodes reach this machine: the one on the route to the head.
 
     Raises:
-        UsageError: it has no such address.
+        UsageError: this machine has no such address.
     """
     target = split_address(head)[0] if head else _SOMEWHERE
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect((target, 9))  # of a datagram: only the route is looked up
+            probe.connect((target, 9))  # sends nothing: UDP only looks up the route
             return str(probe.getsockname()[0])
     except OSError as err:
         raise UsageError(
-            f"this machine has no address on the way to {target} ({err.strerror}); give the one"
-            " that the other nodes reach it by: --host ADDRESS"
+            f"this machine has no address on a route to {target} ({err.strerror}); give the one"
+            " by which the other nodes reach it: --host ADDRESS"
         ) from err
 
 
 def check_host(host: str) -> None:
-    """See that a node can listen at an address.
+    """Check that a node can listen at an address.
 
     Raises:
-        UsageError: it is none of this machine.
+        UsageError: it is not an address of this machine.
     """
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.bind((host, 0))
     except OSError as err:
         raise UsageError(
-            f"--host {host} is no address of this machine ({err.strerror}); give the one that the"
-            " other nodes reach it by, or leave --host away"
+            f"--host {host} is not an address of this machine ({err.strerror}); give the one by"
+            " which the other nodes reach it, or omit --host"
         ) from err
 
 
 def is_taken(host: str, port: int) -> bool:
-    """Whether something listens there."""
+    """Return whether something listens at this address and port."""
     try:
         socket.create_connection((host, port), 1).close()
     except OSError:
@@ -247,11 +250,11 @@ def is_taken(host: str, port: int) -> bool:
 
 
 def _main() -> None:
-    """In the background: the launch is the one argument."""
+    """Run in the background; the only argument is the launch as JSON."""
     fields = json.loads(sys.argv[1])
     identity = fields.pop("identity")
     devices = {slug: tuple(numbers) for slug, numbers in identity.pop("devices").items()}
-    os.chdir("/")  # no folder is kept from being removed
+    os.chdir("/")  # so that the present folder can be removed
     stay(Launch(identity=Identity(devices=devices, **identity), **fields))
 
 

@@ -1,4 +1,4 @@
-"""The node of this machine: a file that says which process keeps it and how it is."""
+"""The state file of this machine's node: the process of its supervisor, and its phase."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ STARTING, RUNNING, WAITING = "starting", "running", "waiting"
 
 @dataclass(frozen=True)
 class NodeState:
-    """What a supervisor has written down last.
+    """The last state that a supervisor has written.
 
     Attributes:
         pid: of the supervisor.
-        created_s: when that process began, which tells it from a later one of the same number.
+        created_s: start time of that process, to tell it from a later one with the same pid.
         name: of the node.
         address: of the cluster's head.
-        phase: `starting`, `running`, or `waiting` to start Ray again.
+        phase: `starting`, `running`, or `waiting` to restart Ray.
         detail: why it waits.
-        restarts: how often Ray was started again.
+        restarts: how often Ray was restarted.
     """
 
     pid: int
@@ -41,7 +41,7 @@ class NodeState:
     restarts: int = 0
 
     def process(self) -> psutil.Process | None:
-        """Its supervisor; None where that has ended."""
+        """Return its supervisor; None if that has ended."""
         try:
             process = psutil.Process(self.pid)
             is_it = abs(process.create_time() - self.created_s) < 1
@@ -50,12 +50,12 @@ class NodeState:
             return None
 
     def write(self) -> None:
-        """Replace the file whole."""
+        """Replace the state file atomically."""
         replace_file(state_file(), json.dumps(asdict(self)).encode())
 
 
 def read_state() -> NodeState | None:
-    """The node that runs here; None where none does."""
+    """Return the state of the node that runs here; None if none runs."""
     try:
         state = NodeState(**json.loads(state_file().read_text()))
     except (OSError, ValueError, TypeError):
@@ -64,27 +64,27 @@ def read_state() -> NodeState | None:
 
 
 def state_file() -> Path:
-    """Where it stands: one node a user and machine."""
+    """Return the path of the state file: one node per user and machine."""
     return runtime_folder() / "node.json"
 
 
 def log_file() -> Path:
-    """What Ray and its supervisor say."""
+    """Return the path of the log of Ray and its supervisor."""
     return runtime_folder() / "node.log"
 
 
 def runtime_folder() -> Path:
-    """A folder of this user alone, the same for a login, a service and SSH.
+    """Return a folder private to this user, the same for a login, a service and SSH.
 
-    $XDG_RUNTIME_DIR would not do: it goes when the last login ends, and the node stays.
+    $XDG_RUNTIME_DIR is unsuitable: it is removed when the last login ends, while the node stays.
 
     Raises:
-        JobsError: somebody else made it.
+        JobsError: another user made it.
     """
     folder = Path(tempfile.gettempdir()) / f"gfjobs-{os.getuid()}"
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    found = folder.lstat()  # a link would lead to where its maker wants
+    found = folder.lstat()  # not stat: another user may have made it a link
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise JobsError(f"{folder} belongs to another user; remove it, or set TMPDIR")
     folder.chmod(0o700)

@@ -1,4 +1,4 @@
-"""The tables of `gfjobs nodes`: what is registered now, and what each node is doing."""
+"""The tables of `gfjobs nodes`: the registered devices, and what each node is doing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MIB_PER_GIB = 1024
 
 
 def nodes_tables(cluster: ClusterView) -> str:
-    """Devices and what they do; below, what the machines are."""
+    """Return three tables: devices and their tasks, machines, versions."""
     doing = [
         (
             _devices(node),
@@ -44,7 +44,7 @@ def nodes_tables(cluster: ClusterView) -> str:
 
 
 def node_state(node: NodeView) -> str:
-    """One word: `timing` has its host to itself."""
+    """Return one word for its state; `timing`: a timed task has the host to itself."""
     if TIMING not in node.resources:
         return "unregistered"
     if not node.available.get(TIMING):

@@ -1,7 +1,7 @@
-"""A file for `ray up`: what gfjobs needs of it, checked with all problems at once.
+"""Checks of a file for `ray up`: all that gfjobs needs in it, with all problems at once.
 
-Ray checks its own schema too, but one thing at a time, and knows nothing of tokens and of `gfjobs
-node start`.
+Ray checks its own schema too, but reports one problem at a time, and does not check the token or
+`gfjobs node start`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import yaml
 
 from jobs.common.yaml_document import Document, Value
 
-# Of ray-schema.json of Ray 2.60; kinds of nodes are left out: `local` knows one.
+# From ray-schema.json of Ray 2.60, without node types: the provider `local` has only one.
 KEYS = (
     "cluster_name",
     "max_workers",
@@ -51,7 +51,7 @@ _MANY = 1_000_000_000
 
 @dataclass(frozen=True)
 class LauncherFile:
-    """What a file for `ray up` says of its machines.
+    """The machines in a file for `ray up`.
 
     Attributes:
         head: address of the head.
@@ -67,10 +67,10 @@ def read_launcher_file(text: str, path: Path = Path("cluster.yaml")) -> Launcher
 
     Args:
         text: its content.
-        path: as problems name it.
+        path: its name in problems.
 
     Raises:
-        BadInputError: every problem, each with its line and key.
+        BadInputError: it has problems; lists all of them, each with its line and key.
     """
     document = Document(path, text)
     entries = document.root().mapping(KEYS, REQUIRED)
@@ -86,7 +86,7 @@ def read_launcher_file(text: str, path: Path = Path("cluster.yaml")) -> Launcher
     if "file_mounts" in entries:
         _check_token(entries["file_mounts"])
     if "head_start_ray_commands" in entries:
-        # Without it the head has no list of the boards, and starts none of them.
+        # Without --autoscaling-config the head has no list of the boards, and starts none of them.
         needed = ("gfjobs node start", "--head", "--autoscaling-config")
         _check_commands(entries["head_start_ray_commands"], needed)
     if "worker_start_ray_commands" in entries:
@@ -106,26 +106,26 @@ def _machines(provider: Value) -> LauncherFile:
     for value in fields["worker_ips"].items() if "worker_ips" in fields else ():
         worker = value.text()
         if worker and worker in (head, *workers):
-            value.problem(f"{worker!r} stands twice", "each machine once, the head as head_ip")
+            value.problem(f"{worker!r} is listed twice", "each machine once, the head as head_ip")
         workers.append(worker)
     return LauncherFile(head, tuple(workers))
 
 
 def _check_token(mounts: Value) -> None:
-    """See that the token travels: no node starts without one."""
+    """Check that the token is copied: no node starts without one."""
     node = mounts.node
     if not isinstance(node, yaml.MappingNode):
         mounts.problem(mounts.shown, f"a mapping, such as ~/{_TOKEN}: ~/{_TOKEN}")
         return
     targets = [str(key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
     if not any(target.endswith(_TOKEN) for target in targets):
-        mounts.problem("no token among them", f"~/{_TOKEN}: ~/{_TOKEN}, or no node will start")
+        mounts.problem("the token is missing", f"~/{_TOKEN}: ~/{_TOKEN}, or no node will start")
 
 
 def _check_commands(commands: Value, needed: tuple[str, ...]) -> None:
-    """See that one of the commands starts a node as gfjobs does."""
+    """Check that one of the commands starts a node by gfjobs."""
     texts = [value.text() for value in commands.items()]
     if texts and not any(all(word in text for word in needed) for text in texts):
         commands.problem(
-            f"none of them has {' and '.join(needed)}", "such a command (docs/nodes.md)"
+            f"no command has {' and '.join(needed)}", "one with all of these (docs/nodes.md)"
         )

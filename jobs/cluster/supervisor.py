@@ -1,8 +1,8 @@
-"""The supervisor of a node: starts Ray, starts it again when it ends, and ends all of it.
+"""The supervisor of a node: starts Ray, restarts it when it ends, and stops all its processes.
 
-A node that is cut off from its head is declared dead, and its raylet then ends itself: only a new
-start brings the node back. All of Ray's processes become children of this one, however they detach
-themselves, so that each is known and none is left.
+A node that is cut off from its head is declared dead, and its raylet then exits: only a restart
+brings the node back. All of Ray's processes become children of this one, even if they detach
+themselves, so that each is known and none is left over.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from jobs.cluster.node_state import RUNNING, STARTING, WAITING, NodeState, state
 START_TIMEOUT_S = 120.0
 POLL_S = 0.5
 BACKOFF_S = (1.0, 60.0)
-"""Before Ray is started again: at first, and at most."""
+"""Wait before Ray is restarted: first and longest."""
 
 STEADY_S = 60.0
-"""After running so long, the next wait is as short as the first."""
+"""Running for longer than this resets the wait to the first."""
 
 SETTLE_S = 5.0
-"""For the server of a head to end, where its raylet has."""
+"""Time for the GCS server of a head to end after its raylet has."""
 
 END_S = 15.0
-"""For processes to end by themselves, before they are killed."""
+"""Time for processes to end by themselves before they are killed."""
 
 _ADOPT = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
 _SERVER = "gcs_server"
@@ -47,7 +47,7 @@ class Supervisor:
 
     Args:
         launch: the node.
-        say: told what happens, with a time.
+        say: writes a progress message.
     """
 
     def __init__(self, launch: Launch, say: Callable[[str], None]) -> None:
@@ -62,7 +62,7 @@ class Supervisor:
         )
 
     def run(self) -> None:
-        """Start Ray and stay with it; returns when a signal or `ray stop` has ended it."""
+        """Keep Ray running; returns after a signal, or if `ray stop` has stopped a head."""
         adopt_orphans()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._end)
@@ -79,7 +79,7 @@ class Supervisor:
                     wait_s = BACKOFF_S[0]
                 self._state = replace(self._state, restarts=self._state.restarts + 1)
                 self._note(WAITING, reason)
-                self._say(f"{reason}; starting again in {wait_s:.0f} s")
+                self._say(f"{reason}; restarting in {wait_s:.0f} s")
                 self._sleep(wait_s)
                 wait_s = min(2 * wait_s, most_s)
         finally:
@@ -88,7 +88,7 @@ class Supervisor:
             self._say("ended")
 
     def _start(self) -> bool:
-        """Run `ray start`, which returns when the node has joined."""
+        """Run `ray start`, which returns when the node has joined; return whether it succeeded."""
         self._say(f"starting Ray on node {self._launch.name}, head {self._launch.address}")
         process = subprocess.Popen(
             self._launch.command(),
@@ -104,7 +104,7 @@ class Supervisor:
         return process.returncode == 0 and not self._is_ending
 
     def _live(self) -> str | None:
-        """Stay until Ray ends: why it did; None where somebody stopped it."""
+        """Wait until Ray ends, and return why; None if it was stopped deliberately."""
         essential = {p.pid: p.name() for p in children() if p.name() in _ESSENTIAL}
         if "raylet" not in essential.values():
             return "Ray ended at once"
@@ -117,12 +117,12 @@ class Supervisor:
         return None
 
     def _why(self, ended: dict[str, int], essential: Mapping[int, str]) -> str | None:
-        """Why Ray ended, by the exit codes of its programs; None where somebody stopped it.
+        """Return why Ray ended, by its programs' exit codes; None if it was stopped deliberately.
 
         A head that `ray stop` or `ray down` has stopped stays down; any other node cannot tell
-        that from a head that has gone, and waits for it. Both programs of a head are asked to end
-        at once: a raylet that finds the server gone already ends as if it had failed, and the
-        server's code decides.
+        this from a head that has gone, and waits for it. Both programs of a head are told to end
+        at once: a raylet that finds the server already gone exits as if it had failed, so the
+        server's exit code decides.
         """
         name, code = next(iter(ended.items()))
         deadline_s = time.monotonic() + SETTLE_S
@@ -150,10 +150,10 @@ class Supervisor:
 
 
 def adopt_orphans() -> None:
-    """Become the parent of whatever below this process loses its own.
+    """Become the parent of descendants whose own parent ends.
 
     Raises:
-        OSError: the system does not know this; Linux does.
+        OSError: the system does not support this; Linux does.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_ADOPT, 1, 0, 0, 0):
@@ -161,12 +161,12 @@ def adopt_orphans() -> None:
 
 
 def children() -> list[psutil.Process]:
-    """All processes below this one."""
+    """Return all descendants of this process."""
     return list(psutil.Process().children(recursive=True))
 
 
 def reap() -> list[tuple[int, int]]:
-    """The children that have ended, with how they did."""
+    """Return pid and wait status of each child that has ended."""
     ended: list[tuple[int, int]] = []
     while True:
         try:
@@ -179,12 +179,12 @@ def reap() -> list[tuple[int, int]]:
 
 
 def reap_named(names: Mapping[int, str]) -> dict[str, int]:
-    """Exit codes of those children that have ended and have a name here."""
+    """Return the exit codes of ended children, by name; children not in `names` are ignored."""
     return {names[pid]: os.waitstatus_to_exitcode(how) for pid, how in reap() if pid in names}
 
 
 def end_all(patience_s: float) -> None:
-    """End all processes below this one: ask first, then kill, and leave none."""
+    """End all descendants: SIGTERM first, SIGKILL after `patience_s`, until none is left."""
     deadline_s = time.monotonic() + patience_s
     for process in children():
         _signal(process, signal.SIGTERM)
@@ -207,6 +207,6 @@ def _signal(process: psutil.Process, number: int) -> None:
 
 
 def say(text: str) -> None:
-    """Write a line with its time, to the log or the journal."""
+    """Write a line with the time to stdout: the log or the journal."""
     sys.stdout.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""The token that all nodes of a cluster share, looked for where Ray looks for it."""
+"""The token that all nodes of a cluster share, searched in the same order as Ray does."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ MODE = "RAY_AUTH_MODE"
 VALUE = "RAY_AUTH_TOKEN"
 FILE = "RAY_AUTH_TOKEN_PATH"
 DEFAULT_FILE = Path(".ray/auth_token")
-"""Below the home folder."""
+"""Relative to the home folder."""
 
 HOW_TO_MAKE = "ray get-auth-token --generate"
-"""The command that makes one where there is none, in the default file."""
+"""The command that makes a token in the default file if there is none."""
 
 
 def find_token(
     environment: Mapping[str, str] = os.environ, home: Path | None = None
 ) -> tuple[str, str] | None:
-    """The token and where it stands; None where there is none.
+    """Return the token and its source; None if there is none.
 
-    In Ray's order: RAY_AUTH_TOKEN, the file that RAY_AUTH_TOKEN_PATH names, ~/.ray/auth_token. A
-    file that is named but cannot be read is no token: Ray refuses to look further too.
+    In Ray's order: RAY_AUTH_TOKEN, the file that RAY_AUTH_TOKEN_PATH names, ~/.ray/auth_token. If
+    the named file cannot be read there is no token: Ray does not look further either.
     """
     if value := environment.get(VALUE, "").strip():
         return value, f"${VALUE}"
@@ -36,9 +36,9 @@ def find_token(
 
 
 def token_advice() -> str:
-    """How this machine gets the token of a cluster that it is to reach."""
+    """Return advice on how this machine gets the token of a cluster."""
     found = find_token()
     ours = f"this machine's is from {found[1]}" if found else "this machine has none"
     return (
-        f"{ours}; copy ~/{DEFAULT_FILE} from the head to the same place here, readable by you alone"
+        f"{ours}; copy ~/{DEFAULT_FILE} from the head to the same path here, readable only by you"
     )

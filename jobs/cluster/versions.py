@@ -1,4 +1,4 @@
-"""Versions of a node and its head: what clashes, and which side to change."""
+"""Versions of a node and its head: clashes, and which side to change."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Versions:
-    """Of one side; None is unknown, and clashes with nothing."""
+    """The versions on one side; None is unknown, and clashes with nothing."""
 
     python: str | None
     ray: str | None
@@ -20,7 +20,7 @@ class Clash:
 
     Attributes:
         what: `Python`, `Ray` or `gfjobs`.
-        text: both sides' versions.
+        text: the versions of both sides.
         remedy: which side to change, and how.
     """
 
@@ -30,11 +30,11 @@ class Clash:
 
 
 def find_clashes(here: Versions, head: Versions, *, is_jetson: bool) -> list[Clash]:
-    """All that keeps a node from a cluster.
+    """Return all version clashes that prevent a node from joining a cluster.
 
     Args:
-        here: of the node.
-        head: of the cluster's head.
+        here: versions on the node.
+        head: versions on the cluster's head.
         is_jetson: the node's Python came with its system, and torch was built for it.
     """
     found = []
@@ -42,10 +42,10 @@ def find_clashes(here: Versions, head: Versions, *, is_jetson: bool) -> list[Cla
         wanted = f"change the head: set it up with Python {here.python}, which came with this board"
         if not is_jetson:
             wanted = f"change this node: make its environment with Python {head.python}"
-        found.append(_clash("Python", here.python, head.python, f"{wanted}. Ray wants one Python"))
+        found.append(_clash("Python", here.python, head.python, f"{wanted}. Ray needs one Python"))
     for what, ours, theirs, how in (
         ("Ray", here.ray, head.ray, f"pip install 'ray=={head.ray}'"),
-        # Of that name an index has nothing, or something of a stranger's.
+        # Not by pip: on an index the name is missing, or belongs to an unrelated package.
         (
             "gfjobs",
             here.gfjobs,

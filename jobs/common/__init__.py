@@ -1,1 +1,1 @@
-"""Errors, YAML with line numbers, clock, version, text and tables; imports nothing of jobs."""
+"""Errors, YAML with line numbers, clock, version, text and tables; imports nothing from jobs."""

@@ -1,7 +1,7 @@
-"""The time of day, such that within one process it never goes back.
+"""The time of day, which never goes back within one process.
 
-A board without a battery learns the time from the network, perhaps in mid-run, and then its clock
-is set. What ends is still never written down as earlier than what began.
+A board without a battery gets its time from the network, and its clock may be set during a run.
+Even then no recorded end is earlier than its start.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ NS_PER_S = 1_000_000_000
 
 
 class DayClock:
-    """Tells the time of day, and goes on by the monotonic clock where the wall's is set back.
+    """Tells the time of day; follows the monotonic clock if the wall clock is set back.
 
     Args:
-        wall_ns, monotonic_ns: nanoseconds; fake ones in tests.
+        wall_ns, monotonic_ns: clocks in nanoseconds; fakes in tests.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class DayClock:
         self._told_ns, self._at_ns = wall_ns(), monotonic_ns()
 
     def now(self) -> datetime:
-        """Naive UTC, as all rows have it."""
+        """Return the time as naive UTC, as in all rows."""
         with self._lock:
             at_ns = self._monotonic_ns()
             self._told_ns = max(self._wall_ns(), self._told_ns + at_ns - self._at_ns)
@@ -46,5 +46,5 @@ _clock = DayClock()
 
 
 def now() -> datetime:
-    """The time of day by this process's clock."""
+    """Return the time of day by this process's clock."""
     return _clock.now()

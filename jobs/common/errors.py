@@ -1,4 +1,4 @@
-"""What this package raises, and which exit code each ends the command line with."""
+"""Errors of this package, and the exit code of the command line for each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SHOWN_PROBLEMS = 100
 
 
 class JobsError(Exception):
-    """Base of this package's errors; ends the command line with code 1: work failed."""
+    """Base of this package's errors. Exit code 1: work failed."""
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,10 @@ class InputProblem:
 
     Attributes:
         file: the path as the user gave it.
-        line: counted from 1; 0 where the file has no such place.
+        line: counted from 1; 0 if the problem has no line.
         key: dotted path of the key, empty for the file itself.
-        found: what stands there.
-        allowed: what may stand there, or what to do.
+        found: what was found there.
+        allowed: what is allowed there, or what to do.
     """
 
     file: str
@@ -31,14 +31,14 @@ class InputProblem:
     allowed: str
 
     def __str__(self) -> str:
-        """`file:line: key: found`, and what is allowed on a line of its own."""
+        """Format as `file:line: key: found`, and what is allowed on a line of its own."""
         place = f"{self.file}:{self.line}" if self.line else self.file
         key = f"{self.key}: " if self.key else ""
         return f"{place}: {key}{self.found}\n    allowed: {self.allowed}"
 
 
 class BadInputError(JobsError):
-    """Input that cannot be used: all its problems at once. Ends with code 2; nothing has run."""
+    """Input that cannot be used, with all its problems. Exit code 2; nothing has run."""
 
     def __init__(self, problems: Sequence[InputProblem]) -> None:
         self.problems = tuple(problems)
@@ -49,10 +49,10 @@ class BadInputError(JobsError):
 
 
 class RunInterruptedError(KeyboardInterrupt):
-    """A run that was stopped from outside; `run_id` says which can be resumed.
+    """A run was stopped from outside; the run `run_id` can be resumed.
 
     Attributes:
-        is_cancelled: by `gfjobs cancel`, perhaps of somebody else.
+        is_cancelled: stopped by `gfjobs cancel`, perhaps of another user.
     """
 
     def __init__(self, run_id: str, *, is_cancelled: bool = False) -> None:
@@ -62,8 +62,8 @@ class RunInterruptedError(KeyboardInterrupt):
 
 
 class UsageError(JobsError):
-    """A command that cannot be followed as given. Ends with code 2."""
+    """A command that cannot be carried out as given. Exit code 2."""
 
 
 class CorruptedError(JobsError):
-    """Something did not arrive as it was sent."""
+    """Data did not arrive as it was sent."""

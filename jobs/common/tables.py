@@ -13,22 +13,22 @@ from typing import TypeVar
 from jobs.common.text import escape_controls
 
 PIPE_WIDTH = 10_000
-"""A pipe has no edge: nothing is cut or wrapped there."""
+"""A pipe has no width: nothing is cut or wrapped there."""
 
 DRAWN_ROWS = 40
-"""Of a long table in a terminal: the rest would scroll the first ones away."""
+"""Rows of a long table in a terminal; more would scroll the first ones away."""
 
 T = TypeVar("T")
 
 SIGNIFICANT = 6
 INVALID = "INVALID"
-"""What stands in place of a number that is not to be believed."""
+"""Shown in place of a number that is not valid."""
 
 _FORMATTED = re.compile(rf"–|{INVALID}|[-±]?[0-9][0-9.,]*( ?[%kM]| x [0-9]+)?")
 
 
 def format_value(value: object) -> str:
-    """A value as tables show it; NULL as a dash."""
+    """Format a value for a table; NULL as a dash."""
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -48,9 +48,9 @@ def text_table(
     title: str | None = None,
     pipe_width: int = PIPE_WIDTH,
 ) -> str:
-    """An aligned table: numbers to the right, long text wrapped where a terminal ends.
+    """Format an aligned table: numbers to the right, long text wrapped at the terminal's width.
 
-    In a pipe, where names are searched for, it is wrapped at `pipe_width`.
+    In a pipe, where names are searched for, text is wrapped at `pipe_width`.
     """
     is_number = [_is_numeric([row[index] for row in rows]) for index in range(len(columns))]
     cells = [[*map(escape_controls, columns)], *([*map(format_value, row)] for row in rows)]
@@ -67,7 +67,7 @@ def long_table(
     *,
     is_all: bool = False,
 ) -> str:
-    """As `text_table`, of as many rows as `take_first` gives of them."""
+    """Format a table as `text_table` does, of the rows that `take_first` returns."""
     drawn, more = take_first(rows, what, is_all=is_all)
     return text_table(columns, drawn, title) + (f" {more}\n" if more else "")
 
@@ -75,15 +75,15 @@ def long_table(
 def take_first(
     items: Sequence[T], what: str, *, is_all: bool = False, most: int = DRAWN_ROWS
 ) -> tuple[Sequence[T], str]:
-    """Of many items those that a terminal shows; a pipe gets all.
+    """Return the first items in a terminal, and all in a pipe.
 
     Args:
         items: what there is to show.
-        what: they are called, in the plural.
+        what: the name of the items, in the plural.
         is_all: whether a terminal gets all, too.
         most: how many it gets otherwise.
 
-    Returns: the items, and a line that says how many more there are; empty where there are none.
+    Returns: the items, and a line that says how many more there are; empty if there are no more.
     """
     more = len(items) - most
     if is_all or more <= 0 or not sys.stdout.isatty():
@@ -92,7 +92,7 @@ def take_first(
 
 
 def result_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table; where it is wider than the terminal, one line a value instead."""
+    """Format a table; if it is wider than the terminal, one line per value instead."""
     width = shutil.get_terminal_size().columns
     if not sys.stdout.isatty() or not rows:
         return text_table(columns, rows)
@@ -113,7 +113,7 @@ def result_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> st
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """The same as a Markdown table."""
+    """Format a Markdown table."""
     lines = [
         [*map(escape_controls, columns)],
         ["---"] * len(columns),
@@ -124,24 +124,24 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> 
 
 
 def _is_numeric(values: Sequence[object]) -> bool:
-    """Whether a column is aligned to the right: it has numbers, and beside them NULL alone."""
+    """Whether a column is aligned to the right: it has numbers, and otherwise only NULL."""
     known = [value for value in values if value is not None]
     return bool(known) and all(map(_is_number, known))
 
 
 def _is_number(value: object) -> bool:
-    """Whether it stands to the right: a number, also formatted, or what stands for one."""
+    """Whether a value is a number, also a formatted one, or stands in place of a number."""
     if isinstance(value, str):
         return bool(_FORMATTED.fullmatch(value))
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _aligned(cells: Sequence[Sequence[str]], is_number: Sequence[bool], width: int) -> str:
-    """The table that `_wrapped` draws, a hundred times as fast, of cells that need no wrapping.
+    """Draw the table of `_wrapped` a hundred times as fast, if no cell needs wrapping.
 
-    Returns: nothing where they do.
+    Returns: an empty text if one does.
     """
-    from rich.cells import cell_len  # where a character may be two columns wide, or none
+    from rich.cells import cell_len  # a character may be two columns wide, or none
 
     if any("\t" in cell for row in cells for cell in row):
         return ""
@@ -158,7 +158,7 @@ def _aligned(cells: Sequence[Sequence[str]], is_number: Sequence[bool], width: i
         return " " + "  ".join(pad + text if right else text + pad for text, pad, right in padded)
 
     def lines() -> Iterator[str]:
-        # The names of columns stand on the rule, values below it.
+        # Column names are aligned to the rule below them.
         upwards = zip_longest(*(name[::-1] for name in split[0]), fillvalue="")
         yield from [line(texts) for texts in upwards][::-1]
         yield " " + "─" * (sum(widths) + 2 * (len(widths) - 1))
@@ -169,7 +169,7 @@ def _aligned(cells: Sequence[Sequence[str]], is_number: Sequence[bool], width: i
 
 
 def _wrapped(cells: Sequence[Sequence[str]], is_number: Sequence[bool], width: int) -> str:
-    """A table whose text is wrapped to a width; numbers are not."""
+    """Draw a table whose text is wrapped to a width; numbers are not."""
     from rich import box  # slow to load, and rarely needed
     from rich.console import Console
     from rich.table import Table

@@ -1,6 +1,6 @@
 """Text for a terminal: paragraphs of 80 columns, and names that cannot move its cursor.
 
-Lines are broken at the ends of words, never in a path or a name. Names come from files of others:
+Lines are broken between words, never in a path or a name. Names come from files of other people:
 classes of a checkpoint, folders of a data set, models of a grid.
 """
 
@@ -16,13 +16,13 @@ WIDTH = 80
 """Columns of a terminal."""
 
 _KEPT = "\n\t"
-# Beside C0 and C1: what turns the direction of writing, or makes lines that no "\n" ends.
+# C0 and C1, and what changes the writing direction or breaks lines without "\n".
 _ODD = (*range(0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A))
 _ESCAPES = {code: ascii(chr(code))[1:-1] for code in _ODD if chr(code) not in _KEPT}
 
 
 def fold(text: str, width: int = WIDTH, *, start: str = "", indent: str = "  ") -> str:
-    """A paragraph; its first line begins with `start`, the others with `indent`."""
+    """Fold a paragraph; its first line begins with `start`, the others with `indent`."""
     return textwrap.fill(
         text,
         width,
@@ -34,17 +34,17 @@ def fold(text: str, width: int = WIDTH, *, start: str = "", indent: str = "  ") 
 
 
 def format_paragraphs(lines: Iterable[str]) -> str:
-    """A paragraph a line."""
+    """Format each line as a paragraph."""
     return "".join(f"{fold(line)}\n" for line in lines)
 
 
 def format_remarks(lines: Iterable[str]) -> str:
-    """What is said below a table, each with a dash."""
+    """Format the remarks below a table, each with a dash."""
     return format_paragraphs(f"– {line}" for line in lines)
 
 
 def parse_whole_number(text: str, highest: int) -> int | None:
-    """A number written in decimal digits alone; None for other text, or above `highest`.
+    """Parse a number of decimal digits only; None for other text, or above `highest`.
 
     Python's own `int` also takes signs, blanks and underscores, and refuses more than 4,300 digits.
     """
@@ -55,7 +55,7 @@ def parse_whole_number(text: str, highest: int) -> int | None:
 
 
 def escape_controls(text: str) -> str:
-    r"""The text with control characters and lone surrogates written out, as in `\x1b[31m`."""
+    r"""Write out control characters and lone surrogates of a text, as in `\x1b[31m`."""
     if text.isascii() and text.isprintable():  # most are, and long tables ask often
         return text
     return text.encode("utf-8", "backslashreplace").decode("utf-8").translate(_ESCAPES)

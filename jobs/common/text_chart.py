@@ -1,4 +1,4 @@
-"""A chart of characters: lines and points between two axes whose ticks are round numbers."""
+"""Charts of characters: lines and points on two axes with round numbers as ticks."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _MARGIN = 10  # characters left of the vertical axis
 _MARKERS = "o+x*#@"
 _LEFT = _MARGIN + 3  # with the axis
 _SLACK = 1e-9  # of a step: 0.3 is not more than 3 x 0.1
-_ALIKE = 1e-5  # of a value: what differs by less is one, since labels would not fit
+_ALIKE = 1e-5  # relative: values closer than this count as equal, since labels would not fit
 
 
 @dataclass(frozen=True)
 class Axis:
-    """From tick to tick; every tick is a multiple of a step of 1, 2 or 5 times a power of ten.
+    """An axis; every tick is a multiple of a step of 1, 2 or 5 times a power of ten.
 
     Attributes:
         first: the lowest tick, in steps.
-        steps: from there to the highest one.
+        steps: from the lowest tick to the highest.
         unit, exponent: the step is unit * 10 ** exponent.
     """
 
@@ -36,12 +36,12 @@ class Axis:
 
     @property
     def ticks(self) -> list[float]:
-        """Their values, low to high."""
+        """Values of the ticks, low to high."""
         return [float(label) for label in self.labels]
 
     @property
     def labels(self) -> list[str]:
-        """The same as text, with the digits that a step has."""
+        """The ticks as text, with as many decimals as the step."""
         digits = max(0, -self.exponent)
         multiples = (
             number * self.unit for number in range(self.first, self.first + self.steps + 1)
@@ -51,21 +51,21 @@ class Axis:
         return [str(multiple * 10**self.exponent) for multiple in multiples]
 
     def limits(self, dots: int) -> tuple[float, float]:
-        """What a canvas spans where the lowest tick is its first dot and the highest its last."""
+        """Return a canvas's limits: the lowest tick is its first dot, the highest its last."""
         low, high = self.ticks[0], self.ticks[-1]
         return low, high + (high - low) / (dots - 1)
 
     def dot(self, tick: float, dots: int) -> int:
-        """Where a tick is, in dots from the first."""
+        """Return the position of a tick, in dots from the first."""
         low, high = self.ticks[0], self.ticks[-1]
         return round((tick - low) / (high - low) * (dots - 1))
 
 
 def axis_of(values: Sequence[float], most_steps: int) -> Axis:
-    """The axis with the smallest step that holds all values within some steps.
+    """Return the axis with the smallest step that holds all values in at most `most_steps`.
 
-    It ends at the first tick that no value is beyond. Of percentages that is never over 100, which
-    is a multiple of every such step up to 100.
+    It ends at the first tick at or above all values. For percentages that is at most 100,
+    which is a multiple of every such step up to 100.
 
     Args:
         values: at least one, finite.
@@ -88,9 +88,9 @@ def character_chart(named: Mapping[str, Points], x_name: str, y_name: str) -> st
     """Draw lines, and single points with a marker each; at most 80 columns, then the legend.
 
     Args:
-        named: the points of each line, or the only one.
-        x_name: short, of the horizontal axis.
-        y_name: short, of the vertical one.
+        named: the points of each line by its name, or a single point.
+        x_name: a short name of the horizontal axis.
+        y_name: a short name of the vertical axis.
     """
     x_axis = axis_of([x for points in named.values() for x, _ in points], _MOST_STEPS_X)
     y_axis = axis_of([y for points in named.values() for _, y in points], _MOST_STEPS_Y)
@@ -117,7 +117,7 @@ def character_chart(named: Mapping[str, Points], x_name: str, y_name: str) -> st
 
 
 def _row_labels(axis: Axis) -> list[str]:
-    """What stands left of each row, the highest first."""
+    """Return the label left of each row, the highest first."""
     labels = [""] * _HEIGHT
     for tick, label in zip(axis.ticks, axis.labels, strict=True):
         labels[_HEIGHT - 1 - axis.dot(tick, 4 * _HEIGHT) // 4] = label
@@ -125,7 +125,7 @@ def _row_labels(axis: Axis) -> list[str]:
 
 
 def _horizontal(axis: Axis, name: str) -> tuple[str, str]:
-    """The line below the canvas, and what stands below its ticks."""
+    """Return the line below the canvas, and the labels below its ticks."""
     line, below = list("-" * _WIDTH), [" "] * (_LEFT + _WIDTH + _MARGIN)
     for tick, label in zip(axis.ticks, axis.labels, strict=True):
         column = axis.dot(tick, 2 * _WIDTH) // 2

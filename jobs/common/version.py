@@ -1,4 +1,4 @@
-"""Which gfjobs a run was made with."""
+"""The version of gfjobs that a run was made with."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def gfjobs_version() -> str | None:
-    """The installed version; None where the package runs uninstalled."""
+    """Return the installed version; None if the package is not installed."""
     try:
         return version("gfjobs")
     except PackageNotFoundError:
@@ -16,7 +16,7 @@ def gfjobs_version() -> str | None:
 
 
 def git_revision() -> str | None:
-    """The commit of the checkout this code runs from, `-dirty` where changed; else None."""
+    """Return the commit of this code's checkout, `-dirty` if changed; None without a checkout."""
     folder = Path(__file__).parent
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
@@ -26,7 +26,7 @@ def git_revision() -> str | None:
             check=False,
         )
         if tracked.returncode:
-            return None  # installed into somebody else's repository
+            return None  # installed within another repository
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -1,8 +1,8 @@
-"""YAML files whose every value knows its place, so that all problems are reported at once.
+"""YAML files in which every value knows its line, so that all problems are reported at once.
 
 A reader asks each value for what it should be (`whole`, `choice`, `mapping`, ...). A value that is
-something else records a problem and answers with a harmless stand-in, so that reading goes on;
-`Document.check` raises in the end.
+something else records a problem and returns a harmless stand-in, so that reading can continue;
+`Document.check` raises at the end.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from jobs.common.errors import BadInputError, InputProblem
 _NEAREST = 3
 
 MAX_BYTES = 64 * 1024
-"""Of a file: some thirty times what one needs, and read within a second or two."""
+"""Of a file: some thirty times what such a file needs, and read within a second or two."""
 
 MAX_VALUES = 100_000
-"""Read from one file; only aliases of lists that hold aliases make more."""
+"""Values read from one file; only aliases of lists that hold aliases exceed this."""
 
 MAX_NESTING = 50
 
-_SHOWN = 500  # characters of a value that is wrong
+_SHOWN = 500  # characters of a wrong value in a message
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe one, but for brackets without end: its work grows with the square of their depth."""
+    """The safe loader with a limit on nesting: its work grows with the square of the depth."""
 
     def fetch_flow_collection_start(self, token: type[yaml.Token]) -> None:
-        """Called at each opening bracket."""
+        """Refuse an opening bracket that is nested too deeply."""
         if self.flow_level >= MAX_NESTING:
             raise yaml.scanner.ScannerError(
                 None, None, f"brackets nested more than {MAX_NESTING} deep", self.get_mark()
@@ -46,7 +46,7 @@ class _Loader(yaml.SafeLoader):
 
 @dataclass
 class Document:
-    """One file, and what has been found wrong with it so far."""
+    """One file, and the problems found in it so far."""
 
     path: Path
     text: str
@@ -86,7 +86,7 @@ class Document:
             raise BadInputError([problem]) from err
 
     def root(self) -> Value:
-        """The whole content.
+        """Return the whole content.
 
         Raises:
             BadInputError: the text is not YAML.
@@ -95,7 +95,7 @@ class Document:
 
     @cached_property
     def _node(self) -> yaml.Node:
-        """What `root` is made of; parsed once."""
+        """The node of `root`; parsed once."""
         try:
             node = yaml.compose(self.text, Loader=_Loader)
         except yaml.MarkedYAMLError as err:
@@ -122,7 +122,7 @@ class Document:
 
 @dataclass(frozen=True)
 class Value:
-    """A value at its place in a document."""
+    """A value and its place in a document."""
 
     document: Document
     key: str
@@ -130,12 +130,12 @@ class Value:
 
     @property
     def line(self) -> int:
-        """The line it stands on, from 1; 0 in an empty document."""
+        """Its line, counted from 1; 0 in an empty document."""
         return self.node.start_mark.line + 1 if self.node.start_mark else 0
 
     @property
     def is_scalar(self) -> bool:
-        """Whether it is one text, number, truth value or null."""
+        """Whether it is a single text, number, boolean or null."""
         return isinstance(self.node, yaml.ScalarNode)
 
     @property
@@ -150,7 +150,7 @@ class Value:
 
     @property
     def shown(self) -> str:
-        """It, as an error message names it."""
+        """The value as an error message shows it."""
         if self.is_mapping:
             return "a mapping"
         if self.is_list:
@@ -158,13 +158,13 @@ class Value:
         return f"{_shortened(self.node.value)!r}" if self.node.value != "" else "nothing"
 
     def problem(self, found: str, allowed: str) -> None:
-        """Record what is wrong here."""
+        """Record a problem with this value."""
         place = str(self.document.path)
         texts = map(_shortened, (self.key, found, allowed))
         self.document.problems.append(InputProblem(place, self.line, *texts))
 
     def mapping(self, known: Sequence[str], required: Sequence[str] = ()) -> dict[str, Value]:
-        """Its entries; keys that are unknown, double or missing are problems."""
+        """Return its entries; unknown, duplicate and missing keys are problems."""
         if not isinstance(self.node, yaml.MappingNode):
             self.problem(f"{self.shown}", f"a mapping with the keys {', '.join(known)}")
             return {}
@@ -176,7 +176,7 @@ class Value:
                 at_key = Value(self.document, entry.key, key_node)
                 at_key.problem(f"unknown key{suggest_near(name, known)}", ", ".join(known))
             elif name in entries:
-                entry.problem("this key stands twice", "each key once")
+                entry.problem("this key is given twice", "each key once")
             else:
                 entries[name] = entry
         for name in required:
@@ -185,10 +185,10 @@ class Value:
         return entries
 
     def items(self) -> list[Value]:
-        """The values of its list; anything but a list of one or more is a problem.
+        """Return the values of its list; anything but a list of one or more is a problem.
 
         Raises:
-            BadInputError: all problems so far, where aliases make too many values of few.
+            BadInputError: all problems so far, if aliases expand to too many values.
         """
         if not isinstance(self.node, yaml.SequenceNode) or not self.node.value:
             self.problem(f"{self.shown}", "a list of at least one value")
@@ -203,7 +203,7 @@ class Value:
         ]
 
     def text(self) -> str:
-        """Its text; an empty one, a list or a mapping is a problem."""
+        """Return its text; an empty one, a list or a mapping is a problem."""
         if not self.is_scalar or self.node.value == "":
             self.problem(f"{self.shown}", "a text")
             return ""
@@ -214,10 +214,10 @@ class Value:
         return text
 
     def choice(self, options: Sequence[str], what: str = "value", others: str = "") -> str:
-        """One of the options; the problem names them all, and `others` in words."""
+        """Return one of the options; the problem lists them all, followed by `others`."""
         text = self.node.value if self.is_scalar else None
         if not options:
-            return ""  # what the options come from has a problem of its own
+            return ""  # the source of the options has a problem of its own
         if text not in options:
             near = suggest_near(text, options) if text else ""
             self.problem(f"unknown {what} {self.shown}{near}", ", ".join(options) + others)
@@ -225,7 +225,7 @@ class Value:
         return str(text)
 
     def whole(self, low: int, high: int | None = None) -> int:
-        """A whole number from `low` to `high`, both included."""
+        """Return a whole number from `low` to `high`, both included."""
         try:
             number = int(self.node.value) if self.is_scalar else None
         except ValueError:
@@ -237,7 +237,7 @@ class Value:
         return number
 
     def number(self, low: float, high: float) -> float:
-        """A finite number from `low` to `high`, both included; NaN is a problem."""
+        """Return a finite number from `low` to `high`, both included; NaN is a problem."""
         try:
             number = float(self.node.value) if self.is_scalar else math.nan
         except ValueError:
@@ -248,21 +248,21 @@ class Value:
         return number
 
     def boolean(self) -> bool:
-        """A truth value: true or false."""
+        """Return a boolean: true or false."""
         return self.choice(("true", "false")) == "true"
 
 
 def _shortened(text: str) -> str:
-    """The beginning of what is too long for a message, and how long it is."""
+    """Shorten a text that is too long for a message to its beginning and its length."""
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text):,} characters)"
 
 
 def _printable(text: str) -> str:
-    """The text with lone surrogates, which no encoding has, written out."""
+    """Write out lone surrogates, which no encoding has."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def suggest_near(name: str, known: Sequence[str] | Mapping[str, object]) -> str:
-    """`; did you mean 'x'?` where something known is near, else nothing."""
+    """Return `; did you mean 'x'?` if a known name is near, else an empty text."""
     near = difflib.get_close_matches(name, list(known), n=_NEAREST, cutoff=0.6)
     return f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""

@@ -13,7 +13,7 @@ from jobs.plan.order import CellBlock
 def find_affinities(
     queued: Iterable[CellBlock], entries: Iterable[storage.CommitEntry]
 ) -> dict[CellBlock, str]:
-    """The hosts that have begun blocks which one host must take whole."""
+    """The host of each timed block that has committed tasks: one host must take it whole."""
     block_of = {cell.cell_id: block for block in queued if block.is_timed for cell in block.cells}
     found: dict[CellBlock, Counter[str]] = {}
     for entry in entries:
@@ -27,7 +27,7 @@ def resolved_devices(
     entries: Iterable[storage.CommitEntry],
     nodes: Iterable[storage.NodeRow],
 ) -> dict[str, str]:
-    """The devices that `any` and `cuda` turned out to be, by what is committed."""
+    """The devices that `any` and `cuda` were resolved to, according to the commits."""
     devices = {node.node: node.device for node in nodes}
     asked = {cell.cell_id: block.device for block in queued for cell in block.cells}
     return {

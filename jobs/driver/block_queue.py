@@ -16,12 +16,13 @@ class BlockQueue:
     """The tasks of a block: waiting, in flight, and where they must go.
 
     Attributes:
-        block: whose tasks these are.
-        affinity: the only host that may get them; None: any that can.
+        block: the block that the tasks belong to.
+        affinity: the only host that may get them; None: any host that can take them.
         in_flight: the number of tasks in flight.
-        has_begun: one of them has been done, or has failed, on that host.
-        stuck_s: since when no host can take them, by the placement's clock; None: one can.
-        avoided: hosts that get none.
+        has_begun: whether one of them has been completed, or has failed, on that host.
+        stuck_s: the time, by the placement's clock, since which no host can take them; None: a
+            host can.
+        avoided: hosts that get none of them.
     """
 
     def __init__(self, block: CellBlock, tasks: Iterator[Task], affinity: str | None) -> None:
@@ -36,7 +37,7 @@ class BlockQueue:
         self._lost_on: dict[Task, set[str]] = {}
 
     def has_more(self, is_over: IsOver) -> bool:
-        """Whether a task waits; those of cells that are over are dropped."""
+        """Whether a task waits; drops tasks of cells that are over."""
         while self._waiting and is_over(self._waiting[0].cell_id):
             self._lost_on.pop(self._waiting.popleft(), None)
         return bool(self._waiting) or self._draw(is_over) is not None
@@ -44,7 +45,7 @@ class BlockQueue:
     def first(
         self, host: str, others: Collection[str], is_over: IsOver, *, is_held: bool
     ) -> Task | None:
-        """The first task for a host: not one that was lost there, while another host can take it.
+        """The first task for a host: not one that it lost, while another host can take that one.
 
         Tasks behind such a task are handed out meanwhile, except behind a timed one: timed tasks
         keep their order.
@@ -53,7 +54,7 @@ class BlockQueue:
             host: its name.
             others: names of other hosts that can take tasks of this queue.
             is_over: whether a cell needs no more tasks.
-            is_held: it gets only tasks that were lost elsewhere, while there are others.
+            is_held: whether the host gets only tasks that other hosts lost, while there are others.
         """
         is_held = is_held and bool(others)
         for task in self._waiting:
@@ -68,7 +69,7 @@ class BlockQueue:
         return None if is_held else self._draw(is_over)
 
     def _draw(self, is_over: IsOver) -> Task | None:
-        """The next task that was never given out; it waits from now on. None: there is none."""
+        """Put the next task that was never given out into the queue; None if there is none."""
         for task in self._tasks:
             if not is_over(task.cell_id):
                 self._waiting.append(task)
@@ -80,12 +81,12 @@ class BlockQueue:
         return frozenset(self._lost_on.get(task, ()))
 
     def take(self, task: Task) -> None:
-        """A task is given out."""
+        """Record that a task is given out."""
         self._waiting.remove(task)
         self.in_flight += 1
 
     def give_back(self, task: Task, host: str, *, again: bool, is_lost: bool) -> None:
-        """A task has come back."""
+        """Record that a task has ended; with `again` it waits once more, first in the queue."""
         self.in_flight -= 1
         self.has_begun |= not again
         if again:
@@ -96,7 +97,7 @@ class BlockQueue:
             self._lost_on.pop(task, None)
 
     def restart(self, tasks: Iterator[Task]) -> None:
-        """Start again, on any host."""
+        """Start again with these tasks, on any host."""
         self._tasks, self.affinity, self.stuck_s, self.has_begun = tasks, None, None, False
         self._waiting.clear()
         self._lost_on.clear()

@@ -16,12 +16,12 @@ from jobs.plan.task import Outcome, Task
 VALID_ROUNDS = 2
 """Rounds that are not throttled, for a cell to be valid; one if the grid asked for one.
 
-A cell with images whose logits are not finite is not valid either. Decided here alone, when a cell
-ends: queries use its `is_valid`."""
+A cell with images whose logits are not finite is not valid either. Only this module decides that,
+when a cell ends: queries use its `is_valid`."""
 
 
 def queued_rows(plan: Plan, run_id: str) -> list[storage.CellRow]:
-    """The rows of a plan before anything has run; what it skips is skipped from the start."""
+    """The rows of a plan before anything has run; cells that it skips are skipped already."""
     return [_queued(cell, run_id, position) for position, cell in enumerate(plan.cells)]
 
 
@@ -56,7 +56,7 @@ def _queued(cell: Cell, run_id: str, position: int) -> storage.CellRow:
 
 
 def _renewed(row: storage.CellRow, cell: Cell) -> storage.CellRow:
-    """A stored row when its run resumes; what is committed is added afterwards."""
+    """A stored row when its run resumes; the caller adds what is committed afterwards."""
     return replace(
         row,
         rounds=cell.rounds,  # rounds may have been added since
@@ -75,10 +75,10 @@ class CellStates:
         plan: the cells.
         rows: their rows as stored; a cell that failed or was interrupted is queued again. Rows of
             cells that the plan no longer has stay as they are.
-        entries: what is committed already.
+        entries: the commits so far.
         nodes: the machines that the entries name.
-        throttled: rounds among these that were throttled, as (cell_id, round).
-        unanswered: images of each round whose logits are not finite.
+        throttled: throttled rounds among the committed ones, as (cell_id, round).
+        unanswered: number of images of each round whose logits are not finite.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class CellStates:
 
     @property
     def rows(self) -> list[storage.CellRow]:
-        """All rows in the order of the plan; then those that it no longer has."""
+        """All rows in the order of the plan; then those of cells that it no longer has."""
         return [*self._rows.values(), *self._left]
 
     def is_over(self, cell_id: str) -> bool:
@@ -142,7 +142,7 @@ class CellStates:
         return sum(self._asked_tasks(cell_id) - self._missing[cell_id] for cell_id in cell_ids)
 
     def start(self, task: Task) -> None:
-        """A task is given out."""
+        """Record that a task is given out."""
         row = self._rows[task.cell_id]
         self._rows[task.cell_id] = replace(
             row,
@@ -152,12 +152,12 @@ class CellStates:
         )
 
     def retry(self, task: Task) -> None:
-        """A task was lost and is given out again."""
+        """Record that a task was lost and is given out again."""
         row = self._rows[task.cell_id]
         self._rows[task.cell_id] = replace(row, attempts=row.attempts + 1)
 
     def commit(self, task: Task, outcome: Outcome) -> None:
-        """A task's rows are committed."""
+        """Record that a task's rows are committed."""
         node = outcome.node
         if node is not None:
             self._run_on(task.cell_id, node.node, node.device)
@@ -176,7 +176,7 @@ class CellStates:
             self._unanswered.setdefault(cell_id, Counter())[number] += images
 
     def restart(self, cell_ids: Collection[str]) -> None:
-        """Committed rows of cells are dropped, and the cells start again."""
+        """Record that committed rows of cells are dropped, and that the cells start again."""
         for cell_id in cell_ids:
             cell, row = self._cells[cell_id], self._rows[cell_id]
             self._throttled.pop(cell_id, None)
@@ -190,7 +190,7 @@ class CellStates:
             )
 
     def fail(self, cell_id: str, error: str) -> None:
-        """A cell failed; its committed rows stay."""
+        """Record that a cell failed; its committed rows stay."""
         self._rows[cell_id] = replace(
             self._rows[cell_id],
             status="failed",
@@ -200,13 +200,13 @@ class CellStates:
         )
 
     def skip(self, task: Task, reason: str) -> None:
-        """A host cannot do a task at all: its cell is skipped, with the reason."""
+        """Skip the cell of a task that its host cannot run at all, with the reason."""
         self._rows[task.cell_id] = replace(
             self._rows[task.cell_id], status="skipped", note=reason, finished_at=now()
         )
 
     def _run_on(self, cell_id: str, node: str, device: str | None) -> None:
-        """Note where a cell ran; for all that asked for the same, what `any` turned out to be."""
+        """Note where a cell ran, and the resolved device for all cells that asked for the same."""
         row = self._rows[cell_id]
         self._rows[cell_id] = replace(row, node=node, device=device, attempts=max(row.attempts, 1))
         asked = self._asked[cell_id]
@@ -260,6 +260,6 @@ class CellStates:
 
 
 def _not_finite(broken: int, images: int) -> str:
-    """Why a cell has no accuracy; every round has the same images, so the largest number counts."""
+    """Why a cell is not valid; every round has the same images, so the largest number counts."""
     verb = "has" if broken == 1 else "have"
     return f"{broken} of {images} images {verb} logits that are not finite"

@@ -1,4 +1,4 @@
-"""The driver: keeps a bounded number of tasks in flight and commits what comes back."""
+"""The driver: keeps a bounded number of tasks in flight and commits their rows."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ from jobs.plan.sources import SourceError
 from jobs.plan.task import Outcome, Task
 
 SAVE_INTERVAL_S = 2.0
-"""Between two saves of the cells' states, at least; what is committed does not wait for them."""
+"""Least time between two saves of the cells' states; commits do not wait for them."""
 
 SAVE_SHARE = 0.02
-"""Of a driver's time that it spends on saving them: of many cells they are saved less often."""
+"""Largest share of a driver's time for these saves: with many cells it saves less often."""
 
 POLL_S = 1.0
-"""Between two looks at hosts that joined or left, and at cells that no host can take; one host
-alone needs none."""
+"""Time between two checks for hosts that joined or went away, and for cells that no host can take;
+not needed with a single host."""
 
 
 class Driver:
-    """Runs what is missing of a run, on any executor.
+    """Runs the missing tasks of a run, on any executor.
 
     Args:
         store: the run, whose lease this process holds.
         plan: its cells.
-        executor: where tasks run.
-        events: takes reports of tasks that have ended and of what the user should know.
+        executor: runs the tasks.
+        events: receives ended tasks, and messages for the user.
         wait_s: how long cells wait for a device that is not registered.
     """
 
@@ -88,20 +88,20 @@ class Driver:
         self._looked_s = -POLL_S
 
     def run(self) -> bool:
-        """Run all that is missing.
+        """Run all missing tasks.
 
         Returns: whether every cell is done, or skipped for a reason.
 
         Raises:
-            JobsError: rows cannot be written; nothing of what was committed is lost.
+            JobsError: rows cannot be written; no committed row is lost.
         """
         self._fill()
         while not self._placement.is_done(self._policy.is_over):
             if finished := self._executor.wait(self._poll_s):
                 self._receive(*finished)
             if not self._placement.is_timing_here:
-                # Settled before the next task is given out: while this host is being timed, the
-                # driver neither writes nor draws.
+                # Settle before the next task is given out: while a timed task runs on this host,
+                # the driver neither writes nor draws.
                 self._settle(is_idle=not finished)
             self._fill()
         self.save()
@@ -129,7 +129,7 @@ class Driver:
                 self._placement.give_back(task)
                 self._carry_out([self._policy.fail(task, Outcome({}, None, error=str(err)))])
             except FullError as err:
-                is_retried = self._placement.in_flight > 1  # what comes back makes room
+                is_retried = self._placement.in_flight > 1  # a task that ends makes room
                 self._placement.give_back(task, again=is_retried, is_lost=False)
                 if is_retried:
                     return
@@ -142,10 +142,10 @@ class Driver:
         self._ended.append(ended)
 
     def _settle(self, *, is_idle: bool) -> None:
-        """Commit what came back, do what its faults ask for, and save cells' states now and then.
+        """Commit ended tasks, carry out what the fault policy decides, save states now and then.
 
         Args:
-            is_idle: nothing came back for some time.
+            is_idle: whether no task has ended for some time.
         """
         for ended in self._ended:
             self._record(ended.task, ended.outcome)
@@ -168,7 +168,7 @@ class Driver:
         self._events.update(task, outcome)
 
     def _carry_out(self, actions: Iterable[Action]) -> None:
-        """Do what faults ask for, one after the other: each is decided after those before."""
+        """Carry out actions one by one: each is decided after the ones before are carried out."""
         for action in actions:
             match action:
                 case Retry(ended):
@@ -189,7 +189,7 @@ class Driver:
                         self._writer.note_on_node(host, note)
 
     def _restart(self, block: CellBlock, avoided: str | None) -> None:
-        """Drop what a block has: its host cannot go on, and rounds of two must not mix."""
+        """Drop a block's rows: its host cannot continue it, and rounds of two must not mix."""
         cells = {cell.cell_id for cell in block.cells}
         before = self._cells.committed(cells)
         if before:

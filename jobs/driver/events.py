@@ -8,13 +8,13 @@ from jobs.plan.task import Outcome, Task
 
 
 class RunEvents:
-    """Takes a driver's reports; this class ignores them, and `Progress` shows them."""
+    """Receives a driver's events; this class ignores them, and `Progress` shows them."""
 
     def update(self, task: Task, outcome: Outcome) -> None:
-        """A task has ended; if its outcome is lost, it gets a further try."""
+        """Called when a task has ended; if its outcome is lost, it is tried again."""
 
     def note(self, text: str) -> None:
-        """Something the user should know, such as cells that wait for a device."""
+        """Called with a message for the user, such as that cells wait for a device."""
 
     def restart(self, tasks: Sequence[Task]) -> None:
-        """These tasks were done, and are to be done again."""
+        """Called with tasks that were done and must be done again."""

@@ -1,4 +1,4 @@
-"""Executors: how tasks reach workers; see `inline_executor` and `jobs.cluster.ray`."""
+"""The interface of executors, which run tasks: see `inline_executor` and `jobs.cluster.ray`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Finished = tuple[Task, Outcome]
 
 
 class Executor(Protocol):
-    """Runs tasks somewhere, some of them at a time."""
+    """Runs tasks, several at a time."""
 
     @property
     def is_one_host(self) -> bool:
@@ -32,7 +32,7 @@ class Executor(Protocol):
         """The hosts that can take tasks now."""
 
     def submit(self, task: Task, slot: Slot) -> None:
-        """Hand a task over, for a device of one of these hosts.
+        """Hand over a task for a slot of one of these hosts.
 
         Raises:
             SourceError: its checkpoint or images cannot be read.
@@ -43,4 +43,4 @@ class Executor(Protocol):
         """Block until one of the tasks in flight has ended; None after `timeout_s`."""
 
     def close(self) -> None:
-        """Stop what still runs and leave no process behind."""
+        """Stop all running tasks and their processes."""

@@ -1,10 +1,10 @@
-"""Fault policy: what a fault costs, which is another try, a cell, a block's rows, or a host.
+"""Fault policy: a fault leads to a retry, a failed cell, a restarted block or a host set aside.
 
-Decided here alone, from what `fault_attribution` remembers of hosts and cells; the driver carries
-it out. A fault that another host may not have is tried there. Timed cells cannot be tried elsewhere
-one by one, since they are compared on one host: such a cell is held back until its host has
-completed another task, which shows that the cell is broken. If the host completes none, the whole
-block starts again on another.
+Only this module decides that, from what `fault_attribution` remembers of hosts and cells; the
+driver carries it out. A task that another host may complete is retried there. Timed cells cannot be
+tried elsewhere one by one, since they are compared on one host: such a cell is held back until its
+host has completed another task, which shows that the cell is broken. If the host completes none,
+the whole block restarts on another host.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from jobs.plan.order import CellBlock
 from jobs.plan.task import Outcome, Task
 
 MAX_ATTEMPTS = 3
-"""Times that a task whose worker was lost is given out in all."""
+"""Tries in all of a task whose worker was lost."""
 
 MAX_FAILURES = 2
-"""Times that a task which fails by itself is given out, where there is another host to try."""
+"""Tries in all of a task that fails with an error, if there is another host to try."""
 
 WAIT_S = 600.0
-"""How long cells wait for a device that no node has, unless told otherwise."""
+"""How long cells wait by default for a device that no node has."""
 
 GRACE_S = 60.0
-"""How long timed cells wait for their own host where another could take them: enough for a node
-that was cut off to be declared dead, and to join again."""
+"""How long timed cells wait for their own host if another could take them: enough for a node that
+was cut off to be declared dead, and to join again."""
 
 
 @dataclass(frozen=True)
 class EndedTask:
-    """A task that has come back from a host.
+    """A task that has ended on a host.
 
     Attributes:
         task, outcome: the task, and how it ended.
-        host: where.
-        is_retried: it is in its queue again.
+        host: the host that it ran on.
+        is_retried: whether it is in its queue again.
     """
 
     task: Task
@@ -53,14 +53,14 @@ class EndedTask:
 
 @dataclass(frozen=True)
 class Retry:
-    """A task gets a further try, or waits until the cause is known: no cell has failed."""
+    """A task is tried again, or waits until the cause is known: no cell has failed."""
 
     ended: EndedTask
 
 
 @dataclass(frozen=True)
 class FailCell:
-    """A cell fails; `outcome` is that of the task which failed, None where none ran."""
+    """A cell fails; `outcome` is that of the task that failed, None if none ran."""
 
     cell_id: str
     error: str
@@ -70,7 +70,7 @@ class FailCell:
 
 @dataclass(frozen=True)
 class RestartBlock:
-    """What a block has is dropped, and it starts again on another host, not on `avoided`."""
+    """A block's rows are dropped, and it restarts on a host other than `avoided`."""
 
     block: CellBlock
     avoided: str | None = None
@@ -85,7 +85,7 @@ class SetAside:
 
 @dataclass(frozen=True)
 class Tell:
-    """The user is told something; where a host is named, its row says `note` too."""
+    """A message to the user; if a host is named, `note` is added to its row."""
 
     text: str
     host: str | None = None
@@ -96,12 +96,12 @@ Action = Retry | FailCell | RestartBlock | SetAside | Tell
 
 
 class FaultPolicy:
-    """Decides what becomes of tasks that failed, their cells and their hosts.
+    """Decides what happens to failed tasks, their cells and their hosts.
 
     Args:
         queued: the blocks of the run.
-        placement: which hosts there are, and what could take what.
-        cells: what has become of the cells.
+        placement: knows the hosts, and which of them could take a block.
+        cells: the states of the cells.
         wait_s: how long cells wait for a device that is not registered.
     """
 
@@ -121,16 +121,16 @@ class FaultPolicy:
         self._aside: set[str] = set()
 
     def is_over(self, cell_id: str) -> bool:
-        """Whether nothing of a cell is to be given out: it has ended, or is held back."""
+        """Whether no task of a cell may be given out: the cell has ended, or is held back."""
         return self._cells.is_over(cell_id) or self._attribution.is_suspect(cell_id)
 
     @property
     def held_hosts(self) -> frozenset[str]:
-        """Hosts that get no new tasks until it is known why so many failed there."""
+        """Hosts that get no new tasks until the cause of their many failures is known."""
         return self._attribution.held
 
     def end(self, task: Task, outcome: Outcome) -> EndedTask:
-        """A task in flight has ended: whether it gets a further try, to be known at once."""
+        """Record that a task in flight has ended, and decide at once whether it is retried."""
         self._tries[task.key] += not outcome.is_untried
         tries = self._tries[task.key]
         is_retried = outcome.is_lost and tries < MAX_ATTEMPTS
@@ -141,11 +141,11 @@ class FaultPolicy:
         return EndedTask(task, outcome, self._placement.slot(task).host, is_retried)
 
     def decide(self, ended: Sequence[EndedTask], *, is_looking: bool) -> Iterator[Action]:
-        """What is to be done now, step by step: each builds on what has been done of those before.
+        """The actions to carry out now; carry out each before asking for the next.
 
         Args:
-            ended: tasks that have come back; rows of those that succeeded are committed.
-            is_looking: whether blocks that no host can take are looked at, too.
+            ended: tasks that have ended; rows of those that succeeded are committed.
+            is_looking: whether to check for blocks that no host can take, too.
         """
         for each in ended:
             yield from self._ended(each)
@@ -155,13 +155,13 @@ class FaultPolicy:
             yield from self._stuck(stuck)
 
     def fail(self, task: Task, outcome: Outcome) -> FailCell:
-        """A cell fails by its own fault."""
+        """Fail a cell: the failure of its task is attributed to it."""
         self._attribution.clear_cell(task.cell_id)
         return FailCell(task.cell_id, outcome.error, task, outcome)
 
     def _ended(self, ended: EndedTask) -> Iterator[Action]:
         task, outcome, host = ended.task, ended.outcome, ended.host
-        # One that vanished with its host, or did not arrive as sent, tells nothing of either.
+        # A task that was lost with its host, or did not arrive as sent, says nothing about either.
         is_told = not (outcome.is_gone or outcome.is_corrupted or self._cells.is_over(task.cell_id))
         if outcome.error and is_told:
             self._attribution.fail(host, task.key, outcome.error)
@@ -184,15 +184,15 @@ class FaultPolicy:
                 yield self.fail(suspect.task, suspect.outcome)
 
     def _set_aside(self, host: str) -> Iterator[Action]:
-        """A host failed what others did, one task after the other."""
+        """Set aside a host that failed tasks which others completed, one after the other."""
         if host in self._aside or not self._placement.can_spare(host, self.is_over):
             return
         self._aside.add(host)
-        note = f"{SET_ASIDE}: others did {FAULTS} tasks that it failed"
+        note = f"{SET_ASIDE}: other nodes completed {FAULTS} tasks that it failed"
         reason = last_line(self._attribution.reason(host))
         yield SetAside(host)
         yield Tell(
-            f"node {host} is {note} ({reason}); its work goes to the others",
+            f"node {host} is {note} ({reason}); they take over its tasks",
             host,
             f"{note} ({reason})",
         )
@@ -200,7 +200,7 @@ class FaultPolicy:
     def _attributed(
         self, host: str, block: CellBlock, suspects: Sequence[Suspect]
     ) -> Iterator[Action]:
-        """Timed cells that failed on a host: its fault or theirs, once that can be told."""
+        """Attribute failures of timed cells to their host or the cells, once this is possible."""
         is_idle = self._placement.is_idle(block, self.is_over)
         if self._placement.is_in_flight(block) or not (is_idle or len(suspects) >= FAULTS):
             return
@@ -213,7 +213,7 @@ class FaultPolicy:
             reason = last_line(suspects[-1].outcome.error)
             yield Tell(
                 f"node {host} failed all of {len(suspects)} cells in a row: the timed cells of"
-                f" {block.dataset} start anew on another ({reason})",
+                f" {block.dataset} restart on another node ({reason})",
                 host,
                 f"{SET_ASIDE} for timed cells of {block.dataset}: {reason}",
             )
@@ -224,10 +224,10 @@ class FaultPolicy:
             yield self.fail(suspect.task, suspect.outcome)
 
     def _stuck(self, stuck: Stuck) -> Iterator[Action]:
-        """No host can take a block now: it waits, starts anew on another, or its cells fail."""
+        """No host can take a block now: it waits, restarts on another host, or its cells fail."""
         is_late = stuck.waited_s >= min(GRACE_S, self._wait_s)
         if stuck.can_move and (stuck.has_nothing or is_late):
-            yield Tell(f"{stuck.reason}: they start anew on another")
+            yield Tell(f"{stuck.reason}: they restart on another node")
             yield self._restart(stuck.block)
         elif not stuck.can_move and stuck.waited_s >= self._wait_s:
             error = f"{stuck.reason}; nothing changed in {format_duration(self._wait_s)}"
@@ -239,7 +239,7 @@ class FaultPolicy:
                     yield FailCell(cell.cell_id, error)
         elif stuck.is_new:
             left = format_duration(self._wait_s)
-            hint = "unless it joins: gfjobs node start"
+            hint = "unless a node that can take them joins: gfjobs node start"
             yield Tell(f"waiting: {stuck.reason}. They fail in {left} {hint}")
 
     def _restart(self, block: CellBlock, avoided: str | None = None) -> RestartBlock:

@@ -9,7 +9,7 @@ from jobs.plan.task import Task
 
 
 class InFlight:
-    """Says what may start on a host: untimed tasks up to its room, a timed one only alone."""
+    """Decides what may start on a host: untimed tasks up to its capacity, timed ones only alone."""
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -17,7 +17,7 @@ class InFlight:
 
     @property
     def in_flight(self) -> int:
-        """Tasks handed out and not yet taken back."""
+        """The number of tasks handed out that have not ended."""
         return len(self._slots)
 
     @property
@@ -27,12 +27,12 @@ class InFlight:
 
     @property
     def load(self) -> float:
-        """The share of its room that is taken."""
+        """The share of its capacity in use."""
         return self.in_flight / self.host.capacity
 
     @property
     def is_shut(self) -> bool:
-        """Whether nothing at all may start there now."""
+        """Whether no task at all may start there now."""
         return self.load >= 1 or self.is_timing
 
     def has_room(self, task: Task, device: str) -> bool:
@@ -43,7 +43,7 @@ class InFlight:
         return not self.is_shut and beside < self.host.room(device)
 
     def begin(self, task: Task, device: str) -> Slot:
-        """A task starts: on the least used of several equal devices, a timed one on the first."""
+        """Start a task: on the least used of several equal devices, a timed one on the first."""
         used = Counter(slot.number for slot in self._slots.values() if slot.device == device)
         count = (self.host.devices or {}).get(device, 1)
         number = min(range(count), key=lambda n: used[n]) if self.host.has_gpu else 0
@@ -55,5 +55,5 @@ class InFlight:
         return self._slots[task]
 
     def end(self, task: Task) -> None:
-        """A task has ended."""
+        """Free the slot of a task that has ended."""
         del self._slots[task]

@@ -14,7 +14,7 @@ from jobs.worker.run_task import run_task
 
 
 class InlineExecutor:
-    """Runs each task in this process, when it is waited for: for debugging and for tests."""
+    """Runs each task in this process, inside `wait`: for debugging and for tests."""
 
     def __init__(
         self, sources: Sources, run: Callable[[Task, Callable[[], bytes], Any], Outcome] = run_task
@@ -25,12 +25,12 @@ class InlineExecutor:
 
     @property
     def is_one_host(self) -> bool:
-        """True: everything runs here."""
+        """True: everything runs in this process."""
         return True
 
     @property
     def is_full(self) -> bool:
-        """False: it holds one task."""
+        """False: its one host has one slot, so it never holds more than one task."""
         return False
 
     def hosts(self) -> Sequence[Host]:
@@ -38,14 +38,14 @@ class InlineExecutor:
         return [Host("", capacity=1)]
 
     def submit(self, task: Task, slot: Slot) -> None:  # noqa: ARG002 - there is one slot
-        """Keep the task and its images until it is waited for."""
+        """Keep the task and its images until `wait` runs it."""
         self._tasks.append((task, self._sources.shard(task)))
 
-    def wait(self, timeout_s: float | None = None) -> Finished:  # noqa: ARG002 - it is at work
+    def wait(self, timeout_s: float | None = None) -> Finished:  # noqa: ARG002 - runs a task
         """Run the oldest task."""
         task, images = self._tasks.popleft()
         return task, self._run(task, lambda: self._sources.weights(task), images)
 
     def close(self) -> None:
-        """Forget what has not run."""
+        """Drop tasks that have not run."""
         self._tasks.clear()

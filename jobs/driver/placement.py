@@ -1,8 +1,8 @@
-"""Placement: which task goes to which host, and what happens if no host can take it.
+"""Placement: which task goes to which host, and which blocks no host can take.
 
-Cells whose latencies are to be compared are bound to one host by its name, for all rounds: a node
-that joins again after its link was cut is the same host. If it stays away, the fault policy
-restarts them on another.
+Cells whose latencies are compared are bound to one host by its name, for all rounds: a node that
+joins again after its link was cut is the same host. If it stays away, the fault policy restarts
+them on another.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ class Stuck:
     """A block that no host can take now.
 
     Attributes:
-        block: which one.
-        reason: what to say of it.
-        is_new: it was not stuck before.
-        waited_s: for how long.
-        can_move: another host could take it.
-        has_nothing: no task of it is done on its host, or that host is set aside: nothing is lost
-            by moving.
+        block: the block.
+        reason: text for the user.
+        is_new: whether it was not stuck before.
+        waited_s: how long it has been stuck.
+        can_move: whether another host could take it.
+        has_nothing: whether no task of it is done on its host, or that host is set aside: nothing
+            is lost by moving.
     """
 
     block: CellBlock
@@ -45,9 +45,9 @@ class Placement:
     """Hands out tasks with slots for them.
 
     Args:
-        queued: blocks, each with its tasks, in order of precedence.
+        queued: blocks, each with its tasks, in order of priority.
         affinities: the host of each block that has begun.
-        resolved: the devices that `any` and `cuda` stand for, if known.
+        resolved: the devices that `any` and `cuda` are resolved to, if known.
         clock: seconds; a fake one in tests.
     """
 
@@ -75,11 +75,11 @@ class Placement:
         return any(there.is_timing and there.host.is_here for there in self._in_flight.values())
 
     def is_done(self, is_over: IsOver) -> bool:
-        """Whether nothing is in flight and nothing waits."""
+        """Whether no task is in flight and no task waits."""
         return not self._given and not any(q.has_more(is_over) for q in self._queues.values())
 
     def update_hosts(self, hosts: Sequence[Host]) -> None:
-        """These hosts are available now."""
+        """Set the hosts that are available now."""
         self._hosts = {host.name: host for host in hosts}
         for name, host in self._hosts.items():
             if name in self._in_flight:
@@ -92,7 +92,7 @@ class Placement:
 
         Args:
             is_over: whether a cell needs no more tasks.
-            held: hosts that get only tasks which were lost elsewhere, while there are others.
+            held: hosts that get only tasks which other hosts lost, while there are others.
         """
         able = [there for name in self._hosts if not (there := self._in_flight[name]).is_shut]
         for there in sorted(able, key=lambda there: there.load):
@@ -110,9 +110,9 @@ class Placement:
         return self._given[task][1].slot(task)
 
     def can_go_elsewhere(self, task: Task) -> bool:
-        """Whether another host, on which a task in flight was not lost yet, could take it.
+        """Whether a host that has not lost a task in flight could take it.
 
-        Never for a task of a block that one host must take whole.
+        False for a task of a block that one host must take whole.
         """
         queue, there = self._given[task]
         lost_on = queue.lost_on(task) | {there.host.name}
@@ -121,23 +121,23 @@ class Placement:
         )
 
     def can_move(self, block: CellBlock) -> bool:
-        """Whether another host than its own could take a block."""
+        """Whether a host other than its own could take a block."""
         if block.is_immovable:
             return False
         queue = self._queues[block]
         return any(host.name != queue.affinity for host in self._candidates(queue))
 
     def is_idle(self, block: CellBlock, is_over: IsOver) -> bool:
-        """Whether nothing of a block is in flight, and nothing waits."""
+        """Whether no task of a block is in flight, and none waits."""
         queue = self._queues[block]
         return not queue.in_flight and not queue.has_more(is_over)
 
     def is_in_flight(self, block: CellBlock) -> bool:
-        """Whether something of a block is in flight."""
+        """Whether a task of a block is in flight."""
         return bool(self._queues[block].in_flight)
 
     def can_spare(self, host: str, is_over: IsOver) -> bool:
-        """Whether all that is left for a host can be done on others."""
+        """Whether other hosts can take all remaining tasks that a host could take."""
         left = [q for q in self._queues.values() if q.in_flight or q.has_more(is_over)]
         if any(queue.block.is_immovable and queue.affinity == host for queue in left):
             return False
@@ -145,29 +145,29 @@ class Placement:
         return all(names - {host} for names in able if host in names)
 
     def set_aside(self, host: str) -> None:
-        """A host gets no more tasks."""
+        """Give a host no more tasks."""
         self._aside.add(host)
 
     def give_back(self, task: Task, *, again: bool = False, is_lost: bool = True) -> None:
-        """A task has ended.
+        """Free the slot of a task that has ended.
 
         Args:
-            task: which one.
-            again: it goes first in its queue.
-            is_lost: and to another host, if there is one.
+            task: the task.
+            again: whether it is to run again, first in its queue.
+            is_lost: whether another host, if there is one, should then take it.
         """
         queue, there = self._given.pop(task)
         queue.give_back(task, there.host.name, again=again, is_lost=is_lost)
         there.end(task)
 
     def restart(self, block: CellBlock, tasks: Iterator[Task], avoided: str | None = None) -> None:
-        """A block starts again on any host but one that it avoids."""
+        """Restart a block with these tasks, on any host that it does not avoid."""
         queue = self._queues[block]
         queue.restart(tasks)
         queue.avoided |= {avoided} if avoided else set()
 
     def stuck(self, is_over: IsOver) -> list[Stuck]:
-        """The blocks that no host can take now and of which nothing is in flight."""
+        """The blocks with waiting tasks that no host can take now, and with none in flight."""
         now_s = self._clock()
         found = []
         for queue in self._queues.values():
@@ -210,8 +210,8 @@ class Placement:
             device = host.device(self._resolved.get(task.device, task.device)) or task.device
             if not there.has_room(task, device):
                 if task.is_timed:
-                    return None  # nothing more until it is empty
-                continue  # another device of it may be free
+                    return None  # the host gets no other task until it is empty
+                continue  # another device of the host may be free
             if host.devices is not None and task.device in (ANY, CUDA):
                 self._resolved.setdefault(task.device, device)
             if queue.block.is_timed:
@@ -222,7 +222,7 @@ class Placement:
         return None
 
     def _suits(self, queue: BlockQueue, host: Host) -> bool:
-        """Whether a host has the device of a block, and may get work of it."""
+        """Whether a host has the device of a block, and may get its tasks."""
         if host.name in self._aside or host.name in queue.avoided:
             return False
         asked = queue.block.device
@@ -244,12 +244,13 @@ class Placement:
         host = f"node {queue.affinity}, which is {state}"
         if able and queue.block.is_immovable:
             return (
-                f"{what} were timed on {host}, and what is added must be timed there too; {there}"
+                f"{what} were timed on {host}, and added cells or rounds must be timed there too;"
+                f" {there}"
             )
         if able and not queue.has_begun:
             return f"{what} were about to begin on {host}; {there}"
         if able:
             return f"{what} began on {host}; {there}"
         if queue.affinity:
-            return f"{what} began on {host}, and no other has it; {there}"
+            return f"{what} began on {host}, and no other node has this device; {there}"
         return f"{what}: no node has it; {there}"

@@ -1,4 +1,4 @@
-"""Writes a driver's run into its store: rows, nodes, cell states, and rows that are dropped."""
+"""Writes a driver's run into its store: commits, node rows, cell states, and dropped rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SET_ASIDE = "set aside"
 """Begins the note of a node that failed tasks which others completed; `status` looks for it."""
 
 CLOCK_TOLERANCE_S = 60.0
-"""Between a node's clock and this machine's, from which on a cell's note says so."""
+"""Difference of a node's clock from this machine's from which a cell's note mentions it."""
 
 
 class RunWriter:
@@ -48,7 +48,7 @@ class RunWriter:
             note=outcome.note or None,
         )
         with self._failing_as_jobs():
-            # The node first: a commit names it, and may be the last thing this process does.
+            # The node first: the commit names it, and this process may be killed right after.
             if outcome.node and not self._knows(outcome.node):
                 self._nodes[outcome.node.node] = outcome.node
                 self._store.save_nodes(list(self._nodes.values()))
@@ -60,7 +60,7 @@ class RunWriter:
             self._store.discard(cell_ids)
 
     def note_on_node(self, host: str, note: str) -> None:
-        """Put a note in a node's row, in front of what it has."""
+        """Put a note into a node's row, before any note that it has."""
         row = self._nodes.get(host) or storage.NodeRow(self._store.run.run_id, host)
         self._nodes[host] = replace(row, note="; ".join(filter(None, (note, row.note))))
         self._noted.add(host)
@@ -68,7 +68,7 @@ class RunWriter:
             self._store.save_nodes(list(self._nodes.values()))
 
     def _knows(self, node: storage.NodeRow) -> bool:
-        """Whether a node's row is current; a note of an earlier try of this run is not."""
+        """Whether a node's row is current; it is not if its note stems from an earlier driver."""
         row = self._nodes.get(node.node)
         is_stale = row is not None and (row.note or "").startswith(SET_ASIDE)
         return row is not None and (not is_stale or node.node in self._noted)
@@ -79,13 +79,13 @@ class RunWriter:
             yield
         except storage.StorageError as err:
             raise JobsError(
-                f"{err}; what was committed before is kept: mend it, then go on with"
+                f"{err}; rows committed before are kept: fix the problem, then resume with"
                 f" gfjobs resume {self._store.run.run_id}"
             ) from err
 
 
 def with_clock_remark(outcome: Outcome, now_s: float) -> Outcome:
-    """Add a note if a node's clock is minutes off this machine's.
+    """Add a note if a node's clock differs by minutes from this machine's.
 
     Its latencies are right, since they come from a monotonic clock; its times of day are not.
     """
@@ -94,5 +94,5 @@ def with_clock_remark(outcome: Outcome, now_s: float) -> Outcome:
     minutes = round(abs(outcome.ended_s - now_s) / 60)
     side = "ahead of" if outcome.ended_s > now_s else "behind"
     node = outcome.node.node if outcome.node else "its node"
-    remark = f"the clock of {node} is {minutes} min {side} the driver's: started_at is by its own"
+    remark = f"the clock of {node} is {minutes} min {side} the driver's: started_at uses the node's"
     return replace(outcome, note="; ".join(filter(None, (outcome.note, remark))))

@@ -1,7 +1,7 @@
 """The watchdog: which tasks in flight have completed no batch for too long.
 
 A task is judged by its progress, not by its age: one that keeps completing batches may take all
-night. Progress is asked for seldom, and never of a young task.
+night. The watchdog asks for progress seldom, and never for that of a young task.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ STALL_S = 600.0
 minutes, and so does compiling an engine."""
 
 LOOKS = 4
-"""Per such time, at a task that is no longer young; its worker reports as often."""
+"""Checks of a task per time limit, once it is no longer young; its worker reports as often."""
 
 
 @dataclass
 class _Watch:
-    """One task in flight; all times of the watchdog's clock, seconds."""
+    """One task in flight; all times in seconds of the watchdog's clock."""
 
     host: str
     limit_s: float
@@ -33,10 +33,11 @@ class _Watch:
 class Watchdog:
     """Watches tasks in flight.
 
-    A task that has not begun waits behind the others of its host: any sign of theirs counts for it.
+    A task that has not begun waits behind the others of its host, so any progress of theirs counts
+    for it.
 
     Args:
-        limit_s: after which a task without progress has stalled.
+        limit_s: time without progress after which a task has stalled.
         clock: seconds; a fake one in tests.
     """
 
@@ -49,30 +50,30 @@ class Watchdog:
         self._last_sign_s: dict[str, float] = {}
 
     def begin(self, key: Hashable, host: str, quiet_s: float = 0.0) -> None:
-        """A task was handed over; for `quiet_s` it completes nothing on purpose."""
+        """Watch a task that was handed over; for `quiet_s` it completes nothing on purpose."""
         now_s, limit_s = self._clock(), self._limit_s + quiet_s
         self._watches[key] = _Watch(host, limit_s, now_s, now_s + limit_s / LOOKS)
 
     def end(self, key: Hashable) -> None:
-        """A task has ended, which is a sign of its host."""
+        """Stop watching a task that has ended; this counts as progress on its host."""
         watch = self._watches.pop(key, None)
         if watch:
             self._last_sign_s[watch.host] = self._clock()
 
     def due_s(self) -> float:
-        """Seconds until a look is worth it; infinite if nothing is in flight."""
+        """Seconds until the next check is due; infinite if no task is in flight."""
         if not self._watches:
             return math.inf
         return max(min(watch.look_s for watch in self._watches.values()) - self._clock(), 0.0)
 
     def stalled(self, ask: Callable[[Hashable], int | None]) -> list[Hashable]:
-        """Look at the tasks that are due.
+        """Check the tasks that are due.
 
         Args:
-            ask: batches that a task has completed, as its worker reports them; None if it reports
-                nothing: it is young, has not begun, or cannot.
+            ask: returns the number of batches that a task has completed, as its worker reports it;
+                None if it reports nothing: it is young, has not begun, or cannot.
 
-        Returns: those that have stalled.
+        Returns: the tasks that have stalled.
         """
         now_s = self._clock()
         due = {key: watch for key, watch in self._watches.items() if watch.look_s <= now_s}
@@ -85,7 +86,7 @@ class Watchdog:
         return [key for key, watch in due.items() if now_s - self._last_s(watch) >= watch.limit_s]
 
     def _last_s(self, watch: _Watch) -> float:
-        """The time of a task's last sign."""
+        """The time of a task's last sign of progress."""
         if watch.progress is not None:
             return watch.last_sign_s
         return max(watch.last_sign_s, self._last_sign_s.get(watch.host, -math.inf))

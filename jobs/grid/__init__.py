@@ -1,1 +1,1 @@
-"""What the user asks for: the grid file read, resolved and cross-checked."""
+"""Grid files: read, resolved and cross-checked."""

@@ -1,4 +1,4 @@
-"""What must hold between the axes of a grid, beyond each value being right by itself."""
+"""Checks between the axes of a grid, beyond the check of each value by itself."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from jobs.grid.models import Model
 from jobs.grid.threshold_axis import Threshold
 
 MAX_COMBINATIONS = 1_000_000
-"""Beyond any night; each is held in memory from the plan on."""
+"""More than any night can run; each is held in memory from the plan on."""
 
 
 def check_size(root: Value, grid: Grid) -> None:
-    """Few lines of axes must not become more cells than fit into memory."""
+    """Check that a few lines of axes do not become more cells than fit into memory."""
     axes = (grid.models, grid.datasets, grid.devices, grid.runtimes, grid.precisions, grid.threads)
     written = sum(threshold.is_written for threshold in grid.thresholds)
     combinations = math.prod(map(len, axes)) * max(written, 1)
@@ -25,12 +25,12 @@ def check_size(root: Value, grid: Grid) -> None:
         root.problem(
             f"{combinations:,} combinations of models, data sets, devices, runtimes, precisions,"
             " threads and thresholds written out",
-            f"at most {MAX_COMBINATIONS:,}: fewer values an axis, or several grids",
+            f"at most {MAX_COMBINATIONS:,}: fewer values per axis, or several grids",
         )
 
 
 def check_names(models: Sequence[tuple[Value, Model]]) -> None:
-    """Rows tell models by name, so each name stands once."""
+    """Check that model names are unique, since rows identify models by name."""
     counts = Counter(model.name for _, model in models)
     for value, model in models:
         if counts[model.name] > 1:
@@ -41,7 +41,7 @@ def check_names(models: Sequence[tuple[Value, Model]]) -> None:
 
 
 def check_vectors(thresholds: Sequence[tuple[Value, Threshold]], models: Sequence[Model]) -> None:
-    """A list of thresholds has one number for each gate of each model that has gates."""
+    """Check that a list of thresholds has one number per gate of each model that has gates."""
     for value, threshold in thresholds:
         for model in models:
             if not threshold.fits(model):
@@ -53,7 +53,7 @@ def check_vectors(thresholds: Sequence[tuple[Value, Threshold]], models: Sequenc
 
 
 def check_ranges(thresholds: Sequence[tuple[Value, Threshold]], grid: Grid) -> None:
-    """A range alone is answered by the all-exit pass, so accuracy must be measured."""
+    """Check that ranges come with accuracy: only its all-exit pass answers a range."""
     if "accuracy" in grid.measure or not grid.measure:
         return
     places = {value.key: value for value, threshold in thresholds if not threshold.is_written}
@@ -65,7 +65,7 @@ def check_ranges(thresholds: Sequence[tuple[Value, Threshold]], grid: Grid) -> N
 
 
 def check_classes(datasets: Sequence[tuple[Value, Dataset]], models: Sequence[Model]) -> None:
-    """Each label is one of each model's classes, and means the class that the model calls so."""
+    """Check that each label is a class of each model, and names the same class there."""
     for value, dataset in datasets:
         classes = len(dataset.images.class_names)
         for model in models:
@@ -84,7 +84,7 @@ def check_classes(datasets: Sequence[tuple[Value, Dataset]], models: Sequence[Mo
 
 
 def _moved(of_images: Sequence[str], of_model: Sequence[str]) -> str | None:
-    """The first class that both know under different labels; other names say nothing."""
+    """Return the first class that both know under different labels; other names are ignored."""
     label_of = {name: label for label, name in enumerate(of_model)}
     labelled = enumerate(of_images)
     return next((name for label, name in labelled if label_of.get(name, label) != label), None)

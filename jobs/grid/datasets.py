@@ -1,4 +1,4 @@
-"""The data sets of a grid: names turned into opened image sets, each with a short label."""
+"""Data sets of a grid: opens each by name, and gives it a short label."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Dataset:
     """One value of the grid's data set axis.
 
     Attributes:
-        label: what rows call it: its name, and split and limit where names alone are ambiguous.
+        label: its name in rows, with split and limit if names alone are ambiguous.
         images: the encoded images and their labels.
-        limit: use the first of these of the fixed shuffle; None: all.
+        limit: how many images are used, the first of the fixed shuffle; None: all.
     """
 
     label: str
@@ -31,16 +31,16 @@ class Dataset:
 
     @property
     def count(self) -> int:
-        """How many images are used."""
+        """Number of images used."""
         return min(len(self.images), self.limit or len(self.images))
 
 
 def read_datasets(values: Sequence[Value], base: Path) -> list[tuple[Value, Dataset]]:
     """Read the entries of `datasets`, each a name or a mapping of KEYS.
 
-    Returns: those without a problem, each with its place.
+    Returns: those without a problem, each with its place in the file.
     """
-    # A network that is down would be waited for at each entry.
+    # Otherwise each entry would wait for a network that is down.
     failed: dict[str, storage.DatasetError] = {}
 
     @cache  # an alias may repeat a data set a thousand times
@@ -56,7 +56,7 @@ def read_datasets(values: Sequence[Value], base: Path) -> list[tuple[Value, Data
     seen: set[str] = set()
     for value, dataset in labelled:
         if dataset.label in seen:
-            value.problem(f"the data set {dataset.label} stands twice", "each data set once")
+            value.problem(f"the data set {dataset.label} is given twice", "each data set once")
         seen.add(dataset.label)
     return labelled
 
@@ -82,7 +82,7 @@ def _read(value: Value, opened: Callable[[str, str], storage.ImageSet]) -> Datas
 
 
 def _label(name: str) -> str:
-    """The last part of a path, or the name."""
+    """Return the stem of a path's last part, or the name."""
     _, has_path, path = name.partition(":")
     return Path(path).stem or name if has_path else name
 

@@ -1,8 +1,8 @@
-"""Data sets opened by name; one that torchvision knows and nobody has yet is fetched once.
+"""Opens data sets by name; one that torchvision knows and this machine lacks is downloaded once.
 
 torchvision's CIFAR reader unpickles, and a pickle can run code. It is the one exception in this
-project: it reads only files whose MD5 torchvision has checked, once, and what is kept of them is
-Parquet.
+project: it reads only files whose MD5 torchvision has checked, once, and only Parquet is kept of
+them.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ def open_or_download(
     *,
     is_shuffled: bool = False,
 ) -> storage.ImageSet:
-    """As `storage.open_images`, after a data set that is not on this machine was downloaded.
+    """Open a data set as `storage.open_images` does, after downloading it if it is not here.
 
     Args:
         name: of the data set.
-        split: of it.
+        split: of the data set.
         base: the folder that relative paths start from.
-        failed: by name, downloads that are not tried again; one that fails is added.
-        is_shuffled: as there.
+        failed: downloads not to try again, by name; one that fails is added.
+        is_shuffled: as for `storage.open_images`.
 
     Raises:
-        DatasetError: as there; or it cannot be downloaded or kept.
+        DatasetError: as `storage.open_images`; or it cannot be downloaded or stored.
     """
     is_missing = name in storage.DOWNLOADABLE and not storage.named_file(name, split)
     if is_missing and split in SPLITS:
@@ -59,8 +59,8 @@ def open_or_download(
 
 
 def _download(name: str, cache: Path) -> None:
-    """Fetch a data set's archive, keep its splits as Parquet, and nothing else."""
-    # Loaded here alone: planning on images that are there needs no torch.
+    """Download a data set's archive, and keep only its splits, as Parquet."""
+    # Imported only here: planning with images that are present needs no torch.
     from torchvision.datasets import CIFAR10, CIFAR100
 
     source = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
@@ -73,7 +73,7 @@ def _download(name: str, cache: Path) -> None:
                     images = source(folder, train=split == "train", download=True)
                 file = cache / name / f"{split}.parquet"
                 storage.write_images(file, encoded(images, split), images.classes)
-    # The network's are OSErrors, or of its protocol; a wrong MD5 is a RuntimeError.
+    # Network errors are OSErrors, or HTTPExceptions; a wrong MD5 is a RuntimeError.
     except (OSError, HTTPException, RuntimeError) as err:
         raise storage.DatasetError(
             f"data set {name} is not on this machine, and downloading it to {cache} failed: {err};"
@@ -83,10 +83,10 @@ def _download(name: str, cache: Path) -> None:
 
 
 def encoded(images: CIFAR10, split: str) -> Iterator[storage.EncodedImage]:
-    """The images of torchvision's data set, in its order, as portable pixmaps (PPM).
+    """Yield the images of torchvision's data set, in its order, as portable pixmaps (PPM).
 
     A pixmap holds the pixels as they are, so that its bytes, and with them the data set's digest,
-    are the same on every machine; those of a PNG depend on who compressed it.
+    are the same on every machine; the bytes of a PNG depend on its encoder.
     """
     for row, (pixels, label) in enumerate(zip(images.data, images.targets, strict=True)):
         height, width, _ = pixels.shape

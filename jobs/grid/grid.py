@@ -1,4 +1,4 @@
-"""A grid as it is meant: its axes resolved, its models verified, its data sets opened."""
+"""A resolved grid: axes resolved, models verified, data sets opened."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jobs.grid.threshold_axis import Threshold
 from jobs.machine.power.protocol import EnergyProtocol
 
 SHARD_IMAGES = 1000
-"""Of one task at most."""
+"""Most images of one task."""
 
 MAX_BATCH = SHARD_IMAGES  # a task holds no more
 MEASURES = tuple(measure for kind in storage.KINDS.values() for measure in kind.measures)
@@ -45,13 +45,13 @@ class Grid:
     """A grid file, resolved: every model verified, every data set opened.
 
     Attributes:
-        text: the file as it stood.
+        text: the content of the file.
         base: the folder that relative paths start from.
         measure: some of MEASURES.
-        energy: the windows of power, where energy is measured.
-        latency_batch, accuracy_batch: images in a batch of routed and of all-exit passes.
+        energy: the windows of power, if energy is measured.
+        latency_batch, accuracy_batch: images per batch of routed and of all-exit passes.
         baseline: name of the model that savings are relative to; None: the first static one.
-        exclude: combinations left out: axis name to value.
+        exclude: excluded combinations, each from axis name to value.
     """
 
     name: str

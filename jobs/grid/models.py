@@ -1,4 +1,4 @@
-"""The models of a grid: names and paths turned into verified checkpoints."""
+"""Models of a grid: turns names and paths into verified checkpoints."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Model:
     """One value of the grid's model axis.
 
     Attributes:
-        name: what rows call it.
+        name: its name in rows.
         path: its checkpoint.
         sha256: of the checkpoint's content.
-        metadata: of the checkpoint, with the grid's choice of exits.
+        metadata: of the checkpoint, with the exits that the grid chose.
     """
 
     name: str
@@ -39,19 +39,19 @@ class Model:
 
     @cached_property
     def preprocessing(self) -> dict[str, Any]:
-        """What its images go through, as JSON has it; each of its cells is told by it."""
+        """Preprocessing of its images as JSON; it is part of the identity of each of its cells."""
         return self.metadata.preprocessing.to_json()
 
     @property
     def gates(self) -> int:
-        """How many exits can be left early; 0 for a static model."""
+        """Number of exits with a gate; 0 for a static model."""
         return len(self.config.exit_blocks)
 
 
 def read_model(value: Value, base: Path) -> Model | None:
     """Read one entry of `models`: a bundled name, a path, or a mapping of KEYS.
 
-    Returns: None where a problem was recorded.
+    Returns: None if a problem was recorded.
     """
     if not value.is_mapping:
         text = value.text()
@@ -85,7 +85,7 @@ def _open(
 
 
 def _inspect(path: Path) -> gfnet.CheckpointInfo:
-    """The checkpoint, of which only the header is read where its digest is remembered."""
+    """Inspect a checkpoint; only its header is read if its digest is cached."""
     state = storage.state_of_file(path)
     known = storage.known_digest("checkpoint", path, state)
     info = gfnet.inspect_checkpoint(path, known)
@@ -95,7 +95,7 @@ def _inspect(path: Path) -> gfnet.CheckpointInfo:
 
 
 def _locate(value: Value, text: str, base: Path) -> Path | None:
-    """The file that a name or path means: bundled, else beside the grid, else from here."""
+    """Find the file of a name or path: bundled, else from `base`, else from the working folder."""
     bundled = gfnet.bundled()
     if text in bundled:
         return bundled[text]
@@ -108,7 +108,7 @@ def _locate(value: Value, text: str, base: Path) -> Path | None:
         return None
     places = list(dict.fromkeys([base / text, Path(text).absolute()]))
     for place in places:
-        with contextlib.suppress(OSError, ValueError):  # a name that no file can have
+        with contextlib.suppress(OSError, ValueError):  # not a valid file name
             if place.is_file():
                 return place
     looked = " and ".join(str(place) for place in places)

@@ -1,4 +1,4 @@
-"""A grid file: its axes read, resolved and checked, with all problems reported at once."""
+"""Reads a grid file: resolves and checks its axes, and reports all problems at once."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ KEYS = (
 LATENCY_BATCH = 1
 ACCURACY_BATCH = 256
 MAX_ROUNDS = 10_000
-MAX_IMAGES = 2**31 - 1  # as the columns hold
+MAX_IMAGES = 2**31 - 1  # the most that the columns hold
 MAX_THREADS = 1024
 MAX_WAIT_S = 3600.0
 
@@ -63,7 +63,7 @@ def read_grid(document: Document, devices: Sequence[str] | None, base: Path) -> 
 
     Args:
         document: the file.
-        devices: the names that `devices` may use; None: any that a node could have.
+        devices: the names that `devices` may use; None: any name that a node could have.
         base: the folder that relative paths start from.
 
     Raises:
@@ -75,7 +75,7 @@ def read_grid(document: Document, devices: Sequence[str] | None, base: Path) -> 
 
 
 class _Reader:
-    """Reads one document; what is wrong is recorded there, and stand-ins are returned."""
+    """Reads one document; records problems there, and returns stand-ins for bad values."""
 
     def __init__(self, document: Document, base: Path) -> None:
         self.document = document
@@ -83,7 +83,7 @@ class _Reader:
         self.entries = document.root().mapping(KEYS, required=("models", "datasets"))
 
     def read(self, devices: Sequence[str] | None) -> Grid:
-        """The grid, with stand-ins where the document has problems."""
+        """Return the grid, with stand-ins for values that have problems."""
         models = [(v, model) for v in self._items("models") if (model := read_model(v, self.base))]
         datasets = read_datasets(self._items("datasets"), self.base)
         thresholds = self._thresholds()
@@ -121,13 +121,13 @@ class _Reader:
         return self.entries[key].items() if key in self.entries else []
 
     def _axis(self, key: str, default: T, read: Callable[[Value], T]) -> tuple[T, ...]:
-        """The distinct values of a list, or the default where the grid does not have the key."""
+        """Return the distinct values of a list, or the default if the grid lacks the key."""
         if key not in self.entries:
             return (default,)
         return tuple(dict.fromkeys(read(value) for value in self._items(key)))
 
     def _name(self) -> str:
-        """The grid's name, which becomes part of run ids; default: the file's."""
+        """Return the grid's name, which becomes part of run ids; default: the file's name."""
         if "name" not in self.entries:
             return re.sub(r"[^A-Za-z0-9._-]+", "-", self.document.path.stem).strip("-._") or "grid"
         name = self.entries["name"].text()
@@ -200,10 +200,10 @@ class _Reader:
 
 
 def _device(value: Value, devices: Sequence[str] | None) -> str:
-    """A device of this machine; or, for a cluster, a name that one of its nodes could have."""
+    """Return a device of this machine; or, for a cluster, a name that a node could have."""
     if devices is not None:
         return value.choice(devices, "device", "; with --address any that its nodes have")
     name = value.text()
     if name and not SLUG.fullmatch(name):
-        value.problem(f"{name!r} is no name of a device", f"any, cpu, cuda, or {SLUG_RULE}")
+        value.problem(f"{name!r} is not a device name", f"any, cpu, cuda, or {SLUG_RULE}")
     return name

@@ -16,10 +16,10 @@ from jobs.grid.models import Model
 
 RANGE_KEYS = ("start", "stop", "num")
 MAX_THRESHOLDS = 100_000
-"""In all; the all-exit pass answers any threshold, so nobody needs a finer grid."""
+"""In all; the all-exit pass answers any threshold, so a finer grid is never needed."""
 
 INFINITY = (".inf", "inf")
-"""How a vector says that none leaves at a gate."""
+"""How a vector says that no image exits at a gate."""
 
 DEFAULT = "default"
 DEFAULT_THRESHOLD = 0.5
@@ -30,30 +30,31 @@ class Threshold:
     """One value of the threshold axis.
 
     Attributes:
-        values: one number for all gates, or one a gate; empty: the checkpoint's default.
-        is_written: it stands in the grid by itself, so it is routed under the clock.
+        values: one number for all gates, or one per gate; empty: the checkpoint's default.
+        is_written: it is written out in the grid, not part of a range, so it is routed under
+            the clock.
     """
 
     values: tuple[float, ...]
     is_written: bool
 
     def fits(self, model: Model) -> bool:
-        """Whether the model has as many gates as this has numbers."""
+        """Whether this has one number for all gates, or one per gate of the model."""
         return len(self.values) <= 1 or model.gates in (0, len(self.values))
 
     def of(self, model: Model) -> tuple[float, ...]:
-        """One float32 number a gate of the model; empty for a static model."""
+        """Return one float32 number per gate of the model; empty for a static model."""
         given = self.values or model.metadata.thresholds or (DEFAULT_THRESHOLD,)
         return tuple(float32(value) for value in (given * model.gates)[: model.gates])
 
 
 def float32(value: float) -> float:
-    """The float32 nearest to a number, as a Python number that equals it."""
+    """Round a number to the nearest float32, returned as an equal Python float."""
     return float(np.float32(value))
 
 
 def read_thresholds(values: list[Value]) -> list[tuple[Value, Threshold]]:
-    """Read the entries of `thresholds`; equal ones count once, written ones before ranges."""
+    """Read the entries of `thresholds`, each value once, written ones before those of ranges."""
     read: list[tuple[Value, Threshold]] = []
     for value in values:
         if value.is_mapping:
@@ -65,7 +66,7 @@ def read_thresholds(values: list[Value]) -> list[tuple[Value, Threshold]]:
         elif value.is_list:
             vector = tuple(_limit(item) for item in value.items())
             if len(set(vector)) == 1 and len(vector) == 1:
-                value.problem("a list of one number", "one number an exit, or a plain number")
+                value.problem("a list of one number", "one number per exit, or a plain number")
             read.append((value, Threshold(vector, is_written=True)))
         elif value.node.value == DEFAULT:
             read.append((value, Threshold((), is_written=True)))
@@ -79,7 +80,7 @@ def read_thresholds(values: list[Value]) -> list[tuple[Value, Threshold]]:
 
 
 def _limit(value: Value) -> float:
-    """One gate's threshold: a number, or `.inf`: none leaves there."""
+    """Read one gate's threshold: a number, or `.inf`: no image exits there."""
     if value.is_scalar and value.node.value in INFINITY:
         return math.inf
     return float32(value.number(0.0, 1.0))
@@ -92,7 +93,7 @@ def _number_or_default(value: Value) -> float:
         value.document.problems.pop()
         value.problem(
             f"{value.shown}",
-            "a number from 0 to 1, a list with one an exit, {start, stop, num}, or default",
+            "a number from 0 to 1, a list with one per exit, {start, stop, num}, or default",
         )
     return number
 

@@ -1,1 +1,1 @@
-"""The machine a process runs on: devices, slots, sensors, conditions, heartbeat."""
+"""The machine that a process runs on: devices, slots, sensors, conditions, heartbeat."""

@@ -1,4 +1,4 @@
-"""The state of a machine while a round was timed, as the columns of its row in `rounds`."""
+"""The state of a machine during a timed round, as columns of the row in `rounds`."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from jobs.machine.nvml import Gpu, open_gpu
 from jobs.machine.sensors import AbsentError, Events
 
 ROOT = Path("/")
-"""Of the files that a kernel shows; a made tree in tests."""
+"""Root of the kernel's files; a temporary tree in tests."""
 
 _WORDS = 100
-"""Characters of a failure that a note repeats."""
+"""Most characters of an error message that a note repeats."""
 
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class ConditionReading:
-    """One look at the machine; None is what could not be read.
+    """One reading of the machine's state; a field that could not be read is None.
 
     Attributes:
         taken_at: naive UTC.
         taken_s: the same moment on the monotonic clock.
         clock_mhz, temperature_c: of the device.
-        governors: of all processors.
-        power_mode: a Jetson's.
+        governors: frequency governors of all processors.
+        power_mode: of a Jetson.
         events: throttle events since boot.
-        throttles: what holds the GPU back at this moment.
-        is_throttling_known: whether the device shows its throttling.
+        throttles: reasons for which the GPU is throttled now.
+        is_throttling_known: whether the device reports throttling.
         busy_s: processor time used since boot.
-        own_s: what this process and its children have used of it.
-        processors: how many there are.
-        missing: by figure, why it could not be read.
+        own_s: the part of it that this process and its children used.
+        processors: their number.
+        missing: figures that could not be read, each with the reason.
     """
 
     taken_at: datetime
@@ -61,7 +61,7 @@ class ConditionReading:
     missing: Mapping[str, str]
 
     def missing_note(self) -> str:
-        """Say what could not be read here and why; empty where all could."""
+        """Return which figures could not be read and why; empty if all could."""
         figures: dict[str, list[str]] = {}
         for figure, why in self.missing.items():
             figures.setdefault(why, []).append(figure)
@@ -70,13 +70,13 @@ class ConditionReading:
 
 
 class Machine:
-    """Reads this machine's state as far as the machine shows it; never raises.
+    """Reads all of this machine's state that is readable; never raises.
 
     Args:
         device: the one in use, `cpu` or `cuda`.
-        root: where the kernel's files are.
-        system: psutil, or a double.
-        open_gpu: asked where the GPU is the device.
+        root: root of the kernel's files.
+        system: psutil, or a test double.
+        open_gpu: opens the GPU; called only if the device is `cuda`.
     """
 
     def __init__(
@@ -89,15 +89,15 @@ class Machine:
         self._is_gpu = device == CUDA
         self._root = root
         self._system = system
-        self._gpu = cache(open_gpu)  # once it has opened
+        self._gpu = cache(open_gpu)  # a failure is not cached
 
     @cached_property
     def first(self) -> ConditionReading:
-        """The first reading of this process; what it lacks, later ones will lack."""
+        """The first reading in this process; figures missing here stay missing later."""
         return self.read()
 
     def read(self) -> ConditionReading:
-        """Look at every source: milliseconds, so outside of all clocks."""
+        """Read every source. Takes milliseconds, so call it outside all timed sections."""
         root, system, attempt = self._root, self._system, _Attempts()
         if self._is_gpu:
             clock_mhz = attempt("clock", lambda: self._gpu().clock_mhz())
@@ -125,12 +125,12 @@ class Machine:
         )
 
     def _throttling(self, attempt: _Attempts) -> tuple[Events, frozenset[str], bool]:
-        """All events, what holds the GPU back, and whether the device itself shows such."""
+        """Return all events, the GPU's throttle reasons, and whether the device reports any."""
         figure = "throttling"
         jetson = attempt(figure, lambda: sensors.jetson_events(self._root)) or {}
         cpu = attempt(figure, lambda: sensors.cpu_events(self._root)) or {}
         gpu = attempt(figure, lambda: self._gpu().throttles()) if self._is_gpu else None
-        # A Jetson's events hold processor and GPU back; the processor's say nothing of a GPU.
+        # A Jetson's events throttle both processor and GPU; a processor's do not concern a GPU.
         is_known = bool(jetson) or (gpu is not None if self._is_gpu else bool(cpu))
         if is_known:
             attempt.missing.pop(figure, None)
@@ -140,10 +140,10 @@ class Machine:
 
 
 class Watch:
-    """Looks at a machine before and after what is timed.
+    """Reads a machine's state before and after a timed section.
 
     Args:
-        machine: which one.
+        machine: the machine to read.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -151,22 +151,22 @@ class Watch:
         self._before = machine.first
 
     def begin(self) -> None:
-        """What is timed comes next."""
+        """Take the reading before the timed section."""
         self._before = self._machine.read()
 
     def end(self) -> dict[str, Any]:
-        """What is timed is over: its columns in `rounds`."""
+        """Take the reading after the timed section, and return its columns in `rounds`."""
         return columns(self._before, self._machine.read())
 
 
 @cache
 def machine_of(device: Device) -> Machine:
-    """This machine, with a device in use; one a process, so that NVML is started once."""
+    """Return this machine with a device in use; one per process, so that NVML starts once."""
     return Machine(device.name, ROOT)
 
 
 def columns(before: ConditionReading, after: ConditionReading) -> dict[str, Any]:
-    """The columns of `rounds` that two readings give."""
+    """Return the columns of `rounds` from the readings before and after a timed section."""
     grown = {
         reason
         for (file, reason), count in after.events.items()
@@ -189,7 +189,7 @@ def columns(before: ConditionReading, after: ConditionReading) -> dict[str, Any]
 
 
 def _load(before: ConditionReading, after: ConditionReading) -> float | None:
-    """The share of all processors' time that others used."""
+    """Return the share of all processors' time that other processes used, from 0 to 1."""
     if (
         before.busy_s is None
         or before.own_s is None
@@ -202,7 +202,7 @@ def _load(before: ConditionReading, after: ConditionReading) -> float | None:
     others_s = (after.busy_s - before.busy_s) - (after.own_s - before.own_s)
     if available_s <= 0:
         return None
-    # Both count in ticks of 10 ms or so: in a short round they may differ by more than passed.
+    # Both count in ticks of about 10 ms: in a short round their difference may exceed the time.
     return min(max(others_s / available_s, 0.0), 1.0)
 
 
@@ -215,7 +215,7 @@ def _joined(names: Iterable[str]) -> str | None:
 
 
 class _Attempts:
-    """Reads sources one by one; one that fails gives None, and why stands in `missing`."""
+    """Reads sources one by one; returns None for one that fails, with the reason in `missing`."""
 
     def __init__(self) -> None:
         self.missing: dict[str, str] = {}
@@ -225,7 +225,7 @@ class _Attempts:
             return source()
         except AbsentError as err:
             self.missing[figure] = str(err)
-        except Exception as err:  # noqa: BLE001 - a broken source costs its figure, not the round
+        except Exception as err:  # noqa: BLE001 - a broken source loses its figure, not the round
             said = (str(err).splitlines() or [""])[0][:_WORDS]
             self.missing[figure] = f"{type(err).__name__}: {said}"
         return None

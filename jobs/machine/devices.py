@@ -1,7 +1,7 @@
-"""Devices by the names that a grid uses, and what a clock needs of them: to synchronise.
+"""Devices by the names that a grid uses, and their synchronisation for timing.
 
-`any`, `cpu` and `cuda` mean something on every machine; other names are those under which a node
-has registered its devices, or those of this machine.
+`any`, `cpu` and `cuda` are valid on every machine; other names are those under which a node has
+registered its devices.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ ANY = "any"
 CPU = "cpu"
 CUDA = "cuda"
 SLUG = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
-"""Names of devices; also what a label of Ray may hold."""
+"""Names of devices; valid as values of Ray labels too."""
 
 SLUG_RULE = "lower-case letters, digits, '.' and '-', at most 63, such as jetson-orin-nano"
-# Device files of a discrete NVIDIA GPU, and of the one inside a Jetson.
+# Device files of a discrete NVIDIA GPU, and of a Jetson's integrated one.
 _CUDA_FILES = ("/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvgpu/igpu0/as")
 
 
@@ -29,11 +29,11 @@ class Device:
     """A device that this process can use.
 
     Attributes:
-        name: `cpu` or `cuda`, as torch calls it; of several GPUs the one in use.
-        synchronise: returns once all work given to the device is done.
-        label: as rows show it: the name that it is registered under, else `name`.
-        number: of several GPUs, which one.
-        free: gives back the memory that torch keeps there without using it.
+        name: `cpu` or `cuda`, as torch calls it; if there are several GPUs, the one in use.
+        synchronise: returns once all work submitted to the device is done.
+        label: its name in rows: the registered one, else `name`.
+        number: index among several GPUs.
+        free: releases the memory that torch caches on the device but does not use.
     """
 
     name: str
@@ -44,20 +44,20 @@ class Device:
 
 
 def local_devices() -> tuple[str, ...]:
-    """Names that a grid may use on this machine alone; finding out loads no torch."""
+    """Return the device names that a grid may use on this machine; does not load torch."""
     has_files = any(Path(file).exists() for file in _CUDA_FILES)
     return (ANY, CPU, CUDA) if has_files else (ANY, CPU)
 
 
 def use_device(name: str, place: int = 0) -> Device:
-    """The device that a name means here; `any` prefers a GPU.
+    """Return the device that a name stands for on this machine; `any` prefers a GPU.
 
     Args:
         name: as in a grid, or as this machine's node has registered it.
-        place: which one of several equal ones.
+        place: index among several equal devices.
 
     Raises:
-        ValueError: torch does not see such a device, or nothing here has that name.
+        ValueError: torch does not see such a device, or no device here has that name.
     """
     import torch
 
@@ -79,7 +79,7 @@ def use_device(name: str, place: int = 0) -> Device:
             CUDA, torch.cuda.synchronize, label or CUDA, number, free=torch.cuda.empty_cache
         )
     if name == CPU:
-        return Device(CPU, _nothing, label or CPU)  # the CPU's calls return when their work is done
+        return Device(CPU, _nothing, label or CPU)  # calls on the CPU are synchronous
     raise ValueError(
         f"torch {torch.__version__} sees no device {name!r} on this node; install a torch build"
         " for it, or choose devices: [cpu]"
@@ -87,18 +87,18 @@ def use_device(name: str, place: int = 0) -> Device:
 
 
 def has_cuda() -> bool:
-    """Whether torch sees a GPU here."""
+    """Return whether torch sees a GPU on this machine."""
     import torch
 
     return bool(torch.cuda.is_available())
 
 
 def gpu_uuid() -> str:
-    """The name of the GPU in use that holds outside of torch too."""
+    """Return the UUID of the GPU in use, which identifies it outside torch too."""
     import torch
 
     return f"GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
 
 
 def _nothing() -> None:
-    """Return: there is nothing to wait for."""
+    """Return at once: there is nothing to wait for."""

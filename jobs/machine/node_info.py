@@ -1,4 +1,4 @@
-"""What the machine of a worker is, as its row in `nodes`."""
+"""Description of a worker's machine, as its row in `nodes`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from jobs.machine.registration import node_name
 
 
 def describe_node(run_id: str, device: Device) -> storage.NodeRow:
-    """The row of this machine, with `device` as the one in use.
+    """Return the row of this machine in `nodes`, with `device` as the one in use.
 
-    Each figure that could not be taken is NULL, and `note` says why.
+    Each figure that could not be read is NULL, and `note` says why.
     """
     seen = machine_of(device).first
     power = describe_power(device)
@@ -39,11 +39,11 @@ def describe_node(run_id: str, device: Device) -> storage.NodeRow:
 
 
 def _locks(device: Device, seen: ConditionReading) -> tuple[bool | None, str]:
-    """Whether the clocks are locked; else why that is not known, unless it is said already."""
+    """Return whether the clocks are locked; if unknown, why, unless `seen` already says so."""
     try:
         return sensors.are_clocks_locked(ROOT, is_gpu=device.name == CUDA), ""
     except sensors.AbsentError as err:
-        return None, "" if str(err) in seen.missing.values() else f"locks of clocks: {err}"
+        return None, "" if str(err) in seen.missing.values() else f"clock locks: {err}"
 
 
 def _accelerator(device: Device) -> str | None:

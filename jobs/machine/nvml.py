@@ -1,4 +1,4 @@
-"""What NVML says of the GPU in use: its clock, its heat, its power, and what holds it back."""
+"""NVML readings of the GPU in use: clock, temperature, power and throttle reasons."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ THROTTLES = {
     0x40: "hardware thermal slowdown",
     0x80: "hardware power brake",
 }
-"""NVML's reasons for a clock that are throttles; idling and clocks that someone set are not."""
+"""NVML's clock event reasons that count as throttling; idling and user-set clocks do not."""
 
 
 class Gpu:
-    """One GPU as NVML knows it; every method may raise what NVML raises.
+    """One GPU, read by NVML; every method may raise what NVML raises.
 
     Args:
-        library: pynvml; a double in tests.
-        uuid: which GPU. NVML counts from another 0 than torch where a process sees some GPUs only.
+        library: pynvml, or a test double.
+        uuid: of the GPU. If a process sees only some GPUs, NVML and torch number them differently.
     """
 
     def __init__(self, library: Any, uuid: str) -> None:
@@ -31,44 +31,45 @@ class Gpu:
         self._handle = library.nvmlDeviceGetHandleByUUID(uuid)
 
     def clock_mhz(self) -> float:
-        """The clock of its multiprocessors now."""
+        """Return the present clock of its multiprocessors."""
         return float(
             self._library.nvmlDeviceGetClockInfo(self._handle, self._library.NVML_CLOCK_SM)
         )
 
     def temperature_c(self) -> float:
-        """Of its die."""
+        """Return the temperature of its die."""
         sensor = self._library.NVML_TEMPERATURE_GPU
         return float(self._library.nvmlDeviceGetTemperature(self._handle, sensor))
 
     def energy_mj(self) -> float:
-        """What it has taken since its driver was loaded; GPUs before Volta do not say."""
+        """Return the energy used since its driver was loaded; not supported before Volta."""
         return float(self._library.nvmlDeviceGetTotalEnergyConsumption(self._handle))
 
     def power_mw(self) -> float:
-        """What it takes now; of many GPUs the mean of the last second."""
+        """Return the present power; on many GPUs this is the mean of the last second."""
         return float(self._library.nvmlDeviceGetPowerUsage(self._handle))
 
     def throttles(self) -> frozenset[str]:
-        """What holds its clock back now; empty where nothing does."""
+        """Return why its clock is throttled now; empty if it is not."""
         try:
             bits = self._library.nvmlDeviceGetCurrentClocksEventReasons(self._handle)
-        except self._library.NVMLError:  # drivers before 535 know the older name alone
+        except self._library.NVMLError:  # drivers before 535 have only the older name
             bits = self._library.nvmlDeviceGetCurrentClocksThrottleReasons(self._handle)
         return frozenset(name for bit, name in THROTTLES.items() if bits & bit)
 
 
 def open_gpu() -> Gpu:
-    """The GPU that torch uses in this process.
+    """Open the GPU that torch uses in this process.
 
     Raises:
-        AbsentError: nvidia-ml-py is not installed. Else what NVML raises where it does not work.
+        AbsentError: nvidia-ml-py is not installed.
+        Exception: what NVML raises if it does not work.
     """
     return Gpu(_pynvml(), gpu_uuid())
 
 
 def first_gpu() -> Gpu:
-    """The first GPU as NVML counts, for a process that shall not load torch.
+    """Open the first GPU in NVML's numbering, without loading torch.
 
     Raises:
         As `open_gpu`.

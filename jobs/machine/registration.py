@@ -1,7 +1,7 @@
-"""The registration of a node: the names of its machine, as its workers inherit them.
+"""The registration of a node: the names of its machine and devices, inherited by its workers.
 
-`gfjobs node start` puts it into the environment of Ray; the worker processes of the node find it
-there. In a process that no registered node started there is none.
+`gfjobs node start` puts it into the environment of Ray, where the node's worker processes find it.
+A process that was not started by a registered node has none.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ VARIABLE = "GFJOBS_NODE"
 
 @dataclass(frozen=True)
 class Registration:
-    """What a node has said about itself.
+    """The name and devices under which a node is registered.
 
     Attributes:
-        name: of the node; rows have it as `node`.
-        kind: what torch calls its devices: `cpu` or `cuda`.
-        devices: slug to the numbers of such devices, as torch counts them.
-        accelerator: the hardware's own name; None where there is only a processor.
+        name: of the node; `node` in rows.
+        kind: torch's name for its devices: `cpu` or `cuda`.
+        devices: slug to the indices of such devices, as torch numbers them.
+        accelerator: the hardware's own name; None if there is only a processor.
     """
 
     name: str
@@ -33,12 +33,12 @@ class Registration:
     accelerator: str | None = None
 
     def text(self) -> str:
-        """For the environment."""
+        """Return it as JSON, for the environment."""
         return json.dumps(asdict(self))
 
     @classmethod
     def read(cls, text: str) -> Registration:
-        """The inverse of `text`."""
+        """Parse what `text` returned."""
         fields = json.loads(text)
         devices = {slug: tuple(numbers) for slug, numbers in fields.pop("devices").items()}
         return cls(devices=devices, **fields)
@@ -46,12 +46,12 @@ class Registration:
 
 @cache
 def read_registration() -> Registration | None:
-    """The one of the node that started this process; None where no node did."""
+    """Return the registration of the node that started this process; None if no node did."""
     text = os.environ.get(VARIABLE)
     return Registration.read(text) if text else None
 
 
 def node_name() -> str:
-    """What rows call this machine: as it is registered, else its host name."""
+    """Return this machine's name in rows: the registered one, else its host name."""
     registered = read_registration()
     return registered.name if registered else platform.node()

@@ -1,7 +1,7 @@
-"""What a kernel shows of its machine: clock, heat, governor, power mode, throttle events, load.
+"""Kernel readings: clock, temperature, governor, power mode, throttle events, load.
 
-Each function gives its figure or raises: AbsentError where the machine has no such source, else
-whatever its source raised. `root` is where the kernel's files are, `system` is psutil.
+Each function returns its figure or raises: AbsentError if the machine has no such source, else
+whatever the source raised. `root` is the root of the kernel's files, `system` is psutil.
 """
 
 from __future__ import annotations
@@ -13,28 +13,29 @@ from pathlib import Path
 from typing import Any
 
 _CPU = "sys/devices/system/cpu/cpu[0-9]*"
-# The processor's chips and zones alone: disks and radios are warm for reasons of their own.
+# Only the processor's chips and zones: disks and radios have temperatures of their own.
 _CPU_CHIPS = ("coretemp", "k10temp", "zenpower", "cpu", "soc")
 _CPU_ZONES = ("cpu", "pkg", "soc")
 _MILLI = 1e-3
-# Of Orin and of those before it, among the devices of /sys/class/devfreq.
+# GPUs of Orin and earlier Jetsons in /sys/class/devfreq.
 _GPU = re.compile(r"\.(gpu|ga10b|gv11b|gp10b)$")
 
 STEADY_GOVERNORS = frozenset({"performance", "userspace"})
-"""Under which a processor's clock stays where it was put."""
+"""Governors under which a processor's clock stays where it was set."""
 
 Events = dict[tuple[str, str], int]
-"""Throttle events since boot, by file and reason."""
+"""Number of throttle events since boot, by file and reason."""
 
 
 class AbsentError(Exception):
-    """This machine has no such source; the message names it."""
+    """This machine lacks a source; the message names it."""
 
 
 def clock_mhz(system: Any, root: Path) -> float:
-    """The mean clock now of the processors that this thread may use: of those that were timed.
+    """Return the present mean clock of the processors that this thread may use: the timed ones.
 
-    Others may idle at a low clock meanwhile. Where no kernel tells them apart, of all.
+    Other processors may idle at a low clock meanwhile. If the kernel does not show the clock of
+    each processor, the mean is over all.
     """
     files = [f"sys/devices/system/cpu/cpu{n}/cpufreq/scaling_cur_freq" for n in _own_processors()]
     khz = [int(text) for file in files if (text := _text(root / file))]
@@ -54,8 +55,8 @@ def _own_processors() -> set[int]:
 
 
 def temperature_c(system: Any, root: Path) -> float:
-    """The highest temperature of the processor now."""
-    # psutil has no such function on some systems.
+    """Return the processor's highest temperature now."""
+    # On some systems psutil lacks this function.
     chips: dict[str, list[Any]] = getattr(system, "sensors_temperatures", dict)() or {}
     found = [
         sensor.current
@@ -67,7 +68,7 @@ def temperature_c(system: Any, root: Path) -> float:
     if not found:
         for zone in root.glob("sys/class/thermal/thermal_zone*"):
             if any(word in (_text(zone / "type") or "").lower() for word in _CPU_ZONES):
-                # A zone whose part is switched off cannot be read.
+                # The zone of a component that is switched off cannot be read.
                 found += [int(text) * _MILLI for text in _texts(zone, "temp")]
     if not found:
         raise AbsentError("no sensor of the processor")
@@ -75,7 +76,7 @@ def temperature_c(system: Any, root: Path) -> float:
 
 
 def governors(root: Path) -> frozenset[str]:
-    """The names of all processors' frequency governors."""
+    """Return the names of the frequency governors of all processors."""
     names = frozenset(_texts(root, f"{_CPU}/cpufreq/scaling_governor"))
     if not names:
         raise AbsentError("no cpufreq")
@@ -83,13 +84,13 @@ def governors(root: Path) -> frozenset[str]:
 
 
 def are_clocks_locked(root: Path, *, is_gpu: bool) -> bool:
-    """Whether no clock of the processors can move, nor that of a Jetson's GPU.
+    """Return whether the clocks of all processors, and of a Jetson's GPU in use, are fixed.
 
-    `jetson_clocks` leaves the governors as they are, and makes the least frequency the highest.
+    `jetson_clocks` keeps the governors, and raises the minimum frequency to the maximum.
 
     Args:
-        root: where the kernel's files are.
-        is_gpu: the GPU is the device.
+        root: root of the kernel's files.
+        is_gpu: the GPU is the device in use.
     """
     cpus = [path.parent for path in root.glob(f"{_CPU}/cpufreq/scaling_governor")]
     if not cpus:
@@ -112,7 +113,7 @@ def _is_held(least: Path, most: Path) -> bool:
 
 
 def power_mode(root: Path) -> str:
-    """The number of a Jetson's power mode."""
+    """Return the number of a Jetson's power mode."""
     text = _text(root / "var/lib/nvpmodel/status")
     if text is None:
         raise AbsentError("no nvpmodel")
@@ -120,40 +121,40 @@ def power_mode(root: Path) -> str:
 
 
 def cpu_events(root: Path) -> Events:
-    """How often an x86 processor was throttled by its heat."""
+    """Return how often an x86 processor was throttled because of its temperature."""
     return _counts(root, f"{_CPU}/thermal_throttle/*_throttle_count", lambda _name: "thermal")
 
 
 def jetson_events(root: Path) -> Events:
-    """How often a Jetson's hardware throttled: oc1, oc2, oc3, by voltage or current."""
-    # The kernel's driver tegra23x-oc-event shows them, as the hwmon device soctherm_oc.
+    """Return how often a Jetson's hardware throttled: oc1, oc2, oc3, by voltage or current."""
+    # Shown by the kernel driver tegra23x-oc-event as the hwmon device soctherm_oc.
     files = "sys/class/hwmon/hwmon*/oc[0-9]*_event_cnt"
     return _counts(root, files, lambda name: name.removesuffix("_event_cnt"))
 
 
 def busy_s(system: Any) -> float:
-    """Time that all processors have not been idle since boot; what a hypervisor took counts."""
+    """Return the non-idle time of all processors since boot, including what a hypervisor took."""
     times = system.cpu_times()._asdict()
-    # Guests stand in `user` too.
+    # `user` already includes guest time.
     idle = ("idle", "iowait", "guest", "guest_nice")
     return float(sum(value for name, value in times.items() if name not in idle))
 
 
 def own_s(system: Any) -> float:
-    """Processor time that this process and all below it have used."""
+    """Return the processor time used by this process and all its descendants."""
     process = system.Process()
     total = 0.0
     for each in (process, *process.children(recursive=True)):
         try:
             times = each.cpu_times()
-        except system.Error:  # it has ended; its parent's children_* have it now
+        except system.Error:  # it has ended; its time is in its parent's children_*
             continue
         total += times.user + times.system + times.children_user + times.children_system
     return total
 
 
 def _counts(root: Path, files: str, reason: Callable[[str], str]) -> Events:
-    """The numbers in files, those that cannot be read left out."""
+    """Return the numbers in files; files that cannot be read are skipped."""
     texts = {path: _text(path) for path in root.glob(files)}
     return {
         (str(path), reason(path.name)): int(text)
@@ -163,12 +164,12 @@ def _counts(root: Path, files: str, reason: Callable[[str], str]) -> Events:
 
 
 def _texts(root: Path, files: str) -> list[str]:
-    """What stands in files, those that cannot be read left out."""
+    """Return the contents of files; empty and unreadable ones are skipped."""
     return [text for path in root.glob(files) if (text := _text(path))]
 
 
 def _text(path: Path) -> str | None:
-    """What stands in a file; None where it is not there or cannot be read."""
+    """Return the content of a file; None if it does not exist or cannot be read."""
     try:
         return path.read_text().strip()
     except (OSError, UnicodeDecodeError):

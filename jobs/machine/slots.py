@@ -1,4 +1,4 @@
-"""Hosts that an executor can give tasks to, and slots: one for each of their devices."""
+"""Hosts that an executor can give tasks to, and slots: one per device of a host."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Slot:
     """One device of one host.
 
     Attributes:
-        host: its name.
-        device: as the host has registered it.
-        number: which of several equal devices, from 0.
+        host: name of the host.
+        device: the name under which the host has registered it.
+        number: index among several equal devices, from 0.
     """
 
     host: str
@@ -25,15 +25,15 @@ class Slot:
 
 @dataclass(frozen=True)
 class Host:
-    """A machine.
+    """A machine that runs tasks.
 
     Attributes:
-        name: its name in rows; stays the same when it leaves and joins again.
-        capacity: untimed tasks that are worth having in flight there at once.
-        devices: how many it has of each, by the name under which they are registered. None: it is
-            the only host there is, and takes every device name of the grid.
+        name: its name in rows; stays the same when it leaves the cluster and joins again.
+        capacity: useful number of untimed tasks in flight there at once.
+        devices: number of devices by registered name. None: it is the only host, and accepts every
+            device name of the grid.
         has_gpu: its devices are GPUs.
-        is_here: it is the machine of the driver.
+        is_here: the driver runs on it.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Host:
     is_here: bool = True
 
     def device(self, asked: str) -> str | None:
-        """The device of this host that a name of the grid stands for; None if it has none."""
+        """Return this host's device for a name in the grid; None if it has none."""
         if self.devices is None or asked in self.devices:
             return asked
         if asked == ANY or (asked == CUDA and self.has_gpu):
@@ -51,9 +51,10 @@ class Host:
         return None
 
     def room(self, device: str) -> int:
-        """Untimed tasks that may be in flight on devices of one name.
+        """Return how many untimed tasks may be in flight on devices of one name.
 
-        That is one on each GPU, and one more whose images are sent meanwhile.
+        For GPUs that is two per GPU, at most `capacity`: one runs while the next one's images
+        travel.
         """
         count = (self.devices or {}).get(device, 0)
         return min(self.capacity, 2 * count) if self.has_gpu and count else self.capacity

@@ -1,5 +1,6 @@
-"""Nights: schedules, the ledger of what came of them, and the daemon that runs them.
+"""Nightly runs: schedules, the ledger of their nights, and the daemon that runs them.
 
-`schedule` reads a file, `cron` says when it is due, `ledger` remembers, `night` runs one, `notify`
-tells, `scheduler` is the loop, `service` what the commands do.
+`schedule` reads a schedule file, `checks` checks what it names, `cron` computes when it is due,
+`ledger` stores schedules and nights, `night` runs one night, `notify` sends notifications, `daemon`
+is the loop, and `commands` implements the commands.
 """

@@ -1,4 +1,4 @@
-"""What a schedule names, looked at when it is added: what is wrong would else show at night."""
+"""Checks what a schedule names when it is added, so that problems do not show first at night."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _A_RUN = "a finished run of the same grid"
 
 
 def check_schedule(document: Document, results: storage.Root) -> Schedule:
-    """Read a schedule, and see that all that it names is there.
+    """Read a schedule, and check that everything it names exists.
 
     Args:
         document: the file, by its absolute path.
-        results: the results root, where the file names none.
+        results: the results root, if the file names none.
 
     Raises:
         BadInputError: every problem of the file, and those of its grid.
-        StorageError: no run can be written under the root that was given.
+        StorageError: no run can be written under the given results root.
     """
     reader = Reader(document)
     schedule = reader.read(results)
@@ -48,7 +48,7 @@ def _look_at_results(reader: Reader, schedule: Schedule) -> None:
     try:
         storage.check_root(schedule.results)
     except storage.StorageError as err:
-        why = getattr(err.__cause__, "strerror", None)  # without the advice to use an option
+        why = getattr(err.__cause__, "strerror", None)  # leaves out the advice to use an option
         found = f"{schedule.results} cannot be written: {why}" if why else str(err)
         reader.entries["results"].problem(found, "a folder, or s3://bucket/prefix")
 
@@ -68,7 +68,7 @@ def _look_at_report(reader: Reader, folder: Path) -> None:
         check_extra("a report")
         check_places(None, folder)
     except UsageError as err:
-        reader.entries["report"].problem(str(err), "a folder for one page a night")
+        reader.entries["report"].problem(str(err), "a folder for one page per night")
 
 
 def _look_at_baseline(reader: Reader, schedule: Schedule) -> None:
@@ -83,7 +83,7 @@ def _look_at_baseline(reader: Reader, schedule: Schedule) -> None:
 
 
 def _look_at_grid(reader: Reader, schedule: Schedule) -> tuple[InputProblem, ...]:
-    """Problems of another file than the schedule's."""
+    """Check the grid; returns the problems of its own file."""
     try:
         document = Document.read(schedule.grid)
         plan = plan_document(document, document.path.parent, schedule.target.devices())

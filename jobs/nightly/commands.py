@@ -1,4 +1,4 @@
-"""What the commands do: adding, removing and running schedules, and being the daemon."""
+"""Implements the commands that add, remove and run schedules, and that run the daemon."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ LOGS = 5
 
 @dataclass(frozen=True)
 class Added:
-    """What came of adding a schedule.
+    """A schedule that was added.
 
     Attributes:
-        is_replaced: there was one of that name.
-        results: where its runs go.
-        next_at: when it is due, in its own zone.
+        is_replaced: whether it replaced one of the same name.
+        results: the results root of its runs.
+        next_at: when it is due next, in its own time zone.
     """
 
     name: str
@@ -46,9 +46,9 @@ class Added:
 
 
 def add(ledger: Ledger, path: Path, results: storage.Root, now: datetime) -> Added:
-    """Add a schedule to the ledger, or replace the one of its name.
+    """Add a schedule to the ledger, or replace the one of the same name.
 
-    The file is copied into the ledger: changing it changes nothing until it is added again.
+    The file is copied into the ledger: a change of the file has no effect until it is added again.
 
     Raises:
         BadInputError: problems of the schedule or of its grid; nothing was added.
@@ -60,14 +60,14 @@ def add(ledger: Ledger, path: Path, results: storage.Root, now: datetime) -> Add
     before = find_schedule(ledger, schedule.name)
     horizon = now
     if before and _is_due_alike(before, schedule):
-        horizon = before.horizon  # what has just been missed is still to be run
+        horizon = before.horizon  # due times that were just missed must still be run
     ledger.save_schedule(Entry(schedule.name, read.text, str(document.path), str(results), horizon))
     next_at = schedule.calendar.next(now).astimezone(schedule.calendar.zone)
     return Added(schedule.name, before is not None, schedule.results, next_at)
 
 
 def find_schedule(ledger: Ledger, name: str) -> Entry | None:
-    """The schedule of a name; None where there is none."""
+    """The schedule of a name; None if there is none."""
     return next((entry for entry in ledger.schedules() if entry.name == name), None)
 
 
@@ -75,7 +75,7 @@ def known_schedules(ledger: Ledger, name: str) -> Entry:
     """The schedule of a name.
 
     Raises:
-        UsageError: there is none; the message says which there are.
+        UsageError: there is none; the message lists the existing ones.
     """
     entry = find_schedule(ledger, name)
     if entry is None:
@@ -89,10 +89,10 @@ def known_schedules(ledger: Ledger, name: str) -> Entry:
 
 
 def remove(ledger: Ledger, name: str) -> Night | None:
-    """Remove a schedule; the night that runs of it, which goes on.
+    """Remove a schedule; returns its night that is running now, if any, which is not stopped.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is no schedule of that name.
     """
     known_schedules(ledger, name)
     ledger.remove_schedule(name)
@@ -107,19 +107,19 @@ def run_now(
     narrate: ShowText,
     clock: Callable[[], datetime] = utc_now,
 ) -> Night:
-    """Run a night of a schedule in this process, or go on with one that was cut short.
+    """Run a night of a schedule in this process, or resume one that was interrupted.
 
     Raises:
-        UsageError: no such schedule, or a night of this ledger runs already.
-        BadInputError: the schedule cannot be read by this version.
-        RunInterruptedError: it was stopped; this command and the daemon go on with it.
+        UsageError: there is no such schedule, or a night of this ledger is already running.
+        BadInputError: this version cannot read the schedule.
+        RunInterruptedError: it was stopped; this command or the daemon can resume it.
     """
     entry = known_schedules(ledger, name)
     parse_entry(entry.path, entry.text, entry.results)
     with Lock(ledger.night_lock, night_process.REFUSAL):
         open_ = [night for night in ledger.running() if night.schedule == name]
         if open_:
-            narrate(f"{open_[0].run_id} was cut short and goes on")
+            narrate(f"{open_[0].run_id} was interrupted and is resumed")
             night = ledger.begin_again(open_[0])
         else:
             now = clock()
@@ -134,10 +134,10 @@ def run_now(
 
 
 def run_daemon(ledger: Ledger, narrate: ShowText) -> None:
-    """Be the daemon, until a signal ends it.
+    """Run the daemon until a signal ends it.
 
     Raises:
-        UsageError: another daemon has the ledger.
+        UsageError: another daemon uses the ledger.
     """
     with _logging(ledger.path.with_suffix(".log"), narrate) as say, Interrupts(lambda: False):
         try:
@@ -155,7 +155,7 @@ def _is_due_alike(entry: Entry, schedule: Schedule) -> bool:
 
 @contextlib.contextmanager
 def _logging(path: Path, narrate: ShowText) -> Iterator[ShowText]:
-    """Say everything to a file too, which is begun anew from time to time."""
+    """Also write messages to a log file, which is rotated by size."""
     handler = logging.handlers.RotatingFileHandler(
         path, maxBytes=LOG_BYTES, backupCount=LOGS, delay=True
     )

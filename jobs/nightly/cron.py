@@ -1,8 +1,8 @@
-"""When a schedule is due: a cron expression in a time zone, as moments in UTC.
+"""Computes when a schedule is due: a cron expression in a time zone gives moments in UTC.
 
-Days on which the clocks change follow Debian's cron, by cronsim: a time that does not exist comes
-when the clocks have been put forward, one that exists twice comes the first time. Expressions whose
-minute or hour begins with a star go by real time instead.
+Days on which the clocks change follow Debian's cron, as cronsim does: a time that does not exist is
+due right after the clocks go forward, and one that exists twice is due the first time. Expressions
+whose minute or hour begins with a star follow real time instead.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from cronsim import CronSim, CronSimError
 from jobs.common.yaml_document import Value, suggest_near
 
 FIELDS = 5
-"""Six would have seconds, and no rule for days on which the clocks change."""
+"""Six fields would include seconds, and have no rule for days on which the clocks change."""
 
 KEPT = 1000
-"""Missed moments that are written down, the newest; of every minute, a year has 525,600."""
+"""Newest missed moments to record; one per minute makes 525,600 a year."""
 
 _ALLOWED = (
     "minute hour day month weekday, such as `30 2 * * *` or `0 22 * * mon-fri`;"
@@ -31,11 +31,11 @@ _ALLOWED = (
 
 @dataclass(frozen=True)
 class Missed:
-    """Moments that have passed.
+    """Due times that have passed.
 
     Attributes:
         newest: the last ones, oldest first, in UTC.
-        older: how many there were before them.
+        older: number of due times before them.
     """
 
     newest: tuple[datetime, ...]
@@ -44,26 +44,26 @@ class Missed:
 
 @dataclass(frozen=True)
 class Calendar:
-    """A cron expression and the zone that its hours are of."""
+    """A cron expression and the time zone of its hours."""
 
     cron: str
     zone: zoneinfo.ZoneInfo
 
     def after(self, moment: datetime) -> Iterator[datetime]:
-        """All moments after one, in UTC; a year without a match in 50 ends them."""
+        """All due times after a moment, in UTC; ends if 50 years have no match."""
         utc = moment.astimezone(timezone.utc)
         for local in CronSim(self.cron, utc.astimezone(self.zone)):
             due = local.astimezone(timezone.utc)
-            # Begun in the second of two equal hours, cronsim gives the first, which is over.
+            # From within the second of two equal hours, cronsim gives the first, which is over.
             if due > utc:
                 yield due
 
     def next(self, moment: datetime) -> datetime:
-        """The first moment after one."""
+        """The first due time after a moment."""
         return next(self.after(moment))
 
     def between(self, since: datetime, until: datetime) -> Missed:
-        """The moments after `since`, up to and with `until`."""
+        """The due times after `since`, up to and including `until`."""
         newest: deque[datetime] = deque(maxlen=KEPT)
         count = 0
         for due in self.after(since):
@@ -75,26 +75,26 @@ class Calendar:
 
 
 def read_calendar(cron: Value | None, zone: Value | None) -> Calendar:
-    """Read both keys; what is wrong is a problem of the document, and so is no expression."""
+    """Read both keys; records problems, such as a missing expression, in the document."""
     expression = " ".join(cron.text().split()) if cron else ""
     if cron and expression and (why := _why_not(expression)):
-        cron.problem(f"{expression!r} is no cron expression: {why}", _ALLOWED)
+        cron.problem(f"{expression!r} is not a cron expression: {why}", _ALLOWED)
     return Calendar(expression, _read_zone(zone))
 
 
 def _why_not(expression: str) -> str:
-    """What is wrong with an expression; empty where nothing is."""
+    """What is wrong with an expression; empty if nothing is."""
     if (count := len(expression.split())) != FIELDS:
         return f"{count} fields instead of {FIELDS}"
     if not expression.isascii():
-        return "letters beyond ASCII"
+        return "it has characters that are not ASCII"
     try:
         next(CronSim(expression, datetime(2000, 1, 1, tzinfo=timezone.utc)))
     except CronSimError as err:
         return str(err)[:1].lower() + str(err)[1:]
     except StopIteration:
-        return "no such day ever comes"
-    except (AssertionError, ValueError):  # of parts that cronsim does not expect, such as L-3
+        return "no date matches it"
+    except (AssertionError, ValueError):  # cronsim raises these for parts such as L-3
         return "not understood"
     return ""
 

@@ -1,4 +1,4 @@
-"""The daemon's loop: what is due begins, what was killed goes on, what has ended is told."""
+"""The daemon's loop: starts due nights, resumes killed ones, and notifies about ended ones."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from jobs.nightly.records import Entry, Night, NightOutcome
 from jobs.nightly.schedule import Schedule, read_schedule
 
 MAX_CRASHES = 3
-"""Times that the process of a night may end by itself."""
+"""Crashes of a night's process after which the night has failed."""
 
 MAX_ATTEMPTS = 25
-"""Times that a night is begun in all: one that takes the whole machine down must end some time."""
+"""Starts of a night in all: one that takes down the whole machine must end at some point."""
 
 BUSY = 75
-"""With which a night's process ends where another one is at it: EX_TEMPFAIL of sysexits."""
+"""Exit code of a night's process if another one is running a night: EX_TEMPFAIL of sysexits."""
 
 WATCH_S = 1.0
-"""Between two looks whether a night has ended: one `waitpid`, which no clock notices."""
+"""Time between two checks whether a night has ended: one `waitpid`, too short to affect timings."""
 
 FOREIGN_S = 10.0
-"""Between two looks whether a night that is none of ours has ended."""
+"""Time between two checks whether a night that this daemon did not start has ended."""
 
 IDLE_S = 30.0
-"""Between two looks at the ledger and the clock: either may be changed by others."""
+"""Most time between two checks of the ledger and the clock: other processes may change either."""
 
 STOP_S = 10.0
-"""How long a night has to end by itself when the daemon is ended; what is committed is kept."""
+"""How long a night may take to end when the daemon is stopped; committed rows are kept."""
 
 
 class Child(Protocol):
@@ -62,7 +62,7 @@ Ender = Callable[[Child], None]
 
 
 def utc_now() -> datetime:
-    """The wall's clock: it may be set, and then due times go by what it says."""
+    """The time of day; if the clock is set, due times follow it."""
     return datetime.now(timezone.utc)
 
 
@@ -70,12 +70,12 @@ class Scheduler:
     """Runs nights one after another, each in a process of its own.
 
     Args:
-        ledger: schedules and nights; its lock is held while `run` runs.
+        ledger: schedules and nights; its daemon lock is held during `run`.
         start: starts the process of a night.
-        end: ends one, whatever it does.
-        say: told what happens, for the log.
+        end: ends such a process, whatever it is doing.
+        say: writes messages to the log.
         clock: the time of day, UTC.
-        pause: waits for some seconds.
+        pause: waits for a number of seconds.
     """
 
     def __init__(
@@ -96,15 +96,15 @@ class Scheduler:
         self._unread: set[str] = set()
 
     def run(self) -> None:
-        """Until it is interrupted; a night that runs then can go on later.
+        """Run the loop until it is interrupted; a night that is running then can be resumed.
 
         Raises:
-            BusyError: another daemon has the ledger.
-            KeyboardInterrupt: always, in the end.
+            BusyError: another daemon uses the ledger.
+            KeyboardInterrupt: always, at the end.
         """
         refusal = (
-            f"a scheduler runs already on {self._ledger.path}: {{owner}}. End that one first, or"
-            " give this one another --ledger"
+            f"a scheduler is already running on {self._ledger.path}: {{owner}}. Stop it first, or"
+            " start this one with another --ledger"
         )
         with Lock(self._ledger.daemon_lock, refusal):
             names = ", ".join(entry.name for entry in self._ledger.schedules())
@@ -117,19 +117,19 @@ class Scheduler:
                 self._stop()
 
     def wake(self) -> None:
-        """See what has ended, and begin what is due. While a night runs, nothing else is done."""
+        """Handle an ended night, and start a due one; does nothing while a night is running."""
         if self._child and self._child.poll() is None:
             return
         self._look_at_end()
         owner = storage.lock_holder(self._ledger.night_lock)
         if owner and owner != self._waits_for:
-            self._say(f"a night runs that is none of this scheduler's, it is waited for: {owner}")
+            self._say(f"waiting for a night that this scheduler did not start: {owner}")
         self._waits_for = owner
         if owner:
             return
         now = self._clock()
         if self._ledger.heed_clock(now):
-            self._say("the clock was set back: what has run at a due time does not run again")
+            self._say("the clock was set back: a due time that has run does not run again")
         notify_all(self._ledger, now, self._say)
         for night in self._ledger.running():
             if self._go_on(night):
@@ -137,7 +137,7 @@ class Scheduler:
         self._begin_next(self._clock())
 
     def idle_s(self) -> float:
-        """How long nothing is to be done, seconds."""
+        """Seconds until `wake` must be called again."""
         if self._child:
             return WATCH_S
         if storage.lock_holder(self._ledger.night_lock):
@@ -150,7 +150,7 @@ class Scheduler:
         return min([IDLE_S, *(each.total_seconds() for each in nexts)])
 
     def _look_at_end(self) -> None:
-        """Of our process, where there was one."""
+        """Record how our night's process ended, if there was one."""
         if not self._child or not self._night:
             return
         code, self._child = self._child.poll(), None
@@ -159,32 +159,32 @@ class Scheduler:
             self._say(f"{_name(night)}: {night.state}" + (f": {night.note}" if night.note else ""))
         elif code != BUSY:
             self._ledger.crashed(night)
-            self._say(f"{_name(night)}: its process ended with {code}; log: {self._log(night)}")
+            self._say(f"{_name(night)}: its process exited with {code}; log: {self._log(night)}")
 
     def _go_on(self, night: Night) -> bool:
-        """Go on with a night whose process is gone; False where it ends here."""
+        """Resume a night whose process is gone; False if the night ends here."""
         if why := self._why_not(night):
             outcome = NightOutcome("failed", why, is_news=True)
             self._ledger.end(night, outcome, self._clock(), is_to_tell=_is_to_tell(night))
             self._say(f"{_name(night)}: failed: {why}")
             return False
         night = self._ledger.begin_again(night)
-        self._say(f"{_name(night)}: was cut short, goes on (attempt {night.attempts})")
+        self._say(f"{_name(night)}: was interrupted, is resumed (attempt {night.attempts})")
         self._run(night)
         return True
 
     def _why_not(self, night: Night) -> str:
-        """Why a night that was cut short does not go on; empty where it does."""
+        """Why an interrupted night is not resumed; empty if it is."""
         if night.crashes >= MAX_CRASHES:
-            return f"its process ended {night.crashes} times by itself; log: {self._log(night)}"
+            return f"its process crashed {night.crashes} times; log: {self._log(night)}"
         if night.attempts >= MAX_ATTEMPTS:
-            return f"cut short {night.attempts} times; log: {self._log(night)}"
+            return f"interrupted {night.attempts} times; log: {self._log(night)}"
         if night.schedule not in {entry.name for entry in self._ledger.schedules()}:
-            return "cut short, and its schedule was removed"
+            return "interrupted, and its schedule was removed"
         return ""
 
     def _begin_next(self, now: datetime) -> None:
-        """Begin the night that has been due for longest; with all nights, what was missed."""
+        """Start the night that has been due for longest; records earlier due times as missed."""
         due = [
             (moments, entry, schedule)
             for entry, schedule in self._readable()
@@ -198,7 +198,7 @@ class Scheduler:
         if missed:
             count = len(missed) + moments.older
             note = (
-                f"{count} missed, the last of them this one; run once instead,"
+                f"{count} missed, up to and including this one; one night runs instead,"
                 f" at {now:%Y-%m-%d %H:%M} UTC"
             )
             self._say(f"{entry.name}: {count} missed, the last due {missed[-1]:%Y-%m-%d %H:%M} UTC")
@@ -211,11 +211,11 @@ class Scheduler:
             note=note,
             is_to_tell=schedule.notify is not None,
         )
-        self._say(f"{_name(night)}: begins, run {night.run_id}")
+        self._say(f"{_name(night)}: starts as run {night.run_id}")
         self._run(night)
 
     def _due(self, entry: Entry, schedule: Schedule, now: datetime) -> Missed:
-        """Due times that have passed and have no night."""
+        """Due times of a schedule that have passed and have no night."""
         passed = schedule.calendar.between(entry.horizon, now)
         if not passed.newest:
             return passed
@@ -230,38 +230,38 @@ class Scheduler:
         self._child = self._start(self._ledger, night)
 
     def _readable(self) -> Iterator[tuple[Entry, Schedule]]:
-        """All schedules that this version can read; what others are is said once."""
+        """All schedules that this version can read; reports each other one once."""
         for entry in self._ledger.schedules():
             try:
                 yield entry, parse_entry(entry.path, entry.text, entry.results)
-            except BadInputError as err:  # the others run
+            except BadInputError as err:  # the other schedules still run
                 if entry.text not in self._unread:
                     self._unread.add(entry.text)
-                    self._say(f"{entry.name} does not run, it cannot be read any more: {err}")
+                    self._say(f"{entry.name} does not run: it can no longer be read: {err}")
 
     def _log(self, night: Night) -> Path:
         return self._ledger.log_of(night)
 
     def _stop(self) -> None:
-        """End the night's process; the night is still to be ended, by a later one."""
+        """End the night's process; a later daemon resumes the night."""
         if self._child and self._child.poll() is None and self._night:
-            self._say(f"{_name(self._night)}: stopped; it goes on when a scheduler starts again")
+            self._say(f"{_name(self._night)}: stopped; it is resumed when a scheduler starts again")
             self._end(self._child)
         self._say("scheduler ended")
 
 
 @lru_cache(maxsize=256)
 def parse_entry(path: str, text: str, results: str) -> Schedule:
-    """A schedule of the ledger.
+    """Read a schedule of the ledger.
 
     Raises:
-        BadInputError: it cannot be read by this version.
+        BadInputError: this version cannot read it.
     """
     return read_schedule(Document(Path(path), text), results)
 
 
 def run_name(schedule: str, due_at: datetime) -> str:
-    """The run of a night."""
+    """The name of a night's run."""
     return f"{schedule}-{due_at:%Y%m%d-%H%M%S}"
 
 
@@ -269,7 +269,7 @@ def root_of(night: Night) -> storage.Root:
     """The results root of a night.
 
     Raises:
-        BadInputError: its schedule cannot be read by this version.
+        BadInputError: this version cannot read its schedule.
     """
     return parse_entry(night.path, night.text, night.results).results
 

@@ -1,7 +1,7 @@
-"""The ledger's file: an SQLite database that is ours, whole, and of this version.
+"""The ledger's file: an SQLite database, checked to be a ledger, undamaged, and of this version.
 
-It has a rollback journal and `synchronous=FULL`: what a transaction wrote is on the disk when it
-ends, and a kill leaves the state before it or after it.
+It uses a rollback journal and `synchronous=FULL`: a transaction's writes are on the disk when it
+ends, and a kill leaves the state either before or after it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from jobs.common.errors import UsageError
 
 VERSION = 1
 APPLICATION = 0x67666E31
-"""Of the file's header: a ledger, and no other program's database."""
+"""Application id in the file's header: tells a ledger from other programs' databases."""
 
 BUSY_S = 30.0
-"""How long a writer waits for another one; each takes milliseconds."""
+"""How long a writer waits for another one; each write takes milliseconds."""
 
 VARIABLE = "GFJOBS_LEDGER"
 
@@ -57,27 +57,28 @@ CREATE TABLE nights (
 
 
 class Database:
-    """One open file; made if need be.
+    """An open ledger file, created if there is none.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Raises:
-        UsageError: it cannot be made or read, is damaged, another program's, or of a later version.
+        UsageError: it cannot be created or read, is damaged, of another program, or of a later
+            version.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
-        if self.path.exists() and not self.path.is_file():  # SQLite would put files beside it
+        if self.path.exists() and not self.path.is_file():  # SQLite would put files next to it
             raise UsageError(
-                f"the ledger {self.path} is no file; choose another with --ledger FILE or"
+                f"the ledger {self.path} is not a file; choose another with --ledger FILE or"
                 f" ${VARIABLE}"
             )
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as err:
             raise UsageError(
-                f"the ledger {self.path} cannot be made: {err.strerror}; choose another with"
+                f"the ledger {self.path} cannot be created: {err.strerror}; choose another with"
                 f" --ledger FILE or ${VARIABLE}"
             ) from err
         with self._speaking():
@@ -91,11 +92,11 @@ class Database:
                 raise
 
     def close(self) -> None:
-        """Close it."""
+        """Close the file."""
         self._database.close()
 
     def run(self, statement: str, *values: object) -> sqlite3.Cursor:
-        """Run one statement that gives no rows; in a transaction, or as one."""
+        """Run one statement that returns no rows; outside `transaction` it is one by itself."""
         with self._speaking():
             return self._database.execute(statement, values)
 
@@ -105,10 +106,10 @@ class Database:
             return self._database.execute(statement, values).fetchall()
 
     def _prepare(self) -> None:
-        """Make the tables of a new file; see that those of another are ours."""
+        """Create the tables of a new file; check that an existing file is a ledger."""
         if self._is_new():
             with self.transaction():
-                if self._is_new():  # nobody was quicker
+                if self._is_new():  # no other process was quicker
                     for statement in filter(str.strip, TABLES.split(";")):
                         self.run(statement)
                     self.run(f"PRAGMA user_version = {VERSION}")
@@ -130,14 +131,14 @@ class Database:
             raise sqlite3.DatabaseError(check)
 
     def _is_new(self) -> bool:
-        """Whether nothing is in it."""
+        """Whether the file is empty."""
         ((version,),) = self.rows("PRAGMA user_version")
         ((tables,),) = self.rows("SELECT count(*) FROM sqlite_master")
         return not (version or tables)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """All of it, or nothing."""
+        """Commit everything in the `with` block, or nothing if it raises."""
         with self._speaking():
             self._database.execute("BEGIN IMMEDIATE")
             try:
@@ -149,17 +150,17 @@ class Database:
 
     @contextlib.contextmanager
     def _speaking(self) -> Iterator[None]:
-        """Let what SQLite says become a message that says what to do."""
+        """Turn errors of SQLite into UsageErrors that say what to do."""
         try:
             yield
-        except sqlite3.OperationalError as err:  # of the disk, the folder, the lock
+        except sqlite3.OperationalError as err:  # a problem of the disk, the folder or the lock
             raise UsageError(
                 f"the ledger {self.path} cannot be used: {err}; choose another with --ledger FILE"
-                f" or ${VARIABLE}, or mend its folder"
+                f" or ${VARIABLE}, or repair its folder"
             ) from err
         except sqlite3.DatabaseError as err:
             raise UsageError(
-                f"the ledger {self.path} is damaged: {' '.join(str(err).split())}. The runs lie"
-                " elsewhere and have lost nothing. Move it away, or put a copy in its place, and"
-                " add the schedules again with `gfjobs schedule add`"
+                f"the ledger {self.path} is damaged: {' '.join(str(err).split())}. The runs are"
+                " stored elsewhere and have lost nothing. Move the ledger away, or replace it by a"
+                " copy, and add the schedules again with `gfjobs schedule add`"
             ) from err

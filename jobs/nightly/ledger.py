@@ -1,7 +1,7 @@
-"""The ledger: which schedules there are, and what came of each of their nights. One SQLite file.
+"""The ledger: one SQLite file with all schedules and the outcomes of their nights.
 
-All that happens to a night is one transaction, on disk before the next thing begins. A due time has
-at most one night, whoever writes. Times are UTC, as text that sorts.
+Each change of a night is one transaction, on disk before the next step begins. A due time has at
+most one night, whichever process writes. Times are UTC, as text that sorts.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from jobs.nightly.database import Database
 from jobs.nightly.records import Entry, Night, NightOutcome
 
 MAX_TEXT = 20_000
-"""Characters of what was found in a night."""
+"""Most characters to store of a night's findings."""
 
 
 def default_path() -> Path:
-    """Where the ledger of this user is: below $XDG_STATE_HOME, else ~/.local/state."""
+    """The path of this user's ledger: below $XDG_STATE_HOME, else ~/.local/state."""
     state = os.environ.get("XDG_STATE_HOME", "")
     base = Path(state) if Path(state).is_absolute() else Path("~/.local/state").expanduser()
     return base / "gfjobs" / "nights.sqlite"
 
 
 class Ledger:
-    """One open ledger; made if need be.
+    """An open ledger, created if there is none.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Raises:
-        UsageError: it cannot be made or read, is damaged, another program's, or of a later version;
-            by all methods too, where that shows later.
+        UsageError: it cannot be created or read, is damaged, of another program, or of a later
+            version. All methods raise this too if it shows later.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,29 +43,29 @@ class Ledger:
         self.path = self._database.path
 
     def close(self) -> None:
-        """Close it."""
+        """Close the file."""
         self._database.close()
 
     @property
     def daemon_lock(self) -> Path:
-        """Held by the daemon."""
+        """The lock that the daemon holds."""
         return self.path.with_name(f"{self.path.name}.daemon")
 
     @property
     def night_lock(self) -> Path:
-        """Held by the process of the night that runs: two at once would disturb their clocks."""
+        """The lock that a running night's process holds: two at once would disturb their timing."""
         return self.path.with_name(f"{self.path.name}.night")
 
     def log_of(self, night: Night) -> Path:
-        """The file that has what the processes of a night say."""
+        """The log file of a night's processes."""
         return self.path.parent / "logs" / f"{night.run_id or night.schedule}.log"
 
     def schedules(self) -> tuple[Entry, ...]:
-        """All, by name."""
+        """All schedules, by name."""
         return tuple(map(_entry, self._database.rows("SELECT * FROM schedules ORDER BY name")))
 
     def save_schedule(self, entry: Entry) -> None:
-        """Add one, or replace the one of its name."""
+        """Add a schedule, or replace the one of the same name."""
         with self._database.transaction():
             self._database.run(
                 "INSERT OR REPLACE INTO schedules (name, text, path, results, horizon)"
@@ -78,14 +78,16 @@ class Ledger:
             )
 
     def remove_schedule(self, name: str) -> bool:
-        """Remove one; its nights stay. Whether there was one."""
+        """Remove a schedule but not its nights; returns whether there was one."""
         with self._database.transaction():
             return self._database.run("DELETE FROM schedules WHERE name = ?", name).rowcount > 0
 
     def heed_clock(self, now: datetime) -> bool:
-        """Where the clock was set back: what is not over yet is not missed, and is still to come.
+        """After the clock was set back: due times that are now in the future are due again.
 
-        What ran stays, and does not run again at the same due time. Whether there was anything.
+        Nights that ran are kept, and do not run again at the same due time.
+
+        Returns: whether any schedule was affected.
         """
         later = self._database.rows("SELECT name FROM schedules WHERE horizon > ?", _told(now))
         if not later:
@@ -109,16 +111,16 @@ class Ledger:
         )
 
     def night(self, night_id: int) -> Night:
-        """One night."""
+        """The night with an id."""
         (found,) = self._nights("SELECT * FROM nights WHERE night_id = ?", night_id)
         return found
 
     def running(self) -> tuple[Night, ...]:
-        """Nights that have begun and not ended, oldest first; their process may be gone."""
+        """Nights that have begun and not ended, oldest first; their processes may be gone."""
         return self._nights("SELECT * FROM nights WHERE state = 'running' ORDER BY night_id")
 
     def due_times(self, schedule: str, since: datetime) -> frozenset[datetime]:
-        """Those after a moment that have their night."""
+        """Due times after a moment that have a night."""
         rows = self._database.rows(
             "SELECT due_at FROM nights WHERE schedule = ? AND due_at > ?", schedule, _told(since)
         )
@@ -136,17 +138,17 @@ class Ledger:
         is_asked: bool = False,
         is_to_tell: bool = False,
     ) -> Night:
-        """Begin a night, and write down those that were missed before it, in one step.
+        """Begin a night, and record the nights missed before it, in one transaction.
 
         Args:
             entry: its schedule.
             due_at: when it was due.
-            run_id: the run that it will be.
+            run_id: the name of its run.
             now: the time of day.
             missed: due times of this schedule that will not be run.
-            note: of the last of these.
-            is_asked: by hand: due times stay as they are.
-            is_to_tell: whether somebody is to be told of what was missed, once for all of it.
+            note: note of the last missed night.
+            is_asked: whether it was started by hand: due times stay as they are.
+            is_to_tell: whether to send one notification for all missed nights.
         """
         with self._database.transaction():
             of_schedule = (entry.text, entry.path, entry.results)
@@ -179,27 +181,27 @@ class Ledger:
         return self.night(made)
 
     def reach(self, schedule: str, horizon: datetime) -> None:
-        """Write down that all due times up to here have their nights."""
+        """Record that all due times of a schedule up to `horizon` have their nights."""
         self._database.run(
             "UPDATE schedules SET horizon = ? WHERE name = ?", _told(horizon), schedule
         )
 
     def begin_again(self, night: Night) -> Night:
-        """A night whose process is gone goes on in another one."""
+        """Record that a night whose process is gone is resumed in another process."""
         self._database.run(
             "UPDATE nights SET attempts = attempts + 1 WHERE night_id = ?", night.night_id
         )
         return self.night(night.night_id)
 
     def crashed(self, night: Night) -> Night:
-        """The process of a night has ended, and not because it was told to."""
+        """Record that the process of a night has ended without being asked to."""
         self._database.run(
             "UPDATE nights SET crashes = crashes + 1 WHERE night_id = ?", night.night_id
         )
         return self.night(night.night_id)
 
     def end(self, night: Night, outcome: NightOutcome, now: datetime, *, is_to_tell: bool) -> Night:
-        """Write down how a night ended, and whether its schedule's command is to be run."""
+        """Record how a night ended, and whether to run the notify command of its schedule."""
         found = outcome.found and outcome.found[:MAX_TEXT]
         self._database.run(
             "UPDATE nights SET state = ?, note = ?, is_news = ?, found = ?, report = ?,"
@@ -216,14 +218,14 @@ class Ledger:
         return self.night(night.night_id)
 
     def to_tell(self, now: datetime) -> tuple[Night, ...]:
-        """Nights of which somebody is to be told now, oldest first."""
+        """Nights with a notification due now, oldest first."""
         return self._nights(
             "SELECT * FROM nights WHERE tell_at <= ? AND told_at IS NULL ORDER BY night_id",
             _told(now),
         )
 
     def claim(self, night: Night, again_at: datetime | None) -> bool:
-        """Take it upon this process to tell, until `again_at`; False where another one does."""
+        """Claim a night's notification until `again_at`; False if another process has done so."""
         claimed = self._database.run(
             "UPDATE nights SET tells = tells + 1, tell_at = ?"
             " WHERE night_id = ? AND tells = ? AND told_at IS NULL",
@@ -234,7 +236,7 @@ class Ledger:
         return claimed.rowcount > 0
 
     def told(self, night: Night, now: datetime, error: str | None) -> None:
-        """Write down that somebody was told, or why not."""
+        """Record that a night's notification was sent, or why it failed."""
         self._database.run(
             "UPDATE nights SET told_at = ?, tell_error = ? WHERE night_id = ?",
             None if error else _told(now),
@@ -247,7 +249,7 @@ class Ledger:
 
 
 def _told(moment: datetime) -> str:
-    """UTC, as text of one length."""
+    """A moment in UTC, as text of fixed length."""
     return moment.astimezone(timezone.utc).isoformat(timespec="microseconds")
 
 

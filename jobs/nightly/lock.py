@@ -1,4 +1,4 @@
-"""One process at a time: locks beside the ledger that die with their process."""
+"""Locks next to the ledger, each held by one process at a time and released when it ends."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ if TYPE_CHECKING:
 
 
 class BusyError(UsageError):
-    """Another process is at it."""
+    """Another process holds the lock."""
 
 
 class Lock:
-    """For a `with`: of the daemon, or of the one night that runs.
+    """A context manager that holds the lock of the daemon, or of the one running night.
 
     Args:
-        path: of the file, which stays.
-        refusal: what is said where another process, `{owner}`, holds it.
+        path: path of the lock file, which is never removed.
+        refusal: error message if another process, `{owner}`, holds the lock.
     """
 
     def __init__(self, path: Path, refusal: str) -> None:
         self._path, self._refusal = path, refusal
 
     def __enter__(self) -> Self:
-        """Take it.
+        """Take the lock.
 
         Raises:
-            BusyError: another process has it.
-            UsageError: there can be no such file.
+            BusyError: another process holds it.
+            UsageError: the file cannot be created or locked.
         """
         try:
             self._handle = storage.take_lock(self._path)
@@ -44,5 +44,5 @@ class Lock:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give it back."""
+        """Release the lock."""
         os.close(self._handle)

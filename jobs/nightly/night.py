@@ -1,4 +1,4 @@
-"""One night: it is run, judged, and written down. After a kill the same goes on where it was."""
+"""Runs one night: measures, judges, and records the outcome. After a kill it can be resumed."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from jobs.nightly.schedule import Schedule, read_schedule
 from jobs.runs.submit import resume, submit
 
 LEASE_S, LEASE_POLL_S = 90.0, 5.0
-"""How long a run may still look as if it were written, and how often that is looked at: on an
-object store the lease of a process that was killed lasts a minute longer than the process."""
+"""How long to wait for the lease of a run to expire, and how often to check: on an object store the
+lease of a killed process lasts a minute longer than the process."""
 
 _ERRORS = (JobsError, storage.StorageError, gfnet.CheckpointError)
 
@@ -33,13 +33,13 @@ _ERRORS = (JobsError, storage.StorageError, gfnet.CheckpointError)
 def run_night(
     ledger: Ledger, night: Night, narrate: ShowText, clock: Callable[[], datetime]
 ) -> Night:
-    """Bring a night to its end; the caller holds the ledger's lock of nights.
+    """Run a night, or what is missing of it, to its end; the caller holds the ledger's night lock.
 
-    All that is kept on the way lies in the results root: the run under the night's name, what was
-    measured again, the rows of the verdict. So a night that was killed is simply run again.
+    All intermediate state is under the results root: the run under the night's name, re-measured
+    runs, the rows of the verdict. So a night that was killed is resumed by calling this again.
 
     Raises:
-        RunInterruptedError: it was stopped from outside; it is still to be ended.
+        RunInterruptedError: it was stopped from outside; the night has not ended.
     """
     try:
         schedule = read_schedule(Document(Path(night.path), night.text), night.results)
@@ -53,7 +53,7 @@ def run_night(
 
 
 def _outcome(night: Night, schedule: Schedule, narrate: ShowText) -> NightOutcome:
-    """How a night ends."""
+    """Measure, judge and report a night; returns how it ended."""
     assert night.run_id is not None  # only missed nights have none
     try:
         is_done = _measure(night.run_id, schedule, narrate)
@@ -72,16 +72,16 @@ def _outcome(night: Night, schedule: Schedule, narrate: ShowText) -> NightOutcom
 
 
 def _measure(run_id: str, schedule: Schedule, narrate: ShowText) -> bool:
-    """Run the grid, or go on with it; whether all cells are done.
+    """Run the grid, or resume its run; returns whether all cells are done.
 
     Raises:
-        RunInterruptedError: stopped, or cancelled now or before.
+        RunInterruptedError: the run was stopped, or was cancelled now or before.
     """
     root = schedule.results
     deadline_s = time.monotonic() + LEASE_S
     while storage.has_results(root) and storage.is_locked(root, run_id):
         if time.monotonic() > deadline_s:
-            break  # somebody does write it, and to go on says who
+            break  # another process does write it; the error of `resume` names it
         time.sleep(LEASE_POLL_S)
     known = storage.list_runs(root) if storage.has_results(root) else ()
     status = next((run.status for run in known if run.run_id == run_id), None)
@@ -89,13 +89,13 @@ def _measure(run_id: str, schedule: Schedule, narrate: ShowText) -> bool:
         return submit(schedule.grid, root, schedule.target, narrate, run_id).is_done
     if status == "cancelled":
         raise RunInterruptedError(run_id, is_cancelled=True)
-    if status == "failed":  # it had ended: what failed then is not tried until it fits
+    if status == "failed":  # the run has ended: its failed cells are not retried
         return False
     return resume(root, run_id, schedule.target, narrate).is_done
 
 
 def _judged(run_id: str, schedule: Schedule, narrate: ShowText, *, is_done: bool) -> NightOutcome:
-    """Judge what was measured."""
+    """Judge a night's run; returns how the night ended."""
     root = schedule.results
     cells = storage.read_cells(root, run_id)
     failed = sum(cell.status == "failed" for cell in cells)
@@ -103,7 +103,7 @@ def _judged(run_id: str, schedule: Schedule, narrate: ShowText, *, is_done: bool
     committed = storage.named_query(root, "committed", run_ids=[run_id]).to_pylist()
     if not sum(row["images"] for row in committed):
         if is_done:
-            return NightOutcome("empty", "no cell gave a row", is_news=True)
+            return NightOutcome("empty", "no cell produced a row", is_news=True)
         return NightOutcome("failed", failure, is_news=True)
     remeasure = make_remeasure(root, schedule.target, narrate)
     try:
@@ -116,18 +116,18 @@ def _judged(run_id: str, schedule: Schedule, narrate: ShowText, *, is_done: bool
     found = find_outcome(verdict)
     if is_done:
         return NightOutcome(found.state, found.note, text, is_news=found.is_news)
-    # A regression is told as one also where other cells failed.
+    # A regression that is news is reported as one even if cells failed.
     is_told = found.state == "regression" and found.is_news
     state: State = "regression" if is_told else "failed"
     return NightOutcome(state, f"{failure}; {found.note}", text, is_news=True)
 
 
 def _reported(run_id: str, schedule: Schedule, outcome: NightOutcome) -> NightOutcome:
-    """Write the page; a night without the page that was asked for is not `done`."""
+    """Write the report page; a night whose requested page is missing is not `done`."""
     from jobs.report.read import read_report
     from jobs.report.write import check_extra, check_places, write_page
 
-    assert schedule.report is not None  # the caller has looked
+    assert schedule.report is not None  # the caller has checked
     path = Path(os.path.normpath(schedule.report)) / f"{run_id}.html"
     try:
         check_extra("a report")

@@ -1,4 +1,4 @@
-"""The process of one night: memory and a crash are its own, not the daemon's."""
+"""The process of one night, so that its memory use and crashes do not affect the daemon."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from jobs.nightly.night import run_night
 from jobs.nightly.records import Night
 
 KEPT_LOGS = 200
-"""Files with what nights said, the newest."""
+"""Number of log files to keep, the newest."""
 
-REFUSAL = "a night of this ledger runs already, two at once would disturb each other: {owner}"
+REFUSAL = (
+    "a night of this ledger is already running, and two at once would disturb each other: {owner}"
+)
 
 
 def start_night(ledger: Ledger, night: Night) -> subprocess.Popen[bytes]:
-    """Start the process of a night, in a session of its own; what it says goes to its log."""
+    """Start the process of a night, in a session of its own; its output goes to the night's log."""
     log = ledger.log_of(night)
     log.parent.mkdir(exist_ok=True)
     _forget_old(log.parent)
@@ -38,7 +40,7 @@ def start_night(ledger: Ledger, night: Night) -> subprocess.Popen[bytes]:
 
 
 def end(child: Child) -> None:
-    """End the process of a night: by a signal first, then with all below it."""
+    """End the process of a night: by a signal first, then by killing it and its descendants."""
     below = []
     with contextlib.suppress(psutil.NoSuchProcess):
         below = psutil.Process(child.pid).children(recursive=True)
@@ -53,7 +55,7 @@ def end(child: Child) -> None:
 
 
 def run_night_process(ledger_path: str, night_id: str) -> int:
-    """Bring a night to its end, unless another process does or did."""
+    """Run a night to its end unless another process does or did so; returns the exit code."""
     try:
         with (
             contextlib.closing(Ledger(Path(ledger_path))) as ledger,
@@ -77,7 +79,7 @@ def _say(text: str) -> None:
 
 
 def _forget_old(folder: Path) -> None:
-    """Of the logs only the newest stay."""
+    """Delete all logs except the newest."""
     logs = sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime)
     for path in logs[:-KEPT_LOGS]:
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Notification: the command that a schedule names, with the facts of a night."""
+"""Notifications: runs the command that a schedule names with the facts of a night."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from jobs.nightly.records import Night
 from jobs.nightly.schedule import Schedule, read_schedule
 
 LIMIT_S = 60.0
-"""What the command may take; then it is ended, with all that it started in its session."""
+"""Time limit of the command; then it is killed, with all that it started in its session."""
 
 MAX_SAID_BYTES = 100_000
-"""What the command may say, and what is kept of it in the night's log; who says more is ended."""
+"""Most output of the command, kept in the night's log; a command that writes more is killed."""
 
 _POLL_S = 0.1
 
 AGAIN_MINUTES = (1, 5, 15, 60, 240)
-"""After a failure; then nobody tries again."""
+"""Waits before each further try after a failure; after the last one there is no further try."""
 
 _WITHOUT_SCHEDULER = "when a scheduler runs (`gfjobs scheduler`)"
 
@@ -36,17 +36,17 @@ _WITHOUT_SCHEDULER = "when a scheduler runs (`gfjobs scheduler`)"
 def notify_all(
     ledger: Ledger, now: datetime, say: ShowText, limit_s: float = LIMIT_S, only: int | None = None
 ) -> None:
-    """Tell all that is to be told by now; what fails is tried again by a later call.
+    """Send all notifications that are due; a later call retries those that fail.
 
-    Each is claimed in the ledger first, so that two processes do not both tell it. A kill while the
-    command runs may have told somebody, and then it is told twice.
+    Each is claimed in the ledger first, so that two processes do not both send it. After a kill
+    while the command runs, a notification may be sent twice.
 
     Args:
-        ledger: whose nights.
+        ledger: the nights.
         now: the time of day.
-        say: told what came of it.
-        limit_s: of each command.
-        only: this night alone.
+        say: shows the result of each to the user.
+        limit_s: time limit of each command.
+        only: the id of the only night to notify about; None: all nights.
     """
     for night in ledger.to_tell(now):
         if only not in (None, night.night_id):
@@ -59,18 +59,18 @@ def notify_all(
         ledger.told(night, now, error)
         about = f"{night.schedule}, {night.state}"
         if error is None:
-            say(f"{about}: told")
+            say(f"{about}: notified")
         elif again_at:
-            # The process that tells need not be the one that will: `schedule run` ends.
+            # Another process may have to retry: `schedule run` ends after this.
             is_waited_for = storage.lock_holder(ledger.daemon_lock) is not None
             when = f"after {left[0]} min" if is_waited_for else _WITHOUT_SCHEDULER
-            say(f"{about}: nobody could be told: {error}; again {when}")
+            say(f"{about}: notification failed: {error}; next try {when}")
         else:
-            say(f"{about}: nobody could be told: {error}; given up")
+            say(f"{about}: notification failed: {error}; given up")
 
 
 def _tell(ledger: Ledger, night: Night, limit_s: float) -> str | None:
-    """Run the command of a night's schedule; why it failed."""
+    """Run the notify command of a night's schedule; returns why it failed, None if it did not."""
     try:
         schedule = read_schedule(Document(Path(night.path), night.text), night.results)
     except BadInputError as err:
@@ -82,7 +82,7 @@ def _tell(ledger: Ledger, night: Night, limit_s: float) -> str | None:
     log.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryFile() as text, log.open("ab") as output:
         most_bytes = output.tell() + MAX_SAID_BYTES
-        # A file, not a pipe: nobody has to read it, and nothing is waited for but the program.
+        # A file, not a pipe: the program need not read it, and only the program is waited for.
         text.write(compose_message(night, schedule).encode())
         text.seek(0)
         try:
@@ -103,7 +103,7 @@ def _tell(ledger: Ledger, night: Night, limit_s: float) -> str | None:
                 if time.monotonic() > deadline_s:
                     return f"{words[0]} did not end within {limit_s:.0f} s"
                 if log.stat().st_size > most_bytes:
-                    return f"{words[0]} said more than {MAX_SAID_BYTES:,} bytes"
+                    return f"{words[0]} wrote more than {MAX_SAID_BYTES:,} bytes"
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(_POLL_S)
         finally:
@@ -113,11 +113,11 @@ def _tell(ledger: Ledger, night: Night, limit_s: float) -> str | None:
                 process.wait()
             if log.stat().st_size > most_bytes:
                 os.truncate(log, most_bytes)
-    return f"{words[0]} ended with {code}; it said: {_end_of(log)}" if code else None
+    return f"{words[0]} exited with {code}; its last output: {_end_of(log)}" if code else None
 
 
 def collect_facts(night: Night, schedule: Schedule) -> dict[str, str]:
-    """What the command finds in its environment; empty where there is nothing of it."""
+    """Environment variables for the command; those without a value are empty."""
     return {
         "GFJOBS_SCHEDULE": night.schedule,
         "GFJOBS_STATE": night.state,
@@ -130,7 +130,7 @@ def collect_facts(night: Night, schedule: Schedule) -> dict[str, str]:
 
 
 def compose_message(night: Night, schedule: Schedule) -> str:
-    """What the command reads: some lines for people."""
+    """The text on the command's standard input."""
     due = night.due_at.astimezone(schedule.calendar.zone)
     lines = [
         f"{night.schedule}: {night.state}",

@@ -1,4 +1,4 @@
-"""What the ledger has: schedules as they were added, nights, and how one ended."""
+"""Records of the ledger: schedules as they were added, nights, and outcomes of nights."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Entry:
     """A schedule as it was added.
 
     Attributes:
-        text: of its file.
-        path: of its file, absolute; relative paths start from its folder.
-        results: the results root, where the file names none.
-        horizon: up to here all due times have their nights.
+        text: text of its file.
+        path: absolute path of its file; relative paths start from its folder.
+        results: the results root, if the file names none.
+        horizon: the moment up to which all due times have their nights.
     """
 
     name: str
@@ -40,21 +40,21 @@ class Entry:
 
 @dataclass(frozen=True)
 class Night:
-    """One due time of a schedule, or one that was asked for.
+    """One night of a schedule: for a due time, or started by hand.
 
     Attributes:
-        run_id: None where none was to be made: the night was missed.
+        run_id: its run; None if the night was missed.
         note: why it is in this state, in one line.
         text, path, results: of the schedule as it was then.
-        attempts: how often it was begun.
-        crashes: how often its process ended by itself, in mid-night.
-        is_news: whether something is to be done about it that was not known before.
-        found: the verdict in words.
-        report: the file.
-        tell_at: when to tell next; None: nobody is to be told, or no more.
-        tells: how often that was tried.
-        told_at: when somebody was told.
-        tell_error: why that failed last.
+        attempts: number of times it was started.
+        crashes: number of times its process ended before the night did, without being asked to.
+        is_news: whether something must be done about it that was not known before.
+        found: the verdict, as text.
+        report: path of the report page.
+        tell_at: when to try the notification next; None: there is none, or no further try.
+        tells: number of tries of the notification.
+        told_at: when the notification was sent.
+        tell_error: why its last try failed.
     """
 
     night_id: int
@@ -84,7 +84,7 @@ class NightOutcome:
     """How a night ended.
 
     Attributes:
-        note, found, report, is_news: as of a `Night`.
+        note, found, report, is_news: as in `Night`.
     """
 
     state: State

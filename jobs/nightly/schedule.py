@@ -1,4 +1,4 @@
-"""A schedule: the YAML file that says what runs at night, when, and whom to tell."""
+"""Reads a schedule: the YAML file with what to run at night, when, and how to notify."""
 
 from __future__ import annotations
 
@@ -36,34 +36,34 @@ _COMMAND_RULE = "a program and its arguments, such as [mail, -s, a night, lab@ex
 
 @dataclass(frozen=True)
 class Notify:
-    """Whom to tell.
+    """The notify command of a schedule.
 
     Attributes:
-        command: a program and its arguments; no shell reads them.
-        is_always: also of nights in which nothing was found.
+        command: a program and its arguments, run without a shell.
+        is_always: whether to run it also for nights without findings.
     """
 
     command: tuple[str, ...]
     is_always: bool = False
 
     def program(self, base: Path) -> str:
-        """What is run: a name on the PATH, or a path that starts from the schedule's folder."""
+        """The program to run: a name on the PATH, or a path relative to the schedule's folder."""
         first = self.command[0]
         return str(base / first) if "/" in first else first
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """What runs at night.
+    """What to run at night, when, and how to judge and report it.
 
     Attributes:
-        base: the folder that relative paths start from, and in which the command runs.
-        grid: the file, absolute.
+        base: the folder that relative paths start from, and in which the notify command runs.
+        grid: absolute path of the grid file.
         results: the results root.
-        target: where its tasks go.
+        target: runs its tasks.
         settings: how a night is judged.
-        report: the folder that each night's page is written to; None: no page.
-        notify: None: nobody is told.
+        report: the folder for each night's report page; None: no page.
+        notify: the notify command; None: no notifications.
     """
 
     name: str
@@ -78,11 +78,11 @@ class Schedule:
 
 
 def read_schedule(document: Document, results: storage.Root) -> Schedule:
-    """Read a schedule, without looking at what it names.
+    """Read a schedule, without checking what it names.
 
     Args:
         document: the file, by its absolute path.
-        results: the results root, where the file names none.
+        results: the results root, if the file names none.
 
     Raises:
         BadInputError: every problem of the file, each with its line and key.
@@ -93,10 +93,10 @@ def read_schedule(document: Document, results: storage.Root) -> Schedule:
 
 
 class Reader:
-    """Reads one document; what is wrong is recorded there, and stand-ins are returned.
+    """Reads one document; records problems in it, and returns stand-in values for them.
 
     Attributes:
-        entries: the values at the top, by key; `judge` and `notify` have those below these keys.
+        entries: the top-level values, by key; `judge` and `notify` hold the values below these.
     """
 
     def __init__(self, document: Document) -> None:
@@ -107,7 +107,7 @@ class Reader:
         self.notify = self._below("notify", ("command", "always"), ("command",))
 
     def read(self, results: storage.Root) -> Schedule:
-        """The schedule, with stand-ins where the document has problems."""
+        """Read the schedule; values with problems in the document are stand-ins."""
         return Schedule(
             name=self._name(),
             base=self.base,
@@ -126,7 +126,7 @@ class Reader:
         return self.entries[key].mapping(known, required) if key in self.entries else {}
 
     def _name(self) -> str:
-        """The schedule's name, which becomes part of run ids; default: the file's."""
+        """The schedule's name, which becomes part of run ids; default: the file's name."""
         if "name" not in self.entries:
             return re.sub(r"[^A-Za-z0-9._-]+", "-", self.document.path.stem).strip("-._") or "night"
         value = self.entries["name"]
@@ -144,7 +144,7 @@ class Reader:
             return None
         try:
             return self.base / Path(text).expanduser()
-        except RuntimeError as err:  # ~name of nobody
+        except RuntimeError as err:  # ~name of a user that does not exist
             self.entries[key].problem(str(err), "a path")
             return None
 
@@ -165,7 +165,7 @@ class Reader:
         is_inline = self.entries["inline"].boolean() if "inline" in self.entries else False
         if address and is_inline:
             self.entries["inline"].problem(
-                "inline runs in one process, address on a cluster", "one of both"
+                "inline runs in one process, address on a cluster", "one of the two"
             )
         if address and address not in DISCOVERED:
             try:
@@ -181,7 +181,7 @@ class Reader:
         if "baseline" in self.judge:
             baseline = self.judge["baseline"].text()
         if baseline == "latest":
-            self.judge["baseline"].problem("the newest run is another each night", "a run's name")
+            self.judge["baseline"].problem("the newest run changes every night", "a run's name")
         if "control" in self.judge:
             control = self.judge["control"].text()
         return Settings(window=window, baseline=baseline, control=control)

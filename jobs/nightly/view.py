@@ -1,4 +1,4 @@
-"""Schedules and nights as tables, each with its times in the schedule's zone, which they name."""
+"""Formats schedules and nights as tables, with times in the schedule's zone, which they name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UTC = ZoneInfo("UTC")
 
 
 def schedules_table(ledger: Ledger, now: datetime) -> str:
-    """Each schedule: when it is due, and what came of its last night."""
+    """A table of all schedules: when each is due, and the state of its last night."""
     entries = ledger.schedules()
     if not entries:
         return "no schedules; add one with `gfjobs schedule add FILE`\n"
@@ -33,7 +33,7 @@ def schedules_table(ledger: Ledger, now: datetime) -> str:
         try:
             calendar = parse_entry(entry.path, entry.text, entry.results).calendar
         except BadInputError as err:
-            notes.append(f"{entry.name} cannot be read any more: {err}")
+            notes.append(f"{entry.name} can no longer be read: {err}")
             due, zone = None, _UTC
         else:
             zone = calendar.zone
@@ -45,14 +45,14 @@ def schedules_table(ledger: Ledger, now: datetime) -> str:
     notes.append(
         f"the scheduler is {daemon}"
         if daemon
-        else "no scheduler runs: nothing begins by itself; start one with `gfjobs scheduler`"
+        else "no scheduler is running, so no night starts; start one with `gfjobs scheduler`"
     )
     table = text_table(("schedule", "next", "time zone", "last", "result"), rows)
     return f"{table}{format_remarks(notes)}"
 
 
 def nights_table(ledger: Ledger, name: str, now: datetime) -> str:
-    """The last nights of one schedule, newest first; one that was removed still has them."""
+    """A table of the last nights of one schedule, even a removed one, newest first."""
     nights = ledger.nights(name, _NIGHTS)
     if not nights:
         known_schedules(ledger, name)
@@ -67,14 +67,14 @@ def nights_table(ledger: Ledger, name: str, now: datetime) -> str:
 
 
 def night_state(ledger: Ledger, night: Night) -> str:
-    """A night's state in a word; one that is to go on is `interrupted` while nobody is at it."""
+    """A night's state in one word; `interrupted` if it is to be resumed and no process runs it."""
     if night.state == "running" and storage.lock_holder(ledger.night_lock) is None:
         return "interrupted"
     return night.state
 
 
 def _took(night: Night, now: datetime) -> str | None:
-    """Hours and minutes from beginning to end, or until now."""
+    """Hours, minutes and seconds from beginning to end, or until now."""
     if night.began_at is None:
         return None
     minutes, seconds = divmod(round(((night.ended_at or now) - night.began_at).total_seconds()), 60)
@@ -82,7 +82,7 @@ def _took(night: Night, now: datetime) -> str | None:
 
 
 def _zone(told: Entry | Night) -> ZoneInfo:
-    """That of a schedule as it was then; UTC where this version cannot read it."""
+    """The time zone of a schedule as it was then; UTC if this version cannot read it."""
     try:
         return parse_entry(told.path, told.text, told.results).calendar.zone
     except BadInputError:
@@ -101,4 +101,4 @@ def _notes(night: Night, zone: ZoneInfo) -> Iterator[str]:
         yield f"{about}: report {night.report}"
     if night.tell_error and not night.told_at:
         given_up = "" if night.tell_at else "; given up"
-        yield f"{about}: nobody could be told: {night.tell_error}{given_up}"
+        yield f"{about}: notification failed: {night.tell_error}{given_up}"

@@ -1,1 +1,1 @@
-"""What will run: cells folded from the grid, tasks, ABBA order, sources of bytes, estimate."""
+"""Plans what runs: cells folded from the grid, tasks, ABBA order, sources of bytes, estimate."""

@@ -1,4 +1,4 @@
-"""A cell, the unit of work that a plan folds points into, and what is added to a run later."""
+"""Cells, the units of work that a plan folds points into, and additions to a run."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from jobs.plan.unsupported import explain_skip
 _SORTED = json.JSONEncoder(sort_keys=True)
 
 PROTOCOL_VERSION = 1
-"""Raised whenever the same cell would be measured in another way."""
+"""Increased whenever the same cell would be measured in another way."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and how a model runs: the axes beside model, data set and threshold."""
+    """Where and how a model runs: the axes other than model, data set and threshold."""
 
     device: str
     runtime: str
@@ -36,15 +36,14 @@ class Cell:
     """One unit of work.
 
     Attributes:
-        kind: as `storage.KINDS`: `exits`, an all-exit pass; `latency`, routed under the clock;
-            `exit_costs`, sent out at every exit under the clock; or `profile`, a clock around each
-            part.
-        thresholds: one float32 number a gate, for routed cells of models with gates; else empty.
-        batch_size: images in a batch.
-        images: images of one round.
-        rounds: passes over them.
-        warmup_images: routed before each task without being recorded; 0 for all-exit passes.
-        energy: the windows that its power is taken in; None where no energy is asked for.
+        kind: as `storage.KINDS`: `exits`, an all-exit pass; `latency`, routed and timed;
+            `exit_costs`, forced out at every exit and timed; or `profile`, each part timed.
+        thresholds: one float32 number per gate, for routed cells of models with gates; else empty.
+        batch_size: images per batch.
+        images: images per round.
+        rounds: passes over the images.
+        warmup_images: images routed before each task without being recorded; 0 for all-exit passes.
+        energy: the windows in which its power is measured; None if the grid asks for no energy.
     """
 
     kind: storage.CellKind
@@ -60,7 +59,7 @@ class Cell:
 
     @cached_property
     def cell_id(self) -> str:
-        """Digest of all that determines the result; rounds are not in it, so more can be added."""
+        """Digest of all that determines the result, but not of rounds, so more can be added."""
         identity = {
             "kind": self.kind,
             "model": self.model.name,
@@ -71,12 +70,12 @@ class Cell:
             "content": self.dataset.images.sha256,
             "limit": self.dataset.limit,
             "images": self.images,
-            "setting": vars(self.setting),  # as `asdict`, whose copies take most of a plan's time
+            "setting": vars(self.setting),  # not `asdict`: its copies take most of a plan's time
             "thresholds": self.thresholds,
             "batch_size": self.batch_size,
             "warmup_images": self.warmup_images,
             "protocol": PROTOCOL_VERSION,
-            # Nothing where there is none: cells without energy are what they were before it.
+            # No key without energy: such cells keep the ids that they had before energy existed.
             **({"energy": asdict(self.energy)} if self.energy else {}),
         }
         text = _SORTED.encode(identity)
@@ -94,7 +93,7 @@ class Cell:
 
     @cached_property
     def skipped(self) -> str | None:
-        """Why it is skipped, where that is known before anything runs."""
+        """Why it is skipped, if that is known before anything runs; else None."""
         setting = self.setting
         return explain_skip(self.kind, setting.runtime, setting.precision, setting.device)
 
@@ -104,7 +103,7 @@ class Cell:
         return cut_shards(self.images)
 
     def task_keys(self) -> Iterator[tuple[tuple[str, int, int], int]]:
-        """What each of its tasks is committed as (cell_id, round, shard), and its images."""
+        """The commit key (cell_id, round, shard) of each of its tasks, and its number of images."""
         cell_id = self.cell_id
         for number in range(self.rounds):
             for shard in self.shards:
@@ -113,12 +112,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Later:
-    """What was added to a run whose compared cells had been timed already.
+    """An addition to a run whose compared cells had been timed already.
 
     Attributes:
-        added_at: when, naive UTC, to the second.
-        rounds: by timed cell the first round that was added, and the end of them: a cell that was
-            not there before begins at 0.
+        added_at: when it was added, naive UTC, to the second.
+        rounds: the added rounds of each timed cell, as first and end (excluded); a new cell begins
+            at 0.
     """
 
     added_at: str
@@ -126,24 +125,24 @@ class Later:
 
 
 def is_compared(cell: Cell) -> bool:
-    """Whether a cell takes turns with others under the clock."""
+    """Whether a cell is timed in turns with others."""
     return cell.is_timed and not cell.skipped
 
 
 def comparison_key(cell: Cell) -> tuple[str, str]:
-    """What cells have in common that are compared by the clock: device and data set."""
+    """What timed cells that are compared have in common: device and data set."""
     return cell.setting.device, cell.dataset.label
 
 
 def find_new(later: Iterable[Later]) -> set[str]:
-    """The cells that were not there at first."""
+    """The cells that the run did not have at first."""
     return {cell_id for each in later for cell_id, (start, _) in each.rounds.items() if not start}
 
 
 def find_added(cells: Collection[Cell], later: Iterable[Later]) -> Mapping[str, str]:
-    """Which of some compared cells were added, or got more rounds, after some had been timed.
+    """The compared cells that were added, or got more rounds, after others had been timed.
 
-    Returns: when, by cell.
+    Returns: when each was first added to, by cell.
     """
     ids = {cell.cell_id for cell in cells}
     there = ids - find_new(later)
@@ -151,6 +150,6 @@ def find_added(cells: Collection[Cell], later: Iterable[Later]) -> Mapping[str, 
     for each in later:
         ours = ids & each.rounds.keys()
         if there:
-            found = dict.fromkeys(ours, each.added_at) | found  # the first counts
+            found = dict.fromkeys(ours, each.added_at) | found  # the first addition counts
         there |= ours
     return found

@@ -1,4 +1,4 @@
-"""How long a plan will take, by the speed of earlier runs under the same results root."""
+"""Estimates how long a plan takes from the speed of earlier runs under the same results root."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ class Estimate:
     """An estimate of device time.
 
     Attributes:
-        seconds: of all cells to run that an earlier run has timed alike.
-        known, unknown: cells to run with and without such a run.
+        seconds: device time of all cells to run that an earlier run has timed under the same
+            settings.
+        known, unknown: number of cells to run with and without such an earlier run.
     """
 
     seconds: float
@@ -26,7 +27,7 @@ class Estimate:
 
 
 def estimate(plan: Plan, root: storage.Root) -> Estimate:
-    """Look up each cell's speed in earlier runs."""
+    """Estimate a plan's device time from each cell's speed in earlier runs."""
     speeds = _speeds(root)
     seconds = [_seconds(cell, speeds) for cell in plan.runnable]
     known = [value for value in seconds if value is not None]
@@ -34,7 +35,7 @@ def estimate(plan: Plan, root: storage.Root) -> Estimate:
 
 
 Speeds = dict[tuple[object, ...], list[tuple[str, float]]]
-"""Devices, and seconds an image there, by what else determines them."""
+"""Pairs of device and seconds per image, by the other settings that determine speed."""
 
 
 def _speeds(root: storage.Root) -> Speeds:
@@ -50,7 +51,7 @@ def _speeds(root: storage.Root) -> Speeds:
 
 
 def _seconds(cell: Cell, speeds: Speeds) -> float | None:
-    """The cell's time and its windows of power; where any device will do, the slowest seen."""
+    """Seconds of a cell, with its power windows; for device `any`, on the slowest device seen."""
     setting = cell.setting
     alike = (cell.kind, cell.model.sha256, setting.runtime, setting.precision, setting.threads)
     known = speeds.get((*alike, cell.batch_size), [])

@@ -1,4 +1,4 @@
-"""The order of tasks: blocks of cells, passes without a clock first, timed shards as ABBA."""
+"""The order of tasks: blocks of cells, untimed passes first, timed shards in ABBA order."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from jobs.plan.task import Shard, Task
 
 @dataclass(frozen=True)
 class CellBlock:
-    """Cells whose tasks stand in one queue.
+    """Cells whose tasks form one queue.
 
     Attributes:
-        device: the name in the grid; None where cells of all devices are together on one host.
-        dataset: of timed cells, which are to be compared: one machine takes them all. Else None.
+        device: the name in the grid; None if one host takes the cells of all devices.
+        dataset: of timed cells, which are compared and so run on one host; else None.
         cells: in the order of the plan.
-        later: as of the plan.
+        later: as in the plan.
     """
 
     device: str | None
@@ -29,29 +29,27 @@ class CellBlock:
 
     @property
     def is_timed(self) -> bool:
-        """Whether one machine must take it whole."""
+        """Whether one host must take it whole."""
         return self.dataset is not None
 
     @property
     def is_immovable(self) -> bool:
-        """Whether what it has of one machine is worth more than going on with another.
-
-        Something was added to it after it had been timed.
-        """
+        """Whether it must stay on its host: it was added to after some of its cells were timed."""
         return self.is_timed and bool(find_added(self.cells, self.later))
 
     def tasks(self, run_id: str, done: Container[tuple[str, int, int]]) -> Iterator[Task]:
-        """Those that are not done yet, as they are needed."""
+        """Yields the tasks that are not done yet, lazily, in order."""
         return _queue(self.cells, self.later, run_id, done)
 
 
 def make_blocks(plan: Plan, *, by_device: bool) -> list[CellBlock]:
-    """All cells that can run, in blocks; those without a clock first.
+    """Group all runnable cells into blocks, untimed ones first.
 
     Args:
         plan: the cells.
-        by_device: all-exit passes of each device, which its machines share, and timed cells of
-            each device and data set, which one machine must take whole; else one block in all.
+        by_device: make one block of the all-exit passes of each device, which its hosts share, and
+            one of the timed cells of each device and data set, which one host must take whole;
+            else one block in all.
     """
     if not by_device:
         return [CellBlock(None, None, plan.runnable, plan.later)]
@@ -87,9 +85,9 @@ def _left(tasks: Iterable[Task], done: Container[tuple[str, int, int]]) -> Itera
 
 
 def _stages(cells: Sequence[Cell], later: Sequence[Later]) -> Iterator[list[tuple[Cell, range]]]:
-    """The rounds that take turns: those asked for at first, then those of each addition.
+    """The rounds of cells that take turns: those of the first submission, then of each addition.
 
-    What was timed keeps its place, and what is added comes after all of it.
+    Rounds that were timed keep their positions, and added rounds come after all of them.
     """
     first = {cell.cell_id: cell.rounds for cell in cells}
     for each in reversed(later):
@@ -103,10 +101,10 @@ def _stages(cells: Sequence[Cell], later: Sequence[Later]) -> Iterator[list[tupl
 def _timed(
     spans: Sequence[tuple[Cell, range]], run_id: str, position: Iterator[int]
 ) -> Iterator[Task]:
-    """A slow drift of the machine (heat, clocks) falls on all cells alike: A B C, C B A, ...
+    """Timed tasks in ABBA order, so that slow drift (heat, clocks) affects all cells alike.
 
-    Cells take turns shard by shard, not only round by round: the shorter the turns, the less a
-    machine can change from one cell to the next.
+    The order is A B C, C B A, ... Cells take turns shard by shard, not only round by round: the
+    shorter the turns, the less a machine can change from one cell to the next.
     """
     rounds = range(
         min((span.start for _, span in spans), default=0),

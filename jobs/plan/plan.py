@@ -1,7 +1,7 @@
 """The plan: a grid's points folded into cells, the units of work.
 
-Every threshold of an early-exit model is answered by one all-exit pass; only what needs a clock or
-a power meter is routed through the gates for real.
+One all-exit pass gives the predictions of an early-exit model at every threshold; images are routed
+through the gates for real only to measure latency or power.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from jobs.plan.cell import Cell, Later, Setting, comparison_key, find_added, is_
 
 @dataclass(frozen=True)
 class Plan:
-    """What a grid asks for, and the cells that answer it.
+    """A grid and the cells that measure it.
 
     Attributes:
         grid: the grid.
-        points: combinations that the grid asks for.
+        points: number of combinations that the grid asks for.
         cells: each once, in the order of the grid.
-        later: what is timed after the rest, one after the other.
+        later: additions that are timed after the rest, one after the other.
     """
 
     grid: Grid
@@ -40,7 +40,7 @@ class Plan:
 
     @cached_property
     def late_cells(self) -> Mapping[str, str]:
-        """Timed cells that had no turn beside those they are compared with, and since when."""
+        """When each timed cell was added that took no turns with those it is compared with."""
         found: dict[str, str] = {}
         compared = sorted(filter(is_compared, self.cells), key=comparison_key)
         for _, cells in groupby(compared, comparison_key):
@@ -52,11 +52,11 @@ class Plan:
 
     @cached_property
     def runnable(self) -> tuple[Cell, ...]:
-        """The cells that go to workers: all but those that are skipped already."""
+        """The cells to run: all except those that are known to be skipped."""
         return tuple(cell for cell in self.cells if not cell.skipped)
 
     def count(self, kind: str) -> int:
-        """How many cells are of one kind."""
+        """The number of cells of a kind."""
         return sum(cell.kind == kind for cell in self.cells)
 
 
@@ -90,12 +90,12 @@ def _combinations(grid: Grid) -> Iterator[tuple[Model, Dataset, Setting]]:
 def _cells(grid: Grid, model: Model, dataset: Dataset, setting: Setting) -> Iterator[Cell]:
     """The cells of each kind that the grid asks for, in the order of `storage.KINDS`.
 
-    An all-exit pass takes all images once; what is timed takes the first of them in rounds. A
-    static model is routed once, another once per threshold that is written out.
+    An all-exit pass takes all images once; timed cells take the first of them in rounds. A static
+    model is routed once, one with gates once per threshold that is written out.
     """
     images = min(dataset.count, grid.latency.images)
     batch_size = min(grid.latency_batch, images)
-    # Whole batches, at least one for each exit's path, so that every path is warm.
+    # Whole batches, at least one per exit, so that the path to every exit is warm.
     warmups = max(math.ceil(grid.latency.warmup_images / batch_size), model.gates + 1)
     untimed = {
         "batch_size": min(grid.accuracy_batch, dataset.count),
@@ -137,7 +137,7 @@ def plan_document(document: Document, base: Path, devices: Sequence[str] | None)
         devices: the names that `devices` may use; None: any that a node could have.
 
     Raises:
-        BadInputError: the grid has problems, or nothing is left of it.
+        BadInputError: the grid has problems, or excludes every combination.
     """
     plan = make_plan(read_grid(document, devices, base))
     if not plan.cells:

@@ -1,4 +1,4 @@
-"""Where the bytes of a plan come from: checkpoints and shards of images, in one fixed order."""
+"""Reads the bytes of a plan's tasks: checkpoints, and shards of images in one fixed order."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from jobs.plan.plan import Plan
 from jobs.plan.task import Task
 
 SHUFFLE_SEED = 0
-"""Images are shuffled once by default_rng(0): the same order for every model, in every run."""
+"""Images are shuffled by default_rng(0): in the same order for every model, in every run."""
 
 
 class SourceError(JobsError):
-    """A checkpoint or an image that was there when the run was planned cannot be read now."""
+    """A checkpoint or an image that was readable when the run was planned cannot be read now."""
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the bytes of a plan's checkpoints and images come from.
+    """Reads the checkpoints and images of a plan.
 
     Attributes:
         checkpoints: path by sha256.
@@ -45,10 +45,10 @@ class Sources:
         )
 
     def weights(self, task: Task) -> bytes:
-        """The checkpoint's file.
+        """The bytes of a task's checkpoint file.
 
         Raises:
-            SourceError: it is gone, or is not what was planned.
+            SourceError: the file cannot be read, or has changed since the run was planned.
         """
         path = self.checkpoints[task.checkpoint_sha256]
         try:
@@ -63,7 +63,7 @@ class Sources:
         """The encoded images of a task, in the order of the fixed shuffle, as an Arrow table.
 
         Raises:
-            SourceError: an image file is gone.
+            SourceError: an image cannot be read.
         """
         images = self.images[task.dataset_sha256]
         try:
@@ -74,6 +74,6 @@ class Sources:
 
 @lru_cache(maxsize=16)
 def shuffle_images(count: int) -> list[int]:
-    """Image ids in the order in which every run takes them."""
+    """Image ids in the order that every run uses."""
     order: list[int] = np.random.default_rng(SHUFFLE_SEED).permutation(count).tolist()
     return order

@@ -1,4 +1,4 @@
-"""The task: one shard of one round of one cell, as it travels to a worker and back."""
+"""Tasks, each one shard of one round of one cell, and their outcomes."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ def _cut(images: int, size: int) -> tuple[Shard, ...]:
 
 
 def common_threshold(thresholds: tuple[float, ...]) -> float | None:
-    """The one threshold of all gates; None where there is no gate, or where they differ."""
+    """The threshold that all gates share; None if there is no gate, or if they differ."""
     return thresholds[0] if len(set(thresholds)) == 1 else None
 
 
 @dataclass(frozen=True)
 class Task:
-    """All that a worker must know beside weights and images.
+    """All that a worker must know apart from weights and images.
 
     Attributes:
-        run_id, cell_id, round, shard: which rows these are.
-        position: of a timed task, its place among all that are timed on the device, from 0.
+        run_id, cell_id, round, shard: identify the rows.
+        position: of a timed task, its index among all that are timed on the device, from 0.
         kind: as `storage.KINDS`.
         model, dataset: names for the rows.
-        checkpoint_sha256, dataset_sha256: what weights and images to use.
+        checkpoint_sha256, dataset_sha256: the weights and images to use.
         exit_blocks: the enabled exits.
-        thresholds: one a gate, where routed.
-        device: the name asked for.
+        thresholds: one per gate, if routed.
+        device: the name that the grid asks for.
         runtime, precision, threads, batch_size, warmup_images: as in the plan.
-        energy: the windows that its power is taken in; None where no energy is asked for.
+        energy: the windows in which its power is measured; None if the grid asks for no energy.
     """
 
     run_id: str
@@ -81,33 +81,34 @@ class Task:
 
     @property
     def is_timed(self) -> bool:
-        """Whether the host that does it must run nothing else of ours meanwhile."""
+        """Whether its host must run no other task meanwhile."""
         return storage.KINDS[self.kind].is_timed
 
     @property
     def key(self) -> tuple[str, int, int]:
-        """What a commit is known by."""
+        """The key of its commit: (cell_id, round, shard)."""
         return self.cell_id, self.round, self.shard.number
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a worker sends back.
+    """How a task ended.
 
     Attributes:
         tables: rows by table name (Arrow tables); empty after a failure.
-        node: the machine that worked.
-        images: how many were evaluated.
-        busy_s: seconds it took, loading and windows of power excluded.
-        note: what was not as asked, and images that could not be evaluated; empty where there is
-            neither.
+        node: the machine that ran it.
+        images: number of images evaluated.
+        busy_s: seconds it took, loading and power windows excluded.
+        note: deviations from what was asked, and images that could not be evaluated; empty if there
+            are none.
         error: traceback of a failure; empty after a success.
-        skipped: why this machine cannot do such work at all; empty where it can.
+        skipped: why this machine cannot run such tasks at all; empty if it can.
         is_lost: the worker died or its node went away, so that another try makes sense.
-        is_untried: it was lost before it began, which is no try.
-        is_gone: it was lost with its node, which says nothing of either.
-        is_corrupted: it was lost since what it needs, or its rows, did not arrive as sent.
-        ended_s: when it ended, since the epoch by its node's own clock; None where it was lost.
+        is_untried: it was lost before it began, which does not count as a try.
+        is_gone: it was lost with its node, so the loss is attributed to neither.
+        is_corrupted: it was lost because its inputs or its rows did not arrive as sent.
+        ended_s: when it ended, seconds since the epoch by its node's own clock; None if it was
+            lost.
     """
 
     tables: Mapping[str, Any]

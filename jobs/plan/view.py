@@ -1,4 +1,4 @@
-"""A plan as text: how points fold into cells, the cells, and how long they will take."""
+"""Formats a plan: how points fold into cells, the cells, and how long they will take."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jobs.plan.plan import Plan
 
 
 def describe_plan(plan: Plan, estimate: Estimate, *, is_all: bool = False) -> str:
-    """The plan as `gfjobs plan` prints it; with all cells, or a terminal gets the first ones."""
+    """The plan as `gfjobs plan` prints it; a terminal gets only the first cells unless `is_all`."""
     grid = plan.grid
     tasks = sum(cell.rounds * len(cell.shards) for cell in plan.runnable)
     said = ", ".join(
@@ -30,7 +30,7 @@ def describe_plan(plan: Plan, estimate: Estimate, *, is_all: bool = False) -> st
     lines = [
         head,
         *describe_skips(plan),
-        "an all-exit pass answers every threshold; a routed cell runs under the clock",
+        "an all-exit pass covers every threshold; a routed cell is timed",
         f"{format_counted(tasks, 'task', 'tasks')} of at most 1,000 images",
         _time(estimate),
         "",
@@ -53,9 +53,9 @@ def describe_plan(plan: Plan, estimate: Estimate, *, is_all: bool = False) -> st
 
 
 def describe_skips(plan: Plan) -> list[str]:
-    """A paragraph for each reason why cells of a plan are skipped, and whether any are left.
+    """One paragraph per reason why cells of a plan are skipped, and one if no cell is left to run.
 
-    Also for what the grid asks for in vain.
+    Also one if the grid's `energy` has no effect.
     """
     reasons = Counter(cell.skipped for cell in plan.cells if cell.skipped)
     lines = [
@@ -63,7 +63,7 @@ def describe_skips(plan: Plan) -> list[str]:
         for reason, number in reasons.items()
     ]
     if plan.grid.energy != EnergyProtocol() and "energy" not in plan.grid.measure:
-        lines.append("`energy` has no effect: `measure` does not have energy")
+        lines.append("`energy` has no effect: `measure` does not include energy")
     return lines if plan.runnable else [*lines, "nothing is left to run"]
 
 
@@ -77,7 +77,7 @@ def _thresholds(cell: Cell) -> str:
 
 def _time(estimate: Estimate) -> str:
     if not estimate.known:
-        return "no earlier run tells how long"
+        return "no time estimate: no earlier run has timed such cells"
     text = f"about {format_duration(estimate.seconds)} of device time, by earlier runs"
     return text + (
         f"; {format_counted(estimate.unknown, 'cell is', 'cells are')} new"

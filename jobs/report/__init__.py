@@ -1,5 +1,5 @@
-"""One self-contained page that says what a run found; the same as Markdown, and its figures as SVG.
+"""Reports of a run: a self-contained HTML page, Markdown, figures as SVG, and terminal tables.
 
-`reading` asks SQL, `figures` draws by Altair what it gave, `explorer` packs the all-exit passes for
-the page's own script, `thumbnails` finds pictures, `page` fills the templates.
+`read` queries the results, `figures` draws charts with Altair, `html.explorer` packs the all-exit
+passes for the page's script, `html.thumbnails` finds pictures, `html.page` fills the templates.
 """

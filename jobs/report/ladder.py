@@ -1,4 +1,4 @@
-"""The ladder as text, and in words what is missing beside it: for the page and for Markdown."""
+"""The ladder as text, with notes on missing figures: for the page and for Markdown."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LADDER = (
 
 
 def ladder_rows(rows: Sequence[Row], means: Means) -> Iterator[tuple[str, ...]]:
-    """Rows of the ladder as text, in the order of LADDER."""
+    """Formats rows of the ladder, in the order of LADDER."""
     for row in rows:
         mean = means.get(make_key(row))
         invalid = is_invalid(row)
@@ -51,7 +51,7 @@ def ladder_rows(rows: Sequence[Row], means: Means) -> Iterator[tuple[str, ...]]:
 
 
 def collect_notes(report: Report, setting: Setting) -> list[str]:
-    """Why figures of a setting are missing, or what speaks against them; each reason once."""
+    """Returns why figures of a setting are missing or doubtful; each reason once."""
     notes = [*reasons(select_setting(report.ladder, setting), report.means)]
     notes += [
         f"composed latency of {row['model']}: {row['forward_ms_note']}"
@@ -66,14 +66,14 @@ def collect_notes(report: Report, setting: Setting) -> list[str]:
 
 
 def collect_sources(report: Report, setting: Setting) -> list[str]:
-    """What measured the energies of a setting: the ladder's, and those by exit."""
+    """Returns the sources of a setting's energies: the ladder's, and those by exit."""
     cells = [each.cell for each in report.passes if setting_key(each.cell) == setting]
     by_exit = [{"energy_source": cell["exit_energy_source"]} for cell in cells]
     return energy_sources([*select_setting(report.ladder, setting), *by_exit])
 
 
 def describe_missing(report: Report, setting: Setting) -> Iterator[str]:
-    """What a setting has no figures of, with the grid key that gives them."""
+    """Yields what a setting has no figures for, with the grid key that provides them."""
     ladder = select_setting(report.ladder, setting)
     if not select_setting(report.curve, setting):
         yield (
@@ -81,6 +81,6 @@ def describe_missing(report: Report, setting: Setting) -> Iterator[str]:
             " `measure: [accuracy]` makes one"
         )
     if all(row["forward_ms"] is None for row in ladder):
-        yield "nothing was timed: no latency; `measure: [latency]` times what is in `thresholds`"
+        yield "nothing was timed: no latency; `measure: [latency]` times the grid's `thresholds`"
     if all(row["power_w"] is None for row in ladder):
-        yield "no energy; `measure: [latency, energy]` reads power where a node can"
+        yield "no energy; `measure: [latency, energy]` reads power on nodes that can"

@@ -16,7 +16,7 @@ _MARKUP = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def markdown_report(report: Report) -> str:
-    """The whole document."""
+    """Formats the report as a Markdown document."""
     details = report.details
     made = [
         f"run {text(report.run['run_id'])}",
@@ -31,12 +31,12 @@ def markdown_report(report: Report) -> str:
     lines += ["## Provenance\n", _table(("what", "name", "sha256"), _inputs(report))]
     lines += [_table(("node", "device", "accelerator", "power"), _machines(report))]
     if report.unusable:
-        lines += ["## Not valid, or not there\n", _table(("cell", "status", "why"), _bad(report))]
+        lines += ["## Invalid or missing\n", _table(("cell", "status", "why"), _bad(report))]
     return "\n".join(lines)
 
 
 def text(value: object) -> str:
-    """A name as Markdown shows it, whatever it holds: neither markup nor HTML."""
+    """Escapes a name for Markdown, so that nothing in it acts as markup or HTML."""
     escaped = "".join(_MARKUP.get(char, char) for char in format_value(value))
     return " ".join(_SPECIAL.sub(r"\\\1", escaped).split())
 

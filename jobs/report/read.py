@@ -1,4 +1,4 @@
-"""What SQL says of a run for its report, each question asked once."""
+"""Reads everything a run's report needs; each query runs once."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from jobs.common.errors import UsageError
 from jobs.common.formatting import SETTING, Row
 
 CURVE_POINTS = MOST_POINTS - LISTED_POINTS
-"""Of each pass, beside those that no other beats: as many as bands are made for at once."""
+"""Points per pass in addition to the undominated ones: bands take at most MOST_POINTS at once."""
 
 SHOWN_IMAGES = 6
-"""Of the right and of the wrong answers of each exit: so many of the easiest and of the hardest."""
+"""How many of the easiest and of the hardest images are shown, per exit, right and wrong."""
 
 _DEFAULT_THRESHOLD = 0.5
 
 Setting = tuple[Any, ...]
-"""The values of SETTING: rows that agree in them may be compared."""
+"""The values of SETTING: rows with the same values are comparable."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class AllExitPass:
 
     Attributes:
         cell: its row of `choosable`.
-        answers: of every exit; None where they cannot be shown, and `problem` says why.
-        exit_ms: what latency is composed of, by rounds; none where that was not measured.
-        thresholds: one a gate, where the page starts: the first that the model was routed with,
-            else 0.5.
+        answers: predictions of every exit; None if they cannot be shown, for the reason `problem`.
+        exit_ms: exit costs, from which latency is composed, by round; empty if not measured.
+        thresholds: the page's initial thresholds, one per gate: the first that the model was
+            routed with, else 0.5.
         images: rows of `exit_images` at these thresholds.
-        bands: of each of its points in the curve, how far the drop of accuracy is known.
+        bands: per point of its curve, the confidence band of the accuracy drop.
     """
 
     cell: Row
@@ -53,21 +53,21 @@ class AllExitPass:
 
 @dataclass(frozen=True)
 class Report:
-    """Rows by question; a sequence is empty where the run has nothing to answer it.
+    """Rows of a run by query; a sequence is empty if the run has no data for it.
 
     Attributes:
-        run: of `run_progress`.
-        details: the run as it was submitted, with its grid and versions.
-        ladder: of `summary`; `means` has intervals of its mean latencies.
-        curve: of `curve`, at most CURVE_POINTS a pass.
-        histogram, latencies: of `exit_histogram`, `exit_latencies`.
-        calibration: of `gate_calibration`.
-        routed: of `composed_beside_routed`.
+        run: row of `run_progress`.
+        details: the run as submitted, with its grid and versions.
+        ladder: rows of `summary`; `means` has intervals of its mean latencies.
+        curve: rows of `curve`, at most CURVE_POINTS per pass.
+        histogram, latencies: rows of `exit_histogram`, `exit_latencies`.
+        calibration: rows of `gate_calibration`.
+        routed: rows of `composed_beside_routed`.
         passes: all-exit passes of models with gates.
-        history: of `history`, of all models of the ladder.
-        judged: what was said of this run beside the nights before it, of `judged`.
-        told: regressions and improvements of earlier nights, of `told`.
-        unusable, machines, inputs: of the queries of these names.
+        history: rows of `history`, for all models of the ladder.
+        judged: rows of `judged`: verdicts on this run compared with earlier nights.
+        told: rows of `told`: regressions and improvements of earlier nights.
+        unusable, machines, inputs: rows of the queries of these names.
     """
 
     run: Row
@@ -89,23 +89,23 @@ class Report:
 
     @property
     def settings(self) -> list[Setting]:
-        """Every setting that has rows, in the order of the ladder."""
+        """All settings that have rows, in the order of the ladder."""
         rows = (*self.ladder, *self.curve, *self.latencies)
         return list(dict.fromkeys(setting_key(row) for row in rows))
 
 
 def setting_key(row: Row) -> Setting:
-    """Where and how a row was made."""
+    """Returns the setting in which a row was measured."""
     return tuple(row[name] for name in SETTING)
 
 
 def select_setting(rows: Sequence[Row], setting: Setting) -> list[Row]:
-    """Those that were made there."""
+    """Returns the rows of a setting."""
     return [row for row in rows if setting_key(row) == setting]
 
 
 def read_report(root: storage.Root, run_id: str) -> Report:
-    """Ask everything of one run."""
+    """Run all queries of the report for one run."""
 
     def ask(name: str, **parameters: object) -> list[Row]:
         table = storage.named_query(root, name, run_ids=[run_id], run_id=run_id, **parameters)
@@ -149,7 +149,7 @@ def read_report(root: storage.Root, run_id: str) -> Report:
 
 
 def first_thresholds(ladder: Sequence[Row], cell: Row) -> tuple[float, ...]:
-    """The first that the model of a pass was routed with, one a gate."""
+    """Returns the first thresholds that the pass's model was routed with, one per gate, or 0.5."""
     gates = len(cell["gates"])
     routed = (
         row["thresholds"] or [row["threshold"]] * gates
@@ -157,7 +157,7 @@ def first_thresholds(ladder: Sequence[Row], cell: Row) -> tuple[float, ...]:
         if row["model"] == cell["model"] and (row["thresholds"] or row["threshold"] is not None)
     )
     first = next((each for each in routed if len(each) == gates), [_DEFAULT_THRESHOLD] * gates)
-    # As they were written, and not their float32's 17 digits.
+    # As they were written, not the 17 digits of their float32.
     return tuple(float(f"{threshold:.7g}") for threshold in first)
 
 

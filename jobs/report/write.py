@@ -1,4 +1,4 @@
-"""A run's report as files: one page, one Markdown document, or the figures alone."""
+"""Writes a run's report to files: an HTML page, a Markdown document, or only the figures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _INSTEAD = {
 
 
 def check_extra(why: str) -> None:
-    """Before minutes of reading: is there what draws?
+    """Check that the drawing packages are installed, before minutes of reading.
 
     Raises:
         UsageError: a package of the extra `report` is missing.
@@ -34,31 +34,31 @@ def check_extra(why: str) -> None:
             import_module(name)
     except ImportError as err:
         raise UsageError(
-            f"{why} needs {err.name}: pip install 'gfjobs[report]'; --markdown needs nothing more"
+            f"{why} needs {err.name}: pip install 'gfjobs[report]'; --markdown needs no extra"
         ) from err
 
 
 def check_suffix(output: Path, *, is_markdown: bool) -> None:
-    """A file is not called what it is not; a name without a suffix claims nothing.
+    """Check that the output's suffix matches its format; a name without a suffix is allowed.
 
     Raises:
-        UsageError: the suffix is of something else than what is written.
+        UsageError: the suffix belongs to a different format.
     """
     allowed = _MARKDOWN if is_markdown else _PAGE
     suffix = output.suffix.lower()
     if suffix and suffix not in allowed:
         what = "Markdown" if is_markdown else "the page"
-        instead = _INSTEAD.get(suffix, "name it so, or without a suffix")
+        instead = _INSTEAD.get(suffix, "use that suffix or none")
         raise UsageError(f"{output}: {what} is written as {' or '.join(allowed)}; {instead}")
 
 
 def check_places(output: Path | None, figures: Path | None) -> None:
-    """Before minutes of reading: can it be written where it is asked for?
+    """Check that the outputs can be written, before minutes of reading.
 
-    The folder of figures is made where it is missing.
+    The folder of figures is created if it is missing.
 
     Raises:
-        UsageError: it cannot.
+        UsageError: the page or the figures cannot be written there.
     """
     if output and not output.absolute().parent.is_dir():
         raise UsageError(f"{output} cannot be written: there is no folder {output.parent}")
@@ -66,7 +66,7 @@ def check_places(output: Path | None, figures: Path | None) -> None:
         try:
             figures.mkdir(parents=True, exist_ok=True)
         except OSError as err:
-            raise UsageError(f"{figures} cannot be made: {err.strerror}") from err
+            raise UsageError(f"{figures} cannot be created: {err.strerror}") from err
 
 
 def write_page(root: storage.Root, report: Report, path: Path) -> None:
@@ -92,10 +92,10 @@ def write_markdown(report: Report, path: Path) -> None:
 def write_figures(report: Report, folder: Path) -> list[Path]:
     """Write each figure as SVG into a folder.
 
-    Returns: the files.
+    Returns: the written files.
 
     Raises:
-        UsageError: one cannot be written.
+        UsageError: a figure cannot be written.
     """
     import vl_convert
 

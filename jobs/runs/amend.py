@@ -1,6 +1,6 @@
 """Resubmitting a grid to an existing run: what is added, kept or refused.
 
-Nothing here runs or writes: `amend` says what the rows, the plan and the notes of the run become.
+This module runs and writes nothing: `amend` returns the run's new plan, rows and submission.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from jobs.runs.resolved_inputs import (
 )
 
 LEFT_ALONE = "the grid has it no more"
-"""Of a cell that had not been done when it left the grid."""
+"""Note of a cell that was removed from the grid before it was done."""
 
 
 @dataclass(frozen=True)
 class Amended:
-    """What a run becomes by its grid as it is today.
+    """A run after its grid is resubmitted.
 
     Attributes:
-        plan: as made of the grid, with the labels that the run knows its data sets by.
-        rows: of all cells, those of the plan first.
-        submission: what is kept for a resume.
-        new: cells that the run did not have.
-        grown: cells that got more rounds.
-        done: cells of the plan that are done.
-        left: cells of the run that the plan has no more.
+        plan: made from the grid, with the labels that the run uses for its data sets.
+        rows: rows of all cells, those of the plan first.
+        submission: the facts saved for a resume.
+        new: number of cells that the run did not have.
+        grown: number of cells that get more rounds.
+        done: number of cells of the plan that are done.
+        left: number of cells of the run that the plan no longer has.
     """
 
     plan: Plan
@@ -53,7 +53,7 @@ class Amended:
     left: int
 
     def says(self) -> Iterator[str]:
-        """What is new, in words; nothing where nothing is."""
+        """Messages about new, grown and removed cells; none if there are no such cells."""
         if self.new:
             verb = "is" if self.new == 1 else "are"
             yield f"{_cells(self.new)} {verb} new, {self.done} done before"
@@ -62,13 +62,13 @@ class Amended:
         if self.left:
             verb, keep = ("is", "its") if self.left == 1 else ("are", "their")
             yield (
-                f"{_cells(self.left)} of the run {verb} in the grid no more and left alone, with"
-                f" {keep} rows"
+                f"{_cells(self.left)} of the run {verb} no longer in the grid and will not run;"
+                f" {keep} rows are kept"
             )
 
 
 def build_submission(document: Document, plan: Plan) -> dict[str, str]:
-    """What is kept of a grid beside its run: text, where paths start, what its names mean."""
+    """The facts of a grid saved with its run: text, base of its paths, resolved inputs."""
     return {
         "grid_path": str(document.path.absolute()),
         "base": str(plan.grid.base),
@@ -78,15 +78,15 @@ def build_submission(document: Document, plan: Plan) -> dict[str, str]:
 
 
 def amend(store: storage.RunStore, document: Document, plan: Plan) -> Amended:
-    """Hold a grid against its run.
+    """Compare a resubmitted grid with its run, and return the amended run.
 
     Args:
         store: the run.
         document: the grid.
-        plan: made of it today.
+        plan: made from the grid today.
 
     Raises:
-        UsageError: what the run has was made of something else, or of more rounds.
+        UsageError: the run was created from different inputs, or has more rounds.
     """
     then = _known(store)
     plan = relabel(plan, find_relabelled(then, resolve_inputs(plan.cells)))
@@ -125,7 +125,7 @@ def amend(store: storage.RunStore, document: Document, plan: Plan) -> Amended:
 
 
 def read_later(submission: Mapping[str, str]) -> tuple[Later, ...]:
-    """What was added to a run after it had been timed."""
+    """The additions to a run after cells of it had been timed."""
     return tuple(
         Later(added_at, {cell_id: (start, stop) for cell_id, (start, stop) in rounds.items()})
         for added_at, rounds in json.loads(submission.get("later", "[]"))
@@ -140,7 +140,7 @@ def _known(store: storage.RunStore) -> ResolvedInputs:
 
 
 def relabel(plan: Plan, labels: Mapping[str, str]) -> Plan:
-    """Call the data sets of a plan as its run calls them."""
+    """Give the data sets of a plan the labels that its run uses."""
     if not labels:
         return plan
     called = {
@@ -155,19 +155,19 @@ def relabel(plan: Plan, labels: Mapping[str, str]) -> Plan:
 
 
 def _check(store: storage.RunStore, plan: Plan, differing: str) -> None:
-    """Refuse to mix results of what has changed since the run was made."""
+    """Raise UsageError if inputs have changed since the run was created."""
     if not differing and "meanings" not in store.submission:
         differing = _unrecorded(store.cells, plan.cells)
     if differing:
         raise UsageError(
-            f"run {store.run.run_id} was made of something else:\n{differing}\nResults of both"
-            " must not mix: put back what was there, or submit the grid as a new run (another"
-            " --run, or none)"
+            f"run {store.run.run_id} was created from different inputs:\n{differing}\nResults of"
+            " both must not mix: restore the earlier inputs, or submit the grid as a new run"
+            " (another --run, or none)"
         )
 
 
 def _unrecorded(rows: Sequence[storage.CellRow], cells: Sequence[Cell]) -> str:
-    """A cell that is another one under the same names, of a run that says no more than its rows."""
+    """Describe a cell that has changed under the same names, in a run without resolved inputs."""
     planned, stored = {cell.cell_id for cell in cells}, {row.cell_id for row in rows}
     gone = {
         (row.kind, row.model, row.dataset, row.runtime, row.precision, row.threads, row.threshold)
@@ -179,7 +179,7 @@ def _unrecorded(rows: Sequence[storage.CellRow], cells: Sequence[Cell]) -> str:
         if cell.cell_id not in stored and key in gone:
             return (
                 f"  {cell.kind} of {cell.model.name} on {cell.dataset.label}: preprocessing, limit,"
-                " energy or protocol, which this run did not write down"
+                " energy or protocol, which this run did not record"
             )
     return ""
 
@@ -189,7 +189,7 @@ def _setting(cell: Cell) -> tuple[str, str, int]:
 
 
 def _asked(store: storage.RunStore, later: Sequence[Later]) -> dict[str, int]:
-    """Rounds asked for so far; of a submission that was cut short too."""
+    """Rounds asked for so far by cell, also by a submission that was interrupted."""
     asked = {row.cell_id: row.rounds or 0 for row in store.cells}
     for each in later:
         for cell_id, (_, stop) in each.rounds.items():
@@ -201,15 +201,16 @@ def _check_rounds(store: storage.RunStore, plan: Plan, asked: Mapping[str, int])
     for cell in plan.cells:
         if asked.get(cell.cell_id, 0) > cell.rounds:
             raise UsageError(
-                f"run {store.run.run_id} has {asked[cell.cell_id]} rounds, the grid asks for"
-                f" {cell.rounds}: rounds can be added, not taken away; submit it as a new run"
+                f"run {store.run.run_id} has {asked[cell.cell_id]} rounds, and the grid asks for"
+                f" {cell.rounds}: you can add rounds but not remove them; submit the grid as a new"
+                " run"
             )
 
 
 def _added(
     plan: Plan, asked: Mapping[str, int], committed: set[str], at: datetime
 ) -> tuple[Later, ...]:
-    """What is timed later than the rest, where that has begun; else it just joins."""
+    """The cells and rounds that are timed after the rest; none if no timed cell has begun yet."""
     timed = [cell for cell in plan.cells if is_compared(cell)]
     if not any(cell.cell_id in committed for cell in timed):
         return ()

@@ -1,4 +1,4 @@
-"""Cancels a run, wherever its driver is: a file beside its rows tells the driver."""
+"""Cancels a run, wherever its driver is: a file next to its rows asks the driver to stop."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from jobs.common.errors import JobsError
 from jobs.common.text import ShowText
 
 PATIENCE_S = 60.0
-"""For a driver to stop: it looks each second, and then ends what is in flight."""
+"""Time for a driver to stop: it checks each second, and then ends the tasks in flight."""
 
 ASK_S = 0.2
-"""Between two looks whether it has."""
+"""Time between two checks whether it has stopped."""
 
 
 def mark_cancelled(store: storage.RunStore) -> None:
-    """Write down that a run is cancelled; what is done stays done, what failed stays failed."""
+    """Record that a run is cancelled; cells that are done or failed keep their states."""
     rows = [
         replace(row, status="cancelled") if row.status in ("queued", "running") else row
         for row in store.cells
@@ -37,12 +37,12 @@ def cancel(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Stop a run within seconds; it can be resumed. One that has ended is left as it is.
+    """Stop a run within seconds; it can be resumed. A run that has ended is left unchanged.
 
     Args:
         root: the results root.
-        run_id: which run.
-        narrate: told in words what came of it.
+        run_id: the run.
+        narrate: shows the result to the user.
         clock: seconds; a fake one in tests.
         sleep: lets time pass; a fake one in tests.
 
@@ -70,7 +70,7 @@ def cancel(
 def _take_over(
     root: storage.Root, run_id: str, clock: Callable[[], float], sleep: Callable[[float], None]
 ) -> storage.RunStore:
-    """Ask the driver to stop until it has, and hold the run then."""
+    """Ask the driver to stop until it has, then take the run's lease."""
     deadline_s = clock() + PATIENCE_S
     while True:
         try:
@@ -78,11 +78,11 @@ def _take_over(
         except storage.RunLockedError as err:
             if clock() > deadline_s:
                 raise JobsError(
-                    f"run {run_id} is asked to stop, but its driver,"
-                    f" {storage.holder(root, run_id)}, has not done so in {PATIENCE_S:.0f} s. It"
-                    " will when it looks; if it hangs, kill it: what is committed is kept"
+                    f"run {run_id} was asked to stop, but its driver,"
+                    f" {storage.holder(root, run_id)}, has not stopped within {PATIENCE_S:.0f} s."
+                    " It stops at its next check; if it hangs, kill it: committed rows are kept"
                 ) from err
-            # Each time: a driver that starts forgets what was asked of the one before.
+            # Ask each time: a driver that starts drops the request made to the one before.
             storage.ask_to_cancel(root, run_id)
         sleep(ASK_S)
 

@@ -1,6 +1,6 @@
-"""A driver that lives on the cluster: what its host must see, and how it is started there.
+"""Hands a run's driver over to the cluster's head, and checks that the head sees all it needs.
 
-Nothing of Ray is known here: `jobs.cluster.ray.head_actor` carries the questions to the head.
+This module does not use Ray itself: `jobs.cluster.ray.head_actor` makes the calls on the head.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from jobs.cluster.ray import HeadDriver
 
 PASSED_ON = (storage.DATA_VARIABLE, "GFJOBS_POWER")
-"""What the driver needs of the environment of who submits. Tokens and keys are none of it: the head
-has its own."""
+"""Environment variables of the submitter that the driver needs. Tokens and keys are not passed on:
+the head has its own."""
 
 
 def check_root_option(text: str) -> None:
-    """Refuse a results root that means another folder on another host.
+    """Check that a results root is the same folder on every host.
 
     Raises:
         UsageError: it is relative.
@@ -36,12 +36,12 @@ def check_root_option(text: str) -> None:
         raise UsageError(
             f"--detach: the results root {text!r} is relative, and the driver runs on the"
             " cluster's head, where it would be another folder; give an absolute path that the"
-            " head sees too, with --results or $GFJOBS_RESULTS"
+            " head also sees, with --results or $GFJOBS_RESULTS"
         )
 
 
 def environment() -> dict[str, str]:
-    """What a driver elsewhere gets of this process's environment."""
+    """The part of this process's environment that a driver on another host gets."""
     return {name: os.environ[name] for name in PASSED_ON if name in os.environ}
 
 
@@ -49,17 +49,17 @@ def environment() -> dict[str, str]:
 def open_head(
     address: str, root: storage.Root, document: Document, plan: Plan
 ) -> Iterator[HeadDriver]:
-    """The head of a cluster, which sees all that a run needs. Nothing has been written yet.
+    """Connect to a cluster's head, and check that it sees all that a run needs; writes nothing.
 
     Args:
-        address: of the cluster.
+        address: address of the cluster.
         root: the results root.
         document: the grid.
-        plan: made of it here.
+        plan: made from the grid on this host.
 
     Raises:
-        UsageError: the head does not see it, or sees something else.
-        ClusterError: it cannot be asked.
+        UsageError: the head does not see all of it, or sees something else.
+        ClusterError: the head cannot be reached.
     """
     from jobs.cluster.ray import HeadService, on_head
 
@@ -71,5 +71,7 @@ def open_head(
                 str(root), probe, document, plan.grid.base, submitted
             )
         if wrong:
-            raise UsageError(f"--detach: {head.node}, the cluster's head, cannot drive it: {wrong}")
+            raise UsageError(
+                f"--detach: {head.node}, the cluster's head, cannot drive the run: {wrong}"
+            )
         yield head

@@ -1,4 +1,4 @@
-"""On a cluster's head: what it sees of a run, and a driver as a process of its own."""
+"""Runs on a cluster's head: checks what the head sees of a run, and starts a driver process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from jobs.runs.resolved_inputs import (
 )
 
 START_S = 120.0
-"""For a driver to take its run over: Python and its imports from a cold disk."""
+"""Time for a driver to take over its run: Python and its imports from a cold disk."""
 
 LOOK_S = 0.2
 FAILED = 1
@@ -40,14 +40,14 @@ _SIGNAL_AT_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of prctl(2)
 def describe_head_differences(
     root: str, probe: str, document: Document, base: Path, submitted: ResolvedInputs
 ) -> str:
-    """On the head: what it does not see as the submitter does; empty where nothing is.
+    """On the head: describe what it sees differently from the submitter; empty if nothing.
 
     Args:
         root: the results root.
-        probe: a file in it that the submitter made for this.
+        probe: a file in it that the submitter created for this check.
         document: the grid.
-        base: where its paths start.
-        submitted: what its names mean to the submitter.
+        base: the folder that its relative paths start from.
+        submitted: its inputs as the submitter resolves them.
     """
     try:
         if not storage.has_probe(root, probe):
@@ -57,30 +57,33 @@ def describe_head_differences(
             )
         plan = plan_document(document, base, None)
     except BadInputError as err:
-        return f"of the grid it says:\n{err}"
+        return f"the grid has problems there:\n{err}"
     except storage.StorageError as err:
         return str(err)
     differing = compare_inputs(submitted, resolve_inputs(plan.cells))
     if not differing:
         return ""
-    return f"names mean something else there:\n{describe_differences(differing, 'here', 'there')}"
+    return (
+        f"names resolve to something else there:\n"
+        f"{describe_differences(differing, 'here', 'there')}"
+    )
 
 
 class DriverProcess:
-    """On the head: a driver as a process of its own, which ends with this one.
+    """On the head: starts a driver in a process of its own, which ends with this process.
 
     Args:
-        run_id: the run that it goes on with.
+        run_id: the run that it resumes.
         root: the results root.
-        options: of `gfjobs resume`.
+        options: options of `gfjobs resume`.
     """
 
     def __init__(self, run_id: str, root: str, options: Sequence[str]) -> None:
         self._run_id = run_id
         self._root = root
-        # An object store takes no log: it stays on the head, as `watch` says.
+        # An object store cannot hold a log: it stays on the head, as `watch` says.
         self.log = storage.log_of(root, run_id) or Path(gettempdir(), f"{run_id}.driver.log")
-        # By its own Python, not by a `gfjobs` that happens to be on the path.
+        # This process's Python, not a `gfjobs` that happens to be on the path.
         command = [sys.executable, "-c", DRIVER.format(parent=os.getpid()), "resume", run_id]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -93,9 +96,9 @@ class DriverProcess:
             )
 
     def started(self) -> str:
-        """Wait until it has its run.
+        """Wait until the driver has taken over its run.
 
-        Returns: what came of it, where it ended instead and the run is not done; else empty.
+        Returns: why it has not, if it ended with an error or did not begin in time; else empty.
         """
         deadline_s = time.monotonic() + START_S
         while time.monotonic() < deadline_s:
@@ -105,19 +108,19 @@ class DriverProcess:
             if storage.is_locked(self._root, self._run_id):
                 return ""
             time.sleep(LOOK_S)
-        return f"it has not begun within {START_S:.0f} s; its log: {self.log}"
+        return f"it has not taken over the run within {START_S:.0f} s; its log: {self.log}"
 
     def where(self) -> str:
-        """Which process it is."""
+        """The driver's process id and host, as text."""
         return f"process {self._process.pid} on {gethostname()}"
 
     def wait(self) -> None:
-        """Until it has ended."""
+        """Wait until the driver has ended."""
         self._process.wait()
 
 
 def _clean(base: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a node, without what Ray tells its workers of themselves."""
+    """The environment of a node, without the variables that Ray sets for its workers."""
     kept = ("RAY_AUTH_", "RAY_grpc_", "RAY_TLS_", "RAY_USE_TLS")
     return {
         name: value
@@ -127,10 +130,10 @@ def _clean(base: Mapping[str, str]) -> dict[str, str]:
 
 
 def end_with(parent: int) -> None:
-    """In the driver: a raylet that is killed takes its driver with it.
+    """In the driver: make it stop when its parent process is killed.
 
-    By the termination signal, on which a driver stops cleanly.
+    The kernel then sends the termination signal, on which a driver stops cleanly.
     """
     ctypes.CDLL(None).prctl(_SIGNAL_AT_PARENTS_DEATH, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:  # it was killed before that
+    if os.getppid() != parent:  # the parent was killed before this call
         sys.exit(FAILED)

@@ -1,4 +1,4 @@
-"""What stops a run from outside: Ctrl-C, a termination signal, `gfjobs cancel`."""
+"""Handles what stops a run from outside: Ctrl-C, a termination signal, `gfjobs cancel`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 POLL_S = 1.0
-"""Between two looks for a wish to cancel: one `stat`, which no clock notices."""
+"""Time between two checks for a cancel request: one `stat`, too short to affect timed tasks."""
 
 SAME_PRESS_S = 0.5
-"""Within which a second signal is the first one once more: `make` and others pass theirs on."""
+"""Time within which a second signal counts as a copy of the first: `make` and others forward
+theirs."""
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 FAILED = 1
@@ -31,13 +32,13 @@ FAILED = 1
 class Interrupts:
     """Turns the first reason to stop into one KeyboardInterrupt; a second Ctrl-C ends at once.
 
-    A context manager, for the main thread. What is cleaned up after the first is left alone by
-    whatever comes, but a second signal: then this process and all below it end as if they were
-    killed, whatever they are doing. What is committed stays so, as after any kill.
+    A context manager, for the main thread. Nothing interrupts the clean-up after the first reason
+    except a second signal: then this process and its descendants end at once, as if killed.
+    Committed rows are kept, as after any kill.
 
     Args:
-        is_cancel_asked: looks for a wish to cancel.
-        end: ends this process and those below; another in tests.
+        is_cancel_asked: checks for a cancel request.
+        end: ends this process and its descendants; a fake one in tests.
         clock: seconds; a fake one in tests.
     """
 
@@ -57,8 +58,8 @@ class Interrupts:
         self._over = threading.Event()
 
     def __enter__(self) -> Self:
-        """Take the signals over, and watch for the word to cancel."""
-        # The kernel's signal is written here at once, also while the main thread waits in C.
+        """Take over the signals, and watch for a cancel request."""
+        # A signal is written to this pipe at once, also while the main thread waits in C code.
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._before = [signal.signal(number, self._interrupt) for number in SIGNALS]
         self._fd_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
@@ -67,7 +68,7 @@ class Interrupts:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         self._over.set()
         with contextlib.suppress(OSError):
             os.write(self._writer, b"\0")
@@ -84,7 +85,7 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def _watch(self) -> None:
-        """In a thread of its own."""
+        """Watch for signals and a cancel request; runs in a thread of its own."""
         timeout_s = 0.0
         while not self._over.is_set():
             ready, _, _ = select.select([self._reader], [], [], timeout_s)
@@ -100,11 +101,11 @@ class Interrupts:
     def _is_asked(self) -> bool:
         try:
             return self._is_cancel_asked()
-        except OSError:  # a results root that is away for a while
+        except OSError:  # the results root is unavailable for a while
             return False
 
     def _count(self, numbers: bytes) -> None:
-        """Signals have come."""
+        """Count signals; the second one ends the process."""
         for number in numbers:
             if number not in SIGNALS:
                 continue
@@ -117,8 +118,8 @@ class Interrupts:
 
 
 def end_at_once() -> None:
-    """Kill all processes below this one, and end it."""
-    sys.stderr.write("stopped at once; what is committed is kept: `gfjobs resume` goes on\n")
+    """Kill all descendants of this process, and end it."""
+    sys.stderr.write("stopped at once; committed rows are kept: resume with `gfjobs resume`\n")
     sys.stderr.flush()
     below = psutil.Process().children(recursive=True)
     for process in below:

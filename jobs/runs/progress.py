@@ -1,4 +1,4 @@
-"""Progress of runs: a live bar on a terminal, plain lines elsewhere, on stderr."""
+"""Shows the progress of runs on stderr: a live bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 LINE_INTERVAL_S = 5.0
-"""Between two lines where there is no terminal."""
+"""Least time between two lines if there is no terminal."""
 
 
 class Progress(RunEvents):
-    """Counts what is finished, and estimates the rest from the speed of each kind so far.
+    """Counts finished images and cells, and estimates the time left from each kind's speed so far.
 
-    Drawn only between tasks, when the driver is told of one: a host under the clock draws nothing.
-    A context manager: the live bar is taken down at the end.
+    Drawn only between tasks, when the driver reports one: nothing is drawn while a task is timed on
+    this host. A context manager: the live bar is removed at the end.
 
     Args:
-        plan: the cells; those that it skips are no part of the progress.
+        plan: the cells; those that it skips are not counted.
         done: keys of tasks that were committed before.
         console: where to write; default: stderr.
         clock: seconds; a fake one in tests.
@@ -64,20 +64,20 @@ class Progress(RunEvents):
         self._bar_task = self._bar.add_task("", total=max(self._total, 1))
 
     def __enter__(self) -> Self:
-        """Show where the run starts."""
+        """Show the first count."""
         if self._console.is_terminal:
             self._bar.start()
         self._show()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Take the bar down, and leave the last count standing."""
+        """Remove the bar, and leave the last count on the terminal."""
         if self._console.is_terminal:
             self._bar.stop()
             self._console.print(self.line())
 
     def update(self, task: Task, outcome: Outcome) -> None:
-        """Take note of a finished task, and show how far the run is."""
+        """Count an ended task, and show the progress."""
         if outcome.error:
             reason = last_line(outcome.error)
             verb = "was lost" if outcome.is_lost else "failed"
@@ -101,11 +101,11 @@ class Progress(RunEvents):
         self._console.print(escape_controls(text))
 
     def note(self, text: str) -> None:
-        """Say something beside the count."""
+        """Print a message above the count."""
         self._console.print(escape_controls(text), soft_wrap=True)
 
     def restart(self, tasks: Sequence[Task]) -> None:
-        """These were done, and are to be done again."""
+        """Count tasks that must be done again as not done."""
         for task in tasks:
             images = task.shard.stop - task.shard.start
             self._cells_left += self._tasks_left[task.cell_id] == 0
@@ -126,14 +126,14 @@ class Progress(RunEvents):
         return f"{text}, {finished / elapsed_s:,.0f} images/s, {format_duration(left_s)} left"
 
     def _left_s(self, elapsed_s: float) -> float:
-        """Seconds left, by kind: a routed image costs much more than one of a batch."""
+        """Seconds left, summed by kind: a routed image takes much longer than one of a batch."""
         busy_s = sum(self._busy_s.values())
         overall_s = busy_s / self._finished.total()
         per_image_s = {kind: self._busy_s[kind] / self._finished[kind] for kind in self._busy_s}
         left_s = sum(
             images * per_image_s.get(kind, overall_s) for kind, images in self._images_left.items()
         )
-        # Tasks side by side, and the time between tasks, show in the ratio of wall to busy time.
+        # Parallel tasks and the time between tasks are in the ratio of wall time to busy time.
         return left_s * elapsed_s / busy_s if busy_s else 0.0
 
     def _show(self) -> None:

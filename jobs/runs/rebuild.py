@@ -22,17 +22,17 @@ from jobs.runs.resolved_inputs import (
 
 
 def rebuild_plan(remains: storage.Remains) -> storage.Replanned | str:
-    """Plan a run's grid again, and hold it against what is committed.
+    """Plan a run's grid again, and check it against the commits.
 
-    Names must mean what they did, and no row may be of a cell that the grid does not give: then
-    the cells are the ones that the run had.
+    The cells are those that the run had if names resolve to what they did, and if every committed
+    row belongs to a cell of the grid.
 
-    Returns: the run; or why it cannot be made again, in words.
+    Returns: the run; or a text why it cannot be rebuilt.
     """
     submission = remains.submission
     text = submission.get("grid") or (remains.run.grid if remains.run else None)
     if not text or not submission.get("meanings"):
-        return "its submission.json does not say what it was made of"
+        return "its submission.json does not record its grid and resolved inputs"
     document = Document(Path(submission["grid_path"]), text)
     try:
         plan = plan_document(document, Path(submission["base"]), None)
@@ -41,18 +41,19 @@ def rebuild_plan(remains: storage.Remains) -> storage.Replanned | str:
     then = json.loads(submission["meanings"])
     plan = relabel(plan, find_relabelled(then, resolve_inputs(plan.cells)))
     if differing := describe_differences(compare_inputs(then, resolve_inputs(plan.cells))):
-        return f"its grid means something else today:\n{differing}"
+        return f"its grid resolves to something else today:\n{differing}"
     rows = _rows(remains, plan)
     unknown = {entry.cell_id for entry in remains.entries}.difference(row.cell_id for row in rows)
     if unknown:
         return (
-            f"rows are committed of cells that its grid has no more: {', '.join(sorted(unknown))}"
+            "rows are committed for cells that its grid no longer has:"
+            f" {', '.join(sorted(unknown))}"
         )
     return storage.Replanned(remains.run or _run(remains, document, plan, rows), tuple(rows))
 
 
 def _rows(remains: storage.Remains, plan: Plan) -> list[storage.CellRow]:
-    """The cells: as they are where they can be read, else as the committed shards say."""
+    """The stored cells if they can be read, else cells rebuilt from the commits."""
     if remains.cells is not None:
         return list(remains.cells)
     plan = replace(plan, later=read_later(remains.submission))

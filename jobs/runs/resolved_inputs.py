@@ -1,8 +1,8 @@
 """Resolved inputs: what the names in a grid stand for, saved with a run and compared later.
 
-A cell is known by a name of a model, a label of a data set, and so on. What these mean at the time,
-which checkpoint, which images, under which protocol, must be the same in all cells of one run, or
-two answers to one question would stand side by side.
+A cell is identified by the name of a model, the label of a data set, and so on. What these resolve
+to (checkpoint, images, protocol) must be the same in all cells of a run; otherwise the run would
+hold two different results under one name.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import storage
 from jobs.plan.cell import PROTOCOL_VERSION, Cell
 
 ResolvedInputs = dict[str, dict[str, Any]]
-"""By what is meant, such as `model dynn`: key and value, as JSON has them."""
+"""Values by key, as JSON has them, by input, such as `model dynn`."""
 
 SHOWN = 8
-"""Differences that a message has; where there are more they are mostly the same again."""
+"""Most differences in a message; further ones mostly repeat the first."""
 
 DIGEST_DIGITS = 12
 SHA256_DIGITS = 64
@@ -27,12 +27,12 @@ SHA256_DIGITS = 64
 
 @dataclass(frozen=True)
 class InputDifference:
-    """Something that is not what it was.
+    """An input that has changed.
 
     Attributes:
-        what: of which thing, such as `model dynn`.
-        key: of it.
-        then, now: the values, as words.
+        what: the input, such as `model dynn`.
+        key: the key that differs.
+        then, now: its values, as text.
     """
 
     what: str
@@ -41,12 +41,12 @@ class InputDifference:
     now: str
 
     def text(self, then: str = "then", now: str = "now") -> str:
-        """One line."""
+        """One line of a message."""
         return f"  {self.key} of {self.what}: {then} {self.then}, {now} {self.now}"
 
 
 def resolve_inputs(cells: Iterable[Cell]) -> ResolvedInputs:
-    """All that determines what these cells give, beside their names."""
+    """All that determines the results of cells, apart from their names."""
     found: ResolvedInputs = {}
     for cell in cells:
         model, dataset = cell.model, cell.dataset
@@ -68,7 +68,7 @@ def resolve_inputs(cells: Iterable[Cell]) -> ResolvedInputs:
 
 
 def resolve_rows(rows: Iterable[storage.CellRow]) -> ResolvedInputs:
-    """What the rows of a run say of it, where nothing more was written down."""
+    """The resolved inputs as far as cell rows have them, for a run that saved none."""
     found: ResolvedInputs = {}
     for row in rows:
         found[f"model {row.model}"] = {
@@ -85,9 +85,9 @@ def resolve_rows(rows: Iterable[storage.CellRow]) -> ResolvedInputs:
 
 
 def compare_inputs(then: ResolvedInputs, now: ResolvedInputs) -> list[InputDifference]:
-    """What both know, and know differently.
+    """The differences in keys that both have.
 
-    Of cells whose model or data set differs nothing more is said: it follows from that.
+    For cells whose model or data set differs no further difference is listed: it follows from that.
     """
     found: list[InputDifference] = []
     for what, values in now.items():
@@ -105,18 +105,19 @@ def compare_inputs(then: ResolvedInputs, now: ResolvedInputs) -> list[InputDiffe
 def describe_differences(
     found: Sequence[InputDifference], then: str = "then", now: str = "now"
 ) -> str:
-    """Lines for a message."""
+    """Differences as lines of a message, at most SHOWN and then their number."""
     lines = [difference.text(then, now) for difference in found[:SHOWN]]
     more = len(found) - SHOWN
     return "\n".join([*lines, *([f"  and {more} more"] if more > 0 else [])])
 
 
 def find_relabelled(then: ResolvedInputs, now: ResolvedInputs) -> dict[str, str]:
-    """Which labels of data sets became others, because a grid has more or fewer of one name.
+    """Labels of data sets that changed because a grid has more or fewer data sets of one name.
 
-    `digits` is `digits/test@100` beside a second data set `digits`, and the same images.
+    With a second data set `digits` in the grid, `digits` becomes `digits/test@100`: the images are
+    the same.
 
-    Returns: the label of then, by that of now.
+    Returns: the label then, by the label now.
     """
     before, today = _datasets(then), _datasets(now)
     found = {}
@@ -157,7 +158,7 @@ def _names(found: Iterable[InputDifference]) -> Iterator[str]:
 
 
 def _shown(value: Any) -> str:
-    """A value in few characters."""
+    """A value as short text."""
     if isinstance(value, str) and len(value) == SHA256_DIGITS:
         return f"sha256 {value[:DIGEST_DIGITS]}"
     return "none" if value is None else json.dumps(value)

@@ -1,4 +1,4 @@
-"""Runs a grid: submit creates a run, resume completes one."""
+"""Runs a grid: `submit` creates a run, `resume` completes one."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class Ended:
     """How a run ended.
 
     Attributes:
-        run_id: which run.
-        is_done: every cell is done, or skipped for a reason.
-        is_handed_over: it has not ended: its driver is on the cluster.
-        was_done: it was before, and a resume had nothing to do.
+        run_id: the run.
+        is_done: whether every cell is done, or skipped for a reason.
+        is_handed_over: whether its driver is now on the cluster: the run has not ended.
+        was_done: whether it was done before, so that a resume had nothing to do.
     """
 
     run_id: str
@@ -52,20 +52,20 @@ class Ended:
 def submit(
     grid: Path, root: storage.Root, target: Target, narrate: ShowText, run_id: str | None = None
 ) -> Ended:
-    """Plan a grid, make a run of it, and run it.
+    """Plan a grid, create a run from it, and run it.
 
     Args:
         grid: the YAML file.
         root: the results root.
-        target: where its tasks go.
-        narrate: told in words what happens.
-        run_id: what to call the run; a run of that name and the same grid is resumed.
+        target: runs its tasks.
+        narrate: shows messages to the user.
+        run_id: name of the run; an existing run of that name and the same grid is resumed.
 
     Raises:
-        BadInputError: the grid has problems, or the file of replayed power; nothing has run and
+        BadInputError: the grid or the file of replayed power has problems; nothing has run and
             nothing was written.
         UsageError: the run's name is taken by another grid, no cluster is at the address, or
-            $GFJOBS_POWER is no setting.
+            $GFJOBS_POWER is not a valid setting.
     """
     document = Document.read(grid)
     base = document.path.absolute().parent
@@ -81,7 +81,7 @@ def submit_document(
     *,
     run_id: str | None = None,
 ) -> Ended:
-    """Do as `submit` with a grid that is not a file, or no longer; relative paths start at base."""
+    """As `submit`, for a grid that need not be in a file; relative paths start at `base`."""
     if run_id is not None:
         storage.checked_name(run_id, "run")
         if run_id == "latest":
@@ -119,7 +119,7 @@ def _submit(
     *,
     run_id: str | None,
 ) -> Ended:
-    """Make a run of a plan, or go on with the one of that name."""
+    """Create a run from a plan, or extend the run of that name."""
     runs = storage.list_runs(root) if storage.has_results(root) else ()
     if run_id and run_id in {run.run_id for run in runs}:
         with storage.RunStore.open(root, run_id) as store:
@@ -141,12 +141,12 @@ def _submit(
 
 
 def resume(root: storage.Root, run_id: str, target: Target, narrate: ShowText) -> Ended:
-    """Run what is missing of a run; a finished run is left alone.
+    """Run the missing tasks of a run; a finished run is left unchanged.
 
     Raises:
         BadInputError: its checkpoints or data sets are gone.
-        UsageError: they are there, but are not what they were; or timed cells that are to go on
-            here began on another machine.
+        UsageError: its checkpoints or data sets have changed; or timed cells to be resumed here
+            began on another machine.
     """
     with storage.RunStore.open(root, run_id) as store:
         if store.run.status == "done":
@@ -168,9 +168,9 @@ class _Session:
     Attributes:
         store: the run.
         document: its grid, as it is now.
-        plan: made of the document.
-        target: where tasks go.
-        narrate: told in words what happens.
+        plan: made from the document.
+        target: runs the tasks.
+        narrate: shows messages to the user.
     """
 
     store: storage.RunStore
@@ -180,10 +180,10 @@ class _Session:
     narrate: ShowText
 
     def extend(self) -> Ended:
-        """Run what the run lacks of its grid, which may have become larger.
+        """Amend the run to its grid, which may have grown, and run the missing tasks.
 
-        The order of what is saved matters where this process is killed in between: by the grid in
-        `submission` a resume does the rest.
+        The submission is saved first: if this process is killed in between, a resume completes the
+        rest from the grid in `submission`.
         """
         store, run_id = self.store, self.store.run.run_id
         amended = amend(store, self.document, self.plan)
@@ -213,15 +213,15 @@ class _Session:
             self.store.save_images(dataset.images.sha256, dataset.images.images_table())
 
     def committed(self) -> Done:
-        """Keys of the tasks that are done."""
+        """Keys of the committed tasks."""
         return frozenset(entry.key for entry in self.store.entries())
 
     def missing(self, done: Done) -> int:
-        """Count the tasks that are to be done."""
+        """The number of tasks still to do."""
         return sum(key not in done for cell in self.plan.runnable for key, _ in cell.task_keys())
 
     def execute(self) -> Ended:
-        """Run what is missing, merge, and write down how it ended."""
+        """Run the missing tasks, merge the run's files, and record how it ended."""
         store, run_id = self.store, self.store.run.run_id
         done = self.committed()
         missing = self.missing(done)
@@ -233,7 +233,7 @@ class _Session:
             )
         for line in describe_skips(self.plan):
             self.narrate(line)
-        store.forget_cancel()  # of a wish that came after the end of the driver before
+        store.forget_cancel()  # a request may have come after the driver before had ended
         store.save_run(replace(store.run, status="running", finished_at=None))
         if self.target.is_detached:
             store.save_submission({**store.submission, "detached": self.target.address or ""})
@@ -251,10 +251,10 @@ class _Session:
         return Ended(run_id, is_done)
 
     def _drive(self, done: Done, interrupts: Interrupts, *, is_needed: bool) -> bool:
-        """Start an executor, drive the run on it, and stop it whatever happens."""
+        """Start an executor, drive the run on it, and stop it in any case."""
         plan = self.plan
         executor = self.target.executor(plan) if is_needed else InlineExecutor(Sources.of(plan))
-        # Signals after the executor: Ray takes them over when it starts.
+        # Take the signals only after the executor starts: Ray takes them over when it starts.
         with interrupts, Progress(plan, done) as progress:
             try:
                 driver = Driver(self.store, plan, executor, progress, wait_s=self.target.wait_s)
@@ -268,7 +268,7 @@ class _Session:
 
 
 def _new_run_id(runs: Sequence[storage.RunRow], plan: Plan) -> str:
-    """The grid's name and the time; a number where that is taken."""
+    """The grid's name and the time, with a number if that is taken."""
     taken = {run.run_id for run in runs}
     stem = f"{plan.grid.name}-{now():%Y%m%d-%H%M%S}"
     names = [stem, *(f"{stem}-{number}" for number in range(2, len(taken) + 3))]
@@ -276,9 +276,9 @@ def _new_run_id(runs: Sequence[storage.RunRow], plan: Plan) -> str:
 
 
 def _after_all(runs: Sequence[storage.RunRow], narrate: ShowText) -> datetime:
-    """The time of day, moved after every run that is there: nights and `latest` go by this order.
+    """The time now, or just after the newest run: nights and `latest` depend on this order.
 
-    A clock may be set back between two runs, and a board without a battery begins in the past.
+    A clock may be set back between two runs, and a board without a battery starts in the past.
     """
     moment = now()
     submitted = [(run.submitted_at, run.run_id) for run in runs if run.submitted_at]
@@ -287,7 +287,7 @@ def _after_all(runs: Sequence[storage.RunRow], narrate: ShowText) -> datetime:
         return moment
     narrate(
         f"the clock went back: it is {moment:%Y-%m-%d %H:%M:%S} UTC, and run {newest} was submitted"
-        f" at {newest_at:%Y-%m-%d %H:%M:%S}. This run is written down as submitted right after it,"
-        " so that runs stay in order; check which of the two clocks was wrong (`timedatectl`)"
+        f" at {newest_at:%Y-%m-%d %H:%M:%S}. This run is recorded as submitted right after it, so"
+        " that runs stay in order; check which of the two times is wrong (`timedatectl`)"
     )
     return newest_at + timedelta(microseconds=1)

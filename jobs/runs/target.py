@@ -1,4 +1,4 @@
-"""The target of a run's tasks: this process, a Ray of our own, or a running cluster."""
+"""The target that runs a run's tasks: this process, a local Ray, or a running cluster."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from jobs.plan.sources import Sources
 
 @dataclass(frozen=True)
 class Target:
-    """Where a run's tasks go.
+    """Where a run's tasks run.
 
     Attributes:
-        address: of a Ray cluster that runs already; None: a Ray of our own on this machine.
-        is_inline: in this process, without Ray.
+        address: address of a running Ray cluster; None: start Ray on this machine.
+        is_inline: run in this process, without Ray.
         wait_s: how long cells wait for a device that no node of the cluster has.
-        stall_s: how long a task may finish nothing before it counts as lost; not in this process.
-        is_detached: the driver too goes to the cluster, and lives there.
+        stall_s: how long a task may complete no batch before it counts as lost; not used inline.
+        is_detached: run the driver on the cluster too.
     """
 
     address: str | None = None
@@ -38,38 +38,38 @@ class Target:
     is_detached: bool = False
 
     def devices(self) -> tuple[str, ...] | None:
-        """The names that a grid may use there; None where nodes may yet join with any."""
+        """Device names that a grid may use; None on a cluster, where nodes with any may join."""
         return None if self.address else local_devices()
 
     def check(self) -> None:
-        """See that tasks can go there.
+        """Check that tasks can run there.
 
         Raises:
-            UsageError: both are asked for, or nothing answers at the address, or it is a client
-                server's, or there is none for a driver to go to.
+            UsageError: both an address and inline are asked for, or nothing answers at the address,
+                or it is that of a Ray Client server, or detached is asked for without an address.
         """
         if self.is_detached and not self.address:
             raise UsageError(
-                "--detach hands the driver to a cluster that runs already: give --address, such as"
-                " that of `gfjobs node start --head` on this machine"
+                "--detach hands the driver to a running cluster: give --address, such as that of"
+                " `gfjobs node start --head` on this machine"
             )
         if self.address and self.is_inline:
             raise UsageError("--inline runs in this process, --address on a cluster: choose one")
         if self.address and self.address.startswith(CLIENT_SCHEME):
             raise UsageError(
-                f"--address {self.address}: a run asks the head itself, not a Ray Client server:"
+                f"--address {self.address}: a run connects to the head, not to a Ray Client server:"
                 " give HOST:PORT, such as that of `gfjobs node start --head`"
             )
         if self.address:
             check_address(self.address)
 
     def check_machine(self, store: storage.RunStore, plan: Plan) -> None:
-        """Refuse to go on here with timed cells that another machine has begun.
+        """Check that no timed cells to be resumed here began on another machine.
 
-        On a cluster the placement sees to that: it knows whether the machine may come back.
+        On a cluster the placement handles this: it knows whether that machine may join again.
 
         Raises:
-            UsageError: there are some.
+            UsageError: there are such cells.
         """
         if self.address:
             return
@@ -80,16 +80,16 @@ class Target:
                 continue
             raise UsageError(
                 f"run {run_id}: timed cells of device {block.device} on {block.dataset} began on"
-                f" node {host}, and this is {node_name()}: rounds of two machines must not mix. Go"
-                f" on where that node is, with `gfjobs resume {run_id} --address HOST:PORT`, or"
-                " submit the grid as a new run"
+                f" node {host}, and this is {node_name()}: rounds of two machines must not mix."
+                f" Resume it on a cluster with that node (`gfjobs resume {run_id} --address"
+                " HOST:PORT`), or submit the grid as a new run"
             )
 
     def executor(self, plan: Plan) -> Executor:
-        """Start what runs a plan's tasks there.
+        """Start an executor for a plan's tasks.
 
         Raises:
-            JobsError: the cluster cannot be reached, or no node of it takes part.
+            JobsError: the cluster cannot be reached, or none of its nodes takes part.
         """
         sources = Sources.of(plan)
         if self.is_inline:

@@ -1,4 +1,4 @@
-"""Follows a run by what its driver leaves under the results root."""
+"""Follows a run by the files that its driver writes under the results root."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import storage
 from jobs.common.text import ShowText
 
 LOOK_S = 2.0
-"""Between two looks: a driver saves its cells no more often."""
+"""Time between two checks: a driver does not save its cells more often."""
 
 LINE_INTERVAL_S = 5.0
 
@@ -22,12 +22,12 @@ def watch(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """Follow a run until it ends, whoever drives it.
+    """Follow a run until it ends, wherever its driver is.
 
     Args:
         root: the results root.
-        run_id: which run.
-        narrate: told how far it is; where its driver keeps a log, told what that says.
+        run_id: the run.
+        narrate: shows the lines of its driver's log, or its progress if there is no log.
         clock: seconds; a fake one in tests.
         sleep: lets time pass; a fake one in tests.
 
@@ -53,7 +53,7 @@ def watch(
 
 
 def progress_line(rows: Sequence[storage.CellRow]) -> str:
-    """Cells that are over and images that are committed, of those that are to run."""
+    """Numbers of ended cells and committed images, out of those to run."""
     counted = [row for row in rows if row.status != "skipped"]
     over = sum(row.status in ("done", "failed") for row in counted)
     images = sum(row.rows // _rows_per_image(row) for row in counted)
@@ -62,7 +62,7 @@ def progress_line(rows: Sequence[storage.CellRow]) -> str:
 
 
 def driver_lines(root: storage.Root, run_id: str) -> Iterator[str]:
-    """Who drives a run, and where that says what it does."""
+    """Lines that name a run's driver, its cluster if it was handed over, and its log."""
     if holder := storage.holder(root, run_id):
         yield f"driver: {holder}"
     if address := storage.read_submission(root, run_id).get("detached"):
@@ -77,7 +77,7 @@ def _rows_per_image(row: storage.CellRow) -> int:
 
 
 class _Log:
-    """The lines of a file that is being written, from its last one on."""
+    """Reads the lines of a file that is being written, from its last line on."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -92,7 +92,7 @@ class _Log:
         return bool(self._path and self._path.is_file())
 
     def lines(self) -> list[str]:
-        """The whole lines that have come since."""
+        """The complete lines written since the last call."""
         if not (self._path and self._path.is_file()):
             return []
         with self._path.open("rb") as file:

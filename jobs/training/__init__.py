@@ -1,1 +1,1 @@
-"""Recipe to checkpoint, and the import of foreign checkpoints."""
+"""Training from a recipe to a checkpoint, and the import of foreign checkpoints."""

@@ -1,4 +1,4 @@
-"""Importing a checkpoint: what the user says of it, checked, and what came of it."""
+"""Imports a foreign checkpoint: the user's settings, their checks, and the result."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Importing:
-    """What is asked for.
+    """A requested import.
 
     Attributes:
         source: the file to import.
         output: the checkpoint to write.
-        img_size, filter_grid, exit_blocks: as `gfnet.convert.ImportChanges`.
-        class_names: one a class, or none; none: those of the file, if it says any.
-        resize: the shorter side after resizing, pixels; None: as the file says or, where it says
-            nothing, as its family was published.
-        interpolation, mean, std: of the preprocessing; None: likewise.
-        is_forced: whether an output that is there may be replaced.
+        img_size, filter_grid, exit_blocks: as in `gfnet.convert.ImportChanges`.
+        class_names: one per class; empty: those of the file, if it has any.
+        resize: the shorter side after resizing, pixels; None: the file's value or, if it has none,
+            the published value of its family.
+        interpolation, mean, std: preprocessing; None: as for `resize`.
+        is_forced: whether an existing output may be replaced.
     """
 
     source: Path
@@ -43,7 +43,7 @@ class Importing:
     is_forced: bool = False
 
     def changes(self) -> ImportChanges:
-        """What the model's core must know."""
+        """The part of the request that the model core needs."""
         from gfnet.convert import ImportChanges
 
         return ImportChanges(self.img_size, self.filter_grid, self.exit_blocks)
@@ -51,11 +51,11 @@ class Importing:
 
 @dataclass(frozen=True)
 class Imported:
-    """What came of it.
+    """The result of an import.
 
     Attributes:
         facts: name and value of everything that was inferred or assumed.
-        notes: what was done to names and tensors.
+        notes: changes made to names and tensors.
     """
 
     facts: Sequence[tuple[str, object]]
@@ -66,22 +66,23 @@ def import_checkpoint(wanted: Importing) -> Imported:
     """Convert a file and write the checkpoint, in one step.
 
     Raises:
-        CheckpointError: the file is not what can be imported.
-        UsageError: the output is there already or cannot be written, or what the user says does not
-            fit the model. Nothing was written then.
+        CheckpointError: the file cannot be imported.
+        UsageError: the output already exists or cannot be written, or a setting does not fit the
+            model. Nothing was written then.
     """
     from gfnet.convert import convert
 
     if wanted.output.exists() and not wanted.is_forced:
-        raise UsageError(f"{wanted.output} is there already; give --force to replace it, or -o")
+        raise UsageError(
+            f"{wanted.output} already exists; add --force to replace it, or choose another with -o"
+        )
     converted = convert(wanted.source, wanted.changes())
     found = converted.model.metadata
     config = found.config
     names = wanted.class_names
     if len(names) not in {0, config.num_classes}:
         raise UsageError(
-            f"--classes names {len(names)} classes, but {wanted.source} tells"
-            f" {config.num_classes} apart"
+            f"--classes names {len(names)} classes, but {wanted.source} has {config.num_classes}"
         )
     origin = {"imported": wanted.source.name, "sha256": _sha256(wanted.source)}
     metadata = replace(
@@ -102,7 +103,7 @@ def import_checkpoint(wanted: Importing) -> Imported:
 
 
 def read_classes(text: str) -> tuple[str, ...]:
-    """Class names, in the order of their labels: a list with commas, or a file with one a line.
+    """Reads class names in label order: a comma-separated list, or a file with one per line.
 
     Raises:
         UsageError: the file cannot be read.
@@ -113,7 +114,7 @@ def read_classes(text: str) -> tuple[str, ...]:
         lines = Path(text).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as err:
         raise UsageError(
-            f"--classes {text}: it is no list with commas, and as a file it cannot be read: {err}"
+            f"--classes {text}: not a comma-separated list, and not a file that can be read: {err}"
         ) from err
     return tuple(line.strip() for line in lines if line.strip())
 

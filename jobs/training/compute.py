@@ -1,4 +1,4 @@
-"""The worker's side of a training: from encoded images to events, on whatever device is here."""
+"""The worker's side of a training: turns encoded images into events, on a device of this host."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _ACCELERATORS = ("cuda", "xpu", "mps")
 
 
 class TrainingError(JobsError):
-    """A training that could not be finished."""
+    """A training could not be finished."""
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """A training as it travels: nothing is read from the worker's disk.
+    """A training as it is sent to a worker: nothing is read from the worker's disk.
 
     Attributes:
-        recipe: what is learned, and how.
+        recipe: what to train, and how.
         images: Arrow table of `ImageSet.read`, all images of the training split in their order.
-        parent: the checkpoint file of the teacher or the start; None for a baseline.
+        parent: the checkpoint file of the teacher or the start; None for a new baseline.
         device: as torch names it, or `any`.
-        saved: of `StateFile.load`, where to go on; None from the start.
+        saved: result of `StateFile.load`, the state to resume from; None: train from the beginning.
     """
 
     recipe: Recipe
@@ -48,12 +48,12 @@ class TrainingJob:
 
 @dataclass(frozen=True)
 class StartedTraining:
-    """The first event: what the training computes on, and all that determines its weights.
+    """The first event: the device of the training, and everything that determines its weights.
 
     Attributes:
-        training: for the checkpoint's metadata, as JSON values; no times or paths, so that it
-            reproduces.
-        identity: that, and what else the metadata holds of the model.
+        training: for the checkpoint's metadata, as JSON values; without times and paths, so that
+            it is reproducible.
+        identity: `training` and the metadata's entries on the model and preprocessing.
         node: host name.
         device: as torch names it.
         precision: `float32` or `bfloat16`.
@@ -66,26 +66,26 @@ class StartedTraining:
     precision: str
 
 
-def run_training_job(lesson: TrainingJob) -> Iterator[StartedTraining | Event]:
-    """Train, and yield what happens.
+def run_training_job(job: TrainingJob) -> Iterator[StartedTraining | Event]:
+    """Train, and yield events.
 
     Raises:
-        TrainingError: torch has no such device, an image cannot be decoded, too few are left to
-            learn from, or the saved state is of another training.
+        TrainingError: torch has no such device, an image cannot be decoded, too few images are left
+            to train on, or the saved state belongs to a different training.
     """
-    # Late, here and below: reading a recipe and --help must not load torch.
+    # Imported late, here and below: reading a recipe and --help must not load torch.
     from gfnet.training.data import Augment
     from gfnet.training.engine import choose_engine
     from gfnet.training.loop import learn
     from gfnet.training.state import StateError, check_same
 
-    recipe, saved = lesson.recipe, lesson.saved
+    recipe, saved = job.recipe, job.saved
     with _threads(recipe.threads):
-        device = use_torch_device(lesson.device)
-        # What `auto` chose before is kept: it could choose otherwise now.
+        device = use_torch_device(job.device)
+        # Keep what `auto` chose before: it might choose differently now.
         precision = saved["identity"].get("precision") if saved else None
         engine = choose_engine(device, precision or recipe.precision)
-        data = _data(lesson)
+        data = _data(job)
         training = _training(recipe, data, engine)
         identity = training | {
             "model": recipe.config.to_json(),
@@ -94,7 +94,7 @@ def run_training_job(lesson: TrainingJob) -> Iterator[StartedTraining | Event]:
         try:
             if saved:
                 check_same(saved["identity"], identity)
-            learner = _learner(lesson, len(data.train.labels), engine)
+            learner = _learner(job, len(data.train.labels), engine)
         except StateError as err:
             raise TrainingError(f"{recipe.name}: {err} (--force)") from err
         except gfnet.CheckpointError as err:
@@ -111,7 +111,7 @@ def run_training_job(lesson: TrainingJob) -> Iterator[StartedTraining | Event]:
 
 
 def use_torch_device(name: str) -> str:
-    """The device that a name means here; `any` prefers an accelerator.
+    """Returns torch's name of the device that a name means here; `any` prefers an accelerator.
 
     Raises:
         TrainingError: torch has no such device.
@@ -127,12 +127,12 @@ def use_torch_device(name: str) -> str:
         reason = str(err).strip().splitlines()[0]
         raise TrainingError(
             f"torch {torch.__version__} on {node_name()} has no device {name!r}: {reason};"
-            " choose --device cpu, or any for what is there"
+            " choose --device cpu, or --device any for what is available"
         ) from err
 
 
-def _learner(lesson: TrainingJob, images: int, engine: Engine) -> Learner:
-    """What the recipe's stage trains, untrained."""
+def _learner(job: TrainingJob, images: int, engine: Engine) -> Learner:
+    """The untrained learner of the recipe's stage."""
     from gfnet.model import GFNetDistil
     from gfnet.training.baseline import label_loss, take_over
     from gfnet.training.distillation import student_loss
@@ -141,7 +141,7 @@ def _learner(lesson: TrainingJob, images: int, engine: Engine) -> Learner:
     from gfnet.training.loop import fresh
     from gfnet.training.whole import WholeModel
 
-    recipe = lesson.recipe
+    recipe = job.recipe
     common: dict[str, Any] = {
         "schedule": recipe.schedule,
         "images": images,
@@ -151,12 +151,12 @@ def _learner(lesson: TrainingJob, images: int, engine: Engine) -> Learner:
     seed, smoothing = recipe.schedule.seed, recipe.label_smoothing
     if recipe.stage == "baseline":
         model = fresh(recipe.config, seed, recipe.initial_filters)
-        if lesson.parent:
-            take_over(model, gfnet.load_checkpoint(lesson.parent))
+        if job.parent:
+            take_over(model, gfnet.load_checkpoint(job.parent))
         model.to(engine.device)
         return WholeModel(model, label_loss(model, smoothing), **common)
-    assert lesson.parent is not None  # the later stages have one
-    parent = gfnet.load_checkpoint(lesson.parent).to(engine.device)
+    assert job.parent is not None  # the later stages have one
+    parent = gfnet.load_checkpoint(job.parent).to(engine.device)
     if recipe.stage == "distillation":
         student = fresh(recipe.config, seed, recipe.initial_filters).to(engine.device)
         assert isinstance(student, GFNetDistil)  # the recipe's family
@@ -167,24 +167,24 @@ def _learner(lesson: TrainingJob, images: int, engine: Engine) -> Learner:
     return ExitStage(grown, training=recipe.exits, **common)
 
 
-def _data(lesson: TrainingJob) -> TrainingData:
-    """The training images, prepared as the checkpoint will ask for, and what is held out of them.
+def _data(job: TrainingJob) -> TrainingData:
+    """The training and held-out images, preprocessed as the checkpoint will require.
 
     Raises:
-        TrainingError: images that cannot be decoded, of which the first are named; or too few.
+        TrainingError: images cannot be decoded (the first are named), or there are too few.
     """
     import torch
 
     from gfnet.preprocess import geometry
     from gfnet.training.data import Samples, hold_out
 
-    recipe, table = lesson.recipe, lesson.images
+    recipe, table = job.recipe, job.images
     cut = geometry(recipe.preprocessing)
     prepared, failures = [], []
     for path, encoded in zip(*(table[key].to_pylist() for key in ("path", "image")), strict=True):
         try:
             prepared.append(cut(gfnet.decode(encoded)))
-        except gfnet.DecodeError as err:  # decoding takes a thousand times longer
+        except gfnet.DecodeError as err:  # a try costs nothing: decoding takes 1,000 times longer
             failures.append(f"{path} ({err})")
     if failures:
         named = ", ".join(failures[:_NAMED_IMAGES])
@@ -200,7 +200,7 @@ def _data(lesson: TrainingJob) -> TrainingData:
 
 
 def _training(recipe: Recipe, data: TrainingData, engine: Engine) -> dict[str, Any]:
-    """How the weights come about: all that determines them but the model's own sizes."""
+    """Everything that determines the weights, except the model's own sizes."""
     settings = training_settings(recipe)
     return settings | {
         "validation": settings["validation"] | {"images": len(data.validation.labels)},
@@ -211,7 +211,7 @@ def _training(recipe: Recipe, data: TrainingData, engine: Engine) -> dict[str, A
 
 
 def training_settings(recipe: Recipe) -> dict[str, Any]:
-    """What a recipe alone says of how weights come about, as a checkpoint's metadata name it."""
+    """Returns the recipe's settings that determine the weights, by their names in the metadata."""
     training: dict[str, Any] = {
         "recipe": recipe.name,
         "stage": recipe.stage,
@@ -237,7 +237,7 @@ def training_settings(recipe: Recipe) -> dict[str, Any]:
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Compute on so many threads, as the recipe's weights depend on it, and put it back."""
+    """Set torch's thread count, since the weights depend on it; restore it afterwards."""
     import torch
 
     before = torch.get_num_threads()

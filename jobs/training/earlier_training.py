@@ -1,6 +1,6 @@
 """An earlier training at a recipe's output: finished, resumable, or something else.
 
-A checkpoint takes hours to make again, so that none is replaced unless that is asked for.
+A checkpoint takes hours to train again, so none is replaced unless the user asks for it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def find_finished(recipe: Recipe) -> str:
-    """Say what the output holds of a training that is finished; empty if there is no output.
+    """Describe the finished training at the output; empty if there is no output.
 
     Raises:
-        UsageError: the output was made by another recipe, or by no training.
-        TrainingError: the training ended early, and the same recipe would end so again.
+        UsageError: the output was made by a different recipe, or not by a training.
+        TrainingError: the training stopped early, and the same recipe would stop there again.
     """
     if not recipe.output.exists():
         return ""
@@ -33,8 +33,8 @@ def find_finished(recipe: Recipe) -> str:
     training = metadata.training
     if "best_epoch" not in training:
         raise UsageError(
-            f"{recipe.name}: {recipe.output} was not made by a training, so there is none to go on"
-            f" with; {_ways(recipe)}"
+            f"{recipe.name}: {recipe.output} was not made by a training, so there is none to"
+            f" resume; {_ways(recipe)}"
         )
     saved = dict(training) | _model(metadata.config, metadata.preprocessing)
     if changed := _changed(saved, recipe):
@@ -45,8 +45,8 @@ def find_finished(recipe: Recipe) -> str:
     if "stopped" in training:
         raise TrainingError(
             f"{recipe.name}: {training['stopped']}; {recipe.output} holds the best epoch before,"
-            f" {training['best_epoch']}, and the same recipe comes to the same end. Change it, then"
-            f" {_ways(recipe)}"
+            f" {training['best_epoch']}, and the same recipe would end the same way. Change it,"
+            f" then {_ways(recipe)}"
         )
     return (
         f"{recipe.name} is finished: {recipe.output} holds epoch {training['best_epoch']} of"
@@ -56,30 +56,30 @@ def find_finished(recipe: Recipe) -> str:
 
 
 def check_free(recipe: Recipe, state_path: object, *, is_interrupted: bool) -> None:
-    """See that a training from the beginning replaces nothing.
+    """Check that a training from the beginning would replace nothing.
 
     Args:
-        recipe: that would be trained.
-        state_path: where the last epoch of an interrupted training is.
-        is_interrupted: whether there is one.
+        recipe: the recipe to train.
+        state_path: the file with the last epoch of an interrupted training.
+        is_interrupted: whether that file exists.
 
     Raises:
-        UsageError: a checkpoint or an interrupted training is there.
+        UsageError: a checkpoint or an interrupted training exists.
     """
     if is_interrupted:
         raise UsageError(
             f"{recipe.name}: a training was interrupted here, and {state_path} holds its last"
-            " epoch; add --resume to go on, or --force to start anew"
+            " epoch; add --resume to continue it, or --force to start over"
         )
     if recipe.output.exists():
         raise UsageError(
-            f"{recipe.name}: {recipe.output} is there already; add --resume to leave it if this"
-            f" recipe made it, or {_ways(recipe)}"
+            f"{recipe.name}: {recipe.output} already exists; add --resume to keep it if this recipe"
+            f" made it, or {_ways(recipe)}"
         )
 
 
 def _ways(recipe: Recipe) -> str:
-    return f"add --force to train anew and replace {recipe.output.name}, or choose another with -o"
+    return f"add --force to train again and replace {recipe.output.name}, or choose another with -o"
 
 
 def _model(config: gfnet.ModelConfig, preprocessing: gfnet.Preprocessing) -> dict[str, Any]:
@@ -87,10 +87,10 @@ def _model(config: gfnet.ModelConfig, preprocessing: gfnet.Preprocessing) -> dic
 
 
 def _changed(saved: Mapping[str, Any], recipe: Recipe) -> list[str]:
-    """The settings of a recipe that are not those of a checkpoint, with both values.
+    """The settings in which a recipe and a checkpoint differ, with both values.
 
-    What a checkpoint of an older version does not say is not compared; nor is what a recipe leaves
-    to the machine.
+    Settings that a checkpoint of an older version lacks are not compared, nor are those that a
+    recipe leaves to the machine.
     """
     from gfnet.training.state import differences  # loads torch
 

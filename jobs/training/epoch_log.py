@@ -1,4 +1,4 @@
-"""What a training leaves in the table `training`: a row for each finished epoch."""
+"""The rows of a training in the table `training`: one per finished epoch."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _DIGITS = 8
 
 
 class EpochLog:
-    """The rows of one training, rewritten whole with each epoch.
+    """The rows of one training, all rewritten after each epoch.
 
-    A training is named by its recipe and a digest of all that determines its weights: run again it
-    replaces its own rows, and changed it leaves rows of its own.
+    A training is identified by its recipe's name and a digest of everything that determines its
+    weights: repeating it replaces its rows, and a changed training gets rows of its own.
 
     Args:
-        root: of the results.
-        recipe: what is trained.
-        began: where, and by what settings.
-        done: epochs of an interrupted training that are kept; rows beyond them are dropped, since
-            the epochs are run again.
+        root: the results root.
+        recipe: the recipe being trained.
+        began: the device and settings of the training.
+        done: epochs of an interrupted training that are kept; later rows are dropped, since those
+            epochs are run again.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class EpochLog:
         """Write a finished epoch.
 
         Raises:
-            StorageError: it cannot be written; the epochs before still stand.
+            StorageError: it cannot be written; the earlier epochs are still there.
         """
         recipe, began = self._recipe, self._began
         finished_at = now()

@@ -1,4 +1,4 @@
-"""Recipes: what `gfjobs train` is told, read from YAML and checked whole before anything runs."""
+"""Recipes: the input of `gfjobs train`, read from YAML and checked as a whole before it runs."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from jobs.training.recipe_model import read_config, read_parent, read_preprocess
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training whose parts fit each other, the data set and the parent.
+    """One training whose settings fit each other, the data set and the parent.
 
     Attributes:
-        name: of the recipe; the checkpoint remembers it.
+        name: name of the recipe; stored in the checkpoint.
         stage: `baseline`, `distillation` or `exits`.
-        images: the training split; no other is opened.
-        validation: what is held out of it for choices.
-        config: of the model that will come out.
+        images: the training split; no other split is opened.
+        validation: the part of it that is held out to choose by.
+        config: of the resulting model.
         preprocessing: of its images.
-        parent: the teacher of a student, the student that grows exits, or the checkpoint that a
-            baseline goes on from; None for a baseline from nothing.
-        schedule: how long and how fast.
+        parent: the teacher of a student, the student that gets exits, or the checkpoint that a
+            baseline starts from; None for a baseline from scratch.
+        schedule: epochs, learning rate and the like.
         augmentation: of the training images.
-        initial_filters: of INITIAL_FILTERS: how those of a fresh model begin.
+        initial_filters: one of INITIAL_FILTERS: how the filters of a new model are initialised.
         label_smoothing: of a baseline, and of a student's class head.
-        teaching: what a student learns of its teacher.
+        teaching: what a student learns from its teacher.
         exits: how exits are traded against their cost.
         precision: of the matrix products: `float32`, `bfloat16`, or `auto`, the faster one.
-        weights: `float32` or `float16`, as the checkpoint holds them.
-        threads: of the processor; on another number the weights differ in their last bits.
-        output: the checkpoint that will be written.
+        weights: `float32` or `float16`: how the checkpoint stores them.
+        threads: CPU threads; with another number the weights differ in their last bits.
+        output: the checkpoint to write.
     """
 
     name: str
@@ -67,20 +67,20 @@ class Recipe:
 
 
 def read_recipe(path: str | Path) -> Recipe:
-    """Read and check a recipe; the paths in it start from its own folder.
+    """Read and check a recipe; paths in it are relative to its folder.
 
     Raises:
-        BadInputError: every problem of the file, each with its line and key.
+        BadInputError: all problems of the file, each with its line and key.
     """
     document = Document.read(path)
     recipe = _read(document.root(), document.path.absolute().parent)
     document.check()
-    assert recipe is not None  # None comes with a problem
+    assert recipe is not None  # if it is None, check() has raised
     return recipe
 
 
 def _read(root: Value, base: Path) -> Recipe | None:
-    """The recipe; None where its stage, data set, sizes or parent have a problem."""
+    """The recipe; None if its stage, data set, sizes or parent have a problem."""
     stage = fields.read_stage(root)
     if stage is None:
         return None

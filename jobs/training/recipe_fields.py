@@ -1,4 +1,4 @@
-"""The parts of a recipe: each read from its key, with what is wrong recorded in the document."""
+"""Readers of a recipe's keys; problems are recorded in the document."""
 
 from __future__ import annotations
 
@@ -59,36 +59,36 @@ _SUFFIX = ".safetensors"
 
 
 class Entries:
-    """The values of one mapping, of which any may be absent."""
+    """The values of one mapping; any may be absent."""
 
     def __init__(self, value: Value | None, keys: Sequence[str], required: Sequence[str]) -> None:
         self._values = value.mapping(keys, required) if value else {}
 
     def get(self, key: str) -> Value | None:
-        """The value itself."""
+        """Returns the value, or None if it is absent."""
         return self._values.get(key)
 
     def text(self, key: str) -> str:
-        """As `Value.text`; an absent one is empty."""
+        """As `Value.text`; empty if absent."""
         return self._values[key].text() if key in self._values else ""
 
     def whole(self, key: str, low: int, high: int | None = None) -> int:
-        """As `Value.whole`; an absent one is `low`."""
+        """As `Value.whole`; `low` if absent."""
         return self._values[key].whole(low, high) if key in self._values else low
 
     def number(self, key: str, low: float, high: float) -> float:
-        """As `Value.number`; an absent one is `low`."""
+        """As `Value.number`; `low` if absent."""
         return self._values[key].number(low, high) if key in self._values else low
 
     def choice(self, key: str, options: Sequence[str]) -> str:
-        """As `Value.choice`; an absent one is the first option."""
+        """As `Value.choice`; the first option if absent."""
         return self._values[key].choice(options, key) if key in self._values else options[0]
 
 
 def read_stage(root: Value) -> str | None:
-    """Which stage it is; None where it has none, and then only that and odd keys are reported."""
+    """Reads the stage; if there is none, reports only that and unknown keys, and returns None."""
     every = tuple(dict.fromkeys(key for keys in (COMMON, *OF_STAGE.values()) for key in keys))
-    # A scratch document: which keys are odd depends on the stage, which is among the keys.
+    # A scratch document: the allowed keys depend on the stage, which is one of the keys.
     scratch = Document(root.document.path, root.document.text).root()
     value = scratch.mapping(every).get("stage") if scratch.is_mapping else None
     if value and value.is_scalar and value.node.value in OF_STAGE:
@@ -98,7 +98,7 @@ def read_stage(root: Value) -> str | None:
 
 
 def read_images(entries: Entries, base: Path) -> storage.ImageSet | None:
-    """The training split; no other is opened."""
+    """Opens the training split; no other split is opened."""
     value = entries.get("dataset")
     name = value.text() if value else ""
     if value is None or not name:
@@ -111,7 +111,7 @@ def read_images(entries: Entries, base: Path) -> storage.ImageSet | None:
 
 
 def read_required(root: Value, stage: str) -> list[str]:
-    """The keys that a recipe must have."""
+    """Returns the keys that a recipe of this stage must have."""
     keys = [key for key in (*COMMON, *OF_STAGE[stage]) if key not in OPTIONAL]
     if stage != "baseline":
         return keys
@@ -122,30 +122,30 @@ def read_required(root: Value, stage: str) -> list[str]:
 def read_validation(
     entries: Entries, images: storage.ImageSet | None, parent: Model | None
 ) -> HoldOut:
-    """What is held out; it must be what the parent did not learn either."""
+    """Reads which images are held out; the parent must not have been trained on them either."""
     value = entries.get("validation")
     fields = Entries(value, ("fraction", "seed"), ("fraction", "seed"))
     validation = HoldOut(fields.number("fraction", 0.01, 0.5), fields.whole("seed", 0, _MAX_SEED))
     learned = parent.metadata.training if parent else {}
     if value and images and learned.get("dataset_sha256") == images.sha256:
         theirs = learned.get("validation")
-        theirs = theirs if isinstance(theirs, dict) else {}  # a checkpoint may say anything
+        theirs = theirs if isinstance(theirs, dict) else {}  # a checkpoint may hold any value
         if (theirs.get("fraction"), theirs.get("seed")) != (validation.fraction, validation.seed):
             value.problem(
                 f"{parent.name if parent else ''} was trained with another choice of the same"
-                " images, so that some held out here would be known to it",
+                " images, so it has seen some of those held out here",
                 f"fraction: {theirs.get('fraction')}, seed: {theirs.get('seed')}",
             )
     return validation
 
 
 def read_epoch_schedule(entries: Entries) -> EpochSchedule:
-    """How long and how fast."""
+    """Reads epochs, batch size, learning rate and the other keys of the schedule."""
     value = entries.get("epochs")
     before = len(value.document.problems) if value else 0
     epochs = entries.whole("epochs", 1)
     is_sound = value is not None and len(value.document.problems) == before
-    # Something must be left to learn after it; of how much is unknown where epochs are wrong.
+    # At least one epoch must follow the warm-up; there is no limit if `epochs` is wrong.
     longest_warmup = epochs - 1 if is_sound else None
     return EpochSchedule(
         epochs=epochs,
@@ -160,7 +160,7 @@ def read_epoch_schedule(entries: Entries) -> EpochSchedule:
 
 
 def read_augmentation(entries: Entries, stage: str, crop: int) -> Augmentation:
-    """How far images are changed; padding beyond their own side would leave nothing of some."""
+    """Reads the augmentation; padding beyond the crop's side could leave nothing of an image."""
     keys = tuple(Augmentation.__dataclass_fields__)
     fields = Entries(entries.get("augmentation"), keys, ())
     flips = fields.get("flips")
@@ -168,7 +168,7 @@ def read_augmentation(entries: Entries, stage: str, crop: int) -> Augmentation:
         for key in ("mixup", "cutmix"):
             if mixed := fields.get(key):
                 mixed.problem(
-                    f"{key} in the stage of the exits", "no mixed images: a gate judges whole ones"
+                    f"{key} in the stage exits", "no mixed images: a gate judges whole images"
                 )
     return Augmentation(
         rotate_degrees=fields.number("rotate_degrees", 0, 180),
@@ -184,7 +184,7 @@ def read_augmentation(entries: Entries, stage: str, crop: int) -> Augmentation:
 
 
 def read_exits(entries: Entries, schedule: EpochSchedule) -> ExitTraining:
-    """How exits learn; of the epochs, some must be left for the gates."""
+    """Reads how exits are trained; some epochs must be left for the gates."""
     longest = max(schedule.epochs - schedule.warmup_epochs - 1, 0)
     return ExitTraining(
         cost_weight=entries.number("cost_weight", 0, 1e3),
@@ -194,7 +194,7 @@ def read_exits(entries: Entries, schedule: EpochSchedule) -> ExitTraining:
 
 
 def read_teaching(entries: Entries) -> Teaching:
-    """What a student learns of its teacher."""
+    """Reads what a student learns from its teacher."""
     value = entries.get("teaching")
     fields = Entries(value, ("kind", "temperature"), ("kind",))
     kind, temperature = fields.choice("kind", TEACHING), fields.get("temperature")
@@ -206,15 +206,15 @@ def read_teaching(entries: Entries) -> Teaching:
 
 
 def read_initial_filters(entries: Entries) -> str:
-    """How the filters of a fresh model begin; a start has filters of its own."""
+    """Reads how the filters of a new model are initialised; a start has its own filters."""
     value = entries.get("initial_filters")
     if value and entries.get("start"):
-        value.problem("initial_filters beside a start", "one of both: the start's are kept")
+        value.problem("initial_filters with a start", "one of the two: the start's are kept")
     return entries.choice("initial_filters", INITIAL_FILTERS)
 
 
 def read_output(entries: Entries, base: Path) -> Path:
-    """Where the checkpoint goes."""
+    """Reads the path of the checkpoint to write."""
     value = entries.get("output")
     text = value.text() if value else ""
     if value and text and not text.endswith(_SUFFIX):

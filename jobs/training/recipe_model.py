@@ -1,4 +1,4 @@
-"""The model of a recipe: its parent, its sizes, and how its images are prepared."""
+"""The model of a recipe: its parent, its sizes, and its preprocessing."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from jobs.training.recipe_fields import Entries
 
 _SIZES = ("img_size", "patch_size", "embed_dim", "depth")
 _START = {
-    "baseline": ("gfnet", "go on from"),
-    "exits": ("gfnet-distil", "grow exits on"),
+    "baseline": ("gfnet", "start from"),
+    "exits": ("gfnet-distil", "add exits to"),
 }
 _FAMILY = {"baseline": "gfnet", "distillation": "gfnet-distil"}
 _CHANNELS = 3
@@ -26,7 +26,7 @@ _MAX_SIZE = 4096  # pixels of an image, channels of a token
 def read_parent(
     entries: Entries, stage: str, images: storage.ImageSet | None, base: Path
 ) -> Model | None:
-    """The teacher or the start, whichever the stage has; None where there is a problem."""
+    """Reads the teacher or the start, whichever the stage has; None if there is a problem."""
     value = entries.get("teacher") or entries.get("start")
     model = read_model(value, base) if value else None
     if value is None or model is None:
@@ -37,11 +37,11 @@ def read_parent(
             value.problem(f"{model.name} is a {model.config.family}", f"a {family} to {what}")
             return None
     if images is None or stage == "baseline":
-        return model  # of any classes: the head is learned anew
+        return model  # any classes will do: the head is trained from scratch
     classes = len(images.class_names)
     if model.config.num_classes != classes:
         value.problem(
-            f"{model.name} tells {model.config.num_classes} classes apart",
+            f"{model.name} has {model.config.num_classes} classes",
             f"a model of the {classes} classes of {images.name}",
         )
     elif model.metadata.class_names not in {(), images.class_names}:
@@ -55,14 +55,14 @@ def read_parent(
 def read_config(
     entries: Entries, stage: str, images: storage.ImageSet | None, parent: Model | None
 ) -> gfnet.ModelConfig | None:
-    """The sizes of the model that will come out."""
+    """Reads the sizes of the resulting model."""
     if stage == "exits":
         return _exits_config(entries, parent)
     value, start = entries.get("model"), entries.get("start")
     if start is None:
         return _fresh_config(value, stage, images, parent) if value else None
     if value:
-        value.problem("sizes beside a start", "one of both: the start's sizes are kept")
+        value.problem("sizes with a start", "one of the two: the start's sizes are kept")
     if parent is None or images is None:
         return None
     return replace(parent.config, num_classes=len(images.class_names))
@@ -107,7 +107,7 @@ def _exits_config(entries: Entries, parent: Model | None) -> gfnet.ModelConfig |
 def read_preprocessing(
     entries: Entries, config: gfnet.ModelConfig | None, parent: Model | None
 ) -> gfnet.Preprocessing | None:
-    """The parent's, which saw the same images; else what the recipe says."""
+    """Returns the parent's preprocessing, for the same images; without a parent, the recipe's."""
     if parent:
         return parent.metadata.preprocessing
     fields = Entries(entries.get("preprocessing"), ("size", "interpolation", "mean", "std"), ())

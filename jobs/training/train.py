@@ -1,4 +1,4 @@
-"""One training, from a checked recipe to a checkpoint on disk, wherever it is computed."""
+"""One training, from a checked recipe to a checkpoint on disk, local or remote."""
 
 from __future__ import annotations
 
@@ -36,30 +36,30 @@ def train(
     results: Root | None = None,
     narrate: Callable[[str], None] = lambda _: None,
 ) -> Path:
-    """Run a recipe.
+    """Train a recipe and write its checkpoint.
 
     Args:
-        recipe: checked.
-        report: gets an `EpochReport` for each epoch, and some within a long one.
-        device: where it is computed: here, as torch names it; on a cluster, as a node does.
-        compute: trains, and yields what happens; by default in this process.
-        is_resumed: go on where an interrupted training of the same recipe stopped; a finished one
-            is left as it is.
-        is_forced: replace the checkpoint that is there, and forget an interrupted training.
-        results: root of the table `training`, which gets a row an epoch; None keeps no rows.
-        narrate: told where nothing is left to do.
+        recipe: a checked recipe.
+        report: gets an `EpochReport` for each epoch, and several within a long one.
+        device: the device to train on: here, as torch names it; on a cluster, as a node names it.
+        compute: trains, and yields events; by default in this process.
+        is_resumed: continue an interrupted training of the same recipe; a finished one is left
+            unchanged.
+        is_forced: replace an existing checkpoint, and discard an interrupted training.
+        results: root of the table `training`, which gets a row per epoch; None writes no rows.
+        narrate: called with a message if nothing is left to do.
 
     Returns:
-        The checkpoint. It is written whole, in one step, when all has been learned; until then each
-        epoch leaves the state to go on from beside it.
+        The path of the checkpoint. It is written in one step at the end; until then, each epoch
+        saves the state to resume from next to it.
 
     Raises:
-        UsageError: a checkpoint or an interrupted training is there, and neither resumed nor
-            replaced; or what is to be resumed was made by another recipe.
+        UsageError: a checkpoint or an interrupted training exists, and is neither resumed nor
+            replaced; or the training to resume was made by a different recipe.
         TrainingError: the output cannot be written, an image cannot be decoded, or the loss became
             NaN or infinite.
     """
-    # Late: reading a recipe and --help must not load torch.
+    # Imported late: reading a recipe and --help must not load torch.
     from gfnet.training.loop import EpochState, Learned
     from gfnet.training.state import StateFile
 
@@ -73,20 +73,20 @@ def train(
     saved = None if is_forced else _saved(recipe, state)
     began: StartedTraining | None = None
     log: EpochLog | None = None
-    for event in compute(_lesson(recipe, device, saved)):
+    for event in compute(_job(recipe, device, saved)):
         if isinstance(event, StartedTraining):
             began = event
-            if is_forced:  # only now: until here all may have been refused
+            if is_forced:  # not earlier: the training could still have been refused
                 state.remove()
             if results:
                 log = EpochLog(results, recipe, began, saved["state"]["epoch"] if saved else 0)
             continue
-        assert began is not None  # it comes first
+        assert began is not None  # StartedTraining is the first event
         if isinstance(event, EpochState):
             _keep(state, {"identity": began.identity, "state": event.state})
         elif isinstance(event, Learned):
             _save(recipe, event, began.training)
-            # Also where the loss was lost: the same recipe would come to the same end.
+            # Also if the loss is not finite: the same recipe would end the same way.
             state.remove()
             _check(recipe, event)
         else:
@@ -97,7 +97,7 @@ def train(
 
 
 def _saved(recipe: Recipe, state: StateFile) -> dict[str, Any] | None:
-    """Where an interrupted training stopped; None where there was none."""
+    """The saved state of an interrupted training; None if there is none."""
     from gfnet.training.state import StateError
 
     try:
@@ -106,7 +106,7 @@ def _saved(recipe: Recipe, state: StateFile) -> dict[str, Any] | None:
         raise TrainingError(f"{recipe.name}: {err} (--force)") from err
 
 
-def _lesson(recipe: Recipe, device: str, saved: dict[str, Any] | None) -> TrainingJob:
+def _job(recipe: Recipe, device: str, saved: dict[str, Any] | None) -> TrainingJob:
     try:
         parent = recipe.parent.path.read_bytes() if recipe.parent else None
     except OSError as err:
@@ -120,18 +120,18 @@ def _keep(state: StateFile, content: dict[str, Any]) -> None:
         state.save(content)
     except OSError as err:
         raise TrainingError(
-            f"{state.path} cannot be written: {err.strerror}. What was saved before still stands:"
-            " make room and go on with --resume"
+            f"{state.path} cannot be written: {err.strerror}. The state saved before is kept: free"
+            " some space and continue with --resume"
         ) from err
 
 
 def _save(recipe: Recipe, learned: Learned, training: dict[str, Any]) -> None:
-    """Write the checkpoint; of a training whose loss was lost, the best epoch before."""
+    """Write the checkpoint; if the loss became NaN or infinite, that of the best epoch before."""
     from gfnet.model import build
 
     if learned.outcome is None:
         raise TrainingError(
-            f"{recipe.name}: {learned.stopped}; no epoch was finished, nothing was written"
+            f"{recipe.name}: {learned.stopped}; no epoch was finished, so nothing was written"
         )
     training = training | {"weights": recipe.weights} | asdict(learned.outcome)
     if learned.stopped:
@@ -169,10 +169,10 @@ def _thresholds(recipe: Recipe) -> tuple[float, ...]:
 
 
 def _prepare(output: Path) -> None:
-    """See before the work, not after it, that its result can be written."""
+    """Check before the training, not after it, that its output can be written."""
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as err:
-        raise TrainingError(f"{output.parent} cannot be made: {err.strerror}") from err
+        raise TrainingError(f"{output.parent} cannot be created: {err.strerror}") from err
     if output.is_dir() or not os.access(output.parent, os.W_OK):
         raise TrainingError(f"{output} cannot be written; choose another output")

@@ -1,4 +1,4 @@
-"""How a training is shown: a live line on a terminal, plain lines elsewhere, on stderr."""
+"""Progress display of a training on stderr: a live line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from gfnet.training.progress import EpochReport
 
 EPOCH_INTERVAL_S = 30.0
-"""Between two lines within an epoch where there is no terminal."""
+"""Seconds between two lines within an epoch if there is no terminal."""
 
 
 class TrainingDisplay:
-    """Says how a training goes: a live line on a terminal; elsewhere one an epoch, and some within.
+    """Shows the progress of a training: a live line on a terminal, else a line or more per epoch.
 
-    A context manager: the live line is taken down at the end.
+    A context manager: the live line is removed at the end.
 
     Args:
-        console: where to write; default: stderr.
+        console: the console to write to; default: stderr.
         clock: seconds; a fake one in tests.
     """
 
@@ -48,12 +48,12 @@ class TrainingDisplay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Take the live line down."""
+        """Remove the live line."""
         if self._console.is_terminal:
             self._bar.stop()
 
     def report(self, report: EpochReport) -> None:
-        """Show an epoch, finished or under way."""
+        """Show the progress of a finished or running epoch."""
         line = epoch_line(report)
         if self._console.is_terminal:
             done = (report.epoch - 1 + report.share) / report.epochs
@@ -68,7 +68,7 @@ class TrainingDisplay:
 
 
 def epoch_line(report: EpochReport) -> str:
-    """One epoch of a training, finished or under way."""
+    """Formats one epoch of a training, finished or running."""
     speed = f"{report.images_per_s:,.0f} images/s, {format_duration(report.seconds_left)} left"
     where = f"{report.phase} {report.epoch}/{report.epochs}"
     found = report.validation

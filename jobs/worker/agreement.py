@@ -1,8 +1,8 @@
-"""How far another engine's answers are from the reference's, eager torch in float32.
+"""Differences between an engine's outputs and those of the reference, eager torch in float32.
 
-NaN and infinity: what both sides have is agreement. A value that is NaN on one side alone, or
-infinite on one side alone, differs by infinity. Logits that are not finite are no answer, so that
-those which are on one side alone are another answer.
+NaN and infinity: equal values on both sides agree. A value that is NaN or infinite on one side
+only differs by infinity. Logits that are not finite are no prediction; if they are so on one side
+only, the prediction counts as flipped.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Agreement:
-    """The columns of `reference_agreement` that are compared.
+    """The compared columns of `reference_agreement`.
 
     Attributes:
-        images: how many were answered by both.
-        max_logit_difference: of routed images among those that left at the same exit; None where
-            none did.
-        answer_flips: answers whose class is another; of an all-exit pass over images x exits.
-        exit_flips: routed images that left at another exit; None of an all-exit pass.
-        max_gate_difference: as of the logits; None where no gate was read.
+        images: how many images both engines processed.
+        max_logit_difference: for routed images, only over those that exited at the same exit;
+            None if there are none.
+        answer_flips: predictions of a different class; in an all-exit pass over images x exits.
+        exit_flips: routed images that exited at a different exit; None for an all-exit pass.
+        max_gate_difference: as for the logits; None if no gate was read.
     """
 
     images: int
@@ -40,13 +40,13 @@ class Agreement:
 def compare_exits(
     logits: Floats, gate_scores: Floats, reference_logits: Floats, reference_scores: Floats
 ) -> Agreement:
-    """Hold all exits of an all-exit pass against the reference's.
+    """Compare all exits of an all-exit pass with the reference's.
 
     Args:
         logits: (E, n, K).
         gate_scores: (E - 1, n).
-        reference_logits: likewise.
-        reference_scores: likewise.
+        reference_logits: (E, n, K).
+        reference_scores: (E - 1, n).
     """
     return Agreement(
         images=logits.shape[1],
@@ -58,15 +58,15 @@ def compare_exits(
 
 
 def compare_routes(found: Measured, reference: Measured, last_block: int) -> Agreement:
-    """Hold routed images against the same ones as the reference routed them.
+    """Compare routed images with the same images as the reference routed them.
 
-    Logits and gate scores of two exits have nothing in common: they are compared where an image
-    left at the same one. Answers are compared wherever it left.
+    Logits and gate scores of different exits are not comparable, so they are compared only for
+    images that exited at the same exit. Predictions are compared for all images.
 
     Args:
         found: n images, at least one.
         reference: the same images in the same order.
-        last_block: leaving there reads no gate.
+        last_block: the last block, which has no gate.
     """
     logits, expected = np.stack(found.logits), np.stack(reference.logits)
     blocks, expected_blocks = np.asarray(found.exit_blocks), np.asarray(reference.exit_blocks)
@@ -86,7 +86,7 @@ def compare_routes(found: Measured, reference: Measured, last_block: int) -> Agr
 
 
 def _largest_difference(found: Floats, reference: Floats) -> float | None:
-    """Over all elements; None where there are none."""
+    """Over all elements; None if there are none."""
     if not found.size:
         return None
     a, b = found.astype(np.float64), reference.astype(np.float64)
@@ -97,7 +97,7 @@ def _largest_difference(found: Floats, reference: Floats) -> float | None:
 
 
 def _flips(logits: Floats, reference: Floats) -> int:
-    """Answers of (..., K) logits that are another: the class, or none on one side alone."""
+    """Counts predictions of (..., K) logits that differ in class, or are missing on one side."""
     is_other = logits.argmax(axis=-1) != reference.argmax(axis=-1)
     is_answer, is_expected = (np.isfinite(each).all(axis=-1) for each in (logits, reference))
     return int((is_other | (is_answer != is_expected)).sum())

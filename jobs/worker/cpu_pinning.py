@@ -1,7 +1,8 @@
-"""CPU pinning: this process on as many processors as a timed task was given, and back again.
+"""CPU pinning: limits this process to the number of processors of a timed task, and undoes it.
 
-Linux has no affinity of a process, only of a thread, and a thread starts with that of the one which
-made it. Hence all threads there are get it, pools of engines included, and each its own back.
+Linux sets affinity per thread, not per process, and a new thread inherits it from the thread that
+started it. So all existing threads are pinned, including the thread pools of engines, and each
+gets its own affinity back.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path("/")
-"""Of the files that tell processors apart; a made tree in tests."""
+"""Root of the kernel's files on processors; a made-up tree in tests."""
 
 _THREADS = Path("/proc/self/task")
 
@@ -21,44 +22,43 @@ Processors = frozenset[int]
 
 @contextmanager
 def pin_threads(threads: int) -> Iterator[str]:
-    """Keep every thread of this process on so many processors for as long as the body runs.
+    """Keep every thread of this process on that many processors while the body runs.
 
-    Engines belong before it: OpenVINO counts the processors once, when it starts, and would be left
-    with these for good.
+    Load the engine first: OpenVINO counts the processors once, when it starts, and would be limited
+    to these for good.
 
     Args:
-        threads: of the processor; 0 changes nothing.
-        root: where the kernel's files are.
+        threads: CPU threads; 0 changes nothing.
 
-    Yields: why the threads are not on as many processors; empty where they are.
+    Yields: why the threads are not on that many processors; empty if they are.
     """
     if not threads:
         yield ""
         return
     if not hasattr(os, "sched_setaffinity") or not _THREADS.is_dir():
-        yield "threads are not pinned: this system does not let processors be chosen"
+        yield "threads are not pinned: this system cannot restrict threads to processors"
         return
-    allowed = _place_of(0)
-    # All of them before any is moved: one that begins meanwhile may have inherited its place.
-    before = {thread: _place_of(thread) for thread in _all_threads()}
+    allowed = _read_affinity(0)
+    # Read all before moving any: a thread that starts meanwhile may have inherited the new set.
+    before = {thread: _read_affinity(thread) for thread in _all_threads()}
     try:
         yield _pin(choose_processors(threads, allowed)) or _shortage(threads, allowed)
     finally:
         for thread in _all_threads():
-            with suppress(OSError):  # none is left pinned for another's sake
+            with suppress(OSError):  # one failure must not leave the others pinned
                 os.sched_setaffinity(thread, before.get(thread) or allowed)
 
 
 def choose_processors(threads: int, allowed: Collection[int], root: Path = ROOT) -> Processors:
-    """The processors for so many threads: always the same, so that cells can be compared.
+    """Returns the processors for a number of threads: always the same, so that cells compare.
 
-    One of each core before a second one of any; fast cores before slow ones where the kernel tells
-    them apart; and high numbers before low ones, since most interrupts go to the first.
+    One processor per core before a second of any core; fast cores before slow ones, if the kernel
+    reports clocks; and high numbers before low ones, since most interrupts go to the first.
 
     Args:
-        threads: how many, at least one; more than are allowed is all of them.
+        threads: how many, at least one; if more than are allowed, all of them are returned.
         allowed: the processors that this process may use.
-        root: where the kernel's files are.
+        root: root of the kernel's files.
     """
 
     def rank(processor: int) -> tuple[int, int, int]:
@@ -79,25 +79,25 @@ def _shortage(threads: int, allowed: Processors) -> str:
 
 
 def _pin(processors: Processors) -> str:
-    """Put all threads there; say why where the system refuses."""
+    """Move all threads there; returns why the system refused, or an empty string."""
     try:
         for thread in _all_threads():
-            with suppress(ProcessLookupError):  # it has ended since
+            with suppress(ProcessLookupError):  # the thread has ended
                 os.sched_setaffinity(thread, processors)
     except OSError as err:
         return f"threads are not pinned: {err.strerror}"
     return ""
 
 
-def _place_of(thread: int) -> Processors:
-    """Where a thread may run, 0 being this one; nowhere where it has ended."""
+def _read_affinity(thread: int) -> Processors:
+    """The processors a thread may run on (0: the current thread); empty if it has ended."""
     with suppress(ProcessLookupError):
         return frozenset(os.sched_getaffinity(thread))
     return frozenset()
 
 
 def _all_threads() -> Iterator[int]:
-    """This process's, and those that begin while they are gone through."""
+    """Yields the threads of this process, including any that start during the iteration."""
     seen: set[int] = set()
     while new := {int(thread.name) for thread in _THREADS.iterdir()} - seen:
         yield from new
@@ -105,7 +105,7 @@ def _all_threads() -> Iterator[int]:
 
 
 def _numbers(file: Path) -> set[int]:
-    """The processors of a kernel's list such as `0-2,5`; empty where there is none."""
+    """The processors in a kernel list such as `0-2,5`; empty if there is no such file."""
     numbers: set[int] = set()
     with suppress(OSError, ValueError):
         for part in file.read_text().strip().split(","):
@@ -115,7 +115,7 @@ def _numbers(file: Path) -> set[int]:
 
 
 def _khz(file: Path) -> int:
-    """The highest clock of a processor; 0 where the kernel does not say."""
+    """The highest clock of a processor, in kHz; 0 if the kernel does not report it."""
     with suppress(OSError, ValueError):
         return int(file.read_text())
     return 0

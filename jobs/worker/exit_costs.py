@@ -1,4 +1,4 @@
-"""Exit costs: what each exit takes, forced one by one under the clock."""
+"""Exit costs: the time and energy of each exit, measured by forcing images out at it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from jobs.worker.timing import MS_PER_NS, TimedShard, forced_exits, no_garbage_c
 
 
 def exit_cost_rows(work: Work) -> dict[str, Any]:
-    """Send the shard out at every exit under the clock: one row per image and exit; one round.
+    """Force the shard out at every exit and time it: one row per image and exit; one round.
 
-    The exits take turns, so where energy is asked for each is forced again on its own, for as long
-    as a window of power needs.
+    The timed exits alternate, so for energy each exit is forced again on its own, for as long as a
+    power window needs.
     """
     import torch
 
@@ -32,7 +32,7 @@ def exit_cost_rows(work: Work) -> dict[str, Any]:
         meter.idle(IDLE_BEFORE)
         work.warm_up(watch)
         measured = measure_exits(work.runtime, work.timed, work.gates)
-        # Turned with each round: a steady drift falls on all exits alike.
+        # Reversed every other round, so that a steady drift affects all exits alike.
         for block, thresholds in reversed(forced) if task.round % 2 else forced:
             if not (meter.is_on and measured.places):
                 break
@@ -58,12 +58,12 @@ def exit_cost_rows(work: Work) -> dict[str, Any]:
 
 @dataclass
 class MeasuredExits:
-    """Images sent out at every exit in turn; each list has one value per image and exit.
+    """Timings of images forced out at every exit; each list has one value per image and exit.
 
     Attributes:
-        places: of the images in the shard.
-        exits: the exit, counted from 0, the last block's last.
-        forward_ms: an image's share of its batch.
+        places: positions of the images in the shard.
+        exits: index of the exit, from 0; the last block's exit is the last.
+        forward_ms: the image's share of its batch's time.
     """
 
     places: list[int] = field(default_factory=list)
@@ -73,9 +73,9 @@ class MeasuredExits:
 
 @no_garbage_collection()
 def measure_exits(runtime: gfnet.Runtime, shard: TimedShard, gates: int) -> MeasuredExits:
-    """Send every image of a shard out at every exit: what leaving there costs, gates included.
+    """Time every image of a shard at every exit, including the gates before it.
 
-    The exits take turns image by image, forwards and backwards.
+    The exits alternate batch by batch, forwards and backwards.
     """
     measured = MeasuredExits()
     for batch in shard.batches(enumerate(forced_exits(gates))):
@@ -98,9 +98,9 @@ def run_on(
     thresholds: Sequence[float],
     goes_on: Callable[[], bool],
 ) -> None:
-    """Route a shard's batches, over and over while `goes_on()`, as `measure_routes` does.
+    """Route a shard's batches as `measure_routes` does, repeatedly while `goes_on()` is true.
 
-    Nothing is recorded: this is for a window of power that must be long enough.
+    Nothing is recorded: this only fills a power window that must be long enough.
     """
     for batch in shard.batches(goes_on=goes_on):
         runtime.route(batch.images, thresholds).logits.cpu()

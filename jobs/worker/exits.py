@@ -15,9 +15,9 @@ from jobs.worker.shard import Work
 
 
 def exit_rows(work: Work) -> dict[str, Any]:
-    """Answer the shard at every exit: one row per image and exit in `exits`.
+    """Run an all-exit pass over the shard: one row per image and exit in `exits`.
 
-    Another engine than the reference has one more in `reference_agreement`.
+    An engine other than the reference adds one row in `reference_agreement`.
     """
     import torch
 
@@ -35,7 +35,7 @@ def exit_rows(work: Work) -> dict[str, Any]:
             return
         outputs = runtime.forward_exits(tensor)
         reference = None if runtime is model else model.forward_exits(tensor)
-        # All of a batch or nothing: one that memory does not suffice for is done again.
+        # Append all of a batch or nothing: a batch that runs out of memory is run again.
         answers = outputs.logits.float().cpu(), outputs.gate_scores.float().cpu()
         judged = gfnet.gate_features(outputs.logits).cpu()
         logits.append(answers[0])
@@ -58,7 +58,7 @@ def exit_rows(work: Work) -> dict[str, Any]:
         "image_id": np.tile(shard.image_ids[places], len(blocks)),
         "label": labels,
         "exit_block": np.repeat(np.asarray(blocks, dtype=np.int32), images),
-        # The last block has no gate: NULL there, where NaN says that a gate failed.
+        # The last block has no gate: NULL there, since NaN means that a gate failed.
         "gate_score": [*all_scores.flatten().tolist(), *[None] * images],
         "max_prob": max_prob,
         "margin": margin,

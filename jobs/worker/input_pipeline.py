@@ -1,4 +1,4 @@
-"""From encoded bytes to a batch on the device, with every image that fails named."""
+"""Turns encoded images into batches on the device, and records the images that fail."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _TOGETHER = 8
-"""Images normalised by one call: few calls, and their pixels are still in the cache.
+"""Images normalised in one call: few calls, and the pixels are still in the cache.
 
-Of 32 px images that is also less than torch would share out among threads."""
+For 32 px images this is also too few for torch to split among threads."""
 
 
 class Pipeline:
-    """Decode, transform, stack, copy: the part of `elapsed_ms` that `forward_ms` leaves out.
+    """Decodes, transforms, stacks and copies: the part of `elapsed_ms` outside `forward_ms`.
 
     Attributes:
-        device: where batches go.
-        failures: by place in the shard, what the decoder said.
+        device: the device that batches are copied to.
+        failures: the decoder's message, by position in the shard.
     """
 
     def __init__(self, preprocessing: gfnet.Preprocessing, device: Device) -> None:
@@ -37,10 +37,10 @@ class Pipeline:
     def batch(
         self, encoded: Sequence[bytes | None], places: Sequence[int]
     ) -> tuple[Tensor | None, list[int]]:
-        """Prepare the images at some places of a shard, one after the other: what a clock sees.
+        """Prepare the images at some positions of a shard one by one, as timed passes do.
 
-        Returns: (B, 3, crop, crop) on the device, and the places that it holds: those whose image
-            could be decoded. None where none could.
+        Returns: (B, 3, crop, crop) on the device, and the positions of the images in it: those that
+            could be decoded. None instead of a tensor if none could.
         """
         import torch
 
@@ -52,9 +52,9 @@ class Pipeline:
     def bulk(
         self, encoded: Sequence[bytes | None], places: Sequence[int]
     ) -> tuple[Tensor | None, list[int]]:
-        """As `batch`, bit for bit, and a third faster or more: what passes without a clock use.
+        """Same result as `batch`, bit for bit, but a third faster or more; for untimed passes.
 
-        Images are held as bytes and normalised several at a time (`benchmarks/decode.py`).
+        Images are kept as bytes and normalised several at a time (`benchmarks/decode.py`).
         """
         import torch
 
@@ -73,12 +73,12 @@ class Pipeline:
         encoded: Sequence[bytes | None],
         places: Sequence[int],
     ) -> tuple[list[Tensor], list[int]]:
-        """The images that can be decoded, prepared, and their places; the others are failures."""
+        """Prepares the images that can be decoded; returns them and their positions."""
         tensors, kept = [], []
         for place in places:
             try:
                 tensors.append(prepare(gfnet.decode(encoded[place])))
                 kept.append(place)
-            except gfnet.DecodeError as err:  # the others go on
+            except gfnet.DecodeError as err:  # continue with the others
                 self.failures[place] = str(err)
         return tensors, kept

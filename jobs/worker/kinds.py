@@ -1,4 +1,4 @@
-"""Runs a task by its kind: its rows, its power, and what was not as asked."""
+"""Runs a task by its kind of cell: its rows, its power, and any deviation from the request."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from jobs.worker.shard import ShardImages, Work
 
 @dataclass(frozen=True)
 class Done:
-    """What came of a task.
+    """The result of a task.
 
     Attributes:
         tables: rows by table name.
-        note: what was not as asked; empty where all was.
-        added_s: seconds that windows of power took beside the work itself.
+        note: deviations from the request; empty if there are none.
+        added_s: seconds that power windows took in addition to the work itself.
     """
 
     tables: dict[str, Any]
@@ -37,10 +37,10 @@ class Done:
 
 
 def run_kind(task: Task, model: gfnet.GFNet, pipeline: Pipeline, shard: ShardImages) -> Done:
-    """Do a task; where it is timed, on no more processors than its threads.
+    """Run a task; a timed one runs on no more processors than it has threads.
 
     Raises:
-        gfnet.UnavailableError: its engine, or what it measures, is not to be had here.
+        gfnet.UnavailableError: its engine, or what it measures, is not available here.
         MemoryLackError: there is too little memory for its batches.
     """
     runtime = gfnet.runtime(task.runtime, model, threads=task.threads, precision=task.precision)
@@ -56,7 +56,7 @@ def run_kind(task: Task, model: gfnet.GFNet, pipeline: Pipeline, shard: ShardIma
         raise MemoryLackError(
             f"out of memory at batch size {batches.size} ({first_line(err)}); "
             + (
-                "it is part of what is measured, so it is not made smaller: choose a smaller"
+                "the batch size is part of the measurement, so it is not reduced: choose a smaller"
                 " batch_sizes.latency, or a device with more memory"
                 if task.is_timed
                 else "choose a device with more memory"
@@ -72,4 +72,4 @@ ROWS: dict[str, Callable[[Work], dict[str, Any]]] = {
     "exit_costs": exit_cost_rows,
     "profile": profile_rows,
 }
-"""By kind of cell, what makes its rows: tables by name."""
+"""The function that makes a cell's tables, by kind of cell."""

@@ -17,10 +17,10 @@ from jobs.worker.timing import measure_routes, no_garbage_collection
 
 
 def latency_rows(work: Work) -> dict[str, Any]:
-    """Route the shard under the clock: one row per image in `records`, one in `rounds`.
+    """Route the shard and time it: one row per image in `records`, one row in `rounds`.
 
-    Another engine than the reference has one more in `reference_agreement`, of the first round:
-    later ones route the same images.
+    An engine other than the reference adds one row in `reference_agreement`, in the first round
+    only: later rounds route the same images.
     """
     import torch
 
@@ -32,7 +32,7 @@ def latency_rows(work: Work) -> dict[str, Any]:
         with no_garbage_collection(), meter.active() as window:
             measured = measure_routes(work.runtime, work.timed, task.thresholds)
             while measured.places and window.is_short():
-                # Again as a whole, so that the power stays that of these images.
+                # Repeat the whole shard, so that the power is that of the same images.
                 measure_routes(work.runtime, work.timed, task.thresholds)
         conditions = watch.end()
         meter.idle(IDLE_AFTER)
@@ -47,7 +47,7 @@ def latency_rows(work: Work) -> dict[str, Any]:
         "image_id": work.shard.image_ids[places],
         "label": labels,
         "exit_block": measured.exit_blocks,
-        # The last block has no gate: NULL there, where NaN would say that a gate failed.
+        # The last block has no gate: NULL there, since NaN would mean that a gate failed.
         "gate_score": [None if block == last else score for score, block in exits],
         "forward_ms": measured.forward_ms,
         "elapsed_ms": measured.elapsed_ms,
@@ -60,6 +60,6 @@ def latency_rows(work: Work) -> dict[str, Any]:
     tables |= power_rows(task, meter.columns())
     if work.runtime is work.model or task.round:
         return tables
-    with torch.inference_mode():  # the same protocol; its times are thrown away
+    with torch.inference_mode():  # same protocol; its times are discarded
         reference = measure_routes(work.model, work.timed, task.thresholds)
     return tables | agreement_row(task, compare_routes(measured, reference, last))

@@ -1,4 +1,4 @@
-"""Running out of memory: what counts as it, and untimed batches that grow smaller then."""
+"""Out-of-memory errors: how to recognise them, and untimed batches that shrink after one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 from jobs.common.errors import JobsError
 from jobs.machine.heartbeat import count_batch
 
-# Of torch for GPUs, torch for the processor, ONNX Runtime, OpenVINO, the C++ library, and oneDNN,
-# which says no more than that where it lacks memory.
+# Messages of torch on GPUs, torch on CPUs, ONNX Runtime, OpenVINO, the C++ library, and oneDNN,
+# which says no more than this when it runs out of memory.
 _WORDS = (
     "out of memory",
     "not enough memory",
@@ -21,7 +21,7 @@ _WORDS = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that a smaller batch may do."""
+    """Whether an error means that a smaller batch may succeed."""
     if isinstance(error, MemoryError):
         return True
     text = str(error).lower()
@@ -33,11 +33,11 @@ class MemoryLackError(JobsError):
 
 
 class Batches:
-    """How many images go through an untimed pass together: fewer, where memory does not last.
+    """The batch size of an untimed pass, which is halved when memory runs out.
 
     Args:
-        size: images a batch, as asked for.
-        free: gives back what an engine keeps of memory that nobody uses.
+        size: the requested number of images per batch.
+        free: releases unused memory that an engine holds.
     """
 
     def __init__(self, size: int, free: Callable[[], None]) -> None:
@@ -46,15 +46,15 @@ class Batches:
 
     @property
     def note(self) -> str:
-        """What was not as asked; empty where all was."""
+        """Says that the batch size was reduced; empty if it was not."""
         if self.size == self._asked:
             return ""
-        return f"out of memory at batch size {self._asked}: went on with {self.size}"
+        return f"out of memory at batch size {self._asked}: continued with {self.size}"
 
     def run(self, images: int, step: Callable[[range], None]) -> None:
-        """Do a step for all images, in batches, halving them where memory runs out.
+        """Run a step on all images in batches, halving the batch size if memory runs out.
 
-        Raises: RuntimeError, MemoryError: there is too little for one image.
+        Raises: RuntimeError, MemoryError: there is too little memory for one image.
         """
         start = 0
         while start < images:
@@ -69,9 +69,9 @@ class Batches:
                 start = places.stop
                 count_batch()
                 continue
-            self._free()  # not inside the handler, whose traceback holds on to tensors
+            self._free()  # not inside the handler: its traceback keeps tensors alive
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says first; its kind where it says nothing."""
+    """The first line of an error's message; its type if the message is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

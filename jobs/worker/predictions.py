@@ -1,7 +1,7 @@
 """The columns of a prediction: class, correct or not, loss.
 
-Of equal logits the lower class index is first, in the prediction as in the top 5: the rule of
-argmax, the same for every engine and device. topk of torch takes any of the equals.
+Ties between logits go to the lower class index, in the prediction and in the top 5: the rule of
+argmax, the same on every engine and device. topk of torch breaks ties arbitrarily.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Predictions:
-    """Columns over n answers. Logits or a loss that are not finite are no answer.
+    """Columns of n predictions. If logits or loss are not finite, there is no prediction.
 
     Attributes:
         prediction: (n,) int32, the first class with the largest logit.
         is_correct: (n,) bool, the prediction is the label.
-        is_top5: (n,) bool, fewer than five classes come before the label.
-        loss: (n,) float32, cross entropy in nats; NaN where there is no answer.
+        is_top5: (n,) bool, fewer than five classes rank before the label.
+        loss: (n,) float32, cross entropy in nats; NaN if there is no prediction.
     """
 
     prediction: NDArray[np.int32]
@@ -32,7 +32,7 @@ class Predictions:
     loss: NDArray[np.float32]
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """Them by their names in the tables: NULL, and a loss of NaN, where there is no answer."""
+        """Columns by table name: NULL, and a loss of NaN, if there is no prediction."""
         is_missing = np.isnan(self.loss)
         answers = {
             "prediction": self.prediction,
@@ -46,7 +46,7 @@ class Predictions:
 
 
 def collect_predictions(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> Predictions:
-    """Hold (n, K) logits against (n,) labels."""
+    """Returns the predictions of (n, K) logits, compared with (n,) labels."""
     is_finite: NDArray[np.bool_] = np.all(np.isfinite(logits), axis=1)
     wide = np.where(is_finite[:, None], logits, 0).astype(np.float64)
     of_label = np.take_along_axis(wide, labels[:, None], axis=1)

@@ -1,4 +1,4 @@
-"""Profiles: what each part of the model takes, down to the last block."""
+"""Profiles: how long each part of the model takes, up to the last block."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jobs.worker.timing import MS_PER_NS, TimedShard, forced_exits, no_garbage_c
 
 
 def profile_rows(work: Work) -> dict[str, Any]:
-    """Send the shard to the last block with a clock around each part: one row per part."""
+    """Run the shard to the last block and time each part: one row per part."""
     import torch
 
     task = work.task
@@ -37,13 +37,13 @@ def profile_rows(work: Work) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class PartTime:
-    """What one part of the forward passes took, over all images.
+    """Time of one part of the forward passes, over all images.
 
     Attributes:
-        component, block: as `gfnet.profiling.Part`; or `profiling`, what the clocks inside cost.
+        component, block: as `gfnet.profiling.Part`; or `profiling`, the cost of the clocks inside.
         calls: how often it ran.
         total_ms: milliseconds.
-        share: of the passes with clocks inside, 0..1; all parts but `profiling` sum to 1.
+        share: share of the passes with clocks inside, 0..1; all parts but `profiling` sum to 1.
     """
 
     component: str
@@ -55,12 +55,12 @@ class PartTime:
 
 @no_garbage_collection()
 def measure_parts(model: gfnet.GFNet, shard: TimedShard, gates: int) -> list[PartTime]:
-    """Send every image of a shard past all gates to the last block, with a clock around each part.
+    """Run every image of a shard past all gates to the last block, and time each part.
 
-    Each batch also runs without those clocks, in turned order: with, without, without, with. The
-    difference is what profiling cost; noise may make it negative.
+    Each batch also runs without those clocks, in alternating order: with, without, without, with.
+    The difference is the cost of profiling; noise may make it negative.
 
-    Returns: nothing where no image could be decoded.
+    Returns: an empty list if no image could be decoded.
     """
     profiler = gfnet.Profiler(model, shard.device.synchronise, shard.clock)
     stay = forced_exits(gates)[-1]

@@ -1,4 +1,4 @@
-"""What the rows of several kinds of task share: the cell's columns, the round, power, agreement."""
+"""Rows and columns shared by several kinds of task: cell, round, power, agreement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jobs.worker.agreement import Agreement
 
 
 def cell_columns(task: Task, device: Device) -> dict[str, Any]:
-    """The columns that a row repeats of its cell."""
+    """The columns that each row repeats from its cell."""
     return {
         "run_id": task.run_id,
         "cell_id": task.cell_id,
@@ -29,7 +29,7 @@ def cell_columns(task: Task, device: Device) -> dict[str, Any]:
 
 
 def round_row(task: Task, conditions: dict[str, Any]) -> dict[str, Any]:
-    """The row of a timed shard: a round of several shards has several."""
+    """The `rounds` row of a timed shard; a round has one row per shard."""
     columns: dict[str, Any] = {
         "run_id": task.run_id,
         "cell_id": task.cell_id,
@@ -41,7 +41,7 @@ def round_row(task: Task, conditions: dict[str, Any]) -> dict[str, Any]:
 
 
 def power_rows(task: Task, columns: dict[str, Any]) -> dict[str, Any]:
-    """The rows of a task's power; no table where there are none."""
+    """The power samples of a task; no table if there are none."""
     if not columns:
         return {}
     columns = columns | {
@@ -55,7 +55,7 @@ def power_rows(task: Task, columns: dict[str, Any]) -> dict[str, Any]:
 
 
 def agreement_row(task: Task, agreement: Agreement) -> dict[str, Any]:
-    """The row of a shard that was held against eager torch in float32."""
+    """The row of a shard that was compared with eager torch in float32."""
     columns: dict[str, Any] = {
         "run_id": task.run_id,
         "cell_id": task.cell_id,

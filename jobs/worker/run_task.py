@@ -1,4 +1,4 @@
-"""The worker: runs one task on this machine, whatever comes of it. Knows no Ray."""
+"""The worker: runs one task on this machine and always returns an outcome. Independent of Ray."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from jobs.worker.memory import MemoryLackError
 from jobs.worker.shard import ShardImages
 
 KEPT_MODELS = 8
-"""Models a worker keeps loaded: enough for a ladder and its rivals, small enough for 4 GB."""
+"""Models that a worker keeps loaded: enough for a ladder and its rivals, few enough for 4 GB."""
 
 NAMED_FAILURES = 5
-"""Images of a shard that its note names; the rest are counted."""
+"""How many failed images of a shard its note names; the rest are counted."""
 
 _models: OrderedDict[tuple[str, tuple[int, ...], str, int], gfnet.GFNet] = OrderedDict()
 
@@ -35,13 +35,13 @@ _models: OrderedDict[tuple[str, tuple[int, ...], str, int], gfnet.GFNet] = Order
 def run_task(
     task: Task, weights: Callable[[], bytes], images: Any, slot: Slot | None = None
 ) -> Outcome:
-    """Run one task; whatever fails comes back as an outcome, never as an exception.
+    """Run one task; any failure is returned as an outcome, never raised.
 
     Args:
         task: what to do.
-        weights: gives the checkpoint's bytes, asked only where the model is not loaded yet.
+        weights: returns the checkpoint's bytes; called only if the model is not loaded yet.
         images: Arrow table of the shard: image_id, path, label, image (encoded bytes).
-        slot: which device of this machine; None: what the task's own name for it means here.
+        slot: which device of this machine; None: the device that the task's name for it means here.
     """
     node = None
     try:
@@ -70,12 +70,12 @@ def run_task(
         return Outcome({}, node, error=str(err))
     except CorruptedError as err:
         return Outcome({}, node, error=str(err), is_lost=True, is_corrupted=True)
-    except Exception:  # noqa: BLE001 - a worker's failure is a row of the run, whatever it was
+    except Exception:  # noqa: BLE001 - any failure of a worker becomes a row of the run
         return Outcome({}, node, error=traceback.format_exc())
 
 
 def _load(task: Task, device: Device, weights: Callable[[], bytes]) -> gfnet.GFNet:
-    """The task's model on the device: kept from an earlier task, or loaded now."""
+    """The task's model on the device: cached from an earlier task, or loaded now."""
     key = (task.checkpoint_sha256, task.exit_blocks, device.name, device.number)
     if key not in _models:
         model = gfnet.load_checkpoint(weights(), exit_blocks=task.exit_blocks)
@@ -87,12 +87,12 @@ def _load(task: Task, device: Device, weights: Callable[[], bytes]) -> gfnet.GFN
 
 
 def _failures(pipeline: Pipeline, shard: ShardImages) -> str:
-    """Name the images that could not be decoded; empty where all could."""
+    """Names the images that could not be decoded; empty if all could."""
     if not pipeline.failures:
         return ""
     named = [
-        f"{shard.paths[host] or 'image'} (image_id {shard.image_ids[host]}): {reason}"
-        for host, reason in sorted(pipeline.failures.items())[:NAMED_FAILURES]
+        f"{shard.paths[place] or 'image'} (image_id {shard.image_ids[place]}): {reason}"
+        for place, reason in sorted(pipeline.failures.items())[:NAMED_FAILURES]
     ]
     more = len(pipeline.failures) - len(named)
     others = f"; and {more} more" if more else ""

@@ -1,4 +1,4 @@
-"""A task with all that makes its rows, as every kind of cell is given it."""
+"""A task with everything needed to make its rows; every kind of cell gets it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jobs.worker.timing import TimedShard, warm_up
 
 @dataclass(frozen=True)
 class ShardImages:
-    """A shard's images as lists and arrays, in the order they run."""
+    """A shard's images as lists and arrays, in the order in which they run."""
 
     image_ids: NDArray[np.int64]
     labels: NDArray[np.int64]
@@ -29,16 +29,16 @@ class ShardImages:
 
 @dataclass(frozen=True)
 class Work:
-    """What a kind of cell makes rows of.
+    """The input from which a kind of cell makes its rows.
 
     Attributes:
         task: what to do.
         model: loaded, on the device.
-        runtime: the model on the task's engine; the model itself on the reference.
+        runtime: the model on the task's engine; for the reference the model itself.
         pipeline: prepares batches for the device.
         shard: the images.
-        meter: of power; off where no energy is asked for.
-        batches: of what runs without a clock, which halve where memory is short.
+        meter: power meter; off unless energy is requested.
+        batches: batches of untimed passes, which are halved if memory runs out.
     """
 
     task: Task
@@ -51,26 +51,26 @@ class Work:
 
     @property
     def device(self) -> Device:
-        """Where it runs."""
+        """The device that the task runs on."""
         return self.pipeline.device
 
     @property
     def timed(self) -> TimedShard:
-        """The shard under the clock."""
+        """The shard, as timed passes need it."""
         return TimedShard(self.pipeline, self.shard.encoded, self.task.batch_size)
 
     @property
     def gates(self) -> int:
-        """Enabled exits but the last."""
+        """The number of gates: all enabled exits except the last."""
         return len(self.task.exit_blocks)
 
     @property
     def all_exits(self) -> tuple[int, ...]:
-        """The block after each enabled exit, the last block included."""
+        """The block before each enabled exit, including the last block."""
         return (*self.task.exit_blocks, self.model.config.last_block)
 
     def warm_up(self, watch: Watch) -> None:
-        """Send warm-up images out at every exit; the watch begins before the last pass."""
+        """Route warm-up images to every exit; the watch begins before the last pass."""
         warm_up(
             self.runtime,
             self.timed,

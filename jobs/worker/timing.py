@@ -2,7 +2,7 @@
 
 `elapsed_ms` starts with the encoded bytes; decoding, transforming and copying to the device follow,
 then the device is synchronised and `forward_ms` starts. Both end with the logits on the host. The
-host's monotonic clock serves, since a gate's decision synchronises host and device anyway.
+host's monotonic clock is used, since a gate's decision synchronises host and device anyway.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from jobs.machine.heartbeat import count_batch
 from jobs.worker.input_pipeline import Pipeline
 
 Clock = Callable[[], int]
-"""Nanoseconds since some fixed moment, never going back."""
+"""Nanoseconds since some fixed moment; never decreases."""
 
 MS_PER_NS = 1e-6
 
 
 @dataclass
 class Measured:
-    """Routed images in the order they ran; each list has one value, or one row, an image.
+    """Routed images in the order in which they ran; each list has one entry per image.
 
     Attributes:
-        places: their places in the shard.
+        places: positions in the shard.
         logits: (K,) each.
-        exit_blocks: the block each left after.
-        gate_scores: the score it left with; NaN at the last block.
-        forward_ms, elapsed_ms: an image's share of its batch, so that 1000 / elapsed_ms is
-            throughput at any batch size.
+        exit_blocks: the block after which the image exited.
+        gate_scores: the gate score at its exit; NaN at the last block.
+        forward_ms, elapsed_ms: the image's share of its batch's time, so that 1000 / elapsed_ms is
+            the throughput at any batch size.
         started_at: when its batch started, naive UTC.
     """
 
@@ -57,18 +57,18 @@ class Measured:
 
 
 def forced_exits(gates: int) -> list[tuple[float, ...]]:
-    """Thresholds that send every image out at each exit in turn, the last block's included."""
+    """Thresholds that force every image out at one exit: one tuple per exit, the last included."""
     stay, leave = math.inf, -math.inf
     return [(stay,) * gate + (leave,) * (gates - gate) for gate in range(gates + 1)]
 
 
 @contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """Collect now, then not again until the end: a collection inside a clock is not the model's.
+    """Collect garbage now, then not again until the end, so that no collection is timed.
 
-    Inside another one nothing is collected: nor is it the model's inside a window of power.
-    What a process holds at its first one, such as all of torch, is not looked through again: that
-    took 0.15 s a round.
+    A nested call collects nothing, so that no collection runs inside a power window either.
+    Objects that exist at the first call, such as all of torch, are not scanned again: that took
+    0.15 s per round.
     """
     if not gc.isenabled():
         yield
@@ -84,20 +84,20 @@ def no_garbage_collection() -> Iterator[None]:
 
 @cache
 def _freeze_once() -> None:
-    """Look no more at what is there now; to ask `gc` whether that was done is to count it all."""
+    """Freeze existing objects once; asking `gc` whether that was done would count them all."""
     gc.freeze()
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A batch on its device, which has nothing left to do.
+    """A batch on its synchronised device.
 
     Attributes:
-        turn: what it was prepared for.
+        turn: the turn that it was prepared for.
         images: (B, 3, H, W).
-        kept: the places of its images in the shard.
+        kept: positions of its images in the shard.
         started_at: when its preparation began, naive UTC.
-        began_ns: the same by the clock.
+        began_ns: the same moment on the clock.
     """
 
     turn: Any
@@ -109,12 +109,12 @@ class Prepared:
 
 @dataclass(frozen=True)
 class TimedShard:
-    """Encoded images that go to a device in batches, with a clock.
+    """Encoded images that are copied to a device in batches, with a clock.
 
     Attributes:
-        pipeline: prepares batches, on the device that the model is on.
+        pipeline: prepares batches on the model's device.
         encoded: the images.
-        batch_size: how many run together.
+        batch_size: images per batch.
         clock: a fake one in tests.
     """
 
@@ -125,21 +125,21 @@ class TimedShard:
 
     @property
     def device(self) -> Device:
-        """Where batches go."""
+        """The device that batches are copied to."""
         return self.pipeline.device
 
     def batches(
         self, turns: Iterable[Any] = (None,), goes_on: Callable[[], bool] | None = None
     ) -> Iterator[Prepared]:
-        """Every batch once per turn, prepared anew each time.
+        """Yields every batch once per turn, prepared again each time.
 
-        The turns go there and back from batch to batch, so that a drift of the machine falls on all
-        alike. Preparing anew leaves the caches to the decoder, as it does for a routed image. A
-        batch of which no image can be decoded has no turn.
+        The order of turns is reversed from batch to batch, so that a drift of the machine affects
+        all alike. Preparing again means that the decoder has used the caches last, as for a routed
+        image. A batch without a decodable image is skipped.
 
         Args:
             turns: what to do with each batch.
-            goes_on: asked before each batch; where given, the shard starts over until it says no.
+            goes_on: called before each batch; if given, the shard is repeated until it is false.
         """
         order = list(turns)
         starts = range(0, len(self.encoded), self.batch_size)
@@ -169,9 +169,9 @@ def warm_up(
     images: int,
     before_last_pass: Callable[[], None] | None = None,
 ) -> None:
-    """Route at least `images` images, taking every exit's path in turn; nothing is recorded.
+    """Route at least `images` images, forcing each exit in turn; nothing is recorded.
 
-    Before the last pass over all paths `before_last_pass` is called: whatever it does to the
+    `before_last_pass` is called before the last pass over all exits: whatever it does to the
     caches, they are warm again when the clocks start.
     """
     paths = forced_exits(gates)
@@ -192,7 +192,7 @@ def warm_up(
 def measure_routes(
     runtime: gfnet.Runtime, shard: TimedShard, thresholds: Sequence[float]
 ) -> Measured:
-    """Route every image of a shard under both clocks.
+    """Route every image of a shard and time it with both clocks.
 
     Args:
         runtime: the model on its engine.
@@ -214,7 +214,7 @@ def measure_routes(
 
 
 def _record(measured: Measured, batch: Prepared, logits: Any, routed: gfnet.RoutedOutputs) -> None:
-    """Take down a batch's answers, outside both clocks."""
+    """Record a batch's outputs, outside both clocks."""
     measured.places += batch.kept
     measured.logits += list(logits.float().numpy())
     measured.exit_blocks += routed.exit_block.tolist()

@@ -1,6 +1,6 @@
-"""Where results lie: one interface, and what implements it.
+"""Storage backends: one interface and its implementations.
 
-`open_backend` says what the user's word for a results root means.
+`open_backend` turns the results root that a user names into a backend.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ __all__ = [
 ]
 
 Root = Union[str, "os.PathLike[str]"]
-"""What names a results root: a folder, or `s3://bucket/prefix`."""
+"""A results root: a folder, or `s3://bucket/prefix`."""
 
 _S3 = re.compile(r"s3://", re.IGNORECASE)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def open_backend(root: Root) -> Backend:
-    """Turn what the user gave as results root into a place; a path becomes absolute.
+    """Turn the results root that a user gave into a backend; a path becomes absolute.
 
     Raises: RootNotWritableError: it cannot be a root.
     """
@@ -50,12 +50,12 @@ def open_backend(root: Root) -> Backend:
         raise RootNotWritableError("the results root is empty; give a folder, say ./results")
     try:
         return LocalBackend(Path(text).expanduser().absolute())
-    except RuntimeError as err:  # ~name of nobody
+    except RuntimeError as err:  # ~name of an unknown user
         raise RootNotWritableError(f"results root {text}: {err}; give a folder") from err
 
 
 def checked_root(root: Root) -> Root:
-    """Write a results root in full: an absolute path, or a URL without a slash at its end.
+    """Return a results root in full: an absolute path, or a URL without a slash at its end.
 
     Raises: RootNotWritableError: it cannot be a root.
     """

@@ -1,12 +1,12 @@
-"""The interface of storage backends: what the rest of storage may ask of them.
+"""The interface of storage backends.
 
 A backend is one file or folder under a results root. It need not exist. Local disks and object
-stores answer the same calls with the same promises, so that commits, merges and readers are
+stores implement the same calls with the same guarantees, so that commits, merges and readers are
 written once:
 
-* a file appears whole or not at all, and stays when the call has returned;
-* one lease a folder says who may write there;
-* a file that is not there is a FileNotFoundError, and any other refusal an OSError.
+* a file appears whole or not at all, and persists once the call has returned;
+* one lease per folder decides which process may write there;
+* a missing file is a FileNotFoundError, and any other refusal an OSError.
 """
 
 from __future__ import annotations
@@ -33,35 +33,35 @@ class BackendError(StorageError, OSError):
 
 
 class Lease(ABC):
-    """The right to write in a folder; `release` or the end of the process gives it back."""
+    """The right to write in a folder, until `release` or the end of the process."""
 
     @property
     @abstractmethod
     def is_held(self) -> bool:
-        """Whether this object was not released and, as far as is known, still holds it."""
+        """Whether this object was not released and, as far as is known, still holds the lease."""
 
     @abstractmethod
     def confirm(self) -> None:
-        """Make sure of it before something is published.
+        """Check before publishing that the lease is still held.
 
-        Raises: RunLockedError: another process took it over meanwhile.
+        Raises: RunLockedError: another process has taken it over.
         """
 
     @abstractmethod
     def release(self) -> None:
-        """Give the lease back; a second call does nothing."""
+        """Release the lease; a second call does nothing."""
 
     def __enter__(self) -> Self:
-        """Enter: it is held already."""
+        """Return the lease, which is held already."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave: give the lease back."""
+        """Release the lease."""
         self.release()
 
 
 class Backend(ABC):
-    """A file or a folder under a results root; `str` is what a user calls it."""
+    """A file or a folder under a results root; `str` gives its name for users."""
 
     @property
     @abstractmethod
@@ -70,7 +70,7 @@ class Backend(ABC):
 
     @abstractmethod
     def __truediv__(self, name: str) -> Self:
-        """What lies in this folder under a bare name."""
+        """The file or folder of a bare name in this folder."""
 
     @abstractmethod
     def __str__(self) -> str:
@@ -78,10 +78,10 @@ class Backend(ABC):
 
     @abstractmethod
     def children(self) -> list[Self]:
-        """What lies in this folder, in order of name; nothing where there is no such folder."""
+        """List the contents of this folder, in order of name; empty if there is no such folder."""
 
     def holding(self, name: str) -> list[Self]:
-        """Those folders in this one in which a file of this name lies, in order of name."""
+        """List the folders in this one that contain a file of this name, in order of name."""
         return [folder for folder in self.children() if (folder / name).is_file()]
 
     @abstractmethod
@@ -94,9 +94,9 @@ class Backend(ABC):
 
     @abstractmethod
     def prove_writable(self) -> None:
-        """See that this folder, which need not exist, can be written; leave nothing behind.
+        """Check that this folder, which need not exist, is writable; leave nothing behind.
 
-        Raises: OSError: it cannot.
+        Raises: OSError: it is not.
         """
 
     @abstractmethod
@@ -104,52 +104,52 @@ class Backend(ABC):
         """Read a whole file."""
 
     def read_all(self, files: Sequence[Backend]) -> list[bytes]:
-        """Read several files, at once where each takes a while."""
+        """Read several files, concurrently if reading one is slow."""
         return [file.read() for file in files]
 
     @abstractmethod
     def open(self) -> BackendFile:
-        """Open a file for reading here and there, also by several threads."""
+        """Open a file for random access, also by several threads."""
 
     def open_ahead(self, files: Sequence[Backend]) -> None:  # noqa: B027 (a disk is quick enough)
-        """Make opening several files quick; those that are gone are left out."""
+        """Prefetch several files so that opening them is quick; missing files are skipped."""
 
     @abstractmethod
     def write(self, content: bytes) -> None:
-        """Make a new file that nobody reads yet; `sync` of its folder makes it durable.
+        """Make a new file that no reader opens yet; `sync` of its folder makes it durable.
 
-        Raises: FileExistsError: there is one.
+        Raises: FileExistsError: the file exists.
         """
 
     @abstractmethod
     def publish(self, content: bytes) -> None:
-        """Make the file hold `content`, in one durable step; an older one is replaced.
+        """Make the file hold `content`, in one durable step; an older file is replaced.
 
-        Raises: OSError: it cannot be written. The file is as it was, or holds `content` and may be
-            as it was after a power cut; never anything else.
+        Raises: OSError: it cannot be written. The file is unchanged, or holds `content` and may
+            revert to its old content after a power cut; never anything else.
         """
 
     @abstractmethod
     def publish_new(self, content: bytes) -> None:
-        """As `publish`, where no older file may be replaced: of two writers one gets the name.
+        """As `publish`, but never replaces a file: only one of two writers gets the name.
 
         Raises:
-            FileExistsError: there is one of another content.
-            OSError: it cannot be written, and is not there; unless what refuses to write refuses
-                to take back as well, or answers no more: look.
+            FileExistsError: the file exists with other content.
+            OSError: it cannot be written, and is not there. If the backend also refuses to undo
+                the write, or stops answering, the file may be there: check.
         """
 
     @abstractmethod
     def rename(self, name: str) -> Self:
-        """Give this file another name in its folder, where it replaces what has the name.
+        """Rename this file within its folder, replacing any file of that name.
 
-        Returns: the file under its new name. An object store copies and deletes: what is
+        Returns: the file under its new name. An object store copies and deletes: a file that is
             published under the old name in between is lost.
         """
 
     @abstractmethod
     def adopt(self, file: Path) -> None:
-        """As `write`, from a file in a folder of `scratch`, which may be gone then."""
+        """As `write`, from a file in a folder of `scratch`, which may be moved away."""
 
     @abstractmethod
     def make_folder(self) -> None:
@@ -161,7 +161,7 @@ class Backend(ABC):
 
     @abstractmethod
     def delete(self) -> None:
-        """Delete a file, or a folder with all that is in it; it may be gone already."""
+        """Delete a file, or a folder with its contents; it may be gone already."""
 
     def delete_all(self, files: Sequence[Backend]) -> None:
         """Delete several files or folders of this folder."""
@@ -170,29 +170,29 @@ class Backend(ABC):
 
     @abstractmethod
     def withdraw(self, first: str, lease: Lease) -> None:
-        """Delete a folder whose lease is held; its file `first` vanishes before the rest.
+        """Delete a folder whose lease is held; its file `first` is deleted before the rest.
 
         Raises:
             RunLockedError: the lease was lost.
-            PlaceError: the folder, or something in it, is a link; nothing was deleted.
+            BackendError: the folder, or something in it, is a link; nothing was deleted.
         """
 
     @abstractmethod
     def is_abandoned(self, lease: Lease) -> bool:
-        """Whether a file that nothing names can be deleted: no writer will yet name it.
+        """Whether a file that no manifest names can be deleted: no writer will name it later.
 
         Args:
-            lease: of the run; held.
+            lease: that of the run; held.
         """
 
     @property
     @abstractmethod
     def local_path(self) -> Path | None:
-        """Its path on this machine, where it has one."""
+        """The path on this machine, if there is one."""
 
     @abstractmethod
     def scratch(self) -> AbstractContextManager[Path]:
-        """Give a folder of this machine for files too large for memory, until they are adopted."""
+        """Provide a local folder for files too large for memory, until they are adopted."""
 
     @abstractmethod
     def lease(self) -> Lease:
@@ -200,12 +200,12 @@ class Backend(ABC):
 
         Raises:
             RunLockedError: another process (or another object of this one) holds it.
-            FileNotFoundError: there is no such folder, where folders are made.
+            FileNotFoundError: there is no such folder, on a backend that has real folders.
         """
 
     @abstractmethod
     def holder(self) -> str | None:
-        """Say which process holds the lease of this folder; None where none does."""
+        """Name the process that holds the lease of this folder; None if no process does."""
 
     def is_leased(self) -> bool:
         """Whether some process holds the lease of this folder."""

@@ -1,11 +1,11 @@
-"""Locks of files: above all the lease of a run, by which one process writes it until it dies.
+"""File locks, above all the lease of a run: one process may write the run until it ends.
 
-An exclusive `flock`, of a run on `<run>/lock`. The kernel drops it with the process, however that
-ends. The file says who holds it, for messages only.
+A lock is an exclusive `flock`; that of a run is on `<run>/lock`. The kernel releases it when the
+process ends, however it ends. The file's content names the holder, for messages only.
 
-A lock counts only while its file still has the name: removing a run takes the file away, and two
-processes could then hold the locks of two files of one name. So whoever has just locked a file
-compares it with what the path names now, and whoever is about to write does so again.
+A lock counts only while its file still has its name: removing a run removes the file, and two
+processes could then hold locks on two files of the same name. So a process compares the locked
+file with what the path names, right after locking it and again before each write.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 LOCK_NAME = "lock"
 
-# lock_holder() takes the lock for a moment: an owner who meets a reader there tries again.
+# lock_holder() takes the lock for a moment, so a writer that meets such a reader tries again.
 _ATTEMPTS = 20
 _PAUSE_S = 0.01
 
 
 class HeldError(Exception):
-    """A file is locked; the text is who has it."""
+    """A file is locked; the text names the process that holds it."""
 
 
 class FileLease(Lease):
-    """The held lease of one run folder; `since_ns` is when it was taken, as a time of files."""
+    """The held lease of one run folder; `since_ns` is when it was taken."""
 
     def __init__(self, folder: Path) -> None:
         """Take the lease.
@@ -53,7 +53,7 @@ class FileLease(Lease):
                 f"run {folder.name} is being written by {err}; wait for it, or end that process "
                 f"and use `gfjobs resume {folder.name}`"
             ) from err
-        # By the clock of the file system, as of all other files in the folder.
+        # By the clock of the file system, as for all other files in the folder.
         self.since_ns = os.fstat(self._handle).st_mtime_ns
 
     @property
@@ -62,7 +62,7 @@ class FileLease(Lease):
         return self._handle >= 0
 
     def confirm(self) -> None:
-        """See that the locked file still has its name: nothing else can take a lock over.
+        """Check that the locked file still has its name; a lock is lost in no other way.
 
         Raises: RunLockedError: the run's folder was removed or replaced by hand.
         """
@@ -74,23 +74,23 @@ class FileLease(Lease):
             )
 
     def release(self) -> None:
-        """Give the lease back; a second call does nothing."""
+        """Release the lease; a second call does nothing."""
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
 
 
 def lease_holder(folder: Path) -> str | None:
-    """Say which process holds the lease of a run folder; None where none does."""
+    """Name the process that holds the lease of a run folder; None if no process does."""
     return lock_holder(folder / LOCK_NAME)
 
 
 def take_lock(path: Path) -> int:
-    """Lock a file, which is made if need be; closing the handle gives it back.
+    """Lock a file, creating it if needed; closing the returned handle releases the lock.
 
     Raises:
-        HeldError: another process (or another handle of this one) has it.
-        FileNotFoundError: there is no folder for it.
+        HeldError: another process (or another handle of this one) holds it.
+        FileNotFoundError: the file's folder does not exist.
         OSError: the file cannot be opened.
     """
     while True:
@@ -105,11 +105,11 @@ def take_lock(path: Path) -> int:
         except BaseException:
             os.close(handle)
             raise
-        os.close(handle)  # the lock of a file that was removed meanwhile keeps nobody out
+        os.close(handle)  # a lock on a file that has been removed excludes no other process
 
 
 def lock_holder(path: Path) -> str | None:
-    """Say which process has locked a file; None where none has."""
+    """Name the process that has locked a file; None if no process has."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -136,9 +136,9 @@ def _lock(handle: int) -> None:
 
 
 def _is_named(handle: int, path: Path) -> bool:
-    """Whether the path names the open file."""
+    """Whether the path still names the open file."""
     try:
-        return os.path.samestat(os.fstat(handle), os.stat(path))  # noqa: PTH116 (beside fstat)
+        return os.path.samestat(os.fstat(handle), os.stat(path))  # noqa: PTH116 (like fstat)
     except FileNotFoundError:
         return False
 

@@ -1,8 +1,8 @@
-"""A file that several threads read at once, each at a position of its own.
+"""A file that several threads read at once, each at its own position.
 
 DuckDB's threads share one handle of a registered file system, and each seeks before it reads
-(seen with 2.0.1). With one position for all, a thread reads what another one sought: errors, or
-silently other bytes.
+(seen with 2.0.1). With one shared position, a thread would read where another one sought: errors,
+or silently wrong bytes.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class BackendFile(io.RawIOBase):
-    """A file open for reading; what implements it reads `size` bytes at a position.
+    """A file open for reading; a subclass implements `read_at`.
 
     Args:
-        size_bytes: of the file.
+        size_bytes: size of the file.
     """
 
     def __init__(self, size_bytes: int) -> None:
@@ -31,18 +31,18 @@ class BackendFile(io.RawIOBase):
 
     @abstractmethod
     def read_at(self, position: int, size: int) -> bytes:
-        """Read; `size` does not lead beyond the end."""
+        """Read `size` bytes at a position; the range lies within the file."""
 
     def readable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """The position of this thread."""
+        """Return the position of this thread."""
         position: int = getattr(self._of_thread, "position", 0)
         return position
 
@@ -74,7 +74,7 @@ class LocalFile(BackendFile):
         super().__init__(os.fstat(self._handle).st_size)
 
     def read_at(self, position: int, size: int) -> bytes:
-        """Read; the kernel may give less than was asked at a time."""
+        """Read `size` bytes; the kernel may return fewer per call."""
         content = os.pread(self._handle, size, position)
         while len(content) < size:
             more = os.pread(self._handle, size - len(content), position + len(content))
@@ -84,7 +84,7 @@ class LocalFile(BackendFile):
         return content
 
     def close(self) -> None:
-        """Close; a second call does nothing."""
+        """Close the file; a second call does nothing."""
         if not self.closed:
             os.close(self._handle)
         super().close()

@@ -1,8 +1,8 @@
 """The backend of a file system.
 
 A file is written under a name that every reader ignores (it starts with `.tmp-`), flushed to
-the disk, and renamed over its final name. A crash leaves the old file, or the new one, or a
-`.tmp-` file that nobody reads.
+the disk, and renamed to its final name. A crash leaves the old file, or the new one, or a
+`.tmp-` file that is never read.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 _REMOVED_PREFIX = ".removed-"
 
-# Longer than any lease is held, and clocks of hosts that share a file system differ by.
+# Longer than any lease is held, and than clocks of hosts that share a file system differ.
 _FUTURE_NS = 30 * 24 * 3600 * 10**9
 
 
 class LocalBackend(Backend):
-    """A path; absolute where a root is."""
+    """A path; absolute if the root is."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -48,7 +48,7 @@ class LocalBackend(Backend):
         return self.path.name
 
     def __truediv__(self, name: str) -> LocalBackend:
-        """What lies in this folder."""
+        """The file or folder of a bare name in this folder."""
         return LocalBackend(self.path / name)
 
     def __str__(self) -> str:
@@ -96,7 +96,7 @@ class LocalBackend(Backend):
             os.fsync(file.fileno())
 
     def publish(self, content: bytes) -> None:
-        """Write beside, and rename."""
+        """Write a temporary file next to it, and rename that."""
         temporary = LocalBackend(self.path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"))
         try:
             temporary.write(content)
@@ -108,9 +108,9 @@ class LocalBackend(Backend):
         _sync(self.path.parent)
 
     def publish_new(self, content: bytes) -> None:
-        """Write beside, and link: of two writers one gets the name, whatever locks say.
+        """Write a temporary file next to it, and link: only one of two writers gets the name.
 
-        A lock may be local to a host while the folder is not.
+        This holds without locks: a lock may be local to a host while the folder is shared.
         """
         temporary = LocalBackend(self.path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"))
         try:
@@ -122,28 +122,28 @@ class LocalBackend(Backend):
         try:
             _sync(self.path.parent)
         except OSError:
-            # What may be gone after a power cut was not published: it is taken back.
+            # A file that may be gone after a power cut does not count as published: undo it.
             with contextlib.suppress(OSError):
                 self.path.unlink()
             raise
 
     def rename(self, name: str) -> LocalBackend:
-        """Rename."""
+        """Rename the file, and flush the folder."""
         renamed = LocalBackend(self.path.replace(self.path.with_name(name)))
         _sync(self.path.parent)
         return renamed
 
     def adopt(self, file: Path) -> None:
-        """Flush and rename."""
+        """Flush the file, and rename it to this path."""
         sync_file(file)
         file.replace(self.path)
 
     def make_folder(self) -> None:
-        """Make the folders."""
+        """Make this folder and those above it."""
         self.path.mkdir(parents=True, exist_ok=True)
 
     def sync(self) -> None:
-        """Flush the folder's list of names, so that a rename survives a power cut."""
+        """Flush the folder, so that a rename survives a power cut."""
         _sync(self.path)
 
     def delete(self) -> None:
@@ -154,27 +154,28 @@ class LocalBackend(Backend):
             self.path.unlink(missing_ok=True)
 
     def withdraw(self, first: str, lease: Lease) -> None:  # noqa: ARG002 (all vanishes at once)
-        """Rename the folder to a name that is nobody's, then delete it."""
+        """Rename the folder to an unused name, then delete it."""
         for path in (self.path, *self.path.iterdir()):
             if path.is_symlink():
                 raise BackendError(
-                    f"{path} is a symbolic link to {path.resolve()}: what it leads to may belong "
-                    "to others. Nothing was removed; remove what should go, and the link, by hand"
+                    f"{path} is a symbolic link to {path.resolve()}: its target may belong to "
+                    "others. Nothing was removed; remove the link, and what should go, by hand"
                 )
         lease.confirm()
         removed = self.path.with_name(f"{_REMOVED_PREFIX}{uuid.uuid4().hex}")
         self.path.replace(removed)
         _sync(removed.parent)
-        for leftover in removed.parent.glob(f"{_REMOVED_PREFIX}*"):  # also of one that was killed
+        for leftover in removed.parent.glob(f"{_REMOVED_PREFIX}*"):  # also those of killed removals
             shutil.rmtree(leftover, ignore_errors=True)  # another removal may do the same
         if removed.exists():
-            shutil.rmtree(removed)  # says why not
+            shutil.rmtree(removed)  # raises the reason
 
     def is_abandoned(self, lease: Lease) -> bool:
-        """Whether it is older than the lease, and so left by a holder before.
+        """Whether it is older than the lease, and so left by an earlier holder.
 
-        What is newer is another's at work, where locks are local to a host and the folder is not;
-        what is of a day to come was written before the clock was set back.
+        A newer file may belong to another writer at work, if locks are local to a host and the
+        folder is shared. A file dated over 30 days after the lease was written before the clock
+        was set back.
         """
         with contextlib.suppress(FileNotFoundError):
             since_ns = lease.since_ns if isinstance(lease, FileLease) else 0
@@ -184,12 +185,12 @@ class LocalBackend(Backend):
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A folder in this one, so that adopting is a rename."""
+        """Provide a folder in this one, so that adopting is a rename."""
         folder = self.path / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
         folder.mkdir()
         try:
             yield folder
-        except Exception:  # a full disk has room again; what a crash leaves, the next merge clears
+        except Exception:  # frees a full disk; what a crash leaves, the next merge deletes
             shutil.rmtree(folder, ignore_errors=True)
             raise
         shutil.rmtree(folder)
@@ -199,18 +200,18 @@ class LocalBackend(Backend):
         return FileLease(self.path)
 
     def holder(self) -> str | None:
-        """Try that lock."""
+        """Name the process that holds that lock."""
         return lease_holder(self.path)
 
 
 def sync_file(path: Path) -> None:
-    """Flush to the disk what another library wrote."""
+    """Flush a file that another library wrote to the disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
 def _link(file: Path, name: Path) -> None:
-    """Give a file a second name, which nothing may have.
+    """Give a file a second name, which must be free.
 
     Raises: FileExistsError: another file has it.
     """
@@ -223,7 +224,7 @@ def _link(file: Path, name: Path) -> None:
     except OSError as err:
         if err.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
             raise
-        # No hard links, as on FAT: such a disk belongs to one host, whose lock keeps others out.
+        # No hard links, as on FAT: such a disk belongs to one host, whose lock excludes others.
         if name.exists():
             raise FileExistsError(f"{name} is there already") from err
         file.replace(name)

@@ -1,7 +1,7 @@
-"""Makes digits-train.parquet and digits-test.parquet from what scikit-learn ships.
+"""Makes digits-train.parquet and digits-test.parquet from the digits of scikit-learn.
 
 Needs the development extras (scikit-learn, Pillow); run as `python -m
-storage.datasets.make_digits`. Nothing imports it but the test that holds the files to it.
+storage.datasets.make_digits`. Only the test that compares the files with it imports it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from storage.images.writing import EncodedImage, write_images
 TEST_IMAGES = 450
 SPLIT_SEED = 0
 
-# Intensities of the source are 0..16.
+# Intensities in the source are 0..16.
 _MAX_INTENSITY = 16
 
 
 def split_rows(images: int) -> dict[str, np.ndarray[Any, np.dtype[np.int64]]]:
-    """Draw the fixed split: original row numbers of each part, ascending."""
+    """Draw the fixed split: the original row numbers of each part, ascending."""
     shuffled = np.random.default_rng(SPLIT_SEED).permutation(images)
     return {"test": np.sort(shuffled[:TEST_IMAGES]), "train": np.sort(shuffled[TEST_IMAGES:])}
 

@@ -1,4 +1,4 @@
-"""Encoded images and their labels, by the name of a data set. Nothing is decoded here."""
+"""Encoded images and their labels, by data set name. Nothing is decoded here."""
 
 from __future__ import annotations
 

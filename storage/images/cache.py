@@ -1,6 +1,6 @@
-"""The user's cache folder: what is kept there saves time, and may be deleted at any time.
+"""The user's cache folder: its files save time, and may be deleted at any time.
 
-Nothing that is wrong with it is an error for its users: what cannot be kept is made again.
+A problem with the cache is never an error for its users: what cannot be kept is made again.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ GENERAL_VARIABLE = "XDG_CACHE_HOME"
 
 _BUFFER_BYTES = 1 << 20
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-"""What files of the cache are called."""
+"""The form of file names in the cache."""
 
 
 def cache_subfolder(name: str) -> Path | None:
-    """A folder below $GFJOBS_CACHE, $XDG_CACHE_HOME/gfjobs or ~/.cache/gfjobs.
+    """Return a folder below $GFJOBS_CACHE, $XDG_CACHE_HOME/gfjobs or ~/.cache/gfjobs.
 
-    Returns: None where there is no home either.
+    Returns: None if neither variable is set and there is no home folder.
     """
     if given := os.environ.get(CACHE_VARIABLE):
         return Path(given) / name
@@ -45,12 +45,12 @@ def cache_subfolder(name: str) -> Path | None:
 class Unpublished:
     """A file of the cache that no reader sees until it is published; only its user may read it.
 
-    A context manager: what is not published is removed. While the file is written it is locked, so
-    that what a killed process left can be told from what another process is writing.
+    A context manager: a file that is not published is removed. The file is locked while it is
+    written, which distinguishes a leftover of a killed process from a file being written.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Begin a file.
+        """Open a new file.
 
         Raises: OSError: it cannot be written.
         """
@@ -63,26 +63,26 @@ class Unpublished:
 
     @property
     def file(self) -> BinaryIO:
-        """Where to write."""
+        """The open file, to write to."""
         return self._file
 
     def publish(self, name: str) -> None:
-        """Give it its name; a file of that name is replaced in one step.
+        """Rename it to its final name; a file of that name is replaced in one step.
 
-        It is not flushed to the disk: readers find out by its check sums what a crash left of it.
+        It is not flushed to the disk: after a crash, readers detect a damaged file by checksums.
 
-        Raises: OSError: it cannot be written to its end.
+        Raises: OSError: it cannot be written completely.
         """
         self._file.flush()
         self._path.replace(self._path.with_name(name))
 
     def __enter__(self) -> Self:
-        """Give it: it has begun already."""
+        """Return the file, which is open already."""
         return self
 
     def __exit__(self, *_: object) -> None:
         """Close it, and remove it unless it was published."""
-        with contextlib.suppress(OSError):  # what was not published may have no room
+        with contextlib.suppress(OSError):  # the disk may be full
             self._file.close()
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
@@ -91,8 +91,8 @@ class Unpublished:
 def drop_oldest(folder: Path, most_bytes: int, most_files: int) -> None:
     """Remove the least recently used files until the rest is within both limits.
 
-    The newest stays whatever its size. What killed processes left goes first. Files whose names are
-    no digests are not ours: the folder is the user's to choose.
+    The newest file stays, whatever its size. Leftovers of killed processes are removed too. Files
+    whose names are not digests are not ours, since the user chooses the folder, and stay.
     """
     with contextlib.suppress(OSError):
         files = []
@@ -112,7 +112,7 @@ def drop_oldest(folder: Path, most_bytes: int, most_files: int) -> None:
 
 
 def _is_abandoned(file: Path) -> bool:
-    """Whether nobody holds the lock of a file that was never published."""
+    """Whether no process holds the lock of a file that was never published."""
     with contextlib.suppress(OSError), file.open("rb") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True

@@ -1,10 +1,10 @@
-"""Local copies of encoded images, which read any image without its neighbours.
+"""Local copies of encoded images, for reading any image without its neighbours.
 
 Parquet unpacks a row group whole, and a shard of shuffled images has some of every group: read from
 Parquet, each shard would unpack the whole data set. A copy is one file in the cache folder, named
-by the digest of the data set, with each image at a known offset: the images one after the other,
-then the length (-1: the data has no image) and the CRC-32 of each, then the SHA-256 of these two
-columns, their number, and a mark.
+by the digest of the data set, with each image at a known offset. It holds the images one after the
+other, then the length (-1: the data has no image) and the CRC-32 of each, then the SHA-256 of these
+two columns, their number, and a mark.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 FOLDER = "images"
 MOST_BYTES = 32 * 2**30
-"""Of all copies but the newest; the least recently used go first."""
+"""Limit for all copies but the newest; the least recently used are removed first."""
 
 MOST_COPIES = 1000
 FREE_SHARE = 0.5
-"""Of the free space that one copy may take."""
+"""Largest share of the free space that one copy may take."""
 
 _MARK = b"gfjimg01"
 _FOOTER = struct.Struct("<32sq8s")
@@ -46,13 +46,13 @@ class DamagedCopyError(Exception):
 
 
 class ImageCopy:
-    """One copy; its index is held, its images are not."""
+    """One copy; its index is held in memory, its images are not."""
 
     def __init__(self, path: Path) -> None:
         """Open a copy.
 
         Raises:
-            OSError: there is none.
+            OSError: there is no such file.
             DamagedCopyError: it is not as it was written.
         """
         self._path = path
@@ -85,7 +85,7 @@ class ImageCopy:
         """
         images: list[bytes | None] = [None] * len(image_ids)
         with self._path.open("rb", buffering=0) as file:
-            for slot in np.argsort(image_ids).tolist():  # as they lie on the disk
+            for slot in np.argsort(image_ids).tolist():  # in their order on the disk
                 row = int(image_ids[slot])
                 length = int(self._lengths[row])
                 if length < 0:
@@ -103,7 +103,7 @@ class ImageCopy:
 
 
 def find_copy(dataset_sha256: str) -> ImageCopy | None:
-    """The copy of a data set, if there is a whole one."""
+    """Open the copy of a data set; None if there is no complete copy."""
     folder = cache_subfolder(FOLDER)
     if folder is None:
         return None
@@ -111,7 +111,7 @@ def find_copy(dataset_sha256: str) -> ImageCopy | None:
     try:
         copy = ImageCopy(path)
         with contextlib.suppress(OSError):
-            os.utime(path)  # the least recently used goes first
+            os.utime(path)  # the least recently used is removed first
     except OSError:
         return None
     except DamagedCopyError:
@@ -122,13 +122,13 @@ def find_copy(dataset_sha256: str) -> ImageCopy | None:
 
 
 class CopyWriter:
-    """Writes a copy of images that pass by; where that fails, they pass by nonetheless.
+    """Writes a copy of a stream of images; if writing fails, the stream continues without a copy.
 
-    A context manager: what is not published leaves nothing behind.
+    A context manager: a copy that is not published leaves nothing behind.
     """
 
     def __init__(self, size_bytes: int) -> None:
-        """Begin a copy of images that have so many bytes, if there is room for it."""
+        """Begin a copy of images of `size_bytes` bytes in all, if there is room for it."""
         self._lengths, self._sums = array("q"), array("I")
         self._room_bytes = 0.0
         self._unpublished: Unpublished | None = None
@@ -142,17 +142,17 @@ class CopyWriter:
                 self._unpublished = Unpublished(self._folder)
 
     def passing(self, images: Iterable[bytes | None]) -> Iterator[bytes | None]:
-        """The images, each of them written meanwhile."""
+        """Yield the images, and write each of them to the copy."""
         for image in images:
             if self._unpublished:
                 self._add(image)
             yield image
 
     def publish(self, dataset_sha256: str) -> bool:
-        """Make what was written the copy of a data set; whether there is one now."""
+        """Publish what was written as the copy of a data set; return whether that succeeded."""
         if self._unpublished is None or self._folder is None:
             return False
-        # Arrays as the machine has them; the file is little-endian.
+        # The arrays have the machine's byte order; the file is little-endian.
         lengths = np.frombuffer(self._lengths, np.int64).astype("<i8")
         sums = np.frombuffer(self._sums, np.uint32).astype("<u4")
         index = lengths.tobytes() + sums.tobytes()
@@ -166,11 +166,11 @@ class CopyWriter:
         return True
 
     def __enter__(self) -> Self:
-        """Give it: it has begun already."""
+        """Return the writer, which is open already."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Remove what was not published."""
+        """Remove the copy unless it was published."""
         if self._unpublished:
             self._unpublished.__exit__()
             self._unpublished = None
@@ -180,10 +180,10 @@ class CopyWriter:
         self._lengths.append(-1 if image is None else len(image))
         self._sums.append(zlib.crc32(image or b""))
         self._room_bytes -= len(image or b"")
-        if self._room_bytes < 0:  # one image a million times has few bytes in Parquet
+        if self._room_bytes < 0:  # in Parquet, a million equal images are few bytes
             self.__exit__()
             return
         try:
             self._unpublished.file.write(image or b"")
-        except OSError:  # whoever reads the images goes on
+        except OSError:  # the images are still passed on
             self.__exit__()

@@ -1,9 +1,9 @@
-"""Digests of files, remembered by what the file system says of them: nothing is read twice.
+"""Digests of files, cached by the files' state in the file system, so that no file is read twice.
 
-A digest is known while path, size, inode, time of change (mtime) and time of change of the inode
-(ctime) of every file are what they were. ctime cannot be set back: a file of the same size whose
-mtime was restored is noticed. A file that changed within two seconds before it was looked at is not
-remembered, since another change in the same tick of its clock would leave no trace.
+A cached digest is valid while path, size, inode, time of change (mtime) and time of change of the
+inode (ctime) of every file are unchanged. ctime cannot be set back, so a file of the same size
+whose mtime was restored is noticed. If a file changed less than two seconds before it was looked
+at, its digest is not cached: another change in the same clock tick would leave no trace.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 FOLDER = "digests"
 SETTLED_NS = 2 * 10**9
-"""Since the last change; the coarsest clock of a file system, FAT's, ticks every two seconds."""
+"""Time since the last change; the coarsest file system clock, FAT's, ticks every two seconds."""
 
 MIN_BYTES = 1 << 20
-"""Of the files in all; what is smaller is read faster than it is remembered."""
+"""Least size of all files together; reading less is faster than caching its digest."""
 
 MOST_DIGESTS = 1000
 _MOST_BYTES = MOST_DIGESTS * 4096
@@ -36,12 +36,12 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class FileState:
-    """What the file system says of some files at one moment.
+    """The state of some files in the file system at one moment.
 
     Attributes:
-        text: digest of names, sizes, inodes and times; equal where nothing has changed.
-        size_bytes: of all files together.
-        age_ns: time since the last change; negative where that is in the future.
+        text: digest of names, sizes, inodes and times; equal if nothing has changed.
+        size_bytes: size of all files together.
+        age_ns: time since the last change; negative if that is in the future.
     """
 
     text: str
@@ -50,20 +50,20 @@ class FileState:
 
     @property
     def is_large(self) -> bool:
-        """Whether remembering is worth it."""
+        """Whether caching the digest is worth it."""
         return self.size_bytes >= MIN_BYTES
 
     @property
     def is_settled(self) -> bool:
-        """Whether any later change will show."""
+        """Whether any later change will be visible."""
         return self.age_ns > SETTLED_NS
 
 
 def state_of_files(files: Iterable[tuple[str, os.stat_result]], salt: str = "") -> FileState:
-    """The state of files, each with its name and what `os.stat` said of it.
+    """Return the state of files.
 
     Args:
-        files: in an order that is always the same.
+        files: name and `os.stat` result of each, in an order that is always the same.
         salt: what else the digest depends on.
     """
     looked_ns = time.time_ns()
@@ -78,20 +78,20 @@ def state_of_files(files: Iterable[tuple[str, os.stat_result]], salt: str = "") 
 
 
 def state_of_file(path: Path) -> FileState:
-    """The state of one file; of a link, that of the file it leads to.
+    """Return the state of one file; for a link, that of its target.
 
-    Raises: OSError: it is not there.
+    Raises: OSError: the file does not exist.
     """
     return state_of_files([("", path.stat())])
 
 
 def known_digest(what: str, path: Path, state: FileState) -> str | None:
-    """The digest that was kept of this state; None where there is none.
+    """Return the cached digest of this state; None if there is none.
 
     Args:
         what: kind of digest.
-        path: of the file or folder.
-        state: of its files, from before anything of them was read.
+        path: that of the file or folder.
+        state: that of its files, from before any of them was read.
     """
     folder = cache_subfolder(FOLDER)
     if folder is None or not state.is_large:
@@ -102,22 +102,22 @@ def known_digest(what: str, path: Path, state: FileState) -> str | None:
         digest = str(entry["digest"])
         is_known = entry["state"] == state.text and entry["check"] == _check(state.text, digest)
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return None  # nothing, or damaged
+        return None  # missing or damaged
     if not is_known:
         return None
     with contextlib.suppress(OSError):
-        os.utime(file)  # the least recently used goes first
+        os.utime(file)  # the least recently used is removed first
     return digest
 
 
 def keep_digest(what: str, path: Path, state: FileState, digest: str) -> None:
-    """Remember a digest, if the state of its files is settled and large enough to be worth it.
+    """Cache a digest, if the state of its files is settled and they are large enough.
 
     Args:
         what: kind of digest.
-        path: of the file or folder.
-        state: of its files, the same before anything of them was read and after all was.
-        digest: of what was read.
+        path: that of the file or folder.
+        state: that of its files, the same before the first was read and after the last was.
+        digest: that of the content read.
     """
     folder = cache_subfolder(FOLDER)
     if folder is None or not (state.is_large and state.is_settled):
@@ -130,7 +130,7 @@ def keep_digest(what: str, path: Path, state: FileState, digest: str) -> None:
 
 
 def _name(what: str, path: Path) -> str:
-    """One file a path: a new state replaces the old one."""
+    """Return a file name: one per path, so that a new state replaces the old one."""
     return hashlib.sha256(os.fsencode(f"{_FORMAT}\0{what}\0{path.absolute()}")).hexdigest()
 
 

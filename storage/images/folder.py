@@ -36,7 +36,7 @@ _SPLITS = ("test", "train", "val", "valid", "validation")
 
 
 class FolderSource:
-    """Reads files when they are asked for."""
+    """Reads image files on request."""
 
     def __init__(self, folder: Path, paths: tuple[str, ...]) -> None:
         """Read `paths`, by row, below `folder`."""
@@ -44,7 +44,7 @@ class FolderSource:
         self._paths = paths
 
     def state(self, class_names: tuple[str, ...]) -> FileState:
-        """What the file system says of all images; class names may be those of other splits.
+        """Return the state of all image files; class names may be those of other splits.
 
         Raises: OSError: an image is gone.
         """
@@ -72,9 +72,9 @@ class FolderSource:
 
 
 def open_folder(name: str, folder: Path, split: str) -> ImageSet:
-    """Open `folder/<split>/<class>/file`, or `folder/<class>/file` where there is no such split.
+    """Open `folder/<split>/<class>/file`, or `folder/<class>/file` if there is no such split.
 
-    Classes are the sorted folder names, of all splits together; images are in the order of their
+    Classes are the sorted folder names of all splits together; images are in the order of their
     sorted paths.
 
     Raises: DatasetError: no such folder, no classes, a class without images.
@@ -82,7 +82,7 @@ def open_folder(name: str, folder: Path, split: str) -> ImageSet:
     if not folder.is_dir():
         raise DatasetError(
             f"data set {name}: there is no folder {folder}; give the folder that "
-            "holds one folder a class, or one a split"
+            "holds one folder per class, or one per split"
         )
     top = folder / split if (folder / split).is_dir() else folder
     splits = [name for name in _folders(folder) if name in _SPLITS]
@@ -94,7 +94,7 @@ def open_folder(name: str, folder: Path, split: str) -> ImageSet:
     classes = _folders(top)
     if not classes:
         raise DatasetError(
-            f"data set {name}: {top} has no class folders; images belong into {top}/<class>/"
+            f"data set {name}: {top} has no class folders; images belong in {top}/<class>/"
         )
     files, entries = {}, itertools.count(1)
     for class_name in classes:
@@ -105,7 +105,7 @@ def open_folder(name: str, folder: Path, split: str) -> ImageSet:
             f"data set {name}: no images in class {', '.join(empty)} of {top}; remove the folder, "
             f"or put images there ({', '.join(SUFFIXES)})"
         )
-    # Of all splits: a class that this one lacks must not shift the labels of those behind it.
+    # Of all splits: a class that is missing in this one must not shift the labels after it.
     others = () if top == folder else (folder / name for name in splits)
     class_names = tuple(sorted({*classes, *(name for other in others for name in _folders(other))}))
     rows = sorted(
@@ -123,7 +123,7 @@ def open_folder(name: str, folder: Path, split: str) -> ImageSet:
 def _digest(
     source: FolderSource, labels: npt.NDArray[np.int64], class_names: tuple[str, ...]
 ) -> str:
-    """The digest of the data set: remembered, or of all its files, which are then read."""
+    """Return the digest of the data set: from the cache, or by reading all files."""
     state = source.state(class_names)
     digest = known_digest("images", source.folder, state)
     if digest is None:
@@ -134,7 +134,7 @@ def _digest(
 
 
 def _folders(place: Path) -> list[str]:
-    """The names of the folders at a place, sorted; hidden ones are nobody's classes."""
+    """List the names of the subfolders, sorted; hidden ones are not classes."""
     return sorted(
         entry.name for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith(".")
     )
@@ -143,20 +143,20 @@ def _folders(place: Path) -> list[str]:
 def _image_files(name: str, folder: Path, entries: Iterator[int]) -> list[str]:
     """List the images below a class folder, as paths relative to it.
 
-    Raises: DatasetError: there are so many other files that this is no folder of images.
+    Raises: DatasetError: there are too many other files for a folder of images.
     """
     found = []
     others = 0
     for place, _, files in os.walk(folder):
         for file in files:
             is_image = file.lower().endswith(SUFFIXES) and not file.startswith(".")
-            if is_image and Path(place, file).is_file():  # a pipe would be waited for
+            if is_image and Path(place, file).is_file():  # reading a pipe would block
                 found.append(Path(place, file).relative_to(folder).as_posix())
                 continue
             others = next(entries)
         if others > _MAX_OTHERS:
             raise DatasetError(
-                f"data set {name}: {folder} holds more than {_MAX_OTHERS:,} files that are no"
-                " images; give the folder that holds one folder a class, or one a split"
+                f"data set {name}: {folder} holds more than {_MAX_OTHERS:,} files that are not"
+                " images; give the folder that holds one folder per class, or one per split"
             )
     return found

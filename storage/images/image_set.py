@@ -1,4 +1,4 @@
-"""A data set as the rest of the program sees it: labels at hand, encoded images on request."""
+"""A data set as the rest of the program sees it: labels in memory, encoded images on request."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-# How many bad rows an error names.
+# Most bad rows that an error names.
 _NAMED_ROWS = 5
 
 
 class ImageSource(Protocol):
-    """Where encoded images are read from."""
+    """Reads encoded images."""
 
     def read(self, image_ids: npt.NDArray[np.int64]) -> list[bytes | None]:
-        """Read encoded images by row, in the order asked; None where the data has none."""
+        """Read encoded images by row, in the order asked; None if the data has no image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +34,12 @@ class ImageSet:
     """An opened data set.
 
     Attributes:
-        name: as it was asked for.
-        split: as it was asked for.
+        name: as requested.
+        split: as requested.
         sha256: digest of the content, the same for any file format; see `content_sha256`.
         class_names: (K,) in label order.
         labels: (N,) int64, each in 0..K-1; the row number is the image_id.
-        paths: (N,) of each image in its source, for people.
+        paths: (N,) path of each image in its source, for people.
         source: reads the encoded bytes.
     """
 
@@ -59,7 +59,7 @@ class ImageSet:
         """Read images, in the order asked.
 
         Returns: columns image_id int64, path string, label int64, image binary (the encoded
-            bytes; NULL where the data set has none: such an image cannot be decoded).
+            bytes; NULL if the data set has none: such an image cannot be decoded).
         Raises: DatasetError: an image_id outside 0..N-1, or a file that is gone.
         """
         ids = np.asarray(image_ids, dtype=np.int64)
@@ -94,10 +94,10 @@ class ImageSet:
 def content_sha256(
     images: Iterable[bytes | None], labels: npt.NDArray[np.int64], class_names: Sequence[str]
 ) -> str:
-    """Digest what an evaluation sees of a data set, whatever files hold it.
+    """Return the SHA-256 of a data set's content, which is the same for any file format.
 
-    Per row the length of the encoded bytes (-1 for none), the bytes and the label, integers as
-    little-endian int64; then each class name in UTF-8 after its length.
+    Per row it covers the length of the encoded bytes (-1 for none), the bytes and the label,
+    integers as little-endian int64; then each class name in UTF-8 after its length.
     """
     digest = hashlib.sha256()
     for image, label in zip(images, labels, strict=True):
@@ -116,7 +116,7 @@ def check_labels(
 ) -> None:
     """Refuse labels outside 0..classes-1.
 
-    Raises: DatasetError: it names the first such rows.
+    Raises: DatasetError: there are such rows; the message names the first ones.
     """
     bad = np.flatnonzero((labels < 0) | (labels >= classes))
     if not bad.size:

@@ -1,4 +1,4 @@
-"""What the name of a data set in a grid means."""
+"""Resolves the name of a data set in a grid."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DATA_VARIABLE = "GFJOBS_DATA"
 
 _EMBEDDED = ("digits",)
 DOWNLOADABLE = ("cifar10", "cifar100")
-"""Named data sets that torchvision can fetch; fetching is the caller's, who has torchvision."""
+"""Named data sets that torchvision can fetch; the caller fetches them, as it has torchvision."""
 
 _FORMS = ("imagefolder:PATH", "parquet:PATH")
 _LONGEST = 4096
@@ -41,11 +41,11 @@ def open_images(
             folder `$GFJOBS_DATA` or the cache, `imagefolder:PATH`, or `parquet:PATH`.
         split: `train` or `test` for the named ones.
         base: the folder that a relative PATH starts from; default the working directory.
-        is_shuffled: whether its images will be read in another order than they have there; then
-            a large Parquet file is copied into the cache while its digest is taken.
+        is_shuffled: whether its images will be read in another order than they are stored; then
+            a large Parquet file is copied into the cache while its digest is computed.
 
     Raises: DatasetError: unknown, missing, empty, or not as described; the message says where
-        it was looked for and what there is.
+        it was looked for and what exists.
     """
     form, colon, path = name.partition(":")
     if not _WORD.fullmatch(split):
@@ -68,7 +68,7 @@ def open_images(
         try:
             return openers[form](name, (base or Path.cwd()) / Path(path).expanduser(), split)
         except (ArithmeticError, LookupError, OSError, RuntimeError, ValueError) as err:
-            # Whatever the files of others make their readers raise.
+            # Readers of third-party files may raise any of these.
             raise DatasetError(f"data set {name} cannot be read: {err}") from err
     if name in _EMBEDDED:
         return _open_digits(name, split)
@@ -90,16 +90,16 @@ def _open_digits(name: str, split: str) -> ImageSet:
 
 
 def named_file(name: str, split: str) -> Path | None:
-    """The file of a named data set: below $GFJOBS_DATA, else in the cache; None: in neither."""
+    """Find the file of a named data set below $GFJOBS_DATA, else in the cache; else None."""
     files = (folder / name / f"{split}.parquet" for folder in (*_data_folder(), cache_folder()))
     try:
         return next((file for file in files if file.is_file()), None)
-    except OSError:  # a name that no file can have, a folder that may not be read
+    except OSError:  # an impossible file name, or a folder without read permission
         return None
 
 
 def cache_folder() -> Path:
-    """Where downloaded data sets are kept: $XDG_CACHE_HOME, by default ~/.cache."""
+    """Return the folder of downloaded data sets, below $XDG_CACHE_HOME, by default ~/.cache."""
     home = os.environ.get(GENERAL_VARIABLE)
     return (Path(home) if home else Path.home() / ".cache") / "gfjobs" / "data"
 
@@ -114,13 +114,13 @@ def _open_named(name: str, split: str, *, is_shuffled: bool) -> ImageSet:
         return open_parquet(name, file, split, is_shuffled=is_shuffled)
     for folder in _data_folder():
         if (folder / name).is_dir():
-            return open_parquet(name, folder / name, split)  # which says what splits there are
+            return open_parquet(name, folder / name, split)  # raises, and lists the splits
     if name not in DOWNLOADABLE:
         raise DatasetError(_unknown(name))
     looked = [f"no {folder / name / split}.parquet" for folder in (*_data_folder(), cache_folder())]
     unset = "" if _data_folder() else f" ({DATA_VARIABLE} is not set)"
     raise DatasetError(
-        f"data set {name} is not here: {' and '.join(looked)}{unset}; set {DATA_VARIABLE} to the"
+        f"data set {name} was not found: {' and '.join(looked)}{unset}; set {DATA_VARIABLE} to the"
         f" folder that holds {name}/{split}.parquet, or use parquet:PATH"
     )
 

@@ -32,7 +32,7 @@ _LAYOUT = "image: struct<bytes: binary, path: string>, label: integer"
 _BATCH_ROWS = 256
 
 SMALL_BYTES = 8 * 2**20
-"""Of images in a file that is read without a copy: unpacked in some hundredths of a second."""
+"""Most bytes of images in a file that is read without a copy, in some hundredths of a second."""
 
 _MAX_CLASSES = 100_000
 
@@ -41,20 +41,20 @@ _MAX_GROUP_BYTES = 4 * 2**30
 
 
 class ParquetSource:
-    """Reads rows of one file, which is mapped, not held, from a local copy where that is faster.
+    """Reads rows of one memory-mapped file, or of a local copy if that is faster.
 
-    Unpacking whole row groups for a few rows of each is what a copy saves. Where the data set was
-    opened without one, it is made when as much has been unpacked in vain as making it unpacks.
+    A copy saves unpacking whole row groups for a few rows of each. If the data set was opened
+    without a copy, one is made as soon as as many bytes were unpacked needlessly as it would cost.
 
     Attributes:
-        sha256: of the data set.
-        read_bytes: of images, read so far or unpacked on the way to those that were asked for.
+        sha256: digest of the data set.
+        read_bytes: bytes of images that were read so far, or unpacked to reach requested images.
     """
 
     def __init__(
         self, path: Path, labels: npt.NDArray[np.int64], class_names: Sequence[str]
     ) -> None:
-        """Read rows of `path`, of which labels and class names are known."""
+        """Open `path`, whose labels and class names are known."""
         self._path, self._labels, self._class_names = path, labels, class_names
         with pq.ParquetFile(path, memory_map=True) as file:
             column = _column_index(file.metadata)
@@ -70,7 +70,7 @@ class ParquetSource:
         self.read_bytes = 0
 
     def digest(self, *, is_copied: bool) -> str:
-        """Digest the data set; in the same pass it is copied, if asked and large enough."""
+        """Compute the digest; in the same pass copy the data set, if asked and large enough."""
         if not is_copied or self._is_small:
             return content_sha256(self.read_all(), self._labels, self._class_names)
         with CopyWriter(self._size_bytes) as writer:
@@ -82,7 +82,7 @@ class ParquetSource:
     def read(self, image_ids: npt.NDArray[np.int64]) -> list[bytes | None]:
         """Read encoded images by row, in the order asked.
 
-        Raises: DatasetError: the file is gone, or is not what it was.
+        Raises: DatasetError: the file is gone, or has changed.
         """
         try:
             return self._read(image_ids)
@@ -118,7 +118,7 @@ class ParquetSource:
         return self._size_bytes <= SMALL_BYTES
 
     def _is_worth_copying(self, groups: npt.NDArray[np.int64], count: int) -> bool:
-        """Whether so much has been unpacked in vain by now as a copy would cost."""
+        """Whether as many bytes have been unpacked needlessly as a copy would cost."""
         used_bytes = self._size_bytes * count / max(len(self._labels), 1)
         self._wasted_bytes += max(int(self._sizes[groups].sum()) - used_bytes, 0)
         return not self._is_small and self._wasted_bytes > self._size_bytes
@@ -136,7 +136,7 @@ class ParquetSource:
                 self._size_bytes >> 20,
                 CACHE_VARIABLE,
             )
-            self._wasted_bytes = -math.inf  # it is not tried again
+            self._wasted_bytes = -math.inf  # do not try again
 
     def _read_groups(
         self, groups: npt.NDArray[np.int64], image_ids: npt.NDArray[np.int64]
@@ -158,7 +158,7 @@ class ParquetSource:
         return images
 
     def _batches(self, groups: npt.NDArray[np.int64]) -> Iterator[pa.Array]:
-        """The encoded images of some row groups."""
+        """Yield the encoded images of some row groups."""
         with pq.ParquetFile(self._path, memory_map=True) as file:
             for batch in file.iter_batches(
                 _BATCH_ROWS, row_groups=groups.tolist(), columns=["image.bytes"]
@@ -169,7 +169,7 @@ class ParquetSource:
 
 
 def _column_index(metadata: pq.FileMetaData) -> int:
-    """The place of the images' bytes among the columns that the file has on the disk."""
+    """Return the index of the images' bytes among the columns stored in the file."""
     paths = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
     return paths.index("image.bytes")
 
@@ -178,13 +178,13 @@ def open_parquet(name: str, path: Path, split: str, *, is_shuffled: bool = False
     """Open a Parquet file of images, or `<split>.parquet` in a folder of them.
 
     Args:
-        name: what the data set was asked for as.
-        path: of the file or folder.
+        name: data set name as requested.
+        path: path of the file or folder.
         split: the file in a folder.
-        is_shuffled: whether its images will be read in another order than they have there.
+        is_shuffled: whether its images will be read in another order than they are stored.
 
     Class names come from the `huggingface` metadata; without it they are "0".."K-1", K being
-    the largest label + 1. A row without bytes stays: it will fail to decode, and be named.
+    the largest label + 1. A row without bytes is kept: decoding it fails later and reports it.
 
     Raises: DatasetError: no such file, another layout, no rows, a label outside the classes.
     """
@@ -236,18 +236,18 @@ def _check_layout(name: str, file: Path, schema: pa.Schema) -> None:
     if is_image and pa.types.is_integer(kind("label")):
         return
     found = ", ".join(f"{field.name}: {field.type}" for field in schema)
-    raise DatasetError(f"data set {name}: {file} has columns {found}; needed are {_LAYOUT}")
+    raise DatasetError(f"data set {name}: {file} has columns {found}; required: {_LAYOUT}")
 
 
 def _check_claims(name: str, file: Path, metadata: pq.FileMetaData) -> None:
-    """Refuse what would unpack to more than a machine has, before anything is unpacked."""
+    """Refuse a file that would unpack to more than fits in memory, before unpacking anything."""
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     unpacked = max((group.total_byte_size for group in groups), default=0)
     if metadata.num_rows > _MAX_ROWS or unpacked > _MAX_GROUP_BYTES:
         raise DatasetError(
             f"data set {name}: {file} claims {metadata.num_rows:,} images, and row groups of up to"
-            f" {unpacked:,} bytes; at most {_MAX_ROWS:,} images and {_MAX_GROUP_BYTES:,} bytes a"
-            " row group are read: split it, or write smaller row groups"
+            f" {unpacked:,} bytes; at most {_MAX_ROWS:,} images and {_MAX_GROUP_BYTES:,} bytes per"
+            " row group are allowed: split it, or write smaller row groups"
         )
 
 
@@ -262,17 +262,17 @@ def _labels(name: str, file: Path, column: pa.ChunkedArray) -> npt.NDArray[np.in
 
 
 def _numbered(name: str, file: Path, classes: int) -> tuple[str, ...]:
-    """Names for classes that the file does not name."""
+    """Number the classes of a file that does not name them."""
     if classes > _MAX_CLASSES:
         raise DatasetError(
             f"data set {name}: {file} has labels up to {classes - 1} and names no classes; at most "
-            f"{_MAX_CLASSES} classes are believed without their names"
+            f"{_MAX_CLASSES} classes are allowed without names"
         )
     return tuple(str(label) for label in range(max(classes, 1)))
 
 
 def _class_names(schema: pa.Schema) -> tuple[str, ...]:
-    """Read the class names that `datasets` keeps with the schema, if it does."""
+    """Read the class names that `datasets` stores in the schema, if they are there."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return tuple(str(name) for name in features["label"]["names"])

@@ -1,4 +1,4 @@
-"""Writing images as Parquet, in the layout of the Hugging Face `datasets` library."""
+"""Writes images as Parquet, in the layout of the Hugging Face `datasets` library."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _ROWS = 1000
-"""Of a row group: what is read and held at a time."""
+"""Rows per row group, which are read and held at a time."""
 
 
 class EncodedImage(NamedTuple):
@@ -28,7 +28,7 @@ class EncodedImage(NamedTuple):
 
     Attributes:
         encoded: the bytes of an image file.
-        path: what the image is called, unique in its set.
+        path: name of the image, unique in its data set.
         label: index into the class names.
     """
 
@@ -38,7 +38,7 @@ class EncodedImage(NamedTuple):
 
 
 def image_schema(class_names: Sequence[str]) -> pa.Schema:
-    """The columns of a file of images; its metadata names the classes."""
+    """Return the schema of a file of images; its metadata names the classes."""
     features = {
         "image": {"_type": "Image"},
         "label": {"names": list(class_names), "_type": "ClassLabel"},
@@ -53,10 +53,10 @@ def image_schema(class_names: Sequence[str]) -> pa.Schema:
 
 
 def write_images(path: Path, images: Iterable[EncodedImage], class_names: Sequence[str]) -> None:
-    """Write a file of images, which appears whole or not at all; an older one is replaced.
+    """Write a file of images, which appears whole or not at all; an older file is replaced.
 
     Args:
-        path: the file; its folder is made.
+        path: the file; its folder is made if needed.
         images: in the order of their ids; held 1,000 at a time.
         class_names: in the order of their labels.
 

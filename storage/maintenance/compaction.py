@@ -1,13 +1,13 @@
-"""Compaction: the small files of finished runs, copied together into the history of a root.
+"""Compaction: copies the small files of finished runs together into the history of a root.
 
-The rows of images stay in the files of their runs, one a table, sorted: so a run is removed,
-resumed and checked by itself, a scan is as quick over 365 files as over one, and nothing that
-counts is ever moved (benchmarks/history.py). What makes a year slow to ask are the small files: 5
-to open for each run before a question about all is even begun.
+The rows of images stay in the files of their runs, one sorted file per table. So each run can be
+removed, resumed and checked by itself, and rows that count are never moved; a scan is as quick over
+365 files as over one (benchmarks/history.py). What makes queries over a year of runs slow is the
+small files: 5 per run must be opened before a query over all runs starts.
 
-Each run is merged and sealed under its own lease; then the new files of the history are written
-where nobody reads them, and one step replaces the index. A crash before it leaves the old history,
-which is as true as before.
+Each run is merged and sealed under its own lease. Then the new files of the history are written
+where no reader looks, and one step replaces the index. A crash before that step leaves the old
+history, which is still correct.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from storage.backends import Backend, Root
 
 _ROW_GROUP_ROWS = 10_000
-"""Of the history's files: a question about one run reads a few runs' rows."""
+"""Rows per row group of the history's files: a query about one run reads the rows of few runs."""
 
 _UNFINISHED = ("running", "interrupted", "removed")
 
@@ -53,10 +53,10 @@ DAMAGED = "damaged, see `gfjobs fsck`"
 
 @dataclass
 class Compaction:
-    """What was done, or would be.
+    """What a compaction did, or would do.
 
-    `added` and `kept` are runs of the history, new ones and those that were in it; `left` says why
-    others are not, by run; `dropped` were in it and are gone or have changed.
+    `added` runs are new in the history, `kept` runs were in it and stay, `dropped` runs were in it
+    and are gone or have changed. `left` gives, by run, the reason why it is not in the history.
     """
 
     added: list[str] = field(default_factory=list)
@@ -72,12 +72,12 @@ def compact(
 
     Args:
         root: the results root.
-        progress: told of each run that is looked at: its run_id, its number from 1, how many.
-        is_dry: change nothing, and say what would be done.
+        progress: called for each run with its run_id, its number from 1, and the number of runs.
+        is_dry: change nothing, and return what would be done.
 
     Raises:
-        RunLockedError: another process compacts this root.
-        StorageError: something cannot be read or written; the history counts as before.
+        RunLockedError: another process is compacting this root.
+        StorageError: something cannot be read or written; the history is unchanged.
     """
     backend = existing_root(root)
     try:
@@ -103,7 +103,7 @@ def compact(
 def _looked_at(
     backend: Backend, writable: Root | None, progress: Callable[[str, int, int], None] | None
 ) -> tuple[Compaction, dict[str, _Copied]]:
-    """Decide about each run, and seal those that have ended, where something may be written."""
+    """Decide about each run; if `writable` is given, seal the runs that have ended."""
     history = History.read(backend)
     known = history.runs if history and history.definition == definition() else {}
     done = Compaction(dropped=list(history.stale) if history else [])
@@ -132,7 +132,7 @@ def _looked_at(
 
 
 def _unfinished(backend: Backend, run_id: str) -> str | None:
-    """Why a run is not one of the history yet."""
+    """Why a run cannot be in the history yet; None if it can."""
     try:
         status = next((run.status for run in read_run(backend, run_id)), "removed")
     except DamagedError:
@@ -141,30 +141,30 @@ def _unfinished(backend: Backend, run_id: str) -> str | None:
 
 
 class _LeftError(Exception):
-    """A run stays out of the history; the text is why."""
+    """A run stays out of the history; the text gives the reason."""
 
 
 class _Copied(NamedTuple):
-    """A run of the history, with its rows where the old history has none."""
+    """A run of the history, with its rows if the old history has none of it."""
 
     run: SealedRun
     tables: Mapping[str, pa.Table] | None = None
 
 
 def _sealed(root: Root, backend: Backend, run_id: str) -> _Copied:
-    """Merge and summarise a run that has ended, seal it, and read what is copied.
+    """Merge and summarise a run that has ended, seal it, and read the rows to copy.
 
-    All under its lease: what is read is what is sealed.
+    All under its lease, so the rows that are read are those that are sealed.
     """
     with RunStore.open(root, run_id) as store:
-        if store.run.status in _UNFINISHED:  # resumed, and killed, since it was looked at
+        if store.run.status in _UNFINISHED:  # resumed and killed since the first look
             raise _LeftError("interrupted")
-        # A seal without a history is of a compaction that was killed before its last step.
+        # A seal without a history is left by a compaction that was killed before its last step.
         if not (list_seals(backend, run_id) and Run(backend, run_id).summary_files):
             store.merge()
         run = Run(backend, run_id)
         if not run.summary_files:
-            raise _LeftError("its ladder cannot be made")
+            raise _LeftError("its ladder cannot be computed")
         (manifest,) = run.snapshot.manifests.values()
         tables = {
             name: table
@@ -175,7 +175,7 @@ def _sealed(root: Root, backend: Backend, run_id: str) -> _Copied:
 
 
 def _written(backend: Backend, old: History | None, sealed: Mapping[str, _Copied]) -> History:
-    """Write the files of a new history; nobody reads them yet."""
+    """Write the files of a new history; no reader opens them yet."""
     kept = [run_id for run_id, copied in sealed.items() if copied.tables is None]
     new = [copied.tables for _, copied in sorted(sealed.items()) if copied.tables is not None]
     folder, suffix = backend / "history", uuid.uuid4().hex[:12]
@@ -197,15 +197,15 @@ def _written(backend: Backend, old: History | None, sealed: Mapping[str, _Copied
 
 
 def _rows_of(run: Run, name: str) -> pa.Table | None:
-    """A run's rows of a small table, or of its summary."""
+    """Return a run's rows of a small table, or of its summary."""
     if name in COPIED_TABLES:
         return run.table(name)
     return read_table(run.summary_files[name]) if run.summary_files else None
 
 
 def _by_run(tables: list[pa.Table]) -> pa.Table:
-    """Put rows in order of run; those of one run stay as they are. The schema is of today."""
-    # Promoted: DuckDB knows of some columns that they are never NULL.
+    """Sort rows by run, keeping the order within a run, and give them today's schema version."""
+    # Promoted, because DuckDB marks some columns as never NULL.
     table = pa.concat_tables(tables, promote_options="default")
     numbered = table.append_column("number", pa.array(range(table.num_rows), pa.int64()))
     in_order = [("run_id", "ascending"), ("number", "ascending")]
@@ -214,7 +214,7 @@ def _by_run(tables: list[pa.Table]) -> pa.Table:
 
 
 def _remove_leftovers(backend: Backend) -> None:
-    """Delete what the index does not name: of histories before, and of compactions killed."""
+    """Delete files that the index does not name: of older histories and killed compactions."""
     history = History.read(backend)
     named = history.named() if history else set()
     for child in (backend / "history").children():

@@ -1,4 +1,4 @@
-"""Checking results, and repairing what can be repaired from what is there."""
+"""Checks results, and repairs them as far as the remaining files allow."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong.
+    """One problem.
 
-    `run_id` is None of what belongs to no run; `remedy` is empty where there is none from what is
-    there; `is_repaired` says that it was applied.
+    `run_id` is None if the problem belongs to no run; `remedy` is empty if the remaining files do
+    not allow a repair; `is_repaired` says that the remedy was applied.
     """
 
     run_id: str | None
@@ -51,18 +51,18 @@ def fsck(
     *,
     is_repair: bool = False,
 ) -> list[Problem]:
-    """Check runs, or all of a root: files, rows, manifests, cells, summaries, history.
+    """Check runs, or a whole root: files, rows, manifests, cells, summaries, history.
 
-    A run that is being written is passed over. Checking takes no lease and writes nothing. A repair
-    takes the lease, looks again, and repairs what it sees then: what it saw before may have been
-    committed, merged or removed meanwhile.
+    A run that is being written is skipped. Checking takes no lease and writes nothing. A repair
+    takes the lease, checks again, and repairs what it finds then: what the first check saw may have
+    been committed, merged or removed meanwhile.
 
     Args:
         root: the results root.
-        run_ids: the only runs to check; default all, and what belongs to no run.
-        progress: told of each run: its run_id, its number from 1, how many.
-        planner: makes a run's row and cells again where they are damaged and nothing has a copy.
-        is_repair: apply what remedies there are.
+        run_ids: the only runs to check; default all runs, and the files that belong to no run.
+        progress: called for each run with its run_id, its number from 1, and the number of runs.
+        planner: rebuilds a run's row and cells if they are damaged and there is no copy.
+        is_repair: apply the remedies.
 
     Raises:
         StorageError: the root cannot be read, or a repair cannot be written.
@@ -92,35 +92,35 @@ def _check(
     try:
         with take_run(backend, paths) as lease:
             return _examine(backend, paths, planner, lease)
-    except (RunLockedError, RunNotFoundError):  # somebody writes or removes it now
+    except (RunLockedError, RunNotFoundError):  # it is being written or removed now
         return problems
-    except FileNotFoundError:  # a file is listed and cannot be read: told already
+    except FileNotFoundError:  # a listed file cannot be read: reported already
         return problems
 
 
 def _settled(backend: Backend, paths: RunPaths, planner: Planner | None) -> list[Problem]:
-    """What is wrong with a run that nobody writes; nothing of one that is being written."""
+    """Find problems of a run that no process writes; none for a run that is being written."""
     problems: list[Problem] = []
     gone = Counter[str]()
     for _ in range(LOOKS):
         if not paths.run.is_file() or paths.folder.is_leased():
             return []
         try:
-            # What is seen while a run changes may never have been so: it is believed if it is seen
-            # between two equal states.
+            # A problem seen while a run changes may never have existed: it counts only if it is
+            # seen between two equal states.
             before = _state(paths) if problems else None
             problems = _examine(backend, paths, planner, None)
             if not problems:
                 return []
             if before and before == _state(paths) and not paths.folder.is_leased():
                 return problems
-        except FileNotFoundError as err:  # a merge or a removal took it away, or it is lost
+        except FileNotFoundError as err:  # deleted by a merge or removal, or lost
             gone[str(err)] += 1
     return [Problem(paths.folder.name, what) for what in gone if gone[what] == LOOKS]
 
 
 def _state(paths: RunPaths) -> tuple[object, ...]:
-    """What changes with whatever is written to a run."""
+    """Return a state that differs after anything is written to the run."""
     small = (paths.run, paths.cells, paths.nodes, paths.regressions)
     names = [file.name for folder in (paths.commits, paths.data) for file in folder.children()]
     return names, [file.read() for file in small if file.is_file()]
@@ -129,7 +129,7 @@ def _state(paths: RunPaths) -> tuple[object, ...]:
 def _examine(
     backend: Backend, paths: RunPaths, planner: Planner | None, lease: Lease | None
 ) -> list[Problem]:
-    """See what is wrong with a run at this moment; with its lease, repair what can be."""
+    """Find the problems of a run at this moment; with its lease, repair what can be repaired."""
     run_id = paths.folder.name
     try:
         problems = _check_judged(paths, lease)
@@ -137,9 +137,9 @@ def _examine(
         problems += small
         if not all(problem.is_repaired for problem in small):
             found = check_run(paths, run_id, is_ended=False)
-            found.hopeless.clear()  # told already
+            found.hopeless.clear()  # reported already
             return [*problems, *(Problem(run_id, what) for what, _ in found.told())]
-        # Whoever holds the lease sees "running" of a run whose driver was killed.
+        # The holder of the lease sees "running" for a run whose driver was killed.
         is_ended = read_row(paths).status not in ("running", "interrupted")
         found = check_run(paths, run_id, is_ended=is_ended)
     except SchemaVersionError as err:
@@ -148,7 +148,7 @@ def _examine(
     if lease is None or found.hopeless or not told:
         return [*problems, *told]
     repair_run(backend, paths, lease, found, is_ended=is_ended)
-    # On an object store what nothing names stays for a day.
+    # On an object store a file that no manifest names stays for a day.
     left = tuple(f"{name}: " for name in _orphans_left(paths, found.orphans))
     return [
         *problems,
@@ -157,7 +157,7 @@ def _examine(
 
 
 def _orphans_left(paths: RunPaths, orphans: Collection[str]) -> list[str]:
-    """Those that are there, and that no manifest names now either."""
+    """List the orphans that still exist and that no manifest names now."""
     live = read_snapshot(paths).manifests
     named = {f"data/{file}" for manifest in live.values() for file in manifest.named()}
     there = {
@@ -169,26 +169,26 @@ def _orphans_left(paths: RunPaths, orphans: Collection[str]) -> list[str]:
 
 
 def _check_judged(paths: RunPaths, lease: Lease | None) -> list[Problem]:
-    """What was judged of a run; it follows from the rows of this run and others."""
+    """Check the verdicts on a run, which can be made again from the rows of this run and others."""
     run_id, name = paths.folder.name, paths.regressions.name
     fault = find_regressions_fault(paths.regressions, run_id)
     if fault is None:
         return []
     if lease is not None:
         aside = paths.regressions.rename(f"{name}.damaged")
-        # Judging needs no lease: what was judged since the look comes back.
+        # Judging needs no lease: verdicts written since the check are put back.
         if find_regressions_fault(aside, run_id) is None:
             with contextlib.suppress(FileExistsError):
                 paths.regressions.publish_new(aside.read())
             aside.delete()
-    remedy = f"it is set aside as {name}.damaged; `gfjobs judge {run_id}` makes it anew"
+    remedy = f"set aside as {name}.damaged; `gfjobs judge {run_id}` creates it again"
     return [Problem(run_id, f"{name}: {fault}", remedy, is_repaired=lease is not None)]
 
 
 def _check_small(
     backend: Backend, paths: RunPaths, planner: Planner | None, lease: Lease | None
 ) -> list[Problem]:
-    """The run's row, cells and nodes: without the first two nothing else of it can be used."""
+    """Check the run's row, cells and nodes: without the first two nothing else can be used."""
     damaged = damaged_tables(paths)
     if not damaged:
         return []
@@ -199,7 +199,7 @@ def _check_small(
         unseal(backend, paths.folder.name)
         restore(paths, found)
     rows = f"its rows are Parquet in {paths.data}, which other programs read"
-    lost = f"; it cannot be made again: {found.why_not}; {rows}" if found.why_not else ""
+    lost = f"; it cannot be rebuilt: {found.why_not}; {rows}" if found.why_not else ""
     return [
         Problem(
             paths.folder.name,
@@ -212,7 +212,7 @@ def _check_small(
 
 
 def _check_others(backend: Backend) -> list[Problem]:
-    """What belongs to no run: lists of images, epochs of trainings."""
+    """Check files that belong to no run: lists of images, epochs of trainings."""
     problems = []
     for table in ("images", "training"):
         for file in visible_files(backend / table):
@@ -224,13 +224,13 @@ def _check_others(backend: Backend) -> list[Problem]:
 
 
 def _check_history(backend: Backend, *, is_repair: bool) -> list[Problem]:
-    """The history is a copy: what is wrong with it goes, and is made again by the next compact."""
+    """Check the history, and delete a faulty one: it is a copy that the next compact rebuilds."""
     faults = history_check.settled_faults(backend)
     is_repaired = is_repair and bool(faults)
     if is_repaired:
         try:
             faults = history_check.drop_faulty(backend)
-        except RunLockedError:  # a compaction makes it anew just now
+        except RunLockedError:  # a compaction is rebuilding it now
             is_repaired = False
-    remedy = "the history goes; `gfjobs compact` makes it again"
+    remedy = "the history is deleted; `gfjobs compact` rebuilds it"
     return [Problem(None, f"history: {what}", remedy, is_repaired=is_repaired) for what in faults]

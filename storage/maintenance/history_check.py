@@ -1,4 +1,4 @@
-"""Checking the history of a root: its files are as they were written, and say what its runs say."""
+"""Checks the history of a root: its files are as written, and agree with its runs."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from storage.backends import Backend
 
 LOOKS = 10
-"""How often what keeps changing without being leased is looked at, also of a run."""
+"""How often a history, or a run, is checked again while it keeps changing without a lease."""
 
 
 def settled_faults(backend: Backend) -> list[str]:
-    """What is wrong with a history that nobody changes; nothing of one that is being changed."""
+    """Find faults of a history that no process changes; none for one that is being changed."""
     faults: list[str] = []
     for _ in range(LOOKS):
-        with contextlib.suppress(FileNotFoundError):  # a compaction took a file away
+        with contextlib.suppress(FileNotFoundError):  # a compaction deleted a file
             before = _state(backend)
             seen = find_faults(backend)
             if not seen or (faults and before == _state(backend)):
@@ -37,10 +37,10 @@ def settled_faults(backend: Backend) -> list[str]:
 
 
 def drop_faulty(backend: Backend) -> list[str]:
-    """Look again under the lease, and delete the index of a history that is wrong.
+    """Check again under the lease, and delete the index of a faulty history.
 
-    Returns: what is wrong with it.
-    Raises: RunLockedError: a compaction is making another one.
+    Returns: its faults.
+    Raises: RunLockedError: a compaction is making a new history.
     """
     with (backend / "history").lease() as lease:
         if faults := find_faults(backend):
@@ -50,7 +50,7 @@ def drop_faulty(backend: Backend) -> list[str]:
 
 
 def _state(backend: Backend) -> tuple[object, ...]:
-    """What changes with each compaction, and with each run that is changed."""
+    """Return a state that differs after each compaction, and after each change of a run."""
     folder = backend / "history"
     index = folder / INDEX
     seals = [seal.name for seal in (folder / SEALS).children()]
@@ -58,7 +58,7 @@ def _state(backend: Backend) -> tuple[object, ...]:
 
 
 def find_faults(backend: Backend) -> list[str]:
-    """What is wrong with a history at this moment: its files, and what they copy of runs."""
+    """Find the faults of a history at this moment: in its files, and in its copies of rows."""
     try:
         history = History.read(backend)
     except StorageError as err:
@@ -76,12 +76,12 @@ def _file_fault(history: History, name: str) -> str | None:
     try:
         digest = compute_digest(history.folder / name)
     except FileNotFoundError:
-        return f"{name} is not there"
+        return f"{name} is missing"
     return None if digest == history.digests.get(name) else f"{name} is not what was written"
 
 
 def _copy_faults(backend: Backend, run_id: str, copied: Mapping[str, pa.Table]) -> list[str]:
-    """Where a run's own small tables say something else."""
+    """Find tables whose copied rows differ from a run's own small tables."""
     faults = []
     for table, rows in copied.items():
         own = Run(backend, run_id).table(table)

@@ -1,4 +1,4 @@
-"""Repairing a run from what is there: nothing is left in it but what can be trusted."""
+"""Repairs a run from its remaining files, so that it holds only data that can be trusted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def repair_run(
     backend: Backend, paths: RunPaths, lease: Lease, found: Findings, *, is_ended: bool
 ) -> None:
-    """Leave nothing in a run but what can be trusted; `found` was seen under this lease."""
+    """Reduce a run to data that can be trusted; `found` was seen under this lease."""
     lease.confirm()
     unseal(backend, paths.folder.name)
     kept = found.kept
@@ -57,10 +57,10 @@ def repair_run(
 
 
 def _rebuilt(paths: RunPaths, name: str, kept: Snapshot) -> Manifest | None:
-    """The manifest of a merge, from its files; None of another, or if they cannot be told.
+    """Rebuild the manifest of a merge from its files; None if it is no merge, or they are unclear.
 
-    These carry its name, unless it only gave the files of the merge before a new summary. What it
-    superseded is told by what is committed in it.
+    The files carry the merge's name, unless it only added a new summary to the files of the merge
+    before. Which manifests it superseded follows from what is committed in it.
     """
     if not name.startswith(MERGED_PREFIX):
         return None
@@ -96,7 +96,7 @@ def _keys(snapshot: Snapshot) -> set[tuple[str, int, int]]:
 
 
 def _requeue(paths: RunPaths, lease: Lease) -> None:
-    """Bring the cells of a run that has ended in line with the rows that are left."""
+    """Set the cells of a run that has ended according to the rows that are left."""
     found = check_run(paths, paths.folder.name, is_ended=True)
     if not found.states:
         return
@@ -110,6 +110,6 @@ def _requeue(paths: RunPaths, lease: Lease) -> None:
     ]
     (run,) = table_to_rows(RunRow, read_table(paths.run))
     lease.confirm()
-    # The run first: where cells wait, it has not ended well.
+    # The run first: a run with queued cells has not ended well.
     publish_table(paths.run, rows_to_table(RunRow, [dataclasses.replace(run, status="failed")]))
     publish_table(paths.cells, rows_to_table(CellRow, cells))

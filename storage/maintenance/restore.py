@@ -1,8 +1,8 @@
-"""Making the small tables of a run again, its row, cells and nodes, where one cannot be read.
+"""Rebuilds the small tables of a run, its row, cells and nodes, if one cannot be read.
 
-Two things hold the same facts: the history, which has a copy of a finished run's as they are, and
-what the run was made of, its grid, from which whoever can plan makes the cells again. What is
-committed says which of these are done, and by its cell_ids that they are the same.
+There are two sources: the history, which has an exact copy of a finished run's tables, and the grid
+of the run, from which a planner makes the cells again. The commits show which of these cells are
+done, and by their cell_ids that the cells are the same.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     from storage.runs.layout import RunPaths
     from storage.runs.manifests import CommitEntry, Snapshot
 
-FORGOTTEN = "what this node is was lost with nodes.parquet"
+FORGOTTEN = "the details of this node were lost with nodes.parquet"
 
 
 @dataclasses.dataclass(frozen=True)
 class Remains:
-    """What is left of a run: what cannot be read is None.
+    """What is left of a run; a part that cannot be read is None.
 
-    Of the committed rounds, as (cell_id, round), `throttled` are those that a throttled machine
-    spoilt, and `unanswered` counts the images whose logits are not finite.
+    Rounds are committed ones, as (cell_id, round): `throttled` are the throttled rounds, and
+    `unanswered` counts per round the images whose logits are not finite.
     """
 
     run_id: str
@@ -54,19 +54,19 @@ class Remains:
 
 @dataclasses.dataclass(frozen=True)
 class Replanned:
-    """A run as its grid and its rows give it."""
+    """A run as planned again from its grid and its rows."""
 
     run: RunRow
     cells: tuple[CellRow, ...]
 
 
 Planner = Callable[[Remains], "Replanned | str"]
-"""Makes a run again of what is left of it, or says why that cannot be done."""
+"""Rebuilds a run from what is left of it, or returns why that is impossible."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Restoration:
-    """What can be made again: tables by name, and in what way; or why that is not possible."""
+    """Tables that can be rebuilt, by name, and how; or why that is impossible."""
 
     tables: Mapping[str, pa.Table]
     how: str
@@ -74,7 +74,7 @@ class Restoration:
 
 
 def damaged_tables(paths: RunPaths) -> dict[str, str]:
-    """Say which of the small tables of a run cannot be read, and why.
+    """Return which of a run's small tables are damaged, with the reason by name.
 
     Raises:
         SchemaVersionError: a newer version wrote one.
@@ -90,7 +90,7 @@ def damaged_tables(paths: RunPaths) -> dict[str, str]:
             read()
         except DamagedError as err:  # all that are damaged
             found[name] = str(err.__cause__ or err)
-        except FileNotFoundError:  # of nodes: no node worked yet; else removed meanwhile
+        except FileNotFoundError:  # no node has worked yet, or the run was removed meanwhile
             continue
     return found
 
@@ -98,13 +98,13 @@ def damaged_tables(paths: RunPaths) -> dict[str, str]:
 def restoration(
     root: Backend, paths: RunPaths, damaged: Collection[str], planner: Planner | None
 ) -> Restoration:
-    """Find out how damaged tables can be made again; nothing is written.
+    """Find out how damaged tables can be rebuilt; nothing is written.
 
     Args:
         root: the results root.
-        paths: of the run.
-        damaged: as `damaged_tables` says.
-        planner: without one the history alone is asked for the run and its cells.
+        paths: those of the run.
+        damaged: names from `damaged_tables`.
+        planner: without one, the run's row and cells can only come from the history.
     """
     run_id = paths.folder.name
     if copied := _copied(root, run_id, damaged):
@@ -117,34 +117,34 @@ def restoration(
     tables: dict[str, pa.Table] = {}
     hows = []
     if {"runs", "cells"}.intersection(damaged):
-        replanned = planner(remains) if planner else "nobody can plan its grid here"
+        replanned = planner(remains) if planner else "its grid cannot be planned here"
         if not isinstance(replanned, Replanned):
             return Restoration({}, "", f"the history has no copy; {replanned}")
         if "runs" in damaged:
             tables["runs"] = rows_to_table(RunRow, [replanned.run])
             hows.append(
-                "made of its grid; its times are those of its first and last commit, and which "
-                "gfjobs made it is lost"
+                "rebuilt from its grid; its times are those of its first and last commit, and its "
+                "gfjobs version is lost"
             )
         if "cells" in damaged:
             tables["cells"] = rows_to_table(CellRow, replanned.cells)
             hows.append(
-                "planned again from its grid, done as far as rows are committed; times, attempts "
-                "and errors of cells are lost"
+                "planned again from its grid, and done if their rows are committed; times, "
+                "attempts and errors of cells are lost"
             )
         remains = dataclasses.replace(remains, cells=replanned.cells)
     if "nodes" in damaged:
         tables["nodes"] = rows_to_table(NodeRow, _nodes_of(remains))
-        hows.append("nodes by the names that its commits have; what they were is lost")
+        hows.append("nodes by their names in the commits; their details are lost")
     return Restoration(tables, "; ".join(hows))
 
 
 def restore(paths: RunPaths, found: Restoration) -> None:
-    """Write what was made again; what was there is kept beside it. The caller holds the lease.
+    """Write rebuilt tables, and keep the damaged files next to them. The caller holds the lease.
 
     Raises: OSError: it cannot be written.
     """
-    # The run's row last: it is what others look at.
+    # The run's row last: other processes look at it.
     for name in sorted(found.tables, key=("nodes", "cells", "runs").index):
         backend = _place(paths, name)
         if backend.is_file():
@@ -153,7 +153,7 @@ def restore(paths: RunPaths, found: Restoration) -> None:
 
 
 def find_file(name: str) -> str:
-    """What the file of a small table is called."""
+    """Return the file name of a small table."""
     return "run.parquet" if name == "runs" else f"{name}.parquet"
 
 
@@ -166,7 +166,7 @@ def _nodes(paths: RunPaths) -> tuple[NodeRow, ...]:
 
 
 def _copied(root: Backend, run_id: str, damaged: Collection[str]) -> dict[str, pa.Table]:
-    """The history's copy of tables, if the run is one of it and the copy is whole."""
+    """Return the history's copy of tables; empty if the run is not in it or the copy is damaged."""
     try:
         history = History.read(root)
         if history is None or run_id not in history.runs:
@@ -199,21 +199,21 @@ def _remains(paths: RunPaths, damaged: Collection[str], snapshot: Snapshot) -> R
 
 
 def _unanswered(snapshot: Snapshot) -> Mapping[tuple[str, int], int]:
-    """Nothing where rows are damaged too: their cells run again."""
+    """Count unanswered images; empty if the rows are damaged too, as their cells run again."""
     with contextlib.suppress(StorageError, OSError):
         return snapshot.unanswered_images()
     return {}
 
 
 def _submission(paths: RunPaths) -> dict[str, str]:
-    """Nothing where it is damaged too."""
+    """Read the submission; empty if it is damaged too."""
     with contextlib.suppress(FileNotFoundError, ValueError):
         return dict(json.loads(paths.submission.read()))
     return {}
 
 
 def _nodes_of(remains: Remains) -> list[NodeRow]:
-    """The nodes that commits name, with the device that their timed cells had."""
+    """Return the nodes that commits name, with the device of their timed cells."""
     devices = {cell.node: cell.device for cell in remains.cells or () if cell.node}
     names = sorted({entry.node for entry in remains.entries if entry.node})
     return [NodeRow(remains.run_id, name, devices.get(name), note=FORGOTTEN) for name in names]

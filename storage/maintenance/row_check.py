@@ -1,4 +1,4 @@
-"""Whether the rows of a run stand once, and agree with what was committed and with its cells."""
+"""Checks that the rows of a run are unique, and agree with its commits and its cells."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from storage.tables.records import CellRow
 
 _OF_IMAGES = {kind.table: kind for kind in KINDS.values() if not kind.is_by_part}
-"""The kind of cell that has its images in a table."""
+"""The kind of cell whose rows of images are in a table."""
 
-# What no two rows of a cell and round share.
+# SQL of a number that is unique among the rows of one cell and round.
 _NUMBERS = {
     table: "image_id * 65536 + exit_block" if kind.is_by_exit else "image_id"
     for table, kind in _OF_IMAGES.items()
@@ -30,7 +30,7 @@ _Key = tuple[str, int]
 
 @dataclass(frozen=True)
 class _Count:
-    """Rows of a cell and round, how many of them differ, and how many images they are of."""
+    """Number of rows of a cell and round, of distinct rows, and of images."""
 
     rows: int
     distinct: int
@@ -38,11 +38,11 @@ class _Count:
 
 
 class RowCheck:
-    """What the rows of a run are, counted.
+    """Counts and checks the rows of a run.
 
     Args:
-        connection: with the tables of the run as views.
-        cells: of the run.
+        connection: has the tables of the run as views.
+        cells: those of the run.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, cells: Sequence[CellRow]) -> None:
@@ -55,7 +55,7 @@ class RowCheck:
         self._committed = {(cell_id, number): images for cell_id, number, images in found}
 
     def foreign(self, run_id: str) -> dict[str, str]:
-        """The tables that have rows of another run, and of which."""
+        """Return the tables that have rows of another run, with a message that names it."""
         found = {}
         for table in _NUMBERS:
             others = self._connection.sql(
@@ -67,14 +67,14 @@ class RowCheck:
         return found
 
     def untrusted(self) -> dict[str, str]:
-        """The cells with rows twice, or of other images than were committed."""
+        """Return the cells with duplicate rows, or with more or fewer images than committed."""
         found = {}
         for table, counts in self._counts.items():
             for (cell_id, number), count in counts.items():
                 if count.rows != count.distinct:
                     found[cell_id] = (
                         f"{count.rows - count.distinct:,} of {count.rows:,} rows of {table}, "
-                        f"round {number}, are doubled"
+                        f"round {number}, are duplicates"
                     )
         for table, kind in _OF_IMAGES.items():
             for cell_id, number in sorted(self._keys(table, kind.name)):
@@ -83,13 +83,13 @@ class RowCheck:
                 if seen != expected:
                     found.setdefault(
                         cell_id,
-                        f"{table} has {seen:,} images of round {number}, {expected:,} are "
+                        f"{table} has {seen:,} images of round {number}, but {expected:,} are "
                         "committed",
                     )
         return found
 
     def rows(self) -> Mapping[str, int]:
-        """How many rows each cell has, as `cells.rows` counts: of a profile, its images."""
+        """Return the rows of each cell as `cells.rows` counts them: for a profile, its images."""
         rows: Counter[str] = Counter()
         for table in _OF_IMAGES:
             for (cell_id, _), count in self._counts[table].items():
@@ -104,12 +104,12 @@ class RowCheck:
         return kind is not None and kind.is_by_part
 
     def _keys(self, table: str, kind: str) -> set[_Key]:
-        """What has rows in a table, or should have."""
+        """Return each cell and round that has rows in a table, or should have some."""
         committed = {key for key in self._committed if self._kinds.get(key[0]) == kind}
         return committed | self._counts[table].keys()
 
     def _expected(self, table: str, cell_id: str, number: int) -> int:
-        """Images committed for rows in a table."""
+        """Return how many images are committed for rows in a table."""
         is_there = self._kinds.get(cell_id) in (
             _OF_IMAGES[table].name,
             None,

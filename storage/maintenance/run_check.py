@@ -1,4 +1,4 @@
-"""Checking one run: its files are as they were written, and its tables agree with each other."""
+"""Checks one run: its files are as written, and its tables agree with each other."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
     from storage.runs.layout import RunPaths
 
 _DIGITS = 9
-"""To which stored and computed figures must agree: sums in another order differ in the last."""
+"""Digits to which stored and computed figures must agree: the order of a sum changes the last."""
 
 
 @dataclasses.dataclass
 class Findings:
-    """What is wrong with a run, each by the name it has, with the reason.
+    """The problems of a run: in each group, the reason by the name of what is wrong.
 
-    `hopeless` cannot be repaired from what is there. `manifests` are damaged, `lost` are data files
-    that cannot be trusted, `cells` have rows that cannot, `states` are cells that say something
-    else than the rows do; `orphans` are files that nothing names. `kept` is what is committed in
-    what is left, `rows` how many each cell has there.
+    `hopeless` cannot be repaired from the remaining files. `manifests` are damaged; `lost` are data
+    files that cannot be trusted; `cells` have rows that cannot be trusted; `states` are cells that
+    disagree with the rows; `orphans` are files that no manifest names. `kept` is the snapshot of
+    what is left, `rows` the rows of each cell in it.
     """
 
     kept: Snapshot
@@ -59,31 +59,31 @@ class Findings:
     rows: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def told(self) -> Iterator[tuple[str, str]]:
-        """Each problem in words, and its remedy; not what follows from a lost file."""
-        uncommitted = "what it held is run again by `gfjobs resume`"
+        """Yield each problem as text with its remedy; consequences of a lost file are left out."""
+        uncommitted = "`gfjobs resume` runs the lost part again"
         is_explained = bool(self.manifests or self.lost)
         for found, remedy in (
             (self.hopeless, ""),
-            (self.manifests, f"it goes, and {uncommitted}"),
-            (self.lost, f"it goes, and {uncommitted}"),
-            ({} if is_explained else self.cells, f"its rows go, and {uncommitted}"),
+            (self.manifests, f"deleted; {uncommitted}"),
+            (self.lost, f"deleted; {uncommitted}"),
+            ({} if is_explained else self.cells, f"its rows are deleted; {uncommitted}"),
             (
                 {} if is_explained else self.states,
-                "queued, with the rows that there are; `gfjobs resume` does the rest",
+                "queued again, with its existing rows; `gfjobs resume` runs the rest",
             ),
-            (self.orphans, "it goes"),
-            (self.summary, "made again from the rows"),
+            (self.orphans, "deleted"),
+            (self.summary, "computed again from the rows"),
         ):
             for name, reason in found.items():
                 yield f"{name}: {reason}", remedy
 
 
 def check_run(paths: RunPaths, run_id: str, *, is_ended: bool) -> Findings:
-    """Check a run that nobody writes meanwhile.
+    """Check a run that no process writes meanwhile.
 
     Args:
-        paths: of the run.
-        run_id: of the run.
+        paths: those of the run.
+        run_id: that of the run.
         is_ended: whether the states of its cells are final.
 
     Raises:
@@ -116,7 +116,7 @@ def check_run(paths: RunPaths, run_id: str, *, is_ended: bool) -> Findings:
 
 
 def find_lost_cells(cells: tuple[CellRow, ...], files: list[str], kept: Snapshot) -> set[str]:
-    """The cells whose rows stood in lost files of a merged run; there shards are not told apart."""
+    """Return the cells with rows in lost files of a merged run, which do not separate shards."""
     tables = {file.partition(f"-{MERGED_PREFIX}")[0] for file in files if MERGED_PREFIX in file}
     is_merged = any(name.startswith(MERGED_PREFIX) for name in kept.manifests)
     if not is_merged:
@@ -149,7 +149,7 @@ def _manifests(paths: RunPaths, found: Findings) -> dict[str, Manifest]:
 
 
 def _find_lost(snapshot: Snapshot, found: Findings) -> None:
-    """See that each named file is there, and is what was written."""
+    """Check that each named file exists, and is as written."""
     digests = snapshot.digests
     summary = snapshot.summary
     extra = list(summary.files.values()) if summary else []
@@ -159,11 +159,11 @@ def _find_lost(snapshot: Snapshot, found: Findings) -> None:
         try:
             if name in digests:
                 if (digest := compute_digest(backend)) != digests[name]:
-                    reason = f"has the SHA-256 {digest[:12]}…, written was {digests[name][:12]}…"
+                    reason = f"has SHA-256 {digest[:12]}…, but {digests[name][:12]}… was written"
             else:
                 read_table(backend)
         except FileNotFoundError:
-            reason = "is not there"
+            reason = "is missing"
         except (OSError, StorageError) as err:
             reason = f"cannot be read ({err})"
         if reason:
@@ -171,7 +171,7 @@ def _find_lost(snapshot: Snapshot, found: Findings) -> None:
 
 
 def _without(snapshot: Snapshot, lost: set[str]) -> Snapshot:
-    """What is left of a snapshot: no shard without one of its files; of merged ones all others."""
+    """Return a snapshot without lost files: a shard is dropped whole, a merge keeps its others."""
     kept, dropped = {}, {}
     for name, manifest in snapshot.manifests.items():
         is_hit = any(f"data/{file}" in lost for files in manifest.files.values() for file in files)
@@ -200,7 +200,7 @@ def _find_orphans(snapshot: Snapshot, dead: frozenset[str], found: Findings) -> 
         if backend.name not in named:
             found.orphans[f"data/{backend.name}"] = "no manifest names it"
     for name in sorted(dead):
-        found.orphans[f"commits/{name}"] = "another manifest stands in its place"
+        found.orphans[f"commits/{name}"] = "another manifest supersedes it"
 
 
 def _inputs(paths: RunPaths, found: Findings) -> Inputs | None:
@@ -213,7 +213,7 @@ def _inputs(paths: RunPaths, found: Findings) -> Inputs | None:
         found.hopeless["run.parquet, cells.parquet, nodes.parquet"] = f"one is damaged: {err}"
         return None
     except FileNotFoundError as err:
-        found.hopeless["cells.parquet"] = f"is not there: {err}"
+        found.hopeless["cells.parquet"] = f"is missing: {err}"
         return None
     return inputs
 
@@ -226,7 +226,7 @@ def _check_rows(
     *,
     is_ended: bool,
 ) -> None:
-    """See that rows stand once, agree with what was committed, and with the cells."""
+    """Check that rows are unique, and agree with the commits and the cells."""
     entries = entries_to_table(run_id, found.kept.unmerged_entries)
     connection.register("new_commits", entries)
     mount = Mount(connection, found.kept.paths.folder)
@@ -243,21 +243,21 @@ def _check_rows(
         if cell.rows != rows:
             found.states[cell.cell_id] = (
                 f"{cell.kind} of {cell.model} says {cell.status} with {cell.rows:,} rows, "
-                f"and {rows:,} are there"
+                f"but {rows:,} exist"
             )
 
 
 def _check_summary(
     connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, inputs: Inputs, found: Findings
 ) -> None:
-    """Compare what a summary that readers use says with what the rows say."""
+    """Compare a summary that readers use with the rows."""
     if snapshot.summary is None or not is_current(snapshot.summary, inputs) or found.summary:
         return
     for view in SUMMARISED:
         name = snapshot.summary.files[view]
         stored = read_table(snapshot.paths.data / name).drop_columns([PLACE])
         if _rounded(stored) != _rounded(connection.sql(f"FROM {view}").to_arrow_table()):
-            found.summary[f"data/{name}"] = "is not what the rows give"
+            found.summary[f"data/{name}"] = "does not match the rows"
 
 
 def _rounded(table: pa.Table) -> list[list[object]]:

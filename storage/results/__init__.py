@@ -1,1 +1,1 @@
-"""Reading results: what a root holds, views, the DuckDB connection, export formats."""
+"""Reading results: contents of a root, views, the DuckDB connection, export formats."""

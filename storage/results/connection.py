@@ -1,4 +1,4 @@
-"""Reading results: a DuckDB connection with a view for each table, and queries over it."""
+"""Reads results: a DuckDB connection with a view for each table, and queries over it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _MESSAGE_WIDTH = 80  # columns of a terminal
 
-# Nothing is fetched from the network because a query names it.
+# A query that names an extension must not make DuckDB download it.
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
@@ -33,19 +33,19 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 
 
 def connect(root: Root, run_ids: Collection[str] | None = None) -> duckdb.DuckDBPyConnection:
-    """Open results for SQL: a database in memory, with a view for each table and all questions.
+    """Open results for SQL: a database in memory, with a view for each table, and all macros.
 
-    The connection is locked: it reads these rows and what is registered with it, and no statement
-    can write a file, reach another one or an address, load an extension, or change a setting.
+    The connection is locked: it reads these rows and what is registered with it. No statement can
+    write a file, reach another file or an address, load an extension, or change a setting.
 
-    It shows the rows that were committed when it was made; it goes stale when a
-    run is merged or removed (DuckDB then finds no file): connect again. A table without rows
-    is an empty view with its types.
+    It shows the rows that were committed when it was made. It becomes stale when a run is merged or
+    removed (DuckDB then finds no file): connect again. A table without rows is an empty view with
+    its types.
 
     Args:
         root: the results root.
-        run_ids: the only runs to show, which makes a question about one run as quick as if it
-            were alone; default all.
+        run_ids: the only runs to show, which makes a query about one run as quick as if it were
+            alone; default all.
 
     Raises:
         StorageError: there is no such root, or a manifest is damaged.
@@ -62,13 +62,13 @@ class _Opened(NamedTuple):
 
 
 class _StaleError(StorageError):
-    """A file vanished between the listing and the opening."""
+    """A file vanished between listing and opening it."""
 
 
 def _list_and_open(root: Root, run_ids: Collection[str] | None, sql: str | None) -> _Opened:
-    """Open with what a statement may use; None uses all.
+    """Open a connection with all that a statement may use; None: with everything.
 
-    Raises: _StaleError: a merge or a removal took a file away meanwhile.
+    Raises: _StaleError: a merge or a removal deleted a file meanwhile.
     """
     backend = existing_root(root)
     with reading(backend), contextlib.ExitStack() as opened:
@@ -92,10 +92,10 @@ def _list_and_open(root: Root, run_ids: Collection[str] | None, sql: str | None)
 
 
 def query(root: Root, sql: str, *, run_ids: Collection[str] | None = None) -> pa.Table:
-    """Run one statement or several over a root, and return the rows of the last.
+    """Run one or several statements over a root, and return the rows of the last.
 
     Raises:
-        QueryError: DuckDB refused; the message is DuckDB's, with the tables there are.
+        QueryError: DuckDB refused; the message is DuckDB's, with the tables that exist.
         StorageError, SchemaVersionError: as `connect`.
     """
     return _query(root, sql, None, run_ids)
@@ -130,7 +130,7 @@ def _query(
         try:
             return retry_until_stable(lambda: attempt(sql), _StaleError)
         except duckdb.CatalogException:
-            # It names something that is not there, or in a way that its text does not show.
+            # It names something that does not exist, or that cannot be found by its text.
             return retry_until_stable(lambda: attempt(None), _StaleError)
     except duckdb.Error as err:
         raise _query_error(err) from err
@@ -142,7 +142,7 @@ def _run(opened: _Opened, sql: str, parameters: Mapping[str, object] | None) -> 
             for run in runs_asked_for(sql):
                 connection.sql(f"SELECT run_named({run})").fetchall()
             relation = connection.sql(sql, params=parameters)
-            # A statement without rows, or nothing but a comment.
+            # A statement without rows, or only a comment.
             if relation is None:
                 return pa.table({})
             table = relation.to_arrow_table()
@@ -154,7 +154,7 @@ def _run(opened: _Opened, sql: str, parameters: Mapping[str, object] | None) -> 
 
 
 def _distinct(names: list[str]) -> list[str]:
-    """Number the names that stand more than once, as DuckDB's CSV writer does."""
+    """Number repeated names, as DuckDB's CSV writer does."""
     taken: set[str] = set()
     distinct = []
     for name in names:
@@ -178,7 +178,7 @@ def _query_error(err: duckdb.Error) -> QueryError:
     ).replace("\xa0", " ")
     hint = "`DESCRIBE FROM <name>` lists columns"
     text = str(err).strip()
-    if "Traceback (most recent call last)" in text:  # our own file system's refusal
+    if "Traceback (most recent call last)" in text:  # raised by our own file system
         text = text.splitlines()[-1]
     if isinstance(err, duckdb.PermissionException) or "PermissionError" in text:
         hint += (

@@ -1,7 +1,7 @@
-"""What a results root holds at one moment, and from where each table of it is read.
+"""The contents of a results root at one moment, and the files that each table is read from.
 
-A run is read from its own folder, or it is one of the history's (storage.runs.history), whose small
-tables lie together. Nothing is read before it is asked for.
+A run is read from its own folder or from the history (storage.runs.history), which keeps the small
+tables of its runs together. Everything is read on first use.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Run:
-    """One run, read from its folder when a part of it is asked for."""
+    """One run; each part is read from its folder on first use."""
 
     def __init__(self, root: Backend, run_id: str) -> None:
         self._root, self.run_id = root, run_id
@@ -47,12 +47,12 @@ class Run:
 
     @functools.cached_property
     def rows(self) -> tuple[RunRow, ...]:
-        """Its row of `runs`; none if it was removed meanwhile."""
+        """Its row of `runs`; empty if the run was removed meanwhile."""
         return read_run(self._root, self.run_id)
 
     @functools.cached_property
     def snapshot(self) -> Snapshot:
-        """What is committed."""
+        """Its live manifests."""
         return read_snapshot(self.paths)
 
     @functools.cached_property
@@ -64,14 +64,14 @@ class Run:
 
     @functools.cached_property
     def summary_files(self) -> dict[str, Backend] | None:
-        """The files of its summary by view, if it has one that may be read for its rows."""
+        """The files of its summary by view; None if it has no current summary."""
         summary = self.snapshot.summary
         if summary is None or self._inputs is None or not is_current(summary, self._inputs):
             return None
         return {view: self.paths.data / name for view, name in summary.files.items()}
 
     def table(self, name: str) -> pa.Table | None:
-        """Its rows of `runs`, `cells` or `nodes`, if there are any."""
+        """Return its rows of `runs`, `cells` or `nodes`; None if there is no such file."""
         if name == "runs":
             return rows_to_table(RunRow, self.rows)
         if name not in self._tables:
@@ -81,11 +81,11 @@ class Run:
         return self._tables[name]
 
     def damage(self, names: Collection[str], summarised: Collection[str]) -> DamagedError | None:
-        """What of it cannot be read of what a question needs; None if all can.
+        """Return the error of a table that a query needs and that is damaged; None if none is.
 
         Args:
-            names: of the tables that are asked, where the run has a summary.
-            summarised: and where it has none.
+            names: the tables that the query needs if the run has a summary.
+            summarised: those that it needs if the run has none.
         """
         try:
             has_summary = set(names).isdisjoint(SUMMARISED) or self.summary_files
@@ -104,7 +104,7 @@ class Run:
         return None
 
     def named_damaged(self) -> RunRow:
-        """What is shown of it where not all can be read."""
+        """Return the row to show for a damaged run."""
         with contextlib.suppress(DamagedError):
             for run in self.rows:
                 return dataclasses.replace(run, status="damaged")
@@ -115,8 +115,8 @@ class Run:
 class Contents:
     """Runs of a root, each in `history` or in `runs`.
 
-    `is_chosen` says that these runs were asked for by name, so that none may be left out; `damaged`
-    are those of which nothing is shown but that they are.
+    `is_chosen` says that these runs were requested by name, so that none may be left out. For the
+    `damaged` runs, only their row in `runs` is shown.
     """
 
     root: Backend
@@ -126,15 +126,15 @@ class Contents:
     damaged: tuple[RunRow, ...] = ()
 
     def readable(self, names: Collection[str], summarised: Collection[str]) -> Contents:
-        """Leave out the runs of which something cannot be read that a question needs.
+        """Leave out runs with a damaged table that a query needs.
 
-        All of such a run, so that no answer has half of one.
+        Such a run is left out whole, so that no result has half a run.
 
         Args:
-            names: as of `Run.damage`.
+            names: as for `Run.damage`.
             summarised: likewise.
 
-        Raises: DamagedError: it was asked for by name.
+        Raises: DamagedError: such a run was requested by name.
         """
         whole, damaged = [], []
         for run in self.runs:
@@ -149,7 +149,7 @@ class Contents:
         return dataclasses.replace(self, runs=whole, damaged=tuple(damaged))
 
     def gone(self) -> list[str]:
-        """The runs that were removed since: of these a part may have been read, or nothing."""
+        """List the runs that were removed since; they may have been read in part, or not at all."""
         run_ids = {run.run_id for run in self.runs}
         if self.is_chosen:
             return sorted(run_id for run_id in run_ids if not is_visible(self.root, run_id))
@@ -158,7 +158,7 @@ class Contents:
 
     @property
     def unsummarised(self) -> Contents:
-        """The runs whose summaries are not there or not of today's queries, by themselves."""
+        """Only the runs whose summaries are missing or not made by today's queries."""
         history = self.history
         if history and history.definition == definition():
             history = None
@@ -171,16 +171,16 @@ class Contents:
         return not self.runs and not (self.history and self.history.runs)
 
     def summary_files(self, view: str) -> list[Backend]:
-        """Where runs that are not of the history have their stored rows of a summarised view."""
+        """List the files with stored rows of a summarised view, for runs outside the history."""
         return [run.summary_files[view] for run in self.runs if run.summary_files]
 
     @property
     def stale(self) -> Collection[str]:
-        """Runs that the files of the history have rows of, and that are not its own any more."""
+        """Runs with rows in the files of the history that no longer count there."""
         return self.history.stale if self.history else ()
 
     def copied_file(self, name: str) -> Backend | None:
-        """The history's file of a copied table or summarised view; rows of `stale` are in it."""
+        """Return the history's file of a table or view, with rows of `stale` runs; None if none."""
         history = self.history
         if history is None or not history.runs:
             return None
@@ -190,10 +190,10 @@ class Contents:
         return history.file(name) if is_there else None
 
     def small_table(self, name: str) -> pa.Table:
-        """Rows of the runs that are not of the history, of a table that is read whole.
+        """Return the rows of a table that is read whole, for the runs outside the history.
 
         Args:
-            name: `runs`, `cells`, `nodes`, or `commits`, of which these are the unmerged.
+            name: `runs`, `cells`, `nodes`, or `commits` (then only the unmerged ones).
         """
         if name == "commits":
             tables = [
@@ -203,11 +203,11 @@ class Contents:
             tables = [table for run in self.runs if (table := run.table(name)) is not None]
             if name == "runs":
                 tables.append(rows_to_table(RunRow, self.damaged))
-        # Of files of older versions, which may lack columns, NULL.
+        # Files of older versions may lack columns, which become NULL.
         return pa.concat_tables([TABLES[name].empty_table(), *tables], promote_options="default")
 
     def data_files(self, table: str) -> list[Backend]:
-        """The files of a table that are read where they lie, in order of run."""
+        """List the files of a table that are read in place, in order of run."""
         if table in ("images", "training"):
             return visible_files(self.root / table)
         if table == "regressions":
@@ -220,9 +220,9 @@ class Contents:
         return [file for run_id in sorted(found) for file in found[run_id]]
 
     def _judged(self) -> list[Backend]:
-        """Where runs have what was judged of them; a run of the history may be judged later on."""
+        """List the runs' files of verdicts; a run of the history may still be judged later."""
         run_ids = {run.run_id for run in self.runs}
-        if self.is_chosen:  # few: asked one by one
+        if self.is_chosen:  # few runs: check each
             found = [run_paths(self.root, run_id).regressions for run_id in sorted(run_ids)]
             return [file for file in found if file.is_file()]
         run_ids.update(self.history.runs if self.history else ())
@@ -231,7 +231,7 @@ class Contents:
 
 
 def read_contents(root: Backend, run_ids: Collection[str] | None) -> Contents:
-    """See which runs there are; a few by name are read from their folders.
+    """List the runs of a root; runs requested by name are read from their folders.
 
     Raises:
         StorageError: the history is damaged.

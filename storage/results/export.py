@@ -1,4 +1,4 @@
-"""Turning a result into bytes for other programs: csv, json, parquet."""
+"""Encodes a result for other programs: csv, json, parquet."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 def encode(table: pa.Table, format: str) -> bytes:  # noqa: A002 (the word of the option)
     """Encode a result.
 
-    * csv: a header, NULL as nothing, lists as DuckDB writes them: `[0, 1]`;
-    * json: an array with one object a row and line; what JSON has no number for (NaN,
-      infinities) becomes null; float32 as the shortest text that means it; times as ISO 8601;
+    * csv: with a header, NULL as an empty field, lists as DuckDB writes them: `[0, 1]`;
+    * json: an array with one object per row and line; NaN and infinities, which JSON lacks, become
+      null; float32 as the shortest text that gives it exactly; times as ISO 8601;
     * parquet: zstd.
 
     Raises: StorageError: another format.
@@ -60,16 +60,16 @@ def _json(table: pa.Table) -> bytes:
 
 
 def table_values(table: pa.Table) -> list[list[object]]:
-    """Give a result's rows as Python values; what Python has no value for, as text.
+    """Return a result's rows as Python values; as text if Python has no such value.
 
-    Raises: StorageError: a type that has no text either; cast it in the query.
+    Raises: StorageError: the type cannot be converted to text either; cast it in the query.
     """
     columns = [_python_values(table, i) for i in range(table.num_columns)]
     return [list(row) for row in zip(*columns, strict=True)]
 
 
 def _python_values(table: pa.Table, index: int) -> list[Any]:
-    """One column: times before year 1, beyond 9999 or of nanoseconds become text."""
+    """Convert one column; times before year 1, after 9999 or in nanoseconds become text."""
     column = table.column(index)
     try:
         values: list[Any] = column.to_pylist()
@@ -96,7 +96,7 @@ def _parquet(table: pa.Table) -> bytes:
         raise StorageError(f"these rows cannot be written as Parquet: {err}; cast them") from err
 
 
-def _json_value(value: Any, kind: pa.DataType) -> Any:  # noqa: PLR0911 (one a type)
+def _json_value(value: Any, kind: pa.DataType) -> Any:  # noqa: PLR0911 (one per type)
     if isinstance(value, float):
         if not math.isfinite(value):
             return None

@@ -1,7 +1,7 @@
-"""A database in memory with a view for each table, and the macros over them.
+"""Creates a view for each table in a database in memory, and the views and macros over them.
 
-Where runs have summaries, the summarised views read these, and compute only of the runs that have
-none: by the same queries, over tables of the same names in a schema of their own.
+For runs with a summary, the summarised views read that. For runs without one they are computed by
+the same queries, over tables of the same names in a separate schema.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from storage.sql.sandbox import Mount
 
 _WHOLE = ("runs", "cells", "nodes", "commits")
-"""Tables of which some rows are read when a connection is made: their files are replaced."""
+"""Tables with rows that are read when a connection is made, since their files are replaced."""
 
 _SMALL = "small"
-"""The schema of such rows."""
+"""The schema that holds such rows."""
 
 _UNSUMMARISED = "unsummarised"
 
@@ -36,9 +36,9 @@ _UNSUMMARISED = "unsummarised"
 def create_views(
     connection: duckdb.DuckDBPyConnection, mount: Mount, contents: Contents, sql: str | None
 ) -> None:
-    """Create the tables, views and macros that a statement may use; None uses all.
+    """Create the tables, views and macros that a statement may use; None: all of them.
 
-    Raises: DamagedError: a run that was asked for by name cannot be read.
+    Raises: DamagedError: a run that was requested by name is damaged.
     """
     contents = contents.readable(find_needed(sql, through=()), find_needed(sql))
     stored = {
@@ -57,7 +57,7 @@ def create_views(
         _create_tables(connection, mount, _UNSUMMARISED, others, inner)
     create_questions(connection, (names | inner) & set(EXPRESSIONS))
     if inner:
-        # Names in a view are looked up where the view is, and then in main.
+        # Names in a view are looked up in the view's own schema, then in main.
         connection.execute(f"SET search_path = '{_UNSUMMARISED},main'")
         create_questions(connection, inner - set(EXPRESSIONS))
         connection.execute("SET search_path = 'main'")
@@ -99,8 +99,8 @@ def _create_table(
     parts: list[str],
     rows: pa.Table,
 ) -> None:
-    """Create a view of files, and of rows that were read; `cells` comes before what needs it."""
-    # read_parquet of no file is an error; an empty table has the types.
+    """Create a view of files and of rows that were read; `cells` must come before its users."""
+    # read_parquet without files is an error; an empty table provides the types.
     if rows.num_rows or not parts:
         kept = f"{_SMALL}.{schema}_{table}"
         connection.register("arriving", rows)
@@ -112,7 +112,7 @@ def _create_table(
 
 
 def _stored_parts(mount: Mount, contents: Contents, view: str) -> list[str]:
-    """SQL of the stored rows of a summarised view."""
+    """Return SQL that selects the stored rows of a summarised view."""
     parts = []
     if copied := contents.copied_file(view):
         parts.append(f"{stored_scan([mount.name_of(copied)])} WHERE {_is_not(contents.stale)}")
@@ -125,7 +125,7 @@ def _stored_parts(mount: Mount, contents: Contents, view: str) -> list[str]:
 def _create_stored(
     connection: duckdb.DuckDBPyConnection, stored: dict[str, list[str]], others: list[str]
 ) -> None:
-    """Create summarised views of what is stored and, by these views, computed."""
+    """Create summarised views of the stored rows, and of those computed in other schemas."""
     for view, parts in stored.items():
         computed = [f"SELECT *, {order()} FROM {other}.{view}" for other in others]
         connection.execute(
@@ -135,7 +135,7 @@ def _create_stored(
 
 
 def _is_not(run_ids: Collection[str]) -> str:
-    """Leave out rows of some runs."""
+    """Return an SQL condition that leaves out the rows of some runs."""
     if not run_ids:
         return "true"
     return f"run_id NOT IN ({', '.join(quote(run_id) for run_id in run_ids)})"

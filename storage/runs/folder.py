@@ -1,4 +1,4 @@
-"""The folder of a run for its writer: created whole or not at all, or opened again."""
+"""Creates the folder of a run, whole or not at all, or opens it again for writing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from storage.backends import Backend, Lease
     from storage.runs.layout import RunPaths
 
-# A removal between making a folder and locking it; more than a few in a row is something else.
+# Tries if a removal comes between making a folder and locking it; a few in a row are plausible.
 _ATTEMPTS = 20
 
 
@@ -31,12 +31,12 @@ def make_run(
     cells: pa.Table,
     submission: Mapping[str, str],
 ) -> Lease:
-    """Make a run's folder and its small tables; it becomes visible whole, or not at all.
+    """Make a run's folder and its small tables; the run becomes visible whole, or not at all.
 
-    Returns: its lease, taken.
+    Returns: its lease, which is held.
 
     Raises:
-        RootNotWritableError: before anything is written.
+        RootNotWritableError: the root is not writable; nothing was written.
         RunExistsError: the name is taken.
         RunLockedError: another process is making this run.
         StorageError: something cannot be written.
@@ -54,8 +54,8 @@ def make_run(
                 "choose another name with --run"
             )
         try:
-            unseal(root, run_id)  # of a run of that name whose folder is gone
-            for folder in (paths.commits, paths.data):  # of a removal that was cut short
+            unseal(root, run_id)  # left by a run of that name whose folder is gone
+            for folder in (paths.commits, paths.data):  # left by an interrupted removal
                 folder.delete_all(folder.children())
             publish_table(paths.cells, cells)
             paths.submission.publish(json.dumps(dict(submission)).encode())
@@ -67,7 +67,7 @@ def make_run(
 
 
 def _made_and_leased(paths: RunPaths) -> Lease:
-    """Make the folders of a run and take its lease, also while a run of that name is removed."""
+    """Make the folders of a run and take its lease, even while a run of that name is removed."""
     for _ in range(_ATTEMPTS):
         with contextlib.suppress(FileNotFoundError):
             for folder in (paths.data, paths.commits):
@@ -81,11 +81,11 @@ def _made_and_leased(paths: RunPaths) -> Lease:
 
 
 def take_run(root: Backend, paths: RunPaths) -> Lease:
-    """Take the lease of a run that exists, and clear up after the one who had it.
+    """Take the lease of an existing run, and delete temporary files of its last holder.
 
     Raises:
-        RunNotFoundError: there is none.
-        RunLockedError: another process has it.
+        RunNotFoundError: there is no such run.
+        RunLockedError: another process holds the lease.
         StorageError: the file system refuses.
     """
     run_id = paths.folder.name
@@ -99,7 +99,7 @@ def take_run(root: Backend, paths: RunPaths) -> Lease:
         with released_on_error(lease):
             if not paths.run.is_file():  # removed after the first look
                 raise gone
-            beside = paths.folder.children()  # left by one that died replacing a small table
+            beside = paths.folder.children()  # left by a writer killed while replacing a table
             paths.folder.delete_all([p for p in beside if p.name.startswith(TEMPORARY_PREFIX)])
     except FileNotFoundError as err:
         raise gone from err
@@ -110,7 +110,7 @@ def take_run(root: Backend, paths: RunPaths) -> Lease:
 
 @contextlib.contextmanager
 def released_on_error(lease: Lease) -> Iterator[None]:
-    """Give a lease back if what follows does not come about."""
+    """Release a lease if the block fails."""
     try:
         yield
     except BaseException:

@@ -1,10 +1,10 @@
-"""The history of a root: what small tables and summaries of finished runs hold, in one file each.
+"""The history of a root: the small tables and summaries of finished runs, in one file each.
 
 `<root>/history/index.json` names the files, and for each run in them its data files. The runs
-themselves stay where they are; the history is a copy of what would else be read from hundreds of
-small files. A run in it counts while its seal stands, an empty file in `history/seals` named
-`<run_id>@<random>`: whoever is about to change or remove the run takes the seal away first, and no
-name comes twice. So a stale copy is never read, and a lost one only costs time.
+themselves stay where they are; the history is a copy of what would otherwise be read from hundreds
+of small files. A run in it counts while its seal exists, an empty file in `history/seals` named
+`<run_id>@<random>`. A process that is about to change or remove the run deletes the seal first, and
+no seal name is used twice. So a stale copy is never read, and a lost copy only costs time.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class SealedRun:
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """An index, of the runs that count at this moment.
+    """An index, with the runs that count at this moment.
 
-    `files` are by table or summarised view, `stale` the runs that are in them and count no more,
-    `definition` of what the summaries were made (questions.definition).
+    `files` are by table or summarised view; `stale` runs are in the files but no longer count;
+    `definition` is the digest of the SQL of the summaries (storage.sql.macros.definition).
     """
 
     folder: Backend
@@ -55,13 +55,13 @@ class History:
 
     @classmethod
     def read(cls, root: Backend) -> Self | None:
-        """Read what a root has; None where nothing was compacted.
+        """Read the history of a root; None if it was never compacted.
 
         Raises:
             StorageError: the index is damaged.
             SchemaVersionError: a newer version wrote it.
         """
-        # The index before the seals: what is sealed then was as the index says all the time.
+        # Index before seals: a run that is still sealed then has not changed since the index.
         backend = _index(root)
         try:
             content = backend.read()
@@ -100,7 +100,7 @@ class History:
     def publish(self) -> None:
         """Make it the root's history, in one step; the caller holds the lease of the folder.
 
-        Raises: OSError: it cannot be written; what was there before still counts.
+        Raises: OSError: it cannot be written; the earlier history still counts.
         """
         content = {
             "schema_version": SCHEMA_VERSION,
@@ -112,18 +112,18 @@ class History:
         (self.folder / INDEX).publish(json.dumps(content).encode())
 
     def file(self, table: str) -> Backend:
-        """Where the copied rows of a table or view lie."""
+        """Return the file with the copied rows of a table or view."""
         return self.folder / self.files[table]
 
     def named(self) -> set[str]:
-        """All files that it names."""
+        """Return the names of all its files."""
         return set(self.files.values())
 
 
 def seal(root: Backend, run_id: str) -> str:
-    """Say that a run is as it is now, until the seal is gone; its writer's lease is held.
+    """Mark a run as unchanged for as long as the seal exists; the caller holds the run's lease.
 
-    Returns: the name of the seal, one that stands already or a new one.
+    Returns: the name of the seal, an existing one or a new one.
     """
     for name in list_seals(root, run_id):
         return name
@@ -134,9 +134,9 @@ def seal(root: Backend, run_id: str) -> str:
 
 
 def unseal(root: Backend, run_id: str) -> None:
-    """Say that a run is about to change; its writer's lease is held.
+    """Delete a run's seal before the run changes; the caller holds the run's lease.
 
-    Raises: OSError: the seal cannot be taken away, so nothing may change.
+    Raises: OSError: the seal cannot be deleted, so the run must not change.
     """
     names = list_seals(root, run_id)
     for name in names:
@@ -146,8 +146,8 @@ def unseal(root: Backend, run_id: str) -> None:
 
 
 def unseal_gone(root: Backend) -> None:
-    """Take away the seals of runs whose folders are gone, however they went."""
-    seals = _seals(root).children()  # first: a run that is made meanwhile is among the folders
+    """Delete the seals of runs whose folders are gone for any reason."""
+    seals = _seals(root).children()  # first, so that the folders include a run made meanwhile
     folders = {folder.name for folder in (root / "runs").children()}
     for seal in seals:
         if sealed_run(seal.name) not in folders:
@@ -155,12 +155,12 @@ def unseal_gone(root: Backend) -> None:
 
 
 def list_seals(root: Backend, run_id: str) -> list[str]:
-    """The seals of a run that stand: one, or none."""
+    """List the existing seals of a run: one, or none."""
     return [seal.name for seal in _seals(root).children() if sealed_run(seal.name) == run_id]
 
 
 def sealed_run(seal_name: str) -> str:
-    """Which run a seal is of."""
+    """Return the run_id in the name of a seal."""
     return seal_name.rpartition("@")[0]
 
 

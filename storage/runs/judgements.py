@@ -1,4 +1,4 @@
-"""What was judged of a run: one small file in the run's folder, replaced whole."""
+"""The verdicts on a run: one small file in the run's folder, replaced whole."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def save_regressions(root: Root, run_id: str, rows: Sequence[RegressionRow]) -> None:
-    """Replace what was judged of a run, in one step. Needs no lease: the run stays as it is.
+    """Replace the verdicts on a run, in one step. Needs no lease: the run itself is unchanged.
 
     Raises:
         RunNotFoundError: there is no such run.
         StorageError: a row is of another run, or does not fit its column.
-        RootNotWritableError: the place refuses; what was written before still stands then.
+        RootNotWritableError: the storage backend refuses; the earlier verdicts are unchanged.
     """
     backend = existing_root(root)
     paths = run_paths(backend, run_id)
@@ -40,7 +40,7 @@ def save_regressions(root: Root, run_id: str, rows: Sequence[RegressionRow]) -> 
 
 
 def find_regressions_fault(backend: Backend, run_id: str) -> str | None:
-    """Say what is wrong with a file of what was judged of a run; None where nothing is.
+    """Return what is wrong with a file of verdicts on a run; None if nothing is.
 
     Raises:
         SchemaVersionError: a newer version wrote it.
@@ -62,5 +62,5 @@ def find_regressions_fault(backend: Backend, run_id: str) -> str | None:
         if not pa.types.is_floating(numbers.type):
             continue
         if pc.any(pc.invert(pc.is_finite(numbers))).as_py():
-            return f"has a {name} that is no finite number"
+            return f"has a {name} that is not a finite number"
     return None

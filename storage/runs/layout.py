@@ -1,20 +1,20 @@
-"""Where things lie under a results root, and which names and roots are allowed.
+"""The layout of a results root, and which names and roots are allowed.
 
 ::
 
     <root>/runs/<run_id>/run.parquet       one row; its presence makes the run visible
                          cells.parquet, nodes.parquet, submission.json
-                         regressions.parquet  what was judged of the run, replaced whole
+                         regressions.parquet  the verdicts on the run, replaced whole
                          data/*.parquet    rows, invisible until a manifest names them
                          commits/*.json    manifests
                          lock              the lease
-                         cancel            there while somebody wants the run to stop
-                         driver.log        what a driver on a cluster says
+                         cancel            exists while the run is asked to stop
+                         driver.log        log of a driver on a cluster
     <root>/images/<dataset_sha256>.parquet
     <root>/training/<training_id>.parquet  all epochs so far, replaced whole
-    <root>/history/                        copies of what finished runs have in small files
+    <root>/history/                        copies of the small files of finished runs
 
-Names that start with a dot are nobody's: half-written files and runs being removed. An object
+Readers ignore names that start with a dot: half-written files and runs being removed. An object
 store has the same names below its prefix; there `lock` is the lease's heartbeat.
 """
 
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-# How often one file may be gone that was just listed, and files in all: each time another one may
-# be, where many runs are merged.
+# How often one file that was just listed may be gone, and how often any file may be: while many
+# runs are merged, it may be another file each time.
 _LOST, _ATTEMPTS, _PAUSE_S = 2, 100, 0.01
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -50,7 +50,7 @@ RUN_FILE, REGRESSIONS_FILE = "run.parquet", "regressions.parquet"
 
 @dataclass(frozen=True)
 class RunPaths:
-    """Every place that a run owns."""
+    """The files and folders of a run."""
 
     folder: Backend
 
@@ -71,22 +71,22 @@ class RunPaths:
 
     @property
     def submission(self) -> Backend:
-        """What the submitter wants back at a resume."""
+        """What the submitter needs to resume the run."""
         return self.folder / "submission.json"
 
     @property
     def regressions(self) -> Backend:
-        """What was judged of the run."""
+        """The verdicts on the run."""
         return self.folder / REGRESSIONS_FILE
 
     @property
     def cancel(self) -> Backend:
-        """There while somebody wants the run to stop."""
+        """Exists while the run is asked to stop."""
         return self.folder / "cancel"
 
     @property
     def log(self) -> Backend:
-        """What a driver says that has no terminal."""
+        """The log of a driver without a terminal."""
         return self.folder / "driver.log"
 
     @property
@@ -101,9 +101,9 @@ class RunPaths:
 
 
 def checked_name(name: str, what: str) -> str:
-    """Return an identifier that is safe as a file name.
+    """Return an identifier if it is safe as a file name.
 
-    Raises: StorageError: it is not; nothing that contains it may touch a disk.
+    Raises: StorageError: it is not safe, and must not be part of a path.
     """
     if _NAME.fullmatch(name) and ".." not in name:
         return name
@@ -114,7 +114,7 @@ def checked_name(name: str, what: str) -> str:
 
 
 def existing_root(root: Root) -> Backend:
-    """Return a root that is to be read.
+    """Open a root for reading.
 
     Raises: StorageError: there is no such folder or bucket.
     """
@@ -122,16 +122,16 @@ def existing_root(root: Root) -> Backend:
     with reading(backend):
         if not backend.is_folder():
             raise StorageError(
-                f"there are no results at {backend}: no such folder; make some with `gfjobs submit"
-                " GRID`, or name another root with --results or GFJOBS_RESULTS"
+                f"there are no results at {backend}: no such folder; create some with `gfjobs"
+                " submit GRID`, or name another root with --results or GFJOBS_RESULTS"
             )
     return backend
 
 
 def has_results(root: Root) -> bool:
-    """Whether something was ever written under a root.
+    """Whether anything was ever written under a root.
 
-    Raises: StorageError: that cannot be known.
+    Raises: StorageError: the root cannot be read.
     """
     backend = open_backend(root)
     with reading(backend):
@@ -140,9 +140,9 @@ def has_results(root: Root) -> bool:
 
 @contextlib.contextmanager
 def reading(root: Backend) -> Iterator[None]:
-    """Word what a place refuses to show.
+    """Turn errors while reading a root into messages.
 
-    Raises: StorageError: an OSError happened inside.
+    Raises: StorageError: an OSError was raised in the block.
     """
     try:
         yield
@@ -156,27 +156,27 @@ def reading(root: Backend) -> Iterator[None]:
 
 
 def retry_until_stable(read: Callable[[], _T], stale: type[Exception]) -> _T:
-    """Read again while merges, compactions and removals take files away that were just listed.
+    """Retry a read while merges, compactions and removals delete files that were just listed.
 
     Args:
         read: lists, then reads.
-        stale: what it raises where a file was gone.
+        stale: the exception that `read` raises if a file is gone.
 
-    Raises: `stale`: the same is gone again and again, so it is lost; or something always is.
+    Raises: `stale`: the same file is gone repeatedly, so it is lost; or each try misses some file.
     """
     gone = Counter[str]()
     while True:
         try:
             return read()
-        except stale as err:  # to try again is the point
+        except stale as err:  # try again
             gone[str(err)] += 1
             if gone[str(err)] > _LOST or gone.total() > _ATTEMPTS:
                 raise
-            time.sleep(_PAUSE_S * (gone.total() - 1))  # the first time at once
+            time.sleep(_PAUSE_S * (gone.total() - 1))  # the first retry at once
 
 
 def run_paths(root: Backend, run_id: str) -> RunPaths:
-    """Say where a run lies; the run need not exist.
+    """Return the paths of a run; the run need not exist.
 
     Raises: StorageError: the run_id is not allowed.
     """
@@ -184,17 +184,17 @@ def run_paths(root: Backend, run_id: str) -> RunPaths:
 
 
 def images_path(root: Backend, dataset_sha256: str) -> Backend:
-    """Say where the images of a data set are listed."""
+    """Return the file that lists the images of a data set."""
     return root / "images" / f"{checked_name(dataset_sha256, 'dataset_sha256')}.parquet"
 
 
 def training_path(root: Backend, training_id: str) -> Backend:
-    """Say where the epochs of a training are listed."""
+    """Return the file that lists the epochs of a training."""
     return root / "training" / f"{checked_name(training_id, 'training_id')}.parquet"
 
 
 def visible_files(folder: Backend) -> list[Backend]:
-    """List the Parquet files in a folder that are published, in order of name."""
+    """List the published Parquet files in a folder, in order of name."""
     return [
         backend
         for backend in folder.children()
@@ -203,22 +203,23 @@ def visible_files(folder: Backend) -> list[Backend]:
 
 
 def visible_runs(root: Backend, without: Collection[str] = ()) -> list[str]:
-    """List the run_ids under a root, in order of name, but some that are known already."""
+    """List the run_ids under a root, in order of name, except those in `without`."""
     names = [backend.name for backend in (root / "runs").holding(RUN_FILE)]
     return [name for name in names if name not in without and _NAME.fullmatch(name)]
 
 
 def is_visible(root: Backend, run_id: str) -> bool:
-    """Whether there is a run of that name."""
+    """Whether a run of that name exists."""
     return bool(_NAME.fullmatch(run_id)) and run_paths(root, run_id).run.is_file()
 
 
 def check_root(root: Root) -> Backend:
-    """Prove that runs can be written under a root, and leave nothing behind.
+    """Check that runs can be written under a root, and leave nothing behind.
 
-    A folder need not exist: then its nearest existing parent must take a new folder. A bucket must.
+    A folder need not exist: then its nearest existing parent must accept a new folder. A bucket
+    must exist.
 
-    Raises: RootNotWritableError: it is no root, or the place refuses.
+    Raises: RootNotWritableError: it is not a root, or the storage backend refuses.
     """
     backend = open_backend(root)
     try:
@@ -230,12 +231,12 @@ def check_root(root: Root) -> Backend:
 
 @contextlib.contextmanager
 def probe(root: Root) -> Iterator[str]:
-    """Keep a file under a root for a while, for another host to look for by its name.
+    """Keep a file under a root during the block, so that another host can look for it by name.
 
-    Whatever is made for it, the root included, goes again. An object store has the same name
-    everywhere, and needs none: the name is empty.
+    All that is made for it, the root included, is removed afterwards. An object store is the same
+    on every host and needs no file: the name is empty.
 
-    Raises: RootNotWritableError: it is no root, or the place refuses.
+    Raises: RootNotWritableError: it is not a root, or the storage backend refuses.
     """
     backend = check_root(root)
     if not isinstance(backend, LocalBackend):
@@ -251,16 +252,16 @@ def probe(root: Root) -> Iterator[str]:
     except OSError as err:
         raise unwritable(backend, err) from err
     finally:
-        with contextlib.suppress(OSError):  # a root that is not empty any more stays
+        with contextlib.suppress(OSError):  # a root that is no longer empty stays
             file.unlink(missing_ok=True)
             for folder in made:
                 folder.rmdir()
 
 
 def has_probe(root: Root, name: str) -> bool:
-    """Whether this host sees the root of which another has a probe.
+    """Whether this host sees the same root as the host that made the probe.
 
-    Raises: RootNotWritableError: it sees it, and cannot write there.
+    Raises: RootNotWritableError: this host sees the root, but cannot write there.
     """
     if name and not (open_backend(root) / name).is_file():
         return False
@@ -269,7 +270,7 @@ def has_probe(root: Root, name: str) -> bool:
 
 
 def unwritable(root: Backend, err: OSError) -> RootNotWritableError:
-    """Word the refusal of a place."""
+    """Describe why a root cannot be written."""
     if isinstance(err, BackendError):
         return RootNotWritableError(f"results root {root} cannot be written: {err}")
     return RootNotWritableError(

@@ -1,4 +1,4 @@
-"""The runs under a root: listing, finding by name, removing."""
+"""Lists the runs under a root, finds one by name, removes one."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ LATEST = "latest"
 def list_runs(root: Root) -> tuple[RunRow, ...]:
     """List the runs under a root, newest first.
 
-    A run that says "running" while no process holds its lease is shown as "interrupted", one
-    whose row cannot be read as "damaged".
+    A run whose row says "running" while no process holds its lease is shown as "interrupted"; a run
+    whose row cannot be read is shown as "damaged".
 
     Raises:
         StorageError: there is no such root.
@@ -58,15 +58,15 @@ def _read_or_named(backend: Backend, run_id: str) -> tuple[RunRow, ...]:
 
 
 def read_run(root: Backend, run_id: str) -> tuple[RunRow, ...]:
-    """Read one run's row as readers see it; nothing if it was removed meanwhile.
+    """Read one run's row as readers see it; empty if the run was removed meanwhile.
 
-    Raises: DamagedError: it does not say what was written.
+    Raises: DamagedError: it does not hold what was written.
     """
     paths = run_paths(root, run_id)
     try:
         run = read_row(paths)
         if run.status == "running" and not paths.folder.is_leased():
-            # A driver that ended in between has saved its row before it gave the lease back.
+            # A driver that ended in between saved its row before it released the lease.
             run = read_row(paths)
             if run.status == "running":
                 run = dataclasses.replace(run, status="interrupted")
@@ -79,31 +79,31 @@ def read_row(paths: RunPaths) -> RunRow:
     """Read one run's row as it was saved.
 
     Raises:
-        DamagedError: it does not say what was written.
-        FileNotFoundError: there is none.
+        DamagedError: it does not hold what was written.
+        FileNotFoundError: there is no such run.
     """
     rows = table_to_rows(RunRow, read_table(paths.run))
     if len(rows) != 1:
-        raise DamagedError(f"{paths.run} is damaged ({len(rows)} rows, where one is)")
+        raise DamagedError(f"{paths.run} is damaged ({len(rows)} rows instead of one)")
     return rows[0]
 
 
 def read_cell_rows(paths: RunPaths) -> tuple[CellRow, ...]:
-    """Read the cells of one run as they were saved; raises as `read_row`."""
+    """Read the cells of one run as they were saved; raises like `read_row`."""
     try:
         return table_to_rows(CellRow, read_table(paths.cells))
     except FileNotFoundError as err:
         if not paths.run.is_file():
             raise
         raise DamagedError(
-            f"{paths.cells} is not there, where the run is: see `gfjobs fsck`"
+            f"{paths.cells} is missing, although the run exists: see `gfjobs fsck`"
         ) from err
 
 
 def resolve_run(root: Root, text: str) -> str:
-    """Turn what the user called a run into its run_id; `latest` is the newest submitted.
+    """Return the run_id for a name that the user gave; `latest` is the newest submitted run.
 
-    Raises: RunNotFoundError: there is none; the message names the nearest.
+    Raises: RunNotFoundError: there is no such run; the message names the nearest.
     """
     runs = list_runs(root)
     names = [run.run_id for run in runs]
@@ -124,13 +124,13 @@ def resolve_run(root: Root, text: str) -> str:
 
 
 def remove_run(root: Root, run_id: str) -> None:
-    """Delete a run. It vanishes for readers in one step.
+    """Delete a run. For readers it vanishes in one step.
 
     Raises:
-        RunNotFoundError: there is none.
+        RunNotFoundError: there is no such run.
         RunLockedError: a process is writing it.
-        StorageError: the file system refuses, or part of the run is a symbolic link; what can be
-            told before anything is deleted, is.
+        StorageError: the file system refuses, or part of the run is a symbolic link; checked before
+            anything is deleted, as far as possible.
     """
     backend = existing_root(root)
     paths = run_paths(backend, run_id)
@@ -145,26 +145,26 @@ def remove_run(root: Root, run_id: str) -> None:
 
 
 def is_locked(root: Root, run_id: str) -> bool:
-    """Tell whether a process holds the lease of a run; a run that is not there has none."""
+    """Whether a process holds the lease of a run; False if there is no such run."""
     return run_paths(existing_root(root), run_id).folder.is_leased()
 
 
 def holder(root: Root, run_id: str) -> str | None:
-    """Say which process holds the lease of a run, in words; None where none does."""
+    """Name the process that holds the lease of a run; None if no process does."""
     return run_paths(existing_root(root), run_id).folder.holder()
 
 
 def log_of(root: Root, run_id: str) -> Path | None:
-    """Where a driver without a terminal says what it does; there may be no such file.
+    """Return the log file of a driver without a terminal; it may not exist.
 
-    None on an object store, where nothing can be added to a file.
+    None on an object store, where a file cannot be appended to.
     """
     log = run_paths(existing_root(root), run_id).log
     return log.path if isinstance(log, LocalBackend) else None
 
 
 def ask_to_cancel(root: Root, run_id: str) -> None:
-    """Leave word for the driver of a run, wherever it is, that it shall stop.
+    """Ask the driver of a run, on whatever host it is, to stop.
 
     Raises: StorageError: the file system refuses.
     """

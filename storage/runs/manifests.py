@@ -1,11 +1,11 @@
-"""Manifests: which row files of a run count, published one atomic step at a time.
+"""Manifests: they decide which row files of a run count, and are published in one atomic step each.
 
 A manifest is a small JSON file in `<run>/commits`. It names the shards that it commits, the data
 files that hold their rows, and the manifests that it supersedes. A data file counts if a live
 manifest names it, and a manifest is live if no other supersedes it. So a commit of several
 tables, and a merge of a thousand commits, both happen in one step.
 
-No two manifests that would make a row count twice can both be published, whatever locks say: a
+Two manifests that would make a row count twice can never both be published, even if locks fail: a
 commit is named after its shard, and a merge after the number of merges before it, so the later of
 two writers finds the name taken.
 """
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 MERGED_PREFIX = "merged-"
 _NUMBERED = re.compile(rf"{MERGED_PREFIX}g(\d+)\.json")
 
-# A merge disturbs a reader once; more than a few times in a row is something else.
+# Tries of a reader; one merge disturbs it once.
 _ATTEMPTS = 100
 
 
@@ -46,7 +46,7 @@ _ATTEMPTS = 100
 class CommitEntry:
     """One committed shard of one cell and round.
 
-    `rows` are the images it answered, `busy_s` the seconds that its worker was at it,
+    `rows` is the number of its images, `busy_s` the seconds that its worker spent on it,
     `committed_at` naive UTC.
     """
 
@@ -61,7 +61,7 @@ class CommitEntry:
 
     @property
     def key(self) -> tuple[str, int, int]:
-        """What may be committed once: cell_id, round, shard."""
+        """cell_id, round, shard; each key may be committed once."""
         return self.cell_id, self.round, self.shard
 
 
@@ -69,8 +69,8 @@ class CommitEntry:
 class Summary:
     """Rows of views that stand for all rows of a run: file names in `<run>/data`, by view.
 
-    `made_of` is a digest of all that went into them beside the rows that the same manifest names
-    (storage.runs.summaries): where it is another now, they do not count.
+    `made_of` is a digest of all their inputs other than the rows that the same manifest names
+    (storage.runs.summaries): if these inputs have changed, the summary does not count.
     """
 
     files: Mapping[str, str]
@@ -79,7 +79,7 @@ class Summary:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What one manifest file says; `files` are names in `<run>/data`, by table.
+    """The content of a manifest file; `files` are names in `<run>/data`, by table.
 
     `digests` are SHA-256 in hex by file name; manifests before schema version 4 have none.
     """
@@ -91,7 +91,7 @@ class Manifest:
     summary: Summary | None = None
 
     def named(self) -> list[str]:
-        """All files that it names."""
+        """Return the names of all its data files."""
         rows = [name for names in self.files.values() for name in names]
         return [*rows, *(self.summary.files.values() if self.summary else ())]
 
@@ -100,7 +100,7 @@ class Manifest:
 class Snapshot:
     """The live manifests of a run at one moment, by file name.
 
-    `superseded` are names that count no more, also if something appeared under them again;
+    `superseded` are manifest names that no longer count, even if a file reappears under them;
     `dead_files` are data files that only such manifests name.
     """
 
@@ -110,7 +110,7 @@ class Snapshot:
     dead_files: frozenset[str] = frozenset()
 
     def files(self, table: str) -> list[Backend]:
-        """List the data files of a table that count."""
+        """List the live data files of a table."""
         return [
             self.paths.data / name
             for manifest in self.manifests.values()
@@ -119,14 +119,14 @@ class Snapshot:
 
     @property
     def summary(self) -> Summary | None:
-        """What stands for all rows, if one manifest names them all and it too."""
+        """The summary of all rows; None unless a single manifest names all rows and a summary."""
         if len(self.manifests) != 1:
             return None
         (manifest,) = self.manifests.values()
         return manifest.summary
 
     def without_summary(self) -> Snapshot:
-        """The same rows, with nothing that stands for them."""
+        """Return the same snapshot without its summary."""
         manifests = {
             name: dataclasses.replace(manifest, summary=None)
             for name, manifest in self.manifests.items()
@@ -135,7 +135,7 @@ class Snapshot:
 
     @property
     def digests(self) -> dict[str, str]:
-        """SHA-256 by file name, where they are known."""
+        """The known SHA-256 digests by file name."""
         return {
             name: digest
             for manifest in self.manifests.values()
@@ -144,11 +144,11 @@ class Snapshot:
 
     @property
     def unmerged_entries(self) -> list[CommitEntry]:
-        """The entries that stand in manifests; those of a merge stand in its `commits` file."""
+        """The entries in manifests; the entries of a merge are in its `commits` file instead."""
         return [entry for manifest in self.manifests.values() for entry in manifest.entries]
 
     def entries(self) -> tuple[CommitEntry, ...]:
-        """List all that is committed, merged or not."""
+        """List all committed entries, merged or not."""
         merged = [
             CommitEntry(**{name: value for name, value in row.items() if name != "run_id"})
             for backend in self.files("commits")
@@ -157,7 +157,7 @@ class Snapshot:
         return (*merged, *self.unmerged_entries)
 
     def throttled_rounds(self) -> frozenset[tuple[str, int]]:
-        """List the rounds (cell_id, round) that a throttled machine spoilt."""
+        """List the throttled rounds (cell_id, round)."""
         return frozenset(
             (row["cell_id"], row["round"])
             for backend in self.files("rounds")
@@ -175,9 +175,9 @@ class Snapshot:
 
 
 def manifest_name(entry: CommitEntry, superseded: Collection[str]) -> str:
-    """Name the manifest of a commit after its key: no second file can commit the same shard.
+    """Return the name of a commit's manifest, made from its key: a second commit finds it taken.
 
-    Where the shard was dropped since, by the number of times: no name counts again.
+    If the shard was dropped before, the name has a number too, since no name is used again.
     """
     key = f"{checked_name(entry.cell_id, 'cell_id')}.{entry.round}.{entry.shard}"
     names = itertools.chain([f"{key}.json"], (f"{key}.{n}.json" for n in itertools.count(1)))
@@ -185,7 +185,7 @@ def manifest_name(entry: CommitEntry, superseded: Collection[str]) -> str:
 
 
 def merge_name(snapshot: Snapshot) -> str:
-    """Name the manifest of the next merge: two merges of one snapshot get one name.
+    """Return the name of the next merge's manifest: two merges of one snapshot get the same name.
 
     Older merges have a random name instead of a number.
     """
@@ -195,10 +195,10 @@ def merge_name(snapshot: Snapshot) -> str:
 
 
 def publish_manifest(paths: RunPaths, name: str, manifest: Manifest) -> None:
-    """Make a manifest count, in one step.
+    """Publish a manifest in one step, so that its files count.
 
     Raises:
-        FileExistsError: one of that name counts already.
+        FileExistsError: a manifest of that name exists already.
         OSError: it cannot be written, and does not count.
     """
     backend, content = paths.commits / name, manifest_bytes(manifest)
@@ -207,8 +207,8 @@ def publish_manifest(paths: RunPaths, name: str, manifest: Manifest) -> None:
     except FileExistsError:
         raise
     except OSError:
-        # A store whose answer was lost, or a disk that does not take back what it cannot keep:
-        # what is there counts, and is not to be reported as failed.
+        # The answer of a store was lost, or a disk could not undo a failed write: a manifest that
+        # is there counts, and must not be reported as failed.
         if not _holds(backend, content):
             raise
 
@@ -220,7 +220,7 @@ def _holds(backend: Backend, content: bytes) -> bool:
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:
-    """What a manifest's file holds."""
+    """Serialise a manifest for its file."""
     content = {
         "schema_version": SCHEMA_VERSION,
         "entries": [_entry_to_json(entry) for entry in manifest.entries],
@@ -233,11 +233,10 @@ def manifest_bytes(manifest: Manifest) -> bytes:
 
 
 def read_snapshot(paths: RunPaths) -> Snapshot:
-    """Read the live manifests of a run, also while its driver commits or merges.
+    """Read the live manifests of a run, even while its driver commits or merges.
 
-    A merge publishes its manifest and then deletes those it supersedes. A listing that
-    overlaps may miss both; so it counts only if no merge appeared by the time that everything
-    was read.
+    A merge publishes its manifest and then deletes those it supersedes. A listing during a merge
+    may miss both; so a listing counts only if no new merge has appeared once all was read.
 
     Raises:
         SchemaVersionError: a newer version wrote a manifest.
@@ -263,7 +262,7 @@ def read_snapshot(paths: RunPaths) -> Snapshot:
 
 
 def manifest_names(paths: RunPaths) -> list[str]:
-    """List all manifests, superseded ones too."""
+    """List the names of all manifests, superseded ones too."""
     names = [backend.name for backend in paths.commits.children()]
     return [name for name in names if name.endswith(".json") and not name.startswith(".")]
 
@@ -305,7 +304,7 @@ def _read_manifests(backends: Sequence[Backend]) -> dict[str, Manifest]:
 
 
 def read_manifest(backend: Backend) -> Manifest:
-    """Read one manifest; raises as `read_snapshot`, or FileNotFoundError."""
+    """Read one manifest; raises like `read_snapshot`, or FileNotFoundError."""
     return _parse_manifest(backend, backend.read())
 
 
@@ -336,7 +335,7 @@ def _summary_from_json(content: dict[str, Any] | None) -> Summary | None:
 
 
 def bare_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Refuse a manifest that points outside its run."""
+    """Return file names, and refuse any that would point outside their folder."""
     checked = tuple(names)
     for name in checked:
         if "/" in name or name in {"", ".", ".."}:

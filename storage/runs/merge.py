@@ -1,8 +1,8 @@
 """Merges the many small files of a run into one sorted file per table, with its summary.
 
-The merged files are written first, where nobody sees them; one manifest then supersedes all
-others in one step; then the old manifests go, and then the old files. A crash between any two
-steps leaves each row visible once, and the next merge clears up what was left.
+The merged files are written first, where no reader sees them; one manifest then supersedes all
+others in one step; then the old manifests are deleted, and then the old files. A crash between any
+two steps leaves each row visible once, and the next merge deletes the leftovers.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from storage.runs.layout import RunPaths
     from storage.runs.manifests import Snapshot
 
-# Rows that DuckDB sorts and writes together: small enough that a question about one cell skips
-# most of a file, large enough that statistics and dictionaries cost nothing.
+# Rows that DuckDB sorts and writes together: small enough that a query about one cell skips most
+# of a file, large enough that statistics and dictionaries cost nothing.
 ROW_GROUP_ROWS = 100_000
 
 # The sort spills to the disk beyond this; drivers run on boards with 4 GB too.
@@ -57,16 +57,16 @@ def merge_run(
     """Merge a run whose lease the caller holds.
 
     Args:
-        paths: of the run.
-        lease: of the run.
-        without: cells whose rows are dropped, in the same atomic step. A run of which something is
-            dropped has more to do, and gets no summary.
-        kept: all that counts of it, where this is not all that its manifests name.
-        power: nodes whose readings of the total are dropped, and rows of `power` that come for
+        paths: those of the run.
+        lease: that of the run.
+        without: cells whose rows are dropped, in the same atomic step. A run with dropped rows has
+            more to do, and gets no summary.
+        kept: the snapshot that counts, if that is not all that the run's manifests name.
+        power: nodes whose readings of the total are dropped, and the rows of `power` that replace
             them, in the same atomic step.
 
     Raises:
-        OSError, duckdb.Error: a step failed; the rows are as visible as before.
+        OSError, duckdb.Error: a step failed; the visible rows are unchanged.
         RunLockedError: another process took the lease over, or merged the run; likewise.
     """
     snapshot = kept or read_snapshot(paths)
@@ -78,14 +78,14 @@ def merge_run(
     if is_merged and inputs and is_current(snapshot.summary, inputs):
         return
     name = merge_name(snapshot)
-    # Files have a name of their own: of two merges of one name only one is published.
+    # File names are unique, since two merges may have the same name; only one is published.
     suffix = f"{name.removesuffix('.json')}.{uuid.uuid4().hex[:8]}"
     entries = [entry for entry in snapshot.unmerged_entries if entry.cell_id not in without]
     with paths.data.scratch() as scratch, contextlib.closing(_connect(scratch)) as connection:
         connection.register("new_commits", entries_to_table(paths.folder.name, entries))
         mount = Mount(connection, paths.folder)
         mount.open_ahead([file for table in SORT_KEYS for file in snapshot.files(table)])
-        if is_merged:  # only the summary is missing, or not of these cells
+        if is_merged:  # only the summary is missing or stale
             files, digests = _merged_files(snapshot)
             scans = {table: rows_sql(table, snapshot, mount) for table in files if files[table]}
         else:
@@ -110,33 +110,33 @@ def merge_run(
     try:
         publish_manifest(paths, name, merged)
         after = read_snapshot(paths)
-        is_dead = name in after.superseded  # of two merges, or more, that came in between
+        is_dead = name in after.superseded  # superseded by two or more merges that came in between
     except FileExistsError:
         is_dead = True
     if is_dead:
         _remove_unpublished(paths, suffix)
         raise RunLockedError(
             f"run {paths.folder.name} was merged by another process just now; its merge counts, "
-            "this one is dropped, and nothing is double"
+            "this one is dropped, and no row is duplicated"
         )
     remove_leftovers(paths, after, lease)
 
 
 def _remove_unpublished(paths: RunPaths, suffix: str) -> None:
-    """Delete the files of a merge that came too late."""
+    """Delete the files of a merge that lost against another one."""
     ending = f"-{suffix}.parquet"
     paths.data.delete_all([file for file in paths.data.children() if file.name.endswith(ending)])
 
 
 def _is_merged(snapshot: Snapshot) -> bool:
-    """Whether there is one file a table, or nothing at all."""
+    """Whether there is one file per table, or no manifest at all."""
     only = next(iter(snapshot.manifests), MERGED_PREFIX)
     return len(snapshot.manifests) <= 1 and only.startswith(MERGED_PREFIX)
 
 
 def _merged_files(snapshot: Snapshot) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
-    """The files of a merged run by table, and their digests."""
-    if not snapshot.manifests:  # nothing was committed: its ladder still says so of each cell
+    """Return the files of a merged run by table, and their digests."""
+    if not snapshot.manifests:  # nothing was committed; the ladder still shows that for each cell
         return {}, {}
     (manifest,) = snapshot.manifests.values()
     rows = [name for names in manifest.files.values() for name in names]
@@ -150,8 +150,8 @@ def _merged_files(snapshot: Snapshot) -> tuple[dict[str, tuple[str, ...]], dict[
 def remove_leftovers(paths: RunPaths, snapshot: Snapshot, lease: Lease) -> None:
     """Delete superseded manifests, then files that no live manifest names.
 
-    In this order: a manifest must never name a file that is gone. What the snapshot did not see
-    stays where a driver that lost its lease may have put it just now.
+    In this order, because a manifest must never name a file that is gone. A file that is not in the
+    snapshot stays if a driver that lost its lease may have written it just now.
     """
     named = {name for manifest in snapshot.manifests.values() for name in manifest.named()}
     _delete_rest(paths.commits, lease, kept=snapshot.manifests, dead=snapshot.superseded)
@@ -169,10 +169,11 @@ def _delete_rest(
 
 
 def _gone_names(snapshot: Snapshot) -> tuple[str, ...]:
-    """All manifests that count no more after a merge, those of earlier merges too.
+    """Return the names of all manifests that no longer count after a merge, or after earlier ones.
 
-    A driver that lost its lease without knowing may put one back under its old name. One that
-    it puts under a new name, after the snapshot was read, is not merged and counts.
+    A driver that lost its lease without knowing it may write one again under its old name, which
+    must not count. One that it writes under a new name, after the snapshot was read, is not merged
+    and counts.
     """
     return tuple(sorted({*snapshot.manifests, *snapshot.superseded}))
 
@@ -184,7 +185,7 @@ def _connect(scratch: Path) -> duckdb.DuckDBPyConnection:
 
 
 def rows_sql(table: str, snapshot: Snapshot, mount: Mount) -> str:
-    """Select all rows of a table, or nothing where there are none."""
+    """Return SQL that selects all rows of a table; empty if it has none."""
     files = [
         str(file.local_path) if file.local_path else mount.name_of(file)
         for file in snapshot.files(table)
@@ -196,7 +197,7 @@ def rows_sql(table: str, snapshot: Snapshot, mount: Mount) -> str:
 
 
 def _kept_sql(rows: str, without: Collection[str]) -> str:
-    """Leave out the rows of some cells."""
+    """Return SQL that leaves out the rows of some cells."""
     if not without:
         return rows
     cells = ", ".join(quote(cell_id) for cell_id in sorted(without))
@@ -204,7 +205,7 @@ def _kept_sql(rows: str, without: Collection[str]) -> str:
 
 
 def _replaced_sql(rows: str, nodes: Collection[str]) -> str:
-    """Put new power in place of what some nodes have; the marks of their windows stay."""
+    """Return SQL that replaces the power of some nodes; the marks of their windows stay."""
     names = ", ".join(quote(node) for node in sorted(nodes))
     gone = f"power_mw IS NOT NULL AND rail = 'total' AND coalesce(node, '') IN ({names})"
     old = f"SELECT * FROM ({rows}) WHERE NOT ({gone}) UNION ALL BY NAME " if rows else ""

@@ -1,4 +1,4 @@
-"""Row files of a run: written where nobody reads them, until a manifest names them."""
+"""Writes the row files of a run, which no reader sees until a manifest names them."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 def write_row_files(
     paths: RunPaths, tables: Mapping[str, pa.Table], suffix: str
 ) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
-    """Write tables, durably, as files that count once a manifest says so; empty ones are left out.
+    """Write tables durably, as files that count once a manifest names them; skip empty tables.
 
     Args:
-        paths: of the run.
+        paths: those of the run.
         tables: by name.
-        suffix: of the files' names; no file has had it before.
+        suffix: of the files' names; never used before.
 
-    Returns: names of files by table and their SHA-256 by name, as a manifest has them.
-    Raises: OSError: one cannot be written.
+    Returns: file names by table, and SHA-256 by file name, as in a manifest.
+    Raises: OSError: a file cannot be written.
     """
     files: dict[str, tuple[str, ...]] = {}
     digests: dict[str, str] = {}
@@ -41,7 +41,7 @@ def write_row_files(
                 digests[file] = hashlib.sha256(content).hexdigest()
         paths.data.sync()
     except OSError:
-        with contextlib.suppress(OSError):  # a full disk has room again
+        with contextlib.suppress(OSError):  # frees a full disk
             paths.data.delete_all([paths.data / file for (file,) in files.values()])
         raise
     return files, digests

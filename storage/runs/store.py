@@ -53,7 +53,7 @@ class RunStore:
     """
 
     def __init__(self, root: Backend, paths: RunPaths, lease: Lease) -> None:
-        """For `create` and `open`, which hold the lease already."""
+        """Read the run; for `create` and `open`, which hold the lease already."""
         self._root = root
         self._paths = paths
         self._lease = lease
@@ -80,10 +80,10 @@ class RunStore:
             root: the results root; made if it does not exist.
             run: its run_id names the folder.
             cells: in the order of the plan.
-            submission: whatever the caller wants back at a resume.
+            submission: what the caller needs to resume the run.
 
         Raises:
-            RootNotWritableError: before anything is written.
+            RootNotWritableError: the root is not writable; nothing was written.
             RunExistsError: the name is taken.
             RunLockedError: another process is making this run.
             StorageError: the run_id is not allowed, or a row does not fit its schema.
@@ -96,7 +96,7 @@ class RunStore:
 
     @classmethod
     def open(cls, root: Root, run_id: str) -> Self:
-        """Take the lease of a run that exists, to go on with it.
+        """Take the lease of an existing run, to write to it.
 
         Raises: RunNotFoundError, RunLockedError, SchemaVersionError.
         """
@@ -109,14 +109,14 @@ class RunStore:
     def save_run(self, run: RunRow) -> None:
         """Replace the run's row.
 
-        Raises: StorageError: it is another run's, or cannot be written.
+        Raises: StorageError: it is of another run, or cannot be written.
         """
         run_table, _ = rows_as_tables(run, (), self.run.run_id)
         self._save("run", self._paths.run, run_table)
         self.run = run
 
     def save_submission(self, submission: Mapping[str, str]) -> None:
-        """Replace what was kept for a resume.
+        """Replace the submission, which is kept for a resume.
 
         Raises: StorageError: it cannot be written.
         """
@@ -126,21 +126,21 @@ class RunStore:
         self.submission = dict(submission)
 
     def is_cancel_asked(self) -> bool:
-        """Whether somebody wants this run to stop; cheap enough to be asked each second."""
+        """Whether the run was asked to stop; cheap enough to check every second."""
         return self._paths.cancel.is_file()
 
     def forget_cancel(self) -> None:
-        """The run has stopped, or starts anew.
+        """Delete the request to stop, after the run has stopped or when it starts again.
 
         Raises: StorageError: the file system refuses.
         """
-        with _failing_as(f"run {self.run.run_id} cannot go on"):
+        with _failing_as(f"the request to stop run {self.run.run_id} cannot be deleted"):
             self._paths.cancel.delete()
 
     def save_cells(self, cells: Sequence[CellRow]) -> None:
         """Replace all cells of the run.
 
-        Raises: StorageError: one is another run's, or they cannot be written.
+        Raises: StorageError: one is of another run, or they cannot be written.
         """
         _, cells_table = rows_as_tables(self.run, cells)
         self._save("cells", self._paths.cells, cells_table)
@@ -149,14 +149,14 @@ class RunStore:
     def save_nodes(self, nodes: Sequence[NodeRow]) -> None:
         """Replace the nodes of the run.
 
-        Raises: StorageError: one is another run's, or they cannot be written.
+        Raises: StorageError: one is of another run, or they cannot be written.
         """
         check_run_ids(self.run.run_id, nodes)
         self._save("nodes", self._paths.nodes, rows_to_table(NodeRow, nodes))
         self.nodes = tuple(nodes)
 
     def save_images(self, dataset_sha256: str, table: pa.Table) -> None:
-        """List the images of a data set, once a root: the digest says that they are the same.
+        """Write the list of a data set's images, once per root: the digest identifies them.
 
         Raises: StorageError: the table is not of the schema `images`, or cannot be written.
         """
@@ -169,11 +169,11 @@ class RunStore:
             publish_table(backend, table)
 
     def entries(self) -> tuple[CommitEntry, ...]:
-        """List what is committed."""
+        """List the committed entries."""
         return tuple(self._entries.values())
 
     def throttled_rounds(self) -> frozenset[tuple[str, int]]:
-        """Say which rounds (cell_id, round) are committed with a sign of throttling."""
+        """List the committed rounds (cell_id, round) that are throttled."""
         return read_snapshot(self._paths).throttled_rounds()
 
     def unanswered_images(self) -> Counter[tuple[str, int]]:
@@ -189,21 +189,21 @@ class RunStore:
 
         Args:
             entry: its (cell_id, round, shard) may be committed once.
-            tables: by name, of exactly the schemas; empty tables are left out.
+            tables: by name, with exactly their schemas; empty tables are left out.
 
-        Returns: False, and nothing changed, if this shard is committed already: a task may run
+        Returns: False, with nothing changed, if this shard is committed already: a task may run
             twice, and duplicates are normal.
         Raises: StorageError: a table is not of its schema, of another cell, or cannot be
-            written; then nothing of this commit counts. What counts although an error came
-            afterwards, such as a lost answer of an object store, is reported as committed.
-            RunLockedError: another driver took the run over; what it committed counts.
+            written; then nothing of this commit counts. A commit that counts although an error
+            came afterwards, such as a lost answer of an object store, is reported as committed.
+            RunLockedError: another driver took the run over; its commits count.
         """
         self._check_open()
         check_shard(self.run.run_id, entry.cell_id, tables)
         if entry.key in self._entries:
             return False
         name = manifest_name(entry, self._superseded)
-        # A new name each time: what a crash left under an old one is not overwritten but orphaned.
+        # A new name each time: a file that a crash left is orphaned, not overwritten.
         suffix = f"{name.removesuffix('.json')}.{uuid.uuid4().hex[:8]}"
         with _failing_as(f"shard {entry.key} of run {self.run.run_id} cannot be committed"):
             files, digests = write_row_files(self._paths, tables, suffix)
@@ -216,7 +216,7 @@ class RunStore:
         return True
 
     def add_power(self, table: pa.Table) -> None:
-        """Add rows of `power` that came after their shards, all in one atomic step.
+        """Add rows of `power` that arrived after their shards, all in one atomic step.
 
         Raises: StorageError: the table is not of the schema, of another run, or cannot be written;
             then none of it is visible.
@@ -231,11 +231,11 @@ class RunStore:
             publish_manifest(self._paths, f"power-{suffix}.json", manifest)
 
     def replace_power(self, nodes: Collection[str], table: pa.Table) -> None:
-        """Put rows of `power` in place of all readings of some nodes' total, in one atomic step.
+        """Replace all readings of some nodes' total by rows of `power`, in one atomic step.
 
-        The rows that mark a window's ends stay.
+        The rows that mark the ends of a window stay.
 
-        Raises: StorageError: as `add_power`.
+        Raises: StorageError: as for `add_power`.
         """
         self._check_open()
         check_power(self.run.run_id, table)
@@ -243,11 +243,11 @@ class RunStore:
             merge_run(self._paths, self._lease, power=(nodes, table))
 
     def merge(self) -> None:
-        """Merge the committed files into one sorted file a table, and summarise them.
+        """Merge the committed files into one sorted file per table, and summarise them.
 
-        Of a run that is merged already, only a summary that is missing or stale is made.
+        For a run that is merged already, only a missing or stale summary is made.
 
-        Raises: StorageError: a step failed; the rows are as visible as before.
+        Raises: StorageError: a step failed; the visible rows are unchanged.
         """
         self._check_open()
         with _failing_as(f"files of run {self.run.run_id} cannot be merged"):
@@ -256,7 +256,7 @@ class RunStore:
     def discard(self, cell_ids: Collection[str]) -> None:
         """Drop all rows of some cells in one atomic step; they may be committed again.
 
-        Raises: StorageError: a step failed; the rows are as visible as before.
+        Raises: StorageError: a step failed; the visible rows are unchanged.
         """
         self._check_open()
         with _failing_as(f"cells of run {self.run.run_id} cannot be dropped"):
@@ -264,7 +264,7 @@ class RunStore:
         self._read_entries()
 
     def seal(self) -> str:
-        """Say that the run stays as it is, until it is written again; see `storage.runs.history`.
+        """Mark the run as unchanged until it is written again; see `storage.runs.history`.
 
         Returns: the name of the seal.
         Raises: StorageError: it cannot be written.
@@ -276,11 +276,11 @@ class RunStore:
         return name
 
     def close(self) -> None:
-        """Give the lease back; a second call does nothing."""
+        """Release the lease; a second call does nothing."""
         self._lease.release()
 
     def __enter__(self) -> Self:
-        """Enter: the lease is held already."""
+        """Return the store, whose lease is held already."""
         return self
 
     def __exit__(
@@ -289,15 +289,15 @@ class RunStore:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave: give the lease back."""
+        """Release the lease."""
         self.close()
 
     def _committed_by_another(self, entry: CommitEntry, files: Iterable[str]) -> RunLockedError:
-        """A driver that held the lease before was later than its lease: its rows are the ones."""
+        """Delete our rows: a driver that lost the lease to us committed the same shard first."""
         self._paths.data.delete_all([self._paths.data / file for file in files])
         return RunLockedError(
             f"shard {entry.key} of run {self.run.run_id} was committed by another driver just now; "
-            "its rows count, these are dropped, and nothing is double"
+            "its rows count, these are dropped, and no row is duplicated"
         )
 
     def _read_entries(self) -> None:
@@ -312,7 +312,7 @@ class RunStore:
             publish_table(backend, table)
 
     def _check_open(self) -> None:
-        """Before each change."""
+        """Check before each change that the lease is held, and delete the run's seal once."""
         if not self._lease.is_held:
             raise StorageError(
                 f"the store of run {self.run.run_id} is closed; open it again with RunStore.open"

@@ -1,6 +1,6 @@
-"""What a run's folder says without reading rows: its name and its submission.
+"""Reads the names and submissions of runs, without reading rows.
 
-Quick enough for a shell that completes a name: neither Arrow nor DuckDB is loaded.
+Quick enough for completing a name in a shell: neither Arrow nor DuckDB is loaded.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def run_names(root: Root) -> tuple[str, ...]:
-    """The run_ids under a root, in order of name.
+    """List the run_ids under a root, in order of name.
 
     Raises: StorageError: there is no such root, or it cannot be read.
     """
@@ -26,7 +26,7 @@ def run_names(root: Root) -> tuple[str, ...]:
 
 
 def read_submission(root: Root, run_id: str) -> dict[str, str]:
-    """What was kept beside a run for a resume: where its grid and its paths are.
+    """Read what was stored with a run for a resume: where its grid and its paths are.
 
     Raises: RunNotFoundError: there is no such run.
     """

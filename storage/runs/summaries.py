@@ -1,9 +1,9 @@
 """The summary of a run: the rows of the views that stand for all of its images.
 
-It is made when a run ends, by the queries that answer without it, and lies beside the rows as one
-file a view. The manifest that names the rows names it too, so that rows that come or go leave it
-behind in the same step; and it says what else it was made of: the run's baseline, its cells and
-nodes, and the text of the queries. Where any of these is another now, readers compute.
+It is made when a run ends, by the same queries that readers would run without it, and is stored
+next to the rows as one file per view. The manifest that names the rows names it too, so a change of
+the rows drops it in the same step. It also records its other inputs: the run's baseline, its cells
+and nodes, and the text of the queries. If any of these has changed, readers compute the views.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PLACE = "place_in_run"
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a summary is made of beside rows: tables, and files; of no nodes b""."""
+    """The inputs of a summary other than rows, as a table and files; `nodes` may be empty."""
 
     run: pa.Table
     cells: bytes
@@ -45,18 +45,18 @@ class Inputs:
 
     @classmethod
     def read(cls, paths: RunPaths) -> Self:
-        """Read them of a run.
+        """Read the inputs of a run.
 
-        Raises: FileNotFoundError: it was removed meanwhile.
+        Raises: FileNotFoundError: the run was removed meanwhile.
         """
         nodes = b""
-        with contextlib.suppress(FileNotFoundError):  # no node worked yet
+        with contextlib.suppress(FileNotFoundError):  # no node has worked yet
             nodes = paths.nodes.read()
         return cls(read_table(paths.run), paths.cells.read(), nodes)
 
     @property
     def made_of(self) -> str:
-        """Their digest, with the queries'."""
+        """Their digest, which includes that of the queries."""
         parts = [
             definition(),
             *self.run["baseline"].to_pylist(),
@@ -66,7 +66,7 @@ class Inputs:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def tables(self) -> dict[str, pa.Table]:
-        """They as tables."""
+        """Return them as tables."""
         tables = {"runs": self.run, "cells": parse_table(self.cells, "cells.parquet")}
         if self.nodes:
             tables["nodes"] = parse_table(self.nodes, "nodes.parquet")
@@ -74,7 +74,7 @@ class Inputs:
 
 
 def is_current(summary: Summary | None, inputs: Inputs) -> bool:
-    """Whether a summary that a manifest names may be read in the place of its rows."""
+    """Whether a summary that a manifest names may be read instead of its rows."""
     return (
         summary is not None
         and summary.made_of == inputs.made_of
@@ -92,14 +92,14 @@ def write_summary(
     """Write the summary of a run into a folder.
 
     Args:
-        connection: without tables or views of these names.
-        inputs: of the run.
+        connection: has no tables or views of these names.
+        inputs: those of the run.
         scans: SQL of all its rows, by table; a table without rows may be left out.
-        folder: where the files go, named after their views and `suffix`.
+        folder: for the files, which are named after their views and `suffix`.
         suffix: of their names.
 
-    Returns: None if DuckDB could not answer, for example for want of memory; then whoever asks
-        for the rows of a view is told.
+    Returns: None if DuckDB failed, for example for lack of memory; a reader that then queries the
+        view gets the error.
     """
     try:
         create_run_views(connection, inputs.tables(), scans)
@@ -115,7 +115,7 @@ def write_summary(
 def create_run_views(
     connection: duckdb.DuckDBPyConnection, tables: Mapping[str, pa.Table], scans: Mapping[str, str]
 ) -> None:
-    """Create all tables, and what a summary is selected from, over the rows of one run."""
+    """Create views of all tables of one run, and the views that a summary is selected from."""
     for table in TABLES:
         rows = scans.get(table)
         if rows is None:
@@ -126,12 +126,12 @@ def create_run_views(
 
 
 def order() -> str:
-    """Number the rows in the order in which they come."""
+    """Return an SQL column that numbers the rows in their order."""
     return f"row_number() OVER () AS {PLACE}"
 
 
 def copy_rows(connection: duckdb.DuckDBPyConnection, rows: str, target: Path) -> None:
-    """Write what a statement gives to a Parquet file of ours."""
+    """Write the rows of a statement to a Parquet file with our schema version."""
     connection.execute(
         f"COPY ({rows}) TO {quote(str(target))} (FORMAT parquet, COMPRESSION zstd, "
         f"KV_METADATA {{{VERSION_KEY}: '{SCHEMA_VERSION}'}})"
@@ -139,6 +139,6 @@ def copy_rows(connection: duckdb.DuckDBPyConnection, rows: str, target: Path) ->
 
 
 def stored_scan(files: Iterable[str]) -> str:
-    """Select the stored rows of a view, with the column of their order, from files by name."""
+    """Return SQL that selects the stored rows of a view from files, with the column of order."""
     names = ", ".join(quote(file) for file in files)
     return f"FROM read_parquet([{names}], hive_partitioning = false)"

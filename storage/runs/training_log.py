@@ -1,4 +1,4 @@
-"""The rows of trainings: one file each, replaced whole with every epoch."""
+"""Reads and writes the epochs of trainings: one file per training, replaced whole each epoch."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class TrainingLog:
-    """What one training left so far.
+    """The finished epochs of one training.
 
     Args:
         root: the results root.
         training_id: names the file.
 
     Raises:
-        RootNotWritableError: nothing can be written there.
+        RootNotWritableError: the root is not writable.
         StorageError: the training_id is not allowed.
     """
 
@@ -34,7 +34,7 @@ class TrainingLog:
         self._path = training_path(self._root, training_id)
 
     def read(self) -> list[TrainingRow]:
-        """All its epochs, in their order; none if nothing was written.
+        """Read all its epochs, in their order; empty if nothing was written.
 
         Raises:
             StorageError: the file is damaged, of another table, or cannot be read.
@@ -47,18 +47,17 @@ class TrainingLog:
                 return []
         if not table.schema.equals(TABLES["training"]):
             raise StorageError(
-                f"{self._path} is not of the table `training`, so something else wrote it; move it "
-                "away or delete it"
+                f"{self._path} is not a file of the table `training`, so something else wrote it; "
+                "move it away or delete it"
             )
         return list(table_to_rows(TrainingRow, table))
 
     def write(self, rows: Sequence[TrainingRow]) -> None:
-        """Replace what was written by these epochs, in one step.
+        """Replace the file by these epochs, in one step.
 
         Raises:
             StorageError: a row is of another training, or does not fit its column.
-            RootNotWritableError: the file system refuses.
-            What was written before still stands then.
+            RootNotWritableError: the file system refuses; the file is unchanged.
         """
         table = rows_to_table(TrainingRow, rows)
         check_column(table, "training_id", self._training_id)

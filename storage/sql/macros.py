@@ -1,7 +1,7 @@
-"""The views and macros of `gfjobs sql`: which files of `queries` they are, and their arguments.
+"""The views and macros of `gfjobs sql`: their files in `queries`, and their arguments.
 
-DuckDB binds each of them when it is made, 0.3 s for all; so a statement gets those that its text
-names, and what these name in turn.
+DuckDB binds each of them when it is created, which takes 0.3 s for all. So a statement gets only
+those that its text names, and those that these name in turn.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-# Expressions of their arguments, used by the queries below; in the order they need each other.
+# Expressions of their arguments, used by the queries below; each needs only earlier ones.
 EXPRESSIONS = {
     "leaves": ("score", "threshold"),
     "gates": ("exit_blocks", "depth"),
@@ -56,7 +56,7 @@ VIEWS = (
     "committed",
 )
 
-# Views whose rows are kept for each finished run, since they stand for all of its images.
+# Views whose rows are stored for each finished run, as a summary of all its images.
 SUMMARISED = ("ladder", "committed")
 
 # Queries that take arguments: `FROM at_threshold(0.5)`.
@@ -91,14 +91,14 @@ MACROS: dict[str, tuple[str, ...]] = {
 }
 
 
-# Statements that may name what their text does not: lists of what there is, SQL in a string.
+# Statements that may use what their text does not name: lists of tables, SQL in a string.
 _SPEAKS_OF_ALL = re.compile(
     r"\b(show|pragma|information_schema|query|query_table)\b|\b(duckdb|pg|sqlite)_", re.IGNORECASE
 )
 
 
 _OF_RUN = re.compile(
-    r"--[^\n]*|/\*.*?\*/|"  # comments and texts are passed over, with what stands in them
+    r"--[^\n]*|/\*.*?\*/|"  # comments and strings are skipped, with their content
     rf"\b(?:{'|'.join(name for name, arguments in MACROS.items() if arguments[0] == 'run')})"
     r"""\s*\(\s*('(?:[^']|'')*')|'(?:[^']|'')*'|"(?:[^"]|"")*\"""",
     re.IGNORECASE | re.DOTALL,
@@ -106,13 +106,14 @@ _OF_RUN = re.compile(
 
 
 def find_needed(sql: str | None, through: Collection[str] = SUMMARISED) -> frozenset[str]:
-    """Say which tables, views and macros a statement may use; None uses all.
+    """Return the tables, views and macros that a statement may use; all for None.
 
-    By its text, so that it never names too few: a word in a string or a comment counts.
+    It goes by the words of the text, so it never returns too few: a word in a string or a comment
+    counts too.
 
     Args:
         sql: the statement.
-        through: those of SUMMARISED that are computed; what the others are made of is not needed.
+        through: those of SUMMARISED that are computed; inputs of the others are not needed.
     """
     known = _names()
     if sql is None or _SPEAKS_OF_ALL.search(sql):
@@ -144,22 +145,22 @@ def create_questions(connection: duckdb.DuckDBPyConnection, names: Collection[st
 
 
 def runs_asked_for(sql: str) -> list[str]:
-    """The runs that a statement gives to macros, as literals.
+    """Return the runs that a statement passes to macros, as SQL literals.
 
-    DuckDB evaluates nothing beside an empty table, so that a macro need not see that its run is not
-    there: whoever has the text asks `run_named` of each of these.
+    DuckDB evaluates nothing that is joined with an empty table, so a macro may not notice that its
+    run does not exist: the caller calls `run_named` for each of these.
     """
     return sorted({found[1] for found in _OF_RUN.finditer(sql) if found[1]})
 
 
 def named_queries() -> list[str]:
-    """How the views and macros are called, for messages."""
+    """List the views, and the macros with their arguments, for messages."""
     return [*VIEWS, *(f"{name}({', '.join(args)})" for name, args in MACROS.items())]
 
 
 @functools.cache
 def definition() -> str:
-    """A digest of all SQL that SUMMARISED are made by: what another gave is not theirs."""
+    """Return a digest of all SQL behind SUMMARISED; rows stored under another one are stale."""
     digest = hashlib.sha256()
     for name in sorted(find_needed(" ".join(SUMMARISED)) - set(TABLES)):
         digest.update(f"{name}\n{query_text(name)}\n".encode())
@@ -177,7 +178,7 @@ def _named_in(sql: str) -> set[str]:
 
 @functools.cache
 def _uses(name: str) -> frozenset[str]:
-    """What the query of a view or macro names; its comments do not count."""
+    """Return the names that the query of a view or macro uses; its comments do not count."""
     if name in TABLES:
         return frozenset(("cells",) if name in DIGEST_TABLES else ())
     return frozenset(_named_in(re.sub(r"--[^\n]*", "", query_text(name))))
@@ -189,13 +190,13 @@ def _is_repeated(name: str) -> bool:
 
 
 def _most_exits(connection: duckdb.DuckDBPyConnection) -> int:
-    """The greatest number of exits of an all-exit cell: its gates and the last block."""
+    """Return the largest number of exits of an all-exit cell: its gates and the last block."""
     rows = connection.sql("SELECT max(len(exit_blocks)) FROM cells WHERE kind = 'exits'").fetchall()
     return (rows[0][0] or 0) + 1
 
 
 def _repeat_by_exit(text: str, exits: int) -> str:
-    """Repeat the lines of a query that say {exit}, once for each exit, numbered from 1."""
+    """Repeat the lines of a query that contain {exit}, once per exit, numbered from 1."""
     return "\n".join(
         line.replace("{exit}", str(number))
         for line in text.splitlines()

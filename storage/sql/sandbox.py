@@ -1,8 +1,8 @@
-"""The only files that a DuckDB connection can reach: those of one root, for reading, by name.
+"""The sandbox of a DuckDB connection: it can only read the files of one root, by name.
 
-A file system of ours is registered under a scheme of its own, with an explicit map of the files
-that count. A connection that is locked may use this scheme alone, whatever a statement says: it
-cannot write, reach another file or address, load an extension, or change that back.
+A file system of ours is registered under its own scheme, with an explicit map of the files that
+count. A locked connection may use only this scheme, whatever a statement says: it cannot write,
+reach another file or address, load an extension, or undo the restriction.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SCHEME = "results"
 
-# A file never changes under its name, so what DuckDB keeps of it stays true.
+# A file never changes under its name, so what DuckDB caches of it stays valid.
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=timezone.utc)
 
 
@@ -35,8 +35,8 @@ class Mount:
     """The files of a root on one connection.
 
     Args:
-        connection: that will read them.
-        root: what their names begin from.
+        connection: reads them.
+        root: their names are relative to it.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, root: Backend) -> None:
@@ -45,18 +45,18 @@ class Mount:
         connection.register_filesystem(self._files)
 
     def name_of(self, file: Backend) -> str:
-        """Make a file readable, and say what the connection calls it."""
+        """Make a file readable, and return its name on the connection."""
         name = f"{SCHEME}://{str(file).removeprefix(str(self._root)).lstrip('/')}"
         self._files.by_name[name] = file
         return name
 
     def open_ahead(self, files: Sequence[Backend]) -> None:
-        """Make opening them quick, where it would take a while each."""
+        """Prefetch files, if opening each of them is slow."""
         self._root.open_ahead(files)
 
     @property
     def refusal(self) -> OSError | None:
-        """Why a file could not be read or written, the last time; None if that never happened."""
+        """The last error of reading or writing a file; None if there was none."""
         return self._files.refusal
 
     @property
@@ -66,9 +66,9 @@ class Mount:
 
 
 def restrict(connection: duckdb.DuckDBPyConnection) -> None:
-    """Confine a connection to the files of its mount, for good.
+    """Confine a connection to the files of its mount, irreversibly.
 
-    What a question needs beyond memory it may spill to a temporary folder of its own.
+    A query that needs more than memory may spill to its own temporary folder.
     """
     spill = Path(tempfile.gettempdir()) / f"gfjobs-sql-{uuid.uuid4().hex}"
     connection.execute("SET temp_directory = $folder", {"folder": str(spill)})
@@ -79,7 +79,7 @@ def restrict(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 class _ReadOnlyFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec ships no types
-    """What DuckDB asks of a file system, answered from a map."""
+    """The file system interface that DuckDB uses, with the files of a map."""
 
     protocol = SCHEME
     cachable = False
@@ -99,7 +99,7 @@ class _ReadOnlyFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec ships n
             if mode != "rb":
                 raise PermissionError(f"{path} can only be read")
             if path not in self.by_name:
-                raise PermissionError(f"{path} is no file of these results")
+                raise PermissionError(f"{path} is not a file of these results")
             return _WatchedFile(self, self.by_name[path].open())
         except OSError as err:
             self.refusal = err
@@ -112,36 +112,36 @@ class _ReadOnlyFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec ships n
     isfile = exists
 
     def isdir(self, path: str) -> bool:  # noqa: ARG002 (of fsspec)
-        """There are no folders."""
+        """Return False: there are no folders."""
         return False
 
     def glob(self, path: str, **_: Any) -> list[str]:
-        """A name is no pattern."""
+        """Return the file of this name: a name is not a pattern."""
         return [path] if path in self.by_name else []
 
     def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:  # noqa: ARG002 (of fsspec)
-        """There are no folders."""
+        """Return nothing: there are no folders."""
         return []
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
-        """Name, size and kind."""
+        """Return name, size and type."""
         with contextlib.closing(self.open(path)) as file:
             return {"name": path, "size": file.size_bytes, "type": "file"}
 
     def modified(self, path: str) -> datetime:  # noqa: ARG002 (of fsspec)
-        """Never."""
+        """Return a fixed time: files never change."""
         return _LONG_AGO
 
 
 class _WatchedFile(BackendFile):
-    """A file of which DuckDB would keep a failure to itself."""
+    """A file that records read errors, which DuckDB would hide."""
 
     def __init__(self, files: _ReadOnlyFiles, file: BackendFile) -> None:
         super().__init__(file.size_bytes)
         self._files, self._file = files, file
 
     def read_at(self, position: int, size: int) -> bytes:
-        """Read, and note what fails."""
+        """Read, and record an error."""
         try:
             return self._file.read_at(position, size)
         except OSError as err:
@@ -149,6 +149,6 @@ class _WatchedFile(BackendFile):
             raise
 
     def close(self) -> None:
-        """Close both."""
+        """Close this file and the one it wraps."""
         self._file.close()
         super().close()

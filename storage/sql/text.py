@@ -1,4 +1,4 @@
-"""The few pieces of SQL text that are put together from names: literals, scans, query files."""
+"""SQL text that is built from names: literals, scans, query files."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ if TYPE_CHECKING:
 
 
 def quote(text: str) -> str:
-    """Write a string literal."""
+    """Return an SQL string literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def parquet_scan(table: str, files: Iterable[str]) -> str:
-    """Select the columns of a table from an explicit list of Parquet files, at least one.
+    """Return SQL that selects the columns of a table from a list of Parquet files, at least one.
 
-    The files are named as the connection knows them.
-
-    Files of an older version may lack some columns, which are NULL there.
+    The files are named as the connection knows them. Files of an older version may lack some
+    columns, which are NULL there.
     """
     names = ", ".join(quote(file) for file in files)
     columns = ", ".join(f'"{name}"' for name in TABLES[table].names)
-    # A folder called model=x would replace the column model. Brackets and stars need no care:
-    # DuckDB takes a path that exists as it is.
+    # Hive partitioning would let a folder called model=x replace the column model. Brackets and
+    # stars need no escaping: DuckDB takes a path that exists literally.
     is_mixed = table in ADDED_COLUMNS
     source = f"read_parquet([{names}], hive_partitioning = false, union_by_name = {is_mixed})"
     if is_mixed:
@@ -40,15 +39,15 @@ def parquet_scan(table: str, files: Iterable[str]) -> str:
 
 
 def view_sql(table: str, rows: str, cells: str = "cells") -> str:
-    """Select what a query sees of a table: its rows, and the digest of their data set.
+    """Return SQL for a table as queries see it: its rows, with the digest of their data set.
 
-    The digest comes from the row's cell, of which GROUP BY leaves one each: DuckDB then knows that
-    the join neither drops nor doubles a row, and leaves it out where the digest is not used.
+    The digest comes from the row's cell. GROUP BY leaves one row per cell: DuckDB then knows that
+    the join neither drops nor duplicates a row, and skips it if the digest is not used.
 
     Args:
         table: a key of TABLES.
         rows: SQL of its rows.
-        cells: what the table `cells` of the same runs is called.
+        cells: name of the table `cells` of the same runs.
     """
     if table not in DIGEST_TABLES:
         return rows
@@ -60,9 +59,9 @@ def view_sql(table: str, rows: str, cells: str = "cells") -> str:
 
 
 def query_text(name: str) -> str:
-    """Read a query of `storage/queries`, in whichever of its folders.
+    """Read a query from any folder of `storage/queries`.
 
-    Raises: StorageError: there is none of that name.
+    Raises: StorageError: there is no query of that name.
     """
     found = query_files()
     if name not in found:
@@ -75,7 +74,7 @@ def query_text(name: str) -> str:
 
 @functools.cache
 def query_files() -> dict[str, Traversable]:
-    """The file of each query by its name; there is a folder for each question."""
+    """Return the file of each query by its name; related queries share a folder."""
     folders = [each for each in (resources.files("storage") / "queries").iterdir() if each.is_dir()]
     return {
         entry.name.removesuffix(".sql"): entry

@@ -1,4 +1,4 @@
-"""Which images a model could not answer: those with a loss that is not finite."""
+"""Counts unanswered images: those with a loss that is not finite."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ ANSWERS = {
     "exits": ("cell_id", "image_id", "loss"),
     "records": ("cell_id", "image_id", "loss", "round"),
 }
-"""Tables whose rows are answers, with the columns that are looked at."""
+"""Tables whose rows are predictions, with the columns that are needed."""
 
 
 def unanswered(table: pa.Table) -> Counter[tuple[str, int]]:
-    """Count the images of each round (cell_id, round) that have a loss which is not finite.
+    """Count the images of each round (cell_id, round) with a loss that is not finite.
 
-    A loss of NULL was not computed, and says nothing. An all-exit pass has one round, 0; an image
-    of it counts once, at however many exits.
+    A loss of NULL was not computed, and does not count. An all-exit pass has one round, 0; an image
+    in it counts once, however many of its exits are affected.
     """
     broken = table.filter(pc.invert(pc.is_finite(table["loss"])))
     rounds = broken["round"].to_pylist() if "round" in table.column_names else [0] * len(broken)

@@ -1,7 +1,7 @@
-"""The kinds of cells, each as one record: what asks for it, how it runs, what its rows are.
+"""The kinds of cells, each as one record: what requests it, how it runs, what its rows are.
 
-A reader goes by these claims and never by a kind's name. What makes the rows of a kind is a module
-of `jobs/worker`.
+Readers use these attributes and never a kind's name. A module of `jobs/worker` makes the rows of a
+kind.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ class Kind:
     """One kind of cell.
 
     Attributes:
-        name: as `cells.kind`.
-        table: that its rows are in.
-        measures: words of a grid's `measure`, any of which asks for it.
-        counted_as: one of them and several, for a plan.
-        is_timed: it runs under the clock, alone on its host, in rounds.
-        is_routed: there is a cell for each threshold that the grid writes out.
-        is_by_exit: one row per image and exit; else one per image.
-        is_by_part: its rows are of parts of the model, so commits alone count its images; it is one
+        name: as in `cells.kind`.
+        table: the table of its rows.
+        measures: words of a grid's `measure`, any of which requests it.
+        counted_as: its name in a plan, singular and plural.
+        is_timed: it is timed, alone on its host, in rounds.
+        is_routed: there is one cell per threshold that the grid lists.
+        is_by_exit: it has one row per image and exit; else one per image.
+        is_by_part: its rows are of parts of the model, so only commits count its images; it is one
             task of one round.
-        has_energy: power is measured beside it, where a grid asks for energy.
+        has_energy: power is measured during it, if a grid requests energy.
         needs_gates: a model without gates has no such cell.
-        needs_reference: it runs on eager torch in float32 alone.
+        needs_reference: it runs only on eager torch in float32.
     """
 
     name: CellKind
@@ -44,7 +44,7 @@ class Kind:
     needs_reference: bool = False
 
     def rows_per_image(self, gates: int) -> int:
-        """Rows that one image leaves in one round; of a kind by parts, the image itself."""
+        """Return the rows of one image in one round; 1, for the image, if the kind is by parts."""
         return gates + 1 if self.is_by_exit else 1
 
 
@@ -86,12 +86,12 @@ KINDS: dict[str, Kind] = {
         ),
     )
 }
-"""By name, in the order in which a grid's cells stand in its plan."""
+"""By name, in the order of a grid's cells in its plan."""
 
 TIMED = tuple(kind.name for kind in KINDS.values() if kind.is_timed)
 
 
 def rows_per_image(kind: str | None, gates: int) -> int:
-    """As `Kind.rows_per_image`; of a kind that a newer version wrote, the most."""
+    """As `Kind.rows_per_image`; the maximum for a kind that a newer version wrote."""
     known = KINDS.get(kind or "")
     return known.rows_per_image(gates) if known else gates + 1

@@ -1,4 +1,4 @@
-"""Parquet files of ours: how a table becomes one, and how it is read back."""
+"""Writes tables to Parquet files of ours, and reads them back."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _BLOCK_BYTES = 1 << 20
 def publish_table(backend: Backend, table: pa.Table) -> None:
     """Make a file hold `table` as Parquet, atomically and durably.
 
-    Raises: OSError: the file cannot be written; it is then as it was.
+    Raises: OSError: the file cannot be written; it is then unchanged.
     """
     backend.publish(parquet_bytes(table))
 
 
 def parquet_bytes(table: pa.Table, row_group_rows: int | None = None) -> bytes:
-    """Serialise a table; its schema metadata carries the version."""
+    """Serialise a table as Parquet; its schema metadata carries the version."""
     sink = pa.BufferOutputStream()
     pq.write_table(
         table,
@@ -40,15 +40,15 @@ def parquet_bytes(table: pa.Table, row_group_rows: int | None = None) -> bytes:
         row_group_size=row_group_rows,
         compression="zstd",
         write_statistics=[name for name in table.column_names if not _has_nan(table[name])],
-        write_page_checksum=True,  # the footer and the pages' headers have none
+        write_page_checksum=True,  # footer and page headers have no checksum
     )
     return bytes(sink.getvalue())
 
 
 def _has_nan(column: pa.ChunkedArray) -> bool:
-    """Whether a reader may take a column's least and greatest value for all of its values.
+    """Whether a column holds NaN, so that it must have no minimum and maximum in its statistics.
 
-    NaN is not in such statistics, and DuckDB then filters as if it were not in the column.
+    Such statistics leave NaN out, and DuckDB then filters as if it were not in the column.
     """
     return pa.types.is_floating(column.type) and bool(pc.any(pc.is_nan(column)).as_py())
 
@@ -57,23 +57,23 @@ def read_table(backend: Backend, columns: Sequence[str] | None = None) -> pa.Tab
     """Read a Parquet file of ours, or some of its columns.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no such file.
         SchemaVersionError: a newer version wrote it.
-        DamagedError: it is no Parquet file, or not as it was written.
+        DamagedError: it is not a Parquet file, or not as it was written.
     """
     return parse_table(backend.read(), str(backend), columns)
 
 
 def parse_table(content: bytes, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a table from the bytes of a Parquet file of ours; raises as `read_table`."""
+    """Read a table from the bytes of a Parquet file of ours; raises like `read_table`."""
     with _parsed(pa.BufferReader(content), name) as parquet:
         table = parquet.read(columns, use_threads=False)
-        table.validate(full=True)  # texts of damaged files need not be texts
+        table.validate(full=True)  # strings in a damaged file may be invalid
         return table
 
 
 def keep_aside(folder: Backend, name: str) -> str:
-    """Copy a damaged file of a folder to where no reader looks, before something takes its place.
+    """Copy a damaged file to a name that no reader opens, before it is replaced.
 
     Returns: the name of the copy.
     Raises: OSError: it cannot be copied.
@@ -84,9 +84,9 @@ def keep_aside(folder: Backend, name: str) -> str:
 
 
 def compute_digest(backend: Backend) -> str:
-    """The SHA-256 of a file, in hex.
+    """Return the SHA-256 of a file, in hex.
 
-    Raises: OSError: it is not there, or cannot be read.
+    Raises: OSError: it does not exist, or cannot be read.
     """
     digest = hashlib.sha256()
     with backend.open() as file:
@@ -96,18 +96,18 @@ def compute_digest(backend: Backend) -> str:
 
 
 def check_columns(backend: Backend, table: str) -> None:
-    """See by the footer of a Parquet file that it is of a table.
+    """Check by the footer of a Parquet file that it has the columns of a table.
 
     Raises:
         FileNotFoundError, SchemaVersionError: as `read_table`.
-        StorageError: it is no Parquet file, or one of other columns.
+        StorageError: it is not a Parquet file, or columns are missing.
     """
     # Opened by us: pyarrow's own path handling guesses at file systems.
     with backend.open() as file, _parsed(file, str(backend)) as parquet:
         missing = set(TABLES[table].names).difference(parquet.schema_arrow.names)
     if missing:
         raise StorageError(
-            f"{backend} is not of the table `{table}`, so something else wrote it: it has no"
+            f"{backend} is not a file of the table `{table}`, so something else wrote it: it has no"
             f" column {', '.join(sorted(missing))}; move it away or delete it"
         )
 
@@ -115,14 +115,14 @@ def check_columns(backend: Backend, table: str) -> None:
 @contextlib.contextmanager
 def _parsed(file: pa.BufferReader | BackendFile, name: str) -> Iterator[pq.ParquetFile]:
     try:
-        # In this thread alone: one of Arrow's that touches Python's objects while the interpreter
-        # ends aborts the process (a command with Arrow's threads and no others once ended so).
+        # In this thread alone: a thread of Arrow that touches Python objects while the interpreter
+        # exits aborts the process (this happened in a command with no other threads than Arrow's).
         parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
         metadata = parquet.schema_arrow.metadata or {}
         check_version(metadata.get(VERSION_KEY.encode(), b"none"), name)
         yield parquet
     except (pa.ArrowException, OSError, UnicodeDecodeError) as err:
-        # Arrow's own OSErrors, of thrift and of zstd, have no number; those of files do.
+        # Arrow's own OSErrors, from thrift and zstd, have no errno; those from files do.
         if isinstance(err, OSError) and (err.errno is not None or isinstance(err, BackendError)):
             raise
         reason = " ".join(str(err).split())

@@ -1,4 +1,4 @@
-"""Rows that describe a run (runs, cells, nodes) or a training, and their way to Arrow."""
+"""Rows that describe a run (runs, cells, nodes) or a training, and their conversion to Arrow."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ CellStatus = Literal["queued", "running", "done", "failed", "skipped", "cancelle
 Metric = Literal["accuracy", "latency", "energy"]
 FindingKind = Literal["step", "drift", "accuracy"]
 Judgement = Literal["ok", "improvement", "suspect", "regression", "levels", "learning", "invalid"]
-# The last two are never stored. A reader shows "interrupted" for a run that says "running" while no
-# process holds its lease, and "damaged" for one whose small files cannot be read.
+# The last two are never stored. A reader shows "interrupted" for a run stored as "running" if no
+# process holds its lease, and "damaged" for a run whose small files cannot be read.
 RunStatus = Literal["running", "done", "failed", "cancelled", "interrupted", "damaged"]
 
 
 @dataclasses.dataclass(frozen=True)
 class RunRow:
-    """One run. Times are naive UTC; None is "not known" or "not yet"."""
+    """One run. Times are naive UTC; None means "not known" or "not yet"."""
 
     run_id: str
     name: str | None = None
@@ -44,12 +44,12 @@ class RunRow:
 class CellRow:
     """One cell, the unit of work.
 
-    `exit_blocks` are the blocks after which the model may leave; a static model has none, or
-    its last block alone. `threshold` is None for a static model, for an all-exit pass, and
-    where `thresholds` differ from exit to exit. `images` are the images asked for per round,
-    `rows` the rows committed so far; of a profile, whose rows are no image's, the images.
-    `protocol` is the version of how it is measured, None in files of older schema versions.
-    Thresholds come back from storage as the float32 nearest to what was saved.
+    `exit_blocks` are the blocks after which an image may exit; a static model has none, or only its
+    last block. `threshold` is None for a static model, for an all-exit pass, and if `thresholds`
+    differ between exits. `images` is the number of images requested per round, `rows` that of rows
+    committed so far; for a profile, whose rows belong to no image, that of images. `protocol` is
+    the version of the measurement protocol, None in files of older schema versions. Storage returns
+    thresholds as the float32 nearest to the saved value.
     """
 
     run_id: str
@@ -108,10 +108,10 @@ class NodeRow:
 class TrainingRow:
     """One finished epoch of one training.
 
-    `loss` is the mean over the training images (of a gates' phase the binary cross entropy), the
-    validation's figures are of the held-out images, of a model with exits as routed;
-    `validation_blocks` is None where no image can leave early. Losses are in nats, `is_best` says
-    that no epoch before was better.
+    `loss` is the mean over the training images (in a phase of gates, the binary cross entropy). The
+    validation figures are of the held-out images, routed if the model has exits;
+    `validation_blocks` is None if no image can exit early. Losses are in nats. `is_best` says that
+    no earlier epoch was better.
     """
 
     training_id: str
@@ -141,14 +141,14 @@ class TrainingRow:
 
 @dataclasses.dataclass(frozen=True)
 class RegressionRow:
-    """What was judged of one metric of one cell of a run, in one way.
+    """The verdict on one metric of one cell of a run, for one kind of finding.
 
-    `value` and what was `expected` of it are in the metric's unit (percent, ms, mJ; divided by what
-    the control did, where `control` names one). `low` and `high` are the 95 % interval of
-    `effect_pct`, which is in percent of what was expected, of accuracy in percentage points. A
-    `suspect` was not measured again, `levels` is no slower than a level that the machine comes back
-    to by itself, `learning` has too few nights before it, `invalid` cannot be judged. `known_since`
-    is the run in which the same regression was told first.
+    `value` and `expected` are in the metric's unit (percent, ms, mJ; divided by the change of the
+    control, if `control` names one). `low` and `high` are the 95 % interval of `effect_pct`, which
+    is in percent of the expected value, for accuracy in percentage points. A `suspect` was not
+    measured again, `levels` is no slower than a level that the machine returns to by itself,
+    `learning` has too few nights before it, `invalid` cannot be judged. `known_since` is the run in
+    which the same regression was first reported.
     """
 
     run_id: str
@@ -191,7 +191,7 @@ TABLE_OF_ROW = {
 
 
 def rows_to_table(row_type: type[Row], rows: Sequence[Row]) -> pa.Table:
-    """Turn rows into the table of their type; no rows give an empty, typed table.
+    """Turn rows into the table of their type; without rows, into an empty, typed table.
 
     Raises: StorageError: a value does not fit its column.
     """
@@ -207,10 +207,10 @@ def rows_to_table(row_type: type[Row], rows: Sequence[Row]) -> pa.Table:
 def table_to_rows(row_type: type[Row], table: pa.Table) -> tuple[Row, ...]:
     """Turn a table with the columns of the row type into rows, lists into tuples.
 
-    Raises: DamagedError: a column is of another type, or one is not there that every version has.
+    Raises: DamagedError: a column has another type, or one that every version has is missing.
     """
     name = TABLE_OF_ROW[row_type]
-    # Files of an older version lack columns; their fields have defaults.
+    # Files of an older version lack some columns; the fields for these have defaults.
     added = [column for column in ADDED_COLUMNS.get(name, ()) if column not in table.column_names]
     for field in TABLES[name]:
         if field.name in added:

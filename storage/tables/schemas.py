@@ -1,16 +1,16 @@
 """The schemas of all tables: column names, types, sort orders, and the version they carry.
 
-Version history (a new or changed column is a new version, with its line here):
+Version history (a new or changed column makes a new version, with a line here):
 
 * 1: the first.
 * 2: the table `reference_agreement`.
-* 3: `shard` and `exit_block` of `power`: a window is one task's, or one forced exit's.
+* 3: `shard` and `exit_block` of `power`: a window is of one task, or of one forced exit.
 * 4: manifests have a digest of each data file, and name the summary of a run.
 * 5: the table `regressions`; `protocol` of `cells`.
 
 Types: thresholds and scores are float32, because the router compares in float32 and in SQL a
 DOUBLE 0.613 is not the FLOAT 0.613. Timestamps are naive microseconds in UTC: DuckDB's
-TIMESTAMP WITH TIME ZONE needs ICU and pytz. Units stand in the names.
+TIMESTAMP WITH TIME ZONE needs ICU and pytz. Column names include their units.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _TYPES = {
     "floats": pa.list_(pa.float32()),
 }
 
-# What an image row repeats of its cell, so that questions about rows need no join.
+# Columns of the cell that each image row repeats, so that queries on rows need no join.
 _OF_CELL = """
 node text, device text, model text, dataset text, runtime text, precision text,
 batch_size int, threshold float
@@ -126,19 +126,19 @@ def _schema(columns: str) -> pa.Schema:
 
 TABLES: dict[str, pa.Schema] = {name: _schema(columns) for name, columns in _COLUMNS.items()}
 
-# What files of older versions lack; read as NULL.
+# Columns that files of older versions lack; read as NULL.
 ADDED_COLUMNS = {
     "cells": {"protocol": "INTEGER"},
     "power": {"shard": "INTEGER", "exit_block": "INTEGER"},
 }
 
-# What a view adds to the rows of its table, from the cell of each row. It is in no file, so that
-# rows of every version have it. Images are joined by it: two data sets have the same image_id.
+# Tables whose views add the digest of the data set, from the cell of each row. It is in no file, so
+# rows of every version have it. Images are joined by it, since two data sets share image_ids.
 DIGEST_TABLES = ("records", "exits", "exit_costs")
 DIGEST = "dataset_sha256"
 
 
-# The order of rows in a merged file: cells together, so that row-group statistics prune.
+# The order of rows in a merged file: by cell, so that row-group statistics skip other cells.
 SORT_KEYS: dict[str, tuple[str, ...]] = {
     "records": ("run_id", "cell_id", "round", "image_id"),
     "exits": ("run_id", "cell_id", "image_id", "exit_block"),
@@ -155,7 +155,7 @@ COMMITTED_TABLES = tuple(name for name in SORT_KEYS if name != "commits")
 
 
 def table_schema(name: str) -> pa.Schema:
-    """Give the schema of one table.
+    """Return the schema of a table.
 
     Raises: StorageError: there is no such table.
     """
@@ -166,15 +166,15 @@ def table_schema(name: str) -> pa.Schema:
 
 
 def nearest(name: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
-    """Word a hint at the known name that looks most like `name`, or nothing."""
+    """Return a hint at the known name most similar to `name`; empty if none is similar."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def check_version(found: object, where: str) -> None:
-    """Refuse what a newer version wrote: its columns may mean something else.
+    """Refuse a file of a newer version, whose columns may mean something else.
 
-    Raises: SchemaVersionError: `found` is no version up to SCHEMA_VERSION.
+    Raises: SchemaVersionError: `found` is not a version up to SCHEMA_VERSION.
     """
     text = found.decode() if isinstance(found, bytes) else str(found)
     if text in map(str, range(1, SCHEMA_VERSION + 1)):
@@ -187,16 +187,16 @@ def check_version(found: object, where: str) -> None:
 
 
 def build_table(name: str, columns: Mapping[str, object]) -> pa.Table:
-    """Build a table of the named schema, strictly.
+    """Build a table of the named schema, without implicit conversions.
 
     Args:
         name: a key of TABLES.
-        columns: by column name a list, tuple or 1-D array with one value a row, or one scalar
-            for all rows. In a list None becomes NULL; NaN stays NaN everywhere, since a NaN
-            gate score is not a missing one. Columns left out are NULL. For list columns
-            (`thresholds`) a value a row is a list; one list for all rows is not broadcast.
+        columns: by column name, a list, tuple or 1-D array with one value per row, or one scalar
+            for all rows. In a list, None becomes NULL; NaN stays NaN everywhere, since a NaN
+            gate score is not a missing one. Columns left out are NULL. In list columns
+            (`thresholds`) each row has its own list; one list for all rows is not broadcast.
 
-    Returns: a table with the columns of the schema in its order; one row if all are scalars.
+    Returns: a table with the columns of the schema, in its order; one row if all are scalars.
     Raises: StorageError: unknown column, unequal lengths, or a value of another type.
     """
     schema = table_schema(name)
@@ -218,7 +218,7 @@ def build_table(name: str, columns: Mapping[str, object]) -> pa.Table:
     }
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{column} {length}" for column, length in lengths.items())
-        msg = f"the columns of one {name} table must be of one length; found {found}"
+        msg = f"the columns of one {name} table must have the same length; found {found}"
         raise StorageError(msg)
     rows = next(iter(lengths.values()), 1)
     arrays = [

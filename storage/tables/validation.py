@@ -1,4 +1,4 @@
-"""What the store refuses to write: rows of another run or cell, tables of another shape."""
+"""Checks before the store writes: it refuses rows of another run or cell, or of another schema."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ def rows_as_tables(
 ) -> tuple[pa.Table, pa.Table]:
     """Turn a run and its cells into tables.
 
-    Raises: StorageError: they are not of one run (of `run_id` where given), or do not fit.
+    Raises: StorageError: they are not of one run (of `run_id`, if given), or do not fit.
     """
     if run.status in ("interrupted", "damaged"):
-        raise StorageError(f"the status {run.status!r} is what readers see, and is never stored")
+        raise StorageError(f"the status {run.status!r} is only shown to readers, and never stored")
     check_run_ids(run_id or run.run_id, (run, *cells))
     times = Counter(cell.cell_id for cell in cells)
     twice = sorted(cell_id for cell_id in times if times[cell_id] > 1)
     if twice:
-        raise StorageError(f"a cell stands once in a run; found twice: {', '.join(twice)}")
+        raise StorageError(f"a cell may occur only once in a run; found twice: {', '.join(twice)}")
     return rows_to_table(RunRow, [run]), rows_to_table(CellRow, cells)
 
 
 def check_run_ids(run_id: str, rows: Sequence[RunRow | CellRow | NodeRow]) -> None:
-    """Refuse rows of another run.
+    """Check that rows are of this run.
 
-    Raises: StorageError: there are some.
+    Raises: StorageError: some are of another run.
     """
     others = sorted({row.run_id for row in rows if row.run_id != run_id})
     if others:
@@ -43,7 +43,7 @@ def check_run_ids(run_id: str, rows: Sequence[RunRow | CellRow | NodeRow]) -> No
 
 
 def check_shard(run_id: str, cell_id: str, tables: Mapping[str, pa.Table]) -> None:
-    """Refuse tables that are not rows of one cell.
+    """Check that tables hold rows of one cell of this run.
 
     Raises: StorageError: one is not committed by shard, not of its schema, or of another cell.
     """
@@ -59,7 +59,7 @@ def check_shard(run_id: str, cell_id: str, tables: Mapping[str, pa.Table]) -> No
 
 
 def check_power(run_id: str, table: pa.Table) -> None:
-    """Refuse power that is not a run's.
+    """Check that rows of `power` are of this run.
 
     Raises: StorageError: it is not of its schema, or of another run.
     """
@@ -68,9 +68,9 @@ def check_power(run_id: str, table: pa.Table) -> None:
 
 
 def check_table(name: str, table: pa.Table) -> None:
-    """Refuse a table that is not exactly of its schema.
+    """Check that a table has exactly its schema.
 
-    Raises: StorageError: it says which columns differ.
+    Raises: StorageError: it has not; the message says which columns differ.
     """
     schema = table_schema(name)
     if table.schema.equals(schema):
@@ -83,16 +83,16 @@ def check_table(name: str, table: pa.Table) -> None:
         if wanted.get(column) != found.get(column)
     ]
     raise StorageError(
-        f"table {name} is not of its schema: "
+        f"table {name} does not match its schema: "
         f"{'; '.join(wrong) or 'other order of columns'}; "
         f"make it with storage.build_table({name!r}, ...)"
     )
 
 
 def check_column(table: pa.Table, column: str, wanted: str) -> None:
-    """Refuse a table in which a column says anything but `wanted`.
+    """Check that a column holds only the value `wanted`.
 
-    Raises: StorageError: it does.
+    Raises: StorageError: it holds another value.
     """
     others = [value for value in table[column].unique().to_pylist() if value != wanted]
     if others:

@@ -29,12 +29,12 @@ def unpack_tables(packed: Mapping[str, bytes]) -> dict[str, pa.Table]:
 
 
 def image_digest(images: pa.Table) -> int:
-    """Sum up a shard of images: by value, so that it is the same however buffers are laid out.
+    """Return a checksum of a shard of images, by value, so that buffer layout does not matter.
 
-    A CRC-32: it is against accidents on the way, and must cost less than the way itself.
+    A CRC-32: it detects accidents in transfer, and must cost less than the transfer itself.
 
     Args:
-        images: as `ImageSet.read` gives them.
+        images: as `ImageSet.read` returns them.
     """
     digest = 0
     for column in ("image_id", "label"):

@@ -75,7 +75,7 @@ def test_ray_up_nodes_and_ray_down(network: Any, cluster: Any, token: str) -> No
     down = laptop.run(*RAY, "down", "-y", file)
     assert down.returncode == 0, down.stdout + down.stderr
     cluster.until(lambda: not any("gcs_server" in line for line in head.processes()), "the head")
-    assert "starting again" not in head.log()
+    assert "; restarting in" not in head.log()
     assert "no Ray cluster answers" in laptop.refused("nodes", "--address", address, token=token)
     board.gfjobs("node", "stop")
     assert [line for line in board.processes() if "sshd" not in line] == []

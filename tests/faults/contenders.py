@@ -27,7 +27,7 @@ import storage
 RUNS = tuple(f"r{number}" for number in range(4))
 SHARDS, IMAGES = 8, 3
 
-EXPECTED = ("no manifest names it", "another manifest stands in its place")
+EXPECTED = ("no manifest names it", "another manifest supersedes it")
 """What a check may find in a root that was only ever written by us: what the killed left."""
 
 

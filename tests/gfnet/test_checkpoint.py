@@ -118,7 +118,7 @@ def test_truncation_anywhere_is_found(saved: Path) -> None:
         (b"", "0 bytes: truncated"),
         (b"hello, this is no checkpoint", "neither a safetensors file"),
         (struct.pack("<Q", 5) + b"{nope", "header is not that of a safetensors file"),
-        (struct.pack("<Q", 2) + b"{}", "no Global Filter Network"),
+        (struct.pack("<Q", 2) + b"{}", "not a Global Filter Network"),
         (struct.pack("<Q", 13) + b'{"a":{"b":1}}', "header is not that of a safetensors file"),
         (struct.pack("<Q", 20_000) + b"{" + b"[" * 19_999, "header is not that of"),
     ],
@@ -140,7 +140,7 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 
 
 def test_missing_and_extra_keys_are_listed(saved: Path) -> None:
-    """The message lists what is missing, extra, and of another shape."""
+    """The message lists what is missing, extra, and of wrong shape."""
     info = gfnet.inspect_checkpoint(saved)
     state = load_file(saved)
     del state["head.bias"]
@@ -160,7 +160,7 @@ def test_a_checkpoint_of_another_family_is_refused(saved: Path) -> None:
     fields = gfnet.inspect_checkpoint(saved).metadata.to_json()
     fields["config"] |= {"family": "gfnet", "filter_grid": [4, 4], "exit_blocks": []}
     save_file(load_file(saved), saved, {METADATA_KEY: json.dumps(fields)})
-    with pytest.raises(gfnet.CheckpointError, match=r"not a gfnet .*extra: cls_token"):
+    with pytest.raises(gfnet.CheckpointError, match=r"not match a gfnet .*extra: cls_token"):
         gfnet.inspect_checkpoint(saved)
 
 
@@ -168,15 +168,15 @@ def test_a_checkpoint_of_another_family_is_refused(saved: Path) -> None:
     ("change", "words"),
     [
         ({"format": 2}, "format 2; this version reads format 1"),
-        ({"class_names": ["a"]}, "names 1 of 4 classes"),
+        ({"class_names": ["a"]}, "1 class names for 4 classes"),
         ({"thresholds": [0.5]}, "1 thresholds for 2 gates"),
         ({"thresholds": [0.5, 2]}, "threshold 2 is not"),
         ({"thresholds": [0.5, "x"]}, "threshold 'x' is not"),
         ({"thresholds": [0.5, "-inf"]}, "threshold '-inf' is not"),
         ({"preprocessing": {}}, "preprocessing has the fields"),
-        ({"preprocessing": None}, "not whole"),
+        ({"preprocessing": None}, "metadata is invalid"),
         ({"config": {}}, "lack family"),
-        ({"config": 3}, "not whole"),
+        ({"config": 3}, "metadata is invalid"),
     ],
 )
 def test_broken_metadata_is_named(change: dict[str, object], words: str, saved: Path) -> None:
@@ -216,7 +216,7 @@ def test_thresholds_replace_no_other_weights(lively: Callable, tmp_path: Path) -
     text.write_text("mine")
     for target, exit_blocks in ((other, None), (text, None), (path, (3,))):
         before = target.read_bytes()
-        with pytest.raises(gfnet.CheckpointError, match="is there already, and holds something"):
+        with pytest.raises(gfnet.CheckpointError, match="already exists, and is not a checkpoint"):
             gfnet.save_thresholds(path, target, (0.5,) * 2, exit_blocks=exit_blocks)
         assert target.read_bytes() == before
 
@@ -292,7 +292,7 @@ def test_pth_files_that_hold_something_else(tmp_path: Path) -> None:
     with pytest.raises(gfnet.CheckpointError, match="no state dict"):
         gfnet.inspect_checkpoint(path)
     torch.save({"a": torch.zeros(100)}, path)
-    with pytest.raises(gfnet.CheckpointError, match="no Global Filter Network"):
+    with pytest.raises(gfnet.CheckpointError, match="not a Global Filter Network"):
         gfnet.inspect_checkpoint(path)
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(gfnet.CheckpointError, match="cannot read it"):

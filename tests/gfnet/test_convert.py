@@ -131,7 +131,7 @@ def _without(key: str) -> dict[str, torch.Tensor]:
         ({"patch_embed.0.proj.weight": torch.ones(1)}, "hierarchical GFNet"),
         ({"model": {"blocks.0.0.norm1.weight": torch.ones(1)}}, "hierarchical GFNet"),
         ({f"m.{k}": v for k, v in _model().state_dict().items()}, "no tensor blocks.0.filter"),
-        ({"conv1.weight": torch.ones(1)}, "it is no Global Filter Network"),
+        ({"conv1.weight": torch.ones(1)}, "it is not a Global Filter Network"),
         ({"weights": {}, "epoch": 3}, r"it holds no state dict.* \(it holds epoch, weights\)"),
         ([torch.ones(1)], r"it holds no state dict.* \(it holds list\)"),
     ],
@@ -150,7 +150,7 @@ def test_what_is_no_such_model_is_refused(tmp_path: Path, content: Any, message:
         ("gfnet-distil-dynn", ImportChanges(exit_blocks=(0, 2)), r"exit early after blocks 0\.\.1"),
         ("gfnet", ImportChanges(exit_blocks=(0,)), "has no early exits"),
         ("gfnet", ImportChanges(img_size=18), "not a multiple of patch_size"),
-        ("gfnet", ImportChanges(filter_grid=(2, 8)), "its filters are of the grid 4x4"),
+        ("gfnet", ImportChanges(filter_grid=(2, 8)), "its filters have the grid 4x4"),
         ("gfnet-distil", ImportChanges(img_size=24, filter_grid=(5, 7)), "holds 35 tokens"),
     ],
 )

@@ -219,6 +219,6 @@ def test_a_batch_of_none_and_images_of_another_size(lively: Callable) -> None:
 def test_thresholds_are_one_a_gate(lively: Callable, nested: object) -> None:
     """A table of them has no meaning."""
     model = lively(exit_blocks=(0, 1))
-    with pytest.raises(ValueError, match="one number, or one a gate"):
+    with pytest.raises(ValueError, match="give one threshold, or one per gate"):
         model.route(torch.randn(1, 3, 8, 8), nested)
     assert model.route(torch.randn(2, 3, 8, 8), np.array([0.5, 0.5])).logits.shape == (2, 4)

@@ -108,7 +108,7 @@ def test_impossible_preprocessing(fields: dict[str, object], words: str) -> None
 )
 def test_channels_that_are_no_colours(name: str, channels: tuple[object, ...]) -> None:
     """Three numbers, of which each could be a colour's."""
-    words = f"preprocessing.{name} {channels!r} is not three numbers, all finite and of a colour"
+    words = f"preprocessing.{name} {channels!r} is not three finite numbers in a colour's range"
     with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
         gfnet.Preprocessing(8, 8, **{name: channels})
 
@@ -179,7 +179,7 @@ def test_an_image_too_long_to_resize_is_refused(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
         assert steps(long).shape == (3, 30, 30)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3599)
-    said = r"40 x 10 pixels, the shorter side resized to 30, are 3,600: more than 3,599"
+    said = r"40 x 10 pixels, resized to a shorter side of 30, make 3,600: more than 3,599"
     with pytest.raises(gfnet.DecodeError, match=f"^{said}$"):
         steps(long)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)

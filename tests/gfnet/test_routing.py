@@ -138,7 +138,7 @@ def test_one_limit_a_gate(threshold: object, expected: list[float]) -> None:
         ([0.5] * 3, "^3 thresholds for 2 gates"),
         (math.nan, r"^a threshold is NaN; give numbers, \+inf or -inf$"),
         ([0.5, math.nan], "^a threshold is NaN"),
-        ([[0.5], [0.5]], r"^thresholds are one number, or one a gate; found \[\[0.5\], \[0.5\]\]$"),
+        ([[0.5], [0.5]], r"^give one threshold, or one per gate; found \[\[0.5\], \[0.5\]\]$"),
     ],
 )
 def test_thresholds_that_fit_no_gates(threshold: object, message: str) -> None:

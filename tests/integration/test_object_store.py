@@ -437,7 +437,7 @@ def test_history_is_compacted_checked_and_repaired(root: str) -> None:
     assert [run.run_id for run in storage.list_runs(root)] == ["run-1"]
     (lost,) = [key for key in keys(root, "runs/run-1/data") if "records-" in key]
     (open_backend(root) / "runs" / "run-1" / "data" / lost.rpartition("/")[2]).delete()
-    assert any("is not there" in problem.what for problem in storage.fsck(root))
+    assert any("is missing" in problem.what for problem in storage.fsck(root))
     assert all(problem.is_repaired for problem in storage.fsck(root, is_repair=True))
     with storage.RunStore.open(root, "run-1") as store:
         for shard in range(SHARDS):

@@ -82,7 +82,7 @@ def test_a_detached_run_survives_its_terminal(place: Any, cluster: str, processe
     place.grid.write_text(short)
     code, said = place.submit("--address", cluster, "--detach").end()
     assert code == 2, said
-    assert "rounds can be added, not taken away" in said
+    assert "you can add rounds but not remove them" in said
     code, said = place.command("rm", "r", "--results", place.root).end()
     assert code == 0, said
     code, said = place.submit("--address", cluster, "--detach").end()

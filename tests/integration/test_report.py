@@ -158,7 +158,7 @@ def test_the_explorer_says_what_sql_says(page: Page, root: Path) -> None:
     expected = sql(root, "[0.953]")
     assert shown(page, list(expected)) == expected
     page.press("End", END)
-    assert page.run("document.getElementById('threshold').ariaValueText") == "no image leaves early"
+    assert page.run("document.getElementById('threshold').ariaValueText") == "no image exits early"
     expected = sql(root, "['inf'::FLOAT]")
     assert shown(page, list(expected)) == expected
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from tests.mutants import sql
 from tests.mutants.modules import MODULES
 
 ROOT = Path(__file__).parents[2]
@@ -26,3 +27,8 @@ def test_every_survivor_has_a_reason() -> None:
         assert all(len(group["reason"]) > 20 for group in groups)
         mutants = [mutant for group in groups for mutant in group["mutants"]]
         assert len(mutants) == len(set(mutants))
+
+
+def test_every_mutant_of_a_query_can_be_made() -> None:
+    """The text that each replaces stands in its query once: else nothing of it would be tried."""
+    assert sum(len(query.mutants) for query in sql.queries()) > 400

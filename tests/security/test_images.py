@@ -69,7 +69,7 @@ def test_a_line_is_no_image_of_gigabytes() -> None:
         batch, kept = read([good, line], [0, 1])
         assert batch is not None
         assert kept == [0]
-        assert pipeline.failures[1].startswith("60000 x 1 pixels, the shorter side resized to 224")
+        assert pipeline.failures[1].startswith("60000 x 1 pixels, resized to a shorter side of 224")
 
 
 def test_paths_in_parquet_are_words(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_folder_that_holds_no_images(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "a").mkdir()
     for number in range(11):
         (tmp_path / "a" / f"{number}.txt").touch()
-    with pytest.raises(storage.DatasetError, match="more than 10 files that are no images"):
+    with pytest.raises(storage.DatasetError, match="more than 10 files that are not images"):
         storage.open_images(f"imagefolder:{tmp_path}")
     with pytest.raises(storage.DatasetError, match="more than 4096 characters"):
         storage.open_images("x" * 5000)

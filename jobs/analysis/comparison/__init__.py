@@ -1,5 +1,5 @@
-"""`gfjobs compare`: the cells that two runs have in common, each pair with its differences.
+"""`gfjobs compare`: pairs the cells that two runs have in common and computes their differences.
 
-`run_data` reads what SQL gives of the runs; `compare` pairs cells; `accuracy` and `latency` make
-the figures of a pair; `comparable` says what must be alike first; `view` shows it.
+`run_data` reads the runs by SQL; `compare` pairs cells; `accuracy` and `latency` compute the
+figures of a pair; `comparable` checks what must be alike first; `view` formats the result.
 """

@@ -1,4 +1,4 @@
-"""Accuracy of a pair of cells: accuracy, exits, and images whose answer changed."""
+"""Compares the predictions of a pair of cells: accuracy, exits, and images that changed."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Compared:
 
     Attributes:
         figure: `accuracy` (percent), `latency` (ms), `energy` (mJ), `exits` (mean blocks).
-        first, second: its values; of latency and energy as measured, with no control divided out.
+        first, second: its values; latency and energy as measured, with no control divided out.
         change: percentage points, percent, percent, blocks; with its 95 % interval `low`, `high`.
-        p, p_holm: of no change; and among all that were tested.
-        p_reason: why there is no p although it is compared; of times, no interval either.
-        lost, won: images that are wrong now, and right now. Of `exits`, `moved` leave elsewhere.
+        p, p_holm: p-value of no change; and adjusted for all tested figures.
+        p_reason: why there is no p although it is compared; for times, then no interval either.
+        lost, won: images that are now wrong, and now right. Of `exits`, `moved` exit elsewhere.
         reason: why it is not compared.
-        note: what the interval does not know, and energy of some rounds alone.
+        note: what the interval does not cover, and whether energy is of some rounds only.
         energy_source: of `energy`, what measured it.
     """
 
@@ -62,7 +62,7 @@ class Compared:
 
 
 def blank(a: Row, b: Row, figure: str, column: str) -> Compared:
-    """A figure of a pair before anything is tested: what it is of, and both values."""
+    """Return a figure of a pair before any test: what identifies it, and both values."""
     return Compared(
         model=a["model"],
         threshold=format_threshold(a),
@@ -76,7 +76,7 @@ def blank(a: Row, b: Row, figure: str, column: str) -> Compared:
 
 
 def accuracy(runs: Runs, a: Row, b: Row) -> Compared:
-    """How many more are right of the same images, by McNemar; or why that is not known."""
+    """Compare accuracy on the same images, by McNemar's test; or give the reason why not."""
     row = blank(a, b, "accuracy", "acc1")
     answers = _same_answers(runs, a, b)
     if isinstance(answers, str):
@@ -96,17 +96,17 @@ def accuracy(runs: Runs, a: Row, b: Row) -> Compared:
 
 
 def _same_answers(runs: Runs, a: Row, b: Row) -> tuple[RunAnswers, RunAnswers] | str:
-    """The answers of both to the same images, or why there are none."""
+    """Return the predictions of both on the same images, or why there are none."""
     if reason := explain_no_accuracy(a, b):
         return reason
     first, second = (run.answers[row["cell_id"]] for run, row in zip(runs, (a, b), strict=True))
     if not np.array_equal(first.image_id, second.image_id):
-        return "other images: as many, but not the same"
+        return "other images: the same number, but not the same images"
     return first, second
 
 
 def exits(runs: Runs, a: Row, b: Row) -> Compared | None:
-    """Where images leave; nothing is said of two static models."""
+    """Compare where images exit; None for two static models."""
     if None in (a["mean_blocks"], b["mean_blocks"]) or a["threshold"] == b["threshold"] is None:
         return None
     answers = _same_answers(runs, a, b)
@@ -119,7 +119,7 @@ def exits(runs: Runs, a: Row, b: Row) -> Compared | None:
 
 
 def changed_images(runs: Runs, a: Row, b: Row) -> Iterator[Mapping[str, Any]]:
-    """The images of a pair that were answered otherwise."""
+    """Yield the images of a pair whose prediction changed."""
     answers = _same_answers(runs, a, b)
     if isinstance(answers, str):
         return

@@ -1,4 +1,4 @@
-"""What must be alike before two measurements may be compared, and how a difference is said."""
+"""What must be alike before two measurements may be compared, and descriptions of differences."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from jobs.common.formatting import Row
 
 CLOCK_TOLERANCE = 0.05
-"""As storage/queries/conditions/conditions.sql has it: heat moves a clock by 2 or 3 %."""
+"""As in storage/queries/conditions/conditions.sql: heat changes a clock by 2 or 3 %."""
 
 CELL = ("model", "threshold", "thresholds")
 PLACE = ("dataset", "device", "node", "runtime", "precision", "threads", "batch_size")
 IDENTITY = (*CELL, *PLACE)
-"""By which a cell is found again in another run; its checkpoint may be what changed."""
+"""Columns that identify a cell in another run; its checkpoint may be what changed."""
 
 _MUST_BE_ALIKE = {
     "node": "node",
@@ -25,18 +25,18 @@ _MUST_BE_ALIKE = {
 
 
 def make_identity(row: Row, columns: tuple[str, ...] = IDENTITY) -> tuple[object, ...]:
-    """What a row of `measured` is the measurement of."""
+    """Return what identifies the cell of a row of `measured`."""
     values = (row[column] for column in columns)
     return tuple(tuple(value) if isinstance(value, list) else value for value in values)
 
 
 def count_answered(row: Row) -> int:
-    """How many images its accuracy is of."""
+    """Return the number of images that a row's accuracy covers."""
     return sum(row["exit_counts"] or ())
 
 
 def explain_no_accuracy(first: Row, second: Row) -> str | None:
-    """Why the answers of two rows of `measured` cannot be compared; None where they can."""
+    """Return why the accuracies of two rows of `measured` cannot be compared; None if they can."""
     for which, row in (("the first", first), ("the second", second)):
         if row["acc1"] is None:
             return f"no answers in {which}"
@@ -49,7 +49,7 @@ def explain_no_accuracy(first: Row, second: Row) -> str | None:
 
 
 def explain_no_times(first: Row, second: Row) -> str | None:
-    """Why the times and energies of two rows cannot be compared; None where they can."""
+    """Return why the times and energies of two rows cannot be compared; None if they can."""
     return "; ".join(_differences(first, second)) or None
 
 
@@ -62,7 +62,9 @@ def _differences(first: Row, second: Row) -> Iterator[str]:
     if first["dataset_sha256"] != second["dataset_sha256"]:
         yield "other images: the data set has other content"
     elif first["images"] != second["images"]:
-        yield f"other images: {first['images']} timed in the first, {second['images']} then"
+        yield (
+            f"other images: {first['images']} timed in the first, {second['images']} in the second"
+        )
     for column, what in _MUST_BE_ALIKE.items():
         if first[column] != second[column]:
             yield f"{what}: {_said(first[column])}, then {_said(second[column])}"

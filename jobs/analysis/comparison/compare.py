@@ -1,4 +1,4 @@
-"""Compares the cells of two runs, or of one: which cells pair up, and the figures of each pair."""
+"""Compares the cells of two runs, or of one: pairs of cells, and the figures of each pair."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from jobs.common.errors import UsageError
 from jobs.common.formatting import Row, format_threshold
 
 _AXES = tuple(axis for axis in PLACE if axis != "node")
-"""What a pair must agree in to be one; another node is a reason not to compare times."""
+"""Axes on which the cells of a pair must agree; if their nodes differ, times are not compared."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs compared.
+    """The result of comparing two runs.
 
     Attributes:
         first, second: the sides.
-        rows: every figure of every pair, those not compared with their reason.
-        alone: cells that have no counterpart, in words.
-        notes: what is true of all.
-        changed: rows of images that were answered otherwise, where asked for.
+        rows: every figure of every pair; those not compared have a reason.
+        alone: cells without a counterpart, as text.
+        notes: remarks that apply to all rows.
+        changed: rows of images whose prediction changed, if asked for.
     """
 
     first: Side
@@ -51,13 +51,13 @@ def compare(
 
     Args:
         root: the results root.
-        first: what is compared with.
-        second: what is compared; changes are from the first to it.
+        first: the side to compare with.
+        second: the side that is compared; changes are from the first to it.
         control: a model whose drift between the two runs is divided out of times and energies.
-        with_images: list the images that were answered otherwise.
+        with_images: list the images whose prediction changed.
 
     Raises:
-        UsageError: a side has no cells, both are the same, or no pair has anything in common.
+        UsageError: a side has no cells, both are the same, or they have no cell in common.
     """
     if first == second:
         raise UsageError(
@@ -106,7 +106,7 @@ def _notes(rows: Sequence[Compared], *, is_one_run: bool, control: str | None) -
 
 
 def _pairs(first: MeasuredRun, second: MeasuredRun) -> tuple[list[tuple[Row, Row]], list[str]]:
-    """Cells that measure the same, those of one node with each other; and those left alone."""
+    """Pair the cells that measure the same, on the same node if possible; list the others."""
     pairs, met = [], set()
     for a in first.rows:
         same = [b for b in second.rows if _is_pair(first.side, a, b)]
@@ -136,6 +136,6 @@ def _is_pair(first: Side, a: Row, b: Row) -> bool:
 
 
 def _are_untimed(a: Row, b: Row) -> bool:
-    """All-exit passes may have batches of other sizes: no answer depends on it."""
+    """Whether both are all-exit passes alike but for batch size, which affects no prediction."""
     axes = tuple(axis for axis in _AXES if axis != "batch_size")
     return a["kind"] == b["kind"] == "exits" and make_identity(a, axes) == make_identity(b, axes)

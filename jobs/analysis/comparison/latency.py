@@ -1,4 +1,4 @@
-"""Latency and energy of a pair of cells, with the control divided out."""
+"""Compares latency and energy of a pair of cells, with the control divided out."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from jobs.analysis.statistics.log_ratio import log_ratio, percent
 from jobs.common.formatting import Row, energy_sources
 
 _COLUMNS = {"latency": ("forward_ms", "forward_ms"), "energy": ("energy_mj", "power_w")}
-"""Of `measured`: the figure, and what is there where it was measured."""
+"""Columns of `measured`: the figure, and the one that is set if it was measured."""
 
 _ONE_ROUND = (
     "one unthrottled round in the {}: how rounds differ is unknown; time two or more"
     " (latency: {{rounds: N}})"
 )
-_EQUAL = "all rounds and images agree to the last digit: how far off the change is is unknown"
+_EQUAL = "all rounds and images agree to the last digit: the error of the change is unknown"
 
 
 def times(runs: Runs, a: Row, b: Row, figure: str, control: str | None) -> Compared | None:
-    """Latency by image, or energy by round; nothing where neither run measured any."""
+    """Compare latency by image, or energy by round; None if neither run measured it."""
     column, measured = _COLUMNS[figure]
     if a[measured] is None and b[measured] is None:
         return None
@@ -48,7 +48,7 @@ def times(runs: Runs, a: Row, b: Row, figure: str, control: str | None) -> Compa
             note = divided
         else:
             first, second = divided
-            note = f"the change is beside that of the control {control}"
+            note = f"the change is relative to that of the control {control}"
     if figure == "energy":
         some = dict.fromkeys((a["energy_note"], b["energy_note"]))
         note = "; ".join(filter(None, (note, *some))) or None
@@ -62,7 +62,7 @@ def times(runs: Runs, a: Row, b: Row, figure: str, control: str | None) -> Compa
 
 
 def _tested(row: Compared, first: Times, second: Times, *, are_of_one_run: bool) -> Compared:
-    """The row with its interval and p; or with the reason why neither is known."""
+    """Return the row with its interval and p; or with the reason why neither is known."""
     for which, side in (("first", first), ("second", second)):
         if len(side.rounds) == 1:
             return replace(row, p_reason=_ONE_ROUND.format(which))
@@ -75,7 +75,7 @@ def _tested(row: Compared, first: Times, second: Times, *, are_of_one_run: bool)
 
 
 def _why_no_energy(runs: Runs, pair: tuple[Row, Row]) -> str:
-    """What forbids comparing: power that was not above idle in all or in some round, or none."""
+    """Explain why energy is not compared: power not above idle, in all or some rounds, or none."""
     said = []
     for run, row in zip(runs, pair, strict=True):
         if row["energy_mj"] is None and row["power_w"] is not None:
@@ -90,7 +90,7 @@ def _of(table: Mapping[tuple[str, str | None], Times], row: Row) -> Times | None
 
 
 def _aligned(sides: Sequence[Times]) -> list[Times]:
-    """Only the images that all have."""
+    """Keep only the images that all sides have."""
     images = sorted(set.intersection(*(set(side.images) for side in sides)))
     aligned = []
     for side in sides:
@@ -107,16 +107,16 @@ def _divided(
     tables: Sequence[Mapping[tuple[str, str | None], Times]],
     name: str,
 ) -> tuple[Times, Times] | str:
-    """Both sides with the control's figures divided out, round by round; or why not."""
+    """Divide the control's figures out of both sides, round by round; or return why not."""
     if pair[0]["model"] == name:
         return "the control itself: nothing is divided out"
     controls = [run.control(row, name) for run, row in zip(runs, pair, strict=True)]
     absent = [run.side.run_id for run, row in zip(runs, controls, strict=True) if row is None]
     first, second = controls
     if first is None or second is None:
-        return f"no control {name} beside it in {' and '.join(absent)}"
+        return f"no control {name} with the same setting in {' and '.join(absent)}"
     if first["checkpoint_sha256"] != second["checkpoint_sha256"]:
-        return f"the control {name} has other weights in each run: not divided out"
+        return f"the control {name} has different weights in the two runs: not divided out"
     if reason := explain_no_times(first, second):
         return f"the control {name} cannot be compared ({reason}): not divided out"
     divided = []
@@ -124,7 +124,7 @@ def _divided(
         its = _of(table, row)
         rounds = sorted(set(side.rounds) & set(its.rounds)) if its else []
         if its is None or not rounds:
-            return f"the control {name} has no rounds beside it: not divided out"
+            return f"the control {name} has no rounds in common with it: not divided out"
         ours = side.logs[[side.rounds.index(number) for number in rounds]]
         level = its.logs[[its.rounds.index(number) for number in rounds]].mean(axis=1)
         divided.append(Times(tuple(rounds), side.images, ours - level[:, None]))

@@ -1,4 +1,4 @@
-"""Data of the compared runs from SQL: cells, answers by image, times by round."""
+"""Reads the data of the compared runs by SQL: cells, predictions by image, times by round."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from jobs.common.formatting import Row, format_threshold
 
 @dataclass(frozen=True)
 class RunAnswers:
-    """What the images of a cell were answered, in order of image_id; (N,) each."""
+    """The predictions of a cell, in order of image_id; (N,) each."""
 
     dataset_sha256: str
     image_id: NDArray[np.int64]
@@ -32,7 +32,10 @@ class RunAnswers:
 
 @dataclass(frozen=True)
 class Times:
-    """Logarithms of a cell's times on one node: (rounds, images), by number and by first image."""
+    """Logarithms of a cell's times on one node: (rounds, images).
+
+    An image is the first of its batch, by image_id.
+    """
 
     rounds: tuple[int, ...]
     images: tuple[int, ...]
@@ -41,14 +44,14 @@ class Times:
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a comparison: the cells of a run, of one model or threshold where named."""
+    """One side of a comparison: the cells of a run, limited to a model or threshold if given."""
 
     run_id: str
     model: str | None = None
     threshold: float | None = None
 
     def has(self, row: Row) -> bool:
-        """Whether a row of `measured` is on it; a static model is at every threshold."""
+        """Whether a row of `measured` is on this side; a static model is at every threshold."""
         return (self.model is None or row["model"] == self.model) and (
             self.threshold is None
             or row["threshold"] is None
@@ -58,7 +61,7 @@ class Side:
 
 @dataclass
 class MeasuredRun:
-    """One run's rows, read when they are needed."""
+    """The measured rows of one side; paths are read when needed."""
 
     root: storage.Root
     side: Side
@@ -67,7 +70,7 @@ class MeasuredRun:
     def __post_init__(self) -> None:
         """Read all but paths.
 
-        Raises: UsageError: nothing is on this side.
+        Raises: UsageError: this side has no cells.
         """
         run_id = self.side.run_id
         table = storage.named_query(self.root, "measured_in", run_ids=[run_id], run_id=run_id)
@@ -86,13 +89,13 @@ class MeasuredRun:
 
     @cached_property
     def paths(self) -> Mapping[tuple[str, int], str]:
-        """The images of its data sets."""
+        """The paths of images, by dataset_sha256 and image_id."""
         run_id = self.side.run_id
         table = storage.named_query(self.root, "images_of", run_ids=[run_id], run_id=run_id)
         return {(i["dataset_sha256"], i["image_id"]): i["path"] for i in table.to_pylist()}
 
     def control(self, row: Row, name: str | None) -> Row | None:
-        """The timed cell of the control beside a cell."""
+        """Return the timed cell of the control with the same setting as a cell, if any."""
         place = make_identity(row, PLACE)
         return next(
             (
@@ -107,11 +110,11 @@ class MeasuredRun:
 
 
 Runs = tuple[MeasuredRun, MeasuredRun]
-"""The first and the second that are compared."""
+"""The first and the second run of a comparison."""
 
 
 def read_run_answers(root: storage.Root, run_id: str) -> dict[str, RunAnswers]:
-    """The answers of a run by cell_id, of each cell that the ladder has a row of."""
+    """Return the predictions of a run by cell_id, for each cell with a row in the ladder."""
     table = storage.named_query(root, "answers_in", run_ids=[run_id], run_id=run_id)
     found = {}
     for place, (cell_id, sha256) in enumerate(
@@ -127,15 +130,15 @@ def read_run_answers(root: storage.Root, run_id: str) -> dict[str, RunAnswers]:
 
 
 def _numbers(values: Any) -> NDArray[Any]:
-    """The values of one list of an Arrow table."""
+    """Convert one list of an Arrow table to an array."""
     numbers: NDArray[Any] = values.values.to_numpy(zero_copy_only=False)
     return numbers
 
 
 def read_times(root: storage.Root, run_id: str) -> dict[tuple[str, str | None], Times]:
-    """The forward times of a run's routed cells by cell_id and node, in unthrottled rounds.
+    """Return the forward times of a run's routed cells by cell_id and node, in unthrottled rounds.
 
-    What was timed at once, a batch, is one time. Only images that every round timed count.
+    A batch is timed as a whole and has one time. Only images timed in every round count.
     """
     rows = storage.named_query(root, "timed_batches", run_ids=[run_id], run_id=run_id).to_pylist()
     found = {}
@@ -160,9 +163,10 @@ def read_times(root: storage.Root, run_id: str) -> dict[tuple[str, str | None], 
 def read_energies(
     root: storage.Root, run_id: str
 ) -> tuple[dict[tuple[str, str | None], Times], dict[tuple[str, str | None], str]]:
-    """Logarithms of the energy of an image in each round of a run's routed cells: one column.
+    """Return the logarithm of the energy per image in each round of a run's routed cells.
 
-    Returns: them by cell_id and node; and of each cell with a round that has none, why.
+    Returns: by cell_id and node, one column each; and why each cell with a round without energy
+        has none.
     """
     rows = storage.named_query(root, "energies_in", run_ids=[run_id], run_id=run_id).to_pylist()
     found, without = {}, {}

@@ -24,7 +24,7 @@ _NAMES = {"accuracy": "acc@1", "latency": "ms", "energy": "mJ", "exits": "blocks
 
 
 def describe_comparison(comparison: Comparison) -> str:
-    """The tables, then what is not compared and why."""
+    """Format the tables, then what is not compared and why."""
     first, second = comparison.first.run_id, comparison.second.run_id
     parts = [f"from {first}\nto   {second}\n" if first != second else f"within {first}\n"]
     shown = [row for row in comparison.rows if row.reason is None]
@@ -64,7 +64,7 @@ def _figure(name: str, value: float | None) -> str:
 
 
 def _signed(change: float, digits: int) -> str:
-    """Beyond a thousand, of too few rounds for an interval, decimals say nothing."""
+    """Format with a sign; beyond a thousand, from too few rounds for an interval, to one digit."""
     return f"{change:+.{digits}f}" if abs(change) < _LARGE else f"{change:+.1g}"
 
 
@@ -107,11 +107,11 @@ def _images(changed: Sequence[Mapping[str, Any]]) -> str:
         )
         for each in changed
     ]
-    return text_table(columns, rows, "images that were answered otherwise")
+    return text_table(columns, rows, "images whose prediction changed")
 
 
 def _remarks(comparison: Comparison) -> Iterator[str]:
-    """Each reason once, with what it is true of."""
+    """Yield each reason once, with what it applies to."""
     tested = [row for row in comparison.rows if row.figure != "exits" or row.reason]
     about_each = ("reason", "not compared: "), ("note", ""), ("p_reason", "no p: ")
     for attribute, start in (*about_each, ("energy_source", "")):
@@ -126,15 +126,15 @@ def _remarks(comparison: Comparison) -> Iterator[str]:
     yield from comparison.notes
     if any(row.p is not None for row in comparison.rows):
         yield (
-            "acc@1: images lost and won. blocks: images that leave elsewhere. Intervals of times"
-            " are of these rounds and images, where a round may resemble the one before; another"
-            " night may differ by more. p: exact McNemar or of the interval, adjusted for all rows"
-            " by Holm."
+            "acc@1: images lost and won. blocks: images that exit elsewhere. Intervals of times"
+            " cover these rounds and images, and allow a round to resemble the one before; another"
+            " night may differ by more. p: exact McNemar or from the interval, adjusted for all"
+            " rows by Holm."
         )
 
 
 def encode_comparison(comparison: Comparison, form: str) -> str:
-    """All rows, or the changed images where they were asked for, as `csv` or `json`."""
+    """Encode all rows, or the changed images if asked for, as `csv` or `json`."""
     rows = list(comparison.changed) or [dataclasses.asdict(row) for row in comparison.rows]
     if form == "json":
         return json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

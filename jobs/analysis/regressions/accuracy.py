@@ -1,4 +1,4 @@
-"""Accuracy of one cell: tonight's answers compared exactly with earlier ones of the same images."""
+"""Judges accuracy of one cell: tonight's predictions against earlier ones on the same images."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _ROUNDING = 1e-9  # of a percentage
 
 @dataclass(frozen=True)
 class Drop:
-    """Tonight's answers beside those of an earlier night.
+    """Tonight's predictions compared with those of an earlier night.
 
     Attributes:
         since: the earlier night.
         expected: its accuracy, percent.
-        points: how many percentage points more tonight has, with the interval of images like these.
+        points: the change of accuracy in percentage points, with the interval for such images.
         verdict: `suspect`, `improvement` or `ok`.
-        note: in words.
+        note: the change as text.
     """
 
     since: MeasuredNight
@@ -36,12 +36,12 @@ class Drop:
 
 
 def judge_accuracy(changes: AnswerChanges, settings: Settings, allowed: float) -> storage.Judgement:
-    """What changed answers mean: a drop that is always told, or one that chance hardly makes.
+    """Judge changed predictions: a drop is suspect if it is large, or unlikely by chance.
 
     Args:
         changes: from an earlier night.
-        settings: what counts.
-        allowed: false alarms of a smaller drop.
+        settings: what counts as a regression.
+        allowed: accepted false alarms for a smaller drop.
     """
     told = settings.accuracy_points - _ROUNDING
     is_unlikely = p_value(changes) / 2 < allowed
@@ -51,20 +51,20 @@ def judge_accuracy(changes: AnswerChanges, settings: Settings, allowed: float) -
 
 
 class Judged:
-    """Judges answers, and reads those of a run once."""
+    """Judges the accuracy of cells, reading the predictions of each run once."""
 
     def __init__(self, root: storage.Root, history: NightHistory) -> None:
         self._root, self._history = root, history
         self._answers: dict[str, dict[str, RunAnswers]] = {}
 
     def find(self, row: Row, allowed: float) -> Drop | None:
-        """Hold one of tonight's cells against the night before, and against the baseline.
+        """Compare one of tonight's cells with the night before, and with the baseline.
 
         Args:
             row: of `measured`.
-            allowed: false alarms of a drop that is smaller than what is told in any case.
+            allowed: accepted false alarms for a drop smaller than one that is always reported.
 
-        Returns: the greater drop; None where no earlier night answered the same images.
+        Returns: the larger drop; None if no earlier night has predictions on the same images.
         """
         earlier = [night for night in self._history.earlier if self._is_alike(night, row)]
         if not earlier:
@@ -75,7 +75,7 @@ class Judged:
         return min(drops, key=lambda drop: (drop.verdict != "suspect", drop.points.value))
 
     def is_known(self, row: Row) -> bool:
-        """Whether an earlier night has an accuracy of the same images."""
+        """Whether an earlier night has an accuracy on the same images."""
         earlier = [then for night in self._history.earlier if (then := night.same(row))]
         return any(
             then["acc1"] is not None and then["dataset_sha256"] == row["dataset_sha256"]
@@ -83,7 +83,7 @@ class Judged:
         )
 
     def is_again(self, row: Row, drop: Drop) -> bool:
-        """Whether a second measurement finds as low an accuracy."""
+        """Whether a second measurement finds an accuracy at least as low."""
         return bool(row["acc1"] - drop.expected <= drop.points.value + _ROUNDING)
 
     @staticmethod

@@ -1,10 +1,11 @@
 """Whether a night differs from the nights before it: levels, scatter, autocorrelation, control.
 
-A night's mean is known within a night far better than nights agree with each other. So what counts
-is how nights scattered, and that a night resembles the one before it: what is judged is by how
-much a night differs from what the nights before it let expect. These have one level at a time, with
-steps between (`steps`), or several that the machine comes back to (`recurring`). With several, the
-nights before are moved to the slowest level in use, and a night is held against that one.
+A night's mean is known within the night far better than nights agree with each other. So what
+counts is how nights scatter, and that each night resembles the one before: a night is judged by how
+much it differs from what the nights before it predict. These have one level at a time, with steps
+between (`change_points`), or several levels that the machine returns to (`recurring`). With
+several, the earlier nights are moved to the slowest level in use, and the night is compared with
+that level.
 """
 
 from __future__ import annotations
@@ -21,28 +22,28 @@ from jobs.analysis.statistics.recurring import Recurring, recurring
 from jobs.analysis.statistics.student_t import quantile, upper_tail
 
 TONIGHT_SHARE = 0.2
-"""Of the false alarms that are allowed, those of tonight alone; the rest are of two nights
-together, which tell a step of either night better than one does."""
+"""Share of the accepted false alarms for the test of tonight alone; the rest is for two nights
+together, which detect a step in either night better than one does."""
 
 _PRIOR_CORRELATION, _PRIOR_NIGHTS = 0.5, 10
-"""What the autocorrelation is before it was seen, and as many nights that has the weight of: 30
-nights tell it within 0.2 only, and too low."""
+"""The prior of the autocorrelation, and its weight in nights: 30 nights determine it only within
+0.2, and too low."""
 
 _HIGHEST_CORRELATION = 0.9
-_OUTLIER = 5.0  # times the median distance: 3.4 deviations of a normal distribution
-_LEAST_PAST = 3  # nights, for the last of them to be held against those before it
-_SMALLEST = 1e-9  # of a scatter: below it numbers are equal
+_OUTLIER = 5.0  # times the median distance: 3.4 standard deviations of a normal distribution
+_LEAST_PAST = 3  # nights, to compare the last of them with those before it
+_SMALLEST = 1e-9  # a smaller scatter means that numbers are equal
 
 RECENT = 7
-"""Nights that are held against the pinned baseline together, and nights of the baseline."""
+"""Number of latest nights compared together with the pinned baseline, and of baseline nights."""
 
 Series = NDArray[np.float64]
 
 
 class LevelDifference(NamedTuple):
-    """By how much the logarithm of a value is other than expected, with its 95 % interval.
+    """The difference of a value's logarithm from the expected one, with its 95 % interval.
 
-    `slower` and `faster` are the chances that a night without any change looks as much so.
+    `slower` and `faster` are the probabilities that a night without any change looks as much so.
     """
 
     expected: float
@@ -55,19 +56,19 @@ class LevelDifference(NamedTuple):
 
 @dataclass(frozen=True)
 class Reference:
-    """What the nights before a night say of it.
+    """What the earlier nights predict for a night.
 
     Attributes:
-        past: (N,) logarithms, oldest first, with what the control did divided out; where the
-            machine comes back to several levels, each night moved to the slowest in use.
-        level: mean of the nights since the last step; of the slowest level in use.
-        nights: how many these are.
+        past: (N,) logarithms, oldest first, with the control divided out; if the machine returns
+            to several levels, each night is moved to the slowest in use.
+        level: mean of the nights since the last step, or of the slowest level in use.
+        nights: number of these nights.
         correlation: of a night with the one before it.
-        scatter: standard deviation of what a night adds to what the one before it let expect.
-        freedom: degrees of freedom that the scatter is known with.
+        scatter: standard deviation of what a night adds to the prediction from the one before it.
+        freedom: degrees of freedom of the scatter.
         share: the power of the control's ratio that is divided out, 0 to 1.
         control_level: mean logarithm of the control.
-        recurring: the levels that the machine comes back to; None: there is one at a time.
+        recurring: the levels that the machine returns to; None: there is one at a time.
     """
 
     past: Series
@@ -88,13 +89,13 @@ class Reference:
         older: int = 0,
         is_told: NDArray[np.bool_] | None = None,
     ) -> Reference:
-        """Learn from earlier nights.
+        """Estimate the reference from earlier nights.
 
         Args:
             past: (N,) logarithms of a cell, oldest first, finite; at least 5.
             control: (N,) those of the control model in the same nights; None: there is none.
-            older: how many of them tell only of levels that the machine comes back to.
-            is_told: (N,) which nights were told as regressions; None: none.
+            older: number of oldest nights used only to find levels that the machine returns to.
+            is_told: (N,) which nights were reported as regressions; None: none.
         """
         share, control_level = 0.0, 0.0
         if control is not None:
@@ -123,7 +124,7 @@ class Reference:
         )
 
     def at_fastest(self) -> Reference:
-        """The same at the fastest level that the machine comes back to."""
+        """Return the reference at the fastest level that the machine returns to."""
         if self.recurring is None:
             return self
         level = float(self.recurring.means[0])
@@ -131,31 +132,31 @@ class Reference:
         return replace(self, past=self.past - self.level + level, level=level, nights=nights)
 
     def moved(self, cleaned: Series) -> Series:
-        """Cleaned logarithms of other nights, as if they had been on the slowest level in use."""
+        """Move cleaned logarithms of other nights to the slowest level in use."""
         if self.recurring is None:
             return cleaned
         return cleaned - self.recurring.nearest(cleaned) + self.level
 
     def cleaned(self, value: float, control: float | None) -> float:
-        """A logarithm with what the control did divided out."""
+        """Return a logarithm with the control divided out."""
         if control is None:
             return value
         return value - self.share * (control - self.control_level)
 
     def difference(self, value: float, control: float | None = None) -> LevelDifference:
-        """Hold a night against what is expected of it.
+        """Compare a night with its prediction.
 
         Args:
             value: its logarithm.
             control: that of the control in the same night.
         """
         night = self.cleaned(value, control)
-        left = 1 - self.correlation  # of a step, after the night before has told its share
+        left = 1 - self.correlation  # part of a step that the night before does not predict
         added = (night - self.level) - self.correlation * (self.past[-1] - self.level)
         tonight = self._tested(added, math.sqrt(1 + 1 / self.nights), night - added)
         if min(self.nights, len(self.past)) < _LEAST_PAST:
             return tonight
-        # As if the step was last night: then that night does not count for the level.
+        # Assume that the step was last night: that night then does not count for the level.
         nights = self.nights - 1
         level = (self.level * self.nights - self.past[-1]) / nights
         before = (self.past[-1] - level) - self.correlation * (self.past[-2] - level)
@@ -167,14 +168,14 @@ class Reference:
         return self._together(tonight, two)
 
     def drift(self, baseline: Series, recent: Series, allowed: float) -> LevelDifference:
-        """Hold the latest nights together against those of the pinned baseline.
+        """Compare the latest nights together with those of the pinned baseline.
 
         Args:
             baseline: (N,) cleaned logarithms of nights in order.
             recent: (M,) those of the latest nights, none of which is in the baseline.
-            allowed: the logarithm that may come and go without a word.
+            allowed: the drift that is not reported, as a logarithm.
 
-        Returns: the chances are of a drift within what is allowed.
+        Returns: a difference whose probabilities are for a drift within what is allowed.
         """
         deviation = self.scatter / math.sqrt(1 - self.correlation**2)
         error = deviation * math.sqrt(self._spread(len(baseline)) + self._spread(len(recent)))
@@ -191,7 +192,7 @@ class Reference:
         )
 
     def _spread(self, nights: int) -> float:
-        """The variance of a mean of as many nights in a row, where that of one night is 1."""
+        """Return the variance of the mean of consecutive nights, relative to that of one night."""
         lags = np.arange(1, nights)
         return float(nights + 2 * ((nights - lags) * self.correlation**lags).sum()) / nights**2
 
@@ -209,7 +210,7 @@ class Reference:
 
     @staticmethod
     def _together(tonight: LevelDifference, two: LevelDifference) -> LevelDifference:
-        """Each test with its share of the false alarms; shown is what the more telling one says."""
+        """Combine both tests by their shares of the false alarms; report the more significant."""
         slower = min(tonight.slower / TONIGHT_SHARE, two.slower / (1 - TONIGHT_SHARE), 1.0)
         faster = min(tonight.faster / TONIGHT_SHARE, two.faster / (1 - TONIGHT_SHARE), 1.0)
         telling = min((tonight, TONIGHT_SHARE), (two, 1 - TONIGHT_SHARE), key=_chance)[0]
@@ -222,12 +223,12 @@ def _chance(test: tuple[LevelDifference, float]) -> float:
 
 
 def _share(past: Series, control: Series) -> float:
-    """As much of the control as moved with the cell: all of it where both move together.
+    """Return the share of the control to divide out: 1 if cell and control move together.
 
-    A control that moves by itself, divided out whole, would add its own scatter to the cell's.
-    By changes from night to night, where a step of the cell is one number. What a line of least
-    distances leaves is cut off before the squares count (one step of Huber's regression): so a step
-    of the cell alone hardly counts, and a step of cell and control together counts whole.
+    A control that moves by itself, if divided out in full, would add its own scatter to the cell's.
+    The fit uses changes from night to night, in which a step of the cell is one number. Residuals
+    of a line of least absolute distances are clipped before least squares (one step of Huber's
+    regression): so a step of the cell alone hardly counts, and a step of both counts in full.
     """
     ours, its = np.diff(past), np.diff(control)
     square = float(its @ its)
@@ -241,7 +242,7 @@ def _share(past: Series, control: Series) -> float:
 
 
 def _median_slope(ours: Series, its: Series) -> float:
-    """Of a line through the origin with the least sum of distances: a weighted median of ratios."""
+    """Return the least-distances slope through the origin: a weighted median of ratios."""
     has_moved = its != 0
     ratios, weights = ours[has_moved] / its[has_moved], np.abs(its[has_moved])
     order = np.argsort(ratios)
@@ -250,12 +251,12 @@ def _median_slope(ours: Series, its: Series) -> float:
 
 
 def _correlation(rest: Series, pieces: int) -> float:
-    """Of neighbours, made less sure of itself by what is usual."""
+    """Return the correlation of neighbouring nights, shrunk towards its prior."""
     square = float(rest @ rest)
     if square <= _SMALLEST**2:
         return 0.0
     nights = len(rest)
     seen = float(rest[1:] @ rest[:-1]) / square
-    seen += pieces * (1 + 4 * max(seen, 0.0)) / nights  # a mean of its own makes it look smaller
+    seen += pieces * (1 + 4 * max(seen, 0.0)) / nights  # a mean per piece biases it low
     blended = (nights * seen + _PRIOR_NIGHTS * _PRIOR_CORRELATION) / (nights + _PRIOR_NIGHTS)
     return min(max(blended, 0.0), _HIGHEST_CORRELATION)

@@ -1,4 +1,4 @@
-"""The nights before a night, from a results root: for each cell those that can be compared."""
+"""Reads the nights before a night from a results root, and selects comparable ones per cell."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNITS = {"latency": "forward_ms", "energy": "energy_mj"}
 
 
 class MeasuredNight:
-    """One run: its measured cells."""
+    """The measured cells of one run."""
 
     def __init__(self, run_id: str, rows: Iterable[Row]) -> None:
         self.run_id = run_id
@@ -29,11 +29,11 @@ class MeasuredNight:
         self._by_identity = {make_identity(row): row for row in self.rows}
 
     def same(self, row: Row) -> Row | None:
-        """The cell that is measured in a row of another night."""
+        """Return this night's row of the cell in a row of another night, if any."""
         return self._by_identity.get(make_identity(row))
 
     def control(self, row: Row, name: str | None) -> Row | None:
-        """The timed cell of the control that ran beside a cell, in the same way."""
+        """Return the timed cell of the control with the same setting as a cell, if any."""
         place = make_identity(row, PLACE)
         for other in self.rows:
             is_it = other["model"] == name and make_identity(other, PLACE) == place
@@ -44,7 +44,7 @@ class MeasuredNight:
 
 @dataclass(frozen=True)
 class NightHistory:
-    """A night and those before it, oldest first; `told` as `find_told` says."""
+    """A night and those before it, oldest first; `told` is the result of `find_told`."""
 
     earlier: Sequence[MeasuredNight]
     tonight: MeasuredNight
@@ -53,11 +53,11 @@ class NightHistory:
 
     @classmethod
     def read(cls, root: storage.Root, run_id: str, settings: Settings) -> NightHistory:
-        """Read the runs that have the same name.
+        """Read a run and the earlier runs of the same name.
 
         Raises:
-            UsageError: the run has nothing to judge, the pinned baseline is none of them, or the
-                control is in none.
+            UsageError: the run has nothing to judge, the pinned baseline is not one of these runs,
+                or none of them has the control.
         """
         rows = storage.named_query(root, "nights", run_id=run_id).to_pylist()
         nights = [
@@ -72,27 +72,27 @@ class NightHistory:
         if pinned is not None and pinned not in by_id:
             known = ", ".join(night.run_id for night in earlier[:_SHOWN]) or "none"
             raise UsageError(
-                f"baseline {pinned} is no finished run of the same name before {run_id}; such are:"
-                f" {known}" + (", ..." if len(earlier) > _SHOWN else "")
+                f"baseline {pinned} is not a finished run of the same name before {run_id};"
+                f" available: {known}" + (", ..." if len(earlier) > _SHOWN else "")
             )
         models = sorted({str(row["model"]) for night in nights for row in night.rows})
         if settings.control is not None and settings.control not in models:
             raise UsageError(
-                f"control {settings.control} is no model of run {run_id} nor of a night before it;"
-                f" these are: {', '.join(models)}"
+                f"control {settings.control} is not a model of run {run_id} or a night before it;"
+                f" available: {', '.join(models)}"
             )
         return cls(earlier, by_id[run_id], settings, find_told(root, run_id))
 
     @cached_property
     def since_baseline(self) -> Sequence[MeasuredNight]:
-        """The earlier nights from the pinned one on; without a pin all."""
+        """The earlier nights from the pinned baseline on; all of them without a pin."""
         ids = [night.run_id for night in self.earlier]
         if self.settings.baseline in ids:
             return self.earlier[ids.index(self.settings.baseline) :]
         return self.earlier
 
     def pair(self, night: MeasuredNight, row: Row, metric: storage.Metric) -> Pair | None:
-        """The figures of a cell and its control in one night; None where there is none."""
+        """Return the figures of a cell and its control in one night; None if there is none."""
         value = row[UNITS[metric]]
         if not _is_positive(value):
             return None
@@ -101,10 +101,10 @@ class NightHistory:
         return Pair(value, figure if _is_positive(figure) else None)
 
     def comparable(self, row: Row, metric: storage.Metric) -> Nights:
-        """The earlier nights of one of tonight's cells.
+        """Return the comparable earlier nights of one of tonight's cells.
 
-        Nights without the control count only where tonight has none either, and a control of other
-        weights is none.
+        Nights without the control count only if tonight has none either; a control with other
+        weights does not count as one.
         """
         tonight = self.pair(self.tonight, row, metric)
         is_controlled = tonight is not None and tonight.control is not None
@@ -138,13 +138,13 @@ class NightHistory:
         )
 
     def _control(self, night: MeasuredNight, row: Row) -> Row | None:
-        """None for the control itself: it is judged as it is."""
+        """Return the control's row; None for the control itself, which is judged as measured."""
         name = self.settings.control
         return None if name is None or row["model"] == name else night.control(row, name)
 
 
 def find_told(root: storage.Root, run_id: str) -> Mapping[tuple[object, ...], Sequence[Row]]:
-    """What was told of earlier nights, by cell and metric, oldest first."""
+    """Return what was reported of earlier nights, by cell and metric, oldest first."""
     told: dict[tuple[object, ...], list[Row]] = {}
     for row in storage.named_query(root, "told", run_id=run_id).to_pylist():
         told.setdefault((*make_identity(row), row["metric"]), []).append(row)

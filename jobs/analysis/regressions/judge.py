@@ -1,4 +1,4 @@
-"""One night's verdict: every cell judged, suspects measured again, rows written."""
+"""Judges every cell of one night, measures suspects again, and writes the rows."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from jobs.common.errors import JobsError
 from jobs.common.formatting import Row
 
 Remeasure = Callable[[str, Sequence[Row], "str | None"], str]
-"""Measures cells of a run (rows of `measured`) again, in turns with the control of that name; gives
-the run that they are measured in. Raises JobsError where it cannot."""
+"""Measures cells of a run (rows of `measured`) again, in turns with the control of that name.
+Returns the ID of the new run; raises JobsError if it cannot."""
 
 WORST_FIRST: tuple[storage.Judgement, ...] = (
     "regression",
@@ -35,11 +35,11 @@ WORST_FIRST: tuple[storage.Judgement, ...] = (
 
 @dataclass(frozen=True)
 class NightVerdict:
-    """What was found of a night.
+    """The verdict on a night.
 
     Attributes:
         run_id: the night.
-        rows: one for each cell and metric.
+        rows: one per cell and metric.
         confirmed_run_id: the run in which suspects were measured again.
     """
 
@@ -49,19 +49,19 @@ class NightVerdict:
 
     @property
     def is_regression(self) -> bool:
-        """Whether somebody is to be told: a regression that was not told before."""
+        """Whether there is a regression to report: one that was not reported before."""
         return any(row.verdict == "regression" and row.known_since is None for row in self.rows)
 
     @property
     def state(self) -> storage.Judgement:
-        """The worst of all rows; `invalid` where there is none."""
+        """The worst verdict of all rows; `invalid` if there are none."""
         found = {row.verdict for row in self.rows}
         return next((verdict for verdict in WORST_FIRST if verdict in found), "invalid")
 
 
 @dataclass(frozen=True)
 class _Open:
-    """A row that a second measurement may change, and what it was made of."""
+    """A row that a second measurement may change, and the data behind it."""
 
     cell: Row
     row: storage.RegressionRow
@@ -73,16 +73,16 @@ class _Open:
 def judge(
     root: storage.Root, run_id: str, settings: Settings, remeasure: Remeasure | None = None
 ) -> NightVerdict:
-    """Judge a night by the runs of the same name before it, and write its rows.
+    """Judge a night against the earlier runs of the same name, and write its rows.
 
     Args:
         root: the results root.
         run_id: the night.
         settings: what counts as a regression.
-        remeasure: measures suspects again; None: they stay suspects, and nobody is told.
+        remeasure: measures suspects again; None: they stay suspects, and nothing is reported.
 
     Raises:
-        UsageError: the run has nothing to judge, or the baseline is no such run.
+        UsageError: the run has nothing to judge, or the baseline is not such a run.
     """
     history = NightHistory.read(root, run_id, settings)
     judged = Judged(root, history)
@@ -106,7 +106,7 @@ def judge(
 
 
 def _first(history: NightHistory, judged: Judged) -> list[_Open]:
-    """Judge everything by its first measurement."""
+    """Judge every cell and metric by its first measurement."""
     cells = history.tonight.rows
     timed: list[tuple[Row, storage.Metric]] = [
         (cell, metric)
@@ -126,14 +126,14 @@ def _first(history: NightHistory, judged: Judged) -> list[_Open]:
 def _accuracy(cell: Row, judged: Judged, allowed: float) -> _Open:
     row = _blank(cell, "accuracy", "accuracy")
     if cell["acc1"] is None:
-        # A model that answered before and now gives no finite logits has lost all its accuracy.
+        # A model that had an accuracy and now gives no finite logits has lost all of it.
         is_lost = _is_not_finite(cell) and judged.is_known(cell)
         verdict: storage.Judgement = "suspect" if is_lost else "invalid"
         row = replace(row, verdict=verdict, note=cell["note"] or "no answers")
         return _Open(cell, row, allowed)
     drop = judged.find(cell, allowed)
     if drop is None:
-        note = "no earlier night answered the same images"
+        note = "no earlier night has predictions on the same images"
         return _Open(cell, replace(row, verdict="learning", value=cell["acc1"], note=note), allowed)
     points = drop.points
     row = replace(
@@ -174,19 +174,19 @@ def _timing(cell: Row, metric: storage.Metric, history: NightHistory, allowed: f
     elif cell["model"] == history.settings.control:
         row = _with_note(row, "the control itself")
     elif not nights.is_controlled:
-        row = _with_note(row, f"the control {history.settings.control} was not timed beside it")
+        row = _with_note(row, f"the control {history.settings.control} was not timed with it")
     return _Open(cell, row, allowed, nights)
 
 
 def _has_net_power(cell: Row) -> bool:
-    """Whether its energy was measured, also where that gave none: it is then invalid."""
+    """Whether its energy was measured, even if that gave none: the row is then invalid."""
     return None not in (cell["power_w"], cell["idle_w"])
 
 
 def _found(
     row: storage.RegressionRow, nights: Nights, pair: Pair, finding: Finding, settings: Settings
 ) -> storage.RegressionRow:
-    """A row with what a measurement says."""
+    """Fill in a row with the finding of a measurement."""
     reference = nights.reference()
     value, control = pair.logs
     difference = finding.difference
@@ -207,7 +207,7 @@ def _found(
 
 
 def _levels(nights: Nights, metric: storage.Metric) -> str | None:
-    """Which levels the machine comes back to; None where there is one at a time."""
+    """Describe the levels that the machine returns to; None if there is one at a time."""
     several = nights.reference().recurring
     if several is None:
         return None
@@ -215,13 +215,13 @@ def _levels(nights: Nights, metric: storage.Metric) -> str | None:
     named = ", ".join(f"{math.exp(mean):.4g}" for mean in several.means)
     slowest = math.exp(several.means[several.slowest])
     return (
-        f"the machine comes back to several levels: {named} {unit}, {several.changes} changes in"
-        f" {len(several.of_night)} nights; held against {slowest:.4g} {unit}"
+        f"the machine returns to several levels: {named} {unit}, {several.changes} changes in"
+        f" {len(several.of_night)} nights; compared with {slowest:.4g} {unit}"
     )
 
 
 def _again(each: _Open, again: MeasuredNight, history: NightHistory, judged: Judged) -> _Open:
-    """Judge a suspect by its second measurement alone: the first was chosen for being bad."""
+    """Judge a suspect only by its second measurement: the first was selected for being bad."""
     if each.row.verdict != "suspect":
         return each
     row = replace(each.row, confirmed_run_id=again.run_id)
@@ -240,7 +240,7 @@ def _again(each: _Open, again: MeasuredNight, history: NightHistory, judged: Jud
         or each.nights is None
         or (each.nights.is_controlled and not pair.control)
     ):
-        why = why or "no figure of it or of its control"
+        why = why or "no figure for it or for its control"
         return replace(each, row=_with_note(row, f"measured again, not comparable: {why}"))
     finding = find_change(each.nights, pair, history.settings, each.allowed, is_again=True)
     row = _found(row, each.nights, pair, finding, history.settings)
@@ -248,7 +248,7 @@ def _again(each: _Open, again: MeasuredNight, history: NightHistory, judged: Jud
         return replace(each, row=_with_note(row, f"{first} at first, not found again"))
     row = _with_note(row, f"{first} at first")
     if each.cell["model"] == history.settings.control:
-        # No control of its own: whether the machine or all models changed cannot be told.
+        # The control has no control: a change of the machine and of all models look the same.
         row = _with_note(
             replace(row, verdict="suspect"), "the machine, or what all models share, is slower"
         )
@@ -258,24 +258,24 @@ def _again(each: _Open, again: MeasuredNight, history: NightHistory, judged: Jud
 def _accuracy_again(
     each: _Open, row: storage.RegressionRow, cell: Row, judged: Judged
 ) -> storage.RegressionRow:
-    """What a second measurement says of a suspected accuracy."""
+    """Judge a suspected accuracy by its second measurement."""
     if cell["acc1"] is None:
         said = f"measured again, no accuracy: {cell['note'] or 'no answers'}"
         return _with_note(
             replace(row, verdict="regression" if _is_not_finite(cell) else "suspect"), said
         )
     is_again = each.drop is not None and judged.is_again(cell, each.drop)
-    said = "the same again" if is_again else f"{cell['acc1']:.2f} % when measured again"
+    said = "found again" if is_again else f"{cell['acc1']:.2f} % when measured again"
     return _with_note(replace(row, verdict="regression" if is_again else "ok"), said)
 
 
 def _is_not_finite(cell: Row) -> bool:
-    """Whether a cell has no accuracy since its logits are not finite, as its note says."""
+    """Whether the note of a cell says that it has no accuracy because of non-finite logits."""
     return "logits that are not finite" in (cell["note"] or "")
 
 
 def _known(row: storage.RegressionRow, told: Sequence[Row]) -> storage.RegressionRow:
-    """Say since when a regression is known: told before, not better since, and no worse now."""
+    """Set since when a regression is known: reported before, not better since, no worse now."""
     if row.verdict != "regression" or row.value is None:
         return row
     since = None
@@ -291,7 +291,7 @@ def _known(row: storage.RegressionRow, told: Sequence[Row]) -> storage.Regressio
 
 
 def _least_worse(row: storage.RegressionRow, before: float) -> float:
-    """How much worse than told counts as another regression: half of what is told now, or more."""
+    """Return the worsening beyond which a regression is a new one: half of the present effect."""
     effect = abs(row.effect_pct or 0.0) / 2
     return effect if row.metric == "accuracy" else before * effect / 100
 

@@ -1,4 +1,4 @@
-"""Latency and energy of one cell: tonight compared with its earlier nights, and remeasured."""
+"""Judges latency and energy of one cell: tonight against its earlier nights, and measured again."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from jobs.analysis.regressions.detector import RECENT, LevelDifference, Referenc
 from jobs.analysis.regressions.settings import LEAST_NIGHTS, Settings
 
 DRIFT_SHARE = 0.2
-"""Of the false alarms that are allowed, those of drifts; the rest are of steps."""
+"""Share of the accepted false alarms for drifts; the rest is for steps."""
 
 SUSPECT_FACTOR = 4.0
-"""A cell is suspected at as many times the false alarms that are allowed: being measured again
-costs minutes only; told is what its second measurement alone says at the strict level."""
+"""A cell is suspect at this multiple of the accepted false alarms: measuring it again costs only
+minutes. Only the second measurement is reported, judged at the strict level."""
 
 LEAST_DRIFT_NIGHTS = 3
 
 
 class Pair(NamedTuple):
-    """A cell's figure in one night, and the control's in that night; both in the metric's unit.
+    """The figures of a cell and of its control in one night, in the metric's unit.
 
-    `is_told` says that this figure was told as a regression.
+    `is_told`: this figure was reported as a regression.
     """
 
     value: float
@@ -41,14 +41,14 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Finding:
-    """What is found of a night.
+    """The result of judging one measurement of a night.
 
     Attributes:
-        kind: which of the two ways found it; a step where neither did.
-        difference: from what was expected, in logarithms.
-        chance: that a night without any change is found as much slower.
-        verdict: as one measurement says it, `suspect` where it should be made again; `levels` where
-            it is slower than the fastest level of several, and no slower than the slowest in use.
+        kind: which of the two tests found it; `step` if neither did.
+        difference: from the expected value, in logarithms.
+        chance: the probability that a night without any change looks as much slower.
+        verdict: of this measurement; `suspect`: measure again; `levels`: slower than the fastest
+            of several levels, and no slower than the slowest in use.
     """
 
     kind: storage.FindingKind
@@ -63,10 +63,10 @@ class Nights:
 
     Attributes:
         window: the latest, oldest first.
-        baseline: the pinned one and those that follow it, at most RECENT; none of the last
-            RECENT - 1 is among them.
-        is_controlled: every night has its control.
-        older: those before the window, at most as many; only levels are learnt from them.
+        baseline: the pinned one and those that follow it, at most RECENT; without the last
+            RECENT - 1.
+        is_controlled: whether every night has its control.
+        older: those before the window, at most as many; used only to find levels.
     """
 
     window: Sequence[Pair]
@@ -76,11 +76,11 @@ class Nights:
 
     @property
     def are_enough(self) -> bool:
-        """Whether they tell how nights scatter."""
+        """Whether there are enough nights to show their scatter."""
         return len(self.window) >= LEAST_NIGHTS
 
     def reference(self) -> Reference:
-        """What they let expect."""
+        """Return what these nights predict."""
         pairs = (*self.older, *self.window)
         logs = [pair.logs for pair in pairs]
         past = np.array([value for value, _ in logs])
@@ -95,11 +95,11 @@ def find_change(
     """Judge one measurement of a night.
 
     Args:
-        nights: before it; enough of them.
+        nights: those before it; enough of them.
         tonight: the measurement.
-        settings: what counts.
-        allowed: false alarms of this series a night.
-        is_again: it is the second one, made because of the first.
+        settings: what counts as a regression.
+        allowed: accepted false alarms of this series per night.
+        is_again: whether it is the second measurement, made because of the first.
     """
     reference = nights.reference()
     pair = _controlled(nights, tonight)
@@ -131,7 +131,7 @@ def _controlled(nights: Nights, pair: Pair) -> tuple[float, float | None]:
 def _drift(
     nights: Nights, tonight: Pair, reference: Reference, allowed: float
 ) -> LevelDifference | None:
-    """What the latest nights say together; None while the baseline is among them."""
+    """Compare the latest nights together with the baseline; None if either has too few nights."""
     recent = [*nights.window[1 - RECENT :], tonight]
     if min(len(nights.baseline), len(recent)) < LEAST_DRIFT_NIGHTS:
         return None

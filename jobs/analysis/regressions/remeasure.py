@@ -1,4 +1,4 @@
-"""Measures suspects again: a small run of them and the control in turns, linked to the night."""
+"""Measures suspects again: a small run, linked to the night, of suspects and control in turns."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from jobs.runs.submit import submit_document
 from jobs.runs.target import Target
 
 SUFFIX = "-again"
-"""Of the run's and its grid's name, so that it is no night itself."""
+"""Suffix of the names of the run and its grid, so that the run does not count as a night."""
 
 LEAST_ROUNDS = 6
-"""Even: each cell stands as often before another as after it. Twice a night's where more."""
+"""Even, so that each cell runs as often before another as after it; twice a night's, if more."""
 
 
 def make_remeasure(root: storage.Root, target: Target, narrate: ShowText) -> Remeasure:
-    """Give a function that measures cells of a run again, in this root and there."""
+    """Return a function that measures cells of a run again, in this root and on this target."""
 
     def remeasure(run_id: str, cells: Sequence[Row], control: str | None) -> str:
         (run,) = [run for run in storage.list_runs(root) if run.run_id == run_id]
@@ -48,15 +48,15 @@ def make_remeasure(root: storage.Root, target: Target, narrate: ShowText) -> Rem
 
 
 def narrow_grid(grid: Grid, cells: Sequence[Row], control: str | None) -> str:
-    """A grid of the suspects and the control alone, as text.
+    """Return a grid of only the suspects and the control, as text.
 
     Args:
         grid: the night's.
         cells: rows of `measured`.
-        control: its name; left out where the grid has no such model.
+        control: its name; left out if the grid has no such model.
 
     Raises:
-        UsageError: the grid has none of the suspects any more.
+        UsageError: the grid no longer has any of the suspects.
     """
     asked: dict[str, Any] = yaml.safe_load(grid.text)
     models = {cell["model"] for cell in cells} | {control}
@@ -95,13 +95,13 @@ def _rounds(grid: Grid) -> int:
 
 
 def _chosen(values: Any, kept: Sequence[bool]) -> list[Any]:
-    """Some of the values of an axis; a single value may stand without a list."""
+    """Select values of an axis; a single value may be given without a list."""
     listed = values if isinstance(values, list) else [values]
     return [value for value, is_kept in zip(listed, kept, strict=True) if is_kept]
 
 
 def _begun(root: storage.Root, run_id: str, text: str) -> str | None:
-    """The same measurement, where a process that was killed has left it unfinished."""
+    """Find the same measurement, if a killed process has left it unfinished."""
     for run in storage.list_runs(root):
         is_it = run.run_id.startswith(f"{run_id[:80]}{SUFFIX}") and run.grid == text
         if is_it and run.status == "interrupted":

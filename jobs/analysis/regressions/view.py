@@ -18,7 +18,7 @@ _METRICS = {"accuracy": "acc@1 %", "latency": "ms", "energy": "mJ"}
 
 
 def describe_judgements(verdict: NightVerdict) -> str:
-    """All rows, the worst first."""
+    """Format all rows, worst first."""
     counts = Counter(row.verdict for row in verdict.rows)
     counted = ", ".join(f"{counts[name]} {name}" for name in WORST_FIRST if counts[name])
     ordered = sorted(verdict.rows, key=lambda row: WORST_FIRST.index(row.verdict))
@@ -47,7 +47,7 @@ def _cells(row: storage.RegressionRow) -> tuple[object, ...]:
 
 
 def _notes(rows: list[storage.RegressionRow]) -> Iterator[str]:
-    """What is said of rows, each once, with those it is true of."""
+    """Yield each remark on rows once, with the rows it applies to."""
     about: dict[str, list[str]] = {}
     for row in rows:
         said = [row.note] if row.note else []
@@ -57,7 +57,7 @@ def _notes(rows: list[storage.RegressionRow]) -> Iterator[str]:
         if row.confirmed_run_id:
             said.append(f"measured again in {row.confirmed_run_id}")
         if row.known_since:
-            said.append(f"known since {row.known_since}, not told again")
+            said.append(f"known since {row.known_since}, not reported again")
         if said:
             where = format_host(dataclasses.asdict(row))
             model = format_model(row.model or "–", format_threshold(dataclasses.asdict(row)))

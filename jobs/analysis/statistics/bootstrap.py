@@ -1,8 +1,9 @@
-"""Intervals by bootstrap over rounds, then over what was timed in each round drawn.
+"""Bootstrap intervals: resample rounds, then the samples of each drawn round.
 
-Few rounds look more alike than rounds are: of three, resamples alone would hold the truth in 73 %
-of all cases instead of 95 %. So what drawing rounds adds is stretched, as Student's t is wider than
-the normal distribution. Images that alone vary then get an interval somewhat wider than need be.
+A few rounds look more alike than they are: with three, plain resampling would contain the true
+value in 73 % of cases instead of 95 %. So the spread added by drawing rounds is stretched, as
+Student's t is wider than the normal distribution. If only images vary, the interval is then
+somewhat wider than necessary.
 """
 
 from __future__ import annotations
@@ -34,11 +35,12 @@ class IntervalEstimate(NamedTuple):
 def estimates(
     figures: Callable[[Numbers], Numbers], sizes: Sequence[int]
 ) -> list[IntervalEstimate]:
-    """Estimate each of some figures, with its interval.
+    """Estimate each figure, with its interval.
 
     Args:
-        figures: gives them, where sample i of all rounds in a row counts counts[i] times.
-        sizes: how many samples each round has; at least one round, none of them empty.
+        figures: computes the figures from counts: sample i of the concatenated rounds counts
+            counts[i] times.
+        sizes: number of samples of each round; at least one round, none of them empty.
     """
     values = figures(np.ones(sum(sizes)))
     further = stretch(len(sizes)) - 1
@@ -51,13 +53,13 @@ def estimates(
 
 
 def estimate_mean(rounds: Sequence[tuple[Numbers, Numbers]]) -> IntervalEstimate:
-    """The mean over all images of all rounds.
+    """Estimate the mean over all images of all rounds.
 
-    What was timed at once is drawn at once: images of one batch share its time, and say no more
-    of the mean than one image.
+    Images timed together are drawn together: images of one batch share its time, and tell no more
+    about the mean than one image.
 
     Args:
-        rounds: of each, what the images of a batch took together, and how many they were.
+        rounds: for each round, the total time and the number of images of each batch.
     """
     totals, images = (np.concatenate(parts) for parts in zip(*rounds, strict=True))
     sizes = [len(batches) for batches, _ in rounds]
@@ -66,12 +68,12 @@ def estimate_mean(rounds: Sequence[tuple[Numbers, Numbers]]) -> IntervalEstimate
 
 
 def stretch(rounds: int) -> float:
-    """By how much resamples of as many rounds vary too little; 1 for one round.
+    """Return the factor by which resamples of this many rounds vary too little; 1 for one round.
 
     sqrt(n / (n - 1)), since they vary around their own mean, times how much wider Student's t with
-    n - 1 degrees of freedom is than the normal distribution. Of two rounds both ends of the
-    interval are resamples of one round twice, as far out as none of more rounds: there it is
-    Student's t itself.
+    n - 1 degrees of freedom is than the normal distribution. With two rounds, both ends of the
+    interval are resamples that drew one round twice, which lie further out than those of more
+    rounds: there the factor is Student's t itself.
     """
     if rounds == 1:
         return 1.0
@@ -83,12 +85,12 @@ def stretch(rounds: int) -> float:
 
 
 def _resamples(sizes: Sequence[int]) -> Iterator[tuple[Numbers, Numbers]]:
-    """How often each sample counts, resample by resample: by its round alone, and drawn itself."""
+    """Yield the counts of each sample per resample: with only rounds drawn, then samples too."""
     generator = np.random.default_rng(0)
     rounds = len(sizes)
     for _ in range(RESAMPLES):
         times = np.bincount(generator.integers(rounds, size=rounds), minlength=rounds)
-        # Drawn and counted: six times as fast as a multinomial of as many samples.
+        # Drawing and counting is six times as fast as a multinomial of as many samples.
         drawn = [
             np.bincount(generator.integers(n, size=n * count), minlength=n)
             for n, count in zip(sizes, times, strict=True)

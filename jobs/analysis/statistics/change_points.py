@@ -1,7 +1,7 @@
-"""Steps in a series: the levels that explain it best, each change of level at a price.
+"""Finds steps in a series: the best-fitting levels, with a penalty for each change of level.
 
-An L1-Potts fit: the sum of distances from each level's median, plus a penalty a step, is least.
-Exact, by dynamic programming over all pieces. Medians, since one bad night is no step.
+An L1-Potts fit: it minimises the sum of distances from each level's median, plus a penalty per
+step. Exact, by dynamic programming over all pieces. Medians, because one bad night is not a step.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 SHORTEST = 3
-"""Nights of a level: fewer are an outlier."""
+"""Minimum nights of a level: fewer are an outlier."""
 
 PENALTY = 8.0
-"""Of a step, in standard deviations of one night. A step of 3 is found after some 4 nights; in 30
-nights of one level with an autocorrelation of 0.5 one is found in 1 of 100 series."""
+"""Per step, in standard deviations of one night. A step of 3 of these is found after some 4 nights;
+in 30 nights of one level with an autocorrelation of 0.5, one is found in 1 of 100 series."""
 
-_MEDIAN_OF_NORMAL = 0.6745  # of the distance from 0
+_MEDIAN_OF_NORMAL = 0.6745  # median distance of a standard normal variable from 0
 
 Series = NDArray[np.float64]
 
 
 class Level(NamedTuple):
-    """A piece of a series between two steps: first and last + 1 of its places, and its median."""
+    """A piece of a series between two steps: the indices [start, stop), and its median."""
 
     start: int
     stop: int
@@ -32,13 +32,13 @@ class Level(NamedTuple):
 
 
 def levels(series: Series, penalty: float = PENALTY) -> list[Level]:
-    """Cut a series where its level changed.
+    """Split a series where its level changed.
 
     Args:
         series: (N,) in order of time, finite.
-        penalty: of a step, in standard deviations.
+        penalty: per step, in standard deviations.
 
-    Returns: at least one, together the whole series; none of an empty one.
+    Returns: at least one level, together the whole series; none for an empty series.
     """
     count = len(series)
     if not count:
@@ -62,9 +62,10 @@ def levels(series: Series, penalty: float = PENALTY) -> list[Level]:
 
 
 def scatter(series: Series) -> float:
-    """The standard deviation of one night, by the differences of neighbours: steps hardly count.
+    """Estimate the standard deviation of one night from differences of neighbours.
 
-    Neighbours are taken to be autocorrelated by one half, so that they differ by one deviation.
+    Steps hardly affect it. Neighbours are assumed to have an autocorrelation of one half, so that
+    they differ by one standard deviation.
     """
     if len(series) <= 1:  # no neighbours
         return 0.0
@@ -72,7 +73,10 @@ def scatter(series: Series) -> float:
 
 
 def _pieces(series: Series) -> tuple[Series, Series]:
-    """(N + 1, N + 1) the distances from the median, and the median, of each piece [start, stop)."""
+    """Return each piece's sum of distances from its median, and its median.
+
+    Both are (N + 1, N + 1), indexed by the piece [start, stop).
+    """
     count = len(series)
     cost = np.full((count + 1, count + 1), np.inf)
     medians = np.full((count + 1, count + 1), np.nan)

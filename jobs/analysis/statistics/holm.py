@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 
 def adjust_p_values(p_values: Sequence[float | None]) -> list[float | None]:
-    """Adjust p-values so that those below 5 % hold together: one false one in 20 grids at most.
+    """Adjust p-values so that those below 5 % hold together: at most 1 in 20 grids has a false one.
 
-    The smallest counts as many times as there are values, the next once less, and none is below
-    one that was smaller. None, of what was not tested, stays and does not count.
+    The smallest is multiplied by the number of values, the next by one less, and so on; no result
+    is below that of a smaller value. None means not tested: it stays and does not count.
     """
     tested = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
     result: list[float | None] = [None] * len(p_values)

@@ -1,10 +1,10 @@
 """How much longer the same images take: a ratio of times, paired by image, with its interval.
 
-The rounds of two runs have nothing to do with each other: each side's vary by themselves. Those of
-one run took turns: their differences vary. Images are the same on both sides: what an image gains
-counts as one of many. These variances add up; with how many degrees of freedom their sum is known
-is by Welch and Satterthwaite (Satterthwaite 1946, Biometrics Bulletin 2, 110-114). The interval and
-the p-value are of one distribution: no difference is in the interval where p is at least 5 %.
+Rounds of two runs are independent: the variance of each side counts. Rounds of one run took turns:
+the variance of their differences counts. Images are the same on both sides: the gain of an image is
+one sample of many. These variances add up; the degrees of freedom of their sum are by Welch and
+Satterthwaite (Satterthwaite 1946, Biometrics Bulletin 2, 110-114). The interval and the p-value
+come from one distribution: the interval contains "no difference" if p is at least 5 %.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from numpy.typing import NDArray
 from jobs.analysis.statistics.autocorrelation import spread
 from jobs.analysis.statistics.student_t import mixed_quantile, mixed_tail
 
-_OUTSIDE = 0.05  # of a 95 % interval
+_OUTSIDE = 0.05  # share outside a 95 % interval
 _POINT = 1e-12  # a smaller standard error is rounding
-_TINY = 1e-300  # of a variance squared: where nothing varied
+_TINY = 1e-300  # floor of a squared variance, if nothing varied
 
 Logs = NDArray[np.float64]
-"""(..., rounds, images) logarithms of times or energies; the same images in both of a comparison.
-Leading axes are of comparisons that have nothing to do with each other."""
+"""(..., rounds, images) logarithms of times or energies; both sides have the same images.
+Leading axes are independent comparisons."""
 
 
 @dataclass(frozen=True)
 class LogRatio:
-    """The mean logarithm of second over first, and how far it is known.
+    """The mean logarithm of second over first, and its uncertainty.
 
     Attributes:
         value: (...) over all rounds and images.
         errors: (..., G) its standard error, for each autocorrelation that rounds may have.
         freedom: (..., G) the degrees of freedom of this error.
-        weights: (..., G) how likely each autocorrelation is.
+        weights: (..., G) the probability of each autocorrelation.
     """
 
     value: Logs
@@ -47,15 +47,15 @@ class LogRatio:
 
     @property
     def is_known(self) -> bool:
-        """Whether anything varied: without it, nothing is known of how far off the value is."""
+        """Whether anything varied: if not, the error of the value is unknown."""
         return bool(np.all(self.errors > _POINT))
 
     def p_value(self) -> Logs:
-        """Two-sided, of no difference; where it is known how the value varies."""
+        """Return the two-sided p-value of no difference; valid if `is_known`."""
         return 2 * mixed_tail(np.abs(self.value), self.errors, self.freedom, self.weights)
 
     def interval(self) -> tuple[Logs, Logs]:
-        """The ends of the 95 % interval; where it is known how the value varies."""
+        """Return the ends of the 95 % interval; valid if `is_known`."""
         reach = mixed_quantile(_OUTSIDE / 2, self.errors, self.freedom, self.weights)
         return self.value - reach, self.value + reach
 
@@ -64,9 +64,9 @@ def log_ratio(first: Logs, second: Logs, *, are_paired: bool = False) -> LogRati
     """Estimate the logarithm of second over first.
 
     Args:
-        first: (..., R1, N), at least two rounds in the order in which they ran, and one image.
+        first: (..., R1, N), at least two rounds in the order in which they ran, at least one image.
         second: (..., R2, N), the same images.
-        are_paired: round i of both ran in turns, R1 = R2.
+        are_paired: whether round i of both ran in turns; then R1 = R2.
     """
     sides = [second - first] if are_paired else [first, second]
     spreads = [spread(side.mean(axis=-1)) for side in sides]
@@ -79,14 +79,14 @@ def log_ratio(first: Logs, second: Logs, *, are_paired: bool = False) -> LogRati
     return LogRatio(
         second.mean(axis=(-2, -1)) - first.mean(axis=(-2, -1)),
         np.sqrt(_total(variance for variance, _ in [*rounds, images])),
-        # Rounds by chance alike would else get the many degrees of freedom of the images.
+        # Otherwise rounds alike by chance would get the many degrees of freedom of the images.
         np.minimum(_freedom(rounds), _freedom([*rounds, images])),
         likely / likely.sum(axis=-1, keepdims=True),
     )
 
 
 def _freedom(parts: Sequence[tuple[Logs, int]]) -> Logs:
-    """Degrees of freedom of a sum of variances, of which each has its own."""
+    """Return the degrees of freedom of a sum of variances, each of which has its own."""
     squares = _total(variance**2 / freedom for variance, freedom in parts)
     sum_of = _total(variance for variance, _ in parts)
     least = float(min(freedom for _, freedom in parts))
@@ -99,7 +99,7 @@ def _total(parts: Iterable[Logs]) -> Logs:
 
 
 def _variance_of_images(first: Logs, second: Logs, sides: list[Logs]) -> Logs:
-    """What images add to the variance of the value: 0 where they differ as rounds let expect."""
+    """Return the variance that images add to the value; 0 if rounds explain how they differ."""
     images = first.shape[-1]
     if images == 1:
         return np.zeros(first.shape[:-2])
@@ -110,7 +110,7 @@ def _variance_of_images(first: Logs, second: Logs, sides: list[Logs]) -> Logs:
 
 
 def _residual_variance(side: Logs) -> Logs:
-    """What is left where each round and each image has a level of its own."""
+    """Return the variance left after removing the level of each round and of each image."""
     rounds, images = side.shape[-2:]
     left = side - side.mean(axis=-1, keepdims=True) - side.mean(axis=-2, keepdims=True)
     left = left + side.mean(axis=(-2, -1), keepdims=True)
@@ -119,5 +119,5 @@ def _residual_variance(side: Logs) -> Logs:
 
 
 def percent(log: float) -> float:
-    """What a log ratio means: 0.05 is 5.13 % more."""
+    """Convert a log ratio to a change in percent: 0.05 is 5.13 % more."""
     return 100 * math.expm1(log)

@@ -1,4 +1,4 @@
-"""The difference of two accuracies on the same images, where only images that changed count."""
+"""The difference of two accuracies on the same images, from the images that changed."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 from jobs.analysis.statistics.bootstrap import IntervalEstimate
 
 _Z = 1.959963984540054  # of the normal distribution at 97.5 %
-_HALVINGS = 60  # of [-1, 1]: beyond what a double tells apart
+_HALVINGS = 60  # of [-1, 1]: finer than a double resolves
 
 Flags = NDArray[np.bool_]
 
 
 class AnswerChanges(NamedTuple):
-    """How the answers to as many images changed from the first to the second.
+    """Number of images whose prediction changed between right and wrong, first to second.
 
     Attributes:
-        images: how many both answered.
-        lost: right at first, wrong then.
-        won: wrong at first, right then.
+        images: number of images that both predicted.
+        lost: right in the first, wrong in the second.
+        won: wrong in the first, right in the second.
     """
 
     images: int
@@ -31,10 +31,10 @@ class AnswerChanges(NamedTuple):
 
     @classmethod
     def between(cls, first: Flags, second: Flags) -> AnswerChanges:
-        """Count them.
+        """Count the changes.
 
         Args:
-            first: (N,) whether each image was answered rightly.
+            first: (N,) whether the prediction of each image is correct.
             second: (N,) the same images in the same order.
         """
         lost = np.count_nonzero(first & ~second)
@@ -43,14 +43,14 @@ class AnswerChanges(NamedTuple):
 
     @property
     def points(self) -> float:
-        """How many percent of the images more are right."""
+        """The change of accuracy, in percentage points."""
         return 100 * (self.won - self.lost) / self.images
 
 
 def p_value(changes: AnswerChanges) -> float:
-    """McNemar's exact test, two-sided: could a fair coin have decided each image that changed?
+    """Return the two-sided p-value of McNemar's exact test: are lost and won equally likely?
 
-    Twice the binomial tail at one half, at most 1. Computed in whole numbers.
+    Twice the binomial tail at one half, at most 1. Computed in integers.
     """
     flips = changes.won + changes.lost
     fewer = min(changes.won, changes.lost)
@@ -58,16 +58,16 @@ def p_value(changes: AnswerChanges) -> float:
     for number in range(1, fewer + 1):
         ways = ways * (flips - number + 1) // number
         tail += ways
-    # Python divides whole numbers of any length and rounds once.
+    # Python divides integers of any length and rounds once.
     return min(1.0, 2 * tail / (1 << flips))
 
 
 def interval(changes: AnswerChanges) -> IntervalEstimate:
-    """The difference in percentage points with its 95 % interval, by Tango's score test.
+    """Return the difference in percentage points with its 95 % interval, by Tango's score test.
 
-    It holds where few images changed, or none: there a standard error would be 0. Of the images
-    that there could be, not of these: of these the difference is exact. (Tango 1998, Statistics in
-    Medicine 17, 891-908.)
+    The interval is valid even if few images changed, or none, where a standard error would be 0.
+    It is about the population of such images; on these images the difference is exact. (Tango 1998,
+    Statistics in Medicine 17, 891-908.)
     """
     value = (changes.won - changes.lost) / changes.images
     low = _crossing(changes, -1.0, value, _Z)
@@ -76,7 +76,7 @@ def interval(changes: AnswerChanges) -> IntervalEstimate:
 
 
 def _crossing(changes: AnswerChanges, low: float, high: float, wanted: float) -> float:
-    """Where the score, which falls as the difference supposed rises, is what is wanted."""
+    """Find the assumed difference whose score is `wanted`; the score falls as it rises."""
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         if _score(changes, middle) > wanted:
@@ -87,10 +87,10 @@ def _crossing(changes: AnswerChanges, low: float, high: float, wanted: float) ->
 
 
 def _score(changes: AnswerChanges, difference: float) -> float:
-    """How many standard errors the difference found is above one supposed.
+    """Return by how many standard errors the observed difference exceeds an assumed one.
 
-    The error is that under the supposed one: the share of lost images is then the likeliest one,
-    the root of a square equation.
+    The error is computed under the assumed difference, with the most likely share of lost images,
+    the root of a quadratic equation.
     """
     images, lost, won = changes
     square = 2 * images

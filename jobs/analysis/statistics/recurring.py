@@ -1,24 +1,24 @@
-"""Levels that a machine returns to: a slow night is compared with these where slow nights pass.
+"""Levels that a machine returns to: if slow nights pass, a slow night is compared with these.
 
 A machine may have several speed states, and some machines have a bad night now and then. Such slow
 nights come and go without any change of the code. A regression comes and stays: it is one change of
-level. So two things are asked of a window of nights.
+level. So a window of nights is tested for two things.
 
 *Does it fall into groups of equal speed?* The sorted nights are cut into at most MOST_LEVELS
-groups, in every way, and the cut counts whose neighbouring groups are furthest apart in standard
+groups, in every possible way. The best cut has the neighbouring groups furthest apart, in standard
 deviations within groups (after the D of Ashman, Bird and Zepf 1994, "Detecting bimodality in
-astronomical datasets"). They are levels where D is more than one level of autocorrelated nights
-gives.
+astronomical datasets"). The groups are levels if D is larger than autocorrelated nights of one
+level give.
 
-*Does a slower level pass?* A level is in use once the machine has come to it from a faster one and
-has gone back: A, B, A. After a step, A, B, it has not gone back, and there is one level at a time.
+*Does a slower level pass?* A level is in use once the machine has entered it from a faster one and
+has returned: A, B, A. After a step, A, B, it has not returned, and there is one level at a time.
 
-A stay with a night that was told as a regression is none: what was mended is no level of the
-machine.
+A stay with a night that was reported as a regression does not count: a regression that was fixed
+is not a level of the machine.
 
-A stay on a slower level that is much longer than the stays before it is a step again: then that
-level is not in use. The length of stays is taken to be geometric, with a rate that is known from
-the stays that ended. Predictive, so that one short stay does not prove that all are short.
+A stay on a slower level that is much longer than the stays before it counts as a step: then that
+level is not in use. The length of stays is assumed to be geometric, with a rate estimated from the
+stays that ended. The test is predictive, so that one short stay does not prove that all are short.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ Places = NDArray[np.int64]
 MOST_LEVELS = 3
 
 APART = 4.5
-"""The D of levels, at least. Of series of one level, autocorrelated by one half, 1 of 200 has a
-greater one in 30 nights, and 1 of 10 in 10 nights."""
+"""The minimum D of levels. Of series of one level with an autocorrelation of one half, 1 in 200 has
+a greater D in 30 nights, and 1 in 10 in 10 nights."""
 
 RARE = 0.002
-"""How often a night a stay may be taken for a step while nothing has changed."""
+"""How often per night a stay may be mistaken for a step although nothing has changed."""
 
-_SMALLEST = 1e-18  # of a sum of squares: below it nights are equal
+_SMALLEST = 1e-18  # a smaller sum of squares means that nights are equal
 
 
 class Recurring(NamedTuple):
@@ -50,8 +50,8 @@ class Recurring(NamedTuple):
 
     Attributes:
         means: (K,) logarithms, fastest first.
-        of_night: (N,) on which level each night was.
-        slowest: the place of the slowest level in use; 0 where none but the fastest is.
+        of_night: (N,) the index of each night's level.
+        slowest: the index of the slowest level in use; 0 if only the fastest is.
     """
 
     means: Series
@@ -60,24 +60,24 @@ class Recurring(NamedTuple):
 
     @property
     def changes(self) -> int:
-        """How often a night was on another level than the one before it."""
+        """The number of nights on another level than the night before."""
         return int(np.count_nonzero(np.diff(self.of_night)))
 
     def nearest(self, values: Series) -> Series:
-        """(M,) the level that each of other nights was on, as its mean."""
+        """Return the mean of the level nearest to each of other nights, (M,)."""
         distances: Series = np.abs(values[:, None] - self.means)
         nearest: Series = self.means[distances.argmin(axis=1)]
         return nearest
 
 
 def recurring(series: Series, is_told: NDArray[np.bool_] | None = None) -> Recurring | None:
-    """Find the levels that a machine comes back to.
+    """Find the levels that a machine returns to.
 
     Args:
         series: (N,) logarithms in the order of the nights, before the night that is judged.
-        is_told: (N,) which of them were told as regressions; None: none.
+        is_told: (N,) which of them were reported as regressions; None: none.
 
-    Returns: None where there is one level at a time.
+    Returns: None if there is one level at a time.
     """
     if len(series) <= MOST_LEVELS:
         return None
@@ -94,7 +94,7 @@ def recurring(series: Series, is_told: NDArray[np.bool_] | None = None) -> Recur
 
 
 def _furthest(series: Series, count: int) -> tuple[float, Series, Places]:
-    """The cut into groups that are furthest apart: its D, their means, the group of each night."""
+    """Cut into the groups that are furthest apart: D, their means, the group of each night."""
     nights = len(series)
     order = np.argsort(series, kind="stable")
     ordered = series[order] - series.mean()
@@ -113,16 +113,16 @@ def _furthest(series: Series, count: int) -> tuple[float, Series, Places]:
 
 @lru_cache
 def _cuts(nights: int, count: int) -> Places:
-    """(C, count + 1) the bounds of the groups, for each way to cut so many sorted nights."""
+    """Return the group bounds of every way to cut this many sorted nights, (C, count + 1)."""
     inner = np.array(list(combinations(range(1, nights), count - 1)), dtype=np.int64)
     ends = np.zeros((len(inner), 1), dtype=np.int64)
     return np.hstack([ends, inner, ends + nights])
 
 
 def _stays(is_slow: NDArray[np.bool_], is_told: NDArray[np.bool_]) -> list[int]:
-    """How many nights each stay took that has a faster night before and after it, and none told."""
+    """Return the nights of each ended stay: faster nights before and after, no regression in it."""
     edges = np.flatnonzero(np.diff(is_slow))
-    if is_slow[0]:  # since when is not known
+    if is_slow[0]:  # its start is unknown
         edges = edges[1:]
     return [
         int(stop - start)
@@ -132,10 +132,10 @@ def _stays(is_slow: NDArray[np.bool_], is_told: NDArray[np.bool_]) -> list[int]:
 
 
 def _is_too_long(is_slow: NDArray[np.bool_], is_told: NDArray[np.bool_]) -> bool:
-    """Whether the present stay, tonight included, is longer than the ended ones let expect.
+    """Whether the current stay, including tonight, is longer than the ended ones predict.
 
-    With `times` stays of together `nights` nights, one stay of one night supposed before any is
-    seen: how often a stay begins, times the predictive chance that one takes so long.
+    The rate at which stays begin, times the predictive probability that one lasts so long: from
+    `times` stays of `nights` nights in total, including a prior of one stay of one night.
     """
     present = int(np.argmin(is_slow[::-1])) + 1
     stays = _stays(is_slow, is_told)

@@ -1,6 +1,6 @@
 """Student's t distribution, and mixtures of it: tails and quantiles, to full precision.
 
-Numbers or arrays that broadcast: many comparisons are computed at once.
+Takes numbers, or arrays that broadcast, to compute many comparisons at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 _TERMS = 300
 _ENOUGH = 1e-15
 _STEPS = 200
-_CLOSE = 1e-12  # of a quantile
+_CLOSE = 1e-12  # relative error of a quantile
 
 Numbers = NDArray[np.float64]
 
@@ -27,7 +27,7 @@ def upper_tail(t: float, freedom: float) -> float: ...
 @overload
 def upper_tail(t: Numbers, freedom: Numbers) -> Numbers: ...
 def upper_tail(t: Any, freedom: Any) -> Any:
-    """How likely a value above t is, with so many degrees of freedom."""
+    """Return the probability of a value above t, with these degrees of freedom."""
     square = t * t
     x, rest = freedom / (freedom + square), square / (freedom + square)
     half = _incomplete_beta(x, rest, freedom / 2, 0.5) / 2
@@ -35,22 +35,22 @@ def upper_tail(t: Any, freedom: Any) -> Any:
 
 
 def mixed_tail(t: Numbers, scales: Numbers, freedom: Numbers, weights: Numbers) -> Numbers:
-    """How likely a value above t is, where one of several t distributions about 0 holds.
+    """Return the probability of a value above t, under a mixture of t distributions around 0.
 
     Args:
         t: (...).
         scales: (..., G) of the distributions, above 0.
         freedom: (..., G) their degrees of freedom.
-        weights: (..., G) how likely each of them is, sum 1.
+        weights: (..., G) the probability of each, sum 1.
     """
     tails: Numbers = (weights * upper_tail(t[..., None] / scales, freedom)).sum(axis=-1)
     return tails
 
 
 def mixed_quantile(upper: float, scales: Numbers, freedom: Numbers, weights: Numbers) -> Numbers:
-    """Above which value so much of such a mixture lies, 0 < upper < 0.5.
+    """Return the value that such a mixture exceeds with probability `upper`, 0 < upper < 0.5.
 
-    By Newton's steps from 0: a tail is convex above 0, so that no step goes too far.
+    By Newton's method from 0: the tail is convex above 0, so no step overshoots.
     """
     peaks = weights / (scales * np.sqrt(freedom) * np.exp(_log_beta(freedom / 2, 0.5)))
     t = np.zeros(np.broadcast(scales, freedom, weights).shape[:-1])
@@ -66,7 +66,7 @@ def mixed_quantile(upper: float, scales: Numbers, freedom: Numbers, weights: Num
 
 @lru_cache
 def quantile(upper: float, freedom: float) -> float:
-    """Above which value so much of one distribution lies, 0 < upper < 0.5."""
+    """Return the value that one distribution exceeds with probability `upper`, 0 < upper < 0.5."""
     one = np.ones(1)
     return float(mixed_quantile(upper, one, freedom * one, one))
 
@@ -76,17 +76,20 @@ def _log_beta(a: Any, b: Any) -> Any:
 
 
 def _incomplete_beta(x: Any, rest: Any, a: Any, b: Any) -> Any:
-    """Regularised, of x = 1 - rest; by its continued fraction, on the side where that converges."""
+    """Return the regularised incomplete beta function at x = 1 - rest.
+
+    By its continued fraction, on the side where that converges.
+    """
     is_near = x <= (a + 1) / (a + b + 2)
     z, first, second = (np.where(is_near, *each)[()] for each in ((x, rest), (a, b), (b, a)))
-    # A power of 0, which the tail of t = 0 and of no t at all has, is 0 without a logarithm.
+    # Powers, not logarithms: x or rest may be 0, as for t = 0.
     front = x**a * rest**b / np.exp(_log_beta(a, b))
     part = front * _fraction(z, first, second) / first
     return np.where(is_near, part, 1 - part)[()]
 
 
 def _fraction(x: Any, a: Any, b: Any) -> Any:
-    """Lentz's way to evaluate it; where it converges fast no term of it vanishes."""
+    """Evaluate the continued fraction by Lentz's method; where it converges fast, no term is 0."""
     c, d = 1.0, 1 / (1 - (a + b) * x / (a + 1))
     value = d
     for m in range(1, _TERMS):

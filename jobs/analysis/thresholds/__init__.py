@@ -1,4 +1,4 @@
-"""`gfjobs choose`: the best thresholds per exit under constraints, and how surely they hold.
+"""`gfjobs choose`: the best thresholds per exit under constraints, and how reliably they hold.
 
     answers = ExitAnswers(gate_scores, is_correct, exit_blocks, costs, "blocks")  # exit_answers
     constraints = Constraints(max_drop=0.5)                                       # constraints

@@ -1,4 +1,4 @@
-"""How far the accuracy of many operating points is known: bands by paired bootstrap."""
+"""Confidence bands of the accuracy of many operating points, by paired bootstrap."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Band(NamedTuple):
     Attributes:
         drop: on these images.
         low, high: the drops of all points lie in their bands at once in 95 % of resamples, so that
-            one may be picked after looking.
+            a point may be picked after looking.
     """
 
     drop: float
@@ -31,10 +31,11 @@ class Band(NamedTuple):
 
 
 def bands(answers: ExitAnswers, points: Sequence[Vector]) -> list[Band]:
-    """The band of each point.
+    """Return the band of each point.
 
-    Images are drawn with all their answers, the same for every point and for full depth. The bands
-    are as wide as the largest deviation in standard errors over all points, at its 95th percentile.
+    Images are drawn with all their predictions, the same images for every point and for full depth.
+    The width of the bands is the 95th percentile of the largest deviation over all points, in
+    standard errors.
 
     Args:
         answers: of all images.
@@ -57,7 +58,7 @@ def bands(answers: ExitAnswers, points: Sequence[Vector]) -> list[Band]:
     )
     deviations = 100 * drawn.astype(np.float64) / images - drops
     errors = deviations.std(axis=0)
-    known = np.where(errors > 0, errors, np.inf)  # where no answer differs, nothing deviates
+    known = np.where(errors > 0, errors, np.inf)  # no prediction differs: no deviation
     width = np.percentile(np.abs(deviations / known).max(axis=1), _CONFIDENCE)
     return [
         Band(float(drop), float(drop - width * error), float(drop + width * error))
@@ -66,7 +67,7 @@ def bands(answers: ExitAnswers, points: Sequence[Vector]) -> list[Band]:
 
 
 def _resamples(generator: np.random.Generator, images: int) -> NDArray[np.float32]:
-    """How often each image is drawn, a resample a row."""
+    """Return how often each image is drawn, one row per resample."""
     counts = np.empty((_CHUNK, images), np.float32)
     for row in counts:  # drawn and counted: many times as fast as a multinomial
         row[:] = np.bincount(generator.integers(images, size=images), minlength=images)

@@ -1,4 +1,4 @@
-"""`gfjobs choose`: reads the answers of one all-exit pass and searches them."""
+"""Reads one all-exit pass for `gfjobs choose`, and writes chosen thresholds."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from jobs.grid.models import read_model
 from jobs.grid.reader import KEYS
 
 NARROWING = ("model", *SETTING)
-"""By what one all-exit pass is told from another."""
+"""Columns that distinguish one all-exit pass from another."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the user asks; None where it is not asked.
+    """The user's limits; None: no limit.
 
     Attributes:
-        max_drop: points of accuracy below the last exit.
+        max_drop: percentage points of accuracy below the last exit.
         min_acc1: percent.
         max_blocks, max_forward_ms, max_energy_mj: means over the images.
     """
@@ -49,10 +49,10 @@ class Pass:
     """One all-exit pass of a model with gates.
 
     Attributes:
-        cell: its row.
-        answers: of every exit; `costs` are forward ms where they were measured, else blocks.
-        constraints: the user's limits over them.
-        exit_ms: what forward ms are composed of, by rounds; none where they were not measured.
+        cell: its row of `choosable`.
+        answers: of every exit; `costs` are forward ms if measured, otherwise blocks.
+        constraints: the user's limits as constraints.
+        exit_ms: the times that forward ms are composed from, by round; empty if not measured.
     """
 
     cell: Row
@@ -61,9 +61,9 @@ class Pass:
     exit_ms: Rounds = ()
 
     def latency_of(self, counts: Sequence[int]) -> dict[str, IntervalEstimate]:
-        """Mean and percentiles of forward ms where so many images leave at each exit.
+        """Return mean and percentiles of forward ms if `counts` images exit at each exit.
 
-        Without those that have too few samples; empty where nothing was measured.
+        Percentiles with too few samples are left out; empty if nothing was measured.
         """
         samples = sum(len(costs) for costs in self.exit_ms)
         if not samples:
@@ -75,23 +75,23 @@ class Pass:
 
     @property
     def percentile_samples(self) -> dict[int, int]:
-        """How many samples each percentile needs."""
+        """The number of samples that each percentile needs."""
         return dict(self.cell["samples_for"])
 
 
 def read_pass(
     root: storage.Root, run_id: str, limits: Limits, narrowing: Mapping[str, str]
 ) -> Pass:
-    """Read the one all-exit pass that is meant.
+    """Read the one all-exit pass that matches.
 
     Args:
         root: the results root.
         run_id: the run.
-        limits: what is asked.
-        narrowing: some of NARROWING; what must be equal.
+        limits: the user's limits.
+        narrowing: required values of some of NARROWING.
 
     Raises:
-        UsageError: none or several passes are meant, nothing is limited, or what is limited was not
+        UsageError: no pass or several match, nothing is limited, or a limited cost was not
             measured.
     """
     cell = _only(
@@ -107,7 +107,7 @@ def read_pass(
 
 
 def read_exit_answers(root: storage.Root, run_id: str, cell: Row) -> ExitAnswers:
-    """Read the scores and answers of one all-exit pass, its images in the order of image_id.
+    """Read the scores and predictions of one all-exit pass, its images in the order of image_id.
 
     Args:
         root: the results root.
@@ -147,7 +147,7 @@ def read_exit_answers(root: storage.Root, run_id: str, cell: Row) -> ExitAnswers
 
 
 def read_points(root: storage.Root, run_id: str, cell: Row, most: int) -> list[Row]:
-    """Of a pass, so many operating points of one shared threshold, evenly spread, dearest first."""
+    """Return at most `most` evenly spread shared-threshold points of a pass, most costly first."""
     rows = storage.named_query(
         root, "curve", run_ids=[run_id], run_id=run_id, most=most, undominated=0
     )
@@ -155,7 +155,7 @@ def read_points(root: storage.Root, run_id: str, cell: Row, most: int) -> list[R
 
 
 def read_exit_ms(root: storage.Root, run_id: str, cell: Row) -> Rounds:
-    """What images took at each exit of one all-exit pass, by rounds; none if not to be mixed."""
+    """Return image times at each exit of one all-exit pass, by round; empty if unfit for mixing."""
     rows = storage.named_query(
         root, "exit_times", run_ids=[run_id], run_id=run_id, cell_id=cell["cell_id"]
     ).to_pylist()
@@ -167,7 +167,7 @@ def read_exit_ms(root: storage.Root, run_id: str, cell: Row) -> Rounds:
 
 @contextmanager
 def as_usage_errors() -> Iterator[None]:
-    """What the search cannot take, such as a limit of NaN, is a mistake in the command."""
+    """Turn a ValueError of the search, such as for a limit of NaN, into a UsageError."""
     try:
         yield
     except ValueError as err:
@@ -183,8 +183,8 @@ def _constraints(
     if limits.max_forward_ms is not None:
         if forward_ms is None:
             raise UsageError(
-                f"--max-forward-ms: what leaving at each exit of {cell['model']} costs was not"
-                " measured in this run, or did not agree with routed times: "
+                f"--max-forward-ms: the cost of each exit of {cell['model']} was not measured in"
+                " this run, or did not agree with routed times: "
                 + (cell["exit_forward_ms_note"] or "")
             )
         costs.append(CostLimit("forward_ms", limits.max_forward_ms, tuple(forward_ms)))
@@ -192,7 +192,7 @@ def _constraints(
         energy_mj = cell["exit_energy_mj"]
         if energy_mj is None:
             raise UsageError(
-                f"--max-energy-mj: what leaving at each exit of {cell['model']} takes is not known:"
+                f"--max-energy-mj: the energy of each exit of {cell['model']} is not known:"
                 f" {cell['exit_energy_mj_note']}; limit --max-forward-ms or --max-blocks"
             )
         costs.append(CostLimit("energy_mj", limits.max_energy_mj, tuple(energy_mj)))
@@ -201,8 +201,8 @@ def _constraints(
     )
     if not constraints.limits_accuracy and not costs:
         raise UsageError(
-            "nothing is limited: give --max-drop or --min-acc1 (then the least cost is sought), or"
-            " --max-blocks, --max-forward-ms or --max-energy-mj (then the highest accuracy)"
+            "nothing is limited: give --max-drop or --min-acc1 to find the lowest cost, or"
+            " --max-blocks, --max-forward-ms or --max-energy-mj to find the highest accuracy"
         )
     return constraints
 
@@ -228,7 +228,7 @@ def _only(cells: list[Row], run_id: str, narrowing: Mapping[str, str]) -> Row:
 
 
 def storable(thresholds: Vector) -> Vector:
-    """The same for scores from 0 to 1, as a checkpoint or a grid can hold it: -inf is 0."""
+    """Replace -inf by 0, as a checkpoint or a grid requires: equal for scores from 0 to 1."""
     return tuple(0.0 if limit == -math.inf else limit for limit in thresholds)
 
 
@@ -245,7 +245,7 @@ def write_thresholds(
     document = Document(Path(submission["grid_path"]), run.grid or "")
     values = document.root().mapping(KEYS)["models"].items()
     models = [read_model(value, Path(submission["base"])) for value in values]
-    # By name too: one checkpoint may stand in a grid twice, with other exits.
+    # Also by name: a grid may list one checkpoint twice, with different exits.
     wanted = (cell["model"], cell["checkpoint_sha256"])
     source = next((m for m in models if m and (m.name, m.sha256) == wanted), None)
     if source is None:

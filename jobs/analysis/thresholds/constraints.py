@@ -1,4 +1,4 @@
-"""What is asked of thresholds: the limits on accuracy and cost, and in words what misses them."""
+"""Limits on accuracy and cost for thresholds, and descriptions of what misses them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class CostLimit:
 
     Attributes:
         name: what is limited, with its unit, as in `energy_mj`.
-        limit: the mean over the images may be as high as this.
-        costs: of an image that leaves at each exit, the last block's last.
+        limit: the highest allowed mean over the images.
+        costs: of an image that exits at each exit, the last block's last.
     """
 
     name: str
@@ -33,14 +33,15 @@ class CostLimit:
 
 @dataclass(frozen=True)
 class Constraints:
-    """What thresholds must satisfy, all of it; what is None or empty is not asked.
+    """Limits that thresholds must all satisfy; None or empty: no limit.
 
-    With a limit on accuracy the least cost is sought, and of equal costs the higher accuracy. With
-    limits on cost alone, or none, the highest accuracy, and of equal ones the lower cost.
+    With a limit on accuracy, the search finds the lowest cost, and among equal costs the higher
+    accuracy. With limits on cost only, or none, it finds the highest accuracy, and among equal
+    accuracies the lower cost.
 
     Attributes:
-        max_drop: how far accuracy may lie below that of the last exit for all images, in points of
-            percent; negative: it must lie above.
+        max_drop: how far accuracy may lie below that of the last exit for all images, in percentage
+            points; negative: it must lie above.
         min_accuracy_pct: the least accuracy, in percent.
         max_cost: the highest mean cost, in the unit of `ExitAnswers.costs`.
         cost_limits: limits on further kinds of cost, each with what every exit costs.
@@ -52,7 +53,7 @@ class Constraints:
     cost_limits: tuple[CostLimit, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what is no number: NaN compares as never satisfied and never missed."""
+        """Refuse numbers that are not finite: NaN would be never satisfied and never missed."""
         numbers = (self.max_drop, self.min_accuracy_pct, self.max_cost)
         given = [number for number in numbers if number is not None]
         if not all(math.isfinite(x) for x in [*given, *(it.limit for it in self.cost_limits)]):
@@ -60,14 +61,14 @@ class Constraints:
 
     @property
     def limits_accuracy(self) -> bool:
-        """Whether accuracy is limited, so that the least cost is sought."""
+        """Whether accuracy is limited, so that the lowest cost is sought."""
         return self.max_drop is not None or self.min_accuracy_pct is not None
 
     def all_cost_limits(self, answers: ExitAnswers) -> tuple[CostLimit, ...]:
-        """`max_cost` and the other limits on cost, in one form.
+        """Return `max_cost` and the other limits on cost, in one form.
 
         Raises:
-            ValueError: a limit has not one cost for each exit.
+            ValueError: a limit does not have one cost per exit.
         """
         for it in self.cost_limits:
             if len(it.costs) != len(answers.exit_blocks):
@@ -81,7 +82,7 @@ class Constraints:
         return (own, *self.cost_limits)
 
     def required_correct(self, answers: ExitAnswers) -> int:
-        """The least number of images to be answered correctly; 0 where accuracy is not limited."""
+        """Return the minimum number of correct predictions; 0 if accuracy is not limited."""
         needed = [0.0]
         if self.max_drop is not None:
             full = int(answers.is_correct[-1].sum())
@@ -91,7 +92,7 @@ class Constraints:
         return math.ceil(max(needed) - _IMAGE_TOLERANCE)
 
     def missed(self, answers: ExitAnswers, point: OperatingPoint) -> tuple[str, ...]:
-        """What a point misses, one sentence each; empty where it satisfies everything."""
+        """Return the limits that a point misses, one sentence each; empty if it satisfies all."""
         sentences = []
         right = round(point.accuracy_pct / 100 * answers.images)
         if right < self.required_correct(answers):
@@ -109,7 +110,7 @@ class Constraints:
         return tuple(sentences)
 
     def describe(self, answers: ExitAnswers) -> str:
-        """What is asked, in one line."""
+        """Describe the limits in one line."""
         parts = []
         if self.max_drop is not None:
             parts.append(f"a drop of at most {self.max_drop:g} points")

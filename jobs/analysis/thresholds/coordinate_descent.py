@@ -1,4 +1,4 @@
-"""The heuristic where all combinations are too many: coordinate descent from several starts."""
+"""The heuristic for too many combinations: coordinate descent from several starts."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from jobs.analysis.thresholds.sweep import SharedSweep, cut_gate
 from jobs.analysis.thresholds.tally import Key, Tally
 
 SCALINGS = (1.0, 0.5, 0.75, 1.5, 2.0)
-"""Of what the constraints allow, for shared thresholds to start from; beyond 1 too much."""
+"""Factors on what the constraints allow, for shared thresholds to start from; above 1 too much."""
 
 PAIR_VALUES = 32
-"""To how many quantiles of its scores one gate moves, while another is optimised exactly."""
+"""Number of quantiles of its scores that one gate moves to, while another is optimised exactly."""
 
 
 class Found(NamedTuple):
-    """Thresholds and how good they are; the smaller key is the better."""
+    """Thresholds and how good they are; a smaller key is better."""
 
     key: Key
     thresholds: Vector
 
 
 def better(first: Found, *others: Found) -> Found:
-    """The best, the first of equal ones."""
+    """Return the best, the first of equal ones."""
     return min((first, *others), key=lambda found: found.key)
 
 
 def describe_descent(gates: int) -> str:
-    """What `descend_from_all` does, in words."""
+    """Describe what `descend_from_all` does."""
     return (
         f"heuristic: coordinate descent from {1 + len(SCALINGS) + gates} starts, exact in each"
         f" coordinate; then pairs, one gate at {PAIR_VALUES} quantiles, the other exact"
@@ -41,7 +41,7 @@ def describe_descent(gates: int) -> str:
 
 
 def descend_from_all(tally: Tally) -> Found:
-    """Descend from all starts; improve the best end two coordinates at a time."""
+    """Descend from all starts; improve the best result two coordinates at a time."""
     best = better(*(descend(tally, start) for start in _starts(tally)))
     while True:
         moved = _move_pair(tally, best)
@@ -53,7 +53,7 @@ def descend_from_all(tally: Tally) -> Found:
 def descend(tally: Tally, start: Vector) -> Found:
     """Optimise one threshold after another, until none of them can be improved alone.
 
-    A start that misses the constraints first comes nearer to them.
+    From a start that misses the constraints, it first moves towards them.
     """
     best = Found(tally.key(start), start)
     in_vain = 0
@@ -67,7 +67,7 @@ def descend(tally: Tally, start: Vector) -> Found:
 
 
 def _starts(tally: Tally) -> Iterator[Vector]:
-    """None leaves; the best shared thresholds at several limits; each gate by itself."""
+    """Yield the starts: no exits; the best shared thresholds at several limits; each gate alone."""
     answers = tally.answers
     yield answers.none_leave
     shared = SharedSweep(tally)
@@ -78,9 +78,9 @@ def _starts(tally: Tally) -> Iterator[Vector]:
 
 
 def _move_pair(tally: Tally, best: Found) -> Found:
-    """Move one gate to each of several values and another to its best answer to that.
+    """Move one gate to each of several values, and another to its best value given that.
 
-    Where the limit is used up, no gate can leave more to itself: one must give for another to take.
+    If the limit is used up, no gate can let more images exit unless another lets fewer.
     """
     thresholds = best.thresholds
     for moved in range(len(thresholds)):

@@ -1,4 +1,4 @@
-"""Which steps of a path keep their promises on images not seen: tested in a fixed sequence."""
+"""Tests in a fixed sequence which steps of a path keep their promises on unseen images."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from jobs.analysis.statistics.betting import Numbers, rejects
 from jobs.analysis.thresholds.risks import Promise
 
 WINDOW = 1.0
-"""See `choose_kappas`; from 0.5 to 2 the promises come out alike."""
+"""See `choose_kappas`; values from 0.5 to 2 give similar promises."""
 
 ROUNDING = 1e-9
-"""Of a mean loss: halves of images add up exactly, shares of a cost do not."""
+"""Tolerance of a mean loss: halves of images add up exactly, shares of a cost do not."""
 
 
 class Split(NamedTuple):
@@ -34,10 +34,10 @@ class Split(NamedTuple):
 
     @classmethod
     def draw(cls, images: int, shares: tuple[float, float], seed: int) -> Split:
-        """Cut a random order of the images by shares; each part has one image at least.
+        """Split a random order of the images by shares; each part has at least one image.
 
         Raises:
-            ValueError: nothing is left to hold out.
+            ValueError: no image is left to hold out.
         """
         order = np.random.default_rng(seed).permutation(images)
         first, second = (max(1, round(share * images)) for share in shares)
@@ -50,10 +50,10 @@ class Split(NamedTuple):
 
 
 class Tested(NamedTuple):
-    """What the test says of each step.
+    """The test result of each step.
 
     Attributes:
-        steps: how many were tested, from the first; the one that failed ended it.
+        steps: number of steps tested, from the first to the one that failed.
         is_certified: (J,) whether the step keeps all these promises.
         bounds: for each promise (J,) the greatest mean loss over the held-out images; it holds for
             certified steps.
@@ -73,23 +73,23 @@ def certify_steps(
 ) -> Tested:
     """Test the steps of a path in order, until one fails.
 
-    With the probability 1 - `error`, over the random split, all promises hold for all certified
-    steps at once. For each step and promise a kappa is fixed by the selection images alone, and the
-    null hypothesis is "the mean loss over the n calibration and m held-out images is kappa or
-    more". A step is rejected where the nulls of all its promises are, or need no test. A true null
-    is rejected only if the first true one is, and that has the probability `error` at most. Where
-    none is, the mean over the held-out images of every rejected step lies below
+    With probability 1 - `error`, over the random split, all promises hold for all certified steps
+    at once. For each step and promise, the selection images alone fix a kappa, and the null
+    hypothesis is "the mean loss over the n calibration and m held-out images is kappa or more". A
+    step is rejected if the nulls of all its promises are rejected or need no test. A true null is
+    rejected only if the first true one is, which has a probability of at most `error`. If none is,
+    the mean over the held-out images of every rejected step lies below
 
         ((n + m) kappa - sum over the calibration images) / m
 
-    and certified are the rejected steps for which this bound is within the promise. A kappa that
-    the calibration images chose would not do: which null is the first true one must not depend on
+    and the certified steps are the rejected ones for which this bound is within the promise. The
+    calibration images must not choose kappa: which null is the first true one must not depend on
     them.
 
     Args:
-        promises: what must hold of a step.
-        exits: (J, N) where each image leaves at each step.
-        do_none_leave: (J,) whether a step lets nobody leave early, on any images.
+        promises: what must hold for a step.
+        exits: (J, N) where each image exits at each step.
+        do_none_leave: (J,) whether a step lets no image exit early, whatever the images.
         split: of the N images.
         error: the probability of certifying a step that does not keep its promises.
     """
@@ -115,21 +115,22 @@ def certify_steps(
 def choose_kappas(
     selection: Numbers, drawn: int, others: int, bound: float, error: float
 ) -> Numbers:
-    """The (J,) kappas that promise the most, as far as the selection images can tell.
+    """Return the (J,) kappas that promise the most, as far as the selection images can tell.
 
-    Should the calibration images have the mean loss s that the selection images have, the bound of
+    If the calibration images have the same mean loss s as the selection images, the bound of
     `certify_steps` equals the promised one, a, for
 
         (n + m) kappa = m a + n s,    that is    kappa = a - (a - s) n / (n + m).
 
-    A test of n images tells a mean x from kappa where x <= kappa - reach, with
+    A test on n images distinguishes a mean x from kappa if x <= kappa - reach, with
 
         reach = sqrt(2 log(1 / error)) sigma / sqrt(n) sqrt(m / (n + m)),
 
-    the last factor since they are drawn without replacement. So a step is certified where x lies
-    between a - (a - kappa) (n + m) / n, or else the bound is above a, and kappa - reach. There is
-    such an x only if a - kappa exceeds reach n / m, the kappa at which the bound is a at the very
-    edge of rejection; `WINDOW` times as much is added, and then the range is `WINDOW` reach wide.
+    the last factor because they are drawn without replacement. So a step is certified if x is at
+    least a - (a - kappa) (n + m) / n, below which the bound is above a, and at most kappa - reach.
+    Such an x exists only if a - kappa exceeds reach n / m, the kappa at which the bound is a at the
+    very edge of rejection; `WINDOW` times as much is added, so that the range is `WINDOW` reach
+    wide.
 
     Args:
         selection: (J, n_s) losses.
@@ -139,7 +140,7 @@ def choose_kappas(
         error: of the test.
     """
     images = selection.shape[1]
-    variances = (selection.var(axis=1) * images + 0.25) / (images + 1)  # one imagined image at odds
+    variances = (selection.var(axis=1) * images + 0.25) / (images + 1)  # one imaginary image
     reach = np.sqrt(2 * math.log(1 / error) * variances / drawn * others / (drawn + others))
     as_selected = (bound - selection.mean(axis=1)) * drawn / (drawn + others)
     least = (1 + WINDOW) * reach * drawn / others

@@ -1,9 +1,9 @@
-"""Thresholds that keep their constraints on images not looked at, with a stated confidence.
+"""Thresholds that satisfy their constraints on unseen images, with a stated confidence.
 
 Risk control for early exits as in Jazbec et al. (Fast yet safe, 2024, arXiv:2405.20915), by
-Learn-then-Test (Angelopoulos et al., 2021), with a promise about the images held out themselves
-rather than about a distribution that they might come from. A promise on cost is one on where images
-leave: what an exit costs is taken as given.
+Learn-then-Test (Angelopoulos et al., 2021). Here the promise is about the held-out images
+themselves, not about a distribution that they might come from. A promise on cost is one on where
+images exit: the cost of an exit is taken as given.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from jobs.analysis.thresholds.risks import Promise, list_promises
 from jobs.common.errors import JobsError
 
 SHARES = (0.2, 0.3)
-"""Of the images, for selection and for calibration; the others are held out."""
+"""Shares of the images for selection and for calibration; the others are held out."""
 
 
 class NoGuaranteeError(JobsError):
@@ -32,19 +32,20 @@ class NoGuaranteeError(JobsError):
 
 @dataclass(frozen=True)
 class Guarantee:
-    """Thresholds, what is promised of them, and what became of it.
+    """Thresholds, what is promised for them, and whether the held-out images keep it.
 
     Attributes:
-        thresholds: one a gate; -inf: every image with a score leaves there.
-        confidence: the share of random splits in which the promise holds, at least.
+        thresholds: one per gate; -inf: every image with a score exits there.
+        confidence: the minimum share of random splits in which the promise holds.
         promised: each constraint's limit, by name.
-        bounds: by the same names what is certified: the mean over the held-out images is no worse.
+        bounds: by the same names, the certified limit: the mean over the held-out images is no
+            worse.
         is_kept: whether the held-out images do satisfy every constraint.
-        selection, calibration, held_out: what the thresholds come to on the three parts.
-        images: how many each part has.
-        path_steps: how many vectors were candidates.
-        tested_steps: how many tests were made before one failed, from both ends where both apply.
-        certified_steps: how many were certified to satisfy all constraints.
+        selection, calibration, held_out: results of the thresholds on the three parts.
+        images: number of images in each part.
+        path_steps: number of candidate vectors.
+        tested_steps: number of tests made before one failed, from both ends if both apply.
+        certified_steps: number of vectors certified to satisfy all constraints.
     """
 
     thresholds: Vector
@@ -71,10 +72,10 @@ def guarantee(
 ) -> Guarantee:
     """Choose thresholds that satisfy the constraints on the held-out images.
 
-    In at least `confidence` of all random splits the mean over the held-out images satisfies all
-    constraints. Selection images make a path of thresholds from the safest to the most aggressive;
-    calibration images test it: accuracy from the safest end, cost from the other, and where both
-    are limited each with half of the error, for steps that both tests certify.
+    In at least `confidence` of all random splits, the mean over the held-out images satisfies all
+    constraints. The selection images give a path of thresholds from the safest to the most
+    aggressive. The calibration images test it: accuracy from the safest end, cost from the other.
+    If both are limited, each test gets half of the error, and both must certify a step.
 
     Raises:
         NoGuaranteeError: no step is certified.
@@ -122,7 +123,7 @@ def _test_path(
     split: Split,
     error: float,
 ) -> list[Tested]:
-    """Test accuracy from the safest step on and cost from the most aggressive one, as limited."""
+    """Test accuracy from the safest step on, and cost from the most aggressive one, if limited."""
     do_none_leave = np.array([set(thresholds) <= {math.inf} for thresholds in path])
     groups = [[it for it in promises if it.is_cost is is_cost] for is_cost in (False, True)]
     error /= sum(bool(group) for group in groups)
@@ -136,7 +137,7 @@ def _test_path(
 
 
 def _rank(point: OperatingPoint, constraints: Constraints) -> tuple[float, float]:
-    """What is sought, as in `Constraints`; the smaller the better."""
+    """Return the sort key of what is sought, as in `Constraints`; smaller is better."""
     if constraints.limits_accuracy:
         return point.cost, -point.accuracy_pct
     return -point.accuracy_pct, point.cost
@@ -156,5 +157,5 @@ def _refusal(
         f"no thresholds can be promised to have {constraints.describe(answers)} with a confidence"
         f" of {confidence:g}: of {len(tests[0].is_certified)} candidates {certified} are certified"
         f"{', none for both' if all(counts) else ''} by {len(split.calibration):,} calibration"
-        " images; ask less, or evaluate more images"
+        " images; loosen the constraints, or evaluate more images"
     )

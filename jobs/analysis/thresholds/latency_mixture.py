@@ -1,4 +1,4 @@
-"""The latency of thresholds, composed of exit costs: mean and percentiles, with intervals."""
+"""The latency of thresholds, composed from exit costs: mean and percentiles, with intervals."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from jobs.analysis.statistics.bootstrap import IntervalEstimate, estimates
 _ROUNDING = 1e-9  # of a sum of shares
 
 Rounds = Sequence[NDArray[np.float64]]
-"""One (n, E) array a round: what each image took that was sent out at each exit."""
+"""One (n, E) array per round: the time of each image when forced to each exit."""
 
 
 def compose(
     rounds: Rounds, shares: Sequence[float], percentiles: Sequence[float]
 ) -> list[IntervalEstimate]:
-    """The mean of a mixture, then its percentiles.
+    """Estimate the mean of the mixture, then its percentiles.
 
-    Of the images sent out at an exit, each counts by the share of all images that leave there. A
-    percentile is the least time that so large a share of the mixture stays within. Intervals are by
-    bootstrap over rounds, then over the images of each round drawn, with all exits of an image
-    together; who leaves where is taken as it is.
+    Each image forced to an exit is weighted by the share of all images that exit there. A
+    percentile is the shortest time that this share of the mixture stays within. Intervals are by
+    bootstrap over rounds, then over the images of each drawn round, with all exits of an image
+    together; where images exit is taken as given.
 
     Args:
         rounds: at least one, none of them empty.
@@ -41,7 +41,7 @@ def compose(
     wanted = np.asarray(percentiles, np.float64) / 100
 
     def figures(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Mean and percentiles, where image i counts counts[i] times."""
+        """Return mean and percentiles, with image i counted counts[i] times."""
         within = np.cumsum(counts[image_of] * share_of) / counts.sum()
         places = np.searchsorted(within, wanted - _ROUNDING)
         return np.array([counts @ means / counts.sum(), *ascending[places]])

@@ -1,4 +1,4 @@
-"""Threshold vectors in one order, from the safest to the most aggressive, chosen on some images."""
+"""Builds a path of threshold vectors on some images, from the safest to the most aggressive."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from jobs.analysis.thresholds.sweep import SharedSweep
 from jobs.analysis.thresholds.tally import Tally
 
 STEPS = 128
-"""Between the cost at full depth and the least, evenly; more of them cost no confidence."""
+"""Number of budgets, evenly from full-depth cost to the lowest; more would cost no confidence."""
 
 
 def build_path(answers: ExitAnswers) -> tuple[Vector, ...]:
-    """Vectors of falling cost: none leaves, the best found at each budget, everybody leaves.
+    """Return vectors of falling cost: no image exits early, the best per budget, all exit first.
 
-    Each descends from the vector before it, or from the best shared threshold where that is better
-    than what came of it, so that the path is quick to build and its neighbours are alike.
+    Each descends from the vector before it, or from the best shared threshold if that is better
+    than the result, so that the path is quick to build and its neighbours are alike.
     """
     tally = Tally.of(answers, Constraints())
     shared_sweep = SharedSweep(tally)

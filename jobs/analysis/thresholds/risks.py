@@ -15,15 +15,15 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Promise:
-    """What is promised of a mean, in the constraint's own unit and as a loss.
+    """A promised limit on a mean, in the constraint's own unit and as a loss.
 
     Attributes:
         name: of the constraint, as in `max_drop` or `max_forward_ms`.
         promised: its limit, in its own unit.
-        is_cost: it limits a cost, so that the most aggressive thresholds are the safest.
-        losses: (E, N) in 0..1, of each image at each exit; all constraints limit its mean above.
+        is_cost: whether it limits a cost: then the most aggressive thresholds are the safest.
+        losses: (E, N) in 0..1, of each image at each exit; constraints limit its mean from above.
         bound: the limit as a mean loss.
-        full_depth: the mean loss where none leaves, if all images are known to have it, else 1.
+        full_depth: the mean loss if no image exits early, if known for all images; otherwise 1.
         offset, scale: the limited mean is offset + scale x mean loss.
     """
 
@@ -37,17 +37,17 @@ class Promise:
     scale: float
 
     def in_unit(self, loss: float) -> float:
-        """A mean loss as the mean that the constraint limits."""
+        """Convert a mean loss to the mean that the constraint limits."""
         return self.offset + self.scale * loss
 
     def ceilings(self, do_none_leave: NDArray[np.bool_]) -> Numbers:
-        """(J,) mean losses that cannot be exceeded, whatever the images: they need no test."""
+        """Return (J,) mean losses that no images can exceed, so that they need no test."""
         ceilings: Numbers = np.where(do_none_leave, self.full_depth, 1.0)
         return ceilings
 
 
 def list_promises(answers: ExitAnswers, constraints: Constraints) -> tuple[Promise, ...]:
-    """All that the constraints ask, accuracy before costs."""
+    """Return one promise per limit of the constraints, accuracy before costs."""
     promises = []
     if constraints.max_drop is not None:
         promises.append(_drop(answers, constraints.max_drop))
@@ -58,7 +58,7 @@ def list_promises(answers: ExitAnswers, constraints: Constraints) -> tuple[Promi
 
 
 def _drop(answers: ExitAnswers, max_drop: float) -> Promise:
-    """(1 + answered at full depth - answered here) / 2: 1/2 where both agree."""
+    """Loss: (1 + correct at full depth - correct here) / 2, so 1/2 if both agree."""
     right = answers.is_correct.astype(np.float64)
     return Promise(
         name="max_drop",
@@ -73,7 +73,7 @@ def _drop(answers: ExitAnswers, max_drop: float) -> Promise:
 
 
 def _accuracy(answers: ExitAnswers, min_accuracy_pct: float) -> Promise:
-    """1 for a wrong answer."""
+    """Loss: 1 for a wrong prediction."""
     return Promise(
         name="min_accuracy_pct",
         promised=min_accuracy_pct,
@@ -87,7 +87,7 @@ def _accuracy(answers: ExitAnswers, min_accuracy_pct: float) -> Promise:
 
 
 def _cost(answers: ExitAnswers, limit: CostLimit) -> Promise:
-    """0 at the cheapest exit, 1 at the dearest."""
+    """Loss: 0 at the cheapest exit, 1 at the most expensive."""
     costs = np.array(limit.costs, np.float64)
     least = float(costs.min())
     span = float(costs.max()) - least or 1.0  # one cost for all: the mean loss is 0

@@ -1,4 +1,4 @@
-"""The best thresholds under constraints: exactly where feasible, else by a named heuristic."""
+"""The best thresholds under constraints: exact if feasible, otherwise by a named heuristic."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from jobs.analysis.thresholds.tally import Tally, Totals
 from jobs.common.errors import JobsError
 
 MAX_EXACT_STEPS = 200_000_000
-"""How many images an exact search may look at, once a combination of the outer thresholds."""
+"""Image visits allowed in an exact search: all images per combination of the outer thresholds."""
 
 SWEEP_OVERHEAD = 5_000
-"""What starting a sweep costs beside its images, in images."""
+"""Cost of starting a sweep, on top of its images, in images."""
 
 
 class NoChoiceError(JobsError):
@@ -40,9 +40,9 @@ class Choice:
     """Thresholds that satisfy the constraints.
 
     Attributes:
-        point: the thresholds, each a gate score or +inf, and what they come to on these images.
-        method: how they were found, in words.
-        is_exact: no thresholds are better on these images.
+        point: the thresholds, each a gate score or +inf, and their result on these images.
+        method: how they were found, as text.
+        is_exact: whether no thresholds can be better on these images.
     """
 
     point: OperatingPoint
@@ -51,14 +51,14 @@ class Choice:
 
 
 def search(answers: ExitAnswers, constraints: Constraints) -> Choice:
-    """Find the best thresholds under constraints, the same ones each time.
+    """Find the best thresholds under constraints; deterministic.
 
-    One gate is answered by one sort; several by trying all combinations, where that is some seconds
-    of work, else by coordinate descent.
+    One gate is solved by one sort; several by trying all combinations if that takes a few seconds,
+    otherwise by coordinate descent.
 
     Raises:
-        NoChoiceError: none was found that satisfies the constraints.
-        ValueError: a limit has not one cost for each exit.
+        NoChoiceError: no thresholds were found that satisfy the constraints.
+        ValueError: a limit does not have one cost per exit.
     """
     tally = Tally.of(answers, constraints)
     values = [len(np.unique(scores[order])) + 1 for scores, order in _scored(tally)]
@@ -85,7 +85,7 @@ def _describe_exact(values: list[int]) -> str:
 
 
 def _without_unused(thresholds: Vector, answers: ExitAnswers) -> Vector:
-    """Put +inf where nobody leaves: it says so, and on other images nobody will."""
+    """Set +inf where no image exits: this is explicit, and holds on other images too."""
     counts = answers.point(thresholds).exit_counts
     pairs = zip(thresholds, counts, strict=False)  # the last exit has no threshold
     return tuple(value if count else math.inf for value, count in pairs)
@@ -102,13 +102,13 @@ def _refusal(
 
 
 class _Exhaustive:
-    """All combinations: the outer gates' one after another, the last gate's in one sweep."""
+    """Tries all combinations: the outer gates one by one, the last gate in one sweep."""
 
     def __init__(self, tally: Tally) -> None:
-        """Try all; `best` is what was found."""
+        """Try all combinations; `best` is the result."""
         self._ledger = tally
         self._scores = [scores[order] for scores, order in _scored(tally)]
-        entries = tally.entries  # what changes, should an image leave instead of going to the end
+        entries = tally.entries  # what changes if an image exits before the end
         self._changes = [
             entries[:, gate, order] - entries[:, -1, order]
             for gate, order in enumerate(tally.orders)
@@ -120,12 +120,12 @@ class _Exhaustive:
             self._visit((), everybody, entries[:, -1].sum(axis=1))
 
     def _visit(self, chosen: Vector, is_here: NDArray[np.bool_], base: Totals) -> None:
-        """Try all thresholds of the gate after the chosen ones, and of those behind it.
+        """Try all thresholds of the gate after the chosen ones, and of the gates after it.
 
         Args:
             chosen: the thresholds of the gates before.
-            is_here: (N,) whoever has not left at those.
-            base: (R,) totals, should all of these go to the end.
+            is_here: (N,) whether an image has not exited at those.
+            base: (R,) totals if all images that are here run to the end.
         """
         gate = len(chosen)
         order = self._ledger.orders[gate]

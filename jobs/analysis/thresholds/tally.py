@@ -13,27 +13,28 @@ from jobs.analysis.thresholds.exit_answers import ExitAnswers, Vector
 
 Totals = NDArray[np.int64]
 Key = tuple[float, int, int]
-"""Smaller is better: how far the constraints are missed, then what is sought, then the tie."""
+"""Smaller is better: how far the constraints are missed, what is sought, then the tie-breaker."""
 
 COST_BITS = 36
-"""A cost is held in 2 ** -36 of the greatest; exact for blocks, and 67 million images add up."""
+"""A cost is held in 2 ** -36 of the greatest; exact for blocks, and 67 million images still fit."""
 
 _UNLIMITED = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """What each image adds to each total at each exit, and what the totals must be.
+    """What each image adds to each total at each exit, and the limits on the totals.
 
     Integers throughout: floats added in another order would make equal costs unequal.
 
     Attributes:
-        answers: whose thresholds are sought.
-        entries: (R, E, N) int64: row 0 correct answers, row 1 the cost, then other limited costs.
-        required_correct: the least total of row 0.
-        limits: (R - 1,) the highest totals of the others.
-        seeks_least_cost: else the highest accuracy.
-        orders: for each gate the images with a score, the highest first.
+        answers: the pass whose thresholds are sought.
+        entries: (R, E, N) int64: row 0 correct predictions, row 1 the cost, then other limited
+            costs.
+        required_correct: the minimum total of row 0.
+        limits: (R - 1,) the maximum totals of the others.
+        seeks_least_cost: whether the lowest cost is sought; otherwise the highest accuracy.
+        orders: for each gate the images with a score, highest first.
     """
 
     answers: ExitAnswers
@@ -45,7 +46,7 @@ class Tally:
 
     @classmethod
     def of(cls, answers: ExitAnswers, constraints: Constraints) -> Tally:
-        """The tally of what is asked."""
+        """Build the tally of a pass and its constraints."""
         images, limits = answers.images, constraints.all_cost_limits(answers)
         others = limits if constraints.max_cost is None else limits[1:]
         rows = [(answers.costs, constraints.max_cost)]
@@ -69,13 +70,13 @@ class Tally:
         )
 
     def within(self, cost: int) -> Tally:
-        """The same answers, where the highest accuracy is sought at a total cost."""
+        """Return a tally that seeks the highest accuracy within a total cost."""
         limits = np.full(len(self.limits), _UNLIMITED)
         limits[0] = cost
         return replace(self, required_correct=0, limits=limits, seeks_least_cost=False)
 
     def scaled(self, factor: float) -> Tally:
-        """The same constraints, where so many times the way down from full depth is allowed."""
+        """Return a tally that allows `factor` times the distance from full depth."""
         full = self.entries[:, -1].sum(axis=1)
         allowed = factor * (int(full[0]) - self.required_correct)
         limits = [
@@ -86,17 +87,17 @@ class Tally:
         return replace(self, required_correct=required, limits=np.array(limits, np.int64))
 
     def totals(self, thresholds: Vector) -> Totals:
-        """(R,) totals at some thresholds."""
+        """Return the (R,) totals at some thresholds."""
         images = np.arange(self.answers.images)
         totals: Totals = self.entries[:, self.answers.exits_of(thresholds), images].sum(axis=1)
         return totals
 
     def key(self, thresholds: Vector) -> Key:
-        """How good some thresholds are."""
+        """Return how good some thresholds are."""
         return self.best(self.totals(thresholds)[:, None])[1]
 
     def best(self, totals: Totals) -> tuple[int, Key]:
-        """The best column of (R, M) totals, the first of equal ones."""
+        """Return the best column of (R, M) totals, the first of equal ones, and its key."""
         is_met = totals[0] >= self.required_correct
         for total, limit in zip(totals[1:], self.limits, strict=True):
             if limit != _UNLIMITED:
@@ -115,7 +116,7 @@ class Tally:
         return column, (shortfall, int(rows[0][column]), int(rows[1][column]))
 
     def _shortfalls(self, totals: Totals) -> NDArray[np.float64]:
-        """How far each column misses: shares of the images, and of the limits on cost."""
+        """Return how far each column misses: shares of the images, and of the limits on cost."""
         missing: NDArray[np.float64]
         missing = np.maximum(self.required_correct - totals[0], 0) / self.answers.images
         for total, limit in zip(totals[1:], self.limits, strict=True):
@@ -125,6 +126,6 @@ class Tally:
 
 
 def by_score(scores: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Numbers of the images with a score, the highest first."""
+    """Return the numbers of the images with a score, highest first."""
     order = np.argsort(-scores, kind="stable")  # NaN comes last
     return order[: len(order) - int(np.isnan(scores).sum())]

@@ -1,4 +1,4 @@
-"""What `gfjobs choose` prints: the thresholds, what they give, and what is promised of them."""
+"""Formats what `gfjobs choose` prints: thresholds, their results, and what is promised."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from jobs.common.tables import text_table
 from jobs.common.text import fold
 
 RESAMPLES = 10_000
-"""Of the images, for the interval of a drop in accuracy."""
+"""Number of resamples of the images, for the interval of a drop in accuracy."""
 
 _INTERVAL = (2.5, 97.5)  # percent
 
 
 def describe_choice(chosen: Pass, choice: Choice) -> str:
-    """The best thresholds on all images of a pass."""
+    """Describe the best thresholds on all images of a pass."""
     point = choice.point
     low, high = drop_interval(chosen.answers, point.thresholds)
     return (
@@ -32,12 +32,12 @@ def describe_choice(chosen: Pass, choice: Choice) -> str:
         f"{_exits(chosen.answers, point)}\n"
         f"{_latency(chosen, point)}"
         f"drop of accuracy, paired bootstrap of the images, 95 %: {low:.2f} to {high:.2f} points\n"
-        "chosen and measured on the same images: --confidence says what holds on others\n"
+        "chosen and measured on the same images: --confidence promises results on others\n"
     )
 
 
 def describe_guarantee(chosen: Pass, guarantee: Guarantee) -> str:
-    """Thresholds that were promised on some images, and what they give on the others."""
+    """Describe thresholds promised from some images, and their results on the others."""
     selection, calibration, held_out = guarantee.images
     points = {
         f"selection, {selection}": guarantee.selection,
@@ -62,7 +62,7 @@ def describe_guarantee(chosen: Pass, guarantee: Guarantee) -> str:
 
 
 def describe_bands(chosen: Pass, points: Sequence[Row]) -> str:
-    """How much each of many shared thresholds loses, and how far that is known."""
+    """Tabulate the accuracy that each of many shared thresholds loses, with its band."""
     is_timed = chosen.answers.cost_name == "forward_ms"
     vectors = [(row["threshold"],) * chosen.answers.gates for row in points]
     rows = [
@@ -81,10 +81,10 @@ def describe_bands(chosen: Pass, points: Sequence[Row]) -> str:
 
 
 def drop_interval(answers: ExitAnswers, thresholds: Vector) -> tuple[float, float]:
-    """A 95 % interval of accuracy at full depth less routed accuracy, in points.
+    """Return a 95 % interval of full-depth accuracy minus routed accuracy, in percentage points.
 
-    Both answers of an image are drawn together. Only how many images lose and gain their right
-    answer matters, so a resample is one draw of three counts.
+    Both predictions of an image are drawn together. Only how many images lose and gain a correct
+    prediction matters, so a resample is one draw of three counts.
     """
     exits = answers.exits_of(thresholds)
     routed = answers.is_correct[exits, np.arange(answers.images)]
@@ -112,7 +112,7 @@ def _heading(chosen: Pass) -> str:
 
 
 def _figures(answers: ExitAnswers, points: dict[str, OperatingPoint]) -> str:
-    """Accuracy and cost beside full depth, on all images of the pass."""
+    """Tabulate accuracy and cost next to full depth, on all images of the pass."""
     is_timed = answers.cost_name == "forward_ms"
     full = answers.point(answers.none_leave)
     saving = "ms saved" if is_timed else "blocks saved"
@@ -125,9 +125,7 @@ def _figures(answers: ExitAnswers, points: dict[str, OperatingPoint]) -> str:
         saved = f"{100 * (1 - cost / answers.costs[-1]):.1f} %"
         ms = [f"{cost:.3f}"] if is_timed else []
         rows.append((name, f"{point.accuracy_pct:.2f}", f"{blocks:.2f}", *ms, saved))
-    return (
-        f"{text_table(columns, rows)}\n{saving}: of what an image takes at full depth, on average\n"
-    )
+    return f"{text_table(columns, rows)}\n{saving}: share of the full-depth cost, on average\n"
 
 
 def _exits(answers: ExitAnswers, point: OperatingPoint) -> str:
@@ -142,7 +140,7 @@ def _exits(answers: ExitAnswers, point: OperatingPoint) -> str:
 
 
 def _latency(chosen: Pass, point: OperatingPoint) -> str:
-    """Mean and percentiles with their intervals; nothing where exit costs were not measured."""
+    """Tabulate mean and percentiles with intervals; empty if exit costs were not measured."""
     estimates = chosen.latency_of(point.exit_counts)
     if not estimates:
         return ""
@@ -160,7 +158,7 @@ def _latency(chosen: Pass, point: OperatingPoint) -> str:
 
 
 def _limit(value: float) -> str:
-    """Nine digits tell every float32 from its neighbours."""
+    """Format to nine digits, which distinguish every float32 from its neighbours."""
     if math.isinf(value):
-        return "none leaves" if value > 0 else "all leave"
+        return "none exits" if value > 0 else "all exit"
     return f"{value:.9g}"

@@ -1,14 +1,14 @@
-"""Ray: tasks and trainings on nodes. The only package that imports Ray."""
+"""Tasks and trainings on nodes of a Ray cluster. The only package that imports Ray."""
 
 import os
 
 from jobs.cluster.token import MODE, find_token
 
-# Before Ray is imported, which reads them then.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+# Set before Ray is imported, since Ray reads them then.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage data is sent
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a warning of 2.5x
 if find_token():
-    os.environ.setdefault(MODE, "token")  # as Ray would, but without a warning on stderr
+    os.environ.setdefault(MODE, "token")  # Ray would do so too, but with a warning on stderr
 
 from jobs.cluster.ray.connection import view_cluster
 from jobs.cluster.ray.executor import RayExecutor

@@ -1,6 +1,6 @@
-"""Checksums of what travels: images and weights to a worker, rows back from it.
+"""Checksums of transferred data: images and weights to a worker, rows back from it.
 
-Networks and stores check their own parts of the way; this checks all of it.
+Networks and stores check only their own part of the transfer; these checksums cover all of it.
 """
 
 from __future__ import annotations
@@ -17,44 +17,44 @@ from jobs.plan.task import Outcome
 
 
 def check_weights(data: bytes, sha256: str) -> bytes:
-    """A checkpoint's bytes, which must be those that were planned.
+    """Return a checkpoint's bytes if they have the planned SHA-256.
 
     Raises:
-        CorruptedError: they are not.
+        CorruptedError: they have another.
     """
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise CorruptedError(
-            f"weights were corrupted on the way: sha256 {found[:12]}, sent {sha256[:12]}"
+            f"weights were corrupted in transfer: sha256 {found[:12]}, sent {sha256[:12]}"
         )
     return data
 
 
 def check_images(images: Any, digest: int) -> None:
-    """See that a shard is what was sent.
+    """Check that a shard arrived as it was sent.
 
     Args:
         images: its Arrow table.
-        digest: `storage.image_digest` of it where it was sent.
+        digest: its `storage.image_digest`, computed by the sender.
 
     Raises:
-        CorruptedError: it is not.
+        CorruptedError: it differs.
     """
     found = storage.image_digest(images)
     if found != digest:
         raise CorruptedError(
-            f"images were corrupted on the way: check sum {found:08x}, sent {digest:08x}"
+            f"images were corrupted in transfer: checksum {found:08x}, sent {digest:08x}"
         )
 
 
 @dataclass(frozen=True)
 class Sealed:
-    """An outcome on its way back.
+    """An outcome in its wire format.
 
     Attributes:
-        outcome: all but its tables.
+        outcome: all of it except its tables.
         tables: as bytes, by name.
-        digest: check sum of these bytes.
+        digest: checksum of these bytes.
     """
 
     outcome: Outcome
@@ -63,21 +63,21 @@ class Sealed:
 
 
 def seal_outcome(outcome: Outcome) -> Sealed:
-    """Make an outcome ready to travel."""
+    """Pack an outcome for the transfer, with a checksum."""
     tables = storage.pack_tables(outcome.tables)
     return Sealed(replace(outcome, tables={}), tables, _digest(tables))
 
 
 def open_outcome(sealed: Sealed) -> Outcome:
-    """The outcome that arrived.
+    """Check and unpack an outcome after the transfer.
 
     Raises:
-        CorruptedError: its rows are not those that were sent.
+        CorruptedError: its rows differ from those that were sent.
     """
     found = _digest(sealed.tables)
     if found != sealed.digest:
         raise CorruptedError(
-            f"rows were corrupted on the way: check sum {found:08x}, sent {sealed.digest:08x}"
+            f"rows were corrupted in transfer: checksum {found:08x}, sent {sealed.digest:08x}"
         )
     return replace(sealed.outcome, tables=storage.unpack_tables(sealed.tables))
 

@@ -1,4 +1,4 @@
-"""Connections to Ray: an embedded one, a cluster that runs already, or only a look at its head."""
+"""Connections to Ray: an embedded one, a running cluster, or queries of a head without joining."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ EMBEDDED_STORE_BYTES = 512 * 2**20
 TIMEOUT_S = 5.0
 _TOKEN_BYTES = 32
 
-# Of these Ray's types know nothing.
-_raylet: Any = ray._raylet  # noqa: SLF001 - the one way to ask a head without joining
+# Ray has no type annotations for these.
+_raylet: Any = ray._raylet  # noqa: SLF001 - the only way to query a head without joining
 _common: Any = common_pb2
 _gcs: Any = gcs_pb2
 _RUNNING, _FINISHED, _FAILED = (
@@ -36,14 +36,14 @@ _RUNNING, _FINISHED, _FAILED = (
 
 
 def start_here() -> None:
-    """Start a Ray of our own on this machine; `ray.shutdown` ends it.
+    """Start an embedded Ray on this machine; `ray.shutdown` ends it.
 
-    Its ports are open to the network, so it has a token like any cluster: without one on this
-    machine, one that nobody else learns and that ends with this process.
+    Its ports are open to the network, so it has a token like any cluster: that of this machine, or
+    else a random one that only this process knows.
     """
     if not find_token() and os.environ.setdefault(MODE, "token") == "token":
         os.environ[VALUE] = secrets.token_hex(_TOKEN_BYTES)
-        _raylet.Config.initialize("")  # Ray has read its environment, at its import
+        _raylet.Config.initialize("")  # Ray read its environment when it was imported
     ray.init(
         address="local",  # None would join whatever Ray was last started on this machine
         resources={TIMING: 1},
@@ -55,15 +55,15 @@ def start_here() -> None:
 
 
 def join(address: str) -> Head | None:
-    """Join a cluster that runs already.
+    """Join a running cluster.
 
-    Returns: its head; None where it is reached through a client server (`ray://`).
+    Returns: its head; None if the address is that of a Ray Client server (`ray://`).
 
     Raises:
-        ClusterError: its token is another, or it cannot be joined.
+        ClusterError: it has another token, or cannot be joined.
     """
     _hush()
-    # Asked first: of a wrong token Ray would only say "Failed to connect", after 20 s.
+    # Query the head first: for a wrong token Ray only reports "Failed to connect", after 20 s.
     head = None if address.startswith(CLIENT_SCHEME) else Head(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
@@ -77,15 +77,15 @@ def join(address: str) -> Head | None:
 
 
 def _hush() -> None:
-    """Keep Ray's own log of a cluster's troubles off stderr: what is worth a word is raised.
+    """Keep Ray's log of cluster problems off stderr: those that matter are raised.
 
-    Not for a Ray of our own, which has none, and would say that its level was set.
+    Not for an embedded Ray, which has no such problems, and would log that its level was set.
     """
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
 
 
 def view_cluster(address: str) -> ClusterView:
-    """Ask a cluster's head what it is and what its nodes are doing, without joining.
+    """Return a cluster's versions, nodes and running tasks, without joining it.
 
     Raises:
         ClusterError: as Head.
@@ -95,13 +95,13 @@ def view_cluster(address: str) -> ClusterView:
 
 
 class Head:
-    """The head of a cluster, asked without joining it.
+    """The head of a cluster, queried without joining it.
 
     Args:
         address: HOST:PORT, or `auto` for the cluster of this machine.
 
     Raises:
-        ClusterError: it does not answer as a head of Ray, or its token is another.
+        ClusterError: it does not answer as a head of Ray, or has another token.
     """
 
     def __init__(self, address: str) -> None:
@@ -122,18 +122,18 @@ class Head:
         self.address: str = found
 
     def nodes(self) -> list[NodeView]:
-        """Those that are alive; of several with one name the one that joined last.
+        """Return the nodes that are alive; if two have one name and address, the later one.
 
         Raises:
-            ClusterError: the head does not answer any more.
+            ClusterError: the head no longer answers.
         """
         return self._nodes({}, {})
 
     def view(self) -> ClusterView:
-        """Everything: versions, nodes, and what they are doing.
+        """Return versions, nodes, and what the nodes are doing.
 
         Raises:
-            ClusterError: the head does not answer any more.
+            ClusterError: the head no longer answers.
         """
         with _answering(self.address):
             text = self._client.internal_kv_get(
@@ -156,7 +156,7 @@ class Head:
         alive = [node for node in found if node.state == _gcs.GcsNodeInfo.ALIVE]
         alive.sort(key=lambda node: node.start_time_ms)
         views = [_node_view(node, available, tasks) for node in alive]
-        # One that came back before its death was noticed stands here twice.
+        # A node that rejoined before its death was noticed is listed twice.
         return list({(view.name, view.address): view for view in views}.values())
 
 
@@ -190,7 +190,7 @@ def _node_view(
 
 
 def _state_of(address: str) -> tuple[dict[str, dict[str, float]], dict[str, list[str]]]:
-    """By node: what nobody uses there now, and the names of the tasks that run there."""
+    """Return, by node, the resources unused now and the names of the running tasks."""
     options = _raylet.GcsClientOptions.create(
         address, None, allow_cluster_id_nil=True, fetch_cluster_id_if_nil=False
     )

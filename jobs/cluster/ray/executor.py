@@ -1,4 +1,4 @@
-"""The executor that fans tasks out to nodes."""
+"""The executor that distributes tasks to nodes."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ from jobs.plan.task import Outcome, Task
 from jobs.worker.memory import first_line
 
 LINGER_S = 10.0
-"""After a node died, until its tasks count as lost: Ray mostly says so itself, but never of a task
-that had ended while the node was cut off."""
+"""Time after a node's death until its tasks count as lost: Ray mostly reports them itself, but
+never a task that ended while the node was cut off."""
 
 
 @dataclass
 class _InFlight:
-    """A task on its way.
+    """A task that was submitted and has not finished.
 
     Attributes:
-        task: which.
-        sent: its weights and images, kept here lest Ray free what it will ask for; by key.
-        node_id: where it went; None of a Ray of our own.
-        pulse_key: where it reports.
-        stranded_s: since when its node has been gone.
+        task: the task.
+        sent: its weights and images by key; kept here so that Ray does not free them.
+        node_id: its node; None for an embedded Ray.
+        heartbeat_key: key of its heartbeat on the head.
+        stranded_s: time since which its node has been gone; None if the node is alive.
     """
 
     task: Task
@@ -57,19 +57,19 @@ class _InFlight:
 
 
 class RayExecutor:
-    """Fans tasks out over an embedded Ray, or over a cluster that runs already.
+    """Distributes tasks over an embedded Ray or a running cluster.
 
-    Weights and images travel through the object store, to each node once, and workers keep the
+    Weights and images travel through the object store, once to each node, and workers keep the
     models that they have loaded.
 
     Args:
-        sources: where their bytes come from.
+        sources: source of their bytes.
         address: of a running cluster; None starts Ray here, and `close` ends it.
-        work: what a worker process does with a task.
-        stall_s: how long a task may finish nothing before it counts as lost.
+        work: function that a worker process runs for a task.
+        stall_s: seconds without a completed batch after which a task counts as lost.
 
     Raises:
-        JobsError: the cluster cannot be reached, or no node of it has the timing resource.
+        JobsError: the cluster cannot be reached, or none of its nodes has the timing resource.
     """
 
     def __init__(
@@ -84,8 +84,8 @@ class RayExecutor:
         self._stall_s = stall_s
         self._watchdog = Watchdog(stall_s)
         self._in_flight: dict[Reference, _InFlight] = {}
-        self._nodes: Nodes | None = None  # of a Ray of our own there is one place
-        self._late: list[Any] = []  # stalled, and not yet given back
+        self._nodes: Nodes | None = None  # None for an embedded Ray, which is one host
+        self._late: list[Any] = []  # stalled, and not yet returned by wait
         self._work = make_remote(work)
         if address is None:
             start_here()
@@ -102,7 +102,7 @@ class RayExecutor:
 
     @property
     def is_one_host(self) -> bool:
-        """True of an embedded Ray."""
+        """Whether Ray is embedded."""
         return self._nodes is None
 
     @property
@@ -112,10 +112,10 @@ class RayExecutor:
         return self._store.is_filled_by(sent.values())
 
     def hosts(self) -> Sequence[Host]:
-        """The nodes that are there; looked up anew every two seconds.
+        """Return the hosts that are available; updated every two seconds.
 
         Raises:
-            ClusterError: the head has been gone for long, or is another than at the start.
+            ClusterError: the head has been gone for too long, or was restarted.
         """
         if self._nodes is None:
             resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -123,7 +123,7 @@ class RayExecutor:
         return self._nodes.hosts()
 
     def submit(self, task: Task, slot: Slot) -> None:
-        """Hand a task to a node, its weights and images by reference."""
+        """Submit a task to a node, with its weights and images by reference."""
         sent = {
             key: self._store.put(key, read)
             for key, read in (
@@ -142,7 +142,7 @@ class RayExecutor:
             options = bind_to_node(options, task, slot, node)
         heartbeat_key = uuid.uuid4().bytes
         orders = Orders(images.digest, heartbeat_key, self._stall_s / LOOKS)
-        # In a list a reference is not resolved: a worker that has the model fetches no weights.
+        # Ray resolves no reference in a list: a worker that has the model fetches no weights.
         reference = self._work.options(**options).remote(
             task, [weights.reference], images.reference, slot if node else None, orders
         )
@@ -152,7 +152,7 @@ class RayExecutor:
         self._watchdog.begin(reference, slot.host, quiet_s)
 
     def wait(self, timeout_s: float | None = None) -> Finished | None:
-        """Block until a task is finished; one that is lost, for whatever reason, comes back so."""
+        """Wait until a task has finished or is lost, and return it; None if none has in time."""
         if not self._in_flight:
             time.sleep(timeout_s or 0.0)
             return None
@@ -167,7 +167,7 @@ class RayExecutor:
         return sent.task, self._outcome(ready[0], sent)
 
     def _outcome(self, reference: Reference, sent: _InFlight) -> Outcome:
-        """What has come back of a task."""
+        """Return the outcome of a task that Ray reports as ended."""
         try:
             sealed: Any = ray.get(reference)
             outcome = open_outcome(sealed)
@@ -189,27 +189,27 @@ class RayExecutor:
                 is_gone=is_gone,
             )
         if outcome.is_corrupted:
-            for key in sent.sent:  # to be read and sent anew
+            for key in sent.sent:  # so that they are read and sent again
                 self._store.drop(key)
         return outcome
 
     def _take(self, reference: Reference) -> _InFlight:
-        """A task is in flight no more."""
+        """Remove a task from those in flight, and return it."""
         self._watchdog.end(reference)
         return self._in_flight.pop(reference)
 
     def close(self) -> None:
-        """Cancel what runs, and disconnect; a Ray that was started here ends."""
+        """Cancel running tasks and disconnect; ends an embedded Ray."""
         for reference in self._in_flight:
-            with suppress(RayError, ValueError):  # nobody may be there to be told
+            with suppress(RayError, ValueError):  # its node may be gone
                 ray.cancel(reference, force=True)
         self._in_flight.clear()
         ray.shutdown()
 
     def _stranded(self) -> Finished | None:
-        """A task whose node is dead and of which Ray says nothing; None where there is none.
+        """Return a task whose node is dead and that Ray does not report; None if there is none.
 
-        Looked for also while others come back: on a busy cluster one always does.
+        Checked also while other tasks finish: on a busy cluster one always does.
         """
         if self._nodes is None:
             return None
@@ -221,29 +221,29 @@ class RayExecutor:
             sent.stranded_s = sent.stranded_s or now_s
             if now_s - sent.stranded_s > LINGER_S and not _is_back(reference):
                 self._drop(reference)
-                error = "NodeDiedError: its node left the cluster, and nothing came back"
+                error = "NodeDiedError: its node left the cluster before it returned a result"
                 return sent.task, Outcome({}, None, error=error, is_lost=True, is_gone=True)
         return None
 
     def _stalled(self) -> Finished | None:
-        """A task that has finished nothing for too long; None where there is none."""
+        """Return a task that has completed no batch for too long; None if there is none."""
         self._late += self._watchdog.stalled(
             lambda key: read_heartbeat(self._in_flight[key].heartbeat_key)
         )
         while self._late:
             reference = self._late.pop()
-            if reference not in self._in_flight:  # it came back meanwhile
+            if reference not in self._in_flight:  # it has finished meanwhile
                 continue
             sent = self._drop(reference)
             delete_heartbeat(sent.heartbeat_key)
             stall = format_duration(self._stall_s)
-            error = f"StalledError: it finished no batch in {stall}, and was ended"
+            error = f"StalledError: it finished no batch in {stall}, and was stopped"
             return sent.task, Outcome({}, None, error=error, is_lost=True)
         return None
 
     def _drop(self, reference: Reference) -> _InFlight:
-        """End a task of which nothing is wanted any more."""
-        with suppress(RayError, ValueError):  # nobody may be there to be told
+        """Cancel a task whose outcome is no longer needed, and return it."""
+        with suppress(RayError, ValueError):  # its node may be gone
             ray.cancel(reference, force=True)
         return self._take(reference)
 

@@ -1,7 +1,7 @@
-"""A driver on a cluster's head, kept by an actor that outlives who made it.
+"""A driver on a cluster's head, kept by an actor that outlives the process that made it.
 
-Ray Jobs does the same, through an HTTP server that needs ray[default] on both sides and some ten
-more processes on the head; our heads run without it. An actor needs no more than the cluster has.
+Ray Jobs does the same through an HTTP server that needs ray[default] on both sides and about ten
+more processes on the head; our heads run without it. An actor needs nothing beyond the cluster.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ from jobs.common.yaml_document import Document
 
 NAMESPACE = "gfjobs"
 TIMEOUT_S = 180.0
-"""For an answer of the head: a worker process, gfjobs' imports, and reading the grid's files."""
+"""Longest wait for the head: it starts a worker, imports gfjobs and reads the grid's files."""
 
 
 ResolvedInputs = dict[str, dict[str, Any]]
-"""As `jobs.runs.resolved_inputs`."""
+"""As in `jobs.runs.resolved_inputs`."""
 
 
 class StartedDriver(Protocol):
     """A driver that was started on the head."""
 
     def started(self) -> str:
-        """Wait until it has its run; what went wrong, empty where nothing did."""
+        """Wait until it has its run; return what went wrong, empty if nothing did."""
 
     def where(self) -> str:
-        """Which process it is."""
+        """Return a description of its process."""
 
     def wait(self) -> None:
-        """Until it has ended."""
+        """Wait until it has ended."""
 
 
 @dataclass(frozen=True)
 class HeadService:
-    """What runs on the head, given by who submits: this package knows no runs.
+    """Functions to run on the head, passed in by the caller: this package does not know runs.
 
     Attributes:
-        describe_head_differences: called with a results root, a probe in it, a grid, its base and
-            its resolved inputs; says what the head does not see as the submitter does.
-        start: called with a run id, a results root and options of `gfjobs resume`.
+        describe_head_differences: takes a results root, a probe in it, a grid, its base and its
+            resolved inputs; returns what the head sees differently from the submitter.
+        start: takes a run id, a results root and options of `gfjobs resume`.
     """
 
     describe_head_differences: Callable[[str, str, Document, Path, ResolvedInputs], str]
@@ -60,7 +60,7 @@ class HeadService:
 
 
 class HeadDriver:
-    """The actor, seen from where a run is submitted. Made by `on_head`."""
+    """The submitter's handle of the actor. Made by `on_head`."""
 
     def __init__(self, actor: Any, node: str, address: str) -> None:
         self._actor = actor
@@ -71,21 +71,21 @@ class HeadDriver:
     def describe_head_differences(
         self, root: str, probe: str, document: Document, base: Path, submitted: ResolvedInputs
     ) -> str:
-        """As `HeadService`, there."""
+        """Run that of `HeadService` on the head."""
         asked = self._actor.describe_head_differences.remote(root, probe, document, base, submitted)
         return str(_answer(asked))
 
     def start(self, run_id: str, root: str, options: Sequence[str]) -> tuple[str, str]:
-        """Start a driver there, and wait until it has its run.
+        """Start a driver on the head, and wait until it has its run.
 
-        Returns: which process it is, and what went wrong; empty where nothing did.
+        Returns: a description of its process, and what went wrong; empty if nothing did.
         """
         where, wrong = _answer(self._actor.start.remote(run_id, root, options))
         self._is_started = True
         return where, wrong
 
     def close(self) -> None:
-        """End the actor where it has nothing to keep."""
+        """End the actor if it has started no driver."""
         if not self._is_started:
             ray.kill(self._actor)
 
@@ -94,13 +94,13 @@ class HeadDriver:
 def on_head(
     address: str, variables: Mapping[str, str], folder: Path, service: HeadService
 ) -> Iterator[HeadDriver]:
-    """Join a cluster, and have an actor on its head for a driver to be.
+    """Join a cluster, and create an actor on its head that can start a driver.
 
     Args:
         address: of the cluster.
-        variables: added to the environment there.
-        folder: worked in there, where it exists: relative paths may start from it.
-        service: what it does there.
+        variables: added to the environment on the head.
+        folder: working folder on the head, if it exists there: relative paths may start from it.
+        service: functions that the actor runs.
 
     Raises:
         ClusterError: the cluster cannot be joined, or its head does not answer.
@@ -112,7 +112,7 @@ def on_head(
         affinity = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
         keeper: Any = ray.remote(_Keeper)
         options = {
-            "num_cpus": 0,  # it waits; its driver is no work of a cell
+            "num_cpus": 0,  # it only waits; its driver computes no cells
             "lifetime": "detached",
             "namespace": NAMESPACE,
             "name": f"driver-{uuid.uuid4().hex}",
@@ -132,11 +132,11 @@ def _answer(reference: Any) -> Any:
     try:
         return ray.get(reference, timeout=TIMEOUT_S)
     except RayError as err:
-        raise ClusterError(f"the cluster's head did not do it: {err}") from err
+        raise ClusterError(f"the request to the cluster's head failed: {err}") from err
 
 
 class _Keeper:
-    """In a worker process on the head. Ends with its driver, or where none comes."""
+    """The actor, in a worker process on the head. Ends with its driver, or if none is started."""
 
     def __init__(self, variables: Mapping[str, str], folder: Path, service: HeadService) -> None:
         self._service = service
@@ -151,11 +151,11 @@ class _Keeper:
     def describe_head_differences(
         self, root: str, probe: str, document: Document, base: Path, submitted: ResolvedInputs
     ) -> str:
-        """As `HeadService`."""
+        """Run that of `HeadService`."""
         return self._service.describe_head_differences(root, probe, document, base, submitted)
 
     def start(self, run_id: str, root: str, options: Sequence[str]) -> tuple[str, str]:
-        """Start the driver, and say which process it is and what went wrong."""
+        """Start the driver; return a description of its process, and what went wrong."""
         self._giving_up.cancel()
         driver = self._service.start(run_id, root, options)
         wrong = driver.started()

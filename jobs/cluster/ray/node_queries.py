@@ -1,4 +1,4 @@
-"""Asks nodes of a cluster about their own hardware, each by a small task."""
+"""Hardware checks on the nodes of a cluster, by one small task per node."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from jobs.cluster.ray.nodes import TIMING_SHARE
 from jobs.cluster.ray.object_store import Reference
 
 PATIENCE_S = 30.0
-"""For a worker process to start on a board, and load torch. A node that is timing says nothing."""
+"""Longest wait: on a board a worker starts and loads torch. A node that is timing stays silent."""
 
 
 def ask_hardware(address: str, nodes: Sequence[NodeView]) -> Mapping[str, Sequence[Check]]:
-    """Have nodes check what only they can see of themselves.
+    """Make nodes run the hardware checks that only they can run.
 
     Args:
         address: of the cluster's head; this machine is one of its nodes.
-        nodes: those to ask, of any that `gfjobs node start` started.
+        nodes: the nodes to check, all started by `gfjobs node start`.
 
-    Returns: what each said, by its id; nothing of those that are timing, or did not answer.
+    Returns: their checks by node id, without nodes that are timing or did not answer.
 
     Raises:
         ClusterError: the cluster cannot be joined.
@@ -40,7 +40,7 @@ def ask_hardware(address: str, nodes: Sequence[NodeView]) -> Mapping[str, Sequen
             task.options(
                 name="doctor",
                 num_cpus=0,
-                resources={TIMING: TIMING_SHARE},  # not beside a timed task
+                resources={TIMING: TIMING_SHARE},  # not during a timed task
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False),
             ).remote(): node.node_id
             for node in nodes
@@ -55,11 +55,11 @@ def ask_hardware(address: str, nodes: Sequence[NodeView]) -> Mapping[str, Sequen
 def _answer(reference: Reference) -> list[Check]:
     try:
         checks: list[Check] = ray.get(reference)
-    except RayError:  # it left meanwhile, or has a gfjobs without this
+    except RayError:  # it has left the cluster, or its gfjobs lacks this check
         return []
     return checks
 
 
 def _check() -> list[Check]:
-    """On the node."""
+    """Run the checks, on the node."""
     return list(check_hardware(Here.look()))

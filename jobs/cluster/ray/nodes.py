@@ -1,4 +1,4 @@
-"""The nodes of a cluster, as a driver sees them: who is there, and how a task is bound to one."""
+"""The nodes of a cluster as a driver sees them, and the binding of a task to one."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from jobs.machine.slots import Host, Slot
 from jobs.plan.task import Task
 
 STORE = "object_store_memory"
-"""What Ray calls the size of a node's object store among its resources."""
+"""Ray's resource for the size of a node's object store."""
 
 TIMING_SHARE = 0.001
-"""Of the timing resource, and of a device, that an untimed task takes."""
+"""Share of the timing resource, and of a device, that an untimed task takes."""
 
 TASKS_PER_CPU = 2
-"""In flight: one runs while the next one's images travel."""
+"""Tasks in flight per CPU: one runs while the next one's images travel."""
 
 LOOK_S = 2.0
-"""Between two looks at the nodes of a cluster."""
+"""Time between two queries for the nodes of a cluster."""
 
 HEAD_S = 30.0
-"""For which a driver goes on without a head that knows it. One that was started anew knows none of
-the tasks in flight, and of them nothing would ever come back."""
+"""How long a driver continues without a head that knows it. A head that was restarted knows none
+of the tasks in flight, so they would never finish."""
 
 GONE_S = 30.0
-"""For which a node is believed to be gone that Ray says has died. A link that is down for seconds
-makes it say so too, of a node that lives on under the same id: after this the head decides."""
+"""How long a node that Ray reports as dead counts as gone; after this the head decides. Ray also
+reports a node as dead if its link is down for seconds and it lives on under the same id."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """A place, and what Ray must know to reach it."""
+    """A host, with the node id and resources by which Ray reaches it."""
 
     host: Host
     node_id: str
@@ -47,13 +47,13 @@ class Node:
 
 
 class Nodes:
-    """Looks at the nodes of a cluster now and then, and remembers who is gone.
+    """Queries the nodes of a cluster at intervals, and remembers which are gone.
 
     Args:
         head: of the cluster.
 
     Attributes:
-        store_bytes: size of the object store of the driver's own node.
+        store_bytes: size of the object store on the driver's own node.
 
     Raises:
         ClusterError: the head does not answer, or no node has the timing resource.
@@ -63,51 +63,51 @@ class Nodes:
         self._head = head
         self._nodes: dict[str, Node] = {}
         self._alive: frozenset[str] = frozenset()
-        self._gone_s: dict[str, float] = {}  # when Ray said so of a task's node
+        self._gone_s: dict[str, float] = {}  # when Ray reported a task's node as dead
         self._known_s = time.monotonic()  # when the head last knew this driver's node
         self.store_bytes: float = EMBEDDED_STORE_BYTES
         self._look()
         if not self._nodes:
             raise ClusterError(
-                f"no node of the cluster has the resource {TIMING!r}, which keeps a node to one"
-                " task while it is timed; start each with `gfjobs node start`"
+                f"no node of the cluster has the resource {TIMING!r}, which reserves a node for a"
+                " timed task; start each node with `gfjobs node start`"
             )
 
     def node(self, host: str) -> Node:
-        """The node of a place."""
+        """Return the node of a host."""
         return self._nodes[host]
 
     def hosts(self) -> Sequence[Host]:
-        """The nodes that are there; looked up anew every two seconds.
+        """Return the hosts that are available; updated every two seconds.
 
         Raises:
-            ClusterError: the head has been gone for long, or is another than at the start.
+            ClusterError: the head has been gone for too long, or was restarted.
         """
         if time.monotonic() - self._looked_s > LOOK_S:
             try:
                 self._look()
-            except ClusterError as err:  # what was seen last holds until it answers again
+            except ClusterError as err:  # the last state holds until the head answers again
                 if time.monotonic() - self._known_s > HEAD_S:
                     raise ClusterError(
-                        f"{err}. What was committed is kept: when the cluster is back, go on with"
-                        " `gfjobs resume`"
+                        f"{err}. Committed results are kept: when the cluster is back, continue"
+                        " with `gfjobs resume`"
                     ) from err
         return [node.host for node in self._nodes.values()]
 
     def is_alive(self, node_id: str) -> bool:
-        """Whether a node was there at the last look."""
+        """Return whether a node was alive at the last query."""
         return node_id in self._alive
 
     def died(self, node_id: str) -> None:
-        """Ray says so of a node."""
+        """Record that Ray reports a node as dead."""
         self._gone_s[node_id] = time.monotonic()
 
     def look_soon(self) -> None:
-        """Look anew when next asked: something went wrong, perhaps a node has gone."""
+        """Make the next `hosts` query again: something failed, perhaps a node has gone."""
         self._looked_s = 0.0
 
     def _look(self) -> None:
-        """Ask the head which nodes there are."""
+        """Query the head for its nodes."""
         self._looked_s = time.monotonic()
         here = ray.get_runtime_context().get_node_id()
         since_s = time.monotonic() - GONE_S
@@ -115,7 +115,7 @@ class Nodes:
         if here not in {view.node_id for view in nodes}:
             raise ClusterError(
                 f"the cluster at {self._head.address} no longer knows this driver's node: its head,"
-                " or the Ray of this machine, was started anew"
+                " or the Ray of this machine, was restarted"
             )
         self._known_s = time.monotonic()
         gone = {node_id for node_id, at_s in self._gone_s.items() if at_s > since_s}
@@ -128,7 +128,7 @@ class Nodes:
 
 
 def _node(view: NodeView, here: str) -> Node:
-    """A node as a place; one that is not registered has the devices that Ray sees."""
+    """Return a node with its host; an unregistered one has the devices that Ray detects."""
     gpus = int(view.resources.get("GPU", 0))
     devices = view.devices or {CPU: 1} | ({CUDA: gpus} if gpus else {})
     host = Host(
@@ -142,7 +142,7 @@ def _node(view: NodeView, here: str) -> Node:
 
 
 def bind_to_node(options: dict[str, Any], task: Task, slot: Slot, node: Node) -> dict[str, Any]:
-    """A task goes to its node and to no other, and takes the device that it is to run on."""
+    """Return Ray options that bind a task to its node only, and reserve its device there."""
     resources = dict(options["resources"])
     resource = DEVICE_PREFIX + slot.device
     if resource in node.resources:

@@ -1,4 +1,4 @@
-"""Ray's object store: what is sent to nodes, each object once, and how much may be in transit."""
+"""Ray's object store: sends each object to a node once, and limits how much is in flight."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ import storage
 from jobs.driver.executor import FullError
 
 Reference = Any
-"""An ObjectRef of Ray, whose types stay inside this package."""
+"""An ObjectRef of Ray; Ray's types stay inside this package."""
 
 KEPT_BYTES = 256 * 2**20
-"""Kept in the object store beyond what is in flight: a shard that is still there goes to no node
-twice, and memory stays flat for any grid. At most a quarter of the store."""
+"""Kept in the object store beyond what is in flight, at most a quarter of the store: a shard that
+is still there is sent to no node twice, and memory stays constant for any grid."""
 
 FULL_SHARE = 0.5
-"""Of the object store that the images in flight may take; beyond it Ray would have to spill them to
-disk, and nothing would be faster for being handed over."""
+"""Share of the object store that the images in flight may take; beyond it Ray would have to spill
+them to disk, and submitting more would make nothing faster."""
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A value in the object store, its size and its check sum."""
+    """A value in the object store, with its size and checksum."""
 
     reference: Reference
     size_bytes: int
@@ -35,7 +35,7 @@ class Sent:
 
 
 class ObjectStore:
-    """Puts values into the store; what was put lately stays there beyond the tasks that need it.
+    """Puts values into the store; recent ones stay there after the tasks that need them.
 
     Args:
         store_bytes: size of the store.
@@ -48,10 +48,10 @@ class ObjectStore:
         self._kept_bytes = 0
 
     def put(self, key: Hashable, read: Callable[[], Any]) -> Sent:
-        """A value, which is read and put where it is not there.
+        """Return a value in the store; read and put it first if it is not there.
 
         Raises:
-            FullError: neither the store nor the disk that it spills to has room.
+            FullError: neither the store nor the disk to which it spills has room.
         """
         if key not in self._sent:
             value = read()
@@ -66,22 +66,22 @@ class ObjectStore:
         return self._sent[key]
 
     def drop(self, key: Hashable) -> None:
-        """Put a value anew when it is next asked for."""
+        """Forget a value, so that the next `put` reads and sends it again."""
         if dropped := self._sent.pop(key, None):
             self._kept_bytes -= dropped.size_bytes
 
     def is_filled_by(self, sent: Iterable[Sent]) -> bool:
-        """Whether values take as much of the store as tasks in flight may."""
+        """Return whether values fill the share of the store that tasks in flight may take."""
         return sum(one.size_bytes for one in sent) > FULL_SHARE * self._store_bytes
 
     def _ray_put(self, value: Any) -> Reference:
         try:
             return ray.put(value)
         except (ObjectStoreFullError, OutOfDiskError) as err:
-            for key in list(self._sent):  # nothing stays that no task in flight needs
+            for key in list(self._sent):  # keep only what tasks in flight need
                 self.drop(key)
             raise FullError(
                 f"Ray's object store of {self._store_bytes / 2**20:.0f} MiB has no room for the"
-                f" images of a shard ({type(err).__name__}): free space where it spills to, below"
-                " /tmp/ray, or give it more memory"
+                f" images of a shard ({type(err).__name__}): free disk space below /tmp/ray,"
+                " where it spills to, or give it more memory"
             ) from err

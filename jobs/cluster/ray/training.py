@@ -1,4 +1,4 @@
-"""Remote training: a training on a node of a running cluster."""
+"""Remote training on a node of a running cluster."""
 
 from __future__ import annotations
 
@@ -18,54 +18,54 @@ from jobs.machine.devices import ANY, CPU, CUDA
 from jobs.training.compute import TrainingError, TrainingJob
 
 Event = Any
-"""Of a training: a StartedTraining, or an event of gfnet.training.loop, which needs torch."""
+"""Event of a training: a StartedTraining, or one of gfnet.training.loop, which needs torch."""
 
 
-def train_on_node(lesson: TrainingJob, address: str) -> Iterator[Event]:
-    """Train on a node of a running cluster, and yield what happens there.
+def train_on_node(job: TrainingJob, address: str) -> Iterator[Event]:
+    """Train on a node of a running cluster, and yield the events of the training.
 
-    A device that some node has registered as the resource `device:NAME` is trained on there;
-    `cuda` is any node with a GPU; `cpu` and `any` are whatever node has a processor free.
+    A device that a node has registered as the resource `device:NAME` selects such a node; `cuda`
+    selects any node with a GPU; `cpu` and `any` select any node with a free processor.
 
     Raises:
         JobsError: the cluster cannot be reached, or has no such device.
-        TrainingError: of the training itself, or its node was lost.
+        TrainingError: the training failed, or its node was lost.
     """
     join(address)
     try:
-        # Ray's types know nothing of a task that streams.
-        task: Any = ray.remote(max_retries=0, num_returns="streaming")(_teach)
-        events: Iterable[Reference] = task.options(**_place(lesson)).remote(lesson)
+        # Ray's types do not cover a streaming task.
+        task: Any = ray.remote(max_retries=0, num_returns="streaming")(_train)
+        events: Iterable[Reference] = task.options(**_resources(job)).remote(job)
         for reference in events:
-            yield _event(lesson, reference)
+            yield _event(job, reference)
     finally:
-        ray.shutdown()  # also ends the task, where nobody waits for it any more
+        ray.shutdown()  # also ends the task, if the caller has stopped reading events
 
 
-def _event(lesson: TrainingJob, reference: Reference) -> Event:
+def _event(job: TrainingJob, reference: Reference) -> Event:
     try:
         event: Event = ray.get(reference)
     except RayTaskError as err:
         if isinstance(err.cause, JobsError):
             raise err.cause from None
-        raise TrainingError(f"{lesson.recipe.name} failed on its node:\n{err}") from err
+        raise TrainingError(f"{job.recipe.name} failed on its node:\n{err}") from err
     except RayError as err:
         raise TrainingError(
-            f"{lesson.recipe.name}: its node was lost ({type(err).__name__}); go on elsewhere with"
-            " --resume"
+            f"{job.recipe.name}: its node was lost ({type(err).__name__}); continue on another"
+            " node with --resume"
         ) from err
     return event
 
 
-def _place(lesson: TrainingJob) -> dict[str, Any]:
-    """Ray's options for a training: where it may run, and what it takes there.
+def _resources(job: TrainingJob) -> dict[str, Any]:
+    """Return Ray's options for a training: where it may run, and the resources it takes.
 
-    It shares the host with others, but not with a timed task.
+    It shares its host with other tasks, but not with a timed one.
     """
     available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    device = lesson.device
+    device = job.device
     resources = {TIMING: TIMING_SHARE} if TIMING in available else {}
-    options: dict[str, Any] = {"name": f"train {lesson.recipe.name}", "num_cpus": 1}
+    options: dict[str, Any] = {"name": f"train {job.recipe.name}", "num_cpus": 1}
     registered = sorted(name for name in available if name.startswith(DEVICE_PREFIX))
     if DEVICE_PREFIX + device in registered:
         resources[DEVICE_PREFIX + device] = 1
@@ -78,9 +78,9 @@ def _place(lesson: TrainingJob) -> dict[str, Any]:
     return options | {"resources": resources}
 
 
-def _teach(lesson: TrainingJob) -> Iterator[Event]:
-    """In a worker process of Ray: a device's own name means nothing to torch."""
+def _train(job: TrainingJob) -> Iterator[Event]:
+    """Train in a Ray worker process, where torch accepts no registered device names."""
     from jobs.training.compute import run_training_job
 
-    device = lesson.device if lesson.device in (CPU, CUDA) else ANY
-    yield from run_training_job(replace(lesson, device=device))
+    device = job.device if job.device in (CPU, CUDA) else ANY
+    yield from run_training_job(replace(job, device=device))

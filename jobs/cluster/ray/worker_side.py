@@ -1,4 +1,4 @@
-"""A worker's end of a task: checks what arrives, reports its heartbeat, seals what goes back."""
+"""A worker's side of a task: checks inputs, reports its heartbeat, packs the outcome."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from jobs.machine.slots import Slot
 from jobs.plan.task import Outcome, Task
 
 NAMESPACE = b"gfjobs"
-"""Of the head's key-value store, where pulses are."""
+"""Namespace of heartbeats in the head's key-value store."""
 
 Work = Callable[[Task, Callable[[], bytes], Any, "Slot | None"], Outcome]
-"""What a worker process does with a task, given a way to its weights, its images, and its slot."""
+"""Runs a task in a worker process: takes the task, a weights reader, its images and its slot."""
 
 _kv: Any = internal_kv
 # Ray has no public key-value store.
@@ -32,12 +32,12 @@ _kv_get, _kv_put, _kv_del = _kv._internal_kv_get, _kv._internal_kv_put, _kv._int
 
 @dataclass(frozen=True)
 class Orders:
-    """What a task needs to know of its journey.
+    """What a worker needs to check and report a task.
 
     Attributes:
-        digest: check sum of its images where they were sent.
-        pulse_key: where it reports how much it has finished.
-        pulse_s: how often it does; a task that is over sooner reports nothing.
+        digest: checksum of its images, computed by the sender.
+        heartbeat_key: key under which it reports its number of completed batches.
+        heartbeat_s: seconds between reports; a task that ends sooner reports nothing.
     """
 
     digest: int
@@ -46,10 +46,10 @@ class Orders:
 
 
 def make_remote(work: Work | None) -> Any:
-    """The function that Ray runs; never twice by itself, since only the driver knows what is done.
+    """Return the function that Ray runs, without retries: only the driver knows what is done.
 
     Args:
-        work: another one than `jobs.worker.run_task.run_task`.
+        work: replaces `jobs.worker.run_task.run_task`.
     """
 
     def perform(
@@ -73,7 +73,7 @@ def make_remote(work: Work | None) -> Any:
 
 
 def read_heartbeat(key: bytes) -> int | None:
-    """What a task has reported; None where it has not, or the head does not answer."""
+    """Return a task's last reported count; None if it reported none or the head does not answer."""
     with suppress(RayError, RuntimeError, ValueError):
         said = _kv_get(key, namespace=NAMESPACE)
         return int(said) if said else None
@@ -81,14 +81,14 @@ def read_heartbeat(key: bytes) -> int | None:
 
 
 def delete_heartbeat(key: bytes) -> None:
-    """Remove what a task has reported that cannot do so itself."""
+    """Remove the report of a task that cannot do so itself."""
     with suppress(RayError, RuntimeError):
         _kv_del(key, namespace=NAMESPACE)
 
 
 @contextmanager
 def _reporting(orders: Orders) -> Iterator[None]:
-    """Report the pulse now and then, from a thread that sleeps in between."""
+    """Report the heartbeat every `heartbeat_s`, from a thread that sleeps in between."""
     is_over = threading.Event()
 
     def report() -> None:
@@ -101,7 +101,7 @@ def _reporting(orders: Orders) -> Iterator[None]:
         if last is not None:
             delete_heartbeat(orders.heartbeat_key)
 
-    thread = threading.Thread(target=report, name="pulse", daemon=True)
+    thread = threading.Thread(target=report, name="heartbeat", daemon=True)
     thread.start()
     try:
         yield

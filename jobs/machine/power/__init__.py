@@ -1,1 +1,1 @@
-"""Power: sources of milliwatts, windows around what is timed, and a wall meter's log afterwards."""
+"""Power: sensors and other sources, windows around timed sections, import of a meter's log."""

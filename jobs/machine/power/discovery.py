@@ -1,4 +1,4 @@
-"""Which source of power this machine has: the first that works, or what $GFJOBS_POWER says."""
+"""Choice of this machine's power source: the one in $GFJOBS_POWER, or the first that works."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from jobs.machine.sensors import AbsentError
 
 VARIABLE = "GFJOBS_POWER"
 ROOT = Path("/")
-"""Of the files that a kernel shows; a made tree in tests."""
+"""Root of the kernel's files; a temporary tree in tests."""
 
 NONE, METER, REPLAY = "none", "meter", "replay:"
 Finder = Callable[[], PowerSource]
-"""Gives a source; raises AbsentError where there is none."""
+"""Returns a source; raises AbsentError if there is none."""
 
 SENSORS = ("ina3221", "nvml", "rapl")
 SETTINGS = (*SENSORS, METER, f"{REPLAY}FILE", NONE)
@@ -32,13 +32,13 @@ SETTINGS = (*SENSORS, METER, f"{REPLAY}FILE", NONE)
 
 @dataclass(frozen=True)
 class PowerChoice:
-    """What a node measures power with.
+    """The power source of a node.
 
     Attributes:
-        source: None where nothing is read.
-        name: as `nodes.power_source` shows it; None where there is none.
-        note: why there is none, or what is to be done; empty where power is read.
-        keeps_marks: whether windows are kept without power, for a meter's log to be imported.
+        source: None if nothing is read.
+        name: its name in `nodes.power_source`; None if there is no source.
+        note: why there is no source, or what to do next; empty if power is read.
+        keeps_marks: whether windows are kept without power, for a later import of a meter's log.
     """
 
     source: PowerSource | None
@@ -48,7 +48,7 @@ class PowerChoice:
 
 
 def describe_power(device: Device) -> PowerChoice:
-    """What this process measures power with, with a device in use; never raises."""
+    """Return this process's power source for the device in use; never raises."""
     return _power_of(device, os.environ.get(VARIABLE, ""))
 
 
@@ -58,21 +58,21 @@ def _power_of(device: Device, setting: str) -> PowerChoice:
 
 
 def find_sources(kind: str, root: Path = ROOT) -> PowerChoice:
-    """What this machine measures power with, found without torch; never raises.
+    """Return this machine's power source, without loading torch; never raises.
 
     Args:
-        kind: of its devices, `cpu` or `cuda`; of several GPUs the first speaks for all.
-        root: where the kernel's files are.
+        kind: of its devices, `cpu` or `cuda`; the first GPU stands for all.
+        root: root of the kernel's files.
     """
     return choose_power(kind, os.environ.get(VARIABLE, ""), root, first_gpu)
 
 
 def check_setting(setting: str) -> None:
-    """Refuse a setting that no node could follow.
+    """Check a value of $GFJOBS_POWER.
 
     Raises:
         UsageError: it is none of SETTINGS.
-        BadInputError: the file of a replay has problems.
+        BadInputError: the replay file has problems.
     """
     if setting.startswith(REPLAY):
         try:
@@ -89,18 +89,18 @@ def check_setting(setting: str) -> None:
 def choose_power(
     device: str, setting: str, root: Path, open_gpu: Callable[[], Gpu] = open_gpu
 ) -> PowerChoice:
-    """Find the source that a setting names; of no setting the first sensor that works.
+    """Find the source that a setting names; without a setting, the first sensor that works.
 
     Args:
         device: the one in use, `cpu` or `cuda`.
-        setting: of $GFJOBS_POWER; empty where it is not set.
-        root: where the kernel's files are.
-        open_gpu: asked where the GPU is the device.
+        setting: value of $GFJOBS_POWER; empty if it is not set.
+        root: root of the kernel's files.
+        open_gpu: opens the GPU; called only if the device is `cuda`.
     """
 
     def nvml() -> PowerSource:
         if device != CUDA:
-            raise AbsentError("the device is no GPU")
+            raise AbsentError("the device is not a GPU")
         return find_nvml(open_gpu)
 
     finders: dict[str, Finder] = {
@@ -116,7 +116,7 @@ def choose_power(
 
 
 def _first(finders: Mapping[str, Finder]) -> PowerChoice:
-    """The first that is there and answers; else why none does."""
+    """Return the first source that exists and answers; else why each one does not."""
     refused = []
     for name, find in finders.items():
         source, why_not = _tried(find)
@@ -132,7 +132,7 @@ def _tried(find: Finder) -> tuple[PowerSource | None, str]:
         source.read()
     except (AbsentError, PowerError) as err:
         return None, str(err)
-    except Exception as err:  # noqa: BLE001 - NVML fails in ways of its own; it costs the power
+    except Exception as err:  # noqa: BLE001 - NVML has its own errors; they only lose the power
         return None, f"{type(err).__name__}: {err}"
     return source, ""
 
@@ -141,7 +141,7 @@ def _without_sensor(setting: str) -> PowerChoice:
     if setting == NONE:
         return PowerChoice(None, None, f"power: switched off by {VARIABLE}={NONE}")
     if setting == METER:
-        note = "power: of a meter, whose log gfjobs power import adds"
+        note = "power: from a meter; import its log with gfjobs power import"
         return PowerChoice(None, METER, note, keeps_marks=True)
     if not setting.startswith(REPLAY):
         return PowerChoice(None, None, f"power: {_unknown(setting)}")

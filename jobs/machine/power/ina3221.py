@@ -1,4 +1,4 @@
-"""The INA3221 of Jetson boards, by the kernel's hwmon files: three rails a chip, every one read."""
+"""The INA3221 of Jetson boards, by the kernel's hwmon files: all of the three rails per chip."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from jobs.machine.power.source import Clock, PowerReading, PowerSource, read_num
 from jobs.machine.sensors import AbsentError
 
 TOTALS = (("VDD_IN",), ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"))
-"""Rails that are the whole module: of Orin Nano, Orin NX and Xavier NX one; of AGX Orin three."""
+"""Rails that sum to the whole module: Orin Nano, Orin NX and Xavier NX have one; AGX Orin three."""
 
-_CHANNELS = re.compile(r"in([123])_label")  # in7 and curr4 are sums of shunts, no rails
+_CHANNELS = re.compile(r"in([123])_label")  # in7 and curr4 are sums of shunts, not rails
 _PERIOD_MS = 100.0
 _UW_PER_MW = 1000
 
@@ -26,7 +26,7 @@ class Channel:
 
     Attributes:
         rail: its label.
-        volts, amperes: the files of its mV and mA.
+        volts, amperes: files with its voltage in mV and current in mA.
     """
 
     rail: str
@@ -39,7 +39,7 @@ class Ina3221(PowerSource):
 
     Args:
         channels: its rails, at least one.
-        clock: a fake one in tests.
+        clock: returns nanoseconds; a fake in tests.
     """
 
     period_ms = _PERIOD_MS
@@ -53,7 +53,7 @@ class Ina3221(PowerSource):
         self.name = f"ina3221: {made_of}"
 
     def read(self) -> PowerReading:
-        """Every rail now."""
+        """Return the present power of every rail."""
         begin_ns = self._clock()
         rails_mw = {
             channel.rail: read_number(channel.volts) * read_number(channel.amperes) / _UW_PER_MW
@@ -66,10 +66,10 @@ class Ina3221(PowerSource):
 
 
 def find_ina3221(root: Path) -> Ina3221:
-    """The board's chips.
+    """Return the board's chips as one source.
 
     Raises:
-        AbsentError: there is none, or it has no rails.
+        AbsentError: there is no chip, or none has rails.
     """
     channels = list(_channels(root))
     if not channels:
@@ -78,7 +78,7 @@ def find_ina3221(root: Path) -> Ina3221:
 
 
 def _channels(root: Path) -> Iterator[Channel]:
-    """The rails that are connected; where two have one label, the later has its chip's name too."""
+    """Yield the connected rails; if two share a label, the later one also gets its chip's name."""
     seen: set[str] = set()
     for chip in sorted(root.glob("sys/class/hwmon/hwmon*")):
         if _text(chip / "name") != "ina3221":

@@ -1,4 +1,4 @@
-"""`gfjobs power import`: a wall meter's log put into the windows of a run, all or nothing."""
+"""`gfjobs power import`: writes a wall meter's log into the windows of a run, all or nothing."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _MINUTE_S = 60
 
 @dataclass(frozen=True)
 class ImportedLog:
-    """What an import did.
+    """The result of an import.
 
     Attributes:
-        samples: lines of the log that are rows now.
-        tasks: timed tasks that have power now and had none.
-        had_power: tasks that had it already, and were left as they are.
-        too_few: tasks left out, since a window of theirs holds fewer lines than it needs.
-        no_rise: imported tasks that took no more power while they ran than idling.
+        samples: lines of the log that were imported as rows.
+        tasks: timed tasks that had no power before and have it now.
+        had_power: tasks that already had power and were left unchanged.
+        too_few: tasks skipped because one of their windows holds too few lines.
+        no_rise: imported tasks that took no more power while running than while idling.
     """
 
     samples: int
@@ -43,24 +43,23 @@ class ImportedLog:
     no_rise: int
 
     def describe(self) -> str:
-        """In words, one line each."""
+        """Return the result as text, one line per count that is not 0."""
         lines = []
         if self.tasks:
             lines.append(f"{self.samples} readings imported into {_tasks(self.tasks)}")
         if self.had_power:
             lines.append(
-                f"{_tasks(self.had_power)} had power already: left as they are; with --replace this"
-                " log takes the place of what was imported"
+                f"{_tasks(self.had_power)} already had power: left unchanged; --replace replaces"
+                " earlier imports with this log"
             )
         if self.too_few:
             lines.append(
-                f"{_tasks(self.too_few)} left without: a window holds fewer than {MIN_SAMPLES}"
-                " readings"
+                f"{_tasks(self.too_few)} skipped: a window holds fewer than {MIN_SAMPLES} readings"
             )
         if self.no_rise:
             lines.append(
-                f"{_tasks(self.no_rise)} took no more power than idling: see that the clocks of"
-                " meter and node agree"
+                f"{_tasks(self.no_rise)} took no more power running than idling: check that the"
+                " clocks of meter and node agree"
             )
         return "\n".join(lines)
 
@@ -73,19 +72,19 @@ def import_log(
     *,
     is_replacing: bool = False,
 ) -> ImportedLog:
-    """Put a log's readings into the windows of a run that have no power yet; in one step.
+    """Write a log's readings, in one step, into the windows of a run that have no power yet.
 
     Args:
         root: the results root.
-        run_id: the run; nobody may be running it.
+        run_id: the run; no driver may be working on it.
         path: the log.
-        node: whose power it is, where log and run do not say.
-        is_replacing: what was imported for the log's nodes before goes, in the same step.
+        node: the node that was measured, if neither log nor run says so.
+        is_replacing: drop, in the same step, what was imported for the log's nodes before.
 
     Raises:
         BadInputError: lines of the log have problems.
-        UsageError: the log is of none of the run's nodes or of another time, too coarse, or a node
-            measured its power itself. Nothing is written then.
+        UsageError: the log names none of the run's nodes, covers another time or is too coarse, or
+            a node measured its power itself. Nothing is written then.
     """
     lines = read_log(path)
     with storage.RunStore.open(root, run_id) as store:
@@ -113,7 +112,7 @@ def import_log(
             raise UsageError(_too_coarse(path, windows, lines))
         columns = {name: [row[name] for row in rows] for name in rows[0]}
         table = storage.build_table("power", columns | {"run_id": run_id})
-        # The nodes first: rows must not be there without the name of what gave them.
+        # The nodes first: rows must never exist without the name of their source.
         store.save_nodes([_named(row, path) if row.node in by_node else row for row in store.nodes])
         if is_replacing:
             store.replace_power(by_node, table)
@@ -128,7 +127,7 @@ def import_log(
 
 @dataclass(frozen=True)
 class _Filled:
-    """One node's windows with the log in them."""
+    """The rows and counts that one node's windows get from the log."""
 
     rows: list[Row]
     tasks: int
@@ -189,12 +188,11 @@ def _task_key(window: Row) -> tuple[str, int, int]:
 def _by_node(
     lines: Sequence[LogLine], nodes: Iterable[str], run_id: str, node: str | None
 ) -> dict[str, list[LogLine]]:
-    """The log's lines by the run's nodes."""
+    """Return the log's lines for each of the run's nodes."""
     known = sorted(nodes)
     if not known:
         raise UsageError(
-            f"run {run_id} has no timed rounds that a log could say the power of; `measure:"
-            " [energy]` makes some"
+            f"run {run_id} has no timed rounds to import power into; `measure: [energy]` adds them"
         )
     named = {line.node for line in lines if line.node}
     listed = ", ".join(known)
@@ -202,15 +200,15 @@ def _by_node(
         raise UsageError(f"--node {node}: run {run_id} was timed on {listed}")
     if node is None and not named and len(known) > 1:
         raise UsageError(
-            f"the log does not say whose power it is, and run {run_id} was timed on {listed}: give"
-            " one with --node, or a column node"
+            f"the log does not say which node it measured, and run {run_id} was timed on"
+            f" {listed}: choose one with --node, or add a column node to the log"
         )
     chosen = [node] if node else [name for name in known if name in named or not named]
     by_node = {name: [line for line in lines if line.node in (None, name)] for name in chosen}
     if not any(by_node.values()):
         raise UsageError(
-            f"the log is of {', '.join(sorted(named))}, and run {run_id} was timed on {listed}; if"
-            " one of them goes by another name there, leave the column node out and give --node"
+            f"the log names {', '.join(sorted(named))}, but run {run_id} was timed on {listed}; if"
+            " the log uses another name for one of them, drop its column node and give --node"
         )
     return by_node
 
@@ -219,8 +217,8 @@ def _check_sources(rows: Iterable[storage.NodeRow], chosen: Iterable[str]) -> No
     for row in rows:
         if row.node in chosen and row.power_source and not row.power_source.startswith(METER):
             raise UsageError(
-                f"node {row.node} measured its power itself ({row.power_source}): a log beside it"
-                f" would mix two things. GFJOBS_POWER={METER} on that node leaves power to a meter"
+                f"node {row.node} measured its power itself ({row.power_source}): adding a log"
+                f" would mix two sources. Set GFJOBS_POWER={METER} on that node to use a meter"
             )
 
 
@@ -235,7 +233,7 @@ def _check_above_zero(path: Path, lines: Iterable[LogLine]) -> None:
 
 
 def _elsewhere(path: Path, windows: Sequence[Row], times: Sequence[datetime]) -> str:
-    """No line lies in any window: say how far away the nearest is."""
+    """Return the message for a log without a line in any window; it says how far off it is."""
     gap_s, is_early = min(
         min(
             (abs((at - window["begins_at"]).total_seconds()), at < window["begins_at"]),
@@ -247,10 +245,10 @@ def _elsewhere(path: Path, windows: Sequence[Row], times: Sequence[datetime]) ->
     first = min(window["begins_at"] for window in windows)
     last = max(window["ends_at"] for window in windows)
     return (
-        f"{path} says nothing of the time in which node {windows[0]['node']} was timed,"
-        f" {_utc(first)} to {_utc(last)}; it goes from {_utc(times[0])} to {_utc(times[-1])}, and"
-        f" its nearest line is {_gap(gap_s)} too {'early' if is_early else 'late'}: is a clock"
-        " off, or its zone wrong? Nothing was written"
+        f"{path} has no line in any window of node {windows[0]['node']}, which was timed from"
+        f" {_utc(first)} to {_utc(last)}; the log goes from {_utc(times[0])} to {_utc(times[-1])},"
+        f" and its nearest line is {_gap(gap_s)} too {'early' if is_early else 'late'}: check the"
+        " clocks and the time zone of the log. Nothing was written"
     )
 
 
@@ -263,7 +261,7 @@ def _utc(at: datetime) -> str:
 
 
 def _around(times: Sequence[datetime], window: Row) -> Sequence[datetime]:
-    """The last line before a window, and the first after it."""
+    """Return the times just before and at or after a window's begin."""
     place = bisect_left(times, window["begins_at"])
     return times[max(place - 1, 0) : place + 1]
 
@@ -274,30 +272,30 @@ def _too_coarse(path: Path, windows: Sequence[Row], lines: Sequence[LogLine]) ->
     gap_s = statistics.median(gaps) if gaps else None
     if gap_s is not None and gap_s * MIN_SAMPLES <= shortest_s:
         return (
-            f"{path} covers no task whole: it goes from {_utc(lines[0].at)} to"
+            f"{path} covers no task completely: it goes from {_utc(lines[0].at)} to"
             f" {_utc(lines[-1].at)}, and the run was timed from"
             f" {_utc(min(w['begins_at'] for w in windows))} to"
             f" {_utc(max(w['ends_at'] for w in windows))}. A task needs {MIN_SAMPLES} lines in"
-            " each of its windows: export the meter's log again, of the whole time. Nothing was"
+            " each of its windows: export the meter's log again, for the whole time. Nothing was"
             " written"
         )
     often = "one line" if gap_s is None else f"a line every {gap_s:g} s"
     return (
-        f"{path} has {often}, and no task has {MIN_SAMPLES} of them in each of its windows, of"
-        f" which the shortest lasts {shortest_s:.1f} s: make them longer in the grid, as in energy:"
+        f"{path} has {often}, and no task has {MIN_SAMPLES} lines in each of its windows, of which"
+        f" the shortest lasts {shortest_s:.1f} s: lengthen the windows in the grid, such as energy:"
         " {idle_s: 10, active_s: 10}, and run it again. Nothing was written"
     )
 
 
 def _named(row: storage.NodeRow, path: Path) -> storage.NodeRow:
-    """The node, with the log as what measured its power."""
+    """Return the node with the log added as a source of its power."""
     if row.power_source in (None, METER):
         return replace(row, power_source=f"{METER}: {path.name}")
     return replace(row, power_source=f"{row.power_source}, {path.name}")
 
 
 def _renamed(row: storage.NodeRow, path: Path) -> storage.NodeRow:
-    """The node, with the log as all that measured its power."""
+    """Return the node with the log as the only source of its power."""
     return replace(row, power_source=f"{METER}: {path.name}")
 
 

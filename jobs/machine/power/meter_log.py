@@ -1,4 +1,4 @@
-"""A wall meter's log: a CSV file of times and watts, read with every problem at its line."""
+"""Reader of a wall meter's log, a CSV file of times and watts; reports every problem by line."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class LogLine:
     Attributes:
         line: its number in the file, from 1.
         at: naive UTC.
-        power_mw: what the meter said.
-        node: whose power; None where the log does not say.
+        power_mw: the meter's reading.
+        node: the node that was measured; None if the log does not say.
     """
 
     line: int
@@ -36,21 +36,21 @@ class LogLine:
 
 
 def read_log(path: Path) -> list[LogLine]:
-    """Read a log, in the order of time.
+    """Read a log, sorted by time.
 
-    Fields are separated by commas, or by semicolons, where a comma may be the decimal point. A line
-    that says again what one before it said is left out.
+    Fields are separated by commas, or by semicolons; with semicolons a comma may be the decimal
+    point. A line that repeats an earlier one is dropped.
 
     Raises:
-        BadInputError: it cannot be read, has no such columns or no lines, or lines with problems;
-            also where two lines say different watts of one moment.
+        BadInputError: the file cannot be read, lacks a column, has no lines, has lines with
+            problems, or gives different watts for the same time.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as err:
         raise _problem(path, err.strerror or str(err), "a meter's log, as CSV") from err
     except UnicodeDecodeError as err:
-        raise _problem(path, f"no UTF-8 text: {err.reason}", "a meter's log, as CSV") from err
+        raise _problem(path, f"not UTF-8 text: {err.reason}", "a meter's log, as CSV") from err
     lines = text.splitlines()
     separator = ";" if lines and ";" in lines[0] else ","
     rows = csv.reader(lines, delimiter=separator, skipinitialspace=True)
@@ -60,14 +60,14 @@ def read_log(path: Path) -> list[LogLine]:
         raise _problem(
             path,
             f"no column {' and no column '.join(missing)} among {', '.join(names) or 'none'}",
-            f"a first line with {', '.join(COLUMNS)} ({COLUMNS[-1]} where it has several)",
+            f"a first line with {', '.join(COLUMNS)} ({COLUMNS[-1]} only if it has several)",
             line=1,
         )
     problems: list[InputProblem] = []
     try:
         read = list(_lines(path, rows, names, problems, is_decimal_comma=separator == ";"))
     except csv.Error as err:
-        raise _problem(path, f"no CSV: {err}", "CSV", line=rows.line_num) from err
+        raise _problem(path, f"not CSV: {err}", "CSV", line=rows.line_num) from err
     read = list(_consistent(path, read, problems))
     if problems:
         more = len(problems) - _SHOWN_PROBLEMS
@@ -76,7 +76,7 @@ def read_log(path: Path) -> list[LogLine]:
             problems = [*problems[:_SHOWN_PROBLEMS], last]
         raise BadInputError(problems)
     if not read:
-        raise _problem(path, "no line below the names", "a line for each reading", line=2)
+        raise _problem(path, "no line below the header", "one line per reading", line=2)
     return sorted(read, key=lambda line: line.at)
 
 
@@ -92,7 +92,7 @@ def _lines(
         if not any(row):
             continue
         if len(row) > len(names):  # such as a decimal comma between commas: 8,3 would be 8
-            allowed = f"{len(names)}, as the first line names; decimal commas between semicolons"
+            allowed = f"{len(names)}, as in the first line; decimal commas only between semicolons"
             problems.append(InputProblem(str(path), number, "", f"{len(row)} fields", allowed))
             continue
         fields = dict(zip(names, row, strict=False))
@@ -112,7 +112,7 @@ def _lines(
 def _consistent(
     path: Path, lines: Iterable[LogLine], problems: list[InputProblem]
 ) -> Iterator[LogLine]:
-    """The lines, each moment of a node once; a line that names no node is of all nodes."""
+    """Yield each time of a node once; a line that names no node counts for all nodes."""
     said: dict[datetime, list[LogLine]] = {}
     for line in lines:
         before = said.setdefault(line.at, [])
@@ -120,15 +120,17 @@ def _consistent(
         clash = next((b for b in same if b.power_mw != line.power_mw), None)
         if clash is not None:
             watts, other = line.power_mw / _MW_PER_W, clash.power_mw / _MW_PER_W
-            found = f"{watts:g}, and {other:g} at the same time in line {clash.line}"
-            problems.append(InputProblem(str(path), line.line, "watts", found, "one value a time"))
+            found = f"{watts:g}, but {other:g} at the same time in line {clash.line}"
+            problems.append(
+                InputProblem(str(path), line.line, "watts", found, "one value per time")
+            )
         elif not any(b.node == line.node for b in same):
             before.append(line)
             yield line
 
 
 def _time(text: str) -> datetime | None:
-    """Naive UTC; None where it is no moment, or of an unknown zone."""
+    """Return naive UTC; None if it is not a time or has no zone."""
     try:
         seconds = float(text)
     except ValueError:
@@ -139,10 +141,10 @@ def _time(text: str) -> datetime | None:
         except (OverflowError, ValueError):
             return None
     try:
-        # Python 3.10 does not know the letter.
+        # Python 3.10 does not accept the letter Z.
         moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00").replace("z", "+00:00"))
         return moment.astimezone(timezone.utc).replace(tzinfo=None) if moment.tzinfo else None
-    except (OverflowError, ValueError):  # years before 1 or after 9999 in UTC, too
+    except (OverflowError, ValueError):  # also years before 1 or after 9999 in UTC
         return None
 
 

@@ -1,4 +1,4 @@
-"""An NVIDIA GPU's power by NVML: its energy counter, else the power that it says it takes."""
+"""An NVIDIA GPU's power by NVML: from its energy counter, else its reported power."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _PERIOD_MS = 100.0
 
 
 class GpuEnergy(PowerSource):
-    """The GPU in use, by its counter of energy.
+    """The GPU in use, by its energy counter.
 
     Args:
-        gpu: which.
-        clock: a fake one in tests.
+        gpu: the GPU to read.
+        clock: returns nanoseconds; a fake in tests.
     """
 
     name = "nvml: the GPU, by its energy counter"
@@ -31,7 +31,7 @@ class GpuEnergy(PowerSource):
         self._counter = EnergyCounter(self._read_mj, self.summed, {}, clock)
 
     def read(self) -> PowerReading | None:
-        """The mean power since the last reading."""
+        """Return the mean power since the last reading."""
         return self._counter.read()
 
     def _read_mj(self) -> dict[str, float]:
@@ -39,11 +39,11 @@ class GpuEnergy(PowerSource):
 
 
 class GpuPower(PowerSource):
-    """The GPU in use, by the power that it reports.
+    """The GPU in use, by its reported power.
 
     Args:
-        gpu: which.
-        clock: a fake one in tests.
+        gpu: the GPU to read.
+        clock: returns nanoseconds; a fake in tests.
     """
 
     name = "nvml: the GPU, by its reported power"
@@ -55,17 +55,17 @@ class GpuPower(PowerSource):
         self._clock = clock
 
     def read(self) -> PowerReading:
-        """The power that it reports now."""
+        """Return the power that it reports now."""
         begin_ns = self._clock()
         power_mw = _asked(self._gpu.power_mw)
         return PowerReading(begin_ns, self._clock(), {RAIL: power_mw, TOTAL: power_mw})
 
 
 def find_nvml(open_gpu: Callable[[], Gpu], clock: Clock = time.monotonic_ns) -> PowerSource:
-    """What the GPU in use can say.
+    """Return a source for the GPU in use: its energy counter, else its reported power.
 
     Raises:
-        AbsentError: neither; of a Jetson NVML starts, and answers that it does not support it.
+        AbsentError: it has neither. On a Jetson NVML starts, but reports both as not supported.
     """
     gpu = open_gpu()
     energy, power = GpuEnergy(gpu, clock), GpuPower(gpu, clock)

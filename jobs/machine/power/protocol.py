@@ -1,4 +1,4 @@
-"""How energy is measured: the windows that power is taken in, and what makes one good."""
+"""Energy measurement protocol: the windows in which power is measured, and their limits."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ ACTIVE: Phase = "active"
 IDLE_AFTER: Phase = "idle_after"
 
 TOTAL = "total"
-"""The rail that figures are made of: all that the source says of the machine, once."""
+"""The rail used for energy figures: all power that the source measures, counted once."""
 
 MAX_W = 1e6
-"""Believed of a file or a sensor: a megawatt, beyond any machine, keeps sums finite."""
+"""Largest accepted reading, 1 MW: above any machine's power, and it keeps sums finite."""
 
 MIN_SAMPLES = 3
-"""Good samples of the total that each window needs to be believed."""
+"""Valid samples of the total that each window needs."""
 
 MAX_WINDOW_S = 30.0
-"""No window is lengthened beyond this for a slow sensor's sake."""
+"""No window is lengthened beyond this for a slow sensor."""
 
 
 @dataclass(frozen=True)
 class EnergyProtocol:
-    """The windows around each timed task; each is longer where a sensor needs it.
+    """The windows around each timed task; each is lengthened if a sensor needs it.
 
     Attributes:
-        idle_s: least seconds of each idle window.
-        active_s: least seconds of each active window.
-        settle_s: waited before each idle window, for clocks and pools to calm down.
+        idle_s: minimum seconds of each idle window.
+        active_s: minimum seconds of each active window.
+        settle_s: seconds to wait before each idle window, for clocks and thread pools to settle.
     """
 
     idle_s: float = 1.0
@@ -39,10 +39,10 @@ class EnergyProtocol:
     settle_s: float = 0.5
 
     def added_s(self, active_windows: int, timed_s: float) -> float:
-        """What the windows add to a task whose timed part takes `timed_s`.
+        """Return the seconds that the windows add to a task whose timed part takes `timed_s`.
 
         Args:
-            active_windows: of forced exits; 0 where the timed part itself is the window.
+            active_windows: number of windows of forced exits; 0 if the timed part is the window.
             timed_s: seconds of the timed part.
         """
         lengthened_s = max(self.active_s - timed_s, 0.0)

@@ -17,7 +17,7 @@ from jobs.machine.power.source import (
 )
 from jobs.machine.sensors import AbsentError
 
-# Not intel-rapl-mmio: another door to the same counters.
+# Not intel-rapl-mmio, another interface to the same counters.
 _DOMAIN = re.compile(r"intel-rapl:(\d+)(:\d+)?")
 _PACKAGE = "package-"
 _PERIOD_MS = 100.0
@@ -25,12 +25,12 @@ _UJ_PER_MJ = 1000
 
 
 class Rapl(PowerSource):
-    """All domains that there are; the total is of the packages, since the others are inside them.
+    """All RAPL domains; the total is the sum of the packages, which contain the other domains.
 
     Args:
-        files: of each domain's energy, by rail.
-        ranges_mj: where each starts again from 0.
-        clock: a fake one in tests.
+        files: each domain's energy file, by rail.
+        ranges_mj: value at which each counter wraps to 0.
+        clock: returns nanoseconds; a fake in tests.
     """
 
     period_ms = _PERIOD_MS
@@ -44,7 +44,7 @@ class Rapl(PowerSource):
         self._counter = EnergyCounter(self._read_mj, self.summed, ranges_mj, clock)
 
     def read(self) -> PowerReading | None:
-        """Every domain's mean power since the last reading."""
+        """Return every domain's mean power since the last reading."""
         return self._counter.read()
 
     def _read_mj(self) -> dict[str, float]:
@@ -52,7 +52,7 @@ class Rapl(PowerSource):
 
 
 def find_rapl(root: Path, clock: Clock = time.monotonic_ns) -> Rapl:
-    """The processor's counters.
+    """Return the processor's energy counters as a source.
 
     Raises:
         AbsentError: there are none, or this user may not read them.

@@ -1,4 +1,4 @@
-"""The meter: the windows of one task, the sampler beside them, and the rows that both make."""
+"""The meter: the windows of one task, the sampler that runs meanwhile, and their rows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from jobs.machine.power.sampler import Sampler
 from jobs.machine.power.source import NS_PER_S, PowerReading, PowerSource, Scene
 
 _PERIODS = MIN_SAMPLES + 2
-"""Of its source that an idle window lasts: a reading across either end is of no window."""
+"""Periods of its source that an idle window lasts: readings across either end do not count."""
 
 _SHOWN_ERRORS = 1
 _NAP_S = 0.01
@@ -39,12 +39,12 @@ NOTHING = PowerChoice(None, None)
 
 @dataclass
 class Window:
-    """One stretch of time in which power means one thing.
+    """A period of time in one phase, for which power is averaged.
 
     Attributes:
-        phase: which.
-        exit_block: where images were forced out; None where they were routed, and of idling.
-        begin_ns, end_ns: of the monotonic clock.
+        phase: idle before, active or idle after.
+        exit_block: the block after which all images exit; None if they are routed, or if idle.
+        begin_ns, end_ns: on the monotonic clock.
     """
 
     phase: Phase
@@ -53,12 +53,12 @@ class Window:
     end_ns: int
 
     def __str__(self) -> str:
-        """As notes name it."""
+        """Return its name in notes."""
         at_exit = "" if self.exit_block is None else f" at block {self.exit_block}"
         return f"{self.phase}{at_exit}"
 
     def holds(self, reading: PowerReading) -> bool:
-        """Whether all of a reading's time lies inside."""
+        """Return whether a reading lies entirely inside."""
         return self.begin_ns <= reading.begin_ns and reading.end_ns <= self.end_ns
 
 
@@ -67,8 +67,8 @@ class Active:
     """An active window that is still open.
 
     Attributes:
-        window: its end is not known yet.
-        asked_ns: when it was first asked whether it is too short: what was to be timed is over.
+        window: the window; its end is not known yet.
+        asked_ns: time of the first call of `is_short`, when the timed part proper is over.
     """
 
     meter: Meter
@@ -76,28 +76,28 @@ class Active:
     asked_ns: int | None = field(default=None)
 
     def is_short(self) -> bool:
-        """Whether more of the same must run, until the window is as long as its sensor needs."""
+        """Return whether the same work must run again because the window is still too short."""
         now_ns = self.meter.now_ns()
         self.asked_ns = self.asked_ns or now_ns
         return self.meter.is_short(self.window, now_ns)
 
 
 class Meter:
-    """Takes the power of one task; a context manager around its windows.
+    """Records the power of one task; a context manager around its windows.
 
-    Does nothing where no energy is asked for or nothing measures it.
+    Does nothing if the task does not measure energy or there is no power source.
 
     Args:
         model: its name, for a replay.
-        energy: how long windows are; None where the task wants no energy.
-        choice: what measures.
+        energy: lengths of the windows; None if the task does not measure energy.
+        choice: the power source.
     """
 
     def __init__(self, model: str, energy: EnergyProtocol | None, choice: PowerChoice) -> None:
         self._model = model
         self._energy = energy or EnergyProtocol()
         self._choice = choice if energy else NOTHING
-        # Before the task is pinned: the sampler takes what the task leaves.
+        # Read before the task is pinned: the sampler uses the processors that the task does not.
         can_move = hasattr(os, "sched_getaffinity")
         self._processors = frozenset(os.sched_getaffinity(0)) if can_move else frozenset[int]()
         self._windows: list[Window] = []
@@ -106,7 +106,7 @@ class Meter:
 
     @property
     def is_on(self) -> bool:
-        """Whether there are windows at all."""
+        """Whether windows are recorded."""
         return self._source is not None or self._choice.keeps_marks
 
     @property
@@ -114,11 +114,11 @@ class Meter:
         return self._choice.source
 
     def now_ns(self) -> int:
-        """The clock of all windows."""
+        """Return the time on the clock of all windows."""
         return time.monotonic_ns()
 
     def __enter__(self) -> Meter:  # noqa: PYI034 - no subclasses; Self is newer than Python 3.10
-        """Start sampling; the wall clock is looked at once, so that its steps do no harm."""
+        """Start sampling; the wall clock is read once, so that its adjustments do no harm."""
         if self._source is not None:
             self._sampler = Sampler(self._source, self._processors)
             self._sampler.start()
@@ -137,7 +137,7 @@ class Meter:
             self._sampler.stop()
 
     def idle(self, phase: Phase) -> None:
-        """Let the machine calm down, then take its idle power."""
+        """Let the machine settle, then record its idle power."""
         if not self.is_on:
             return
         began_ns = self.now_ns()
@@ -153,7 +153,7 @@ class Meter:
 
     @contextmanager
     def active(self, exit_block: int | None = None) -> Iterator[Active]:
-        """Take the power of the body; `Active.is_short` asks it to go on."""
+        """Record the power of the body, which must continue while `Active.is_short`."""
         self._attend(is_active=True, exit_block=exit_block)
         active = Active(self, Window(ACTIVE, exit_block, self.now_ns(), 0))
         yield active
@@ -170,31 +170,31 @@ class Meter:
         )
 
     def _lacks_samples(self, window: Window, now_ns: int) -> bool:
-        """Whether a window is worth being kept open for a sensor that answers slowly."""
+        """Return whether to keep a window open because a slow sensor gave too few samples."""
         sampler, lasted_s = self._sampler, (now_ns - window.begin_ns) / NS_PER_S
         if sampler is None or sampler.is_failing or lasted_s >= MAX_WINDOW_S:
             return False
-        # The latest alone: a long window has thousands, and this is asked after each batch.
+        # Only the latest: a long window has thousands, and this runs after each batch.
         latest = sampler.readings[-MIN_SAMPLES:]
         return sum(reading.begin_ns >= window.begin_ns for reading in latest) < MIN_SAMPLES
 
     def columns(self) -> dict[str, Any]:
-        """The rows of `power` that this task leaves, as columns; none where it is off."""
+        """Return this task's rows of `power` as columns; empty if the meter is off."""
         rows = list(self._mark_rows() if self._choice.keeps_marks else self._sample_rows())
         names = ("phase", "exit_block", "sampled_at", "rail", "power_mw")
         return {name: [row[i] for row in rows] for i, name in enumerate(names)} if rows else {}
 
     def why_not(self) -> str:
-        """Why the total is not believed; empty where it is, and where no energy is measured."""
+        """Return why the total is rejected; empty if it is valid or no energy is measured."""
         if not self._sampler or not self._windows or not self._source:
             return ""
         summed = self._source.summed
         if not summed:
-            return f"energy: {self._source.name} that is the whole machine"
+            return f"energy: {self._source.name} that covers the whole machine"
         readings = self._inside()
         for rail in summed:
             if readings and not any(reading.rails_mw.get(rail) for _, reading in readings):
-                return f"energy: rail {rail} of {self._source.name} says 0 W all the time"
+                return f"energy: rail {rail} of {self._source.name} always reads 0 W"
         poor = [
             str(window)
             for window in self._windows
@@ -225,12 +225,12 @@ class Meter:
             self._windows.append(window)
 
     def _inside(self) -> list[tuple[Window, PowerReading]]:
-        """All readings that lie inside a window, with it."""
+        """Return all readings that lie inside a window, each with its window."""
         readings: Sequence[PowerReading] = self._sampler.readings if self._sampler else ()
         return [(w, reading) for w in self._windows for reading in readings if w.holds(reading)]
 
     def _sample_rows(self) -> Iterator[tuple[Phase, int | None, datetime, str, float | None]]:
-        """Every rail of every reading; the total only where it is believed."""
+        """Yield every rail of every reading; the total only if it is valid."""
         is_believed = not self.why_not()
         for window, reading in self._inside():
             at = self._wall_time((reading.begin_ns + reading.end_ns) // 2)
@@ -239,7 +239,7 @@ class Meter:
                     yield window.phase, window.exit_block, at, rail, _finite(power_mw)
 
     def _mark_rows(self) -> Iterator[tuple[Phase, int | None, datetime, str, float | None]]:
-        """Begin and end of each window, without power."""
+        """Yield the begin and end of each window, without power."""
         for window in self._windows:
             for at_ns in (window.begin_ns, window.end_ns):
                 yield window.phase, window.exit_block, self._wall_time(at_ns), TOTAL, None
@@ -253,11 +253,11 @@ def _is_good(reading: PowerReading) -> bool:
 
 
 def _fault(reading: PowerReading) -> str:
-    """Why a reading is no answer: machines take power, but no megawatts; empty where it is one."""
+    """Return why a reading's total is invalid: not above 0, or above a megawatt; empty if valid."""
     total_mw = reading.rails_mw.get(TOTAL, math.nan)
     if not total_mw > 0:  # also of NaN
         return "power that is not above 0"
-    return "" if total_mw <= MAX_W * _MW_PER_W else f"power beyond {MAX_W:,.0f} W"
+    return "" if total_mw <= MAX_W * _MW_PER_W else f"power above {MAX_W:,.0f} W"
 
 
 def _finite(power_mw: float) -> float | None:

@@ -1,4 +1,4 @@
-"""Power out of a file instead of a sensor, for tests and demonstrations; `nodes` says so."""
+"""Power from a file instead of a sensor, for tests and demonstrations; marked in `nodes`."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _MW_PER_W = 1000
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the file: so many watts, where all that it names is so.
+    """One line of the file: the power of a rail under the conditions that it names.
 
     Attributes:
         phase: `idle` or `active`.
-        rail_mw: what the rail takes.
-        model, exit_block: None where any will do.
-        rail: which.
+        rail_mw: power of the rail.
+        model, exit_block: None if any matches.
+        rail: name of the rail.
     """
 
     phase: str
@@ -41,7 +41,7 @@ class Line:
     rail: str
 
     def fits(self, scene: Scene) -> bool:
-        """Whether it says something of a scene."""
+        """Return whether it applies to a scene."""
         return (
             (self.phase == "active") == scene.is_active
             and self.model in (None, scene.model)
@@ -50,18 +50,18 @@ class Line:
 
     @property
     def precision(self) -> tuple[bool, bool]:
-        """What it names: of two lines that fit, that which names more counts."""
+        """Sort key by conditions named: of two lines that apply, the more specific one wins."""
         return self.model is not None, self.exit_block is not None
 
 
 class Replay(PowerSource):
-    """Says what the file says of what goes on.
+    """Returns the power that a file gives for what the machine is doing.
 
     Args:
-        path: a CSV file with the columns phase and watts, and where needed model, exit_block, rail.
+        path: a CSV file with the columns phase and watts, and optionally model, exit_block, rail.
 
     Raises:
-        BadInputError: it cannot be read, or has problems; all of them.
+        BadInputError: it cannot be read, or has problems; lists all of them.
     """
 
     period_ms = PERIOD_MS
@@ -74,18 +74,18 @@ class Replay(PowerSource):
         self.name = f"replay: {path}"
 
     def attend(self, scene: Scene) -> None:
-        """Say from now on what the file says of this."""
+        """Return the power for this scene from now on."""
         self._scene = scene
 
     def read(self) -> PowerReading:
-        """The power of the scene."""
-        # The scene between two looks at the clock: it is that of every window that holds both.
+        """Return the power of the present scene."""
+        # The scene is read between two clock readings: a window that holds both has this scene.
         begin_ns, scene, end_ns = time.monotonic_ns(), self._scene, time.monotonic_ns()
-        # Later lines name more: they replace what those before said of the same rail.
+        # Later lines are more specific: they override earlier ones for the same rail.
         rails_mw = {line.rail: line.rail_mw for line in self._lines if line.fits(scene)}
         if TOTAL not in rails_mw:
             phase = PHASES[scene.is_active]
-            raise PowerError(f"{self._path} has no watts of phase {phase} for {scene.model}")
+            raise PowerError(f"{self._path} has no watts for phase {phase} of {scene.model}")
         return PowerReading(begin_ns, end_ns, rails_mw)
 
 
@@ -99,7 +99,7 @@ def _read(path: Path) -> list[Line]:
         raise BadInputError([InputProblem(str(path), 0, "", err.strerror or "", "a file")]) from err
     except (UnicodeDecodeError, csv.Error) as err:
         raise BadInputError(
-            [InputProblem(str(path), 0, "", f"no CSV: {err}", "a CSV file")]
+            [InputProblem(str(path), 0, "", f"not CSV: {err}", "a CSV file")]
         ) from err
     problems = [
         InputProblem(str(path), 1, name, "no such column", f"the columns {', '.join(_COLUMNS)}")
@@ -110,7 +110,7 @@ def _read(path: Path) -> list[Line]:
         raise BadInputError(problems)
     for number, row in numbered:
         if _REST in row:  # such as a decimal comma: 8,3 would be 8
-            allowed = f"{len(columns)} fields, by commas, as the first line has"
+            allowed = f"{len(columns)} fields separated by commas, as in the first line"
             problems.append(InputProblem(str(path), number, "", "more fields", allowed))
     lines = [_line(path, number, row, problems) for number, row in numbered]
     problems += _contradictions(path, [number for number, _ in numbered], lines)
@@ -126,17 +126,17 @@ def _read(path: Path) -> list[Line]:
 def _contradictions(
     path: Path, numbers: Sequence[int], lines: Sequence[Line]
 ) -> Iterator[InputProblem]:
-    """Lines that name the same as one before, and other watts."""
+    """Yield lines that name the same conditions as an earlier line, but other watts."""
     first: dict[tuple[object, ...], tuple[int, float]] = {}
     for number, line in zip(numbers, lines, strict=True):
         key = (line.phase, line.model, line.exit_block, line.rail)
         before, rail_mw = first.setdefault(key, (number, line.rail_mw))
-        # Written so that NaN, a problem already, is none here.
+        # False for NaN, which is reported elsewhere.
         if abs(line.rail_mw - rail_mw) > 0:
             watts, other = line.rail_mw / _MW_PER_W, rail_mw / _MW_PER_W
-            found = f"{watts:g}, and {other:g} of the same in line {before}"
+            found = f"{watts:g}, but {other:g} for the same conditions in line {before}"
             yield InputProblem(
-                str(path), number, "watts", found, "one line each phase, model, exit_block and rail"
+                str(path), number, "watts", found, "one line per phase, model, exit_block and rail"
             )
 
 
@@ -153,7 +153,7 @@ def _line(
         watts = float(row["watts"] or "")
     except ValueError:
         watts = math.nan
-    if not abs(watts) <= MAX_W:  # also of NaN
+    if not abs(watts) <= MAX_W:  # also refuses NaN
         problem("watts", f"a number, at most {MAX_W:,.0f}")
     said = row.get("exit_block") or None
     exit_block = None if said is None else parse_whole_number(said, LAST_BLOCK)

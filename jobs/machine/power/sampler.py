@@ -1,4 +1,4 @@
-"""The sampler: a thread that reads a source of power at its period, beside what is timed."""
+"""The sampler: a thread that reads a power source at its period during timed sections."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from contextlib import suppress
 from jobs.machine.power.source import PowerError, PowerReading, PowerSource
 
 _PATIENCE_S = 5.0
-"""Waited at the end for a sensor that does not answer; then its thread is left behind."""
+"""Longest wait at the end for a sensor that does not answer; then its thread is abandoned."""
 
 
 class Sampler:
-    """Reads a source until it is stopped; shares nothing with the timed thread but two lists.
+    """Reads a source until it is stopped; shares only its attributes with the timed thread.
 
-    Which window a reading is of is told from its time afterwards. No lock is held, and files are
-    read outside the interpreter's.
+    Readings are assigned to windows afterwards, by their times. The thread holds no lock of its
+    own, and releases the interpreter's while it reads files.
 
     Args:
-        source: what to read.
-        processors: where the thread may run; it leaves those that are timed, where others are left.
+        source: the source to read.
+        processors: where the thread may run; it avoids the timed ones if others remain.
 
     Attributes:
-        readings: in the order of time.
-        errors: how often the source said what instead of an answer.
-        is_failing: whether its last answer was none.
+        readings: in order of time.
+        errors: number of failed readings, by error message.
+        is_failing: whether the last reading failed.
         cpu_s: processor time of the thread, once it has ended.
     """
 
@@ -46,7 +46,7 @@ class Sampler:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop, and wait for a reading that is under way."""
+        """Stop, and wait for a reading in progress."""
         self._stopped.set()
         self._thread.join(_PATIENCE_S)
         if self._thread.is_alive():
@@ -58,7 +58,7 @@ class Sampler:
         due_s = time.monotonic()
         while not self._stopped.is_set():
             self._read()
-            # A reading that came late is not made up for: the next is a period later.
+            # A late reading is not made up for: the next one follows a period later.
             due_s = max(due_s + period_s, time.monotonic())
             self._stopped.wait(due_s - time.monotonic())
         self.cpu_s = time.thread_time()
@@ -68,7 +68,7 @@ class Sampler:
             reading = self._source.read()
         except PowerError as err:
             self._fail(str(err))
-        except Exception as err:  # noqa: BLE001 - a broken source costs the power, not the round
+        except Exception as err:  # noqa: BLE001 - a broken source loses the power, not the round
             self._fail(f"{type(err).__name__}: {err}")
         else:
             self.is_failing = False
@@ -80,7 +80,7 @@ class Sampler:
         self.is_failing = True
 
     def _move_away(self) -> None:
-        """Leave the processors that this thread was started on to what is timed there."""
+        """Move to processors other than those of the timed thread that started this one."""
         if not self._processors:
             return
         if spare := self._processors - os.sched_getaffinity(0):

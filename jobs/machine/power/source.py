@@ -1,4 +1,4 @@
-"""The interface of all sources of power, and what they share."""
+"""The interface of all power sources, and their shared helpers."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from dataclasses import dataclass
 from jobs.machine.power.protocol import TOTAL
 
 Clock = Callable[[], int]
-"""Nanoseconds since some fixed moment, never going back."""
+"""Returns nanoseconds since a fixed moment; monotonic."""
 
 NS_PER_S = 1_000_000_000
 
 STILL_S = 5.0
-"""After which a counter of energy that has not moved counts as broken: others move each 100 ms."""
+"""Time without movement after which an energy counter counts as broken; others move each 100 ms."""
 
 
 class PowerError(Exception):
-    """A source that should answer does not, or answers what is no power; the message says which."""
+    """A source does not answer, or its answer is not a power; the message says which."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What the machine is at; sensors see for themselves, a replay must be told.
+    """What the machine is doing; sensors do not need this, a replay does.
 
     Attributes:
         model: its name in the grid.
         is_active: whether it runs.
-        exit_block: where every image is forced out; None where images are routed.
+        exit_block: the block after which every image exits; None if images are routed.
     """
 
     model: str
@@ -42,9 +42,9 @@ class PowerReading:
     """The mean power between two moments of the monotonic clock.
 
     Attributes:
-        begin_ns, end_ns: of a sensor the time that asking took, of a counter of energy the time
-            since the reading before.
-        rails_mw: by rail; `total` where it is known.
+        begin_ns, end_ns: for a sensor, the time that the reading took; for an energy counter, the
+            time since the previous reading.
+        rails_mw: by rail; includes `total` if it is known.
     """
 
     begin_ns: int
@@ -53,12 +53,12 @@ class PowerReading:
 
 
 class PowerSource(ABC):
-    """Something that says how much power the machine takes.
+    """Interface of a source that measures the machine's power.
 
     Attributes:
-        name: as `nodes.power_source` shows it: the source, and what its total is made of.
-        period_ms: how often it is worth asking.
-        summed: the rails that the total is the sum of; empty where no total is known.
+        name: its name in `nodes.power_source`: the source, and the rails of its total.
+        period_ms: sensible time between readings.
+        summed: the rails whose sum is the total; empty if no total is known.
     """
 
     name: str
@@ -67,26 +67,25 @@ class PowerSource(ABC):
 
     @abstractmethod
     def read(self) -> PowerReading | None:
-        """Read all rails now; None where there is nothing new since the last time.
+        """Read all rails now; None if there is nothing new since the last reading.
 
         Raises:
-            PowerError: the sensor does not answer, or not with numbers.
+            PowerError: the sensor does not answer, or its answer is not a number.
         """
 
-    def attend(self, scene: Scene) -> None:  # noqa: B027 - sensors need not be told
-        """Be told what the machine is at from now on."""
+    def attend(self, scene: Scene) -> None:  # noqa: B027 - sensors need no scene
+        """Set what the machine is doing from now on."""
 
 
 class EnergyCounter:
-    """Power out of counters of energy: what they grew by, over the time since they last did.
+    """Power from energy counters: their growth, divided by the time since they last grew.
 
     Args:
         read_mj: reads all counters, in millijoules by rail.
-        summed: the rails that the total is the sum of. Until all of these have grown there is
-            nothing new: a counter that is brought up to date less often than it is asked must not
-            say 0.
-        ranges_mj: where a counter starts again from 0; one without must not go back.
-        clock: a fake one in tests.
+        summed: the rails whose sum is the total. Until all of them have grown there is nothing
+            new: a counter that is updated less often than it is read must not give 0.
+        ranges_mj: value at which a counter wraps to 0; a counter without one must not go back.
+        clock: returns nanoseconds; a fake in tests.
     """
 
     def __init__(
@@ -103,10 +102,10 @@ class EnergyCounter:
         self._last: tuple[int, Mapping[str, float]] | None = None
 
     def read(self) -> PowerReading | None:
-        """The mean power since the last reading; None at first, and before anything has grown.
+        """Return the mean power since the last reading; None at first and until counters grow.
 
         Raises:
-            PowerError: a counter went back, or stands still; else what reading them raises.
+            PowerError: a counter went back or has stopped; else what reading them raises.
         """
         values_mj = self._read_mj()
         now_ns = self._clock()
@@ -139,10 +138,10 @@ class EnergyCounter:
 
 
 def read_number(path: str) -> int:
-    """The whole number in a kernel's file.
+    """Return the whole number in a kernel's file.
 
-    By the bare system calls: a sampler reads many files, and holds up the thread that is timed
-    between any two of them only.
+    Uses bare system calls: a sampler reads many files, and can delay the timed thread only between
+    two of them.
 
     Raises:
         PowerError: the file is gone, cannot be read, or holds something else.
@@ -159,4 +158,4 @@ def read_number(path: str) -> int:
         return int(text)
     except ValueError as err:
         shown = text.decode(errors="replace").strip()[:20]
-        raise PowerError(f"{path} says {shown!r}, which is no number") from err
+        raise PowerError(f"{path} contains {shown!r}, which is not a number") from err

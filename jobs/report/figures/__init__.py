@@ -1,1 +1,1 @@
-"""Charts by Altair."""
+"""Charts, drawn with Altair."""

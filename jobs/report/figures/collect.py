@@ -10,12 +10,12 @@ from jobs.report.read import Report, Setting, select_setting
 
 
 def collect_figures(report: Report, setting: Setting, number: int) -> dict[str, Figure]:
-    """The charts of one setting by what they show; those without figures are left out.
+    """Draws the charts of one setting, by name; charts without data are left out.
 
     Args:
-        report: the run.
+        report: the run's report.
         setting: one of its settings.
-        number: of the setting, for names.
+        number: the number of the setting, used in names.
     """
     drawn = (
         *(frontier_figure(report, setting, cost, number) for cost in COSTS),

@@ -1,4 +1,4 @@
-"""The trade-off curve as a picture file, PNG or SVG, by Altair."""
+"""The trade-off curve as a PNG or SVG file, drawn with Altair."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _PNG_SCALE = 2.0  # for print
 
 
 def save_figure(every: Sequence[Curves], path: Path) -> None:
-    """Write one chart a setting, one below the other.
+    """Write a picture with one chart per setting, one below the other.
 
     Raises:
-        UsageError: another suffix, or Altair is not installed, or the file cannot be written.
+        UsageError: unknown suffix, Altair is not installed, or the file cannot be written.
     """
     if path.suffix not in SUFFIXES:
         raise UsageError(f"{path}: a figure is written as {' or '.join(SUFFIXES)}")
     try:
         import altair as alt
-        import vl_convert  # noqa: F401 - what altair renders with
+        import vl_convert  # noqa: F401 - altair renders with it
     except ImportError as err:
         raise UsageError(f"{path}: {err.name} is missing: pip install 'gfjobs[plot]'") from err
     charts = [_chart(alt, curves) for curves in every]

@@ -1,4 +1,4 @@
-"""Charts by exit and gate: where images leave, how long that takes, how far a gate is right."""
+"""Charts by exit and gate: share of images, latency, and calibration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from jobs.report.figures.style import (
 
 
 def exits_figure(rows: Sequence[Row], number: int) -> Figure | None:
-    """Where the images of each row of the ladder leave, as shares of one bar."""
+    """Draws where images exit, one bar per row of the ladder; None without early exits."""
     cells = [list(group) for _, group in groupby(rows, key=lambda r: (r["cell_id"], r["node"]))]
     early = [row for group in cells if len(group) > 1 for row in group]
     if not early:
@@ -41,7 +41,7 @@ def exits_figure(rows: Sequence[Row], number: int) -> Figure | None:
         .encode(
             x=alt.X("sum(share):Q", title="images, percent", scale=alt.Scale(domain=[0, 100])),
             y=alt.Y("row:N", sort=order, title=None),
-            color=alt.Color("exit:O", title="leave after block", scale=alt.Scale(scheme="viridis")),
+            color=alt.Color("exit:O", title="exit after block", scale=alt.Scale(scheme="viridis")),
             order=alt.Order("exit:O"),
             tooltip=[alt.Tooltip(f"{name}:N") for name in ("row", "exit", "images")],
         )
@@ -50,8 +50,8 @@ def exits_figure(rows: Sequence[Row], number: int) -> Figure | None:
     said = ", ".join(f"{value['share']:.1f} percent after block {value['exit']}" for value in first)
     return Figure(
         name=f"exits-{number}",
-        title="Where images leave",
-        alternative=f"Shares of the images that leave at each exit. {order[0]}: {said}.",
+        title="Where images exit",
+        alternative=f"Share of the images at each exit. {order[0]}: {said}.",
         spec=finish_chart(chart, max(len(order) * ROW_HEIGHT, 80)),
         columns=("model", "threshold", "after block", "images", "%", "median ms"),
         rows=[
@@ -69,7 +69,7 @@ def exits_figure(rows: Sequence[Row], number: int) -> Figure | None:
 
 
 def latencies_figure(rows: Sequence[Row], number: int) -> Figure | None:
-    """How long images take that leave at each exit: p10 to p90 as a line, p25 to p75 as a bar."""
+    """Draws the latency of images by exit: p10 to p90 as a line, p25 to p75 as a bar."""
     known = [row for row in rows if row["p50_ms"] is not None]
     if not known:
         return None
@@ -95,7 +95,7 @@ def latencies_figure(rows: Sequence[Row], number: int) -> Figure | None:
     return Figure(
         name=f"latency-by-exit-{number}",
         title="Latency by exit",
-        alternative=f"Median forward latency by model and the block images leave after: {said}.",
+        alternative=f"Median forward latency by model and block of the exit: {said}.",
         spec=finish_chart(whisker + box + median, max(len(order) * ROW_HEIGHT, 80)),
         columns=("model", "after block", "samples", "p10", "p25", "p50", "p75", "p90"),
         rows=[
@@ -111,7 +111,7 @@ def latencies_figure(rows: Sequence[Row], number: int) -> Figure | None:
 
 
 def calibration_figure(rows: Sequence[Row], number: int) -> Figure | None:
-    """How often each gate's exit is right, by the gate's score."""
+    """Draws how often each gate's exit is right, by the gate's score."""
     if not rows:
         return None
     passes = len({row["cell_id"] for row in rows})
@@ -148,7 +148,7 @@ def calibration_figure(rows: Sequence[Row], number: int) -> Figure | None:
         name=f"gate-calibration-{number}",
         title="Gate calibration",
         alternative=(
-            "How often an exit is right, by the score of its gate, in ten parts of as many images."
+            "How often an exit is right, by the score of its gate, in ten parts of equal size."
             f" Area under the ROC of each gate (1 is perfect, 0.5 chance): {said}."
         ),
         spec=finish_chart(calibrated + line if is_share else line, HEIGHT),

@@ -1,4 +1,4 @@
-"""Accuracy against what it costs: the frontier of each model, and the explorer's curve of one."""
+"""Charts of accuracy against cost: each model's frontier, and one model's curve in the explorer."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ COSTS = {
     "energy_mj": ("energy, mJ", "energy", "mJ"),
     "mean_blocks": ("mean blocks", "blocks", "blocks"),
 }
-"""What accuracy is drawn against: the axis, the word, the unit."""
+"""The costs that accuracy is drawn against: axis title, word, unit."""
 
 
 def frontier_figure(report: Report, setting: Setting, cost: str, number: int) -> Figure | None:
-    """Accuracy against cost: every threshold as a line in its band, what was routed as points."""
+    """Draws accuracy against cost: all thresholds as a line in its band, routed ones as points."""
     rows = select_setting(report.curve, setting)
     ladder = select_setting(report.ladder, setting)
     is_composed = bool(rows) and make_curves(rows).cost == "forward_ms"
     if cost == "mean_blocks" and (is_composed or not rows):
-        return None  # blocks stand in for milliseconds that are not known
+        return None  # blocks only replace unknown milliseconds
     points = _curve_points(report, rows, cost)
     measured = list(_measured(report, ladder, cost))
     if not points and not measured:
@@ -104,7 +104,7 @@ def frontier_figure(report: Report, setting: Setting, cost: str, number: int) ->
 
 
 def _curve_points(report: Report, rows: Sequence[Row], cost: str) -> list[dict[str, Any]]:
-    """Every operating point of the models with gates that has this cost, in its band."""
+    """The operating points of models with gates for which this cost is known, with their band."""
     bands = {each.cell["cell_id"]: each.bands for each in report.passes}
     points = []
     for cell_id, group in groupby(rows, key=lambda row: row["cell_id"]):
@@ -128,16 +128,16 @@ def _curve_points(report: Report, rows: Sequence[Row], cost: str) -> list[dict[s
 
 
 def accuracy_band(acc1: float, band: Band) -> tuple[float, float]:
-    """Between which accuracies a point lies, in percent: full depth less the drop, as it is known.
+    """Returns the accuracy interval of a point, percent: full depth minus the interval of the drop.
 
-    Of few images, most of them right, the drop's interval alone would reach beyond 100 %.
+    It is clipped: with few images, most of them right, it would reach beyond 100 %.
     """
     full = acc1 + band.drop
     return max(full - band.high, 0.0), min(full - band.low, 100.0)
 
 
 def _measured(report: Report, ladder: Sequence[Row], cost: str) -> Iterator[dict[str, Any]]:
-    """What the clock or the meter said of each row of the ladder, with its interval."""
+    """The measured cost of each row of the ladder, with its interval."""
     for row in ladder:
         if row["acc1"] is None or row[cost] is None or is_invalid(row):
             continue
@@ -153,15 +153,15 @@ def _measured(report: Report, ladder: Sequence[Row], cost: str) -> Iterator[dict
 
 
 def explorer_figure(report: Report, setting: Setting, cell: Row) -> dict[str, Any]:
-    """What moves with the thresholds of one pass: its curve, and a point named `now` upon it.
+    """Draws the explorer's chart of one pass: its curve, and a point `now` that the script moves.
 
-    Returns: a specification; `usermeta` has the cost of the horizontal axis, and the points with
-        the thresholds that a click on them takes.
+    Returns: a specification; `usermeta` has the cost on the horizontal axis, and the points with
+        the thresholds that a click on them sets.
     """
     rows = select_setting(report.curve, setting)
     curves = make_curves(rows)
     points = [
-        # Nine digits tell every float32 from its neighbours.
+        # Nine digits distinguish every float32 from its neighbours.
         {"cost": row[curves.cost], "acc1": row["acc1"], "threshold": f"{row['threshold']:.9g}"}
         for row in rows
         if row["cell_id"] == cell["cell_id"] and row[curves.cost] is not None

@@ -1,4 +1,4 @@
-"""Each model's figures over the nights, with the steps that were judged to be there."""
+"""Charts of each model's figures over the nights, with judged regressions and improvements."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _METRICS = {
 
 
 def history_figures(report: Report, setting: Setting, number: int) -> Iterator[Figure]:
-    """Each model's figures over all runs, judged steps marked; none for a first run."""
+    """Draws each model's figures over all runs and marks judged changes; none for a first run."""
     rows = select_setting(report.history, setting)
     steps = {
         (_identity(row), row["metric"]): row["verdict"]
@@ -108,7 +108,7 @@ def history_figures(report: Report, setting: Setting, number: int) -> Iterator[F
 
 
 def _identity(row: Row) -> tuple[object, ...]:
-    """Which row of which run's ladder, in one setting."""
+    """Identifies a row of a run's ladder within a setting."""
     names = ("run_id", "model", "batch_size", "threshold")
     return (*(row[name] for name in names), tuple(row["thresholds"] or ()))
 

@@ -1,4 +1,4 @@
-"""How charts of a report look, and what each consists of: its specification, words, figures."""
+"""Style of a report's charts, and `Figure`: a chart's specification, texts and data."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import altair as alt
 
 from jobs.common.formatting import Row
 
-# Told apart in any colour vision (Okabe and Ito), without the yellow that white swallows.
+# Distinguishable in any colour vision (Okabe and Ito), without yellow, which is pale on white.
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8c8c8c"]
-INK = "currentColor"  # of the text around: readable in light, dark and print
+INK = "currentColor"  # the colour of the surrounding text: readable in light, dark and print
 HEIGHT = 260  # pixels
 ROW_HEIGHT = 34
 _SHORT_NAME = 18  # characters
 _CONFIG: dict[str, Any] = {
     "background": None,
-    "font": "system-ui, 'DejaVu Sans', sans-serif",  # the page's, so that text is measured as it is
+    "font": "system-ui, 'DejaVu Sans', sans-serif",  # the page's font, so that text widths match
     "view": {"stroke": None},
     "axis": {
         "labelColor": INK,
@@ -52,11 +52,11 @@ class Figure:
     """One chart.
 
     Attributes:
-        name: of its file, and its identifier in a page: letters, digits and dashes.
+        name: name of its file and identifier in a page: letters, digits and dashes.
         title: what it shows.
-        alternative: in words, what is to be seen there.
-        spec: Vega-Lite, as wide as what holds it.
-        columns, rows: its figures, or some of them.
+        alternative: a description in words.
+        spec: Vega-Lite, as wide as its container.
+        columns, rows: its data as a table, or some of it.
     """
 
     name: str
@@ -68,19 +68,19 @@ class Figure:
 
 
 def add_title(title: str, sources: Sequence[str]) -> str:
-    """A title of energies with what measured them, for an SVG has no text beside it."""
+    """Adds the sources of energies to a title, since an SVG has no text around it."""
     named = "; ".join(line.removeprefix("energy: ") for line in sources)
     return f"{title} ({named})" if named else title
 
 
 def make_chart(rows: Sequence[Row], name: str = "") -> Any:
-    """A chart of rows, which a page's script may replace where they have a name."""
-    data: Any = alt.Data  # untyped there
+    """Makes a chart of rows; if they have a name, a page's script can replace them."""
+    data: Any = alt.Data  # untyped in altair
     return alt.Chart(data(values=list(rows), **({"name": name} if name else {})))
 
 
 def finish_chart(chart: Any, height: int) -> dict[str, Any]:
-    """A chart as JSON, as wide as what holds it; without the address of its schema."""
+    """Returns a chart as JSON, as wide as its container, without the URL of its schema."""
     spec: dict[str, Any] = chart.properties(width="container", height=height).to_dict()
     del spec["$schema"]
     spec["autosize"] = {"type": "fit-x", "contains": "padding"}
@@ -89,7 +89,7 @@ def finish_chart(chart: Any, height: int) -> dict[str, Any]:
 
 
 def make_legend(names: Sequence[str]) -> alt.Legend:
-    """In columns that fit a phone: two of short names, one of long ones, which are cut there."""
+    """Makes a legend that fits a phone: two columns of short names, or one of truncated ones."""
     is_short = max(map(len, names), default=0) <= _SHORT_NAME
     return alt.Legend(
         columns=2 if is_short else 1, labelLimit=135 if is_short else 270, symbolOpacity=1

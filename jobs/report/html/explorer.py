@@ -1,7 +1,8 @@
-"""What the page's threshold explorer computes with: all-exit passes, packed without loss.
+"""Data of the page's threshold explorer: all-exit passes, packed without loss.
 
-Scores stay the float32 that the router compared, answers are one bit an exit and image, latencies
-float64: the page then says what `at_thresholds` and `composed_latency` say, to the last image.
+Scores are the float32 that the router compared, predictions one bit per exit and image (right or
+wrong), latencies float64: the page then agrees with `at_thresholds` and `composed_latency` to the
+last image.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from jobs.common.formatting import format_setting
 from jobs.report.read import AllExitPass
 
 MOST_BYTES = 8_000_000
-"""Of all packed passes together: a page beyond opens slowly on a phone."""
+"""Limit for all packed passes together: a larger page opens slowly on a phone."""
 
 _STEPS = 1000  # of a slider
 
@@ -26,9 +27,10 @@ _STEPS = 1000  # of a slider
 def pack_passes(
     passes: Sequence[AllExitPass], most_bytes: int = MOST_BYTES
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Pack as many as fit, in their order.
+    """Pack as many passes as fit, in their order.
 
-    Returns: what the page's script reads, one a pass, and of each other pass why it is not there.
+    Returns: the data for the page's script, one entry per packed pass; and for each other pass, why
+        it is left out.
     """
     packed, left_out, used = [], [], 0
     for each in passes:
@@ -40,9 +42,9 @@ def pack_passes(
         size = sum(len(value) for value in values.values() if isinstance(value, str))
         if used + size > most_bytes:
             left_out.append(
-                f"{name}: {each.answers.images:,} images take {size / 1e6:.1f} MB; a page has"
-                f" {most_bytes / 1e6:g} MB for all, {used / 1e6:.1f} MB of them taken; `gfjobs"
-                ' sql "from at_thresholds([...])"` says the same'
+                f"{name}: {each.answers.images:,} images take {size / 1e6:.1f} MB; the limit of"
+                f" a page is {most_bytes / 1e6:g} MB, with {used / 1e6:.1f} MB used; `gfjobs"
+                ' sql "from at_thresholds([...])"` gives the same figures'
             )
             continue
         used += size
@@ -74,7 +76,7 @@ def _packed(each: AllExitPass, answers: ExitAnswers, name: str) -> dict[str, Any
 
 
 def _slider(scores: NDArray[np.float32]) -> dict[str, float]:
-    """Where a slider begins and ends; one step beyond its end nobody leaves early."""
+    """The range of a slider; one step beyond its end, no image exits early."""
     known = scores[np.isfinite(scores)].astype(np.float64)
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
     if low >= 0 and high <= 1:

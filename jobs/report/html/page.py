@@ -1,4 +1,4 @@
-"""The page: templates filled with what was read, everything it needs inside, nothing fetched."""
+"""Renders the page from its templates: self-contained, nothing is fetched."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ from jobs.report.ladder import LADDER, collect_notes, collect_sources, describe_
 from jobs.report.read import AllExitPass, Report, Setting, select_setting, setting_key
 
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-"""The version that Altair writes for."""
+"""The version of Vega-Lite that Altair writes."""
 
 _QUOTED = re.compile(r"`([^`\n]+)`")
 
 
 @dataclass(frozen=True)
 class PagePart:
-    """One setting of the run: its ladder, its charts, and what is missing there.
+    """One setting of the run: its ladder, its charts, and what is missing.
 
     Attributes:
         title: data set, device, runtime.
-        ladder: rows as text, by column.
-        sources: what measured its energies, in words.
+        columns, ladder: the ladder as text.
+        sources: the sources of its energies.
         figures: by name.
-        notes: why figures are missing, or what speaks against them.
-        missing: what the grid did not ask for, with the key that gives it.
+        notes: why figures are missing or doubtful.
+        missing: what the grid did not ask for, with the key that provides it.
         is_first_run: no earlier run has any of these settings.
     """
 
@@ -61,29 +61,29 @@ class PagePart:
 
     @property
     def frontiers(self) -> list[Figure]:
-        """Accuracy against what it costs."""
+        """The charts of accuracy against cost."""
         return [each for name, each in self.figures.items() if name.startswith("accuracy-by-")]
 
     @property
     def nights(self) -> list[Figure]:
-        """The history."""
+        """The charts of the history."""
         return [each for name, each in self.figures.items() if "-over-nights-" in name]
 
     @property
     def figures_by_exit(self) -> list[Figure]:
-        """All others: what there is by exit and gate."""
+        """All other charts: by exit and gate."""
         apart = (*self.frontiers, *self.nights)
         return [each for each in self.figures.values() if each not in apart]
 
 
 @dataclass(frozen=True)
 class Album:
-    """Images of one pass, by exit and by whether they are answered rightly there.
+    """Images of one pass, by exit and by whether their prediction there is right.
 
     Attributes:
-        title: of model and setting.
-        thresholds: at which they leave, in words.
-        exits: block, then groups of a heading and images.
+        title: model and setting.
+        thresholds: the thresholds at which they exit, as text.
+        exits: per exit its block, then groups of a heading and images.
         pictures: of the images, or why there are none.
     """
 
@@ -94,7 +94,7 @@ class Album:
 
 
 def html_page(root: storage.Root, report: Report) -> str:
-    """One page of HTML."""
+    """Renders the report as one page of HTML."""
     environment = _environment()
     scripts = [
         _vega(),
@@ -160,7 +160,7 @@ def _album(root: storage.Root, report: Report, each: AllExitPass) -> Album:
 
 
 def _thresholds(each: AllExitPass) -> str:
-    """At what images leave: `0.5 for all gates`, or one a gate with the block that it follows."""
+    """The thresholds as text: `0.5 for all gates`, or one per gate with the block it follows."""
     if len(set(each.thresholds)) == 1:
         return f"{each.thresholds[0]:g} for all gates"
     gates = zip(each.thresholds, each.cell["gates"], strict=True)
@@ -168,7 +168,7 @@ def _thresholds(each: AllExitPass) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has neither NaN nor infinity: what is not to be drawn is null."""
+    """Replaces NaN and infinity, which JSON lacks, by null, which is not drawn."""
     if isinstance(value, dict):
         return {name: _finite(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -181,7 +181,7 @@ def _severity(row: Row) -> int:
 
 
 def _judged(row: Row) -> tuple[object, ...]:
-    """A row of the table `regressions` as the page has it; the change of accuracy is in points."""
+    """Formats a row of the table `regressions` for the page; changes of accuracy are in points."""
     interval = None
     if row["low"] is not None and row["high"] is not None:
         interval = f"{row['low']:+.1f} to {row['high']:+.1f}"
@@ -207,7 +207,7 @@ def _group_title(rows: Sequence[Row]) -> str:
 
 
 def _remark(text: object) -> Markup:
-    """A remark with what it quotes as code; the names of strangers in it are escaped before."""
+    """Renders a remark with backquoted text as code; its text is escaped first."""
     escaped = str(escape(format_value(text)))
     return Markup(_QUOTED.sub(r"<code>\1</code>", escaped))  # noqa: S704 - escaped, then ours
 
@@ -229,15 +229,15 @@ def _environment() -> Environment:
 @cache
 def _vega() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script."""
-    bundle: Any = vl_convert.javascript_bundle  # whose types leave out that a snippet may be none
+    bundle: Any = vl_convert.javascript_bundle  # its types do not say that the snippet is optional
     return str(bundle(vl_version=VEGA_LITE))
 
 
 def _source(name: str) -> str:
-    """A file of the templates' folder as it is."""
+    """The text of a file in the templates' folder."""
     return (resources.files("jobs.report.html") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _digest(script: str) -> str:
-    """As a content security policy names the only scripts that may run."""
+    """The source expression that allows this script in a content security policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"

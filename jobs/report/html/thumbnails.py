@@ -1,4 +1,4 @@
-"""Small pictures of a run's images, where its data set is still at hand and still the same."""
+"""Small pictures of a run's images, if its data set is still available and unchanged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _SIDE = 64  # pixels, at most
-_AS_IT_IS = 64  # up to here a picture is not scaled, and kept without loss
+_AS_IT_IS = 64  # pixels: up to this size a picture is kept without scaling or loss
 _QUALITY = 80  # of a JPEG
 
 
@@ -28,8 +28,8 @@ class Thumbnails:
     """Pictures of one data set.
 
     Attributes:
-        urls: `data:` URLs by image_id; without those that cannot be decoded.
-        problem: why there is none; None where there are.
+        urls: `data:` URLs by image_id, without images that cannot be decoded.
+        problem: why there are no pictures; None if there are.
     """
 
     urls: Mapping[int, str]
@@ -39,18 +39,16 @@ class Thumbnails:
 def thumbnails(
     root: storage.Root, details: storage.RunRow, sha256: str | None, image_ids: Collection[int]
 ) -> Thumbnails:
-    """Read some images of the data set of that digest, wherever the run's grid found it.
+    """Read some images of the data set with this digest, from where the run's grid found it.
 
-    Nothing is downloaded, and a data set that was changed since is not shown.
+    Nothing is downloaded, and a data set that has changed since the run is not shown.
     """
     problems = []
     for name, split, base in _datasets(root, details):
         try:
             images = storage.open_images(name, split, base=base)
             if images.sha256 != sha256:
-                problems.append(
-                    f"{name} is another data set than the run had, or was changed since"
-                )
+                problems.append(f"{name} is not the data set of the run, or has changed since")
                 continue
             rows = images.read(sorted(image_ids)).to_pylist()
         except storage.DatasetError as err:
@@ -63,7 +61,7 @@ def thumbnails(
 
 
 def _datasets(root: storage.Root, details: storage.RunRow) -> list[tuple[str, str, Path]]:
-    """Name and split of each data set in the run's grid, and the folder its paths start from."""
+    """Name, split and base folder of each data set in the run's grid."""
     try:
         submission = storage.read_submission(root, details.run_id)
     except storage.RunNotFoundError:
@@ -86,7 +84,7 @@ def _datasets(root: storage.Root, details: storage.RunRow) -> list[tuple[str, st
 
 
 def _url(encoded: bytes | None) -> str | None:
-    """A picture as the page holds it: small ones as PNG, others scaled and as JPEG."""
+    """A picture as a `data:` URL: small ones as PNG, others scaled down, as JPEG."""
     try:
         image = decode(encoded)
     except DecodeError:

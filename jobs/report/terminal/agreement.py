@@ -1,4 +1,4 @@
-"""How far a run's other engines are from eager float32, as text. Figures come from SQL."""
+"""Agreement of a run's other engines with eager float32, as text. Figures come from SQL."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _GROUP = ("dataset", "device", "node", "threads")
 
 
 def agreement(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
-    """A table for each data set and device of a run, with a line a compared cell; else nothing."""
+    """Formats a table per data set and device, with a line per compared cell; empty if none."""
     rows = storage.named_query(
         root, "engines_beside_reference", run_ids=[run_id], run_id=run_id
     ).to_pylist()
@@ -25,7 +25,7 @@ def agreement(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
 def _table(rows: Sequence[Row], *, is_all: bool) -> str:
     title = (
         f"agreement with eager float32, {format_host(rows[0])}, {format_threads(rows[0])}: largest"
-        " difference of a logit; answers and exits that differ"
+        " logit difference; answers and exits that differ"
     )
     columns = ("model", "runtime", "precision", "t", "images", "logit", "answers", "exits")
     cells = [
@@ -46,5 +46,5 @@ def _table(rows: Sequence[Row], *, is_all: bool) -> str:
 
 
 def _threshold(row: Row) -> str:
-    """Which of a model's cells it is: an all-exit pass is of all thresholds."""
+    """The threshold of a cell; an all-exit pass holds for all thresholds."""
     return "all" if row["kind"] == "exits" else format_threshold(row)

@@ -1,4 +1,4 @@
-"""The curve of a run for the terminal: drawn as text, with tables of some of its points."""
+"""The curve of a run for the terminal: a text chart, with tables of some of its points."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from jobs.common.text_chart import character_chart
 
 
 def draw_curves(curves: Curves, *, is_all: bool = False) -> str:
-    """A setting's curves for the terminal, and a table of some of their points.
+    """Formats a setting's curves as a text chart, with a table of some of their points.
 
     Args:
         curves: of one setting.
-        is_all: whether the table has points that others beat, too.
+        is_all: whether the table includes dominated points.
     """
     named = {
         name: [(row[curves.cost], row["acc1"]) for row in points]
@@ -41,7 +41,7 @@ def draw_curves(curves: Curves, *, is_all: bool = False) -> str:
 
 
 def _points_table(curves: Curves, *, is_all: bool) -> str:
-    """Some points of each model: those that no other beats, or some of all."""
+    """Some points of each model: of the undominated ones, or of all."""
     columns = ("model", "t", "acc@1", "blocks", "ms", *(["dominated"] if is_all else []))
     rows = [
         (
@@ -55,15 +55,15 @@ def _points_table(curves: Curves, *, is_all: bool) -> str:
         for name, points in curves.models.items()
         for row in thin_out(points if is_all else select_undominated(points))
     ]
-    title = "some of all operating points" if is_all else "the frontier: what no other point beats"
+    title = "some of all operating points" if is_all else "the frontier: points that no other beats"
     return f"{text_table(columns, rows, title)}\n{_explained(curves, is_all=is_all)}"
 
 
 def _explained(curves: Curves, *, is_all: bool) -> str:
-    """What the columns mean, and what is not in the table."""
+    """Explains the columns, and what the table omits."""
     cost = "ms" if curves.cost == "forward_ms" else "blocks"
     beaten = f"another point is as accurate for fewer {cost}, or more accurate for no more"
-    said = ["– t: an image leaves at the first gate whose score is at least t"]
+    said = ["– t: an image exits at the first gate whose score is at least t"]
     if is_all:
         said.append(f"– dominated: {beaten}")
     else:
@@ -71,7 +71,7 @@ def _explained(curves: Curves, *, is_all: bool) -> str:
             if points[0]["threshold"] is not None:
                 left = f"{points[0]['undominated_points']} of {points[0]['points']:,} points"
                 said.append(
-                    f"– {name}: {left} are on the frontier; as for the rest (--all), {beaten}"
+                    f"– {name}: {left} are on the frontier; for each other one (--all), {beaten}"
                 )
             elif points[0]["is_dominated"]:
                 said.append(f"– {name} is not on the frontier: {beaten}")
@@ -79,7 +79,7 @@ def _explained(curves: Curves, *, is_all: bool) -> str:
 
 
 def _routed_table(routed: Sequence[Row], figure: str, *, is_all: bool) -> str:
-    """How well what exits cost says what the clock or the meter said."""
+    """Compares the values composed of exit costs with the routed measurements."""
     unit = figure.rpartition("_")[2]
     shown, cost = {"ms": ("ms", "costs"), "mj": ("mJ", "energies")}[unit]
     columns = ("model", "t", f"routed {shown}", f"composed {shown}", "error")
@@ -95,12 +95,12 @@ def _routed_table(routed: Sequence[Row], figure: str, *, is_all: bool) -> str:
         )
         for row in routed
     ]
-    title = f"composed of exit {cost}, beside what was routed"
+    title = f"composed of exit {cost}, compared with routed"
     return long_table(columns, rows, "rows", title, is_all=is_all)
 
 
 def _energies(rows: Sequence[Row], *, is_all: bool) -> str:
-    """Energies beside what was routed, what measured them, and why some are not known."""
+    """Composed energies compared with routed ones, their sources, and why some are missing."""
     composed = [row for row in rows if row["composed_mj"] is not None]
     noted = [row for row in rows if row.get("note")]
     said = [

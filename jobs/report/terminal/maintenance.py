@@ -1,4 +1,4 @@
-"""What compaction and checks of a results root did, as text."""
+"""Results of compacting and checking a results root, as text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TELL_EVERY_S = 5.0
 
 
 def show_slowly(narrate: Callable[[str], None]) -> Callable[[str, int, int], None]:
-    """Tell of long work now and then, by run: nothing of what is over at once."""
+    """Returns a progress callback that reports at most every TELL_EVERY_S; short work is silent."""
     told_s = time.monotonic()
 
     def tell(run_id: str, number: int, of: int) -> None:
@@ -25,11 +25,11 @@ def show_slowly(narrate: Callable[[str], None]) -> Callable[[str, int, int], Non
 
 
 def describe_compaction(done: storage.Compaction, is_dry: bool) -> str:
-    """What a compaction did, or would do."""
+    """Describes what a compaction did, or would do."""
     would = "would be " if is_dry else ""
-    lines = [f"{_runs(len(done.added))} {would}compacted, {len(done.kept)} were before"]
+    lines = [f"{_runs(len(done.added))} {would}compacted, {len(done.kept)} already compacted"]
     if done.dropped:
-        lines.append(f"{_runs(len(done.dropped))} had changed or gone since")
+        lines.append(f"{_runs(len(done.dropped))} had changed or been removed since")
     lines += [
         f"{_runs(number)} left out: {reason}"
         for reason, number in sorted(Counter(done.left.values()).items())
@@ -38,7 +38,7 @@ def describe_compaction(done: storage.Compaction, is_dry: bool) -> str:
 
 
 def describe_check(problems: Sequence[storage.Problem]) -> str:
-    """What was found, a line each, and what became of it."""
+    """Describes each problem found, and whether it was repaired."""
     if not problems:
         return "nothing is wrong\n"
     lines = []
@@ -49,17 +49,17 @@ def describe_check(problems: Sequence[storage.Problem]) -> str:
         elif problem.remedy:
             lines.append(f"  with --repair: {problem.remedy}")
         else:
-            lines.append("  restore it from a copy, or remove it (of a run: `gfjobs rm`)")
+            lines.append("  restore it from a copy, or remove it (a run: with `gfjobs rm`)")
     repaired = sum(problem.is_repaired for problem in problems)
     found = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     lines.append(f"{found}, {repaired} repaired")
     if again := sorted({p.run_id for p in problems if p.run_id and _is_run_again(p)}):
-        lines.append(f"what was dropped is run again by: gfjobs resume {' / '.join(again)}")
+        lines.append(f"to run what was dropped again: gfjobs resume {' / '.join(again)}")
     return "\n".join(lines) + "\n"
 
 
 def _is_run_again(problem: storage.Problem) -> bool:
-    """Whether a repair dropped something that a resume brings back."""
+    """Whether a repair dropped something that resuming the run restores."""
     return problem.is_repaired and "gfjobs resume" in problem.remedy
 
 

@@ -1,4 +1,4 @@
-"""Where the time of a run's forward passes goes, as text. Figures come from SQL."""
+"""Time of each component in a run's forward passes, as text. Figures come from SQL."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobs.common.tables import text_table
 
 
 def profile(root: storage.Root, run_id: str) -> str:
-    """A table for each profile of a run, and what profiling cost.
+    """Formats a table per profile of a run, with the cost of profiling.
 
     Raises:
         UsageError: the run has no profile, or none yet.
@@ -24,15 +24,15 @@ def profile(root: storage.Root, run_id: str) -> str:
 
 
 def has_profile(root: storage.Root, run_id: str) -> bool:
-    """Whether a profile is among what a run measures."""
+    """Whether a run measures a profile."""
     return bool(_states(root, run_id))
 
 
 def _profile_table(rows: list[Row]) -> str:
     """The components of one cell."""
-    *parts, profiling = rows  # the query's last row
+    *parts, profiling = rows  # the query puts it last
     first, total_ms = rows[0], sum(row["ms_per_image"] for row in parts)
-    columns = ("component", "calls an image", "ms an image", "%")
+    columns = ("component", "calls/image", "ms/image", "%")
     cells = [
         (
             row["component"],
@@ -45,7 +45,7 @@ def _profile_table(rows: list[Row]) -> str:
     return (
         f"{first['model']} on {format_setting(first)}, batch {first['batch_size']}\n"
         f"{text_table(columns, cells)}"
-        f"{total_ms:.4f} ms an image, mean of {first['images']:,}; profiling itself took"
+        f"{total_ms:.4f} ms per image, mean of {first['images']:,}; profiling itself took"
         f" {profiling['ms_per_image']:.4f} of it ({profiling['share_pct']:.1f} %)\n"
     )
 
@@ -55,12 +55,12 @@ def _why_nothing(root: storage.Root, run_id: str) -> str:
         found = ", ".join(sorted(states))
         return f"run {run_id} has no profile yet ({found}): see gfjobs status {run_id}"
     return (
-        f"run {run_id} has no profile; write measure: [accuracy, latency, profile] in its grid and"
-        " submit that as a new run"
+        f"run {run_id} has no profile; set measure: [accuracy, latency, profile] in its grid and"
+        " submit it as a new run"
     )
 
 
 def _states(root: storage.Root, run_id: str) -> set[str]:
-    """How the cells of kind `profile` stand."""
+    """The states of the cells of kind `profile`."""
     cells = storage.named_query(root, "status", run_ids=[run_id], run_id=run_id).to_pylist()
     return {cell["status"] for cell in cells if cell["kind"] == "profile"}

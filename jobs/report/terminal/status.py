@@ -1,4 +1,4 @@
-"""The runs of a root and the cells of one, for the terminal: what is done, failed or noted."""
+"""The runs under a root, and the cells of one run, as tables for the terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jobs.runs.watch import driver_lines
 
 
 def runs(root: storage.Root, *, is_all: bool = False) -> str:
-    """The runs under a root, newest first; all, or as many as a terminal shows."""
+    """Lists the runs under a root, newest first; all, or as many as fit a terminal."""
     columns = ("run", "status", "submitted", "done", "failed", "images")
     rows = [
         (
@@ -35,10 +35,10 @@ def runs(root: storage.Root, *, is_all: bool = False) -> str:
 
 
 def status(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
-    """A run's cells, counted by status; what failed or was noted is named."""
+    """Lists a run's cells, counted by status, with the errors and notes of cells."""
     (run,) = [run for run in storage.list_runs(root) if run.run_id == run_id]
     cells = storage.named_query(root, "status", run_ids=[run_id], run_id=run_id).to_pylist()
-    if run.status != "running":  # a driver that was killed could not take them back
+    if run.status != "running":  # a killed driver could not set them back to queued
         cells = [c | {"status": "queued"} if c["status"] == "running" else c for c in cells]
     counts = Counter(cell["status"] for cell in cells)
     counted = ", ".join(f"{number} {status}" for status, number in counts.items())
@@ -65,7 +65,7 @@ def status(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
     said = [*said, *filter(None, [more]), *(f"node {row['node']}: {row['note']}" for row in aside)]
     lines += [*([""] if said else []), *map(fold, said)]
     if run.status in ("failed", "interrupted", "cancelled"):
-        lines.append(f"go on with: gfjobs resume {run_id}")
+        lines.append(f"resume with: gfjobs resume {run_id}")
     return "\n".join(lines) + "\n"
 
 

@@ -23,17 +23,17 @@ from jobs.common.text import format_paragraphs
 
 BAR_WIDTH = 30
 DRAWN_HISTOGRAMS = 10
-"""In a terminal; each is a table."""
+"""Histograms shown in a terminal; each is a table."""
 
 TEN_MS = 10
 MEDIAN_IMAGES = 11
-"""As queries/ladder/exit_histogram.sql has it."""
+"""Fewest timings for a median, as in queries/ladder/exit_histogram.sql."""
 
 _GROUP = (*SETTING, "batch_size")
 
 
 def ladder(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
-    """The ladder of a run, for each data set and setting, and why figures are missing."""
+    """Formats the ladder of a run per data set and setting, and why figures are missing."""
     rows = storage.named_query(root, "summary", run_ids=[run_id], run_id=run_id).to_pylist()
     skipped, is_whole_run = _skipped(root, run_id)
     if not rows:
@@ -49,11 +49,11 @@ def ladder(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
 
 
 def exit_histogram(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
-    """Where the images of each early-exit model leave, and what it costs to leave there."""
+    """Formats, per early-exit model, how many images exit at each exit, and its latency."""
     rows = storage.named_query(root, "exit_histogram", run_ids=[run_id], run_id=run_id).to_pylist()
     names, parts, is_short = find_varying(rows), [], False
     grouped = [list(group) for _, group in groupby(rows, key=lambda r: (r["cell_id"], r["node"]))]
-    early = [exits for exits in grouped if len(exits) > 1]  # a static model leaves at one block
+    early = [exits for exits in grouped if len(exits) > 1]  # a static model has one exit
     drawn, more = take_first(early, "cells with exits", is_all=is_all, most=DRAWN_HISTOGRAMS)
     for exits in drawn:
         cells = [
@@ -76,13 +76,13 @@ def exit_histogram(root: storage.Root, run_id: str, *, is_all: bool = False) -> 
         parts.append(f"{more}\n")
     if is_short:
         parts.append(
-            f"– median ms: fewer than {MEDIAN_IMAGES} good timings of images that leave there\n"
+            f"– median ms: not shown for fewer than {MEDIAN_IMAGES} good timings at an exit\n"
         )
     return "\n".join(parts)
 
 
 def _skipped(root: storage.Root, run_id: str) -> tuple[list[str], bool]:
-    """Why cells of a run are skipped, with how many each reason is true of; whether all are."""
+    """The reasons for skipped cells, with their number of cells; and whether all are skipped."""
     cells = storage.named_query(root, "status", run_ids=[run_id], run_id=run_id).to_pylist()
     counts = Counter(cell["note"] for cell in cells if cell["status"] == "skipped")
     lines = [
@@ -93,7 +93,7 @@ def _skipped(root: storage.Root, run_id: str) -> tuple[list[str], bool]:
 
 
 def _ladder_table(rows: Sequence[Row], *, is_all: bool) -> str:
-    """What each model is worth: accuracy, blocks, time, energy."""
+    """Accuracy, blocks, latency and energy of each model."""
     columns = ("model", "params", "t", "acc@1", "acc@5", "blocks", "ms", "mJ", "mJ\nsaved")
     cells = [
         (
@@ -112,7 +112,7 @@ def _ladder_table(rows: Sequence[Row], *, is_all: bool) -> str:
 
 
 def _worth(row: Row) -> tuple[str, str, str]:
-    """Latency, energy and saving; of an invalid row the first alone, with its mark beside it."""
+    """Latency, energy and saving; for an invalid row, only the latency, and INVALID."""
     forward_ms, saving_pct = format_fixed(row["forward_ms"], 2), row["energy_saving_pct"]
     if is_invalid(row):
         return forward_ms, INVALID, "–"
@@ -121,7 +121,7 @@ def _worth(row: Row) -> tuple[str, str, str]:
 
 
 def _latency_table(rows: Sequence[Row], means: Means, *, is_all: bool) -> str:
-    """The forward latency as a mixture: mean and percentiles, and what loading adds."""
+    """The forward latency: mean and percentiles, and the time including loading."""
     timed = [row for row in rows if row["forward_ms"] is not None]
     if not timed:
         return ""
@@ -130,12 +130,12 @@ def _latency_table(rows: Sequence[Row], means: Means, *, is_all: bool) -> str:
         (row["model"], format_threshold(row), _ms(row["forward_ms"]), *_spread(row, means))
         for row in timed
     ]
-    title = "forward latency an image in ms; elapsed: with loading"
+    title = "forward latency per image in ms; elapsed: with loading"
     return long_table(columns, cells, "rows", title, is_all=is_all)
 
 
 def _spread(row: Row, means: Means) -> tuple[str, ...]:
-    """What stands beside a mean; of an invalid row nothing but that it is."""
+    """The columns after the mean; for an invalid row, only INVALID."""
     if is_invalid(row):
         return INVALID, "–", "–", "–", "–", "–"
     names = ("p50_ms", "p90_ms", "p99_ms", "elapsed_ms")
@@ -144,7 +144,7 @@ def _spread(row: Row, means: Means) -> tuple[str, ...]:
 
 
 def _margin(forward_ms: float, mean: MeanLatency | None) -> str:
-    """How far the interval reaches from a mean, with as many decimals as the mean."""
+    """The half-width of the mean's interval, with as many decimals as the mean."""
     digits = _digits(forward_ms)
     return "–" if mean is None else f"±{format_fixed(mean.margin_ms(digits), digits)}"
 
@@ -154,17 +154,17 @@ def _ms(ms: float | None) -> str:
 
 
 def _digits(ms: float) -> int:
-    """How many decimals milliseconds have: a table of slow models must fit 80 columns as well."""
+    """Decimals of milliseconds: a table of slow models must fit 80 columns too."""
     return 3 if ms < TEN_MS else 2
 
 
 def is_invalid(row: Row) -> bool:
-    """Not where it is unknown yet."""
+    """Whether a row is known to be invalid; false if that is not known yet."""
     return row["is_valid"] is False
 
 
 def reasons(rows: Sequence[Row], means: Means) -> Iterator[str]:
-    """Why figures are missing or say little: each reason once, with the models it is true of."""
+    """Yields why figures are missing or uncertain: each reason once, with its models."""
     models: dict[str, list[str]] = {}
     for row in rows:
         for reason in [*(row["note"] or "").split("; "), _about_interval(row, means)]:
@@ -176,12 +176,12 @@ def reasons(rows: Sequence[Row], means: Means) -> Iterator[str]:
 
 
 def _about_interval(row: Row, means: Means) -> str | None:
-    """What the interval of a shown mean does not know, or why there is none."""
+    """What the interval of a shown mean does not cover, or why there is none."""
     if row["forward_ms"] is None or is_invalid(row):
         return None
     mean = means.get(make_key(row))
     if mean is None:
         return "95 %: too few samples for an interval"
     if mean.rounds == 1:
-        return "95 %: one round: the interval does not know how rounds differ"
+        return "95 %: one round: the interval does not cover how rounds differ"
     return None

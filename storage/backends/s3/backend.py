@@ -1,8 +1,8 @@
 """The backend of an object store.
 
-An object appears whole by one put, so a file is serialised in memory (or in a local file) first.
-What must not replace anything is put with `If-None-Match: *`: the store itself decides which of
-two writers was first, and that put is the commit. Folders are but prefixes of keys.
+One put makes an object appear whole, so a file is first serialised in memory (or in a local file).
+An object that must not replace another is put with `If-None-Match: *`: the store itself decides
+which of two writers was first, and that put is the commit. Folders are only prefixes of keys.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 LOCK_NAME = "lock"
 
-# What a reader fetches of a file first: the footer of most, and all of a shard.
+# What a reader fetches of a file first: the footer of most files, and all of a shard's.
 END_BYTES = 1 << 16
 
-# A file that no manifest names may belong to a writer that is frozen between two requests. One
-# that wakes up after this long finds its file gone; see `docs/results.md`.
+# A file that no manifest names may belong to a writer that is frozen between two requests. A
+# writer that wakes up after this long finds its file gone; see `docs/results.md`.
 ABANDONED_S = 24 * 3600.0
 
 
@@ -46,8 +46,8 @@ class S3Backend(Backend):
     """A key, or a prefix of keys.
 
     Args:
-        url: of the bucket and the key; no slash at the end.
-        age_s: where a listing told it.
+        url: that of the bucket and the key; no slash at the end.
+        age_s: time since it was written, if a listing gave it.
     """
 
     def __init__(self, url: BucketUrl, age_s: float | None = None) -> None:
@@ -73,7 +73,7 @@ class S3Backend(Backend):
         return self._key.rpartition("/")[2]
 
     def __truediv__(self, name: str) -> S3Backend:
-        """What lies below this prefix."""
+        """The key of a bare name below this prefix."""
         return S3Backend(BucketUrl(self._url.bucket, self._below + name))
 
     def __str__(self) -> str:
@@ -91,7 +91,7 @@ class S3Backend(Backend):
         return sorted(found, key=lambda place: place.name)
 
     def holding(self, name: str) -> list[S3Backend]:
-        """List all keys below, a thousand with each request: cheaper than to ask each folder."""
+        """List all keys below, a thousand per request: cheaper than one request per folder."""
         found = []
         for entry in self._bucket.list(self._below, is_deep=True):
             folder, _, rest = entry.key.removeprefix(self._below).partition("/")
@@ -100,7 +100,7 @@ class S3Backend(Backend):
         return sorted(found, key=lambda place: place.name)
 
     def is_file(self) -> bool:
-        """Ask for its head."""
+        """Request the object's head."""
         return self._bucket.has(self._key)
 
     def is_folder(self) -> bool:
@@ -108,7 +108,7 @@ class S3Backend(Backend):
         return bool(self._bucket.list(self._below, most=1))
 
     def prove_writable(self) -> None:
-        """See that conditional puts are honoured: a store that ignores them would lose rows."""
+        """Check that conditional puts are honoured: a store that ignores them would lose rows."""
         _prove_conditions(self._url)
 
     def read(self) -> bytes:
@@ -116,19 +116,19 @@ class S3Backend(Backend):
         return self._bucket.get(self._key).content
 
     def read_all(self, files: Sequence[Backend]) -> list[bytes]:
-        """Fetch several at once."""
+        """Fetch several objects concurrently."""
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             return list(pool.map(lambda file: file.read(), files))
 
     def open(self) -> S3File:
-        """Fetch the end of the object: there a Parquet file says where the rest is."""
+        """Fetch the end of the object: the footer of a Parquet file, which locates the rest."""
         if self._end is None:
             found = self._bucket.get(self._key, start=-END_BYTES)
             self._end = _End(found.content, found.etag, found.size_bytes)
         return S3File(self._bucket, self._key, self._end)
 
     def open_ahead(self, files: Sequence[Backend]) -> None:
-        """Fetch the ends of several at once, and keep them."""
+        """Fetch the ends of several objects concurrently, and keep them."""
 
         def fetch(file: Backend) -> None:
             with contextlib.suppress(FileNotFoundError):
@@ -138,15 +138,15 @@ class S3Backend(Backend):
             list(pool.map(fetch, files))
 
     def write(self, content: bytes) -> None:
-        """Put it where nothing is."""
+        """Put the object if there is none."""
         self.publish_new(content)
 
     def publish(self, content: bytes) -> None:
-        """Put it."""
+        """Put the object."""
         self._bucket.put(self._key, content)
 
     def publish_new(self, content: bytes) -> None:
-        """Put it where nothing is; what is there may be our own, put by a request repeated."""
+        """Put the object if there is none; one that exists may be from our own repeated request."""
         try:
             self._bucket.put(self._key, content, is_new=True)
         except ChangedError as err:
@@ -154,39 +154,39 @@ class S3Backend(Backend):
                 raise FileExistsError(f"{self} is there already") from err
 
     def rename(self, name: str) -> S3Backend:
-        """Copy and delete."""
+        """Copy the object, and delete the old one."""
         renamed = S3Backend(BucketUrl(self._url.bucket, self._key.rpartition("/")[0] + "/" + name))
         renamed.publish(self.read())
         self._bucket.delete([self._key])
         return renamed
 
     def adopt(self, file: Path) -> None:
-        """Send the file; its name is new, and stays unread until a manifest names it."""
+        """Send the file; its name is new, and no reader opens it until a manifest names it."""
         with file.open("rb") as content:
             self._bucket.put(self._key, content)
 
     @property
     def local_path(self) -> None:
-        """None."""
+        """None: an object has no local path."""
         return
 
     def make_folder(self) -> None:
-        """Nothing to do: a prefix is there when a key is."""
+        """Nothing to do: a prefix exists as soon as a key does."""
 
     def sync(self) -> None:
         """Nothing to do: a put is durable when it is answered."""
 
     def delete(self) -> None:
-        """Delete the object and all below."""
+        """Delete the object and all objects below it."""
         below = [entry.key for entry in self._bucket.list(f"{self._key}/", is_deep=True)]
         self._bucket.delete([*below, self._key])
 
     def delete_all(self, files: Sequence[Backend]) -> None:
-        """Delete objects, a thousand with each request."""
+        """Delete objects, a thousand per request."""
         self._bucket.delete([f"{self._below}{file.name}" for file in files])
 
     def withdraw(self, first: str, lease: Lease) -> None:
-        """Delete `first`, then manifests before the files that they name, and the lease last."""
+        """Delete `first`, then the manifests, then the files that they name, and the lease last."""
         lease.confirm()
         self._bucket.delete([self._below + first])
         lock = self._below + LOCK_NAME
@@ -198,12 +198,12 @@ class S3Backend(Backend):
             self._bucket.delete(batch)
 
     def is_abandoned(self, lease: Lease) -> bool:  # noqa: ARG002 (its holder may be replaced)
-        """Whether a listing found it a day old."""
+        """Whether a listing found it more than a day old."""
         return self._age_s is not None and self._age_s > ABANDONED_S
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A temporary folder of this machine."""
+        """Provide a temporary folder of this machine."""
         with tempfile.TemporaryDirectory(prefix="gfjobs-") as folder:
             yield Path(folder)
 
@@ -212,19 +212,19 @@ class S3Backend(Backend):
         return HeartbeatLease(self._bucket, self._below + LOCK_NAME, self.name)
 
     def holder(self) -> str | None:
-        """Whoever keeps that object beating."""
+        """Name the process that sends heartbeats to that object."""
         return s3_lease_holder(self._bucket, self._below + LOCK_NAME)
 
 
 class S3File(BackendFile):
-    """An object read in ranges, all of one content: another one is an OSError."""
+    """An object read in ranges; if it is replaced meanwhile, reading raises an OSError."""
 
     def __init__(self, bucket: Bucket, key: str, end: _End) -> None:
         super().__init__(end.size_bytes)
         self._bucket, self._key, self._end = bucket, key, end
 
     def read_at(self, position: int, size: int) -> bytes:
-        """Take it from the end that is here, or fetch it."""
+        """Take the bytes from the end that is held, or fetch them."""
         start = self.size_bytes - len(self._end.content)
         if position >= start:
             return self._end.content[position - start : position - start + size]
@@ -238,9 +238,9 @@ class S3File(BackendFile):
 
 @functools.cache
 def _prove_conditions(url: BucketUrl) -> None:
-    """Once a process and root.
+    """Check conditional puts, once per process and root.
 
-    Raises: PlaceError: the store refuses a put, or ignores its conditions.
+    Raises: BackendError: the store refuses a put, or ignores its conditions.
     """
     bucket = bucket_named(url.bucket)
     key = (f"{url.prefix}/" if url.prefix else "") + f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
@@ -253,9 +253,9 @@ def _prove_conditions(url: BucketUrl) -> None:
                 continue
             asked = "If-None-Match" if "is_new" in condition else "If-Match"
             raise BackendError(
-                f"the store of {url} ignores the condition {asked} of a put, on which commits "
-                "and leases rest: two drivers could overwrite each other. Use a store that "
-                "honours it, or a local folder"
+                f"the store of {url} ignores the condition {asked} of a put, which commits and "
+                "leases need: two drivers could overwrite each other. Use a store that honours "
+                "it, or a local folder"
             )
     finally:
         bucket.delete([key])

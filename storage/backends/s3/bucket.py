@@ -1,7 +1,7 @@
-"""One bucket: the few requests that are made of it, and their answers in our terms.
+"""The requests that are made to one bucket, with their answers and errors as our own types.
 
-Credentials, endpoint and region are boto3's own business: AWS_PROFILE, AWS_ENDPOINT_URL,
-AWS_REGION and the like, and ~/.aws. What fails in passing is repeated by botocore.
+boto3 finds credentials, endpoint and region itself: AWS_PROFILE, AWS_ENDPOINT_URL, AWS_REGION and
+the like, and ~/.aws. botocore repeats requests that fail temporarily.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import BinaryIO
 
-# Requests that are made at once when many small files are read.
+# Concurrent requests when many small files are read.
 CONNECTIONS = 16
 
-_ATTEMPTS = 5  # where two conditional puts met
+_ATTEMPTS = 5  # if two conditional puts collide
 _PAUSE_S = 0.2
-_BATCH = 1000  # keys of one request to delete
+_BATCH = 1000  # keys per delete request
 
 
 class ChangedError(Exception):
-    """The condition of a request did not hold: something is there, or is not what it was."""
+    """The condition of a request did not hold: an object exists, or has changed."""
 
 
 class Fetched(NamedTuple):
-    """An object, or some of it.
+    """An object, or a part of it.
 
     Attributes:
-        content: what was asked for.
-        etag: names this content.
-        size_bytes: of the whole object.
-        age_s: since it was written, by the clock of the server.
+        content: the requested bytes.
+        etag: identifies this content.
+        size_bytes: size of the whole object.
+        age_s: time since it was written, by the clock of the server.
     """
 
     content: bytes
@@ -52,7 +52,7 @@ class Fetched(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """What a listing says of a key; of what ends in a slash there is no age."""
+    """A key in a listing; a key that ends in a slash has no age."""
 
     key: str
     age_s: float | None
@@ -61,13 +61,13 @@ class Listed(NamedTuple):
 class Bucket:
     """A bucket.
 
-    Every method raises PlaceError where the store refuses or is not reached.
+    Every method raises BackendError if the store refuses or cannot be reached.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         config = Config(
-            retries={"mode": "standard"},  # three attempts; AWS_MAX_ATTEMPTS says another number
+            retries={"mode": "standard"},  # three attempts; AWS_MAX_ATTEMPTS overrides this
             connect_timeout=10,
             read_timeout=60,
             max_pool_connections=CONNECTIONS,
@@ -82,8 +82,8 @@ class Bucket:
         """Fetch an object, or `size` bytes of it; a negative start counts from its end.
 
         Raises:
-            FileNotFoundError: there is none.
-            ChangedError: it is not the one of `etag`.
+            FileNotFoundError: there is no such object.
+            ChangedError: its etag is not `etag`.
         """
         options: dict[str, Any] = {"IfMatch": etag} if etag else {}
         if start < 0:
@@ -112,17 +112,17 @@ class Bucket:
         """Write an object in one step.
 
         Args:
-            key: its name.
-            content: all of it.
-            is_new: only if there is none.
-            etag: only if it is the one that this names.
+            key: name of the object.
+            content: the whole content.
+            is_new: write only if there is no object.
+            etag: write only if the object has this etag.
 
         Returns: the new etag.
 
         Raises:
             FileNotFoundError: `etag` is given, and there is no object.
-            ChangedError: the condition does not hold. A request that was repeated may have met
-                itself: look whether the content is yours.
+            ChangedError: the condition does not hold. A repeated request may have collided with
+                itself: check whether the content is yours.
         """
         options = {"IfNoneMatch": "*"} if is_new else {"IfMatch": etag} if etag else {}
         for attempt in range(_ATTEMPTS):
@@ -139,7 +139,7 @@ class Bucket:
         raise ChangedError(key)
 
     def list(self, prefix: str, *, is_deep: bool = False, most: int | None = None) -> list[Listed]:
-        """List keys below a prefix that ends in a slash; what lies deeper as one key a folder."""
+        """List keys below a prefix that ends in a slash; deeper keys as one key per folder."""
         found: list[Listed] = []
         options: dict[str, Any] = {} if is_deep else {"Delimiter": "/"}
         if most is not None:
@@ -157,7 +157,7 @@ class Bucket:
             options["ContinuationToken"] = answer["NextContinuationToken"]
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Delete objects; those that are not there are no error."""
+        """Delete objects; a missing object is not an error."""
         for first in range(0, len(keys), _BATCH):
             batch = keys[first : first + _BATCH]
             wanted = {"Objects": [{"Key": key} for key in batch], "Quiet": True}
@@ -172,7 +172,7 @@ class Bucket:
 
     @contextlib.contextmanager
     def _asking(self, request: str, key: str) -> Iterator[None]:
-        """Put what comes back into our terms."""
+        """Turn errors of boto3 into our own."""
         asked = f"{request} of s3://{self.name}/{key}"
         try:
             yield
@@ -190,17 +190,17 @@ class Bucket:
 
 
 class _MetAnotherError(Exception):
-    """Another conditional request for this key was under way: ask again."""
+    """Another conditional request for this key was in progress: try again."""
 
 
 @functools.cache
 def bucket_named(name: str) -> Bucket:
-    """Open a bucket, once a process: a client takes a while to make, and threads may share it."""
+    """Open a bucket, once per process: a client is slow to make, and threads may share it."""
     return Bucket(name)
 
 
 def _server_time(answer: dict[str, Any]) -> datetime:
-    """When the server answered; an age is then free of what this machine's clock says."""
+    """When the server answered, so that an age does not depend on this machine's clock."""
     date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
     return email.utils.parsedate_to_datetime(date) if date else datetime.now(timezone.utc)
 

@@ -1,6 +1,6 @@
-"""What an object store refuses, in words: what was asked, what came back, what to do.
+"""Error messages for an object store: what was asked, what it answered, what to do.
 
-Only codes are repeated, never the text of a server or of a request: it could hold a key.
+Messages repeat only codes, never the text of a server or of a request: it could contain a key.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CREDENTIALS = (
 )
 _ENDPOINT = "check AWS_ENDPOINT_URL, the network and whether the store runs"
 
-# What to do, by the code that a store answers with.
+# What to do, by the code of the store's answer.
 _ADVICE = {
     "NoSuchBucket": "there is no such bucket: make it, or name another",
     "AccessDenied": "these credentials may not do that: allow it, or use others (AWS_PROFILE)",
@@ -31,16 +31,16 @@ _ADVICE = {
     "ExpiredTokenException": "the session has ended: log in again, then `gfjobs resume`",
     "InvalidToken": _CREDENTIALS,
     "RequestTimeTooSkewed": "the clock of this machine is wrong: set it",
-    "SlowDown": "it asks to slow down, also after pauses: try again later",
-    "503": "it is overloaded, also after pauses: try again later",
-    "ServiceUnavailable": "it is overloaded, also after pauses: try again later",
-    "RequestLimitExceeded": "it asks to slow down, also after pauses: try again later",
-    "EntityTooLarge": "a file is larger than the store takes at once: make the run smaller",
+    "SlowDown": "it asks to slow down, even after retries with pauses: try again later",
+    "503": "it is overloaded, even after retries with pauses: try again later",
+    "ServiceUnavailable": "it is overloaded, even after retries with pauses: try again later",
+    "RequestLimitExceeded": "it asks to slow down, even after retries with pauses: try again later",
+    "EntityTooLarge": "a file is larger than the store accepts: make the run smaller",
     "QuotaExceeded": "it is full: make room, then `gfjobs resume`",
     "XMinioStorageFull": "it is full: make room, then `gfjobs resume`",
     "507": "it is full: make room, then `gfjobs resume`",
-    "NotImplemented": "it has no conditional puts, on which commits rest: use another store",
-    "501": "it has no conditional puts, on which commits rest: use another store",
+    "NotImplemented": "it has no conditional puts, which commits need: use another store",
+    "501": "it has no conditional puts, which commits need: use another store",
     "PermanentRedirect": "the bucket is in another region: set AWS_REGION",
     "301": "the bucket is in another region: set AWS_REGION",
     "AuthorizationHeaderMalformed": "the bucket is in another region: set AWS_REGION",
@@ -49,19 +49,19 @@ _ADVICE = {
 
 
 def error_code(err: boto.ClientError) -> str:
-    """The code of an answer; an answer without a body has its HTTP status."""
+    """Return the code of an answer; for an answer without a body, its HTTP status."""
     return str(err.response.get("Error", {}).get("Code", "unknown"))
 
 
 def refused(asked: str, endpoint: str, err: boto.ClientError) -> BackendError:
-    """Word an answer that is no success."""
+    """Describe an error that the store answered."""
     code = error_code(err)
     advice = _ADVICE.get(code, "see the log of the store")
     return BackendError(f"{asked} at {endpoint} was answered with {code}; {advice}")
 
 
 def failed(asked: str, endpoint: str, err: Exception) -> BackendError:
-    """Word a request that was not answered, or not even sent."""
+    """Describe a request that was not answered, or not even sent."""
     kind = type(err).__name__
     if isinstance(err, boto.ProfileNotFound):
         advice = "AWS_PROFILE names a profile that is not in ~/.aws: correct one of them"

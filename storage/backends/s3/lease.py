@@ -1,8 +1,8 @@
-"""The lease of a run on an object store: an object that its holder rewrites again and again.
+"""The lease of a run on an object store: an object that its holder rewrites as a heartbeat.
 
-It is put with `If-None-Match: *` and rewritten with `If-Match`, so that of two drivers one
-gets it, and one that lost it cannot renew it. How long ago it was written is told by the store's
-own clock. A holder that was not heard of for STALE_S may be replaced.
+It is put with `If-None-Match: *` and rewritten with `If-Match`, so that only one of two drivers
+gets it, and a driver that lost it cannot renew it. Its age is taken from the store's own clock. A
+holder that sent no heartbeat for STALE_S may be replaced.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from storage.backends.s3.bucket import Bucket, ChangedError, Fetched
 from storage.backends.s3.owner import Owner
 from storage.errors import RunLockedError
 
-# Between two beats: three may be missed. Each costs a timed host one small request.
+# Between two heartbeats: three may be missed. Each costs a timed host one small request.
 BEAT_S = 15.0
 
-# After this long without a beat another driver may take the lease over.
+# After this long without a heartbeat another driver may take the lease over.
 STALE_S = 60.0
 
-# A holder whose last beat is older proves anew that it holds the lease before it publishes.
+# A holder whose last heartbeat is older checks that it still holds the lease before it publishes.
 PROVEN_S = 30.0
 
 _ATTEMPTS = 3
 
 
 class Beat(NamedTuple):
-    """What the object says."""
+    """One heartbeat: the content of the object."""
 
     owner: Owner
     token: str
@@ -41,12 +41,12 @@ class Beat(NamedTuple):
     is_over: bool
 
     def encode(self) -> bytes:
-        """As the object has it; each beat is another content, and so another etag."""
+        """Serialise it; each heartbeat has other content, and so another etag."""
         return json.dumps({**self._asdict(), "owner": asdict(self.owner)}).encode()
 
     @classmethod
     def decode(cls, content: bytes) -> Beat | None:
-        """None if something else wrote it."""
+        """Parse it; None if something else wrote it."""
         try:
             found = json.loads(content)
             owner = Owner(**found["owner"])
@@ -59,7 +59,7 @@ class HeartbeatLease(Lease):
     """The held lease of one run.
 
     Args:
-        bucket, key: the object.
+        bucket, key: the object's.
         run_id: for messages.
     """
 
@@ -76,15 +76,15 @@ class HeartbeatLease(Lease):
 
     @property
     def is_held(self) -> bool:
-        """Whether it was not released; whether it was lost is for `confirm` to say."""
+        """Whether it was not released; `confirm` finds out whether it was lost."""
         return not self._ended.is_set()
 
     def confirm(self) -> None:
-        """Ask the store, unless it has said so within PROVEN_S.
+        """Renew the lease at the store, unless it confirmed the lease within PROVEN_S.
 
         Raises:
             RunLockedError: another driver took it over.
-            PlaceError: the store cannot be asked.
+            BackendError: the store cannot be asked.
         """
         with self._lock:
             if _now_s() - self._proven_s > PROVEN_S:
@@ -92,13 +92,13 @@ class HeartbeatLease(Lease):
             self._check_not_lost()
 
     def release(self) -> None:
-        """Say that it is over, if it is still ours; a second call does nothing."""
+        """Mark the lease as released, if it is still ours; a second call does nothing."""
         with self._lock:
             if self._ended.is_set():
                 return
             self._ended.set()
             last = self._beat._replace(number=self._beat.number + 1, is_over=True)
-            # Else it is another's, the run was removed, or it goes stale by itself.
+            # If this fails, another driver has it, the run was removed, or it becomes stale.
             with contextlib.suppress(ChangedError, OSError):
                 self._bucket.put(self._key, last.encode(), etag=self._etag)
         if threading.current_thread() is not self._thread:
@@ -126,10 +126,10 @@ class HeartbeatLease(Lease):
 
     def _locked(self, beat: Beat | None, found: Fetched) -> RunLockedError:
         return RunLockedError(
-            f"run {self._run_id} is being written by {_name_of(beat)}, last heard of "
+            f"run {self._run_id} is being written by {_name_of(beat)}, last heartbeat "
             f"{max(0.0, found.age_s):.0f} s ago; wait until it ends, or end that process and use "
-            f"`gfjobs resume {self._run_id}`: a process that ended without saying so is replaced "
-            f"{STALE_S:.0f} s after its last sign"
+            f"`gfjobs resume {self._run_id}`: after a kill, the run is free {STALE_S:.0f} s after "
+            "the last heartbeat"
         )
 
     def _keep_beating(self) -> None:
@@ -137,7 +137,7 @@ class HeartbeatLease(Lease):
             with self._lock:
                 if self._lost_to or self._ended.is_set():
                     return
-                # Not reached: the next beat may be. Whoever publishes asks first, and is told.
+                # The next heartbeat may reach the store. Publishing calls `confirm` first.
                 with contextlib.suppress(OSError):
                     self._renew()
 
@@ -154,11 +154,11 @@ class HeartbeatLease(Lease):
         self._beat, self._proven_s = beat, asked_s
 
     def _is_ours(self, sent: Beat) -> bool:
-        """Look who wrote it: perhaps our own request, repeated after its answer was lost."""
+        """Check which process wrote it: perhaps our own, in a request whose answer was lost."""
         try:
             found = self._bucket.get(self._key)
         except FileNotFoundError:
-            self._lost_to = "nobody: the run was removed"
+            self._lost_to = "a removal of the run"
             return False
         if found.content == sent.encode():
             self._etag = found.etag
@@ -171,13 +171,13 @@ class HeartbeatLease(Lease):
         if self._lost_to:
             raise RunLockedError(
                 f"the lease of run {self._run_id} was lost to {self._lost_to}, since this process "
-                f"was not heard of for {STALE_S:.0f} s; what it has committed is kept, and it "
-                "writes nothing more"
+                f"sent no heartbeat for {STALE_S:.0f} s; its commits are kept, and it writes "
+                "nothing more"
             )
 
 
 def s3_lease_holder(bucket: Bucket, key: str) -> str | None:
-    """Say which driver holds the lease; None where none does."""
+    """Name the driver that holds the lease; None if no driver does."""
     try:
         found = bucket.get(key)
     except FileNotFoundError:
@@ -197,6 +197,6 @@ def _is_alive(found: Fetched) -> bool:
 
 
 def _now_s() -> float:
-    """Seconds that pass also while the machine sleeps, where the system can tell."""
+    """Return a time in seconds that includes sleep of the machine, if the system can tell."""
     clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
     return time.clock_gettime(clock)

@@ -1,4 +1,4 @@
-"""Who holds a lease, so that a dead holder on this very machine is known at once."""
+"""The process that holds a lease, so that a dead holder on this machine is detected at once."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Owner:
     """A process.
 
     Attributes:
-        pid, host: for people.
-        machine: this boot of this kernel and this namespace of process ids; "" where unknown.
-        started: tells a process from a later one of the same pid; "" where unknown.
+        pid, host: for messages.
+        machine: identifies the boot of the kernel and the namespace of process ids; "" if unknown.
+        started: distinguishes a process from a later one of the same pid; "" if unknown.
     """
 
     pid: int
@@ -29,22 +29,22 @@ class Owner:
 
     @classmethod
     def here(cls) -> Owner:
-        """This process."""
+        """Describe this process."""
         return cls(os.getpid(), socket.gethostname(), _machine(), _started(os.getpid()))
 
     def is_dead(self) -> bool:
-        """Whether it is known to have ended: it ran where we run, and runs no more."""
+        """Whether it is known to have ended: it ran on this machine, and no longer runs."""
         if not self.machine or not self.started or self.machine != _machine():
             return False
         return _started(self.pid) != self.started
 
     def __str__(self) -> str:
-        """As a message names it."""
+        """Name it for a message."""
         return f"process {self.pid} on {self.host}"
 
 
 def _machine() -> str:
-    """Empty where the kernel does not say it, as on macOS."""
+    """Identify boot and process namespace; empty if the kernel does not report them (macOS)."""
     with contextlib.suppress(OSError):
         boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {(_PROC / 'self/ns/pid').readlink()}"
@@ -52,7 +52,7 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str:
-    """When a process began; empty where there is none. One that waits to be buried counts not."""
+    """When a process began; empty if there is none. A zombie does not count."""
     with contextlib.suppress(OSError, IndexError):
         fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
         return "" if fields[0] in "ZX" else fields[_STARTED_FIELD]

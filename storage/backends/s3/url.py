@@ -1,4 +1,4 @@
-"""How a results root on an object store is written: `s3://bucket/prefix`."""
+"""The URL of a results root on an object store: `s3://bucket/prefix`."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class BucketUrl(NamedTuple):
 
 
 def parse_url(text: str) -> BucketUrl:
-    """Read a URL.
+    """Parse a URL.
 
-    Raises: RootNotWritableError: it is not of this form. What may be a password is not repeated.
+    Raises: RootNotWritableError: it is not of this form. The message repeats no possible password.
     """
     found = _URL.fullmatch(text)
     if found:
         return BucketUrl(found[1], found[2].strip("/"))
     shown = "s3://..." if any(mark in text[len("s3://") :] for mark in "@?:") else text[:200]
     raise RootNotWritableError(
-        f"results root {shown} is not of the form s3://bucket/prefix: a bucket of small letters, "
-        "digits, '.' and '-', then names of letters, digits, '.', '_', '=' and '-'; credentials "
-        "and the endpoint do not belong in it, they come from AWS_PROFILE, AWS_ENDPOINT_URL and "
-        "the like"
+        f"results root {shown} is not of the form s3://bucket/prefix: a bucket of lowercase "
+        "letters, digits, '.' and '-', then names of letters, digits, '.', '_', '=' and '-'; "
+        "credentials and the endpoint do not belong in it, they come from AWS_PROFILE, "
+        "AWS_ENDPOINT_URL and the like"
     )

@@ -1,9 +1,9 @@
--- Does the replay say what the router did? Each routed cell held against each all-exit pass of the
--- same model, data set, device, node, runtime, precision and threads (compared_routes.sql): one row
--- a pair, and one for a routed cell without a pass, with exits_cell_id NULL.
--- images, routes (image x round): compared; unmatched: routes of which the pass says nothing.
--- max_gate_distance: over exit flips, how far the deciding score is from its threshold at most.
--- max_score_difference: where both left at the same exit, how far their scores are apart at most.
+-- Compares each routed cell with each all-exit pass of the same model, data set, device, node,
+-- runtime, precision and threads (compared_routes.sql): does the replay agree with the router? One
+-- row per pair; a routed cell without a pass has one row, with exits_cell_id NULL.
+-- images, routes (image x round): compared; unmatched: routes of images not in the pass.
+-- max_gate_distance: over exit flips, the largest distance of a deciding score from its threshold.
+-- max_score_difference: over equal exits, the largest difference between the two scores.
 WITH
 counted AS (
     SELECT run_id, cell_id, exits_cell_id,

@@ -1,4 +1,4 @@
--- The flips of one run whose score stood farthest from its threshold.
+-- The flips of one run, those with the score farthest from its threshold first.
 FROM flips($run_id)
 ORDER BY gate_distance DESC NULLS LAST, model, image_id, round
 LIMIT $most

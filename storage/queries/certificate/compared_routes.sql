@@ -1,15 +1,15 @@
--- Every routed row beside what the all-exit pass says of the same image at the same thresholds: one
--- row per routed cell, image, round and pass it is held against. Routed cells without such a pass
--- have exits_cell_id NULL, and what the pass does not say of an image is NULL.
--- The deciding block is the earlier of the two exits: there one let the image out and the other not.
--- deciding_score is what the pass has there, gate_distance its distance from the threshold; both
--- NULL at a last block, the distance also for NaN.
+-- Compares every routed row with the all-exit pass, for the same image at the same thresholds: one
+-- row per routed cell, image, round and pass. A routed cell without a pass has exits_cell_id NULL;
+-- columns of an image that the pass has no row for are NULL.
+-- The deciding block is the earlier of the two exits: there one let the image exit and the other
+-- did not. deciding_score is the pass's score there, gate_distance its distance from the threshold;
+-- both are NULL at a last block, and the distance is also NULL for NaN.
 WITH
--- The same cell_id may stand in several runs: every join is by run and cell.
+-- Several runs may contain the same cell_id: every join is by run and cell.
 pairs AS (
     SELECT l.run_id, l.cell_id, l.threshold, l.thresholds, l.exit_blocks, l.dataset_sha256,
         p.cell_id AS exits_cell_id,
-        row_number() OVER () AS pair  -- a number to group by: digests would be hashed once a row
+        row_number() OVER () AS pair  -- a number to group by: digests would be hashed per row
     FROM cells l
     LEFT JOIN cells p
         ON p.run_id = l.run_id
@@ -20,7 +20,7 @@ pairs AS (
 ),
 replayed AS (
     SELECT p.pair, e.image_id, min(e.exit_block) AS exit_block,
-        -- Not arg_min: it would pass over a NULL and take the answer of a later exit.
+        -- Not arg_min: it would skip a NULL and take the prediction of a later exit.
         arg_min_null(e.prediction, e.exit_block) AS prediction
     FROM exits e
     JOIN pairs p ON p.run_id = e.run_id AND p.exits_cell_id = e.cell_id

@@ -1,6 +1,6 @@
--- The routes that are not what the all-exit pass says (certificate.sql), one row a flip: another
--- exit or another answer. threshold and gate_score are those of the deciding block, the earlier of
--- the two exits; gate_score is the pass's.
+-- The routes whose exit or prediction differs from the all-exit pass (certificate.sql), one row per
+-- flip. threshold and gate_score are those of the deciding block, the earlier of the two exits;
+-- gate_score is the pass's.
 SELECT f.run_id, f.cell_id, f.exits_cell_id, l.model, l.dataset, f.round, f.image_id,
     f.routed_exit_block, f.replayed_exit_block, f.routed_prediction, f.replayed_prediction,
     f.deciding_block, f.deciding_threshold AS threshold, f.deciding_score AS gate_score,

@@ -1,16 +1,18 @@
--- The machine's state while a timed cell ran, over its unthrottled rounds on one node; and in words
--- what forbids comparing it silently. What a machine does not show is NULL, and nothing is said of it.
+-- The machine's state while a timed cell ran, over its unthrottled rounds on one node; note
+-- describes what forbids comparing it without a warning. What a machine does not report is NULL,
+-- without a note.
 --
--- * is_steady: not where the power mode changed among the cell's own rounds: their mean is of no
---   mode. The ladder has such a cell as invalid, and no latency is composed of it.
--- * Power mode and governor must be one throughout the run, on this node and device.
--- * clock: the highest of the rounds' readings must be within 5 % of the highest beside it, among
---   cells of the same table (data set, node, device, runtime, precision, threads, batch size). The
---   highest, since a governor lowers the clock whenever a processor waits: a low reading may be of
---   such a moment, a high one is a clock that there was. 5 %, since fewer threads or more heat move
---   a processor's boost by 2 or 3 %, and 5 % of the clock are up to 5 % of the milliseconds.
--- * load: the mean by time, 0 to 1, is said from 0.1 on: there a neighbour takes a tenth of all
---   processors. Counted in ticks of 10 ms, it says nothing of less than a second.
+-- * is_steady: false if the power mode changed among the cell's own rounds: their mean belongs to
+--   no mode. The ladder marks such a cell as invalid, and no latency is composed from it.
+-- * Power mode and governor must be constant throughout the run, on this node and device.
+-- * clock: the highest of the rounds' readings must be within 5 % of the highest of all cells in
+--   the same table (data set, node, device, runtime, precision, threads, batch size). The highest,
+--   because a governor lowers the clock whenever a processor waits: a low reading may be from such
+--   a moment, but a high one shows that the clock was reached. 5 %, because fewer threads or more
+--   heat change a processor's boost by 2 or 3 %, and 5 % of the clock are up to 5 % of the
+--   milliseconds.
+-- * load: the mean by time, 0 to 1, is reported from 0.1 on: there others take a tenth of all
+--   processors. It is counted in ticks of 10 ms, so it means nothing for less than a second.
 WITH
 kept AS (
     SELECT r.*, epoch(r.ended_at - r.started_at) AS seconds
@@ -20,8 +22,8 @@ kept AS (
 ),
 states AS (
     SELECT run_id, cell_id, node,
-        -- A mode that changed between two readings stands as `0, 1`; the governors of several
-        -- clusters do so too, and are one state.
+        -- A mode that changed between two readings is stored as `0, 1`. The governors of several
+        -- clusters are stored in the same way, but are one state.
         list_sort(list_distinct(flatten(list(string_split(power_mode, ', '))
             FILTER (power_mode IS NOT NULL)))) AS power_modes,
         list_sort(list(DISTINCT governor) FILTER (governor IS NOT NULL)) AS governors,

@@ -1,5 +1,6 @@
--- The timed cells whose times are not to be believed, and why: what cells.is_valid says, decided when
--- a cell ends, and what its rounds show (conditions.sql). Figures of others are not made of them.
+-- The timed cells with unreliable times, and why: from cells.is_valid, decided when a cell ends,
+-- and from the conditions of its rounds (conditions.sql). No other figures are computed from these
+-- cells.
 SELECT c.run_id, c.cell_id,
     concat_ws('; ',
         c.note,

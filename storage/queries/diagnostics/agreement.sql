@@ -1,11 +1,11 @@
--- Do the same weights answer the same elsewhere? Pairs of all-exit cells of one run with the same
--- model, checkpoint, exits and images, and another device, node, runtime, precision, number of
--- threads or batch size, image by image. The first cell's columns come first; `differs` says what
--- is another in the second.
+-- Compares predictions of the same weights in different settings. Pairs all-exit cells of one run
+-- that have the same model, checkpoint, exits and images, but differ in device, node, runtime,
+-- precision, number of threads or batch size, and compares them image by image. The first cell's
+-- columns come first; `differs` lists what is different in the second.
 -- * same_prediction_pct: the last block predicts the same class, right or wrong;
--- * same_exit_pct, same_answer_pct: at one threshold for all gates, images leave at the same exit,
---   and with the same class (not necessarily there).
--- Accuracy hides such changes where as many images turn right as turn wrong.
+-- * same_exit_pct, same_answer_pct: at one threshold for all gates, images exit after the same
+--   block, and with the same class (not necessarily there).
+-- Accuracy hides such changes if as many images turn right as turn wrong.
 WITH
 chosen AS (
     SELECT *, row_number() OVER (ORDER BY position, cell_id) AS place

@@ -1,18 +1,18 @@
--- How often is an exit right when it is this confident? Its images in 15 bins of max_prob of equal
--- width, as in Guo et al., ICML 2017 (arXiv:1706.04599): bin b, 1 to 15, holds what is above
+-- How often is an exit right at a given confidence? Its images in 15 bins of max_prob of equal
+-- width, as in Guo et al., ICML 2017 (arXiv:1706.04599): bin b, 1 to 15, holds values above
 -- (b - 1) / 15 up to b / 15; an empty bin has no row. Bin NULL holds the images without a
 -- confidence (NaN logits). confidence_pct - acc1 above 0 is overconfidence.
 WITH
 answers AS (
     SELECT run_id, cell_id, exit_block, is_correct,
-        -- DOUBLE, since float32 would round the product once more.
+        -- DOUBLE, because float32 would round the product once more.
         CASE WHEN NOT isnan(max_prob) THEN max_prob::DOUBLE END AS confidence
     FROM exits
     WHERE run_id = run_named(run) AND is_correct IS NOT NULL
 ),
 binned AS (
     SELECT run_id, cell_id, exit_block,
-        -- A softmax may round to 1.0000001. The CASE, since least and greatest pass over NULL.
+        -- A softmax may round to 1.0000001. CASE, because least and greatest ignore NULL.
         CASE WHEN confidence IS NOT NULL
             THEN greatest(1, least(15, ceil(15 * confidence)))::INTEGER END AS bin,
         count(*) AS images,

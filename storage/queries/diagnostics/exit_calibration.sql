@@ -1,9 +1,9 @@
--- Does max_prob mean what it says? The expected calibration error of each exit over the bins of
--- calibration_bins.sql, in points: the mean of |confidence - accuracy|, weighted by images. Images
--- without a confidence (bin NULL) count in images and acc1 only.
--- ECE alone misleads: an exit that is equally confident of every image may have none, and cannot
--- tell which to let go; miscalibrated networks can be the better ones (Kubaty et al., 2025,
--- arXiv:2508.21495). Read it with gate_auroc.sql.
+-- Expected calibration error (ECE) of each exit over the bins of calibration_bins.sql, in points:
+-- the mean of |confidence - accuracy|, weighted by images. Images without a confidence (bin NULL)
+-- count in images and acc1 only.
+-- ECE alone misleads: an exit that is equally confident about every image may have none, and cannot
+-- tell which images to let exit; miscalibrated networks can be the better ones (Kubaty et al.,
+-- 2025, arXiv:2508.21495). Read it with gate_auroc.sql.
 WITH
 errors AS (
     SELECT run_id, cell_id, exit_block,

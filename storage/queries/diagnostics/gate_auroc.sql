@@ -1,19 +1,19 @@
 -- Does a gate know when its exit is right? The area under the ROC of its score as a predictor of
 -- is_correct, per cell and early exit: the share of (right, wrong) pairs of images that the score
--- orders rightly, ties counting half. 1 is perfect, 0.5 is chance; NULL where all images are right
--- or all are wrong. Beside it what needs no gate: max_prob, -entropy and margin of the same exit.
--- That this ranking, failure prediction, tells more of an early-exit network than its calibration
--- does is argued by Kubaty et al., 2025 (arXiv:2508.21495).
+-- orders correctly, ties counting half. 1 is perfect, 0.5 is chance; NULL if all images are right
+-- or all are wrong. For comparison, the same for scores that need no gate: max_prob, -entropy and
+-- margin. Kubaty et al., 2025 (arXiv:2508.21495) argue that this ranking, failure prediction,
+-- describes an early-exit network better than its calibration does.
 WITH
 early AS (
-    -- The last block has no gate (NULL), and decides nothing.
+    -- The last block has no gate (NULL), so it decides nothing.
     SELECT run_id, cell_id, exit_block, is_correct,
         gate_score, max_prob, -entropy AS entropy, margin
     FROM exits
     WHERE run_id = run_named(run) AND gate_score IS NOT NULL AND is_correct IS NOT NULL
 ),
 scored AS (
-    -- A NaN never leaves: it ranks lowest, where DuckDB would sort it highest.
+    -- A NaN never exits, so it ranks lowest; DuckDB would sort it highest.
     SELECT run_id, cell_id, exit_block, predictor, is_correct,
         CASE WHEN isnan(score) THEN '-inf'::FLOAT ELSE score END AS score
     FROM early UNPIVOT (score FOR predictor IN (gate_score, max_prob, entropy, margin))
@@ -25,7 +25,7 @@ tied AS (
     FROM scored
     GROUP BY run_id, cell_id, exit_block, predictor, score
 ),
--- The Mann-Whitney statistic: what a right image's mid-rank counts among the wrong ones.
+-- The Mann-Whitney statistic, from the mid-ranks of the right images.
 ranked AS (
     SELECT *, sum(n_wrong) OVER lower_scores - n_wrong / 2 AS outranked
     FROM tied

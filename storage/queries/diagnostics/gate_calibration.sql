@@ -1,7 +1,8 @@
--- Does a higher score of a gate mean that its exit is right more often? For each all-exit pass of one run
--- and each gate its images in ten parts by score, each with as many (ties may be cut), so that it holds
--- for scores of any scale: the mean score of a part, and how often the exit is right in it. Of a
--- calibrated gate whose score is a probability, acc1 is 100 times the mean score. NaN scores are left out.
+-- Does a higher gate score mean that the exit is right more often? For each all-exit pass of one
+-- run and each gate: its images in ten parts by score, of equal size (ties may be cut), so that it
+-- works for scores of any scale; per part, the mean score and how often the exit is right. If a
+-- gate's score is a calibrated probability, acc1 is 100 times the mean score. NaN scores are left
+-- out.
 WITH
 parts AS (
     SELECT run_id, cell_id, exit_block, gate_score, is_correct,

@@ -1,12 +1,12 @@
--- What do the gates cost against the oracle of oracle_exits.sql, and at which exit? One row per
--- cell and exit, the last block included:
--- * reached: images that ran so far; left_here: those that left;
--- * left_wrong_later_right: left here wrongly though a later exit is right (too early);
--- * left_wrong_earlier_right: left here wrongly, and only earlier exits are right (too late);
--- * stayed_right: right here, but stayed; stayed_right_blocks: the blocks that these ran from here
---   until they left. An image that was right at several exits counts at each, so these two do not
---   add up over exits; the other counts do;
--- * regret_points: both kinds of wrong leavers in points of the cell's accuracy. They add up to
+-- What do the gates lose compared with the oracle of oracle_exits.sql, and at which exit? One row
+-- per cell and exit, the last block included:
+-- * reached: images that ran this far; left_here: images that exit here;
+-- * left_wrong_later_right: exit here wrongly though a later exit is right (too early);
+-- * left_wrong_earlier_right: exit here wrongly, and only earlier exits are right (too late);
+-- * stayed_right: right here, but did not exit; stayed_right_blocks: the blocks that these images
+--   ran from here until they exited. An image that was right at several exits counts at each, so
+--   these two do not add up over exits; the other counts do;
+-- * regret_points: both kinds of wrong exits, in points of the cell's accuracy. They add up to
 --   oracle_acc1 minus the accuracy at this threshold.
 WITH
 routes AS (
@@ -30,7 +30,7 @@ counted AS (
         coalesce(sum(blocks_until_left) FILTER (blocks_until_left > 0 AND is_correct), 0)::BIGINT
             AS stayed_right_blocks
     FROM routes
-    -- An exit that nobody reaches is worth a row, so nothing is filtered out before.
+    -- An exit that no image reaches has a row too, so nothing is filtered out earlier.
     GROUP BY run_id, cell_id, exit_block
 )
 SELECT c.* EXCLUDE (position), t::FLOAT AS threshold, g.* EXCLUDE (run_id, cell_id),

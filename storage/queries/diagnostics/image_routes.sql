@@ -1,10 +1,10 @@
--- Where each image of each all-exit cell leaves at one threshold for all gates, what it answers
--- there, and what would have been possible: one row per cell and image. At +inf nobody leaves
--- early: exit_block, is_correct and prediction are then the last block's.
--- first_right_block, last_right_block: NULL where no exit is right.
+-- After which block each image of each all-exit cell exits at one threshold for all gates, its
+-- prediction there, and what would have been possible: one row per cell and image. At +inf no image
+-- exits early: exit_block, is_correct and prediction are then the last block's.
+-- first_right_block, last_right_block: NULL if no exit is right.
 SELECT run_id, cell_id, image_id,
     min(exit_block) FILTER (leaves(gate_score, t)) AS exit_block,
-    -- Not arg_min: it would pass over a NULL and take the answer of a later exit.
+    -- Not arg_min: it would skip a NULL and take the prediction of a later exit.
     arg_min_null(is_correct, exit_block) FILTER (leaves(gate_score, t)) AS is_correct,
     arg_min_null(prediction, exit_block) FILTER (leaves(gate_score, t)) AS prediction,
     arg_max_null(prediction, exit_block) AS last_prediction,

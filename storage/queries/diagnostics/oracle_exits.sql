@@ -1,8 +1,9 @@
--- How good could perfect gates be? The oracle leaves at the earliest exit that is right: no gates
--- over these exits are more accurate. Where none is right it runs to the last block, as a gate that
--- waits for a right answer would; wasted_blocks.sql counts what leaving these at once would save.
--- Static models have the last block only: oracle and full depth agree. oracle_acc1 - full_acc1 are
--- the images that an early exit had right and the last block has wrong, in points.
+-- How good could perfect gates be? The oracle takes the earliest exit that is right: no gates over
+-- these exits are more accurate. If none is right it runs to the last block, as a gate that waits
+-- for a right prediction would; wasted_blocks.sql counts what exiting at once would save for these
+-- images. Static models have the last block only: oracle and full depth agree. oracle_acc1 -
+-- full_acc1 is the share of images that an early exit had right and the last block has wrong, in
+-- points.
 WITH
 counted AS (
     SELECT run_id, cell_id, count(*) AS images,

@@ -1,10 +1,10 @@
--- How many blocks does a threshold run for nothing? The wasteful overthinking of Kaya et al., 2019
+-- How many blocks run in vain at a threshold? The wasteful overthinking of Kaya et al., 2019
 -- (arXiv:1810.07052), per image and as a share of all blocks run:
--- * after_right_blocks: by images that are answered right, after the earliest exit that was right;
--- * never_right_blocks: by images that no exit has right, after the first exit. The oracle of
+-- * after_right_blocks: run by images that end up right, after the earliest exit that was right;
+-- * never_right_blocks: run by images that no exit has right, after the first exit. The oracle of
 --   oracle_exits.sql runs these to the last block, which is the convention for its mean_blocks;
---   here they count as waste, since leaving at once would have cost no accuracy.
--- Images that are answered wrong although some exit is right are no waste but a loss of accuracy:
+--   here they count as waste, because exiting at once would have cost no accuracy.
+-- Images that end up wrong although some exit is right are not waste but a loss of accuracy:
 -- gate_regret.sql.
 WITH
 wasted AS (

@@ -1,3 +1,3 @@
--- The thresholds of one run that were routed for real, with the latency composed for each.
+-- The thresholds of one run that were actually routed, with the composed latency of each.
 SELECT *
 FROM composition($run_id)

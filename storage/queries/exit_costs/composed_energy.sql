@@ -1,6 +1,8 @@
--- The mean energy of any thresholds, `[t]` or one a gate, composed for the models with gates of a run:
--- what leaving at each exit takes (trusted_exit_energies.sql), mixed by the shares that leave there.
--- margin_mj is half its 95 % interval: the exits' own, each by its share, independent of one another.
+-- The composed mean energy at any thresholds, `[t]` or one per gate, for the models with gates of a
+-- run: the energy of each exit (trusted_exit_energies.sql), weighted by the share of images that
+-- take it.
+-- margin_mj is half its 95 % interval: the exits' own, each weighted by its share, taken as
+-- independent.
 WITH
 points AS (
     SELECT a.*, t.exit_mj, t.exit_margin_mj, t.energy_source, t.note,

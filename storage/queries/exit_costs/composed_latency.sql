@@ -1,7 +1,7 @@
--- The latency of any thresholds, `[t]` or one a gate, composed for the models with gates of a run:
--- what images took that were sent out at each exit (exit_samples.sql), mixed by the shares that
--- leave there. A percentile is the least time that so large a share of the mixture stays within;
--- as everywhere it is NULL where there are too few samples (samples_for.sql).
+-- The composed latency at any thresholds, `[t]` or one per gate, for the models with gates of a
+-- run: the times of images forced to each exit (exit_samples.sql), weighted by the share of images
+-- that take it. Percentile p is the least time within which p % of the mixture stay.
+-- As everywhere it is NULL if there are too few samples (samples_for.sql).
 WITH
 points AS (
     SELECT a.*, t.note,
@@ -27,7 +27,7 @@ ranked AS (
     SELECT *,
         sum(weight) OVER (
             PARTITION BY run_id, cell_id ORDER BY exit_ms RANGE UNBOUNDED PRECEDING
-        ) + 1e-9 AS within  -- sums of shares round
+        ) + 1e-9 AS within  -- sums of shares have rounding errors
     FROM weighed
 ),
 mixed AS (

@@ -1,7 +1,7 @@
--- Does mixing exit costs say what the clock said? Of each routed cell of a model with gates, image
--- by image (batch 1), the mean latency as routed beside the one composed of what leaving at each
--- exit costs and who left where; in unthrottled rounds of valid cells. Beyond the tolerance what is
--- composed is not to be believed (trusted_exit_costs.sql).
+-- Does the latency composed from exit costs agree with the measured one? For each routed cell of a
+-- model with gates, image by image (batch 1): the mean latency as routed, and the one composed from
+-- the cost of each exit and the share of images that take it; in unthrottled rounds of valid cells.
+-- Beyond the tolerance, composed latencies are not used (trusted_exit_costs.sql).
 WITH
 routed AS (
     SELECT l.run_id, l.cell_id, p.cell_id AS exits_cell_id, r.exit_block,

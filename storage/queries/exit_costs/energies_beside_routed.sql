@@ -1,5 +1,6 @@
--- The thresholds of one run that were routed for real, with the energy composed for each; and of passes
--- whose energy by exit is not known though power was read, why (note; no composed_mj).
+-- The thresholds of one run that were actually routed, with the composed energy of each; also
+-- passes whose energy by exit is not known although power was read, with the reason (note; no
+-- composed_mj).
 SELECT e.*, s.energy_source
 FROM energy_composition($run_id) e
 LEFT JOIN energy_sources s ON s.run_id = e.run_id AND s.node = e.node

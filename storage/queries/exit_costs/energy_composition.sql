@@ -1,7 +1,8 @@
--- Does mixing exit energies say what the meter said? Of each routed cell of a model with gates, image
--- by image (batch 1), the mean energy as routed beside the one composed of what leaving at each exit
--- takes and who left where; in unthrottled rounds of valid cells. Beyond the tolerance what is composed
--- is not to be believed (trusted_exit_energies.sql). note: why the routed energy is not known.
+-- Does the energy composed from exit energies agree with the measured one? For each routed cell of
+-- a model with gates, image by image (batch 1): the mean energy as routed, and the one composed
+-- from the energy of each exit and the share of images that take it; in unthrottled rounds of valid
+-- cells. Beyond the tolerance, composed energies are not used (trusted_exit_energies.sql). note:
+-- why the routed energy is not known.
 WITH
 routed AS (
     SELECT l.run_id, l.cell_id, l.node, e.cell_id AS exits_cell_id,

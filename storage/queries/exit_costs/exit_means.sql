@@ -1,5 +1,5 @@
--- What leaving at each exit costs: the mean over images that were sent out there (exit_costs), in
--- unthrottled rounds. One row a cell and exit; an exit without such a round has none.
+-- What each exit costs: the mean latency of images forced to it (exit_costs), in unthrottled
+-- rounds. One row per cell and exit; an exit without such a round has none.
 SELECT e.run_id, e.cell_id, e.exit_block,
     count(e.forward_ms) AS samples,
     avg(e.forward_ms) AS forward_ms

@@ -1,4 +1,4 @@
--- The samples that the latency of one all-exit pass is composed of (exit_samples.sql).
+-- The samples from which the latency of one all-exit pass is composed (exit_samples.sql).
 SELECT round, exit_ms
 FROM exit_samples($run_id)
 WHERE cell_id = $cell_id

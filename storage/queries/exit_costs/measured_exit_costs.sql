@@ -1,7 +1,7 @@
--- What leaving at each exit costs, for each all-exit pass of a run in whose setting it was measured
--- image by image: exit_ms has the mean forward_ms of every exit, the last block's last. Models with
--- gates were sent out at each exit (exit_costs); a static model is timed as it is. Where that was
--- timed in cells that are not valid alone (invalid_cells.sql), is_valid is false, and the note is why.
+-- What each exit costs, for each all-exit pass of a run in whose setting it was measured image by
+-- image: exit_ms has the mean forward_ms of every exit, the last block's last. Models with gates
+-- were forced to each exit (exit_costs); a static model is timed as it is. If only invalid cells
+-- (invalid_cells.sql) timed them, is_valid is false and the note says why.
 WITH
 passes AS (
     SELECT *, gates(exit_blocks, depth) AS gates, list_append(gates, depth - 1) AS all_exits

@@ -1,8 +1,8 @@
--- The energy of leaving at each exit, for each all-exit pass in whose setting what that costs was
--- timed (measured_exit_costs.sql): exit_mj has the mJ of every exit, the last block's last, exit_margin_mj
--- half their 95 % intervals. Of models with gates from forced exits, of a static model as it is routed
--- (cell_energies.sql). Where what was measured gives no energy of an exit, exit_mj is NULL and the note
--- says why; where an exit was not measured at all there is no row.
+-- The energy of each exit, for each all-exit pass in whose setting the exit costs were timed
+-- (measured_exit_costs.sql): exit_mj has the mJ of every exit, the last block's last,
+-- exit_margin_mj half their 95 % intervals. For models with gates from forced exits, for a static
+-- model as it is routed (cell_energies.sql). If the measurements give no energy for an exit,
+-- exit_mj is NULL and the note says why; if an exit was not measured at all there is no row.
 WITH
 costs AS MATERIALIZED (FROM measured_exit_costs(run)),
 energies AS (

@@ -1,7 +1,7 @@
 -- The exit costs of each all-exit pass (measured_exit_costs.sql) that may be mixed into the latency
--- of any threshold: exit_ms is NULL if some routed threshold was composed wrongly, if the cell that
--- timed them is not valid, and if nothing was measured. The note says why, or what speaks against
--- them: no routed threshold confirms them, or the conditions (conditions.sql); compare power_mode
+-- at any threshold: exit_ms is NULL if the composed latency of a routed threshold is wrong, if the
+-- cell that timed them is not valid, or if nothing was measured. The note says why, or gives a
+-- caveat: no routed threshold confirms them, or the conditions (conditions.sql); compare power_mode
 -- before comparing them.
 WITH
 checks AS (

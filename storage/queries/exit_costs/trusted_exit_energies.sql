@@ -1,6 +1,6 @@
 -- The exit energies of each all-exit pass (measured_exit_energies.sql) that may be mixed into the
--- energy of any threshold: exit_mj is NULL if some routed threshold was composed wrongly, and if
--- nothing was measured. The note says why, or that no routed threshold confirms them.
+-- energy at any threshold: exit_mj is NULL if the composed energy of a routed threshold is wrong,
+-- or if nothing was measured. The note says why, or that no routed threshold confirms them.
 WITH
 checks AS (
     SELECT run_id, exits_cell_id,

@@ -1,5 +1,5 @@
--- Whether all thresholds that were composed of forced exits came within their tolerance, and the
--- worst of them. An aggregate.
+-- Whether all thresholds composed from forced exits came within their tolerance, and the worst
+-- error. An aggregate.
 {
     'are_within': bool_and(is_within),
     'worst_pct': arg_max(error_pct, abs(error_pct)),

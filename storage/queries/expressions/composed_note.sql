@@ -1,4 +1,4 @@
--- What a composed_check says against composing a mean of its parts; NULL: nothing.
+-- The caveat of a composed_check about composing a mean from its parts; NULL if there is none.
 CASE
     WHEN NOT checked.are_within THEN format(
         'composed of {}, a routed mean {} is missed by {:+.1f} %, more than {:.0f} %',

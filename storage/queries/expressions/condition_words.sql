@@ -1,4 +1,4 @@
--- In which states a cell was timed and in which others of its run; NULL where all was alike.
+-- The states in which a cell was timed, and the others of its run; NULL if all were the same.
 CASE WHEN len(own) > 0 AND len(list_filter(everyone, lambda x: NOT list_contains(own, x))) > 0
     THEN format('conditions: {} {} here, {} elsewhere in this run', what,
         array_to_string(own, ' / '),

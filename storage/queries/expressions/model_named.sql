@@ -1,4 +1,5 @@
--- A model's name that some run has; another is an error, since an empty answer would look like a result.
+-- A model's name, if some run has it; else an error, because an empty result would look like a
+-- finding.
 (SELECT CASE
     WHEN is_there THEN name
     ELSE error(format('there is no model ''{}'' in any run; {}', coalesce(name, 'NULL'),

@@ -1,6 +1,6 @@
--- The run_id that is meant: `latest` is the newest submitted. A name that no run has is an error, and so
--- is a damaged run, of which nothing else is shown: an empty answer would look like a result. `latest`
--- of no run at all is NULL.
+-- The run_id for a name; `latest` is the newest submitted run. A name that no run has is an error,
+-- because an empty result would look like a finding; so is a damaged run, all data of which is
+-- withheld. `latest` is NULL if there is no run at all.
 (SELECT CASE
     WHEN meant.status = 'damaged' THEN error(format(
         'run {} is damaged, and is left out of all answers: `gfjobs fsck {}` says what is wrong',
@@ -21,6 +21,6 @@ FROM (
         arg_max(r.run_id, (submitted, r.run_id)) AS newest,
         (list(r.run_id ORDER BY jaro_winkler_similarity(r.run_id, run) DESC, r.run_id)
             FILTER (jaro_winkler_similarity(r.run_id, run) > 0.7))[:3] AS near
-    -- Of a damaged run the time may not be known; NULL would sort above all.
+    -- The time of a damaged run may be unknown; NULL would sort above all.
     FROM (SELECT run_id, status, coalesce(submitted_at, '-infinity'::TIMESTAMP) AS submitted FROM runs) r
 ))

@@ -1,4 +1,4 @@
--- Whether two cells run the same model in the same way in the same place, whatever they measure.
+-- Whether two cells run the same model in the same setting on the same node, whatever they measure.
 a.model IS NOT DISTINCT FROM b.model
 AND a.checkpoint_sha256 IS NOT DISTINCT FROM b.checkpoint_sha256
 AND a.exit_blocks IS NOT DISTINCT FROM b.exit_blocks

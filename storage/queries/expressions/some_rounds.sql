@@ -1,2 +1,2 @@
--- How many of a cell's timed rounds its energy is of, where that is not all.
+-- From how many of a cell's timed rounds its energy comes; NULL if from all.
 CASE WHEN own < timed THEN format('energy from {} of {} rounds', own, timed) END

@@ -1,3 +1,3 @@
--- What was judged of one run.
+-- The verdicts of one run.
 FROM regressions WHERE run_id = $run_id
 ORDER BY dataset, device, node, runtime, precision, threads, batch_size, model, threshold, metric

@@ -1,5 +1,5 @@
--- The measured cells of a run and of all finished runs of the same name before it, the oldest first:
--- the nights of a schedule.
+-- The measured cells of a run and of all earlier finished runs of the same name, oldest first: the
+-- nights of a schedule.
 SELECT r.submitted_at, r.status AS run_status, m.*
 FROM measured m
 JOIN runs r ON r.run_id = m.run_id

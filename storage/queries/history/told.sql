@@ -1,4 +1,4 @@
--- The regressions told so far of the nights of one run, the oldest first.
+-- The regressions and improvements found in earlier runs of the same name, oldest first.
 SELECT g.*
 FROM regressions g
 JOIN runs r ON r.run_id = g.run_id

@@ -1,6 +1,6 @@
--- The history of a model: its rows of the ladder in all runs, each setting and threshold by itself in
--- the order of time, with what changed since the run before in the same setting, on the same images. A
--- row that is not valid is shown, and neither compared nor compared with.
+-- The history of a model: its ladder rows of all runs, grouped by setting and threshold, oldest
+-- first, with the change since the previous run in the same setting on the same images. A row that
+-- is not valid is shown, but not compared with any other.
 WITH
 lines AS (
     SELECT r.submitted_at, r.name AS run_name, c.dataset_sha256, l.*

@@ -1,6 +1,6 @@
--- The cells that the ladder has rows of, each with the all-exit pass of its run that answers for it
--- (source_id): routed cells, whose source is NULL where there is none; and all-exit passes of what
--- was not timed in that run, each its own source.
+-- The cells that have ladder rows, each with the all-exit pass of its run that gives its
+-- predictions (source_id): routed cells, source_id NULL if there is no such pass; and all-exit
+-- passes in settings that were not timed in that run, each its own source.
 WITH
 exit_rows AS (
     SELECT run_id, cell_id, min(node) AS node
@@ -11,8 +11,8 @@ passes AS (
     FROM cells c JOIN exit_rows r USING (run_id, cell_id)
     WHERE c.kind = 'exits'
 ),
--- What each row is about, and the all-exit pass that answers for it: the largest, then the one
--- most alike.
+-- Each timed cell and the all-exit pass that gives its predictions: the largest, then the most
+-- similar one.
 timed AS (
     SELECT l.*, p.cell_id AS source_id
     FROM cells l

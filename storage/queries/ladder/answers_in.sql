@@ -1,4 +1,4 @@
--- The answers of one run: one row a cell that the ladder has, its images in order.
+-- The predictions of one run: one row per cell of the ladder, its images in order.
 SELECT cell_id,
     any_value(dataset_sha256) AS dataset_sha256,
     list(image_id ORDER BY image_id) AS image_id,

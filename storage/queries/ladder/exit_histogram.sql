@@ -24,6 +24,6 @@ SELECT h.cell_id, h.model, h.threshold, h.thresholds, h.dataset, h.device, h.nod
 FROM counted h
 LEFT JOIN medians m
     ON m.cell_id = h.cell_id AND m.exit_block = h.exit_block AND m.node IS NOT DISTINCT FROM h.node
--- An enabled exit that nobody takes is worth a row; a block without an exit is not.
+-- An enabled exit that no image takes has a row; a block without an exit has none.
 WHERE h.images > 0 OR list_contains(h.exit_blocks, h.exit_block)
 ORDER BY h.position, h.cell_id, h.node, h.exit_block

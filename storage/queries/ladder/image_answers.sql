@@ -1,16 +1,16 @@
--- What each image was answered in the cells that the ladder has rows of, and where it left: the rows
--- that acc1 is made of. From the all-exit pass that answers for the cell, at the cell's thresholds;
--- without one from round 0 of its records.
+-- The prediction for each image in the cells of the ladder, and the block it exited after: the rows
+-- that acc1 is computed from. They come from the all-exit pass of the cell, at the cell's
+-- thresholds; without one, from round 0 of the cell's records.
 WITH
 cells_of_run AS (
-    SELECT *, row_number() OVER () AS number  -- to group by: digests would be hashed once a row
+    SELECT *, row_number() OVER () AS number  -- to group by: digests would be hashed per row
     FROM answer_sources
     WHERE run_id = run_named(run)
 ),
 answers AS (
     SELECT c.number, e.image_id, any_value(e.label) AS label,
         min(e.exit_block) AS exit_block,
-        -- Not arg_min: it would pass over a NULL and take the answer of a later exit.
+        -- Not arg_min: it would skip a NULL and take the prediction of a later exit.
         arg_min_null(e.prediction, e.exit_block) AS prediction,
         arg_min_null(e.is_correct, e.exit_block) AS is_correct
     FROM exits e

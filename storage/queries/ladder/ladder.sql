@@ -1,25 +1,25 @@
--- The ladder: one row per latency cell and node, and one per all-exit cell of a run that timed
--- nothing for it.
+-- The ladder: one row per latency cell and node, and one per all-exit cell in a setting that its
+-- run did not time.
 --
--- is_valid is the cell's, decided when it ended (at least two rounds that were not throttled, or one
--- where one was asked for); and false where nothing is left to believe, or the power mode changed
--- among its rounds (conditions.sql). Figures stay, for who wants to look; savings are not taken from a
--- baseline that is not valid, nor across power modes.
+-- is_valid is the cell's, decided when it ended (at least two unthrottled rounds, or one if only
+-- one was requested). It is also false if no sample is left, or if the power mode changed among the
+-- cell's rounds (conditions.sql). The figures of such a row are kept for inspection; savings are
+-- not computed against a baseline that is not valid, nor across power modes.
 --
--- Accuracy comes from the run's all-exit pass, replayed at the routed thresholds: each image
--- leaves at the first exit that it may leave at (leaves.sql). Without such a pass it comes from
--- round 0 of the records (answer_sources.sql). Where the logits of some image are not finite there is
--- no accuracy (unanswered.sql): acc1, acc5 and loss are NULL.
+-- Accuracy comes from the run's all-exit pass, replayed at the routed thresholds: each image exits
+-- at the first exit that lets it (leaves.sql). Without such a pass it comes from round 0 of the
+-- records (answer_sources.sql). If the logits of any image are not finite there is no accuracy
+-- (unanswered.sql): acc1, acc5 and loss are NULL.
 --
--- Energy: of the rounds in which power was read (cell_energies.sql).
+-- Energy: from the rounds in which power was read (cell_energies.sql).
 WITH
--- The same cell_id may stand in several runs: every join is by run and cell.
+-- Several runs may contain the same cell_id: every join is by run and cell.
 exit_rows AS (
     SELECT run_id, cell_id, min(node) AS node
     FROM exits GROUP BY run_id, cell_id
 ),
 targets AS (
-    -- A number to group by: digests would be hashed once a row.
+    -- A number to group by: digests would be hashed per row.
     SELECT *, row_number() OVER () AS target
     FROM answer_sources
 ),
@@ -27,7 +27,7 @@ targets AS (
 -- Accuracy ------------------------------------------------------------------------------------
 replayed AS (
     SELECT t.target, e.image_id, min(e.exit_block) AS exit_block,
-        -- Not arg_min: it would pass over a NULL and take the answer of a later exit.
+        -- Not arg_min: it would skip a NULL and take the prediction of a later exit.
         arg_min_null(e.is_correct, e.exit_block) AS is_correct,
         arg_min_null(e.is_top5, e.exit_block) AS is_top5,
         arg_min_null(e.loss, e.exit_block) AS loss
@@ -144,7 +144,7 @@ compared AS (
         AND o.node IS NOT DISTINCT FROM e.node
         AND o.runtime IS NOT DISTINCT FROM e.runtime
         AND o.precision IS NOT DISTINCT FROM e.precision
-    -- Where the baseline was measured in several ways, the one most like this row.
+    -- If the baseline was measured in several settings, take the one most like this row.
     QUALIFY row_number() OVER (
         PARTITION BY e.target, e.node
         ORDER BY is_comparable DESC, (o.threads IS NOT DISTINCT FROM e.threads) DESC,

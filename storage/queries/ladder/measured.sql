@@ -1,6 +1,6 @@
--- The ladder, with what must be alike before two of its rows may be compared: the images, how they were
--- timed, and the state of the machine in the rounds that were not throttled. protocol: the version of
--- how cells are measured; files that do not say it were all written by the first.
+-- The ladder, with what must be equal before two of its rows may be compared: the images, how they
+-- were timed, and the machine's state in the unthrottled rounds. protocol: the version of the
+-- measuring method; files without it were all written by version 1.
 WITH
 states AS (
     SELECT run_id, cell_id, node,

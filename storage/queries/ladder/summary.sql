@@ -1,4 +1,4 @@
--- The ladder of one run, in the order of its grid; cells that were skipped have no line in it.
+-- The ladder of one run, in the order of its grid, without cells that were skipped.
 SELECT l.*, r.baseline
 FROM ladder l
 JOIN runs r USING (run_id)

@@ -1,5 +1,6 @@
--- Where the forward passes of one run's profiles spend their time: one row a cell and component,
--- summed over blocks, in the order of a pass. An image's figures are means over the images that ran.
+-- Where the forward passes in the profiles of one run spend their time: one row per cell and
+-- component, summed over blocks, in the order of a pass. Figures per image are means over the
+-- images that ran.
 SELECT c.cell_id, c.model, c.dataset, c.device, c.node, c.runtime, c.precision, c.threads,
     c.batch_size, any_value(k.images) AS images, p.component,
     sum(p.calls) / any_value(k.images) AS calls_per_image,

@@ -1,5 +1,5 @@
 -- How far each cell of one run on another engine is from eager float32, over all its shards, in the
--- order of the grid. Cells of eager float32, and cells that nobody compared, have no line.
+-- order of the grid. Cells of eager float32, and cells that were not compared, have no row.
 SELECT c.cell_id, c.kind, c.model, c.dataset, c.device, c.node, c.runtime, c.precision, c.threads,
     c.batch_size, c.exit_blocks, c.threshold, c.thresholds, c.position,
     sum(a.images)::BIGINT AS images,

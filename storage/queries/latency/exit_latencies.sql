@@ -1,7 +1,7 @@
--- How long images take that leave at each exit, for one run, as percentiles: of images that were sent out
--- there (kind `exit_costs`), else of those that left there when they were routed, over all thresholds; of
--- a static model as it is routed. In unthrottled rounds; NULL where there are too few samples
--- (samples_for.sql: p25 to p75 as p50, p10 as p90).
+-- Latency percentiles of the images that take each exit, for one run: of images forced to it (kind
+-- `exit_costs`), else of routed images that took it, over all thresholds; of a static model as it
+-- is routed. In unthrottled rounds; NULL if there are too few samples (samples_for.sql: p25 to p75
+-- as p50, p10 as p90).
 WITH
 timed AS (
     SELECT run_id, cell_id, round, exit_block, forward_ms FROM exit_costs WHERE run_id = $run_id

@@ -1,10 +1,11 @@
--- What the means of a run's ladder are made of, for their intervals: one row a routed cell, node and
--- unthrottled round, with three lists: what the images of each batch took together, how many they
--- were, and the first of them, by which the same batch is found in another round. Cells with fewer batches than a median needs are left out: so few do not say how they vary.
+-- The samples behind the mean latencies of a run's ladder, for their intervals: one row per routed
+-- cell, node and unthrottled round, with three lists by batch: its total time, its number of
+-- images, and its first image, which identifies the same batch in another round. Cells with fewer
+-- batches than a median needs are left out: so few do not show how they vary.
 WITH
 kept AS (
     SELECT r.cell_id, r.node, r.round, r.image_id, r.forward_ms,
-        -- A batch has one start; without it an image stands alone.
+        -- The images of a batch share one start; an image without one is a batch of its own.
         CASE WHEN r.batch_size > 1 THEN r.started_at END AS batch_started_at,
         CASE WHEN batch_started_at IS NULL THEN r.image_id END AS only_image_id
     FROM records r

@@ -1,9 +1,9 @@
--- The one definition of a cell's energy, wherever it is shown: (power - idle) x forward_ms, all three
--- over the same rounds (task_energies.sql). One row per routed cell and node (exit_block NULL), and one
--- per exit of a cell that forced exits. Powers are means by time, milliseconds means over the images.
--- reason: why energy_mj is NULL; note: the same, and whether only some rounds have power. margin_mj is
--- half a 95 % interval, by Student's t over the windows, each with its own idle power and its round's
--- mean time; NULL of a single window.
+-- The only definition of a cell's energy, used wherever it is shown: (power - idle) x forward_ms,
+-- all three over the same rounds (task_energies.sql). One row per routed cell and node (exit_block
+-- NULL), and one per exit of a cell that forced exits. Powers are means by time, milliseconds means
+-- over the images. reason: why energy_mj is NULL; note: the same, and whether only some rounds have
+-- power. margin_mj is half a 95 % interval, by Student's t over the windows, each with its own idle
+-- power and its round's mean time; NULL for a single window.
 WITH
 means AS (
     SELECT run_id, cell_id, node, exit_block,

@@ -1,5 +1,5 @@
--- The energy of an image in each of the rounds that the energy of one run's routed cells is of
--- (task_energies.sql), net of idle, in mJ; note: why it is NULL.
+-- The energy per image, net of idle, in mJ, in each of the rounds that the energy of one run's
+-- routed cells comes from (task_energies.sql); note: why it is NULL.
 WITH
 by_round AS (
     SELECT cell_id, node, round,

@@ -1,4 +1,4 @@
--- What measured the power of each node of a run, in the words that stand wherever its millijoules are
+-- What measured the power of each node of a run, in the words shown wherever its millijoules are
 -- shown: `energy: INA3221, rail VDD_IN`, `energy: replay: power.csv`, `energy: meter: log.csv`.
 WITH
 named AS (

@@ -1,8 +1,8 @@
--- The windows of one run that a meter's log can say the power of, in the order of time: those that
--- were kept without power (rows of `power` whose power_mw is NULL mark where each begins and ends), and
--- of cells without such marks each timed task as it stands in `rounds`, which knows no idling. Rounds
--- have no shard: there it numbers the tasks of a round. has_power: a sensor measured the task, or a log
--- was imported for it.
+-- The windows of one run whose power a meter's log can give, in the order of time: those recorded
+-- without power (rows of `power` with power_mw NULL mark the begin and end of each), and, for cells
+-- without such marks, each timed task from `rounds`, which has no idle windows. Rounds have no
+-- shard: for them shard numbers the tasks of a round. has_power: a sensor measured the task, or a
+-- log was imported for it.
 WITH
 marks AS (
     SELECT *,

@@ -1,8 +1,8 @@
 -- The mean power of each window: of one phase of one task, or of one exit that a task forced
--- (exit_block). In unthrottled rounds, of rail 'total', which is there for every node that has a
--- total, chosen or summed. Means are trapezoidal over time, so that uneven sampling does not weigh;
--- where no time passes between samples (there is but one) they count equally. A row without power
--- marks where a window begins or ends, for a meter's log (power_marks.sql).
+-- (exit_block). In unthrottled rounds, from rail 'total', which every node with a total has,
+-- whether chosen or summed. Means are trapezoidal over time, so that uneven sampling does not
+-- distort them; if no time passes between samples (there is only one) they count equally. Rows
+-- without power mark where a window begins or ends, for a meter's log (power_marks.sql).
 WITH
 samples AS (
     SELECT run_id, cell_id, node, round, shard, phase, exit_block, power_mw,

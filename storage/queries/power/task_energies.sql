@@ -1,9 +1,10 @@
--- What the energy of a cell is made of (cell_energies.sql): one row per timed task, and per exit where
--- the task forced exits. Its power while it ran, the idle power before and after the same task, and the
--- milliseconds of its round; power and milliseconds are of the same rounds, none of them throttled.
--- Where some tasks of a cell have power and idle power and others lack one, only the complete ones are
--- here; where none is complete, those that know most. images: the task's share of those that its round
--- timed. timed_rounds: the cell's rounds that have milliseconds, with power or without.
+-- What the energy of a cell is computed from (cell_energies.sql): one row per timed task, and per
+-- exit if the task forced exits. Its power while it ran, the idle power before and after the same
+-- task, and the milliseconds of its round; power and milliseconds are from the same rounds, none of
+-- them throttled. If some tasks of a cell have power and idle power and others lack one, only the
+-- complete ones are included; if none is complete, those that have the most. images: the task's
+-- share of those that its round timed. timed_rounds: the cell's rounds that have milliseconds, with
+-- power or without.
 WITH
 idles AS (
     SELECT run_id, cell_id, node, round, shard,
@@ -41,7 +42,7 @@ forced_times AS (
 times AS (
     SELECT *, count(*) OVER (PARTITION BY run_id, cell_id, node, exit_block) AS timed_rounds
     FROM (FROM routed_times UNION ALL BY NAME FROM forced_times)
-    -- After the rows were grouped: a join of every row would take as long again.
+    -- After grouping: a join of every row would take as long again.
     ANTI JOIN throttled_rounds USING (run_id, cell_id, round)
 ),
 timed AS (
@@ -50,7 +51,7 @@ timed AS (
     JOIN times t
         ON t.run_id = p.run_id AND t.cell_id = p.cell_id AND t.round = p.round
         AND t.exit_block IS NOT DISTINCT FROM p.exit_block
-        -- exit_costs have no node.
+        -- exit_costs has no node.
         AND (t.node IS NOT DISTINCT FROM p.node OR t.exit_block IS NOT NULL)
 )
 SELECT * REPLACE (

@@ -1,4 +1,5 @@
--- What is committed of each cell: its shards, their images, and the seconds that workers were at them.
+-- What is committed of each cell: its shards, their images, and the seconds that workers spent on
+-- them.
 SELECT run_id, cell_id,
     count(*) AS shards,
     sum(rows)::BIGINT AS images,

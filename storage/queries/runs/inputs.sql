@@ -1,4 +1,4 @@
--- What one run was made of: the checkpoints and data sets of its cells, by their digests.
+-- The inputs of one run: the checkpoints and data sets of its cells, by their digests.
 SELECT 'checkpoint' AS kind, model AS name, checkpoint_sha256 AS sha256, any_value(params) AS params,
     any_value(depth) AS depth, any_value(exit_blocks) AS exit_blocks, NULL::INTEGER AS images
 FROM cells

@@ -1,4 +1,4 @@
--- The nodes of one run: what they are, and what was not readable there.
+-- The nodes of one run: their properties, and what could not be read there.
 SELECT node, device, host, architecture, accelerator, python, torch, ray, power_source, power_mode,
     are_clocks_locked, note
 FROM nodes

@@ -1,4 +1,4 @@
--- One row a run, newest first: what it is, and its cells by status.
+-- One row per run, newest first: its name and state, and its cells by status.
 SELECT r.run_id, r.name, r.status, r.submitted_at, r.finished_at,
     count(c.cell_id) AS cells,
     count(*) FILTER (WHERE c.status = 'queued') AS queued,

@@ -1,4 +1,5 @@
--- The nodes of one run that failed what others did, and what they failed with.
+-- The nodes of one run that were set aside for failing tasks that others completed, and their
+-- errors.
 SELECT node, note
 FROM nodes
 WHERE run_id = $run_id AND starts_with(note, 'set aside')

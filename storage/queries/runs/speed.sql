@@ -1,5 +1,5 @@
--- Seconds an image took in earlier runs, by all that decides it: the median over commits, so
--- that a warm-up or a busy host does not weigh. For the planner's estimate of hours.
+-- Seconds per image in earlier runs, by all that determines it: the median over commits, so that a
+-- warm-up or a busy host has little weight. For the planner's estimate of hours.
 SELECT c.kind, c.checkpoint_sha256, c.model, c.device, c.runtime, c.precision, c.threads,
     c.batch_size,
     median(k.busy_s / k.rows) AS seconds_per_image,

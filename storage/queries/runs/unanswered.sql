@@ -1,6 +1,7 @@
--- The cells with images that the model could not answer: their logits, or the loss made of them, are
--- not finite (NaN or infinite), of whichever exit or round. Such a cell is not valid and has no
--- accuracy: an average over the other images would be one of other images. kind: what its rows are of.
+-- The cells with images for which the model has no valid prediction: their logits, or the loss
+-- computed from them, are not finite (NaN or infinite), at any exit or in any round. Such a cell is
+-- not valid and has no accuracy: an average over the other images would describe other images.
+-- kind: the kind of rows.
 SELECT run_id, cell_id, 'exits' AS kind, count(DISTINCT image_id) AS images
 FROM exits
 WHERE NOT isfinite(loss)

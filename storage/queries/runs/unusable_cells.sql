@@ -1,5 +1,6 @@
--- What of one run gave no figures, or none to believe, and why: cells that failed, were skipped or
--- cancelled, are not done, or are not valid, and cells with throttled rounds, in the order of the grid.
+-- The cells of one run without figures, or without reliable ones, and why: cells that failed, were
+-- skipped or cancelled, are not done, or are not valid, and cells with throttled rounds, in the
+-- order of the grid.
 WITH
 throttled AS (
     SELECT cell_id, count(*) AS throttled_rounds

@@ -1,8 +1,8 @@
--- What each all-exit cell answers at thresholds of one's own: `[t]`, one for all gates, or one a
--- gate in the order of exit_blocks, for the cells with as many gates. +inf never leaves there,
--- -inf always does. Static models have no gates and answer the same at any. A list that is for none of
--- the models with gates is an error. A cell with logits that are not finite has no accuracy
--- (unanswered.sql).
+-- The figures of each all-exit cell at any thresholds: `[t]`, one for all gates, or one per gate in
+-- the order of exit_blocks, for the cells with that number of gates. At +inf no image exits there,
+-- at -inf every image does. Static models have no gates and give the same figures at any
+-- thresholds. A list that fits none of the models with gates is an error. A cell with logits that
+-- are not finite has no accuracy (unanswered.sql).
 WITH
 gated AS (
     SELECT *, gates(exit_blocks, depth) AS gates,
@@ -23,7 +23,7 @@ answered AS (
 ),
 left_at AS (
     SELECT e.run_id, e.cell_id, e.image_id, min(e.exit_block) AS exit_block,
-        -- Not arg_min: it would pass over a NULL and take the answer of a later exit.
+        -- Not arg_min: it would skip a NULL and take the prediction of a later exit.
         arg_min_null(e.is_correct, e.exit_block) AS is_correct,
         arg_min_null(e.is_top5, e.exit_block) AS is_top5,
         arg_min_null(e.loss, e.exit_block) AS loss

@@ -1,5 +1,5 @@
 -- The finished all-exit passes of one run whose models have gates to choose thresholds for, and
--- what leaving at each exit costs where that is known, in time and energy.
+-- what each exit costs in time and energy, if known.
 SELECT c.cell_id, c.model, c.checkpoint_sha256, c.dataset, c.dataset_sha256, c.device, c.node,
     c.runtime, c.precision, c.threads, c.batch_size, c.depth,
     gates(c.exit_blocks, c.depth) AS gates,

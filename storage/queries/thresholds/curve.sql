@@ -1,4 +1,4 @@
--- The frontier of one run for drawing: of each cell at most $most operating points, spread evenly
+-- The frontier of one run for drawing: for each cell at most $most operating points, spread evenly
 -- over its thresholds, and at most $undominated more of those that no other point beats; the first
 -- and the last of both are included.
 WITH
@@ -16,7 +16,7 @@ numbered AS (
 )
 SELECT * EXCLUDE (number, number_alike, points_alike)
 FROM numbered
--- Point 0 starts the first of $most equal stretches, the last point is in none.
+-- Point 0 starts the first of $most equal intervals; the last point is in none of them.
 WHERE number = points - 1
     OR number * ($most - 1) // points != (number - 1) * ($most - 1) // points
     OR number = 0

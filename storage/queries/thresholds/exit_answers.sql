@@ -1,5 +1,5 @@
--- Scores and answers of one all-exit pass, exit by exit and within each in the order of image_id.
--- The last block's score is NULL, and any score may be NaN.
+-- Scores and predictions of one all-exit pass, by exit and then by image_id. The last block's score
+-- is NULL, and any score may be NaN.
 SELECT gate_score, is_correct
 FROM exits
 WHERE run_id = $run_id AND cell_id = $cell_id

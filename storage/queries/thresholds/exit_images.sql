@@ -1,7 +1,8 @@
--- The images of one all-exit pass at each exit where they leave at $thresholds, one a gate: of the
--- right and of the wrong answers the $most with the highest score (ease 'easiest') and the $most with
--- the lowest (ease 'hardest'). The score is the gate's that let them go; the last block has no gate, so
--- there it is max_prob. No image stands in both. group_images: how many leave there so answered.
+-- Example images of one all-exit pass for each exit that they take at $thresholds, one per gate:
+-- among the right and among the wrong predictions, the $most with the highest score (ease
+-- 'easiest') and the $most with the lowest (ease 'hardest'). The score is that of the gate that let
+-- them exit; the last block has no gate, so there it is max_prob. No image is in both.
+-- group_images: how many images exit there with a right (or wrong) prediction.
 WITH
 pass AS (
     SELECT run_id, cell_id, gates(exit_blocks, depth) AS gates

@@ -1,25 +1,25 @@
 -- The exact frontier of each all-exit cell: every operating point that one threshold for all gates
--- can reach, from +inf, where nobody leaves early, down to the lowest score. at_threshold(t) gives
--- at any t what the point with the lowest threshold >= t says here.
+-- can reach, from +inf, where no image exits early, down to the lowest score. at_threshold(t)
+-- gives, for any t, the same figures as the point with the lowest threshold >= t here.
 --
--- An image leaves at the first exit whose score is >= t (leaves.sql), so only the scores that are
--- above all before them matter, its highs. As t falls, the image moves from its last block to its
--- last high, then to the high before, down to its first. Each high is a move with a change of the
+-- An image exits at the first exit whose score is >= t (leaves.sql), so only the scores that are
+-- above all earlier ones matter, its highs. As t falls, the image moves from its last block to its
+-- last high, then to the high before it, down to its first. Each high is a move that changes the
 -- counts, and sums of the changes by falling score give every point. The last block has no score;
--- as +inf it is the high where an image starts, unless a gate said +inf itself, and an image
--- without a row there starts at its highest score: only below can it leave at all.
+-- as +inf it is the high where an image starts, unless a gate's score is +inf itself. An image
+-- without a row there starts at its highest score: only below that can it exit at all.
 --
--- A pass with logits that are not finite has no accuracy (unanswered.sql): acc1 is NULL, and no point
--- of it is dominated or dominates.
+-- A pass with logits that are not finite has no accuracy (unanswered.sql): acc1 is NULL, and none
+-- of its points dominates or is dominated.
 --
--- A line that says {exit} is repeated for each exit, numbered from 1 (questions.py). Columns that
--- are not asked for cost nothing in DuckDB 2, so only exit_shares pays for a sum an exit; a bare
--- count(*) pays for all.
+-- A line with {exit} is repeated for each exit, numbered from 1 (storage/sql/macros.py). Columns
+-- that are not selected cost nothing in DuckDB 2, so only exit_shares pays for one sum per exit; a
+-- bare count(*) pays for all.
 WITH
 passes AS (
     SELECT c.*, t.exit_ms, j.exit_mj, u.images IS NULL AS is_answered,
         row_number() OVER (ORDER BY c.position, c.cell_id) AS cell,  -- digests would sort slowly
-        -- Rivals are the points of one setting and power mode where they have milliseconds, else of
+        -- Rivals are the points of one setting and power mode if they have milliseconds, else of
         -- one cell.
         dense_rank() OVER (ORDER BY c.dataset, c.dataset_sha256, c.device, c.node, c.runtime, c.precision,
             c.threads, t.power_mode,
@@ -38,7 +38,7 @@ scores AS (
         coalesce(e.gate_score, 'inf'::FLOAT) AS score,
         CASE WHEN e.gate_score IS NULL THEN len(p.all_exits)
             ELSE list_position(p.gates, e.exit_block) END AS exit,
-        -- Whole picoseconds and picojoules: equal mixtures are then equal sums, in whatever order.
+        -- Whole picoseconds and picojoules: equal mixtures then give equal sums, in any order.
         (1e9 * p.exit_ms[exit])::BIGINT AS exit_ps,
         (1e9 * p.exit_mj[exit])::BIGINT AS exit_pj
     FROM exits e
@@ -63,7 +63,7 @@ moves AS (
     WINDOW later AS (PARTITION BY cell, image_id ORDER BY exit_block)
 ),
 -- Equal scores are one point: the sums include all peers, and one of these stays. Sums of 0 and 1,
--- since DuckDB takes time by the square of the rows for count(*) FILTER (...) OVER.
+-- because count(*) FILTER (...) OVER takes quadratic time in DuckDB.
 points AS (
     SELECT cell, score,
         sum((from_exit IS NULL)::INTEGER) OVER falling AS images,
@@ -89,8 +89,8 @@ figures AS (
         p.contest
     FROM points o JOIN passes p USING (cell)
 ),
--- What beats an accuracy: the same for less than cost, or a better one for its cost or less.
--- By accuracies, of which there are as many as images, and not by points.
+-- A point is beaten by the same accuracy at lower cost, or a better one at the same cost or less.
+-- Grouped by accuracy, with at most as many values as images, and not by points.
 rivals AS (
     SELECT contest, acc1, cost,
         min(cost) OVER (

@@ -191,7 +191,7 @@ def corrupted(bench: Bench, times: int) -> None:
         started = run.submit(wound=f"corrupt:{what}")
         code, said = started.end()
         assert code == 0, said
-        assert f"{what} were corrupted on the way" in said, said
+        assert f"{what} were corrupted in transfer" in said, said
         bench.tally.recoveries_s.append(time.monotonic() - began_s)
         run.injected()
         run.compare()

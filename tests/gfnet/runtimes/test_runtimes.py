@@ -157,8 +157,8 @@ def test_unknown_engines_and_precisions(lively: Callable) -> None:
 @pytest.mark.parametrize(
     ("name", "precision", "reason"),
     [
-        ("onnx", "bfloat16", "runtime onnx has float32, not bfloat16"),
-        ("torch", "float16", "float16 on a processor"),
+        ("onnx", "bfloat16", "runtime onnx supports float32, not bfloat16"),
+        ("torch", "float16", "float16 is not supported on a CPU"),
     ],
 )
 def test_what_is_not_to_be_had_says_why(
@@ -175,7 +175,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     reason = runtimes.unavailable("openvino", "float32", "cpu")
     assert reason == "runtime openvino needs openvino: pip install 'gfjobs[openvino]'"
     assert runtimes.unavailable("onnx", "float32", "cpu") is None
-    assert "processors alone" in (runtimes.unavailable("onnx", "float32", "cuda") or "")
+    assert "only on CPUs" in (runtimes.unavailable("onnx", "float32", "cuda") or "")
 
 
 def test_what_no_installation_gives_is_known_without_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,7 +81,7 @@ def test_a_state_of_another_training_is_refused() -> None:
     check_same({"seed": 1}, {"seed": 1})
     with pytest.raises(StateError, match=r"lr was None, is 0\.1; seed was 1, is 2"):
         check_same({"seed": 1}, {"seed": 2, "lr": 0.1})
-    with pytest.raises(StateError, match=r"settings: augmentation\.shift was 0\.1, is 0\.2\. Put"):
+    with pytest.raises(StateError, match=r"augmentation\.shift was 0\.1, is 0\.2\. Restore"):
         check_same(
             {"augmentation": {"shift": 0.1, "scale": 1}},
             {"augmentation": {"shift": 0.2, "scale": 1}},

@@ -115,7 +115,7 @@ def test_energy_stands_there_too_where_it_was_measured() -> None:
     energies = (row | {"composed_mj": 5.61, "error_pct": 2.0, "is_within": True},)
     points = {"dynn": [point | {"is_dominated": False, "points": 1, "undominated_points": 1}]}
     text = draw_curves(Curves("digits on cpu", "forward_ms", points, energies=energies))
-    assert "composed of exit energies, beside what" in text
+    assert "composed of exit energies, compared with" in text
     assert text.splitlines()[-1].split() == ["dynn", "0.5", "5.500", "5.610", "+2.0", "%"]
     assert "routed ms" not in text
 

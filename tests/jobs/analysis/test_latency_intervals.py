@@ -145,7 +145,7 @@ def test_where_nothing_is_left(store: Store) -> None:
 def test_one_round_says_what_it_does_not_know(store: Store) -> None:
     """Of the models that it is true of."""
     text = summary.ladder(store(flat=[1.0, 3.0], once=[2.0]), "r")
-    assert "– 95 %: one round: the interval does not know how rounds differ (once)" in text
+    assert "– 95 %: one round: the interval does not cover how rounds differ (once)" in text
 
 
 def test_few_samples_have_no_interval(store: Store) -> None:

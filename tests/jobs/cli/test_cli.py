@@ -164,7 +164,7 @@ def test_sql_formats(root: Path) -> None:
         (["status", "nope"], "there is no run 'nope'"),
         (["resume", "frist"], "first"),
         (["summary", "../x"], "there is no run"),
-        (["summary", "first", "--profile"], "run first has no profile; write measure:"),
+        (["summary", "first", "--profile"], "run first has no profile; set measure:"),
         (["rm", "nope"], "there is no run 'nope'"),
         (["sql", "selec 1"], "syntax error"),
         (["sql", "select model from ladde"], "ladder"),

@@ -70,8 +70,8 @@ def test_a_web_server_is_no_cluster() -> None:
         web.shutdown()
         thread.join()
     said = str(caught.value)
-    assert f"something else than Ray listens at '127.0.0.1:{web.server_port}'" in said
-    assert "this begins with '<!DOCTYPE HTML>" in said
+    assert f"a server other than Ray listens at '127.0.0.1:{web.server_port}'" in said
+    assert "this answer begins with '<!DOCTYPE HTML>" in said
     assert "`gfjobs node start --head` showed on the head" in said
 
 
@@ -80,12 +80,12 @@ def test_a_port_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TIMEOUT_S", 0.2)
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
-        pytest.raises(UsageError, match="does not answer as Ray does"),
+        pytest.raises(UsageError, match="did not answer like Ray"),
     ):
         check_address(f"127.0.0.1:{silent.getsockname()[1]}")
     with (
         server(lambda _: None) as address,
-        pytest.raises(UsageError, match="does not answer as Ray does"),
+        pytest.raises(UsageError, match="did not answer like Ray"),
     ):
         check_address(address)
 

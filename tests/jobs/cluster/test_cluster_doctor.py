@@ -94,8 +94,8 @@ def test_nodes_say_how_their_hardware_is(node: NodeView) -> None:
     lines = diagnosed(node, said=full)
     assert lines[-2:] == ["fail  node bench, disk: 0.1 GiB free in /tmp", "      -> make room"]
     for said, told in (
-        ({}, "did not say how its device, disk, memory, clocks and power are"),
-        (ClusterError("joining failed"), "clocks and power: joining failed"),
+        ({}, "did not answer about its device, disk, memory, clocks and power"),
+        (ClusterError("joining failed"), "clocks and power were not checked: joining failed"),
     ):
         lines = diagnosed(node, said=said)
         assert told in " ".join(" ".join(lines).split())
@@ -109,7 +109,7 @@ def test_only_a_node_of_the_cluster_asks_the_others(
     monkeypatch.setattr("psutil.net_if_addrs", dict)
     silent = replace(node, facts=replace(HERE, power=None))
     lines = " ".join(" ".join(diagnosed(silent)).split())
-    assert "clocks and power: this machine is no node of the cluster" in lines
+    assert "clocks and power were not checked: this machine is not a node of the cluster" in lines
     assert "warn node bench: reads no power" in lines, "its label says so"
     assert "9.0 GiB" not in lines
 

@@ -151,12 +151,12 @@ def test_another_name() -> None:
     assert gpus.renamed("lab-gpu").devices == {"lab-gpu": (0, 1, 2)}
     assert Identity("cpu", {"cpu": (0,)}).renamed("cpu").devices == {"cpu": (0,)}
     for name, message in {
-        "any": "means something else",
-        "cuda": "means something else",
-        "cpu": "means something else",
-        "RTX 4090": "is no name for a device; allowed: lower-case",
+        "any": "has another meaning",
+        "cuda": "has another meaning",
+        "cpu": "has another meaning",
+        "RTX 4090": "is not a valid device name; allowed: lower-case",
         "x" * 64: "at most 63",
-        "a,b": "no name",
+        "a,b": "not a valid",
     }.items():
         with pytest.raises(UsageError, match=message):
             gpus.renamed(name)

@@ -62,7 +62,7 @@ def test_a_version_clash_is_caught_at_joining() -> None:
 def test_two_machines_may_not_share_a_name() -> None:
     """Equal boards often have equal host names."""
     twin = NodeView("b", "board", "10.0.0.22")
-    with pytest.raises(ClusterError, match=r"already, at 10\.0\.0\.22.*--name"):
+    with pytest.raises(ClusterError, match=r"already has a node .board., at 10\.0\.0\.22.*--name"):
         node_service.check_joining(LAUNCH, replace(CLUSTER, nodes=(HEAD, twin)))
 
 
@@ -86,7 +86,7 @@ def test_a_node_is_called_as_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -
 
 def test_an_empty_name_of_a_device_is_refused() -> None:
     """It is given: not the same as not given."""
-    with pytest.raises(UsageError, match="--device '' is no name for a device"):
+    with pytest.raises(UsageError, match="--device '' is not a valid device name"):
         node_service.prepare(wanted(host="127.0.0.1", device=""))
 
 
@@ -95,7 +95,7 @@ def test_a_port_in_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node_service, "find_token", lambda: ("t", "x"))
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        with pytest.raises(UsageError, match=f"listens at 127.0.0.1:{port} already"):
+        with pytest.raises(UsageError, match=f"already listens at 127.0.0.1:{port}"):
             node_service.prepare(wanted(host="127.0.0.1", port=port))
 
 
@@ -117,7 +117,7 @@ def test_the_state_of_a_node_is_that_of_its_process(folder: Path) -> None:
     here = NodeState(os.getpid(), psutil.Process().create_time(), "board", "10.0.0.1:6379")
     here.write()
     assert read_state() == here
-    with pytest.raises(UsageError, match="node board runs here already"):
+    with pytest.raises(UsageError, match="node board already runs here"):
         node_service.prepare(wanted())
     replace(here, created_s=here.created_s - 100).write()
     assert read_state() is None
@@ -140,7 +140,7 @@ def test_a_host_that_is_not_this_machine_is_refused(
 ) -> None:
     """Ray would try for ever to listen there."""
     monkeypatch.setattr(node_service, "find_token", lambda: ("t", "x"))
-    with pytest.raises(UsageError, match=f"--host {host} is no address of this machine"):
+    with pytest.raises(UsageError, match=f"--host {host} is not an address of this machine"):
         node_service.prepare(wanted(host=host))
 
 

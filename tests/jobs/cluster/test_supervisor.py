@@ -132,7 +132,7 @@ def test_a_raylet_that_dies_is_started_again(start: Callable[..., Node]) -> None
     raylet.kill()
     node.until_running(restarts=1)
     assert not agent.is_running()
-    assert "raylet ended with code -9; starting again in 0 s" in node.said
+    assert "raylet ended with code -9; restarting in 0 s" in node.said
     below = node.below()
     node.process.send_signal(signal.SIGTERM)
     assert node.process.wait(15) == 0
@@ -167,7 +167,7 @@ def test_a_head_that_was_stopped_stays_down_whatever_its_raylet_says(
     server.terminate()
     assert node.process.wait(15) == 0
     assert "raylet was stopped" in node.said
-    assert "starting again" not in node.said
+    assert "restarting" not in node.said
 
 
 def test_a_head_that_lost_one_of_its_programs_is_started_again(start: Callable[..., Node]) -> None:
@@ -178,7 +178,7 @@ def test_a_head_that_lost_one_of_its_programs_is_started_again(start: Callable[.
     server.kill()
     raylet.kill()
     node.until_running(restarts=2)
-    assert node.said.count("ended with code -9; starting again") == 2
+    assert node.said.count("ended with code -9; restarting") == 2
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_a_ray_that_does_not_start_is_tried_again(
 ) -> None:
     """At growing intervals, as its state says meanwhile; a signal ends the waiting."""
     node = start(line, "10.0.0.1:6379")
-    node.until(lambda: node.said.count(f"{reason}; starting again") >= 3, "three tries")
+    node.until(lambda: node.said.count(f"{reason}; restarting") >= 3, "three tries")
 
     def is_waiting() -> bool:
         state = node.state or {}

@@ -38,7 +38,7 @@ def test_all_problems_are_reported_in_the_order_of_the_file() -> None:
     assert found == [
         (1, "modles", "unknown key; did you mean 'models'?"),
         (1, "", "the key models is missing"),
-        (3, "a", "this key stands twice"),
+        (3, "a", "this key is given twice"),
         (4, "b", "a mapping"),
         (5, "c", "an empty list"),
         (6, "d", "unknown value 'maybe'"),

@@ -382,7 +382,7 @@ def test_a_resume_goes_on_with_what_is_committed(plan_of: Callable[[str], Plan])
     book = Book(plan)
     tasks = [*book.tasks("latency", "dynn", "jetson")[:2], *book.tasks("exits", "flat")]
     entries = [storage.CommitEntry(*task.key, node="n", rows=20, note="n") for task in tasks]
-    entries += [storage.CommitEntry("of before", 0, 0, node="n", rows=5)]
+    entries.insert(1, storage.CommitEntry("of before", 0, 0, node="n", rows=5))
     nodes = [storage.NodeRow("r", "n", "cpu"), storage.NodeRow("r", "m", "other")]
     book = Book(plan, rows, entries=iter(entries), nodes=iter(nodes))
     timed, done = book.row("latency", "dynn", "jetson"), book.row("exits", "flat")

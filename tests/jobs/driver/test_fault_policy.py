@@ -180,8 +180,8 @@ def test_a_host_that_fails_every_timed_cell_loses_the_block(bench_of: Callable[.
     retry, told, restart = bench.end(task, broken("last"))
     assert retried([retry]) == [(task, False)]
     assert told == Tell(
-        f"node {host} failed all of 2 cells in a row: the timed cells of {task.dataset} start anew"
-        " on another (RuntimeError: last)",
+        f"node {host} failed all of 2 cells in a row: the timed cells of {task.dataset} restart"
+        " on another node (RuntimeError: last)",
         host,
         f"set aside for timed cells of {task.dataset}: RuntimeError: last",
     )
@@ -210,9 +210,11 @@ def test_three_timed_cells_in_a_row_are_enough(bench_of: Callable[..., Bench]) -
     bench.end(task, rows_of(task))
     for _ in range(3):
         tasks.append(bench.take()[0])
-        actions = bench.end(tasks[-1], BROKEN)
+        actions = bench.end(tasks[-1], broken(f"number {len(tasks)}"))
     assert len({task.cell_id for task in tasks}) == 3
     assert kinds(actions) == [Retry, Tell, RestartBlock]
+    assert isinstance(actions[1], Tell)
+    assert actions[1].note.endswith("RuntimeError: number 3"), "the last reason"
 
 
 def test_two_timed_cells_that_fail_on_a_host_with_rows_are_broken(
@@ -268,13 +270,13 @@ def test_after_three_tasks_that_others_did_a_host_is_set_aside(
     taken = [bench.take()[0] for _ in range(4)]
     bench.join("bad", "good")
     said = [bench.end(task, rows_of(task)) for task in taken]
-    note = "set aside: others did 3 tasks that it failed (RuntimeError: broken)"
+    note = "set aside: other nodes completed 3 tasks that it failed (RuntimeError: broken)"
     assert said == [
         [],
         [],
         [
             SetAside("bad"),
-            Tell(f"node bad is {note}; its work goes to the others", "bad", note),
+            Tell(f"node bad is {note}; they take over its tasks", "bad", note),
         ],
         [],
     ]
@@ -342,14 +344,15 @@ def test_timed_cells_wait_a_minute_for_their_host(bench_of: Callable[..., Bench]
     (told,) = bench.decide()
     text = "3 cells of device cpu began on node a, which is gone; registered now: cpu"
     assert told == Tell(
-        f"waiting: {text}. They fail in 10:00 min unless it joins: gfjobs node start"
+        f"waiting: {text}. They fail in 10:00 min unless a node that can take them joins:"
+        " gfjobs node start"
     )
     bench.now_s = GRACE_S - 1
     assert bench.decide() == []
     bench.now_s = GRACE_S
     assert bench.decide(is_looking=False) == []
     assert bench.decide() == [
-        Tell(f"{text}: they start anew on another"),
+        Tell(f"{text}: they restart on another node"),
         RestartBlock(bench.blocks[1]),
     ]
     assert bench.take() == (task, "b")

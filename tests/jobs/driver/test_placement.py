@@ -276,7 +276,7 @@ def test_what_was_timed_is_not_dropped_for_what_is_added(plan_of: Callable[[str]
             run.placement.give_back(task)
     (first, second) = run.placement.stuck(never)
     assert first.is_new
-    assert "were timed on node board1, which is gone, and what is added" in first.reason
+    assert "were timed on node board1, which is gone, and added cells" in first.reason
     assert not first.can_move
     assert not second.can_move
     assert second.block.is_immovable
@@ -490,7 +490,8 @@ def test_a_host_set_aside_gets_nothing_and_keeps_nothing(grid: Callable[[str], P
     (stuck, *_) = run.stuck()
     assert (stuck.can_move, stuck.is_new) == (False, False)
     assert stuck.reason == (
-        f"2 cells of device {NANO} began on node board1, which is set aside, and no other has it;"
+        f"2 cells of device {NANO} began on node board1, which is set aside, and no other"
+        " node has this device;"
         f" registered now: {NANO}; set aside: board1, board2"
     )
 
@@ -556,6 +557,22 @@ def test_any_is_not_bound_on_the_only_machine(grid: Callable[[str], Plan]) -> No
     assert {slot.device for _, slot in run.fill()} == {"any"}
     run.placement.update_hosts([board(1, "a")])
     assert {slot.device for _, slot in run.fill()} == {"a"}
+    run.placement.update_hosts([board(2, "b")])
+    assert run.fill() == [], "it is `a` from now on"
+
+
+def test_what_any_is_known_to_be(grid: Callable[[str], Plan]) -> None:
+    """By an earlier part of the run: of a host's devices that one, and it is told by its name."""
+    run = Run(grid("any"), resolved={"any": "b"})
+    assert run.placement.take(never) is None, "no host is known yet"
+    run.placement.update_hosts([Host("two", 2, {"a": 1, "b": 1})])
+    assert {slot.device for _, slot in run.fill()} == {"b"}
+    run = Run(grid("any"), resolved={"any": "b"})
+    run.placement.update_hosts([board(1, "a")])
+    assert {stuck.reason.split(":")[0] for stuck in run.stuck()} == {
+        "4 cells of device b",
+        "2 cells of device b",
+    }
 
 
 def test_the_drivers_own_machine_under_the_clock(grid: Callable[[str], Plan]) -> None:

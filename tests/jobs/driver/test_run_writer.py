@@ -14,8 +14,8 @@ from jobs.plan.task import Outcome
     [
         (1059.0, ""),
         (None, ""),
-        (1190.0, "the clock of board is 3 min ahead of the driver's: started_at is by its own"),
-        (400.0, "the clock of board is 10 min behind the driver's: started_at is by its own"),
+        (1190.0, "the clock of board is 3 min ahead of the driver's: started_at uses the node's"),
+        (400.0, "the clock of board is 10 min behind the driver's: started_at uses the node's"),
     ],
 )
 def test_a_clock_that_is_minutes_off_is_told(ended_s: float | None, said: str) -> None:

@@ -104,7 +104,7 @@ def test_what_an_alias_repeats_is_opened_once(
     monkeypatch.setattr(datasets, "open_or_download", noting)
     again = ", ".join(["*one"] * 200)
     path = write_grid(f"models: [flat.safetensors]\ndatasets: [&one {{name: digits}}, {again}]\n")
-    with pytest.raises(BadInputError, match="the data set digits/test stands twice"):
+    with pytest.raises(BadInputError, match="the data set digits/test is given twice"):
         read(path)
     assert opened == [("digits", "test")]
 
@@ -126,7 +126,7 @@ WRONG = [  # key, value, line, words that the message has
     ("datasets", "[{split: test}]", 2, "the key name is missing"),
     ("datasets", "[{name: digits, limit: 0}]", 2, "datasets[0].limit: '0'"),
     ("datasets", "[{name: digits, split: dev}]", 2, "no split 'dev'"),
-    ("datasets", "[digits, digits]", 2, "stands twice"),
+    ("datasets", "[digits, digits]", 2, "is given twice"),
     ("datasets", "['parquet:none.parquet']", 2, "none.parquet"),
     ("datasets", "['imagefolder:none']", 2, "none"),
     ("thresholds", "[]", 3, "an empty list"),
@@ -309,7 +309,7 @@ def test_checkpoints_that_cannot_be_used(write_grid: Callable, read: Callable) -
         read(path)
     text = str(caught.value)
     assert len(caught.value.problems) == 3
-    for words in ("truncated", "could run code", "no Global Filter Network"):
+    for words in ("truncated", "could run code", "not a Global Filter Network"):
         assert words in text
 
 

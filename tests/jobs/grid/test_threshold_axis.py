@@ -74,14 +74,14 @@ def test_equal_entries_count_once(read: Read) -> None:
 def test_what_is_no_number(read: Read, text: str) -> None:
     """The message says all that an entry may be."""
     _, problems = read(f"[{text}]")
-    allowed = "a number from 0 to 1, a list with one an exit, {start, stop, num}, or default"
+    allowed = "a number from 0 to 1, a list with one per exit, {start, stop, num}, or default"
     assert problems == [f"t[0]: {text!r}; {allowed}"]
 
 
 @pytest.mark.parametrize(
     ("entry", "expected"),
     [
-        ("[0.5]", "t[0]: a list of one number; one number an exit, or a plain number"),
+        ("[0.5]", "t[0]: a list of one number; one number per exit, or a plain number"),
         ("[]", None),
         ("{start: 0, stop: 1}", "t[0]: the key num is missing; start, stop, num are required"),
         ("{start: -1, stop: 1, num: 2}", "t[0].start: '-1'; "),

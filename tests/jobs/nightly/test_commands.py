@@ -65,7 +65,7 @@ def test_added_listed_run_and_removed(gfjobs: Callable[..., Result], tmp_path: P
     listed = gfjobs("schedule", "list").stdout
     assert "02:30  Europe/Berlin" in listed
     assert "done" in listed
-    assert "no scheduler runs: nothing begins by itself" in " ".join(listed.split())
+    assert "no scheduler is running, so no night starts" in " ".join(listed.split())
     nights = gfjobs("schedule", "list", "nightly").stdout
     assert nights.count("nightly-2") >= 2
     for text in (listed, nights):
@@ -162,7 +162,7 @@ def test_a_night_that_was_cut_short_goes_on_by_hand(
     ledger.begin(entry, AUTUMN, "nightly-1", AUTUMN)
     assert "interrupted" in gfjobs("schedule", "list").stdout
     result = gfjobs("schedule", "run", "nightly")
-    assert "nightly-1 was cut short and goes on" in result.stderr
+    assert "nightly-1 was interrupted and is resumed" in result.stderr
     (night,) = ledger.nights()
     assert (night.state, night.attempts) == ("learning", 2)
 
@@ -173,12 +173,12 @@ def test_while_a_night_runs_another_is_refused(
     """With who runs it; nothing is begun."""
     gfjobs("schedule", "add", tmp_path / "s.yaml")
     with Lock(ledger.night_lock, ""):
-        with pytest.raises(BusyError, match=rf"runs already.*process {os.getpid()} on "):
+        with pytest.raises(BusyError, match=rf"already running.*process {os.getpid()} on "):
             commands.run_now(ledger, "nightly", lambda _: None)
         (entry,) = ledger.schedules()
         ledger.begin(entry, AUTUMN, "nightly-1", AUTUMN)
         removed = gfjobs("schedule", "remove", "nightly")
-    assert "its night nightly-1 goes on" in removed.stderr
+    assert "its night nightly-1 is still running" in removed.stderr
     assert f"cancel nightly-1 --results {tmp_path / 'results'}" in removed.stderr
     assert len(ledger.nights()) == 1
 
@@ -234,8 +234,8 @@ def test_tables_show_what_is_to_be_known(
     with Lock(ledger.daemon_lock, ""):
         text = " ".join(schedules_table(ledger, AUTUMN).split())
     assert f"the scheduler is process {os.getpid()}" in text
-    assert "odd cannot be read any more" in text
-    assert "nightly-1: nobody could be told: no mail; given up" in text
+    assert "odd can no longer be read" in text
+    assert "nightly-1: notification failed: no mail; given up" in text
     text = nights_table(ledger, "nightly", AUTUMN)
     assert "2026-10-20 14:00  regression  nightly-1  2:03:00" in text
     assert "2026-10-19 14:00  missed      –" in text
@@ -275,7 +275,7 @@ def test_a_night_without_a_run_is_named_by_its_time_in_the_same_zone(
     for missed in ledger.nights("nightly")[1:]:
         ledger.told(missed, AUTUMN, "no mail")
     nights = nights_table(ledger, "nightly", AUTUMN)
-    assert "nightly 2026-10-19 14:00 Europe/Berlin: nobody could be told: no mail" in nights
+    assert "nightly 2026-10-19 14:00 Europe/Berlin: notification failed: no mail" in nights
 
 
 def test_the_daemon_ends_when_it_is_told(
@@ -290,7 +290,7 @@ def test_the_daemon_ends_when_it_is_told(
             assert daemon.poll() is None
         refused = gfjobs("scheduler")
         assert refused.exit_code == 2
-        assert f"runs already on {ledger.path}: process {daemon.pid} on" in refused.stderr
+        assert f"already running on {ledger.path}: process {daemon.pid} on" in refused.stderr
         daemon.send_signal(signal.SIGTERM)
         assert daemon.wait(30) == 0
     log = (ledger.path.parent / "nights.log").read_text()

@@ -139,7 +139,7 @@ def test_a_night_that_outlived_its_daemon_is_waited_for(machine: Machine) -> Non
         assert machine.wake_at(minutes=1) is None
         assert machine.scheduler.idle_s() == FOREIGN_S
         first.finish()
-    assert len([line for line in machine.said if "it is waited for: process" in line]) == 1
+    assert len([line for line in machine.said if "scheduler did not start: process" in line]) == 1
     assert machine.wake_at(10, 22, 0, 42) is not None
     assert machine.states() == [("10-21 00:30", "done"), ("10-22 00:30", "running")]
 
@@ -156,7 +156,7 @@ def test_a_process_that_ends_by_itself(machine: Machine) -> None:
     assert machine.wake_at(minutes=1) is None
     (night,) = machine.ledger.nights()
     assert night.state == "failed"
-    assert "ended 3 times by itself; log: " in (night.note or "")
+    assert "crashed 3 times; log: " in (night.note or "")
     assert machine.wake_at(10, 22, 0, 30) is not None  # the next night is another one
 
 
@@ -207,7 +207,7 @@ def test_a_schedule_that_is_removed_while_its_night_runs(machine: Machine) -> No
     machine.boot()
     assert machine.wake_at(10, 22, 0, 31) is None
     (night,) = machine.ledger.nights()
-    assert (night.state, night.note) == ("failed", "cut short, and its schedule was removed")
+    assert (night.state, night.note) == ("failed", "interrupted, and its schedule was removed")
 
 
 @pytest.mark.parametrize("back", [timedelta(seconds=1), timedelta(hours=1), timedelta(days=2)])
@@ -254,7 +254,7 @@ def test_two_daemons_on_one_ledger(machine: Machine, ledger: Ledger) -> None:
     """The second is refused, and told who the first is."""
     with (
         Lock(ledger.daemon_lock, ""),
-        pytest.raises(BusyError, match=r"already on .*: process \d+"),
+        pytest.raises(BusyError, match=r"already running on .*: process \d+"),
     ):
         machine.scheduler.run()
 
@@ -279,7 +279,7 @@ def test_the_daemon_is_ended(ledger: Ledger, entry: Entry) -> None:
         machine.scheduler.run()
     assert machine.processes[0].code == -15
     assert machine.said[0] == "scheduler started; schedules: nightly"
-    assert "goes on when a scheduler starts again" in machine.said[-2]
+    assert "is resumed when a scheduler starts again" in machine.said[-2]
     (night,) = ledger.running()
     assert night.crashes == 0
     machine.boot()

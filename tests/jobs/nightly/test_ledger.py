@@ -100,7 +100,7 @@ def test_a_damaged_file(damage: str, ledger: Ledger, entry: Entry) -> None:
         ledger.path.write_bytes(content[:4096] + b"\xff" * 8192 + content[12288:])
     else:
         ledger.path.write_text("name: nightly\n" * 100)
-    with pytest.raises(UsageError, match=r"is damaged: .* Move it away"):
+    with pytest.raises(UsageError, match=r"is damaged: .* Move the ledger away"):
         Ledger(ledger.path)
 
 
@@ -123,12 +123,12 @@ def test_a_later_version_and_another_program(ledger: Ledger, tmp_path: Path) -> 
 def test_a_place_that_cannot_be(tmp_path: Path) -> None:
     """A file where a folder is needed, a folder where the file is."""
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="cannot be made"):
+    with pytest.raises(UsageError, match="cannot be created"):
         Ledger(tmp_path / "file" / "nights.sqlite")
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for there in (tmp_path, pipe):
-        with pytest.raises(UsageError, match="is no file; choose another"):
+        with pytest.raises(UsageError, match="is not a file; choose another"):
             Ledger(there)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "pipe"]
 

@@ -167,7 +167,7 @@ def test_a_night_without_a_row_is_empty(run: Runner, tmp_path: Path) -> None:
     grid = f"{GRID}runtimes: [onnx]\nprecisions: [bfloat16]\nmeasure: [latency]\n"
     (tmp_path / "grid.yaml").write_text(grid)
     night = run()
-    assert (night.state, night.note) == ("empty", "no cell gave a row")
+    assert (night.state, night.note) == ("empty", "no cell produced a row")
 
 
 def test_failed_cells(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +186,7 @@ def test_a_baseline_that_is_gone(run: Runner) -> None:
     """There is nothing to compare with: the night is invalid."""
     night = run("judge: {baseline: gone}\n")
     assert night.state == "invalid"
-    assert "baseline gone is no finished run" in (night.note or "")
+    assert "baseline gone is not a finished run" in (night.note or "")
 
 
 def test_no_cluster_at_its_address(run: Runner, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_the_facts_reach_the_command(
     )
     said: list[str] = []
     notify_all(ledger, AUTUMN, said.append)
-    assert said == ["nightly, regression: told"]
+    assert said == ["nightly, regression: notified"]
     assert ledger.night(night.night_id).told_at == AUTUMN
     facts = (tmp_path / "facts").read_text().splitlines()
     assert "GFJOBS_SCHEDULE=nightly" in facts
@@ -82,7 +82,7 @@ def test_a_command_that_never_stops_talking_is_ended(
     night = tell("exec yes words\n")
     said: list[str] = []
     notify_all(ledger, AUTUMN, said.append)
-    assert f"said more than {MAX_SAID_BYTES:,} bytes; again when" in said[0]
+    assert f"wrote more than {MAX_SAID_BYTES:,} bytes; next try when" in said[0]
     log = ledger.log_of(night)
     assert log.stat().st_size == MAX_SAID_BYTES
     assert log.read_text().startswith("words\nwords\n")
@@ -101,7 +101,7 @@ def test_a_command_that_fails_is_tried_again_and_given_up(
         now += timedelta(hours=5)
     tries = (tmp_path / "tries").read_text().splitlines()
     assert len(tries) == len(said) == 1 + len(AGAIN_MINUTES)
-    assert "tell ended with 4; it said: no route to host; again when" in said[0]
+    assert "tell exited with 4; its last output: no route to host; next try when" in said[0]
     assert "given up" in said[-1]
     night = ledger.night(night.night_id)
     assert night.told_at is None
@@ -115,10 +115,10 @@ def test_when_it_is_tried_again_depends_on_a_scheduler(
     tell("exit 4\n")
     said: list[str] = []
     notify_all(ledger, AUTUMN, said.append)
-    assert said[0].endswith("; again when a scheduler runs (`gfjobs scheduler`)")
+    assert said[0].endswith("; next try when a scheduler runs (`gfjobs scheduler`)")
     with Lock(ledger.daemon_lock, ""):
         notify_all(ledger, AUTUMN + timedelta(minutes=1), said.append)
-    assert said[1].endswith("; again after 5 min")
+    assert said[1].endswith("; next try after 5 min")
 
 
 def test_a_command_that_fails_once(
@@ -152,7 +152,7 @@ def test_a_command_that_is_gone(tell: Callable[..., Night], ledger: Ledger, tmp_
     (tmp_path / "tell").unlink()
     said: list[str] = []
     notify_all(ledger, AUTUMN, said.append)
-    assert "tell: No such file or directory; again when" in said[0]
+    assert "tell: No such file or directory; next try when" in said[0]
 
 
 def test_two_processes_tell_once(tell: Callable[..., Night], ledger: Ledger) -> None:

@@ -59,4 +59,4 @@ def test_what_could_not_be_judged_is_counted() -> None:
     """Also in a night that is done."""
     assert find_outcome(verdict("latency invalid", "latency ok")).note == "1 invalid, 1 ok"
     note = find_outcome(verdict("latency invalid", "accuracy ok")).note
-    assert note == "1 invalid, 1 ok; nothing of latency could be judged"
+    assert note == "1 invalid, 1 ok; no figure of latency could be judged"

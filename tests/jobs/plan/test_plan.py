@@ -218,10 +218,10 @@ def test_what_can_run_nowhere_is_skipped_when_planned(plan_of: Callable[[str], P
         ("profile", "cpu", "torch", "float32"),
     }
     reasons = {cell.skipped for cell in plan.cells if cell.skipped}
-    no_clock = "a profile has clocks inside runtime torch in float32 alone"
+    no_clock = "a profile can time the parts of runtime torch in float32 only"
     assert {str(reason).split(";")[0] for reason in reasons} == {
-        "float16 on a processor is not offered: choose bfloat16",
-        "runtime onnx has float32, not float16",
+        "float16 is not supported on a CPU: choose bfloat16",
+        "runtime onnx supports float32, not float16",
         no_clock,
     }
 

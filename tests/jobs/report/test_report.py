@@ -200,7 +200,7 @@ def test_what_does_not_fit_is_said(report: Report) -> None:
     packed, (why,) = pack_passes(report.passes, most_bytes=1000)
     assert not packed
     assert "dynn, digits on cpu of node-a" in why
-    assert "400 images take 0.0 MB; a page has 0.001 MB for all" in why
+    assert "400 images take 0.0 MB; the limit of a page is 0.001 MB" in why
     assert "at_thresholds" in why
 
 
@@ -289,7 +289,7 @@ def test_without_pictures_it_says_why(
     monkeypatch.setattr(storage, "open_images", lambda *_, **__: opened("digits", "train"))
     checked = Checked(html_page(root, report))
     assert not checked.all("img")
-    assert "another data set than the run had, or was changed since" in " ".join(checked.text)
+    assert "is not the data set of the run, or has changed since" in " ".join(checked.text)
 
 
 def test_hostile_names_stay_text(second_night: Shown, page: str, tmp_path: Path) -> None:
@@ -434,7 +434,7 @@ def test_markdown_goes_to_a_file_too(report: Report, tmp_path: Path) -> None:
         (["-o", "r.pdf"], "r.pdf: the page is written as .html or .htm; for a PDF, write the page"),
         (["-o", "r.md"], "r.md: the page is written as .html or .htm; for Markdown add --markdown"),
         (["-o", "r.svg"], "r.svg: the page is written as .html or .htm; for the charts as SVG use"),
-        (["-o", "r.1"], "r.1: the page is written as .html or .htm; name it so, or without"),
+        (["-o", "r.1"], "r.1: the page is written as .html or .htm; use that suffix or none"),
         (["-o", "r.html", "--markdown"], "r.html: Markdown is written as .md; for the page leave"),
         (["-o", "r.pdf", "--markdown"], "r.pdf: Markdown is written as .md; for a PDF, write the"),
     ],
@@ -463,9 +463,9 @@ def test_mistakes_end_with_2(root: Path, tmp_path: Path, monkeypatch: pytest.Mon
     file = tmp_path / "file"
     file.write_text("")
     for arguments, said in (
-        ([], "nowhere to write: give -o report.html"),
+        ([], "no output is given: give -o report.html"),
         (["-o", tmp_path / "none" / "r.html"], "cannot be written: there is no folder"),
-        (["--figures", file / "svg"], "cannot be made: Not a directory"),
+        (["--figures", file / "svg"], "cannot be created: Not a directory"),
     ):
         done = report_command(root, *arguments)
         assert (done.exit_code, said in done.stderr) == (2, True), done.stderr

@@ -95,7 +95,7 @@ def test_what_left_the_grid_is_left_alone(write_grid: Callable, copy_of: Callabl
     whole = {table: rows(root, table) for table in TABLES}
     said = said_of(write_grid(text(models=["dynn.safetensors"])), root)
     assert said == [
-        "run r: 2 cells of the run are in the grid no more and left alone, with their rows",
+        "run r: 2 cells of the run are no longer in the grid and will not run; their rows are kept",
         "run r is done: nothing is missing",
     ]
     assert rows(root, "records") == whole["records"]
@@ -143,7 +143,7 @@ def test_a_label_that_more_data_sets_make_longer_stays_what_it_was(
         {"dataset": "digits/train@3", "n": 3},
     ]
     said = said_of(write_grid(text(measure=["accuracy"])), root)
-    assert said[0].startswith("run r: 2 cells of the run are in the grid no more")
+    assert said[0].startswith("run r: 2 cells of the run are no longer in the grid")
 
 
 CHANGED: list[tuple[dict[str, object], str]] = [
@@ -216,7 +216,7 @@ def test_a_run_that_wrote_nothing_down_is_told_by_its_rows(
         kept = ("grid_path", "base")
         store.save_submission({key: store.submission[key] for key in kept})
         store.save_run(replace(store.run, status="failed"))
-    with pytest.raises(UsageError, match="which this run did not write down"):
+    with pytest.raises(UsageError, match="which this run did not record"):
         submit(write_grid(text(measure=["accuracy", "energy"])), root, INLINE, print, "r")
     grid = write_grid(text(latency={"rounds": 1, "warmup_images": 9, "images": 4}))
     with pytest.raises(UsageError, match="warmup_images of latency of flat"):

@@ -43,7 +43,7 @@ def test_a_run_whose_driver_is_dead_is_marked_at_once(store: object, tmp_path: P
     assert storage.find_run(root, "r").status == "cancelled"
     cancel(root, "r", said.append)
     assert said[1:] == ["run r is cancelled already: there is nothing to cancel"]
-    assert "go on with: gfjobs resume r" in status(root, "r")
+    assert "resume with: gfjobs resume r" in status(root, "r")
 
 
 def test_a_driver_stops_in_mid_task_and_the_run_goes_on_later(
@@ -95,7 +95,7 @@ def test_a_driver_that_does_not_stop_is_named(store: object, tmp_path: Path) -> 
         nonlocal now_s
         now_s += seconds + PATIENCE_S / 2
 
-    with pytest.raises(JobsError, match=r"its driver, process \d+ on .*, has not done so in 60 s"):
+    with pytest.raises(JobsError, match=r"driver, process \d+ on .*, has not stopped within 60 s"):
         cancel(tmp_path / "results", "r", quiet, lambda: now_s, sleep)
     assert store.run.is_cancel_asked()
 

@@ -61,7 +61,7 @@ def test_what_the_head_sees_otherwise(grid: Path) -> None:
         assert "checkpoint of model digits-dynn: here sha256 000000000000, there" in other
         gone = Document(grid, document.text.replace("digits-gfnet", "gone.safetensors"))
         said = describe_head_differences(root, probe, gone, grid.parent, submitted)
-        assert said.startswith("of the grid it says:")
+        assert said.startswith("the grid has problems there:")
         elsewhere = describe_head_differences(root, ".tmp-none", document, grid.parent, submitted)
         assert elsewhere.startswith(f"{root} is another folder there")
     assert not Path(root).exists()

@@ -111,8 +111,8 @@ def test_a_grid_that_means_something_else_is_no_source(root: Path) -> None:
     for changes, said in (
         ({"meanings": submission["meanings"].replace('"limit": 12', '"limit": 13')}, "now 12"),
         ({"grid": submission["grid"].replace("digits-dynn", "nobody")}, "cannot be planned"),
-        ({"grid": submission["grid"].replace(", digits-dynn", "")}, "has no more: "),
-        ({"meanings": ""}, "does not say what it was made of"),
+        ({"grid": submission["grid"].replace(", digits-dynn", "")}, "no longer has: "),
+        ({"meanings": ""}, "does not record its grid and resolved inputs"),
     ):
         (folder / "submission.json").write_text(json.dumps(submission | changes))
         (problem,) = storage.fsck(root, None, None, rebuild_plan, is_repair=True)

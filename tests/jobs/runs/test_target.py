@@ -11,10 +11,10 @@ from jobs.runs.target import Target
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        (Target(is_detached=True), "--detach hands the driver to a cluster"),
+        (Target(is_detached=True), "--detach hands the driver to a running cluster"),
         (Target(address="10.0.0.1:6379", is_inline=True), "choose one"),
-        (Target(address="ray://10.0.0.1:10001"), "asks the head itself"),
-        (Target(address="ray://10.0.0.1:10001", is_detached=True), "asks the head itself"),
+        (Target(address="ray://10.0.0.1:10001"), "connects to the head"),
+        (Target(address="ray://10.0.0.1:10001", is_detached=True), "connects to the head"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_asked(target: Target, said: str) -> None:

@@ -102,13 +102,13 @@ def test_a_checkpoint_keeps_what_it_says_unless_told_otherwise(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((), "name those, such as --exit-blocks 7,9,10"),
+        ((), "name them, for example --exit-blocks 7,9,10"),
         (("--exit-blocks", "x"), "'x'; give some whole numbers"),
         (("--exit-blocks", "0", "--classes", "a,b"), "names 2 classes"),
-        (("--exit-blocks", "0", "--classes", "nofile"), "as a file it cannot be read"),
+        (("--exit-blocks", "0", "--classes", "nofile"), "not a file that can be read"),
         (("--exit-blocks", "0", "--mean", "1,2"), "'1,2'; give 3 numbers"),
         (("--exit-blocks", "0", "--std", "0,1,1"), "is not positive"),
-        (("--exit-blocks", "0", "--mean", "nan,0,0"), "is not three numbers, all finite"),
+        (("--exit-blocks", "0", "--mean", "nan,0,0"), "is not three finite numbers"),
         (("--exit-blocks", "0", "--resize", "8"), "crop 16 is more than size 8"),
         (("--exit-blocks", "0", "--filter-grid", "5"), "'5'; give 2 whole numbers"),
     ],

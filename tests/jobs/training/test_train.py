@@ -221,7 +221,7 @@ def test_a_loss_that_is_lost_later_leaves_the_best_epoch_before(
     first = next(report.validation for report in reports if report.validation)
     assert training["validation_accuracy"] == first.accuracy
     assert "the loss became nan" in training["stopped"]
-    with pytest.raises(TrainingError, match=r"the loss became nan.*comes to the same end.*--force"):
+    with pytest.raises(TrainingError, match=r"loss became nan.*would end the same way.*--force"):
         train(recipe, lambda _: None, is_resumed=True)
 
 
@@ -243,7 +243,7 @@ def test_an_interrupted_training_ends_with_the_same_file(
     """Resumed, it writes the bytes of one that was not interrupted, and its rows are whole."""
     recipe = replace(trained[name][0], output=tmp_path / f"{name}.safetensors")
     _interrupted(recipe)
-    with pytest.raises(UsageError, match="add --resume to go on, or --force to start anew"):
+    with pytest.raises(UsageError, match="add --resume to continue it, or --force to start"):
         train(recipe, lambda _: None)
     results, finished = tmp_path / "results", list[int]()
     train(
@@ -345,7 +345,7 @@ def test_a_checkpoint_is_replaced_by_force_alone(trained: Trained, tmp_path: Pat
         (gfnet.bundled()["digits-gfnet"].read_bytes(), "had other settings: "),
     ):
         recipe.output.write_bytes(content)
-        with pytest.raises(UsageError, match=r"is there already; add --resume .*--force"):
+        with pytest.raises(UsageError, match=r"already exists; add --resume .*--force"):
             train(recipe, reports.append)
         if content != wanted:
             with pytest.raises(UsageError, match=rf"{resumed}.*add --force"):
@@ -427,7 +427,7 @@ def test_a_full_disk_keeps_the_epochs_before(
         fsync(file)
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(TrainingError, match=r"No space left on device\. What was saved before"):
+    with pytest.raises(TrainingError, match=r"No space left on device\. The state saved before"):
         train(recipe, lambda _: None)
     monkeypatch.undo()
     assert [path.name for path in tmp_path.iterdir()] == ["m.safetensors.training"]
@@ -497,7 +497,7 @@ def test_an_output_that_cannot_be_written_is_found_at_once(
     (tmp_path / "file").write_text("", encoding="utf-8")
     reports: list[EpochReport] = []
     recipe = replace(trained["digits-gfnet"][0], output=tmp_path / "file" / "model.safetensors")
-    with pytest.raises(TrainingError, match=r"file cannot be made"):
+    with pytest.raises(TrainingError, match=r"file cannot be created"):
         train(recipe, reports.append)
     assert reports == []
 

@@ -68,7 +68,7 @@ def test_batches_halve_until_they_fit() -> None:
     assert [place for places in done for place in places] == list(range(40))
     assert max(map(len, done)) == 4
     assert len(freed) == 2
-    assert batches.note == "out of memory at batch size 16: went on with 4"
+    assert batches.note == "out of memory at batch size 16: continued with 4"
 
 
 def test_a_last_batch_that_is_small_already_halves_itself() -> None:
@@ -109,7 +109,7 @@ def test_a_run_out_of_memory(
     cells = storage.query(tmp_path / "scarce", "select kind, status, note, error from cells")
     by_kind = {row["kind"]: row for row in cells.to_pylist()}
     assert by_kind["exits"]["status"] == "done"
-    assert by_kind["exits"]["note"] == "out of memory at batch size 16: went on with 4"
+    assert by_kind["exits"]["note"] == "out of memory at batch size 16: continued with 4"
     assert by_kind["latency"]["status"] == "failed"
     assert "out of memory at batch size 4" in by_kind["latency"]["error"]
     assert "choose a smaller batch_sizes.latency" in by_kind["latency"]["error"]

@@ -71,7 +71,7 @@ def test_no_command_shows_an_accuracy_and_each_says_why(root: Path) -> None:
     assert [list(row.values()) for row in found] == [[None, None, None, True]]
     assert f"exits of dynn on digits: {SAID}" in told("status", "r")
     assert f"{SAID} (dynn)" in told("summary", "r")
-    assert "dynn: no accuracy: see what `gfjobs status` says" in told("curve", "r")
+    assert "dynn: no accuracy: see its all-exit pass in `gfjobs status`" in told("curve", "r")
     assert "36 of 36 answers of dynn" in told("choose", "r", "--max-drop", "1")
     page = root / "report.md"
     assert "report.md" in told("report", "r", "--markdown", "-o", str(page))

@@ -27,7 +27,7 @@ def test_what_the_device_found_lacks_is_skipped(bench: Bench) -> None:
         raise AssertionError
 
     outcome = run_task(task, fetch, bench.sources.shard(task))
-    assert outcome.skipped == "float16 on a processor is not offered: choose bfloat16"
+    assert outcome.skipped == "float16 is not supported on a CPU: choose bfloat16"
     assert (outcome.tables, outcome.error) == ({}, "")
 
 

@@ -235,7 +235,7 @@ def test_named_sets_come_from_the_data_folder(
     [
         (
             "cifar10",
-            r"data set cifar10 is not here: no .*/data/cifar10/test.parquet \(GFJOBS_DATA is not",
+            r"data set cifar10 was not found: no .*/data/cifar10/test.parquet \(GFJOBS_DATA is not",
         ),
         (
             "digit",
@@ -245,7 +245,7 @@ def test_named_sets_come_from_the_data_folder(
         ("imagefolder:", "data set 'imagefolder:' is not known"),
         ("imagefoldr:x", r"did you mean 'imagefolder:PATH'"),
         ("parquet:none.parquet", "there is no file or folder .*/none.parquet"),
-        ("imagefolder:none", "there is no folder .*/none; give the folder that holds one folder a"),
+        ("imagefolder:none", "there is no folder .*/none; give the folder that holds one"),
         ("imagefolder:.", "has no class folders"),
     ],
 )
@@ -299,7 +299,7 @@ def test_other_layouts_are_refused_with_what_was_found(tmp_path: Path) -> None:
     ):
         pq.write_table(table, file)
         with pytest.raises(
-            storage.DatasetError, match=r"has columns .*; needed are image: struct<b"
+            storage.DatasetError, match=r"has columns .*; required: image: struct<b"
         ):
             storage.open_images(f"parquet:{file}")
     write_parquet(file, labels=[], images=[])

@@ -78,7 +78,7 @@ def test_other_runs_are_read_and_the_damaged_one_is_named(
     }
     assert {run.run_id for run in storage.list_runs(tmp_path)} == {"run-1", "run-2"}
     assert storage.resolve_run(tmp_path, "run-1") == "run-1"
-    with pytest.raises(storage.StorageError, match=r"run run-1 .* is (damaged|not there)"):
+    with pytest.raises(storage.StorageError, match=r"run run-1 .* is (damaged|missing)"):
         storage.query(tmp_path, "FROM ladder", run_ids=["run-1"])
     of_other = storage.query(tmp_path, "FROM ladder", run_ids=["run-2"])
     assert of_other.to_pylist() == alone["ladder"]
@@ -117,7 +117,7 @@ def test_nodes_are_named_again_by_commits(tmp_path: Path) -> None:
     expected = whole(tmp_path)
     (tmp_path / "runs" / "run-1" / "nodes.parquet").write_bytes(b"PAR1")
     (problem,) = storage.fsck(tmp_path, is_repair=True)
-    assert "what they were is lost" in problem.remedy
+    assert "their details are lost" in problem.remedy
     assert storage.fsck(tmp_path) == []
     left = whole(tmp_path)
     assert left | {"ladder": None} == expected | {"ladder": None}  # that has the note
@@ -125,7 +125,7 @@ def test_nodes_are_named_again_by_commits(tmp_path: Path) -> None:
     assert node == {
         "node": "node-a",
         "device": "cpu",
-        "note": "what this node is was lost with nodes.parquet",
+        "note": "the details of this node were lost with nodes.parquet",
     }
 
 

@@ -33,11 +33,11 @@ FAULTS: dict[str, tuple[Callable[[Path], object], bool, str, bool]] = {
     "rows of rounds gone": (
         lambda r: the_file(r, "data/rounds-*").unlink(),
         True,
-        "not there",
+        "is missing",
         True,
     ),
-    "commits gone": (lambda r: the_file(r, "data/commits-*").unlink(), True, "not there", True),
-    "a shard gone": (lambda r: the_file(r, "data/records-*").unlink(), False, "not there", True),
+    "commits gone": (lambda r: the_file(r, "data/commits-*").unlink(), True, "is missing", True),
+    "a shard gone": (lambda r: the_file(r, "data/records-*").unlink(), False, "is missing", True),
     "a bit of a shard": (lambda r: damage(the_file(r, "data/exits-*")), False, "SHA-256", True),
     "a torn manifest": (lambda r: the_file(r, "commits/*").write_text("{"), False, "read", True),
     "the manifest": (lambda r: the_file(r, "commits/*").write_text("{"), True, "read", False),
@@ -49,9 +49,9 @@ FAULTS: dict[str, tuple[Callable[[Path], object], bool, str, bool]] = {
         False,
     ),
     "a bit of the ladder": (lambda r: damage(the_file(r, "data/ladder*")), True, "SHA-256", False),
-    "the ladder gone": (lambda r: the_file(r, "data/ladder*").unlink(), True, "not there", False),
-    "a wrong ladder": (change_stored, True, "not what the rows give", False),
-    "doubled rows": (double_rows, True, "doubled", True),
+    "the ladder gone": (lambda r: the_file(r, "data/ladder*").unlink(), True, "is missing", False),
+    "a wrong ladder": (change_stored, True, "does not match the rows", False),
+    "doubled rows": (double_rows, True, "duplicates", True),
 }
 
 
@@ -124,7 +124,7 @@ def test_a_wrong_state_is_put_right(merged: Made) -> None:
     with storage.RunStore.open(tmp_path, "run-1") as store:
         store.save_cells([dataclasses.replace(store.cells[0], rows=999), *store.cells[1:]])
     (problem,) = storage.fsck(tmp_path)
-    assert "says done with 999 rows, and 18 are there" in problem.what
+    assert "says done with 999 rows, but 18 exist" in problem.what
     assert storage.fsck(tmp_path, is_repair=True)[0].is_repaired
     rows = storage.query(tmp_path, "SELECT status, rows FROM cells ORDER BY position").to_pylist()
     assert rows[0] == {"status": "queued", "rows": 18}
@@ -140,7 +140,7 @@ def test_images_other_than_committed_are_named(tmp_path: Path) -> None:
     content["entries"][0]["rows"] = 5
     manifest.write_text(json.dumps(content))
     (problem,) = storage.fsck(tmp_path)
-    assert "records has 18 images of round 0, 17 are committed" in problem.what
+    assert "records has 18 images of round 0, but 17 are committed" in problem.what
 
 
 def test_what_cannot_be_repaired_says_so(merged: Made) -> None:
@@ -152,7 +152,7 @@ def test_what_cannot_be_repaired_says_so(merged: Made) -> None:
     for is_repair in (False, True):
         (problem,) = storage.fsck(tmp_path, is_repair=is_repair)
         assert "cells.parquet" in problem.what
-        assert "it cannot be made again: the history has no copy" in problem.what
+        assert "it cannot be rebuilt: the history has no copy" in problem.what
         assert (problem.remedy, problem.is_repaired) == ("", False)
     assert sorted(tmp_path.rglob("*")) == names
 
@@ -184,7 +184,7 @@ def test_a_foreign_file_is_named(merged: Made) -> None:
     (problem,) = storage.fsck(tmp_path)
     assert str(stray) in problem.what
     with pytest.raises(
-        storage.StorageError, match=r"stray\.parquet is not of the table `training`"
+        storage.StorageError, match=r"stray\.parquet is not a file of the table `training`"
     ):
         storage.query(tmp_path, "FROM training")
     assert storage.query(tmp_path, "FROM ladder").num_rows > 0

@@ -42,7 +42,7 @@ JUDGED_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "torn": (lambda file: file.write_bytes(b"PAR1"), "cannot be trusted"),
     "of other columns": (
         lambda file: file.write_bytes((file.parent / "cells.parquet").read_bytes()),
-        "is not of the table `regressions`",
+        "is not a file of the table `regressions`",
     ),
     "of another run": (
         lambda file: file.write_bytes(
@@ -56,11 +56,11 @@ JUDGED_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "infinite": (
         lambda file: judge(file.parents[2], value=float("inf")),
-        "has a value that is no finite number",
+        "has a value that is not a finite number",
     ),
     "no number": (
         lambda file: judge(file.parents[2], thresholds=(0.5, float("nan"))),
-        "has a thresholds that is no finite number",
+        "has a thresholds that is not a finite number",
     ),
 }
 

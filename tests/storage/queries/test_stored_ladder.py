@@ -25,7 +25,7 @@ def test_a_wrong_ladder_is_made_again_of_the_rows(tmp_path: Path) -> None:
     assert whole(tmp_path) != expected
     (problem,) = storage.fsck(tmp_path, is_repair=True)
     assert "/ladder-merged-" in problem.what
-    assert problem.what.endswith("is not what the rows give")
+    assert problem.what.endswith("does not match the rows")
     assert storage.fsck(tmp_path) == []
     assert whole(tmp_path) == expected
 

@@ -430,7 +430,7 @@ def groups_read(plan: list[Any]) -> list[int]:
     [
         ({"recrods": "records"}, "table 'recrods' is not committed by shard"),
         ({"runs": "records"}, "table 'runs' is not committed by shard"),
-        ({"exits": "records"}, "table exits is not of its schema: entropy: absent, not float"),
+        ({"exits": "records"}, "table exits does not match its schema: entropy: absent, not float"),
     ],
 )
 def test_tables_of_another_kind_are_refused(

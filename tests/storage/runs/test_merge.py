@@ -265,7 +265,7 @@ def test_of_two_merges_one_counts(
     before = listed(store)[0]
     said = (
         "run run-1 was merged by another process just now; its merge counts, this one is dropped,"
-        " and nothing is double"
+        " and no row is duplicated"
     )
     with pytest.raises(RunLockedError, match=f"^{re.escape(said)}$"):
         merge_run(paths, store._lease)

@@ -132,7 +132,7 @@ def test_bucket_url_is_written_without_a_slash_at_its_end() -> None:
 
 def test_missing_root_says_what_to_do(tmp_path: Path) -> None:
     """Reading where nothing is names the command that makes something."""
-    with pytest.raises(storage.StorageError, match="no such folder; make some with `gfjobs submit"):
+    with pytest.raises(storage.StorageError, match="no such folder; create some with `gfjobs"):
         storage.connect(tmp_path / "none")
 
 

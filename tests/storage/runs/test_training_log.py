@@ -136,7 +136,7 @@ def test_a_file_of_another_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "training").mkdir()
     nodes = storage.rows_to_table(storage.NodeRow, [storage.NodeRow("run-1", "node-a")])
     publish_table(LocalBackend(tmp_path / "training" / "base-1.parquet"), nodes)
-    with pytest.raises(storage.StorageError, match=r"base-1\.parquet is not of the table"):
+    with pytest.raises(storage.StorageError, match=r"base-1\.parquet is not a file of the table"):
         storage.TrainingLog(tmp_path, "base-1").read()
 
 

@@ -142,7 +142,7 @@ def test_aware_times_are_stored_as_utc() -> None:
         ),
         (
             {"image_id": [1, 2], "loss": [0.1]},
-            "one exits table must be of one length; found image_id 2",
+            "one exits table must have the same length; found image_id 2",
         ),
         ({"image_id": "x"}, "column image_id of table exits takes int64: found string"),
         ({"image_id": [1, 1.5]}, "column image_id of table exits takes int64: found double"),

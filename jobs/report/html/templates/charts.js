@@ -1,5 +1,5 @@
-// Draws every chart of the page from its specification. Expressions are interpreted, not compiled, so
-// that the page's content security policy need not allow code from strings.
+// Draws all charts of the page from their specifications. Expressions are interpreted, not compiled,
+// so that the page's content security policy need not allow code from strings.
 "use strict";
 
 const report = JSON.parse(document.getElementById("report-data").textContent);
@@ -9,18 +9,18 @@ const chartOptions = {
   renderer: "svg",
   actions: false,
   ast: true,
-  // The page's own tooltip would be a second style sheet: titles of the browser are enough.
+  // Tooltips are styled by report.css, not by a second style sheet.
   tooltip: { theme: "custom" },
 };
 
-// What is drawn, so that tests and printing can wait for it.
+// A promise, so that tests and printing can wait for the charts.
 window.chartsDrawn = Promise.all(
   Array.from(document.querySelectorAll("[data-chart]"), (place) =>
     vegaEmbed(place, report.charts[place.dataset.chart], chartOptions),
   ),
 );
 
-// Paper cannot be clicked: what is folded is unfolded for it, but for tables that repeat a chart.
+// Open folded sections for printing, except tables that repeat a chart.
 const unfolded = [];
 window.addEventListener("beforeprint", () => {
   for (const each of document.querySelectorAll("details:not([open])")) {

@@ -1,7 +1,7 @@
-// The threshold explorer: who leaves where at any thresholds, from what every exit answered for every
-// image. Scores are the float32 that the router compared, and a threshold is rounded to float32 before
-// it is compared, so that each number here is the one that SQL gives: at_thresholds(), composed_latency()
-// and composed_energy().
+// The threshold explorer: which images exit where at any thresholds, from the outputs of every exit for
+// every image. Scores are the float32 that the router compared, and a threshold is rounded to float32
+// before it is compared, so that each number here equals that of SQL: at_thresholds(),
+// composed_latency() and composed_energy().
 "use strict";
 
 (() => {
@@ -14,7 +14,7 @@
     return Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
   }
 
-  // One all-exit pass, unpacked. `order` has all samples of latency by rising time.
+  // Unpacks one all-exit pass. `order` has the indices of all latency samples, shortest first.
   function unpack(pass) {
     const exits = pass.exit_blocks.length;
     const ms = new Float64Array(bytes(pass.sample_ms).buffer);
@@ -37,7 +37,8 @@
     };
   }
 
-  // Where images leave at one threshold a gate, and how many of them are right. NaN never leaves.
+  // How many images exit at each exit, at one threshold per gate, and how many predictions are right.
+  // A score of NaN never exits.
   function route(pass, thresholds) {
     const limits = Float32Array.from(thresholds);
     const counts = new Array(pass.exits).fill(0);
@@ -51,7 +52,7 @@
     return { counts, right };
   }
 
-  // The latency of a mixture: its mean, and the least time that a share of it stays within.
+  // The latency of a mixture of exits: its mean and percentiles.
   function latency(pass, shares) {
     if (!pass.samples) return null;
     const found = { mean: shares.reduce((sum, share, exit) => sum + (share && share * pass.means[exit]), 0) };
@@ -105,7 +106,7 @@
 
   const isShared = () => root.querySelector("input[name=mode]:checked").value === "shared";
 
-  // A slider and a field for exact numbers; one step beyond the slider's end nobody leaves.
+  // A slider and a field for exact numbers; one step beyond the slider's end, no image exits early.
   function control(name, id, value) {
     const { low, high, step } = pass.slider;
     const digits = Math.max(0, Math.ceil(-Math.log10(step)));
@@ -118,7 +119,7 @@
       const isBeyond = number === Infinity;
       if (!isTyped) field.value = isBeyond ? "none" : String(Number(number.toFixed(digits + 2)));
       else slider.value = isBeyond ? high + step : number;
-      slider.setAttribute("aria-valuetext", isBeyond ? "no image leaves early" : String(number));
+      slider.setAttribute("aria-valuetext", isBeyond ? "no image exits early" : String(number));
       field.removeAttribute("aria-invalid");
       show();
     };
@@ -132,7 +133,7 @@
       if (Number.isNaN(number)) field.setAttribute("aria-invalid", "true");
       else set(number, true);
     });
-    // To the last digit, as if it had been typed.
+    // Sets the exact number, as if it had been typed.
     made.take = (number) => {
       field.value = number === Infinity ? "none" : String(number);
       set(number, true);
@@ -151,16 +152,16 @@
     part("controls").replaceChildren(...controls.map((made) => made.element));
   }
 
-  // One a gate, whether there is a control for each or one for all.
+  // The thresholds, one per gate, whether there is a control for each gate or one for all.
   function thresholdsOf(made) {
     return Array.from({ length: pass.exits - 1 }, (_, gate) => made[made.length > 1 ? gate : 0].value);
   }
 
-  // A click near the curve: its nearest point's threshold, for all gates, as that is what is drawn.
+  // Sets the threshold of the curve's point nearest to the click, for all gates, as on the curve.
   function take(event) {
     const svg = part("chart").querySelector("svg");
     const box = svg.getBoundingClientRect();
-    const scale = svg.width.baseVal.value / box.width; // a narrow page shrinks it
+    const scale = svg.width.baseVal.value / box.width; // the chart is scaled down on a narrow page
     const [left, top] = view.origin();
     const { left: padLeft, top: padTop } = view.padding();
     const x = (event.clientX - box.left) * scale - left - padLeft;
@@ -181,7 +182,7 @@
     const now = evaluate(pass, thresholdsOf(controls));
     const change = now.acc1 - pass.fullAcc1;
     say("acc1", `${now.acc1.toFixed(2)} %`);
-    say("acc1-change", `${change < 0 ? "−" : "+"}${Math.abs(change).toFixed(2)} points beside full depth`);
+    say("acc1-change", `${change < 0 ? "−" : "+"}${Math.abs(change).toFixed(2)} points vs full depth`);
     say("blocks", now.blocks.toFixed(2));
     say("blocks-change", `of ${pass.exit_blocks[pass.exits - 1] + 1}`);
     say("latency", now.latency ? `${now.latency.mean.toFixed(3)} ms` : "–");

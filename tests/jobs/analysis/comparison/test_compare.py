@@ -67,11 +67,11 @@ def test_a_control_is_divided_out(nights: Nights) -> None:
     nights.add({"dynn": 2.0 * 1.26, "flat": 1.2}, run_id="b")
     row = of(compare(nights.root, A, B, "flat"), "latency")
     assert row.change == pytest.approx(5)
-    assert "beside that of the control flat" in (row.note or "")
+    assert "relative to that of the control flat" in (row.note or "")
     absent = of(compare(nights.root, A, B, "other"), "latency")
     assert absent.change == pytest.approx(26)
     assert absent.note is not None
-    assert "no control other beside it in a and b" in absent.note
+    assert "no control other with the same setting in a and b" in absent.note
 
 
 def test_energy_by_window(nights: Nights) -> None:

@@ -125,7 +125,7 @@ def test_a_slowdown_is_told_once_it_is_found_again(nights: Nights, quiet: Quiet)
 def test_a_control_that_no_night_has_is_refused(nights: Nights, quiet: Quiet) -> None:
     """A typo would leave the machine's drift in every figure."""
     quiet(2)
-    with pytest.raises(UsageError, match=r"control flta is no model of run night-01.*dynn, flat"):
+    with pytest.raises(UsageError, match=r"flta is not a model of run night-01.*dynn, flat"):
         judge(nights.root, nights.written[-1], Settings(control="flta"))
 
 
@@ -189,8 +189,8 @@ def test_a_slow_night_of_a_machine_with_two_states_is_no_regression(nights: Nigh
     assert row.effect_pct == pytest.approx(10, abs=1)
     assert row.expected == pytest.approx(2 * np.mean(1 + 0.2 * np.sin(np.arange(200))), rel=0.01)
     note = row.note or ""
-    assert note.startswith("the machine comes back to several levels: 2.0")
-    assert "4 changes in 13 nights; held against 2.2" in note
+    assert note.startswith("the machine returns to several levels: 2.0")
+    assert "4 changes in 13 nights; compared with 2.2" in note
     text = describe_judgements(verdict)
     assert text.startswith(f"{slow}: 1 levels, 1 ok\n")
     assert max(map(len, text.splitlines())) <= 80
@@ -326,7 +326,7 @@ def test_what_cannot_be_judged_is_said(nights: Nights, quiet: Quiet) -> None:
     """A baseline of another name, and numbers without sense."""
     quiet(2)
     nights.add({OURS: 1.0}, run_id="other", name="other")
-    with pytest.raises(UsageError, match="baseline other is no finished run of the same name"):
+    with pytest.raises(UsageError, match="baseline other is not a finished run of the same name"):
         judge(nights.root, nights.written[1], Settings(baseline="other"))
     with pytest.raises(ValueError, match="at least 8"):
         Settings(window=5)

@@ -84,7 +84,7 @@ def test_a_static_model_has_one_exit() -> None:
 @pytest.mark.parametrize("thresholds", [(0.5,), (0.5, 0.5, 0.5), (0.5, NAN)])
 def test_thresholds_that_do_not_fit(answers: ExitAnswers, thresholds: tuple[float, ...]) -> None:
     """One number a gate, and NaN is none."""
-    with pytest.raises(ValueError, match="give one number a gate"):
+    with pytest.raises(ValueError, match="give one number per gate"):
         answers.exits_of(thresholds)
 
 

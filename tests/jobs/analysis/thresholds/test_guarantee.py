@@ -500,16 +500,16 @@ def test_a_refusal_word_for_word() -> None:
     assert re.fullmatch(
         r"no thresholds can be promised to have a drop of at most 5 points and mean blocks of at"
         r" most 9 with a confidence of 0\.95: of \d+ candidates [1-9]\d* for accuracy and"
-        r" [1-9]\d* for cost are certified, none for both by 300 calibration images; ask less, or"
-        r" evaluate more images",
+        r" [1-9]\d* for cost are certified, none for both by 300 calibration images; loosen the"
+        r" constraints, or evaluate more images",
         str(refusal.value),
     )
     with pytest.raises(NoGuaranteeError) as refusal:
         guarantee(synthetic(4000, 2), Constraints(max_cost=1.0))
     assert re.fullmatch(
         r"no thresholds can be promised to have mean blocks of at most 1 with a confidence of 0\.9:"
-        r" of \d+ candidates 0 for cost are certified by 1,200 calibration images; ask less, or"
-        r" evaluate more images",
+        r" of \d+ candidates 0 for cost are certified by 1,200 calibration images; loosen the"
+        r" constraints, or evaluate more images",
         str(refusal.value),
     )
 

@@ -21,7 +21,7 @@ def test_weights_are_held_against_their_digest() -> None:
     data = bytes(range(256)) * 100
     sha256 = hashlib.sha256(data).hexdigest()
     assert check_weights(data, sha256) == data
-    with pytest.raises(CorruptedError, match="weights were corrupted on the way"):
+    with pytest.raises(CorruptedError, match="weights were corrupted in transfer"):
         check_weights(data[:-1] + b"\xfe", sha256)
 
 
@@ -42,7 +42,7 @@ def test_images_are_held_against_their_check_sum() -> None:
     missing["image"][7] = None
     made = [type(images).from_pydict(one, images.schema) for one in (flipped, relabelled, missing)]
     for other in (shorter, turned, *made):
-        with pytest.raises(CorruptedError, match="images were corrupted on the way"):
+        with pytest.raises(CorruptedError, match="images were corrupted in transfer"):
             check_images(other, digest)
 
 
@@ -66,5 +66,5 @@ def test_rows_that_changed_on_the_way_are_refused() -> None:
     )
     content = bytearray(sealed.tables["exits"])
     content[len(content) // 2] ^= 1
-    with pytest.raises(CorruptedError, match="rows were corrupted on the way"):
+    with pytest.raises(CorruptedError, match="rows were corrupted in transfer"):
         open_outcome(replace(sealed, tables={"exits": bytes(content)}))

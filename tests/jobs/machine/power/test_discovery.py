@@ -41,7 +41,7 @@ def test_without_any_the_reasons_are_joined(tmp_path: Path) -> None:
     choice = choose_power("cpu", "", tmp_path, no_gpu)
     assert (choice.source, choice.name) == (None, None)
     assert choice.note == (
-        "power: no source: ina3221 (no hwmon device of that name), nvml (the device is no GPU),"
+        "power: no source: ina3221 (no hwmon device of that name), nvml (the device is not a GPU),"
         " rapl (no package's energy counter under /sys/class/powercap)"
     )
     assert "nvml (nvidia-ml-py is not installed)" in choose_power("cuda", "", tmp_path, no_gpu).note
@@ -101,7 +101,7 @@ def test_a_replay_says_what_fits_best(tmp_path: Path) -> None:
     path.write_text("phase,watts,model\nidle,8,\nactive,9,flat\n")
     replay = Replay(path)
     replay.attend(Scene("dynn", is_active=True))
-    with pytest.raises(PowerError, match="no watts of phase active for dynn"):
+    with pytest.raises(PowerError, match="no watts for phase active of dynn"):
         replay.read()
 
 
@@ -129,7 +129,7 @@ def test_all_problems_of_a_replay_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(BadInputError) as caught:
         Replay(path)
     (problem,) = caught.value.problems
-    assert "csv:4: watts: 9.5, and 9 of the same in line 3" in str(problem)
+    assert "csv:4: watts: 9.5, but 9 for the same conditions in line 3" in str(problem)
     path.write_text("phase;watts\nidle;8\n")
     with pytest.raises(BadInputError, match="watts: no such column"):
         Replay(path)

@@ -238,7 +238,7 @@ def test_a_meters_log_is_imported_once(
     root, windows = metered
     (row,) = rows_of(root, "from ladder")
     assert row["energy_mj"] is None
-    assert "power: of a meter, whose log gfjobs power import adds" in row["note"]
+    assert "power: from a meter; import its log with gfjobs power import" in row["note"]
     log = tmp_path / "meter.csv"
     log.write_text(log_of(windows))
     imported = import_log(root, "r", log)
@@ -253,7 +253,7 @@ def test_a_meters_log_is_imported_once(
         main, ["power", "import", str(log), "--run", "latest", "--results", str(root)]
     )
     assert again.exit_code == 0
-    assert "2 timed tasks had power already: left as they are" in again.output
+    assert "2 timed tasks already had power: left unchanged" in again.output
     assert len(rows_of(root, "from power")) == count
     assert resume(root, "r", Target(is_inline=True), lambda _: None).is_done
 
@@ -265,9 +265,7 @@ def test_a_log_of_another_time_is_refused(
     root, windows = metered
     log = tmp_path / "meter.csv"
     log.write_text(log_of(windows, every_s=0.05, late_s=-300))
-    with pytest.raises(
-        UsageError, match=r"nearest line is (4:5\d|5:0\d) min too early: is a clock"
-    ):
+    with pytest.raises(UsageError, match=r"nearest line is (4:5\d|5:0\d) min too early: check the"):
         import_log(root, "r", log)
     log.write_text(log_of(windows, every_s=0.03))
     with pytest.raises(UsageError, match=r"a line every 0\.03 s.*energy: \{idle_s: 10"):
@@ -293,7 +291,7 @@ def test_a_log_that_ends_in_mid_task_is_said_to(
     head, *lines = log_of(windows).splitlines()
     active = next(number for number, line in enumerate(lines) if "11,5" in line)
     log.write_text("\n".join([head, *lines[: active + 5]]))
-    with pytest.raises(UsageError, match="covers no task whole: it goes from"):
+    with pytest.raises(UsageError, match="covers no task completely: it goes from"):
         import_log(root, "r", log)
     log.write_text("\n".join([head, *lines[:5]]))
     with pytest.raises(UsageError, match=r"nearest line is 0\.\d s too early"):
@@ -315,7 +313,7 @@ def test_a_wrong_log_is_replaced(
         import_log(root, "r", late, is_replacing=True)
     assert rows_of(root, "from power order by all") == before
     command = ["power", "import", str(right), "--run", "r", "--results", str(root)]
-    assert "with --replace" in CliRunner().invoke(main, command).output
+    assert "--replace replaces earlier" in CliRunner().invoke(main, command).output
     done = CliRunner().invoke(main, [*command, "--replace"])
     assert done.exit_code == 0, done.output
     assert "readings imported into 2 timed tasks" in done.output
@@ -338,7 +336,7 @@ def test_whose_power_it_is_must_be_clear(
     log = tmp_path / "meter.csv"
     head, *lines = log_of(windows).splitlines()
     log.write_text("\n".join([f"{head};node", *(f"{line};shelf" for line in lines)]))
-    with pytest.raises(UsageError, match=f"the log is of shelf, and run r was timed on {name}"):
+    with pytest.raises(UsageError, match=f"the log names shelf, but run r was timed on {name}"):
         import_log(root, "r", log)
     log.write_text("\n".join([head, *lines]))
     with pytest.raises(UsageError, match=f"--node shelf: run r was timed on {name}"):
@@ -361,7 +359,7 @@ def test_lines_go_to_the_nodes_that_they_name() -> None:
     unnamed = [LogLine(2, moment, 1.0, None)]
     assert _by_node(unnamed, {"a"}, "r", None) == {"a": unnamed}
     assert _by_node(unnamed, {"a", "b"}, "r", "b") == {"b": unnamed}
-    with pytest.raises(UsageError, match="run r was timed on a, b: give one with --node"):
+    with pytest.raises(UsageError, match="run r was timed on a, b: choose one with --node"):
         _by_node(unnamed, {"a", "b"}, "r", None)
     with pytest.raises(UsageError, match="no timed rounds"):
         _by_node(unnamed, set(), "r", None)

@@ -80,8 +80,8 @@ def test_a_log_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInputError) as caught:
         read_log(path)
     assert [str(problem) for problem in caught.value.problems] == [
-        f"{path}:6: watts: 9.5, and 9 at the same time in line 2\n    allowed: one value a time",
-        f"{path}:7: watts: 7, and 9 at the same time in line 4\n    allowed: one value a time",
+        f"{path}:6: watts: 9.5, but 9 at the same time in line 2\n    allowed: one value per time",
+        f"{path}:7: watts: 7, but 9 at the same time in line 4\n    allowed: one value per time",
     ]
     path.write_text("time,watts\n1795593601,9\n1795593601.0,9.0\n1795593602,9\n")
     assert [line.line for line in read_log(path)] == [2, 4]
@@ -93,8 +93,8 @@ def test_a_log_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
         (None, "No such file"),
         (b"", "no column time and no column watts among none"),
         (b"when,watts\n1,2\n", "meter.csv:1: no column time among when, watts"),
-        (b"time,watts\n", "no line below the names"),
-        (b"\xff\xfe\x00t", "no UTF-8 text"),
+        (b"time,watts\n", "no line below the header"),
+        (b"\xff\xfe\x00t", "not UTF-8 text"),
         (b"time,watts\n" + 100 * b"x,y\n", "180 more lines with problems"),
     ],
 )

@@ -180,11 +180,11 @@ def absurd(scene: Scene) -> Rails:
     ("say", "why"),
     [
         (vanishing(), "in window active (in1_input: No such device)"),
-        (zero, "energy: rail A of made: A says 0 W all the time"),
+        (zero, "energy: rail A of made: A always reads 0 W"),
         (negative, "in window active (power that is not above 0)"),
         (nonsense, "(ZeroDivisionError: division by zero)"),
         (not_a_number, "(power that is not above 0)"),
-        (absurd, "in window active (power beyond 1,000,000 W)"),
+        (absurd, "in window active (power above 1,000,000 W)"),
     ],
     ids=["vanishes", "zero", "negative", "breaks", "nan", "absurd"],
 )
@@ -216,7 +216,7 @@ def test_a_source_without_a_total_leaves_its_rails() -> None:
     source.summed, source.name = (), "made: no total among B"
     meter, rows, _ = run(source)
     assert {row["rail"] for row in rows} == {"B"}
-    assert meter.why_not() == "energy: made: no total among B that is the whole machine"
+    assert meter.why_not() == "energy: made: no total among B that covers the whole machine"
 
 
 def test_for_a_meter_windows_leave_their_ends() -> None:

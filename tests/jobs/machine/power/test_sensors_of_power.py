@@ -80,7 +80,7 @@ def test_a_sensor_that_fails_says_which_file(board: Board) -> None:
     source = find_ina3221(root)
     source.read()
     put(root / "sys/class/hwmon/hwmon1/curr1_input", "-EIO?")
-    with pytest.raises(PowerError, match=r"curr1_input says '-EIO\?', which is no number"):
+    with pytest.raises(PowerError, match=r"curr1_input contains '-EIO\?', which is not a number"):
         source.read()
     (root / "sys/class/hwmon/hwmon1/in1_input").unlink()
     with pytest.raises(PowerError, match="in1_input: No such file or directory"):

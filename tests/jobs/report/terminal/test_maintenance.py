@@ -36,12 +36,12 @@ def test_compact_says_what_it_did(tmp_path: Path) -> None:
     write_run(tmp_path)
     said = [call(tmp_path, "compact", *words).stdout for words in (["--dry-run"], [], [])]
     assert said == [
-        "1 run would be compacted, 0 were before\n",
-        "1 run compacted, 0 were before\n",
-        "0 runs compacted, 1 were before\n",
+        "1 run would be compacted, 0 already compacted\n",
+        "1 run compacted, 0 already compacted\n",
+        "0 runs compacted, 1 already compacted\n",
     ]
     assert call(tmp_path, "rm", "first").exit_code == 0
-    assert call(tmp_path, "compact").stdout.endswith("1 run had changed or gone since\n")
+    assert call(tmp_path, "compact").stdout.endswith("1 run had changed or been removed since\n")
 
 
 def test_fsck_ends_with_1_while_something_is_wrong(tmp_path: Path) -> None:
@@ -52,8 +52,8 @@ def test_fsck_ends_with_1_while_something_is_wrong(tmp_path: Path) -> None:
     file.write_bytes(b"?")
     found = call(tmp_path, "fsck", "latest")
     assert found.exit_code == 1
-    assert f"first: data/{file.name}: has the SHA-256" in found.stdout
-    assert "  with --repair: it goes, and what it held is run again" in found.stdout
+    assert f"first: data/{file.name}: has SHA-256" in found.stdout
+    assert "  with --repair: deleted; `gfjobs resume` runs the lost part again" in found.stdout
     repaired = call(tmp_path, "fsck", "--repair")
     assert repaired.exit_code == 0
     assert "1 problem, 1 repaired" in repaired.stdout

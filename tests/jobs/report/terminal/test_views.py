@@ -98,18 +98,18 @@ def test_a_plan_says_what_it_skips(plan_of: Callable[[str], Plan]) -> None:
     lines = describe_plan(plan, Estimate(0, 0, 6)).splitlines()
     assert lines[:2] == [
         "p: 8 points → 8 cells: 8 all-exit passes, 0 routed",
-        "2 cells will be skipped: runtime onnx has float32, not bfloat16",
+        "2 cells will be skipped: runtime onnx supports float32, not bfloat16",
     ]
     assert "6 tasks of at most 1,000 images" in lines
     assert len([line for line in lines if line.startswith(" exits ")]) == 6
     waiting = plan_of(text + "energy: {idle_s: 9}\n")
-    told = "`energy` has no effect: `measure` does not have energy"
+    told = "`energy` has no effect: `measure` does not include energy"
     assert told in describe_plan(waiting, Estimate(0, 0, 6))
     assert told not in describe_plan(plan, Estimate(0, 0, 6))
     nothing = plan_of(text.replace("[torch, onnx]", "[onnx]").replace("float32, ", ""))
     assert describe_plan(nothing, Estimate(0, 0, 0)) == (
         "p: 2 points → 2 cells: 2 all-exit passes, 0 routed\n"
-        "2 cells will be skipped: runtime onnx has float32, not bfloat16\n"
+        "2 cells will be skipped: runtime onnx supports float32, not bfloat16\n"
         "nothing is left to run\n"
     )
 
@@ -155,16 +155,14 @@ def test_profile(profiled: Path) -> None:
         " where model = 'dynn' and component = 'mlp'",
     ).to_pylist()
     assert calls["mlp"][1] == pytest.approx(row["mlp"], abs=1e-4)
-    assert " ms an image, mean of 9; profiling itself took " in dynn.splitlines()[-1]
+    assert " ms per image, mean of 9; profiling itself took " in dynn.splitlines()[-1]
 
 
 def test_no_profile_says_what_to_do(root: Path, copy_of: Callable[[str], Path]) -> None:
     """A run that never had one, and one whose profile is not done."""
     profiled = copy_of(PROFILE)
     assert not profile.has_profile(root, "r")
-    with pytest.raises(
-        UsageError, match=r"run r has no profile; write measure: .*profile\] in its"
-    ):
+    with pytest.raises(UsageError, match=r"run r has no profile; set measure: .*profile\] in its"):
         profile.profile(root, "r")
     assert profile.has_profile(profiled, "r")
     cell = storage.CellRow("new", "c", kind="profile", status="failed")
@@ -255,7 +253,7 @@ def test_settings_tell_cells_of_one_model_apart(
         for precision in ("float32", "bfloat16")
         for threads in ("1 thread", "2 threads")
     ]
-    assert "– median ms: fewer than 11 good timings of images that leave there" in histogram
+    assert "– median ms: not shown for fewer than 11 good timings at an exit" in histogram
     assert max(map(len, (*lines, *histogram.splitlines()))) <= 80
 
 
@@ -270,7 +268,7 @@ def test_status_of_a_run_that_was_cut_off(copy_of: Callable[[str], Path]) -> Non
     text = status.status(root, "r")
     assert text.startswith("run r is interrupted: 1 failed, 3 done\n")
     assert "exits of flat on digits failed: ValueError: broken" in text
-    assert "go on with: gfjobs resume r" in text
+    assert "resume with: gfjobs resume r" in text
 
 
 def test_reference_figures_as_the_table_shows_them() -> None:

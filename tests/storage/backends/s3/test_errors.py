@@ -88,7 +88,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answering]:
         (403, "SignatureDoesNotMatch", "check the credentials that boto3 finds"),
         (400, "ExpiredToken", "log in again"),
         (403, "RequestTimeTooSkewed", "clock of this machine is wrong"),
-        (503, "SlowDown", "asks to slow down, also after pauses"),
+        (503, "SlowDown", "asks to slow down, even after retries"),
         (507, "XMinioStorageFull", "it is full: make room"),
         (501, "NotImplemented", "no conditional puts"),
         (400, "AuthorizationHeaderMalformed", "another region: set AWS_REGION"),

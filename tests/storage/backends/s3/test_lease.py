@@ -118,13 +118,13 @@ def test_who_was_heard_of_lately_keeps_it(bucket: Bucket) -> None:
     """Up to STALE_S; the message says who, when, and what to do."""
     bucket.write(others())
     bucket.age_s = leases.STALE_S
-    told = "r is being written by process 7 on other-host, last heard of 60 s ago; .* 60 s after"
+    told = "r is being written by process 7 on other-host, last heartbeat 60 s ago; .* 60 s after"
     with pytest.raises(RunLockedError, match=told):
         taken(bucket)
     assert bucket.content == others()
     assert s3_lease_holder(bucket, KEY) == "process 7 on other-host"
     bucket.age_s = -2.0  # a store whose clock is behind
-    with pytest.raises(RunLockedError, match="last heard of 0 s ago"):
+    with pytest.raises(RunLockedError, match="last heartbeat 0 s ago"):
         taken(bucket)
 
 
@@ -143,7 +143,7 @@ def test_who_was_not_heard_of_is_replaced(bucket: Bucket, content: bytes) -> Non
 def test_what_nobody_can_read_is_somebodys(bucket: Bucket) -> None:
     """As long as it is new."""
     bucket.write(b"not of ours")
-    with pytest.raises(RunLockedError, match="written by another process, last heard of 0 s ago"):
+    with pytest.raises(RunLockedError, match="written by another process, last heartbeat 0 s ago"):
         taken(bucket)
     assert s3_lease_holder(bucket, KEY) == "another process"
 
@@ -216,7 +216,7 @@ def test_a_lease_is_proven_anew_when_its_last_beat_is_old(bucket: Bucket, clock:
     [
         (others(), "process 7 on other-host"),
         (b"not of ours", "another process"),
-        (None, "nobody: the run was removed"),
+        (None, "a removal of the run"),
     ],
 )
 def test_a_lost_lease_is_told_and_left_alone(
