@@ -81,6 +81,11 @@ def models() -> None:
 @click.option("--interpolation", type=click.Choice(["nearest", "bilinear", "bicubic"]))
 @click.option("--mean", callback=_numbers(",", float, 3), help="Of red, green, blue in 0..1.")
 @click.option("--std", callback=_numbers(",", float, 3), help="Of red, green, blue in 0..1.")
+@click.option(
+    "--exif",
+    type=click.Choice(["ignore", "apply"]),
+    help="The EXIF orientation of images; default: ignored, as by torchvision.",
+)
 @click.option("--force", is_flag=True, help="Replace an output that is there.")
 def import_file(file: Path, output: Path | None, classes: str | None, **wanted: Any) -> None:
     """Import FILE, of torch.save or safetensors, as a checkpoint.
@@ -107,6 +112,7 @@ def import_file(file: Path, output: Path | None, classes: str | None, **wanted: 
             interpolation=wanted["interpolation"],
             mean=wanted["mean"],
             std=wanted["std"],
+            exif=wanted["exif"],
             is_forced=wanted["force"],
         )
     )

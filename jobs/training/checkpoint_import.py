@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ class Importing:
         class_names: one a class, or none; none: those of the file, if it says any.
         resize: the shorter side after resizing, pixels; None: as the file says or, where it says
             nothing, as its family was published.
-        interpolation, mean, std: of the preprocessing; None: likewise.
+        interpolation, mean, std, exif: of the preprocessing; None: likewise.
         is_forced: whether an output that is there may be replaced.
     """
 
@@ -40,6 +41,7 @@ class Importing:
     interpolation: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    exif: str | None = None
     is_forced: bool = False
 
     def changes(self) -> ImportChanges:
@@ -105,17 +107,25 @@ def read_classes(text: str) -> tuple[str, ...]:
     """Class names, in the order of their labels: a list with commas, or a file with one a line.
 
     Raises:
-        UsageError: the file cannot be read.
+        UsageError: the file cannot be read, or a name stands there twice.
     """
     if "," in text:
-        return tuple(name.strip() for name in text.split(","))
+        return _distinct(text.split(","))
     try:
-        lines = Path(text).read_text(encoding="utf-8").splitlines()
+        lines = Path(text).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as err:
         raise UsageError(
             f"--classes {text}: it is no list with commas, and as a file it cannot be read: {err}"
         ) from err
-    return tuple(line.strip() for line in lines if line.strip())
+    return _distinct(line for line in lines if line.strip())
+
+
+def _distinct(names: Iterable[str]) -> tuple[str, ...]:
+    """Class names without blanks around them, each once."""
+    found = tuple(name.strip() for name in names)
+    if twice := sorted(name for name, count in Counter(found).items() if count > 1):
+        raise UsageError(f"--classes names a class twice: {', '.join(twice)}; each has one label")
+    return found
 
 
 def _preprocessing(wanted: Importing, found: gfnet.Preprocessing) -> gfnet.Preprocessing:
@@ -126,6 +136,7 @@ def _preprocessing(wanted: Importing, found: gfnet.Preprocessing) -> gfnet.Prepr
             interpolation=wanted.interpolation or found.interpolation,
             mean=wanted.mean or found.mean,
             std=wanted.std or found.std,
+            exif=wanted.exif or found.exif,
         )
     except ValueError as err:
         raise UsageError(str(err)) from err
@@ -143,6 +154,7 @@ def _facts(metadata: gfnet.Metadata, wanted: Importing) -> list[tuple[str, objec
         ("classes", _classes(metadata)),
         ("params", config.parameters()),
         ("resize, crop", f"{prepared.size}, {prepared.crop} px, {prepared.interpolation}"),
+        ("exif", prepared.exif),
         ("mean", list(prepared.mean)),
         ("std", list(prepared.std)),
         ("checkpoint", str(wanted.output)),

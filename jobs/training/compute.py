@@ -183,7 +183,7 @@ def _data(lesson: TrainingJob) -> TrainingData:
     prepared, failures = [], []
     for path, encoded in zip(*(table[key].to_pylist() for key in ("path", "image")), strict=True):
         try:
-            prepared.append(cut(gfnet.decode(encoded)))
+            prepared.append(cut(gfnet.decode(encoded, recipe.preprocessing.exif)))
         except gfnet.DecodeError as err:  # decoding takes a thousand times longer
             failures.append(f"{path} ({err})")
     if failures:

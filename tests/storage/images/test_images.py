@@ -245,7 +245,7 @@ def test_named_sets_come_from_the_data_folder(
         ("imagefolder:", "data set 'imagefolder:' is not known"),
         ("imagefoldr:x", r"did you mean 'imagefolder:PATH'"),
         ("parquet:none.parquet", "there is no file or folder .*/none.parquet"),
-        ("imagefolder:none", "there is no folder .*/none; give the folder that holds one folder per"),
+        ("imagefolder:none", "there is no folder .*/none; give the folder that holds"),
         ("imagefolder:.", "has no class folders"),
     ],
 )
