@@ -32,6 +32,8 @@ def open_or_download(
     failed: dict[str, storage.DatasetError] | None = None,
     *,
     is_shuffled: bool = False,
+    image: str | None = None,
+    label: str | None = None,
 ) -> storage.ImageSet:
     """As `storage.open_images`, after a data set that is not on this machine was downloaded.
 
@@ -41,6 +43,8 @@ def open_or_download(
         base: the folder that relative paths start from.
         failed: by name, downloads that are not tried again; one that fails is added.
         is_shuffled: as there.
+        image: as there.
+        label: as there.
 
     Raises:
         DatasetError: as there; or it cannot be downloaded or kept.
@@ -55,7 +59,7 @@ def open_or_download(
         except storage.DatasetError as err:
             failed[name] = err
             raise
-    return storage.open_images(name, split, base=base, is_shuffled=is_shuffled)
+    return storage.open_images(name, split, base, is_shuffled=is_shuffled, image=image, label=label)
 
 
 def _download(name: str, cache: Path) -> None:
