@@ -98,7 +98,7 @@ def test_what_an_alias_repeats_is_opened_once(
     opened = []
 
     def noting(*arguments: Any, **_: Any) -> storage.ImageSet:
-        opened.append(arguments)
+        opened.append(arguments[:2])
         return storage.open_images(*arguments[:3])
 
     monkeypatch.setattr(datasets, "open_or_download", noting)
