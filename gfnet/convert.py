@@ -17,6 +17,8 @@ from gfnet.metadata import Metadata
 from gfnet.model import GFNet, build
 from gfnet.preprocess import Preprocessing
 from gfnet.tensors import (
+    PREFIXES,
+    WRAPPERS,
     CheckpointError,
     check_state,
     listed,
@@ -25,8 +27,7 @@ from gfnet.tensors import (
     read_tensors,
 )
 
-_WRAPPERS = ("model", "state_dict", "model_state_dict", "net", "model_ema")
-_PREFIXES = ("module.", "_orig_mod.")  # from DistributedDataParallel, from torch.compile
+_COUNTER = "n_averaged"  # of torch.optim.swa_utils.AveragedModel
 _HIERARCHICAL = ("patch_embed.0.", "blocks.0.0.")
 
 
@@ -63,8 +64,9 @@ def convert(path: str | Path, changes: ImportChanges) -> Converted:
     """Make a model from a file's tensors; no code that the file may hold is run.
 
     Args:
-        path: a state dict that torch.save wrote, bare or under one of _WRAPPERS, of which the first
-            that is found counts; or a safetensors file, also one of this package, to resample it.
+        path: a state dict that torch.save wrote, bare or under one of `WRAPPERS`, of which the
+            first that is found counts; or a safetensors file, also one of this package, to
+            resample it.
         changes: to make beyond the weights.
 
     Raises:
@@ -122,27 +124,36 @@ def _at_size(metadata: Metadata, resized: ModelConfig) -> Metadata:
 def _unwrap(content: Any, size_bytes: int) -> tuple[dict[str, Tensor], list[str]]:
     """Return the state dict in a file's content, with the names of this package, and notes."""
     notes = []
-    for wrapper in _WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            others = sorted(str(key) for key in content if key != wrapper)
-            left = f"; left out: {listed(others)}" if others else ""
-            notes.append(f"taken from the key {wrapper!r}{left}")
-            content = content[wrapper]
-            break
-    for prefix in _PREFIXES:
-        if (
-            isinstance(content, dict)
-            and content
-            and all(str(key).startswith(prefix) for key in content)
-        ):
-            notes.append(f"the prefix {prefix!r} was removed from all names")
-            content = {key.removeprefix(prefix): value for key, value in content.items()}
+    while wrapper := _wrapper(content):
+        others = sorted(str(key) for key in content if key != wrapper)
+        left = f"; left out: {listed(others)}" if others else ""
+        notes.append(f"taken from the key {wrapper!r}{left}")
+        content = content[wrapper]
+    while prefix := _prefix(content):
+        notes.append(f"the prefix {prefix!r} was removed from all names")
+        content = {key.removeprefix(prefix): value for key, value in content.items()}
+    if isinstance(content, dict) and _COUNTER in content:
+        notes.append(f"left out: {_COUNTER}, the counter of an averaged model")
+        content = {key: value for key, value in content.items() if key != _COUNTER}
     if isinstance(content, dict) and any(str(key).startswith(_HIERARCHICAL) for key in content):
         raise ValueError(
             "it is a hierarchical GFNet (GFNet-H), whose stages have grids of their own; this"
             " package has only the flat family: gfnet-ti, -xs, -s, -b"
         )
     return check_state(content, size_bytes), notes
+
+
+def _wrapper(content: Any) -> str | None:
+    """Return the key that holds the state dict, if it is not bare."""
+    found = content if isinstance(content, dict) else {}
+    return next((key for key in WRAPPERS if isinstance(found.get(key), dict)), None)
+
+
+def _prefix(content: Any) -> str | None:
+    """Return the prefix that all names share, if any."""
+    names = [key for key in content if key != _COUNTER] if isinstance(content, dict) else []
+    is_shared = (each for each in PREFIXES if all(str(key).startswith(each) for key in names))
+    return next(is_shared, None) if names else None
 
 
 def _infer(state: dict[str, Tensor], changes: ImportChanges) -> ModelConfig:

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
+EXIF = ("ignore", "apply")
+ORIENTATION = "orientation"
+"""Key in an image's `info` of the EXIF orientation, 2 to 8, that was ignored."""
+
+_UPRIGHT = 1
 MAX_SIZE = 65_536
 _MAX_CHANNEL = 1e6
 """Limit of mean and standard deviation, whose colours range from 0 to 1 or from 0 to 255."""
@@ -37,6 +42,8 @@ class Preprocessing:
         crop: side of the centre crop, pixels; the model's img_size.
         interpolation: one of INTERPOLATIONS.
         mean, std: one value per RGB channel, for colours in 0..1.
+        exif: whether an image is turned according to its EXIF orientation. torchvision ignores it,
+            except for TIFF, which Pillow turns in either case.
     """
 
     size: int
@@ -44,6 +51,7 @@ class Preprocessing:
     interpolation: str = "bicubic"
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    exif: str = EXIF[0]
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -64,6 +72,8 @@ class Preprocessing:
                 f"preprocessing.interpolation {self.interpolation!r};"
                 f" allowed: {', '.join(INTERPOLATIONS)}"
             )
+        if self.exif not in EXIF:
+            raise ValueError(f"preprocessing.exif {self.exif!r}; allowed: {', '.join(EXIF)}")
         for name in ("mean", "std"):
             channels = getattr(self, name)
             if len(channels) != len("RGB") or not all(
@@ -78,7 +88,10 @@ class Preprocessing:
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values; `from_json` reads them back."""
-        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+        fields = asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+        if self.exif == EXIF[0]:
+            del fields["exif"]  # which an earlier gfjobs does not know
+        return fields
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Preprocessing:
@@ -87,7 +100,7 @@ class Preprocessing:
         Raises:
             ValueError: a field is missing, unknown, or impossible.
         """
-        if set(fields) != set(cls.__dataclass_fields__):
+        if set(fields) | {"exif"} != set(cls.__dataclass_fields__):
             raise ValueError(
                 f"preprocessing has the fields {sorted(fields)};"
                 f" expected {sorted(cls.__dataclass_fields__)}"
@@ -95,20 +108,30 @@ class Preprocessing:
         return cls(**(fields | {"mean": tuple(fields["mean"]), "std": tuple(fields["std"])}))
 
 
-def decode(encoded: bytes | None) -> Image:
+def decode(encoded: bytes | None, exif: str = EXIF[0]) -> Image:
     """Decode one PNG, JPEG, TIFF, ... to RGB.
+
+    Args:
+        encoded: the file's bytes.
+        exif: one of EXIF; an orientation that is ignored stands in the image's `info`, as
+            ORIENTATION.
 
     Raises:
         DecodeError: there are no bytes, or Pillow cannot read them.
     """
-    from PIL import Image, UnidentifiedImageError  # planning needs Preprocessing, not Pillow
+    from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError  # planning needs no Pillow
 
     if not encoded:
         raise DecodeError("no bytes")
     try:
         with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
             _check_size(image.width * image.height, Image.MAX_IMAGE_PIXELS)
-            decoded: Image.Image = _to_8_bits(image).convert("RGB")
+            image.load()  # which turns a TIFF as its tag says, and removes the tag
+            orientation = image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT)
+            upright = ImageOps.exif_transpose(image) if exif == EXIF[1] else image
+            decoded: Image.Image = _to_8_bits(upright, image.format).convert("RGB")
+            if upright is image and orientation != _UPRIGHT:
+                decoded.info[ORIENTATION] = orientation
             return decoded
     except UnidentifiedImageError as err:  # its own message contains a memory address
         raise DecodeError("not an image of a known format") from err
@@ -122,13 +145,15 @@ def _check_size(pixels: int, most: int | None) -> None:
         raise ValueError(f"{pixels:,} pixels are more than {most:,}: could be a decompression bomb")
 
 
-def _to_8_bits(image: Image) -> Image:
+def _to_8_bits(image: Image, form: str | None) -> Image:
     """Scale 16-bit grey, which Pillow would clip to white; wider grey has no known range.
+
+    A PGM with more than 8 bits has mode I, which Pillow has scaled to 0..65535.
 
     Raises:
         ValueError: 32-bit or floating-point pixels.
     """
-    if image.mode.startswith("I;16"):
+    if image.mode.startswith("I;16") or (image.mode == "I" and form == "PPM"):
         import numpy as np
         from PIL import Image as Images
 

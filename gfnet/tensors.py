@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle  # for the highest protocol and the name of an error
 import re
 import stat
 import struct
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_ZIP = b"PK\x03\x04"
+_PROTOCOLS = tuple(bytes([protocol]) for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1))
+_SAFE_PROTOCOL = 2
+"""The pickle protocol that torch.save uses, and torch reads without running code."""
+
+_TAR = slice(257, 262), b"ustar"
+"""Position and text of the mark in a tar archive."""
+
 _REFUSED = re.compile(r"[Uu]nsupported (?:global: )?GLOBAL (\S+)")
 """Finds in torch's error message what it refused to load."""
 
@@ -30,6 +39,20 @@ FLOATING = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 
 MAX_FILE_BYTES = 4 * 2**30
 """Far beyond any model; a larger file, such as /proc/kcore, is never read."""
+
+WRAPPERS = (
+    "model",
+    "state_dict",
+    "model_state_dict",
+    "net",
+    "model_ema",
+    "state_dict_ema",
+    "ema",
+)
+"""Keys under which training scripts save a state dict; if there are several, the first counts."""
+
+PREFIXES = ("module.", "_orig_mod.")
+"""Prefixes of names, from DistributedDataParallel or an averaged model, and from torch.compile."""
 
 _LENGTH = struct.Struct("<Q")
 """Length of the header, with which a safetensors file begins."""
@@ -105,6 +128,13 @@ def safetensors_header(
         raise ValueError(f"it holds {size_bytes} bytes: truncated, or not a checkpoint")
     (length,) = _LENGTH.unpack(data[: _LENGTH.size])
     if data[8:9] != b"{":
+        place, mark = _TAR
+        if data[place] == mark:
+            raise ValueError(
+                "it is a tar archive: unpack it. If torch.save wrote it, before torch 0.2, save its"
+                " state_dict() again with a newer torch: this layout cannot be read without running"
+                " code"
+            )
         raise ValueError("it is neither a safetensors file nor one that torch.save wrote")
     if length > size_bytes - 8:
         raise ValueError(
@@ -199,44 +229,61 @@ def read_tensors(data: bytes) -> tuple[Any, dict[str, str]]:
 
 
 def is_torch(data: bytes) -> bool:
-    """Whether torch.save wrote the data: a zip file, or from old versions a bare pickle."""
-    return data[:4] == b"PK\x03\x04" or data[:2] == b"\x80\x02"
+    """Whether torch.save wrote the data: a zip file, or bare pickles from before torch 1.6."""
+    return data[:4] == _ZIP or (data[:1] == b"\x80" and data[1:2] in _PROTOCOLS)
 
 
 def _torch_content(data: bytes) -> Any:
     """Load what torch.save wrote, without running any code in it."""
     import argparse
     import io
-    import pickle  # only for its exception class
 
     import torch
 
-    if data[:2] == b"PK":
-        _check_archive(data)
+    protocol = _check_archive(data) if data[:4] == _ZIP else data[1]
+    if protocol != _SAFE_PROTOCOL:
+        raise ValueError(
+            f"it was saved with pickle protocol {protocol}, and torch reads only protocol"
+            f" {_SAFE_PROTOCOL} without running code; save its state_dict() again with"
+            " torch.save(..., FILE), without pickle_protocol"
+        )
     try:
         # Training scripts save their parsed options with the weights: plain values in a Namespace,
         # which only stores them.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as err:
-        refused = _REFUSED.search(str(err))
-        what = f" ({refused[1]})" if refused else ""
-        raise ValueError(
-            f"it holds a pickle of more than tensors{what}, which could run code, so it was"
-            " not opened. Save only its state_dict(), or convert it to safetensors if you trust it"
-        ) from err
+        if refused := _REFUSED.search(str(err)):
+            raise ValueError(
+                f"it holds a pickle of more than tensors ({refused[1]}), which could run code, so"
+                " it was not opened. Save only its state_dict(), or convert it to safetensors if"
+                " you trust it"
+            ) from err
+        raise ValueError(f"torch cannot read it safely: {_last_sentence(err)}") from err
     except Exception as err:  # a broken zip or pickle can raise any exception
         raise ValueError(f"torch cannot read it (truncated?): {err}") from err
 
 
-def _check_archive(data: bytes) -> None:
-    """Refuse an archive that unpacks to more than the file holds: torch.save never compresses."""
+def _last_sentence(err: Exception) -> str:
+    """Return the reason from torch's message, without its advice to load the file unsafely."""
+    return str(err).replace("\n", " ").partition("WeightsUnpickler error: ")[2][:_SHOWN] or str(err)
+
+
+def _check_archive(data: bytes) -> int:
+    """Refuse an archive that unpacks to more than the file holds: torch.save never compresses.
+
+    Returns: the protocol of its pickle.
+    """
     import io
     import zipfile
 
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            claimed = sum(entry.file_size for entry in archive.infolist())
+            entries = archive.infolist()
+            claimed = sum(entry.file_size for entry in entries)
+            (content,) = (e for e in entries if e.filename.rpartition("/")[2] == "data.pkl")
+            with archive.open(content) as file:
+                protocol = file.read(2)[1]
     except Exception as err:  # a broken archive can raise any exception
         raise ValueError(f"torch cannot read it (truncated?): {err}") from err
     if claimed > len(data):
@@ -244,13 +291,25 @@ def _check_archive(data: bytes) -> None:
             f"it would unpack to {claimed:,} bytes, the file holds {len(data):,}: torch.save"
             " compresses nothing, so this could be a decompression bomb"
         )
+    return protocol
 
 
 def torch_tensors(data: bytes) -> dict[str, Tensor]:
-    """Load the state dict from what torch.save wrote."""
+    """Load the state dict from what torch.save wrote.
+
+    Raises:
+        ValueError: it is not one, or it is wrapped: `gfnet.convert` unwraps it.
+    """
     content = _torch_content(data)
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]
+    if isinstance(content, dict):
+        wrapped = [str(key) for key in content if key in WRAPPERS or str(key).startswith(PREFIXES)]
+        if wrapped:
+            raise ValueError(
+                f"its weights are wrapped ({listed(wrapped)}): `gfjobs import FILE` makes a"
+                " checkpoint of it"
+            )
     return check_state(content, len(data))
 
 
@@ -272,8 +331,8 @@ def check_state(content: Any, size_bytes: int) -> dict[str, Tensor]:
     ):
         held = sorted(map(str, content)) if isinstance(content, dict) else [type(content).__name__]
         raise ValueError(
-            "it holds no state dict: expected names and tensors, bare or under the key 'model'"
-            f" (it holds {listed(held) or 'nothing'})"
+            "it holds no state dict: expected names and tensors, bare or under one of the keys"
+            f" {', '.join(WRAPPERS)} (it holds {listed(held) or 'nothing'})"
         )
     odd = sorted(
         key

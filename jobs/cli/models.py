@@ -91,6 +91,11 @@ def models() -> None:
     callback=_numbers(",", float, 3),
     help="Standard deviation of red, green, blue in 0..1.",
 )
+@click.option(
+    "--exif",
+    type=click.Choice(["ignore", "apply"]),
+    help="What to do with an EXIF orientation; default: ignore, like torchvision.",
+)
 @click.option("--force", is_flag=True, help="Replace an existing output.")
 def import_file(file: Path, output: Path | None, classes: str | None, **wanted: Any) -> None:
     """Import FILE (torch.save or safetensors) as a checkpoint.
@@ -117,6 +122,7 @@ def import_file(file: Path, output: Path | None, classes: str | None, **wanted: 
             interpolation=wanted["interpolation"],
             mean=wanted["mean"],
             std=wanted["std"],
+            exif=wanted["exif"],
             is_forced=wanted["force"],
         )
     )

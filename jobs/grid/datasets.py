@@ -12,7 +12,8 @@ import storage
 from jobs.common.yaml_document import Value
 from jobs.grid.downloads import open_or_download
 
-KEYS = ("name", "split", "limit")
+KEYS = ("name", "split", "limit", "image", "label")
+"""Of a data set; the last two name columns of Parquet files."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,13 @@ class Dataset:
         label: its name in rows, with split and limit if names alone are ambiguous.
         images: the encoded images and their labels.
         limit: how many images are used, the first of the fixed shuffle; None: all.
+        column: the column of its labels, if the grid names one.
     """
 
     label: str
     images: storage.ImageSet
     limit: int | None
+    column: str | None = None
 
     @property
     def count(self) -> int:
@@ -44,8 +47,10 @@ def read_datasets(values: Sequence[Value], base: Path) -> list[tuple[Value, Data
     failed: dict[str, storage.DatasetError] = {}
 
     @cache  # an alias may repeat a data set a thousand times
-    def opened(name: str, split: str) -> storage.ImageSet:
-        return open_or_download(name, split, base=base, failed=failed, is_shuffled=True)
+    def opened(name: str, split: str, image: str | None, label: str | None) -> storage.ImageSet:
+        return open_or_download(
+            name, split, base, failed, is_shuffled=True, image=image, label=label
+        )
 
     read = [(value, dataset) for value in values if (dataset := _read(value, opened))]
     counts = Counter(dataset.label for _, dataset in read)
@@ -61,8 +66,9 @@ def read_datasets(values: Sequence[Value], base: Path) -> list[tuple[Value, Data
     return labelled
 
 
-def _read(value: Value, opened: Callable[[str, str], storage.ImageSet]) -> Dataset | None:
+def _read(value: Value, opened: Callable[..., storage.ImageSet]) -> Dataset | None:
     split, limit, named = "test", None, value
+    columns: list[str | None] = [None, None]
     if value.is_mapping:
         entries = value.mapping(KEYS, required=("name",))
         if "name" not in entries:
@@ -70,15 +76,16 @@ def _read(value: Value, opened: Callable[[str, str], storage.ImageSet]) -> Datas
         named = entries["name"]
         split = entries["split"].text() if "split" in entries else split
         limit = entries["limit"].whole(1) if "limit" in entries else None
+        columns = [entries[key].text() if key in entries else None for key in ("image", "label")]
     name = named.text()
     if not name or not split:
         return None
     try:
-        images = opened(name, split)
+        images = opened(name, split, *columns)
     except storage.DatasetError as err:
         named.problem(str(err), "a data set that can be read")
         return None
-    return Dataset(_label(name), images, limit)
+    return Dataset(_label(name), images, limit, columns[1])
 
 
 def _label(name: str) -> str:
@@ -89,4 +96,5 @@ def _label(name: str) -> str:
 
 def _qualified(dataset: Dataset) -> Dataset:
     limit = f"@{dataset.limit}" if dataset.limit else ""
-    return replace(dataset, label=f"{dataset.label}/{dataset.images.split}{limit}")
+    column = f":{dataset.column}" if dataset.column else ""
+    return replace(dataset, label=f"{dataset.label}/{dataset.images.split}{column}{limit}")

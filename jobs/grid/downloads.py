@@ -32,6 +32,8 @@ def open_or_download(
     failed: dict[str, storage.DatasetError] | None = None,
     *,
     is_shuffled: bool = False,
+    image: str | None = None,
+    label: str | None = None,
 ) -> storage.ImageSet:
     """Open a data set as `storage.open_images` does, after downloading it if it is not here.
 
@@ -39,8 +41,10 @@ def open_or_download(
         name: of the data set.
         split: of the data set.
         base: the folder that relative paths start from.
-        failed: downloads not to try again, by name; one that fails is added.
-        is_shuffled: as for `storage.open_images`.
+        failed: by name, downloads that are not tried again; one that fails is added.
+        is_shuffled: as there.
+        image: as there.
+        label: as there.
 
     Raises:
         DatasetError: as `storage.open_images`; or it cannot be downloaded or stored.
@@ -55,7 +59,7 @@ def open_or_download(
         except storage.DatasetError as err:
             failed[name] = err
             raise
-    return storage.open_images(name, split, base=base, is_shuffled=is_shuffled)
+    return storage.open_images(name, split, base, is_shuffled=is_shuffled, image=image, label=label)
 
 
 def _download(name: str, cache: Path) -> None:

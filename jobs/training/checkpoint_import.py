@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,12 +23,12 @@ class Importing:
     Attributes:
         source: the file to import.
         output: the checkpoint to write.
-        img_size, filter_grid, exit_blocks: as in `gfnet.convert.ImportChanges`.
-        class_names: one per class; empty: those of the file, if it has any.
-        resize: the shorter side after resizing, pixels; None: the file's value or, if it has none,
-            the published value of its family.
-        interpolation, mean, std: preprocessing; None: as for `resize`.
-        is_forced: whether an existing output may be replaced.
+        img_size, filter_grid, exit_blocks: as `gfnet.convert.ImportChanges`.
+        class_names: one a class, or none; none: those of the file, if it says any.
+        resize: the shorter side after resizing, pixels; None: as the file says or, where it says
+            nothing, as its family was published.
+        interpolation, mean, std, exif: of the preprocessing; None: likewise.
+        is_forced: whether an output that is there may be replaced.
     """
 
     source: Path
@@ -40,6 +41,7 @@ class Importing:
     interpolation: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    exif: str | None = None
     is_forced: bool = False
 
     def changes(self) -> ImportChanges:
@@ -106,17 +108,25 @@ def read_classes(text: str) -> tuple[str, ...]:
     """Reads class names in label order: a comma-separated list, or a file with one per line.
 
     Raises:
-        UsageError: the file cannot be read.
+        UsageError: the file cannot be read, or a name stands there twice.
     """
     if "," in text:
-        return tuple(name.strip() for name in text.split(","))
+        return _distinct(text.split(","))
     try:
-        lines = Path(text).read_text(encoding="utf-8").splitlines()
+        lines = Path(text).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as err:
         raise UsageError(
             f"--classes {text}: not a comma-separated list, and not a file that can be read: {err}"
         ) from err
-    return tuple(line.strip() for line in lines if line.strip())
+    return _distinct(line for line in lines if line.strip())
+
+
+def _distinct(names: Iterable[str]) -> tuple[str, ...]:
+    """Class names without blanks around them, each once."""
+    found = tuple(name.strip() for name in names)
+    if twice := sorted(name for name, count in Counter(found).items() if count > 1):
+        raise UsageError(f"--classes names a class twice: {', '.join(twice)}; each has one label")
+    return found
 
 
 def _preprocessing(wanted: Importing, found: gfnet.Preprocessing) -> gfnet.Preprocessing:
@@ -127,6 +137,7 @@ def _preprocessing(wanted: Importing, found: gfnet.Preprocessing) -> gfnet.Prepr
             interpolation=wanted.interpolation or found.interpolation,
             mean=wanted.mean or found.mean,
             std=wanted.std or found.std,
+            exif=wanted.exif or found.exif,
         )
     except ValueError as err:
         raise UsageError(str(err)) from err
@@ -144,6 +155,7 @@ def _facts(metadata: gfnet.Metadata, wanted: Importing) -> list[tuple[str, objec
         ("classes", _classes(metadata)),
         ("params", config.parameters()),
         ("resize, crop", f"{prepared.size}, {prepared.crop} px, {prepared.interpolation}"),
+        ("exif", prepared.exif),
         ("mean", list(prepared.mean)),
         ("std", list(prepared.std)),
         ("checkpoint", str(wanted.output)),

@@ -8,7 +8,7 @@ from typing import Any
 
 import gfnet
 import storage
-from gfnet.preprocess import INTERPOLATIONS
+from gfnet.preprocess import EXIF, INTERPOLATIONS
 from jobs.common.yaml_document import Value
 from jobs.grid.models import Model, read_model
 from jobs.training.recipe_fields import Entries
@@ -110,10 +110,13 @@ def read_preprocessing(
     """Returns the parent's preprocessing, for the same images; without a parent, the recipe's."""
     if parent:
         return parent.metadata.preprocessing
-    fields = Entries(entries.get("preprocessing"), ("size", "interpolation", "mean", "std"), ())
+    fields = Entries(
+        entries.get("preprocessing"), ("size", "interpolation", "mean", "std", "exif"), ()
+    )
     chosen: dict[str, Any] = {
         "size": fields.whole("size", config.img_size if config else 1, _MAX_SIZE),
         "interpolation": fields.choice("interpolation", INTERPOLATIONS[::-1]),
+        "exif": fields.choice("exif", EXIF),
     }
     for key, low in (("mean", 0.0), ("std", 1e-6)):
         if channels := fields.get(key):

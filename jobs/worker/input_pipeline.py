@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import gfnet
-from gfnet.preprocess import geometry, normalisation
+from gfnet.preprocess import ORIENTATION, geometry, normalisation
 from jobs.machine.devices import Device
 
 if TYPE_CHECKING:
@@ -25,14 +25,17 @@ class Pipeline:
     Attributes:
         device: the device that batches are copied to.
         failures: the decoder's message, by position in the shard.
+        is_turned: whether an image carries an EXIF orientation that was ignored.
     """
 
     def __init__(self, preprocessing: gfnet.Preprocessing, device: Device) -> None:
+        self._exif = preprocessing.exif
         self._transform = gfnet.transform(preprocessing)
         self._geometry = geometry(preprocessing)
         self._normalise = normalisation(preprocessing)
         self.device = device
         self.failures: dict[int, str] = {}
+        self.is_turned = False
 
     def batch(
         self, encoded: Sequence[bytes | None], places: Sequence[int]
@@ -77,8 +80,10 @@ class Pipeline:
         tensors, kept = [], []
         for place in places:
             try:
-                tensors.append(prepare(gfnet.decode(encoded[place])))
+                image = gfnet.decode(encoded[place], self._exif)
+                tensors.append(prepare(image))
                 kept.append(place)
+                self.is_turned |= ORIENTATION in image.info
             except gfnet.DecodeError as err:  # continue with the others
                 self.failures[place] = str(err)
         return tensors, kept

@@ -29,6 +29,8 @@ KEPT_MODELS = 8
 NAMED_FAILURES = 5
 """How many failed images of a shard its note names; the rest are counted."""
 
+TURNED = "EXIF orientations of images are ignored: `gfjobs import --exif apply` turns them"
+
 _models: OrderedDict[tuple[str, tuple[int, ...], str, int], gfnet.GFNet] = OrderedDict()
 
 
@@ -62,7 +64,8 @@ def run_task(
         done = run_kind(task, model, pipeline, shard)
         busy_s = time.perf_counter() - started - done.added_s
         images_done = len(shard.encoded) - len(pipeline.failures)
-        note = "; ".join(filter(None, (done.note, _failures(pipeline, shard))))
+        turned = TURNED if pipeline.is_turned else ""
+        note = "; ".join(filter(None, (done.note, turned, _failures(pipeline, shard))))
         return Outcome(done.tables, node, images_done, busy_s, note=note, ended_s=time.time())
     except gfnet.UnavailableError as err:
         return Outcome({}, node, skipped=str(err))
@@ -95,6 +98,7 @@ def _failures(pipeline: Pipeline, shard: ShardImages) -> str:
         for place, reason in sorted(pipeline.failures.items())[:NAMED_FAILURES]
     ]
     more = len(pipeline.failures) - len(named)
-    others = f"; and {more} more" if more else ""
+    others = f", and {more} more" if more else ""
     count = len(pipeline.failures)
-    return f"{count} image{'s' if count > 1 else ''} not decoded: {'; '.join(named)}{others}"
+    text = f"{count} image{'s' if count > 1 else ''} not decoded: {', '.join(named)}{others}"
+    return text.replace("; ", ", ")  # which would begin another note

@@ -14,7 +14,8 @@ from storage.images.digests import FileState, keep_digest, known_digest, state_o
 from storage.images.image_set import ImageSet, content_sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     import numpy.typing as npt
 
@@ -31,7 +32,11 @@ SUFFIXES = (
     ".webp",
 )
 _MAX_OTHERS = 10_000
+_NAMED = 5
 _MAX_IMAGE_BYTES = 256 * 2**20
+_Identity = tuple[int, int]
+"""Device and inode of a folder."""
+
 _SPLITS = ("test", "train", "val", "valid", "validation")
 
 
@@ -72,24 +77,26 @@ class FolderSource:
 
 
 def open_folder(name: str, folder: Path, split: str) -> ImageSet:
-    """Open `folder/<split>/<class>/file`, or `folder/<class>/file` if there is no such split.
+    """Open `folder/<split>/<class>/file`, or `folder/<class>/file` if it has no splits.
 
     Classes are the sorted folder names of all splits together; images are in the order of their
-    sorted paths.
+    sorted paths. As in torchvision's `ImageFolder`, images may lie in folders of a class folder,
+    and links to folders are followed.
 
-    Raises: DatasetError: no such folder, no classes, a class without images.
+    Raises: DatasetError: no such folder, no classes, a class without images, or a folder that is
+        probably another than the one meant.
     """
     if not folder.is_dir():
         raise DatasetError(
-            f"data set {name}: there is no folder {folder}; give the folder that "
-            "holds one folder per class, or one per split"
+            f"data set {name}: there is no folder {folder}; give the folder that holds one folder"
+            " per class, or one per split"
         )
-    top = folder / split if (folder / split).is_dir() else folder
-    splits = [name for name in _folders(folder) if name in _SPLITS]
+    splits = [each for each in _folders(folder) if _is_split(folder / each)]
+    top = folder / split if split in splits else folder
     if top == folder and splits:
         raise DatasetError(
-            f"data set {name}: {folder} has no split {split!r}; it has {', '.join(splits)}: write "
-            f"{{name: '{name}', split: {splits[0]}}}"
+            f"data set {name}: {folder} has no split {split!r}; it has {', '.join(splits)}: write"
+            f" {{name: '{name}', split: {splits[0]}}}"
         )
     classes = _folders(top)
     if not classes:
@@ -102,9 +109,10 @@ def open_folder(name: str, folder: Path, split: str) -> ImageSet:
     empty = [class_name for class_name in classes if not files[class_name]]
     if empty:
         raise DatasetError(
-            f"data set {name}: no images in class {', '.join(empty)} of {top}; remove the folder, "
-            f"or put images there ({', '.join(SUFFIXES)})"
+            f"data set {name}: no images in class {', '.join(map(_shown, empty))} of {top}; remove"
+            f" the folder, or put images there ({', '.join(SUFFIXES)})"
         )
+    _check_level(name, folder, top, files)
     # Of all splits: a class that is missing in this one must not shift the labels after it.
     others = () if top == folder else (folder / name for name in splits)
     class_names = tuple(sorted({*classes, *(name for other in others for name in _folders(other))}))
@@ -113,11 +121,50 @@ def open_folder(name: str, folder: Path, split: str) -> ImageSet:
         for label, class_name in enumerate(class_names)
         for file in files.get(class_name, ())
     )
-    paths = tuple(path for path, _ in rows)
     labels = np.array([label for _, label in rows], dtype=np.int64)
-    source = FolderSource(top, paths)
+    source = FolderSource(top, tuple(path for path, _ in rows))
+    class_names = tuple(map(_shown, class_names))
     digest = _digest(source, labels, class_names)
+    paths = tuple(_shown(path) for path, _ in rows)
     return ImageSet(name, split, digest, class_names, labels, paths, source)
+
+
+def _shown(name: str) -> str:
+    r"""A file name as text; bytes that are not UTF-8 as in `caf\xe9.png`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _is_split(folder: Path) -> bool:
+    """Whether a folder is a split: named as one, with class folders and no image of its own."""
+    if folder.name not in _SPLITS:
+        return False
+    with os.scandir(folder) as entries:
+        return not any(_is_image(entry) for entry in entries) and bool(_folders(folder))
+
+
+def _check_level(name: str, folder: Path, top: Path, files: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a folder whose folders are data sets, or hold splits, instead of being classes.
+
+    Raises: DatasetError: it names what was probably meant.
+    """
+    folders = {each: {file.rpartition("/")[0] for file in files[each]} for each in files}
+    first, inside = next(iter(folders.items()))
+    if len(files) == 1 and inside and "" not in inside:
+        above = os.path.commonpath(inside)
+        meant = top / first / (above.rpartition("/")[0] if above in inside else above)
+        below = meant.relative_to(folder).as_posix()
+        raise DatasetError(
+            f"data set {name}: the only class folder of {top}, {_shown(first)}, holds no images but"
+            f" folders: {', '.join(map(_shown, _folders(meant)[:_NAMED]))}. Give the folder that"
+            f" holds one folder per class: probably {name.rstrip('/')}/{_shown(below)}"
+        )
+    for each, inside in folders.items():
+        if inside and all(path.split("/")[0] in _SPLITS for path in inside):
+            split, shown = min(inside).split("/")[0], _shown(each)
+            raise DatasetError(
+                f"data set {name}: {top / shown} holds splits, such as {split}, which would be"
+                f" mixed: splits stand above classes, as in {split}/{shown}/"
+            )
 
 
 def _digest(
@@ -133,30 +180,57 @@ def _digest(
     return digest
 
 
-def _folders(place: Path) -> list[str]:
+def _folders(folder: Path) -> list[str]:
     """List the names of the subfolders, sorted; hidden ones are not classes."""
-    return sorted(
-        entry.name for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-    )
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a file with the name of an image; reading a pipe would block."""
+    is_named = entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".")
+    return is_named and entry.is_file()
 
 
 def _image_files(name: str, folder: Path, entries: Iterator[int]) -> list[str]:
     """List the images below a class folder, as paths relative to it.
 
+    Hidden folders are passed over: network drives and notebooks keep thumbnails in them.
+
     Raises: DatasetError: there are too many other files for a folder of images.
     """
     found = []
     others = 0
-    for place, _, files in os.walk(folder):
-        for file in files:
-            is_image = file.lower().endswith(SUFFIXES) and not file.startswith(".")
-            if is_image and Path(place, file).is_file():  # reading a pipe would block
-                found.append(Path(place, file).relative_to(folder).as_posix())
-                continue
-            others = next(entries)
+    for path, entry in _walk(folder, "", {_identity(folder.parent), _identity(folder)}):
+        if _is_image(entry):
+            found.append(path)
+            continue
+        others = next(entries)
         if others > _MAX_OTHERS:
             raise DatasetError(
                 f"data set {name}: {folder} holds more than {_MAX_OTHERS:,} files that are not"
                 " images; give the folder that holds one folder per class, or one per split"
             )
     return found
+
+
+def _walk(
+    folder: Path, start: str, above: AbstractSet[_Identity]
+) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """The files below a folder, with their paths in it.
+
+    Links are followed, but for one to a folder that it lies in.
+    """
+    with os.scandir(folder / start) as entries:
+        for entry in entries:
+            if not entry.is_dir():
+                yield start + entry.name, entry
+            elif not entry.name.startswith("."):
+                identity = _identity(entry)
+                if identity not in above:
+                    yield from _walk(folder, f"{start}{entry.name}/", above | {identity})
+
+
+def _identity(entry: Path | os.DirEntry[str]) -> _Identity:
+    found = entry.stat()
+    return found.st_dev, found.st_ino

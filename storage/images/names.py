@@ -32,7 +32,13 @@ _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 def open_images(
-    name: str, split: str = "test", base: Path | None = None, *, is_shuffled: bool = False
+    name: str,
+    split: str = "test",
+    base: Path | None = None,
+    *,
+    is_shuffled: bool = False,
+    image: str | None = None,
+    label: str | None = None,
 ) -> ImageSet:
     """Open a data set by its name.
 
@@ -43,6 +49,8 @@ def open_images(
         base: the folder that a relative PATH starts from; default the working directory.
         is_shuffled: whether its images will be read in another order than they are stored; then
             a large Parquet file is copied into the cache while its digest is computed.
+        image: the column of images in Parquet files; None: as they say, or a usual name.
+        label: that of labels, likewise.
 
     Raises: DatasetError: unknown, missing, empty, or not as described; the message says where
         it was looked for and what exists.
@@ -58,7 +66,7 @@ def open_images(
             f"data set {name[:_SHOWN]}...: a name or path of more than {_LONGEST} characters"
         )
     if colon:
-        parquet = partial(open_parquet, is_shuffled=is_shuffled)
+        parquet = partial(open_parquet, is_shuffled=is_shuffled, image=image, label=label)
         openers: dict[str, Callable[[str, Path, str], ImageSet]] = {
             "imagefolder": open_folder,
             "parquet": parquet,

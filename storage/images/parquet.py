@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 import logging
 import math
 from typing import TYPE_CHECKING
@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 from storage.errors import DatasetError
 from storage.images.cache import CACHE_VARIABLE
 from storage.images.copies import CopyWriter, DamagedCopyError, ImageCopy, find_copy
-from storage.images.digests import keep_digest, known_digest, state_of_file
+from storage.images.digests import FileState, keep_digest, known_digest, state_of_files
 from storage.images.image_set import ImageSet, check_labels, content_sha256
+from storage.images.parquet_layout import Columns, find_columns, find_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _LOG = logging.getLogger(__name__)
-
-_LAYOUT = "image: struct<bytes: binary, path: string>, label: integer"
 
 # Rows decoded at a time when a whole file is read.
 _BATCH_ROWS = 256
@@ -41,7 +40,7 @@ _MAX_GROUP_BYTES = 4 * 2**30
 
 
 class ParquetSource:
-    """Reads rows of one memory-mapped file, or of a local copy if that is faster.
+    """Reads rows of memory-mapped files, or of a local copy if that is faster.
 
     A copy saves unpacking whole row groups for a few rows of each. If the data set was opened
     without a copy, one is made as soon as as many bytes were unpacked needlessly as it would cost.
@@ -52,15 +51,26 @@ class ParquetSource:
     """
 
     def __init__(
-        self, path: Path, labels: npt.NDArray[np.int64], class_names: Sequence[str]
+        self,
+        files: Sequence[Path],
+        columns: Columns,
+        labels: npt.NDArray[np.int64],
+        class_names: Sequence[str],
     ) -> None:
-        """Open `path`, whose labels and class names are known."""
-        self._path, self._labels, self._class_names = path, labels, class_names
-        with pq.ParquetFile(path, memory_map=True) as file:
-            column = _column_index(file.metadata)
-            groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
-            counts = [group.num_rows for group in groups]
-            sizes = [group.column(column).total_uncompressed_size for group in groups]
+        """Open `files`, one after the other, whose labels and class names are known."""
+        self._path, self._files, self._columns = files[0], files, columns
+        self._labels, self._class_names = labels, class_names
+        counts: list[int] = []
+        sizes: list[int] = []
+        self._groups: list[tuple[int, int]] = []  # index of the file, and in the file
+        for number, path in enumerate(files):
+            with pq.ParquetFile(path, memory_map=True) as file:
+                leaf = _column_index(file.metadata, columns.leaf)
+                for i in range(file.num_row_groups):
+                    group = file.metadata.row_group(i)
+                    counts.append(group.num_rows)
+                    sizes.append(group.column(leaf).total_uncompressed_size)
+                    self._groups.append((number, i))
         self._starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
         self._sizes = np.array(sizes, dtype=np.int64)
         self._size_bytes = int(self._sizes.sum())
@@ -159,84 +169,100 @@ class ParquetSource:
 
     def _batches(self, groups: npt.NDArray[np.int64]) -> Iterator[pa.Array]:
         """Yield the encoded images of some row groups."""
-        with pq.ParquetFile(self._path, memory_map=True) as file:
-            for batch in file.iter_batches(
-                _BATCH_ROWS, row_groups=groups.tolist(), columns=["image.bytes"]
-            ):
-                images = pc.struct_field(batch.column("image"), "bytes")
-                self.read_bytes += images.nbytes
-                yield images
+        for number, part in itertools.groupby(groups.tolist(), lambda i: self._groups[i][0]):
+            with pq.ParquetFile(self._files[number], memory_map=True) as file:
+                for batch in file.iter_batches(
+                    _BATCH_ROWS,
+                    row_groups=[self._groups[i][1] for i in part],
+                    columns=[self._columns.leaf],
+                ):
+                    images = batch.column(self._columns.image)
+                    if self._columns.has_bytes:
+                        images = pc.struct_field(images, "bytes")
+                    self.read_bytes += images.nbytes
+                    yield images
 
 
-def _column_index(metadata: pq.FileMetaData) -> int:
-    """Return the index of the images' bytes among the columns stored in the file."""
+def _column_index(metadata: pq.FileMetaData, leaf: str) -> int:
+    """Return the index of the images' bytes among the columns stored in a file."""
     paths = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
-    return paths.index("image.bytes")
+    return paths.index(leaf)
 
 
-def open_parquet(name: str, path: Path, split: str, *, is_shuffled: bool = False) -> ImageSet:
-    """Open a Parquet file of images, or `<split>.parquet` in a folder of them.
+def open_parquet(
+    name: str,
+    path: Path,
+    split: str,
+    *,
+    is_shuffled: bool = False,
+    image: str | None = None,
+    label: str | None = None,
+) -> ImageSet:
+    """Open the Parquet files of a data set.
 
     Args:
         name: data set name as requested.
-        path: path of the file or folder.
-        split: the file in a folder.
+        path: path of a file or folder, or a pattern of files: see `find_files`.
+        split: of a folder.
         is_shuffled: whether its images will be read in another order than they are stored.
+        image: the column of images; None: see `find_columns`.
+        label: that of labels, likewise.
 
     Class names come from the `huggingface` metadata; without it they are "0".."K-1", K being
     the largest label + 1. A row without bytes is kept: decoding it fails later and reports it.
 
     Raises: DatasetError: no such file, another layout, no rows, a label outside the classes.
     """
-    file = path / f"{split}.parquet" if path.is_dir() else path
-    if not file.is_file():
-        raise DatasetError(_missing(name, path, file))
+    files = find_files(name, path, split)
+    file = files[0]
     try:
-        state = state_of_file(file)
-        parquet = pq.ParquetFile(file, memory_map=True)
-        with parquet:
-            schema = parquet.schema_arrow
-            _check_layout(name, file, schema)
-            _check_claims(name, file, parquet.metadata)
-            table = parquet.read(columns=["image.path", "label"])
-        if not table.num_rows:
+        state = _state(files, image, label)
+        columns, tables = None, []
+        for file in files:
+            with pq.ParquetFile(file, memory_map=True) as parquet:
+                found = find_columns(name, file, parquet.schema_arrow, image, label)
+                if columns not in (None, found):
+                    raise DatasetError(
+                        f"data set {name}: {file} has other columns or classes than {files[0]}"
+                    )
+                columns = found
+                _check_claims(name, file, parquet.metadata)
+                tables.append(_read_small(parquet, columns))
+        table = pa.concat_tables(tables)
+        if not table.num_rows or columns is None:
             raise DatasetError(f"data set {name}: {file} has no images")
         labels = _labels(name, file, table.column("label"))
-        found = pc.struct_field(table.column("image").combine_chunks(), "path").to_pylist()
-        paths = tuple(str(row) if path is None else path for row, path in enumerate(found))
-        class_names = _class_names(schema) or _numbered(name, file, int(labels.max()) + 1)
+        known = table.column("path").to_pylist()
+        paths = tuple(str(row) if path is None else path for row, path in enumerate(known))
+        class_names = columns.class_names or _numbered(name, file, int(labels.max()) + 1)
         check_labels(name, labels, paths, len(class_names))
-        source = ParquetSource(file, labels, class_names)
-        digest = known_digest("images", file, state)
+        source = ParquetSource(files, columns, labels, class_names)
+        digest = known_digest("images", files[0], state)
         if digest is None:
             digest = source.digest(is_copied=is_shuffled)
-            if state == state_of_file(file):
-                keep_digest("images", file, state, digest)
+            if state == _state(files, image, label):
+                keep_digest("images", files[0], state, digest)
         source.sha256 = digest
     except (pa.ArrowException, OSError) as err:
         raise DatasetError(f"data set {name}: {file} cannot be read as Parquet: {err}") from err
     return ImageSet(name, split, digest, class_names, labels, paths, source)
 
 
-def _missing(name: str, path: Path, file: Path) -> str:
-    if not path.is_dir():
-        return f"data set {name}: there is no file or folder {path}"
-    splits = ", ".join(sorted(entry.stem for entry in path.glob("*.parquet"))) or "none"
-    return f"data set {name}: there is no {file}; splits in that folder: {splits}"
+def _state(files: Sequence[Path], image: str | None, label: str | None) -> FileState:
+    """Return the state of all files; requested columns make another data set of them."""
+    found = ((file.name if number else "", file.stat()) for number, file in enumerate(files))
+    return state_of_files(found, salt=f"{image}\0{label}" if image or label else "")
 
 
-def _check_layout(name: str, file: Path, schema: pa.Schema) -> None:
-    def kind(column: str) -> pa.DataType:
-        return schema.field(column).type if column in schema.names else pa.null()
-
-    image = kind("image")
-    parts = {field.name: field.type for field in image} if pa.types.is_struct(image) else {}
-    is_image = parts.get("bytes") in (pa.binary(), pa.large_binary())
-    is_image &= parts.get("path") in (pa.string(), pa.large_string(), pa.null())
-    if is_image and pa.types.is_integer(kind("label")):
-        return
-    found = ", ".join(f"{field.name}: {field.type}" for field in schema)
-    raise DatasetError(f"data set {name}: {file} has columns {found}; required: {_LAYOUT}")
+def _read_small(parquet: pq.ParquetFile, columns: Columns) -> pa.Table:
+    """Read the labels, and the paths of the images if the file has them."""
+    wanted = [columns.label, *([f"{columns.image}.path"] if columns.has_path else [])]
+    table = parquet.read(columns=wanted)
+    path = pa.nulls(table.num_rows, pa.string())
+    if columns.has_path:
+        path = pc.struct_field(table.column(columns.image).combine_chunks(), "path")
+    label = table.column(columns.label).cast(pa.int64())
+    return pa.table({"label": label, "path": path.cast(pa.string())})
 
 
 def _check_claims(name: str, file: Path, metadata: pq.FileMetaData) -> None:
@@ -258,7 +284,7 @@ def _labels(name: str, file: Path, column: pa.ChunkedArray) -> npt.NDArray[np.in
             f"data set {name}: {file} has no label in row {missing[0]} and "
             f"{missing.size - 1} more; label these rows, or leave them out"
         )
-    return np.asarray(column.cast(pa.int64()).to_numpy())
+    return np.asarray(column.to_numpy())
 
 
 def _numbered(name: str, file: Path, classes: int) -> tuple[str, ...]:
@@ -269,12 +295,3 @@ def _numbered(name: str, file: Path, classes: int) -> tuple[str, ...]:
             f"{_MAX_CLASSES} classes are allowed without names"
         )
     return tuple(str(label) for label in range(max(classes, 1)))
-
-
-def _class_names(schema: pa.Schema) -> tuple[str, ...]:
-    """Read the class names that `datasets` stores in the schema, if they are there."""
-    try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return tuple(str(name) for name in features["label"]["names"])
-    except (KeyError, TypeError, ValueError, RecursionError):
-        return ()

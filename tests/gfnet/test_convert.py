@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import tarfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.optim.swa_utils import AveragedModel
 
-from gfnet import CheckpointError, GFNet, Metadata, Preprocessing, create, save_checkpoint
+from gfnet import (
+    CheckpointError,
+    GFNet,
+    Metadata,
+    Preprocessing,
+    create,
+    inspect_checkpoint,
+    save_checkpoint,
+)
 from gfnet.checkpoint import METADATA_KEY
 from gfnet.convert import ImportChanges, convert
 
@@ -69,6 +80,20 @@ def test_a_published_file_is_read_as_it_is(tmp_path: Path) -> None:
         ),
         (lambda state: {f"module.{k}": v for k, v in state.items()}, "the prefix 'module.'"),
         (lambda state: {f"_orig_mod.{k}": v for k, v in state.items()}, "the prefix '_orig_mod.'"),
+        (lambda state: {"state_dict_ema": state}, "taken from the key 'state_dict_ema'"),
+        (
+            lambda state: {"ema": {"state_dict": state}, "updates": 3},
+            "taken from the key 'ema'; le",
+        ),
+        (
+            lambda state: {f"_orig_mod.module.{k}": v for k, v in state.items()},
+            "the prefix '_orig_mod.' was removed from all names",
+        ),
+        (lambda state: {f"module.module.{k}": v for k, v in state.items()}, "the prefix 'module.'"),
+        (
+            lambda state: AveragedModel(_model()).state_dict(),  # noqa: ARG005 - its own weights
+            "the prefix 'module.' was removed from all names",
+        ),
     ],
 )
 def test_wrappings_are_taken_off_and_said(tmp_path: Path, wrap: Any, note: str) -> None:
@@ -77,6 +102,54 @@ def test_wrappings_are_taken_off_and_said(tmp_path: Path, wrap: Any, note: str) 
     converted = convert(tmp_path / "m.pth", ImportChanges())
     assert converted.model.config == _model().config
     assert converted.notes[0].startswith(note)
+
+
+def test_every_wrapping_is_said(tmp_path: Path) -> None:
+    """In the order in which they are taken off; the counter of an averaged model is no weight."""
+    averaged = {f"_orig_mod.{k}": v for k, v in AveragedModel(_model()).state_dict().items()}
+    torch.save({"ema": {"state_dict": averaged}, "updates": 3}, tmp_path / "m.pth")
+    converted = convert(tmp_path / "m.pth", ImportChanges())
+    assert converted.notes == (
+        "taken from the key 'ema'; left out: updates",
+        "taken from the key 'state_dict'",
+        "the prefix '_orig_mod.' was removed from all names",
+        "the prefix 'module.' was removed from all names",
+        "left out: n_averaged, the counter of an averaged model",
+    )
+    images = torch.randn(2, 3, 16, 16)
+    assert torch.equal(converted.model(images), _model()(images))
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_another_pickle_protocol_is_named(tmp_path: Path, is_zip: bool, protocol: int) -> None:
+    """It holds tensors alone, and torch.save wrote it; nothing is warned of."""
+    file = tmp_path / "m.pth"
+    state = _model().state_dict()
+    torch.save(state, file, pickle_protocol=protocol, _use_new_zipfile_serialization=is_zip)
+    said = rf"saved with pickle protocol {protocol}, .* without pickle_protocol"
+    for read in (partial(convert, changes=ImportChanges()), inspect_checkpoint):
+        with pytest.raises(CheckpointError, match=said):
+            read(file)
+
+
+def test_a_tar_archive_is_named(tmp_path: Path) -> None:
+    """What torch wrote in its first year, or a checkpoint that was packed with others."""
+    torch.save(_model().state_dict(), tmp_path / "m.pth")
+    with tarfile.open(tmp_path / "m.pth.tar", "w") as archive:
+        archive.add(tmp_path / "m.pth", "m.pth")
+    with pytest.raises(CheckpointError, match="it is a tar archive: unpack it"):
+        convert(tmp_path / "m.pth.tar", ImportChanges())
+
+
+@pytest.mark.parametrize("key", ["state_dict", "ema", "module.pos_embed"])
+def test_a_grid_is_sent_to_the_import(tmp_path: Path, key: str) -> None:
+    """A wrapped state dict is no checkpoint yet."""
+    state = _model().state_dict()
+    content = {f"module.{k}": v for k, v in state.items()} if "." in key else {key: state}
+    torch.save(content, tmp_path / "m.pth")
+    with pytest.raises(CheckpointError, match=rf"wrapped \(.*{key}.*`gfjobs import FILE` makes"):
+        inspect_checkpoint(tmp_path / "m.pth")
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])

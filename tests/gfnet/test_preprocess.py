@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import gfnet
-from gfnet.preprocess import geometry, normalisation
+from gfnet.preprocess import ORIENTATION, geometry, normalisation
 
 
 def encoded(pixels: np.ndarray, form: str = "PNG") -> bytes:
@@ -125,7 +125,7 @@ def test_json_round_trip() -> None:
     preprocessing = gfnet.Preprocessing(9, 8, "nearest", (0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
     assert gfnet.Preprocessing.from_json(preprocessing.to_json()) == preprocessing
     assert type(preprocessing.to_json()["mean"]) is type(preprocessing.to_json()["std"]) is list
-    expected = r"\['crop', 'interpolation', 'mean', 'size', 'std'\]"
+    expected = r"\['crop', 'exif', 'interpolation', 'mean', 'size', 'std'\]"
     with pytest.raises(
         ValueError, match=rf"^preprocessing has the fields \['size'\]; expected {expected}$"
     ):
@@ -213,3 +213,49 @@ def test_interpolations_are_pillows(interpolation: str) -> None:
     form = Image.Resampling[interpolation.upper()]
     expected = np.asarray(Image.fromarray(pixels).resize((8, 8), form))
     assert np.abs(found.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize(("orientation", "turn"), [(3, 180), (6, 270), (8, 90)])
+def test_exif_orientation(form: str, orientation: int, turn: int) -> None:
+    """Ignored as torchvision does, and then said; or applied: a phone held upright writes 6."""
+    file = io.BytesIO()
+    upright = Image.new("RGB", (16, 8), "blue")
+    upright.paste("red", (0, 0, 8, 8))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    upright.rotate(360 - turn, expand=True).save(file, form, exif=exif, quality=95)
+    stored = gfnet.decode(file.getvalue())
+    if form == "TIFF":  # Pillow turns it while it loads it
+        assert stored.tobytes() == upright.tobytes()
+        assert ORIENTATION not in stored.info
+    else:
+        assert stored.size == ((16, 8) if turn == 180 else (8, 16))
+        assert stored.info[ORIENTATION] == orientation
+    applied = gfnet.decode(file.getvalue(), "apply")
+    assert ORIENTATION not in applied.info
+    difference = np.abs(np.asarray(applied, np.int16) - np.asarray(upright, np.int16))
+    assert applied.size == (16, 8)
+    assert difference.mean() < 8
+    plain = gfnet.decode(encoded(np.zeros((4, 4, 3), np.uint8), form))
+    assert ORIENTATION not in plain.info
+
+
+@pytest.mark.parametrize("most", [255, 4095, 65535])
+def test_grey_maps_of_any_depth(most: int) -> None:
+    """8, 12 and 16 bits of PGM, by hand: a third of the greatest value is 85 of 255."""
+    size = "B" if most == 255 else ">H"
+    pixels = np.full((2, 3), most // 3, np.dtype(size)).tobytes()
+    image = gfnet.decode(b"P5 3 2 %d\n" % most + pixels)
+    assert set(np.asarray(image).ravel().tolist()) == {85}
+
+
+def test_exif_in_metadata() -> None:
+    """Written only where it is not as it always was, so that earlier versions read the rest."""
+    plain = gfnet.Preprocessing(8, 8)
+    assert "exif" not in plain.to_json()
+    turned = gfnet.Preprocessing(8, 8, exif="apply")
+    assert gfnet.Preprocessing.from_json(turned.to_json()) == turned
+    assert gfnet.Preprocessing.from_json(plain.to_json()) == plain
+    with pytest.raises(ValueError, match=r"preprocessing\.exif 'turn'; allowed: ignore, apply"):
+        gfnet.Preprocessing(8, 8, exif="turn")

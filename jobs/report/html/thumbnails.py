@@ -13,6 +13,7 @@ import storage
 from gfnet.preprocess import DecodeError, decode
 from jobs.common.errors import BadInputError
 from jobs.common.yaml_document import Document
+from jobs.grid.datasets import KEYS as DATASET_KEYS
 from jobs.grid.reader import KEYS as GRID_KEYS
 
 if TYPE_CHECKING:
@@ -44,9 +45,9 @@ def thumbnails(
     Nothing is downloaded, and a data set that has changed since the run is not shown.
     """
     problems = []
-    for name, split, base in _datasets(root, details):
+    for name, split, base, image, label in _datasets(root, details):
         try:
-            images = storage.open_images(name, split, base=base)
+            images = storage.open_images(name, split, base, image=image, label=label)
             if images.sha256 != sha256:
                 problems.append(f"{name} is not the data set of the run, or has changed since")
                 continue
@@ -60,8 +61,10 @@ def thumbnails(
     return Thumbnails({}, why)
 
 
-def _datasets(root: storage.Root, details: storage.RunRow) -> list[tuple[str, str, Path]]:
-    """Name, split and base folder of each data set in the run's grid."""
+def _datasets(
+    root: storage.Root, details: storage.RunRow
+) -> list[tuple[str, str, Path, str | None, str | None]]:
+    """Name and split of each data set in the run's grid, the folder of its paths, its columns."""
     try:
         submission = storage.read_submission(root, details.run_id)
     except storage.RunNotFoundError:
@@ -75,11 +78,12 @@ def _datasets(root: storage.Root, details: storage.RunRow) -> list[tuple[str, st
         return []
     found = []
     for value in entries["datasets"].items() if "datasets" in entries else ():
-        fields = value.mapping(("name", "split", "limit")) if value.is_mapping else {"name": value}
+        fields = value.mapping(DATASET_KEYS) if value.is_mapping else {"name": value}
         name = fields["name"].text() if "name" in fields else None
         split = fields["split"].text() if "split" in fields else "test"
         if name and split:
-            found.append((name, split, Path(submission["base"])))
+            image, label = (fields[k].text() if k in fields else None for k in ("image", "label"))
+            found.append((name, split, Path(submission["base"]), image, label))
     return found
 
 

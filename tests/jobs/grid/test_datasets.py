@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import gfnet
 import storage
+from jobs.common.yaml_document import Document
+from jobs.grid.datasets import read_datasets
 from jobs.grid.downloads import open_or_download
 from jobs.machine.devices import use_device
 from jobs.worker.input_pipeline import Pipeline
@@ -74,3 +78,21 @@ def test_uc_merced_as_a_folder_is_what_its_parquet_file_is(tmp_path: Path) -> No
     write_folder(tmp_path, parquet)
     assert len(parquet.class_names) == 21
     assert_same(open_or_download(f"imagefolder:{tmp_path}"), parquet, 256)
+
+
+def test_columns_of_a_grid(tmp_path: Path) -> None:
+    """Of images and labels; one file with two columns of labels is two data sets."""
+    images = pa.array([{"bytes": b"a", "path": "a"}, {"bytes": b"b", "path": "b"}])
+    columns = {"photo": images, "species": [0, 1], "family": [0, 0]}
+    pq.write_table(pa.table(columns), tmp_path / "leaves.parquet")
+    entry = "name: 'parquet:leaves.parquet', image: photo, label"
+    path = tmp_path / "grid.yaml"
+    path.write_text(f"- {{{entry}: species}}\n- {{{entry}: family}}\n- 'parquet:leaves.parquet'\n")
+    document = Document.read(path)
+    found = read_datasets(document.root().items(), tmp_path)
+    assert [(each.label, each.images.class_names) for _, each in found] == [
+        ("leaves/test:species", ("0", "1")),
+        ("leaves/test:family", ("0",)),
+    ]
+    (problem,) = document.problems
+    assert "has no column image or img; it has photo: struct" in problem.found

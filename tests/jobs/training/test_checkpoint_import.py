@@ -121,3 +121,27 @@ def test_a_mistake_is_said_and_nothing_is_written(
     assert result.exit_code == 2, result.output
     assert message in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["dynn.pth"]
+
+
+def test_classes_of_a_file_with_a_byte_order_mark(source: Path, tmp_path: Path) -> None:
+    """As editors on Windows write it: the mark is no part of the first name."""
+    names = tmp_path / "classes.txt"
+    names.write_bytes(b"\xef\xbb\xbf" + b"zero\r\none\r\ntwo\r\n\r\n")
+    output = tmp_path / "out.safetensors"
+    options = ("--exit-blocks", "0", "--classes", names, "--exif", "apply")
+    result = _run(source, "-o", output, *options)
+    assert result.exit_code == 0, result.output
+    metadata = gfnet.inspect_checkpoint(output).metadata
+    assert metadata.class_names == ("zero", "one", "two")
+    assert metadata.preprocessing.exif == "apply"
+
+
+def test_a_class_that_is_named_twice(source: Path, tmp_path: Path) -> None:
+    """Which label it has could not be said."""
+    names = tmp_path / "classes.txt"
+    names.write_text("a\nb\na\n", encoding="utf-8")
+    for classes in (names, "a,b, a"):
+        options = ("--exit-blocks", "0", "--classes", classes)
+        result = _run(source, "-o", tmp_path / "out.safetensors", *options)
+        assert result.exit_code == 2
+        assert "names a class twice: a; each has one label" in result.stderr

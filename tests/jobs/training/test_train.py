@@ -164,9 +164,9 @@ def test_the_test_split_is_never_opened(
     opened = []
     open_images = storage.open_images
 
-    def spy(name: str, split: str = "test", **options: Any) -> storage.ImageSet:
+    def spy(name: str, split: str = "test", *rest: Any, **options: Any) -> storage.ImageSet:
         opened.append(split)
-        return open_images(name, split, **options)
+        return open_images(name, split, *rest, **options)
 
     monkeypatch.setattr(storage, "open_images", spy)
     train(_tiny(tmp_path, "digits-gfnet"), lambda _: None)

@@ -57,3 +57,20 @@ def test_images_that_cannot_be_decoded_are_left_out_and_named(way: str) -> None:
     assert torch.equal(tensor, expected)
     assert pipeline.failures == {3: "no bytes", 8: "not an image of a known format"}
     assert getattr(pipeline, way)(encoded, [3, 8]) == (None, [])
+
+
+@pytest.mark.parametrize("exif", ["ignore", "apply"])
+@pytest.mark.parametrize("way", ["batch", "bulk"])
+def test_an_exif_orientation_is_applied_or_noticed(way: str, exif: str) -> None:
+    """As the checkpoint's preprocessing asks for."""
+    upright = np.zeros((8, 8, 3), np.uint8)
+    upright[:4] = 255
+    file, tag = io.BytesIO(), Image.Exif()
+    tag[0x0112] = 6
+    Image.fromarray(upright).rotate(90).save(file, "PNG", exif=tag)
+    preprocessing = gfnet.Preprocessing(8, 8, "nearest", (0, 0, 0), (1, 1, 1), exif)
+    pipeline = Pipeline(preprocessing, use_device("cpu"))
+    tensor, _ = getattr(pipeline, way)([file.getvalue()], [0])
+    axis = 2 if exif == "apply" else 3
+    assert tensor.mean(dim=(1, *{2, 3} - {axis})).squeeze().tolist() == [1] * 4 + [0] * 4
+    assert pipeline.is_turned is (exif == "ignore")

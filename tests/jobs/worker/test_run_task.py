@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from support.worker import Bench
 
 import storage
@@ -106,7 +109,32 @@ def test_undecodable_images_are_named_in_the_note(bench: Bench) -> None:
         outcome = run_task(task, lambda: bench.sources.weights(task), nothing)  # noqa: B023
         assert (outcome.images, outcome.tables, outcome.error) == (0, {}, "")
         assert "20 images not decoded" in outcome.note
-        assert outcome.note.endswith("; and 15 more")
+        assert outcome.note.endswith(", and 15 more")
+
+
+def test_a_decoders_words_are_one_note(bench: Bench) -> None:
+    """Notes are told apart by semicolons, of which a reason may have some."""
+    wide = io.BytesIO()
+    Image.fromarray(np.zeros((2, 2), np.float32)).save(wide, "TIFF")
+    task = bench.task("exits", "flat")
+    images = bench.sources.shard(task)
+    images = images.set_column(3, "image", [[wide.getvalue()] * 20])
+    outcome = run_task(task, lambda: bench.sources.weights(task), images)
+    assert "have no known range, save 8 or 16 bits" in outcome.note
+    assert ";" not in outcome.note
+
+
+def test_ignored_orientations_are_noted(bench: Bench) -> None:
+    """Once a cell, in the same words for each shard; in the images' own order nothing changes."""
+    task = bench.task("exits", "flat")
+    images = bench.sources.shard(task)
+    assert run_task(task, lambda: bench.sources.weights(task), images).note == ""
+    file, tag = io.BytesIO(), Image.Exif()
+    tag[0x0112] = 6
+    Image.open(io.BytesIO(images.column("image")[3].as_py())).save(file, "PNG", exif=tag)
+    column = images.column("image").to_pylist()
+    turned = images.set_column(3, "image", [[*column[:3], file.getvalue(), *column[4:]]])
+    assert run_task(task, lambda: bench.sources.weights(task), turned).note == worker.TURNED
 
 
 def test_the_node_says_why_figures_are_missing() -> None:

@@ -224,7 +224,7 @@ def test_named_sets_come_from_the_data_folder(
     for name in ("cifar10", "insects"):
         write_parquet(tmp_path / name / "test.parquet")
         assert len(storage.open_images(name)) == 5
-        with pytest.raises(storage.DatasetError, match=r"val.parquet; splits in that folder: test"):
+        with pytest.raises(storage.DatasetError, match=r"has no split 'val'.* splits there: test"):
             storage.open_images(name, "val")
     with pytest.raises(storage.DatasetError, match=f"no {tmp_path}/cifar100/test.parquet and"):
         storage.open_images("cifar100")
@@ -245,7 +245,7 @@ def test_named_sets_come_from_the_data_folder(
         ("imagefolder:", "data set 'imagefolder:' is not known"),
         ("imagefoldr:x", r"did you mean 'imagefolder:PATH'"),
         ("parquet:none.parquet", "there is no file or folder .*/none.parquet"),
-        ("imagefolder:none", "there is no folder .*/none; give the folder that holds one"),
+        ("imagefolder:none", "there is no folder .*/none; give the folder that holds"),
         ("imagefolder:.", "has no class folders"),
     ],
 )
@@ -289,19 +289,8 @@ def test_labels_outside_the_classes_name_their_rows(tmp_path: Path) -> None:
 
 
 def test_other_layouts_are_refused_with_what_was_found(tmp_path: Path) -> None:
-    """Missing columns, other types, no rows, no Parquet at all."""
+    """No rows, no Parquet at all; columns are tested with their layouts."""
     file = tmp_path / "a.parquet"
-    for table in (
-        pa.table({"img": [b"x"], "label": [0]}),
-        pa.table({"image": [b"x"], "label": [0]}),
-        pa.table({"image": [{"bytes": b"x", "path": "p"}], "label": ["cat"]}),
-        pa.table({"image": [{"bytes": b"x", "path": "p"}]}),
-    ):
-        pq.write_table(table, file)
-        with pytest.raises(
-            storage.DatasetError, match=r"has columns .*; required: image: struct<b"
-        ):
-            storage.open_images(f"parquet:{file}")
     write_parquet(file, labels=[], images=[])
     with pytest.raises(storage.DatasetError, match="has no images"):
         storage.open_images(f"parquet:{file}")

@@ -1,0 +1,111 @@
+"""Image folders as people have them: a level too high, hidden folders, links, odd names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import storage
+from storage.images.image_set import ImageSet
+
+
+def write(root: Path, *paths: str) -> None:
+    """Files whose bytes are their paths; nothing here decodes them."""
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(path.encode())
+
+
+def opened(root: Path, path: str = "images", split: str = "test") -> ImageSet:
+    """The data set `imagefolder:path`."""
+    return storage.open_images(f"imagefolder:{path}", split, root)
+
+
+@pytest.mark.parametrize(
+    ("paths", "meant"),
+    [
+        (("flowers/rose/1.png", "flowers/tulip/2.png"), "images/flowers"),
+        (("flowers/rose/a/1.png", "flowers/tulip/2.png"), "images/flowers"),
+        (("x/y/flowers/rose/1.png", "x/y/flowers/tulip/2.png"), "images/x/y/flowers"),
+        (("flowers/rose/1.png", "flowers/rose/2.png"), "images/flowers"),
+        (("archive/train/rose/1.png", "archive/test/rose/2.png"), "images/archive"),
+        (("archive/test/rose/1.png", "archive/test/tulip/2.png"), "images/archive/test"),
+    ],
+)
+def test_a_level_too_high(tmp_path: Path, paths: tuple[str, ...], meant: str) -> None:
+    """All images would have label 0; what is advised opens."""
+    write(tmp_path / "images", *paths)
+    with pytest.raises(storage.DatasetError, match="the only class folder") as caught:
+        opened(tmp_path)
+    assert str(caught.value).endswith(f"probably imagefolder:{meant}")
+    assert opened(tmp_path, meant).class_names[0] == "rose"
+
+
+def test_one_class_with_images_of_its_own_is_a_class(tmp_path: Path) -> None:
+    """Also with folders beside its images."""
+    write(tmp_path / "images", "rose/1.png", "rose/more/2.png", "rose/more/3.png")
+    assert opened(tmp_path).paths == ("rose/1.png", "rose/more/2.png", "rose/more/3.png")
+
+
+def test_splits_below_classes_are_not_mixed(tmp_path: Path) -> None:
+    """A layout that some tools write; a class that happens to be cut otherwise is left alone."""
+    write(tmp_path / "images", "rose/train/1.png", "rose/test/2.png", "tulip/train/3.png")
+    with pytest.raises(
+        storage.DatasetError, match=r"images/rose holds splits, such as test"
+    ) as err:
+        opened(tmp_path)
+    assert "splits stand above classes, as in test/rose/" in str(err.value)
+    write(tmp_path / "years", "rose/2020/1.png", "rose/2021/2.png", "tulip/2021/3.png")
+    assert len(opened(tmp_path, "years")) == 3
+
+
+def test_a_class_called_train(tmp_path: Path) -> None:
+    """It holds images, so that it is no split; a split of that name may have such a class."""
+    write(tmp_path / "vehicles", "bus/1.png", "car/2.png", "train/3.png")
+    found = opened(tmp_path, "vehicles")
+    assert found.class_names == ("bus", "car", "train")
+    assert found.labels.tolist() == [0, 1, 2]
+    write(
+        tmp_path / "images", *(f"{s}/{c}/1.png" for s in ("train", "test") for c in ("a", "train"))
+    )
+    assert opened(tmp_path, split="train").class_names == ("a", "train")
+    with pytest.raises(storage.DatasetError, match=r"has no split 'val'; it has test, train"):
+        opened(tmp_path, split="val")
+
+
+def test_hidden_folders_hold_no_images(tmp_path: Path) -> None:
+    """Thumbnails of a network drive, resource forks, and what notebooks keep."""
+    hidden = (".@__thumb", ".AppleDouble", ".ipynb_checkpoints")
+    write(tmp_path / "images", *(f"{c}/{h}/1.png" for c in "ab" for h in hidden))
+    write(tmp_path / "images", "a/1.png", "b/1.png", "b/._1.png", ".@__thumb/1.png", "a/Thumbs.db")
+    assert opened(tmp_path).paths == ("a/1.png", "b/1.png")
+
+
+def test_links_to_folders_are_followed(tmp_path: Path) -> None:
+    """As torchvision does; one to a folder that it lies in would never end."""
+    write(tmp_path, "images/a/1.png", "images/b/2.png", "more/a/3.png", "more/c/4.png")
+    images = tmp_path / "images"
+    (images / "a" / "more").symlink_to(tmp_path / "more" / "a")
+    (images / "c").symlink_to(tmp_path / "more" / "c")
+    (images / "a" / "loop").symlink_to(images / "a")
+    (images / "b" / "up").symlink_to(images)
+    (images / "b" / "gone").symlink_to(tmp_path / "gone")
+    assert opened(tmp_path).paths == ("a/1.png", "a/more/3.png", "b/2.png", "c/4.png")
+
+
+def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    """They are evaluated, and shown with their bytes: Parquet holds text alone."""
+    folder = tmp_path / "images"
+    write(folder, "b/1.png")
+    try:
+        (folder / os.fsdecode(b"caf\xe9")).mkdir()
+        (folder / os.fsdecode(b"caf\xe9/\xff.png")).write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names alone")
+    found = opened(tmp_path)
+    assert found.class_names == ("b", r"caf\xe9")
+    assert found.paths == ("b/1.png", r"caf\xe9/\xff.png")
+    assert found.read([1])["image"].to_pylist() == [b"x"]
+    assert found.images_table()["class_name"].to_pylist() == ["b", r"caf\xe9"]
