@@ -160,10 +160,13 @@ def named_queries() -> list[str]:
 
 @functools.cache
 def definition() -> str:
-    """Return a digest of all SQL behind SUMMARISED; rows stored under another one are stale."""
+    """Return a digest of all SQL behind SUMMARISED; rows stored under another one are stale.
+
+    Comments and line breaks do not count: a reworded query gives the same rows.
+    """
     digest = hashlib.sha256()
     for name in sorted(find_needed(" ".join(SUMMARISED)) - set(TABLES)):
-        digest.update(f"{name}\n{query_text(name)}\n".encode())
+        digest.update(f"{name} {' '.join(_statement(name).split())}\n".encode())
     return digest.hexdigest()
 
 
@@ -181,7 +184,12 @@ def _uses(name: str) -> frozenset[str]:
     """Return the names that the query of a view or macro uses; its comments do not count."""
     if name in TABLES:
         return frozenset(("cells",) if name in DIGEST_TABLES else ())
-    return frozenset(_named_in(re.sub(r"--[^\n]*", "", query_text(name))))
+    return frozenset(_named_in(_statement(name)))
+
+
+def _statement(name: str) -> str:
+    """Return a query without its comments."""
+    return re.sub(r"--[^\n]*", "", query_text(name))
 
 
 @functools.cache
