@@ -31,8 +31,21 @@ def power() -> None:
     is_flag=True,
     help="Drop earlier imports for the log's nodes, in the same step.",
 )
+@click.option(
+    "--decimal",
+    type=click.Choice(["point", "comma"]),
+    help="Decimal mark of the watts; default: as they show.",
+)
 @RESULTS
-def import_(log: Path, run: str, node: str | None, *, is_replacing: bool, results: Root) -> None:
+def import_(
+    log: Path,
+    run: str,
+    node: str | None,
+    *,
+    is_replacing: bool,
+    decimal: str | None,
+    results: Root,
+) -> None:
     """Import a wall meter's log into a run.
 
     Its columns are time, watts, and node if it has several.
@@ -48,4 +61,5 @@ def import_(log: Path, run: str, node: str | None, *, is_replacing: bool, result
     from jobs.machine.power.meter_import import import_log
 
     run_id = storage.resolve_run(results, run)
-    narrate(import_log(results, run_id, log, node, is_replacing=is_replacing).describe())
+    imported = import_log(results, run_id, log, node, is_replacing=is_replacing, decimal=decimal)
+    narrate(imported.describe())

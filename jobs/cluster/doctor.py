@@ -15,7 +15,9 @@ import psutil
 
 from jobs.cluster.identity import Identity, identify
 from jobs.cluster.launch import find_installed, store_bytes
+from jobs.cluster.node_state import RAY_FOLDER, ray_folder
 from jobs.cluster.token import DEFAULT_FILE, HOW_TO_MAKE, find_token
+from jobs.common.errors import JobsError
 from jobs.common.text import fold
 from jobs.machine import sensors
 from jobs.machine.devices import CUDA, has_cuda
@@ -73,7 +75,7 @@ class Here:
             identity=identify(),
             root=ROOT,
             shared_memory_bytes=shutil.disk_usage(shared).free if shared.is_dir() else None,
-            disk_bytes=shutil.disk_usage(tempfile.gettempdir()).free,
+            disk_bytes=shutil.disk_usage(_ray_disk()).free,
             memory_bytes=psutil.virtual_memory().total,
             sees_gpu=has_cuda,
         )
@@ -162,8 +164,20 @@ def _token() -> Check:
     return Check("token", OK, f"from {found[1]}")
 
 
+def _ray_disk() -> Path:
+    """Return the folder whose disk Ray uses, also if Ray cannot start there."""
+    try:
+        folder = ray_folder()
+    except JobsError:
+        return Path(tempfile.gettempdir())
+    return folder if folder.is_dir() else Path(tempfile.gettempdir())
+
+
 def _disk(here: Here) -> Check:
-    text = f"{here.disk_bytes / 2**30:.1f} GiB free in {tempfile.gettempdir()}"
+    try:
+        text = f"{here.disk_bytes / 2**30:.1f} GiB free in {ray_folder()}"
+    except JobsError as err:
+        return Check("disk", FAIL, str(err), f"export {RAY_FOLDER}=/tmp")
     if here.disk_bytes < LEAST_DISK_BYTES:
         least = LEAST_DISK_BYTES / 2**30
         return Check("disk", FAIL, text, f"Ray needs {least:.0f} GiB there; make room")

@@ -15,6 +15,7 @@ import psutil
 from jobs.cluster.cluster_state import DEVICE_PREFIX, TIMING
 from jobs.cluster.identity import Identity
 from jobs.cluster.labels import Facts
+from jobs.cluster.node_state import RAY_FOLDER, ray_folder
 from jobs.cluster.token import MODE
 from jobs.common.version import gfjobs_version
 from jobs.machine.devices import CUDA
@@ -119,7 +120,7 @@ class Launch:
         if self.autoscaling_config:
             # Version 2, which `ray up` requests, starts no node of the provider `local`.
             fixed |= {"RAY_enable_autoscaler_v2": "0"}
-        environment = ours | dict(base) | fixed
+        environment = {RAY_FOLDER: str(ray_folder())} | ours | dict(base) | fixed
         environment.pop("RAY_BACKEND_LOG_LEVEL", None)  # keep a node's full logs
         return environment
 

@@ -13,7 +13,14 @@ from pathlib import Path
 import psutil
 
 from gfnet.atomic import replace_file
-from jobs.common.errors import JobsError
+from jobs.common.errors import JobsError, UsageError
+
+RAY_FOLDER = "RAY_TMPDIR"
+MAX_RAY_FOLDER = 36
+"""Bytes of its path: with the names of a session and a socket it must stay within the 107 bytes
+that Linux allows, or the 103 of macOS."""
+
+_OWN = f"gfjobs-{os.getuid()}"
 
 STARTING, RUNNING, WAITING = "starting", "running", "waiting"
 
@@ -81,10 +88,39 @@ def runtime_folder() -> Path:
     Raises:
         JobsError: another user made it.
     """
-    folder = Path(tempfile.gettempdir()) / f"gfjobs-{os.getuid()}"
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    found = folder.lstat()  # not stat: another user may have made it a link
+    return _private(Path(tempfile.gettempdir()))
+
+
+def ray_folder() -> Path:
+    """Return the folder of Ray's sessions, which holds its sockets, logs and spilled objects.
+
+    That is $RAY_TMPDIR if it is set; else the folder of `runtime_folder`, or the same below /tmp if
+    the name of a socket would not fit otherwise, as below the job folders of Slurm.
+
+    Raises:
+        UsageError: neither is short enough, or another user made it.
+    """
+    given = os.environ.get(RAY_FOLDER)
+    bases = [Path(given)] if given else [Path(tempfile.gettempdir()), Path("/tmp")]  # noqa: S108
+    for base in bases:
+        folder = base if given else base / _OWN
+        if len(os.fsencode(folder.absolute())) <= MAX_RAY_FOLDER:
+            return folder if given else _private(base)
+    length = len(os.fsencode(bases[0].absolute()))
+    raise UsageError(
+        f"{bases[0]} is {length} bytes long, and the names of Ray's sockets leave room for"
+        f" {MAX_RAY_FOLDER}: set {RAY_FOLDER} to a short folder, such as /tmp"
+    )
+
+
+def _private(base: Path) -> Path:
+    folder = base / _OWN
+    try:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        found = folder.lstat()  # not stat: another user may have made it a link
+    except OSError as err:
+        raise JobsError(f"{folder} cannot be created: {err.strerror}; set TMPDIR") from err
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise JobsError(f"{folder} belongs to another user; remove it, or set TMPDIR")
     folder.chmod(0o700)

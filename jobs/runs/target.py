@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import storage
 from jobs.cluster.address import CLIENT_SCHEME, check_address
+from jobs.cluster.node_state import ray_folder
 from jobs.common.errors import UsageError
 from jobs.driver.block_affinity import find_affinities
 from jobs.driver.executor import Executor
@@ -46,7 +47,8 @@ class Target:
 
         Raises:
             UsageError: both an address and inline are asked for, or nothing answers at the address,
-                or it is that of a Ray Client server, or detached is asked for without an address.
+                or it is that of a Ray Client server, or detached is asked for without an address;
+                or no folder is short enough for Ray's sockets.
         """
         if self.is_detached and not self.address:
             raise UsageError(
@@ -62,6 +64,8 @@ class Target:
             )
         if self.address:
             check_address(self.address)
+        elif not self.is_inline:
+            ray_folder()
 
     def check_machine(self, store: storage.RunStore, plan: Plan) -> None:
         """Check that no timed cells to be resumed here began on another machine.

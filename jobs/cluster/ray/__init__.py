@@ -2,11 +2,13 @@
 
 import os
 
+from jobs.cluster.node_state import RAY_FOLDER, ray_folder
 from jobs.cluster.token import MODE, find_token
 
 # Set before Ray is imported, since Ray reads them then.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage data is sent
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a warning of 2.5x
+os.environ.setdefault(RAY_FOLDER, str(ray_folder()))  # Ray's own is open to all users
 if find_token():
     os.environ.setdefault(MODE, "token")  # Ray would do so too, but with a warning on stderr
 

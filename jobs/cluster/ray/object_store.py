@@ -11,6 +11,7 @@ import ray
 from ray.exceptions import ObjectStoreFullError, OutOfDiskError
 
 import storage
+from jobs.cluster.node_state import ray_folder
 from jobs.driver.executor import FullError
 
 Reference = Any
@@ -82,6 +83,6 @@ class ObjectStore:
                 self.drop(key)
             raise FullError(
                 f"Ray's object store of {self._store_bytes / 2**20:.0f} MiB has no room for the"
-                f" images of a shard ({type(err).__name__}): free disk space below /tmp/ray,"
-                " where it spills to, or give it more memory"
+                f" images of a shard ({type(err).__name__}): free disk space below"
+                f" {ray_folder()}, where it spills to, or give it more memory"
             ) from err

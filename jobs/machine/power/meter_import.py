@@ -71,6 +71,7 @@ def import_log(
     node: str | None = None,
     *,
     is_replacing: bool = False,
+    decimal: str | None = None,
 ) -> ImportedLog:
     """Write a log's readings, in one step, into the windows of a run that have no power yet.
 
@@ -80,13 +81,14 @@ def import_log(
         path: the log.
         node: the node that was measured, if neither log nor run says so.
         is_replacing: drop, in the same step, what was imported for the log's nodes before.
+        decimal: decimal mark of the watts, as for `read_log`.
 
     Raises:
         BadInputError: lines of the log have problems.
         UsageError: the log names none of the run's nodes, covers another time or is too coarse, or
             a node measured its power itself. Nothing is written then.
     """
-    lines = read_log(path)
+    lines = read_log(path, decimal)
     with storage.RunStore.open(root, run_id) as store:
         windows = storage.named_query(
             root, "power_marks", run_ids=[run_id], run_id=run_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -12,6 +12,8 @@ from jobs.common.errors import BadInputError, InputProblem
 from jobs.machine.power.protocol import MAX_W
 
 COLUMNS = ("time", "watts", "node")
+DECIMALS = {"point": ".", "comma": ","}
+_GROUP = 3  # digits between separators of thousands
 _SHOWN_PROBLEMS = 20
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (naive UTC, as all rows have it)
 _MW_PER_W = 1000
@@ -35,15 +37,19 @@ class LogLine:
     node: str | None
 
 
-def read_log(path: Path) -> list[LogLine]:
+def read_log(path: Path, decimal: str | None = None) -> list[LogLine]:
     """Read a log, sorted by time.
 
     Fields are separated by commas, or by semicolons; with semicolons a comma may be the decimal
-    point. A line that repeats an earlier one is dropped.
+    mark, and a point may separate thousands. A line that repeats an earlier one is dropped.
+
+    Args:
+        path: path of the log.
+        decimal: a key of DECIMALS; None: as the numbers show.
 
     Raises:
         BadInputError: the file cannot be read, lacks a column, has no lines, has lines with
-            problems, or gives different watts for the same time.
+            problems, has watts that can be read in two ways, or different watts for the same time.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -65,10 +71,15 @@ def read_log(path: Path) -> list[LogLine]:
         )
     problems: list[InputProblem] = []
     try:
-        read = list(_lines(path, rows, names, problems, is_decimal_comma=separator == ";"))
+        table = list(enumerate(rows, start=2))
     except csv.Error as err:
         raise _problem(path, f"not CSV: {err}", "CSV", line=rows.line_num) from err
-    read = list(_consistent(path, read, problems))
+    column = names.index("watts")
+    watts = [(number, row[column].strip()) for number, row in table if len(row) > column]
+    if decimal is None and separator == ",":
+        decimal = "point"
+    mark = DECIMALS[decimal] if decimal else _decimal_mark(path, watts)
+    read = list(_consistent(path, _lines(path, table, names, problems, mark), problems))
     if problems:
         more = len(problems) - _SHOWN_PROBLEMS
         if more > 0:
@@ -82,13 +93,12 @@ def read_log(path: Path) -> list[LogLine]:
 
 def _lines(
     path: Path,
-    rows: Iterator[list[str]],
+    rows: Iterable[tuple[int, list[str]]],
     names: list[str],
     problems: list[InputProblem],
-    *,
-    is_decimal_comma: bool,
+    mark: str,
 ) -> Iterator[LogLine]:
-    for number, row in enumerate(rows, start=2):
+    for number, row in rows:
         if not any(row):
             continue
         if len(row) > len(names):  # such as a decimal comma between commas: 8,3 would be 8
@@ -101,7 +111,7 @@ def _lines(
             found = repr(fields.get("time", ""))
             problems.append(InputProblem(str(path), number, "time", found, _TIME))
         said = fields.get("watts", "")
-        watts = _watts(said.replace(",", ".") if is_decimal_comma else said)
+        watts = _watts(said, mark)
         if watts is None:
             allowed = f"a number from 0 to {MAX_W:,.0f}"
             problems.append(InputProblem(str(path), number, "watts", repr(said), allowed))
@@ -148,9 +158,55 @@ def _time(text: str) -> datetime | None:
         return None
 
 
-def _watts(text: str) -> float | None:
+def _decimal_mark(path: Path, texts: Sequence[tuple[int, str]]) -> str:
+    """Return the decimal mark of a log's watts, given with their lines.
+
+    Raises:
+        BadInputError: every number with a mark can be read in two ways, or they contradict.
+    """
+    shown = {mark: (number, text) for number, text in texts if (mark := _shown_mark(text))}
+    if len(shown) == 1:
+        return next(iter(shown))
+    if shown:
+        (first, one), (second, other) = sorted(shown.values())
+        found = f"{other}, and {one} in line {first}"
+        allowed = "one decimal mark in all lines"
+        raise BadInputError([InputProblem(str(path), second, "watts", found, allowed)])
+    marked = next(((number, text) for number, text in texts if {".", ","} & set(text)), None)
+    if marked is None:
+        return "."
+    number, text = marked
+    digits = text.replace(",", "").replace(".", "")
+    found = f"{text} W is {text.replace(',', '.')} W, or {digits} W if the mark separates thousands"
+    mark, other = ("point", "comma") if "." in text else ("comma", "point")
+    allowed = f"--decimal {mark} for the first, --decimal {other} for the second"
+    raise BadInputError([InputProblem(str(path), number, "watts", found, allowed)])
+
+
+def _shown_mark(text: str) -> str | None:
+    """Return the mark that must be the decimal one in a number; None if it does not show."""
+    marks = [character for character in text if character in ".,"]
+    if len(set(marks)) == len(DECIMALS):
+        return marks[-1]
+    if len(marks) > 1:
+        return "," if marks[0] == "." else "."
+    if not marks:
+        return None
+    before, _, after = text.partition(marks[0])
+    is_group = len(after) == _GROUP and 1 <= len(before) <= _GROUP and before[0] != "0"
+    return None if is_group else marks[0]
+
+
+def _watts(text: str, mark: str) -> float | None:
+    thousands = "," if mark == "." else "."
+    if thousands in text:
+        whole, _, rest = text.partition(mark)
+        first, *groups = whole.split(thousands)
+        if not first or len(first) > _GROUP or any(len(group) != _GROUP for group in groups):
+            return None
+        text = f"{first}{''.join(groups)}{mark if rest else ''}{rest}"
     try:
-        watts = float(text)
+        watts = float(text.replace(mark, "."))
     except ValueError:
         return None
     return watts if 0 <= watts <= MAX_W else None

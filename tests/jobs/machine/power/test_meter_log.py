@@ -105,3 +105,72 @@ def test_what_is_no_log_is_said(content: bytes | None, words: str, tmp_path: Pat
         path.write_bytes(content)
     with pytest.raises(BadInputError, match=words):
         read_log(path)
+
+
+def log_of(path: Path, *watts: str, separator: str = ";") -> Path:
+    """A log of some numbers, a second apart."""
+    lines = [f"{1795593600 + second}{separator}{text}" for second, text in enumerate(watts)]
+    path.write_text("\n".join([f"time{separator}watts", *lines]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("watts", "expected"),
+    [
+        (("1.005", "8.25"), (1.005, 8.25)),
+        (("1,005", "8,25"), (1.005, 8.25)),
+        (("1.005", "0.500"), (1.005, 0.5)),
+        (("1.005", "1005.125"), (1.005, 1005.125)),
+        (("1.005,25", "1.005"), (1005.25, 1005.0)),
+        (("1,005.25", "1,005"), (1005.25, 1005.0)),
+        (("1.005", "998,5"), (1005.0, 998.5)),
+        (("10.005.000,5", "7"), None),  # beyond any machine
+        (("7", "8"), (7.0, 8.0)),
+        (("1e2", "8"), (100.0, 8.0)),
+    ],
+)
+def test_the_decimal_mark_is_the_one_that_shows(
+    tmp_path: Path, watts: tuple[str, ...], expected: tuple[float, ...] | None
+) -> None:
+    """One number that can be read in one way alone decides for all of them."""
+    path = log_of(tmp_path / "meter.csv", *watts)
+    if expected is None:
+        with pytest.raises(BadInputError, match="a number from 0 to"):
+            read_log(path)
+    else:
+        assert tuple(line.power_mw / 1000 for line in read_log(path)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("watts", "decimal", "other"), [("1.005", "point", "comma"), ("1,005", "comma", "point")]
+)
+def test_watts_that_can_be_read_in_two_ways(
+    tmp_path: Path, watts: str, decimal: str, other: str
+) -> None:
+    """Both are shown, a factor of 1,000 apart; the user decides."""
+    path = log_of(tmp_path / "meter.csv", "7", watts, watts)
+    with pytest.raises(BadInputError) as caught:
+        read_log(path)
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.key) == (3, "watts")
+    assert problem.found == f"{watts} W is 1.005 W, or 1005 W if the mark separates thousands"
+    assert problem.allowed == f"--decimal {decimal} for the first, --decimal {other} for the second"
+    for choice, expected in ((decimal, 1.005), (other, 1005.0)):
+        assert [line.power_mw / 1000 for line in read_log(path, choice)] == [7, expected, expected]
+
+
+def test_a_log_with_two_decimal_marks(tmp_path: Path) -> None:
+    """One of them is wrong, and which is not known."""
+    path = log_of(tmp_path / "meter.csv", "7.5", "7,25", "1.005")
+    with pytest.raises(BadInputError, match=r"csv:3: watts: 7,25, and 7\.5 in line 2"):
+        read_log(path)
+    with pytest.raises(BadInputError, match=r"csv:3: watts: '7,25'"):
+        read_log(path, "point")
+
+
+def test_between_commas_a_point_is_decimal(tmp_path: Path) -> None:
+    """As in any CSV; groups of three digits must be such."""
+    path = log_of(tmp_path / "meter.csv", "1.005", '"1,005"', '"10,05"', separator=",")
+    with pytest.raises(BadInputError, match=r"csv:4: watts: '10,05'") as caught:
+        read_log(path)
+    assert len(caught.value.problems) == 1
