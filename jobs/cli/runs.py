@@ -186,9 +186,15 @@ def _conclude(ended: Ended, results: Root) -> None:
 
 @main.command()
 @click.argument("grid", type=click.Path(path_type=Path))
+@click.option(
+    "--download",
+    "may_download",
+    is_flag=True,
+    help="Download data sets that are not on this machine.",
+)
 @ALL
 @RESULTS
-def plan(grid: Path, results: Root, *, is_all: bool) -> None:
+def plan(grid: Path, results: Root, *, may_download: bool, is_all: bool) -> None:
     """Show the cells of GRID and how long they take. Runs nothing.
 
     \b
@@ -201,7 +207,8 @@ def plan(grid: Path, results: Root, *, is_all: bool) -> None:
     from jobs.plan.view import describe_plan
 
     document = Document.read(grid)
-    made = plan_document(document, document.path.absolute().parent, None)
+    base = document.path.absolute().parent
+    made = plan_document(document, base, None, may_download=may_download)
     show(describe_plan(made, estimate(made, results), is_all=is_all))
 
 

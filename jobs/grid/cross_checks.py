@@ -64,16 +64,23 @@ def check_ranges(thresholds: Sequence[tuple[Value, Threshold]], grid: Grid) -> N
         )
 
 
-def check_classes(datasets: Sequence[tuple[Value, Dataset]], models: Sequence[Model]) -> None:
-    """Check that each label is a class of each model, and names the same class there."""
+def check_classes(datasets: Sequence[tuple[Value, Dataset]], grid: Grid) -> None:
+    """Check that each label is a class of each model, and names the same class there.
+
+    A pair that the grid excludes in all settings is not checked.
+    """
     for value, dataset in datasets:
         classes = len(dataset.images.class_names)
-        for model in models:
+        for model in grid.models:
+            pair = {"model": model.name, "dataset": dataset.label}
+            if grid.excludes(pair):
+                continue
             if classes > model.config.num_classes:
                 value.problem(
                     f"{dataset.label} has {classes} classes, the model {model.name!r} has"
                     f" {model.config.num_classes}",
-                    "data sets whose labels are among the model's classes",
+                    "data sets whose labels are among the model's classes; `exclude` leaves out a"
+                    f" pair: {{model: {model.name}, dataset: {dataset.label}}}",
                 )
             elif moved := _moved(dataset.images.class_names, model.metadata.class_names):
                 value.problem(

@@ -38,7 +38,9 @@ class Dataset:
         return min(len(self.images), self.limit or len(self.images))
 
 
-def read_datasets(values: Sequence[Value], base: Path) -> list[tuple[Value, Dataset]]:
+def read_datasets(
+    values: Sequence[Value], base: Path, *, may_download: bool = True
+) -> list[tuple[Value, Dataset]]:
     """Read the entries of `datasets`, each a name or a mapping of KEYS.
 
     Returns: those without a problem, each with its place in the file.
@@ -49,7 +51,14 @@ def read_datasets(values: Sequence[Value], base: Path) -> list[tuple[Value, Data
     @cache  # an alias may repeat a data set a thousand times
     def opened(name: str, split: str, image: str | None, label: str | None) -> storage.ImageSet:
         return open_or_download(
-            name, split, base, failed, is_shuffled=True, image=image, label=label
+            name,
+            split,
+            base,
+            failed,
+            is_shuffled=True,
+            image=image,
+            label=label,
+            may_download=may_download,
         )
 
     read = [(value, dataset) for value in values if (dataset := _read(value, opened))]

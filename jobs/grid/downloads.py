@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torchvision.datasets import CIFAR10
 
 SPLITS = ("train", "test")
+_SIZES = {"cifar10": "163 MiB", "cifar100": "162 MiB"}
 _LOG = logging.getLogger(__name__)
 
 
@@ -34,6 +35,7 @@ def open_or_download(
     is_shuffled: bool = False,
     image: str | None = None,
     label: str | None = None,
+    may_download: bool = True,
 ) -> storage.ImageSet:
     """Open a data set as `storage.open_images` does, after downloading it if it is not here.
 
@@ -45,6 +47,7 @@ def open_or_download(
         is_shuffled: as there.
         image: as there.
         label: as there.
+        may_download: whether it is downloaded at all.
 
     Raises:
         DatasetError: as `storage.open_images`; or it cannot be downloaded or stored.
@@ -52,6 +55,11 @@ def open_or_download(
     is_missing = name in storage.DOWNLOADABLE and not storage.named_file(name, split)
     if is_missing and split in SPLITS:
         failed = {} if failed is None else failed
+        if not may_download:
+            raise storage.DatasetError(
+                f"data set {name} is not on this machine, and would be downloaded"
+                f" ({_SIZES[name]} to {storage.cache_folder()}): plan with --download, or submit"
+            )
         if name in failed:
             raise failed[name]
         try:

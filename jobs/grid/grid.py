@@ -71,3 +71,7 @@ class Grid:
     energy: EnergyProtocol
     baseline: str | None
     exclude: tuple[Mapping[str, str], ...]
+
+    def excludes(self, names: Mapping[str, str]) -> bool:
+        """Whether a combination, or a part of one, is left out, given its names by axis."""
+        return any(excluded.items() <= names.items() for excluded in self.exclude)

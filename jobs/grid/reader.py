@@ -58,18 +58,25 @@ MAX_WAIT_S = 3600.0
 T = TypeVar("T")
 
 
-def read_grid(document: Document, devices: Sequence[str] | None, base: Path) -> Grid:
+def read_grid(
+    document: Document,
+    devices: Sequence[str] | None,
+    base: Path,
+    *,
+    may_download: bool = True,
+) -> Grid:
     """Read and check a grid.
 
     Args:
         document: the file.
         devices: the names that `devices` may use; None: any name that a node could have.
         base: the folder that relative paths start from.
+        may_download: whether a data set that is not on this machine is downloaded.
 
     Raises:
         BadInputError: every problem of the file, each with its line and key.
     """
-    grid = _Reader(document, base).read(devices)
+    grid = _Reader(document, base, may_download=may_download).read(devices)
     document.check()
     return grid
 
@@ -77,15 +84,16 @@ def read_grid(document: Document, devices: Sequence[str] | None, base: Path) -> 
 class _Reader:
     """Reads one document; records problems there, and returns stand-ins for bad values."""
 
-    def __init__(self, document: Document, base: Path) -> None:
+    def __init__(self, document: Document, base: Path, *, may_download: bool) -> None:
         self.document = document
         self.base = base
+        self.may_download = may_download
         self.entries = document.root().mapping(KEYS, required=("models", "datasets"))
 
     def read(self, devices: Sequence[str] | None) -> Grid:
         """Return the grid, with stand-ins for values that have problems."""
         models = [(v, model) for v in self._items("models") if (model := read_model(v, self.base))]
-        datasets = read_datasets(self._items("datasets"), self.base)
+        datasets = read_datasets(self._items("datasets"), self.base, may_download=self.may_download)
         thresholds = self._thresholds()
         latency_batch, accuracy_batch = self._batch_sizes()
         grid = Grid(
@@ -114,7 +122,7 @@ class _Reader:
         check_names(models)
         check_vectors(thresholds, grid.models)
         check_ranges(thresholds, grid)
-        check_classes(datasets, grid.models)
+        check_classes(datasets, grid)
         return grid
 
     def _items(self, key: str) -> list[Value]:

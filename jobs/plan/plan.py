@@ -83,7 +83,7 @@ def _combinations(grid: Grid) -> Iterator[tuple[Model, Dataset, Setting]]:
             "dataset": dataset.label,
             **{axis: str(value) for axis, value in vars(setting).items()},
         }
-        if not any(excluded.items() <= names.items() for excluded in grid.exclude):
+        if not grid.excludes(names):
             yield model, dataset, setting
 
 
@@ -128,18 +128,25 @@ def _cells(grid: Grid, model: Model, dataset: Dataset, setting: Setting) -> Iter
             )
 
 
-def plan_document(document: Document, base: Path, devices: Sequence[str] | None) -> Plan:
+def plan_document(
+    document: Document,
+    base: Path,
+    devices: Sequence[str] | None,
+    *,
+    may_download: bool = True,
+) -> Plan:
     """Read, check and plan a grid.
 
     Args:
         document: the file.
         base: the folder that relative paths start from.
         devices: the names that `devices` may use; None: any that a node could have.
+        may_download: whether a data set that is not on this machine is downloaded.
 
     Raises:
         BadInputError: the grid has problems, or excludes every combination.
     """
-    plan = make_plan(read_grid(document, devices, base))
+    plan = make_plan(read_grid(document, devices, base, may_download=may_download))
     if not plan.cells:
         root = document.root()
         root.problem("`exclude` leaves nothing to run", "a grid of at least one combination")

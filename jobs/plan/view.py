@@ -8,11 +8,15 @@ import storage
 from jobs.common.formatting import format_counted, format_duration
 from jobs.common.tables import format_value, long_table
 from jobs.common.text import fold
+from jobs.grid.datasets import Dataset
 from jobs.grid.grid import DEFAULT_MEASURES
 from jobs.machine.power.protocol import EnergyProtocol
 from jobs.plan.cell import Cell
 from jobs.plan.estimate import Estimate
 from jobs.plan.plan import Plan
+
+MAX_DATASETS = 20
+"""How many data sets of a plan are described."""
 
 
 def describe_plan(plan: Plan, estimate: Estimate, *, is_all: bool = False) -> str:
@@ -24,19 +28,24 @@ def describe_plan(plan: Plan, estimate: Estimate, *, is_all: bool = False) -> st
         for kind in storage.KINDS.values()
         if (number := plan.count(kind.name)) or set(kind.measures) & set(DEFAULT_MEASURES)
     )
-    head = fold(f"{grid.name}: {plan.points} points → {len(plan.cells)} cells: {said}", indent="")
+    points = format_counted(plan.points, "point", "points")
+    cells = format_counted(len(plan.cells), "cell", "cells")
+    head = fold(f"{grid.name}: {points} → {cells}: {said}", indent="")
     if not plan.runnable:
         return "\n".join([head, *describe_skips(plan), ""])
     lines = [
         head,
         *describe_skips(plan),
+        *(_dataset(dataset) for dataset in grid.datasets[:MAX_DATASETS]),
         "an all-exit pass covers every threshold; a routed cell is timed",
         f"{format_counted(tasks, 'task', 'tasks')} of at most 1,000 images",
         _time(estimate),
         "",
         "",
     ]
-    columns = ("kind", "model", "dataset", "threshold", "device", "batch", "images")
+    axes = {"runtime": grid.runtimes, "precision": grid.precisions, "threads": grid.threads}
+    varied = [axis for axis, values in axes.items() if len(values) > 1]
+    columns = ("kind", "model", "dataset", "threshold", "device", *varied, "batch", "images")
     rows = [
         (
             cell.kind,
@@ -44,12 +53,20 @@ def describe_plan(plan: Plan, estimate: Estimate, *, is_all: bool = False) -> st
             cell.dataset.label,
             _thresholds(cell),
             cell.setting.device,
+            *(getattr(cell.setting, axis) for axis in varied),
             cell.batch_size,
             f"{cell.images} x {cell.rounds}" if cell.is_timed else f"{cell.images}",
         )
         for cell in plan.runnable
     ]
     return "\n".join(lines) + long_table(columns, rows, "cells", is_all=is_all)
+
+
+def _dataset(dataset: Dataset) -> str:
+    images, count = len(dataset.images), dataset.count
+    used = f"{count:,} of {images:,}" if count < images else f"{images:,}"
+    classes = format_counted(len(dataset.images.class_names), "class", "classes")
+    return f"{dataset.label}: {used} images, {classes}"
 
 
 def describe_skips(plan: Plan) -> list[str]:
@@ -78,9 +95,9 @@ def _thresholds(cell: Cell) -> str:
 def _time(estimate: Estimate) -> str:
     if not estimate.known:
         return "no time estimate: no earlier run has timed such cells"
+    new = format_counted(estimate.unknown, "cell is", "cells are")
+    if estimate.unknown > estimate.known:
+        left = format_duration(estimate.seconds)
+        return f"no time estimate: {new} new, and the other {estimate.known} take about {left}"
     text = f"about {format_duration(estimate.seconds)} of device time, by earlier runs"
-    return text + (
-        f"; {format_counted(estimate.unknown, 'cell is', 'cells are')} new"
-        if estimate.unknown
-        else ""
-    )
+    return f"{text}; {new} new" if estimate.unknown else text

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from torchvision.datasets import CIFAR10, cifar
 
 import gfnet
 import storage
+from jobs.cli import main
 from jobs.common.errors import BadInputError
 from jobs.common.yaml_document import Document
 from jobs.grid.downloads import open_or_download
@@ -170,3 +172,21 @@ def test_a_split_that_it_does_not_have_is_not_downloaded(
     with pytest.raises(storage.DatasetError, match=r"no .*val\.parquet"):
         open_or_download("cifar10", "val")
     assert downloads == []
+
+
+def test_planning_downloads_nothing_unless_asked(
+    downloads: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says what would be downloaded, how much, where to, and by which command."""
+    grid = tmp_path / "grid.yaml"
+    grid.write_text("models: [cifar10-gfnet]\ndatasets: [cifar10]\nmeasure: [accuracy]\n")
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, ["plan", str(grid)])
+    assert (done.exit_code, downloads) == (2, [])
+    said = " ".join(done.stderr.split())
+    assert f"would be downloaded (163 MiB to {storage.cache_folder()})" in said
+    assert "plan with --download, or submit" in said
+    done = CliRunner().invoke(main, ["plan", str(grid), "--download"])
+    assert (done.exit_code, len(downloads)) == (0, 1), done.output
+    assert "cifar10: 20 images, 10 classes" in done.stdout
+    assert CliRunner().invoke(main, ["plan", str(grid)]).exit_code == 0, "it is here now"

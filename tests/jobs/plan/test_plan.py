@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jobs.common.errors import BadInputError
 from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import queued_rows
 from jobs.grid.grid import SHARD_IMAGES
@@ -250,3 +251,24 @@ def test_shards_cover_each_image_once() -> None:
     assert cut_shards(0) == ()
     assert cut_shards(SHARD_IMAGES) == (Shard(0, 0, 1000),)
     assert cut_shards(2001) == (Shard(0, 0, 1000), Shard(1, 1000, 2000), Shard(2, 2000, 2001))
+
+
+def test_a_pair_that_does_not_fit_can_be_excluded(
+    plan_of: Callable[[str], Plan], tmp_path: Path
+) -> None:
+    """A data set of more classes than a model has: the others of the grid go on."""
+    for label in range(12):
+        folder = tmp_path / "many" / f"class{label:02}"
+        folder.mkdir(parents=True)
+        (folder / "0.png").write_bytes(b"x")
+    grid = (
+        "models: [flat.safetensors]\nmeasure: [accuracy]\n"
+        f"datasets: [digits, 'imagefolder:{tmp_path}/many']\n"
+    )
+    with pytest.raises(BadInputError, match="many has 12 classes, the model 'flat' has 10") as err:
+        plan_of(grid)
+    assert "`exclude` leaves out a pair: {model: flat, dataset: many}" in str(err.value)
+    plan = plan_of(f"{grid}exclude: [{{model: flat, dataset: many}}]\n")
+    assert [cell.dataset.label for cell in plan.cells] == ["digits"]
+    with pytest.raises(BadInputError, match="12 classes"):
+        plan_of(f"{grid}devices: [any, cpu]\nexclude: [{{dataset: many, device: cpu}}]\n")

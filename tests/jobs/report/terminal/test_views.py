@@ -285,3 +285,40 @@ def test_a_median_needs_as_many_images_as_in_sql(tmp_path: Path) -> None:
     """What the footnote says is what exit_histogram.sql asks for."""
     (row,) = storage.query(tmp_path, "select samples_for(50) as images").to_pylist()
     assert row["images"] == summary.MEDIAN_IMAGES
+
+
+def test_a_plan_describes_its_data_sets_and_varied_axes(plan_of: Callable[[str], Plan]) -> None:
+    """Images and classes tell a folder one level too high; an axis of one value has no column."""
+    text = (
+        "models: [flat.safetensors]\nmeasure: [accuracy]\n"
+        "datasets: [{name: digits, limit: 20}, {name: digits, split: train}]\n"
+    )
+    lines = describe_plan(plan_of(text), Estimate(0, 0, 2)).splitlines()
+    assert "digits/test@20: 20 of 450 images, 10 classes" in lines
+    assert "digits/train: 1,347 images, 10 classes" in lines
+    (header,) = (line for line in lines if line.startswith(" kind"))
+    assert "runtime" not in header
+    several = plan_of(f"{text}runtimes: [torch, onnx]\nthreads: [1, 2]\n")
+    (header,) = (
+        line for line in describe_plan(several, Estimate(0, 0, 8)).splitlines() if "kind" in line
+    )
+    assert header.split() == [
+        "kind", "model", "dataset", "threshold", "device", "runtime", "threads", "batch", "images",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("known", "unknown", "said"),
+    [
+        (9, 0, "about 2:00 min of device time, by earlier runs"),
+        (9, 1, "about 2:00 min of device time, by earlier runs; 1 cell is new"),
+        (2, 7, "no time estimate: 7 cells are new, and the other 2 take about 2:00 min"),
+        (0, 9, "no time estimate: no earlier run has timed such cells"),
+    ],
+)
+def test_an_estimate_is_of_most_cells(
+    plan_of: Callable[[str], Plan], known: int, unknown: int, said: str
+) -> None:
+    """Of a few of them it would be much too short."""
+    plan = plan_of("models: [flat.safetensors]\ndatasets: [digits]\n")
+    assert said in describe_plan(plan, Estimate(120, known, unknown)).splitlines()
