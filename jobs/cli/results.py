@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +14,7 @@ from jobs.common.errors import UsageError
 from storage import Root
 
 SHOWN_ROWS = 1000
+_SIZE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,3})?\s?[KMGT]i?B", re.IGNORECASE)
 """Most rows of a table; the other formats give all."""
 
 
@@ -64,6 +66,13 @@ def _show(run: str, results: Root, *views: Callable[[Root, str], str]) -> None:
     show("\n".join(part for part in parts if part))
 
 
+def _memory(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    """Check a size as DuckDB reads it."""
+    if value is not None and not _SIZE.fullmatch(value):
+        raise click.BadParameter(f"{value!r}; give a number and a unit, such as 500MB or 8GB")
+    return value
+
+
 @main.command()
 @click.argument("query")
 @click.option(
@@ -73,8 +82,14 @@ def _show(run: str, results: Root, *views: Callable[[Root, str], str]) -> None:
     default="table",
     show_default=True,
 )
+@click.option(
+    "--memory",
+    callback=_memory,
+    metavar="SIZE",
+    help="Most memory of the query, such as 8GB; default: 80 % of the machine's.",
+)
 @RESULTS
-def sql(query: str, form: str, results: Root) -> None:
+def sql(query: str, form: str, memory: str | None, results: Root) -> None:
     """Run QUERY, in DuckDB's SQL, over the tables of all runs.
 
     \b
@@ -85,7 +100,7 @@ def sql(query: str, form: str, results: Root) -> None:
     import storage
     from jobs.common.tables import markdown_table, result_table
 
-    table = storage.query(results, query)
+    table = storage.query(results, query, memory=memory)
     if form in ("table", "md"):
         shown = table.slice(0, SHOWN_ROWS) if form == "table" else table
         rows = storage.table_values(shown)

@@ -21,7 +21,7 @@ from storage.runs.manifests import (
 from storage.runs.merge import rows_sql
 from storage.runs.summaries import PLACE, Inputs, create_run_views, is_current
 from storage.sql.macros import SUMMARISED
-from storage.sql.sandbox import Mount
+from storage.sql.sandbox import Mount, open_duckdb
 from storage.tables.kinds import KINDS, TIMED
 from storage.tables.parquet import compute_digest, read_table
 from storage.tables.records import CellRow, RunRow, table_to_rows
@@ -105,7 +105,7 @@ def check_run(paths: RunPaths, run_id: str, *, is_ended: bool) -> Findings:
     if [row.run_id for row in run] != [run_id]:
         found.hopeless["run.parquet"] = f"is not of this run: {[row.run_id for row in run]}"
         return found
-    with contextlib.closing(duckdb.connect()) as connection:
+    with contextlib.closing(open_duckdb()) as connection:
         try:
             _check_rows(connection, run_id, inputs, found, is_ended=is_ended)
             if not any((found.manifests, found.lost, found.cells, found.states)):

@@ -13,8 +13,8 @@ from storage.errors import QueryError, StorageError
 from storage.results.contents import read_contents
 from storage.results.views import create_views
 from storage.runs.layout import existing_root, reading, retry_until_stable
-from storage.sql.macros import named_queries, runs_asked_for
-from storage.sql.sandbox import Mount, restrict
+from storage.sql.macros import find_named, named_queries, runs_asked_for
+from storage.sql.sandbox import Mount, open_duckdb, restrict
 from storage.sql.text import query_text
 from storage.tables.schemas import TABLES
 
@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 _MESSAGE_WIDTH = 80  # columns of a terminal
 
 # A query that names an extension must not make DuckDB download it.
-_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+_CONFIG = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
 }
 
 
-def connect(root: Root, run_ids: Collection[str] | None = None) -> duckdb.DuckDBPyConnection:
+def connect(
+    root: Root, run_ids: Collection[str] | None = None, *, memory: str | None = None
+) -> duckdb.DuckDBPyConnection:
     """Open results for SQL: a database in memory, with a view for each table, and all macros.
 
     The connection is locked: it reads these rows and what is registered with it. No statement can
@@ -46,13 +48,14 @@ def connect(root: Root, run_ids: Collection[str] | None = None) -> duckdb.DuckDB
         root: the results root.
         run_ids: the only runs to show, which makes a query about one run as quick as if it were
             alone; default all.
+        memory: most memory of a query, such as 8GB; None: 80 % of the machine's.
 
     Raises:
         StorageError: there is no such root, or a manifest is damaged.
         SchemaVersionError: a file was written by a newer version.
         duckdb.Error: a file vanished while it was opened, as above.
     """
-    opened = retry_until_stable(lambda: _list_and_open(root, run_ids, None), _StaleError)
+    opened = retry_until_stable(lambda: _list_and_open(root, run_ids, None, memory), _StaleError)
     return opened.connection
 
 
@@ -65,14 +68,16 @@ class _StaleError(StorageError):
     """A file vanished between listing and opening it."""
 
 
-def _list_and_open(root: Root, run_ids: Collection[str] | None, sql: str | None) -> _Opened:
+def _list_and_open(
+    root: Root, run_ids: Collection[str] | None, sql: str | None, memory: str | None = None
+) -> _Opened:
     """Open a connection with all that a statement may use; None: with everything.
 
     Raises: _StaleError: a merge or a removal deleted a file meanwhile.
     """
     backend = existing_root(root)
     with reading(backend), contextlib.ExitStack() as opened:
-        connection = duckdb.connect(config=_CONFIG)
+        connection = open_duckdb(_CONFIG | ({"memory_limit": memory} if memory else {}))
         opened.callback(connection.close)
         mount = Mount(connection, backend)
         try:
@@ -91,14 +96,27 @@ def _list_and_open(root: Root, run_ids: Collection[str] | None, sql: str | None)
     return _Opened(connection, mount)
 
 
-def query(root: Root, sql: str, *, run_ids: Collection[str] | None = None) -> pa.Table:
+def query(
+    root: Root,
+    sql: str,
+    *,
+    run_ids: Collection[str] | None = None,
+    memory: str | None = None,
+) -> pa.Table:
     """Run one or several statements over a root, and return the rows of the last.
 
+    Args:
+        root: the results root.
+        sql: the statements.
+        run_ids: as for `connect`.
+        memory: as for `connect`.
+
     Raises:
+        KeyboardInterrupt: the user ended it.
         QueryError: DuckDB refused; the message is DuckDB's, with the tables that exist.
         StorageError, SchemaVersionError: as `connect`.
     """
-    return _query(root, sql, None, run_ids)
+    return _query(root, sql, None, run_ids, memory)
 
 
 def named_query(
@@ -122,9 +140,10 @@ def _query(
     sql: str,
     parameters: Mapping[str, object] | None,
     run_ids: Collection[str] | None,
+    memory: str | None = None,
 ) -> pa.Table:
     def attempt(names: str | None) -> pa.Table:
-        return _run(_list_and_open(root, run_ids, names), sql, parameters)
+        return _run(_list_and_open(root, run_ids, names, memory), sql, parameters)
 
     try:
         try:
@@ -132,8 +151,28 @@ def _query(
         except duckdb.CatalogException:
             # It names something that does not exist, or that cannot be found by its text.
             return retry_until_stable(lambda: attempt(None), _StaleError)
+    except duckdb.BinderException as err:
+        if "column" in str(err):
+            raise QueryError(f"{err}\n\n{_columns(root, run_ids, sql)}") from err
+        raise _query_error(err) from err
+    except duckdb.OutOfMemoryException as err:
+        reason = str(err).partition("\n")[0]
+        raise QueryError(
+            f"{reason}\n\nGive it more memory, as in `gfjobs sql --memory 64GB`, or select less: it"
+            " cannot spill to a disk, where any statement could write then"
+        ) from err
     except duckdb.Error as err:
         raise _query_error(err) from err
+
+
+def _columns(root: Root, run_ids: Collection[str] | None, sql: str) -> str:
+    """Return the columns of the tables and views that a query names, a paragraph each."""
+    found = []
+    with contextlib.closing(_list_and_open(root, run_ids, sql).connection) as connection:
+        for name in sorted(find_named(sql)):
+            columns = [row[0] for row in connection.execute(f"DESCRIBE FROM {name}").fetchall()]
+            found.append(_fill(f"{name}: {', '.join(columns)}"))
+    return "\n".join(found) or "`DESCRIBE FROM <name>` lists columns"
 
 
 def _run(opened: _Opened, sql: str, parameters: Mapping[str, object] | None) -> pa.Table:
@@ -149,6 +188,10 @@ def _run(opened: _Opened, sql: str, parameters: Mapping[str, object] | None) -> 
         except duckdb.Error as err:
             if opened.mount.is_stale:
                 raise _StaleError(f"{opened.mount.refusal}: a run is changing; try again") from err
+            raise
+        except RuntimeError as err:
+            if "interrupt" in str(err).lower():  # DuckDB's word for a signal
+                raise KeyboardInterrupt from err
             raise
         return table.rename_columns(_distinct(table.column_names))
 
@@ -170,12 +213,7 @@ def _distinct(names: list[str]) -> list[str]:
 def _query_error(err: duckdb.Error) -> QueryError:
     # A macro and its parameters stay on one line.
     listed = ", ".join(name.replace(" ", "\xa0") for name in (*TABLES, *named_queries()))
-    names = textwrap.fill(
-        f"Tables, views, macros: {listed}",
-        _MESSAGE_WIDTH,
-        subsequent_indent="  ",
-        break_long_words=False,
-    ).replace("\xa0", " ")
+    names = _fill(f"Tables, views, macros: {listed}").replace("\xa0", " ")
     hint = "`DESCRIBE FROM <name>` lists columns"
     text = str(err).strip()
     if "Traceback (most recent call last)" in text:  # raised by our own file system
@@ -186,3 +224,7 @@ def _query_error(err: duckdb.Error) -> QueryError:
             "to a file with `gfjobs sql ... --format csv > rows.csv`"
         )
     return QueryError(f"{text}\n\n{names}\n{hint}")
+
+
+def _fill(text: str) -> str:
+    return textwrap.fill(text, _MESSAGE_WIDTH, subsequent_indent="  ", break_long_words=False)

@@ -11,11 +11,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
 from storage.errors import StorageError
+from storage.sql.sandbox import open_duckdb
 from storage.sql.text import quote
 from storage.tables.parquet import parquet_bytes
 
@@ -41,7 +41,7 @@ def encode(table: pa.Table, format: str) -> bytes:  # noqa: A002 (the word of th
 def _csv(table: pa.Table) -> bytes:
     if not table.num_columns:
         return b""
-    connection = duckdb.connect()
+    connection = open_duckdb()
     with contextlib.closing(connection), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.csv"
         connection.register("result_rows", table)

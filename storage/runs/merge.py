@@ -24,7 +24,7 @@ from storage.runs.manifests import (
     read_snapshot,
 )
 from storage.runs.summaries import Inputs, is_current, write_summary
-from storage.sql.sandbox import Mount
+from storage.sql.sandbox import Mount, open_duckdb
 from storage.sql.text import parquet_scan, quote
 from storage.tables.parquet import compute_digest
 from storage.tables.schemas import SCHEMA_VERSION, SORT_KEYS, VERSION_KEY
@@ -179,9 +179,7 @@ def _gone_names(snapshot: Snapshot) -> tuple[str, ...]:
 
 
 def _connect(scratch: Path) -> duckdb.DuckDBPyConnection:
-    return duckdb.connect(
-        config={"temp_directory": str(scratch / "spill"), "memory_limit": MEMORY_LIMIT}
-    )
+    return open_duckdb({"temp_directory": str(scratch / "spill"), "memory_limit": MEMORY_LIMIT})
 
 
 def rows_sql(table: str, snapshot: Snapshot, mount: Mount) -> str:

@@ -175,6 +175,11 @@ def _names() -> frozenset[str]:
     return frozenset((*TABLES, *EXPRESSIONS, *VIEWS, *MACROS))
 
 
+def find_named(sql: str) -> set[str]:
+    """Return the tables and views without arguments that a text names."""
+    return {name for name in _named_in(sql) if name in TABLES or name in VIEWS}
+
+
 def _named_in(sql: str) -> set[str]:
     return {word for word in re.findall(r"\w+", sql.lower()) if word in _names()}
 

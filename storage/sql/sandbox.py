@@ -8,10 +8,7 @@ reach another file or address, load an extension, or undo the restriction.
 from __future__ import annotations
 
 import contextlib
-import tempfile
-import uuid
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsspec import AbstractFileSystem
@@ -19,7 +16,7 @@ from fsspec import AbstractFileSystem
 from storage.backends.handles import BackendFile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import duckdb
 
@@ -29,6 +26,18 @@ SCHEME = "results"
 
 # A file never changes under its name, so what DuckDB caches of it stays valid.
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=timezone.utc)
+
+
+def open_duckdb(config: Mapping[str, str] | None = None) -> duckdb.DuckDBPyConnection:
+    """Open a database in memory, whose slow statements draw no progress bar on stdout.
+
+    Rows go there, and the bar of a query or of a merge would be among them.
+    """
+    import duckdb
+
+    connection = duckdb.connect(config=dict(config or {}))
+    connection.execute("SET enable_progress_bar = false")
+    return connection
 
 
 class Mount:
@@ -68,10 +77,9 @@ class Mount:
 def restrict(connection: duckdb.DuckDBPyConnection) -> None:
     """Confine a connection to the files of its mount, irreversibly.
 
-    A query that needs more than memory may spill to its own temporary folder.
+    It cannot spill to a disk: DuckDB lets every statement write in the folder that it spills to.
     """
-    spill = Path(tempfile.gettempdir()) / f"gfjobs-sql-{uuid.uuid4().hex}"
-    connection.execute("SET temp_directory = $folder", {"folder": str(spill)})
+    connection.execute("SET temp_directory = ''")
     connection.execute("SET python_enable_replacements = false")  # else `FROM x` finds variables
     connection.execute(f"SET allowed_directories = ['{SCHEME}://']")
     connection.execute("SET enable_external_access = false")

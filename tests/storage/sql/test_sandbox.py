@@ -143,19 +143,21 @@ def test_a_connection_is_locked_and_takes_tables_of_its_owner(secret: Builder) -
         connection.execute("CREATE TEMP TABLE t AS FROM records")
 
 
-def test_a_question_larger_than_memory_spills(tmp_path: Path) -> None:
-    """The lock leaves DuckDB its own temporary folder, and that goes with the connection."""
+def test_a_question_larger_than_memory_writes_nothing(tmp_path: Path) -> None:
+    """It ends: a folder to spill to would be open to every statement, and its files would stay."""
     with duckdb.connect(config={"memory_limit": "60MB", "threads": "1"}) as connection:
         Mount(connection, LocalBackend(tmp_path))
         restrict(connection)
-        folder = connection.sql("SELECT current_setting('temp_directory')").fetchall()[0][0]
-        rows = connection.sql(
-            "SELECT count(*) FROM (SELECT hash(range) AS h, range FROM range(4_000_000)"
-            " ORDER BY h, range LIMIT 3_900_000)"
-        ).fetchall()
-        assert rows == [(3_900_000,)]
-        assert Path(folder).is_dir()
-    assert not Path(folder).exists()
+        with pytest.raises(duckdb.OutOfMemoryException):
+            connection.sql(
+                "SELECT count(*) FROM (SELECT hash(range) AS h, range FROM range(4_000_000)"
+                " ORDER BY h, range LIMIT 3_900_000)"
+            ).fetchall()
+        assert connection.sql("SELECT current_setting('temp_directory')").fetchall() == [("",)]
+        for place in (tmp_path, Path.cwd(), Path("/tmp")):  # noqa: S108 - where it was
+            for statement in (f"COPY (SELECT 1) TO '{place}/x.csv'", f"ATTACH '{place}/y.db' AS y"):
+                with pytest.raises(duckdb.PermissionException):
+                    connection.execute(statement)
 
 
 def test_threads_share_a_file(tmp_path: Path) -> None:
