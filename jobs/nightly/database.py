@@ -7,6 +7,7 @@ ends, and a kill leaves the state either before or after it.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,15 @@ CREATE TABLE nights (
 """
 
 
+def _keep_private(path: Path) -> None:
+    """Create the ledger for this user alone, or close an older one to others."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        with contextlib.suppress(OSError):  # another user's: reading it says what is wrong
+            path.chmod(0o600)
+
+
 class Database:
     """An open ledger file, created if there is none.
 
@@ -76,6 +86,7 @@ class Database:
             )
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            _keep_private(self.path)
         except OSError as err:
             raise UsageError(
                 f"the ledger {self.path} cannot be created: {err.strerror}; choose another with"

@@ -11,9 +11,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from socket import gethostname
-from tempfile import gettempdir
 
 import storage
+from jobs.cluster.node_state import runtime_folder
 from jobs.common.errors import BadInputError
 from jobs.common.yaml_document import Document
 from jobs.plan.plan import plan_document
@@ -82,10 +82,11 @@ class DriverProcess:
         self._run_id = run_id
         self._root = root
         # An object store cannot hold a log: it stays on the head, as `watch` says.
-        self.log = storage.log_of(root, run_id) or Path(gettempdir(), f"{run_id}.driver.log")
+        self.log = storage.log_of(root, run_id) or runtime_folder() / f"{run_id}.driver.log"
         # This process's Python, not a `gfjobs` that happens to be on the path.
         command = [sys.executable, "-c", DRIVER.format(parent=os.getpid()), "resume", run_id]
-        with self.log.open("ab") as log:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+        with open(os.open(self.log, flags, 0o600), "ab") as log:  # noqa: PTH123 - no link is followed
             self._process = subprocess.Popen(
                 [*command, "--results", root, *options],
                 env=_clean(os.environ),

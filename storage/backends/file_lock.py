@@ -18,6 +18,7 @@ import time
 from typing import TYPE_CHECKING
 
 from storage.backends.backend import Lease
+from storage.backends.handles import open_regular
 from storage.errors import RunLockedError
 
 if TYPE_CHECKING:
@@ -91,10 +92,10 @@ def take_lock(path: Path) -> int:
     Raises:
         HeldError: another process (or another handle of this one) holds it.
         FileNotFoundError: the file's folder does not exist.
-        OSError: the file cannot be opened.
+        OSError: the file cannot be opened, or is a link.
     """
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        handle = open_regular(path, os.O_RDWR | os.O_CREAT)
         try:
             _lock(handle)
             if _is_named(handle, path):
@@ -111,7 +112,7 @@ def take_lock(path: Path) -> int:
 def lock_holder(path: Path) -> str | None:
     """Name the process that has locked a file; None if no process has."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        handle = open_regular(path)
     except FileNotFoundError:
         return None
     try:

@@ -7,11 +7,15 @@ or silently wrong bytes.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import stat
 import threading
 from abc import abstractmethod
 from typing import TYPE_CHECKING
+
+from storage.errors import DamagedError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,11 +70,35 @@ class BackendFile(io.RawIOBase):
         return self.read()
 
 
+class NotAFileError(DamagedError, OSError):
+    """Something else lies where results have a file; the message says what."""
+
+
+def open_regular(path: Path, flags: int = os.O_RDONLY) -> int:
+    """Open a regular file; no link is followed, and no pipe or device is waited for.
+
+    Raises:
+        FileNotFoundError: there is none.
+        NotAFileError: it is a link, a pipe or a device.
+        OSError: it cannot be opened.
+    """
+    try:
+        handle = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+    except OSError as err:
+        if err.errno == errno.ELOOP or path.is_symlink():
+            raise NotAFileError(f"{path} is a symbolic link, which results do not follow") from err
+        raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise NotAFileError(f"{path} is not a regular file")
+    return handle
+
+
 class LocalFile(BackendFile):
     """A file of a file system."""
 
     def __init__(self, path: Path) -> None:
-        self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._handle = open_regular(path)
         super().__init__(os.fstat(self._handle).st_size)
 
     def read_at(self, position: int, size: int) -> bytes:

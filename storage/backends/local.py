@@ -82,7 +82,8 @@ class LocalBackend(Backend):
 
     def read(self) -> bytes:
         """Read a whole file."""
-        return self.path.read_bytes()
+        with LocalFile(self.path) as file:
+            return file.read()
 
     def open(self) -> LocalFile:
         """Open a file."""
@@ -155,12 +156,7 @@ class LocalBackend(Backend):
 
     def withdraw(self, first: str, lease: Lease) -> None:  # noqa: ARG002 (all vanishes at once)
         """Rename the folder to an unused name, then delete it."""
-        for path in (self.path, *self.path.iterdir()):
-            if path.is_symlink():
-                raise BackendError(
-                    f"{path} is a symbolic link to {path.resolve()}: its target may belong to "
-                    "others. Nothing was removed; remove the link, and what should go, by hand"
-                )
+        self._refuse_links("Nothing was removed; remove the link, and what should go, by hand")
         lease.confirm()
         removed = self.path.with_name(f"{_REMOVED_PREFIX}{uuid.uuid4().hex}")
         self.path.replace(removed)
@@ -196,8 +192,21 @@ class LocalBackend(Backend):
         shutil.rmtree(folder)
 
     def lease(self) -> FileLease:
-        """Lock the file `lock` in this folder."""
+        """Lock the file `lock` in this folder, whose holder writes below it and nowhere else."""
+        self._refuse_links("Nothing was written; put the folder itself in its place")
         return FileLease(self.path)
+
+    def _refuse_links(self, advice: str) -> None:
+        """Refuse a folder that is a link, or holds one: what is written there would go elsewhere.
+
+        Raises: BackendError: it names the link.
+        """
+        for path in (self.path, *self.path.iterdir()):
+            if path.is_symlink():
+                raise BackendError(
+                    f"{path} is a symbolic link to {path.resolve()}: its target may belong to "
+                    f"others. {advice}"
+                )
 
     def holder(self) -> str | None:
         """Name the process that holds that lock."""

@@ -21,7 +21,7 @@ if hasattr(os, "sched_setaffinity"):  # before any thread; a process of tests ma
     os.sched_setaffinity(0, range(os.cpu_count()))
 
 import torch, gfnet
-from jobs.worker.cpu_pinning import choose_processors, pinned
+from jobs.worker.cpu_pinning import choose_processors, pin_threads
 
 SIZES = dict(img_size=32, patch_size=4, embed_dim=64, depth=2, num_classes=4, exit_blocks=(0,))
 
@@ -82,7 +82,7 @@ for threads in (1, all_of_them):  # an engine with a pool is pinned to less than
         if name == "compile":
             continue  # it has torch's pool, and compiles for half a minute
         engine = gfnet.runtime(name, model, threads=threads)
-        with pinned(1) as why_not:
+        with pin_threads(1) as why_not:
             assert why_not == "", why_not
             assert watched(engine, images) == {one}, (name, threads)
         assert places() == {allowed}, (name, threads)

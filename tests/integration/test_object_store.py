@@ -177,7 +177,8 @@ def test_a_run_is_made_read_merged_resumed_and_removed(root: str) -> None:
         assert store.commit(entry(1), rows(1)) is False
         assert seen(root) == whole(0, 1)
         assert storage.list_runs(root)[0].status == "running"
-        with pytest.raises(storage.RunLockedError, match=rf"process {os.getpid()} on .* heard of"):
+        holder = rf"process {os.getpid()} on .* last heartbeat"
+        with pytest.raises(storage.RunLockedError, match=holder):
             storage.RunStore.open(root, "run-1")
         store.save_nodes([storage.NodeRow("run-1", "node-a")])
         digits = storage.open_images("digits")
@@ -252,8 +253,8 @@ def test_a_question_outlives_a_merge_that_takes_its_files(
     monkeypatch.setattr(backend, "END_BYTES", 64)
     original, opened = connection._list_and_open, []
 
-    def overtaken(root: str, run_ids: None, sql: str | None) -> Any:
-        opened.append(original(root, run_ids, sql))
+    def overtaken(*arguments: Any) -> Any:
+        opened.append(original(*arguments))
         if len(opened) == 1:
             store.merge()
         return opened[-1]

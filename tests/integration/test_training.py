@@ -33,7 +33,7 @@ def test_a_training_that_is_killed_twice_ends_with_the_same_weights(
         assert not part.exists()
     code, said = place.command("train", recipe, "-o", part, *results).end()
     assert code == 2, said
-    assert "add --resume to go on" in said
+    assert "add --resume to continue" in said
     code, said = place.command("train", recipe, "-o", part, *results, "--resume").end()
     assert code == 0, said
     assert part.read_bytes() == whole.read_bytes()

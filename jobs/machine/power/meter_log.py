@@ -9,10 +9,12 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from jobs.common.errors import BadInputError, InputProblem
+from jobs.common.files import read_regular
 from jobs.machine.power.protocol import MAX_W
 
 COLUMNS = ("time", "watts", "node")
 DECIMALS = {"point": ".", "comma": ","}
+MAX_LOG_BYTES = 512 * 2**20
 _GROUP = 3  # digits between separators of thousands
 _SHOWN_PROBLEMS = 20
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (naive UTC, as all rows have it)
@@ -52,7 +54,7 @@ def read_log(path: Path, decimal: str | None = None) -> list[LogLine]:
             problems, has watts that can be read in two ways, or different watts for the same time.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_regular(path, MAX_LOG_BYTES)
     except OSError as err:
         raise _problem(path, err.strerror or str(err), "a meter's log, as CSV") from err
     except UnicodeDecodeError as err:

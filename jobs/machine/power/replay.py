@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -11,11 +12,13 @@ from pathlib import Path
 
 from gfnet.config import MAX_DEPTH
 from jobs.common.errors import BadInputError, InputProblem
+from jobs.common.files import read_regular
 from jobs.common.text import parse_whole_number
 from jobs.machine.power.protocol import MAX_W, TOTAL
 from jobs.machine.power.source import PowerError, PowerReading, PowerSource, Scene
 
 PERIOD_MS = 20.0
+MAX_BYTES = 2**20
 LAST_BLOCK = MAX_DEPTH - 1
 PHASES = ("idle", "active")
 _COLUMNS = ("phase", "watts", "model", "exit_block", "rail")
@@ -91,10 +94,10 @@ class Replay(PowerSource):
 
 def _read(path: Path) -> list[Line]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file, restkey=_REST, skipinitialspace=True)
-            columns = rows.fieldnames or []
-            numbered = [(rows.line_num, row) for row in rows]
+        text = io.StringIO(read_regular(path, MAX_BYTES), newline="")
+        rows = csv.DictReader(text, restkey=_REST, skipinitialspace=True)
+        columns = rows.fieldnames or []
+        numbered = [(rows.line_num, row) for row in rows]
     except OSError as err:
         raise BadInputError([InputProblem(str(path), 0, "", err.strerror or "", "a file")]) from err
     except (UnicodeDecodeError, csv.Error) as err:
@@ -112,15 +115,15 @@ def _read(path: Path) -> list[Line]:
         if _REST in row:  # such as a decimal comma: 8,3 would be 8
             allowed = f"{len(columns)} fields separated by commas, as in the first line"
             problems.append(InputProblem(str(path), number, "", "more fields", allowed))
-    lines = [_line(path, number, row, problems) for number, row in numbered]
-    problems += _contradictions(path, [number for number, _ in numbered], lines)
-    if not lines:
+    read = [_line(path, number, row, problems) for number, row in numbered]
+    problems += _contradictions(path, [number for number, _ in numbered], read)
+    if not read:
         problems.append(
             InputProblem(str(path), 2, "", "no line", "a line for idle and one for active")
         )
     if problems:
         raise BadInputError(problems)
-    return lines
+    return read
 
 
 def _contradictions(
