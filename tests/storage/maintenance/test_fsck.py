@@ -254,6 +254,8 @@ def test_a_file_that_is_listed_and_not_there_is_named(tmp_path: Path) -> None:
     manifest.unlink()
     manifest.symlink_to("nowhere")
     for is_repair in (False, True):
-        (problem,) = storage.fsck(tmp_path, is_repair=is_repair)
-        assert manifest.name in problem.what
-        assert not problem.is_repaired
+        problem, orphan = storage.fsck(tmp_path, is_repair=is_repair)
+        assert f"commits/{manifest.name}: cannot be read" in problem.what
+        assert "no manifest names it" in orphan.what
+        assert problem.is_repaired is orphan.is_repaired is is_repair
+    assert not manifest.is_symlink(), "the link itself was deleted"

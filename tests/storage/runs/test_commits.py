@@ -228,8 +228,8 @@ def test_query_lists_again_when_a_file_vanished(
     store = committed_run(tmp_path)
     open_, connections = catalog._list_and_open, itertools.count()
 
-    def overtaken(root: Path, run_ids: None, sql: str | None) -> Any:
-        opened = open_(root, run_ids, sql)
+    def overtaken(*arguments: Any) -> Any:
+        opened = open_(*arguments)
         if next(connections) == 0:
             store.merge()
         return opened
