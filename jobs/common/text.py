@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterable
+from typing import Any
 
 ShowText = Callable[[str], None]
 """Shows the user a message."""
@@ -59,3 +60,14 @@ def escape_controls(text: str) -> str:
     if text.isascii() and text.isprintable():  # most are, and long tables ask often
         return text
     return text.encode("utf-8", "backslashreplace").decode("utf-8").translate(_ESCAPES)
+
+
+def escape_all(value: Any) -> Any:
+    """Return a JSON value with `escape_controls` done to every text in it, keys included."""
+    if isinstance(value, str):
+        return escape_controls(value)
+    if isinstance(value, dict):
+        return {escape_all(key): escape_all(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [escape_all(each) for each in value]
+    return value

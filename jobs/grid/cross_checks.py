@@ -12,7 +12,7 @@ from jobs.grid.grid import Grid
 from jobs.grid.models import Model
 from jobs.grid.threshold_axis import Threshold
 
-MAX_COMBINATIONS = 1_000_000
+MAX_COMBINATIONS = 100_000
 """More than any night can run; each is held in memory from the plan on."""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import storage
 from gfnet.atomic import replace_file
 from jobs.common.errors import UsageError
+from jobs.common.text import escape_controls
 from jobs.report.markdown import markdown_report
 from jobs.report.read import Report
 
@@ -86,7 +87,7 @@ def write_markdown(report: Report, path: Path) -> None:
     Raises:
         UsageError: it cannot be written there.
     """
-    _write(path, markdown_report(report).encode())
+    _write(path, escape_controls(markdown_report(report)).encode())
 
 
 def write_figures(report: Report, folder: Path) -> list[Path]:
@@ -105,7 +106,8 @@ def write_figures(report: Report, folder: Path) -> list[Path]:
     written = []
     for number, setting in enumerate(report.settings, 1):
         for name, figure in collect_figures(report, setting, number).items():
-            spec = figure.spec | {"width": _WIDTH, "title": figure.title, "background": "white"}
+            title = escape_controls(figure.title)
+            spec = figure.spec | {"width": _WIDTH, "title": title, "background": "white"}
             svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
             _write(folder / f"{name}.svg", svg.encode())
             written.append(folder / f"{name}.svg")

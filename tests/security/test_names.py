@@ -164,3 +164,29 @@ def test_documents_are_bounded(tmp_path: Path) -> None:
     assert "brackets nested more than 50 deep" in read("{" * 60_000, tmp_path)  # minutes, before
     with pytest.raises(BadInputError, match="null byte"):
         Document.read("a\0b")
+
+
+@pytest.mark.parametrize("name", ["a\x1b[31mb", "a\u202eb\u2028c"])
+def test_a_report_cannot_be_steered_by_names(name: str, tmp_path: Path) -> None:
+    """ESC aborted the process while a chart was drawn; marks of direction reached the page."""
+    root = tmp_path / "results"
+    grid = GRID.replace("digits-gfnet", "digits-dynn").replace("limit: 3", "limit: 40")
+    grid = grid.replace("models: [digits-dynn]", "models: [{checkpoint: digits-dynn, name: NAME}]")
+    (tmp_path / "g.yaml").write_text(grid.replace("NAME", json.dumps(name)))
+    for words in (
+        f"submit {tmp_path}/g.yaml --inline --run r --results {root}",
+        f"report r --results {root} -o {tmp_path}/page.html",
+        f"report r --results {root} --figures {tmp_path}/figures",
+        f"report r --results {root} --markdown -o {tmp_path}/page.md",
+        f"curve r --results {root} -o {tmp_path}/curve.svg",
+    ):
+        done = CliRunner().invoke(main, words.split())
+        assert done.exit_code == 0, (words, done.output)
+    files = [path for path in tmp_path.rglob("*") if path.suffix in {".html", ".md", ".svg"}]
+    assert len(files) > 4
+    for path in files:
+        text = path.read_text()
+        data = text.partition("<body")[2] if path.suffix == ".html" else text
+        assert not set("\x1b\u202e\u2028") & set(data), path
+        if path.suffix == ".html" or path.stem == "curve":  # Markdown escapes the bracket too
+            assert escape_controls(name) in data.replace("\\\\", "\\"), path

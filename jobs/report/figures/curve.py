@@ -8,6 +8,7 @@ from typing import Any
 
 from jobs.analysis.curve import Curves
 from jobs.common.errors import UsageError
+from jobs.common.text import escape_controls
 
 SUFFIXES = (".png", ".svg")
 _WIDTH, _HEIGHT = 480, 320  # pixels of a chart
@@ -36,18 +37,20 @@ def save_figure(every: Sequence[Curves], path: Path) -> None:
 
 
 def _chart(alt: Any, curves: Curves) -> Any:
+    # A control character aborts the renderer.
+    models = {escape_controls(name): points for name, points in curves.models.items()}
     rows = [
         {"model": name, "cost": row[curves.cost], "acc1": row["acc1"], "order": number}
-        for name, points in curves.models.items()
+        for name, points in models.items()
         for number, row in enumerate(points)
     ]
-    base = alt.Chart(alt.Data(values=rows), title=curves.title).encode(
+    base = alt.Chart(alt.Data(values=rows), title=escape_controls(curves.title)).encode(
         x=alt.X("cost:Q", title=curves.cost_label, scale=alt.Scale(zero=False)),
         y=alt.Y("acc1:Q", title="acc@1, percent", scale=alt.Scale(zero=False)),
-        color=alt.Color("model:N", sort=list(curves.models)),
+        color=alt.Color("model:N", sort=list(models)),
     )
     line = base.mark_line().encode(order="order:Q")
-    single = [name for name, points in curves.models.items() if len(points) == 1]
+    single = [name for name, points in models.items() if len(points) == 1]
     point = base.mark_point(filled=True, size=80).transform_filter(
         alt.FieldOneOfPredicate(field="model", oneOf=single)
     )

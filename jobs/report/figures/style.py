@@ -9,6 +9,7 @@ from typing import Any
 import altair as alt
 
 from jobs.common.formatting import Row
+from jobs.common.text import escape_all
 
 # Distinguishable in any colour vision (Okabe and Ito), without yellow, which is pale on white.
 COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#8c8c8c"]
@@ -85,7 +86,8 @@ def finish_chart(chart: Any, height: int) -> dict[str, Any]:
     del spec["$schema"]
     spec["autosize"] = {"type": "fit-x", "contains": "padding"}
     spec["config"] = _CONFIG
-    return spec
+    escaped: dict[str, Any] = escape_all(spec)  # a control character aborts the renderer
+    return escaped
 
 
 def make_legend(names: Sequence[str]) -> alt.Legend:

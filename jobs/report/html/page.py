@@ -22,6 +22,7 @@ import storage
 from jobs.analysis.regressions.judge import WORST_FIRST
 from jobs.common.formatting import SETTING, Row, format_fixed, format_setting, format_threshold
 from jobs.common.tables import format_value
+from jobs.common.text import escape_controls
 from jobs.report.figures.collect import collect_figures
 from jobs.report.figures.frontier import explorer_figure
 from jobs.report.figures.style import Figure
@@ -168,11 +169,13 @@ def _thresholds(each: AllExitPass) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """Replaces NaN and infinity, which JSON lacks, by null, which is not drawn."""
+    """Replaces NaN and infinity, which JSON lacks, by null; control characters are escaped."""
     if isinstance(value, dict):
         return {name: _finite(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [_finite(each) for each in value]
+    if isinstance(value, str):
+        return escape_controls(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -208,14 +211,20 @@ def _group_title(rows: Sequence[Row]) -> str:
 
 def _remark(text: object) -> Markup:
     """Renders a remark with backquoted text as code; its text is escaped first."""
-    escaped = str(escape(format_value(text)))
+    escaped = str(escape(escape_controls(format_value(text))))
     return Markup(_QUOTED.sub(r"<code>\1</code>", escaped))  # noqa: S704 - escaped, then ours
+
+
+def _shown(value: object) -> object:
+    """Escapes control characters in a text that a template shows; markup is ours."""
+    return escape_controls(value) if type(value) is str else value
 
 
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("jobs.report.html"),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
