@@ -58,20 +58,28 @@ class Engine(NamedTuple):
     products: gfnet.Runtime
 
 
-def engines(model: gfnet.GFNet, threads: int) -> Iterator[tuple[tuple[str, str], Engine]]:
-    """All that can be had here, the reference first."""
+def engines(
+    model: gfnet.GFNet, images: Tensor, threads: int, missing: dict[tuple[str, str], str]
+) -> Iterator[tuple[tuple[str, str], Engine]]:
+    """All that can be had here, the reference first; those that cannot are missing for a reason."""
     products = ProductsAlone(model.config)
     products.load_state_dict(model.state_dict())
     for name in gfnet.RUNTIMES:
         for precision in gfnet.PRECISIONS:
             if reason := runtimes.unavailable(name, precision, "cpu"):
-                print(f"skipped: {reason}")
+                missing[name, precision] = reason
                 continue
-            built = (
-                gfnet.runtime(name, each, threads=threads, precision=precision)
-                for each in (model, products)
-            )
-            yield (name, precision), Engine(*built)
+            try:
+                built = Engine(
+                    gfnet.runtime(name, model, threads=threads, precision=precision),
+                    gfnet.runtime(name, products, threads=threads, precision=precision),
+                )
+                for engine in built:  # some processors lack what an engine needs when it runs
+                    engine(images)
+            except (gfnet.UnavailableError, RuntimeError) as err:
+                missing[name, precision] = (str(err).splitlines() or [type(err).__name__])[0]
+                continue
+            yield (name, precision), built
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -93,13 +101,13 @@ def main() -> None:
     torch.manual_seed(0)
     model = gfnet.create(options.model, img_size=options.img_size)
     images = torch.randn(options.batch, 3, options.img_size, options.img_size)
-    every = dict(engines(model, options.threads))
+    missing: dict[tuple[str, str], str] = {}
+    with torch.inference_mode():
+        every = dict(engines(model, images, options.threads, missing))
     calls = [(key, part) for key in every for part in Engine._fields]
     times: dict[tuple[tuple[str, str], str], list[float]] = {call: [] for call in calls}
     with torch.inference_mode():
         answers = {key: engine.model(images) for key, engine in every.items()}
-        for engine in every.values():
-            engine.products(images)
         for _ in range(options.repeats):
             for key, part in calls:
                 runtime = getattr(every[key], part)
@@ -122,6 +130,8 @@ def main() -> None:
             f"{key[0]:9}{key[1]:10}{middle * 1e3:7.2f}{low * 1e3:7.2f}{high * 1e3:7.2f}"
             f"{reference / middle:9.2f}{limit * 1e3:10.2f}{middle / limit:12.2f}{difference:9.0e}"
         )
+    for (name, precision), reason in missing.items():
+        print(f"{name:9}{precision:10}{'–':>7}  {reason}")
     aims = ", ".join(f"{aim} in {precision}" for precision, aim in AIMS.items())
     print(f"aims: eager / best {aims}; best float32 / its products at most {AIM_LIMIT}")
 
