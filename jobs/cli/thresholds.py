@@ -46,6 +46,7 @@ def curve(run: str, output: Path | None, results: Root, *, is_all: bool) -> None
         from jobs.report.figures.curve import save_figure
 
         save_figure(every, output)
+        narrate(f"curve: {output}")
     show("\n".join(draw_curves(curves, is_all=is_all) for curves in every))
     for note in dict.fromkeys(note for curves in every for note in curves.notes):
         narrate(f"– {note}")

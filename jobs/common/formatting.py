@@ -86,11 +86,18 @@ def format_fixed(number: float | None, digits: int) -> str:
     return "–" if number is None else f"{number:.{digits}f}"
 
 
+_MANY_HOURS = 100
+
+
 def format_duration(seconds: float) -> str:
-    """Format seconds as `m:ss min`, or as `h:mm:ss h` from an hour on."""
+    """Format seconds as `5 s`, `1:05 min`, `1:05:00 h` or `4.2 days`, by how many they are."""
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02} h" if hours else f"{minute}:{second:02} min"
+    if hours >= _MANY_HOURS:
+        return f"{hours / 24:,.1f} days"
+    if hours:
+        return f"{hours}:{minute:02}:{second:02} h"
+    return f"{minute}:{second:02} min" if minutes else f"{second} s"
 
 
 def last_line(error: str) -> str:

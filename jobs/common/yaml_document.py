@@ -181,7 +181,7 @@ class Value:
                 entries[name] = entry
         for name in required:
             if name not in entries:
-                self.problem(f"the key {name} is missing", f"{', '.join(required)} are required")
+                self.problem(f"the key {name} is missing", f"required: {', '.join(required)}")
         return entries
 
     def items(self) -> list[Value]:
@@ -262,7 +262,21 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+_SHORT = {
+    "fp32": "float32",
+    "f32": "float32",
+    "fp16": "float16",
+    "f16": "float16",
+    "half": "float16",
+    "bf16": "bfloat16",
+    "gpu": "cuda",
+}
+"""What people call precisions and devices elsewhere."""
+
+
 def suggest_near(name: str, known: Sequence[str] | Mapping[str, object]) -> str:
     """Return `; did you mean 'x'?` if a known name is near, else an empty text."""
     near = difflib.get_close_matches(name, list(known), n=_NEAREST, cutoff=0.6)
+    if (meant := _SHORT.get(name)) in known:
+        near = [str(meant)]
     return f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""

@@ -11,7 +11,7 @@ import yaml
 import storage
 from jobs.analysis.regressions.judge import Remeasure
 from jobs.common.errors import JobsError, UsageError
-from jobs.common.formatting import Row
+from jobs.common.formatting import Row, format_counted
 from jobs.common.text import ShowText
 from jobs.common.yaml_document import Document
 from jobs.grid.grid import Grid
@@ -37,7 +37,8 @@ def make_remeasure(root: storage.Root, target: Target, narrate: ShowText) -> Rem
         grid = read_grid(document, target.devices(), base)
         text = narrow_grid(grid, cells, control)
         name = _begun(root, run_id, text) or _free_name(root, run_id)
-        narrate(f"measuring {len(cells)} suspects of {run_id} again, as run {name}")
+        suspects = format_counted(len(cells), "suspect", "suspects")
+        narrate(f"measuring {suspects} of {run_id} again, as run {name}")
         again = Document(Path(submission["grid_path"]), text)
         ended = submit_document(again, base, root, target, narrate, run_id=name)
         if not ended.is_done:

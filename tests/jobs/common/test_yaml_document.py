@@ -131,3 +131,13 @@ def test_suggestions() -> None:
     """Only what is near is suggested."""
     assert suggest_near("digits-gfnt", ["digits-gfnet", "x"]) == "; did you mean 'digits-gfnet'?"
     assert suggest_near("zzz", ["digits-gfnet"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("fp32", "float32"), ("half", "float16"), ("bf16", "bfloat16")]
+)
+def test_what_is_called_otherwise_elsewhere(written: str, meant: str) -> None:
+    """Spelling is no guide from `half` to `float16`."""
+    known = ("float32", "bfloat16", "float16")
+    assert suggest_near(written, known) == f"; did you mean {meant!r}?"
+    assert suggest_near(written, ("other",)) == ""

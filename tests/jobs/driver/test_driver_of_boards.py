@@ -127,8 +127,7 @@ def test_a_device_that_nobody_has_fails_its_cells_alone(
         failed = [cell for cell in store.cells if cell.status == "failed"]
         (error,) = {cell.error for cell in failed}
         assert error == (
-            "2 cells of device jetson: no node has it; registered now: cpu; nothing changed in"
-            " 0:00 min"
+            "2 cells of device jetson: no node has it; registered now: cpu; nothing changed in 0 s"
         )
         assert len(notes.told) == 2
 

@@ -83,7 +83,7 @@ def test_what_is_no_number(read: Read, text: str) -> None:
     [
         ("[0.5]", "t[0]: a list of one number; one number per exit, or a plain number"),
         ("[]", None),
-        ("{start: 0, stop: 1}", "t[0]: the key num is missing; start, stop, num are required"),
+        ("{start: 0, stop: 1}", "t[0]: the key num is missing; required: start, stop, num"),
         ("{start: -1, stop: 1, num: 2}", "t[0].start: '-1'; "),
         ("{start: 0, stop: 2, num: 2}", "t[0].stop: '2'; "),
         ("{start: 0, stop: 1, num: 0}", "t[0].num: '0'; "),

@@ -49,9 +49,9 @@ def test_the_rest_is_estimated_by_kind(screen: Callable[..., Screen]) -> None:
     pipe = screen()
     with pipe.progress:
         pipe.finish(pipe.exits, 2)
-        assert pipe.progress.line() == "1/2 cells, 1,000/2,000 images, 500 images/s, 0:02 min left"
+        assert pipe.progress.line() == "1/2 cells, 1,000/2,000 images, 500 images/s, 2 s left"
         pipe.finish(pipe.first, 50)
-        assert pipe.progress.line() == "1/2 cells, 1,500/2,000 images, 29 images/s, 0:50 min left"
+        assert pipe.progress.line() == "1/2 cells, 1,500/2,000 images, 29 images/s, 50 s left"
         pipe.finish(pipe.second, 50)
         assert pipe.progress.line().startswith("2/2 cells, 2,000/2,000 images")
 
@@ -92,9 +92,12 @@ def test_failures_and_notes_are_said_at_once(screen: Callable[..., Screen]) -> N
 
 
 def test_durations() -> None:
-    """Minutes below an hour, hours from there on."""
-    assert format_duration(0) == "0:00 min"
+    """Each can be read in one way: `0:02 min` was taken for minutes, and 60574:11 h for nothing."""
+    assert format_duration(0) == "0 s"
+    assert format_duration(2.4) == "2 s"
+    assert format_duration(59.6) == "1:00 min"
     assert format_duration(61.4) == "1:01 min"
+    assert format_duration(60_574 * 3600) == "2,523.9 days"
     assert format_duration(3600 * 26 + 62) == "26:01:02 h"
 
 

@@ -285,7 +285,7 @@ def test_a_log_of_another_time_is_refused(
 def test_a_log_that_ends_in_mid_task_is_said_to(
     metered: tuple[Path, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
-    """Not that it is too coarse; and a gap of less than a minute is not 0:00 min."""
+    """Not that it is too coarse; and a gap of less than a minute is not "0 s"."""
     root, windows = metered
     log = tmp_path / "meter.csv"
     head, *lines = log_of(windows).splitlines()
