@@ -7,7 +7,6 @@ import dataclasses
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 from jobs.analysis.comparison.accuracy import Compared
@@ -28,9 +27,13 @@ def describe_comparison(comparison: Comparison) -> str:
     first, second = comparison.first.run_id, comparison.second.run_id
     parts = [f"from {first}\nto   {second}\n" if first != second else f"within {first}\n"]
     shown = [row for row in comparison.rows if row.reason is None]
-    for _, group in groupby(shown, key=_setting):
-        rows = list(group)
-        parts.append(text_table(_COLUMNS, [*map(_cells, rows)], _heading(rows[0]), WIDTH))
+    settings: dict[tuple[object, ...], list[Compared]] = {}
+    for row in shown:  # a setting's rows need not stand together
+        settings.setdefault(_setting(row), []).append(row)
+    parts += [
+        text_table(_COLUMNS, [*map(_cells, rows)], _heading(rows[0]), WIDTH)
+        for rows in settings.values()
+    ]
     if comparison.changed:
         parts.append(_images(comparison.changed))
     parts.append(format_remarks(_remarks(comparison)))
@@ -64,8 +67,10 @@ def _figure(name: str, value: float | None) -> str:
 
 
 def _signed(change: float, digits: int) -> str:
-    """Format with a sign; beyond a thousand, from too few rounds for an interval, to one digit."""
-    return f"{change:+.{digits}f}" if abs(change) < _LARGE else f"{change:+.1g}"
+    """Format with a sign; beyond a thousand, from too few rounds for an interval, as a bound."""
+    if abs(change) < _LARGE:
+        return f"{change:+.{digits}f}"
+    return f">+{_LARGE:,}" if change > 0 else f"<-{_LARGE:,}"
 
 
 def _p(p: float | None) -> str:

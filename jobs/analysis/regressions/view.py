@@ -23,7 +23,14 @@ def describe_judgements(verdict: NightVerdict) -> str:
     counted = ", ".join(f"{counts[name]} {name}" for name in WORST_FIRST if counts[name])
     ordered = sorted(verdict.rows, key=lambda row: WORST_FIRST.index(row.verdict))
     notes = format_remarks(_notes(ordered))
-    table = text_table(_COLUMNS, [_cells(row) for row in ordered], pipe_width=WIDTH)
+    is_varied = len({row.dataset for row in ordered}) > 1
+    columns = [*_COLUMNS[:1], *(["data set"] if is_varied else []), *_COLUMNS[1:]]
+    rows = [
+        (cells[0], *([row.dataset] if is_varied else []), *cells[1:])
+        for row in ordered
+        if (cells := _cells(row))
+    ]
+    table = text_table(columns, rows, pipe_width=WIDTH)
     parts = [f"{verdict.run_id}: {counted or 'nothing to judge'}\n", table, notes]
     return "\n".join(part for part in parts if part)
 

@@ -43,7 +43,7 @@ def test_wide_figures_fit_80_columns() -> None:
         replace(accuracy, low=-12.34, high=-10.99, lost=1234, won=1134),
     )
     assert max(map(len, text.splitlines())) <= 80
-    for said in ("1063.18", "+374.1 %", "-99.7 to", "+4e+05", "0.0002", "<0.0001", "+1134"):
+    for said in ("1063.18", "+374.1 %", "-99.7 to", ">+1,000", "0.0002", "<0.0001", "+1134"):
         assert said in text
     assert "380088" not in text
 
@@ -57,3 +57,11 @@ def test_p_has_two_digits_and_at_most_four_decimals(p: float, said: str) -> None
         line for line in table(replace(ROW, change=1.0, p_holm=p)).splitlines() if " ms " in line
     ]
     assert line.split()[-1] == said
+
+
+def test_a_setting_has_one_table() -> None:
+    """Also if its rows do not stand together."""
+    other = replace(ROW, device="cuda", change=2.0)
+    text = table(replace(ROW, change=1.0), other, replace(ROW, change=3.0))
+    assert text.count("digits on cpu of host") == 1
+    assert text.index("+1.0 %") < text.index("+3.0 %") < text.index("+2.0 %")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -340,3 +341,15 @@ def test_rows_go_with_their_run(nights: Nights, quiet: Quiet) -> None:
     assert storage.query(nights.root, "FROM regressions").num_rows == 4
     storage.remove_run(nights.root, nights.written[1])
     assert storage.query(nights.root, "FROM regressions").num_rows == 0
+
+
+def test_several_data_sets_have_a_column() -> None:
+    """One alone is in no row: it would be the same in all."""
+    place = ("digits", "cpu", "host", "torch", "float32", 1, 1)
+    row = storage.RegressionRow("n", "dynn", *place, 0.5, None, "latency", "step", "suspect")
+    alone = describe_judgements(NightVerdict("n", (row,), None))
+    both = describe_judgements(NightVerdict("n", (row, replace(row, dataset="scans")), None))
+    assert "data set" not in alone
+    assert "data set" in both
+    assert "scans" in both
+    assert max(map(len, both.splitlines())) <= 80
