@@ -28,7 +28,7 @@ def node() -> None:
 @click.option("--address", help="HOST:PORT of the head of the cluster to join.")
 @click.option("--device", help="Name of this machine's devices in grids; default: detected.")
 @click.option("--name", help="Name of this machine in results; default: its host name.")
-@click.option("--host", help="Address to listen on; default: the one that reaches the others.")
+@click.option("--host", help="Address by which others reach this machine; 127.0.0.1: only itself.")
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
@@ -59,6 +59,7 @@ def start(
       gfjobs node start --address 10.0.0.1:6379
     """
     from jobs.cluster import node_service
+    from jobs.cluster.address import LOOPBACK
     from jobs.common.errors import UsageError
 
     if is_head == bool(address):
@@ -69,8 +70,12 @@ def start(
         node_service.stay(launch)
         return
     state = node_service.start(launch, narrate)
-    narrate(f"node {state.name} runs; the cluster is at {state.address}. To join it elsewhere:")
-    narrate(f"  {program()} node start --address {state.address}")
+    narrate(f"node {state.name} runs; the cluster is at {state.address}")
+    if launch.host == LOOPBACK:
+        narrate(f"only this machine reaches it: {program()} submit GRID --address {state.address}")
+        return
+    narrate(f"to join it elsewhere: {program()} node start --address {state.address}")
+    narrate("Ray listens on all addresses of this machine: see docs/security.md")
 
 
 @node.command()

@@ -11,6 +11,9 @@ from jobs.common.text import parse_whole_number
 TIMEOUT_S = 5.0
 MAX_PORT = 65535
 _SHOWN = 80
+LOOPBACK = "127.0.0.1"
+"""The address that only this machine reaches; Ray knows no other of that kind."""
+
 DISCOVERED = ("auto", "local")
 """Addresses that Ray resolves itself."""
 

@@ -12,6 +12,7 @@ from platform import python_version
 
 import psutil
 
+from jobs.cluster.address import LOOPBACK
 from jobs.cluster.cluster_state import DEVICE_PREFIX, TIMING
 from jobs.cluster.identity import Identity
 from jobs.cluster.labels import Facts
@@ -52,6 +53,9 @@ _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_memory_monitor_refresh_ms": "1000",  # the default of 250 slows a board down
 }
+# Ray replaces 127.0.0.1 by an address that others reach, and then listens on all addresses, unless
+# it is told that this system is not for clusters: `_loopback_kept` of jobs/cluster/ray.
+_LOOPBACK_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 # gfjobs chooses the GPU of a task, so NVML, torch and registration must number GPUs alike.
 _GPUS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -117,6 +121,8 @@ class Launch:
             VARIABLE: self.identity.registration(self.name).text(),
             MODE: "token",
         }
+        if self.host == LOOPBACK:
+            fixed |= _LOOPBACK_ONLY
         if self.autoscaling_config:
             # Version 2, which `ray up` requests, starts no node of the provider `local`.
             fixed |= {"RAY_enable_autoscaler_v2": "0"}

@@ -11,11 +11,12 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
+from ipaddress import ip_address
 from platform import python_version
 
 import psutil
 
-from jobs.cluster.address import check_address, split_address
+from jobs.cluster.address import LOOPBACK, check_address, split_address
 from jobs.cluster.cluster_state import ClusterError, ClusterView
 from jobs.cluster.identity import Identity, identify
 from jobs.cluster.launch import Launch, find_installed
@@ -42,7 +43,7 @@ class Wanted:
 
     Attributes:
         head: HOST:PORT of the cluster's head; None: this node becomes the head.
-        host: the address to listen on.
+        host: the address by which others reach this machine; loopback: a head for it alone.
         port: of the head.
         device: slug for all devices of this machine.
         name: of the node.
@@ -75,16 +76,15 @@ def prepare(wanted: Wanted) -> Launch:
     identity = identity if wanted.device is None else identity.renamed(wanted.device)
     if wanted.head is not None:
         check_address(wanted.head)
-    host = wanted.host or own_address(wanted.head)
+    host = node_address(wanted.host or own_address(wanted.head), wanted.head)
     check_setting(os.environ.get(POWER, ""))
     if find_token() is None:
-        # Not on loopback either: Ray then uses this machine's own address, and listens on all.
+        # Not on loopback either: other users of the machine reach that.
         raise UsageError(
-            "a node without a token would run any code that it is sent, since Ray listens on all"
-            f" addresses of a machine. Make a token once, on the head:\n  {HOW_TO_MAKE}\nand copy"
-            f" ~/{DEFAULT_FILE} to every other node"
+            "a node without a token would run any code that it is sent, by anyone who reaches its"
+            f" ports. Make a token once, on the head:\n  {HOW_TO_MAKE}\nand copy ~/{DEFAULT_FILE}"
+            " to every other node"
         )
-    check_host(host)
     launch = Launch(
         name=wanted.name or platform.node(),
         host=host,
@@ -224,20 +224,38 @@ def own_address(head: str | None) -> str:
         ) from err
 
 
-def check_host(host: str) -> None:
-    """Check that a node can listen at an address.
+def node_address(host: str, head: str | None) -> str:
+    """Return the IPv4 address of a node on this machine, for the name or address of a host.
+
+    Args:
+        host: as asked for.
+        head: HOST:PORT of the head to join; None: it becomes the head.
 
     Raises:
-        UsageError: it is not an address of this machine.
+        UsageError: it is not an address of this machine, or not one at which a node is reached.
     """
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.bind((host, 0))
+            address = str(probe.getsockname()[0])
     except OSError as err:
         raise UsageError(
             f"--host {host} is not an address of this machine ({err.strerror}); give the one by"
             " which the other nodes reach it, or omit --host"
         ) from err
+    found = ip_address(address)
+    if found.is_unspecified or (found.is_loopback and address != LOOPBACK):
+        raise UsageError(
+            f"--host {host} ({address}) is no address at which other nodes reach this machine; give"
+            f" one, or {LOOPBACK} for a head that only this machine reaches, or omit --host"
+        )
+    if found.is_loopback and head is not None:
+        raise UsageError(
+            f"a node at {address}, which no other machine reaches, cannot join the head at {head}:"
+            " give the address by which the head reaches it. A head at that address runs the cells"
+            " of this machine itself"
+        )
+    return address
 
 
 def is_taken(host: str, port: int) -> bool:

@@ -8,16 +8,17 @@ import os
 import secrets
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import ray
 import ray._raylet
+from ray._private import ray_constants
 from ray._private.services import canonicalize_bootstrap_address
 from ray.core.generated import common_pb2, gcs_pb2
 from ray.exceptions import AuthenticationError, RayError
 
-from jobs.cluster.address import CLIENT_SCHEME
+from jobs.cluster.address import CLIENT_SCHEME, LOOPBACK
 from jobs.cluster.cluster_state import TIMING, ClusterError, ClusterView, NodeView
 from jobs.cluster.labels import Facts
 from jobs.cluster.token import MODE, VALUE, find_token, token_advice
@@ -36,22 +37,39 @@ _RUNNING, _FINISHED, _FAILED = (
 
 
 def start_here() -> None:
-    """Start an embedded Ray on this machine; `ray.shutdown` ends it.
+    """Start an embedded Ray that listens on loopback alone; `ray.shutdown` ends it.
 
-    Its ports are open to the network, so it has a token like any cluster: that of this machine, or
-    else a random one that only this process knows.
+    Other users of this machine reach it, so it has a token like any cluster: that of this machine,
+    or else a random one that only this process knows.
     """
     if not find_token() and os.environ.setdefault(MODE, "token") == "token":
         os.environ[VALUE] = secrets.token_hex(_TOKEN_BYTES)
         _raylet.Config.initialize("")  # Ray read its environment when it was imported
-    ray.init(
-        address="local",  # None would join whatever Ray was last started on this machine
-        resources={TIMING: 1},
-        object_store_memory=EMBEDDED_STORE_BYTES,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    with _loopback_kept():
+        ray.init(
+            address="local",  # None would join whatever Ray was last started on this machine
+            resources={TIMING: 1},
+            object_store_memory=EMBEDDED_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+
+
+@contextmanager
+def _loopback_kept() -> Iterator[None]:
+    """Make Ray take 127.0.0.1 as it is.
+
+    Otherwise it replaces it by an address that other machines reach, and a Ray with such an address
+    listens on all addresses of a machine. This setting of Ray is for systems whose firewall asks
+    the user about each open port.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def join(address: str) -> Head | None:
@@ -66,7 +84,8 @@ def join(address: str) -> Head | None:
     # Query the head first: for a wrong token Ray only reports "Failed to connect", after 20 s.
     head = None if address.startswith(CLIENT_SCHEME) else Head(address)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        with _loopback_kept() if head and head.is_on_loopback() else nullcontext():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as err:
         raise ClusterError(
             f"joining the Ray cluster at {address!r} failed: {err}. Check it with `gfjobs doctor"
@@ -106,7 +125,8 @@ class Head:
 
     def __init__(self, address: str) -> None:
         try:
-            found = canonicalize_bootstrap_address(address)
+            with _loopback_kept():
+                found = canonicalize_bootstrap_address(address)
             self._client: Any = _raylet.GcsClient(address=found) if found else None
         except AuthenticationError as err:
             raise ClusterError(
@@ -120,6 +140,14 @@ class Head:
         if found is None:
             raise ClusterError(f"{address}: this machine runs no node of a cluster; give HOST:PORT")
         self.address: str = found
+
+    def is_on_loopback(self) -> bool:
+        """Return whether the head listens on loopback alone.
+
+        Raises:
+            ClusterError: the head no longer answers.
+        """
+        return any(node.is_head and node.address == LOOPBACK for node in self.nodes())
 
     def nodes(self) -> list[NodeView]:
         """Return the nodes that are alive; if two have one name and address, the later one.
