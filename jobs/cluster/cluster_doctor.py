@@ -15,6 +15,7 @@ from jobs.cluster.cluster_state import TIMING, ClusterView, NodeView
 from jobs.cluster.doctor import FAIL, OK, WARN, Check
 from jobs.cluster.identity import Identity
 from jobs.cluster.launch import find_installed
+from jobs.cluster.ports import PORTS
 from jobs.cluster.ray_up_file import read_launcher_file
 from jobs.cluster.versions import Versions, find_clashes
 from jobs.common.errors import BadInputError, JobsError
@@ -102,7 +103,7 @@ def _node(node: NodeView, cluster: ClusterView) -> Iterator[Check]:
             who,
             FAIL,
             f"{' and '.join(closed)} at {node.address} cannot be reached from here",
-            "open all ports between the nodes: Ray chooses them freely",
+            f"open the head's port and {PORTS.start} to {PORTS.stop - 1} (TCP) between the nodes",
         )
     else:
         yield Check(who, OK, f"its ports at {node.address} can be reached")

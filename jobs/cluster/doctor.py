@@ -15,7 +15,8 @@ import psutil
 
 from jobs.cluster.identity import Identity, identify
 from jobs.cluster.launch import find_installed, store_bytes
-from jobs.cluster.node_state import RAY_FOLDER, ray_folder
+from jobs.cluster.node_state import RAY_FOLDER, ray_folder, read_state
+from jobs.cluster.ports import Exposure, find_exposure
 from jobs.cluster.token import DEFAULT_FILE, HOW_TO_MAKE, find_token
 from jobs.common.errors import JobsError
 from jobs.common.text import fold
@@ -57,6 +58,8 @@ class Here:
         root: root of the kernel's files.
         shared_memory_bytes, disk_bytes: free space.
         memory_bytes: total memory.
+        exposure: returns where the ports of this machine's node answer, and the address of the
+            node; None if no node runs.
         sees_gpu: returns whether torch sees a GPU; called only if there should be one.
     """
 
@@ -66,6 +69,7 @@ class Here:
     disk_bytes: int
     memory_bytes: int
     sees_gpu: Callable[[], bool]
+    exposure: Callable[[], tuple[str, Exposure] | None] = lambda: None
 
     @classmethod
     def look(cls) -> Here:
@@ -78,6 +82,7 @@ class Here:
             disk_bytes=shutil.disk_usage(_ray_disk()).free,
             memory_bytes=psutil.virtual_memory().total,
             sees_gpu=has_cuda,
+            exposure=_look_at_ports,
         )
 
 
@@ -87,6 +92,7 @@ def check_here(here: Here) -> Iterator[Check]:
     yield _python()
     yield _packages()
     yield _token()
+    yield from _ports(here)
     yield from check_hardware(here)
 
 
@@ -162,6 +168,33 @@ def _token() -> Check:
     if path.is_file() and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         return Check("token", WARN, f"{path} can be read by other users", f"chmod 600 {path}")
     return Check("token", OK, f"from {found[1]}")
+
+
+def _look_at_ports() -> tuple[str, Exposure] | None:
+    state = read_state()
+    process = state.process() if state else None
+    return (state.host, find_exposure(process)) if state and process else None
+
+
+def _ports(here: Here) -> Iterator[Check]:
+    """Check the ports of this machine's node, if one runs."""
+    if (found := here.exposure()) is None:
+        return
+    host, exposure = found
+    if exposure.port is None:
+        yield Check("ports", OK, "this machine alone reaches its node")
+        return
+    others = [address for address in exposure.addresses if address != host]
+    if others:
+        yield Check(
+            "ports",
+            WARN,
+            f"those of Ray also answer at {', '.join(others)}: whoever reaches one can end this"
+            " node, without the token",
+            "close them with the firewall: examples/gfjobs-node.nft (docs/security.md)",
+        )
+    else:
+        yield Check("ports", OK, f"those of Ray answer at {host} alone")
 
 
 def _ray_disk() -> Path:

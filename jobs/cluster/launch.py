@@ -17,6 +17,7 @@ from jobs.cluster.cluster_state import DEVICE_PREFIX, TIMING
 from jobs.cluster.identity import Identity
 from jobs.cluster.labels import Facts
 from jobs.cluster.node_state import RAY_FOLDER, ray_folder
+from jobs.cluster.ports import port_options
 from jobs.cluster.token import MODE
 from jobs.common.version import gfjobs_version
 from jobs.machine.devices import CUDA
@@ -90,7 +91,11 @@ class Launch:
         return self.head or f"{self.host}:{self.port}"
 
     def command(self) -> list[str]:
-        """Return the command `ray start`, run by this Python."""
+        """Return the command `ray start`, run by this Python.
+
+        Raises:
+            JobsError: no ports are free.
+        """
         memory_bytes = psutil.virtual_memory().total
         devices = self.identity.devices
         resources = {DEVICE_PREFIX + slug: len(numbers) for slug, numbers in devices.items()}
@@ -105,6 +110,7 @@ class Launch:
             command += [f"--autoscaling-config={self.autoscaling_config}"]
         return [
             *command,
+            *port_options(),
             f"--node-ip-address={self.host}",
             f"--num-cpus={worker_count(self.identity.kind, memory_bytes)}",
             # Ray does not detect a Jetson's GPU.

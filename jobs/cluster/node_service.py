@@ -76,7 +76,7 @@ def prepare(wanted: Wanted) -> Launch:
     identity = identity if wanted.device is None else identity.renamed(wanted.device)
     if wanted.head is not None:
         check_address(wanted.head)
-    host = node_address(wanted.host or own_address(wanted.head), wanted.head)
+    host = wanted.host or own_address(wanted.head)
     check_setting(os.environ.get(POWER, ""))
     if find_token() is None:
         # Not on loopback either: other users of the machine reach that.
@@ -85,6 +85,7 @@ def prepare(wanted: Wanted) -> Launch:
             f" ports. Make a token once, on the head:\n  {HOW_TO_MAKE}\nand copy ~/{DEFAULT_FILE}"
             " to every other node"
         )
+    host = node_address(host, wanted.head)
     launch = Launch(
         name=wanted.name or platform.node(),
         host=host,

@@ -34,6 +34,7 @@ class NodeState:
         created_s: start time of that process, to tell it from a later one with the same pid.
         name: of the node.
         address: of the cluster's head.
+        host: the address by which others reach the node.
         phase: `starting`, `running`, or `waiting` to restart Ray.
         detail: why it waits.
         restarts: how often Ray was restarted.
@@ -43,6 +44,7 @@ class NodeState:
     created_s: float
     name: str
     address: str
+    host: str = ""
     phase: str = STARTING
     detail: str = ""
     restarts: int = 0

@@ -59,6 +59,7 @@ class Supervisor:
             created_s=psutil.Process().create_time(),
             name=launch.name,
             address=launch.address,
+            host=launch.host,
         )
 
     def run(self) -> None:

@@ -12,6 +12,7 @@ from jobs.cluster.doctor import FAIL, OK, WARN, Here, check_here, checks_table, 
 from jobs.cluster.identity import Identity
 from jobs.cluster.labels import Facts
 from jobs.cluster.launch import find_installed
+from jobs.cluster.ports import Exposure
 from jobs.cluster.token import find_token
 from jobs.cluster.versions import Versions, find_clashes
 from jobs.common.version import gfjobs_version
@@ -95,6 +96,32 @@ def test_a_machine_on_which_all_is_well(tmp_path: Path) -> None:
     assert next(checks_table(checks)) == (
         "ok    machine: jetson-orin-nano: NVIDIA Jetson Orin Nano (L4T 36.4.3)"
     )
+
+
+@pytest.mark.parametrize(
+    ("host", "exposure", "level", "said"),
+    [
+        ("127.0.0.1", Exposure((), None), OK, "this machine alone reaches its node"),
+        ("10.0.0.1", Exposure(("10.0.0.1",), 11000), OK, "those of Ray answer at 10.0.0.1 alone"),
+        ("10.0.0.1", Exposure((), 11000), OK, "those of Ray answer at 10.0.0.1 alone"),
+        (
+            "10.0.0.1",
+            Exposure(("10.0.0.1", "192.168.1.5", "fe80::1%eth0"), 11000),
+            WARN,
+            "those of Ray also answer at 192.168.1.5, fe80::1%eth0: whoever",
+        ),
+    ],
+)
+def test_addresses_at_which_a_node_should_not_answer(
+    tmp_path: Path, host: str, exposure: Exposure, level: str, said: str
+) -> None:
+    """Ray listens on all; a machine without a node has no such line."""
+    here = replace(machine(tmp_path), exposure=lambda: (host, exposure))
+    (told,) = [check for check in check_here(here) if check.what == "ports"]
+    assert told.level == level
+    assert told.found.startswith(said)
+    assert ("examples/gfjobs-node.nft" in told.remedy) == (level == WARN)
+    assert "ports" not in levels(machine(tmp_path))
 
 
 def test_what_is_wrong_is_named_with_its_remedy(tmp_path: Path, token: Path) -> None:

@@ -68,7 +68,7 @@ def test_two_machines_may_not_share_a_name() -> None:
 
 @pytest.mark.parametrize("host", ["10.0.0.1", "127.0.0.1"])
 def test_without_a_token_nothing_starts(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The refusal has the command that makes one; of loopback's too, Ray listens everywhere."""
+    """The refusal has the command that makes one; other users of a machine reach its loopback."""
     monkeypatch.setattr(node_service, "find_token", lambda: None)
     with pytest.raises(UsageError, match="ray get-auth-token --generate"):
         node_service.prepare(wanted(host=host))
@@ -142,6 +142,31 @@ def test_a_host_that_is_not_this_machine_is_refused(
     monkeypatch.setattr(node_service, "find_token", lambda: ("t", "x"))
     with pytest.raises(UsageError, match=f"--host {host} is not an address of this machine"):
         node_service.prepare(wanted(host=host))
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_a_head_for_this_machine_alone(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name or address, Ray is told to keep to it."""
+    monkeypatch.setattr(node_service, "find_token", lambda: ("t", "x"))
+    launch = node_service.prepare(wanted(host=host, port=1))
+    assert launch.host == "127.0.0.1"
+    assert launch.environment({})["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
+    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in LAUNCH.environment({})
+
+
+@pytest.mark.parametrize(
+    ("host", "head", "said"),
+    [
+        ("0.0.0.0", None, r"--host 0\.0\.0\.0 .*no address at which other nodes"),  # noqa: S104
+        ("127.0.1.1", None, r"--host 127\.0\.1\.1 .*or 127\.0\.0\.1 for a head that only"),
+        ("127.0.0.1", "10.0.0.1:6379", "no other machine reaches, cannot join the head at 10"),
+        ("localhost", "127.0.0.1:6379", "no other machine reaches, cannot join the head at 127"),
+    ],
+)
+def test_an_address_that_nobody_reaches_is_refused(host: str, head: str | None, said: str) -> None:
+    """Debian gives a host's own name 127.0.1.1; Ray would listen on all addresses instead."""
+    with pytest.raises(UsageError, match=said):
+        node_service.node_address(host, head)
 
 
 def test_a_setting_of_power_that_no_node_could_follow_is_refused(
