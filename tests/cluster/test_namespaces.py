@@ -219,7 +219,7 @@ def test_weights_and_images_go_to_a_node_once(night: Night, boards: Boards, clus
     assert tasks["host3"] == 2 + 2 * ROUNDS
 
     def state() -> str:
-        files = f"cat {agx.own}/run/ray/session_2*/logs/debug_state.txt"
+        files = f"cat {agx.own}/run/gfjobs-0/ray/session_2*/logs/debug_state.txt"
         text: str = agx.run("sh", "-c", files).stdout
         return text
 
