@@ -294,7 +294,7 @@ def test_classes_must_mean_what_the_model_calls_so(
     if is_fine:
         read(path)
         return
-    with pytest.raises(BadInputError, match="class 'cat' of data has another label in the model"):
+    with pytest.raises(BadInputError, match="class 'cat' is label 1 of data and label 2 of"):
         read(path)
 
 
