@@ -76,9 +76,11 @@ def check_classes(datasets: Sequence[tuple[Value, Dataset]], grid: Grid) -> None
             if grid.excludes(pair):
                 continue
             if classes > model.config.num_classes:
+                from_1 = "; its labels start at 1, and the first class is 0"
+                is_from_1 = dataset.images.labels.min() == 1
                 value.problem(
                     f"{dataset.label} has {classes} classes, the model {model.name!r} has"
-                    f" {model.config.num_classes}",
+                    f" {model.config.num_classes}{from_1 if is_from_1 else ''}",
                     "data sets whose labels are among the model's classes; `exclude` leaves out a"
                     f" pair: {{model: {model.name}, dataset: {dataset.label}}}",
                 )
