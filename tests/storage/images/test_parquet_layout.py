@@ -196,10 +196,11 @@ def test_paths_in_the_place_of_images(tmp_path: Path) -> None:
     """As `datasets` writes a table of local files; a single image without bytes stays."""
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     for name, first in (("paths", None), ("images", b"0")):
-        images = pa.array([{"bytes": b, "path": f"/home/me/{b}.png"} for b in (None, first)], kind)
+        rows = [{"bytes": b, "path": f"/home/me/{i}.png"} for i, b in enumerate((None, first))]
+        images = pa.array(rows, kind)
         table = pa.table({"image": images, "label": pa.array([0, 1])})
         pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=1)
-    with pytest.raises(storage.DatasetError, match=r"such as /home/me/None\.png: write the files'"):
+    with pytest.raises(storage.DatasetError, match=r"such as /home/me/0\.png: write the files'"):
         opened(tmp_path, "paths.parquet")
     assert opened(tmp_path, "images.parquet").read([0, 1])["image"].to_pylist() == [None, b"0"]
 
