@@ -111,4 +111,4 @@ def sql(query: str, form: str, memory: str | None, results: Root) -> None:
         return
     if form == "parquet" and sys.stdout.isatty():
         raise UsageError("parquet is binary; send it to a file: gfjobs sql ... > rows.parquet")
-    click.echo(storage.encode(table, form), nl=False)
+    show(storage.encode(table, form))
