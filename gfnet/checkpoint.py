@@ -18,6 +18,7 @@ from gfnet.config import ConfigError, ModelConfig, Shape
 from gfnet.finite import check_finite, weights_of_file, weights_of_state
 from gfnet.infer import infer_config
 from gfnet.metadata import Metadata
+from gfnet.mistaken import part_hint
 from gfnet.tensors import (
     CheckpointError,
     is_torch,
@@ -243,7 +244,7 @@ def _metadata_of(
         verify(shapes, metadata.config)
         check_finite(weights_of_file(data) if state is None else weights_of_state(state))
     except ValueError as err:
-        raise CheckpointError(f"{name}: {err}") from err
+        raise CheckpointError(f"{name}: {err}{part_hint(name)}") from err
     return metadata, state
 
 

@@ -14,9 +14,11 @@ from gfnet.finite import check_finite, weights_of_state
 from gfnet.infer import infer_config
 from gfnet.interpolate import at_resolution
 from gfnet.metadata import Metadata
+from gfnet.mistaken import part_hint
 from gfnet.model import GFNet, build
 from gfnet.preprocess import Preprocessing
 from gfnet.tensors import (
+    FIRST_FILTER,
     PREFIXES,
     WRAPPERS,
     CheckpointError,
@@ -27,6 +29,7 @@ from gfnet.tensors import (
     read_tensors,
 )
 
+_COMPILED = "_orig_mod."  # of a part of a model that torch.compile compiled by itself
 _COUNTER = "n_averaged"  # of torch.optim.swa_utils.AveragedModel
 _HIERARCHICAL = ("patch_embed.0.", "blocks.0.0.")
 
@@ -89,7 +92,7 @@ def convert(path: str | Path, changes: ImportChanges) -> Converted:
         check_finite(weights_of_state(state))
         state, resized = _resize(state, config, changes)
     except ValueError as err:  # ConfigError is one
-        raise CheckpointError(f"{name}: {err}") from err
+        raise CheckpointError(f"{name}: {err}{part_hint(name)}") from err
     metadata = with_exits(metadata, changes.exit_blocks, name)
     if resized != config:
         notes.append(_resampled(config, resized))
@@ -135,6 +138,8 @@ def _unwrap(content: Any, size_bytes: int) -> tuple[dict[str, Tensor], list[str]
     if isinstance(content, dict) and _COUNTER in content:
         notes.append(f"left out: {_COUNTER}, the counter of an averaged model")
         content = {key: value for key, value in content.items() if key != _COUNTER}
+    if isinstance(content, dict) and all(isinstance(key, str) for key in content):
+        content = _own_names(content, notes)
     if isinstance(content, dict) and any(str(key).startswith(_HIERARCHICAL) for key in content):
         raise ValueError(
             "it is a hierarchical GFNet (GFNet-H), whose stages have grids of their own; this"
@@ -154,6 +159,33 @@ def _prefix(content: Any) -> str | None:
     names = [key for key in content if key != _COUNTER] if isinstance(content, dict) else []
     is_shared = (each for each in PREFIXES if all(str(key).startswith(each) for key in names))
     return next(is_shared, None) if names else None
+
+
+def _own_names(content: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+    """Return the tensors of the one model in a state dict, with the names that it has itself.
+
+    Raises:
+        ValueError: it holds several models.
+    """
+    inside = {key: key.replace(f".{_COMPILED}", ".") for key in content}
+    if any(f".{_COMPILED}" in key for key in content) and len({*inside.values()}) == len(inside):
+        notes.append(f"{_COMPILED!r} was removed from inside the names")
+        content = {inside[key]: value for key, value in content.items()}
+    ends = f".{FIRST_FILTER}"
+    prefixes = [key.removesuffix(FIRST_FILTER) for key in content if key.endswith(ends)]
+    if not prefixes or FIRST_FILTER in content:
+        return content
+    if len(prefixes) > 1:
+        raise ValueError(
+            f"it holds several models, under {listed(sorted(prefixes))}: save the state_dict() of"
+            " one of them"
+        )
+    (prefix,) = prefixes
+    others = sorted(key for key in content if not key.startswith(prefix))
+    left = f"; left out: {listed(others)}" if others else ""
+    notes.append(f"taken from the names that begin with {prefix!r}{left}")
+    own = ((key, value) for key, value in content.items() if key.startswith(prefix))
+    return {key.removeprefix(prefix): value for key, value in own}
 
 
 def _infer(state: dict[str, Tensor], changes: ImportChanges) -> ModelConfig:

@@ -17,8 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from gfnet.config import Shape
+from gfnet.mistaken import describe_archive, describe_folder, describe_other
 
 if TYPE_CHECKING:
+    import zipfile
+
     from torch import Tensor
 
 T = TypeVar("T")
@@ -53,6 +56,9 @@ WRAPPERS = (
 
 PREFIXES = ("module.", "_orig_mod.")
 """Prefixes of names, from DistributedDataParallel or an averaged model, and from torch.compile."""
+
+FIRST_FILTER = "blocks.0.filter.complex_weight"
+"""A tensor that each model has; what precedes it in a file is a prefix of the model's names."""
 
 _LENGTH = struct.Struct("<Q")
 """Length of the header, with which a safetensors file begins."""
@@ -107,6 +113,8 @@ def _read(path: Path, read: Callable[[BinaryIO, int], T]) -> T:
         raise CheckpointError(f"{path}: cannot be read: {err.strerror}") from err
     except ValueError as err:  # a NUL in the path
         raise CheckpointError(f"{str(path)!r}: cannot be read: {err}") from err
+    if stat.S_ISDIR(found.st_mode):
+        raise CheckpointError(f"{path}: cannot be read: {describe_folder(path)}")
     if not stat.S_ISREG(found.st_mode):  # reading a pipe would block
         raise CheckpointError(f"{path}: cannot be read: it is not a regular file")
     raise CheckpointError(
@@ -135,7 +143,7 @@ def safetensors_header(
                 " state_dict() again with a newer torch: this layout cannot be read without running"
                 " code"
             )
-        raise ValueError("it is neither a safetensors file nor one that torch.save wrote")
+        raise ValueError(describe_other(data))
     if length > size_bytes - 8:
         raise ValueError(
             f"it is truncated: its header says {length} bytes, the file holds {size_bytes - 8}"
@@ -237,6 +245,7 @@ def _torch_content(data: bytes) -> Any:
     """Load what torch.save wrote, without running any code in it."""
     import argparse
     import io
+    import warnings
 
     import torch
 
@@ -250,7 +259,8 @@ def _torch_content(data: bytes) -> Any:
     try:
         # Training scripts save their parsed options with the weights: plain values in a Namespace,
         # which only stores them.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about the types in the file
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as err:
         if refused := _REFUSED.search(str(err)):
@@ -280,18 +290,27 @@ def _check_archive(data: bytes) -> int:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
+            other = describe_archive(entry.filename for entry in entries)
             claimed = sum(entry.file_size for entry in entries)
-            (content,) = (e for e in entries if e.filename.rpartition("/")[2] == "data.pkl")
-            with archive.open(content) as file:
-                protocol = file.read(2)[1]
+            protocol = _SAFE_PROTOCOL if other else _protocol(archive)
     except Exception as err:  # a broken archive can raise any exception
         raise ValueError(f"torch cannot read it (truncated?): {err}") from err
+    if other:
+        raise ValueError(other)
     if claimed > len(data):
         raise ValueError(
             f"it would unpack to {claimed:,} bytes, the file holds {len(data):,}: torch.save"
             " compresses nothing, so this could be a decompression bomb"
         )
     return protocol
+
+
+def _protocol(archive: zipfile.ZipFile) -> int:
+    """Return the protocol of the pickle that a file of torch.save has."""
+    names = archive.namelist()
+    (content,) = (name for name in names if name.rpartition("/")[2] == "data.pkl")
+    with archive.open(content) as file:
+        return file.read(2)[1]
 
 
 def torch_tensors(data: bytes) -> dict[str, Tensor]:
@@ -304,7 +323,13 @@ def torch_tensors(data: bytes) -> dict[str, Tensor]:
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]
     if isinstance(content, dict):
-        wrapped = [str(key) for key in content if key in WRAPPERS or str(key).startswith(PREFIXES)]
+        wrapped = [
+            str(key)
+            for key in content
+            if key in WRAPPERS
+            or str(key).startswith(PREFIXES)
+            or str(key).replace("_orig_mod.", "").endswith(f".{FIRST_FILTER}")
+        ]
         if wrapped:
             raise ValueError(
                 f"its weights are wrapped ({listed(wrapped)}): `gfjobs import FILE` makes a"

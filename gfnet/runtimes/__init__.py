@@ -15,6 +15,8 @@ from shutil import which
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
+from gfnet.processors import usable_processors
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -79,8 +81,7 @@ def runtime(name: str, model: GFNet, *, threads: int = 0, precision: str = "floa
     device = next(model.parameters()).device.type
     if reason := unavailable(name, precision, device):
         raise UnavailableError(reason)
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = threads or allowed or 1
+    threads = threads or usable_processors()
     torch.set_num_threads(threads)
     model.eval()
     if (name, precision) == ("torch", "float32"):

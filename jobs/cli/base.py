@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from jobs.cli.hints import folder_hints, run_hints
+from jobs.cli.streams import output_error, prepare_streams
 from jobs.common.errors import BadInputError, JobsError, RunInterruptedError, UsageError
 from jobs.common.text import escape_controls, fold, parse_whole_number
 from storage import Root
@@ -115,6 +116,16 @@ class Group(click.Group):
                 ]
                 formatter.write_dl(rows)
 
+    def main(self, *args: Any, **settings: Any) -> Any:
+        """Run the command line, whatever its streams and its working directory are."""
+        prepare_streams()
+        try:
+            Path.cwd()
+        except OSError as err:
+            narrate(f"gfjobs: the working directory cannot be used: {err.strerror}; cd to another")
+            sys.exit(BAD_INPUT)
+        return super().main(*args, **settings)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
         import gfnet
@@ -182,9 +193,16 @@ def narrate(text: str) -> None:
     click.echo(text, err=True)
 
 
-def show(text: str) -> None:
-    """Print requested text, in whole lines, to stdout."""
-    click.echo(escape_controls(text), nl=False)
+def show(text: str | bytes) -> None:
+    """Print what was requested to stdout: text in whole lines, or encoded rows as they are.
+
+    Raises:
+        JobsError: it cannot be written.
+    """
+    try:
+        click.echo(text if isinstance(text, bytes) else escape_controls(text), nl=False)
+    except OSError as err:
+        raise output_error(err) from err
 
 
 def fitted(text: str, width: int) -> str:

@@ -84,7 +84,7 @@ def compare(
     if form == "table":
         show(describe_comparison(comparison))
         return
-    click.echo(encode_comparison(comparison, form), nl=False)
+    show(encode_comparison(comparison, form).encode())
 
 
 @main.command()

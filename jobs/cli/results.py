@@ -101,6 +101,8 @@ def sql(query: str, form: str, memory: str | None, results: Root) -> None:
     from jobs.common.tables import markdown_table, result_table
 
     table = storage.query(results, query, memory=memory)
+    if not table.num_columns:
+        raise UsageError(f"{query!r} has no statement; a query is, for example, 'from ladder'")
     if form in ("table", "md"):
         shown = table.slice(0, SHOWN_ROWS) if form == "table" else table
         rows = storage.table_values(shown)
@@ -111,4 +113,4 @@ def sql(query: str, form: str, memory: str | None, results: Root) -> None:
         return
     if form == "parquet" and sys.stdout.isatty():
         raise UsageError("parquet is binary; send it to a file: gfjobs sql ... > rows.parquet")
-    click.echo(storage.encode(table, form), nl=False)
+    show(storage.encode(table, form))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import os
 import stat
@@ -25,3 +26,10 @@ def read_regular(path: Path, most_bytes: int) -> str:
     if len(data) > most_bytes:
         raise OSError(errno.EFBIG, f"more than {most_bytes:,} bytes", str(path))
     return data.decode("utf-8-sig")
+
+
+def describe_undecodable(err: UnicodeDecodeError) -> str:
+    """Say what a file is that was read as UTF-8 and is not, and what to do if that is known."""
+    if err.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "text in UTF-16, as PowerShell writes it: save it as UTF-8"
+    return f"not UTF-8 text: {err.reason}"

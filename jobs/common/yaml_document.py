@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +19,7 @@ from pathlib import Path
 import yaml
 
 from jobs.common.errors import BadInputError, InputProblem
+from jobs.common.files import describe_undecodable
 
 _NEAREST = 3
 
@@ -30,6 +32,13 @@ MAX_VALUES = 100_000
 MAX_NESTING = 50
 
 _SHOWN = 500  # characters of a wrong value in a message
+
+_IN_ALIAS = "while scanning an alias"  # of PyYAML's errors
+_WHOLE = re.compile(r"[+-]?(?:0|[1-9][0-9]*)")
+_NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+"""Numbers that every version of YAML reads alike. YAML 1.1 takes 010 for 8, and 1_0 for 10."""
+
+_LEADING_0 = re.compile(r"[+-]?0[0-9]")
 
 
 class _Loader(yaml.SafeLoader):
@@ -79,7 +88,8 @@ class Document:
             problem = InputProblem(str(path), 0, "", f"{err.strerror}", "a readable YAML file")
             raise BadInputError([problem]) from err
         except UnicodeDecodeError as err:
-            problem = InputProblem(str(path), 0, "", f"not text ({err})", "a YAML file in UTF-8")
+            found = describe_undecodable(err)
+            problem = InputProblem(str(path), 0, "", found, "a YAML file in UTF-8")
             raise BadInputError([problem]) from err
         except ValueError as err:  # a NUL in the path
             problem = InputProblem(repr(str(path)), 0, "", str(err), "the path of a YAML file")
@@ -102,6 +112,8 @@ class Document:
             mark = err.problem_mark or err.context_mark
             line = mark.line + 1 if mark else 0
             found = f"not YAML: {err.problem or err.context}"
+            if err.context == _IN_ALIAS:
+                found += "; a text that begins with * needs quotes, such as '*/5 * * * *'"
             problem = InputProblem(str(self.path), line, "", found, "a valid YAML document")
             raise BadInputError([problem]) from err
         except (yaml.YAMLError, RecursionError) as err:
@@ -227,25 +239,33 @@ class Value:
     def whole(self, low: int, high: int | None = None) -> int:
         """Return a whole number from `low` to `high`, both included."""
         try:
-            number = int(self.node.value) if self.is_scalar else None
+            number = int(self._digits(_WHOLE))
         except ValueError:
             number = None
         if number is None or number < low or (high is not None and number > high):
             upper = f"to {high}" if high is not None else "upwards"
-            self.problem(f"{self.shown}", f"a whole number from {low} {upper}")
+            self.problem(self._shown_number(), f"a whole number from {low} {upper}")
             return low
         return number
 
     def number(self, low: float, high: float) -> float:
         """Return a finite number from `low` to `high`, both included; NaN is a problem."""
-        try:
-            number = float(self.node.value) if self.is_scalar else math.nan
-        except ValueError:
-            number = math.nan
+        number = float(self._digits(_NUMBER) or math.nan)
         if not low <= number <= high:
-            self.problem(f"{self.shown}", f"a number from {low:g} to {high:g}")
+            self.problem(self._shown_number(), f"a number from {low:g} to {high:g}")
             return low
         return number
+
+    def _digits(self, form: re.Pattern[str]) -> str:
+        """Return the text of a number of this form; an empty text for anything else."""
+        is_number = self.is_scalar and form.fullmatch(self.node.value)
+        return str(self.node.value) if is_number else ""
+
+    def _shown_number(self) -> str:
+        """The value as a message shows it, with the reason why a leading 0 is refused."""
+        if self.is_scalar and _LEADING_0.match(self.node.value):
+            return f"{self.shown}, which YAML 1.1 reads in base 8 and YAML 1.2 in base 10"
+        return self.shown
 
     def boolean(self) -> bool:
         """Return a boolean: true or false."""

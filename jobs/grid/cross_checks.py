@@ -76,22 +76,33 @@ def check_classes(datasets: Sequence[tuple[Value, Dataset]], grid: Grid) -> None
             if grid.excludes(pair):
                 continue
             if classes > model.config.num_classes:
+                from_1 = "; its labels start at 1, and the first class is 0"
+                is_from_1 = dataset.images.labels.min() == 1
                 value.problem(
                     f"{dataset.label} has {classes} classes, the model {model.name!r} has"
-                    f" {model.config.num_classes}",
+                    f" {model.config.num_classes}{from_1 if is_from_1 else ''}",
                     "data sets whose labels are among the model's classes; `exclude` leaves out a"
                     f" pair: {{model: {model.name}, dataset: {dataset.label}}}",
                 )
             elif moved := _moved(dataset.images.class_names, model.metadata.class_names):
+                name, here, there = moved
                 value.problem(
-                    f"class {moved!r} of {dataset.label} has another label in the model"
-                    f" {model.name!r}",
-                    "the model's classes in its order; a class folder may be missing",
+                    f"class {name!r} is label {here} of {dataset.label} and label {there} of the"
+                    f" model {model.name!r}",
+                    "the model's classes in its order. A class without images here keeps its label"
+                    " by a folder of its name in another split, such as train/NAME",
                 )
 
 
-def _moved(of_images: Sequence[str], of_model: Sequence[str]) -> str | None:
-    """Return the first class that both know under different labels; other names are ignored."""
+def _moved(of_images: Sequence[str], of_model: Sequence[str]) -> tuple[str, int, int] | None:
+    """Return the first class that both know under different labels, and these labels.
+
+    Names that only one of them knows are ignored.
+    """
     label_of = {name: label for label, name in enumerate(of_model)}
-    labelled = enumerate(of_images)
-    return next((name for label, name in labelled if label_of.get(name, label) != label), None)
+    found = (
+        (name, label, label_of[name])
+        for label, name in enumerate(of_images)
+        if label_of.get(name, label) != label
+    )
+    return next(found, None)

@@ -85,7 +85,11 @@ def read_calendar(cron: Value | None, zone: Value | None) -> Calendar:
 def _why_not(expression: str) -> str:
     """What is wrong with an expression; empty if nothing is."""
     if (count := len(expression.split())) != FIELDS:
-        return f"{count} fields instead of {FIELDS}"
+        short = "; short names are written out, @daily as `0 0 * * *`"
+        return (
+            f"{count} field{'' if count == 1 else 's'} instead of {FIELDS}"
+            f"{short if expression.startswith('@') else ''}"
+        )
     if not expression.isascii():
         return "it has characters that are not ASCII"
     try:

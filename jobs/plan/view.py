@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import storage
 from jobs.common.formatting import format_counted, format_duration
 from jobs.common.tables import format_value, long_table
 from jobs.common.text import fold
 from jobs.grid.datasets import Dataset
-from jobs.grid.grid import DEFAULT_MEASURES
+from jobs.grid.grid import DEFAULT_MEASURES, Grid
 from jobs.machine.power.protocol import EnergyProtocol
 from jobs.plan.cell import Cell
 from jobs.plan.estimate import Estimate
 from jobs.plan.plan import Plan
+
+_MAX_DIGITS = 18  # of class names that are numbers
 
 MAX_DATASETS = 20
 """How many data sets of a plan are described."""
@@ -72,7 +76,7 @@ def _dataset(dataset: Dataset) -> str:
 def describe_skips(plan: Plan) -> list[str]:
     """One paragraph per reason why cells of a plan are skipped, and one if no cell is left to run.
 
-    Also one if the grid's `energy` has no effect.
+    Also one if the grid's `energy` has no effect, and those on labels that could not be checked.
     """
     reasons = Counter(cell.skipped for cell in plan.cells if cell.skipped)
     lines = [
@@ -81,7 +85,40 @@ def describe_skips(plan: Plan) -> list[str]:
     ]
     if plan.grid.energy != EnergyProtocol() and "energy" not in plan.grid.measure:
         lines.append("`energy` has no effect: `measure` does not include energy")
+    lines += map(fold, dict.fromkeys(_unchecked_labels(plan.grid)))
     return lines if plan.runnable else [*lines, "nothing is left to run"]
+
+
+def _unchecked_labels(grid: Grid) -> Iterator[str]:
+    """Yield where a label may be another class in the model, which would show in the accuracy only.
+
+    Classes whose names the model knows were checked with the grid.
+    """
+    for dataset, model in itertools.product(grid.datasets, grid.models):
+        names, known = dataset.images.class_names, model.metadata.class_names
+        is_left_out = grid.excludes({"model": model.name, "dataset": dataset.label})
+        if is_left_out or set(names) <= set(known):
+            continue
+        if label := _first_out_of_order(names):
+            yield (
+                f"the classes of {dataset.label} are numbers sorted as text: label {label} is"
+                f" {names[label]}. If {model.name} has them in the order of the numbers, give all"
+                " as many digits, such as 002"
+            )
+        elif not known and len(names) < model.config.num_classes:
+            yield (
+                f"{dataset.label} has {len(names):,} of the {model.config.num_classes:,} classes of"
+                f" {model.name}, which has no names for them: whether they have the same labels is"
+                " not known. `gfjobs import --classes` names them"
+            )
+
+
+def _first_out_of_order(names: Sequence[str]) -> int | None:
+    """The first label that is not in the order of the numbers that the names are, if they are."""
+    if not all(name.isdecimal() and len(name) <= _MAX_DIGITS for name in names):
+        return None
+    ordered = sorted(names, key=int)
+    return next((label for label, name in enumerate(names) if name != ordered[label]), None)
 
 
 def _thresholds(cell: Cell) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import gfnet
 from jobs.common.errors import UsageError
+from jobs.common.files import describe_undecodable
 
 if TYPE_CHECKING:
     from gfnet.convert import ImportChanges
@@ -115,8 +116,10 @@ def read_classes(text: str) -> tuple[str, ...]:
     try:
         lines = Path(text).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as err:
+        found = describe_undecodable(err) if isinstance(err, UnicodeDecodeError) else err
         raise UsageError(
-            f"--classes {text}: not a comma-separated list, and not a file that can be read: {err}"
+            f"--classes {text}: not a comma-separated list, and not a file that can be read:"
+            f" {found}"
         ) from err
     return _distinct(line for line in lines if line.strip())
 

@@ -12,6 +12,8 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from gfnet.processors import processor_quota
+
 ROOT = Path("/")
 """Root of the kernel's files on processors; a made-up tree in tests."""
 
@@ -33,7 +35,7 @@ def pin_threads(threads: int) -> Iterator[str]:
     Yields: why the threads are not on that many processors; empty if they are.
     """
     if not threads:
-        yield ""
+        yield _limit(1)
         return
     if not hasattr(os, "sched_setaffinity") or not _THREADS.is_dir():
         yield "threads are not pinned: this system cannot restrict threads to processors"
@@ -71,11 +73,23 @@ def choose_processors(threads: int, allowed: Collection[int], root: Path = ROOT)
 
 
 def _shortage(threads: int, allowed: Processors) -> str:
+    if limit := _limit(min(threads, len(allowed))):
+        return limit
     if threads <= len(allowed):
         return ""
     count = len(allowed)
     has = f"{count} processor{'s' if count > 1 else ''}"
     return f"{threads} threads share {has}: this process may use no more"
+
+
+def _limit(processors: int) -> str:
+    """Returns the note if the control group grants less than this many processors' time."""
+    if (quota := processor_quota()) >= processors:
+        return ""
+    return (
+        f"the limit of this container or service (cgroup) is the time of {quota:g}"
+        f" processor{'' if quota == 1 else 's'}, and its threads are stopped when it is used up"
+    )
 
 
 def _pin(processors: Processors) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,17 +21,31 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 SUFFIXES = (
+    ".apng",
     ".bmp",
     ".gif",
+    ".jfif",
+    ".jpe",
     ".jpeg",
     ".jpg",
+    ".pbm",
     ".pgm",
     ".png",
+    ".pnm",
     ".ppm",
     ".tif",
     ".tiff",
     ".webp",
 )
+
+_IMAGE_BEGINS = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|RIFF....WEBP|II\*\0|MM\0\*"
+    rb"|....ftyp(?:avi[fs]|hei[cfmsx]|hev[cx]|mi[af]1|msf1)|\0\0\0\x0c(?:jP  |JXL )",
+    re.DOTALL,
+)
+"""How files of JPEG, PNG, GIF, WebP, TIFF, AVIF, HEIC, JPEG 2000 and JPEG XL begin."""
+
+_BEGIN_BYTES = 12
 _MAX_OTHERS = 10_000
 _NAMED = 5
 _MAX_IMAGE_BYTES = 256 * 2**20
@@ -104,8 +119,16 @@ def open_folder(name: str, folder: Path, split: str) -> ImageSet:
             f"data set {name}: {top} has no class folders; images belong in {top}/<class>/"
         )
     files, entries = {}, itertools.count(1)
+    unread: list[str] = []
     for class_name in classes:
-        files[class_name] = _image_files(name, top / class_name, entries)
+        files[class_name] = _image_files(name, top / class_name, entries, unread)
+    if unread:
+        raise DatasetError(
+            f"data set {name}: images in {top} under names that are not read: {len(unread):,}, such"
+            f" as {_shown(min(unread))}. They would be missing: rename those of a format that is"
+            f" read ({', '.join(SUFFIXES)}), convert others, such as HEIC and AVIF, or move them"
+            " out of the folder"
+        )
     empty = [class_name for class_name in classes if not files[class_name]]
     if empty:
         raise DatasetError(
@@ -192,10 +215,22 @@ def _is_image(entry: os.DirEntry[str]) -> bool:
     return is_named and entry.is_file()
 
 
-def _image_files(name: str, folder: Path, entries: Iterator[int]) -> list[str]:
+def _begins_as_image(entry: os.DirEntry[str]) -> bool:
+    """Whether a file that is not named as an image is one; reading a pipe would block."""
+    if entry.name.startswith(".") or not entry.is_file():
+        return False
+    try:
+        with open(entry.path, "rb") as file:  # noqa: PTH123 - many
+            return bool(_IMAGE_BEGINS.match(file.read(_BEGIN_BYTES)))
+    except OSError:
+        return False
+
+
+def _image_files(name: str, folder: Path, entries: Iterator[int], unread: list[str]) -> list[str]:
     """List the images below a class folder, as paths relative to it.
 
-    Hidden folders are passed over: network drives and notebooks keep thumbnails in them.
+    Hidden folders are passed over: network drives and notebooks keep thumbnails in them. Images
+    that are not named as such are added to `unread`.
 
     Raises: DatasetError: there are too many other files for a folder of images.
     """
@@ -211,6 +246,8 @@ def _image_files(name: str, folder: Path, entries: Iterator[int]) -> list[str]:
                 f"data set {name}: {folder} holds more than {_MAX_OTHERS:,} files that are not"
                 " images; give the folder that holds one folder per class, or one per split"
             )
+        if _begins_as_image(entry):
+            unread.append(f"{folder.name}/{path}")
     return found
 
 

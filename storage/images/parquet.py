@@ -35,6 +35,8 @@ SMALL_BYTES = 8 * 2**20
 
 _MAX_CLASSES = 100_000
 
+_LFS = b"version https://git-lfs"
+
 _MAX_ROWS = 20_000_000  # fourteen times ImageNet
 _MAX_GROUP_BYTES = 4 * 2**30
 
@@ -219,6 +221,7 @@ def open_parquet(
         state = _state(files, image, label)
         columns, tables = None, []
         for file in files:
+            _check_pointer(name, file)
             with pq.ParquetFile(file, memory_map=True) as parquet:
                 found = find_columns(name, file, parquet.schema_arrow, image, label)
                 if columns not in (None, found):
@@ -231,6 +234,12 @@ def open_parquet(
         table = pa.concat_tables(tables)
         if not table.num_rows or columns is None:
             raise DatasetError(f"data set {name}: {file} has no images")
+        if columns.has_bytes and not any(map(_has_images, files, itertools.repeat(columns.leaf))):
+            raise DatasetError(
+                f"data set {name}: {files[0]} has no images, but at most paths of files, such as"
+                f" {table.column('path')[0]}: write the files' bytes into it (datasets:"
+                " embed_table_storage), or name their folder, imagefolder:PATH"
+            )
         labels = _labels(name, file, table.column("label"))
         known = table.column("path").to_pylist()
         paths = tuple(str(row) if path is None else path for row, path in enumerate(known))
@@ -263,6 +272,29 @@ def _read_small(parquet: pq.ParquetFile, columns: Columns) -> pa.Table:
         path = pc.struct_field(table.column(columns.image).combine_chunks(), "path")
     label = table.column(columns.label).cast(pa.int64())
     return pa.table({"label": label, "path": path.cast(pa.string())})
+
+
+def _check_pointer(name: str, file: Path) -> None:
+    """Refuse what a clone without Git LFS has in the place of a file."""
+    with file.open("rb") as opened:
+        is_pointer = opened.read(len(_LFS)) == _LFS
+    if is_pointer:
+        raise DatasetError(
+            f"data set {name}: {file} is a pointer of Git LFS, not the file itself: fetch it with"
+            " `git lfs pull`"
+        )
+
+
+def _has_images(file: Path, leaf: str) -> bool:
+    """Whether any row has bytes, by the file's statistics; a file without these may have some."""
+    metadata = pq.read_metadata(file)
+    column = _column_index(metadata, leaf)
+    for i in range(metadata.num_row_groups):
+        group = metadata.row_group(i)
+        found = group.column(column).statistics
+        if not found or not found.has_null_count or found.null_count < group.num_rows:
+            return True
+    return False
 
 
 def _check_claims(name: str, file: Path, metadata: pq.FileMetaData) -> None:

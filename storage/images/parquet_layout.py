@@ -204,14 +204,16 @@ def _choose(  # noqa: PLR0917 - of one column
     usual: tuple[str, ...],
 ) -> str:
     columns = ", ".join(f"{field.name}: {field.type}" for field in schema)
-    if asked is not None:
-        if asked in schema.names:
-            return asked
-        raise DatasetError(f"data set {name}: {file} has no column {asked!r}; it has {columns}")
-    if found := next((each for each in usual if each in schema.names), None):
+    known = [asked] if asked is not None else [*usual, *(typed if len(typed) == 1 else ())]
+    if found := next((each for each in known if each in schema.names), None):
+        if schema.names.count(found) > 1:
+            raise DatasetError(
+                f"data set {name}: {file} has several columns {found}; it has {columns}. Rename or"
+                " remove all but one"
+            )
         return found
-    if len(typed) == 1 and typed[0] in schema.names:
-        return typed[0]
+    if asked is not None:
+        raise DatasetError(f"data set {name}: {file} has no column {asked!r}; it has {columns}")
     raise DatasetError(
         f"data set {name}: {file} has no column {' or '.join(usual)}; it has {columns}. Name the"
         f" one that is meant: {{name: '{name}', {key}: COLUMN}}"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import gzip
 import pickle
+import re
 import tarfile
+import zipfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -94,6 +97,18 @@ def test_a_published_file_is_read_as_it_is(tmp_path: Path) -> None:
             lambda state: AveragedModel(_model()).state_dict(),  # noqa: ARG005 - its own weights
             "the prefix 'module.' was removed from all names",
         ),
+        (
+            lambda state: {f"model.{k}": v for k, v in state.items()} | {"loss.w": torch.ones(3)},
+            "taken from the names that begin with 'model.'; left out: loss.w",
+        ),
+        (
+            lambda state: {k.replace("blocks.", "blocks._orig_mod."): v for k, v in state.items()},
+            "'_orig_mod.' was removed from inside the names",
+        ),
+        (
+            lambda state: {re.sub(r"(blocks\.\d)", r"\1._orig_mod", k): state[k] for k in state},
+            "'_orig_mod.' was removed from inside the names",
+        ),
     ],
 )
 def test_wrappings_are_taken_off_and_said(tmp_path: Path, wrap: Any, note: str) -> None:
@@ -142,14 +157,59 @@ def test_a_tar_archive_is_named(tmp_path: Path) -> None:
         convert(tmp_path / "m.pth.tar", ImportChanges())
 
 
-@pytest.mark.parametrize("key", ["state_dict", "ema", "module.pos_embed"])
+@pytest.mark.parametrize(
+    "key", ["state_dict", "ema", "module.pos_embed", "net.blocks.0.filter.complex_weight"]
+)
 def test_a_grid_is_sent_to_the_import(tmp_path: Path, key: str) -> None:
     """A wrapped state dict is no checkpoint yet."""
     state = _model().state_dict()
-    content = {f"module.{k}": v for k, v in state.items()} if "." in key else {key: state}
+    prefix, dot, _ = key.partition(".")
+    content = {f"{prefix}.{k}": v for k, v in state.items()} if dot else {key: state}
     torch.save(content, tmp_path / "m.pth")
     with pytest.raises(CheckpointError, match=rf"wrapped \(.*{key}.*`gfjobs import FILE` makes"):
         inspect_checkpoint(tmp_path / "m.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "`git lfs pull`"),
+        (b"\n<!DOCTYPE html><html>quota exceeded</html>", "page of a web site"),
+        (gzip.compress(b"weights"), "compressed by gzip: unpack it"),
+        (b'{"metadata": {}, "weight_map": {}}', "index of a model in several files"),
+    ],
+)
+def test_what_a_download_left_instead_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+    """By its first bytes, with what to do."""
+    (tmp_path / "m.pth").write_bytes(content)
+    for read in (partial(convert, changes=ImportChanges()), inspect_checkpoint):
+        with pytest.raises(CheckpointError, match=said):
+            read(tmp_path / "m.pth")
+
+
+def test_archives_and_folders_that_are_no_checkpoint(tmp_path: Path) -> None:
+    """TorchScript, which holds code; a zip of something; what torch.distributed wrote; a part."""
+    with zipfile.ZipFile(tmp_path / "script.pt", "w") as archive:
+        for name in ("data.pkl", "constants.pkl", "code/__torch__.py"):
+            archive.writestr(f"script/{name}", b"\x80\x02")
+    with zipfile.ZipFile(tmp_path / "sent.zip", "w") as archive:
+        archive.writestr("mine/m.pth", b"")
+    (tmp_path / "dcp").mkdir()
+    (tmp_path / "dcp/.metadata").touch()
+    (tmp_path / "folder").mkdir()
+    state = _model().state_dict()
+    part = {name: state[name] for name in list(state)[:9]}
+    save_file(part, tmp_path / "m-00001-of-00002.safetensors")
+    for name, said in (
+        ("script.pt", "TorchScript archive, which holds code"),
+        ("sent.zip", r"did not write \(it holds m\.pth\): unpack it"),
+        ("dcp", "dcp_to_torch FOLDER FILE"),
+        ("folder", "it is a folder; give the file"),
+        ("m-00001-of-00002.safetensors", "one part of several: save all"),
+    ):
+        for read in (partial(convert, changes=ImportChanges()), inspect_checkpoint):
+            with pytest.raises(CheckpointError, match=said):
+                read(tmp_path / name)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
@@ -203,7 +263,14 @@ def _without(key: str) -> dict[str, torch.Tensor]:
         (_model().state_dict() | {"n": torch.ones(2, dtype=torch.int64)}, "not dense floating"),
         ({"patch_embed.0.proj.weight": torch.ones(1)}, "hierarchical GFNet"),
         ({"model": {"blocks.0.0.norm1.weight": torch.ones(1)}}, "hierarchical GFNet"),
-        ({f"m.{k}": v for k, v in _model().state_dict().items()}, "no tensor blocks.0.filter"),
+        (
+            {
+                f"{m}.{k}": v
+                for m in ("student", "teacher")
+                for k, v in _model().state_dict().items()
+            },
+            r"several models, under student\., teacher\.: save the state_dict\(\) of one",
+        ),
         ({"conv1.weight": torch.ones(1)}, "it is not a Global Filter Network"),
         ({"weights": {}, "epoch": 3}, r"it holds no state dict.* \(it holds epoch, weights\)"),
         ([torch.ones(1)], r"it holds no state dict.* \(it holds list\)"),

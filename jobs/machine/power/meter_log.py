@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from jobs.common.errors import BadInputError, InputProblem
-from jobs.common.files import read_regular
+from jobs.common.files import describe_undecodable, read_regular
 from jobs.machine.power.protocol import MAX_W
 
 COLUMNS = ("time", "watts", "node")
@@ -42,8 +42,9 @@ class LogLine:
 def read_log(path: Path, decimal: str | None = None) -> list[LogLine]:
     """Read a log, sorted by time.
 
-    Fields are separated by commas, or by semicolons; with semicolons a comma may be the decimal
-    mark, and a point may separate thousands. A line that repeats an earlier one is dropped.
+    Fields are separated by commas, or by semicolons; with semicolons, or in quotes, a comma may be
+    the decimal mark, and with semicolons a point may separate thousands. A line that repeats an
+    earlier one is dropped.
 
     Args:
         path: path of the log.
@@ -58,7 +59,7 @@ def read_log(path: Path, decimal: str | None = None) -> list[LogLine]:
     except OSError as err:
         raise _problem(path, err.strerror or str(err), "a meter's log, as CSV") from err
     except UnicodeDecodeError as err:
-        raise _problem(path, f"not UTF-8 text: {err.reason}", "a meter's log, as CSV") from err
+        raise _problem(path, describe_undecodable(err), "a meter's log, as CSV") from err
     lines = text.splitlines()
     separator = ";" if lines and ";" in lines[0] else ","
     rows = csv.reader(lines, delimiter=separator, skipinitialspace=True)
@@ -71,6 +72,9 @@ def read_log(path: Path, decimal: str | None = None) -> list[LogLine]:
             f"a first line with {', '.join(COLUMNS)} ({COLUMNS[-1]} only if it has several)",
             line=1,
         )
+    if twice := [name for name in COLUMNS if names.count(name) > 1]:
+        found = f"several columns {' and '.join(twice)} among {', '.join(names)}"
+        raise _problem(path, found, "each column once", line=1)
     problems: list[InputProblem] = []
     try:
         table = list(enumerate(rows, start=2))
@@ -78,7 +82,7 @@ def read_log(path: Path, decimal: str | None = None) -> list[LogLine]:
         raise _problem(path, f"not CSV: {err}", "CSV", line=rows.line_num) from err
     column = names.index("watts")
     watts = [(number, row[column].strip()) for number, row in table if len(row) > column]
-    if decimal is None and separator == ",":
+    if decimal is None and separator == "," and any("." in text for _, text in watts):
         decimal = "point"
     mark = DECIMALS[decimal] if decimal else _decimal_mark(path, watts)
     read = list(_consistent(path, _lines(path, table, names, problems, mark), problems))
@@ -110,7 +114,7 @@ def _lines(
         fields = dict(zip(names, row, strict=False))
         at = _time(fields["time"]) if "time" in fields else None
         if at is None:
-            found = repr(fields.get("time", ""))
+            found = repr(fields.get("time", "")) + _unit_hint(fields.get("time", ""))
             problems.append(InputProblem(str(path), number, "time", found, _TIME))
         said = fields.get("watts", "")
         watts = _watts(said, mark)
@@ -141,10 +145,15 @@ def _consistent(
             yield line
 
 
+def _unit_hint(text: str) -> str:
+    """What a number may be that is too large for seconds since 1970."""
+    return ", perhaps milliseconds since 1970" if text.isdecimal() else ""
+
+
 def _time(text: str) -> datetime | None:
     """Return naive UTC; None if it is not a time or has no zone."""
     try:
-        seconds = float(text)
+        seconds = _float(text)
     except ValueError:
         pass
     else:
@@ -208,10 +217,21 @@ def _watts(text: str, mark: str) -> float | None:
             return None
         text = f"{first}{''.join(groups)}{mark if rest else ''}{rest}"
     try:
-        watts = float(text.replace(mark, "."))
+        watts = _float(text.replace(mark, "."))
     except ValueError:
         return None
     return watts if 0 <= watts <= MAX_W else None
+
+
+def _float(text: str) -> float:
+    """As `float`, which also takes underscores and the digits of other scripts.
+
+    Raises:
+        ValueError: it is no number, or one of these.
+    """
+    if "_" in text or not text.isascii():
+        raise ValueError(text)
+    return float(text)
 
 
 def _problem(path: Path, found: str, allowed: str, line: int = 0) -> BadInputError:

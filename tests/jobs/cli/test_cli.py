@@ -167,6 +167,8 @@ def test_sql_formats(root: Path) -> None:
         (["summary", "first", "--profile"], "run first has no profile; set measure:"),
         (["rm", "nope"], "there is no run 'nope'"),
         (["sql", "selec 1"], "syntax error"),
+        (["sql", ""], "'' has no statement; a query is, for example, 'from ladder'"),
+        (["sql", "/* only a comment */", "--format", "csv"], "has no statement"),
         (["sql", "select model from ladde"], "ladder"),
         (["sql", "select modle from ladder"], "model"),
         (["sql", "select 1", "--format", "xml"], "'xml' is not one of"),

@@ -77,6 +77,32 @@ def test_whole_numbers_out_of_range(value: str) -> None:
         doc.check()
 
 
+@pytest.mark.parametrize("value", ["010", "-07", "1_0", "0x10", "1:30", "٣", "0.1_5", "1 0"])
+def test_numbers_that_yaml_versions_read_differently(value: str) -> None:
+    """A leading 0 is base 8 in YAML 1.1: 8 or 10 rounds, and nobody would notice."""
+    for read in ("whole", "number"):
+        doc = document(f"a: {value}")
+        getattr(doc.root().mapping(["a"])["a"], read)(0, 99)
+        with pytest.raises(BadInputError, match=f"a: '{value}'") as caught:
+            doc.check()
+        is_octal = "which YAML 1.1 reads in base 8 and YAML 1.2 in base 10" in str(caught.value)
+        assert is_octal == (value in {"010", "-07"})
+
+
+@pytest.mark.parametrize("value", ["0", "+7", "0.50", ".5", "5.", "5e-1", "1E1"])
+def test_numbers_in_all_their_forms(value: str) -> None:
+    """As programs write them."""
+    doc = document(f"a: {value}")
+    assert doc.root().mapping(["a"])["a"].number(0, 99) == float(value)
+    doc.check()
+
+
+def test_a_star_without_quotes() -> None:
+    """As in a cron expression, which YAML takes for an alias."""
+    with pytest.raises(BadInputError, match=r"begins with \* needs quotes, such as '\*/5 "):
+        document("cron: */5 * * * *").root()
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
@@ -120,7 +146,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for path, words in [
         (tmp_path / "none.yaml", "no such file"),
         (tmp_path, "directory"),
-        (binary, "not text"),
+        (binary, "text in UTF-16, as PowerShell writes it: save it as UTF-8"),
     ]:
         with pytest.raises(BadInputError, match=words) as caught:
             Document.read(path)

@@ -257,7 +257,8 @@ def write_parquet(path: Path, labels: list[int], names: list[str] | None = None)
     ("labels", "names", "words"),
     [
         ([], None, "no images"),
-        ([0, 12], None, "13 classes, the model 'flat' has 10"),
+        ([0, 12], None, "13 classes, the model 'flat' has 10\n"),
+        (list(range(1, 11)), None, "has 10; its labels start at 1, and the first class is 0"),
         ([0, -1], None, "labels outside"),
         ([0, 2**40], None, "names no classes"),
         ([0, 2], ["a", "b"], "labels outside its 2 classes"),
@@ -294,7 +295,7 @@ def test_classes_must_mean_what_the_model_calls_so(
     if is_fine:
         read(path)
         return
-    with pytest.raises(BadInputError, match="class 'cat' of data has another label in the model"):
+    with pytest.raises(BadInputError, match="class 'cat' is label 1 of data and label 2 of"):
         read(path)
 
 

@@ -122,7 +122,7 @@ def test_of_many_moments_the_newest_are_kept() -> None:
         ("0 24 * * *", "bad hour"),
         ("0 2 * *", "4 fields instead of 5"),
         ("0 0 2 * * *", "6 fields"),
-        ("@daily", "1 fields"),
+        ("@daily", "1 field instead of 5; short names are written out, @daily as `0 0 "),
         ("0 2 * * monday", "bad day-of-week"),
         ("0 0 30 2 *", "bad day-of-month"),
         ("0 2 * * L", "bad day-of-week"),

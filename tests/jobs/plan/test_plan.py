@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import gfnet
 from jobs.common.errors import BadInputError
 from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import queued_rows
@@ -19,6 +20,7 @@ from jobs.machine.power.protocol import EnergyProtocol
 from jobs.plan.order import make_blocks
 from jobs.plan.plan import Plan, plan_document
 from jobs.plan.task import Shard, cut_shards
+from jobs.plan.view import describe_skips
 
 LADDER = """\
 models: [flat.safetensors, distil.safetensors, dynn.safetensors]
@@ -251,6 +253,40 @@ def test_shards_cover_each_image_once() -> None:
     assert cut_shards(0) == ()
     assert cut_shards(SHARD_IMAGES) == (Shard(0, 0, 1000),)
     assert cut_shards(2001) == (Shard(0, 0, 1000), Shard(1, 1000, 2000), Shard(2, 2000, 2001))
+
+
+@pytest.mark.parametrize(
+    ("names", "known", "said"),
+    [
+        ([*map(str, range(12))], (), "numbers sorted as text: label 2 is 10. If named has them in"),
+        ([*map(str, range(12))], ("cat", "dog"), "numbers sorted as text: label 2 is 10"),
+        ([f"{number:02}" for number in range(12)], (), ""),
+        (["n02", "n07"], (), "many has 2 of the 12 classes of named, which has no names for them"),
+        (["0", "1"], ("0", "1"), ""),
+        (["n02", "n07"], ("cat", "dog"), ""),
+    ],
+)
+def test_labels_that_could_not_be_checked(
+    plan_of: Callable[[str], Plan],
+    tmp_path: Path,
+    names: list[str],
+    known: tuple[str, ...],
+    said: str,
+) -> None:
+    """Folders 0, 1, 10, 2, ...; or some of ImageNet's classes: accuracy near 0 without a reason."""
+    for name in names:
+        (tmp_path / "many" / name).mkdir(parents=True)
+        (tmp_path / "many" / name / "0.png").write_bytes(b"x")
+    model = gfnet.create("gfnet", img_size=8, patch_size=4, embed_dim=8, depth=2, num_classes=12)
+    known = (*known, *(f"x{number}" for number in range(len(known), 12))) if known else ()
+    metadata = replace(model.metadata, class_names=known)
+    gfnet.save_checkpoint(model, tmp_path / "named.safetensors", metadata)
+    grid = f"models: ['{tmp_path}/named.safetensors']\ndatasets: ['imagefolder:{tmp_path}/many']\n"
+    lines = describe_skips(plan_of(grid))
+    assert len(lines) == bool(said)
+    assert said in " ".join("".join(lines).split())
+    excluded = describe_skips(plan_of(f"{grid}exclude: [{{dataset: many}}]\n"))
+    assert excluded == ["nothing is left to run"]
 
 
 def test_a_pair_that_does_not_fit_can_be_excluded(

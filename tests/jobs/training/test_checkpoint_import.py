@@ -145,3 +145,12 @@ def test_a_class_that_is_named_twice(source: Path, tmp_path: Path) -> None:
         result = _run(source, "-o", tmp_path / "out.safetensors", *options)
         assert result.exit_code == 2
         assert "names a class twice: a; each has one label" in result.stderr
+
+
+def test_classes_in_utf_16(source: Path, tmp_path: Path) -> None:
+    """As PowerShell writes a list of folders."""
+    names = tmp_path / "classes.txt"
+    names.write_text("a\nb\n", encoding="utf-16")
+    result = _run(source, "-o", tmp_path / "out.safetensors", "--classes", names)
+    assert result.exit_code == 2
+    assert "text in UTF-16, as PowerShell writes it: save it as UTF-8" in result.stderr

@@ -14,6 +14,7 @@ import torch
 from jobs.plan.order import make_blocks
 from jobs.plan.plan import Plan
 from jobs.plan.sources import Sources
+from jobs.worker import cpu_pinning
 from jobs.worker import run_task as worker
 from jobs.worker.cpu_pinning import choose_processors, pin_threads
 from jobs.worker.kinds import ROWS
@@ -143,6 +144,21 @@ def test_more_threads_than_processors_are_said() -> None:
         assert why_not.startswith(f"{many} threads share {len(ALLOWED)} processor")
         assert why_not.endswith("this process may use no more")
         assert set(places().values()) == {ALLOWED}
+
+
+@on_linux
+@pytest.mark.parametrize(
+    ("threads", "quota", "is_said"),
+    [(1, 0.5, True), (1, 1.0, False), (0, 0.5, True), (0, 1, False)],
+)
+def test_the_limit_of_a_container_is_said(
+    monkeypatch: pytest.MonkeyPatch, threads: int, quota: float, *, is_said: bool
+) -> None:
+    """Its threads see all processors, and are stopped when their time is used up."""
+    monkeypatch.setattr(cpu_pinning, "processor_quota", lambda: quota)
+    with pin_threads(threads) as why_not:
+        assert why_not.startswith("the limit of this container or service (cgroup)") == is_said
+        assert (f"is the time of {quota:g} processors" in why_not) == is_said
 
 
 def test_a_system_without_affinity_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

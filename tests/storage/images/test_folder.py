@@ -109,3 +109,42 @@ def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
     assert found.paths == ("b/1.png", r"caf\xe9/\xff.png")
     assert found.read([1])["image"].to_pylist() == [b"x"]
     assert found.images_table()["class_name"].to_pylist() == ["b", r"caf\xe9"]
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".jpe", ".JPEG", ".apng", ".pnm", ".TIF"])
+def test_suffixes_of_images_that_browsers_and_scanners_write(tmp_path: Path, suffix: str) -> None:
+    """Half of the images would be missing from every figure."""
+    write(tmp_path / "images", "rose/1.jpg", f"rose/2{suffix}", "tulip/3.jpg", "tulip/Thumbs.db")
+    assert opened(tmp_path).paths == ("rose/1.jpg", f"rose/2{suffix}", "tulip/3.jpg")
+
+
+@pytest.mark.parametrize(
+    ("path", "begin"),
+    [
+        ("rose/2", b"\xff\xd8\xff\xe0"),
+        ("rose/2.jpg_large", b"\xff\xd8\xff\xe0"),
+        ("rose/more/2.dat", b"\x89PNG\r\n\x1a\n"),
+        ("rose/2.heic", b"\0\0\0\x18ftypheic"),
+        ("rose/2.avif", b"\0\0\0\x1cftypavif"),
+        ("rose/2.jp2", b"\0\0\0\x0cjP  "),
+        ("rose/2.nef", b"II*\0"),
+    ],
+)
+def test_images_under_other_names_are_not_left_out_silently(
+    tmp_path: Path, path: str, begin: bytes
+) -> None:
+    """Their names are in the message, before anything is evaluated."""
+    write(tmp_path / "images", "rose/1.jpg", "tulip/3.jpg")
+    (tmp_path / "images" / path).parent.mkdir(exist_ok=True)
+    (tmp_path / "images" / path).write_bytes(begin)
+    with pytest.raises(storage.DatasetError, match="would be missing") as err:
+        opened(tmp_path)
+    assert f"not read: 1, such as {path}." in str(err.value)
+
+
+def test_other_files_and_hidden_images_are_no_images(tmp_path: Path) -> None:
+    """Text, thumbnails in a database, and what macOS writes next to each file."""
+    write(tmp_path / "images", "rose/1.jpg", "tulip/3.jpg", "rose/notes.txt", "rose/Thumbs.db")
+    (tmp_path / "images/rose/._1").write_bytes(b"\xff\xd8\xff\xe0")
+    os.mkfifo(tmp_path / "images/rose/pipe")
+    assert opened(tmp_path).paths == ("rose/1.jpg", "tulip/3.jpg")

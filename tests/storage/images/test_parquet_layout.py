@@ -180,3 +180,35 @@ def test_files_of_one_split_must_be_alike(tmp_path: Path) -> None:
         write(file, image="struct", label=None, metadata=features(label=names))
     with pytest.raises(storage.DatasetError, match=r"00001-of.* has other columns or classes than"):
         opened(tmp_path, ".")
+
+
+def test_a_column_that_stands_there_twice(tmp_path: Path) -> None:
+    """Of two, neither is chosen; named or not."""
+    file = tmp_path / "test.parquet"
+    columns = [pa.array([b"0", b"1"]), pa.array([0, 1]), pa.array([1, 0])]
+    pq.write_table(pa.Table.from_arrays(columns, names=["image", "label", "label"]), file)
+    for asked in ({}, {"label": "label"}):
+        with pytest.raises(storage.DatasetError, match="has several columns label; it has image"):
+            opened(tmp_path, "test.parquet", **asked)
+
+
+def test_paths_in_the_place_of_images(tmp_path: Path) -> None:
+    """As `datasets` writes a table of local files; a single image without bytes stays."""
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    for name, first in (("paths", None), ("images", b"0")):
+        rows = [{"bytes": b, "path": f"/home/me/{i}.png"} for i, b in enumerate((None, first))]
+        images = pa.array(rows, kind)
+        table = pa.table({"image": images, "label": pa.array([0, 1])})
+        pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=1)
+    with pytest.raises(storage.DatasetError, match=r"such as /home/me/0\.png: write the files'"):
+        opened(tmp_path, "paths.parquet")
+    assert opened(tmp_path, "images.parquet").read([0, 1])["image"].to_pylist() == [None, b"0"]
+
+
+def test_a_pointer_of_git_lfs(tmp_path: Path) -> None:
+    """What a clone without it has: text instead of the file."""
+    (tmp_path / "test.parquet").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0"
+    )
+    with pytest.raises(storage.DatasetError, match=r"pointer of Git LFS.*`git lfs pull`"):
+        opened(tmp_path, "test.parquet")

@@ -94,7 +94,13 @@ def test_a_log_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
         (b"", "no column time and no column watts among none"),
         (b"when,watts\n1,2\n", "meter.csv:1: no column time among when, watts"),
         (b"time,watts\n", "no line below the header"),
-        (b"\xff\xfe\x00t", "not UTF-8 text"),
+        (b"\xfe\x00t", "not UTF-8 text"),
+        ("time,watts\n1,2\n".encode("utf-16"), "text in UTF-16, as PowerShell writes it: save"),
+        (b"time,watts,watts\n1,2,3\n", "several columns watts among time, watts, watts"),
+        (b"time,watts\n1764057600000,8\n", "'1764057600000', perhaps milliseconds since 1970"),
+        (b"time,watts\n1795593601,1_0\n", "watts: '1_0'"),
+        (b"time,watts\n1_795_593_601,8\n", "time: '1_795_593_601'"),
+        ("time,watts\n1795593601,٨\n".encode(), "watts: '٨'"),
         (b"time,watts\n" + 100 * b"x,y\n", "180 more lines with problems"),
     ],
 )
@@ -174,3 +180,15 @@ def test_between_commas_a_point_is_decimal(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"csv:4: watts: '10,05'") as caught:
         read_log(path)
     assert len(caught.value.problems) == 1
+
+
+def test_commas_in_quotes_between_commas(tmp_path: Path) -> None:
+    """Decimal ones, if one shows it; never a thousandfold power without a word."""
+    log = log_of(tmp_path / "meter.csv", '"8,123"', '"7,95"', separator=",")
+    assert [line.power_mw for line in read_log(log)] == pytest.approx([8123, 7950])
+    log = log_of(tmp_path / "meter.csv", '"8,123"', '"7,950"', separator=",")
+    with pytest.raises(
+        BadInputError, match=r"8,123 W is 8\.123 W, or 8123 W if the mark separates"
+    ):
+        read_log(log)
+    assert [line.power_mw for line in read_log(log, "comma")] == pytest.approx([8123, 7950])
