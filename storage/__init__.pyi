@@ -34,6 +34,7 @@ from .results.connection import named_query as named_query
 from .results.connection import query as query
 from .results.export import FORMATS as FORMATS
 from .results.export import encode as encode
+from .results.export import encode_rows as encode_rows
 from .results.export import table_values as table_values
 from .runs.judgements import save_regressions as save_regressions
 from .runs.layout import check_root as check_root

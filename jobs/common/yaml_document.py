@@ -3,12 +3,14 @@
 A reader asks each value for what it should be (`whole`, `choice`, `mapping`, ...). A value that is
 something else records a problem and returns a harmless stand-in, so that reading can continue;
 `Document.check` raises at the end.
+
+The path may be that of a private file, by mistake. So the content of a file is quoted only if it is
+a mapping with at least one known key, which may have a slip in it.
 """
 
 from __future__ import annotations
 
 import difflib
-import io
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -22,6 +24,8 @@ from jobs.common.errors import BadInputError, InputProblem
 from jobs.common.files import describe_undecodable
 
 _NEAREST = 3
+_SLIP = 0.8
+"""Least likeness of a mistyped key; a suggestion may be less like it."""
 
 MAX_BYTES = 64 * 1024
 """Of a file: some thirty times what such a file needs, and read within a second or two."""
@@ -30,6 +34,11 @@ MAX_VALUES = 100_000
 """Values read from one file; only aliases of lists that hold aliases exceed this."""
 
 MAX_NESTING = 50
+
+_QUOTED = re.compile(r"""(['"])((?:\\.|(?!\1)[^\\])*)\1""")
+"""What PyYAML quotes in a message."""
+_HARMLESS = re.compile(r"<[a-z ]+>|\\?.")
+"""Of that, names of tokens and single characters; the rest is content of the file."""
 
 _SHOWN = 500  # characters of a wrong value in a message
 
@@ -78,7 +87,7 @@ class Document:
                     str(path), 0, "", f"more than {MAX_BYTES:,} bytes", "a YAML file of less"
                 )
                 raise BadInputError([problem])
-            return cls(path, io.TextIOWrapper(io.BytesIO(data), encoding="utf-8").read())
+            return cls(path, data.decode().replace("\r\n", "\n").replace("\r", "\n"))
         except FileNotFoundError as err:
             problem = InputProblem(
                 str(path), 0, "", "there is no such file", "the path of a YAML file"
@@ -111,7 +120,7 @@ class Document:
         except yaml.MarkedYAMLError as err:
             mark = err.problem_mark or err.context_mark
             line = mark.line + 1 if mark else 0
-            found = f"not YAML: {err.problem or err.context}"
+            found = f"not YAML: {_without_content(str(err.problem or err.context))}"
             if err.context == _IN_ALIAS:
                 found += "; a text that begins with * needs quotes, such as '*/5 * * * *'"
             problem = InputProblem(str(self.path), line, "", found, "a valid YAML document")
@@ -167,6 +176,8 @@ class Value:
             return "a mapping"
         if self.is_list:
             return "a list" if self.node.value else "an empty list"
+        if not self.key and self.node.value:  # the whole file
+            return "a text"
         return f"{_shortened(self.node.value)!r}" if self.node.value != "" else "nothing"
 
     def problem(self, found: str, allowed: str) -> None:
@@ -179,6 +190,9 @@ class Value:
         """Return its entries; unknown, duplicate and missing keys are problems."""
         if not isinstance(self.node, yaml.MappingNode):
             self.problem(f"{self.shown}", f"a mapping with the keys {', '.join(known)}")
+            return {}
+        if not self.key and self.node.value and not self._has_near(known):
+            self.problem("no known key", f"a mapping with the keys {', '.join(known)}")
             return {}
         entries: dict[str, Value] = {}
         for key_node, node in self.node.value:
@@ -195,6 +209,11 @@ class Value:
             if name not in entries:
                 self.problem(f"the key {name} is missing", f"required: {', '.join(required)}")
         return entries
+
+    def _has_near(self, known: Sequence[str]) -> bool:
+        """Whether any key of its mapping is known, or a known one with a slip in it."""
+        names = [key.value for key, _ in self.node.value if isinstance(key, yaml.ScalarNode)]
+        return any(difflib.get_close_matches(name, known, 1, _SLIP) for name in names)
 
     def items(self) -> list[Value]:
         """Return the values of its list; anything but a list of one or more is a problem.
@@ -270,6 +289,11 @@ class Value:
     def boolean(self) -> bool:
         """Return a boolean: true or false."""
         return self.choice(("true", "false")) == "true"
+
+
+def _without_content(message: str) -> str:
+    """Leave out what a message of PyYAML quotes of a file, which may be a private one."""
+    return _QUOTED.sub(lambda found: found[0] if _HARMLESS.fullmatch(found[2]) else "…", message)
 
 
 def _shortened(text: str) -> str:

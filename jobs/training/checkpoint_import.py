@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gfnet
 from jobs.common.errors import UsageError
-from jobs.common.files import describe_undecodable
+from jobs.common.files import describe_undecodable, read_regular
 
 if TYPE_CHECKING:
     from gfnet.convert import ImportChanges
+
+_MAX_CLASSES_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -109,27 +110,32 @@ def read_classes(text: str) -> tuple[str, ...]:
     """Reads class names in label order: a comma-separated list, or a file with one per line.
 
     Raises:
-        UsageError: the file cannot be read, or a name stands there twice.
+        UsageError: the file cannot be read, or a name stands there twice; of a file, which may be
+            a private one, the message has the lines and not the names.
     """
     if "," in text:
-        return _distinct(text.split(","))
+        names = [name.strip() for name in text.split(",")]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise UsageError(
+                f"--classes names a class twice: {', '.join(twice)}; each has one label"
+            )
+        return tuple(names)
     try:
-        lines = Path(text).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as err:
-        found = describe_undecodable(err) if isinstance(err, UnicodeDecodeError) else err
+        lines = read_regular(Path(text), _MAX_CLASSES_BYTES).splitlines()
+    except (OSError, ValueError) as err:  # ValueError: not UTF-8, or a NUL in the path
+        why = getattr(err, "strerror", None) or str(err)
+        why = describe_undecodable(err) if isinstance(err, UnicodeDecodeError) else why
         raise UsageError(
-            f"--classes {text}: not a comma-separated list, and not a file that can be read:"
-            f" {found}"
+            f"--classes {text}: not a comma-separated list, and not a file that can be read: {why}"
         ) from err
-    return _distinct(line for line in lines if line.strip())
-
-
-def _distinct(names: Iterable[str]) -> tuple[str, ...]:
-    """Class names without blanks around them, each once."""
-    found = tuple(name.strip() for name in names)
-    if twice := sorted(name for name, count in Counter(found).items() if count > 1):
-        raise UsageError(f"--classes names a class twice: {', '.join(twice)}; each has one label")
-    return found
+    first: dict[str, int] = {}
+    for number, name in enumerate(map(str.strip, lines), start=1):
+        if name and first.setdefault(name, number) != number:
+            raise UsageError(
+                f"--classes {text} names a class twice, in lines {first[name]} and {number}; each"
+                " has one label"
+            )
+    return tuple(first)
 
 
 def _preprocessing(wanted: Importing, found: gfnet.Preprocessing) -> gfnet.Preprocessing:

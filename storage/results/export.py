@@ -18,9 +18,10 @@ from storage.errors import StorageError
 from storage.sql.sandbox import open_duckdb
 from storage.sql.text import quote
 from storage.tables.parquet import parquet_bytes
+from storage.tables.schemas import build_column, make_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
 
 def encode(table: pa.Table, format: str) -> bytes:  # noqa: A002 (the word of the option)
@@ -28,7 +29,8 @@ def encode(table: pa.Table, format: str) -> bytes:  # noqa: A002 (the word of th
 
     * csv: with a header, NULL as an empty field, lists as DuckDB writes them: `[0, 1]`;
     * json: an array with one object per row and line; NaN and infinities, which JSON lacks, become
-      null; float32 as the shortest text that gives it exactly; times as ISO 8601;
+      null; float32 as the shortest text that gives it exactly; times as ISO 8601, in UTC: with a
+      `Z`, as every timestamp without a zone is in UTC;
     * parquet: zstd.
 
     Raises: StorageError: another format.
@@ -36,6 +38,28 @@ def encode(table: pa.Table, format: str) -> bytes:  # noqa: A002 (the word of th
     if format not in _ENCODERS:
         raise StorageError(f"format {format!r} is not known; formats: {', '.join(FORMATS)}")
     return _ENCODERS[format](table)
+
+
+def encode_rows(columns: str, rows: Sequence[Mapping[str, object]], format: str) -> bytes:  # noqa: A002
+    """Encode rows as `encode` does, each value as the type of its column; None is NULL.
+
+    A dash or a formatted number is no number, and is refused.
+
+    Args:
+        columns: names and types, as in `tables/schemas.py`: `model text, threshold float`.
+        rows: values by column.
+        format: as for `encode`.
+
+    Raises: StorageError: another format, or a value of another type than its column.
+    """
+    schema = make_schema(columns)
+    arrays = [
+        build_column(
+            "result", field, [row[field.name] for row in rows], len(rows), is_sequence=True
+        )
+        for field in schema
+    ]
+    return encode(pa.Table.from_arrays(arrays, schema=schema), format)
 
 
 def _csv(table: pa.Table) -> bytes:
@@ -108,7 +132,8 @@ def _json_value(value: Any, kind: pa.DataType) -> Any:  # noqa: PLR0911 (one per
     if isinstance(value, dict):
         return {field.name: _json_value(value[field.name], field.type) for field in kind}
     if isinstance(value, (datetime, date, time)):
-        return value.isoformat()
+        is_utc = isinstance(value, datetime) and value.tzinfo is None
+        return value.isoformat() + ("Z" if is_utc else "")
     if isinstance(value, Decimal):  # DuckDB's sum of integers is one
         return int(value) if value == value.to_integral_value() else float(value)
     if value is None or isinstance(value, (bool, int, str)):

@@ -116,7 +116,8 @@ node text, precision text, threads int, seed long, started_at time, finished_at 
 }
 
 
-def _schema(columns: str) -> pa.Schema:
+def make_schema(columns: str) -> pa.Schema:
+    """Make the schema of columns written as above: `model text, threshold float`."""
     fields = [column.split() for column in columns.replace("\n", " ").split(",")]
     return pa.schema(
         [pa.field(name, _TYPES[kind]) for name, kind in fields],
@@ -124,7 +125,7 @@ def _schema(columns: str) -> pa.Schema:
     )
 
 
-TABLES: dict[str, pa.Schema] = {name: _schema(columns) for name, columns in _COLUMNS.items()}
+TABLES: dict[str, pa.Schema] = {name: make_schema(columns) for name, columns in _COLUMNS.items()}
 
 # Columns that files of older versions lack; read as NULL.
 ADDED_COLUMNS = {
@@ -222,13 +223,16 @@ def build_table(name: str, columns: Mapping[str, object]) -> pa.Table:
         raise StorageError(msg)
     rows = next(iter(lengths.values()), 1)
     arrays = [
-        _column(name, field, columns.get(field.name), rows, field.name in lengths)
+        build_column(name, field, columns.get(field.name), rows, is_sequence=field.name in lengths)
         for field in schema
     ]
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _column(table: str, field: pa.Field, values: object, rows: int, is_sequence: bool) -> pa.Array:
+def build_column(
+    table: str, field: pa.Field, values: object, rows: int, *, is_sequence: bool
+) -> pa.Array:
+    """Build one column of `build_table`; the name of the table is for the message."""
     try:
         if values is None:
             return pa.nulls(rows, field.type)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from jobs.analysis.comparison.comparable import PLACE, count_answered, explain_no_accuracy
 from jobs.analysis.comparison.run_data import RunAnswers, Runs
 from jobs.analysis.statistics.mcnemar import AnswerChanges, interval, p_value
-from jobs.common.formatting import Row, format_threshold
+from jobs.common.formatting import Row
 
 _COUNTED = "no test: blocks are counted on the same images"
 
@@ -21,6 +21,8 @@ class Compared:
     """One figure of one pair of cells.
 
     Attributes:
+        threshold, thresholds: of the first side; both None for a static model, and one of them if
+            its exits share a threshold or not. Likewise of the second.
         figure: `accuracy` (percent), `latency` (ms), `energy` (mJ), `exits` (mean blocks).
         first, second: its values; latency and energy as measured, with no control divided out.
         change: percentage points, percent, percent, blocks; with its 95 % interval `low`, `high`.
@@ -33,9 +35,9 @@ class Compared:
     """
 
     model: str
-    threshold: str
+    threshold: float | None
     second_model: str
-    second_threshold: str
+    second_threshold: float | None
     dataset: str
     device: str
     node: str | None
@@ -59,15 +61,19 @@ class Compared:
     note: str | None = None
     p_reason: str | None = None
     energy_source: str | None = None
+    thresholds: Sequence[float] | None = None
+    second_thresholds: Sequence[float] | None = None
 
 
 def blank(a: Row, b: Row, figure: str, column: str) -> Compared:
     """Return a figure of a pair before any test: what identifies it, and both values."""
     return Compared(
         model=a["model"],
-        threshold=format_threshold(a),
+        threshold=a["threshold"],
+        thresholds=a["thresholds"],
         second_model=b["model"],
-        second_threshold=format_threshold(b),
+        second_threshold=b["threshold"],
+        second_thresholds=b["thresholds"],
         **{axis: a[axis] for axis in PLACE},
         figure=figure,
         first=a[column],
@@ -132,7 +138,8 @@ def changed_images(runs: Runs, a: Row, b: Row) -> Iterator[Mapping[str, Any]]:
         image_id = int(first.image_id[place])
         yield {
             "model": b["model"],
-            "threshold": format_threshold(b),
+            "threshold": b["threshold"],
+            "thresholds": b["thresholds"],
             "device": b["device"],
             "image_id": image_id,
             "path": paths.get((first.dataset_sha256, image_id)),

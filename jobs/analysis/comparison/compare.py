@@ -28,7 +28,7 @@ class Comparison:
         rows: every figure of every pair; those not compared have a reason.
         alone: cells without a counterpart, as text.
         notes: remarks that apply to all rows.
-        changed: rows of images whose prediction changed, if asked for.
+        changed: rows of images whose prediction changed; None if not asked for.
     """
 
     first: Side
@@ -36,7 +36,7 @@ class Comparison:
     rows: Sequence[Compared]
     alone: Sequence[str] = ()
     notes: Sequence[str] = ()
-    changed: Sequence[Mapping[str, Any]] = ()
+    changed: Sequence[Mapping[str, Any]] | None = None
 
 
 def compare(
@@ -86,7 +86,7 @@ def compare(
     ps = adjust_p_values([row.p for row in rows])
     rows = [replace(row, p_holm=p) for row, p in zip(rows, ps, strict=True)]
     changed = (
-        [image for a, b in pairs for image in changed_images(runs, a, b)] if with_images else []
+        [image for a, b in pairs for image in changed_images(runs, a, b)] if with_images else None
     )
     return Comparison(
         first,

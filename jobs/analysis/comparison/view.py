@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import storage
 from jobs.analysis.comparison.accuracy import Compared
 from jobs.analysis.comparison.compare import Comparison
-from jobs.common.formatting import format_fixed, format_model, format_setting
+from jobs.common.formatting import format_fixed, format_model, format_setting, format_threshold
 from jobs.common.tables import text_table
 from jobs.common.text import WIDTH, format_remarks
 
@@ -55,10 +53,15 @@ def _cells(row: Compared) -> tuple[object, ...]:
     elif row.figure == "accuracy":
         interval += f"\n-{row.lost} +{row.won} images"
     model = row.model if row.model == row.second_model else f"{row.model}\n> {row.second_model}"
-    same_threshold = row.threshold == row.second_threshold
-    threshold = row.threshold if same_threshold else f"{row.threshold}\n> {row.second_threshold}"
+    first, second = _thresholds(row)
+    threshold = first if first == second else f"{first}\n> {second}"
     figures = [_figure(row.figure, value) for value in (row.first, row.second)]
     return model, threshold, _NAMES[row.figure], *figures, change, interval, _p(row.p_holm)
+
+
+def _thresholds(row: Compared) -> tuple[str, str]:
+    second = {"threshold": row.second_threshold, "thresholds": row.second_thresholds}
+    return format_threshold(dataclasses.asdict(row)), format_threshold(second)
 
 
 def _figure(name: str, value: float | None) -> str:
@@ -102,7 +105,7 @@ def _images(changed: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         (
             each["model"],
-            each["threshold"],
+            format_threshold(each),
             each["image_id"],
             each["path"],
             each["label"],
@@ -123,7 +126,7 @@ def _remarks(comparison: Comparison) -> Iterator[str]:
         about: dict[str, list[str]] = {}
         for row in tested:
             if said := getattr(row, attribute):
-                name = f"{row.figure} of {format_model(row.model, row.threshold)}"
+                name = f"{row.figure} of {format_model(row.model, _thresholds(row)[0])}"
                 about.setdefault(said, []).append(name)
         for text, named in about.items():
             yield f"{start}{text} ({', '.join(dict.fromkeys(named))})"
@@ -138,13 +141,21 @@ def _remarks(comparison: Comparison) -> Iterator[str]:
         )
 
 
-def encode_comparison(comparison: Comparison, form: str) -> str:
+_ROWS = """
+model text, threshold float, second_model text, second_threshold float, dataset text, device text,
+node text, runtime text, precision text, threads int, batch_size int, figure text, first double,
+second double, change double, low double, high double, p double, p_holm double, images long,
+lost long, won long, moved long, reason text, note text, p_reason text, energy_source text,
+thresholds floats, second_thresholds floats
+"""
+_CHANGED = """
+model text, threshold float, device text, image_id long, path text, label long, first long,
+second long, first_exit long, second_exit long, thresholds floats
+"""
+
+
+def encode_comparison(comparison: Comparison, form: str) -> bytes:
     """Encode all rows, or the changed images if asked for, as `csv` or `json`."""
-    rows = list(comparison.changed) or [dataclasses.asdict(row) for row in comparison.rows]
-    if form == "json":
-        return json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    if comparison.changed is not None:
+        return storage.encode_rows(_CHANGED, comparison.changed, form)
+    return storage.encode_rows(_ROWS, [dataclasses.asdict(row) for row in comparison.rows], form)

@@ -63,12 +63,18 @@ def read_log(path: Path, decimal: str | None = None) -> list[LogLine]:
     lines = text.splitlines()
     separator = ";" if lines and ";" in lines[0] else ","
     rows = csv.reader(lines, delimiter=separator, skipinitialspace=True)
-    names = [name.strip().lower() for name in next(rows, [])]
+    try:
+        names = [name.strip().lower() for name in next(rows, [])]
+        table = list(enumerate(rows, start=2))
+    except csv.Error as err:
+        raise _problem(path, f"not CSV: {err}", "CSV", line=rows.line_num) from err
     missing = [name for name in ("time", "watts") if name not in names]
     if missing:
+        # Names of a file without any known column are not quoted: it may be a private one.
+        among = f" among {', '.join(names)}" if set(names) & set(COLUMNS) else ""
         raise _problem(
             path,
-            f"no column {' and no column '.join(missing)} among {', '.join(names) or 'none'}",
+            f"no column {' and no column '.join(missing)}{among}",
             f"a first line with {', '.join(COLUMNS)} ({COLUMNS[-1]} only if it has several)",
             line=1,
         )
@@ -76,10 +82,6 @@ def read_log(path: Path, decimal: str | None = None) -> list[LogLine]:
         found = f"several columns {' and '.join(twice)} among {', '.join(names)}"
         raise _problem(path, found, "each column once", line=1)
     problems: list[InputProblem] = []
-    try:
-        table = list(enumerate(rows, start=2))
-    except csv.Error as err:
-        raise _problem(path, f"not CSV: {err}", "CSV", line=rows.line_num) from err
     column = names.index("watts")
     watts = [(number, row[column].strip()) for number, row in table if len(row) > column]
     if decimal is None and separator == "," and any("." in text for _, text in watts):

@@ -101,9 +101,9 @@ def _read(path: Path) -> list[Line]:
     except OSError as err:
         raise BadInputError([InputProblem(str(path), 0, "", err.strerror or "", "a file")]) from err
     except (UnicodeDecodeError, csv.Error) as err:
-        raise BadInputError(
-            [InputProblem(str(path), 0, "", f"not CSV: {err}", "a CSV file")]
-        ) from err
+        why = err.reason if isinstance(err, UnicodeDecodeError) else err  # not the bytes
+        problem = InputProblem(str(path), 0, "", f"not CSV: {why}", "a CSV file")
+        raise BadInputError([problem]) from err
     problems = [
         InputProblem(str(path), 1, name, "no such column", f"the columns {', '.join(_COLUMNS)}")
         for name in ("phase", "watts")

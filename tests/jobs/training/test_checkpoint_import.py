@@ -140,11 +140,11 @@ def test_a_class_that_is_named_twice(source: Path, tmp_path: Path) -> None:
     """Which label it has could not be said."""
     names = tmp_path / "classes.txt"
     names.write_text("a\nb\na\n", encoding="utf-8")
-    for classes in (names, "a,b, a"):
+    for classes, said in ((names, "twice, in lines 1 and 3"), ("a,b, a", "a class twice: a")):
         options = ("--exit-blocks", "0", "--classes", classes)
         result = _run(source, "-o", tmp_path / "out.safetensors", *options)
         assert result.exit_code == 2
-        assert "names a class twice: a; each has one label" in result.stderr
+        assert f"{said}; each has one label" in result.stderr
 
 
 def test_classes_in_utf_16(source: Path, tmp_path: Path) -> None:

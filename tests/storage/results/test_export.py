@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from datetime import datetime
 from decimal import Decimal
@@ -40,7 +41,7 @@ break é",,,,,,,-1
 JSON = """\
 [
   {"model": "a \\"b\\", c", "threshold": 0.613, "acc1": 96.46, "exit_counts": [0, 2396], \
-"thresholds": [0.1, null], "is_valid": true, "at": "2026-01-02T03:04:05.600000", "sum": 12},
+"thresholds": [0.1, null], "is_valid": true, "at": "2026-01-02T03:04:05.600000Z", "sum": 12},
   {"model": null, "threshold": null, "acc1": null, "exit_counts": [], "thresholds": null, \
 "is_valid": false, "at": null, "sum": null},
   {"model": "line\\nbreak é", "threshold": null, "acc1": null, "exit_counts": null, \
@@ -99,3 +100,30 @@ def test_unknown_format_names_the_known() -> None:
     """The error lists what there is."""
     with pytest.raises(storage.StorageError, match="'xml' is not known; formats: csv, json, par"):
         storage.encode(HARD, "xml")
+
+
+def test_rows_of_declared_columns() -> None:
+    """NULL is null and an empty field, an empty text is told from it, and other keys are left."""
+    rows = [
+        {"model": "dynn", "threshold": 0.3, "thresholds": None, "other": 1},
+        {"model": "", "threshold": None, "thresholds": (0.3, 0.7), "other": 2},
+    ]
+    columns = "model text, threshold float, thresholds floats"
+    assert json.loads(storage.encode_rows(columns, rows, "json")) == [
+        {"model": "dynn", "threshold": 0.3, "thresholds": None},
+        {"model": "", "threshold": None, "thresholds": [0.3, 0.7]},
+    ]
+    assert storage.encode_rows(columns, rows, "csv").decode() == (
+        'model,threshold,thresholds\ndynn,0.3,\n"",,"[0.3, 0.7]"\n'
+    )
+    assert storage.encode_rows(columns, [], "csv") == b"model,threshold,thresholds\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [("float", "–"), ("double", "0.5"), ("int", "1,234"), ("int", 1.5), ("floats", "[0.5]")],
+)
+def test_looks_of_a_value_are_refused(kind: str, value: object) -> None:
+    """A dash is no number, nor is a formatted one; a list in words is no list."""
+    with pytest.raises(storage.StorageError, match="column a of table result takes"):
+        storage.encode_rows(f"a {kind}", [{"a": value}], "json")

@@ -10,13 +10,14 @@ from jobs.analysis.comparison.accuracy import Compared
 from jobs.analysis.comparison.compare import Comparison
 from jobs.analysis.comparison.run_data import Side
 from jobs.analysis.comparison.view import describe_comparison
-from jobs.common.tables import format_value
 
 ROW = Compared(
     model="digits-gfnet-dynn",
-    threshold=format_value([0.55, 0.65, 0.75]),
+    threshold=None,
+    thresholds=(0.55, 0.65, 0.75),
     second_model="digits-gfnet-dynn",
-    second_threshold=format_value([0.55, 0.65, 0.8]),
+    second_threshold=None,
+    second_thresholds=(0.55, 0.65, 0.8),
     dataset="digits",
     device="cpu",
     node="host",

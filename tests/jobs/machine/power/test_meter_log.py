@@ -91,7 +91,7 @@ def test_a_log_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
     ("content", "words"),
     [
         (None, "No such file"),
-        (b"", "no column time and no column watts among none"),
+        (b"", "meter.csv:1: no column time and no column watts\n"),
         (b"when,watts\n1,2\n", "meter.csv:1: no column time among when, watts"),
         (b"time,watts\n", "no line below the header"),
         (b"\xfe\x00t", "not UTF-8 text"),
