@@ -77,6 +77,7 @@ def _write_made_run(
     active_mw: float = 9000.0,
     names: Mapping[str, str] | None = None,
     day: int = 24,
+    forced_factor: float = 1.0,
 ) -> Path:
     """Write one; the root that has it is returned.
 
@@ -88,6 +89,7 @@ def _write_made_run(
         active_mw: what it says while a cell runs; it idles at 5 W.
         names: other names than `static`, `dynn`, `digits` and `node-a`.
         day: of November, on which it was submitted.
+        forced_factor: how many times as long images take that are forced to an exit.
     """
     called = {name: name for name in ("static", "dynn", "digits", "node-a")} | dict(names or {})
     images = storage.open_images("digits")
@@ -133,7 +135,9 @@ def _write_made_run(
         for cell in cells:
             model = cell.cell_id.rpartition("-")[2]
             for round_ in range(1 if cell.kind == "exits" else MADE_ROUNDS):
-                tables = _rows_of(cell, _EXIT_MS[model], images.labels[:IMAGES], round_)
+                factor = forced_factor if cell.kind == "exit_costs" else 1.0
+                exit_ms = {block: factor * ms for block, ms in _EXIT_MS[model].items()}
+                tables = _rows_of(cell, exit_ms, images.labels[:IMAGES], round_)
                 if has_power and cell.kind != "exits":
                     tables["power"] = _power_of(cell, _EXIT_MS[model], at, round_, active_mw)
                 entry = storage.CommitEntry(cell.cell_id, round_, 0, cell.node, IMAGES, 1.0, at)

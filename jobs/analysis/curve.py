@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import storage
@@ -27,8 +27,9 @@ class Curves:
 
     Attributes:
         title: data set, device, runtime.
-        cost: `forward_ms`, or `mean_blocks` if no exit costs were measured.
+        cost: `forward_ms`, or `mean_blocks` if no model has milliseconds.
         models: operating points by model, the most expensive first; a static model has one.
+        untimed: likewise the models that have no milliseconds, if others have.
         notes: by model, why milliseconds are missing, or reasons to doubt them.
         routed: the thresholds that were actually routed, with the latency composed for each.
         energies: the same with the energy; empty if it was not measured by exit. A row has no
@@ -38,6 +39,7 @@ class Curves:
     title: str
     cost: str
     models: dict[str, list[Row]]
+    untimed: dict[str, list[Row]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     routed: tuple[Row, ...] = ()
     energies: tuple[Row, ...] = ()
@@ -94,18 +96,21 @@ def _setting(row: Row) -> tuple[object, ...]:
 def make_curves(rows: Sequence[Row]) -> Curves:
     """Build the curves of one setting from its rows of `curve`, in the best available cost unit.
 
+    Milliseconds, if a model with gates has them (or any model, if none has gates), else blocks.
     A model without an accuracy, such as one whose logits are not finite, has no curve.
     """
     early = [row for row in rows if row["threshold"] is not None]
-    is_timed = all(row["forward_ms"] is not None for row in early or rows)
+    is_timed = any(row["forward_ms"] is not None for row in early or rows)
     cost = "forward_ms" if is_timed else "mean_blocks"
     models: dict[str, list[Row]] = {}
+    untimed: dict[str, list[Row]] = {}
     for row in rows:
-        # In blocks a static model is left out: blocks of different widths are not comparable.
-        if row["acc1"] is None or row[cost] is None:
+        if row["acc1"] is None:
             continue
+        # In blocks a static model is left out: blocks of different widths are not comparable.
         if is_timed or not early or row["threshold"] is not None:
-            models.setdefault(row["model"], []).append(row)
+            known = models if row[cost] is not None else untimed
+            known.setdefault(row["model"], []).append(row)
     said = {(row["model"], row["forward_ms_note"]) for row in rows if row["forward_ms_note"]}
     said |= {
         (row["model"], "no accuracy: see its all-exit pass in `gfjobs status`")
@@ -113,7 +118,7 @@ def make_curves(rows: Sequence[Row]) -> Curves:
         if row["acc1"] is None
     }
     notes = tuple(f"{model}: {note}" for model, note in sorted(said))
-    return Curves(format_setting(rows[0]), cost, models, notes)
+    return Curves(format_setting(rows[0]), cost, models, untimed, notes)
 
 
 def select_undominated(points: Sequence[Row]) -> list[Row]:

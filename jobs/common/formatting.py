@@ -86,6 +86,17 @@ def format_fixed(number: float | None, digits: int) -> str:
     return "–" if number is None else f"{number:.{digits}f}"
 
 
+def format_error(row: Row) -> str:
+    """Format the error of a row's composed milliseconds, if it is not shown to be tolerable.
+
+    `?-3.8 %`: beyond the tolerance, so nothing is promised; `+1.2 %`: not shown to be within it.
+    """
+    verdict, error = row.get("forward_ms_verdict"), row.get("forward_ms_error_pct")
+    if verdict not in ("unclear", "beyond") or error is None:
+        return ""
+    return f"{'?' if verdict == 'beyond' else ''}{error:+.1f} %"
+
+
 _MANY_HOURS = 100
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from jobs.analysis.curve import make_curves, select_undominated, thin_out
-from jobs.common.formatting import SETTING, format_fixed, format_setting
+from jobs.common.formatting import SETTING, format_error, format_fixed, format_setting
 from jobs.common.tables import format_value, markdown_table
 from jobs.report.ladder import LADDER, collect_notes, describe_missing, ladder_rows
 from jobs.report.read import Report, Setting, select_setting
@@ -49,20 +49,20 @@ def _setting(report: Report, setting: Setting) -> Iterator[str]:
     rows = select_setting(report.curve, setting)
     if rows:
         curves = make_curves(rows)
-        unit = "ms" if curves.cost == "forward_ms" else "blocks"
         yield "### Frontier, one threshold for all gates\n"
         points = [
             (
                 name,
                 row["threshold"],
                 format_fixed(row["acc1"], 2),
-                format_fixed(row[curves.cost], 3),
+                format_fixed(row["mean_blocks"], 2),
+                f"{format_fixed(row['forward_ms'], 3)} {format_error(row)}".rstrip(),
                 format_fixed(row["energy_mj"], 2),
             )
-            for name, model in curves.models.items()
+            for name, model in {**curves.models, **curves.untimed}.items()
             for row in thin_out(select_undominated(model))
         ]
-        yield _table(("model", "t", "acc@1", unit, "mJ"), points)
+        yield _table(("model", "t", "acc@1", "blocks", "ms", "mJ"), points)
     notes = [*describe_missing(report, setting), *collect_notes(report, setting)]
     if notes:
         yield "".join(f"- {text(note)}\n" for note in notes)

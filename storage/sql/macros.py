@@ -33,7 +33,9 @@ EXPRESSIONS = {
     "above_idle_mj": ("power_w", "idle_w", "ms"),
     "not_above_idle": ("power_w", "idle_w"),
     "some_rounds": ("own", "timed"),
-    "composed_check": ("is_within", "error_pct", "tolerance_pct"),
+    "ratio_margin": ("logs",),
+    "composed_verdict": ("error_pct", "low_pct", "high_pct", "tolerance_pct"),
+    "composed_check": ("verdict", "error_pct", "low_pct", "high_pct", "tolerance_pct"),
     "composed_note": ("checked", "parts", "whole", "exits"),
 }
 

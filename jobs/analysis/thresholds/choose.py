@@ -50,9 +50,10 @@ class Pass:
 
     Attributes:
         cell: its row of `choosable`.
-        answers: of every exit; `costs` are forward ms if measured, otherwise blocks.
+        answers: of every exit; `costs` are forward ms if they may be promised, otherwise blocks.
         constraints: the user's limits as constraints.
-        exit_ms: the times that forward ms are composed from, by round; empty if not measured.
+        exit_ms: the times that forward ms are composed from, by round; empty if not measured. If
+            they may not be promised, `cell` says so, and `answers` has blocks.
     """
 
     cell: Row
@@ -102,7 +103,7 @@ def read_pass(
     answers = read_exit_answers(root, run_id, cell)
     by_blocks = tuple(float(block + 1) for block in answers.exit_blocks)
     with as_usage_errors():
-        constraints = _constraints(limits, by_blocks, cell["exit_forward_ms"], cell)
+        constraints = _constraints(limits, by_blocks, cell)
     return Pass(cell, answers, constraints, read_exit_ms(root, run_id, cell))
 
 
@@ -133,7 +134,7 @@ def read_exit_answers(root: storage.Root, run_id: str, cell: Row) -> ExitAnswers
             f" {cell['dataset']} whose logits are not finite: no threshold has an accuracy; see"
             f" `gfjobs status {run_id}`, and run it in another precision or on another engine"
         )
-    forward_ms = cell["exit_forward_ms"]
+    forward_ms = cell["exit_forward_ms"] if cell["is_exit_forward_ms_promised"] else None
     shape = (len(blocks), images)
     scores = np.asarray(rows.column("gate_score"), np.float32).reshape(shape)[:-1]
     with as_usage_errors():
@@ -155,7 +156,7 @@ def read_points(root: storage.Root, run_id: str, cell: Row, most: int) -> list[R
 
 
 def read_exit_ms(root: storage.Root, run_id: str, cell: Row) -> Rounds:
-    """Return image times at each exit of one all-exit pass, by round; empty if unfit for mixing."""
+    """Return image times at each exit of one all-exit pass, by round; empty if not measured."""
     rows = storage.named_query(
         root, "exit_times", run_ids=[run_id], run_id=run_id, cell_id=cell["cell_id"]
     ).to_pylist()
@@ -174,20 +175,17 @@ def as_usage_errors() -> Iterator[None]:
         raise UsageError(str(err)) from err
 
 
-def _constraints(
-    limits: Limits, by_blocks: tuple[float, ...], forward_ms: list[float] | None, cell: Row
-) -> Constraints:
+def _constraints(limits: Limits, by_blocks: tuple[float, ...], cell: Row) -> Constraints:
     costs = []
     if limits.max_blocks is not None:
         costs.append(CostLimit("blocks", limits.max_blocks, by_blocks))
     if limits.max_forward_ms is not None:
-        if forward_ms is None:
+        if not cell["is_exit_forward_ms_promised"]:
             raise UsageError(
-                f"--max-forward-ms: the cost of each exit of {cell['model']} was not measured in"
-                " this run, or did not agree with routed times: "
-                + (cell["exit_forward_ms_note"] or "")
+                f"--max-forward-ms: no latency of {cell['model']} is promised:"
+                f" {cell['exit_forward_ms_note']}; limit --max-blocks"
             )
-        costs.append(CostLimit("forward_ms", limits.max_forward_ms, tuple(forward_ms)))
+        costs.append(CostLimit("forward_ms", limits.max_forward_ms, tuple(cell["exit_forward_ms"])))
     if limits.max_energy_mj is not None:
         energy_mj = cell["exit_energy_mj"]
         if energy_mj is None:

@@ -12,7 +12,7 @@ from jobs.analysis.thresholds.choose import Pass
 from jobs.analysis.thresholds.exit_answers import ExitAnswers, OperatingPoint, Vector
 from jobs.analysis.thresholds.guarantee import Guarantee
 from jobs.analysis.thresholds.search import Choice
-from jobs.common.formatting import Row, format_setting
+from jobs.common.formatting import Row, format_error, format_setting
 from jobs.common.tables import text_table
 from jobs.common.text import fold
 
@@ -154,7 +154,14 @@ def _latency(chosen: Pass, point: OperatingPoint) -> str:
         for percentile, needed in chosen.percentile_samples.items()
         if f"p{percentile}" not in estimates
     ]
-    return f"{text_table(('forward latency', 'ms', '95 %, by round then image'), rows)}\n"
+    mark = format_error(
+        {
+            name: chosen.cell[f"exit_{name}"]
+            for name in ("forward_ms_verdict", "forward_ms_error_pct")
+        }
+    )
+    name = f"forward latency, error {mark}" if mark else "forward latency"
+    return f"{text_table((name, 'ms', '95 %, by round then image'), rows)}\n"
 
 
 def _limit(value: float) -> str:

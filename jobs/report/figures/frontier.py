@@ -11,10 +11,11 @@ import altair as alt
 from jobs.analysis.curve import make_curves, thin_out
 from jobs.analysis.latency_intervals import make_key
 from jobs.analysis.thresholds.bands import Band
-from jobs.common.formatting import Row, format_fixed, format_threshold
+from jobs.common.formatting import Row, format_error, format_fixed, format_threshold
 from jobs.report.figures.style import (
     COLOURS,
     HEIGHT,
+    Doubtful,
     Figure,
     add_title,
     finish_chart,
@@ -26,6 +27,8 @@ from jobs.report.read import Report, Setting, select_setting
 from jobs.report.terminal.summary import is_invalid
 
 _LISTED = 12  # points of a curve in its table
+_LINE = {"strokeWidth": 2}
+_DOUBTFUL_LINE = {"strokeWidth": 2, "strokeDash": [5, 4], "opacity": 0.5}
 
 COSTS = {
     "forward_ms": ("forward latency, ms", "latency", "ms"),
@@ -39,8 +42,7 @@ def frontier_figure(report: Report, setting: Setting, cost: str, number: int) ->
     """Draws accuracy against cost: all thresholds as a line in its band, routed ones as points."""
     rows = select_setting(report.curve, setting)
     ladder = select_setting(report.ladder, setting)
-    is_composed = bool(rows) and make_curves(rows).cost == "forward_ms"
-    if cost == "mean_blocks" and (is_composed or not rows):
+    if cost == "mean_blocks" and not _lack_ms(rows):
         return None  # blocks only replace unknown milliseconds
     points = _curve_points(report, rows, cost)
     measured = list(_measured(report, ladder, cost))
@@ -56,19 +58,24 @@ def frontier_figure(report: Report, setting: Setting, cost: str, number: int) ->
     band = line.mark_area(opacity=0.18).encode(
         x=x, y=alt.Y("low:Q", title="acc@1, percent"), y2="high:Q", color=colour
     )
-    curve = line.mark_line(strokeWidth=2).encode(
-        x=x, y=y, color=colour, order=alt.Order("cost:Q"), tooltip=_tips("model", "threshold", cost)
+    tips = _tips("model", "threshold", cost)
+    promised, doubtful = (
+        make_chart([row for row in points if row["is_doubtful"] == is_doubtful])
+        .mark_line(**style)
+        .encode(x=x, y=y, color=colour, order=alt.Order("cost:Q"), tooltip=tips)
+        for is_doubtful, style in ((False, _LINE), (True, _DOUBTFUL_LINE))
     )
     point = make_chart(measured)
     interval = point.mark_rule(strokeWidth=1.5).encode(
         x=alt.X("low_cost:Q", title=label), x2="high_cost:Q", y=y, color=colour
     )
     routed = point.mark_point(filled=True, size=70, opacity=1).encode(
-        x=x, y=y, color=colour, tooltip=_tips("model", "threshold", cost)
+        x=x, y=y, color=colour, tooltip=tips
     )
     layers = [
         *([band] if any(row["low"] is not None for row in points) else []),
-        *([curve] if points else []),
+        *([promised] if any(not row["is_doubtful"] for row in points) else []),
+        *([doubtful] if any(row["is_doubtful"] for row in points) else []),
         *([interval] if any(row["low_cost"] is not None for row in measured) else []),
         *([routed] if measured else []),
     ]
@@ -81,7 +88,7 @@ def frontier_figure(report: Report, setting: Setting, cost: str, number: int) ->
             row["threshold"],
             format_fixed(row["acc1"], 2),
             _band(row),
-            format_fixed(row["cost"], 3),
+            _cost(row),
         )
         for name in names
         for row in (
@@ -106,7 +113,7 @@ def frontier_figure(report: Report, setting: Setting, cost: str, number: int) ->
 def _curve_points(report: Report, rows: Sequence[Row], cost: str) -> list[dict[str, Any]]:
     """The operating points of models with gates for which this cost is known, with their band."""
     bands = {each.cell["cell_id"]: each.bands for each in report.passes}
-    points = []
+    points, is_ms = [], cost == "forward_ms"
     for cell_id, group in groupby(rows, key=lambda row: row["cell_id"]):
         own = list(group)
         known: Sequence[Band | None] = bands.get(cell_id) or [None] * len(own)
@@ -122,6 +129,8 @@ def _curve_points(report: Report, rows: Sequence[Row], cost: str) -> list[dict[s
                     "acc1": row["acc1"],
                     "low": low,
                     "high": high,
+                    "is_doubtful": is_ms and row["is_forward_ms_promised"] is False,
+                    "error": format_error(row) if is_ms else "",
                 }
             )
     return points
@@ -158,13 +167,14 @@ def explorer_figure(report: Report, setting: Setting, cell: Row) -> dict[str, An
     Returns: a specification; `usermeta` has the cost on the horizontal axis, and the points with
         the thresholds that a click on them sets.
     """
-    rows = select_setting(report.curve, setting)
+    rows = [
+        row for row in select_setting(report.curve, setting) if row["cell_id"] == cell["cell_id"]
+    ]
     curves = make_curves(rows)
     points = [
         # Nine digits distinguish every float32 from its neighbours.
         {"cost": row[curves.cost], "acc1": row["acc1"], "threshold": f"{row['threshold']:.9g}"}
         for row in rows
-        if row["cell_id"] == cell["cell_id"] and row[curves.cost] is not None
     ]
     axes = {
         "x": alt.X("cost:Q", title=curves.cost_label, scale=alt.Scale(zero=False)),
@@ -187,6 +197,20 @@ def explorer_figure(report: Report, setting: Setting, cell: Row) -> dict[str, An
 def _tips(*names: str) -> list[alt.Tooltip]:
     shown = {"forward_ms": "cost", "energy_mj": "cost", "mean_blocks": "cost"}
     return [alt.Tooltip(f"{shown.get(name, name)}:N", title=name) for name in (*names, "acc1")]
+
+
+def _lack_ms(rows: Sequence[Row]) -> bool:
+    """Whether a model of these rows of `curve` has no milliseconds to be drawn by."""
+    curves = make_curves(rows) if rows else None
+    return curves is not None and (curves.cost == "mean_blocks" or bool(curves.untimed))
+
+
+def _cost(row: Row) -> str:
+    """The cost of a point; if it is composed and in doubt, with its error."""
+    cost, error = format_fixed(row["cost"], 3), row.get("error")
+    if not error:
+        return cost
+    return Doubtful(f"{cost} {error}") if row["is_doubtful"] else f"{cost} {error}"
 
 
 def _band(row: Row) -> str:

@@ -48,6 +48,12 @@ _CONFIG: dict[str, Any] = {
 }
 
 
+class Doubtful(str):
+    """A figure that is not promised: the page greys it."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Figure:
     """One chart.

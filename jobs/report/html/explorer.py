@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.analysis.thresholds.exit_answers import ExitAnswers
-from jobs.common.formatting import format_setting
+from jobs.common.formatting import format_error, format_setting
 from jobs.report.read import AllExitPass
 
 MOST_BYTES = 8_000_000
@@ -66,6 +66,13 @@ def _packed(each: AllExitPass, answers: ExitAnswers, name: str) -> dict[str, Any
         "sample_ms": _base64(samples.astype("<f8")),  # (samples, E)
         "samples_for": {str(each): needed for each, needed in dict(cell["samples_for"]).items()},
         "ms_note": cell["exit_forward_ms_note"],
+        "is_ms_promised": cell["is_exit_forward_ms_promised"],
+        "ms_error": format_error(
+            {
+                "forward_ms_verdict": cell["exit_forward_ms_verdict"],
+                "forward_ms_error_pct": cell["exit_forward_ms_error_pct"],
+            }
+        ),
         "exit_mj": cell["exit_energy_mj"],
         "exit_margin_mj": cell["exit_energy_margin_mj"],
         "mj_note": cell["exit_energy_mj_note"],

@@ -25,7 +25,7 @@ from jobs.common.tables import format_value
 from jobs.common.text import escape_controls
 from jobs.report.figures.collect import collect_figures
 from jobs.report.figures.frontier import explorer_figure
-from jobs.report.figures.style import Figure
+from jobs.report.figures.style import Doubtful, Figure
 from jobs.report.html.explorer import pack_passes
 from jobs.report.html.thumbnails import Thumbnails, thumbnails
 from jobs.report.ladder import LADDER, collect_notes, collect_sources, describe_missing, ladder_rows
@@ -231,6 +231,7 @@ def _environment() -> Environment:
     )
     # `tojson` writes <, > and & as \u003c...: no name can end a script element.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    environment.tests["doubtful"] = lambda value: isinstance(value, Doubtful)
     environment.filters |= {"shown": format_value, "remark": _remark, "threshold": format_threshold}
     return environment
 

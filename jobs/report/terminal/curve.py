@@ -8,6 +8,7 @@ from jobs.analysis.curve import Curves, select_undominated, thin_out
 from jobs.common.formatting import (
     Row,
     energy_sources,
+    format_error,
     format_fixed,
     format_model,
     format_threshold,
@@ -15,6 +16,9 @@ from jobs.common.formatting import (
 from jobs.common.tables import long_table, text_table
 from jobs.common.text import format_paragraphs
 from jobs.common.text_chart import character_chart
+
+_VERDICTS = {"within": "", "unclear": ", unclear", "beyond": ", too much"}
+"""Said after an error."""
 
 
 def draw_curves(curves: Curves, *, is_all: bool = False) -> str:
@@ -42,7 +46,13 @@ def draw_curves(curves: Curves, *, is_all: bool = False) -> str:
 
 def _points_table(curves: Curves, *, is_all: bool) -> str:
     """Some points of each model: of the undominated ones, or of all."""
-    columns = ("model", "t", "acc@1", "blocks", "ms", *(["dominated"] if is_all else []))
+    shown = {**curves.models, **curves.untimed}
+    has_errors = any(format_error(row) for points in shown.values() for row in points)
+    columns = (
+        *("model", "t", "acc@1", "blocks", "ms"),
+        *(["error"] if has_errors else []),
+        *(["dominated"] if is_all else []),
+    )
     rows = [
         (
             name,
@@ -50,9 +60,10 @@ def _points_table(curves: Curves, *, is_all: bool) -> str:
             format_fixed(row["acc1"], 2),
             format_fixed(row["mean_blocks"], 2),
             format_fixed(row["forward_ms"], 3),
+            *([format_error(row)] if has_errors else []),
             *(["yes" if row["is_dominated"] else ""] if is_all else []),
         )
-        for name, points in curves.models.items()
+        for name, points in shown.items()
         for row in thin_out(points if is_all else select_undominated(points))
     ]
     title = "some of all operating points" if is_all else "the frontier: points that no other beats"
@@ -67,7 +78,7 @@ def _explained(curves: Curves, *, is_all: bool) -> str:
     if is_all:
         said.append(f"– dominated: {beaten}")
     else:
-        for name, points in curves.models.items():
+        for name, points in {**curves.models, **curves.untimed}.items():
             if points[0]["threshold"] is not None:
                 left = f"{points[0]['undominated_points']} of {points[0]['points']:,} points"
                 said.append(
@@ -75,6 +86,17 @@ def _explained(curves: Curves, *, is_all: bool) -> str:
                 )
             elif points[0]["is_dominated"]:
                 said.append(f"– {name} is not on the frontier: {beaten}")
+    verdicts = {points[0].get("forward_ms_verdict") for points in curves.models.values()}
+    if verdicts & {"unclear", "beyond"}:
+        said.append(
+            "– error: of composed ms, at the routed threshold where it is worst; not shown to be"
+            " within 2 %"
+        )
+    if "beyond" in verdicts:
+        said.append(
+            "– ?: beyond 2 %, so these ms are not promised: `gfjobs choose` uses blocks, and no"
+            " other model is compared"
+        )
     return format_paragraphs(said)
 
 
@@ -82,21 +104,38 @@ def _routed_table(routed: Sequence[Row], figure: str, *, is_all: bool) -> str:
     """Compares the values composed of exit costs with the routed measurements."""
     unit = figure.rpartition("_")[2]
     shown, cost = {"ms": ("ms", "costs"), "mj": ("mJ", "energies")}[unit]
-    columns = ("model", "t", f"routed {shown}", f"composed {shown}", "error")
+    has_interval = any(row.get("error_low_pct") is not None for row in routed)
+    columns = (
+        *("model", "t", f"routed {shown}", f"composed {shown}", "error"),
+        *(["95 %"] if has_interval else []),
+    )
     rows = [
         (
             row["model"],
             format_threshold(row),
             format_fixed(row[figure], 3),
             format_fixed(row[f"composed_{unit}"], 3),
-            "–"
-            if row["error_pct"] is None
-            else f"{row['error_pct']:+.1f} %" + ("" if row["is_within"] else ", too much"),
+            _error(row),
+            *([_interval(row)] if has_interval else []),
         )
         for row in routed
     ]
     title = f"composed of exit {cost}, compared with routed"
     return long_table(columns, rows, "rows", title, is_all=is_all)
+
+
+def _error(row: Row) -> str:
+    """The error of a composed value, with the verdict; of energies, whose intervals are unknown."""
+    if row["error_pct"] is None:
+        return "–"
+    verdict = row.get("verdict") or ("within" if row["is_within"] else "beyond")
+    return f"{row['error_pct']:+.1f} %" + _VERDICTS[verdict]
+
+
+def _interval(row: Row) -> str:
+    if row["error_low_pct"] is None:
+        return "–"
+    return f"{row['error_low_pct']:+.1f} to {row['error_high_pct']:+.1f} %"
 
 
 def _energies(rows: Sequence[Row], *, is_all: bool) -> str:

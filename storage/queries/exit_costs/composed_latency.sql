@@ -1,10 +1,11 @@
 -- The composed latency at any thresholds, `[t]` or one per gate, for the models with gates of a
 -- run: the times of images forced to each exit (exit_samples.sql), weighted by the share of images
 -- that take it. Percentile p is the least time within which p % of the mixture stay.
--- As everywhere it is NULL if there are too few samples (samples_for.sql).
+-- As everywhere it is NULL if there are too few samples (samples_for.sql). is_promised, verdict and
+-- error: of the worst routed threshold of the model (trusted_exit_costs.sql).
 WITH
 points AS (
-    SELECT a.*, t.note,
+    SELECT a.*, t.is_promised, t.verdict, t.error_pct, t.error_low_pct, t.error_high_pct, t.note,
         list_transform(list_append(gates(c.exit_blocks, c.depth), c.depth - 1),
             lambda block: a.exit_counts[block + 1] / a.images) AS exit_shares
     FROM at_thresholds(ts) a
@@ -44,6 +45,7 @@ SELECT p.run_id, p.cell_id, p.model, p.dataset, p.device, p.node, p.runtime, p.p
     CASE WHEN m.samples >= samples_for(50) THEN m.p50_ms END AS p50_ms,
     CASE WHEN m.samples >= samples_for(90) THEN m.p90_ms END AS p90_ms,
     CASE WHEN m.samples >= samples_for(99) THEN m.p99_ms END AS p99_ms,
+    p.is_promised, p.verdict, p.error_pct, p.error_low_pct, p.error_high_pct,
     p.note
 FROM points p
 LEFT JOIN mixed m ON m.run_id = p.run_id AND m.cell_id = p.cell_id

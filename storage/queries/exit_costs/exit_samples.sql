@@ -1,5 +1,5 @@
--- The time of each image when forced to each exit, for the all-exit passes of a run that have exit
--- costs fit for mixing (trusted_exit_costs.sql); in unthrottled rounds, and only images that were
+-- The time of each image when forced to each exit, for the all-exit passes of a run whose exit
+-- costs are known (trusted_exit_costs.sql); in unthrottled rounds, and only images that were
 -- timed at every exit. One row per cell, round and image: exit_ms, in the order of the exits.
 SELECT t.run_id, t.cell_id, e.round, e.image_id,
     list(e.forward_ms ORDER BY e.exit_block) AS exit_ms, c.dataset_sha256

@@ -1,17 +1,24 @@
--- The exit costs of each all-exit pass (measured_exit_costs.sql) that may be mixed into the latency
--- at any threshold: exit_ms is NULL if the composed latency of a routed threshold is wrong, if the
--- cell that timed them is not valid, or if nothing was measured. The note says why, or gives a
--- caveat: no routed threshold confirms them, or the conditions (conditions.sql); compare power_mode
--- before comparing them.
+-- The exit costs of each all-exit pass (measured_exit_costs.sql), and whether the latency mixed from
+-- them may be promised at any threshold: is_promised is false if the interval of the error of a
+-- routed threshold is wholly beyond its tolerance; verdict and error are those of the worst routed
+-- threshold (composition.sql), NULL if none was. exit_ms is NULL if the cell that timed them is not
+-- valid, or if nothing was measured. The note says why, or gives a caveat: an error, no routed
+-- threshold that confirms them, or the conditions (conditions.sql); compare power_mode before
+-- comparing them.
 WITH
 checks AS (
     SELECT run_id, exits_cell_id,
-        composed_check(is_within, error_pct, tolerance_pct) AS checked
+        composed_check(verdict, error_pct, error_low_pct, error_high_pct, tolerance_pct) AS checked
     FROM composition(run)
     GROUP BY run_id, exits_cell_id
 )
 SELECT p.run_id, p.cell_id, c.costs_cell_id,
-    CASE WHEN c.is_valid AND k.checked.are_within IS NOT FALSE THEN c.exit_ms END AS exit_ms,
+    CASE WHEN c.is_valid THEN c.exit_ms END AS exit_ms,
+    CASE WHEN c.is_valid THEN k.checked.verdict IS DISTINCT FROM 'beyond' END AS is_promised,
+    k.checked.verdict AS verdict,
+    k.checked.error_pct AS error_pct,
+    k.checked.low_pct AS error_low_pct,
+    k.checked.high_pct AS error_high_pct,
     o.power_mode,
     nullif(concat_ws('; ', CASE
         WHEN NOT c.is_valid THEN format('its times are not valid: {}', c.note)

@@ -4,13 +4,15 @@
 WITH
 checks AS (
     SELECT run_id, exits_cell_id,
-        composed_check(is_within, error_pct, tolerance_pct) AS checked
+        -- By the error alone: its interval is not known.
+        composed_check(CASE WHEN is_within THEN 'within' WHEN NOT is_within THEN 'beyond' END,
+            error_pct, NULL::DOUBLE, NULL::DOUBLE, tolerance_pct) AS checked
     FROM energy_composition(run)
     GROUP BY run_id, exits_cell_id
 )
 SELECT p.run_id, p.cell_id, e.costs_cell_id,
-    CASE WHEN k.checked.are_within IS NOT FALSE THEN e.exit_mj END AS exit_mj,
-    CASE WHEN k.checked.are_within IS NOT FALSE THEN e.exit_margin_mj END AS exit_margin_mj,
+    CASE WHEN k.checked.verdict IS DISTINCT FROM 'beyond' THEN e.exit_mj END AS exit_mj,
+    CASE WHEN k.checked.verdict IS DISTINCT FROM 'beyond' THEN e.exit_margin_mj END AS exit_margin_mj,
     s.energy_source,
     nullif(concat_ws('; ', e.note, CASE
         WHEN e.note IS NOT NULL AND e.exit_mj IS NULL THEN NULL

@@ -1,7 +1,12 @@
--- Whether all thresholds composed from forced exits came within their tolerance, and the worst
--- error. An aggregate.
-{
-    'are_within': bool_and(is_within),
-    'worst_pct': arg_max(error_pct, abs(error_pct)),
-    'tolerance_pct': any_value(tolerance_pct)
-}
+-- The worst verdict on the thresholds composed from forced exits, and the largest error that has it.
+-- An aggregate; NULL if nothing was compared.
+arg_max(
+    {
+        'verdict': verdict,
+        'error_pct': error_pct,
+        'low_pct': low_pct,
+        'high_pct': high_pct,
+        'tolerance_pct': tolerance_pct
+    },
+    (list_position(['within', 'unclear', 'beyond'], verdict), abs(error_pct))
+) FILTER (verdict IS NOT NULL)

@@ -12,18 +12,21 @@
 -- A pass with logits that are not finite has no accuracy (unanswered.sql): acc1 is NULL, and none
 -- of its points dominates or is dominated.
 --
+-- Milliseconds that may not be promised (trusted_exit_costs.sql) are shown, and compared with none.
+--
 -- A line with {exit} is repeated for each exit, numbered from 1 (storage/sql/macros.py). Columns
 -- that are not selected cost nothing in DuckDB 2, so only exit_shares pays for one sum per exit; a
 -- bare count(*) pays for all.
 WITH
 passes AS (
-    SELECT c.*, t.exit_ms, j.exit_mj, u.images IS NULL AS is_answered,
+    SELECT c.*, t.exit_ms, t.is_promised, t.verdict, t.error_pct, t.error_low_pct, t.error_high_pct,
+        j.exit_mj, u.images IS NULL AS is_answered,
         row_number() OVER (ORDER BY c.position, c.cell_id) AS cell,  -- digests would sort slowly
-        -- Rivals are the points of one setting and power mode if they have milliseconds, else of
-        -- one cell.
+        -- Rivals are the points of one setting and power mode if they have milliseconds that
+        -- may be promised, else of one cell.
         dense_rank() OVER (ORDER BY c.dataset, c.dataset_sha256, c.device, c.node, c.runtime, c.precision,
             c.threads, t.power_mode,
-            CASE WHEN t.exit_ms IS NULL THEN c.cell_id END) AS contest,
+            CASE WHEN t.is_promised IS NOT TRUE THEN c.cell_id END) AS contest,
         gates(c.exit_blocks, c.depth) AS gates,
         list_append(gates, c.depth - 1) AS all_exits
     FROM cells c
@@ -85,7 +88,7 @@ figures AS (
         o.blocks / o.images AS mean_blocks,
         o.ps / o.images / 1e9 AS forward_ms,
         o.pj / o.images / 1e9 AS energy_mj,
-        coalesce(forward_ms, mean_blocks) AS cost,
+        CASE WHEN p.is_promised THEN forward_ms ELSE mean_blocks END AS cost,
         p.contest
     FROM points o JOIN passes p USING (cell)
 ),
@@ -111,7 +114,12 @@ SELECT p.run_id, p.cell_id, p.model, p.dataset, p.device, p.node, p.runtime, p.p
     ][:len(p.all_exits)] AS exit_shares,
     f.forward_ms,
     f.energy_mj,
-    coalesce(r.cost < f.cost OR r.better_cost <= f.cost, false) AS is_dominated
+    coalesce(r.cost < f.cost OR r.better_cost <= f.cost, false) AS is_dominated,
+    CASE WHEN f.forward_ms IS NOT NULL THEN p.is_promised END AS is_forward_ms_promised,
+    p.verdict AS forward_ms_verdict,
+    p.error_pct AS forward_ms_error_pct,
+    p.error_low_pct AS forward_ms_error_low_pct,
+    p.error_high_pct AS forward_ms_error_high_pct
 FROM figures f
 JOIN passes p USING (cell)
 LEFT JOIN rivals r ON r.contest = f.contest AND r.acc1 = f.acc1

@@ -6,12 +6,14 @@ import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import storage
-from jobs.analysis.curve import LISTED_POINTS, Curves, read_curves
+from jobs.analysis.curve import LISTED_POINTS, Curves, make_curves, read_curves
 from jobs.common.errors import UsageError
+from jobs.common.formatting import SETTING
 from jobs.report.figures.curve import save_figure
 from jobs.report.terminal.curve import draw_curves
 
@@ -101,11 +103,64 @@ def test_what_was_routed_stands_beside_what_is_composed() -> None:
         routed | {"threshold": 0.5, "composed_ms": 1.98, "error_pct": -1.0, "is_within": True},
         routed | {"threshold": 0.75, "composed_ms": 2.2, "error_pct": 10.0, "is_within": False},
     )
+    ends = ((None, None), (8.1, 12.0))
+    rows = tuple(
+        row | {"error_low_pct": low, "error_high_pct": high, "verdict": verdict}
+        for row, (low, high), verdict in zip(rows, ends, ("unclear", "beyond"), strict=True)
+    )
     points = {"dynn": [point | {"is_dominated": False, "points": 1, "undominated_points": 1}]}
     text = draw_curves(Curves("digits on cpu", "forward_ms", points, routed=rows))
     listed = [line.split() for line in text.splitlines()[-2:]]
-    assert listed[0] == ["dynn", "0.5", "2.000", "1.980", "-1.0", "%"]
-    assert listed[1] == ["dynn", "0.75", "2.000", "2.200", "+10.0", "%,", "too", "much"]
+    assert listed[0] == ["dynn", "0.5", "2.000", "1.980", "-1.0", "%,", "unclear", "–"]
+    far = ["+10.0", "%,", "too", "much", "+8.1", "to", "+12.0", "%"]
+    assert listed[1] == ["dynn", "0.75", "2.000", "2.200", *far]
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_an_error_that_is_not_tolerable_stands_beside_the_milliseconds() -> None:
+    """With a mark if they are not promised; and what the mark means, in 80 columns."""
+    common: dict[str, Any] = {"cell_id": "c", "acc1": 90.0, "mean_blocks": 3.0, "forward_ms": 0.383}
+    common |= dict.fromkeys(SETTING, "x") | {"energy_mj": None, "forward_ms_note": "why"}
+    common |= {"is_dominated": False, "points": 1, "undominated_points": 1, "threshold": 0.5}
+    rows = [
+        common | {"model": model, "forward_ms_verdict": verdict, "forward_ms_error_pct": error}
+        for model, verdict, error in (
+            ("sure", "within", 0.5),
+            ("fair", "unclear", 1.25),
+            ("off", "beyond", -3.8),
+            ("unchecked", None, None),
+        )
+    ]
+    text = draw_curves(make_curves(rows))
+    listed = [line.split() for line in text.splitlines() if "0.383" in line]
+    assert [line[:1] + line[4:] for line in listed] == [
+        ["sure", "0.383"],
+        ["fair", "0.383", "+1.2", "%"],
+        ["off", "0.383", "?-3.8", "%"],
+        ["unchecked", "0.383"],
+    ]
+    assert "– ?: beyond 2 %, so these ms are not promised" in text
+    assert max(map(len, text.splitlines())) <= 80
+    unmarked = draw_curves(make_curves(rows[:1]))
+    assert "error" not in unmarked
+    assert "promised" not in unmarked
+
+
+def test_a_model_without_milliseconds_leaves_the_others_theirs() -> None:
+    """It is listed, with its blocks; the static model stays, too."""
+    common: dict[str, Any] = {"cell_id": "c", "acc1": 90.0, "mean_blocks": 3.0}
+    common |= dict.fromkeys(SETTING, "x") | {"energy_mj": None, "forward_ms_note": None}
+    common |= {"is_dominated": False, "points": 1, "undominated_points": 1}
+    rows = [
+        common | {"model": model, "threshold": threshold, "forward_ms": ms}
+        for model, threshold, ms in (("one", 0.5, 1.0), ("two", 0.5, None), ("flat", None, 4.0))
+    ]
+    curves = make_curves(rows)
+    assert (curves.cost, list(curves.models)) == ("forward_ms", ["one", "flat"])
+    assert list(curves.untimed) == ["two"]
+    listed = [line.split() for line in draw_curves(curves).splitlines() if "90.00" in line]
+    assert [line[0] for line in listed] == ["one", "flat", "two"]
+    assert listed[-1] == ["two", "0.5", "90.00", "3.00", "–"]
 
 
 def test_energy_stands_there_too_where_it_was_measured() -> None:

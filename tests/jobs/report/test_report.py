@@ -195,6 +195,29 @@ def test_the_explorer_computes_with_what_sql_computes_with(root: Path, report: R
             assert margin == pytest.approx(found["margin_mj"])
 
 
+def test_composed_milliseconds_that_are_off_are_marked(
+    made_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    """With their error, in the page's table, its explorer and Markdown; their line is dashed."""
+    root = made_run(tmp_path / "results", has_power=False, forced_factor=1.1)
+    report = read_report(root, "made")
+    page = html_page(root, report)
+    marked = re.findall(r'<td class="doubtful">\d\.\d{3} (\?\+10\.\d %)</td>', page)
+    assert marked
+    data = data_of(page)
+    (packed,) = data["passes"]
+    assert (packed["ms_error"], packed["is_ms_promised"]) == (marked[0], False)
+    assert packed["samples"] > 0
+    dashed = [
+        layer
+        for layer in data["charts"]["accuracy-by-latency-1"]["layer"]
+        if "strokeDash" in layer["mark"]
+    ]
+    assert len(dashed) == 1
+    row = r"\| dynn \| \S+ \| \S+ \| \S+ \| \d\.\d{3} \?\+10\.\d % \|"
+    assert re.search(row, markdown_report(report))
+
+
 def test_what_does_not_fit_is_said(report: Report) -> None:
     """A pass beyond the page's limit is left out, with its size and what to ask instead."""
     packed, (why,) = pack_passes(report.passes, most_bytes=1000)

@@ -298,6 +298,7 @@ def test_costs_of_an_invalid_cell_are_not_used(build: InMemory) -> None:
     choosable = build.named("choosable", run_id="run-1")
     assert {row["model"]: row["exit_forward_ms_note"] for row in choosable} == notes
     assert {row["exit_forward_ms"] for row in choosable} == {None}
+    assert {row["is_exit_forward_ms_promised"] for row in choosable} == {None}
 
 
 def test_an_invalid_cell_without_times_says_so_too(build: InMemory) -> None:
@@ -376,7 +377,8 @@ def test_an_invalid_routed_threshold_neither_refutes_nor_confirms(
     build.store()
     assert len(_rows(build, "composition('run-1')")) == is_valid
     (costs,) = _rows(build, "trusted_exit_costs('run-1')")
-    assert costs["exit_ms"] == (None if is_valid else [1.0, 2.0])
+    assert costs["exit_ms"] == [1.0, 2.0]
+    assert costs["is_promised"] != is_valid
     if not is_valid:
         assert costs["note"] == "no routed threshold confirms the exit costs"
 

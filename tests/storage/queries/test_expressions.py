@@ -56,6 +56,37 @@ def test_students_t_as_tables_have_it(tmp_path: Path) -> None:
     assert found == [None, *(pytest.approx(t, abs=1e-3) for t in T_95.values())]
 
 
+def test_half_an_interval_of_a_mean_ratio_by_rounds(tmp_path: Path) -> None:
+    """12.706 x 0.0141 / sqrt(2); one round has none, nor have rounds that do not vary."""
+    lists = ("[0.0, 0.02]", "[0.01]", "[0.01, 0.01, 0.01]", "NULL::DOUBLE[]")
+    found = _values(tmp_path, *(f"ratio_margin({each})" for each in lists))
+    assert found == [pytest.approx(0.12706), None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("figures", "verdict"),
+    [
+        ("0.0, -2.0, 2.0", "within"),
+        ("0.0, -2.1, 2.0", "unclear"),
+        ("0.0, -2.0, 2.1", "unclear"),
+        ("3.0, 2.0, 4.0", "unclear"),
+        ("3.0, 2.1, 4.0", "beyond"),
+        ("-3.0, -4.0, -2.0", "unclear"),
+        ("-3.0, -4.0, -2.1", "beyond"),
+        ("2.0, NULL, NULL", "unclear"),
+        ("2.1, NULL, NULL", "beyond"),
+        ("-2.1, NULL, NULL", "beyond"),
+        ("NULL, NULL, NULL", None),
+    ],
+)
+def test_an_interval_decides_whether_an_error_is_tolerable(
+    tmp_path: Path, figures: str, verdict: str | None
+) -> None:
+    """All of it within 2 %, none of it, or some; without an interval the error alone."""
+    typed = ", ".join(f"{each}::DOUBLE" for each in figures.split(", "))
+    assert _values(tmp_path, f"composed_verdict({typed}, 2.0)") == [verdict]
+
+
 def test_samples_that_a_percentile_needs(tmp_path: Path) -> None:
     """The bound of MLPerf's LoadGen."""
     found = _values(tmp_path, *(f"samples_for({each})" for each in (50, 90, 99)))

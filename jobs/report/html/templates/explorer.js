@@ -185,7 +185,8 @@
     say("acc1-change", `${change < 0 ? "−" : "+"}${Math.abs(change).toFixed(2)} points vs full depth`);
     say("blocks", now.blocks.toFixed(2));
     say("blocks-change", `of ${pass.exit_blocks[pass.exits - 1] + 1}`);
-    say("latency", now.latency ? `${now.latency.mean.toFixed(3)} ms` : "–");
+    say("latency", now.latency ? `${now.latency.mean.toFixed(3)} ms ${pass.ms_error}`.trim() : "–");
+    part("latency").classList.toggle("doubtful", pass.is_ms_promised === false);
     say(
       "percentiles",
       now.latency

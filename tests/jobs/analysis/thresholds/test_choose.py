@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,8 @@ import gfnet
 import storage
 from jobs.analysis.thresholds.choose import Limits, read_pass, storable, write_thresholds
 from jobs.analysis.thresholds.exit_answers import ExitAnswers
-from jobs.analysis.thresholds.view import drop_interval
+from jobs.analysis.thresholds.search import search
+from jobs.analysis.thresholds.view import describe_choice, drop_interval
 from jobs.cli import main
 from jobs.common.errors import UsageError
 
@@ -89,6 +91,21 @@ def test_milliseconds_need_exit_costs(ran: Callable[[str], Path]) -> None:
     assert read_pass(dynn, "r", Limits(max_blocks=3), {}).answers.cost_name == "blocks"
     with pytest.raises(UsageError, match="nothing to choose"):
         read_pass(flat, "r", Limits(max_blocks=3), {})
+
+
+def test_a_latency_that_is_off_is_shown_and_not_promised(
+    made_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A limit on it is refused, with the interval; blocks are minimised, and it stands there."""
+    root = made_run(tmp_path / "results", has_power=False, forced_factor=1.1)
+    refused = r"no latency of dynn is promised: .* missed by \+10\.\d %, more than 2 % \(95 %: "
+    with pytest.raises(UsageError, match=refused):
+        read_pass(root, "made", Limits(max_forward_ms=1.5), {})
+    chosen = read_pass(root, "made", Limits(max_drop=5.0), {})
+    assert chosen.answers.cost_name == "blocks"
+    text = describe_choice(chosen, search(chosen.answers, chosen.constraints))
+    assert re.search(r"forward latency, error \?\+10\.\d %", text)
+    assert re.search(r"mean +\d\.\d{3} +\d\.\d{3} to", text)
 
 
 def test_latency_is_composed_as_sql_composes_it(root: Path) -> None:
