@@ -16,18 +16,21 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from markdown_it import MarkdownIt
 
 import storage
 from jobs.analysis.thresholds.bands import Band
 from jobs.analysis.thresholds.latency_mixture import compose
 from jobs.cli import main
 from jobs.common.errors import UsageError
+from jobs.common.tables import markdown_table
 from jobs.report import read as reading
 from jobs.report.figures.collect import collect_figures
 from jobs.report.figures.frontier import accuracy_band
 from jobs.report.html.explorer import pack_passes
 from jobs.report.html.page import html_page
 from jobs.report.markdown import markdown_report
+from jobs.report.markdown import text as escaped
 from jobs.report.read import Report, first_thresholds, read_report
 from jobs.report.write import check_suffix, write_figures, write_markdown
 
@@ -395,6 +398,32 @@ def test_the_ladder_is_sqls(root: Path, report: Report) -> None:
     assert {row["acc1"], row["ms"], row["mj"]} <= set(line.split(" | "))
     assert "### Frontier" in text
     assert "## Provenance" in text
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "plain"),
+    [
+        ("`measure: [latency]` reads it", ["measure: [latency]"], " reads it"),
+        ("no thermal_throttle, *none*", [], "no thermal_throttle, *none*"),
+        (r"`a\_b<c>&` and a\_b<c>& of `d`", [r"a\_b<c>&", "d"], r" and a\_b<c>& of "),
+        ("one ` alone", [], "one ` alone"),
+        ("``<i>`` and `` ` `` and a`", [], "``<i>`` and `` ` `` and a`"),
+        (r"\`<i>`", ["<i>"], "\\"),
+        ("`a|<i>`", [], "`a|<i>`"),
+        ("`\\|<i>`", [], "`\\|<i>`"),
+    ],
+)
+def test_what_a_text_quotes_is_code_in_markdown(said: str, code: list[str], plain: str) -> None:
+    """As a reader of Markdown sees it, in a paragraph and in a cell of a table: no HTML, no mark."""
+    reader = MarkdownIt("commonmark").enable("table")
+    table = markdown_table(("why", "next"), [(escaped(said), "end")])
+    for source in (f"- {escaped(said)}\n", table):
+        inline = [token for token in reader.parse(source) if token.type == "inline"]
+        (children,) = (t.children or [] for t in inline if t.content not in {"why", "next", "end"})
+        assert {child.type for child in children} <= {"text", "code_inline"}
+        assert [child.content for child in children if child.type == "code_inline"] == code
+        assert "".join(c.content for c in children if c.type == "text") == plain
+    assert len([token for token in reader.parse(table) if token.type == "td_open"]) == 2
 
 
 def test_files_are_written(
