@@ -414,7 +414,7 @@ def test_the_ladder_is_sqls(root: Path, report: Report) -> None:
     ],
 )
 def test_what_a_text_quotes_is_code_in_markdown(said: str, code: list[str], plain: str) -> None:
-    """As a reader of Markdown sees it, in a paragraph and in a cell of a table: no HTML, no mark."""
+    """As a reader of Markdown sees it, in a paragraph and in a cell of a table."""
     reader = MarkdownIt("commonmark").enable("table")
     table = markdown_table(("why", "next"), [(escaped(said), "end")])
     for source in (f"- {escaped(said)}\n", table):
