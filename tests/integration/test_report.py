@@ -83,7 +83,7 @@ def shown(page: Page, names: list[str]) -> dict[str, Any]:
     """What the explorer shows."""
     return {
         name: page.run(
-            "[...document.querySelectorAll('[data-part=exits] tr')].map(r => r.cells[1].innerText)"
+            "[...document.querySelectorAll('[data-part=exits] tr')].map(r => r.cells[2].innerText)"
             if name == "exits"
             else f"document.querySelector('[data-part={name}]').textContent"
         )

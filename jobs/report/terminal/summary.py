@@ -9,10 +9,12 @@ from itertools import groupby
 import storage
 from jobs.analysis.latency_intervals import MeanLatency, Means, make_key, mean_latencies
 from jobs.common.formatting import (
+    EXIT_COLUMNS,
     SETTING,
     Row,
     find_varying,
     format_count,
+    format_exit,
     format_fixed,
     format_setting,
     format_threshold,
@@ -21,7 +23,7 @@ from jobs.common.formatting import (
 from jobs.common.tables import INVALID, long_table, take_first, text_table
 from jobs.common.text import format_paragraphs
 
-BAR_WIDTH = 30
+BAR_WIDTH = 25
 DRAWN_HISTOGRAMS = 10
 """Histograms shown in a terminal; each is a table."""
 
@@ -72,7 +74,7 @@ def exit_histogram(root: storage.Root, run_id: str, *, is_all: bool = False) -> 
     for exits in drawn:
         cells = [
             (
-                row["exit_block"],
+                *format_exit(row["exit_block"], row["depth"]),
                 row["images"],
                 f"{row['share_pct']:.1f}",
                 format_fixed(row["median_forward_ms"], 3),
@@ -84,7 +86,7 @@ def exit_histogram(root: storage.Root, run_id: str, *, is_all: bool = False) -> 
         place = f"{exits[0]['dataset']}{setting and f' ({setting})'}"
         title = f"{exits[0]['model']} at {format_threshold(exits[0])} on {place}: exits"
         is_short |= any(row["median_forward_ms"] is None for row in exits)
-        columns = ("after block", "images", "%", "median ms", "")
+        columns = (*EXIT_COLUMNS, "images", "%", "median ms", "")
         parts.append(text_table(columns, cells, title))
     if more:
         parts.append(f"{more}\n")

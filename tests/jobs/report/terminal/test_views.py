@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -217,8 +218,9 @@ def test_ladder_and_histogram(root: Path) -> None:
     histogram = summary.exit_histogram(root, "r")
     assert histogram.startswith("dynn at 0.5 on digits: exits\n")
     assert "flat" not in histogram
-    images = [line.split()[1] for line in histogram.splitlines() if line.strip()[:1].isdigit()]
-    assert sum(map(int, images)) == 30
+    rows = [re.split(" {2,}", line) for line in histogram.splitlines() if re.match(" [0-9]", line)]
+    assert [row[:2] for row in rows] == [[" 1", "2"], [" 3", "4"], [" 4, full depth", "5"]]
+    assert sum(int(row[2]) for row in rows) == 30
     assert max(map(len, (ladder + histogram).splitlines())) <= 80
 
 
