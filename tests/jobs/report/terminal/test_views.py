@@ -273,6 +273,23 @@ def test_status_of_a_run_that_was_cut_off(copy_of: Callable[[str], Path]) -> Non
     assert "resume with: gfjobs resume r" in text
 
 
+def test_an_image_that_cannot_be_decoded_is_named_once(copy_of: Callable[[str], Path]) -> None:
+    """However many cells met it; what one cell alone has is said of that cell."""
+    root = copy_of(SMALL_GRID)
+    broken = "a.png of digits (image_id 3) not decoded: no image"
+    with storage.RunStore.open(root, "r") as store:
+        cells = [replace(cell, note=broken) for cell in store.cells]
+        cells[1] = replace(cells[1], note=f"late; {broken}", status="failed", error="out of luck")
+        store.save_cells(cells)
+    said = status.status(root, "r").split("\n\n")[-1].replace("\n  ", " ").splitlines()
+    assert said[:3] == [
+        f"exits of flat on digits and 3 more cells: {broken}",
+        "latency of flat on digits failed: out of luck",
+        "latency of flat on digits: late",
+    ]
+    assert summary.ladder(root, "r").count("a.png") == 1
+
+
 def test_reference_figures_as_the_table_shows_them() -> None:
     """Parameters in millions or thousands, fixed digits, a dash for NULL."""
     assert formatting.format_count(15_604_618) == "15.60M"
