@@ -177,8 +177,8 @@ def _conclude(ended: Ended, results: Root) -> None:
         narrate(status.status(results, run_id))
         sys.exit(FAILED)
     narrate("next, try:")
-    query = f"select model, acc1, forward_ms from ladder where run_id = '{run_id}'"  # noqa: S608 (a checked name)
-    narrate(f'  {program()} sql "{query}"{root}')
+    if query := summary.next_query(results, run_id):
+        narrate(f'  {program()} sql "{query}"{root}')
     narrate(f"  {program()} status {run_id}{root}")
     if profile.has_profile(results, run_id):
         narrate(f"  {program()} summary {run_id} --profile{root}")

@@ -57,6 +57,18 @@ def format_threshold(row: Row) -> str:
     return format_value(row["thresholds"]) if row["thresholds"] else "–"
 
 
+EXIT_COLUMNS = ("after block", "blocks run")
+"""The columns of `format_exit`."""
+
+
+def format_exit(block: int, depth: int | None) -> tuple[str, int]:
+    """Format an exit: the block, counted from 0, and how many blocks have run there.
+
+    The last block of so many has no gate: it classifies the images that no gate let exit.
+    """
+    return f"{block}, full depth" if block + 1 == depth else str(block), block + 1
+
+
 def format_model(model: str, threshold: str) -> str:
     """Format a model with its formatted threshold: `dynn at 0.5`; a static model alone."""
     return model if threshold == "–" else f"{model} at {threshold}"

@@ -24,6 +24,11 @@ SIGNIFICANT = 6
 INVALID = "INVALID"
 """Shown in place of a number that is not valid."""
 
+_Cells = list[list[str]]
+"""Texts by row and column; the first row is the column names."""
+
+# Between the parts of a name, after the sign: not in a number or a date.
+_PART = re.compile(r"(?<=[^\W\d_][-_/.])(?=\w)|(?<=\d[-_/.])(?=[^\W\d])")
 _FORMATTED = re.compile(rf"–|{INVALID}|[-±]?[0-9][0-9.,]*( ?[%kM]| x [0-9]+)?")
 
 
@@ -53,9 +58,12 @@ def text_table(
     In a pipe, where names are searched for, text is wrapped at `pipe_width`.
     """
     is_number = [_is_numeric([row[index] for row in rows]) for index in range(len(columns))]
-    cells = [[*map(escape_controls, columns)], *([*map(format_value, row)] for row in rows)]
+    texts = ([*map(escape_controls, columns)], *([*map(format_value, row)] for row in rows))
+    cells = [[cell.expandtabs() for cell in row] for row in texts]
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else pipe_width
-    table = _aligned(cells, is_number, width) or _wrapped(cells, is_number, width)
+    if sum(widths := _column_widths(cells)) + 2 * len(widths) > width:
+        cells = _wrapped(cells, is_number, width)
+    table = _drawn(cells, is_number)
     return f"{escape_controls(title)}\n\n{table}" if title else table
 
 
@@ -136,21 +144,25 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _aligned(cells: Sequence[Sequence[str]], is_number: Sequence[bool], width: int) -> str:
-    """Draw the table of `_wrapped` a hundred times as fast, if no cell needs wrapping.
+def _split(cells: _Cells) -> list[list[list[str]]]:
+    """The lines of each cell."""
+    return [[cell.split("\n") for cell in row] for row in cells]
 
-    Returns: an empty text if one does.
-    """
+
+def _column_widths(cells: _Cells) -> list[int]:
     from rich.cells import cell_len  # a character may be two columns wide, or none
 
-    if any("\t" in cell for row in cells for cell in row):
-        return ""
-    split = [[cell.split("\n") for cell in row] for row in cells]
-    columns = zip(*split, strict=True)
+    columns = zip(*_split(cells), strict=True)
     widths = [max(cell_len(line) for cell in column for line in cell) for column in columns]
-    widths[-1] = max(widths[-1], 1)  # as in `_wrapped`
-    if sum(widths) + 2 * len(widths) > width:
-        return ""
+    widths[-1] = max(widths[-1], 1)
+    return widths
+
+
+def _drawn(cells: _Cells, is_number: Sequence[bool]) -> str:
+    """Draw a table as wide as its cells; a cell may have several lines."""
+    from rich.cells import cell_len
+
+    widths = _column_widths(cells)
 
     def line(texts: Sequence[str]) -> str:
         parts = zip(texts, widths, is_number, strict=True)
@@ -158,31 +170,65 @@ def _aligned(cells: Sequence[Sequence[str]], is_number: Sequence[bool], width: i
         return " " + "  ".join(pad + text if right else text + pad for text, pad, right in padded)
 
     def lines() -> Iterator[str]:
+        names, *rows = _split(cells)
         # Column names are aligned to the rule below them.
-        upwards = zip_longest(*(name[::-1] for name in split[0]), fillvalue="")
+        upwards = zip_longest(*(name[::-1] for name in names), fillvalue="")
         yield from [line(texts) for texts in upwards][::-1]
         yield " " + "─" * (sum(widths) + 2 * (len(widths) - 1))
-        for row in split[1:]:
+        for row in rows:
             yield from map(line, zip_longest(*row, fillvalue=""))
 
     return "\n".join(text.rstrip() for text in lines()).strip("\n") + "\n"
 
 
-def _wrapped(cells: Sequence[Sequence[str]], is_number: Sequence[bool], width: int) -> str:
-    """Draw a table whose text is wrapped to a width; numbers are not."""
-    from rich import box  # slow to load, and rarely needed
-    from rich.console import Console
-    from rich.table import Table
+def _wrapped(cells: _Cells, is_number: Sequence[bool], width: int) -> _Cells:
+    """Wrap the text of a table that is wider than `width`; numbers are never broken.
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name, is_right in zip(cells[0], is_number, strict=True):
-        table.add_column(
-            name, justify="right" if is_right else "left", overflow="fold", no_wrap=is_right
-        )
-    for row in cells[1:]:
-        table.add_row(*row)
-    console = Console(width=width, markup=False, highlight=False, emoji=False, color_system=None)
-    with console.capture() as capture:
-        console.print(table)
-    lines = [line.rstrip() for line in capture.get().splitlines()]
-    return "\n".join(lines).strip("\n") + "\n"
+    The widest column gives way first: to its longest word; if that is not enough, to the longest
+    part of a name; and only then anywhere.
+    """
+    from rich.cells import cell_len
+
+    widths = [min(wide, width) for wide in _column_widths(cells)]
+    columns = [" ".join(column).split() for column in zip(*cells, strict=True)]
+    for units in (lambda word: [word], _PART.split, list):
+        least = [
+            widths[index]
+            if is_number[index]
+            else max((cell_len(unit) for word in words for unit in units(word)), default=1)
+            for index, words in enumerate(columns)
+        ]
+        while sum(widths) + 2 * len(widths) > width:
+            index = max(range(len(widths)), key=lambda i: (widths[i] > least[i], widths[i]))
+            if widths[index] <= least[index]:
+                break
+            widths[index] -= 1
+    return [[_wrap(cell, wide) for cell, wide in zip(row, widths, strict=True)] for row in cells]
+
+
+def _wrap(text: str, width: int) -> str:
+    """Wrap a text between words, else between the parts of a word, else anywhere."""
+    from rich.cells import cell_len, chop_cells
+
+    def lines(line: str) -> Iterator[str]:
+        begun = ""
+        for word in line.split(" "):
+            if cell_len(longer := f"{begun} {word}" if begun else word) <= width:
+                begun = longer
+                continue
+            if begun:
+                yield begun
+                begun = ""
+            for part in [word] if cell_len(word) <= width else _PART.split(word):
+                if cell_len(begun + part) > width and begun:
+                    yield begun
+                    begun = ""
+                *whole, begun = chop_cells(begun + part, width) or [""]
+                yield from whole
+        yield begun
+
+    return "\n".join(
+        part
+        for line in text.split("\n")
+        for part in ([line] if cell_len(line) <= width else lines(line))
+    )

@@ -167,7 +167,7 @@ class CellStates:
         for name in storage.ANSWERS:
             if name in outcome.tables:
                 self._count_unanswered(storage.unanswered(outcome.tables[name]))
-        self._commit(task.cell_id, node.node if node else None, outcome.images, outcome.note)
+        self._commit(task.cell_id, node.node if node else None, outcome.images, outcome.noted)
         if not self._missing[task.cell_id]:
             self._finish(task.cell_id, now())
 
@@ -229,7 +229,7 @@ class CellStates:
         if node:
             self._ran_on.setdefault(cell_id, set()).add(node)
         if note:
-            self._notes[cell_id].add(note)
+            self._notes[cell_id].update(note.split("; "))
         late = [self._late[cell_id]] if cell_id in self._late else []
         joined = "; ".join([*late, *sorted(self._notes[cell_id])]) or None
         self._rows[cell_id] = replace(row, rows=row.rows + images * an_image, note=joined)
@@ -237,7 +237,7 @@ class CellStates:
     def _finish(self, cell_id: str, finished_at: datetime | None) -> None:
         row = self._rows[cell_id]
         if not row.rows:
-            error = f"none of the {row.images} images could be evaluated: {row.note}"
+            error = f"none of the {row.images} images could be evaluated"
             self._rows[cell_id] = replace(
                 row, status="failed", error=error, is_valid=False, finished_at=finished_at
             )

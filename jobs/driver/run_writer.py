@@ -45,7 +45,7 @@ class RunWriter:
             rows=outcome.images,
             busy_s=outcome.busy_s,
             committed_at=now(),
-            note=outcome.note or None,
+            note=outcome.noted or None,
         )
         with self._failing_as_jobs():
             # The node first: the commit names it, and this process may be killed right after.

@@ -48,7 +48,7 @@ def check_vectors(thresholds: Sequence[tuple[Value, Threshold]], models: Sequenc
                 value.problem(
                     f"{len(threshold.values)} thresholds for the model {model.name!r}",
                     f"{model.gates}, one for each exit after blocks"
-                    f" {list(model.config.exit_blocks)}",
+                    f" {list(model.config.exit_blocks)}, counted from 0",
                 )
 
 

@@ -99,8 +99,8 @@ class Outcome:
         node: the machine that ran it.
         images: number of images evaluated.
         busy_s: seconds it took, loading and power windows excluded.
-        note: deviations from what was asked, and images that could not be evaluated; empty if there
-            are none.
+        note: deviations from what was asked; empty if there are none.
+        undecoded: the images that could not be evaluated, and why: a text for each, without "; ".
         error: traceback of a failure; empty after a success.
         skipped: why this machine cannot run such tasks at all; empty if it can.
         is_lost: the worker died or its node went away, so that another try makes sense.
@@ -116,6 +116,7 @@ class Outcome:
     images: int = 0
     busy_s: float = 0.0
     note: str = ""
+    undecoded: tuple[str, ...] = ()
     error: str = ""
     skipped: str = ""
     is_lost: bool = False
@@ -123,3 +124,8 @@ class Outcome:
     is_gone: bool = False
     is_corrupted: bool = False
     ended_s: float | None = None
+
+    @property
+    def noted(self) -> str:
+        """What the note of its cell says: `note`, and the images by name."""
+        return "; ".join(filter(None, (self.note, *self.undecoded)))

@@ -13,20 +13,20 @@ _DIGITS = 3  # of milliseconds
 
 LADDER = (
     "model",
-    "params",
     "t",
     "acc@1",
-    "acc@5",
-    "blocks",
     "ms",
     "95 %",
+    "mJ",
+    "mJ saved",
+    "blocks",
     "p50",
     "p90",
     "p99",
-    "mJ",
-    "mJ saved",
+    "acc@5",
+    "params",
 )
-"""The columns of `ladder_rows`."""
+"""The columns of `ladder_rows`: what a ladder is read for first, since a phone shows the first."""
 
 
 def ladder_rows(rows: Sequence[Row], means: Means) -> Iterator[tuple[str, ...]]:
@@ -37,16 +37,16 @@ def ladder_rows(rows: Sequence[Row], means: Means) -> Iterator[tuple[str, ...]]:
         saving = row["energy_saving_pct"]
         yield (
             str(row["model"]),
-            format_count(row["params"]),
             format_threshold(row),
             format_fixed(row["acc1"], 2),
-            format_fixed(row["acc5"], 2),
-            format_fixed(row["mean_blocks"], 2),
             format_fixed(row["forward_ms"], _DIGITS),
             "INVALID" if invalid else f"±{mean.margin_ms(_DIGITS):.{_DIGITS}f}" if mean else "–",
-            *(format_fixed(None if invalid else row[f"p{p}_ms"], _DIGITS) for p in (50, 90, 99)),
             format_fixed(None if invalid else row["energy_mj"], 2),
             "–" if invalid or saving is None else f"{saving:.1f} %",
+            format_fixed(row["mean_blocks"], 2),
+            *(format_fixed(None if invalid else row[f"p{p}_ms"], _DIGITS) for p in (50, 90, 99)),
+            format_fixed(row["acc5"], 2),
+            format_count(row["params"]),
         )
 
 

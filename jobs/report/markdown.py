@@ -12,6 +12,8 @@ from jobs.report.ladder import LADDER, collect_notes, describe_missing, ladder_r
 from jobs.report.read import Report, Setting, select_setting
 
 _SPECIAL = re.compile(r"([\\`*_\[\]#~])")
+# A lone pair of backquotes. Not with a pipe in it: where a table's cell ends, code would not.
+_QUOTED = re.compile(r"(?<!`)(`[^`|]+`)(?!`)")
 _MARKUP = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
@@ -36,9 +38,18 @@ def markdown_report(report: Report) -> str:
 
 
 def text(value: object) -> str:
-    """Escapes a name for Markdown, so that nothing in it acts as markup or HTML."""
-    escaped = "".join(_MARKUP.get(char, char) for char in format_value(value))
-    return " ".join(_SPECIAL.sub(r"\\\1", escaped).split())
+    """Escapes a text for Markdown, so that nothing in it acts as markup or HTML.
+
+    What it quotes in backquotes becomes code, in which Markdown knows no escapes.
+    """
+    parts = _QUOTED.split(" ".join(format_value(value).split()))
+    parts[::2] = map(_escape, parts[::2])
+    return "".join(parts)
+
+
+def _escape(plain: str) -> str:
+    escaped = "".join(_MARKUP.get(char, char) for char in plain)
+    return _SPECIAL.sub(r"\\\1", escaped)
 
 
 def _setting(report: Report, setting: Setting) -> Iterator[str]:

@@ -27,6 +27,8 @@ LINE_INTERVAL_S = 5.0
 class Progress(RunEvents):
     """Counts finished images and cells, and estimates the time left from each kind's speed so far.
 
+    A remark that many tasks have is said of the first.
+
     Drawn only between tasks, when the driver reports one: nothing is drawn while a task is timed on
     this host. A context manager: the live bar is removed at the end.
 
@@ -58,6 +60,7 @@ class Progress(RunEvents):
         self._total = self._images_left.total()
         self._busy_s: dict[str, float] = {}
         self._finished: Counter[str] = Counter()
+        self._said: set[tuple[str, str]] = set()
         self._began_s = self._written_s = clock()
         columns = (BarColumn(BAR_WIDTH), TextColumn("{task.description}", markup=False))
         self._bar = Bar(*columns, console=self._console, auto_refresh=False, transient=True)
@@ -86,10 +89,15 @@ class Progress(RunEvents):
             self._say(
                 f"{task.kind} of {task.model} on {task.dataset} is skipped: {outcome.skipped}"
             )
-        elif outcome.note:
-            self._say(f"{task.kind} of {task.model} on {task.dataset}: {outcome.note}")
+        images = task.shard.stop - task.shard.start
+        remarks = outcome.note.split("; ") if outcome.note else []
+        if outcome.undecoded:
+            remarks.append(f"{images - outcome.images} of {images} images not decoded")
+        for remark in remarks:
+            if (task.dataset, remark) not in self._said:
+                self._said.add((task.dataset, remark))
+                self._say(f"{task.kind} of {task.model} on {task.dataset}: {remark}")
         if not outcome.is_lost:
-            images = task.shard.stop - task.shard.start
             self._tasks_left[task.cell_id] -= 1
             self._cells_left -= self._tasks_left[task.cell_id] == 0
             self._images_left[task.kind] -= images

@@ -80,12 +80,12 @@ def read_recipe(path: str | Path) -> Recipe:
 
 
 def _read(root: Value, base: Path) -> Recipe | None:
-    """The recipe; None if its stage, data set, sizes or parent have a problem."""
+    """The recipe; None if its stage, data set, sizes or parent have a problem.
+
+    All other keys are read nevertheless, so that their problems are told too.
+    """
     stage = fields.read_stage(root)
-    if stage is None:
-        return None
-    keys = (*fields.COMMON, *fields.OF_STAGE[stage])
-    entries = fields.Entries(root, keys, fields.read_required(root, stage))
+    entries = fields.read_entries(root, stage)
     images = fields.read_images(entries, base)
     parent = read_parent(entries, stage, images, base)
     config = read_config(entries, stage, images, parent)
@@ -94,11 +94,10 @@ def _read(root: Value, base: Path) -> Recipe | None:
     read = partial(
         Recipe,
         name=entries.text("name"),
-        stage=stage,
         validation=fields.read_validation(entries, images, parent),
         parent=parent,
         schedule=schedule,
-        augmentation=fields.read_augmentation(entries, stage, config.img_size if config else 0),
+        augmentation=fields.read_augmentation(entries, stage, config.img_size if config else None),
         initial_filters=fields.read_initial_filters(entries),
         label_smoothing=entries.number("label_smoothing", 0, 0.99),
         teaching=fields.read_teaching(entries),
@@ -108,6 +107,6 @@ def _read(root: Value, base: Path) -> Recipe | None:
         threads=entries.whole("threads", 1, fields.MAX_THREADS),
         output=fields.read_output(entries, base),
     )
-    if images is None or config is None or preprocessing is None:
+    if stage is None or images is None or config is None or preprocessing is None:
         return None
-    return read(images=images, config=config, preprocessing=preprocessing)
+    return read(stage=stage, images=images, config=config, preprocessing=preprocessing)

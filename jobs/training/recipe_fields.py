@@ -41,6 +41,7 @@ OF_STAGE = {
     "distillation": ("model", "initial_filters", "teacher", "teaching", *_LOSS),
     "exits": ("start", "exit_blocks", "cost_weight", "phase_epochs", "joint_epochs"),
 }
+_EVERY = tuple(dict.fromkeys(key for keys in (COMMON, *OF_STAGE.values()) for key in keys))
 OPTIONAL = (
     "initial_filters",
     "augmentation",
@@ -68,6 +69,14 @@ class Entries:
         """Returns the value, or None if it is absent."""
         return self._values.get(key)
 
+    def is_sound(self, *keys: str) -> bool:
+        """Whether these values are there and no problem was found in them so far."""
+        values = [self._values.get(key) for key in keys]
+        return all(
+            value and not any(each.key.startswith(value.key) for each in value.document.problems)
+            for value in values
+        )
+
     def text(self, key: str) -> str:
         """As `Value.text`; empty if absent."""
         return self._values[key].text() if key in self._values else ""
@@ -86,15 +95,21 @@ class Entries:
 
 
 def read_stage(root: Value) -> str | None:
-    """Reads the stage; if there is none, reports only that and unknown keys, and returns None."""
-    every = tuple(dict.fromkeys(key for keys in (COMMON, *OF_STAGE.values()) for key in keys))
-    # A scratch document: the allowed keys depend on the stage, which is one of the keys.
+    """Reads the stage, on which the allowed keys depend; None if there is none."""
+    # A scratch document: problems are reported by `read_entries`.
     scratch = Document(root.document.path, root.document.text).root()
-    value = scratch.mapping(every).get("stage") if scratch.is_mapping else None
+    value = scratch.mapping(_EVERY).get("stage") if scratch.is_mapping else None
     if value and value.is_scalar and value.node.value in OF_STAGE:
         return str(value.node.value)
-    Entries(root, every, ("stage",)).choice("stage", tuple(OF_STAGE))
     return None
+
+
+def read_entries(root: Value, stage: str | None) -> Entries:
+    """Reads the values; without a stage the keys of all stages are allowed."""
+    keys = (*COMMON, *OF_STAGE[stage]) if stage else _EVERY
+    entries = Entries(root, keys, _required_keys(root, stage))
+    entries.choice("stage", tuple(OF_STAGE))
+    return entries
 
 
 def read_images(entries: Entries, base: Path) -> storage.ImageSet | None:
@@ -110,9 +125,10 @@ def read_images(entries: Entries, base: Path) -> storage.ImageSet | None:
         return None
 
 
-def read_required(root: Value, stage: str) -> list[str]:
-    """Returns the keys that a recipe of this stage must have."""
-    keys = [key for key in (*COMMON, *OF_STAGE[stage]) if key not in OPTIONAL]
+def _required_keys(root: Value, stage: str | None) -> list[str]:
+    """The keys that a recipe of this stage must have."""
+    own = OF_STAGE[stage] if stage else ()
+    keys = [key for key in (*COMMON, *own) if key not in OPTIONAL]
     if stage != "baseline":
         return keys
     is_going_on = any(key.value == "start" for key, _ in root.node.value)
@@ -141,12 +157,9 @@ def read_validation(
 
 def read_epoch_schedule(entries: Entries) -> EpochSchedule:
     """Reads epochs, batch size, learning rate and the other keys of the schedule."""
-    value = entries.get("epochs")
-    before = len(value.document.problems) if value else 0
     epochs = entries.whole("epochs", 1)
-    is_sound = value is not None and len(value.document.problems) == before
     # At least one epoch must follow the warm-up; there is no limit if `epochs` is wrong.
-    longest_warmup = epochs - 1 if is_sound else None
+    longest_warmup = epochs - 1 if entries.is_sound("epochs") else None
     return EpochSchedule(
         epochs=epochs,
         batch_size=entries.whole("batch_size", 1),
@@ -159,8 +172,11 @@ def read_epoch_schedule(entries: Entries) -> EpochSchedule:
     )
 
 
-def read_augmentation(entries: Entries, stage: str, crop: int) -> Augmentation:
-    """Reads the augmentation; padding beyond the crop's side could leave nothing of an image."""
+def read_augmentation(entries: Entries, stage: str | None, crop: int | None) -> Augmentation:
+    """Reads the augmentation; padding beyond the crop's side could leave nothing of an image.
+
+    There is no limit on padding if the crop is not known.
+    """
     keys = tuple(Augmentation.__dataclass_fields__)
     fields = Entries(entries.get("augmentation"), keys, ())
     flips = fields.get("flips")
@@ -185,7 +201,8 @@ def read_augmentation(entries: Entries, stage: str, crop: int) -> Augmentation:
 
 def read_exits(entries: Entries, schedule: EpochSchedule) -> ExitTraining:
     """Reads how exits are trained; some epochs must be left for the gates."""
-    longest = max(schedule.epochs - schedule.warmup_epochs - 1, 0)
+    is_known = entries.is_sound("epochs", "warmup_epochs")
+    longest = max(schedule.epochs - schedule.warmup_epochs - 1, 0) if is_known else None
     return ExitTraining(
         cost_weight=entries.number("cost_weight", 0, 1e3),
         phase_epochs=entries.whole("phase_epochs", 1),

@@ -18,25 +18,29 @@ _START = {
     "baseline": ("gfnet", "start from"),
     "exits": ("gfnet-distil", "add exits to"),
 }
+_TAUGHT = ("distillation", "exits")
+"""Stages whose model has the classes of its parent."""
+
 _FAMILY = {"baseline": "gfnet", "distillation": "gfnet-distil"}
+_FEWEST_CLASSES = 2
 _CHANNELS = 3
 _MAX_SIZE = 4096  # pixels of an image, channels of a token
 
 
 def read_parent(
-    entries: Entries, stage: str, images: storage.ImageSet | None, base: Path
+    entries: Entries, stage: str | None, images: storage.ImageSet | None, base: Path
 ) -> Model | None:
     """Reads the teacher or the start, whichever the stage has; None if there is a problem."""
     value = entries.get("teacher") or entries.get("start")
     model = read_model(value, base) if value else None
     if value is None or model is None:
         return None
-    if value is entries.get("start"):
+    if value is entries.get("start") and stage in _START:
         family, what = _START[stage]
         if model.config.family != family:
             value.problem(f"{model.name} is a {model.config.family}", f"a {family} to {what}")
             return None
-    if images is None or stage == "baseline":
+    if images is None or stage not in _TAUGHT:
         return model  # any classes will do: the head is trained from scratch
     classes = len(images.class_names)
     if model.config.num_classes != classes:
@@ -53,7 +57,7 @@ def read_parent(
 
 
 def read_config(
-    entries: Entries, stage: str, images: storage.ImageSet | None, parent: Model | None
+    entries: Entries, stage: str | None, images: storage.ImageSet | None, parent: Model | None
 ) -> gfnet.ModelConfig | None:
     """Reads the sizes of the resulting model."""
     if stage == "exits":
@@ -69,27 +73,30 @@ def read_config(
 
 
 def _fresh_config(
-    value: Value, stage: str, images: storage.ImageSet | None, parent: Model | None
+    value: Value, stage: str | None, images: storage.ImageSet | None, parent: Model | None
 ) -> gfnet.ModelConfig | None:
-    before = len(value.document.problems)
     model = Entries(value, (*_SIZES, "filter_grid"), _SIZES)
     sizes: dict[str, Any] = {key: model.whole(key, 1, _MAX_SIZE) for key in _SIZES}
     grid = model.get("filter_grid")
     sides = tuple(side.whole(1) for side in grid.items()) if grid else ()
-    if images is None or len(value.document.problems) > before:
+    if stage not in _FAMILY or not model.is_sound("img_size"):
         return None
     if parent and parent.config.img_size != sizes["img_size"]:
         value.problem(
             f"img_size {sizes['img_size']}, but {parent.name} sees {parent.config.img_size} pixels",
             "the teacher's img_size: both see the same images",
         )
-    classes = len(images.class_names)
+    if not model.is_sound("patch_size", *(["filter_grid"] if grid else [])):
+        return None
+    # What does not fit is told also if other values are wrong: these stand in for them.
+    classes = len(images.class_names) if images else _FEWEST_CLASSES
     try:
-        return gfnet.ModelConfig(_FAMILY[stage], num_classes=classes, filter_grid=sides, **sizes)
+        config = gfnet.ModelConfig(_FAMILY[stage], num_classes=classes, filter_grid=sides, **sizes)
     except gfnet.ConfigError as err:
         place = grid if grid and "filter_grid" in str(err) else value
         place.problem(str(err), "sizes that fit together")
         return None
+    return config if images and model.is_sound(*_SIZES) else None
 
 
 def _exits_config(entries: Entries, parent: Model | None) -> gfnet.ModelConfig | None:

@@ -23,26 +23,25 @@ class Predictions:
         prediction: (n,) int32, the first class with the largest logit.
         is_correct: (n,) bool, the prediction is the label.
         is_top5: (n,) bool, fewer than five classes rank before the label.
+        has_top5: there are more than five classes; else all of them would be in the top 5.
         loss: (n,) float32, cross entropy in nats; NaN if there is no prediction.
     """
 
     prediction: NDArray[np.int32]
     is_correct: NDArray[np.bool_]
     is_top5: NDArray[np.bool_]
+    has_top5: bool
     loss: NDArray[np.float32]
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """Columns by table name: NULL, and a loss of NaN, if there is no prediction."""
         is_missing = np.isnan(self.loss)
-        answers = {
-            "prediction": self.prediction,
-            "is_correct": self.is_correct,
-            "is_top5": self.is_top5,
+        return {
+            "prediction": np.ma.masked_array(self.prediction, is_missing),
+            "is_correct": np.ma.masked_array(self.is_correct, is_missing),
+            "is_top5": np.ma.masked_array(self.is_top5, is_missing | (not self.has_top5)),
+            "loss": self.loss,
         }
-        masked: dict[str, NDArray[Any]] = {
-            name: np.ma.masked_array(values, is_missing) for name, values in answers.items()
-        }
-        return masked | {"loss": self.loss}
 
 
 def collect_predictions(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> Predictions:
@@ -60,5 +59,6 @@ def collect_predictions(logits: NDArray[np.float32], labels: NDArray[np.int64]) 
         prediction=prediction,
         is_correct=(prediction == labels) & is_answer,
         is_top5=(before < TOP) & is_answer,
+        has_top5=wide.shape[1] > TOP,
         loss=np.where(is_answer, losses, np.nan).astype(np.float32),
     )

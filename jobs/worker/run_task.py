@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ KEPT_MODELS = 8
 """Models that a worker keeps loaded: enough for a ladder and its rivals, few enough for 4 GB."""
 
 NAMED_FAILURES = 5
-"""How many failed images of a shard its note names; the rest are counted."""
+"""How many failed images of a shard are named; the rest are counted."""
 
 TURNED = "EXIF orientations of images are ignored: `gfjobs import --exif apply` turns them"
 
@@ -65,8 +65,9 @@ def run_task(
         busy_s = time.perf_counter() - started - done.added_s
         images_done = len(shard.encoded) - len(pipeline.failures)
         turned = TURNED if pipeline.is_turned else ""
-        note = "; ".join(filter(None, (done.note, turned, _failures(pipeline, shard))))
-        return Outcome(done.tables, node, images_done, busy_s, note=note, ended_s=time.time())
+        note = "; ".join(filter(None, (done.note, turned)))
+        undecoded = tuple(_failures(pipeline, shard, task.dataset))
+        return Outcome(done.tables, node, images_done, busy_s, note, undecoded, ended_s=time.time())
     except gfnet.UnavailableError as err:
         return Outcome({}, node, skipped=str(err))
     except MemoryLackError as err:
@@ -89,16 +90,12 @@ def _load(task: Task, device: Device, weights: Callable[[], bytes]) -> gfnet.GFN
     return _models[key]
 
 
-def _failures(pipeline: Pipeline, shard: ShardImages) -> str:
-    """Names the images that could not be decoded; empty if all could."""
-    if not pipeline.failures:
-        return ""
-    named = [
-        f"{shard.paths[place] or 'image'} (image_id {shard.image_ids[place]}): {reason}"
-        for place, reason in sorted(pipeline.failures.items())[:NAMED_FAILURES]
-    ]
-    more = len(pipeline.failures) - len(named)
-    others = f", and {more} more" if more else ""
-    count = len(pipeline.failures)
-    text = f"{count} image{'s' if count > 1 else ''} not decoded: {', '.join(named)}{others}"
-    return text.replace("; ", ", ")  # which would begin another note
+def _failures(pipeline: Pipeline, shard: ShardImages, dataset: str) -> Iterator[str]:
+    """Yields the images that could not be decoded: alike for each cell that meets them."""
+    places = sorted(pipeline.failures)
+    for place in places[:NAMED_FAILURES]:
+        name, reason = shard.paths[place] or "image", pipeline.failures[place]
+        text = f"{name} of {dataset} (image_id {shard.image_ids[place]}) not decoded: {reason}"
+        yield text.replace("; ", ", ")  # which would begin another note
+    if more := [int(shard.image_ids[place]) for place in places[NAMED_FAILURES:]]:
+        yield f"{len(more)} more of {dataset} not decoded (image_id {min(more)} to {max(more)})"

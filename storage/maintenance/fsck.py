@@ -34,12 +34,14 @@ class Problem:
     """One problem.
 
     `run_id` is None if the problem belongs to no run; `remedy` is empty if the remaining files do
-    not allow a repair; `is_repaired` says that the remedy was applied.
+    not allow a repair; `is_resumed` says that it drops what resuming the run computes again;
+    `is_repaired` says that the remedy was applied.
     """
 
     run_id: str | None
     what: str
     remedy: str = ""
+    is_resumed: bool = False
     is_repaired: bool = False
 
 
@@ -138,13 +140,13 @@ def _examine(
         if not all(problem.is_repaired for problem in small):
             found = check_run(paths, run_id, is_ended=False)
             found.hopeless.clear()  # reported already
-            return [*problems, *(Problem(run_id, what) for what, _ in found.told())]
+            return [*problems, *(Problem(run_id, what) for what, *_ in found.told())]
         # The holder of the lease sees "running" for a run whose driver was killed.
         is_ended = read_row(paths).status not in ("running", "interrupted")
         found = check_run(paths, run_id, is_ended=is_ended)
     except SchemaVersionError as err:
         return [Problem(run_id, str(err))]
-    told = [Problem(run_id, what, remedy) for what, remedy in found.told()]
+    told = [Problem(run_id, *each) for each in found.told()]
     if lease is None or found.hopeless or not told:
         return [*problems, *told]
     repair_run(backend, paths, lease, found, is_ended=is_ended)

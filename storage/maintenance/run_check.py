@@ -58,24 +58,28 @@ class Findings:
     summary: dict[str, str] = dataclasses.field(default_factory=dict)
     rows: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
-    def told(self) -> Iterator[tuple[str, str]]:
-        """Yield each problem as text with its remedy; consequences of a lost file are left out."""
+    def told(self) -> Iterator[tuple[str, str, bool]]:
+        """Yield each problem as text, its remedy, and whether a resume must follow the remedy.
+
+        Consequences of a lost file are left out.
+        """
         uncommitted = "`gfjobs resume` runs the lost part again"
         is_explained = bool(self.manifests or self.lost)
-        for found, remedy in (
-            (self.hopeless, ""),
-            (self.manifests, f"deleted; {uncommitted}"),
-            (self.lost, f"deleted; {uncommitted}"),
-            ({} if is_explained else self.cells, f"its rows are deleted; {uncommitted}"),
+        for found, remedy, is_resumed in (
+            (self.hopeless, "", False),
+            (self.manifests, f"deleted; {uncommitted}", True),
+            (self.lost, f"deleted; {uncommitted}", True),
+            ({} if is_explained else self.cells, f"its rows are deleted; {uncommitted}", True),
             (
                 {} if is_explained else self.states,
                 "queued again, with its existing rows; `gfjobs resume` runs the rest",
+                True,
             ),
-            (self.orphans, "deleted"),
-            (self.summary, "computed again from the rows"),
+            (self.orphans, "deleted", False),
+            (self.summary, "computed again from the rows", False),
         ):
             for name, reason in found.items():
-                yield f"{name}: {reason}", remedy
+                yield f"{name}: {reason}", remedy, is_resumed
 
 
 def check_run(paths: RunPaths, run_id: str, *, is_ended: bool) -> Findings:

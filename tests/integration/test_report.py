@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ def shown(page: Page, names: list[str]) -> dict[str, Any]:
     """What the explorer shows."""
     return {
         name: page.run(
-            "[...document.querySelectorAll('[data-part=exits] tr')].map(r => r.cells[1].innerText)"
+            "[...document.querySelectorAll('[data-part=exits] tr')].map(r => r.cells[2].innerText)"
             if name == "exits"
             else f"document.querySelector('[data-part={name}]').textContent"
         )
@@ -258,6 +259,44 @@ def test_the_keyboard_reaches_the_slider_and_shows_where_it_is(page: Page) -> No
         ".filter((each) => !each.labels.length && !each.ariaLabel).length"
     )
     assert unnamed == 0
+
+
+MILLISECONDS = """
+(() => {
+  const table = document.querySelector('#ladder table');
+  const names = [...table.rows[0].cells].map((each) => each.innerText);
+  const place = names.indexOf('ms');
+  return [...table.rows].map((row) => row.cells[place]).every((cell) => {
+    const [inside, box] = [cell, table.parentElement].map((each) => each.getBoundingClientRect());
+    return inside.left >= box.left && inside.right <= Math.min(box.right, innerWidth);
+  });
+})()
+"""
+"""Whether the ladder's milliseconds are seen without scrolling."""
+
+
+@pytest.mark.parametrize("width", [360, 390])
+def test_a_phone_shows_the_milliseconds_of_the_ladder(page: Page, report: Path, width: int) -> None:
+    """Without scrolling, however long a model's name is; the rest scrolls in its own box."""
+    page.resize(width)
+    page.open(report)
+    assert page.run(MILLISECONDS)
+    assert page.run("document.documentElement.scrollWidth") <= width
+    assert page.run("document.querySelector('#ladder .scroll').scrollWidth") > width
+
+
+def test_times_are_of_24_hours_in_utc(page: Page, report: Path) -> None:
+    """Wherever the reader is: the nights were submitted at 2 in the morning."""
+    page.call("Emulation.setTimezoneOverride", timezoneId="America/New_York")
+    page.open(report)
+    labels = page.run(
+        "[...document.querySelectorAll('[data-chart=latency-over-nights-1] text')]"
+        ".map((each) => each.textContent)"
+    )
+    assert "UTC" in labels
+    assert [label for label in labels if re.fullmatch("[0-2][0-9]:00", label)]
+    assert not [label for label in labels if label.endswith(("AM", "PM"))]
+    assert "24 Nov" in labels
 
 
 @pytest.mark.parametrize(("width", "is_dark"), [(1280, False), (390, False), (390, True)])

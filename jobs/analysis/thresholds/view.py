@@ -12,7 +12,13 @@ from jobs.analysis.thresholds.choose import Pass
 from jobs.analysis.thresholds.exit_answers import ExitAnswers, OperatingPoint, Vector
 from jobs.analysis.thresholds.guarantee import Guarantee
 from jobs.analysis.thresholds.search import Choice
-from jobs.common.formatting import Row, format_error, format_setting
+from jobs.common.formatting import (
+    EXIT_COLUMNS,
+    Row,
+    format_error,
+    format_exit,
+    format_setting,
+)
 from jobs.common.tables import text_table
 from jobs.common.text import fold
 
@@ -129,11 +135,12 @@ def _figures(answers: ExitAnswers, points: dict[str, OperatingPoint]) -> str:
 
 
 def _exits(answers: ExitAnswers, point: OperatingPoint) -> str:
-    columns = ("after block", "threshold", "images", "%")
+    columns = (*EXIT_COLUMNS, "threshold", "images", "%")
+    depth = answers.exit_blocks[-1] + 1
     images = sum(point.exit_counts)
     limits = [*(_limit(value) for value in point.thresholds), "–"]
     rows = [
-        (block, limit, count, f"{100 * count / images:.1f}")
+        (*format_exit(block, depth), limit, count, f"{100 * count / images:.1f}")
         for block, limit, count in zip(answers.exit_blocks, limits, point.exit_counts, strict=True)
     ]
     return text_table(columns, rows)

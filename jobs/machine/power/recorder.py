@@ -54,7 +54,7 @@ class Window:
 
     def __str__(self) -> str:
         """Return its name in notes."""
-        at_exit = "" if self.exit_block is None else f" at block {self.exit_block}"
+        at_exit = "" if self.exit_block is None else f" after block {self.exit_block}"
         return f"{self.phase}{at_exit}"
 
     def holds(self, reading: PowerReading) -> bool:

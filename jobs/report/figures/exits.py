@@ -7,7 +7,13 @@ from itertools import groupby
 
 import altair as alt
 
-from jobs.common.formatting import Row, format_fixed, format_threshold
+from jobs.common.formatting import (
+    EXIT_COLUMNS,
+    Row,
+    format_exit,
+    format_fixed,
+    format_threshold,
+)
 from jobs.report.figures.style import (
     HEIGHT,
     INK,
@@ -53,12 +59,12 @@ def exits_figure(rows: Sequence[Row], number: int) -> Figure | None:
         title="Where images exit",
         alternative=f"Share of the images at each exit. {order[0]}: {said}.",
         spec=finish_chart(chart, max(len(order) * ROW_HEIGHT, 80)),
-        columns=("model", "threshold", "after block", "images", "%", "median ms"),
+        columns=("model", "threshold", *EXIT_COLUMNS, "images", "%", "median ms"),
         rows=[
             (
                 row["model"],
                 format_threshold(row),
-                row["exit_block"],
+                *format_exit(row["exit_block"], row["depth"]),
                 row["images"],
                 format_fixed(row["share_pct"], 1),
                 format_fixed(row["median_forward_ms"], 3),
@@ -97,11 +103,11 @@ def latencies_figure(rows: Sequence[Row], number: int) -> Figure | None:
         title="Latency by exit",
         alternative=f"Median forward latency by model and block of the exit: {said}.",
         spec=finish_chart(whisker + box + median, max(len(order) * ROW_HEIGHT, 80)),
-        columns=("model", "after block", "samples", "p10", "p25", "p50", "p75", "p90"),
+        columns=("model", *EXIT_COLUMNS, "samples", "p10", "p25", "p50", "p75", "p90"),
         rows=[
             (
                 row["model"],
-                row["exit_block"],
+                *format_exit(row["exit_block"], row["depth"]),
                 row["samples"],
                 *(format_fixed(row[f"p{p}_ms"], 3) for p in (10, 25, 50, 75, 90)),
             )
@@ -152,11 +158,11 @@ def calibration_figure(rows: Sequence[Row], number: int) -> Figure | None:
             f" Area under the ROC of each gate (1 is perfect, 0.5 chance): {said}."
         ),
         spec=finish_chart(calibrated + line if is_share else line, HEIGHT),
-        columns=("model", "after block", "part", "images", "mean score", "right, %"),
+        columns=("model", *EXIT_COLUMNS, "part", "images", "mean score", "right, %"),
         rows=[
             (
                 row["model"],
-                row["exit_block"],
+                *format_exit(row["exit_block"], None),  # exits with a gate
                 row["part"],
                 row["images"],
                 format_fixed(row["gate_score"], 3),

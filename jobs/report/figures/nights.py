@@ -21,6 +21,18 @@ from jobs.report.terminal.summary import is_invalid
 
 _STEP_COLOURS = {"regression": "#d00000", "improvement": "#008040"}
 _STEP_SCALE = alt.Scale(domain=list(_STEP_COLOURS), range=list(_STEP_COLOURS.values()))
+_CLOCK = {
+    "month": "%b %Y",
+    "week": "%d %b",
+    "day": "%d %b",
+    "date": "%d %b",
+    "hours": "%H:%M",
+    "minutes": "%H:%M",
+    "seconds": "%H:%M:%S",
+}
+"""Labels of times, by what they differ in."""
+
+_TOLD = ("line", "run", "grid", "value", "valid")
 _METRICS = {
     "forward_ms": ("Latency over the nights", "forward latency, ms", "latency"),
     "acc1": ("Accuracy over the nights", "acc@1, percent", "accuracy"),
@@ -29,7 +41,10 @@ _METRICS = {
 
 
 def history_figures(report: Report, setting: Setting, number: int) -> Iterator[Figure]:
-    """Draws each model's figures over all runs and marks judged changes; none for a first run."""
+    """Draws each model's figures over all runs and marks judged changes; none for a first run.
+
+    Runs of one grid are joined by a line; those of grids with other names are other nights.
+    """
     rows = select_setting(report.history, setting)
     steps = {
         (_identity(row), row["metric"]): row["verdict"]
@@ -49,6 +64,7 @@ def history_figures(report: Report, setting: Setting, number: int) -> Iterator[F
                 else f"{row['model']} {format_threshold(row)}",
                 "night": row["submitted_at"].isoformat() + "Z",
                 "run": row["run_id"],
+                "grid": row["run_name"],
                 "value": row[metric],
                 "valid": "no" if is_invalid(row) else "yes",
                 "step": steps.get((_identity(row), short)),
@@ -58,16 +74,21 @@ def history_figures(report: Report, setting: Setting, number: int) -> Iterator[F
         marked = [value for value in values if value["step"]]
         lines = list(dict.fromkeys(value["line"] for value in values))
         base = make_chart(values).encode(
-            x=alt.X("night:T", title=None, axis=alt.Axis(labelOverlap=True, tickCount=5)),
+            x=alt.X(
+                "night:T",
+                title="UTC",
+                scale=alt.Scale(type="utc"),
+                axis=alt.Axis(labelOverlap=True, tickCount=5, format=_CLOCK),
+            ),
             y=alt.Y("value:Q", title=label, scale=alt.Scale(zero=False)),
             color=alt.Color("line:N", title=None, sort=lines, legend=make_legend(lines)),
         )
-        line = base.mark_line(strokeWidth=2)
+        line = base.mark_line(strokeWidth=2).encode(detail="grid:N")
         dots = base.mark_point(size=50, filled=True, opacity=1).encode(
             shape=alt.Shape(
                 "valid:N", scale=alt.Scale(domain=["yes", "no"], range=["circle", "cross"])
             ).legend(None),
-            tooltip=[alt.Tooltip(f"{name}:N") for name in ("line", "run", "value", "valid")],
+            tooltip=[alt.Tooltip(f"{name}:N") for name in _TOLD],
         )
         rings = (
             make_chart(marked)
@@ -88,13 +109,14 @@ def history_figures(report: Report, setting: Setting, number: int) -> Iterator[F
             name=f"{short}-over-nights-{number}",
             title=add_title(title, energy_sources(known) if metric == "energy_mj" else []),
             alternative=f"{label} of {len(lines)} rows of the ladder over {nights} runs: "
-            + "; ".join(_ends(name, values) for name in lines)
+            + "; ".join(_ends(values))
             + f".{said}",
             spec=finish_chart(alt.layer(line, dots, *([rings] if marked else [])), HEIGHT),
-            columns=("run", "submitted", "model", "threshold", label, "valid", "step"),
+            columns=("run", "grid", "submitted, UTC", "model", "threshold", label, "valid", "step"),
             rows=[
                 (
                     row["run_id"],
+                    row["run_name"],
                     row["submitted_at"],
                     row["model"],
                     format_threshold(row),
@@ -113,6 +135,12 @@ def _identity(row: Row) -> tuple[object, ...]:
     return (*(row[name] for name in names), tuple(row["thresholds"] or ()))
 
 
-def _ends(name: str, values: Sequence[dict[str, Any]]) -> str:
-    own = [value["value"] for value in values if value["line"] == name]
-    return f"{name} from {own[0]:.3g} to {own[-1]:.3g}"
+def _ends(values: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yields where each line begins and ends; its grid, if there are several."""
+    several = len({value["grid"] for value in values}) > 1
+    lines: dict[tuple[str, str], list[float]] = {}
+    for value in values:
+        lines.setdefault((value["line"], value["grid"]), []).append(value["value"])
+    for (name, grid), own in lines.items():
+        of = f" of grid {grid}" if several else ""
+        yield f"{name}{of} from {own[0]:.3g} to {own[-1]:.3g}"

@@ -20,7 +20,14 @@ from markupsafe import Markup, escape
 
 import storage
 from jobs.analysis.regressions.judge import WORST_FIRST
-from jobs.common.formatting import SETTING, Row, format_fixed, format_setting, format_threshold
+from jobs.common.formatting import (
+    SETTING,
+    Row,
+    format_exit,
+    format_fixed,
+    format_setting,
+    format_threshold,
+)
 from jobs.common.tables import format_value
 from jobs.common.text import escape_controls
 from jobs.report.figures.collect import collect_figures
@@ -84,13 +91,13 @@ class Album:
     Attributes:
         title: model and setting.
         thresholds: the thresholds at which they exit, as text.
-        exits: per exit its block, then groups of a heading and images.
+        exits: per exit its block and how many have run there, then groups of a heading and images.
         pictures: of the images, or why there are none.
     """
 
     title: str
     thresholds: str
-    exits: Sequence[tuple[int, Sequence[tuple[str, Sequence[Row]]]]]
+    exits: Sequence[tuple[tuple[str, int], Sequence[tuple[str, Sequence[Row]]]]]
     pictures: Thumbnails
 
 
@@ -151,7 +158,7 @@ def _album(root: storage.Root, report: Report, each: AllExitPass) -> Album:
             for _, grouped in groupby(group, key=lambda row: (row["is_correct"], row["ease"]))
             for rows in (list(grouped),)
         ]
-        exits.append((block, groups))
+        exits.append((format_exit(block, cell["depth"]), groups))
     return Album(
         title=f"{cell['model']}, {format_setting(cell)}",
         thresholds=_thresholds(each),

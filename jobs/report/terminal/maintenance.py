@@ -53,14 +53,9 @@ def describe_check(problems: Sequence[storage.Problem]) -> str:
     repaired = sum(problem.is_repaired for problem in problems)
     found = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     lines.append(f"{found}, {repaired} repaired")
-    if again := sorted({p.run_id for p in problems if p.run_id and _is_run_again(p)}):
+    if again := sorted({p.run_id for p in problems if p.run_id and p.is_resumed and p.is_repaired}):
         lines.append(f"to run what was dropped again: gfjobs resume {' / '.join(again)}")
     return "\n".join(lines) + "\n"
-
-
-def _is_run_again(problem: storage.Problem) -> bool:
-    """Whether a repair dropped something that resuming the run restores."""
-    return problem.is_repaired and "gfjobs resume" in problem.remedy
 
 
 def _runs(number: int) -> str:

@@ -9,8 +9,10 @@ import storage
 from jobs.common.formatting import (
     Row,
     find_varying,
+    format_counted,
     format_threshold,
     format_variant,
+    last_line,
 )
 from jobs.common.tables import long_table, take_first
 from jobs.common.text import fold
@@ -70,14 +72,19 @@ def status(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
 
 
 def _remarks(cells: Sequence[Row], names: Sequence[str]) -> Iterator[str]:
+    """Yields each error and note once, with the first cell that has it and how many more do."""
+    about: dict[str, list[str]] = {}
     for cell in cells:
         setting = format_variant(cell, names)
         name = f"{cell['kind']} of {cell['model']} on {cell['dataset']}"
         name += setting and f" ({setting})"
         if cell["error"]:
-            yield f"{name} failed: {cell['error'].strip().splitlines()[-1]}"
-        elif cell["note"]:
-            yield f"{name}: {cell['note']}"
+            about.setdefault(f" failed: {last_line(cell['error'])}", []).append(name)
+        for note in filter(None, (cell["note"] or "").split("; ")):
+            about.setdefault(f": {note}", []).append(name)
+    for said, (first, *others) in about.items():
+        more = f" and {format_counted(len(others), 'more cell', 'more cells')}" if others else ""
+        yield f"{first}{more}{said}"
 
 
 def _expected_rows(cell: Row) -> int:

@@ -9,10 +9,12 @@ from itertools import groupby
 import storage
 from jobs.analysis.latency_intervals import MeanLatency, Means, make_key, mean_latencies
 from jobs.common.formatting import (
+    EXIT_COLUMNS,
     SETTING,
     Row,
     find_varying,
     format_count,
+    format_exit,
     format_fixed,
     format_setting,
     format_threshold,
@@ -21,7 +23,7 @@ from jobs.common.formatting import (
 from jobs.common.tables import INVALID, long_table, take_first, text_table
 from jobs.common.text import format_paragraphs
 
-BAR_WIDTH = 30
+BAR_WIDTH = 25
 DRAWN_HISTOGRAMS = 10
 """Histograms shown in a terminal; each is a table."""
 
@@ -30,15 +32,17 @@ MEDIAN_IMAGES = 11
 """Fewest timings for a median, as in queries/ladder/exit_histogram.sql."""
 
 _GROUP = (*SETTING, "batch_size")
+_OF_LADDER = {"exits", "records"}
+"""The tables that the ladder's rows are computed from."""
 
 
 def ladder(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
     """Formats the ladder of a run per data set and setting, and why figures are missing."""
     rows = storage.named_query(root, "summary", run_ids=[run_id], run_id=run_id).to_pylist()
-    skipped, is_whole_run = _skipped(root, run_id)
+    cells = storage.named_query(root, "status", run_ids=[run_id], run_id=run_id).to_pylist()
+    skipped = _skipped(cells)
     if not rows:
-        reason = "every cell is skipped" if is_whole_run else "no accuracy or latency yet"
-        return f"the ladder is empty: {reason}\n{format_paragraphs(skipped)}"
+        return f"the ladder is empty: {_why_empty(cells)}\n{format_paragraphs(skipped)}"
     means = mean_latencies(root, run_id)
     parts = []
     for _, grouped in groupby(rows, key=lambda row: [row[key] for key in _GROUP]):
@@ -46,6 +50,18 @@ def ladder(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
         parts += [_ladder_table(group, is_all=is_all), _latency_table(group, means, is_all=is_all)]
     said = format_paragraphs([*reasons(rows, means), *skipped])
     return "\n".join(part for part in [*parts, said] if part)
+
+
+def next_query(root: storage.Root, run_id: str) -> str | None:
+    """Returns a first SQL query over the rows of a run; None if it has none to show."""
+    cells = storage.named_query(root, "status", run_ids=[run_id], run_id=run_id).to_pylist()
+    tables = {storage.KINDS[cell["kind"]].table for cell in cells if cell["rows"]}
+    if not tables.isdisjoint(_OF_LADDER):
+        return f"select model, acc1, forward_ms from ladder where run_id = '{run_id}'"  # noqa: S608 - a checked name
+    if "exit_costs" in tables:
+        source = "exit_means join cells using (run_id, cell_id)"
+        return f"select model, exit_block, forward_ms from {source} where run_id = '{run_id}'"  # noqa: S608 - a checked name
+    return None
 
 
 def exit_histogram(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
@@ -58,7 +74,7 @@ def exit_histogram(root: storage.Root, run_id: str, *, is_all: bool = False) -> 
     for exits in drawn:
         cells = [
             (
-                row["exit_block"],
+                *format_exit(row["exit_block"], row["depth"]),
                 row["images"],
                 f"{row['share_pct']:.1f}",
                 format_fixed(row["median_forward_ms"], 3),
@@ -70,7 +86,7 @@ def exit_histogram(root: storage.Root, run_id: str, *, is_all: bool = False) -> 
         place = f"{exits[0]['dataset']}{setting and f' ({setting})'}"
         title = f"{exits[0]['model']} at {format_threshold(exits[0])} on {place}: exits"
         is_short |= any(row["median_forward_ms"] is None for row in exits)
-        columns = ("after block", "images", "%", "median ms", "")
+        columns = (*EXIT_COLUMNS, "images", "%", "median ms", "")
         parts.append(text_table(columns, cells, title))
     if more:
         parts.append(f"{more}\n")
@@ -81,15 +97,21 @@ def exit_histogram(root: storage.Root, run_id: str, *, is_all: bool = False) -> 
     return "\n".join(parts)
 
 
-def _skipped(root: storage.Root, run_id: str) -> tuple[list[str], bool]:
-    """The reasons for skipped cells, with their number of cells; and whether all are skipped."""
-    cells = storage.named_query(root, "status", run_ids=[run_id], run_id=run_id).to_pylist()
+def _skipped(cells: Sequence[Row]) -> list[str]:
+    """The reasons for skipped cells, with their number of cells."""
     counts = Counter(cell["note"] for cell in cells if cell["status"] == "skipped")
-    lines = [
+    return [
         f"– {number} {'cell is' if number == 1 else 'cells are'} skipped: {reason}"
         for reason, number in counts.items()
     ]
-    return lines, 0 < counts.total() == len(cells)
+
+
+def _why_empty(cells: Sequence[Row]) -> str:
+    if cells and all(cell["status"] == "skipped" for cell in cells):
+        return "every cell is skipped"
+    if all(storage.KINDS[cell["kind"]].table not in _OF_LADDER for cell in cells):
+        return "its grid measures neither accuracy nor latency"
+    return "no accuracy or latency yet"
 
 
 def _ladder_table(rows: Sequence[Row], *, is_all: bool) -> str:

@@ -9,7 +9,8 @@
 -- Accuracy comes from the run's all-exit pass, replayed at the routed thresholds: each image exits
 -- at the first exit that lets it (leaves.sql). Without such a pass it comes from round 0 of the
 -- records (answer_sources.sql). If the logits of any image are not finite there is no accuracy
--- (unanswered.sql): acc1, acc5 and loss are NULL.
+-- (unanswered.sql): acc1, acc5 and loss are NULL. With five classes or fewer is_top5 is NULL, and so
+-- is acc5.
 --
 -- Energy: from the rounds in which power was read (cell_energies.sql).
 WITH
@@ -181,6 +182,7 @@ SELECT
                 'accuracy: images with logits that are not finite: {}', unanswered_images)
             WHEN acc1 IS NULL
                 THEN format('accuracy: no answers (cell is {})', coalesce(status, 'unknown'))
+            WHEN acc5 IS NULL THEN 'acc@5: with five classes or fewer, every class is in the top 5'
         END,
         CASE
             WHEN kind = 'exits' THEN 'latency and energy: not timed in this run'

@@ -12,7 +12,7 @@ timed AS (
 ),
 kept AS (
     SELECT c.kind, c.model, c.dataset, c.device, c.node, c.runtime, c.precision, c.threads,
-        c.position, t.exit_block, t.forward_ms
+        c.position, c.depth, t.exit_block, t.forward_ms
     FROM timed t
     JOIN cells c ON c.run_id = t.run_id AND c.cell_id = t.cell_id
     ANTI JOIN throttled_rounds h
@@ -23,13 +23,14 @@ kept AS (
 measured AS (
     SELECT kind, model, dataset, device, node, runtime, precision, threads, exit_block,
         min(position) AS position,
+        any_value(depth) AS depth,
         count(*) AS samples,
         avg(forward_ms) AS forward_ms,
         quantile_cont(forward_ms, [0.1, 0.25, 0.5, 0.75, 0.9]) AS percentiles_ms
     FROM kept
     GROUP BY kind, model, dataset, device, node, runtime, precision, threads, exit_block
 )
-SELECT kind, model, dataset, device, node, runtime, precision, threads, exit_block, samples,
+SELECT kind, model, dataset, device, node, runtime, precision, threads, exit_block, depth, samples,
     forward_ms,
     CASE WHEN samples >= samples_for(90) THEN percentiles_ms[1] END AS p10_ms,
     CASE WHEN samples >= samples_for(50) THEN percentiles_ms[2] END AS p25_ms,

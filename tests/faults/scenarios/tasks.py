@@ -80,9 +80,10 @@ def poisoned_image(bench: Bench, times: int) -> None:
         bench.tally.recoveries_s.append(time.monotonic() - began_s)
         run.injected(3)
         for cell in run.cells():
-            assert "3 images not decoded" in cell["note"], cell["note"]
+            assert cell["note"].count(" not decoded: ") == len(poisoned), cell["note"]
             for place in poisoned:
-                assert f"{paths[place].name} (image_id {place})" in cell["note"], cell["note"]
+                assert f"(image_id {place}) not decoded: " in cell["note"], cell["note"]
+                assert f"{paths[place].name} of " in cell["note"], cell["note"]
         names = {f"imagefolder:{folder}", *(row[3] for row in whole)}
         run.compare(lambda row, bad=poisoned, all_=names: row[3] in all_ and row[6] not in bad)
 

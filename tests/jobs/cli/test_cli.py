@@ -108,6 +108,31 @@ def test_submit_ends_with_ladder_histogram_place_and_next_steps(root: Path) -> N
 
 
 @pytest.mark.parametrize(
+    ("measure", "next_query"),
+    [("profile", None), ("exit_costs", "select model, exit_block, forward_ms from exit_means")],
+)
+def test_a_run_without_a_ladder_says_so_and_is_not_asked_for_it(
+    ladder: Path, tmp_path: Path, measure: str, next_query: str | None
+) -> None:
+    """What to try next has rows."""
+    grid = tmp_path / "grid.yaml"
+    grid.write_text(
+        f"models: ['{ladder}/dynn.safetensors']\ndatasets: [{{name: digits, limit: 3}}]\n"
+        f"threads: [1]\nlatency: {{rounds: 1, warmup_images: 1}}\nmeasure: [{measure}]\n"
+    )
+    result = gfjobs("submit", grid, "--inline", "--results", tmp_path / "results")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == (
+        "the ladder is empty: its grid measures neither accuracy nor latency"
+    )
+    queries = re.findall(r'^  gfjobs sql "(.*)"', result.stderr, re.MULTILINE)
+    assert [query.partition(" join")[0] for query in queries] == [*filter(None, [next_query])]
+    for query in queries:
+        shown = gfjobs("sql", query, "--format", "csv", "--results", tmp_path / "results")
+        assert len(shown.stdout.splitlines()) > 1, shown.output
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["runs"], "first"),

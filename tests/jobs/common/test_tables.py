@@ -7,6 +7,9 @@ import sys
 from datetime import datetime
 
 import pytest
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
 from jobs.common import tables
 from jobs.common.tables import (
@@ -65,9 +68,8 @@ def test_markdown_escapes_its_own_signs() -> None:
 
 
 def test_what_fits_is_drawn_as_rich_draws_it() -> None:
-    """Wide characters, several lines, empty columns and rows: to the letter, or left to rich."""
+    """Wide characters, several lines, empty columns and rows: to the letter."""
     draw = random.Random(0)  # noqa: S311 - no secret
-    compared = 0
     for _ in range(300):
         count = draw.randint(1, 4)
         is_number = [draw.random() < 0.4 for _ in range(count)]
@@ -78,16 +80,94 @@ def test_what_fits_is_drawn_as_rich_draws_it() -> None:
             ]
             for _ in range(draw.randint(1, 5))
         ]
-        width = draw.choice((12, 20, 80))
-        if aligned := tables._aligned(cells, is_number, width):
-            compared += 1
-            assert aligned == tables._wrapped(cells, is_number, width)
-    assert compared > 100
+        assert tables._drawn(cells, is_number) == _drawn_by_rich(cells, is_number)
+
+
+def _drawn_by_rich(cells: list[list[str]], is_number: list[bool]) -> str:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name, is_right in zip(cells[0], is_number, strict=True):
+        table.add_column(name, justify="right" if is_right else "left", no_wrap=is_right)
+    for row in cells[1:]:
+        table.add_row(*row)
+    console = Console(width=999, markup=False, highlight=False, emoji=False, color_system=None)
+    with console.capture() as capture:
+        console.print(table)
+    lines = [line.rstrip() for line in capture.get().splitlines()]
+    return "\n".join(lines).strip("\n") + "\n"
+
+
+NAMES = [
+    ("gfnet-xs-distil", "of three words", 1234.5678),
+    ("models/my_checkpoint.best-2026-11-29", "0.5…0.9", 7),
+]
+
+
+@pytest.mark.parametrize(
+    ("width", "lines"),
+    [
+        (
+            58,
+            [
+                "model                                 note       images",
+                "gfnet-xs-distil                       of three  1234.57",
+                "                                      words",
+                "models/my_checkpoint.best-2026-11-29  0.5…0.9         7",
+            ],
+        ),
+        (
+            40,
+            [
+                "model             note      images",
+                "gfnet-xs-distil   of       1234.57",
+                "                  three",
+                "                  words",
+                "models/my_        0.5…0.9        7",
+                "checkpoint.best-",
+                "2026-11-29",
+            ],
+        ),
+        (
+            26,
+            [
+                "model   note      images",
+                "gfnet-  of       1234.57",
+                "xs-     three",
+                "distil  words",
+                "models  0.5…0.9        7",
+                "/my_",
+                "checkp",
+                "oint.",
+                "best-",
+                "2026-1",
+                "1-29",
+            ],
+        ),
+    ],
+)
+def test_a_name_is_broken_between_its_parts(
+    width: int, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Text is broken between words first, then names at their signs; numbers never are."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    drawn = text_table(["model", "note", "images"], NAMES).splitlines()
+    assert [line[1:] for line in (drawn[0], *drawn[2:])] == lines
+    assert max(map(len, drawn)) < width
+
+
+@pytest.mark.parametrize("width", [3, 9, 30, 60])
+def test_wrapping_loses_nothing(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wide characters, spaces, tabs and lines: all the text is there, in its column."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    value = "日本語の名前_と-もの  a/b.c\tx\nnext  line_ " + "y" * 40
+    drawn = text_table(["a"], [[value]])
+    assert "".join(drawn.split()[2:]) == "".join(value.split())
 
 
 def test_a_long_table_in_a_pipe_never_waits_for_rich(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten thousand rows that fit are drawn by the way that is a hundred times as fast."""
-    monkeypatch.delattr(tables, "_wrapped")
+    monkeypatch.delattr(tables, "_wrap")
     rows = [(f"model-{number}", number / 7) for number in range(10_000)]
     text = long_table(["model", "t"], rows, "cells")
     assert len(text.splitlines()) == 10_002

@@ -24,24 +24,27 @@ def test_notes_survive_a_resume(run: Run) -> None:
     """An image that could not be decoded stays named on its cell, once."""
 
     def answer(task: Task) -> Outcome:
-        note = "1 image not decoded: a.png" if task.model == "flat" else ""
-        return replace(rows_of(task), note=note)
+        undecoded = ("a.png not decoded", "b.png not decoded") if task.model == "flat" else ()
+        note = f"round {task.round}" if undecoded else ""
+        return replace(rows_of(task), note=note, undecoded=undecoded)
 
     run.drive(Scripted(answer))
     rows = CellStates(run.plan, run.store.cells, run.store.entries()).rows
     notes = {(row.kind, row.model): row.note for row in rows}
-    assert notes["latency", "flat"] == "1 image not decoded: a.png"
+    said = "a.png not decoded; b.png not decoded; round 0; round 1"
+    assert notes["latency", "flat"] == said
     assert notes["latency", "dynn"] is None
     assert {row.status for row in rows} == {"done"}
 
 
 def test_a_cell_of_nothing_but_broken_images_fails(run: Run) -> None:
     """No rows are no result."""
-    empty = Outcome({}, None, images=0, note="1000 images not decoded: ...")
+    empty = Outcome({}, None, images=0, undecoded=("a.png not decoded",))
     assert not run.drive(Scripted(lambda task: empty if task.model == "flat" else rows_of(task)))
     failed = [cell for cell in run.store.cells if cell.model == "flat"]
     assert {(cell.status, cell.is_valid) for cell in failed} == {("failed", False)}
-    assert "none of the 1100 images could be evaluated" in str(failed[0].error)
+    assert failed[0].error == "none of the 1100 images could be evaluated"
+    assert failed[0].note == "a.png not decoded"
     assert failed[0].finished_at
 
 

@@ -15,19 +15,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import vl_convert
 from click.testing import CliRunner, Result
+from markdown_it import MarkdownIt
 
 import storage
 from jobs.analysis.thresholds.bands import Band
 from jobs.analysis.thresholds.latency_mixture import compose
 from jobs.cli import main
 from jobs.common.errors import UsageError
+from jobs.common.tables import markdown_table
 from jobs.report import read as reading
 from jobs.report.figures.collect import collect_figures
 from jobs.report.figures.frontier import accuracy_band
 from jobs.report.html.explorer import pack_passes
-from jobs.report.html.page import html_page
+from jobs.report.html.page import VEGA_LITE, html_page
 from jobs.report.markdown import markdown_report
+from jobs.report.markdown import text as escaped
 from jobs.report.read import Report, first_thresholds, read_report
 from jobs.report.write import check_suffix, write_figures, write_markdown
 
@@ -380,12 +384,28 @@ def test_nights_are_drawn_from_the_second_on(second_night: Shown) -> None:
     nights = [name for name in figures if "over-nights" in name]
     assert nights == ["latency-over-nights-1", "accuracy-over-nights-1", "energy-over-nights-1"]
     assert {row[0] for row in figures[nights[0]].rows} == {"night0", "night1"}
-    steps = [(row[0], row[2], row[-1]) for row in figures[nights[0]].rows if row[-1]]
+    steps = [(row[0], row[3], row[-1]) for row in figures[nights[0]].rows if row[-1]]
     assert steps == [("night1", NAMES["dynn"], "regression")]
     assert f"Regression in run night1: {NAMES['dynn']} 0.5." in figures[nights[0]].alternative
     assert not any(row[-1] for row in figures[nights[1]].rows)
     shown = Checked(page).text
     assert {"+10.0 %", "+8.0 to +12.0", "measured twice"} <= set(shown)
+
+
+@pytest.mark.parametrize(("grids", "lines"), [("aa", 1), ("ab", 2)])
+def test_runs_of_different_grids_are_not_joined(
+    second_night: Shown, grids: str, lines: int
+) -> None:
+    """They may time other images; each grid's runs have a line of their own, and are named."""
+    found, _ = second_night
+    own = [row for row in found.history if row["model"] == NAMES["static"]]
+    history = [{**row, "run_name": grid} for row, grid in zip(own, grids, strict=True)]
+    figures = collect_figures(replace(found, history=history), found.settings[0], 1)
+    figure = figures["latency-over-nights-1"]
+    svg = vl_convert.vegalite_to_svg(figure.spec | {"width": 300}, vl_version=VEGA_LITE)
+    assert len(re.findall('aria-roledescription="line mark"', svg)) == lines
+    assert ("of grid b" in figure.alternative) == (lines == 2)
+    assert [row[1] for row in figure.rows] == list(grids)
 
 
 @pytest.mark.parametrize("run_id", ["made", "low"])
@@ -414,10 +434,38 @@ def test_the_ladder_is_sqls(root: Path, report: Report) -> None:
         run_ids=["made"],
     ).to_pylist()
     text = markdown_report(report)
-    (line,) = [each for each in text.splitlines() if each.startswith("| dynn | 1.0k | 0.5 |")]
+    (line,) = [
+        each for each in text.splitlines() if each.startswith(f"| dynn | 0.5 | {row['acc1']} | ")
+    ]
     assert {row["acc1"], row["ms"], row["mj"]} <= set(line.split(" | "))
     assert "### Frontier" in text
     assert "## Provenance" in text
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "plain"),
+    [
+        ("`measure: [latency]` reads it", ["measure: [latency]"], " reads it"),
+        ("no thermal_throttle, *none*", [], "no thermal_throttle, *none*"),
+        (r"`a\_b<c>&` and a\_b<c>& of `d`", [r"a\_b<c>&", "d"], r" and a\_b<c>& of "),
+        ("one ` alone", [], "one ` alone"),
+        ("``<i>`` and `` ` `` and a`", [], "``<i>`` and `` ` `` and a`"),
+        (r"\`<i>`", ["<i>"], "\\"),
+        ("`a|<i>`", [], "`a|<i>`"),
+        ("`\\|<i>`", [], "`\\|<i>`"),
+    ],
+)
+def test_what_a_text_quotes_is_code_in_markdown(said: str, code: list[str], plain: str) -> None:
+    """As a reader of Markdown sees it, in a paragraph and in a cell of a table."""
+    reader = MarkdownIt("commonmark").enable("table")
+    table = markdown_table(("why", "next"), [(escaped(said), "end")])
+    for source in (f"- {escaped(said)}\n", table):
+        inline = [token for token in reader.parse(source) if token.type == "inline"]
+        (children,) = (t.children or [] for t in inline if t.content not in {"why", "next", "end"})
+        assert {child.type for child in children} <= {"text", "code_inline"}
+        assert [child.content for child in children if child.type == "code_inline"] == code
+        assert "".join(c.content for c in children if c.type == "text") == plain
+    assert len([token for token in reader.parse(table) if token.type == "td_open"]) == 2
 
 
 def test_files_are_written(

@@ -84,11 +84,14 @@ def test_failures_and_notes_are_said_at_once(screen: Callable[..., Screen]) -> N
     with pipe.progress:
         pipe.finish(pipe.exits, 1, error="Traceback\nValueError: broken")
         pipe.finish(pipe.first, 1, error="NodeDiedError", is_lost=True)
-        pipe.finish(pipe.first, 1, note="1 image not decoded: a.png")
+        for task in (pipe.first, pipe.exits):
+            pipe.finish(task, 1, note="odd", undecoded=("a.png not decoded: broken",))
     text = pipe.file.getvalue()
     assert "exits of flat on digits failed: ValueError: broken" in text
     assert "latency of flat on digits was lost: NodeDiedError" in text
-    assert "latency of flat on digits: 1 image not decoded: a.png" in text
+    assert text.count("latency of flat on digits: odd\n") == text.count(": odd") == 1
+    assert "a.png" not in text, "the ladder names it"
+    assert text.count(" images not decoded\n") == 2
 
 
 def test_durations() -> None:

@@ -264,9 +264,12 @@ def test_a_changed_checkpoint_is_not_mixed_in(
 
 
 def test_an_undecodable_image_is_named_and_the_others_go_on(
-    write_grid: Callable, tmp_path: Path
+    write_grid: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The run is done, its cells say which image is missing, accuracy is of the rest."""
+    """The run is done, its cells say which image is missing, accuracy is of the rest.
+
+    Each command names the image once.
+    """
     for name in ("a", "b"):
         (tmp_path / "data" / name).mkdir(parents=True)
         for number in range(4):
@@ -281,7 +284,11 @@ def test_an_undecodable_image_is_named_and_the_others_go_on(
     assert submit(grid, tmp_path / "results", INLINE, quiet).is_done
     cells = storage.query(tmp_path / "results", "select status, rows, note from cells").to_pylist()
     assert [(cell["status"], cell["rows"]) for cell in cells] == [("done", 21), ("done", 21)]
-    assert all("b/2.png (image_id 6)" in cell["note"] for cell in cells)
+    assert all("b/2.png of data (image_id 6) not decoded: " in cell["note"] for cell in cells)
+    assert capsys.readouterr().err.count("1 of 8 images not decoded\n") == 1
+    (run,) = storage.list_runs(tmp_path / "results")
+    for view in (ladder, status):
+        assert view(tmp_path / "results", run.run_id).count("b/2.png") == 1
     (line,) = storage.query(tmp_path / "results", "from ladder").to_pylist()
     assert sum(line["exit_counts"]) == 7
     assert line["dataset"] == "data"

@@ -194,7 +194,7 @@ def test_a_bundled_checkpoint_can_be_named(folder: Path) -> None:
 
 
 def test_all_problems_are_reported_at_once_with_their_lines(folder: Path) -> None:
-    """Five mistakes in one file, in its order; the message names file, line and key."""
+    """Six mistakes in one file, in its order; the message names file, line and key."""
     path = _write(
         folder,
         BASELINE,
@@ -208,9 +208,10 @@ def test_all_problems_are_reported_at_once_with_their_lines(folder: Path) -> Non
         read_recipe(path)
     lines = path.read_text(encoding="utf-8").splitlines()
     keys = [problem.key for problem in caught.value.problems]
-    assert keys == ["dataset", "model.depth", "epochs", "learning_rate", "weight_dekay"]
+    assert keys == ["dataset", "model", "model.depth", "epochs", "learning_rate", "weight_dekay"]
     for problem in caught.value.problems:
-        assert problem.key.split(".")[-1] in lines[problem.line - 1]
+        if problem.key != "model":  # whose first size is on the next line
+            assert problem.key.split(".")[-1] in lines[problem.line - 1]
     assert f"{path}:3: dataset: " in str(caught.value)
 
 
@@ -237,9 +238,38 @@ def test_every_key_but_the_optional_is_required(folder: Path, recipe: dict[str, 
 
 @pytest.mark.parametrize("stage", ["baselin", ["baseline"], REMOVED])
 def test_a_stage_that_is_unknown_says_which_there_are(folder: Path, stage: object) -> None:
-    """Nothing else is said of keys that depend on it."""
+    """Other problems are told with it; a key of any stage is none."""
     [(_, _, allowed)] = _problems(folder, BASELINE, stage=stage)
     assert "stage" in allowed or "baseline, distillation, exits" in allowed
+    changes = {"epochs": 0, "colour": "red", "teacher": "nobody", "output": "x.pt"}
+    sizes = BASELINE["model"] | {"depth": 0}
+    found = _problems(folder, BASELINE, stage=stage, model=sizes, **changes)
+    keys = ["model.depth", "epochs", "output", "colour", "teacher"]
+    assert [key for key, _, _ in found if key not in {"", "stage"}] == keys
+    assert len(found) == len(keys) + 1
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes", "keys"),
+    [
+        (BASELINE, {"model": BASELINE["model"] | {"patch_size": 3}}, ["dataset", "model"]),
+        (STUDENT, {"model": BASELINE["model"] | {"filter_grid": [5, 5]}},
+         ["dataset", "model.filter_grid"]),
+        (STUDENT, {"model": BASELINE["model"] | {"img_size": 12}}, ["dataset", "model"]),
+        (BASELINE, {"augmentation": {"crop_padding": 2}}, ["dataset"]),
+        (EXITS, {"epochs": 0, "joint_epochs": 3}, ["dataset", "epochs"]),
+        (EXITS, {"warmup_epochs": -1, "joint_epochs": 2}, ["dataset", "warmup_epochs"]),
+        (BASELINE, {"model": BASELINE["model"] | {"img_size": 0}}, ["dataset", "model.img_size"]),
+    ],
+)  # fmt: skip
+def test_a_problem_neither_hides_others_nor_makes_them(
+    folder: Path, recipe: dict[str, Any], changes: dict[str, Any], keys: list[str]
+) -> None:
+    """Without the data set, sizes must fit each other all the same; limits that follow from a
+    wrong value are no limits.
+    """
+    found = _problems(folder, recipe, dataset="nowhere", **changes)
+    assert [key for key, _, _ in found] == keys
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words\n"])

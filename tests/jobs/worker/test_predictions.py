@@ -47,10 +47,15 @@ def test_equals_behind_the_label_do_not_count() -> None:
     assert answers.is_top5.tolist() == [True, True, False, False]
 
 
-def test_of_five_classes_or_fewer_every_one_is_in_the_top_5() -> None:
-    """Also of equals."""
-    answers = collect_predictions(np.zeros((5, 5), np.float32), np.arange(5))
-    assert answers.is_top5.all()
+@pytest.mark.parametrize(
+    ("classes", "is_top5"), [(3, [None] * 3), (5, [None] * 3), (6, [True] * 3)]
+)
+def test_top5_of_five_classes_or_fewer_is_null(classes: int, is_top5: list[bool | None]) -> None:
+    """Every class is in it, so it says nothing of the model; the other columns stay."""
+    answers = collect_predictions(np.zeros((3, classes), np.float32), np.arange(3))
+    table = storage.build_table("exits", answers.columns())
+    assert table.column("is_top5").to_pylist() == is_top5
+    assert table.column("is_correct").to_pylist() == [True, False, False]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -63,7 +68,7 @@ def test_logits_that_are_not_finite_are_no_answer(value: float, place: int) -> N
     broken, whole = table.to_pylist()
     assert [broken[name] for name in ("prediction", "is_correct", "is_top5")] == [None] * 3
     assert math.isnan(broken["loss"])
-    assert [whole[name] for name in ("prediction", "is_correct", "is_top5")] == [1, True, True]
+    assert [whole[name] for name in ("prediction", "is_correct")] == [1, True]
     assert whole["loss"] == pytest.approx(math.log1p(math.exp(-1)))
 
 

@@ -101,15 +101,17 @@ def test_undecodable_images_are_named_in_the_note(bench: Bench) -> None:
     outcome = run_task(task, lambda: bench.sources.weights(task), spoiled)
     assert outcome.images == 19
     path, image_id = images.column("path")[0].as_py(), images.column("image_id")[0].as_py()
-    assert outcome.note.startswith(f"1 image not decoded: {path} (image_id {image_id}): ")
+    said = f"{path} of {task.dataset} (image_id {image_id}) not decoded: "
+    assert [remark.startswith(said) for remark in outcome.undecoded] == [True]
+    assert outcome.noted == outcome.undecoded[0]
     assert image_id not in outcome.tables["exits"].column("image_id").to_pylist()
     nothing = images.set_column(3, "image", [[b"x"] * 20])
     for kind in ("exits", "latency", "profile"):
         task = bench.task(kind, "flat")
         outcome = run_task(task, lambda: bench.sources.weights(task), nothing)  # noqa: B023
         assert (outcome.images, outcome.tables, outcome.error) == (0, {}, "")
-        assert "20 images not decoded" in outcome.note
-        assert outcome.note.endswith(", and 15 more")
+        assert len(outcome.undecoded) == worker.NAMED_FAILURES + 1
+        assert outcome.undecoded[-1].startswith(f"15 more of {task.dataset} not decoded (image_id ")
 
 
 def test_a_decoders_words_are_one_note(bench: Bench) -> None:
@@ -120,7 +122,7 @@ def test_a_decoders_words_are_one_note(bench: Bench) -> None:
     images = bench.sources.shard(task)
     images = images.set_column(3, "image", [[wide.getvalue()] * 20])
     outcome = run_task(task, lambda: bench.sources.weights(task), images)
-    assert "have no known range, save 8 or 16 bits" in outcome.note
+    assert "have no known range, save 8 or 16 bits" in outcome.noted
     assert ";" not in outcome.note
 
 

@@ -37,8 +37,17 @@ def _ladder(root: Path, columns: str = "*", where: str = "run_id = 'run-1'") -> 
 
 def _answer(build: Builder, cell: storage.CellRow, *, is_correct: bool = True) -> None:
     """Plan one answer of an all-exit pass."""
-    rows = {"image_id": [0], "exit_block": [3], "is_correct": is_correct}
+    rows = {"image_id": [0], "exit_block": [3], "is_correct": is_correct, "is_top5": True}
     build.commit(cell, exits=rows)
+
+
+def test_a_top_5_that_is_null_has_its_reason(build: Builder) -> None:
+    """With five classes or fewer; accuracy and loss stay."""
+    build.records(build.cell(), 2, is_top5=None)
+    build.store()
+    (row,) = _ladder(build.root, "acc1, acc5, loss, note")
+    assert (row["acc1"], row["acc5"], row["loss"]) == (100.0, None, 0.5)
+    assert "acc@5: with five classes or fewer, every class is in the top 5" in row["note"]
 
 
 def test_a_row_by_hand(build: Builder) -> None:

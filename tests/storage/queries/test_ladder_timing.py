@@ -268,6 +268,16 @@ def test_exit_histogram_gives_shares_and_medians(build: Builder) -> None:
     assert found == [(0, 0, 0.0, None), (1, 30, 75.0, 1.0), (2, 0, 0.0, None), (3, 10, 25.0, None)]
 
 
+def test_the_last_block_has_a_row_also_if_all_images_exit_before_it(build: Builder) -> None:
+    """As each exit has; a model that does not exit early has its last block alone."""
+    build.records(build.cell(model="early", exit_blocks=(1,), threshold=0.0), 2, exit_block=1)
+    build.records(build.cell(model="flat"), 2)
+    build.store()
+    rows = build.named("exit_histogram", run_id="run-1")
+    found = [(row["model"], row["exit_block"], row["depth"], row["images"]) for row in rows]
+    assert found == [("early", 1, 4, 2), ("early", 3, 4, 0), ("flat", 3, 4, 2)]
+
+
 def test_progress_and_speed(build: Builder) -> None:
     """Cells are counted by status; seconds an image are the median over commits."""
     timed = build.cell()

@@ -202,9 +202,9 @@
     );
     now.counts.forEach((count, exit) => {
       const row = part("exits").children[exit];
-      row.children[1].textContent = String(count);
-      row.children[2].textContent = (100 * now.shares[exit]).toFixed(1);
-      row.children[3].firstChild.style.width = `${100 * now.shares[exit]}%`;
+      row.children[2].textContent = String(count);
+      row.children[3].textContent = (100 * now.shares[exit]).toFixed(1);
+      row.children[4].firstChild.style.width = `${100 * now.shares[exit]}%`;
     });
     moveDot(now);
   }
@@ -228,11 +228,12 @@
     const isOne = pass.thresholds.every((value) => value === pass.thresholds[0]);
     root.querySelector(`input[value=${isOne ? "shared" : "each"}]`).checked = true;
     part("exits").replaceChildren(
-      ...pass.exit_blocks.map((block) =>
+      ...pass.exit_blocks.map((block, exit) =>
         make(
           "tr",
           {},
-          make("th", { scope: "row", textContent: String(block) }),
+          make("th", { scope: "row", textContent: exit + 1 < pass.exits ? `${block}` : `${block}, full depth` }),
+          make("td", { textContent: String(block + 1) }),
           make("td"),
           make("td"),
           make("td", { className: "bar" }, make("span")),

@@ -62,6 +62,15 @@ def test_fsck_ends_with_1_while_something_is_wrong(tmp_path: Path) -> None:
     assert call(tmp_path, "fsck", "nobody").exit_code == 2
 
 
+def test_what_a_repair_dropped_decides_whether_a_resume_is_named() -> None:
+    """Not the words of its remedy."""
+    named = storage.Problem("first", "x", "told as `gfjobs resume first`", is_repaired=True)
+    dropped = storage.Problem("second", "x", "deleted", is_resumed=True, is_repaired=True)
+    left = storage.Problem("third", "x", "deleted", is_resumed=True)
+    text = maintenance.describe_check([named, dropped, left])
+    assert text.endswith("to run what was dropped again: gfjobs resume second\n")
+
+
 def test_what_takes_no_time_is_not_narrated(tmp_path: Path) -> None:
     """Of long work, one line every few seconds."""
     told: list[str] = []

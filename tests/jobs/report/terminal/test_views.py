@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -217,8 +218,9 @@ def test_ladder_and_histogram(root: Path) -> None:
     histogram = summary.exit_histogram(root, "r")
     assert histogram.startswith("dynn at 0.5 on digits: exits\n")
     assert "flat" not in histogram
-    images = [line.split()[1] for line in histogram.splitlines() if line.strip()[:1].isdigit()]
-    assert sum(map(int, images)) == 30
+    rows = [re.split(" {2,}", line) for line in histogram.splitlines() if re.match(" [0-9]", line)]
+    assert [row[:2] for row in rows] == [[" 1", "2"], [" 3", "4"], [" 4, full depth", "5"]]
+    assert sum(int(row[2]) for row in rows) == 30
     assert max(map(len, (ladder + histogram).splitlines())) <= 80
 
 
@@ -269,6 +271,23 @@ def test_status_of_a_run_that_was_cut_off(copy_of: Callable[[str], Path]) -> Non
     assert text.startswith("run r is interrupted: 1 failed, 3 done\n")
     assert "exits of flat on digits failed: ValueError: broken" in text
     assert "resume with: gfjobs resume r" in text
+
+
+def test_an_image_that_cannot_be_decoded_is_named_once(copy_of: Callable[[str], Path]) -> None:
+    """However many cells met it; what one cell alone has is said of that cell."""
+    root = copy_of(SMALL_GRID)
+    broken = "a.png of digits (image_id 3) not decoded: no image"
+    with storage.RunStore.open(root, "r") as store:
+        cells = [replace(cell, note=broken) for cell in store.cells]
+        cells[1] = replace(cells[1], note=f"late; {broken}", status="failed", error="out of luck")
+        store.save_cells(cells)
+    said = status.status(root, "r").split("\n\n")[-1].replace("\n  ", " ").splitlines()
+    assert said[:3] == [
+        f"exits of flat on digits and 3 more cells: {broken}",
+        "latency of flat on digits failed: out of luck",
+        "latency of flat on digits: late",
+    ]
+    assert summary.ladder(root, "r").count("a.png") == 1
 
 
 def test_reference_figures_as_the_table_shows_them() -> None:
