@@ -84,7 +84,7 @@ def compare(
     if form == "table":
         show(describe_comparison(comparison))
         return
-    show(encode_comparison(comparison, form).encode())
+    show(encode_comparison(comparison, form))
 
 
 @main.command()
