@@ -12,7 +12,7 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from jobs.common.formatting import BAR_WIDTH, format_duration, last_line
-from jobs.common.text import escape_controls
+from jobs.common.text import escape_controls, fold
 from jobs.driver.events import RunEvents
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
@@ -106,7 +106,7 @@ class Progress(RunEvents):
         self._show()
 
     def _say(self, text: str) -> None:
-        self._console.print(escape_controls(text))
+        self._console.print(fold(escape_controls(text), self._console.width), soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Print a message above the count."""

@@ -94,6 +94,14 @@ def test_failures_and_notes_are_said_at_once(screen: Callable[..., Screen]) -> N
     assert text.count(" images not decoded\n") == 2
 
 
+def test_a_long_message_is_not_broken_inside_a_name(screen: Callable[..., Screen]) -> None:
+    """A path can be searched for, and copied."""
+    pipe, path = screen(), f"/folder/{'a' * 90}.png"
+    with pipe.progress:
+        pipe.finish(pipe.first, 1, error=f"ValueError: {path} is broken")
+    assert f"\n  {path}\n  is broken\n" in pipe.file.getvalue()
+
+
 def test_durations() -> None:
     """Each can be read in one way: `0:02 min` was taken for minutes, and 60574:11 h for nothing."""
     assert format_duration(0) == "0 s"
