@@ -98,7 +98,7 @@ class Progress(RunEvents):
         self._show()
 
     def _say(self, text: str) -> None:
-        self._console.print(escape_controls(text))
+        self._console.print(escape_controls(text), soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Print a message above the count."""
