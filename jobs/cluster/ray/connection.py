@@ -64,7 +64,7 @@ def start_here() -> None:
     )
 
 
-def check_here() -> None:
+def check_embedded() -> None:
     """Check that the processes of the embedded Ray run.
 
     Raises:

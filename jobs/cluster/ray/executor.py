@@ -21,7 +21,7 @@ from jobs.cluster.cluster_state import TIMING
 from jobs.cluster.ray.checksums import open_outcome
 from jobs.cluster.ray.connection import (
     EMBEDDED_STORE_BYTES,
-    check_here,
+    check_embedded,
     join,
     leave,
     start_here,
@@ -130,7 +130,7 @@ class RayExecutor:
                 embedded Ray has ended.
         """
         if self._nodes is None:
-            check_here()
+            check_embedded()
             if not self._here:  # asked once: a head that has ended blocks for a minute
                 resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
                 self._here = [Host("", max(int(resources.get("CPU", 1)), 1) * TASKS_PER_CPU)]
@@ -185,7 +185,7 @@ class RayExecutor:
         """Wait until a task has ended, or until a time; check now and then that Ray runs."""
         while True:
             if self.is_one_host:
-                check_here()
+                check_embedded()
             left_s = max(due_s - time.monotonic(), 0.0)
             look_s = min(left_s, LOOK_S) if self.is_one_host else left_s
             ready, _ = ray.wait(list(self._in_flight), num_returns=1, timeout=look_s)
