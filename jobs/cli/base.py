@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,7 @@ class Group(click.Group):
         import gfnet
         import storage
 
-        logging.getLogger("storage").addHandler(_StorageWarnings(ctx))
+        _keep_to_own_messages(ctx)
         try:
             return super().invoke(ctx)
         except RunInterruptedError as err:
@@ -152,13 +153,31 @@ class Group(click.Group):
             ctx.exit(FAILED)
 
 
-class _StorageWarnings(logging.Handler):
-    """Shows each warning of storage, such as a damaged run that is left out, once per command."""
+_OWN_LOGGERS = ("storage", "jobs")
 
-    def __init__(self, ctx: click.Context) -> None:
+
+def _keep_to_own_messages(ctx: click.Context) -> None:
+    """Show warnings of our packages as messages, and none of other libraries.
+
+    `python -W` or PYTHONWARNINGS, and TORCH_LOGS, show theirs as ever.
+    """
+    own, others = _OwnWarnings(), logging.NullHandler()
+    names = dict.fromkeys(_OWN_LOGGERS, own) | {"": others}  # without any, Python prints all
+    for name, handler in names.items():
+        logging.getLogger(name).addHandler(handler)
+        ctx.call_on_close(partial(logging.getLogger(name).removeHandler, handler))
+    if not sys.warnoptions:
+        logging.captureWarnings(True)
+        ctx.call_on_close(partial(logging.captureWarnings, False))
+    os.environ.setdefault("TORCH_LOGS", "-all")  # errors alone
+
+
+class _OwnWarnings(logging.Handler):
+    """Shows each warning, such as of a damaged run that is left out, once per command."""
+
+    def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self._said: set[str] = set()
-        ctx.call_on_close(lambda: logging.getLogger("storage").removeHandler(self))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a warning that was not shown before."""

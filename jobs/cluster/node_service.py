@@ -19,7 +19,7 @@ import psutil
 from jobs.cluster.address import LOOPBACK, check_address, split_address
 from jobs.cluster.cluster_state import ClusterError, ClusterView
 from jobs.cluster.identity import Identity, identify
-from jobs.cluster.launch import Launch, find_installed
+from jobs.cluster.launch import DEFAULT_PORT, Launch, find_installed
 from jobs.cluster.node_state import RUNNING, WAITING, NodeState, log_file, read_state
 from jobs.cluster.supervisor import START_TIMEOUT_S, Supervisor, say
 from jobs.cluster.token import DEFAULT_FILE, HOW_TO_MAKE, find_token
@@ -33,6 +33,9 @@ from jobs.machine.power.discovery import check_setting
 STOP_S = 40.0
 SHOWN_LINES = 12
 """Last lines of the log to show if a node does not start."""
+
+_RAYS_PORTS = {*range(10_002, 20_000), 8265, 52365}
+"""Defaults of Ray 2.60 for workers, dashboard and agents; it refuses a head on one of them."""
 
 _SOMEWHERE = "192.0.2.1"  # reserved for documentation: nothing is sent there
 
@@ -98,6 +101,11 @@ def prepare(wanted: Wanted) -> Launch:
         from jobs.cluster.ray import view_cluster
 
         check_joining(launch, view_cluster(wanted.head))
+    elif wanted.port in _RAYS_PORTS:
+        raise UsageError(
+            f"--port {wanted.port} is one that Ray gives to its own processes (10002 to 19999,"
+            f" 8265, 52365); choose another, such as {DEFAULT_PORT}"
+        )
     elif is_taken(host, wanted.port):
         raise UsageError(
             f"a program already listens at {launch.address}; choose another --port, or stop it"

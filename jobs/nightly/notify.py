@@ -13,6 +13,7 @@ from pathlib import Path
 
 import storage
 from jobs.common.errors import BadInputError
+from jobs.common.formatting import format_duration
 from jobs.common.text import ShowText, escape_controls
 from jobs.common.yaml_document import Document
 from jobs.nightly.ledger import Ledger
@@ -101,7 +102,7 @@ def _tell(ledger: Ledger, night: Night, limit_s: float) -> str | None:
         try:
             while (code := process.poll()) is None:
                 if time.monotonic() > deadline_s:
-                    return f"{words[0]} did not end within {limit_s:.0f} s"
+                    return f"{words[0]} did not end within {format_duration(limit_s)}"
                 if log.stat().st_size > most_bytes:
                     return f"{words[0]} wrote more than {MAX_SAID_BYTES:,} bytes"
                 with contextlib.suppress(subprocess.TimeoutExpired):

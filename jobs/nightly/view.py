@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import storage
 from jobs.common.errors import BadInputError
+from jobs.common.formatting import format_duration
 from jobs.common.tables import text_table
 from jobs.common.text import format_remarks
 from jobs.nightly.commands import find_schedule, known_schedules
@@ -74,11 +75,11 @@ def night_state(ledger: Ledger, night: Night) -> str:
 
 
 def _took(night: Night, now: datetime) -> str | None:
-    """Hours, minutes and seconds from beginning to end, or until now."""
+    """The time from beginning to end, or until now; None if the clock was set back meanwhile."""
     if night.began_at is None:
         return None
-    minutes, seconds = divmod(round(((night.ended_at or now) - night.began_at).total_seconds()), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+    seconds = ((night.ended_at or now) - night.began_at).total_seconds()
+    return format_duration(seconds) if seconds >= 0 else None
 
 
 def _zone(told: Entry | Night) -> ZoneInfo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -75,6 +76,7 @@ def test_a_ray_of_our_own_has_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, object]] = []
     monkeypatch.setattr(connection.ray, "init", lambda **options: asked.append(options))
     monkeypatch.setattr(connection, "find_token", lambda: None)
+    monkeypatch.setattr(connection, "_native_stderr_off", contextlib.nullcontext)
     tokens = set()
     for _ in range(2):
         monkeypatch.setenv("RAY_AUTH_TOKEN", "")

@@ -6,9 +6,10 @@ import json
 import logging
 import os
 import secrets
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
 import ray
@@ -25,10 +26,14 @@ from jobs.cluster.token import MODE, VALUE, find_token, token_advice
 
 EMBEDDED_STORE_BYTES = 512 * 2**20
 TIMEOUT_S = 5.0
+_NEEDED = ("gcs_server", "raylet")
+"""Processes of an embedded Ray; when one has ended, Ray soon ends this process without a word."""
+_STDERR = 2
 _TOKEN_BYTES = 32
 
 # Ray has no type annotations for these.
 _raylet: Any = ray._raylet  # noqa: SLF001 - the only way to query a head without joining
+_worker: Any = ray._private.worker  # noqa: SLF001 - the only way to the processes of an embedded Ray
 _common: Any = common_pb2
 _gcs: Any = gcs_pb2
 _RUNNING, _FINISHED, _FAILED = (
@@ -36,8 +41,12 @@ _RUNNING, _FINISHED, _FAILED = (
 )
 
 
+_connected = ExitStack()
+"""What `leave` undoes."""
+
+
 def start_here() -> None:
-    """Start an embedded Ray that listens on loopback alone; `ray.shutdown` ends it.
+    """Start an embedded Ray that listens on loopback alone; `leave` ends it.
 
     Other users of this machine reach it, so it has a token like any cluster: that of this machine,
     or else a random one that only this process knows.
@@ -45,6 +54,7 @@ def start_here() -> None:
     if not find_token() and os.environ.setdefault(MODE, "token") == "token":
         os.environ[VALUE] = secrets.token_hex(_TOKEN_BYTES)
         _raylet.Config.initialize("")  # Ray read its environment when it was imported
+    _connected.enter_context(_native_stderr_off())
     with _loopback_kept():
         ray.init(
             address="local",  # None would join whatever Ray was last started on this machine
@@ -72,8 +82,59 @@ def _loopback_kept() -> Iterator[None]:
         ray_constants.ENABLE_RAY_CLUSTER = before
 
 
+def check_embedded() -> None:
+    """Check that the processes of the embedded Ray run.
+
+    Raises:
+        ClusterError: one has ended.
+    """
+    node = _worker._global_node  # noqa: SLF001
+    if ended := sorted({kind for kind, _ in node.dead_processes()}.intersection(_NEEDED)):
+        raise ClusterError(
+            f"the Ray of this run has ended: its {' and '.join(ended)} was killed, or lacked memory"
+            f" or space on the disk; its logs: {node.get_logs_dir_path()}. Committed rows are kept:"
+            " `gfjobs resume` runs what is missing"
+        )
+
+
+def leave() -> None:
+    """Leave a cluster, or end the embedded Ray."""
+    ray.shutdown()
+    _connected.close()
+
+
+@contextmanager
+def _native_stderr_off() -> Iterator[None]:
+    """Keep off stderr what Ray's C++ writes there, which its log of this driver has too.
+
+    What Python writes stays: `sys.stderr` gets its own copy of the stream.
+    """
+    stream, own = sys.stderr, None
+    with suppress(OSError, ValueError, AttributeError):  # it may be closed, or no file
+        if stream.fileno() == _STDERR:
+            own = os.fdopen(
+                os.dup(_STDERR), "w", buffering=1, encoding=stream.encoding, errors=stream.errors
+            )
+            stream.flush()
+            sys.stderr = own
+    try:
+        kept = os.dup(_STDERR)
+    except OSError:  # closed
+        yield
+        return
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), _STDERR)
+    try:
+        yield
+    finally:
+        os.dup2(kept, _STDERR)
+        os.close(kept)
+        if sys.stderr is own:  # rich may have replaced it, and will put it back: it is not closed
+            sys.stderr = stream
+
+
 def join(address: str) -> Head | None:
-    """Join a running cluster.
+    """Join a running cluster; `leave` leaves it.
 
     Returns: its head; None if the address is that of a Ray Client server (`ray://`).
 
@@ -83,10 +144,12 @@ def join(address: str) -> Head | None:
     _hush()
     # Query the head first: for a wrong token Ray only reports "Failed to connect", after 20 s.
     head = None if address.startswith(CLIENT_SCHEME) else Head(address)
+    _connected.enter_context(_native_stderr_off())
     try:
         with _loopback_kept() if head and head.is_on_loopback() else nullcontext():
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as err:
+        _connected.close()
         raise ClusterError(
             f"joining the Ray cluster at {address!r} failed: {err}. Check it with `gfjobs doctor"
             f" --address {address}`: this machine must be a node of it, with the same Ray and"

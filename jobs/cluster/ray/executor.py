@@ -19,7 +19,13 @@ from ray.exceptions import (
 
 from jobs.cluster.cluster_state import TIMING
 from jobs.cluster.ray.checksums import open_outcome
-from jobs.cluster.ray.connection import EMBEDDED_STORE_BYTES, join, start_here
+from jobs.cluster.ray.connection import (
+    EMBEDDED_STORE_BYTES,
+    check_embedded,
+    join,
+    leave,
+    start_here,
+)
 from jobs.cluster.ray.nodes import TASKS_PER_CPU, TIMING_SHARE, Nodes, bind_to_node
 from jobs.cluster.ray.object_store import ObjectStore, Reference, Sent
 from jobs.cluster.ray.worker_side import Orders, Work, delete_heartbeat, make_remote, read_heartbeat
@@ -35,6 +41,10 @@ from jobs.worker.memory import first_line
 LINGER_S = 10.0
 """Time after a node's death until its tasks count as lost: Ray mostly reports them itself, but
 never a task that ended while the node was cut off."""
+
+
+LOOK_S = 2.0
+"""Time between two looks at the processes of an embedded Ray."""
 
 
 @dataclass
@@ -85,6 +95,7 @@ class RayExecutor:
         self._watchdog = Watchdog(stall_s)
         self._in_flight: dict[Reference, _InFlight] = {}
         self._nodes: Nodes | None = None  # None for an embedded Ray, which is one host
+        self._here: list[Host] = []  # the host of an embedded Ray
         self._late: list[Any] = []  # stalled, and not yet returned by wait
         self._work = make_remote(work)
         if address is None:
@@ -96,7 +107,7 @@ class RayExecutor:
         try:
             self._nodes = Nodes(head)
         except JobsError:
-            ray.shutdown()
+            leave()
             raise
         self._store = ObjectStore(self._nodes.store_bytes)
 
@@ -115,11 +126,15 @@ class RayExecutor:
         """Return the hosts that are available; updated every two seconds.
 
         Raises:
-            ClusterError: the head has been gone for too long, or was restarted.
+            ClusterError: the head has been gone for too long, or was restarted; or a process of the
+                embedded Ray has ended.
         """
         if self._nodes is None:
-            resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-            return [Host("", max(int(resources.get("CPU", 1)), 1) * TASKS_PER_CPU)]
+            check_embedded()
+            if not self._here:  # asked once: a head that has ended blocks for a minute
+                resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+                self._here = [Host("", max(int(resources.get("CPU", 1)), 1) * TASKS_PER_CPU)]
+            return self._here
         return self._nodes.hosts()
 
     def submit(self, task: Task, slot: Slot) -> None:
@@ -160,11 +175,22 @@ class RayExecutor:
             return lost
         due_s = self._watchdog.due_s()
         patience_s = due_s if timeout_s is None else min(timeout_s, due_s)
-        ready, _ = ray.wait(list(self._in_flight), num_returns=1, timeout=patience_s)
+        ready = self._first(time.monotonic() + patience_s)
         if not ready:
             return None
         sent = self._take(ready[0])
         return sent.task, self._outcome(ready[0], sent)
+
+    def _first(self, due_s: float) -> list[Reference]:
+        """Wait until a task has ended, or until a time; check now and then that Ray runs."""
+        while True:
+            if self.is_one_host:
+                check_embedded()
+            left_s = max(due_s - time.monotonic(), 0.0)
+            look_s = min(left_s, LOOK_S) if self.is_one_host else left_s
+            ready, _ = ray.wait(list(self._in_flight), num_returns=1, timeout=look_s)
+            if ready or look_s == left_s:
+                return ready
 
     def _outcome(self, reference: Reference, sent: _InFlight) -> Outcome:
         """Return the outcome of a task that Ray reports as ended."""
@@ -204,7 +230,7 @@ class RayExecutor:
             with suppress(RayError, ValueError):  # its node may be gone
                 ray.cancel(reference, force=True)
         self._in_flight.clear()
-        ray.shutdown()
+        leave()
 
     def _stranded(self) -> Finished | None:
         """Return a task whose node is dead and that Ray does not report; None if there is none.

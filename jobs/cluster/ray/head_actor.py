@@ -20,7 +20,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jobs.cluster.cluster_state import ClusterError
-from jobs.cluster.ray.connection import join
+from jobs.cluster.ray.connection import join, leave
 from jobs.common.yaml_document import Document
 
 NAMESPACE = "gfjobs"
@@ -125,7 +125,7 @@ def on_head(
         finally:
             driver.close()
     finally:
-        ray.shutdown()
+        leave()
 
 
 def _answer(reference: Any) -> Any:

@@ -11,7 +11,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jobs.cluster.cluster_state import TIMING, NodeView
 from jobs.cluster.doctor import Check, Here, check_hardware
-from jobs.cluster.ray.connection import join
+from jobs.cluster.ray.connection import join, leave
 from jobs.cluster.ray.nodes import TIMING_SHARE
 from jobs.cluster.ray.object_store import Reference
 
@@ -49,7 +49,7 @@ def ask_hardware(address: str, nodes: Sequence[NodeView]) -> Mapping[str, Sequen
         answers = {asked[reference]: _answer(reference) for reference in ready}
         return {node_id: checks for node_id, checks in answers.items() if checks}
     finally:
-        ray.shutdown()
+        leave()
 
 
 def _answer(reference: Reference) -> list[Check]:

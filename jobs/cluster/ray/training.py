@@ -10,7 +10,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from jobs.cluster.cluster_state import DEVICE_PREFIX, TIMING
-from jobs.cluster.ray.connection import join
+from jobs.cluster.ray.connection import join, leave
 from jobs.cluster.ray.nodes import TIMING_SHARE
 from jobs.cluster.ray.object_store import Reference
 from jobs.common.errors import JobsError
@@ -39,7 +39,7 @@ def train_on_node(job: TrainingJob, address: str) -> Iterator[Event]:
         for reference in events:
             yield _event(job, reference)
     finally:
-        ray.shutdown()  # also ends the task, if the caller has stopped reading events
+        leave()  # also ends the task, if the caller has stopped reading events
 
 
 def _event(job: TrainingJob, reference: Reference) -> Event:

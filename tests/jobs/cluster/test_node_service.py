@@ -99,6 +99,14 @@ def test_a_port_in_use_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
             node_service.prepare(wanted(host="127.0.0.1", port=port))
 
 
+@pytest.mark.parametrize("port", [10002, 16399, 19999, 8265, 52365])
+def test_a_port_of_rays_own_is_refused(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    """Ray would end with a traceback."""
+    monkeypatch.setattr(node_service, "find_token", lambda: ("t", "x"))
+    with pytest.raises(UsageError, match=f"--port {port} is one that Ray gives"):
+        node_service.prepare(wanted(host="127.0.0.1", port=port))
+
+
 def test_the_unit_of_systemd_starts_what_there_is() -> None:
     """Its command is one that the program takes, and stays in the foreground."""
     text = (Path(__file__).parents[3] / "examples/gfjobs-node.service").read_text()

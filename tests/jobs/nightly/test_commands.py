@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -237,10 +238,25 @@ def test_tables_show_what_is_to_be_known(
     assert "odd can no longer be read" in text
     assert "nightly-1: notification failed: no mail; given up" in text
     text = nights_table(ledger, "nightly", AUTUMN)
-    assert "2026-10-20 14:00  regression  nightly-1  2:03:00" in text
+    assert "2026-10-20 14:00  regression  nightly-1  2:03:00 h" in text
     assert "2026-10-19 14:00  missed      –" in text
     assert "report /reports/nightly-1.html" in text
     assert nights_table(ledger, "odd", AUTUMN) == "no night of odd yet\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "took"),
+    [(4.6, "5 s"), (65, "1:05 min"), (3665, "1:01:05 h"), (400 * 3600, "16.7 days"), (-60, "–")],
+)
+def test_a_night_takes_a_time_as_all_durations_are_said(
+    gfjobs: Callable[..., Result], ledger: Ledger, tmp_path: Path, seconds: float, took: str
+) -> None:
+    """With its unit; none that is negative where the clock was set back."""
+    gfjobs("schedule", "add", tmp_path / "s.yaml")
+    night = ledger.begin(ledger.schedules()[0], AUTUMN, "nightly-1", AUTUMN, [])
+    ledger.end(night, NightOutcome("done"), AUTUMN + timedelta(seconds=seconds), is_to_tell=False)
+    (line,) = [row for row in nights_table(ledger, "nightly", AUTUMN).splitlines() if "done" in row]
+    assert line.endswith(f"nightly-1  {took}")
 
 
 def test_both_lists_have_the_schedules_zone_and_name_it(

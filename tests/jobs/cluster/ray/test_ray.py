@@ -89,6 +89,7 @@ def test_a_lost_task_is_found_while_others_come_back(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(executor, "time", SimpleNamespace(monotonic=lambda: now_s))
     monkeypatch.setattr(executor, "make_remote", lambda _: None)
     monkeypatch.setattr(executor, "start_here", lambda: None)
+    monkeypatch.setattr(executor, "check_embedded", lambda: None)
     monkeypatch.setattr(executor.ray, "cancel", lambda *_, **__: None)
     monkeypatch.setattr(executor.ray, "get", lambda reference: reference)
     monkeypatch.setattr(executor, "open_outcome", lambda name: Outcome({}, None, note=name))
