@@ -77,9 +77,12 @@ def format_speedup(row: Row) -> tuple[str, str]:
     return format_fixed(row["speedup"], 2), interval
 
 
-def has_other_engines(rows: Iterable[Row]) -> bool:
-    """Whether a row ran otherwise than in eager torch in float32."""
-    return any((row["runtime"], row["precision"]) != ("torch", "float32") for row in rows)
+def has_speedups(rows: Iterable[Row]) -> bool:
+    """Whether a row other than those of eager torch in float32 has a speed-up over them."""
+    return any(
+        row["speedup"] is not None and (row["runtime"], row["precision"]) != ("torch", "float32")
+        for row in rows
+    )
 
 
 def format_host(row: Row) -> str:

@@ -19,7 +19,7 @@ from jobs.common.formatting import (
     format_setting,
     format_speedup,
     format_threshold,
-    has_other_engines,
+    has_speedups,
     name_axis,
 )
 from jobs.report.read import Report, Setting, select_setting, setting_key
@@ -34,14 +34,14 @@ def ladder_columns(rows: Sequence[Row]) -> tuple[str, ...]:
         "model",
         *map(name_axis, find_axes(rows)),
         *("params", "t", "acc@1", "acc@5", "blocks", "ms", "95 %"),
-        *(("speed-up", "speed-up, 95 %") if has_other_engines(rows) else ()),
+        *(("speed-up", "speed-up, 95 %") if has_speedups(rows) else ()),
         *("p50", "p90", "p99", "mJ", "mJ saved"),
     )
 
 
 def ladder_rows(rows: Sequence[Row], means: Means) -> Iterator[tuple[str, ...]]:
     """Formats the rows of one ladder: those of a data set, device and node."""
-    axes, is_compared = find_axes(rows), has_other_engines(rows)
+    axes, is_compared = find_axes(rows), has_speedups(rows)
     for row in rows:
         mean = means.get(make_key(row))
         invalid = is_invalid(row)

@@ -20,7 +20,7 @@ from jobs.common.formatting import (
     format_speedup,
     format_threshold,
     format_variant,
-    has_other_engines,
+    has_speedups,
     name_axis,
 )
 from jobs.common.tables import INVALID, fitting_table, take_first, text_table
@@ -102,7 +102,7 @@ def _skipped(root: storage.Root, run_id: str) -> tuple[list[str], bool]:
 
 def _ladder_table(rows: Sequence[Row], *, is_all: bool) -> str:
     """Accuracy, blocks, latency and energy of each model, in each way that it was run."""
-    axes, is_compared = find_axes(rows), has_other_engines(rows)
+    axes, is_compared = find_axes(rows), has_speedups(rows)
     columns = (
         "model",
         *map(name_axis, axes),
