@@ -17,6 +17,9 @@ BAR_WIDTH = 16
 SETTING = ("dataset", "device", "node", "runtime", "precision", "threads")
 """What `format_setting` formats: rows that agree in all of it share a table."""
 
+PLACE = ("dataset", "device", "node")
+"""What `format_host` formats: one ladder has all rows that agree in it."""
+
 VARIED = ("device", "runtime", "precision", "threads")
 """Axes of a grid other than models, data sets and thresholds."""
 
@@ -35,6 +38,51 @@ def format_variant(row: Row, names: Sequence[str]) -> str:
     """Format what distinguishes a cell from others of its model: `onnx float32, 1 thread`."""
     worded = " ".join(str(row[name]) for name in names if name != "threads")
     return ", ".join(filter(None, (worded, format_threads(row) if "threads" in names else "")))
+
+
+def find_axes(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return what the rows of one ladder were run with in more than one way."""
+    names = ("runtime", "precision", "threads", "batch_size")
+    return tuple(name for name in names if len({row[name] for row in rows}) > 1)
+
+
+def name_axis(name: str) -> str:
+    """Return the name of an axis's column in a table."""
+    return "batch" if name == "batch_size" else name
+
+
+def format_constant(row: Row, axes: Sequence[str]) -> str:
+    """Format where a ladder ran, and what is not in `axes`: `digits on cpu of host: 1 thread`."""
+    engine = " ".join(str(row[name]) for name in ("runtime", "precision") if name not in axes)
+    said = (
+        engine,
+        "" if "threads" in axes else format_threads(row),
+        "" if "batch_size" in axes else f"batch {row['batch_size']}",
+    )
+    same = ", ".join(filter(None, said))
+    return f"{format_host(row)}{same and f': {same}'}"
+
+
+def format_axes(row: Row, axes: Sequence[str]) -> list[str]:
+    """Format a row's values of `axes`; 0 threads are all."""
+    return [
+        "all" if name == "threads" and not row[name] else format_value(row[name]) for name in axes
+    ]
+
+
+def format_speedup(row: Row) -> tuple[str, str]:
+    """Format how many times as fast as eager float32 a row is, and the interval of that."""
+    low, high = row["speedup_low"], row["speedup_high"]
+    interval = "–" if low is None else f"{low:.2f} to {high:.2f}"
+    return format_fixed(row["speedup"], 2), interval
+
+
+def has_speedups(rows: Iterable[Row]) -> bool:
+    """Whether a row other than those of eager torch in float32 has a speed-up over them."""
+    return any(
+        row["speedup"] is not None and (row["runtime"], row["precision"]) != ("torch", "float32")
+        for row in rows
+    )
 
 
 def format_host(row: Row) -> str:

@@ -80,6 +80,59 @@ def long_table(
     return text_table(columns, drawn, title) + (f" {more}\n" if more else "")
 
 
+def fitting_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    what: str,
+    title: str | None = None,
+    *,
+    droppable: Sequence[str],
+    is_all: bool = False,
+) -> str:
+    """Format a table as `long_table` does; a terminal does not get columns that do not fit.
+
+    Args:
+        columns: the names.
+        rows: the values.
+        what: the name of the rows, in the plural.
+        title: of the table.
+        droppable: names of columns that may be left out, the least important first. Those that
+            have no value in any row are left out before any other.
+        is_all: whether a terminal gets all rows.
+    """
+    from rich.cells import cell_len
+
+    if not (sys.stdout.isatty() and rows):
+        return long_table(columns, rows, what, title)
+    width = shutil.get_terminal_size().columns
+    widest = {
+        name: max(
+            *(cell_len(line) for line in name.split("\n")),
+            *(cell_len(format_value(row[place])) for row in rows),
+        )
+        for place, name in enumerate(columns)
+    }
+    empty = [
+        name for place, name in enumerate(columns) if all(row[place] in (None, "–") for row in rows)
+    ]
+    left_out: list[str] = []
+    for name in sorted(droppable, key=lambda name: name not in empty):
+        shown = [wide for other, wide in widest.items() if other not in left_out]
+        if sum(shown) + 2 * len(shown) <= width:
+            break
+        left_out.append(name)
+    places = [place for place, name in enumerate(columns) if name not in left_out]
+    table = long_table(
+        [columns[place] for place in places],
+        [[row[place] for place in places] for row in rows],
+        what,
+        title,
+        is_all=is_all,
+    )
+    names = ", ".join(name.replace("\n", " ") for name in left_out)
+    return table + (f" left out for the width: {names}\n" if left_out else "")
+
+
 def take_first(
     items: Sequence[T], what: str, *, is_all: bool = False, most: int = DRAWN_ROWS
 ) -> tuple[Sequence[T], str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import storage
 from jobs.common.formatting import format_counted, format_duration
-from jobs.common.tables import format_value, long_table
+from jobs.common.tables import fitting_table, format_value
 from jobs.common.text import fold
 from jobs.grid.datasets import Dataset
 from jobs.grid.grid import DEFAULT_MEASURES, Grid
@@ -21,6 +21,10 @@ _MAX_DIGITS = 18  # of class names that are numbers
 
 MAX_DATASETS = 20
 """How many data sets of a plan are described."""
+
+
+_DROPPABLE = ("device", "batch")
+"""Columns that a narrow terminal does not get, the least important first."""
 
 
 def describe_plan(plan: Plan, estimate: Estimate, *, is_all: bool = False) -> str:
@@ -63,7 +67,8 @@ def describe_plan(plan: Plan, estimate: Estimate, *, is_all: bool = False) -> st
         )
         for cell in plan.runnable
     ]
-    return "\n".join(lines) + long_table(columns, rows, "cells", is_all=is_all)
+    table = fitting_table(columns, rows, "cells", droppable=_DROPPABLE, is_all=is_all)
+    return "\n".join(lines) + table
 
 
 def _dataset(dataset: Dataset) -> str:

@@ -3,44 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from jobs.analysis.latency_intervals import Means, make_key
-from jobs.common.formatting import Row, energy_sources, format_count, format_fixed, format_threshold
+from jobs.common.formatting import (
+    PLACE,
+    SETTING,
+    Row,
+    energy_sources,
+    find_axes,
+    format_axes,
+    format_constant,
+    format_count,
+    format_fixed,
+    format_setting,
+    format_speedup,
+    format_threshold,
+    has_speedups,
+    name_axis,
+)
 from jobs.report.read import Report, Setting, select_setting, setting_key
 from jobs.report.terminal.summary import is_invalid, reasons
 
 _DIGITS = 3  # of milliseconds
 
-LADDER = (
-    "model",
-    "t",
-    "acc@1",
-    "ms",
-    "95 %",
-    "mJ",
-    "mJ saved",
-    "blocks",
-    "p50",
-    "p90",
-    "p99",
-    "acc@5",
-    "params",
-)
-"""The columns of `ladder_rows`: what a ladder is read for first, since a phone shows the first."""
+
+def ladder_columns(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Returns the names of the columns of `ladder_rows`.
+
+    What a ladder is read for stands first, since a phone shows the first.
+    """
+    return (
+        "model",
+        *map(name_axis, find_axes(rows)),
+        *("t", "acc@1", "ms", "95 %"),
+        *(("speed-up", "speed-up, 95 %") if has_speedups(rows) else ()),
+        *("mJ", "mJ saved", "blocks", "p50", "p90", "p99", "acc@5", "params"),
+    )
 
 
 def ladder_rows(rows: Sequence[Row], means: Means) -> Iterator[tuple[str, ...]]:
-    """Formats rows of the ladder, in the order of LADDER."""
+    """Formats the rows of one ladder: those of a data set, device and node."""
+    axes, is_compared = find_axes(rows), has_speedups(rows)
     for row in rows:
         mean = means.get(make_key(row))
         invalid = is_invalid(row)
         saving = row["energy_saving_pct"]
         yield (
             str(row["model"]),
+            *format_axes(row, axes),
             format_threshold(row),
             format_fixed(row["acc1"], 2),
             format_fixed(row["forward_ms"], _DIGITS),
             "INVALID" if invalid else f"±{mean.margin_ms(_DIGITS):.{_DIGITS}f}" if mean else "–",
+            *(format_speedup(row) if is_compared else ()),
             format_fixed(None if invalid else row["energy_mj"], 2),
             "–" if invalid or saving is None else f"{saving:.1f} %",
             format_fixed(row["mean_blocks"], 2),
@@ -48,6 +64,37 @@ def ladder_rows(rows: Sequence[Row], means: Means) -> Iterator[tuple[str, ...]]:
             format_fixed(row["acc5"], 2),
             format_count(row["params"]),
         )
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The ladder of a data set, device and node, as text.
+
+    Attributes:
+        title: where it ran, and what is the same in all rows; that of the setting, if it is one.
+        columns: their names; what varies among the rows is a column.
+        rows: in the order of the grid.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def make_ladder(report: Report, setting: Setting) -> Ladder | None:
+    """Returns the ladder that a setting's heading begins: of all settings of its place.
+
+    None for the other settings of the place, and if there is no row.
+    """
+    of_setting = dict(zip(SETTING, setting, strict=True))
+    place = {name: of_setting[name] for name in PLACE}
+    rows = [row for row in report.ladder if place == {name: row[name] for name in PLACE}]
+    settings = list(dict.fromkeys(map(setting_key, rows)))
+    if setting not in settings[:1]:
+        return None
+    several = len(settings) > 1
+    title = format_constant(rows[0], find_axes(rows)) if several else format_setting(of_setting)
+    return Ladder(title, ladder_columns(rows), list(ladder_rows(rows, report.means)))
 
 
 def collect_notes(report: Report, setting: Setting) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from jobs.analysis.curve import make_curves, select_undominated, thin_out
 from jobs.common.formatting import SETTING, format_error, format_fixed, format_setting
 from jobs.common.tables import format_value, markdown_table
-from jobs.report.ladder import LADDER, collect_notes, describe_missing, ladder_rows
+from jobs.report.ladder import collect_notes, describe_missing, make_ladder
 from jobs.report.read import Report, Setting, select_setting
 
 _SPECIAL = re.compile(r"([\\`*_\[\]#~])")
@@ -53,10 +53,12 @@ def _escape(plain: str) -> str:
 
 
 def _setting(report: Report, setting: Setting) -> Iterator[str]:
-    yield f"## {text(format_setting(dict(zip(SETTING, setting, strict=True))))}\n"
-    ladder = select_setting(report.ladder, setting)
-    if ladder:
-        yield _table(LADDER, list(ladder_rows(ladder, report.means)))
+    if ladder := make_ladder(report, setting):
+        yield f"## {text(ladder.title)}\n"
+        yield _table(ladder.columns, ladder.rows)
+    title = format_setting(dict(zip(SETTING, setting, strict=True)))
+    if not ladder or ladder.title != title:
+        yield f"## {text(title)}\n"
     rows = select_setting(report.curve, setting)
     if rows:
         curves = make_curves(rows)

@@ -64,6 +64,7 @@ SUMMARISED = ("ladder", "committed")
 # Queries that take arguments: `FROM at_threshold(0.5)`.
 MACROS: dict[str, tuple[str, ...]] = {
     "trend": ("model_name",),
+    "speedups": ("run",),
     "at_thresholds": ("ts",),
     "at_threshold": ("t",),
     "measured_exit_costs": ("run",),

@@ -35,7 +35,13 @@ from jobs.report.figures.frontier import explorer_figure
 from jobs.report.figures.style import Doubtful, Figure
 from jobs.report.html.explorer import pack_passes
 from jobs.report.html.thumbnails import Thumbnails, thumbnails
-from jobs.report.ladder import LADDER, collect_notes, collect_sources, describe_missing, ladder_rows
+from jobs.report.ladder import (
+    Ladder,
+    collect_notes,
+    collect_sources,
+    describe_missing,
+    make_ladder,
+)
 from jobs.report.read import AllExitPass, Report, Setting, select_setting, setting_key
 
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
@@ -46,11 +52,11 @@ _QUOTED = re.compile(r"`([^`\n]+)`")
 
 @dataclass(frozen=True)
 class PagePart:
-    """One setting of the run: its ladder, its charts, and what is missing.
+    """One setting of the run: its charts, what is missing, and the ladder that begins with it.
 
     Attributes:
         title: data set, device, runtime.
-        columns, ladder: the ladder as text.
+        ladder: the ladder of its data set, device and node, if this is its first setting.
         sources: the sources of its energies.
         figures: by name.
         notes: why figures are missing or doubtful.
@@ -59,8 +65,7 @@ class PagePart:
     """
 
     title: str
-    columns: Sequence[str]
-    ladder: Sequence[Sequence[str]]
+    ladder: Ladder | None
     sources: Sequence[str]
     figures: dict[str, Figure]
     notes: Sequence[str]
@@ -135,12 +140,10 @@ def html_page(root: storage.Root, report: Report) -> str:
 
 
 def _part(report: Report, setting: Setting, number: int) -> PagePart:
-    ladder = select_setting(report.ladder, setting)
     history = select_setting(report.history, setting)
     return PagePart(
         title=format_setting(dict(zip(SETTING, setting, strict=True))),
-        columns=LADDER,
-        ladder=list(ladder_rows(ladder, report.means)),
+        ladder=make_ladder(report, setting),
         sources=collect_sources(report, setting),
         figures=collect_figures(report, setting, number),
         notes=collect_notes(report, setting),

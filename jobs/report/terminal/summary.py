@@ -10,17 +10,22 @@ import storage
 from jobs.analysis.latency_intervals import MeanLatency, Means, make_key, mean_latencies
 from jobs.common.formatting import (
     EXIT_COLUMNS,
-    SETTING,
+    PLACE,
     Row,
+    find_axes,
     find_varying,
+    format_axes,
+    format_constant,
     format_count,
     format_exit,
     format_fixed,
-    format_setting,
+    format_speedup,
     format_threshold,
     format_variant,
+    has_speedups,
+    name_axis,
 )
-from jobs.common.tables import INVALID, long_table, take_first, text_table
+from jobs.common.tables import INVALID, fitting_table, take_first, text_table
 from jobs.common.text import format_paragraphs
 
 BAR_WIDTH = 25
@@ -31,13 +36,17 @@ TEN_MS = 10
 MEDIAN_IMAGES = 11
 """Fewest timings for a median, as in queries/ladder/exit_histogram.sql."""
 
-_GROUP = (*SETTING, "batch_size")
 _OF_LADDER = {"exits", "records"}
 """The tables that the ladder's rows are computed from."""
 
+_SPEEDUP = ("speed-\nup", "95 %")
+_DROPPABLE = ("params", "acc@5", "mJ\nsaved", "blocks", "mJ", _SPEEDUP[1])
+_DROPPABLE_TIMES = ("img/s", "elapsed", "p90", "p99")
+"""Columns that a narrow terminal does not get, the least important first."""
+
 
 def ladder(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
-    """Formats the ladder of a run per data set and setting, and why figures are missing."""
+    """Formats the ladder of a run per data set and device, and why figures are missing."""
     rows = storage.named_query(root, "summary", run_ids=[run_id], run_id=run_id).to_pylist()
     cells = storage.named_query(root, "status", run_ids=[run_id], run_id=run_id).to_pylist()
     skipped = _skipped(cells)
@@ -45,7 +54,7 @@ def ladder(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
         return f"the ladder is empty: {_why_empty(cells)}\n{format_paragraphs(skipped)}"
     means = mean_latencies(root, run_id)
     parts = []
-    for _, grouped in groupby(rows, key=lambda row: [row[key] for key in _GROUP]):
+    for _, grouped in groupby(rows, key=lambda row: [row[key] for key in PLACE]):
         group = list(grouped)
         parts += [_ladder_table(group, is_all=is_all), _latency_table(group, means, is_all=is_all)]
     said = format_paragraphs([*reasons(rows, means), *skipped])
@@ -115,22 +124,35 @@ def _why_empty(cells: Sequence[Row]) -> str:
 
 
 def _ladder_table(rows: Sequence[Row], *, is_all: bool) -> str:
-    """Accuracy, blocks, latency and energy of each model."""
-    columns = ("model", "params", "t", "acc@1", "acc@5", "blocks", "ms", "mJ", "mJ\nsaved")
-    cells = [
-        (
-            row["model"],
-            format_count(row["params"]),
-            format_threshold(row),
-            format_fixed(row["acc1"], 2),
-            format_fixed(row["acc5"], 2),
-            format_fixed(row["mean_blocks"], 2),
-            *_worth(row),
+    """Accuracy, blocks, latency and energy of each model, in each way that it was run."""
+    axes, is_compared = find_axes(rows), has_speedups(rows)
+    columns = (
+        "model",
+        *map(name_axis, axes),
+        *("params", "t", "acc@1", "acc@5", "blocks", "ms"),
+        *(_SPEEDUP if is_compared else ()),
+        *("mJ", "mJ\nsaved"),
+    )
+    cells = []
+    for row in rows:
+        forward_ms, *energy = _worth(row)
+        cells.append(
+            (
+                row["model"],
+                *format_axes(row, axes),
+                format_count(row["params"]),
+                format_threshold(row),
+                format_fixed(row["acc1"], 2),
+                format_fixed(row["acc5"], 2),
+                format_fixed(row["mean_blocks"], 2),
+                forward_ms,
+                *(format_speedup(row) if is_compared else ()),
+                *energy,
+            )
         )
-        for row in rows
-    ]
-    title = f"{format_setting(rows[0])}, batch {rows[0]['batch_size']}"
-    return long_table(columns, cells, "rows", title, is_all=is_all)
+    title = format_constant(rows[0], axes)
+    droppable = _DROPPABLE if axes else ()
+    return fitting_table(columns, cells, "rows", title, droppable=droppable, is_all=is_all)
 
 
 def _worth(row: Row) -> tuple[str, str, str]:
@@ -147,13 +169,25 @@ def _latency_table(rows: Sequence[Row], means: Means, *, is_all: bool) -> str:
     timed = [row for row in rows if row["forward_ms"] is not None]
     if not timed:
         return ""
-    columns = ("model", "t", "mean", "95 %", "p50", "p90", "p99", "elapsed", "img/s")
+    axes = find_axes(rows)
+    columns = (
+        "model",
+        *map(name_axis, axes),
+        *("t", "mean", "95 %", "p50", "p90", "p99", "elapsed", "img/s"),
+    )
     cells = [
-        (row["model"], format_threshold(row), _ms(row["forward_ms"]), *_spread(row, means))
+        (
+            row["model"],
+            *format_axes(row, axes),
+            format_threshold(row),
+            _ms(row["forward_ms"]),
+            *_spread(row, means),
+        )
         for row in timed
     ]
     title = "forward latency per image in ms; elapsed: with loading"
-    return long_table(columns, cells, "rows", title, is_all=is_all)
+    droppable = _DROPPABLE_TIMES if axes else ()
+    return fitting_table(columns, cells, "rows", title, droppable=droppable, is_all=is_all)
 
 
 def _spread(row: Row, means: Means) -> tuple[str, ...]:
@@ -189,12 +223,18 @@ def reasons(rows: Sequence[Row], means: Means) -> Iterator[str]:
     """Yields why figures are missing or uncertain: each reason once, with its models."""
     models: dict[str, list[str]] = {}
     for row in rows:
-        for reason in [*(row["note"] or "").split("; "), _about_interval(row, means)]:
+        own = (*(row["note"] or "").split("; "), _about_interval(row, means), _about_speedup(row))
+        for reason in own:
             if reason and row["model"] not in models.setdefault(reason, []):
                 models[reason].append(row["model"])
     everyone = len({row["model"] for row in rows})
     for reason, named in models.items():
         yield f"– {reason}" + ("" if len(named) == everyone else f" ({', '.join(named)})")
+
+
+def _about_speedup(row: Row) -> str | None:
+    """Why a shown mean has no speed-up."""
+    return None if row["forward_ms"] is None or is_invalid(row) else row["speedup_note"]
 
 
 def _about_interval(row: Row, means: Means) -> str | None:

@@ -1,7 +1,8 @@
--- The ladder of one run, in the order of its grid, without cells that were skipped.
+-- The ladder of one run with its speed-ups (speedups.sql), in the order of its grid, without cells
+-- that were skipped.
 SELECT l.*, r.baseline
-FROM ladder l
+FROM speedups($run_id) l
 JOIN runs r USING (run_id)
 JOIN cells c USING (run_id, cell_id)
-WHERE l.run_id = $run_id AND (c.status IS DISTINCT FROM 'skipped' OR l.acc1 IS NOT NULL)
+WHERE c.status IS DISTINCT FROM 'skipped' OR l.acc1 IS NOT NULL
 ORDER BY l.dataset, l.device, l.node, l.runtime, l.precision, l.threads, l.batch_size, c.position

@@ -14,6 +14,7 @@ from rich.table import Table
 from jobs.common import tables
 from jobs.common.tables import (
     DRAWN_ROWS,
+    fitting_table,
     format_value,
     long_table,
     markdown_table,
@@ -172,6 +173,29 @@ def test_a_long_table_in_a_pipe_never_waits_for_rich(monkeypatch: pytest.MonkeyP
     text = long_table(["model", "t"], rows, "cells")
     assert len(text.splitlines()) == 10_002
     assert text.splitlines()[-1] == " model-9999   1428.43"
+
+
+def test_a_narrow_terminal_gets_the_columns_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those without a value go first, then the least important; a pipe gets all."""
+    columns = ("name", "wide", "empty", "two\nlines", "kept")
+    rows = [("a" * 40, "b" * 20, None, "c" * 10, 1), ("a", "b", "–", "c", 2)]
+    droppable = ("wide", "two\nlines", "empty")
+
+    everything = fitting_table(columns, rows, "rows", droppable=droppable)
+    assert everything == text_table(columns, rows)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for width, left_out in (
+        ("100", []),
+        ("82", ["empty"]),
+        ("79", ["empty", "wide"]),
+        ("59", ["empty", "wide", "two lines"]),
+    ):
+        monkeypatch.setenv("COLUMNS", width)
+        table = fitting_table(columns, rows, "rows", droppable=droppable)
+        assert max(map(len, table.splitlines())) <= int(width)
+        last = table.splitlines()[-1]
+        said = f" left out for the width: {', '.join(left_out)}"
+        assert (last == said) == bool(left_out)
 
 
 def test_a_terminal_gets_the_first_rows_and_is_told_of_the_rest(

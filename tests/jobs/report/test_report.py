@@ -30,6 +30,7 @@ from jobs.report.figures.collect import collect_figures
 from jobs.report.figures.frontier import accuracy_band
 from jobs.report.html.explorer import pack_passes
 from jobs.report.html.page import VEGA_LITE, html_page
+from jobs.report.ladder import make_ladder
 from jobs.report.markdown import markdown_report
 from jobs.report.markdown import text as escaped
 from jobs.report.read import Report, first_thresholds, read_report
@@ -220,6 +221,35 @@ def test_composed_milliseconds_that_are_off_are_marked(
     assert len(dashed) == 1
     row = r"\| dynn \| \S+ \| \S+ \| \S+ \| \d\.\d{3} \?\+10\.\d % \|"
     assert re.search(row, markdown_report(report))
+
+
+def test_one_ladder_has_all_settings_of_a_device(root: Path, report: Report) -> None:
+    """What varies is a column, with the speed-up; the page and Markdown show it once."""
+    faster = {"runtime": "onnx", "speedup": 2.5, "speedup_low": 2.25, "speedup_high": 2.75}
+    several = replace(report, ladder=[*report.ladder, *(row | faster for row in report.ladder)])
+    first, second = several.settings
+    ladder = make_ladder(several, first)
+    assert ladder is not None
+    assert make_ladder(several, second) is None
+    assert ladder.title == "digits on cpu of node-a: float32, 1 thread, batch 1"
+    names = ("model", "runtime", "speed-up", "speed-up, 95 %")
+    places = [ladder.columns.index(name) for name in names]
+    assert [tuple(row[place] for place in places) for row in ladder.rows] == [
+        ("static", "torch", "1.00", "–"),
+        ("dynn", "torch", "1.00", "–"),
+        ("static", "onnx", "2.50", "2.25 to 2.75"),
+        ("dynn", "onnx", "2.50", "2.25 to 2.75"),
+    ]
+    text = markdown_report(several)
+    assert text.count("| acc@5 |") == 1
+    assert f"## {ladder.title}\n" in text
+    page = html_page(root, several)
+    assert page.count('aria-label="The ladder of ') == 1
+    assert f"<h3>{ladder.title}</h3>" in page
+    alone = make_ladder(report, *report.settings)
+    assert alone is not None
+    assert alone.title == "digits on cpu of node-a: torch float32, 1 thread"
+    assert "speed-up" not in alone.columns
 
 
 def test_what_does_not_fit_is_said(report: Report) -> None:

@@ -233,7 +233,7 @@ def test_status_counts_cells(root: Path) -> None:
 
 
 def test_settings_tell_cells_of_one_model_apart(
-    ran: Callable[[str], Path],
+    ran: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the status and above each chart of exits, where a run has more than one."""
     root = ran(
@@ -256,6 +256,24 @@ def test_settings_tell_cells_of_one_model_apart(
         for threads in ("1 thread", "2 threads")
     ]
     assert "– median ms: not shown for fewer than 11 good timings at an exit" in histogram
+    text = summary.ladder(root, "r")
+    assert len(re.findall(r"^digits.* on cpu of .*: torch, batch 1$", text, re.MULTILINE)) == 1
+    assert text.count("acc@1") == 1, "one table"
+    header = next(line for line in text.splitlines() if line.startswith(" model"))
+    assert header.split()[:5] == ["model", "precision", "threads", "params", "t"]
+    shown = text.partition("forward latency")[0]
+    words = [line.split()[1:3] for line in shown.splitlines() if line.startswith(" dynn")]
+    settings = [[precision, count] for precision in ("float32", "bfloat16") for count in "12"]
+    assert sorted(words) == sorted(settings)
+    rows = storage.query(root, "from speedups('r')").to_pylist()
+    for row in rows:
+        assert f" {row['speedup']:.2f} " in shown
+        assert (row["speedup"] == 1) == (row["precision"] == "float32")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    narrow = summary.ladder(root, "r")
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert "left out for the width: " in narrow
+    assert narrow.count("precision") == text.count("precision")
     assert max(map(len, (*lines, *histogram.splitlines()))) <= 80
 
 
