@@ -6,7 +6,7 @@
 --   no mode. The ladder marks such a cell as invalid, and no latency is composed from it.
 -- * Power mode and governor must be constant throughout the run, on this node and device.
 -- * clock: the highest of the rounds' readings must be within 5 % of the highest of all cells in
---   the same table (data set, node, device, runtime, precision, threads, batch size). The highest,
+--   the same setting (data set, node, device, runtime, precision, threads, batch size). The highest,
 --   because a governor lowers the clock whenever a processor waits: a low reading may be from such
 --   a moment, but a high one shows that the clock was reached. 5 %, because fewer threads or more
 --   heat change a processor's boost by 2 or 3 %, and 5 % of the clock are up to 5 % of the

@@ -167,25 +167,38 @@ def test_the_interval_of_the_error_decides_by_hand(build: InMemory, case: str) -
     assert row["forward_ms"] == pytest.approx(composed / 3)
 
 
+def test_every_route_counts_once_however_large_its_round(build: InMemory) -> None:
+    """Three images at 1 ms and one at 3 ms are 1.5 ms; composed of 2 and 4 ms they are 2.5 ms."""
+    passes = build.cell("exits", **EARLY)
+    both: dict[str, Any] = {"image_id": [0, 0], "exit_block": [1, 3]}
+    build.commit(passes, exits={**both, "gate_score": [0.9, None], "is_correct": True})
+    routed = build.cell("latency", threshold=0.5, rounds=2, **EARLY)
+    costs = build.cell("exit_costs", rounds=2, **EARLY)
+    for number, (images, block, ms) in enumerate(((3, 1, 1.0), (1, 3, 3.0))):
+        records = {"image_id": list(range(images)), "exit_block": block, "forward_ms": ms}
+        build.commit(routed, number, records=records)
+        build.commit(costs, number, exit_costs={**both, "forward_ms": [2.0, 4.0]})
+    build.store()
+    (check,) = _rows(build, "composition('run-1')")
+    assert (check["forward_ms"], check["composed_ms"]) == (pytest.approx(1.5), pytest.approx(2.5))
+
+
 def test_rounds_that_one_side_lacks_give_no_interval(build: InMemory) -> None:
     """Of three rounds only the first was forced to both exits: one round shows no spread."""
-    _rounds(build, (1.0, 1.01, 1.02), (2.0, 2.0, 2.0))
-    other = build.anew()
-    passes = other.cell("exits", **EARLY)
+    passes = build.cell("exits", **EARLY)
     both: dict[str, Any] = {"image_id": [0, 0], "exit_block": [1, 3]}
-    other.commit(passes, exits={**both, "gate_score": [0.1, None], "is_correct": True})
-    routed = other.cell("latency", threshold=0.5, rounds=3, **EARLY)
-    costs = other.cell("exit_costs", rounds=3, **EARLY)
+    build.commit(passes, exits={**both, "gate_score": [0.1, None], "is_correct": True})
+    routed = build.cell("latency", threshold=0.5, rounds=3, **EARLY)
+    costs = build.cell("exit_costs", rounds=3, **EARLY)
     for number in range(3):
-        other.commit(
-            routed, number, records={"image_id": 0, "exit_block": [3], "forward_ms": 3.0 + number}
-        )
+        records = {"image_id": [0, 1], "exit_block": [1, 3], "forward_ms": 3.0 + number}
+        build.commit(routed, number, records=records)
         blocks = [1, 3] if number == 0 else [1]
         times = {"image_id": 0, "exit_block": blocks, "forward_ms": 3.0}
-        other.commit(costs, number, exit_costs=times)
-    other.store()
-    (check,) = _rows(other, "composition('run-1')")
-    assert (check["routes"], check["rounds"]) == (3, 1)
+        build.commit(costs, number, exit_costs=times)
+    build.store()
+    (check,) = _rows(build, "composition('run-1')")
+    assert (check["routes"], check["rounds"]) == (6, 1)
     assert (check["error_pct"], check["error_low_pct"]) == (pytest.approx(-25.0), None)
 
 
