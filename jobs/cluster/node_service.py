@@ -21,6 +21,7 @@ from jobs.cluster.cluster_state import ClusterError, ClusterView
 from jobs.cluster.identity import Identity, identify
 from jobs.cluster.launch import DEFAULT_PORT, Launch, find_installed
 from jobs.cluster.node_state import RUNNING, WAITING, NodeState, log_file, read_state
+from jobs.cluster.ports import PORTS
 from jobs.cluster.supervisor import START_TIMEOUT_S, Supervisor, say
 from jobs.cluster.token import DEFAULT_FILE, HOW_TO_MAKE, find_token
 from jobs.cluster.versions import Versions, find_clashes
@@ -34,8 +35,8 @@ STOP_S = 40.0
 SHOWN_LINES = 12
 """Last lines of the log to show if a node does not start."""
 
-_RAYS_PORTS = {*range(10_002, 20_000), 8265, 52365}
-"""Defaults of Ray 2.60 for workers, dashboard and agents; it refuses a head on one of them."""
+_DASHBOARD_PORT = 8265
+"""Ray refuses a head on it, even if it starts no dashboard."""
 
 _SOMEWHERE = "192.0.2.1"  # reserved for documentation: nothing is sent there
 
@@ -101,10 +102,11 @@ def prepare(wanted: Wanted) -> Launch:
         from jobs.cluster.ray import view_cluster
 
         check_joining(launch, view_cluster(wanted.head))
-    elif wanted.port in _RAYS_PORTS:
+    elif wanted.port in PORTS or wanted.port == _DASHBOARD_PORT:
         raise UsageError(
-            f"--port {wanted.port} is one that Ray gives to its own processes (10002 to 19999,"
-            f" 8265, 52365); choose another, such as {DEFAULT_PORT}"
+            f"--port {wanted.port} is one of those that a node's other processes have"
+            f" ({PORTS.start} to {PORTS.stop - 1}, {_DASHBOARD_PORT}); choose another, such as"
+            f" {DEFAULT_PORT}"
         )
     elif is_taken(host, wanted.port):
         raise UsageError(
