@@ -102,6 +102,12 @@ def test_valid_routes_are_held_against_their_own_costs(
     ]
 
 
+def test_a_throttled_round_takes_no_other_round_along(asked: duckdb.DuckDBPyConnection) -> None:
+    """Of the first model each side has one more round, which was throttled."""
+    rounds = _by_model(asked, "f.rounds", "composition('run-1')")
+    assert rounds == [("early", 1), *[("missed", 1)] * 3, ("swift", 1)]
+
+
 def test_costs_are_trusted_where_every_route_confirms_them(
     asked: duckdb.DuckDBPyConnection,
 ) -> None:
