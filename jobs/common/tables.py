@@ -29,7 +29,7 @@ _Cells = list[list[str]]
 
 # Between the parts of a name, after the sign: not in a number or a date.
 _PART = re.compile(r"(?<=[^\W\d_][-_/.])(?=\w)|(?<=\d[-_/.])(?=[^\W\d])")
-_FORMATTED = re.compile(rf"–|{INVALID}|[-±]?[0-9][0-9.,]*( ?[%kM]| x [0-9]+)?")
+_FORMATTED = re.compile(rf"–|{INVALID}|[-+±]?[0-9][0-9.,]*( ?[%kM]| x [0-9]+)?")
 
 
 def format_value(value: object) -> str:

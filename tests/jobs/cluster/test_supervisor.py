@@ -21,7 +21,7 @@ import sys
 from jobs.cluster import supervisor
 
 class Launch:
-    name, address = "board", "10.0.0.1:6379"
+    name, host, address = "board", "10.0.0.2", "10.0.0.1:6379"
     head = sys.argv[2] or None
     def command(self):
         return ["sh", "-c", sys.argv[1]]

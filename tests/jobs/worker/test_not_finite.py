@@ -69,7 +69,7 @@ def test_no_command_shows_an_accuracy_and_each_says_why(root: Path) -> None:
     answers = "SELECT DISTINCT prediction, is_correct, is_top5, isnan(loss) FROM exits"
     found = storage.query(root, f"{answers} WHERE model = 'dynn'").to_pylist()
     assert [list(row.values()) for row in found] == [[None, None, None, True]]
-    assert f"exits of dynn on digits: {SAID}" in told("status", "r")
+    assert f"exits of dynn on digits and 1 more cell: {SAID}" in told("status", "r")
     assert f"{SAID} (dynn)" in told("summary", "r")
     assert "dynn: no accuracy: see its all-exit pass in `gfjobs status`" in told("curve", "r")
     assert "36 of 36 answers of dynn" in told("choose", "r", "--max-drop", "1")
