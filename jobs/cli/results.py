@@ -9,7 +9,7 @@ from functools import partial
 
 import click
 
-from jobs.cli.base import ALL, RESULTS, RUN_OR_LATEST, main, narrate, show
+from jobs.cli.base import ALL, RESULTS, RUN_OR_LATEST, main, narrate, root_option, show
 from jobs.common.errors import UsageError
 from storage import Root
 
@@ -31,7 +31,7 @@ def status(run: str, results: Root, *, is_all: bool) -> None:
     """
     from jobs.report.terminal.status import status as status_of
 
-    _show(run, results, partial(status_of, is_all=is_all))
+    _show(run, results, partial(status_of, options=root_option(), is_all=is_all))
 
 
 @main.command()

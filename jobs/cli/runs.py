@@ -154,7 +154,7 @@ def watch(run: str, results: Root) -> None:
 
     run_id = storage.resolve_run(results, run)
     is_done = watch_run(results, run_id, narrate)
-    narrate(status(results, run_id))
+    narrate(status(results, run_id, options=root_option()))
     if not is_done:
         sys.exit(FAILED)
 
@@ -174,7 +174,7 @@ def _conclude(ended: Ended, results: Root) -> None:
     root = root_option()
     narrate(f"rows: {results}/runs/{run_id} (Parquet)")
     if not ended.is_done:
-        narrate(status.status(results, run_id))
+        narrate(status.status(results, run_id, options=root))
         sys.exit(FAILED)
     narrate("next, try:")
     if query := summary.next_query(results, run_id):

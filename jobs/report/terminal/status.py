@@ -21,7 +21,7 @@ from jobs.runs.watch import driver_lines
 
 def runs(root: storage.Root, *, is_all: bool = False) -> str:
     """Lists the runs under a root, newest first; all, or as many as fit a terminal."""
-    columns = ("run", "status", "submitted", "done", "failed", "images")
+    columns = ("run", "status", "submitted, UTC", "done", "failed", "images")
     rows = [
         (
             row["run_id"],
@@ -36,8 +36,15 @@ def runs(root: storage.Root, *, is_all: bool = False) -> str:
     return long_table(columns, rows, "runs", is_all=is_all)
 
 
-def status(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
-    """Lists a run's cells, counted by status, with the errors and notes of cells."""
+def status(root: storage.Root, run_id: str, *, options: str = "", is_all: bool = False) -> str:
+    """Lists a run's cells, counted by status, with the errors and notes of cells.
+
+    Args:
+        root: of the run.
+        run_id: its name.
+        options: what a command to copy needs to find the same root, as ` --results DIR`.
+        is_all: all cells, or as many as fit a terminal.
+    """
     (run,) = [run for run in storage.list_runs(root) if run.run_id == run_id]
     cells = storage.named_query(root, "status", run_ids=[run_id], run_id=run_id).to_pylist()
     if run.status != "running":  # a killed driver could not set them back to queued
@@ -67,7 +74,7 @@ def status(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
     said = [*said, *filter(None, [more]), *(f"node {row['node']}: {row['note']}" for row in aside)]
     lines += [*([""] if said else []), *map(fold, said)]
     if run.status in ("failed", "interrupted", "cancelled"):
-        lines.append(f"resume with: gfjobs resume {run_id}")
+        lines.append(f"resume with: gfjobs resume {run_id}{options}")
     return "\n".join(lines) + "\n"
 
 

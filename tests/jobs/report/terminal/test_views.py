@@ -288,7 +288,9 @@ def test_status_of_a_run_that_was_cut_off(copy_of: Callable[[str], Path]) -> Non
     text = status.status(root, "r")
     assert text.startswith("run r is interrupted: 1 failed, 3 done\n")
     assert "exits of flat on digits failed: ValueError: broken" in text
-    assert "resume with: gfjobs resume r" in text
+    assert "resume with: gfjobs resume r\n" in text
+    elsewhere = status.status(root, "r", options=" --results DIR")
+    assert "resume with: gfjobs resume r --results DIR\n" in elsewhere
 
 
 def test_an_image_that_cannot_be_decoded_is_named_once(copy_of: Callable[[str], Path]) -> None:
