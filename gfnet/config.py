@@ -12,6 +12,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 FAMILIES = ("gfnet", "gfnet-distil", "gfnet-distil-dynn")
+EXIT_RULES = ("gate", "max_prob", "margin", "entropy", "patience")
+"""What is compared with the threshold of an exit, larger meaning surer: the learned gate's score;
+the largest probability; the margin of the two largest; 1 - entropy / log K; or how many exits in a
+row, up to this one, have the same prediction (Zhou et al., BERT loses patience, NeurIPS 2020)."""
+
 MLP_RATIO = 4
 GATE_FEATURES = 4
 """Inputs of a gate: maximum probability, entropy, margin, entropy of softmax(2 logits)."""

@@ -10,6 +10,7 @@ import click
 
 from jobs.cli.base import FAILED, RESULTS, RUN_OR_LATEST, main, narrate, show
 from jobs.cli.hints import meaning_hints
+from jobs.common.errors import UsageError
 from storage import Root
 
 
@@ -27,11 +28,21 @@ from storage import Root
     is_flag=True,
     help="Also list dominated points, and all routed thresholds.",
 )
+@click.option(
+    "--rules",
+    "is_rules",
+    is_flag=True,
+    help="Instead compare exit rules: is the learned gate better than plain confidence?",
+)
 @RESULTS
-def curve(run: str, output: Path | None, results: Root, *, is_all: bool) -> None:
+def curve(run: str, output: Path | None, results: Root, *, is_all: bool, is_rules: bool) -> None:
     """Draw accuracy against cost at every threshold of RUN. Default: the latest.
 
     Below it is the frontier: points that no other beats in accuracy and cost.
+
+    --rules draws, for each model with gates, the accuracy at equal mean blocks under each exit
+    rule: its gate, the largest probability (max_prob), the margin of the two largest, the entropy,
+    and patience: how many exits in a row agree.
 
     \b
     Example:
@@ -41,15 +52,39 @@ def curve(run: str, output: Path | None, results: Root, *, is_all: bool) -> None
     from jobs.analysis.curve import read_curves
     from jobs.report.terminal.curve import draw_curves
 
-    every = read_curves(results, storage.resolve_run(results, run))
+    run_id = storage.resolve_run(results, run)
+    if is_rules:
+        _draw_rules(results, run_id, output)
+        return
+    every = read_curves(results, run_id)
     if output:
-        from jobs.report.figures.curve import save_figure
+        from jobs.report.figures.curve import drawing_of_curves, save_figure
 
-        save_figure(every, output)
+        save_figure([*map(drawing_of_curves, every)], output)
         narrate(f"curve: {output}")
     show("\n".join(draw_curves(curves, is_all=is_all) for curves in every))
     for note in dict.fromkeys(note for curves in every for note in curves.notes):
         narrate(f"– {note}")
+
+
+def _draw_rules(results: Root, run_id: str, output: Path | None) -> None:
+    import storage
+    from jobs.analysis.thresholds.exit_rules import read_rules
+    from jobs.report.terminal.rules import draw_rules
+
+    cells = storage.named_query(results, "choosable", run_ids=[run_id], run_id=run_id).to_pylist()
+    if not cells:
+        raise UsageError(
+            f"run {run_id} has no finished all-exit pass of a model with gates: there are no rules"
+            " to compare (`measure: [accuracy]` makes such passes)"
+        )
+    every = [read_rules(results, run_id, cell) for cell in cells]
+    if output:
+        from jobs.report.figures.curve import drawing_of_rules, save_figure
+
+        save_figure([*map(drawing_of_rules, every)], output)
+        narrate(f"curve: {output}")
+    show("\n".join(map(draw_rules, every)))
 
 
 @main.command()

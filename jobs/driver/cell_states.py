@@ -52,6 +52,7 @@ def _queued(cell: Cell, run_id: str, position: int) -> storage.CellRow:
         status="skipped" if cell.skipped else "queued",
         note=cell.skipped,
         protocol=PROTOCOL_VERSION,
+        num_classes=config.num_classes,
     )
 
 
@@ -65,6 +66,7 @@ def _renewed(row: storage.CellRow, cell: Cell) -> storage.CellRow:
         rows=0,
         is_valid=None,
         error=None,
+        num_classes=cell.model.config.num_classes,  # earlier versions did not save it
     )
 
 

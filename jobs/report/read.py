@@ -12,6 +12,7 @@ from jobs.analysis.latency_intervals import Means, mean_latencies
 from jobs.analysis.thresholds.bands import MOST_POINTS, Band, bands
 from jobs.analysis.thresholds.choose import read_exit_answers, read_exit_ms
 from jobs.analysis.thresholds.exit_answers import ExitAnswers
+from jobs.analysis.thresholds.exit_rules import RuleComparison, read_rules
 from jobs.analysis.thresholds.latency_mixture import Rounds
 from jobs.common.errors import UsageError
 from jobs.common.formatting import SETTING, Row
@@ -40,6 +41,7 @@ class AllExitPass:
             routed with, else 0.5.
         images: rows of `exit_images` at these thresholds.
         bands: per point of its curve, the confidence band of the accuracy drop.
+        rules: its exit rules side by side.
     """
 
     cell: Row
@@ -49,6 +51,7 @@ class AllExitPass:
     thresholds: tuple[float, ...]
     images: Sequence[Row]
     bands: Sequence[Band] = ()
+    rules: RuleComparison | None = None
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,8 @@ def _read_pass(
     except UsageError as err:
         return AllExitPass(cell, None, str(err), (), thresholds, images)
     exit_ms = read_exit_ms(root, run_id, cell)
-    read = AllExitPass(cell, answers, None, exit_ms, thresholds, images)
+    rules = read_rules(root, run_id, cell)
+    read = AllExitPass(cell, answers, None, exit_ms, thresholds, images, rules=rules)
     vectors = [(row["threshold"],) * answers.gates for row in points]
     return replace(read, bands=bands(answers, vectors)) if vectors else read
 

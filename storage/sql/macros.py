@@ -61,12 +61,15 @@ VIEWS = (
 # Views whose rows are stored for each finished run, as a summary of all its images.
 SUMMARISED = ("ladder", "committed")
 
-# Queries that take arguments: `FROM at_threshold(0.5)`.
+_BY_RULE = "rule := NULL"  # the gate
+
+# Queries that take arguments: `FROM at_threshold(0.5)`, `FROM frontier('latest', rule := 'gate')`.
 MACROS: dict[str, tuple[str, ...]] = {
     "trend": ("model_name",),
     "speedups": ("run",),
-    "at_thresholds": ("ts",),
-    "at_threshold": ("t",),
+    "scored_exits": (_BY_RULE,),
+    "at_thresholds": ("ts", _BY_RULE),
+    "at_threshold": ("t", _BY_RULE),
     "measured_exit_costs": ("run",),
     "composition": ("run",),
     "trusted_exit_costs": ("run",),
@@ -76,7 +79,7 @@ MACROS: dict[str, tuple[str, ...]] = {
     "exit_samples": ("run",),
     "composed_latency": ("run", "ts"),
     "composed_energy": ("run", "ts"),
-    "frontier": ("run",),
+    "frontier": ("run", _BY_RULE),
     "compared_routes": ("run",),
     "certificate": ("run",),
     "flips": ("run",),

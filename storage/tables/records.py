@@ -48,8 +48,9 @@ class CellRow:
     last block. `threshold` is None for a static model, for an all-exit pass, and if `thresholds`
     differ between exits. `images` is the number of images requested per round, `rows` that of rows
     committed so far; for a profile, whose rows belong to no image, that of images. `protocol` is
-    the version of the measurement protocol, None in files of older schema versions. Storage returns
-    thresholds as the float32 nearest to the saved value.
+    the version of the measurement protocol, and `num_classes` that of the model; both are None in
+    files of older schema versions. Storage returns thresholds as the float32 nearest to the saved
+    value.
     """
 
     run_id: str
@@ -83,6 +84,7 @@ class CellRow:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     protocol: int | None = None
+    num_classes: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ Version history (a new or changed column makes a new version, with a line here):
 * 3: `shard` and `exit_block` of `power`: a window is of one task, or of one forced exit.
 * 4: manifests have a digest of each data file, and name the summary of a run.
 * 5: the table `regressions`; `protocol` of `cells`.
+* 6: `num_classes` of `cells`.
 
 Types: thresholds and scores are float32, because the router compares in float32 and in SQL a
 DOUBLE 0.613 is not the FLOAT 0.613. Timestamps are naive microseconds in UTC: DuckDB's
@@ -26,7 +27,7 @@ from storage.errors import SchemaVersionError, StorageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 VERSION_KEY = "gfjobs_schema_version"
 
 _TIME = pa.timestamp("us")
@@ -59,7 +60,7 @@ params long, depth int, exit_blocks ints, dataset text, dataset_sha256 text, dev
 node text, runtime text, precision text, threads int, batch_size int, threshold float,
 thresholds floats, images int, rounds int, status text, attempts int, rows long,
 warmup_images int, is_valid bool, note text, error text, started_at time, finished_at time,
-protocol int
+protocol int, num_classes int
 """,
     "records": f"""
 run_id text, cell_id text, round int, image_id long, label long, prediction int,
@@ -129,7 +130,7 @@ TABLES: dict[str, pa.Schema] = {name: make_schema(columns) for name, columns in 
 
 # Columns that files of older versions lack; read as NULL.
 ADDED_COLUMNS = {
-    "cells": {"protocol": "INTEGER"},
+    "cells": {"protocol": "INTEGER", "num_classes": "INTEGER"},
     "power": {"shard": "INTEGER", "exit_block": "INTEGER"},
 }
 

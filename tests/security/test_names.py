@@ -17,7 +17,7 @@ from jobs.common.errors import BadInputError
 from jobs.common.tables import markdown_table, result_table, text_table
 from jobs.common.text import escape_controls
 from jobs.common.yaml_document import Document
-from jobs.report.figures.curve import save_figure
+from jobs.report.figures.curve import drawing_of_curves, save_figure
 from jobs.runs.progress import Progress
 from storage.runs.layout import run_paths
 from storage.sql.text import quote
@@ -130,7 +130,7 @@ def test_pictures_hold_names_as_text(tmp_path: Path) -> None:
     pytest.importorskip("vl_convert")
     name = "<script>alert(1)</script>"
     curves = Curves(name, "mean_blocks", {name: [{"mean_blocks": 1.0, "acc1": 90.0}]})
-    save_figure([curves], tmp_path / "x.svg")
+    save_figure([drawing_of_curves(curves)], tmp_path / "x.svg")
     text = (tmp_path / "x.svg").read_text()
     assert "&lt;script" in text
     assert "<script" not in text

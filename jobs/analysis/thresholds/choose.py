@@ -107,19 +107,23 @@ def read_pass(
     return Pass(cell, answers, constraints, read_exit_ms(root, run_id, cell))
 
 
-def read_exit_answers(root: storage.Root, run_id: str, cell: Row) -> ExitAnswers:
+def read_exit_answers(
+    root: storage.Root, run_id: str, cell: Row, rule: str = "gate"
+) -> ExitAnswers:
     """Read the scores and predictions of one all-exit pass, its images in the order of image_id.
 
     Args:
         root: the results root.
         run_id: the run.
         cell: a row of `choosable`.
+        rule: what is compared with the thresholds, one of gfnet.EXIT_RULES. Exits were timed under
+            the gate: under another rule the costs are blocks.
 
     Raises:
         UsageError: rows are missing, logits are not finite, or a score is infinite.
     """
     rows = storage.named_query(
-        root, "exit_answers", run_ids=[run_id], run_id=run_id, cell_id=cell["cell_id"]
+        root, "exit_answers", run_ids=[run_id], run_id=run_id, cell_id=cell["cell_id"], rule=rule
     )
     blocks = (*cell["gates"], cell["depth"] - 1)
     images = rows.num_rows // len(blocks)
@@ -134,7 +138,8 @@ def read_exit_answers(root: storage.Root, run_id: str, cell: Row) -> ExitAnswers
             f" {cell['dataset']} whose logits are not finite: no threshold has an accuracy; see"
             f" `gfjobs status {run_id}`, and run it in another precision or on another engine"
         )
-    forward_ms = cell["exit_forward_ms"] if cell["is_exit_forward_ms_promised"] else None
+    is_timed = cell["is_exit_forward_ms_promised"] and rule == "gate"
+    forward_ms = cell["exit_forward_ms"] if is_timed else None
     shape = (len(blocks), images)
     scores = np.asarray(rows.column("gate_score"), np.float32).reshape(shape)[:-1]
     with as_usage_errors():

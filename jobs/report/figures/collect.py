@@ -5,8 +5,9 @@ from __future__ import annotations
 from jobs.report.figures.exits import calibration_figure, exits_figure, latencies_figure
 from jobs.report.figures.frontier import COSTS, frontier_figure
 from jobs.report.figures.nights import history_figures
+from jobs.report.figures.rules import rules_figure
 from jobs.report.figures.style import Figure
-from jobs.report.read import Report, Setting, select_setting
+from jobs.report.read import Report, Setting, select_setting, setting_key
 
 
 def collect_figures(report: Report, setting: Setting, number: int) -> dict[str, Figure]:
@@ -22,6 +23,11 @@ def collect_figures(report: Report, setting: Setting, number: int) -> dict[str, 
         exits_figure(select_setting(report.histogram, setting), number),
         latencies_figure(select_setting(report.latencies, setting), number),
         calibration_figure(select_setting(report.calibration, setting), number),
+        *(
+            rules_figure(each.rules, f"exit-rules-{number}-{place}")
+            for place, each in enumerate(report.passes, 1)
+            if each.rules and setting_key(each.cell) == setting
+        ),
         *history_figures(report, setting, number),
     )
     return {figure.name: figure for figure in drawn if figure}

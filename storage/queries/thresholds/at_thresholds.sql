@@ -2,7 +2,7 @@
 -- the order of exit_blocks, for the cells with that number of gates. At +inf no image exits there,
 -- at -inf every image does. Static models have no gates and give the same figures at any
 -- thresholds. A list that fits none of the models with gates is an error. A cell with logits that
--- are not finite has no accuracy (unanswered.sql).
+-- are not finite has no accuracy (unanswered.sql). rule: what is compared (scored_exits.sql).
 WITH
 gated AS (
     SELECT *, gates(exit_blocks, depth) AS gates,
@@ -27,7 +27,7 @@ left_at AS (
         arg_min_null(e.is_correct, e.exit_block) AS is_correct,
         arg_min_null(e.is_top5, e.exit_block) AS is_top5,
         arg_min_null(e.loss, e.exit_block) AS loss
-    FROM exits e JOIN answered c USING (run_id, cell_id)
+    FROM scored_exits(rule) e JOIN answered c USING (run_id, cell_id)
     WHERE leaves(e.gate_score,
         c.thresholds[CASE WHEN len(ts) = 1 THEN 1 ELSE list_position(c.gates, e.exit_block) END])
     GROUP BY e.run_id, e.cell_id, e.image_id
@@ -52,7 +52,8 @@ SELECT c.run_id, c.cell_id, c.model, c.dataset, c.device, c.node, c.runtime, c.p
     CASE WHEN u.images IS NULL THEN a.loss END AS loss,
     list_transform(range(coalesce(c.depth, a.blocks_seen)),
         lambda block: coalesce(a.counts[block::INTEGER], 0)::BIGINT) AS exit_counts,
-    a.mean_blocks
+    a.mean_blocks,
+    CASE WHEN len(c.gates) > 0 THEN coalesce(rule, 'gate') END AS exit_rule
 FROM answered c JOIN counted a USING (run_id, cell_id)
 LEFT JOIN (FROM unanswered WHERE kind = 'exits') u USING (run_id, cell_id)
 ORDER BY c.run_id, c.position, c.cell_id

@@ -1,7 +1,7 @@
 -- The finished all-exit passes of one run whose models have gates to choose thresholds for, and
 -- what each exit costs in time and energy, if known.
 SELECT c.cell_id, c.model, c.checkpoint_sha256, c.dataset, c.dataset_sha256, c.device, c.node,
-    c.runtime, c.precision, c.threads, c.batch_size, c.depth,
+    c.runtime, c.precision, c.threads, c.batch_size, c.depth, c.num_classes,
     gates(c.exit_blocks, c.depth) AS gates,
     t.exit_ms AS exit_forward_ms,
     t.is_promised AS is_exit_forward_ms_promised,

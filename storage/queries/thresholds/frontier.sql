@@ -13,6 +13,7 @@
 -- of its points dominates or is dominated.
 --
 -- Milliseconds that may not be promised (trusted_exit_costs.sql) are shown, and compared with none.
+-- Exits were timed under the gate: under another rule, milliseconds and energy are NULL.
 --
 -- A line with {exit} is repeated for each exit, numbered from 1 (storage/sql/macros.py). Columns
 -- that are not selected cost nothing in DuckDB 2, so only exit_shares pays for one sum per exit; a
@@ -20,7 +21,7 @@
 WITH
 passes AS (
     SELECT c.*, t.exit_ms, t.is_promised, t.verdict, t.error_pct, t.error_low_pct, t.error_high_pct,
-        j.exit_mj, u.images IS NULL AS is_answered,
+        j.exit_mj, coalesce(rule, 'gate') AS exit_rule, u.images IS NULL AS is_answered,
         row_number() OVER (ORDER BY c.position, c.cell_id) AS cell,  -- digests would sort slowly
         -- Rivals are the points of one setting and power mode if they have milliseconds that
         -- may be promised, else of one cell.
@@ -30,8 +31,10 @@ passes AS (
         gates(c.exit_blocks, c.depth) AS gates,
         list_append(gates, c.depth - 1) AS all_exits
     FROM cells c
-    LEFT JOIN trusted_exit_costs(run) t ON t.run_id = c.run_id AND t.cell_id = c.cell_id
-    LEFT JOIN trusted_exit_energies(run) j ON j.run_id = c.run_id AND j.cell_id = c.cell_id
+    LEFT JOIN trusted_exit_costs(run) t
+        ON t.run_id = c.run_id AND t.cell_id = c.cell_id AND coalesce(rule, 'gate') = 'gate'
+    LEFT JOIN trusted_exit_energies(run) j
+        ON j.run_id = c.run_id AND j.cell_id = c.cell_id AND coalesce(rule, 'gate') = 'gate'
     LEFT JOIN unanswered u
         ON u.kind = 'exits' AND u.run_id = c.run_id AND u.cell_id = c.cell_id
     WHERE c.kind = 'exits' AND c.run_id = run_named(run)
@@ -44,7 +47,7 @@ scores AS (
         -- Whole picoseconds and picojoules: equal mixtures then give equal sums, in any order.
         (1e9 * p.exit_ms[exit])::BIGINT AS exit_ps,
         (1e9 * p.exit_mj[exit])::BIGINT AS exit_pj
-    FROM exits e
+    FROM scored_exits(rule) e
     JOIN passes p ON p.run_id = e.run_id AND p.cell_id = e.cell_id
     WHERE e.gate_score IS NULL OR NOT isnan(e.gate_score)
 ),
@@ -119,7 +122,8 @@ SELECT p.run_id, p.cell_id, p.model, p.dataset, p.device, p.node, p.runtime, p.p
     p.verdict AS forward_ms_verdict,
     p.error_pct AS forward_ms_error_pct,
     p.error_low_pct AS forward_ms_error_low_pct,
-    p.error_high_pct AS forward_ms_error_high_pct
+    p.error_high_pct AS forward_ms_error_high_pct,
+    CASE WHEN len(p.gates) > 0 THEN p.exit_rule END AS exit_rule
 FROM figures f
 JOIN passes p USING (cell)
 LEFT JOIN rivals r ON r.contest = f.contest AND r.acc1 = f.acc1

@@ -14,7 +14,7 @@ import storage
 from jobs.analysis.curve import LISTED_POINTS, Curves, make_curves, read_curves
 from jobs.common.errors import UsageError
 from jobs.common.formatting import SETTING
-from jobs.report.figures.curve import save_figure
+from jobs.report.figures.curve import drawing_of_curves, save_figure
 from jobs.report.terminal.curve import draw_curves
 
 GRID = """\
@@ -186,7 +186,8 @@ def test_a_figure_is_written(
     name: str, start: bytes, curves_of: Callable[[str], list[Curves]], tmp_path: Path
 ) -> None:
     """In the form that its suffix says."""
-    save_figure(curves_of("accuracy, latency, exit_costs"), tmp_path / name)
+    every = curves_of("accuracy, latency, exit_costs")
+    save_figure([*map(drawing_of_curves, every)], tmp_path / name)
     content = (tmp_path / name).read_bytes()
     assert content.startswith(start)
     assert len(content) > 2000
@@ -197,12 +198,12 @@ def test_what_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.Monk
     points = [{"mean_blocks": 1.0, "acc1": 50.0}]
     curves = Curves("t", "mean_blocks", {"m": points})  # type: ignore[dict-item]
     with pytest.raises(UsageError, match=r"\.png or \.svg"):
-        save_figure([curves], tmp_path / "c.pdf")
+        save_figure([drawing_of_curves(curves)], tmp_path / "c.pdf")
     with pytest.raises(UsageError, match="cannot be written"):
-        save_figure([curves], tmp_path / "nowhere" / "c.svg")
+        save_figure([drawing_of_curves(curves)], tmp_path / "nowhere" / "c.svg")
     monkeypatch.setitem(sys.modules, "altair", None)
     with pytest.raises(UsageError, match=r"gfjobs\[plot\]"):
-        save_figure([curves], tmp_path / "c.svg")
+        save_figure([drawing_of_curves(curves)], tmp_path / "c.svg")
 
 
 def test_the_curve_query_keeps_the_ends(ran: Callable[[str], Path]) -> None:

@@ -31,7 +31,13 @@ NAMES = {"python", "torch", "ray", "class_name", "gfjobs_version"}
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
-ARGUMENTS = {"run": "'full'", "ts": "[0.5, 0.9]", "t": "0.5", "model_name": "'dynn'"}
+ARGUMENTS = {
+    "run": "'full'",
+    "ts": "[0.5, 0.9]",
+    "t": "0.5",
+    "model_name": "'dynn'",
+    "rule := NULL": "rule := 'margin'",
+}
 
 COMMANDS: Mapping[str, Sequence[Sequence[str]]] = {
     "compare": [

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-ARGUMENTS = {"run": "'{run}'", "t": "0.5", "ts": "[0.5, 0.4, 0.3]", "model_name": "'dynn'"}
+ARGUMENTS = {
+    "run": "'{run}'",
+    "t": "0.5",
+    "ts": "[0.5, 0.4, 0.3]",
+    "model_name": "'dynn'",
+    "rule := NULL": "rule := 'margin'",
+}
 OF_RUN = {
     name: f"{name}({', '.join(ARGUMENTS[each] for each in arguments)})"
     for name, arguments in MACROS.items()
