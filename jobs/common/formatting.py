@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -98,11 +99,23 @@ def format_threads(row: Row) -> str:
     return f"{row['threads']} threads" if row["threads"] else "all threads"
 
 
+def format_float32(value: float) -> str:
+    """Format a threshold or score so that it reads back as the same float32, in few digits.
+
+    A threshold that equals an image's score lets the image exit; rounded up, it would not.
+    """
+    for digits in range(6, 9):
+        text = f"{value:.{digits}g}"
+        if struct.pack("f", float(text)) == struct.pack("f", value):
+            return text
+    return f"{value:.9g}"  # distinguishes every float32 from its neighbours
+
+
 def format_threshold(row: Row) -> str:
     """Format a cell's threshold, or its thresholds if they differ."""
     if row["threshold"] is not None:
-        return f"{row['threshold']:g}"
-    return format_value(row["thresholds"]) if row["thresholds"] else "–"
+        return format_float32(row["threshold"])
+    return f"[{', '.join(map(format_float32, row['thresholds']))}]" if row["thresholds"] else "–"
 
 
 EXIT_COLUMNS = ("after block", "blocks run")

@@ -15,7 +15,7 @@ from jobs.analysis.thresholds.exit_answers import ExitAnswers
 from jobs.analysis.thresholds.exit_rules import RuleComparison, read_rules
 from jobs.analysis.thresholds.latency_mixture import Rounds
 from jobs.common.errors import UsageError
-from jobs.common.formatting import SETTING, Row
+from jobs.common.formatting import SETTING, Row, format_float32
 
 CURVE_POINTS = MOST_POINTS - LISTED_POINTS
 """Points per pass in addition to the undominated ones: bands take at most MOST_POINTS at once."""
@@ -161,7 +161,7 @@ def first_thresholds(ladder: Sequence[Row], cell: Row) -> tuple[float, ...]:
     )
     first = next((each for each in routed if len(each) == gates), [_DEFAULT_THRESHOLD] * gates)
     # As they were written, not the 17 digits of their float32.
-    return tuple(float(f"{threshold:.7g}") for threshold in first)
+    return tuple(float(format_float32(threshold)) for threshold in first)
 
 
 def _read_pass(

@@ -181,6 +181,11 @@ def as_usage_errors() -> Iterator[None]:
 
 
 def _constraints(limits: Limits, by_blocks: tuple[float, ...], cell: Row) -> Constraints:
+    if limits.min_acc1 is not None and 0 < limits.min_acc1 <= 1:
+        raise UsageError(
+            f"--min-acc1 {limits.min_acc1:g} is at most one percent: give percent, such as"
+            f" {100 * limits.min_acc1:g} for a share of {limits.min_acc1:g}"
+        )
     costs = []
     if limits.max_blocks is not None:
         costs.append(CostLimit("blocks", limits.max_blocks, by_blocks))

@@ -17,6 +17,7 @@ from jobs.common.formatting import (
     Row,
     format_error,
     format_exit,
+    format_float32,
     format_setting,
 )
 from jobs.common.tables import text_table
@@ -73,7 +74,7 @@ def describe_bands(chosen: Pass, points: Sequence[Row]) -> str:
     vectors = [(row["threshold"],) * chosen.answers.gates for row in points]
     rows = [
         (
-            f"{row['threshold']:.6g}",
+            format_float32(row["threshold"]),
             f"{row['acc1']:.2f}",
             f"{row['mean_blocks']:.2f}",
             *([f"{row['forward_ms']:.3f}"] if is_timed else []),
@@ -172,7 +173,7 @@ def _latency(chosen: Pass, point: OperatingPoint) -> str:
 
 
 def _limit(value: float) -> str:
-    """Format to nine digits, which distinguish every float32 from its neighbours."""
+    """Format one gate's threshold, as it may be written in a grid."""
     if math.isinf(value):
         return "none exits" if value > 0 else "all exit"
-    return f"{value:.9g}"
+    return format_float32(value)

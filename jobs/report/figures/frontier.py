@@ -11,7 +11,7 @@ import altair as alt
 from jobs.analysis.curve import make_curves, thin_out
 from jobs.analysis.latency_intervals import make_key
 from jobs.analysis.thresholds.bands import Band
-from jobs.common.formatting import Row, format_error, format_fixed, format_threshold
+from jobs.common.formatting import Row, format_error, format_fixed, format_float32, format_threshold
 from jobs.report.figures.style import (
     COLOURS,
     HEIGHT,
@@ -124,7 +124,7 @@ def _curve_points(report: Report, rows: Sequence[Row], cost: str) -> list[dict[s
             points.append(
                 {
                     "model": row["model"],
-                    "threshold": f"{row['threshold']:.4g}",
+                    "threshold": format_float32(row["threshold"]),
                     "cost": row[cost],
                     "acc1": row["acc1"],
                     "low": low,
@@ -172,8 +172,7 @@ def explorer_figure(report: Report, setting: Setting, cell: Row) -> dict[str, An
     ]
     curves = make_curves(rows)
     points = [
-        # Nine digits distinguish every float32 from its neighbours.
-        {"cost": row[curves.cost], "acc1": row["acc1"], "threshold": f"{row['threshold']:.9g}"}
+        {"cost": row[curves.cost], "acc1": row["acc1"], "threshold": format_float32(row["threshold"])}
         for row in rows
     ]
     axes = {

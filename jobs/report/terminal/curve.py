@@ -10,6 +10,7 @@ from jobs.common.formatting import (
     energy_sources,
     format_error,
     format_fixed,
+    format_float32,
     format_model,
     format_threshold,
 )
@@ -56,7 +57,7 @@ def _points_table(curves: Curves, *, is_all: bool) -> str:
     rows = [
         (
             name,
-            "–" if row["threshold"] is None else f"{row['threshold']:.6g}",
+            "–" if row["threshold"] is None else format_float32(row["threshold"]),
             format_fixed(row["acc1"], 2),
             format_fixed(row["mean_blocks"], 2),
             format_fixed(row["forward_ms"], 3),
