@@ -3,12 +3,12 @@ from .checkpoint import inspect_checkpoint as inspect_checkpoint
 from .checkpoint import load_checkpoint as load_checkpoint
 from .checkpoint import save_checkpoint as save_checkpoint
 from .checkpoint import save_thresholds as save_thresholds
-from .checkpoint import with_exits as with_exits
 from .config import EXIT_RULES as EXIT_RULES
 from .config import FAMILIES as FAMILIES
 from .config import VARIANTS as VARIANTS
 from .config import ConfigError as ConfigError
 from .config import ModelConfig as ModelConfig
+from .exit_choice import with_exits as with_exits
 from .gates import gate_features as gate_features
 from .metadata import Metadata as Metadata
 from .model import GFNet as GFNet

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gfnet.atomic import replace_file
-from gfnet.config import ConfigError, ModelConfig, Shape
+from gfnet.config import ModelConfig, Shape
+from gfnet.exit_choice import tensors_with_exits, with_exits
 from gfnet.finite import check_finite, weights_of_file, weights_of_state
 from gfnet.infer import infer_config
 from gfnet.metadata import Metadata
@@ -95,34 +96,12 @@ def load_checkpoint(
     data = source if isinstance(source, bytes) else read_bytes(Path(source))
     name = "checkpoint" if isinstance(source, bytes) else str(source)
     metadata, state = _metadata_of(data, name)
-    metadata = with_exits(metadata, exit_blocks, name)
+    state = safetensors_tensors(data) if state is None else state
+    state, metadata = _with_exits(state, metadata, exit_blocks, name)
     model = build(metadata.config)
-    model.load_state_dict(state if state is not None else safetensors_tensors(data))
+    model.load_state_dict(state)
     model.metadata = metadata
     return model
-
-
-def with_exits(metadata: Metadata, exit_blocks: tuple[int, ...] | None, name: str) -> Metadata:
-    """Return the metadata with only some of the trained exits enabled.
-
-    Raises:
-        CheckpointError: an exit was not trained, or no such model can have it.
-    """
-    trained = metadata.config.exit_blocks
-    if exit_blocks is None or exit_blocks == trained:
-        return metadata
-    try:
-        config = replace(metadata.config, exit_blocks=exit_blocks)
-    except ConfigError as err:
-        raise CheckpointError(f"{name}: {err}") from err
-    if metadata.training and (untrained := sorted(set(exit_blocks) - set(trained))):
-        raise CheckpointError(
-            f"{name}: exit_blocks {list(exit_blocks)} enables {untrained}, whose heads and gates"
-            f" were not trained; trained: {list(trained)}"
-        )
-    kept = dict(zip(trained, metadata.thresholds, strict=False))
-    thresholds = tuple(kept[b] for b in exit_blocks) if set(exit_blocks) <= set(kept) else ()
-    return replace(metadata, config=config, thresholds=thresholds)
 
 
 def save_checkpoint(
@@ -184,7 +163,7 @@ def save_thresholds(
     from safetensors.torch import save  # only saving needs torch
 
     metadata, tensors = _content(Path(source))
-    metadata = with_exits(metadata, exit_blocks, str(source))
+    tensors, metadata = _with_exits(tensors, metadata, exit_blocks, str(source))
     if Path(path).exists():
         _check_replaceable(Path(path), metadata.config, tensors)
     try:
@@ -213,6 +192,14 @@ def _check_replaceable(path: Path, config: ModelConfig, tensors: Mapping[str, Te
             f"{path} already exists, and is not a checkpoint with these weights and exits; choose"
             " another name, or remove it first"
         )
+
+
+def _with_exits(
+    tensors: dict[str, Tensor], metadata: Metadata, exit_blocks: tuple[int, ...] | None, name: str
+) -> tuple[dict[str, Tensor], Metadata]:
+    """Return tensors and metadata with only some of the trained exits enabled."""
+    chosen = with_exits(metadata, exit_blocks, name)
+    return tensors_with_exits(tensors, metadata.config, chosen.config), chosen
 
 
 def _content(path: Path) -> tuple[Metadata, dict[str, Tensor]]:

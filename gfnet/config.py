@@ -11,7 +11,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-FAMILIES = ("gfnet", "gfnet-distil", "gfnet-distil-dynn")
+FAMILIES = ("gfnet", "gfnet-dynn", "gfnet-distil", "gfnet-distil-dynn")
+_WITH_GATES = ("gfnet-dynn", "gfnet-distil-dynn")
+_GROWN = {"gfnet": "gfnet-dynn", "gfnet-distil": "gfnet-distil-dynn"}
+"""The family that a static model of a family becomes once it gets exits."""
+
+GROWING = tuple(_GROWN)
+"""Families whose models can get exits."""
+
 EXIT_RULES = ("gate", "max_prob", "margin", "entropy", "patience")
 """What is compared with the threshold of an exit, larger meaning surer: the learned gate's score;
 the largest probability; the margin of the two largest; 1 - entropy / log K; or how many exits in a
@@ -20,6 +27,9 @@ row, up to this one, have the same prediction (Zhou et al., BERT loses patience,
 MLP_RATIO = 4
 GATE_FEATURES = 4
 """Inputs of a gate: maximum probability, entropy, margin, entropy of softmax(2 logits)."""
+
+EXIT_PARTS = ("intermediate_heads", "intermediate_heads_dist", "gates")
+"""Names, in the state dict, of the parts that only early exits have."""
 
 MAX_DEPTH = 1000
 MAX_SIZE = 65_536
@@ -42,7 +52,8 @@ class ModelConfig:
     Attributes:
         family: one of FAMILIES.
         img_size: side of the square input image, pixels.
-        patch_size: side of a patch, pixels; divides img_size.
+        patch_size: side of a patch, pixels. A remainder at the right and the lower edge of an image
+            is not read, as by a strided convolution without padding.
         embed_dim: channels of a token.
         depth: number of blocks.
         num_classes: number of classes.
@@ -72,9 +83,10 @@ class ModelConfig:
             _check_positive(name, getattr(self, name))
         if self.num_classes <= 1:  # the margin of a gate needs two classes
             raise ConfigError(f"num_classes {self.num_classes}: a classifier needs at least 2")
-        if self.img_size % self.patch_size:
+        if self.img_size < self.patch_size:
             raise ConfigError(
-                f"img_size {self.img_size} is not a multiple of patch_size {self.patch_size}"
+                f"img_size {self.img_size} is smaller than patch_size {self.patch_size}: an image"
+                " must hold one patch"
             )
         object.__setattr__(self, "filter_grid", self._checked_grid())
         object.__setattr__(self, "exit_blocks", self._checked_exits())
@@ -105,7 +117,7 @@ class ModelConfig:
         if exits and not self.has_gates:
             raise ConfigError(
                 f"exit_blocks {list(exits)}: a {self.family} model has no early exits;"
-                " the family gfnet-distil-dynn has"
+                f" the families {' and '.join(_WITH_GATES)} have"
             )
         if any(type(block) is not int for block in exits):
             raise ConfigError(f"exit_blocks {list(exits)}: give whole numbers")
@@ -121,22 +133,50 @@ class ModelConfig:
     @property
     def has_tokens(self) -> bool:
         """Whether a class and a distillation token precede the patches."""
-        return self.family != "gfnet"
+        return self.family in ("gfnet-distil", "gfnet-distil-dynn")
 
     @property
     def has_gates(self) -> bool:
         """Whether images can exit early."""
+        return self.family in _WITH_GATES
+
+    @property
+    def has_exit_at_every_block(self) -> bool:
+        """Whether heads and gates exist for every block but the last, whichever are enabled.
+
+        Otherwise they exist for the exits alone, numbered in their order.
+        """
         return self.family == "gfnet-distil-dynn"
+
+    @property
+    def exit_numbers(self) -> dict[int, int]:
+        """Number of head and gate in the state dict, by the block that the exit follows."""
+        if self.has_exit_at_every_block:
+            return {block: block for block in range(self.depth - 1)}
+        return {block: number for number, block in enumerate(self.exit_blocks)}
+
+    @property
+    def patches(self) -> int:
+        """Number of patches along an image's side."""
+        return self.img_size // self.patch_size
 
     @property
     def tokens(self) -> int:
         """N, the number of tokens in a block."""
-        return (self.img_size // self.patch_size) ** 2 + (2 if self.has_tokens else 0)
+        return self.patches**2 + (2 if self.has_tokens else 0)
 
     @property
     def last_block(self) -> int:
         """The block after which all remaining images exit."""
         return self.depth - 1
+
+    def grown(self, exit_blocks: tuple[int, ...]) -> ModelConfig:
+        """Return the sizes of a static model, of a family in GROWING, once it has exits.
+
+        Raises:
+            ConfigError: no such model can have these exits.
+        """
+        return replace(self, family=_GROWN[self.family], exit_blocks=exit_blocks)
 
     def state_shapes(self) -> dict[str, Shape]:
         """Name and shape of each tensor in the state dict; a test checks the modules against it."""
@@ -163,11 +203,12 @@ class ModelConfig:
             }
         shapes |= {"norm.weight": (dim,), "norm.bias": (dim,)}
         heads = ["head"] + (["head_dist"] if self.has_tokens else [])
-        if self.has_gates:
-            for block in range(self.depth - 1):
-                heads += [f"intermediate_heads.{block}", f"intermediate_heads_dist.{block}"]
-                shapes[f"gates.{block}.linear.weight"] = (1, GATE_FEATURES)
-                shapes[f"gates.{block}.linear.bias"] = (1,)
+        for number in self.exit_numbers.values():
+            heads.append(f"intermediate_heads.{number}")
+            if self.has_tokens:
+                heads.append(f"intermediate_heads_dist.{number}")
+            shapes[f"gates.{number}.linear.weight"] = (1, GATE_FEATURES)
+            shapes[f"gates.{number}.linear.bias"] = (1,)
         for head in heads:
             shapes[f"{head}.weight"] = (self.num_classes, dim)
             shapes[f"{head}.bias"] = (self.num_classes,)
@@ -226,6 +267,8 @@ VARIANTS: dict[str, ModelConfig] = {
     "gfnet-xs": ModelConfig("gfnet", embed_dim=384, depth=12),
     "gfnet-s": ModelConfig("gfnet", embed_dim=384, depth=19),
     "gfnet-b": ModelConfig("gfnet", embed_dim=512, depth=19),
+    # The flat family with exits as published: ACM MM 2025.
+    "gfnet-xs-dynn": ModelConfig("gfnet-dynn", embed_dim=384, depth=12, exit_blocks=(3, 5, 7, 9)),
     "gfnet-xs-distil": ModelConfig("gfnet-distil", embed_dim=192, depth=12),
     "gfnet-xs-distil-dynn": ModelConfig(
         "gfnet-distil-dynn", embed_dim=192, depth=12, exit_blocks=(7, 9, 10)
@@ -236,8 +279,8 @@ VARIANTS: dict[str, ModelConfig] = {
 def configure(name: str, **sizes: Any) -> ModelConfig:
     """Return the configuration of a named variant or of a family, with the given sizes changed.
 
-    Without filter_grid, the grid is the factor pair nearest to square. Without exit_blocks, the
-    family gfnet-distil-dynn has an exit after every block but the last.
+    Without filter_grid, the grid is the factor pair nearest to square. Without exit_blocks, a
+    family with gates has an exit after every block but the last.
 
     Raises:
         ConfigError: the name or a size is unknown, or the sizes contradict each other.
@@ -251,7 +294,7 @@ def configure(name: str, **sizes: Any) -> ModelConfig:
     if name not in FAMILIES:
         known = ", ".join([*VARIANTS, *FAMILIES])
         raise ConfigError(f"model {name!r} is unknown; known: {known}")
-    if name == "gfnet-distil-dynn" and "exit_blocks" not in sizes:
+    if name in _WITH_GATES and "exit_blocks" not in sizes:
         depth = sizes.get("depth", ModelConfig.depth)
         _check_positive("depth", depth)
         sizes["exit_blocks"] = tuple(range(depth - 1))

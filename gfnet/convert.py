@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from gfnet.checkpoint import METADATA_KEY, verify, with_exits
+from gfnet.checkpoint import METADATA_KEY, verify
 from gfnet.config import ConfigError, ModelConfig
+from gfnet.exit_choice import tensors_with_exits, with_exits
 from gfnet.finite import check_finite, weights_of_state
 from gfnet.infer import infer_config
 from gfnet.interpolate import at_resolution
@@ -94,10 +95,11 @@ def convert(path: str | Path, changes: ImportChanges) -> Converted:
     except ValueError as err:  # ConfigError is one
         raise CheckpointError(f"{name}: {err}{part_hint(name)}") from err
     metadata = with_exits(metadata, changes.exit_blocks, name)
+    state = tensors_with_exits(state, config, metadata.config)
     if resized != config:
         notes.append(_resampled(config, resized))
         try:
-            metadata = _at_size(metadata, resized)
+            metadata = _at_size(metadata, resized, is_own=METADATA_KEY in text)
         except ValueError as err:
             raise CheckpointError(f"{name}: {err}") from err
     model = build(metadata.config)
@@ -107,17 +109,26 @@ def convert(path: str | Path, changes: ImportChanges) -> Converted:
 
 
 def _published(config: ModelConfig) -> Metadata:
-    """Return ImageNet's preprocessing, with the margin around the crop that the flat family has."""
+    """Return the preprocessing of the published evaluation.
+
+    It is ImageNet's, with a margin around the crop for all families without tokens: 256 to 224. The
+    crop fraction 0.9 in the published configuration is not what its evaluation uses.
+    """
     metadata = Metadata.default(config)
-    if config.family != "gfnet":
+    if config.has_tokens:
         return metadata
     side = config.img_size * 256 // 224
     return replace(metadata, preprocessing=Preprocessing(side, config.img_size))
 
 
-def _at_size(metadata: Metadata, resized: ModelConfig) -> Metadata:
-    """Return the metadata for another image size; the crop's margin keeps its proportion."""
+def _at_size(metadata: Metadata, resized: ModelConfig, *, is_own: bool) -> Metadata:
+    """Return the metadata for another image size; the margin in a file of our own keeps its ratio.
+
+    For any other file, the margin is that of the published evaluation at the new size.
+    """
     config = replace(resized, exit_blocks=metadata.config.exit_blocks)
+    if not is_own:
+        return _published(config)
     before = metadata.preprocessing
     side = before.size * config.img_size // before.crop
     preprocessing = replace(before, size=side, crop=config.img_size)
@@ -190,9 +201,11 @@ def _own_names(content: dict[str, Any], notes: list[str]) -> dict[str, Any]:
 
 def _infer(state: dict[str, Tensor], changes: ImportChanges) -> ModelConfig:
     """Infer the sizes; the trained exits, which no shape shows, come from `changes`."""
-    config = infer_config({key: tuple(tensor.shape) for key, tensor in state.items()})
     exits = changes.exit_blocks
-    if not config.has_gates:
+    config = infer_config({key: tuple(tensor.shape) for key, tensor in state.items()}, exits)
+    if not config.has_exit_at_every_block:
+        if config.has_gates:
+            return config
         if exits is not None:
             raise ConfigError(f"it is a {config.family} model, which has no early exits")
         return config
@@ -220,6 +233,12 @@ def _resize(
 
 
 def _resampled(before: ModelConfig, after: ModelConfig) -> str:
+    if after.patches == before.patches and after.filter_grid == before.filter_grid:
+        return (
+            f"of an image's {after.img_size} px per side, {after.patches} patches of"
+            f" {after.patch_size} px are read, as a convolution without padding does; its weights"
+            " are unchanged"
+        )
     mixed = (
         " (an approximation, since its grid mixes tokens with patches: expect a low accuracy before"
         " training)"

@@ -8,11 +8,18 @@ from collections.abc import Mapping
 from gfnet.config import MAX_DEPTH, ModelConfig, Shape
 
 
-def infer_config(shapes: Mapping[str, Shape]) -> ModelConfig:
+def infer_config(
+    shapes: Mapping[str, Shape], exit_blocks: tuple[int, ...] | None = None
+) -> ModelConfig:
     """Infer the configuration, which a state dict does not contain.
 
-    The grid follows from a filter's shape: a is its first axis, b = N / a. Every gate that
-    exists counts as an exit, since nothing says which were enabled.
+    The grid follows from a filter's shape: a is its first axis, b = N / a. The side is that of all
+    patches. If every block has a gate, each counts as an exit, since nothing says which were
+    enabled.
+
+    Args:
+        shapes: of each tensor.
+        exit_blocks: the blocks of exits that are numbered in their order.
 
     Raises:
         ValueError: these are not the tensors of a Global Filter Network.
@@ -21,12 +28,16 @@ def infer_config(shapes: Mapping[str, Shape]) -> ModelConfig:
     patch = _shape(shapes, "patch_embed.proj.weight", 4)
     tokens = _shape(shapes, "pos_embed", 3)[1]
     has_tokens = "cls_token" in shapes
-    has_gates = any(key.startswith("gates.") for key in shapes)
+    has_gates = _has_gates(shapes)
     depth = len({key.split(".")[1] for key in shapes if _is_block(key)})
     side = math.isqrt(max(tokens - (2 if has_tokens else 0), 0))
     if depth > MAX_DEPTH:
         raise ValueError(f"it is not a Global Filter Network: it has {depth} blocks")
     family = "gfnet" + ("-distil" if has_tokens else "") + ("-dynn" if has_gates else "")
+    exits: tuple[int, ...] = ()
+    if has_gates:
+        every = tuple(range(depth - 1))
+        exits = every if has_tokens else _numbered_exits(shapes, depth, exit_blocks)
     return ModelConfig(
         family,
         img_size=side * patch[2],
@@ -35,8 +46,56 @@ def infer_config(shapes: Mapping[str, Shape]) -> ModelConfig:
         depth=depth,
         num_classes=_shape(shapes, "head.weight", 2)[0],
         filter_grid=(filter_shape[0], tokens // filter_shape[0]),
-        exit_blocks=tuple(range(depth - 1)) if has_gates else (),
+        exit_blocks=exits,
     )
+
+
+def _has_gates(shapes: Mapping[str, Shape]) -> bool:
+    """Whether there are exits with gates.
+
+    Raises:
+        ValueError: there are heads of exits, but not as many gates.
+    """
+    heads, gates = _count(shapes, "intermediate_heads"), _count(shapes, "gates")
+    if heads == gates:
+        return gates > 0
+    held = "no gates" if not gates else f"{gates} gates" if gates > 1 else "1 gate"
+    raise ValueError(
+        f"it has heads for {heads} exits, and {held}: each exit needs a head"
+        " (intermediate_heads.K) and a gate (gates.K.linear), which decides who exits there. Take a"
+        " file that has both, or train exits on the model without them (stage: exits in a recipe)"
+    )
+
+
+def _numbered_exits(
+    shapes: Mapping[str, Shape], depth: int, exit_blocks: tuple[int, ...] | None
+) -> tuple[int, ...]:
+    """Return the blocks of exits that are numbered in their order, which no shape shows.
+
+    Raises:
+        ValueError: they are not given, or not as many as the file has.
+    """
+    count = _count(shapes, "gates")
+    if exit_blocks is None:
+        # The published ones follow every second block from 3, or each.
+        usual = range(3, 2 * count + 2, 2) if 2 * count + 1 < depth - 1 else range(count)
+        raise ValueError(
+            f"it has {count} exits, numbered in their order, and nothing in it says after which"
+            " blocks they are; name them, for example `gfjobs import FILE --exit-blocks"
+            f" {','.join(map(str, usual))}`"
+        )
+    if len(exit_blocks) != count:
+        raise ValueError(
+            f"it has {count} exits, but {len(exit_blocks)} blocks are named for them"
+            f" ({','.join(map(str, exit_blocks))}): name the block of each, in ascending order"
+        )
+    return exit_blocks
+
+
+def _count(shapes: Mapping[str, Shape], part: str) -> int:
+    """Return how many numbered modules of a part there are."""
+    names = (key.split(".") for key in shapes if key.startswith(f"{part}."))
+    return len({name[1] for name in names})
 
 
 def _shape(shapes: Mapping[str, Shape], key: str, axes: int) -> Shape:

@@ -34,14 +34,12 @@ def at_resolution(
     """
     if filter_grid == () and config.filter_grid[0] == config.filter_grid[1]:
         side = img_size // config.patch_size
-        filter_grid = (side, side)
+        filter_grid = (side, side) if side else ()
     resized = replace(config, img_size=img_size, filter_grid=filter_grid)
     rows, columns = resized.filter_grid
     changed = dict(state)
     prefix = 2 if config.has_tokens else 0
-    changed["pos_embed"] = resample_positions(
-        state["pos_embed"], prefix, img_size // config.patch_size
-    )
+    changed["pos_embed"] = resample_positions(state["pos_embed"], prefix, resized.patches)
     for block in range(config.depth):
         name = f"blocks.{block}.filter.complex_weight"
         changed[name] = resample_filter(state[name], (rows, columns))

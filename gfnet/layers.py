@@ -12,7 +12,10 @@ NORM_EPS = 1e-6
 
 
 class PatchEmbed(nn.Module):
-    """Cut an image into patches and project each: (B, 3, H, W) to (B, patches, C)."""
+    """Cut an image into patches and project each: (B, 3, H, W) to (B, patches, C).
+
+    Pixels beyond the last whole patch of a side are not read.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

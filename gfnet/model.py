@@ -1,4 +1,4 @@
-"""The three families of Global Filter Networks, from images to logits, exits and routes.
+"""The families of Global Filter Networks, from images to logits, exits and routes.
 
 Letters in shapes, here and in the whole package: B images, H and W pixels, N tokens, C channels,
 K classes, E exits (the last block's included).
@@ -7,7 +7,7 @@ K classes, E exits (the last block's included).
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -63,20 +63,40 @@ class GFNet(nn.Module):
         logits: Tensor = self.head(self.norm(tokens).mean(dim=1))
         return logits
 
-    def early_readout(
-        self,
-        tokens: Tensor,  # noqa: ARG002 - used by the family with exits
-        block: int,
-    ) -> tuple[Tensor, Tensor]:
-        """Return the (B, K) logits and the (B,) gate scores of the exit after `block`."""
+    def exit_tokens(self, tokens: Tensor) -> Tensor:
+        """Return those of (B, N, C) tokens that an early exit reads."""
+        return tokens
+
+    def exit_heads(self, block: int) -> tuple[nn.Module, ...]:
+        """Return what only the exit after `block` has, except its gate."""
         raise ValueError(f"a {self.config.family} model has no exit after block {block}")
+
+    def gate(self, block: int) -> UncertaintyGate:
+        """Return the gate of the exit after `block`."""
+        raise ValueError(f"a {self.config.family} model has no gate after block {block}")
+
+    def early_logits(
+        self,
+        tokens: Tensor,  # noqa: ARG002 - used by the families with exits
+        block: int,
+    ) -> Tensor:
+        """Return the (B, K) logits of the exit after `block`, from its tokens or `exit_tokens`."""
+        raise ValueError(f"a {self.config.family} model has no exit after block {block}")
+
+    def early_readout(self, tokens: Tensor, block: int) -> tuple[Tensor, Tensor]:
+        """Return the (B, K) logits and the (B,) gate scores of the exit after `block`."""
+        logits = self.early_logits(tokens, block)
+        return logits, self.gate(block)(logits)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the (B, K) logits at full depth of (B, 3, H, W) images."""
-        tokens = self.embed(images)
-        for block in self.blocks:
+        return self.readout(self.run_blocks(self.embed(images), 0, self.config.last_block))
+
+    def run_blocks(self, tokens: Tensor, first: int, last: int) -> Tensor:
+        """Run blocks `first` to `last`, the last included, on the tokens that enter the first."""
+        for block in list(self.blocks)[first : last + 1]:  # indexing costs 3 us a block
             tokens = block(tokens)
-        return self.readout(tokens)
+        return tokens
 
     def forward_exits(self, images: Tensor) -> ExitOutputs:
         """Return the outputs of every exit, in one pass through all blocks."""
@@ -105,8 +125,12 @@ class GFNet(nn.Module):
 
     def _stages(self) -> list[StageCall]:
         """Return one call per exit: the blocks up to it and the exit itself."""
+        return [partial(self.stage, *ends) for ends in self.stage_ends()]
+
+    def stage_ends(self) -> list[tuple[int, int]]:
+        """Return the first and the last block of each stage, which ends at an exit."""
         firsts = [0, *(block + 1 for block in self.config.exit_blocks)]
-        return [partial(self.stage, *ends) for ends in zip(firsts, self._exits(), strict=True)]
+        return list(zip(firsts, self._exits(), strict=True))
 
     def stage(self, first: int, last: int, entering: Tensor) -> tuple[Tensor, ...]:
         """Run blocks `first` to `last`, then the exit there.
@@ -118,9 +142,7 @@ class GFNet(nn.Module):
 
         Returns: the tokens, (B, K) logits and (B,) gate scores; after the last block only logits.
         """
-        tokens = entering if first else self.embed(entering)
-        for block in list(self.blocks)[first : last + 1]:  # indexing costs 3 us a block
-            tokens = block(tokens)
+        tokens = self.run_blocks(entering if first else self.embed(entering), first, last)
         if last == self.config.last_block:
             return (self.readout(tokens),)
         return (tokens, *self.early_readout(tokens, last))
@@ -172,6 +194,18 @@ class GFNetDistilDynn(GFNetDistil):
         self.intermediate_heads_dist = nn.ModuleList(nn.Linear(dim, classes) for _ in range(early))
         self.gates = nn.ModuleList(UncertaintyGate() for _ in range(early))
 
+    def exit_tokens(self, tokens: Tensor) -> Tensor:
+        """Return the class and the distillation token."""
+        return tokens[:, :2]
+
+    def exit_heads(self, block: int) -> tuple[nn.Module, ...]:
+        """Return the exit's two heads."""
+        return self.intermediate_heads[block], self.intermediate_heads_dist[block]
+
+    def gate(self, block: int) -> UncertaintyGate:
+        """Return the gate after `block`."""
+        return cast("UncertaintyGate", self.gates[block])
+
     def early_logits(self, tokens: Tensor, block: int) -> Tensor:
         """Return the (B, K) logits of the exit after `block`; all exits share the final norm."""
         read = self.norm(tokens[:, :2])
@@ -180,13 +214,40 @@ class GFNetDistilDynn(GFNetDistil):
         logits: Tensor = (by_class + by_distillation) / 2
         return logits
 
-    def early_readout(self, tokens: Tensor, block: int) -> tuple[Tensor, Tensor]:
-        """Return the logits of the exit after `block`, and their gate scores."""
-        logits = self.early_logits(tokens, block)
-        return logits, self.gates[block](logits)
+
+class GFNetDynn(GFNet):
+    """The flat network with early exits: a head and a gate per exit, numbered in their order."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        exits = len(config.exit_blocks)
+        self.intermediate_heads = nn.ModuleList(
+            nn.Linear(config.embed_dim, config.num_classes) for _ in range(exits)
+        )
+        self.gates = nn.ModuleList(UncertaintyGate() for _ in range(exits))
+        self._numbers = config.exit_numbers
+
+    def exit_heads(self, block: int) -> tuple[nn.Module, ...]:
+        """Return the exit's head."""
+        return (self.intermediate_heads[self._numbers[block]],)
+
+    def gate(self, block: int) -> UncertaintyGate:
+        """Return the gate after `block`."""
+        return cast("UncertaintyGate", self.gates[self._numbers[block]])
+
+    def early_logits(self, tokens: Tensor, block: int) -> Tensor:
+        """Return the (B, K) logits of the exit after `block`, with the norm of the last exit."""
+        head = self.intermediate_heads[self._numbers[block]]
+        logits: Tensor = head(self.norm(tokens).mean(dim=1))
+        return logits
 
 
-_FAMILIES = {"gfnet": GFNet, "gfnet-distil": GFNetDistil, "gfnet-distil-dynn": GFNetDistilDynn}
+_FAMILIES = {
+    "gfnet": GFNet,
+    "gfnet-dynn": GFNetDynn,
+    "gfnet-distil": GFNetDistil,
+    "gfnet-distil-dynn": GFNetDistilDynn,
+}
 
 
 def build(config: ModelConfig) -> GFNet:

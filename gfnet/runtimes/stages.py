@@ -48,10 +48,7 @@ class Stage(nn.Module):
 
 def cut(model: GFNet) -> list[Stage]:
     """Return the stages, cut at the exits; a single one if there is no gate."""
-    gates = model.config.exit_blocks
-    firsts = [0, *(block + 1 for block in gates)]
-    lasts = [*gates, model.config.last_block]
-    return [Stage(model, first, last) for first, last in zip(firsts, lasts, strict=True)]
+    return [Stage(model, first, last) for first, last in model.stage_ends()]
 
 
 def whole(model: GFNet) -> Stage:

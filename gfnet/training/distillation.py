@@ -61,7 +61,5 @@ def student_loss(
 
 
 def _both_heads(model: GFNetDistil, images: Tensor) -> tuple[Tensor, Tensor]:
-    tokens = model.embed(images)
-    for block in model.blocks:
-        tokens = block(tokens)
+    tokens = model.run_blocks(model.embed(images), 0, model.config.last_block)
     return model.readout_pair(tokens)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gfnet.model import GFNetDistilDynn
+from gfnet.config import EXIT_PARTS
+from gfnet.model import GFNet
 from gfnet.preprocess import Preprocessing
 from gfnet.training import rules
 from gfnet.training.data import VALIDATION_BATCH, Batch, Prepare, Samples
@@ -19,9 +20,6 @@ from gfnet.training.exits import phase_of
 from gfnet.training.loop import EpochScore
 from gfnet.training.optimisation import Optimisation, block_matrices
 from gfnet.training.settings import EpochSchedule, ExitTraining
-
-if TYPE_CHECKING:
-    from gfnet.gates import UncertaintyGate
 
 THRESHOLD = 0.5  # of a gate that learned by cross entropy: more likely than not
 
@@ -43,7 +41,7 @@ class ExitStage:
 
     def __init__(
         self,
-        model: GFNetDistilDynn,
+        model: GFNet,
         *,
         schedule: EpochSchedule,
         training: ExitTraining,
@@ -51,25 +49,21 @@ class ExitStage:
         preprocessing: Preprocessing,
         engine: Engine,
     ) -> None:
-        self.model: GFNetDistilDynn = model
+        self.model: GFNet = model
         self._blocks = model.config.exit_blocks
         self._schedule, self._training, self._engine = schedule, training, engine
         self._prepare = Prepare(preprocessing)
         self._shares = rules.cost_shares(self._blocks, model.config.depth).to(engine.device)
         self._phase = ""
         self._forget()
-        # Heads and a gate exist for every block; only those of the enabled exits may learn.
-        heads = [
-            (model.intermediate_heads[b], model.intermediate_heads_dist[b]) for b in self._blocks
+        # Heads and a gate may exist for every block; only those of the enabled exits may learn.
+        self._gates = [model.gate(block) for block in self._blocks]
+        of_heads = _parameters(head for block in self._blocks for head in model.exit_heads(block))
+        backbone = [
+            parameter
+            for name, parameter in model.named_parameters()
+            if name.partition(".")[0] not in EXIT_PARTS
         ]
-        self._gates = [cast("UncertaintyGate", model.gates[b]) for b in self._blocks]
-        of_heads = _parameters(head for pair in heads for head in pair)
-        every_exit = {
-            id(p)
-            for part in (model.intermediate_heads, model.intermediate_heads_dist, model.gates)
-            for p in part.parameters()
-        }
-        backbone = [p for p in model.parameters() if id(p) not in every_exit]
         self._trained = {
             "warm-up": of_heads,
             "joint": [*backbone, *of_heads],
@@ -171,10 +165,10 @@ class ExitStage:
         read = []
         with self._engine.autocast(), torch.set_grad_enabled(self._phase == "joint"):
             tokens = self.model.embed(images)
-            for number, block in enumerate(self.model.blocks):
-                tokens = block(tokens)
-                if number in self._blocks:
-                    read.append(tokens[:, :2].float())
+            for first, last in self.model.stage_ends():
+                tokens = self.model.run_blocks(tokens, first, last)
+                if last in self._blocks:
+                    read.append(self.model.exit_tokens(tokens).float())
         early = [self.model.early_logits(*pair) for pair in zip(read, self._blocks, strict=True)]
         return torch.stack([*early, self.model.readout(tokens.float())])
 

@@ -1,4 +1,4 @@
-"""The third stage: adds exits to a distilled student, and gates that choose among them.
+"""The third stage: adds exits to a static model, and gates that choose among them.
 
 JEI-DNN (Regol et al., ICLR 2024): backbone, final norm and final heads are frozen. The heads of the
 enabled exits warm up alone. Then phases alternate: in one the gates learn where each image should
@@ -9,25 +9,19 @@ the backbone learns with all heads.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from gfnet.model import GFNetDistil, GFNetDistilDynn
+from gfnet.model import GFNet
 from gfnet.training.loop import fresh
 from gfnet.training.settings import ExitTraining
 
 
-def with_fresh_exits(
-    student: GFNetDistil, exit_blocks: tuple[int, ...], seed: int
-) -> GFNetDistilDynn:
-    """Return a model with the outputs of `student` at full depth, and with untrained exits.
+def with_fresh_exits(static: GFNet, exit_blocks: tuple[int, ...], seed: int) -> GFNet:
+    """Return a model with the outputs of `static` at full depth, and with untrained exits.
 
     Raises:
         ConfigError: no such model can have these exits.
     """
-    config = replace(student.config, family="gfnet-distil-dynn", exit_blocks=exit_blocks)
-    model = fresh(config, seed)
-    assert isinstance(model, GFNetDistilDynn)  # the family says so
-    model.load_state_dict(model.state_dict() | student.state_dict())
+    model = fresh(static.config.grown(exit_blocks), seed)
+    model.load_state_dict(model.state_dict() | static.state_dict())
     return model
 
 

@@ -36,7 +36,7 @@ def gaussian_kernels(config: ModelConfig) -> Tensor:
     Of the grids for 64 patches and two tokens, [1, 66] shifts a patch to its neighbour everywhere
     except at the image's border; [6, 11] only in some rows.
     """
-    side = config.img_size // config.patch_size
+    side = config.patches
     prefix = 2 if config.has_tokens else 0
     rows, columns = config.filter_grid
     place = torch.arange(side) - side // 2  # of a patch, relative to the one in the middle

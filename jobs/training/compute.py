@@ -162,7 +162,6 @@ def _learner(job: TrainingJob, images: int, engine: Engine) -> Learner:
         assert isinstance(student, GFNetDistil)  # the recipe's family
         loss_of = student_loss(student, parent, recipe.teaching, smoothing)
         return WholeModel(student, loss_of, **common)
-    assert isinstance(parent, GFNetDistil)  # read_recipe checked it
     grown = with_fresh_exits(parent, recipe.config.exit_blocks, seed).to(engine.device)
     return ExitStage(grown, training=recipe.exits, **common)
 

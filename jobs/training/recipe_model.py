@@ -8,6 +8,7 @@ from typing import Any
 
 import gfnet
 import storage
+from gfnet.config import GROWING
 from gfnet.preprocess import EXIF, INTERPOLATIONS
 from jobs.common.yaml_document import Value
 from jobs.grid.models import Model, read_model
@@ -15,8 +16,8 @@ from jobs.training.recipe_fields import Entries
 
 _SIZES = ("img_size", "patch_size", "embed_dim", "depth")
 _START = {
-    "baseline": ("gfnet", "start from"),
-    "exits": ("gfnet-distil", "add exits to"),
+    "baseline": (("gfnet",), "start from"),
+    "exits": (GROWING, "add exits to"),
 }
 _TAUGHT = ("distillation", "exits")
 """Stages whose model has the classes of its parent."""
@@ -36,9 +37,10 @@ def read_parent(
     if value is None or model is None:
         return None
     if value is entries.get("start") and stage in _START:
-        family, what = _START[stage]
-        if model.config.family != family:
-            value.problem(f"{model.name} is a {model.config.family}", f"a {family} to {what}")
+        families, what = _START[stage]
+        if model.config.family not in families:
+            allowed = " or ".join(families)
+            value.problem(f"{model.name} is a {model.config.family}", f"a {allowed} to {what}")
             return None
     if images is None or stage not in _TAUGHT:
         return model  # any classes will do: the head is trained from scratch
@@ -105,7 +107,7 @@ def _exits_config(entries: Entries, parent: Model | None) -> gfnet.ModelConfig |
     if value is None or parent is None or not blocks:
         return None
     try:
-        return replace(parent.config, family="gfnet-distil-dynn", exit_blocks=blocks)
+        return parent.config.grown(blocks)
     except gfnet.ConfigError as err:
         value.problem(str(err), "blocks of the start, ascending, without its last")
         return None

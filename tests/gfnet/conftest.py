@@ -52,10 +52,10 @@ def oracle() -> Callable[[str], Oracle]:
 def lively() -> Callable[..., gfnet.GFNet]:
     """A small early-exit model whose images leave at different exits."""
 
-    def make(seed: int = 0, **sizes: Any) -> gfnet.GFNet:
+    def make(seed: int = 0, family: str = "gfnet-distil-dynn", **sizes: Any) -> gfnet.GFNet:
         torch.manual_seed(seed)
         defaults = {"img_size": 8, "patch_size": 2, "embed_dim": 6, "depth": 5, "num_classes": 4}
-        model = gfnet.create("gfnet-distil-dynn", **(defaults | sizes))
+        model = gfnet.create(family, **(defaults | sizes))
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=0.5)
         for gate in model.get_submodule("gates").children():

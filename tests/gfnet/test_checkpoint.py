@@ -280,6 +280,10 @@ def test_pth_files_are_read_by_their_shapes(family: str, tmp_path: Path) -> None
     for name, content in {"a": model.state_dict(), "b": {"model": model.state_dict()}}.items():
         path = tmp_path / f"{name}.pth"
         torch.save(content, path)
+        if family == "gfnet-dynn":
+            with pytest.raises(gfnet.CheckpointError, match="import FILE --exit-blocks 0,1"):
+                gfnet.load_checkpoint(path)
+            continue
         loaded = gfnet.load_checkpoint(path)
         assert loaded.config == model.config
         assert torch.equal(loaded(images), model(images))
@@ -325,6 +329,24 @@ def test_exits_can_be_narrowed_not_widened(saved: Path, lively: Callable) -> Non
         gfnet.with_exits(metadata, (2, 3), "m")
     with pytest.raises(gfnet.CheckpointError, match=r"0\.\.3"):
         gfnet.with_exits(metadata, (9,), "m")
+
+
+def test_exits_numbered_in_their_order_keep_their_heads(tmp_path: Path, lively: Callable) -> None:
+    """Whichever exits are enabled, each has the outputs that it had; also in a copy of the file."""
+    model, path = lively(family="gfnet-dynn", exit_blocks=(0, 1, 3)), tmp_path / "m.safetensors"
+    gfnet.save_checkpoint(model, path)
+    images = torch.randn(4, 3, 8, 8)
+    every = model.forward_exits(images)
+    for blocks, rows in (((1,), [1]), ((0, 3), [0, 2]), ((), []), ((0, 1, 3), [0, 1, 2])):
+        gfnet.save_thresholds(path, tmp_path / f"{rows}", [0.5] * len(rows), exit_blocks=blocks)
+        for source in (gfnet.load_checkpoint(path, exit_blocks=blocks), tmp_path / f"{rows}"):
+            loaded = gfnet.load_checkpoint(source) if isinstance(source, Path) else source
+            assert loaded.config.exit_blocks == blocks
+            outputs = loaded.forward_exits(images)
+            assert torch.equal(outputs.gate_scores, every.gate_scores[rows])
+            assert torch.equal(outputs.logits, every.logits[[*rows, 3]])
+    with pytest.raises(gfnet.CheckpointError, match=r"enables \[2\], .* after blocks \[0, 1, 3\]"):
+        gfnet.load_checkpoint(path, exit_blocks=(1, 2))
 
 
 def test_half_precision_weights_are_loaded_as_float32(saved: Path) -> None:

@@ -18,6 +18,7 @@ PINNED = {  # parameters with 10 classes
     "gfnet-xs": 15_604_618,
     "gfnet-s": 24_488_458,
     "gfnet-b": 42_612_746,
+    "gfnet-xs-dynn": 15_620_038,
     "gfnet-xs-distil": 4_256_852,
     "gfnet-xs-distil-dynn": 4_299_367,
 }
@@ -49,7 +50,7 @@ def test_state_shapes_are_those_of_the_modules(
     family: str, side: int, patch_size: int, embed_dim: int, depth: int, num_classes: int
 ) -> None:
     """What is said without torch is what torch builds, name by name."""
-    config = ModelConfig(
+    config = configure(
         family,
         img_size=side * patch_size,
         patch_size=patch_size,
@@ -92,6 +93,12 @@ def test_given_grid_is_kept() -> None:
     assert configure("gfnet-xs-distil", img_size=256, filter_grid=(43, 6)).filter_grid == (43, 6)
 
 
+def test_a_remainder_of_the_side_is_no_patch() -> None:
+    """600 pixels hold 37 patches of 16, as the published exits see scenes of that size."""
+    config = configure("gfnet-xs-dynn", img_size=600, num_classes=30)
+    assert (config.patches, config.filter_grid, config.tokens) == (37, (37, 37), 1369)
+
+
 def test_a_new_image_size_resets_the_grid() -> None:
     """A variant's own grid does not outlive a change of its tokens."""
     assert configure("gfnet-xs", img_size=32, patch_size=4).filter_grid == (8, 8)
@@ -100,7 +107,7 @@ def test_a_new_image_size_resets_the_grid() -> None:
 @pytest.mark.parametrize(
     ("sizes", "words"),
     [
-        ({"img_size": 30}, "img_size 30 is not a multiple of patch_size 16"),
+        ({"img_size": 15}, "img_size 15 is smaller than patch_size 16"),
         ({"img_size": 0}, "img_size 0"),
         ({"embed_dim": True}, "embed_dim True"),
         ({"depth": 1001}, "depth 1001 is not a whole number from 1 to 1000"),
@@ -149,6 +156,7 @@ def test_json_round_trip() -> None:
 
 def test_family_without_exits_named_has_them_all() -> None:
     """A family of one's own enables every exit unless told otherwise."""
+    assert configure("gfnet-dynn", depth=3).exit_blocks == (0, 1)
     config = configure("gfnet-distil-dynn", depth=4, num_classes=10)
     assert config.exit_blocks == (0, 1, 2)
     assert replace(config, exit_blocks=()).exit_blocks == ()

@@ -31,7 +31,7 @@ from gfnet.checkpoint import METADATA_KEY
 from gfnet.convert import ImportChanges, convert
 
 SIZES: dict[str, Any] = {"img_size": 16, "patch_size": 4, "embed_dim": 8, "depth": 3}
-FAMILIES = ("gfnet", "gfnet-distil", "gfnet-distil-dynn")
+FAMILIES = ("gfnet", "gfnet-dynn", "gfnet-distil", "gfnet-distil-dynn")
 
 
 def _model(family: str = "gfnet", **changes: Any) -> GFNet:
@@ -40,7 +40,7 @@ def _model(family: str = "gfnet", **changes: Any) -> GFNet:
 
 
 def _changes(family: str, exits: tuple[int, ...] = (0, 1)) -> ImportChanges:
-    return ImportChanges(exit_blocks=exits) if family == "gfnet-distil-dynn" else ImportChanges()
+    return ImportChanges(exit_blocks=exits) if family.endswith("-dynn") else ImportChanges()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -175,7 +175,7 @@ def test_a_grid_is_sent_to_the_import(tmp_path: Path, key: str) -> None:
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "`git lfs pull`"),
         (b"\n<!DOCTYPE html><html>quota exceeded</html>", "page of a web site"),
-        (gzip.compress(b"weights"), "compressed by gzip: unpack it"),
+        (gzip.compress(b"weights", mtime=0), "compressed by gzip: unpack it"),
         (b'{"metadata": {}, "weight_map": {}}', "index of a model in several files"),
     ],
 )
@@ -289,7 +289,7 @@ def test_what_is_no_such_model_is_refused(tmp_path: Path, content: Any, message:
         ("gfnet-distil-dynn", ImportChanges(), "nothing in it says which were trained"),
         ("gfnet-distil-dynn", ImportChanges(exit_blocks=(0, 2)), r"exit early after blocks 0\.\.1"),
         ("gfnet", ImportChanges(exit_blocks=(0,)), "has no early exits"),
-        ("gfnet", ImportChanges(img_size=18), "not a multiple of patch_size"),
+        ("gfnet", ImportChanges(img_size=3), "img_size 3 is smaller than patch_size 4"),
         ("gfnet", ImportChanges(filter_grid=(2, 8)), "its filters have the grid 4x4"),
         ("gfnet-distil", ImportChanges(img_size=24, filter_grid=(5, 7)), "holds 35 tokens"),
     ],
@@ -319,6 +319,95 @@ def test_the_flat_family_is_prepared_as_published(tmp_path: Path, side: int, res
     torch.save(_model(img_size=side).state_dict(), tmp_path / "m.pth")
     converted = convert(tmp_path / "m.pth", ImportChanges())
     assert converted.model.metadata.preprocessing == Preprocessing(resize, side)
+
+
+def _published(tmp_path: Path, **changes: Any) -> Path:
+    """A file as the early-exit network of remote sensing is published, and its model's state."""
+    sizes = {"depth": 6, "exit_blocks": (1, 4)} | changes
+    torch.save({"model": _model("gfnet-dynn", **sizes).state_dict()}, tmp_path / "d.pth")
+    return tmp_path / "d.pth"
+
+
+def test_exits_numbered_in_their_order_are_given_their_blocks(tmp_path: Path) -> None:
+    """The file does not say them; a margin around the crop as the flat family has."""
+    model = _model("gfnet-dynn", depth=6, exit_blocks=(1, 4))
+    converted = convert(_published(tmp_path), ImportChanges(exit_blocks=(1, 4))).model
+    images = torch.randn(2, 3, 16, 16)
+    assert converted.config == model.config
+    assert converted.metadata.preprocessing == Preprocessing(18, 16)
+    assert torch.equal(converted.forward_exits(images).logits, model.forward_exits(images).logits)
+
+
+@pytest.mark.parametrize(
+    ("exits", "message"),
+    [
+        (None, r"d\.pth: it has 2 exits, .* which blocks they are; .* --exit-blocks 0,1"),
+        ((1,), r"it has 2 exits, but 1 blocks are named for them \(1\): name the block of each"),
+        ((1, 2, 4), r"it has 2 exits, but 3 blocks are named for them \(1,2,4\)"),
+        ((4, 1), r"exit_blocks \[4, 1\]: list each once, in ascending order"),
+        ((1, 1), r"list each once"),
+        ((1, 5), r"a model of 6 blocks can exit early after blocks 0\.\.4"),
+    ],
+)
+def test_exits_that_the_file_does_not_have_are_refused(
+    tmp_path: Path, exits: tuple[int, ...] | None, message: str
+) -> None:
+    """None named, fewer, more, out of order, twice, after the last block."""
+    with pytest.raises(CheckpointError, match=message):
+        convert(_published(tmp_path), ImportChanges(exit_blocks=exits))
+
+
+def test_the_example_is_that_of_the_published_files(tmp_path: Path) -> None:
+    """Four exits in twelve blocks follow every second one."""
+    path = _published(tmp_path, depth=12, exit_blocks=(2, 3, 4, 5))
+    with pytest.raises(CheckpointError, match=r"it has 4 exits, .* --exit-blocks 3,5,7,9"):
+        convert(path, ImportChanges())
+
+
+@pytest.mark.parametrize("family", ["gfnet-dynn", "gfnet-distil-dynn"])
+@pytest.mark.parametrize(
+    ("left_out", "held"),
+    [("gates.", "2 exits, and no gates"), ("gates.1", "2 exits, and 1 gate:"),
+     ("intermediate_heads.", "0 exits, and 2 gates")],
+)  # fmt: skip
+def test_heads_without_gates_are_refused(
+    tmp_path: Path, family: str, left_out: str, held: str
+) -> None:
+    """A gate decides who exits; which of the two are missing is said."""
+    state = _model(family).state_dict()
+    kept = {name: tensor for name, tensor in state.items() if not name.startswith(left_out)}
+    torch.save({"model": kept}, tmp_path / "m.pth")
+    with pytest.raises(CheckpointError, match=f"heads for {held}.*stage: exits in a recipe"):
+        convert(tmp_path / "m.pth", ImportChanges(exit_blocks=(0, 1)))
+
+
+@pytest.mark.parametrize("family", ["gfnet", "gfnet-dynn"])
+def test_a_side_with_a_remainder_is_what_one_asks_for(tmp_path: Path, family: str) -> None:
+    """No shape shows the pixels that are in no patch; the weights stay as they are."""
+    model = _model(family, img_size=19)
+    torch.save(model.state_dict(), tmp_path / "m.pth")
+    exits = model.config.exit_blocks or None
+    plain = convert(tmp_path / "m.pth", ImportChanges(exit_blocks=exits))
+    assert plain.model.config.img_size == 16
+    asked = convert(tmp_path / "m.pth", ImportChanges(img_size=19, exit_blocks=exits))
+    assert asked.model.config == model.config
+    (note,) = asked.notes
+    assert note.startswith("of an image's 19 px per side, 4 patches of 4 px are read, as a conv")
+    assert asked.model.metadata.preprocessing == Preprocessing(21, 19)
+    images = torch.randn(2, 3, 19, 19)
+    assert torch.equal(asked.model(images), model(images))
+    assert torch.equal(asked.model(images), plain.model(images[..., :16, :16]))
+
+
+def test_weights_that_are_not_finite_are_named(tmp_path: Path) -> None:
+    """Of an exit too."""
+    model = _model("gfnet-dynn")
+    torch.nn.init.constant_(model.get_submodule("gates.1.linear").get_parameter("bias"), torch.nan)
+    torch.nn.init.constant_(model.head.bias, torch.inf)
+    torch.save(model.state_dict(), tmp_path / "m.pth")
+    said = r"not finite: .*head\.bias \(7 infinite of 7\).*gates\.1\.linear\.bias \(1 NaN of 1\)"
+    with pytest.raises(CheckpointError, match=said):
+        convert(tmp_path / "m.pth", ImportChanges(exit_blocks=(0, 1)))
 
 
 def _own(tmp_path: Path) -> tuple[Path, Metadata]:

@@ -92,6 +92,14 @@ def test_a_square_grid_stays_square() -> None:
     assert at_resolution(model.state_dict(), model.config, 24)[1].filter_grid == (6, 6)
 
 
+def test_another_remainder_changes_nothing() -> None:
+    """19 pixels hold the four patches of 16."""
+    model = create("gfnet", img_size=16, patch_size=4, embed_dim=8, depth=1, num_classes=3)
+    state, config = at_resolution(model.state_dict(), model.config, 19)
+    assert (config.img_size, config.filter_grid) == (19, (4, 4))
+    assert all(torch.equal(state[name], tensor) for name, tensor in model.state_dict().items())
+
+
 def test_a_grid_can_be_given() -> None:
     """38 tokens as 19 x 2; a grid that holds another number is refused."""
     model = create("gfnet-distil", img_size=16, patch_size=4, embed_dim=8, depth=1, num_classes=3)
@@ -100,5 +108,5 @@ def test_a_grid_can_be_given() -> None:
     assert state["blocks.0.filter.complex_weight"].shape == (19, 2, 8, 2)
     with pytest.raises(ConfigError, match="holds 35 tokens"):
         at_resolution(model.state_dict(), model.config, 24, (5, 7))
-    with pytest.raises(ConfigError, match="not a multiple of patch_size"):
-        at_resolution(model.state_dict(), model.config, 25)
+    with pytest.raises(ConfigError, match="smaller than patch_size"):
+        at_resolution(model.state_dict(), model.config, 3)

@@ -1,4 +1,4 @@
-"""The three families against independent implementations, and what routing really runs."""
+"""The families against independent implementations, and what routing really runs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.plain_gfnet import plain_answers
 from torch import Tensor
 
 import gfnet
@@ -48,19 +49,43 @@ def test_distilled_family_matches_its_oracle(oracle: Callable) -> None:
     assert routed.gate_score.isnan().all()
 
 
-def test_early_exit_family_matches_its_oracle(oracle: Callable) -> None:
-    """Every exit's logits within 1e-5, gate scores within 1e-6, exit blocks exactly."""
-    model, parameters, thresholds, tensors = oracle("dynn_224px_cifar")
+@pytest.mark.parametrize(
+    ("name", "blocks", "furthest_score"),
+    [("dynn_224px_cifar", (7, 9, 10, 11), 1e-6), ("flat_dynn_32px", (1, 3, 5, 6), 5e-6)],
+)
+def test_early_exit_families_match_their_oracles(
+    name: str, blocks: tuple[int, ...], furthest_score: float, oracle: Callable
+) -> None:
+    """Every exit's logits within 1e-5, gate scores, exit blocks exactly."""
+    model, parameters, thresholds, tensors = oracle(name)
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
     outputs = model.forward_exits(tensors["input"])
-    assert outputs.exit_blocks == (7, 9, 10, 11)
+    assert outputs.exit_blocks == blocks
     assert (outputs.logits - tensors["exit_logits"]).abs().max() <= 1e-5
-    assert (outputs.gate_scores - tensors["gate_scores"]).abs().max() <= 1e-6
+    assert (outputs.gate_scores - tensors["gate_scores"]).abs().max() <= furthest_score
     assert len(thresholds) == 3
     for threshold in thresholds:
         routed = model.route(tensors["input"], threshold)
         assert routed.exit_block.tolist() == tensors[f"exit_at.{threshold}"].tolist()
         assert (routed.logits - tensors[f"logits_at.{threshold}"]).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("exits", [(0,), (0, 2), (0, 1, 2, 3)])
+@pytest.mark.parametrize("side", [12, 14])
+def test_flat_exits_are_those_of_a_plain_implementation(
+    side: int, exits: tuple[int, ...], lively: Callable
+) -> None:
+    """Also where a remainder of two pixels is in no patch, as a strided convolution leaves it."""
+    sizes = {"img_size": side, "patch_size": 3, "embed_dim": 5, "num_classes": 6}
+    model = lively(family="gfnet-dynn", exit_blocks=exits, **sizes).double()
+    images = torch.randn(3, 3, side, side, dtype=torch.float64)
+    outputs = model.forward_exits(images)
+    state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    expected = plain_answers(state, images.numpy(), exits)
+    torch.testing.assert_close(outputs.logits, torch.from_numpy(expected.logits))
+    # Gates compute in float32, whatever the model.
+    scores = torch.from_numpy(expected.scores).float()
+    torch.testing.assert_close(outputs.gate_scores.float(), scores, atol=5e-6, rtol=0)
 
 
 def replay(outputs: gfnet.ExitOutputs, thresholds: list[float]) -> tuple[list[int], Tensor]:
@@ -88,9 +113,9 @@ def test_route_is_the_replay_of_all_exits(data: st.DataObject) -> None:
     exits = sorted(data.draw(st.sets(st.integers(0, depth - 2)))) if depth > 1 else []
     torch.manual_seed(data.draw(st.integers(0, 9)))
     model = gfnet.create(
-        "gfnet-distil-dynn",
+        data.draw(st.sampled_from(["gfnet-dynn", "gfnet-distil-dynn"])),
         img_size=6,
-        patch_size=data.draw(st.sampled_from([1, 2, 3])),
+        patch_size=data.draw(st.sampled_from([1, 2, 3, 4])),
         embed_dim=data.draw(st.integers(2, 6)),
         depth=depth,
         num_classes=data.draw(st.integers(2, 5)),

@@ -162,6 +162,7 @@ def test_the_device_is_in_step_at_each_reading(time: FakeTime) -> None:
         ("gfnet", {}),
         ("gfnet-distil", {}),
         ("gfnet-distil-dynn", {"exit_blocks": (0, 2)}),
+        ("gfnet-dynn", {"exit_blocks": (0, 2)}),
     ],
 )
 @pytest.mark.parametrize("batch", [1, 3])

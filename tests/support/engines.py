@@ -16,11 +16,14 @@ FURTHEST = {"float32": 1e-5, "bfloat16": 0.05}
 """A logit from eager float32's, of logits around 1: rounding, and eight bits through blocks."""
 
 
-def with_exits(exits: int, seed: int = 3) -> gfnet.GFNet:
-    """One block a stage, the last one's exit included; two tokens before 16 patches."""
+def with_exits(
+    exits: int, seed: int = 3, family: str = "gfnet-distil-dynn", **sizes: object
+) -> gfnet.GFNet:
+    """One block a stage, the last one's exit included; in 16 patches, after two tokens if any."""
     torch.manual_seed(seed)
     blocks = tuple(range(exits - 1))
-    model = gfnet.create("gfnet-distil-dynn", depth=exits, exit_blocks=blocks, **SIZES)
+    sizes = {"depth": exits, "exit_blocks": blocks} | SIZES | sizes
+    model = gfnet.create(family, **sizes)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return model.eval()

@@ -45,6 +45,15 @@ def model() -> gfnet.GFNet:
     return model
 
 
+OTHER_FAMILIES: dict[str, dict[str, object]] = {"gfnet-dynn": {"img_size": 8, "patch_size": 3}}
+
+
+@pytest.fixture(scope="module", params=OTHER_FAMILIES)
+def other(request: pytest.FixtureRequest) -> gfnet.GFNet:
+    """Of another family with exits, with a gate after the first of two blocks."""
+    return engines.with_exits(2, family=request.param, **OTHER_FAMILIES[request.param])
+
+
 @pytest.fixture(scope="module")
 def static() -> gfnet.GFNet:
     """The same for all engines, so that they share a graph."""
@@ -85,6 +94,21 @@ def test_an_engine_answers_as_the_model_at_full_depth(
     images = engines.images_of(batch, seed=batch)
     with torch.inference_mode():
         final, expected = put_on(name, model, precision)(images), model(images)
+    torch.testing.assert_close(final, expected, atol=engines.FURTHEST[precision], rtol=0)
+
+
+@pytest.mark.parametrize(("name", "precision"), OTHERS)
+def test_an_engine_answers_as_a_model_of_another_family(
+    other: gfnet.GFNet, name: str, precision: str
+) -> None:
+    """One image and several, at each exit, routed, and at full depth."""
+    runtime = put_on(name, other, precision)
+    for batch in (1, 5):
+        engines.assert_exits_are_the_models(other, runtime, precision, batch)
+    engines.assert_one_image_leaves_where_its_scores_say(other, runtime)
+    images = engines.images_of(3, seed=1)
+    with torch.inference_mode():
+        final, expected = runtime(images), other(images)
     torch.testing.assert_close(final, expected, atol=engines.FURTHEST[precision], rtol=0)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from gfnet import ConfigError, ModelConfig, Preprocessing
-from gfnet.model import GFNetDistil, GFNetDistilDynn
+from gfnet.model import GFNet
 from gfnet.training.data import Prepare, TrainingData
 from gfnet.training.engine import Engine
 from gfnet.training.exit_stage import ExitStage
@@ -21,17 +21,15 @@ EXITS = (0, 2)  # of blocks 0..3: block 1 is not enabled
 TRAINING = ExitTraining(cost_weight=0.5, phase_epochs=1)
 
 
-@pytest.fixture
-def student(tiny: Callable[[str], ModelConfig]) -> GFNetDistil:
-    """An untrained student of four blocks."""
-    model = fresh(tiny("gfnet-distil"), 0)
-    assert isinstance(model, GFNetDistil)
-    return model
+@pytest.fixture(params=["gfnet-distil", "gfnet"])
+def student(request: pytest.FixtureRequest, tiny: Callable[[str], ModelConfig]) -> GFNet:
+    """An untrained model of four blocks without exits."""
+    return fresh(tiny(request.param), 0)
 
 
 @pytest.fixture
 def stage(
-    student: GFNetDistil,
+    student: GFNet,
     data: TrainingData,
     schedule: EpochSchedule,
     preprocessing: Preprocessing,
@@ -56,20 +54,20 @@ Stage = Callable[..., ExitStage]
 Run = Callable[..., Any]
 
 
-def _changed(before: dict[str, torch.Tensor], model: GFNetDistilDynn) -> set[str]:
+def _changed(before: dict[str, torch.Tensor], model: GFNet) -> set[str]:
     """The parts of a model, by their first two names, that differ from a state before."""
     state = model.state_dict()
     return {".".join(k.split(".")[:2]) for k in state if not torch.equal(state[k], before[k])}
 
 
-def test_fresh_exits_leave_the_full_depth_as_it_was(student: GFNetDistil) -> None:
+def test_fresh_exits_leave_the_full_depth_as_it_was(student: GFNet) -> None:
     """The grown model answers as the student does when nobody leaves early."""
     images = torch.randn(5, 3, 8, 8)
     with torch.no_grad():
         assert torch.equal(with_fresh_exits(student, EXITS, seed=0)(images), student(images))
 
 
-def test_fresh_exits_must_be_blocks_that_can_be_left(student: GFNetDistil) -> None:
+def test_fresh_exits_must_be_blocks_that_can_be_left(student: GFNet) -> None:
     """The last block is no early exit."""
     with pytest.raises(ConfigError, match=r"after blocks 0\.\.2"):
         with_fresh_exits(student, (0, 3), seed=0)
@@ -87,34 +85,49 @@ def test_only_heads_and_gates_of_the_enabled_exits_change(stage: Stage, run: Run
     learner = stage()
     before = {name: tensor.clone() for name, tensor in learner.model.state_dict().items()}
     run(learner)
-    parts = ("intermediate_heads", "intermediate_heads_dist", "gates")
-    expected = {f"{part}.{block}" for part in parts for block in EXITS}
-    assert _changed(before, learner.model) == expected
+    assert _changed(before, learner.model) == {*_exit_parts(learner.model), *_gates(learner.model)}
 
 
-HEADS = tuple(
-    f"{kind}.{b}" for kind in ("intermediate_heads", "intermediate_heads_dist") for b in EXITS
-)
-BACKBONE = (
-    *(f"blocks.{block}" for block in range(4)),
-    *("cls_token", "dist_token", "pos_embed", "patch_embed.proj"),
-    *(f"{part}.{kind}" for part in ("norm", "head", "head_dist") for kind in ("weight", "bias")),
-)
+def _exit_parts(model: GFNet) -> set[str]:
+    """Heads of a student are numbered by block, those of a flat model in their order."""
+    if model.config.has_tokens:
+        kinds = ("intermediate_heads", "intermediate_heads_dist")
+        return {f"{kind}.{block}" for kind in kinds for block in EXITS}
+    return {"intermediate_heads.0", "intermediate_heads.1"}
+
+
+def _gates(model: GFNet) -> set[str]:
+    return {f"gates.{number}" for number in (EXITS if model.config.has_tokens else (0, 1))}
+
+
+def _backbone(model: GFNet) -> set[str]:
+    parts = {*(f"blocks.{block}" for block in range(4)), "pos_embed", "patch_embed.proj"}
+    ends = {"norm", "head"}
+    if model.config.has_tokens:
+        parts |= {"cls_token", "dist_token"}
+        ends |= {"head_dist"}
+    return parts | {f"{part}.{kind}" for part in ends for kind in ("weight", "bias")}
 
 
 @pytest.mark.parametrize(
-    ("epoch", "parts"),
-    [(1, HEADS), (3, (*HEADS, *BACKBONE)), (4, tuple(f"gates.{b}" for b in EXITS)), (5, HEADS)],
+    ("epoch", "kinds"),
+    [(1, [_exit_parts]), (3, [_exit_parts, _backbone]), (4, [_gates]), (5, [_exit_parts])],
 )
 def test_each_phase_trains_its_own_part(
-    stage: Stage, data: TrainingData, prepare: Prepare, epoch: int, parts: tuple[str, ...]
+    stage: Stage,
+    data: TrainingData,
+    prepare: Prepare,
+    epoch: int,
+    kinds: list[Callable[[GFNet], set[str]]],
 ) -> None:
     """Warm-up, joint, gates, heads: gates alone learn in theirs, the backbone in joint epochs."""
     learner = stage(replace(TRAINING, joint_epochs=1))
     before = {name: tensor.clone() for name, tensor in learner.model.state_dict().items()}
     learner.begin(epoch)
     learner.step(prepare(data.train))
-    assert _changed(before, learner.model) == set(parts)
+    assert _changed(before, learner.model) == {
+        part for kind in kinds for part in kind(learner.model)
+    }
 
 
 def test_the_joint_loss_is_the_mean_of_all_exits(

@@ -69,6 +69,7 @@ def folder(tmp_path: Path) -> Path:
     """A folder with a teacher and a student of the digits' ten classes."""
     _checkpoint(tmp_path, "teacher.safetensors", "gfnet")
     _checkpoint(tmp_path, "student.safetensors", "gfnet-distil")
+    _checkpoint(tmp_path, "grown.safetensors", "gfnet-dynn")
     return tmp_path
 
 
@@ -170,11 +171,14 @@ def test_a_student_sees_images_as_its_teacher_does(folder: Path) -> None:
     assert recipe.preprocessing == recipe.parent.metadata.preprocessing
 
 
-def test_exits_grow_on_the_start(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("start", "family"), [("student", "gfnet-distil-dynn"), ("teacher", "gfnet-dynn")]
+)
+def test_exits_grow_on_the_start(folder: Path, start: str, family: str) -> None:
     """Sizes and preprocessing are the start's; the family is that with gates."""
-    recipe = read_recipe(_write(folder, EXITS))
+    recipe = read_recipe(_write(folder, EXITS, start=f"{start}.safetensors"))
     assert recipe.config == gfnet.ModelConfig(
-        "gfnet-distil-dynn", 8, 4, 8, 3, num_classes=10, exit_blocks=(0, 1)
+        family, 8, 4, 8, 3, num_classes=10, exit_blocks=(0, 1)
     )
     assert recipe.exits == ExitTraining(cost_weight=0.7, phase_epochs=2)
     assert recipe.preprocessing.size == 10
@@ -199,7 +203,7 @@ def test_all_problems_are_reported_at_once_with_their_lines(folder: Path) -> Non
         folder,
         BASELINE,
         dataset="digit",
-        model={"img_size": 8, "patch_size": 3, "embed_dim": 8, "depth": "deep"},
+        model={"img_size": 8, "patch_size": 9, "embed_dim": 8, "depth": "deep"},
         epochs=0,
         learning_rate="fast",
         weight_dekay=1,
@@ -252,7 +256,7 @@ def test_a_stage_that_is_unknown_says_which_there_are(folder: Path, stage: objec
 @pytest.mark.parametrize(
     ("recipe", "changes", "keys"),
     [
-        (BASELINE, {"model": BASELINE["model"] | {"patch_size": 3}}, ["dataset", "model"]),
+        (BASELINE, {"model": BASELINE["model"] | {"patch_size": 9}}, ["dataset", "model"]),
         (STUDENT, {"model": BASELINE["model"] | {"filter_grid": [5, 5]}},
          ["dataset", "model.filter_grid"]),
         (STUDENT, {"model": BASELINE["model"] | {"img_size": 12}}, ["dataset", "model"]),
@@ -286,13 +290,13 @@ def test_a_file_that_is_no_mapping_is_refused(folder: Path, text: str) -> None:
     [
         (STUDENT, {"model": BASELINE["model"] | {"filter_grid": [2, 4]}}, "model.filter_grid",
          "filter_grid 2 x 4 holds 8 tokens, but the model has 6"),
-        (BASELINE, {"model": BASELINE["model"] | {"patch_size": 3}}, "model",
-         "img_size 8 is not a multiple of patch_size 3"),
+        (BASELINE, {"model": BASELINE["model"] | {"patch_size": 9}}, "model",
+         "img_size 8 is smaller than patch_size 9"),
         (STUDENT, {"model": BASELINE["model"] | {"img_size": 12}}, "model",
          "img_size 12, but teacher sees 8 pixels"),
         (EXITS, {"exit_blocks": [0, 2]}, "exit_blocks", "exit early after blocks 0..1"),
         (EXITS, {"exit_blocks": []}, "exit_blocks", "an empty list"),
-        (EXITS, {"start": "teacher.safetensors"}, "start", "teacher is a gfnet"),
+        (EXITS, {"start": "grown.safetensors"}, "start", "grown is a gfnet-dynn"),
         (STUDENT, {"teacher": "nobody.safetensors"}, "teacher", "no such checkpoint"),
         (STUDENT, {"teacher": "digits-gfnt"}, "teacher", "did you mean 'digits-gfnet'"),
         (STUDENT, {"teaching": {"kind": "soft"}}, "teaching", "the key temperature is missing"),
