@@ -81,10 +81,11 @@ def _explained(curves: Curves, *, is_all: bool) -> str:
     else:
         for name, points in {**curves.models, **curves.untimed}.items():
             if points[0]["threshold"] is not None:
-                left = f"{points[0]['undominated_points']} of {points[0]['points']:,} points"
-                said.append(
-                    f"– {name}: {left} are on the frontier; for each other one (--all), {beaten}"
-                )
+                best = points[0]["undominated_points"]
+                listed = len([*thin_out(select_undominated(points))])
+                of_all = f"{best} of {points[0]['points']:,} points are on the frontier"
+                shown = f" ({listed} listed)" if listed < best else ""
+                said.append(f"– {name}: {of_all}{shown}; for each other one (--all), {beaten}")
             elif points[0]["is_dominated"]:
                 said.append(f"– {name} is not on the frontier: {beaten}")
     verdicts = {points[0].get("forward_ms_verdict") for points in curves.models.values()}

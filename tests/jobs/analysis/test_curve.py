@@ -92,6 +92,8 @@ def test_the_frontier_comes_first_and_says_what_it_leaves_out(
     assert blocks == sorted(blocks, reverse=True)
     told = f"{best[0]['undominated_points']} of {best[0]['points']} points are on the frontier"
     assert told in listed
+    shown = f" ({LISTED_POINTS} listed)" if len(best) > LISTED_POINTS else ""
+    assert f"{told}{shown}; for each other one" in " ".join(listed.split())
     assert "score is at least t" in listed
 
 
