@@ -108,7 +108,7 @@ def compare(
 @click.option(
     "--no-again",
     is_flag=True,
-    help="Skip re-measuring suspected regressions, and send no notification.",
+    help="Do not measure suspected regressions again; what was measured again before counts.",
 )
 @RESULTS
 @ADDRESS
@@ -130,7 +130,7 @@ def judge(
     """Judge RUN by earlier runs of its name. Default: the latest.
 
     Suspected regressions are measured again before they are reported. The exit code is 3 if a
-    regression was found that was not reported of an earlier run.
+    regression was found that was not reported for an earlier run, and 0 if some are only suspect.
 
     \b
     Example:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import textwrap
-from typing import TYPE_CHECKING, NamedTuple
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -19,11 +20,14 @@ from storage.sql.text import query_text
 from storage.tables.schemas import TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from storage.backends import Root
 
+T = TypeVar("T")
+
 _MESSAGE_WIDTH = 80  # columns of a terminal
+_INTERRUPT_EVERY_S = 0.1
 
 # A query that names an extension must not make DuckDB download it.
 _CONFIG = {
@@ -178,22 +182,39 @@ def _columns(root: Root, run_ids: Collection[str] | None, sql: str) -> str:
 def _run(opened: _Opened, sql: str, parameters: Mapping[str, object] | None) -> pa.Table:
     with contextlib.closing(opened.connection) as connection:
         try:
-            for run in runs_asked_for(sql):
-                connection.sql(f"SELECT run_named({run})").fetchall()
-            relation = connection.sql(sql, params=parameters)
-            # A statement without rows, or only a comment.
-            if relation is None:
-                return pa.table({})
-            table = relation.to_arrow_table()
+            table = _interruptible(connection, lambda: _rows(connection, sql, parameters))
         except duckdb.Error as err:
             if opened.mount.is_stale:
                 raise _StaleError(f"{opened.mount.refusal}: a run is changing; try again") from err
             raise
-        except RuntimeError as err:
-            if "interrupt" in str(err).lower():  # DuckDB's word for a signal
-                raise KeyboardInterrupt from err
-            raise
         return table.rename_columns(_distinct(table.column_names))
+
+
+def _rows(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, object] | None
+) -> pa.Table:
+    for run in runs_asked_for(sql):
+        connection.sql(f"SELECT run_named({run})").fetchall()
+    relation = connection.sql(sql, params=parameters)
+    # A statement without rows, or only a comment.
+    return pa.table({}) if relation is None else relation.to_arrow_table()
+
+
+def _interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) -> T:
+    """Run queries in a thread of their own, so that Ctrl-C ends them within moments.
+
+    DuckDB 2.0 looks for signals itself, but one of its threads may miss the interrupt and run to
+    its end, for as long as that takes, while the main thread waits for it out of Python's reach.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(work)
+        try:
+            return working.result()
+        except KeyboardInterrupt:
+            while not working.done():
+                connection.interrupt()
+                wait([working], timeout=_INTERRUPT_EVERY_S)
+            raise
 
 
 def _distinct(names: list[str]) -> list[str]:

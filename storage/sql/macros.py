@@ -160,8 +160,9 @@ def runs_asked_for(sql: str) -> list[str]:
 
 
 def named_queries() -> list[str]:
-    """List the views, and the macros with their arguments, for messages."""
-    return [*VIEWS, *(f"{name}({', '.join(args)})" for name, args in MACROS.items())]
+    """List the views, and the macros with the arguments that they need, for messages."""
+    needed = {name: [arg for arg in args if arg != _BY_RULE] for name, args in MACROS.items()}
+    return [*VIEWS, *(f"{name}({', '.join(args)})" for name, args in needed.items())]
 
 
 @functools.cache

@@ -79,7 +79,8 @@ def judge(
         root: the results root.
         run_id: the night.
         settings: what counts as a regression.
-        remeasure: measures suspects again; None: they stay suspects, and nothing is reported.
+        remeasure: measures suspects again; None: they are judged by the run in which they were
+            measured again before, if there is one, and stay suspects otherwise.
 
     Raises:
         UsageError: the run has nothing to judge, or the baseline is not such a run.
@@ -90,7 +91,7 @@ def judge(
     suspects = {
         make_identity(each.cell): each.cell for each in opened if each.row.verdict == "suspect"
     }
-    confirmed = None
+    confirmed = _measured_before(root, run_id) if suspects and not remeasure else None
     if suspects and remeasure:
         try:
             confirmed = remeasure(run_id, list(suspects.values()), settings.control)
@@ -103,6 +104,14 @@ def judge(
     rows_now = tuple(_known(each.row, history.told.get(_key(each.row), ())) for each in opened)
     storage.save_regressions(root, run_id, rows_now)
     return NightVerdict(run_id, rows_now, confirmed)
+
+
+def _measured_before(root: storage.Root, run_id: str) -> str | None:
+    """Return the run in which suspects of a night were measured again when it was judged before."""
+    rows = storage.named_query(root, "judged", run_ids=[run_id], run_id=run_id).to_pylist()
+    there = {run.run_id for run in storage.list_runs(root)}
+    named = [row["confirmed_run_id"] for row in rows if row["confirmed_run_id"] in there]
+    return named[0] if named else None
 
 
 def _first(history: NightHistory, judged: Judged) -> list[_Open]:
@@ -186,11 +195,13 @@ def _has_net_power(cell: Row) -> bool:
 def _found(
     row: storage.RegressionRow, nights: Nights, pair: Pair, finding: Finding, settings: Settings
 ) -> storage.RegressionRow:
-    """Fill in a row with the finding of a measurement."""
+    """Fill in a row with the finding of a measurement; a drift was found in the latest nights."""
     reference = nights.reference()
     value, control = pair.logs
     difference = finding.difference
     cleaned = reference.cleaned(value, control if nights.is_controlled else None)
+    if finding.kind == "drift":
+        cleaned = difference.expected + difference.effect
     return replace(
         row,
         kind=finding.kind,

@@ -49,7 +49,7 @@ def _cells(row: storage.RegressionRow) -> tuple[object, ...]:
         change = f"{row.effect_pct:+.1f}{unit}"
         interval = f"{row.low:+.1f}…{row.high:+.1f}"
     threshold = format_threshold(dataclasses.asdict(row))
-    metric = _METRICS[row.metric]
+    metric = _METRICS[row.metric] + (" drift" if row.kind == "drift" else "")
     return row.verdict, row.model, threshold, metric, expected, value, change, interval
 
 

@@ -38,8 +38,8 @@ def estimates(
     """Estimate each figure, with its interval.
 
     Args:
-        figures: computes the figures from counts: sample i of the concatenated rounds counts
-            counts[i] times.
+        figures: computes the figures, none of them negative, from counts: sample i of the
+            concatenated rounds counts counts[i] times.
         sizes: number of samples of each round; at least one round, none of them empty.
     """
     values = figures(np.ones(sum(sizes)))
@@ -49,6 +49,7 @@ def estimates(
         for whole_rounds, counts in _resamples(sizes)
     ]
     low, high = np.percentile(drawn, _INTERVAL, axis=0)
+    low = np.maximum(low, 0)  # stretched for few rounds, it may lie where no time can
     return [IntervalEstimate(*map(float, each)) for each in zip(values, low, high, strict=True)]
 
 

@@ -199,9 +199,11 @@ def _constraints(limits: Limits, by_blocks: tuple[float, ...], cell: Row) -> Con
     if limits.max_energy_mj is not None:
         energy_mj = cell["exit_energy_mj"]
         if energy_mj is None:
+            is_within = cell["exit_forward_ms_verdict"] == "within"
             raise UsageError(
                 f"--max-energy-mj: the energy of each exit of {cell['model']} is not known:"
-                f" {cell['exit_energy_mj_note']}; limit --max-forward-ms or --max-blocks"
+                f" {cell['exit_energy_mj_note']};"
+                f" limit {'--max-forward-ms or ' if is_within else ''}--max-blocks"
             )
         costs.append(CostLimit("energy_mj", limits.max_energy_mj, tuple(energy_mj)))
     constraints = Constraints(

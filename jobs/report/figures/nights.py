@@ -73,33 +73,6 @@ def history_figures(report: Report, setting: Setting, number: int) -> Iterator[F
         ]
         marked = [value for value in values if value["step"]]
         lines = list(dict.fromkeys(value["line"] for value in values))
-        base = make_chart(values).encode(
-            x=alt.X(
-                "night:T",
-                title="UTC",
-                scale=alt.Scale(type="utc"),
-                axis=alt.Axis(labelOverlap=True, tickCount=5, format=_CLOCK),
-            ),
-            y=alt.Y("value:Q", title=label, scale=alt.Scale(zero=False)),
-            color=alt.Color("line:N", title=None, sort=lines, legend=make_legend(lines)),
-        )
-        line = base.mark_line(strokeWidth=2).encode(detail="grid:N")
-        dots = base.mark_point(size=50, filled=True, opacity=1).encode(
-            shape=alt.Shape(
-                "valid:N", scale=alt.Scale(domain=["yes", "no"], range=["circle", "cross"])
-            ).legend(None),
-            tooltip=[alt.Tooltip(f"{name}:N") for name in _TOLD],
-        )
-        rings = (
-            make_chart(marked)
-            .mark_point(filled=False, size=320, strokeWidth=3, opacity=1)
-            .encode(
-                x="night:T",
-                y="value:Q",
-                stroke=alt.Stroke("step:N", scale=_STEP_SCALE, legend=None),
-                tooltip=[alt.Tooltip(f"{name}:N") for name in ("line", "run", "value", "step")],
-            )
-        )
         said = "".join(
             f" {value['step'].capitalize()} in run {value['run']}: {value['line']}."
             for value in marked
@@ -111,7 +84,7 @@ def history_figures(report: Report, setting: Setting, number: int) -> Iterator[F
             alternative=f"{label} of {len(lines)} rows of the ladder over {nights} runs: "
             + "; ".join(_ends(values))
             + f".{said}",
-            spec=finish_chart(alt.layer(line, dots, *([rings] if marked else [])), HEIGHT),
+            spec=finish_chart(_chart(values, lines, label), HEIGHT),
             columns=("run", "grid", "submitted, UTC", "model", "threshold", label, "valid", "step"),
             rows=[
                 (
@@ -127,6 +100,41 @@ def history_figures(report: Report, setting: Setting, number: int) -> Iterator[F
                 for row, value in zip(known, values, strict=True)
             ],
         )
+
+
+def _chart(
+    values: Sequence[dict[str, Any]], lines: Sequence[str], label: str
+) -> alt.LayerChart | alt.FacetChart:
+    """Draws lines with a point per night, a cross if it is not valid, and rings around steps."""
+    marked = [value for value in values if value["step"]]
+    base = make_chart(values).encode(
+        x=alt.X(
+            "night:T",
+            title="UTC",
+            scale=alt.Scale(type="utc"),
+            axis=alt.Axis(labelOverlap=True, tickCount=5, format=_CLOCK),
+        ),
+        y=alt.Y("value:Q", title=label, scale=alt.Scale(zero=False)),
+        color=alt.Color("line:N", title=None, sort=lines, legend=make_legend(lines)),
+    )
+    line = base.mark_line(strokeWidth=2).encode(detail="grid:N")
+    dots = base.mark_point(size=50, filled=True, opacity=1).encode(
+        shape=alt.Shape(
+            "valid:N", scale=alt.Scale(domain=["yes", "no"], range=["circle", "cross"])
+        ).legend(None),
+        tooltip=[alt.Tooltip(f"{name}:N") for name in _TOLD],
+    )
+    rings = (
+        make_chart(marked)
+        .mark_point(filled=False, size=320, strokeWidth=3, opacity=1)
+        .encode(
+            x="night:T",
+            y="value:Q",
+            stroke=alt.Stroke("step:N", scale=_STEP_SCALE, legend=None),
+            tooltip=[alt.Tooltip(f"{name}:N") for name in ("line", "run", "value", "step")],
+        )
+    )
+    return alt.layer(line, dots, *([rings] if marked else []))
 
 
 def _identity(row: Row) -> tuple[object, ...]:

@@ -57,7 +57,7 @@ def ladder(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
     for _, grouped in groupby(rows, key=lambda row: [row[key] for key in PLACE]):
         group = list(grouped)
         parts += [_ladder_table(group, is_all=is_all), _latency_table(group, means, is_all=is_all)]
-    said = format_paragraphs([*reasons(rows, means), *skipped])
+    said = format_paragraphs([*reasons(rows, means), *_at_full_depth(rows, cells), *skipped])
     return "\n".join(part for part in [*parts, said] if part)
 
 
@@ -78,7 +78,8 @@ def exit_histogram(root: storage.Root, run_id: str, *, is_all: bool = False) -> 
     rows = storage.named_query(root, "exit_histogram", run_ids=[run_id], run_id=run_id).to_pylist()
     names, parts, is_short = find_varying(rows), [], False
     grouped = [list(group) for _, group in groupby(rows, key=lambda r: (r["cell_id"], r["node"]))]
-    early = [exits for exits in grouped if len(exits) > 1]  # a static model has one exit
+    # A static model has one exit, and nothing was routed without a threshold.
+    early = [exits for exits in grouped if len(exits) > 1 and format_threshold(exits[0]) != "–"]
     drawn, more = take_first(early, "cells with exits", is_all=is_all, most=DRAWN_HISTOGRAMS)
     for exits in drawn:
         cells = [
@@ -104,6 +105,24 @@ def exit_histogram(root: storage.Root, run_id: str, *, is_all: bool = False) -> 
             f"– median ms: not shown for fewer than {MEDIAN_IMAGES} good timings at an exit\n"
         )
     return "\n".join(parts)
+
+
+def _at_full_depth(rows: Sequence[Row], cells: Sequence[Row]) -> list[str]:
+    """Which models with exits are shown at full depth, since nothing was routed."""
+    unrouted = {
+        cell["cell_id"]
+        for cell in cells
+        if cell["kind"] == "exits"
+        and any(block < cell["depth"] - 1 for block in cell["exit_blocks"])
+    }
+    models = dict.fromkeys(row["model"] for row in rows if row["cell_id"] in unrouted)
+    if not models:
+        return []
+    said = (
+        f"– {', '.join(models)}: at full depth, since no image was routed (`measure` has no"
+        " latency); `gfjobs curve` shows the accuracy at every threshold"
+    )
+    return [said]
 
 
 def _skipped(cells: Sequence[Row]) -> list[str]:

@@ -95,10 +95,11 @@ def test_memory_can_be_limited(tmp_path: Path) -> None:
         storage.query(tmp_path, f"{sql}; {sql}", memory="20MB")
 
 
-def test_a_query_that_is_interrupted(tmp_path: Path) -> None:
-    """Ctrl-C ends it as any command, not with an error of DuckDB."""
+@pytest.mark.parametrize("after_s", [0.3, 1.0])
+def test_a_query_that_is_interrupted(after_s: float, tmp_path: Path) -> None:
+    """Ctrl-C ends it as any command, not with an error of DuckDB, and whenever it comes."""
     main = threading.get_ident()
-    timer = threading.Timer(1.0, signal.pthread_kill, (main, signal.SIGINT))
+    timer = threading.Timer(after_s, signal.pthread_kill, (main, signal.SIGINT))
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         storage.query(
@@ -223,6 +224,7 @@ def test_every_named_query_runs(in_memory: InMemory, file: Path) -> None:
         "thresholds": [0.5],
         "most": 9,
         "undominated": 9,
+        "rule": "patience",
     }
     text = file.read_text()
     parameters = {name: value for name, value in known.items() if f"${name}" in text}

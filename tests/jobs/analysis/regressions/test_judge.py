@@ -217,6 +217,21 @@ def test_what_is_told_is_not_told_again(nights: Nights, quiet: Quiet) -> None:
     assert judge(nights.root, third, CONTROLLED, remeasure(nights, 1.4)).is_regression
 
 
+def test_what_was_measured_again_counts_when_a_night_is_judged_again(
+    nights: Nights, quiet: Quiet
+) -> None:
+    """Also if nothing may be measured now: a confirmed regression does not become a suspect."""
+    generator = quiet()
+    run_id = add(nights, generator, 1.05)
+    assert not judge(nights.root, run_id, CONTROLLED).is_regression
+    first = judge(nights.root, run_id, CONTROLLED, remeasure(nights, 1.05))
+    second = judge(nights.root, run_id, CONTROLLED)
+    row = of(second, OURS, "latency")
+    assert (row.verdict, row.confirmed_run_id) == ("regression", f"{run_id}-again")
+    before = of(first, OURS, "latency")
+    assert (row.value, row.effect_pct) == pytest.approx((before.value, before.effect_pct))
+
+
 def test_a_slow_drift_adds_up(nights: Nights) -> None:
     """0.4 % a night shows against the pinned baseline, and is called a drift."""
     generator = np.random.default_rng(8)
@@ -231,6 +246,11 @@ def test_a_slow_drift_adds_up(nights: Nights) -> None:
     row = of(verdict, OURS, "latency")
     assert (row.verdict, row.kind) == ("regression", "drift")
     assert row.effect_pct == pytest.approx(8, abs=2.5)
+    assert row.value is not None
+    assert row.expected is not None
+    assert row.value == pytest.approx(row.expected * (1 + row.effect_pct / 100))
+    (line,) = [line for line in describe_judgements(verdict).splitlines() if " ms drift " in line]
+    assert [f"{row.expected:.3f}", f"{row.value:.3f}"] == line.split()[5:7]
     assert "no control" in (row.note or "")
 
 

@@ -17,8 +17,8 @@ def one_by_one(forward_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def test_two_rounds_by_hand() -> None:
     """Of four draws of two rounds one is twice the first and one twice the second: 1 ms away."""
-    rounds = [one_by_one(np.full(500, ms)) for ms in (1.0, 3.0)]
-    assert estimate_mean(rounds) == pytest.approx((2, 2 - TWO, 2 + TWO), rel=1e-4)
+    rounds = [one_by_one(np.full(500, ms)) for ms in (101.0, 103.0)]
+    assert estimate_mean(rounds) == pytest.approx((102, 102 - TWO, 102 + TWO), rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,10 @@ def test_one_round_is_known_as_its_images_say() -> None:
 
 
 def test_rounds_count_by_their_images() -> None:
-    """As in the mean over all rows: 300 images of 1 ms and 100 of 5 ms."""
-    rounds = [one_by_one(np.full(n, ms)) for n, ms in ((300, 1.0), (100, 5.0))]
-    assert estimate_mean(rounds) == pytest.approx((2, 2 - TWO, 2 + 3 * TWO), rel=1e-4)
+    """As in the mean over all rows: 300 images of 101 ms and 100 of 105 ms."""
+    rounds = [one_by_one(np.full(n, ms)) for n, ms in ((300, 101.0), (100, 105.0))]
+    expected = (102, 102 - TWO, 102 + 3 * TWO)
+    assert estimate_mean(rounds) == pytest.approx(expected, rel=1e-4)
 
 
 def test_images_of_a_batch_say_no_more_than_one() -> None:
@@ -66,6 +67,13 @@ def test_images_of_a_batch_say_no_more_than_one() -> None:
     alone = estimate_mean([one_by_one(np.repeat(batch_ms, 16))])
     assert batched.value == pytest.approx(alone.value)
     assert (batched.high - batched.low) / (alone.high - alone.low) == pytest.approx(4, rel=0.2)
+
+
+def test_no_time_is_negative() -> None:
+    """Of two rounds that differ, the interval is stretched far; below 0 there is no time."""
+    mean = estimate_mean([one_by_one(np.full(20, ms)) for ms in (1.0, 5.0)])
+    assert (mean.value, mean.low) == (3, 0)
+    assert mean.high > 20
 
 
 def test_a_short_last_batch_weighs_less() -> None:

@@ -361,3 +361,17 @@ def test_an_estimate_is_of_most_cells(
     """Of a few of them it would be much too short."""
     plan = plan_of("models: [flat.safetensors]\ndatasets: [digits]\n")
     assert said in describe_plan(plan, Estimate(120, known, unknown)).splitlines()
+
+
+def test_a_model_that_was_not_routed_is_at_full_depth(ran: Callable[[str], Path]) -> None:
+    """That is said, with where its thresholds are; where nobody exits early, no histogram."""
+    root = ran(
+        "models: [flat.safetensors, dynn.safetensors]\ndatasets: [{name: digits, limit: 9}]\n"
+        "thresholds: [0.5]\nmeasure: [accuracy]\n"
+    )
+    text = " ".join(summary.ladder(root, "r").split())
+    assert "– dynn: at full depth, since no image was routed" in text
+    assert "`gfjobs curve`" in text
+    assert summary.exit_histogram(root, "r") == ""
+    routed = summary.ladder(ran(SMALL_GRID), "r")
+    assert "at full depth" not in routed
