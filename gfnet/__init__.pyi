@@ -3,6 +3,7 @@ from .checkpoint import inspect_checkpoint as inspect_checkpoint
 from .checkpoint import load_checkpoint as load_checkpoint
 from .checkpoint import save_checkpoint as save_checkpoint
 from .checkpoint import save_thresholds as save_thresholds
+from .confidence import with_rule as with_rule
 from .config import EXIT_RULES as EXIT_RULES
 from .config import FAMILIES as FAMILIES
 from .config import VARIANTS as VARIANTS

@@ -37,6 +37,8 @@ class GFNet(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.exit_rule = "gate"  # another: `gfnet.with_rule`
+        self.confidences = nn.ModuleDict()
         self.metadata = Metadata.default(config)
         dim = config.embed_dim
         self.patch_embed = PatchEmbed(config)
@@ -86,7 +88,11 @@ class GFNet(nn.Module):
     def early_readout(self, tokens: Tensor, block: int) -> tuple[Tensor, Tensor]:
         """Return the (B, K) logits and the (B,) gate scores of the exit after `block`."""
         logits = self.early_logits(tokens, block)
-        return logits, self.gate(block)(logits)
+        return logits, self.scorer(block)(logits)
+
+    def scorer(self, block: int) -> nn.Module:
+        """Return what scores the logits of the exit after `block`: its gate, or another rule."""
+        return self.gate(block) if self.exit_rule == "gate" else self.confidences[str(block)]
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the (B, K) logits at full depth of (B, 3, H, W) images."""
@@ -100,7 +106,7 @@ class GFNet(nn.Module):
 
     def forward_exits(self, images: Tensor) -> ExitOutputs:
         """Return the outputs of every exit, in one pass through all blocks."""
-        return answer_stages(images, self._stages(), self._exits())
+        return answer_stages(images, self._stages(), self._exits(), self.exit_rule)
 
     @torch.no_grad()
     def route(self, images: Tensor, threshold: Thresholds = 0.5) -> RoutedOutputs:
@@ -117,7 +123,8 @@ class GFNet(nn.Module):
             ValueError: the number of thresholds is not the number of gates, or one is NaN.
         """
         limits = limits_of(threshold, self.config.exit_blocks)
-        return route_stages(images, self._stages(), limits, self.config.last_block)
+        last = self.config.last_block
+        return route_stages(images, self._stages(), limits, last, self.exit_rule)
 
     def _exits(self) -> tuple[int, ...]:
         """Return the blocks after which images exit, the last block included."""

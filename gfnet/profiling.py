@@ -135,7 +135,7 @@ class Profiler:
             for step, name in (steps or {"forward": "filter"}).items():
                 yield timed(mixer, step, Part(name, number))
         for number in model.config.exit_blocks:
-            yield timed(model.gate(number), "forward", Part("exit_gate", number))
+            yield timed(model.scorer(number), "forward", Part("exit_gate", number))
         # One method serves all exits, and one norm serves them and the last block.
         yield (
             model,

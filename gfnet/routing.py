@@ -140,8 +140,32 @@ def _limits_of(
     return dict(zip(exit_blocks, limits, strict=True))
 
 
+class Streaks:
+    """Counts how many exits in a row predict the same class, for the exit rule `patience`."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Tensor, Tensor] | None = None  # predictions, counts
+
+    def count(self, predictions: Tensor) -> Tensor:
+        """Return the counts at the next exit; NaN where a prediction is NaN.
+
+        Args:
+            predictions: (B,) float32, classes of the images that remain.
+        """
+        counts = torch.ones_like(predictions)
+        if self._last is not None:
+            counts = torch.where(predictions == self._last[0], self._last[1] + 1, counts)
+        self._last = predictions, counts
+        return counts + (predictions - predictions)
+
+    def keep(self, stays: Tensor) -> None:
+        """Forget the images that have exited."""
+        if self._last is not None:
+            self._last = self._last[0][stays], self._last[1][stays]
+
+
 def answer_stages(
-    images: Tensor, stages: Sequence[StageCall], blocks: Sequence[int]
+    images: Tensor, stages: Sequence[StageCall], blocks: Sequence[int], rule: str = "gate"
 ) -> ExitOutputs:
     """Run every stage on all images, and return the outputs of every exit.
 
@@ -149,20 +173,26 @@ def answer_stages(
         images: (B, 3, H, W).
         stages: one per exit, the last block's last.
         blocks: the block after which each stage ends.
+        rule: of gfnet.EXIT_RULES, what the stages score by.
     """
     *early, last = stages
     tokens, logits, scores = images, [], []
+    streaks = Streaks() if rule == "patience" else None
     for stage in early:
         tokens, exit_logits, exit_scores = stage(tokens)
         logits.append(exit_logits)
-        scores.append(exit_scores)
+        scores.append(streaks.count(exit_scores) if streaks else exit_scores)
     logits.append(last(tokens)[0])
     gate_scores = torch.stack(scores) if scores else images.new_empty(0, len(images)).float()
     return ExitOutputs(torch.stack(logits), gate_scores, tuple(blocks))
 
 
 def route_stages(
-    images: Tensor, stages: Sequence[StageCall], limits: Mapping[int, float], last_block: int
+    images: Tensor,
+    stages: Sequence[StageCall],
+    limits: Mapping[int, float],
+    last_block: int,
+    rule: str = "gate",
 ) -> RoutedOutputs:
     """Run the stages in turn; images that have exited are dropped before the next stage.
 
@@ -171,15 +201,21 @@ def route_stages(
         stages: one per exit, the last block's last.
         limits: from `limits_of`.
         last_block: block after which the remaining images exit.
+        rule: of gfnet.EXIT_RULES, what the stages score by.
     """
     tokens, route = images, Route(len(images))
+    streaks = Streaks() if rule == "patience" else None
     *early, last = stages
     for stage, (block, limit) in zip(early, limits.items(), strict=True):
         tokens, logits, scores = stage(tokens)
+        if streaks:
+            scores = streaks.count(scores)
         if route.leave(block, logits, scores, limit):
             if not route.remaining:
                 return route.outputs()
             tokens = tokens[route.stays]
+            if streaks:
+                streaks.keep(route.stays)
     route.leave_last(last_block, last(tokens)[0])
     return route.outputs()
 

@@ -53,7 +53,7 @@ def _key(stage: Stage) -> str:
 
     The engine that reads the graph, and its version, do not count: all engines share one graph.
     """
-    ends = stage.model.config, stage.first, stage.last, OPSET, _exporter()
+    ends = stage.model.config, stage.model.exit_rule, stage.first, stage.last, OPSET, _exporter()
     digest = hashlib.sha256(repr(ends).encode())
     # Buffers too, which no checkpoint has: they include the matrices of the filters.
     for name, tensor in (*stage.named_parameters(), *stage.named_buffers()):

@@ -39,7 +39,8 @@ def routed_onnx(stages: Sequence[Stage]) -> bytes:
         part = single_image(onnx.load_model_from_string(to_onnx(stage)))
         # Names must be unique over all branches: a branch sees those of the graphs around it.
         parts.append(onnx.compose.add_prefix(part, f"{at}/"))
-    way = _way(parts, [stage.last for stage in stages], 0)
+    is_patient = stages[0].model.exit_rule == "patience"
+    way = _way(parts, [stage.last for stage in stages], 0, is_patient=is_patient)
     way.input.append(parts[0].graph.input[0])
     for gate in range(len(parts) - 1):
         way.input.append(
@@ -52,7 +53,9 @@ def routed_onnx(stages: Sequence[Stage]) -> bytes:
     return graph
 
 
-def _way(parts: Sequence[ModelProto], lasts: Sequence[int], at: int) -> GraphProto:
+def _way(
+    parts: Sequence[ModelProto], lasts: Sequence[int], at: int, *, is_patient: bool
+) -> GraphProto:
     """Build the graph from the input of stage `at` to the image's exit."""
     from onnx import TensorProto, helper
 
@@ -72,21 +75,21 @@ def _way(parts: Sequence[ModelProto], lasts: Sequence[int], at: int) -> GraphPro
             if name == graph.input[0].name:
                 node.input[place] = f"{at - 1}/tokens"
     if at == len(parts) - 1:
-        nodes += _leave(at, lasts[at], left, is_last=True)
+        nodes += _leave(at, lasts[at], left, None)
     else:
+        nodes += _streak(at) if is_patient else []
+        score = f"{at}/score" if is_patient else f"{at}/gate_scores"
         leave = helper.make_graph(
-            _leave(at, lasts[at], leaving, is_last=False),
+            _leave(at, lasts[at], leaving, score),
             f"leave {at}",
             [],
             values(leaving),
         )
-        go_on = _way(parts, lasts, at + 1)
+        go_on = _way(parts, lasts, at + 1, is_patient=is_patient)
         leaves = f"{at}/leaves"
         nodes += [
             # In this order, since OpenVINO's GreaterOrEqual is true for NaN (2026.4).
-            helper.make_node(
-                "LessOrEqual", [limit_name(at), f"{at}/gate_scores"], [leaves], name=leaves
-            ),
+            helper.make_node("LessOrEqual", [limit_name(at), score], [leaves], name=leaves),
             helper.make_node(
                 "If", [leaves], left, name=f"{at}/if", then_branch=leave, else_branch=go_on
             ),
@@ -94,8 +97,33 @@ def _way(parts: Sequence[ModelProto], lasts: Sequence[int], at: int) -> GraphPro
     return helper.make_graph(nodes, f"way {at}", [], values(left), list(graph.initializer))
 
 
-def _leave(at: int, block: int, names: Sequence[str], *, is_last: bool) -> list[NodeProto]:
-    """Build the nodes of an image's outputs at an exit."""
+def _streak(at: int) -> list[NodeProto]:
+    """Build the nodes that count, as `gfnet.routing.Streaks` does, how many exits agree."""
+    from onnx import helper, numpy_helper
+
+    here, before = f"{at}/gate_scores", f"{at - 1}/gate_scores"
+    one, streak, zero = f"{at}/one", f"{at}/streak", f"{at}/zero"
+
+    def node(kind: str, inputs: list[str], name: str) -> NodeProto:
+        return helper.make_node(kind, inputs, [name], name=name)
+
+    value = numpy_helper.from_array(np.ones(1, np.float32))
+    nodes = [helper.make_node("Constant", [], [one], name=one, value=value)]
+    if at:
+        same, longer = f"{at}/same", f"{at}/longer"
+        nodes += [
+            node("Equal", [here, before], same),
+            node("Add", [f"{at - 1}/streak", one], longer),
+            node("Where", [same, longer, one], streak),
+        ]
+    else:
+        nodes.append(node("Identity", [one], streak))
+    # NaN where the prediction is.
+    return [*nodes, node("Sub", [here, here], zero), node("Add", [streak, zero], f"{at}/score")]
+
+
+def _leave(at: int, block: int, names: Sequence[str], score: str | None) -> list[NodeProto]:
+    """Build the nodes of an image's outputs at an exit; the last block's has no score."""
     from onnx import helper, numpy_helper
 
     logits, exit_block, gate_score = names
@@ -109,6 +137,6 @@ def _leave(at: int, block: int, names: Sequence[str], *, is_last: bool) -> list[
         helper.make_node("Identity", [f"{at}/logits"], [logits], name=logits),
         constant(exit_block, np.array([block], np.int64)),
         constant(gate_score, np.array([np.nan], np.float32))
-        if is_last
-        else helper.make_node("Identity", [f"{at}/gate_scores"], [gate_score], name=gate_score),
+        if score is None
+        else helper.make_node("Identity", [score], [gate_score], name=gate_score),
     ]

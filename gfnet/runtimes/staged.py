@@ -63,7 +63,7 @@ class StagedRuntime:
     def forward_exits(self, images: Tensor) -> ExitOutputs:
         """Return the outputs of every exit, from one pass."""
         blocks = (*self._config.exit_blocks, self._config.last_block)
-        return answer_stages(images, self._stages_of(images), blocks)
+        return answer_stages(images, self._stages_of(images), blocks, self._model.exit_rule)
 
     @torch.no_grad()
     def route(self, images: Tensor, threshold: Thresholds = 0.5) -> RoutedOutputs:
@@ -71,7 +71,8 @@ class StagedRuntime:
         limits = limits_of(threshold, self._config.exit_blocks)
         if len(images) == 1 and limits and self._router is not None:
             return self._router(images, tuple(limits.values()))
-        return route_stages(images, self._stages_of(images), limits, self._config.last_block)
+        stages, last = self._stages_of(images), self._config.last_block
+        return route_stages(images, stages, limits, last, self._model.exit_rule)
 
     def _stages_of(self, images: Tensor) -> list[StageCall]:
         return self._stages_of_one if self._is_single(images) else self._stages

@@ -78,7 +78,7 @@ def _draw_rules(results: Root, run_id: str, output: Path | None) -> None:
             f"run {run_id} has no finished all-exit pass of a model with gates: there are no rules"
             " to compare (`measure: [accuracy]` makes such passes)"
         )
-    every = [read_rules(results, run_id, cell) for cell in cells]
+    every = [read_rules(results, run_id, cell) for cell in cells if cell["exit_rule"] == "gate"]
     if output:
         from jobs.report.figures.curve import drawing_of_rules, save_figure
 

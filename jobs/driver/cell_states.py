@@ -53,6 +53,7 @@ def _queued(cell: Cell, run_id: str, position: int) -> storage.CellRow:
         note=cell.skipped,
         protocol=PROTOCOL_VERSION,
         num_classes=config.num_classes,
+        exit_rule=cell.model.exit_rule if cell.model.gates else None,
     )
 
 

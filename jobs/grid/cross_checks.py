@@ -44,7 +44,7 @@ def check_vectors(thresholds: Sequence[tuple[Value, Threshold]], models: Sequenc
     """Check that a list of thresholds has one number per gate of each model that has gates."""
     for value, threshold in thresholds:
         for model in models:
-            if not threshold.fits(model):
+            if threshold.holds(model) and not threshold.fits(model):
                 value.problem(
                     f"{len(threshold.values)} thresholds for the model {model.name!r}",
                     f"{model.gates}, one for each exit after blocks"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,9 @@ import storage
 from jobs.common.yaml_document import Value, suggest_near
 
 KEYS = ("name", "checkpoint", "exit_blocks")
+GATE = "gate"
+"""The exit rule of every model unless the grid says otherwise."""
+
 SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
@@ -25,12 +28,14 @@ class Model:
         path: its checkpoint.
         sha256: of the checkpoint's content.
         metadata: of the checkpoint, with the exits that the grid chose.
+        exit_rule: of gfnet.EXIT_RULES, by which its images exit; any if it has no exits.
     """
 
     name: str
     path: Path
     sha256: str
     metadata: gfnet.Metadata
+    exit_rule: str = GATE
 
     @property
     def config(self) -> gfnet.ModelConfig:
@@ -46,6 +51,16 @@ class Model:
     def gates(self) -> int:
         """Number of exits with a gate; 0 for a static model."""
         return len(self.config.exit_blocks)
+
+    def under(self, rule: str) -> Model:
+        """Return the model under an exit rule: another model to everything that follows."""
+        name = self.name if rule == GATE else f"{self.name}@{rule}"
+        return replace(self, name=name, exit_rule=rule)
+
+    @property
+    def name_in_grid(self) -> str:
+        """Its name without the exit rule."""
+        return self.name if self.exit_rule == GATE else self.name.rpartition("@")[0]
 
 
 def read_model(value: Value, base: Path) -> Model | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -27,8 +27,8 @@ from jobs.grid.grid import (
     Grid,
     LatencyProtocol,
 )
-from jobs.grid.models import read_model
-from jobs.grid.threshold_axis import Threshold, read_thresholds
+from jobs.grid.models import GATE, Model, read_model
+from jobs.grid.threshold_axis import PATIENCE, Threshold, read_thresholds
 from jobs.machine.devices import SLUG, SLUG_RULE
 from jobs.machine.power.protocol import EnergyProtocol
 
@@ -37,6 +37,7 @@ KEYS = (
     "models",
     "datasets",
     "thresholds",
+    "exit_rules",
     "devices",
     "runtimes",
     "precisions",
@@ -92,9 +93,15 @@ class _Reader:
 
     def read(self, devices: Sequence[str] | None) -> Grid:
         """Return the grid, with stand-ins for values that have problems."""
-        models = [(v, model) for v in self._items("models") if (model := read_model(v, self.base))]
+        listed = [(v, model) for v in self._items("models") if (model := read_model(v, self.base))]
+        rules = self._rules([model for _, model in listed])
+        models = [
+            (value, model.under(rule))
+            for value, model in listed
+            for rule in (rules if model.gates else [GATE])
+        ]
         datasets = read_datasets(self._items("datasets"), self.base, may_download=self.may_download)
-        thresholds = self._thresholds()
+        thresholds = list(self._thresholds(rules))
         latency_batch, accuracy_batch = self._batch_sizes()
         grid = Grid(
             name=self._name(),
@@ -143,11 +150,28 @@ class _Reader:
             self.entries["name"].problem(f"{name!r}", NAME_RULE)
         return name
 
-    def _thresholds(self) -> list[tuple[Value, Threshold]]:
-        if "thresholds" in self.entries:
-            return read_thresholds(self._items("thresholds"))
-        stand_in = Value(self.document, "thresholds", self.document.root().node)
-        return [(stand_in, Threshold((), is_written=True))]
+    def _rules(self, models: Sequence[Model]) -> tuple[str, ...]:
+        """Return the exit rules; each makes a model with exits another model."""
+        rules = self._axis("exit_rules", GATE, lambda v: v.choice(gfnet.EXIT_RULES, "exit rule"))
+        if "exit_rules" in self.entries and models and not any(model.gates for model in models):
+            self.entries["exit_rules"].problem("no model here has exits", "a model with exits")
+        return rules
+
+    def _thresholds(self, rules: Sequence[str]) -> Iterator[tuple[Value, Threshold]]:
+        """Yield the thresholds: a list for every rule but patience, or a list per rule."""
+        given = self.entries.get("thresholds")
+        by_rule: dict[str, Value] = {}
+        if given is not None and given.is_mapping:
+            by_rule = given.mapping(rules)
+            for rule, value in by_rule.items():
+                yield from read_thresholds(value.items(), rule)
+        elif given is not None:
+            yield from read_thresholds(given.items())
+        stand_in = given or Value(self.document, "thresholds", self.document.root().node)
+        is_listed = given is not None and not given.is_mapping
+        for rule in rules:
+            if rule not in by_rule and (rule == PATIENCE or not is_listed):
+                yield stand_in, Threshold((), is_written=True, rule=rule)
 
     def _measure(self) -> tuple[str, ...]:
         if "measure" not in self.entries:

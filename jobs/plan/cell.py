@@ -10,7 +10,7 @@ from functools import cached_property
 
 import storage
 from jobs.grid.datasets import Dataset
-from jobs.grid.models import Model
+from jobs.grid.models import GATE, Model
 from jobs.machine.power.protocol import EnergyProtocol
 from jobs.plan.task import Shard, common_threshold, cut_shards
 from jobs.plan.unsupported import explain_skip
@@ -75,7 +75,9 @@ class Cell:
             "batch_size": self.batch_size,
             "warmup_images": self.warmup_images,
             "protocol": PROTOCOL_VERSION,
-            # No key without energy: such cells keep the ids that they had before energy existed.
+            # No key without energy, or under the gate: such cells keep the ids that they had
+            # before there was another choice.
+            **({"exit_rule": self.model.exit_rule} if self.model.exit_rule != GATE else {}),
             **({"energy": asdict(self.energy)} if self.energy else {}),
         }
         text = _SORTED.encode(identity)

@@ -131,6 +131,7 @@ def _task(cell: Cell, number: int, shard: Shard, run_id: str, position: int | No
         checkpoint_sha256=cell.model.sha256,
         dataset_sha256=cell.dataset.images.sha256,
         exit_blocks=cell.model.config.exit_blocks,
+        exit_rule=cell.model.exit_rule,
         thresholds=cell.thresholds,
         device=cell.setting.device,
         runtime=cell.setting.runtime,

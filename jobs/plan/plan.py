@@ -65,7 +65,7 @@ def make_plan(grid: Grid) -> Plan:
     cells: dict[str, Cell] = {}
     points = 0
     for model, dataset, setting in _combinations(grid):
-        points += len(grid.thresholds)
+        points += sum(threshold.holds(model) for threshold in grid.thresholds)
         for cell in _cells(grid, model, dataset, setting):
             cells.setdefault(cell.cell_id, cell)
     return Plan(grid, points, tuple(cells.values()))
@@ -111,7 +111,7 @@ def _cells(grid: Grid, model: Model, dataset: Dataset, setting: Setting) -> Iter
     }
     in_one_task = timed | {"images": min(images, SHARD_IMAGES), "rounds": 1}
     energy = grid.energy if "energy" in grid.measure else None
-    written = [threshold.of(model) for threshold in grid.thresholds if threshold.is_written]
+    written = [each.of(model) for each in grid.thresholds if each.is_written and each.holds(model)]
     for kind in storage.KINDS.values():
         if not set(kind.measures) & set(grid.measure) or (kind.needs_gates and not model.gates):
             continue

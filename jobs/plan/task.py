@@ -48,6 +48,7 @@ class Task:
         model, dataset: names for the rows.
         checkpoint_sha256, dataset_sha256: the weights and images to use.
         exit_blocks: the enabled exits.
+        exit_rule: of gfnet.EXIT_RULES, by which images exit.
         thresholds: one per gate, if routed.
         device: the name that the grid asks for.
         runtime, precision, threads, batch_size, warmup_images: as in the plan.
@@ -73,6 +74,7 @@ class Task:
     batch_size: int
     warmup_images: int
     energy: EnergyProtocol | None = None
+    exit_rule: str = "gate"
 
     @property
     def threshold(self) -> float | None:

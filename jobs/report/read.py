@@ -178,7 +178,7 @@ def _read_pass(
     except UsageError as err:
         return AllExitPass(cell, None, str(err), (), thresholds, images)
     exit_ms = read_exit_ms(root, run_id, cell)
-    rules = read_rules(root, run_id, cell)
+    rules = read_rules(root, run_id, cell) if cell["exit_rule"] == "gate" else None
     read = AllExitPass(cell, answers, None, exit_ms, thresholds, images, rules=rules)
     vectors = [(row["threshold"],) * answers.gates for row in points]
     return replace(read, bands=bands(answers, vectors)) if vectors else read

@@ -53,6 +53,7 @@ def resolve_inputs(cells: Iterable[Cell]) -> ResolvedInputs:
         found[f"model {model.name}"] = {
             "checkpoint": model.sha256,
             "exit_blocks": list(model.config.exit_blocks),
+            "exit_rule": model.exit_rule,
             **_flat("preprocessing", model.metadata.preprocessing.to_json()),
         }
         found[_dataset(dataset.label)] = {"content": dataset.images.sha256, "limit": dataset.limit}

@@ -31,7 +31,7 @@ NAMED_FAILURES = 5
 
 TURNED = "EXIF orientations of images are ignored: `gfjobs import --exif apply` turns them"
 
-_models: OrderedDict[tuple[str, tuple[int, ...], str, int], gfnet.GFNet] = OrderedDict()
+_models: OrderedDict[tuple[str, tuple[int, ...], str, str, int], gfnet.GFNet] = OrderedDict()
 
 
 def run_task(
@@ -80,10 +80,10 @@ def run_task(
 
 def _load(task: Task, device: Device, weights: Callable[[], bytes]) -> gfnet.GFNet:
     """The task's model on the device: cached from an earlier task, or loaded now."""
-    key = (task.checkpoint_sha256, task.exit_blocks, device.name, device.number)
+    key = (task.checkpoint_sha256, task.exit_blocks, task.exit_rule, device.name, device.number)
     if key not in _models:
         model = gfnet.load_checkpoint(weights(), exit_blocks=task.exit_blocks)
-        _models[key] = model.to(device.name)
+        _models[key] = gfnet.with_rule(model, task.exit_rule).to(device.name)
         if len(_models) > KEPT_MODELS:
             _models.popitem(last=False)
     _models.move_to_end(key)

@@ -61,7 +61,7 @@ VIEWS = (
 # Views whose rows are stored for each finished run, as a summary of all its images.
 SUMMARISED = ("ladder", "committed")
 
-_BY_RULE = "rule := NULL"  # the gate
+_BY_RULE = "rule := NULL"  # that of the cell
 
 # Queries that take arguments: `FROM at_threshold(0.5)`, `FROM frontier('latest', rule := 'gate')`.
 MACROS: dict[str, tuple[str, ...]] = {

@@ -48,8 +48,9 @@ class CellRow:
     last block. `threshold` is None for a static model, for an all-exit pass, and if `thresholds`
     differ between exits. `images` is the number of images requested per round, `rows` that of rows
     committed so far; for a profile, whose rows belong to no image, that of images. `protocol` is
-    the version of the measurement protocol, and `num_classes` that of the model; both are None in
-    files of older schema versions. Storage returns thresholds as the float32 nearest to the saved
+    the version of the measurement protocol, `num_classes` that of the model, and `exit_rule` that
+    by which its images exit, if it has exits; all are None in files of older schema versions, whose
+    images exited by the gate. Storage returns thresholds as the float32 nearest to the saved
     value.
     """
 
@@ -85,6 +86,7 @@ class CellRow:
     finished_at: datetime | None = None
     protocol: int | None = None
     num_classes: int | None = None
+    exit_rule: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ Version history (a new or changed column makes a new version, with a line here):
 * 3: `shard` and `exit_block` of `power`: a window is of one task, or of one forced exit.
 * 4: manifests have a digest of each data file, and name the summary of a run.
 * 5: the table `regressions`; `protocol` of `cells`.
-* 6: `num_classes` of `cells`.
+* 6: `num_classes` and `exit_rule` of `cells`.
 
 Types: thresholds and scores are float32, because the router compares in float32 and in SQL a
 DOUBLE 0.613 is not the FLOAT 0.613. Timestamps are naive microseconds in UTC: DuckDB's
@@ -60,7 +60,7 @@ params long, depth int, exit_blocks ints, dataset text, dataset_sha256 text, dev
 node text, runtime text, precision text, threads int, batch_size int, threshold float,
 thresholds floats, images int, rounds int, status text, attempts int, rows long,
 warmup_images int, is_valid bool, note text, error text, started_at time, finished_at time,
-protocol int, num_classes int
+protocol int, num_classes int, exit_rule text
 """,
     "records": f"""
 run_id text, cell_id text, round int, image_id long, label long, prediction int,
@@ -130,7 +130,7 @@ TABLES: dict[str, pa.Schema] = {name: make_schema(columns) for name, columns in 
 
 # Columns that files of older versions lack; read as NULL.
 ADDED_COLUMNS = {
-    "cells": {"protocol": "INTEGER", "num_classes": "INTEGER"},
+    "cells": {"protocol": "INTEGER", "num_classes": "INTEGER", "exit_rule": "VARCHAR"},
     "power": {"shard": "INTEGER", "exit_block": "INTEGER"},
 }
 

@@ -15,6 +15,7 @@ from jobs.common.formatting import Row, format_counted
 from jobs.common.text import ShowText
 from jobs.common.yaml_document import Document
 from jobs.grid.grid import Grid
+from jobs.grid.models import GATE
 from jobs.grid.reader import read_grid
 from jobs.runs.submit import submit_document
 from jobs.runs.target import Target
@@ -62,13 +63,20 @@ def narrow_grid(grid: Grid, cells: Sequence[Row], control: str | None) -> str:
     asked: dict[str, Any] = yaml.safe_load(grid.text)
     models = {cell["model"] for cell in cells} | {control}
     labels = {cell["dataset"] for cell in cells}
-    kept = [model.name in models for model in grid.models]
-    if not any(kept):
+    wanted = [model for model in grid.models if model.name in models]
+    listed = dict.fromkeys(model.name_in_grid for model in grid.models)
+    kept = [name in {model.name_in_grid for model in wanted} for name in listed]
+    if not wanted:
         raise UsageError(
             f"the grid has none of the models {', '.join(sorted(filter(None, models)))}"
         )
     asked["name"] = f"{grid.name}{SUFFIX}"
     asked["models"] = _chosen(asked["models"], kept)
+    if "exit_rules" in asked:
+        rules = {model.exit_rule for model in wanted if model.gates} or {GATE}
+        asked["exit_rules"] = sorted(rules)
+        if isinstance(asked.get("thresholds"), dict):
+            asked["thresholds"] = {r: v for r, v in asked["thresholds"].items() if r in rules}
     asked["datasets"] = _chosen(
         asked["datasets"], [dataset.label in labels for dataset in grid.datasets]
     )

@@ -108,7 +108,7 @@ def read_pass(
 
 
 def read_exit_answers(
-    root: storage.Root, run_id: str, cell: Row, rule: str = "gate"
+    root: storage.Root, run_id: str, cell: Row, rule: str | None = None
 ) -> ExitAnswers:
     """Read the scores and predictions of one all-exit pass, its images in the order of image_id.
 
@@ -116,8 +116,8 @@ def read_exit_answers(
         root: the results root.
         run_id: the run.
         cell: a row of `choosable`.
-        rule: what is compared with the thresholds, one of gfnet.EXIT_RULES. Exits were timed under
-            the gate: under another rule the costs are blocks.
+        rule: what is compared with the thresholds, one of gfnet.EXIT_RULES; None: the exit rule of
+            the pass. Exits were timed under that: under another the costs are blocks.
 
     Raises:
         UsageError: rows are missing, logits are not finite, or a score is infinite.
@@ -138,7 +138,7 @@ def read_exit_answers(
             f" {cell['dataset']} whose logits are not finite: no threshold has an accuracy; see"
             f" `gfjobs status {run_id}`, and run it in another precision or on another engine"
         )
-    is_timed = cell["is_exit_forward_ms_promised"] and rule == "gate"
+    is_timed = cell["is_exit_forward_ms_promised"] and rule in (None, cell["exit_rule"])
     forward_ms = cell["exit_forward_ms"] if is_timed else None
     shape = (len(blocks), images)
     scores = np.asarray(rows.column("gate_score"), np.float32).reshape(shape)[:-1]
@@ -248,8 +248,15 @@ def write_thresholds(
     """Write the run's checkpoint to a file, with these default thresholds.
 
     Raises:
-        UsageError: the checkpoint is gone or changed, or the file cannot be written.
+        UsageError: they are not of its gates, the checkpoint is gone or changed, or the file cannot
+            be written.
     """
+    if cell["exit_rule"] != "gate":
+        rule = cell["exit_rule"]
+        raise UsageError(
+            f"--write: a checkpoint has thresholds for its gates, not for {rule}: write them into a"
+            f" grid, as `thresholds: {{{rule}: [[...]]}}`"
+        )
     (run,) = [run for run in storage.list_runs(root) if run.run_id == run_id]
     submission = storage.read_submission(root, run_id)
     document = Document(Path(submission["grid_path"]), run.grid or "")

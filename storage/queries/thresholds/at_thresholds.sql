@@ -53,7 +53,7 @@ SELECT c.run_id, c.cell_id, c.model, c.dataset, c.device, c.node, c.runtime, c.p
     list_transform(range(coalesce(c.depth, a.blocks_seen)),
         lambda block: coalesce(a.counts[block::INTEGER], 0)::BIGINT) AS exit_counts,
     a.mean_blocks,
-    CASE WHEN len(c.gates) > 0 THEN coalesce(rule, 'gate') END AS exit_rule
+    CASE WHEN len(c.gates) > 0 THEN coalesce(rule, c.exit_rule, 'gate') END AS exit_rule
 FROM answered c JOIN counted a USING (run_id, cell_id)
 LEFT JOIN (FROM unanswered WHERE kind = 'exits') u USING (run_id, cell_id)
 ORDER BY c.run_id, c.position, c.cell_id

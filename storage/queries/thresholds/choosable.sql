@@ -2,6 +2,7 @@
 -- what each exit costs in time and energy, if known.
 SELECT c.cell_id, c.model, c.checkpoint_sha256, c.dataset, c.dataset_sha256, c.device, c.node,
     c.runtime, c.precision, c.threads, c.batch_size, c.depth, c.num_classes,
+    coalesce(c.exit_rule, 'gate') AS exit_rule,
     gates(c.exit_blocks, c.depth) AS gates,
     t.exit_ms AS exit_forward_ms,
     t.is_promised AS is_exit_forward_ms_promised,

@@ -13,7 +13,7 @@
 -- of its points dominates or is dominated.
 --
 -- Milliseconds that may not be promised (trusted_exit_costs.sql) are shown, and compared with none.
--- Exits were timed under the gate: under another rule, milliseconds and energy are NULL.
+-- Exits were timed under the cell's own exit rule: under another, milliseconds and energy are NULL.
 --
 -- A line with {exit} is repeated for each exit, numbered from 1 (storage/sql/macros.py). Columns
 -- that are not selected cost nothing in DuckDB 2, so only exit_shares pays for one sum per exit; a
@@ -21,7 +21,8 @@
 WITH
 passes AS (
     SELECT c.*, t.exit_ms, t.is_promised, t.verdict, t.error_pct, t.error_low_pct, t.error_high_pct,
-        j.exit_mj, coalesce(rule, 'gate') AS exit_rule, u.images IS NULL AS is_answered,
+        j.exit_mj, coalesce(rule, c.exit_rule, 'gate') AS exit_rule,
+        u.images IS NULL AS is_answered,
         row_number() OVER (ORDER BY c.position, c.cell_id) AS cell,  -- digests would sort slowly
         -- Rivals are the points of one setting and power mode if they have milliseconds that
         -- may be promised, else of one cell.
@@ -32,9 +33,11 @@ passes AS (
         list_append(gates, c.depth - 1) AS all_exits
     FROM cells c
     LEFT JOIN trusted_exit_costs(run) t
-        ON t.run_id = c.run_id AND t.cell_id = c.cell_id AND coalesce(rule, 'gate') = 'gate'
+        ON t.run_id = c.run_id AND t.cell_id = c.cell_id
+        AND (rule IS NULL OR rule = coalesce(c.exit_rule, 'gate'))
     LEFT JOIN trusted_exit_energies(run) j
-        ON j.run_id = c.run_id AND j.cell_id = c.cell_id AND coalesce(rule, 'gate') = 'gate'
+        ON j.run_id = c.run_id AND j.cell_id = c.cell_id
+        AND (rule IS NULL OR rule = coalesce(c.exit_rule, 'gate'))
     LEFT JOIN unanswered u
         ON u.kind = 'exits' AND u.run_id = c.run_id AND u.cell_id = c.cell_id
     WHERE c.kind = 'exits' AND c.run_id = run_named(run)

@@ -1,4 +1,5 @@
--- The rows of `exits` with the score of an exit rule in the place of the gate's: 'gate' (as NULL),
+-- The rows of `exits` with the score of an exit rule in the place of the own one of each pass (as
+-- under NULL), which is the gate's unless the grid chose another: 'gate',
 -- 'max_prob', 'margin', 'entropy' (1 - entropy / log K, of K classes) or 'patience' (how many exits
 -- in a row, up to this one, have the same prediction). A larger score is surer under each. Float32,
 -- as the router computes them; NULL at the last block, and nowhere else; NaN where logits are not
@@ -18,7 +19,11 @@ agreeing AS (
         FROM early
     )
 )
-FROM exits WHERE coalesce(rule, 'gate') = 'gate'
+FROM exits WHERE rule IS NULL
+UNION ALL BY NAME
+SELECT e.*
+FROM exits e JOIN cells c ON c.run_id = e.run_id AND c.cell_id = e.cell_id
+WHERE rule = 'gate' AND coalesce(c.exit_rule, 'gate') = 'gate'
 UNION ALL BY NAME
 SELECT * EXCLUDE (is_early, num_classes) REPLACE (
     CASE WHEN is_early THEN
