@@ -20,7 +20,7 @@
 -- bare count(*) pays for all.
 WITH
 passes AS (
-    SELECT c.*, t.exit_ms, t.is_promised, t.verdict, t.error_pct, t.error_low_pct, t.error_high_pct,
+    SELECT c.* EXCLUDE (exit_rule), t.exit_ms, t.is_promised, t.verdict, t.error_pct, t.error_low_pct, t.error_high_pct,
         j.exit_mj, coalesce(rule, c.exit_rule, 'gate') AS exit_rule,
         u.images IS NULL AS is_answered,
         row_number() OVER (ORDER BY c.position, c.cell_id) AS cell,  -- digests would sort slowly

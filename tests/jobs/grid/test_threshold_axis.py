@@ -36,7 +36,8 @@ def read(tmp_path: Path) -> Read:
 
 def model(gates: int, thresholds: tuple[float, ...] = ()) -> SimpleNamespace:
     """As much of a model as a threshold asks for."""
-    return SimpleNamespace(gates=gates, metadata=SimpleNamespace(thresholds=thresholds))
+    metadata = SimpleNamespace(thresholds=thresholds)
+    return SimpleNamespace(gates=gates, metadata=metadata, exit_rule="gate")
 
 
 def test_entries_by_hand(read: Read) -> None:

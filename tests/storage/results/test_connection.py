@@ -17,7 +17,7 @@ from storage.sql.macros import EXPRESSIONS, MACROS
 from storage.tables.schemas import DIGEST, DIGEST_TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.storage.conftest import Builder
     from tests.storage.in_memory import InMemory
@@ -95,6 +95,15 @@ def test_memory_can_be_limited(tmp_path: Path) -> None:
         storage.query(tmp_path, f"{sql}; {sql}", memory="20MB")
 
 
+@pytest.fixture
+def _obeys_ctrl_c() -> Iterator[None]:
+    """Processes that a script starts in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_obeys_ctrl_c")
 @pytest.mark.parametrize("after_s", [0.3, 1.0])
 def test_a_query_that_is_interrupted(after_s: float, tmp_path: Path) -> None:
     """Ctrl-C ends it as any command, not with an error of DuckDB, and whenever it comes."""

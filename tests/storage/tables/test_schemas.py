@@ -204,6 +204,7 @@ def test_rows_survive_arrow() -> None:
         now,
         1,
         10,
+        "gate",
     )
     assert None not in dataclasses.astuple(dataclasses.replace(cell, threshold=0.5))
     assert storage.table_to_rows(
