@@ -31,6 +31,10 @@ class IntervalEstimate(NamedTuple):
     low: float
     high: float
 
+    def of_time(self) -> IntervalEstimate:
+        """Return it without negative values: stretched for few rounds, it may reach below 0."""
+        return self._replace(low=max(self.low, 0.0))
+
 
 def estimates(
     figures: Callable[[Numbers], Numbers], sizes: Sequence[int]
@@ -38,8 +42,8 @@ def estimates(
     """Estimate each figure, with its interval.
 
     Args:
-        figures: computes the figures, none of them negative, from counts: sample i of the
-            concatenated rounds counts counts[i] times.
+        figures: computes the figures from counts: sample i of the concatenated rounds counts
+            counts[i] times.
         sizes: number of samples of each round; at least one round, none of them empty.
     """
     values = figures(np.ones(sum(sizes)))
@@ -49,7 +53,6 @@ def estimates(
         for whole_rounds, counts in _resamples(sizes)
     ]
     low, high = np.percentile(drawn, _INTERVAL, axis=0)
-    low = np.maximum(low, 0)  # stretched for few rounds, it may lie where no time can
     return [IntervalEstimate(*map(float, each)) for each in zip(values, low, high, strict=True)]
 
 
@@ -65,7 +68,7 @@ def estimate_mean(rounds: Sequence[tuple[Numbers, Numbers]]) -> IntervalEstimate
     totals, images = (np.concatenate(parts) for parts in zip(*rounds, strict=True))
     sizes = [len(batches) for batches, _ in rounds]
     (mean,) = estimates(lambda counts: np.array([counts @ totals / (counts @ images)]), sizes)
-    return mean
+    return mean.of_time()
 
 
 def stretch(rounds: int) -> float:

@@ -46,4 +46,4 @@ def compose(
         places = np.searchsorted(within, wanted - _ROUNDING)
         return np.array([counts @ means / counts.sum(), *ascending[places]])
 
-    return estimates(figures, [len(costs) for costs in rounds])
+    return [each.of_time() for each in estimates(figures, [len(costs) for costs in rounds])]

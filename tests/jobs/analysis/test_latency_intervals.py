@@ -112,7 +112,7 @@ def test_throttled_rounds_are_not_in_the_interval(store: Store) -> None:
     """The mean and its interval are of the same rounds."""
     root = store(flat=[1.0, None, 3.0], slow=[2.0, 2.0, None])
     means = mean_latencies(root, "r")
-    assert means["cell-0", "vm"].forward_ms == pytest.approx((2, -10.7062, 14.7062), rel=1e-4)
+    assert means["cell-0", "vm"].forward_ms == pytest.approx((2, 0, 14.7062), rel=1e-4)
     assert means["cell-0", "vm"].rounds == 2
     assert means["cell-1", "vm"].forward_ms == pytest.approx((2, 2, 2))
 

@@ -288,6 +288,7 @@ def test_every_chart_has_words_and_a_table(page: str, report: Report) -> None:
         "exits",
         "latency-by-exit",
         "gate-calibration",
+        "exit-rules-1",
     }
     for each in charts:
         assert each["role"] == "img"
@@ -511,8 +512,8 @@ def test_files_are_written(
     monkeypatch.setattr(reading, "read_report", read)
     done = report_command(root, "-o", tmp_path / "page", "--figures", tmp_path / "svg")
     assert (done.exit_code, done.stdout) == (0, "")
-    assert "wrote 5 figures" in done.stderr
-    assert len(list((tmp_path / "svg").glob("*.svg"))) == 5
+    assert "wrote 6 figures" in done.stderr
+    assert len(list((tmp_path / "svg").glob("*.svg"))) == 6
     assert (tmp_path / "page").read_text().startswith("<!DOCTYPE html>")
     assert report_command(root, "--markdown").stdout.startswith("# digits")
     assert report_command(root, "--markdown", "-o", tmp_path / "r.MD").exit_code == 0

@@ -9,13 +9,12 @@ import duckdb
 import numpy as np
 import pytest
 
-import gfnet
-
 if TYPE_CHECKING:
     from tests.storage.in_memory import InMemory
 
 BLOCKS = (0, 2, 3, 5)  # the last block is 5
 CLASSES = 7
+RULES = ("gate", "max_prob", "margin", "entropy", "patience")
 IMAGES = 40
 # Columns of one image by exit: three predictions in a row agree, then none; one is unknown.
 AGREEING = {(4, 4, 4, 4): (1, 2, 3), (1, 1, 2, 2): (1, 2, 1), (1, 2, 1, 1): (1, 1, 1)}
@@ -28,7 +27,10 @@ def build(in_memory: InMemory) -> InMemory:
 
 
 def store(
-    build: InMemory, num_classes: int | None = CLASSES, **columns: Any
+    build: InMemory,
+    num_classes: int | None = CLASSES,
+    exit_rule: str | None = None,
+    **columns: Any,
 ) -> dict[str, np.ndarray]:
     """Store one pass with random scores, by image and exit."""
     generator = np.random.default_rng(5)
@@ -41,13 +43,17 @@ def store(
         "prediction": generator.integers(3, size=shape).astype(np.int32),
         "is_correct": generator.random(shape) < 0.5,
     } | columns
-    cell = build.cell("exits", depth=6, exit_blocks=BLOCKS[:-1], num_classes=num_classes)
+    cell = build.cell(
+        "exits", depth=6, exit_blocks=BLOCKS[:-1], num_classes=num_classes, exit_rule=exit_rule
+    )
     gates = [
         None if exit_ == len(BLOCKS) - 1 else score
         for image in rows["gate_score"].tolist()
         for exit_, score in enumerate(image)
     ]
-    flat = {name: values.flatten() for name, values in rows.items()} | {"gate_score": gates}
+    known = [None if value < 0 else value for value in rows["prediction"].flatten().tolist()]
+    flat: dict[str, Any] = {name: values.flatten() for name, values in rows.items()}
+    flat |= {"gate_score": gates, "prediction": known}
     build.commit(
         cell,
         exits={
@@ -93,7 +99,7 @@ def test_patience_counts_exits_that_agree(build: InMemory) -> None:
     np.testing.assert_array_equal(scores(build, "patience"), np.array(expected, np.float32))
 
 
-@pytest.mark.parametrize("rule", gfnet.EXIT_RULES)
+@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("threshold", [0.25, 0.5, 1, 2])
 def test_thresholds_on_every_rule(build: InMemory, rule: str, threshold: float) -> None:
     """An image exits at the first exit whose score reaches the threshold; a frontier agrees."""
@@ -127,3 +133,32 @@ def test_an_unknown_rule_is_refused(build: InMemory) -> None:
     store(build)
     with pytest.raises(duckdb.Error, match="no exit rule 'max_conf': give gate, max_prob, margin"):
         build.query("FROM at_threshold(0.5, rule := 'max_conf')")
+
+
+def test_a_pass_under_another_rule(build: InMemory) -> None:
+    """Its own score is that of its rule, and it has none of a gate."""
+    store(build, exit_rule="margin")
+    (own,) = build.query("FROM at_threshold(0.5)")
+    assert own["exit_rule"] == "margin"
+    assert build.query("FROM at_threshold(0.5, rule := 'gate')") == []
+    (other,) = build.query("FROM at_threshold(0.5, rule := 'max_prob')")
+    assert other["exit_rule"] == "max_prob"
+
+
+def test_no_prediction_has_no_score(build: InMemory) -> None:
+    """Two exits without one do not agree; what follows begins anew."""
+    predictions = np.array([[1, -1, -1, 1]] * IMAGES, np.int32)
+    store(build, prediction=predictions)
+    found = scores(build, "patience")
+    assert found[0, 0] == 1
+    assert np.isnan(found[:, 1:]).all()
+
+
+def test_the_same_cells_in_another_run_are_another_model(build: InMemory) -> None:
+    """Each row is scored by the cell of its own run: there the model may have more classes."""
+    store(build)
+    first = build.query("FROM scored_exits(rule := 'entropy')")
+    store(build.beside("run-2"), num_classes=2 * CLASSES)
+    both = build.query("FROM scored_exits(rule := 'entropy')")
+    assert [row for row in both if row["run_id"] == "run-1"] == first
+    assert len(both) == 2 * len(first)
