@@ -4,10 +4,11 @@
 -- in a row, up to this one, have the same prediction). A larger score is surer under each. Float32,
 -- as the router computes them; NULL at the last block, and nowhere else; NaN where logits are not
 -- finite. A cell of an earlier version does not say K: it has no rows under 'entropy'.
+-- Without dataset_sha256, for which DuckDB would join every row with its cell.
 WITH
 -- Filters on a rule that is written out are decided before a row is read: of these parts, one runs.
 early AS (
-    SELECT e.*, e.exit_block < c.depth - 1 AS is_early, c.num_classes
+    SELECT e.* EXCLUDE (dataset_sha256), e.exit_block < c.depth - 1 AS is_early, c.num_classes
     FROM exits e JOIN cells c ON c.run_id = e.run_id AND c.cell_id = e.cell_id
 ),
 agreeing AS (
@@ -19,9 +20,9 @@ agreeing AS (
         FROM early
     )
 )
-FROM exits WHERE rule IS NULL
+SELECT e.* EXCLUDE (dataset_sha256) FROM exits e WHERE rule IS NULL
 UNION ALL BY NAME
-SELECT e.*
+SELECT e.* EXCLUDE (dataset_sha256)
 FROM exits e JOIN cells c ON c.run_id = e.run_id AND c.cell_id = e.cell_id
 WHERE rule = 'gate' AND coalesce(c.exit_rule, 'gate') = 'gate'
 UNION ALL BY NAME
@@ -41,7 +42,8 @@ SELECT * EXCLUDE (is_early, num_classes, is_new, streak) REPLACE (
 FROM agreeing
 WHERE rule = 'patience'
 UNION ALL BY NAME
-FROM exits
+SELECT e.* EXCLUDE (dataset_sha256)
+FROM exits e
 WHERE CASE WHEN coalesce(rule, 'gate') IN ('gate', 'max_prob', 'margin', 'entropy', 'patience')
     THEN false
     ELSE error(format('there is no exit rule ''{}'': give gate, max_prob, margin, entropy or'
