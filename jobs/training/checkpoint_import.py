@@ -173,11 +173,11 @@ def _facts(metadata: gfnet.Metadata, wanted: Importing) -> list[tuple[str, objec
 
 
 def _tokens(config: gfnet.ModelConfig) -> str:
-    """Number of tokens and their grid, of each stage of a hierarchical model."""
-    grids = [" x ".join(map(str, level.grid)) for level in config.levels]
-    counts = [level.tokens_shape[0] for level in config.levels]
+    """Number of tokens and their grid; of a hierarchical model, of each stage."""
+    between = " as " if config.is_hierarchical else ", viewed as "  # short, for four stages
     return "; ".join(
-        f"{count}, viewed as {grid}" for count, grid in zip(counts, grids, strict=True)
+        f"{level.tokens_shape[0]}{between}{level.grid[0]} x {level.grid[1]}"
+        for level in config.levels
     )
 
 
