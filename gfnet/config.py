@@ -49,7 +49,7 @@ class ConfigError(ValueError):
     """Raised for sizes that no model can have; the message says which, and what is allowed."""
 
 
-class Level(NamedTuple):
+class BlockLevel(NamedTuple):
     """Consecutive blocks of one width and grid: a stage, or all blocks of a flat model.
 
     Attributes:
@@ -231,19 +231,19 @@ class ModelConfig:
         return self.patches**2 + (2 if self.has_tokens else 0)
 
     @property
-    def levels(self) -> tuple[Level, ...]:
+    def levels(self) -> tuple[BlockLevel, ...]:
         """The stages of a hierarchical model; of any other, all blocks as one."""
         rows, columns = self.filter_grid
         if not self.is_hierarchical:
-            return (Level(0, self.depth - 1, self.embed_dim, (rows, columns)),)
+            return (BlockLevel(0, self.depth - 1, self.embed_dim, (rows, columns)),)
         ends = tuple(accumulate(self.depths))
         sides = [self.patches // _SHRINK**stage for stage in range(STAGES)]
         return tuple(
-            Level(end - depth, end - 1, dim, (side, side))
+            BlockLevel(end - depth, end - 1, dim, (side, side))
             for end, depth, dim, side in zip(ends, self.depths, self.embed_dims, sides, strict=True)
         )
 
-    def level_of(self, block: int) -> Level:
+    def level_of(self, block: int) -> BlockLevel:
         """Return the level that a block belongs to."""
         return next(level for level in self.levels if block <= level.last)
 
@@ -309,7 +309,7 @@ class ModelConfig:
             shapes |= {f"{name}.weight": (dim, before, side, side), f"{name}.bias": (dim,)}
         return shapes
 
-    def _block_shapes(self, name: str, level: Level) -> dict[str, Shape]:
+    def _block_shapes(self, name: str, level: BlockLevel) -> dict[str, Shape]:
         dim, hidden = level.dim, level.dim * MLP_RATIO
         rows, columns = level.grid
         shapes: dict[str, Shape] = {

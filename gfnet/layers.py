@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gfnet.config import MLP_RATIO, Level, ModelConfig
+from gfnet.config import MLP_RATIO, BlockLevel, ModelConfig
 from gfnet.filter import GlobalFilter
 
 NORM_EPS = 1e-6
@@ -45,7 +45,7 @@ class PatchMerge(nn.Module):
     An odd last row or column is not read.
     """
 
-    def __init__(self, before: Level, dim: int) -> None:
+    def __init__(self, before: BlockLevel, dim: int) -> None:
         super().__init__()
         self.grid, self.dim = before.grid, before.dim
         self.proj = nn.Conv2d(before.dim, dim, 2, 2)
@@ -74,7 +74,7 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """x + mlp(norm2(filter(norm1(x)))): one residual around the whole block."""
 
-    def __init__(self, level: Level) -> None:
+    def __init__(self, level: BlockLevel) -> None:
         super().__init__()
         dim = level.dim
         self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
@@ -91,7 +91,7 @@ class Block(nn.Module):
 class ScaledBlock(Block):
     """x + gamma * mlp(norm2(filter(norm1(x)))): with a learned scale per channel."""
 
-    def __init__(self, level: Level) -> None:
+    def __init__(self, level: BlockLevel) -> None:
         super().__init__(level)
         self.gamma = nn.Parameter(torch.full((level.dim,), INITIAL_GAMMA))
 
