@@ -19,7 +19,7 @@ from gfnet.mistaken import part_hint
 from gfnet.model import GFNet, build
 from gfnet.preprocess import Preprocessing
 from gfnet.tensors import (
-    FIRST_FILTER,
+    FIRST_FILTERS,
     PREFIXES,
     WRAPPERS,
     CheckpointError,
@@ -32,7 +32,6 @@ from gfnet.tensors import (
 
 _COMPILED = "_orig_mod."  # of a part of a model that torch.compile compiled by itself
 _COUNTER = "n_averaged"  # of torch.optim.swa_utils.AveragedModel
-_HIERARCHICAL = ("patch_embed.0.", "blocks.0.0.")
 
 
 @dataclass(frozen=True)
@@ -74,9 +73,9 @@ def convert(path: str | Path, changes: ImportChanges) -> Converted:
         changes: to make beyond the weights.
 
     Raises:
-        CheckpointError: the file cannot be read, or is not a Global Filter Network of the flat or
-            the distilled families; its tensors do not match its sizes, or have values that are not
-            finite; or the changes are impossible. The message names the file and what to do.
+        CheckpointError: the file cannot be read, or is not a Global Filter Network; its tensors do
+            not match its sizes, or have values that are not finite; or the changes are impossible.
+            The message names the file and what to do.
     """
     name = str(path)
     data = read_bytes(Path(path))
@@ -151,11 +150,6 @@ def _unwrap(content: Any, size_bytes: int) -> tuple[dict[str, Tensor], list[str]
         content = {key: value for key, value in content.items() if key != _COUNTER}
     if isinstance(content, dict) and all(isinstance(key, str) for key in content):
         content = _own_names(content, notes)
-    if isinstance(content, dict) and any(str(key).startswith(_HIERARCHICAL) for key in content):
-        raise ValueError(
-            "it is a hierarchical GFNet (GFNet-H), whose stages have grids of their own; this"
-            " package has only the flat family: gfnet-ti, -xs, -s, -b"
-        )
     return check_state(content, size_bytes), notes
 
 
@@ -182,9 +176,13 @@ def _own_names(content: dict[str, Any], notes: list[str]) -> dict[str, Any]:
     if any(f".{_COMPILED}" in key for key in content) and len({*inside.values()}) == len(inside):
         notes.append(f"{_COMPILED!r} was removed from inside the names")
         content = {inside[key]: value for key, value in content.items()}
-    ends = f".{FIRST_FILTER}"
-    prefixes = [key.removesuffix(FIRST_FILTER) for key in content if key.endswith(ends)]
-    if not prefixes or FIRST_FILTER in content:
+    prefixes = [
+        key.removesuffix(name)
+        for key in content
+        for name in FIRST_FILTERS
+        if key.endswith(f".{name}")
+    ]
+    if not prefixes or any(name in content for name in FIRST_FILTERS):
         return content
     if len(prefixes) > 1:
         raise ValueError(
@@ -207,7 +205,7 @@ def _infer(state: dict[str, Tensor], changes: ImportChanges) -> ModelConfig:
         if config.has_gates:
             return config
         if exits is not None:
-            raise ConfigError(f"it is a {config.family} model, which has no early exits")
+            raise ConfigError(f"it is a {config.family} model without exits: it has no early exits")
         return config
     if exits is None:
         raise ConfigError(
@@ -252,4 +250,4 @@ def _resampled(before: ModelConfig, after: ModelConfig) -> str:
 
 
 def _grid(config: ModelConfig) -> str:
-    return f"{config.filter_grid[0]}x{config.filter_grid[1]}"
+    return ", ".join(f"{rows}x{columns}" for rows, columns in (x.grid for x in config.levels))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from gfnet.config import MAX_DEPTH, ModelConfig, Shape
+from gfnet.config import MAX_DEPTH, STAGES, ModelConfig, Shape
+
+_OF_STAGES = ("patch_embed", "blocks")
 
 
 def infer_config(
@@ -24,6 +26,8 @@ def infer_config(
     Raises:
         ValueError: these are not the tensors of a Global Filter Network.
     """
+    if any(key.startswith(("blocks.0.0.", "patch_embed.0.")) for key in shapes):
+        return _hierarchical(shapes, exit_blocks)
     filter_shape = _shape(shapes, "blocks.0.filter.complex_weight", 4)
     patch = _shape(shapes, "patch_embed.proj.weight", 4)
     tokens = _shape(shapes, "pos_embed", 3)[1]
@@ -47,6 +51,40 @@ def infer_config(
         num_classes=_shape(shapes, "head.weight", 2)[0],
         filter_grid=(filter_shape[0], tokens // filter_shape[0]),
         exit_blocks=exits,
+    )
+
+
+def _hierarchical(shapes: Mapping[str, Shape], exit_blocks: tuple[int, ...] | None) -> ModelConfig:
+    """Infer the configuration of a hierarchical model.
+
+    Raises:
+        ValueError: a stage is missing, or its exits are not named.
+    """
+    missing = [
+        f"{part}.{stage}"
+        for stage in range(STAGES)
+        for part in _OF_STAGES
+        if not any(key.startswith(f"{part}.{stage}.") for key in shapes)
+    ]
+    if missing:
+        raise ValueError(
+            f"it is a hierarchical GFNet, but of its {STAGES} stages (0 to {STAGES - 1}),"
+            f" {', '.join(missing)} are missing: save the state_dict() of the whole model"
+        )
+    names = [key.split(".") for key in shapes if key.startswith("blocks.")]
+    depths = tuple(len({n[2] for n in names if n[1] == str(stage)}) for stage in range(STAGES))
+    if sum(depths) > MAX_DEPTH:
+        raise ValueError(f"it is not a Global Filter Network: it has {sum(depths)} blocks")
+    widths = (_shape(shapes, f"patch_embed.{s}.proj.weight", 4)[0] for s in range(STAGES))
+    side = math.isqrt(_shape(shapes, "pos_embed", 3)[1])
+    has_gates = _has_gates(shapes)
+    return ModelConfig(
+        "gfnet-h",
+        img_size=side * _shape(shapes, "patch_embed.0.proj.weight", 4)[2],
+        num_classes=_shape(shapes, "head.weight", 2)[0],
+        exit_blocks=_numbered_exits(shapes, sum(depths), exit_blocks) if has_gates else (),
+        embed_dims=tuple(widths),
+        depths=depths,
     )
 
 

@@ -18,8 +18,9 @@ def at_resolution(
 
     Rao et al. (2021, section 3.3) resample a filter in the frequency domain: a spectrum is a
     function of frequency, which a larger grid samples more densely. The model then needs
-    fine-tuning for its best accuracy. In the distilled families, tokens precede the patches and
-    the grid mixes them with the patches, so the filter at another grid is a further approximation.
+    fine-tuning for its best accuracy. Each stage of a hierarchical model has filters of its own
+    grid. In the distilled families, tokens precede the patches and the grid mixes them with the
+    patches, so the filter at another grid is a further approximation.
 
     Args:
         state: names and tensors as `config` requires.
@@ -36,13 +37,12 @@ def at_resolution(
         side = img_size // config.patch_size
         filter_grid = (side, side) if side else ()
     resized = replace(config, img_size=img_size, filter_grid=filter_grid)
-    rows, columns = resized.filter_grid
     changed = dict(state)
     prefix = 2 if config.has_tokens else 0
     changed["pos_embed"] = resample_positions(state["pos_embed"], prefix, resized.patches)
     for block in range(config.depth):
-        name = f"blocks.{block}.filter.complex_weight"
-        changed[name] = resample_filter(state[name], (rows, columns))
+        name = f"{config.block_name(block)}.filter.complex_weight"
+        changed[name] = resample_filter(state[name], resized.level_of(block).grid)
     return changed, resized
 
 

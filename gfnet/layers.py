@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gfnet.config import MLP_RATIO, ModelConfig
+from gfnet.config import MLP_RATIO, BlockLevel, ModelConfig
 from gfnet.filter import GlobalFilter
 
 NORM_EPS = 1e-6
+INITIAL_GAMMA = 1e-3  # as published: a fresh block changes little
 
 
 class PatchEmbed(nn.Module):
@@ -37,6 +39,24 @@ class PatchEmbed(nn.Module):
         return patches.flatten(2).transpose(1, 2)
 
 
+class PatchMerge(nn.Module):
+    """Project each 2 x 2 tokens to one of the next stage: (B, N, C) to (B, N / 4, C').
+
+    An odd last row or column is not read.
+    """
+
+    def __init__(self, before: BlockLevel, dim: int) -> None:
+        super().__init__()
+        self.grid, self.dim = before.grid, before.dim
+        self.proj = nn.Conv2d(before.dim, dim, 2, 2)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Merge the (B, N, C) tokens of a grid."""
+        rows, columns = self.grid
+        merged: Tensor = self.proj(tokens.transpose(1, 2).reshape(-1, self.dim, rows, columns))
+        return merged.flatten(2).transpose(1, 2)
+
+
 class Mlp(nn.Module):
     """Mix channels: Linear, GELU, Linear."""
 
@@ -54,16 +74,29 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """x + mlp(norm2(filter(norm1(x)))): one residual around the whole block."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, level: BlockLevel) -> None:
         super().__init__()
-        dim = config.embed_dim
-        rows, columns = config.filter_grid
+        dim = level.dim
         self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
-        self.filter: nn.Module = GlobalFilter(dim, (rows, columns))  # engines replace it
+        self.filter: nn.Module = GlobalFilter(dim, level.grid)  # engines replace it
         self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
         self.mlp = Mlp(dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Run one block on (B, N, C) tokens."""
         mixed: Tensor = tokens + self.mlp(self.norm2(self.filter(self.norm1(tokens))))
+        return mixed
+
+
+class ScaledBlock(Block):
+    """x + gamma * mlp(norm2(filter(norm1(x)))): with a learned scale per channel."""
+
+    def __init__(self, level: BlockLevel) -> None:
+        super().__init__(level)
+        self.gamma = nn.Parameter(torch.full((level.dim,), INITIAL_GAMMA))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Run one block on (B, N, C) tokens."""
+        branch = self.mlp(self.norm2(self.filter(self.norm1(tokens))))
+        mixed: Tensor = tokens + self.gamma * branch
         return mixed

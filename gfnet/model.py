@@ -6,7 +6,9 @@ K classes, E exits (the last block's included).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 
 from gfnet.config import ModelConfig, configure
 from gfnet.gates import UncertaintyGate
-from gfnet.layers import NORM_EPS, Block, PatchEmbed
+from gfnet.layers import NORM_EPS, Block, PatchEmbed, PatchMerge, ScaledBlock
 from gfnet.metadata import Metadata
 from gfnet.routing import (
     ExitOutputs,
@@ -40,12 +42,31 @@ class GFNet(nn.Module):
         self.exit_rule = "gate"  # another: `gfnet.with_rule`
         self.confidences = nn.ModuleDict()
         self.metadata = Metadata.default(config)
-        dim = config.embed_dim
-        self.patch_embed = PatchEmbed(config)
-        self.pos_embed = nn.Parameter(torch.zeros(1, config.tokens, dim))
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        dim = config.levels[-1].dim
+        self.patch_embed = self._make_embedding()
+        self.pos_embed = nn.Parameter(torch.zeros(1, config.tokens, config.embed_dim))
+        self.blocks = self._make_blocks()
         self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
         self.head = nn.Linear(dim, config.num_classes)
+
+    def _make_embedding(self) -> nn.Module:
+        return PatchEmbed(self.config)
+
+    def _make_blocks(self) -> nn.ModuleList:
+        (level,) = self.config.levels
+        return nn.ModuleList(Block(level) for _ in range(self.config.depth))
+
+    def numbered_blocks(self) -> list[Block]:
+        """Return all blocks in their order."""
+        return list(cast("Iterable[Block]", self.blocks))
+
+    def patch_merges(self) -> dict[int, nn.Module]:
+        """Return what merges tokens between two stages, by the block that follows."""
+        return {}
+
+    def norms(self) -> list[nn.Module]:
+        """Return the norms of all exits, the last block's first."""
+        return [self.norm]
 
     def initialise(self) -> None:
         """Draw fresh weights from torch's generator: truncated normal, standard deviation 0.02."""
@@ -223,15 +244,18 @@ class GFNetDistilDynn(GFNetDistil):
 
 
 class GFNetDynn(GFNet):
-    """The flat network with early exits: a head and a gate per exit, numbered in their order."""
+    """The flat network with early exits: a head and a gate per exit, numbered in their order.
+
+    All exits share the final norm.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        exits = len(config.exit_blocks)
         self.intermediate_heads = nn.ModuleList(
-            nn.Linear(config.embed_dim, config.num_classes) for _ in range(exits)
+            nn.Linear(config.level_of(block).dim, config.num_classes)
+            for block in config.exit_blocks
         )
-        self.gates = nn.ModuleList(UncertaintyGate() for _ in range(exits))
+        self.gates = nn.ModuleList(UncertaintyGate() for _ in config.exit_blocks)
         self._numbers = config.exit_numbers
 
     def exit_heads(self, block: int) -> tuple[nn.Module, ...]:
@@ -243,15 +267,85 @@ class GFNetDynn(GFNet):
         return cast("UncertaintyGate", self.gates[self._numbers[block]])
 
     def early_logits(self, tokens: Tensor, block: int) -> Tensor:
-        """Return the (B, K) logits of the exit after `block`, with the norm of the last exit."""
+        """Return the (B, K) logits of the exit after `block`."""
         head = self.intermediate_heads[self._numbers[block]]
-        logits: Tensor = head(self.norm(tokens).mean(dim=1))
+        logits: Tensor = head(self._exit_norm(block)(tokens).mean(dim=1))
         return logits
+
+    def _exit_norm(self, block: int) -> nn.Module:  # noqa: ARG002 - one norm serves all exits here
+        return self.norm
+
+
+class GFNetH(GFNetDynn):
+    """The hierarchical network (Rao et al., 2021): four stages, each with a width and a grid.
+
+    Exits are an extension of this project: after any block, with the width of its stage, so each
+    has a norm of its own.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self._levels = config.levels
+        self.intermediate_norms = nn.ModuleList(
+            nn.LayerNorm(config.level_of(block).dim, eps=NORM_EPS) for block in config.exit_blocks
+        )
+
+    def _make_embedding(self) -> nn.Module:
+        pairs = pairwise(self.config.levels)
+        merges = [PatchMerge(before, after.dim) for before, after in pairs]
+        return nn.ModuleList([PatchEmbed(self.config), *merges])
+
+    def _make_blocks(self) -> nn.ModuleList:
+        return nn.ModuleList(
+            nn.ModuleList(ScaledBlock(level) for _ in range(level.first, level.last + 1))
+            for level in self.config.levels
+        )
+
+    def numbered_blocks(self) -> list[Block]:
+        """Return the blocks of all stages in their order."""
+        return [block for stage in self._stage_blocks() for block in stage]
+
+    def _stage_blocks(self) -> list[list[Block]]:
+        return [list(stage) for stage in cast("Iterable[Iterable[Block]]", self.blocks)]
+
+    def patch_merges(self) -> dict[int, nn.Module]:
+        """Return what merges tokens between two stages, by the block that follows."""
+        merges = list(cast("nn.ModuleList", self.patch_embed))
+        pairs = zip(self.config.levels, merges, strict=True)
+        return {level.first: merge for level, merge in pairs if level.first}
+
+    def norms(self) -> list[nn.Module]:
+        """Return the norms of all exits, the last block's first."""
+        return [self.norm, *self.intermediate_norms]
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the (B, N, C) input tokens of the first block; no other stage adds positions."""
+        embedded: Tensor = cast("nn.ModuleList", self.patch_embed)[0](images) + self.pos_embed
+        return embedded
+
+    def run_blocks(self, tokens: Tensor, first: int, last: int) -> Tensor:
+        """Run blocks `first` to `last`; before the first one of a stage, tokens are merged."""
+        merges = self.patch_merges()
+        for level, blocks in zip(self._levels, self._stage_blocks(), strict=True):
+            start, end = max(first, level.first), min(last, level.last)
+            if start == level.first <= end and level.first:
+                tokens = merges[start](tokens)
+            for block in blocks[start - level.first : max(end + 1 - level.first, 0)]:
+                tokens = block(tokens)
+        return tokens
+
+    def exit_heads(self, block: int) -> tuple[nn.Module, ...]:
+        """Return the exit's norm and head."""
+        return self._exit_norm(block), *super().exit_heads(block)
+
+    def _exit_norm(self, block: int) -> nn.Module:
+        return self.intermediate_norms[self._numbers[block]]
 
 
 _FAMILIES = {
     "gfnet": GFNet,
     "gfnet-dynn": GFNetDynn,
+    "gfnet-h": GFNetH,
     "gfnet-distil": GFNetDistil,
     "gfnet-distil-dynn": GFNetDistilDynn,
 }

@@ -22,7 +22,8 @@ class Part(NamedTuple):
             `filter_inverse` (`filter` if it is not split), `norm2`, `mlp`, `residual`; per early
             exit `exit_norm`, `exit_heads`, `exit_gate`, `exit_decision`; `norm` and `head` of the
             last exit; `other` for the rest.
-        block: counted from 0; None for a part that belongs to no block or follows the last one.
+        block: counted from 0; None for a part that belongs to no block or follows the last one. Of
+            a `patch_embed` between two stages, the block that follows.
     """
 
     component: str
@@ -124,7 +125,9 @@ class Profiler:
             return owner, name, self._timed(getattr(owner, name), lambda *_: part, then_of)
 
         yield timed(model, "embed", Part("patch_embed"))
-        for number, block in enumerate(model.blocks):
+        for number, merge in model.patch_merges().items():
+            yield timed(merge, "forward", Part("patch_embed", number))
+        for number, block in enumerate(model.numbered_blocks()):
             yield timed(block, "forward", OTHER)
             for name in ("norm1", "norm2"):
                 yield timed(block.get_submodule(name), "forward", Part(name, number))
@@ -136,7 +139,7 @@ class Profiler:
                 yield timed(mixer, step, Part(name, number))
         for number in model.config.exit_blocks:
             yield timed(model.scorer(number), "forward", Part("exit_gate", number))
-        # One method serves all exits, and one norm serves them and the last block.
+        # One method serves all exits; one norm may serve them and the last block.
         yield (
             model,
             "early_readout",
@@ -147,7 +150,8 @@ class Profiler:
             ),
         )
         yield timed(model, "readout", _HEAD)
-        yield model.norm, "forward", self._timed(model.norm.forward, self._norm_part)
+        for norm in model.norms():
+            yield norm, "forward", self._timed(norm.forward, self._norm_part)
 
     def _norm_part(self, _tokens: object) -> Part:
         """Return the part of a norm, by the call around it: an exit's, or the last block's."""

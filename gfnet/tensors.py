@@ -57,8 +57,10 @@ WRAPPERS = (
 PREFIXES = ("module.", "_orig_mod.")
 """Prefixes of names, from DistributedDataParallel or an averaged model, and from torch.compile."""
 
-FIRST_FILTER = "blocks.0.filter.complex_weight"
-"""A tensor that each model has; what precedes it in a file is a prefix of the model's names."""
+FIRST_FILTERS = ("blocks.0.filter.complex_weight", "blocks.0.0.filter.complex_weight")
+"""Tensors of which each model has one; what precedes it in a file is a prefix of its names."""
+
+_PREFIXED_FILTERS = tuple(f".{name}" for name in FIRST_FILTERS)
 
 _LENGTH = struct.Struct("<Q")
 """Length of the header, with which a safetensors file begins."""
@@ -328,7 +330,7 @@ def torch_tensors(data: bytes) -> dict[str, Tensor]:
             for key in content
             if key in WRAPPERS
             or str(key).startswith(PREFIXES)
-            or str(key).replace("_orig_mod.", "").endswith(f".{FIRST_FILTER}")
+            or str(key).replace("_orig_mod.", "").endswith(_PREFIXED_FILTERS)
         ]
         if wrapped:
             raise ValueError(

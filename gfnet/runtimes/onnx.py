@@ -32,7 +32,7 @@ class _Session:
     def __init__(self, stage: Stage, graph: bytes, threads: int) -> None:
         self._session = _session(graph, threads)
         config = stage.model.config
-        tokens = [(config.tokens, config.embed_dim)] if stage.has_gate else []
+        tokens = [stage.leaving_shape] if stage.has_gate else []
         self._tokens = len(tokens)  # number of outputs that are tokens
         self._shapes = [*tokens, (config.num_classes,), *([()] if stage.has_gate else [])]
         self._names = [output.name for output in self._session.get_outputs()]

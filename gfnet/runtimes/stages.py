@@ -7,7 +7,6 @@ import copy
 from torch import Tensor, nn
 
 from gfnet.filter import GlobalFilter, MatrixFilter
-from gfnet.layers import Block
 from gfnet.model import GFNet
 
 
@@ -38,8 +37,13 @@ class Stage(nn.Module):
         """Shape of one image's input: (3, H, W) before the first block, else (N, C)."""
         config = self.model.config
         if self.first:
-            return config.tokens, config.embed_dim
+            return config.level_of(self.first - 1).tokens_shape
         return 3, config.img_size, config.img_size
+
+    @property
+    def leaving_shape(self) -> tuple[int, ...]:
+        """Shape of one image's (N, C) tokens after the last of these blocks."""
+        return self.model.config.level_of(self.last).tokens_shape
 
     def forward(self, entering: Tensor) -> tuple[Tensor, ...]:
         """Run the blocks, then the exit or the head."""
@@ -59,8 +63,7 @@ def whole(model: GFNet) -> Stage:
 def with_matrix_filters(model: GFNet) -> GFNet:
     """Return a copy that convolves by matrix products: engines without an FFT run and fuse it."""
     changed = copy.deepcopy(model)
-    for block in changed.blocks:
-        assert isinstance(block, Block)  # a model's blocks are these
+    for block in changed.numbered_blocks():
         assert isinstance(block.filter, GlobalFilter)
         block.filter = MatrixFilter(block.filter)
     return changed.eval().requires_grad_(requires_grad=False)

@@ -157,9 +157,9 @@ def _facts(metadata: gfnet.Metadata, wanted: Importing) -> list[tuple[str, objec
     return [
         ("family", config.family),
         ("image", f"{config.img_size} px, patches of {config.patch_size} px"),
-        ("embed_dim", config.embed_dim),
-        ("depth", f"{config.depth} blocks"),
-        ("tokens", f"{config.tokens}, viewed as {' x '.join(map(str, config.filter_grid))}"),
+        ("embed_dim", ", ".join(str(level.dim) for level in config.levels)),
+        ("depth", f"{' + '.join(map(str, config.depths or (config.depth,)))} blocks"),
+        ("tokens", _tokens(config)),
         ("exit_blocks", list(config.exit_blocks) or None),
         ("classes", _classes(metadata)),
         ("params", config.parameters()),
@@ -170,6 +170,15 @@ def _facts(metadata: gfnet.Metadata, wanted: Importing) -> list[tuple[str, objec
         ("checkpoint", str(wanted.output)),
         ("sha256", _sha256(wanted.output)),
     ]
+
+
+def _tokens(config: gfnet.ModelConfig) -> str:
+    """Number of tokens and their grid; of a hierarchical model, of each stage."""
+    between = " as " if config.is_hierarchical else ", viewed as "  # short, for four stages
+    return "; ".join(
+        f"{level.tokens_shape[0]}{between}{level.grid[0]} x {level.grid[1]}"
+        for level in config.levels
+    )
 
 
 def _classes(metadata: gfnet.Metadata) -> str:

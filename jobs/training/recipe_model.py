@@ -16,7 +16,7 @@ from jobs.training.recipe_fields import Entries
 
 _SIZES = ("img_size", "patch_size", "embed_dim", "depth")
 _START = {
-    "baseline": (("gfnet",), "start from"),
+    "baseline": (("gfnet", "gfnet-h"), "start from"),
     "exits": (GROWING, "add exits to"),
 }
 _TAUGHT = ("distillation", "exits")
@@ -38,9 +38,10 @@ def read_parent(
         return None
     if value is entries.get("start") and stage in _START:
         families, what = _START[stage]
-        if model.config.family not in families:
+        if model.config.family not in families or model.config.exit_blocks:
+            found = model.config.family + (" with exits" if model.config.exit_blocks else "")
             allowed = " or ".join(families)
-            value.problem(f"{model.name} is a {model.config.family}", f"a {allowed} to {what}")
+            value.problem(f"{model.name} is a {found}", f"a {allowed} without exits to {what}")
             return None
     if images is None or stage not in _TAUGHT:
         return model  # any classes will do: the head is trained from scratch

@@ -54,7 +54,12 @@ def lively() -> Callable[..., gfnet.GFNet]:
 
     def make(seed: int = 0, family: str = "gfnet-distil-dynn", **sizes: Any) -> gfnet.GFNet:
         torch.manual_seed(seed)
-        defaults = {"img_size": 8, "patch_size": 2, "embed_dim": 6, "depth": 5, "num_classes": 4}
+        defaults: dict[str, Any] = {"img_size": 8, "num_classes": 4}
+        if family == "gfnet-h":
+            stages = {"embed_dims": (4, 6, 5, 8), "depths": (1, 2, 1, 1)}
+            defaults = defaults | {"img_size": 32} | stages
+        else:
+            defaults = defaults | {"patch_size": 2, "embed_dim": 6, "depth": 5}
         model = gfnet.create(family, **(defaults | sizes))
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=0.5)

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -267,16 +268,11 @@ def test_a_pickle_that_runs_code_is_not_opened(is_bare: bool, tmp_path: Path) ->
 @pytest.mark.parametrize("family", gfnet.FAMILIES)
 def test_pth_files_are_read_by_their_shapes(family: str, tmp_path: Path) -> None:
     """A state dict that says nothing of itself, bare or under the key `model`."""
-    model = gfnet.create(
-        family,
-        img_size=12,
-        patch_size=3,
-        embed_dim=5,
-        depth=3,
-        num_classes=4,
-        filter_grid=None or (),
-    )
-    images = torch.randn(2, 3, 12, 12)
+    sizes: dict[str, Any] = {"img_size": 12, "patch_size": 3, "embed_dim": 5, "depth": 3}
+    if family == "gfnet-h":
+        sizes = {"img_size": 32, "embed_dims": (3, 4, 5, 6), "depths": (1, 2, 1, 1)}
+    model = gfnet.create(family, num_classes=4, **sizes)
+    images = torch.randn(2, 3, model.config.img_size, model.config.img_size)
     for name, content in {"a": model.state_dict(), "b": {"model": model.state_dict()}}.items():
         path = tmp_path / f"{name}.pth"
         torch.save(content, path)
@@ -331,11 +327,14 @@ def test_exits_can_be_narrowed_not_widened(saved: Path, lively: Callable) -> Non
         gfnet.with_exits(metadata, (9,), "m")
 
 
-def test_exits_numbered_in_their_order_keep_their_heads(tmp_path: Path, lively: Callable) -> None:
+@pytest.mark.parametrize("family", ["gfnet-dynn", "gfnet-h"])
+def test_exits_numbered_in_their_order_keep_their_heads(
+    tmp_path: Path, family: str, lively: Callable
+) -> None:
     """Whichever exits are enabled, each has the outputs that it had; also in a copy of the file."""
-    model, path = lively(family="gfnet-dynn", exit_blocks=(0, 1, 3)), tmp_path / "m.safetensors"
+    model, path = lively(family=family, exit_blocks=(0, 1, 3)), tmp_path / "m.safetensors"
     gfnet.save_checkpoint(model, path)
-    images = torch.randn(4, 3, 8, 8)
+    images = torch.randn(4, 3, model.config.img_size, model.config.img_size)
     every = model.forward_exits(images)
     for blocks, rows in (((1,), [1]), ((0, 3), [0, 2]), ((), []), ((0, 1, 3), [0, 1, 2])):
         gfnet.save_thresholds(path, tmp_path / f"{rows}", [0.5] * len(rows), exit_blocks=blocks)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gfnet.config import FAMILIES, VARIANTS, ConfigError, ModelConfig, configure, nearest_square
-from gfnet.model import create
+from gfnet.model import build, create
 
 PINNED = {  # parameters with 10 classes
     "gfnet-ti": 7_257_354,
@@ -19,6 +19,9 @@ PINNED = {  # parameters with 10 classes
     "gfnet-s": 24_488_458,
     "gfnet-b": 42_612_746,
     "gfnet-xs-dynn": 15_620_038,
+    "gfnet-h-ti": 14_577_226,
+    "gfnet-h-s": 31_401_322,
+    "gfnet-h-b": 52_982_890,
     "gfnet-xs-distil": 4_256_852,
     "gfnet-xs-distil-dynn": 4_299_367,
 }
@@ -39,7 +42,7 @@ def test_variant_has_its_parameters(name: str) -> None:
 
 
 @given(
-    family=st.sampled_from(FAMILIES),
+    family=st.sampled_from([family for family in FAMILIES if family != "gfnet-h"]),
     side=st.integers(1, 5),
     patch_size=st.integers(1, 4),
     embed_dim=st.integers(1, 9),
@@ -68,6 +71,44 @@ def test_state_shapes_are_those_of_the_modules(
             num_classes=num_classes,
         ).state_dict()
     assert {name: tuple(tensor.shape) for name, tensor in state.items()} == config.state_shapes()
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("gfnet-h-ti", 15_085_096), ("gfnet-h-s", 32_162_632), ("gfnet-h-b", 53_744_200)],
+)
+def test_hierarchical_variants_are_those_that_are_published(name: str, count: int) -> None:
+    """Parameters with ImageNet's classes; filters of the published shapes."""
+    config = configure(name)
+    assert config.parameters() == count
+    shapes = config.state_shapes()
+    filters = [shapes[f"blocks.{stage}.0.filter.complex_weight"][:2] for stage in range(4)]
+    assert filters == [(56, 29), (28, 15), (14, 8), (7, 4)]
+    assert shapes["pos_embed"] == (1, 56 * 56, config.embed_dims[0])
+
+
+WHOLE = st.integers(1, 4)
+
+
+@given(
+    img_size=st.integers(32, 75),
+    embed_dims=st.lists(WHOLE, min_size=4, max_size=4),
+    depths=st.lists(WHOLE, min_size=4, max_size=4),
+    data=st.data(),
+)
+def test_hierarchical_state_shapes_are_those_of_the_modules(
+    img_size: int, embed_dims: list[int], depths: list[int], data: st.DataObject
+) -> None:
+    """With any exits, each of its stage's width; and JSON keeps all of it."""
+    exits = sorted(data.draw(st.sets(st.integers(0, sum(depths) - 2))))
+    sizes = {"img_size": img_size, "embed_dims": embed_dims, "depths": depths}
+    config = configure("gfnet-h", num_classes=3, exit_blocks=exits, **sizes)
+    with torch.device("meta"):
+        state = build(config).state_dict()
+    assert {name: tuple(tensor.shape) for name, tensor in state.items()} == config.state_shapes()
+    assert ModelConfig.from_json(config.to_json()) == config
+    assert [level.last for level in config.levels][-1] == config.last_block == sum(depths) - 1
+    assert config.has_gates == bool(exits)
 
 
 @given(st.integers(1, 3000))
@@ -130,6 +171,37 @@ def test_impossible_sizes_say_what_is_wrong(sizes: dict[str, object], words: str
     with pytest.raises(ConfigError) as caught:
         configure("gfnet-xs-distil-dynn", **sizes)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [
+        ({"img_size": 31}, "img_size 31 is too small for 4 stages: the first has patches of 4"),
+        ({"img_size": 31}, "at least 32"),
+        ({"embed_dims": (1, 2, 3)}, "embed_dims (1, 2, 3): give 4 whole numbers, one per stage"),
+        ({"depths": (1, 2, 0, 1)}, "depths 0 is not a whole number from 1 to 1000"),
+        ({"depths": 3}, "depths 3: give 4"),
+        ({"filter_grid": (28, 112)}, "grids are square, and follow from img_size"),
+        ({"depth": 9, "patch_size": 4}, "patch_size, depth: a gfnet-h model has stages; give emb"),
+        ({"exit_blocks": (18,)}, "0..17"),
+    ],
+)
+def test_impossible_stages_say_what_is_wrong(sizes: dict[str, object], words: str) -> None:
+    """And a flat model has none; a header may not contradict itself."""
+    with pytest.raises(ConfigError) as caught:
+        configure("gfnet-h-ti", **sizes)
+    assert words in str(caught.value)
+
+
+def test_stages_of_other_models_and_contradictions() -> None:
+    """Both are named."""
+    with pytest.raises(ConfigError, match="a gfnet model has no stages"):
+        configure("gfnet-xs", depths=(3, 3, 3, 3))
+    fields = configure("gfnet-h-ti").to_json()
+    with pytest.raises(ConfigError, match="depth 20 is not that of its stages, 19"):
+        ModelConfig.from_json(fields | {"depth": 20})
+    with pytest.raises(ConfigError, match="unknown fields: embed_dims, depths"):
+        ModelConfig.from_json(fields | {"family": "gfnet"})
 
 
 def test_unknown_names_and_exits_of_static_models() -> None:

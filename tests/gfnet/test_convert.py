@@ -261,8 +261,10 @@ def _without(key: str) -> dict[str, torch.Tensor]:
         (_model().state_dict() | {"fc.weight": torch.ones(2)}, "extra: fc.weight"),
         (_model().state_dict() | {"norm.bias": torch.ones(9)}, r"norm.bias \[9\], expected \[8\]"),
         (_model().state_dict() | {"n": torch.ones(2, dtype=torch.int64)}, "not dense floating"),
-        ({"patch_embed.0.proj.weight": torch.ones(1)}, "hierarchical GFNet"),
-        ({"model": {"blocks.0.0.norm1.weight": torch.ones(1)}}, "hierarchical GFNet"),
+        (
+            {"patch_embed.0.proj.weight": torch.ones(1)},
+            "hierarchical GFNet, but of its 4 stages .*, blocks.0, .*patch_embed.3, blocks.3 are m",
+        ),
         (
             {
                 f"{m}.{k}": v
@@ -319,6 +321,71 @@ def test_the_flat_family_is_prepared_as_published(tmp_path: Path, side: int, res
     torch.save(_model(img_size=side).state_dict(), tmp_path / "m.pth")
     converted = convert(tmp_path / "m.pth", ImportChanges())
     assert converted.model.metadata.preprocessing == Preprocessing(resize, side)
+
+
+STAGES: dict[str, Any] = {"embed_dims": (3, 4, 5, 6), "depths": (1, 2, 1, 1), "num_classes": 7}
+
+
+@pytest.mark.parametrize("wrap", [lambda state: {"model": state, "epoch": 3}, lambda state: state])
+@pytest.mark.parametrize("exits", [(), (0, 3)])
+def test_a_hierarchical_file_is_read_by_its_shapes(
+    tmp_path: Path, wrap: Any, exits: tuple[int, ...]
+) -> None:
+    """As it is published, and with exits of ours; the margin of the published evaluation."""
+    torch.manual_seed(0)
+    model = create("gfnet-h", img_size=64, exit_blocks=exits, **STAGES)
+    torch.save(wrap(model.state_dict()), tmp_path / "h.pth")
+    converted = convert(tmp_path / "h.pth", ImportChanges(exit_blocks=exits or None)).model
+    images = torch.randn(2, 3, 64, 64)
+    assert converted.config == model.config
+    assert converted.metadata.preprocessing == Preprocessing(73, 64)
+    assert torch.equal(converted.forward_exits(images).logits, model.forward_exits(images).logits)
+    resized = convert(tmp_path / "h.pth", ImportChanges(48, exit_blocks=exits or None))
+    assert resized.model.metadata.preprocessing == Preprocessing(54, 48)
+    assert (
+        "from 64 px, grid 16x16, 8x8, 4x4, 2x2, to 48 px, grid 12x12, 6x6, 3x3, 1x1"
+        in (resized.notes[-1])
+    )
+
+
+@pytest.mark.parametrize(
+    ("left_out", "named"),
+    [
+        (("blocks.3.", "patch_embed.3."), r"patch_embed\.3, blocks\.3 are missing: save the state"),
+        (("blocks.1.",), r"blocks\.1 are missing"),
+        (("blocks.0.",), r"blocks\.0 are missing"),
+        (("blocks.1.0.",), "missing: blocks.1.0.filter"),
+    ],
+)
+def test_a_hierarchical_file_with_a_stage_missing_is_refused(
+    tmp_path: Path, left_out: tuple[str, ...], named: str
+) -> None:
+    """The stage is named; of a block within one, its tensors."""
+    state = create("gfnet-h", img_size=32, **STAGES).state_dict()
+    kept = {name: tensor for name, tensor in state.items() if not name.startswith(left_out)}
+    torch.save({"model": kept}, tmp_path / "h.pth")
+    with pytest.raises(CheckpointError, match=rf"h\.pth: .*{named}"):
+        convert(tmp_path / "h.pth", ImportChanges())
+
+
+def test_a_hierarchical_file_at_too_small_a_side_is_refused(tmp_path: Path) -> None:
+    """With the least that four stages need; exits that it does not have are refused too."""
+    torch.save(create("gfnet-h", img_size=32, **STAGES).state_dict(), tmp_path / "h.pth")
+    for changes, said in (
+        (ImportChanges(28), "img_size 28 is too small for 4 stages: .*; at least 32"),
+        (ImportChanges(48, filter_grid=(9, 16)), "grids are square"),
+        (ImportChanges(exit_blocks=(1,)), "it is a gfnet-h model without exits"),
+    ):
+        with pytest.raises(CheckpointError, match=said):
+            convert(tmp_path / "h.pth", changes)
+
+
+def test_the_margin_is_that_of_the_published_evaluation(tmp_path: Path) -> None:
+    """int(256 / 224 * side), at any side that a file is resampled to."""
+    torch.save(_model(img_size=32).state_dict(), tmp_path / "m.pth")
+    for side in (33, 56, 96, 128, 192, 224, 600):
+        found = convert(tmp_path / "m.pth", ImportChanges(side)).model.metadata.preprocessing
+        assert found == Preprocessing(int(256 / 224 * side), side, "bicubic")
 
 
 def _published(tmp_path: Path, **changes: Any) -> Path:

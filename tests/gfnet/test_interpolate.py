@@ -100,6 +100,22 @@ def test_another_remainder_changes_nothing() -> None:
     assert all(torch.equal(state[name], tensor) for name, tensor in model.state_dict().items())
 
 
+@pytest.mark.parametrize("side", [48, 42])
+def test_each_stage_is_resampled_to_its_grid(side: int) -> None:
+    """Positions of the first stage, filters of all; the model takes the new size."""
+    sizes = {"embed_dims": (3, 4, 5, 6), "depths": (1, 2, 1, 1), "num_classes": 3}
+    model = create("gfnet-h", img_size=32, exit_blocks=(2,), **sizes)
+    state, config = at_resolution(model.state_dict(), model.config, side)
+    assert config == replace(model.config, img_size=side, filter_grid=())
+    resized = build(config)
+    resized.load_state_dict(state)
+    assert resized(torch.randn(1, 3, side, side)).shape == (1, 3)
+    name = "blocks.1.1.filter.complex_weight"
+    expected = resample_filter(model.state_dict()[name], (side // 8, side // 8))
+    assert torch.equal(state[name], expected)
+    assert torch.equal(state["blocks.1.1.gamma"], model.state_dict()["blocks.1.1.gamma"])
+
+
 def test_a_grid_can_be_given() -> None:
     """38 tokens as 19 x 2; a grid that holds another number is refused."""
     model = create("gfnet-distil", img_size=16, patch_size=4, embed_dim=8, depth=1, num_classes=3)

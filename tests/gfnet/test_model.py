@@ -24,11 +24,11 @@ def _without_gradients() -> Iterator[None]:
         yield
 
 
-STATIC = ["gfnet_32px", "gfnet_224px"]
+STATIC = ["gfnet_32px", "gfnet_224px", "pyramid_64px"]
 
 
 @pytest.mark.parametrize("name", STATIC)
-def test_flat_family_matches_the_published_model(name: str, oracle: Callable) -> None:
+def test_static_families_match_the_published_models(name: str, oracle: Callable) -> None:
     """Logits within 1e-5, parameters exactly."""
     model, parameters, _, tensors = oracle(name)
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
@@ -86,6 +86,39 @@ def test_flat_exits_are_those_of_a_plain_implementation(
     # Gates compute in float32, whatever the model.
     scores = torch.from_numpy(expected.scores).float()
     torch.testing.assert_close(outputs.gate_scores.float(), scores, atol=5e-6, rtol=0)
+
+
+@pytest.mark.parametrize("exits", [(), (1,), (0, 2, 3), (0, 1, 2, 3, 4, 5)])
+@pytest.mark.parametrize("side", [32, 42, 54])
+def test_hierarchical_exits_are_those_of_a_plain_implementation(
+    side: int, exits: tuple[int, ...], lively: Callable
+) -> None:
+    """Within a stage, at its end, everywhere; where grids are odd, the last row is not merged."""
+    depths = (1, 2, 3, 1)
+    sizes = {"img_size": side, "embed_dims": (3, 5, 4, 6), "depths": depths, "num_classes": 5}
+    model = lively(family="gfnet-h", exit_blocks=exits, **sizes).double()
+    images = torch.randn(2, 3, side, side, dtype=torch.float64)
+    outputs = model.forward_exits(images)
+    state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    expected = plain_answers(state, images.numpy(), exits, depths)
+    torch.testing.assert_close(outputs.logits, torch.from_numpy(expected.logits))
+    scores = torch.from_numpy(expected.scores).float().reshape(len(exits), 2)
+    torch.testing.assert_close(outputs.gate_scores.float(), scores, atol=5e-6, rtol=0)
+
+
+def test_hierarchical_models_route_as_their_exits_say(lively: Callable) -> None:
+    """Those that go on are tokens of their stage's shape; a block computes only these."""
+    model = lively(2, family="gfnet-h", exit_blocks=(0, 1, 3))
+    images = torch.randn(32, 3, 32, 32)
+    outputs = model.forward_exits(images)
+    thresholds = outputs.gate_scores.quantile(0.6, dim=1).tolist()
+    blocks, logits = replay(outputs, thresholds)
+    assert set(blocks) == {0, 1, 3, 4}, "the example must use every exit"
+    computed = count_blocks(model)
+    routed = model.route(images, thresholds)
+    assert routed.exit_block.tolist() == blocks
+    torch.testing.assert_close(routed.logits, logits, atol=1e-5, rtol=1e-5)
+    assert computed == {n: int((routed.exit_block >= n).sum()) for n in range(5)}
 
 
 def replay(outputs: gfnet.ExitOutputs, thresholds: list[float]) -> tuple[list[int], Tensor]:
@@ -154,7 +187,7 @@ def test_batched_routing_keeps_the_order_of_the_batch(lively: Callable) -> None:
 def count_blocks(model: gfnet.GFNet) -> Counter[int]:
     """Count the images that each block computes from now on."""
     images: Counter[int] = Counter()
-    for number, block in enumerate(model.blocks):
+    for number, block in enumerate(model.numbered_blocks()):
         block.register_forward_hook(
             lambda _module, _inputs, output, number=number: images.update({number: len(output)})
         )
@@ -219,8 +252,11 @@ def test_wrong_thresholds_are_refused(lively: Callable) -> None:
 def test_full_depth_is_the_last_exit(family: str) -> None:
     """Calling the model, its last exit, and routing that never leaves agree bit by bit."""
     torch.manual_seed(0)
-    model = gfnet.create(family, img_size=9, patch_size=3, embed_dim=5, depth=3, num_classes=3)
-    images = torch.randn(2, 3, 9, 9)
+    sizes = {"img_size": 32, "embed_dims": (4, 6, 5, 8), "depths": (1, 1, 2, 1)}
+    if family != "gfnet-h":
+        sizes = {"img_size": 9, "patch_size": 3, "embed_dim": 5, "depth": 3}
+    model = gfnet.create(family, num_classes=3, **sizes)
+    images = torch.randn(2, 3, model.config.img_size, model.config.img_size)
     full = model(images)
     assert torch.equal(model.forward_exits(images).logits[-1], full)
     assert torch.equal(model.route(images, math.inf).logits, full)

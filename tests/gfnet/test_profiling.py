@@ -113,6 +113,28 @@ def test_times_of_exits_by_hand(lively: Callable[..., gfnet.GFNet], time: FakeTi
     assert all(profiler.calls[part] == 1 for part in profiler.spent_ns)
 
 
+def test_times_of_stages_by_hand(lively: Callable[..., gfnet.GFNet], time: FakeTime) -> None:
+    """Merging tokens belongs to the block that follows; an exit's own norm is its own."""
+    model = lively(family="gfnet-h", exit_blocks=(1,))  # stages begin with blocks 0, 1, 3, 4
+    merges = model.patch_merges()
+    assert sorted(merges) == [1, 3, 4]
+    time.takes(merges[3], "forward", 600)
+    time.takes(model.get_submodule("intermediate_norms.0"), "forward", 100)
+    time.takes(model.norm, "forward", 700)
+    profiler = gfnet.Profiler(model, time.synchronise, time.clock)
+    profiler.run(model.route, torch.zeros(1, 3, 32, 32), math.inf)
+    embeds = {part: ns for part, ns in profiler.spent_ns.items() if part.component == "patch_embed"}
+    assert embeds == {
+        Part("patch_embed"): 1,
+        Part("patch_embed", 1): 1,
+        Part("patch_embed", 3): 601,
+        Part("patch_embed", 4): 1,
+    }
+    assert profiler.spent_ns[Part("exit_norm", 1)] == 101
+    assert profiler.spent_ns[Part("norm")] == 701
+    assert {part.block for part in profiler.calls if part.component == "mlp"} == set(range(5))
+
+
 def test_deciding_is_charged_to_its_exit(
     lively: Callable[..., gfnet.GFNet], time: FakeTime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,16 +185,20 @@ def test_the_device_is_in_step_at_each_reading(time: FakeTime) -> None:
         ("gfnet-distil", {}),
         ("gfnet-distil-dynn", {"exit_blocks": (0, 2)}),
         ("gfnet-dynn", {"exit_blocks": (0, 2)}),
+        ("gfnet-h", {"exit_blocks": (0, 2)}),
     ],
 )
 @pytest.mark.parametrize("batch", [1, 3])
 def test_answers_are_the_same_bit_for_bit(family: str, sizes: dict[str, Any], batch: int) -> None:
     """With the clocks on, all three calls of every family give what they give without."""
     torch.manual_seed(3)
-    model = gfnet.create(family, depth=4, **SIZES, **sizes)
+    of_family: dict[str, Any] = {"depth": 4, **SIZES}
+    if family == "gfnet-h":
+        of_family = {"img_size": 32, "embed_dims": (4, 6, 5, 8), "depths": (1, 1, 1, 1)}
+    model = gfnet.create(family, **of_family, **sizes)
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.5)
-    images = torch.randn(batch, 3, 8, 8)
+    images = torch.randn(batch, 3, model.config.img_size, model.config.img_size)
     profiler = gfnet.Profiler(model, no_wait)
     with torch.inference_mode():
         assert torch.equal(profiler.run(model, images), model(images))

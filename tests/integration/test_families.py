@@ -37,6 +37,8 @@ latency: {rounds: 1, warmup_images: 2}
 FAMILIES: dict[str, dict[str, Any]] = {
     # One pixel of the nine is in no patch.
     "gfnet-dynn": {"img_size": 9, "patch_size": 4, "embed_dim": 6, "depth": 5},
+    # Exits within the second stage and after the third.
+    "gfnet-h": {"img_size": 32, "embed_dims": (4, 6, 5, 8), "depths": (1, 2, 1, 1)},
 }
 
 

@@ -16,14 +16,18 @@ FURTHEST = {"float32": 1e-5, "bfloat16": 0.05}
 """A logit from eager float32's, of logits around 1: rounding, and eight bits through blocks."""
 
 
-def with_exits(
-    exits: int, seed: int = 3, family: str = "gfnet-distil-dynn", **sizes: object
-) -> gfnet.GFNet:
-    """One block a stage, the last one's exit included; in 16 patches, after two tokens if any."""
-    torch.manual_seed(seed)
+def with_exits(exits: int, seed: int = 3) -> gfnet.GFNet:
+    """One block a stage, the last one's exit included; two tokens before 16 patches."""
     blocks = tuple(range(exits - 1))
-    sizes = {"depth": exits, "exit_blocks": blocks} | SIZES | sizes
-    model = gfnet.create(family, **sizes)
+    return of_family("gfnet-distil-dynn", blocks, seed, depth=exits, **SIZES)
+
+
+def of_family(
+    family: str, exit_blocks: Sequence[int] = (0,), seed: int = 3, **sizes: object
+) -> gfnet.GFNet:
+    """A model whose scores differ from image to image."""
+    torch.manual_seed(seed)
+    model = gfnet.create(family, exit_blocks=tuple(exit_blocks), **({"num_classes": 4} | sizes))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return model.eval()
@@ -45,9 +49,9 @@ def put_on(name: str, model: gfnet.GFNet, precision: str) -> gfnet.Runtime:
         pytest.skip(str(err))
 
 
-def images_of(count: int, seed: int) -> Tensor:
+def images_of(count: int, seed: int, side: int = 8) -> Tensor:
     """The same for the same seed."""
-    return torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
 
 
 def limits_of(model: gfnet.GFNet, first: float) -> list[float]:
@@ -59,7 +63,7 @@ def assert_exits_are_the_models(
     model: gfnet.GFNet, runtime: gfnet.Runtime, precision: str, count: int
 ) -> None:
     """At every exit, and routed wherever a score is clear of its threshold."""
-    images = images_of(count, seed=count)
+    images = images_of(count, seed=count, side=model.config.img_size)
     with torch.inference_mode():
         expected, found = model.forward_exits(images), runtime.forward_exits(images)
     near = {"atol": FURTHEST[precision], "rtol": 0}
@@ -94,30 +98,31 @@ def assert_one_image_leaves_where_its_scores_say(
     model: gfnet.GFNet, runtime: gfnet.Runtime
 ) -> None:
     """At each exit, with that exit's answer; what the next image gives is written elsewhere."""
-    images = images_of(3, seed=4).split(1)
+    images = images_of(3, seed=4, side=model.config.img_size).split(1)
     gates = len(model.config.exit_blocks)
+    blocks = (*model.config.exit_blocks, model.config.last_block)
     taken = [
-        (image, block, runtime.route(image, _leaving_at(block, gates)))
+        (image, exit_, runtime.route(image, _leaving_at(exit_, gates)))
         for image in images
-        for block in range(gates + 1)
+        for exit_ in range(gates + 1)
     ]
     near = {"atol": 1e-6, "rtol": 0, "equal_nan": True}
-    for image, block, routed in taken:
+    for image, exit_, routed in taken:
         with torch.no_grad():
             every = runtime.forward_exits(image)
-        score = every.gate_scores[block] if block < gates else torch.tensor([math.nan])
-        assert routed.exit_block.tolist() == [block]
-        torch.testing.assert_close(routed.logits, every.logits[block], **near)
+        score = every.gate_scores[exit_] if exit_ < gates else torch.tensor([math.nan])
+        assert routed.exit_block.tolist() == [blocks[exit_]]
+        torch.testing.assert_close(routed.logits, every.logits[exit_], **near)
         torch.testing.assert_close(routed.gate_score, score, **near)
-        if block < gates:
-            above = _leaving_at(block + 1, gates, nearly=float(score) + 1e-5)
-            assert runtime.route(image, above).exit_block.item() == block + 1
+        if exit_ < gates:
+            above = _leaving_at(exit_ + 1, gates, nearly=float(score) + 1e-5)
+            assert runtime.route(image, above).exit_block.item() == blocks[exit_ + 1]
 
 
-def _leaving_at(block: int, gates: int, nearly: float = math.inf) -> Sequence[float]:
+def _leaving_at(exit_: int, gates: int, nearly: float = math.inf) -> Sequence[float]:
     """Thresholds that let an image go there; `nearly` is that of the gate before."""
-    before = [math.inf] * (block - 1) + [nearly] if block else []
-    return [*before, *[-math.inf] * (gates - block)]
+    before = [math.inf] * (exit_ - 1) + [nearly] if exit_ else []
+    return [*before, *[-math.inf] * (gates - exit_)]
 
 
 def assert_a_score_of_nan_lets_nobody_go(model: gfnet.GFNet, runtime: gfnet.Runtime) -> None:

@@ -45,13 +45,16 @@ def model() -> gfnet.GFNet:
     return model
 
 
-OTHER_FAMILIES: dict[str, dict[str, object]] = {"gfnet-dynn": {"img_size": 8, "patch_size": 3}}
+OTHER_FAMILIES: dict[str, dict[str, object]] = {
+    "gfnet-dynn": {"depth": 2, "img_size": 8, "patch_size": 3, "embed_dim": 8},
+    "gfnet-h": {"img_size": 32, "embed_dims": (4, 8, 6, 8), "depths": (1, 1, 2, 1)},
+}
 
 
 @pytest.fixture(scope="module", params=OTHER_FAMILIES)
 def other(request: pytest.FixtureRequest) -> gfnet.GFNet:
-    """Of another family with exits, with a gate after the first of two blocks."""
-    return engines.with_exits(2, family=request.param, **OTHER_FAMILIES[request.param])
+    """Of another family with exits, with a gate after the first of several blocks."""
+    return engines.of_family(request.param, **OTHER_FAMILIES[request.param])
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +109,7 @@ def test_an_engine_answers_as_a_model_of_another_family(
     for batch in (1, 5):
         engines.assert_exits_are_the_models(other, runtime, precision, batch)
     engines.assert_one_image_leaves_where_its_scores_say(other, runtime)
-    images = engines.images_of(3, seed=1)
+    images = engines.images_of(3, seed=1, side=other.config.img_size)
     with torch.inference_mode():
         final, expected = runtime(images), other(images)
     torch.testing.assert_close(final, expected, atol=engines.FURTHEST[precision], rtol=0)

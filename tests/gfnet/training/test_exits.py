@@ -9,8 +9,9 @@ import torch
 from torch.nn import functional
 
 from gfnet import ConfigError, ModelConfig, Preprocessing
+from gfnet.config import configure
 from gfnet.model import GFNet
-from gfnet.training.data import Prepare, TrainingData
+from gfnet.training.data import Batch, Prepare, TrainingData
 from gfnet.training.engine import Engine
 from gfnet.training.exit_stage import ExitStage
 from gfnet.training.exits import phase_of, with_fresh_exits
@@ -25,6 +26,31 @@ TRAINING = ExitTraining(cost_weight=0.5, phase_epochs=1)
 def student(request: pytest.FixtureRequest, tiny: Callable[[str], ModelConfig]) -> GFNet:
     """An untrained model of four blocks without exits."""
     return fresh(tiny(request.param), 0)
+
+
+def test_exits_of_a_hierarchical_model_learn(schedule: EpochSchedule, engine: Engine) -> None:
+    """In each phase: exits of two widths, on a body that is frozen or learns with them."""
+    sizes: dict[str, Any] = {"embed_dims": (4, 6, 5, 8), "depths": (1, 1, 1, 1)}
+    static = fresh(configure("gfnet-h", img_size=32, num_classes=4, **sizes), 0)
+    learner = ExitStage(
+        with_fresh_exits(static, (0, 1), seed=0),
+        schedule=replace(schedule, warmup_epochs=1),
+        training=replace(TRAINING, joint_epochs=1),
+        images=16,
+        preprocessing=Preprocessing(32, 32),
+        engine=engine,
+    )
+    batch = Batch(torch.randn(16, 3, 32, 32), torch.arange(16) % 4)
+    exits = {f"intermediate_{kind}.{number}" for kind in ("norms", "heads") for number in (0, 1)}
+    for epoch, trained in ((1, exits), (3, {"gates.0", "gates.1"}), (4, exits)):
+        before = {name: tensor.clone() for name, tensor in learner.model.state_dict().items()}
+        learner.begin(epoch)
+        learner.step(batch)
+        assert _changed(before, learner.model) == trained
+    before = {name: tensor.clone() for name, tensor in learner.model.state_dict().items()}
+    learner.begin(2)
+    learner.step(batch)
+    assert {"blocks.3", "patch_embed.2", "head.weight"} | exits <= _changed(before, learner.model)
 
 
 @pytest.fixture

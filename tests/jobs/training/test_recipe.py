@@ -52,12 +52,15 @@ EXITS = _COMMON | {
     "cost_weight": 0.7,
     "phase_epochs": 2,
 }
+STAGES: dict[str, Any] = {"img_size": 32, "embed_dims": (2, 3, 4, 5), "depths": (1, 1, 1, 1)}
 REMOVED = object()
 
 
 def _checkpoint(folder: Path, name: str, family: str, **changes: Any) -> None:
     sizes = {"img_size": 8, "patch_size": 4, "embed_dim": 8, "depth": 3, "num_classes": 10}
     training = changes.pop("training", {})
+    if family == "gfnet-h":
+        sizes = {"num_classes": 10}
     model = gfnet.create(family, **(sizes | changes))
     preprocessing = gfnet.Preprocessing(model.config.img_size + 2, model.config.img_size)
     metadata = gfnet.Metadata(model.config, preprocessing, training=training)
@@ -70,6 +73,8 @@ def folder(tmp_path: Path) -> Path:
     _checkpoint(tmp_path, "teacher.safetensors", "gfnet")
     _checkpoint(tmp_path, "student.safetensors", "gfnet-distil")
     _checkpoint(tmp_path, "grown.safetensors", "gfnet-dynn")
+    _checkpoint(tmp_path, "stages.safetensors", "gfnet-h", **STAGES)
+    _checkpoint(tmp_path, "grown-h.safetensors", "gfnet-h", exit_blocks=(0,), **STAGES)
     return tmp_path
 
 
@@ -184,6 +189,15 @@ def test_exits_grow_on_the_start(folder: Path, start: str, family: str) -> None:
     assert recipe.preprocessing.size == 10
 
 
+def test_a_hierarchical_model_may_be_the_start(folder: Path) -> None:
+    """To go on with its classes replaced, and to get exits."""
+    changes = {"model": REMOVED, "preprocessing": REMOVED, "start": "stages.safetensors"}
+    going_on = read_recipe(_write(folder, BASELINE, **changes)).config
+    assert (going_on.family, going_on.depths, going_on.exit_blocks) == ("gfnet-h", (1, 1, 1, 1), ())
+    growing = read_recipe(_write(folder, EXITS, start="stages.safetensors")).config
+    assert (growing.family, growing.exit_blocks) == ("gfnet-h", (0, 1))
+
+
 def test_the_output_starts_from_the_recipes_folder(folder: Path) -> None:
     """Wherever the command is run."""
     assert read_recipe(_write(folder, BASELINE)).output == folder / "out" / "base.safetensors"
@@ -296,7 +310,8 @@ def test_a_file_that_is_no_mapping_is_refused(folder: Path, text: str) -> None:
          "img_size 12, but teacher sees 8 pixels"),
         (EXITS, {"exit_blocks": [0, 2]}, "exit_blocks", "exit early after blocks 0..1"),
         (EXITS, {"exit_blocks": []}, "exit_blocks", "an empty list"),
-        (EXITS, {"start": "grown.safetensors"}, "start", "grown is a gfnet-dynn"),
+        (EXITS, {"start": "grown.safetensors"}, "start", "grown is a gfnet-dynn with exits"),
+        (EXITS, {"start": "grown-h.safetensors"}, "start", "grown-h is a gfnet-h with exits"),
         (STUDENT, {"teacher": "nobody.safetensors"}, "teacher", "no such checkpoint"),
         (STUDENT, {"teacher": "digits-gfnt"}, "teacher", "did you mean 'digits-gfnet'"),
         (STUDENT, {"teaching": {"kind": "soft"}}, "teaching", "the key temperature is missing"),

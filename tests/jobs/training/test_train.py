@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 import yaml
 
 import gfnet
@@ -138,6 +139,30 @@ def test_a_checkpoint_names_its_parent(name: str, parent: str, trained: Trained)
     training = gfnet.inspect_checkpoint(trained[name][0].output).metadata.training
     sha256 = gfnet.inspect_checkpoint(trained[parent][0].output).sha256
     assert training["parent"] == {"name": parent, "sha256": sha256}
+
+
+@pytest.mark.parametrize("joint_epochs", [0, 1])
+def test_exits_grow_on_a_baseline(joint_epochs: int, trained: Trained, tmp_path: Path) -> None:
+    """With its body frozen, or after an epoch in which it learned with all heads."""
+    baseline = trained["digits-gfnet"][0].output
+    recipe = _tiny(
+        tmp_path,
+        "digits-dynn",
+        start=str(baseline),
+        exit_blocks=[0, 1],
+        joint_epochs=joint_epochs,
+        epochs=2 + joint_epochs,
+    )
+    reports: list[Any] = []
+    train(recipe, reports.append)
+    grown, flat = gfnet.load_checkpoint(recipe.output), gfnet.load_checkpoint(baseline)
+    assert (grown.config.family, grown.config.exit_blocks) == ("gfnet-dynn", (0, 1))
+    assert grown.metadata.training["parent"]["name"] == "digits-gfnet"
+    phases = [report.phase for report in reports if report.validation]
+    assert phases == ["warm-up", *["joint"] * joint_epochs, "gates"]
+    state = grown.state_dict()
+    is_kept = [torch.equal(state[name], tensor) for name, tensor in flat.state_dict().items()]
+    assert all(is_kept) == (not joint_epochs)
 
 
 def test_a_model_with_exits_says_which_and_at_what_cost(trained: Trained) -> None:
