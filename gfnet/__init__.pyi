@@ -3,7 +3,6 @@ from .checkpoint import inspect_checkpoint as inspect_checkpoint
 from .checkpoint import load_checkpoint as load_checkpoint
 from .checkpoint import save_checkpoint as save_checkpoint
 from .checkpoint import save_thresholds as save_thresholds
-from .confidence import with_rule as with_rule
 from .config import EXIT_RULES as EXIT_RULES
 from .config import FAMILIES as FAMILIES
 from .config import VARIANTS as VARIANTS
@@ -14,6 +13,7 @@ from .gates import gate_features as gate_features
 from .metadata import Metadata as Metadata
 from .model import GFNet as GFNet
 from .model import create as create
+from .model import with_rule as with_rule
 from .preprocess import DecodeError as DecodeError
 from .preprocess import Preprocessing as Preprocessing
 from .preprocess import decode as decode

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from typing import TYPE_CHECKING, TypeVar
 
 from torch import Tensor, nn
 
-from gfnet.config import EXIT_RULES
-
-if TYPE_CHECKING:
-    from gfnet.model import GFNet
-
-    Model = TypeVar("Model", bound=GFNet)
+from gfnet.config import ModelConfig
 
 
 class Confidence(nn.Module):
@@ -46,20 +39,7 @@ class Confidence(nn.Module):
         return logits.argmax(dim=-1).float() + 0 * entropy  # NaN where the entropy is
 
 
-def with_rule(model: Model, rule: str) -> Model:
-    """Return the same model, sharing its weights, whose images exit by a rule.
-
-    Raises:
-        ValueError: there is no such rule.
-    """
-    if rule not in EXIT_RULES:
-        raise ValueError(f"there is no exit rule {rule!r}; rules: {', '.join(EXIT_RULES)}")
-    changed = copy.copy(model)
-    changed._modules = dict(model._modules)  # noqa: SLF001 - else both would get what one is given
-    changed.exit_rule = rule
-    scorers = {
-        str(block): Confidence(rule, model.config.num_classes)
-        for block in (model.config.exit_blocks if rule != "gate" else ())
-    }
-    changed.confidences = nn.ModuleDict(scorers).train(model.training)
-    return changed
+def confidences(rule: str, config: ModelConfig) -> nn.ModuleDict:
+    """Return what scores each exit under a rule, by its block; nothing if its gates do."""
+    blocks = config.exit_blocks if rule != "gate" else ()
+    return nn.ModuleDict({str(block): Confidence(rule, config.num_classes) for block in blocks})

@@ -92,6 +92,7 @@ class ModelConfig:
             (after which all remaining images exit). Empty for the static families.
         embed_dims, depths: channels and number of blocks of each stage of a hierarchical model;
             patch_size, embed_dim (of the first stage) and depth (of all) follow. Else ().
+        has_gates: whether each exit has a learned gate; without, images exit by another exit rule.
 
     Raises:
         ConfigError: the sizes contradict each other.
@@ -107,6 +108,7 @@ class ModelConfig:
     exit_blocks: tuple[int, ...] = ()
     embed_dims: tuple[int, ...] = ()
     depths: tuple[int, ...] = ()
+    has_gates: bool = True
 
     def __post_init__(self) -> None:
         """Check the sizes and fill in those that follow from others."""
@@ -132,6 +134,10 @@ class ModelConfig:
             )
         object.__setattr__(self, "filter_grid", self._checked_grid())
         object.__setattr__(self, "exit_blocks", self._checked_exits())
+        if type(self.has_gates) is not bool:
+            raise ConfigError(f"has_gates {self.has_gates!r} is not true or false")
+        if not self.has_gates and not self.has_exits:
+            raise ConfigError(f"has_gates false: a {self.family} model here has no exits")
         if (count := self.parameters()) > MAX_PARAMETERS:
             raise ConfigError(
                 f"img_size {self.img_size}, patch_size {self.patch_size}, embed_dim"
@@ -179,7 +185,7 @@ class ModelConfig:
         if not isinstance(self.exit_blocks, (tuple, list)):
             raise ConfigError(f"exit_blocks {self.exit_blocks!r} is not a list of block numbers")
         exits = tuple(self.exit_blocks)
-        if exits and not self.has_gates:
+        if exits and not self.has_exits:
             raise ConfigError(
                 f"exit_blocks {list(exits)}: a {self.family} model has no early exits;"
                 f" the families {', '.join(_WITH_EXITS)} have"
@@ -206,9 +212,14 @@ class ModelConfig:
         return self.family == "gfnet-h"
 
     @property
-    def has_gates(self) -> bool:
+    def has_exits(self) -> bool:
         """Whether images can exit early."""
         return self.family in _WITH_GATES or (self.is_hierarchical and bool(self.exit_blocks))
+
+    @property
+    def default_rule(self) -> str:
+        """The exit rule, of EXIT_RULES, unless another is chosen."""
+        return "gate" if self.has_gates else "max_prob"
 
     @property
     def has_exit_at_every_block(self) -> bool:
@@ -292,8 +303,9 @@ class ModelConfig:
             if self.is_hierarchical:
                 shapes[f"intermediate_norms.{number}.weight"] = (width,)
                 shapes[f"intermediate_norms.{number}.bias"] = (width,)
-            shapes[f"gates.{number}.linear.weight"] = (1, GATE_FEATURES)
-            shapes[f"gates.{number}.linear.bias"] = (1,)
+            if self.has_gates:
+                shapes[f"gates.{number}.linear.weight"] = (1, GATE_FEATURES)
+                shapes[f"gates.{number}.linear.bias"] = (1,)
         for head, width in heads.items():
             shapes[f"{head}.weight"] = (self.num_classes, width)
             shapes[f"{head}.bias"] = (self.num_classes,)
@@ -342,6 +354,8 @@ class ModelConfig:
         }
         if not self.is_hierarchical:
             del fields["embed_dims"], fields["depths"]  # which an earlier gfjobs does not know
+        if self.has_gates:
+            del fields["has_gates"]  # likewise
         return fields
 
     @classmethod
@@ -354,7 +368,7 @@ class ModelConfig:
         known = [*cls.__dataclass_fields__]
         if fields.get("family") != "gfnet-h":
             known = [name for name in known if name not in ("embed_dims", "depths")]
-        if missing := [name for name in known if name not in fields]:
+        if missing := [name for name in known if name not in (*fields, "has_gates")]:
             raise ConfigError(f"the model's sizes lack {', '.join(missing)}")
         if unknown := [name for name in fields if name not in known]:
             raise ConfigError(f"the model's sizes have unknown fields: {', '.join(unknown)}")

@@ -202,7 +202,7 @@ def _infer(state: dict[str, Tensor], changes: ImportChanges) -> ModelConfig:
     exits = changes.exit_blocks
     config = infer_config({key: tuple(tensor.shape) for key, tensor in state.items()}, exits)
     if not config.has_exit_at_every_block:
-        if config.has_gates:
+        if config.has_exits:
             return config
         if exits is not None:
             raise ConfigError(f"it is a {config.family} model without exits: it has no early exits")

@@ -16,7 +16,7 @@ def infer_config(
     """Infer the configuration, which a state dict does not contain.
 
     The grid follows from a filter's shape: a is its first axis, b = N / a. The side is that of all
-    patches. If every block has a gate, each counts as an exit, since nothing says which were
+    patches. If every block has a head, each counts as an exit, since nothing says which were
     enabled.
 
     Args:
@@ -32,14 +32,14 @@ def infer_config(
     patch = _shape(shapes, "patch_embed.proj.weight", 4)
     tokens = _shape(shapes, "pos_embed", 3)[1]
     has_tokens = "cls_token" in shapes
-    has_gates = _has_gates(shapes)
+    has_exits, has_gates = _exits(shapes)
     depth = len({key.split(".")[1] for key in shapes if _is_block(key)})
     side = math.isqrt(max(tokens - (2 if has_tokens else 0), 0))
     if depth > MAX_DEPTH:
         raise ValueError(f"it is not a Global Filter Network: it has {depth} blocks")
-    family = "gfnet" + ("-distil" if has_tokens else "") + ("-dynn" if has_gates else "")
+    family = "gfnet" + ("-distil" if has_tokens else "") + ("-dynn" if has_exits else "")
     exits: tuple[int, ...] = ()
-    if has_gates:
+    if has_exits:
         every = tuple(range(depth - 1))
         exits = every if has_tokens else _numbered_exits(shapes, depth, exit_blocks)
     return ModelConfig(
@@ -51,6 +51,7 @@ def infer_config(
         num_classes=_shape(shapes, "head.weight", 2)[0],
         filter_grid=(filter_shape[0], tokens // filter_shape[0]),
         exit_blocks=exits,
+        has_gates=has_gates,
     )
 
 
@@ -77,31 +78,31 @@ def _hierarchical(shapes: Mapping[str, Shape], exit_blocks: tuple[int, ...] | No
         raise ValueError(f"it is not a Global Filter Network: it has {sum(depths)} blocks")
     widths = (_shape(shapes, f"patch_embed.{s}.proj.weight", 4)[0] for s in range(STAGES))
     side = math.isqrt(_shape(shapes, "pos_embed", 3)[1])
-    has_gates = _has_gates(shapes)
+    has_exits, has_gates = _exits(shapes)
     return ModelConfig(
         "gfnet-h",
         img_size=side * _shape(shapes, "patch_embed.0.proj.weight", 4)[2],
         num_classes=_shape(shapes, "head.weight", 2)[0],
-        exit_blocks=_numbered_exits(shapes, sum(depths), exit_blocks) if has_gates else (),
+        exit_blocks=_numbered_exits(shapes, sum(depths), exit_blocks) if has_exits else (),
         embed_dims=tuple(widths),
         depths=depths,
+        has_gates=has_gates,
     )
 
 
-def _has_gates(shapes: Mapping[str, Shape]) -> bool:
-    """Whether there are exits with gates.
+def _exits(shapes: Mapping[str, Shape]) -> tuple[bool, bool]:
+    """Return whether there are exits, and whether these have gates; without exits the latter is so.
 
     Raises:
-        ValueError: there are heads of exits, but not as many gates.
+        ValueError: some exits have a gate and others have none.
     """
     heads, gates = _count(shapes, "intermediate_heads"), _count(shapes, "gates")
-    if heads == gates:
-        return gates > 0
-    held = "no gates" if not gates else f"{gates} gates" if gates > 1 else "1 gate"
+    if gates in (0, heads):
+        return heads > 0, gates == heads
+    held = f"{gates} gates" if gates > 1 else "1 gate"
     raise ValueError(
         f"it has heads for {heads} exits, and {held}: each exit needs a head"
-        " (intermediate_heads.K) and a gate (gates.K.linear), which decides who exits there. Take a"
-        " file that has both, or train exits on the model without them (stage: exits in a recipe)"
+        " (intermediate_heads.K), and either each or none a gate (gates.K.linear)"
     )
 
 
@@ -113,7 +114,7 @@ def _numbered_exits(
     Raises:
         ValueError: they are not given, or not as many as the file has.
     """
-    count = _count(shapes, "gates")
+    count = _count(shapes, "intermediate_heads")
     if exit_blocks is None:
         # The published ones follow every second block from 3, or each.
         usual = range(3, 2 * count + 2, 2) if 2 * count + 1 < depth - 1 else range(count)

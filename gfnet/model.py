@@ -6,6 +6,7 @@ K classes, E exits (the last block's included).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from functools import partial
 from itertools import pairwise
@@ -14,7 +15,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from gfnet.config import ModelConfig, configure
+from gfnet.confidence import confidences
+from gfnet.config import EXIT_RULES, ModelConfig, configure
 from gfnet.gates import UncertaintyGate
 from gfnet.layers import NORM_EPS, Block, PatchEmbed, PatchMerge, ScaledBlock
 from gfnet.metadata import Metadata
@@ -39,8 +41,8 @@ class GFNet(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.exit_rule = "gate"  # another: `gfnet.with_rule`
-        self.confidences = nn.ModuleDict()
+        self.exit_rule = config.default_rule  # another: `gfnet.with_rule`
+        self.confidences = confidences(self.exit_rule, config)
         self.metadata = Metadata.default(config)
         dim = config.levels[-1].dim
         self.patch_embed = self._make_embedding()
@@ -220,7 +222,8 @@ class GFNetDistilDynn(GFNetDistil):
         dim, classes, early = config.embed_dim, config.num_classes, config.depth - 1
         self.intermediate_heads = nn.ModuleList(nn.Linear(dim, classes) for _ in range(early))
         self.intermediate_heads_dist = nn.ModuleList(nn.Linear(dim, classes) for _ in range(early))
-        self.gates = nn.ModuleList(UncertaintyGate() for _ in range(early))
+        gates = early if config.has_gates else 0
+        self.gates = nn.ModuleList(UncertaintyGate() for _ in range(gates))
 
     def exit_tokens(self, tokens: Tensor) -> Tensor:
         """Return the class and the distillation token."""
@@ -255,7 +258,8 @@ class GFNetDynn(GFNet):
             nn.Linear(config.level_of(block).dim, config.num_classes)
             for block in config.exit_blocks
         )
-        self.gates = nn.ModuleList(UncertaintyGate() for _ in config.exit_blocks)
+        gates = len(config.exit_blocks) if config.has_gates else 0
+        self.gates = nn.ModuleList(UncertaintyGate() for _ in range(gates))
         self._numbers = config.exit_numbers
 
     def exit_heads(self, block: int) -> tuple[nn.Module, ...]:
@@ -365,3 +369,20 @@ def create(name: str, **sizes: Any) -> GFNet:
         ConfigError: the name or a size is unknown, or the sizes contradict each other.
     """
     return build(configure(name, **sizes))
+
+
+def with_rule(model: GFNet, rule: str) -> GFNet:
+    """Return the same model, sharing its weights, whose images exit by a rule.
+
+    Raises:
+        ValueError: there is no such rule, or no gates for the rule `gate`.
+    """
+    if rule not in EXIT_RULES:
+        raise ValueError(f"there is no exit rule {rule!r}; rules: {', '.join(EXIT_RULES)}")
+    if rule == "gate" and not model.config.has_gates:
+        raise ValueError(f"its exits have no gates; rules: {', '.join(EXIT_RULES[1:])}")
+    changed = copy.copy(model)
+    changed._modules = dict(model._modules)  # noqa: SLF001 - else both would get what one is given
+    changed.exit_rule = rule
+    changed.confidences = confidences(rule, model.config).train(model.training)
+    return changed

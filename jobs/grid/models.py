@@ -14,7 +14,7 @@ from jobs.common.yaml_document import Value, suggest_near
 
 KEYS = ("name", "checkpoint", "exit_blocks")
 GATE = "gate"
-"""The exit rule of every model unless the grid says otherwise."""
+"""The exit rule of a model with gates unless the grid says otherwise."""
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 
@@ -35,7 +35,7 @@ class Model:
     path: Path
     sha256: str
     metadata: gfnet.Metadata
-    exit_rule: str = GATE
+    exit_rule: str
 
     @property
     def config(self) -> gfnet.ModelConfig:
@@ -54,13 +54,14 @@ class Model:
 
     def under(self, rule: str) -> Model:
         """Return the model under an exit rule: another model to everything that follows."""
-        name = self.name if rule == GATE else f"{self.name}@{rule}"
+        name = self.name if rule == self.config.default_rule else f"{self.name}@{rule}"
         return replace(self, name=name, exit_rule=rule)
 
     @property
     def name_in_grid(self) -> str:
         """Its name without the exit rule."""
-        return self.name if self.exit_rule == GATE else self.name.rpartition("@")[0]
+        is_default = self.exit_rule == self.config.default_rule
+        return self.name if is_default else self.name.rpartition("@")[0]
 
 
 def read_model(value: Value, base: Path) -> Model | None:
@@ -96,7 +97,8 @@ def _open(
     except (gfnet.CheckpointError, OSError) as err:
         value.problem(str(err), "a GFNet checkpoint, .safetensors or .pth")
         return None
-    return Model(name or path.stem, path, info.sha256, metadata)
+    rule = metadata.config.default_rule
+    return Model(name or path.stem, path, info.sha256, metadata, rule)
 
 
 def _inspect(path: Path) -> gfnet.CheckpointInfo:

@@ -94,14 +94,15 @@ class _Reader:
     def read(self, devices: Sequence[str] | None) -> Grid:
         """Return the grid, with stand-ins for values that have problems."""
         listed = [(v, model) for v in self._items("models") if (model := read_model(v, self.base))]
-        rules = self._rules([model for _, model in listed])
+        rules = self._rules(listed)
         models = [
             (value, model.under(rule))
             for value, model in listed
-            for rule in (rules if model.gates else [GATE])
+            for rule in (rules if rules and model.gates else [model.exit_rule])
         ]
         datasets = read_datasets(self._items("datasets"), self.base, may_download=self.may_download)
-        thresholds = list(self._thresholds(rules))
+        used = dict.fromkeys(model.exit_rule for _, model in models if model.gates)
+        thresholds = list(self._thresholds([*used] or [GATE]))
         latency_batch, accuracy_batch = self._batch_sizes()
         grid = Grid(
             name=self._name(),
@@ -150,11 +151,23 @@ class _Reader:
             self.entries["name"].problem(f"{name!r}", NAME_RULE)
         return name
 
-    def _rules(self, models: Sequence[Model]) -> tuple[str, ...]:
-        """Return the exit rules; each makes a model with exits another model."""
+    def _rules(self, models: Sequence[tuple[Value, Model]]) -> tuple[str, ...]:
+        """Return the exit rules, each of which makes a model with exits another model; () if none.
+
+        Then each model has its own.
+        """
+        if "exit_rules" not in self.entries:
+            return ()
         rules = self._axis("exit_rules", GATE, lambda v: v.choice(gfnet.EXIT_RULES, "exit rule"))
-        if "exit_rules" in self.entries and models and not any(model.gates for model in models):
+        early = [(value, model) for value, model in models if model.gates]
+        if models and not early:
             self.entries["exit_rules"].problem("no model here has exits", "a model with exits")
+        for value, model in early if GATE in rules else ():
+            if not model.config.has_gates:
+                value.problem(
+                    f"the exits of {model.name} have no gates for the exit rule gate",
+                    f"exit_rules of {', '.join(gfnet.EXIT_RULES[1:])}, or a model with gates",
+                )
         return rules
 
     def _thresholds(self, rules: Sequence[str]) -> Iterator[tuple[Value, Threshold]]:

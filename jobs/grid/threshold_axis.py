@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jobs.common.yaml_document import Value
-from jobs.grid.models import GATE, Model
+from jobs.grid.models import Model
 
 RANGE_KEYS = ("start", "stop", "num")
 MAX_THRESHOLDS = 100_000
@@ -59,7 +59,8 @@ class Threshold:
 
     def of(self, model: Model) -> tuple[float, ...]:
         """Return one float32 number per gate of the model; empty for a static model."""
-        trained = model.metadata.thresholds if model.exit_rule == GATE else ()
+        is_default = model.exit_rule == model.config.default_rule
+        trained = model.metadata.thresholds if is_default else ()
         default = DEFAULT_PATIENCE if model.exit_rule == PATIENCE else DEFAULT_THRESHOLD
         given = self.values or trained or (default,)
         return tuple(float32(value) for value in (given * model.gates)[: model.gates])

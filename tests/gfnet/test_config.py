@@ -108,7 +108,7 @@ def test_hierarchical_state_shapes_are_those_of_the_modules(
     assert {name: tuple(tensor.shape) for name, tensor in state.items()} == config.state_shapes()
     assert ModelConfig.from_json(config.to_json()) == config
     assert [level.last for level in config.levels][-1] == config.last_block == sum(depths) - 1
-    assert config.has_gates == bool(exits)
+    assert config.has_exits == bool(exits)
 
 
 @given(st.integers(1, 3000))

@@ -25,7 +25,9 @@ from gfnet import (
     Preprocessing,
     create,
     inspect_checkpoint,
+    load_checkpoint,
     save_checkpoint,
+    with_rule,
 )
 from gfnet.checkpoint import METADATA_KEY
 from gfnet.convert import ImportChanges, convert
@@ -434,17 +436,16 @@ def test_the_example_is_that_of_the_published_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("family", ["gfnet-dynn", "gfnet-distil-dynn"])
 @pytest.mark.parametrize(
     ("left_out", "held"),
-    [("gates.", "2 exits, and no gates"), ("gates.1", "2 exits, and 1 gate:"),
-     ("intermediate_heads.", "0 exits, and 2 gates")],
-)  # fmt: skip
-def test_heads_without_gates_are_refused(
+    [("gates.1", "2 exits, and 1 gate:"), ("intermediate_heads.", "0 exits, and 2 gates")],
+)
+def test_some_exits_without_a_gate_are_refused(
     tmp_path: Path, family: str, left_out: str, held: str
 ) -> None:
-    """A gate decides who exits; which of the two are missing is said."""
+    """Which of the two are missing is said."""
     state = _model(family).state_dict()
     kept = {name: tensor for name, tensor in state.items() if not name.startswith(left_out)}
     torch.save({"model": kept}, tmp_path / "m.pth")
-    with pytest.raises(CheckpointError, match=f"heads for {held}.*stage: exits in a recipe"):
+    with pytest.raises(CheckpointError, match=f"heads for {held}.*either each or none a gate"):
         convert(tmp_path / "m.pth", ImportChanges(exit_blocks=(0, 1)))
 
 
@@ -523,3 +524,29 @@ def test_metadata_that_is_not_whole_is_refused(tmp_path: Path) -> None:
     save_file(_model().state_dict(), tmp_path / "m.safetensors", {METADATA_KEY: "{}"})
     with pytest.raises(CheckpointError, match=r"m\.safetensors: its metadata has format None"):
         convert(tmp_path / "m.safetensors", ImportChanges())
+
+
+@pytest.mark.parametrize("family", ["gfnet-dynn", "gfnet-h", "gfnet-distil-dynn"])
+def test_exits_without_gates_exit_by_confidence(tmp_path: Path, family: str) -> None:
+    """Of every family with exits: imported, saved, read and routed by the largest probability."""
+    torch.manual_seed(0)
+    hierarchical = STAGES | {"img_size": 32, "exit_blocks": (0, 2)}
+    model = create(family, **hierarchical) if family == "gfnet-h" else _model(family)
+    model = with_rule(model, "max_prob")
+    blocks = model.config.exit_blocks
+    state = {key: value for key, value in model.state_dict().items() if "gates." not in key}
+    torch.save({"model": state}, tmp_path / "m.pth")
+    converted = convert(tmp_path / "m.pth", ImportChanges(exit_blocks=blocks)).model
+    assert (converted.config.has_gates, converted.config.exit_blocks) == (False, blocks)
+    save_checkpoint(converted, tmp_path / "m.safetensors")
+    loaded = load_checkpoint(tmp_path / "m.safetensors")
+    assert loaded.config == converted.config
+    side = model.config.img_size
+    images = torch.randn(5, 3, side, side, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        limit = model.forward_exits(images).gate_scores.median().item()
+        expected, found = model.route(images, limit), loaded.route(images, limit)
+    for one, other in zip(expected, found, strict=True):
+        torch.testing.assert_close(one, other, equal_nan=True)
+    with pytest.raises(ValueError, match="its exits have no gates; rules: max_prob"):
+        with_rule(loaded, "gate")

@@ -15,7 +15,6 @@ from jobs.common.formatting import Row, format_counted
 from jobs.common.text import ShowText
 from jobs.common.yaml_document import Document
 from jobs.grid.grid import Grid
-from jobs.grid.models import GATE
 from jobs.grid.reader import read_grid
 from jobs.runs.submit import submit_document
 from jobs.runs.target import Target
@@ -72,11 +71,14 @@ def narrow_grid(grid: Grid, cells: Sequence[Row], control: str | None) -> str:
         )
     asked["name"] = f"{grid.name}{SUFFIX}"
     asked["models"] = _chosen(asked["models"], kept)
+    rules = {model.exit_rule for model in wanted if model.gates}
     if "exit_rules" in asked:
-        rules = {model.exit_rule for model in wanted if model.gates} or {GATE}
         asked["exit_rules"] = sorted(rules)
-        if isinstance(asked.get("thresholds"), dict):
-            asked["thresholds"] = {r: v for r, v in asked["thresholds"].items() if r in rules}
+    if isinstance(asked.get("thresholds"), dict):
+        asked["thresholds"] = {r: v for r, v in asked["thresholds"].items() if r in rules}
+    for key in ("exit_rules", "thresholds"):
+        if not asked.get(key, True):  # only static models are left
+            del asked[key]
     asked["datasets"] = _chosen(
         asked["datasets"], [dataset.label in labels for dataset in grid.datasets]
     )

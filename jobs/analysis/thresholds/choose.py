@@ -248,14 +248,14 @@ def write_thresholds(
     """Write the run's checkpoint to a file, with these default thresholds.
 
     Raises:
-        UsageError: they are not of its gates, the checkpoint is gone or changed, or the file cannot
-            be written.
+        UsageError: they are not of its own exit rule, the checkpoint is gone or changed, or the
+            file cannot be written.
     """
-    if cell["exit_rule"] != "gate":
-        rule = cell["exit_rule"]
+    rule = cell["exit_rule"]
+    if cell["model"].endswith(f"@{rule}"):
         raise UsageError(
-            f"--write: a checkpoint has thresholds for its gates, not for {rule}: write them into a"
-            f" grid, as `thresholds: {{{rule}: [[...]]}}`"
+            f"--write: a checkpoint has thresholds for one exit rule, not for {rule}: write them"
+            f" into a grid, as `thresholds: {{{rule}: [[...]]}}`"
         )
     (run,) = [run for run in storage.list_runs(root) if run.run_id == run_id]
     submission = storage.read_submission(root, run_id)

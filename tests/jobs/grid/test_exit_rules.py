@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 import gfnet
 import storage
@@ -141,5 +142,22 @@ def test_every_rule_is_routed_as_it_is_replayed(ran: Callable[[str], Path]) -> N
     assert found == storage.query(root, f"{own} AND runtime = 'torch'").to_pylist()[0]
     narrowing = {"model": "dynn@margin", "runtime": "torch"}
     cell = read_pass(root, "r", Limits(max_drop=50), narrowing).cell
-    with pytest.raises(UsageError, match="thresholds for its gates, not for margin"):
+    with pytest.raises(UsageError, match="thresholds for one exit rule, not for margin"):
         write_thresholds(root, "r", cell, (0.5, 0.5), root / "c.safetensors")
+
+
+def test_exits_without_gates_have_another_rule_of_their_own(
+    write_grid: Callable, read: Callable[[Path], Grid], tmp_path: Path
+) -> None:
+    """Under its own name; the gate is refused, and what else there is stands there."""
+    torch.manual_seed(0)
+    sizes = {"img_size": 8, "patch_size": 2, "embed_dim": 8, "num_classes": 10}
+    bare = gfnet.create("gfnet-dynn", depth=3, exit_blocks=(0, 1), has_gates=False, **sizes)
+    gfnet.save_checkpoint(bare, tmp_path / "bare.safetensors")
+    head = "models: [bare.safetensors]\ndatasets: [{name: digits, limit: 9}]\n"
+    (model,) = read(write_grid(head)).models
+    assert (model.name, model.exit_rule) == ("bare", "max_prob")
+    grid = read(write_grid(f"{head}exit_rules: [max_prob, margin]\n"))
+    assert [model.name for model in grid.models] == ["bare", "bare@margin"]
+    with pytest.raises(BadInputError, match="bare have no gates for the exit rule gate"):
+        read(write_grid(f"{head}exit_rules: [gate, margin]\n"))

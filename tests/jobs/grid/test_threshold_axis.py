@@ -37,7 +37,8 @@ def read(tmp_path: Path) -> Read:
 def model(gates: int, thresholds: tuple[float, ...] = ()) -> SimpleNamespace:
     """As much of a model as a threshold asks for."""
     metadata = SimpleNamespace(thresholds=thresholds)
-    return SimpleNamespace(gates=gates, metadata=metadata, exit_rule="gate")
+    config = SimpleNamespace(default_rule="gate")
+    return SimpleNamespace(gates=gates, metadata=metadata, exit_rule="gate", config=config)
 
 
 def test_entries_by_hand(read: Read) -> None:

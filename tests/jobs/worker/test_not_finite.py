@@ -38,7 +38,7 @@ def root(
 
     def load_broken(*arguments: Any, **options: Any) -> gfnet.GFNet:
         model = load(*arguments, **options)
-        if model.config.has_gates:
+        if model.config.has_exits:
             torch.nn.init.constant_(model.get_parameter("norm.weight"), math.inf)
         return model
 
