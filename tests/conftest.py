@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from numpy.typing import NDArray
-from support.examples import MANY
+from support.examples import FEW, MANY
 
 import storage
 
@@ -25,7 +25,10 @@ import storage
 # other in a loop cost many times what they compute.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-settings.register_profile(MANY, settings.default)
+# How long an example takes tells of the machine, not of the code.
+settings.register_profile(FEW, settings.default, deadline=None)
+settings.register_profile(MANY, settings.default, deadline=None)
+settings.load_profile(FEW)
 
 
 def pytest_report_header() -> str:

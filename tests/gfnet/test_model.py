@@ -138,7 +138,7 @@ def replay(outputs: gfnet.ExitOutputs, thresholds: list[float]) -> tuple[list[in
 THRESHOLD = st.one_of(st.floats(0, 1, width=32), st.sampled_from([-math.inf, math.inf, 0.0, 1.0]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_route_is_the_replay_of_all_exits(data: st.DataObject) -> None:
     """For any sizes, exits and thresholds, batch 1 routes as the all-exit pass says."""

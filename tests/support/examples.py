@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from hypothesis import settings
 
+FEW = "few"
+"""The profile of `make test`."""
+
 MANY = "many"
 """The profile of `make faults`: pytest --hypothesis-profile=many."""
 

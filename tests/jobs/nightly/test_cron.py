@@ -71,7 +71,7 @@ def test_utc_knows_no_such_nights() -> None:
         assert (first.hour, first.minute) == (2, 30)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     cron=st.sampled_from(
         [

@@ -317,7 +317,6 @@ GROWN = (  # every axis, and what is added stands before what was there
 @settings(
     max_examples=20,
     phases=[Phase.explicit, *([Phase.generate] if is_many() else [])],
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

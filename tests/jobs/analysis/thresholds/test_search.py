@@ -75,7 +75,7 @@ def feasible(
     return [point for point in points if not asked.missed(answers, point)]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.data())
 def test_exact_search_finds_what_the_oracle_finds(data: st.DataObject) -> None:
     """With no gate to three; where nothing is feasible it says so and names the nearest point."""
@@ -94,7 +94,7 @@ def test_exact_search_finds_what_the_oracle_finds(data: st.DataObject) -> None:
     assert choice.point == answers.point(choice.point.thresholds)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_the_heuristic_is_no_worse_than_a_shared_threshold(data: st.DataObject) -> None:
     """It satisfies the constraints wherever one threshold for all gates does, and is as good."""
@@ -110,7 +110,7 @@ def test_the_heuristic_is_no_worse_than_a_shared_threshold(data: st.DataObject) 
         assert rank(point, asked) <= min(rank(other, asked) for other in allowed)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_thresholds_are_scores_or_infinite_where_nobody_leaves(data: st.DataObject) -> None:
     """Each is a float32 score of its own gate, and somebody leaves there."""
