@@ -11,7 +11,13 @@ from storage.errors import RunLockedError, RunNotFoundError, SchemaVersionError,
 from storage.maintenance import history_check
 from storage.maintenance.history_check import LOOKS
 from storage.maintenance.repair import repair_run
-from storage.maintenance.restore import damaged_tables, find_file, restoration, restore
+from storage.maintenance.restore import (
+    damaged_tables,
+    find_file,
+    find_owner_of_rows,
+    restoration,
+    restore,
+)
 from storage.maintenance.run_check import check_run
 from storage.runs.folder import take_run
 from storage.runs.history import unseal
@@ -22,7 +28,7 @@ from storage.runs.manifests import read_snapshot
 from storage.tables.parquet import check_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from storage.backends import Backend, Lease, Root
     from storage.maintenance.restore import Planner
@@ -134,8 +140,13 @@ def _examine(
     """Find the problems of a run at this moment; with its lease, repair what can be repaired."""
     run_id = paths.folder.name
     try:
+        damaged = damaged_tables(paths)
+        if damaged and (owner := find_owner_of_rows(paths)):
+            # With a row of its own, a copied folder would give that run each of its rows twice.
+            name, reason = next(iter(damaged.items()))
+            return [Problem(run_id, f"its rows are of run {owner}; {find_file(name)} ({reason})")]
         problems = _check_judged(paths, lease)
-        small = _check_small(backend, paths, planner, lease)
+        small = _check_small(backend, paths, damaged, planner, lease)
         problems += small
         if not all(problem.is_repaired for problem in small):
             found = check_run(paths, run_id, is_ended=False)
@@ -188,10 +199,13 @@ def _check_judged(paths: RunPaths, lease: Lease | None) -> list[Problem]:
 
 
 def _check_small(
-    backend: Backend, paths: RunPaths, planner: Planner | None, lease: Lease | None
+    backend: Backend,
+    paths: RunPaths,
+    damaged: Mapping[str, str],
+    planner: Planner | None,
+    lease: Lease | None,
 ) -> list[Problem]:
     """Check the run's row, cells and nodes: without the first two nothing else can be used."""
-    damaged = damaged_tables(paths)
     if not damaged:
         return []
     found = restoration(backend, paths, damaged, planner)

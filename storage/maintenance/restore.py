@@ -17,10 +17,11 @@ import pyarrow.compute as pc
 
 from storage.errors import DamagedError, StorageError
 from storage.runs.history import History
-from storage.runs.listing import read_cell_rows, read_row
+from storage.runs.listing import find_owner, read_cell_rows, read_node_rows, read_row
 from storage.runs.manifests import read_snapshot
 from storage.tables.parquet import compute_digest, keep_aside, publish_table, read_table
-from storage.tables.records import CellRow, NodeRow, RunRow, rows_to_table, table_to_rows
+from storage.tables.records import CellRow, NodeRow, RunRow, rows_to_table
+from storage.tables.schemas import SORT_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -84,7 +85,7 @@ def damaged_tables(paths: RunPaths) -> dict[str, str]:
     for name, read in (
         ("runs", lambda: read_row(paths)),
         ("cells", lambda: read_cell_rows(paths)),
-        ("nodes", lambda: _nodes(paths)),
+        ("nodes", lambda: read_node_rows(paths)),
     ):
         try:
             read()
@@ -93,6 +94,19 @@ def damaged_tables(paths: RunPaths) -> dict[str, str]:
         except FileNotFoundError:  # no node has worked yet, or the run was removed meanwhile
             continue
     return found
+
+
+def find_owner_of_rows(paths: RunPaths) -> str | None:
+    """Return another run whose rows are committed in a run's folder; None if it has its own."""
+    files: list[Backend] = []
+    with contextlib.suppress(StorageError, OSError):  # what cannot be read is reported by itself
+        snapshot = read_snapshot(paths)
+        files = [file for table in SORT_KEYS for file in snapshot.files(table)]
+    for file in files:
+        with contextlib.suppress(StorageError, OSError):
+            if owner := find_owner(read_table(file, ["run_id"]), paths.folder.name):
+                return owner
+    return None
 
 
 def restoration(
@@ -161,10 +175,6 @@ def _place(paths: RunPaths, name: str) -> Backend:
     return paths.folder / find_file(name)
 
 
-def _nodes(paths: RunPaths) -> tuple[NodeRow, ...]:
-    return table_to_rows(NodeRow, read_table(paths.nodes))
-
-
 def _copied(root: Backend, run_id: str, damaged: Collection[str]) -> dict[str, pa.Table]:
     """Return the history's copy of tables; empty if the run is not in it or the copy is damaged."""
     try:
@@ -185,7 +195,7 @@ def _copied(root: Backend, run_id: str, damaged: Collection[str]) -> dict[str, p
 def _remains(paths: RunPaths, damaged: Collection[str], snapshot: Snapshot) -> Remains:
     nodes: tuple[NodeRow, ...] = ()
     if "nodes" not in damaged and paths.nodes.is_file():
-        nodes = _nodes(paths)
+        nodes = read_node_rows(paths)
     return Remains(
         run_id=paths.folder.name,
         run=None if "runs" in damaged else read_row(paths),

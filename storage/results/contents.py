@@ -18,11 +18,10 @@ import pyarrow as pa
 from storage.errors import DamagedError
 from storage.runs.history import COPIED_TABLES, History
 from storage.runs.layout import REGRESSIONS_FILE, is_visible, run_paths, visible_files, visible_runs
-from storage.runs.listing import read_cell_rows, read_run
+from storage.runs.listing import read_cell_rows, read_own_table, read_run
 from storage.runs.manifests import entries_to_table, read_snapshot
 from storage.runs.summaries import Inputs, is_current
 from storage.sql.macros import SUMMARISED, definition
-from storage.tables.parquet import read_table
 from storage.tables.records import RunRow, rows_to_table
 from storage.tables.schemas import SORT_KEYS, TABLES
 
@@ -77,21 +76,23 @@ class Run:
         if name not in self._tables:
             self._tables[name] = None
             with contextlib.suppress(FileNotFoundError):
-                self._tables[name] = read_table(self.paths.folder / f"{name}.parquet")
+                file = self.paths.folder / f"{name}.parquet"
+                self._tables[name] = read_own_table(self.paths, file)
         return self._tables[name]
 
     def damage(self, names: Collection[str], summarised: Collection[str]) -> DamagedError | None:
         """Return the error of a table that a query needs and that is damaged; None if none is.
+
+        Every query needs the run's row: it says whose rows these are.
 
         Args:
             names: the tables that the query needs if the run has a summary.
             summarised: those that it needs if the run has none.
         """
         try:
+            _ = self.rows
             has_summary = set(names).isdisjoint(SUMMARISED) or self.summary_files
             wanted = set(names if has_summary else summarised)
-            if "runs" in wanted:
-                _ = self.rows
             for name in wanted.intersection(("cells", "nodes")):
                 if self.table(name) is None and name == "cells":
                     read_cell_rows(self.paths)
