@@ -22,7 +22,7 @@ from storage.maintenance.run_check import check_run
 from storage.runs.folder import take_run
 from storage.runs.history import unseal
 from storage.runs.judgements import find_regressions_fault
-from storage.runs.layout import existing_root, reading, run_paths, visible_files, visible_runs
+from storage.runs.layout import existing_root, files_by_id, reading, run_paths, visible_runs
 from storage.runs.listing import read_row
 from storage.runs.manifests import read_snapshot
 from storage.tables.parquet import check_columns
@@ -231,9 +231,9 @@ def _check_others(backend: Backend) -> list[Problem]:
     """Check files that belong to no run: lists of images, epochs of trainings."""
     problems = []
     for table in ("images", "training"):
-        for file in visible_files(backend / table):
+        for owner, file in files_by_id(backend / table).items():
             try:
-                check_columns(file, table)
+                check_columns(file, table, owner)
             except StorageError as err:  # all of them
                 problems.append(Problem(None, str(err)))
     return problems

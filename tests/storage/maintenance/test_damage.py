@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import shutil
 from collections.abc import Callable
@@ -13,8 +14,9 @@ import storage
 import storage.backends
 import storage.tables.parquet
 from storage.tables.records import table_to_rows
-from tests.storage.conftest import ask
+from tests.storage.conftest import Builder, ask
 from tests.storage.one_run import damage, the_file, whole, write_run
+from tests.storage.several_runs import training_rows
 
 pytestmark = pytest.mark.usefixtures("short_ladder")
 
@@ -159,6 +161,12 @@ COUNTS = {
 }
 
 
+VERDICT = storage.RegressionRow(
+    "run-1", "static", "digits", "cpu", "node-a", "torch", "float32", 1, 1, None, None,
+    "latency", "step", "ok",
+)  # fmt: skip
+
+
 def count_each(root: Path) -> dict[str, list[dict[str, object]]]:
     """The rows of each table and view, each in a statement of its own."""
     return {name: storage.query(root, sql).to_pylist() for name, sql in COUNTS.items()}
@@ -171,11 +179,7 @@ def noted(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     with storage.RunStore.open(tmp_path, "run-1") as store:
         store.save_nodes([storage.NodeRow("run-1", "node-a", "cpu")])
         store.merge()
-    judged = storage.RegressionRow(
-        "run-1", "static", "digits", "cpu", "node-a", "torch", "float32", 1, 1, None, None,
-        "latency", "step", "ok",
-    )  # fmt: skip
-    storage.save_regressions(tmp_path, "run-1", [judged])
+    storage.save_regressions(tmp_path, "run-1", [VERDICT])
     if request.param:
         storage.compact(tmp_path)
     return tmp_path
@@ -235,6 +239,34 @@ def test_a_renamed_folder_is_named_by_its_folder(noted: Path) -> None:
     (noted / "runs" / "other").rename(noted / "runs" / "run-1")
     assert count_each(noted) == expected
     assert storage.fsck(noted) == []
+
+
+@pytest.mark.parametrize("table", ["images", "training", "regressions"])
+def test_a_copied_file_of_a_root_is_refused(build: Builder, table: str) -> None:
+    """Its rows would count twice, and those of a join with it."""
+    build.records(build.cell(), 3)
+    build.store()
+    of_images = {"dataset_sha256": "d0", "image_id": [0, 1, 2], "path": "a.png"}
+    with storage.RunStore.open(build.root, "run-1") as store:
+        store.save_images("d0", storage.build_table("images", of_images))
+    training = dataclasses.replace(training_rows()[0], training_id="t")
+    storage.TrainingLog(build.root, "t").write([training])
+    storage.save_regressions(build.root, "run-1", [VERDICT])
+    before = storage.query(build.root, f"FROM {table} ORDER BY ALL")
+    Builder(build.root, "run-2").store()
+    files = {
+        "images": ("images/d0.parquet", "images/d0-old.parquet"),
+        "training": ("training/t.parquet", "training/u.parquet"),
+        "regressions": ("runs/run-1/regressions.parquet", "runs/run-2/regressions.parquet"),
+    }
+    source, copy = files[table]
+    shutil.copy(build.root / source, build.root / copy)
+    with pytest.raises(storage.StorageError, match=r"parquet has rows of \w+ .*would count twice"):
+        storage.query(build.root, f"FROM {table} ORDER BY ALL")
+    problems = [problem.what for problem in storage.fsck(build.root)]
+    assert any(copy.rpartition("/")[2] in what for what in problems)
+    (build.root / copy).unlink()
+    assert storage.query(build.root, f"FROM {table} ORDER BY ALL") == before
 
 
 @pytest.mark.parametrize("name", SMALL)
