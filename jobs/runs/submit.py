@@ -26,6 +26,7 @@ from jobs.runs.amend import amend, build_submission
 from jobs.runs.cancel import mark_cancelled
 from jobs.runs.interrupts import Interrupts
 from jobs.runs.progress import Progress
+from jobs.runs.saved_submission import read_grid_folders
 from jobs.runs.target import Target
 
 Done = frozenset[tuple[str, int, int]]
@@ -145,7 +146,9 @@ def resume(root: storage.Root, run_id: str, target: Target, narrate: ShowText) -
 
     Raises:
         BadInputError: its checkpoints or data sets are gone.
-        UsageError: its checkpoints or data sets have changed; or timed cells to be resumed here
+        DamagedError: a file of the run is damaged.
+        UsageError: its checkpoints or data sets have changed; it does not record where its grid
+            is; or timed cells to be resumed here
             began on another machine.
     """
     with storage.RunStore.open(root, run_id) as store:
@@ -153,11 +156,9 @@ def resume(root: storage.Root, run_id: str, target: Target, narrate: ShowText) -
             narrate(f"run {run_id} is done: nothing is missing")
             return Ended(run_id, is_done=True, was_done=True)
         target.check()
-        document = Document(
-            Path(store.submission["grid_path"]),
-            store.submission.get("grid", store.run.grid or ""),
-        )
-        plan = plan_document(document, Path(store.submission["base"]), target.devices())
+        path, base = read_grid_folders(run_id, store.submission)
+        document = Document(path, store.submission.get("grid", store.run.grid or ""))
+        plan = plan_document(document, base, target.devices())
         return _Session(store, document, plan, target, narrate).extend()
 
 

@@ -15,8 +15,10 @@ from storage.maintenance.restore import (
     damaged_tables,
     find_file,
     find_owner_of_rows,
+    find_submission_fault,
     restoration,
     restore,
+    restore_submission,
 )
 from storage.maintenance.run_check import check_run
 from storage.runs.folder import take_run
@@ -129,7 +131,7 @@ def _settled(backend: Backend, paths: RunPaths, planner: Planner | None) -> list
 
 def _state(paths: RunPaths) -> tuple[object, ...]:
     """Return a state that differs after anything is written to the run."""
-    small = (paths.run, paths.cells, paths.nodes, paths.regressions)
+    small = (paths.run, paths.cells, paths.nodes, paths.regressions, paths.submission)
     names = [file.name for folder in (paths.commits, paths.data) for file in folder.children()]
     return names, [file.read() for file in small if file.is_file()]
 
@@ -153,6 +155,7 @@ def _examine(
             found.hopeless.clear()  # reported already
             return [*problems, *(Problem(run_id, what) for what, *_ in found.told())]
         # The holder of the lease sees "running" for a run whose driver was killed.
+        problems += _check_submission(paths, lease)
         is_ended = read_row(paths).status not in ("running", "interrupted")
         found = check_run(paths, run_id, is_ended=is_ended)
     except SchemaVersionError as err:
@@ -225,6 +228,23 @@ def _check_small(
         )
         for name, reason in damaged.items()
     ]
+
+
+def _check_submission(paths: RunPaths, lease: Lease | None) -> list[Problem]:
+    """Check what a resume needs, of a run whose row can be read."""
+    fault = find_submission_fault(paths)
+    if fault is None:
+        return []
+    run_id, name = paths.folder.name, paths.submission.name
+    if lease is not None:
+        lease.confirm()
+        restore_submission(paths)
+    remedy = (
+        "rebuilt with the grid of run.parquet; where that grid was, what its names stood for and"
+        f" the order of added rounds are lost: continue with `gfjobs submit GRID --run {run_id}`"
+    )
+    what = f"{name}: cannot be read ({fault})"
+    return [Problem(run_id, what, remedy, is_repaired=lease is not None)]
 
 
 def _check_others(backend: Backend) -> list[Problem]:

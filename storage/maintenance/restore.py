@@ -19,6 +19,7 @@ from storage.errors import DamagedError, StorageError
 from storage.runs.history import History
 from storage.runs.listing import find_owner, read_cell_rows, read_node_rows, read_row
 from storage.runs.manifests import read_snapshot
+from storage.runs.submission import parse_submission
 from storage.tables.parquet import compute_digest, keep_aside, publish_table, read_table
 from storage.tables.records import CellRow, NodeRow, RunRow, rows_to_table
 from storage.tables.schemas import SORT_KEYS
@@ -217,9 +218,33 @@ def _unanswered(snapshot: Snapshot) -> Mapping[tuple[str, int], int]:
 
 def _submission(paths: RunPaths) -> dict[str, str]:
     """Read the submission; empty if it is damaged too."""
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        return dict(json.loads(paths.submission.read()))
+    with contextlib.suppress(FileNotFoundError, DamagedError):
+        return parse_submission(paths.submission)
     return {}
+
+
+def find_submission_fault(paths: RunPaths) -> str | None:
+    """Return what is wrong with a run's submission; None if nothing is.
+
+    Raises: OSError: it cannot be read for another reason.
+    """
+    try:
+        parse_submission(paths.submission)
+    except DamagedError as err:
+        return str(err.__cause__ or "not an object of texts")
+    except FileNotFoundError:
+        return "it is missing" if paths.run.is_file() else None
+    return None
+
+
+def restore_submission(paths: RunPaths) -> None:
+    """Write a submission of the grid that the run's row has. The caller holds the lease.
+
+    Raises: OSError: it cannot be written.
+    """
+    if paths.submission.is_file():
+        keep_aside(paths.folder, paths.submission.name)
+    paths.submission.publish(json.dumps({"grid": read_row(paths).grid or ""}).encode())
 
 
 def _nodes_of(remains: Remains) -> list[NodeRow]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -16,6 +15,7 @@ from jobs.common.text import ShowText
 from jobs.common.yaml_document import Document
 from jobs.grid.grid import Grid
 from jobs.grid.reader import read_grid
+from jobs.runs.saved_submission import read_grid_folders
 from jobs.runs.submit import submit_document
 from jobs.runs.target import Target
 
@@ -32,14 +32,14 @@ def make_remeasure(root: storage.Root, target: Target, narrate: ShowText) -> Rem
     def remeasure(run_id: str, cells: Sequence[Row], control: str | None) -> str:
         (run,) = [run for run in storage.list_runs(root) if run.run_id == run_id]
         submission = storage.read_submission(root, run_id)
-        base = Path(submission["base"])
-        document = Document(Path(submission["grid_path"]), run.grid or "")
+        path, base = read_grid_folders(run_id, submission)
+        document = Document(path, run.grid or "")
         grid = read_grid(document, target.devices(), base)
         text = narrow_grid(grid, cells, control)
         name = _begun(root, run_id, text) or _free_name(root, run_id)
         suspects = format_counted(len(cells), "suspect", "suspects")
         narrate(f"measuring {suspects} of {run_id} again, as run {name}")
-        again = Document(Path(submission["grid_path"]), text)
+        again = Document(path, text)
         ended = submit_document(again, base, root, target, narrate, run_id=name)
         if not ended.is_done:
             raise JobsError(f"run {name} failed; see gfjobs status {name}")
