@@ -36,14 +36,15 @@ def make_remeasure(root: storage.Root, target: Target, narrate: ShowText) -> Rem
         document = Document(path, run.grid or "")
         grid = read_grid(document, target.devices(), base)
         text = narrow_grid(grid, cells, control)
-        name = _begun(root, run_id, text) or _free_name(root, run_id)
+        begun = _begun(root, run_id, text)
         suspects = format_counted(len(cells), "suspect", "suspects")
-        narrate(f"measuring {suspects} of {run_id} again, as run {name}")
+        narrate(f"measuring {suspects} of {run_id} again")
         again = Document(path, text)
-        ended = submit_document(again, base, root, target, narrate, run_id=name)
+        stem = _again(run_id)
+        ended = submit_document(again, base, root, target, narrate, run_id=begun, stem=stem)
         if not ended.is_done:
-            raise JobsError(f"run {name} failed; see gfjobs status {name}")
-        return name
+            raise JobsError(f"run {ended.run_id} failed; see gfjobs status {ended.run_id}")
+        return ended.run_id
 
     return remeasure
 
@@ -104,14 +105,12 @@ def _chosen(values: Any, kept: Sequence[bool]) -> list[Any]:
 def _begun(root: storage.Root, run_id: str, text: str) -> str | None:
     """Find the same measurement, if a killed process has left it unfinished."""
     for run in storage.list_runs(root):
-        is_it = run.run_id.startswith(f"{run_id[:80]}{SUFFIX}") and run.grid == text
+        is_it = run.run_id.startswith(_again(run_id)) and run.grid == text
         if is_it and run.status == "interrupted":
             return run.run_id
     return None
 
 
-def _free_name(root: storage.Root, run_id: str) -> str:
-    taken = {run.run_id for run in storage.list_runs(root)}
-    stem = f"{run_id[:80]}{SUFFIX}"
-    names = [stem, *(f"{stem}-{number}" for number in range(2, len(taken) + 3))]
-    return next(name for name in names if name not in taken)
+def _again(run_id: str) -> str:
+    """Start of the name of a run that measures another one again."""
+    return f"{run_id[:80]}{SUFFIX}"
