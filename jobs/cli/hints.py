@@ -94,7 +94,7 @@ def _meant(context: click.Context, run: str, what: str) -> Iterator[str]:
         meanings = json.loads(text)
     except (StorageError, OSError, ValueError):
         return
-    for key in meanings:
+    for key in meanings if isinstance(meanings, dict) else ():
         if key.startswith(f"{what} "):
             yield key[len(what) + 1 :]
 

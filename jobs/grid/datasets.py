@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import storage
 from jobs.common.yaml_document import Value
@@ -62,17 +62,70 @@ def read_datasets(
         )
 
     read = [(value, dataset) for value in values if (dataset := _read(value, opened))]
-    counts = Counter(dataset.label for _, dataset in read)
+    labels = _labels([dataset for _, dataset in read])
     labelled = [
-        (value, _qualified(dataset) if counts[dataset.label] > 1 else dataset)
-        for value, dataset in read
+        (value, replace(dataset, label=label))
+        for (value, dataset), label in zip(read, labels, strict=True)
     ]
-    seen: set[str] = set()
+    seen: dict[str, Dataset] = {}
     for value, dataset in labelled:
-        if dataset.label in seen:
+        other = seen.setdefault(dataset.label, dataset)
+        if other is not dataset and _content(other) == _content(dataset):
             value.problem(f"the data set {dataset.label} is given twice", "each data set once")
-        seen.add(dataset.label)
+        elif other is not dataset:
+            value.problem(
+                f"two data sets are called {dataset.label}: {other.images.name} and"
+                f" {dataset.images.name}",
+                "paths of which the last parts, or parts before them, differ",
+            )
     return labelled
+
+
+def _labels(datasets: Sequence[Dataset]) -> list[str]:
+    """Label each data set, as shortly as the others allow.
+
+    By the last part of its path; if several share that, also by split, column and limit; if data
+    sets with other images share that too, by as many more parts of their paths as tell them apart.
+    """
+    labels = [dataset.label for dataset in datasets]
+    counts = Counter(labels)
+    labels = [
+        _qualified(dataset, label) if counts[label] > 1 else label
+        for dataset, label in zip(datasets, labels, strict=True)
+    ]
+    for label in dict.fromkeys(labels):
+        places = [place for place, each in enumerate(labels) if each == label]
+        same = [datasets[place] for place in places]
+        if len({_content(dataset) for dataset in same}) > 1:
+            for place, longer in zip(places, _longer(same), strict=True):
+                labels[place] = longer
+    return labels
+
+
+def _longer(same: Sequence[Dataset]) -> list[str]:
+    """Label data sets by the fewest last parts of their paths that tell their images apart."""
+    parts = [_parts(dataset.images.name) for dataset in same]
+    # Two paths to the same images are one data set, which is given twice.
+    first = [[_content(each) for each in same].index(_content(dataset)) for dataset in same]
+    labels: list[str] = []
+    for number in range(1, max(map(len, parts)) + 1):
+        tails = ["/".join(parts[place][-number:]) for place in first]
+        labels = [_qualified(each, tail) for each, tail in zip(same, tails, strict=True)]
+        if len(set(labels)) == len(set(first)):
+            break
+    return labels
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """Return the parts of a path in a name, that of a file without its suffix; or the name."""
+    _, has_path, text = name.partition(":")
+    path = PurePath(text)
+    path = path.with_suffix("") if path.suffix == ".parquet" else path
+    return tuple(part for part in path.parts if part != path.anchor) if has_path else (name,)
+
+
+def _content(dataset: Dataset) -> tuple[str, int | None]:
+    return dataset.images.sha256, dataset.limit
 
 
 def _read(value: Value, opened: Callable[..., storage.ImageSet]) -> Dataset | None:
@@ -103,7 +156,7 @@ def _label(name: str) -> str:
     return Path(path).stem or name if has_path else name
 
 
-def _qualified(dataset: Dataset) -> Dataset:
+def _qualified(dataset: Dataset, label: str) -> str:
     limit = f"@{dataset.limit}" if dataset.limit else ""
     column = f":{dataset.column}" if dataset.column else ""
-    return replace(dataset, label=f"{dataset.label}/{dataset.images.split}{column}{limit}")
+    return f"{label}/{dataset.images.split}{column}{limit}"

@@ -25,6 +25,7 @@ from jobs.runs.resolved_inputs import (
     resolve_inputs,
     resolve_rows,
 )
+from jobs.runs.saved_submission import read_inputs, read_later
 
 LEFT_ALONE = "the grid has it no more"
 """Note of a cell that was removed from the grid before it was done."""
@@ -87,6 +88,7 @@ def amend(store: storage.RunStore, document: Document, plan: Plan) -> Amended:
 
     Raises:
         UsageError: the run was created from different inputs, or has more rounds.
+        DamagedError: its submission is damaged.
     """
     then = _known(store)
     plan = relabel(plan, find_relabelled(then, resolve_inputs(plan.cells)))
@@ -124,19 +126,9 @@ def amend(store: storage.RunStore, document: Document, plan: Plan) -> Amended:
     )
 
 
-def read_later(submission: Mapping[str, str]) -> tuple[Later, ...]:
-    """The additions to a run after cells of it had been timed."""
-    return tuple(
-        Later(added_at, {cell_id: (start, stop) for cell_id, (start, stop) in rounds.items()})
-        for added_at, rounds in json.loads(submission.get("later", "[]"))
-    )
-
-
 def _known(store: storage.RunStore) -> ResolvedInputs:
-    if text := store.submission.get("meanings"):
-        known: ResolvedInputs = json.loads(text)
-        return known
-    return resolve_rows(store.cells)
+    known = read_inputs(store.submission)
+    return resolve_rows(store.cells) if known is None else known
 
 
 def relabel(plan: Plan, labels: Mapping[str, str]) -> Plan:

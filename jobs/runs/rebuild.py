@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import gfnet
 import storage
@@ -12,13 +10,14 @@ from jobs.common.errors import JobsError
 from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import CellStates, queued_rows
 from jobs.plan.plan import Plan, plan_document
-from jobs.runs.amend import read_later, relabel
+from jobs.runs.amend import relabel
 from jobs.runs.resolved_inputs import (
     compare_inputs,
     describe_differences,
     find_relabelled,
     resolve_inputs,
 )
+from jobs.runs.saved_submission import read_grid_folders, read_inputs, read_later
 
 
 def rebuild_plan(remains: storage.Remains) -> storage.Replanned | str:
@@ -33,12 +32,13 @@ def rebuild_plan(remains: storage.Remains) -> storage.Replanned | str:
     text = submission.get("grid") or (remains.run.grid if remains.run else None)
     if not text or not submission.get("meanings"):
         return "its submission.json does not record its grid and resolved inputs"
-    document = Document(Path(submission["grid_path"]), text)
     try:
-        plan = plan_document(document, Path(submission["base"]), None)
+        path, base = read_grid_folders(remains.run_id, submission)
+        then, _ = read_inputs(submission) or {}, read_later(submission)
+        document = Document(path, text)
+        plan = plan_document(document, base, None)
     except (JobsError, gfnet.CheckpointError, storage.StorageError) as err:
         return f"its grid cannot be planned: {err}"
-    then = json.loads(submission["meanings"])
     plan = relabel(plan, find_relabelled(then, resolve_inputs(plan.cells)))
     if differing := describe_differences(compare_inputs(then, resolve_inputs(plan.cells))):
         return f"its grid resolves to something else today:\n{differing}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import PurePath
 from typing import Any
 
 import storage
@@ -116,7 +117,7 @@ def find_relabelled(then: ResolvedInputs, now: ResolvedInputs) -> dict[str, str]
     """Labels of data sets that changed because a grid has more or fewer data sets of one name.
 
     With a second data set `digits` in the grid, `digits` becomes `digits/test@100`: the images are
-    the same.
+    the same. With a second folder `x`, `x` becomes `v1/x/test`.
 
     Returns: the label then, by the label now.
     """
@@ -126,11 +127,16 @@ def find_relabelled(then: ResolvedInputs, now: ResolvedInputs) -> dict[str, str]
         same = [
             old
             for old, meant in before.items()
-            if old not in today and meant == meaning and old.split("/")[0] == label.split("/")[0]
+            if old not in today and meant == meaning and _is_of_name(label, old.split("/")[0])
         ]
         if label not in before and len(same) == 1:
             found[label] = same[0]
     return found
+
+
+def _is_of_name(label: str, name: str) -> bool:
+    """Whether a label is made of a name, alone or with parts of a path before it."""
+    return any(name in (part, PurePath(part).stem) for part in label.split("/"))
 
 
 def _dataset(label: str | None) -> str:

@@ -26,7 +26,11 @@ from jobs.runs.amend import amend, build_submission
 from jobs.runs.cancel import mark_cancelled
 from jobs.runs.interrupts import Interrupts
 from jobs.runs.progress import Progress
+from jobs.runs.saved_submission import read_grid_folders
 from jobs.runs.target import Target
+
+SPARE_NAMES = 100
+"""Names to try; another submit may take one between the listing and the making of a run."""
 
 Done = frozenset[tuple[str, int, int]]
 """Keys of committed tasks."""
@@ -80,8 +84,13 @@ def submit_document(
     narrate: ShowText,
     *,
     run_id: str | None = None,
+    stem: str | None = None,
 ) -> Ended:
-    """As `submit`, for a grid that need not be in a file; relative paths start at `base`."""
+    """As `submit`, for a grid that need not be in a file; relative paths start at `base`.
+
+    Without `run_id` a free name is chosen: `stem`, by default the grid's name and the time, with a
+    number if that is taken.
+    """
     if run_id is not None:
         storage.checked_name(run_id, "run")
         if run_id == "latest":
@@ -92,12 +101,12 @@ def submit_document(
     if "energy" in plan.grid.measure and not target.address:
         check_setting(os.environ.get(VARIABLE, ""))
     if not target.is_detached:
-        return _submit(document, plan, root, target, narrate, run_id=run_id)
+        return _submit(document, plan, root, target, narrate, run_id=run_id, stem=stem)
     from jobs.runs.detach import open_head
 
     assert target.address  # Target.check
     with open_head(target.address, root, document, plan) as head:
-        ended = _submit(document, plan, root, target, narrate, run_id=run_id)
+        ended = _submit(document, plan, root, target, narrate, run_id=run_id, stem=stem)
         if ended.is_handed_over:
             options = ["--address", head.address, "--wait", f"{target.wait_s:.0f}s"]
             options += ["--stall", f"{target.stall_s:.0f}s"]
@@ -118,6 +127,7 @@ def _submit(
     narrate: ShowText,
     *,
     run_id: str | None,
+    stem: str | None,
 ) -> Ended:
     """Create a run from a plan, or extend the run of that name."""
     runs = storage.list_runs(root) if storage.has_results(root) else ()
@@ -125,7 +135,7 @@ def _submit(
         with storage.RunStore.open(root, run_id) as store:
             return _Session(store, document, plan, target, narrate).extend()
     run = storage.RunRow(
-        run_id=run_id or _new_run_id(runs, plan),
+        run_id=run_id or "",
         name=plan.grid.name,
         grid=document.text,
         baseline=plan.grid.baseline,
@@ -133,8 +143,8 @@ def _submit(
         gfjobs_version=gfjobs_version(),
         git_revision=git_revision(),
     )
-    rows = queued_rows(plan, run.run_id)
-    with storage.RunStore.create(root, run, rows, build_submission(document, plan)) as store:
+    names = [run_id] if run_id else _free_names(stem or _dated_stem(plan), runs)
+    with _create(root, run, names, document, plan) as store:
         session = _Session(store, document, plan, target, narrate)
         session.save_images()
         return session.execute()
@@ -145,7 +155,9 @@ def resume(root: storage.Root, run_id: str, target: Target, narrate: ShowText) -
 
     Raises:
         BadInputError: its checkpoints or data sets are gone.
-        UsageError: its checkpoints or data sets have changed; or timed cells to be resumed here
+        DamagedError: a file of the run is damaged.
+        UsageError: its checkpoints or data sets have changed; it does not record where its grid
+            is; or timed cells to be resumed here
             began on another machine.
     """
     with storage.RunStore.open(root, run_id) as store:
@@ -153,11 +165,9 @@ def resume(root: storage.Root, run_id: str, target: Target, narrate: ShowText) -
             narrate(f"run {run_id} is done: nothing is missing")
             return Ended(run_id, is_done=True, was_done=True)
         target.check()
-        document = Document(
-            Path(store.submission["grid_path"]),
-            store.submission.get("grid", store.run.grid or ""),
-        )
-        plan = plan_document(document, Path(store.submission["base"]), target.devices())
+        path, base = read_grid_folders(run_id, store.submission)
+        document = Document(path, store.submission.get("grid", store.run.grid or ""))
+        plan = plan_document(document, base, target.devices())
         return _Session(store, document, plan, target, narrate).extend()
 
 
@@ -267,12 +277,40 @@ class _Session:
                 executor.close()
 
 
-def _new_run_id(runs: Sequence[storage.RunRow], plan: Plan) -> str:
-    """The grid's name and the time, with a number if that is taken."""
+def _create(
+    root: storage.Root,
+    run: storage.RunRow,
+    names: Sequence[str],
+    document: Document,
+    plan: Plan,
+) -> storage.RunStore:
+    """Create a run under the first of these names that is free.
+
+    Raises: RunExistsError, RunLockedError: none is, as far as the last one tells.
+    """
+    for number, name in enumerate(names, 1):
+        rows = queued_rows(plan, name)
+        try:
+            return storage.RunStore.create(
+                root, replace(run, run_id=name), rows, build_submission(document, plan)
+            )
+        except (storage.RunExistsError, storage.RunLockedError):
+            # Another submit took it since the runs were listed.
+            if number == len(names):
+                raise
+    raise AssertionError("at least one name is given")
+
+
+def _dated_stem(plan: Plan) -> str:
+    """The grid's name and the time."""
+    return f"{plan.grid.name}-{now():%Y%m%d-%H%M%S}"
+
+
+def _free_names(stem: str, runs: Sequence[storage.RunRow]) -> list[str]:
+    """The stem, then the stem with numbers, without names that are taken; some to spare."""
     taken = {run.run_id for run in runs}
-    stem = f"{plan.grid.name}-{now():%Y%m%d-%H%M%S}"
-    names = [stem, *(f"{stem}-{number}" for number in range(2, len(taken) + 3))]
-    return next(name for name in names if name not in taken)
+    names = [stem, *(f"{stem}-{number}" for number in range(2, len(taken) + SPARE_NAMES))]
+    return [name for name in names if name not in taken]
 
 
 def _after_all(runs: Sequence[storage.RunRow], narrate: ShowText) -> datetime:

@@ -65,8 +65,11 @@ def driver_lines(root: storage.Root, run_id: str) -> Iterator[str]:
     """Lines that name a run's driver, its cluster if it was handed over, and its log."""
     if holder := storage.holder(root, run_id):
         yield f"driver: {holder}"
-    if address := storage.read_submission(root, run_id).get("detached"):
-        yield f"handed to the cluster at {address}"
+    try:
+        if address := storage.read_submission(root, run_id).get("detached"):
+            yield f"handed to the cluster at {address}"
+    except storage.DamagedError as err:  # the run can be followed without it
+        yield str(err)
     log = storage.log_of(root, run_id)
     if log and log.is_file():
         yield f"its log: {log}"

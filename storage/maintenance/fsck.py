@@ -11,18 +11,26 @@ from storage.errors import RunLockedError, RunNotFoundError, SchemaVersionError,
 from storage.maintenance import history_check
 from storage.maintenance.history_check import LOOKS
 from storage.maintenance.repair import repair_run
-from storage.maintenance.restore import damaged_tables, find_file, restoration, restore
+from storage.maintenance.restore import (
+    damaged_tables,
+    find_file,
+    find_owner_of_rows,
+    find_submission_fault,
+    restoration,
+    restore,
+    restore_submission,
+)
 from storage.maintenance.run_check import check_run
 from storage.runs.folder import take_run
 from storage.runs.history import unseal
 from storage.runs.judgements import find_regressions_fault
-from storage.runs.layout import existing_root, reading, run_paths, visible_files, visible_runs
+from storage.runs.layout import existing_root, files_by_id, reading, run_paths, visible_runs
 from storage.runs.listing import read_row
 from storage.runs.manifests import read_snapshot
 from storage.tables.parquet import check_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from storage.backends import Backend, Lease, Root
     from storage.maintenance.restore import Planner
@@ -123,7 +131,7 @@ def _settled(backend: Backend, paths: RunPaths, planner: Planner | None) -> list
 
 def _state(paths: RunPaths) -> tuple[object, ...]:
     """Return a state that differs after anything is written to the run."""
-    small = (paths.run, paths.cells, paths.nodes, paths.regressions)
+    small = (paths.run, paths.cells, paths.nodes, paths.regressions, paths.submission)
     names = [file.name for folder in (paths.commits, paths.data) for file in folder.children()]
     return names, [file.read() for file in small if file.is_file()]
 
@@ -134,14 +142,20 @@ def _examine(
     """Find the problems of a run at this moment; with its lease, repair what can be repaired."""
     run_id = paths.folder.name
     try:
+        damaged = damaged_tables(paths)
+        if damaged and (owner := find_owner_of_rows(paths)):
+            # With a row of its own, a copied folder would give that run each of its rows twice.
+            name, reason = next(iter(damaged.items()))
+            return [Problem(run_id, f"its rows are of run {owner}; {find_file(name)} ({reason})")]
         problems = _check_judged(paths, lease)
-        small = _check_small(backend, paths, planner, lease)
+        small = _check_small(backend, paths, damaged, planner, lease)
         problems += small
         if not all(problem.is_repaired for problem in small):
             found = check_run(paths, run_id, is_ended=False)
             found.hopeless.clear()  # reported already
             return [*problems, *(Problem(run_id, what) for what, *_ in found.told())]
         # The holder of the lease sees "running" for a run whose driver was killed.
+        problems += _check_submission(paths, lease)
         is_ended = read_row(paths).status not in ("running", "interrupted")
         found = check_run(paths, run_id, is_ended=is_ended)
     except SchemaVersionError as err:
@@ -188,10 +202,13 @@ def _check_judged(paths: RunPaths, lease: Lease | None) -> list[Problem]:
 
 
 def _check_small(
-    backend: Backend, paths: RunPaths, planner: Planner | None, lease: Lease | None
+    backend: Backend,
+    paths: RunPaths,
+    damaged: Mapping[str, str],
+    planner: Planner | None,
+    lease: Lease | None,
 ) -> list[Problem]:
     """Check the run's row, cells and nodes: without the first two nothing else can be used."""
-    damaged = damaged_tables(paths)
     if not damaged:
         return []
     found = restoration(backend, paths, damaged, planner)
@@ -213,13 +230,30 @@ def _check_small(
     ]
 
 
+def _check_submission(paths: RunPaths, lease: Lease | None) -> list[Problem]:
+    """Check what a resume needs, of a run whose row can be read."""
+    fault = find_submission_fault(paths)
+    if fault is None:
+        return []
+    run_id, name = paths.folder.name, paths.submission.name
+    if lease is not None:
+        lease.confirm()
+        restore_submission(paths)
+    remedy = (
+        "rebuilt with the grid of run.parquet; where that grid was, what its names stood for and"
+        f" the order of added rounds are lost: continue with `gfjobs submit GRID --run {run_id}`"
+    )
+    what = f"{name}: cannot be read ({fault})"
+    return [Problem(run_id, what, remedy, is_repaired=lease is not None)]
+
+
 def _check_others(backend: Backend) -> list[Problem]:
     """Check files that belong to no run: lists of images, epochs of trainings."""
     problems = []
     for table in ("images", "training"):
-        for file in visible_files(backend / table):
+        for owner, file in files_by_id(backend / table).items():
             try:
-                check_columns(file, table)
+                check_columns(file, table, owner)
             except StorageError as err:  # all of them
                 problems.append(Problem(None, str(err)))
     return problems

@@ -26,6 +26,8 @@ def repair_run(
     lease.confirm()
     unseal(backend, paths.folder.name)
     kept = found.kept
+    for name in found.copies:
+        (paths.commits / name.rpartition("/")[2]).delete()
     for name in found.manifests:
         file = name.rpartition("/")[2]
         if file not in kept.superseded and (rebuilt := _rebuilt(paths, file, kept)):

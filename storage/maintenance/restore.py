@@ -17,10 +17,12 @@ import pyarrow.compute as pc
 
 from storage.errors import DamagedError, StorageError
 from storage.runs.history import History
-from storage.runs.listing import read_cell_rows, read_row
+from storage.runs.listing import find_owner, read_cell_rows, read_node_rows, read_row
 from storage.runs.manifests import read_snapshot
+from storage.runs.submission import parse_submission
 from storage.tables.parquet import compute_digest, keep_aside, publish_table, read_table
-from storage.tables.records import CellRow, NodeRow, RunRow, rows_to_table, table_to_rows
+from storage.tables.records import CellRow, NodeRow, RunRow, rows_to_table
+from storage.tables.schemas import SORT_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -84,7 +86,7 @@ def damaged_tables(paths: RunPaths) -> dict[str, str]:
     for name, read in (
         ("runs", lambda: read_row(paths)),
         ("cells", lambda: read_cell_rows(paths)),
-        ("nodes", lambda: _nodes(paths)),
+        ("nodes", lambda: read_node_rows(paths)),
     ):
         try:
             read()
@@ -93,6 +95,19 @@ def damaged_tables(paths: RunPaths) -> dict[str, str]:
         except FileNotFoundError:  # no node has worked yet, or the run was removed meanwhile
             continue
     return found
+
+
+def find_owner_of_rows(paths: RunPaths) -> str | None:
+    """Return another run whose rows are committed in a run's folder; None if it has its own."""
+    files: list[Backend] = []
+    with contextlib.suppress(StorageError, OSError):  # what cannot be read is reported by itself
+        snapshot = read_snapshot(paths)
+        files = [file for table in SORT_KEYS for file in snapshot.files(table)]
+    for file in files:
+        with contextlib.suppress(StorageError, OSError):
+            if owner := find_owner(read_table(file, ["run_id"]), paths.folder.name):
+                return owner
+    return None
 
 
 def restoration(
@@ -161,10 +176,6 @@ def _place(paths: RunPaths, name: str) -> Backend:
     return paths.folder / find_file(name)
 
 
-def _nodes(paths: RunPaths) -> tuple[NodeRow, ...]:
-    return table_to_rows(NodeRow, read_table(paths.nodes))
-
-
 def _copied(root: Backend, run_id: str, damaged: Collection[str]) -> dict[str, pa.Table]:
     """Return the history's copy of tables; empty if the run is not in it or the copy is damaged."""
     try:
@@ -185,7 +196,7 @@ def _copied(root: Backend, run_id: str, damaged: Collection[str]) -> dict[str, p
 def _remains(paths: RunPaths, damaged: Collection[str], snapshot: Snapshot) -> Remains:
     nodes: tuple[NodeRow, ...] = ()
     if "nodes" not in damaged and paths.nodes.is_file():
-        nodes = _nodes(paths)
+        nodes = read_node_rows(paths)
     return Remains(
         run_id=paths.folder.name,
         run=None if "runs" in damaged else read_row(paths),
@@ -207,9 +218,33 @@ def _unanswered(snapshot: Snapshot) -> Mapping[tuple[str, int], int]:
 
 def _submission(paths: RunPaths) -> dict[str, str]:
     """Read the submission; empty if it is damaged too."""
-    with contextlib.suppress(FileNotFoundError, ValueError):
-        return dict(json.loads(paths.submission.read()))
+    with contextlib.suppress(FileNotFoundError, DamagedError):
+        return parse_submission(paths.submission)
     return {}
+
+
+def find_submission_fault(paths: RunPaths) -> str | None:
+    """Return what is wrong with a run's submission; None if nothing is.
+
+    Raises: OSError: it cannot be read for another reason.
+    """
+    try:
+        parse_submission(paths.submission)
+    except DamagedError as err:
+        return str(err.__cause__ or "not an object of texts")
+    except FileNotFoundError:
+        return "it is missing" if paths.run.is_file() else None
+    return None
+
+
+def restore_submission(paths: RunPaths) -> None:
+    """Write a submission of the grid that the run's row has. The caller holds the lease.
+
+    Raises: OSError: it cannot be written.
+    """
+    if paths.submission.is_file():
+        keep_aside(paths.folder, paths.submission.name)
+    paths.submission.publish(json.dumps({"grid": read_row(paths).grid or ""}).encode())
 
 
 def _nodes_of(remains: Remains) -> list[NodeRow]:

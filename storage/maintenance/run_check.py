@@ -15,6 +15,7 @@ from storage.runs.manifests import (
     Manifest,
     Snapshot,
     entries_to_table,
+    find_copies,
     manifest_names,
     read_manifest,
 )
@@ -42,14 +43,16 @@ _DIGITS = 9
 class Findings:
     """The problems of a run: in each group, the reason by the name of what is wrong.
 
-    `hopeless` cannot be repaired from the remaining files. `manifests` are damaged; `lost` are data
-    files that cannot be trusted; `cells` have rows that cannot be trusted; `states` are cells that
+    `hopeless` cannot be repaired from the remaining files. `copies` are manifests that name what
+    others name, so that the rows count without them. `manifests` are damaged; `lost` are data files
+    that cannot be trusted; `cells` have rows that cannot be trusted; `states` are cells that
     disagree with the rows; `orphans` are files that no manifest names. `kept` is the snapshot of
     what is left, `rows` the rows of each cell in it.
     """
 
     kept: Snapshot
     hopeless: dict[str, str] = dataclasses.field(default_factory=dict)
+    copies: dict[str, str] = dataclasses.field(default_factory=dict)
     manifests: dict[str, str] = dataclasses.field(default_factory=dict)
     lost: dict[str, str] = dataclasses.field(default_factory=dict)
     cells: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -67,6 +70,7 @@ class Findings:
         is_explained = bool(self.manifests or self.lost)
         for found, remedy, is_resumed in (
             (self.hopeless, "", False),
+            (self.copies, "deleted; the rows count once", False),
             (self.manifests, f"deleted; {uncommitted}", True),
             (self.lost, f"deleted; {uncommitted}", True),
             ({} if is_explained else self.cells, f"its rows are deleted; {uncommitted}", True),
@@ -98,6 +102,9 @@ def check_run(paths: RunPaths, run_id: str, *, is_ended: bool) -> Findings:
     manifests = _manifests(paths, found)
     superseded = frozenset(name for each in manifests.values() for name in each.supersedes)
     live = {name: each for name, each in manifests.items() if name not in superseded}
+    copies = find_copies(live)
+    found.copies.update({f"commits/{name}": why for name, why in copies.items()})
+    live = {name: each for name, each in live.items() if name not in copies}
     snapshot = Snapshot(paths, live, superseded)
     _find_lost(snapshot, found)
     found.kept = _without(snapshot, set(found.lost))

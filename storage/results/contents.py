@@ -17,12 +17,11 @@ import pyarrow as pa
 
 from storage.errors import DamagedError
 from storage.runs.history import COPIED_TABLES, History
-from storage.runs.layout import REGRESSIONS_FILE, is_visible, run_paths, visible_files, visible_runs
-from storage.runs.listing import read_cell_rows, read_run
+from storage.runs.layout import REGRESSIONS_FILE, files_by_id, is_visible, run_paths, visible_runs
+from storage.runs.listing import read_cell_rows, read_own_table, read_run
 from storage.runs.manifests import entries_to_table, read_snapshot
 from storage.runs.summaries import Inputs, is_current
 from storage.sql.macros import SUMMARISED, definition
-from storage.tables.parquet import read_table
 from storage.tables.records import RunRow, rows_to_table
 from storage.tables.schemas import SORT_KEYS, TABLES
 
@@ -77,21 +76,23 @@ class Run:
         if name not in self._tables:
             self._tables[name] = None
             with contextlib.suppress(FileNotFoundError):
-                self._tables[name] = read_table(self.paths.folder / f"{name}.parquet")
+                file = self.paths.folder / f"{name}.parquet"
+                self._tables[name] = read_own_table(self.paths, file)
         return self._tables[name]
 
     def damage(self, names: Collection[str], summarised: Collection[str]) -> DamagedError | None:
         """Return the error of a table that a query needs and that is damaged; None if none is.
+
+        Every query needs the run's row: it says whose rows these are.
 
         Args:
             names: the tables that the query needs if the run has a summary.
             summarised: those that it needs if the run has none.
         """
         try:
+            _ = self.rows
             has_summary = set(names).isdisjoint(SUMMARISED) or self.summary_files
             wanted = set(names if has_summary else summarised)
-            if "runs" in wanted:
-                _ = self.rows
             for name in wanted.intersection(("cells", "nodes")):
                 if self.table(name) is None and name == "cells":
                     read_cell_rows(self.paths)
@@ -206,10 +207,13 @@ class Contents:
         # Files of older versions may lack columns, which become NULL.
         return pa.concat_tables([TABLES[name].empty_table(), *tables], promote_options="default")
 
-    def data_files(self, table: str) -> list[Backend]:
-        """List the files of a table that are read in place, in order of run."""
+    def data_files(self, table: str) -> list[tuple[str, Backend]]:
+        """List the files of a table that are read in place, in order of what they are of.
+
+        Each comes with the run, data set or training of all its rows.
+        """
         if table in ("images", "training"):
-            return visible_files(self.root / table)
+            return list(files_by_id(self.root / table).items())
         if table == "regressions":
             return self._judged()
         found = {run.run_id: run.snapshot.files(table) for run in self.runs}
@@ -217,17 +221,17 @@ class Contents:
             for run_id, sealed in self.history.runs.items():
                 data = run_paths(self.root, run_id).data
                 found[run_id] = [data / name for name in sealed.files.get(table, ())]
-        return [file for run_id in sorted(found) for file in found[run_id]]
+        return [(run_id, file) for run_id in sorted(found) for file in found[run_id]]
 
-    def _judged(self) -> list[Backend]:
+    def _judged(self) -> list[tuple[str, Backend]]:
         """List the runs' files of verdicts; a run of the history may still be judged later."""
         run_ids = {run.run_id for run in self.runs}
         if self.is_chosen:  # few runs: check each
-            found = [run_paths(self.root, run_id).regressions for run_id in sorted(run_ids)]
-            return [file for file in found if file.is_file()]
+            found = [(each, run_paths(self.root, each).regressions) for each in sorted(run_ids)]
+            return [(run_id, file) for run_id, file in found if file.is_file()]
         run_ids.update(self.history.runs if self.history else ())
         judged = (self.root / "runs").holding(REGRESSIONS_FILE)
-        return [folder / REGRESSIONS_FILE for folder in judged if folder.name in run_ids]
+        return [(each.name, each / REGRESSIONS_FILE) for each in judged if each.name in run_ids]
 
 
 def read_contents(root: Backend, run_ids: Collection[str] | None) -> Contents:

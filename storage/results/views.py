@@ -77,17 +77,17 @@ def _create_tables(
         for table in TABLES
         if table in names
     }
-    mount.open_ahead([file for found in files.values() for file in found])
+    mount.open_ahead([file for found in files.values() for _, file in found])
     for table, found in files.items():
         if table in ("images", "training", "regressions"):
-            for file in found:
-                check_columns(file, table)
+            for owner, file in found:
+                check_columns(file, table, owner)
         parts = []
         if copied := contents.copied_file(table):
             scan = parquet_scan(table, [mount.name_of(copied)])
             parts.append(f"{scan} WHERE {_is_not(contents.stale)}")
         if found:
-            parts.append(parquet_scan(table, [mount.name_of(file) for file in found]))
+            parts.append(parquet_scan(table, [mount.name_of(file) for _, file in found]))
         rows = contents.small_table(table) if table in _WHOLE else TABLES[table].empty_table()
         _create_table(connection, schema, table, parts, rows)
 

@@ -193,13 +193,13 @@ def training_path(root: Backend, training_id: str) -> Backend:
     return root / "training" / f"{checked_name(training_id, 'training_id')}.parquet"
 
 
-def visible_files(folder: Backend) -> list[Backend]:
-    """List the published Parquet files in a folder, in order of name."""
-    return [
-        backend
+def files_by_id(folder: Backend) -> dict[str, Backend]:
+    """List the published Parquet files in a folder by what they are named after, in order."""
+    return {
+        backend.name.removesuffix(".parquet"): backend
         for backend in folder.children()
         if backend.name.endswith(".parquet") and not backend.name.startswith(".")
-    ]
+    }
 
 
 def visible_runs(root: Backend, without: Collection[str] = ()) -> list[str]:

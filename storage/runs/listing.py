@@ -13,10 +13,12 @@ from storage.runs.folder import take_run
 from storage.runs.history import History, unseal
 from storage.runs.layout import existing_root, reading, retry_until_stable, run_paths, visible_runs
 from storage.tables.parquet import read_table
-from storage.tables.records import CellRow, RunRow, table_to_rows
+from storage.tables.records import CellRow, NodeRow, RunRow, table_to_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pyarrow as pa
 
     from storage.backends import Backend, Root
     from storage.runs.layout import RunPaths
@@ -82,7 +84,7 @@ def read_row(paths: RunPaths) -> RunRow:
         DamagedError: it does not hold what was written.
         FileNotFoundError: there is no such run.
     """
-    rows = table_to_rows(RunRow, read_table(paths.run))
+    rows = table_to_rows(RunRow, read_own_table(paths, paths.run))
     if len(rows) != 1:
         raise DamagedError(f"{paths.run} is damaged ({len(rows)} rows instead of one)")
     return rows[0]
@@ -91,13 +93,48 @@ def read_row(paths: RunPaths) -> RunRow:
 def read_cell_rows(paths: RunPaths) -> tuple[CellRow, ...]:
     """Read the cells of one run as they were saved; raises like `read_row`."""
     try:
-        return table_to_rows(CellRow, read_table(paths.cells))
+        return table_to_rows(CellRow, read_own_table(paths, paths.cells))
     except FileNotFoundError as err:
         if not paths.run.is_file():
             raise
         raise DamagedError(
             f"{paths.cells} is missing, although the run exists: see `gfjobs fsck`"
         ) from err
+
+
+def read_node_rows(paths: RunPaths) -> tuple[NodeRow, ...]:
+    """Read the nodes of one run; raises like `read_row`, also if no node has worked yet."""
+    return table_to_rows(NodeRow, read_own_table(paths, paths.nodes))
+
+
+def read_own_table(paths: RunPaths, file: Backend) -> pa.Table:
+    """Read a small table of a run: its row, cells or nodes.
+
+    A folder that was copied holds the rows of another run. If they counted, that run would have
+    each of its rows twice.
+
+    Raises:
+        DamagedError: it does not hold what was written, or rows of another run.
+        FileNotFoundError: there is no such file.
+    """
+    table, run_id = read_table(file), paths.folder.name
+    if owner := find_owner(table, run_id):
+        copied = (
+            f"the folder was copied or renamed; rename it to {owner}, if there is no such run, or"
+            f" remove it with `gfjobs rm {run_id}`"
+        )
+        is_row = file.name == paths.run.name
+        why = copied if is_row else "something else wrote to it; see `gfjobs fsck`"
+        raise DamagedError(f"{file} is damaged: it is of run {owner}: {why}")
+    return table
+
+
+def find_owner(table: pa.Table, run_id: str) -> str | None:
+    """Return another run whose rows are in a table; None if all are of the run."""
+    if "run_id" not in table.column_names:
+        return None
+    others = (each for each in table["run_id"].unique().to_pylist() if each != run_id)
+    return next(map(str, others), None)
 
 
 def resolve_run(root: Root, text: str) -> str:

@@ -240,7 +240,7 @@ def read_snapshot(paths: RunPaths) -> Snapshot:
 
     Raises:
         SchemaVersionError: a newer version wrote a manifest.
-        DamagedError: a manifest is damaged.
+        DamagedError: a manifest is damaged, or names what another one names.
     """
     for _ in range(_ATTEMPTS):
         names = manifest_names(paths)
@@ -258,7 +258,38 @@ def read_snapshot(paths: RunPaths) -> Snapshot:
     superseded = frozenset(name for each in manifests.values() for name in each.supersedes)
     live = {name: manifest for name, manifest in manifests.items() if name not in superseded}
     dead = [manifest for name, manifest in manifests.items() if name in superseded]
+    for name, why in find_copies(live).items():
+        where = paths.commits / name
+        raise DamagedError(f"manifest {where} is damaged: it {why}: see `gfjobs fsck`")
     return Snapshot(paths, live, superseded, frozenset(_file_names(dead)))
+
+
+def find_copies(live: Mapping[str, Manifest]) -> dict[str, str]:
+    """Find live manifests that name a file or a shard which another one names.
+
+    Such a one was copied by hand, and every row of it would count twice.
+
+    Returns: why it must not count, by its name; of copies, the one counts that has a name of ours,
+        then the one that names most.
+    """
+
+    def rank(name: str) -> tuple[bool, int, int, str]:
+        starts = [f"{'.'.join(map(str, entry.key))}." for entry in live[name].entries]
+        is_ours = name.startswith((MERGED_PREFIX, *starts))
+        return not is_ours, -len(live[name].named()), len(name), name
+
+    taken: dict[str | tuple[str, int, int], str] = {}
+    found: dict[str, str] = {}
+    for name in sorted(live, key=rank):
+        named: list[str | tuple[str, int, int]] = [
+            *live[name].named(),
+            *(entry.key for entry in live[name].entries),
+        ]
+        if others := [taken[each] for each in named if each in taken]:
+            found[name] = f"names rows, and commits/{others[0]} names them too"
+        else:
+            taken |= dict.fromkeys(named, name)
+    return found
 
 
 def manifest_names(paths: RunPaths) -> list[str]:

@@ -99,7 +99,7 @@ def merge_run(
                     sorted_file = scratch / f"{table}-{suffix}.parquet"
                     _copy_sorted(connection, table, _kept_sql(rows, without), sorted_file)
                     files[table] = (sorted_file.name,)
-                    scans[table] = f"FROM read_parquet({quote(str(sorted_file))})"
+                    scans[table] = parquet_scan(table, [str(sorted_file)])
         summary = write_summary(connection, inputs, scans, scratch, suffix) if inputs else None
         for sorted_file in sorted(scratch.glob("*.parquet")):
             digests[sorted_file.name] = compute_digest(LocalBackend(sorted_file))

@@ -13,7 +13,7 @@ from storage.errors import RunLockedError, StorageError
 from storage.runs.folder import make_run, released_on_error, take_run
 from storage.runs.history import seal, unseal
 from storage.runs.layout import check_root, existing_root, images_path, run_paths
-from storage.runs.listing import read_cell_rows, read_row
+from storage.runs.listing import read_cell_rows, read_node_rows, read_row
 from storage.runs.manifests import (
     CommitEntry,
     Manifest,
@@ -24,8 +24,8 @@ from storage.runs.manifests import (
 from storage.runs.merge import merge_run
 from storage.runs.row_files import write_row_files
 from storage.runs.submission import read_submission
-from storage.tables.parquet import publish_table, read_table
-from storage.tables.records import CellRow, NodeRow, RunRow, rows_to_table, table_to_rows
+from storage.tables.parquet import publish_table
+from storage.tables.records import CellRow, NodeRow, RunRow, rows_to_table
 from storage.tables.validation import (
     check_power,
     check_run_ids,
@@ -62,7 +62,7 @@ class RunStore:
         self.cells = read_cell_rows(paths)
         self.nodes: tuple[NodeRow, ...] = ()
         if paths.nodes.is_file():
-            self.nodes = table_to_rows(NodeRow, read_table(paths.nodes))
+            self.nodes = read_node_rows(paths)
         self.submission = read_submission(str(root), self.run.run_id)
         self._read_entries()
 

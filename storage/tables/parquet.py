@@ -95,21 +95,46 @@ def compute_digest(backend: Backend) -> str:
     return digest.hexdigest()
 
 
-def check_columns(backend: Backend, table: str) -> None:
+def check_columns(backend: Backend, table: str, owner: str | None = None) -> None:
     """Check by the footer of a Parquet file that it has the columns of a table.
+
+    Args:
+        backend: the file.
+        table: a key of TABLES.
+        owner: what all rows must have in the first column, which says whose they are. Another
+            value is that of a file that was copied or renamed: its rows would count twice.
 
     Raises:
         FileNotFoundError, SchemaVersionError: as `read_table`.
-        StorageError: it is not a Parquet file, or columns are missing.
+        StorageError: it is not a Parquet file, columns are missing, or it was copied.
     """
+    key, others = TABLES[table].names[0], set[str]()
     # Opened by us: pyarrow's own path handling guesses at file systems.
     with backend.open() as file, _parsed(file, str(backend)) as parquet:
         missing = set(TABLES[table].names).difference(parquet.schema_arrow.names)
+        if owner is not None and not missing:
+            others = _values(parquet, key).difference([owner])
     if missing:
         raise StorageError(
             f"{backend} is not a file of the table `{table}`, so something else wrote it: it has no"
             f" column {', '.join(sorted(missing))}; move it away or delete it"
         )
+    if others:
+        raise StorageError(
+            f"{backend} has rows of {key} {min(others)}, not of {owner}: it was copied or renamed,"
+            " and its rows would count twice; rename it back, move it away or delete it"
+        )
+
+
+def _values(parquet: pq.ParquetFile, column: str) -> set[str]:
+    """Return values of a column of text; if there are several, at least two of them."""
+    groups = [parquet.metadata.row_group(number) for number in range(parquet.num_row_groups)]
+    chunks = [group.column(place) for group in groups for place in range(group.num_columns)]
+    found = [chunk.statistics for chunk in chunks if chunk.path_in_schema == column]
+    if all(each and each.has_min_max and not each.null_count for each in found):
+        return {str(value) for each in found for value in (each.min, each.max)}
+    values = parquet.read([column], use_threads=False)[column].unique()
+    return {str(value) for value in values.to_pylist()}
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -16,6 +15,7 @@ from jobs.common.text import ShowText
 from jobs.common.yaml_document import Document
 from jobs.grid.grid import Grid
 from jobs.grid.reader import read_grid
+from jobs.runs.saved_submission import read_grid_folders
 from jobs.runs.submit import submit_document
 from jobs.runs.target import Target
 
@@ -32,18 +32,19 @@ def make_remeasure(root: storage.Root, target: Target, narrate: ShowText) -> Rem
     def remeasure(run_id: str, cells: Sequence[Row], control: str | None) -> str:
         (run,) = [run for run in storage.list_runs(root) if run.run_id == run_id]
         submission = storage.read_submission(root, run_id)
-        base = Path(submission["base"])
-        document = Document(Path(submission["grid_path"]), run.grid or "")
+        path, base = read_grid_folders(run_id, submission)
+        document = Document(path, run.grid or "")
         grid = read_grid(document, target.devices(), base)
         text = narrow_grid(grid, cells, control)
-        name = _begun(root, run_id, text) or _free_name(root, run_id)
+        begun = _begun(root, run_id, text)
         suspects = format_counted(len(cells), "suspect", "suspects")
-        narrate(f"measuring {suspects} of {run_id} again, as run {name}")
-        again = Document(Path(submission["grid_path"]), text)
-        ended = submit_document(again, base, root, target, narrate, run_id=name)
+        narrate(f"measuring {suspects} of {run_id} again")
+        again = Document(path, text)
+        stem = _again(run_id)
+        ended = submit_document(again, base, root, target, narrate, run_id=begun, stem=stem)
         if not ended.is_done:
-            raise JobsError(f"run {name} failed; see gfjobs status {name}")
-        return name
+            raise JobsError(f"run {ended.run_id} failed; see gfjobs status {ended.run_id}")
+        return ended.run_id
 
     return remeasure
 
@@ -114,14 +115,12 @@ def _chosen(values: Any, kept: Sequence[bool]) -> list[Any]:
 def _begun(root: storage.Root, run_id: str, text: str) -> str | None:
     """Find the same measurement, if a killed process has left it unfinished."""
     for run in storage.list_runs(root):
-        is_it = run.run_id.startswith(f"{run_id[:80]}{SUFFIX}") and run.grid == text
+        is_it = run.run_id.startswith(_again(run_id)) and run.grid == text
         if is_it and run.status == "interrupted":
             return run.run_id
     return None
 
 
-def _free_name(root: storage.Root, run_id: str) -> str:
-    taken = {run.run_id for run in storage.list_runs(root)}
-    stem = f"{run_id[:80]}{SUFFIX}"
-    names = [stem, *(f"{stem}-{number}" for number in range(2, len(taken) + 3))]
-    return next(name for name in names if name not in taken)
+def _again(run_id: str) -> str:
+    """Start of the name of a run that measures another one again."""
+    return f"{run_id[:80]}{SUFFIX}"

@@ -67,7 +67,7 @@ def _datasets(
     """Name and split of each data set in the run's grid, the folder of its paths, its columns."""
     try:
         submission = storage.read_submission(root, details.run_id)
-    except storage.RunNotFoundError:
+    except (storage.RunNotFoundError, storage.DamagedError):
         return []
     if not {"grid_path", "base"} <= set(submission):
         return []

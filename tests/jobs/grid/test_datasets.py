@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ import pytest
 import gfnet
 import storage
 from jobs.common.yaml_document import Document
-from jobs.grid.datasets import read_datasets
+from jobs.grid import datasets
+from jobs.grid.datasets import Dataset, read_datasets
 from jobs.grid.downloads import open_or_download
 from jobs.machine.devices import use_device
+from jobs.runs.resolved_inputs import find_relabelled
 from jobs.worker.input_pipeline import Pipeline
 
 
@@ -96,3 +99,63 @@ def test_columns_of_a_grid(tmp_path: Path) -> None:
     ]
     (problem,) = document.problems
     assert "has no column image or img; it has photo: struct" in problem.found
+
+
+LABELS = [  # names, each with its content, and their labels
+    (("imagefolder:ds/v1/x", 1), ("imagefolder:ds/v2/x", 2), "v1/x/test v2/x/test"),
+    (("imagefolder:/a/v1/x", 1), ("imagefolder:/b/v1/x/", 2), "a/v1/x/test b/v1/x/test"),
+    (("parquet:pq/v1.0", 1), ("parquet:pq/v1.1", 2), "v1.0/test v1.1/test"),
+    (("parquet:v1/x.parquet", 1), ("imagefolder:v2/x", 2), "v1/x/test v2/x/test"),
+    (("parquet:pq/v1.0", 1), ("parquet:pq/w", 2), "v1 w"),
+    (("parquet:x/a.parquet", 1), ("imagefolder:x/b", 2), "a b"),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "labels"), LABELS)
+def test_sets_of_one_last_part_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch, one: tuple[str, int], other: tuple[str, int], labels: str
+) -> None:
+    """By the parts before it; what was unique keeps its short label."""
+    contents = dict((one, other))
+    grid = f"d: ['{one[0]}', '{other[0]}']"
+    read, problems = read_as(monkeypatch, contents, grid)
+    assert [dataset.label for dataset in read] == labels.split()
+    assert not problems
+
+
+def read_as(
+    monkeypatch: pytest.MonkeyPatch, contents: dict[str, int], text: str
+) -> tuple[list[Dataset], list[str]]:
+    """Read `d` of a grid whose data sets have these contents."""
+    digits = storage.open_images("digits")
+
+    def opened(name: str, *_: object, **__: object) -> storage.ImageSet:
+        return dataclasses.replace(digits, name=name, sha256=str(contents[name]))
+
+    monkeypatch.setattr(datasets, "open_or_download", opened)
+    document = Document(Path("g.yaml"), text)
+    values = document.root().mapping(("d",))["d"].items()
+    read = [dataset for _, dataset in read_datasets(values, Path())]
+    return read, [problem.found for problem in document.problems]
+
+
+def test_two_paths_to_the_same_images_are_one_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given twice, also beside a third of that name; what no path tells apart is said so."""
+    contents = {"imagefolder:a/x": 1, "imagefolder:./a/x": 1, "imagefolder:b/x": 2}
+    _, problems = read_as(monkeypatch, contents, f"d: {list(contents)}")
+    assert problems == ["the data set a/x/test is given twice"]
+    contents = {"imagefolder:a/x": 1, "parquet:a/x": 2}
+    _, problems = read_as(monkeypatch, contents, f"d: {list(contents)}")
+    assert problems == ["two data sets are called a/x/test: imagefolder:a/x and parquet:a/x"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("x", "v1/x/test"), ("v1", "v1.0/test"), ("digits", "digits/test@100")],
+)
+def test_a_run_keeps_its_label_when_a_second_set_comes(before: str, after: str) -> None:
+    """The images are the same: no cell of the run is new."""
+    meaning = {"content": "c", "limit": None}
+    then = {f"data set {before}": meaning}
+    now = {f"data set {after}": meaning, "data set other": {"content": "d", "limit": None}}
+    assert find_relabelled(then, now) == {after: before}

@@ -7,7 +7,7 @@ import platform
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from jobs.runs.submit import resume, submit
 from jobs.runs.target import Target
 from jobs.worker.kinds import ROWS
 from jobs.worker.run_task import run_task
+from storage.backends import file_lock
 from tests.jobs.conftest import SMALL_GRID
 
 INLINE = Target(is_inline=True)
@@ -313,6 +314,21 @@ def test_run_names_do_not_collide(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(storage.StorageError):
         submit(tiny, tmp_path, INLINE, quiet, "../escape")
     assert not (tmp_path.parent / "escape").exists()
+
+
+def test_a_name_that_was_taken_since_the_listing_is_passed_over(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two submits in one second: one made its run, another still makes it; none was named."""
+    monkeypatch.setattr("jobs.runs.submit.now", lambda: datetime(2026, 1, 2, 3, 4, 5))  # noqa: DTZ001
+    first = submit(tiny, tmp_path, INLINE, quiet).run_id
+    making = tmp_path / "runs" / f"{first}-2"
+    making.mkdir()
+    monkeypatch.setattr("storage.list_runs", lambda _: ())
+    with file_lock.FileLease(making):
+        assert submit(tiny, tmp_path, INLINE, quiet).run_id == f"{first}-3"
+    with pytest.raises(storage.RunExistsError, match="choose another name with --run"):
+        submit(tiny, tmp_path, INLINE, quiet, first)
 
 
 def test_runs_stay_in_order_where_the_clock_is_set_back(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +14,9 @@ import storage
 import storage.backends
 import storage.tables.parquet
 from storage.tables.records import table_to_rows
-from tests.storage.conftest import ask
+from tests.storage.conftest import Builder, ask
 from tests.storage.one_run import damage, the_file, whole, write_run
+from tests.storage.several_runs import training_rows
 
 pytestmark = pytest.mark.usefixtures("short_ladder")
 
@@ -145,3 +148,161 @@ def test_what_nothing_holds_is_said(tmp_path: Path, name: str) -> None:
         assert "the history has no copy; no grid; its rows are Parquet in" in found[0].what
         assert lost.name in found[1].what
     assert sorted((tmp_path / "runs" / "run-1").rglob("*")) == names
+
+
+# Each needs other tables: rows alone, verdicts alone, stored summaries.
+COUNTS = {
+    "records": "SELECT run_id, count(*) AS n FROM records GROUP BY ALL ORDER BY ALL",
+    "verdicts": "SELECT run_id, count(*) AS n FROM regressions GROUP BY ALL ORDER BY ALL",
+    "ladder": "SELECT run_id, count(*) AS n FROM ladder GROUP BY ALL ORDER BY ALL",
+    "committed": "SELECT run_id, count(*) AS n FROM committed GROUP BY ALL ORDER BY ALL",
+    "cells": "SELECT run_id, count(*) AS n FROM cells GROUP BY ALL ORDER BY ALL",
+    "nodes": "SELECT run_id, count(*) AS n FROM nodes GROUP BY ALL ORDER BY ALL",
+}
+
+
+VERDICT = storage.RegressionRow(
+    "run-1", "static", "digits", "cpu", "node-a", "torch", "float32", 1, 1, None, None,
+    "latency", "step", "ok",
+)  # fmt: skip
+
+
+def count_each(root: Path) -> dict[str, list[dict[str, object]]]:
+    """The rows of each table and view, each in a statement of its own."""
+    return {name: storage.query(root, sql).to_pylist() for name, sql in COUNTS.items()}
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "compacted"])
+def noted(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A run with a node and verdicts, in the history or not."""
+    write_run(tmp_path)
+    with storage.RunStore.open(tmp_path, "run-1") as store:
+        store.save_nodes([storage.NodeRow("run-1", "node-a", "cpu")])
+        store.merge()
+    storage.save_regressions(tmp_path, "run-1", [VERDICT])
+    if request.param:
+        storage.compact(tmp_path)
+    return tmp_path
+
+
+def test_a_copied_folder_doubles_no_row(noted: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is damaged, under its own name, whatever a statement needs; fsck and rm know it."""
+    expected = count_each(noted)
+    assert all(len(rows) == 1 for rows in expected.values())
+    runs = noted / "runs"
+    shutil.copytree(runs / "run-1", runs / "run-1-backup")
+    assert count_each(noted) == expected
+    assert caplog.text.count("run run-1-backup is left out") == len(COUNTS)
+    assert "is of run run-1: the folder was copied or renamed" in caplog.text
+    assert {run.run_id: run.status for run in storage.list_runs(noted)} == {
+        "run-1": "done",
+        "run-1-backup": "damaged",
+    }
+    with pytest.raises(storage.StorageError, match="run-1-backup cannot be read"):
+        storage.query(noted, COUNTS["records"], run_ids=["run-1-backup"])
+    with pytest.raises(storage.DamagedError, match="gfjobs rm run-1-backup"):
+        storage.RunStore.open(noted, "run-1-backup")
+    assert storage.compact(noted).left == {"run-1-backup": "damaged, see `gfjobs fsck`"}
+    storage.remove_run(noted, storage.resolve_run(noted, "run-1-backup"))
+    assert [folder.name for folder in runs.iterdir()] == ["run-1"]
+    assert count_each(noted) == expected
+
+
+def test_a_copied_folder_is_not_rebuilt(noted: Path) -> None:
+    """The planner would give it a row of its own, and its rows would count twice."""
+    expected = count_each(noted)
+    runs = noted / "runs"
+    shutil.copytree(runs / "run-1", runs / "run-1-backup")
+
+    def plan(remains: storage.Remains) -> storage.Replanned:
+        return storage.Replanned(storage.RunRow(remains.run_id, status="done"), ())
+
+    for is_repair in (False, True):
+        (problem,) = storage.fsck(noted, ["run-1-backup"], planner=plan, is_repair=is_repair)
+        assert problem.what.startswith("its rows are of run run-1; run.parquet")
+        assert "the folder was copied or renamed" in problem.what
+        assert (problem.remedy, problem.is_repaired) == ("", False)
+    # Nor with its row torn: whose folder it is, its rows say.
+    (runs / "run-1-backup" / "run.parquet").write_bytes(b"PAR1")
+    (problem,) = storage.fsck(noted, ["run-1-backup"], planner=plan, is_repair=True)
+    assert problem.what.startswith("its rows are of run run-1; run.parquet")
+    assert not problem.is_repaired
+    assert count_each(noted) == expected
+
+
+def test_a_renamed_folder_is_named_by_its_folder(noted: Path) -> None:
+    """Renamed back, it is whole."""
+    expected = count_each(noted)
+    (noted / "runs" / "run-1").rename(noted / "runs" / "other")
+    assert not any(count_each(noted).values())
+    assert [(run.run_id, run.status) for run in storage.list_runs(noted)] == [("other", "damaged")]
+    (noted / "runs" / "other").rename(noted / "runs" / "run-1")
+    assert count_each(noted) == expected
+    assert storage.fsck(noted) == []
+
+
+@pytest.mark.parametrize("table", ["images", "training", "regressions"])
+def test_a_copied_file_of_a_root_is_refused(build: Builder, table: str) -> None:
+    """Its rows would count twice, and those of a join with it."""
+    build.records(build.cell(), 3)
+    build.store()
+    of_images = {"dataset_sha256": "d0", "image_id": [0, 1, 2], "path": "a.png"}
+    with storage.RunStore.open(build.root, "run-1") as store:
+        store.save_images("d0", storage.build_table("images", of_images))
+    training = dataclasses.replace(training_rows()[0], training_id="t")
+    storage.TrainingLog(build.root, "t").write([training])
+    storage.save_regressions(build.root, "run-1", [VERDICT])
+    before = storage.query(build.root, f"FROM {table} ORDER BY ALL")
+    Builder(build.root, "run-2").store()
+    files = {
+        "images": ("images/d0.parquet", "images/d0-old.parquet"),
+        "training": ("training/t.parquet", "training/u.parquet"),
+        "regressions": ("runs/run-1/regressions.parquet", "runs/run-2/regressions.parquet"),
+    }
+    source, copy = files[table]
+    shutil.copy(build.root / source, build.root / copy)
+    with pytest.raises(storage.StorageError, match=r"parquet has rows of \w+ .*would count twice"):
+        storage.query(build.root, f"FROM {table} ORDER BY ALL")
+    problems = [problem.what for problem in storage.fsck(build.root)]
+    assert any(copy.rpartition("/")[2] in what for what in problems)
+    (build.root / copy).unlink()
+    assert storage.query(build.root, f"FROM {table} ORDER BY ALL") == before
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_small_table_of_another_run_is_damaged(noted: Path, name: str) -> None:
+    """One file copied over: it is named, and taken back from the history if that has it."""
+    expected = count_each(noted)
+    write_run(noted, "run-2")
+    with storage.RunStore.open(noted, "run-2") as store:
+        store.save_nodes([storage.NodeRow("run-2", "node-b", "cpu")])
+        store.merge()
+    of_both = count_each(noted)
+    is_compacted = (noted / "history").exists()
+    shutil.copy(noted / "runs" / "run-2" / name, the_file(noted, name))
+    if is_compacted:
+        assert count_each(noted) == of_both
+    else:
+        for table, rows in count_each(noted).items():
+            assert all(row in of_both[table] for row in rows), table
+    problems = storage.fsck(noted, ["run-1"], is_repair=True)
+    assert problems[0].what.startswith(f"{name}: cannot be read")
+    assert "is of run run-2" in problems[0].what
+    assert problems[0].is_repaired == is_compacted or name == "nodes.parquet"
+    if is_compacted:
+        assert count_each(noted) == of_both
+    assert expected["records"][0] in of_both["records"]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_history_is_not_wrong_about_a_damaged_table(tmp_path: Path, name: str) -> None:
+    """A whole root is checked to its end, and the only copy is kept."""
+    write_run(tmp_path)
+    with storage.RunStore.open(tmp_path, "run-1") as store:
+        store.save_nodes([storage.NodeRow("run-1", "node-a", "cpu")])
+        store.merge()
+    storage.compact(tmp_path)
+    the_file(tmp_path, name).write_bytes(b"PAR1")
+    assert [problem.run_id for problem in storage.fsck(tmp_path)] == ["run-1"]
+    assert storage.fsck(tmp_path, is_repair=True)[0].is_repaired
+    assert storage.fsck(tmp_path) == []

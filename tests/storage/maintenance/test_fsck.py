@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,7 +52,19 @@ FAULTS: dict[str, tuple[Callable[[Path], object], bool, str, bool]] = {
     "a bit of the ladder": (lambda r: damage(the_file(r, "data/ladder*")), True, "SHA-256", False),
     "the ladder gone": (lambda r: the_file(r, "data/ladder*").unlink(), True, "is missing", False),
     "a wrong ladder": (change_stored, True, "does not match the rows", False),
-    "doubled rows": (double_rows, True, "duplicates", True),
+    "doubled rows": (double_rows, True, "names them too", False),
+    "a manifest copied": (
+        lambda r: shutil.copy(the_file(r, "commits/*"), the_file(r, "commits") / "copy.json"),
+        True,
+        "names them too",
+        False,
+    ),
+    "a shard's manifest copied": (
+        lambda r: shutil.copy(the_file(r, "commits/*"), the_file(r, "commits") / "a.json"),
+        False,
+        "names them too",
+        False,
+    ),
 }
 
 
@@ -100,6 +113,19 @@ def test_a_fault_is_named_repaired_and_run_again(
         write_run(root, is_resumed=True, is_merged=is_merged)
         assert whole(root) == expected
         assert storage.fsck(root) == []
+
+
+def test_a_copied_manifest_doubles_no_row(made: dict[bool, Made], tmp_path: Path) -> None:
+    """A run in which two manifests name one file is left out of answers, by name."""
+    for is_merged in (False, True):
+        root, expected = copied(made[is_merged], tmp_path / str(is_merged))
+        shutil.copy(the_file(root, "commits/*"), the_file(root, "commits") / "copy.json")
+        assert not any(whole(root).values())
+        with pytest.raises(storage.DamagedError, match=r"copy\.json .* names .* too.*gfjobs fsck"):
+            storage.query(root, "FROM records", run_ids=["run-1"])
+        (problem,) = storage.fsck(root, is_repair=True)
+        assert problem.is_repaired
+        assert whole(root) == expected
 
 
 def test_a_fault_of_one_run_is_none_of_another(merged: Made) -> None:

@@ -402,3 +402,26 @@ def test_rows_of_no_file(tmp_path: Path) -> None:
     snapshot = Snapshot(run_paths(open_backend(tmp_path), "run-1"), {})
     assert merge.rows_sql("records", snapshot, None) == ""
     assert merge.rows_sql("commits", snapshot, None) == "FROM new_commits"
+
+
+def test_folders_named_like_columns_are_no_columns(tmp_path: Path) -> None:
+    """DuckDB would take `node=board7` in a path for the column `node` of every row."""
+    builder = Builder(tmp_path / "node=board7" / "round=5" / "run_id=zz")
+    for round_ in range(2):
+        builder.records(builder.cell(node="node-a") if not round_ else builder.cells[0], 3, round_)
+    builder.store()
+    before = builder.ladder()
+    with storage.RunStore.open(builder.root, "run-1") as opened:
+        opened.merge()
+    assert builder.ladder() == before
+    assert before[0]["node"] == "node-a"
+    assert not [each for each in storage.fsck(builder.root) if "match" in each.what]
+
+
+def test_every_scan_says_that_folders_are_no_columns() -> None:
+    """A scan that forgets it gives wrong figures below some folders alone."""
+    sources = Path(storage.__file__).parent.rglob("*.py")
+    scans = [line for source in sources for line in source.read_text().splitlines()]
+    found = [line for line in scans if "read_parquet(" in line]
+    assert found
+    assert all("hive_partitioning = false" in line for line in found), found
