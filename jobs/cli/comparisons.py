@@ -27,7 +27,7 @@ CONTROL = click.option(
     "--control",
     metavar="MODEL",
     shell_complete=meaning_hints("model"),
-    help="Control model; its drift is divided out of all times.",
+    help="Control model, timed in all runs; its drift is divided out of all times.",
 )
 
 
@@ -108,7 +108,7 @@ def compare(
 @click.option(
     "--no-again",
     is_flag=True,
-    help="Skip re-measuring suspected regressions, and send no notification.",
+    help="Skip re-measuring suspected regressions; they stay suspects, with exit code 0.",
 )
 @RESULTS
 @ADDRESS
@@ -130,7 +130,7 @@ def judge(
     """Judge RUN by earlier runs of its name. Default: the latest.
 
     Suspected regressions are measured again before they are reported. The exit code is 3 if a
-    regression was found that was not reported of an earlier run.
+    regression was found that no earlier run has reported.
 
     \b
     Example:

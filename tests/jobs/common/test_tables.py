@@ -156,6 +156,20 @@ def test_a_name_is_broken_between_its_parts(
     assert max(map(len, drawn)) < width
 
 
+@pytest.mark.parametrize("width", [30, 50])
+def test_numbers_and_intervals_in_text_are_never_broken(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a number reads as another one: names give way instead, letter by letter."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    rows = [("digits-gfnet", "-97.1 to >+1,000\n-0 +0 images", "-3.7…+3.7", "100.00 %")]
+    rows.append(("digits-distil", "0 of 100 moved", "[0.5, 0.6]", "at most"))
+    drawn = text_table(["model", "95 %", "other", "all"], rows)
+    for whole in ("-97.1 to >+1,000", "-3.7…+3.7", "100.00 %", "0.5", "95 %"):
+        assert whole in drawn
+
+
 @pytest.mark.parametrize("width", [3, 9, 30, 60])
 def test_wrapping_loses_nothing(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wide characters, spaces, tabs and lines: all the text is there, in its column."""
