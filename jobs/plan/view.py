@@ -13,7 +13,7 @@ from jobs.common.text import fold
 from jobs.grid.datasets import Dataset
 from jobs.grid.grid import DEFAULT_MEASURES, Grid
 from jobs.machine.power.protocol import EnergyProtocol
-from jobs.plan.cell import Cell
+from jobs.plan.cell import Cell, explain_unshared_names
 from jobs.plan.estimate import Estimate
 from jobs.plan.plan import Plan
 
@@ -110,6 +110,8 @@ def _unchecked_labels(grid: Grid) -> Iterator[str]:
                 f" {names[label]}. If {model.name} has them in the order of the numbers, give all"
                 " as many digits, such as 002"
             )
+        elif said := explain_unshared_names(model, dataset):
+            yield said
         elif not known and len(names) < model.config.num_classes:
             yield (
                 f"{dataset.label} has {len(names):,} of the {model.config.num_classes:,} classes of"

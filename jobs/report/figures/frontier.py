@@ -172,7 +172,11 @@ def explorer_figure(report: Report, setting: Setting, cell: Row) -> dict[str, An
     ]
     curves = make_curves(rows)
     points = [
-        {"cost": row[curves.cost], "acc1": row["acc1"], "threshold": format_float32(row["threshold"])}
+        {
+            "cost": row[curves.cost],
+            "acc1": row["acc1"],
+            "threshold": format_float32(row["threshold"]),
+        }
         for row in rows
     ]
     axes = {
