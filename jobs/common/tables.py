@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import zip_longest
 from typing import TypeVar
 
-from jobs.common.text import escape_controls
+from jobs.common.text import escape_controls, fold
 
 PIPE_WIDTH = 10_000
 """A pipe has no width: nothing is cut or wrapped there."""
@@ -162,6 +162,8 @@ def take_first(
 def result_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Format a table; if it is wider than the terminal, one line per value instead."""
     width = shutil.get_terminal_size().columns
+    if not rows and sys.stdout.isatty() and sum(len(name) + 2 for name in columns) > width:
+        return fold(f"no rows; the columns are {', '.join(columns)}", width) + "\n"
     if not sys.stdout.isatty() or not rows:
         return text_table(columns, rows)
     widest = [
