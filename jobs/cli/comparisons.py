@@ -27,7 +27,7 @@ CONTROL = click.option(
     "--control",
     metavar="MODEL",
     shell_complete=meaning_hints("model"),
-    help="Control model; its drift is divided out of all times.",
+    help="Control model, timed in all runs; its drift is divided out of all times.",
 )
 
 

@@ -207,4 +207,6 @@ def train(
         narrate("interrupted; resume after the last finished epoch with:")
         narrate(f"  {program()} {shlex.join(again)} --resume")
         sys.exit(FAILED)
+    narrate("next, name the checkpoint in a grid under models, and see its cells:")
+    narrate(f"  {program()} plan GRID")
     show(f"{path}\n")

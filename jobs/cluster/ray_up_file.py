@@ -6,6 +6,8 @@ Ray checks its own schema too, but reports one problem at a time, and does not c
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +47,8 @@ REQUIRED = (
     "worker_start_ray_commands",
 )
 _SSH = ("ssh_user", "ssh_private_key", "ssh_public_key", "ssh_proxy_command")
+_HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?:\.(?!-)[A-Za-z0-9-]{1,63})*\.?")
+_LIKE_AN_ADDRESS = re.compile(r"[0-9.]+")
 _TOKEN = ".ray/auth_token"  # noqa: S105 - a file's name
 _MANY = 1_000_000_000
 
@@ -101,14 +105,29 @@ def _machines(provider: Value) -> LauncherFile:
     fields = provider.mapping(names, names)
     if "type" in fields:
         fields["type"].choice(("local",), "provider")
-    head = fields["head_ip"].text() if "head_ip" in fields else ""
+    head = _machine(fields["head_ip"]) if "head_ip" in fields else ""
     workers: list[str] = []
     for value in fields["worker_ips"].items() if "worker_ips" in fields else ():
-        worker = value.text()
+        worker = _machine(value)
         if worker and worker in (head, *workers):
             value.problem(f"{worker!r} is listed twice", "each machine once, the head as head_ip")
         workers.append(worker)
     return LauncherFile(head, tuple(workers))
+
+
+def _machine(value: Value) -> str:
+    """Return the address of a machine: an IP address, or a host name, which is not looked up."""
+    text = value.text()
+    if _HOST_NAME.fullmatch(text) and not _LIKE_AN_ADDRESS.fullmatch(text):
+        return text
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        if text:
+            value.problem(
+                f"{text!r} is no address", "an IP address, such as 10.0.0.21; or a host name"
+            )
+    return text
 
 
 def _check_token(mounts: Value) -> None:

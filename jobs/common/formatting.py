@@ -189,6 +189,16 @@ def last_line(error: str) -> str:
     return error.strip().splitlines()[-1]
 
 
+_LISTED = 4
+
+
+def list_some(names: Sequence[str], separator: str = ", ") -> str:
+    """List the first names, and how many more there are."""
+    more = len(names) - _LISTED
+    listed = names if more == 1 else names[:_LISTED]  # "and 1 more" is as long as that one
+    return separator.join(listed) + (f" and {more:,} more" if more > 1 else "")
+
+
 def format_counted(number: int, one: str, many: str) -> str:
     """Format a number with its noun, singular or plural."""
     return f"{number} {one if number == 1 else many}"

@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import zip_longest
 from typing import TypeVar
 
-from jobs.common.text import escape_controls
+from jobs.common.text import escape_controls, fold
 
 PIPE_WIDTH = 10_000
 """A pipe has no width: nothing is cut or wrapped there."""
@@ -30,6 +30,13 @@ _Cells = list[list[str]]
 # Between the parts of a name, after the sign: not in a number or a date.
 _PART = re.compile(r"(?<=[^\W\d_][-_/.])(?=\w)|(?<=\d[-_/.])(?=[^\W\d])")
 _FORMATTED = re.compile(rf"–|{INVALID}|[-+±]?[0-9][0-9.,]*( ?[%kM]| x [0-9]+)?")
+
+_INSIDE_NUMBER = re.compile(
+    r"(?<=[0-9]) (?=%)|(?<=[0-9]) (?=to [-+<>]*[0-9])|(?<=[0-9] to) (?=[-+<>]*[0-9])"
+)
+"""Spaces in a percentage or an interval in text: `-12.3 to >+1,000`."""
+_FIGURE = re.compile(r"[-+±<>.,…%0-9\[\]\xa0]+(to\xa0[-+<>.,0-9]+)?")
+"""A word that is a number or an interval."""
 
 
 def format_value(value: object) -> str:
@@ -155,6 +162,8 @@ def take_first(
 def result_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Format a table; if it is wider than the terminal, one line per value instead."""
     width = shutil.get_terminal_size().columns
+    if not rows and sys.stdout.isatty() and sum(len(name) + 2 for name in columns) > width:
+        return fold(f"no rows; the columns are {', '.join(columns)}", width) + "\n"
     if not sys.stdout.isatty() or not rows:
         return text_table(columns, rows)
     widest = [
@@ -235,16 +244,19 @@ def _drawn(cells: _Cells, is_number: Sequence[bool]) -> str:
 
 
 def _wrapped(cells: _Cells, is_number: Sequence[bool], width: int) -> _Cells:
-    """Wrap the text of a table that is wider than `width`; numbers are never broken.
+    """Wrap the text of a table that is wider than `width`; numbers and intervals are never broken.
 
     The widest column gives way first: to its longest word; if that is not enough, to the longest
     part of a name; and only then anywhere.
     """
     from rich.cells import cell_len
 
+    cells = [[_INSIDE_NUMBER.sub("\xa0", cell) for cell in row] for row in cells]
     widths = [min(wide, width) for wide in _column_widths(cells)]
-    columns = [" ".join(column).split() for column in zip(*cells, strict=True)]
-    for units in (lambda word: [word], _PART.split, list):
+    columns = [
+        " ".join(column).replace("\n", " ").split(" ") for column in zip(*cells, strict=True)
+    ]
+    for units in (lambda word: [word], _PART.split, _split_anywhere):
         least = [
             widths[index]
             if is_number[index]
@@ -257,6 +269,11 @@ def _wrapped(cells: _Cells, is_number: Sequence[bool], width: int) -> _Cells:
                 break
             widths[index] -= 1
     return [[_wrap(cell, wide) for cell, wide in zip(row, widths, strict=True)] for row in cells]
+
+
+def _split_anywhere(word: str) -> Sequence[str]:
+    """Split a word into characters; a number stays whole, or it would read as another one."""
+    return [word] if _FIGURE.fullmatch(word) else word
 
 
 def _wrap(text: str, width: int) -> str:
@@ -280,8 +297,9 @@ def _wrap(text: str, width: int) -> str:
                 yield from whole
         yield begun
 
-    return "\n".join(
+    wrapped = "\n".join(
         part
         for line in text.split("\n")
         for part in ([line] if cell_len(line) <= width else lines(line))
     )
+    return wrapped.replace("\xa0", " ")

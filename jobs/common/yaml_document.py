@@ -42,12 +42,21 @@ _HARMLESS = re.compile(r"<[a-z ]+>|\\?.")
 
 _SHOWN = 500  # characters of a wrong value in a message
 
+_VALID = "YAML: a key, a colon and a value on each line; texts with a sign of YAML in quotes"
 _IN_ALIAS = "while scanning an alias"  # of PyYAML's errors
 _WHOLE = re.compile(r"[+-]?(?:0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 """Numbers that every version of YAML reads alike. YAML 1.1 takes 010 for 8, and 1_0 for 10."""
 
 _LEADING_0 = re.compile(r"[+-]?0[0-9]")
+
+
+_FILES = {
+    "grid": (("models", "datasets"), "gfjobs submit"),
+    "recipe": (("stage", "dataset"), "gfjobs train"),
+    "schedule": (("grid", "cron"), "gfjobs schedule add"),
+}
+"""The kinds of files with their own keys, and the command that each is for."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -123,11 +132,11 @@ class Document:
             found = f"not YAML: {_without_content(str(err.problem or err.context))}"
             if err.context == _IN_ALIAS:
                 found += "; a text that begins with * needs quotes, such as '*/5 * * * *'"
-            problem = InputProblem(str(self.path), line, "", found, "a valid YAML document")
+            problem = InputProblem(str(self.path), line, "", found, _VALID)
             raise BadInputError([problem]) from err
         except (yaml.YAMLError, RecursionError) as err:
             found = f"not YAML: {str(err).splitlines()[0]}"
-            problem = InputProblem(str(self.path), 0, "", found, "a valid YAML document")
+            problem = InputProblem(str(self.path), 0, "", found, _VALID)
             raise BadInputError([problem]) from err
         return node or yaml.ScalarNode("tag:yaml.org,2002:null", "")
 
@@ -176,8 +185,8 @@ class Value:
             return "a mapping"
         if self.is_list:
             return "a list" if self.node.value else "an empty list"
-        if not self.key and self.node.value:  # the whole file
-            return "a text"
+        if not self.key:  # the whole file
+            return "a text" if self.node.value else "an empty file"
         return f"{_shortened(self.node.value)!r}" if self.node.value != "" else "nothing"
 
     def problem(self, found: str, allowed: str) -> None:
@@ -191,16 +200,21 @@ class Value:
         if not isinstance(self.node, yaml.MappingNode):
             self.problem(f"{self.shown}", f"a mapping with the keys {', '.join(known)}")
             return {}
+        if not self.key and (other := self._find_other_file(known)):
+            self.problem(f"this is a {other}", f"a file with the keys {', '.join(known)}")
+            return {}
         if not self.key and self.node.value and not self._has_near(known):
             self.problem("no known key", f"a mapping with the keys {', '.join(known)}")
             return {}
         entries: dict[str, Value] = {}
+        allowed = ", ".join(known)
         for key_node, node in self.node.value:
             name = _printable(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
             entry = Value(self.document, f"{self.key}.{name}" if self.key else name, node)
             if name not in known:
                 at_key = Value(self.document, entry.key, key_node)
-                at_key.problem(f"unknown key{suggest_near(name, known)}", ", ".join(known))
+                at_key.problem(f"unknown key{suggest_near(name, known)}", allowed)
+                allowed = f"those listed for {entry.key}"  # each key once, not at each problem
             elif name in entries:
                 entry.problem("this key is given twice", "each key once")
             else:
@@ -214,6 +228,14 @@ class Value:
         """Whether any key of its mapping is known, or a known one with a slip in it."""
         names = [key.value for key, _ in self.node.value if isinstance(key, yaml.ScalarNode)]
         return any(difflib.get_close_matches(name, known, 1, _SLIP) for name in names)
+
+    def _find_other_file(self, known: Sequence[str]) -> str | None:
+        """Say what the file is, if its keys are those of another kind of file."""
+        names = {key.value for key, _ in self.node.value if isinstance(key, yaml.ScalarNode)}
+        for what, (own, command) in _FILES.items():
+            if names.issuperset(own) and not names.intersection(known).issuperset(own):
+                return f"{what}; use it with `{command} {self.document.path}`"
+        return None
 
     def items(self) -> list[Value]:
         """Return the values of its list; anything but a list of one or more is a problem.

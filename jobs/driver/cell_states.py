@@ -234,7 +234,8 @@ class CellStates:
         if note:
             self._notes[cell_id].update(note.split("; "))
         late = [self._late[cell_id]] if cell_id in self._late else []
-        joined = "; ".join([*late, *sorted(self._notes[cell_id])]) or None
+        known = [cell.remark.replace("; ", ", ")] if cell.remark else []
+        joined = "; ".join([*late, *known, *sorted(self._notes[cell_id])]) or None
         self._rows[cell_id] = replace(row, rows=row.rows + images * an_image, note=joined)
 
     def _finish(self, cell_id: str, finished_at: datetime | None) -> None:

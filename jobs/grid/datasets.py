@@ -12,6 +12,9 @@ import storage
 from jobs.common.yaml_document import Value
 from jobs.grid.downloads import open_or_download
 
+DATASET_RULE = (
+    "digits, cifar10, cifar100, a folder below $GFJOBS_DATA, imagefolder:PATH, or parquet:PATH"
+)
 KEYS = ("name", "split", "limit", "image", "label")
 """Of a data set; the last two name columns of Parquet files."""
 
@@ -145,7 +148,7 @@ def _read(value: Value, opened: Callable[..., storage.ImageSet]) -> Dataset | No
     try:
         images = opened(name, split, *columns)
     except storage.DatasetError as err:
-        named.problem(str(err), "a data set that can be read")
+        named.problem(str(err), DATASET_RULE)
         return None
     return Dataset(_label(name), images, limit, columns[1])
 

@@ -29,7 +29,7 @@ from jobs.grid.grid import (
 )
 from jobs.grid.models import GATE, Model, read_model
 from jobs.grid.threshold_axis import PATIENCE, Threshold, read_thresholds
-from jobs.machine.devices import SLUG, SLUG_RULE
+from jobs.machine.devices import CUDA, SLUG, SLUG_RULE
 from jobs.machine.power.protocol import EnergyProtocol
 
 KEYS = (
@@ -247,6 +247,12 @@ class _Reader:
 def _device(value: Value, devices: Sequence[str] | None) -> str:
     """Return a device of this machine; or, for a cluster, a name that a node could have."""
     if devices is not None:
+        if value.is_scalar and value.node.value in ("gpu", CUDA) and CUDA not in devices:
+            value.problem(
+                f"{value.node.value}, which grids call {CUDA}: this machine has none",
+                f"{', '.join(devices)}; with --address any that its nodes have",
+            )
+            return devices[0]
         return value.choice(devices, "device", "; with --address any that its nodes have")
     name = value.text()
     if name and not SLUG.fullmatch(name):

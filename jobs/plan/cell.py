@@ -99,6 +99,13 @@ class Cell:
         setting = self.setting
         return explain_skip(self.kind, setting.runtime, setting.precision, setting.device)
 
+    @cached_property
+    def remark(self) -> str | None:
+        """Why its accuracy may mean nothing, if that is known before anything runs; else None."""
+        if self.kind not in ("exits", "latency"):
+            return None
+        return explain_unshared_names(self.model, self.dataset)
+
     @property
     def shards(self) -> tuple[Shard, ...]:
         """The pieces of one round, at most 1,000 images each."""
@@ -124,6 +131,20 @@ class Later:
 
     added_at: str
     rounds: Mapping[str, tuple[int, int]]
+
+
+def explain_unshared_names(model: Model, dataset: Dataset) -> str | None:
+    """Say that a model and a data set have no class name in common; None if they have, or no names.
+
+    Such a pair may be meant: names may be of two languages, or the numbers of labels.
+    """
+    names, known = dataset.images.class_names, model.metadata.class_names
+    if not known or not names or not set(names).isdisjoint(known):
+        return None
+    return (
+        f"accuracy: no class name of {dataset.label} ({names[0]}, ...) is one of {model.name}"
+        f" ({known[0]}, ...): it is right only if both give their classes the same labels"
+    )
 
 
 def is_compared(cell: Cell) -> bool:

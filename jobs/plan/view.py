@@ -12,8 +12,9 @@ from jobs.common.tables import fitting_table, format_value
 from jobs.common.text import fold
 from jobs.grid.datasets import Dataset
 from jobs.grid.grid import DEFAULT_MEASURES, Grid
+from jobs.machine.devices import CUDA, local_devices
 from jobs.machine.power.protocol import EnergyProtocol
-from jobs.plan.cell import Cell
+from jobs.plan.cell import Cell, explain_unshared_names
 from jobs.plan.estimate import Estimate
 from jobs.plan.plan import Plan
 
@@ -44,6 +45,7 @@ def describe_plan(plan: Plan, estimate: Estimate, *, is_all: bool = False) -> st
     lines = [
         head,
         *describe_skips(plan),
+        *_absent_devices(grid),
         *(_dataset(dataset) for dataset in grid.datasets[:MAX_DATASETS]),
         "an all-exit pass covers every threshold; a routed cell is timed",
         f"{format_counted(tasks, 'task', 'tasks')} of at most 1,000 images",
@@ -69,6 +71,17 @@ def describe_plan(plan: Plan, estimate: Estimate, *, is_all: bool = False) -> st
     ]
     table = fitting_table(columns, rows, "cells", droppable=_DROPPABLE, is_all=is_all)
     return "\n".join(lines) + table
+
+
+def _absent_devices(grid: Grid) -> Iterator[str]:
+    """Yield the devices that this machine does not have: a node may have them."""
+    for device in grid.devices:
+        if device not in local_devices():
+            hint = f"; a GPU is called {CUDA}" if device == "gpu" else ""
+            yield fold(
+                f"device {device} is not one of this machine: its cells need --address, and a node"
+                f" that registered it{hint}"
+            )
 
 
 def _dataset(dataset: Dataset) -> str:
@@ -110,6 +123,8 @@ def _unchecked_labels(grid: Grid) -> Iterator[str]:
                 f" {names[label]}. If {model.name} has them in the order of the numbers, give all"
                 " as many digits, such as 002"
             )
+        elif said := explain_unshared_names(model, dataset):
+            yield said
         elif not known and len(names) < model.config.num_classes:
             yield (
                 f"{dataset.label} has {len(names):,} of the {model.config.num_classes:,} classes of"

@@ -64,7 +64,7 @@ def cancel(
         return
     counts = Counter(row.status for row in cells)
     counted = ", ".join(f"{number} {status}" for status, number in counts.items())
-    narrate(f"run {run_id} is cancelled: cells {counted}")
+    narrate(f"run {run_id} is cancelled; its cells: {counted}")
 
 
 def _take_over(

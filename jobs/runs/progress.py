@@ -11,7 +11,14 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from jobs.common.formatting import BAR_WIDTH, format_duration, last_line
+from jobs.common.formatting import (
+    BAR_WIDTH,
+    VARIED,
+    find_varying,
+    format_duration,
+    format_variant,
+    last_line,
+)
 from jobs.common.text import escape_controls, fold
 from jobs.driver.events import RunEvents
 from jobs.plan.plan import Plan
@@ -55,6 +62,7 @@ class Progress(RunEvents):
                 if key not in done:
                     self._tasks_left[cell.cell_id] += 1
                     self._images_left[cell.kind] += images
+        self._varying = find_varying([vars(cell.setting) for cell in plan.cells])
         self._cells = len(plan.runnable)
         self._cells_left = len(self._tasks_left)
         self._total = self._images_left.total()
@@ -84,11 +92,9 @@ class Progress(RunEvents):
         if outcome.error:
             reason = last_line(outcome.error)
             verb = "was lost" if outcome.is_lost else "failed"
-            self._say(f"{task.kind} of {task.model} on {task.dataset} {verb}: {reason}")
+            self._say(f"{self._name(task)} {verb}: {reason}")
         elif outcome.skipped:
-            self._say(
-                f"{task.kind} of {task.model} on {task.dataset} is skipped: {outcome.skipped}"
-            )
+            self._say(f"{self._name(task)} is skipped: {outcome.skipped}")
         images = task.shard.stop - task.shard.start
         remarks = outcome.note.split("; ") if outcome.note else []
         if outcome.undecoded:
@@ -96,7 +102,7 @@ class Progress(RunEvents):
         for remark in remarks:
             if (task.dataset, remark) not in self._said:
                 self._said.add((task.dataset, remark))
-                self._say(f"{task.kind} of {task.model} on {task.dataset}: {remark}")
+                self._say(f"{self._name(task)}: {remark}")
         if not outcome.is_lost:
             self._tasks_left[task.cell_id] -= 1
             self._cells_left -= self._tasks_left[task.cell_id] == 0
@@ -104,6 +110,12 @@ class Progress(RunEvents):
             self._finished[task.kind] += images
             self._busy_s[task.kind] = self._busy_s.get(task.kind, 0.0) + outcome.busy_s
         self._show()
+
+    def _name(self, task: Task) -> str:
+        """Name the cell of a task, with the axes that vary in this run."""
+        setting = format_variant({axis: getattr(task, axis) for axis in VARIED}, self._varying)
+        name = f"{task.kind} of {task.model} on {task.dataset}"
+        return f"{name} ({setting})" if setting else name
 
     def _say(self, text: str) -> None:
         self._console.print(fold(escape_controls(text), self._console.width), soft_wrap=True)

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import gfnet
-from jobs.common.errors import JobsError
+from jobs.common.errors import JobsError, UsageError
 from jobs.machine.devices import ANY, CPU
 from jobs.machine.registration import node_name
 from jobs.training.recipe import Recipe
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 _NAMED_IMAGES = 5
 _ACCELERATORS = ("cuda", "xpu", "mps")
+
+
+class NoTrainingDeviceError(UsageError):
+    """The machine of a training lacks the device that was asked for."""
 
 
 class TrainingError(JobsError):
@@ -70,8 +74,9 @@ def run_training_job(job: TrainingJob) -> Iterator[StartedTraining | Event]:
     """Train, and yield events.
 
     Raises:
-        TrainingError: torch has no such device, an image cannot be decoded, too few images are left
-            to train on, or the saved state belongs to a different training.
+        NoTrainingDeviceError: torch has no such device.
+        TrainingError: an image cannot be decoded, too few images are left to train on, or the saved
+            state belongs to a different training.
     """
     # Imported late, here and below: reading a recipe and --help must not load torch.
     from gfnet.training.data import Augment
@@ -114,7 +119,7 @@ def use_torch_device(name: str) -> str:
     """Returns torch's name of the device that a name means here; `any` prefers an accelerator.
 
     Raises:
-        TrainingError: torch has no such device.
+        NoTrainingDeviceError: torch has no such device.
     """
     import torch
 
@@ -125,7 +130,7 @@ def use_torch_device(name: str) -> str:
         return str(torch.zeros(1, device=name).device)
     except (RuntimeError, AssertionError, NotImplementedError) as err:
         reason = str(err).strip().splitlines()[0]
-        raise TrainingError(
+        raise NoTrainingDeviceError(
             f"torch {torch.__version__} on {node_name()} has no device {name!r}: {reason};"
             " choose --device cpu, or --device any for what is available"
         ) from err

@@ -89,6 +89,7 @@ def train(
             # Also if the loss is not finite: the same recipe would end the same way.
             state.remove()
             _check(recipe, event)
+            narrate(_describe(recipe, event))
         else:
             if log and event.validation:
                 log.add(event, event.validation)
@@ -160,6 +161,14 @@ def _check(recipe: Recipe, learned: Learned) -> None:
             f" {learned.outcome.best_epoch}, with {learned.outcome.validation_accuracy:.2f} % on"
             " the validation images"
         )
+
+
+def _describe(recipe: Recipe, learned: Learned) -> str:
+    assert learned.outcome is not None  # or nothing would have been saved
+    return (
+        f"{recipe.name} is trained: the checkpoint holds epoch {learned.outcome.best_epoch}, with"
+        f" {learned.outcome.validation_accuracy:.2f} % on the validation images"
+    )
 
 
 def _thresholds(recipe: Recipe) -> tuple[float, ...]:

@@ -51,8 +51,8 @@ class FileLease(Lease):
             self._handle = take_lock(self._path)
         except HeldError as err:
             raise RunLockedError(
-                f"run {folder.name} is being written by {err}; wait for it, or end that process "
-                f"and use `gfjobs resume {folder.name}`"
+                f"run {folder.name} is being written by {err}; follow it with "
+                f"`gfjobs watch {folder.name}`, or stop it with `gfjobs cancel {folder.name}`"
             ) from err
         # By the clock of the file system, as for all other files in the folder.
         self.since_ns = os.fstat(self._handle).st_mtime_ns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import textwrap
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -117,7 +118,8 @@ def query(
 
     Raises:
         KeyboardInterrupt: the user ended it.
-        QueryError: DuckDB refused; the message is DuckDB's, with the tables that exist.
+        QueryError: DuckDB refused, with its message and the tables that exist; or a statement
+            before the last has rows too.
         StorageError, SchemaVersionError: as `connect`.
     """
     return _query(root, sql, None, run_ids, memory)
@@ -158,7 +160,7 @@ def _query(
     except duckdb.BinderException as err:
         if "column" in str(err):
             raise QueryError(f"{err}\n\n{_columns(root, run_ids, sql)}") from err
-        raise _query_error(err) from err
+        raise _query_error(err, sql) from err
     except duckdb.OutOfMemoryException as err:
         reason = str(err).partition("\n")[0]
         raise QueryError(
@@ -166,7 +168,7 @@ def _query(
             " cannot spill to a disk, where any statement could write then"
         ) from err
     except duckdb.Error as err:
-        raise _query_error(err) from err
+        raise _query_error(err, sql) from err
 
 
 def _columns(root: Root, run_ids: Collection[str] | None, sql: str) -> str:
@@ -195,6 +197,8 @@ def _rows(
 ) -> pa.Table:
     for run in runs_asked_for(sql):
         connection.sql(f"SELECT run_named({run})").fetchall()
+    if parameters is None:
+        _refuse_lost_rows(connection.extract_statements(sql))
     relation = connection.sql(sql, params=parameters)
     # A statement without rows, or only a comment.
     return pa.table({}) if relation is None else relation.to_arrow_table()
@@ -217,6 +221,26 @@ def _interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], T])
             raise
 
 
+_WITH_ROWS = (
+    duckdb.StatementType.SELECT,
+    duckdb.StatementType.EXPLAIN,
+    duckdb.StatementType.CALL,
+)
+
+
+def _refuse_lost_rows(statements: list[duckdb.Statement]) -> None:
+    """Refuse statements of which one before the last has rows, which nobody would see.
+
+    Raises: QueryError: likewise.
+    """
+    lost = [each.query.strip() for each in statements[:-1] if each.type in _WITH_ROWS]
+    if lost:
+        raise QueryError(
+            f"{len(statements)} statements, and only the rows of the last would be shown: run them"
+            f" one at a time, or combine them by `union all`; the first is\n  {lost[0]}"
+        )
+
+
 def _distinct(names: list[str]) -> list[str]:
     """Number repeated names, as DuckDB's CSV writer does."""
     taken: set[str] = set()
@@ -231,7 +255,7 @@ def _distinct(names: list[str]) -> list[str]:
     return distinct
 
 
-def _query_error(err: duckdb.Error) -> QueryError:
+def _query_error(err: duckdb.Error, sql: str) -> QueryError:
     # A macro and its parameters stay on one line.
     listed = ", ".join(name.replace(" ", "\xa0") for name in (*TABLES, *named_queries()))
     names = _fill(f"Tables, views, macros: {listed}").replace("\xa0", " ")
@@ -244,7 +268,20 @@ def _query_error(err: duckdb.Error) -> QueryError:
             "\n\nA query reads these results and nothing else, and writes nothing: send its rows "
             "to a file with `gfjobs sql ... --format csv > rows.csv`"
         )
+    if _LIST_FOR_ONE.search(text) and (single := _taking_one_threshold(sql)):
+        hint += (
+            f"\n\n{', '.join(single)}: t is one threshold for all gates. `at_thresholds([t1, t2])`"
+            " takes a list, one for each gate"
+        )
     return QueryError(f"{text}\n\n{names}\n{hint}")
+
+
+_LIST_FOR_ONE = re.compile(r"\[\] -> FLOAT\b")
+
+
+def _taking_one_threshold(sql: str) -> list[str]:
+    """Return the macros of a statement that take one threshold, with their arguments."""
+    return [name for name in named_queries() if "t)" in name and name.partition("(")[0] in sql]
 
 
 def _fill(text: str) -> str:

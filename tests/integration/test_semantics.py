@@ -23,7 +23,7 @@ def test_cancel_from_another_process(place: Any, processes: Any) -> None:
     below = processes.below(driver.pid)
     code, said = place.command("cancel", "r", "--results", place.root).end()
     assert code == 0, said
-    assert "run r is cancelled: cells " in said
+    assert "run r is cancelled; its cells: " in said
     assert "gfjobs resume r" in said
     code, told = driver.end()
     assert code == 1

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 
 import storage
@@ -13,10 +14,29 @@ from jobs.analysis.comparison.latency import times
 from jobs.analysis.comparison.run_data import MeasuredRun, Side
 from jobs.analysis.statistics.holm import adjust_p_values
 from jobs.common.errors import UsageError
-from jobs.common.formatting import Row, format_threshold
+from jobs.common.formatting import (
+    Row,
+    format_model,
+    format_setting,
+    format_threads,
+    format_threshold,
+    list_some,
+)
 
 _AXES = tuple(axis for axis in PLACE if axis != "node")
 """Axes on which the cells of a pair must agree; if their nodes differ, times are not compared."""
+
+
+_AXIS_FORMATS: Mapping[str, Callable[[Row], str]] = {
+    "model and threshold": lambda row: format_model(row["model"], format_threshold(row)),
+    "data set": itemgetter("dataset"),
+    "device": itemgetter("device"),
+    "runtime": itemgetter("runtime"),
+    "precision": itemgetter("precision"),
+    "number of threads": format_threads,
+    "batch size": lambda row: str(row["batch_size"]),
+}
+"""What the cells of a pair must agree in, as a message names it."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +87,8 @@ def compare(
     runs = MeasuredRun(root, first), MeasuredRun(root, second)
     pairs, alone = _pairs(*runs)
     if not pairs:
-        raise UsageError(
-            f"runs {first.run_id} and {second.run_id} have no cell in common: a pair has the same"
-            " model, threshold, data set, device, runtime, precision, threads and batch size."
-            f" {'; '.join(alone[:4])}"
-        )
+        raise UsageError(_explain_no_pair(*runs))
+    _check_control(runs, control)
     rows = [
         compared
         for a, b in pairs
@@ -100,6 +117,8 @@ def compare(
 
 def _notes(rows: Sequence[Compared], *, is_one_run: bool, control: str | None) -> Sequence[str]:
     is_tested = any(row.figure == "latency" and row.p is not None for row in rows)
+    if is_one_run and control:
+        return (f"both sides are of one run: the control {control} is not divided out",)
     if is_one_run or control or not is_tested:
         return ()
     return ("no control model: a drift of the machine is not divided out (--control MODEL)",)
@@ -114,13 +133,60 @@ def _pairs(first: MeasuredRun, second: MeasuredRun) -> tuple[list[tuple[Row, Row
         pairs += [(a, b) for b in near]
         met |= {id(a) for _ in near} | {id(b) for b in near}
     alone = [
-        f"only in {run.side.run_id}: {row['model']} at {format_threshold(row)} on {row['dataset']},"
-        f" {row['device']}, {row['runtime']} {row['precision']}"
+        f"only in {run.side.run_id}: {_name_cell(row)}"
         for run in (first, second)
         for row in run.rows
         if id(row) not in met
     ]
     return pairs, alone
+
+
+def _name_cell(row: Row) -> str:
+    model = format_model(row["model"], format_threshold(row))
+    return f"{model} on {format_setting(row)}, batch {row['batch_size']}"
+
+
+def _explain_no_pair(first: MeasuredRun, second: MeasuredRun) -> str:
+    """Say on which axes no cell of one run agrees with any of the other, and list cells of both."""
+    runs = (first, second)
+    said = (
+        f"runs {first.side.run_id} and {second.side.run_id} have no cell in common: a pair has"
+        f" the same {', '.join(_AXIS_FORMATS)}"
+    )
+    lines = [said]
+    for name, format_axis in _AXIS_FORMATS.items():
+        values = [dict.fromkeys(map(format_axis, run.rows)) for run in runs]
+        if values[0].keys().isdisjoint(values[1]):
+            both = [
+                f"{list_some([*each])} in {run.side.run_id}"
+                for each, run in zip(values, runs, strict=True)
+            ]
+            lines.append(f"no {name} in common: {', '.join(both)}")
+    lines += [
+        f"cells of {run.side.run_id}: {list_some([*map(_name_cell, run.rows)], '; ')}"
+        for run in runs
+    ]
+    return "\n".join(lines)
+
+
+def _check_control(runs: tuple[MeasuredRun, MeasuredRun], control: str | None) -> None:
+    """Refuse a control that one of the runs has not timed: no time could be divided by it.
+
+    Raises: UsageError: likewise.
+    """
+    timed = [
+        {str(row["model"]) for row in run.all_rows if row["forward_ms"] is not None} for run in runs
+    ]
+    both = timed[0] & timed[1]
+    if control is None or control in both:
+        return
+    absent = dict.fromkeys(
+        run.side.run_id for run, models in zip(runs, timed, strict=True) if control not in models
+    )
+    raise UsageError(
+        f"control {control} is not a timed model of {' or '.join(absent)};"
+        f" available: {', '.join(sorted(both)) or 'none that both have'}"
+    )
 
 
 def _is_pair(first: Side, a: Row, b: Row) -> bool:

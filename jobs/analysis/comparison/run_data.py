@@ -15,7 +15,7 @@ import storage
 from jobs.analysis.comparison.comparable import PLACE, make_identity
 from jobs.analysis.statistics.log_ratio import Logs
 from jobs.common.errors import UsageError
-from jobs.common.formatting import Row, format_threshold
+from jobs.common.formatting import Row, format_model, format_threshold
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class MeasuredRun:
         self.rows = [row for row in self.all_rows if self.side.has(row)]
         if not self.rows:
             known = ", ".join(
-                sorted({f"{row['model']} at {format_threshold(row)}" for row in self.all_rows})
+                sorted({format_model(row["model"], format_threshold(row)) for row in self.all_rows})
             )
             raise UsageError(
                 f"run {run_id} has no such cells; it has {known or 'no accuracy or latency yet'}"

@@ -9,7 +9,13 @@ from typing import Any
 import storage
 from jobs.analysis.comparison.accuracy import Compared
 from jobs.analysis.comparison.compare import Comparison
-from jobs.common.formatting import format_fixed, format_model, format_setting, format_threshold
+from jobs.common.formatting import (
+    format_counted,
+    format_fixed,
+    format_model,
+    format_setting,
+    format_threshold,
+)
 from jobs.common.tables import text_table
 from jobs.common.text import WIDTH, format_remarks
 
@@ -23,7 +29,7 @@ _NAMES = {"accuracy": "acc@1", "latency": "ms", "energy": "mJ", "exits": "blocks
 def describe_comparison(comparison: Comparison) -> str:
     """Format the tables, then what is not compared and why."""
     first, second = comparison.first.run_id, comparison.second.run_id
-    parts = [f"from {first}\nto   {second}\n" if first != second else f"within {first}\n"]
+    parts = [f"first:  {first}\nsecond: {second}\n" if first != second else f"within {first}\n"]
     shown = [row for row in comparison.rows if row.reason is None]
     settings: dict[tuple[object, ...], list[Compared]] = {}
     for row in shown:  # a setting's rows need not stand together
@@ -34,6 +40,8 @@ def describe_comparison(comparison: Comparison) -> str:
     ]
     if comparison.changed:
         parts.append(_images(comparison.changed))
+    elif comparison.changed is not None:
+        parts.append(_explain_no_images(comparison))
     parts.append(format_remarks(_remarks(comparison)))
     return "\n".join(part for part in parts if part)
 
@@ -116,6 +124,16 @@ def _images(changed: Sequence[Mapping[str, Any]]) -> str:
         for each in changed
     ]
     return text_table(columns, rows, "images whose prediction changed")
+
+
+def _explain_no_images(comparison: Comparison) -> str:
+    """Say of how many images no prediction changed, or that none were compared."""
+    compared = [row for row in comparison.rows if row.figure == "accuracy" and row.images]
+    if not compared:
+        return "images whose prediction changed: unknown, no pair has predictions of both runs\n"
+    counted = format_counted(len(compared), "pair of cells", "pairs of cells")
+    images = sum(row.images or 0 for row in compared)
+    return f"images whose prediction changed: none of {images:,} in {counted}\n"
 
 
 def _remarks(comparison: Comparison) -> Iterator[str]:

@@ -16,7 +16,7 @@ from jobs.analysis.regressions.latency import Finding, Nights, Pair, find_change
 from jobs.analysis.regressions.settings import LEAST_NIGHTS, Settings
 from jobs.common.clock import now
 from jobs.common.errors import JobsError
-from jobs.common.formatting import Row
+from jobs.common.formatting import Row, format_counted
 
 Remeasure = Callable[[str, Sequence[Row], "str | None"], str]
 """Measures cells of a run (rows of `measured`) again, in turns with the control of that name.
@@ -171,7 +171,8 @@ def _timing(cell: Row, metric: storage.Metric, history: NightHistory, allowed: f
     nights = history.comparable(cell, metric)
     if not nights.are_enough:
         seen = sum(night.same(cell) is not None for night in history.earlier)
-        note = f"{len(nights.window)} comparable nights of {seen} before it; {LEAST_NIGHTS} needed"
+        before = format_counted(seen, "night before it is", "nights before it are")
+        note = f"{len(nights.window)} of {before} comparable; {LEAST_NIGHTS} are needed"
         row = replace(row, verdict="learning", value=pair.value, nights=len(nights.window))
         return _Open(cell, _with_note(row, note), allowed)
     finding = find_change(nights, pair, history.settings, allowed)

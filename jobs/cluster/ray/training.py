@@ -15,7 +15,7 @@ from jobs.cluster.ray.nodes import TIMING_SHARE
 from jobs.cluster.ray.object_store import Reference
 from jobs.common.errors import JobsError
 from jobs.machine.devices import ANY, CPU, CUDA
-from jobs.training.compute import TrainingError, TrainingJob
+from jobs.training.compute import NoTrainingDeviceError, TrainingError, TrainingJob
 
 Event = Any
 """Event of a training: a StartedTraining, or one of gfnet.training.loop, which needs torch."""
@@ -74,7 +74,9 @@ def _resources(job: TrainingJob) -> dict[str, Any]:
     elif device not in (ANY, CPU):
         known = [name.removeprefix(DEVICE_PREFIX) for name in registered]
         known += [ANY, CPU] + ([CUDA] if available.get("GPU") else [])
-        raise TrainingError(f"the cluster has no device {device!r}; it has: {', '.join(known)}")
+        raise NoTrainingDeviceError(
+            f"the cluster has no device {device!r}; it has: {', '.join(known)}"
+        )
     return options | {"resources": resources}
 
 

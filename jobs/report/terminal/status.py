@@ -14,26 +14,29 @@ from jobs.common.formatting import (
     format_variant,
     last_line,
 )
-from jobs.common.tables import long_table, take_first
+from jobs.common.tables import fitting_table, long_table, take_first
 from jobs.common.text import fold
 from jobs.runs.watch import driver_lines
 
 
 def runs(root: storage.Root, *, is_all: bool = False) -> str:
     """Lists the runs under a root, newest first; all, or as many as fit a terminal."""
-    columns = ("run", "status", "submitted, UTC", "done", "failed", "images")
+    found = storage.named_query(root, "run_progress").to_pylist()
+    skipped = ("skipped",) if any(row["skipped"] for row in found) else ()
+    columns = ("run", "status", "submitted, UTC", "done", "failed", *skipped, "images")
     rows = [
         (
             row["run_id"],
             row["status"],
             f"{row['submitted_at']:%Y-%m-%d %H:%M}" if row["submitted_at"] else None,
-            f"{row['done']} of {row['cells']}",
+            f"{row['done']} of {row['cells'] - row['skipped']}",
             row["failed"],
+            *(row[name] for name in skipped),
             row["rows"],
         )
-        for row in storage.named_query(root, "run_progress").to_pylist()
+        for row in found
     ]
-    return long_table(columns, rows, "runs", is_all=is_all)
+    return fitting_table(columns, rows, "runs", droppable=("images", *skipped), is_all=is_all)
 
 
 def status(root: storage.Root, run_id: str, *, options: str = "", is_all: bool = False) -> str:
@@ -73,6 +76,8 @@ def status(root: storage.Root, run_id: str, *, options: str = "", is_all: bool =
     said, more = take_first([*_remarks(cells, names)], "remarks on cells", is_all=is_all)
     said = [*said, *filter(None, [more]), *(f"node {row['node']}: {row['note']}" for row in aside)]
     lines += [*([""] if said else []), *map(fold, said)]
+    if run.status == "failed" and not counts["failed"]:
+        lines.append("no cell failed: rows are missing, as after `gfjobs fsck --repair`")
     if run.status in ("failed", "interrupted", "cancelled"):
         lines.append(f"resume with: gfjobs resume {run_id}{options}")
     return "\n".join(lines) + "\n"
@@ -87,7 +92,8 @@ def _remarks(cells: Sequence[Row], names: Sequence[str]) -> Iterator[str]:
         name += setting and f" ({setting})"
         if cell["error"]:
             about.setdefault(f" failed: {last_line(cell['error'])}", []).append(name)
-        for note in filter(None, (cell["note"] or "").split("; ")):
+        said = cell["note"] or ""
+        for note in filter(None, [said] if cell["status"] == "skipped" else said.split("; ")):
             about.setdefault(f": {note}", []).append(name)
     for said, (first, *others) in about.items():
         more = f" and {format_counted(len(others), 'more cell', 'more cells')}" if others else ""

@@ -51,7 +51,11 @@ def ladder(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
     cells = storage.named_query(root, "status", run_ids=[run_id], run_id=run_id).to_pylist()
     skipped = _skipped(cells)
     if not rows:
-        return f"the ladder is empty: {_why_empty(cells)}\n{format_paragraphs(skipped)}"
+        is_profiled = any(cell["kind"] == "profile" and cell["rows"] for cell in cells)
+        hint = (
+            f"see its profile with:\n  gfjobs summary {run_id} --profile\n" if is_profiled else ""
+        )
+        return f"the ladder is empty: {_why_empty(cells)}\n{hint}{format_paragraphs(skipped)}"
     means = mean_latencies(root, run_id)
     parts = []
     for _, grouped in groupby(rows, key=lambda row: [row[key] for key in PLACE]):
@@ -177,8 +181,8 @@ def _ladder_table(rows: Sequence[Row], *, is_all: bool) -> str:
 def _worth(row: Row) -> tuple[str, str, str]:
     """Latency, energy and saving; for an invalid row, only the latency, and INVALID."""
     forward_ms, saving_pct = format_fixed(row["forward_ms"], 2), row["energy_saving_pct"]
-    if is_invalid(row):
-        return forward_ms, INVALID, "–"
+    if is_invalid(row):  # of a failed cell without any time, the note says why
+        return forward_ms, "–" if row["forward_ms"] is None else INVALID, "–"
     saving = format_fixed(saving_pct, 1) + ("" if saving_pct is None else " %")
     return forward_ms, format_fixed(row["energy_mj"], 2), saving
 

@@ -127,9 +127,9 @@ class HeartbeatLease(Lease):
     def _locked(self, beat: Beat | None, found: Fetched) -> RunLockedError:
         return RunLockedError(
             f"run {self._run_id} is being written by {_name_of(beat)}, last heartbeat "
-            f"{max(0.0, found.age_s):.0f} s ago; wait until it ends, or end that process and use "
-            f"`gfjobs resume {self._run_id}`: after a kill, the run is free {STALE_S:.0f} s after "
-            "the last heartbeat"
+            f"{max(0.0, found.age_s):.0f} s ago; follow it with `gfjobs watch {self._run_id}`, or "
+            f"stop it with `gfjobs cancel {self._run_id}`: after a kill, the run is free "
+            f"{STALE_S:.0f} s after the last heartbeat"
         )
 
     def _keep_beating(self) -> None:

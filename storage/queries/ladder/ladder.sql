@@ -176,7 +176,8 @@ SELECT
     power_mode, is_valid,
     nullif(concat_ws('; ',
         note,
-        regexp_extract(trim(error, e' \n'), '[^\n]*$'),  -- the last line of a traceback
+        -- The last line of a traceback, as one reason.
+        replace(regexp_extract(trim(error, e' \n'), '[^\n]*$'), '; ', ', '),
         CASE
             WHEN unanswered_images > 0 THEN format(
                 'accuracy: images with logits that are not finite: {}', unanswered_images)

@@ -122,7 +122,7 @@ def test_a_run_without_a_ladder_says_so_and_is_not_asked_for_it(
     )
     result = gfjobs("submit", grid, "--inline", "--results", tmp_path / "results")
     assert result.exit_code == 0, result.output
-    assert result.stdout.strip() == (
+    assert result.stdout.splitlines()[0] == (
         "the ladder is empty: its grid measures neither accuracy nor latency"
     )
     queries = re.findall(r'^  gfjobs sql "(.*)"', result.stderr, re.MULTILINE)
@@ -259,7 +259,9 @@ def test_train_reports_epochs_and_prints_the_checkpoint(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert result.stdout.strip() == str(tmp_path / "m.safetensors")
     lines = result.stderr.splitlines()
-    assert [line.split(":")[0] for line in lines] == ["model 1/2", "model 2/2"]
+    assert [line.split(":")[0] for line in lines[:2]] == ["model 1/2", "model 2/2"]
+    assert re.fullmatch(r".* is trained: .* holds epoch [12], with [0-9.]+ % on .*", lines[2])
+    assert lines[-1] == "  gfjobs plan GRID"
     assert "images/s" in lines[0]
     before = (tmp_path / "m.safetensors").read_bytes()
     for option, code, said in (

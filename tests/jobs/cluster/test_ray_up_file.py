@@ -28,6 +28,8 @@ def test_the_file_of_the_project_is_well() -> None:
         ("  head_ip: 10.0.0.1 ", "  # ", "provider: the key head_ip is missing"),
         ("[10.0.0.21, 10.0.0.22]", "10.0.0.21", "provider.worker_ips: '10.0.0.21'"),
         ("[10.0.0.21, 10.0.0.22]", "[10.0.0.1]", "worker_ips[0]: '10.0.0.1' is listed twice"),
+        ("head_ip: 10.0.0.1 ", "head_ip: 10.0.0.300 ", "head_ip: '10.0.0.300' is no address"),
+        ("10.0.0.22]", "board_2]", "worker_ips[1]: 'board_2' is no address"),
         ("  ssh_user: lab", "  # ", "auth: the key ssh_user is missing"),
         ("525600 ", "soon ", "idle_timeout_minutes: 'soon'"),
         ("  ~/.ray/auth_token:", "  ~/.ssh/known_hosts:", "file_mounts: the token is missing"),
@@ -42,6 +44,12 @@ def test_problems_are_told(old: str, new: str, told: str) -> None:
     with pytest.raises(BadInputError) as caught:
         read_launcher_file(OURS.replace(old, new))
     assert any(told in str(problem) for problem in caught.value.problems), str(caught.value)
+
+
+def test_machines_by_name_or_address() -> None:
+    """Of both versions of IP; a name is not looked up."""
+    text = OURS.replace("[10.0.0.21, 10.0.0.22]", "['fd00::1', board-2.lab]")
+    assert read_launcher_file(text).workers == ("fd00::1", "board-2.lab")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "lab", "provider: [1]\nfile_mounts: 3\nauth: null\n"])

@@ -18,6 +18,7 @@ from jobs.common.tables import (
     format_value,
     long_table,
     markdown_table,
+    result_table,
     take_first,
     text_table,
 )
@@ -156,6 +157,20 @@ def test_a_name_is_broken_between_its_parts(
     assert max(map(len, drawn)) < width
 
 
+@pytest.mark.parametrize("width", [30, 50])
+def test_numbers_and_intervals_in_text_are_never_broken(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a number reads as another one: names give way instead, letter by letter."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    rows = [("digits-gfnet", "-97.1 to >+1,000\n-0 +0 images", "-3.7…+3.7", "100.00 %")]
+    rows.append(("digits-distil", "0 of 100 moved", "[0.5, 0.6]", "at most"))
+    drawn = text_table(["model", "95 %", "other", "all"], rows)
+    for whole in ("-97.1 to >+1,000", "-3.7…+3.7", "100.00 %", "0.5", "95 %"):
+        assert whole in drawn
+
+
 @pytest.mark.parametrize("width", [3, 9, 30, 60])
 def test_wrapping_loses_nothing(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wide characters, spaces, tabs and lines: all the text is there, in its column."""
@@ -212,3 +227,14 @@ def test_a_terminal_gets_the_first_rows_and_is_told_of_the_rest(
     assert long_table(["n"], rows, "cells", is_all=True) == in_pipe
     assert "more" not in long_table(["n"], rows[:DRAWN_ROWS], "cells")
     assert take_first(rows, "cells", most=len(rows) - 1)[1].startswith("… and 1 more cells")
+
+
+def test_no_rows_of_many_columns_are_a_list_of_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A header that does not fit would be cut to letters; a pipe gets the header."""
+    columns = [f"a_long_name_{number}" for number in range(9)]
+    assert result_table(columns, []).splitlines()[0].split() == columns
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    text = result_table(columns, [])
+    assert text.startswith("no rows; the columns are a_long_name_0, ")
+    assert max(map(len, text.splitlines())) <= 80

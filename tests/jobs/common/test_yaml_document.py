@@ -167,3 +167,35 @@ def test_what_is_called_otherwise_elsewhere(written: str, meant: str) -> None:
     known = ("float32", "bfloat16", "float16")
     assert suggest_near(written, known) == f"; did you mean {meant!r}?"
     assert suggest_near(written, ("other",)) == ""
+
+
+def test_another_kind_of_file_is_named_with_its_command() -> None:
+    """A recipe given to `submit`: one problem, not one for each key."""
+    text = "name: r\nstage: baseline\ndataset: {name: digits}\nepochs: 3\n"
+    document = Document(Path("r.yaml"), text)
+    document.root().mapping(("name", "models", "datasets"), ("models",))
+    (problem,) = document.problems
+    assert problem.found == "this is a recipe; use it with `gfjobs train r.yaml`"
+    document = Document(Path("g.yaml"), "models: [m]\ndatasets: [d]\nname: n\n")
+    document.root().mapping(("name", "stage", "dataset"))
+    assert [problem.found[:14] for problem in document.problems] == ["this is a grid"]
+    document.problems.clear()
+    document.root().mapping(("name", "models", "datasets"))
+    assert not document.problems
+
+
+def test_what_is_allowed_is_listed_once() -> None:
+    """Not at each of twenty unknown keys."""
+    document = Document(Path("g.yaml"), "name: n\none: 1\ntwo: 2\n")
+    document.root().mapping(("name", "models"))
+    assert [problem.allowed for problem in document.problems] == [
+        "name, models",
+        "those listed for one",
+    ]
+
+
+def test_an_empty_file_is_called_so() -> None:
+    """Not `nothing`."""
+    document = Document(Path("g.yaml"), "")
+    document.root().mapping(("name",))
+    assert document.problems[0].found == "an empty file"

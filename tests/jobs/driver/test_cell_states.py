@@ -37,6 +37,21 @@ def test_notes_survive_a_resume(run: Run) -> None:
     assert {row.status for row in rows} == {"done"}
 
 
+def test_a_pair_without_a_common_class_name_is_noted(run: Run) -> None:
+    """On each cell that has an accuracy, also after a resume: it may be one by chance."""
+    cells = run.plan.cells
+    known = tuple(f"animal {number}" for number in range(10))
+    model = replace(cells[0].model, metadata=replace(cells[0].model.metadata, class_names=known))
+    foreign = replace(run.plan, cells=tuple(replace(cell, model=model) for cell in cells))
+    entries = [
+        storage.CommitEntry(cell_id=key[0], round=key[1], shard=key[2], rows=images)
+        for cell in foreign.cells
+        for key, images in cell.task_keys()
+    ]
+    rows = CellStates(foreign, queued_rows(foreign, "r"), entries).rows
+    assert {"no class name of digits (0, ...)" in (row.note or "") for row in rows} == {True}
+
+
 def test_a_cell_of_nothing_but_broken_images_fails(run: Run) -> None:
     """No rows are no result."""
     empty = Outcome({}, None, images=0, undecoded=("a.png not decoded",))

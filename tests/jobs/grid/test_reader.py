@@ -157,6 +157,8 @@ WRONG = [  # key, value, line, words that the message has
     ("energy", "{idle_s: soon}", 3, "a number from 0 to 3600"),
     ("energy", "{idle: 1}", 3, "did you mean 'idle_s'?"),
     ("latency", "[3]", 3, "a mapping with the keys rounds"),
+    ("devices", "[gpu]", 3, "gpu, which grids call cuda: this machine has none"),
+    ("datasets", "[nowhere]", 2, "allowed: digits, cifar10, cifar100, a folder below"),
     ("baseline", "flet", 3, "did you mean 'flat'?"),
     ("exclude", "[{model: none}]", 3, "unknown model 'none'"),
     ("exclude", "[{}]", 3, "an empty mapping"),

@@ -263,7 +263,8 @@ def test_shards_cover_each_image_once() -> None:
         ([f"{number:02}" for number in range(12)], (), ""),
         (["n02", "n07"], (), "many has 2 of the 12 classes of named, which has no names for them"),
         (["0", "1"], ("0", "1"), ""),
-        (["n02", "n07"], ("cat", "dog"), ""),
+        (["n02", "n07"], ("cat", "dog"), "no class name of many (n02, ...) is one of named (cat,"),
+        (["cat", "n02"], ("cat", "dog"), ""),
     ],
 )
 def test_labels_that_could_not_be_checked(

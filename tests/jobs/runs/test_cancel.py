@@ -39,7 +39,7 @@ def test_a_run_whose_driver_is_dead_is_marked_at_once(store: object, tmp_path: P
     store.run.close()
     said: list[str] = []
     cancel(root, "r", said.append)
-    assert said == ["run r is cancelled: cells 4 cancelled"]
+    assert said == ["run r is cancelled; its cells: 4 cancelled"]
     assert storage.find_run(root, "r").status == "cancelled"
     cancel(root, "r", said.append)
     assert said[1:] == ["run r is cancelled already: there is nothing to cancel"]

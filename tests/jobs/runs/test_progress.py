@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -30,7 +31,7 @@ class Screen:
         console = Console(file=self.file, force_terminal=is_terminal, width=80, color_system=None)
         self.progress = Progress(plan, frozenset(), console, lambda: self.now_s)
         queue = make_blocks(plan, by_device=False)[0].tasks("r", frozenset())
-        self.exits, self.first, self.second = queue
+        self.exits, self.first, self.second, *_ = queue
 
     def finish(self, task: Task, seconds: float, **outcome: object) -> None:
         """A task ends after some time."""
@@ -92,6 +93,17 @@ def test_failures_and_notes_are_said_at_once(screen: Callable[..., Screen]) -> N
     assert text.count("latency of flat on digits: odd\n") == text.count(": odd") == 1
     assert "a.png" not in text, "the ladder names it"
     assert text.count(" images not decoded\n") == 2
+
+
+def test_the_varying_axes_name_a_cell(plan_of: Callable[[str], Plan]) -> None:
+    """Of several engines it is said which one is skipped."""
+    screen = Screen(plan_of(f"{GRID}runtimes: [torch, onnx]\n"), is_terminal=False)
+    with screen.progress:
+        screen.finish(replace(screen.exits, runtime="onnx"), 1, skipped="no such package")
+    assert (
+        f"{screen.exits.kind} of flat on digits (onnx) is skipped: no such"
+        in screen.file.getvalue()
+    )
 
 
 def test_a_long_message_is_not_broken_inside_a_name(screen: Callable[..., Screen]) -> None:

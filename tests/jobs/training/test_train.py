@@ -18,6 +18,7 @@ import yaml
 import gfnet
 import storage
 from jobs.common.errors import UsageError
+from jobs.training.compute import NoTrainingDeviceError
 from jobs.training.recipe import Recipe, read_recipe
 from jobs.training.train import TrainingError, train
 
@@ -395,7 +396,7 @@ def test_force_forgets_an_interrupted_training(trained: Trained, tmp_path: Path)
     recipe = replace(trained["digits-gfnet"][0], output=tmp_path / "m.safetensors")
     _interrupted(replace(recipe, label_smoothing=0.3))
     state = tmp_path / "m.safetensors.training"
-    with pytest.raises(TrainingError, match="no device"):
+    with pytest.raises(NoTrainingDeviceError, match="no device"):
         train(recipe, lambda _: None, device="cuda:7", is_forced=True)
     assert state.exists()
     epochs = list[int]()
@@ -485,7 +486,9 @@ def test_a_device_that_torch_does_not_have_is_named(trained: Trained, tmp_path: 
     """Before the first epoch, with what to choose."""
     recipe = replace(trained["digits-gfnet"][0], output=tmp_path / "m.safetensors")
     for device in ("cuda:7", "toaster"):
-        with pytest.raises(TrainingError, match=f"has no device '{device}'.*choose --device cpu"):
+        with pytest.raises(
+            NoTrainingDeviceError, match=f"has no device '{device}'.*choose --device cpu"
+        ):
             train(recipe, lambda _: None, device=device)
     assert list(tmp_path.iterdir()) == []
 

@@ -44,8 +44,8 @@ def test_a_lease_excludes_others_until_it_is_given_back(tmp_path: Path, slept: l
     assert lease.since_ns == (folder / "lock").stat().st_mtime_ns
     assert lease_holder(folder) == HERE
     said = (
-        f"run run-1 is being written by {HERE}; wait for it, or end that process and use"
-        " `gfjobs resume run-1`"
+        f"run run-1 is being written by {HERE}; follow it with `gfjobs watch run-1`"
+        ", or stop it with `gfjobs cancel run-1`"
     )
     with pytest.raises(RunLockedError, match=f"^{re.escape(said)}$"):
         FileLease(folder)

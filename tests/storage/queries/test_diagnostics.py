@@ -136,6 +136,13 @@ def test_overthinking_counts_what_depth_spoils_and_rescues(build: Builder) -> No
     assert list(two.values()) == pytest.approx([2, 6, 3, 50, 1, 100 / 6, 1, 100 / 6])
 
 
+def test_a_list_for_one_threshold_is_explained(build: Builder) -> None:
+    """By the macro that takes one, and that which takes a list."""
+    root = hand_worked(build).root
+    with pytest.raises(storage.QueryError, match=r"wasted_blocks\(run, t\): t is one threshold"):
+        storage.query(root, "FROM wasted_blocks('latest', [0.5, 0.6])")
+
+
 def test_wasted_blocks_are_those_after_the_first_right_exit(build: Builder) -> None:
     """B ran one block too many and is right; E ran one and never would have been."""
     (row,) = figures(hand_worked(build), "wasted_blocks('latest', 0.5)")

@@ -230,14 +230,14 @@ def test_cell_without_rows_says_why(build: Builder) -> None:
         "latency",
         status="failed",
         is_valid=False,
-        error="Traceback:\n  x.py\nOutOfMemoryError: 2 GB\n",
+        error="Traceback:\n  x.py\nOutOfMemoryError: 2 GB; free some\n",
     )
     build.store()
     (row,) = build.ladder()
     for figure in ("acc1", "loss", "exit_counts", "mean_blocks", "forward_ms", "fps", "energy_mj"):
         assert row[figure] is None, figure
     assert row["note"] == (
-        "OutOfMemoryError: 2 GB; accuracy: no answers (cell is failed); "
+        "OutOfMemoryError: 2 GB, free some; accuracy: no answers (cell is failed); "
         "latency: no timed rows (cell is failed)"
     )
 

@@ -53,13 +53,22 @@ def test_last_statement_gives_the_rows(tmp_path: Path) -> None:
     assert storage.query(tmp_path, "-- nothing").num_columns == 0
 
 
+@pytest.mark.parametrize("first", ["SELECT 1", "EXPLAIN SELECT 1", "DESCRIBE runs", "VALUES (1)"])
+def test_rows_of_an_earlier_statement_are_not_dropped(tmp_path: Path, first: str) -> None:
+    """Two questions in one: the first would have got no answer."""
+    with pytest.raises(storage.QueryError, match="2 statements") as caught:
+        storage.query(tmp_path, f"{first}; SELECT 2")
+    assert first in str(caught.value)
+    assert storage.query(tmp_path, "SELECT 2; -- SELECT 3").to_pylist() == [{"2": 2}]
+
+
 @pytest.mark.parametrize(
     ("sql", "parts"),
     [
         ("SELECT acc_1 FROM ladder", ['"acc_1" not found', '"acc1"']),
         ("SELECT 1 FROM recrods", ["recrods does not exist", '"records"']),
         ("SELEC 1", ["syntax error"]),
-        ("SELECT 1; SELECT error('later')", ["later"]),
+        ("SET VARIABLE a = 1; SELECT error('later')", ["later"]),
         ("SELECT * FROM 'nowhere.parquet'", ["nowhere.parquet"]),
         ("SELECT $x", ["parameter"]),
     ],
@@ -92,7 +101,7 @@ def test_memory_can_be_limited(tmp_path: Path) -> None:
     assert found == [{"m": "476.8 MiB"}]
     sql = "SELECT count(*) FROM (SELECT hash(range) h, range FROM range(4_000_000) ORDER BY h)"
     with pytest.raises(storage.QueryError, match=r"(?s)Out of Memory.*gfjobs sql --memory 64GB"):
-        storage.query(tmp_path, f"{sql}; {sql}", memory="20MB")
+        storage.query(tmp_path, sql, memory="20MB")
 
 
 @pytest.fixture

@@ -69,10 +69,21 @@ def test_a_control_is_divided_out(nights: Nights) -> None:
     row = of(compare(nights.root, A, B, "flat"), "latency")
     assert row.change == pytest.approx(5)
     assert "relative to that of the control flat" in (row.note or "")
-    absent = of(compare(nights.root, A, B, "other"), "latency")
-    assert absent.change == pytest.approx(26)
-    assert absent.note is not None
-    assert "no control other with the same setting in a and b" in absent.note
+    within = compare(nights.root, Side("a", "flat"), Side("a", "dynn"), "flat")
+    assert within.notes == ("both sides are of one run: the control flat is not divided out",)
+
+
+def test_a_control_that_a_run_lacks_is_refused(nights: Nights) -> None:
+    """A typo does not give undivided figures; a control of another setting says so."""
+    nights.add({"dynn": 2.0, "flat": 1.0}, run_id="a")
+    nights.add({"dynn": 2.0, "new": 1.0}, run_id="b")
+    nights.add({"dynn": 2.0, "flat": 1.0}, run_id="c", of_model={"flat": {"threads": 2}})
+    with pytest.raises(UsageError, match=r"control flta is not .* of a or b; available: dynn$"):
+        compare(nights.root, A, B, "flta")
+    with pytest.raises(UsageError, match="control flat is not a timed model of b"):
+        compare(nights.root, A, B, "flat")
+    other = of(compare(nights.root, A, Side("c"), "flat"), "latency")
+    assert "no control flat with the same setting in c" in (other.note or "")
 
 
 def test_energy_by_window(nights: Nights) -> None:
@@ -139,7 +150,7 @@ def test_within_one_run(nights: Nights) -> None:
     assert (row.second_model, row.change) == ("dynn", pytest.approx(100))
     with pytest.raises(UsageError, match="both sides are run a"):
         compare(nights.root, A, A)
-    with pytest.raises(UsageError, match="it has dynn at –, flat at –"):
+    with pytest.raises(UsageError, match="it has dynn, flat"):
         compare(nights.root, A, Side("a", "flta"))
 
 
@@ -188,8 +199,24 @@ def test_what_has_no_counterpart_is_listed(nights: Nights) -> None:
     nights.add({"dynn": 2.0}, run_id="b")
     nights.add({"distil": 2.0}, run_id="c")
     assert "only in a: flat" in compare(nights.root, A, B).alone[0]
-    with pytest.raises(UsageError, match="no cell in common"):
+    with pytest.raises(UsageError, match="no model and threshold in common") as refused:
         compare(nights.root, A, Side("c"))
+    assert "dynn, flat in a, distil in c" in str(refused.value)
+
+
+def test_runs_without_a_common_cell_say_where_they_differ(nights: Nights) -> None:
+    """The axis with its values of both, and cells of both, with how many more there are."""
+    models = {f"m{number}": 1.0 for number in range(6)}
+    nights.add(models, run_id="a", threads=1)
+    nights.add(models, run_id="b", threads=0)
+    with pytest.raises(UsageError) as refused:
+        compare(nights.root, A, B)
+    text = str(refused.value)
+    assert "no number of threads in common: 1 thread in a, all threads in b" in text
+    assert text.count(" in common") == 2
+    assert "cells of a: m0 on " in text
+    assert "cells of b: m0 on " in text
+    assert text.count("and 2 more") == 2
 
 
 def test_other_programs_get_all_rows(slower: Comparison) -> None:

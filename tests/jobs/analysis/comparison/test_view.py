@@ -66,3 +66,20 @@ def test_a_setting_has_one_table() -> None:
     text = table(replace(ROW, change=1.0), other, replace(ROW, change=3.0))
     assert text.count("digits on cpu of host") == 1
     assert text.index("+1.0 %") < text.index("+3.0 %") < text.index("+2.0 %")
+
+
+def test_images_that_did_not_change_are_counted() -> None:
+    """Asked for and none: not the same as not asked for; nor as not compared."""
+    accuracy = replace(ROW, figure="accuracy", change=0.0, images=100)
+    for rows, said in (
+        ([accuracy, accuracy], "images whose prediction changed: none of 200 in 2 pairs of cells"),
+        ([replace(accuracy, images=None, reason="other images")], "unknown, no pair has"),
+    ):
+        comparison = Comparison(Side("a"), Side("b"), rows, changed=[])
+        assert said in describe_comparison(comparison)
+    assert "images whose" not in table(accuracy)
+
+
+def test_the_runs_are_named_as_the_columns_are() -> None:
+    """`first` and `second`."""
+    assert table(replace(ROW, change=1.0)).startswith("first:  a\nsecond: b\n")

@@ -314,7 +314,7 @@ def test_too_few_nights_are_no_verdict(nights: Nights, quiet: Quiet) -> None:
     moved = nights.add({OURS: 3.0, CONTROL: 1.0}, warmup_images=50)
     row = of(judge(nights.root, moved, CONTROLLED), OURS, "latency")
     assert row.verdict == "learning"
-    assert "0 comparable nights of 8" in (row.note or "")
+    assert "0 of 8 nights before it are comparable" in (row.note or "")
 
 
 def test_too_few_rounds_are_invalid(nights: Nights, quiet: Quiet) -> None:

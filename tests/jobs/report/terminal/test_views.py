@@ -375,3 +375,42 @@ def test_a_model_that_was_not_routed_is_at_full_depth(ran: Callable[[str], Path]
     assert summary.exit_histogram(root, "r") == ""
     routed = summary.ladder(ran(SMALL_GRID), "r")
     assert "at full depth" not in routed
+
+
+def test_skipped_cells_are_a_column_of_runs(copy_of: Callable[[str], Path]) -> None:
+    """They are no cells that are still to do; without any there is no column."""
+    root = copy_of(SMALL_GRID)
+    assert "skipped" not in status.runs(root)
+    with storage.RunStore.open(root, "r") as store:
+        cells = store.cells
+        store.save_cells([replace(cells[0], status="skipped", note="of one; and two"), *cells[1:]])
+    header, _, row, *_ = status.runs(root).splitlines()
+    count = len(cells) - 1
+    assert header.split()[-2:] == ["skipped", "images"]
+    assert f"{count} of {count}" in row
+    assert row.split()[-2] == "1"
+    assert ": of one; and two" in status.status(root, "r")
+
+
+def test_a_failed_run_without_failed_cells_says_why(copy_of: Callable[[str], Path]) -> None:
+    """As after a repair."""
+    root = copy_of(SMALL_GRID)
+    assert "no cell failed" not in status.status(root, "r")
+    with storage.RunStore.open(root, "r") as store:
+        store.save_cells([replace(cell, status="queued") for cell in store.cells])
+        store.save_run(replace(store.run, status="failed"))
+    assert "no cell failed: rows are missing" in status.status(root, "r")
+
+
+def test_an_empty_ladder_names_the_profile(profiled: Path) -> None:
+    """Not only what it is not."""
+    assert "\n  gfjobs summary r --profile\n" in summary.ladder(profiled, "r")
+
+
+def test_a_device_of_another_machine_is_announced(plan_of: Callable[[str], Plan]) -> None:
+    """Such as a GPU by another name."""
+    plan = plan_of("models: [flat.safetensors]\ndatasets: [digits]\n")
+    absent = replace(plan, grid=replace(plan.grid, devices=("gpu",)))
+    said = " ".join(describe_plan(absent, Estimate(0, 0, 1)).split())
+    assert "device gpu is not one of this machine" in said
+    assert "a GPU is called cuda" in said
