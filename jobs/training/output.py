@@ -53,12 +53,12 @@ def find_version(output: Path) -> Version | None:
     return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
-def check_unchanged(recipe: Recipe, seen: Version | None) -> None:
-    """Check before a checkpoint is written that it replaces nothing that came since `seen`.
+def check_unchanged(recipe: Recipe, seen: Version | None, *, is_forced: bool) -> None:
+    """Check before a checkpoint is written that it replaces nothing new, unless forced.
 
     Raises: UsageError: something did, such as an import, or a training on another machine.
     """
-    if find_version(recipe.output) != seen:
+    if not is_forced and find_version(recipe.output) != seen:
         raise UsageError(
             f"{recipe.name}: something else wrote {recipe.output} during the training, so it is not"
             " replaced; move it away and add --resume, which runs only the last epoch again"

@@ -115,8 +115,7 @@ def _train_alone(
         if isinstance(event, EpochState):
             _keep(state, {"identity": began.identity, "state": event.state})
         elif isinstance(event, Learned):
-            if not is_forced:
-                check_unchanged(recipe, seen)
+            check_unchanged(recipe, seen, is_forced=is_forced)
             _save(recipe, event, began.training)
             # Also if the loss is not finite: the same recipe would end the same way.
             state.remove()
