@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from jobs.machine.devices import ANY
 from jobs.training.compute import StartedTraining, TrainingError, TrainingJob, run_training_job
 from jobs.training.earlier_training import check_free, find_finished
 from jobs.training.epoch_log import EpochLog
+from jobs.training.output import alone_at_output, check_unchanged, find_version
 from jobs.training.recipe import Recipe
 from storage import Root
 
@@ -55,15 +56,42 @@ def train(
 
     Raises:
         UsageError: a checkpoint or an interrupted training exists, and is neither resumed nor
-            replaced; or the training to resume was made by a different recipe.
+            replaced; or the training to resume was made by a different recipe; or another process
+            trains this output, or has written it meanwhile.
         TrainingError: the output cannot be written, an image cannot be decoded, or the loss became
             NaN or infinite.
     """
+    _prepare(recipe.output)
+    with alone_at_output(recipe):
+        return _train_alone(
+            recipe,
+            report,
+            _Options(device, compute, results, is_resumed=is_resumed, is_forced=is_forced),
+            narrate,
+        )
+
+
+@dataclass(frozen=True)
+class _Options:
+    """Those of `train`."""
+
+    device: str
+    compute: Compute
+    results: Root | None
+    is_resumed: bool
+    is_forced: bool
+
+
+def _train_alone(
+    recipe: Recipe, report: Report, options: _Options, narrate: Callable[[str], None]
+) -> Path:
+    """Train as `train` does, while no other process trains this output."""
     # Imported late: reading a recipe and --help must not load torch.
     from gfnet.training.loop import EpochState, Learned
     from gfnet.training.state import StateFile
 
-    _prepare(recipe.output)
+    is_resumed, is_forced = options.is_resumed, options.is_forced
+    seen = find_version(recipe.output)
     state = StateFile(recipe.output)
     if is_resumed and not state.exists() and (said := find_finished(recipe)):
         narrate(said)
@@ -73,18 +101,21 @@ def train(
     saved = None if is_forced else _saved(recipe, state)
     began: StartedTraining | None = None
     log: EpochLog | None = None
-    for event in compute(_job(recipe, device, saved)):
+    for event in options.compute(_job(recipe, options.device, saved)):
         if isinstance(event, StartedTraining):
             began = event
             if is_forced:  # not earlier: the training could still have been refused
                 state.remove()
-            if results:
-                log = EpochLog(results, recipe, began, saved["state"]["epoch"] if saved else 0)
+            if options.results:
+                log = EpochLog(
+                    options.results, recipe, began, saved["state"]["epoch"] if saved else 0
+                )
             continue
         assert began is not None  # StartedTraining is the first event
         if isinstance(event, EpochState):
             _keep(state, {"identity": began.identity, "state": event.state})
         elif isinstance(event, Learned):
+            check_unchanged(recipe, seen, is_forced=is_forced)
             _save(recipe, event, began.training)
             # Also if the loss is not finite: the same recipe would end the same way.
             state.remove()

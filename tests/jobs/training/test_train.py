@@ -382,6 +382,36 @@ def test_a_checkpoint_is_replaced_by_force_alone(trained: Trained, tmp_path: Pat
     assert recipe.output.read_bytes() == wanted
 
 
+def test_an_output_is_trained_by_one_process(tmp_path: Path) -> None:
+    """A second one is refused at once, with --force too; afterwards no lock is left."""
+    recipe, said = _tiny(tmp_path, "digits-gfnet"), []
+
+    def report(_: EpochReport) -> None:
+        for is_forced in (False, True):
+            with pytest.raises(UsageError, match="is being trained by process") as refused:
+                train(recipe, lambda _: None, is_forced=is_forced)
+            said.append(refused)
+
+    train(recipe, report)
+    assert said
+    assert not list(tmp_path.glob(".*lock"))
+
+
+def test_what_came_during_a_training_is_not_replaced(tmp_path: Path) -> None:
+    """By an import, or by a machine whose locks are not ours; the epochs are kept."""
+    recipe = _tiny(tmp_path, "digits-gfnet")
+
+    def report(_: EpochReport) -> None:
+        recipe.output.write_bytes(b"of another")
+
+    with pytest.raises(UsageError, match="something else wrote"):
+        train(recipe, report)
+    assert recipe.output.read_bytes() == b"of another"
+    recipe.output.unlink()
+    assert train(recipe, lambda _: None, is_resumed=True) == recipe.output
+    assert gfnet.inspect_checkpoint(recipe.output).metadata.training["epochs"] == 2
+
+
 def test_an_imported_checkpoint_is_not_gone_on_with(trained: Trained, tmp_path: Path) -> None:
     """No training made it."""
     recipe = replace(trained["digits-gfnet"][0], output=tmp_path / "m.safetensors")
