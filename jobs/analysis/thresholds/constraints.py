@@ -54,10 +54,15 @@ class Constraints:
 
     def __post_init__(self) -> None:
         """Refuse numbers that are not finite: NaN would be never satisfied and never missed."""
-        numbers = (self.max_drop, self.min_accuracy_pct, self.max_cost)
-        given = [number for number in numbers if number is not None]
-        if not all(math.isfinite(x) for x in [*given, *(it.limit for it in self.cost_limits)]):
-            raise ValueError(f"{self}; give finite numbers, or leave a limit out")
+        given = {
+            "max_drop": self.max_drop,
+            "min_accuracy_pct": self.min_accuracy_pct,
+            "max_cost": self.max_cost,
+            **{f"max_{it.name}": it.limit for it in self.cost_limits},
+        }
+        odd = [f"{name} {x}" for name, x in given.items() if x is not None and not math.isfinite(x)]
+        if odd:
+            raise ValueError(f"{', '.join(odd)}: give finite numbers, or leave a limit out")
 
     @property
     def limits_accuracy(self) -> bool:

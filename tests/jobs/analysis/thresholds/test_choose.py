@@ -162,7 +162,7 @@ def test_a_model_with_fewer_exits_is_written_with_these(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--max-drop", "nan"], "finite numbers"),
+        (["--max-drop", "nan"], "max_drop nan: give finite numbers"),
         (["--max-drop", "5", "--confidence", "0.9"], "2 images"),
         (["--max-drop", "5", "--seed", "-1", "--confidence", "0.9"], "--seed"),
     ],
