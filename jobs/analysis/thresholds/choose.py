@@ -22,6 +22,7 @@ from jobs.common.formatting import SETTING, Row
 from jobs.common.yaml_document import Document
 from jobs.grid.models import read_model
 from jobs.grid.reader import KEYS
+from jobs.runs.saved_submission import read_grid_folders
 
 NARROWING = ("model", *SETTING)
 """Columns that distinguish one all-exit pass from another."""
@@ -248,8 +249,8 @@ def write_thresholds(
     """Write the run's checkpoint to a file, with these default thresholds.
 
     Raises:
-        UsageError: they are not of its own exit rule, the checkpoint is gone or changed, or the
-            file cannot be written.
+        UsageError: they are not of its own exit rule, the checkpoint is gone or changed or not
+            recorded, or the file cannot be written.
     """
     rule = cell["exit_rule"]
     if cell["model"].endswith(f"@{rule}"):
@@ -258,10 +259,10 @@ def write_thresholds(
             f" into a grid, as `thresholds: {{{rule}: [[...]]}}`"
         )
     (run,) = [run for run in storage.list_runs(root) if run.run_id == run_id]
-    submission = storage.read_submission(root, run_id)
-    document = Document(Path(submission["grid_path"]), run.grid or "")
+    grid_path, base = read_grid_folders(run_id, storage.read_submission(root, run_id))
+    document = Document(grid_path, run.grid or "")
     values = document.root().mapping(KEYS)["models"].items()
-    models = [read_model(value, Path(submission["base"])) for value in values]
+    models = [read_model(value, base) for value in values]
     # Also by name: a grid may list one checkpoint twice, with different exits.
     wanted = (cell["model"], cell["checkpoint_sha256"])
     source = next((m for m in models if m and (m.name, m.sha256) == wanted), None)

@@ -142,6 +142,10 @@ def test_the_checkpoint_is_written_with_its_thresholds(
     (tmp_path / "dynn.safetensors").write_bytes(path.read_bytes())
     with pytest.raises(UsageError, match="was changed since"):
         write_thresholds(root, "r", cell, (0.5, 0.5), path)
+    with storage.RunStore.open(root, "r") as store:
+        store.save_submission({})
+    with pytest.raises(UsageError, match="does not record where its grid is"):
+        write_thresholds(root, "r", cell, (0.5, 0.5), path)
 
 
 def test_a_model_with_fewer_exits_is_written_with_these(
