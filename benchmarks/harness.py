@@ -136,7 +136,8 @@ def table(name: str, taken: dict[str, np.ndarray]) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="+", default=["gfnet-xs", "cifar10-gfnet"])
+    known = [*gfnet.bundled(), *gfnet.VARIANTS]
+    parser.add_argument("--models", nargs="+", choices=known, default=["gfnet-xs", "cifar10-gfnet"])
     parser.add_argument("--runtime", choices=gfnet.RUNTIMES, default="torch")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--images", type=int, default=12)

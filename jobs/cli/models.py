@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from jobs.cli.base import ADDRESS, FAILED, RESULTS, main, narrate, program, show
+from jobs.common.errors import UsageError
 from storage import Root
 
 
@@ -128,7 +129,7 @@ def import_file(file: Path, output: Path | None, classes: str | None, **wanted: 
     )
     for note in imported.notes:
         narrate(note)
-    show(text_table(("", "imported"), imported.facts))
+    show(text_table(("", "value"), imported.facts))
     narrate(f"next, name it in a grid, models: [{output}], and see its cells:")
     narrate(f"  {program()} plan GRID")
 
@@ -182,6 +183,8 @@ def train(
     if resume and force:
         raise click.UsageError("--resume continues, --force starts again: give one of them")
     checked = read_recipe(recipe)
+    if output and output.suffix != ".safetensors":
+        raise UsageError(f"-o {output}: give a path that ends in .safetensors, the format written")
     if output:
         checked = replace(checked, output=output.absolute())
     compute = run_training_job

@@ -82,4 +82,8 @@ def report(
     if figures:
         narrate(f"wrote {len(write_figures(found, figures))} figures to {figures}")
     if output:
-        narrate(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
+        narrate(f"wrote {output} ({_format_size(output.stat().st_size)})")
+
+
+def _format_size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:.1f} kB"  # noqa: PLR2004

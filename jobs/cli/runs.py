@@ -73,7 +73,7 @@ def submit(
     from jobs.runs.submit import submit as submit_grid
     from jobs.runs.target import Target
 
-    if detach:
+    if detach and address:  # without an address the target refuses
         from jobs.runs.detach import check_root_option
 
         check_root_option(context.meta[ROOT_AS_GIVEN])

@@ -157,4 +157,5 @@ def _time(estimate: Estimate) -> str:
         left = format_duration(estimate.seconds)
         return f"no time estimate: {new} new, and the other {estimate.known} take about {left}"
     text = f"about {format_duration(estimate.seconds)} of device time, by earlier runs"
-    return f"{text}; {new} new" if estimate.unknown else text
+    without = format_counted(estimate.unknown, "new cell", "new cells")
+    return f"{text}, without {without}" if estimate.unknown else text

@@ -63,6 +63,10 @@ def _setting(report: Report, setting: Setting) -> Iterator[str]:
     if rows:
         curves = make_curves(rows)
         yield "### Frontier, one threshold for all gates\n"
+        frontiers = {
+            name: select_undominated(model)
+            for name, model in {**curves.models, **curves.untimed}.items()
+        }
         points = [
             (
                 name,
@@ -72,10 +76,15 @@ def _setting(report: Report, setting: Setting) -> Iterator[str]:
                 f"{format_fixed(row['forward_ms'], 3)} {format_error(row)}".rstrip(),
                 format_fixed(row["energy_mj"], 2),
             )
-            for name, model in {**curves.models, **curves.untimed}.items()
-            for row in thin_out(select_undominated(model))
+            for name, frontier in frontiers.items()
+            for row in thin_out(frontier)
         ]
         yield _table(("model", "t", "acc@1", "blocks", "ms", "mJ"), points)
+        if (every := sum(map(len, frontiers.values()))) > len(points):
+            yield (
+                f"{len(points)} of {every} points, evenly spaced; each model's own frontier, at"
+                " which no other threshold of that model is better in accuracy and cost.\n"
+            )
     notes = [*describe_missing(report, setting), *collect_notes(report, setting)]
     if notes:
         yield "".join(f"- {text(note)}\n" for note in notes)

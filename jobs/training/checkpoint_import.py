@@ -15,6 +15,7 @@ from jobs.common.files import describe_undecodable, read_regular
 if TYPE_CHECKING:
     from gfnet.convert import ImportChanges
 
+SUFFIX = ".safetensors"
 _MAX_CLASSES_BYTES = 16 * 2**20
 
 
@@ -76,6 +77,11 @@ def import_checkpoint(wanted: Importing) -> Imported:
     """
     from gfnet.convert import convert
 
+    if wanted.output.suffix != SUFFIX:
+        raise UsageError(
+            f"-o {wanted.output}: checkpoints are written as safetensors; give a path that ends in"
+            f" {SUFFIX}"
+        )
     if wanted.output.exists() and not wanted.is_forced:
         raise UsageError(
             f"{wanted.output} already exists; add --force to replace it, or choose another with -o"

@@ -154,7 +154,7 @@ def resolve_run(root: Root, text: str) -> str:
     if text == LATEST:
         return names[0]
     close = difflib.get_close_matches(text, names, n=3, cutoff=0.4)
-    hint = f"did you mean {', '.join(close)}?" if close else f"the newest is {names[0]}."
+    hint = f"did you mean {' or '.join(close)}?" if close else f"the newest is {names[0]}."
     raise RunNotFoundError(
         f"there is no run {text!r} under {existing_root(root)}; {hint} List all with `gfjobs runs`"
     )

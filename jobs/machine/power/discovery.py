@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from jobs.common.errors import BadInputError, InputProblem, UsageError
+from jobs.common.errors import BadInputError, UsageError
 from jobs.machine.devices import CUDA, Device
 from jobs.machine.nvml import Gpu, first_gpu, open_gpu
 from jobs.machine.power.ina3221 import find_ina3221
@@ -78,10 +78,10 @@ def check_setting(setting: str) -> None:
         try:
             Replay(Path(setting.removeprefix(REPLAY)))
         except BadInputError as err:
-            named = InputProblem(
-                f"${VARIABLE}", 0, "", f"{setting!r} names this file", ", ".join(SETTINGS)
+            named = (
+                replace(each, file=f"${VARIABLE}={REPLAY}{each.file}") for each in err.problems
             )
-            raise BadInputError([*err.problems, named]) from err
+            raise BadInputError([*named]) from err
     elif setting and setting not in (*SENSORS, METER, NONE):
         raise UsageError(_unknown(setting))
 

@@ -22,6 +22,7 @@ MAX_BYTES = 2**20
 LAST_BLOCK = MAX_DEPTH - 1
 PHASES = ("idle", "active")
 _COLUMNS = ("phase", "watts", "model", "exit_block", "rail")
+_FILE = f"the path of a CSV file with the columns {', '.join(_COLUMNS)}"
 _REST = "more"
 _MW_PER_W = 1000
 
@@ -99,7 +100,7 @@ def _read(path: Path) -> list[Line]:
         columns = rows.fieldnames or []
         numbered = [(rows.line_num, row) for row in rows]
     except OSError as err:
-        raise BadInputError([InputProblem(str(path), 0, "", err.strerror or "", "a file")]) from err
+        raise BadInputError([InputProblem(str(path), 0, "", err.strerror or "", _FILE)]) from err
     except (UnicodeDecodeError, csv.Error) as err:
         why = err.reason if isinstance(err, UnicodeDecodeError) else err  # not the bytes
         problem = InputProblem(str(path), 0, "", f"not CSV: {why}", "a CSV file")

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import storage
+from jobs.common.text import fold
 
 TELL_EVERY_S = 5.0
 
@@ -55,7 +56,12 @@ def describe_check(problems: Sequence[storage.Problem]) -> str:
     lines.append(f"{found}, {repaired} repaired")
     if again := sorted({p.run_id for p in problems if p.run_id and p.is_resumed and p.is_repaired}):
         lines.append(f"to run what was dropped again: gfjobs resume {' / '.join(again)}")
-    return "\n".join(lines) + "\n"
+    return "".join(fold(line, indent=_indent(line)) + "\n" for line in lines)
+
+
+def _indent(line: str) -> str:
+    """Return the indentation of a line's continuation: two more than its own."""
+    return " " * (len(line) - len(line.lstrip()) + 2)
 
 
 def _runs(number: int) -> str:

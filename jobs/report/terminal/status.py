@@ -10,6 +10,7 @@ from jobs.common.formatting import (
     Row,
     find_varying,
     format_counted,
+    format_model,
     format_threshold,
     format_variant,
     last_line,
@@ -88,7 +89,8 @@ def _remarks(cells: Sequence[Row], names: Sequence[str]) -> Iterator[str]:
     about: dict[str, list[str]] = {}
     for cell in cells:
         setting = format_variant(cell, names)
-        name = f"{cell['kind']} of {cell['model']} on {cell['dataset']}"
+        model = format_model(cell["model"], format_threshold(cell))
+        name = f"{cell['kind']} of {model} on {cell['dataset']}"
         name += setting and f" ({setting})"
         if cell["error"]:
             about.setdefault(f" failed: {last_line(cell['error'])}", []).append(name)

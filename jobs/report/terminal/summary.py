@@ -19,6 +19,7 @@ from jobs.common.formatting import (
     format_count,
     format_exit,
     format_fixed,
+    format_model,
     format_speedup,
     format_threshold,
     format_variant,
@@ -243,16 +244,39 @@ def is_invalid(row: Row) -> bool:
 
 
 def reasons(rows: Sequence[Row], means: Means) -> Iterator[str]:
-    """Yields why figures are missing or uncertain: each reason once, with its models."""
-    models: dict[str, list[str]] = {}
+    """Yields why figures are missing or uncertain: each reason once, with the rows that have it."""
+    about: dict[str, list[Row]] = {}
     for row in rows:
         own = (*(row["note"] or "").split("; "), _about_interval(row, means), _about_speedup(row))
-        for reason in own:
-            if reason and row["model"] not in models.setdefault(reason, []):
-                models[reason].append(row["model"])
-    everyone = len({row["model"] for row in rows})
-    for reason, named in models.items():
-        yield f"– {reason}" + ("" if len(named) == everyone else f" ({', '.join(named)})")
+        for reason in filter(None, own):
+            about.setdefault(reason, []).append(row)
+    for reason, named in about.items():
+        names = ", ".join(_name_rows(named, rows))
+        yield f"– {reason}" + (f" ({names})" if names else "")
+
+
+def _name_rows(named: Sequence[Row], rows: Sequence[Row]) -> Iterator[str]:
+    """Yields names for some rows of a ladder, as short as they can be; none for all rows.
+
+    A threshold is named if other rows of its model are not, a data set if there are several.
+    """
+    ids = {id(row) for row in named}
+    if all(id(row) in ids for row in rows):
+        return
+    datasets = dict.fromkeys(row["dataset"] for row in rows)
+    for dataset in datasets:
+        alike = [row for row in rows if row["dataset"] == dataset]
+        ours = [row for row in alike if id(row) in ids]
+        suffix = f" on {dataset}" if len(datasets) > 1 else ""
+        if len(ours) == len(alike):
+            yield f"all{suffix}"
+            continue
+        models: dict[str, None] = {}
+        for row in ours:
+            is_whole = all(id(each) in ids for each in alike if each["model"] == row["model"])
+            threshold = "–" if is_whole else format_threshold(row)
+            models[format_model(row["model"], threshold)] = None
+        yield from (f"{name}{suffix}" for name in models)
 
 
 def _about_speedup(row: Row) -> str | None:

@@ -10,6 +10,8 @@ from click.testing import CliRunner, Result
 
 import gfnet
 from jobs.cli import main
+from jobs.common.errors import UsageError
+from jobs.training.checkpoint_import import Importing, import_checkpoint
 
 
 @pytest.fixture
@@ -154,3 +156,9 @@ def test_classes_in_utf_16(source: Path, tmp_path: Path) -> None:
     result = _run(source, "-o", tmp_path / "out.safetensors", "--classes", names)
     assert result.exit_code == 2
     assert "text in UTF-16, as PowerShell writes it: save it as UTF-8" in result.stderr
+
+
+def test_an_output_is_named_as_what_it_is(tmp_path: Path) -> None:
+    """Safetensors under the suffix of a pickle would be read as one."""
+    with pytest.raises(UsageError, match=r"a path that ends in \.safetensors"):
+        import_checkpoint(Importing(tmp_path / "a.pth", tmp_path / "b.pth"))

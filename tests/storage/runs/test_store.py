@@ -140,7 +140,7 @@ def test_lease_excludes_a_second_writer_until_closed(tmp_path: Path) -> None:
     """The second one is told who and what to do; closing frees the run."""
     store = storage.RunStore.create(tmp_path, storage.RunRow("run-1"), [], {})
     with pytest.raises(
-        storage.RunLockedError, match=r"is being written by process .* resume run-1"
+        storage.RunLockedError, match=r"is being written by process .* cancel run-1"
     ):
         storage.RunStore.open(tmp_path, "run-1")
     with pytest.raises(storage.RunLockedError):

@@ -99,3 +99,11 @@ def test_a_damaged_run_is_named_and_others_are_shown(tmp_path: Path) -> None:
     assert "damaged" in done.stdout
     assert call(tmp_path, "status", "first").exit_code == 2
     assert call(tmp_path, "compact").stdout.endswith("damaged, see `gfjobs fsck`\n")
+
+
+def test_long_findings_are_folded_between_words() -> None:
+    """With their own indentation; a path is never broken."""
+    path = f"/results/{'x' * 60}"
+    text = maintenance.describe_check([storage.Problem("r", f"{path} cannot be read " * 2, "")])
+    assert path in text
+    assert all(len(line) <= 80 or " " not in line.strip() for line in text.splitlines())

@@ -36,7 +36,7 @@ def test_plan(plan_of: Callable[[str], Plan]) -> None:
     text = describe_plan(plan, Estimate(90, 3, 1))
     assert text.startswith("p: 20 points → 4 cells: 2 all-exit passes, 2 routed\n")
     assert "8 tasks of at most 1,000 images\n" in text
-    assert "about 1:30 min of device time, by earlier runs; 1 cell is new\n" in text
+    assert "about 1:30 min of device time, by earlier runs, without 1 new cell\n" in text
     assert "[0.25, 0.5]" in text
     assert max(map(len, text.splitlines())) <= 80
 
@@ -350,7 +350,7 @@ def test_a_plan_describes_its_data_sets_and_varied_axes(plan_of: Callable[[str],
     ("known", "unknown", "said"),
     [
         (9, 0, "about 2:00 min of device time, by earlier runs"),
-        (9, 1, "about 2:00 min of device time, by earlier runs; 1 cell is new"),
+        (9, 1, "about 2:00 min of device time, by earlier runs, without 1 new cell"),
         (2, 7, "no time estimate: 7 cells are new, and the other 2 take about 2:00 min"),
         (0, 9, "no time estimate: no earlier run has timed such cells"),
     ],
@@ -414,3 +414,32 @@ def test_a_device_of_another_machine_is_announced(plan_of: Callable[[str], Plan]
     said = " ".join(describe_plan(absent, Estimate(0, 0, 1)).split())
     assert "device gpu is not one of this machine" in said
     assert "a GPU is called cuda" in said
+
+
+def test_a_reason_names_the_rows_that_have_it() -> None:
+    """Thresholds and data sets only where they distinguish; all rows need no name."""
+    rows = [
+        {"model": model, "threshold": t, "thresholds": None, "dataset": dataset, "note": note}
+        | {"forward_ms": None, "is_valid": None}
+        for model, t, dataset, note in (
+            ("flat", None, "a", "every; of a"),
+            ("dynn", 0.5, "a", "every; of a"),
+            ("dynn", 0.75, "a", "every; of a; late"),
+            ("flat", None, "b", "every"),
+            ("dynn", 0.5, "b", "every; gates"),
+            ("dynn", 0.75, "b", "every; gates"),
+        )
+    ]
+    assert [*summary.reasons(rows, {})] == [
+        "– every",
+        "– of a (all on a)",
+        "– late (dynn at 0.75 on a)",
+        "– gates (dynn on b)",
+    ]
+    assert [*summary.reasons(rows[:3], {})][-1] == "– late (dynn at 0.75)"
+
+
+def test_an_estimate_says_what_it_leaves_out(plan_of: Callable[[str], Plan]) -> None:
+    """New cells are not in it."""
+    plan = plan_of("models: [flat.safetensors]\ndatasets: [digits]\n")
+    assert "by earlier runs, without 1 new cell\n" in describe_plan(plan, Estimate(6, 2, 1))
