@@ -50,7 +50,7 @@ def test_a_device_that_no_node_has_is_refused(place: Any, cluster: str) -> None:
     code, said = place.command(
         "train", recipe, "--device", "jetson-orin-nano", "--address", cluster
     ).end()
-    assert code == 1, said
+    assert code == 2, said
     assert "the cluster has no device 'jetson-orin-nano'; it has: any, cpu" in said
 
 

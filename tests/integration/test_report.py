@@ -243,7 +243,7 @@ def test_paper_has_what_is_folded_and_no_controls(page: Page, tmp_path: Path) ->
     assert page.run(OVERFLOWING) == []
     for name in ("nav", ".choices", "input[type=range]", "figure details"):
         assert page.run(f"document.querySelector('{name}').getClientRects().length") == 0, name
-    assert page.run("document.querySelectorAll('[data-chart] svg').length") == 8
+    assert page.run("document.querySelectorAll('[data-chart] svg').length") == 9
 
 
 def test_the_keyboard_reaches_the_slider_and_shows_where_it_is(page: Page) -> None:
@@ -309,7 +309,7 @@ def test_it_fits_the_screen(
     assert page.run(OVERFLOWING) == []
     assert page.run("document.documentElement.scrollWidth") <= width
     charts = page.run("document.querySelectorAll('[data-chart]').length")
-    assert charts == page.run("document.querySelectorAll('[data-chart] svg').length") == 8
+    assert charts == page.run("document.querySelectorAll('[data-chart] svg').length") == 9
     assert page.run("document.title").endswith("gfjobs report")
     assert HOSTILE in page.run("document.body.innerText")
     page.screenshot(tmp_path / "page.png")
