@@ -135,9 +135,9 @@ def test_energy_of_an_invalid_row_is_not_shown() -> None:
 
 
 def test_where_nothing_is_left(store: Store) -> None:
-    """A dash and the mark, with why."""
+    """Dashes, with why."""
     text = summary.ladder(store(hot=[None, None]), "r")
-    assert line_of(text, "hot", 0)[-3:] == ["–", "INVALID", "–"]
+    assert line_of(text, "hot", 0)[-3:] == ["–", "–", "–"]
     assert "– latency: every round was throttled" in text
     assert "forward latency" not in text
 
