@@ -97,10 +97,10 @@ def the_file(root: Path, pattern: str) -> Path:
     return min((root / "runs" / "run-1").glob(pattern))
 
 
-def damage(file: Path) -> None:
-    """Turn one bit over in the middle."""
+def damage(file: Path, value: bytes | None = None) -> None:
+    """Turn one bit over: of a value's first place, in a page with a checksum; else in the middle."""
     content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
+    content[content.index(value) if value else len(content) // 2] ^= 1
     file.write_bytes(bytes(content))
 
 

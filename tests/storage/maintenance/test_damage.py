@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("short_ladder")
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "run torn": lambda root: the_file(root, "run.parquet").write_bytes(b"PAR1"),
     "cells torn": lambda root: the_file(root, "cells.parquet").write_bytes(b"PAR1"),
-    "a bit of the cells": lambda root: damage(the_file(root, "cells.parquet")),
+    "a bit of the cells": lambda root: damage(the_file(root, "cells.parquet"), b"digits"),
     "cells gone": lambda root: the_file(root, "cells.parquet").unlink(),
     "a torn manifest": lambda root: the_file(root, "commits/*").write_text("{"),
 }
