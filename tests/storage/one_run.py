@@ -98,7 +98,7 @@ def the_file(root: Path, pattern: str) -> Path:
 
 
 def damage(file: Path, value: bytes | None = None) -> None:
-    """Turn one bit over: of a value's first place, in a page with a checksum; else in the middle."""
+    """Turn one bit over: where a value first stands, in a page with a checksum; else midway."""
     content = bytearray(file.read_bytes())
     content[content.index(value) if value else len(content) // 2] ^= 1
     file.write_bytes(bytes(content))
