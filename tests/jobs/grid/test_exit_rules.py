@@ -118,14 +118,13 @@ def test_suspects_are_measured_again_under_their_rule(
 RUN = f"""\
 {HEAD}{ALL}thresholds: [0.4]
 threads: [1]
-runtimes: [torch, onnx, openvino]
 batch_sizes: {{accuracy: 1}}
 latency: {{rounds: 1, warmup_images: 2, images: 9}}
 """
 
 
 def test_every_rule_is_routed_as_it_is_replayed(ran: Callable[[str], Path]) -> None:
-    """On each engine; a gate's thresholds alone go into a checkpoint."""
+    """On every engine: tests/integration/test_exit_rules.py; only a gate's go into a checkpoint."""
     root = ran(RUN)
     certificate = certify(root, "r")
     assert certificate.is_clean, certificate.text
