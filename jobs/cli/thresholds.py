@@ -72,13 +72,14 @@ def _draw_rules(results: Root, run_id: str, output: Path | None) -> None:
     from jobs.analysis.thresholds.exit_rules import read_rules
     from jobs.report.terminal.rules import draw_rules
 
-    cells = storage.named_query(results, "choosable", run_ids=[run_id], run_id=run_id).to_pylist()
+    found = storage.named_query(results, "choosable", run_ids=[run_id], run_id=run_id).to_pylist()
+    cells = [cell for cell in found if cell["exit_rule"] == "gate"]
     if not cells:
         raise UsageError(
-            f"run {run_id} has no finished all-exit pass of a model with gates: there are no rules"
-            " to compare (`measure: [accuracy]` makes such passes)"
+            f"run {run_id} has no finished all-exit pass under the rule gate: there are no rules"
+            " to compare (`measure: [accuracy]` of a model with gates makes such passes)"
         )
-    every = [read_rules(results, run_id, cell) for cell in cells if cell["exit_rule"] == "gate"]
+    every = [read_rules(results, run_id, cell) for cell in cells]
     if output:
         from jobs.report.figures.curve import drawing_of_rules, save_figure
 

@@ -18,12 +18,12 @@ import storage
 from jobs.analysis.statistics.bootstrap import IntervalEstimate
 from jobs.analysis.thresholds.choose import read_exit_answers
 from jobs.analysis.thresholds.exit_answers import ExitAnswers
-from jobs.analysis.thresholds.sweep import cut_ends
-from jobs.analysis.thresholds.tally import by_score
+from jobs.analysis.thresholds.sweep import cut_ends, shared_moves
 from jobs.common.formatting import Row, format_setting
+from jobs.grid.models import GATE
 
-GATE, CONFIDENCE = "gate", "max_prob"
-"""The rules of the question that everybody with a learned gate asks."""
+CONFIDENCE = "max_prob"
+"""The rule that a learned gate is compared with."""
 
 LEVELS = 101
 """Mean blocks at which rules are compared: evenly from all exiting first to none exiting early."""
@@ -128,34 +128,19 @@ def judge_gate(rules: RuleComparison) -> str:
 
 
 class Falling:
-    """The images of a pass, in the order in which they exit earlier as one threshold falls.
-
-    As in storage/queries/thresholds/frontier.sql: only a score above all earlier ones of its image
-    matters, and each of them moves the image from a later exit to this one.
-    """
+    """The images of a pass, in the order in which they exit earlier as one threshold falls."""
 
     def __init__(self, answers: ExitAnswers) -> None:
         """Sort the moves of all images by score, highest first."""
         blocks = np.array(answers.exit_blocks, np.float64) + 1
-        reached = np.fmax.accumulate(answers.gate_scores, axis=0)
-        exits = np.full(answers.images, answers.gates)
-        parts = []
-        for gate in reversed(range(answers.gates)):
-            is_here = ~np.isnan(reached[gate])
-            if gate:
-                is_here &= ~(reached[gate] <= reached[gate - 1])
-            rows = np.flatnonzero(is_here)
-            before = exits[rows]
-            right = answers.is_correct[gate, rows].astype(np.float64)
-            right -= answers.is_correct[before, rows]
-            parts.append((reached[gate, rows], rows, right, blocks[gate] - blocks[before]))
-            exits[rows] = gate
-        joined = [np.concatenate(columns) for columns in zip(*parts, strict=True)]
-        order = by_score(joined[0])
-        scores, self._rows, self._right, self._blocks = (column[order] for column in joined)
-        self._ends = cut_ends(scores)
-        self._thresholds = np.concatenate([[np.float32(np.inf)], scores])[self._ends]
-        self._last_right = answers.is_correct[-1].astype(np.float64)
+        right = answers.is_correct.astype(np.float64)
+        moves = shared_moves(answers)
+        self._rows = moves.rows
+        self._right = right[moves.to_exits, moves.rows] - right[moves.from_exits, moves.rows]
+        self._blocks = blocks[moves.to_exits] - blocks[moves.from_exits]
+        self._ends = cut_ends(moves.scores)
+        self._thresholds = np.concatenate([[np.float32(np.inf)], moves.scores])[self._ends]
+        self._last_right = right[-1]
         self._depth = blocks[-1]
 
     @property

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.analysis.thresholds.exit_answers import Vector
+from jobs.analysis.thresholds.exit_answers import ExitAnswers, Vector
 from jobs.analysis.thresholds.tally import Key, Tally, Totals, by_score
 
 
@@ -33,27 +33,51 @@ def cut_gate(tally: Tally, thresholds: Vector, gate: int) -> Cut:
     return best_cut(tally, base, answers.gate_scores[gate, order], changes)
 
 
+class Moves(NamedTuple):
+    """How images exit earlier as one threshold for all gates falls, highest score first.
+
+    Attributes:
+        scores: (M,) at which an image moves; the first score above all earlier ones of its image.
+        rows: (M,) numbers of the images.
+        from_exits, to_exits: (M,) numbers of the exits.
+    """
+
+    scores: NDArray[np.float32]
+    rows: NDArray[np.intp]
+    from_exits: NDArray[np.intp]
+    to_exits: NDArray[np.intp]
+
+
+def shared_moves(answers: ExitAnswers) -> Moves:
+    """Return the moves of all images, as storage/queries/thresholds/frontier.sql has them."""
+    reached = np.fmax.accumulate(answers.gate_scores, axis=0)  # it exits if this is high enough
+    leaves_at = np.full(answers.images, answers.gates)
+    none = np.empty(0, np.intp)
+    parts = [Moves(np.empty(0, np.float32), none, none, none)]
+    for gate in reversed(range(answers.gates)):
+        is_here = ~np.isnan(reached[gate])
+        if gate:  # otherwise it exits at an earlier gate at the same threshold
+            is_here &= ~(reached[gate] <= reached[gate - 1])
+        rows = np.flatnonzero(is_here)
+        to_exits = np.full(len(rows), gate)
+        parts.append(Moves(reached[gate, rows], rows, leaves_at[rows], to_exits))
+        leaves_at[rows] = gate
+    joined: list[NDArray[Any]] = [np.concatenate(columns) for columns in zip(*parts, strict=True)]
+    order = by_score(joined[0])
+    return Moves(*(column[order] for column in joined))
+
+
 class SharedSweep:
     """All values of one threshold that all gates share; sorted once, for any constraints."""
 
     def __init__(self, tally: Tally) -> None:
         """Sort by the score at which each image exits earlier than at any higher threshold."""
-        answers, entries = tally.answers, tally.entries
-        reached = np.fmax.accumulate(answers.gate_scores, axis=0)  # it exits if this is high enough
-        leaves_at = np.full(answers.images, answers.gates)
-        scores, changes = [np.empty(0, np.float32)], [entries[:, 0, :0]]
-        for gate in reversed(range(answers.gates)):
-            is_here = ~np.isnan(reached[gate])
-            if gate:  # otherwise it exits at an earlier gate at the same threshold
-                is_here &= ~(reached[gate] <= reached[gate - 1])
-            rows = np.flatnonzero(is_here)
-            scores.append(reached[gate, rows])
-            changes.append(entries[:, gate, rows] - entries[:, leaves_at[rows], rows])
-            leaves_at[rows] = gate
-        values = np.concatenate(scores)
-        order = by_score(values)
-        self._scores = values[order]
-        self._changes = np.concatenate(changes, axis=1)[:, order]
+        entries = tally.entries
+        moves = shared_moves(tally.answers)
+        self._scores = moves.scores
+        self._changes = (
+            entries[:, moves.to_exits, moves.rows] - entries[:, moves.from_exits, moves.rows]
+        )
 
     def cut(self, tally: Tally) -> Cut:
         """Return the best of all distinct scores and +inf, by what this tally seeks."""

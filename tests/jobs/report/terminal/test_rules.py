@@ -54,6 +54,14 @@ def test_a_figure_of_the_rules(curve: Callable[..., Result], tmp_path: Path) -> 
     assert all(rule in drawn for rule in gfnet.EXIT_RULES)
 
 
+def test_a_run_under_other_rules_alone_is_refused(ran: Callable[[str], Path]) -> None:
+    """Nothing to judge is no empty answer."""
+    grid = GRID.format(models="dynn.safetensors", measure="accuracy")
+    root = ran(f"{grid}exit_rules: [margin]\n")
+    result = CliRunner().invoke(main, ["curve", "r", "--rules", "--results", str(root)])
+    assert (result.exit_code, "no rules to compare" in " ".join(result.output.split())) == (2, True)
+
+
 def test_a_run_without_gates_has_no_rules(curve: Callable[..., Result]) -> None:
     """And what makes them is said."""
     result = curve("flat.safetensors", "accuracy")
