@@ -1,10 +1,9 @@
--- The rows of `exits` with the score of an exit rule in the place of the own one of each pass (as
--- under NULL), which is the gate's unless the grid chose another: 'gate',
--- 'max_prob', 'margin', 'entropy' (1 - entropy / log K, of K classes) or 'patience' (how many exits
--- in a row, up to this one, have the same prediction). A larger score is surer under each. Float32,
--- as the router computes them; NULL at the last block, and nowhere else; NaN where logits are not
--- finite. A cell of an earlier version does not say K: it has no rows under 'entropy'.
--- Without dataset_sha256, for which DuckDB would join every row with its cell.
+-- The rows of `exits` with the score of an exit rule as gate_score: 'gate', 'max_prob', 'margin',
+-- 'entropy' (1 - entropy / log K, of K classes) or 'patience' (how many exits in a row, up to this
+-- one, have the same prediction); NULL: the rule of each pass, which is the gate unless its grid
+-- chose another. A larger score is surer under each. Float32, as the router computes them; NULL at
+-- the last block, and nowhere else; NaN where logits are not finite. A cell of an earlier version
+-- does not say K: it has no rows under 'entropy'. dataset_sha256 is in `cells`.
 WITH
 -- Filters on a rule that is written out are decided before a row is read: of these parts, one runs.
 early AS (
