@@ -43,6 +43,7 @@ def models() -> None:
       gfjobs models
     """
     import gfnet
+    from gfnet.costs import count_exit_costs
     from jobs.common.tables import text_table
 
     rows = []
@@ -54,13 +55,14 @@ def models() -> None:
                 name,
                 config.family,
                 config.parameters(),
+                round(count_exit_costs(config, config.default_rule)[-1].multiply_adds / 1e6),
                 config.img_size,
                 config.depth,
                 list(config.exit_blocks) or None,
                 config.num_classes,
             )
         )
-    columns = ("model", "family", "params", "px", "blocks", "exits", "classes")
+    columns = ("model", "family", "params", "M mult-adds", "px", "blocks", "exits", "classes")
     show(text_table(columns, rows))
 
 

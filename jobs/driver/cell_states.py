@@ -12,6 +12,7 @@ from jobs.common.clock import now
 from jobs.plan.cell import PROTOCOL_VERSION, Cell
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
+from jobs.plan.unsupported import REFERENCE
 
 VALID_ROUNDS = 2
 """Rounds that are not throttled, for a cell to be valid; one if the grid asked for one.
@@ -54,7 +55,22 @@ def _queued(cell: Cell, run_id: str, position: int) -> storage.CellRow:
         protocol=PROTOCOL_VERSION,
         num_classes=config.num_classes,
         exit_rule=cell.model.exit_rule if cell.model.gates else None,
+        checkpoint_bytes=cell.model.size_bytes,
+        **_costs(cell),
     )
+
+
+def _costs(cell: Cell) -> dict[str, tuple[int, ...]]:
+    """What an image costs up to each exit, as columns of a cell."""
+    costs = cell.model.exit_costs
+    is_reference = (cell.setting.runtime, cell.setting.precision) == REFERENCE
+    return {
+        "exit_params": tuple(cost.params for cost in costs),
+        "exit_multiply_adds": tuple(cost.multiply_adds for cost in costs),
+        "exit_executed_multiply_adds": tuple(
+            cost.multiply_adds if is_reference else cost.matrix_multiply_adds for cost in costs
+        ),
+    }
 
 
 def _renewed(row: storage.CellRow, cell: Cell) -> storage.CellRow:
@@ -67,7 +83,10 @@ def _renewed(row: storage.CellRow, cell: Cell) -> storage.CellRow:
         rows=0,
         is_valid=None,
         error=None,
-        num_classes=cell.model.config.num_classes,  # earlier versions did not save it
+        # Earlier versions did not save these.
+        num_classes=cell.model.config.num_classes,
+        checkpoint_bytes=cell.model.size_bytes,
+        **_costs(cell),
     )
 
 

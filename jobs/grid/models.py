@@ -10,6 +10,7 @@ from typing import Any
 
 import gfnet
 import storage
+from gfnet.costs import ExitCost, count_exit_costs
 from jobs.common.yaml_document import Value, suggest_near
 
 KEYS = ("name", "checkpoint", "exit_blocks")
@@ -27,6 +28,7 @@ class Model:
         name: its name in rows.
         path: its checkpoint.
         sha256: of the checkpoint's content.
+        size_bytes: of the checkpoint's file.
         metadata: of the checkpoint, with the exits that the grid chose.
         exit_rule: of gfnet.EXIT_RULES, by which its images exit; any if it has no exits.
     """
@@ -34,6 +36,7 @@ class Model:
     name: str
     path: Path
     sha256: str
+    size_bytes: int
     metadata: gfnet.Metadata
     exit_rule: str
 
@@ -46,6 +49,11 @@ class Model:
     def preprocessing(self) -> dict[str, Any]:
         """Preprocessing of its images as JSON; it is part of the identity of each of its cells."""
         return self.metadata.preprocessing.to_json()
+
+    @cached_property
+    def exit_costs(self) -> tuple[ExitCost, ...]:
+        """What one image costs up to each exit."""
+        return count_exit_costs(self.config, self.exit_rule)
 
     @property
     def gates(self) -> int:
@@ -98,7 +106,7 @@ def _open(
         value.problem(str(err), "a GFNet checkpoint, .safetensors or .pth")
         return None
     rule = metadata.config.default_rule
-    return Model(name or path.stem, path, info.sha256, metadata, rule)
+    return Model(name or path.stem, path, info.sha256, info.size_bytes, metadata, rule)
 
 
 def _inspect(path: Path) -> gfnet.CheckpointInfo:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 EXPRESSIONS = {
     "leaves": ("score", "threshold"),
     "gates": ("exit_blocks", "depth"),
+    "mean_over_exits": ("counts", "figures", "exit_blocks", "depth"),
     "run_named": ("run",),
     "model_named": ("name",),
     "same_setting": ("a", "b"),

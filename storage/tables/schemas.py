@@ -8,6 +8,7 @@ Version history (a new or changed column makes a new version, with a line here):
 * 4: manifests have a digest of each data file, and name the summary of a run.
 * 5: the table `regressions`; `protocol` of `cells`.
 * 6: `num_classes` and `exit_rule` of `cells`.
+* 7: what each exit costs, and the size of the checkpoint, in `cells`.
 
 Types: thresholds and scores are float32, because the router compares in float32 and in SQL a
 DOUBLE 0.613 is not the FLOAT 0.613. Timestamps are naive microseconds in UTC: DuckDB's
@@ -27,7 +28,7 @@ from storage.errors import SchemaVersionError, StorageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 VERSION_KEY = "gfjobs_schema_version"
 
 _TIME = pa.timestamp("us")
@@ -40,6 +41,7 @@ _TYPES = {
     "double": pa.float64(),
     "time": _TIME,
     "ints": pa.list_(pa.int32()),
+    "longs": pa.list_(pa.int64()),
     "floats": pa.list_(pa.float32()),
 }
 
@@ -60,7 +62,8 @@ params long, depth int, exit_blocks ints, dataset text, dataset_sha256 text, dev
 node text, runtime text, precision text, threads int, batch_size int, threshold float,
 thresholds floats, images int, rounds int, status text, attempts int, rows long,
 warmup_images int, is_valid bool, note text, error text, started_at time, finished_at time,
-protocol int, num_classes int, exit_rule text
+protocol int, num_classes int, exit_rule text, checkpoint_bytes long, exit_params longs,
+exit_multiply_adds longs, exit_executed_multiply_adds longs
 """,
     "records": f"""
 run_id text, cell_id text, round int, image_id long, label long, prediction int,
@@ -130,7 +133,15 @@ TABLES: dict[str, pa.Schema] = {name: make_schema(columns) for name, columns in 
 
 # Columns that files of older versions lack; read as NULL.
 ADDED_COLUMNS = {
-    "cells": {"protocol": "INTEGER", "num_classes": "INTEGER", "exit_rule": "VARCHAR"},
+    "cells": {
+        "protocol": "INTEGER",
+        "num_classes": "INTEGER",
+        "exit_rule": "VARCHAR",
+        "checkpoint_bytes": "BIGINT",
+        "exit_params": "BIGINT[]",
+        "exit_multiply_adds": "BIGINT[]",
+        "exit_executed_multiply_adds": "BIGINT[]",
+    },
     "power": {"shard": "INTEGER", "exit_block": "INTEGER"},
 }
 

@@ -12,6 +12,7 @@ import pytest
 from support.driving import GRID, Run, Scripted, rows_of
 
 import storage
+from gfnet.costs import count_exit_costs
 from jobs.driver import cell_states as statess
 from jobs.driver.cell_states import CellStates, queued_rows
 from jobs.plan.cell import PROTOCOL_VERSION, Cell, Later
@@ -452,3 +453,25 @@ def test_what_can_run_nowhere_is_skipped(plan_of: Callable[[str], Plan]) -> None
         assert (renewed.status, renewed.note) == (row.status, cell.skipped or "old")
         assert again.is_over(cell.cell_id) == bool(cell.skipped)
     assert 0 < skipped < len(rows)
+
+
+def test_costs_of_each_exit_are_those_of_its_engine(plan_of: Callable[[str], Plan]) -> None:
+    """Filters run as an FFT in eager float32 and as matrix products elsewhere; old rows get both."""
+    plan = plan_of(SMALL + "runtimes: [torch, onnx]\n")
+    rows = queued_rows(plan, "r")
+    older = [
+        replace(row, checkpoint_bytes=None, exit_params=None, exit_multiply_adds=None)
+        for row in rows
+    ]
+    assert CellStates(plan, older, ()).rows == rows
+    for cell, row in zip(plan.cells, rows, strict=True):
+        costs = count_exit_costs(cell.model.config, cell.model.exit_rule)
+        assert row.checkpoint_bytes == cell.model.path.stat().st_size
+        assert row.exit_params == tuple(cost.params for cost in costs)
+        assert row.exit_multiply_adds == tuple(cost.multiply_adds for cost in costs)
+        assert row.exit_executed_multiply_adds == (
+            row.exit_multiply_adds
+            if row.runtime == "torch"
+            else tuple(cost.matrix_multiply_adds for cost in costs)
+        )
+    assert {row.runtime for row in rows} == {"torch", "onnx"}

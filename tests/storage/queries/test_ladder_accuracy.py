@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -311,3 +312,34 @@ def test_records_that_are_not_finite_give_no_accuracy(build: Builder) -> None:
     assert (row["acc1"], row["acc5"], row["loss"], row["is_valid"]) == (None, None, None, False)
     assert row["forward_ms"] == 2
     assert "accuracy: images with logits that are not finite: 1; " in row["note"]
+
+
+def test_costs_are_means_over_the_exits_taken(build: Builder) -> None:
+    """One image leaves at the first exit, two at the second, one at the last, which has no gate."""
+    gates = np.array([[0.9, 0.1, 0.1, 0.1], [0.9, 0.9, 0.9, 0.1]], np.float32)
+    costs = {
+        "exit_params": (100, 200, 300),
+        "exit_multiply_adds": (1000, 2000, 3000),
+        "exit_executed_multiply_adds": (2**40, 2**40, 2**42),
+    }
+    plan(build, gates, threshold=0.5)
+    build.cells[:] = [dataclasses.replace(cell, **costs) for cell in build.cells]
+    build.store()
+    (row,) = build.ladder()
+    assert row["mean_params"] == (100 + 2 * 200 + 300) / 4
+    assert row["mean_multiply_adds"] == 2000
+    assert row["mean_executed_multiply_adds"] == (3 * 2**40 + 2**42) / 4
+
+
+def test_costs_of_an_older_run_are_not_known(build: Builder) -> None:
+    """Its cells have no costs: NULL, not 0."""
+    row = replay(build, np.full((2, 3), 0.9, np.float32), threshold=0.5)
+    assert row["mean_params"] is None
+    assert row["mean_multiply_adds"] is None
+
+
+def test_costs_without_predictions_are_not_known(build: Builder) -> None:
+    """The exits that images take are unknown as long as no image has been answered."""
+    build.cell("latency", exit_blocks=BLOCKS, threshold=0.5, exit_params=(1, 2, 3))
+    build.store()
+    assert [row["mean_params"] for row in build.ladder()] == [None]
