@@ -28,7 +28,7 @@ def queued_rows(plan: Plan, run_id: str) -> list[storage.CellRow]:
 
 def _queued(cell: Cell, run_id: str, position: int) -> storage.CellRow:
     config = cell.model.config
-    return storage.CellRow(
+    row = storage.CellRow(
         run_id=run_id,
         cell_id=cell.cell_id,
         position=position,
@@ -55,27 +55,28 @@ def _queued(cell: Cell, run_id: str, position: int) -> storage.CellRow:
         protocol=PROTOCOL_VERSION,
         num_classes=config.num_classes,
         exit_rule=cell.model.exit_rule if cell.model.gates else None,
-        checkpoint_bytes=cell.model.size_bytes,
-        **_costs(cell),
     )
+    return _with_costs(row, cell)
 
 
-def _costs(cell: Cell) -> dict[str, tuple[int, ...]]:
-    """What an image costs up to each exit, as columns of a cell."""
+def _with_costs(row: storage.CellRow, cell: Cell) -> storage.CellRow:
+    """A row with the size of its model, and with what an image costs up to each exit."""
     costs = cell.model.exit_costs
     is_reference = (cell.setting.runtime, cell.setting.precision) == REFERENCE
-    return {
-        "exit_params": tuple(cost.params for cost in costs),
-        "exit_multiply_adds": tuple(cost.multiply_adds for cost in costs),
-        "exit_executed_multiply_adds": tuple(
+    return replace(
+        row,
+        checkpoint_bytes=cell.model.size_bytes,
+        exit_params=tuple(cost.params for cost in costs),
+        exit_multiply_adds=tuple(cost.multiply_adds for cost in costs),
+        exit_executed_multiply_adds=tuple(
             cost.multiply_adds if is_reference else cost.matrix_multiply_adds for cost in costs
         ),
-    }
+    )
 
 
 def _renewed(row: storage.CellRow, cell: Cell) -> storage.CellRow:
     """A stored row when its run resumes; the caller adds what is committed afterwards."""
-    return replace(
+    renewed = replace(
         row,
         rounds=cell.rounds,  # rounds may have been added since
         status="skipped" if cell.skipped else "queued",
@@ -83,11 +84,9 @@ def _renewed(row: storage.CellRow, cell: Cell) -> storage.CellRow:
         rows=0,
         is_valid=None,
         error=None,
-        # Earlier versions did not save these.
-        num_classes=cell.model.config.num_classes,
-        checkpoint_bytes=cell.model.size_bytes,
-        **_costs(cell),
+        num_classes=cell.model.config.num_classes,  # earlier versions did not save it
     )
+    return _with_costs(renewed, cell)  # nor these
 
 
 class CellStates:

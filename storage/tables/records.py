@@ -53,8 +53,8 @@ class CellRow:
     images exited by the gate. `checkpoint_bytes` is the size of its file. `exit_params`,
     `exit_multiply_adds` and `exit_executed_multiply_adds` have one number per exit, the last
     block's last: what one image costs up to there, with filters as published and as its engine
-    runs them; None before schema version 7. Storage returns thresholds as the float32 nearest to the saved
-    value.
+    runs them; None before schema version 7. Storage returns thresholds as the float32 nearest to
+    the saved value.
     """
 
     run_id: str

@@ -456,7 +456,7 @@ def test_what_can_run_nowhere_is_skipped(plan_of: Callable[[str], Plan]) -> None
 
 
 def test_costs_of_each_exit_are_those_of_its_engine(plan_of: Callable[[str], Plan]) -> None:
-    """Filters run as an FFT in eager float32 and as matrix products elsewhere; old rows get both."""
+    """Eager float32 runs filters as an FFT, others as matrix products; older rows get them."""
     plan = plan_of(SMALL + "runtimes: [torch, onnx]\n")
     rows = queued_rows(plan, "r")
     older = [
