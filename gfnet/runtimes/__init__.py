@@ -93,6 +93,12 @@ def runtime(name: str, model: GFNet, *, threads: int = 0, precision: str = "floa
     return built[key]
 
 
+def is_runtime_built(name: str, model: GFNet, *, threads: int, precision: str) -> bool:
+    """Return whether `runtime` has built this engine already, or has nothing to build."""
+    key = name, precision, threads or usable_processors()
+    return (name, precision) == ("torch", "float32") or key in _built.get(model, {})
+
+
 def _build(name: str, model: GFNet, precision: str, threads: int) -> Runtime:
     if name == "torch":
         from gfnet.runtimes.eager import eager

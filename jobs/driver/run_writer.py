@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import storage
 from jobs.common.clock import now
@@ -46,6 +46,7 @@ class RunWriter:
             busy_s=outcome.busy_s,
             committed_at=now(),
             note=outcome.noted or None,
+            **asdict(outcome.resources),
         )
         with self._failing_as_jobs():
             # The node first: the commit names it, and this process may be killed right after.

@@ -93,6 +93,26 @@ class Task:
 
 
 @dataclass(frozen=True)
+class TaskResources:
+    """What a task took of its worker besides time; None: not needed, or not known there.
+
+    Attributes:
+        load_s: seconds to load the model, if the worker did not have it.
+        build_s: seconds to build its engine, if the worker did not have it.
+        first_answer_s: seconds from the checkpoint's bytes to the first batch's answers, if either
+            was needed.
+        peak_process_bytes: largest resident size of the worker's process.
+        peak_device_bytes: most memory of the GPU that torch had handed out.
+    """
+
+    load_s: float | None = None
+    build_s: float | None = None
+    first_answer_s: float | None = None
+    peak_process_bytes: int | None = None
+    peak_device_bytes: int | None = None
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How a task ended.
 
@@ -102,6 +122,7 @@ class Outcome:
         images: number of images evaluated.
         busy_s: seconds it took, loading and power windows excluded.
         note: deviations from what was asked; empty if there are none.
+        resources: what it took besides time.
         undecoded: the images that could not be evaluated, and why: a text for each, without "; ".
         error: traceback of a failure; empty after a success.
         skipped: why this machine cannot run such tasks at all; empty if it can.
@@ -119,6 +140,7 @@ class Outcome:
     busy_s: float = 0.0
     note: str = ""
     undecoded: tuple[str, ...] = ()
+    resources: TaskResources = TaskResources()
     error: str = ""
     skipped: str = ""
     is_lost: bool = False

@@ -30,10 +30,11 @@ def exit_rows(work: Work) -> dict[str, Any]:
     expected: list[gfnet.ExitOutputs] = []
 
     def answer(batch: range) -> None:
-        tensor, kept = pipeline.bulk(shard.encoded, batch)
-        if tensor is None:
-            return
-        outputs = runtime.forward_exits(tensor)
+        with work.startup.answering():
+            tensor, kept = pipeline.bulk(shard.encoded, batch)
+            if tensor is None:
+                return
+            outputs = runtime.forward_exits(tensor)
         reference = None if runtime is model else model.forward_exits(tensor)
         # Append all of a batch or nothing: a batch that runs out of memory is run again.
         answers = outputs.logits.float().cpu(), outputs.gate_scores.float().cpu()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import gfnet
+from gfnet.runtimes import is_runtime_built
 from jobs.machine.heartbeat import count_batch
 from jobs.machine.power.discovery import describe_power
 from jobs.machine.power.recorder import Meter
@@ -19,6 +21,7 @@ from jobs.worker.latency import latency_rows
 from jobs.worker.memory import Batches, MemoryLackError, first_line, is_out_of_memory
 from jobs.worker.profile import profile_rows
 from jobs.worker.shard import ShardImages, Work
+from jobs.worker.startup import Startup
 
 
 @dataclass(frozen=True)
@@ -36,20 +39,27 @@ class Done:
     added_s: float
 
 
-def run_kind(task: Task, model: gfnet.GFNet, pipeline: Pipeline, shard: ShardImages) -> Done:
+def run_kind(
+    task: Task, model: gfnet.GFNet, pipeline: Pipeline, shard: ShardImages, startup: Startup
+) -> Done:
     """Run a task; a timed one runs on no more processors than it has threads.
 
     Raises:
         gfnet.UnavailableError: its engine, or what it measures, is not available here.
         MemoryLackError: there is too little memory for its batches.
     """
-    runtime = gfnet.runtime(task.runtime, model, threads=task.threads, precision=task.precision)
+    name, threads, precision = task.runtime, task.threads, task.precision
+    is_built = is_runtime_built(name, model, threads=threads, precision=precision)
+    with nullcontext() if is_built else startup.building():
+        runtime = gfnet.runtime(name, model, threads=threads, precision=precision)
     count_batch()
     meter = Meter(task.model, task.energy, describe_power(pipeline.device))
     batches = Batches(task.batch_size, pipeline.device.free)
     try:
         with pin_threads(task.threads if task.is_timed else 0) as why_not:
-            tables = ROWS[task.kind](Work(task, model, runtime, pipeline, shard, meter, batches))
+            tables = ROWS[task.kind](
+                Work(task, model, runtime, pipeline, shard, meter, batches, startup)
+            )
     except (RuntimeError, MemoryError) as err:
         if not is_out_of_memory(err):
             raise

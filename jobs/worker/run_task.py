@@ -15,19 +15,24 @@ from jobs.common.errors import CorruptedError
 from jobs.machine.devices import Device, use_device
 from jobs.machine.heartbeat import count_batch
 from jobs.machine.node_info import describe_node
+from jobs.machine.peak_memory import PeakMemory
 from jobs.machine.slots import Slot
-from jobs.plan.task import Outcome, Task
+from jobs.plan.task import Outcome, Task, TaskResources
 from jobs.plan.unsupported import explain_skip
 from jobs.worker.input_pipeline import Pipeline
 from jobs.worker.kinds import run_kind
 from jobs.worker.memory import MemoryLackError
 from jobs.worker.shard import ShardImages
+from jobs.worker.startup import Startup
 
 KEPT_MODELS = 8
 """Models that a worker keeps loaded: enough for a ladder and its rivals, few enough for 4 GB."""
 
 NAMED_FAILURES = 5
 """How many failed images of a shard are named; the rest are counted."""
+
+TORCH_RUNTIMES = ("torch", "compile")
+"""Engines whose memory on a GPU is torch's, which counts it."""
 
 TURNED = "EXIF orientations of images are ignored: `gfjobs import --exif apply` turns them"
 
@@ -51,7 +56,8 @@ def run_task(
         node = describe_node(task.run_id, device)
         if reason := explain_skip(task.kind, task.runtime, task.precision, device.name):
             return Outcome({}, node, skipped=reason)
-        model = _load(task, device, weights)
+        peaks = PeakMemory(device)
+        model, startup = _load(task, device, weights)
         count_batch()
         started = time.perf_counter()
         shard = ShardImages(
@@ -61,13 +67,28 @@ def run_task(
             paths=images.column("path").to_pylist(),
         )
         pipeline = Pipeline(model.metadata.preprocessing, device)
-        done = run_kind(task, model, pipeline, shard)
+        done = run_kind(task, model, pipeline, shard, startup)
         busy_s = time.perf_counter() - started - done.added_s
         images_done = len(shard.encoded) - len(pipeline.failures)
         turned = TURNED if pipeline.is_turned else ""
         note = "; ".join(filter(None, (done.note, turned)))
         undecoded = tuple(_failures(pipeline, shard, task.dataset))
-        return Outcome(done.tables, node, images_done, busy_s, note, undecoded, ended_s=time.time())
+        return Outcome(
+            done.tables,
+            node,
+            images_done,
+            busy_s,
+            note,
+            undecoded,
+            resources=TaskResources(
+                startup.load_s,
+                startup.build_s,
+                startup.first_answer_s,
+                peaks.process_bytes(),
+                peaks.device_bytes() if task.runtime in TORCH_RUNTIMES else None,
+            ),
+            ended_s=time.time(),
+        )
     except gfnet.UnavailableError as err:
         return Outcome({}, node, skipped=str(err))
     except MemoryLackError as err:
@@ -78,16 +99,21 @@ def run_task(
         return Outcome({}, node, error=traceback.format_exc())
 
 
-def _load(task: Task, device: Device, weights: Callable[[], bytes]) -> gfnet.GFNet:
+def _load(task: Task, device: Device, weights: Callable[[], bytes]) -> tuple[gfnet.GFNet, Startup]:
     """The task's model on the device: cached from an earlier task, or loaded now."""
+    startup = Startup()
     key = (task.checkpoint_sha256, task.exit_blocks, task.exit_rule, device.name, device.number)
     if key not in _models:
-        model = gfnet.load_checkpoint(weights(), exit_blocks=task.exit_blocks)
-        _models[key] = gfnet.with_rule(model, task.exit_rule).to(device.name)
+        content = weights()
+        startup = Startup()  # fetching is the cluster's time, not the model's
+        with startup.loading():
+            model = gfnet.load_checkpoint(content, exit_blocks=task.exit_blocks)
+            _models[key] = gfnet.with_rule(model, task.exit_rule).to(device.name)
+            device.synchronise()
         if len(_models) > KEPT_MODELS:
             _models.popitem(last=False)
     _models.move_to_end(key)
-    return _models[key]
+    return _models[key], startup
 
 
 def _failures(pipeline: Pipeline, shard: ShardImages, dataset: str) -> Iterator[str]:

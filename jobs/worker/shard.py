@@ -14,6 +14,7 @@ from jobs.machine.power.recorder import Meter
 from jobs.plan.task import Task
 from jobs.worker.input_pipeline import Pipeline
 from jobs.worker.memory import Batches
+from jobs.worker.startup import Startup
 from jobs.worker.timing import TimedShard, warm_up
 
 
@@ -39,6 +40,7 @@ class Work:
         shard: the images.
         meter: power meter; off unless energy is requested.
         batches: batches of untimed passes, which are halved if memory runs out.
+        startup: the clock of the task's start.
     """
 
     task: Task
@@ -48,6 +50,7 @@ class Work:
     shard: ShardImages
     meter: Meter
     batches: Batches
+    startup: Startup
 
     @property
     def device(self) -> Device:
@@ -77,4 +80,5 @@ class Work:
             gates=self.gates,
             images=self.task.warmup_images,
             before_last_pass=watch.begin,
+            answering=self.startup.answering,
         )

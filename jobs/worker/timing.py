@@ -11,7 +11,7 @@ import gc
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -168,11 +168,12 @@ def warm_up(
     gates: int,
     images: int,
     before_last_pass: Callable[[], None] | None = None,
+    answering: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> None:
     """Route at least `images` images, forcing each exit in turn; nothing is recorded.
 
     `before_last_pass` is called before the last pass over all exits: whatever it does to the
-    caches, they are warm again when the clocks start.
+    caches, they are warm again when the clocks start. Each batch runs within `answering()`.
     """
     paths = forced_exits(gates)
     batches = max(math.ceil(images / shard.batch_size), len(paths))
@@ -181,9 +182,10 @@ def warm_up(
             before_last_pass()
         first = number * shard.batch_size
         places = [(first + i) % len(shard.encoded) for i in range(shard.batch_size)]
-        tensor, _ = shard.pipeline.batch(shard.encoded, places)
-        if tensor is not None:
-            runtime.route(tensor, paths[number % len(paths)]).logits.cpu()
+        with answering():
+            tensor, _ = shard.pipeline.batch(shard.encoded, places)
+            if tensor is not None:
+                runtime.route(tensor, paths[number % len(paths)]).logits.cpu()
         count_batch()
     shard.device.synchronise()
 

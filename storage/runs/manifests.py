@@ -47,7 +47,9 @@ class CommitEntry:
     """One committed shard of one cell and round.
 
     `rows` is the number of its images, `busy_s` the seconds that its worker spent on it,
-    `committed_at` naive UTC.
+    `committed_at` naive UTC. `load_s`, `build_s` and `first_answer_s` are the seconds that loading
+    the model, building its engine, and both with the first batch took; None if the worker had them.
+    The peaks are of its process and of what torch had handed out of its GPU; None if not known.
     """
 
     cell_id: str
@@ -58,6 +60,11 @@ class CommitEntry:
     busy_s: float | None = None
     committed_at: datetime | None = None
     note: str | None = None
+    load_s: float | None = None
+    build_s: float | None = None
+    first_answer_s: float | None = None
+    peak_process_bytes: int | None = None
+    peak_device_bytes: int | None = None
 
     @property
     def key(self) -> tuple[str, int, int]:

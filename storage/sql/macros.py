@@ -57,6 +57,7 @@ VIEWS = (
     "exit_means",
     "exit_energies",
     "committed",
+    "cell_resources",
 )
 
 # Views whose rows are stored for each finished run, as a summary of all its images.

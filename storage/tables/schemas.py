@@ -8,7 +8,8 @@ Version history (a new or changed column makes a new version, with a line here):
 * 4: manifests have a digest of each data file, and name the summary of a run.
 * 5: the table `regressions`; `protocol` of `cells`.
 * 6: `num_classes` and `exit_rule` of `cells`.
-* 7: what each exit costs, and the size of the checkpoint, in `cells`.
+* 7: what each exit costs, and the size of the checkpoint, in `cells`; what a task took of its
+  worker besides time, in `commits`.
 
 Types: thresholds and scores are float32, because the router compares in float32 and in SQL a
 DOUBLE 0.613 is not the FLOAT 0.613. Timestamps are naive microseconds in UTC: DuckDB's
@@ -102,7 +103,8 @@ answer_flips long, exit_flips long, max_gate_difference double
 """,
     "commits": """
 run_id text, cell_id text, round int, shard int, node text, rows long, busy_s double,
-committed_at time, note text
+committed_at time, note text, load_s double, build_s double, first_answer_s double,
+peak_process_bytes long, peak_device_bytes long
 """,
     "regressions": """
 run_id text, model text, dataset text, device text, node text, runtime text, precision text,
@@ -143,6 +145,13 @@ ADDED_COLUMNS = {
         "exit_executed_multiply_adds": "BIGINT[]",
     },
     "power": {"shard": "INTEGER", "exit_block": "INTEGER"},
+    "commits": {
+        "load_s": "DOUBLE",
+        "build_s": "DOUBLE",
+        "first_answer_s": "DOUBLE",
+        "peak_process_bytes": "BIGINT",
+        "peak_device_bytes": "BIGINT",
+    },
 }
 
 # Tables whose views add the digest of the data set, from the cell of each row. It is in no file, so

@@ -146,3 +146,30 @@ def test_the_node_says_why_figures_are_missing() -> None:
     assert (row.power_source, row.accelerator, row.are_clocks_locked) == (None, None, None)
     assert str(row.note).startswith("power: no source: ina3221 (no hwmon device of that name)")
     assert row.torch == torch.__version__.split("+")[0] or row.torch == torch.__version__
+
+
+def test_only_the_first_task_of_a_model_starts_it(bench: Bench) -> None:
+    """Later ones find model and engine kept; the peaks are of each task."""
+    worker._models.clear()
+    task = replace(bench.task("latency", "flat"), precision="bfloat16")
+    first, second = (
+        run_task(task, lambda: bench.sources.weights(task), bench.sources.shard(task)).resources
+        for _ in range(2)
+    )
+    assert first.load_s is not None
+    assert first.build_s is not None
+    assert first.first_answer_s is not None
+    assert first.first_answer_s > first.load_s + first.build_s > 0
+    assert (second.load_s, second.build_s, second.first_answer_s) == (None, None, None)
+    assert second.peak_device_bytes is None
+
+
+def test_eager_float32_has_no_engine_to_build(bench: Bench) -> None:
+    """The model is loaded and answers."""
+    worker._models.clear()
+    task = bench.task("exits", "dynn")
+    taken = run_task(task, lambda: bench.sources.weights(task), bench.sources.shard(task)).resources
+    assert taken.build_s is None
+    assert taken.load_s is not None
+    assert taken.first_answer_s is not None
+    assert taken.first_answer_s > taken.load_s
