@@ -15,13 +15,13 @@ from jobs.common.errors import CorruptedError
 from jobs.machine.devices import Device, use_device
 from jobs.machine.heartbeat import count_batch
 from jobs.machine.node_info import describe_node
-from jobs.machine.peak_memory import PeakMemory
 from jobs.machine.slots import Slot
 from jobs.plan.task import Outcome, Task, TaskResources
 from jobs.plan.unsupported import explain_skip
 from jobs.worker.input_pipeline import Pipeline
 from jobs.worker.kinds import run_kind
 from jobs.worker.memory import MemoryLackError
+from jobs.worker.peak_memory import PeakMemory
 from jobs.worker.shard import ShardImages
 from jobs.worker.startup import Startup
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from jobs.machine.devices import Device, use_device
-from jobs.machine.peak_memory import PeakMemory
+from jobs.worker.peak_memory import PeakMemory
 
 CPU = Device("cpu", lambda: None, "cpu")
 MIB = 2**20
