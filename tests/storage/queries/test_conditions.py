@@ -122,7 +122,6 @@ def test_a_number_alone_is_the_mode_of_that_number(build: InMemory) -> None:
         "again": ("2", True),
     }
     assert _reasons(build)["resumed"] == [POWER.format("MAXN_SUPER (2)", "15W (0)")]
-    assert _reasons(build)["again"] == []
 
 
 def test_two_modes_of_one_number_are_two(build: InMemory) -> None:

@@ -353,6 +353,21 @@ def test_files_of_an_older_version_are_read_merged_and_compacted(
     assert ask(tmp_path, **of_today) == found
 
 
+def test_rounds_of_version_6_lack_a_boards_state(tmp_path: Path) -> None:
+    """They are read as not measured, also after a merge; what they have stays."""
+    state = {"run_id": "run-1", "cell_id": "cell-1", "round": 0, "clock_mhz": 612.0, "trip_c": 99.0}
+    with committed_run(tmp_path, 2) as store:
+        entry = storage.CommitEntry("cell-1", 0, 2)
+        store.commit(entry, {"rounds": storage.build_table("rounds", state)})
+    as_written_by(6, tmp_path / "runs" / "run-1")
+    sql = "SELECT clock_mhz, cpu_clock_mhz, emc_clock_mhz, trip_c, fan_pct FROM rounds"
+    expected = [(612.0, None, None, None, None)]
+    assert [tuple(row.values()) for row in storage.query(tmp_path, sql).to_pylist()] == expected
+    with storage.RunStore.open(tmp_path, "run-1") as store:
+        store.merge()
+    assert [tuple(row.values()) for row in storage.query(tmp_path, sql).to_pylist()] == expected
+
+
 def test_a_history_of_version_4_is_read_and_made_anew(tmp_path: Path) -> None:
     """Its cells lack a column, and its ladders are of other queries: both are of today again."""
     sql = "SELECT protocol FROM cells"
