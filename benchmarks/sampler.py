@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from jobs.machine.power.ina3221 import find_ina3221
+from jobs.machine.power.board_rails import find_board_rails
 from jobs.machine.power.sampler import Sampler
 
 LIMIT = 0.01
@@ -57,7 +57,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         make_board(Path(folder))
-        source = find_ina3221(Path(folder))
+        source = find_board_rails(Path(folder))
         sampler = Sampler(source)
         busy(0.1)
         sampler.start()

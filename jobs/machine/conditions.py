@@ -1,11 +1,9 @@
-"""The state of a machine during a timed round, as columns of the row in `rounds`."""
+"""A machine's state around a timed section: which source gives each figure, and both readings."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,10 +11,15 @@ from typing import Any, TypeVar
 import psutil
 
 from jobs.common.clock import now
-from jobs.machine import sensors
+from jobs.machine import clocks, load, thermal, throttling
+from jobs.machine.condition_columns import columns
+from jobs.machine.condition_reading import ConditionReading
 from jobs.machine.devices import CUDA, Device
 from jobs.machine.nvml import Gpu, open_gpu
-from jobs.machine.sensors import AbsentError, Events
+from jobs.machine.power_mode import power_mode
+from jobs.machine.sensors import AbsentError, checked_clock_mhz, is_temperature
+from jobs.machine.thermal import StuckCheck
+from jobs.machine.throttling import Events
 
 ROOT = Path("/")
 """Root of the kernel's files; a temporary tree in tests."""
@@ -24,49 +27,11 @@ ROOT = Path("/")
 _WORDS = 100
 """Most characters of an error message that a note repeats."""
 
+_MOST_PCT = 100
+
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class ConditionReading:
-    """One reading of the machine's state; a field that could not be read is None.
-
-    Attributes:
-        taken_at: naive UTC.
-        taken_s: the same moment on the monotonic clock.
-        clock_mhz, temperature_c: of the device.
-        governors: frequency governors of all processors.
-        power_mode: of a Jetson.
-        events: throttle events since boot.
-        throttles: reasons for which the GPU is throttled now.
-        is_throttling_known: whether the device reports throttling.
-        busy_s: processor time used since boot.
-        own_s: the part of it that this process and its children used.
-        processors: their number.
-        missing: figures that could not be read, each with the reason.
-    """
-
-    taken_at: datetime
-    taken_s: float
-    clock_mhz: float | None
-    temperature_c: float | None
-    governors: frozenset[str] | None
-    power_mode: str | None
-    events: Events
-    throttles: frozenset[str]
-    is_throttling_known: bool
-    busy_s: float | None
-    own_s: float | None
-    processors: int | None
-    missing: Mapping[str, str]
-
-    def missing_note(self) -> str:
-        """Return which figures could not be read and why; empty if all could."""
-        figures: dict[str, list[str]] = {}
-        for figure, why in self.missing.items():
-            figures.setdefault(why, []).append(figure)
-        named = [f"{', '.join(names)} ({why})" for why, names in figures.items()]
-        return f"not readable here: {', '.join(named)}" if named else ""
+Sources = tuple[Callable[[], Value], ...]
+"""Where a figure is read from, the preferred source first."""
 
 
 class Machine:
@@ -90,6 +55,7 @@ class Machine:
         self._root = root
         self._system = system
         self._gpu = cache(open_gpu)  # a failure is not cached
+        self._stuck = StuckCheck()
 
     @cached_property
     def first(self) -> ConditionReading:
@@ -99,44 +65,76 @@ class Machine:
     def read(self) -> ConditionReading:
         """Read every source. Takes milliseconds, so call it outside all timed sections."""
         root, system, attempt = self._root, self._system, _Attempts()
+        name = "processor clock" if self._is_gpu else "clock"
+        cpu_clock_mhz = attempt(name, lambda: clocks.cpu_clock_mhz(system, root))
         if self._is_gpu:
-            clock_mhz = attempt("clock", lambda: self._gpu().clock_mhz())
-            temperature_c = attempt("temperature", lambda: self._gpu().temperature_c())
+            clock_mhz = attempt("clock", *self._gpu_clocks())
+            temperature_c = attempt("temperature", *self._gpu_temperatures())
         else:
-            clock_mhz = attempt("clock", lambda: sensors.clock_mhz(system, root))
-            temperature_c = attempt("temperature", lambda: sensors.temperature_c(system, root))
-        governors = attempt("governor", lambda: sensors.governors(root))
-        power_mode = attempt("power mode", lambda: sensors.power_mode(root))
+            clock_mhz = cpu_clock_mhz
+            temperature_c = attempt("temperature", self._cpu_temperature_c)
         events, throttles, is_known = self._throttling(attempt)
         return ConditionReading(
             clock_mhz=clock_mhz,
             temperature_c=temperature_c,
-            governors=governors,
-            power_mode=power_mode,
+            cpu_clock_mhz=cpu_clock_mhz,
+            emc_clock_mhz=attempt("memory clock", lambda: clocks.emc_clock_mhz(root)),
+            trip_c=attempt("trip point", lambda: thermal.trip_c(root)),
+            fan_pct=attempt("fan", *self._fans()),
+            governors=attempt("governor", lambda: clocks.governors(root)),
+            power_mode=attempt("power mode", lambda: power_mode(root)),
             events=events,
             throttles=throttles,
             is_throttling_known=is_known,
-            busy_s=attempt("load", lambda: sensors.busy_s(system)),
-            own_s=attempt("load", lambda: sensors.own_s(system)),
+            busy_s=attempt("load", lambda: load.busy_s(system)),
+            own_s=attempt("load", lambda: load.own_s(system)),
             processors=attempt("load", lambda: int(system.cpu_count())),
             taken_at=now(),
             taken_s=time.monotonic(),
             missing=attempt.missing,
         )
 
+    def _gpu_clocks(self) -> Sources[float]:
+        """Return NVML's clock of the GPU, then the kernel's: a Jetson's NVML answers few."""
+        return (
+            lambda: checked_clock_mhz(self._gpu().clock_mhz(), "NVML"),
+            lambda: clocks.gpu_clock_mhz(self._root),
+        )
+
+    def _gpu_temperatures(self) -> Sources[float]:
+        return (
+            lambda: self._checked_c(self._gpu().temperature_c()),
+            lambda: self._checked_c(thermal.gpu_temperature_c(self._root)),
+        )
+
+    def _cpu_temperature_c(self) -> float:
+        return self._checked_c(thermal.cpu_temperature_c(self._system, self._root))
+
+    def _fans(self) -> Sources[float]:
+        board = (lambda: thermal.fan_pct(self._root),)
+        return (lambda: _checked_pct(self._gpu().fan_pct()), *board) if self._is_gpu else board
+
+    def _checked_c(self, celsius: float) -> float:
+        if not is_temperature(celsius):
+            raise AbsentError(f"the sensor reads {celsius:g} degrees")
+        return self._stuck.checked(celsius)
+
     def _throttling(self, attempt: _Attempts) -> tuple[Events, frozenset[str], bool]:
-        """Return all events, the GPU's throttle reasons, and whether the device reports any."""
+        """Return all events, what throttles now, and whether the device reports throttling."""
         figure = "throttling"
-        jetson = attempt(figure, lambda: sensors.jetson_events(self._root)) or {}
-        cpu = attempt(figure, lambda: sensors.cpu_events(self._root)) or {}
+        jetson = attempt(figure, lambda: throttling.jetson_events(self._root)) or {}
+        cpu = attempt(figure, lambda: throttling.cpu_events(self._root)) or {}
+        cooling = attempt(figure, lambda: throttling.cooling_states(self._root)) or {}
         gpu = attempt(figure, lambda: self._gpu().throttles()) if self._is_gpu else None
         # A Jetson's events throttle both processor and GPU; a processor's do not concern a GPU.
-        is_known = bool(jetson) or (gpu is not None if self._is_gpu else bool(cpu))
+        of_device = [name for name in cooling if not self._is_gpu or throttling.is_of_gpu(name)]
+        is_known = bool(jetson or of_device) or (gpu is not None if self._is_gpu else bool(cpu))
         if is_known:
             attempt.missing.pop(figure, None)
         else:
             attempt.missing.setdefault(figure, "no thermal_throttle counters")
-        return {**jetson, **cpu}, gpu or frozenset(), is_known
+        capped = {name for name, state in cooling.items() if state > 0}
+        return {**jetson, **cpu}, (gpu or frozenset()) | capped, is_known
 
 
 class Watch:
@@ -165,53 +163,10 @@ def machine_of(device: Device) -> Machine:
     return Machine(device.name, ROOT)
 
 
-def columns(before: ConditionReading, after: ConditionReading) -> dict[str, Any]:
-    """Return the columns of `rounds` from the readings before and after a timed section."""
-    grown = {
-        reason
-        for (file, reason), count in after.events.items()
-        if count > before.events.get((file, reason), count)
-    }
-    reasons = grown | before.throttles | after.throttles
-    is_known = before.is_throttling_known and after.is_throttling_known
-    clocks = _known(before.clock_mhz, after.clock_mhz)
-    return {
-        "started_at": before.taken_at,
-        "ended_at": after.taken_at,
-        "clock_mhz": sum(clocks) / len(clocks) if clocks else None,
-        "temperature_c": max(_known(before.temperature_c, after.temperature_c), default=None),
-        "throttle_reasons": _joined(reasons),
-        "governor": _joined((before.governors or frozenset()) | (after.governors or frozenset())),
-        "power_mode": _joined(_known(before.power_mode, after.power_mode)),
-        "load": _load(before, after),
-        "is_throttled": True if reasons else (False if is_known else None),
-    }
-
-
-def _load(before: ConditionReading, after: ConditionReading) -> float | None:
-    """Return the share of all processors' time that other processes used, from 0 to 1."""
-    if (
-        before.busy_s is None
-        or before.own_s is None
-        or after.busy_s is None
-        or after.own_s is None
-        or not after.processors
-    ):
-        return None
-    available_s = (after.taken_s - before.taken_s) * after.processors
-    others_s = (after.busy_s - before.busy_s) - (after.own_s - before.own_s)
-    if available_s <= 0:
-        return None
-    # Both count in ticks of about 10 ms: in a short round their difference may exceed the time.
-    return min(max(others_s / available_s, 0.0), 1.0)
-
-
-def _known(*values: Value | None) -> list[Value]:
-    return [value for value in values if value is not None]
-
-
-def _joined(names: Iterable[str]) -> str | None:
-    return ", ".join(sorted(set(names))) or None
+def _checked_pct(percent: float) -> float:
+    if not 0 <= percent <= _MOST_PCT:
+        raise AbsentError(f"the fan reads {percent:g} %")
+    return percent
 
 
 class _Attempts:
@@ -220,12 +175,16 @@ class _Attempts:
     def __init__(self) -> None:
         self.missing: dict[str, str] = {}
 
-    def __call__(self, figure: str, source: Callable[[], Value]) -> Value | None:
-        try:
-            return source()
-        except AbsentError as err:
-            self.missing[figure] = str(err)
-        except Exception as err:  # noqa: BLE001 - a broken source loses its figure, not the round
-            said = (str(err).splitlines() or [""])[0][:_WORDS]
-            self.missing[figure] = f"{type(err).__name__}: {said}"
+    def __call__(self, figure: str, *sources: Callable[[], Value]) -> Value | None:
+        """Return the value of the first source that has one."""
+        reasons = []
+        for source in sources:
+            try:
+                return source()
+            except AbsentError as err:
+                reasons.append(str(err))
+            except Exception as err:  # noqa: BLE001 - a broken source loses its figure, not the round
+                said = (str(err).splitlines() or [""])[0][:_WORDS]
+                reasons.append(f"{type(err).__name__}: {said}")
+        self.missing[figure] = "; ".join(reasons)
         return None

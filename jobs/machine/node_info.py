@@ -6,11 +6,13 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 import storage
-from jobs.machine import sensors
-from jobs.machine.conditions import ROOT, ConditionReading, machine_of
+from jobs.machine.clocks import are_clocks_locked
+from jobs.machine.condition_reading import ConditionReading
+from jobs.machine.conditions import ROOT, machine_of
 from jobs.machine.devices import CUDA, Device
 from jobs.machine.power.discovery import describe_power
 from jobs.machine.registration import node_name
+from jobs.machine.sensors import AbsentError
 
 
 def describe_node(run_id: str, device: Device) -> storage.NodeRow:
@@ -20,7 +22,7 @@ def describe_node(run_id: str, device: Device) -> storage.NodeRow:
     """
     seen = machine_of(device).first
     power = describe_power(device)
-    are_clocks_locked, why_not = _locks(device, seen)
+    is_locked, why_not = _locks(device, seen)
     return storage.NodeRow(
         run_id=run_id,
         node=node_name(),
@@ -33,7 +35,7 @@ def describe_node(run_id: str, device: Device) -> storage.NodeRow:
         ray=_version("ray"),
         power_source=power.name,
         power_mode=seen.power_mode,
-        are_clocks_locked=are_clocks_locked,
+        are_clocks_locked=is_locked,
         note="; ".join(filter(None, (power.note, seen.missing_note(), why_not))) or None,
     )
 
@@ -41,8 +43,8 @@ def describe_node(run_id: str, device: Device) -> storage.NodeRow:
 def _locks(device: Device, seen: ConditionReading) -> tuple[bool | None, str]:
     """Return whether the clocks are locked; if unknown, why, unless `seen` already says so."""
     try:
-        return sensors.are_clocks_locked(ROOT, is_gpu=device.name == CUDA), ""
-    except sensors.AbsentError as err:
+        return are_clocks_locked(ROOT, is_gpu=device.name == CUDA), ""
+    except AbsentError as err:
         return None, "" if str(err) in seen.missing.values() else f"clock locks: {err}"
 
 

@@ -1,4 +1,4 @@
-"""NVML readings of the GPU in use: clock, temperature, power and throttle reasons."""
+"""NVML readings of the GPU in use: clock, temperature, fan, power and throttle reasons."""
 
 from __future__ import annotations
 
@@ -40,6 +40,10 @@ class Gpu:
         """Return the temperature of its die."""
         sensor = self._library.NVML_TEMPERATURE_GPU
         return float(self._library.nvmlDeviceGetTemperature(self._handle, sensor))
+
+    def fan_pct(self) -> float:
+        """Return the speed of its fan as it is set, in percent; not supported without a fan."""
+        return float(self._library.nvmlDeviceGetFanSpeed(self._handle))
 
     def energy_mj(self) -> float:
         """Return the energy used since its driver was loaded; not supported before Volta."""

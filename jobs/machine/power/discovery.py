@@ -11,7 +11,7 @@ from pathlib import Path
 from jobs.common.errors import BadInputError, UsageError
 from jobs.machine.devices import CUDA, Device
 from jobs.machine.nvml import Gpu, first_gpu, open_gpu
-from jobs.machine.power.ina3221 import find_ina3221
+from jobs.machine.power.board_rails import INA3221, find_board_rails
 from jobs.machine.power.nvml_power import find_nvml
 from jobs.machine.power.rapl import find_rapl
 from jobs.machine.power.replay import Replay
@@ -26,7 +26,7 @@ NONE, METER, REPLAY = "none", "meter", "replay:"
 Finder = Callable[[], PowerSource]
 """Returns a source; raises AbsentError if there is none."""
 
-SENSORS = ("ina3221", "nvml", "rapl")
+SENSORS = (INA3221, "nvml", "rapl")
 SETTINGS = (*SENSORS, METER, f"{REPLAY}FILE", NONE)
 
 
@@ -104,7 +104,7 @@ def choose_power(
         return find_nvml(open_gpu)
 
     finders: dict[str, Finder] = {
-        "ina3221": lambda: find_ina3221(root),
+        INA3221: lambda: find_board_rails(root),
         "nvml": nvml,
         "rapl": lambda: find_rapl(root),
     }

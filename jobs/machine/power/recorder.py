@@ -31,6 +31,7 @@ _PERIODS = MIN_SAMPLES + 2
 """Periods of its source that an idle window lasts: readings across either end do not count."""
 
 _SHOWN_ERRORS = 1
+_STUCK_READINGS = 3 * MIN_SAMPLES  # a task has at least so many
 _NAP_S = 0.01
 _MW_PER_W = 1000
 
@@ -195,6 +196,9 @@ class Meter:
         for rail in summed:
             if readings and not any(reading.rails_mw.get(rail) for _, reading in readings):
                 return f"energy: rail {rail} of {self._source.name} always reads 0 W"
+        if (stuck_mw := _stuck_mw(readings)) is not None and self._source.is_sensor:
+            watts = stuck_mw / _MW_PER_W
+            return f"energy: {self._source.name} always reads {watts:g} W, idle and running: stuck"
         poor = [
             str(window)
             for window in self._windows
@@ -246,6 +250,14 @@ class Meter:
 
     def _wall_time(self, at_ns: int) -> datetime:
         return self._anchor + timedelta(microseconds=(at_ns - self._anchor_ns) // 1000)
+
+
+def _stuck_mw(readings: Sequence[tuple[Window, PowerReading]]) -> float | None:
+    """Return the total of all readings, idle and running, if it is always the same."""
+    totals = {reading.rails_mw.get(TOTAL) for _, reading in readings}
+    phases = {window.phase == ACTIVE for window, _ in readings}
+    is_stuck = len(readings) >= _STUCK_READINGS and len(totals) == 1 and len(phases) > 1
+    return totals.pop() if is_stuck else None
 
 
 def _is_good(reading: PowerReading) -> bool:

@@ -68,6 +68,7 @@ class Replay(PowerSource):
         BadInputError: it cannot be read, or has problems; lists all of them.
     """
 
+    is_sensor = False
     period_ms = PERIOD_MS
     summed = (TOTAL,)
 

@@ -59,8 +59,10 @@ class PowerSource(ABC):
         name: its name in `nodes.power_source`: the source, and the rails of its total.
         period_ms: sensible time between readings.
         summed: the rails whose sum is the total; empty if no total is known.
+        is_sensor: whether it measures; one that always reads the same is stuck.
     """
 
+    is_sensor = True
     name: str
     period_ms: float
     summed: tuple[str, ...]

@@ -3,7 +3,8 @@
 -- without a note.
 --
 -- * is_steady: false if the power mode changed among the cell's own rounds: their mean belongs to
---   no mode. The ladder marks such a cell as invalid, and no latency is composed from it.
+--   no mode. The ladder marks such a cell as invalid, and no latency is composed from it. Rows of
+--   older versions have a mode's number alone: on a node where one mode has that number, it is it.
 -- * Power mode and governor must be constant throughout the run, on this node and device.
 -- * clock: the highest of the rounds' readings must be within 5 % of the highest of all cells in
 --   the same setting (data set, node, device, runtime, precision, threads, batch size). The highest,
@@ -14,18 +15,38 @@
 -- * load: the mean by time, 0 to 1, is reported from 0.1 on: there others take a tenth of all
 --   processors. It is counted in ticks of 10 ms, so it means nothing for less than a second.
 WITH
+named AS (
+    SELECT run_id, node, regexp_extract(mode, '\((\d+)\)$', 1) AS number, min(mode) AS mode
+    FROM (
+        SELECT DISTINCT run_id, node, unnest(string_split(power_mode, ', ')) AS mode
+        FROM rounds
+        WHERE power_mode IS NOT NULL
+    )
+    GROUP BY run_id, node, number
+    HAVING number <> '' AND count(*) = 1
+),
 kept AS (
     SELECT r.*, epoch(r.ended_at - r.started_at) AS seconds
     FROM rounds r
     ANTI JOIN throttled_rounds t
         ON t.run_id = r.run_id AND t.cell_id = r.cell_id AND t.round = r.round
 ),
+modes AS (
+    -- A mode that changed between two readings is stored as `0, 1`. The governors of several
+    -- clusters are stored in the same way, but are one state.
+    SELECT k.run_id, k.cell_id, k.node,
+        list_sort(list(DISTINCT coalesce(n.mode, k.mode))) AS power_modes
+    FROM (
+        SELECT run_id, cell_id, node, unnest(string_split(power_mode, ', ')) AS mode
+        FROM kept
+        WHERE power_mode IS NOT NULL
+    ) k
+    LEFT JOIN named n
+        ON n.run_id = k.run_id AND n.node IS NOT DISTINCT FROM k.node AND n.number = k.mode
+    GROUP BY k.run_id, k.cell_id, k.node
+),
 states AS (
     SELECT run_id, cell_id, node,
-        -- A mode that changed between two readings is stored as `0, 1`. The governors of several
-        -- clusters are stored in the same way, but are one state.
-        list_sort(list_distinct(flatten(list(string_split(power_mode, ', '))
-            FILTER (power_mode IS NOT NULL)))) AS power_modes,
         list_sort(list(DISTINCT governor) FILTER (governor IS NOT NULL)) AS governors,
         avg(clock_mhz) AS clock_mhz,
         min(clock_mhz) AS min_clock_mhz,
@@ -36,8 +57,8 @@ states AS (
     GROUP BY run_id, cell_id, node
 ),
 beside AS (
-    SELECT s.*, c.position,
-        flatten(list(s.power_modes) OVER machine) AS all_modes,
+    SELECT s.*, c.position, m.power_modes,
+        flatten(list(m.power_modes) OVER machine) AS all_modes,
         flatten(list(s.governors) OVER machine) AS all_governors,
         max(s.max_clock_mhz) OVER (
             PARTITION BY s.run_id, s.node, c.device, c.dataset, c.dataset_sha256, c.runtime,
@@ -45,6 +66,8 @@ beside AS (
         ) AS highest_clock_mhz
     FROM states s
     JOIN cells c ON c.run_id = s.run_id AND c.cell_id = s.cell_id
+    LEFT JOIN modes m
+        ON m.run_id = s.run_id AND m.cell_id = s.cell_id AND m.node IS NOT DISTINCT FROM s.node
     WINDOW machine AS (PARTITION BY s.run_id, s.node, c.device)
 )
 SELECT run_id, cell_id, node,

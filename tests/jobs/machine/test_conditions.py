@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -13,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from support.boards import BOARDS, build_board, put
 
 import storage
 from jobs.machine import conditions
@@ -30,6 +32,10 @@ BEFORE = ConditionReading(
     taken_s=100.0,
     clock_mhz=2000.0,
     temperature_c=60.0,
+    cpu_clock_mhz=1500.0,
+    emc_clock_mhz=2133.0,
+    trip_c=99.0,
+    fan_pct=20.0,
     governors=frozenset({"powersave"}),
     power_mode="2",
     events={("core0", "thermal"): 3},
@@ -47,6 +53,10 @@ AFTER = replace(
     taken_s=110.0,
     clock_mhz=3000.0,
     temperature_c=55.0,
+    cpu_clock_mhz=1700.0,
+    emc_clock_mhz=3199.0,
+    trip_c=95.0,
+    fan_pct=40.0,
     governors=frozenset({"performance"}),
     busy_s=62.0,
     own_s=18.0,
@@ -60,6 +70,10 @@ def test_two_readings_make_a_row() -> None:
         "ended_at": NOON + timedelta(seconds=10),
         "clock_mhz": 2500.0,
         "temperature_c": 60.0,
+        "cpu_clock_mhz": 1600.0,
+        "emc_clock_mhz": 2666.0,
+        "trip_c": 95.0,
+        "fan_pct": 30.0,
         "throttle_reasons": None,
         "governor": "performance, powersave",
         "power_mode": "2",
@@ -71,11 +85,20 @@ def test_two_readings_make_a_row() -> None:
 def test_what_neither_reading_has_is_null() -> None:
     """What one of them has is taken."""
     nothing = replace(
-        BEFORE, clock_mhz=None, temperature_c=None, governors=None, power_mode=None, busy_s=None
+        BEFORE,
+        clock_mhz=None,
+        temperature_c=None,
+        cpu_clock_mhz=None,
+        emc_clock_mhz=None,
+        trip_c=None,
+        fan_pct=None,
+        governors=None,
+        power_mode=None,
+        busy_s=None,
     )
     row = columns(nothing, replace(nothing, taken_s=110.0, is_throttling_known=False))
-    names = ("clock_mhz", "temperature_c", "governor", "power_mode", "load", "is_throttled")
-    assert {row[name] for name in names} == {None}
+    given = {name for name, value in row.items() if value is not None}
+    assert given == {"started_at", "ended_at"}
     assert columns(nothing, AFTER)["clock_mhz"] == 3000
 
 
@@ -124,8 +147,9 @@ def test_a_machine_that_shows_nothing_says_why(tmp_path: Path) -> None:
     reading = Machine("cpu", tmp_path, system).read()
     assert reading.missing_note() == (
         "not readable here: clock, governor (no cpufreq), temperature (no sensor of the"
-        " processor), power mode (no nvpmodel), throttling (no thermal_throttle counters),"
-        " load (OSError: this sensor)"
+        " processor), throttling (no thermal_throttle counters), memory clock (no devfreq bwmgr,"
+        " and debugfs not readable), trip point (no passive trip point), fan (no fan of a board),"
+        " power mode (no nvpmodel), load (OSError: this sensor)"
     )
     assert (reading.busy_s, reading.clock_mhz, reading.is_throttling_known) == (None, None, False)
     assert columns(reading, reading)["load"] is None
@@ -133,34 +157,121 @@ def test_a_machine_that_shows_nothing_says_why(tmp_path: Path) -> None:
 
 def test_a_machine_that_shows_all_misses_nothing(tmp_path: Path) -> None:
     """And has nothing to note."""
-    counters(tmp_path)
-    (tmp_path / "var/lib/nvpmodel").mkdir(parents=True)
-    (tmp_path / "var/lib/nvpmodel/status").write_text("pmode:0001")
-    governor = tmp_path / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
-    governor.parent.mkdir()
-    governor.write_text("schedutil")
     system = SimpleNamespace(
-        cpu_freq=lambda: SimpleNamespace(current=1800.0),
         sensors_temperatures=lambda: {"k10temp": [SimpleNamespace(current=50.0)]},
         cpu_times=psutil.cpu_times,
         cpu_count=psutil.cpu_count,
         Process=psutil.Process,
         Error=psutil.Error,
     )
+    build_board(tmp_path, BOARDS["thor"])
     reading = Machine("cpu", tmp_path, system).read()
     assert reading.missing_note() == ""
-    assert (reading.clock_mhz, reading.temperature_c, reading.power_mode) == (1800, 50, "1")
+    assert (reading.clock_mhz, reading.temperature_c, reading.power_mode) == (1344, 50, "120W (1)")
+    assert reading.cpu_clock_mhz == reading.clock_mhz
     assert reading.is_throttling_known
 
 
 def test_a_gpu_is_asked_itself(tmp_path: Path) -> None:
     """Its clock and temperature, not the processor's."""
     gpu: Any = SimpleNamespace(
-        clock_mhz=lambda: 900.0, temperature_c=lambda: 70.0, throttles=lambda: frozenset({"x"})
+        clock_mhz=lambda: 900.0,
+        temperature_c=lambda: 70.0,
+        fan_pct=lambda: 35.0,
+        throttles=lambda: frozenset({"x"}),
     )
-    reading = Machine("cuda", tmp_path, open_gpu=lambda: gpu).read()
-    assert (reading.clock_mhz, reading.temperature_c) == (900, 70)
+    root = build_board(tmp_path, BOARDS["thor"])
+    reading = Machine("cuda", root, open_gpu=lambda: gpu).read()
+    assert (reading.clock_mhz, reading.temperature_c, reading.fan_pct) == (900, 70, 35)
+    assert (reading.cpu_clock_mhz, reading.emc_clock_mhz) == (1344, 4266)
     assert (reading.throttles, reading.is_throttling_known) == ({"x"}, True)
+
+
+class NotSupported:
+    """A GPU whose NVML starts and then refuses, as that of a Jetson does."""
+
+    def __getattr__(self, figure: str) -> Callable[[], float]:
+        """Refuse."""
+        return broken
+
+
+@pytest.mark.parametrize(
+    ("board", "clock_mhz", "temperature_c", "emc_clock_mhz", "trip_c"),
+    [
+        ("orin-nano", 612, 48.531, None, 99),
+        ("orin-nx", 408, 48.531, None, 99),
+        ("agx-orin", 1300.5, 48.531, 3199, 99),
+        ("xavier-nx", 510, 42, None, 95.5),
+        ("thor", 1575, 54.906, 4266, 109),
+    ],
+)
+def test_a_board_shows_by_its_kernel_what_nvml_refuses(
+    tmp_path: Path,
+    board: str,
+    clock_mhz: float,
+    temperature_c: float,
+    emc_clock_mhz: float | None,
+    trip_c: float,
+) -> None:
+    """Every figure, and that nothing throttles; the memory's clock where its kernel shows it."""
+    gpu: Any = NotSupported()
+    root = build_board(tmp_path, BOARDS[board])
+    reading = Machine("cuda", root, open_gpu=lambda: gpu).read()
+    row = columns(reading, reading)
+    assert row["clock_mhz"] == pytest.approx(clock_mhz)
+    assert row["temperature_c"] == pytest.approx(temperature_c)
+    assert (row["cpu_clock_mhz"], row["trip_c"], row["fan_pct"]) == (1344, trip_c, 20)
+    assert row["emc_clock_mhz"] == (emc_clock_mhz and pytest.approx(emc_clock_mhz))
+    assert (row["throttle_reasons"], row["is_throttled"]) == (None, False)
+    no_emc = "not readable here: memory clock (no devfreq bwmgr, and debugfs not readable)"
+    assert reading.missing_note() == ("" if emc_clock_mhz else no_emc)
+
+
+def test_what_throttles_a_board_is_named(tmp_path: Path) -> None:
+    """Cooling devices at work at either reading, and over-current events between them."""
+    gpu: Any = NotSupported()
+    root = build_board(tmp_path, BOARDS["thor"])
+    machine = Machine("cuda", root, open_gpu=lambda: gpu)
+    before = machine.read()
+    names = list(BOARDS["thor"].cooling)
+    for name in ("gpu-throttle-alert", "devfreq-gpu-gpc-0", "pwm-fan"):
+        put(root / f"sys/class/thermal/cooling_device{names.index(name)}/cur_state", 2)
+    put(root / "sys/class/hwmon/hwmon3/oc3_event_cnt", 179)
+    row = columns(before, machine.read())
+    assert row["throttle_reasons"] == "devfreq-gpu-gpc-0, gpu-throttle-alert, oc3"
+    assert row["is_throttled"] is True
+
+
+@pytest.mark.parametrize(
+    ("file", "lie", "figure"),
+    [
+        ("sys/class/devfreq/gpu-gpc-0/cur_freq", "0", "clock"),
+        ("sys/class/devfreq/gpu-gpc-0/cur_freq", None, "clock"),
+        ("sys/class/devfreq/gpu-gpc-0/cur_freq", "garbage", "clock"),
+        ("sys/class/devfreq/bwmgr/cur_freq", "-4266000000", "memory clock"),
+        ("sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq", "9" * 30, "processor clock"),
+        ("sys/class/hwmon/hwmon4/pwm1", "4096", "fan"),
+        ("var/lib/nvpmodel/status", "pmode", "power mode"),
+    ],
+)
+def test_a_sensor_that_vanishes_or_lies_gives_none_and_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, lie: str | None, figure: str
+) -> None:
+    """That figure alone; all others stay."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0}, raising=False)
+    gpu: Any = NotSupported()
+    root = build_board(tmp_path, BOARDS["thor"])
+    machine = Machine("cuda", root, open_gpu=lambda: gpu)
+    assert machine.first.missing == {}
+    if lie is None:
+        (root / file).unlink()
+    else:
+        put(root / file, lie)
+    reading = machine.read()
+    assert list(reading.missing) == [figure]
+    row = columns(reading, reading)
+    column = {"memory clock": "emc_clock_mhz", "processor clock": "cpu_clock_mhz", "fan": "fan_pct"}
+    assert row[column.get(figure, f"{figure}_mhz".replace("power mode_mhz", "power_mode"))] is None
 
 
 def absent() -> Gpu:
@@ -261,8 +372,9 @@ def test_a_run_leaves_a_row_a_timed_task(
     assert [row["position"] for row in in_time] == list(range(12))
     (node,) = storage.query(tmp_path / "results", "from nodes").to_pylist()
     assert node["note"].startswith("power: no source: ina3221 (no hwmon device of that name)")
-    for column, figure in (("clock_mhz", "clock"), ("is_throttled", "throttling")):
-        assert (rows[0][column] is None) == (figure in node["note"])
+    missing = re.findall(r"[a-z][a-z ]+(?= \(|,)", node["note"].split("not readable here: ")[1])
+    for column, figure in (("clock_mhz", "clock"), ("emc_clock_mhz", "memory clock")):
+        assert (rows[0][column] is None) == (figure in missing)
     (line,) = storage.query(tmp_path / "results", "from ladder").to_pylist()
     assert line["samples"] == 60
 

@@ -46,6 +46,11 @@ class Library:
         assert (handle, sensor) == ("handle", self.NVML_TEMPERATURE_GPU)
         return 64
 
+    def nvmlDeviceGetFanSpeed(self, handle: str) -> int:
+        """Its fan, percent."""
+        assert handle == "handle"
+        return 35
+
     def nvmlDeviceGetCurrentClocksEventReasons(self, handle: str) -> int:
         """What holds it back, where the driver is new."""
         if self.is_old:
@@ -62,7 +67,7 @@ class Library:
 def test_a_gpu_tells_clock_heat_and_throttles(is_old: bool) -> None:
     """Idling (1) and clocks that someone set (2) are no throttles."""
     gpu = Gpu(Library(0x1 | 0x2 | 0x4 | 0x40, is_old=is_old), "GPU-7")
-    assert (gpu.clock_mhz(), gpu.temperature_c()) == (1410, 64)
+    assert (gpu.clock_mhz(), gpu.temperature_c(), gpu.fan_pct()) == (1410, 64, 35)
     assert gpu.throttles() == {"software power cap", "hardware thermal slowdown"}
     assert Gpu(Library(0x1), "GPU-7").throttles() == frozenset()
 

@@ -101,6 +101,38 @@ def test_nothing_is_said_of_what_nobody_could_read(build: InMemory) -> None:
     assert _reasons(build) == {"dark": [], "static": []}
 
 
+def test_a_number_alone_is_the_mode_of_that_number(build: InMemory) -> None:
+    """As older versions wrote it, in a run that was resumed: no other mode, and no other run's."""
+    _timed(build, {"power_mode": "2"}, {"power_mode": "MAXN_SUPER (2)"}, model="resumed")
+    _timed(build, {"power_mode": "2"}, {"power_mode": "2, 15W (0)"}, model="changed")
+    _timed(build, {"power_mode": "2"}, model="other", node="node-b")
+    _timed(build, {"power_mode": "15W (2)"}, model="another", node="node-c")
+    again = build.beside("run-2")
+    _timed(again, {"power_mode": "2"}, model="again")
+    build.store()
+    again.store()
+    rows = build.query(
+        "select model, power_mode, is_steady from conditions join cells using (run_id, cell_id)"
+    )
+    assert {model: tuple(rest) for model, *rest in (row.values() for row in rows)} == {
+        "resumed": ("MAXN_SUPER (2)", True),
+        "changed": ("15W (0), MAXN_SUPER (2)", False),
+        "other": ("2", True),
+        "another": ("15W (2)", True),
+        "again": ("2", True),
+    }
+    assert _reasons(build)["resumed"] == [POWER.format("MAXN_SUPER (2)", "15W (0)")]
+
+
+def test_two_modes_of_one_number_are_two(build: InMemory) -> None:
+    """As after an upgrade amid a run; which of them the number alone was is not known."""
+    modes = ("2", "15W (2)", "MAXN_SUPER (2)")
+    _timed(build, *({"power_mode": mode} for mode in modes))
+    build.store()
+    row = _conditions(build)["static"]
+    assert (row["power_mode"], row["is_steady"]) == ("15W (2), 2, MAXN_SUPER (2)", False)
+
+
 def test_another_power_mode_is_said_on_both_sides(build: InMemory) -> None:
     """Of all cells of a run, node and device, also in another table; not of another node."""
     _timed(build, {"power_mode": "15W"}, model="slow")

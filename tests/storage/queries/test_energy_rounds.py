@@ -274,6 +274,8 @@ def test_sources_in_words(build: InMemory) -> None:
     """As nodes name them; a node without one has no line."""
     named = {
         "ina3221: VDD_IN": "energy: INA3221, rail VDD_IN",
+        "ina238: VIN": "energy: INA238, rail VIN",
+        "tegrastats: VDD_IN of a b.log": "energy: tegrastats: VDD_IN of a b.log",
         "ina3221: VDD_GPU_SOC + VDD_CPU_CV": "energy: INA3221, rails VDD_GPU_SOC + VDD_CPU_CV",
         "ina3221: no total among A, B": "energy: INA3221, no total among A, B",
         "nvml: the GPU, by its energy counter": "energy: NVML, the GPU, by its energy counter",

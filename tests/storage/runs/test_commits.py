@@ -193,7 +193,7 @@ def test_merged_file_is_sorted_compressed_and_versioned(tmp_path: Path) -> None:
     with pq.ParquetFile(path) as file:
         assert file.read().column("image_id").to_pylist() == list(range(3 * SHARDS))
         assert file.metadata.row_group(0).column(0).compression == "ZSTD"
-        assert file.metadata.metadata[b"gfjobs_schema_version"] == b"6"
+        assert file.metadata.metadata[b"gfjobs_schema_version"] == b"7"
 
 
 def test_snapshot_taken_across_a_merge_is_taken_again(
@@ -276,18 +276,18 @@ def test_newer_schema_versions_are_refused(tmp_path: Path) -> None:
     committed_run(tmp_path, 1).close()
     (manifest,) = (tmp_path / "runs" / "run-1" / "commits").iterdir()
     content = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps({**content, "schema_version": 7}))
+    manifest.write_text(json.dumps({**content, "schema_version": 8}))
     with pytest.raises(
         storage.SchemaVersionError,
-        match=r"cell-1\.0\.0\.json has schema version 7.* versions up to 6",
+        match=r"cell-1\.0\.0\.json has schema version 8.* versions up to 7",
     ):
         storage.query(tmp_path, "FROM records")
     manifest.write_text(json.dumps(content))
     run_file = run_paths(open_backend(tmp_path), "run-1").run
     table = parquet.read_table(run_file)
-    newer = table.replace_schema_metadata({"gfjobs_schema_version": "7"})
+    newer = table.replace_schema_metadata({"gfjobs_schema_version": "8"})
     parquet.publish_table(run_file, newer)
-    with pytest.raises(storage.SchemaVersionError, match=r"run\.parquet has schema version 7"):
+    with pytest.raises(storage.SchemaVersionError, match=r"run\.parquet has schema version 8"):
         storage.list_runs(tmp_path)
 
 
@@ -295,7 +295,7 @@ def as_written_by(version: int, folder: Path) -> None:
     """Turn a run that was not merged into what an older version wrote of it."""
     for manifest in (folder / "commits").iterdir():
         content = json.loads(manifest.read_text())
-        assert content["schema_version"] == 6
+        assert content["schema_version"] == 7
         for key in ("digests", "summary") if version < 4 else ():
             del content[key]
         manifest.write_text(json.dumps({**content, "schema_version": version}))
@@ -307,7 +307,10 @@ def as_written_by(version: int, folder: Path) -> None:
 
 def as_table_of(version: int, path: Path) -> None:
     """Turn a file into what an older version wrote."""
-    new_columns = {"cells": ["protocol"]}
+    new_columns = {
+        "cells": ["protocol"],
+        "rounds": ["cpu_clock_mhz", "emc_clock_mhz", "trip_c", "fan_pct"],
+    }
     if version < 3:
         new_columns["power"] = ["shard", "exit_block"]
     table = parquet.read_table(LocalBackend(path))
@@ -350,6 +353,21 @@ def test_files_of_an_older_version_are_read_merged_and_compacted(
     assert ask(tmp_path, **of_today) == found
 
 
+def test_rounds_of_version_6_lack_a_boards_state(tmp_path: Path) -> None:
+    """They are read as not measured, also after a merge; what they have stays."""
+    state = {"run_id": "run-1", "cell_id": "cell-1", "round": 0, "clock_mhz": 612.0, "trip_c": 99.0}
+    with committed_run(tmp_path, 2) as store:
+        entry = storage.CommitEntry("cell-1", 0, 2)
+        store.commit(entry, {"rounds": storage.build_table("rounds", state)})
+    as_written_by(6, tmp_path / "runs" / "run-1")
+    sql = "SELECT clock_mhz, cpu_clock_mhz, emc_clock_mhz, trip_c, fan_pct FROM rounds"
+    expected = [(612.0, None, None, None, None)]
+    assert [tuple(row.values()) for row in storage.query(tmp_path, sql).to_pylist()] == expected
+    with storage.RunStore.open(tmp_path, "run-1") as store:
+        store.merge()
+    assert [tuple(row.values()) for row in storage.query(tmp_path, sql).to_pylist()] == expected
+
+
 def test_a_history_of_version_4_is_read_and_made_anew(tmp_path: Path) -> None:
     """Its cells lack a column, and its ladders are of other queries: both are of today again."""
     sql = "SELECT protocol FROM cells"
@@ -370,7 +388,7 @@ def test_a_history_of_version_4_is_read_and_made_anew(tmp_path: Path) -> None:
         assert seen(tmp_path) == whole(2)
         storage.compact(tmp_path)
     index = json.loads((history / "index.json").read_text())
-    assert index["schema_version"] == 6
+    assert index["schema_version"] == 7
     assert index["definition"] != "of other queries"
 
 

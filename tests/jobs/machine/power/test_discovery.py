@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.boards import NANO_RAILS, put
 
 from jobs.common.errors import BadInputError, UsageError
 from jobs.machine.nvml import Gpu
@@ -14,7 +15,7 @@ from jobs.machine.power.replay import Replay
 from jobs.machine.power.source import PowerError, Scene
 from jobs.machine.sensors import AbsentError
 
-from .conftest import NANO, Board, put
+from .conftest import Board
 
 PACKAGE = {"intel-rapl:0": ("package-0", 5)}
 
@@ -27,7 +28,7 @@ def no_gpu() -> Gpu:
 def test_a_jetson_is_read_by_its_own_sensor(board: Board, powercap: Callable) -> None:
     """The first that works, in the order ina3221, nvml, rapl; a setting narrows it."""
     powercap(PACKAGE)
-    root = board(NANO)
+    root = board(NANO_RAILS)
     assert choose_power("cuda", "", root, no_gpu).name == "ina3221: VDD_IN"
     assert choose_power("cpu", "rapl", root, no_gpu).name == "rapl: package-0"
     put(root / "sys/class/hwmon/hwmon1/in1_input", "?")
@@ -55,7 +56,7 @@ def test_without_any_the_reasons_are_joined(tmp_path: Path) -> None:
 
 def test_settings_that_read_no_sensor(board: Board, tmp_path: Path) -> None:
     """None at all; a meter beside; and mistakes, which cost the power and not the run."""
-    root = board(NANO)
+    root = board(NANO_RAILS)
     assert choose_power("cpu", "none", root).note == "power: switched off by GFJOBS_POWER=none"
     meter = choose_power("cpu", "meter", root)
     assert (meter.source, meter.name, meter.keeps_marks) == (None, "meter", True)

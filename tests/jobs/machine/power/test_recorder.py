@@ -91,6 +91,16 @@ def test_every_rail_has_a_row_a_reading_in_its_window() -> None:
     assert phases == sorted(phases, key=[IDLE_BEFORE, ACTIVE, IDLE_AFTER].index)
 
 
+def test_a_sensor_that_never_moves_is_stuck() -> None:
+    """Idle and running alike, to the last digit; a replay may say so."""
+    source = Source(lambda _: {"A": 8125.0, "B": 700.0, "total": 8125.0})
+    meter, rows, _ = run(source)
+    assert meter.why_not() == "energy: made: A always reads 8.125 W, idle and running: stuck"
+    assert {row["rail"] for row in rows} == {"A", "B"}
+    source.is_sensor = False
+    assert run(source)[0].why_not() == ""
+
+
 def test_a_step_of_the_wall_clock_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is looked at once a task; an hour back in the middle moves no reading."""
     looks: list[None] = []

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,24 +13,36 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.boards import (
+    AGX_RAILS,
+    AGX_XAVIER_RAILS,
+    BOARDS,
+    NANO_RAILS,
+    NX_RAILS,
+    THOR_RAILS,
+    Chips,
+    build_board,
+    put,
+    put_ina238,
+)
 
 from jobs.machine.nvml import Gpu
-from jobs.machine.power.ina3221 import find_ina3221
+from jobs.machine.power.board_rails import TOTALS, find_board_rails
 from jobs.machine.power.nvml_power import GpuEnergy, GpuPower, find_nvml
 from jobs.machine.power.rapl import find_rapl
 from jobs.machine.power.source import EnergyCounter, PowerError
 from jobs.machine.sensors import AbsentError
 
-from .conftest import AGX, NANO, NX, XAVIER, Board, Chips, Clock, put
+from .conftest import Board, Clock
 
 
 @pytest.mark.parametrize(
     ("chips", "name", "total_mw", "rails"),
     [
-        (NANO, "ina3221: VDD_IN", 6000.0, {"VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC"}),
-        (NX, "ina3221: VDD_IN", 9424.0, {"VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC"}),
+        (NANO_RAILS, "ina3221: VDD_IN", 6000.0, {"VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC"}),
+        (NX_RAILS, "ina3221: VDD_IN", 9424.0, {"VDD_IN", "VDD_CPU_GPU_CV", "VDD_SOC"}),
         (
-            AGX,
+            AGX_RAILS,
             "ina3221: VDD_GPU_SOC + VDD_CPU_CV + VIN_SYS_5V0",
             3800.0 + 1140.0 + 4500.0,
             {"VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0", "VDDQ_VDD2_1V8AO"},
@@ -41,7 +54,7 @@ def test_boards_and_their_totals(
     board: Board, chips: Chips, name: str, total_mw: float, rails: set[str]
 ) -> None:
     """Every connected rail of both chips in mW, mV x mA / 1000, and the total by its name."""
-    source = find_ina3221(board(chips))
+    source = find_board_rails(board(chips))
     assert source.name == name
     reading = source.read()
     assert set(reading.rails_mw) == rails | {"total"}
@@ -50,9 +63,87 @@ def test_boards_and_their_totals(
         assert reading.rails_mw[rail] == pytest.approx(millivolts * milliamperes / 1000)
 
 
+@pytest.mark.parametrize(
+    ("name", "source", "total_mw"),
+    [
+        ("orin-nano", "ina3221: VDD_IN", 6000),
+        ("orin-nx", "ina3221: VDD_IN", 9424),
+        ("agx-orin", "ina3221: VDD_GPU_SOC + VDD_CPU_CV + VIN_SYS_5V0", 9440),
+        ("xavier-nx", "ina3221: VDD_IN", 9424),
+        ("thor", "ina238: VIN", 31_250),
+    ],
+)
+def test_totals_of_whole_boards(tmp_path: Path, name: str, source: str, total_mw: float) -> None:
+    """On Thor that of its INA238, in microwatts and without a label; the others' rails stay."""
+    found = find_board_rails(build_board(tmp_path, BOARDS[name]))
+    reading = found.read()
+    assert (found.name, reading.rails_mw["total"]) == (source, pytest.approx(total_mw))
+    rails = {rail for chip in BOARDS[name].chips.values() for rail in chip if rail.strip() != "NC"}
+    assert reading.rails_mw.keys() - {"total", "VIN"} == rails
+
+
+def test_thor_without_its_ina238(board: Board) -> None:
+    """As on another carrier: the module's three rails, 7.7056 + 11.5584 + 8.85312 W."""
+    source = find_board_rails(board(THOR_RAILS))
+    assert source.name == "ina3221: VDD_GPU + VDD_CPU_SOC_MSS + VIN_SYS_5V0"
+    assert source.read().rails_mw["total"] == pytest.approx(28_117.12)
+
+
+def test_an_ina238_by_its_label_and_without_its_power(tmp_path: Path) -> None:
+    """Its label before the name that others give it; mV x mA where it shows no power."""
+    chip = put_ina238(tmp_path, 2, 31_250_000)
+    (chip / "power1_input").unlink()
+    assert find_board_rails(tmp_path).read().rails_mw == {"VIN": 31_240, "total": 31_240}
+    put(chip / "label", "VDD_IN")
+    assert find_board_rails(tmp_path).name == "ina238: VDD_IN"
+
+
+@pytest.mark.parametrize(
+    ("file", "lie", "why"),
+    [
+        ("power1_input", "-31250000", "rail VIN reads -31.25 W"),
+        ("power1_input", "2147483647", "rail VIN reads 2147.48 W"),
+        ("power1_input", "?", "power1_input contains '?', which is not a number"),
+        ("power1_input", None, "power1_input: No such file"),
+    ],
+)
+def test_a_monitor_that_lies_is_an_error(
+    tmp_path: Path, file: str, lie: str | None, why: str
+) -> None:
+    """Negative, absurd, garbage, gone: the task loses its total, with the reason."""
+    root = build_board(tmp_path, BOARDS["thor"])
+    source = find_board_rails(root)
+    if lie is None:
+        (root / "sys/class/hwmon/hwmon2" / file).unlink()
+    else:
+        put(root / "sys/class/hwmon/hwmon2" / file, lie)
+    with pytest.raises(PowerError, match=re.escape(why)):
+        source.read()
+
+
+def test_two_negative_numbers_make_no_power(board: Board) -> None:
+    """A voltage below 0; a rail that is switched off may read a little below 0 W."""
+    root = board(THOR_RAILS)
+    put(root / "sys/class/hwmon/hwmon1/curr1_input", -32)
+    source = find_board_rails(root)
+    assert source.read().rails_mw["VDD_GPU"] == pytest.approx(-385.28)
+    put(root / "sys/class/hwmon/hwmon1/in1_input", -12_040)
+    with pytest.raises(PowerError, match="rail VDD_GPU reads 0"):
+        source.read()
+
+
+def test_every_total_says_where_it_is_from() -> None:
+    """A table of boards: rails, what they cover, and the source."""
+    for total in TOTALS:
+        assert total.boards
+        assert total.rails
+        assert total.covers
+        assert total.source
+
+
 def test_a_board_without_a_known_total_has_rails_alone(board: Board) -> None:
-    """AGX Xavier: none of its six rails is the module, and their sum is not said to be."""
-    source = find_ina3221(board(XAVIER))
+    """AGX_RAILS Xavier: none of its six rails is the module, and their sum is not said to be."""
+    source = find_board_rails(board(AGX_XAVIER_RAILS))
     assert source.name == "ina3221: no total among CPU, CV, GPU, SOC, SYS5V, VDDRQ"
     assert source.summed == ()
     assert "total" not in source.read().rails_mw
@@ -60,24 +151,24 @@ def test_a_board_without_a_known_total_has_rails_alone(board: Board) -> None:
 
 def test_channels_that_are_switched_off_are_not_read(board: Board) -> None:
     """And two chips may have rails of one name."""
-    root = board({"1-0040": NANO["1-0040"], "1-0041": {"VDD_SOC": (5000, 10)}})
+    root = board({"1-0040": NANO_RAILS["1-0040"], "1-0041": {"VDD_SOC": (5000, 10)}})
     put(root / "sys/class/hwmon/hwmon1/in2_enable", 0)
-    rails_mw = find_ina3221(root).read().rails_mw
+    rails_mw = find_board_rails(root).read().rails_mw
     assert set(rails_mw) == {"VDD_IN", "VDD_SOC", "VDD_SOC (hwmon2)", "total"}
 
 
 def test_other_chips_are_none(tmp_path: Path, board: Board) -> None:
     """A machine without hwmon, and one whose chips are others."""
     with pytest.raises(AbsentError, match="no hwmon device"):
-        find_ina3221(tmp_path / "nowhere")
+        find_board_rails(tmp_path / "nowhere")
     with pytest.raises(AbsentError, match="no hwmon device"):
-        find_ina3221(board({}))
+        find_board_rails(board({}))
 
 
 def test_a_sensor_that_fails_says_which_file(board: Board) -> None:
     """Gone in the middle of a run, and garbage instead of a number."""
-    root = board(NANO)
-    source = find_ina3221(root)
+    root = board(NANO_RAILS)
+    source = find_board_rails(root)
     source.read()
     put(root / "sys/class/hwmon/hwmon1/curr1_input", "-EIO?")
     with pytest.raises(PowerError, match=r"curr1_input contains '-EIO\?', which is not a number"):
