@@ -34,7 +34,9 @@ from storage.runs.manifests import (
 from storage.tables.parquet import publish_table
 
 AT = datetime(2026, 11, 24, 12, 30, 15, 250_000)  # noqa: DTZ001 (naive UTC throughout)
-ENTRY = CommitEntry("cell-1", 2, 3, "node-a", 10, 2.5, AT, "a note")
+ENTRY = CommitEntry(
+    "cell-1", 2, 3, "node-a", 10, 2.5, AT, "a note", 0.5, None, 0.75, peak_process_bytes=2**30
+)
 WHOLE = Manifest(
     (ENTRY, CommitEntry("cell-2", 0, 0)),
     {"records": ("records-1.parquet", "records-2.parquet"), "power": ("power-1.parquet",)},
@@ -80,7 +82,7 @@ def test_what_is_written_is_read_back(paths: RunPaths) -> None:
 def test_a_manifest_as_json() -> None:
     """What other programs, and other versions, find."""
     content = json.loads(manifest_bytes(WHOLE))
-    assert content["schema_version"] == 6
+    assert content["schema_version"] == 7
     assert content["entries"][0] == {
         "cell_id": "cell-1",
         "round": 2,
@@ -90,6 +92,11 @@ def test_a_manifest_as_json() -> None:
         "busy_s": 2.5,
         "committed_at": "2026-11-24T12:30:15.250000",
         "note": "a note",
+        "load_s": 0.5,
+        "build_s": None,
+        "first_answer_s": 0.75,
+        "peak_process_bytes": 2**30,
+        "peak_device_bytes": None,
     }
     assert content["entries"][1]["committed_at"] is None
     assert content["files"] == {table: list(names) for table, names in WHOLE.files.items()}
@@ -152,9 +159,9 @@ def test_a_damaged_manifest_is_named(paths: RunPaths, content: bytes) -> None:
 def test_a_newer_version_is_refused(paths: RunPaths) -> None:
     """By the name of the file; as it is one of several, too."""
     publish_manifest(paths, "0.json", manifest(1))
-    (paths.commits / "a.json").write(change(schema_version=7))
+    (paths.commits / "a.json").write(change(schema_version=8))
     for read in (lambda: read_manifest(paths.commits / "a.json"), lambda: read_snapshot(paths)):
-        with pytest.raises(storage.SchemaVersionError, match=r"a\.json has schema version 7"):
+        with pytest.raises(storage.SchemaVersionError, match=r"a\.json has schema version 8"):
             read()
 
 
