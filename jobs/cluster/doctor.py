@@ -21,7 +21,7 @@ from jobs.cluster.token import DEFAULT_FILE, HOW_TO_MAKE, find_token
 from jobs.common.errors import JobsError
 from jobs.common.text import fold
 from jobs.machine.clocks import are_clocks_locked, governors
-from jobs.machine.devices import CUDA, has_cuda
+from jobs.machine.devices import CUDA, find_gpu_fault, has_cuda
 from jobs.machine.power.discovery import VARIABLE, find_sources
 from jobs.machine.power_mode import power_mode
 from jobs.machine.sensors import AbsentError
@@ -63,6 +63,7 @@ class Here:
         exposure: returns where the ports of this machine's node answer, and the address of the
             node; None if no node runs.
         sees_gpu: returns whether torch sees a GPU; called only if there should be one.
+        gpu_fault: returns why torch cannot compute on the GPU that it sees; empty if it can.
     """
 
     identity: Identity
@@ -72,6 +73,7 @@ class Here:
     memory_bytes: int
     sees_gpu: Callable[[], bool]
     exposure: Callable[[], tuple[str, Exposure] | None] = lambda: None
+    gpu_fault: Callable[[], str] = lambda: ""
 
     @classmethod
     def look(cls) -> Here:
@@ -85,6 +87,7 @@ class Here:
             memory_bytes=psutil.virtual_memory().total,
             sees_gpu=has_cuda,
             exposure=_look_at_ports,
+            gpu_fault=find_gpu_fault,
         )
 
 
@@ -146,15 +149,18 @@ def _packages() -> Check:
 def _device(here: Here) -> Check:
     if here.identity.kind != CUDA:
         return Check("device", OK, "torch computes on the processor")
+    found = "torch sees no GPU"
     if here.sees_gpu():
-        return Check("device", OK, "torch sees the GPU")
-    remedy = "install a torch that is built for its CUDA"
+        if not (fault := here.gpu_fault()):
+            return Check("device", OK, "torch sees the GPU")
+        found = f"torch sees the GPU and cannot compute on it ({fault})"
+    remedy = "install a torch that is built for it and its CUDA"
     if here.identity.is_jetson:
         remedy = (
-            "keep JetPack's own torch: make the environment with --system-site-packages, and"
-            " install gfjobs without replacing torch (docs/nodes.md)"
+            "use the torch that is built for this board and JetPack: make the environment with"
+            " --system-site-packages, and install gfjobs without replacing torch (docs/nodes.md)"
         )
-    return Check("device", FAIL, "torch sees no GPU", remedy)
+    return Check("device", FAIL, found, remedy)
 
 
 def _token() -> Check:

@@ -181,6 +181,18 @@ def test_what_is_wrong_is_named_with_its_remedy(tmp_path: Path, token: Path) -> 
     assert levels(well)["token"] == WARN
 
 
+def test_a_torch_without_code_for_the_gpu(tmp_path: Path) -> None:
+    """As that of another board's index: it sees the GPU, and fails at the first sum."""
+    fault = "CUDA error: no kernel image is available for execution on the device"
+    here = replace(machine(tmp_path), gpu_fault=lambda: fault)
+    (told,) = [check for check in check_here(here) if check.what == "device"]
+    assert (told.level, told.found) == (
+        FAIL,
+        f"torch sees the GPU and cannot compute on it ({fault})",
+    )
+    assert "built for this board and JetPack" in told.remedy
+
+
 def test_clashes_say_which_side_to_change() -> None:
     """A Jetson's Python stays; everything else follows the head."""
     here = Versions("3.10.12", "2.60.0", "0.2.0")

@@ -6,8 +6,10 @@ import math
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from jobs.common.errors import BadInputError
+from jobs.common.errors import BadInputError, UsageError
 from jobs.machine.power.meter_log import read_log
 from jobs.machine.power.tegrastats_log import BoardLine, read_tegrastats
 from jobs.machine.power.tegrastats_times import LogTimes
@@ -163,3 +165,28 @@ def test_a_meters_reader_says_what_such_a_log_is(tmp_path: Path) -> None:
     path.write_text(ORIN_NANO + "\n")
     with pytest.raises(BadInputError, match="--format tegrastats for its log"):
         read_log(path)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from((ORIN_NANO, AGX_ORIN, THOR, AS_USER)),
+            st.integers(0, 300),
+            st.integers(0, 9),
+            st.text(max_size=9),
+        ),
+        max_size=4,
+    )
+)
+def test_whatever_stands_in_a_file_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[tuple[str, int, int, str]]
+) -> None:
+    """Lines with something cut out and put in: never another error, and no power that is absurd."""
+    path = tmp_path_factory.mktemp("logs") / "board.log"
+    text = "\n".join(line[:at] + put + line[at + cut :] for line, at, cut, put in lines)
+    path.write_bytes(text.encode(errors="surrogatepass") + b"\n")
+    try:
+        read, summed = read_tegrastats(path, UTC)
+    except (BadInputError, UsageError):
+        return
+    assert not summed or all(0 <= line.power_mw <= 1_500_000 for line in read)
