@@ -20,9 +20,11 @@ from jobs.cluster.ports import Exposure, find_exposure
 from jobs.cluster.token import DEFAULT_FILE, HOW_TO_MAKE, find_token
 from jobs.common.errors import JobsError
 from jobs.common.text import fold
-from jobs.machine import sensors
-from jobs.machine.devices import CUDA, has_cuda
+from jobs.machine.clocks import are_clocks_locked, governors
+from jobs.machine.devices import CUDA, find_gpu_fault, has_cuda
 from jobs.machine.power.discovery import VARIABLE, find_sources
+from jobs.machine.power_mode import power_mode
+from jobs.machine.sensors import AbsentError
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 ROOT = Path("/")
@@ -61,6 +63,7 @@ class Here:
         exposure: returns where the ports of this machine's node answer, and the address of the
             node; None if no node runs.
         sees_gpu: returns whether torch sees a GPU; called only if there should be one.
+        gpu_fault: returns why torch cannot compute on the GPU that it sees; empty if it can.
     """
 
     identity: Identity
@@ -70,6 +73,7 @@ class Here:
     memory_bytes: int
     sees_gpu: Callable[[], bool]
     exposure: Callable[[], tuple[str, Exposure] | None] = lambda: None
+    gpu_fault: Callable[[], str] = lambda: ""
 
     @classmethod
     def look(cls) -> Here:
@@ -83,6 +87,7 @@ class Here:
             memory_bytes=psutil.virtual_memory().total,
             sees_gpu=has_cuda,
             exposure=_look_at_ports,
+            gpu_fault=find_gpu_fault,
         )
 
 
@@ -144,15 +149,18 @@ def _packages() -> Check:
 def _device(here: Here) -> Check:
     if here.identity.kind != CUDA:
         return Check("device", OK, "torch computes on the processor")
+    found = "torch sees no GPU"
     if here.sees_gpu():
-        return Check("device", OK, "torch sees the GPU")
-    remedy = "install a torch that is built for its CUDA"
+        if not (fault := here.gpu_fault()):
+            return Check("device", OK, "torch sees the GPU")
+        found = f"torch sees the GPU and cannot compute on it ({fault})"
+    remedy = "install a torch that is built for it and its CUDA"
     if here.identity.is_jetson:
         remedy = (
-            "keep JetPack's own torch: make the environment with --system-site-packages, and"
-            " install gfjobs without replacing torch (docs/nodes.md)"
+            "use the torch that is built for this board and JetPack: make the environment with"
+            " --system-site-packages, and install gfjobs without replacing torch (docs/nodes.md)"
         )
-    return Check("device", FAIL, "torch sees no GPU", remedy)
+    return Check("device", FAIL, found, remedy)
 
 
 def _token() -> Check:
@@ -232,18 +240,28 @@ def _shared_memory(here: Here) -> Check:
 
 
 def _clocks(here: Here) -> Check:
+    is_jetson = here.identity.is_jetson
+    mode = f", {_mode(here.root)}" if is_jetson else ""
     try:
-        governors = sensors.governors(here.root)
-        is_locked = sensors.are_clocks_locked(here.root, is_gpu=here.identity.is_jetson)
-    except sensors.AbsentError as err:
-        return Check("clocks", WARN, f"cannot be read ({err})", "results will say so too")
-    text = f"governor {', '.join(sorted(governors))}"
+        named = ", ".join(sorted(governors(here.root)))
+        is_locked = are_clocks_locked(here.root, is_gpu=is_jetson)
+    except AbsentError as err:
+        return Check("clocks", WARN, f"cannot be read ({err}){mode}", "results will say so too")
+    if is_jetson:
+        text = f"jetson_clocks {'on' if is_locked else 'off'}, governor {named}{mode}"
+    else:
+        text = f"{'locked, ' if is_locked else ''}governor {named}"
     if is_locked:
-        return Check("clocks", OK, f"locked, {text}")
-    command = "sudo cpupower frequency-set -g performance"
-    if here.identity.is_jetson:
-        command = "sudo jetson_clocks"
+        return Check("clocks", OK, text)
+    command = "sudo jetson_clocks" if is_jetson else "sudo cpupower frequency-set -g performance"
     return Check("clocks", WARN, f"{text}: clocks move while cells are timed", command)
+
+
+def _mode(root: Path) -> str:
+    try:
+        return f"power mode {power_mode(root)}"
+    except AbsentError as err:
+        return f"power mode unknown ({err})"
 
 
 def _power(here: Here) -> Check:

@@ -93,6 +93,20 @@ def has_cuda() -> bool:
     return bool(torch.cuda.is_available())
 
 
+def find_gpu_fault() -> str:
+    """Return why torch cannot compute on the GPU that it sees; empty if it can.
+
+    A build without code for a GPU sees it all the same: `no kernel image is available`.
+    """
+    import torch
+
+    try:
+        (torch.ones(2, device=CUDA) + 1).sum().item()
+    except RuntimeError as err:
+        return str(err).splitlines()[0]
+    return ""
+
+
 def gpu_uuid() -> str:
     """Return the UUID of the GPU in use, which identifies it outside torch too."""
     import torch

@@ -8,6 +8,7 @@ two steps leaves each row visible once, and the next merge deletes the leftovers
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import uuid
 from typing import TYPE_CHECKING
 
@@ -47,12 +48,30 @@ ROW_GROUP_ROWS = 100_000
 MEMORY_LIMIT = "1GB"
 
 
+@dataclasses.dataclass(frozen=True)
+class LatePower:
+    """What an import changes in a run.
+
+    Attributes:
+        nodes: those whose readings of the total are dropped.
+        table: rows of `power` that replace them.
+        has_rails: the readings of all rails of the nodes are dropped.
+        rounds: rows of `rounds` that replace those of the same cell, round, node and start.
+    """
+
+    nodes: Collection[str]
+    table: pa.Table
+    has_rails: bool = False
+    rounds: pa.Table | None = None
+
+
 def merge_run(
     paths: RunPaths,
     lease: Lease,
     without: Collection[str] | None = None,
     kept: Snapshot | None = None,
-    power: tuple[Collection[str], pa.Table] | None = None,
+    *,
+    power: LatePower | None = None,
 ) -> None:
     """Merge a run whose lease the caller holds.
 
@@ -62,8 +81,7 @@ def merge_run(
         without: cells whose rows are dropped, in the same atomic step. A run with dropped rows has
             more to do, and gets no summary.
         kept: the snapshot that counts, if that is not all that the run's manifests name.
-        power: nodes whose readings of the total are dropped, and the rows of `power` that replace
-            them, in the same atomic step.
+        power: what an import replaces, in the same atomic step.
 
     Raises:
         OSError, duckdb.Error: a step failed; the visible rows are unchanged.
@@ -92,9 +110,8 @@ def merge_run(
             files, digests, scans = {}, {}, {}
             for table in SORT_KEYS:
                 rows = rows_sql(table, snapshot, mount)
-                if table == "power" and power is not None:
-                    connection.register("new_power", power[1])
-                    rows = _replaced_sql(rows, power[0])
+                if power is not None:
+                    rows = _changed_sql(connection, table, rows, power)
                 if rows:
                     sorted_file = scratch / f"{table}-{suffix}.parquet"
                     _copy_sorted(connection, table, _kept_sql(rows, without), sorted_file)
@@ -202,12 +219,34 @@ def _kept_sql(rows: str, without: Collection[str]) -> str:
     return f"SELECT * FROM ({rows}) WHERE cell_id NOT IN ({cells})"
 
 
-def _replaced_sql(rows: str, nodes: Collection[str]) -> str:
+def _changed_sql(
+    connection: duckdb.DuckDBPyConnection, table: str, rows: str, power: LatePower
+) -> str:
+    """Return SQL for the rows of a table as they are after an import."""
+    if table == "power":
+        return _replaced_sql(connection, rows, power)
+    if table == "rounds" and power.rounds is not None:
+        return _completed_sql(connection, rows, power.rounds)
+    return rows
+
+
+def _replaced_sql(connection: duckdb.DuckDBPyConnection, rows: str, power: LatePower) -> str:
     """Return SQL that replaces the power of some nodes; the marks of their windows stay."""
-    names = ", ".join(quote(node) for node in sorted(nodes))
-    gone = f"power_mw IS NOT NULL AND rail = 'total' AND coalesce(node, '') IN ({names})"
-    old = f"SELECT * FROM ({rows}) WHERE NOT ({gone}) UNION ALL BY NAME " if rows else ""
+    connection.register("new_power", power.table)
+    names = ", ".join(quote(node) for node in sorted(power.nodes)) or "NULL"
+    rails = "" if power.has_rails else "rail = 'total' AND "
+    gone = f"power_mw IS NOT NULL AND {rails}coalesce(node, '') IN ({names})"
+    old = f"SELECT * FROM ({rows}) WHERE ({gone}) IS NOT TRUE UNION ALL BY NAME " if rows else ""
     return f"{old}FROM new_power"
+
+
+def _completed_sql(connection: duckdb.DuckDBPyConnection, rows: str, late: pa.Table) -> str:
+    """Return SQL that replaces rounds by late rows; empty if there are no rounds."""
+    connection.register("late_rounds", late)
+    keys = ("run_id", "cell_id", "round", "node", "started_at")
+    same = " AND ".join(f"l.{key} IS NOT DISTINCT FROM r.{key}" for key in keys)
+    kept = f"SELECT r.* FROM ({rows}) r ANTI JOIN late_rounds l ON {same}"
+    return f"{kept} UNION ALL BY NAME FROM late_rounds" if rows else ""
 
 
 def _copy_sorted(

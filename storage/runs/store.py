@@ -21,13 +21,13 @@ from storage.runs.manifests import (
     publish_manifest,
     read_snapshot,
 )
-from storage.runs.merge import merge_run
+from storage.runs.merge import LatePower, merge_run
 from storage.runs.row_files import write_row_files
 from storage.runs.submission import read_submission
 from storage.tables.parquet import publish_table
 from storage.tables.records import CellRow, NodeRow, RunRow, rows_to_table
 from storage.tables.validation import (
-    check_power,
+    check_late,
     check_run_ids,
     check_shard,
     check_table,
@@ -222,7 +222,7 @@ class RunStore:
             then none of it is visible.
         """
         self._check_open()
-        check_power(self.run.run_id, table)
+        check_late("power", self.run.run_id, table)
         suffix = uuid.uuid4().hex
         with _failing_as(f"power of run {self.run.run_id} cannot be added"):
             files, digests = write_row_files(self._paths, {"power": table}, suffix)
@@ -230,17 +230,34 @@ class RunStore:
             manifest = Manifest((), files, digests=digests)
             publish_manifest(self._paths, f"power-{suffix}.json", manifest)
 
-    def replace_power(self, nodes: Collection[str], table: pa.Table) -> None:
+    def replace_power(
+        self,
+        nodes: Collection[str],
+        table: pa.Table,
+        rounds: pa.Table | None = None,
+        *,
+        has_rails: bool = False,
+    ) -> None:
         """Replace all readings of some nodes' total by rows of `power`, in one atomic step.
 
         The rows that mark the ends of a window stay.
 
+        Args:
+            nodes: those whose readings are dropped; none, if rows are only added.
+            table: rows of `power`.
+            rounds: rows of `rounds` that replace those of the same cell, round, node and start in
+                the same step.
+            has_rails: the readings of all rails of the nodes are dropped, not of the total alone.
+
         Raises: StorageError: as for `add_power`.
         """
         self._check_open()
-        check_power(self.run.run_id, table)
+        check_late("power", self.run.run_id, table)
+        if rounds is not None:
+            check_late("rounds", self.run.run_id, rounds)
+        late = LatePower(nodes, table, has_rails, rounds)
         with _failing_as(f"power of run {self.run.run_id} cannot be replaced"):
-            merge_run(self._paths, self._lease, power=(nodes, table))
+            merge_run(self._paths, self._lease, power=late)
 
     def merge(self) -> None:
         """Merge the committed files into one sorted file per table, and summarise them.

@@ -9,8 +9,8 @@ Version history (a new or changed column makes a new version, with a line here):
 * 5: the table `regressions`; `protocol` of `cells`.
 * 6: `num_classes` and `exit_rule` of `cells`.
 * 7: what each exit costs, and the size of the checkpoint, in `cells`; what a task took of its
-  worker besides time, in `commits`; `cpu_clock_mhz`, `emc_clock_mhz`, `trip_c` and `fan_pct` of
-  `rounds`; `power_mode` has the mode's name with its number.
+  worker besides time, in `commits`; `cpu_clock_mhz`, `emc_clock_mhz`, `trip_c`, `fan_pct` and
+  `from_log` of `rounds`; `power_mode` has the mode's name with its number.
 
 Types: thresholds and scores are float32, because the router compares in float32 and in SQL a
 DOUBLE 0.613 is not the FLOAT 0.613. Timestamps are naive microseconds in UTC: DuckDB's
@@ -84,7 +84,7 @@ run_id text, cell_id text, round int, image_id long, exit_block int, forward_ms 
 run_id text, cell_id text, round int, node text, position int, started_at time, ended_at time,
 clock_mhz double, temperature_c double, throttle_reasons text, governor text, power_mode text,
 load double, is_throttled bool, cpu_clock_mhz double, emc_clock_mhz double, trip_c double,
-fan_pct double
+fan_pct double, from_log text
 """,
     "power": """
 run_id text, cell_id text, round int, node text, rail text, phase text, sampled_at time,
@@ -159,6 +159,7 @@ ADDED_COLUMNS = {
         "emc_clock_mhz": "DOUBLE",
         "trip_c": "DOUBLE",
         "fan_pct": "DOUBLE",
+        "from_log": "VARCHAR",
     },
 }
 

@@ -58,12 +58,12 @@ def check_shard(run_id: str, cell_id: str, tables: Mapping[str, pa.Table]) -> No
         check_column(table, "cell_id", cell_id)
 
 
-def check_power(run_id: str, table: pa.Table) -> None:
-    """Check that rows of `power` are of this run.
+def check_late(name: str, run_id: str, table: pa.Table) -> None:
+    """Check that rows that arrived after their shard are of this run.
 
     Raises: StorageError: it is not of its schema, or of another run.
     """
-    check_table("power", table)
+    check_table(name, table)
     check_column(table, "run_id", run_id)
 
 

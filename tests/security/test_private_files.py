@@ -63,6 +63,7 @@ COMMANDS = (
     ("doctor", "--cluster", "FILE"),
     ("power", "import", "FILE", "--run", "made"),
     ("power", "import", "FILE", "--run", "made", "--decimal", "comma"),
+    ("power", "import", "FILE", "--run", "made", "--format", "tegrastats", "--zone", "UTC"),
     ("import", "FILE", "-o", "out.safetensors"),
     ("import", "none.pth", "-o", "out.safetensors", "--classes", "FILE"),
     ("sql", "from read_csv('FILE')"),

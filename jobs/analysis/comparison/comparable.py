@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from jobs.common.formatting import Row
+from jobs.machine.power_mode import are_same_modes
 
 CLOCK_TOLERANCE = 0.05
 """As in storage/queries/conditions/conditions.sql: heat changes a clock by 2 or 3 %."""
@@ -14,10 +15,11 @@ PLACE = ("dataset", "device", "node", "runtime", "precision", "threads", "batch_
 IDENTITY = (*CELL, *PLACE)
 """Columns that identify a cell in another run; its checkpoint may be what changed."""
 
+_MODE = "power_mode"
 _MUST_BE_ALIKE = {
     "node": "node",
     "accelerator": "accelerator",
-    "power_mode": "power mode",
+    _MODE: "power mode",
     "governor": "governor",
     "protocol": "protocol version",
     "warmup_images": "warm-up images",
@@ -66,8 +68,9 @@ def _differences(first: Row, second: Row) -> Iterator[str]:
             f"other images: {first['images']} timed in the first, {second['images']} in the second"
         )
     for column, what in _MUST_BE_ALIKE.items():
-        if first[column] != second[column]:
-            yield f"{what}: {_said(first[column])}, then {_said(second[column])}"
+        one, other = first[column], second[column]
+        if not (are_same_modes(one, other) if column == _MODE else one == other):
+            yield f"{what}: {_said(one)}, then {_said(other)}"
     if first["are_clocks_locked"] != second["are_clocks_locked"]:
         said = {True: "locked", False: "floating", None: "unknown"}
         locks = [said[row["are_clocks_locked"]] for row in (first, second)]

@@ -1,67 +1,46 @@
-"""`gfjobs power import`: writes a wall meter's log into the windows of a run, all or nothing."""
+"""`gfjobs power import`: writes the log of a meter or of tegrastats into a run, all or nothing."""
 
 from __future__ import annotations
 
-import statistics
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
-from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
 import storage
-from jobs.common.errors import BadInputError, InputProblem, UsageError
-from jobs.common.formatting import format_duration
+from jobs.common.errors import UsageError
+from jobs.machine.power.board_state import FilledRounds, fill_rounds
 from jobs.machine.power.discovery import METER
+from jobs.machine.power.imported_log import ImportedLog
 from jobs.machine.power.meter_log import LogLine, read_log
-from jobs.machine.power.protocol import ACTIVE, MIN_SAMPLES, TOTAL
+from jobs.machine.power.tegrastats_log import BoardLine, read_tegrastats
+from jobs.machine.power.tegrastats_times import LogTimes
+from jobs.machine.power.unfit_log import describe_unfit
+from jobs.machine.power.window_fill import FilledWindows, fill_windows
 
 Row = dict[str, Any]
 
-_SHOWN_LINES = 20
-_MINUTE_S = 60
+TEGRASTATS = "tegrastats"
+"""Begins the name of a power source that was imported from such a log."""
 
 
 @dataclass(frozen=True)
-class ImportedLog:
-    """The result of an import.
+class _Log:
+    """A log that was read.
 
     Attributes:
-        samples: lines of the log that were imported as rows.
-        tasks: timed tasks that had no power before and have it now.
-        had_power: tasks that already had power and were left unchanged.
-        too_few: tasks skipped because one of their windows holds too few lines.
-        no_rise: imported tasks that took no more power while running than while idling.
+        path: its file.
+        lines: sorted by time.
+        source: begins the name of its nodes' power source, before the names of files.
+        is_of_board: it is one of tegrastats.
+        has_total: it says the power of the whole machine or board.
     """
 
-    samples: int
-    tasks: int
-    had_power: int
-    too_few: int
-    no_rise: int
-
-    def describe(self) -> str:
-        """Return the result as text, one line per count that is not 0."""
-        lines = []
-        if self.tasks:
-            lines.append(f"{self.samples} readings imported into {_tasks(self.tasks)}")
-        if self.had_power:
-            lines.append(
-                f"{_tasks(self.had_power)} already had power: left unchanged; --replace replaces"
-                " earlier imports with this log"
-            )
-        if self.too_few:
-            lines.append(
-                f"{_tasks(self.too_few)} skipped: a window holds fewer than {MIN_SAMPLES} readings"
-            )
-        if self.no_rise:
-            lines.append(
-                f"{_tasks(self.no_rise)} took no more power running than idling: check that the"
-                " clocks of meter and node agree"
-            )
-        return "\n".join(lines)
+    path: Path
+    lines: Sequence[LogLine]
+    source: str
+    is_of_board: bool = False
+    has_total: bool = True
 
 
 def import_log(
@@ -72,8 +51,11 @@ def import_log(
     *,
     is_replacing: bool = False,
     decimal: str | None = None,
+    board_times: LogTimes | None = None,
 ) -> ImportedLog:
     """Write a log's readings, in one step, into the windows of a run that have no power yet.
+
+    A log of tegrastats also gives temperature and clocks to rounds that have none.
 
     Args:
         root: the results root.
@@ -82,109 +64,108 @@ def import_log(
         node: the node that was measured, if neither log nor run says so.
         is_replacing: drop, in the same step, what was imported for the log's nodes before.
         decimal: decimal mark of the watts, as for `read_log`.
+        board_times: the log is one of tegrastats, and this is said of its times.
 
     Raises:
         BadInputError: lines of the log have problems.
         UsageError: the log names none of the run's nodes, covers another time or is too coarse, or
-            a node measured its power itself. Nothing is written then.
+            a node has power of another source. Nothing is written then.
     """
-    lines = read_log(path, decimal)
+    log = _read(path, decimal, board_times)
     with storage.RunStore.open(root, run_id) as store:
         windows = storage.named_query(
             root, "power_marks", run_ids=[run_id], run_id=run_id
         ).to_pylist()
-        by_node = _by_node(lines, {window["node"] for window in windows}, run_id, node)
-        _check_sources(store.nodes, by_node)
+        by_node = _by_node(log.lines, {window["node"] for window in windows}, run_id, node)
+        own_power = _check_sources(store.nodes, by_node, log, is_replacing=is_replacing)
+        metered = [name for name in by_node if log.has_total and name not in own_power]
         if is_replacing:
             windows = [
-                w | {"has_power": w["has_power"] and w["node"] not in by_node} for w in windows
+                w | {"has_power": w["has_power"] and w["node"] not in metered} for w in windows
             ]
-        filled = [_fill(path, windows, name, own) for name, own in by_node.items()]
-        rows = [row for each in filled for row in each.rows]
-        imported = ImportedLog(
-            samples=len(rows),
-            tasks=sum(each.tasks for each in filled),
-            had_power=sum(each.had_power for each in filled),
-            too_few=sum(each.too_few for each in filled),
-            no_rise=sum(each.no_rise for each in filled),
-        )
-        if not rows:
+        filled = {name: fill_windows(path, windows, name, by_node[name]) for name in metered}
+        state = _state(root, store, by_node, is_replacing=is_replacing)
+        imported = _count(filled.values(), state, own_power, log)
+        if not imported.samples and not state.rows:
             if imported.had_power:
                 return imported
-            raise UsageError(_too_coarse(path, windows, lines))
-        columns = {name: [row[name] for row in rows] for name in rows[0]}
-        table = storage.build_table("power", columns | {"run_id": run_id})
-        # The nodes first: rows must never exist without the name of their source.
-        store.save_nodes([_named(row, path) if row.node in by_node else row for row in store.nodes])
-        if is_replacing:
-            store.replace_power(by_node, table)
-            store.save_nodes(
-                [_renamed(row, path) if row.node in by_node else row for row in store.nodes]
-            )
-        else:
-            store.add_power(table)
-        store.merge()
+            raise UsageError(describe_unfit(path, windows, log.lines))
+        _write(store, log, filled, state, is_replacing=is_replacing)
     return imported
 
 
-@dataclass(frozen=True)
-class _Filled:
-    """The rows and counts that one node's windows get from the log."""
-
-    rows: list[Row]
-    tasks: int
-    had_power: int
-    too_few: int
-    no_rise: int
+def _read(path: Path, decimal: str | None, board_times: LogTimes | None) -> _Log:
+    if board_times is None:
+        return _Log(path, read_log(path, decimal), f"{METER}: ")
+    lines, summed = read_tegrastats(path, board_times)
+    source = f"{TEGRASTATS}: {' + '.join(summed)} of "
+    return _Log(path, lines, source, is_of_board=True, has_total=bool(summed))
 
 
-def _fill(path: Path, windows: Sequence[Row], node: str, lines: Sequence[LogLine]) -> _Filled:
-    own = [window for window in windows if window["node"] == node]
-    times = [line.at for line in lines]
-    inside = {
-        id(window): lines[
-            bisect_left(times, window["begins_at"]) : bisect_right(times, window["ends_at"])
-        ]
-        for window in own
+def _state(
+    root: storage.Root,
+    store: storage.RunStore,
+    by_node: Mapping[str, Sequence[LogLine]],
+    *,
+    is_replacing: bool,
+) -> FilledRounds:
+    """Return what the run's rounds get from lines of a board; nothing from those of a meter."""
+    board = {
+        name: [line for line in lines if isinstance(line, BoardLine)]
+        for name, lines in by_node.items()
     }
-    if not any(inside.values()):
-        raise UsageError(_elsewhere(path, own, times))
-    _check_above_zero(path, (line for window in own for line in inside[id(window)]))
-    rows: list[Row] = []
-    counts = dict.fromkeys(("tasks", "had_power", "too_few", "no_rise"), 0)
-    for _, group in groupby(sorted(own, key=_task_key), key=_task_key):
-        task = list(group)
-        if task[0]["has_power"]:
-            counts["had_power"] += 1
-        elif any(len(inside[id(window)]) < MIN_SAMPLES for window in task):
-            counts["too_few"] += 1
-        else:
-            counts["tasks"] += 1
-            counts["no_rise"] += _has_no_rise(task, inside)
-            rows += [_row(window, line) for window in task for line in inside[id(window)]]
-    return _Filled(rows, **counts)
+    if not any(board.values()):
+        return FilledRounds([])
+    run_id = store.run.run_id
+    sql = "SELECT r.*, c.device FROM rounds r JOIN cells c USING (run_id, cell_id)"
+    rounds = storage.query(root, sql, run_ids=[run_id]).to_pylist()
+    return fill_rounds(rounds, store.nodes, board, is_replacing=is_replacing)
 
 
-def _has_no_rise(task: Sequence[Row], inside: Mapping[int, Sequence[LogLine]]) -> bool:
-    power_mw: dict[bool, list[float]] = {True: [], False: []}
-    for window in task:
-        power_mw[window["phase"] == ACTIVE] += [line.power_mw for line in inside[id(window)]]
-    return bool(power_mw[False]) and (
-        statistics.mean(power_mw[True]) <= statistics.mean(power_mw[False])
+def _count(
+    filled: Collection[FilledWindows], state: FilledRounds, own_power: Mapping[str, str], log: _Log
+) -> ImportedLog:
+    return ImportedLog(
+        samples=sum(each.samples for each in filled),
+        tasks=sum(each.tasks for each in filled),
+        had_power=sum(each.had_power for each in filled),
+        too_few=sum(each.too_few for each in filled),
+        no_rise=sum(each.no_rise for each in filled),
+        rounds=state.filled,
+        columns=state.columns,
+        own_power=own_power,
+        rails=() if log.has_total else tuple(sorted(log.lines[0].rails_mw)),
     )
 
 
-def _row(window: Row, line: LogLine) -> Row:
-    names = ("cell_id", "round", "shard", "node", "phase", "exit_block")
-    return {name: window[name] for name in names} | {
-        "rail": TOTAL,
-        "sampled_at": line.at,
-        "power_mw": line.power_mw,
-    }
+def _write(
+    store: storage.RunStore,
+    log: _Log,
+    filled: Mapping[str, FilledWindows],
+    state: FilledRounds,
+    *,
+    is_replacing: bool,
+) -> None:
+    rows = [row for each in filled.values() for row in each.rows]
+    power = _table(store, "power", rows)
+    late = _table(store, "rounds", state.rows) if state.rows else None
+    powered = [name for name, each in filled.items() if each.rows or (is_replacing and rows)]
+    # The nodes first: rows must never exist without the name of their source.
+    store.save_nodes([_named(row, log, powered) for row in store.nodes])
+    if not is_replacing and late is None:
+        store.add_power(power)
+    else:
+        has_rails = any((row.power_source or "").startswith(TEGRASTATS) for row in store.nodes)
+        store.replace_power(powered if is_replacing else (), power, late, has_rails=has_rails)
+        if is_replacing:
+            store.save_nodes([_renamed(row, log, powered) for row in store.nodes])
+    store.merge()
 
 
-def _task_key(window: Row) -> tuple[str, int, int]:
-    return window["cell_id"], window["round"], window["shard"]
+def _table(store: storage.RunStore, name: str, rows: Sequence[Row]) -> Any:
+    """Return rows as a table; without rows, an empty one."""
+    columns = {key: [row[key] for row in rows] for key in (rows[0] if rows else ("round",))}
+    return storage.build_table(name, columns | {"run_id": store.run.run_id})
 
 
 def _by_node(
@@ -215,91 +196,45 @@ def _by_node(
     return by_node
 
 
-def _check_sources(rows: Iterable[storage.NodeRow], chosen: Iterable[str]) -> None:
+def _check_sources(
+    rows: Iterable[storage.NodeRow], chosen: Collection[str], log: _Log, *, is_replacing: bool
+) -> dict[str, str]:
+    """Return the power sources of the nodes that measured their power themselves.
+
+    Raises:
+        UsageError: the log would add a second source to a node's power.
+    """
+    own_power = {}
     for row in rows:
-        if row.node in chosen and row.power_source and not row.power_source.startswith(METER):
+        source = row.power_source
+        if row.node not in chosen or source is None:
+            continue
+        if not source.startswith((METER, TEGRASTATS)):
+            if not log.is_of_board:
+                raise UsageError(
+                    f"node {row.node} measured its power itself ({source}): adding a log would mix"
+                    f" two sources. Set GFJOBS_POWER={METER} on that node to use a meter"
+                )
+            own_power[row.node] = source
+        elif source != METER and not source.startswith(log.source) and not is_replacing:
             raise UsageError(
-                f"node {row.node} measured its power itself ({row.power_source}): adding a log"
-                f" would mix two sources. Set GFJOBS_POWER={METER} on that node to use a meter"
+                f"node {row.node} has power from another source ({source}): adding this log would"
+                " mix two; --replace drops what was imported before"
             )
+    return own_power
 
 
-def _check_above_zero(path: Path, lines: Iterable[LogLine]) -> None:
-    problems = [
-        InputProblem(str(path), line.line, "watts", "0, while the node was at work", "more than 0")
-        for line in lines
-        if not line.power_mw
-    ]
-    if problems:
-        raise BadInputError(problems[:_SHOWN_LINES])
-
-
-def _elsewhere(path: Path, windows: Sequence[Row], times: Sequence[datetime]) -> str:
-    """Return the message for a log without a line in any window; it says how far off it is."""
-    gap_s, is_early = min(
-        min(
-            (abs((at - window["begins_at"]).total_seconds()), at < window["begins_at"]),
-            (abs((at - window["ends_at"]).total_seconds()), at < window["begins_at"]),
-        )
-        for window in windows
-        for at in _around(times, window)
-    )
-    first = min(window["begins_at"] for window in windows)
-    last = max(window["ends_at"] for window in windows)
-    return (
-        f"{path} has no line in any window of node {windows[0]['node']}, which was timed from"
-        f" {_utc(first)} to {_utc(last)}; the log goes from {_utc(times[0])} to {_utc(times[-1])},"
-        f" and its nearest line is {_gap(gap_s)} too {'early' if is_early else 'late'}: check the"
-        " clocks and the time zone of the log. Nothing was written"
-    )
-
-
-def _gap(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < _MINUTE_S else format_duration(seconds)
-
-
-def _utc(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _around(times: Sequence[datetime], window: Row) -> Sequence[datetime]:
-    """Return the times just before and at or after a window's begin."""
-    place = bisect_left(times, window["begins_at"])
-    return times[max(place - 1, 0) : place + 1]
-
-
-def _too_coarse(path: Path, windows: Sequence[Row], lines: Sequence[LogLine]) -> str:
-    gaps = [(after.at - before.at).total_seconds() for before, after in pairwise(lines)]
-    shortest_s = min((w["ends_at"] - w["begins_at"]).total_seconds() for w in windows)
-    gap_s = statistics.median(gaps) if gaps else None
-    if gap_s is not None and gap_s * MIN_SAMPLES <= shortest_s:
-        return (
-            f"{path} covers no task completely: it goes from {_utc(lines[0].at)} to"
-            f" {_utc(lines[-1].at)}, and the run was timed from"
-            f" {_utc(min(w['begins_at'] for w in windows))} to"
-            f" {_utc(max(w['ends_at'] for w in windows))}. A task needs {MIN_SAMPLES} lines in"
-            " each of its windows: export the meter's log again, for the whole time. Nothing was"
-            " written"
-        )
-    often = "one line" if gap_s is None else f"a line every {gap_s:g} s"
-    return (
-        f"{path} has {often}, and no task has {MIN_SAMPLES} lines in each of its windows, of which"
-        f" the shortest lasts {shortest_s:.1f} s: lengthen the windows in the grid, such as energy:"
-        " {idle_s: 10, active_s: 10}, and run it again. Nothing was written"
-    )
-
-
-def _named(row: storage.NodeRow, path: Path) -> storage.NodeRow:
+def _named(row: storage.NodeRow, log: _Log, powered: Collection[str]) -> storage.NodeRow:
     """Return the node with the log added as a source of its power."""
+    if row.node not in powered:
+        return row
     if row.power_source in (None, METER):
-        return replace(row, power_source=f"{METER}: {path.name}")
-    return replace(row, power_source=f"{row.power_source}, {path.name}")
+        return replace(row, power_source=f"{log.source}{log.path.name}")
+    return replace(row, power_source=f"{row.power_source}, {log.path.name}")
 
 
-def _renamed(row: storage.NodeRow, path: Path) -> storage.NodeRow:
+def _renamed(row: storage.NodeRow, log: _Log, powered: Collection[str]) -> storage.NodeRow:
     """Return the node with the log as the only source of its power."""
-    return replace(row, power_source=f"{METER}: {path.name}")
-
-
-def _tasks(number: int) -> str:
-    return f"{number} timed task{'' if number == 1 else 's'}"
+    if row.node not in powered:
+        return row
+    return replace(row, power_source=f"{log.source}{log.path.name}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -19,7 +20,8 @@ _GROUP = 3  # digits between separators of thousands
 _SHOWN_PROBLEMS = 20
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 (naive UTC, as all rows have it)
 _MW_PER_W = 1000
-_TIME = "ISO 8601 with a zone, such as 2026-11-25T08:00:00Z, or seconds since 1970"
+_LIKE_TEGRASTATS = re.compile(r"\bRAM \d+/\d+MB .*\bCPU \[")
+TIME_RULE = "ISO 8601 with a zone, such as 2026-11-25T08:00:00Z, or seconds since 1970"
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,23 @@ class LogLine:
     Attributes:
         line: its number in the file, from 1.
         at: naive UTC.
-        power_mw: the meter's reading.
+        power_mw: the meter's reading of the total.
         node: the node that was measured; None if the log does not say.
+        rails_mw: of a board, the power of each of its rails.
+        slack_s: how far the true time may be from `at`, to either side.
     """
 
     line: int
     at: datetime
     power_mw: float
     node: str | None
+    rails_mw: Mapping[str, float] = field(default_factory=dict)
+    slack_s: float = 0.0
+
+    def lies_in(self, begins_at: datetime, ends_at: datetime) -> bool:
+        """Return whether it was surely taken between two moments."""
+        slack = timedelta(seconds=self.slack_s)
+        return begins_at <= self.at - slack and self.at + slack <= ends_at
 
 
 def read_log(path: Path, decimal: str | None = None) -> list[LogLine]:
@@ -68,19 +79,7 @@ def read_log(path: Path, decimal: str | None = None) -> list[LogLine]:
         table = list(enumerate(rows, start=2))
     except csv.Error as err:
         raise _problem(path, f"not CSV: {err}", "CSV", line=rows.line_num) from err
-    missing = [name for name in ("time", "watts") if name not in names]
-    if missing:
-        # Names of a file without any known column are not quoted: it may be a private one.
-        among = f" among {', '.join(names)}" if set(names) & set(COLUMNS) else ""
-        raise _problem(
-            path,
-            f"no column {' and no column '.join(missing)}{among}",
-            f"a first line with {', '.join(COLUMNS)} ({COLUMNS[-1]} only if it has several)",
-            line=1,
-        )
-    if twice := [name for name in COLUMNS if names.count(name) > 1]:
-        found = f"several columns {' and '.join(twice)} among {', '.join(names)}"
-        raise _problem(path, found, "each column once", line=1)
+    _check_names(path, names, lines[0] if lines else "")
     problems: list[InputProblem] = []
     column = names.index("watts")
     watts = [(number, row[column].strip()) for number, row in table if len(row) > column]
@@ -99,6 +98,29 @@ def read_log(path: Path, decimal: str | None = None) -> list[LogLine]:
     return sorted(read, key=lambda line: line.at)
 
 
+def _check_names(path: Path, names: list[str], first: str) -> None:
+    """Check the names of a log's columns, given with its first line.
+
+    Raises:
+        BadInputError: one is missing, or is there twice.
+    """
+    missing = [name for name in ("time", "watts") if name not in names]
+    if missing:
+        if _LIKE_TEGRASTATS.search(first):
+            raise _problem(path, "a line of tegrastats", "--format tegrastats for its log", line=1)
+        # Names of a file without any known column are not quoted: it may be a private one.
+        among = f" among {', '.join(names)}" if set(names) & set(COLUMNS) else ""
+        raise _problem(
+            path,
+            f"no column {' and no column '.join(missing)}{among}",
+            f"a first line with {', '.join(COLUMNS)} ({COLUMNS[-1]} only if it has several)",
+            line=1,
+        )
+    if twice := [name for name in COLUMNS if names.count(name) > 1]:
+        found = f"several columns {' and '.join(twice)} among {', '.join(names)}"
+        raise _problem(path, found, "each column once", line=1)
+
+
 def _lines(
     path: Path,
     rows: Iterable[tuple[int, list[str]]],
@@ -114,10 +136,10 @@ def _lines(
             problems.append(InputProblem(str(path), number, "", f"{len(row)} fields", allowed))
             continue
         fields = dict(zip(names, row, strict=False))
-        at = _time(fields["time"]) if "time" in fields else None
+        at = parse_time(fields["time"]) if "time" in fields else None
         if at is None:
             found = repr(fields.get("time", "")) + _unit_hint(fields.get("time", ""))
-            problems.append(InputProblem(str(path), number, "time", found, _TIME))
+            problems.append(InputProblem(str(path), number, "time", found, TIME_RULE))
         said = fields.get("watts", "")
         watts = _watts(said, mark)
         if watts is None:
@@ -152,7 +174,7 @@ def _unit_hint(text: str) -> str:
     return ", perhaps milliseconds since 1970" if text.isdecimal() else ""
 
 
-def _time(text: str) -> datetime | None:
+def parse_time(text: str) -> datetime | None:
     """Return naive UTC; None if it is not a time or has no zone."""
     try:
         seconds = _float(text)

@@ -7,9 +7,10 @@ from pathlib import Path
 from platform import python_version
 
 import pytest
+from support.boards import BOARDS, build_board, put
 
 from jobs.cluster.doctor import FAIL, OK, WARN, Here, check_here, checks_table, has_failed
-from jobs.cluster.identity import Identity
+from jobs.cluster.identity import Identity, identify
 from jobs.cluster.labels import Facts
 from jobs.cluster.launch import find_installed
 from jobs.cluster.ports import Exposure
@@ -66,7 +67,39 @@ def test_clocks_that_jetson_clocks_has_locked(tmp_path: Path) -> None:
         for name in (least, most):
             (folder / name).write_text("1510400\n")
     (told,) = [check for check in check_here(here) if check.what == "clocks"]
-    assert (told.level, told.found) == (OK, "locked, governor schedutil")
+    unknown = "power mode unknown (no nvpmodel)"
+    assert (told.level, told.found) == (OK, f"jetson_clocks on, governor schedutil, {unknown}")
+
+
+@pytest.mark.parametrize(
+    ("board", "slug", "mode", "power"),
+    [
+        ("orin-nano", "jetson-orin-nano", "MAXN_SUPER (2)", "ina3221: VDD_IN"),
+        ("thor", "jetson-agx-thor", "120W (1)", "ina238: VIN"),
+    ],
+)
+def test_a_boards_mode_clocks_and_power_are_told(
+    tmp_path: Path, board: str, slug: str, mode: str, power: str
+) -> None:
+    """Before jetson_clocks and after; the power's source by its rail."""
+    root = build_board(tmp_path, BOARDS[board])
+    here = replace(machine(tmp_path / "other"), root=root, identity=identify(root))
+    assert list(here.identity.devices) == [slug]
+    told = {check.what: check for check in check_here(here)}
+    assert told["clocks"].found == (
+        f"jetson_clocks off, governor schedutil, power mode {mode}: clocks move while cells are"
+        " timed"
+    )
+    assert (told["clocks"].remedy, told["power"].found) == ("sudo jetson_clocks", power)
+    for folder in root.glob("sys/devices/system/cpu/cpu*/cpufreq"):
+        put(folder / "scaling_min_freq", 1_728_000)
+    for folder in root.glob("sys/class/devfreq/*"):
+        put(folder / "min_freq", (folder / "max_freq").read_text().strip())
+    (clocks,) = [check for check in check_here(here) if check.what == "clocks"]
+    assert (clocks.level, clocks.found) == (
+        OK,
+        f"jetson_clocks on, governor schedutil, power mode {mode}",
+    )
 
 
 def levels(here: Here) -> dict[str, str]:
@@ -137,7 +170,8 @@ def test_what_is_wrong_is_named_with_its_remedy(tmp_path: Path, token: Path) -> 
     unseen = Identity("cpu", {"cpu": (0,)}, note="nvidia-ml-py is not installed")
     assert levels(replace(well, identity=unseen))["machine"] == WARN
     assert levels(machine(tmp_path, governor="schedutil"))["clocks"] == WARN
-    lines = list(checks_table(check_here(machine(tmp_path, governor="schedutil"))))
+    table = checks_table(check_here(machine(tmp_path, governor="schedutil")))
+    lines = [line for check in table for line in check.splitlines()]
     # A path has no place to be broken at, and that of a temporary folder may be long.
     assert max(len(line) for line in lines if str(tmp_path) not in line) <= 80
     assert "      -> sudo jetson_clocks" in lines
@@ -145,6 +179,18 @@ def test_what_is_wrong_is_named_with_its_remedy(tmp_path: Path, token: Path) -> 
     assert levels(well)["token"] == WARN
     token.unlink()
     assert levels(well)["token"] == WARN
+
+
+def test_a_torch_without_code_for_the_gpu(tmp_path: Path) -> None:
+    """As that of another board's index: it sees the GPU, and fails at the first sum."""
+    fault = "CUDA error: no kernel image is available for execution on the device"
+    here = replace(machine(tmp_path), gpu_fault=lambda: fault)
+    (told,) = [check for check in check_here(here) if check.what == "device"]
+    assert (told.level, told.found) == (
+        FAIL,
+        f"torch sees the GPU and cannot compute on it ({fault})",
+    )
+    assert "built for this board and JetPack" in told.remedy
 
 
 def test_clashes_say_which_side_to_change() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.boards import BOARDS, build_board
 
 from jobs.cluster.identity import Identity, gpu_slug, identify
 from jobs.common.errors import UsageError
@@ -80,6 +81,22 @@ def test_a_jetson_is_told_by_its_device_tree(model: str, slug: str, tmp_path: Pa
     found = identify(jetson(tmp_path, model), lambda: Library("Orin (nvgpu)"))
     assert found == Identity("cuda", {slug: (0,)}, model, "36.4.3")
     assert found.is_jetson
+
+
+@pytest.mark.parametrize(
+    ("board", "slug", "l4t"),
+    [
+        ("orin-nano", "jetson-orin-nano", "36.4.3"),
+        ("orin-nx", "jetson-orin-nx", "36.4.7"),
+        ("agx-orin", "jetson-agx-orin", "39.2.0"),
+        ("xavier-nx", "jetson-xavier-nx", "35.6.0"),
+        ("thor", "jetson-agx-thor", "39.2.0"),
+    ],
+)
+def test_boards_are_told_by_their_trees(tmp_path: Path, board: str, slug: str, l4t: str) -> None:
+    """Also where NVML finds a GPU of its own name, as on JetPack 7.2."""
+    found = identify(build_board(tmp_path, BOARDS[board]), lambda: Library("NVIDIA Thor"))
+    assert (list(found.devices), found.l4t, found.is_jetson) == ([slug], l4t, True)
 
 
 def test_a_jetson_without_its_release_file(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from jobs.machine import devices
-from jobs.machine.devices import local_devices, use_device
+from jobs.machine.devices import find_gpu_fault, local_devices, use_device
 from jobs.machine.registration import Registration
 
 
@@ -76,3 +76,15 @@ def test_a_registered_gpu_is_not_replaced_by_the_processor(monkeypatch: pytest.M
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="sees no device 'cuda'"):
         use_device("jetson-orin-nano")
+
+
+def test_a_gpu_is_asked_to_compute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the processor in its place; what torch raises is said by its first line."""
+    monkeypatch.setattr(devices, "CUDA", "cpu")
+    assert find_gpu_fault() == ""
+
+    def no_kernel(*_args: object, **_kwargs: object) -> torch.Tensor:
+        raise RuntimeError("CUDA error: no kernel image is available\nCompile with")
+
+    monkeypatch.setattr(torch, "ones", no_kernel)
+    assert find_gpu_fault() == "CUDA error: no kernel image is available"

@@ -323,4 +323,29 @@ def test_power_is_replaced_in_one_step(stored: Builder, monkeypatch: pytest.Monk
         ("a", "total", None),
         ("b", "total", 4.0),
     ]
+    with storage.RunStore.open(stored.root, "run-1") as store:
+        store.replace_power((), table("c", "total", [7.0]))
+        store.replace_power(["a"], table("a", "total", [8.0]), has_rails=True)
+    kept = [("b", "total", 4.0), ("c", "total", 7.0)]
+    assert found() == [("a", "total", 8.0), ("a", "total", None), *kept]
     assert len(_rows(stored, "records")) == 2
+
+
+def test_rounds_are_replaced_with_power(stored: Builder) -> None:
+    """By cell, round, node and start; the others stay, and so do all if it fails."""
+    cell = stored.cell()
+    times = [NOON, NOON + timedelta(seconds=9)]
+    stored.commit(cell, 0, 0, rounds={"node": ["a", "a"], "started_at": times, "clock_mhz": 9.0})
+    stored.store(merge=True)
+    row = {"run_id": "run-1", "cell_id": cell.cell_id, "round": 0, "node": "a"}
+    late = storage.build_table("rounds", row | {"started_at": times[1], "emc_clock_mhz": 3.0})
+    nothing = storage.build_table("power", {"round": [], "run_id": "run-1"})
+    with storage.RunStore.open(stored.root, "run-1") as store:
+        store.replace_power((), nothing, late)
+        with pytest.raises(storage.StorageError, match="does not match its schema"):
+            store.replace_power((), nothing, nothing)
+    question = "(select started_at, clock_mhz, emc_clock_mhz from rounds order by started_at)"
+    assert [tuple(row.values()) for row in _rows(stored, question)] == [
+        (times[0], 9.0, None),
+        (times[1], None, 3.0),
+    ]

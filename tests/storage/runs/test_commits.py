@@ -309,7 +309,7 @@ def as_table_of(version: int, path: Path) -> None:
     """Turn a file into what an older version wrote."""
     new_columns = {
         "cells": ["protocol"],
-        "rounds": ["cpu_clock_mhz", "emc_clock_mhz", "trip_c", "fan_pct"],
+        "rounds": ["cpu_clock_mhz", "emc_clock_mhz", "trip_c", "fan_pct", "from_log"],
     }
     if version < 3:
         new_columns["power"] = ["shard", "exit_block"]
@@ -360,8 +360,8 @@ def test_rounds_of_version_6_lack_a_boards_state(tmp_path: Path) -> None:
         entry = storage.CommitEntry("cell-1", 0, 2)
         store.commit(entry, {"rounds": storage.build_table("rounds", state)})
     as_written_by(6, tmp_path / "runs" / "run-1")
-    sql = "SELECT clock_mhz, cpu_clock_mhz, emc_clock_mhz, trip_c, fan_pct FROM rounds"
-    expected = [(612.0, None, None, None, None)]
+    sql = "SELECT clock_mhz, cpu_clock_mhz, emc_clock_mhz, trip_c, fan_pct, from_log FROM rounds"
+    expected = [(612.0, None, None, None, None, None)]
     assert [tuple(row.values()) for row in storage.query(tmp_path, sql).to_pylist()] == expected
     with storage.RunStore.open(tmp_path, "run-1") as store:
         store.merge()
