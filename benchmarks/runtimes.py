@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 
 import gfnet
-from gfnet import runtimes
+from gfnet.runtimes import availability
 
 REFERENCE = ("torch", "float32")
 AIM_LIMIT = 1.25
@@ -66,7 +66,7 @@ def engines(
     products.load_state_dict(model.state_dict())
     for name in gfnet.RUNTIMES:
         for precision in gfnet.PRECISIONS:
-            if reason := runtimes.unavailable(name, precision, "cpu"):
+            if reason := availability.unavailable(name, precision, "cpu"):
                 missing[name, precision] = reason
                 continue
             try:
