@@ -8,6 +8,7 @@ Version history (a new or changed column makes a new version, with a line here):
 * 4: manifests have a digest of each data file, and name the summary of a run.
 * 5: the table `regressions`; `protocol` of `cells`.
 * 6: `num_classes` and `exit_rule` of `cells`.
+* 7: `device_ms` of `records`.
 
 Types: thresholds and scores are float32, because the router compares in float32 and in SQL a
 DOUBLE 0.613 is not the FLOAT 0.613. Timestamps are naive microseconds in UTC: DuckDB's
@@ -27,7 +28,7 @@ from storage.errors import SchemaVersionError, StorageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 VERSION_KEY = "gfjobs_schema_version"
 
 _TIME = pa.timestamp("us")
@@ -65,7 +66,8 @@ protocol int, num_classes int, exit_rule text
     "records": f"""
 run_id text, cell_id text, round int, image_id long, label long, prediction int,
 is_correct bool, is_top5 bool, loss float, exit_block int, gate_score float,
-forward_ms double, elapsed_ms double, started_at time, is_throttled bool, {_OF_CELL}
+forward_ms double, elapsed_ms double, started_at time, is_throttled bool, {_OF_CELL},
+device_ms double
 """,
     "exits": f"""
 run_id text, cell_id text, image_id long, label long, exit_block int, gate_score float,
@@ -132,6 +134,7 @@ TABLES: dict[str, pa.Schema] = {name: make_schema(columns) for name, columns in 
 ADDED_COLUMNS = {
     "cells": {"protocol": "INTEGER", "num_classes": "INTEGER", "exit_rule": "VARCHAR"},
     "power": {"shard": "INTEGER", "exit_block": "INTEGER"},
+    "records": {"device_ms": "DOUBLE"},
 }
 
 # Tables whose views add the digest of the data set, from the cell of each row. It is in no file, so

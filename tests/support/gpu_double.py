@@ -134,6 +134,7 @@ class Runtime:
     """
 
     __version__ = "1.31.0"
+    __spec__ = real.__spec__  # torch's exporter asks whether it is installed
     SessionOptions = RunOptions = Options
 
     def __init__(self, folder: Path) -> None:
