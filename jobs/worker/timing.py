@@ -4,8 +4,8 @@
 then the device is synchronised and `forward_ms` starts. Both end with the logits on the host. The
 host's monotonic clock is used, since a gate's decision synchronises host and device anyway.
 
-`device_ms` is by the device's own clock, if it has one: from the moment at which the device takes up
-the pass until its last result. Waiting for kernels in between is part of it.
+`device_ms` is by the device's own clock, if it has one: from the moment at which the device takes
+up the pass until its last result. Waiting for kernels in between is part of it.
 """
 
 from __future__ import annotations

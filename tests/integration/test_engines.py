@@ -80,7 +80,7 @@ if all_of_them < 2:
 for threads in (1, all_of_them):  # an engine with a pool is pinned to less than its threads too
     for name in gfnet.RUNTIMES:
         if name in ("compile", "tensorrt"):
-            continue  # the second is for GPUs, the first has torch's pool, and compiles for half a minute
+            continue  # for GPUs; or it has torch's pool, and compiles for half a minute
         engine = gfnet.runtime(name, model, threads=threads)
         with pin_threads(1) as why_not:
             assert why_not == "", why_not

@@ -97,9 +97,7 @@ class Session:
         """The graph is in one part, or one node is elsewhere."""
 
         def part(name: str, kind: str) -> SimpleNamespace:
-            return SimpleNamespace(
-                ep_name=name, get_nodes=lambda: [SimpleNamespace(op_type=kind)]
-            )
+            return SimpleNamespace(ep_name=name, get_nodes=lambda: [SimpleNamespace(op_type=kind)])
 
         parts = [part(self._provider, "MatMul")]
         is_split = self._ort.fault == "a node on the CPU"
@@ -172,7 +170,9 @@ class Runtime:
 
     def _engine(self, graph: bytes, folder: Path) -> bytes:
         """Load whatever engine is there: TensorRT's provider compares no weights."""
-        (file, *more) = [*folder.glob("*.engine")] or [folder / "TensorrtExecutionProvider_1.engine"]
+        (file, *more) = [*folder.glob("*.engine")] or [
+            folder / "TensorrtExecutionProvider_1.engine"
+        ]
         assert not more
         if file.exists():
             total, kept = file.read_bytes()[:32], file.read_bytes()[32:]

@@ -24,7 +24,11 @@ def model() -> gfnet.GFNet:
 
 
 @pytest.fixture
-def engine_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: Runtime) -> Path:
+def engine_folder(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    gpu: Runtime,  # noqa: ARG001 - the machine
+) -> Path:
     """A cache of this test's own, not there yet, on a machine with TensorRT; graphs are shared."""
     graphs = engine_cache.graph_folder()
     assert graphs is not None
@@ -77,8 +81,9 @@ def test_tensorrt_answers_as_the_model(
     assert len(gpu.given) == 7, "two stages more, loaded"
 
 
+@pytest.mark.usefixtures("engine_folder")
 def test_an_engine_serves_a_stated_number_of_images(
-    model: gfnet.GFNet, gpu: Runtime, engine_folder: Path, monkeypatch: pytest.MonkeyPatch
+    model: gfnet.GFNet, gpu: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else TensorRT builds under the clock; more run in parts, one has an engine of its own."""
     monkeypatch.setattr(tensorrt, "MOST_IMAGES", 4)
@@ -220,9 +225,7 @@ def test_a_missing_tensorrt_is_named_with_its_version(
         tensorrt.tensorrt_version()
 
 
-def test_tensorrts_version_is_the_librarys(
-    gpu: Runtime, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tensorrts_version_is_the_librarys(gpu: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of JetPack's, which no wheel brought, or of the wheel."""
     loaded: list[str] = []
 

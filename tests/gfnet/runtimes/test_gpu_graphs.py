@@ -92,9 +92,7 @@ def test_norms_gates_and_logits_stay_float32(model: gfnet.GFNet, precision: str)
     values = (*graph.value_info, *graph.input, *graph.output)
     types = {value.name: value.type.tensor_type.elem_type for value in values}
     types |= {constant.name: constant.data_type for constant in graph.initializer}
-    halved = [
-        node.op_type for node in graph.node if types[node.output[0]] == HALF[precision]
-    ]
+    halved = [node.op_type for node in graph.node if types[node.output[0]] == HALF[precision]]
     assert halved.count("Conv") == 1
     assert halved.count("MatMul") == 2
     assert halved.count("Erf") == 1
@@ -106,10 +104,8 @@ def answers(stage: Stage, entering: torch.Tensor) -> list[np.ndarray]:
     """Of ONNX Runtime's CPU provider; it has no bfloat16, so there of ONNX's own evaluator."""
     graph = graph_of(stage)
     if any(each.data_type == TensorProto.BFLOAT16 for each in graph.graph.initializer):
-        return ReferenceEvaluator(graph).run(None, {ENTERING: entering.numpy()})
-    session = ort.InferenceSession(
-        graph.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+        return list(ReferenceEvaluator(graph).run(None, {ENTERING: entering.numpy()}))
+    session = ort.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     return session.run(None, {ENTERING: entering.numpy()})
 
 
@@ -135,9 +131,7 @@ def test_answers_are_the_models_within_the_precision(
 
 def test_merging_of_a_hierarchical_model_is_half_too() -> None:
     """Each of its projections; the model itself is not changed."""
-    model = engines.of_family(
-        "gfnet-h", img_size=32, embed_dims=(4, 8, 6, 8), depths=(1, 1, 2, 1)
-    )
+    model = engines.of_family("gfnet-h", img_size=32, embed_dims=(4, 8, 6, 8), depths=(1, 1, 2, 1))
     before = {name: tensor.dtype for name, tensor in model.named_parameters()}
     prepared = for_gpu_graphs(model, "float16")
     halved = {

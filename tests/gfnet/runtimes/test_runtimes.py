@@ -6,6 +6,7 @@ import copy
 import gc
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -226,7 +227,8 @@ def test_the_wheel_for_processors_is_to_be_replaced(name: str, provider: str, ex
     assert reason.startswith(
         f"runtime {name} needs ONNX Runtime with {provider}; the installed onnxruntime 1."
     )
-    assert f"pip uninstall onnxruntime, then pip install --force-reinstall 'gfjobs[{extra}]'" in reason
+    assert "pip uninstall onnxruntime, then pip install --force-reinstall" in reason
+    assert f"'gfjobs[{extra}]'" in reason
     assert "on a Jetson, the onnxruntime-gpu that is built for your JetPack" in reason
 
 
@@ -256,3 +258,17 @@ def test_what_no_installation_gives_is_known_without_one(monkeypatch: pytest.Mon
     assert availability.unavailable("onnx", "bfloat16", "cpu") == reason, "before any package"
     everywhere = availability.impossible("openvino", "float16", None)
     assert everywhere == "runtime openvino supports float32 and bfloat16, not float16"
+
+
+def test_the_documented_table_of_engines_is_the_programs() -> None:
+    """Per device which engine in which precision; a Jetson's GPU is a GPU."""
+    page = (Path(gfnet.__file__).parents[1] / "docs" / "grids.md").read_text(encoding="utf-8")
+    lines = page.partition("\n## Engines\n")[2].splitlines()
+    rows = [line.strip("|").split("|") for line in lines if line.startswith("| `")]
+    documented = {
+        name.strip(" `"): tuple(cell.strip() for cell in cells) for name, *cells, _ in rows
+    }
+    assert documented == {
+        name: tuple(", ".join(devices.get(kind, ())) or "–" for kind in ("cpu", "cuda", "cuda"))
+        for name, devices in availability.SUPPORT.items()
+    }

@@ -124,5 +124,5 @@ def test_another_engine_than_asked_for_is_an_error(gpu: Runtime, fault: str, tol
 def test_the_real_wheel_for_processors_refuses_a_gpu() -> None:
     """It would build the graph on the CPU, with a warning."""
     asked = Provider("CUDAExecutionProvider", torch.device("cuda", 0), options={"device_id": "0"})
-    with pytest.raises(gfnet.WrongEngineError, match="fallback to CPU EP has been explicitly disabled"):
+    with pytest.raises(gfnet.WrongEngineError, match=r"fallback to CPU EP has been .* disabled"):
         BoundSession(stateful_graph(), asked)

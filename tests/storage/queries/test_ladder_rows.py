@@ -101,7 +101,7 @@ def test_the_hosts_share_is_of_rows_with_both_times(build: Builder) -> None:
     times = {"forward_ms": [4.0, 8.0, 100.0], "elapsed_ms": 200.0, "device_ms": [3.0, 6.0, None]}
     build.records(cell, 3, **times)
     build.records(cell, 3, 1, forward_ms=1.0, device_ms=0.25)
-    build.commit(cell, 1, rounds={"is_throttled": True})
+    build.commit(cell, 1, 90, rounds={"is_throttled": True})
     build.store()
     (row,) = _ladder(build.root)
     assert (row["device_ms"], row["host_share_pct"]) == (4.5, 25.0)
