@@ -45,7 +45,7 @@ import torch
 from numpy.typing import NDArray
 
 import gfnet
-from gfnet import runtimes
+from gfnet.runtimes import availability
 from jobs.analysis.statistics.bootstrap import IntervalEstimate, Numbers, estimates
 from jobs.worker.timing import forced_exits
 
@@ -264,7 +264,7 @@ def main() -> None:
     depth, exits = model.config.depth, len(model.config.exit_blocks)
     print(f"gfnet-xs-distil-dynn, {options.img_size} px, one thread, exits after blocks 7, 9, 10")
     for name in options.runtimes:
-        if reason := runtimes.unavailable(name, options.precision, "cpu"):
+        if reason := availability.unavailable(name, options.precision, "cpu"):
             print(f"\nskipped: {reason}")
             continue
         for batch in options.batches:

@@ -29,8 +29,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gfnet import runtimes
 from gfnet.filter import GlobalFilter, MatrixFilter
+from gfnet.runtimes import availability
 from gfnet.runtimes.exported import OPSET
 
 Call = Callable[[Tensor], Tensor]
@@ -202,7 +202,7 @@ def main() -> None:
         tokens = torch.randn(batch, options.grid[0] * options.grid[1], options.dim)
         calls = {}
         for engine, put in ENGINES.items():
-            if reason := runtimes.unavailable(engine, "float32", "cpu"):
+            if reason := availability.unavailable(engine, "float32", "cpu"):
                 print(f"skipped: {reason}")
                 continue
             for name, form in FORMS.items():

@@ -5,11 +5,12 @@ products with the model's large weights take in it alone: patch embedding, both 
 one after the other, with nothing between them (`ProductsAlone`). Whatever else a model computes, no
 engine that has these products at this speed can be faster.
 
-The same untrained weights and image; all take turns, forwards and backwards, on one thread. The
+The same untrained weights and image; all take turns, forwards and backwards, on one thread. Logits
+are copied to the host, also from a GPU, which ends a call. The
 answers are compared first: the largest difference of a logit from eager float32 is printed.
 
     python benchmarks/runtimes.py [--model gfnet-xs] [--batch 1] [--repeats 15] [--threads 1]
-                                  [--img-size 224]
+                                  [--img-size 224] [--device cpu]
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional
 
 import gfnet
-from gfnet import runtimes
+from gfnet.runtimes import availability
 
 REFERENCE = ("torch", "float32")
 AIM_LIMIT = 1.25
@@ -62,11 +63,11 @@ def engines(
     model: gfnet.GFNet, images: Tensor, threads: int, missing: dict[tuple[str, str], str]
 ) -> Iterator[tuple[tuple[str, str], Engine]]:
     """All that can be had here, the reference first; those that cannot are missing for a reason."""
-    products = ProductsAlone(model.config)
+    products = ProductsAlone(model.config).to(images.device)
     products.load_state_dict(model.state_dict())
     for name in gfnet.RUNTIMES:
         for precision in gfnet.PRECISIONS:
-            if reason := runtimes.unavailable(name, precision, "cpu"):
+            if reason := availability.unavailable(name, precision, images.device.type):
                 missing[name, precision] = reason
                 continue
             try:
@@ -97,10 +98,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options = parser.parse_args()
     torch.manual_seed(0)
-    model = gfnet.create(options.model, img_size=options.img_size)
-    images = torch.randn(options.batch, 3, options.img_size, options.img_size)
+    model = gfnet.create(options.model, img_size=options.img_size).to(options.device)
+    images = torch.randn(options.batch, 3, options.img_size, options.img_size).to(options.device)
     missing: dict[tuple[str, str], str] = {}
     with torch.inference_mode():
         every = dict(engines(model, images, options.threads, missing))
@@ -111,7 +113,7 @@ def main() -> None:
         for _ in range(options.repeats):
             for key, part in calls:
                 runtime = getattr(every[key], part)
-                times[key, part].append(seconds(lambda runtime=runtime: runtime(images)))
+                times[key, part].append(seconds(lambda runtime=runtime: runtime(images).cpu()))
             calls.reverse()
     print(
         f"{options.model}, {options.img_size} px, batch {options.batch},"

@@ -21,10 +21,11 @@ from .preprocess import transform as transform
 from .profiling import Profiler as Profiler
 from .routing import ExitOutputs as ExitOutputs
 from .routing import RoutedOutputs as RoutedOutputs
-from .runtimes import PRECISIONS as PRECISIONS
-from .runtimes import RUNTIMES as RUNTIMES
 from .runtimes import Runtime as Runtime
-from .runtimes import UnavailableError as UnavailableError
 from .runtimes import runtime as runtime
+from .runtimes.availability import PRECISIONS as PRECISIONS
+from .runtimes.availability import RUNTIMES as RUNTIMES
+from .runtimes.availability import UnavailableError as UnavailableError
+from .runtimes.availability import WrongEngineError as WrongEngineError
 from .tensors import CheckpointError as CheckpointError
 from .zoo import bundled as bundled

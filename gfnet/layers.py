@@ -80,7 +80,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
         self.filter: nn.Module = GlobalFilter(dim, level.grid)  # engines replace it
         self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
-        self.mlp = Mlp(dim)
+        self.mlp: nn.Module = Mlp(dim)  # likewise
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Run one block on (B, N, C) tokens."""

@@ -1,21 +1,17 @@
 """The engines that can run a model, with the same three calls as the model itself.
 
-`stages` cuts a model at its exits, `staged` runs the stages; `eager`, `compiled`, `onnx` and
-`openvino` are engines for a stage. Importing this module loads no torch; calling `runtime` does.
+`availability` says which engine runs where, `stages` cuts a model at its exits, `staged` runs the
+stages; `eager`, `compiled`, `onnx`, `openvino` and `tensorrt` are engines for a stage. Importing
+this module loads no torch; calling `runtime` does.
 """
 
 from __future__ import annotations
 
-import os
-import sys
-import sysconfig
-from importlib.util import find_spec
-from pathlib import Path
-from shutil import which
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
 from gfnet.processors import usable_processors
+from gfnet.runtimes.availability import PRECISIONS, RUNTIMES, UnavailableError, unavailable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,27 +19,9 @@ if TYPE_CHECKING:
     from gfnet.model import GFNet
     from gfnet.routing import ExitOutputs, RoutedOutputs, Thresholds
 
-PRECISIONS = ("float32", "bfloat16", "float16")
-_HAS = {
-    "torch": ("float32", "bfloat16", "float16"),
-    "compile": ("float32", "bfloat16", "float16"),
-    "onnx": ("float32",),
-    "openvino": ("float32", "bfloat16"),
-}
-RUNTIMES = tuple(_HAS)
-_PACKAGES = {
-    "onnx": ("onnx", "onnxscript", "onnxruntime"),
-    "openvino": ("onnx", "onnxscript", "openvino"),
-}
-
-
 # An engine compiles for seconds, and each task requests its model again, so an engine is kept as
 # long as its model. No engine refers to the model itself, or neither would ever be freed.
 _built: WeakKeyDictionary[GFNet, dict[tuple[str, str, int], Runtime]] = WeakKeyDictionary()
-
-
-class UnavailableError(RuntimeError):
-    """Raised if an engine, or a precision on it, is unavailable here; the message says why."""
 
 
 class Runtime(Protocol):
@@ -71,6 +49,7 @@ def runtime(name: str, model: GFNet, *, threads: int = 0, precision: str = "floa
     Raises:
         ValueError: the engine or the precision is unknown.
         UnavailableError: the engine or the precision is known, but unavailable here.
+        WrongEngineError: the engine is installed, but what was built is not what was asked for.
     """
     import torch  # the names above are available without torch
 
@@ -109,68 +88,14 @@ def _build(name: str, model: GFNet, precision: str, threads: int) -> Runtime:
 
         return compiled(model, precision, threads)
     if name == "onnx":
-        from gfnet.runtimes.onnx import onnx
+        from gfnet.runtimes.onnx import onnx, onnx_on_cuda
 
-        return onnx(model, threads)
+        is_on_cpu = next(model.parameters()).device.type == "cpu"
+        return onnx(model, threads) if is_on_cpu else onnx_on_cuda(model, precision)
+    if name == "tensorrt":
+        from gfnet.runtimes.tensorrt import tensorrt
+
+        return tensorrt(model, precision)
     from gfnet.runtimes.openvino import openvino
 
     return openvino(model, precision, threads)
-
-
-def unavailable(name: str, precision: str, device: str) -> str | None:
-    """Return why an engine is unavailable here in a precision; None if no reason is known.
-
-    Args:
-        name: one of RUNTIMES.
-        precision: one of PRECISIONS.
-        device: its kind as torch names it: `cpu`, `cuda`.
-    """
-    if reason := impossible(name, precision, device):
-        return reason
-    missing = [package for package in _PACKAGES.get(name, ()) if find_spec(package) is None]
-    if missing:
-        return f"runtime {name} needs {', '.join(missing)}: pip install 'gfjobs[{name}]'"
-    return _without_compiler(device) if name == "compile" else None
-
-
-def _without_compiler(device: str) -> str | None:
-    """Return what torch.compile lacks to build its kernels; None if nothing is missing."""
-    if device != "cpu" and find_spec("triton") is None:
-        return (
-            f"runtime compile needs triton on {device}, which this torch build lacks: install a"
-            " torch build that includes it, or choose runtime torch"
-        )
-    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
-    if which(compiler) is None:
-        return (
-            f"runtime compile needs a C++ compiler, and {compiler} is not found: install g++ (on"
-            " Debian and Ubuntu: apt-get install g++), or set the environment variable CXX"
-        )
-    headers = Path(sysconfig.get_path("include"))
-    if not (headers / "Python.h").is_file():
-        return (
-            f"runtime compile needs Python's headers, and {headers} has no Python.h: install them"
-            " (on Debian and Ubuntu: apt-get install python3-dev)"
-        )
-    return None
-
-
-def impossible(name: str, precision: str, device: str | None) -> str | None:
-    """Return why no installation offers an engine in a precision on a device; None if one may.
-
-    Args:
-        name: one of RUNTIMES.
-        precision: one of PRECISIONS.
-        device: its kind as torch names it; None if it is not known yet: only reasons that hold on
-            every device are returned.
-    """
-    if precision not in _HAS[name]:
-        return f"runtime {name} supports {' and '.join(_HAS[name])}, not {precision}"
-    if device == "cpu" and precision == "float16":
-        return "float16 is not supported on a CPU: choose bfloat16"
-    if device not in (None, "cpu") and name in _PACKAGES:
-        return (
-            f"runtime {name} runs only on CPUs here; on a {device} device, choose runtime torch or"
-            " compile"
-        )
-    return None

@@ -20,21 +20,28 @@ if TYPE_CHECKING:
 
 OPSET = 20  # the first with GELU as one operation
 ENTERING = "entering"
+TOKENS = "tokens"
 _BATCH = "batch"
 
 
-def to_onnx(stage: Stage) -> bytes:
-    """Return the graph of one stage for any batch size, exported now or by an earlier process."""
+def to_onnx(stage: Stage, opset: int = OPSET) -> bytes:
+    """Return the graph of one stage for any batch size, exported now or by an earlier process.
+
+    Args:
+        stage: on the CPU.
+        opset: version of the operations that the graph may use.
+    """
     if not type(stage.model).__module__.startswith(gfnet.__name__):
-        return _export(stage)  # the key covers only this package's source
-    return kept(_key(stage), lambda: _export(stage))
+        return _export(stage, opset)  # the key covers only this package's source
+    return kept(_key(stage, opset), lambda: _export(stage, opset))
 
 
-def single_onnx(stage: Stage) -> bytes:
-    """Return the graph of one stage for one image."""
+def single_onnx(stage: Stage, opset: int = OPSET) -> bytes:
+    """Return the graph of one stage for one image; arguments as of `to_onnx`."""
     import onnx
 
-    graph: bytes = single_image(onnx.load_model_from_string(to_onnx(stage))).SerializeToString()
+    several = onnx.load_model_from_string(to_onnx(stage, opset))
+    graph: bytes = single_image(several).SerializeToString()
     return graph
 
 
@@ -48,17 +55,19 @@ def single_image(model: ModelProto) -> ModelProto:
     return model
 
 
-def _key(stage: Stage) -> str:
+def _key(stage: Stage, opset: int = OPSET) -> str:
     """Return a digest of all that determines the graph: weights, sizes, code and exporter.
 
     The engine that reads the graph, and its version, do not count: all engines share one graph.
     """
-    ends = stage.model.config, stage.model.exit_rule, stage.first, stage.last, OPSET, _exporter()
+    ends = stage.model.config, stage.model.exit_rule, stage.first, stage.last, opset, _exporter()
     digest = hashlib.sha256(repr(ends).encode())
     # Buffers too, which no checkpoint has: they include the matrices of the filters.
     for name, tensor in (*stage.named_parameters(), *stage.named_buffers()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        # As bytes: NumPy has no bfloat16.
+        content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        digest.update(content.numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -71,8 +80,8 @@ def _exporter() -> tuple[str, ...]:
     return digest.hexdigest(), *(version(name) for name in ("torch", "onnx", "onnxscript"))
 
 
-def _export(stage: Stage) -> bytes:
-    leaving = ("tokens", "logits", "gate_scores") if stage.has_gate else ("logits",)
+def _export(stage: Stage, opset: int) -> bytes:
+    leaving = (TOKENS, "logits", "gate_scores") if stage.has_gate else ("logits",)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # about the exporter's own internals
         program = torch.onnx.export(
@@ -81,7 +90,7 @@ def _export(stage: Stage) -> bytes:
             input_names=[ENTERING],
             output_names=list(leaving),
             dynamic_shapes=({0: torch.export.Dim(_BATCH)},),
-            opset_version=OPSET,
+            opset_version=opset,
             dynamo=True,
             verbose=False,
         )

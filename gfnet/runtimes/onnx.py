@@ -1,107 +1,99 @@
-"""ONNX Runtime: one session per graph, results bound to torch's memory."""
+"""ONNX Runtime as an engine: on a CPU, and on a GPU by its CUDA provider."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from gfnet.model import GFNet
 from gfnet.routing import RoutedOutputs
-from gfnet.runtimes.exported import ENTERING, single_onnx, to_onnx
-from gfnet.runtimes.routed import IMAGE, OUTPUTS, limit_name, routed_onnx
+from gfnet.runtimes.availability import CUDA_PROVIDER
+from gfnet.runtimes.exported import TOKENS, single_onnx, to_onnx
+from gfnet.runtimes.gpu_graphs import GPU_OPSET, for_gpu_graphs
+from gfnet.runtimes.routed import routed_onnx
+from gfnet.runtimes.session import BoundSession, Provider, stream_of
 from gfnet.runtimes.staged import StagedRuntime
 from gfnet.runtimes.stages import Stage
 
 
 def onnx(model: GFNet, threads: int) -> StagedRuntime:
     """Put a model on ONNX Runtime's CPU provider."""
+    provider = Provider(threads=threads)
     return StagedRuntime(
         model,
-        lambda stage: _Session(stage, to_onnx(stage), threads),
-        lambda stage: _Session(stage, single_onnx(stage), threads),
-        lambda stages: _Router(stages, threads),
+        lambda stage: OnnxStage(to_onnx(stage), provider),
+        lambda stage: OnnxStage(single_onnx(stage), provider),
+        lambda stages: _Router(stages, provider),
     )
 
 
-class _Session:
-    """One stage in ONNX Runtime."""
+def onnx_on_cuda(model: GFNet, precision: str) -> StagedRuntime:
+    """Put a model on ONNX Runtime's CUDA provider.
 
-    def __init__(self, stage: Stage, graph: bytes, threads: int) -> None:
-        self._session = _session(graph, threads)
-        config = stage.model.config
-        tokens = [stage.leaving_shape] if stage.has_gate else []
-        self._tokens = len(tokens)  # number of outputs that are tokens
-        self._shapes = [*tokens, (config.num_classes,), *([()] if stage.has_gate else [])]
-        self._names = [output.name for output in self._session.get_outputs()]
-        self._binding = self._session.io_binding()
-        self._outputs: list[Tensor] = []
-        self._bound = 0, 0  # address and images
+    One graph serves one image and several: its kernels are the same. A single image is routed stage
+    by stage too, since the host reads the condition of an `If` anyway.
+
+    Raises:
+        WrongEngineError: ONNX Runtime built something else.
+    """
+    provider = cuda_provider()
+    return StagedRuntime(
+        model,
+        lambda stage: OnnxStage(to_onnx(stage, GPU_OPSET), provider),
+        prepare=lambda each: for_gpu_graphs(each, precision),
+    )
+
+
+def cuda_provider() -> Provider:
+    """Return the CUDA provider on torch's current device."""
+    index = torch.cuda.current_device()
+    stream = stream_of(index)
+    options = {
+        "device_id": str(index),
+        "user_compute_stream": str(stream.cuda_stream),
+        "use_tf32": "0",  # float32 is float32, as torch's products are
+        # Its default searches whenever a number of images comes first, also under the clock.
+        "cudnn_conv_algo_search": "HEURISTIC",
+    }
+    device = torch.device("cuda", index)
+    return Provider(CUDA_PROVIDER, device, options=options, stream=stream)
+
+
+class OnnxStage:
+    """One stage in ONNX Runtime.
+
+    Args:
+        graph: of `exported`.
+        provider: where it runs.
+    """
+
+    def __init__(self, graph: bytes, provider: Provider) -> None:
+        self._session = BoundSession(graph, provider)
+        # Number of outputs that the next call may overwrite.
+        self._tokens = sum(port.name == TOKENS for port in self._session.outputs)
 
     def __call__(self, entering: Tensor) -> Sequence[Tensor]:
         """Run the stage; the next call overwrites the tokens that it returns."""
-        entering = entering.contiguous()
-        place = entering.data_ptr(), len(entering)
-        # A stage often reads the memory that the previous one always writes; binding takes time.
-        if place != self._bound:
-            self._bind(entering)
-            self._bound = place
-        self._session.run_with_iobinding(self._binding)
-        tokens, answers = self._outputs[: self._tokens], self._outputs[self._tokens :]
+        written = self._session(entering)
+        tokens, answers = written[: self._tokens], written[self._tokens :]
         return [*tokens, *(answer.clone() for answer in answers)]
-
-    def _bind(self, entering: Tensor) -> None:
-        _bind(self._binding.bind_input, ENTERING, entering)
-        if len(entering) != self._bound[1]:
-            self._outputs = [torch.empty(len(entering), *shape) for shape in self._shapes]
-            for name, output in zip(self._names, self._outputs, strict=True):
-                _bind(self._binding.bind_output, name, output)
 
 
 class _Router:
     """All stages in ONNX Runtime, for one image."""
 
-    def __init__(self, stages: Sequence[Stage], threads: int) -> None:
-        self._session = _session(routed_onnx(stages), threads)
-        self._binding = self._session.io_binding()
-        classes = stages[0].model.config.num_classes
+    def __init__(self, stages: Sequence[Stage], provider: Provider) -> None:
+        self._session = BoundSession(routed_onnx(stages), provider)
         self._limits = torch.zeros(len(stages) - 1, 1)
         for gate, limit in enumerate(self._limits):
-            _bind(self._binding.bind_input, limit_name(gate), limit)
-        self._left = RoutedOutputs(
-            torch.empty(1, classes), torch.empty(1, dtype=torch.int64), torch.empty(1)
-        )
-        for name, output in zip(OUTPUTS, self._left, strict=True):
-            _bind(self._binding.bind_output, name, output)
+            self._session.bind(1 + gate, limit)
         self._given: Sequence[float] = ()
-        self._bound = 0
 
     def __call__(self, image: Tensor, limits: Sequence[float]) -> RoutedOutputs:
         """Route (1, 3, H, W)."""
-        image = image.contiguous()
         if limits != self._given:
             self._limits[:, 0] = torch.tensor(limits)
             self._given = limits
-        if image.data_ptr() != self._bound:
-            _bind(self._binding.bind_input, IMAGE, image)
-            self._bound = image.data_ptr()
-        self._session.run_with_iobinding(self._binding)
-        return RoutedOutputs(*(each.clone() for each in self._left))
-
-
-def _session(graph: bytes, threads: int) -> Any:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # errors only
-    return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-
-
-def _bind(bind: Any, name: str, tensor: Tensor) -> None:
-    import numpy as np
-
-    dtype = np.int64 if tensor.dtype == torch.int64 else np.float32
-    bind(name, "cpu", 0, dtype, tuple(tensor.shape), tensor.data_ptr())
+        return RoutedOutputs(*(each.clone() for each in self._session(image)))

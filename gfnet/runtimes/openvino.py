@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gfnet.model import GFNet
 from gfnet.routing import RoutedOutputs
-from gfnet.runtimes import UnavailableError
+from gfnet.runtimes.availability import UnavailableError
 from gfnet.runtimes.exported import single_onnx, to_onnx
 from gfnet.runtimes.mixed import with_float32_kept
 from gfnet.runtimes.routed import IMAGE, OUTPUTS, limit_name, routed_onnx

@@ -37,6 +37,7 @@ class StagedRuntime:
         single: puts it there for one image, if the engine optimises a known size better.
         router: puts all stages there as one graph for one image, which stops at the gate that lets
             the image exit.
+        prepare: makes the copy.
     """
 
     def __init__(
@@ -45,9 +46,10 @@ class StagedRuntime:
         engine: Callable[[Stage], StageCall],
         single: Callable[[Stage], StageCall] | None = None,
         router: Callable[[Sequence[Stage]], Router] | None = None,
+        prepare: Callable[[GFNet], GFNet] = with_matrix_filters,
     ) -> None:
         self._config = model.config
-        self._model = with_matrix_filters(model)
+        self._model = prepare(model)
         self._engine = engine
         self._engine_of_one = single or engine
         self._stages = [engine(stage) for stage in cut(self._model)]

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 from jobs.machine.registration import read_registration
 
@@ -24,6 +25,19 @@ SLUG_RULE = "lower-case letters, digits, '.' and '-', at most 63, such as jetson
 _CUDA_FILES = ("/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvgpu/igpu0/as")
 
 
+class DeviceTimer(Protocol):
+    """A clock of the device itself, which reads it where the submitted work has got to."""
+
+    def start(self) -> None:
+        """Read it after all work submitted so far."""
+
+    def stop(self) -> None:
+        """Read it again, after all work submitted so far."""
+
+    def elapsed_ms(self) -> float:
+        """Return the time between both, once the device is synchronised."""
+
+
 @dataclass(frozen=True)
 class Device:
     """A device that this process can use.
@@ -34,6 +48,7 @@ class Device:
         label: its name in rows: the registered one, else `name`.
         number: index among several GPUs.
         free: releases the memory that torch caches on the device but does not use.
+        timer: the device's own clock; None if it computes on the host's, as a CPU does.
     """
 
     name: str
@@ -41,6 +56,29 @@ class Device:
     label: str
     number: int = 0
     free: Callable[[], None] = lambda: None
+    timer: DeviceTimer | None = None
+
+
+class CudaTimer:
+    """Two CUDA events on torch's current stream, used again for each time."""
+
+    def __init__(self) -> None:
+        import torch
+
+        cuda: Any = torch.cuda  # its events have no types
+        self._began, self._ended = (cuda.Event(enable_timing=True) for _ in range(2))
+
+    def start(self) -> None:
+        """Record the first event."""
+        self._began.record()
+
+    def stop(self) -> None:
+        """Record the second event."""
+        self._ended.record()
+
+    def elapsed_ms(self) -> float:
+        """Return the milliseconds between both; half a microsecond is resolved."""
+        return float(self._began.elapsed_time(self._ended))
 
 
 def local_devices() -> tuple[str, ...]:
@@ -76,7 +114,12 @@ def use_device(name: str, place: int = 0) -> Device:
         if torch.cuda.device_count() > 1:
             torch.cuda.set_device(number)
         return Device(
-            CUDA, torch.cuda.synchronize, label or CUDA, number, free=torch.cuda.empty_cache
+            CUDA,
+            torch.cuda.synchronize,
+            label or CUDA,
+            number,
+            free=torch.cuda.empty_cache,
+            timer=CudaTimer(),
         )
     if name == CPU:
         return Device(CPU, _nothing, label or CPU)  # calls on the CPU are synchronous

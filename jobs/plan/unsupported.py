@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import storage
-from gfnet.runtimes import impossible
+from gfnet.runtimes.availability import impossible
 from jobs.machine.devices import CPU, CUDA
 
 REFERENCE = ("torch", "float32")

@@ -51,6 +51,7 @@ def latency_rows(work: Work) -> dict[str, Any]:
         "gate_score": [None if block == last else score for score, block in exits],
         "forward_ms": measured.forward_ms,
         "elapsed_ms": measured.elapsed_ms,
+        "device_ms": measured.device_ms,
         "started_at": measured.started_at,
     }
     columns |= collect_predictions(np.stack(measured.logits), labels).columns() | cell_columns(

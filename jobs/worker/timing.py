@@ -3,6 +3,9 @@
 `elapsed_ms` starts with the encoded bytes; decoding, transforming and copying to the device follow,
 then the device is synchronised and `forward_ms` starts. Both end with the logits on the host. The
 host's monotonic clock is used, since a gate's decision synchronises host and device anyway.
+
+`device_ms` is by the device's own clock, if it has one: from the moment at which the device takes
+up the pass until its last result. Waiting for kernels in between is part of it.
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ class Measured:
         gate_scores: the gate score at its exit; NaN at the last block.
         forward_ms, elapsed_ms: the image's share of its batch's time, so that 1000 / elapsed_ms is
             the throughput at any batch size.
+        device_ms: likewise; None if the device has no clock of its own.
         started_at: when its batch started, naive UTC.
     """
 
@@ -53,6 +57,7 @@ class Measured:
     gate_scores: list[float] = field(default_factory=list)
     forward_ms: list[float] = field(default_factory=list)
     elapsed_ms: list[float] = field(default_factory=list)
+    device_ms: list[float | None] = field(default_factory=list)
     started_at: list[datetime] = field(default_factory=list)
 
 
@@ -194,29 +199,34 @@ def warm_up(
 def measure_routes(
     runtime: gfnet.Runtime, shard: TimedShard, thresholds: Sequence[float]
 ) -> Measured:
-    """Route every image of a shard and time it with both clocks.
+    """Route every image of a shard and time it with all clocks.
 
     Args:
         runtime: the model on its engine.
         shard: its images.
         thresholds: one per gate.
     """
-    measured = Measured()
+    measured, timer = Measured(), shard.device.timer
     for batch in shard.batches():
         ready = shard.clock()
+        if timer:
+            timer.start()
         routed = runtime.route(batch.images, thresholds)
+        if timer:
+            timer.stop()
         logits = routed.logits.cpu()
         shard.device.synchronise()
         end = shard.clock()
         count = len(batch.kept)
         _record(measured, batch, logits, routed)
+        measured.device_ms += [timer.elapsed_ms() / count if timer else None] * count
         measured.forward_ms += [(end - ready) * MS_PER_NS / count] * count
         measured.elapsed_ms += [(end - batch.began_ns) * MS_PER_NS / count] * count
     return measured
 
 
 def _record(measured: Measured, batch: Prepared, logits: Any, routed: gfnet.RoutedOutputs) -> None:
-    """Record a batch's outputs, outside both clocks."""
+    """Record a batch's outputs, outside all clocks."""
     measured.places += batch.kept
     measured.logits += list(logits.float().numpy())
     measured.exit_blocks += routed.exit_block.tolist()

@@ -10,7 +10,8 @@ Version history (a new or changed column makes a new version, with a line here):
 * 6: `num_classes` and `exit_rule` of `cells`.
 * 7: what each exit costs, and the size of the checkpoint, in `cells`; what a task took of its
   worker besides time, in `commits`; `cpu_clock_mhz`, `emc_clock_mhz`, `trip_c`, `fan_pct` and
-  `from_log` of `rounds`; `power_mode` has the mode's name with its number.
+  `from_log` of `rounds`; `power_mode` has the mode's name with its number; `device_ms` of
+  `records`.
 
 Types: thresholds and scores are float32, because the router compares in float32 and in SQL a
 DOUBLE 0.613 is not the FLOAT 0.613. Timestamps are naive microseconds in UTC: DuckDB's
@@ -70,7 +71,8 @@ exit_multiply_adds longs, exit_executed_multiply_adds longs
     "records": f"""
 run_id text, cell_id text, round int, image_id long, label long, prediction int,
 is_correct bool, is_top5 bool, loss float, exit_block int, gate_score float,
-forward_ms double, elapsed_ms double, started_at time, is_throttled bool, {_OF_CELL}
+forward_ms double, elapsed_ms double, started_at time, is_throttled bool, {_OF_CELL},
+device_ms double
 """,
     "exits": f"""
 run_id text, cell_id text, image_id long, label long, exit_block int, gate_score float,
@@ -161,6 +163,7 @@ ADDED_COLUMNS = {
         "fan_pct": "DOUBLE",
         "from_log": "VARCHAR",
     },
+    "records": {"device_ms": "DOUBLE"},
 }
 
 # Tables whose views add the digest of the data set, from the cell of each row. It is in no file, so

@@ -11,15 +11,15 @@ from support.engines import put_on
 from torch import Tensor
 
 import gfnet
-from gfnet import runtimes
 from gfnet.confidence import Confidence
 from gfnet.routing import Streaks
+from gfnet.runtimes import availability
 
 RULES = [rule for rule in gfnet.EXIT_RULES if rule != "gate"]
 HERE = [
     name
     for name in gfnet.RUNTIMES
-    if name != "compile" and not runtimes.unavailable(name, "float32", "cpu")
+    if name != "compile" and not availability.unavailable(name, "float32", "cpu")
 ]
 LIMITS = {"max_prob": 0.6, "margin": 0.3, "entropy": 0.2, "patience": 2.0}
 

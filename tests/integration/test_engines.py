@@ -79,8 +79,8 @@ if all_of_them < 2:
     raise SystemExit
 for threads in (1, all_of_them):  # an engine with a pool is pinned to less than its threads too
     for name in gfnet.RUNTIMES:
-        if name == "compile":
-            continue  # it has torch's pool, and compiles for half a minute
+        if name in ("compile", "tensorrt"):
+            continue  # for GPUs; or it has torch's pool, and compiles for half a minute
         engine = gfnet.runtime(name, model, threads=threads)
         with pin_threads(1) as why_not:
             assert why_not == "", why_not
@@ -121,4 +121,4 @@ def test_pools_of_engines_keep_to_the_processors(ended: subprocess.CompletedProc
     if ended.stdout.endswith("one processor\n"):
         pytest.skip("one processor: nothing to choose from")
     assert (ended.returncode, ended.stdout) == (0, "handled\npinned\n"), ended.stderr
-    assert set(gfnet.RUNTIMES) == {"torch", "compile", "onnx", "openvino"}
+    assert set(gfnet.RUNTIMES) == {"torch", "compile", "onnx", "openvino", "tensorrt"}

@@ -42,7 +42,8 @@ _OF_LADDER = {"exits", "records"}
 
 _SPEEDUP = ("speed-\nup", "95 %")
 _DROPPABLE = ("params", "acc@5", "mJ\nsaved", "blocks", "mJ", _SPEEDUP[1])
-_DROPPABLE_TIMES = ("img/s", "elapsed", "p90", "p99")
+_ON_DEVICE = ("device", "host %")
+_DROPPABLE_TIMES = ("img/s", "elapsed", "p90", "p99", *_ON_DEVICE)
 """Columns that a narrow terminal does not get, the least important first."""
 
 
@@ -189,15 +190,17 @@ def _worth(row: Row) -> tuple[str, str, str]:
 
 
 def _latency_table(rows: Sequence[Row], means: Means, *, is_all: bool) -> str:
-    """The forward latency: mean and percentiles, and the time including loading."""
+    """The forward latency: mean and percentiles, the time including loading, and the device's."""
     timed = [row for row in rows if row["forward_ms"] is not None]
     if not timed:
         return ""
     axes = find_axes(rows)
+    is_by_device = any(row["device_ms"] is not None for row in timed)
     columns = (
         "model",
         *map(name_axis, axes),
         *("t", "mean", "95 %", "p50", "p90", "p99", "elapsed", "img/s"),
+        *(_ON_DEVICE if is_by_device else ()),
     )
     cells = [
         (
@@ -206,11 +209,14 @@ def _latency_table(rows: Sequence[Row], means: Means, *, is_all: bool) -> str:
             format_threshold(row),
             _ms(row["forward_ms"]),
             *_spread(row, means),
+            *(_by_device(row) if is_by_device else ()),
         )
         for row in timed
     ]
     title = "forward latency per image in ms; elapsed: with loading"
-    droppable = _DROPPABLE_TIMES if axes else ()
+    if is_by_device:
+        title += "; device: by its own clock; host %: of the mean, outside that"
+    droppable = _DROPPABLE_TIMES if axes or is_by_device else ()
     return fitting_table(columns, cells, "rows", title, droppable=droppable, is_all=is_all)
 
 
@@ -221,6 +227,13 @@ def _spread(row: Row, means: Means) -> tuple[str, ...]:
     names = ("p50_ms", "p90_ms", "p99_ms", "elapsed_ms")
     margin = _margin(row["forward_ms"], means.get(make_key(row)))
     return margin, *(_ms(row[name]) for name in names), format_fixed(row["fps"], 0)
+
+
+def _by_device(row: Row) -> tuple[str, str]:
+    """The time by the device's clock, and the share of the mean that is not in it."""
+    if is_invalid(row):
+        return "–", "–"
+    return _ms(row["device_ms"]), format_fixed(row["host_share_pct"], 1)
 
 
 def _margin(forward_ms: float, mean: MeanLatency | None) -> str:

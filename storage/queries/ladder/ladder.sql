@@ -12,6 +12,12 @@
 -- (unanswered.sql): acc1, acc5 and loss are NULL. With five classes or fewer is_top5 is NULL, and so
 -- is acc5.
 --
+-- device_ms: mean of the rows that have it, by the device's own clock. host_share_pct: the part of
+-- their forward_ms, in percent, that is not in their device_ms: before the device takes up the pass
+-- and after its last result. Both are NULL on a CPU, which has no other clock than the host. While
+-- the device waits for its next kernel, device_ms goes on: a pass may be bound by launching kernels
+-- and have a small host_share_pct, but not the reverse.
+--
 -- Energy: from the rounds in which power was read (cell_energies.sql).
 WITH
 -- Several runs may contain the same cell_id: every join is by run and cell.
@@ -65,9 +71,13 @@ timings AS (
         count(forward_ms) FILTER (WHERE is_kept) AS samples,
         avg(forward_ms) FILTER (WHERE is_kept) AS forward_ms,
         avg(elapsed_ms) FILTER (WHERE is_kept) AS elapsed_ms,
+        avg(device_ms) FILTER (WHERE is_kept) AS device_ms,
+        100 * (1 - sum(device_ms) FILTER (WHERE is_kept AND forward_ms IS NOT NULL)
+            / nullif(sum(forward_ms) FILTER (WHERE is_kept AND device_ms IS NOT NULL), 0)
+        ) AS host_share_pct,
         quantile_cont(forward_ms, [0.5, 0.9, 0.99]) FILTER (WHERE is_kept) AS percentiles_ms
     FROM (
-        SELECT r.run_id, r.cell_id, r.node, r.forward_ms, r.elapsed_ms,
+        SELECT r.run_id, r.cell_id, r.node, r.forward_ms, r.elapsed_ms, r.device_ms,
             t.round IS NULL AS is_kept
         FROM records r
         LEFT JOIN throttled_rounds t
@@ -89,7 +99,7 @@ lines AS (
         u.images AS unanswered_images,
         coalesce(m.timed_rows, 0) AS timed_rows,
         coalesce(m.samples, 0) AS samples,
-        m.forward_ms, m.elapsed_ms, m.percentiles_ms,
+        m.forward_ms, m.elapsed_ms, m.device_ms, m.host_share_pct, m.percentiles_ms,
         o.power_mode, o.note AS conditions_note
     FROM targets t
     LEFT JOIN accuracy a USING (target)
@@ -174,6 +184,7 @@ SELECT
     CASE WHEN samples >= samples_for(99) THEN percentiles_ms[3] END AS p99_ms,
     elapsed_ms,
     1000 / nullif(elapsed_ms, 0) AS fps,
+    device_ms, host_share_pct,
     power_w, idle_w, energy_mj, energy_elapsed_mj, energy_gross_mj,
     100 * (1 - energy_mj / baseline_mj) AS energy_saving_pct,
     energy_source, energy_note,

@@ -9,7 +9,7 @@ import pytest
 from support import engines
 
 import gfnet
-from gfnet import runtimes
+from gfnet.runtimes import availability
 
 
 def test_a_missing_compiler_is_told_before_anything_compiles(
@@ -25,6 +25,6 @@ def test_a_missing_compiler_is_told_before_anything_compiles(
         patch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
         with pytest.raises(gfnet.UnavailableError, match=r"has no Python\.h: install them"):
             gfnet.runtime("compile", model)
-    monkeypatch.setattr(runtimes, "find_spec", lambda _: None)
-    assert runtimes.unavailable("compile", "float32", "cpu") is None
-    assert "triton" in (runtimes.unavailable("compile", "float16", "cuda") or "")
+    monkeypatch.setattr(availability, "find_spec", lambda _: None)
+    assert availability.unavailable("compile", "float32", "cpu") is None
+    assert "triton" in (availability.unavailable("compile", "float16", "cuda") or "")

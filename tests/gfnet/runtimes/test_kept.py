@@ -12,6 +12,7 @@ import torch
 import gfnet
 from gfnet.runtimes import exported
 from gfnet.runtimes import kept as module
+from gfnet.runtimes.gpu_graphs import for_gpu_graphs
 from gfnet.runtimes.kept import graph_folder, kept
 from gfnet.runtimes.stages import cut, with_matrix_filters
 
@@ -48,7 +49,7 @@ def dynn(seed: int = 0, **sizes: object) -> gfnet.GFNet:
 def test_each_stage_is_exported_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kept a file a stage; the same model, made again, finds them."""
     exports = Maker()
-    monkeypatch.setattr(exported, "_export", lambda _: exports())
+    monkeypatch.setattr(exported, "_export", lambda *_: exports())
     for _ in range(2):
         graphs = [exported.to_onnx(stage) for stage in cut(with_matrix_filters(dynn()))]
         assert graphs == [b"graph"] * 2
@@ -70,10 +71,12 @@ def test_graphs_are_told_apart_by_all_that_determines_them(
     with torch.no_grad():
         filtering.get_parameter("blocks.2.filter.complex_weight")[0, 0, 0, 0] += 1e-3
     every += keys(filtering)
+    every += [exported._key(stage, opset=18) for stage in cut(with_matrix_filters(dynn()))]
+    every += [exported._key(stage) for stage in cut(for_gpu_graphs(dynn(), "bfloat16"))]
     versions = (*exported._exporter()[:-1], "0.0.1")
     monkeypatch.setattr(exported, "_exporter", lambda: versions)
     every += keys(dynn())
-    assert len(every) == len(set(every)) == 12
+    assert len(every) == len(set(every)) == 16
 
 
 @pytest.mark.parametrize(

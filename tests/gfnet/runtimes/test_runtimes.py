@@ -6,6 +6,7 @@ import copy
 import gc
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,8 +14,7 @@ from support import engines
 from support.engines import put_on
 
 import gfnet
-from gfnet import runtimes
-from gfnet.runtimes import exported
+from gfnet.runtimes import availability, exported
 from gfnet.runtimes.exported import to_onnx
 from gfnet.runtimes.stages import cut, with_matrix_filters
 
@@ -22,7 +22,7 @@ ENGINES = [
     (name, precision)
     for name in gfnet.RUNTIMES
     for precision in gfnet.PRECISIONS
-    if not runtimes.unavailable(name, precision, "cpu")
+    if not availability.unavailable(name, precision, "cpu")
 ]
 HERE = [engine for engine in ENGINES if engine[0] != "compile"]
 """Inductor takes a minute: tests/integration/test_compiled_engine.py holds it to the same."""
@@ -73,8 +73,9 @@ def test_torch_runs_the_model_itself(lively: Callable) -> None:
 
 
 def test_all_engines_are_here() -> None:
-    """The development extras bring them, so that none goes untested."""
-    assert {name for name, _ in ENGINES} == set(gfnet.RUNTIMES)
+    """The development extras bring them, so that none for a CPU goes untested."""
+    on_cpu = {name for name, devices in availability.SUPPORT.items() if "cpu" in devices}
+    assert {name for name, _ in ENGINES} == on_cpu == set(gfnet.RUNTIMES) - {"tensorrt"}
     assert ("torch", "bfloat16") in ENGINES
 
 
@@ -149,7 +150,7 @@ def test_a_graph_is_exported_once_for_all_engines_and_tasks(
     images = engines.images_of(3, seed=7)
     first = put_on("onnx", model, "float32").forward_exits(images)
 
-    def export(_: object) -> bytes:
+    def export(*_: object) -> bytes:
         pytest.fail("exported again")
 
     monkeypatch.setattr(exported, "_export", export)
@@ -174,9 +175,9 @@ def test_an_engine_is_kept_as_long_as_its_model(lively: Callable) -> None:
 def test_unknown_engines_and_precisions(lively: Callable) -> None:
     """Both name what is known."""
     with pytest.raises(
-        ValueError, match="runtime 'tensorrt' is unknown; known: torch, compile, onnx"
+        ValueError, match="runtime 'tflite' is unknown; known: torch, compile, onnx"
     ):
-        gfnet.runtime("tensorrt", lively())
+        gfnet.runtime("tflite", lively())
     with pytest.raises(ValueError, match="precision 'int8' is unknown; known: float32"):
         gfnet.runtime("torch", lively(), precision="int8")
 
@@ -184,8 +185,13 @@ def test_unknown_engines_and_precisions(lively: Callable) -> None:
 @pytest.mark.parametrize(
     ("name", "precision", "reason"),
     [
-        ("onnx", "bfloat16", "runtime onnx supports float32, not bfloat16"),
+        ("onnx", "bfloat16", "runtime onnx supports float32 on a cpu device, not bfloat16"),
         ("torch", "float16", "float16 is not supported on a CPU"),
+        (
+            "tensorrt",
+            "float32",
+            "runs only on NVIDIA GPUs; on a cpu device, choose runtime torch or compile or onnx",
+        ),
     ],
 )
 def test_what_is_not_to_be_had_says_why(
@@ -198,32 +204,71 @@ def test_what_is_not_to_be_had_says_why(
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the command that installs it."""
-    monkeypatch.setattr(runtimes, "find_spec", lambda name: None if name == "openvino" else 1)
-    reason = runtimes.unavailable("openvino", "float32", "cpu")
+    monkeypatch.setattr(availability, "find_spec", lambda name: None if name == "openvino" else 1)
+    reason = availability.unavailable("openvino", "float32", "cpu")
     assert reason == "runtime openvino needs openvino: pip install 'gfjobs[openvino]'"
-    assert runtimes.unavailable("onnx", "float32", "cpu") is None
-    assert "only on CPUs" in (runtimes.unavailable("onnx", "float32", "cuda") or "")
+    assert availability.unavailable("onnx", "float32", "cpu") is None
+    assert "only on CPUs" in (availability.unavailable("openvino", "float32", "cuda") or "")
+    monkeypatch.setattr(availability, "find_spec", lambda _: None)
+    reason = availability.unavailable("onnx", "float16", "cuda") or ""
+    assert reason.endswith("pip install 'gfjobs[onnx-gpu]'")
+
+
+@pytest.mark.parametrize(
+    ("name", "provider", "extra"),
+    [
+        ("onnx", "CUDAExecutionProvider", "onnx-gpu"),
+        ("tensorrt", "TensorrtExecutionProvider", "tensorrt"),
+    ],
+)
+def test_the_wheel_for_processors_is_to_be_replaced(name: str, provider: str, extra: str) -> None:
+    """Which is installed here: both wheels bring one module; a Jetson's is not on PyPI."""
+    reason = availability.unavailable(name, "float32", "cuda") or ""
+    assert reason.startswith(
+        f"runtime {name} needs ONNX Runtime with {provider}; the installed onnxruntime 1."
+    )
+    assert "pip uninstall onnxruntime, then pip install --force-reinstall" in reason
+    assert f"'gfjobs[{extra}]'" in reason
+    assert "on a Jetson, the onnxruntime-gpu that is built for your JetPack" in reason
 
 
 def test_what_no_installation_gives_is_known_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a device that is not known yet only what holds on each; packages have no say in it."""
-    monkeypatch.setattr(runtimes, "find_spec", lambda _: None)
+    monkeypatch.setattr(availability, "find_spec", lambda _: None)
     never = {
         (name, precision, device)
         for name in gfnet.RUNTIMES
         for precision in gfnet.PRECISIONS
         for device in (None, "cpu", "cuda")
-        if runtimes.impossible(name, precision, device)
+        if availability.impossible(name, precision, device)
     }
-    everywhere = {("onnx", "bfloat16"), ("onnx", "float16"), ("openvino", "float16")}
     assert never == {
-        (*engine, device) for engine in everywhere for device in (None, "cpu", "cuda")
-    } | {
         ("torch", "float16", "cpu"),
         ("compile", "float16", "cpu"),
-        ("onnx", "float32", "cuda"),
-        ("openvino", "float32", "cuda"),
-        ("openvino", "bfloat16", "cuda"),
+        ("onnx", "bfloat16", None),
+        ("onnx", "bfloat16", "cpu"),
+        ("onnx", "bfloat16", "cuda"),
+        ("onnx", "float16", "cpu"),
+        ("openvino", "float16", None),
+        ("openvino", "float16", "cpu"),
+        *(("openvino", precision, "cuda") for precision in gfnet.PRECISIONS),
+        *(("tensorrt", precision, "cpu") for precision in gfnet.PRECISIONS),
     }
-    reason = runtimes.impossible("onnx", "bfloat16", None)
-    assert runtimes.unavailable("onnx", "bfloat16", "cpu") == reason, "before any package is missed"
+    reason = availability.impossible("onnx", "bfloat16", "cpu")
+    assert availability.unavailable("onnx", "bfloat16", "cpu") == reason, "before any package"
+    everywhere = availability.impossible("openvino", "float16", None)
+    assert everywhere == "runtime openvino supports float32 and bfloat16, not float16"
+
+
+def test_the_documented_table_of_engines_is_the_programs() -> None:
+    """Per device which engine in which precision; a Jetson's GPU is a GPU."""
+    page = (Path(gfnet.__file__).parents[1] / "docs" / "grids.md").read_text(encoding="utf-8")
+    lines = page.partition("\n## Engines\n")[2].splitlines()
+    rows = [line.strip("|").split("|") for line in lines if line.startswith("| `")]
+    documented = {
+        name.strip(" `"): tuple(cell.strip() for cell in cells) for name, *cells, _ in rows
+    }
+    assert documented == {
+        name: tuple(", ".join(devices.get(kind, ())) or "–" for kind in ("cpu", "cuda", "cuda"))
+        for name, devices in availability.SUPPORT.items()
+    }

@@ -31,6 +31,33 @@ def test_any_prefers_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert use_device("any").name == "cpu"
 
 
+def test_a_gpus_own_clock_is_two_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With timing, the same for each time; a processor has no clock but the host's."""
+    recorded: list[Event] = []
+
+    class Event:
+        def __init__(self, *, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            recorded.append(self)
+
+        def elapsed_time(self, later: Event) -> float:
+            assert recorded[-2:] == [self, later]
+            return 1.5
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    timer = use_device("cuda").timer
+    assert timer is not None
+    for _ in range(2):
+        timer.start()
+        timer.stop()
+        assert timer.elapsed_ms() == 1.5
+    assert len(set(recorded)) == 2
+    assert use_device("cpu").timer is None
+
+
 def test_a_device_that_torch_does_not_see(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says which torch looked, and what to do."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

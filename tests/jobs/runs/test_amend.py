@@ -29,7 +29,7 @@ from jobs.runs.target import Target
 
 INLINE = Target(is_inline=True)
 TABLES = {
-    "records": "* exclude (run_id, forward_ms, elapsed_ms, started_at)",
+    "records": "* exclude (run_id, forward_ms, elapsed_ms, device_ms, started_at)",
     "exits": "* exclude (run_id)",
     "exit_costs": "* exclude (run_id, forward_ms)",
     "cells": "cell_id, position, kind, model, dataset, threshold, rounds, status, rows",

@@ -26,6 +26,7 @@ def test_routed_rows_are_what_the_router_did(bench: Bench) -> None:
     assert set(rows["round"]) == {0}
     assert set(rows["threshold"]) == {None}, "the thresholds differ"
     assert set(rows["is_throttled"]) == {None}, "nobody looked"
+    assert set(rows["device_ms"]) == {None}, "a processor has no clock but the host's"
     assert set(rows["device"]) == {"cpu"}
 
 

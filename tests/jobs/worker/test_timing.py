@@ -6,6 +6,7 @@ import gc
 import io
 import math
 import weakref
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -100,6 +101,40 @@ def test_a_batch_shares_its_time() -> None:
     measured = measure_routes(bench, bench.shard([png(0), png(9), png(20)], 2), thresholds=())
     assert measured.forward_ms == pytest.approx([3, 3, 6])
     assert measured.elapsed_ms == pytest.approx([5, 5, 10])
+
+
+class Events:
+    """The device's own clock, which starts late and stops early, and writes down when."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.log = bench.log
+
+    def start(self) -> None:
+        """As an event."""
+        self.log.append("start")
+
+    def stop(self) -> None:
+        """As an event."""
+        self.log.append("stop")
+
+    def elapsed_ms(self) -> float:
+        """Known, once the device is in step."""
+        assert self.log[-2:] == ["sync", "clock"]
+        return 4.0
+
+
+def test_the_devices_own_clock_is_around_the_pass() -> None:
+    """Inside the host's, before the logits are copied; a batch shares it; no clock is None."""
+    bench = Bench(decode_ns=1, forward_ns=[6_000_000])
+    shard = bench.shard([png(0), png(9)], 2)
+    assert measure_routes(bench, shard, thresholds=()).device_ms == [None, None]
+    bench.pipeline.device = replace(bench.device, timer=Events(bench))
+    bench.log.clear()
+    measured = measure_routes(bench, shard, thresholds=())
+    assert measured.device_ms == [2.0, 2.0]
+    assert measured.forward_ms == pytest.approx([3, 3])
+    timed = ["clock", "start", "route", "stop", "sync", "clock"]
+    assert bench.log == ["sync", "clock", "prepare", "sync", *timed]
 
 
 def test_undecodable_images_are_named_and_the_others_go_on() -> None:

@@ -95,6 +95,26 @@ def test_a_row_by_hand(build: Builder) -> None:
     assert (other["acc1"], other["samples"], other["forward_ms"]) == (0.0, 12, 11.5)
 
 
+def test_the_hosts_share_is_of_rows_with_both_times(build: Builder) -> None:
+    """By hand: 3 of 4 ms and 6 of 8 ms by the device's clock, and a row that has none."""
+    cell = build.cell(rounds=2)
+    times = {"forward_ms": [4.0, 8.0, 100.0], "elapsed_ms": 200.0, "device_ms": [3.0, 6.0, None]}
+    build.records(cell, 3, **times)
+    build.records(cell, 3, 1, forward_ms=1.0, device_ms=0.25)
+    build.commit(cell, 1, 90, rounds={"is_throttled": True})
+    build.store()
+    (row,) = _ladder(build.root)
+    assert (row["device_ms"], row["host_share_pct"]) == (4.5, 25.0)
+
+
+def test_without_the_devices_clock_the_hosts_share_is_not_known(build: Builder) -> None:
+    """As on a CPU: NULL, which is not 0."""
+    build.records(build.cell(), 3)
+    build.store()
+    (row,) = _ladder(build.root)
+    assert (row["forward_ms"], row["device_ms"], row["host_share_pct"]) == (2.0, None, None)
+
+
 def test_percentiles_are_each_its_own(build: Builder) -> None:
     """Of 1, 2, ... 701 ms: 351, 631 and 694."""
     build.records(build.cell(), 701, forward_ms=[float(ms) for ms in range(1, 702)])

@@ -69,6 +69,7 @@ def test_tables_are_those_of_the_design() -> None:
         ("records", "threshold", pa.float32()),
         ("exits", "gate_score", pa.float32()),
         ("records", "forward_ms", pa.float64()),
+        ("records", "device_ms", pa.float64()),
         ("power", "power_mw", pa.float64()),
         ("exits", "exit_block", pa.int32()),
         ("records", "image_id", pa.int64()),
