@@ -44,6 +44,7 @@ class ConditionReading:
         own_s: the part of it that this process and its children used.
         processors: their number.
         missing: figures that could not be read, each with the reason.
+        gpu_others: other processes on the GPU, if that is the device.
     """
 
     taken_at: datetime
@@ -59,6 +60,7 @@ class ConditionReading:
     own_s: float | None
     processors: int | None
     missing: Mapping[str, str]
+    gpu_others: int | None = None
 
     def missing_note(self) -> str:
         """Return which figures could not be read and why; empty if all could."""
@@ -122,6 +124,9 @@ class Machine:
             taken_at=now(),
             taken_s=time.monotonic(),
             missing=attempt.missing,
+            gpu_others=attempt("others on the GPU", lambda: self._gpu().others())
+            if self._is_gpu
+            else None,
         )
 
     def _throttling(self, attempt: _Attempts) -> tuple[Events, frozenset[str], bool]:
@@ -184,6 +189,7 @@ def columns(before: ConditionReading, after: ConditionReading) -> dict[str, Any]
         "governor": _joined((before.governors or frozenset()) | (after.governors or frozenset())),
         "power_mode": _joined(_known(before.power_mode, after.power_mode)),
         "load": _load(before, after),
+        "gpu_others": max(_known(before.gpu_others, after.gpu_others), default=None),
         "is_throttled": True if reasons else (False if is_known else None),
     }
 

@@ -8,6 +8,7 @@ Version history (a new or changed column makes a new version, with a line here):
 * 4: manifests have a digest of each data file, and name the summary of a run.
 * 5: the table `regressions`; `protocol` of `cells`.
 * 6: `num_classes` and `exit_rule` of `cells`.
+* 7: `gpu_others` of `rounds`.
 
 Types: thresholds and scores are float32, because the router compares in float32 and in SQL a
 DOUBLE 0.613 is not the FLOAT 0.613. Timestamps are naive microseconds in UTC: DuckDB's
@@ -27,7 +28,7 @@ from storage.errors import SchemaVersionError, StorageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 VERSION_KEY = "gfjobs_schema_version"
 
 _TIME = pa.timestamp("us")
@@ -78,7 +79,7 @@ run_id text, cell_id text, round int, image_id long, exit_block int, forward_ms 
     "rounds": """
 run_id text, cell_id text, round int, node text, position int, started_at time, ended_at time,
 clock_mhz double, temperature_c double, throttle_reasons text, governor text, power_mode text,
-load double, is_throttled bool
+load double, is_throttled bool, gpu_others int
 """,
     "power": """
 run_id text, cell_id text, round int, node text, rail text, phase text, sampled_at time,
@@ -132,6 +133,7 @@ TABLES: dict[str, pa.Schema] = {name: make_schema(columns) for name, columns in 
 ADDED_COLUMNS = {
     "cells": {"protocol": "INTEGER", "num_classes": "INTEGER", "exit_rule": "VARCHAR"},
     "power": {"shard": "INTEGER", "exit_block": "INTEGER"},
+    "rounds": {"gpu_others": "INTEGER"},
 }
 
 # Tables whose views add the digest of the data set, from the cell of each row. It is in no file, so

@@ -64,6 +64,7 @@ def test_two_readings_make_a_row() -> None:
         "governor": "performance, powersave",
         "power_mode": "2",
         "load": pytest.approx(4 / 40),
+        "gpu_others": None,
         "is_throttled": False,
     }
 
@@ -156,11 +157,16 @@ def test_a_machine_that_shows_all_misses_nothing(tmp_path: Path) -> None:
 def test_a_gpu_is_asked_itself(tmp_path: Path) -> None:
     """Its clock and temperature, not the processor's."""
     gpu: Any = SimpleNamespace(
-        clock_mhz=lambda: 900.0, temperature_c=lambda: 70.0, throttles=lambda: frozenset({"x"})
+        clock_mhz=lambda: 900.0,
+        temperature_c=lambda: 70.0,
+        throttles=lambda: frozenset({"x"}),
+        others=lambda: 1,
     )
     reading = Machine("cuda", tmp_path, open_gpu=lambda: gpu).read()
     assert (reading.clock_mhz, reading.temperature_c) == (900, 70)
     assert (reading.throttles, reading.is_throttling_known) == ({"x"}, True)
+    before = replace(reading, gpu_others=None)
+    assert columns(before, reading)["gpu_others"] == 1, "the one that could be read"
 
 
 def absent() -> Gpu:
