@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 
@@ -15,7 +17,7 @@ def refuse_tf32() -> None:
     torch.backends.cudnn.allow_tf32 = False
     # Newer torch also has one setting for all backends, which overrules the second line.
     for kind in ("conv", "rnn"):
-        backend = getattr(torch.backends.cudnn, kind, None)
+        backend: Any = getattr(torch.backends.cudnn, kind, None)
         if getattr(backend, "fp32_precision", "") == "tf32":
             backend.fp32_precision = "ieee"
 
