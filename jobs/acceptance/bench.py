@@ -159,20 +159,16 @@ def spread(family: str, **sizes: Any) -> gfnet.GFNet:
     """
     import torch
 
-    torch.manual_seed(_SEED)
-    model = gfnet.create(family, num_classes=CLASSES, **sizes)
-    with torch.no_grad():
+    with torch.random.fork_rng(devices=()), torch.no_grad():
+        torch.manual_seed(_SEED)
+        model = gfnet.create(family, num_classes=CLASSES, **sizes)
         for name, parameter in model.named_parameters():
-            if "norm" in name:
-                continue
-            if "complex_weight" in name:
-                parameter.normal_(std=1.0)
-            elif "gates" in name:
-                parameter.normal_(std=1.0)
+            if "complex_weight" in name or "gates" in name:
+                parameter.normal_()
             elif parameter.dim() > 1 and name.endswith("weight"):
                 gain = 4.0 if "head" in name else 1.0
                 parameter.normal_(std=gain / math.sqrt(parameter[0].numel()))
-            else:
+            elif "norm" not in name:
                 parameter.normal_(std=0.3)
     return model.eval()
 

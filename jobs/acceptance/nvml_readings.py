@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from jobs.acceptance.bench import Bench
@@ -136,7 +137,7 @@ def integrate_mj(power: Sequence[PowerReading], begin_ns: int, end_ns: int) -> f
     inside = [(begin_ns, inside[0][1]), *inside, (end_ns, inside[-1][1])]
     return sum(
         (mw + next_mw) / 2 * (next_at - at) / NS_PER_S
-        for (at, mw), (next_at, next_mw) in zip(inside, inside[1:], strict=False)
+        for (at, mw), (next_at, next_mw) in pairwise(inside)
     )
 
 

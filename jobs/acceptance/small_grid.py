@@ -145,7 +145,7 @@ def judge_flips(routes: Sequence[Mapping[str, Any]]) -> Finding:
     farthest = max((row["max_gate_distance"] or 0.0 for row in routes), default=0.0)
     return Finding.judged(
         "grid: certificate, batch 1 against 64",
-        f"at most {MOST_FLIPS:.0%} of the routes differ, by scores within {FARTHEST_FLIP:.0e} of the"
+        f"at most {MOST_FLIPS:.0%} of the routes, by scores within {FARTHEST_FLIP:.0e} of the"
         " threshold",
         f"{flips} of {count} routes differ, {exits} of them in the exit"
         + (f"; the farthest score is {farthest:.1e} from its threshold" if exits else ""),
