@@ -345,10 +345,12 @@ def _tf32_effect(bench: Bench) -> Finding:
     truth, there = _truth(model, images), images.to(bench.device.name)
     engine = bench.engine("torch", bench.student_there)
     errors = []
-    for is_allowed in (False, True):
-        torch.backends.cuda.matmul.allow_tf32 = is_allowed
-        torch.backends.cudnn.allow_tf32 = is_allowed
-        with torch.inference_mode():
-            errors.append(compare_answers(Answers.of(engine.forward_exits(there)), truth)[0])
-    refuse_tf32()
+    try:
+        for is_allowed in (False, True):
+            torch.backends.cuda.matmul.allow_tf32 = is_allowed
+            torch.backends.cudnn.allow_tf32 = is_allowed
+            with torch.inference_mode():
+                errors.append(compare_answers(Answers.of(engine.forward_exits(there)), truth)[0])
+    finally:
+        refuse_tf32()
     return judge_tf32(*errors)

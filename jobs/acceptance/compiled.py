@@ -122,10 +122,13 @@ def _elsewhere(one: Any, other: Any) -> int:
 
 def _recorded() -> int | None:
     """Return the number of CUDA graphs that Inductor has recorded on this device."""
+    import torch
+
     try:
         from torch._inductor.cudagraph_trees import get_manager
 
-        manager = get_manager(None, create_if_none_exists=False)
+        device = torch.cuda.current_device()
+        manager = get_manager(device, create_if_none_exists=False)
         roots = manager.roots if manager is not None else {}
     except (ImportError, AttributeError, TypeError):  # torch's own, and may move
         return None

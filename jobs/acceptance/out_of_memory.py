@@ -86,16 +86,16 @@ def _too_little(engine: Any, images: Any, bench: Bench) -> Iterator[None]:
         return
     import torch
 
-    there = images[: ASKED // 4].to(bench.device.name)
     bench.device.free()
+    held = torch.cuda.memory_reserved()
     torch.cuda.reset_peak_memory_stats()
-    engine.forward_exits(there)
-    needed = torch.cuda.max_memory_reserved()
-    del there
+    engine.forward_exits(images[: ASKED // 4].to(bench.device.name))
+    needed = torch.cuda.max_memory_reserved() - held
     bench.device.free()
     total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
     # Torch reserves memory in blocks of 2 to 20 MiB.
-    torch.cuda.set_per_process_memory_fraction(min((1.3 * needed + 2**25) / total, 1.0))
+    limit = torch.cuda.memory_reserved() + 1.3 * needed + 2**25
+    torch.cuda.set_per_process_memory_fraction(min(limit / total, 1.0))
     try:
         yield
     finally:
