@@ -96,9 +96,10 @@ class Errors:
 
     def text(self) -> str:
         """Return the figures as text."""
+        flips = f", flips {self.flips}" if self.flips else ""
         return (
-            f"logits {self.logits:.1e}, scores {self.scores:.1e}, {self.flips} flips,"
-            f" {self.clear - self.exits} of {self.clear} clear exits"
+            f"logits {self.logits:.1e}, scores {self.scores:.1e}, exits"
+            f" {self.clear - self.exits}/{self.clear}{flips}"
         )
 
     def figures(self) -> dict[str, float | None]:
@@ -176,7 +177,7 @@ def judge_float32(name: str, found: Errors, cpu: Errors) -> Finding:
     }
     return Finding.judged(
         name,
-        f"within {limits['logits']:.1e} and {limits['scores']:.1e} of float64, all clear exits",
+        f"logits up to {limits['logits']:.1e}, scores {limits['scores']:.1e}, all clear exits",
         found.text(),
         found.figures() | {"cpu_logits_error": cpu.logits, "cpu_scores_error": cpu.scores},
         is_ok=found.logits <= limits["logits"]
@@ -191,7 +192,7 @@ def judge_half(name: str, precision: str, found: Errors) -> Finding:
     least, most = LEAST_ROUNDING * unit, ROUNDINGS * unit
     return Finding.judged(
         name,
-        f"{least:.1e} to {most:.1e}, and within {2 * most:.1e} of float64, all clear exits",
+        f"logits {least:.1e} to {most:.1e}, scores up to {2 * most:.1e}, all clear exits",
         found.text(),
         found.figures(),
         is_ok=least <= found.logits <= most

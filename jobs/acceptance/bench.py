@@ -50,7 +50,7 @@ SMALL = Sizes(
     flat={"img_size": 16, "patch_size": 4, "embed_dim": 16, "depth": 3},
     hierarchical={"img_size": 32, "embed_dims": (8, 8, 16, 16), "depths": (1, 1, 1, 1)},
     exit_blocks=(0, 1),
-    student={"img_size": 32, "patch_size": 4, "embed_dim": 48, "depth": 8, "exit_blocks": (1,)},
+    student={"img_size": 32, "patch_size": 4, "embed_dim": 48, "depth": 7, "exit_blocks": (0,)},
     images=12,
     threads=1,
 )

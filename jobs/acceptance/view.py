@@ -15,6 +15,9 @@ from jobs.acceptance.accept import Acceptance
 from jobs.acceptance.finding import FAIL, OK, SKIP, Finding
 from jobs.common.text import fold
 
+SHOWN_S = 1.0
+"""Seconds from which on a check's time is shown; the JSON has all."""
+
 _INDENT = " " * 6
 
 
@@ -67,7 +70,7 @@ def _plain(finding: Finding) -> dict[str, Any]:
 
 def _lines(finding: Finding) -> Iterator[str]:
     said = finding.found if finding.found is not None else finding.reason
-    took = f" ({finding.seconds:.1f} s)" if finding.verdict != SKIP else ""
+    took = f" ({finding.seconds:.0f} s)" if finding.seconds >= SHOWN_S else ""
     yield fold(f"{finding.name}: {said}{took}", start=f"{finding.verdict:4}  ", indent=_INDENT)
     if finding.verdict != SKIP:
         yield fold(f"expected: {finding.expected}", start=_INDENT, indent=_INDENT)

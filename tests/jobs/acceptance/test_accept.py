@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,16 +96,20 @@ def acceptance(*findings: Finding, **machine: str | None) -> Acceptance:
 def test_the_table_fits_a_terminal() -> None:
     """What was found, what is expected, and why something was skipped."""
     long = Finding.judged("a name", "words " * 30, "figures " * 30, is_ok=False)
+    slow = replace(GOOD, name="slow", seconds=2.0)
     shown = [
         line
-        for text in acceptance_table(acceptance(GOOD, long, Finding.skipped("two", "2", "no tool")))
+        for text in acceptance_table(
+            acceptance(GOOD, slow, long, Finding.skipped("two", "2", "no tool"))
+        )
         for line in text.splitlines()
     ]
     assert shown[0] == "NVIDIA X; torch 2, CUDA 13.0; 2026-11-30T00:00:00Z"
-    assert "ok    one: 1 (0.0 s)" in shown
+    assert "ok    one: 1" in shown
+    assert "ok    slow: 1 (2 s)" in shown
     assert "      expected: 1" in shown
     assert "skip  two: no tool" in shown
-    assert shown[-1] == "NOT accepted: 1 ok, 1 failed, 1 skipped, in 12 s"
+    assert shown[-1] == "NOT accepted: 2 ok, 1 failed, 1 skipped, in 12 s"
     assert max(map(len, shown)) <= 80
     none = list(acceptance_table(acceptance(GOOD, gpu=None)))
     assert none[0].startswith("no GPU: P; ")
@@ -148,7 +153,7 @@ def test_a_failed_check_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, tmp_path
         code, out, err = gfjobs("doctor", "--gpu", "--cpu", "--json", str(file))
         assert code == expected
         assert finding.name in out
-        assert "one: at most 9 s" in err
+        assert "one: at most 36 s" in err  # 4 times as long as on a GPU
         assert json.loads(file.read_text())["is_accepted"] is (expected == 0)
 
 
