@@ -44,7 +44,8 @@ def runtime(name: str, model: GFNet, *, threads: int = 0, precision: str = "floa
         name: one of RUNTIMES. `torch` is eager mode, the reference.
         model: loaded, on the device to run on.
         threads: of the CPU, for this whole process; 0: as many as the process may use.
-        precision: one of PRECISIONS, for matrix products. Norms, gates and logits are float32.
+        precision: one of PRECISIONS, for matrix products. Norms, gates and logits are float32,
+            which never means TF32: that is switched off for this whole process.
 
     Raises:
         ValueError: the engine or the precision is unknown.
@@ -52,6 +53,8 @@ def runtime(name: str, model: GFNet, *, threads: int = 0, precision: str = "floa
         WrongEngineError: the engine is installed, but what was built is not what was asked for.
     """
     import torch  # the names above are available without torch
+
+    from gfnet.float32 import refuse_tf32
 
     if name not in RUNTIMES:
         raise ValueError(f"runtime {name!r} is unknown; known: {', '.join(RUNTIMES)}")
@@ -62,6 +65,7 @@ def runtime(name: str, model: GFNet, *, threads: int = 0, precision: str = "floa
         raise UnavailableError(reason)
     threads = threads or usable_processors()
     torch.set_num_threads(threads)
+    refuse_tf32()
     model.eval()
     if (name, precision) == ("torch", "float32"):
         return model

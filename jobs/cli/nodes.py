@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from jobs.cli.base import FAILED, main, narrate, program, show
+from jobs.common.errors import UsageError
 
 DEFAULT_PORT = 6379  # Ray's; also in `launch`, which loads psutil
 
@@ -60,7 +61,6 @@ def start(
     """
     from jobs.cluster import node_service
     from jobs.cluster.address import LOOPBACK
-    from jobs.common.errors import UsageError
 
     if is_head == bool(address):
         raise UsageError("give either --head, or --address HOST:PORT of the head to join")
@@ -107,6 +107,21 @@ def nodes(address: str | None) -> None:
     show(nodes_tables(view_cluster(cluster_address(address))))
 
 
+def _accept(json_file: Path | None, runtimes: tuple[str, ...], *, is_cpu: bool) -> None:
+    """Show the acceptance of this machine's GPU, and exit with 1 if it has none."""
+    from jobs.acceptance.accept import accept
+    from jobs.acceptance.view import acceptance_table, save_json
+
+    acceptance = accept(narrate, is_cpu=is_cpu, runtimes=runtimes)
+    for line in acceptance_table(acceptance):
+        show(f"{line}\n")
+    if json_file:
+        save_json(acceptance, json_file)
+        narrate(f"written as JSON: {json_file}")
+    if not acceptance.is_accepted:
+        sys.exit(FAILED)
+
+
 @main.command()
 @click.option("--address", help="Also check the cluster whose head is at HOST:PORT.")
 @click.option(
@@ -116,17 +131,50 @@ def nodes(address: str | None) -> None:
     metavar="FILE",
     help="Also check a file for `ray up`.",
 )
-def doctor(address: str | None, launcher_file: Path | None) -> None:
+@click.option("--gpu", "is_gpu", is_flag=True, help="Prove the installation on this machine's GPU.")
+@click.option("--cpu", "is_cpu", is_flag=True, help="With --gpu: rehearse on the processor.")
+@click.option(
+    "--runtime",
+    "runtimes",
+    multiple=True,
+    metavar="NAME",
+    help="With --gpu: an engine to check; may be repeated. Default: all; with --cpu not compile.",
+)
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="With --gpu: also write the checks as JSON.",
+)
+def doctor(
+    address: str | None,
+    launcher_file: Path | None,
+    *,
+    is_gpu: bool,
+    is_cpu: bool,
+    runtimes: tuple[str, ...],
+    json_file: Path | None,
+) -> None:
     """Check this machine, or all nodes of a cluster with --address.
 
-    The exit code is 1 if a check fails.
+    With --gpu it measures instead, for up to 8 minutes: answers, exits, clocks and energy of this
+    machine's GPU, each with what is expected. The exit code is 1 if a check fails, 2 without a GPU.
 
     \b
     Example:
       gfjobs doctor
       gfjobs doctor --address 10.0.0.1:6379
       gfjobs doctor --cluster cluster.yaml
+      gfjobs doctor --gpu --json accepted.json
     """
+    if is_gpu:
+        if address or launcher_file:
+            raise UsageError("--gpu checks this machine alone: leave --address and --cluster out")
+        _accept(json_file, runtimes, is_cpu=is_cpu)
+        return
+    if is_cpu or runtimes or json_file:
+        raise UsageError("--cpu, --runtime and --json belong to --gpu: give that too")
     from jobs.cluster.cluster_doctor import check_cluster, check_launcher_file
     from jobs.cluster.doctor import Here, check_here, checks_table, has_failed
 

@@ -32,6 +32,7 @@ def columns(before: ConditionReading, after: ConditionReading) -> dict[str, Any]
         "governor": _joined((before.governors or frozenset()) | (after.governors or frozenset())),
         "power_mode": _joined(_known(before.power_mode, after.power_mode)),
         "load": _load(before, after),
+        "gpu_others": max(_known(before.gpu_others, after.gpu_others), default=None),
         "is_throttled": True if reasons else (False if is_known else None),
     }
 

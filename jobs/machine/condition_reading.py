@@ -30,6 +30,7 @@ class ConditionReading:
         own_s: the part of it that this process and its children used.
         processors: their number.
         missing: figures that could not be read, each with the reason.
+        gpu_others: other processes on the GPU, if that is the device.
     """
 
     taken_at: datetime
@@ -49,6 +50,7 @@ class ConditionReading:
     own_s: float | None
     processors: int | None
     missing: Mapping[str, str]
+    gpu_others: int | None = None
 
     def missing_note(self) -> str:
         """Return which figures could not be read and why; empty if all could."""

@@ -92,6 +92,9 @@ class Machine:
             taken_at=now(),
             taken_s=time.monotonic(),
             missing=attempt.missing,
+            gpu_others=attempt("others on the GPU", lambda: self._gpu().others())
+            if self._is_gpu
+            else None,
         )
 
     def _gpu_clocks(self) -> Sources[float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from glob import glob
 from typing import Any, Protocol
 
 from jobs.machine.registration import read_registration
@@ -21,8 +21,14 @@ SLUG = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
 """Names of devices; valid as values of Ray labels too."""
 
 SLUG_RULE = "lower-case letters, digits, '.' and '-', at most 63, such as jetson-orin-nano"
-# Device files of a discrete NVIDIA GPU, and of a Jetson's integrated one.
-_CUDA_FILES = ("/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvgpu/igpu0/as")
+# Files of a discrete NVIDIA GPU (a container may have any one of several), of a Jetson's integrated
+# one, and of Windows' driver for Linux.
+_CUDA_FILES = (
+    "/dev/nvidia[0-9]*",
+    "/dev/nvhost-gpu",
+    "/dev/nvgpu/igpu0/as",
+    "/usr/lib/wsl/lib/libcuda.so.1",
+)
 
 
 class DeviceTimer(Protocol):
@@ -83,7 +89,7 @@ class CudaTimer:
 
 def local_devices() -> tuple[str, ...]:
     """Return the device names that a grid may use on this machine; does not load torch."""
-    has_files = any(Path(file).exists() for file in _CUDA_FILES)
+    has_files = any(map(glob, _CUDA_FILES))
     return (ANY, CPU, CUDA) if has_files else (ANY, CPU)
 
 

@@ -53,6 +53,20 @@ class Gpu:
         """Return the present power; on many GPUs this is the mean of the last second."""
         return float(self._library.nvmlDeviceGetPowerUsage(self._handle))
 
+    def others(self) -> int:
+        """Return how many other processes compute on it, once this one does.
+
+        In a container the driver may number processes as the host does, so that this one cannot be
+        told from others (nvidia-docker#1483): it counts as one of those listed.
+
+        Raises:
+            AbsentError: no process is listed, not even this one.
+        """
+        listed = self._library.nvmlDeviceGetComputeRunningProcesses(self._handle)
+        if not listed:
+            raise AbsentError("NVML lists no process, not even this one")
+        return len(listed) - 1
+
     def throttles(self) -> frozenset[str]:
         """Return why its clock is throttled now; empty if it is not."""
         try:

@@ -8,7 +8,9 @@ from jobs.common.errors import JobsError
 from jobs.machine.heartbeat import count_batch
 
 # Messages of torch on GPUs, torch on CPUs, ONNX Runtime, OpenVINO, the C++ library, and oneDNN,
-# which says no more than this when it runs out of memory.
+# which says no more than this when it runs out of memory. Of cuBLAS, cuDNN and cuFFT, whose own
+# workspaces torch does not account for. And of torch where NVML does not answer, as on a Jetson or
+# a MIG slice: it asks NVML for the free memory that it wants to name (pytorch#112377).
 _WORDS = (
     "out of memory",
     "not enough memory",
@@ -17,6 +19,10 @@ _WORDS = (
     "bad_alloc",
     "could not create a primitive",
     "could not create a memory object",
+    "cublas_status_alloc_failed",
+    "cudnn_status_alloc_failed",
+    "cufft_alloc_failed",
+    "nvml_success == r internal assert failed",
 )
 
 

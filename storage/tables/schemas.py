@@ -11,7 +11,7 @@ Version history (a new or changed column makes a new version, with a line here):
 * 7: what each exit costs, and the size of the checkpoint, in `cells`; what a task took of its
   worker besides time, in `commits`; `cpu_clock_mhz`, `emc_clock_mhz`, `trip_c`, `fan_pct` and
   `from_log` of `rounds`; `power_mode` has the mode's name with its number; `device_ms` of
-  `records`.
+  `records`; `gpu_others` of `rounds`.
 
 Types: thresholds and scores are float32, because the router compares in float32 and in SQL a
 DOUBLE 0.613 is not the FLOAT 0.613. Timestamps are naive microseconds in UTC: DuckDB's
@@ -86,7 +86,7 @@ run_id text, cell_id text, round int, image_id long, exit_block int, forward_ms 
 run_id text, cell_id text, round int, node text, position int, started_at time, ended_at time,
 clock_mhz double, temperature_c double, throttle_reasons text, governor text, power_mode text,
 load double, is_throttled bool, cpu_clock_mhz double, emc_clock_mhz double, trip_c double,
-fan_pct double, from_log text
+fan_pct double, from_log text, gpu_others int
 """,
     "power": """
 run_id text, cell_id text, round int, node text, rail text, phase text, sampled_at time,
@@ -162,6 +162,7 @@ ADDED_COLUMNS = {
         "trip_c": "DOUBLE",
         "fan_pct": "DOUBLE",
         "from_log": "VARCHAR",
+        "gpu_others": "INTEGER",
     },
     "records": {"device_ms": "DOUBLE"},
 }

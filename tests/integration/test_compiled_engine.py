@@ -11,6 +11,9 @@ from torch import Tensor
 from torch._dynamo.utils import counters
 
 import gfnet
+from jobs.acceptance.bench import Bench
+from jobs.acceptance.compiled import check_compiled
+from jobs.machine.devices import use_device
 
 pytestmark = pytest.mark.xdist_group("compiled")  # what Inductor makes for one serves all
 
@@ -53,6 +56,21 @@ def test_a_static_model_has_one_stage_in_half_precision() -> None:
     static = engines.static()
     runtime = engines.put_on("compile", static, "bfloat16")
     engines.assert_a_static_model_has_one_stage(static, runtime, "bfloat16")
+
+
+def test_an_acceptance_sees_nothing_compiled(
+    model: gfnet.GFNet, compiled: gfnet.Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the product's warm-up, under its clock, with batches that shrink to any size."""
+    monkeypatch.setattr(Bench, "student_there", model)
+    bench = Bench(use_device("cpu"), ("compile",))
+    assert bench.engine("compile", model) is compiled
+    findings = list(check_compiled(bench))
+    assert [(finding.name, finding.verdict) for finding in findings] == [
+        ("compile: while the clock runs", "ok"),
+        ("compile: routed answers, batch 1", "ok"),
+        ("compile: routed answers, batch 64", "ok"),
+    ]
 
 
 def test_no_images_have_no_answers(compiled: gfnet.Runtime) -> None:

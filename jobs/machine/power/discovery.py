@@ -103,10 +103,15 @@ def choose_power(
             raise AbsentError("the device is not a GPU")
         return find_nvml(open_gpu)
 
+    def rapl() -> PowerSource:
+        if device == CUDA and not setting:
+            raise AbsentError(f"it measures processors, not a GPU; {VARIABLE}=rapl takes it anyway")
+        return find_rapl(root)
+
     finders: dict[str, Finder] = {
         INA3221: lambda: find_board_rails(root),
         "nvml": nvml,
-        "rapl": lambda: find_rapl(root),
+        "rapl": rapl,
     }
     if not setting:
         return _first(finders)

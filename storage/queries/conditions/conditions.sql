@@ -14,6 +14,7 @@
 --   milliseconds.
 -- * load: the mean by time, 0 to 1, is reported from 0.1 on: there others take a tenth of all
 --   processors. It is counted in ticks of 10 ms, so it means nothing for less than a second.
+-- * gpu_others: the most other processes that had the GPU in use before or after a round.
 WITH
 named AS (
     SELECT run_id, node, regexp_extract(mode, '\((\d+)\)$', 1) AS number, min(mode) AS mode
@@ -52,7 +53,8 @@ states AS (
         min(clock_mhz) AS min_clock_mhz,
         max(clock_mhz) AS max_clock_mhz,
         sum(seconds) FILTER (load IS NOT NULL) AS load_s,
-        coalesce(sum(load * seconds) / nullif(load_s, 0), avg(load)) AS load
+        coalesce(sum(load * seconds) / nullif(load_s, 0), avg(load)) AS load,
+        max(gpu_others) AS gpu_others
     FROM kept
     GROUP BY run_id, cell_id, node
 ),
@@ -74,6 +76,7 @@ SELECT run_id, cell_id, node,
     nullif(array_to_string(power_modes, ', '), '') AS power_mode,
     nullif(array_to_string(governors, ' / '), '') AS governor,
     clock_mhz, min_clock_mhz, max_clock_mhz, highest_clock_mhz, load,
+    gpu_others,
     coalesce(len(power_modes) <= 1, true) AS is_steady,
     nullif(concat_ws('; ',
         CASE WHEN NOT is_steady
@@ -85,7 +88,9 @@ SELECT run_id, cell_id, node,
         CASE WHEN max_clock_mhz < 0.95 * highest_clock_mhz
             THEN 'conditions: a clock more than 5 % below the highest beside it' END,
         CASE WHEN load >= 0.1 AND load_s >= 1
-            THEN 'conditions: others used 10 % of the processors or more' END
+            THEN 'conditions: others used 10 % of the processors or more' END,
+        CASE WHEN gpu_others > 0
+            THEN 'conditions: other processes had the GPU in use' END
     ), '') AS note
 FROM beside
 ORDER BY run_id, position, cell_id, node

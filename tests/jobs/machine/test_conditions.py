@@ -78,6 +78,7 @@ def test_two_readings_make_a_row() -> None:
         "governor": "performance, powersave",
         "power_mode": "2",
         "load": pytest.approx(4 / 40),
+        "gpu_others": None,
         "is_throttled": False,
     }
 
@@ -179,12 +180,19 @@ def test_a_gpu_is_asked_itself(tmp_path: Path) -> None:
         temperature_c=lambda: 70.0,
         fan_pct=lambda: 35.0,
         throttles=lambda: frozenset({"x"}),
+        others=lambda: 1,
     )
     root = build_board(tmp_path, BOARDS["thor"])
     reading = Machine("cuda", root, open_gpu=lambda: gpu).read()
     assert (reading.clock_mhz, reading.temperature_c, reading.fan_pct) == (900, 70, 35)
     assert (reading.cpu_clock_mhz, reading.emc_clock_mhz) == (1344, 4266)
     assert (reading.throttles, reading.is_throttling_known) == ({"x"}, True)
+    before = replace(reading, gpu_others=None)
+    assert columns(before, reading)["gpu_others"] == 1, "the one that could be read"
+
+
+NOT_COUNTED = {"others on the GPU": "OSError: this sensor"}
+"""The one figure of a board that NVML alone has."""
 
 
 class NotSupported:
@@ -223,8 +231,8 @@ def test_a_board_shows_by_its_kernel_what_nvml_refuses(
     assert (row["cpu_clock_mhz"], row["trip_c"], row["fan_pct"]) == (1344, trip_c, 20)
     assert row["emc_clock_mhz"] == (emc_clock_mhz and pytest.approx(emc_clock_mhz))
     assert (row["throttle_reasons"], row["is_throttled"]) == (None, False)
-    no_emc = "not readable here: memory clock (no devfreq bwmgr, and debugfs not readable)"
-    assert reading.missing_note() == ("" if emc_clock_mhz else no_emc)
+    no_emc = {"memory clock": "no devfreq bwmgr, and debugfs not readable"}
+    assert reading.missing == ({} if emc_clock_mhz else no_emc) | NOT_COUNTED
 
 
 def test_what_throttles_a_board_is_named(tmp_path: Path) -> None:
@@ -262,13 +270,13 @@ def test_a_sensor_that_vanishes_or_lies_gives_none_and_why(
     gpu: Any = NotSupported()
     root = build_board(tmp_path, BOARDS["thor"])
     machine = Machine("cuda", root, open_gpu=lambda: gpu)
-    assert machine.first.missing == {}
+    assert machine.first.missing == NOT_COUNTED
     if lie is None:
         (root / file).unlink()
     else:
         put(root / file, lie)
     reading = machine.read()
-    assert list(reading.missing) == [figure]
+    assert reading.missing.keys() - NOT_COUNTED == {figure}
     row = columns(reading, reading)
     column = {"memory clock": "emc_clock_mhz", "processor clock": "cpu_clock_mhz", "fan": "fan_pct"}
     assert row[column.get(figure, f"{figure}_mhz".replace("power mode_mhz", "power_mode"))] is None

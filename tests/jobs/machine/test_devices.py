@@ -69,9 +69,12 @@ def test_local_devices_are_told_without_torch(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """From device files: a grid can be checked before torch is loaded."""
-    monkeypatch.setattr(devices, "_CUDA_FILES", (str(tmp_path / "nvidia0"),))
+    (pattern,) = (file for file in devices._CUDA_FILES if file.startswith("/dev/nvidia"))
+    monkeypatch.setattr(devices, "_CUDA_FILES", (pattern.replace("/dev", str(tmp_path)),))
+    (tmp_path / "nvidiactl").touch()
+    (tmp_path / "nvidia-uvm").touch()
     assert local_devices() == ("any", "cpu")
-    (tmp_path / "nvidia0").touch()
+    (tmp_path / "nvidia3").touch()  # the only one that this container was given
     assert local_devices() == ("any", "cpu", "cuda")
 
 

@@ -22,8 +22,9 @@ class Library:
     class NVMLError(Exception):
         """What pynvml raises."""
 
-    def __init__(self, bits: int = 0, *, is_old: bool = False) -> None:
-        self.bits, self.is_old, self.is_started = bits, is_old, False
+    def __init__(self, bits: int = 0, *, is_old: bool = False, processes: int = 1) -> None:
+        self.bits, self.is_old, self.processes = bits, is_old, processes
+        self.is_started = False
 
     def nvmlInit(self) -> None:
         """Start."""
@@ -51,6 +52,11 @@ class Library:
         assert handle == "handle"
         return 35
 
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: str) -> list[object]:
+        """Those that compute on it."""
+        assert handle == "handle"
+        return [object()] * self.processes
+
     def nvmlDeviceGetCurrentClocksEventReasons(self, handle: str) -> int:
         """What holds it back, where the driver is new."""
         if self.is_old:
@@ -70,6 +76,13 @@ def test_a_gpu_tells_clock_heat_and_throttles(is_old: bool) -> None:
     assert (gpu.clock_mhz(), gpu.temperature_c(), gpu.fan_pct()) == (1410, 64, 35)
     assert gpu.throttles() == {"software power cap", "hardware thermal slowdown"}
     assert Gpu(Library(0x1), "GPU-7").throttles() == frozenset()
+
+
+def test_other_processes_are_counted() -> None:
+    """This one is among those listed, whatever its number; a list without it says nothing."""
+    assert [Gpu(Library(processes=n), "GPU-7").others() for n in (1, 3)] == [0, 2]
+    with pytest.raises(AbsentError, match="lists no process, not even this one"):
+        Gpu(Library(processes=0), "GPU-7").others()
 
 
 def test_the_bits_are_nvmls() -> None:

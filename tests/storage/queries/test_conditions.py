@@ -57,6 +57,21 @@ def _reasons(build: InMemory) -> dict[str, list[str]]:
     }
 
 
+def test_others_on_the_gpu_are_said(build: InMemory) -> None:
+    """In whichever round they were; none, or a GPU that does not tell, is no reason."""
+    _timed(build, {"gpu_others": 0}, {"gpu_others": 2}, model="beside", position=0)
+    _timed(build, {"gpu_others": 0}, {}, model="alone", position=1)
+    build.store()
+    assert _reasons(build) == {
+        "beside": ["conditions: other processes had the GPU in use"],
+        "alone": [],
+    }
+    assert {name: row["gpu_others"] for name, row in _conditions(build).items()} == {
+        "beside": 2,
+        "alone": 0,
+    }
+
+
 def test_one_row_a_cell_and_node(build: InMemory) -> None:
     """Means over its rounds; the load weighs by time: 2 s and 6 s."""
     late = NOON + timedelta(seconds=6)

@@ -37,6 +37,16 @@ def test_a_jetson_is_read_by_its_own_sensor(board: Board, powercap: Callable) ->
     )
 
 
+def test_a_processors_counter_is_no_gpus(powercap: Callable) -> None:
+    """The energy of a GPU without NVML is not that of the processor beside it, unless asked for."""
+    root = powercap(PACKAGE)
+    choice = choose_power("cuda", "", root, no_gpu)
+    assert choice.source is None
+    assert "rapl (it measures processors, not a GPU; GFJOBS_POWER=rapl takes" in choice.note
+    assert choose_power("cuda", "rapl", root, no_gpu).name == "rapl: package-0"
+    assert choose_power("cpu", "", root, no_gpu).name == "rapl: package-0"
+
+
 def test_without_any_the_reasons_are_joined(tmp_path: Path) -> None:
     """NULL, and why each is none; NVML is asked where the GPU is the device."""
     choice = choose_power("cpu", "", tmp_path, no_gpu)

@@ -1,0 +1,232 @@
+"""Runs the checks in turn, each within its time, and describes the machine they ran on."""
+
+from __future__ import annotations
+
+import platform
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import gfnet
+from jobs.acceptance.answers import check_answers
+from jobs.acceptance.bench import Bench
+from jobs.acceptance.clock import check_clock
+from jobs.acceptance.compiled import check_compiled
+from jobs.acceptance.finding import Finding, is_accepted
+from jobs.acceptance.nvml_readings import check_nvml
+from jobs.acceptance.others import check_others
+from jobs.acceptance.out_of_memory import check_memory
+from jobs.acceptance.skipping import check_skipping
+from jobs.acceptance.small_grid import check_grid
+from jobs.common.clock import now
+from jobs.common.errors import UsageError
+from jobs.common.text import ShowText
+from jobs.common.version import gfjobs_version, git_revision
+from jobs.machine.conditions import machine_of
+from jobs.machine.devices import CPU, CUDA, Device, has_cuda, use_device
+from jobs.machine.power.discovery import describe_power
+
+Group = Callable[[Bench], Iterator[Finding]]
+
+GROUPS: tuple[tuple[str, Group, float], ...] = (
+    ("answers", check_answers, 150),
+    ("skipping", check_skipping, 90),
+    ("torch.compile", check_compiled, 60),
+    ("clock", check_clock, 20),
+    ("out of memory", check_memory, 20),
+    ("NVML", check_nvml, 30),
+    ("others", check_others, 40),
+    ("grid", check_grid, 60),
+)
+"""The checks with the seconds that each may take: 470 in all, of the 8 minutes of an acceptance."""
+
+CPU_TIMES = 4.0
+"""How many times as long the checks may take on a CPU, which may have other work meanwhile."""
+
+SLOW_ENGINES = ("compile",)
+"""Engines that are left out on a CPU unless they are named: they compile for minutes there."""
+
+
+class OutOfTimeError(BaseException):
+    """A check has used up its seconds; not an Exception, which a worker would make a row of."""
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """The result of an acceptance.
+
+    Attributes:
+        machine: facts of the machine, by name; None for one that it does not tell.
+        findings: of all checks.
+        seconds: how long they took.
+    """
+
+    machine: dict[str, Any]
+    findings: tuple[Finding, ...]
+    seconds: float
+
+    @cached_property
+    def is_accepted(self) -> bool:
+        """Whether no check failed."""
+        return is_accepted(self.findings)
+
+
+def accept(narrate: ShowText, *, is_cpu: bool = False, runtimes: Sequence[str] = ()) -> Acceptance:
+    """Run all checks on this machine's GPU.
+
+    Args:
+        narrate: shows progress.
+        is_cpu: run them on the CPU, where they make sense: a rehearsal without a GPU.
+        runtimes: the engines to check; by default all, without SLOW_ENGINES on a CPU.
+
+    Raises:
+        UsageError: torch sees no GPU, or an engine is unknown.
+    """
+    began_s = time.monotonic()
+    device = _device(is_cpu=is_cpu)
+    bench = Bench(device, _runtimes(runtimes, is_cpu=is_cpu), narrate)
+    findings = [*_left_out(bench, is_cpu=is_cpu)]
+    for name, group, limit_s in GROUPS:
+        longest_s = limit_s if bench.is_gpu else CPU_TIMES * limit_s
+        narrate(f"{name}: at most {longest_s:g} s")
+        findings += run_group(name, group, longest_s, bench)
+    return Acceptance(describe_machine(device), tuple(findings), time.monotonic() - began_s)
+
+
+def run_group(name: str, group: Group, limit_s: float, bench: Bench) -> list[Finding]:
+    """Run the checks of a group; one that raises, or takes too long, is a finding that fails."""
+    findings: list[Finding] = []
+    begun_s = time.monotonic()
+    expected = f"an end within {limit_s:g} s"
+    try:
+        with _limited(limit_s):
+            for finding in group(bench):
+                now_s = time.monotonic()
+                findings.append(replace(finding, seconds=now_s - begun_s))
+                bench.narrate(f"  {finding.verdict}: {finding.name}")
+                begun_s = now_s
+    except OutOfTimeError:
+        findings.append(Finding.broken(name, expected, f"not done after {limit_s:g} s"))
+    except Exception as err:  # noqa: BLE001 - a check that breaks must not hide the others
+        said = " ".join(str(err).split())[:500]
+        findings.append(Finding.broken(name, expected, f"{type(err).__name__}: {said}"))
+    return findings
+
+
+def describe_machine(device: Device) -> dict[str, Any]:
+    """Return what tells this machine and its software apart; None for what it does not tell."""
+    import torch
+
+    cudnn: Any = torch.backends.cudnn
+    facts: dict[str, Any] = {
+        "made_at": now().isoformat(timespec="seconds") + "Z",
+        "device": device.name,
+        "gpu": None,
+        "compute_capability": None,
+        "memory_bytes": None,
+        "driver": _driver(),
+        "cuda": torch.version.cuda,
+        "cudnn": cudnn.version(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "processor": _processor(),
+        "architecture": platform.machine(),
+        "system": platform.platform(),
+        "power_source": describe_power(device).name,
+        "not_readable": machine_of(device).first.missing_note() or None,
+        "gfjobs": gfjobs_version(),
+        "git_revision": git_revision(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+    }
+    if device.name == CUDA:
+        properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+        facts |= {
+            "gpu": properties.name,
+            "compute_capability": f"{properties.major}.{properties.minor}",
+            "memory_bytes": properties.total_memory,
+        }
+    return facts
+
+
+_PACKAGES = ("triton", "onnxruntime", "onnxruntime-gpu", "openvino", "nvidia-ml-py", "ray")
+
+
+def _device(*, is_cpu: bool) -> Device:
+    if is_cpu:
+        return use_device(CPU)
+    import torch
+
+    if not has_cuda():
+        raise UsageError(
+            f"no GPU: torch {torch.__version__} sees none on this machine; give --cpu to rehearse"
+            " the checks on the processor"
+        )
+    return use_device(CUDA)
+
+
+def _runtimes(asked: Sequence[str], *, is_cpu: bool) -> tuple[str, ...]:
+    if unknown := [name for name in asked if name not in gfnet.RUNTIMES]:
+        known = ", ".join(gfnet.RUNTIMES)
+        raise UsageError(f"runtime {unknown[0]!r} is unknown; known: {known}")
+    if asked:
+        return tuple(asked)
+    return tuple(name for name in gfnet.RUNTIMES if not (is_cpu and name in SLOW_ENGINES))
+
+
+def _left_out(bench: Bench, *, is_cpu: bool) -> Iterator[Finding]:
+    """Yield a finding of each engine that is not checked."""
+    for name in gfnet.RUNTIMES:
+        if name not in bench.runtimes:
+            is_slow = is_cpu and name in SLOW_ENGINES
+            why = "it compiles for minutes on a processor" if is_slow else "not asked for"
+            yield Finding.skipped(name, "an engine to check", f"{why}: give --runtime {name}")
+
+
+@contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """Raise OutOfTimeError in the body once it has run for so long; in a main thread alone."""
+
+    def end(_signal: int, _frame: object) -> None:
+        raise OutOfTimeError
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _driver() -> str | None:
+    """Return the version of NVIDIA's driver, as NVML tells it."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        return str(pynvml.nvmlSystemGetDriverVersion())
+    except Exception:  # noqa: BLE001 - the package, the library or the driver is not there
+        return None
+
+
+def _processor() -> str | None:
+    """Return the processor's name."""
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
