@@ -82,6 +82,7 @@ def open_files(source: str | Path | bytes, where: str) -> BundleFiles:
         return FolderFiles(path, where)
     if not stat.S_ISREG(mode):  # reading a pipe would block
         raise BundleError(f"{where}: neither a folder nor a regular file; a bundle is one of them")
+    path = Path(os.path.realpath(path))  # the user may name a link; within a folder is none
     return ZipFiles(_read_regular(path, where, MAX_BUNDLE_BYTES), where)
 
 
@@ -140,7 +141,7 @@ class ZipFiles:
             raise BundleError(f"{where}: holds {entry.file_size:,} bytes; allowed: {most:,}")
         try:
             with self._zip.open(entry) as file:
-                content = file.read(most + 1)
+                content = file.read(entry.file_size + 1)
         except _BROKEN as err:
             raise BundleError(f"{where}: cannot be unpacked: {err}") from err
         if len(content) != entry.file_size:
@@ -203,7 +204,7 @@ def _read_regular(path: Path, where: str, most: int) -> bytes:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise BundleError(f"{where}: is no regular file")
-            content = file.read(most + 1) if found.st_size <= most else b""
+            content = file.read(found.st_size + 1) if found.st_size <= most else b""
             size_bytes = max(found.st_size, len(content))
     except FileNotFoundError as err:
         raise BundleError(f"{where} is missing: {_missing_hint(path)}") from err

@@ -46,7 +46,7 @@ def _names(manifest: BundleManifest) -> Iterator[str]:
     folded = [file.casefold() for file in files]
     for file in sorted({each for each in files if folded.count(each.casefold()) > 1}):
         yield f"the file name {file} stands for several graphs; upper and lower case do not differ"
-    texts = [manifest.name, manifest.origin, *manifest.class_names]
+    texts = [manifest.name, manifest.origin, *manifest.class_names, *files]
     for graph in manifest.graphs:
         names = [tensor.name for tensor in (*graph.inputs, *graph.outputs)]
         if len(set(names)) < len(names):
@@ -55,9 +55,8 @@ def _names(manifest: BundleManifest) -> Iterator[str]:
     for text in texts:
         if not text.isprintable():
             yield f"{shortened(text)} has control characters; use letters, digits and signs"
-    for what, given in (("class name", manifest.class_names),):
-        if len(set(given)) < len(given):
-            yield f"a {what} stands twice; each class has its own"
+    if len(set(manifest.class_names)) < len(manifest.class_names):
+        yield "a class name stands twice; each class has its own"
 
 
 def _shapes(manifest: BundleManifest) -> Iterator[str]:

@@ -60,19 +60,17 @@ def check_graph(
         ) from err
     try:
         model = onnx.load_model_from_string(data)
-        problem = next(_problems(model, entry, manifest), None)
+        problem = next(_problems(model, data, entry, manifest), None)
     except (DecodeError, ValueError, RecursionError) as err:  # ValueError: text that is not UTF-8
         raise BundleError(f"{where}: {entry.file}: not an ONNX graph: {first_line(err)}") from err
-    if problem is None:
-        problem = _unfit(data) or next(size_problems(model), None)
     if problem is not None:
         raise BundleError(f"{where}: {entry.file}: {problem}")
 
 
 def _problems(
-    model: ModelProto, entry: StageEntry | SingleEntry, manifest: BundleManifest
+    model: ModelProto, data: bytes, entry: StageEntry | SingleEntry, manifest: BundleManifest
 ) -> Iterator[str]:
-    """Yield what is wrong with a parsed graph, cheapest first."""
+    """Yield what is wrong with a parsed graph; each check relies on those before it."""
     yield from _domains(model, manifest.opset)
     if model.functions or model.training_info:
         yield "it has functions or training information; export it inlined, for inference"
@@ -82,6 +80,8 @@ def _problems(
         ("gives", model.graph.output, entry.outputs),
     ):
         yield from _interface(what, found, wanted)
+    yield from _refused_by_onnx(data)
+    yield from size_problems(model)
 
 
 def _domains(model: ModelProto, opset: int) -> Iterator[str]:
@@ -172,12 +172,11 @@ def _described(value: ValueInfoProto) -> tuple[str, list[int | None]]:
     return DTYPES.get(kind.elem_type, f"type {kind.elem_type}"), sizes
 
 
-def _unfit(data: bytes) -> str | None:
-    """Return why ONNX's own checker refuses a graph; None if it does not."""
+def _refused_by_onnx(data: bytes) -> Iterator[str]:
+    """Yield why ONNX's own checker refuses a graph: order of nodes, names, inputs, attributes."""
     import onnx
 
     try:
         onnx.checker.check_model(data)
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as err:
-        return f"ONNX's checker refuses it: {first_line(err)}"
-    return None
+        yield f"ONNX's checker refuses it: {first_line(err)}"

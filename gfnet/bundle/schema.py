@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,31 +22,34 @@ def check_schema(document: Any, where: str) -> None:
     error = next(_validator().iter_errors(document), None)
     if error is None:
         return
-    while error.context:  # of several allowed forms: the one that came nearest
-        error = max(error.context, key=lambda each: len(each.absolute_path))
+    errors = [error]
+    while errors[0].context:  # of several allowed forms: those that came nearest
+        depth = max(len(each.absolute_path) for each in errors[0].context)
+        errors = [each for each in errors[0].context if len(each.absolute_path) == depth]
+    error = errors[0]
     place = "".join(
         f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path
     )
     raise BundleError(
-        f"{where}: {place.lstrip('.') or 'the document'}: {_problem(error)}; the format is"
+        f"{where}: {place.lstrip('.') or 'the document'}: {_problem(errors)}; the format is"
         " described in docs/bundles.md"
     )
 
 
-def _problem(error: Any) -> str:
+def _problem(errors: Sequence[Any]) -> str:
     """Return what was found and what is allowed, without what the library would repeat of it."""
+    error = errors[0]
     found, rule, wanted = error.instance, error.validator, error.validator_value
     if rule == "required":
         return f"lacks {', '.join(key for key in wanted if key not in found)}"
     if rule == "additionalProperties":
         known = error.schema["properties"]
-        unknown = ", ".join(shortened(key) for key in found if key not in known)
+        unknown = next(key for key in found if key not in known)
         return f"has the unknown key {shortened(unknown)}; allowed: {', '.join(known)}"
-    if rule in {"minItems", "maxItems"}:
-        return f"has {len(found)} entries; allowed: {rule[:3]}imum {wanted}"
-    if rule in {"minLength", "maxLength"}:
-        return f"has {len(found)} characters; allowed: {rule[:3]}imum {wanted}"
-    return f"found {shortened(_text(found))}; allowed: {rule} {json.dumps(wanted)}"
+    allowed = " or ".join(f"{each.validator} {json.dumps(each.validator_value)}" for each in errors)
+    if rule in {"minItems", "maxItems", "minLength", "maxLength"}:
+        return f"has {len(found)} of them; allowed: {allowed}"
+    return f"found {shortened(_text(found))}; allowed: {allowed}"
 
 
 def _text(found: Any) -> Any:

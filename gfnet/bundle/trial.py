@@ -41,8 +41,8 @@ def try_bundle(bundle: Bundle, threads: int = 1) -> BundleSessions:
         is_like = np.abs(logits - alone[-1].logits).max() <= reach
         if not is_like or block.tolist() != [last]:
             raise BundleError(
-                f"{bundle.where}: {bundle.manifest.single.file}: with infinite thresholds it does not"
-                f" give the logits of the last stage and its exit block {last}"
+                f"{bundle.where}: {bundle.manifest.single.file}: with infinite thresholds it does"
+                f" not give the logits of the last stage and its exit block {last}"
             )
     return sessions
 
