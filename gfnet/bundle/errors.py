@@ -16,7 +16,7 @@ def shortened(found: object) -> str:
     return f"{text[:_SHOWN]}..." if is_cut else text
 
 
-def first_line(err: BaseException) -> str:
+def library_message(err: BaseException) -> str:
     """Return the first line of another library's message, shortened."""
     lines = [line.strip() for line in str(err).splitlines() if line.strip()]
     return shortened(lines[0]) if lines else type(err).__name__

@@ -19,7 +19,7 @@ from gfnet.bundle.manifest import (
     StageEntry,
     TensorEntry,
 )
-from gfnet.bundle.manifest_text import write_manifest
+from gfnet.bundle.manifest_text import write_bundle_manifest
 from gfnet.bundle.precisions import BUNDLE_PRECISIONS
 from gfnet.bundle.reader import Bundle, load_bundle
 from gfnet.bundle.trial import try_bundle
@@ -103,7 +103,7 @@ def export_bundle(
         single=single,
         origin=origin,
     )
-    bundle = load_bundle(pack({MANIFEST_NAME: write_manifest(manifest)} | files))
+    bundle = load_bundle(pack({MANIFEST_NAME: write_bundle_manifest(manifest)} | files))
     sessions = try_bundle(bundle)
     tolerance = BUNDLE_PRECISIONS[precision]
     return ExportedBundle(bundle, compare_bundle(model, bundle, sessions, images, tolerance))

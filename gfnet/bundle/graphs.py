@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from gfnet.bundle.errors import BundleError, first_line, shortened
+from gfnet.bundle.errors import BundleError, library_message, shortened
 from gfnet.bundle.manifest import BATCH, BundleManifest, SingleEntry, StageEntry, TensorEntry
 from gfnet.bundle.sizes import size_problems
 from gfnet.bundle.weights import DTYPES, check_tensor
@@ -62,7 +62,9 @@ def check_graph(
         model = onnx.load_model_from_string(data)
         problem = next(_problems(model, data, entry, manifest), None)
     except (DecodeError, ValueError, RecursionError) as err:  # ValueError: text that is not UTF-8
-        raise BundleError(f"{where}: {entry.file}: not an ONNX graph: {first_line(err)}") from err
+        raise BundleError(
+            f"{where}: {entry.file}: not an ONNX graph: {library_message(err)}"
+        ) from err
     if problem is not None:
         raise BundleError(f"{where}: {entry.file}: {problem}")
 
@@ -179,4 +181,4 @@ def _refused_by_onnx(data: bytes) -> Iterator[str]:
     try:
         onnx.checker.check_model(data)
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as err:
-        yield f"ONNX's checker refuses it: {first_line(err)}"
+        yield f"ONNX's checker refuses it: {library_message(err)}"

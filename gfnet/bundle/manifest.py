@@ -148,7 +148,7 @@ class BundleManifest:
         return tuple(stage.exit_block for stage in self.stages[:-1])
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; `read_manifest` reads them back."""
+        """Plain JSON values; `read_bundle_manifest` reads them back."""
         stated = asdict(self)
         thresholds = [NEVER if math.isinf(limit) else limit for limit in self.thresholds]
         own = {"preprocessing": self.preprocessing.to_json(), "thresholds": thresholds}

@@ -25,12 +25,12 @@ from gfnet.preprocess import Preprocessing
 MAX_MANIFEST_BYTES = 2**22
 
 
-def write_manifest(manifest: BundleManifest) -> bytes:
+def write_bundle_manifest(manifest: BundleManifest) -> bytes:
     """Return the text of `manifest.json`, always the same for the same manifest."""
     return (json.dumps(manifest.to_json(), indent=1, allow_nan=False) + "\n").encode()
 
 
-def read_manifest(data: bytes, where: str) -> tuple[BundleManifest, str]:
+def read_bundle_manifest(data: bytes, where: str) -> tuple[BundleManifest, str]:
     """Read a manifest, and the digest of the bundle.
 
     Args:

@@ -11,7 +11,7 @@ from gfnet.bundle.errors import BundleError
 from gfnet.bundle.files import MAX_BUNDLE_BYTES, MAX_GRAPH_BYTES, open_files, pack
 from gfnet.bundle.fit import check_fit
 from gfnet.bundle.manifest import MANIFEST_NAME, BundleManifest
-from gfnet.bundle.manifest_text import MAX_MANIFEST_BYTES, read_manifest
+from gfnet.bundle.manifest_text import MAX_MANIFEST_BYTES, read_bundle_manifest
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def inspect_bundle(source: str | Path | bytes) -> Bundle:
     where = "bundle" if isinstance(source, bytes) else str(source)
     parts = open_files(source, where)
     text = parts.read(MANIFEST_NAME, MAX_MANIFEST_BYTES)
-    manifest, digest = read_manifest(text, where)
+    manifest, digest = read_bundle_manifest(text, where)
     check_fit(manifest, where)
     parts.check_listed([MANIFEST_NAME, *(graph.file for graph in manifest.graphs)])
     files, left = {MANIFEST_NAME: text}, MAX_BUNDLE_BYTES

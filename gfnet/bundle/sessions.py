@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gfnet.bundle.errors import BundleError, first_line, shortened
+from gfnet.bundle.errors import BundleError, library_message, shortened
 from gfnet.bundle.manifest import BATCH, SingleEntry, StageEntry
 from gfnet.bundle.reader import Bundle
 
@@ -98,5 +98,5 @@ class BundleSessions:
 
     def _error(self, entry: StageEntry | SingleEntry, what: str, err: Exception) -> BundleError:
         return BundleError(
-            f"{self._bundle.where}: {entry.file}: ONNX Runtime {what}: {first_line(err)}"
+            f"{self._bundle.where}: {entry.file}: ONNX Runtime {what}: {library_message(err)}"
         )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from gfnet.bundle.errors import first_line, shortened
+from gfnet.bundle.errors import library_message, shortened
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, ValueInfoProto
+    from onnx import GraphProto, ModelProto, TensorShapeProto, ValueInfoProto
 
 MAX_VALUE_NUMBERS = 2**26
 """Of one value within a graph, per image: 256 MiB in float32."""
@@ -31,49 +31,73 @@ def size_problems(model: ModelProto) -> Iterator[str]:
     """
     import onnx
 
-    _fix_batch(model.graph)
     for graph in _graphs(model.graph):
         # What a file says of the values within may be wrong: it is inferred anew.
         del graph.value_info[:]
         for tensor in graph.initializer:
             if math.prod(tensor.dims) > _KEPT_NUMBERS:
                 tensor.ClearField("raw_data")
+    free = [sizes[0] for value in model.graph.input if (sizes := _free_sizes(value))]
+    for value in model.graph.output:
+        for size in _free_sizes(value):
+            size.ClearField("dim_param")
     try:
-        inferred = onnx.shape_inference.infer_shapes(
-            model, check_type=True, strict_mode=True, data_prop=True
-        )
-    except (onnx.shape_inference.InferenceError, ValueError, RuntimeError) as err:
-        yield f"its shapes contradict each other: {first_line(err)}"
+        one = _inferred(model, free, 1)
+        yield from _unbounded(one)
+        two = _inferred(model, free, 2) if free else one
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as err:
+        yield f"its shapes contradict each other: {library_message(err)}"
         return
-    total = 0
+    for name, numbers in two.items():
+        if numbers is None or numbers > 2 * (one.get(name) or 0):
+            yield (
+                f"{shortened(name)} grows faster than the number of images; each image must be"
+                " computed by itself"
+            )
+            return
+
+
+def _inferred(
+    model: ModelProto, free: Sequence[TensorShapeProto.Dimension], images: int
+) -> dict[str, int | None]:
+    """Return how many numbers each value has for a number of images; None: not known."""
+    import onnx
+
+    for size in free:
+        size.dim_value = images
+    inferred = onnx.shape_inference.infer_shapes(
+        model, check_type=True, strict_mode=True, data_prop=True
+    )
+    found: dict[str, int | None] = {}
     for graph in _graphs(inferred.graph):
         sizes = {value.name: _numbers(value) for value in (*graph.value_info, *graph.output)}
-        for node in graph.node:
-            for name in filter(None, node.output):
-                if (numbers := sizes.get(name)) is None:
-                    yield (
-                        f"the size of {shortened(name)}, from {shortened(node.op_type)}, does not"
-                        " follow from the size of the inputs: export with fixed sizes"
-                    )
-                    return
-                total += numbers
-                if numbers > MAX_VALUE_NUMBERS or total > MAX_ALL_NUMBERS:
-                    yield (
-                        f"{shortened(name)} has {numbers:,} values per image, {total:,} with those"
-                        f" before it; allowed: {MAX_VALUE_NUMBERS:,} and {MAX_ALL_NUMBERS:,}"
-                    )
-                    return
+        names = (name for node in graph.node for name in node.output if name)
+        found |= {name: sizes.get(name) for name in names}
+    return found
 
 
-def _fix_batch(graph: GraphProto) -> None:
-    """Let the graph take one image."""
-    for value in graph.input:
-        for size in value.type.tensor_type.shape.dim:
-            if not size.HasField("dim_value"):
-                size.dim_value = 1
-    for value in graph.output:
-        for size in value.type.tensor_type.shape.dim:
-            size.ClearField("dim_param")
+def _unbounded(sizes: Mapping[str, int | None]) -> Iterator[str]:
+    total = 0
+    for name, numbers in sizes.items():
+        if numbers is None:
+            yield (
+                f"the size of {shortened(name)} does not follow from the size of the inputs;"
+                " export with fixed sizes"
+            )
+            return
+        total += numbers
+        if numbers > MAX_VALUE_NUMBERS or total > MAX_ALL_NUMBERS:
+            yield (
+                f"{shortened(name)} has {numbers:,} values per image, {total:,} with those before"
+                f" it; allowed: {MAX_VALUE_NUMBERS:,} and {MAX_ALL_NUMBERS:,}"
+            )
+            return
+
+
+def _free_sizes(value: ValueInfoProto) -> list[TensorShapeProto.Dimension]:
+    """Return the sizes that are no number: that of the batch."""
+    sizes = value.type.tensor_type.shape.dim
+    return [size for size in sizes if not size.HasField("dim_value")]
 
 
 def _graphs(graph: GraphProto) -> Iterator[GraphProto]:

@@ -150,7 +150,24 @@ def test_a_size_that_depends_on_values_is_refused() -> None:
         helper.make_node("Add", ["taken", "sum"], ["added"]),
     ]
     found = refusal(_last([*nodes, *_end("added")], last=bundles.WEIGHTS["last"]))
-    assert "the size of 'places', from 'NonZero', does not follow from the size" in found
+    assert "the size of 'places' does not follow from the size of the inputs" in found
+
+
+def test_shapes_that_contradict_each_other_are_refused() -> None:
+    """Four features times a matrix of five rows."""
+    last = _last(_end(), last=np.zeros((5, 3), np.float32))
+    assert "its shapes contradict each other: " in refusal(last)
+
+
+def test_a_size_that_grows_faster_than_the_batch_is_refused() -> None:
+    """Products of each image with each: for 1,000 images a million."""
+    nodes = [
+        helper.make_node("Transpose", ["taken"], ["turned"], perm=[1, 0]),
+        helper.make_node("MatMul", ["taken", "turned"], ["pairs"]),
+        helper.make_node("MatMul", ["pairs", "taken"], ["mixed"]),
+    ]
+    found = refusal(_last([*nodes, *_end("mixed")], last=bundles.WEIGHTS["last"]))
+    assert "'pairs' grows faster than the number of images" in found
 
 
 def test_what_a_file_says_of_the_sizes_within_does_not_count() -> None:

@@ -10,7 +10,7 @@ import pytest
 from support import bundles
 
 import gfnet
-from gfnet.bundle.manifest_text import read_manifest, write_manifest
+from gfnet.bundle.manifest_text import read_bundle_manifest, write_bundle_manifest
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -32,12 +32,12 @@ def refusal(text: str | bytes) -> str:
 def test_what_is_written_is_read_back() -> None:
     """Every field; optional ones that were left out are written as what they mean."""
     content = bundles.files(thresholds=["inf"], origin="by hand")["manifest.json"]
-    manifest, _ = read_manifest(content, "b")
-    again, digest = read_manifest(write_manifest(manifest), "b")
+    manifest, _ = read_bundle_manifest(content, "b")
+    again, digest = read_bundle_manifest(write_bundle_manifest(manifest), "b")
     assert again == manifest
     assert manifest.thresholds == (float("inf"),)
     assert (manifest.origin, manifest.class_names) == ("by hand", ("a", "b", "c"))
-    assert digest == read_manifest(write_manifest(again), "b")[1]
+    assert digest == read_bundle_manifest(write_bundle_manifest(again), "b")[1]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_without_scores_images_exit_by_their_logits(rule: str) -> None:
     tree = document()
     tree["stages"][0]["score"] = None
     tree |= {"exit_rule": rule, "thresholds": [2.0 if rule == "patience" else 0.5]}
-    manifest, _ = read_manifest(json.dumps(tree).encode(), "b")
+    manifest, _ = read_bundle_manifest(json.dumps(tree).encode(), "b")
     assert manifest.stages[0].score is None
     tree["thresholds"] = [3.0]
     assert f"out of the range of {rule}" in refusal(json.dumps(tree))
