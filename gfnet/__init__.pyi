@@ -1,3 +1,8 @@
+from .bundle.errors import BundleError as BundleError
+from .bundle.reader import Bundle as Bundle
+from .bundle.reader import inspect_bundle as inspect_bundle
+from .bundle.reader import load_bundle as load_bundle
+from .bundle.trial import try_bundle as try_bundle
 from .checkpoint import CheckpointInfo as CheckpointInfo
 from .checkpoint import inspect_checkpoint as inspect_checkpoint
 from .checkpoint import load_checkpoint as load_checkpoint

@@ -93,7 +93,7 @@ RUN_OR_LATEST = click.argument("run", default="latest", shell_complete=run_hints
 COMMANDS = {
     "Run": ("plan", "submit", "resume", "cancel", "watch", "runs", "rm"),
     "Results": ("status", "summary", "report", "sql"),
-    "Models": ("models", "import", "train"),
+    "Models": ("models", "import", "export", "train"),
     "Thresholds": ("curve", "choose", "certify"),
     "Compare": ("compare", "judge"),
     "Nodes": ("node", "nodes", "doctor", "power"),
@@ -145,7 +145,10 @@ class Group(click.Group):
         except KeyboardInterrupt:
             narrate("interrupted")
             ctx.exit(FAILED)
-        except (BadInputError, UsageError, storage.StorageError, gfnet.CheckpointError) as err:
+        except (
+            *(BadInputError, UsageError, storage.StorageError),
+            *(gfnet.CheckpointError, gfnet.BundleError),
+        ) as err:
             narrate(f"gfjobs: {err}")
             ctx.exit(BAD_INPUT)
         except JobsError as err:

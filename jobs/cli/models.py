@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from gfnet.bundle.precisions import BUNDLE_PRECISIONS
 from jobs.cli.base import ADDRESS, FAILED, RESULTS, main, narrate, program, show
 from jobs.common.errors import UsageError
 from storage import Root
@@ -134,6 +135,47 @@ def import_file(file: Path, output: Path | None, classes: str | None, **wanted: 
     show(text_table(("", "value"), imported.facts))
     narrate(f"next, name it in a grid, models: [{output}], and see its cells:")
     narrate(f"  {program()} plan GRID")
+
+
+@main.command("export")
+@click.argument("checkpoint")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The folder to write; with the ending .gfbundle, one zip.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(list(BUNDLE_PRECISIONS)),
+    default="float32",
+    show_default=True,
+    help="Precision of matrix products.",
+)
+@click.option("--single", is_flag=True, help="Add the graph that routes one image by itself.")
+@click.option("--force", is_flag=True, help="Replace an existing bundle.")
+def export_file(
+    checkpoint: str, output: Path, *, precision: str, single: bool, force: bool
+) -> None:
+    """Export CHECKPOINT (a path or a bundled name) as a staged bundle.
+
+    One ONNX graph per exit, for any batch size and without an FFT, and a manifest. The bundle is
+    compared with the checkpoint before it is written.
+
+    \b
+    Example:
+      gfjobs export digits-dynn -o digits-dynn.gfbundle
+    """
+    from jobs.common.tables import text_table
+    from jobs.training.bundle_export import Exporting, export_checkpoint
+
+    exported = export_checkpoint(
+        Exporting(checkpoint, output, precision=precision, has_single=single, is_forced=force)
+    )
+    for line in exported.checks:
+        narrate(line)
+    show(text_table(("", "value"), exported.facts))
 
 
 @main.command()

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import gfnet
 import storage
+from gfnet.bundle.trial import try_bundle
 from gfnet.convert import ImportChanges, convert
 from jobs.cluster import ray_up_file
 from jobs.common.errors import BadInputError
@@ -27,8 +28,10 @@ from jobs.nightly import schedule
 from jobs.plan.plan import make_plan
 from jobs.training.recipe import read_recipe
 from jobs.training.recipe_fields import COMMON, OF_STAGE
+from tests.fuzz.bundles import bundle_files
 from tests.fuzz.checkpoints import damaged, plain_pickle, safetensors_files, torch_files
 from tests.fuzz.documents import documents
+from tests.support import bundles
 
 REPOSITORY = Path(__file__).parents[2]
 SINCE = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -139,6 +142,14 @@ def targets(folder: Path) -> list[Target]:
             0.25,
         ),
         Target("pth", torch_files(torch_saved), ".pth", _read_checkpoint, error, 0.15),
+        Target(
+            "bundle",
+            bundle_files([bundles.files()]),
+            ".gfbundle",
+            _read_bundle,
+            gfnet.BundleError,
+            1,
+        ),
     ]
 
 
@@ -172,6 +183,11 @@ def _read_checkpoint(path: Path) -> None:
             convert(path, changes)
     gfnet.inspect_checkpoint(path)
     gfnet.load_checkpoint(path)
+
+
+def _read_bundle(path: Path) -> None:
+    """And run it, once it has passed the checks."""
+    try_bundle(gfnet.load_bundle(path))
 
 
 def _small_data_sets(folder: Path) -> None:

@@ -17,7 +17,7 @@ from tests.fuzz import __main__ as program
 from tests.fuzz import harness
 from tests.fuzz.targets import Target
 
-INPUTS = 400
+INPUTS = 800
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ def test_inputs_are_each_accepted_or_refused(
     out, said = capsys.readouterr()
     assert code == 0, said
     lines = [line.split() for line in out.splitlines()]
-    names = ["grid", "recipe", "schedule", "cluster", "safetensors", "pth", "all"]
+    names = ["grid", "recipe", "schedule", "cluster", "safetensors", "pth", "bundle", "all"]
     assert [line[0] for line in lines if line[0] in names] == names
     inputs, accepted, refused, failures = map(int, lines[-2][1:5])
     assert inputs > 0.9 * INPUTS  # hypothesis leaves out what it has tried already

@@ -19,7 +19,7 @@ from .commands import Command
 REPOSITORY = Path(__file__).parents[2]
 PAGES = ["README.md", *(f"docs/{page.name}" for page in sorted(REPOSITORY.glob("docs/*.md")))]
 GOING_ON = (
-    ("docs/data.md", "docs/training.md"),
+    ("docs/data.md", "docs/training.md", "docs/bundles.md"),
     ("docs/thresholds.md", "docs/report.md", "README.md"),
     (
         *("docs/grids.md", "docs/diagnostics.md", "docs/results.md"),

@@ -1,0 +1,113 @@
+"""Exports a checkpoint as a staged bundle: the user's settings, their checks, and the result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import gfnet
+import storage
+from gfnet.runtimes import unavailable
+from jobs.common.errors import UsageError
+
+if TYPE_CHECKING:
+    from gfnet.bundle.comparison import BundleComparison
+    from gfnet.bundle.reader import Bundle
+
+IMAGES = 64
+"""Scanned digits on which a bundle is compared with its checkpoint: real images, since random
+noise takes one exit."""
+
+
+@dataclass(frozen=True)
+class Exporting:
+    """A requested export.
+
+    Attributes:
+        source: path of a checkpoint, or name of a bundled one.
+        output: the folder, or the zip if it ends in .gfbundle, to write.
+        precision: of the graphs' matrix products.
+        has_single: whether to add the graph that routes one image by itself.
+        is_forced: whether a bundle that is there may be replaced.
+    """
+
+    source: str
+    output: Path
+    precision: str = "float32"
+    has_single: bool = False
+    is_forced: bool = False
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The result of an export: name and value of what the bundle has, and how it was checked."""
+
+    facts: Sequence[tuple[str, object]]
+    checks: Sequence[str]
+
+
+def export_checkpoint(wanted: Exporting) -> Exported:
+    """Export a checkpoint, compare the bundle with it, and write the bundle.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used.
+        BundleError: the output is not to be replaced, or the bundle's answers are not the
+            checkpoint's. Nothing was written then.
+        UsageError: the output cannot be written, or a package is missing.
+    """
+    from gfnet.bundle.export import export_bundle, sample_images
+    from gfnet.bundle.writer import check_writable, write_bundle
+
+    if reason := unavailable("onnx", "float32", "cpu"):
+        raise UsageError(f"export: {reason}")
+    check_writable(wanted.output, is_forced=wanted.is_forced)
+    path = gfnet.bundled().get(wanted.source, Path(wanted.source))
+    info = gfnet.inspect_checkpoint(path)
+    model = gfnet.load_checkpoint(path)
+    encoded = storage.open_images("digits").read(range(IMAGES))["image"].to_pylist()
+    exported = export_bundle(
+        model,
+        path.stem,
+        sample_images(encoded, model.metadata.preprocessing),
+        precision=wanted.precision,
+        has_single=wanted.has_single,
+        origin=f"checkpoint sha256:{info.sha256}",
+    )
+    try:
+        write_bundle(exported.bundle, wanted.output)
+    except OSError as err:
+        raise UsageError(
+            f"{err.filename or wanted.output} cannot be written: {err.strerror}; choose another"
+            " with -o"
+        ) from err
+    return Exported(_facts(exported.bundle, wanted.output), _checks(exported.comparison))
+
+
+def _facts(bundle: Bundle, output: Path) -> list[tuple[str, object]]:
+    manifest = bundle.manifest
+    return [
+        ("name", manifest.name),
+        ("stages", len(manifest.stages)),
+        ("exit_blocks", list(manifest.exit_blocks) or None),
+        ("exit_rule", manifest.exit_rule if manifest.exit_blocks else None),
+        ("classes", manifest.classes),
+        ("precision, opset", f"{manifest.precision}, {manifest.opset}"),
+        ("graph for one image", manifest.single.file if manifest.single else None),
+        ("size", f"{sum(map(len, bundle.files.values())):,} bytes"),
+        ("bundle", str(output)),
+        ("digest", bundle.digest),
+    ]
+
+
+def _checks(found: BundleComparison) -> list[str]:
+    logits = (
+        f"compared with the checkpoint by ONNX Runtime on {found.images} scanned digits: largest"
+        f" logit difference {found.logit_difference:.1e} (allowed {found.allowed:.1e})"
+    )
+    exits = (
+        f"exits equal at the default thresholds and at medians of the scores, where images take"
+        f" {found.exits} exits; left out: {found.near}, whose score lies at its threshold"
+    )
+    return [logits, exits] if found.exits > 1 else [logits]

@@ -1,0 +1,71 @@
+"""The export command: what it shows, what it writes, what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+import gfnet
+from gfnet.bundle import export
+from gfnet.bundle.precisions import Tolerance
+from jobs.cli import main
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of one block: an export takes seconds."""
+    torch.manual_seed(0)
+    path: Path = tmp_path_factory.mktemp("c") / "my model.safetensors"
+    model = gfnet.create("gfnet", img_size=8, patch_size=4, embed_dim=4, depth=1, num_classes=10)
+    gfnet.save_checkpoint(model, path)
+    return path
+
+
+def _run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["export", *map(str, arguments)])
+
+
+def test_it_says_how_it_was_checked_and_writes_a_bundle(checkpoint: Path, tmp_path: Path) -> None:
+    """The digest that it shows is the reader's; an existing bundle is replaced only by force."""
+    output = tmp_path / "b"
+    result = _run(checkpoint, "-o", output)
+    assert result.exit_code == 0, result.output
+    bundle = gfnet.load_bundle(output)
+    for part in ("my-model", "float32, 20", bundle.digest):
+        assert part in result.stdout
+    assert "compared with the checkpoint by ONNX Runtime on 64 scanned digits" in result.stderr
+    assert bundle.manifest.origin.endswith(gfnet.inspect_checkpoint(checkpoint).sha256)
+    again = _run(checkpoint, "-o", output)
+    assert (again.exit_code, "add --force" in again.stderr) == (2, True)
+    assert _run(checkpoint, "-o", output, "--force").exit_code == 0
+
+
+def test_a_failed_comparison_leaves_nothing(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is written before it has passed."""
+    nothing = Tolerance(logits=-1, scores=0)
+    monkeypatch.setitem(export.BUNDLE_PRECISIONS, "float32", nothing)
+    result = _run(checkpoint, "-o", tmp_path / "new" / "b.gfbundle")
+    assert result.exit_code == 2
+    assert "a logit differs from the checkpoint's by" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("nothing.safetensors", "-o", "b"), "nothing.safetensors: there is no such file"),
+        (("digits-dynn",), "Missing option '-o'"),
+        (("digits-dynn", "-o", "b", "--precision", "int4"), "'int4' is not"),
+        (("digits-dynn", "-o", __file__), "is a file; give a folder, or a name that ends in"),
+    ],
+)
+def test_a_mistake_is_named(arguments: tuple[str, ...], words: str) -> None:
+    """Before anything is exported."""
+    result = _run(*arguments)
+    assert result.exit_code == 2
+    assert words in result.output
