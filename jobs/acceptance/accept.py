@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import gfnet
-from jobs.acceptance.answers import check_answers
+from jobs.acceptance.answers import check_answers, check_engines
 from jobs.acceptance.bench import Bench
+from jobs.acceptance.check_result import CheckResult, is_accepted
 from jobs.acceptance.clock import check_clock
 from jobs.acceptance.compiled import check_compiled
-from jobs.acceptance.finding import Finding, is_accepted
 from jobs.acceptance.nvml_readings import check_nvml
 from jobs.acceptance.others import check_others
 from jobs.acceptance.out_of_memory import check_memory
@@ -33,17 +33,18 @@ from jobs.machine.conditions import machine_of
 from jobs.machine.devices import CPU, CUDA, Device, has_cuda, use_device
 from jobs.machine.power.discovery import describe_power
 
-Group = Callable[[Bench], Iterator[Finding]]
+Group = Callable[[Bench], Iterator[CheckResult]]
 
 GROUPS: tuple[tuple[str, Group, float], ...] = (
-    ("answers", check_answers, 150),
-    ("skipping", check_skipping, 90),
-    ("torch.compile", check_compiled, 60),
+    ("answers", check_answers, 60),
+    ("engines", check_engines, 150),
+    ("skipping", check_skipping, 70),
+    ("torch.compile", check_compiled, 30),
     ("clock", check_clock, 20),
     ("out of memory", check_memory, 20),
     ("NVML", check_nvml, 30),
     ("others", check_others, 40),
-    ("grid", check_grid, 60),
+    ("grid", check_grid, 50),
 )
 """The checks with the seconds that each may take: 470 in all, of the 8 minutes of an acceptance."""
 
@@ -64,18 +65,18 @@ class Acceptance:
 
     Attributes:
         machine: facts of the machine, by name; None for one that it does not tell.
-        findings: of all checks.
+        results: of all checks.
         seconds: how long they took.
     """
 
     machine: dict[str, Any]
-    findings: tuple[Finding, ...]
+    results: tuple[CheckResult, ...]
     seconds: float
 
     @cached_property
     def is_accepted(self) -> bool:
         """Whether no check failed."""
-        return is_accepted(self.findings)
+        return is_accepted(self.results)
 
 
 def accept(narrate: ShowText, *, is_cpu: bool = False, runtimes: Sequence[str] = ()) -> Acceptance:
@@ -92,32 +93,32 @@ def accept(narrate: ShowText, *, is_cpu: bool = False, runtimes: Sequence[str] =
     began_s = time.monotonic()
     device = _device(is_cpu=is_cpu)
     bench = Bench(device, _runtimes(runtimes, is_cpu=is_cpu), narrate)
-    findings = [*_left_out(bench, is_cpu=is_cpu)]
+    results = [*_left_out(bench, is_cpu=is_cpu)]
     for name, group, limit_s in GROUPS:
         longest_s = limit_s if bench.is_gpu else CPU_TIMES * limit_s
         narrate(f"{name}: at most {longest_s:g} s")
-        findings += run_group(name, group, longest_s, bench)
-    return Acceptance(describe_machine(device), tuple(findings), time.monotonic() - began_s)
+        results += run_group(name, group, longest_s, bench)
+    return Acceptance(describe_machine(device), tuple(results), time.monotonic() - began_s)
 
 
-def run_group(name: str, group: Group, limit_s: float, bench: Bench) -> list[Finding]:
-    """Run the checks of a group; one that raises, or takes too long, is a finding that fails."""
-    findings: list[Finding] = []
+def run_group(name: str, group: Group, limit_s: float, bench: Bench) -> list[CheckResult]:
+    """Run the checks of a group; one that raises, or takes too long, is a result that fails."""
+    results: list[CheckResult] = []
     begun_s = time.monotonic()
     expected = f"an end within {limit_s:g} s"
     try:
         with _limited(limit_s):
-            for finding in group(bench):
+            for result in group(bench):
                 now_s = time.monotonic()
-                findings.append(replace(finding, seconds=now_s - begun_s))
-                bench.narrate(f"  {finding.verdict}: {finding.name}")
+                results.append(replace(result, seconds=now_s - begun_s))
+                bench.narrate(f"  {result.verdict}: {result.name}")
                 begun_s = now_s
     except OutOfTimeError:
-        findings.append(Finding.broken(name, expected, f"not done after {limit_s:g} s"))
+        results.append(CheckResult.broken(name, expected, f"not done after {limit_s:g} s"))
     except Exception as err:  # noqa: BLE001 - a check that breaks must not hide the others
         said = " ".join(str(err).split())[:500]
-        findings.append(Finding.broken(name, expected, f"{type(err).__name__}: {said}"))
-    return findings
+        results.append(CheckResult.broken(name, expected, f"{type(err).__name__}: {said}"))
+    return results
 
 
 def describe_machine(device: Device) -> dict[str, Any]:
@@ -180,13 +181,13 @@ def _runtimes(asked: Sequence[str], *, is_cpu: bool) -> tuple[str, ...]:
     return tuple(name for name in gfnet.RUNTIMES if not (is_cpu and name in SLOW_ENGINES))
 
 
-def _left_out(bench: Bench, *, is_cpu: bool) -> Iterator[Finding]:
-    """Yield a finding of each engine that is not checked."""
+def _left_out(bench: Bench, *, is_cpu: bool) -> Iterator[CheckResult]:
+    """Yield a result of each engine that is not checked."""
     for name in gfnet.RUNTIMES:
         if name not in bench.runtimes:
             is_slow = is_cpu and name in SLOW_ENGINES
             why = "it compiles for minutes on a processor" if is_slow else "not asked for"
-            yield Finding.skipped(name, "an engine to check", f"{why}: give --runtime {name}")
+            yield CheckResult.skipped(name, "an engine to check", f"{why}: give --runtime {name}")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ yardstick for float32 elsewhere: no tolerance has to be guessed for a model or a
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ import gfnet
 from gfnet.float32 import refuse_tf32, tf32_uses
 from gfnet.runtimes import unavailable
 from jobs.acceptance.bench import Bench
-from jobs.acceptance.finding import Finding
+from jobs.acceptance.check_result import CheckResult
 
 Numbers = NDArray[np.float64]
 
@@ -49,6 +50,10 @@ CLEAR_FLOOR = 1e-6
 
 LEAST_CLEAR = 0.25
 """Share of routed images whose exits must be so decided; else the check has shown nothing."""
+
+SLOW_BUILD_S = 30.0
+"""Seconds for one precision of an engine, from which on the others are left out: all engines share
+the time of the checks, and a small board compiles for minutes."""
 
 SINGLES = 4
 """Images that are also routed one by one: engines have graphs of their own for one."""
@@ -114,14 +119,26 @@ class Errors:
         }
 
 
-def check_answers(bench: Bench) -> Iterator[Finding]:
-    """Check every family and rule in eager torch, and every engine and precision on one family."""
-    yield from _of_families(bench)
-    for runtime in bench.runtimes:
-        for precision in gfnet.PRECISIONS:
-            yield _engine(runtime, precision, bench)
+def check_answers(bench: Bench) -> Iterator[CheckResult]:
+    """Check every family and rule in eager torch, in every precision, and that TF32 is off."""
+    halves = [each for each in ROUNDING if not unavailable("torch", each, bench.device.name)]
+    for name, model in (*bench.families(), *bench.rules()):
+        subject = _Subject(name, model, copy.deepcopy(model).to(bench.device.name))
+        yield _float32("torch", subject, bench)
+        for precision in halves if model.exit_rule == model.config.default_rule else ():
+            yield _half("torch", precision, subject, bench)
     yield judge_switches(tf32_uses())
     yield _tf32_effect(bench)
+
+
+def check_engines(bench: Bench) -> Iterator[CheckResult]:
+    """Check every engine in every precision on one model."""
+    for runtime in bench.runtimes:
+        took_s = 0.0
+        for precision in gfnet.PRECISIONS:
+            began_s = time.monotonic()
+            yield _engine(runtime, precision, bench, took_s)
+            took_s = max(took_s, time.monotonic() - began_s)
 
 
 def measure_errors(
@@ -169,13 +186,13 @@ def compare_answers(found: Answers, truth: Answers) -> tuple[float, float]:
     return float(logits), _largest(found.scores - truth.scores)
 
 
-def judge_float32(name: str, found: Errors, cpu: Errors) -> Finding:
+def judge_float32(name: str, found: Errors, cpu: Errors) -> CheckResult:
     """Judge answers in float32 by the errors of the CPU's own float32."""
     limits = {
         "logits": max(TIMES_CPU * cpu.logits, FLOOR["logits"]),
         "scores": max(TIMES_CPU * cpu.scores, FLOOR["scores"]),
     }
-    return Finding.judged(
+    return CheckResult.judged(
         name,
         f"logits up to {limits['logits']:.1e}, scores {limits['scores']:.1e}, all clear exits",
         found.text(),
@@ -186,11 +203,11 @@ def judge_float32(name: str, found: Errors, cpu: Errors) -> Finding:
     )
 
 
-def judge_half(name: str, precision: str, found: Errors) -> Finding:
+def judge_half(name: str, precision: str, found: Errors) -> CheckResult:
     """Judge answers in half precision: as near as it allows, and not nearer than it can be."""
     unit = ROUNDING[precision]
     least, most = LEAST_ROUNDING * unit, ROUNDINGS * unit
-    return Finding.judged(
+    return CheckResult.judged(
         name,
         f"logits {least:.1e} to {most:.1e}, scores up to {2 * most:.1e}, all clear exits",
         found.text(),
@@ -201,14 +218,14 @@ def judge_half(name: str, precision: str, found: Errors) -> Finding:
     )
 
 
-def judge_tf32(without: float, with_tf32: float) -> Finding:
+def judge_tf32(without: float, with_tf32: float) -> CheckResult:
     """Judge that TF32 is not what float32 is computed in: switched on, it errs far more.
 
     TF32 rounds factors to 11 bits, float32 to 24.
     """
     least = 10.0
     times = with_tf32 / without if without else float("inf")
-    return Finding.judged(
+    return CheckResult.judged(
         "TF32, switched on to see its effect",
         f"an error of the logits at least {least:g} times that of float32",
         f"{with_tf32:.1e} with TF32, {without:.1e} without: {times:,.0f} times",
@@ -276,7 +293,7 @@ class _Subject:
     there: gfnet.GFNet
 
 
-def _float32(runtime: str, subject: _Subject, bench: Bench) -> Finding:
+def _float32(runtime: str, subject: _Subject, bench: Bench) -> CheckResult:
     model = subject.model
     images = bench.images(bench.sizes.images, model)
     truth = _truth(model, images)
@@ -288,7 +305,7 @@ def _float32(runtime: str, subject: _Subject, bench: Bench) -> Finding:
     return judge_float32(f"{runtime} float32: {subject.name}", found, cpu)
 
 
-def _half(runtime: str, precision: str, subject: _Subject, bench: Bench) -> Finding:
+def _half(runtime: str, precision: str, subject: _Subject, bench: Bench) -> CheckResult:
     model = subject.model
     images = bench.images(bench.sizes.images, model)
     engine = bench.engine(runtime, subject.there, precision)
@@ -296,23 +313,18 @@ def _half(runtime: str, precision: str, subject: _Subject, bench: Bench) -> Find
     return judge_half(f"{runtime} {precision}: {subject.name}", precision, found)
 
 
-def _of_families(bench: Bench) -> Iterator[Finding]:
-    """Check eager torch on every family and rule, in each precision that the device has."""
-    halves = [each for each in ROUNDING if not unavailable("torch", each, bench.device.name)]
-    for name, model in (*bench.families(), *bench.rules()):
-        subject = _Subject(name, model, copy.deepcopy(model).to(bench.device.name))
-        yield _float32("torch", subject, bench)
-        for precision in halves if model.exit_rule == model.config.default_rule else ():
-            yield _half("torch", precision, subject, bench)
-
-
-def _engine(runtime: str, precision: str, bench: Bench) -> Finding:
+def _engine(runtime: str, precision: str, bench: Bench, took_s: float) -> CheckResult:
+    """Check an engine in a precision, unless another precision took too long."""
     name, expected = (
         f"{runtime} {precision}: the student",
         "the answers of float64, as near as it can",
     )
     if reason := unavailable(runtime, precision, bench.device.name):
-        return Finding.skipped(name, expected, reason)
+        return CheckResult.skipped(name, expected, reason)
+    if took_s > SLOW_BUILD_S:
+        return CheckResult.skipped(
+            name, expected, f"another precision took {took_s:.0f} s to build"
+        )
     bench.narrate(f"{runtime} {precision}: building the engine")
     subject = _Subject("the student", bench.student, bench.student_there)
     try:
@@ -320,12 +332,12 @@ def _engine(runtime: str, precision: str, bench: Bench) -> Finding:
             return _float32(runtime, subject, bench)
         return _half(runtime, precision, subject, bench)
     except gfnet.UnavailableError as err:
-        return Finding.skipped(name, expected, str(err))
+        return CheckResult.skipped(name, expected, str(err))
 
 
-def judge_switches(uses: Sequence[str]) -> Finding:
+def judge_switches(uses: Sequence[str]) -> CheckResult:
     """Judge that no operation may compute float32 in TF32 once an engine was made."""
-    return Finding.judged(
+    return CheckResult.judged(
         "TF32 is switched off",
         "off in products and convolutions",
         f"on in {' and '.join(uses)}" if uses else "off in products and convolutions",
@@ -333,14 +345,14 @@ def judge_switches(uses: Sequence[str]) -> Finding:
     )
 
 
-def _tf32_effect(bench: Bench) -> Finding:
+def _tf32_effect(bench: Bench) -> CheckResult:
     import torch
 
     name, expected = "TF32, switched on to see its effect", "an error far above that of float32"
     if not bench.is_gpu:
-        return Finding.skipped(name, expected, "a processor has no TF32")
+        return CheckResult.skipped(name, expected, "a processor has no TF32")
     if torch.cuda.get_device_capability() < (8, 0):
-        return Finding.skipped(name, expected, "this GPU has no TF32: Ampere and later have")
+        return CheckResult.skipped(name, expected, "this GPU has no TF32: Ampere and later have")
     model = bench.student
     images = bench.images(bench.sizes.images, model)
     truth, there = _truth(model, images), images.to(bench.device.name)
