@@ -15,20 +15,17 @@ import torch
 import gfnet
 from gfnet.config import FAMILIES
 from jobs.acceptance import answers
-from jobs.acceptance.answers import (
+from jobs.acceptance.answers import judge_float32, judge_half, judge_switches, judge_tf32
+from jobs.acceptance.bench import Bench
+from jobs.acceptance.check_result import FAIL, OK, SKIP
+from jobs.acceptance.errors import (
     Answers,
     Errors,
     exits_at,
     find_clear,
-    judge_float32,
-    judge_half,
-    judge_switches,
-    judge_tf32,
     measure_errors,
     threshold_between,
 )
-from jobs.acceptance.bench import Bench
-from jobs.acceptance.check_result import FAIL, OK, SKIP
 from jobs.machine.devices import use_device
 
 GOOD = Errors(logits=2e-7, scores=3e-7, clear=16, images=16)

@@ -15,7 +15,7 @@ import torch
 from torch._inductor import cudagraph_trees
 
 from gfnet.float32 import tf32_uses
-from jobs.acceptance import accept, answers, clock, compiled, out_of_memory
+from jobs.acceptance import answers, clock, compiled, machine_facts, out_of_memory
 from jobs.acceptance.bench import SMALL, Bench
 from jobs.acceptance.check_result import FAIL, OK
 from jobs.machine.devices import Device
@@ -154,7 +154,7 @@ def test_a_gpu_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = SimpleNamespace(name="NVIDIA X", major=9, minor=0, total_memory=GIB, uuid="7")
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: gpu)
-    facts = accept.describe_machine(Device("cuda", lambda: None, "cuda"))
+    facts = machine_facts.describe_machine(Device("cuda", lambda: None, "cuda"))
     assert (facts["gpu"], facts["compute_capability"], facts["memory_bytes"]) == (
         "NVIDIA X",
         "9.0",
