@@ -2,48 +2,42 @@
 
 from __future__ import annotations
 
-import platform
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import gfnet
-from jobs.acceptance.answers import check_answers
+from jobs.acceptance.answers import check_answers, check_engines
 from jobs.acceptance.bench import Bench
+from jobs.acceptance.check_result import CheckResult, is_accepted
 from jobs.acceptance.clock import check_clock
 from jobs.acceptance.compiled import check_compiled
-from jobs.acceptance.finding import Finding, is_accepted
+from jobs.acceptance.machine_facts import describe_machine
 from jobs.acceptance.nvml_readings import check_nvml
 from jobs.acceptance.others import check_others
 from jobs.acceptance.out_of_memory import check_memory
 from jobs.acceptance.skipping import check_skipping
 from jobs.acceptance.small_grid import check_grid
-from jobs.common.clock import now
 from jobs.common.errors import UsageError
 from jobs.common.text import ShowText
-from jobs.common.version import gfjobs_version, git_revision
-from jobs.machine.conditions import machine_of
 from jobs.machine.devices import CPU, CUDA, Device, has_cuda, use_device
-from jobs.machine.power.discovery import describe_power
 
-Group = Callable[[Bench], Iterator[Finding]]
+Group = Callable[[Bench], Iterator[CheckResult]]
 
 GROUPS: tuple[tuple[str, Group, float], ...] = (
-    ("answers", check_answers, 150),
-    ("skipping", check_skipping, 90),
-    ("torch.compile", check_compiled, 60),
+    ("answers", check_answers, 60),
+    ("engines", check_engines, 150),
+    ("skipping", check_skipping, 70),
+    ("torch.compile", check_compiled, 30),
     ("clock", check_clock, 20),
     ("out of memory", check_memory, 20),
     ("NVML", check_nvml, 30),
     ("others", check_others, 40),
-    ("grid", check_grid, 60),
+    ("grid", check_grid, 50),
 )
 """The checks with the seconds that each may take: 470 in all, of the 8 minutes of an acceptance."""
 
@@ -64,18 +58,18 @@ class Acceptance:
 
     Attributes:
         machine: facts of the machine, by name; None for one that it does not tell.
-        findings: of all checks.
+        results: of all checks.
         seconds: how long they took.
     """
 
     machine: dict[str, Any]
-    findings: tuple[Finding, ...]
+    results: tuple[CheckResult, ...]
     seconds: float
 
     @cached_property
     def is_accepted(self) -> bool:
         """Whether no check failed."""
-        return is_accepted(self.findings)
+        return is_accepted(self.results)
 
 
 def accept(narrate: ShowText, *, is_cpu: bool = False, runtimes: Sequence[str] = ()) -> Acceptance:
@@ -92,70 +86,32 @@ def accept(narrate: ShowText, *, is_cpu: bool = False, runtimes: Sequence[str] =
     began_s = time.monotonic()
     device = _device(is_cpu=is_cpu)
     bench = Bench(device, _runtimes(runtimes, is_cpu=is_cpu), narrate)
-    findings = [*_left_out(bench, is_cpu=is_cpu)]
+    results = [*_left_out(bench, is_cpu=is_cpu)]
     for name, group, limit_s in GROUPS:
         longest_s = limit_s if bench.is_gpu else CPU_TIMES * limit_s
         narrate(f"{name}: at most {longest_s:g} s")
-        findings += run_group(name, group, longest_s, bench)
-    return Acceptance(describe_machine(device), tuple(findings), time.monotonic() - began_s)
+        results += run_group(name, group, longest_s, bench)
+    return Acceptance(describe_machine(device), tuple(results), time.monotonic() - began_s)
 
 
-def run_group(name: str, group: Group, limit_s: float, bench: Bench) -> list[Finding]:
-    """Run the checks of a group; one that raises, or takes too long, is a finding that fails."""
-    findings: list[Finding] = []
+def run_group(name: str, group: Group, limit_s: float, bench: Bench) -> list[CheckResult]:
+    """Run the checks of a group; one that raises, or takes too long, is a result that fails."""
+    results: list[CheckResult] = []
     begun_s = time.monotonic()
     expected = f"an end within {limit_s:g} s"
     try:
         with _limited(limit_s):
-            for finding in group(bench):
+            for result in group(bench):
                 now_s = time.monotonic()
-                findings.append(replace(finding, seconds=now_s - begun_s))
-                bench.narrate(f"  {finding.verdict}: {finding.name}")
+                results.append(replace(result, seconds=now_s - begun_s))
+                bench.narrate(f"  {result.verdict}: {result.name}")
                 begun_s = now_s
     except OutOfTimeError:
-        findings.append(Finding.broken(name, expected, f"not done after {limit_s:g} s"))
+        results.append(CheckResult.broken(name, expected, f"not done after {limit_s:g} s"))
     except Exception as err:  # noqa: BLE001 - a check that breaks must not hide the others
         said = " ".join(str(err).split())[:500]
-        findings.append(Finding.broken(name, expected, f"{type(err).__name__}: {said}"))
-    return findings
-
-
-def describe_machine(device: Device) -> dict[str, Any]:
-    """Return what tells this machine and its software apart; None for what it does not tell."""
-    import torch
-
-    cudnn: Any = torch.backends.cudnn
-    facts: dict[str, Any] = {
-        "made_at": now().isoformat(timespec="seconds") + "Z",
-        "device": device.name,
-        "gpu": None,
-        "compute_capability": None,
-        "memory_bytes": None,
-        "driver": _driver(),
-        "cuda": torch.version.cuda,
-        "cudnn": cudnn.version(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "processor": _processor(),
-        "architecture": platform.machine(),
-        "system": platform.platform(),
-        "power_source": describe_power(device).name,
-        "not_readable": machine_of(device).first.missing_note() or None,
-        "gfjobs": gfjobs_version(),
-        "git_revision": git_revision(),
-        "packages": {name: _version(name) for name in _PACKAGES},
-    }
-    if device.name == CUDA:
-        properties = torch.cuda.get_device_properties(torch.cuda.current_device())
-        facts |= {
-            "gpu": properties.name,
-            "compute_capability": f"{properties.major}.{properties.minor}",
-            "memory_bytes": properties.total_memory,
-        }
-    return facts
-
-
-_PACKAGES = ("triton", "onnxruntime", "onnxruntime-gpu", "openvino", "nvidia-ml-py", "ray")
+        results.append(CheckResult.broken(name, expected, f"{type(err).__name__}: {said}"))
+    return results
 
 
 def _device(*, is_cpu: bool) -> Device:
@@ -180,13 +136,13 @@ def _runtimes(asked: Sequence[str], *, is_cpu: bool) -> tuple[str, ...]:
     return tuple(name for name in gfnet.RUNTIMES if not (is_cpu and name in SLOW_ENGINES))
 
 
-def _left_out(bench: Bench, *, is_cpu: bool) -> Iterator[Finding]:
-    """Yield a finding of each engine that is not checked."""
+def _left_out(bench: Bench, *, is_cpu: bool) -> Iterator[CheckResult]:
+    """Yield a result of each engine that is not checked."""
     for name in gfnet.RUNTIMES:
         if name not in bench.runtimes:
             is_slow = is_cpu and name in SLOW_ENGINES
             why = "it compiles for minutes on a processor" if is_slow else "not asked for"
-            yield Finding.skipped(name, "an engine to check", f"{why}: give --runtime {name}")
+            yield CheckResult.skipped(name, "an engine to check", f"{why}: give --runtime {name}")
 
 
 @contextmanager
@@ -203,30 +159,3 @@ def _limited(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-
-
-def _driver() -> str | None:
-    """Return the version of NVIDIA's driver, as NVML tells it."""
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        return str(pynvml.nvmlSystemGetDriverVersion())
-    except Exception:  # noqa: BLE001 - the package, the library or the driver is not there
-        return None
-
-
-def _processor() -> str | None:
-    """Return the processor's name."""
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or None
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

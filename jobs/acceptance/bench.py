@@ -105,11 +105,11 @@ class Bench:
                     changes |= {} if has_gates else {"has_gates": False}
                     yield (
                         f"{family}{'' if has_gates else ' without gates'}",
-                        spread(family, **changes),
+                        random_model(family, **changes),
                     )
                 except ConfigError:  # a static family: no exits
                     if has_gates:
-                        yield family, spread(family, **sizes)
+                        yield family, random_model(family, **sizes)
 
     def rules(self) -> Iterator[tuple[str, gfnet.GFNet]]:
         """Yield the student under every exit rule but that of its gates, on the CPU."""
@@ -120,7 +120,7 @@ class Bench:
     @cached_property
     def student(self) -> gfnet.GFNet:
         """The model on which every engine is checked, on the CPU."""
-        return spread(STUDENT, **self.sizes.student)
+        return random_model(STUDENT, **self.sizes.student)
 
     @cached_property
     def student_there(self) -> gfnet.GFNet:
@@ -152,7 +152,7 @@ class Bench:
         return sizes.flat
 
 
-def spread(family: str, **sizes: Any) -> gfnet.GFNet:
+def random_model(family: str, **sizes: Any) -> gfnet.GFNet:
     """Create a model whose tokens keep their size, and whose scores differ from image to image.
 
     Fresh weights are so small that all images would score alike, and rounding would show nothing.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from jobs.acceptance.bench import Bench, timed_images
-from jobs.acceptance.finding import Finding
+from jobs.acceptance.check_result import CheckResult
 from jobs.worker.timing import forced_exits, measure_routes, warm_up
 
 EARLIEST_MS = -0.02
@@ -28,24 +28,24 @@ QUEUED = 2
 holds some thousand launches, a pass has some three hundred."""
 
 
-def check_clock(bench: Bench) -> Iterator[Finding]:
+def check_clock(bench: Bench) -> Iterator[CheckResult]:
     """Time passes to the last block on both clocks, and once more without waiting for launches."""
     for batch in BATCHES:
         name = f"host's clock and CUDA events, batch {batch}"
         if not bench.is_gpu:
             reason = "a processor has no CUDA events: its calls return when they are done"
-            yield Finding.skipped(name, "both agree", reason)
+            yield CheckResult.skipped(name, "both agree", reason)
             continue
         host_ms, events_ms, queued_ms = _times(batch, bench)
         yield judge_clocks(batch, host_ms, events_ms)
         yield judge_launches(batch, host_ms, queued_ms)
 
 
-def judge_clocks(batch: int, host_ms: float, events_ms: float) -> Finding:
+def judge_clocks(batch: int, host_ms: float, events_ms: float) -> CheckResult:
     """Judge the median of the host's synchronised times by that of the events'."""
     late_ms = host_ms - events_ms
     most_ms = LATEST_MS + LATEST_SHARE * events_ms
-    return Finding.judged(
+    return CheckResult.judged(
         f"host's clock and CUDA events, batch {batch}",
         f"the host {EARLIEST_MS:g} to {most_ms:+.2f} ms later: it also copies the logits",
         f"host {host_ms:.3f} ms, events {events_ms:.3f} ms: {late_ms:+.3f} ms",
@@ -54,10 +54,10 @@ def judge_clocks(batch: int, host_ms: float, events_ms: float) -> Finding:
     )
 
 
-def judge_launches(batch: int, host_ms: float, queued_ms: float) -> Finding:
+def judge_launches(batch: int, host_ms: float, queued_ms: float) -> CheckResult:
     """Judge the time of queued passes, and tell which share of a timed pass waits for launches."""
     share = 1 - queued_ms / host_ms if host_ms > 0 else float("nan")
-    return Finding.judged(
+    return CheckResult.judged(
         f"launch-bound share, batch {batch}",
         "0 to 1: a pass that waits for no launch takes no longer than a timed one",
         f"{share:.2f}: {queued_ms:.3f} ms of {host_ms:.3f} ms are the GPU's work",

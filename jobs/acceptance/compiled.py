@@ -8,7 +8,7 @@ from typing import Any
 
 from gfnet.runtimes import unavailable
 from jobs.acceptance.bench import Bench, timed_images
-from jobs.acceptance.finding import Finding
+from jobs.acceptance.check_result import CheckResult
 from jobs.worker.timing import measure_routes, warm_up
 
 SIZES = (1, 5, 37, 64)
@@ -45,14 +45,14 @@ class Compilations:
         )
 
 
-def check_compiled(bench: Bench) -> Iterator[Finding]:
+def check_compiled(bench: Bench) -> Iterator[CheckResult]:
     """Route batches of all sizes after the product's warm-up, and count what is compiled then."""
     name = "compile: while the clock runs"
     expected = "nothing is compiled, nothing is recorded"
     if "compile" not in bench.runtimes:
         return
     if reason := unavailable("compile", "float32", bench.device.name):
-        yield Finding.skipped(name, expected, reason)
+        yield CheckResult.skipped(name, expected, reason)
         return
     import torch
 
@@ -75,7 +75,7 @@ def check_compiled(bench: Bench) -> Iterator[Finding]:
             yield judge_equal(size, _difference(one, other), _elsewhere(one, other))
 
 
-def judge_compilations(before: Compilations, after: Compilations, *, is_gpu: bool) -> Finding:
+def judge_compilations(before: Compilations, after: Compilations, *, is_gpu: bool) -> CheckResult:
     """Judge what was compiled between two counts."""
     name = "compile: while the clock runs"
     graphs = after.graphs - before.graphs
@@ -90,7 +90,7 @@ def judge_compilations(before: Compilations, after: Compilations, *, is_gpu: boo
             " up by Inductor"
         )
     is_replayed = not is_gpu or (after.recorded != 0 and after.given_up == 0)
-    return Finding.judged(
+    return CheckResult.judged(
         name,
         "nothing is compiled, at any size that a batch shrinks to"
         + (", or recorded; single images run as CUDA graphs" if is_gpu else ""),
@@ -100,9 +100,9 @@ def judge_compilations(before: Compilations, after: Compilations, *, is_gpu: boo
     )
 
 
-def judge_equal(size: int, difference: float, elsewhere: int) -> Finding:
+def judge_equal(size: int, difference: float, elsewhere: int) -> CheckResult:
     """Judge routed answers, which the next replay of a CUDA graph must not write over."""
-    return Finding.judged(
+    return CheckResult.judged(
         f"compile: routed answers, batch {size}",
         f"logits within {FARTHEST:.0e} of eager torch's, and the same exits",
         f"logits differ by {difference:.1e}; {elsewhere} images exit elsewhere",

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from jobs.acceptance.bench import Bench
-from jobs.acceptance.finding import Finding
+from jobs.acceptance.check_result import CheckResult
 from jobs.machine.nvml import Gpu, open_gpu
 from jobs.machine.power.nvml_power import RAIL, GpuEnergy, GpuPower
 from jobs.machine.power.protocol import TOTAL
@@ -29,18 +29,18 @@ some GPUs it samples only a part of the time (Yang et al., Part-time power measu
 MOST_W = 3000.0
 
 
-def check_nvml(bench: Bench) -> Iterator[Finding]:
+def check_nvml(bench: Bench) -> Iterator[CheckResult]:
     """Read the GPU at rest and under load."""
     names = ("NVML: clock", "NVML: temperature", "NVML: throttle reasons", "NVML: energy")
     if not bench.is_gpu:
         for name in names:
-            yield Finding.skipped(name, "a value that a GPU can have", "the device is no GPU")
+            yield CheckResult.skipped(name, "a value that a GPU can have", "the device is no GPU")
         return
     try:
         gpu = open_gpu()
     except Exception as err:  # noqa: BLE001 - NVML has its own errors
         for name in names:
-            yield Finding.skipped(name, "a value that a GPU can have", f"{err}")
+            yield CheckResult.skipped(name, "a value that a GPU can have", f"{err}")
         return
     yield _read(names[0], "MHz", CLOCKS_MHZ, gpu.clock_mhz)
     yield _read(names[1], "degrees Celsius", TEMPERATURES_C, gpu.temperature_c)
@@ -48,7 +48,7 @@ def check_nvml(bench: Bench) -> Iterator[Finding]:
     try:
         gpu.energy_mj(), gpu.power_mw()
     except Exception as err:  # noqa: BLE001 - as above; a Jetson's NVML supports neither
-        yield Finding.skipped(names[3], "as much as the integrated power", f"{err}")
+        yield CheckResult.skipped(names[3], "as much as the integrated power", f"{err}")
         return
     idle = watch_power(gpu, lambda: time.sleep(0.05))
     busy = watch_power(gpu, _work(bench))
@@ -56,10 +56,10 @@ def check_nvml(bench: Bench) -> Iterator[Finding]:
     yield judge_idle_net(mean_mw(idle[1]), mean_mw(busy[1]))
 
 
-def judge_range(name: str, unit: str, limits: tuple[float, float], value: float) -> Finding:
+def judge_range(name: str, unit: str, limits: tuple[float, float], value: float) -> CheckResult:
     """Judge a reading by the values that a GPU can have."""
     low, high = limits
-    return Finding.judged(
+    return CheckResult.judged(
         name,
         f"{low:g} to {high:g} {unit}",
         f"{value:g} {unit}",
@@ -68,13 +68,13 @@ def judge_range(name: str, unit: str, limits: tuple[float, float], value: float)
     )
 
 
-def judge_energy(counter: Sequence[PowerReading], power: Sequence[PowerReading]) -> Finding:
+def judge_energy(counter: Sequence[PowerReading], power: Sequence[PowerReading]) -> CheckResult:
     """Judge the energy counter by the integral of the reported power, over the same time."""
     name = "NVML: energy"
     expected = f"the counter within {NEAR:.0%} of the integral of the reported power"
     spans = [(reading.begin_ns, reading.end_ns) for reading in counter]
     if not spans:
-        return Finding.broken(name, expected, "the energy counter did not move")
+        return CheckResult.broken(name, expected, "the energy counter did not move")
     begin_ns, end_ns = spans[0][0], spans[-1][1]
     counted_mj = sum(
         reading.rails_mw[RAIL] * (reading.end_ns - reading.begin_ns) / NS_PER_S
@@ -82,9 +82,9 @@ def judge_energy(counter: Sequence[PowerReading], power: Sequence[PowerReading])
     )
     integrated_mj = integrate_mj(power, begin_ns, end_ns)
     if integrated_mj is None:
-        return Finding.broken(name, expected, "the reported power was not read often enough")
+        return CheckResult.broken(name, expected, "the reported power was not read often enough")
     ratio = counted_mj / integrated_mj if integrated_mj else float("inf")
-    return Finding.judged(
+    return CheckResult.judged(
         name,
         expected,
         f"{counted_mj / 1e3:.1f} J counted, {integrated_mj / 1e3:.1f} J integrated, over"
@@ -94,12 +94,12 @@ def judge_energy(counter: Sequence[PowerReading], power: Sequence[PowerReading])
     )
 
 
-def judge_idle_net(idle_mw: float | None, busy_mw: float | None) -> Finding:
+def judge_idle_net(idle_mw: float | None, busy_mw: float | None) -> CheckResult:
     """Judge the power at rest and under load: what is left above idle is a model's."""
     name, expected = "NVML: power above idle", "more under load than at rest, and no GPU's limit"
     if idle_mw is None or busy_mw is None:
-        return Finding.broken(name, expected, "the reported power was not read")
-    return Finding.judged(
+        return CheckResult.broken(name, expected, "the reported power was not read")
+    return CheckResult.judged(
         name,
         expected,
         f"{idle_mw / 1e3:.1f} W at rest, {busy_mw / 1e3:.1f} W under load:"
@@ -149,21 +149,23 @@ def mean_mw(power: Sequence[PowerReading]) -> float | None:
 
 def _read(
     name: str, unit: str, limits: tuple[float, float], source: Callable[[], float]
-) -> Finding:
+) -> CheckResult:
     try:
         return judge_range(name, unit, limits, source())
     except Exception as err:  # noqa: BLE001 - NVML has its own errors; a Jetson's answers little
         low, high = limits
-        return Finding.skipped(name, f"{low:g} to {high:g} {unit}", f"{type(err).__name__}: {err}")
+        return CheckResult.skipped(
+            name, f"{low:g} to {high:g} {unit}", f"{type(err).__name__}: {err}"
+        )
 
 
-def _throttles(name: str, gpu: Gpu) -> Finding:
+def _throttles(name: str, gpu: Gpu) -> CheckResult:
     expected = "reasons by name, or none; a throttled GPU is named, not failed"
     try:
         reasons = gpu.throttles()
     except Exception as err:  # noqa: BLE001 - as above
-        return Finding.skipped(name, expected, f"{type(err).__name__}: {err}")
-    return Finding.judged(name, expected, ", ".join(sorted(reasons)) or "none", is_ok=True)
+        return CheckResult.skipped(name, expected, f"{type(err).__name__}: {err}")
+    return CheckResult.judged(name, expected, ", ".join(sorted(reasons)) or "none", is_ok=True)
 
 
 def _work(bench: Bench) -> Callable[[], None]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.acceptance.bench import Bench
-from jobs.acceptance.finding import Finding
+from jobs.acceptance.check_result import CheckResult
 
 LEAST_LOAD = 0.4
 """Processors of which a process that computes without pause on one must be seen to use."""
@@ -46,7 +46,7 @@ print(json.dumps({
 """
 
 
-def check_others(bench: Bench) -> Iterator[Finding]:
+def check_others(bench: Bench) -> Iterator[CheckResult]:
     """Watch from a second process while this one computes, and read what it has seen."""
     command = [sys.executable, "-c", _WATCH, bench.device.name, str(WATCHED_S)]
     root = str(Path(__file__).parents[2])
@@ -64,19 +64,19 @@ def check_others(bench: Bench) -> Iterator[Finding]:
     try:
         seen = json.loads(out)
     except ValueError:
-        yield Finding.broken(_NAME, "a process that watches", (err or out).strip()[-300:])
+        yield CheckResult.broken(_NAME, "a process that watches", (err or out).strip()[-300:])
         return
     yield judge_load(seen)
     if bench.is_gpu:
         yield judge_gpu_others(seen)
 
 
-def judge_load(seen: dict[str, Any]) -> Finding:
+def judge_load(seen: dict[str, Any]) -> CheckResult:
     """Judge the load that a watching process has seen of this one."""
     load, processors = seen["load"], seen["processors"]
     busy = None if load is None or processors is None else load * processors
     found = "it could not be read" if busy is None else f"load {load:.2f}: {busy:.2f} processors"
-    return Finding.judged(
+    return CheckResult.judged(
         f"{_NAME}, on the processors",
         f"a load of at least {LEAST_LOAD:g} processors, of one that computes without pause",
         found,
@@ -85,14 +85,14 @@ def judge_load(seen: dict[str, Any]) -> Finding:
     )
 
 
-def judge_gpu_others(seen: dict[str, Any]) -> Finding:
+def judge_gpu_others(seen: dict[str, Any]) -> CheckResult:
     """Judge the processes that a watching process has counted on the GPU."""
     others = seen["gpu_others"]
     name, expected = f"{_NAME}, on the GPU", "at least 1 other: this one"
     if others is None:
         reason = seen["missing"].get("others on the GPU", "NVML did not say at the end")
-        return Finding.skipped(name, expected, reason)
-    return Finding.judged(
+        return CheckResult.skipped(name, expected, reason)
+    return CheckResult.judged(
         name, expected, f"{others} others", {"gpu_others": others}, is_ok=others >= 1
     )
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from jobs.acceptance.bench import Bench
-from jobs.acceptance.finding import Finding
+from jobs.acceptance.check_result import CheckResult
 from jobs.worker.memory import Batches
 
 ASKED = 64
@@ -19,7 +19,7 @@ NEAR = 1e-4
 _EXPECTED = f"batches of {ASKED} are halved until they fit; every image once, the same answers"
 
 
-def check_memory(bench: Bench) -> Iterator[Finding]:
+def check_memory(bench: Bench) -> Iterator[CheckResult]:
     """Run an all-exit pass with too little memory for its batches."""
     import torch
 
@@ -54,7 +54,7 @@ def check_memory(bench: Bench) -> Iterator[Finding]:
 
 def judge_halving(
     done: list[int], images: int, batches: Batches, difference: float, *, is_planted: bool
-) -> Finding:
+) -> CheckResult:
     """Judge a pass that had too little memory.
 
     Args:
@@ -65,7 +65,7 @@ def judge_halving(
         is_planted: whether the error was raised by a double.
     """
     double = " (the error is a double's: a processor's memory cannot be limited)"
-    return Finding.judged(
+    return CheckResult.judged(
         "out of memory",
         _EXPECTED,
         f"{batches.note or f'batches stayed at {batches.size}'}; {len(done)} of {images} images;"

@@ -9,7 +9,7 @@ from typing import Any
 
 from gfnet.runtimes import unavailable
 from jobs.acceptance.bench import Bench, timed_images
-from jobs.acceptance.finding import Finding
+from jobs.acceptance.check_result import CheckResult
 from jobs.worker.exit_costs import measure_exits
 from jobs.worker.timing import warm_up
 
@@ -63,14 +63,14 @@ class ExitTimes:
         return self.is_falling and self.share >= LEAST_SHARE[self.batch]
 
 
-def check_skipping(bench: Bench) -> Iterator[Finding]:
+def check_skipping(bench: Bench) -> Iterator[CheckResult]:
     """Count the blocks that routed images run, and time every exit on every engine."""
     yield _count_blocks(bench)
     for runtime in bench.runtimes:
         for batch in BATCHES:
             name = f"{runtime}: time by exit, batch {batch}"
             if reason := unavailable(runtime, "float32", bench.device.name):
-                yield Finding.skipped(name, "time that falls with the block", reason)
+                yield CheckResult.skipped(name, "time that falls with the block", reason)
                 continue
             yield judge_times(name, time_exits(runtime, batch, bench))
 
@@ -102,7 +102,7 @@ def time_exits(runtime: str, batch: int, bench: Bench) -> ExitTimes:
     return times
 
 
-def judge_times(name: str, times: ExitTimes) -> Finding:
+def judge_times(name: str, times: ExitTimes) -> CheckResult:
     """Judge whether exits save time."""
     shown = ", ".join(
         f"{ms:.3f} ms at block {block}"
@@ -111,7 +111,7 @@ def judge_times(name: str, times: ExitTimes) -> Finding:
     figures: dict[str, float | None] = {
         f"block_{block}_ms": ms for block, ms in zip(times.blocks, times.forward_ms, strict=True)
     }
-    return Finding.judged(
+    return CheckResult.judged(
         name,
         f"less at each earlier exit, and at least {LEAST_SHARE[times.batch]:g} of the ideal saving",
         f"{shown}; {times.share:.2f} of the ideal saving",
@@ -120,9 +120,9 @@ def judge_times(name: str, times: ExitTimes) -> Finding:
     )
 
 
-def judge_blocks(run: Sequence[int], expected: Sequence[int]) -> Finding:
+def judge_blocks(run: Sequence[int], expected: Sequence[int]) -> CheckResult:
     """Judge how many images each block was run on."""
-    return Finding.judged(
+    return CheckResult.judged(
         "torch: images that each block runs on",
         f"{list(expected)}: those that have not exited",
         f"{list(run)}",
@@ -130,7 +130,7 @@ def judge_blocks(run: Sequence[int], expected: Sequence[int]) -> Finding:
     )
 
 
-def _count_blocks(bench: Bench) -> Finding:
+def _count_blocks(bench: Bench) -> CheckResult:
     import torch
 
     model = bench.student_there

@@ -12,7 +12,7 @@ from typing import Any
 
 import storage
 from jobs.acceptance.bench import Bench
-from jobs.acceptance.finding import Finding
+from jobs.acceptance.check_result import CheckResult
 from jobs.machine.power.discovery import describe_power
 from jobs.runs.submit import submit
 from jobs.runs.target import Target
@@ -46,7 +46,7 @@ MOST_FLIPS = 0.01
 """Share of the routes that may flip: few scores are so near to a threshold."""
 
 
-def check_grid(bench: Bench) -> Iterator[Finding]:
+def check_grid(bench: Bench) -> Iterator[CheckResult]:
     """Submit the grid inline, then judge its ladder and its certificate."""
     grid = GRID.format(
         models=", ".join(MODELS),
@@ -72,12 +72,12 @@ def check_grid(bench: Bench) -> Iterator[Finding]:
 
 def judge_run(
     errors: Sequence[str], ladder: Sequence[Mapping[str, Any]], *, is_done: bool
-) -> Finding:
+) -> CheckResult:
     """Judge whether a run is done, and answers as its checkpoints should."""
     acc1 = {row["model"]: row["acc1"] for row in ladder}
     found = ", ".join(f"{name} {_shown(value)} % right" for name, value in acc1.items())
     said = f"; {errors[0].strip().splitlines()[-1][:200]}" if errors else ""
-    return Finding.judged(
+    return CheckResult.judged(
         "grid, end to end and inline",
         f"done, with at least {LEAST_ACC1:g} % of the digits right in both models",
         f"{'done' if is_done else 'not done'}: {found or 'no rows'}{said}",
@@ -88,10 +88,10 @@ def judge_run(
     )
 
 
-def judge_milliseconds(ladder: Sequence[Mapping[str, Any]]) -> Finding:
+def judge_milliseconds(ladder: Sequence[Mapping[str, Any]]) -> CheckResult:
     """Judge the times of a ladder."""
     times = {row["model"]: row["forward_ms"] for row in ladder}
-    return Finding.judged(
+    return CheckResult.judged(
         "grid: milliseconds",
         "above 0 in every row",
         ", ".join(f"{name} {_shown(ms)} ms" for name, ms in times.items()) or "no rows",
@@ -102,7 +102,7 @@ def judge_milliseconds(ladder: Sequence[Mapping[str, Any]]) -> Finding:
 
 def judge_millijoules(
     ladder: Sequence[Mapping[str, Any]], why_no_source: str, *, is_gpu: bool
-) -> Finding:
+) -> CheckResult:
     """Judge the energies of a ladder; without a source they are NULL, and say why.
 
     On a GPU that is a check which cannot run, and on a processor what is expected.
@@ -119,8 +119,8 @@ def judge_millijoules(
     if why_no_source:
         is_null = bool(ladder) and all(value is None for value in figures.values())
         if is_null and is_gpu:
-            return Finding.skipped(name, "above 0 in every row", why_no_source)
-        return Finding.judged(
+            return CheckResult.skipped(name, "above 0 in every row", why_no_source)
+        return CheckResult.judged(
             name,
             "NULL: no power is read here, and none is made up",
             f"{'NULL' if is_null else energies}: {why_no_source}",
@@ -133,7 +133,7 @@ def judge_millijoules(
         f" {_shown(row['energy_gross_mj'])} mJ in all"
         for row in ladder
     )
-    return Finding.judged(
+    return CheckResult.judged(
         name,
         "above 0 in every row",
         f"{shown or 'no rows'}{f' ({notes})' if notes else ''}",
@@ -145,13 +145,13 @@ def judge_millijoules(
     )
 
 
-def judge_flips(routes: Sequence[Mapping[str, Any]]) -> Finding:
+def judge_flips(routes: Sequence[Mapping[str, Any]]) -> CheckResult:
     """Judge the certificate of a run: its routes against the replay of the all-exit pass."""
     count = sum(row["routes"] for row in routes)
     flips = sum(row["flips"] for row in routes)
     exits = sum(row["exit_flips"] for row in routes)
     farthest = max((row["max_gate_distance"] or 0.0 for row in routes), default=0.0)
-    return Finding.judged(
+    return CheckResult.judged(
         "grid: certificate, batch 1 against 64",
         f"at most {MOST_FLIPS:.0%} of the routes, by scores within {FARTHEST_FLIP:.0e} of the"
         " threshold",

@@ -12,7 +12,7 @@ from typing import Any
 
 from gfnet.atomic import replace_file
 from jobs.acceptance.accept import Acceptance
-from jobs.acceptance.finding import FAIL, OK, SKIP, Finding
+from jobs.acceptance.check_result import FAIL, OK, SKIP, CheckResult
 from jobs.common.text import fold
 
 SHOWN_S = 1.0
@@ -30,9 +30,9 @@ def acceptance_table(acceptance: Acceptance) -> Iterator[str]:
         software += f", driver {machine['driver']}"
     yield fold(f"{name}; {software}; {machine['made_at']}")
     yield ""
-    for finding in acceptance.findings:
-        yield from _lines(finding)
-    count = Counter(finding.verdict for finding in acceptance.findings)
+    for result in acceptance.results:
+        yield from _lines(result)
+    count = Counter(result.verdict for result in acceptance.results)
     verdict = "accepted" if acceptance.is_accepted else "NOT accepted"
     yield ""
     yield fold(
@@ -48,7 +48,7 @@ def acceptance_json(acceptance: Acceptance) -> str:
             "is_accepted": acceptance.is_accepted,
             "seconds": acceptance.seconds,
             "machine": acceptance.machine,
-            "checks": [_plain(finding) for finding in acceptance.findings],
+            "checks": [_plain(result) for result in acceptance.results],
         },
         indent=2,
         allow_nan=False,
@@ -60,17 +60,17 @@ def save_json(acceptance: Acceptance, path: Path) -> None:
     replace_file(path, f"{acceptance_json(acceptance)}\n".encode())
 
 
-def _plain(finding: Finding) -> dict[str, Any]:
+def _plain(result: CheckResult) -> dict[str, Any]:
     figures = {
         name: value if value is not None and math.isfinite(value) else None
-        for name, value in finding.figures.items()
+        for name, value in result.figures.items()
     }
-    return asdict(replace(finding, figures=figures))
+    return asdict(replace(result, figures=figures))
 
 
-def _lines(finding: Finding) -> Iterator[str]:
-    said = finding.found if finding.found is not None else finding.reason
-    took = f" ({finding.seconds:.0f} s)" if finding.seconds >= SHOWN_S else ""
-    yield fold(f"{finding.name}: {said}{took}", start=f"{finding.verdict:4}  ", indent=_INDENT)
-    if finding.verdict != SKIP:
-        yield fold(f"expected: {finding.expected}", start=_INDENT, indent=_INDENT)
+def _lines(result: CheckResult) -> Iterator[str]:
+    said = result.found if result.found is not None else result.reason
+    took = f" ({result.seconds:.0f} s)" if result.seconds >= SHOWN_S else ""
+    yield fold(f"{result.name}: {said}{took}", start=f"{result.verdict:4}  ", indent=_INDENT)
+    if result.verdict != SKIP:
+        yield fold(f"expected: {result.expected}", start=_INDENT, indent=_INDENT)

@@ -65,8 +65,8 @@ def test_an_acceptance_sees_nothing_compiled(
     monkeypatch.setattr(Bench, "student_there", model)
     bench = Bench(use_device("cpu"), ("compile",))
     assert bench.engine("compile", model) is compiled
-    findings = list(check_compiled(bench))
-    assert [(finding.name, finding.verdict) for finding in findings] == [
+    results = list(check_compiled(bench))
+    assert [(result.name, result.verdict) for result in results] == [
         ("compile: while the clock runs", "ok"),
         ("compile: routed answers, batch 1", "ok"),
         ("compile: routed answers, batch 64", "ok"),

@@ -16,13 +16,13 @@ import gfnet
 from jobs.acceptance import accept as module
 from jobs.acceptance.accept import GROUPS, Acceptance, accept, run_group
 from jobs.acceptance.bench import Bench
-from jobs.acceptance.finding import FAIL, OK, SKIP, Finding, is_accepted
+from jobs.acceptance.check_result import FAIL, OK, SKIP, CheckResult, is_accepted
 from jobs.acceptance.view import acceptance_json, acceptance_table, save_json
 from jobs.cli import main
 from jobs.common.errors import UsageError
 from jobs.machine.devices import use_device
 
-GOOD = Finding.judged("one", "1", "1", {"value": 1.0}, is_ok=True)
+GOOD = CheckResult.judged("one", "1", "1", {"value": 1.0}, is_ok=True)
 MACHINE = {"gpu": "NVIDIA X", "processor": "P", "torch": "2", "cuda": "13.0", "driver": None}
 MACHINE |= {"architecture": "x86_64", "made_at": "2026-11-30T00:00:00Z"}
 
@@ -41,19 +41,19 @@ def test_all_checks_fit_into_eight_minutes() -> None:
 def test_a_check_that_breaks_hides_no_other(bench: Bench) -> None:
     """What it had found stays, and it fails."""
 
-    def breaking(_bench: Bench) -> Iterator[Finding]:
+    def breaking(_bench: Bench) -> Iterator[CheckResult]:
         yield GOOD
         raise RuntimeError("CUDA error:\n no kernel image")
 
     found = run_group("breaking", breaking, 9, bench)
-    assert [finding.verdict for finding in found] == [OK, FAIL]
+    assert [result.verdict for result in found] == [OK, FAIL]
     assert found[1].reason == "RuntimeError: CUDA error: no kernel image"
 
 
 def test_a_check_that_takes_too_long_is_ended(bench: Bench) -> None:
     """And fails: what was not shown in time was not shown; those after it have their own time."""
 
-    def waiting(_bench: Bench) -> Iterator[Finding]:
+    def waiting(_bench: Bench) -> Iterator[CheckResult]:
         yield GOOD
         try:
             time.sleep(60)
@@ -63,7 +63,7 @@ def test_a_check_that_takes_too_long_is_ended(bench: Bench) -> None:
     began_s = time.monotonic()
     found = run_group("waiting", waiting, 0.05, bench)
     assert time.monotonic() - began_s < 30
-    assert [finding.verdict for finding in found] == [OK, FAIL]
+    assert [result.verdict for result in found] == [OK, FAIL]
     assert found[1].reason == "not done after 0.05 s"
     time.sleep(0.06)  # no alarm is left
     assert run_group("next", lambda _: iter([GOOD]), 9, bench)[0].verdict == OK
@@ -71,36 +71,36 @@ def test_a_check_that_takes_too_long_is_ended(bench: Bench) -> None:
 
 def test_a_skip_fails_nothing() -> None:
     """A fail does."""
-    assert is_accepted([GOOD, Finding.skipped("two", "2", "no tool")])
-    assert not is_accepted([GOOD, Finding.judged("three", "3", "4", is_ok=False)])
+    assert is_accepted([GOOD, CheckResult.skipped("two", "2", "no tool")])
+    assert not is_accepted([GOOD, CheckResult.judged("three", "3", "4", is_ok=False)])
 
 
 def test_engines_that_are_not_checked_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of gfnet.RUNTIMES, with how to check it; an unknown one is refused."""
     monkeypatch.setattr(module, "GROUPS", (("one", lambda _: iter([GOOD]), 9),))
-    found = accept(lambda _: None, is_cpu=True, runtimes=("torch",)).findings
-    left_out = {finding.name: finding.reason for finding in found if finding.verdict == SKIP}
+    found = accept(lambda _: None, is_cpu=True, runtimes=("torch",)).results
+    left_out = {result.name: result.reason for result in found if result.verdict == SKIP}
     assert set(left_out) == set(gfnet.RUNTIMES) - {"torch"}
     assert left_out["compile"] == ("it compiles for minutes on a processor: give --runtime compile")
-    everything = accept(lambda _: None, is_cpu=True).findings
-    assert [finding.name for finding in everything] == ["compile", "one"]
+    everything = accept(lambda _: None, is_cpu=True).results
+    assert [result.name for result in everything] == ["compile", "one"]
     with pytest.raises(UsageError, match="runtime 'tensor' is unknown; known: torch"):
         accept(lambda _: None, is_cpu=True, runtimes=("tensor",))
 
 
-def acceptance(*findings: Finding, **machine: str | None) -> Acceptance:
-    """One with these findings."""
-    return Acceptance(MACHINE | machine, findings, 12.3)
+def acceptance(*results: CheckResult, **machine: str | None) -> Acceptance:
+    """One with these results."""
+    return Acceptance(MACHINE | machine, results, 12.3)
 
 
 def test_the_table_fits_a_terminal() -> None:
     """What was found, what is expected, and why something was skipped."""
-    long = Finding.judged("a name", "words " * 30, "figures " * 30, is_ok=False)
+    long = CheckResult.judged("a name", "words " * 30, "figures " * 30, is_ok=False)
     slow = replace(GOOD, name="slow", seconds=2.0)
     shown = [
         line
         for text in acceptance_table(
-            acceptance(GOOD, slow, long, Finding.skipped("two", "2", "no tool"))
+            acceptance(GOOD, slow, long, CheckResult.skipped("two", "2", "no tool"))
         )
         for line in text.splitlines()
     ]
@@ -118,8 +118,8 @@ def test_the_table_fits_a_terminal() -> None:
 
 def test_json_has_null_for_what_is_not_known(tmp_path: Path) -> None:
     """No dash, no NaN, no infinity."""
-    odd = Finding.judged("x", "y", "z", {"a": math.nan, "b": math.inf, "c": None}, is_ok=False)
-    save_json(acceptance(odd, Finding.skipped("two", "2", "no tool")), tmp_path / "a.json")
+    odd = CheckResult.judged("x", "y", "z", {"a": math.nan, "b": math.inf, "c": None}, is_ok=False)
+    save_json(acceptance(odd, CheckResult.skipped("two", "2", "no tool")), tmp_path / "a.json")
     read = json.loads((tmp_path / "a.json").read_text())
     assert read["is_accepted"] is False
     assert read["machine"]["driver"] is None
@@ -145,14 +145,14 @@ def test_without_a_gpu_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_failed_check_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The table on stdout, progress on stderr, and the JSON in the file."""
-    bad = Finding.judged("bad", "1", "2", is_ok=False)
-    for finding, expected in ((GOOD, 0), (bad, 1)):
-        group = (("one", lambda _, each=finding: iter([each]), 9),)
+    bad = CheckResult.judged("bad", "1", "2", is_ok=False)
+    for result, expected in ((GOOD, 0), (bad, 1)):
+        group = (("one", lambda _, each=result: iter([each]), 9),)
         monkeypatch.setattr(module, "GROUPS", group)
         file = tmp_path / "a.json"
         code, out, err = gfjobs("doctor", "--gpu", "--cpu", "--json", str(file))
         assert code == expected
-        assert finding.name in out
+        assert result.name in out
         assert "one: at most 36 s" in err  # 4 times as long as on a GPU
         assert json.loads(file.read_text())["is_accepted"] is (expected == 0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -14,20 +15,17 @@ import torch
 import gfnet
 from gfnet.config import FAMILIES
 from jobs.acceptance import answers
-from jobs.acceptance.answers import (
+from jobs.acceptance.answers import judge_float32, judge_half, judge_switches, judge_tf32
+from jobs.acceptance.bench import Bench
+from jobs.acceptance.check_result import FAIL, OK, SKIP
+from jobs.acceptance.errors import (
     Answers,
     Errors,
     exits_at,
     find_clear,
-    judge_float32,
-    judge_half,
-    judge_switches,
-    judge_tf32,
     measure_errors,
     threshold_between,
 )
-from jobs.acceptance.bench import Bench
-from jobs.acceptance.finding import FAIL, OK, SKIP
 from jobs.machine.devices import use_device
 
 GOOD = Errors(logits=2e-7, scores=3e-7, clear=16, images=16)
@@ -173,12 +171,24 @@ def test_what_is_planted_is_found(bench: Bench, wrong: str) -> None:
 
 def test_what_an_engine_lacks_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A package, a precision, or the processor's arithmetic, found while it is built."""
-    finding = answers._engine("onnx", "float16", bench)
-    assert (finding.verdict, finding.reason) == (SKIP, "runtime onnx supports float32, not float16")
+    result = answers._engine("onnx", "float16", bench, 0.0)
+    assert (result.verdict, result.reason) == (SKIP, "runtime onnx supports float32, not float16")
 
     def lacking(*_arguments: Any, **_settings: Any) -> Any:
         raise gfnet.UnavailableError("no bfloat16 on this CPU")
 
     monkeypatch.setattr(gfnet, "runtime", lacking)
-    finding = answers._engine("torch", "bfloat16", bench)
-    assert (finding.verdict, finding.reason) == (SKIP, "no bfloat16 on this CPU")
+    result = answers._engine("torch", "bfloat16", bench, 0.0)
+    assert (result.verdict, result.reason) == (SKIP, "no bfloat16 on this CPU")
+
+
+def test_an_engine_that_builds_for_long_is_checked_in_one_precision(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others would take the time of other engines; which, and why, is said."""
+    clock = itertools.count(step=40.0)
+    monkeypatch.setattr(answers.time, "monotonic", lambda: next(clock))
+    results = {result.name: result for result in answers.check_engines(bench)}
+    assert results["torch float32: the student"].verdict == OK
+    bfloat16 = results["torch bfloat16: the student"]
+    assert (bfloat16.verdict, bfloat16.reason) == (SKIP, "another precision took 40 s to build")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from jobs.acceptance.check_result import FAIL, OK
 from jobs.acceptance.compiled import Compilations, judge_compilations, judge_equal
-from jobs.acceptance.finding import FAIL, OK
 
 BEFORE = Compilations(6, 3, 0)
 
@@ -26,10 +26,10 @@ def test_nothing_is_made_while_the_clock_runs(
     after: Compilations, is_gpu: bool, verdict: str
 ) -> None:
     """Neither compiled nor recorded."""
-    finding = judge_compilations(BEFORE, after, is_gpu=is_gpu)
-    assert finding.verdict == verdict
+    result = judge_compilations(BEFORE, after, is_gpu=is_gpu)
+    assert result.verdict == verdict
     if after.recorded is None:
-        assert finding.figures["recorded_graphs"] is None, "not known is not 0"
+        assert result.figures["recorded_graphs"] is None, "not known is not 0"
 
 
 def test_single_images_must_run_as_cuda_graphs() -> None:

@@ -15,9 +15,9 @@ import torch
 from torch._inductor import cudagraph_trees
 
 from gfnet.float32 import tf32_uses
-from jobs.acceptance import accept, answers, clock, compiled, out_of_memory
+from jobs.acceptance import answers, clock, compiled, machine_facts, out_of_memory
 from jobs.acceptance.bench import SMALL, Bench
-from jobs.acceptance.finding import FAIL, OK
+from jobs.acceptance.check_result import FAIL, OK
 from jobs.machine.devices import Device
 
 GIB = 2**30
@@ -119,9 +119,9 @@ def test_memory_is_limited_and_given_back(bench: Bench, monkeypatch: pytest.Monk
         forward_exits=lambda images: memory.forward_exits(bench.student_there, images)
     )
     monkeypatch.setattr(_Pretending, "engine", lambda *_: engine)
-    (finding,) = out_of_memory.check_memory(bench)
-    assert (finding.verdict, finding.figures["batch_size"]) == (OK, 16)
-    assert "double" not in (finding.found or "")
+    (result,) = out_of_memory.check_memory(bench)
+    assert (result.verdict, result.figures["batch_size"]) == (OK, 16)
+    assert "double" not in (result.found or "")
     # 100 MiB, 1.3 times the 64 MiB of 16 images, and 32 MiB.
     assert memory.fractions == [pytest.approx((100 + 1.3 * 64 + 32) / 1024), 1.0]
 
@@ -154,7 +154,7 @@ def test_a_gpu_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = SimpleNamespace(name="NVIDIA X", major=9, minor=0, total_memory=GIB, uuid="7")
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: gpu)
-    facts = accept.describe_machine(Device("cuda", lambda: None, "cuda"))
+    facts = machine_facts.describe_machine(Device("cuda", lambda: None, "cuda"))
     assert (facts["gpu"], facts["compute_capability"], facts["memory_bytes"]) == (
         "NVIDIA X",
         "9.0",

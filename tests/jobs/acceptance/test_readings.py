@@ -9,8 +9,8 @@ import pytest
 
 from jobs.acceptance import nvml_readings
 from jobs.acceptance.bench import Bench
+from jobs.acceptance.check_result import FAIL, OK, SKIP
 from jobs.acceptance.clock import judge_clocks, judge_launches
-from jobs.acceptance.finding import FAIL, OK, SKIP
 from jobs.acceptance.nvml_readings import (
     check_nvml,
     integrate_mj,
@@ -44,8 +44,8 @@ def test_the_hosts_clock_covers_the_gpus(host_ms: float, events_ms: float, verdi
 
 def test_the_share_of_launches_is_told() -> None:
     """By hand: 2 of 8 ms are the GPU's work; more work than time is a broken clock."""
-    finding = judge_launches(1, 8.0, 2.0)
-    assert (finding.verdict, finding.figures["launch_bound_share"]) == (OK, 0.75)
+    result = judge_launches(1, 8.0, 2.0)
+    assert (result.verdict, result.figures["launch_bound_share"]) == (OK, 0.75)
     assert judge_launches(1, 8.0, 12.0).verdict == FAIL
     assert judge_launches(1, 8.0, 0.0).verdict == FAIL
 
@@ -71,9 +71,9 @@ def test_halving_loses_no_image(
     done: list[int], size: int, difference: float, verdict: str
 ) -> None:
     """Nor runs one twice, nor answers otherwise; and it must have happened."""
-    finding = judge_halving(done, 96, halved(size), difference, is_planted=True)
-    assert finding.verdict == verdict
-    assert "double" in (finding.found or "")
+    result = judge_halving(done, 96, halved(size), difference, is_planted=True)
+    assert result.verdict == verdict
+    assert "double" in (result.found or "")
 
 
 def readings(*powers_mw: float, rail: str = "gpu") -> list[PowerReading]:
@@ -163,7 +163,7 @@ def test_a_gpu_is_read_at_rest_and_under_load(
     for source in (GpuEnergy, GpuPower):
         monkeypatch.setattr(source, "period_ms", 10.0)
     bench = Bench(Device("cuda", lambda: None, "cuda"), ("torch",))
-    verdicts = {finding.name: finding.verdict for finding in check_nvml(bench)}
+    verdicts = {result.name: result.verdict for result in check_nvml(bench)}
     assert verdicts == {
         "NVML: clock": OK,
         "NVML: temperature": SKIP,
@@ -181,8 +181,8 @@ def test_without_nvml_each_reading_is_skipped(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(nvml_readings, "open_gpu", absent)
     found = list(check_nvml(Bench(Device("cuda", lambda: None, "cuda"), ())))
-    assert {finding.verdict for finding in found} == {SKIP}
-    assert {finding.reason for finding in found} == {"nvidia-ml-py is not installed"}
+    assert {result.verdict for result in found} == {SKIP}
+    assert {result.reason for result in found} == {"nvidia-ml-py is not installed"}
 
 
 @pytest.mark.parametrize(
@@ -199,5 +199,5 @@ def test_a_process_on_the_gpu_is_counted() -> None:
     seen = {"missing": {"others on the GPU": "NVML lists no process, not even this one"}}
     assert judge_gpu_others({"gpu_others": 1} | seen).verdict == OK
     assert judge_gpu_others({"gpu_others": 0} | seen).verdict == FAIL
-    finding = judge_gpu_others({"gpu_others": None} | seen)
-    assert (finding.verdict, finding.reason) == (SKIP, seen["missing"]["others on the GPU"])
+    result = judge_gpu_others({"gpu_others": None} | seen)
+    assert (result.verdict, result.reason) == (SKIP, seen["missing"]["others on the GPU"])

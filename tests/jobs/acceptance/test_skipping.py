@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,10 +10,11 @@ import torch
 
 import gfnet
 from jobs.acceptance import skipping
-from jobs.acceptance.bench import Bench
-from jobs.acceptance.finding import FAIL, OK
+from jobs.acceptance.bench import Bench, timed_images
+from jobs.acceptance.check_result import FAIL, OK
 from jobs.acceptance.skipping import ExitTimes, judge_blocks, judge_times, time_exits
-from jobs.machine.devices import use_device
+from jobs.machine.devices import Device, use_device
+from jobs.worker.timing import TimedShard
 
 
 @pytest.mark.parametrize(
@@ -29,9 +31,9 @@ def test_time_must_fall_with_the_blocks(
     forward_ms: tuple[float, ...], share: float, verdict: str
 ) -> None:
     """By hand: the ideal saving after block 1 of 8 is 3/4 of the last exit's time."""
-    finding = judge_times("x", ExitTimes(1, (1, 7), forward_ms))
-    assert finding.figures["share_of_ideal"] == pytest.approx(share)
-    assert finding.verdict == verdict
+    result = judge_times("x", ExitTimes(1, (1, 7), forward_ms))
+    assert result.figures["share_of_ideal"] == pytest.approx(share)
+    assert result.verdict == verdict
 
 
 def test_every_exit_takes_less_than_the_next() -> None:
@@ -52,33 +54,45 @@ def test_the_models_own_blocks_are_counted() -> None:
     bench = Bench(use_device("cpu"), ("torch",))
     threads = torch.get_num_threads()
     try:
-        finding = skipping._count_blocks(bench)
+        result = skipping._count_blocks(bench)
     finally:
         torch.set_num_threads(threads)
-    assert finding.verdict == OK
-    assert finding.found is not None
-    counts = [int(number) for number in finding.found.strip("[]").split(",")]
+    assert result.verdict == OK
+    assert result.found is not None
+    counts = [int(number) for number in result.found.strip("[]").split(",")]
     assert counts[0] == 64
     assert 0 < counts[-1] < 64
 
 
-class _ComputesAll:
-    """An engine that computes every exit of every image, and then chooses."""
+class _Ticking:
+    """An engine whose every block takes a millisecond of a made-up clock."""
 
-    def __init__(self, model: gfnet.GFNet) -> None:
-        self._model = model
+    def __init__(self, model: gfnet.GFNet, *, skips: bool) -> None:
+        self._model, self._skips = model, skips
+        self.now_ns = 0
 
     def route(self, images: Any, threshold: Any) -> Any:
-        """The right answer, at the price of all of them."""
-        self._model.forward_exits(images)
-        exit_ = [value < 0 for value in threshold].index(True) if min(threshold) < 0 else -1
-        return gfnet.RoutedOutputs(self._model.forward_exits(images).logits[exit_], None, None)
+        """As the model; one that does not skip computes all blocks, and then chooses."""
+        routed = self._model.route(images, threshold)
+        last = self._model.config.last_block
+        blocks = int(routed.exit_block.max()) if self._skips else last
+        self.now_ns += (blocks + 1) * 1_000_000
+        return routed
 
 
-def test_an_engine_that_computes_all_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In each of the tries; its times are real, and as long at every exit."""
+@pytest.mark.parametrize(("skips", "verdict", "share"), [(True, OK, 1.0), (False, FAIL, 0.0)])
+def test_an_engine_that_computes_all_is_found_out(
+    skips: bool, verdict: str, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the product's own timing of forced exits, in each of the tries."""
     bench = Bench(use_device("cpu"), ("torch",))
-    monkeypatch.setattr(Bench, "engine", lambda _self, _name, model: _ComputesAll(model))
-    monkeypatch.setattr(skipping, "ROUNDS", {1: 6})
-    times = time_exits("torch", 1, bench)
-    assert judge_times("x", times).verdict == FAIL
+    engine = _Ticking(bench.student_there, skips=skips)
+
+    def timed(images: Any, device: Device, batch_size: int) -> TimedShard:
+        return replace(timed_images(images, device, batch_size), clock=lambda: engine.now_ns)
+
+    monkeypatch.setattr(Bench, "engine", lambda *_: engine)
+    monkeypatch.setattr(skipping, "timed_images", timed)
+    result = judge_times("x", time_exits("torch", 1, bench))
+    assert result.verdict == verdict
+    assert result.figures["share_of_ideal"] == pytest.approx(share)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jobs.acceptance.finding import FAIL, OK, SKIP
+from jobs.acceptance.check_result import FAIL, OK, SKIP
 from jobs.acceptance.small_grid import (
     MODELS,
     judge_flips,
@@ -36,9 +36,9 @@ def test_a_run_is_done_and_right() -> None:
     assert judge_run([], ladder(acc1=11.0), is_done=True).verdict == FAIL
     assert judge_run([], ladder(acc1=None), is_done=True).verdict == FAIL
     assert judge_run([], ladder()[:1], is_done=True).verdict == FAIL
-    finding = judge_run(["Traceback\n  lines\nRuntimeError: no kernel"], [], is_done=False)
-    assert finding.verdict == FAIL
-    assert "no kernel" in (finding.found or "")
+    result = judge_run(["Traceback\n  lines\nRuntimeError: no kernel"], [], is_done=False)
+    assert result.verdict == FAIL
+    assert "no kernel" in (result.found or "")
 
 
 @pytest.mark.parametrize(("forward_ms", "verdict"), [(1.5, OK), (0.0, FAIL), (None, FAIL)])
@@ -61,17 +61,17 @@ def test_millijoules_are_there(
     change: dict[str, Any], why_no_source: str, is_gpu: bool, verdict: str
 ) -> None:
     """Of every row, if power is read; else none at all."""
-    finding = judge_millijoules(ladder(**change), why_no_source, is_gpu=is_gpu)
-    assert finding.verdict == verdict
+    result = judge_millijoules(ladder(**change), why_no_source, is_gpu=is_gpu)
+    assert result.verdict == verdict
 
 
 @pytest.mark.parametrize(("is_gpu", "verdict"), [(True, SKIP), (False, OK)])
 def test_without_a_source_millijoules_are_null(is_gpu: bool, verdict: str) -> None:
     """With the reason: on a processor as expected, on a GPU not shown."""
     rows = [row | {"energy_mj": None, "energy_gross_mj": None} for row in ladder()]
-    finding = judge_millijoules(rows, "power: no source", is_gpu=is_gpu)
-    assert finding.verdict == verdict
-    assert "power: no source" in (finding.found or finding.reason or "")
+    result = judge_millijoules(rows, "power: no source", is_gpu=is_gpu)
+    assert result.verdict == verdict
+    assert "power: no source" in (result.found or result.reason or "")
 
 
 @pytest.mark.parametrize(
@@ -87,6 +87,6 @@ def test_without_a_source_millijoules_are_null(is_gpu: bool, verdict: str) -> No
 def test_flips_are_counted(change: dict[str, Any], verdict: str) -> None:
     """A few by rounding pass; many, or far ones, do not; nor does nothing to compare."""
     row = {"routes": 200, "flips": 0, "exit_flips": 0, "max_gate_distance": None}
-    finding = judge_flips([row | change])
-    assert finding.verdict == verdict
-    assert finding.figures["flips"] == (row | change)["flips"]
+    result = judge_flips([row | change])
+    assert result.verdict == verdict
+    assert result.figures["flips"] == (row | change)["flips"]

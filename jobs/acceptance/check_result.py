@@ -1,4 +1,4 @@
-"""A finding: what a check of an installation found, what was expected, and the verdict."""
+"""What a check of an installation found, what was expected, and the verdict."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Figures = Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """The result of one check.
 
     Attributes:
@@ -35,21 +35,21 @@ class Finding:
     @classmethod
     def judged(
         cls, name: str, expected: str, found: str, figures: Figures | None = None, *, is_ok: bool
-    ) -> Finding:
-        """Return the finding of a check that ran."""
+    ) -> CheckResult:
+        """Return the result of a check that ran."""
         return cls(name, OK if is_ok else FAIL, expected, found, figures=figures or {})
 
     @classmethod
-    def skipped(cls, name: str, expected: str, reason: str) -> Finding:
-        """Return the finding of a check that cannot run here."""
+    def skipped(cls, name: str, expected: str, reason: str) -> CheckResult:
+        """Return the result of a check that cannot run here."""
         return cls(name, SKIP, expected, reason=reason)
 
     @classmethod
-    def broken(cls, name: str, expected: str, reason: str) -> Finding:
-        """Return the finding of a check that did not come to its end."""
+    def broken(cls, name: str, expected: str, reason: str) -> CheckResult:
+        """Return the result of a check that did not come to its end."""
         return cls(name, FAIL, expected, reason=reason)
 
 
-def is_accepted(findings: Iterable[Finding]) -> bool:
+def is_accepted(results: Iterable[CheckResult]) -> bool:
     """Return whether no check failed."""
-    return all(finding.verdict != FAIL for finding in findings)
+    return all(result.verdict != FAIL for result in results)
