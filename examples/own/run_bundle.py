@@ -48,7 +48,8 @@ def main(folder: str, images: str = "") -> None:
     manifest, sessions = load(Path(folder))
     side = manifest["preprocessing"]["crop"]
     noise = np.random.default_rng(0).standard_normal((8, 3, side, side), np.float32)
-    thresholds = [float(each) for each in manifest["thresholds"] or [0.5] * (len(sessions) - 1)]
+    given = manifest.get("thresholds") or [0.5] * (len(sessions) - 1)
+    thresholds = [float(limit) for limit in given]
     for image in np.load(images) if images else noise:
         logits, block = route(manifest, sessions, image, thresholds)
         print(f"class {logits.argmax()} after block {block}")

@@ -7,6 +7,7 @@ within 1e-5 of its threshold.
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -161,7 +162,9 @@ def test_exits_without_gates_give_no_score(exported: tuple[gfnet.GFNet, Path]) -
 
 
 @pytest.mark.filterwarnings("ignore")  # of the exporter, about its own internals
-def test_a_foreign_model_is_a_bundle(tmp_path: Path) -> None:
+def test_a_foreign_model_is_a_bundle(
+    tmp_path: Path, script: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A torchvision ResNet with two exits, here with random weights, written by plain torch."""
     example = _example("bundle")
     torch.manual_seed(0)
@@ -177,6 +180,9 @@ def test_a_foreign_model_is_a_bundle(tmp_path: Path) -> None:
     assert bundle.manifest.class_names == ("a", "b", "c")
     found = sessions.exits(engines.images_of(5, seed=3, side=16).numpy())
     assert [each.logits.shape for each in found] == [(5, 3), (5, 3)]
+    capsys.readouterr()
+    script.main(str(tmp_path / "resnet"))
+    assert re.fullmatch(r"(class [012] after block [02]\n){8}", capsys.readouterr().out)
 
 
 def _images(folder: Path) -> None:

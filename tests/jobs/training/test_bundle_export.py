@@ -34,8 +34,9 @@ def test_it_says_how_it_was_checked_and_writes_a_bundle(checkpoint: Path, tmp_pa
     result = _run(checkpoint, "-o", output)
     assert result.exit_code == 0, result.output
     bundle = gfnet.load_bundle(output)
-    for part in ("my-model", "float32, 20", bundle.digest):
+    for part in ("my-model", "float32", bundle.digest):
         assert part in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
     assert "compared with the checkpoint by ONNX Runtime on 64 scanned digits" in result.stderr
     assert bundle.manifest.origin.endswith(gfnet.inspect_checkpoint(checkpoint).sha256)
     again = _run(checkpoint, "-o", output)
