@@ -17,7 +17,7 @@ from jobs.machine.sensors import (
     MILLI,
     AbsentError,
     checked_clock_mhz,
-    read_number,
+    read_integer,
     read_text,
     read_texts,
 )
@@ -42,7 +42,7 @@ def cpu_clock_mhz(system: Any, root: Path) -> float:
     each processor, the mean is over all.
     """
     files = [f"sys/devices/system/cpu/cpu{n}/cpufreq/scaling_cur_freq" for n in _own_processors()]
-    khz = [number for file in files if (number := read_number(root / file)) is not None]
+    khz = [number for file in files if (number := read_integer(root / file)) is not None]
     if khz:
         return checked_clock_mhz(sum(khz) / len(khz) * MILLI, "cpufreq")
     try:
@@ -57,7 +57,7 @@ def cpu_clock_mhz(system: Any, root: Path) -> float:
 def gpu_clock_mhz(root: Path) -> float:
     """Return the present clock of a Jetson's GPU."""
     for gpu in _gpus(root):
-        hertz = read_number(gpu / "cur_freq")
+        hertz = read_integer(gpu / "cur_freq")
         if hertz is not None:
             return checked_clock_mhz(hertz * _MICRO, f"devfreq {gpu.name}")
     raise AbsentError("no devfreq of the GPU")
@@ -66,7 +66,7 @@ def gpu_clock_mhz(root: Path) -> float:
 def emc_clock_mhz(root: Path) -> float:
     """Return the present clock of a Jetson's memory controller (EMC)."""
     for file in _EMC:
-        hertz = read_number(root / file)
+        hertz = read_integer(root / file)
         if hertz is not None:
             return checked_clock_mhz(hertz * _MICRO, Path(file).parent.name)
     raise AbsentError("no devfreq bwmgr, and debugfs not readable")

@@ -39,7 +39,7 @@ def read_texts(root: Path, files: str) -> list[str]:
     return [text for path in sorted(root.glob(files)) if (text := read_text(path))]
 
 
-def read_number(path: Path) -> int | None:
+def read_integer(path: Path) -> int | None:
     """Return the whole number in a kernel's file; None if it cannot be read or is empty.
 
     Raises:
@@ -58,7 +58,7 @@ def read_each(root: Path, files: str) -> Iterator[tuple[Path, int]]:
     """Yield each file of a pattern that contains a number, with it; others are skipped."""
     for path in sorted(root.glob(files)):
         try:
-            number = read_number(path)
+            number = read_integer(path)
         except AbsentError:
             continue
         if number is not None:

@@ -18,7 +18,7 @@ from jobs.machine.sensors import (
     AbsentError,
     is_temperature,
     read_each,
-    read_number,
+    read_integer,
     read_text,
 )
 
@@ -83,7 +83,7 @@ def fan_pct(root: Path) -> float:
     """Return the power of a board's fan, as the kernel has set it: 0 to 100."""
     for chip in sorted(root.glob("sys/class/hwmon/hwmon*")):
         if read_text(chip / "name") in _FANS:
-            pwm = read_number(chip / "pwm1")
+            pwm = read_integer(chip / "pwm1")
             if pwm is not None and not 0 <= pwm <= _MOST_PWM:
                 raise AbsentError(f"pwm1 of the fan reads {pwm}, not 0 to {_MOST_PWM}")
             if pwm is not None:

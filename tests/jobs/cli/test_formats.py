@@ -51,14 +51,17 @@ COMMANDS: Mapping[str, Sequence[Sequence[str]]] = {
 }
 """Arguments of each command with `--format`, on runs that lack all sorts of values."""
 
+READERS = ("power import",)
+"""Commands whose `--format` is that of a file which they read."""
+
 
 def _with_format(group: click.Group, prefix: str = "") -> Iterator[tuple[str, Sequence[str]]]:
-    """Every command that has `--format`, with the formats."""
+    """Every command that writes in a `--format`, with the formats."""
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
             yield from _with_format(command, f"{prefix}{name} ")
         for option in command.params:
-            if "--format" in option.opts:
+            if "--format" in option.opts and f"{prefix}{name}" not in READERS:
                 assert isinstance(option.type, click.Choice)
                 yield f"{prefix}{name}", option.type.choices
 

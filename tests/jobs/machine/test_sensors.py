@@ -14,7 +14,7 @@ from jobs.machine.sensors import (
     checked_clock_mhz,
     is_temperature,
     read_each,
-    read_number,
+    read_integer,
     read_text,
     read_texts,
 )
@@ -25,7 +25,7 @@ def test_what_cannot_be_read_is_not_there(tmp_path: Path, monkeypatch: pytest.Mo
     file = tmp_path / "temp"
     assert read_text(file) is None
     put(file, "41500")
-    assert (read_text(file), read_number(file)) == ("41500", 41_500)
+    assert (read_text(file), read_integer(file)) == ("41500", 41_500)
     file.write_bytes(b"\xff\xfe")
     assert read_text(file) is None
     assert read_text(tmp_path) is None
@@ -46,9 +46,9 @@ def test_numbers_of_a_pattern(tmp_path: Path) -> None:
         ("d_cnt", -4),
     ]
     assert read_texts(tmp_path, "*_cnt") == ["3", "many", "-4"]
-    assert read_number(tmp_path / "c_cnt") is None
+    assert read_integer(tmp_path / "c_cnt") is None
     with pytest.raises(AbsentError, match="b_cnt reads 'many', which is not a number"):
-        read_number(tmp_path / "b_cnt")
+        read_integer(tmp_path / "b_cnt")
 
 
 def test_what_can_be_true() -> None:

@@ -110,5 +110,5 @@ def test_a_time_that_cannot_be_is_told(stamp: str, zone: str, why: str) -> None:
 def test_options_without_a_meaning(options: dict[str, str], why: str) -> None:
     """They are refused before the log is read."""
     with pytest.raises(UsageError) as caught:
-        LogTimes.parse(**options)  # type: ignore[arg-type]
+        LogTimes.parse(**options)
     assert why in str(caught.value)
