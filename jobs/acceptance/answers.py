@@ -14,7 +14,7 @@ from typing import Any
 
 import gfnet
 from gfnet.float32 import refuse_tf32, tf32_uses
-from gfnet.runtimes import unavailable
+from gfnet.runtimes.availability import unavailable
 from jobs.acceptance.bench import Bench
 from jobs.acceptance.check_result import CheckResult
 from jobs.acceptance.errors import Answers, Errors, compare_answers, measure_errors

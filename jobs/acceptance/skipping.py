@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gfnet.runtimes import unavailable
+from gfnet.runtimes.availability import unavailable
 from jobs.acceptance.bench import Bench, timed_images
 from jobs.acceptance.check_result import CheckResult
 from jobs.worker.exit_costs import measure_exits

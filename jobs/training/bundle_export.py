@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import gfnet
 import storage
-from gfnet.runtimes import unavailable
+from gfnet.runtimes.availability import unavailable
 from jobs.common.errors import UsageError
 
 if TYPE_CHECKING:
