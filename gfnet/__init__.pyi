@@ -1,4 +1,5 @@
 from .bundle.errors import BundleError as BundleError
+from .bundle.model import BundleModel as BundleModel
 from .bundle.reader import Bundle as Bundle
 from .bundle.reader import inspect_bundle as inspect_bundle
 from .bundle.reader import load_bundle as load_bundle

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,9 +14,10 @@ Thresholds = float | Sequence[float] | Tensor
 """One threshold for all gates, or one per gate in the order of exit_blocks."""
 
 
-StageCall = Callable[[Tensor], Sequence[Tensor]]
+StageCall = Callable[[Any], Sequence[Any]]
 """Runs one stage: tokens (images in the first stage) to tokens, logits and gate scores; the last
-stage returns only logits. The next call may overwrite the tokens; logits and scores stay valid."""
+stage returns only logits. The next call may overwrite the tokens; logits and scores stay valid.
+Tokens are a tensor, or several as one object that a mask of images indexes."""
 
 
 class ExitOutputs(NamedTuple):
@@ -176,7 +177,9 @@ def answer_stages(
         rule: of gfnet.EXIT_RULES, what the stages score by.
     """
     *early, last = stages
-    tokens, logits, scores = images, [], []
+    tokens: Any = images
+    logits: list[Tensor] = []
+    scores: list[Tensor] = []
     streaks = Streaks() if rule == "patience" else None
     for stage in early:
         tokens, exit_logits, exit_scores = stage(tokens)
@@ -203,7 +206,8 @@ def route_stages(
         last_block: block after which the remaining images exit.
         rule: of gfnet.EXIT_RULES, what the stages score by.
     """
-    tokens, route = images, Route(len(images))
+    tokens: Any = images
+    route = Route(len(images))
     streaks = Streaks() if rule == "patience" else None
     *early, last = stages
     for stage, (block, limit) in zip(early, limits.items(), strict=True):

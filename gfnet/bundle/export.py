@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from gfnet.bundle.comparison import BundleComparison, compare_bundle
@@ -23,6 +24,7 @@ from gfnet.bundle.manifest_text import write_bundle_manifest
 from gfnet.bundle.precisions import BUNDLE_PRECISIONS
 from gfnet.bundle.reader import Bundle, load_bundle
 from gfnet.bundle.trial import try_bundle
+from gfnet.costs import count_exit_costs
 from gfnet.preprocess import Preprocessing, decode, transform
 
 if TYPE_CHECKING:
@@ -83,8 +85,12 @@ def export_bundle(
     from gfnet.runtimes.stages import cut, with_matrix_filters
 
     stages = cut(with_matrix_filters(model))
+    costs = _stage_costs(model)
     files = {f"stage_{number}.onnx": _graph(each) for number, each in enumerate(stages)}
-    entries = [_entry(each, *file) for each, file in zip(stages, files.items(), strict=True)]
+    entries = [
+        _entry(stage, *file, *cost)
+        for stage, file, cost in zip(stages, files.items(), costs, strict=True)
+    ]
     single = None
     if has_single:
         files[_SINGLE] = bare(routed_onnx(stages))
@@ -119,7 +125,19 @@ def _graph(stage: Stage) -> bytes:
     return bare(graph)
 
 
-def _entry(stage: Stage, file: str, graph: bytes) -> StageEntry:
+def _stage_costs(model: GFNet) -> list[tuple[int, int]]:
+    """Return multiply-adds and parameters of each stage: what its exit costs beyond the one before.
+
+    Filters are matrix products in the graphs.
+    """
+    costs = count_exit_costs(model.config, model.exit_rule)
+    sums = [(0, 0), *((cost.matrix_multiply_adds, cost.params) for cost in costs)]
+    return [(adds - a, params - p) for (a, p), (adds, params) in pairwise(sums)]
+
+
+def _entry(
+    stage: Stage, file: str, graph: bytes, multiply_adds: int, parameters: int
+) -> StageEntry:
     """Describe a stage by its model's sizes; the reader holds the graph to them."""
     from gfnet.runtimes.exported import ENTERING
 
@@ -132,6 +150,8 @@ def _entry(stage: Stage, file: str, graph: bytes) -> StageEntry:
         state=(_float("tokens", BATCH, *stage.leaving_shape),) if stage.has_gate else (),
         logits=_float("logits", BATCH, stage.model.config.num_classes),
         score=_float(_SCORES, BATCH) if has_score else None,
+        multiply_adds=multiply_adds,
+        parameters=parameters,
     )
 
 

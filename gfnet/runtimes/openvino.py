@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -27,6 +27,21 @@ def openvino(model: GFNet, precision: str, threads: int) -> StagedRuntime:
     Raises:
         UnavailableError: this CPU has no bfloat16 arithmetic that OpenVINO uses.
     """
+    request = request_maker(precision, threads)
+    return StagedRuntime(
+        model,
+        lambda stage: _Request(request(to_onnx(stage)), has_gate=stage.has_gate),
+        lambda stage: _Request(request(single_onnx(stage)), has_gate=stage.has_gate),
+        lambda stages: _Router(request(routed_onnx(stages)), len(stages) - 1),
+    )
+
+
+def request_maker(precision: str, threads: int) -> Callable[[bytes], Any]:
+    """Return what compiles a graph, and makes a request of it.
+
+    Raises:
+        UnavailableError: this CPU has no bfloat16 arithmetic that OpenVINO uses.
+    """
     core = _core()
     has = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "bfloat16" and "BF16" not in has:
@@ -44,12 +59,23 @@ def openvino(model: GFNet, precision: str, threads: int) -> StagedRuntime:
             read = with_float32_kept(core, read)
         return core.compile_model(read, "CPU", settings).create_infer_request()
 
-    return StagedRuntime(
-        model,
-        lambda stage: _Request(request(to_onnx(stage)), has_gate=stage.has_gate),
-        lambda stage: _Request(request(single_onnx(stage)), has_gate=stage.has_gate),
-        lambda stages: _Router(request(routed_onnx(stages)), len(stages) - 1),
-    )
+    return request
+
+
+def infer_named(
+    request: Any, entering: Mapping[str, Tensor], outputs: Sequence[str]
+) -> list[Tensor]:
+    """Run a request; what it returns is its own memory, which the next run overwrites."""
+    import openvino as ov
+
+    memory = {  # kept until the request has run
+        name: ov.Tensor(tensor.contiguous().numpy(), shared_memory=True)
+        for name, tensor in entering.items()
+    }
+    for name, tensor in memory.items():
+        request.set_tensor(name, tensor)
+    found = request.infer(share_outputs=True)
+    return [torch.from_numpy(found[name]) for name in outputs]
 
 
 @cache

@@ -241,5 +241,21 @@ def _ports(described: Sequence[Any]) -> tuple[Port, ...]:
     )
 
 
-_TORCH_DTYPES = {"tensor(float)": torch.float32, "tensor(int64)": torch.int64}
-_NUMPY_DTYPES: Mapping[torch.dtype, Any] = {torch.float32: np.float32, torch.int64: np.int64}
+_TORCH_DTYPES = {
+    "tensor(float)": torch.float32,
+    "tensor(float16)": torch.float16,
+    "tensor(int64)": torch.int64,
+    "tensor(int32)": torch.int32,
+    "tensor(int8)": torch.int8,
+    "tensor(uint8)": torch.uint8,
+    "tensor(bool)": torch.bool,
+}
+_NUMPY_DTYPES: Mapping[torch.dtype, Any] = {
+    torch.float32: np.float32,
+    torch.float16: np.float16,
+    torch.int64: np.int64,
+    torch.int32: np.int32,
+    torch.int8: np.int8,
+    torch.uint8: np.uint8,
+    torch.bool: np.bool_,
+}

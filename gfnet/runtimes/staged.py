@@ -59,7 +59,8 @@ class StagedRuntime:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Return the (B, K) logits at full depth."""
-        return self._whole_of(images)(images)[0]
+        logits: Tensor = self._whole_of(images)(images)[0]
+        return logits
 
     @torch.no_grad()
     def forward_exits(self, images: Tensor) -> ExitOutputs:

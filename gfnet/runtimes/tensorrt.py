@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -22,7 +22,7 @@ from gfnet.runtimes.engine_cache import EngineKey, cached_engine
 from gfnet.runtimes.exported import ENTERING, single_onnx, to_onnx
 from gfnet.runtimes.gpu_graphs import GPU_OPSET, for_gpu_graphs
 from gfnet.runtimes.onnx import OnnxStage
-from gfnet.runtimes.session import Provider, stream_of
+from gfnet.runtimes.session import BoundSession, Provider, stream_of
 from gfnet.runtimes.staged import StagedRuntime
 from gfnet.runtimes.stages import Stage
 
@@ -35,6 +35,8 @@ USUAL_IMAGES = 64
 _BFLOAT16_CAPABILITY = (8, 0)
 _MAJORS = (11, 10)
 
+Made = TypeVar("Made")
+
 
 def tensorrt(model: GFNet, precision: str) -> StagedRuntime:
     """Put a model on TensorRT, with an engine for one image and one for several, for each stage.
@@ -44,28 +46,49 @@ def tensorrt(model: GFNet, precision: str) -> StagedRuntime:
         WrongEngineError: ONNX Runtime built something else.
     """
     index = torch.cuda.current_device()
-    gpu = torch.cuda.get_device_name(index)
-    capability = torch.cuda.get_device_capability(index)
+    gpu, capability = torch.cuda.get_device_name(index), torch.cuda.get_device_capability(index)
     if precision == "bfloat16" and capability < _BFLOAT16_CAPABILITY:
         raise UnavailableError(
             f"{gpu} has compute capability {capability[0]}.{capability[1]}; for bfloat16 TensorRT"
             f" needs {_BFLOAT16_CAPABILITY[0]}.{_BFLOAT16_CAPABILITY[1]}: choose float16"
         )
-    key = EngineKey(gpu, capability, installed_onnxruntime(), tensorrt_version())
+    key = _engine_key(index)
 
     def several(stage: Stage) -> OnnxStage:
-        return _stage(to_onnx(stage, GPU_OPSET), index, key, _profile(stage.entering_shape))
+        profile = _profile({ENTERING: stage.entering_shape})
+        return _engine(OnnxStage, to_onnx(stage, GPU_OPSET), index, key, profile)
 
     return StagedRuntime(
         model,
         several,
-        lambda stage: _stage(single_onnx(stage, GPU_OPSET), index, key, {}),
+        lambda stage: _engine(OnnxStage, single_onnx(stage, GPU_OPSET), index, key, {}),
         prepare=lambda each: for_gpu_graphs(each, precision),
     )
 
 
-def _stage(graph: bytes, index: int, key: EngineKey, profile: Mapping[str, str]) -> OnnxStage:
-    """Build a stage's engine, or load the one that an earlier process has built."""
+def session_maker() -> Callable[[bytes, Mapping[str, tuple[int, ...]]], BoundSession]:
+    """Return what builds an engine of a graph, given the shape of one image's part of each input.
+
+    Raises: UnavailableError: there is no TensorRT here.
+    """
+    index = torch.cuda.current_device()
+    key = _engine_key(index)
+    return lambda graph, shapes: _engine(BoundSession, graph, index, key, _profile(shapes))
+
+
+def _engine_key(index: int) -> EngineKey:
+    gpu, capability = torch.cuda.get_device_name(index), torch.cuda.get_device_capability(index)
+    return EngineKey(gpu, capability, installed_onnxruntime(), tensorrt_version())
+
+
+def _engine(
+    make: Callable[[bytes, Provider], Made],
+    graph: bytes,
+    index: int,
+    key: EngineKey,
+    profile: Mapping[str, str],
+) -> Made:
+    """Build a graph's engine, or load the one that an earlier process has built."""
     stream = stream_of(index)
     options = {
         "device_id": str(index),
@@ -73,7 +96,7 @@ def _stage(graph: bytes, index: int, key: EngineKey, profile: Mapping[str, str])
         **profile,
     }
 
-    def build(folder: Path | None) -> OnnxStage:
+    def build(folder: Path | None) -> Made:
         kept = (
             {"trt_engine_cache_enable": "True", "trt_engine_cache_path": str(folder)}
             if folder
@@ -86,19 +109,21 @@ def _stage(graph: bytes, index: int, key: EngineKey, profile: Mapping[str, str])
             stream=stream,
             most_images=MOST_IMAGES if profile else 0,
         )
-        return OnnxStage(graph, provider)
+        return make(graph, provider)
 
     return cached_engine(key.digest(graph, profile), build)
 
 
-def _profile(entering_shape: tuple[int, ...]) -> dict[str, str]:
-    """Return the numbers of images that an engine serves.
+def _profile(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
+    """Return the numbers of images that an engine serves, given each input's shape for one.
 
     Without it TensorRT would build another engine for each larger batch, also under the clock.
     """
     sizes = {"min": 1, "opt": USUAL_IMAGES, "max": MOST_IMAGES}
     return {
-        f"trt_profile_{name}_shapes": f"{ENTERING}:{'x'.join(map(str, (images, *entering_shape)))}"
+        f"trt_profile_{name}_shapes": ",".join(
+            f"{port}:{'x'.join(map(str, (images, *shape)))}" for port, shape in shapes.items()
+        )
         for name, images in sizes.items()
     }
 

@@ -11,12 +11,14 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 OPSET = 17
 _RANDOM = np.random.default_rng(5)
@@ -157,6 +159,24 @@ def files(
     }
     text = json.dumps(manifest(contents) | changes).encode()
     return {"manifest.json": text} | contents
+
+
+def write(folder: Path, contents: Mapping[str, bytes]) -> Path:
+    """The files in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def write_images(folder: Path, each: int) -> None:
+    """Images of noise, 2 x 2 pixels, in a folder per class: `imagefolder:` of the tiny bundle."""
+    random = np.random.default_rng(0)
+    for name in "abc":
+        (folder / "test" / name).mkdir(parents=True)
+        for number in range(each):
+            pixels = random.integers(0, 256, (2, 2, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / "test" / name / f"{number}.png")
 
 
 def zipped(contents: Mapping[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:

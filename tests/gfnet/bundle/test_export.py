@@ -15,10 +15,12 @@ from support import bundles, engines
 
 import gfnet
 from gfnet.bundle.comparison import compare_bundle
+from gfnet.bundle.description import sum_stage_costs
 from gfnet.bundle.export import ExportedBundle, export_bundle
 from gfnet.bundle.graph_edits import without_output
 from gfnet.bundle.precisions import BUNDLE_PRECISIONS, Tolerance
 from gfnet.bundle.sessions import BundleSessions
+from gfnet.costs import count_exit_costs
 
 IMAGES = engines.images_of(40, seed=2)
 FLOAT32 = BUNDLE_PRECISIONS["float32"]
@@ -51,6 +53,16 @@ def test_a_bundle_has_what_its_model_has(exported: ExportedBundle, model: gfnet.
     ]
     assert found.logit_difference < 1e-5
     assert (found.images, found.exits) == (40, 2)
+
+
+def test_costs_of_the_stages_add_up_to_the_models(
+    exported: ExportedBundle, model: gfnet.GFNet
+) -> None:
+    """A plan of the bundle counts as one of the checkpoint, with filters as matrix products."""
+    found = sum_stage_costs(exported.bundle.manifest, (0,))
+    costs = count_exit_costs(model.config, "gate")
+    wanted = [(cost.block, cost.matrix_multiply_adds, cost.params) for cost in costs]
+    assert [tuple(cost) for cost in found] == wanted
 
 
 def test_graphs_have_no_fft_and_no_notes(exported: ExportedBundle) -> None:

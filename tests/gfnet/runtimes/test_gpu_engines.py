@@ -6,9 +6,10 @@ import ctypes
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
-from support import engines
+from support import bundles, engines
 from support.gpu_double import HANDLE, Runtime
 
 import gfnet
@@ -104,6 +105,26 @@ def test_an_engine_serves_a_stated_number_of_images(
     runtime.forward_exits(engines.images_of(1, seed=1))
     assert "trt_profile_max_shapes" not in gpu.given[-1]
     assert [size.shape[0] for size in gpu.sessions[-1].get_inputs()] == [1]
+
+
+@pytest.mark.usefixtures("engine_folder")
+@pytest.mark.parametrize("name", ["onnx", "tensorrt"])
+def test_a_bundles_graphs_run_on_a_gpu(
+    name: str, gpu: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they are; TensorRT is told the numbers of images of both tensors between the stages."""
+    monkeypatch.setattr("gfnet.bundle.model.unavailable", lambda *_: None)
+    bundle = gfnet.load_bundle(bundles.zipped(bundles.files()))
+    runtime = gfnet.BundleModel(bundle, device="cuda").runtime(name, threads=1)
+    images = engines.images_of(5, seed=3, side=2)
+    first, last, scores = bundles.expected(images.numpy())
+    found = runtime.forward_exits(images)
+    np.testing.assert_allclose(found.logits, np.stack([first, last]), atol=1e-5)
+    routed = runtime.route(images, float(np.median(scores)))
+    assert routed.exit_block.tolist() == np.where(scores >= np.median(scores), 2, 5).tolist()
+    assert len(gpu.sessions) == 2
+    if name == "tensorrt":
+        assert gpu.given[1]["trt_profile_max_shapes"] == "taken:256x4,number:256x1"
 
 
 def test_engines_are_told_apart_by_all_that_determines_them() -> None:
