@@ -62,14 +62,14 @@ def _queued(cell: Cell, run_id: str, position: int) -> storage.CellRow:
 def _with_costs(row: storage.CellRow, cell: Cell) -> storage.CellRow:
     """A row with the size of its model, and with what an image costs up to each exit."""
     costs = cell.model.exit_costs
-    is_reference = (cell.setting.runtime, cell.setting.precision) == REFERENCE
+    is_eager = (cell.setting.runtime, cell.setting.precision) == REFERENCE
     return replace(
         row,
         checkpoint_bytes=cell.model.size_bytes,
         exit_params=tuple(cost.params for cost in costs),
         exit_multiply_adds=tuple(cost.multiply_adds for cost in costs),
         exit_executed_multiply_adds=tuple(
-            cost.multiply_adds if is_reference else cost.matrix_multiply_adds for cost in costs
+            cost.multiply_adds if is_eager else cost.matrix_multiply_adds for cost in costs
         ),
     )
 

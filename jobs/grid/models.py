@@ -1,4 +1,4 @@
-"""Models of a grid: turns names and paths into verified checkpoints."""
+"""Models of a grid: turns names and paths into verified checkpoints and bundles."""
 
 from __future__ import annotations
 
@@ -10,6 +10,15 @@ from typing import Any
 
 import gfnet
 import storage
+from gfnet.bundle.description import (
+    BundleConfig,
+    BundleExitCost,
+    BundleMetadata,
+    describe_bundle,
+    sum_stage_costs,
+)
+from gfnet.bundle.files import SUFFIX
+from gfnet.bundle.manifest import MANIFEST_NAME, BundleManifest
 from gfnet.costs import ExitCost, count_exit_costs
 from jobs.common.yaml_document import Value, suggest_near
 
@@ -17,7 +26,7 @@ KEYS = ("name", "checkpoint", "exit_blocks")
 GATE = "gate"
 """The exit rule of a model with gates unless the grid says otherwise."""
 
-SUFFIXES = (".safetensors", ".pth", ".pt")
+SUFFIXES = (".safetensors", ".pth", ".pt", SUFFIX)
 
 
 @dataclass(frozen=True)
@@ -26,10 +35,10 @@ class Model:
 
     Attributes:
         name: its name in rows.
-        path: its checkpoint.
-        sha256: of the checkpoint's content.
-        size_bytes: of the checkpoint's file.
-        metadata: of the checkpoint, with the exits that the grid chose.
+        path: its checkpoint, or its bundle.
+        sha256: of the checkpoint's content; of a bundle its digest.
+        size_bytes: of the checkpoint's file, or of all files of a bundle.
+        metadata: of the checkpoint or bundle, with the exits that the grid chose.
         exit_rule: of gfnet.EXIT_RULES, by which its images exit; any if it has no exits.
     """
 
@@ -37,13 +46,18 @@ class Model:
     path: Path
     sha256: str
     size_bytes: int
-    metadata: gfnet.Metadata
+    metadata: gfnet.Metadata | BundleMetadata
     exit_rule: str
 
     @property
-    def config(self) -> gfnet.ModelConfig:
-        """Its family and sizes."""
+    def config(self) -> gfnet.ModelConfig | BundleConfig:
+        """Its sizes and exits."""
         return self.metadata.config
+
+    @property
+    def graph_precision(self) -> str | None:
+        """The precision of its graphs, if it is a bundle; None for a checkpoint."""
+        return None
 
     @cached_property
     def preprocessing(self) -> dict[str, Any]:
@@ -51,9 +65,9 @@ class Model:
         return self.metadata.preprocessing.to_json()
 
     @cached_property
-    def exit_costs(self) -> tuple[ExitCost, ...]:
+    def exit_costs(self) -> tuple[ExitCost, ...] | tuple[BundleExitCost, ...]:
         """What one image costs up to each exit."""
-        return count_exit_costs(self.config, self.exit_rule)
+        raise NotImplementedError
 
     @property
     def gates(self) -> int:
@@ -72,8 +86,47 @@ class Model:
         return self.name if is_default else self.name.rpartition("@")[0]
 
 
+@dataclass(frozen=True)
+class CheckpointModel(Model):
+    """A model whose weights are a checkpoint; attributes as of `Model`."""
+
+    metadata: gfnet.Metadata
+
+    @property
+    def config(self) -> gfnet.ModelConfig:
+        """Its family and sizes."""
+        return self.metadata.config
+
+    @cached_property
+    def exit_costs(self) -> tuple[ExitCost, ...]:
+        """What one image costs up to each exit."""
+        return count_exit_costs(self.config, self.exit_rule)
+
+
+@dataclass(frozen=True)
+class StagedModel(Model):
+    """A model that is a bundle; other attributes as of `Model`.
+
+    Attributes:
+        manifest: of the bundle.
+    """
+
+    metadata: BundleMetadata
+    manifest: BundleManifest
+
+    @property
+    def graph_precision(self) -> str:
+        """The precision of its graphs."""
+        return self.manifest.precision
+
+    @cached_property
+    def exit_costs(self) -> tuple[BundleExitCost, ...]:
+        """What one image costs up to each exit, as far as the bundle says."""
+        return sum_stage_costs(self.manifest, self.config.exit_blocks)
+
+
 def read_model(value: Value, base: Path) -> Model | None:
-    """Read one entry of `models`: a bundled name, a path, or a mapping of KEYS.
+    """Read one entry of `models`: a bundled name, a path of a file or bundle, or a mapping of KEYS.
 
     Returns: None if a problem was recorded.
     """
@@ -99,6 +152,8 @@ def _open(
     path = _locate(value, text, base)
     if path is None:
         return None
+    if path.is_dir() or path.suffix == SUFFIX:
+        return _open_bundle(value, path, name, exits)
     try:
         info = _inspect(path)
         metadata = gfnet.with_exits(info.metadata, exits, text)
@@ -106,7 +161,23 @@ def _open(
         value.problem(str(err), "a GFNet checkpoint, .safetensors or .pth")
         return None
     rule = metadata.config.default_rule
-    return Model(name or path.stem, path, info.sha256, info.size_bytes, metadata, rule)
+    named = name or path.stem
+    return CheckpointModel(named, path, info.sha256, info.size_bytes, metadata, rule)
+
+
+def _open_bundle(
+    value: Value, path: Path, name: str | None, exits: tuple[int, ...] | None
+) -> Model | None:
+    try:
+        bundle = gfnet.inspect_bundle(path)
+        metadata = describe_bundle(bundle.manifest, exits, bundle.where)
+    except gfnet.BundleError as err:
+        value.problem(str(err), f"a staged bundle: a folder with {MANIFEST_NAME}, or its {SUFFIX}")
+        return None
+    size_bytes = sum(map(len, bundle.files.values()))
+    rule = metadata.config.default_rule
+    named = name or (path.name if path.is_dir() else path.stem)
+    return StagedModel(named, path, bundle.digest, size_bytes, metadata, rule, bundle.manifest)
 
 
 def _inspect(path: Path) -> gfnet.CheckpointInfo:
@@ -120,22 +191,27 @@ def _inspect(path: Path) -> gfnet.CheckpointInfo:
 
 
 def _locate(value: Value, text: str, base: Path) -> Path | None:
-    """Find the file of a name or path: bundled, else from `base`, else from the working folder."""
+    """Find the file of a name or path: bundled, else from `base`, else from the working folder.
+
+    A folder is a bundle; a name without a slash may be one too, if it has a manifest.
+    """
     bundled = gfnet.bundled()
     if text in bundled:
         return bundled[text]
-    if "/" not in text and not text.endswith(SUFFIXES):
-        value.problem(
-            f"unknown model {text!r}{suggest_near(text, bundled)}",
-            f"a bundled checkpoint ({', '.join(bundled)}) or the path of a .safetensors or .pth"
-            " file",
-        )
-        return None
     places = list(dict.fromkeys([base / text, Path(text).absolute()]))
+    is_path = "/" in text or text.endswith(SUFFIXES)
     for place in places:
         with contextlib.suppress(OSError, ValueError):  # not a valid file name
-            if place.is_file():
+            is_folder = place.is_dir() and (is_path or (place / MANIFEST_NAME).exists())
+            if is_folder or (is_path and place.is_file()):
                 return place
+    if not is_path:
+        value.problem(
+            f"unknown model {text!r}{suggest_near(text, bundled)}",
+            f"a bundled checkpoint ({', '.join(bundled)}), or the path of a .safetensors or .pth"
+            " file, or of a bundle",
+        )
+        return None
     looked = " and ".join(str(place) for place in places)
     value.problem(f"no such checkpoint: {text!r}", f"an existing file; looked at {looked}")
     return None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import gfnet
+from gfnet.bundle.support import REFERENCE_RUNTIME
 from jobs.common.yaml_document import Document, Value
 from jobs.grid.cross_checks import (
     check_classes,
@@ -101,6 +102,10 @@ class _Reader:
             for rule in (rules if rules and model.gates else [model.exit_rule])
         ]
         datasets = read_datasets(self._items("datasets"), self.base, may_download=self.may_download)
+        of_graphs = dict.fromkeys(model.graph_precision for _, model in models)
+        # Torch runs no bundle, and a bundle's graphs have a precision of their own.
+        has_only_bundles = bool(models) and None not in of_graphs
+        in_graphs = tuple(filter(None, of_graphs))
         used = dict.fromkeys(model.exit_rule for _, model in models if model.gates)
         thresholds = list(self._thresholds([*used] or [GATE]))
         latency_batch, accuracy_batch = self._batch_sizes()
@@ -111,12 +116,18 @@ class _Reader:
             models=tuple(model for _, model in models),
             datasets=tuple(dataset for _, dataset in datasets),
             thresholds=tuple(threshold for _, threshold in thresholds),
-            devices=self._axis("devices", "any", lambda v: _device(v, devices)),
-            runtimes=self._axis("runtimes", "torch", lambda v: v.choice(gfnet.RUNTIMES, "runtime")),
-            precisions=self._axis(
-                "precisions", "float32", lambda v: v.choice(gfnet.PRECISIONS, "precision")
+            devices=self._axis("devices", ("any",), lambda v: _device(v, devices)),
+            runtimes=self._axis(
+                "runtimes",
+                (REFERENCE_RUNTIME if has_only_bundles else "torch",),
+                lambda v: v.choice(gfnet.RUNTIMES, "runtime"),
             ),
-            threads=self._axis("threads", 0, lambda v: v.whole(0, MAX_THREADS)),
+            precisions=self._axis(
+                "precisions",
+                in_graphs if has_only_bundles else ("float32",),
+                lambda v: v.choice([*dict.fromkeys(gfnet.PRECISIONS + in_graphs)], "precision"),
+            ),
+            threads=self._axis("threads", (0,), lambda v: v.whole(0, MAX_THREADS)),
             latency_batch=latency_batch,
             accuracy_batch=accuracy_batch,
             measure=self._measure(),
@@ -136,10 +147,10 @@ class _Reader:
     def _items(self, key: str) -> list[Value]:
         return self.entries[key].items() if key in self.entries else []
 
-    def _axis(self, key: str, default: T, read: Callable[[Value], T]) -> tuple[T, ...]:
+    def _axis(self, key: str, default: tuple[T, ...], read: Callable[[Value], T]) -> tuple[T, ...]:
         """Return the distinct values of a list, or the default if the grid lacks the key."""
         if key not in self.entries:
-            return (default,)
+            return default
         return tuple(dict.fromkeys(read(value) for value in self._items(key)))
 
     def _name(self) -> str:
@@ -158,7 +169,7 @@ class _Reader:
         """
         if "exit_rules" not in self.entries:
             return ()
-        rules = self._axis("exit_rules", GATE, lambda v: v.choice(gfnet.EXIT_RULES, "exit rule"))
+        rules = self._axis("exit_rules", (GATE,), lambda v: v.choice(gfnet.EXIT_RULES, "exit rule"))
         early = [(value, model) for value, model in models if model.gates]
         if models and not early:
             self.entries["exit_rules"].problem("no model here has exits", "a model with exits")

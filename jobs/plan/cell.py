@@ -97,7 +97,13 @@ class Cell:
     def skipped(self) -> str | None:
         """Why it is skipped, if that is known before anything runs; else None."""
         setting = self.setting
-        return explain_skip(self.kind, setting.runtime, setting.precision, setting.device)
+        return explain_skip(
+            self.kind,
+            setting.runtime,
+            setting.precision,
+            setting.device,
+            self.model.graph_precision,
+        )
 
     @cached_property
     def remark(self) -> str | None:

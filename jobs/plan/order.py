@@ -140,4 +140,5 @@ def _task(cell: Cell, number: int, shard: Shard, run_id: str, position: int | No
         batch_size=cell.batch_size,
         warmup_images=cell.warmup_images,
         energy=cell.energy,
+        graph_precision=cell.model.graph_precision,
     )

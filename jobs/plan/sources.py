@@ -1,4 +1,4 @@
-"""Reads the bytes of a plan's tasks: checkpoints, and shards of images in one fixed order."""
+"""Reads the bytes of a plan's tasks: checkpoints or bundles, and shards of images in one order."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+import gfnet
 import storage
 from jobs.common.errors import JobsError
 from jobs.plan.plan import Plan
@@ -29,7 +30,7 @@ class Sources:
     """Reads the checkpoints and images of a plan.
 
     Attributes:
-        checkpoints: path by sha256.
+        checkpoints: path by sha256; of a bundle by its digest.
         images: image set by sha256.
     """
 
@@ -45,12 +46,14 @@ class Sources:
         )
 
     def weights(self, task: Task) -> bytes:
-        """The bytes of a task's checkpoint file.
+        """The bytes of a task's checkpoint file, or of its bundle as a zip.
 
         Raises:
             SourceError: the file cannot be read, or has changed since the run was planned.
         """
         path = self.checkpoints[task.checkpoint_sha256]
+        if task.graph_precision is not None:
+            return _read_bundle(path, task.checkpoint_sha256)
         try:
             data = path.read_bytes()
         except OSError as err:
@@ -70,6 +73,16 @@ class Sources:
             return images.read(shuffle_images(len(images))[task.shard.start : task.shard.stop])
         except storage.DatasetError as err:
             raise SourceError(str(err)) from err
+
+
+def _read_bundle(path: Path, digest: str) -> bytes:
+    try:
+        bundle = gfnet.inspect_bundle(path)
+    except gfnet.BundleError as err:
+        raise SourceError(str(err)) from err
+    if bundle.digest != digest:
+        raise SourceError(f"bundle {path} has changed since the run was planned")
+    return bundle.packed()
 
 
 @lru_cache(maxsize=16)

@@ -46,13 +46,14 @@ class Task:
         position: of a timed task, its index among all that are timed on the device, from 0.
         kind: as `storage.KINDS`.
         model, dataset: names for the rows.
-        checkpoint_sha256, dataset_sha256: the weights and images to use.
+        checkpoint_sha256, dataset_sha256: the weights and images to use; of a bundle its digest.
         exit_blocks: the enabled exits.
         exit_rule: of gfnet.EXIT_RULES, by which images exit.
         thresholds: one per gate, if routed.
         device: the name that the grid asks for.
         runtime, precision, threads, batch_size, warmup_images: as in the plan.
         energy: the windows in which its power is measured; None if the grid asks for no energy.
+        graph_precision: of its graphs, if the model is a bundle; None for a checkpoint.
     """
 
     run_id: str
@@ -75,6 +76,7 @@ class Task:
     warmup_images: int
     energy: EnergyProtocol | None = None
     exit_rule: str = "gate"
+    graph_precision: str | None = None
 
     @property
     def threshold(self) -> float | None:

@@ -17,7 +17,7 @@ from gfnet.training.settings import (
     Teaching,
 )
 from jobs.common.yaml_document import Document, Value
-from jobs.grid.models import Model
+from jobs.grid.models import CheckpointModel
 from jobs.training import recipe_fields as fields
 from jobs.training.recipe_model import read_config, read_parent, read_preprocessing
 
@@ -53,7 +53,7 @@ class Recipe:
     validation: HoldOut
     config: gfnet.ModelConfig
     preprocessing: gfnet.Preprocessing
-    parent: Model | None
+    parent: CheckpointModel | None
     schedule: EpochSchedule
     augmentation: Augmentation
     initial_filters: str

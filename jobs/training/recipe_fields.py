@@ -19,7 +19,7 @@ from gfnet.training.settings import (
 )
 from jobs.common.yaml_document import Document, Value
 from jobs.grid.downloads import open_or_download
-from jobs.grid.models import Model
+from jobs.grid.models import CheckpointModel
 
 _SCHEDULE = ("epochs", "batch_size", "learning_rate", "weight_decay", "warmup_epochs", "seed")
 _LOSS = ("label_smoothing", "ema_decay")
@@ -136,7 +136,7 @@ def _required_keys(root: Value, stage: str | None) -> list[str]:
 
 
 def read_validation(
-    entries: Entries, images: storage.ImageSet | None, parent: Model | None
+    entries: Entries, images: storage.ImageSet | None, parent: CheckpointModel | None
 ) -> HoldOut:
     """Reads which images are held out; the parent must not have been trained on them either."""
     value = entries.get("validation")

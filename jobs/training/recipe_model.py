@@ -11,7 +11,7 @@ import storage
 from gfnet.config import GROWING
 from gfnet.preprocess import EXIF, INTERPOLATIONS
 from jobs.common.yaml_document import Value
-from jobs.grid.models import Model, read_model
+from jobs.grid.models import CheckpointModel, read_model
 from jobs.training.recipe_fields import Entries
 
 _SIZES = ("img_size", "patch_size", "embed_dim", "depth")
@@ -30,11 +30,14 @@ _MAX_SIZE = 4096  # pixels of an image, channels of a token
 
 def read_parent(
     entries: Entries, stage: str | None, images: storage.ImageSet | None, base: Path
-) -> Model | None:
+) -> CheckpointModel | None:
     """Reads the teacher or the start, whichever the stage has; None if there is a problem."""
     value = entries.get("teacher") or entries.get("start")
     model = read_model(value, base) if value else None
     if value is None or model is None:
+        return None
+    if not isinstance(model, CheckpointModel):
+        value.problem(f"{model.name} is a bundle, which cannot be trained", "a checkpoint")
         return None
     if value is entries.get("start") and stage in _START:
         families, what = _START[stage]
@@ -60,7 +63,10 @@ def read_parent(
 
 
 def read_config(
-    entries: Entries, stage: str | None, images: storage.ImageSet | None, parent: Model | None
+    entries: Entries,
+    stage: str | None,
+    images: storage.ImageSet | None,
+    parent: CheckpointModel | None,
 ) -> gfnet.ModelConfig | None:
     """Reads the sizes of the resulting model."""
     if stage == "exits":
@@ -76,7 +82,7 @@ def read_config(
 
 
 def _fresh_config(
-    value: Value, stage: str | None, images: storage.ImageSet | None, parent: Model | None
+    value: Value, stage: str | None, images: storage.ImageSet | None, parent: CheckpointModel | None
 ) -> gfnet.ModelConfig | None:
     model = Entries(value, (*_SIZES, "filter_grid"), _SIZES)
     sizes: dict[str, Any] = {key: model.whole(key, 1, _MAX_SIZE) for key in _SIZES}
@@ -102,7 +108,7 @@ def _fresh_config(
     return config if images and model.is_sound(*_SIZES) else None
 
 
-def _exits_config(entries: Entries, parent: Model | None) -> gfnet.ModelConfig | None:
+def _exits_config(entries: Entries, parent: CheckpointModel | None) -> gfnet.ModelConfig | None:
     value = entries.get("exit_blocks")
     blocks = tuple(block.whole(0) for block in value.items()) if value else ()
     if value is None or parent is None or not blocks:
@@ -115,7 +121,7 @@ def _exits_config(entries: Entries, parent: Model | None) -> gfnet.ModelConfig |
 
 
 def read_preprocessing(
-    entries: Entries, config: gfnet.ModelConfig | None, parent: Model | None
+    entries: Entries, config: gfnet.ModelConfig | None, parent: CheckpointModel | None
 ) -> gfnet.Preprocessing | None:
     """Returns the parent's preprocessing, for the same images; without a parent, the recipe's."""
     if parent:

@@ -21,7 +21,7 @@ def exit_rows(work: Work) -> dict[str, Any]:
     """
     import torch
 
-    task, model, runtime = work.task, work.model, work.runtime
+    task, runtime, reference = work.task, work.runtime, work.reference
     pipeline, shard = work.pipeline, work.shard
     places: list[int] = []
     logits: list[torch.Tensor] = []
@@ -35,7 +35,7 @@ def exit_rows(work: Work) -> dict[str, Any]:
             if tensor is None:
                 return
             outputs = runtime.forward_exits(tensor)
-        reference = None if runtime is model else model.forward_exits(tensor)
+        by_reference = None if runtime is reference else reference.forward_exits(tensor)
         # Append all of a batch or nothing: a batch that runs out of memory is run again.
         answers = outputs.logits.float().cpu(), outputs.gate_scores.float().cpu()
         judged = gfnet.gate_features(outputs.logits).cpu()
@@ -43,8 +43,8 @@ def exit_rows(work: Work) -> dict[str, Any]:
         scores.append(answers[1])
         features.append(judged)
         places.extend(kept)
-        if reference is not None:
-            expected.append(reference)
+        if by_reference is not None:
+            expected.append(by_reference)
 
     with torch.inference_mode():
         work.batches.run(len(shard.encoded), answer)
@@ -68,7 +68,7 @@ def exit_rows(work: Work) -> dict[str, Any]:
     by_exit = all_logits.reshape(answers, -1).numpy()
     columns |= collect_predictions(by_exit, labels).columns() | cell_columns(task, pipeline.device)
     tables = {"exits": storage.build_table("exits", columns)}
-    if runtime is model:
+    if runtime is reference:
         return tables
     agreement = compare_exits(
         all_logits.numpy(),

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-import gfnet
-from gfnet.runtimes import is_runtime_built
 from jobs.machine.heartbeat import count_batch
 from jobs.machine.power.discovery import describe_power
 from jobs.machine.power.recorder import Meter
@@ -18,6 +15,7 @@ from jobs.worker.exit_costs import exit_cost_rows
 from jobs.worker.exits import exit_rows
 from jobs.worker.input_pipeline import Pipeline
 from jobs.worker.latency import latency_rows
+from jobs.worker.loading import LoadedModel, put_on_engine
 from jobs.worker.memory import Batches, MemoryLackError, first_line, is_out_of_memory
 from jobs.worker.profile import profile_rows
 from jobs.worker.shard import ShardImages, Work
@@ -40,7 +38,7 @@ class Done:
 
 
 def run_kind(
-    task: Task, model: gfnet.GFNet, pipeline: Pipeline, shard: ShardImages, startup: Startup
+    task: Task, model: LoadedModel, pipeline: Pipeline, shard: ShardImages, startup: Startup
 ) -> Done:
     """Run a task; a timed one runs on no more processors than it has threads.
 
@@ -48,17 +46,14 @@ def run_kind(
         gfnet.UnavailableError: its engine, or what it measures, is not available here.
         MemoryLackError: there is too little memory for its batches.
     """
-    name, threads, precision = task.runtime, task.threads, task.precision
-    is_built = is_runtime_built(name, model, threads=threads, precision=precision)
-    with nullcontext() if is_built else startup.building():
-        runtime = gfnet.runtime(name, model, threads=threads, precision=precision)
+    runtime, reference = put_on_engine(task, model, startup)
     count_batch()
     meter = Meter(task.model, task.energy, describe_power(pipeline.device))
     batches = Batches(task.batch_size, pipeline.device.free)
     try:
         with pin_threads(task.threads if task.is_timed else 0) as why_not:
             tables = ROWS[task.kind](
-                Work(task, model, runtime, pipeline, shard, meter, batches, startup)
+                Work(task, model, runtime, reference, pipeline, shard, meter, batches, startup)
             )
     except (RuntimeError, MemoryError) as err:
         if not is_out_of_memory(err):

@@ -59,8 +59,8 @@ def latency_rows(work: Work) -> dict[str, Any]:
     )
     tables = {"records": storage.build_table("records", columns)} | round_row(task, conditions)
     tables |= power_rows(task, meter.columns())
-    if work.runtime is work.model or task.round:
+    if work.runtime is work.reference or task.round:
         return tables
     with torch.inference_mode():  # same protocol; its times are discarded
-        reference = measure_routes(work.model, work.timed, task.thresholds)
+        reference = measure_routes(work.reference, work.timed, task.thresholds)
     return tables | agreement_row(task, compare_routes(measured, reference, last))

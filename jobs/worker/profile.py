@@ -18,11 +18,12 @@ def profile_rows(work: Work) -> dict[str, Any]:
     """Run the shard to the last block and time each part: one row per part."""
     import torch
 
-    task = work.task
+    task, model = work.task, work.model
+    assert isinstance(model, gfnet.GFNet)  # a bundle's profile is skipped
     watch = Watch(machine_of(work.device))
     with torch.inference_mode():
         work.warm_up(watch)
-        parts = measure_parts(work.model, work.timed, work.gates)
+        parts = measure_parts(model, work.timed, work.gates)
     conditions = watch.end()
     if not parts:
         return {}

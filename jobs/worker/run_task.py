@@ -20,6 +20,7 @@ from jobs.plan.task import Outcome, Task, TaskResources
 from jobs.plan.unsupported import explain_skip
 from jobs.worker.input_pipeline import Pipeline
 from jobs.worker.kinds import run_kind
+from jobs.worker.loading import LoadedModel, load_model
 from jobs.worker.memory import MemoryLackError
 from jobs.worker.peak_memory import PeakMemory
 from jobs.worker.shard import ShardImages
@@ -36,7 +37,7 @@ TORCH_RUNTIMES = ("torch", "compile")
 
 TURNED = "EXIF orientations of images are ignored: `gfjobs import --exif apply` turns them"
 
-_models: OrderedDict[tuple[str, tuple[int, ...], str, str, int], gfnet.GFNet] = OrderedDict()
+_models: OrderedDict[tuple[str, tuple[int, ...], str, str, int], LoadedModel] = OrderedDict()
 
 
 def run_task(
@@ -46,7 +47,8 @@ def run_task(
 
     Args:
         task: what to do.
-        weights: returns the checkpoint's bytes; called only if the model is not loaded yet.
+        weights: returns the bytes of the checkpoint, or of the bundle as a zip; called only if the
+            model is not loaded yet.
         images: Arrow table of the shard: image_id, path, label, image (encoded bytes).
         slot: which device of this machine; None: the device that the task's name for it means here.
     """
@@ -54,7 +56,9 @@ def run_task(
     try:
         device = use_device(slot.device, slot.number) if slot else use_device(task.device)
         node = describe_node(task.run_id, device)
-        if reason := explain_skip(task.kind, task.runtime, task.precision, device.name):
+        if reason := explain_skip(
+            task.kind, task.runtime, task.precision, device.name, task.graph_precision
+        ):
             return Outcome({}, node, skipped=reason)
         peaks = PeakMemory(device)
         model, startup = _load(task, device, weights)
@@ -91,7 +95,7 @@ def run_task(
         )
     except gfnet.UnavailableError as err:
         return Outcome({}, node, skipped=str(err))
-    except MemoryLackError as err:
+    except (MemoryLackError, gfnet.BundleError) as err:
         return Outcome({}, node, error=str(err))
     except CorruptedError as err:
         return Outcome({}, node, error=str(err), is_lost=True, is_corrupted=True)
@@ -99,7 +103,7 @@ def run_task(
         return Outcome({}, node, error=traceback.format_exc())
 
 
-def _load(task: Task, device: Device, weights: Callable[[], bytes]) -> tuple[gfnet.GFNet, Startup]:
+def _load(task: Task, device: Device, weights: Callable[[], bytes]) -> tuple[LoadedModel, Startup]:
     """The task's model on the device: cached from an earlier task, or loaded now."""
     startup = Startup()
     key = (task.checkpoint_sha256, task.exit_blocks, task.exit_rule, device.name, device.number)
@@ -107,8 +111,7 @@ def _load(task: Task, device: Device, weights: Callable[[], bytes]) -> tuple[gfn
         content = weights()
         startup = Startup()  # fetching is the cluster's time, not the model's
         with startup.loading():
-            model = gfnet.load_checkpoint(content, exit_blocks=task.exit_blocks)
-            _models[key] = gfnet.with_rule(model, task.exit_rule).to(device.name)
+            _models[key] = load_model(task, content, device)
             device.synchronise()
         if len(_models) > KEPT_MODELS:
             _models.popitem(last=False)

@@ -13,6 +13,7 @@ from jobs.machine.devices import Device
 from jobs.machine.power.recorder import Meter
 from jobs.plan.task import Task
 from jobs.worker.input_pipeline import Pipeline
+from jobs.worker.loading import LoadedModel
 from jobs.worker.memory import Batches
 from jobs.worker.startup import Startup
 from jobs.worker.timing import TimedShard, warm_up
@@ -35,7 +36,9 @@ class Work:
     Attributes:
         task: what to do.
         model: loaded, on the device.
-        runtime: the model on the task's engine; for the reference the model itself.
+        runtime: the model on the task's engine.
+        reference: what its answers are compared with: the model itself, or a bundle's graphs in
+            ONNX Runtime on the CPU; `runtime`, if that is it.
         pipeline: prepares batches for the device.
         shard: the images.
         meter: power meter; off unless energy is requested.
@@ -44,8 +47,9 @@ class Work:
     """
 
     task: Task
-    model: gfnet.GFNet
+    model: LoadedModel
     runtime: gfnet.Runtime
+    reference: gfnet.Runtime
     pipeline: Pipeline
     shard: ShardImages
     meter: Meter

@@ -50,11 +50,11 @@ class CellRow:
     committed so far; for a profile, whose rows belong to no image, that of images. `protocol` is
     the version of the measurement protocol, `num_classes` that of the model, and `exit_rule` that
     by which its images exit, if it has exits; all are None in files of older schema versions, whose
-    images exited by the gate. `checkpoint_bytes` is the size of its file. `exit_params`,
-    `exit_multiply_adds` and `exit_executed_multiply_adds` have one number per exit, the last
-    block's last: what one image costs up to there, with filters as published and as its engine
-    runs them; None before schema version 7. Storage returns thresholds as the float32 nearest to
-    the saved value.
+    images exited by the gate. `checkpoint_sha256` and `checkpoint_bytes` are digest and size of its
+    file, or of a bundle. `exit_params`, `exit_multiply_adds` and `exit_executed_multiply_adds` have
+    one number per exit, the last block's last: what one image costs up to there, with filters as
+    published and as its engine runs them. A number is None if a bundle does not say; all are None
+    before schema version 7. Storage returns thresholds as the float32 nearest to the saved value.
     """
 
     run_id: str
@@ -91,9 +91,9 @@ class CellRow:
     num_classes: int | None = None
     exit_rule: str | None = None
     checkpoint_bytes: int | None = None
-    exit_params: tuple[int, ...] | None = None
-    exit_multiply_adds: tuple[int, ...] | None = None
-    exit_executed_multiply_adds: tuple[int, ...] | None = None
+    exit_params: tuple[int | None, ...] | None = None
+    exit_multiply_adds: tuple[int | None, ...] | None = None
+    exit_executed_multiply_adds: tuple[int | None, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

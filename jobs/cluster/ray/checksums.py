@@ -11,18 +11,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import gfnet
 import storage
 from jobs.common.errors import CorruptedError
 from jobs.plan.task import Outcome
 
 
-def check_weights(data: bytes, sha256: str) -> bytes:
-    """Return a checkpoint's bytes if they have the planned SHA-256.
+def check_weights(data: bytes, sha256: str, *, is_bundle: bool = False) -> bytes:
+    """Return the bytes of a checkpoint, or of a bundle's zip, if they have the planned digest.
 
     Raises:
         CorruptedError: they have another.
     """
-    found = hashlib.sha256(data).hexdigest()
+    try:
+        found = gfnet.inspect_bundle(data).digest if is_bundle else hashlib.sha256(data).hexdigest()
+    except gfnet.BundleError as err:
+        raise CorruptedError(f"weights were corrupted in transfer: {err}") from err
     if found != sha256:
         raise CorruptedError(
             f"weights were corrupted in transfer: sha256 {found[:12]}, sent {sha256[:12]}"

@@ -57,7 +57,8 @@ def make_remote(work: Work | None) -> Any:
     ) -> Sealed:
         def fetch() -> bytes:
             content: Any = ray.get(weights[0])
-            return check_weights(content, task.checkpoint_sha256)
+            is_bundle = task.graph_precision is not None
+            return check_weights(content, task.checkpoint_sha256, is_bundle=is_bundle)
 
         from jobs.worker.run_task import run_task
 

@@ -15,6 +15,7 @@ import storage
 from gfnet.costs import count_exit_costs
 from jobs.driver import cell_states as statess
 from jobs.driver.cell_states import CellStates, queued_rows
+from jobs.grid.models import CheckpointModel
 from jobs.plan.cell import PROTOCOL_VERSION, Cell, Later
 from jobs.plan.order import make_blocks
 from jobs.plan.plan import Plan
@@ -465,6 +466,7 @@ def test_costs_of_each_exit_are_those_of_its_engine(plan_of: Callable[[str], Pla
     ]
     assert CellStates(plan, older, ()).rows == rows
     for cell, row in zip(plan.cells, rows, strict=True):
+        assert isinstance(cell.model, CheckpointModel)
         costs = count_exit_costs(cell.model.config, cell.model.exit_rule)
         assert row.checkpoint_bytes == cell.model.path.stat().st_size
         assert row.exit_params == tuple(cost.params for cost in costs)

@@ -331,6 +331,18 @@ def test_costs_are_means_over_the_exits_taken(build: Builder) -> None:
     assert row["mean_executed_multiply_adds"] == (3 * 2**40 + 2**42) / 4
 
 
+def test_a_cost_that_a_bundle_does_not_say_leaves_the_mean_unknown(build: Builder) -> None:
+    """A sum over the others would be too small; figures that it says have their mean."""
+    gates = np.array([[0.9, 0.1], [0.9, 0.1]], np.float32)
+    costs = {"exit_params": (100, 200, 400), "exit_multiply_adds": (1000, None, None)}
+    plan(build, gates, threshold=0.5)
+    build.cells[:] = [dataclasses.replace(cell, **costs) for cell in build.cells]
+    build.store()
+    (row,) = build.ladder()
+    assert row["mean_params"] == (100 + 400) / 2
+    assert row["mean_multiply_adds"] is None
+
+
 def test_costs_of_an_older_run_are_not_known(build: Builder) -> None:
     """Its cells have no costs: NULL, not 0."""
     row = replay(build, np.full((2, 3), 0.9, np.float32), threshold=0.5)

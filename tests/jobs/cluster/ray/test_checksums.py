@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support import bundles
 
+import gfnet
 import storage
 from jobs.cluster.ray.checksums import check_images, check_weights, open_outcome, seal_outcome
 from jobs.common.errors import CorruptedError
@@ -23,6 +25,20 @@ def test_weights_are_held_against_their_digest() -> None:
     assert check_weights(data, sha256) == data
     with pytest.raises(CorruptedError, match="weights were corrupted in transfer"):
         check_weights(data[:-1] + b"\xfe", sha256)
+
+
+def test_a_bundle_is_held_against_its_digest() -> None:
+    """Not the zip's, but that of its manifest, and each graph against that."""
+    data = bundles.zipped(bundles.files())
+    digest = gfnet.inspect_bundle(data).digest
+    assert check_weights(data, digest, is_bundle=True) == data
+    for at in (data.index(b"MatMul"), len(data) - 1):
+        spoiled = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+        with pytest.raises(CorruptedError, match="weights were corrupted in transfer"):
+            check_weights(spoiled, digest, is_bundle=True)
+    other = bundles.zipped(bundles.files(name="other"))
+    with pytest.raises(CorruptedError, match=f"sent {digest[:12]}"):
+        check_weights(other, digest, is_bundle=True)
 
 
 def test_images_are_held_against_their_check_sum() -> None:

@@ -1,0 +1,52 @@
+"""Loads a task's model, a checkpoint or a bundle, and puts it on its engine."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import gfnet
+from gfnet.runtimes import is_runtime_built
+from gfnet.runtimes.availability import unavailable
+from jobs.machine.devices import CPU, Device
+from jobs.plan.task import Task
+from jobs.worker.startup import Startup
+
+LoadedModel = gfnet.GFNet | gfnet.BundleModel
+
+
+def load_model(task: Task, content: bytes, device: Device) -> LoadedModel:
+    """Load the task's model onto the device; a bundle is checked, and tried on images of noise.
+
+    Raises:
+        BundleError: the bundle cannot be used.
+        UnavailableError: it cannot be checked here.
+    """
+    if task.graph_precision is None:
+        model = gfnet.load_checkpoint(content, exit_blocks=task.exit_blocks)
+        return gfnet.with_rule(model, task.exit_rule).to(device.name)
+    if reason := unavailable("onnx", "float32", CPU):
+        raise gfnet.UnavailableError(f"a bundle is checked with ONNX Runtime: {reason}")
+    bundle = gfnet.load_bundle(content)
+    gfnet.try_bundle(bundle)
+    return gfnet.BundleModel(
+        bundle, exit_blocks=task.exit_blocks, exit_rule=task.exit_rule, device=device.name
+    )
+
+
+def put_on_engine(
+    task: Task, model: LoadedModel, startup: Startup
+) -> tuple[gfnet.Runtime, gfnet.Runtime]:
+    """Return the model on the task's engine, and the reference; one object if both are the same.
+
+    Raises:
+        UnavailableError: the engine is not available here.
+    """
+    name, threads, precision = task.runtime, task.threads, task.precision
+    if isinstance(model, gfnet.BundleModel):
+        is_built = model.is_built(name, threads=threads, precision=precision)
+        with nullcontext() if is_built else startup.building():
+            runtime = model.runtime(name, threads=threads, precision=precision)
+        return runtime, model.reference(threads=threads)
+    is_built = is_runtime_built(name, model, threads=threads, precision=precision)
+    with nullcontext() if is_built else startup.building():
+        return gfnet.runtime(name, model, threads=threads, precision=precision), model
