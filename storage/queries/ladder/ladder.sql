@@ -180,7 +180,6 @@ SELECT
     CASE WHEN samples >= samples_for(99) THEN percentiles_ms[3] END AS p99_ms,
     elapsed_ms,
     1000 / nullif(elapsed_ms, 0) AS fps,
-    device_ms, host_share_pct,
     power_w, idle_w, energy_mj, energy_elapsed_mj, energy_gross_mj,
     100 * (1 - energy_mj / baseline_mj) AS energy_saving_pct,
     energy_source, energy_note,
@@ -225,6 +224,7 @@ SELECT
             ELSE format('saving: no valid energy of the baseline {} on the same data set, device, '
                 || 'node, runtime and precision', baseline_model)
         END
-    ), '') AS note
+    ), '') AS note,
+    device_ms, host_share_pct
 FROM compared
 ORDER BY run_id, position, cell_id, node
