@@ -72,7 +72,7 @@ timings AS (
         avg(forward_ms) FILTER (WHERE is_kept) AS forward_ms,
         avg(elapsed_ms) FILTER (WHERE is_kept) AS elapsed_ms,
         avg(device_ms) FILTER (WHERE is_kept) AS device_ms,
-        100 * (1 - sum(device_ms) FILTER (WHERE is_kept AND forward_ms IS NOT NULL)
+        100 * (1 - sum(device_ms) FILTER (WHERE is_kept)
             / nullif(sum(forward_ms) FILTER (WHERE is_kept AND device_ms IS NOT NULL), 0)
         ) AS host_share_pct,
         quantile_cont(forward_ms, [0.5, 0.9, 0.99]) FILTER (WHERE is_kept) AS percentiles_ms
