@@ -173,10 +173,6 @@ SELECT
             lambda block: coalesce(counts[block::INTEGER], 0)::BIGINT)
     END AS exit_counts,
     mean_blocks,
-    mean_over_exits(counts, exit_params, exit_blocks, depth) AS mean_params,
-    mean_over_exits(counts, exit_multiply_adds, exit_blocks, depth) AS mean_multiply_adds,
-    mean_over_exits(counts, exit_executed_multiply_adds, exit_blocks, depth)
-        AS mean_executed_multiply_adds,
     samples,
     forward_ms,
     CASE WHEN samples >= samples_for(50) THEN percentiles_ms[1] END AS p50_ms,
@@ -229,6 +225,10 @@ SELECT
                 || 'node, runtime and precision', baseline_model)
         END
     ), '') AS note,
-    device_ms, host_share_pct
+    device_ms, host_share_pct,
+    mean_over_exits(counts, exit_params, exit_blocks, depth) AS mean_params,
+    mean_over_exits(counts, exit_multiply_adds, exit_blocks, depth) AS mean_multiply_adds,
+    mean_over_exits(counts, exit_executed_multiply_adds, exit_blocks, depth)
+        AS mean_executed_multiply_adds
 FROM compared
 ORDER BY run_id, position, cell_id, node
