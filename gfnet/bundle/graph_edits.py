@@ -37,24 +37,28 @@ def bare(data: bytes) -> bytes:
     import onnx
 
     model = onnx.load_model_from_string(data)
-    for field in ("doc_string", "metadata_props", "producer_name", "producer_version"):
-        model.ClearField(field)
+    _clear_fields(model, "doc_string", "metadata_props", "producer_name", "producer_version")
     _clear(model.graph)
     edited: bytes = model.SerializeToString(deterministic=True)
     return edited
 
 
 def _clear(graph: GraphProto) -> None:
-    graph.ClearField("metadata_props")
     parts = (graph, *graph.node, *graph.initializer, *graph.input, *graph.output, *graph.value_info)
     for part in parts:
-        part.ClearField("doc_string")
-        part.ClearField("metadata_props")
+        _clear_fields(part, "doc_string", "metadata_props")
     for node in graph.node:
         for attribute in node.attribute:
-            attribute.ClearField("doc_string")
+            _clear_fields(attribute, "doc_string")
             if attribute.HasField("g"):
                 _clear(attribute.g)
+
+
+def _clear_fields(part: Any, *fields: str) -> None:
+    """Clear those fields that the installed onnx knows."""
+    for field in fields:
+        if field in part.DESCRIPTOR.fields_by_name:
+            part.ClearField(field)
 
 
 def _keep(field: Any, kept: list[Any]) -> None:

@@ -13,6 +13,7 @@ from gfnet.bundle.errors import BundleError, library_message, shortened
 from gfnet.bundle.manifest import BATCH, BundleManifest, SingleEntry, StageEntry, TensorEntry
 from gfnet.bundle.sizes import size_problems
 from gfnet.bundle.weights import DTYPES, check_tensor
+from gfnet.bundle.wire import field_problem
 
 if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto
@@ -59,8 +60,10 @@ def check_graph(
             f"{where}: reading its graphs needs onnx: pip install 'gfjobs[onnx]'"
         ) from err
     try:
-        model = onnx.load_model_from_string(data)
-        problem = next(_problems(model, data, entry, manifest), None)
+        problem = field_problem(data, onnx.ModelProto)
+        if problem is None:
+            model = onnx.load_model_from_string(data)
+            problem = next(_problems(model, data, entry, manifest), None)
     except (DecodeError, ValueError, RecursionError) as err:  # ValueError: text that is not UTF-8
         raise BundleError(
             f"{where}: {entry.file}: not an ONNX graph: {library_message(err)}"

@@ -70,7 +70,7 @@ def impossible(name: str, precision: str, device: str | None) -> str | None:
         return f"runtime {name} runs only on {kinds}; on a {device} device, {_choose(others)}"
     if precision in on[device]:
         return None
-    if device == "cpu" and precision == "float16":
+    if (device, precision) == ("cpu", "float16") and "bfloat16" in on[device]:
         return "float16 is not supported on a CPU: choose bfloat16"
     return (
         f"runtime {name} supports {' and '.join(on[device])} on a {device} device, not {precision}"

@@ -15,6 +15,7 @@ from typing import Any
 
 from jobs.machine.sensors import (
     MILLI,
+    NOT_SHOWN,
     AbsentError,
     checked_clock_mhz,
     read_integer,
@@ -69,7 +70,7 @@ def emc_clock_mhz(root: Path) -> float:
         hertz = read_integer(root / file)
         if hertz is not None:
             return checked_clock_mhz(hertz * _MICRO, Path(file).parent.name)
-    raise AbsentError("no devfreq bwmgr, and debugfs not readable")
+    raise AbsentError("in debugfs, for root alone" if _gpus(root) else NOT_SHOWN)
 
 
 def governors(root: Path) -> frozenset[str]:

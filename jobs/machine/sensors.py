@@ -10,6 +10,9 @@ MILLI = 1e-3
 _MOST_BYTES = 4096
 _SHOWN = 20
 MAX_CLOCK_MHZ = 20_000.0
+NOT_SHOWN = "not shown by the kernel"
+"""Why there is no figure that boards have and other machines rarely."""
+
 # Boards work outdoors in winter; the zones of switched-off parts of an Orin read -256 degrees.
 _LEAST_C, _MOST_C = -40.0, 150.0
 

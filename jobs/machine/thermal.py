@@ -15,6 +15,7 @@ from typing import Any
 
 from jobs.machine.sensors import (
     MILLI,
+    NOT_SHOWN,
     AbsentError,
     is_temperature,
     read_each,
@@ -75,7 +76,7 @@ def trip_c(root: Path) -> float:
             if kind == "passive" and celsius >= _LEAST_TRIP_C and is_temperature(celsius):
                 points.append(celsius)
     if not points:
-        raise AbsentError("no passive trip point")
+        raise AbsentError(NOT_SHOWN)
     return min(points)
 
 
@@ -88,7 +89,7 @@ def fan_pct(root: Path) -> float:
                 raise AbsentError(f"pwm1 of the fan reads {pwm}, not 0 to {_MOST_PWM}")
             if pwm is not None:
                 return 100 * pwm / _MOST_PWM
-    raise AbsentError("no fan of a board")
+    raise AbsentError(NOT_SHOWN)
 
 
 class StuckCheck:

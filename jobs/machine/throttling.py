@@ -18,11 +18,11 @@ Events = dict[tuple[str, str], int]
 _CPU_COUNTS = "sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/*_throttle_count"
 _OC_COUNTS = "sys/class/hwmon/hwmon*/oc[0-9]*_event_cnt"
 _COOLING = "sys/class/thermal/cooling_device*/cur_state"
-# Alerts of a Jetson (cpu-throttle-alert, hot-surface-alert; cpu-balanced before JetPack 6), and
-# clocks that the kernel has capped (cpufreq-cpu0, devfreq-17000000.gpu, thermal-devfreq-0). Not
-# fans, whose state is none of throttling; nor Processor and TCC Offset of a PC, which are settings.
-_THROTTLES = re.compile(r".+-(alert|balanced)|(thermal-)?(cpufreq|devfreq)-.+")
-_OF_GPU = re.compile(r".+-alert|(thermal-)?devfreq-.+|gpu-.+")
+# Alerts of a Jetson (cpu-throttle-alert; cpu-balanced before JetPack 6), and clocks that the kernel
+# has capped (cpufreq-cpu0, devfreq-17000000.gpu, thermal-devfreq-0). Fans and hot-surface-alert
+# throttle nothing; Processor and TCC Offset of a PC are settings.
+_THROTTLES = re.compile(r".+-(throttle-alert|balanced)|(thermal-)?(cpufreq|devfreq)-.+")
+_OF_GPU = re.compile(r".+-throttle-alert|(thermal-)?devfreq-.+|gpu-.+")
 
 
 def cpu_events(root: Path) -> Events:

@@ -9,8 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import gfnet
 from gfnet.config import FAMILIES
 from jobs.acceptance.accept import CPU_TIMES, GROUPS, SLOW_ENGINES
@@ -18,13 +16,18 @@ from jobs.acceptance.accept import CPU_TIMES, GROUPS, SLOW_ENGINES
 REPOSITORY = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, str, dict[str, Any]]:
-    """Exit code, table, progress and JSON of a rehearsal where Ray cannot be imported.
+def test_a_rehearsal_passes_here(tmp_path: Path) -> None:
+    """Once, where Ray cannot be imported; half a minute: every engine starts."""
+    code, out, err, found = rehearse(tmp_path)
+    failed = [check for check in found.get("checks", []) if check["verdict"] == "fail"]
+    assert (code, failed) == (0, []), f"{out}\n{err}"
+    assert_all_is_checked(found)
+    assert_nothing_is_made_up(found)
+    assert_progress_is_on_stderr(out, err)
 
-    Half a minute: ONNX graphs are exported, and every engine starts.
-    """
-    folder = tmp_path_factory.mktemp("rehearsal")
+
+def rehearse(folder: Path) -> tuple[int, str, str, dict[str, Any]]:
+    """Exit code, table, progress and JSON of `make gpu ARGS=--cpu`."""
     (folder / "ray.py").write_text("raise ImportError('an acceptance needs no Ray')")
     done = subprocess.run(
         [sys.executable, "-m", "tests.gpu", "--cpu", "--json", str(folder / "found.json")],
@@ -39,11 +42,8 @@ def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, str, 
     return done.returncode, done.stdout, done.stderr, found
 
 
-def test_it_passes_here(rehearsed: tuple[int, str, str, dict[str, Any]]) -> None:
+def assert_all_is_checked(found: dict[str, Any]) -> None:
     """Each check that makes sense on a processor; each other is skipped for a reason."""
-    code, out, err, found = rehearsed
-    failed = [check for check in found.get("checks", []) if check["verdict"] == "fail"]
-    assert (code, failed) == (0, []), f"{out}\n{err}"
     verdicts = {check["name"]: check["verdict"] for check in found["checks"]}
     assert len(verdicts) == len(found["checks"]), "one name, one check"
     for family in FAMILIES:
@@ -59,9 +59,8 @@ def test_it_passes_here(rehearsed: tuple[int, str, str, dict[str, Any]]) -> None
     assert all(check["reason"] for check in found["checks"] if check["verdict"] == "skip")
 
 
-def test_nothing_is_made_up(rehearsed: tuple[int, str, str, dict[str, Any]]) -> None:
+def assert_nothing_is_made_up(found: dict[str, Any]) -> None:
     """No GPU's figures without one; energy is NULL unless this machine has a source of power."""
-    *_, found = rehearsed
     machine, checks = found["machine"], {check["name"]: check for check in found["checks"]}
     assert (machine["device"], machine["gpu"], machine["driver"]) == ("cpu", None, None)
     for name in ("NVML: clock", "NVML: energy", "host's clock and CUDA events, batch 1"):
@@ -71,9 +70,8 @@ def test_nothing_is_made_up(rehearsed: tuple[int, str, str, dict[str, Any]]) -> 
     assert "double" in checks["out of memory"]["found"]
 
 
-def test_progress_is_on_stderr(rehearsed: tuple[int, str, str, dict[str, Any]]) -> None:
+def assert_progress_is_on_stderr(out: str, err: str) -> None:
     """Each group with its seconds; the table is on stdout, and fits a terminal."""
-    _, out, err, _ = rehearsed
     for name, _, limit_s in GROUPS:
         assert f"{name}: at most {CPU_TIMES * limit_s:g} s" in err
         assert f"{name}: at most" not in out

@@ -37,16 +37,16 @@ states AS (
 SELECT c.run_id, c.cell_id, c.dataset, c.device, c.node, c.runtime, c.precision, c.threads,
     c.batch_size, c.model, c.threshold, c.thresholds, c.params,
     coalesce(p.acc1, t.acc1) AS acc1, t.acc5, t.loss, [p.rows] AS exit_counts, t.mean_blocks,
-    list_avg(c.exit_params) AS mean_params, list_avg(c.exit_multiply_adds) AS mean_multiply_adds,
-    list_avg(c.exit_executed_multiply_adds) AS mean_executed_multiply_adds,
     t.samples, t.forward_ms, t.forward_ms AS p50_ms, NULL::DOUBLE AS p90_ms,
-    NULL::DOUBLE AS p99_ms, t.elapsed_ms, 1000 / t.elapsed_ms AS fps,
-    NULL::DOUBLE AS device_ms, NULL::DOUBLE AS host_share_pct, w.power_w,
+    NULL::DOUBLE AS p99_ms, t.elapsed_ms, 1000 / t.elapsed_ms AS fps, w.power_w,
     NULL::DOUBLE AS idle_w, w.power_w * t.forward_ms AS energy_mj,
     NULL::DOUBLE AS energy_elapsed_mj, NULL::DOUBLE AS energy_gross_mj,
     NULL::DOUBLE AS energy_saving_pct, n.power_source AS energy_source, n.note AS energy_note,
     s.power_mode, c.is_valid,
-    concat_ws('; ', c.note, c.error, r.baseline, n.note, s.clock_mhz) AS note
+    concat_ws('; ', c.note, c.error, r.baseline, n.note, s.clock_mhz) AS note,
+    NULL::DOUBLE AS device_ms, NULL::DOUBLE AS host_share_pct,
+    list_avg(c.exit_params) AS mean_params, list_avg(c.exit_multiply_adds) AS mean_multiply_adds,
+    list_avg(c.exit_executed_multiply_adds) AS mean_executed_multiply_adds
 FROM cells c
 LEFT JOIN runs r ON r.run_id = c.run_id
 LEFT JOIN nodes n ON n.run_id = c.run_id AND n.node = c.node

@@ -72,7 +72,7 @@ timings AS (
         avg(forward_ms) FILTER (WHERE is_kept) AS forward_ms,
         avg(elapsed_ms) FILTER (WHERE is_kept) AS elapsed_ms,
         avg(device_ms) FILTER (WHERE is_kept) AS device_ms,
-        100 * (1 - sum(device_ms) FILTER (WHERE is_kept AND forward_ms IS NOT NULL)
+        100 * (1 - sum(device_ms) FILTER (WHERE is_kept)
             / nullif(sum(forward_ms) FILTER (WHERE is_kept AND device_ms IS NOT NULL), 0)
         ) AS host_share_pct,
         quantile_cont(forward_ms, [0.5, 0.9, 0.99]) FILTER (WHERE is_kept) AS percentiles_ms
@@ -173,10 +173,6 @@ SELECT
             lambda block: coalesce(counts[block::INTEGER], 0)::BIGINT)
     END AS exit_counts,
     mean_blocks,
-    mean_over_exits(counts, exit_params, exit_blocks, depth) AS mean_params,
-    mean_over_exits(counts, exit_multiply_adds, exit_blocks, depth) AS mean_multiply_adds,
-    mean_over_exits(counts, exit_executed_multiply_adds, exit_blocks, depth)
-        AS mean_executed_multiply_adds,
     samples,
     forward_ms,
     CASE WHEN samples >= samples_for(50) THEN percentiles_ms[1] END AS p50_ms,
@@ -184,7 +180,6 @@ SELECT
     CASE WHEN samples >= samples_for(99) THEN percentiles_ms[3] END AS p99_ms,
     elapsed_ms,
     1000 / nullif(elapsed_ms, 0) AS fps,
-    device_ms, host_share_pct,
     power_w, idle_w, energy_mj, energy_elapsed_mj, energy_gross_mj,
     100 * (1 - energy_mj / baseline_mj) AS energy_saving_pct,
     energy_source, energy_note,
@@ -229,6 +224,11 @@ SELECT
             ELSE format('saving: no valid energy of the baseline {} on the same data set, device, '
                 || 'node, runtime and precision', baseline_model)
         END
-    ), '') AS note
+    ), '') AS note,
+    device_ms, host_share_pct,
+    mean_over_exits(counts, exit_params, exit_blocks, depth) AS mean_params,
+    mean_over_exits(counts, exit_multiply_adds, exit_blocks, depth) AS mean_multiply_adds,
+    mean_over_exits(counts, exit_executed_multiply_adds, exit_blocks, depth)
+        AS mean_executed_multiply_adds
 FROM compared
 ORDER BY run_id, position, cell_id, node

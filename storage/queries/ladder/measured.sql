@@ -11,12 +11,13 @@ states AS (
     WHERE is_throttled IS NOT TRUE
     GROUP BY run_id, cell_id, node
 )
-SELECT l.*, c.position, c.kind, c.checkpoint_sha256, c.exit_blocks, c.dataset_sha256, c.images,
+SELECT l.* EXCLUDE (device_ms, host_share_pct), c.position, c.kind, c.checkpoint_sha256, c.exit_blocks, c.dataset_sha256, c.images,
     c.rounds, c.warmup_images, c.status,
     coalesce(c.protocol, 1) AS protocol,
     n.accelerator, n.are_clocks_locked,
     s.max_clock_mhz,
-    nullif(s.governor, '') AS governor
+    nullif(s.governor, '') AS governor,
+    l.device_ms, l.host_share_pct -- last, as all columns that were added
 FROM ladder l
 JOIN cells c ON c.run_id = l.run_id AND c.cell_id = l.cell_id
 LEFT JOIN nodes n ON n.run_id = l.run_id AND n.node = l.node

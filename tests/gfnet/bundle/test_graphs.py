@@ -183,22 +183,43 @@ def test_nodes_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "it has more than 2 nodes" in refusal(bundles.last_stage())
 
 
-def _nested(depth: int) -> bytes:
-    """Graphs within branches of `If`, written byte by byte: onnx cannot copy so many."""
+def _field(number: int, content: bytes) -> bytes:
+    """A field with a length, as protobuf writes it."""
+    size, length = len(content), b""
+    while size > 0x7F:
+        length, size = length + bytes([size & 0x7F | 0x80]), size >> 7
+    return bytes([number << 3 | 2]) + length + bytes([size]) + content
 
-    def field(number: int, content: bytes) -> bytes:
-        size, length = len(content), b""
-        while size > 0x7F:
-            length, size = length + bytes([size & 0x7F | 0x80]), size >> 7
-        return bytes([number << 3 | 2]) + length + bytes([size]) + content
 
-    inner = b""
-    for _ in range(depth):
-        attribute = field(1, b"then_branch") + field(6, inner)
-        inner = field(1, field(4, b"If") + field(5, attribute))
+def _raw_graph(content: bytes) -> bytes:
+    """A last graph with other content, which no library has to build."""
     model = bundles.last_stage()
     model.ClearField("graph")
-    return model.SerializeToString() + field(7, inner)
+    return model.SerializeToString() + _field(7, content)
+
+
+def test_what_would_fill_the_memory_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty nodes, two bytes each; and whole numbers of one byte each, in a tensor."""
+    parsed, parse = [], onnx.load_model_from_string
+
+    def load(data: bytes) -> onnx.ModelProto:
+        parsed.append(len(data))
+        return parse(data)
+
+    monkeypatch.setattr(onnx, "load_model_from_string", load)
+    monkeypatch.setattr("gfnet.bundle.wire.MAX_FIELDS", 1000)
+    for content in (_field(1, b"") * 1000, _field(5, _field(5, b"\0" * 20_000))):
+        assert "it has more than 1,000 fields" in refusal(_raw_graph(content))
+    assert parsed == [len(bundles.files()["stage_0.onnx"])] * 2
+
+
+def _nested(depth: int) -> bytes:
+    """Graphs within branches of `If`, written byte by byte: onnx cannot copy so many."""
+    inner = b""
+    for _ in range(depth):
+        attribute = _field(1, b"then_branch") + _field(6, inner)
+        inner = _field(1, _field(4, b"If") + _field(5, attribute))
+    return _raw_graph(inner)
 
 
 @pytest.mark.parametrize("depth", [5, 30, 40, 5_000])

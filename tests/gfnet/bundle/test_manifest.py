@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support import bundles
 
 import gfnet
+from gfnet.bundle.fit import check_fit
 from gfnet.bundle.manifest_text import read_bundle_manifest, write_bundle_manifest
 
 Change = Callable[[dict[str, Any]], object]
@@ -152,6 +155,16 @@ def test_a_contradiction_is_named(change: Change, words: str) -> None:
     tree = document()
     change(tree)
     assert words in refusal(json.dumps(tree))
+
+
+def test_the_manifest_of_the_docs_is_one() -> None:
+    """With whole digests in the place of those that the page cuts short."""
+    page = (Path(__file__).parents[3] / "docs" / "bundles.md").read_text()
+    (shown,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    text = re.sub(r"[0-9a-f]{4}\.\.\.", "0" * 64, shown)
+    manifest, _ = read_bundle_manifest(text.encode(), "docs")
+    check_fit(manifest, "docs")
+    assert [stage.parameters for stage in manifest.stages] == [84170, None]
 
 
 def test_all_contradictions_are_named_at_once() -> None:

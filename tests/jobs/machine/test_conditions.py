@@ -148,9 +148,8 @@ def test_a_machine_that_shows_nothing_says_why(tmp_path: Path) -> None:
     reading = Machine("cpu", tmp_path, system).read()
     assert reading.missing_note() == (
         "not readable here: clock, governor (no cpufreq), temperature (no sensor of the"
-        " processor), throttling (no thermal_throttle counters), memory clock (no devfreq bwmgr,"
-        " and debugfs not readable), trip point (no passive trip point), fan (no fan of a board),"
-        " power mode (no nvpmodel), load (OSError: this sensor)"
+        " processor), throttling (no thermal_throttle counters), memory clock, trip point, fan (not"
+        " shown by the kernel), power mode (no nvpmodel), load (OSError: this sensor)"
     )
     assert (reading.busy_s, reading.clock_mhz, reading.is_throttling_known) == (None, None, False)
     assert columns(reading, reading)["load"] is None
@@ -231,7 +230,7 @@ def test_a_board_shows_by_its_kernel_what_nvml_refuses(
     assert (row["cpu_clock_mhz"], row["trip_c"], row["fan_pct"]) == (1344, trip_c, 20)
     assert row["emc_clock_mhz"] == (emc_clock_mhz and pytest.approx(emc_clock_mhz))
     assert (row["throttle_reasons"], row["is_throttled"]) == (None, False)
-    no_emc = {"memory clock": "no devfreq bwmgr, and debugfs not readable"}
+    no_emc = {"memory clock": "in debugfs, for root alone"}
     assert reading.missing == ({} if emc_clock_mhz else no_emc) | NOT_COUNTED
 
 

@@ -215,6 +215,7 @@ def test_what_can_run_nowhere_is_skipped_when_planned(plan_of: Callable[[str], P
         ("exits", "any", "torch", "float32"),
         ("exits", "any", "torch", "float16"),
         ("exits", "any", "onnx", "float32"),
+        ("exits", "any", "onnx", "float16"),
         ("exits", "cpu", "torch", "float32"),
         ("exits", "cpu", "onnx", "float32"),
         ("profile", "any", "torch", "float32"),
@@ -224,7 +225,7 @@ def test_what_can_run_nowhere_is_skipped_when_planned(plan_of: Callable[[str], P
     no_clock = "a profile can time the parts of runtime torch in float32 only"
     assert {str(reason).split(";")[0] for reason in reasons} == {
         "float16 is not supported on a CPU: choose bfloat16",
-        "runtime onnx supports float32, not float16",
+        "runtime onnx supports float32 on a cpu device, not float16",
         no_clock,
     }
 

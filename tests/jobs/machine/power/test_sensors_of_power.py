@@ -96,6 +96,8 @@ def test_an_ina238_by_its_label_and_without_its_power(tmp_path: Path) -> None:
     assert find_board_rails(tmp_path).read().rails_mw == {"VIN": 31_240, "total": 31_240}
     put(chip / "label", "VDD_IN")
     assert find_board_rails(tmp_path).name == "ina238: VDD_IN"
+    put(chip / "in1_label", "VIN")
+    assert find_board_rails(tmp_path).name == "ina238: VIN"
 
 
 @pytest.mark.parametrize(
