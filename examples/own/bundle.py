@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision.datasets import ImageFolder
 from torchvision.models.resnet import BasicBlock, ResNet
 from torchvision.transforms import v2
@@ -57,7 +58,8 @@ def write(stages: list[ExitStage], classes: list[str], blocks: list[int], folder
     taken, entries = torch.zeros(2, 3, SIDE, SIDE), []
     for number, (stage, block) in enumerate(zip(stages, blocks, strict=True)):
         names = ["logits"] if stage.is_last else ["state", "logits"]
-        outputs = dict(zip(names, stage.eval()(taken), strict=True))
+        with FlopCounterMode(display=False) as counter:
+            outputs = dict(zip(names, stage.eval()(taken), strict=True))
         program = torch.onnx.export(
             stage,
             (taken,),
@@ -74,6 +76,8 @@ def write(stages: list[ExitStage], classes: list[str], blocks: list[int], folder
         entry = {"file": file.name, "sha256": hashlib.sha256(graph).hexdigest()}
         entry |= {"exit_block": block, "inputs": [tensor("taken", taken)]}
         entry |= {"state": [tensor(name, outputs[name]) for name in names[:-1]]}
+        entry["parameters"] = sum(each.numel() for each in stage.parameters())
+        entry["multiply_adds"] = counter.get_total_flops() // 2 // len(taken)
         entries.append(entry | {"logits": tensor("logits", outputs["logits"])})
         taken = outputs.get("state")
     manifest = {"format": 1, "name": "resnet", "classes": len(classes), "class_names": classes}

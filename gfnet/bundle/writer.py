@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from gfnet.atomic import replace_file
 from gfnet.bundle.errors import BundleError
-from gfnet.bundle.files import SUFFIX
+from gfnet.bundle.files import SUFFIX, pack
 from gfnet.bundle.manifest import MANIFEST_NAME
+from gfnet.bundle.manifest_text import write_bundle_manifest
 from gfnet.bundle.reader import Bundle, inspect_bundle
 
 
@@ -79,6 +82,44 @@ def write_bundle(bundle: Bundle, path: Path) -> None:
         _take_place(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def save_bundle_thresholds(source: Path, path: Path, thresholds: Sequence[float]) -> None:
+    """Write a copy of a bundle with new default thresholds, as a zip; its graphs stay.
+
+    Args:
+        source: the bundle.
+        path: of the zip. An existing one, the source included, is replaced only if it has these
+            graphs.
+        thresholds: one per early exit, or +inf: no image exits there.
+
+    Raises:
+        BundleError: the source cannot be used, the thresholds are not its exits', or something
+            else is at `path`.
+        OSError: it cannot be written.
+    """
+    if path.suffix != SUFFIX:
+        raise BundleError(f"{path}: a bundle is written as a zip; choose a name in {SUFFIX}")
+    bundle = inspect_bundle(source)
+    manifest = replace(bundle.manifest, thresholds=tuple(thresholds))
+    files = dict(bundle.files) | {MANIFEST_NAME: write_bundle_manifest(manifest)}
+    changed = inspect_bundle(pack(files))
+    if path.exists():
+        check_writable(path, is_forced=True)
+        graphs = [{graph.sha256 for graph in each.manifest.graphs} for each in _readable(path)]
+        if graphs != [{graph.sha256 for graph in manifest.graphs}]:
+            raise BundleError(
+                f"{path} already exists, and is not a bundle with these graphs; choose another"
+                " name, or remove it first"
+            )
+    write_bundle(changed, path)
+
+
+def _readable(path: Path) -> list[Bundle]:
+    try:
+        return [inspect_bundle(path)]
+    except BundleError:
+        return []
 
 
 def _take_place(temporary: Path, path: Path) -> None:

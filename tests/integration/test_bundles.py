@@ -6,8 +6,6 @@ within 1e-5 of its threshold.
 
 from __future__ import annotations
 
-import importlib.util
-import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,15 +15,14 @@ import onnxruntime as ort
 import pytest
 import torch
 from click.testing import CliRunner
-from PIL import Image
 from support import engines
+from support.own import own_script
 
 import gfnet
 from gfnet.bundle.exit_scores import exit_scores, exits_taken
 from gfnet.bundle.sessions import BundleSessions
 from jobs.cli import main
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "own"
 CLOSE, NEAR = 1e-4, 1e-5
 TINY = {"img_size": 8, "patch_size": 4, "embed_dim": 6, "num_classes": 4}
 PYRAMID = {"img_size": 32, "embed_dims": (4, 6, 5, 8), "depths": (1, 2, 1, 1), "num_classes": 4}
@@ -50,20 +47,10 @@ MODELS: dict[str, dict[str, Any]] = {
 WITH_EXITS = [name for name, sizes in MODELS.items() if "exit_blocks" in sizes]
 
 
-def _example(name: str) -> ModuleType:
-    """A script of examples/own."""
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
     """What anybody writes who has the documentation alone."""
-    return _example("run_bundle")
+    return own_script("run_bundle")
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -159,37 +146,3 @@ def test_exits_without_gates_give_no_score(exported: tuple[gfnet.GFNet, Path]) -
     has_score = {stage.score is not None for stage in manifest.stages[:-1]}
     assert has_score <= {model.exit_rule == "gate"}
     assert manifest.exit_rule == model.exit_rule
-
-
-@pytest.mark.filterwarnings("ignore")  # of the exporter, about its own internals
-def test_a_foreign_model_is_a_bundle(
-    tmp_path: Path, script: ModuleType, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A torchvision ResNet with two exits, here with random weights, written by plain torch."""
-    example = _example("bundle")
-    torch.manual_seed(0)
-    threads = torch.get_num_threads()
-    _images(tmp_path / "images" / "train")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(example, "HERE", tmp_path)
-        example.main(str(tmp_path / "resnet"), "1")
-    torch.set_num_threads(threads)
-    bundle = gfnet.load_bundle(tmp_path / "resnet")
-    sessions = gfnet.try_bundle(bundle)
-    assert (bundle.manifest.exit_blocks, bundle.manifest.exit_rule) == ((0,), "max_prob")
-    assert bundle.manifest.class_names == ("a", "b", "c")
-    found = sessions.exits(engines.images_of(5, seed=3, side=16).numpy())
-    assert [each.logits.shape for each in found] == [(5, 3), (5, 3)]
-    capsys.readouterr()
-    script.main(str(tmp_path / "resnet"))
-    assert re.fullmatch(r"(class [012] after block [02]\n){8}", capsys.readouterr().out)
-
-
-def _images(folder: Path) -> None:
-    """Noise of three classes."""
-    random = np.random.default_rng(0)
-    for name in "abc":
-        (folder / name).mkdir(parents=True)
-        for number in range(2):
-            pixels = random.integers(0, 256, (8, 8, 3), np.uint8)
-            Image.fromarray(pixels).save(folder / name / f"{number}.png")

@@ -13,6 +13,7 @@ import numpy as np
 
 import gfnet
 import storage
+from gfnet.bundle.writer import save_bundle_thresholds
 from jobs.analysis.statistics.bootstrap import IntervalEstimate
 from jobs.analysis.thresholds.constraints import Constraints, CostLimit
 from jobs.analysis.thresholds.exit_answers import ExitAnswers, Vector
@@ -20,7 +21,7 @@ from jobs.analysis.thresholds.latency_mixture import Rounds, compose
 from jobs.common.errors import UsageError
 from jobs.common.formatting import SETTING, Row
 from jobs.common.yaml_document import Document
-from jobs.grid.models import read_model
+from jobs.grid.models import StagedModel, read_model
 from jobs.grid.reader import KEYS
 from jobs.runs.saved_submission import read_grid_folders
 
@@ -271,9 +272,16 @@ def write_thresholds(
             f"the checkpoint of {cell['model']} (sha256 {cell['checkpoint_sha256'][:12]}) is not"
             " where the grid found it, or was changed since"
         )
+    exit_blocks, stored = source.config.exit_blocks, storable(thresholds)
     try:
-        gfnet.save_thresholds(
-            source.path, path, storable(thresholds), exit_blocks=source.config.exit_blocks
-        )
+        if not isinstance(source, StagedModel):
+            gfnet.save_thresholds(source.path, path, stored, exit_blocks=exit_blocks)
+        elif exit_blocks == source.manifest.exit_blocks:
+            save_bundle_thresholds(source.path, path, stored)
+        else:
+            raise UsageError(
+                f"--write: {source.name} has only some of its bundle's exits enabled, and a bundle"
+                " has a threshold for each: write them into a grid, as `thresholds: [[...]]`"
+            )
     except OSError as err:
         raise UsageError(f"{path} cannot be written: {err.strerror}") from err

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support import bundles
 
 import gfnet
-from gfnet.bundle.writer import check_writable, write_bundle
+from gfnet.bundle.writer import check_writable, save_bundle_thresholds, write_bundle
 
 
 @pytest.fixture
@@ -69,3 +71,27 @@ def test_a_full_disk_leaves_what_was_there(
         write_bundle(bundle, tmp_path / name)
     assert gfnet.load_bundle(tmp_path / name).digest == bundle.digest
     assert os.listdir(tmp_path) == [name]  # noqa: PTH208 - hidden ones too
+
+
+def test_new_thresholds_make_another_bundle_of_the_same_graphs(
+    tmp_path: Path, bundle: gfnet.Bundle
+) -> None:
+    """Written over itself or beside itself, and over nothing else."""
+    source, path = tmp_path / "source", tmp_path / "b.gfbundle"
+    write_bundle(bundle, source)
+    for limit in (0.25, math.inf):
+        save_bundle_thresholds(source, path, (limit,))
+        found = gfnet.load_bundle(path)
+        assert found.manifest == replace(bundle.manifest, thresholds=(limit,))
+        assert found.digest != bundle.digest
+    save_bundle_thresholds(path, path, (0.5,))
+    with pytest.raises(gfnet.BundleError, match="2 thresholds for 1 early exits"):
+        save_bundle_thresholds(source, path, (0.5, 0.5))
+    with pytest.raises(gfnet.BundleError, match=r"choose a name in \.gfbundle"):
+        save_bundle_thresholds(source, tmp_path / "b.safetensors", (0.5,))
+    other = tmp_path / "other.gfbundle"
+    for content in (b"mine", bundles.zipped(bundles.files({"stage_1.onnx": b"another graph"}))):
+        other.write_bytes(content)
+        with pytest.raises(gfnet.BundleError, match="not a bundle with these graphs"):
+            save_bundle_thresholds(source, other, (0.5,))
+        assert other.read_bytes() == content
