@@ -1,4 +1,4 @@
-"""Differences between an engine's outputs and those of the reference, eager torch in float32.
+"""Differences between an engine's outputs and those of the reference (`Work.reference`).
 
 NaN and infinity: equal values on both sides agree. A value that is NaN or infinite on one side
 only differs by infinity. Logits that are not finite are no prediction; if they are so on one side
