@@ -102,7 +102,7 @@ def test_other_precisions_and_profiles_are_skipped(plan_in: Callable[[str], Plan
     }
     said = " ".join(" ".join(describe_skips(plan)).split())
     assert (
-        "1 cell will be skipped: runtime onnx runs a bundle in the precision of its graphs" in said
+        "2 cells will be skipped: runtime onnx runs a bundle in the precision of its graphs" in said
     )
     assert "3 cells will be skipped: a profile times the parts of a model in eager torch" in said
 
