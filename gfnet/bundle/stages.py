@@ -90,6 +90,15 @@ class BundleRuntime:
         self._rule = rule
         self._is_on_cpu = is_on_cpu
 
+    @property
+    def _blocks(self) -> tuple[int, ...]:
+        return (*self._config.exit_blocks, self._config.last_block)
+
+    def wrapped(self, wrap: Callable[[int, StageCall], StageCall]) -> BundleRuntime:
+        """Return the same runtime, each stage wrapped; `wrap` is given the block of its exit."""
+        stages = list(map(wrap, self._blocks, self._stages))
+        return BundleRuntime(stages, self._config, self._rule, is_on_cpu=self._is_on_cpu)
+
     def __call__(self, images: Tensor) -> Tensor:
         """Return the (B, K) logits at full depth."""
         return self.forward_exits(images).logits[-1]
@@ -97,8 +106,7 @@ class BundleRuntime:
     @torch.no_grad()
     def forward_exits(self, images: Tensor) -> ExitOutputs:
         """Return the outputs of every exit, from one pass."""
-        blocks = (*self._config.exit_blocks, self._config.last_block)
-        return answer_stages(self._placed(images), self._stages, blocks, self._rule)
+        return answer_stages(self._placed(images), self._stages, self._blocks, self._rule)
 
     @torch.no_grad()
     def route(self, images: Tensor, threshold: Thresholds = 0.5) -> RoutedOutputs:

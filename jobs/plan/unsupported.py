@@ -34,12 +34,9 @@ def explain_skip(
     )
     if reason:
         return reason
-    if storage.KINDS[kind].needs_reference and graph_precision:
-        return (
-            "a profile times the parts of a model in eager torch, which runs no bundle: choose"
-            " measure: [exit_costs], which times a bundle up to each exit"
-        )
-    if storage.KINDS[kind].needs_reference and (runtime, precision) != REFERENCE:
+    is_divided = graph_precision is not None  # into stages, by any engine
+    needs_reference = storage.KINDS[kind].needs_reference and not is_divided
+    if needs_reference and (runtime, precision) != REFERENCE:
         return (
             f"a profile can time the parts of runtime {' in '.join(REFERENCE)} only; other engines"
             " divide the model into parts of their own"

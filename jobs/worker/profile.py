@@ -7,6 +7,8 @@ from typing import Any
 
 import gfnet
 import storage
+from gfnet.bundle.profiling import StageProfiler
+from gfnet.bundle.stages import BundleRuntime
 from gfnet.profiling import OTHER
 from jobs.machine.conditions import Watch, machine_of
 from jobs.worker.rows import round_row
@@ -18,12 +20,11 @@ def profile_rows(work: Work) -> dict[str, Any]:
     """Run the shard to the last block and time each part: one row per part."""
     import torch
 
-    task, model = work.task, work.model
-    assert isinstance(model, gfnet.GFNet)  # a bundle's profile is skipped
+    task = work.task
     watch = Watch(machine_of(work.device))
     with torch.inference_mode():
         work.warm_up(watch)
-        parts = measure_parts(model, work.timed, work.gates)
+        parts = measure_parts(work.runtime, work.timed, work.gates)
     conditions = watch.end()
     if not parts:
         return {}
@@ -55,28 +56,40 @@ class PartTime:
 
 
 @no_garbage_collection()
-def measure_parts(model: gfnet.GFNet, shard: TimedShard, gates: int) -> list[PartTime]:
+def measure_parts(runtime: gfnet.Runtime, shard: TimedShard, gates: int) -> list[PartTime]:
     """Run every image of a shard past all gates to the last block, and time each part.
 
     Each batch also runs without those clocks, in alternating order: with, without, without, with.
     The difference is the cost of profiling; noise may make it negative.
 
+    Args:
+        runtime: eager float32, the model itself; or a bundle on any engine.
+        shard: its images.
+        gates: number of gates.
+
     Returns: an empty list if no image could be decoded.
     """
-    profiler = gfnet.Profiler(model, shard.device.synchronise, shard.clock)
+    profiler: gfnet.Profiler | StageProfiler
+    clocks = shard.device.synchronise, shard.clock
+    if isinstance(runtime, BundleRuntime):
+        profiler = StageProfiler(runtime, *clocks)
+        profiled: gfnet.Runtime = profiler.timed
+    else:
+        assert isinstance(runtime, gfnet.GFNet)
+        profiler, profiled = gfnet.Profiler(runtime, *clocks), runtime
     stay = forced_exits(gates)[-1]
     plain_ns = 0
 
-    def forward(images: Any) -> Any:
-        return model.route(images, stay).logits.cpu()
+    def forward(through: gfnet.Runtime, images: Any) -> Any:
+        return through.route(images, stay).logits.cpu()
 
     for batch in shard.batches((True, False)):
         is_profiled = batch.turn
         if is_profiled:
-            profiler.run(forward, batch.images)
+            profiler.run(forward, profiled, batch.images)
             continue
         begin = shard.clock()
-        forward(batch.images)
+        forward(runtime, batch.images)
         shard.device.synchronise()
         plain_ns += shard.clock() - begin
     total_ns = profiler.spent_ns.total()

@@ -28,7 +28,7 @@ class Kind:
             task of one round.
         has_energy: power is measured during it, if a grid requests energy.
         needs_gates: a model without gates has no such cell.
-        needs_reference: it runs only on eager torch in float32.
+        needs_reference: of a checkpoint it runs only on eager torch in float32.
     """
 
     name: CellKind

@@ -15,6 +15,6 @@ WHERE p.run_id = $run_id
 GROUP BY c.cell_id, c.model, c.dataset, c.device, c.node, c.runtime, c.precision, c.threads,
     c.batch_size, c.position, p.component
 ORDER BY c.position, c.cell_id, list_position([
-    'patch_embed', 'norm1', 'filter_forward', 'filter_product', 'filter_inverse', 'filter', 'norm2',
+    'stage', 'patch_embed', 'norm1', 'filter_forward', 'filter_product', 'filter_inverse', 'filter', 'norm2',
     'mlp', 'residual', 'exit_norm', 'exit_heads', 'exit_gate', 'exit_decision', 'norm', 'head',
     'other', 'profiling'], p.component)

@@ -14,7 +14,9 @@ from support import bundles, engines
 import gfnet
 from gfnet.bundle.description import describe_bundle, sum_stage_costs
 from gfnet.bundle.manifest import BundleManifest
+from gfnet.bundle.profiling import StageProfiler
 from gfnet.bundle.support import impossible_for_bundle
+from gfnet.profiling import OTHER, Part
 
 ENGINES = ("onnx", "openvino")
 CLOSE = 1e-5
@@ -211,3 +213,21 @@ def test_only_a_bundles_own_exits_can_be_enabled(exits: tuple[int, ...]) -> None
     with pytest.raises(gfnet.BundleError, match=r"it has exits after blocks \[1, 2\]"):
         describe_bundle(manifest, exits, "it")
     assert describe_bundle(manifest, (2,), "it").thresholds == (0.9,)
+
+
+def test_a_profiler_charges_each_stage_with_its_own_time() -> None:
+    """By a clock that ticks once a reading: one tick in each stage, and three around them."""
+    ticks = itertools.count()
+    waits = []
+    runtime = model_of().runtime("onnx", threads=1)
+    profiler = StageProfiler(runtime, lambda: waits.append(1), lambda: next(ticks))
+    images = images_of(3)
+    for _ in range(2):
+        routed = profiler.run(lambda batch: profiler.timed.route(batch, 2.0), images)
+        assert torch.equal(routed.logits, runtime.route(images, 2.0).logits)
+    first, last = Part("stage", 2), Part("stage", 5)
+    assert profiler.spent_ns == {first: 2, last: 2, OTHER: 2 * 3}
+    assert profiler.calls == {first: 2, last: 2, OTHER: 2}
+    assert len(waits) == next(ticks) == 12
+    profiler.run(lambda batch: profiler.timed.route(batch, -1.0), images)
+    assert profiler.calls[last] == 2

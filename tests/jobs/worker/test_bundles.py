@@ -27,7 +27,7 @@ datasets: ["imagefolder:images"]
 thresholds: [0.6]
 threads: [1]
 batch_sizes: {accuracy: 4}
-measure: [accuracy, latency, exit_costs]
+measure: [accuracy, latency, exit_costs, profile]
 latency: {rounds: 1, warmup_images: 2}
 """
 IMAGES = 12
@@ -127,6 +127,20 @@ def test_every_exit_is_forced(run: Run) -> None:
     """One row per image and exit."""
     rows = rows_of(run("exit_costs"), "exit_costs")
     assert sorted(rows["exit_block"].tolist()) == [2] * IMAGES + [5] * IMAGES
+
+
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
+def test_a_profile_has_a_row_a_stage(run: Run, engine: str) -> None:
+    """Every image runs both; shares sum to 1, but for the cost of the clocks."""
+    rows = rows_of(run("profile", runtime=engine), "profile")
+    parts = dict(
+        zip(zip(rows["component"], rows["block"], strict=True), rows["share"], strict=True)
+    )
+    assert parts.keys() == {("stage", 2), ("stage", 5), ("other", None), ("profiling", None)}
+    assert set(rows["calls"].tolist()) == {IMAGES}
+    del parts["profiling", None]
+    assert sum(parts.values()) == pytest.approx(1)
+    assert min(parts.values()) > 0
 
 
 def test_what_a_worker_finds_out_is_skipped_with_its_reason(
