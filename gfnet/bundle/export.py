@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -80,7 +80,6 @@ def export_bundle(
     Raises:
         BundleError: the exported graphs do not give the model's answers.
     """
-    from gfnet.runtimes.exported import OPSET
     from gfnet.runtimes.routed import routed_onnx
     from gfnet.runtimes.stages import cut, with_matrix_filters
 
@@ -95,17 +94,10 @@ def export_bundle(
     if has_single:
         files[_SINGLE] = bare(routed_onnx(stages))
         single = _single_entry(model, files[_SINGLE])
-    metadata, config = model.metadata, model.config
-    manifest = BundleManifest(
+    manifest = replace(
+        _manifest(model, entries),
         name=_allowed(name),
-        preprocessing=metadata.preprocessing,
-        classes=config.num_classes,
-        exit_rule=model.exit_rule,
         precision=precision,
-        opset=OPSET,
-        stages=tuple(entries),
-        class_names=metadata.class_names,
-        thresholds=metadata.thresholds,
         single=single,
         origin=origin,
     )
@@ -113,6 +105,23 @@ def export_bundle(
     sessions = try_bundle(bundle)
     tolerance = BUNDLE_PRECISIONS[precision]
     return ExportedBundle(bundle, compare_bundle(model, bundle, sessions, images, tolerance))
+
+
+def _manifest(model: GFNet, entries: Sequence[StageEntry]) -> BundleManifest:
+    """Say what follows from the model alone."""
+    from gfnet.runtimes.exported import OPSET
+
+    return BundleManifest(
+        name=model.config.family,
+        preprocessing=model.metadata.preprocessing,
+        classes=model.config.num_classes,
+        exit_rule=model.exit_rule,
+        precision="float32",
+        opset=OPSET,
+        stages=tuple(entries),
+        class_names=model.metadata.class_names,
+        thresholds=model.metadata.thresholds,
+    )
 
 
 def _graph(stage: Stage) -> bytes:

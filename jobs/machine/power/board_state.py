@@ -32,11 +32,13 @@ class FilledRounds:
         rows: of `rounds`, whole, that replace those which are there.
         filled: how many of them have a figure of this log.
         columns: those that some round gets.
+        complete: rounds during which the log has lines, and which lack nothing that it could give.
     """
 
     rows: list[Row]
     filled: int = 0
     columns: tuple[str, ...] = ()
+    complete: int = 0
 
 
 def fill_rounds(
@@ -56,7 +58,7 @@ def fill_rounds(
     """
     rows: list[Row] = []
     columns: set[str] = set()
-    filled = 0
+    filled, complete = 0, 0
     gpus = {row.node for row in nodes if row.accelerator}
     for row in rounds:
         if row["node"] not in by_node:
@@ -64,15 +66,17 @@ def fill_rounds(
         own = {name: value for name, value in row.items() if name != "device"}
         before = own | dict.fromkeys((*_names(own), FROM_LOG)) if is_replacing else own
         is_gpu = row["node"] in gpus and row["device"] != CPU
-        state = _state(_lines_of(row, by_node[row["node"]]), is_gpu=is_gpu)
+        lines = _lines_of(row, by_node[row["node"]])
+        state = _state(lines, is_gpu=is_gpu)
         given = {name: v for name, v in state.items() if v is not None and before[name] is None}
         named = ", ".join(sorted({*_names(before), *given})) or None
         after = before | given | {FROM_LOG: named}
+        complete += bool(lines) and not given
         if after != own:
             rows.append(after)
             filled += bool(given)
             columns.update(given)
-    return FilledRounds(rows, filled, tuple(sorted(columns)))
+    return FilledRounds(rows, filled, tuple(sorted(columns)), complete)
 
 
 def _names(row: Row) -> tuple[str, ...]:

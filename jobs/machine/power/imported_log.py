@@ -21,6 +21,7 @@ class ImportedLog:
         no_rise: imported tasks that took no more power while running than while idling.
         rounds: rows of `rounds` that got temperature or clocks.
         columns: those that they got.
+        complete: rounds that lack none of what the log could give.
         own_power: power sources of nodes that measured their power themselves, which stays.
         rails: of a board's log whose rails sum to no known total; empty for others.
     """
@@ -32,6 +33,7 @@ class ImportedLog:
     no_rise: int
     rounds: int = 0
     columns: tuple[str, ...] = ()
+    complete: int = 0
     own_power: Mapping[str, str] = field(default_factory=dict)
     rails: tuple[str, ...] = ()
 
@@ -56,6 +58,8 @@ class ImportedLog:
             )
         if self.rounds:
             lines.append(f"{', '.join(self.columns)} filled in for {self.rounds} timed rounds")
+        if self.complete:
+            lines.append(f"{self.complete} timed rounds had all that this log could give them")
         for node, source in self.own_power.items():
             lines.append(f"node {node} measured its power itself ({source}): its power stays")
         if self.rails:

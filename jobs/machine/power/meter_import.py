@@ -87,7 +87,7 @@ def import_log(
         state = _state(root, store, by_node, is_replacing=is_replacing)
         imported = _count(filled.values(), state, own_power, log)
         if not imported.samples and not state.rows:
-            if imported.had_power:
+            if imported.had_power or state.complete:
                 return imported
             raise UsageError(describe_unfit(path, windows, log.lines))
         _write(store, log, filled, state, is_replacing=is_replacing)
@@ -133,6 +133,7 @@ def _count(
         no_rise=sum(each.no_rise for each in filled),
         rounds=state.filled,
         columns=state.columns,
+        complete=state.complete,
         own_power=own_power,
         rails=() if log.has_total else tuple(sorted(log.lines[0].rails_mw)),
     )

@@ -58,6 +58,18 @@ def test_onnx_on_cuda_answers_as_the_model(model: gfnet.GFNet, gpu: Runtime) -> 
     assert len(gpu.sessions) == 3, "two stages, and all blocks as one"
 
 
+@pytest.mark.parametrize(("name", "module"), [("onnx", "onnx_on_cuda"), ("tensorrt", "tensorrt")])
+def test_the_models_device_decides_where_it_runs(
+    monkeypatch: pytest.MonkeyPatch, name: str, module: str
+) -> None:
+    """Not what is installed: a model that is not on the CPU gets no engine there."""
+    built = object()
+    monkeypatch.setattr(f"gfnet.runtimes.{name}.{module}", lambda *_: built)
+    monkeypatch.setattr(gfnet.runtimes, "unavailable", lambda *_: None)
+    elsewhere = engines.static().to("meta")
+    assert gfnet.runtime(name, elsewhere, threads=1, precision="float16") is built
+
+
 def test_half_precision_is_in_the_graph_that_cuda_gets(model: gfnet.GFNet, gpu: Runtime) -> None:
     """Nothing in the options says it."""
     halved = onnx_on_cuda(model, "float16")

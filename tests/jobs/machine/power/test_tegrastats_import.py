@@ -214,6 +214,9 @@ def test_power_that_a_node_measured_stays(root: Path, tmp_path: Path) -> None:
         imported.describe()
     )
     assert rows_of(root, "select power_mw from power where power_mw is not null") == []
+    again = import_log(root, "r", log, board_times=DATED)
+    assert (again.rounds, again.complete) == (0, 2)
+    assert "2 timed rounds had all that this log could give them" in again.describe()
     (node,) = rows_of(root, "from nodes")
     assert node["power_source"] == "ina3221: VDD_IN"
     late = log_of(tmp_path / "late.log", late_s=3600)
