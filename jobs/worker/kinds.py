@@ -16,7 +16,7 @@ from jobs.worker.exits import exit_rows
 from jobs.worker.input_pipeline import Pipeline
 from jobs.worker.latency import latency_rows
 from jobs.worker.loading import LoadedModel, put_on_engine
-from jobs.worker.memory import Batches, MemoryLackError, first_line, is_out_of_memory
+from jobs.worker.memory import Batches, explain_memory_lack
 from jobs.worker.profile import profile_rows
 from jobs.worker.shard import ShardImages, Work
 from jobs.worker.startup import Startup
@@ -44,29 +44,28 @@ def run_kind(
 
     Raises:
         gfnet.UnavailableError: its engine, or what it measures, is not available here.
-        MemoryLackError: there is too little memory for its batches.
+        MemoryLackError: there is too little memory for its engine or its batches.
     """
-    runtime, reference = put_on_engine(task, model, startup)
+    with explain_memory_lack(
+        lambda: "while its engine was built", "choose another runtime, or a device with more memory"
+    ):
+        runtime, reference = put_on_engine(task, model, startup)
     count_batch()
     meter = Meter(task.model, task.energy, describe_power(pipeline.device))
     batches = Batches(task.batch_size, pipeline.device.free)
-    try:
-        with pin_threads(task.threads if task.is_timed else 0) as why_not:
-            tables = ROWS[task.kind](
-                Work(task, model, runtime, reference, pipeline, shard, meter, batches, startup)
-            )
-    except (RuntimeError, MemoryError) as err:
-        if not is_out_of_memory(err):
-            raise
-        raise MemoryLackError(
-            f"out of memory at batch size {batches.size} ({first_line(err)}); "
-            + (
-                "the batch size is part of the measurement, so it is not reduced: choose a smaller"
-                " batch_sizes.latency, or a device with more memory"
-                if task.is_timed
-                else "choose a device with more memory"
-            )
-        ) from err
+    advice = (
+        "the batch size is part of the measurement, so it is not reduced: choose a smaller"
+        " batch_sizes.latency, or a device with more memory"
+        if task.is_timed
+        else "choose a device with more memory"
+    )
+    with (
+        explain_memory_lack(lambda: f"at batch size {batches.size}", advice),
+        pin_threads(task.threads if task.is_timed else 0) as why_not,
+    ):
+        tables = ROWS[task.kind](
+            Work(task, model, runtime, reference, pipeline, shard, meter, batches, startup)
+        )
     note = "; ".join(filter(None, (why_not, meter.why_not() if tables else "", batches.note)))
     return Done(tables, note, meter.added_s)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from jobs.common.errors import JobsError
 from jobs.machine.heartbeat import count_batch
@@ -36,6 +37,24 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 class MemoryLackError(JobsError):
     """A machine has too little memory for a task."""
+
+
+@contextmanager
+def explain_memory_lack(when: Callable[[], str], advice: str) -> Iterator[None]:
+    """Turn running out of memory within into an error that says when it happened and what to do.
+
+    Args:
+        when: such as `at batch size 4`; called if it happens.
+        advice: what to do.
+
+    Raises: MemoryLackError: there was too little memory.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as err:
+        if not is_out_of_memory(err):
+            raise
+        raise MemoryLackError(f"out of memory {when()} ({first_line(err)}); {advice}") from err
 
 
 class Batches:

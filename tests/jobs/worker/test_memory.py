@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from support.worker import Bench
 
 import gfnet
 import storage
 from jobs.runs.submit import submit
 from jobs.runs.target import Target
 from jobs.worker.memory import Batches, is_out_of_memory
+from jobs.worker.run_task import run_task
 
 GRID = """\
 models: [dynn.safetensors]
@@ -123,3 +125,21 @@ def test_a_run_out_of_memory(
     whole, ours = (storage.query(tmp_path / name, sql) for name in ("whole", "scarce"))
     assert whole.num_rows == 60
     assert ours.equals(whole)
+
+
+def test_an_engine_that_does_not_fit_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one line, without a traceback; another failure of an engine keeps its own."""
+    task = bench.task("exits", "flat")
+
+    def run(error: Exception) -> str:
+        def build(*_args: Any, **_options: Any) -> None:
+            raise error
+
+        monkeypatch.setattr(gfnet, "runtime", build)
+        return run_task(task, lambda: bench.sources.weights(task), bench.sources.shard(task)).error
+
+    assert run(torch.OutOfMemoryError("CUDA out of memory")) == (
+        "out of memory while its engine was built (CUDA out of memory); choose another runtime, or"
+        " a device with more memory"
+    )
+    assert run(RuntimeError("no kernel image")).startswith("Traceback")
