@@ -23,7 +23,7 @@ from storage.runs.manifests import entries_to_table, read_snapshot
 from storage.runs.summaries import Inputs, is_current
 from storage.sql.macros import SUMMARISED, definition
 from storage.tables.records import RunRow, rows_to_table
-from storage.tables.schemas import SORT_KEYS, TABLES
+from storage.tables.schemas import SORT_KEYS, join_tables
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -204,8 +204,7 @@ class Contents:
             tables = [table for run in self.runs if (table := run.table(name)) is not None]
             if name == "runs":
                 tables.append(rows_to_table(RunRow, self.damaged))
-        # Files of older versions may lack columns, which become NULL.
-        return pa.concat_tables([TABLES[name].empty_table(), *tables], promote_options="default")
+        return join_tables(name, tables)
 
     def data_files(self, table: str) -> list[tuple[str, Backend]]:
         """List the files of a table that are read in place, in order of what they are of.

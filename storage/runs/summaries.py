@@ -21,7 +21,7 @@ from storage.runs.manifests import Summary
 from storage.sql.macros import SUMMARISED, create_questions, definition, find_needed
 from storage.sql.text import quote, view_sql
 from storage.tables.parquet import parse_table, read_table
-from storage.tables.schemas import SCHEMA_VERSION, TABLES, VERSION_KEY
+from storage.tables.schemas import SCHEMA_VERSION, TABLES, VERSION_KEY, join_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -70,7 +70,7 @@ class Inputs:
         tables = {"runs": self.run, "cells": parse_table(self.cells, "cells.parquet")}
         if self.nodes:
             tables["nodes"] = parse_table(self.nodes, "nodes.parquet")
-        return tables
+        return {name: join_tables(name, [table]) for name, table in tables.items()}
 
 
 def is_current(summary: Summary | None, inputs: Inputs) -> bool:

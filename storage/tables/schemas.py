@@ -29,7 +29,7 @@ import pyarrow as pa
 from storage.errors import SchemaVersionError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 SCHEMA_VERSION = 7
 VERSION_KEY = "gfjobs_schema_version"
@@ -198,6 +198,16 @@ def table_schema(name: str) -> pa.Schema:
         msg = f"there is no table {name!r}{nearest(name, TABLES)}; tables: {', '.join(TABLES)}"
         raise StorageError(msg)
     return TABLES[name]
+
+
+def join_tables(name: str, tables: Iterable[pa.Table]) -> pa.Table:
+    """Return tables of one name as one with today's columns, NULL where an older version has none.
+
+    Args:
+        name: a key of TABLES.
+        tables: as read from files of any version; without any, the result has no rows.
+    """
+    return pa.concat_tables([TABLES[name].empty_table(), *tables], promote_options="default")
 
 
 def nearest(name: str, known: Mapping[str, object] | tuple[str, ...]) -> str:

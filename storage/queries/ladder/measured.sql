@@ -11,13 +11,17 @@ states AS (
     WHERE is_throttled IS NOT TRUE
     GROUP BY run_id, cell_id, node
 )
-SELECT l.* EXCLUDE (device_ms, host_share_pct), c.position, c.kind, c.checkpoint_sha256, c.exit_blocks, c.dataset_sha256, c.images,
-    c.rounds, c.warmup_images, c.status,
+SELECT l.* EXCLUDE (device_ms, host_share_pct, mean_params, mean_multiply_adds,
+        mean_executed_multiply_adds),
+    c.position, c.kind, c.checkpoint_sha256, c.exit_blocks, c.dataset_sha256, c.images, c.rounds,
+    c.warmup_images, c.status,
     coalesce(c.protocol, 1) AS protocol,
     n.accelerator, n.are_clocks_locked,
     s.max_clock_mhz,
     nullif(s.governor, '') AS governor,
-    l.device_ms, l.host_share_pct -- last, as all columns that were added
+    -- Last, as all columns that were added.
+    l.device_ms, l.host_share_pct, l.mean_params, l.mean_multiply_adds,
+    l.mean_executed_multiply_adds
 FROM ladder l
 JOIN cells c ON c.run_id = l.run_id AND c.cell_id = l.cell_id
 LEFT JOIN nodes n ON n.run_id = l.run_id AND n.node = l.node
