@@ -80,10 +80,11 @@ def export_bundle(
     Raises:
         BundleError: the exported graphs do not give the model's answers.
     """
+    from gfnet.runtimes.gpu_graphs import GPU_OPSET, for_gpu_graphs
     from gfnet.runtimes.routed import routed_onnx
-    from gfnet.runtimes.stages import cut, with_matrix_filters
+    from gfnet.runtimes.stages import cut
 
-    stages = cut(with_matrix_filters(model))
+    stages = cut(for_gpu_graphs(model, precision))  # which run on a CPU too
     costs = _stage_costs(model)
     files = {f"stage_{number}.onnx": _graph(each) for number, each in enumerate(stages)}
     entries = [
@@ -92,7 +93,7 @@ def export_bundle(
     ]
     single = None
     if has_single:
-        files[_SINGLE] = bare(routed_onnx(stages))
+        files[_SINGLE] = bare(routed_onnx(stages, GPU_OPSET))
         single = _single_entry(model, files[_SINGLE])
     manifest = replace(
         _manifest(model, entries),
@@ -109,7 +110,7 @@ def export_bundle(
 
 def _manifest(model: GFNet, entries: Sequence[StageEntry]) -> BundleManifest:
     """Say what follows from the model alone."""
-    from gfnet.runtimes.exported import OPSET
+    from gfnet.runtimes.gpu_graphs import GPU_OPSET
 
     return BundleManifest(
         name=model.config.family,
@@ -117,7 +118,7 @@ def _manifest(model: GFNet, entries: Sequence[StageEntry]) -> BundleManifest:
         classes=model.config.num_classes,
         exit_rule=model.exit_rule,
         precision="float32",
-        opset=OPSET,
+        opset=GPU_OPSET,
         stages=tuple(entries),
         class_names=model.metadata.class_names,
         thresholds=model.metadata.thresholds,
@@ -127,8 +128,9 @@ def _manifest(model: GFNet, entries: Sequence[StageEntry]) -> BundleManifest:
 def _graph(stage: Stage) -> bytes:
     """Return a stage's graph; with a score only if a gate gives it, since all else is in logits."""
     from gfnet.runtimes.exported import to_onnx
+    from gfnet.runtimes.gpu_graphs import GPU_OPSET
 
-    graph = to_onnx(stage)
+    graph = to_onnx(stage, GPU_OPSET)
     if stage.has_gate and stage.model.exit_rule != "gate":
         graph = without_output(graph, _SCORES)
     return bare(graph)

@@ -77,6 +77,11 @@ def _shapes(manifest: BundleManifest) -> Iterator[str]:
 
 
 def _first_and_last(manifest: BundleManifest) -> Iterator[str]:
+    if not all(0 <= mean <= 1 for mean in manifest.preprocessing.mean):
+        yield (
+            f"preprocessing.mean is {list(manifest.preprocessing.mean)}; allowed: 0 to 1, since"
+            " colours are from 0 to 1 here (divide by 255, and std too)"
+        )
     side = manifest.preprocessing.crop
     image = TensorEntry("the image", _FLOAT, (BATCH, 3, side, side))
     first, last = manifest.stages[0], manifest.stages[-1]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gfnet.bundle.errors import BundleError, library_message, shortened
 from gfnet.bundle.manifest import BATCH, BundleManifest, SingleEntry, StageEntry, TensorEntry
 from gfnet.bundle.sizes import size_problems
+from gfnet.bundle.stated_precision import lower_precisions
 from gfnet.bundle.weights import DTYPES, check_tensor
 from gfnet.bundle.wire import field_problem
 
@@ -46,8 +47,10 @@ _REFUSED = {
 
 def check_graph(
     data: bytes, entry: StageEntry | SingleEntry, manifest: BundleManifest, where: str
-) -> None:
+) -> frozenset[str]:
     """Check a graph against the rules of bundles and its entry in the manifest.
+
+    Returns: the precisions below float32 that it computes in.
 
     Raises:
         BundleError: the graph cannot be used.
@@ -70,6 +73,7 @@ def check_graph(
         ) from err
     if problem is not None:
         raise BundleError(f"{where}: {entry.file}: {problem}")
+    return lower_precisions(model.graph)
 
 
 def _problems(

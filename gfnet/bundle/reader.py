@@ -12,6 +12,7 @@ from gfnet.bundle.files import MAX_BUNDLE_BYTES, MAX_GRAPH_BYTES, open_files, pa
 from gfnet.bundle.fit import check_fit
 from gfnet.bundle.manifest import MANIFEST_NAME, BundleManifest
 from gfnet.bundle.manifest_text import MAX_MANIFEST_BYTES, read_bundle_manifest
+from gfnet.bundle.stated_precision import precision_problem
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,10 @@ def load_bundle(source: str | Path | bytes) -> Bundle:
     from gfnet.bundle.graphs import check_graph  # needs onnx
 
     bundle = inspect_bundle(source)
-    for entry in bundle.manifest.graphs:
-        check_graph(bundle.files[entry.file], entry, bundle.manifest, bundle.where)
+    manifest, where = bundle.manifest, bundle.where
+    graphs = [
+        check_graph(bundle.files[each.file], each, manifest, where) for each in manifest.graphs
+    ]
+    if problem := precision_problem(frozenset().union(*graphs), manifest.precision):
+        raise BundleError(f"{where}: {MANIFEST_NAME}: {problem}: figures would be under its name")
     return bundle

@@ -39,9 +39,9 @@ def check_writable(path: Path, *, is_forced: bool) -> None:
         )
     if path.is_symlink() or not any(path.iterdir()):
         return
-    if not is_forced:
-        raise BundleError(f"{path} already exists and is not empty; add --force to replace it")
     _check_only_a_bundle(path)
+    if not is_forced:
+        raise BundleError(f"{path} already holds a bundle; add --force to replace it")
 
 
 def _check_only_a_bundle(path: Path) -> None:

@@ -78,7 +78,11 @@ def impossible(name: str, precision: str, device: str | None) -> str | None:
 
 
 def _choose(runtimes: list[str]) -> str:
-    return f"choose runtime {' or '.join(runtimes)}" if runtimes else "choose another precision"
+    return (
+        f"choose runtime {' or '.join(runtimes)}"
+        if runtimes
+        else "choose another runtime and precision"
+    )
 
 
 def unavailable(name: str, precision: str, device: str) -> str | None:

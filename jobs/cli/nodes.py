@@ -112,6 +112,10 @@ def _accept(json_file: Path | None, runtimes: tuple[str, ...], *, is_cpu: bool) 
     from jobs.acceptance.accept import accept
     from jobs.acceptance.view import acceptance_table, save_json
 
+    if json_file and not json_file.parent.is_dir():  # minutes of checks would be lost
+        raise UsageError(
+            f"--json {json_file}: there is no folder {json_file.parent}; create it first"
+        )
     acceptance = accept(narrate, is_cpu=is_cpu, runtimes=runtimes)
     for line in acceptance_table(acceptance):
         show(f"{line}\n")

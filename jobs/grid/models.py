@@ -200,18 +200,25 @@ def _locate(value: Value, text: str, base: Path) -> Path | None:
         return bundled[text]
     places = list(dict.fromkeys([base / text, Path(text).absolute()]))
     is_path = "/" in text or text.endswith(SUFFIXES)
+    others = []
     for place in places:
         with contextlib.suppress(OSError, ValueError):  # not a valid file name
             is_folder = place.is_dir() and (is_path or (place / MANIFEST_NAME).exists())
             if is_folder or (is_path and place.is_file()):
                 return place
-    if not is_path:
+            others += [place] if place.exists() else []
+    if not is_path and others:
+        value.problem(
+            f"model {text!r}: {others[0]} is not named as a checkpoint or a bundle",
+            f"a file that ends in {', '.join(SUFFIXES)}, or a folder with {MANIFEST_NAME}",
+        )
+    elif not is_path:
         value.problem(
             f"unknown model {text!r}{suggest_near(text, bundled)}",
             f"a bundled checkpoint ({', '.join(bundled)}), or the path of a .safetensors or .pth"
             " file, or of a bundle",
         )
-        return None
-    looked = " and ".join(str(place) for place in places)
-    value.problem(f"no such checkpoint: {text!r}", f"an existing file; looked at {looked}")
+    else:
+        looked = " and ".join(str(place) for place in places)
+        value.problem(f"no such checkpoint: {text!r}", f"an existing file; looked at {looked}")
     return None

@@ -26,8 +26,11 @@ def load_model(task: Task, content: bytes, device: Device) -> LoadedModel:
         return gfnet.with_rule(model, task.exit_rule).to(device.name)
     if reason := unavailable("onnx", "float32", CPU):
         raise gfnet.UnavailableError(f"a bundle is checked with ONNX Runtime: {reason}")
-    bundle = gfnet.load_bundle(content)
-    gfnet.try_bundle(bundle)
+    try:
+        bundle = gfnet.load_bundle(content)
+        gfnet.try_bundle(bundle)
+    except gfnet.BundleError as err:
+        raise gfnet.BundleError(f"{task.model}: {err}") from err
     return gfnet.BundleModel(
         bundle, exit_blocks=task.exit_blocks, exit_rule=task.exit_rule, device=device.name
     )

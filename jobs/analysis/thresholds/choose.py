@@ -13,6 +13,7 @@ import numpy as np
 
 import gfnet
 import storage
+from gfnet.bundle.files import SUFFIX
 from gfnet.bundle.writer import save_bundle_thresholds
 from jobs.analysis.statistics.bootstrap import IntervalEstimate
 from jobs.analysis.thresholds.constraints import Constraints, CostLimit
@@ -273,6 +274,8 @@ def write_thresholds(
             " where the grid found it, or was changed since"
         )
     exit_blocks, stored = source.config.exit_blocks, storable(thresholds)
+    if not isinstance(source, StagedModel) and path.suffix == SUFFIX:
+        raise UsageError(f"--write: {source.name} is a checkpoint: {path} must end in .safetensors")
     try:
         if not isinstance(source, StagedModel):
             gfnet.save_thresholds(source.path, path, stored, exit_blocks=exit_blocks)

@@ -24,8 +24,9 @@ def agreement(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
 
 def _table(rows: Sequence[Row], *, is_all: bool) -> str:
     title = (
-        f"agreement with eager float32, {format_host(rows[0])}, {format_threads(rows[0])}: largest"
-        " logit difference; answers and exits that differ"
+        "agreement with eager float32 (of a bundle: with its graphs in ONNX Runtime),"
+        f" {format_host(rows[0])}, {format_threads(rows[0])}: largest logit difference; answers and"
+        " exits that differ"
     )
     columns = ("model", "runtime", "precision", "t", "images", "logit", "answers", "exits")
     cells = [

@@ -106,6 +106,7 @@ CASES: list[tuple[Change, str]] = [
     (_at("preprocessing", "crop", value=3), "preprocessing.crop 3 is more than size 2"),
     (_at("preprocessing", "std", value=[1, 1, 0]), "preprocessing.std"),
     (_at("preprocessing", "mean", value=[1e300] * 3), "preprocessing.mean"),
+    (_at("preprocessing", "mean", value=[0.5, 127, 0.5]), "mean is [0.5, 127, 0.5]; allowed: 0 to"),
     (_at("preprocessing", "exif", value="turn"), "preprocessing.exif: found 'turn'"),
     (_at("stages", value=[]), "stages: has 0 of them; allowed: minItems 1"),
     (_at("stages", value=[{}] * 65), "stages: has 65 of them; allowed: maxItems 64"),

@@ -163,6 +163,7 @@ def test_a_failed_check_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, tmp_path
         (("--cpu",), "belong to --gpu"),
         (("--json", "x"), "belong to --gpu"),
         (("--runtime", "torch"), "belong to --gpu"),
+        (("--gpu", "--cpu", "--json", "gone/a.json"), "there is no folder gone; create it first"),
         (("--gpu", "--address", "10.0.0.1:6379"), "leave --address and --cluster out"),
     ],
 )

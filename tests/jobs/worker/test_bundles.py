@@ -162,6 +162,6 @@ def test_a_bundle_whose_scores_are_out_of_range_fails_with_one_line(
     of, tasks = sources
     task = replace(tasks[0], checkpoint_sha256=bundle.digest)
     outcome = run_task.run_task(task, bundle.packed, of.shard(task))
-    assert outcome.error.startswith("bundle: stage_0.onnx: its scores reach from")
+    assert outcome.error.startswith("tiny: bundle: stage_0.onnx: its scores reach from")
     assert outcome.error.count("\n") == 0
     assert not outcome.tables

@@ -138,6 +138,8 @@ def test_the_checkpoint_is_written_with_its_thresholds(
     assert gfnet.inspect_checkpoint(path).metadata.thresholds == (0.0, math.inf)
     with pytest.raises(UsageError, match="cannot be written"):
         write_thresholds(root, "r", cell, (0.5, 0.5), tmp_path / "nowhere" / "c.safetensors")
+    with pytest.raises(UsageError, match=r"dynn is a checkpoint: .* must end in \.safetensors"):
+        write_thresholds(root, "r", cell, (0.5, 0.5), tmp_path / "c.gfbundle")
     (tmp_path / "dynn.safetensors").unlink()
     (tmp_path / "dynn.safetensors").write_bytes(path.read_bytes())
     with pytest.raises(UsageError, match="was changed since"):

@@ -61,7 +61,8 @@ def test_agreement_with_eager_float32(engines: Path) -> None:
             assert row["max_gate_difference"] == gate["furthest"], "NULL of a static model"
             assert row["answer_flips"] == gate["flips"]
     text = agreement.agreement(engines, "r")
-    assert text.startswith("agreement with eager float32, digits on cpu of ")
+    assert text.startswith("agreement with eager float32 (of a bundle: with its graphs in ONNX")
+    assert "digits on cpu of " in text
     lines = [line.split() for line in text.splitlines() if line.startswith((" flat", " dynn"))]
     assert len(lines) == len(rows)
     shown = {tuple(line[:3]): line for line in lines if line[3] == "all"}
