@@ -45,6 +45,7 @@ def models() -> None:
     """
     import gfnet
     from gfnet.costs import count_exit_costs
+    from jobs.common.formatting import format_count
     from jobs.common.tables import text_table
 
     rows = []
@@ -55,15 +56,15 @@ def models() -> None:
             (
                 name,
                 config.family,
-                config.parameters(),
-                round(count_exit_costs(config, config.default_rule)[-1].multiply_adds / 1e6),
+                format_count(config.parameters()),
+                format_count(count_exit_costs(config, config.default_rule)[-1].multiply_adds),
                 config.img_size,
                 config.depth,
-                list(config.exit_blocks) or None,
+                ",".join(map(str, config.exit_blocks)) or None,
                 config.num_classes,
             )
         )
-    columns = ("model", "family", "params", "M mult-adds", "px", "blocks", "exits", "classes")
+    columns = ("model", "family", "params", "MACs", "px", "blocks", "exits", "classes")
     show(text_table(columns, rows))
 
 
