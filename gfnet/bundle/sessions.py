@@ -10,6 +10,7 @@ import numpy as np
 from gfnet.bundle.errors import BundleError, library_message, shortened
 from gfnet.bundle.manifest import BATCH, SingleEntry, StageEntry
 from gfnet.bundle.reader import Bundle
+from gfnet.runtimes.onnxruntime_module import load_onnxruntime
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,7 +64,7 @@ class BundleSessions:
 
     def _session(self, entry: StageEntry | SingleEntry) -> Any:
         try:
-            import onnxruntime as ort
+            ort = load_onnxruntime()
         except ImportError as err:
             raise BundleError(
                 f"{self._bundle.where}: running it needs ONNX Runtime: pip install 'gfjobs[onnx]'"

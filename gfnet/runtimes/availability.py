@@ -15,6 +15,8 @@ from pathlib import Path
 from shutil import which
 from typing import Any
 
+from gfnet.runtimes.onnxruntime_module import load_onnxruntime
+
 PRECISIONS = ("float32", "bfloat16", "float16")
 SUPPORT: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "torch": {"cpu": ("float32", "bfloat16"), "cuda": ("float32", "bfloat16", "float16")},
@@ -107,7 +109,7 @@ def unavailable(name: str, precision: str, device: str) -> str | None:
 
 def _without_provider(name: str, provider: str, extra: str) -> str | None:
     """Return which wheel to install if ONNX Runtime lacks a provider; None if it has it."""
-    import onnxruntime as ort
+    ort = load_onnxruntime()
 
     found = ort.get_available_providers()
     if provider in found:
@@ -129,7 +131,7 @@ def _which_wheel(extra: str) -> str:
 
 def installed_onnxruntime() -> str:
     """Return the wheel that the module `onnxruntime` is from, with its version."""
-    import onnxruntime as ort
+    ort = load_onnxruntime()
 
     module: Any = ort
     for wheel in ("onnxruntime-gpu", "onnxruntime"):

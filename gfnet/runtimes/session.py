@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from gfnet.runtimes.availability import WrongEngineError, installed_onnxruntime
+from gfnet.runtimes.onnxruntime_module import load_onnxruntime
 
 CPU_PROVIDER = "CPUExecutionProvider"
 _ERRORS_ONLY = 3  # severity of its log
@@ -149,7 +150,7 @@ class BoundSession:
         stream = self._provider.stream
         if stream is None:
             return lambda: run(binding)
-        import onnxruntime as ort
+        ort = load_onnxruntime()
 
         options = ort.RunOptions()
         # Else the host would wait for the device after every graph.
@@ -186,7 +187,7 @@ def stream_of(index: int) -> Any:
 
 
 def _checked_session(graph: bytes, provider: Provider) -> Any:
-    import onnxruntime as ort
+    ort = load_onnxruntime()
 
     options = ort.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY

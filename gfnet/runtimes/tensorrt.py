@@ -22,6 +22,7 @@ from gfnet.runtimes.engine_cache import EngineKey, cached_engine
 from gfnet.runtimes.exported import ENTERING, single_onnx, to_onnx
 from gfnet.runtimes.gpu_graphs import GPU_OPSET, for_gpu_graphs
 from gfnet.runtimes.onnx import OnnxStage
+from gfnet.runtimes.onnxruntime_module import load_onnxruntime
 from gfnet.runtimes.session import BoundSession, Provider, stream_of
 from gfnet.runtimes.staged import StagedRuntime
 from gfnet.runtimes.stages import Stage
@@ -148,7 +149,7 @@ def tensorrt_version() -> str:
 
 def _needed_major() -> int | None:
     """Return the version whose library ONNX Runtime's provider links; None if it does not show."""
-    import onnxruntime as ort
+    ort = load_onnxruntime()
 
     library = Path(ort.__file__).with_name("capi") / "libonnxruntime_providers_tensorrt.so"
     with suppress(OSError):
