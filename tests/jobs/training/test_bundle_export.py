@@ -28,9 +28,12 @@ def _run(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["export", *map(str, arguments)])
 
 
-def test_it_says_how_it_was_checked_and_writes_a_bundle(checkpoint: Path, tmp_path: Path) -> None:
+def test_it_says_how_it_was_checked_and_writes_a_bundle(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The digest that it shows is the reader's; an existing bundle is replaced only by force."""
-    output = tmp_path / "b"
+    monkeypatch.chdir(tmp_path)  # a long path is shown whole, however wide the terminal
+    output = Path("b")
     result = _run(checkpoint, "-o", output)
     assert result.exit_code == 0, result.output
     bundle = gfnet.load_bundle(output)
