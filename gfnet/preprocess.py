@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -187,6 +187,18 @@ def transform(preprocessing: Preprocessing) -> Callable[[Image], Tensor]:
 
     steps = [*_geometry(preprocessing), *_normalisation(preprocessing), _pure()]
     return cast("Callable[[Image], Tensor]", v2.Compose(steps))
+
+
+def prepare_images(encoded: Sequence[bytes | None], preprocessing: Preprocessing) -> Tensor:
+    """Return encoded images as the (B, 3, crop, crop) input of a model, on the CPU.
+
+    Raises:
+        DecodeError: one cannot be decoded.
+    """
+    import torch
+
+    prepare = transform(preprocessing)
+    return torch.stack([prepare(decode(each, preprocessing.exif)) for each in encoded])
 
 
 def _geometry(preprocessing: Preprocessing) -> list[Any]:

@@ -43,3 +43,21 @@ def exits_taken(scores: NDArray[Any], thresholds: Sequence[float]) -> NDArray[An
     leaves = np.vstack([scores >= limits, np.ones((1, scores.shape[1]), bool)])
     taken: NDArray[Any] = leaves.argmax(axis=0)
     return taken
+
+
+def clear_threshold(scores: NDArray[Any]) -> float:
+    """Return a threshold that about half of the scores reach, and that none of them is near.
+
+    It is the middle of the widest gap among the half of the scores around their median. At the
+    median itself an image exits here or later as its engine rounds.
+
+    Args:
+        scores: (B,), at least one.
+    """
+    ordered = np.sort(scores.astype(np.float64))
+    quarter = len(ordered) // 4
+    inner = ordered[quarter : len(ordered) - quarter]
+    if len(inner) < len(("lower", "upper")):
+        return float(ordered[0])
+    widest = int(np.diff(inner).argmax())
+    return float((inner[widest] + inner[widest + 1]) / 2)

@@ -25,12 +25,13 @@ from gfnet.bundle.precisions import BUNDLE_PRECISIONS
 from gfnet.bundle.reader import Bundle, load_bundle
 from gfnet.bundle.trial import try_bundle
 from gfnet.costs import count_exit_costs
-from gfnet.preprocess import Preprocessing, decode, transform
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from gfnet.model import GFNet
+    from gfnet.runtimes.exported import GraphMaker
+    from gfnet.runtimes.int8 import CalibrationImages
     from gfnet.runtimes.stages import Stage
 
 _SINGLE = "single.onnx"
@@ -50,14 +51,6 @@ class ExportedBundle:
     comparison: BundleComparison
 
 
-def sample_images(encoded: Sequence[bytes], preprocessing: Preprocessing) -> Tensor:
-    """Return encoded images as the (B, 3, H, W) input of a model."""
-    import torch
-
-    prepare = transform(preprocessing)
-    return torch.stack([prepare(decode(each, preprocessing.exif)) for each in encoded])
-
-
 def export_bundle(
     model: GFNet,
     name: str,
@@ -66,6 +59,7 @@ def export_bundle(
     precision: str = "float32",
     has_single: bool = False,
     origin: str = "",
+    calibration: CalibrationImages | None = None,
 ) -> ExportedBundle:
     """Cut a model at its exits, export its stages, and compare them with the model.
 
@@ -76,24 +70,28 @@ def export_bundle(
         precision: one of BUNDLE_PRECISIONS.
         has_single: whether to add the graph that routes one image by itself.
         origin: what the model came from, for the manifest.
+        calibration: for int8, which needs it.
 
     Raises:
         BundleError: the exported graphs do not give the model's answers.
     """
-    from gfnet.runtimes.gpu_graphs import GPU_OPSET, for_gpu_graphs
+    from gfnet.runtimes.gpu_graphs import GPU_OPSET, for_gpu_graphs, gpu_graph
+    from gfnet.runtimes.int8 import int8_graphs
     from gfnet.runtimes.routed import routed_onnx
     from gfnet.runtimes.stages import cut
 
-    stages = cut(for_gpu_graphs(model, precision))  # which run on a CPU too
+    # Such graphs run on a CPU too. Those in int8 are made of those in float32.
+    stages = cut(for_gpu_graphs(model, "float32" if calibration else precision))
+    graph_of = int8_graphs(calibration, GPU_OPSET) if calibration else gpu_graph
     costs = _stage_costs(model)
-    files = {f"stage_{number}.onnx": _graph(each) for number, each in enumerate(stages)}
+    files = {f"stage_{number}.onnx": _graph(each, graph_of) for number, each in enumerate(stages)}
     entries = [
         _entry(stage, *file, *cost)
         for stage, file, cost in zip(stages, files.items(), costs, strict=True)
     ]
     single = None
     if has_single:
-        files[_SINGLE] = bare(routed_onnx(stages, GPU_OPSET))
+        files[_SINGLE] = bare(routed_onnx(stages, graph_of))
         single = _single_entry(model, files[_SINGLE])
     manifest = replace(
         _manifest(model, entries),
@@ -125,12 +123,9 @@ def _manifest(model: GFNet, entries: Sequence[StageEntry]) -> BundleManifest:
     )
 
 
-def _graph(stage: Stage) -> bytes:
+def _graph(stage: Stage, graph_of: GraphMaker) -> bytes:
     """Return a stage's graph; with a score only if a gate gives it, since all else is in logits."""
-    from gfnet.runtimes.exported import to_onnx
-    from gfnet.runtimes.gpu_graphs import GPU_OPSET
-
-    graph = to_onnx(stage, GPU_OPSET)
+    graph = graph_of(stage)
     if stage.has_gate and stage.model.exit_rule != "gate":
         graph = without_output(graph, _SCORES)
     return bare(graph)

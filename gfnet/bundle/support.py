@@ -36,6 +36,8 @@ def impossible_for_bundle(
     if precision == graph_precision or (name == "openvino" and is_lowered):
         return None
     also = ", or runtime openvino on a CPU, which lowers it" if is_lowered else ""
+    if precision == "int8":
+        also = ", or a bundle exported with --precision int8"
     return (
         f"runtime {name} runs a bundle in the precision of its graphs, here {graph_precision}, not"
         f" {precision}: choose precisions: [{graph_precision}]{also}"

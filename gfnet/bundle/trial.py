@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from gfnet.bundle.errors import BundleError
+from gfnet.bundle.precisions import closeness
 from gfnet.bundle.reader import Bundle
 from gfnet.bundle.sessions import BundleSessions, StageArrays
 
 _IMAGES = 3
-_CLOSE = 1e-4
-"""Of an answer for one image alone and among others, in proportion to the largest logit."""
 
 
 def try_bundle(bundle: Bundle, threads: int = 1) -> BundleSessions:
@@ -24,11 +23,12 @@ def try_bundle(bundle: Bundle, threads: int = 1) -> BundleSessions:
     side = bundle.manifest.preprocessing.crop
     random = np.random.default_rng(0)
     images = random.standard_normal((_IMAGES, 3, side, side), np.float32)
+    close = closeness(bundle.manifest.precision)
     together, alone = sessions.exits(images), sessions.exits(images[:1])
     for entry, every, one in zip(bundle.manifest.stages, together, alone, strict=True):
         place = f"{bundle.where}: {entry.file}"
         _check_range(place, every)
-        reach = _CLOSE * max(1.0, float(np.abs(every.logits).max()))
+        reach = close * max(1.0, float(np.abs(every.logits).max()))
         if np.abs(every.logits[:1] - one.logits).max() > reach:
             raise BundleError(
                 f"{place}: the logits of an image change with the other images of its batch;"
@@ -37,7 +37,7 @@ def try_bundle(bundle: Bundle, threads: int = 1) -> BundleSessions:
     if bundle.manifest.single:
         logits, block, _ = sessions.single(images[:1], [np.inf] * (len(together) - 1))
         last = bundle.manifest.stages[-1].exit_block
-        reach = _CLOSE * max(1.0, float(np.abs(together[-1].logits).max()))
+        reach = close * max(1.0, float(np.abs(together[-1].logits).max()))
         is_like = np.abs(logits - alone[-1].logits).max() <= reach
         if not is_like or block.tolist() != [last]:
             raise BundleError(

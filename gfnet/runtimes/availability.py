@@ -17,14 +17,20 @@ from typing import Any
 
 from gfnet.runtimes.onnxruntime_module import load_onnxruntime
 
-PRECISIONS = ("float32", "bfloat16", "float16")
+PRECISIONS = ("float32", "bfloat16", "float16", "int8")
+CALIBRATION_IMAGES = 512
+"""Images from which the ranges of int8 are taken, unless told otherwise."""
+
+MAX_CALIBRATION_IMAGES = 10_000
+"""They are held in memory as tensors: some 6 GB at 224 px."""
+
 SUPPORT: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "torch": {"cpu": ("float32", "bfloat16"), "cuda": ("float32", "bfloat16", "float16")},
     "compile": {"cpu": ("float32", "bfloat16"), "cuda": ("float32", "bfloat16", "float16")},
     # On CUDA, ONNX Runtime has no convolution in bfloat16 below opset 22, and other kernels that
     # these graphs need not above opset 18 (gfnet/runtimes/gpu_graphs.py).
-    "onnx": {"cpu": ("float32",), "cuda": ("float32", "float16")},
-    "openvino": {"cpu": ("float32", "bfloat16")},
+    "onnx": {"cpu": ("float32", "int8"), "cuda": ("float32", "float16")},
+    "openvino": {"cpu": ("float32", "bfloat16", "int8")},
     "tensorrt": {"cuda": ("float32", "bfloat16", "float16")},
 }
 """Precisions by engine and kind of device, as torch names it. A Jetson's GPU is a `cuda` device."""
@@ -102,6 +108,8 @@ def unavailable(name: str, precision: str, device: str) -> str | None:
     if missing:
         where = "" if device == "cpu" else f" on a {device} device"
         return f"runtime {name}{where} needs {', '.join(missing)}: pip install 'gfjobs[{extra}]'"
+    if precision == "int8" and find_spec("onnxruntime") is None:
+        return "int8 needs onnxruntime, whose quantiser makes it: pip install 'gfjobs[onnx]'"
     if provider := _PROVIDERS.get((name, device)):
         return _without_provider(name, provider, extra)
     return _without_compiler(device) if name == "compile" else None

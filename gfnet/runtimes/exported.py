@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +25,10 @@ TOKENS = "tokens"
 _BATCH = "batch"
 
 
+GraphMaker = Callable[[Stage], bytes]
+"""Makes the graph of a stage, on the CPU, for any batch size."""
+
+
 def to_onnx(stage: Stage, opset: int = OPSET) -> bytes:
     """Return the graph of one stage for any batch size, exported now or by an earlier process.
 
@@ -31,16 +36,28 @@ def to_onnx(stage: Stage, opset: int = OPSET) -> bytes:
         stage: on the CPU.
         opset: version of the operations that the graph may use.
     """
+    return keep_graph(stage, opset, lambda: _export(stage, opset))
+
+
+def keep_graph(stage: Stage, opset: int, make: Callable[[], bytes], made_of: str = "") -> bytes:
+    """Return a graph of a stage that any process of this host has kept, or make and keep it.
+
+    Args:
+        stage: on the CPU.
+        opset: of the graph.
+        make: makes it.
+        made_of: what else determines it.
+    """
     if not type(stage.model).__module__.startswith(gfnet.__name__):
-        return _export(stage, opset)  # the key covers only this package's source
-    return kept(_key(stage, opset), lambda: _export(stage, opset))
+        return make()  # the key covers only this package's source
+    return kept(_key(stage, opset, made_of), make)
 
 
-def single_onnx(stage: Stage, opset: int = OPSET) -> bytes:
-    """Return the graph of one stage for one image; arguments as of `to_onnx`."""
+def single_onnx(stage: Stage, graph_of: GraphMaker = to_onnx) -> bytes:
+    """Return the graph of one stage for one image."""
     import onnx
 
-    several = onnx.load_model_from_string(to_onnx(stage, opset))
+    several = onnx.load_model_from_string(graph_of(stage))
     graph: bytes = single_image(several).SerializeToString()
     return graph
 
@@ -55,13 +72,13 @@ def single_image(model: ModelProto) -> ModelProto:
     return model
 
 
-def _key(stage: Stage, opset: int = OPSET) -> str:
+def _key(stage: Stage, opset: int = OPSET, made_of: str = "") -> str:
     """Return a digest of all that determines the graph: weights, sizes, code and exporter.
 
     The engine that reads the graph, and its version, do not count: all engines share one graph.
     """
     ends = stage.model.config, stage.model.exit_rule, stage.first, stage.last, opset, _exporter()
-    digest = hashlib.sha256(repr(ends).encode())
+    digest = hashlib.sha256(repr((ends, made_of)).encode())
     # Buffers too, which no checkpoint has: they include the matrices of the filters.
     for name, tensor in (*stage.named_parameters(), *stage.named_buffers()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

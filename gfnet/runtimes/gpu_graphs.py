@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gfnet.model import GFNet, GFNetDistil
-from gfnet.runtimes.stages import with_matrix_filters
+from gfnet.runtimes.exported import to_onnx
+from gfnet.runtimes.stages import Stage, with_matrix_filters
 
 GPU_OPSET = 18
 """The newest in which ONNX Runtime has a CUDA kernel for each operation of these graphs: it takes a
@@ -40,13 +41,18 @@ class HalfLayer(nn.Module):
 
 
 def for_gpu_graphs(model: GFNet, precision: str) -> GFNet:
-    """Return a copy on the CPU whose stages `exported.to_onnx` exports for a GPU."""
+    """Return a copy on the CPU whose stages `gpu_graph` exports."""
     changed = with_matrix_filters(model).cpu()
     if precision != "float32":
         _halve(changed, getattr(torch, precision))
     if isinstance(changed, GFNetDistil):
         _pad_tokens(changed)
     return changed
+
+
+def gpu_graph(stage: Stage) -> bytes:
+    """Return the graph of a stage of `for_gpu_graphs`, as `exported.to_onnx` does."""
+    return to_onnx(stage, GPU_OPSET)
 
 
 def _halve(model: GFNet, dtype: torch.dtype) -> None:

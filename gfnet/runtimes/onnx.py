@@ -10,22 +10,21 @@ from torch import Tensor
 from gfnet.model import GFNet
 from gfnet.routing import RoutedOutputs
 from gfnet.runtimes.availability import CUDA_PROVIDER
-from gfnet.runtimes.exported import TOKENS, single_onnx, to_onnx
-from gfnet.runtimes.gpu_graphs import GPU_OPSET, for_gpu_graphs
+from gfnet.runtimes.exported import TOKENS, GraphMaker, single_onnx, to_onnx
+from gfnet.runtimes.gpu_graphs import for_gpu_graphs, gpu_graph
 from gfnet.runtimes.routed import routed_onnx
 from gfnet.runtimes.session import BoundSession, Provider, stream_of
 from gfnet.runtimes.staged import StagedRuntime
-from gfnet.runtimes.stages import Stage
 
 
-def onnx(model: GFNet, threads: int) -> StagedRuntime:
+def onnx(model: GFNet, threads: int, graph_of: GraphMaker = to_onnx) -> StagedRuntime:
     """Put a model on ONNX Runtime's CPU provider."""
     provider = Provider(threads=threads)
     return StagedRuntime(
         model,
-        lambda stage: OnnxStage(to_onnx(stage), provider),
-        lambda stage: OnnxStage(single_onnx(stage), provider),
-        lambda stages: _Router(stages, provider),
+        lambda stage: OnnxStage(graph_of(stage), provider),
+        lambda stage: OnnxStage(single_onnx(stage, graph_of), provider),
+        lambda stages: _Router(routed_onnx(stages, graph_of), len(stages) - 1, provider),
     )
 
 
@@ -41,7 +40,7 @@ def onnx_on_cuda(model: GFNet, precision: str) -> StagedRuntime:
     provider = cuda_provider()
     return StagedRuntime(
         model,
-        lambda stage: OnnxStage(to_onnx(stage, GPU_OPSET), provider),
+        lambda stage: OnnxStage(gpu_graph(stage), provider),
         prepare=lambda each: for_gpu_graphs(each, precision),
     )
 
@@ -84,9 +83,9 @@ class OnnxStage:
 class _Router:
     """All stages in ONNX Runtime, for one image."""
 
-    def __init__(self, stages: Sequence[Stage], provider: Provider) -> None:
-        self._session = BoundSession(routed_onnx(stages), provider)
-        self._limits = torch.zeros(len(stages) - 1, 1)
+    def __init__(self, graph: bytes, gates: int, provider: Provider) -> None:
+        self._session = BoundSession(graph, provider)
+        self._limits = torch.zeros(gates, 1)
         for gate, limit in enumerate(self._limits):
             self._session.bind(1 + gate, limit)
         self._given: Sequence[float] = ()

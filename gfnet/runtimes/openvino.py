@@ -13,15 +13,18 @@ from torch import Tensor
 from gfnet.model import GFNet
 from gfnet.routing import RoutedOutputs
 from gfnet.runtimes.availability import UnavailableError
-from gfnet.runtimes.exported import single_onnx, to_onnx
+from gfnet.runtimes.exported import GraphMaker, single_onnx, to_onnx
 from gfnet.runtimes.mixed import with_float32_kept
 from gfnet.runtimes.routed import IMAGE, OUTPUTS, limit_name, routed_onnx
 from gfnet.runtimes.staged import StagedRuntime
 
-_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+_HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
+"""Of what the graph leaves open: the products of an int8 graph are int8 by the graph itself."""
 
 
-def openvino(model: GFNet, precision: str, threads: int) -> StagedRuntime:
+def openvino(
+    model: GFNet, precision: str, threads: int, graph_of: GraphMaker = to_onnx
+) -> StagedRuntime:
     """Put a model on OpenVINO.
 
     Raises:
@@ -30,9 +33,9 @@ def openvino(model: GFNet, precision: str, threads: int) -> StagedRuntime:
     request = request_maker(precision, threads)
     return StagedRuntime(
         model,
-        lambda stage: _Request(request(to_onnx(stage)), has_gate=stage.has_gate),
-        lambda stage: _Request(request(single_onnx(stage)), has_gate=stage.has_gate),
-        lambda stages: _Router(request(routed_onnx(stages)), len(stages) - 1),
+        lambda stage: _Request(request(graph_of(stage)), has_gate=stage.has_gate),
+        lambda stage: _Request(request(single_onnx(stage, graph_of)), has_gate=stage.has_gate),
+        lambda stages: _Router(request(routed_onnx(stages, graph_of)), len(stages) - 1),
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gfnet.runtimes.exported import ENTERING, OPSET, single_image, to_onnx
+from gfnet.runtimes.exported import ENTERING, GraphMaker, single_image, to_onnx
 from gfnet.runtimes.stages import Stage
 
 if TYPE_CHECKING:
@@ -30,13 +30,13 @@ def limit_name(gate: int) -> str:
     return f"limit{gate}"
 
 
-def routed_onnx(stages: Sequence[Stage], opset: int = OPSET) -> bytes:
+def routed_onnx(stages: Sequence[Stage], graph_of: GraphMaker = to_onnx) -> bytes:
     """Build the graph of all stages for one (1, 3, H, W) image and its limits."""
     import onnx
 
     parts = []
     for at, stage in enumerate(stages):
-        part = single_image(onnx.load_model_from_string(to_onnx(stage, opset)))
+        part = single_image(onnx.load_model_from_string(graph_of(stage)))
         # Names must be unique over all branches: a branch sees those of the graphs around it.
         parts.append(onnx.compose.add_prefix(part, f"{at}/"))
     is_patient = stages[0].model.exit_rule == "patience"

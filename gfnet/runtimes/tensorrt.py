@@ -19,8 +19,8 @@ import torch
 from gfnet.model import GFNet
 from gfnet.runtimes.availability import TENSORRT_PROVIDER, UnavailableError, installed_onnxruntime
 from gfnet.runtimes.engine_cache import EngineKey, cached_engine
-from gfnet.runtimes.exported import ENTERING, single_onnx, to_onnx
-from gfnet.runtimes.gpu_graphs import GPU_OPSET, for_gpu_graphs
+from gfnet.runtimes.exported import ENTERING, single_onnx
+from gfnet.runtimes.gpu_graphs import for_gpu_graphs, gpu_graph
 from gfnet.runtimes.onnx import OnnxStage
 from gfnet.runtimes.onnxruntime_module import load_onnxruntime
 from gfnet.runtimes.session import BoundSession, Provider, stream_of
@@ -57,12 +57,12 @@ def tensorrt(model: GFNet, precision: str) -> StagedRuntime:
 
     def several(stage: Stage) -> OnnxStage:
         profile = _profile({ENTERING: stage.entering_shape})
-        return _engine(OnnxStage, to_onnx(stage, GPU_OPSET), index, key, profile)
+        return _engine(OnnxStage, gpu_graph(stage), index, key, profile)
 
     return StagedRuntime(
         model,
         several,
-        lambda stage: _engine(OnnxStage, single_onnx(stage, GPU_OPSET), index, key, {}),
+        lambda stage: _engine(OnnxStage, single_onnx(stage, gpu_graph), index, key, {}),
         prepare=lambda each: for_gpu_graphs(each, precision),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from gfnet.bundle.exit_scores import clear_threshold
 from gfnet.runtimes.availability import unavailable
 from jobs.acceptance.bench import Bench, timed_images
 from jobs.acceptance.check_result import CheckResult
@@ -61,7 +62,7 @@ def check_compiled(bench: Bench) -> Iterator[CheckResult]:
     gates, images = len(model.config.exit_blocks), bench.images(64, model, seed=5)
     with torch.inference_mode():
         scores = bench.engine("torch", model).forward_exits(images.to(bench.device.name))
-        thresholds = [float(each.median()) for each in scores.gate_scores]
+        thresholds = [clear_threshold(each.cpu().numpy()) for each in scores.gate_scores]
         shards = [timed_images(images[:64], bench.device, size) for size in SIZES]
         for shard in shards:
             warm_up(engine, shard, gates=gates, images=1)

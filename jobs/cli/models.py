@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from gfnet.bundle.precisions import BUNDLE_PRECISIONS
+from gfnet.runtimes.availability import CALIBRATION_IMAGES, MAX_CALIBRATION_IMAGES
 from jobs.cli.base import ADDRESS, FAILED, RESULTS, main, narrate, program, show
 from jobs.common.errors import UsageError
 from storage import Root
@@ -154,10 +155,29 @@ def import_file(file: Path, output: Path | None, classes: str | None, **wanted: 
     show_default=True,
     help="Precision of matrix products.",
 )
+@click.option(
+    "--calibration",
+    metavar="DATASET",
+    help="Of int8: its ranges are those of training images of this data set, named as in a grid.",
+)
+@click.option(
+    "--calibration-images",
+    type=click.IntRange(1, MAX_CALIBRATION_IMAGES),
+    default=CALIBRATION_IMAGES,
+    show_default=True,
+    help="How many of them.",
+)
 @click.option("--single", is_flag=True, help="Add the graph that routes one image by itself.")
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 def export_file(
-    checkpoint: str, output: Path, *, precision: str, single: bool, force: bool
+    checkpoint: str,
+    output: Path,
+    *,
+    precision: str,
+    calibration: str | None,
+    calibration_images: int,
+    single: bool,
+    force: bool,
 ) -> None:
     """Export CHECKPOINT (a path or a bundled name) as a staged bundle.
 
@@ -167,12 +187,21 @@ def export_file(
     \b
     Example:
       gfjobs export digits-dynn -o digits-dynn.gfbundle
+      gfjobs export digits-dynn -o int8.gfbundle --precision int8 --calibration digits
     """
     from jobs.common.tables import text_table
     from jobs.training.bundle_export import Exporting, export_checkpoint
 
     exported = export_checkpoint(
-        Exporting(checkpoint, output, precision=precision, has_single=single, is_forced=force)
+        Exporting(
+            checkpoint,
+            output,
+            precision=precision,
+            calibration=calibration,
+            calibration_images=calibration_images,
+            has_single=single,
+            is_forced=force,
+        )
     )
     for line in exported.checks:
         narrate(line)

@@ -56,7 +56,20 @@ def _queued(cell: Cell, run_id: str, position: int) -> storage.CellRow:
         num_classes=config.num_classes,
         exit_rule=cell.model.exit_rule if cell.model.gates else None,
     )
-    return _with_costs(row, cell)
+    return _with_costs(_with_calibration(row, cell), cell)
+
+
+def _with_calibration(row: storage.CellRow, cell: Cell) -> storage.CellRow:
+    """A row with the images that its graphs are made from, if there are any."""
+    used = cell.calibration
+    if used is None:
+        return row
+    return replace(
+        row,
+        calibration_dataset=f"{used.images.name}/{used.images.split}",
+        calibration_sha256=used.images.sha256,
+        calibration_images=used.count,
+    )
 
 
 def _with_costs(row: storage.CellRow, cell: Cell) -> storage.CellRow:

@@ -16,9 +16,7 @@ from jobs.worker.run_task import run_task
 class InlineExecutor:
     """Runs each task in this process, inside `wait`: for debugging and for tests."""
 
-    def __init__(
-        self, sources: Sources, run: Callable[[Task, Callable[[], bytes], Any], Outcome] = run_task
-    ) -> None:
+    def __init__(self, sources: Sources, run: Callable[..., Outcome] = run_task) -> None:
         self._sources = sources
         self._run = run
         self._tasks: deque[tuple[Task, Any]] = deque()
@@ -44,7 +42,14 @@ class InlineExecutor:
     def wait(self, timeout_s: float | None = None) -> Finished:  # noqa: ARG002 - runs a task
         """Run the oldest task."""
         task, images = self._tasks.popleft()
-        return task, self._run(task, lambda: self._sources.weights(task), images)
+        slot = None  # the device that the task's name for it means here
+        return task, self._run(
+            task,
+            lambda: self._sources.weights(task),
+            images,
+            slot,
+            lambda: self._sources.calibration(task),
+        )
 
     def close(self) -> None:
         """Drop tasks that have not run."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from jobs.common.yaml_document import Value
 from jobs.grid.datasets import Dataset
-from jobs.grid.grid import Grid
+from jobs.grid.grid import INT8, Grid
 from jobs.grid.models import Model
 from jobs.grid.threshold_axis import Threshold
 
@@ -61,6 +61,27 @@ def check_ranges(thresholds: Sequence[tuple[Value, Threshold]], grid: Grid) -> N
         value.problem(
             "a range without accuracy in `measure`",
             "numbers written out; or accuracy in `measure`, whose all-exit pass answers ranges",
+        )
+
+
+def check_calibration(entries: Mapping[str, Value], grid: Grid) -> None:
+    """Check that int8 of checkpoints has images to calibrate on, and that nothing else has.
+
+    Args:
+        entries: of the grid, by key.
+        grid: what they say.
+    """
+    is_needed = INT8 in grid.precisions and any(
+        model.graph_precision is None for model in grid.models
+    )
+    if is_needed and "calibration" not in entries:
+        entries["precisions"].problem(
+            "int8 without `calibration`, the images that its ranges are taken from",
+            "calibration: {dataset: NAME, images: 512}, training images that are not tested",
+        )
+    elif "calibration" in entries and not is_needed:
+        entries["calibration"].problem(
+            "`calibration` where no checkpoint runs in int8", "int8 among `precisions`, or no key"
         )
 
 

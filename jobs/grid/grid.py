@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import storage
+from jobs.grid.calibration import CalibrationSet
 from jobs.grid.datasets import Dataset
 from jobs.grid.models import Model
 from jobs.grid.threshold_axis import Threshold
@@ -19,6 +20,9 @@ SHARD_IMAGES = 1000
 MAX_BATCH = SHARD_IMAGES  # a task holds no more
 MEASURES = tuple(measure for kind in storage.KINDS.values() for measure in kind.measures)
 DEFAULT_MEASURES = ("accuracy", "latency")
+
+INT8 = "int8"
+"""The precision whose graphs are made from calibration images."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
@@ -50,6 +54,7 @@ class Grid:
         measure: some of MEASURES.
         energy: the windows of power, if energy is measured.
         latency_batch, accuracy_batch: images per batch of routed and of all-exit passes.
+        calibration: the images that the ranges of int8 are taken from; None if nothing is int8.
         baseline: name of the model that savings are relative to; None: the first static one.
         exclude: excluded combinations, each from axis name to value.
     """
@@ -69,6 +74,7 @@ class Grid:
     measure: tuple[str, ...]
     latency: LatencyProtocol
     energy: EnergyProtocol
+    calibration: CalibrationSet | None
     baseline: str | None
     exclude: tuple[Mapping[str, str], ...]
 

@@ -11,14 +11,16 @@ from typing import TypeVar
 import gfnet
 from gfnet.bundle.support import REFERENCE_RUNTIME
 from jobs.common.yaml_document import Document, Value
+from jobs.grid.calibration import CalibrationSet, read_calibration
 from jobs.grid.cross_checks import (
+    check_calibration,
     check_classes,
     check_names,
     check_ranges,
     check_size,
     check_vectors,
 )
-from jobs.grid.datasets import read_datasets
+from jobs.grid.datasets import Dataset, read_datasets
 from jobs.grid.grid import (
     DEFAULT_MEASURES,
     MAX_BATCH,
@@ -47,6 +49,7 @@ KEYS = (
     "measure",
     "latency",
     "energy",
+    "calibration",
     "baseline",
     "exclude",
 )
@@ -133,6 +136,7 @@ class _Reader:
             measure=self._measure(),
             latency=self._latency(),
             energy=self._energy(),
+            calibration=self._calibration(datasets),
             baseline=self._baseline([model.name for _, model in models]),
             exclude=(),
         )
@@ -142,6 +146,7 @@ class _Reader:
         check_vectors(thresholds, grid.models)
         check_ranges(thresholds, grid)
         check_classes(datasets, grid)
+        check_calibration(self.entries, grid)
         return grid
 
     def _items(self, key: str) -> list[Value]:
@@ -229,6 +234,12 @@ class _Reader:
         return EnergyProtocol(
             **{name: value.number(0.0, MAX_WAIT_S) for name, value in fields.items()}
         )
+
+    def _calibration(self, datasets: Sequence[tuple[Value, Dataset]]) -> CalibrationSet | None:
+        if "calibration" not in self.entries:
+            return None
+        given = self.entries["calibration"]
+        return read_calibration(given, datasets, self.base, may_download=self.may_download)
 
     def _baseline(self, names: Sequence[str]) -> str | None:
         if "baseline" not in self.entries:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 
 import storage
+from jobs.grid.calibration import CalibrationSet
 from jobs.grid.datasets import Dataset
 from jobs.grid.models import GATE, Model
 from jobs.machine.power.protocol import EnergyProtocol
@@ -44,6 +45,7 @@ class Cell:
         rounds: passes over the images.
         warmup_images: images routed before each task without being recorded; 0 for all-exit passes.
         energy: the windows in which its power is measured; None if the grid asks for no energy.
+        calibration: the images that its graphs are made from, if it is a checkpoint in int8.
     """
 
     kind: storage.CellKind
@@ -56,6 +58,7 @@ class Cell:
     rounds: int
     warmup_images: int
     energy: EnergyProtocol | None = None
+    calibration: CalibrationSet | None = None
 
     @cached_property
     def cell_id(self) -> str:
@@ -75,13 +78,19 @@ class Cell:
             "batch_size": self.batch_size,
             "warmup_images": self.warmup_images,
             "protocol": PROTOCOL_VERSION,
-            # No key without energy, or under the gate: such cells keep the ids that they had
-            # before there was another choice.
+            # No key without energy or calibration, or under the gate: such cells keep the ids that
+            # they had before there was another choice.
             **({"exit_rule": self.model.exit_rule} if self.model.exit_rule != GATE else {}),
             **({"energy": asdict(self.energy)} if self.energy else {}),
+            **({"calibration": self._calibrated_on} if self.calibration else {}),
         }
         text = _SORTED.encode(identity)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def _calibrated_on(self) -> tuple[str, int] | None:
+        used = self.calibration
+        return (used.images.sha256, used.count) if used else None
 
     @property
     def threshold(self) -> float | None:

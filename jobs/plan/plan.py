@@ -16,7 +16,7 @@ from pathlib import Path
 import storage
 from jobs.common.yaml_document import Document
 from jobs.grid.datasets import Dataset
-from jobs.grid.grid import SHARD_IMAGES, Grid
+from jobs.grid.grid import INT8, SHARD_IMAGES, Grid
 from jobs.grid.models import Model
 from jobs.grid.reader import read_grid
 from jobs.plan.cell import Cell, Later, Setting, comparison_key, find_added, is_compared
@@ -111,6 +111,7 @@ def _cells(grid: Grid, model: Model, dataset: Dataset, setting: Setting) -> Iter
     }
     in_one_task = timed | {"images": min(images, SHARD_IMAGES), "rounds": 1}
     energy = grid.energy if "energy" in grid.measure else None
+    is_quantised = setting.precision == INT8 and model.graph_precision is None
     written = [each.of(model) for each in grid.thresholds if each.is_written and each.holds(model)]
     for kind in storage.KINDS.values():
         if not set(kind.measures) & set(grid.measure) or (kind.needs_gates and not model.gates):
@@ -124,6 +125,7 @@ def _cells(grid: Grid, model: Model, dataset: Dataset, setting: Setting) -> Iter
                 setting=setting,
                 thresholds=thresholds,
                 energy=energy if kind.has_energy else None,
+                calibration=grid.calibration if is_quantised else None,
                 **numbers,
             )
 

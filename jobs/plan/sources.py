@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -42,7 +42,7 @@ class Sources:
         """The sources of all cells of a plan."""
         return cls(
             {model.sha256: model.path for model in plan.grid.models},
-            {data.images.sha256: data.images for data in plan.grid.datasets},
+            {images.sha256: images for images in _image_sets(plan)},
         )
 
     def weights(self, task: Task) -> bytes:
@@ -69,10 +69,30 @@ class Sources:
             SourceError: an image cannot be read.
         """
         images = self.images[task.dataset_sha256]
-        try:
-            return images.read(shuffle_images(len(images))[task.shard.start : task.shard.stop])
-        except storage.DatasetError as err:
-            raise SourceError(str(err)) from err
+        return _read(images, shuffle_images(len(images))[task.shard.start : task.shard.stop])
+
+    def calibration(self, task: Task) -> Any:
+        """The encoded images from which a task's graphs are made, as an Arrow table.
+
+        Raises:
+            SourceError: an image cannot be read.
+        """
+        assert task.calibration_sha256 is not None
+        images = self.images[task.calibration_sha256]
+        return _read(images, shuffle_images(len(images))[: task.calibration_images])
+
+
+def _read(images: storage.ImageSet, image_ids: Sequence[int]) -> Any:
+    try:
+        return images.read(image_ids)
+    except storage.DatasetError as err:
+        raise SourceError(str(err)) from err
+
+
+def _image_sets(plan: Plan) -> Iterator[storage.ImageSet]:
+    yield from (dataset.images for dataset in plan.grid.datasets)
+    if plan.grid.calibration:
+        yield plan.grid.calibration.images
 
 
 def _read_bundle(path: Path, digest: str) -> bytes:

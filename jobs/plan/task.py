@@ -54,6 +54,9 @@ class Task:
         runtime, precision, threads, batch_size, warmup_images: as in the plan.
         energy: the windows in which its power is measured; None if the grid asks for no energy.
         graph_precision: of its graphs, if the model is a bundle; None for a checkpoint.
+        calibration_sha256: the data set that its graphs are made from, if it is a checkpoint in
+            int8.
+        calibration_images: how many of that data set.
     """
 
     run_id: str
@@ -77,6 +80,8 @@ class Task:
     energy: EnergyProtocol | None = None
     exit_rule: str = "gate"
     graph_precision: str | None = None
+    calibration_sha256: str | None = None
+    calibration_images: int | None = None
 
     @property
     def threshold(self) -> float | None:

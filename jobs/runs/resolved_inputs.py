@@ -58,6 +58,11 @@ def resolve_inputs(cells: Iterable[Cell]) -> ResolvedInputs:
             **_flat("preprocessing", model.metadata.preprocessing.to_json()),
         }
         found[_dataset(dataset.label)] = {"content": dataset.images.sha256, "limit": dataset.limit}
+        if used := cell.calibration:
+            found[f"calibration of {model.name}"] = {
+                "content": used.images.sha256,
+                "images": used.count,
+            }
         found[f"{cell.kind} of {model.name} on {dataset.label}"] = {
             "batch_size": cell.batch_size,
             "images": cell.images,
@@ -78,6 +83,11 @@ def resolve_rows(rows: Iterable[storage.CellRow]) -> ResolvedInputs:
             "exit_blocks": list(row.exit_blocks or ()),
         }
         found[_dataset(row.dataset)] = {"content": row.dataset_sha256}
+        if row.calibration_sha256:
+            found[f"calibration of {row.model}"] = {
+                "content": row.calibration_sha256,
+                "images": row.calibration_images,
+            }
         found[f"{row.kind} of {row.model} on {row.dataset}"] = {
             "batch_size": row.batch_size,
             "images": row.images,

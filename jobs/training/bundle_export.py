@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING
 
 import gfnet
 import storage
-from gfnet.runtimes.availability import unavailable
+from gfnet.preprocess import prepare_images
+from gfnet.runtimes.availability import CALIBRATION_IMAGES, unavailable
 from jobs.common.errors import UsageError
+from jobs.grid.calibration import open_calibration
+from jobs.grid.grid import INT8
+from jobs.plan.sources import shuffle_images
 
 if TYPE_CHECKING:
     from gfnet.bundle.comparison import BundleComparison
     from gfnet.bundle.reader import Bundle
+    from gfnet.runtimes.int8 import CalibrationImages
 
 IMAGES = 64
 """Scanned digits on which a bundle is compared with its checkpoint: real images, since random
@@ -29,6 +34,8 @@ class Exporting:
         source: path of a checkpoint, or name of a bundled one.
         output: the folder, or the zip if it ends in .gfbundle, to write.
         precision: of the graphs' matrix products.
+        calibration: name of the data set from whose training images the ranges of int8 are taken.
+        calibration_images: how many of them.
         has_single: whether to add the graph that routes one image by itself.
         is_forced: whether a bundle that is there may be replaced.
     """
@@ -36,6 +43,8 @@ class Exporting:
     source: str
     output: Path
     precision: str = "float32"
+    calibration: str | None = None
+    calibration_images: int = CALIBRATION_IMAGES
     has_single: bool = False
     is_forced: bool = False
 
@@ -55,9 +64,10 @@ def export_checkpoint(wanted: Exporting) -> Exported:
         CheckpointError: the checkpoint cannot be used.
         BundleError: the output is not to be replaced, or the bundle's answers are not the
             checkpoint's. Nothing was written then.
-        UsageError: the output cannot be written, or a package is missing.
+        UsageError: the output cannot be written, a package is missing, or int8 has no images to
+            calibrate on.
     """
-    from gfnet.bundle.export import export_bundle, sample_images
+    from gfnet.bundle.export import export_bundle
     from gfnet.bundle.writer import check_writable, write_bundle
 
     if reason := unavailable("onnx", "float32", "cpu"):
@@ -66,14 +76,17 @@ def export_checkpoint(wanted: Exporting) -> Exported:
     path = gfnet.bundled().get(wanted.source, Path(wanted.source))
     info = gfnet.inspect_checkpoint(path)
     model = gfnet.load_checkpoint(path)
+    preprocessing = model.metadata.preprocessing
+    calibration = _calibration(wanted, preprocessing)
     encoded = storage.open_images("digits").read(range(IMAGES))["image"].to_pylist()
     exported = export_bundle(
         model,
         path.stem,
-        sample_images(encoded, model.metadata.preprocessing),
+        prepare_images(encoded, preprocessing),
         precision=wanted.precision,
         has_single=wanted.has_single,
-        origin=f"checkpoint sha256:{info.sha256}",
+        origin=_origin(info.sha256, calibration),
+        calibration=calibration,
     )
     try:
         write_bundle(exported.bundle, wanted.output)
@@ -83,6 +96,39 @@ def export_checkpoint(wanted: Exporting) -> Exported:
             " with -o"
         ) from err
     return Exported(_facts(exported.bundle, wanted.output), _checks(exported.comparison))
+
+
+def _calibration(wanted: Exporting, preprocessing: gfnet.Preprocessing) -> CalibrationImages | None:
+    from gfnet.runtimes.int8 import CalibrationImages
+
+    if wanted.precision != INT8:
+        if wanted.calibration is not None:
+            raise UsageError(
+                f"--calibration {wanted.calibration}: only int8 is calibrated, not"
+                f" {wanted.precision}: add --precision int8, or leave it out"
+            )
+        return None
+    if wanted.calibration is None:
+        raise UsageError(
+            "int8 takes its ranges from training images: name a data set that has a split train,"
+            " as --calibration digits, cifar10, imagefolder:PATH or parquet:PATH"
+        )
+    try:
+        found = open_calibration(wanted.calibration, wanted.calibration_images)
+    except storage.DatasetError as err:
+        raise UsageError(f"--calibration {wanted.calibration}: {err}") from err
+    images = found.images
+    ids = shuffle_images(len(images))[: found.count]
+    return CalibrationImages(
+        f"{found.count} of {images.sha256}",
+        lambda: images.read(ids).column("image").to_pylist(),
+        preprocessing,
+    )
+
+
+def _origin(checkpoint_sha256: str, calibration: CalibrationImages | None) -> str:
+    origin = f"checkpoint sha256:{checkpoint_sha256}"
+    return f"{origin}; int8 by {calibration.name}" if calibration else origin
 
 
 def _facts(bundle: Bundle, output: Path) -> list[tuple[str, object]]:
@@ -108,7 +154,13 @@ def _checks(found: BundleComparison) -> list[str]:
         f" logit difference {found.logit_difference:.1e} (allowed {found.allowed:.1e})"
     )
     exits = (
-        f"exits equal at the default thresholds and at medians of the scores, where images take"
+        f"{_exits(found)} at the default thresholds and at medians of the scores, where images take"
         f" {found.exits} exits; left out: {found.near}, whose score lies at its threshold"
     )
     return [logits, exits] if found.exits > 1 else [logits]
+
+
+def _exits(found: BundleComparison) -> str:
+    if not found.moved:
+        return "exits equal"
+    return f"{found.moved} of {2 * found.images} exits differ"

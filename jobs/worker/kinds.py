@@ -38,9 +38,17 @@ class Done:
 
 
 def run_kind(
-    task: Task, model: LoadedModel, pipeline: Pipeline, shard: ShardImages, startup: Startup
+    task: Task,
+    model: LoadedModel,
+    pipeline: Pipeline,
+    shard: ShardImages,
+    startup: Startup,
+    *,
+    calibration: Callable[[], Any] | None = None,
 ) -> Done:
     """Run a task; a timed one runs on no more processors than it has threads.
+
+    `calibration` is as of `jobs.worker.run_task.run_task`.
 
     Raises:
         gfnet.UnavailableError: its engine, or what it measures, is not available here.
@@ -49,7 +57,7 @@ def run_kind(
     with explain_memory_lack(
         lambda: "while its engine was built", "choose another runtime, or a device with more memory"
     ):
-        runtime, reference = put_on_engine(task, model, startup)
+        runtime, reference = put_on_engine(task, model, startup, calibration)
     count_batch()
     meter = Meter(task.model, task.energy, describe_power(pipeline.device))
     batches = Batches(task.batch_size, pipeline.device.free)

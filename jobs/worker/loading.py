@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any
 
 import gfnet
 from gfnet.runtimes import is_runtime_built
 from gfnet.runtimes.availability import unavailable
+from gfnet.runtimes.int8 import CalibrationImages
 from jobs.machine.devices import CPU, Device
 from jobs.plan.task import Task
 from jobs.worker.startup import Startup
@@ -37,12 +40,15 @@ def load_model(task: Task, content: bytes, device: Device) -> LoadedModel:
 
 
 def put_on_engine(
-    task: Task, model: LoadedModel, startup: Startup
+    task: Task, model: LoadedModel, startup: Startup, calibration: Callable[[], Any] | None = None
 ) -> tuple[gfnet.Runtime, gfnet.Runtime]:
     """Return the model on the task's engine, and the reference; one object if both are the same.
 
+    `calibration` is as of `jobs.worker.run_task.run_task`.
+
     Raises:
         UnavailableError: the engine is not available here.
+        DecodeError: an image to calibrate on cannot be decoded.
     """
     name, threads, precision = task.runtime, task.threads, task.precision
     if isinstance(model, gfnet.BundleModel):
@@ -50,6 +56,24 @@ def put_on_engine(
         with nullcontext() if is_built else startup.building():
             runtime = model.runtime(name, threads=threads, precision=precision)
         return runtime, model.reference(threads=threads)
-    is_built = is_runtime_built(name, model, threads=threads, precision=precision)
+    images = _calibration_images(task, model, calibration)
+    is_built = is_runtime_built(
+        name, model, threads=threads, precision=precision, calibration=images
+    )
     with nullcontext() if is_built else startup.building():
-        return gfnet.runtime(name, model, threads=threads, precision=precision), model
+        engine = gfnet.runtime(
+            name, model, threads=threads, precision=precision, calibration=images
+        )
+    return engine, model
+
+
+def _calibration_images(
+    task: Task, model: gfnet.GFNet, calibration: Callable[[], Any] | None
+) -> CalibrationImages | None:
+    if task.calibration_sha256 is None or calibration is None:
+        return None
+    return CalibrationImages(
+        f"{task.calibration_images} of {task.calibration_sha256}",
+        lambda: calibration().column("image").to_pylist(),
+        model.metadata.preprocessing,
+    )

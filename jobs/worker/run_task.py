@@ -41,7 +41,11 @@ _models: OrderedDict[tuple[str, tuple[int, ...], str, str, int], LoadedModel] = 
 
 
 def run_task(
-    task: Task, weights: Callable[[], bytes], images: Any, slot: Slot | None = None
+    task: Task,
+    weights: Callable[[], bytes],
+    images: Any,
+    slot: Slot | None = None,
+    calibration: Callable[[], Any] | None = None,
 ) -> Outcome:
     """Run one task; any failure is returned as an outcome, never raised.
 
@@ -51,6 +55,8 @@ def run_task(
             model is not loaded yet.
         images: Arrow table of the shard: image_id, path, label, image (encoded bytes).
         slot: which device of this machine; None: the device that the task's name for it means here.
+        calibration: returns the Arrow table of the images from which its graphs are made; called
+            only if it is a checkpoint in int8, and its graphs are not on this host yet.
     """
     node = None
     try:
@@ -71,7 +77,7 @@ def run_task(
             paths=images.column("path").to_pylist(),
         )
         pipeline = Pipeline(model.metadata.preprocessing, device)
-        done = run_kind(task, model, pipeline, shard, startup)
+        done = run_kind(task, model, pipeline, shard, startup, calibration=calibration)
         busy_s = time.perf_counter() - started - done.added_s
         images_done = len(shard.encoded) - len(pipeline.failures)
         turned = TURNED if pipeline.is_turned else ""
@@ -95,7 +101,7 @@ def run_task(
         )
     except gfnet.UnavailableError as err:
         return Outcome({}, node, skipped=str(err))
-    except (MemoryLackError, gfnet.BundleError) as err:
+    except (MemoryLackError, gfnet.BundleError, gfnet.DecodeError) as err:
         return Outcome({}, node, error=str(err))
     except CorruptedError as err:
         return Outcome({}, node, error=str(err), is_lost=True, is_corrupted=True)

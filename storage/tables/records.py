@@ -54,7 +54,10 @@ class CellRow:
     file, or of a bundle. `exit_params`, `exit_multiply_adds` and `exit_executed_multiply_adds` have
     one number per exit, the last block's last: what one image costs up to there, with filters as
     published and as its engine runs them. A number is None if a bundle does not say; all are None
-    before schema version 7. Storage returns thresholds as the float32 nearest to the saved value.
+    before schema version 7. `calibration_dataset`, `calibration_sha256` and `calibration_images`
+    say which images the ranges of int8 were taken from; None in other precisions, and for a bundle,
+    which has its ranges in it. Storage returns thresholds as the float32 nearest to the saved
+    value.
     """
 
     run_id: str
@@ -94,6 +97,9 @@ class CellRow:
     exit_params: tuple[int | None, ...] | None = None
     exit_multiply_adds: tuple[int | None, ...] | None = None
     exit_executed_multiply_adds: tuple[int | None, ...] | None = None
+    calibration_dataset: str | None = None
+    calibration_sha256: str | None = None
+    calibration_images: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

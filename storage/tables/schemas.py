@@ -66,7 +66,8 @@ node text, runtime text, precision text, threads int, batch_size int, threshold 
 thresholds floats, images int, rounds int, status text, attempts int, rows long,
 warmup_images int, is_valid bool, note text, error text, started_at time, finished_at time,
 protocol int, num_classes int, exit_rule text, checkpoint_bytes long, exit_params longs,
-exit_multiply_adds longs, exit_executed_multiply_adds longs
+exit_multiply_adds longs, exit_executed_multiply_adds longs, calibration_dataset text,
+calibration_sha256 text, calibration_images int
 """,
     "records": f"""
 run_id text, cell_id text, round int, image_id long, label long, prediction int,
@@ -147,6 +148,9 @@ ADDED_COLUMNS = {
         "exit_params": "BIGINT[]",
         "exit_multiply_adds": "BIGINT[]",
         "exit_executed_multiply_adds": "BIGINT[]",
+        "calibration_dataset": "VARCHAR",
+        "calibration_sha256": "VARCHAR",
+        "calibration_images": "INTEGER",
     },
     "power": {"shard": "INTEGER", "exit_block": "INTEGER"},
     "commits": {

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 import gfnet
+from gfnet.runtimes.int8 import CalibrationImages
 
 SIZES = {"img_size": 8, "patch_size": 2, "embed_dim": 8, "num_classes": 4}
-FURTHEST = {"float32": 1e-5, "bfloat16": 0.05}
+FURTHEST = {"float32": 1e-5, "bfloat16": 0.05, "int8": 0.03}
 """A logit from eager float32's, of logits around 1: rounding, and eight bits through blocks."""
 
 
@@ -41,12 +46,32 @@ def static() -> gfnet.GFNet:
 
 def put_on(name: str, model: gfnet.GFNet, precision: str) -> gfnet.Runtime:
     """An engine of a model, with one thread; not every processor multiplies bfloat16."""
+    calibration = calibrated_on(model) if precision == "int8" else None
     try:
-        return gfnet.runtime(name, model, threads=1, precision=precision)
+        return gfnet.runtime(name, model, threads=1, precision=precision, calibration=calibration)
     except gfnet.UnavailableError as err:
         if "has no bfloat16 on this CPU" not in str(err):
             raise
         pytest.skip(str(err))
+
+
+def calibrated_on(model: gfnet.GFNet, count: int = 64) -> CalibrationImages:
+    """Images of noise, as PNG, and so with the preprocessing that undoes what this does."""
+    side = model.config.img_size
+    noise = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), np.uint8)
+
+    def encoded() -> list[bytes | None]:
+        return [_png(pixels) for pixels in noise]
+
+    half = (0.5, 0.5, 0.5)
+    plain = gfnet.Preprocessing(side, side, "bilinear", mean=half, std=(0.2, 0.2, 0.2))
+    return CalibrationImages(f"noise {count} {side}", encoded, plain)
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
 
 
 def images_of(count: int, seed: int, side: int = 8) -> Tensor:

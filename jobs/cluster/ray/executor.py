@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -139,14 +139,14 @@ class RayExecutor:
 
     def submit(self, task: Task, slot: Slot) -> None:
         """Submit a task to a node, with its weights and images by reference."""
-        sent = {
-            key: self._store.put(key, read)
-            for key, read in (
-                (_weights_key(task), lambda: self._sources.weights(task)),
-                (_images_key(task), lambda: self._sources.shard(task)),
-            )
-        }
-        weights, images = sent.values()
+        needed: list[tuple[Hashable, Callable[[], Any]]] = [
+            (_weights_key(task), lambda: self._sources.weights(task)),
+            (_images_key(task), lambda: self._sources.shard(task)),
+        ]
+        if task.calibration_sha256:
+            needed.append((_calibration_key(task), lambda: self._sources.calibration(task)))
+        sent = {key: self._store.put(key, read) for key, read in needed}
+        weights, images, *calibration = sent.values()
         options: dict[str, Any] = {
             "name": f"{task.kind} {task.model} {task.shard.number}",
             "num_cpus": 1,
@@ -156,10 +156,16 @@ class RayExecutor:
         if node:
             options = bind_to_node(options, task, slot, node)
         heartbeat_key = uuid.uuid4().bytes
-        orders = Orders(images.digest, heartbeat_key, self._stall_s / LOOKS)
+        orders = Orders(
+            images.digest,
+            heartbeat_key,
+            self._stall_s / LOOKS,
+            calibration[0].digest if calibration else None,
+        )
         # Ray resolves no reference in a list: a worker that has the model fetches no weights.
+        lazily = [each.reference for each in (weights, *calibration)]
         reference = self._work.options(**options).remote(
-            task, [weights.reference], images.reference, slot if node else None, orders
+            task, lazily, images.reference, slot if node else None, orders
         )
         node_id = node.node_id if node else None
         self._in_flight[reference] = _InFlight(task, sent, node_id, heartbeat_key)
@@ -285,3 +291,7 @@ def _weights_key(task: Task) -> Hashable:
 
 def _images_key(task: Task) -> Hashable:
     return task.dataset_sha256, task.shard
+
+
+def _calibration_key(task: Task) -> Hashable:
+    return task.calibration_sha256, task.calibration_images

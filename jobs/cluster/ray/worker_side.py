@@ -22,8 +22,8 @@ from jobs.plan.task import Outcome, Task
 NAMESPACE = b"gfjobs"
 """Namespace of heartbeats in the head's key-value store."""
 
-Work = Callable[[Task, Callable[[], bytes], Any, "Slot | None"], Outcome]
-"""Runs a task in a worker process: takes the task, a weights reader, its images and its slot."""
+Work = Callable[[Task, Callable[[], bytes], Any, "Slot | None", Callable[[], Any]], Outcome]
+"""Runs a task in a worker process; arguments as of `jobs.worker.run_task.run_task`."""
 
 _kv: Any = internal_kv
 # Ray has no public key-value store.
@@ -36,6 +36,7 @@ class Orders:
 
     Attributes:
         digest: checksum of its images, computed by the sender.
+        calibration_digest: checksum of the images from which its graphs are made, if there are any.
         heartbeat_key: key under which it reports its number of completed batches.
         heartbeat_s: seconds between reports; a task that ends sooner reports nothing.
     """
@@ -43,6 +44,7 @@ class Orders:
     digest: int
     heartbeat_key: bytes
     heartbeat_s: float
+    calibration_digest: int | None = None
 
 
 def make_remote(work: Work | None) -> Any:
@@ -53,19 +55,27 @@ def make_remote(work: Work | None) -> Any:
     """
 
     def perform(
-        task: Task, weights: list[Reference], images: Any, slot: Slot | None, orders: Orders
+        task: Task, lazily: list[Reference], images: Any, slot: Slot | None, orders: Orders
     ) -> Sealed:
         def fetch() -> bytes:
-            content: Any = ray.get(weights[0])
+            content: Any = ray.get(lazily[0])
             is_bundle = task.graph_precision is not None
             return check_weights(content, task.checkpoint_sha256, is_bundle=is_bundle)
+
+        def fetch_calibration() -> Any:
+            table: Any = ray.get(lazily[1])
+            assert orders.calibration_digest is not None
+            check_images(table, orders.calibration_digest)
+            return table
 
         from jobs.worker.run_task import run_task
 
         with _reporting(orders):
             try:
                 check_images(images, orders.digest)
-                return seal_outcome((work or run_task)(task, fetch, images, slot))
+                return seal_outcome(
+                    (work or run_task)(task, fetch, images, slot, fetch_calibration)
+                )
             except CorruptedError as err:
                 error = str(err)
                 return seal_outcome(Outcome({}, None, error=error, is_lost=True, is_corrupted=True))

@@ -130,9 +130,9 @@ def test_one_image_leaves_where_its_scores_say(
     engines.assert_one_image_leaves_where_its_scores_say(model, put_on(name, model, precision))
 
 
-@pytest.mark.parametrize(("name", "precision"), HERE)
+@pytest.mark.parametrize(("name", "precision"), [each for each in HERE if each[1] != "int8"])
 def test_a_gate_that_fails_lets_nobody_go(model: gfnet.GFNet, name: str, precision: str) -> None:
-    """NaN is not above a threshold, on no engine."""
+    """NaN is not above a threshold, on no engine. In int8 there is none, so it is not asked."""
     engines.assert_a_score_of_nan_lets_nobody_go(model, put_on(name, model, precision))
 
 

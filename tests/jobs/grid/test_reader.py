@@ -143,7 +143,7 @@ WRONG = [  # key, value, line, words that the message has
     ("devices", "[jetsn]", 3, "unknown device 'jetsn'; did you mean 'jetson'?"),
     ("devices", "[]", 3, "an empty list"),
     ("runtimes", "[onnxx]", 3, "unknown runtime 'onnxx'"),
-    ("precisions", "[int8]", 3, "unknown precision 'int8'"),
+    ("precisions", "[int4]", 3, "unknown precision 'int4'"),
     ("threads", "[-1]", 3, "threads[0]: '-1'"),
     ("threads", "2", 3, "a list of at least one value"),
     ("batch_sizes", "{latency: 0}", 3, "batch_sizes.latency: '0'"),

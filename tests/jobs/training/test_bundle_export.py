@@ -51,7 +51,7 @@ def test_a_failed_comparison_leaves_nothing(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is written before it has passed."""
-    nothing = Tolerance(logits=-1, scores=0)
+    nothing = Tolerance(logits=-1, relative=-1, scores=0)
     monkeypatch.setitem(export.BUNDLE_PRECISIONS, "float32", nothing)
     result = _run(checkpoint, "-o", tmp_path / "new" / "b.gfbundle")
     assert result.exit_code == 2
