@@ -20,6 +20,7 @@ from gfnet.bundle.export import ExportedBundle, export_bundle
 from gfnet.bundle.graph_edits import without_output
 from gfnet.bundle.precisions import BUNDLE_PRECISIONS, Tolerance
 from gfnet.bundle.sessions import BundleSessions
+from gfnet.bundle.stated_precision import lower_precisions
 from gfnet.costs import count_exit_costs
 
 IMAGES = engines.images_of(40, seed=2)
@@ -75,6 +76,42 @@ def test_graphs_have_no_fft_and_no_notes(exported: ExportedBundle) -> None:
             operators = {node.op_type for node in graph.node}
             assert "MatMul" in operators
             assert not operators & {"DFT", "STFT"}
+
+
+@pytest.mark.parametrize("precision", ["float16", "int8"])
+def test_a_lower_precision_is_what_the_graphs_compute_in(
+    model: gfnet.GFNet, precision: str
+) -> None:
+    """The graph for one image too; the logits differ by more than rounding in float32."""
+    calibration = engines.calibrated_on(model) if precision == "int8" else None
+    lower = export_bundle(
+        model, "low", IMAGES, precision=precision, has_single=True, calibration=calibration
+    )
+    for name, content in lower.bundle.files.items():
+        if name.endswith(".onnx"):
+            graph = onnx.load_model_from_string(content).graph
+            assert lower_precisions(graph) == {precision}
+            assert b"onnx.quant" not in content
+    assert 1e-5 < lower.comparison.logit_difference < 0.05
+    assert lower.comparison.exits == 2
+    assert lower.comparison.moved <= (0 if precision == "float16" else 4)
+
+
+def test_exits_that_move_are_counted_and_bounded(
+    exported: ExportedBundle, model: gfnet.GFNet
+) -> None:
+    """Where a precision allows some; all but one image is too many for any."""
+    other = engines.with_exits(2)
+    with torch.no_grad():
+        other.gates[0].linear.bias += 0.05
+    sessions = BundleSessions(exported.bundle)
+    loose = Tolerance(logits=1.0, relative=0.0, scores=0.0, moved=1.0)
+    moved = compare_bundle(other, exported.bundle, sessions, IMAGES, loose).moved
+    assert 0 < moved < 2 * len(IMAGES)
+    assert compare_bundle(model, exported.bundle, sessions, IMAGES, loose).moved == 0
+    strict = loose._replace(moved=0.0)
+    with pytest.raises(gfnet.BundleError, match="take another exit .*; allowed: 0"):
+        compare_bundle(other, exported.bundle, sessions, IMAGES, strict)
 
 
 def test_exporting_again_gives_the_same_bytes(exported: ExportedBundle, model: gfnet.GFNet) -> None:

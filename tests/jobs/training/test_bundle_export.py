@@ -9,6 +9,7 @@ import torch
 from click.testing import CliRunner, Result
 
 import gfnet
+import storage
 from gfnet.bundle import export
 from gfnet.bundle.precisions import Tolerance
 from jobs.cli import main
@@ -73,3 +74,55 @@ def test_a_mistake_is_named(arguments: tuple[str, ...], words: str) -> None:
     result = _run(*arguments)
     assert result.exit_code == 2
     assert words in result.output
+
+
+def test_int8_is_calibrated_on_training_images(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bundle says which; it runs in int8 as it is, and in nothing else."""
+    monkeypatch.chdir(tmp_path)
+    options = ("--precision", "int8", "--calibration", "digits", "--calibration-images", 32)
+    result = _run(checkpoint, "-o", "b", *options)
+    assert result.exit_code == 0, result.output
+    assert "int8" in result.stdout
+    bundle = gfnet.load_bundle(Path("b"))
+    assert bundle.manifest.precision == "int8"
+    train = storage.open_images("digits", "train").sha256
+    assert bundle.manifest.origin.endswith(f"; int8 by 32 of {train}")
+    model = gfnet.BundleModel(bundle)
+    for name in ("onnx", "openvino"):
+        assert model.runtime(name, threads=1) is model.runtime(name, threads=1, precision="int8")
+    with pytest.raises(gfnet.UnavailableError, match="here int8, not float32"):
+        model.runtime("onnx", precision="float32")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--precision", "int8"), "int8 takes its ranges from training images"),
+        (("--calibration", "digits"), "only int8 is calibrated, not float32"),
+        (("--precision", "int8", "--calibration", "digts"), "--calibration digts: "),
+        (
+            ("--precision", "int8", "--calibration", "digits", "--calibration-images", 9999),
+            "has 1,347 images, and 9,999 are asked for to calibrate",
+        ),
+    ],
+)
+def test_a_calibration_that_cannot_be_is_refused(
+    options: tuple[object, ...], words: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    """Before anything is exported."""
+    result = _run(checkpoint, "-o", tmp_path / "b", *options)
+    assert (result.exit_code, list(tmp_path.iterdir())) == (2, [])
+    assert words in result.stderr
+
+
+def test_float16_says_how_far_it_is(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is a bundle in float16 to whoever reads it."""
+    monkeypatch.chdir(tmp_path)
+    result = _run(checkpoint, "-o", "b.gfbundle", "--precision", "float16")
+    assert result.exit_code == 0, result.output
+    assert "(allowed 1.0e-02)" in result.stderr
+    assert gfnet.load_bundle(Path("b.gfbundle")).manifest.precision == "float16"
