@@ -230,5 +230,8 @@ def _locate(value: Value, text: str, base: Path) -> Path | None:
         )
     else:
         looked = " and ".join(str(place) for place in places)
-        value.problem(f"no such checkpoint: {text!r}", f"an existing file; looked at {looked}")
+        value.problem(
+            f"no such checkpoint or bundle: {text!r}",
+            f"an existing file or folder; looked at {looked}",
+        )
     return None
