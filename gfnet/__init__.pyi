@@ -1,7 +1,9 @@
 from .bundle.errors import BundleError as BundleError
 from .bundle.model import BundleModel as BundleModel
 from .bundle.reader import Bundle as Bundle
+from .bundle.reader import BundleInfo as BundleInfo
 from .bundle.reader import inspect_bundle as inspect_bundle
+from .bundle.reader import inspect_manifest as inspect_manifest
 from .bundle.reader import load_bundle as load_bundle
 from .bundle.trial import try_bundle as try_bundle
 from .checkpoint import CheckpointInfo as CheckpointInfo

@@ -17,6 +17,7 @@ from .images import open_images as open_images
 from .images.digests import keep_digest as keep_digest
 from .images.digests import known_digest as known_digest
 from .images.digests import state_of_file as state_of_file
+from .images.digests import state_of_folder as state_of_folder
 from .images.names import DATA_VARIABLE as DATA_VARIABLE
 from .images.names import DOWNLOADABLE as DOWNLOADABLE
 from .images.names import cache_folder as cache_folder

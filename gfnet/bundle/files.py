@@ -5,15 +5,16 @@ Nothing is unpacked to a disk, and no link is followed out of a folder.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from gfnet.bundle.errors import BundleError, shortened
 from gfnet.bundle.manifest import MANIFEST_NAME
@@ -54,6 +55,13 @@ class BundleFiles(Protocol):
             BundleError: there is no such regular file, or it has more bytes than `most`.
         """
 
+    def size_bytes(self, name: str, most: int) -> int:
+        """Return the number of bytes of a file that is not read.
+
+        Raises:
+            BundleError: as of `read`.
+        """
+
     def check_listed(self, names: Collection[str]) -> None:
         """Check that nothing else travels with the files that the manifest lists.
 
@@ -62,14 +70,16 @@ class BundleFiles(Protocol):
         """
 
 
-def open_files(source: str | Path | bytes, where: str) -> BundleFiles:
-    """Open a folder, a zip, or the bytes of a zip.
+@contextlib.contextmanager
+def open_files(source: str | Path | bytes, where: str) -> Iterator[BundleFiles]:
+    """Open a folder, a zip, or the bytes of a zip; a zip is not read as a whole.
 
     Raises:
         BundleError: it is none of them.
     """
     if isinstance(source, bytes):
-        return ZipFiles(source, where)
+        yield ZipFiles(io.BytesIO(source), where)
+        return
     path = Path(source)
     try:
         mode = path.stat().st_mode
@@ -79,11 +89,13 @@ def open_files(source: str | Path | bytes, where: str) -> BundleFiles:
         why = getattr(err, "strerror", None) or err
         raise BundleError(f"{shortened(where)}: cannot be read: {why}") from err
     if stat.S_ISDIR(mode):
-        return FolderFiles(path, where)
+        yield FolderFiles(path, where)
+        return
     if not stat.S_ISREG(mode):  # reading a pipe would block
         raise BundleError(f"{where}: neither a folder nor a regular file; a bundle is one of them")
     path = Path(os.path.realpath(path))  # the user may name a link; within a folder is none
-    return ZipFiles(_read_regular(path, where, MAX_BUNDLE_BYTES), where)
+    with _open_regular(path, where, MAX_BUNDLE_BYTES) as file:
+        yield ZipFiles(file, where)
 
 
 class FolderFiles:
@@ -94,7 +106,21 @@ class FolderFiles:
 
     def read(self, name: str, most: int) -> bytes:
         """Return the content of a file that is no link."""
-        return _read_regular(self._path / name, f"{self._where}: {name}", most)
+        where = f"{self._where}: {name}"
+        with _open_regular(self._path / name, where, most) as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+            try:
+                content = file.read(size_bytes + 1)
+            except OSError as err:
+                raise BundleError(f"{where}: cannot be read: {err.strerror}") from err
+        if len(content) > most:
+            raise _too_large(where, len(content), most)
+        return content
+
+    def size_bytes(self, name: str, most: int) -> int:
+        """Return the size of a file that is no link."""
+        with _open_regular(self._path / name, f"{self._where}: {name}", most) as file:
+            return os.fstat(file.fileno()).st_size
 
     def check_listed(self, names: Collection[str]) -> None:
         """Accept a folder with other files: they are not read, and do not travel."""
@@ -103,12 +129,14 @@ class FolderFiles:
 class ZipFiles:
     """The entries of a zip."""
 
-    def __init__(self, data: bytes, where: str) -> None:
+    def __init__(self, file: BinaryIO, where: str) -> None:
         self._where = where
-        _check_end(data, where)
         try:
-            self._zip = zipfile.ZipFile(io.BytesIO(data))
+            _check_end(file, where)
+            self._zip = zipfile.ZipFile(file)
             entries = self._zip.infolist()
+        except BundleError:
+            raise
         except _BROKEN as err:
             raise BundleError(f"{where}: not a zip that can be read: {err}") from err
         self._entries = {entry.filename: entry for entry in entries}
@@ -130,8 +158,7 @@ class ZipFiles:
         if kind not in {0, stat.S_IFREG}:
             raise BundleError(f"{name}: is no regular file; a bundle has only manifest and graphs")
 
-    def read(self, name: str, most: int) -> bytes:
-        """Return the content of an entry, unpacked no further than allowed."""
+    def _entry(self, name: str, most: int) -> zipfile.ZipInfo:
         where = f"{self._where}: {name}"
         entry = self._entries.get(name)
         if entry is None:
@@ -139,6 +166,15 @@ class ZipFiles:
             raise BundleError(f"{where} is missing; the zip holds {found}, and must hold no folder")
         if entry.file_size > most:
             raise BundleError(f"{where}: holds {entry.file_size:,} bytes; allowed: {most:,}")
+        return entry
+
+    def size_bytes(self, name: str, most: int) -> int:
+        """Return how much an entry declares to unpack to."""
+        return self._entry(name, most).file_size
+
+    def read(self, name: str, most: int) -> bytes:
+        """Return the content of an entry, unpacked no further than allowed."""
+        where, entry = f"{self._where}: {name}", self._entry(name, most)
         try:
             with self._zip.open(entry) as file:
                 content = file.read(entry.file_size + 1)
@@ -174,45 +210,56 @@ def pack(files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def _check_end(data: bytes, where: str) -> None:
+def _check_end(file: BinaryIO, where: str) -> None:
     """Check how many entries a zip claims, before an object is made for each.
 
     Raises:
         BundleError: it is not a plain zip, or claims more than a bundle has.
     """
     hint = f"a bundle is a folder with {MANIFEST_NAME}, or a zip of its files ({SUFFIX})"
-    if len(data) < _END.size or data[:2] != b"PK":
+    signature, length = _END_64
+    start = file.read(2)
+    size_bytes = file.seek(0, os.SEEK_END)
+    file.seek(max(size_bytes - _END.size - length, 0))
+    tail = file.read()
+    if size_bytes < _END.size or start != b"PK":
         raise BundleError(f"{where}: is no zip; {hint}")
-    mark, _, _, here, entries, size, _, comment = _END.unpack(data[-_END.size :])
+    mark, _, _, here, entries, size, _, comment = _END.unpack(tail[-_END.size :])
     if mark != b"PK\x05\x06" or comment:
         raise BundleError(f"{where}: is truncated, or more follows its end; {hint}")
-    signature, length = _END_64
-    is_64 = data[-_END.size - length :][: len(signature)] == signature
+    is_64 = tail.startswith(signature)
     if is_64 or max(here, entries) > MAX_ENTRIES or size > _MAX_DIRECTORY_BYTES:
         raise BundleError(f"{where}: claims {entries} entries; allowed: {MAX_ENTRIES}, below 4 GiB")
 
 
-def _read_regular(path: Path, where: str, most: int) -> bytes:
-    """Read a regular file, without following a link and without waiting for a pipe."""
+def _open_regular(path: Path, where: str, most: int) -> BinaryIO:
+    """Open a regular file, without following a link and without waiting for a pipe.
+
+    Raises:
+        BundleError: there is none, or it has more bytes than `most`.
+    """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     flags |= getattr(os, "O_NOFOLLOW", 0)
     try:
         if path.is_symlink():
             raise BundleError(f"{where}: is a symbolic link; put the file itself there")
-        handle = os.open(path, flags)
-        with os.fdopen(handle, "rb") as file:
+        with contextlib.ExitStack() as opened:
+            file = opened.enter_context(os.fdopen(os.open(path, flags), "rb"))
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode):
                 raise BundleError(f"{where}: is no regular file")
-            content = file.read(found.st_size + 1) if found.st_size <= most else b""
-            size_bytes = max(found.st_size, len(content))
+            if found.st_size > most:
+                raise _too_large(where, found.st_size, most)
+            opened.pop_all()
     except FileNotFoundError as err:
         raise BundleError(f"{where} is missing: {_missing_hint(path)}") from err
     except OSError as err:
         raise BundleError(f"{where}: cannot be read: {err.strerror}") from err
-    if size_bytes > most:
-        raise BundleError(f"{where}: holds {size_bytes:,} bytes or more; allowed: {most:,}")
-    return content
+    return file
+
+
+def _too_large(where: str, size_bytes: int, most: int) -> BundleError:
+    return BundleError(f"{where}: holds {size_bytes:,} bytes or more; allowed: {most:,}")
 
 
 def _missing_hint(path: Path) -> str:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from gfnet.preprocess import DecodeError, Preprocessing, prepare_images
-from gfnet.runtimes.availability import installed_onnxruntime
+from gfnet.runtimes.availability import UnavailableError, installed_onnxruntime
 from gfnet.runtimes.exported import ENTERING, OPSET, GraphMaker, keep_graph, to_onnx
 from gfnet.runtimes.onnxruntime_module import load_onnxruntime
 from gfnet.runtimes.stages import Stage
@@ -82,7 +82,11 @@ def int8_graphs(calibration: CalibrationImages, opset: int = OPSET) -> GraphMake
 
 
 def _quantise(graph: bytes, stage: Stage, images: Tensor) -> bytes:
-    """Return a stage's graph with its products in int8, over the ranges that images show."""
+    """Return a stage's graph with its products in int8, over the ranges that images show.
+
+    Raises:
+        UnavailableError: an activation is not finite.
+    """
     import onnx
 
     load_onnxruntime()  # before its quantiser, which would import it otherwise
@@ -147,4 +151,10 @@ class _Entering:
         before = Stage(stage.model, 0, stage.first - 1) if stage.first else None
         for batch in torch.split(images, _BATCH):
             entering = before(batch)[0] if before else batch
+            # The quantiser passes over NaN.
+            if not all(bool(leaving.isfinite().all()) for leaving in stage(entering)):
+                raise UnavailableError(
+                    "int8 takes its ranges from calibration images, and an activation of one is"
+                    " infinite or NaN"
+                )
             yield {ENTERING: entering.numpy()}

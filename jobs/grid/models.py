@@ -169,15 +169,14 @@ def _open_bundle(
     value: Value, path: Path, name: str | None, exits: tuple[int, ...] | None
 ) -> Model | None:
     try:
-        bundle = gfnet.inspect_bundle(path)
-        metadata = describe_bundle(bundle.manifest, exits, bundle.where)
-    except gfnet.BundleError as err:
+        info = _inspect_staged(path)
+        metadata = describe_bundle(info.manifest, exits, info.where)
+    except (gfnet.BundleError, OSError) as err:
         value.problem(str(err), f"a staged bundle: a folder with {MANIFEST_NAME}, or its {SUFFIX}")
         return None
-    size_bytes = sum(map(len, bundle.files.values()))
     rule = metadata.config.default_rule
     named = name or (path.name if path.is_dir() else path.stem)
-    return StagedModel(named, path, bundle.digest, size_bytes, metadata, rule, bundle.manifest)
+    return StagedModel(named, path, info.digest, info.size_bytes, metadata, rule, info.manifest)
 
 
 def _inspect(path: Path) -> gfnet.CheckpointInfo:
@@ -187,6 +186,17 @@ def _inspect(path: Path) -> gfnet.CheckpointInfo:
     info = gfnet.inspect_checkpoint(path, known)
     if known is None and state == storage.state_of_file(path):
         storage.keep_digest("checkpoint", path, state, info.sha256)
+    return info
+
+
+def _inspect_staged(path: Path) -> gfnet.BundleInfo:
+    """Inspect a bundle; only its manifest is read if its digest is cached."""
+    state_of = storage.state_of_folder if path.is_dir() else storage.state_of_file
+    state = state_of(path)
+    known = storage.known_digest("bundle", path, state)
+    info = gfnet.inspect_manifest(path, known)
+    if info.digest != known and state == state_of(path):
+        storage.keep_digest("bundle", path, state, info.digest)
     return info
 
 
@@ -220,5 +230,8 @@ def _locate(value: Value, text: str, base: Path) -> Path | None:
         )
     else:
         looked = " and ".join(str(place) for place in places)
-        value.problem(f"no such checkpoint: {text!r}", f"an existing file; looked at {looked}")
+        value.problem(
+            f"no such checkpoint or bundle: {text!r}",
+            f"an existing file or folder; looked at {looked}",
+        )
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,12 @@ from typing import TYPE_CHECKING
 
 import gfnet
 import storage
+from gfnet.bundle.files import SUFFIX
+from gfnet.bundle.manifest import MANIFEST_NAME
 from gfnet.preprocess import prepare_images
 from gfnet.runtimes.availability import CALIBRATION_IMAGES, unavailable
 from jobs.common.errors import UsageError
+from jobs.common.yaml_document import suggest_near
 from jobs.grid.calibration import open_calibration
 from jobs.grid.grid import INT8
 from jobs.plan.sources import shuffle_images
@@ -64,16 +68,16 @@ def export_checkpoint(wanted: Exporting) -> Exported:
         CheckpointError: the checkpoint cannot be used.
         BundleError: the output is not to be replaced, or the bundle's answers are not the
             checkpoint's. Nothing was written then.
-        UsageError: the output cannot be written, a package is missing, or int8 has no images to
-            calibrate on.
+        UsageError: there is no such checkpoint, the output cannot be written, a package is missing,
+            or int8 has no images to calibrate on.
     """
     from gfnet.bundle.export import export_bundle
     from gfnet.bundle.writer import check_writable, write_bundle
 
     if reason := unavailable("onnx", "float32", "cpu"):
         raise UsageError(f"export: {reason}")
+    path = _locate_checkpoint(wanted.source)
     check_writable(wanted.output, is_forced=wanted.is_forced)
-    path = gfnet.bundled().get(wanted.source, Path(wanted.source))
     info = gfnet.inspect_checkpoint(path)
     model = gfnet.load_checkpoint(path)
     preprocessing = model.metadata.preprocessing
@@ -96,6 +100,37 @@ def export_checkpoint(wanted: Exporting) -> Exported:
             " with -o"
         ) from err
     return Exported(_facts(exported.bundle, wanted.output), _checks(exported.comparison))
+
+
+def _locate_checkpoint(source: str) -> Path:
+    """Return the file of a bundled name or a path.
+
+    Raises:
+        UsageError: it is neither; a bundle is not exported again.
+    """
+    bundled = gfnet.bundled()
+    if source in bundled:
+        return bundled[source]
+    path = Path(source)
+    allowed = (
+        f"a bundled checkpoint ({', '.join(bundled)}), or the path of a .safetensors or .pth file"
+    )
+    try:
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+        is_bundle = path.suffix == SUFFIX or (is_folder and (path / MANIFEST_NAME).exists())
+    except FileNotFoundError as err:
+        near = suggest_near(source, bundled)
+        raise UsageError(f"export {source!r}: there is no such file{near}; give {allowed}") from err
+    except (OSError, ValueError) as err:  # ValueError: a NUL in the path
+        why = getattr(err, "strerror", None) or err
+        raise UsageError(f"export {source!r}: cannot be read: {why}; give {allowed}") from err
+    if is_bundle:
+        raise UsageError(
+            f"export {source!r}: is a bundle already: name it in a grid as it is, or give {allowed}"
+        )
+    if is_folder:
+        raise UsageError(f"export {source!r}: is a folder; give {allowed}")
+    return path
 
 
 def _calibration(wanted: Exporting, preprocessing: gfnet.Preprocessing) -> CalibrationImages | None:

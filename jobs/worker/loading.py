@@ -11,7 +11,7 @@ from gfnet.runtimes import is_runtime_built
 from gfnet.runtimes.availability import unavailable
 from gfnet.runtimes.int8 import CalibrationImages
 from jobs.machine.devices import CPU, Device
-from jobs.plan.task import Task
+from jobs.plan.task import NEW_BUNDLE, Task
 from jobs.worker.startup import Startup
 
 LoadedModel = gfnet.GFNet | gfnet.BundleModel
@@ -33,7 +33,7 @@ def load_model(task: Task, content: bytes, device: Device) -> LoadedModel:
         bundle = gfnet.load_bundle(content)
         gfnet.try_bundle(bundle)
     except gfnet.BundleError as err:
-        raise gfnet.BundleError(f"{task.model}: {err}") from err
+        raise gfnet.BundleError(f"{task.model}: {err}; {NEW_BUNDLE}") from err
     return gfnet.BundleModel(
         bundle, exit_blocks=task.exit_blocks, exit_rule=task.exit_rule, device=device.name
     )

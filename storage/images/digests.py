@@ -85,6 +85,17 @@ def state_of_file(path: Path) -> FileState:
     return state_of_files([("", path.stat())])
 
 
+def state_of_folder(path: Path) -> FileState:
+    """Return the state of all files of a folder; of a link in it, its own; not of its folders.
+
+    Raises: OSError: the folder does not exist, or cannot be listed.
+    """
+    with os.scandir(path) as entries:
+        files = [each for each in entries if not each.is_dir(follow_symlinks=False)]
+        states = [(each.name, each.stat(follow_symlinks=False)) for each in files]
+    return state_of_files(sorted(states, key=lambda state: state[0]))
+
+
 def known_digest(what: str, path: Path, state: FileState) -> str | None:
     """Return the cached digest of this state; None if there is none.
 

@@ -23,6 +23,9 @@ _TEN_MS = 10
 _SMALLEST_P = 1e-4
 _SMALL_P = 0.01
 _LARGE = 1000
+_BY_RATIO = ("latency", "energy")
+"""Figures whose change is a ratio: in percent, and geometric, since it is a mean of logarithms."""
+
 _NAMES = {"accuracy": "acc@1", "latency": "ms", "energy": "mJ", "exits": "blocks"}
 
 
@@ -50,7 +53,7 @@ _COLUMNS = ("model", "t", "", "first", "second", "change", "95 %", "p")
 
 
 def _cells(row: Compared) -> tuple[object, ...]:
-    unit = " %" if row.figure in ("latency", "energy") else ""
+    unit = " %" if row.figure in _BY_RATIO else ""
     digits = 1 if unit else 2
     change = "–" if row.change is None else f"{_signed(row.change, digits)}{unit}"
     interval = "–"
@@ -73,7 +76,7 @@ def _thresholds(row: Compared) -> tuple[str, str]:
 
 
 def _figure(name: str, value: float | None) -> str:
-    small = name in ("latency", "energy") and value is not None and value < _TEN_MS
+    small = name in _BY_RATIO and value is not None and value < _TEN_MS
     return format_fixed(value, 3 if small else 2)
 
 
@@ -150,6 +153,11 @@ def _remarks(comparison: Comparison) -> Iterator[str]:
             yield f"{start}{text} ({', '.join(dict.fromkeys(named))})"
     yield from comparison.alone
     yield from comparison.notes
+    if any(row.change is not None and row.figure in _BY_RATIO for row in comparison.rows):
+        yield (
+            "change in %: the geometric mean of the ratios over rounds, of times also over images;"
+            " it need not be the ratio of the means in the columns first and second"
+        )
     if any(row.p is not None for row in comparison.rows):
         yield (
             "acc@1: images lost and won. blocks: images that exit elsewhere. Intervals of times"

@@ -22,7 +22,7 @@ from jobs.analysis.thresholds.latency_mixture import Rounds, compose
 from jobs.common.errors import UsageError
 from jobs.common.formatting import SETTING, Row
 from jobs.common.yaml_document import Document
-from jobs.grid.models import StagedModel, read_model
+from jobs.grid.models import Model, StagedModel, read_model
 from jobs.grid.reader import KEYS
 from jobs.runs.saved_submission import read_grid_folders
 
@@ -260,19 +260,7 @@ def write_thresholds(
             f"--write: a checkpoint has thresholds for one exit rule, not for {rule}: write them"
             f" into a grid, as `thresholds: {{{rule}: [[...]]}}`"
         )
-    (run,) = [run for run in storage.list_runs(root) if run.run_id == run_id]
-    grid_path, base = read_grid_folders(run_id, storage.read_submission(root, run_id))
-    document = Document(grid_path, run.grid or "")
-    values = document.root().mapping(KEYS)["models"].items()
-    models = [read_model(value, base) for value in values]
-    # Also by name: a grid may list one checkpoint twice, with different exits.
-    wanted = (cell["model"], cell["checkpoint_sha256"])
-    source = next((m for m in models if m and (m.name, m.sha256) == wanted), None)
-    if source is None:
-        raise UsageError(
-            f"the checkpoint of {cell['model']} (sha256 {cell['checkpoint_sha256'][:12]}) is not"
-            " where the grid found it, or was changed since"
-        )
+    source = _find_source(root, run_id, cell)
     exit_blocks, stored = source.config.exit_blocks, storable(thresholds)
     if not isinstance(source, StagedModel) and path.suffix == SUFFIX:
         raise UsageError(f"--write: {source.name} is a checkpoint: {path} must end in .safetensors")
@@ -288,3 +276,33 @@ def write_thresholds(
             )
     except OSError as err:
         raise UsageError(f"{path} cannot be written: {err.strerror}") from err
+
+
+def _find_source(root: storage.Root, run_id: str, cell: Row) -> Model:
+    """Return the model of a cell, whose file must be the same as when the run was planned.
+
+    Raises:
+        UsageError: it is gone or was changed.
+    """
+    (run,) = [run for run in storage.list_runs(root) if run.run_id == run_id]
+    grid_path, base = read_grid_folders(run_id, storage.read_submission(root, run_id))
+    document = Document(grid_path, run.grid or "")
+    values = document.root().mapping(KEYS)["models"].items()
+    models = [model for value in values if (model := read_model(value, base))]
+    name, digest = cell["model"], cell["checkpoint_sha256"]
+    # Also by name: a grid may list one checkpoint twice, with different exits.
+    called = [model for model in models if model.name == name]
+    if source := next((model for model in called if model.sha256 == digest), None):
+        return source
+    if called:
+        found = called[0]
+        kind = "bundle" if isinstance(found, StagedModel) else "checkpoint"
+        raise UsageError(
+            f"--write: the {kind} of {name}, {found.path}, was changed since the run: its digest is"
+            f" {found.sha256[:12]}, the run's {digest[:12]}; restore it, or submit a new run"
+        )
+    problems = "; ".join(f"{each.found}; allowed: {each.allowed}" for each in document.problems)
+    raise UsageError(
+        f"--write: the grid no longer names {name} with the digest {digest[:12]}:"
+        f" {problems or 'no model of this name'}; restore its file, or submit a new run"
+    )

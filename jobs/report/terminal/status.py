@@ -17,6 +17,7 @@ from jobs.common.formatting import (
 )
 from jobs.common.tables import fitting_table, long_table, take_first
 from jobs.common.text import fold
+from jobs.plan.task import NEW_BUNDLE
 from jobs.runs.watch import driver_lines
 
 
@@ -80,8 +81,21 @@ def status(root: storage.Root, run_id: str, *, options: str = "", is_all: bool =
     if run.status == "failed" and not counts["failed"]:
         lines.append("no cell failed: rows are missing, as after `gfjobs fsck --repair`")
     if run.status in ("failed", "interrupted", "cancelled"):
-        lines.append(f"resume with: gfjobs resume {run_id}{options}")
+        lines += _resume_advice(cells, f"gfjobs resume {run_id}{options}")
     return "\n".join(lines) + "\n"
+
+
+def _resume_advice(cells: Sequence[Row], command: str) -> list[str]:
+    """Return how to go on; not by resuming, if nothing is left but bundles that must be repaired.
+
+    What failed says so itself.
+    """
+    spoilt = [cell for cell in cells if (cell["error"] or "").endswith(NEW_BUNDLE)]
+    if not spoilt:
+        return [f"resume with: {command}"]
+    to_run = [cell for cell in cells if cell["status"] in ("queued", "failed")]
+    is_more = any(cell not in spoilt for cell in to_run)
+    return [f"resume the other cells with: {command}"] if is_more else []
 
 
 def _remarks(cells: Sequence[Row], names: Sequence[str]) -> Iterator[str]:

@@ -112,6 +112,16 @@ lines AS (
         ON o.run_id = t.run_id AND o.cell_id = t.cell_id
         AND o.node IS NOT DISTINCT FROM coalesce(m.node, t.node)
 ),
+given AS (
+    -- What the rounds of a node have from an imported log.
+    SELECT run_id, node, string_agg(DISTINCT name, ', ' ORDER BY name) AS columns
+    FROM (
+        SELECT run_id, node, unnest(string_split(from_log, ', ')) AS name
+        FROM rounds
+        WHERE from_log IS NOT NULL
+    )
+    GROUP BY run_id, node
+),
 energies AS MATERIALIZED (
     SELECT l.* EXCLUDE (power_mode), p.power_w, p.idle_w,
         p.energy_mj, p.energy_elapsed_mj, p.energy_gross_mj, p.reason AS energy_reason,
@@ -119,13 +129,17 @@ energies AS MATERIALIZED (
         CASE WHEN l.samples > 0 THEN coalesce(p.note, CASE WHEN p.cell_id IS NULL
             THEN 'energy: no power samples' END) END AS energy_note,
         coalesce(l.power_mode, n.power_mode) AS power_mode,
-        n.note AS node_note
+        CASE WHEN g.columns IS NULL THEN n.note
+            ELSE replace(n.note, 'not readable here: ', format(
+                'a log gave its rounds {}; not readable on the node itself: ', g.columns))
+        END AS node_note
     FROM lines l
     LEFT JOIN cell_energies p
         ON p.run_id = l.run_id AND p.cell_id = l.cell_id AND p.node IS NOT DISTINCT FROM l.node
         AND p.exit_block IS NULL
     LEFT JOIN energy_sources s ON s.run_id = l.run_id AND s.node = l.node
     LEFT JOIN nodes n ON n.run_id = l.run_id AND n.node = l.node
+    LEFT JOIN given g ON g.run_id = l.run_id AND g.node = l.node
 ),
 first_static AS (
     SELECT run_id, arg_min(model, (coalesce(position, 2147483647), cell_id)) AS model

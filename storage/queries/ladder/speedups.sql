@@ -1,7 +1,8 @@
 -- The ladder of a run, with how many times as fast each row is as eager torch in float32: speedup is
 -- the mean latency of that row over its own, with its 95 % interval. The other row is the same
 -- model at the same thresholds, on the same images, device and node, with the same threads and
--- batch. speedup_note: why it is NULL; eager float32 itself is 1, without an interval.
+-- batch; a bundle never has one. speedup_note: why it is NULL; eager float32 itself is 1, without an
+-- interval.
 --
 -- The interval is by Student's t over the rounds in which both were measured: of each, the logarithm
 -- of one mean over the other. In a round all cells take turns, so what slows the whole round
@@ -58,7 +59,7 @@ told AS (
             WHEN NOT p.is_valid THEN 'its times are not valid'
             WHEN p.is_eager THEN NULL
             WHEN p.eager_id IS NULL THEN 'no torch float32 with the same model, thresholds, threads '
-                || 'and batch in this run'
+                || 'and batch in this run (torch runs no bundle)'
             WHEN p.eager_ms IS NULL THEN 'torch float32 was not timed'
             WHEN NOT p.is_eager_valid THEN 'the times of torch float32 are not valid'
             WHEN p.power_mode IS DISTINCT FROM p.eager_mode

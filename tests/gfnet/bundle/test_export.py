@@ -110,7 +110,7 @@ def test_exits_that_move_are_counted_and_bounded(
     assert 0 < moved < 2 * len(IMAGES)
     assert compare_bundle(model, exported.bundle, sessions, IMAGES, loose).moved == 0
     strict = loose._replace(moved=0.0)
-    with pytest.raises(gfnet.BundleError, match="take another exit .*; allowed: 0"):
+    with pytest.raises(gfnet.BundleError, match=r"take another exit .*; allowed: 0"):
         compare_bundle(other, exported.bundle, sessions, IMAGES, strict)
 
 

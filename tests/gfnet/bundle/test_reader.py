@@ -84,6 +84,26 @@ def test_packing_gives_the_same_bytes() -> None:
         assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
 
 
+def test_a_known_digest_spares_the_graphs(tmp_path: Path) -> None:
+    """Those of another digest, and those that are missing, are noticed all the same."""
+    contents = bundles.files()
+    folder = in_folder(tmp_path / "b", contents)
+    info = gfnet.inspect_manifest(folder)
+    whole = gfnet.inspect_bundle(folder)
+    assert (info.where, info.digest, info.manifest) == (str(folder), whole.digest, whole.manifest)
+    assert info.size_bytes == sum(map(len, contents.values()))
+    zipped = tmp_path / "b.gfbundle"
+    zipped.write_bytes(bundles.zipped(contents, zipfile.ZIP_DEFLATED))
+    assert gfnet.inspect_manifest(zipped, info.digest).size_bytes == info.size_bytes
+    _changed(folder)
+    assert gfnet.inspect_manifest(folder, info.digest) == info
+    with pytest.raises(gfnet.BundleError, match="its SHA-256"):
+        gfnet.inspect_manifest(folder, "0" * 64)
+    _without("stage_1.onnx")(folder)
+    with pytest.raises(gfnet.BundleError, match=r"stage_1\.onnx is missing"):
+        gfnet.inspect_manifest(folder, info.digest)
+
+
 def test_inspecting_needs_neither_torch_nor_onnx(tmp_path: Path) -> None:
     """A machine that plans has neither."""
     folder = in_folder(tmp_path / "b", bundles.files())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -216,6 +217,18 @@ def test_an_image_that_cannot_be_decoded_is_refused(
     broken = replace(calibration, name="broken", encoded=lambda: [b"broken"])
     with pytest.raises(gfnet.DecodeError, match="a calibration image cannot be decoded: not an"):
         int8_graphs(broken)(stages[0])
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_an_activation_that_is_not_finite_has_no_range(
+    calibration: CalibrationImages, value: float
+) -> None:
+    """In int8 the largest number would stand for it, and nobody would see that it was lost."""
+    broken = engines.with_exits(2)
+    with torch.no_grad():
+        broken.blocks[0].mlp.fc1.bias[0] = value
+    with pytest.raises(gfnet.UnavailableError, match="an activation of one is infinite or NaN"):
+        gfnet.runtime("onnx", broken, threads=1, precision="int8", calibration=calibration)
 
 
 @pytest.mark.parametrize("precision", ["int8", "float32"])

@@ -129,7 +129,7 @@ def test_a_bundle_has_the_precision_of_its_graphs(
         ("models: [images/]\n", "manifest.json is missing"),
         ("models: [tinny]\n", "unknown model 'tinny'"),
         ("models: [images]\n", "images is not named as a checkpoint or a bundle"),
-        ("models: [./tinny]\n", "no such checkpoint: './tinny'"),
+        ("models: [./tinny]\n", "no such checkpoint or bundle: './tinny'"),
         ("models: [{checkpoint: tiny, exit_blocks: [1]}]\n", "exits after blocks [2]"),
         ("models: [tiny]\nthresholds: [[0.1, 0.2]]\n", "2 thresholds for the model 'tiny'"),
         ("models: [tiny, {checkpoint: ./small.gfbundle, name: tiny}]\n", "called 'tiny'"),

@@ -85,7 +85,7 @@ def test_paths_are_looked_for_beside_the_grid_then_here(
     elsewhere = path.parent / "grids"
     elsewhere.mkdir()
     moved = path.rename(elsewhere / "g.yaml")
-    with pytest.raises(BadInputError, match=r"no such checkpoint: 'flat\.safetensors'"):
+    with pytest.raises(BadInputError, match=r"no such checkpoint or bundle: 'flat\.safetensors'"):
         read(moved)
     monkeypatch.chdir(path.parent)
     assert read(moved).models[0].name == "flat"
@@ -114,7 +114,7 @@ BASE = {"models": "[flat.safetensors, dynn.safetensors]", "datasets": "[digits]"
 WRONG = [  # key, value, line, words that the message has
     ("models", "[]", 1, "an empty list"),
     ("models", "[digits-gfnot]", 1, "unknown model 'digits-gfnot'"),
-    ("models", "[none/x.safetensors]", 1, "no such checkpoint: 'none/x.safetensors'"),
+    ("models", "[none/x.safetensors]", 1, "no such checkpoint or bundle: 'none/x.safetensors'"),
     ("models", "[flat.safetensors, flat.safetensors]", 1, "2 models are called 'flat'"),
     ("models", "[{name: a}]", 1, "the key checkpoint is missing"),
     ("models", "[{checkpoint: flat.safetensors, exit_blocks: [1]}]", 1, "no early exits"),

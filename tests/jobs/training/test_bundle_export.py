@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from support import bundles
 
 import gfnet
 import storage
@@ -63,17 +64,35 @@ def test_a_failed_comparison_leaves_nothing(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("nothing.safetensors", "-o", "b"), "nothing.safetensors: there is no such file"),
+        (("nothing.safetensors", "-o", "b"), "'nothing.safetensors': there is no such file; give"),
+        (("digits-dyn", "-o", "b"), "no such file; did you mean 'digits-dynn'"),
+        (("digits-dyn", "-o", "b"), "give a bundled checkpoint (cifar10-"),
+        (("digits-dyn", "-o", "b"), "or the path of a .safetensors or .pth file"),
+        (("n" * 300, "-o", "b"), "too long"),
+        (("{folder}", "-o", "b"), "is a folder; give a bundled checkpoint ("),
         (("digits-dynn",), "Missing option '-o'"),
         (("digits-dynn", "-o", "b", "--precision", "int4"), "'int4' is not"),
         (("digits-dynn", "-o", __file__), "is a file; give a folder, or a name that ends in"),
     ],
 )
-def test_a_mistake_is_named(arguments: tuple[str, ...], words: str) -> None:
+def test_a_mistake_is_named(arguments: tuple[str, ...], words: str, tmp_path: Path) -> None:
     """Before anything is exported."""
-    result = _run(*arguments)
+    result = _run(*(each.format(folder=tmp_path) for each in arguments))
     assert result.exit_code == 2
-    assert words in result.output
+    assert words in " ".join(result.output.split())
+
+
+def test_a_bundle_is_not_exported_again(tmp_path: Path) -> None:
+    """Folder or zip: a grid takes it as it is."""
+    folder = bundles.write(tmp_path / "tiny", bundles.files())
+    packed = tmp_path / "x.gfbundle"
+    packed.write_bytes(bundles.zipped(bundles.files()))
+    for source in (folder, packed):
+        result = _run(source, "-o", tmp_path / "b")
+        said = " ".join(result.output.split())
+        assert result.exit_code == 2
+        assert "is a bundle already: name it in a grid as it is, or give a bundled" in said
+        assert "or the path of a .safetensors or .pth file" in said
 
 
 def test_int8_is_calibrated_on_training_images(

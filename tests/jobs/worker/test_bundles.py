@@ -163,5 +163,6 @@ def test_a_bundle_whose_scores_are_out_of_range_fails_with_one_line(
     task = replace(tasks[0], checkpoint_sha256=bundle.digest)
     outcome = run_task.run_task(task, bundle.packed, of.shard(task))
     assert outcome.error.startswith("tiny: bundle: stage_0.onnx: its scores reach from")
+    assert outcome.error.endswith("; a repaired bundle has another digest: submit a new run")
     assert outcome.error.count("\n") == 0
     assert not outcome.tables

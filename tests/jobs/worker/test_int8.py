@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from jobs.common.errors import UsageError
 from jobs.plan.plan import Plan
 from jobs.runs.submit import submit
 from jobs.runs.target import Target
+from jobs.worker import run_task as worker
 from jobs.worker.run_task import run_task
 
 GRID = """\
@@ -29,6 +31,12 @@ threads: [1]
 latency: {rounds: 1, warmup_images: 2}
 calibration: {dataset: digits, images: 32}
 """
+
+
+@pytest.fixture(autouse=True)
+def _nothing_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests of this process left other weights under the same digest."""
+    monkeypatch.setattr(worker, "_models", OrderedDict())
 
 
 @pytest.fixture

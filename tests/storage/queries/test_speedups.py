@@ -77,6 +77,7 @@ def test_only_the_same_cell_in_eager_float32_is_compared_with(
     assert (row["speedup"], row["speedup_low"]) == (None, None)
     assert row["speedup_note"] == (
         "speed-up: no torch float32 with the same model, thresholds, threads and batch in this run"
+        " (torch runs no bundle)"
     )
 
 

@@ -68,6 +68,18 @@ def test_a_setting_has_one_table() -> None:
     assert text.index("+1.0 %") < text.index("+3.0 %") < text.index("+2.0 %")
 
 
+def test_the_change_of_times_is_said_to_be_a_geometric_mean() -> None:
+    """Next to means whose ratio may be another; not if only accuracy is compared."""
+    said = "need not be the ratio of the means in the columns first and second"
+    accuracy = replace(ROW, figure="accuracy", change=0.0, images=100)
+    for row in (ROW, replace(ROW, figure="energy")):
+        text = table(accuracy, replace(row, first=2, second=3, change=48.0))
+        assert said in " ".join(text.split())
+        assert "the geometric mean of the ratios" in " ".join(text.split())
+        assert max(map(len, text.splitlines())) <= 80
+    assert said not in " ".join(table(accuracy, replace(ROW, reason="throttled")).split())
+
+
 def test_images_that_did_not_change_are_counted() -> None:
     """Asked for and none: not the same as not asked for; nor as not compared."""
     accuracy = replace(ROW, figure="accuracy", change=0.0, images=100)

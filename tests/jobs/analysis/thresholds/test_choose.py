@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from support import bundles
 
 import gfnet
 import storage
@@ -20,6 +21,8 @@ from jobs.analysis.thresholds.search import search
 from jobs.analysis.thresholds.view import describe_choice, drop_interval
 from jobs.cli import main
 from jobs.common.errors import UsageError
+from jobs.runs.submit import submit
+from jobs.runs.target import Target
 
 GRID = """\
 models: [flat.safetensors, dynn.safetensors]
@@ -142,12 +145,43 @@ def test_the_checkpoint_is_written_with_its_thresholds(
         write_thresholds(root, "r", cell, (0.5, 0.5), tmp_path / "c.gfbundle")
     (tmp_path / "dynn.safetensors").unlink()
     (tmp_path / "dynn.safetensors").write_bytes(path.read_bytes())
-    with pytest.raises(UsageError, match="was changed since"):
+    changed = gfnet.inspect_checkpoint(path).sha256[:12]
+    with pytest.raises(UsageError) as caught:
         write_thresholds(root, "r", cell, (0.5, 0.5), path)
+    assert str(caught.value) == (
+        f"--write: the checkpoint of dynn, {tmp_path / 'dynn.safetensors'}, was changed since the"
+        f" run: its digest is {changed}, the run's {cell['checkpoint_sha256'][:12]}; restore it,"
+        " or submit a new run"
+    )
+    (tmp_path / "dynn.safetensors").unlink()
+    with pytest.raises(UsageError) as caught:
+        write_thresholds(root, "r", cell, (0.5, 0.5), path)
+    assert "dynn with the digest" in str(caught.value)
+    assert "no such checkpoint or bundle: 'dynn.safetensors'" in str(caught.value)
+    assert f"looked at {tmp_path / 'dynn.safetensors'}" in str(caught.value)
     with storage.RunStore.open(root, "r") as store:
         store.save_submission({})
     with pytest.raises(UsageError, match="does not record where its grid is"):
         write_thresholds(root, "r", cell, (0.5, 0.5), path)
+
+
+def test_a_changed_bundle_is_called_a_bundle(tmp_path: Path) -> None:
+    """With its path and both digests."""
+    folder = bundles.write(tmp_path / "tiny", bundles.files())
+    bundles.write_images(tmp_path / "images", 2)
+    grid = tmp_path / "grid.yaml"
+    grid.write_text('models: [tiny]\ndatasets: ["imagefolder:images"]\nmeasure: [accuracy]\n')
+    root = tmp_path / "results"
+    assert submit(grid, root, Target(is_inline=True), lambda _: None, "r").is_done
+    cell = read_pass(root, "r", Limits(max_drop=1), {}).cell
+    bundles.write(folder, bundles.files(thresholds=[0.8]))
+    changed = gfnet.inspect_bundle(folder).digest[:12]
+    with pytest.raises(UsageError) as caught:
+        write_thresholds(root, "r", cell, (0.5,), tmp_path / "c.gfbundle")
+    assert f"the bundle of tiny, {folder}, was changed since the run" in str(caught.value)
+    assert f"its digest is {changed}, the run's {cell['checkpoint_sha256'][:12]};" in str(
+        caught.value
+    )
 
 
 def test_a_model_with_fewer_exits_is_written_with_these(

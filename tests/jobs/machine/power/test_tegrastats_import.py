@@ -228,6 +228,27 @@ def test_power_that_a_node_measured_stays(root: Path, tmp_path: Path) -> None:
         import_log(root, "r", log, board_times=DATED)
 
 
+def test_what_a_log_gave_is_not_said_to_be_missing(root: Path, tmp_path: Path) -> None:
+    """The node could not read it, the rounds have it: the note says both, and --replace follows."""
+    said = "not readable here: clock, temperature (no thermal zone)"
+    with storage.RunStore.open(root, "r") as store:
+        store.save_nodes([replace(NODE, power_source="ina3221: VDD_IN", note=said)])
+        store.merge()
+    ask = "select note from ladder"
+    assert said in rows_of(root, ask)[0]["note"]
+    log = log_of(tmp_path / "board.log")
+    import_log(root, "r", log, board_times=DATED)
+    given = "clock_mhz, cpu_clock_mhz, emc_clock_mhz, temperature_c"
+    (row,) = rows_of(root, ask)
+    assert f"; a log gave its rounds {given}; " in row["note"]
+    assert "; not readable on the node itself: clock, temperature (no thermal zone)" in row["note"]
+    assert "not readable here" not in row["note"]
+    log.write_text(log.read_text().replace("EMC_FREQ 0%@2133", "EMC_FREQ 0%"))
+    import_log(root, "r", log, board_times=DATED, is_replacing=True)
+    (row,) = rows_of(root, ask)
+    assert "a log gave its rounds clock_mhz, cpu_clock_mhz, temperature_c; not" in row["note"]
+
+
 def unchanged(root: Path, ask: Callable[[], object]) -> str:
     """What an import says that is refused; the run is as it was."""
     before = [rows_of(root, f"from {name} order by all") for name in ("power", "rounds", "nodes")]

@@ -16,6 +16,7 @@ from jobs.common import formatting, tables
 from jobs.common.errors import UsageError
 from jobs.plan.estimate import Estimate, estimate
 from jobs.plan.plan import Plan
+from jobs.plan.task import NEW_BUNDLE
 from jobs.plan.view import describe_plan
 from jobs.report.terminal import agreement, profile, status, summary
 from tests.jobs.conftest import SMALL_GRID
@@ -291,6 +292,24 @@ def test_status_of_a_run_that_was_cut_off(copy_of: Callable[[str], Path]) -> Non
     assert "resume with: gfjobs resume r\n" in text
     elsewhere = status.status(root, "r", options=" --results DIR")
     assert "resume with: gfjobs resume r --results DIR\n" in elsewhere
+
+
+def test_a_repaired_bundle_is_not_resumed(copy_of: Callable[[str], Path]) -> None:
+    """It is another bundle; but what failed for another reason, or was not run, is resumed."""
+    root = copy_of(SMALL_GRID)
+    error = f"tiny: stage_0.onnx: broken; {NEW_BUNDLE}"
+    with storage.RunStore.open(root, "r") as store:
+        store.save_run(replace(store.run, status="failed"))
+        first, second, *rest = store.cells
+        failed = replace(first, status="failed", error=error)
+        store.save_cells([failed, second, *rest])
+    text = status.status(root, "r")
+    assert "a repaired bundle has another digest: submit a new run" in " ".join(text.split())
+    assert "gfjobs resume" not in text
+    for other in (replace(second, status="failed", error="x"), replace(second, status="queued")):
+        with storage.RunStore.open(root, "r") as store:
+            store.save_cells([failed, other, *rest])
+        assert "resume the other cells with: gfjobs resume r\n" in status.status(root, "r")
 
 
 def test_an_image_that_cannot_be_decoded_is_named_once(copy_of: Callable[[str], Path]) -> None:
