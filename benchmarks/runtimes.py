@@ -19,6 +19,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -26,10 +27,14 @@ from torch import Tensor
 from torch.nn import functional
 
 import gfnet
+import storage
 from gfnet.runtimes import availability
+from gfnet.runtimes.int8 import CalibrationImages
 
 REFERENCE = ("torch", "float32")
 AIM_LIMIT = 1.25
+CALIBRATED_ON = 16
+"""Images for int8: of untrained weights nobody asks for the accuracy."""
 AIMS = {"float32": 2.4, "bfloat16": 4.0}
 FLAT = [name for name, config in gfnet.VARIANTS.items() if config.family == "gfnet"]
 
@@ -65,16 +70,23 @@ def engines(
     """All that can be had here, the reference first; those that cannot are missing for a reason."""
     products = ProductsAlone(model.config).to(images.device)
     products.load_state_dict(model.state_dict())
+    digits = storage.open_images("digits", "train").read(range(CALIBRATED_ON))
+    calibration = CalibrationImages(
+        f"{CALIBRATED_ON} digits",
+        digits.column("image").to_pylist,
+        gfnet.Preprocessing(images.shape[-1], images.shape[-1]),
+    )
     for name in gfnet.RUNTIMES:
         for precision in gfnet.PRECISIONS:
             if reason := availability.unavailable(name, precision, images.device.type):
                 missing[name, precision] = reason
                 continue
+            used = calibration if precision == "int8" else None
+            put = partial(
+                gfnet.runtime, name, threads=threads, precision=precision, calibration=used
+            )
             try:
-                built = Engine(
-                    gfnet.runtime(name, model, threads=threads, precision=precision),
-                    gfnet.runtime(name, products, threads=threads, precision=precision),
-                )
+                built = Engine(put(model), put(products))
                 for engine in built:  # some processors lack what an engine needs when it runs
                     engine(images)
             except (gfnet.UnavailableError, RuntimeError) as err:

@@ -31,14 +31,14 @@ _OPERATORS = (
     *("Loop", "Scan", "If", "RandomNormal", "Expand", "Tile", "ConstantOfShape", "Range", "Pad"),
     *("Concat", "Reshape", "Squeeze", "Unsqueeze", "Gather", "Slice", "Resize", "MatMul", "Gemm"),
     *("Conv", "Einsum", "TopK", "OneHot", "NonZero", "Where", "Split", "Transpose", "Identity"),
-    *("Softmax", "LSTM", "QLinearMatMul", "DequantizeLinear", "SequenceAt", "Optional", "Nothing"),
+    *("Softmax", "LSTM", "QuantizeLinear", "DequantizeLinear", "SequenceAt", "Optional", "Nothing"),
     *("CumSum", "Upsample", "ScatterND", "Constant", "Cast", "Relu", "Shape", "Dropout", "EyeLike"),
 )
 _NUMBERS = (0, 1, -1, 2, 7, 13, 2**20, 2**31 - 1, 2**31, 2**40, 2**62, -(2**63), 2**63 - 1)
 _BIG = 200
 _NAMES = (
     *("image", "features", "count", "logits", "score", "flat", "axis", "project", "head", ""),
-    *("nothing", "\x1b[31m", "taken", "number"),
+    *("nothing", "\x1b[31m", "taken", "number", "zero", "zeros", "step", "scales"),
 )
 
 
@@ -87,7 +87,7 @@ def _edit(draw: st.DrawFn, model: onnx.ModelProto, change: int) -> None:
     elif change == 4 and graph.initializer:
         tensor = graph.initializer[draw(_INDEX) % len(graph.initializer)]
         if draw(st.booleans()):
-            tensor.dims[0] = number
+            tensor.dims[:1] = [number]  # a scalar becomes a vector
         else:
             tensor.data_type = draw(st.integers(0, 26))
     elif change == 5:

@@ -45,6 +45,8 @@ GRIDS = (
     "name: all\nmodels: [digits-dynn]\ndatasets: [digits]\nthresholds: [[0.6, 0.5, .inf]]\n"
     "devices: [any, jetson]\nruntimes: [torch, onnx]\nprecisions: [float32, bfloat16]\n"
     "threads: [0, 1]\nbatch_sizes: {latency: 1, accuracy: 256}\n",
+    "models: [tiny.safetensors]\ndatasets: [tiny]\nprecisions: [int8]\nruntimes: [onnx]\n"
+    "calibration: {dataset: tiny, images: 5, split: train, image: image, label: label}\n",
     "models: [tiny.safetensors, dynn.safetensors]\ndatasets: ['parquet:data/tiny']\n"
     "measure: [accuracy, latency, energy, profile, exit_costs]\nbaseline: tiny\n"
     "latency: {rounds: 3, warmup_images: 2, images: 10}\n"
@@ -144,7 +146,14 @@ def targets(folder: Path) -> list[Target]:
         Target("pth", torch_files(torch_saved), ".pth", _read_checkpoint, error, 0.15),
         Target(
             "bundle",
-            bundle_files([bundles.files()]),
+            bundle_files(
+                [
+                    bundles.files(),
+                    bundles.files(
+                        {"stage_1.onnx": bundles.quantised_last_stage()}, precision="int8"
+                    ),
+                ]
+            ),
             ".gfbundle",
             _read_bundle,
             gfnet.BundleError,

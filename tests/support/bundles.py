@@ -96,6 +96,28 @@ def last_stage() -> onnx.ModelProto:
     )
 
 
+def quantised_last_stage() -> onnx.ModelProto:
+    """The same in int8: one scale per class, and one of the sums."""
+    scales = np.abs(WEIGHTS["last"]).max(axis=0) / 64
+    return graph(
+        [
+            helper.make_node("Cast", ["number"], ["floating"], to=_FLOAT),
+            helper.make_node("Add", ["taken", "floating"], ["sum"]),
+            helper.make_node("QuantizeLinear", ["sum", "step", "zero"], ["steps"]),
+            helper.make_node("DequantizeLinear", ["steps", "step", "zero"], ["rounded"]),
+            helper.make_node("DequantizeLinear", ["last", "scales", "zeros"], ["weights"], axis=1),
+            helper.make_node("MatMul", ["rounded", "weights"], ["logits"]),
+        ],
+        [value("taken", "n", 4), value("number", "n", 1, kind=_INT)],
+        [value("logits", "n", 3)],
+        last=np.round(WEIGHTS["last"] / scales).astype(np.int8),
+        scales=scales,
+        zeros=np.zeros(3, np.int8),
+        step=np.array(0.05, np.float32),
+        zero=np.array(7, np.uint8),
+    )
+
+
 def manifest(graphs: Mapping[str, bytes]) -> dict[str, Any]:
     """The manifest of both stages, as plain JSON."""
 
