@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -71,7 +71,7 @@ def impossible(name: str, precision: str, device: str | None) -> str | None:
         anywhere = [each for each in PRECISIONS if any(each in has for has in on.values())]
         if precision in anywhere:
             return None
-        return f"runtime {name} supports {' and '.join(anywhere)}, not {precision}"
+        return f"runtime {name} supports {_listed(anywhere)}, not {precision}"
     if device not in on:
         kinds = " and ".join(_DEVICES[kind] for kind in on)
         others = [each for each, has in SUPPORT.items() if precision in has.get(device, ())]
@@ -80,9 +80,11 @@ def impossible(name: str, precision: str, device: str | None) -> str | None:
         return None
     if (device, precision) == ("cpu", "float16") and "bfloat16" in on[device]:
         return "float16 is not supported on a CPU: choose bfloat16"
-    return (
-        f"runtime {name} supports {' and '.join(on[device])} on a {device} device, not {precision}"
-    )
+    return f"runtime {name} supports {_listed(on[device])} on a {device} device, not {precision}"
+
+
+def _listed(precisions: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(precisions[:-1]), precisions[-1])))
 
 
 def _choose(runtimes: list[str]) -> str:

@@ -47,6 +47,7 @@ def describe_plan(plan: Plan, estimate: Estimate, *, is_all: bool = False) -> st
         *describe_skips(plan),
         *_absent_devices(grid),
         *(_dataset(dataset) for dataset in grid.datasets[:MAX_DATASETS]),
+        *_calibration(grid),
         "an all-exit pass covers every threshold; a routed cell is timed",
         f"{format_counted(tasks, 'task', 'tasks')} of at most 1,000 images",
         _time(estimate),
@@ -89,6 +90,11 @@ def _dataset(dataset: Dataset) -> str:
     used = f"{count:,} of {images:,}" if count < images else f"{images:,}"
     classes = format_counted(len(dataset.images.class_names), "class", "classes")
     return f"{dataset.label}: {used} images, {classes}"
+
+
+def _calibration(grid: Grid) -> Iterator[str]:
+    if used := grid.calibration:
+        yield f"int8: ranges from {used.count:,} images of {used.images.name}/{used.images.split}"
 
 
 def describe_skips(plan: Plan) -> list[str]:

@@ -185,7 +185,7 @@ def test_unknown_engines_and_precisions(lively: Callable) -> None:
 @pytest.mark.parametrize(
     ("name", "precision", "reason"),
     [
-        ("onnx", "bfloat16", "runtime onnx supports float32 on a cpu device, not bfloat16"),
+        ("onnx", "bfloat16", "runtime onnx supports float32 and int8 on a cpu device, not bfloat16"),
         ("torch", "float16", "float16 is not supported on a CPU"),
         (
             "tensorrt",
@@ -257,7 +257,7 @@ def test_what_no_installation_gives_is_known_without_one(monkeypatch: pytest.Mon
     reason = availability.impossible("onnx", "bfloat16", "cpu")
     assert availability.unavailable("onnx", "bfloat16", "cpu") == reason, "before any package"
     everywhere = availability.impossible("openvino", "float16", None)
-    assert everywhere == "runtime openvino supports float32 and bfloat16, not float16"
+    assert everywhere == "runtime openvino supports float32, bfloat16 and int8, not float16"
 
 
 def test_the_documented_table_of_engines_is_the_programs() -> None:

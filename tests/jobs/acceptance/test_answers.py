@@ -172,7 +172,7 @@ def test_what_is_planted_is_found(bench: Bench, wrong: str) -> None:
 def test_what_an_engine_lacks_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A package, a precision, or the processor's arithmetic, found while it is built."""
     result = answers._engine("onnx", "float16", bench, 0.0)
-    why = "runtime onnx supports float32 on a cpu device, not float16"
+    why = "runtime onnx supports float32 and int8 on a cpu device, not float16"
     assert (result.verdict, result.reason) == (SKIP, why)
 
     def lacking(*_arguments: Any, **_settings: Any) -> Any:

@@ -9,7 +9,9 @@ import pytest
 import storage
 from jobs.common.errors import BadInputError
 from jobs.grid.grid import Grid
+from jobs.plan.estimate import Estimate
 from jobs.plan.plan import make_plan
+from jobs.plan.view import describe_plan
 
 BASE = "models: [flat.safetensors, dynn.safetensors]\ndatasets: [digits]\nruntimes: [onnx]\n"
 INT8 = f"{BASE}precisions: [float32, int8]\n"
@@ -74,6 +76,8 @@ def test_only_cells_in_int8_have_it(write_grid: Callable, read: Callable[..., Gr
     seven, eight = (make_plan(read(write_grid(grid))).cells for grid in grids)
     ids = [{cell.cell_id for cell in cells} for cells in (plain, seven, eight)]
     assert ids[1] & ids[2] == ids[0]
+    said = describe_plan(make_plan(read(write_grid(grids[0]))), Estimate(0, 0, 1))
+    assert "int8: ranges from 7 images of digits/train\n" in said
     for cell in seven:
         assert (cell.calibration is not None) == (cell.setting.precision == "int8")
         assert not cell.skipped
@@ -88,4 +92,4 @@ def test_int8_of_torch_is_skipped_when_planned(
         cell.setting.precision: cell.skipped for cell in make_plan(read(write_grid(grid))).cells
     }
     assert skipped["float32"] is None
-    assert skipped["int8"] == "runtime torch supports float32 and bfloat16 and float16, not int8"
+    assert skipped["int8"] == "runtime torch supports float32, bfloat16 and float16, not int8"

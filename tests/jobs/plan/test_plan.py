@@ -225,7 +225,7 @@ def test_what_can_run_nowhere_is_skipped_when_planned(plan_of: Callable[[str], P
     no_clock = "a profile can time the parts of runtime torch in float32 only"
     assert {str(reason).split(";")[0] for reason in reasons} == {
         "float16 is not supported on a CPU: choose bfloat16",
-        "runtime onnx supports float32 on a cpu device, not float16",
+        "runtime onnx supports float32 and int8 on a cpu device, not float16",
         no_clock,
     }
 

@@ -413,11 +413,11 @@ def test_what_this_machine_cannot_run_is_skipped(write_grid: Callable, tmp_path:
     assert ended.is_done
     assert said == [
         "running r: 3 cells, 3 tasks to go",
-        "1 cell will be skipped: runtime onnx supports float32 and float16, not bfloat16",
+        "1 cell will be skipped: runtime onnx supports float32, float16 and int8, not bfloat16",
     ]
     rows = storage.query(tmp_path, "select runtime, precision, status, note from cells").to_pylist()
     found = {(row["runtime"], row["precision"]): (row["status"], row["note"]) for row in rows}
-    reason = "runtime onnx supports float32 and float16, not bfloat16"
+    reason = "runtime onnx supports float32, float16 and int8, not bfloat16"
     assert found.pop(("onnx", "bfloat16")) == ("skipped", reason)
     assert set(found.values()) == {("done", None)}
     assert reason in " ".join(status(tmp_path, "r").split())
@@ -450,7 +450,7 @@ def test_a_run_of_which_nothing_can_run_is_done_and_says_so(
         "models: [dynn.safetensors]\ndatasets: [{name: digits, limit: 5}]\n"
         "runtimes: [onnx]\nprecisions: [bfloat16]\nthreads: [1]\n"
     )
-    lines = ["2 cells will be skipped: runtime onnx supports float32 and float16, not bfloat16"]
+    lines = ["2 cells will be skipped: runtime onnx supports float32, float16 and int8, not bfloat16"]
     for _ in range(2):
         said: list[str] = []
         assert submit(grid, tmp_path, INLINE, said.append, "r").is_done
@@ -458,7 +458,7 @@ def test_a_run_of_which_nothing_can_run_is_done_and_says_so(
         (run,) = storage.list_runs(tmp_path)
         assert run.status == "done"
         cells = storage.query(tmp_path, "select distinct status, attempts, note from cells")
-        note = "runtime onnx supports float32 and float16, not bfloat16"
+        note = "runtime onnx supports float32, float16 and int8, not bfloat16"
         assert cells.to_pylist() == [{"status": "skipped", "attempts": 0, "note": note}]
     assert ladder(tmp_path, "r") == (
         f"the ladder is empty: every cell is skipped\n– 2 cells are skipped: {note}\n"

@@ -116,6 +116,12 @@ def test_a_run_says_what_it_was_calibrated_on_and_refuses_other_images(
         ).to_pylist()
         images = storage.open_images("digits", "train")
         assert tuple(row.values()) == ("digits/train", images.sha256, 32)
+        inputs = storage.named_query(root, "inputs", run_id="r").to_pylist()
+        assert [(row["kind"], row["name"], row["images"]) for row in inputs] == [
+            ("calibration", "digits/train", 32),
+            ("checkpoint", "dynn", None),
+            ("data set", "digits", 20),
+        ]
         other = write_grid(GRID.replace("32", "16"))
         with pytest.raises(UsageError, match="images of calibration of dynn: then 32, now 16"):
             submit(other, root, Target(is_inline=True), lambda _: None, "r")
