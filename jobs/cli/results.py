@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import click
@@ -37,24 +37,32 @@ def status(run: str, results: Root, *, is_all: bool) -> None:
 @main.command()
 @RUN_OR_LATEST
 @click.option("--profile", "is_profile", is_flag=True, help="Show where the time goes instead.")
+@click.option("--classes", "is_by_class", is_flag=True, help="Show the accuracy by class instead.")
 @ALL
 @RESULTS
-def summary(run: str, results: Root, *, is_profile: bool, is_all: bool) -> None:
+def summary(run: str, results: Root, *, is_profile: bool, is_by_class: bool, is_all: bool) -> None:
     """Show the ladder of RUN, and where its images exit. Default: the latest.
 
     For other runtimes and precisions it shows how far their answers are from torch in float32.
 
     --profile shows where the time of a forward pass goes, in a run with measure: [profile].
+    --classes shows how each class is answered, the lowest accuracy first.
 
     \b
     Example:
       gfjobs summary latest
     """
+    if is_profile and is_by_class:
+        raise click.UsageError("--profile and --classes each show something else: give one")
     from jobs.report.terminal.agreement import agreement
+    from jobs.report.terminal.classes import classes
     from jobs.report.terminal.profile import profile
     from jobs.report.terminal.summary import exit_histogram, ladder
 
-    views = [partial(view, is_all=is_all) for view in (ladder, agreement, exit_histogram)]
+    shown: Sequence[Callable[..., str]] = (ladder, agreement, exit_histogram)
+    if is_by_class:
+        shown = (classes,)
+    views = [partial(view, is_all=is_all) for view in shown]
     _show(run, results, *([profile] if is_profile else views))
 
 

@@ -87,6 +87,8 @@ MACROS: dict[str, tuple[str, ...]] = {
     "flips": ("run",),
     "exit_cells": ("run",),
     "image_answers": ("run",),
+    "confusion": ("run",),
+    "class_accuracy": ("run",),
     "image_routes": ("run", "t"),
     "oracle_exits": ("run",),
     "overthinking": ("run",),

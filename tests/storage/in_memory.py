@@ -91,6 +91,10 @@ class InMemory(Builder):
             for name, rows in tables.items():
                 self._memory.add(name, rows)
 
+    def add_rows(self, table: str, rows: pa.Table) -> None:
+        """Add rows that are of no cell."""
+        self._memory.add(table, rows)
+
     def query(self, sql: str) -> list[dict[str, Any]]:
         """Ask of all runs that are there."""
         return self._memory.query(sql)

@@ -185,7 +185,11 @@ def test_unknown_engines_and_precisions(lively: Callable) -> None:
 @pytest.mark.parametrize(
     ("name", "precision", "reason"),
     [
-        ("onnx", "bfloat16", "runtime onnx supports float32 and int8 on a cpu device, not bfloat16"),
+        (
+            "onnx",
+            "bfloat16",
+            "runtime onnx supports float32 and int8 on a cpu device, not bfloat16",
+        ),
         ("torch", "float16", "float16 is not supported on a CPU"),
         (
             "tensorrt",

@@ -450,7 +450,9 @@ def test_a_run_of_which_nothing_can_run_is_done_and_says_so(
         "models: [dynn.safetensors]\ndatasets: [{name: digits, limit: 5}]\n"
         "runtimes: [onnx]\nprecisions: [bfloat16]\nthreads: [1]\n"
     )
-    lines = ["2 cells will be skipped: runtime onnx supports float32, float16 and int8, not bfloat16"]
+    lines = [
+        "2 cells will be skipped: runtime onnx supports float32, float16 and int8, not bfloat16"
+    ]
     for _ in range(2):
         said: list[str] = []
         assert submit(grid, tmp_path, INLINE, said.append, "r").is_done
