@@ -123,6 +123,7 @@ class Driver:
                 return
             task, slot = found
             self._cells.start(task)
+            self._events.begin(task)
             try:
                 self._executor.submit(task, slot)
             except SourceError as err:

@@ -10,6 +10,9 @@ from jobs.plan.task import Outcome, Task
 class RunEvents:
     """Receives a driver's events; this class ignores them, and `Progress` shows them."""
 
+    def begin(self, task: Task) -> None:
+        """Called when a task is about to be given out."""
+
     def update(self, task: Task, outcome: Outcome) -> None:
         """Called when a task has ended; if its outcome is lost, it is tried again."""
 

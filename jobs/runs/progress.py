@@ -23,6 +23,7 @@ from jobs.common.text import escape_controls, fold
 from jobs.driver.events import RunEvents
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
+from jobs.runs.time_left import TimeLeft, Workload, workload_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -32,12 +33,12 @@ LINE_INTERVAL_S = 5.0
 
 
 class Progress(RunEvents):
-    """Counts finished images and cells, and estimates the time left from each kind's speed so far.
+    """Counts finished images and cells, and shows them with the time left.
 
     A remark that many tasks have is said of the first.
 
     Drawn only between tasks, when the driver reports one: nothing is drawn while a task is timed on
-    this host. A context manager: the live bar is removed at the end.
+    this host. A context manager: the live view is removed at the end.
 
     Args:
         plan: the cells; those that it skips are not counted.
@@ -56,19 +57,21 @@ class Progress(RunEvents):
         self._console = console or Console(stderr=True, highlight=False, markup=False)
         self._clock = clock
         self._tasks_left: Counter[str] = Counter()
-        self._images_left: Counter[str] = Counter()
+        self._time_left = TimeLeft(clock)
+        self._total = 0
         for cell in plan.runnable:
             for key, images in cell.task_keys():
                 if key not in done:
                     self._tasks_left[cell.cell_id] += 1
-                    self._images_left[cell.kind] += images
+                    self._time_left.expect(cell, images)
+                    self._total += images
         self._varying = find_varying([vars(cell.setting) for cell in plan.cells])
         self._cells = len(plan.runnable)
         self._cells_left = len(self._tasks_left)
-        self._total = self._images_left.total()
-        self._busy_s: dict[str, float] = {}
-        self._finished: Counter[str] = Counter()
+        self._finished = 0
         self._said: set[tuple[str, str]] = set()
+        self._started: set[Workload] = set()
+        self._now = ""
         self._began_s = self._written_s = clock()
         columns = (BarColumn(BAR_WIDTH), TextColumn("{task.description}", markup=False))
         self._bar = Bar(*columns, console=self._console, auto_refresh=False, transient=True)
@@ -86,6 +89,15 @@ class Progress(RunEvents):
         if self._console.is_terminal:
             self._bar.stop()
             self._console.print(self.line())
+
+    def begin(self, task: Task) -> None:
+        """Show on a terminal which cell runs now."""
+        self._now = self._name(task)
+        if workload_of(task) not in self._started:
+            self._started.add(workload_of(task))
+            self._now += "; first the model is loaded, its engine built"
+        if self._console.is_terminal:
+            self._show()
 
     def update(self, task: Task, outcome: Outcome) -> None:
         """Count an ended task, and show the progress."""
@@ -106,9 +118,8 @@ class Progress(RunEvents):
         if not outcome.is_lost:
             self._tasks_left[task.cell_id] -= 1
             self._cells_left -= self._tasks_left[task.cell_id] == 0
-            self._images_left[task.kind] -= images
-            self._finished[task.kind] += images
-            self._busy_s[task.kind] = self._busy_s.get(task.kind, 0.0) + outcome.busy_s
+            self._finished += images
+            self._time_left.end(task, outcome)
         self._show()
 
     def _name(self, task: Task) -> str:
@@ -130,39 +141,28 @@ class Progress(RunEvents):
             images = task.shard.stop - task.shard.start
             self._cells_left += self._tasks_left[task.cell_id] == 0
             self._tasks_left[task.cell_id] += 1
-            self._images_left[task.kind] += images
+            self._time_left.restart(task)
             self._total += images
         self._bar.update(self._bar_task, total=max(self._total, 1))
 
     def line(self) -> str:
-        """Cells done, images, images/s, time left."""
+        """Cells done, images, images/s, and the time left as soon as it can be told."""
         elapsed_s = max(self._clock() - self._began_s, 1e-9)
-        finished = self._finished.total()
         cells = self._cells - self._cells_left
-        text = f"{cells}/{self._cells} cells, {finished:,}/{self._total:,} images"
-        if not finished:
+        text = f"{cells}/{self._cells} cells, {self._finished:,}/{self._total:,} images"
+        if not self._finished:
             return text
-        left_s = self._left_s(elapsed_s)
-        return f"{text}, {finished / elapsed_s:,.0f} images/s, {format_duration(left_s)} left"
-
-    def _left_s(self, elapsed_s: float) -> float:
-        """Seconds left, summed by kind: a routed image takes much longer than one of a batch."""
-        busy_s = sum(self._busy_s.values())
-        overall_s = busy_s / self._finished.total()
-        per_image_s = {kind: self._busy_s[kind] / self._finished[kind] for kind in self._busy_s}
-        left_s = sum(
-            images * per_image_s.get(kind, overall_s) for kind, images in self._images_left.items()
-        )
-        # Parallel tasks and the time between tasks are in the ratio of wall time to busy time.
-        return left_s * elapsed_s / busy_s if busy_s else 0.0
+        text += f", {self._finished / elapsed_s:,.0f} images/s"
+        left_s = self._time_left.left_s()
+        return text if left_s is None else f"{text}, {format_duration(left_s)} left"
 
     def _show(self) -> None:
         if self._console.is_terminal:
-            done = self._finished.total()
-            self._bar.update(self._bar_task, completed=done, description=self.line())
+            text = f"{self.line()}\n{escape_controls(self._now)}"
+            self._bar.update(self._bar_task, completed=self._finished, description=text)
             self._bar.refresh()
             return
-        is_last = not self._images_left.total()
+        is_last = self._finished == self._total
         if is_last or self._clock() - self._written_s >= LINE_INTERVAL_S:
             self._written_s = self._clock()
             self._console.print(self.line(), soft_wrap=True)

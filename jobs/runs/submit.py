@@ -263,6 +263,8 @@ class _Session:
     def _drive(self, done: Done, interrupts: Interrupts, *, is_needed: bool) -> bool:
         """Start an executor, drive the run on it, and stop it in any case."""
         plan = self.plan
+        if is_needed and self.target.starting:
+            self.narrate(self.target.starting)
         executor = self.target.executor(plan) if is_needed else InlineExecutor(Sources.of(plan))
         # Take the signals only after the executor starts: Ray takes them over when it starts.
         with interrupts, Progress(plan, done) as progress:

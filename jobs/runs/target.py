@@ -89,6 +89,13 @@ class Target:
                 " HOST:PORT`), or submit the grid as a new run"
             )
 
+    @property
+    def starting(self) -> str | None:
+        """What takes seconds before the first task runs, for the user; None if nothing does."""
+        if self.is_inline:
+            return None
+        return f"connecting to Ray at {self.address}" if self.address else "starting Ray"
+
     def executor(self, plan: Plan) -> Executor:
         """Start an executor for a plan's tasks.
 

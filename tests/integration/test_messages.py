@@ -17,7 +17,8 @@ from .commands import PATIENCE_S
 OURS = re.compile(
     r"(running|resuming) \S+: \d+ cells?, \d+ tasks? to go"
     r"|\d+ cells? will be skipped: .*"
-    r"|\d+/\d+ cells, [\d,]+/[\d,]+ images(, [\d,]+ images/s, .* left)?"
+    r"|starting Ray"
+    r"|\d+/\d+ cells, [\d,]+/[\d,]+ images(, [\d,]+ images/s(, .* left)?)?"
     r"|rows: .*|next, try:|  gfjobs .*"
     r"|\w+ of \S+ on \S+ was lost: .*|gfjobs: .*"
 )

@@ -45,16 +45,16 @@ def screen(plan_of: Callable[[str], Plan]) -> Callable[..., Screen]:
     return lambda *, is_terminal=False: Screen(plan_of(GRID), is_terminal=is_terminal)
 
 
-def test_the_rest_is_estimated_by_kind(screen: Callable[..., Screen]) -> None:
+def test_the_time_left_is_told_once_each_kind_has_a_speed(screen: Callable[..., Screen]) -> None:
     """Worked by hand: batches run 1,000 images in 2 s; a routed round of 500 takes 50 s."""
     pipe = screen()
     with pipe.progress:
         pipe.finish(pipe.exits, 2)
-        assert pipe.progress.line() == "1/2 cells, 1,000/2,000 images, 500 images/s, 2 s left"
+        assert pipe.progress.line() == "1/2 cells, 1,000/2,000 images, 500 images/s"
         pipe.finish(pipe.first, 50)
         assert pipe.progress.line() == "1/2 cells, 1,500/2,000 images, 29 images/s, 50 s left"
         pipe.finish(pipe.second, 50)
-        assert pipe.progress.line().startswith("2/2 cells, 2,000/2,000 images")
+        assert pipe.progress.line() == "2/2 cells, 2,000/2,000 images, 20 images/s"
 
 
 def test_plain_lines_in_a_pipe(screen: Callable[..., Screen]) -> None:
@@ -77,6 +77,30 @@ def test_a_live_line_on_a_terminal(screen: Callable[..., Screen]) -> None:
         terminal.finish(terminal.first, 1)
     assert "\x1b" in terminal.file.getvalue()
     assert "1/2 cells, 1,500/2,000 images" in terminal.file.getvalue().splitlines()[-1]
+
+
+def test_a_terminal_says_what_runs_now(screen: Callable[..., Screen]) -> None:
+    """And, of a model's first task on an engine, what takes so long."""
+    terminal = screen(is_terminal=True)
+    with terminal.progress:
+        terminal.progress.begin(terminal.exits)
+        said = terminal.file.getvalue()
+        assert "exits of flat on digits; first the model is loaded" in said
+        terminal.finish(terminal.exits, 2)
+        terminal.progress.begin(terminal.exits)
+        since = terminal.file.getvalue()[len(said) :]
+        assert "exits of flat on digits" in since
+    last = terminal.file.getvalue().splitlines()[-1].rpartition("\x1b[2K")[2]
+    assert last.startswith("1/2 cells, 1,000/2,000 images"), "what ran is not left behind"
+
+
+def test_a_pipe_is_not_told_what_runs_now(screen: Callable[..., Screen]) -> None:
+    """It would be a line per task."""
+    pipe = screen()
+    with pipe.progress:
+        said = pipe.file.getvalue()
+        pipe.progress.begin(pipe.exits)
+        assert pipe.file.getvalue() == said
 
 
 def test_failures_and_notes_are_said_at_once(screen: Callable[..., Screen]) -> None:

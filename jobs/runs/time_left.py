@@ -1,0 +1,92 @@
+"""The time that a run still takes, estimated from the tasks that have ended."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jobs.plan.cell import Cell
+from jobs.plan.task import Outcome, Task
+
+Workload = tuple[str, str, str, str, str]
+"""What has one speed: kind, model, runtime, precision and device."""
+
+
+@dataclass
+class _Speed:
+    """Images of ended tasks, and the seconds that they took, engines' building left out."""
+
+    images: int = 0
+    busy_s: float = 0.0
+
+    @property
+    def image_s(self) -> float:
+        """Seconds per image."""
+        return self.busy_s / self.images
+
+
+class TimeLeft:
+    """Estimates the time left by the speed of each workload so far.
+
+    A workload that has not begun is taken to be as fast as the others of its kind. There is no
+    estimate before each kind that is left has a speed: an image that is routed by itself takes many
+    times what one of a batch takes.
+
+    Args:
+        clock: seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._images_left: Counter[Workload] = Counter()
+        self._speeds: defaultdict[Workload, _Speed] = defaultdict(_Speed)
+        self._first_s: float | None = None  # when the first task ended: starting Ray is over
+        self._working_s = 0.0  # of tasks that ended since, engines' building included
+
+    def expect(self, cell: Cell, images: int) -> None:
+        """Add images of a cell that are still to be evaluated."""
+        setting = cell.setting
+        place = setting.runtime, setting.precision, setting.device
+        self._images_left[(cell.kind, cell.model.name, *place)] += images
+
+    def restart(self, task: Task) -> None:
+        """Add the images of a task that must be done again."""
+        self._images_left[workload_of(task)] += task.shard.stop - task.shard.start
+
+    def end(self, task: Task, outcome: Outcome) -> None:
+        """Take a task that has ended and is not tried again."""
+        workload, images = workload_of(task), task.shard.stop - task.shard.start
+        self._images_left[workload] -= images
+        starting_s = outcome.resources.build_s or 0.0
+        if outcome.images or outcome.busy_s:
+            speed = self._speeds[workload]
+            speed.images += images
+            speed.busy_s += max(outcome.busy_s - starting_s, 0.0)
+        if self._first_s is None:
+            self._first_s = self._clock()
+        else:
+            self._working_s += outcome.busy_s + (outcome.resources.load_s or 0.0)
+
+    def left_s(self) -> float | None:
+        """Return the seconds left; None if they cannot be told yet, or nothing is left."""
+        left = {workload: images for workload, images in self._images_left.items() if images > 0}
+        if not left or self._first_s is None or not self._working_s:
+            return None
+        by_kind: defaultdict[str, _Speed] = defaultdict(_Speed)
+        for (kind, *_), speed in self._speeds.items():
+            by_kind[kind].images += speed.images
+            by_kind[kind].busy_s += speed.busy_s
+        if any(kind not in by_kind for kind, *_ in left):
+            return None
+        left_s = sum(
+            images * (self._speeds.get(workload) or by_kind[workload[0]]).image_s
+            for workload, images in left.items()
+        )
+        # Parallel tasks, and the time between tasks, are in the ratio of wall time to work.
+        return left_s * (self._clock() - self._first_s) / self._working_s
+
+
+def workload_of(task: Task) -> Workload:
+    """Return what a task has its speed in common with."""
+    return task.kind, task.model, task.runtime, task.precision, task.device
