@@ -123,7 +123,9 @@ def _build(
         from gfnet.runtimes.onnx import onnx, onnx_on_cuda
 
         is_on_cpu = next(model.parameters()).device.type == "cpu"
-        return onnx(model, threads, graph_of) if is_on_cpu else onnx_on_cuda(model, precision)
+        if not is_on_cpu:
+            return onnx_on_cuda(model, precision)
+        return onnx(model, precision, threads, graph_of)
     from gfnet.runtimes.openvino import openvino
 
     return openvino(model, precision, threads, graph_of)

@@ -47,6 +47,7 @@ class Provider:
         options: as its documentation names them.
         stream: torch's stream that a GPU's provider was told to compute on.
         most_images: larger batches run in parts; 0: no limit.
+        left_out: names of ONNX Runtime's optimisations that are not applied; of the CPU's only.
     """
 
     name: str = CPU_PROVIDER
@@ -55,6 +56,7 @@ class Provider:
     options: Mapping[str, str] = field(default_factory=dict)
     stream: Any = None
     most_images: int = 0
+    left_out: tuple[str, ...] = ()
 
     @property
     def is_cpu(self) -> bool:
@@ -193,7 +195,10 @@ def _checked_session(graph: bytes, provider: Provider) -> Any:
     options.log_severity_level = _ERRORS_ONLY
     if provider.is_cpu:
         options.intra_op_num_threads = provider.threads
-        return ort.InferenceSession(graph, options, providers=[CPU_PROVIDER])
+        left_out = list(provider.left_out) or None
+        return ort.InferenceSession(
+            graph, options, providers=[CPU_PROVIDER], disabled_optimizers=left_out
+        )
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     asked = [(provider.name, dict(provider.options))]  # naming the CPU's would allow it

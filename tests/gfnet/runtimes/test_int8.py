@@ -16,8 +16,10 @@ from support import engines
 from torch import Tensor, nn
 
 import gfnet
-from gfnet.runtimes.exported import to_onnx
+from gfnet.runtimes.exported import single_onnx, to_onnx
 from gfnet.runtimes.int8 import CalibrationImages, int8_graphs
+from gfnet.runtimes.onnx import _HIDES_INT8
+from gfnet.runtimes.onnxruntime_module import load_onnxruntime
 from gfnet.runtimes.stages import Stage, cut, with_matrix_filters
 
 LOWEST, HIGHEST = -64, 64
@@ -100,6 +102,31 @@ def test_weights_have_seven_bits_and_a_scale_per_channel(graphs: list[onnx.Model
             assert np.abs(value).max(axis=0).tolist() == [HIGHEST] * value.shape[1]
     most = 2 * 255 * HIGHEST
     assert most < 2**15
+
+
+def test_onnx_runtime_runs_the_products_in_int8(
+    stages: list[Stage], calibration: CalibrationImages, tmp_path: Path
+) -> None:
+    """For one image too, where an optimisation of its own would take them away from it."""
+    ort = load_onnxruntime()
+    for graph_of in (to_onnx, int8_graphs(calibration)):
+        for left_out in ((), _HIDES_INT8):
+            options = ort.SessionOptions()
+            options.log_severity_level = 3
+            options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+            ort.InferenceSession(
+                single_onnx(stages[0], graph_of),
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=list(left_out) or None,
+            )
+            nodes = onnx.load(tmp_path / "optimised.onnx").graph.node
+            fused = sum(node.op_type == "MatMulIntegerToFloat" for node in nodes)
+            is_left = any(node.op_type == "DequantizeLinear" for node in nodes)
+            if left_out and graph_of is not to_onnx:
+                assert (fused, is_left) == (2, False)
+            else:
+                assert fused == 0
 
 
 def test_a_range_is_what_the_calibration_images_show(
