@@ -47,8 +47,14 @@ class TimeLeft:
     def expect(self, cell: Cell, images: int) -> None:
         """Add images of a cell that are still to be evaluated."""
         setting = cell.setting
-        place = setting.runtime, setting.precision, setting.device
-        self._images_left[(cell.kind, cell.model.name, *place)] += images
+        workload = (
+            cell.kind,
+            cell.model.name,
+            setting.runtime,
+            setting.precision,
+            setting.device,
+        )
+        self._images_left[workload] += images
 
     def restart(self, task: Task) -> None:
         """Add the images of a task that must be done again."""
