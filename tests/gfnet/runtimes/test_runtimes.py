@@ -109,7 +109,7 @@ def test_an_engine_answers_as_a_model_of_another_family(
     runtime = put_on(name, other, precision)
     for batch in (1, 5):
         engines.assert_exits_are_the_models(other, runtime, precision, batch)
-    engines.assert_one_image_leaves_where_its_scores_say(other, runtime)
+    engines.assert_one_image_leaves_where_its_scores_say(other, runtime, precision)
     images = engines.images_of(3, seed=1, side=other.config.img_size)
     with torch.inference_mode():
         final, expected = runtime(images), other(images)
@@ -127,7 +127,8 @@ def test_one_image_leaves_where_its_scores_say(
     model: gfnet.GFNet, name: str, precision: str
 ) -> None:
     """At each exit."""
-    engines.assert_one_image_leaves_where_its_scores_say(model, put_on(name, model, precision))
+    runtime = put_on(name, model, precision)
+    engines.assert_one_image_leaves_where_its_scores_say(model, runtime, precision)
 
 
 @pytest.mark.parametrize(("name", "precision"), [each for each in HERE if each[1] != "int8"])
@@ -178,8 +179,8 @@ def test_unknown_engines_and_precisions(lively: Callable) -> None:
         ValueError, match="runtime 'tflite' is unknown; known: torch, compile, onnx"
     ):
         gfnet.runtime("tflite", lively())
-    with pytest.raises(ValueError, match="precision 'int8' is unknown; known: float32"):
-        gfnet.runtime("torch", lively(), precision="int8")
+    with pytest.raises(ValueError, match="precision 'int4' is unknown; known: float32"):
+        gfnet.runtime("torch", lively(), precision="int4")
 
 
 @pytest.mark.parametrize(
@@ -255,6 +256,9 @@ def test_what_no_installation_gives_is_known_without_one(monkeypatch: pytest.Mon
         ("onnx", "float16", "cpu"),
         ("openvino", "float16", None),
         ("openvino", "float16", "cpu"),
+        *((name, "int8", None) for name in ("torch", "compile", "tensorrt")),
+        *((name, "int8", "cpu") for name in ("torch", "compile")),
+        *((name, "int8", "cuda") for name in ("torch", "compile", "onnx", "tensorrt")),
         *(("openvino", precision, "cuda") for precision in gfnet.PRECISIONS),
         *(("tensorrt", precision, "cpu") for precision in gfnet.PRECISIONS),
     }
