@@ -17,7 +17,7 @@ def refuse_foreign_packages() -> None:
     """
     lines = []
     for origin in find_foreign():
-        found, remedy = origin.foreign()
+        found, remedy = origin.describe_foreign()
         lines.append(fold(escape_controls(found), start="gfjobs: ", indent="    "))
         lines.append(fold(remedy, start="    -> ", indent="       "))
     if lines:

@@ -157,9 +157,9 @@ def _names(origins: Sequence[PackageOrigin]) -> Iterator[Check]:
     is_well = True
     for origin in origins:
         if not origin.is_own:
-            yield Check("names", FAIL, *origin.foreign())
+            yield Check("names", FAIL, *origin.describe_foreign())
             is_well = False
-        for found, remedy in origin.risks() if origin.is_own else ():
+        for found, remedy in origin.describe_risks() if origin.is_own else ():
             yield Check("names", WARN, found, remedy)
             is_well = False
     if origins and is_well:

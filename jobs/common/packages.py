@@ -41,8 +41,8 @@ class PackageOrigin:
         """Whether this gfjobs' own package is imported."""
         return self.imported == _own_file(self.name)
 
-    def foreign(self) -> tuple[str, str]:
-        """What is wrong if another package is imported, and what to do."""
+    def describe_foreign(self) -> tuple[str, str]:
+        """Describe what is wrong if another package is imported, and what to do."""
         if self.imported is None:
             return f"{self.name} is missing in {HOME}", "install gfjobs again"
         found = f"{self.name} is {self.imported}, not gfjobs' own in {HOME}"
@@ -56,8 +56,8 @@ class PackageOrigin:
             "rename it, or take the folder that it lies in off PYTHONPATH",
         )
 
-    def risks(self) -> Iterator[tuple[str, str]]:
-        """What may go wrong although gfjobs' own package is imported, each with what to do."""
+    def describe_risks(self) -> Iterator[tuple[str, str]]:
+        """Describe what may go wrong although the own package is imported, and what to do."""
         if self.claimed_by:
             found = f"{self._claim()}: in one environment, each overwrites files of the other"
             others = self._others()

@@ -52,7 +52,7 @@ def test_all_three_are_ours(tmp_path: Path) -> None:
         origins = find_origins(folder)
         assert [origin.name for origin in origins] == list(PACKAGES)
         assert all(origin.is_own for origin in origins)
-        assert not [risk for origin in origins for risk in origin.risks()]
+        assert not [risk for origin in origins for risk in origin.describe_risks()]
     assert find_foreign() == []
 
 
@@ -64,7 +64,7 @@ def test_another_distribution_claims_a_name(
     monkeypatch.syspath_prepend(tmp_path)
     (jobs,) = [origin for origin in find_origins(HOME) if origin.claimed_by]
     assert (jobs.name, jobs.claimed_by, jobs.is_own) == ("jobs", ("batch-queue",), True)
-    ((found, remedy),) = jobs.risks()
+    ((found, remedy),) = jobs.describe_risks()
     assert found.startswith("batch-queue also has a package jobs")
     assert "pip uninstall batch-queue" in remedy
 
@@ -82,7 +82,7 @@ def test_a_folder_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     found = {origin.name: origin.in_folder for origin in find_origins(tmp_path)}
     assert found == {"gfnet": None, "jobs": file, "storage": tmp_path / "storage"}
     (_, jobs, _) = find_origins(tmp_path)
-    ((said, remedy),) = jobs.risks()
+    ((said, remedy),) = jobs.describe_risks()
     assert said.startswith(f"this folder has another jobs, {file}: the workers of a run")
     assert remedy == "submit from another folder, or rename it"
 
