@@ -4,7 +4,11 @@ Rows go to stdout, messages and progress to stderr. Exit codes: 0 done, 1 work f
 bad input, 3 a regression was found.
 """
 
-from jobs.cli import (
+from jobs.cli.shadowed import refuse_foreign_packages
+
+refuse_foreign_packages()
+
+from jobs.cli import (  # noqa: E402 - they import storage and gfnet
     comparisons,
     completion,
     models,
@@ -17,7 +21,7 @@ from jobs.cli import (
     thresholds,
     upkeep,
 )
-from jobs.cli.base import main
+from jobs.cli.base import main  # noqa: E402
 
 __all__ = [
     "comparisons",

@@ -6,8 +6,9 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from platform import python_version
 
@@ -19,6 +20,7 @@ from jobs.cluster.node_state import RAY_FOLDER, ray_folder, read_state
 from jobs.cluster.ports import Exposure, find_exposure
 from jobs.cluster.token import DEFAULT_FILE, HOW_TO_MAKE, find_token
 from jobs.common.errors import JobsError
+from jobs.common.packages import HOME, PACKAGES, PackageOrigin, find_origins
 from jobs.common.text import fold
 from jobs.machine.clocks import are_clocks_locked, governors
 from jobs.machine.devices import CUDA, find_gpu_fault, has_cuda
@@ -64,6 +66,7 @@ class Here:
             node; None if no node runs.
         sees_gpu: returns whether torch sees a GPU; called only if there should be one.
         gpu_fault: returns why torch cannot compute on the GPU that it sees; empty if it can.
+        origins: returns where gfjobs' own packages are found; empty: not looked for.
     """
 
     identity: Identity
@@ -74,6 +77,7 @@ class Here:
     sees_gpu: Callable[[], bool]
     exposure: Callable[[], tuple[str, Exposure] | None] = lambda: None
     gpu_fault: Callable[[], str] = lambda: ""
+    origins: Callable[[], Sequence[PackageOrigin]] = list
 
     @classmethod
     def look(cls) -> Here:
@@ -88,6 +92,7 @@ class Here:
             sees_gpu=has_cuda,
             exposure=_look_at_ports,
             gpu_fault=find_gpu_fault,
+            origins=partial(find_origins, Path.cwd()),
         )
 
 
@@ -96,6 +101,7 @@ def check_here(here: Here) -> Iterator[Check]:
     yield _system(here.identity)
     yield _python()
     yield _packages()
+    yield from _names(here.origins())
     yield _token()
     yield from _ports(here)
     yield from check_hardware(here)
@@ -144,6 +150,20 @@ def _packages() -> Check:
     if missing:
         return Check("packages", FAIL, text, f"pip install {' '.join(missing)}")
     return Check("packages", OK, text)
+
+
+def _names(origins: Sequence[PackageOrigin]) -> Iterator[Check]:
+    """Check that the names of our packages, which are common words, are ours here."""
+    is_well = True
+    for origin in origins:
+        if not origin.is_own:
+            yield Check("names", FAIL, *origin.describe_foreign())
+            is_well = False
+        for found, remedy in origin.describe_risks() if origin.is_own else ():
+            yield Check("names", WARN, found, remedy)
+            is_well = False
+    if origins and is_well:
+        yield Check("names", OK, f"{', '.join(PACKAGES)} are gfjobs' own, in {HOME}")
 
 
 def _device(here: Here) -> Check:

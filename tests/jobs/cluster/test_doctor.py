@@ -16,6 +16,7 @@ from jobs.cluster.launch import find_installed
 from jobs.cluster.ports import Exposure
 from jobs.cluster.token import find_token
 from jobs.cluster.versions import Versions, find_clashes
+from jobs.common.packages import HOME, PackageOrigin
 from jobs.common.version import gfjobs_version
 
 GIB = 2**30
@@ -191,6 +192,23 @@ def test_a_torch_without_code_for_the_gpu(tmp_path: Path) -> None:
         f"torch sees the GPU and cannot compute on it ({fault})",
     )
     assert "built for this board and JetPack" in told.remedy
+
+
+def test_names_that_other_packages_have(tmp_path: Path) -> None:
+    """One that is imported fails; one that may come in the way is a warning."""
+    own = [PackageOrigin(name, HOME / name / "__init__.py") for name in ("gfnet", "jobs")]
+    well = replace(machine(tmp_path), origins=lambda: own)
+    (told,) = [check for check in check_here(well) if check.what == "names"]
+    assert (told.level, told.found) == (OK, f"gfnet, jobs, storage are gfjobs' own, in {HOME}")
+    risky = replace(own[1], in_folder=tmp_path / "jobs", claimed_by=("batch-queue",))
+    foreign = PackageOrigin("storage", tmp_path / "storage" / "__init__.py")
+    missing = PackageOrigin("gfnet", None)
+    here = replace(well, origins=lambda: [missing, risky, foreign])
+    told_all = [check for check in check_here(here) if check.what == "names"]
+    assert [check.level for check in told_all] == [FAIL, WARN, WARN, FAIL]
+    assert all(check.remedy for check in told_all)
+    assert told_all[0].found == f"gfnet is missing in {HOME}"
+    assert told_all[3].found.startswith(f"storage is {foreign.imported}, not gfjobs' own")
 
 
 def test_clashes_say_which_side_to_change() -> None:
