@@ -117,7 +117,7 @@ def test_no_page_requests_another_host(site: Path, pages: dict[str, Page]) -> No
         assert page.loaded, name
         assert [each for each in page.loaded if ELSEWHERE.match(each)] == [], name
         (policy,) = page.policies
-        assert policy.startswith("default-src 'self';"), name
+        assert policy.startswith("default-src 'self' file:;"), name
         assert not ELSEWHERE.search(policy), name
     for style in site.rglob("*.css"):
         loaded = re.findall(r"url\(\s*[\"']?([^)\"']*)|@import\s+[\"']([^\"']*)", style.read_text())
