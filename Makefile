@@ -6,7 +6,7 @@ BIN := .venv/bin
 # tests start would compile torch anew: 6 seconds of a processor.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test gpu integration coverage shuffled faults mutants soak check bench clean
+.PHONY: run test gpu integration coverage shuffled faults mutants soak check bench docs clean
 .DEFAULT_GOAL := run
 
 run: .venv/installed
@@ -64,6 +64,10 @@ check: .venv/installed
 bench: .venv/installed
 	for script in $(filter-out benchmarks/soak.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
 
+# The site, in build/site; while you write: make docs ARGS=serve
+docs: .venv/installed
+	$(BIN)/python -m mkdocs $(or $(ARGS),build)
+
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 10) else f"gfjobs needs Python 3.10 or newer; {sys.executable} is {v[0]}.{v[1]}. Choose another: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
@@ -73,4 +77,4 @@ bench: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv results
+	rm -rf .venv results build/site

@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -195,7 +195,7 @@ class Value:
         texts = map(_shortened, (self.key, found, allowed))
         self.document.problems.append(InputProblem(place, self.line, *texts))
 
-    def mapping(self, known: Sequence[str], required: Sequence[str] = ()) -> dict[str, Value]:
+    def mapping(self, known: Collection[str], required: Collection[str] = ()) -> dict[str, Value]:
         """Return its entries; unknown, duplicate and missing keys are problems."""
         if not isinstance(self.node, yaml.MappingNode):
             self.problem(f"{self.shown}", f"a mapping with the keys {', '.join(known)}")
@@ -224,12 +224,12 @@ class Value:
                 self.problem(f"the key {name} is missing", f"required: {', '.join(required)}")
         return entries
 
-    def _has_near(self, known: Sequence[str]) -> bool:
+    def _has_near(self, known: Collection[str]) -> bool:
         """Whether any key of its mapping is known, or a known one with a slip in it."""
         names = [key.value for key, _ in self.node.value if isinstance(key, yaml.ScalarNode)]
         return any(difflib.get_close_matches(name, known, 1, _SLIP) for name in names)
 
-    def _find_other_file(self, known: Sequence[str]) -> str | None:
+    def _find_other_file(self, known: Collection[str]) -> str | None:
         """Say what the file is, if its keys are those of another kind of file."""
         names = {key.value for key, _ in self.node.value if isinstance(key, yaml.ScalarNode)}
         for what, (own, command) in _FILES.items():
@@ -340,7 +340,7 @@ _SHORT = {
 """What people call precisions and devices elsewhere."""
 
 
-def suggest_near(name: str, known: Sequence[str] | Mapping[str, object]) -> str:
+def suggest_near(name: str, known: Collection[str]) -> str:
     """Return `; did you mean 'x'?` if a known name is near, else an empty text."""
     near = difflib.get_close_matches(name, list(known), n=_NEAREST, cutoff=0.6)
     if (meant := _SHORT.get(name)) in known:

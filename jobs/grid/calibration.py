@@ -13,8 +13,13 @@ from jobs.grid.datasets import DATASET_RULE, Dataset
 from jobs.grid.downloads import open_or_download
 
 CALIBRATION_SPLIT = "train"
-KEYS = ("dataset", "images", "split", "image", "label")
-"""The last two name columns of Parquet files, as in `datasets`."""
+KEYS = {
+    "dataset": "The data set, by a name as in `datasets`; its images must not be tested.",
+    "images": f"Number of images, the first of the fixed shuffle. Default: {CALIBRATION_IMAGES}.",
+    "split": f"Its split. Default: `{CALIBRATION_SPLIT}`.",
+    "image": "Column of the images in Parquet files, as in `datasets`.",
+    "label": "Column of the labels in Parquet files, as in `datasets`.",
+}
 
 
 @dataclass(frozen=True)

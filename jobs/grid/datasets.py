@@ -15,8 +15,13 @@ from jobs.grid.downloads import open_or_download
 DATASET_RULE = (
     "digits, cifar10, cifar100, a folder below $GFJOBS_DATA, imagefolder:PATH, or parquet:PATH"
 )
-KEYS = ("name", "split", "limit", "image", "label")
-"""Of a data set; the last two name columns of Parquet files."""
+KEYS = {
+    "name": f"The data set: {DATASET_RULE}.",
+    "split": "Its split. Default: `test`.",
+    "limit": "Most images to use, the first of the fixed shuffle. Default: all.",
+    "image": "Column of the images in Parquet files. Default: found by its name or the metadata.",
+    "label": "Column of the labels in Parquet files. Default: found by its name or the metadata.",
+}
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ SHARD_IMAGES = 1000
 """Most images of one task."""
 
 MAX_BATCH = SHARD_IMAGES  # a task holds no more
+LATENCY_BATCH = 1
+ACCURACY_BATCH = 256
 MEASURES = tuple(measure for kind in storage.KINDS.values() for measure in kind.measures)
 DEFAULT_MEASURES = ("accuracy", "latency")
 

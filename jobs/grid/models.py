@@ -22,7 +22,12 @@ from gfnet.bundle.manifest import MANIFEST_NAME, BundleManifest
 from gfnet.costs import ExitCost, count_exit_costs
 from jobs.common.yaml_document import Value, suggest_near
 
-KEYS = ("name", "checkpoint", "exit_blocks")
+KEYS = {
+    "name": "Its name in rows. Default: the bundled name, or the file's name.",
+    "checkpoint": "A bundled name, or the path of a checkpoint or a bundle.",
+    "exit_blocks": "Blocks, counted from 0, after which images may exit; `[]`: none. Default: all"
+    " exits that the checkpoint has.",
+}
 GATE = "gate"
 """The exit rule of a model with gates unless the grid says otherwise."""
 

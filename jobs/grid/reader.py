@@ -22,7 +22,9 @@ from jobs.grid.cross_checks import (
 )
 from jobs.grid.datasets import Dataset, read_datasets
 from jobs.grid.grid import (
+    ACCURACY_BATCH,
     DEFAULT_MEASURES,
+    LATENCY_BATCH,
     MAX_BATCH,
     MEASURES,
     NAME,
@@ -30,31 +32,12 @@ from jobs.grid.grid import (
     Grid,
     LatencyProtocol,
 )
+from jobs.grid.keys import BELOW, KEYS, REQUIRED
 from jobs.grid.models import GATE, Model, read_model
 from jobs.grid.threshold_axis import PATIENCE, Threshold, read_thresholds
 from jobs.machine.devices import CUDA, SLUG, SLUG_RULE
 from jobs.machine.power.protocol import EnergyProtocol
 
-KEYS = (
-    "name",
-    "models",
-    "datasets",
-    "thresholds",
-    "exit_rules",
-    "devices",
-    "runtimes",
-    "precisions",
-    "threads",
-    "batch_sizes",
-    "measure",
-    "latency",
-    "energy",
-    "calibration",
-    "baseline",
-    "exclude",
-)
-LATENCY_BATCH = 1
-ACCURACY_BATCH = 256
 MAX_ROUNDS = 10_000
 MAX_IMAGES = 2**31 - 1  # the most that the columns hold
 MAX_THREADS = 1024
@@ -93,7 +76,7 @@ class _Reader:
         self.document = document
         self.base = base
         self.may_download = may_download
-        self.entries = document.root().mapping(KEYS, required=("models", "datasets"))
+        self.entries = document.root().mapping(KEYS, REQUIRED)
 
     def read(self, devices: Sequence[str] | None) -> Grid:
         """Return the grid, with stand-ins for values that have problems."""
@@ -214,7 +197,7 @@ class _Reader:
         if not given.is_mapping:
             given.problem(given.shown, "one size for each, as {latency: 1, accuracy: 256}")
             return LATENCY_BATCH, ACCURACY_BATCH
-        sizes = given.mapping(("latency", "accuracy"))
+        sizes = given.mapping(BELOW["batch_sizes"])
         latency = sizes["latency"].whole(1, MAX_BATCH) if "latency" in sizes else LATENCY_BATCH
         accuracy = sizes["accuracy"].whole(1, MAX_BATCH) if "accuracy" in sizes else ACCURACY_BATCH
         return latency, accuracy
@@ -222,7 +205,7 @@ class _Reader:
     def _latency(self) -> LatencyProtocol:
         if "latency" not in self.entries:
             return LatencyProtocol()
-        fields = self.entries["latency"].mapping(("rounds", "warmup_images", "images"))
+        fields = self.entries["latency"].mapping(BELOW["latency"])
         highest = {"rounds": MAX_ROUNDS, "warmup_images": MAX_IMAGES, "images": MAX_IMAGES}
         read = {name: value.whole(1, highest[name]) for name, value in fields.items()}
         return LatencyProtocol(**read)
@@ -230,7 +213,7 @@ class _Reader:
     def _energy(self) -> EnergyProtocol:
         if "energy" not in self.entries:
             return EnergyProtocol()
-        fields = self.entries["energy"].mapping(("idle_s", "active_s", "settle_s"))
+        fields = self.entries["energy"].mapping(BELOW["energy"])
         return EnergyProtocol(
             **{name: value.number(0.0, MAX_WAIT_S) for name, value in fields.items()}
         )
@@ -259,7 +242,7 @@ class _Reader:
         }
         excluded = []
         for value in self._items("exclude"):
-            fields = value.mapping(tuple(axes))
+            fields = value.mapping(BELOW["exclude"])
             excluded.append({axis: v.choice(axes[axis], axis) for axis, v in fields.items()})
             if value.is_mapping and not value.node.value:
                 value.problem("an empty mapping", "at least one axis: " + ", ".join(axes))

@@ -14,7 +14,11 @@ import numpy as np
 from jobs.common.yaml_document import Value
 from jobs.grid.models import Model
 
-RANGE_KEYS = ("start", "stop", "num")
+RANGE_KEYS = {
+    "start": "First threshold of a range.",
+    "stop": "Last threshold of a range.",
+    "num": "Number of thresholds, at equal distances; the all-exit pass answers them.",
+}
 MAX_THRESHOLDS = 100_000
 """In all; the all-exit pass answers any threshold, so a finer grid is never needed."""
 

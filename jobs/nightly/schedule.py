@@ -14,21 +14,9 @@ from jobs.common.errors import UsageError
 from jobs.common.yaml_document import Document, Value
 from jobs.grid.grid import NAME, NAME_RULE
 from jobs.nightly.cron import Calendar, read_calendar
+from jobs.nightly.schedule_keys import BELOW, KEYS, REQUIRED
 from jobs.runs.target import Target
 
-KEYS = (
-    "name",
-    "grid",
-    "cron",
-    "timezone",
-    "results",
-    "address",
-    "inline",
-    "judge",
-    "report",
-    "notify",
-)
-REQUIRED = ("grid", "cron")
 MAX_WINDOW = 10_000
 
 _COMMAND_RULE = "a program and its arguments, such as [mail, -s, a night, lab@example.org]"
@@ -103,8 +91,8 @@ class Reader:
         self.document = document
         self.base = document.path.parent
         self.entries = document.root().mapping(KEYS, REQUIRED)
-        self.judge = self._below("judge", ("against", "baseline", "control"))
-        self.notify = self._below("notify", ("command", "always"), ("command",))
+        self.judge = self._below("judge")
+        self.notify = self._below("notify", ("command",))
 
     def read(self, results: storage.Root) -> Schedule:
         """Read the schedule; values with problems in the document are stand-ins."""
@@ -120,10 +108,8 @@ class Reader:
             notify=self._notify(),
         )
 
-    def _below(
-        self, key: str, known: Sequence[str], required: Sequence[str] = ()
-    ) -> dict[str, Value]:
-        return self.entries[key].mapping(known, required) if key in self.entries else {}
+    def _below(self, key: str, required: Sequence[str] = ()) -> dict[str, Value]:
+        return self.entries[key].mapping(BELOW[key], required) if key in self.entries else {}
 
     def _name(self) -> str:
         """The schedule's name, which becomes part of run ids; default: the file's name."""

@@ -19,6 +19,7 @@ from gfnet.training.settings import (
 from jobs.common.yaml_document import Document, Value
 from jobs.grid.models import CheckpointModel
 from jobs.training import recipe_fields as fields
+from jobs.training.recipe_keys import WEIGHTS
 from jobs.training.recipe_model import read_config, read_parent, read_preprocessing
 
 
@@ -103,7 +104,7 @@ def _read(root: Value, base: Path) -> Recipe | None:
         teaching=fields.read_teaching(entries),
         exits=fields.read_exits(entries, schedule),
         precision=entries.choice("precision", PRECISIONS),
-        weights=entries.choice("weights", fields.WEIGHTS),
+        weights=entries.choice("weights", WEIGHTS),
         threads=entries.whole("threads", 1, fields.MAX_THREADS),
         output=fields.read_output(entries, base),
     )

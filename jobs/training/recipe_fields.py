@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import storage
@@ -20,39 +20,8 @@ from gfnet.training.settings import (
 from jobs.common.yaml_document import Document, Value
 from jobs.grid.downloads import open_or_download
 from jobs.grid.models import CheckpointModel
+from jobs.training.recipe_keys import BELOW, COMMON, KEYS, OF_STAGE, OPTIONAL
 
-_SCHEDULE = ("epochs", "batch_size", "learning_rate", "weight_decay", "warmup_epochs", "seed")
-_LOSS = ("label_smoothing", "ema_decay")
-COMMON = (
-    "name",
-    "stage",
-    "dataset",
-    "validation",
-    "augmentation",
-    *_SCHEDULE,
-    "optimizer",
-    "precision",
-    "weights",
-    "threads",
-    "output",
-)
-OF_STAGE = {
-    "baseline": ("model", "initial_filters", "start", "preprocessing", *_LOSS),
-    "distillation": ("model", "initial_filters", "teacher", "teaching", *_LOSS),
-    "exits": ("start", "exit_blocks", "cost_weight", "phase_epochs", "joint_epochs"),
-}
-_EVERY = tuple(dict.fromkeys(key for keys in (COMMON, *OF_STAGE.values()) for key in keys))
-OPTIONAL = (
-    "initial_filters",
-    "augmentation",
-    "preprocessing",
-    "optimizer",
-    "precision",
-    "weights",
-    *_LOSS,
-    "joint_epochs",
-)
-WEIGHTS = ("float32", "float16")
 _MAX_SEED = 2**32 - 1
 MAX_THREADS = 1024
 _MAX_EMA_DECAY = 0.99999
@@ -62,7 +31,7 @@ _SUFFIX = ".safetensors"
 class Entries:
     """The values of one mapping; any may be absent."""
 
-    def __init__(self, value: Value | None, keys: Sequence[str], required: Sequence[str]) -> None:
+    def __init__(self, value: Value | None, keys: Collection[str], required: Sequence[str]) -> None:
         self._values = value.mapping(keys, required) if value else {}
 
     def get(self, key: str) -> Value | None:
@@ -98,7 +67,7 @@ def read_stage(root: Value) -> str | None:
     """Reads the stage, on which the allowed keys depend; None if there is none."""
     # A scratch document: problems are reported by `read_entries`.
     scratch = Document(root.document.path, root.document.text).root()
-    value = scratch.mapping(_EVERY).get("stage") if scratch.is_mapping else None
+    value = scratch.mapping(KEYS).get("stage") if scratch.is_mapping else None
     if value and value.is_scalar and value.node.value in OF_STAGE:
         return str(value.node.value)
     return None
@@ -106,7 +75,7 @@ def read_stage(root: Value) -> str | None:
 
 def read_entries(root: Value, stage: str | None) -> Entries:
     """Reads the values; without a stage the keys of all stages are allowed."""
-    keys = (*COMMON, *OF_STAGE[stage]) if stage else _EVERY
+    keys = (*COMMON, *OF_STAGE[stage]) if stage else tuple(KEYS)
     entries = Entries(root, keys, _required_keys(root, stage))
     entries.choice("stage", tuple(OF_STAGE))
     return entries
@@ -140,7 +109,7 @@ def read_validation(
 ) -> HoldOut:
     """Reads which images are held out; the parent must not have been trained on them either."""
     value = entries.get("validation")
-    fields = Entries(value, ("fraction", "seed"), ("fraction", "seed"))
+    fields = Entries(value, BELOW["validation"], tuple(BELOW["validation"]))
     validation = HoldOut(fields.number("fraction", 0.01, 0.5), fields.whole("seed", 0, _MAX_SEED))
     learned = parent.metadata.training if parent else {}
     if value and images and learned.get("dataset_sha256") == images.sha256:
@@ -177,8 +146,7 @@ def read_augmentation(entries: Entries, stage: str | None, crop: int | None) -> 
 
     There is no limit on padding if the crop is not known.
     """
-    keys = tuple(Augmentation.__dataclass_fields__)
-    fields = Entries(entries.get("augmentation"), keys, ())
+    fields = Entries(entries.get("augmentation"), BELOW["augmentation"], ())
     flips = fields.get("flips")
     if stage == "exits":
         for key in ("mixup", "cutmix"):
@@ -213,7 +181,7 @@ def read_exits(entries: Entries, schedule: EpochSchedule) -> ExitTraining:
 def read_teaching(entries: Entries) -> Teaching:
     """Reads what a student learns from its teacher."""
     value = entries.get("teaching")
-    fields = Entries(value, ("kind", "temperature"), ("kind",))
+    fields = Entries(value, BELOW["teaching"], ("kind",))
     kind, temperature = fields.choice("kind", TEACHING), fields.get("temperature")
     if kind == "hard" and temperature:
         temperature.problem("hard teaching has no temperature", "kind: soft, or no temperature")

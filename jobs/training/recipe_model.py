@@ -13,8 +13,8 @@ from gfnet.preprocess import EXIF, INTERPOLATIONS
 from jobs.common.yaml_document import Value
 from jobs.grid.models import CheckpointModel, read_model
 from jobs.training.recipe_fields import Entries
+from jobs.training.recipe_keys import BELOW, SIZES
 
-_SIZES = ("img_size", "patch_size", "embed_dim", "depth")
 _START = {
     "baseline": (("gfnet", "gfnet-h"), "start from"),
     "exits": (GROWING, "add exits to"),
@@ -84,8 +84,8 @@ def read_config(
 def _fresh_config(
     value: Value, stage: str | None, images: storage.ImageSet | None, parent: CheckpointModel | None
 ) -> gfnet.ModelConfig | None:
-    model = Entries(value, (*_SIZES, "filter_grid"), _SIZES)
-    sizes: dict[str, Any] = {key: model.whole(key, 1, _MAX_SIZE) for key in _SIZES}
+    model = Entries(value, BELOW["model"], tuple(SIZES))
+    sizes: dict[str, Any] = {key: model.whole(key, 1, _MAX_SIZE) for key in SIZES}
     grid = model.get("filter_grid")
     sides = tuple(side.whole(1) for side in grid.items()) if grid else ()
     if stage not in _FAMILY or not model.is_sound("img_size"):
@@ -105,7 +105,7 @@ def _fresh_config(
         place = grid if grid and "filter_grid" in str(err) else value
         place.problem(str(err), "sizes that fit together")
         return None
-    return config if images and model.is_sound(*_SIZES) else None
+    return config if images and model.is_sound(*SIZES) else None
 
 
 def _exits_config(entries: Entries, parent: CheckpointModel | None) -> gfnet.ModelConfig | None:
@@ -126,9 +126,7 @@ def read_preprocessing(
     """Returns the parent's preprocessing, for the same images; without a parent, the recipe's."""
     if parent:
         return parent.metadata.preprocessing
-    fields = Entries(
-        entries.get("preprocessing"), ("size", "interpolation", "mean", "std", "exif"), ()
-    )
+    fields = Entries(entries.get("preprocessing"), BELOW["preprocessing"], ())
     chosen: dict[str, Any] = {
         "size": fields.whole("size", config.img_size if config else 1, _MAX_SIZE),
         "interpolation": fields.choice("interpolation", INTERPOLATIONS[::-1]),

@@ -23,11 +23,11 @@ from gfnet.convert import ImportChanges, convert
 from jobs.cluster import ray_up_file
 from jobs.common.errors import BadInputError
 from jobs.common.yaml_document import Document
-from jobs.grid import reader
-from jobs.nightly import schedule
+from jobs.grid import keys, reader
+from jobs.nightly import schedule, schedule_keys
 from jobs.plan.plan import make_plan
+from jobs.training import recipe_keys
 from jobs.training.recipe import read_recipe
-from jobs.training.recipe_fields import COMMON, OF_STAGE
 from tests.fuzz.bundles import bundle_files
 from tests.fuzz.checkpoints import damaged, plain_pickle, safetensors_files, torch_files
 from tests.fuzz.documents import documents
@@ -110,18 +110,24 @@ def targets(folder: Path) -> list[Target]:
     _small_data_sets(folder)
     files = _small_checkpoints(folder)
     warnings.simplefilter("ignore")  # torch's, of pickles that it then refuses
-    recipe_keys = sorted({*COMMON, *(key for keys in OF_STAGE.values() for key in keys)})
     torch_saved = [data for data in files.values() if data[:1] != b"{" and not _is_header(data)]
     safetensors = [data for data in files.values() if _is_header(data)]
     error = gfnet.CheckpointError
     return [
-        Target("grid", documents(GRIDS, reader.KEYS), ".yaml", _read_grid, BadInputError, 0.25),
         Target(
-            "recipe", documents(RECIPES, recipe_keys), ".yaml", read_recipe, BadInputError, 0.15
+            "grid", documents(GRIDS, tuple(keys.KEYS)), ".yaml", _read_grid, BadInputError, 0.25
+        ),
+        Target(
+            "recipe",
+            documents(RECIPES, tuple(recipe_keys.KEYS)),
+            ".yaml",
+            read_recipe,
+            BadInputError,
+            0.15,
         ),
         Target(
             "schedule",
-            documents(SCHEDULES, schedule.KEYS),
+            documents(SCHEDULES, tuple(schedule_keys.KEYS)),
             ".yaml",
             _read_schedule,
             BadInputError,

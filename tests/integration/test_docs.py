@@ -28,7 +28,7 @@ GOING_ON = (
 )
 """Pages that begin with the same run or the same images, as somebody has them who reads on."""
 
-REASONS = ("docs/decisions.md",)
+REASONS = ("docs/README.md", "docs/decisions.md", "docs/glossary.md")
 """Pages without commands."""
 
 ALONE = [page for page in PAGES if page not in sum(GOING_ON, REASONS)]

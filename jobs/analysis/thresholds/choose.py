@@ -22,8 +22,8 @@ from jobs.analysis.thresholds.latency_mixture import Rounds, compose
 from jobs.common.errors import UsageError
 from jobs.common.formatting import SETTING, Row
 from jobs.common.yaml_document import Document
+from jobs.grid.keys import KEYS
 from jobs.grid.models import Model, StagedModel, read_model
-from jobs.grid.reader import KEYS
 from jobs.runs.saved_submission import read_grid_folders
 
 NARROWING = ("model", *SETTING)

@@ -14,7 +14,7 @@ from gfnet.preprocess import DecodeError, decode
 from jobs.common.errors import BadInputError
 from jobs.common.yaml_document import Document
 from jobs.grid.datasets import KEYS as DATASET_KEYS
-from jobs.grid.reader import KEYS as GRID_KEYS
+from jobs.grid.keys import KEYS as GRID_KEYS
 
 if TYPE_CHECKING:
     from PIL.Image import Image

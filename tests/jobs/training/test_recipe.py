@@ -12,7 +12,7 @@ import gfnet
 from gfnet.training.settings import Augmentation, EpochSchedule, ExitTraining, HoldOut, Teaching
 from jobs.common.errors import BadInputError
 from jobs.training.recipe import read_recipe
-from jobs.training.recipe_fields import OPTIONAL
+from jobs.training.recipe_keys import OPTIONAL
 
 BASELINE: dict[str, Any] = {
     "name": "base",
