@@ -7,6 +7,7 @@ bad input, 3 a regression was found.
 from jobs.cli import (
     comparisons,
     completion,
+    evaluation,
     models,
     nodes,
     power,
@@ -22,6 +23,7 @@ from jobs.cli.base import main
 __all__ = [
     "comparisons",
     "completion",
+    "evaluation",
     "main",
     "models",
     "nodes",

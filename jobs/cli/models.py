@@ -135,7 +135,8 @@ def import_file(file: Path, output: Path | None, classes: str | None, **wanted: 
     for note in imported.notes:
         narrate(note)
     show(text_table(("", "value"), imported.facts))
-    narrate(f"next, name it in a grid, models: [{output}], and see its cells:")
+    narrate("next, evaluate it; or name it in a grid under models, and see its cells:")
+    narrate(f"  {program()} eval {shlex.quote(str(output))} --data NAME")
     narrate(f"  {program()} plan GRID")
 
 
@@ -284,6 +285,7 @@ def train(
         narrate("interrupted; resume after the last finished epoch with:")
         narrate(f"  {program()} {shlex.join(again)} --resume")
         sys.exit(FAILED)
-    narrate("next, name the checkpoint in a grid under models, and see its cells:")
+    narrate("next, evaluate it; or name it in a grid under models, and see its cells:")
+    narrate(f"  {program()} eval {shlex.quote(str(path))} --data NAME")
     narrate(f"  {program()} plan GRID")
     show(f"{path}\n")
