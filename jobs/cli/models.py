@@ -188,7 +188,8 @@ def export_file(
     \b
     Example:
       gfjobs export digits-dynn -o digits-dynn.gfbundle
-      gfjobs export digits-dynn -o int8.gfbundle --precision int8 --calibration digits
+      gfjobs export digits-dynn -o int8.gfbundle \\
+          --precision int8 --calibration digits
     """
     from jobs.common.tables import text_table
     from jobs.training.bundle_export import Exporting, export_checkpoint
