@@ -64,7 +64,7 @@ _OPTIONS = {
     "runtimes": Option("--runtime"),
     "precisions[0]": Option("--precision"),
     # Of the whole list: int8 lacks images to calibrate on.
-    "precisions": Option("--precision", "--calibration DATASET: training images, not tested ones"),
+    "precisions": Option("--precision", "--calibration NAME: training images, not tested ones"),
     "threads": Option("--threads"),
     "latency.rounds": Option("--rounds"),
     "calibration.dataset": Option("--calibration"),

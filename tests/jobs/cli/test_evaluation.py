@@ -16,6 +16,7 @@ import storage
 from jobs.cli import main
 from jobs.cli.hints import DATASETS
 from jobs.driver.driver import Driver
+from jobs.grid.grid import LatencyProtocol
 
 QUICK = ("--threads", "1", "--rounds", "1", "--inline")
 
@@ -180,6 +181,13 @@ def test_a_name_is_made_of_checkpoint_data_and_time(root: Path) -> None:
     assert evaluate("flat.safetensors", "--data", "digits").exit_code == 0
     (run,) = storage.list_runs(root)
     assert re.fullmatch(r"flat-digits-\d{8}-\d{6}", run.run_id)
+
+
+def test_the_help_tells_the_defaults_of_grids() -> None:
+    """They stand there as text: the grid leaves out what is not asked for."""
+    text = " ".join(gfjobs("eval", "--help").stdout.split())
+    for name, default in (("rounds", LatencyProtocol().rounds), ("split", "test"), ("threads", 0)):
+        assert re.search(rf"--{name} [^-]*default: {default}\b", text), name
 
 
 def test_the_data_sets_that_a_shell_offers() -> None:

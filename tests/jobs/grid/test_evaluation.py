@@ -14,7 +14,7 @@ import gfnet
 from jobs.common.errors import BadInputError
 from jobs.common.yaml_document import MAX_BYTES
 from jobs.grid.evaluation import Evaluation, build_grid
-from jobs.grid.grid import LatencyProtocol, grid_name
+from jobs.grid.grid import grid_name
 from jobs.grid.reader import read_grid
 
 REPOSITORY = Path(__file__).parents[3]
@@ -128,7 +128,7 @@ WRONG = [  # options, the option that is named, words that the message has
     ({"device": "cdua"}, "--device", "unknown device 'cdua'"),
     ({"runtime": "onxn"}, "--runtime", "unknown runtime 'onxn'; did you mean 'onnx'?"),
     ({"precision": "fp16"}, "--precision", "did you mean 'float16'?"),
-    ({"runtime": "onnx", "precision": "int8"}, "--precision", "allowed: --calibration DATASET"),
+    ({"runtime": "onnx", "precision": "int8"}, "--precision", "allowed: --calibration NAME"),
     ({"calibration": "digits"}, "--calibration", "allowed: --precision int8"),
     (
         {"runtime": "onnx", "precision": "int8", "split": "train", "calibration": "digits"},
@@ -212,11 +212,6 @@ def test_a_bundled_name_is_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "digits-dynn" in gfnet.bundled()
     assert written(checkpoint="digits-dynn")["models"] == ["digits-dynn"]
     assert written(checkpoint="./digits-dynn")["models"] == [f"{tmp_path}/digits-dynn"]
-
-
-def test_the_default_of_rounds_in_the_help() -> None:
-    """`gfjobs eval --help` says 3."""
-    assert LatencyProtocol().rounds == 3
 
 
 def test_the_grid_of_the_docs_is_that_of_its_command() -> None:
