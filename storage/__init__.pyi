@@ -20,6 +20,7 @@ from .images.digests import state_of_file as state_of_file
 from .images.digests import state_of_folder as state_of_folder
 from .images.names import DATA_VARIABLE as DATA_VARIABLE
 from .images.names import DOWNLOADABLE as DOWNLOADABLE
+from .images.names import absolute_name as absolute_name
 from .images.names import cache_folder as cache_folder
 from .images.names import named_file as named_file
 from .images.writing import EncodedImage as EncodedImage
@@ -47,6 +48,7 @@ from .runs.listing import ask_to_cancel as ask_to_cancel
 from .runs.listing import find_run as find_run
 from .runs.listing import holder as holder
 from .runs.listing import is_locked as is_locked
+from .runs.listing import kept_grid as kept_grid
 from .runs.listing import list_runs as list_runs
 from .runs.listing import log_of as log_of
 from .runs.listing import read_cells as read_cells

@@ -11,6 +11,7 @@ refuse_foreign_packages()
 from jobs.cli import (  # noqa: E402 - they import storage and gfnet
     comparisons,
     completion,
+    evaluation,
     models,
     nodes,
     power,
@@ -26,6 +27,7 @@ from jobs.cli.base import main  # noqa: E402
 __all__ = [
     "comparisons",
     "completion",
+    "evaluation",
     "main",
     "models",
     "nodes",

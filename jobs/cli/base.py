@@ -86,12 +86,18 @@ STALL = click.option(
 ALL = click.option(
     "--all", "is_all", is_flag=True, help="Show all rows of long tables in a terminal, too."
 )
+RUN_NAME = click.option(
+    "--run",
+    "run_id",
+    shell_complete=run_hints,
+    help="Name of the run; an existing run of that name is resumed.",
+)
 RUN = click.argument("run", shell_complete=run_hints)
 RUN_OR_LATEST = click.argument("run", default="latest", shell_complete=run_hints)
 
 
 COMMANDS = {
-    "Run": ("plan", "submit", "resume", "cancel", "watch", "runs", "rm"),
+    "Run": ("eval", "plan", "submit", "resume", "cancel", "watch", "runs", "rm"),
     "Results": ("status", "summary", "report", "sql"),
     "Models": ("models", "import", "export", "train"),
     "Thresholds": ("curve", "choose", "certify"),

@@ -7,7 +7,7 @@ neither torch, ray nor duckdb, makes no network request, and offers nothing if s
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -17,6 +17,9 @@ from click.shell_completion import CompletionItem
 from storage import StorageError
 
 LATEST = "latest"
+DATASETS = ("digits", "cifar10", "cifar100")
+"""The data sets without a path or $GFJOBS_DATA: what `storage` says, which would load pyarrow."""
+
 ASKED_RUNS = 50
 """How many runs, the last by name, offer their models if the command names no run yet."""
 
@@ -64,6 +67,22 @@ def schedule_hints(context: click.Context, _parameter: click.Parameter, begun: s
         return []
 
 
+def checkpoint_hints(
+    _context: click.Context, _parameter: click.Parameter, begun: str
+) -> list[CompletionItem[str]]:
+    """Complete the bundled checkpoints, and files."""
+    import gfnet
+
+    return _plain_or_file(gfnet.bundled(), begun)
+
+
+def data_hints(
+    _context: click.Context, _parameter: click.Parameter, begun: str
+) -> list[CompletionItem[str]]:
+    """Complete the data sets that gfjobs knows by name, and files."""
+    return _plain_or_file(DATASETS, begun)
+
+
 def folder_hints(
     _context: click.Context, _parameter: click.Parameter, begun: str
 ) -> list[CompletionItem[str]]:
@@ -97,6 +116,12 @@ def _meant(context: click.Context, run: str, what: str) -> Iterator[str]:
     for key in meanings if isinstance(meanings, dict) else ():
         if key.startswith(f"{what} "):
             yield key[len(what) + 1 :]
+
+
+def _plain_or_file(names: Iterable[str], begun: str) -> list[CompletionItem[str]]:
+    """Offer names; where none begins so, the shell's own files."""
+    found = _plain([*names], begun)
+    return [*map(CompletionItem, found)] or [CompletionItem(begun, type="file")]
 
 
 def _plain(names: list[str], begun: str) -> list[str]:

@@ -135,7 +135,8 @@ def import_file(file: Path, output: Path | None, classes: str | None, **wanted: 
     for note in imported.notes:
         narrate(note)
     show(text_table(("", "value"), imported.facts))
-    narrate(f"next, name it in a grid, models: [{output}], and see its cells:")
+    narrate("next, evaluate it; or name it in a grid under models, and see its cells:")
+    narrate(f"  {program()} eval {shlex.quote(str(output))} --data NAME")
     narrate(f"  {program()} plan GRID")
 
 
@@ -187,7 +188,8 @@ def export_file(
     \b
     Example:
       gfjobs export digits-dynn -o digits-dynn.gfbundle
-      gfjobs export digits-dynn -o int8.gfbundle --precision int8 --calibration digits
+      gfjobs export digits-dynn -o int8.gfbundle \\
+          --precision int8 --calibration digits
     """
     from jobs.common.tables import text_table
     from jobs.training.bundle_export import Exporting, export_checkpoint
@@ -284,6 +286,7 @@ def train(
         narrate("interrupted; resume after the last finished epoch with:")
         narrate(f"  {program()} {shlex.join(again)} --resume")
         sys.exit(FAILED)
-    narrate("next, name the checkpoint in a grid under models, and see its cells:")
+    narrate("next, evaluate it; or name it in a grid under models, and see its cells:")
+    narrate(f"  {program()} eval {shlex.quote(str(path))} --data NAME")
     narrate(f"  {program()} plan GRID")
     show(f"{path}\n")

@@ -16,6 +16,7 @@ from jobs.cli.base import (
     RESULTS,
     ROOT_AS_GIVEN,
     RUN,
+    RUN_NAME,
     RUN_OR_LATEST,
     STALL,
     WAIT,
@@ -25,7 +26,6 @@ from jobs.cli.base import (
     root_option,
     show,
 )
-from jobs.cli.hints import run_hints
 from storage import Root
 
 if TYPE_CHECKING:
@@ -34,12 +34,7 @@ if TYPE_CHECKING:
 
 @main.command()
 @click.argument("grid", type=click.Path(path_type=Path))
-@click.option(
-    "--run",
-    "run_id",
-    shell_complete=run_hints,
-    help="Name of the run; an existing run of that name is resumed.",
-)
+@RUN_NAME
 @RESULTS
 @ADDRESS
 @click.option(
@@ -83,7 +78,7 @@ def submit(
         narrate("you may close this terminal. Follow the run with:")
         narrate(f"  {program()} watch {ended.run_id}{root_option()}")
         return
-    _conclude(ended, results)
+    conclude(ended, results)
 
 
 @main.command()
@@ -114,7 +109,7 @@ def resume(
 
     run_id = storage.resolve_run(results, run)
     ended = resume_run(results, run_id, Target(address, inline, wait_s, stall_s), narrate)
-    _conclude(ended, results)
+    conclude(ended, results)
 
 
 @main.command()
@@ -159,8 +154,11 @@ def watch(run: str, results: Root) -> None:
         sys.exit(FAILED)
 
 
-def _conclude(ended: Ended, results: Root) -> None:
-    """Show the results of a run, where they are stored, and what to try next."""
+def conclude(ended: Ended, results: Root) -> None:
+    """Show the results of a run, where they are stored, and what to try next.
+
+    Exits with the code of failed work if it is not done.
+    """
     from jobs.report.terminal import agreement, profile, status, summary
 
     run_id = ended.run_id

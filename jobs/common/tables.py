@@ -71,7 +71,7 @@ def text_table(
     if sum(widths := _column_widths(cells)) + 2 * len(widths) > width:
         cells = _wrapped(cells, is_number, width)
     table = _drawn(cells, is_number)
-    return f"{escape_controls(title)}\n\n{table}" if title else table
+    return f"{_fold_title(title, width)}\n\n{table}" if title else table
 
 
 def long_table(
@@ -191,6 +191,13 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> 
     ]
     escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
     return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
+
+
+def _fold_title(title: str, width: int) -> str:
+    from rich.cells import cell_len
+
+    lines = escape_controls(title).split("\n")
+    return "\n".join(line if cell_len(line) <= width else fold(line, width) for line in lines)
 
 
 def _is_numeric(values: Sequence[object]) -> bool:

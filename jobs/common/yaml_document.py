@@ -17,6 +17,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import yaml
 
@@ -73,12 +74,16 @@ class _Loader(yaml.SafeLoader):
 
 @dataclass
 class Document:
-    """One file, and the problems found in it so far."""
+    """One file, and the problems found in it so far.
+
+    `is_file` is false for a text that the user has in no file, made of options.
+    """
 
     path: Path
     text: str
     problems: list[InputProblem] = field(default_factory=list)
     values: int = 0
+    is_file: ClassVar[bool] = True
 
     @classmethod
     def read(cls, path: str | Path) -> Document:
@@ -140,6 +145,10 @@ class Document:
             raise BadInputError([problem]) from err
         return node or yaml.ScalarNode("tag:yaml.org,2002:null", "")
 
+    def record(self, line: int, key: str, found: str, allowed: str) -> None:
+        """Add a problem with the value of a key."""
+        self.problems.append(InputProblem(str(self.path), line, key, found, allowed))
+
     def check(self) -> None:
         """Raise all problems found so far, in the order of the file.
 
@@ -191,9 +200,7 @@ class Value:
 
     def problem(self, found: str, allowed: str) -> None:
         """Record a problem with this value."""
-        place = str(self.document.path)
-        texts = map(_shortened, (self.key, found, allowed))
-        self.document.problems.append(InputProblem(place, self.line, *texts))
+        self.document.record(self.line, *map(_shortened, (self.key, found, allowed)))
 
     def mapping(self, known: Collection[str], required: Collection[str] = ()) -> dict[str, Value]:
         """Return its entries; unknown, duplicate and missing keys are problems."""

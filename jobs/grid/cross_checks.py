@@ -99,11 +99,15 @@ def check_classes(datasets: Sequence[tuple[Value, Dataset]], grid: Grid) -> None
             if classes > model.config.num_classes:
                 from_1 = "; its labels start at 1, and the first class is 0"
                 is_from_1 = dataset.images.labels.min() == 1
+                leave_out = (
+                    "; `exclude` leaves out a pair:"
+                    f" {{model: {model.name}, dataset: {dataset.label}}}"
+                )
                 value.problem(
                     f"{dataset.label} has {classes} classes, the model {model.name!r} has"
                     f" {model.config.num_classes}{from_1 if is_from_1 else ''}",
-                    "data sets whose labels are among the model's classes; `exclude` leaves out a"
-                    f" pair: {{model: {model.name}, dataset: {dataset.label}}}",
+                    "data sets whose labels are among the model's classes"
+                    + (leave_out if len(datasets) * len(grid.models) > 1 else ""),
                 )
             elif moved := _moved(dataset.images.class_names, model.metadata.class_names):
                 name, here, there = moved

@@ -30,6 +30,14 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 NAME_RULE = "letters, digits, '.', '_' and '-', at most 80, the first a letter or digit"
 
+_MAX_NAME = 80
+
+
+def grid_name(text: str) -> str:
+    """Make the name of a grid of a text, such as the name of its file."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+|\.\.+", "-", text).strip("-._")
+    return plain[:_MAX_NAME] or "grid"
+
 
 @dataclass(frozen=True)
 class LatencyProtocol:

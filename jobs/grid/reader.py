@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from jobs.grid.grid import (
     NAME_RULE,
     Grid,
     LatencyProtocol,
+    grid_name,
 )
 from jobs.grid.keys import BELOW, KEYS, REQUIRED
 from jobs.grid.models import GATE, Model, read_model
@@ -144,7 +144,7 @@ class _Reader:
     def _name(self) -> str:
         """Return the grid's name, which becomes part of run ids; default: the file's name."""
         if "name" not in self.entries:
-            return re.sub(r"[^A-Za-z0-9._-]+", "-", self.document.path.stem).strip("-._") or "grid"
+            return grid_name(self.document.path.stem)
         name = self.entries["name"].text()
         if name and not NAME.fullmatch(name):
             self.entries["name"].problem(f"{name!r}", NAME_RULE)

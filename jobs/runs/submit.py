@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -146,7 +146,7 @@ def _submit(
     names = [run_id] if run_id else _free_names(stem or _dated_stem(plan), runs)
     with _create(root, run, names, document, plan) as store:
         session = _Session(store, document, plan, target, narrate)
-        session.save_images()
+        session.save_inputs(store.submission)
         return session.execute()
 
 
@@ -200,8 +200,7 @@ class _Session:
         self.target.check_machine(store, amended.plan)
         session = replace(self, plan=amended.plan)
         if store.submission != amended.submission:
-            session.save_images()
-            store.save_submission(amended.submission)
+            session.save_inputs(amended.submission)
         if store.cells != amended.rows:
             store.save_cells(amended.rows)
         run = replace(store.run, grid=self.document.text, baseline=self.plan.grid.baseline)
@@ -217,10 +216,17 @@ class _Session:
             return Ended(run_id, is_done=True)
         return session.execute()
 
-    def save_images(self) -> None:
-        """Save the paths, labels and class names of all data sets."""
+    def save_inputs(self, submission: Mapping[str, str]) -> None:
+        """Save the submission, and before it what it names.
+
+        That is the paths, labels and class names of all data sets, and a grid that is in no file.
+        """
         for dataset in self.plan.grid.datasets:
             self.store.save_images(dataset.images.sha256, dataset.images.images_table())
+        if not self.document.is_file:
+            submission = {**submission, "grid_path": self.store.keep_grid(self.document.text)}
+        if self.store.submission != submission:
+            self.store.save_submission(submission)
 
     def committed(self) -> Done:
         """Keys of the committed tasks."""

@@ -110,8 +110,8 @@ def open_folder(name: str, folder: Path, split: str) -> ImageSet:
     top = folder / split if split in splits else folder
     if top == folder and splits:
         raise DatasetError(
-            f"data set {name}: {folder} has no split {split!r}; it has {', '.join(splits)}: write"
-            f" {{name: '{name}', split: {splits[0]}}}"
+            f"data set {name}: {folder} has no split {split!r}; it has {', '.join(splits)}: ask for"
+            f" one of these, such as split: {splits[0]}"
         )
     classes = _folders(top)
     if not classes:

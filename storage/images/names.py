@@ -26,6 +26,7 @@ DOWNLOADABLE = ("cifar10", "cifar100")
 """Named data sets that torchvision can fetch; the caller fetches them, as it has torchvision."""
 
 _FORMS = ("imagefolder:PATH", "parquet:PATH")
+_PARQUET = ".parquet"
 _LONGEST = 4096
 _SHOWN = 120
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -86,6 +87,52 @@ def open_images(
         return _open_named(name, split, is_shuffled=is_shuffled)
     except (ArithmeticError, LookupError, OSError, RuntimeError, ValueError) as err:
         raise DatasetError(f"data set {name} cannot be read: {err}") from err
+
+
+def absolute_name(text: str) -> str:
+    """Turn what a user calls a data set into a name that means the same from every folder.
+
+    Args:
+        text: a name as of `open_images`, or a path without a form. A folder becomes `imagefolder:`,
+            or `parquet:` if it holds .parquet files; a .parquet file becomes `parquet:`. A name
+            that is known stays one, even if a folder is called so: that is `./NAME`.
+
+    Returns: the name, with an absolute PATH; what is neither a name nor a path is left as it is.
+    """
+    form, _, path = text.partition(":")
+    if f"{form}:PATH" in _FORMS:
+        return f"{form}:{_absolute(path)}" if path else text
+    found = _absolute(text)
+    try:
+        is_left = not text or _is_known(text) or not (found.exists() or _is_path(text))
+        is_folder = found.is_dir()
+    except OSError:  # an impossible file name
+        return text
+    if is_left:
+        return text
+    is_parquet = any(found.glob(f"*{_PARQUET}")) if is_folder else text.endswith(_PARQUET)
+    return f"{'parquet' if is_parquet else 'imagefolder'}:{found}"
+
+
+def _absolute(path: str) -> Path:
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError:  # ~name of an unknown user
+        return Path(path).absolute()
+
+
+def _is_path(text: str) -> bool:
+    """Whether a text reads as a path of which nothing is there, not as a name with a slip in it."""
+    return ":" not in text and ("/" in text or text.endswith(_PARQUET))
+
+
+def _is_known(name: str) -> bool:
+    """Whether a name is one without a path: embedded, downloadable, or of a folder of data sets."""
+    if name in (*_EMBEDDED, *DOWNLOADABLE):
+        return True
+    folders = (*_data_folder(), cache_folder())
+    is_name = _WORD.fullmatch(name) is not None
+    return is_name and any((folder / name).is_dir() for folder in folders)
 
 
 def _open_digits(name: str, split: str) -> ImageSet:

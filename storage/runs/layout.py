@@ -10,6 +10,7 @@
                          lock              the lease
                          cancel            exists while the run is asked to stop
                          driver.log        log of a driver on a cluster
+                         grid.yaml         the grid, if no file of the user's has it
     <root>/images/<dataset_sha256>.parquet
     <root>/training/<training_id>.parquet  all epochs so far, replaced whole
     <root>/history/                        copies of the small files of finished runs
@@ -88,6 +89,11 @@ class RunPaths:
     def log(self) -> Backend:
         """The log of a driver without a terminal."""
         return self.folder / "driver.log"
+
+    @property
+    def grid(self) -> Backend:
+        """The grid of a run that was made of options."""
+        return self.folder / "grid.yaml"
 
     @property
     def data(self) -> Backend:

@@ -200,6 +200,11 @@ def log_of(root: Root, run_id: str) -> Path | None:
     return log.path if isinstance(log, LocalBackend) else None
 
 
+def kept_grid(root: Root, run_id: str) -> str:
+    """Return the path or URL of the grid that `RunStore.keep_grid` wrote; it may not exist."""
+    return str(run_paths(existing_root(root), run_id).grid)
+
+
 def ask_to_cancel(root: Root, run_id: str) -> None:
     """Ask the driver of a run, on whatever host it is, to stop.
 

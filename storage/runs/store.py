@@ -125,6 +125,17 @@ class RunStore:
             self._paths.submission.publish(json.dumps(dict(submission)).encode())
         self.submission = dict(submission)
 
+    def keep_grid(self, text: str) -> str:
+        """Write the run's grid next to its rows, for a grid that is in no file of the user's.
+
+        Returns: its path, or its URL on an object store.
+        Raises: StorageError: it cannot be written.
+        """
+        self._check_open()
+        with _failing_as(f"grid of run {self.run.run_id} cannot be written"):
+            self._paths.grid.publish(text.encode())
+        return str(self._paths.grid)
+
     def is_cancel_asked(self) -> bool:
         """Whether the run was asked to stop; cheap enough to check every second."""
         return self._paths.cancel.is_file()

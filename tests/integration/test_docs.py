@@ -119,7 +119,7 @@ def test_paths_in_the_architecture_are_there() -> None:
 
 def test_the_grid_of_the_docs_is_the_one_that_is_run() -> None:
     """docs/grids.md shows docs/grid.yaml."""
-    (shown,) = re.findall(
+    (shown, _) = re.findall(
         r"```yaml\n(.*?)```", (REPOSITORY / "docs/grids.md").read_text(), re.DOTALL
     )
     assert shown == (REPOSITORY / "docs/grid.yaml").read_text()

@@ -425,6 +425,24 @@ def test_command_line_gives_the_same_rows_as_on_a_disk(root: str, tmp_path: Path
     assert keys(root, "runs/") == []
 
 
+def test_an_evaluation_keeps_its_grid_in_the_store(root: str, tmp_path: Path) -> None:
+    """It is copied to a file to be submitted, and removed with the run; a resume finds the rest."""
+    words = ["eval", "digits-dynn", "--data", "digits", "--limit", "4", "--rounds", "1"]
+    words += ["--threads", "1", "--inline", "--run", "one"]
+    done = CliRunner().invoke(main, [*words, "--results", root])
+    assert done.exit_code == 0, done.output
+    url = f"{root}/runs/one/grid.yaml"
+    assert storage.kept_grid(root, "one") == url
+    assert f"copy its grid, {url}, to a file, and submit that" in done.stderr
+    copy = tmp_path / "copy.yaml"
+    copy.write_bytes((open_backend(root) / "runs" / "one" / "grid.yaml").read())
+    for again in (["submit", str(copy), "--run", "one"], ["resume", "one"]):
+        done = CliRunner().invoke(main, [*again, "--inline", "--results", root])
+        assert "run one is done: nothing is missing" in done.stderr, done.output
+    assert CliRunner().invoke(main, ["rm", "one", "--results", root]).exit_code == 0
+    assert keys(root, "runs/") == []
+
+
 def test_history_is_compacted_checked_and_repaired(root: str) -> None:
     """A summary, a history and its seals; a lost object; a resume; a removal."""
     with made(root) as store:

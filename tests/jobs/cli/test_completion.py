@@ -150,6 +150,10 @@ def test_schedules_are_offered_and_no_ledger_is_made(tab: Tab, tmp_path: Path) -
         (("sql", "--format", "p"), ["parquet"]),
         (("status", "--results", ""), ["compopt -o dirnames"]),
         (("submit", ""), ["compopt -o default"]),
+        (("eval", "digits-d"), ["digits-distil", "digits-dynn"]),
+        (("eval", "models/x"), ["compopt -o default"]),
+        (("eval", "x", "--data", "cifar"), ["cifar10", "cifar100"]),
+        (("eval", "x", "--data", "./"), ["compopt -o default"]),
     ],
 )
 def test_bash_offers(words: tuple[str, ...], offered: list[str], tab: Tab) -> None:

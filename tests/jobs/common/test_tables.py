@@ -43,6 +43,21 @@ def test_text_table() -> None:
     )
 
 
+def test_a_title_of_long_names_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is folded between words, each of its lines by itself; in a pipe it stays as it is."""
+    title = f"{'m' * 50} at 0.5 on a data set of a long name: exits\na second line"
+    assert text_table(["n"], [[1]], title).startswith(f"{title}\n\n")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = text_table(["n"], [[1]], title).splitlines()
+    assert lines[:4] == [
+        f"{'m' * 50} at 0.5 on a data set of a",
+        "  long name: exits",
+        "a second line",
+        "",
+    ]
+
+
 def test_what_stands_for_a_number_stands_as_one() -> None:
     """A margin, a mark and a dash are to the right; other text takes the column to the left."""
     numbers = text_table(["95 %"], [["±0.004"], ["INVALID"], ["–"]])
