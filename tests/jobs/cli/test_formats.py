@@ -26,7 +26,15 @@ NOTHING = re.compile(r"\s*|[-–—]|n/?a|none|null|nan|[-+]?inf(inity)?", re.IG
 """Texts that stand for a value that is missing; a program gets null."""
 FORMATTED = re.compile(r"[-+±<>]*[0-9][0-9.,]*( ?(%|ms|mJ|s|M|k|h))?|\[.*\]|\{.*\}", re.DOTALL)
 """Texts that stand for numbers, lists or objects; a program gets these."""
-NAMES = {"python", "torch", "ray", "class_name", "gfjobs_version"}
+NAMES = {
+    "predicted_name",
+    "mistaken_for_name",
+    "python",
+    "torch",
+    "ray",
+    "class_name",
+    "gfjobs_version",
+}
 """Columns of text that may look like a number: versions, and the ten digits."""
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")

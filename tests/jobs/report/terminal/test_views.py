@@ -98,9 +98,10 @@ def test_a_plan_says_what_it_skips(plan_of: Callable[[str], Plan]) -> None:
     plan = plan_of(text)
     assert estimate(plan, Path("nowhere")) == Estimate(0.0, 0, 6)
     lines = describe_plan(plan, Estimate(0, 0, 6)).splitlines()
-    assert lines[:2] == [
+    assert lines[:3] == [
         "p: 8 points → 8 cells: 8 all-exit passes, 0 routed",
-        "2 cells will be skipped: runtime onnx supports float32, float16 and int8, not bfloat16",
+        "2 cells will be skipped: runtime onnx supports float32, float16 and int8, not",
+        "  bfloat16",
     ]
     assert "6 tasks of at most 1,000 images" in lines
     assert len([line for line in lines if line.startswith(" exits ")]) == 6
@@ -111,7 +112,8 @@ def test_a_plan_says_what_it_skips(plan_of: Callable[[str], Plan]) -> None:
     nothing = plan_of(text.replace("[torch, onnx]", "[onnx]").replace("float32, ", ""))
     assert describe_plan(nothing, Estimate(0, 0, 0)) == (
         "p: 2 points → 2 cells: 2 all-exit passes, 0 routed\n"
-        "2 cells will be skipped: runtime onnx supports float32, float16 and int8, not bfloat16\n"
+        "2 cells will be skipped: runtime onnx supports float32, float16 and int8, not\n"
+        "  bfloat16\n"
         "nothing is left to run\n"
     )
 
