@@ -197,7 +197,9 @@ def _read(file: str, place: str) -> str:
 @click.argument("table", required=False)
 @click.option("--json", "is_json", is_flag=True, help="Print JSON, for programs.")
 def schema(table: str | None, *, is_json: bool) -> None:
-    """Show the tables, views and macros of `gfjobs sql`, or the columns of TABLE.
+    """Show the tables, views and macros of SQL, or the columns of one.
+
+    TABLE may be a view or a macro too; each column has its type, unit and meaning.
 
     \b
     Example:

@@ -118,20 +118,22 @@ def _remarks(
     how_all: str,
 ) -> str:
     """Say which columns are left out, and what is in those that are the same in all rows."""
-    if not left_out:
-        return ""
-    same = [
-        f"{columns[place]} {texts[place][0]}"
-        for place in left_out
-        if columns[place] in KEYS
-        and len(set(texts[place])) == 1
-        and texts[place][0] != "–"
-        and len(texts[place][0]) <= _MOST_NAMED
-    ]
-    lines = [f"the same in all rows: {', '.join(same)}"] if same and len(texts[0]) > 1 else []
-    names = ", ".join(columns[place] for place in left_out)
-    lines.append(f"left out for the width: {names} ({how_all} shows them)")
+    same = [place for place in left_out if _is_told_once(columns[place], texts[place])]
+    others = [columns[place] for place in left_out if place not in same]
+    lines = []
+    if same:
+        told = ", ".join(f"{columns[place]} {texts[place][0]}" for place in same)
+        lines.append(f"the same in all rows: {told}")
+    if others:
+        lines.append(f"left out for the width: {', '.join(others)} ({how_all} shows them)")
     return "".join(f"{fold(line, width, start=' ', indent='   ')}\n" for line in lines)
+
+
+def _is_told_once(column: str, texts: Sequence[str]) -> bool:
+    """Whether a column tells rows apart elsewhere, and here has one short value for all."""
+    value = texts[0]
+    is_same = len(texts) > 1 and len(set(texts)) == 1 and value != "–"
+    return column in KEYS and is_same and len(value) <= _MOST_NAMED
 
 
 def _records(columns: Sequence[str], texts: Sequence[Sequence[str]], width: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from itertools import groupby
@@ -14,8 +15,10 @@ from jobs.common.text import WIDTH, fold
 def list_of_relations() -> str:
     """Formats one line for each table, view and macro, by kind."""
     parts = []
-    for kind, relations in groupby(storage.list_relations(), lambda each: each.kind):
-        lines = [_entry(each.call, each.row, 26) for each in relations]
+    for kind, group in groupby(storage.list_relations(), lambda each: each.kind):
+        rows = {_short_call(each): each.row for each in group}
+        column = max(map(len, rows)) + 2
+        lines = [_entry(call, row, column) for call, row in rows.items()]
         parts.append(f"{kind}s: one row is\n\n{''.join(lines)}")
     return "\n".join([*parts, "gfjobs schema NAME shows the columns of one\n"])
 
@@ -63,6 +66,11 @@ def relations_as_json(name: str | None) -> list[dict[str, Any]] | dict[str, Any]
         "parameters": [each._asdict() for each in parameters],
         "columns": [{**each._asdict(), "unit": each.unit or None} for each in columns],
     }
+
+
+def _short_call(relation: storage.Relation) -> str:
+    """Return a name with the arguments that must be given."""
+    return re.sub(r"(, )?\w+ := \w+", "", relation.call)
 
 
 def _width() -> int:

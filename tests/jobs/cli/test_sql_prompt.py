@@ -99,7 +99,7 @@ def test_what_is_created_stays(typed: Typed) -> None:
 def test_commands_of_the_prompt(typed: Typed) -> None:
     """Columns and meanings, all columns of the last result, help; and what is none."""
     out, err = typed(".schema ladder\r.schema\r.all\r.help\r.tables\rselect 5 as five;\r.all\r")
-    assert "view ladder: one model and routed threshold" in out
+    assert "view ladder: one model and threshold" in out
     assert "macros: one row is" in out
     assert ".schema NAME" in out
     assert out.split()[-6:] == ["five", "────", "5", "five", "────", "5"]
@@ -157,7 +157,7 @@ def test_the_prompt_offers_names_with_their_meanings() -> None:
     offered = sql_prompt._Completer().get_completions(Document("from lad"), CompleteEvent())
     (found,) = offered
     assert (found.text, found.start_position) == ("ladder", -len("lad"))
-    assert "one model and routed threshold" in found.display_meta_text
+    assert "one model and threshold" in found.display_meta_text
 
 
 def test_history_is_kept_for_the_user_alone(typed: Typed) -> None:

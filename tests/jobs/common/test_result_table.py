@@ -60,7 +60,7 @@ def test_a_terminal_gets_the_columns_that_fit() -> None:
     assert "threshold" in shown
     assert "figure_0_ms" in shown
     left_out = remark(text, "left out for the width: ").partition(": ")[2].split(", ")
-    assert sorted(shown + left_out) == sorted(COLUMNS)
+    assert sorted([*shown, *left_out, "run_id", "model"]) == sorted(COLUMNS)
     assert text.endswith("(--all shows them)\n")
     assert "(.all shows them)" in " ".join(result_table(COLUMNS, ROWS, how_all=".all").split())
 
