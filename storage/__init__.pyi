@@ -31,9 +31,15 @@ from .maintenance.fsck import Problem as Problem
 from .maintenance.fsck import fsck as fsck
 from .maintenance.restore import Remains as Remains
 from .maintenance.restore import Replanned as Replanned
+from .results.connection import Session as Session
 from .results.connection import connect as connect
 from .results.connection import named_query as named_query
 from .results.connection import query as query
+from .results.descriptions import Relation as Relation
+from .results.descriptions import RelationDetails as RelationDetails
+from .results.descriptions import describe_relation as describe_relation
+from .results.descriptions import described_columns as described_columns
+from .results.descriptions import list_relations as list_relations
 from .results.export import FORMATS as FORMATS
 from .results.export import encode as encode
 from .results.export import encode_rows as encode_rows
@@ -59,6 +65,8 @@ from .runs.store import RunStore as RunStore
 from .runs.submission import read_submission as read_submission
 from .runs.submission import run_names as run_names
 from .runs.training_log import TrainingLog as TrainingLog
+from .sql.statements import Statement as Statement
+from .sql.statements import split_statements as split_statements
 from .tables.answers import ANSWERS as ANSWERS
 from .tables.answers import unanswered as unanswered
 from .tables.kinds import KINDS as KINDS

@@ -1,59 +1,55 @@
-"""The reference page of tables, views and macros, as a connection to an empty root has them."""
+"""The reference page of tables, views and macros: rows, arguments, columns, units, meanings."""
 
 from __future__ import annotations
 
 import itertools
-import tempfile
-from typing import TYPE_CHECKING
 
 from markdown_text import code, escape, table
 
-import storage
-from storage.sql.macros import MACROS, VIEWS
+from storage.results.descriptions import RelationDetails, describe_relation, list_relations
 from storage.sql.text import query_text
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
-
-_SAMPLES = {"run": "'latest'", "model_name": "'any'", "t": "0.5", "ts": "[0.5]"}
-"""A value for each argument of a macro, with which its columns can be asked for."""
 
 _INTRODUCTION = """\
 # Tables, views and macros
 
-Made from the results database: what `gfjobs sql` and `storage.connect` show. What they are for,
-with examples: [Results and SQL](../results.md). `DESCRIBE FROM NAME` lists columns in a query.
+Made from the results database: what `gfjobs sql`, `gfjobs schema` and `storage.connect` show. What
+they are for, with examples: [Results and SQL](../results.md).
 
 """
+_SECTIONS = {
+    "table": "## Tables\n\n",
+    "view": "## Views\n\nQueries over the tables, without arguments.\n\n",
+    "macro": "## Macros\n\nQueries with arguments; those with a value are optional.\n\n",
+}
 
 
 def write_page() -> str:
-    """Return the page: every table, view and macro with its columns and their types."""
-    with tempfile.TemporaryDirectory() as root, storage.connect(root) as connection:
-        parts = [_INTRODUCTION, "## Tables\n\n"]
-        parts += [_section(connection, name, name, "") for name in storage.TABLES]
-        parts.append("## Views\n\nQueries over the tables, without arguments.\n\n")
-        parts += [_section(connection, name, name, _comment(name)) for name in VIEWS]
-        parts.append("## Macros\n\nQueries with arguments; those with a value are optional.\n\n")
-        for name, arguments in MACROS.items():
-            call = f"{name}({', '.join(_SAMPLES[each] for each in arguments if ':=' not in each)})"
-            heading = f"{name}({', '.join(arguments)})"
-            parts.append(_section(connection, heading, call, _comment(name)))
+    """Return the page: every table, view and macro with its columns."""
+    parts = [_INTRODUCTION]
+    for kind, heading in _SECTIONS.items():
+        parts.append(heading)
+        parts += [
+            _section(describe_relation(relation.name))
+            for relation in list_relations()
+            if relation.kind == kind
+        ]
     return "".join(parts)
 
 
-def _section(connection: DuckDBPyConnection, heading: str, call: str, text: str) -> str:
-    name = call.partition("(")[0]
-    columns = connection.execute(f"DESCRIBE FROM {call}").fetchall()
-    rows = [(code(column), code(kind), _meaning(name, column)) for column, kind, *_ in columns]
-    has_meanings = any(meaning for *_, meaning in rows)
-    heads = ("column", "type", "meaning")[: 3 if has_meanings else 2]
-    return f"### `{heading}`\n\n{text}{table(heads, (row[: len(heads)] for row in rows))}\n"
-
-
-def _meaning(_table: str, _column: str) -> str:
-    """Return what a column means; empty as long as nobody says it."""
-    return ""
+def _section(details: RelationDetails) -> str:
+    relation = details.relation
+    parts = [f"### `{relation.call}`\n\nOne row: {escape(relation.row)}.\n\n"]
+    if relation.kind != "table":
+        parts.append(_comment(relation.name))
+    if details.parameters:
+        rows = ((code(each.name), escape(each.meaning)) for each in details.parameters)
+        parts.append(table(("argument", "meaning"), rows) + "\n")
+    columns = (
+        (code(each.name), code(each.type), escape(each.unit), escape(each.meaning))
+        for each in details.columns
+    )
+    parts.append(table(("column", "type", "unit", "meaning"), columns) + "\n")
+    return "".join(parts)
 
 
 def _comment(name: str) -> str:

@@ -159,29 +159,6 @@ def take_first(
     return items[:most], f"… and {more:,} more {what} (--all shows them)"
 
 
-def result_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Format a table; if it is wider than the terminal, one line per value instead."""
-    width = shutil.get_terminal_size().columns
-    if not rows and sys.stdout.isatty() and sum(len(name) + 2 for name in columns) > width:
-        return fold(f"no rows; the columns are {', '.join(columns)}", width) + "\n"
-    if not sys.stdout.isatty() or not rows:
-        return text_table(columns, rows)
-    widest = [
-        max(len(format_value(value)) for value in column) for column in zip(*rows, strict=True)
-    ]
-    needed = sum(max(len(name), wide) + 2 for name, wide in zip(columns, widest, strict=True))
-    if needed <= width:
-        return text_table(columns, rows)
-    longest = max(map(len, columns))
-    blocks = [
-        "".join(
-            f"{name:{longest}}  {format_value(v)}\n" for name, v in zip(columns, row, strict=True)
-        )
-        for row in rows
-    ]
-    return "\n".join(blocks)
-
-
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Format a Markdown table."""
     lines = [

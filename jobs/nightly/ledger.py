@@ -6,13 +6,13 @@ most one night, whichever process writes. Times are UTC, as text that sorts.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from jobs.common.state_folder import state_folder
 from jobs.nightly.database import Database
 from jobs.nightly.records import Entry, Night, NightOutcome
 
@@ -22,9 +22,7 @@ MAX_TEXT = 20_000
 
 def default_path() -> Path:
     """The path of this user's ledger: below $XDG_STATE_HOME, else ~/.local/state."""
-    state = os.environ.get("XDG_STATE_HOME", "")
-    base = Path(state) if Path(state).is_absolute() else Path("~/.local/state").expanduser()
-    return base / "gfjobs" / "nights.sqlite"
+    return state_folder() / "nights.sqlite"
 
 
 class Ledger:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
-import textwrap
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -13,22 +11,29 @@ import pyarrow as pa
 
 from storage.errors import QueryError, StorageError
 from storage.results.contents import read_contents
+from storage.results.refusals import (
+    changes_something,
+    explain_memory,
+    explain_refusal,
+    fill_message,
+    refuse_lost_rows,
+)
 from storage.results.views import create_views
 from storage.runs.layout import existing_root, reading, retry_until_stable
-from storage.sql.macros import find_named, named_queries, runs_asked_for
+from storage.sql.macros import find_named, runs_asked_for
 from storage.sql.sandbox import Mount, open_duckdb, restrict
 from storage.sql.text import query_text
-from storage.tables.schemas import TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from storage.backends import Root
 
 T = TypeVar("T")
 
-_MESSAGE_WIDTH = 80  # columns of a terminal
 _INTERRUPT_EVERY_S = 0.1
+_OF_CHANGES = (["Count"], ["Success"])
+"""Columns of DuckDB's answer to a statement that only changes something."""
 
 # A query that names an extension must not make DuckDB download it.
 _CONFIG = {
@@ -151,24 +156,91 @@ def _query(
     def attempt(names: str | None) -> pa.Table:
         return _run(_list_and_open(root, run_ids, names, memory), sql, parameters)
 
-    try:
+    with _explained(root, run_ids, sql):
         try:
             return retry_until_stable(lambda: attempt(sql), _StaleError)
         except duckdb.CatalogException:
             # It names something that does not exist, or that cannot be found by its text.
             return retry_until_stable(lambda: attempt(None), _StaleError)
+
+
+class Session:
+    """Runs statements one after the other, of which each sees what earlier ones created.
+
+    Each reads the rows that are committed when it starts, until one creates something, such as a
+    table: that belongs to one connection, so later ones read the rows of that moment.
+
+    Args:
+        root: the results root.
+        memory: as for `connect`.
+
+    Raises: StorageError: there is no such root.
+    """
+
+    def __init__(self, root: Root, *, memory: str | None = None) -> None:
+        existing_root(root)
+        self._root, self._memory = root, memory
+        self._kept: _Opened | None = None
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether statements read the rows of the moment at which one created something."""
+        return self._kept is not None
+
+    def run(self, sql: str) -> pa.Table:
+        """Run a statement, as `query` does.
+
+        Returns: its rows; a table without columns if it only changes something.
+        Raises: as `query`; StorageError also if rows of a kept connection were removed meanwhile,
+            with which goes what was created.
+        """
+        if self._kept is None and not _is_change(sql):
+            return query(self._root, sql, memory=self._memory)
+        with _explained(self._root, None, sql):
+            opened = self._kept or retry_until_stable(
+                lambda: _list_and_open(self._root, None, None, self._memory), _StaleError
+            )
+            try:
+                table = _read(opened, sql, None)
+            except _StaleError as err:
+                self.close()
+                raise StorageError(f"{err}. What was created in this session is gone") from err
+            except BaseException:
+                if self._kept is None:
+                    opened.connection.close()
+                raise
+            self._kept = opened
+            return pa.table({}) if table.column_names in _OF_CHANGES else table
+
+    def close(self) -> None:
+        """Drop what was created."""
+        if self._kept is not None:
+            self._kept.connection.close()
+            self._kept = None
+
+
+def _is_change(sql: str) -> bool:
+    """Whether a statement does not only read; false for one that cannot be parsed."""
+    with contextlib.closing(open_duckdb()) as connection:
+        try:
+            return changes_something(connection.extract_statements(sql))
+        except duckdb.Error:
+            return False
+
+
+@contextlib.contextmanager
+def _explained(root: Root, run_ids: Collection[str] | None, sql: str) -> Iterator[None]:
+    """Turn DuckDB's errors into ours."""
+    try:
+        yield
     except duckdb.BinderException as err:
         if "column" in str(err):
             raise QueryError(f"{err}\n\n{_columns(root, run_ids, sql)}") from err
-        raise _query_error(err, sql) from err
+        raise explain_refusal(err, sql) from err
     except duckdb.OutOfMemoryException as err:
-        reason = str(err).partition("\n")[0]
-        raise QueryError(
-            f"{reason}\n\nGive it more memory, as in `gfjobs sql --memory 64GB`, or select less: it"
-            " cannot spill to a disk, where any statement could write then"
-        ) from err
+        raise explain_memory(err) from err
     except duckdb.Error as err:
-        raise _query_error(err, sql) from err
+        raise explain_refusal(err, sql) from err
 
 
 def _columns(root: Root, run_ids: Collection[str] | None, sql: str) -> str:
@@ -177,19 +249,24 @@ def _columns(root: Root, run_ids: Collection[str] | None, sql: str) -> str:
     with contextlib.closing(_list_and_open(root, run_ids, sql).connection) as connection:
         for name in sorted(find_named(sql)):
             columns = [row[0] for row in connection.execute(f"DESCRIBE FROM {name}").fetchall()]
-            found.append(_fill(f"{name}: {', '.join(columns)}"))
-    return "\n".join(found) or "`DESCRIBE FROM <name>` lists columns"
+            found.append(fill_message(f"{name}: {', '.join(columns)}"))
+    return "\n".join(found) or "`gfjobs schema <name>` lists columns and what they mean"
 
 
 def _run(opened: _Opened, sql: str, parameters: Mapping[str, object] | None) -> pa.Table:
-    with contextlib.closing(opened.connection) as connection:
-        try:
-            table = _interruptible(connection, lambda: _rows(connection, sql, parameters))
-        except duckdb.Error as err:
-            if opened.mount.is_stale:
-                raise _StaleError(f"{opened.mount.refusal}: a run is changing; try again") from err
-            raise
-        return table.rename_columns(_distinct(table.column_names))
+    with contextlib.closing(opened.connection):
+        return _read(opened, sql, parameters)
+
+
+def _read(opened: _Opened, sql: str, parameters: Mapping[str, object] | None) -> pa.Table:
+    connection = opened.connection
+    try:
+        table = _interruptible(connection, lambda: _rows(connection, sql, parameters))
+    except duckdb.Error as err:
+        if opened.mount.is_stale:
+            raise _StaleError(f"{opened.mount.refusal}: a run is changing; try again") from err
+        raise
+    return table.rename_columns(_distinct(table.column_names))
 
 
 def _rows(
@@ -198,7 +275,7 @@ def _rows(
     for run in runs_asked_for(sql):
         connection.sql(f"SELECT run_named({run})").fetchall()
     if parameters is None:
-        _refuse_lost_rows(connection.extract_statements(sql))
+        refuse_lost_rows(connection.extract_statements(sql))
     relation = connection.sql(sql, params=parameters)
     # A statement without rows, or only a comment.
     return pa.table({}) if relation is None else relation.to_arrow_table()
@@ -221,26 +298,6 @@ def _interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], T])
             raise
 
 
-_WITH_ROWS = (
-    duckdb.StatementType.SELECT,
-    duckdb.StatementType.EXPLAIN,
-    duckdb.StatementType.CALL,
-)
-
-
-def _refuse_lost_rows(statements: list[duckdb.Statement]) -> None:
-    """Refuse statements of which one before the last has rows, which nobody would see.
-
-    Raises: QueryError: likewise.
-    """
-    lost = [each.query.strip() for each in statements[:-1] if each.type in _WITH_ROWS]
-    if lost:
-        raise QueryError(
-            f"{len(statements)} statements, and only the rows of the last would be shown: run them"
-            f" one at a time, or combine them by `union all`; the first is\n  {lost[0]}"
-        )
-
-
 def _distinct(names: list[str]) -> list[str]:
     """Number repeated names, as DuckDB's CSV writer does."""
     taken: set[str] = set()
@@ -253,36 +310,3 @@ def _distinct(names: list[str]) -> list[str]:
         taken.add(candidate)
         distinct.append(candidate)
     return distinct
-
-
-def _query_error(err: duckdb.Error, sql: str) -> QueryError:
-    # A macro and its parameters stay on one line.
-    listed = ", ".join(name.replace(" ", "\xa0") for name in (*TABLES, *named_queries()))
-    names = _fill(f"Tables, views, macros: {listed}").replace("\xa0", " ")
-    hint = "`DESCRIBE FROM <name>` lists columns"
-    text = str(err).strip()
-    if "Traceback (most recent call last)" in text:  # raised by our own file system
-        text = text.splitlines()[-1]
-    if isinstance(err, duckdb.PermissionException) or "PermissionError" in text:
-        hint += (
-            "\n\nA query reads these results and nothing else, and writes nothing: send its rows "
-            "to a file with `gfjobs sql ... --format csv > rows.csv`"
-        )
-    if _LIST_FOR_ONE.search(text) and (single := _taking_one_threshold(sql)):
-        hint += (
-            f"\n\n{', '.join(single)}: t is one threshold for all gates. `at_thresholds([t1, t2])`"
-            " takes a list, one for each gate"
-        )
-    return QueryError(f"{text}\n\n{names}\n{hint}")
-
-
-_LIST_FOR_ONE = re.compile(r"\[\] -> FLOAT\b")
-
-
-def _taking_one_threshold(sql: str) -> list[str]:
-    """Return the macros of a statement that take one threshold, with their arguments."""
-    return [name for name in named_queries() if "t)" in name and name.partition("(")[0] in sql]
-
-
-def _fill(text: str) -> str:
-    return textwrap.fill(text, _MESSAGE_WIDTH, subsequent_indent="  ", break_long_words=False)

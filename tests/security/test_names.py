@@ -14,7 +14,8 @@ import storage
 from jobs.analysis.curve import Curves
 from jobs.cli import main
 from jobs.common.errors import BadInputError
-from jobs.common.tables import markdown_table, result_table, text_table
+from jobs.common.result_table import result_table
+from jobs.common.tables import markdown_table, text_table
 from jobs.common.text import escape_controls
 from jobs.common.yaml_document import Document
 from jobs.report.figures.curve import drawing_of_curves, save_figure

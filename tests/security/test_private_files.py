@@ -67,6 +67,7 @@ COMMANDS = (
     ("import", "FILE", "-o", "out.safetensors"),
     ("import", "none.pth", "-o", "out.safetensors", "--classes", "FILE"),
     ("sql", "from read_csv('FILE')"),
+    ("sql", "-f", "FILE"),
 )
 
 

@@ -18,7 +18,6 @@ from jobs.common.tables import (
     format_value,
     long_table,
     markdown_table,
-    result_table,
     take_first,
     text_table,
 )
@@ -242,14 +241,3 @@ def test_a_terminal_gets_the_first_rows_and_is_told_of_the_rest(
     assert long_table(["n"], rows, "cells", is_all=True) == in_pipe
     assert "more" not in long_table(["n"], rows[:DRAWN_ROWS], "cells")
     assert take_first(rows, "cells", most=len(rows) - 1)[1].startswith("… and 1 more cells")
-
-
-def test_no_rows_of_many_columns_are_a_list_of_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A header that does not fit would be cut to letters; a pipe gets the header."""
-    columns = [f"a_long_name_{number}" for number in range(9)]
-    assert result_table(columns, []).splitlines()[0].split() == columns
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    monkeypatch.setenv("COLUMNS", "80")
-    text = result_table(columns, [])
-    assert text.startswith("no rows; the columns are a_long_name_0, ")
-    assert max(map(len, text.splitlines())) <= 80
