@@ -136,7 +136,7 @@ def test_completion_of_tables_views_and_macros() -> None:
 def test_completion_of_columns() -> None:
     """Of the tables that the statement names, before or behind the cursor; else of all."""
     assert texts("select forw", " from ladder") == ["forward_ms"]
-    assert texts("select * from images where class") == ["class_name"]
+    assert texts("select * from images where class_n") == ["class_name"]
     assert "trip_c" in texts("select trip")
     assert "trip_c" not in texts("select tr", " from images")
     assert texts("select max(r.grid) from runs r where r.sub") == ["submitted_at"]

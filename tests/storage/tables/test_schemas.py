@@ -210,6 +210,9 @@ def test_rows_survive_arrow() -> None:
         (2**34, 2**35),
         (2**36, 2**37),
         (2**38, 2**39),
+        "train",
+        "sha of train",
+        512,
     )
     assert None not in dataclasses.astuple(dataclasses.replace(cell, threshold=0.5))
     assert storage.table_to_rows(
