@@ -111,14 +111,14 @@ def lack_memory(spare_mib: str) -> None:
     original = worker.run_kind
     unlimited = resource.RLIM_INFINITY
 
-    def poor(task: Any, model: Any, *rest: Any) -> Any:
+    def poor(task: Any, model: Any, *rest: Any, **more: Any) -> Any:
         # What first calls load is not to be what fails.
         model.forward_exits(torch.zeros(2, 3, *[model.config.img_size] * 2))
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + int(spare_mib) * 2**20
         resource.setrlimit(resource.RLIMIT_AS, (limit, unlimited))
         try:
-            return original(task, model, *rest)
+            return original(task, model, *rest, **more)
         finally:
             resource.setrlimit(resource.RLIMIT_AS, (unlimited, unlimited))
 
@@ -131,10 +131,10 @@ def break_model(name: str) -> None:
 
     original = worker.run_kind
 
-    def broken(task: Any, *rest: Any) -> Any:
+    def broken(task: Any, *rest: Any, **more: Any) -> Any:
         if task.model == name:
             raise RuntimeError("the model is broken")
-        return original(task, *rest)
+        return original(task, *rest, **more)
 
     worker.run_kind = broken
 
