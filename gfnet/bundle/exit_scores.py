@@ -1,4 +1,4 @@
-"""Scores of a bundle's exits under an exit rule, and where images exit by them."""
+"""Scores of exits under an exit rule, where images exit by them, and thresholds between them."""
 
 from __future__ import annotations
 

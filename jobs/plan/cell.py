@@ -63,6 +63,7 @@ class Cell:
     @cached_property
     def cell_id(self) -> str:
         """Digest of all that determines the result, but not of rounds, so more can be added."""
+        used = self.calibration
         identity = {
             "kind": self.kind,
             "model": self.model.name,
@@ -82,15 +83,10 @@ class Cell:
             # they had before there was another choice.
             **({"exit_rule": self.model.exit_rule} if self.model.exit_rule != GATE else {}),
             **({"energy": asdict(self.energy)} if self.energy else {}),
-            **({"calibration": self._calibrated_on} if self.calibration else {}),
+            **({"calibration": (used.images.sha256, used.count)} if used else {}),
         }
         text = _SORTED.encode(identity)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    @property
-    def _calibrated_on(self) -> tuple[str, int] | None:
-        used = self.calibration
-        return (used.images.sha256, used.count) if used else None
 
     @property
     def threshold(self) -> float | None:
