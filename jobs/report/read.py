@@ -71,7 +71,6 @@ class Report:
         curve: rows of `curve`, at most CURVE_POINTS per pass.
         histogram, latencies: rows of `exit_histogram`, `exit_latencies`.
         calibration: rows of `gate_calibration`.
-        routed: rows of `composed_beside_routed`.
         passes: all-exit passes of models with gates.
         history: rows of `history`, for all models of the ladder.
     """
@@ -90,7 +89,6 @@ class Report:
     histogram: Sequence[Row] = ()
     latencies: Sequence[Row] = ()
     calibration: Sequence[Row] = ()
-    routed: Sequence[Row] = ()
     passes: Sequence[AllExitPass] = ()
     history: Sequence[Row] = ()
 
@@ -121,12 +119,10 @@ def read_report(root: storage.Root, run_id: str, *, is_whole: bool = True) -> Re
     """
 
     def ask(name: str) -> list[Row]:
-        rows: list[Row] = storage.named_query(
-            root, name, run_ids=[run_id], run_id=run_id
-        ).to_pylist()
+        rows: list[Row] = storage.named_query(root, name, run_ids=[run_id]).to_pylist()
         return rows
 
-    (run,) = storage.named_query(root, "run_progress", run_ids=[run_id]).to_pylist()
+    (run,) = ask("run_progress")
     (details,) = (each for each in storage.list_runs(root) if each.run_id == run_id)
     report = Report(
         run=run,
@@ -172,7 +168,6 @@ def _complete(root: storage.Root, report: Report) -> Report:
         histogram=ask("exit_histogram"),
         latencies=ask("exit_latencies"),
         calibration=ask("gate_calibration"),
-        routed=ask("composed_beside_routed"),
         passes=passes,
         history=list(_history(root, run_id, report.ladder)),
     )
