@@ -163,6 +163,10 @@ def _took(run: Row) -> float | None:
     return seconds if seconds >= 0 else None
 
 
+def _duration(seconds: float | None) -> str:
+    return "–" if seconds is None else format_duration(seconds)
+
+
 def _shown(value: object) -> object:
     """Escapes control characters in a text that a template shows; markup is ours."""
     return escape_controls(value) if type(value) is str else value
@@ -186,7 +190,7 @@ def _environment() -> Environment:
         "remark": _remark,
         "threshold": format_threshold,
         "took": _took,
-        "duration": lambda seconds: "–" if seconds is None else format_duration(seconds),
+        "duration": _duration,
     }
     return environment
 

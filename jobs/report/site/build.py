@@ -120,7 +120,7 @@ def _forget(site: SiteFolder, made_of: MadeOf, run_id: str) -> None:
 
 
 def _version() -> str:
-    """A digest of what makes pages: code that draws and renders, templates, and drawing packages."""
+    """A digest of what makes pages: code that draws and renders, templates, packages."""
     digest = hashlib.sha256()
     for name in _DRAWING:
         digest.update(f"{name} {metadata.version(name)}\n".encode())
