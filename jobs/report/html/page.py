@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import storage
 from jobs.analysis.regressions.judge import WORST_FIRST
@@ -34,7 +34,12 @@ from jobs.report.ladder import (
 )
 from jobs.report.read import AllExitPass, Report, Setting, select_setting, setting_key
 
-_TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_SCRIPTS = (VEGA, "charts.js", "pictures.js", "classes.js", "explorer.js")
+_DOWNLOADS = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
+"""The formats that the ladder can be downloaded in, with their types."""
 _MOST_PICTURE_BYTES = 600_000  # of a data set's images in the confusion matrix
 
 
@@ -112,43 +117,32 @@ class LinkedPage:
 def html_page(root: storage.Root, report: Report) -> str:
     """Renders the report as one page of HTML that needs no other file."""
     content = _content(root, report)
+    rows = storage.named_query(root, "summary", run_ids=[report.details.run_id])
     addresses = {
-        form: f"data:{_TYPES[form]};base64,{base64.b64encode(encoded).decode()}"
-        for form, encoded in encode_ladder(root, report.details.run_id).items()
+        form: f"data:{kind};base64,{base64.b64encode(storage.encode(rows, form)).decode()}"
+        for form, kind in _DOWNLOADS.items()
     }
     return _render(report, content, ALONE, addresses, {"parts": content.parts})
 
 
-def linked_page(
-    root: storage.Root,
-    report: Report,
-    held: Held,
-    ladder_files: Mapping[str, bytes] | None = None,
-) -> LinkedPage:
+def linked_page(root: storage.Root, report: Report, held: Held, ladder: pa.Table) -> LinkedPage:
     """Renders the report as a page of a site, its data as files next to it.
 
     Args:
         root: the results root.
-        report: the report, or what takes no time of it.
+        report: the report, whole or without what takes long.
         held: where the page is in its site.
-        ladder_files: the ladder as it is downloaded, by format; None: it is read.
+        ladder: the rows of `summary`, to be downloaded.
     """
     content, run_id = _content(root, report), report.details.run_id
-    ladders = encode_ladder(root, run_id) if ladder_files is None else ladder_files
     folder = f"data/runs/{run_id}"
-    downloads = {form: f"{folder}/ladder.{form}" for form in ladders}
+    downloads = {form: f"{folder}/ladder.{form}" for form in _DOWNLOADS}
     scripts = {key: f"{folder}/{key}.js" for key in content.parts}
-    files = {downloads[form]: encoded for form, encoded in ladders.items()}
+    files = {path: storage.encode(ladder, form) for form, path in downloads.items()}
     files |= {scripts[key]: data_script(key, value) for key, value in content.parts.items()}
     addresses = {form: f"{held.to_root}{path}" for form, path in downloads.items()}
     data = {"files": {key: f"{held.to_root}{path}" for key, path in scripts.items()}}
     return LinkedPage(_render(report, content, held, addresses, data), files)
-
-
-def encode_ladder(root: storage.Root, run_id: str) -> dict[str, bytes]:
-    """Reads the ladder of a run, with all its columns, in the formats that the page offers."""
-    rows = storage.named_query(root, "summary", run_ids=[run_id])
-    return {form: storage.encode(rows, form) for form in _TYPES}
 
 
 @dataclass(frozen=True)
@@ -176,9 +170,8 @@ def _content(root: storage.Root, report: Report) -> _Content:
     by_id = {each.cell["cell_id"]: each for each in report.passes}
     pictures = _pictures(root, report)
     numbers = {sha256: number for number, sha256 in enumerate(pictures, 1)}
-    parts: dict[str, Any] = {
-        "charts": {name: each.spec for one in settings for name, each in one.figures.items()}
-    }
+    charts = {name: each.spec for one in settings for name, each in one.figures.items()}
+    parts: dict[str, Any] = {"charts": charts} if report.is_whole else {}
     passes = []
     for number, values in enumerate(packed, 1):
         cell, key = by_id[values["cell_id"]].cell, f"pass-{number}"
@@ -206,7 +199,7 @@ def _render(
     return render(
         "report.html.j2",
         held=held,
-        scripts=(VEGA, "charts.js", "pictures.js", "classes.js", "explorer.js"),
+        scripts=_SCRIPTS if report.is_whole else (),
         data={"run_id": run_id, "passes": content.passes, **data},
         report=report,
         parts=content.settings,
@@ -250,10 +243,10 @@ def _part(report: Report, setting: Setting, number: int) -> PagePart:
         title=format_setting(dict(zip(SETTING, setting, strict=True))),
         ladder=make_ladder(report, setting),
         sources=collect_sources(report, setting),
-        figures=collect_figures(report, setting, number),
+        figures=collect_figures(report, setting, number) if report.is_whole else {},
         notes=collect_notes(report, setting),
-        missing=list(describe_missing(report, setting)),
-        is_first_run=report.is_whole and len({row["run_id"] for row in history}) <= 1,
+        missing=list(describe_missing(report, setting)) if report.is_whole else [],
+        is_first_run=len({row["run_id"] for row in history}) <= 1,
     )
 
 

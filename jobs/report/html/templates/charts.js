@@ -12,16 +12,12 @@ const chartOptions = {
   tooltip: { theme: "custom", disableDefaultStyle: true },
 };
 
+const chartPlaces = Array.from(document.querySelectorAll("[data-chart]"));
+
 // A promise, so that tests and printing can wait for the charts.
-window.chartsDrawn = pageData
-  .load("charts")
-  .then((charts) =>
-    Promise.all(
-      Array.from(document.querySelectorAll("[data-chart]"), (place) =>
-        vegaEmbed(place, charts[place.dataset.chart], chartOptions),
-      ),
-    ),
-  );
+window.chartsDrawn = (chartPlaces.length ? pageData.load("charts") : Promise.resolve()).then((charts) =>
+  Promise.all(chartPlaces.map((place) => vegaEmbed(place, charts[place.dataset.chart], chartOptions))),
+);
 
 // Open folded sections for printing, except tables that repeat a chart.
 const unfolded = [];
