@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import storage
 from jobs.analysis.regressions.judge import WORST_FIRST
@@ -33,9 +33,6 @@ from jobs.report.ladder import (
     make_ladder,
 )
 from jobs.report.read import AllExitPass, Report, Setting, select_setting, setting_key
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _SCRIPTS = (VEGA, "charts.js", "pictures.js", "classes.js", "explorer.js")
 _DOWNLOADS = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
@@ -125,14 +122,14 @@ def html_page(root: storage.Root, report: Report) -> str:
     return _render(report, content, ALONE, addresses, {"parts": content.parts})
 
 
-def linked_page(root: storage.Root, report: Report, held: Held, ladder: pa.Table) -> LinkedPage:
+def linked_page(root: storage.Root, report: Report, held: Held, ladder: Any) -> LinkedPage:
     """Renders the report as a page of a site, its data as files next to it.
 
     Args:
         root: the results root.
         report: the report, whole or without what takes long.
         held: where the page is in its site.
-        ladder: the rows of `summary`, to be downloaded.
+        ladder: the rows of `summary`, an Arrow table, to be downloaded.
     """
     content, run_id = _content(root, report), report.details.run_id
     folder = f"data/runs/{run_id}"
