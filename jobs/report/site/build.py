@@ -16,6 +16,7 @@ from jobs.report.site.overview import MissedNight
 from jobs.report.site.pages import SiteRows, history_files, run_files, shared_pages
 from jobs.report.site.read import (
     BATCH,
+    DAMAGED,
     read_figures,
     read_findings,
     read_progress,
@@ -79,7 +80,7 @@ def build_site(
         }
         for run_id in made_of.runs.keys() - states.keys():
             _forget(site, made_of, run_id)
-        ended = [row["run_id"] for row in progress if row["status"] != "running"]
+        ended = [row["run_id"] for row in progress if row["status"] not in ("running", DAMAGED)]
         wanted = set(ended[:whole_runs])
         changed = [
             row
@@ -88,19 +89,24 @@ def build_site(
             or (row["run_id"] in wanted and row["run_id"] not in made_of.whole)
         ]
         for number, (figures, ladder) in enumerate(read_figures(root, changed), 1):
-            run_id = figures.details.run_id
-            if run_id in wanted:
+            run_id, report = figures.details.run_id, figures
+            is_damaged = figures.run["status"] == DAMAGED
+            if run_id in wanted and not is_damaged:
                 say(f"{run_id}: reading all of it")
-            report = read_report(root, run_id) if run_id in wanted else figures
+                report = read_report(root, run_id)
             site.write_all(run_files(root, report, ladder))
             made_of.runs[run_id] = states[run_id]
-            (made_of.whole.add if report.is_whole else made_of.whole.discard)(run_id)
+            (made_of.whole.add if run_id in wanted else made_of.whole.discard)(run_id)
+            (made_of.damaged.add if is_damaged else made_of.damaged.discard)(run_id)
             if number % BATCH == 0:
                 site.save(made_of)  # made again from here, if this is interrupted
                 say(f"{number} of {len(changed)} runs")
         rows = SiteRows(
             name=str(root),
-            progress=progress,
+            progress=[
+                {**row, "status": DAMAGED} if row["run_id"] in made_of.damaged else row
+                for row in progress
+            ],
             groups=group_series(read_series(root)),
             findings=read_findings(root),
             missed=missed,
@@ -117,6 +123,7 @@ def _forget(site: SiteFolder, made_of: MadeOf, run_id: str) -> None:
         site.remove(pattern)
     del made_of.runs[run_id]
     made_of.whole.discard(run_id)
+    made_of.damaged.discard(run_id)
 
 
 def _version() -> str:

@@ -26,11 +26,13 @@ class MadeOf:
         version: a digest of what makes pages: templates, scripts and code.
         runs: per run, the digest of the state that its pages show.
         whole: the runs whose pages have everything.
+        damaged: the runs that could not be read.
     """
 
     version: str = ""
     runs: dict[str, str] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
+    damaged: set[str] = field(default_factory=set)
 
 
 class SiteFolder:
@@ -82,7 +84,10 @@ class SiteFolder:
         try:
             content = json.loads((self.path / STATE_FILE).read_text(encoding="utf-8"))
             return MadeOf(
-                str(content["version"]), dict(content["runs"]), set(content["whole_runs"])
+                str(content["version"]),
+                dict(content["runs"]),
+                set(content["whole_runs"]),
+                set(content["damaged_runs"]),
             )
         except (OSError, ValueError, KeyError, TypeError):
             return MadeOf()
@@ -93,6 +98,7 @@ class SiteFolder:
             "version": made_of.version,
             "runs": dict(sorted(made_of.runs.items())),
             "whole_runs": sorted(made_of.whole),
+            "damaged_runs": sorted(made_of.damaged),
         }
         self.write(STATE_FILE, json.dumps(content, indent=0).encode())
 
