@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import storage
 from jobs.common.formatting import Row, format_setting, format_threshold
 from jobs.report.figures.nights import nights_specs
-from jobs.report.html.page import html_page
+from jobs.report.html.page import linked_page
 from jobs.report.html.shell import VEGA, data_script, in_site, render
 from jobs.report.read import Report
 from jobs.report.site.overview import Concern, MissedNight, find_concerns, newest_figures
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TOP, BELOW = in_site(0), in_site(1)
-
-DOWNLOADS = ("csv", "parquet")
-"""Formats of a run's ladder."""
 
 _SHOWN_RUNS = 10
 _PAIRED_BY = (
@@ -128,9 +125,10 @@ def history_files(rows: SiteRows) -> dict[str, bytes]:
 def run_files(root: storage.Root, report: Report, ladder: pa.Table) -> dict[str, bytes]:
     """Returns the page of a run, its ladder to download, and that to compare, by their paths."""
     run_id = report.details.run_id
+    page = linked_page(root, report, BELOW, ladder)
     return {
-        f"runs/{run_id}.html": html_page(root, report, held=BELOW).encode(),
-        **{f"runs/{run_id}.{each}": storage.encode(ladder, each) for each in DOWNLOADS},
+        f"runs/{run_id}.html": page.html.encode(),
+        **page.files,
         ladder_file(run_id): data_script(f"ladder/{run_id}", _ladder_data(report)),
     }
 
