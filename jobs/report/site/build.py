@@ -94,7 +94,9 @@ def build_site(
             if run_id in wanted and not is_damaged:
                 say(f"{run_id}: reading all of it")
                 report = read_report(root, run_id)
-            site.write_all(run_files(root, report, ladder))
+            files = run_files(root, report, ladder)
+            site.write_all(files)
+            site.remove(f"data/runs/{run_id}/*", keep=files)
             made_of.runs[run_id] = states[run_id]
             (made_of.whole.add if run_id in wanted else made_of.whole.discard)(run_id)
             (made_of.damaged.add if is_damaged else made_of.damaged.discard)(run_id)

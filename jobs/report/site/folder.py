@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -126,10 +126,11 @@ class SiteFolder:
             raise UsageError(f"{path} cannot be written: {err.strerror}") from err
         self.written += 1
 
-    def remove(self, pattern: str) -> None:
-        """Remove the files whose path in the site matches a pattern."""
+    def remove(self, pattern: str, keep: Collection[str] = ()) -> None:
+        """Remove the files whose path in the site matches a pattern, except those to keep."""
         for path in self.path.glob(pattern):
-            path.unlink(missing_ok=True)
+            if path.relative_to(self.path).as_posix() not in keep:
+                path.unlink(missing_ok=True)
 
     def _clear(self) -> None:
         """Remove what a process that was killed left half-written."""

@@ -123,7 +123,7 @@ def history_files(rows: SiteRows) -> dict[str, bytes]:
 
 
 def run_files(root: storage.Root, report: Report, ladder: pa.Table) -> dict[str, bytes]:
-    """Returns the page of a run, its ladder to download, and that to compare, by their paths."""
+    """Returns the page of a run, what it loads, and its ladder to compare, by their paths."""
     run_id = report.details.run_id
     page = linked_page(root, report, BELOW, ladder)
     return {

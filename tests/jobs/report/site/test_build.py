@@ -129,9 +129,11 @@ def test_every_figure_is_that_of_sql(root: Path, tmp_path: Path) -> None:
         assert {(r["model"], r["key"][-2], *(r[f] for f in figures)) for r in ladder} == {
             (*(row[k] for k in key), *(row[f] for f in figures)) for row in of_run
         }
-        parquet = pyarrow.parquet.read_table(site / f"runs/night-{night}.parquet").to_pylist()
+        parquet = pyarrow.parquet.read_table(
+            site / f"data/runs/night-{night}/ladder.parquet"
+        ).to_pylist()
         csv = pyarrow.csv.read_csv(
-            io.BytesIO((site / f"runs/night-{night}.csv").read_bytes())
+            io.BytesIO((site / f"data/runs/night-{night}/ladder.csv").read_bytes())
         ).to_pylist()
         for table in (parquet, csv):
             assert sorted(row["forward_ms"] for row in table) == sorted(
@@ -152,7 +154,7 @@ def test_unchanged_pages_are_left_alone(root: Path, tmp_path: Path) -> None:
     assert changed(before, site) == {
         *("index.html", "runs.html", "history.html", "compare.html", "site.json"),
         *histories,
-        *(f"runs/night-3.{suffix}" for suffix in ("html", "csv", "parquet")),
+        *("runs/night-3.html", "data/runs/night-3/ladder.csv", "data/runs/night-3/ladder.parquet"),
         "data/ladders/night-3.js",
     }
 
