@@ -115,9 +115,13 @@ def read_report(root: storage.Root, run_id: str) -> Report:
         rows: list[Row] = table.to_pylist()
         return rows
 
-    (run,) = storage.named_query(root, "run_progress", run_ids=[run_id]).to_pylist()
+    def ask_alone(name: str) -> list[Row]:
+        rows: list[Row] = storage.named_query(root, name, run_ids=[run_id]).to_pylist()
+        return rows
+
+    (run,) = ask_alone("run_progress")
     (details,) = (each for each in storage.list_runs(root) if each.run_id == run_id)
-    ladder, curve = ask("summary"), ask("curve", most=CURVE_POINTS, undominated=LISTED_POINTS)
+    ladder, curve = ask_alone("summary"), ask("curve", most=CURVE_POINTS, undominated=LISTED_POINTS)
     passes = []
     for cell in ask("choosable"):
         thresholds = first_thresholds(ladder, cell)
@@ -143,11 +147,11 @@ def read_report(root: storage.Root, run_id: str) -> Report:
         routed=ask("composed_beside_routed"),
         passes=passes,
         history=list(_history(root, run_id, ladder)),
-        judged=ask("judged"),
+        judged=ask_alone("judged"),
         told=storage.named_query(root, "told", run_id=run_id).to_pylist(),
-        unusable=ask("unusable_cells"),
-        machines=ask("machines"),
-        inputs=ask("inputs"),
+        unusable=ask_alone("unusable_cells"),
+        machines=ask_alone("machines"),
+        inputs=ask_alone("inputs"),
     )
 
 
