@@ -1,0 +1,35 @@
+-- Every model's figures over all runs: one row per model, setting, images and thresholds, with one list
+-- per figure, oldest run first. state: what may explain a change from one run to the next. exit_counts,
+-- position: those of the newest run.
+WITH
+lines AS (
+    SELECT (coalesce(r.submitted_at, '-infinity'::TIMESTAMP), l.run_id, l.cell_id) AS age, l.*, {
+        'checkpoint': l.checkpoint_sha256,
+        'exits': l.exit_blocks,
+        'gfjobs': r.gfjobs_version,
+        'torch': n.torch,
+        'accelerator': l.accelerator,
+        'power mode': l.power_mode,
+        'highest clock, MHz': l.max_clock_mhz,
+        'governor': l.governor,
+        'protocol': l.protocol
+    } AS state
+    FROM measured l
+    JOIN runs r ON r.run_id = l.run_id
+    LEFT JOIN nodes n ON n.run_id = l.run_id AND n.node = l.node
+    WHERE l.acc1 IS NOT NULL OR l.forward_ms IS NOT NULL
+)
+SELECT dataset, dataset_sha256, device, node, runtime, precision, threads, batch_size, model,
+    threshold, thresholds,
+    list(run_id ORDER BY age) AS run_id,
+    list(acc1 ORDER BY age) AS acc1,
+    list(forward_ms ORDER BY age) AS forward_ms,
+    list(energy_mj ORDER BY age) AS energy_mj,
+    list(mean_blocks ORDER BY age) AS mean_blocks,
+    list(is_valid IS NOT FALSE ORDER BY age) AS is_valid,
+    list(state ORDER BY age) AS state,
+    arg_max(exit_counts, age) AS exit_counts,
+    arg_max(position, age) AS position
+FROM lines
+GROUP BY ALL
+ORDER BY dataset, dataset_sha256, device, node, runtime, precision, threads, batch_size, position
