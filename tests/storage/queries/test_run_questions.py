@@ -330,3 +330,22 @@ def test_answers_at_thresholds_by_hand(build: Builder, asked: str) -> None:
     name, value = ("thresholds", [0.75, 0.25]) if by_gate else ("threshold", 0.5)
     assert [row[name] for row in rows_] == [value, value, None]
     assert ("thresholds" in rows_[0]) == by_gate
+
+
+def test_undominated_points_are_in_the_order_of_the_grid(build: Builder) -> None:
+    """The frontier's own, each cell from its highest threshold down; of this run alone."""
+    for each in (_twin(build), build):
+        for position, model in ((1, "a"), (0, "b")):
+            cell = each.cell("exits", model=model, exit_blocks=(1,), position=position)
+            scores: Row = {"gate_score": [0.75, 0.25, 0.5, None, None, None]}
+            scores |= {"image_id": [0, 1, 2] * 2, "exit_block": [1] * 3 + [3] * 3}
+            right = [True, False, True, True, True, each is build]
+            each.commit(cell, exits={**scores, "is_correct": right, "prediction": 1})
+        each.store()
+    columns = ("model", "threshold", "acc1")
+    found = _answers(build.root, "undominated", *columns)
+    assert found == [
+        (model, threshold, pytest.approx(100 * right / 3))
+        for model in ("b", "a")
+        for threshold, right in ((0.5, 3), (0.25, 2))
+    ]
