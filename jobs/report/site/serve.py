@@ -52,14 +52,15 @@ class LiveSite:
         path = path or "index.html"
         content = read_below(self._folder, path)
         if content is not None:
+            version = _digest_bytes(content)
             answer = SiteAnswer(content, MEDIA_TYPES[Path(path).suffix])
         elif asked := find_comparison(path, self._follower.state.runs):
+            version = _digest_bytes(repr(asked).encode())
             answer = self._comparisons.answer(asked)
         else:
             return None
         if answer.media_type != _HTML:
             return answer
-        version = self._page_version(path) or ""
         return SiteAnswer(_with_script(answer.content, path, version), _HTML)
 
     def _state(self, query: str) -> dict[str, object]:
@@ -79,10 +80,8 @@ class LiveSite:
         content = read_below(self._folder, path)
         if content is None:
             asked = find_comparison(path, self._follower.state.runs)
-            if asked is None:
-                return None
-            content = repr(asked).encode()
-        return hashlib.sha256(content).hexdigest()[:16]
+            content = repr(asked).encode() if asked else None
+        return None if content is None else _digest_bytes(content)
 
 
 def serve_site(
@@ -141,6 +140,10 @@ def _with_script(page: bytes, path: str, version: str) -> bytes:
         f' data-version="{version}"></script>\n</head>'
     )
     return page.replace(b"</head>", tags.encode(), 1)
+
+
+def _digest_bytes(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _own_file(name: str) -> bytes:

@@ -44,7 +44,10 @@ def read_below(folder: Path, path: str) -> bytes | None:
                 stack.callback(os.close, place)
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe blocks
             handle = os.open(name, flags, dir_fd=place)
+            stack.callback(os.close, handle)
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                return None
+            with open(handle, "rb", closefd=False) as file:
+                return file.read()
         except OSError:
             return None
-        with open(handle, "rb") as file:  # noqa: PTH123 - a handle
-            return file.read() if stat.S_ISREG(os.fstat(handle).st_mode) else None

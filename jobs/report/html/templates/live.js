@@ -16,6 +16,8 @@
   let isAsking = false;
   let isChanged = false;
   let spoken = "";
+  let before = [];
+  const ended = new Set();
 
   function build() {
     box.id = "live";
@@ -109,6 +111,12 @@
       const tenths = Math.floor((10 * run.committed) / Math.max(run.asked, 1));
       return `${run.run} is running: ${10 * tenths} %`;
     });
+    const names = runs.map((run) => run.run);
+    before.filter((name) => !names.includes(name)).forEach((name) => ended.add(name));
+    before = names;
+    for (const name of ended) {
+      if (!names.includes(name)) parts.push(`${name} has ended`);
+    }
     if (state.error) parts.push(`The pages may be out of date: ${state.error}`);
     say(parts.join(". "));
     box.hidden = !parts.length && again.hidden;
