@@ -49,7 +49,7 @@ _DROPPABLE_TIMES = ("img/s", "elapsed", "p90", "p99", *_ON_DEVICE)
 
 def ladder(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
     """Formats the ladder of a run per data set and device, and why figures are missing."""
-    rows = storage.named_query(root, "summary", run_ids=[run_id], run_id=run_id).to_pylist()
+    rows = storage.named_query(root, "summary", run_ids=[run_id]).to_pylist()
     cells = storage.named_query(root, "status", run_ids=[run_id], run_id=run_id).to_pylist()
     skipped = _skipped(cells)
     if not rows:
