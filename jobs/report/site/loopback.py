@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jobs.common.errors import UsageError
 from jobs.common.text import ShowText
+from jobs.report.html.shell import SITE_POLICY
 from jobs.report.site.requests import MAX_HEAD_BYTES, SiteRequest, is_plain_path, parse_request
 
 if TYPE_CHECKING:
@@ -40,9 +41,7 @@ _END_S = 5.0
 _CHUNK_BYTES = 65_536
 
 SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
-    " img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none';"
-    " frame-ancestors 'none'",
+    "Content-Security-Policy": f"{SITE_POLICY}; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",  # the address is the key

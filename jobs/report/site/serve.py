@@ -8,11 +8,11 @@ import json
 import tempfile
 import threading
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 
 import storage
 from jobs.common.text import ShowText
+from jobs.report.html.shell import in_site
 from jobs.report.site.live import Follower, read_state
 from jobs.report.site.loopback import LoopbackServer, SiteAnswer
 from jobs.report.site.on_demand import Comparisons, MakeComparison, find_comparison
@@ -23,14 +23,13 @@ BuildSite = Callable[[storage.Root, Path, ShowText], object]
 """Makes the site of a results root in a folder, or what of it is out of date."""
 
 _HTML, _JSON = MEDIA_TYPES[".html"], MEDIA_TYPES[".json"]
-_OWN = ("live.js", "live.css")
 _STATE = "live.json"
 
 
 class LiveSite:
     """Answers the addresses of a site: files, comparisons on demand, and the state of runs.
 
-    Each page gets a script that follows the runs. It is put in here, so that the files are the same
+    The script that follows the runs is put into each page here, so that the files are the same
     whether or not they are served.
 
     Args:
@@ -45,8 +44,6 @@ class LiveSite:
 
     def answer(self, path: str, query: str) -> SiteAnswer | None:
         """Answer a path of plain names; None: there is no such page."""
-        if path in _OWN:
-            return SiteAnswer(_own_file(path), MEDIA_TYPES[Path(path).suffix])
         if path == _STATE:
             return SiteAnswer(json.dumps(self._state(query)).encode(), _JSON)
         path = path or "index.html"
@@ -133,18 +130,13 @@ def serve_site(
 
 def _with_script(page: bytes, path: str, version: str) -> bytes:
     """Return a page with the script that follows the runs, which is told what the page is."""
-    up = "../" * path.count("/")
-    tags = (
-        f'<link rel="stylesheet" href="{up}live.css">'
-        f'<script src="{up}live.js" defer data-top="{up}" data-page="{path}"'
-        f' data-version="{version}"></script>\n</head>'
+    held = in_site(path.count("/"))
+    script = (
+        f'<script src="{held.asset("live.js")}" defer data-top="{held.to_root}"'
+        f' data-page="{path}" data-version="{version}"></script>\n</head>'
     )
-    return page.replace(b"</head>", tags.encode(), 1)
+    return page.replace(b"</head>", script.encode(), 1)
 
 
 def _digest_bytes(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
-
-
-def _own_file(name: str) -> bytes:
-    return (resources.files("jobs.report.html") / "templates" / name).read_bytes()
