@@ -124,6 +124,7 @@ class Served:
     def __init__(self, root: Path, **options: Any) -> None:
         self.said: list[str] = []
         self.folder: Path | None = None
+        self.problem: BaseException | None = None
         self._options: dict[str, Any] = {"folder": None, "port": 0, "build": self._build, **options}
         self._root = root
 
@@ -148,7 +149,6 @@ class Served:
             threads[0].start()
 
         threads: list[threading.Thread] = []
-        self.problem: BaseException | None = None
         serve_site(
             self._root,
             make_comparison=lambda *_: b"",
