@@ -129,9 +129,13 @@ def serve_site(
 
 
 def _with_script(page: bytes, path: str, version: str) -> bytes:
-    """Return a page with the script that follows the runs, which is told what the page is."""
+    """Return a page with the script that follows the runs, which is told what the page is.
+
+    With an icon, of nothing, browsers do not ask for one at an address without the token.
+    """
     held = in_site(path.count("/"))
     script = (
+        '<link rel="icon" href="data:,">'
         f'<script src="{held.asset("live.js")}" defer data-top="{held.to_root}"'
         f' data-page="{path}" data-version="{version}"></script>\n</head>'
     )
