@@ -31,7 +31,7 @@ BAR = "document.querySelector('#live progress')?.value ?? null"
 TEXT = "document.querySelector('#live li')?.innerText ?? ''"
 HIDDEN = "document.getElementById('live')?.hidden ?? false"
 SHOWN = "document.querySelector('.run')?.textContent ?? ''"
-PLACE = "document.getElementById('last').getBoundingClientRect().top"
+PLACE = "document.getElementById('last')?.getBoundingClientRect().top ?? -1e9"
 CELL = storage.CellRow("new", "c", position=0, kind="latency", model="m", images=100, rounds=2)
 
 
