@@ -20,6 +20,7 @@ from jobs.cli import (  # noqa: E402 - they import storage and gfnet
     results,
     runs,
     schedules,
+    site,
     thresholds,
     upkeep,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "results",
     "runs",
     "schedules",
+    "site",
     "thresholds",
     "upkeep",
 ]

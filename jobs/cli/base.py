@@ -98,7 +98,7 @@ RUN_OR_LATEST = click.argument("run", default="latest", shell_complete=run_hints
 
 COMMANDS = {
     "Run": ("eval", "plan", "submit", "resume", "cancel", "watch", "runs", "rm"),
-    "Results": ("status", "summary", "report", "sql", "schema"),
+    "Results": ("status", "summary", "report", "site", "sql", "schema"),
     "Models": ("models", "import", "export", "train"),
     "Thresholds": ("curve", "choose", "certify"),
     "Compare": ("compare", "judge"),

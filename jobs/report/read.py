@@ -63,7 +63,8 @@ class Report:
     Attributes:
         run: row of `run_progress`.
         details: the run as submitted, with its grid and versions.
-        ladder: rows of `summary`; `means` has intervals of its mean latencies.
+        ladder: rows of `summary`; `means` has intervals of its mean latencies, None if
+            they were not computed.
         judged: rows of `judged`: verdicts on this run compared with earlier nights.
         told: rows of `told`: regressions and improvements of earlier nights.
         unusable, machines, inputs: rows of the queries of these names.
@@ -78,7 +79,7 @@ class Report:
     run: Row
     details: storage.RunRow
     ladder: Sequence[Row]
-    means: Means
+    means: Means | None
     judged: Sequence[Row]
     told: Sequence[Row]
     unusable: Sequence[Row]

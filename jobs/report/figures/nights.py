@@ -13,7 +13,7 @@ from jobs.report.figures.style import (
     Figure,
     add_title,
     finish_chart,
-    make_chart,
+    make_data,
     make_legend,
 )
 from jobs.report.read import Report, Setting, select_setting
@@ -32,6 +32,7 @@ _CLOCK = {
 }
 """Labels of times, by what they differ in."""
 
+_DATA = "nights"
 _TOLD = ("line", "run", "grid", "value", "valid")
 _METRICS = {
     "forward_ms": ("Latency over the nights", "forward latency, ms", "latency"),
@@ -102,12 +103,26 @@ def history_figures(report: Report, setting: Setting, number: int) -> Iterator[F
         )
 
 
+def nights_specs() -> dict[str, dict[str, Any]]:
+    """Draws the same charts without rows, by metric: a script gives them theirs.
+
+    Their data is named `nights`, with the fields that `history_figures` draws.
+    """
+    return {
+        metric: finish_chart(_chart((), None, label), HEIGHT)
+        for metric, (_, label, _) in _METRICS.items()
+    }
+
+
 def _chart(
-    values: Sequence[dict[str, Any]], lines: Sequence[str], label: str
+    values: Sequence[dict[str, Any]], lines: Sequence[str] | None, label: str
 ) -> alt.LayerChart | alt.FacetChart:
-    """Draws lines with a point per night, a cross if it is not valid, and rings around steps."""
-    marked = [value for value in values if value["step"]]
-    base = make_chart(values).encode(
+    """Draws lines with a point per night, a cross if it is not valid, and rings around steps.
+
+    Without `lines`, the rows come later, and so do the names of the lines.
+    """
+    chart: Any = alt.Chart()  # its rows are those of the whole
+    base = chart.encode(
         x=alt.X(
             "night:T",
             title="UTC",
@@ -115,7 +130,7 @@ def _chart(
             axis=alt.Axis(labelOverlap=True, tickCount=5, format=_CLOCK),
         ),
         y=alt.Y("value:Q", title=label, scale=alt.Scale(zero=False)),
-        color=alt.Color("line:N", title=None, sort=lines, legend=make_legend(lines)),
+        color=alt.Color("line:N", title=None, sort=lines, legend=make_legend(lines or ())),
     )
     line = base.mark_line(strokeWidth=2).encode(detail="grid:N")
     dots = base.mark_point(size=50, filled=True, opacity=1).encode(
@@ -125,7 +140,7 @@ def _chart(
         tooltip=[alt.Tooltip(f"{name}:N") for name in _TOLD],
     )
     rings = (
-        make_chart(marked)
+        chart.transform_filter("isValid(datum.step)")
         .mark_point(filled=False, size=320, strokeWidth=3, opacity=1)
         .encode(
             x="night:T",
@@ -134,7 +149,7 @@ def _chart(
             tooltip=[alt.Tooltip(f"{name}:N") for name in ("line", "run", "value", "step")],
         )
     )
-    return alt.layer(line, dots, *([rings] if marked else []))
+    return alt.layer(line, dots, rings, data=make_data(values, _DATA))
 
 
 def _identity(row: Row) -> tuple[object, ...]:

@@ -82,8 +82,13 @@ def add_title(title: str, sources: Sequence[str]) -> str:
 
 def make_chart(rows: Sequence[Row], name: str = "") -> Any:
     """Makes a chart of rows; if they have a name, a page's script can replace them."""
+    return alt.Chart(make_data(rows, name))
+
+
+def make_data(rows: Sequence[Row], name: str = "") -> Any:
+    """Makes the data of a chart."""
     data: Any = alt.Data  # untyped in altair
-    return alt.Chart(data(values=list(rows), **({"name": name} if name else {})))
+    return data(values=list(rows), **({"name": name} if name else {}))
 
 
 def finish_chart(chart: Any, height: int) -> dict[str, Any]:

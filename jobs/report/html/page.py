@@ -99,7 +99,7 @@ def html_page(root: storage.Root, report: Report, held: Held = ALONE) -> str:
     return render(
         "report.html.j2",
         held=held,
-        scripts=(VEGA, "charts.js", "explorer.js"),
+        scripts=(VEGA, "charts.js", "explorer.js") if report.is_whole else (),
         data={
             "charts": {name: f.spec for part in parts for name, f in part.figures.items()},
             "passes": passes,
@@ -119,9 +119,9 @@ def _part(report: Report, setting: Setting, number: int) -> PagePart:
         title=format_setting(dict(zip(SETTING, setting, strict=True))),
         ladder=make_ladder(report, setting),
         sources=collect_sources(report, setting),
-        figures=collect_figures(report, setting, number),
+        figures=collect_figures(report, setting, number) if report.is_whole else {},
         notes=collect_notes(report, setting),
-        missing=list(describe_missing(report, setting)),
+        missing=list(describe_missing(report, setting)) if report.is_whole else [],
         is_first_run=len({row["run_id"] for row in history}) <= 1,
     )
 

@@ -22,7 +22,7 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from jobs.common.formatting import format_threshold
+from jobs.common.formatting import Row, format_duration, format_threshold
 from jobs.common.tables import format_value
 from jobs.common.text import escape_controls
 from jobs.report.figures.style import Doubtful
@@ -157,6 +157,18 @@ def _remark(text: object) -> Markup:
     return Markup(_QUOTED.sub(r"<code>\1</code>", escaped))  # noqa: S704 - escaped, then ours
 
 
+def _took(run: Row) -> float | None:
+    """The seconds from a run's submission to its end; None before that, and of a clock set back."""
+    if run["submitted_at"] is None or run["finished_at"] is None:
+        return None
+    seconds: float = (run["finished_at"] - run["submitted_at"]).total_seconds()
+    return seconds if seconds >= 0 else None
+
+
+def _duration(seconds: float | None) -> str:
+    return "–" if seconds is None else format_duration(seconds)
+
+
 def _shown(value: object) -> object:
     """Escapes control characters in a text that a template shows; markup is ours."""
     return escape_controls(value) if type(value) is str else value
@@ -175,7 +187,13 @@ def _environment() -> Environment:
     # `tojson` writes <, > and & as \u003c...: no name can end a script element.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     environment.tests["doubtful"] = lambda value: isinstance(value, Doubtful)
-    environment.filters |= {"shown": format_value, "remark": _remark, "threshold": format_threshold}
+    environment.filters |= {
+        "shown": format_value,
+        "remark": _remark,
+        "threshold": format_threshold,
+        "took": _took,
+        "duration": _duration,
+    }
     return environment
 
 
@@ -194,6 +212,7 @@ def _templates() -> Any:
     return resources.files("jobs.report.html") / "templates"
 
 
+@cache
 def _read(name: str) -> str:
     """The text of a file in the templates' folder."""
     return str((_templates() / name).read_text(encoding="utf-8"))

@@ -1,1 +1,1 @@
-"""The pages of all runs under a results root, as a folder of files or served on loopback."""
+"""The site of a results root: all runs in one place, made anew only where something changed."""

@@ -1,0 +1,98 @@
+"""Reads what a site shows of many runs: each question is asked once for a batch of runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import storage
+from jobs.common.formatting import Row
+from jobs.report.read import Report
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCH = 60
+"""Runs per question: more take memory, fewer take time."""
+
+_QUESTIONS = ("summary", "judged", "unusable_cells", "machines", "inputs")
+_FINDINGS = """
+    FROM regressions
+    WHERE verdict IN ('regression', 'suspect', 'improvement')
+    ORDER BY run_id, model, metric
+"""
+
+
+class RunFigures(NamedTuple):
+    """A run's report without what takes long, and the rows of its ladder as a table."""
+
+    report: Report
+    ladder: pa.Table
+
+
+def read_progress(root: storage.Root) -> list[Row]:
+    """Returns the rows of `run_progress`: all runs, newest first."""
+    rows: list[Row] = storage.named_query(root, "run_progress").to_pylist()
+    return rows
+
+
+def read_figures(root: storage.Root, progress: Sequence[Row]) -> Iterator[RunFigures]:
+    """Yields the report of each run, without what takes long.
+
+    That is all that `Report.is_whole` stands for, and the intervals of mean latencies: their
+    bootstrap takes longer than everything else together.
+
+    Args:
+        root: the results root.
+        progress: rows of `run_progress`; a run that was removed meanwhile is left out.
+    """
+    details = {run.run_id: run for run in storage.list_runs(root)}
+    there = [row for row in progress if row["run_id"] in details]
+    for start in range(0, len(there), BATCH):
+        batch = there[start : start + BATCH]
+        run_ids = [row["run_id"] for row in batch]
+        tables = {name: storage.named_query(root, name, run_ids=run_ids) for name in _QUESTIONS}
+        answers = {name: _grouped(table.to_pylist()) for name, table in tables.items()}
+        ladders = _sliced(tables["summary"])
+        for row in batch:
+            run_id = row["run_id"]
+            of_run = {name: rows.get(run_id, ()) for name, rows in answers.items()}
+            report = Report(
+                run=row,
+                details=details[run_id],
+                ladder=of_run["summary"],
+                means=None,
+                judged=of_run["judged"],
+                told=(),
+                unusable=of_run["unusable_cells"],
+                machines=of_run["machines"],
+                inputs=of_run["inputs"],
+            )
+            yield RunFigures(report, ladders.get(run_id, tables["summary"].slice(length=0)))
+
+
+def read_series(root: storage.Root) -> list[Row]:
+    """Returns the rows of `series`: every model's figures over all runs."""
+    rows: list[Row] = storage.named_query(root, "series").to_pylist()
+    return rows
+
+
+def read_findings(root: storage.Root) -> Mapping[str, Sequence[Row]]:
+    """Returns the verdicts that say something, by run."""
+    rows: list[Row] = storage.query(root, _FINDINGS).to_pylist()
+    return _grouped(rows)
+
+
+def _sliced(table: pa.Table) -> dict[str, pa.Table]:
+    """Returns the rows of each run of a table in which they stand together."""
+    names: list[str] = table["run_id"].to_pylist()
+    counts = Counter(names)
+    return {run_id: table.slice(names.index(run_id), count) for run_id, count in counts.items()}
+
+
+def _grouped(rows: Sequence[Row]) -> Mapping[str, Sequence[Row]]:
+    grouped: dict[str, list[Row]] = {}
+    for row in rows:
+        grouped.setdefault(row["run_id"], []).append(row)
+    return grouped
