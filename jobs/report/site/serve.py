@@ -129,9 +129,10 @@ def serve_site(
 
 
 def _with_script(page: bytes, path: str, version: str) -> bytes:
-    """Return a page with the script that follows the runs, which is told what the page is.
+    """Return a page that knows that it is served, with the script that follows the runs.
 
-    With an icon, of nothing, browsers do not ask for one at an address without the token.
+    The script is told what the page is. With an icon, of nothing, browsers do not ask for one at an
+    address without the token.
     """
     held = in_site(path.count("/"))
     script = (
@@ -139,7 +140,8 @@ def _with_script(page: bytes, path: str, version: str) -> bytes:
         f'<script src="{held.asset("live.js")}" defer data-top="{held.to_root}"'
         f' data-page="{path}" data-version="{version}"></script>\n</head>'
     )
-    return page.replace(b"</head>", script.encode(), 1)
+    served = page.replace(b"<html", b"<html data-served", 1)
+    return served.replace(b"</head>", script.encode(), 1)
 
 
 def _digest_bytes(content: bytes) -> str:

@@ -16,9 +16,8 @@ MEDIA_TYPES = {
     ".json": "application/json",
     ".svg": "image/svg+xml",
     ".png": "image/png",
-    ".txt": "text/plain; charset=utf-8",
     ".csv": "text/csv; charset=utf-8",
-    ".woff2": "font/woff2",
+    ".parquet": "application/vnd.apache.parquet",
 }
 """The files of a site by their suffixes; others in its folder are not its own."""
 

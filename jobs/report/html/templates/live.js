@@ -74,10 +74,24 @@
   }
 
   // A screen reader is told a sentence when it changes: at the beginning, every tenth, the end.
-  function say(sentence) {
+  // That a run is running is seen by its bar.
+  function say(sentence, isSeen) {
+    said.className = isSeen ? "" : "unseen";
     if (sentence === spoken) return;
     spoken = sentence;
     said.textContent = sentence;
+  }
+
+  // Shows a run where the page has a place for it; returns whether it has.
+  function fill(run) {
+    const place = document.querySelector(`[data-live-run="${CSS.escape(run.run)}"]`);
+    const [progress, text] = ["progress", "span"].map((name) => place?.querySelector(name));
+    if (!progress || !text) return false;
+    progress.max = Math.max(run.asked, 1);
+    progress.value = Math.min(run.committed, run.asked);
+    progress.setAttribute("aria-label", `Progress of ${run.run}`);
+    text.textContent = run.text;
+    return true;
   }
 
   function bar(run) {
@@ -97,10 +111,11 @@
 
   function show(state) {
     const runs = state.running;
-    const items = runs.slice(0, SHOWN).map(bar);
-    if (runs.length > SHOWN) {
+    const others = runs.filter((run) => !fill(run));
+    const items = others.slice(0, SHOWN).map(bar);
+    if (others.length > SHOWN) {
       const more = document.createElement("li");
-      more.textContent = `and ${runs.length - SHOWN} more`;
+      more.textContent = `and ${others.length - SHOWN} more`;
       items.push(more);
     }
     // The focus stays on the link that has it.
@@ -111,6 +126,7 @@
       const tenths = Math.floor((10 * run.committed) / Math.max(run.asked, 1));
       return `${run.run} is running: ${10 * tenths} %`;
     });
+    const running = parts.length;
     const names = runs.map((run) => run.run);
     before.filter((name) => !names.includes(name)).forEach((name) => ended.add(name));
     before = names;
@@ -118,7 +134,7 @@
       if (!names.includes(name)) parts.push(`${name} has ended`);
     }
     if (state.error) parts.push(`The pages may be out of date: ${state.error}`);
-    say(parts.join(". "));
+    say(parts.join(". "), parts.length > running);
     box.hidden = !parts.length && again.hidden;
     isChanged = state.page !== null && state.page !== version;
     loadIfChanged();
@@ -135,7 +151,7 @@
       wait = LOOK_MS;
     } catch {
       bars.replaceChildren();
-      say("The server has stopped. This page stays as it is.");
+      say("The server has stopped. This page stays as it is.", true);
       box.hidden = false;
       wait = Math.min(2 * wait, MOST_MS);
     }
