@@ -91,6 +91,7 @@ def shared_pages(rows: SiteRows, comparisons: Sequence[str]) -> dict[str, bytes]
             data={},
             rows=rows,
             newest=newest,
+            has_energy=any(line.figures["energy_mj"] != "–" for line in newest),
             concerns=concerns,
             running=running,
             shown=rows.progress[:_SHOWN_RUNS],

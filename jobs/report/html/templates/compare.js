@@ -95,6 +95,7 @@
     const found = pairs(...ladders);
     table.tBodies[0].replaceChildren(...found.map(line));
     sortableTables.refresh(table);
+    sortableTables.hideEmpty(table);
     const alone = ladders.map((rows) => rows.length - found.length);
     part("status").textContent =
       `${found.length} rows are in both; ${alone[0]} only in A, ${alone[1]} only in B.` +

@@ -128,6 +128,7 @@
     const lines = data.lines.filter((line) => chosen === ALL || line.threshold === chosen);
     body.replaceChildren(...rows(data, lines));
     sortableTables.refresh(root.querySelector("table"));
+    sortableTables.hideEmpty(root.querySelector("table"));
     const unknown = asked && asked !== group.name ? "The address names a series that is not here; this is the first. " : "";
     part("status").textContent = `${unknown}${data.nights.length} runs of ${group.model}, ${group.setting}`;
     await draw(data, lines);

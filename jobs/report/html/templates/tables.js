@@ -109,5 +109,13 @@ window.sortableTables = (() => {
       own.rows = [...own.body.rows];
       return show(own);
     },
+    // Hides the columns that are empty in every row: what was not measured takes no place.
+    hideEmpty(table) {
+      const rows = [...table.tBodies[0].rows];
+      [...table.tHead.rows[0].cells].forEach((header, column) => {
+        header.hidden = rows.every((row) => MISSING.has(row.cells[column].textContent));
+        for (const row of rows) row.cells[column].hidden = header.hidden;
+      });
+    },
   };
 })();
