@@ -84,9 +84,9 @@ class Page:
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.call("Emulation.setEmulatedMedia", features=features)
 
-    def open(self, path: Path) -> None:
-        """Open a report, and wait until everything is drawn."""
-        self.call("Page.navigate", url=path.as_uri())
+    def open(self, page: Path | str) -> None:
+        """Open a page, by its path or address, and wait until everything is drawn."""
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         deadline = time.monotonic() + _PATIENCE_S
         while self.run("document.readyState") != "complete":
             assert time.monotonic() < deadline, "the page did not load"
