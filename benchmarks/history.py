@@ -255,7 +255,7 @@ def questions(root: Path, file: Path, size: Size) -> dict[str, tuple[Question, Q
     trend = f"{figures} WHERE model = '{model}' GROUP BY ALL"
     return {
         "ladder of one run": (
-            lambda: storage.named_query(root, "summary", run_ids=[run_id], run_id=run_id),
+            lambda: storage.named_query(root, "summary", run_ids=[run_id]),
             of_rival(ladder),
         ),
         "ladder of one run, by SQL over all": (

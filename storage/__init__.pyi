@@ -60,6 +60,7 @@ from .runs.listing import log_of as log_of
 from .runs.listing import read_cells as read_cells
 from .runs.listing import remove_run as remove_run
 from .runs.listing import resolve_run as resolve_run
+from .runs.listing import run_digests as run_digests
 from .runs.manifests import CommitEntry as CommitEntry
 from .runs.store import RunStore as RunStore
 from .runs.submission import read_submission as read_submission

@@ -61,7 +61,7 @@ def check_grid(bench: Bench) -> Iterator[CheckResult]:
         said: list[str] = []
         ended = submit(path, root, Target(is_inline=True), said.append, RUN)
         errors = [cell.error for cell in storage.read_cells(root, RUN) if cell.error]
-        ladder = storage.named_query(root, "summary", run_ids=[RUN], run_id=RUN).to_pylist()
+        ladder = storage.named_query(root, "summary", run_ids=[RUN]).to_pylist()
         routes = storage.named_query(root, "certify", run_ids=[RUN], run_id=RUN).to_pylist()
     yield judge_run(errors, ladder, is_done=ended.is_done)
     yield judge_milliseconds(ladder)

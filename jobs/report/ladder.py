@@ -42,11 +42,11 @@ def ladder_columns(rows: Sequence[Row]) -> tuple[str, ...]:
     )
 
 
-def ladder_rows(rows: Sequence[Row], means: Means) -> Iterator[tuple[str, ...]]:
+def ladder_rows(rows: Sequence[Row], means: Means | None) -> Iterator[tuple[str, ...]]:
     """Formats the rows of one ladder: those of a data set, device and node."""
     axes, is_compared = find_axes(rows), has_speedups(rows)
     for row in rows:
-        mean = means.get(make_key(row))
+        mean = means.get(make_key(row)) if means else None
         invalid = is_invalid(row)
         saving = row["energy_saving_pct"]
         yield (

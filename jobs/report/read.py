@@ -58,37 +58,40 @@ class AllExitPass:
 class Report:
     """Rows of a run by query; a sequence is empty if the run has no data for it.
 
+    What follows `is_whole` takes most of the time and space, and can be left out.
+
     Attributes:
         run: row of `run_progress`.
         details: the run as submitted, with its grid and versions.
-        ladder: rows of `summary`; `means` has intervals of its mean latencies.
-        curve: rows of `curve`, at most CURVE_POINTS per pass.
-        histogram, latencies: rows of `exit_histogram`, `exit_latencies`.
-        calibration: rows of `gate_calibration`.
-        routed: rows of `composed_beside_routed`.
-        passes: all-exit passes of models with gates.
-        history: rows of `history`, for all models of the ladder.
+        ladder: rows of `summary`; `means` has intervals of its mean latencies, None if
+            they were not computed.
         judged: rows of `judged`: verdicts on this run compared with earlier nights.
         told: rows of `told`: regressions and improvements of earlier nights.
         unusable, machines, inputs: rows of the queries of these names.
+        is_whole: whether what follows was read.
+        curve: rows of `curve`, at most CURVE_POINTS per pass.
+        histogram, latencies: rows of `exit_histogram`, `exit_latencies`.
+        calibration: rows of `gate_calibration`.
+        passes: all-exit passes of models with gates.
+        history: rows of `history`, for all models of the ladder.
     """
 
     run: Row
     details: storage.RunRow
     ladder: Sequence[Row]
-    means: Means
-    curve: Sequence[Row]
-    histogram: Sequence[Row]
-    latencies: Sequence[Row]
-    calibration: Sequence[Row]
-    routed: Sequence[Row]
-    passes: Sequence[AllExitPass]
-    history: Sequence[Row]
+    means: Means | None
     judged: Sequence[Row]
     told: Sequence[Row]
     unusable: Sequence[Row]
     machines: Sequence[Row]
     inputs: Sequence[Row]
+    is_whole: bool = False
+    curve: Sequence[Row] = ()
+    histogram: Sequence[Row] = ()
+    latencies: Sequence[Row] = ()
+    calibration: Sequence[Row] = ()
+    passes: Sequence[AllExitPass] = ()
+    history: Sequence[Row] = ()
 
     @property
     def settings(self) -> list[Setting]:
@@ -107,20 +110,48 @@ def select_setting(rows: Sequence[Row], setting: Setting) -> list[Row]:
     return [row for row in rows if setting_key(row) == setting]
 
 
-def read_report(root: storage.Root, run_id: str) -> Report:
-    """Run all queries of the report for one run."""
+def read_report(root: storage.Root, run_id: str, *, is_whole: bool = True) -> Report:
+    """Run all queries of the report for one run.
+
+    Args:
+        root: the results root.
+        run_id: the run.
+        is_whole: false leaves out what takes long: exits, thresholds, images, history.
+    """
+
+    def ask(name: str) -> list[Row]:
+        rows: list[Row] = storage.named_query(root, name, run_ids=[run_id]).to_pylist()
+        return rows
+
+    (run,) = ask("run_progress")
+    (details,) = (each for each in storage.list_runs(root) if each.run_id == run_id)
+    report = Report(
+        run=run,
+        details=details,
+        ladder=ask("summary"),
+        means=mean_latencies(root, run_id),
+        judged=ask("judged"),
+        told=storage.named_query(root, "told", run_id=run_id).to_pylist(),
+        unusable=ask("unusable_cells"),
+        machines=ask("machines"),
+        inputs=ask("inputs"),
+    )
+    return _complete(root, report) if is_whole else report
+
+
+def _complete(root: storage.Root, report: Report) -> Report:
+    """Reads what takes long."""
+    run_id = report.details.run_id
 
     def ask(name: str, **parameters: object) -> list[Row]:
         table = storage.named_query(root, name, run_ids=[run_id], run_id=run_id, **parameters)
         rows: list[Row] = table.to_pylist()
         return rows
 
-    (run,) = storage.named_query(root, "run_progress", run_ids=[run_id]).to_pylist()
-    (details,) = (each for each in storage.list_runs(root) if each.run_id == run_id)
-    ladder, curve = ask("summary"), ask("curve", most=CURVE_POINTS, undominated=LISTED_POINTS)
+    curve = ask("curve", most=CURVE_POINTS, undominated=LISTED_POINTS)
     passes = []
     for cell in ask("choosable"):
-        thresholds = first_thresholds(ladder, cell)
+        thresholds = first_thresholds(report.ladder, cell)
         images = ask(
             "exit_images",
             cell_id=cell["cell_id"],
@@ -131,23 +162,15 @@ def read_report(root: storage.Root, run_id: str) -> Report:
         passes.append(
             _read_pass(root, run_id, cell, thresholds=thresholds, images=images, points=points)
         )
-    return Report(
-        run=run,
-        details=details,
-        ladder=ladder,
-        means=mean_latencies(root, run_id),
+    return replace(
+        report,
+        is_whole=True,
         curve=curve,
         histogram=ask("exit_histogram"),
         latencies=ask("exit_latencies"),
         calibration=ask("gate_calibration"),
-        routed=ask("composed_beside_routed"),
         passes=passes,
-        history=list(_history(root, run_id, ladder)),
-        judged=ask("judged"),
-        told=storage.named_query(root, "told", run_id=run_id).to_pylist(),
-        unusable=ask("unusable_cells"),
-        machines=ask("machines"),
-        inputs=ask("inputs"),
+        history=list(_history(root, run_id, report.ladder)),
     )
 
 

@@ -101,7 +101,7 @@ def write_figures(report: Report, folder: Path) -> list[Path]:
     import vl_convert
 
     from jobs.report.figures.collect import collect_figures
-    from jobs.report.html.page import VEGA_LITE
+    from jobs.report.html.shell import VEGA_LITE
 
     written = []
     for number, setting in enumerate(report.settings, 1):

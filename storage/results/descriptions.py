@@ -37,7 +37,13 @@ _UNITS = {
 _NUMBERS = re.compile(r"(BIGINT|INTEGER|DOUBLE|FLOAT|HUGEINT)(\[\])?")
 
 # With which DuckDB binds a macro, so that its columns are known.
-_BOUND_WITH = {"run": "'latest'", "t": "0.5", "ts": "[0.5]", "model_name": "NULL"}
+_BOUND_WITH = {
+    "run": "'latest'",
+    "run_ids": "['latest']",
+    "t": "0.5",
+    "ts": "[0.5]",
+    "model_name": "NULL",
+}
 
 
 class Relation(NamedTuple):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
+import hashlib
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -135,6 +137,34 @@ def find_owner(table: pa.Table, run_id: str) -> str | None:
         return None
     others = (each for each in table["run_id"].unique().to_pylist() if each != run_id)
     return next(map(str, others), None)
+
+
+def run_digests(root: Root) -> dict[str, str]:
+    """Return a digest per run that changes with all that readers can see of its files.
+
+    It is of the run's row, cells, nodes and verdicts, and of the names of its manifests, which are
+    never used twice. That a driver is gone, which makes a run "interrupted", is in no file.
+
+    Raises: StorageError: there is no such root.
+    """
+    backend = existing_root(root)
+    digests = {}
+    with reading(backend):
+        for run_id in visible_runs(backend):
+            with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
+                digests[run_id] = _digest(run_paths(backend, run_id))
+    return digests
+
+
+def _digest(paths: RunPaths) -> str:
+    digest = hashlib.sha256()
+    for manifest in paths.commits.children():
+        digest.update(f"{manifest.name}\n".encode())
+    digest.update(hashlib.sha256(paths.run.read()).digest())
+    for file in (paths.cells, paths.nodes, paths.regressions):
+        with contextlib.suppress(FileNotFoundError):  # no node has worked, nothing was judged
+            digest.update(f"{file.name} {hashlib.sha256(file.read()).hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 def resolve_run(root: Root, text: str) -> str:

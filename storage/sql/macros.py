@@ -68,6 +68,7 @@ _BY_RULE = "rule := NULL"  # that of the cell
 # Queries that take arguments: `FROM at_threshold(0.5)`, `FROM frontier('latest', rule := 'gate')`.
 MACROS: dict[str, tuple[str, ...]] = {
     "trend": ("model_name",),
+    "speedups_of": ("run_ids",),
     "speedups": ("run",),
     "scored_exits": (_BY_RULE,),
     "at_thresholds": ("ts", _BY_RULE),

@@ -108,7 +108,7 @@ def judge(
 
 def _measured_before(root: storage.Root, run_id: str) -> str | None:
     """Return the run in which suspects of a night were measured again when it was judged before."""
-    rows = storage.named_query(root, "judged", run_ids=[run_id], run_id=run_id).to_pylist()
+    rows = storage.named_query(root, "judged", run_ids=[run_id]).to_pylist()
     there = {run.run_id for run in storage.list_runs(root)}
     named = [row["confirmed_run_id"] for row in rows if row["confirmed_run_id"] in there]
     return named[0] if named else None

@@ -150,7 +150,7 @@ def _measured(report: Report, ladder: Sequence[Row], cost: str) -> Iterator[dict
     for row in ladder:
         if row["acc1"] is None or row[cost] is None or is_invalid(row):
             continue
-        mean = report.means.get(make_key(row)) if cost == "forward_ms" else None
+        mean = report.means.get(make_key(row)) if report.means and cost == "forward_ms" else None
         yield {
             "model": row["model"],
             "threshold": format_threshold(row),

@@ -1,22 +1,10 @@
-"""Renders the page from its templates: self-contained, nothing is fetched."""
+"""The page of a run: what its template and its scripts show."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from itertools import groupby
-from typing import Any
-
-import altair as alt
-import vl_convert
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
 
 import storage
 from jobs.analysis.regressions.judge import WORST_FIRST
@@ -28,12 +16,11 @@ from jobs.common.formatting import (
     format_setting,
     format_threshold,
 )
-from jobs.common.tables import format_value
-from jobs.common.text import escape_controls
 from jobs.report.figures.collect import collect_figures
 from jobs.report.figures.frontier import explorer_figure
-from jobs.report.figures.style import Doubtful, Figure
+from jobs.report.figures.style import Figure
 from jobs.report.html.explorer import pack_passes
+from jobs.report.html.shell import ALONE, VEGA, Held, render
 from jobs.report.html.thumbnails import Thumbnails, thumbnails
 from jobs.report.ladder import (
     Ladder,
@@ -43,11 +30,6 @@ from jobs.report.ladder import (
     make_ladder,
 )
 from jobs.report.read import AllExitPass, Report, Setting, select_setting, setting_key
-
-VEGA_LITE = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-"""The version of Vega-Lite that Altair writes."""
-
-_QUOTED = re.compile(r"`([^`\n]+)`")
 
 
 @dataclass(frozen=True)
@@ -106,36 +88,28 @@ class Album:
     pictures: Thumbnails
 
 
-def html_page(root: storage.Root, report: Report) -> str:
+def html_page(root: storage.Root, report: Report, held: Held = ALONE) -> str:
     """Renders the report as one page of HTML."""
-    environment = _environment()
-    scripts = [
-        _vega(),
-        _source("charts.js"),
-        _source("explorer.js"),
-    ]
     passes, left_out = pack_passes(report.passes)
     by_id = {each.cell["cell_id"]: each for each in report.passes}
     for packed in passes:
         cell = by_id[packed["cell_id"]].cell
         packed["chart"] = explorer_figure(report, setting_key(cell), cell)
     parts = [_part(report, setting, number) for number, setting in enumerate(report.settings, 1)]
-    return environment.get_template("report.html.j2").render(
+    return render(
+        "report.html.j2",
+        held=held,
+        scripts=(VEGA, "charts.js", "explorer.js") if report.is_whole else (),
+        data={
+            "charts": {name: f.spec for part in parts for name, f in part.figures.items()},
+            "passes": passes,
+        },
         report=report,
         parts=parts,
-        data=_finite(
-            {
-                "charts": {name: f.spec for part in parts for name, f in part.figures.items()},
-                "passes": passes,
-            }
-        ),
         passes=passes,
         left_out=left_out,
         judged=[_judged(row) for row in sorted(report.judged, key=_severity)],
         albums=[_album(root, report, each) for each in report.passes],
-        scripts=[Markup(script) for script in scripts],  # noqa: S704 - ours and Vega's, no data
-        hashes=[_digest(script) for script in scripts],
-        style=Markup(_source("report.css")),  # noqa: S704 - ours
     )
 
 
@@ -145,9 +119,9 @@ def _part(report: Report, setting: Setting, number: int) -> PagePart:
         title=format_setting(dict(zip(SETTING, setting, strict=True))),
         ladder=make_ladder(report, setting),
         sources=collect_sources(report, setting),
-        figures=collect_figures(report, setting, number),
+        figures=collect_figures(report, setting, number) if report.is_whole else {},
         notes=collect_notes(report, setting),
-        missing=list(describe_missing(report, setting)),
+        missing=list(describe_missing(report, setting)) if report.is_whole else [],
         is_first_run=len({row["run_id"] for row in history}) <= 1,
     )
 
@@ -178,17 +152,6 @@ def _thresholds(each: AllExitPass) -> str:
     return ", ".join(f"{threshold:g} after block {block}" for threshold, block in gates)
 
 
-def _finite(value: Any) -> Any:
-    """Replaces NaN and infinity, which JSON lacks, by null; control characters are escaped."""
-    if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(each) for each in value]
-    if isinstance(value, str):
-        return escape_controls(value)
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _severity(row: Row) -> int:
     return WORST_FIRST.index(row["verdict"])
 
@@ -217,47 +180,3 @@ def _group_title(rows: Sequence[Row]) -> str:
     first = rows[0]
     answered = "right" if first["is_correct"] else "wrong"
     return f"{first['ease']} of {first['group_images']:,} {answered}"
-
-
-def _remark(text: object) -> Markup:
-    """Renders a remark with backquoted text as code; its text is escaped first."""
-    escaped = str(escape(escape_controls(format_value(text))))
-    return Markup(_QUOTED.sub(r"<code>\1</code>", escaped))  # noqa: S704 - escaped, then ours
-
-
-def _shown(value: object) -> object:
-    """Escapes control characters in a text that a template shows; markup is ours."""
-    return escape_controls(value) if type(value) is str else value
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("jobs.report.html"),
-        autoescape=True,
-        finalize=_shown,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    # `tojson` writes <, > and & as \u003c...: no name can end a script element.
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    environment.tests["doubtful"] = lambda value: isinstance(value, Doubtful)
-    environment.filters |= {"shown": format_value, "remark": _remark, "threshold": format_threshold}
-    return environment
-
-
-@cache
-def _vega() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script."""
-    bundle: Any = vl_convert.javascript_bundle  # its types do not say that the snippet is optional
-    return str(bundle(vl_version=VEGA_LITE))
-
-
-def _source(name: str) -> str:
-    """The text of a file in the templates' folder."""
-    return (resources.files("jobs.report.html") / "templates" / name).read_text(encoding="utf-8")
-
-
-def _digest(script: str) -> str:
-    """The source expression that allows this script in a content security policy."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"

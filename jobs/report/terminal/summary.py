@@ -49,7 +49,7 @@ _DROPPABLE_TIMES = ("img/s", "elapsed", "p90", "p99", *_ON_DEVICE)
 
 def ladder(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
     """Formats the ladder of a run per data set and device, and why figures are missing."""
-    rows = storage.named_query(root, "summary", run_ids=[run_id], run_id=run_id).to_pylist()
+    rows = storage.named_query(root, "summary", run_ids=[run_id]).to_pylist()
     cells = storage.named_query(root, "status", run_ids=[run_id], run_id=run_id).to_pylist()
     skipped = _skipped(cells)
     if not rows:
@@ -256,8 +256,11 @@ def is_invalid(row: Row) -> bool:
     return row["is_valid"] is False
 
 
-def reasons(rows: Sequence[Row], means: Means) -> Iterator[str]:
-    """Yields why figures are missing or uncertain: each reason once, with the rows that have it."""
+def reasons(rows: Sequence[Row], means: Means | None) -> Iterator[str]:
+    """Yields why figures are missing or uncertain: each reason once, with the rows that have it.
+
+    Nothing is said of intervals if `means` is None: they were not computed.
+    """
     about: dict[str, list[Row]] = {}
     for row in rows:
         own = (*(row["note"] or "").split("; "), _about_interval(row, means), _about_speedup(row))
@@ -297,9 +300,9 @@ def _about_speedup(row: Row) -> str | None:
     return None if row["forward_ms"] is None or is_invalid(row) else row["speedup_note"]
 
 
-def _about_interval(row: Row, means: Means) -> str | None:
+def _about_interval(row: Row, means: Means | None) -> str | None:
     """What the interval of a shown mean does not cover, or why there is none."""
-    if row["forward_ms"] is None or is_invalid(row):
+    if means is None or row["forward_ms"] is None or is_invalid(row):
         return None
     mean = means.get(make_key(row))
     if mean is None:

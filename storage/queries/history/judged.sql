@@ -1,3 +1,3 @@
--- The verdicts of one run.
-FROM regressions WHERE run_id = $run_id
-ORDER BY dataset, device, node, runtime, precision, threads, batch_size, model, threshold, metric
+-- The verdicts on each run.
+FROM regressions
+ORDER BY run_id, dataset, device, node, runtime, precision, threads, batch_size, model, threshold, metric

@@ -1,8 +1,9 @@
--- The ladder of one run with its speed-ups (speedups.sql), in the order of its grid, without cells
--- that were skipped.
+-- The ladder of each run with its speed-ups (speedups_of.sql), in the order of its grid, without
+-- cells that were skipped.
 SELECT l.*, r.baseline
-FROM speedups($run_id) l
+FROM speedups_of((SELECT list(run_id) FROM runs)) l
 JOIN runs r USING (run_id)
 JOIN cells c USING (run_id, cell_id)
 WHERE c.status IS DISTINCT FROM 'skipped' OR l.acc1 IS NOT NULL
-ORDER BY l.dataset, l.device, l.node, l.runtime, l.precision, l.threads, l.batch_size, c.position
+ORDER BY l.run_id, l.dataset, l.device, l.node, l.runtime, l.precision, l.threads, l.batch_size,
+    c.position

@@ -41,6 +41,7 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 ARGUMENTS = {
     "run": "'full'",
+    "run_ids": "['full']",
     "ts": "[0.5, 0.9]",
     "t": "0.5",
     "model_name": "'dynn'",

@@ -29,7 +29,8 @@ from jobs.report import read as reading
 from jobs.report.figures.collect import collect_figures
 from jobs.report.figures.frontier import accuracy_band
 from jobs.report.html.explorer import pack_passes
-from jobs.report.html.page import VEGA_LITE, html_page
+from jobs.report.html.page import html_page
+from jobs.report.html.shell import VEGA_LITE
 from jobs.report.ladder import make_ladder
 from jobs.report.markdown import markdown_report
 from jobs.report.markdown import text as escaped

@@ -116,7 +116,7 @@ def test_a_run_says_what_it_was_calibrated_on_and_refuses_other_images(
         ).to_pylist()
         images = storage.open_images("digits", "train")
         assert tuple(row.values()) == ("digits/train", images.sha256, 32)
-        inputs = storage.named_query(root, "inputs", run_id="r").to_pylist()
+        inputs = storage.named_query(root, "inputs", run_ids=["r"]).to_pylist()
         assert [(row["kind"], row["name"], row["images"]) for row in inputs] == [
             ("calibration", "digits/train", 32),
             ("checkpoint", "dynn", None),

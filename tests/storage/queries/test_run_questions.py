@@ -20,8 +20,15 @@ EARLY: Row = {"model": "early", "exit_blocks": (1,)}
 MODE = "conditions: the power mode changed while it was timed: 15W, 25W"
 
 
+OF_EACH_RUN = ("summary", "unusable_cells")
+"""Questions about every run that is shown, not about the run that they are given."""
+
+
 def _answers(root: Path, name: str, *columns: str, **parameters: Any) -> list[tuple[Any, ...]]:
-    rows = storage.named_query(root, name, run_id="run-1", **parameters).to_pylist()
+    if name in OF_EACH_RUN:
+        rows = storage.named_query(root, name, run_ids=["run-1"], **parameters).to_pylist()
+    else:
+        rows = storage.named_query(root, name, run_id="run-1", **parameters).to_pylist()
     return [tuple(row[column] for column in columns or row) for row in rows]
 
 

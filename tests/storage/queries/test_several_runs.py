@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ARGUMENTS = {
+    "run_ids": "['{run}']",
     "run": "'{run}'",
     "t": "0.5",
     "ts": "[0.5, 0.4, 0.3]",

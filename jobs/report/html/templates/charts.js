@@ -2,15 +2,16 @@
 // so that the page's content security policy need not allow code from strings.
 "use strict";
 
-const report = JSON.parse(document.getElementById("report-data").textContent);
+const report = pageData.data;
 
 const chartOptions = {
   mode: "vega-lite",
   renderer: "svg",
   actions: false,
   ast: true,
-  // Tooltips are styled by report.css, not by a second style sheet.
-  tooltip: { theme: "custom" },
+  // Charts and tooltips are styled by pages.css: the policy allows no style sheet made by a script.
+  defaultStyle: false,
+  tooltip: { theme: "custom", disableDefaultStyle: true },
 };
 
 // A promise, so that tests and printing can wait for the charts.
