@@ -101,7 +101,9 @@ def test_the_digits_are_those_that_are_embedded() -> None:
 
 def test_the_page_has_the_accuracies_of_the_readme() -> None:
     """The README shows one ladder, and the page about the first run the other."""
-    text = "".join((REPOSITORY / page).read_text("utf-8") for page in ("README.md", "docs/start.md"))
+    text = "".join(
+        (REPOSITORY / page).read_text("utf-8") for page in ("README.md", "docs/start.md")
+    )
     digits = re.findall(r"^ (digits-[\w-]+) +[\d.]+k +\S+ +([\d.]+) ", text, re.MULTILINE)
     cifar10 = re.findall(r"^\| `(cifar10-[\w-]+)`, [^|]+ \| ([\d.]+) \|", text, re.MULTILINE)
     assert accuracies() == dict(digits) | dict(cifar10)
