@@ -27,12 +27,14 @@ class MadeOf:
         runs: per run, the digest of the state that its pages show.
         whole: the runs whose pages have everything.
         damaged: the runs that could not be read.
+        compared: the pairs of runs that have a page, the earlier first.
     """
 
     version: str = ""
     runs: dict[str, str] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
     damaged: set[str] = field(default_factory=set)
+    compared: set[tuple[str, str]] = field(default_factory=set)
 
 
 class SiteFolder:
@@ -88,6 +90,7 @@ class SiteFolder:
                 dict(content["runs"]),
                 set(content["whole_runs"]),
                 set(content["damaged_runs"]),
+                {(str(first), str(second)) for first, second in content["compared_runs"]},
             )
         except (OSError, ValueError, KeyError, TypeError):
             return MadeOf()
@@ -99,6 +102,7 @@ class SiteFolder:
             "runs": dict(sorted(made_of.runs.items())),
             "whole_runs": sorted(made_of.whole),
             "damaged_runs": sorted(made_of.damaged),
+            "compared_runs": sorted(made_of.compared),
         }
         self.write(STATE_FILE, json.dumps(content, indent=0).encode())
 
