@@ -84,10 +84,11 @@ class Page:
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.call("Emulation.setEmulatedMedia", features=features)
 
-    def open(self, path: Path, fragment: str = "") -> None:
-        """Open a report anew, and wait until everything is drawn."""
+    def open(self, page: Path | str, fragment: str = "") -> None:
+        """Open a page anew, by its path or address, and wait until everything is drawn."""
+        address = page if isinstance(page, str) else page.as_uri()
         self.call("Page.navigate", url="about:blank")  # another fragment alone would load nothing
-        self.call("Page.navigate", url=path.as_uri() + (fragment and f"#{fragment}"))
+        self.call("Page.navigate", url=address + (fragment and f"#{fragment}"))
         deadline = time.monotonic() + _PATIENCE_S
         while self.run("document.readyState") != "complete":
             assert time.monotonic() < deadline, "the page did not load"

@@ -208,7 +208,7 @@ def test_the_explorer_says_what_sql_says(page: Page, root: Path) -> None:
 
 
 def test_classes_are_those_of_sql(page: Page, root: Path) -> None:
-    """At the thresholds that the model was routed with: SQL's macros have its cell of the ladder."""
+    """At the thresholds of its cell in the ladder, which SQL's macros are about."""
     rows = storage.query(
         root,
         """
@@ -216,7 +216,7 @@ def test_classes_are_those_of_sql(page: Page, root: Path) -> None:
             format('{:.2f}', acc1) AS acc1, format('{:.2f}', mean_blocks) AS blocks,
             coalesce(mistaken_for_name, mistaken_for::VARCHAR, '–') AS mistaken_for,
             coalesce(mistaken_images::VARCHAR, '–') AS times
-        FROM class_accuracy('made') WHERE cell_id = 'latency-dynn' ORDER BY class_accuracy.acc1, label
+        FROM class_accuracy('made') k WHERE cell_id = 'latency-dynn' ORDER BY k.acc1, label
         """,
         run_ids=["made"],
     ).to_pylist()
@@ -274,9 +274,10 @@ def test_a_number_of_the_matrix_leads_to_its_images(page: Page, root: Path) -> N
     page.run("new Promise((done) => setTimeout(done, 50))")
     panel = page.run(f"{IN_CLASSES.format('pair')}.innerText")
     assert panel.startswith(f"{label}, predicted as {prediction}\n")
-    assert f"{images} of {images} images shown, 6 with a picture" in panel
+    (pictured,) = re.findall(rf"{images} of {images} images shown, (\d+) with a picture", panel)
+    assert int(pictured) >= 6
     pictures = f"{IN_CLASSES.format('pair')}.querySelectorAll('img[src^=\"data:image/png\"]')"
-    assert page.run(f"{pictures}.length") == 6
+    assert page.run(f"{pictures}.length") == int(pictured)
     assert f"pair={label}%2C{prediction}" in settled(page)
     page.press("ArrowLeft", LEFT)
     assert page.run("document.activeElement.ariaLabel").endswith("predicted rightly")
@@ -300,7 +301,8 @@ def test_a_table_sorts_and_filters_by_keyboard(page: Page) -> None:
             assert counts == sorted(counts, reverse=order == "descending")
     page.run("document.querySelector('#ladder input[type=search]').focus()")
     page.call("Input.insertText", text="DYNN 0.5")
-    rows = "[...document.querySelectorAll('#ladder tbody tr')].filter((row) => !row.hidden)"
+    ladder = "table[data-sortable=ladder-1] tbody tr"
+    rows = f"[...document.querySelectorAll('{ladder}')].filter((row) => !row.hidden)"
     assert page.run(f"{rows}.length") == 1
     assert page.run("document.querySelector('#ladder .filter output').textContent") == "1 of 2 rows"
 

@@ -102,7 +102,7 @@ def frontier_figure(report: Report, setting: Setting, cost: str, number: int) ->
             row["threshold"],
             format_fixed(row["acc1"], 2),
             _band(row),
-            _cost(row),
+            format_cost(row),
         )
         for name in names
         for row in (
@@ -251,8 +251,8 @@ def _lack_ms(rows: Sequence[Row]) -> bool:
     return curves is not None and (curves.cost == "mean_blocks" or bool(curves.untimed))
 
 
-def _cost(row: Row) -> str:
-    """The cost of a point; if it is composed and in doubt, with its error."""
+def format_cost(row: Row) -> str:
+    """Formats the cost of a point; if it is composed and in doubt, with its error."""
     cost, error = format_fixed(row["cost"], 3), row.get("error")
     if not error:
         return cost

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -56,12 +56,12 @@ class SiteRows:
         return lambda run_id: places.get(run_id, len(places))
 
 
-def shared_pages(rows: SiteRows, comparisons: Sequence[str]) -> dict[str, bytes]:
+def shared_pages(rows: SiteRows, compared: Collection[tuple[str, str]]) -> dict[str, bytes]:
     """Renders the pages about many runs, by their path in the site.
 
     Args:
         rows: what they are made of.
-        comparisons: names of the comparison pages that the site has.
+        compared: the pairs of runs that have a page, the earlier first.
     """
     newest = list(newest_figures(rows.groups, rows.order))
     concerns: list[Concern] = list(find_concerns(rows.progress, rows.findings, newest, rows.missed))
@@ -105,7 +105,7 @@ def shared_pages(rows: SiteRows, comparisons: Sequence[str]) -> dict[str, bytes]
             "compare.html.j2",
             held=TOP,
             scripts=("compare.js",),
-            data={"runs": runs, "files": ladders, "comparisons": sorted(comparisons)},
+            data={"runs": runs, "files": ladders, "compared": sorted(compared)},
             rows=rows,
         ),
     }
@@ -123,7 +123,7 @@ def history_files(rows: SiteRows) -> dict[str, bytes]:
 
 
 def run_files(root: storage.Root, report: Report, ladder: pa.Table) -> dict[str, bytes]:
-    """Returns the page of a run, its ladder to download, and that to compare, by their paths."""
+    """Returns the page of a run, what it loads, and its ladder to compare, by their paths."""
     run_id = report.details.run_id
     page = linked_page(root, report, BELOW, ladder)
     return {
@@ -131,6 +131,11 @@ def run_files(root: storage.Root, report: Report, ladder: pa.Table) -> dict[str,
         **page.files,
         ladder_file(run_id): data_script(f"ladder/{run_id}", _ladder_data(report)),
     }
+
+
+def comparison_file(first: str, second: str) -> str:
+    """Returns the path of the page that compares two runs."""
+    return f"comparisons/{first}--{second}.html"
 
 
 def ladder_file(run_id: str) -> str:

@@ -41,9 +41,9 @@ window.pageData = (() => {
       element.append(...children);
       return element;
     },
-    // A promise of a part: a value of `data.parts`, or of the script file that `data.files` names.
+    // A promise of a part: of the page's data, of its `parts`, or of the script file that `files` names.
     load(key) {
-      if (data.parts && key in data.parts) return Promise.resolve(data.parts[key]);
+      for (const held of [data, data.parts ?? {}]) if (key in held) return Promise.resolve(held[key]);
       if (!promises.has(key)) promises.set(key, fetchScript(key, data.files[key]));
       return promises.get(key);
     },
