@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from importlib import metadata, resources
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from jobs.report.site.pages import (
     SiteRows,
     comparison_file,
     history_files,
+    ladder_file,
     run_files,
     shared_pages,
 )
@@ -82,50 +83,14 @@ def build_site(
     """
     site = SiteFolder(folder)
     with site.locked():
-        version = _version()
-        made_of = site.made_of()
-        if made_of.version != version:
-            site.write_all(site_assets())
-            made_of = MadeOf(version=version)
-        digests = storage.run_digests(root)  # first: what is read later is no older
-        progress = read_progress(root)
-        states = {
-            row["run_id"]: f"{row['status']} {digests.get(row['run_id'], '')}" for row in progress
-        }
-        for run_id in made_of.runs.keys() - states.keys():
-            _forget(site, made_of, run_id)
-        ended = [row["run_id"] for row in progress if row["status"] not in ("running", DAMAGED)]
-        wanted = set(ended[:whole_runs])
-        changed = [
-            row
-            for row in progress
-            if made_of.runs.get(row["run_id"]) != states[row["run_id"]]
-            or (row["run_id"] in wanted and row["run_id"] not in made_of.whole)
-        ]
-        for number, (figures, ladder) in enumerate(read_figures(root, changed), 1):
-            run_id, report = figures.details.run_id, figures
-            is_damaged = figures.run["status"] == DAMAGED
-            if run_id in wanted and not is_damaged:
-                say(f"{run_id}: reading all of it")
-                report = read_report(root, run_id)
-            files = run_files(root, report, ladder)
-            site.write_all(files)
-            site.remove(f"data/runs/{run_id}/*", keep=files)
-            _forget_comparisons(site, made_of, run_id)
-            before = _run_before(run_id, progress)
-            if report.is_whole and before:
-                say(f"{run_id}: comparing it with {before}")
-                _compare(root, site, made_of, (before, run_id))
-            made_of.runs[run_id] = states[run_id]
-            (made_of.whole.add if run_id in wanted else made_of.whole.discard)(run_id)
-            (made_of.damaged.add if is_damaged else made_of.damaged.discard)(run_id)
-            if number % BATCH == 0:
-                site.save(made_of)  # made again from here, if this is interrupted
-                say(f"{number} of {len(changed)} runs")
+        build = _Build(root, site, say)
+        progress = build.begin()
+        made = build.make_runs(progress, whole_runs)
+        build.make_comparisons(progress, made)
         rows = SiteRows(
             name=str(root),
             progress=[
-                {**row, "status": DAMAGED} if row["run_id"] in made_of.damaged else row
+                {**row, "status": DAMAGED} if row["run_id"] in build.made_of.damaged else row
                 for row in progress
             ],
             groups=group_series(read_series(root)),
@@ -133,9 +98,102 @@ def build_site(
             missed=missed,
         )
         site.write_all(history_files(rows))
-        site.write_all(shared_pages(rows, made_of.compared))
-        site.save(made_of)
-    return BuiltSite(site.written, len(changed), len(progress))
+        site.write_all(shared_pages(rows, build.made_of.compared))
+        site.save(build.made_of)
+    return BuiltSite(site.written, len(made), len(progress))
+
+
+class _Build:
+    """What is made of the runs, one step after the other."""
+
+    def __init__(self, root: storage.Root, site: SiteFolder, say: Say) -> None:
+        self.root, self.site, self.say = root, site, say
+        self.made_of = site.made_of()
+        self._states: dict[str, str] = {}
+
+    def begin(self) -> list[Row]:
+        """Drop what is out of date and what is gone.
+
+        Returns: the rows of `run_progress`.
+        """
+        version = _version()
+        if self.made_of.version != version:
+            self.site.write_all(site_assets())
+            for pair in self.made_of.compared:
+                self.site.remove(comparison_file(*pair))
+            # The runs are still known, so that those that are gone are forgotten.
+            self.made_of = MadeOf(version, runs=dict.fromkeys(self.made_of.runs, ""))
+        digests = storage.run_digests(self.root)  # first: what is read later is no older
+        progress = read_progress(self.root)
+        self._states = {
+            row["run_id"]: f"{row['status']} {digests.get(row['run_id'], '')}" for row in progress
+        }
+        for run_id in self.made_of.runs.keys() - self._states.keys():
+            self._forget(run_id)
+        return progress
+
+    def make_runs(self, progress: Sequence[Row], whole_runs: int) -> Collection[str]:
+        """Make the pages of the runs that changed, or are to have everything and have not.
+
+        Returns: their names.
+        """
+        made_of = self.made_of
+        ended = [row["run_id"] for row in progress if row["status"] not in ("running", DAMAGED)]
+        wanted = set(ended[:whole_runs])
+        changed = [
+            row
+            for row in progress
+            if made_of.runs.get(row["run_id"]) != self._states[row["run_id"]]
+            or (row["run_id"] in wanted and row["run_id"] not in made_of.whole)
+        ]
+        for number, (figures, ladder) in enumerate(read_figures(self.root, changed), 1):
+            run_id, report = figures.details.run_id, figures
+            is_damaged = figures.run["status"] == DAMAGED
+            if run_id in wanted and not is_damaged:
+                self.say(f"{run_id}: reading all of it")
+                report = read_report(self.root, run_id)
+            files = run_files(self.root, report, ladder)
+            self.site.write_all(files)
+            self.site.remove(f"data/runs/{run_id}/*", keep=files)
+            self._forget_comparisons(run_id)
+            made_of.runs[run_id] = self._states[run_id]
+            (made_of.whole.add if run_id in wanted else made_of.whole.discard)(run_id)
+            (made_of.damaged.add if is_damaged else made_of.damaged.discard)(run_id)
+            if number % BATCH == 0:
+                self.site.save(made_of)  # made again from here, if this is interrupted
+                self.say(f"{number} of {len(changed)} runs")
+        return {row["run_id"] for row in changed}
+
+    def make_comparisons(self, progress: Sequence[Row], changed: Collection[str]) -> None:
+        """Compare the runs that have everything with the ones before, where either changed."""
+        for run_id in sorted(self.made_of.whole - self.made_of.damaged):
+            before = _run_before(run_id, progress)
+            if not before or not {before, run_id} & set(changed):
+                continue
+            self.say(f"{run_id}: comparing it with {before}")
+            try:
+                pair = read_pair(self.root, Side(before), Side(run_id))
+                page = comparison_page(self.root, pair, BELOW)
+            except (JobsError, storage.StorageError) as err:
+                self.say(f"{run_id}: not compared with {before}: {err}")
+                continue
+            self.site.write(comparison_file(before, run_id), page.encode())
+            self.made_of.compared.add((before, run_id))
+
+    def _forget(self, run_id: str) -> None:
+        """Remove the pages of a run that is gone."""
+        for pattern in (f"runs/{run_id}.html", ladder_file(run_id), f"data/runs/{run_id}/*"):
+            self.site.remove(pattern)
+        self._forget_comparisons(run_id)
+        del self.made_of.runs[run_id]
+        self.made_of.whole.discard(run_id)
+        self.made_of.damaged.discard(run_id)
+
+    def _forget_comparisons(self, run_id: str) -> None:
+        """Remove the pages that compare a run that changed or is gone."""
+        for pair in [each for each in self.made_of.compared if run_id in each]:
+            self.site.remove(comparison_file(*pair))
+            self.made_of.compared.discard(pair)
 
 
 def _run_before(run_id: str, progress: Sequence[Row]) -> str | None:
@@ -147,33 +205,6 @@ def _run_before(run_id: str, progress: Sequence[Row]) -> str | None:
         if row["name"] == progress[place]["name"] and row["status"] in _COMPARABLE
     )
     return next(before, None)
-
-
-def _compare(root: storage.Root, site: SiteFolder, made_of: MadeOf, pair: tuple[str, str]) -> None:
-    """Makes the page that compares two runs, if they have anything in common."""
-    try:
-        page = comparison_page(root, read_pair(root, Side(pair[0]), Side(pair[1])), BELOW)
-    except (JobsError, storage.StorageError):
-        return  # they have nothing in common, or the earlier one is damaged
-    site.write(comparison_file(*pair), page.encode())
-    made_of.compared.add(pair)
-
-
-def _forget_comparisons(site: SiteFolder, made_of: MadeOf, run_id: str) -> None:
-    """Removes the pages that compare a run that changed or is gone."""
-    for pair in [each for each in made_of.compared if run_id in each]:
-        site.remove(comparison_file(*pair))
-        made_of.compared.discard(pair)
-
-
-def _forget(site: SiteFolder, made_of: MadeOf, run_id: str) -> None:
-    """Removes the pages of a run that is gone."""
-    for pattern in (f"runs/{run_id}.*", f"data/ladders/{run_id}.js", f"data/runs/{run_id}/*"):
-        site.remove(pattern)
-    _forget_comparisons(site, made_of, run_id)
-    del made_of.runs[run_id]
-    made_of.whole.discard(run_id)
-    made_of.damaged.discard(run_id)
 
 
 def _version() -> str:

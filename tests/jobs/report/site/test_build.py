@@ -261,3 +261,15 @@ def test_a_root_without_runs_has_a_site_that_says_so(tmp_path: Path) -> None:
     build_site(tmp_path / "results", tmp_path / "site")
     overview = (tmp_path / "site/index.html").read_text(encoding="utf-8")
     assert "No run has been submitted to this results root yet" in overview
+
+
+def test_a_run_that_went_while_templates_changed_has_no_pages(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upgrade forgets nothing that is to be removed."""
+    site = tmp_path / "site"
+    build_site(root, site, whole_runs=0)
+    storage.remove_run(root, "night-0")
+    monkeypatch.setattr(build, "_version", lambda: "another")
+    assert build_site(root, site, whole_runs=0).made == 2
+    assert not [name for name in contents(site) if "night-0" in name]
