@@ -199,7 +199,7 @@ def test_a_whole_page_stays_while_its_run_does_not_change(
     site = tmp_path / "site"
     told: list[str] = []
     build_site(root, site, whole_runs=1, say=told.append)
-    assert told == ["night-2: reading all of it"]
+    assert told == ["night-2: reading all of it", "night-2: comparing it with night-1"]
     whole = (site / "runs/night-2.html").read_bytes()
     make_run(root, 3)
     assert build_site(root, site, whole_runs=1).made == 1
