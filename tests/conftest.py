@@ -81,6 +81,7 @@ def _write_made_run(
     names: Mapping[str, str] | None = None,
     day: int = 24,
     forced_factor: float = 1.0,
+    seed: int = 7,
 ) -> Path:
     """Write one; the root that has it is returned.
 
@@ -93,6 +94,7 @@ def _write_made_run(
         names: other names than `static`, `dynn`, `digits` and `node-a`.
         day: of November, on which it was submitted.
         forced_factor: how many times as long images take that are forced to an exit.
+        seed: of its scores, answers and times.
     """
     called = {name: name for name in ("static", "dynn", "digits", "node-a")} | dict(names or {})
     images = storage.open_images("digits")
@@ -140,7 +142,7 @@ def _write_made_run(
             for round_ in range(1 if cell.kind == "exits" else MADE_ROUNDS):
                 factor = forced_factor if cell.kind == "exit_costs" else 1.0
                 exit_ms = {block: factor * ms for block, ms in _EXIT_MS[model].items()}
-                tables = _rows_of(cell, exit_ms, images.labels[:IMAGES], round_)
+                tables = _rows_of(cell, exit_ms, images.labels[:IMAGES], round_, seed)
                 if has_power and cell.kind != "exits":
                     tables["power"] = _power_of(cell, _EXIT_MS[model], at, round_, active_mw)
                 entry = storage.CommitEntry(cell.cell_id, round_, 0, cell.node, IMAGES, 1.0, at)
@@ -152,15 +154,19 @@ def _write_made_run(
 
 
 def _rows_of(
-    cell: storage.CellRow, exit_ms: Mapping[int, float], labels: NDArray[Any], round_: int
+    cell: storage.CellRow,
+    exit_ms: Mapping[int, float],
+    labels: NDArray[Any],
+    round_: int,
+    seed: int,
 ) -> dict[str, dict[str, Any]]:
     """What one round answered and took; scores are float32 and some of them NaN."""
-    random = np.random.default_rng(7)
+    random = np.random.default_rng(seed)
     blocks, ids = np.array(list(exit_ms)), np.arange(IMAGES)
     scores = random.beta(3, 2, (len(blocks), IMAGES)).astype(np.float32)
     scores[0, :5] = np.nan
     is_right = random.random((len(blocks), IMAGES)) < np.linspace(0.7, 0.9, len(blocks))[:, None]
-    answers = np.where(is_right, labels, (labels + 1) % 10)
+    answers = np.where(is_right, labels, (labels + 1 + seed % 7) % 10)  # wrong in a seed's way
     slower = 1 + 0.1 * random.gamma(2, 1, IMAGES) + 0.001 * round_
     gates = len(blocks) - 1
     if cell.kind == "latency":

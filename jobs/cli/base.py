@@ -221,6 +221,13 @@ def narrate(text: str) -> None:
     click.echo(text, err=True)
 
 
+def narrate_written(path: Path) -> None:
+    """Print a message to stderr: which file was written, and its size."""
+    size_bytes = path.stat().st_size
+    size = f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:.1f} kB"  # noqa: PLR2004
+    narrate(f"wrote {path} ({size})")
+
+
 def show(text: str | bytes) -> None:
     """Print what was requested to stdout: text in whole lines, or encoded rows as they are.
 

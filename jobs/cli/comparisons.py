@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,6 +18,7 @@ from jobs.cli.base import (
     WAIT,
     main,
     narrate,
+    narrate_written,
     show,
 )
 from jobs.cli.hints import meaning_hints, run_hints
@@ -51,6 +53,13 @@ CONTROL = click.option(
     default="table",
     show_default=True,
 )
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write one page that opens offline instead: also what differs, images, frontiers.",
+)
 @RESULTS
 def compare(
     *,
@@ -62,6 +71,7 @@ def compare(
     form: str,
     results: Root,
     images: bool,
+    page: Path | None,
 ) -> None:
     """Compare the cells that RUN_A and RUN_B have in common.
 
@@ -71,7 +81,10 @@ def compare(
     Example:
       gfjobs compare first second --control digits-gfnet
       gfjobs compare latest latest --models digits-gfnet digits-dynn
+      gfjobs compare first second --html comparison.html
     """
+    if page:
+        _check_page(page, form, has_images=images)
     import storage
     from jobs.analysis.comparison.compare import compare as compare_sides
     from jobs.analysis.comparison.run_data import Side
@@ -80,11 +93,30 @@ def compare(
     runs = [storage.resolve_run(results, run) for run in (run_a, run_b)]
     narrowed = zip(runs, models or (None, None), thresholds or (None, None), strict=True)
     sides = [Side(run, model, threshold) for run, model, threshold in narrowed]
+    if page:
+        from jobs.report.pair import read_pair
+        from jobs.report.write import write_comparison
+
+        write_comparison(results, read_pair(results, sides[0], sides[1], control), page)
+        narrate_written(page)
+        return
     comparison = compare_sides(results, sides[0], sides[1], control, with_images=images)
     if form == "table":
         show(describe_comparison(comparison))
         return
     show(encode_comparison(comparison, form))
+
+
+def _check_page(page: Path, form: str, *, has_images: bool) -> None:
+    from jobs.report.write import check_comparison
+
+    asked = [*(["--images"] if has_images else []), *([f"--format {form}"] * (form != "table"))]
+    if asked:
+        raise UsageError(
+            f"--html writes the page instead of what {' and '.join(asked)} shows; the page has the"
+            " images: leave one of them out"
+        )
+    check_comparison(page)
 
 
 @main.command()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.cli.base import RESULTS, RUN_OR_LATEST, main, narrate, show
+from jobs.cli.base import RESULTS, RUN_OR_LATEST, main, narrate, narrate_written, show
 from jobs.common.errors import UsageError
 
 if TYPE_CHECKING:
@@ -82,8 +82,4 @@ def report(
     if figures:
         narrate(f"wrote {len(write_figures(found, figures))} figures to {figures}")
     if output:
-        narrate(f"wrote {output} ({_format_size(output.stat().st_size)})")
-
-
-def _format_size(size_bytes: int) -> str:
-    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:.1f} kB"  # noqa: PLR2004
+        narrate_written(output)

@@ -1,7 +1,8 @@
-"""Writes a run's report to files: an HTML page, a Markdown document, or only the figures."""
+"""Writes reports to files: the page of a run or a comparison, Markdown, or only the figures."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -10,22 +11,33 @@ from gfnet.atomic import replace_file
 from jobs.common.errors import UsageError
 from jobs.common.text import escape_controls
 from jobs.report.markdown import markdown_report
+from jobs.report.pair import PairReport
 from jobs.report.read import Report
 
 _WIDTH = 560  # pixels of a figure that stands alone
 _EXTRA = ("altair", "vl_convert", "jinja2")
 _PAGE, _MARKDOWN = (".html", ".htm"), (".md",)
+_PRINTED = "for a PDF, write the page and print it from a browser"
 _INSTEAD = {
-    ".pdf": "for a PDF, write the page and print it from a browser",
+    ".pdf": _PRINTED,
     ".md": "for Markdown add --markdown",
     ".html": "for the page leave out --markdown",
     ".htm": "for the page leave out --markdown",
     ".svg": "for the charts as SVG use --figures DIR",
 }
+_INSTEAD_OF_COMPARISON = {
+    ".pdf": _PRINTED,
+    ".csv": "for the figures as CSV use --format csv",
+    ".json": "for the figures as JSON use --format json",
+}
 
 
-def check_extra(why: str) -> None:
+def check_extra(why: str, otherwise: str = "--markdown needs no extra") -> None:
     """Check that the drawing packages are installed, before minutes of reading.
+
+    Args:
+        why: what needs them.
+        otherwise: what does not.
 
     Raises:
         UsageError: a package of the extra `report` is missing.
@@ -35,7 +47,7 @@ def check_extra(why: str) -> None:
             import_module(name)
     except ImportError as err:
         raise UsageError(
-            f"{why} needs {err.name}: pip install 'gfjobs[report]'; --markdown needs no extra"
+            f"{why} needs {err.name}: pip install 'gfjobs[report]'; {otherwise}"
         ) from err
 
 
@@ -45,12 +57,28 @@ def check_suffix(output: Path, *, is_markdown: bool) -> None:
     Raises:
         UsageError: the suffix belongs to a different format.
     """
-    allowed = _MARKDOWN if is_markdown else _PAGE
+    allowed, what = (_MARKDOWN, "Markdown") if is_markdown else (_PAGE, "the page")
+    _check_suffix(output, allowed, what, _INSTEAD)
+
+
+def check_comparison(output: Path) -> None:
+    """Check that the page of a comparison can be written there, before reading for long.
+
+    Raises:
+        UsageError: its suffix belongs to a different format, its folder is missing, or a package.
+    """
+    _check_suffix(output, _PAGE, "the page", _INSTEAD_OF_COMPARISON)
+    check_extra("the page of a comparison", "without --html, `gfjobs compare` needs no extra")
+    check_places(output, None)
+
+
+def _check_suffix(
+    output: Path, allowed: Sequence[str], what: str, instead: Mapping[str, str]
+) -> None:
     suffix = output.suffix.lower()
     if suffix and suffix not in allowed:
-        what = "Markdown" if is_markdown else "the page"
-        instead = _INSTEAD.get(suffix, "use that suffix or none")
-        raise UsageError(f"{output}: {what} is written as {' or '.join(allowed)}; {instead}")
+        other = instead.get(suffix, "use that suffix or none")
+        raise UsageError(f"{output}: {what} is written as {' or '.join(allowed)}; {other}")
 
 
 def check_places(output: Path | None, figures: Path | None) -> None:
@@ -79,6 +107,17 @@ def write_page(root: storage.Root, report: Report, path: Path) -> None:
     from jobs.report.html.page import html_page
 
     _write(path, html_page(root, report).encode())
+
+
+def write_comparison(root: storage.Root, pair: PairReport, path: Path) -> None:
+    """Write the page of a comparison in one step.
+
+    Raises:
+        UsageError: it cannot be written there.
+    """
+    from jobs.report.html.comparison import comparison_page
+
+    _write(path, comparison_page(root, pair).encode())
 
 
 def write_markdown(report: Report, path: Path) -> None:

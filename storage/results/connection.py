@@ -20,9 +20,8 @@ from storage.results.refusals import (
 )
 from storage.results.views import create_views
 from storage.runs.layout import existing_root, reading, retry_until_stable
-from storage.sql.macros import find_named, runs_asked_for
+from storage.sql.macros import find_named, query_statement, runs_asked_for
 from storage.sql.sandbox import Mount, open_duckdb, restrict
-from storage.sql.text import query_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -143,7 +142,7 @@ def named_query(
         StorageError: no such query or root.
         QueryError: DuckDB refused, for example a missing parameter.
     """
-    return _query(root, query_text(name), parameters or None, run_ids)
+    return _query(root, query_statement(name), parameters or None, run_ids)
 
 
 def _query(

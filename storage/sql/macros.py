@@ -178,7 +178,7 @@ def definition() -> str:
     """
     digest = hashlib.sha256()
     for name in sorted(find_needed(" ".join(SUMMARISED)) - set(TABLES)):
-        digest.update(f"{name} {' '.join(_statement(name).split())}\n".encode())
+        digest.update(f"{name} {' '.join(query_statement(name).split())}\n".encode())
     return digest.hexdigest()
 
 
@@ -201,11 +201,12 @@ def _uses(name: str) -> frozenset[str]:
     """Return the names that the query of a view or macro uses; its comments do not count."""
     if name in TABLES:
         return frozenset(("cells",) if name in DIGEST_TABLES else ())
-    return frozenset(_named_in(_statement(name)))
+    return frozenset(_named_in(query_statement(name)))
 
 
-def _statement(name: str) -> str:
-    """Return a query without its comments."""
+@functools.cache
+def query_statement(name: str) -> str:
+    """Return a query's text without its comments, whose words would name views."""
     return re.sub(r"--[^\n]*", "", query_text(name))
 
 

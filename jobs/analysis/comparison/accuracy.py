@@ -10,8 +10,11 @@ import numpy as np
 
 from jobs.analysis.comparison.comparable import PLACE, count_answered, explain_no_accuracy
 from jobs.analysis.comparison.run_data import RunAnswers, Runs
-from jobs.analysis.statistics.mcnemar import AnswerChanges, interval, p_value
+from jobs.analysis.statistics.mcnemar import AnswerTable, interval, p_value
 from jobs.common.formatting import Row
+
+LOST, WON, BOTH_WRONG = "lost", "won", "both wrong"
+"""Outcomes of an image whose prediction changed: right in the first, in the second, in neither."""
 
 _COUNTED = "no test: blocks are counted on the same images"
 
@@ -29,6 +32,7 @@ class Compared:
         p, p_holm: p-value of no change; and adjusted for all tested figures.
         p_reason: why there is no p although it is compared; for times, then no interval either.
         lost, won: images that are now wrong, and now right. Of `exits`, `moved` exit elsewhere.
+        both_right, both_wrong: the other images; with `lost` and `won` McNemar's table.
         reason: why it is not compared.
         note: what the interval does not cover, and whether energy is of some rounds only.
         energy_source: of `energy`, what measured it.
@@ -63,6 +67,8 @@ class Compared:
     energy_source: str | None = None
     thresholds: Sequence[float] | None = None
     second_thresholds: Sequence[float] | None = None
+    both_right: int | None = None
+    both_wrong: int | None = None
 
 
 def blank(a: Row, b: Row, figure: str, column: str) -> Compared:
@@ -87,7 +93,8 @@ def accuracy(runs: Runs, a: Row, b: Row) -> Compared:
     answers = _same_answers(runs, a, b)
     if isinstance(answers, str):
         return replace(row, reason=answers)
-    changes = AnswerChanges.between(*(each.is_correct for each in answers))
+    table = AnswerTable.between(*(each.is_correct for each in answers))
+    changes = table.changes
     value, low, high = interval(changes)
     return replace(
         row,
@@ -96,8 +103,10 @@ def accuracy(runs: Runs, a: Row, b: Row) -> Compared:
         high=high,
         p=p_value(changes),
         images=changes.images,
-        lost=changes.lost,
-        won=changes.won,
+        lost=table.lost,
+        won=table.won,
+        both_right=table.both_right,
+        both_wrong=table.both_wrong,
     )
 
 
@@ -133,19 +142,36 @@ def changed_images(runs: Runs, a: Row, b: Row) -> Iterator[Mapping[str, Any]]:
     places = np.flatnonzero(first.prediction != second.prediction)
     if not len(places):
         return
-    paths = runs[0].paths
+    sha256 = first.dataset_sha256
+    paths, names = runs[0].paths, runs[0].class_names
+
     for place in places.tolist():
-        image_id = int(first.image_id[place])
+        image_id, label = int(first.image_id[place]), int(first.label[place])
+        predictions = int(first.prediction[place]), int(second.prediction[place])
         yield {
             "model": b["model"],
             "threshold": b["threshold"],
             "thresholds": b["thresholds"],
             "device": b["device"],
             "image_id": image_id,
-            "path": paths.get((first.dataset_sha256, image_id)),
-            "label": int(first.label[place]),
-            "first": int(first.prediction[place]),
-            "second": int(second.prediction[place]),
+            "path": paths.get((sha256, image_id)),
+            "label": label,
+            "first": predictions[0],
+            "second": predictions[1],
             "first_exit": int(first.exit_block[place]),
             "second_exit": int(second.exit_block[place]),
+            "outcome": _outcome(
+                is_first_right=bool(first.is_correct[place]),
+                is_second_right=bool(second.is_correct[place]),
+            ),
+            "class_name": names.get((sha256, label)),
+            "first_name": names.get((sha256, predictions[0])),
+            "second_name": names.get((sha256, predictions[1])),
         }
+
+
+def _outcome(*, is_first_right: bool, is_second_right: bool) -> str:
+    """Name the part of McNemar's table that an image whose prediction changed is in."""
+    if is_first_right:
+        return LOST
+    return WON if is_second_right else BOTH_WRONG

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any
@@ -11,7 +11,7 @@ import storage
 from jobs.analysis.comparison.accuracy import Compared, accuracy, changed_images, exits
 from jobs.analysis.comparison.comparable import PLACE, make_identity
 from jobs.analysis.comparison.latency import times
-from jobs.analysis.comparison.run_data import MeasuredRun, Side
+from jobs.analysis.comparison.run_data import MeasuredRun, Runs, Side
 from jobs.analysis.statistics.holm import adjust_p_values
 from jobs.common.errors import UsageError
 from jobs.common.formatting import (
@@ -40,6 +40,22 @@ _AXIS_FORMATS: Mapping[str, Callable[[Row], str]] = {
 
 
 @dataclass(frozen=True)
+class CellPair:
+    """Two cells that measure the same.
+
+    Attributes:
+        first, second: their rows of `measured`.
+        figures: what was compared, or has a reason why not: their rows of the comparison.
+        changed: rows of images whose prediction changed; None if not asked for.
+    """
+
+    first: Row
+    second: Row
+    figures: Sequence[Compared]
+    changed: Sequence[Mapping[str, Any]] | None = None
+
+
+@dataclass(frozen=True)
 class Comparison:
     """The result of comparing two runs.
 
@@ -49,6 +65,7 @@ class Comparison:
         alone: cells without a counterpart, as text.
         notes: remarks that apply to all rows.
         changed: rows of images whose prediction changed; None if not asked for.
+        pairs: the same rows and images, by pair of cells.
     """
 
     first: Side
@@ -57,6 +74,7 @@ class Comparison:
     alone: Sequence[str] = ()
     notes: Sequence[str] = ()
     changed: Sequence[Mapping[str, Any]] | None = None
+    pairs: Sequence[CellPair] = ()
 
 
 def compare(
@@ -79,40 +97,73 @@ def compare(
     Raises:
         UsageError: a side has no cells, both are the same, or they have no cell in common.
     """
+    return compare_runs(read_runs(root, first, second), control, with_images=with_images)
+
+
+def read_runs(root: storage.Root, first: Side, second: Side) -> Runs:
+    """Read the data of both sides.
+
+    Raises:
+        UsageError: a side has no cells, or both are the same.
+    """
     if first == second:
         raise UsageError(
             f"both sides are run {first.run_id}: name two runs, or what to compare in it with"
             " --models A B or --thresholds A B"
         )
-    runs = MeasuredRun(root, first), MeasuredRun(root, second)
+    return MeasuredRun(root, first), MeasuredRun(root, second)
+
+
+def compare_runs(
+    runs: Runs, control: str | None = None, *, with_images: bool = False
+) -> Comparison:
+    """Compare what has been read, as `compare` does.
+
+    Raises:
+        UsageError: both have no cell in common, or one has not timed the control.
+    """
+    first, second = (run.side for run in runs)
     pairs, alone = _pairs(*runs)
     if not pairs:
         raise UsageError(_explain_no_pair(*runs))
     _check_control(runs, control)
-    rows = [
-        compared
-        for a, b in pairs
-        for compared in (
-            accuracy(runs, a, b),
-            times(runs, a, b, "latency", control),
-            times(runs, a, b, "energy", control),
-            exits(runs, a, b),
-        )
-        if compared is not None
-    ]
-    ps = adjust_p_values([row.p for row in rows])
-    rows = [replace(row, p_holm=p) for row, p in zip(rows, ps, strict=True)]
-    changed = (
-        [image for a, b in pairs for image in changed_images(runs, a, b)] if with_images else None
+    compared = _adjusted(
+        [
+            CellPair(a, b, figures, [*changed_images(runs, a, b)] if with_images else None)
+            for a, b in pairs
+            for figures in ([*_figures(runs, a, b, control)],)
+        ]
     )
+    rows = [row for pair in compared for row in pair.figures]
     return Comparison(
         first,
         second,
         rows,
         alone,
         _notes(rows, is_one_run=first.run_id == second.run_id, control=control),
-        changed,
+        [image for pair in compared for image in pair.changed or ()] if with_images else None,
+        compared,
     )
+
+
+def _figures(runs: Runs, a: Row, b: Row, control: str | None) -> Iterator[Compared]:
+    """Yield the figures of a pair that either run has."""
+    every = (
+        accuracy(runs, a, b),
+        times(runs, a, b, "latency", control),
+        times(runs, a, b, "energy", control),
+        exits(runs, a, b),
+    )
+    yield from (figure for figure in every if figure is not None)
+
+
+def _adjusted(pairs: Sequence[CellPair]) -> list[CellPair]:
+    """Adjust the p-values of all figures of all pairs together."""
+    ps = iter(adjust_p_values([row.p for pair in pairs for row in pair.figures]))
+    return [
+        replace(pair, figures=[replace(row, p_holm=next(ps)) for row in pair.figures])
+        for pair in pairs
+    ]
 
 
 def _notes(rows: Sequence[Compared], *, is_one_run: bool, control: str | None) -> Sequence[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
@@ -61,14 +61,14 @@ class Side:
 
 @dataclass
 class MeasuredRun:
-    """The measured rows of one side; paths are read when needed."""
+    """The measured rows of one side; paths and names of classes are read when needed."""
 
     root: storage.Root
     side: Side
     rows: list[Row] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Read all but paths.
+        """Read all but the images.
 
         Raises: UsageError: this side has no cells.
         """
@@ -90,9 +90,23 @@ class MeasuredRun:
     @cached_property
     def paths(self) -> Mapping[tuple[str, int], str]:
         """The paths of images, by dataset_sha256 and image_id."""
+        return {(row["dataset_sha256"], row["image_id"]): row["path"] for row in self._images}
+
+    @cached_property
+    def class_names(self) -> Mapping[tuple[str, int], str]:
+        """The names of classes, by dataset_sha256 and label; a class without a name is left out."""
+        return {
+            (row["dataset_sha256"], row["label"]): row["class_name"]
+            for row in self._images
+            if row["class_name"] is not None
+        }
+
+    @cached_property
+    def _images(self) -> Sequence[Row]:
         run_id = self.side.run_id
         table = storage.named_query(self.root, "images_of", run_ids=[run_id], run_id=run_id)
-        return {(i["dataset_sha256"], i["image_id"]): i["path"] for i in table.to_pylist()}
+        rows: list[Row] = table.to_pylist()
+        return rows
 
     def control(self, row: Row, name: str | None) -> Row | None:
         """Return the timed cell of the control with the same setting as a cell, if any."""

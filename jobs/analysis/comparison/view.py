@@ -26,7 +26,8 @@ _LARGE = 1000
 _BY_RATIO = ("latency", "energy")
 """Figures whose change is a ratio: in percent, and geometric, since it is a mean of logarithms."""
 
-_NAMES = {"accuracy": "acc@1", "latency": "ms", "energy": "mJ", "exits": "blocks"}
+FIGURE_NAMES = {"accuracy": "acc@1", "latency": "ms", "energy": "mJ", "exits": "blocks"}
+"""What a table calls each figure."""
 
 
 def describe_comparison(comparison: Comparison) -> str:
@@ -38,7 +39,7 @@ def describe_comparison(comparison: Comparison) -> str:
     for row in shown:  # a setting's rows need not stand together
         settings.setdefault(_setting(row), []).append(row)
     parts += [
-        text_table(_COLUMNS, [*map(_cells, rows)], _heading(rows[0]), WIDTH)
+        text_table(_COLUMNS, [*map(_cells, rows)], format_pair_setting(rows[0]), WIDTH)
         for rows in settings.values()
     ]
     if comparison.changed:
@@ -53,31 +54,58 @@ _COLUMNS = ("model", "t", "", "first", "second", "change", "95 %", "p")
 
 
 def _cells(row: Compared) -> tuple[object, ...]:
-    unit = " %" if row.figure in _BY_RATIO else ""
-    digits = 1 if unit else 2
-    change = "–" if row.change is None else f"{_signed(row.change, digits)}{unit}"
-    interval = "–"
-    if row.low is not None and row.high is not None:
-        interval = f"{_signed(row.low, digits)} to {_signed(row.high, digits)}"
+    interval = format_change_interval(row)
     if row.figure == "exits":
         interval = f"{row.moved} of {row.images} moved"
     elif row.figure == "accuracy":
         interval += f"\n-{row.lost} +{row.won} images"
     model = row.model if row.model == row.second_model else f"{row.model}\n> {row.second_model}"
-    first, second = _thresholds(row)
+    first, second = format_both_thresholds(row)
     threshold = first if first == second else f"{first}\n> {second}"
-    figures = [_figure(row.figure, value) for value in (row.first, row.second)]
-    return model, threshold, _NAMES[row.figure], *figures, change, interval, _p(row.p_holm)
+    return (
+        model,
+        threshold,
+        FIGURE_NAMES[row.figure],
+        *format_both(row),
+        format_change(row),
+        interval,
+        format_p(row.p_holm),
+    )
 
 
-def _thresholds(row: Compared) -> tuple[str, str]:
+def format_both_thresholds(row: Compared) -> tuple[str, str]:
+    """Format the thresholds of both cells; those of static models as dashes."""
     second = {"threshold": row.second_threshold, "thresholds": row.second_thresholds}
     return format_threshold(dataclasses.asdict(row)), format_threshold(second)
 
 
-def _figure(name: str, value: float | None) -> str:
-    small = name in _BY_RATIO and value is not None and value < _TEN_MS
-    return format_fixed(value, 3 if small else 2)
+def format_both(row: Compared) -> tuple[str, str]:
+    """Format the values of both cells."""
+
+    def text(value: float | None) -> str:
+        small = row.figure in _BY_RATIO and value is not None and value < _TEN_MS
+        return format_fixed(value, 3 if small else 2)
+
+    return text(row.first), text(row.second)
+
+
+def format_change(row: Compared) -> str:
+    """Format the change with its sign; in percent if it is a ratio."""
+    if row.change is None:
+        return "–"
+    unit = " %" if row.figure in _BY_RATIO else ""
+    return f"{_signed(row.change, _digits(row))}{unit}"
+
+
+def format_change_interval(row: Compared) -> str:
+    """Format the 95 % interval of the change, in the change's unit."""
+    if row.low is None or row.high is None:
+        return "–"
+    return f"{_signed(row.low, _digits(row))} to {_signed(row.high, _digits(row))}"
+
+
+def _digits(row: Compared) -> int:
+    return 1 if row.figure in _BY_RATIO else 2
 
 
 def _signed(change: float, digits: int) -> str:
@@ -87,7 +115,8 @@ def _signed(change: float, digits: int) -> str:
     return f">+{_LARGE:,}" if change > 0 else f"<-{_LARGE:,}"
 
 
-def _p(p: float | None) -> str:
+def format_p(p: float | None) -> str:
+    """Format a p-value: a tiny one as a bound."""
     if p is None:
         return "–"
     if p < _SMALLEST_P:
@@ -95,7 +124,8 @@ def _p(p: float | None) -> str:
     return f"{p:.4f}" if p < _SMALL_P else f"{p:.2g}"
 
 
-def _heading(row: Compared) -> str:
+def format_pair_setting(row: Compared) -> str:
+    """Format what both cells of a pair have in common: data set, machine, engine, batch size."""
     return f"{format_setting(dataclasses.asdict(row))}, batch {row.batch_size}"
 
 
@@ -147,7 +177,7 @@ def _remarks(comparison: Comparison) -> Iterator[str]:
         about: dict[str, list[str]] = {}
         for row in tested:
             if said := getattr(row, attribute):
-                name = f"{row.figure} of {format_model(row.model, _thresholds(row)[0])}"
+                name = f"{row.figure} of {format_model(row.model, format_both_thresholds(row)[0])}"
                 about.setdefault(said, []).append(name)
         for text, named in about.items():
             yield f"{start}{text} ({', '.join(dict.fromkeys(named))})"
@@ -172,11 +202,12 @@ model text, threshold float, second_model text, second_threshold float, dataset 
 node text, runtime text, precision text, threads int, batch_size int, figure text, first double,
 second double, change double, low double, high double, p double, p_holm double, images long,
 lost long, won long, moved long, reason text, note text, p_reason text, energy_source text,
-thresholds floats, second_thresholds floats
+thresholds floats, second_thresholds floats, both_right long, both_wrong long
 """
 _CHANGED = """
 model text, threshold float, device text, image_id long, path text, label long, first long,
-second long, first_exit long, second_exit long, thresholds floats
+second long, first_exit long, second_exit long, thresholds floats, outcome text, class_name text,
+first_name text, second_name text
 """
 
 

@@ -1,4 +1,4 @@
-"""The difference of two accuracies on the same images, from the images that changed."""
+"""The difference of two accuracies on the same images: McNemar's table, test and interval."""
 
 from __future__ import annotations
 
@@ -45,6 +45,35 @@ class AnswerChanges(NamedTuple):
     def points(self) -> float:
         """The change of accuracy, in percentage points."""
         return 100 * (self.won - self.lost) / self.images
+
+
+class AnswerTable(NamedTuple):
+    """McNemar's table: the number of images by whether each of two predictions is right.
+
+    Attributes:
+        both_right: right in both.
+        lost: right in the first, wrong in the second.
+        won: wrong in the first, right in the second.
+        both_wrong: wrong in both, with the same prediction or another.
+    """
+
+    both_right: int
+    lost: int
+    won: int
+    both_wrong: int
+
+    @classmethod
+    def between(cls, first: Flags, second: Flags) -> AnswerTable:
+        """Count the images; arguments as for `AnswerChanges.between`."""
+        changes = AnswerChanges.between(first, second)
+        both_right = int(np.count_nonzero(first & second))
+        both_wrong = changes.images - both_right - changes.lost - changes.won
+        return cls(both_right, changes.lost, changes.won, both_wrong)
+
+    @property
+    def changes(self) -> AnswerChanges:
+        """What the test and the interval are computed from."""
+        return AnswerChanges(sum(self), self.lost, self.won)
 
 
 def p_value(changes: AnswerChanges) -> float:

@@ -33,6 +33,8 @@ NAMES = {
     "torch",
     "ray",
     "class_name",
+    "first_name",
+    "second_name",
     "gfjobs_version",
 }
 """Columns of text that may look like a number: versions, and the ten digits."""

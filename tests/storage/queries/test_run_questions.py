@@ -72,6 +72,20 @@ def test_the_summary_leaves_out_what_was_skipped_without_an_answer(build: Builde
     ]
 
 
+def test_the_images_of_a_run_have_paths_labels_and_names(build: Builder) -> None:
+    """Those of its data sets alone, in order, each once."""
+    columns = {"image_id": [1, 0], "path": ["b", "a"], "label": [7, 3], "class_name": ["cat", None]}
+    for each, digest in ((_twin(build), "other"), (build, "d0")):
+        each.cell(dataset_sha256=digest)
+        each.cell("exits", dataset_sha256=digest)
+        with storage.RunStore.create(each.root, each.run, each.cells, {}) as store:
+            own = {"dataset_sha256": digest, **columns}
+            store.save_images(digest, storage.build_table("images", own))
+            store.save_run(dataclasses.replace(each.run, status="done"))
+    found = _answers(build.root, "images_of")
+    assert found == [("d0", 0, "a", 3, None), ("d0", 1, "b", 7, "cat")]
+
+
 def test_nodes_that_were_set_aside(build: Builder) -> None:
     """Those of this run whose note begins so."""
     notes = {"b": "set aside: it failed", "a": "set aside: twice", "c": "not set aside", "d": None}
@@ -316,3 +330,22 @@ def test_answers_at_thresholds_by_hand(build: Builder, asked: str) -> None:
     name, value = ("thresholds", [0.75, 0.25]) if by_gate else ("threshold", 0.5)
     assert [row[name] for row in rows_] == [value, value, None]
     assert ("thresholds" in rows_[0]) == by_gate
+
+
+def test_undominated_points_are_in_the_order_of_the_grid(build: Builder) -> None:
+    """The frontier's own, each cell from its highest threshold down; of this run alone."""
+    for each in (_twin(build), build):
+        for position, model in ((1, "a"), (0, "b")):
+            cell = each.cell("exits", model=model, exit_blocks=(1,), position=position)
+            scores: Row = {"gate_score": [0.75, 0.25, 0.5, None, None, None]}
+            scores |= {"image_id": [0, 1, 2] * 2, "exit_block": [1] * 3 + [3] * 3}
+            right = [True, False, True, True, True, each is build]
+            each.commit(cell, exits={**scores, "is_correct": right, "prediction": 1})
+        each.store()
+    columns = ("model", "threshold", "acc1")
+    found = _answers(build.root, "undominated", *columns)
+    assert found == [
+        (model, threshold, pytest.approx(100 * right / 3))
+        for model in ("b", "a")
+        for threshold, right in ((0.5, 3), (0.25, 2))
+    ]

@@ -226,6 +226,15 @@ def test_every_query_says_what_it_is(file: Path) -> None:
     assert file.read_text().startswith("-- ")
 
 
+def test_a_word_in_a_comment_of_a_named_query_opens_nothing() -> None:
+    """All of the ladder would be planned, seconds for a query of milliseconds."""
+    text, statement = (
+        read("timed_batches") for read in (macros.query_text, macros.query_statement)
+    )
+    assert "ladder" in macros.find_named(text) - macros.find_named(statement)
+    assert "--" not in statement
+
+
 @pytest.mark.parametrize("file", NAMED, ids=lambda file: file.stem)
 def test_every_named_query_runs(in_memory: InMemory, file: Path) -> None:
     """Over a run with a routed cell and an all-exit pass, given what its text names."""
@@ -243,6 +252,7 @@ def test_every_named_query_runs(in_memory: InMemory, file: Path) -> None:
         "most": 9,
         "undominated": 9,
         "rule": "patience",
+        "dataset_sha256": cell.dataset_sha256,
     }
     text = file.read_text()
     parameters = {name: value for name, value in known.items() if f"${name}" in text}

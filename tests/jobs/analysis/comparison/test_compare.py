@@ -52,6 +52,7 @@ def test_both_figures_from_the_rows(slower: Comparison) -> None:
     accuracy, latency = of(comparison, "accuracy"), of(comparison, "latency")
     assert (accuracy.first, accuracy.second, accuracy.change) == (99.5, 97, -2.5)
     assert (accuracy.lost, accuracy.won, accuracy.images) == (6, 1, 200)
+    assert (accuracy.both_right, accuracy.both_wrong) == (193, 0)
     assert accuracy.p == pytest.approx(binomtest(1, 7, 0.5).pvalue)
     assert latency.change == pytest.approx(10)
     assert (latency.low, latency.p) == (None, None)
@@ -59,6 +60,11 @@ def test_both_figures_from_the_rows(slower: Comparison) -> None:
     changed = comparison.changed or ()
     assert [image["image_id"] for image in changed] == [3, *range(10, 16)]
     assert changed[0]["first"] == 2
+    assert [image["outcome"] for image in changed] == ["won", *["lost"] * 6]
+    assert changed[0]["first_name"] is None  # no images were kept that would name it
+    (pair,) = comparison.pairs
+    assert (pair.figures, pair.changed) == (comparison.rows, changed)
+    assert (pair.first["run_id"], pair.second["run_id"]) == ("a", "b")
     assert "--control MODEL" not in " ".join(comparison.notes)
 
 

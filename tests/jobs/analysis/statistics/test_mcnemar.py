@@ -6,9 +6,15 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 
-from jobs.analysis.statistics.mcnemar import AnswerChanges, _score, interval, p_value
+from jobs.analysis.statistics.mcnemar import (
+    AnswerChanges,
+    AnswerTable,
+    _score,
+    interval,
+    p_value,
+)
 
 
 def test_changes_are_counted() -> None:
@@ -18,6 +24,16 @@ def test_changes_are_counted() -> None:
     changes = AnswerChanges.between(first, second)
     assert changes == (10, 1, 2)
     assert changes.points == pytest.approx(10)
+
+
+def test_the_table_by_hand() -> None:
+    """The same ten images: three right in both, one lost, two won, four wrong in both."""
+    first = np.array([True] * 4 + [False] * 6)
+    second = np.array([True] * 3 + [False] + [True] * 2 + [False] * 4)
+    table = AnswerTable.between(first, second)
+    assert table == (3, 1, 2, 4)
+    assert table.changes == AnswerChanges.between(first, second)
+    assert p_value(table.changes) == 1  # 2 (1 + 3) / 8
 
 
 def test_p_value_by_hand() -> None:
@@ -97,3 +113,29 @@ def test_the_interval_holds_the_truth() -> None:
     ends = [interval(AnswerChanges(300, lost, won)) for lost, won, _ in samples.tolist()]
     held = sum(low <= 3 <= high for _, low, high in ends)
     assert 922 <= held <= 978
+
+
+def test_what_is_planted_is_found_and_nothing_else() -> None:
+    """In 1,000 samples of 300 images: at most 5 % of equal ones, and as many others as computed.
+
+    An exact test is conservative. The share to be found is summed over all outcomes by scipy.
+    """
+    generator = np.random.default_rng(12)
+    for lost_share, won_share in ((0.05, 0.05), (0.02, 0.08)):
+        shares = [lost_share, won_share, 1 - lost_share - won_share]
+        samples = generator.multinomial(300, shares, size=1000).tolist()
+        found = [p_value(AnswerChanges(300, lost, won)) <= 0.05 for lost, won, _ in samples]
+        share = _found_share(300, lost_share, won_share)
+        assert np.mean(found) == pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / 1000))
+        assert share <= 0.05 if lost_share == won_share else share > 0.8
+
+
+def _found_share(images: int, lost_share: float, won_share: float) -> float:
+    """The share of samples with p of at most 0.05."""
+    share, changed = 0.0, lost_share + won_share
+    for flips in range(1, images + 1):
+        won = np.arange(flips + 1)
+        is_found = np.minimum(1, 2 * binom.cdf(np.minimum(won, flips - won), flips, 0.5)) <= 0.05
+        found = binom.pmf(won, flips, won_share / changed)[is_found].sum()
+        share += float(binom.pmf(flips, images, changed) * found)
+    return share
