@@ -11,6 +11,7 @@ from typing import NamedTuple
 import storage
 from jobs.analysis.comparison.run_data import Side
 from jobs.common.errors import JobsError
+from jobs.common.formatting import Row
 from jobs.report.html.comparison import comparison_page
 from jobs.report.html.shell import site_assets
 from jobs.report.pair import read_pair
@@ -151,7 +152,7 @@ def _run_before(run_id: str, progress: Sequence[Row]) -> str | None:
 def _compare(root: storage.Root, site: SiteFolder, made_of: MadeOf, pair: tuple[str, str]) -> None:
     """Makes the page that compares two runs, if they have anything in common."""
     try:
-        page = comparison_page(root, read_pair(root, *map(Side, pair)), BELOW)
+        page = comparison_page(root, read_pair(root, Side(pair[0]), Side(pair[1])), BELOW)
     except (JobsError, storage.StorageError):
         return  # they have nothing in common, or the earlier one is damaged
     site.write(comparison_file(*pair), page.encode())
