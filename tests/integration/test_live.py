@@ -14,7 +14,7 @@ import pytest
 import storage
 from jobs.report.html.shell import BASIC_SCRIPTS, in_site, render, site_assets
 from jobs.report.site import live
-from jobs.report.site.live import Follower, read_state
+from jobs.report.site.live import Follower, read_root_state
 from jobs.report.site.loopback import LoopbackServer
 from jobs.report.site.serve import LiveSite
 
@@ -102,7 +102,7 @@ def server(root: Root, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackServ
     """It, served as by the command, in this process."""
     monkeypatch.setattr(live, "LOOK_S", 0.1)
     root.build()
-    follower = Follower(root.folder, root.build, print, built=read_state(root.folder))
+    follower = Follower(root.folder, root.build, print, built=read_root_state(root.folder))
     site = LiveSite(root.site, follower, lambda *_: b"")
     with follower, LoopbackServer(site.answer, print) as made:
         yield made
@@ -176,7 +176,7 @@ def test_a_rebuild_that_fails_is_said(page: Page, root: Root) -> None:
 def test_a_server_that_has_stopped(root: Root, tmp_path: Path) -> None:
     """Is said; the page stays, and asks less and less often."""
     root.build()
-    follower = Follower(root.folder, root.build, print, built=read_state(root.folder))
+    follower = Follower(root.folder, root.build, print, built=read_root_state(root.folder))
     site = LiveSite(root.site, follower, lambda *_: b"")
     with browser(tmp_path / "profile") as opened:
         with LoopbackServer(site.answer, print) as server:

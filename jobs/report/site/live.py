@@ -71,7 +71,7 @@ class RootState:
     error: str | None = None
 
 
-def read_state(root: storage.Root) -> RootState:
+def read_root_state(root: storage.Root) -> RootState:
     """Read the state of a root, from small files alone; problems of single runs are left out.
 
     Raises:
@@ -118,7 +118,7 @@ class Follower:
         narrate: ShowText,
         *,
         built: RootState,
-        look: Callable[[storage.Root], RootState] = read_state,
+        look: Callable[[storage.Root], RootState] = read_root_state,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._root, self._rebuild, self._narrate = root, rebuild, narrate
@@ -153,7 +153,8 @@ class Follower:
             self.state = RootState(self.state.runs, error=escape_controls(str(err)))
             return
         is_building = self._builder is not None and self._builder.is_alive()
-        if is_building or not self._is_due():
+        # In this order: at the end, a build may have ended only just now.
+        if is_building or self._is_over.is_set() or not self._is_due():
             return
         self._builder = threading.Thread(
             target=self._build, args=(self.state.runs,), name="site-build", daemon=True

@@ -13,7 +13,7 @@ from pathlib import Path
 import storage
 from jobs.common.text import ShowText
 from jobs.report.html.shell import in_site
-from jobs.report.site.live import Follower, read_state
+from jobs.report.site.live import Follower, read_root_state
 from jobs.report.site.loopback import LoopbackServer, SiteAnswer
 from jobs.report.site.on_demand import Comparisons, MakeComparison, find_comparison
 from jobs.report.site.requests import is_plain_path
@@ -113,7 +113,7 @@ def serve_site(
             )
             folder = Path(stack.enter_context(temporary))
         place = folder
-        state = read_state(root)
+        state = read_root_state(root)
         follower = Follower(root, lambda say: build(root, place, say), narrate, built=state)
         site = LiveSite(place, follower, make_comparison)
         server = LoopbackServer(site.answer, narrate, port)  # the port is taken before the work
@@ -129,10 +129,10 @@ def serve_site(
 
 
 def _with_script(page: bytes, path: str, version: str) -> bytes:
-    """Return a page that knows that it is served, with the script that follows the runs.
+    """Return a page with the script that follows the runs, which is told what the page is.
 
-    The script is told what the page is. With an icon, of nothing, browsers do not ask for one at an
-    address without the token.
+    Other scripts know by it that the page is served. With an icon, of nothing, browsers do not ask
+    for one at an address without the token.
     """
     held = in_site(path.count("/"))
     script = (
@@ -140,8 +140,7 @@ def _with_script(page: bytes, path: str, version: str) -> bytes:
         f'<script src="{held.asset("live.js")}" defer data-top="{held.to_root}"'
         f' data-page="{path}" data-version="{version}"></script>\n</head>'
     )
-    served = page.replace(b"<html", b"<html data-served", 1)
-    return served.replace(b"</head>", script.encode(), 1)
+    return page.replace(b"</head>", script.encode(), 1)
 
 
 def _digest_bytes(content: bytes) -> str:

@@ -17,7 +17,7 @@ from jobs.report.site.live import (
     Follower,
     RootState,
     RunProgress,
-    read_state,
+    read_root_state,
 )
 from jobs.runs.watch import RunCounts
 
@@ -191,14 +191,14 @@ def root(made_run: Callable[..., Path], tmp_path: Path) -> Iterator[Path]:
 
 def test_what_lies_under_a_root(root: Path) -> None:
     """The state of each run, the progress of those that run; no folder is no run."""
-    found = read_state(root)
+    found = read_root_state(root)
     assert {name: each[0] for name, each in found.runs.items()} == {
         "made": "done",
         "new": "running",
     }
     (progress,) = found.running
     assert progress.counts == RunCounts(0, 1, 5, 20)
-    assert read_state(root.with_name("none")) == RootState()
+    assert read_root_state(root.with_name("none")) == RootState()
 
 
 def test_a_run_that_is_removed_meanwhile(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,4 +208,4 @@ def test_a_run_that_is_removed_meanwhile(root: Path, monkeypatch: pytest.MonkeyP
         raise storage.RunNotFoundError("gone")
 
     monkeypatch.setattr(storage, "read_cells", gone)
-    assert [each.counts.cells for each in read_state(root).running] == [0]
+    assert [each.counts.cells for each in read_root_state(root).running] == [0]

@@ -62,7 +62,6 @@ def test_pages_know_which_they_are(site: LiveSite) -> None:
     """The script that follows the runs is put into each; other files are as they are."""
     tag = '<script src="{0}assets/live.js" defer data-top="{0}" data-page="{1}" data-version="'
     assert tag.format("", "index.html") in content(site, "")
-    assert "<html data-served lang='en'>" in content(site, "")
     assert content(site, "") == content(site, "index.html")
     assert tag.format("../", "runs/new.html") in content(site, "runs/new.html")
     assert tag.format("../", "comparisons/new--old.html") in content(
