@@ -6,7 +6,7 @@ BIN := .venv/bin
 # tests start would compile torch anew: 6 seconds of a processor.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test gpu integration coverage shuffled faults mutants soak check bench docs clean
+.PHONY: run test gpu integration coverage shuffled faults mutants soak check bench docs pictures clean
 .DEFAULT_GOAL := run
 
 run: .venv/installed
@@ -68,11 +68,15 @@ bench: .venv/installed
 docs: .venv/installed
 	$(BIN)/python -m mkdocs $(or $(ARGS),build)
 
+# The pictures of the README, from runs made for them; needs a Chromium.
+pictures: .venv/installed
+	PYTHONPATH=. $(BIN)/python docs/pictures/make.py
+
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 10) else f"gfjobs needs Python 3.10 or newer; {sys.executable} is {v[0]}.{v[1]}. Choose another: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	@echo "installing torch, ray and the rest into .venv: 3 to 5 minutes the first time, and about 7 GB with"
-	@echo "torch's CUDA wheels, 3 GB with its CPU wheels (README.md, Two commands)"
+	@echo "torch's CUDA wheels, 3 GB with its CPU wheels (docs/start.md)"
 	@if [ -t 1 ]; then quiet=; else quiet=--quiet; fi; $(BIN)/pip install $$quiet --no-compile --editable '.[dev]'
 	@touch $@
 

@@ -1,14 +1,17 @@
 """Pages of the files outside docs/ that pages link to, so that a link works here and on a host.
 
-A Markdown file becomes a page; of any other file the page shows the text.
+A Markdown file becomes a page, and so do the cells of a notebook; of any other file the page shows
+the text.
 """
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 _DOCS = "docs/"
@@ -118,5 +121,13 @@ def _page(path: str) -> str:
     text = (ROOT / path).read_text(encoding="utf-8")
     if path.endswith(".md"):
         return text
+    if path.endswith(".ipynb"):
+        return "\n\n".join(map(_cell, json.loads(text)["cells"])) + "\n"
     language = _LANGUAGES.get(Path(path).suffix, "text")
     return f"# {path}\n\n````{language}\n{text.rstrip()}\n````\n"
+
+
+def _cell(cell: dict[str, Any]) -> str:
+    """Return a cell of a notebook as Markdown."""
+    source = "".join(cell["source"])
+    return source if cell["cell_type"] == "markdown" else f"````python\n{source}\n````"

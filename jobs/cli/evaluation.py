@@ -77,6 +77,7 @@ def evaluate(
     Example:
       gfjobs eval digits-dynn --data digits --thresholds 0.5,0.8 --run one
     """
+    narrate(f"reading {options['checkpoint']}")  # before torch is loaded, which takes seconds
     import storage
     from jobs.grid.evaluation import Evaluation, build_grid
     from jobs.runs.submit import submit_document

@@ -65,7 +65,11 @@ def submit(
     Example:
       gfjobs submit examples/quickstart.yaml --run first
     """
-    from jobs.runs.submit import submit as submit_grid
+    from jobs.common.yaml_document import Document
+
+    document = Document.read(grid)  # a wrong path is refused at once
+    narrate(f"reading {grid}")  # before torch is loaded, which takes seconds
+    from jobs.runs.submit import submit_document
     from jobs.runs.target import Target
 
     if detach and address:  # without an address the target refuses
@@ -73,7 +77,8 @@ def submit(
 
         check_root_option(context.meta[ROOT_AS_GIVEN])
     target = Target(address, inline, wait_s, stall_s, is_detached=detach)
-    ended = submit_grid(grid, results, target, narrate, run_id)
+    base = document.path.absolute().parent
+    ended = submit_document(document, base, results, target, narrate, run_id=run_id)
     if ended.is_handed_over:
         narrate("you may close this terminal. Follow the run with:")
         narrate(f"  {program()} watch {ended.run_id}{root_option()}")
@@ -104,10 +109,12 @@ def resume(
       gfjobs resume latest
     """
     import storage
+
+    run_id = storage.resolve_run(results, run)
+    narrate(f"reading run {run_id}")  # before torch is loaded, which takes seconds
     from jobs.runs.submit import resume as resume_run
     from jobs.runs.target import Target
 
-    run_id = storage.resolve_run(results, run)
     ended = resume_run(results, run_id, Target(address, inline, wait_s, stall_s), narrate)
     conclude(ended, results)
 

@@ -63,8 +63,9 @@ def curve(run: str, output: Path | None, results: Root, *, is_all: bool, is_rule
         save_figure([*map(drawing_of_curves, every)], output)
         narrate(f"curve: {output}")
     show("\n".join(draw_curves(curves, is_all=is_all) for curves in every))
-    for note in dict.fromkeys(note for curves in every for note in curves.notes):
-        narrate(f"– {note}")
+    notes = dict.fromkeys(f"– {note}" for curves in every for note in curves.notes)
+    if notes:
+        narrate("\n" + "\n".join(notes))
 
 
 def _draw_rules(results: Root, run_id: str, output: Path | None) -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import plotille
+from rich.cells import cell_len
+
+from jobs.common.text import WIDTH
 
 Points = Sequence[tuple[float, float]]
 
@@ -14,6 +18,7 @@ _WIDTH, _HEIGHT = 54, 16  # characters of the canvas, each of 2 x 4 dots
 _MOST_STEPS_X, _MOST_STEPS_Y = 6, 8  # so that a tick has 9 columns or 2 rows
 _MARGIN = 10  # characters left of the vertical axis
 _MARKERS = "o+x*#@"
+_MARKS = 5  # on each of several lines
 _LEFT = _MARGIN + 3  # with the axis
 _SLACK = 1e-9  # of a step: 0.3 is not more than 3 x 0.1
 _ALIKE = 1e-5  # relative: values closer than this count as equal, since labels would not fit
@@ -85,7 +90,9 @@ def axis_of(values: Sequence[float], most_steps: int) -> Axis:
 
 
 def character_chart(named: Mapping[str, Points], x_name: str, y_name: str) -> str:
-    """Draw lines, and single points with a marker each; at most 80 columns, then the legend.
+    """Draw lines and single points, then the legend; at most 80 columns.
+
+    A point has a marker, and so has each of several lines, here and there along it.
 
     Args:
         named: the points of each line by its name, or a single point.
@@ -99,21 +106,60 @@ def character_chart(named: Mapping[str, Points], x_name: str, y_name: str) -> st
     figure.with_colors = figure.origin = figure.with_x_axis = figure.with_y_axis = False
     figure.set_x_limits(*x_axis.limits(2 * _WIDTH))
     figure.set_y_limits(*y_axis.limits(4 * _HEIGHT))
+    lines = [name for name, points in named.items() if len(points) > 1]
+    legend = []
     for number, (name, points) in enumerate(named.items()):
-        xs, ys = [x for x, _ in points], [y for _, y in points]
+        marker = _MARKERS[number % len(_MARKERS)]
         if len(points) > 1:
-            figure.plot(xs, ys, label=name)
+            figure.plot([x for x, _ in points], [y for _, y in points], label=name)
+        if len(points) == 1:
+            marked = points
+            legend.append(f"{marker} {name}")
+        elif len(lines) > 1:
+            marked = _marks(points, (lines.index(name) + 1) / (len(lines) + 1))
+            legend.append(f"⠤{marker}⠤ {name}")
         else:
-            figure.scatter(xs, ys, label=name, marker=_MARKERS[number % len(_MARKERS)])
-    drawn: str = figure.show(legend=True)  # untyped there
-    canvas, legend, names = drawn.partition("\n\nLegend:")
-    rows = zip(_row_labels(y_axis), canvas.split("\n"), strict=True)
-    lines = [
-        f"{f'({y_name})':>{_MARGIN}} ^",
-        *(f"{label:>{_MARGIN}} | {row}" for label, row in rows),
-        *_horizontal(x_axis, x_name),
-    ]
-    return "\n".join(lines) + legend + names
+            marked = ()
+            legend.append(f"⠤⠤ {name}")
+        if marked:
+            xs, ys = [x for x, _ in marked], [y for _, y in marked]
+            figure.scatter(xs, ys, label=name, marker=marker)
+    drawn: str = figure.show()  # untyped there
+    rows = zip(_row_labels(y_axis), drawn.split("\n"), strict=True)
+    return "\n".join(
+        [
+            f"{f'({y_name})':>{_MARGIN}} ^",
+            *(f"{label:>{_MARGIN}} | {row}" for label, row in rows),
+            *_horizontal(x_axis, x_name),
+            "",
+            *_rows_of(legend),
+        ]
+    )
+
+
+def _marks(points: Points, share: float) -> Points:
+    """Return points along a line at even distances in x; `share` moves those of one line on."""
+    ordered = sorted(points)
+    low, high = ordered[0][0], ordered[-1][0]
+    wanted = [low + (high - low) * (number + share) / _MARKS for number in range(_MARKS)]
+    found = []
+    for x in wanted:
+        (left, y), (right, next_y) = next(pair for pair in pairwise(ordered) if pair[1][0] >= x)
+        part = (x - left) / (right - left) if right > left else 0.0
+        found.append((x, y + part * (next_y - y)))
+    return found
+
+
+def _rows_of(legend: Sequence[str]) -> list[str]:
+    """Put as many entries of a legend into a row as fit below the canvas; each entry is whole."""
+    rows: list[str] = []
+    for entry in legend:
+        longer = f"{rows[-1]}   {entry}" if rows else ""
+        if rows and cell_len(longer) <= WIDTH:
+            rows[-1] = longer
+        else:
+            rows.append(" " * _LEFT + entry)
+    return rows
 
 
 def _row_labels(axis: Axis) -> list[str]:

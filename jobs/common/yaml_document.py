@@ -24,6 +24,7 @@ import yaml
 from jobs.common.errors import BadInputError, InputProblem
 from jobs.common.files import describe_undecodable
 
+_SUFFIXES = (".yaml", ".yml")
 _NEAREST = 3
 _SLIP = 0.8
 """Least likeness of a mistyped key; a suggestion may be less like it."""
@@ -103,9 +104,8 @@ class Document:
                 raise BadInputError([problem])
             return cls(path, data.decode().replace("\r\n", "\n").replace("\r", "\n"))
         except FileNotFoundError as err:
-            problem = InputProblem(
-                str(path), 0, "", "there is no such file", "the path of a YAML file"
-            )
+            found = f"there is no such file{_suggest_neighbour(path)}"
+            problem = InputProblem(str(path), 0, "", found, "the path of a YAML file")
             raise BadInputError([problem]) from err
         except OSError as err:
             problem = InputProblem(str(path), 0, "", f"{err.strerror}", "a readable YAML file")
@@ -345,6 +345,15 @@ _SHORT = {
     "gpu": "cuda",
 }
 """What people call precisions and devices elsewhere."""
+
+
+def _suggest_neighbour(path: Path) -> str:
+    """Return a hint at the YAML files of near names in the folder of a missing one."""
+    try:
+        names = [each.name for each in path.parent.iterdir() if each.suffix in _SUFFIXES]
+    except OSError:
+        return ""
+    return suggest_near(path.name, names)
 
 
 def suggest_near(name: str, known: Collection[str]) -> str:

@@ -123,13 +123,15 @@ class Driver:
                 return
             task, slot = found
             self._cells.start(task)
-            self._events.begin(task)
+            self._events.begin(task, slot)
             try:
                 self._executor.submit(task, slot)
             except SourceError as err:
+                self._events.end(task)
                 self._placement.give_back(task)
                 self._carry_out([self._policy.fail(task, Outcome({}, None, error=str(err)))])
             except FullError as err:
+                self._events.end(task)
                 is_retried = self._placement.in_flight > 1  # a task that ends makes room
                 self._placement.give_back(task, again=is_retried, is_lost=False)
                 if is_retried:
@@ -138,6 +140,7 @@ class Driver:
 
     def _receive(self, task: Task, outcome: Outcome) -> None:
         """Take a task back; its slot is free again."""
+        self._events.end(task)
         ended = self._policy.end(task, with_clock_remark(outcome, time.time()))
         self._placement.give_back(task, again=ended.is_retried)
         self._ended.append(ended)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from jobs.machine.slots import Slot
 from jobs.plan.task import Outcome, Task
 
 
 class RunEvents:
     """Receives a driver's events; this class ignores them, and `Progress` shows them."""
 
-    def begin(self, task: Task) -> None:
+    def begin(self, task: Task, slot: Slot) -> None:
         """Called when a task is about to be given out."""
 
+    def end(self, task: Task) -> None:
+        """Called when a task has left its slot, be it done or not; other tasks may be timed."""
+
     def update(self, task: Task, outcome: Outcome) -> None:
-        """Called when a task has ended; if its outcome is lost, it is tried again."""
+        """Called with how a task ended; if its outcome is lost, it is tried again."""
 
     def note(self, text: str) -> None:
         """Called with a message for the user, such as that cells wait for a device."""

@@ -33,6 +33,8 @@ def check_schedule(document: Document, results: storage.Root) -> Schedule:
         _look_at_command(reader, schedule.notify)
     if schedule.report:
         _look_at_report(reader, schedule.report)
+    if schedule.site:
+        _look_at_site(reader, schedule.site)
     if schedule.settings.baseline:
         _look_at_baseline(reader, schedule)
     problems = _look_at_grid(reader, schedule) if "grid" in reader.entries else ()
@@ -69,6 +71,19 @@ def _look_at_report(reader: Reader, folder: Path) -> None:
         check_places(None, folder)
     except UsageError as err:
         reader.entries["report"].problem(str(err), "a folder for one page per night")
+
+
+def _look_at_site(reader: Reader, folder: Path) -> None:
+    from jobs.report.write import check_extra
+
+    try:
+        check_extra("a site")
+        from jobs.report.site.folder import SiteFolder  # its package needs the extra
+
+        with SiteFolder(folder).locked():
+            pass  # it can be written
+    except UsageError as err:
+        reader.entries["site"].problem(str(err), "a new or empty folder, or one of a site")
 
 
 def _look_at_baseline(reader: Reader, schedule: Schedule) -> None:

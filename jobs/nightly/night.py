@@ -47,6 +47,8 @@ def run_night(
         outcome = NightOutcome("invalid", f"its schedule cannot be read: {err}", is_news=True)
         return ledger.end(night, outcome, clock(), is_to_tell=False)
     outcome = _outcome(night, schedule, narrate)
+    if schedule.site:
+        outcome = _with_site(schedule.results, schedule.site, outcome, narrate)
     notify = schedule.notify
     is_to_tell = notify is not None and (outcome.is_news or notify.is_always)
     return ledger.end(night, outcome, clock(), is_to_tell=is_to_tell)
@@ -138,3 +140,22 @@ def _reported(run_id: str, schedule: Schedule, outcome: NightOutcome) -> NightOu
         note = f"{outcome.note}; no report: {err}"
         return replace(outcome, state=state, note=note, is_news=True)
     return replace(outcome, report=str(path))
+
+
+def _with_site(
+    root: storage.Root, folder: Path, outcome: NightOutcome, narrate: ShowText
+) -> NightOutcome:
+    """Make the site of all runs; the night stays what it is if that fails, and it is told."""
+    from jobs.report.write import check_extra
+
+    try:
+        check_extra("a site")
+        from jobs.report.site.build import build_site  # needs the extra
+
+        if storage.has_results(root):
+            build_site(root, Path(os.path.normpath(folder)), say=narrate)
+    except Exception as err:  # noqa: BLE001 - of a page; what the night has found must be told
+        why = str(err) if isinstance(err, _ERRORS) else repr(err)
+        note = f"{outcome.note}; no site: {why}" if outcome.note else f"no site: {why}"
+        return replace(outcome, note=note, is_news=True)
+    return outcome

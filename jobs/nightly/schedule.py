@@ -51,6 +51,7 @@ class Schedule:
         target: runs its tasks.
         settings: how a night is judged.
         report: the folder for each night's report page; None: no page.
+        site: the folder for the site of all runs; None: no site.
         notify: the notify command; None: no notifications.
     """
 
@@ -62,6 +63,7 @@ class Schedule:
     target: Target
     settings: Settings
     report: Path | None
+    site: Path | None
     notify: Notify | None
 
 
@@ -105,6 +107,7 @@ class Reader:
             target=self._target(),
             settings=self._settings(),
             report=self._path("report"),
+            site=self._path("site"),
             notify=self._notify(),
         )
 

@@ -15,6 +15,7 @@ KEYS = {
     "inline": "`true`: in one process, without Ray. Default: `false`.",
     "judge": "How a night is judged.",
     "report": "Folder for one page per night. Default: no page.",
+    "site": "Folder for the site of all runs, made again after each night. Default: no site.",
     "notify": "The command that is run if action is needed. Default: none.",
 }
 REQUIRED = ("grid", "cron")

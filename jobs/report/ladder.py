@@ -23,7 +23,7 @@ from jobs.common.formatting import (
     name_axis,
 )
 from jobs.report.read import Report, Setting, select_setting, setting_key
-from jobs.report.terminal.summary import is_invalid, reasons
+from jobs.report.terminal.summary import format_margin, is_invalid, reasons
 
 _DIGITS = 3  # of milliseconds
 
@@ -55,7 +55,7 @@ def ladder_rows(rows: Sequence[Row], means: Means | None) -> Iterator[tuple[str,
             format_threshold(row),
             format_fixed(row["acc1"], 2),
             format_fixed(row["forward_ms"], _DIGITS),
-            "INVALID" if invalid else f"±{mean.margin_ms(_DIGITS):.{_DIGITS}f}" if mean else "–",
+            "INVALID" if invalid else format_margin(mean, _DIGITS),
             *(format_speedup(row) if is_compared else ()),
             format_fixed(None if invalid else row["energy_mj"], 2),
             "–" if invalid or saving is None else f"{saving:.1f} %",
@@ -122,7 +122,7 @@ def collect_sources(report: Report, setting: Setting) -> list[str]:
 def describe_missing(report: Report, setting: Setting) -> Iterator[str]:
     """Yields what a setting has no figures for, with the grid key that provides them."""
     ladder = select_setting(report.ladder, setting)
-    if not select_setting(report.curve, setting):
+    if report.is_whole and not select_setting(report.curve, setting):
         yield (
             "no all-exit pass: no frontier, no explorer, no images by exit, no calibration;"
             " `measure: [accuracy]` makes one"

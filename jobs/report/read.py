@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 import storage
 from jobs.analysis.curve import LISTED_POINTS
@@ -29,6 +32,23 @@ Setting = tuple[Any, ...]
 """The values of SETTING: rows with the same values are comparable."""
 
 
+@dataclass(frozen=True, eq=False)
+class PassClasses:
+    """What every exit took every image of a pass for.
+
+    Attributes:
+        image_ids: (N,) in the order of `ExitAnswers`.
+        labels: (N,) the class of each image.
+        predictions: (E, N) by exit.
+        names: of the classes that have one, by label.
+    """
+
+    image_ids: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    predictions: NDArray[np.int64]
+    names: Mapping[int, str]
+
+
 @dataclass(frozen=True)
 class AllExitPass:
     """One all-exit pass of a model with gates.
@@ -42,6 +62,7 @@ class AllExitPass:
         images: rows of `exit_images` at these thresholds.
         bands: per point of its curve, the confidence band of the accuracy drop.
         rules: its exit rules side by side.
+        classes: its labels and predictions; None if there are no `answers`.
     """
 
     cell: Row
@@ -52,6 +73,7 @@ class AllExitPass:
     images: Sequence[Row]
     bands: Sequence[Band] = ()
     rules: RuleComparison | None = None
+    classes: PassClasses | None = None
 
 
 @dataclass(frozen=True)
@@ -202,9 +224,28 @@ def _read_pass(
         return AllExitPass(cell, None, str(err), (), thresholds, images)
     exit_ms = read_exit_ms(root, run_id, cell)
     rules = read_rules(root, run_id, cell) if cell["exit_rule"] == "gate" else None
-    read = AllExitPass(cell, answers, None, exit_ms, thresholds, images, rules=rules)
+    classes = _read_classes(root, run_id, cell, len(answers.exit_blocks))
+    read = AllExitPass(
+        cell, answers, None, exit_ms, thresholds, images, rules=rules, classes=classes
+    )
     vectors = [(row["threshold"],) * answers.gates for row in points]
     return replace(read, bands=bands(answers, vectors)) if vectors else read
+
+
+def _read_classes(root: storage.Root, run_id: str, cell: Row, exits: int) -> PassClasses:
+    rows = storage.named_query(
+        root, "exit_predictions", run_ids=[run_id], run_id=run_id, cell_id=cell["cell_id"]
+    )
+    names = storage.named_query(
+        root, "class_names", run_ids=[run_id], dataset_sha256=cell["dataset_sha256"]
+    ).to_pylist()
+    ids, labels, predictions = (
+        np.asarray(rows.column(name), np.int64).reshape(exits, -1)
+        for name in ("image_id", "label", "prediction")
+    )
+    return PassClasses(
+        ids[0], labels[0], predictions, {row["label"]: row["class_name"] for row in names}
+    )
 
 
 def _history(root: storage.Root, run_id: str, ladder: Sequence[Row]) -> Iterator[Row]:

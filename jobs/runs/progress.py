@@ -1,4 +1,4 @@
-"""Shows the progress of runs on stderr: a live bar on a terminal, plain lines elsewhere."""
+"""Shows the progress of runs on stderr: a live view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn
-from rich.progress import Progress as Bar
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from jobs.common.formatting import (
     BAR_WIDTH,
@@ -21,9 +23,11 @@ from jobs.common.formatting import (
 )
 from jobs.common.text import escape_controls, fold
 from jobs.driver.events import RunEvents
+from jobs.machine.slots import Slot
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
-from jobs.runs.time_left import TimeLeft, Workload, workload_of
+from jobs.runs.device_lines import DeviceLines
+from jobs.runs.time_left import TimeLeft
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -31,11 +35,15 @@ if TYPE_CHECKING:
 LINE_INTERVAL_S = 5.0
 """Least time between two lines if there is no terminal."""
 
+KEPT_ROWS = 4
+"""Rows of a terminal that the live view leaves to the messages above it."""
+
 
 class Progress(RunEvents):
     """Counts finished images and cells, and shows them with the time left.
 
-    A remark that many tasks have is said of the first.
+    A terminal also shows what each device runs now; messages stay above that. A remark that many
+    tasks have is said of the first.
 
     Drawn only between tasks, when the driver reports one: nothing is drawn while a task is timed on
     this host. A context manager: the live view is removed at the end.
@@ -70,34 +78,32 @@ class Progress(RunEvents):
         self._cells_left = len(self._tasks_left)
         self._finished = 0
         self._said: set[tuple[str, str]] = set()
-        self._started: set[Workload] = set()
-        self._now = ""
+        self._devices = DeviceLines(plan, done, self._name, clock)
         self._began_s = self._written_s = clock()
-        columns = (BarColumn(BAR_WIDTH), TextColumn("{task.description}", markup=False))
-        self._bar = Bar(*columns, console=self._console, auto_refresh=False, transient=True)
-        self._bar_task = self._bar.add_task("", total=max(self._total, 1))
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> Self:
         """Show the first count."""
         if self._console.is_terminal:
-            self._bar.start()
+            self._live.start()
         self._show()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Remove the bar, and leave the last count on the terminal."""
+        """Remove the live view, and leave the last count on the terminal."""
         if self._console.is_terminal:
-            self._bar.stop()
+            self._live.stop()
             self._console.print(self.line())
 
-    def begin(self, task: Task) -> None:
+    def begin(self, task: Task, slot: Slot) -> None:
         """Show on a terminal which cell runs now."""
-        self._now = self._name(task)
-        if workload_of(task) not in self._started:
-            self._started.add(workload_of(task))
-            self._now += "; first the model is loaded, its engine built"
+        self._devices.begin(task, slot)
         if self._console.is_terminal:
             self._show()
+
+    def end(self, task: Task) -> None:
+        """Note that a task has left its device; nothing is drawn."""
+        self._devices.end(task)
 
     def update(self, task: Task, outcome: Outcome) -> None:
         """Count an ended task, and show the progress."""
@@ -119,6 +125,7 @@ class Progress(RunEvents):
             self._tasks_left[task.cell_id] -= 1
             self._cells_left -= self._tasks_left[task.cell_id] == 0
             self._finished += images
+            self._devices.count(task, images)
             self._time_left.end(task, outcome)
         self._show()
 
@@ -142,8 +149,8 @@ class Progress(RunEvents):
             self._cells_left += self._tasks_left[task.cell_id] == 0
             self._tasks_left[task.cell_id] += 1
             self._time_left.restart(task)
+            self._devices.count(task, -images)
             self._total += images
-        self._bar.update(self._bar_task, total=max(self._total, 1))
 
     def line(self) -> str:
         """Cells done, images, images/s, and the time left as soon as it can be told."""
@@ -158,11 +165,23 @@ class Progress(RunEvents):
 
     def _show(self) -> None:
         if self._console.is_terminal:
-            text = f"{self.line()}\n{escape_controls(self._now)}"
-            self._bar.update(self._bar_task, completed=self._finished, description=text)
-            self._bar.refresh()
+            self._live.update(self._view(), refresh=True)
             return
         is_last = self._finished == self._total
         if is_last or self._clock() - self._written_s >= LINE_INTERVAL_S:
             self._written_s = self._clock()
             self._console.print(self.line(), soft_wrap=True)
+
+    def _view(self) -> Group:
+        """The bar and the counts, and below them a line per device."""
+        line, (width, height) = self.line(), self._console.size
+        bar = ProgressBar(
+            total=max(self._total, 1),
+            completed=self._finished,
+            width=max(min(BAR_WIDTH, width - len(line) - 1), 1),
+        )
+        head = Table.grid(padding=(0, 1, 0, 0))
+        head.add_row(bar, Text(line, overflow="ellipsis", no_wrap=True))
+        lines = self._devices.lines(width, height - KEPT_ROWS)
+        below = [Text(escape_controls(each), no_wrap=True) for each in lines]
+        return Group(head, *below)

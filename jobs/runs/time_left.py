@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from jobs.plan.cell import Cell
 from jobs.plan.task import Outcome, Task
+from storage import CellRow, rows_per_image
 
 Workload = tuple[str, str, str, str, str]
 """What has one speed: kind, model, runtime, precision and device."""
@@ -76,21 +78,77 @@ class TimeLeft:
 
     def left_s(self) -> float | None:
         """Return the seconds left; None if they cannot be told yet, or nothing is left."""
-        left = {workload: images for workload, images in self._images_left.items() if images > 0}
-        if not left or self._first_s is None or not self._working_s:
+        if self._first_s is None or not self._working_s:
             return None
-        by_kind: defaultdict[str, _Speed] = defaultdict(_Speed)
-        for (kind, *_), speed in self._speeds.items():
-            by_kind[kind].images += speed.images
-            by_kind[kind].busy_s += speed.busy_s
-        if any(kind not in by_kind for kind, *_ in left):
+        work_s = _work_left_s(self._images_left, self._speeds)
+        if work_s is None:
             return None
-        left_s = sum(
-            images * (self._speeds.get(workload) or by_kind[workload[0]]).image_s
-            for workload, images in left.items()
-        )
         # Parallel tasks, and the time between tasks, are in the ratio of wall time to work.
-        return left_s * (self._clock() - self._first_s) / self._working_s
+        return work_s * (self._clock() - self._first_s) / self._working_s
+
+
+def left_of_cells_s(rows: Sequence[CellRow], now: datetime) -> float | None:
+    """Return the seconds that a run has left by its cells as its driver last saved them.
+
+    Coarser than `TimeLeft`, which sees tasks: of a cell that is running the time from its begin on
+    counts, starting included.
+
+    Args:
+        rows: the cells of a run.
+        now: naive UTC, as in the rows.
+
+    Returns: None if it cannot be told yet, or nothing is left.
+    """
+    images_left: Counter[Workload] = Counter()
+    speeds: defaultdict[Workload, _Speed] = defaultdict(_Speed)
+    starts: list[datetime] = []
+    for row in rows:
+        if row.status in ("skipped", "cancelled"):
+            continue
+        workload = (
+            str(row.kind),
+            str(row.model),
+            str(row.runtime),
+            str(row.precision),
+            str(row.device),
+        )
+        done = committed_images(row)
+        if row.status not in ("done", "failed"):
+            images_left[workload] += (row.images or 0) * (row.rounds or 0) - done
+        if row.started_at is None or not done:
+            continue
+        starts.append(row.started_at)
+        speeds[workload].images += done
+        speeds[workload].busy_s += ((row.finished_at or now) - row.started_at).total_seconds()
+    busy_s = sum(speed.busy_s for speed in speeds.values())
+    work_s = _work_left_s(images_left, speeds)
+    if work_s is None or busy_s <= 0:
+        return None
+    return work_s * (now - min(starts)).total_seconds() / busy_s
+
+
+def committed_images(row: CellRow) -> int:
+    """Return how many images of a cell have rows, each of its rounds counted."""
+    return row.rows // rows_per_image(row.kind, len(row.exit_blocks or ()))
+
+
+def _work_left_s(
+    images_left: Mapping[Workload, int], speeds: Mapping[Workload, _Speed]
+) -> float | None:
+    """Return the seconds of work that are left; None if a kind has no speed, or nothing is left."""
+    left = {workload: images for workload, images in images_left.items() if images > 0}
+    if not left:
+        return None
+    by_kind: defaultdict[str, _Speed] = defaultdict(_Speed)
+    for (kind, *_), speed in speeds.items():
+        by_kind[kind].images += speed.images
+        by_kind[kind].busy_s += speed.busy_s
+    if any(kind not in by_kind for kind, *_ in left):
+        return None
+    return sum(
+        images * (speeds.get(workload) or by_kind[workload[0]]).image_s
+        for workload, images in left.items()
+    )
 
 
 def workload_of(task: Task) -> Workload:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import storage
 from jobs.common.text import ShowText
+from jobs.runs.time_left import committed_images
 
 LOOK_S = 2.0
 """Time between two checks: a driver does not save its cells more often."""
@@ -52,13 +54,38 @@ def watch(
         sleep(LOOK_S)
 
 
+@dataclass(frozen=True)
+class RunCounts:
+    """How far a run is; cells that it skips are not counted.
+
+    Attributes:
+        ended: cells that are done or failed.
+        cells: all to run.
+        committed: images with rows, each of its rounds counted.
+        asked: all to be evaluated.
+    """
+
+    ended: int
+    cells: int
+    committed: int
+    asked: int
+
+
+def count_progress(rows: Sequence[storage.CellRow]) -> RunCounts:
+    """Count the ended cells and committed images of a run."""
+    counted = [row for row in rows if row.status != "skipped"]
+    return RunCounts(
+        ended=sum(row.status in ("done", "failed") for row in counted),
+        cells=len(counted),
+        committed=sum(committed_images(row) for row in counted),
+        asked=sum((row.images or 0) * (row.rounds or 0) for row in counted),
+    )
+
+
 def progress_line(rows: Sequence[storage.CellRow]) -> str:
     """Numbers of ended cells and committed images, out of those to run."""
-    counted = [row for row in rows if row.status != "skipped"]
-    over = sum(row.status in ("done", "failed") for row in counted)
-    images = sum(row.rows // _rows_per_image(row) for row in counted)
-    asked = sum((row.images or 0) * (row.rounds or 0) for row in counted)
-    return f"{over}/{len(counted)} cells, {images:,}/{asked:,} images"
+    counts = count_progress(rows)
+    return f"{counts.ended}/{counts.cells} cells, {counts.committed:,}/{counts.asked:,} images"
 
 
 def driver_lines(root: storage.Root, run_id: str) -> Iterator[str]:
@@ -73,10 +100,6 @@ def driver_lines(root: storage.Root, run_id: str) -> Iterator[str]:
     log = storage.log_of(root, run_id)
     if log and log.is_file():
         yield f"its log: {log}"
-
-
-def _rows_per_image(row: storage.CellRow) -> int:
-    return storage.rows_per_image(row.kind, len(row.exit_blocks or ()))
 
 
 class _Log:

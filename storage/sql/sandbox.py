@@ -36,7 +36,9 @@ def open_duckdb(config: Mapping[str, str] | None = None) -> duckdb.DuckDBPyConne
     import duckdb
 
     connection = duckdb.connect(config=dict(config or {}))
-    connection.execute("SET enable_progress_bar = false")
+    # In a notebook DuckDB refuses the setting without ipywidgets, and then has no bar either.
+    with contextlib.suppress(duckdb.InvalidInputException):
+        connection.execute("SET enable_progress_bar = false")
     return connection
 
 

@@ -84,9 +84,11 @@ class Page:
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.call("Emulation.setEmulatedMedia", features=features)
 
-    def open(self, path: Path) -> None:
-        """Open a report, and wait until everything is drawn."""
-        self.call("Page.navigate", url=path.as_uri())
+    def open(self, page: Path | str, fragment: str = "") -> None:
+        """Open a page anew, by its path or address, and wait until everything is drawn."""
+        address = page if isinstance(page, str) else page.as_uri()
+        self.call("Page.navigate", url="about:blank")  # another fragment alone would load nothing
+        self.call("Page.navigate", url=address + (fragment and f"#{fragment}"))
         deadline = time.monotonic() + _PATIENCE_S
         while self.run("document.readyState") != "complete":
             assert time.monotonic() < deadline, "the page did not load"
@@ -96,13 +98,14 @@ class Page:
     def press(self, key: str, code: int, times: int = 1) -> None:
         """Press a key, as a hand on the keyboard does."""
         for _ in range(times):
-            for kind in ("rawKeyDown", "keyUp"):
+            for kind in ("keyDown", "keyUp"):
                 self.call(
                     "Input.dispatchKeyEvent",
                     type=kind,
                     key=key,
                     code=key,
                     windowsVirtualKeyCode=code,
+                    **({"text": "\r"} if key == "Enter" and kind == "keyDown" else {}),
                 )
 
     def click(self, x: float, y: float) -> None:

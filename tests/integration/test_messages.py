@@ -17,6 +17,7 @@ from .commands import PATIENCE_S
 OURS = re.compile(
     r"(running|resuming) \S+: \d+ cells?, \d+ tasks? to go"
     r"|\d+ cells? will be skipped: .*"
+    r"|reading \S+"
     r"|starting Ray"
     r"|\d+/\d+ cells, [\d,]+/[\d,]+ images(, [\d,]+ images/s(, .* left)?)?"
     r"|rows: .*|next, try:|  gfjobs .*"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 
 import storage
+from jobs.report.html.page import linked_page
+from jobs.report.html.shell import in_site, site_assets
 from jobs.report.read import read_report
 from jobs.report.write import write_page
 from jobs.runs.submit import submit
@@ -22,7 +25,7 @@ pytestmark = [
     pytest.mark.xdist_group("report"),  # they share a browser
 ]
 
-RIGHT, HOME, END, TAB = 39, 36, 35, 9
+LEFT, RIGHT, HOME, END, TAB, ENTER = 37, 39, 36, 35, 9, 13
 HOSTILE = "<script>document.title = 'run'</script>"
 OVERFLOWING = """
 [...document.querySelectorAll("body *")]
@@ -58,7 +61,7 @@ def page(report: Path, tmp_path: Path) -> Iterator[Page]:
         yield opened
         assert not opened.errors
         fetched = {url for url in opened.requests if not url.startswith("data:")}
-        assert fetched == {report.as_uri()}
+        assert {url.partition("#")[0] for url in fetched} == {report.as_uri()}
 
 
 def sql(root: Path, thresholds: str) -> dict[str, str]:
@@ -78,6 +81,33 @@ def sql(root: Path, thresholds: str) -> dict[str, str]:
     (row,) = storage.query(root, joined, run_ids=["made"]).to_pylist()
     counts = row.pop("exit_counts")
     return {**row, "exits": [str(counts[block]) for block in (1, 3, 4)]}
+
+
+IN_CLASSES = "document.querySelector('#classes [data-part={}]')"
+"""A part of the section on classes."""
+
+ROWS = "[...{}.rows].map((row) => [...row.cells].map((cell) => cell.innerText))"
+"""The text of a table's cells."""
+
+
+def shown_classes(page: Page) -> list[list[str]]:
+    """The page's classes, as `gfjobs summary --classes` lists them."""
+    found: list[list[str]] = page.run(ROWS.format(IN_CLASSES.format("classes")))
+    return found
+
+
+def shown_matrix(page: Page) -> list[list[str]]:
+    """The page's confusion matrix, without its headers."""
+    rows: list[list[str]] = page.run(ROWS.format(IN_CLASSES.format("matrix")))
+    return [row[1:] for row in rows[1:]]
+
+
+def settled(page: Page) -> str:
+    """The fragment of the address, once it has been written."""
+    fragment: str = page.run(
+        "new Promise((done) => setTimeout(() => done(location.hash.slice(1)), 300))"
+    )
+    return fragment
 
 
 def shown(page: Page, names: list[str]) -> dict[str, Any]:
@@ -175,6 +205,200 @@ def test_the_explorer_says_what_sql_says(page: Page, root: Path) -> None:
     move(page, "threshold-1", 0.35)
     expected = sql(root, "[0.8, 0.35]")
     assert shown(page, list(expected)) == expected
+
+
+def test_classes_are_those_of_sql(page: Page, root: Path) -> None:
+    """At the thresholds of its cell in the ladder, which SQL's macros are about."""
+    rows = storage.query(
+        root,
+        """
+        SELECT coalesce(class_name, label::VARCHAR) AS class, images::VARCHAR AS images,
+            format('{:.2f}', acc1) AS acc1, format('{:.2f}', mean_blocks) AS blocks,
+            coalesce(mistaken_for_name, mistaken_for::VARCHAR, '–') AS mistaken_for,
+            coalesce(mistaken_images::VARCHAR, '–') AS times
+        FROM class_accuracy('made') k WHERE cell_id = 'latency-dynn' ORDER BY k.acc1, label
+        """,
+        run_ids=["made"],
+    ).to_pylist()
+    assert shown_classes(page) == [list(row.values()) for row in rows]
+    pairs = storage.query(
+        root,
+        "SELECT label, prediction, images FROM confusion('made') WHERE cell_id = 'latency-dynn'",
+        run_ids=["made"],
+    ).to_pylist()
+    expected = [["0"] * 10 for _ in range(10)]
+    for row in pairs:
+        expected[row["label"]][row["prediction"]] = str(row["images"])
+    assert shown_matrix(page) == expected
+    assert sum(int(each) for row in expected for each in row) == 400
+
+
+def test_classes_follow_the_thresholds(page: Page, root: Path) -> None:
+    """One per gate, as SQL counts the images of its exits; and none, at full depth."""
+    page.run("document.querySelector('input[value=each]').click()")
+    for first, second in ((0.8, 0.35), (1.2, 1.2)):
+        move(page, "threshold-0", first)
+        move(page, "threshold-1", second)
+        rows = storage.query(
+            root,
+            f"""
+            WITH left_at AS (
+                SELECT label, prediction FROM exits
+                WHERE run_id = 'made' AND cell_id = 'exits-dynn' AND leaves(gate_score,
+                    CASE exit_block WHEN 1 THEN {first}::FLOAT WHEN 3 THEN {second}::FLOAT END)
+                QUALIFY row_number() OVER (PARTITION BY image_id ORDER BY exit_block) = 1
+            )
+            SELECT label, prediction, count(*) AS images FROM left_at GROUP BY ALL
+            """,  # noqa: S608 - thresholds of this test
+            run_ids=["made"],
+        ).to_pylist()
+        expected = [["0"] * 10 for _ in range(10)]
+        for row in rows:
+            expected[row["label"]][row["prediction"]] = str(row["images"])
+        assert shown_matrix(page) == expected
+
+
+def test_a_number_of_the_matrix_leads_to_its_images(page: Page, root: Path) -> None:
+    """By keyboard, with how many are shown; the address has the pair, and arrow keys move."""
+    (wrong,) = storage.query(
+        root,
+        "SELECT label, prediction, images FROM confusion('made')"
+        " WHERE cell_id = 'latency-dynn' AND label <> prediction AND label > 0"
+        " ORDER BY images DESC, label LIMIT 1",
+        run_ids=["made"],
+    ).to_pylist()
+    label, prediction, images = wrong["label"], wrong["prediction"], wrong["images"]
+    name = f"{images} images of {label} predicted as {prediction}"
+    page.run(f"document.querySelector('[aria-label=\"{name}\"]').focus()")
+    page.press("Enter", ENTER)
+    page.run("new Promise((done) => setTimeout(done, 50))")
+    panel = page.run(f"{IN_CLASSES.format('pair')}.innerText")
+    assert panel.startswith(f"{label}, predicted as {prediction}\n")
+    (pictured,) = re.findall(rf"{images} of {images} images shown, (\d+) with a picture", panel)
+    assert int(pictured) >= 6
+    pictures = f"{IN_CLASSES.format('pair')}.querySelectorAll('img[src^=\"data:image/png\"]')"
+    assert page.run(f"{pictures}.length") == int(pictured)
+    assert f"pair={label}%2C{prediction}" in settled(page)
+    page.press("ArrowLeft", LEFT)
+    assert page.run("document.activeElement.ariaLabel").endswith("predicted rightly")
+    move(page, "threshold", 0.9)
+    assert page.run(f"{IN_CLASSES.format('pair')}.innerText").startswith(f"{label}, predicted as")
+
+
+def test_a_table_sorts_and_filters_by_keyboard(page: Page) -> None:
+    """Up, down and as written, with missing figures last; the count is said."""
+    table = "document.querySelector('table[data-sortable=classes]')"
+    button = f"[...{table}.querySelectorAll('button.sort')][{{}}]"
+    as_written = shown_classes(page)
+    page.run(f"{button.format(1)}.focus()")
+    for order in ("ascending", "descending", "none"):
+        page.press("Enter", ENTER)
+        assert page.run(f"{table}.tHead.rows[0].cells[1].ariaSort") == order
+        counts = [int(row[1]) for row in shown_classes(page)]
+        if order == "none":
+            assert shown_classes(page) == as_written
+        else:
+            assert counts == sorted(counts, reverse=order == "descending")
+    page.run("document.querySelector('#ladder input[type=search]').focus()")
+    page.call("Input.insertText", text="DYNN 0.5")
+    ladder = "table[data-sortable=ladder-1] tbody tr"
+    rows = f"[...document.querySelectorAll('{ladder}')].filter((row) => !row.hidden)"
+    assert page.run(f"{rows}.length") == 1
+    assert page.run("document.querySelector('#ladder .filter output').textContent") == "1 of 2 rows"
+
+
+def test_the_address_restores_what_it_was_copied_from(page: Page, report: Path) -> None:
+    """Thresholds, mode, order and filter; a link within the page leaves them as they are."""
+    page.run("document.querySelector('input[value=each]').click()")
+    move(page, "threshold-0", 0.8)
+    move(page, "threshold-1", 0.35)
+    page.run("document.querySelector('#ladder button.sort').click()")
+    page.run("document.querySelector('#ladder button.sort').click()")
+    page.run(
+        "(() => { const field = document.querySelector('#classes input[type=search]');"
+        " field.value = '7'; field.dispatchEvent(new Event('input')); })()"
+    )
+    page.run("document.querySelector('nav a[href=\"#classes\"]').click()")
+    fragment = settled(page)
+    assert fragment == ("classes&mode=each&t=0.8%3B0.35&ladder-1.sort=-model&classes.filter=7")
+    names = ["acc1", "blocks", "latency", "exits"]
+    before, matrix = shown(page, names), shown_matrix(page)
+    page.open(report)
+    assert shown(page, names) != before
+    page.open(report, fragment)
+    assert shown(page, names) == before
+    assert shown_matrix(page) == matrix
+    assert page.run("document.querySelector('input[value=each]').checked")
+    assert page.run("document.querySelector('#ladder th').ariaSort") == "descending"
+    assert page.run("document.querySelector('#classes input[type=search]').value") == "7"
+    assert page.run("scrollY") > 0
+    page.run("location.hash = '#t=0.613'")
+    settled(page)
+    assert page.run("document.getElementById('threshold-exact').value") == "0.613"
+    page.open(report, "t=nonsense&mode=each&model=none")
+    assert page.run("document.getElementById('threshold-exact').value") == "0.5"
+
+
+def test_a_tooltip_needs_no_style_of_its_own(page: Page) -> None:
+    """The policy would refuse it; the page's own style shows it at the pointer."""
+    dot = page.run(
+        "(() => { const dot = document.querySelector('[data-chart] .mark-symbol path');"
+        " dot.scrollIntoView({ block: 'center', behavior: 'instant' });"
+        " const box = dot.getBoundingClientRect();"
+        " return [box.x + box.width / 2, box.y + box.height / 2]; })()"
+    )
+    page.call("Input.dispatchMouseEvent", type="mouseMoved", x=dot[0], y=dot[1])
+    page.run("new Promise((done) => setTimeout(done, 100))")
+    tooltip = "document.getElementById('vg-tooltip-element')"
+    assert page.run(f"getComputedStyle({tooltip}).visibility") == "visible"
+    assert "acc1" in page.run(f"{tooltip}.innerText")
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_the_ladder_downloads(page: Page, tmp_path: Path, form: str) -> None:
+    """Also from a page that is opened from a folder: its policy has no say in it."""
+    page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    page.run(f"document.querySelector('a[download$=\".{form}\"]').click()")
+    path, deadline = tmp_path / f"made-ladder.{form}", time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < deadline, list(tmp_path.iterdir())
+        time.sleep(0.05)
+    assert path.read_bytes().startswith(b"PAR1" if form == "parquet" else b"run_id,cell_id,")
+
+
+@pytest.mark.parametrize(("width", "is_dark"), [(1280, False), (390, True)])
+def test_in_a_site_it_shows_the_same(
+    root: Path, report: Path, tmp_path: Path, width: int, is_dark: bool
+) -> None:
+    """Opened from a folder, it loads what it needs from there and nothing else."""
+    ladder = storage.named_query(root, "summary", run_ids=["made"])
+    linked = linked_page(root, read_report(root, "made"), in_site(1), ladder)
+    site = tmp_path / "site"
+    files = {**site_assets(), **linked.files, "runs/made.html": linked.html.encode()}
+    for name, content in files.items():
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_bytes(content)
+    names = ["acc1", "blocks", "latency", "percentiles", "energy", "exits"]
+    with browser(tmp_path / "profile") as opened:
+        opened.resize(width, is_dark=is_dark)
+        opened.open(report, "t=0.613")
+        alone = shown(opened, names), shown_matrix(opened), shown_classes(opened)
+        opened.requests.clear()
+        opened.open(site / "runs/made.html", "t=0.613")
+        assert (shown(opened, names), shown_matrix(opened), shown_classes(opened)) == alone
+        assert opened.run(OVERFLOWING) == []
+        assert opened.run("document.querySelectorAll('[data-chart] svg').length") == 9
+        opened.run("document.getElementById('images').scrollIntoView()")
+        settled(opened)
+        assert (
+            opened.run("document.querySelector('#images img').src.slice(0, 15)")
+            == "data:image/png;"
+        )
+        assert not opened.errors
+        fetched = {url for url in opened.requests if not url.startswith("data:")}
+        assert {url.partition("#")[0] for url in fetched} <= {
+            (site / name).as_uri() for name in files
+        }
 
 
 def test_the_dot_moves_along(page: Page) -> None:

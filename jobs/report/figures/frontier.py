@@ -26,6 +26,9 @@ from jobs.report.ladder import collect_sources
 from jobs.report.read import Report, Setting, select_setting
 from jobs.report.terminal.summary import is_invalid
 
+_INTERVAL = ("low_cost", "high_cost")
+_MOST_LONGER = 0.5  # of the points' span: what an interval may add to an axis, to each side
+_PADDING = 0.04  # of the points' span
 _LISTED = 12  # points of a curve in its table
 _LINE = {"strokeWidth": 2}
 _DOUBTFUL_LINE = {"strokeWidth": 2, "strokeDash": [5, 4], "opacity": 0.5}
@@ -49,7 +52,9 @@ def frontier_figure(report: Report, setting: Setting, cost: str, number: int) ->
     if not points and not measured:
         return None
     label, shown, unit = COSTS[cost]
-    x = alt.X("cost:Q", title=label, scale=alt.Scale(zero=False))
+    axis = _cost_axis([*points, *measured])
+    measured = [{**row, **_clip_interval(row, axis)} for row in measured]
+    x = alt.X("cost:Q", title=label, scale=alt.Scale(domain=list(axis), nice=False, zero=False))
     y = alt.Y("acc1:Q", title="acc@1, percent", scale=alt.Scale(zero=False))
     names = list(dict.fromkeys(row["model"] for row in (*rows, *ladder)))
     colour = alt.Color("model:N", sort=names, title=None, legend=make_legend(names))
@@ -69,6 +74,13 @@ def frontier_figure(report: Report, setting: Setting, cost: str, number: int) ->
     interval = point.mark_rule(strokeWidth=1.5).encode(
         x=alt.X("low_cost:Q", title=label), x2="high_cost:Q", y=y, color=colour
     )
+    arrows = [
+        make_chart([row for row in measured if row[edge] is not None])
+        .mark_point(filled=True, size=60, opacity=1, shape=shape)
+        .encode(x=alt.X(f"{edge}:Q", title=label), y=y, color=colour)
+        for edge, shape in (("below", "triangle-left"), ("above", "triangle-right"))
+        if any(row[edge] is not None for row in measured)
+    ]
     routed = point.mark_point(filled=True, size=70, opacity=1).encode(
         x=x, y=y, color=colour, tooltip=tips
     )
@@ -77,9 +89,11 @@ def frontier_figure(report: Report, setting: Setting, cost: str, number: int) ->
         *([promised] if any(not row["is_doubtful"] for row in points) else []),
         *([doubtful] if any(row["is_doubtful"] for row in points) else []),
         *([interval] if any(row["low_cost"] is not None for row in measured) else []),
+        *arrows,
         *([routed] if measured else []),
     ]
     sources = collect_sources(report, setting) if cost == "energy_mj" else []
+    cut = " An arrow marks an interval that ends beyond the axis." if arrows else ""
     best = max((*points, *measured), key=lambda row: row["acc1"])
     least = min((*points, *measured), key=lambda row: row["cost"])
     table = [
@@ -102,7 +116,7 @@ def frontier_figure(report: Report, setting: Setting, cost: str, number: int) ->
         alternative=(
             f"Accuracy against {label} of {len(names)} models. Highest: {best['model']} at"
             f" {best['acc1']:.2f} percent for {best['cost']:.3g} {unit}. Cheapest:"
-            f" {least['model']} at {least['acc1']:.2f} percent for {least['cost']:.3g} {unit}."
+            f" {least['model']} at {least['acc1']:.2f} percent for {least['cost']:.3g} {unit}.{cut}"
         ),
         spec=finish_chart(alt.layer(*layers), HEIGHT + 60),
         columns=("model", "threshold", "acc@1", "95 % band", unit),
@@ -151,14 +165,43 @@ def _measured(report: Report, ladder: Sequence[Row], cost: str) -> Iterator[dict
         if row["acc1"] is None or row[cost] is None or is_invalid(row):
             continue
         mean = report.means.get(make_key(row)) if report.means and cost == "forward_ms" else None
+        interval = mean.interval_ms if mean else None
         yield {
             "model": row["model"],
             "threshold": format_threshold(row),
             "cost": row[cost],
             "acc1": row["acc1"],
-            "low_cost": max(mean.forward_ms.low, 0.0) if mean else None,
-            "high_cost": mean.forward_ms.high if mean else None,
+            "low_cost": interval.low if interval else None,
+            "high_cost": interval.high if interval else None,
         }
+
+
+def _cost_axis(rows: Sequence[Row]) -> tuple[float, float]:
+    """The ends of the axis of cost: around all points, and intervals as far as they let points be.
+
+    An interval may make the axis longer by half of what the points take, to each side.
+    """
+    costs = [row["cost"] for row in rows]
+    ends = [row[name] for row in rows for name in _INTERVAL if row.get(name) is not None]
+    low, high = min(costs), max(costs)
+    span = (high - low) or abs(high) or 1.0
+    first = max(min([low, *ends]), low - _MOST_LONGER * span)
+    last = min(max([high, *ends]), high + _MOST_LONGER * span)
+    padding = _PADDING * span
+    return max(first - padding, 0.0), last + padding
+
+
+def _clip_interval(row: Row, axis: tuple[float, float]) -> Row:
+    """Ends an interval where the axis does; `below` and `above` say where an arrow marks that."""
+    if row["low_cost"] is None:
+        return {"below": None, "above": None}
+    low, high = axis
+    return {
+        "low_cost": max(row["low_cost"], low),
+        "high_cost": min(row["high_cost"], high),
+        "below": low if row["low_cost"] < low else None,
+        "above": high if row["high_cost"] > high else None,
+    }
 
 
 def explorer_figure(report: Report, setting: Setting, cell: Row) -> dict[str, Any]:

@@ -139,15 +139,13 @@ def _chart(
         ).legend(None),
         tooltip=[alt.Tooltip(f"{name}:N") for name in _TOLD],
     )
-    rings = (
-        chart.transform_filter("isValid(datum.step)")
-        .mark_point(filled=False, size=320, strokeWidth=3, opacity=1)
-        .encode(
-            x="night:T",
-            y="value:Q",
-            stroke=alt.Stroke("step:N", scale=_STEP_SCALE, legend=None),
-            tooltip=[alt.Tooltip(f"{name}:N") for name in ("line", "run", "value", "step")],
-        )
+    rings = chart.mark_point(filled=False, strokeWidth=3, opacity=1).encode(
+        # Not a filter: rows that it leaves none of have no extent, of which Vega warns.
+        size=alt.condition("isValid(datum.step)", alt.value(320), alt.value(0)),
+        x="night:T",
+        y="value:Q",
+        stroke=alt.Stroke("step:N", scale=_STEP_SCALE, legend=None),
+        tooltip=[alt.Tooltip(f"{name}:N") for name in ("line", "run", "value", "step")],
     )
     return alt.layer(line, dots, rings, data=make_data(values, _DATA))
 

@@ -103,7 +103,7 @@ def comparison_page(root: storage.Root, pair: PairReport, held: Held = ALONE) ->
         "comparison.html.j2",
         held=held,
         scripts=(*((VEGA, "charts.js") if figures else ()), "comparison.js"),
-        data={"charts": {name: figure.spec for name, figure in figures.items()}},
+        data={"parts": {"charts": {name: figure.spec for name, figure in figures.items()}}},
         pair=pair,
         labels=side_labels(pair),
         settings=list(_settings(pairs)),

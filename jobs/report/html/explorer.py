@@ -1,13 +1,12 @@
 """Data of the page's threshold explorer: all-exit passes, packed without loss.
 
-Scores are the float32 that the router compared, predictions one bit per exit and image (right or
+Scores are the float32 that the router compared, answers one bit per exit and image (right or
 wrong), latencies float64: the page then agrees with `at_thresholds` and `composed_latency` to the
 last image.
 """
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +15,8 @@ from numpy.typing import NDArray
 
 from jobs.analysis.thresholds.exit_answers import ExitAnswers
 from jobs.common.formatting import format_error, format_setting
+from jobs.report.html.base64_arrays import encode_array
+from jobs.report.html.classes import pack_classes
 from jobs.report.read import AllExitPass
 
 MOST_BYTES = 8_000_000
@@ -39,17 +40,30 @@ def pack_passes(
             left_out.append(f"{name}: {each.problem}")
             continue
         values = _packed(each, each.answers, name)
-        size = sum(len(value) for value in values.values() if isinstance(value, str))
+        size = _size(values)
+        limit = f"the limit of a page is {most_bytes / 1e6:g} MB, with {used / 1e6:.1f} MB used"
         if used + size > most_bytes:
             left_out.append(
-                f"{name}: {each.answers.images:,} images take {size / 1e6:.1f} MB; the limit of"
-                f" a page is {most_bytes / 1e6:g} MB, with {used / 1e6:.1f} MB used; `gfjobs"
-                ' sql "from at_thresholds([...])"` gives the same figures'
+                f"{name}: {each.answers.images:,} images take {size / 1e6:.1f} MB; {limit};"
+                ' `gfjobs sql "from at_thresholds([...])"` gives the same figures'
             )
             continue
         used += size
+        classes = pack_classes(each.classes) if each.classes else None
+        if classes and used + _size(classes) <= most_bytes:
+            used += _size(classes)
+            values["classes"] = classes
+        else:
+            left_out.append(
+                f"{name}, its classes: {limit}; `gfjobs summary RUN --classes` lists those of the"
+                " thresholds that it was routed with"
+            )
         packed.append(values)
     return packed, left_out
+
+
+def _size(values: dict[str, Any]) -> int:
+    return sum(len(value) for value in values.values() if isinstance(value, str))
 
 
 def _packed(each: AllExitPass, answers: ExitAnswers, name: str) -> dict[str, Any]:
@@ -60,10 +74,10 @@ def _packed(each: AllExitPass, answers: ExitAnswers, name: str) -> dict[str, Any
         "name": name,
         "exit_blocks": list(answers.exit_blocks),
         "images": answers.images,
-        "scores": _base64(answers.gate_scores.astype("<f4")),  # (E - 1, N)
-        "right": _base64(np.packbits(answers.is_correct, axis=1, bitorder="little")),
+        "scores": encode_array(answers.gate_scores.astype("<f4")),  # (E - 1, N)
+        "right": encode_array(np.packbits(answers.is_correct, axis=1, bitorder="little")),
         "samples": len(samples),
-        "sample_ms": _base64(samples.astype("<f8")),  # (samples, E)
+        "sample_ms": encode_array(samples.astype("<f8")),  # (samples, E)
         "samples_for": {str(each): needed for each, needed in dict(cell["samples_for"]).items()},
         "ms_note": cell["exit_forward_ms_note"],
         "is_ms_promised": cell["is_exit_forward_ms_promised"],
@@ -79,6 +93,7 @@ def _packed(each: AllExitPass, answers: ExitAnswers, name: str) -> dict[str, Any
         "mj_source": cell["exit_energy_source"],
         "thresholds": list(each.thresholds),
         "slider": _slider(answers.gate_scores),
+        "classes": None,
     }
 
 
@@ -89,7 +104,3 @@ def _slider(scores: NDArray[np.float32]) -> dict[str, float]:
     if low >= 0 and high <= 1:
         low, high = 0.0, 1.0
     return {"low": low, "high": high, "step": (high - low) / _STEPS or 1 / _STEPS}
-
-
-def _base64(array: NDArray[Any]) -> str:
-    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import storage
 from jobs.analysis.regressions.judge import WORST_FIRST
@@ -19,8 +21,9 @@ from jobs.common.formatting import (
 from jobs.report.figures.collect import collect_figures
 from jobs.report.figures.frontier import explorer_figure
 from jobs.report.figures.style import Figure
+from jobs.report.html.classes import pictured_images
 from jobs.report.html.explorer import pack_passes
-from jobs.report.html.shell import ALONE, VEGA, Held, render
+from jobs.report.html.shell import ALONE, VEGA, Held, data_script, render
 from jobs.report.html.thumbnails import Thumbnails, thumbnails
 from jobs.report.ladder import (
     Ladder,
@@ -30,6 +33,11 @@ from jobs.report.ladder import (
     make_ladder,
 )
 from jobs.report.read import AllExitPass, Report, Setting, select_setting, setting_key
+
+_SCRIPTS = (VEGA, "charts.js", "pictures.js", "classes.js", "explorer.js")
+_DOWNLOADS = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
+"""The formats that the ladder can be downloaded in, with their types."""
+_MOST_PICTURE_BYTES = 600_000  # of a data set's images in the confusion matrix
 
 
 @dataclass(frozen=True)
@@ -79,38 +87,151 @@ class Album:
         title: model and setting.
         thresholds: the thresholds at which they exit, as text.
         exits: per exit its block and how many have run there, then groups of a heading and images.
-        pictures: of the images, or why there are none.
+        problem: why there are no pictures, if there are none.
+        pictures: the key of the page's part with the pictures.
     """
 
     title: str
     thresholds: str
     exits: Sequence[tuple[tuple[str, int], Sequence[tuple[str, Sequence[Row]]]]]
-    pictures: Thumbnails
+    problem: str | None
+    pictures: str
 
 
-def html_page(root: storage.Root, report: Report, held: Held = ALONE) -> str:
-    """Renders the report as one page of HTML."""
-    passes, left_out = pack_passes(report.passes)
+@dataclass(frozen=True)
+class LinkedPage:
+    """The page of a run in a site.
+
+    Attributes:
+        html: the page itself.
+        files: what it loads when it is needed, and its downloads, by the path from the site's root.
+    """
+
+    html: str
+    files: Mapping[str, bytes]
+
+
+def html_page(root: storage.Root, report: Report) -> str:
+    """Renders the report as one page of HTML that needs no other file."""
+    content = _content(root, report)
+    rows = storage.named_query(root, "summary", run_ids=[report.details.run_id])
+    addresses = {
+        form: f"data:{kind};base64,{base64.b64encode(storage.encode(rows, form)).decode()}"
+        for form, kind in _DOWNLOADS.items()
+    }
+    return _render(report, content, ALONE, addresses, {"parts": content.parts})
+
+
+def linked_page(root: storage.Root, report: Report, held: Held, ladder: Any) -> LinkedPage:
+    """Renders the report as a page of a site, its data as files next to it.
+
+    Args:
+        root: the results root.
+        report: the report, whole or without what takes long.
+        held: where the page is in its site.
+        ladder: the rows of `summary`, an Arrow table, to be downloaded.
+    """
+    content, run_id = _content(root, report), report.details.run_id
+    folder = f"data/runs/{run_id}"
+    downloads = {form: f"{folder}/ladder.{form}" for form in _DOWNLOADS}
+    scripts = {key: f"{folder}/{key}.js" for key in content.parts}
+    files = {path: storage.encode(ladder, form) for form, path in downloads.items()}
+    files |= {scripts[key]: data_script(key, value) for key, value in content.parts.items()}
+    addresses = {form: f"{held.to_root}{path}" for form, path in downloads.items()}
+    data = {"files": {key: f"{held.to_root}{path}" for key, path in scripts.items()}}
+    return LinkedPage(_render(report, content, held, addresses, data), files)
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What a page shows, however it is held.
+
+    Attributes:
+        settings: its settings with their charts.
+        passes: of the explorer: cell_id, name and the key of the part with the rest.
+        left_out: why other passes are not explored.
+        albums: images by exit.
+        parts: data by key, for the page's scripts.
+    """
+
+    settings: Sequence[PagePart]
+    passes: Sequence[Row]
+    left_out: Sequence[str]
+    albums: Sequence[Album]
+    parts: Mapping[str, Any]
+
+
+def _content(root: storage.Root, report: Report) -> _Content:
+    settings = [_part(report, each, number) for number, each in enumerate(report.settings, 1)]
+    packed, left_out = pack_passes(report.passes)
     by_id = {each.cell["cell_id"]: each for each in report.passes}
-    for packed in passes:
-        cell = by_id[packed["cell_id"]].cell
-        packed["chart"] = explorer_figure(report, setting_key(cell), cell)
-    parts = [_part(report, setting, number) for number, setting in enumerate(report.settings, 1)]
+    pictures = _pictures(root, report)
+    numbers = {sha256: number for number, sha256 in enumerate(pictures, 1)}
+    charts = {name: each.spec for one in settings for name, each in one.figures.items()}
+    parts: dict[str, Any] = {"charts": charts} if report.is_whole else {}
+    passes = []
+    for number, values in enumerate(packed, 1):
+        cell, key = by_id[values["cell_id"]].cell, f"pass-{number}"
+        chart = explorer_figure(report, setting_key(cell), cell)
+        shown = f"pictures-{numbers[cell['dataset_sha256']]}"
+        parts[key] = {**values, "chart": chart, "pictures": shown}
+        passes.append({"cell_id": cell["cell_id"], "name": values["name"], "key": key})
+    for sha256, number in numbers.items():
+        parts[f"pictures-{number}"] = {str(key): url for key, url in pictures[sha256].urls.items()}
+    albums = [
+        _album(each, pictures[each.cell["dataset_sha256"]], numbers[each.cell["dataset_sha256"]])
+        for each in report.passes
+    ]
+    return _Content(settings, passes, left_out, albums, parts)
+
+
+def _render(
+    report: Report,
+    content: _Content,
+    held: Held,
+    downloads: Mapping[str, str],
+    data: Mapping[str, object],
+) -> str:
+    run_id = report.details.run_id
     return render(
         "report.html.j2",
         held=held,
-        scripts=(VEGA, "charts.js", "explorer.js") if report.is_whole else (),
-        data={
-            "charts": {name: f.spec for part in parts for name, f in part.figures.items()},
-            "passes": passes,
-        },
+        scripts=_SCRIPTS if report.is_whole else (),
+        data={"run_id": run_id, "passes": content.passes, **data},
         report=report,
-        parts=parts,
-        passes=passes,
-        left_out=left_out,
+        parts=content.settings,
+        passes=content.passes,
+        left_out=content.left_out,
         judged=[_judged(row) for row in sorted(report.judged, key=_severity)],
-        albums=[_album(root, report, each) for each in report.passes],
+        albums=content.albums,
+        downloads=[
+            (form, address, f"{run_id}-ladder.{form}") for form, address in downloads.items()
+        ],
+        command=f"gfjobs report {run_id} -o report.html",
     )
+
+
+def _pictures(root: storage.Root, report: Report) -> dict[str, Thumbnails]:
+    """The pictures of each data set: of the albums, and of the matrix as far as they fit."""
+    found = {}
+    for sha256 in dict.fromkeys(each.cell["dataset_sha256"] for each in report.passes):
+        own = [each for each in report.passes if each.cell["dataset_sha256"] == sha256]
+        shown = {row["image_id"] for each in own for row in each.images}
+        further = dict.fromkeys(
+            image_id for each in own for image_id in pictured_images(each) if image_id not in shown
+        )
+        all_of_them = thumbnails(root, report.details, sha256, {*shown, *further})
+        urls = {key: url for key, url in all_of_them.urls.items() if key in shown}
+        room = _MOST_PICTURE_BYTES
+        for image_id in further:
+            url = all_of_them.urls.get(image_id, "")
+            room -= len(url)
+            if room < 0:
+                break
+            if url:
+                urls[image_id] = url
+        found[sha256] = Thumbnails(urls, all_of_them.problem)
+    return found
 
 
 def _part(report: Report, setting: Setting, number: int) -> PagePart:
@@ -126,9 +247,8 @@ def _part(report: Report, setting: Setting, number: int) -> PagePart:
     )
 
 
-def _album(root: storage.Root, report: Report, each: AllExitPass) -> Album:
-    cell, ids = each.cell, {row["image_id"] for row in each.images}
-    exits = []
+def _album(each: AllExitPass, pictures: Thumbnails, number: int) -> Album:
+    cell, exits = each.cell, []
     for block, group in groupby(each.images, key=lambda row: int(row["exit_block"])):
         groups = [
             (_group_title(list(rows)), rows)
@@ -140,7 +260,8 @@ def _album(root: storage.Root, report: Report, each: AllExitPass) -> Album:
         title=f"{cell['model']}, {format_setting(cell)}",
         thresholds=_thresholds(each),
         exits=exits,
-        pictures=thumbnails(root, report.details, cell["dataset_sha256"], ids),
+        problem=pictures.problem,
+        pictures=f"pictures-{number}",
     )
 
 

@@ -36,13 +36,15 @@ VEGA = "vega.js"
 BASIC_SCRIPTS = ("permalink.js", "data.js", "tables.js")
 """What every page runs first: its address, its data, its tables."""
 
-_STYLE = "pages.css"
-_ASSETS = "assets"
-_QUOTED = re.compile(r"`([^`\n]+)`")
-_IN_SITE = (
+SITE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
     " connect-src 'self'; base-uri 'none'; form-action 'none'"
 )
+"""The content security policy of the pages of a site."""
+
+_STYLE = "pages.css"
+_ASSETS = "assets"
+_QUOTED = re.compile(r"`([^`\n]+)`")
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def render(
     style = _read(_STYLE)
     shell = _Shell(
         held=held,
-        policy=_policy(list(sources.values()), style) if held.is_alone else _IN_SITE,
+        policy=_policy(list(sources.values()), style) if held.is_alone else SITE_POLICY,
         style=Markup(style),  # noqa: S704 - ours
         style_name=_STYLE,
         scripts={name: Markup(source) for name, source in sources.items()},  # noqa: S704 - ours and Vega's

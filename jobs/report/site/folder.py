@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -26,11 +26,15 @@ class MadeOf:
         version: a digest of what makes pages: templates, scripts and code.
         runs: per run, the digest of the state that its pages show.
         whole: the runs whose pages have everything.
+        damaged: the runs that could not be read.
+        compared: the pairs of runs that have a page, the earlier first.
     """
 
     version: str = ""
     runs: dict[str, str] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
+    damaged: set[str] = field(default_factory=set)
+    compared: set[tuple[str, str]] = field(default_factory=set)
 
 
 class SiteFolder:
@@ -82,7 +86,11 @@ class SiteFolder:
         try:
             content = json.loads((self.path / STATE_FILE).read_text(encoding="utf-8"))
             return MadeOf(
-                str(content["version"]), dict(content["runs"]), set(content["whole_runs"])
+                str(content["version"]),
+                dict(content["runs"]),
+                set(content["whole_runs"]),
+                set(content["damaged_runs"]),
+                {(str(first), str(second)) for first, second in content["compared_runs"]},
             )
         except (OSError, ValueError, KeyError, TypeError):
             return MadeOf()
@@ -93,6 +101,8 @@ class SiteFolder:
             "version": made_of.version,
             "runs": dict(sorted(made_of.runs.items())),
             "whole_runs": sorted(made_of.whole),
+            "damaged_runs": sorted(made_of.damaged),
+            "compared_runs": sorted(made_of.compared),
         }
         self.write(STATE_FILE, json.dumps(content, indent=0).encode())
 
@@ -120,10 +130,11 @@ class SiteFolder:
             raise UsageError(f"{path} cannot be written: {err.strerror}") from err
         self.written += 1
 
-    def remove(self, pattern: str) -> None:
-        """Remove the files whose path in the site matches a pattern."""
+    def remove(self, pattern: str, keep: Collection[str] = ()) -> None:
+        """Remove the files whose path in the site matches a pattern, except those to keep."""
         for path in self.path.glob(pattern):
-            path.unlink(missing_ok=True)
+            if path.relative_to(self.path).as_posix() not in keep:
+                path.unlink(missing_ok=True)
 
     def _clear(self) -> None:
         """Remove what a process that was killed left half-written."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import storage
 from jobs.common.formatting import Row, format_setting, format_threshold
 from jobs.report.figures.nights import nights_specs
-from jobs.report.html.page import html_page
+from jobs.report.html.page import linked_page
 from jobs.report.html.shell import VEGA, data_script, in_site, render
 from jobs.report.read import Report
 from jobs.report.site.overview import Concern, MissedNight, find_concerns, newest_figures
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TOP, BELOW = in_site(0), in_site(1)
-
-DOWNLOADS = ("csv", "parquet")
-"""Formats of a run's ladder."""
 
 _SHOWN_RUNS = 10
 _PAIRED_BY = (
@@ -59,12 +56,12 @@ class SiteRows:
         return lambda run_id: places.get(run_id, len(places))
 
 
-def shared_pages(rows: SiteRows, comparisons: Sequence[str]) -> dict[str, bytes]:
+def shared_pages(rows: SiteRows, compared: Collection[tuple[str, str]]) -> dict[str, bytes]:
     """Renders the pages about many runs, by their path in the site.
 
     Args:
         rows: what they are made of.
-        comparisons: names of the comparison pages that the site has.
+        compared: the pairs of runs that have a page, the earlier first.
     """
     newest = list(newest_figures(rows.groups, rows.order))
     concerns: list[Concern] = list(find_concerns(rows.progress, rows.findings, newest, rows.missed))
@@ -108,7 +105,7 @@ def shared_pages(rows: SiteRows, comparisons: Sequence[str]) -> dict[str, bytes]
             "compare.html.j2",
             held=TOP,
             scripts=("compare.js",),
-            data={"runs": runs, "files": ladders, "comparisons": sorted(comparisons)},
+            data={"runs": runs, "files": ladders, "compared": sorted(compared)},
             rows=rows,
         ),
     }
@@ -126,13 +123,19 @@ def history_files(rows: SiteRows) -> dict[str, bytes]:
 
 
 def run_files(root: storage.Root, report: Report, ladder: pa.Table) -> dict[str, bytes]:
-    """Returns the page of a run, its ladder to download, and that to compare, by their paths."""
+    """Returns the page of a run, what it loads, and its ladder to compare, by their paths."""
     run_id = report.details.run_id
+    page = linked_page(root, report, BELOW, ladder)
     return {
-        f"runs/{run_id}.html": html_page(root, report, held=BELOW).encode(),
-        **{f"runs/{run_id}.{each}": storage.encode(ladder, each) for each in DOWNLOADS},
+        f"runs/{run_id}.html": page.html.encode(),
+        **page.files,
         ladder_file(run_id): data_script(f"ladder/{run_id}", _ladder_data(report)),
     }
+
+
+def comparison_file(first: str, second: str) -> str:
+    """Returns the path of the page that compares two runs."""
+    return f"comparisons/{first}--{second}.html"
 
 
 def ladder_file(run_id: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import storage
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 BATCH = 60
 """Runs per question: more take memory, fewer take time."""
+
+DAMAGED = "damaged"
+"""The status of a run that is left out of every answer."""
 
 _QUESTIONS = ("summary", "judged", "unusable_cells", "machines", "inputs")
 _FINDINGS = """
@@ -32,9 +35,13 @@ class RunFigures(NamedTuple):
 
 
 def read_progress(root: storage.Root) -> list[Row]:
-    """Returns the rows of `run_progress`: all runs, newest first."""
+    """Returns the rows of `run_progress`: all runs, newest first.
+
+    A run that is damaged, and so left out of every answer, is there without counts.
+    """
     rows: list[Row] = storage.named_query(root, "run_progress").to_pylist()
-    return rows
+    known = {row["run_id"]: row for row in rows}
+    return [known.get(run.run_id) or _damaged(run) for run in storage.list_runs(root)]
 
 
 def read_figures(root: storage.Root, progress: Sequence[Row]) -> Iterator[RunFigures]:
@@ -51,15 +58,14 @@ def read_figures(root: storage.Root, progress: Sequence[Row]) -> Iterator[RunFig
     there = [row for row in progress if row["run_id"] in details]
     for start in range(0, len(there), BATCH):
         batch = there[start : start + BATCH]
-        run_ids = [row["run_id"] for row in batch]
-        tables = {name: storage.named_query(root, name, run_ids=run_ids) for name in _QUESTIONS}
+        tables, damaged = _ask(root, [row["run_id"] for row in batch])
         answers = {name: _grouped(table.to_pylist()) for name, table in tables.items()}
         ladders = _sliced(tables["summary"])
         for row in batch:
             run_id = row["run_id"]
             of_run = {name: rows.get(run_id, ()) for name, rows in answers.items()}
             report = Report(
-                run=row,
+                run={**row, "status": DAMAGED} if run_id in damaged else row,
                 details=details[run_id],
                 ladder=of_run["summary"],
                 means=None,
@@ -82,6 +88,41 @@ def read_findings(root: storage.Root) -> Mapping[str, Sequence[Row]]:
     """Returns the verdicts that say something, by run."""
     rows: list[Row] = storage.query(root, _FINDINGS).to_pylist()
     return _grouped(rows)
+
+
+def _ask(root: storage.Root, run_ids: Sequence[str]) -> tuple[dict[str, pa.Table], Collection[str]]:
+    """Asks all questions about some runs; of those that are damaged, which it names, nothing."""
+    try:
+        return _answers(root, run_ids), ()
+    except storage.DamagedError:
+        damaged = {run_id for run_id in run_ids if _is_damaged(root, run_id)}
+        whole = [run_id for run_id in run_ids if run_id not in damaged]
+        return _answers(root, whole), damaged
+
+
+def _answers(root: storage.Root, run_ids: Sequence[str]) -> dict[str, pa.Table]:
+    return {name: storage.named_query(root, name, run_ids=run_ids) for name in _QUESTIONS}
+
+
+def _is_damaged(root: storage.Root, run_id: str) -> bool:
+    try:
+        _answers(root, [run_id])
+    except storage.DamagedError:
+        return True
+    return False
+
+
+def _damaged(run: storage.RunRow) -> Row:
+    """Stands for the row of a run that is left out of every answer."""
+    counts = ("cells", "queued", "running", "done", "failed", "skipped", "cancelled", "rows")
+    return {
+        "run_id": run.run_id,
+        "name": run.name,
+        "status": DAMAGED,
+        "submitted_at": run.submitted_at,
+        "finished_at": run.finished_at,
+        **dict.fromkeys(counts, 0),
+    }
 
 
 def _sliced(table: pa.Table) -> dict[str, pa.Table]:

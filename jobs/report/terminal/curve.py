@@ -15,7 +15,7 @@ from jobs.common.formatting import (
     format_threshold,
 )
 from jobs.common.tables import long_table, text_table
-from jobs.common.text import format_paragraphs
+from jobs.common.text import fold, format_paragraphs
 from jobs.common.text_chart import character_chart
 
 _VERDICTS = {"within": "", "unclear": ", unclear", "beyond": ", too much"}
@@ -33,7 +33,7 @@ def draw_curves(curves: Curves, *, is_all: bool = False) -> str:
         name: [(row[curves.cost], row["acc1"]) for row in points]
         for name, points in curves.models.items()
     }
-    heading = f"{curves.title}\nacc@1, percent, by {curves.cost_label}"
+    heading = f"{fold(curves.title)}\nacc@1, percent, by {curves.cost_label}"
     if not named:
         return f"{heading}\n\nno model has a curve\n"
     chart = character_chart(named, "ms" if curves.cost == "forward_ms" else "blocks", "acc@1")

@@ -7,7 +7,13 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 import storage
-from jobs.analysis.latency_intervals import MeanLatency, Means, make_key, mean_latencies
+from jobs.analysis.latency_intervals import (
+    FEWEST_ROUNDS,
+    MeanLatency,
+    Means,
+    make_key,
+    mean_latencies,
+)
 from jobs.common.formatting import (
     EXIT_COLUMNS,
     PLACE,
@@ -238,8 +244,13 @@ def _by_device(row: Row) -> tuple[str, str]:
 
 def _margin(forward_ms: float, mean: MeanLatency | None) -> str:
     """The half-width of the mean's interval, with as many decimals as the mean."""
-    digits = _digits(forward_ms)
-    return "–" if mean is None else f"±{format_fixed(mean.margin_ms(digits), digits)}"
+    return format_margin(mean, _digits(forward_ms))
+
+
+def format_margin(mean: MeanLatency | None, digits: int) -> str:
+    """Formats the half-width of a mean's interval, or a dash if there is none worth showing."""
+    margin_ms = mean.margin_ms(digits) if mean else None
+    return "–" if margin_ms is None else f"±{format_fixed(margin_ms, digits)}"
 
 
 def _ms(ms: float | None) -> str:
@@ -301,12 +312,13 @@ def _about_speedup(row: Row) -> str | None:
 
 
 def _about_interval(row: Row, means: Means | None) -> str | None:
-    """What the interval of a shown mean does not cover, or why there is none."""
+    """Why a shown mean has no interval."""
     if means is None or row["forward_ms"] is None or is_invalid(row):
         return None
     mean = means.get(make_key(row))
     if mean is None:
         return "95 %: too few samples for an interval"
-    if mean.rounds == 1:
-        return "95 %: one round: the interval does not cover how rounds differ"
+    if mean.interval_ms is None:
+        rounds = f"{mean.rounds} round{'s' if mean.rounds > 1 else ''}"
+        return f"95 %: {rounds}: no interval worth showing, from {FEWEST_ROUNDS} on"
     return None

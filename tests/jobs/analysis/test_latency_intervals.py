@@ -102,10 +102,26 @@ def line_of(text: str, model: str, table: int) -> list[str]:
 
 
 def test_the_interval_stands_beside_the_mean(store: Store) -> None:
-    """Two rounds of 1 and 3 ms: a standard error of 1 ms, times Student's t of one degree."""
-    text = summary.ladder(store(flat=[1.0, 3.0]), "r")
-    assert line_of(text, "flat", 1)[2:4] == ["2.000", "±12.707"]
+    """Rounds of 1, 2 and 3 ms: a standard error of 0.577 ms, times Student's t of two degrees."""
+    text = summary.ladder(store(flat=[1.0, 2.0, 3.0]), "r")
+    mean, margin = line_of(text, "flat", 1)[2:4]
+    assert mean == "2.000"
+    assert float(margin.removeprefix("±")) == pytest.approx(4.303 * 0.577, rel=0.1)
     assert "95 %:" not in text
+
+
+@pytest.mark.parametrize(("rounds", "said"), [([2.0], "1 round"), ([1.0, 3.0], "2 rounds")])
+def test_few_rounds_have_no_interval_worth_showing(
+    store: Store, rounds: list[float], said: str
+) -> None:
+    """One does not show how rounds differ; of two, 1 and 3 ms, it would be 12.7 ms to each side."""
+    root = store(flat=rounds, often=[1.0, 2.0, 3.0])
+    (mean,) = (found for key, found in mean_latencies(root, "r").items() if key[0] == "cell-0")
+    assert mean.interval_ms is mean.margin_ms(3) is None
+    text = summary.ladder(root, "r")
+    assert line_of(text, "flat", 1)[2:4] == ["2.000", "–"]
+    assert f"– 95 %: {said}: no interval worth showing, from 3 on (flat)" in text
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_throttled_rounds_are_not_in_the_interval(store: Store) -> None:
@@ -119,7 +135,7 @@ def test_throttled_rounds_are_not_in_the_interval(store: Store) -> None:
 
 def test_an_invalid_row_shows_its_mean_alone(store: Store) -> None:
     """With its mark in both tables, and the reason below with its name."""
-    text = summary.ladder(store(flat=[1.0, 3.0], hot=[2.5, None, None]), "r")
+    text = summary.ladder(store(flat=[1.0, 2.0, 3.0], hot=[2.5, None, None]), "r")
     assert line_of(text, "hot", 0)[-3:] == ["2.50", "INVALID", "–"]
     assert line_of(text, "hot", 1) == ["hot", "–", "2.500", "INVALID", *"–––––"]
     assert "INVALID" not in " ".join(line_of(text, "flat", 0) + line_of(text, "flat", 1))
@@ -142,12 +158,6 @@ def test_where_nothing_is_left(store: Store) -> None:
     assert "forward latency" not in text
 
 
-def test_one_round_says_what_it_does_not_know(store: Store) -> None:
-    """Of the models that it is true of."""
-    text = summary.ladder(store(flat=[1.0, 3.0], once=[2.0]), "r")
-    assert "– 95 %: one round: the interval does not cover how rounds differ (once)" in text
-
-
 def test_few_samples_have_no_interval(store: Store) -> None:
     """Ten equal times would say that nothing varies."""
     text = summary.ladder(store(images=5, flat=[1.0, 3.0]), "r")
@@ -157,9 +167,9 @@ def test_few_samples_have_no_interval(store: Store) -> None:
 
 def test_a_margin_reaches_to_the_farther_side_and_is_rounded_up() -> None:
     """What is shown never says that more is known; no variation is 0 all the same."""
-    assert MeanLatency(IntervalEstimate(2, 1.9989, 2.0002), 2).margin_ms(3) == 0.002
-    assert MeanLatency(IntervalEstimate(2, 1.9999, 2.003), 2).margin_ms(3) == 0.003
-    assert MeanLatency(IntervalEstimate(2, 2 - 4e-16, 2 + 4e-16), 2).margin_ms(3) == 0
+    assert MeanLatency(IntervalEstimate(2, 1.9989, 2.0002), 3).margin_ms(3) == 0.002
+    assert MeanLatency(IntervalEstimate(2, 1.9999, 2.003), 3).margin_ms(3) == 0.003
+    assert MeanLatency(IntervalEstimate(2, 2 - 4e-16, 2 + 4e-16), 3).margin_ms(3) == 0
 
 
 @pytest.mark.parametrize("ms", [1.3, 26.3])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -82,6 +83,38 @@ def test_planning_loads_neither_torch_nor_ray(root: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["submit", "small.yaml"], "reading small.yaml"),
+        (["resume", "first"], "reading run first"),
+        (["eval", "digits-dynn", "--data", "digits"], "reading digits-dynn"),
+    ],
+)
+def test_the_first_message_does_not_wait_for_torch(
+    root: Path, command: list[str], said: str
+) -> None:
+    """Torch and Ray take seconds to load: by then it is known that the command was understood."""
+    code = (
+        "import sys\n"
+        "from jobs.cli import base, evaluation, main, runs\n"
+        "def narrate(text):\n"
+        "    print(text, *({'torch', 'ray'} & set(sys.modules)))\n"
+        "    sys.exit(7)\n"
+        "runs.narrate = evaluation.narrate = narrate\n"
+        f"main({[*command, '--results', str(root)]!r})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=root.parent,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+    )
+    assert (done.returncode, done.stdout.strip()) == (7, said), done.stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS)

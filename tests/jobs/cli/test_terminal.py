@@ -39,6 +39,7 @@ READING = [
     ["doctor"],
     ["summary", "nothing-of-that-name"],
 ]
+WIDER = [["summary", "made"], ["status", "made"], ["curve", "made"]]
 PIPED = [["summary", "made"], ["curve", "made"], ["sql", "from laddr"], ["doctor"]]
 _SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[1-9][0-9;]*m")
@@ -121,10 +122,10 @@ def _streams(*files: int) -> Iterator[None]:
             os.close(file)
 
 
-def on_terminal(commands: list[list[str]]) -> str:
+def on_terminal(commands: list[list[str]], columns: int = COLUMNS) -> str:
     """Run them on a pseudo-terminal; all that it was sent."""
     reader, terminal = pty.openpty()
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     sent = Sent(reader)
     try:
         with _streams(terminal, terminal, terminal):
@@ -157,6 +158,14 @@ def test_tables_and_messages_fit_80_columns(arguments: list[str]) -> None:
     assert max(map(len, sent.splitlines())) <= COLUMNS, sent
     assert not _COLOUR.search(sent)
     assert "\n\n\n" not in sent.replace("\r\n", "\n"), "one blank line is enough"
+
+
+@pytest.mark.parametrize("arguments", WIDER, ids=" ".join)
+def test_a_wider_terminal_shows_the_same(arguments: list[str]) -> None:
+    """What fits 80 columns is not stretched, and paragraphs stay as wide as is easy to read."""
+    narrow, *wider = (on_terminal([arguments], columns) for columns in (80, 120, 200))
+    assert wider == [narrow, narrow]
+    assert all(line == line.rstrip(" ") for line in narrow.replace("\r", "").splitlines())
 
 
 def test_no_color_is_honoured_by_what_moves(

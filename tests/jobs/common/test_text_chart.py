@@ -55,7 +55,7 @@ def test_points_at_both_ends_are_drawn_beside_their_ticks() -> None:
     assert below.index("4") == len(lines[1]) - 1 == line.rindex("|")
     assert below.index("0") == lines[16].index("o") == line.index("|", 12)
     assert below.split() == ["0", "1", "2", "3", "4"]
-    assert lines[-2:] == ["\u2824o\u2824 low", "\u2824+\u2824 high"]
+    assert lines[-2:] == ["", "             o low   + high"]
 
 
 def test_a_chart_fits_a_terminal() -> None:
@@ -65,3 +65,29 @@ def test_a_chart_fits_a_terminal() -> None:
     assert max(map(len, text.splitlines())) <= 80
     assert len({line.index("|") for line in text.splitlines()[1:18]}) == 1
     assert len(text.splitlines()[18].split()) >= 3
+
+
+def test_several_lines_are_told_apart_without_colour() -> None:
+    """Each has its marker here and there along it; a line alone needs none."""
+    lines = {
+        "gate": [(2.0, 90.0), (8.0, 99.0)],
+        "flat": [(2.0, 91.0), (3.0, 91.0), (3.0, 92.0), (8.0, 92.0)],
+        "point": [(5.0, 99.0)],
+    }
+    text = character_chart(lines, "blocks", "acc@1")
+    assert text.splitlines()[-1].split() == ["⠤o⠤", "gate", "⠤+⠤", "flat", "x", "point"]
+    canvas = "\n".join(text.splitlines()[1:17])
+    assert [canvas.count(marker) for marker in "o+x"] == [5, 5, 1]
+    alone = character_chart({"gate": lines["gate"]}, "blocks", "acc@1")
+    assert alone.splitlines()[-1].split() == ["⠤⠤", "gate"]
+    assert "o" not in "".join(alone.splitlines()[1:17])
+
+
+def test_a_long_legend_takes_several_rows() -> None:
+    """Each name is whole, and the rows fit a terminal."""
+    names = [f"digits-dynn under rule {number}" for number in range(5)]
+    text = character_chart({name: [(1.0, 2.0), (3.0, 4.0)] for name in names}, "ms", "acc@1")
+    rows = text.splitlines()[20:]
+    assert len(rows) == 3
+    assert max(map(len, rows)) <= 80
+    assert all(name in text for name in names)

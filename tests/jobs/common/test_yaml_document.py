@@ -153,6 +153,17 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         assert str(path) in str(caught.value)
 
 
+def test_a_mistyped_path_suggests_its_neighbours(tmp_path: Path) -> None:
+    """YAML files of near names in the same folder, and no other file."""
+    for name in ("quickstart.yaml", "thresholds.yml", "quickstrt.pem"):
+        (tmp_path / name).touch()
+    with pytest.raises(BadInputError, match=r"no such file; did you mean 'quickstart.yaml'"):
+        Document.read(tmp_path / "quickstrat.yaml")
+    for path in (tmp_path / "zzz.yaml", tmp_path / "none" / "quickstart.yaml"):
+        with pytest.raises(BadInputError, match=r"there is no such file\n"):
+            Document.read(path)
+
+
 def test_suggestions() -> None:
     """Only what is near is suggested."""
     assert suggest_near("digits-gfnt", ["digits-gfnet", "x"]) == "; did you mean 'digits-gfnet'?"

@@ -122,7 +122,7 @@ def calls(plan: Plan, monkeypatch: pytest.MonkeyPatch, *, has_fault: bool) -> tu
     store = Memory(plan)
     console = Console(file=io.StringIO(), force_terminal=True, width=80)
     with Progress(plan, frozenset(), console) as progress:
-        monkeypatch.setattr(progress._bar, "refresh", lambda: None)  # rich draws, which takes long
+        monkeypatch.setattr(progress._live, "refresh", lambda: None)  # rich draws, which takes long
         driver = Driver(
             cast("storage.RunStore", store),
             plan,

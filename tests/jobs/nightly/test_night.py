@@ -204,3 +204,36 @@ def test_a_report_that_cannot_be_written(run: Runner, tmp_path: Path) -> None:
     assert night.state == "failed"
     assert "no report: " in (night.note or "")
     assert "digits-dynn" in (night.found or "")
+
+
+def test_the_site_is_made_after_each_night(run: Runner, tmp_path: Path) -> None:
+    """Of all runs so far, in a folder that is made."""
+    assert run("site: pages/site\n").note == run("site: pages/site\n", day=22).note
+    for name in ("index.html", "runs/n21.html", "runs/n22.html"):
+        assert (tmp_path / "pages" / "site" / name).is_file(), name
+
+
+@pytest.mark.parametrize("day", [21, 22])
+def test_a_site_that_cannot_be_made(run: Runner, tmp_path: Path, day: int) -> None:
+    """The night is what it is; why there is no site is told, once a night."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "letter.txt").touch()
+    night = run("site: site\nnotify: {command: [./tell]}\n", day=day)
+    assert night.state == "learning"
+    assert "no site: " in (night.note or "")
+    assert "letter.txt" in (night.note or "")
+    assert night.is_news
+    assert night.tell_at is not None
+
+
+def test_a_site_is_made_of_a_night_that_failed_too(
+    run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even an error of ours in it ends no night."""
+    from jobs.report.site import build
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise KeyError("column")
+
+    monkeypatch.setattr(build, "build_site", fail)
+    assert run("site: site\n").note == "KeyError"

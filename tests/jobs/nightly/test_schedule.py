@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,7 @@ results: s3://bucket/prefix/
 address: 10.0.0.1:6379
 judge: {against: 20, baseline: first, control: digits-gfnet}
 report: reports
+site: reports/site
 notify: {command: [./tell, "a b", $HOME], always: true}
 """
 
@@ -46,6 +48,7 @@ def test_all_keys() -> None:
     assert schedule.target == Target("10.0.0.1:6379")
     assert schedule.settings == Settings(20, "first", "digits-gfnet")
     assert schedule.report == Path("/lab/reports")
+    assert schedule.site == Path("/lab/reports/site")
     assert schedule.notify == Notify(("./tell", "a b", "$HOME"), is_always=True)
     assert schedule.notify.program(schedule.base) == "/lab/tell"
 
@@ -57,6 +60,7 @@ def test_what_is_needed() -> None:
     assert schedule.results == Path("/lab/here")
     assert schedule.target == Target(is_inline=True)
     assert (schedule.settings, schedule.report, schedule.notify) == (Settings(), None, None)
+    assert schedule.site is None
     assert read("grid: g.yaml\ncron: 0 2 * * *").results == "/default"
 
 
@@ -156,6 +160,7 @@ def test_what_it_names_is_looked_at(write: Callable[..., Path], tmp_path: Path) 
         cron: 0 2 * * *
         judge: {baseline: no-such-run}
         report: reports
+        site: .
         notify: {command: [no-such-program-anywhere]}
         """
     )
@@ -167,7 +172,20 @@ def test_what_it_names_is_looked_at(write: Callable[..., Path], tmp_path: Path) 
         ("s.yaml", "judge.baseline"),
         ("s.yaml", "notify.command[0]"),
         ("s.yaml", "report"),
+        ("s.yaml", "site"),
     ]
+
+
+@pytest.mark.parametrize("key", ["report", "site"])
+def test_an_extra_that_is_missing(
+    key: str, write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Is told when the schedule is added, not in the morning."""
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    write(GRID, "grid.yaml")
+    path = write(f"grid: grid.yaml\ncron: 0 2 * * *\n{key}: pages\n")
+    with pytest.raises(BadInputError, match=r"needs jinja2: pip install 'gfjobs\[report\]'"):
+        check_schedule(Document.read(path), tmp_path / "results")
 
 
 def test_a_control_that_the_grid_lacks(write: Callable[..., Path], tmp_path: Path) -> None:

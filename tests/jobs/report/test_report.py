@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import csv
 import functools
+import io
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -20,6 +23,8 @@ from click.testing import CliRunner, Result
 from markdown_it import MarkdownIt
 
 import storage
+from jobs.analysis.latency_intervals import FEWEST_ROUNDS, MeanLatency, make_key
+from jobs.analysis.statistics.bootstrap import IntervalEstimate
 from jobs.analysis.thresholds.bands import Band
 from jobs.analysis.thresholds.latency_mixture import compose
 from jobs.cli import main
@@ -28,9 +33,10 @@ from jobs.common.tables import markdown_table
 from jobs.report import read as reading
 from jobs.report.figures.collect import collect_figures
 from jobs.report.figures.frontier import accuracy_band
+from jobs.report.html.classes import pack_classes, pictured_images
 from jobs.report.html.explorer import pack_passes
-from jobs.report.html.page import html_page
-from jobs.report.html.shell import VEGA_LITE
+from jobs.report.html.page import html_page, linked_page
+from jobs.report.html.shell import VEGA_LITE, in_site
 from jobs.report.ladder import make_ladder
 from jobs.report.markdown import markdown_report
 from jobs.report.markdown import text as escaped
@@ -40,6 +46,7 @@ from jobs.report.write import check_suffix, write_figures, write_markdown
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&|`"
 ENERGY_SOURCE = "energy: replay: made.csv"
 BELOW_IDLE = "power while running was not above idle: 4.9 W against 5.0 W"
+EMBEDDED = ("data:image/", "data:text/csv;", "data:application/vnd.apache.parquet;")
 VOID = {"meta", "input", "img", "br", "link"}
 
 
@@ -80,6 +87,18 @@ def data_of(page: str) -> dict[str, Any]:
     (text,) = re.findall(r'id="report-data">(.*?)</script>', page, re.DOTALL)
     read: dict[str, Any] = json.loads(text)
     return read
+
+
+def passes_of(page: str) -> list[dict[str, Any]]:
+    """What the explorer of a page reads of each pass."""
+    data = data_of(page)
+    return [data["parts"][each["key"]] for each in data["passes"]]
+
+
+def pictures_of(page: str) -> dict[str, str]:
+    """The pictures of a page of one data set, by image."""
+    found: dict[str, str] = data_of(page)["parts"].get("pictures-1", {})
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -210,13 +229,12 @@ def test_composed_milliseconds_that_are_off_are_marked(
     page = html_page(root, report)
     marked = re.findall(r'<td class="doubtful">\d\.\d{3} (\?\+10\.\d %)</td>', page)
     assert marked
-    data = data_of(page)
-    (packed,) = data["passes"]
+    (packed,) = passes_of(page)
     assert (packed["ms_error"], packed["is_ms_promised"]) == (marked[0], False)
     assert packed["samples"] > 0
     dashed = [
         layer
-        for layer in data["charts"]["accuracy-by-latency-1"]["layer"]
+        for layer in data_of(page)["parts"]["charts"]["accuracy-by-latency-1"]["layer"]
         if "strokeDash" in layer["mark"]
     ]
     assert len(dashed) == 1
@@ -253,6 +271,87 @@ def test_one_ladder_has_all_settings_of_a_device(root: Path, report: Report) -> 
     assert "speed-up" not in alone.columns
 
 
+def test_in_a_site_the_data_are_files(root: Path, report: Report) -> None:
+    """The page itself is small; it names each file once, next to what it offers to download."""
+    ladder = storage.named_query(root, "summary", run_ids=["made"])
+    linked = linked_page(root, report, in_site(1), ladder)
+    assert len(linked.html) < 200_000
+    assert {path.rpartition("/")[2] for path in linked.files} == {
+        *("charts.js", "pass-1.js", "pictures-1.js"),
+        *("ladder.csv", "ladder.parquet"),
+    }
+    named = set(data_of(linked.html)["files"].values())
+    named |= {a["href"] or "" for a in Checked(linked.html).all("a") if "download" in a}
+    assert named == {f"../{path}" for path in linked.files}
+    for path, content in linked.files.items():
+        assert path.startswith("data/runs/made/")
+        if path.endswith(".js"):
+            key = path.rpartition("/")[2].removesuffix(".js")
+            assert content.startswith(f'gfjobsData("{key}",{{'.encode())
+
+
+def test_a_page_without_what_takes_long_says_how_to_see_it(root: Path) -> None:
+    """Each section that lacks something names the command; nothing is said to be missing."""
+    page = html_page(root, read_report(root, "made", is_whole=False))
+    for what in ("explorer", "confusions", "where images exit", "images at each exit", "nights"):
+        assert re.search(rf"Left out of this page: [^<]*{what}[^<]*\. <code>gfjobs report", page)
+    assert "<code>gfjobs report made -o report.html</code> shows them." in page
+    assert "no all-exit pass" not in page
+    assert "One run so far" not in page
+    assert 'aria-label="The ladder of ' in page
+
+
+def test_the_ladder_can_be_downloaded(root: Path, page: str) -> None:
+    """With all columns, as CSV and as Parquet; the figures are SQL's."""
+    links = {a["download"]: a["href"] or "" for a in Checked(page).all("a") if "download" in a}
+    assert set(links) == {"made-ladder.csv", "made-ladder.parquet"}
+    contents = {name: base64.b64decode(url.partition("base64,")[2]) for name, url in links.items()}
+    lines = list(csv.DictReader(io.StringIO(contents["made-ladder.csv"].decode())))
+    expected = storage.query(root, "FROM ladder", run_ids=["made"]).to_pylist()
+    assert {(row["model"], float(row["acc1"])) for row in lines} == {
+        (row["model"], row["acc1"]) for row in expected
+    }
+    assert contents["made-ladder.parquet"].startswith(b"PAR1")
+
+
+def test_classes_are_packed_without_loss(report: Report) -> None:
+    """Labels, predictions and image ids, unpacked as the page does it."""
+    (each,) = report.passes
+    assert each.classes is not None
+    packed = pack_classes(each.classes)
+    assert packed is not None
+    labels = np.array([one["label"] for one in packed["classes"]])
+    assert (packed["bytes"], packed["image_ids"]) == (1, None)
+    of_images = np.frombuffer(base64.b64decode(packed["labels"]), np.uint8)
+    predicted = np.frombuffer(base64.b64decode(packed["predictions"]), np.uint8)
+    assert np.array_equal(labels[of_images], each.classes.labels)
+    assert np.array_equal(labels[predicted], each.classes.predictions.ravel())
+    other = replace(each.classes, image_ids=each.classes.image_ids + 7, labels=labels[of_images])
+    ids = pack_classes(other)
+    assert ids is not None
+    assert np.frombuffer(base64.b64decode(ids["image_ids"]), "<i4")[0] == 7
+    many = np.arange(400) * 3
+    of_many = pack_classes(replace(other, labels=many, predictions=other.predictions * 0 - 1))
+    assert of_many is not None
+    assert of_many["bytes"] == 2
+    assert [one["label"] for one in of_many["classes"]] == [-1, *many.tolist()]
+
+
+def test_pictures_are_first_of_what_is_wrong(report: Report) -> None:
+    """Of each class taken for each class, the first images; frequent pairs come first."""
+    (each,) = report.passes
+    chosen = pictured_images(each)
+    assert each.answers is not None
+    assert each.classes is not None
+    exits = each.answers.exits_of(each.thresholds)
+    predicted = each.classes.predictions[exits, np.arange(len(exits))]
+    is_wrong = predicted[list(chosen)] != each.classes.labels[list(chosen)]
+    assert len(set(chosen)) == len(chosen)
+    assert is_wrong[: is_wrong.sum()].all()
+    pairs = Counter(zip(each.classes.labels[list(chosen)], predicted[list(chosen)], strict=True))
+    assert max(pairs.values()) == 6
+
+
 def test_what_does_not_fit_is_said(report: Report) -> None:
     """A pass beyond the page's limit is left out, with its size and what to ask instead."""
     packed, (why,) = pack_passes(report.passes, most_bytes=1000)
@@ -260,6 +359,12 @@ def test_what_does_not_fit_is_said(report: Report) -> None:
     assert "dynn, digits on cpu of node-a" in why
     assert "400 images take 0.0 MB; the limit of a page is 0.001 MB" in why
     assert "at_thresholds" in why
+    (whole,), _ = pack_passes(report.passes)
+    size = sum(len(value) for value in whole.values() if isinstance(value, str))
+    (without,), (why,) = pack_passes(report.passes, most_bytes=size + 10)
+    assert without["scores"] == whole["scores"]
+    assert without["classes"] is None
+    assert "dynn, digits on cpu of node-a: torch float32, 1 thread, its classes: the limit" in why
 
 
 def test_the_page_is_whole_and_fetches_nothing(page: str) -> None:
@@ -268,13 +373,13 @@ def test_the_page_is_whole_and_fetches_nothing(page: str) -> None:
     for _, attributes in checked.elements:
         for name in ("src", "href", "action", "data", "poster", "srcset"):
             value = attributes.get(name)
-            assert value is None or value.startswith(("#", "data:image/")), value
+            assert value is None or value.startswith(("#", *EMBEDDED)), value
     assert not {"link", "iframe", "object", "embed", "base"} & {tag for tag, _ in checked.elements}
     assert "@import" not in page
     policy = next(a["content"] for a in checked.all("meta") if a.get("http-equiv"))
     assert policy is not None
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
-    assert "unsafe-eval" not in policy
+    assert "unsafe" not in policy
     assert {each.get("type") for each in checked.all("script")} == {"application/json", None}
     assert "$schema" not in json.dumps(data_of(page))
 
@@ -282,8 +387,8 @@ def test_the_page_is_whole_and_fetches_nothing(page: str) -> None:
 def test_every_chart_has_words_and_a_table(page: str, report: Report) -> None:
     """Each is an image with an alternative, and what it shows stands below as a table."""
     charts = [each for each in Checked(page).all("div") if "data-chart" in each]
-    assert {each["data-chart"] for each in charts} == set(data_of(page)["charts"])
-    assert {name.rpartition("-")[0] for name in data_of(page)["charts"]} == {
+    assert {each["data-chart"] for each in charts} == set(data_of(page)["parts"]["charts"])
+    assert {name.rpartition("-")[0] for name in data_of(page)["parts"]["charts"]} == {
         "accuracy-by-latency",
         "accuracy-by-energy",
         "exits",
@@ -298,6 +403,25 @@ def test_every_chart_has_words_and_a_table(page: str, report: Report) -> None:
     assert all(figure.rows for figure in figures.values())
 
 
+def test_an_interval_wider_than_the_axis_is_an_arrow(report: Report) -> None:
+    """The axis stays with the points; of two rounds there is no interval at all."""
+    key = make_key(next(row for row in report.ladder if row["model"] == "dynn"))
+    for rounds, is_cut in ((FEWEST_ROUNDS, True), (FEWEST_ROUNDS - 1, False)):
+        wide = MeanLatency(IntervalEstimate(1.6, -70.0, 75.0), rounds)
+        found = replace(report, means={key: wide})
+        figure = collect_figures(found, found.settings[0], 1)["accuracy-by-latency-1"]
+        shapes = [layer["mark"].get("shape") for layer in figure.spec["layer"]]
+        assert ("triangle-right" in shapes) == is_cut
+        assert ("An arrow marks an interval" in figure.alternative) == is_cut
+        low, high = figure.spec["layer"][-1]["encoding"]["x"]["scale"]["domain"]
+        assert 0 <= low < 1.2
+        assert 4.6 < high < 10
+        ladder = make_ladder(found, found.settings[0])
+        assert ladder is not None
+        (shown,) = (row[4] for row in ladder.rows if row[0] == "dynn")
+        assert shown == ("±73.400" if is_cut else "–")
+
+
 def test_bands_end_where_accuracy_does() -> None:
     """Of few images, most of them right, the drop's interval reaches beyond 100 %."""
     assert accuracy_band(90.0, Band(drop=2.0, low=-1.0, high=5.0)) == (87.0, 93.0)
@@ -309,7 +433,11 @@ def test_pictures_are_of_the_runs_images(page: str, report: Report) -> None:
     """Each shown image is embedded; where the data set is not at hand it is said why not."""
     checked = Checked(page)
     (each,) = report.passes
-    assert len(checked.all("img")) == len(each.images) > 0
+    shown = [image["data-image"] for image in checked.all("img")]
+    assert len(shown) == len(each.images) > 0
+    pictures = pictures_of(page)
+    assert set(shown) <= set(pictures)
+    assert all(url.startswith("data:image/png;base64,") for url in pictures.values())
     assert "No pictures" not in " ".join(checked.text)
 
 
@@ -358,7 +486,7 @@ def test_hostile_names_stay_text(second_night: Shown, page: str, tmp_path: Path)
     assert len(hostile.all("script")) == len(Checked(page).all("script"))
     assert not [each for each in hostile.all("img") if "onerror" in each]
     assert any(HOSTILE in text for text in hostile.text)
-    assert data_of(text)["passes"][0]["name"].startswith(NAMES["dynn"])
+    assert passes_of(text)[0]["name"].startswith(NAMES["dynn"])
     text = markdown_report(found)
     assert "<script" not in text
     assert "&lt;script&gt;" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,11 +11,13 @@ import pytest
 from rich.console import Console
 
 from jobs.common.formatting import format_duration
+from jobs.machine.slots import Slot
 from jobs.plan.order import make_blocks
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
 from jobs.runs.progress import Progress
 
+HERE = Slot("", "any")
 GRID = """\
 models: [flat.safetensors]
 datasets: [{name: digits, split: train, limit: 1000}]
@@ -83,15 +86,34 @@ def test_a_terminal_says_what_runs_now(screen: Callable[..., Screen]) -> None:
     """And, of a model's first task on an engine, what takes so long."""
     terminal = screen(is_terminal=True)
     with terminal.progress:
-        terminal.progress.begin(terminal.exits)
+        terminal.progress.begin(terminal.exits, HERE)
         said = terminal.file.getvalue()
-        assert "exits of flat on digits; first the model is loaded" in said
+        assert "this machine  exits of flat on digits, preparing the model" in said
+        terminal.progress.end(terminal.exits)
         terminal.finish(terminal.exits, 2)
-        terminal.progress.begin(terminal.exits)
+        terminal.progress.begin(terminal.exits, HERE)
         since = terminal.file.getvalue()[len(said) :]
-        assert "exits of flat on digits" in since
+        assert "this machine  exits of flat on digits, 1,000/1,000 images" in since
     last = terminal.file.getvalue().splitlines()[-1].rpartition("\x1b[2K")[2]
     assert last.startswith("1/2 cells, 1,000/2,000 images"), "what ran is not left behind"
+
+
+def test_the_view_fits_the_terminal(screen: Callable[..., Screen]) -> None:
+    """Of many devices as many lines as have room, and how many are left; a note stays above."""
+    terminal = screen(is_terminal=True)
+    with terminal.progress:
+        for number in range(40):
+            terminal.progress.begin(
+                replace(terminal.exits, round=number), Slot(f"board-{number:02}", "cuda")
+            )
+        terminal.progress.note("node board-03 is slow")
+        shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.file.getvalue())
+        view = shown.rpartition("node board-03 is slow")[2].splitlines()
+    assert view[1].endswith(" 0/2 cells, 0/2,000 images")
+    assert view[2].startswith("board-00/cuda  exits of flat on digits, ")
+    assert view[-1].strip() == "and 20 more"
+    assert len(view) - 1 == 22, "of a terminal of 25 rows"
+    assert max(map(len, view)) <= 80
 
 
 def test_a_pipe_is_not_told_what_runs_now(screen: Callable[..., Screen]) -> None:
@@ -99,7 +121,7 @@ def test_a_pipe_is_not_told_what_runs_now(screen: Callable[..., Screen]) -> None
     pipe = screen()
     with pipe.progress:
         said = pipe.file.getvalue()
-        pipe.progress.begin(pipe.exits)
+        pipe.progress.begin(pipe.exits, HERE)
         assert pipe.file.getvalue() == said
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 
 from jobs.plan.order import make_blocks
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task, TaskResources
-from jobs.runs.time_left import TimeLeft
+from jobs.runs.time_left import TimeLeft, left_of_cells_s
+from storage import CellRow, CellStatus
 
 GRID = """\
 models: [flat.safetensors]
@@ -102,3 +104,51 @@ def test_nothing_left_has_no_time(run: Run) -> None:
     for task in run.tasks["onnx"]:
         run.left.end(task, replace(Outcome({}, None), skipped="no such package"))
     assert run.left.left_s() is None
+
+
+BEGIN = datetime(2026, 11, 30, 2, 0)  # noqa: DTZ001 - naive UTC, as in rows
+
+
+def cell(
+    number: int, status: CellStatus, rows: int, begin_s: float = 0.0, end_s: float | None = None
+) -> CellRow:
+    """A routed cell of 100 images in two rounds, on an engine of its own."""
+    began = BEGIN + timedelta(seconds=begin_s) if rows else None
+    ended = None if end_s is None else BEGIN + timedelta(seconds=end_s)
+    return CellRow(
+        "r",
+        f"c{number}",
+        kind="latency",
+        model=f"m{number}",
+        images=100,
+        rounds=2,
+        status=status,
+        rows=rows,
+        started_at=began,
+        finished_at=ended,
+    )
+
+
+def test_the_cells_alone_tell_it_too() -> None:
+    """By the speed of each; one that has not begun is as fast as the others on average."""
+    rows = [cell(0, "done", 200, 0, 100), cell(1, "running", 100, 100), cell(2, "queued", 0)]
+    after_300_s = BEGIN + timedelta(seconds=300)
+    assert left_of_cells_s(rows, after_300_s) == pytest.approx(100 * 2 + 200 * 1)
+
+
+def test_cells_at_the_same_time() -> None:
+    """Two hosts do in an hour what one does in two."""
+    rows = [cell(0, "running", 100), cell(1, "running", 100)]
+    assert left_of_cells_s(rows, BEGIN + timedelta(seconds=100)) == pytest.approx(100)
+
+
+def test_what_the_cells_do_not_tell() -> None:
+    """Before anything is committed, and when nothing is left."""
+    assert left_of_cells_s([], BEGIN) is None
+    assert left_of_cells_s([cell(0, "running", 0)], BEGIN) is None
+    assert left_of_cells_s([cell(0, "done", 200, 0, 10)], BEGIN + timedelta(seconds=20)) is None
+    assert left_of_cells_s([cell(0, "running", 100)], BEGIN) is None, "the clock was set back"
+    begun = [cell(0, "done", 200, 0, 10), replace(cell(1, "queued", 0), kind="exits")]
+    assert left_of_cells_s(begun, BEGIN + timedelta(seconds=20)) is None, "another kind"
+    aside = [cell(0, "done", 200, 0, 10), cell(1, "skipped", 0), cell(2, "cancelled", 0)]
+    assert left_of_cells_s(aside, BEGIN + timedelta(seconds=20)) is None

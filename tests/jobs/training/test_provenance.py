@@ -100,12 +100,21 @@ def test_the_digits_are_those_that_are_embedded() -> None:
 
 
 def test_the_page_has_the_accuracies_of_the_readme() -> None:
-    """The README shows them in its two tables."""
-    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    digits = re.findall(r"^ (digits-[\w-]+) +[\d.]+k +\S+ +([\d.]+) ", readme, re.MULTILINE)
-    cifar10 = re.findall(r"^\| `(cifar10-[\w-]+)`, [^|]+ \| ([\d.]+) \|", readme, re.MULTILINE)
+    """The README shows one ladder, and the page about the first run the other."""
+    text = "".join(
+        (REPOSITORY / page).read_text("utf-8") for page in ("README.md", "docs/start.md")
+    )
+    digits = re.findall(r"^ (digits-[\w-]+) +[\d.]+k +\S+ +([\d.]+) ", text, re.MULTILINE)
+    cifar10 = re.findall(r"^\| `(cifar10-[\w-]+)`, [^|]+ \| ([\d.]+) \|", text, re.MULTILINE)
     assert accuracies() == dict(digits) | dict(cifar10)
     assert accuracies().keys() == INFOS.keys()
+
+
+def test_the_page_about_training_has_the_blocks_of_the_checkpoint() -> None:
+    """Mean blocks of the validation images, as the training wrote them."""
+    page = (REPOSITORY / "docs/training.md").read_text(encoding="utf-8")
+    blocks = INFOS["cifar10-dynn"].metadata.training["validation_blocks"]
+    assert re.search(rf"\(the last at {blocks:.2f} of\s9 blocks\)", page)
 
 
 def test_the_digits_ladder_has_these_accuracies(ran: Callable[[str], Path]) -> None:

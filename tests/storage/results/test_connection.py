@@ -252,6 +252,7 @@ def test_every_named_query_runs(in_memory: InMemory, file: Path) -> None:
         "most": 9,
         "undominated": 9,
         "rule": "patience",
+        "dataset_sha256": cell.dataset_sha256,
     }
     text = file.read_text()
     parameters = {name: value for name, value in known.items() if f"${name}" in text}

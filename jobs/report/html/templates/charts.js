@@ -2,8 +2,6 @@
 // so that the page's content security policy need not allow code from strings.
 "use strict";
 
-const report = pageData.data;
-
 const chartOptions = {
   mode: "vega-lite",
   renderer: "svg",
@@ -14,11 +12,11 @@ const chartOptions = {
   tooltip: { theme: "custom", disableDefaultStyle: true },
 };
 
+const chartPlaces = Array.from(document.querySelectorAll("[data-chart]"));
+
 // A promise, so that tests and printing can wait for the charts.
-window.chartsDrawn = Promise.all(
-  Array.from(document.querySelectorAll("[data-chart]"), (place) =>
-    vegaEmbed(place, report.charts[place.dataset.chart], chartOptions),
-  ),
+window.chartsDrawn = (chartPlaces.length ? pageData.load("charts") : Promise.resolve()).then((charts) =>
+  Promise.all(chartPlaces.map((place) => vegaEmbed(place, charts[place.dataset.chart], chartOptions))),
 );
 
 // Open folded sections for printing, except tables that repeat a chart.

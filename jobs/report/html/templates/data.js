@@ -20,11 +20,30 @@ window.pageData = (() => {
     });
   }
 
+  // A number with so many decimals, as Python and SQL write it: of two that are as near, the even one.
+  function fixed(number, digits) {
+    if (number === undefined || number === null || Number.isNaN(number)) return "–";
+    const exact = number.toFixed(60); // more decimals than a number of any size here has
+    const point = exact.indexOf(".") + 1 + digits;
+    const isHalfway = /^50*$/.test(exact.slice(point));
+    const isEven = isHalfway && Number(exact[digits ? point - 1 : point - 2]) % 2 === 0;
+    return isEven ? exact.slice(0, digits ? point : point - 1) : number.toFixed(digits);
+  }
+
   return {
     data,
-    // A promise of a part: a value of `data.parts`, or of the script file that `data.files` names.
+    fixed,
+    // The bytes of a base64 text.
+    bytes: (text) => Uint8Array.from(atob(text), (char) => char.charCodeAt(0)),
+    // An element with its properties and children.
+    make(tag, properties = {}, ...children) {
+      const element = Object.assign(document.createElement(tag), properties);
+      element.append(...children);
+      return element;
+    },
+    // A promise of a part: of the page's data, of its `parts`, or of the script file that `files` names.
     load(key) {
-      if (data.parts && key in data.parts) return Promise.resolve(data.parts[key]);
+      for (const held of [data, data.parts ?? {}]) if (key in held) return Promise.resolve(held[key]);
       if (!promises.has(key)) promises.set(key, fetchScript(key, data.files[key]));
       return promises.get(key);
     },

@@ -1,18 +1,21 @@
 // The threshold explorer: which images exit where at any thresholds, from the outputs of every exit for
 // every image. Scores are the float32 that the router compared, and a threshold is rounded to float32
 // before it is compared, so that each number here equals that of SQL: at_thresholds(),
-// composed_latency() and composed_energy().
+// composed_latency() and composed_energy(). The model, the mode and the thresholds stand in the page's
+// address. What exits where is told to the page as an event `routed`.
 "use strict";
 
 (() => {
   const root = document.getElementById("explorer");
-  if (!root || report.passes.length === 0) return;
+  const listed = pageData.data.passes;
+  if (!root || listed.length === 0) {
+    window.explorerReady = Promise.resolve();
+    return;
+  }
   const part = (name) => root.querySelector(`[data-part="${name}"]`);
   const percentiles = [50, 90, 99];
 
-  function bytes(text) {
-    return Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
-  }
+  const { bytes } = pageData;
 
   // Unpacks one all-exit pass. `order` has the indices of all latency samples, shortest first.
   function unpack(pass) {
@@ -37,19 +40,21 @@
     };
   }
 
-  // How many images exit at each exit, at one threshold per gate, and how many predictions are right.
-  // A score of NaN never exits.
+  // Where each image exits at one threshold per gate, how many do so at each exit, and how many
+  // predictions are right. A score of NaN never exits.
   function route(pass, thresholds) {
     const limits = Float32Array.from(thresholds);
     const counts = new Array(pass.exits).fill(0);
+    const taken = new Uint8Array(pass.images);
     let right = 0;
     for (let image = 0; image < pass.images; image++) {
       let exit = 0;
       while (exit < limits.length && !(pass.scores[exit * pass.images + image] >= limits[exit])) exit++;
       counts[exit]++;
+      taken[image] = exit;
       right += pass.isRight(exit, image);
     }
-    return { counts, right };
+    return { counts, right, taken };
   }
 
   // The latency of a mixture of exits: its mean and percentiles.
@@ -79,10 +84,11 @@
   }
 
   function evaluate(pass, thresholds) {
-    const { counts, right } = route(pass, thresholds);
+    const { counts, right, taken } = route(pass, thresholds);
     const shares = counts.map((count) => count / pass.images);
     return {
       counts,
+      taken,
       shares,
       acc1: (100 * right) / pass.images,
       blocks: shares.reduce((sum, share, exit) => sum + share * (pass.exit_blocks[exit] + 1), 0),
@@ -97,12 +103,10 @@
   let pass = null;
   let controls = [];
   let view = null;
+  let chosen = null; // the model that is shown, or being loaded
+  const select = part("pass");
 
-  function make(tag, properties = {}, ...children) {
-    const element = Object.assign(document.createElement(tag), properties);
-    element.append(...children);
-    return element;
-  }
+  const { make } = pageData;
 
   const isShared = () => root.querySelector("input[name=mode]:checked").value === "shared";
 
@@ -121,6 +125,7 @@
       else slider.value = isBeyond ? high + step : number;
       slider.setAttribute("aria-valuetext", isBeyond ? "no image exits early" : String(number));
       field.removeAttribute("aria-invalid");
+      remember();
       show();
     };
     slider.addEventListener("input", () => {
@@ -128,18 +133,41 @@
       set(number > high + step / 2 ? Infinity : Number(number.toFixed(digits + 2)), false);
     });
     field.addEventListener("change", () => {
-      const text = field.value.trim().replace(",", ".");
-      const number = text === "none" ? Infinity : text === "" ? NaN : Number(text);
+      const number = read(field.value.trim());
       if (Number.isNaN(number)) field.setAttribute("aria-invalid", "true");
       else set(number, true);
     });
     // Sets the exact number, as if it had been typed.
     made.take = (number) => {
-      field.value = number === Infinity ? "none" : String(number);
+      field.value = written(number);
       set(number, true);
     };
     made.element.append(make("label", { htmlFor: id, textContent: name }), slider, field);
     return made;
+  }
+
+  // A threshold as text, and back: NaN if it is none.
+  const written = (number) => (number === Infinity ? "none" : String(number));
+  const read = (text) => (text === "none" ? Infinity : text.trim() === "" ? NaN : Number(text.trim().replace(",", ".")));
+
+  // The address says what is chosen, once something is.
+  function remember() {
+    permalink.set("model", pass.cell_id === listed[0].cell_id ? null : pass.cell_id);
+    permalink.set("mode", isShared() ? null : "each");
+    permalink.set("t", controls.map((made) => written(made.value)).join(";"));
+  }
+
+  // Takes the thresholds that the address names, if it names some that fit the model.
+  function recall() {
+    const texts = permalink.get("t")?.split(";") ?? [];
+    const values = texts.map(read);
+    if (values.some(Number.isNaN) || ![1, pass.exits - 1].includes(values.length)) return false;
+    const isEach = permalink.get("mode") === "each" && values.length === pass.exits - 1;
+    root.querySelector(`input[value=${isEach ? "each" : "shared"}]`).checked = true;
+    controls = [];
+    makeControls();
+    controls.forEach((made, gate) => made.take(values[gate] ?? values[0]));
+    return true;
   }
 
   function makeControls() {
@@ -176,16 +204,16 @@
   }
 
   const say = (name, text) => (part(name).textContent = text);
-  const fixed = (number, digits) => (number === undefined ? "–" : number.toFixed(digits));
+  const { fixed } = pageData;
 
   function show() {
     const now = evaluate(pass, thresholdsOf(controls));
     const change = now.acc1 - pass.fullAcc1;
-    say("acc1", `${now.acc1.toFixed(2)} %`);
-    say("acc1-change", `${change < 0 ? "−" : "+"}${Math.abs(change).toFixed(2)} points vs full depth`);
-    say("blocks", now.blocks.toFixed(2));
+    say("acc1", `${fixed(now.acc1, 2)} %`);
+    say("acc1-change", `${change < 0 ? "−" : "+"}${fixed(Math.abs(change), 2)} points vs full depth`);
+    say("blocks", fixed(now.blocks, 2));
     say("blocks-change", `of ${pass.exit_blocks[pass.exits - 1] + 1}`);
-    say("latency", now.latency ? `${now.latency.mean.toFixed(3)} ms ${pass.ms_error}`.trim() : "–");
+    say("latency", now.latency ? `${fixed(now.latency.mean, 3)} ms ${pass.ms_error}`.trim() : "–");
     part("latency").classList.toggle("doubtful", pass.is_ms_promised === false);
     say(
       "percentiles",
@@ -195,18 +223,20 @@
             .join(" · ")
         : "",
     );
-    say("energy", now.energy ? `${now.energy.mean.toFixed(3)} mJ` : "–");
+    say("energy", now.energy ? `${fixed(now.energy.mean, 3)} mJ` : "–");
     say(
       "energy-margin",
-      !now.energy ? "" : now.energy.margin === null ? "interval not known" : `± ${now.energy.margin.toFixed(3)} (95 %)`,
+      !now.energy ? "" : now.energy.margin === null ? "interval not known" : `± ${fixed(now.energy.margin, 3)} (95 %)`,
     );
     now.counts.forEach((count, exit) => {
       const row = part("exits").children[exit];
       row.children[2].textContent = String(count);
-      row.children[3].textContent = (100 * now.shares[exit]).toFixed(1);
+      row.children[3].textContent = fixed(100 * now.shares[exit], 1);
       row.children[4].firstChild.style.width = `${100 * now.shares[exit]}%`;
     });
     moveDot(now);
+    const thresholds = controls.map((made) => written(made.value));
+    document.dispatchEvent(new CustomEvent("routed", { detail: { pass, taken: now.taken, thresholds } }));
   }
 
   function moveDot(now) {
@@ -217,13 +247,17 @@
   }
 
   async function choose(id) {
-    const found = report.passes.find((each) => each.cell_id === id);
-    if (!passes.has(id)) {
-      const unpacked = unpack(found);
+    const found = listed.find((each) => each.cell_id === id) ?? listed[0];
+    chosen = found.cell_id;
+    if (!passes.has(chosen)) {
+      const unpacked = unpack(await pageData.load(found.key));
       const none = new Array(unpacked.exits - 1).fill(Infinity);
-      passes.set(id, { ...unpacked, fullAcc1: (100 * route(unpacked, none).right) / unpacked.images });
+      passes.set(unpacked.cell_id, { ...unpacked, fullAcc1: (100 * route(unpacked, none).right) / unpacked.images });
     }
-    pass = passes.get(id);
+    if (chosen !== found.cell_id) return; // another was chosen while it was loaded
+    select.value = chosen;
+    part("live").hidden = false;
+    pass = passes.get(chosen);
     controls = [];
     const isOne = pass.thresholds.every((value) => value === pass.thresholds[0]);
     root.querySelector(`input[value=${isOne ? "shared" : "each"}]`).checked = true;
@@ -245,10 +279,12 @@
       ...notes.filter(Boolean).map((text) => make("li", { textContent: text })),
     );
     view = null;
-    makeControls();
-    show();
+    if (!recall()) {
+      makeControls();
+      show();
+    }
     const embedded = await vegaEmbed(part("chart"), pass.chart, chartOptions);
-    if (pass.cell_id !== id) return;
+    if (pass.cell_id !== found.cell_id) return;
     view = embedded.view;
     view.addEventListener("click", take);
     show();
@@ -257,11 +293,16 @@
   for (const radio of root.querySelectorAll("input[name=mode]")) {
     radio.addEventListener("change", () => {
       makeControls();
+      remember();
       show();
     });
   }
-  const select = part("pass");
-  select.addEventListener("change", () => choose(select.value));
-  part("live").hidden = false;
-  window.explorerReady = choose(report.passes[0].cell_id);
+  select.addEventListener("change", async () => {
+    permalink.set("t", null); // those of another model
+    permalink.set("mode", null);
+    permalink.set("model", select.value);
+    await choose(select.value);
+  });
+  permalink.onChange(() => choose(permalink.get("model")));
+  window.explorerReady = choose(permalink.get("model"));
 })();
