@@ -155,7 +155,7 @@ def test_right_and_wrong_and_changed_images_are_sqls(
     answers = Tables(page).rows["McNemar's table of each pair of cells"][1:]
     for model, cells in zip(("static", "dynn"), answers, strict=True):
         every = [(True, True), (True, False), (False, True), (False, False)]
-        assert cells[1:5] == [str(counts[(model, *each)]) for each in every]
+        assert cells[1:5] == [str(counts[model, a_right, b_right]) for a_right, b_right in every]
 
     titles = {
         (True, False): "A right, B wrong",
