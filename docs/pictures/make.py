@@ -30,7 +30,7 @@ COLUMNS, ROWS = 80, 50
 COLOURS = 128
 """Of a picture: text and charts have few."""
 
-REPORT_SIZE = 1000, 1040
+REPORT_SIZE = 900, 860
 TERMINAL_WIDTH = 760
 
 _LIVE = re.compile(r"\x1b\[\?25l.*?\x1b\[\?25h(?:\r|\x1b\[1A|\x1b\[2K)*", re.DOTALL)

@@ -34,7 +34,7 @@ REASONS = ("docs/README.md", "docs/decisions.md", "docs/glossary.md")
 ALONE = [page for page in PAGES if page not in sum(GOING_ON, REASONS)]
 CHAPTERS = (*GOING_ON, *((page,) for page in ALONE))
 
-BLOCK = re.compile(r"(<!-- not run: .* -->\n)?```sh\n(.*?)```", re.DOTALL)
+BLOCK = re.compile(r"(<!-- not run: [^\n]* -->\n)?```sh\n(.*?)```", re.DOTALL)
 HOUR_S = 3600.0
 """No command of the documentation takes as long."""
 

@@ -15,7 +15,7 @@ from jobs.common.formatting import (
     format_variant,
     last_line,
 )
-from jobs.common.tables import fitting_table, long_table, take_first
+from jobs.common.tables import fitting_table, take_first
 from jobs.common.text import fold
 from jobs.plan.task import NEW_BUNDLE
 from jobs.runs.watch import driver_lines
@@ -58,7 +58,9 @@ def status(root: storage.Root, run_id: str, *, options: str = "", is_all: bool =
     counted = ", ".join(f"{number} {status}" for status, number in counts.items())
     lines = [f"run {run_id} is {run.status}: {counted}", *driver_lines(root, run_id), ""]
     names = find_varying(cells)
-    columns = ("kind", "model", "dataset", *names, "threshold", "status", "tries", "rows", "of")
+    columns = ("kind", "model", "dataset", *names, "t", "status", "tries", "rows", "of")
+    is_one_dataset = len({cell["dataset"] for cell in cells}) == 1
+    droppable = ("tries", *(["dataset"] if is_one_dataset else []), "of")
     rows = [
         (
             cell["kind"],
@@ -73,7 +75,8 @@ def status(root: storage.Root, run_id: str, *, options: str = "", is_all: bool =
         )
         for cell in cells
     ]
-    lines.append(long_table(columns, rows, "cells", is_all=is_all).rstrip("\n"))
+    table = fitting_table(columns, rows, "cells", droppable=droppable, is_all=is_all)
+    lines.append(table.rstrip("\n"))
     aside = storage.named_query(root, "set_aside", run_ids=[run_id], run_id=run_id).to_pylist()
     said, more = take_first([*_remarks(cells, names)], "remarks on cells", is_all=is_all)
     said = [*said, *filter(None, [more]), *(f"node {row['node']}: {row['note']}" for row in aside)]

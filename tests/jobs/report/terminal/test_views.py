@@ -235,6 +235,28 @@ def test_status_counts_cells(root: Path) -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_status_keeps_words_whole_on_a_narrow_terminal(
+    ran: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With many axes it leaves columns out, the data set only if all cells have the same."""
+    grid = (
+        "models: [dynn.safetensors]\nthresholds: [[0.25, 0.5]]\nthreads: [1, 2]\n"
+        "precisions: [float32, bfloat16]\nlatency: {rounds: 1, warmup_images: 1, images: 10}\n"
+    )
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "70")
+    one = status.status(ran(f"{grid}datasets: [{{name: digits, limit: 12}}]\n"), "r")
+    heads = next(line for line in one.splitlines() if line.startswith(" kind")).split()
+    assert heads == ["kind", "model", "precision", "threads", "t", "status", "rows", "of"]
+    assert " left out for the width: tries, dataset\n" in one
+    assert re.search(
+        r"^ latency  dynn   bfloat16         2  \[0.25, 0.5\]  done", one, re.MULTILINE
+    )
+    sets = "datasets: [{name: digits, limit: 12}, {name: digits, split: train, limit: 9}]\n"
+    two = status.status(ran(grid + sets), "r")
+    assert "dataset" in next(line for line in two.splitlines() if line.startswith(" kind"))
+
+
 def test_settings_tell_cells_of_one_model_apart(
     ran: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,7 +268,7 @@ def test_settings_tell_cells_of_one_model_apart(
     )
     lines = status.status(root, "r").splitlines()
     kind, *rest = [line for line in lines if line.startswith((" kind", " latency"))]
-    names = ["kind", "model", "dataset", "precision", "threads", "threshold", "status", "tries"]
+    names = ["kind", "model", "dataset", "precision", "threads", "t", "status", "tries"]
     assert kind.split() == [*names, "rows", "of"]
     assert [line.split()[3:5] for line in rest] == [
         [precision, count] for precision in ("float32", "bfloat16") for count in ("1", "2")
