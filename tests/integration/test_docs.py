@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).parents[2]
 PAGES = ["README.md", *(f"docs/{page.name}" for page in sorted(REPOSITORY.glob("docs/*.md")))]
 GOING_ON = (
     ("docs/data.md", "docs/training.md", "docs/bundles.md"),
-    ("docs/thresholds.md", "docs/report.md", "README.md", "docs/start.md"),
+    ("docs/thresholds.md", "docs/report.md", "docs/site.md", "README.md", "docs/start.md"),
     (
         *("docs/grids.md", "docs/diagnostics.md", "docs/results.md"),
         *("docs/faults.md", "docs/latency.md", "docs/history.md"),
