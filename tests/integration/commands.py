@@ -137,6 +137,10 @@ class Command:
         """Send a signal to all of its session, as a terminal does."""
         os.killpg(self.pid, number)
 
+    def printed(self) -> str:
+        """What it has said on stdout so far."""
+        return self._logs[0].read_text()
+
     def is_running(self, patience_s: float = 0.0) -> bool:
         """Whether it still runs, after some time."""
         self._process.join(patience_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,13 +20,14 @@ from jobs.report.site.loopback import LoopbackServer
 from jobs.report.site.serve import LiveSite
 
 from .browser import PROGRAMS, Page, browser, program
+from .commands import Place, Processes
 
 pytestmark = [
     pytest.mark.skipif(program() is None, reason=f"none of {', '.join(PROGRAMS)} is here"),
     pytest.mark.xdist_group("report"),  # they share a browser
 ]
 
-PATIENCE_S = 20
+PATIENCE_S = 60
 STATUS = "document.querySelector('#live [role=status]')?.textContent ?? ''"
 BAR = "document.querySelector('#live progress')?.value ?? null"
 TEXT = "document.querySelector('#live li')?.innerText ?? ''"
@@ -199,3 +201,60 @@ def test_the_scripts_of_a_page_run_under_its_policy(page: Page) -> None:
         *(f"assets/{name}" for name in BASIC_SCRIPTS),
     ]
     assert page.run("typeof window.permalink.get") == "function"
+
+
+LONG_GRID = """\
+name: ladder
+models: [digits-gfnet, digits-dynn]
+datasets: [{name: digits, limit: 200}]
+thresholds: [0.5, 0.9]
+threads: [1]
+latency: {rounds: 8, warmup_images: 4}
+"""
+
+
+def test_the_command_follows_a_real_run(
+    place: Place, made_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    """From its beginning to its end, beside it; then Ctrl-C leaves nothing behind."""
+    made_run(place.root)
+    made_run(place.root, "low", day=25, active_mw=4900.0)
+    place.grid.write_text(LONG_GRID)
+    processes = Processes()
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    served = place.command(
+        *("site", "--serve", "--results", place.root), environment={"TMPDIR": str(temporary)}
+    )
+    processes.until(lambda: served.printed().endswith("/\n"), "the address")
+    url = served.printed().strip()
+    with browser(tmp_path / "profile") as opened:
+        opened.resize(390)
+        opened.open(url)
+        assert "made" in opened.run("document.querySelector('main').innerText")
+        run = place.command(
+            *("submit", place.grid, "--run", "r", "--results", place.root, "--inline")
+        )
+        until(opened, STATUS, lambda text: "r is running" in text)
+        assert run.is_running()
+        shown = "document.querySelector('[data-live-run=r] span')?.textContent ?? ''"
+        until(opened, shown, lambda text: " of 5 cells, " in text)
+        assert run.end()[0] == 0
+        ended = "[...document.querySelectorAll('#runs tr')].map((each) => each.innerText).join()"
+        until(opened, ended, lambda text: "done" in text.split("low")[0])
+        until(opened, "document.querySelectorAll('[data-live-run]').length", lambda n: n == 0)
+        for path in ("runs/r.html", "comparisons/low--made.html", "history.html", "compare.html"):
+            opened.open(url + path)
+            until(
+                opened,
+                f"document.body.innerText.slice(0, 99) + {HIDDEN}",
+                lambda text: "true" in text,
+            )
+            assert opened.run("document.documentElement.scrollWidth") <= 390
+        assert not opened.errors
+        assert all(each.startswith((url, "data:", "blob:")) for each in opened.requests)
+    served.signal(signal.SIGINT)
+    code, _, said = served.outcome()
+    assert code == 0, said
+    assert said.endswith("stopped\n")
+    assert list(temporary.iterdir()) == []

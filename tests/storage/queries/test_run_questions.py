@@ -73,14 +73,16 @@ def test_the_summary_leaves_out_what_was_skipped_without_an_answer(build: Builde
 
 
 def test_the_images_of_a_run_have_paths_labels_and_names(build: Builder) -> None:
-    """Those of its data sets alone, in order, each once."""
+    """Those of its data sets alone, in order, each once; another run has one of these too."""
     columns = {"image_id": [1, 0], "path": ["b", "a"], "label": [7, 3], "class_name": ["cat", None]}
-    for each, digest in ((_twin(build), "other"), (build, "d0")):
-        each.cell(dataset_sha256=digest)
-        each.cell("exits", dataset_sha256=digest)
+    for each, digests in ((_twin(build), ("d0", "other")), (build, ("d0",))):
+        for digest in digests:
+            each.cell(dataset_sha256=digest)
+            each.cell("exits", dataset_sha256=digest)
         with storage.RunStore.create(each.root, each.run, each.cells, {}) as store:
-            own = {"dataset_sha256": digest, **columns}
-            store.save_images(digest, storage.build_table("images", own))
+            for digest in digests:
+                own = {"dataset_sha256": digest, **columns}
+                store.save_images(digest, storage.build_table("images", own))
             store.save_run(dataclasses.replace(each.run, status="done"))
     found = _answers(build.root, "images_of")
     assert found == [("d0", 0, "a", 3, None), ("d0", 1, "b", 7, "cat")]
