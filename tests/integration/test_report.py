@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import storage
@@ -283,6 +285,35 @@ def test_a_number_of_the_matrix_leads_to_its_images(page: Page, root: Path) -> N
     assert page.run("document.activeElement.ariaLabel").endswith("predicted rightly")
     move(page, "threshold", 0.9)
     assert page.run(f"{IN_CLASSES.format('pair')}.innerText").startswith(f"{label}, predicted as")
+
+
+def test_many_classes_are_listed_by_pairs(root: Path, tmp_path: Path) -> None:
+    """A matrix of 40 would not be read; it is said how many pairs are left out."""
+    report = read_report(root, "made")
+    (each,) = report.passes
+    assert each.classes is not None
+    names = {label: f"class {label}" for label in range(40)}
+    labels = each.classes.labels * 4 + np.arange(400) % 4
+    predictions = each.classes.predictions * 4 + np.arange(400) % 3
+    classes = replace(each.classes, labels=labels, predictions=predictions, names=names)
+    path = tmp_path / "many.html"
+    write_page(root, replace(report, passes=[replace(each, classes=classes)]), path)
+    with browser(tmp_path / "profile") as page:
+        page.resize(390)
+        page.open(path)
+        hint = page.run(f"{IN_CLASSES.format('confusion-hint')}.textContent")
+        assert re.match(r"The 30 most confused pairs of \d+: a matrix of 40 classes", hint)
+        rows = page.run(ROWS.format(IN_CLASSES.format("matrix")))
+        counts = [int(row[2]) for row in rows[1:]]
+        assert counts == sorted(counts, reverse=True)
+        assert len(counts) == 30
+        assert page.run(OVERFLOWING) == []
+        page.run(f"{IN_CLASSES.format('matrix')}.querySelector('button').click()")
+        settled(page)
+        panel = page.run(f"{IN_CLASSES.format('pair')}.innerText")
+        assert panel.startswith(f"{rows[1][0]}, predicted as {rows[1][1]}\n")
+        assert len(shown_classes(page)) == 40
+        assert not page.errors
 
 
 def test_a_table_sorts_and_filters_by_keyboard(page: Page) -> None:

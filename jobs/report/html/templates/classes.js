@@ -73,7 +73,7 @@
           make("td", { textContent: String(row.images) }),
           make("td", { textContent: fixed(row.acc1, 2) }),
           make("td", { textContent: fixed(now.blocks[row.code] / row.images, 2) }),
-          make("td", { className: "text", textContent: row.mistaken === null ? "–" : nameOf(row.mistaken) }),
+          make("td", { className: "text value", textContent: row.mistaken === null ? "–" : nameOf(row.mistaken) }),
           make("td", { textContent: row.mistaken === null ? "–" : String(row.times) }),
         ),
       ),
@@ -130,7 +130,7 @@
         "tr",
         {},
         make("th", { scope: "row", textContent: nameOf(label) }),
-        make("td", { className: "text", textContent: nameOf(prediction) }),
+        make("td", { className: "text value", textContent: nameOf(prediction) }),
         make("td", {}, button(key, String(images))),
         make("td", { textContent: fixed((100 * images) / now.images[label], 1) }),
       );
@@ -242,6 +242,7 @@
       " the thresholds chosen above.";
     showClasses();
     const isMatrix = now.size <= now.own.matrix_classes;
+    part("matrix").className = isMatrix ? "matrix" : "";
     (isMatrix ? showMatrix : showPairs)();
     showLegend(isMatrix);
     const key = chosenPair();

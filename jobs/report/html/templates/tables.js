@@ -5,13 +5,15 @@
 
 window.sortableTables = (() => {
   const MISSING = new Set(["", "–", "INVALID"]);
+  const UNITS = { "": 1, k: 1e3, M: 1e6, G: 1e9 };
   const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
   const tables = new Map(); // name: table with its rows as written
 
-  // A number as we write it: ±0.003, −1.25, 12,345, 93.1 %. NaN if it is none.
+  // A number as we write it: ±0.003, −1.25, 12,345, 93.1 %, 1.73 M. NaN if it is none.
   function number(text) {
     const plain = text.replace(/^[±~]/, "").replace("−", "-").replace(/,(?=\d{3})/g, "").replace(/ ?%$/, "");
-    return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(plain) ? Number(plain) : NaN;
+    const [, digits, unit] = /^([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?) ?([kMG]?)$/.exec(plain) ?? [];
+    return digits === undefined ? NaN : Number(digits) * UNITS[unit];
   }
 
   const text = (row, column) => {
