@@ -132,14 +132,8 @@ def select_setting(rows: Sequence[Row], setting: Setting) -> list[Row]:
     return [row for row in rows if setting_key(row) == setting]
 
 
-def read_report(root: storage.Root, run_id: str, *, is_whole: bool = True) -> Report:
-    """Run all queries of the report for one run.
-
-    Args:
-        root: the results root.
-        run_id: the run.
-        is_whole: false leaves out what takes long: exits, thresholds, images, history.
-    """
+def read_report(root: storage.Root, run_id: str) -> Report:
+    """Run all queries of the report for one run."""
 
     def ask(name: str) -> list[Row]:
         rows: list[Row] = storage.named_query(root, name, run_ids=[run_id]).to_pylist()
@@ -158,7 +152,7 @@ def read_report(root: storage.Root, run_id: str, *, is_whole: bool = True) -> Re
         machines=ask("machines"),
         inputs=ask("inputs"),
     )
-    return _complete(root, report) if is_whole else report
+    return _complete(root, report)
 
 
 def _complete(root: storage.Root, report: Report) -> Report:

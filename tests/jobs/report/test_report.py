@@ -41,6 +41,7 @@ from jobs.report.ladder import make_ladder
 from jobs.report.markdown import markdown_report
 from jobs.report.markdown import text as escaped
 from jobs.report.read import Report, first_thresholds, read_report
+from jobs.report.site.read import read_figures
 from jobs.report.write import check_suffix, write_figures, write_markdown
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&|`"
@@ -291,14 +292,17 @@ def test_in_a_site_the_data_are_files(root: Path, report: Report) -> None:
 
 
 def test_a_page_without_what_takes_long_says_how_to_see_it(root: Path) -> None:
-    """Each section that lacks something names the command; nothing is said to be missing."""
-    page = html_page(root, read_report(root, "made", is_whole=False))
-    for what in ("explorer", "confusions", "where images exit", "images at each exit", "nights"):
-        assert re.search(rf"Left out of this page: [^<]*{what}[^<]*\. <code>gfjobs report", page)
-    assert "<code>gfjobs report made -o report.html</code> shows them." in page
-    assert "no all-exit pass" not in page
-    assert "One run so far" not in page
+    """It names the command once; nothing is said to be missing, and no section is empty."""
+    runs = storage.named_query(root, "run_progress", run_ids=["made"]).to_pylist()
+    ((figures, ladder),) = read_figures(root, runs)
+    page = linked_page(root, figures, in_site(1), ladder).html
+    assert page.count("<code>gfjobs report made -o report.html</code> shows them.") == 1
+    for said in ("no all-exit pass", "One run so far", "too few samples", "Nothing has been"):
+        assert said not in page
+    assert 'href="../history.html"' in page
     assert 'aria-label="The ladder of ' in page
+    sections = {section["id"] for section in Checked(page).all("section")}
+    assert sections == {"ladder", "elsewhere", "nights", "unusable", "provenance"}
 
 
 def test_the_ladder_can_be_downloaded(root: Path, page: str) -> None:
