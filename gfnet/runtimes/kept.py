@@ -1,5 +1,7 @@
 """Keeps exported graphs on disk, so that the next process need not export them again.
 
+So may others keep what takes long to make, in a folder of their own.
+
 Apart from checkpoints and the state of a training, gfnet writes no other files. A problem with the
 folder or its content is not an error: the graph is made again, and written again if possible.
 """
@@ -15,19 +17,20 @@ from pathlib import Path
 from gfnet.atomic import replace_file
 
 MOST_BYTES = 2**30
-"""Limit of all graphs together; a stage of a large model has some 100 MB."""
+"""Limit of a folder; a stage of a large model has some 100 MB."""
 
 _SUM_BYTES = hashlib.sha256().digest_size
 
 
-def kept(key: str, make: Callable[[], bytes]) -> bytes:
-    """Return the graph that any process kept under a key, or else make and keep it.
+def kept(key: str, make: Callable[[], bytes], folder_name: str = "graphs") -> bytes:
+    """Return what any process kept under a key, or else make and keep it.
 
     Args:
-        key: digest of all that determines the graph; names a file.
-        make: called if no intact graph is kept.
+        key: names a file; a digest of all that determines a graph.
+        make: called if nothing intact is kept.
+        folder_name: the folder of the cache.
     """
-    folder = graph_folder()
+    folder = kept_folder(folder_name)
     if folder is None:
         return make()
     path = folder / key
@@ -48,18 +51,23 @@ def kept(key: str, make: Callable[[], bytes]) -> bytes:
     return data
 
 
-def graph_folder() -> Path | None:
-    """Return the graphs' folder: below $GFJOBS_CACHE, $XDG_CACHE_HOME/gfjobs or ~/.cache/gfjobs.
+def kept_folder(name: str) -> Path | None:
+    """Return a folder below $GFJOBS_CACHE, $XDG_CACHE_HOME/gfjobs or ~/.cache/gfjobs.
 
     Returns: None if there is no home directory either.
     """
     if given := os.environ.get("GFJOBS_CACHE"):
-        return Path(given) / "graphs"
+        return Path(given) / name
     if general := os.environ.get("XDG_CACHE_HOME"):
-        return Path(general) / "gfjobs" / "graphs"
+        return Path(general) / "gfjobs" / name
     with suppress(RuntimeError):
-        return Path.home() / ".cache" / "gfjobs" / "graphs"
+        return Path.home() / ".cache" / "gfjobs" / name
     return None
+
+
+def graph_folder() -> Path | None:
+    """Return the folder of graphs, as `kept_folder` does."""
+    return kept_folder("graphs")
 
 
 def _drop_oldest(folder: Path) -> None:

@@ -75,7 +75,6 @@ def test_it_fits_the_screen(
     assert tab.run("document.documentElement.scrollWidth") <= width
     charts = tab.run("document.querySelectorAll('[data-chart]').length")
     assert charts == tab.run("document.querySelectorAll('[data-chart] svg').length") == 2
-    tab.run("document.querySelectorAll('img').forEach((each) => { each.loading = 'eager'; })")
     assert tab.run(
         "Promise.all([...document.images].map((each) => each.decode())).then("
         "() => document.images.length > 30 && [...document.images].every((i) => i.naturalWidth))"

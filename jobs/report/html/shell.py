@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from importlib import metadata, resources
 from typing import Any
 
 import altair as alt
@@ -22,6 +22,7 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from gfnet.runtimes.kept import kept
 from jobs.common.formatting import Row, format_duration, format_threshold
 from jobs.common.tables import format_value
 from jobs.common.text import escape_controls
@@ -203,9 +204,15 @@ def _script(name: str) -> str:
 
 @cache
 def _vega() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script."""
+    """Vega, Vega-Lite and Vega-Embed as one script, which any process of this user kept."""
+    key = f"vega-lite-{VEGA_LITE}-{metadata.version('vl-convert-python')}.js"
+    return kept(key, _bundle_vega, "scripts").decode()
+
+
+def _bundle_vega() -> bytes:
+    """Puts them together, which takes seconds."""
     bundle: Any = vl_convert.javascript_bundle  # its types do not say that the snippet is optional
-    return str(bundle(vl_version=VEGA_LITE))
+    return str(bundle(vl_version=VEGA_LITE)).encode()
 
 
 def _templates() -> Any:

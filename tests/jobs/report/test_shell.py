@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from pathlib import Path
 
 import pytest
+import vl_convert
 
+from jobs.report.html import shell
 from jobs.report.html.shell import (
     ALONE,
     BASIC_SCRIPTS,
@@ -70,3 +73,24 @@ def test_data_ends_no_script() -> None:
     assert data_script("a/b", data).decode() == (
         'gfjobsData("a/b",{"name":"</script><script>alert(1)</script>","ms":[null,1.5]});\n'
     )
+
+
+def test_the_script_that_draws_is_put_together_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Later processes find it in the cache; a damaged one is put together again."""
+    made: list[str] = []
+
+    def bundle(vl_version: str) -> str:
+        made.append(vl_version)
+        return "vega\r\n"
+
+    monkeypatch.setattr(vl_convert, "javascript_bundle", bundle)
+    monkeypatch.setenv("GFJOBS_CACHE", str(tmp_path))
+    assert [shell._vega.__wrapped__() for _ in range(2)] == ["vega\r\n"] * 2
+    assert made == [shell.VEGA_LITE]
+    (file,) = (tmp_path / "scripts").iterdir()
+    assert shell.VEGA_LITE in file.name
+    file.write_bytes(file.read_bytes()[:-1])
+    assert shell._vega.__wrapped__() == "vega\r\n"
+    assert len(made) == 2
