@@ -80,8 +80,7 @@ def _look_at_site(reader: Reader, folder: Path) -> None:
         check_extra("a site")
         from jobs.report.site.folder import SiteFolder  # its package needs the extra
 
-        with SiteFolder(folder).locked():
-            pass  # it can be written
+        SiteFolder(folder).check()
     except UsageError as err:
         reader.entries["site"].problem(str(err), "a new or empty folder, or one of a site")
 

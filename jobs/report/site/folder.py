@@ -50,12 +50,10 @@ class SiteFolder:
         self.written = 0
         self._folders: set[Path] = set()
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes from writing the site.
+    def check(self) -> None:
+        """Check that the folder, which is made if it is missing, can be that of a site.
 
-        Raises: UsageError: it cannot be written, it holds other files, or another process is
-            writing it.
+        Raises: UsageError: it cannot be written, or it holds other files.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -67,6 +65,15 @@ class SiteFolder:
                 f"{self.path} holds other files, such as {others[0]}; name a new or empty folder,"
                 " or one that `gfjobs site` has written"
             )
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from writing the site.
+
+        Raises: UsageError: it cannot be written, it holds other files, or another process is
+            writing it.
+        """
+        self.check()
         try:
             handle = storage.take_lock(self.path / _LOCK)
         except storage.HeldError as err:
@@ -77,6 +84,9 @@ class SiteFolder:
             raise UsageError(f"{self.path} cannot be written: {err}") from err
         try:
             self._clear()
+            if not (self.path / STATE_FILE).exists():
+                self.save(MadeOf())  # or, interrupted now, it would hold other files
+                self.written = 0  # it is written once more
             yield
         finally:
             os.close(handle)

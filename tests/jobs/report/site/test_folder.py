@@ -27,6 +27,15 @@ def test_two_processes_do_not_write_one_site(tmp_path: Path) -> None:
         pass
 
 
+def test_a_site_that_is_being_written_is_one(tmp_path: Path) -> None:
+    """From its first moment: what was interrupted is made again, and a check disturbs nothing."""
+    with SiteFolder(tmp_path / "site").locked():
+        SiteFolder(tmp_path / "site").write("index.html", b"half of it")
+        SiteFolder(tmp_path / "site").check()
+    with SiteFolder(tmp_path / "site").locked():
+        assert SiteFolder(tmp_path / "site").made_of() == MadeOf()
+
+
 def test_a_file_in_the_way_is_an_error(tmp_path: Path) -> None:
     """Said with its path."""
     (tmp_path / "file").write_bytes(b"")
