@@ -197,7 +197,7 @@ def test_frontiers_are_sqls(root: Path, pair: PairReport, page: str) -> None:
     """Each run's undominated points with their composed milliseconds, and what was routed."""
     figures = {figure.name: figure for figure in overlay_figures(pair)}
     assert list(figures) == ["both-by-latency-1", "both-by-energy-1"]
-    charts = data_of(page)["charts"]
+    charts = data_of(page)["parts"]["charts"]
     assert charts == {name: figure.spec for name, figure in figures.items()}
     layers = charts["both-by-latency-1"]["layer"]
     drawn = [row for layer in layers for row in layer["data"]["values"]]
@@ -311,7 +311,7 @@ def test_every_chart_has_words_and_a_table(page: str, pair: PairReport) -> None:
     """Also a heading for each section that the navigation names."""
     checked = Checked(page)
     charts = [each for each in checked.all("div") if "data-chart" in each]
-    assert [each["data-chart"] for each in charts] == list(data_of(page)["charts"])
+    assert [each["data-chart"] for each in charts] == list(data_of(page)["parts"]["charts"])
     assert all(each["aria-label"] for each in charts)
     ids = {each.get("id") for _, each in checked.elements}
     assert {(each["href"] or "")[1:] for each in checked.all("a")} <= ids
