@@ -30,8 +30,11 @@ COLUMNS, ROWS = 80, 50
 COLOURS = 128
 """Of a picture: text and charts have few."""
 
-REPORT_SIZE = 900, 860
+REPORT_WIDTH = 900
 TERMINAL_WIDTH = 760
+
+_FIRST_CHARTS = "document.querySelector('.charts').getBoundingClientRect().bottom"
+"""Where the first charts end, in pixels from the top of the page."""
 
 _LIVE = re.compile(r"\x1b\[\?25l.*?\x1b\[\?25h(?:\r|\x1b\[1A|\x1b\[2K)*", re.DOTALL)
 """The live view of a run, which is removed when the run ends."""
@@ -63,9 +66,9 @@ def main() -> None:
         _run("submit", grid, "--results", str(root), "--run", "thresholds")
         _run("report", "thresholds", "--results", str(root), "-o", str(report))
         with browser(Path(folder) / "profile") as page:
-            page.resize(*REPORT_SIZE)
+            page.resize(REPORT_WIDTH)
             page.open(report)
-            _save(page, "report", *REPORT_SIZE)
+            _save(page, "report", REPORT_WIDTH, int(page.run(_FIRST_CHARTS)) + 16)
             page.resize(TERMINAL_WIDTH, 100)
             page.open(page_file)
             height = page.run("document.querySelector('figure').offsetHeight")

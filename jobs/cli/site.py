@@ -77,10 +77,12 @@ def site(
     if is_served:
         _serve(results, output, port or 0, whole_runs)
         return
+    from jobs.nightly.missed import missed_here
     from jobs.report.site.build import build_site
 
     assert output is not None  # one of the two is given
-    made = build_site(results, output, whole_runs=whole_runs, say=narrate)
+    missed = missed_here(results)
+    made = build_site(results, output, whole_runs=whole_runs, missed=missed, say=narrate)
     narrate(f"made {made.made} of {made.runs} runs anew; {made.written} files written")
     narrate(f"open {output / 'index.html'} in a browser")
 
@@ -88,11 +90,12 @@ def site(
 def _serve(results: storage.Root, folder: Path | None, port: int, whole_runs: int) -> None:
     from functools import partial
 
+    from jobs.nightly.missed import missed_here
     from jobs.report.site.build import build_site
     from jobs.report.site.serve import serve_site
 
     def build(root: storage.Root, place: Path, say: ShowText) -> None:
-        build_site(root, place, whole_runs=whole_runs, say=say)
+        build_site(root, place, whole_runs=whole_runs, missed=missed_here(root), say=say)
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)  # ends as at Ctrl-C: nothing is left

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -18,9 +18,11 @@ from jobs.common.errors import BadInputError, JobsError, RunInterruptedError, Us
 from jobs.common.text import ShowText
 from jobs.common.yaml_document import Document
 from jobs.nightly.ledger import Ledger
+from jobs.nightly.missed import missed_nights
 from jobs.nightly.outcomes import QUIET, find_outcome
 from jobs.nightly.records import Night, NightOutcome, State
 from jobs.nightly.schedule import Schedule, read_schedule
+from jobs.report.site.overview import MissedNight
 from jobs.runs.submit import resume, submit
 
 LEASE_S, LEASE_POLL_S = 90.0, 5.0
@@ -48,7 +50,8 @@ def run_night(
         return ledger.end(night, outcome, clock(), is_to_tell=False)
     outcome = _outcome(night, schedule, narrate)
     if schedule.site:
-        outcome = _with_site(schedule.results, schedule.site, outcome, narrate)
+        missed = missed_nights(ledger, schedule.results, clock())
+        outcome = _with_site(schedule, outcome, missed, narrate)
     notify = schedule.notify
     is_to_tell = notify is not None and (outcome.is_news or notify.is_always)
     return ledger.end(night, outcome, clock(), is_to_tell=is_to_tell)
@@ -143,9 +146,14 @@ def _reported(run_id: str, schedule: Schedule, outcome: NightOutcome) -> NightOu
 
 
 def _with_site(
-    root: storage.Root, folder: Path, outcome: NightOutcome, narrate: ShowText
+    schedule: Schedule,
+    outcome: NightOutcome,
+    missed: Sequence[MissedNight],
+    narrate: ShowText,
 ) -> NightOutcome:
     """Make the site of all runs; the night stays what it is if that fails, and it is told."""
+    root, folder = schedule.results, schedule.site
+    assert folder is not None  # whoever calls has looked
     from jobs.report.write import check_extra
 
     try:
@@ -153,7 +161,7 @@ def _with_site(
         from jobs.report.site.build import build_site  # needs the extra
 
         if storage.has_results(root):
-            build_site(root, Path(os.path.normpath(folder)), say=narrate)
+            build_site(root, Path(os.path.normpath(folder)), missed=missed, say=narrate)
     except Exception as err:  # noqa: BLE001 - of a page; what the night has found must be told
         why = str(err) if isinstance(err, _ERRORS) else repr(err)
         note = f"{outcome.note}; no site: {why}" if outcome.note else f"no site: {why}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Any
 
 import storage
 from jobs.common.formatting import Row, format_setting, format_threshold
@@ -15,9 +15,6 @@ from jobs.report.html.shell import VEGA, data_script, in_site, render
 from jobs.report.read import Report
 from jobs.report.site.overview import Concern, MissedNight, find_concerns, newest_figures
 from jobs.report.site.series import RunOrder, SeriesGroup, history_data
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 TOP, BELOW = in_site(0), in_site(1)
 
@@ -122,7 +119,7 @@ def history_files(rows: SiteRows) -> dict[str, bytes]:
     }
 
 
-def run_files(root: storage.Root, report: Report, ladder: pa.Table) -> dict[str, bytes]:
+def run_files(root: storage.Root, report: Report, ladder: Any) -> dict[str, bytes]:
     """Returns the page of a run, what it loads, and its ladder to compare, by their paths."""
     run_id = report.details.run_id
     page = linked_page(root, report, BELOW, ladder)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 import storage
 from jobs.common.formatting import Row
 from jobs.report.read import Report
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 BATCH = 60
 """Runs per question: more take memory, fewer take time."""
@@ -28,10 +25,10 @@ _FINDINGS = """
 
 
 class RunFigures(NamedTuple):
-    """A run's report without what takes long, and the rows of its ladder as a table."""
+    """A run's report without what takes long, and the rows of its ladder as an Arrow table."""
 
     report: Report
-    ladder: pa.Table
+    ladder: Any
 
 
 def read_progress(root: storage.Root) -> list[Row]:
@@ -90,7 +87,7 @@ def read_findings(root: storage.Root) -> Mapping[str, Sequence[Row]]:
     return _grouped(rows)
 
 
-def _ask(root: storage.Root, run_ids: Sequence[str]) -> tuple[dict[str, pa.Table], Collection[str]]:
+def _ask(root: storage.Root, run_ids: Sequence[str]) -> tuple[dict[str, Any], Collection[str]]:
     """Asks all questions about some runs; of those that are damaged, which it names, nothing."""
     try:
         return _answers(root, run_ids), ()
@@ -100,7 +97,7 @@ def _ask(root: storage.Root, run_ids: Sequence[str]) -> tuple[dict[str, pa.Table
         return _answers(root, whole), damaged
 
 
-def _answers(root: storage.Root, run_ids: Sequence[str]) -> dict[str, pa.Table]:
+def _answers(root: storage.Root, run_ids: Sequence[str]) -> dict[str, Any]:
     return {name: storage.named_query(root, name, run_ids=run_ids) for name in _QUESTIONS}
 
 
@@ -125,7 +122,7 @@ def _damaged(run: storage.RunRow) -> Row:
     }
 
 
-def _sliced(table: pa.Table) -> dict[str, pa.Table]:
+def _sliced(table: Any) -> dict[str, Any]:
     """Returns the rows of each run of a table in which they stand together."""
     names: list[str] = table["run_id"].to_pylist()
     counts = Counter(names)

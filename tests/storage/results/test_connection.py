@@ -261,6 +261,7 @@ def test_every_named_query_runs(in_memory: InMemory, file: Path) -> None:
         "cell_energies",
         "cell_powers",
         "certify_flips",
+        "class_names",
         "component_times",
         "composed_beside_routed",
         "conditions",
