@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import altair as alt
@@ -31,6 +33,10 @@ from jobs.report.pair import PairReport, SideReport
 from jobs.report.terminal.summary import is_invalid
 
 _LISTED = 9  # points of a frontier in the table
+
+DRAWN_FRONTIER = 100
+"""Points of a frontier in a chart, evenly spaced: both runs' charts fit a page of a site."""
+
 _OVERLAID = ("dataset", "device", "runtime", "precision", "threads")
 """What both runs must agree in to share a chart: a setting but for the node, which may differ."""
 
@@ -133,14 +139,15 @@ def _lacks_ms(frontier: Sequence[Row]) -> bool:
 
 
 def _frontier(rows: Sequence[Row], cost: str, label: str) -> Iterator[dict[str, Any]]:
-    """Yield the points of models with gates for which this cost is known."""
+    """Yield points of models with gates for which this cost is known, some of each cell."""
     is_ms = cost == "forward_ms"
-    for row in rows:
-        if row["threshold"] is None or row[cost] is None or row["acc1"] is None:
-            continue
+    known = [row for row in rows if None not in (row["threshold"], row[cost], row["acc1"])]
+    cells = [list(points) for _, points in groupby(known, key=itemgetter("cell_id"))]
+    for row in (each for points in cells for each in thin_out(points, DRAWN_FRONTIER)):
         yield {
             "run": label,
             "model": row["model"],
+            "cell": row["cell_id"],
             "threshold": format_float32(row["threshold"]),
             "cost": row[cost],
             "acc1": row["acc1"],
@@ -195,7 +202,9 @@ def _chart(
                 dash = {"strokeDash": _DASH} if is_doubtful else {}
                 line = make_chart(own).mark_line(**style, **dash)
                 order = alt.Order("cost:Q")
-                layers.append(line.encode(x=x, y=y, color=colour, order=order, tooltip=tips))
+                layers.append(
+                    line.encode(x=x, y=y, color=colour, detail="cell:N", order=order, tooltip=tips)
+                )
     for rows, is_filled in zip(dots, (False, True), strict=True):
         if rows:
             dot = make_chart(rows).mark_point(filled=is_filled, size=90, strokeWidth=2, opacity=1)

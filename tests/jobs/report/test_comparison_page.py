@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 import storage
 from jobs.analysis.comparison.run_data import Side
 from jobs.cli import main
+from jobs.report.figures import frontiers
 from jobs.report.figures.frontiers import overlay_figures, side_labels
 from jobs.report.html import comparison as page_of_pair
 from jobs.report.html.comparison import comparison_page
@@ -219,6 +220,19 @@ def test_frontiers_are_sqls(root: Path, pair: PairReport, page: str) -> None:
     energies = {row[0] for row in figures["both-by-energy-1"].rows}
     assert energies == {"A: made"}  # the other has no meter
     assert "B: other has no such points." in figures["both-by-energy-1"].alternative
+
+
+def test_a_long_frontier_is_thinned_out(pair: PairReport, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its ends stay; routed points stay all."""
+    monkeypatch.setattr(frontiers, "DRAWN_FRONTIER", 5)
+    layers = next(overlay_figures(pair)).spec["layer"]
+    drawn = [row for layer in layers for row in layer["data"]["values"]]
+    for label, side in zip(side_labels(pair), pair.sides, strict=True):
+        line = [row for row in drawn if row["run"] == label and not row["is_routed"]]
+        ends = [row["forward_ms"] for row in side.frontier if row["threshold"] is not None]
+        assert len(line) == 5 < len(ends) <= 100
+        assert (line[0]["cost"], line[-1]["cost"]) == (ends[0], ends[-1])
+    assert sum(row["is_routed"] for row in drawn) == 4
 
 
 def test_what_differs_is_listed(tmp_path: Path) -> None:
