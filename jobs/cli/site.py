@@ -98,7 +98,8 @@ def _serve(results: storage.Root, folder: Path | None, port: int, whole_runs: in
         build_site(root, place, whole_runs=whole_runs, missed=missed_here(root), say=say)
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)  # ends as at Ctrl-C: nothing is left
+        if signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` sets it
+            signal.signal(number, signal.default_int_handler)  # as Ctrl-C: nothing is left
     os.nice(_NICE)
     serve_site(
         results,
