@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -336,6 +337,43 @@ def test_a_table_sorts_and_filters_by_keyboard(page: Page) -> None:
     rows = f"[...document.querySelectorAll('{ladder}')].filter((row) => !row.hidden)"
     assert page.run(f"{rows}.length") == 1
     assert page.run("document.querySelector('#ladder .filter output').textContent") == "1 of 2 rows"
+
+
+ORDER = """
+(() => {
+  const texts = %s;
+  const place = document.createElement("div");
+  place.innerHTML = `<table data-sortable="made-up"><thead><tr><th>n</th></tr></thead>
+    <tbody>${texts.map((text) => `<tr><td>${text}</td></tr>`).join("")}</tbody></table>`;
+  document.querySelector("main").append(place);
+  const table = place.querySelector("table");
+  sortableTables.refresh(table);
+  return [0, 1].map(() => {
+    table.querySelector("button").click();
+    return [...table.tBodies[0].rows].map((row) => row.innerText);
+  });
+})()
+"""
+"""The rows of a table made of these texts, sorted up and down."""
+
+
+def test_numbers_sort_as_numbers_whatever_is_written_around_them(page: Page) -> None:
+    """Signs, margins, thousands, percent and millions; what is missing is last both times."""
+    ordered = ["\N{MINUS SIGN}1.25", "±0.003", "93.1 %", "228.0k", "1,000,000", "1.73M"]
+    mixed = [
+        "–",
+        "1.73M",
+        "93.1 %",
+        "\N{MINUS SIGN}1.25",
+        "INVALID",
+        "1,000,000",
+        "±0.003",
+        "228.0k",
+    ]
+    up, down = page.run(ORDER % json.dumps(mixed))
+    assert up == [*ordered, "–", "INVALID"]
+    assert down == [*reversed(ordered), "–", "INVALID"]
+    page.run("document.querySelector('[data-sortable=made-up]').remove()")
 
 
 def test_the_address_restores_what_it_was_copied_from(page: Page, report: Path) -> None:
