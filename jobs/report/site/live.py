@@ -26,6 +26,9 @@ REBUILD_S = 5.0
 RECHECK_S = 60.0
 """Time after which the site is rebuilt anyhow, unless a run is running: verdicts may be new."""
 
+_LIST_REST = 20
+"""The list of runs is read again after at least so many times what that took: 5 % of the time."""
+
 _REST = 4
 """A rebuild is followed by at least so many times what it took: runs need the processor, too."""
 
@@ -79,9 +82,23 @@ def read_root_state(root: storage.Root) -> RootState:
     """
     if not storage.has_results(root):
         return RootState()
+    return _state_of(root, storage.list_runs(root))
+
+
+def refresh_running(root: storage.Root, known: RootState) -> RootState:
+    """Read again the runs that were running, alone; a list of many runs takes long to read.
+
+    Raises:
+        StorageError: the root cannot be read, or one of the runs was removed.
+    """
+    newer = _state_of(root, [storage.find_run(root, each.run_id) for each in known.running])
+    return RootState({**known.runs, **newer.runs}, newer.running)
+
+
+def _state_of(root: storage.Root, listed: Sequence[storage.RunRow]) -> RootState:
     runs: dict[str, RunState] = {}
     running = []
-    for run in storage.list_runs(root):
+    for run in listed:
         ended = 0
         if run.status == "running":
             try:
@@ -128,6 +145,7 @@ class Follower:
         self.error: str | None = None
         self._built_of = built.runs
         self._rested_s = clock() + REBUILD_S
+        self._listed_s = 0.0  # when the list is to be read next
         self._is_over = threading.Event()
         self._builder: threading.Thread | None = None
         self._looker = threading.Thread(target=self._follow, name="site-look", daemon=True)
@@ -147,8 +165,17 @@ class Follower:
 
     def look(self) -> None:
         """Read the state, and begin a rebuild if one is due."""
+        began_s = self._clock()
         try:
-            self.state = self._look(self._root)
+            if began_s >= self._listed_s:
+                self.state = self._look(self._root)
+                ended_s = self._clock()
+                self._listed_s = ended_s + _LIST_REST * (ended_s - began_s)
+            else:
+                self.state = refresh_running(self._root, self.state)
+        except storage.RunNotFoundError:
+            self._listed_s = began_s  # one was removed: the next look lists them
+            return
         except storage.StorageError as err:  # as while a network file system is away
             self.state = RootState(self.state.runs, error=escape_controls(str(err)))
             return

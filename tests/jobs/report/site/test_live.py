@@ -201,6 +201,38 @@ def test_what_lies_under_a_root(root: Path) -> None:
     assert read_root_state(root.with_name("none")) == RootState()
 
 
+def test_a_long_list_is_read_less_often(
+    played: Played, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After twenty times what that took; meanwhile the runs that run are read alone."""
+    lists = []
+
+    def look(folder: storage.Root) -> RootState:
+        lists.append(folder)
+        played.now_s += 0.5
+        return read_root_state(folder)
+
+    played.follower._root, played.follower._look = root, look
+    played.look(2)
+    storage.remove_run(root, "made")
+    played.look(2)
+    assert len(lists) == 1
+    assert [each.run_id for each in played.follower.state.running] == ["new"]
+    assert set(played.follower.state.runs) == {"made", "new"}
+    played.look(9)
+    assert len(lists) == 2
+    assert set(played.follower.state.runs) == {"new"}
+
+    def gone(*_: Any) -> None:
+        raise storage.RunNotFoundError("gone")
+
+    monkeypatch.setattr(storage, "find_run", gone)
+    played.look(1)
+    assert (len(lists), played.follower.state.error) == (2, None)
+    played.look(1)
+    assert len(lists) == 3, "a run was removed"
+
+
 def test_a_run_that_is_removed_meanwhile(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its cells can no longer be read: the others are still shown."""
 
