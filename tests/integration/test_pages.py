@@ -83,7 +83,8 @@ def table(tab: Page, name: str) -> list[dict[str, str]]:
         f"""(() => {{
           const table = document.querySelector('[data-sortable="{name}"]');
           const heads = [...table.tHead.rows[0].cells].map((cell) => cell.innerText.trim());
-          const cells = (row) => [...row.cells].map((cell, place) => [heads[place], cell.innerText]);
+          const pair = (cell, place) => [heads[place], cell.innerText];
+          const cells = (row) => [...row.cells].map(pair);
           const shown = [...table.tBodies[0].rows].filter((row) => !row.hidden);
           return shown.map((row) => Object.fromEntries(cells(row)));
         }})()"""
