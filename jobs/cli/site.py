@@ -94,7 +94,7 @@ def _serve(results: storage.Root, folder: Path | None, port: int, whole_runs: in
     from jobs.report.site.build import build_site
     from jobs.report.site.serve import serve_site
 
-    def build(root: storage.Root, place: Path, say: ShowText) -> None:
+    def build(whole_runs: int, root: storage.Root, place: Path, say: ShowText) -> None:
         build_site(root, place, whole_runs=whole_runs, missed=missed_here(root), say=say)
 
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -105,7 +105,8 @@ def _serve(results: storage.Root, folder: Path | None, port: int, whole_runs: in
         results,
         folder=folder,
         port=port,
-        build=build,
+        prepare=partial(build, 0),
+        build=partial(build, whole_runs),
         make_comparison=partial(_compare, results),
         announce=lambda url: show(f"{url}\n"),
         narrate=narrate,

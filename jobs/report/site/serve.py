@@ -13,7 +13,7 @@ from pathlib import Path
 import storage
 from jobs.common.text import ShowText
 from jobs.report.html.shell import in_site
-from jobs.report.site.live import Follower, read_root_state
+from jobs.report.site.live import Follower, RootState
 from jobs.report.site.loopback import LoopbackServer, SiteAnswer
 from jobs.report.site.on_demand import Comparisons, MakeComparison, find_comparison
 from jobs.report.site.requests import is_plain_path
@@ -86,6 +86,7 @@ def serve_site(
     *,
     folder: Path | None,
     port: int,
+    prepare: BuildSite,
     build: BuildSite,
     make_comparison: MakeComparison,
     announce: ShowText,
@@ -97,7 +98,8 @@ def serve_site(
         root: the results root.
         folder: where to make the site; None: in a temporary folder, which is removed at the end.
         port: on loopback; 0: one that is free.
-        build: makes the site.
+        prepare: makes of the site what is quick, before the address is announced.
+        build: makes all of it, a few seconds later, and again when runs changed.
         make_comparison: makes a page that compares two runs.
         announce: shows the address.
         narrate: shows progress and problems.
@@ -113,13 +115,14 @@ def serve_site(
             )
             folder = Path(stack.enter_context(temporary))
         place = folder
-        state = read_root_state(root)
-        follower = Follower(root, lambda say: build(root, place, say), narrate, built=state)
+        nothing = RootState()
+        follower = Follower(root, lambda say: build(root, place, say), narrate, built=nothing)
         site = LiveSite(place, follower, make_comparison)
         server = LoopbackServer(site.answer, narrate, port)  # the port is taken before the work
         stack.callback(server.server_close)
-        build(root, place, narrate)
+        prepare(root, place, narrate)
         stack.enter_context(follower)
+        follower.look()
         stack.enter_context(server)
         announce(server.url)
         narrate("it can be read on this machine alone, with this address; Ctrl-C stops it")

@@ -125,7 +125,8 @@ class Served:
         self.said: list[str] = []
         self.folder: Path | None = None
         self.problem: BaseException | None = None
-        self._options: dict[str, Any] = {"folder": None, "port": 0, "build": self._build, **options}
+        builds = {"prepare": self._build, "build": self._build}
+        self._options: dict[str, Any] = {"folder": None, "port": 0, **builds, **options}
         self._root = root
 
     def _build(self, _root: storage.Root, folder: Path, say: Callable[[str], None]) -> None:
@@ -208,7 +209,7 @@ def test_what_cannot_be_served(tmp_path: Path) -> None:
         raise JobsError("no room")
 
     with pytest.raises(JobsError, match="no room"):
-        Served(tmp_path, build=fail).run(lambda _: None)
+        Served(tmp_path, prepare=fail).run(lambda _: None)
 
     def take_again(url: str) -> None:
         port = urllib.parse.urlsplit(url).port
