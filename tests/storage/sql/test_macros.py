@@ -13,7 +13,7 @@ from storage.sql import macros
 def changed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], str]]:
     """The digest with one text of the ladder's query replaced by another."""
     text = macros.query_text
-    kept = (macros.definition, macros._uses)
+    kept = (macros.definition, macros.query_statement, macros._uses)
 
     def definition(old: str, new: str) -> str:
         assert old in text("ladder")
