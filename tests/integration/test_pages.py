@@ -83,12 +83,7 @@ def table(tab: Page, name: str) -> list[dict[str, str]]:
         f"""(() => {{
           const table = document.querySelector('[data-sortable="{name}"]');
           const heads = [...table.tHead.rows[0].cells].map((cell) => cell.innerText.trim());
-<<<<<<< HEAD
           const cells = (row) => [...row.cells].map((cell, at) => [heads[at], cell.innerText]);
-=======
-          const pair = (cell, place) => [heads[place], cell.innerText];
-          const cells = (row) => [...row.cells].map(pair);
->>>>>>> page
           const shown = [...table.tBodies[0].rows].filter((row) => !row.hidden);
           return shown.map((row) => Object.fromEntries(cells(row)));
         }})()"""
