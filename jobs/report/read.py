@@ -132,8 +132,14 @@ def select_setting(rows: Sequence[Row], setting: Setting) -> list[Row]:
     return [row for row in rows if setting_key(row) == setting]
 
 
-def read_report(root: storage.Root, run_id: str) -> Report:
-    """Run all queries of the report for one run."""
+def read_report(root: storage.Root, run_id: str, *, has_history: bool = True) -> Report:
+    """Run all queries of the report for one run.
+
+    Args:
+        root: the results root.
+        run_id: the run.
+        has_history: false leaves out the history, which a site has on a page of its own.
+    """
 
     def ask(name: str) -> list[Row]:
         rows: list[Row] = storage.named_query(root, name, run_ids=[run_id]).to_pylist()
@@ -152,10 +158,10 @@ def read_report(root: storage.Root, run_id: str) -> Report:
         machines=ask("machines"),
         inputs=ask("inputs"),
     )
-    return _complete(root, report)
+    return _complete(root, report, has_history=has_history)
 
 
-def _complete(root: storage.Root, report: Report) -> Report:
+def _complete(root: storage.Root, report: Report, *, has_history: bool) -> Report:
     """Reads what takes long."""
     run_id = report.details.run_id
 
@@ -186,7 +192,7 @@ def _complete(root: storage.Root, report: Report) -> Report:
         latencies=ask("exit_latencies"),
         calibration=ask("gate_calibration"),
         passes=passes,
-        history=list(_history(root, run_id, report.ladder)),
+        history=list(_history(root, run_id, report.ladder)) if has_history else (),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Collection, Sequence
 from importlib import metadata, resources
 from pathlib import Path
@@ -87,18 +88,7 @@ def build_site(
         progress = build.begin()
         made = build.make_runs(progress, whole_runs)
         build.make_comparisons(progress, made)
-        rows = SiteRows(
-            name=str(root),
-            progress=[
-                {**row, "status": DAMAGED} if row["run_id"] in build.made_of.damaged else row
-                for row in progress
-            ],
-            groups=group_series(read_series(root)),
-            findings=read_findings(root),
-            missed=missed,
-        )
-        site.write_all(history_files(rows))
-        site.write_all(shared_pages(rows, build.made_of.compared))
+        build.make_shared_pages(progress, missed)
         site.save(build.made_of)
     return BuiltSite(site.written, len(made), len(progress))
 
@@ -151,7 +141,7 @@ class _Build:
             is_damaged = figures.run["status"] == DAMAGED
             if run_id in wanted and not is_damaged:
                 self.say(f"{run_id}: reading all of it")
-                report = read_report(self.root, run_id)
+                report = read_report(self.root, run_id, has_history=False)
             files = run_files(self.root, report, ladder)
             self.site.write_all(files)
             self.site.remove(f"data/runs/{run_id}/*", keep=files)
@@ -179,6 +169,27 @@ class _Build:
                 continue
             self.site.write(comparison_file(before, run_id), page.encode())
             self.made_of.compared.add((before, run_id))
+
+    def make_shared_pages(self, progress: Sequence[Row], missed: Sequence[MissedNight]) -> None:
+        """Make the pages about all runs, if a run or a missed night is another than before."""
+        made_of = self.made_of
+        shown = [sorted(made_of.runs.items()), sorted(made_of.compared), missed]
+        shared = hashlib.sha256(json.dumps(shown, default=str).encode()).hexdigest()
+        if made_of.shared == shared:
+            return
+        rows = SiteRows(
+            name=str(self.root),
+            progress=[
+                {**row, "status": DAMAGED} if row["run_id"] in made_of.damaged else row
+                for row in progress
+            ],
+            groups=group_series(read_series(self.root)),
+            findings=read_findings(self.root),
+            missed=missed,
+        )
+        self.site.write_all(history_files(rows))
+        self.site.write_all(shared_pages(rows, made_of.compared))
+        made_of.shared = shared
 
     def _forget(self, run_id: str) -> None:
         """Remove the pages of a run that is gone."""

@@ -28,6 +28,7 @@ class MadeOf:
         whole: the runs whose pages have everything.
         damaged: the runs that could not be read.
         compared: the pairs of runs that have a page, the earlier first.
+        shared: a digest of what the pages about all runs show.
     """
 
     version: str = ""
@@ -35,6 +36,7 @@ class MadeOf:
     whole: set[str] = field(default_factory=set)
     damaged: set[str] = field(default_factory=set)
     compared: set[tuple[str, str]] = field(default_factory=set)
+    shared: str = ""
 
 
 class SiteFolder:
@@ -101,6 +103,7 @@ class SiteFolder:
                 set(content["whole_runs"]),
                 set(content["damaged_runs"]),
                 {(str(first), str(second)) for first, second in content["compared_runs"]},
+                str(content["shared"]),
             )
         except (OSError, ValueError, KeyError, TypeError):
             return MadeOf()
@@ -113,6 +116,7 @@ class SiteFolder:
             "whole_runs": sorted(made_of.whole),
             "damaged_runs": sorted(made_of.damaged),
             "compared_runs": sorted(made_of.compared),
+            "shared": made_of.shared,
         }
         self.write(STATE_FILE, json.dumps(content, indent=0).encode())
 

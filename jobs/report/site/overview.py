@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from jobs.analysis.regressions.judge import WORST_FIRST
 from jobs.common.formatting import Row, format_counted, format_fixed, format_model, format_threshold
-from jobs.report.site.series import METRICS, RunOrder, SeriesGroup, change
+from jobs.report.site.series import METRICS, RunOrder, SeriesGroup, changes
 
 SPARK_NIGHTS = 30
 """Nights of a spark line."""
@@ -171,7 +171,7 @@ def _verdict(row: Row) -> str:
 
 
 def _change(row: Row, metric: str) -> Change:
-    value = change(row, metric)
+    *_, value = changes(row, metric)
     if value is None:
         return Change("–", None)
     return Change(f"{value:+.2f}" if metric == "acc1" else f"{value:+.1f} %", value)

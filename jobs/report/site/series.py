@@ -67,23 +67,22 @@ def _group(key: tuple[Any, ...], rows: Sequence[Row]) -> SeriesGroup:
     )
 
 
-def change(row: Row, metric: str, place: int = -1) -> float | None:
-    """Returns how a metric of a series changed at a place, from the last valid figure before it.
+def changes(row: Row, metric: str) -> Iterator[float | None]:
+    """Yields how a metric of a series changed, night by night, from the last valid figure before.
 
     Accuracy in points, all else in percent; None if either figure is missing or not valid, as in
     `trend`.
     """
-    values, valid = row[metric], row["is_valid"]
-    place %= len(values)
-    now = values[place]
-    before = next(
-        (values[i] for i in range(place - 1, -1, -1) if valid[i] and values[i] is not None), None
-    )
-    if now is None or before is None or not valid[place]:
-        return None
-    if metric == "acc1":
-        return float(now - before)
-    return float(100 * (now / before - 1)) if before else None
+    before = None
+    for now, is_valid in zip(row[metric], row["is_valid"], strict=True):
+        if now is None or not is_valid:
+            yield None
+            continue
+        if metric == "acc1":
+            yield None if before is None else now - before
+        else:
+            yield 100 * (now / before - 1) if before else None
+        before = now
 
 
 def explain_changes(row: Row) -> Iterator[tuple[int, str]]:
@@ -127,10 +126,7 @@ def history_data(
                 "threshold": format_threshold(row),
                 "night": [place_of[run_id] for run_id in row["run_id"]],
                 **{name: row[name] for name in (*METRICS, "mean_blocks", "is_valid")},
-                "changes": {
-                    name: [change(row, name, place) for place in range(len(row["run_id"]))]
-                    for name in METRICS
-                },
+                "changes": {name: list(changes(row, name)) for name in METRICS},
                 "verdicts": dict(_verdicts(row, findings)),
                 "explained": dict(explain_changes(row)),
             }

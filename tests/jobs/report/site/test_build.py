@@ -189,8 +189,9 @@ def test_a_whole_page_stays_while_its_run_does_not_change(
 ) -> None:
     """When a newer one has become the newest, too: so a year of nights keeps all."""
 
-    def read_quickly(root: Path, run_id: str) -> Report:
+    def read_quickly(root: Path, run_id: str, *, has_history: bool) -> Report:
         """Reads no more than of other runs, and says that it is all."""
+        assert not has_history
         row = storage.named_query(root, "run_progress", run_ids=[run_id]).to_pylist()
         ((figures, _),) = read_figures(root, row)
         return dataclasses.replace(figures, is_whole=True, means={})

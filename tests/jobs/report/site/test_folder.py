@@ -56,7 +56,7 @@ def test_the_same_content_is_left_alone(tmp_path: Path) -> None:
 
 def test_what_it_was_made_of_is_remembered(tmp_path: Path) -> None:
     """Unless that cannot be read: then of nothing."""
-    made_of = MadeOf("v1", {"a": "1", "b": "2"}, {"b"}, {"a"}, {("a", "b")})
+    made_of = MadeOf("v1", {"a": "1", "b": "2"}, {"b"}, {"a"}, {("a", "b")}, "x")
     site = SiteFolder(tmp_path)
     site.save(made_of)
     assert site.made_of() == made_of

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jobs.report.site.series import METRICS, change, explain_changes, group_series, history_data
+from jobs.report.site.series import METRICS, changes, explain_changes, group_series, history_data
 
 STATE = {"checkpoint": "a" * 64, "torch": "2.5", "highest clock, MHz": 1510.0}
 RUNS = ("mon", "tue", "wed", "thu")
@@ -52,14 +52,15 @@ def series(**changes: Any) -> dict[str, Any]:
 )
 def test_a_change_is_from_the_last_valid_figure(metric: str, expected: list[float | None]) -> None:
     """Accuracy in points, times in percent; none from, to or across what is missing or invalid."""
-    found = [change(series(), metric, place) for place in range(4)]
+    found = list(changes(series(), metric))
     assert found == [None if each is None else pytest.approx(each) for each in expected]
-    assert change(series(), metric) == found[-1]
 
 
 def test_what_was_zero_has_no_relative_change() -> None:
     """Nor what was not there."""
-    assert change(series(forward_ms=[0.0, 1.0, None, None]), "forward_ms", 1) is None
+    assert list(changes(series(forward_ms=[0.0, 1.0, None, 2.0]), "forward_ms")) == [
+        *(None, None, None, 100.0)
+    ]
 
 
 def test_what_else_changed_is_named_with_both_values() -> None:
