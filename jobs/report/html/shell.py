@@ -113,7 +113,7 @@ def render(
         scripts={name: Markup(source) for name, source in sources.items()},  # noqa: S704 - ours and Vega's
         data=replace_non_finite(data),
     )
-    return _environment().get_template(template).render(shell=shell, **context)
+    return _environment().get_template(template).render({"shell": shell, **context})
 
 
 def site_assets() -> dict[str, bytes]:

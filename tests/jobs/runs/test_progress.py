@@ -31,7 +31,8 @@ class Screen:
     def __init__(self, plan: Plan, *, is_terminal: bool) -> None:
         self.now_s = 100.0
         self.file = io.StringIO()
-        console = Console(file=self.file, force_terminal=is_terminal, width=80, color_system=None)
+        size = {"width": 80, "height": 25}
+        console = Console(file=self.file, force_terminal=is_terminal, color_system=None, **size)
         self.progress = Progress(plan, frozenset(), console, lambda: self.now_s)
         queue = make_blocks(plan, by_device=False)[0].tasks("r", frozenset())
         self.exits, self.first, self.second, *_ = queue
