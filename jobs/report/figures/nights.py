@@ -129,7 +129,8 @@ def _chart(
             scale=alt.Scale(type="utc"),
             axis=alt.Axis(labelOverlap=True, tickCount=5, format=_CLOCK),
         ),
-        y=alt.Y("value:Q", title=label, scale=alt.Scale(zero=False)),
+        # In full: figures that are all alike have one label, which would be rounded to a digit.
+        y=alt.Y("value:Q", title=label, scale=alt.Scale(zero=False), axis=alt.Axis(format=".6~g")),
         color=alt.Color("line:N", title=None, sort=lines, legend=make_legend(lines or ())),
     )
     line = base.mark_line(strokeWidth=2).encode(detail="grid:N")
