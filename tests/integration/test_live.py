@@ -40,10 +40,16 @@ CELL = storage.CellRow("new", "c", position=0, kind="latency", model="m", images
 def until(page: Page, script: str, expected: Callable[[Any], bool]) -> Any:
     """Wait until a page shows something; returns it."""
     deadline_s = time.monotonic() + PATIENCE_S
-    while not expected(found := page.run(script)):
+    found: Any = None
+    while True:
+        try:
+            if expected(found := page.run(script)):
+                return found
+        except AssertionError as err:
+            if "navigated" not in str(err):  # the page was being loaded again
+                raise
         assert time.monotonic() < deadline_s, found
         time.sleep(0.05)
-    return found
 
 
 class Root:
