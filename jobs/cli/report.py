@@ -70,7 +70,7 @@ def report(
     if output:
         check_suffix(output, is_markdown=is_markdown)
     if figures or not is_markdown:
-        check_extra("a report with charts")
+        check_extra("a report with charts", "--markdown needs no extra")
     check_places(output, figures)
     found = read_report(results, storage.resolve_run(results, run))
     if is_markdown and output:

@@ -26,6 +26,9 @@ CURVE_POINTS = MOST_POINTS - LISTED_POINTS
 SHOWN_IMAGES = 6
 """How many of the easiest and of the hardest images are shown, per exit, right and wrong."""
 
+_FIGURES = ("summary", "judged", "unusable_cells", "machines", "inputs")
+"""Queries about each run that is shown."""
+
 _DEFAULT_THRESHOLD = 0.5
 
 Setting = tuple[Any, ...]
@@ -80,39 +83,39 @@ class AllExitPass:
 class Report:
     """Rows of a run by query; a sequence is empty if the run has no data for it.
 
-    What follows `is_whole` takes most of the time and space, and can be left out.
+    What follows `is_whole` takes most of the time and space, and is left out of most of a site.
 
     Attributes:
         run: row of `run_progress`.
         details: the run as submitted, with its grid and versions.
-        ladder: rows of `summary`; `means` has intervals of its mean latencies, None if
-            they were not computed.
+        ladder: rows of `summary`.
         judged: rows of `judged`: verdicts on this run compared with earlier nights.
-        told: rows of `told`: regressions and improvements of earlier nights.
         unusable, machines, inputs: rows of the queries of these names.
         is_whole: whether what follows was read.
+        means: intervals of the ladder's mean latencies; None if they were not computed.
         curve: rows of `curve`, at most CURVE_POINTS per pass.
         histogram, latencies: rows of `exit_histogram`, `exit_latencies`.
         calibration: rows of `gate_calibration`.
         passes: all-exit passes of models with gates.
+        told: rows of `told`: regressions and improvements of earlier nights.
         history: rows of `history`, for all models of the ladder.
     """
 
     run: Row
     details: storage.RunRow
     ladder: Sequence[Row]
-    means: Means | None
     judged: Sequence[Row]
-    told: Sequence[Row]
     unusable: Sequence[Row]
     machines: Sequence[Row]
     inputs: Sequence[Row]
     is_whole: bool = False
+    means: Means | None = None
     curve: Sequence[Row] = ()
     histogram: Sequence[Row] = ()
     latencies: Sequence[Row] = ()
     calibration: Sequence[Row] = ()
     passes: Sequence[AllExitPass] = ()
+    told: Sequence[Row] = ()
     history: Sequence[Row] = ()
 
     @property
@@ -132,37 +135,40 @@ def select_setting(rows: Sequence[Row], setting: Setting) -> list[Row]:
     return [row for row in rows if setting_key(row) == setting]
 
 
-def read_report(root: storage.Root, run_id: str, *, has_history: bool = True) -> Report:
-    """Run all queries of the report for one run.
-
-    Args:
-        root: the results root.
-        run_id: the run.
-        has_history: false leaves out the history, which a site has on a page of its own.
-    """
-
-    def ask(name: str) -> list[Row]:
-        rows: list[Row] = storage.named_query(root, name, run_ids=[run_id]).to_pylist()
-        return rows
-
-    (run,) = ask("run_progress")
+def read_report(root: storage.Root, run_id: str) -> Report:
+    """Run all queries of the report for one run."""
+    (run,) = storage.named_query(root, "run_progress", run_ids=[run_id]).to_pylist()
     (details,) = (each for each in storage.list_runs(root) if each.run_id == run_id)
-    report = Report(
+    answers = {name: table.to_pylist() for name, table in ask_figures(root, [run_id]).items()}
+    report = complete_report(root, make_report(run, details, answers))
+    told = storage.named_query(root, "told", run_id=run_id).to_pylist()
+    return replace(report, told=told, history=list(_history(root, run_id, report.ladder)))
+
+
+def ask_figures(root: storage.Root, run_ids: Sequence[str]) -> dict[str, Any]:
+    """Ask what `make_report` needs of some runs: Arrow tables by question, in order of run.
+
+    Raises:
+        DamagedError: a run cannot be read.
+    """
+    return {name: storage.named_query(root, name, run_ids=run_ids) for name in _FIGURES}
+
+
+def make_report(run: Row, details: storage.RunRow, answers: Mapping[str, Sequence[Row]]) -> Report:
+    """Make the report of a run without what takes long, of its rows of `ask_figures`."""
+    return Report(
         run=run,
         details=details,
-        ladder=ask("summary"),
-        means=mean_latencies(root, run_id),
-        judged=ask("judged"),
-        told=storage.named_query(root, "told", run_id=run_id).to_pylist(),
-        unusable=ask("unusable_cells"),
-        machines=ask("machines"),
-        inputs=ask("inputs"),
+        ladder=answers["summary"],
+        judged=answers["judged"],
+        unusable=answers["unusable_cells"],
+        machines=answers["machines"],
+        inputs=answers["inputs"],
     )
-    return _complete(root, report, has_history=has_history)
 
 
-def _complete(root: storage.Root, report: Report, *, has_history: bool) -> Report:
-    """Reads what takes long."""
+def complete_report(root: storage.Root, report: Report) -> Report:
+    """Read what takes long: all that `is_whole` stands for, but not other nights."""
     run_id = report.details.run_id
 
     def ask(name: str, **parameters: object) -> list[Row]:
@@ -187,12 +193,12 @@ def _complete(root: storage.Root, report: Report, *, has_history: bool) -> Repor
     return replace(
         report,
         is_whole=True,
+        means=mean_latencies(root, run_id),
         curve=curve,
         histogram=ask("exit_histogram"),
         latencies=ask("exit_latencies"),
         calibration=ask("gate_calibration"),
         passes=passes,
-        history=list(_history(root, run_id, report.ladder)) if has_history else (),
     )
 
 

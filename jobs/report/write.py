@@ -32,12 +32,12 @@ _INSTEAD_OF_COMPARISON = {
 }
 
 
-def check_extra(why: str, otherwise: str = "--markdown needs no extra") -> None:
+def check_extra(why: str, otherwise: str = "") -> None:
     """Check that the drawing packages are installed, before minutes of reading.
 
     Args:
         why: what needs them.
-        otherwise: what does not.
+        otherwise: what does not, if there is such.
 
     Raises:
         UsageError: a package of the extra `report` is missing.
@@ -47,7 +47,7 @@ def check_extra(why: str, otherwise: str = "--markdown needs no extra") -> None:
             import_module(name)
     except ImportError as err:
         raise UsageError(
-            f"{why} needs {err.name}: pip install 'gfjobs[report]'; {otherwise}"
+            f"{why} needs {err.name}: pip install 'gfjobs[report]'{otherwise and f'; {otherwise}'}"
         ) from err
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from .browser import Page, browser
 from .commands import GRID, Command, Place, Processes
 
 
@@ -32,6 +33,15 @@ def _rays_workers_are_as_urgent_as_others() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_worker_niceness", "0")
         yield
+
+
+@pytest.fixture
+def tab(tmp_path: Path) -> Iterator[Page]:
+    """A tab of a browser; afterwards it has logged nothing."""
+    with browser(tmp_path / "profile") as opened:
+        opened.resize(1280)
+        yield opened
+        assert not opened.errors
 
 
 @pytest.fixture(scope="session")

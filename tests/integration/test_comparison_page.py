@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from jobs.report.html.shell import in_site, site_assets
 from jobs.report.pair import PairReport, read_pair
 from jobs.report.write import write_comparison
 
-from .browser import PROGRAMS, Page, browser, program
+from .browser import PROGRAMS, Page, program
 from .test_report import HOSTILE, OVERFLOWING
 
 pytestmark = [
@@ -46,15 +46,6 @@ def alone(root: Path, pair: PairReport, tmp_path_factory: pytest.TempPathFactory
     path: Path = tmp_path_factory.mktemp("alone") / "comparison.html"
     write_comparison(root, pair, path)
     return path
-
-
-@pytest.fixture
-def tab(tmp_path: Path) -> Iterator[Page]:
-    """A tab of a browser; afterwards it has logged nothing."""
-    with browser(tmp_path / "profile") as opened:
-        opened.resize(1280)
-        yield opened
-        assert not opened.errors
 
 
 def fetched(tab: Page) -> set[str]:

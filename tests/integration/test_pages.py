@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -12,8 +12,9 @@ import pytest
 
 import storage
 from jobs.report.site.build import build_site
+from tests.storage.conftest import Builder
 
-from .browser import PROGRAMS, Page, browser, program
+from .browser import PROGRAMS, Page, program
 from .test_report import HOSTILE, OVERFLOWING
 
 pytestmark = [
@@ -44,15 +45,6 @@ def site(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("site")
     build_site(root, folder)
     return folder
-
-
-@pytest.fixture
-def tab(tmp_path: Path) -> Iterator[Page]:
-    """A tab of a browser; afterwards it has logged nothing."""
-    with browser(tmp_path / "profile") as opened:
-        opened.resize(1280)
-        yield opened
-        assert not opened.errors
 
 
 def until(tab: Page, script: str, expected: object) -> None:
@@ -120,7 +112,10 @@ def test_every_page_fits_the_screen(
             " && !each.ariaLabel).map((each) => each.outerHTML)"
         )
         assert tab.run(unnamed) == []
-        assert tab.run("document.querySelectorAll('[role=img]:not([aria-label])').length") == 0
+        labels = tab.run("[...document.querySelectorAll('.chart')].map((each) => each.ariaLabel)")
+        shown = tab.run("document.querySelectorAll('figure[hidden] .chart').length")
+        assert len([label for label in labels if label and len(label) > 40]) >= len(labels) - shown
+        assert not [label for label in labels if label == "Vega visualization"], name
         tab.screenshot(tmp_path / "page.png")
         assert (tmp_path / "page.png").stat().st_size > 10_000
     asked = {url for url in tab.requests if not url.startswith(("data:", "about:"))}
@@ -218,3 +213,21 @@ def test_a_table_is_sorted_and_filtered_by_keyboard(tab: Page, site: Path) -> No
     until(tab, "location.hash", "#runs.sort=-run&runs.filter=fir")
     tab.open(site / "runs.html", "runs.sort=-run&runs.filter=fir")
     assert [row["run"] for row in table(tab, "runs")] == ["first"]
+
+
+def test_exact_halves_are_rounded_as_python_does(tab: Page, tmp_path: Path) -> None:
+    """To the even digit: a browser's own rounding would say 2.063."""
+    for run_id in ("one", "two"):
+        build = Builder(tmp_path / "results", run_id)
+        build.records(build.cell(), 20, forward_ms=2.0625)
+        build.store()
+    build_site(tmp_path / "results", tmp_path / "site", whole_runs=0)
+    assert f"{2.0625:.3f}" == "2.062"
+    tab.open(tmp_path / "site" / "history.html")
+    drawn(tab)
+    assert [row["ms"] for row in table(tab, "nights")] == ["2.062"] * 2
+    label = "document.querySelector('[data-series=forward_ms]').ariaLabel"
+    assert "from 2.062 to 2.062" in tab.run(label)
+    tab.open(tmp_path / "site" / "compare.html")
+    drawn(tab)
+    assert [(row["ms A"], row["ms B"]) for row in table(tab, "pairs")] == [("2.062", "2.062")]

@@ -16,7 +16,7 @@ from jobs.common.formatting import Row
 from jobs.report.html.comparison import comparison_page
 from jobs.report.html.shell import site_assets
 from jobs.report.pair import read_pair
-from jobs.report.read import read_report
+from jobs.report.read import complete_report
 from jobs.report.site.folder import MadeOf, SiteFolder
 from jobs.report.site.overview import MissedNight
 from jobs.report.site.pages import (
@@ -141,7 +141,7 @@ class _Build:
             is_damaged = figures.run["status"] == DAMAGED
             if run_id in wanted and not is_damaged:
                 self.say(f"{run_id}: reading all of it")
-                report = read_report(self.root, run_id, has_history=False)
+                report = complete_report(self.root, figures)
             files = run_files(self.root, report, ladder)
             self.site.write_all(files)
             self.site.remove(f"data/runs/{run_id}/*", keep=files)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import storage
 from jobs.common.formatting import Row
-from jobs.report.read import Report
+from jobs.report.read import Report, ask_figures, make_report
 
 BATCH = 60
 """Runs per question: more take memory, fewer take time."""
@@ -16,7 +16,6 @@ BATCH = 60
 DAMAGED = "damaged"
 """The status of a run that is left out of every answer."""
 
-_QUESTIONS = ("summary", "judged", "unusable_cells", "machines", "inputs")
 _FINDINGS = """
     FROM regressions
     WHERE verdict IN ('regression', 'suspect', 'improvement')
@@ -61,17 +60,8 @@ def read_figures(root: storage.Root, progress: Sequence[Row]) -> Iterator[RunFig
         for row in batch:
             run_id = row["run_id"]
             of_run = {name: rows.get(run_id, ()) for name, rows in answers.items()}
-            report = Report(
-                run={**row, "status": DAMAGED} if run_id in damaged else row,
-                details=details[run_id],
-                ladder=of_run["summary"],
-                means=None,
-                judged=of_run["judged"],
-                told=(),
-                unusable=of_run["unusable_cells"],
-                machines=of_run["machines"],
-                inputs=of_run["inputs"],
-            )
+            run = {**row, "status": DAMAGED} if run_id in damaged else row
+            report = make_report(run, details[run_id], of_run)
             yield RunFigures(report, ladders.get(run_id, tables["summary"].slice(length=0)))
 
 
@@ -90,20 +80,16 @@ def read_findings(root: storage.Root) -> Mapping[str, Sequence[Row]]:
 def _ask(root: storage.Root, run_ids: Sequence[str]) -> tuple[dict[str, Any], Collection[str]]:
     """Asks all questions about some runs; of those that are damaged, which it names, nothing."""
     try:
-        return _answers(root, run_ids), ()
+        return ask_figures(root, run_ids), ()
     except storage.DamagedError:
         damaged = {run_id for run_id in run_ids if _is_damaged(root, run_id)}
         whole = [run_id for run_id in run_ids if run_id not in damaged]
-        return _answers(root, whole), damaged
-
-
-def _answers(root: storage.Root, run_ids: Sequence[str]) -> dict[str, Any]:
-    return {name: storage.named_query(root, name, run_ids=run_ids) for name in _QUESTIONS}
+        return ask_figures(root, whole), damaged
 
 
 def _is_damaged(root: storage.Root, run_id: str) -> bool:
     try:
-        _answers(root, [run_id])
+        ask_figures(root, [run_id])
     except storage.DamagedError:
         return True
     return False

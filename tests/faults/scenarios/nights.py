@@ -148,6 +148,8 @@ def scheduler_killed(bench: Bench, times: int) -> None:
         began_s, before = time.monotonic(), len(nights.ended())
         until(lambda: len(nights.ended()) > before, "a night after all")
         bench.tally.recoveries_s.append(time.monotonic() - began_s)
+        # The night may be one that outlived the daemon before: the last has yet to begin.
+        until(lambda: "scheduler started" in daemon.log.read_text(), "the daemon to begin")
     finally:
         daemon.signal(signal.SIGTERM)
         code, said = daemon.end()

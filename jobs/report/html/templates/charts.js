@@ -12,11 +12,14 @@ const chartOptions = {
   tooltip: { theme: "custom", disableDefaultStyle: true },
 };
 
+// Draws one chart. Vega labels its place anew, by the description: that is the text alternative.
+const drawChart = (place, spec) => vegaEmbed(place, { ...spec, description: place.ariaLabel }, chartOptions);
+
 const chartPlaces = Array.from(document.querySelectorAll("[data-chart]"));
 
 // A promise, so that tests and printing can wait for the charts.
 window.chartsDrawn = (chartPlaces.length ? pageData.load("charts") : Promise.resolve()).then((charts) =>
-  Promise.all(chartPlaces.map((place) => vegaEmbed(place, charts[place.dataset.chart], chartOptions))),
+  Promise.all(chartPlaces.map((place) => drawChart(place, charts[place.dataset.chart]))),
 );
 
 // Open folded sections for printing, except tables that repeat a chart.

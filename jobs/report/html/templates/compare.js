@@ -6,6 +6,7 @@
   const root = document.getElementById("compare");
   if (!root) return;
   const { runs, compared } = pageData.data;
+  const { fixed, signed, make, cell } = pageData;
   const known = runs.map((run) => run.run_id);
   const made = new Set(compared.map((pair) => pair.join("--")));
   const part = (name) => root.querySelector(`[data-part="${name}"]`);
@@ -13,20 +14,10 @@
   const table = root.querySelector("table");
   // A site that is served makes the page of any comparison when it is asked for.
   const isServed = document.querySelector('script[src$="assets/live.js"]') !== null;
+  const WHOLE = "With intervals, McNemar's test and the images that changed";
   let shown = 0;
 
-  const fixed = (number, places) => (number === null ? "–" : number.toFixed(places));
-  const signed = (number, places) =>
-    number === null ? "–" : `${number < 0 ? "−" : "+"}${Math.abs(number).toFixed(places)}`;
   const both = (a, b) => a !== null && b !== null;
-
-  function cell(text, tag = "td", isText = false) {
-    const element = document.createElement(tag);
-    element.textContent = text;
-    if (tag === "th") element.scope = "row";
-    if (isText) element.className = "text";
-    return element;
-  }
 
   function pairs(a, b) {
     const others = new Map(b.map((row) => [JSON.stringify(row.key), row]));
@@ -36,12 +27,13 @@
   }
 
   function line([a, b]) {
-    const row = document.createElement("tr");
     const percent = (name) => (both(a[name], b[name]) && a[name] ? 100 * (b[name] / a[name] - 1) : null);
     const time = (side) => (side.is_valid ? fixed(side.forward_ms, 3) : "INVALID");
     const areValid = a.is_valid && b.is_valid;
-    row.append(
-      cell(a.model, "th"),
+    return make(
+      "tr",
+      {},
+      make("th", { scope: "row", textContent: a.model }),
       cell(a.threshold),
       cell(fixed(a.acc1, 2)),
       cell(fixed(b.acc1, 2)),
@@ -54,9 +46,8 @@
       cell(signed(areValid ? percent("energy_mj") : null, 1)),
       cell(fixed(a.mean_blocks, 2)),
       cell(fixed(b.mean_blocks, 2)),
-      cell(b.setting === a.setting ? a.setting : `${a.setting}; B: ${b.setting}`, "td", true),
+      cell(b.setting === a.setting ? a.setting : `${a.setting}; B: ${b.setting}`, true),
     );
-    return row;
   }
 
   // Links to the page of this comparison, or names the command that makes it.
@@ -64,14 +55,11 @@
     const place = part("whole");
     const name = `${a}--${b}`;
     if (made.has(name) || isServed) {
-      const anchor = document.createElement("a");
-      anchor.href = `comparisons/${encodeURIComponent(name)}.html`;
-      anchor.textContent = "With intervals, McNemar's test and the images that changed";
-      place.replaceChildren(anchor);
+      const href = `comparisons/${encodeURIComponent(name)}.html`;
+      place.replaceChildren(make("a", { href, textContent: WHOLE }));
     } else {
-      const code = document.createElement("code");
-      code.textContent = `gfjobs compare ${a} ${b} --html comparison.html`;
-      place.replaceChildren("With intervals, McNemar's test and the images that changed: ", code);
+      const command = `gfjobs compare ${a} ${b} --html comparison.html`;
+      place.replaceChildren(`${WHOLE}: `, make("code", { textContent: command }));
     }
   }
 

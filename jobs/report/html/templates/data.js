@@ -30,17 +30,28 @@ window.pageData = (() => {
     return isEven ? exact.slice(0, digits ? point : point - 1) : number.toFixed(digits);
   }
 
+  // A change with its sign.
+  function signed(number, digits) {
+    const text = fixed(number === null ? null : Math.abs(number), digits);
+    return number === null ? text : `${number < 0 ? "−" : "+"}${text}`;
+  }
+
+  // An element with its properties and children.
+  function make(tag, properties = {}, ...children) {
+    const element = Object.assign(document.createElement(tag), properties);
+    element.append(...children);
+    return element;
+  }
+
   return {
     data,
     fixed,
+    signed,
+    make,
+    // A cell of a table, with a text.
+    cell: (text, isText = false) => make("td", { textContent: text, className: isText ? "text" : "" }),
     // The bytes of a base64 text.
     bytes: (text) => Uint8Array.from(atob(text), (char) => char.charCodeAt(0)),
-    // An element with its properties and children.
-    make(tag, properties = {}, ...children) {
-      const element = Object.assign(document.createElement(tag), properties);
-      element.append(...children);
-      return element;
-    },
     // A promise of a part: of the page's data, of its `parts`, or of the script file that `files` names.
     load(key) {
       for (const held of [data, data.parts ?? {}]) if (key in held) return Promise.resolve(held[key]);

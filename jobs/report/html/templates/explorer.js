@@ -210,7 +210,7 @@
     const now = evaluate(pass, thresholdsOf(controls));
     const change = now.acc1 - pass.fullAcc1;
     say("acc1", `${fixed(now.acc1, 2)} %`);
-    say("acc1-change", `${change < 0 ? "−" : "+"}${fixed(Math.abs(change), 2)} points vs full depth`);
+    say("acc1-change", `${pageData.signed(change, 2)} points vs full depth`);
     say("blocks", fixed(now.blocks, 2));
     say("blocks-change", `of ${pass.exit_blocks[pass.exits - 1] + 1}`);
     say("latency", now.latency ? `${fixed(now.latency.mean, 3)} ms ${pass.ms_error}`.trim() : "–");
@@ -283,7 +283,7 @@
       makeControls();
       show();
     }
-    const embedded = await vegaEmbed(part("chart"), pass.chart, chartOptions);
+    const embedded = await drawChart(part("chart"), pass.chart);
     if (pass.cell_id !== found.cell_id) return;
     view = embedded.view;
     view.addEventListener("click", take);

@@ -6,6 +6,7 @@
   const root = document.getElementById("history");
   if (!root) return;
   const { groups, runs } = pageData.data;
+  const { fixed, signed, make, cell } = pageData;
   const part = (name) => root.querySelector(`[data-part="${name}"]`);
   const [series, threshold] = [root.querySelector("#series"), root.querySelector("#threshold")];
   const body = root.querySelector("table").tBodies[0];
@@ -14,25 +15,9 @@
   const ALL = "all";
   let shown = 0;
 
-  const fixed = (number, places) => (number === null ? "–" : number.toFixed(places));
-  const signed = (number, places) =>
-    number === null ? "–" : `${number < 0 ? "−" : "+"}${Math.abs(number).toFixed(places)}`;
-
-  function cell(text, isText) {
-    const element = document.createElement("td");
-    element.textContent = text;
-    if (isText) element.className = "text";
-    return element;
-  }
-
   function link(runId) {
-    const element = document.createElement("th");
-    const anchor = document.createElement("a");
-    element.scope = "row";
-    anchor.href = `runs/${encodeURIComponent(runId)}.html`;
-    anchor.textContent = runId;
-    element.append(anchor);
-    return element;
+    const href = `runs/${encodeURIComponent(runId)}.html`;
+    return make("th", { scope: "row" }, make("a", { href, textContent: runId }));
   }
 
   const nameOf = (line) => (line.threshold === "–" ? "static" : `t ${line.threshold}`);
@@ -61,11 +46,12 @@
     return lines.flatMap((line) =>
       line.night
         .map((night, place) => {
-          const row = document.createElement("tr");
           const runId = data.nights[night];
           const judged = Object.entries(line.verdicts[place] ?? {}).map(([name, verdict]) => `${name} ${verdict}`);
           const said = lines.length > 1 ? [nameOf(line), ...judged] : judged;
-          row.append(
+          return make(
+            "tr",
+            {},
             link(runId),
             cell((runOf.get(runId)?.submitted_at ?? "–").slice(0, 16).replace("T", " ")),
             cell(fixed(line.acc1[place], digits.acc1)),
@@ -79,7 +65,6 @@
             cell(said.join("; "), true),
             cell(line.explained[place] ?? "", true),
           );
-          return row;
         })
         .reverse(),
     );
@@ -97,11 +82,11 @@
       place.setAttribute(
         "aria-label",
         `${figure.querySelector("figcaption").textContent} over ${new Set(values.map((value) => value.run)).size} runs:` +
-          ` from ${Math.min(...numbers).toFixed(places)} to ${Math.max(...numbers).toFixed(places)},` +
-          ` newest ${numbers[numbers.length - 1].toFixed(places)}; the table has each figure`,
+          ` from ${fixed(Math.min(...numbers), places)} to ${fixed(Math.max(...numbers), places)},` +
+          ` newest ${fixed(numbers[numbers.length - 1], places)}; the table has each figure`,
       );
       const spec = pageData.data.charts[metric];
-      await vegaEmbed(place, { ...spec, data: { ...spec.data, values } }, chartOptions);
+      await drawChart(place, { ...spec, data: { ...spec.data, values } });
     }
   }
 
