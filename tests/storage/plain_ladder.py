@@ -58,21 +58,24 @@ ORDER BY c.run_id, c.position, c.cell_id
 """
 
 
+CACHES = (macros.definition, macros.query_statement, macros._uses, macros._is_repeated)
+"""What is kept of the queries' texts: to be cleared before and after one is replaced."""
+
+
 @contextlib.contextmanager
 def plain_ladder() -> Iterator[None]:
     """Whoever asks for the ladder gets the plain one."""
     text = macros.query_text
-    kept = (macros.definition, macros._uses)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             macros,
             "query_text",
             lambda name: PLAIN_LADDER if name == "ladder" else text(name),
         )
-        for each in kept:
+        for each in CACHES:
             each.cache_clear()
         try:
             yield
         finally:
-            for each in kept:
+            for each in CACHES:
                 each.cache_clear()

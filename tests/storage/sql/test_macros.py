@@ -7,25 +7,25 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from storage.sql import macros
+from tests.storage.plain_ladder import CACHES
 
 
 @pytest.fixture
 def changed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], str]]:
     """The digest with one text of the ladder's query replaced by another."""
     text = macros.query_text
-    kept = (macros.definition, macros.query_statement, macros._uses)
 
     def definition(old: str, new: str) -> str:
         assert old in text("ladder")
         query = text("ladder").replace(old, new)
         monkeypatch.setattr(macros, "query_text", lambda n: query if n == "ladder" else text(n))
-        for each in kept:
+        for each in CACHES:
             each.cache_clear()
         return macros.definition()
 
     yield definition
     monkeypatch.undo()
-    for each in kept:
+    for each in CACHES:
         each.cache_clear()
 
 
