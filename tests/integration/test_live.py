@@ -215,14 +215,17 @@ models: [digits-gfnet, digits-dynn]
 datasets: [{name: digits, limit: 200}]
 thresholds: [0.5, 0.9]
 threads: [1]
-latency: {rounds: 8, warmup_images: 4}
+latency: {rounds: 20, warmup_images: 4}
 """
 
 
 def test_the_command_follows_a_real_run(
     place: Place, made_run: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """From its beginning to its end, beside it; then Ctrl-C leaves nothing behind."""
+    """From its beginning to its end, beside it; then Ctrl-C leaves nothing behind.
+
+    The run stands still until its pages are there: where the site takes long, it would be over.
+    """
     made_run(place.root)
     made_run(place.root, "low", day=25, active_mw=4900.0)
     place.grid.write_text(LONG_GRID)
@@ -241,10 +244,13 @@ def test_the_command_follows_a_real_run(
         run = place.command(
             *("submit", place.grid, "--run", "r", "--results", place.root, "--inline")
         )
+        processes.until(lambda: any(place.root.glob("runs/r/commits/*.json")), "the first commit")
+        run.signal(signal.SIGSTOP)
         until(opened, STATUS, lambda text: "r is running" in text)
         assert run.is_running()
         shown = "document.querySelector('[data-live-run=r] span')?.textContent ?? ''"
         until(opened, shown, lambda text: " of 5 cells, " in text)
+        run.signal(signal.SIGCONT)
         assert run.end()[0] == 0
         ended = "[...document.querySelectorAll('#runs tr')].map((each) => each.innerText).join()"
         until(opened, ended, lambda text: "done" in text.split("low")[0])
