@@ -55,6 +55,7 @@ def _queued(cell: Cell, run_id: str, position: int) -> storage.CellRow:
         protocol=PROTOCOL_VERSION,
         num_classes=config.num_classes,
         exit_rule=cell.model.exit_rule if cell.model.gates else None,
+        borrowed_from=cell.borrowed_from,
     )
     return _with_costs(_with_calibration(row, cell), cell)
 
@@ -250,6 +251,8 @@ class CellStates:
         for other, row in self._rows.items():
             if self._asked[other] == asked and row.node is None:
                 self._rows[other] = replace(row, device=device)
+            if self._cells[other].borrowed_from == asked:
+                self._rows[other] = replace(self._rows[other], borrowed_from=device)
 
     def _asked_tasks(self, cell_id: str) -> int:
         cell = self._cells[cell_id]

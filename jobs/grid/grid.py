@@ -55,6 +55,19 @@ class LatencyProtocol:
 
 
 @dataclass(frozen=True)
+class Borrowing:
+    """Accuracy that the devices of a grid borrow from one of them, or from another.
+
+    Attributes:
+        lender: the device whose all-exit passes answer all images.
+        sample: images that each other device answers, the first of the fixed shuffle.
+    """
+
+    lender: str
+    sample: int = 500
+
+
+@dataclass(frozen=True)
 class Grid:
     """A grid file, resolved: every model verified, every data set opened.
 
@@ -65,6 +78,7 @@ class Grid:
         energy: the windows of power, if energy is measured.
         latency_batch, accuracy_batch: images per batch of routed and of all-exit passes.
         calibration: the images that the ranges of int8 are taken from; None if nothing is int8.
+        borrowing: None: every device answers all images.
         baseline: name of the model that savings are relative to; None: the first static one.
         exclude: excluded combinations, each from axis name to value.
     """
@@ -85,6 +99,7 @@ class Grid:
     latency: LatencyProtocol
     energy: EnergyProtocol
     calibration: CalibrationSet | None
+    borrowing: Borrowing | None
     baseline: str | None
     exclude: tuple[Mapping[str, str], ...]
 

@@ -12,6 +12,7 @@ from jobs.grid.grid import (
     INT8,
     LATENCY_BATCH,
     MEASURES,
+    Borrowing,
     LatencyProtocol,
 )
 from jobs.grid.models import GATE
@@ -44,6 +45,8 @@ KEYS = {
     "batch_sizes": "Images per batch, by what is measured.",
     "measure": f"List of what to measure: {_listed(MEASURES)}. Default:"
     f" `[{', '.join(DEFAULT_MEASURES)}]`.",
+    "accuracy": "Borrows the accuracy of slow devices from a fast one. Default: every device"
+    " answers all images.",
     "latency": "How routed cells are timed.",
     "energy": "Windows of power around each timed task, if energy is measured.",
     "calibration": f"Images that the ranges of `{INT8}` are taken from; required with `{INT8}`"
@@ -62,6 +65,12 @@ BELOW = {
         "latency": "Images per batch of routed cells and of other timed cells. Default:"
         f" {LATENCY_BATCH}.",
         "accuracy": f"Images per batch of the all-exit pass. Default: {ACCURACY_BATCH}.",
+    },
+    "accuracy": {
+        "borrow": "Device whose all-exit passes answer all images, by name; not `any`. The others"
+        " answer a sample, and their accuracy is that of this device, with a bound.",
+        "sample": "Images that each other device answers, the first of the fixed shuffle. Default:"
+        f" {Borrowing.sample}.",
     },
     "latency": {
         "rounds": f"Full passes over the images. Default: {LatencyProtocol.rounds}.",

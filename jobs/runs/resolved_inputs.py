@@ -63,6 +63,8 @@ def resolve_inputs(cells: Iterable[Cell]) -> ResolvedInputs:
                 "content": used.images.sha256,
                 "images": used.count,
             }
+        if cell.borrowed_from:
+            continue  # a sample may grow, and a batch holds no more than it: other cells
         found[f"{cell.kind} of {model.name} on {dataset.label}"] = {
             "batch_size": cell.batch_size,
             "images": cell.images,
@@ -88,6 +90,8 @@ def resolve_rows(rows: Iterable[storage.CellRow]) -> ResolvedInputs:
                 "content": row.calibration_sha256,
                 "images": row.calibration_images,
             }
+        if row.borrowed_from:
+            continue
         found[f"{row.kind} of {row.model} on {row.dataset}"] = {
             "batch_size": row.batch_size,
             "images": row.images,

@@ -68,7 +68,7 @@ thresholds floats, images int, rounds int, status text, attempts int, rows long,
 warmup_images int, is_valid bool, note text, error text, started_at time, finished_at time,
 protocol int, num_classes int, exit_rule text, checkpoint_bytes long, exit_params longs,
 exit_multiply_adds longs, exit_executed_multiply_adds longs, calibration_dataset text,
-calibration_sha256 text, calibration_images int
+calibration_sha256 text, calibration_images int, borrowed_from text
 """,
     "records": f"""
 run_id text, cell_id text, round int, image_id long, label long, prediction int,
@@ -152,6 +152,7 @@ ADDED_COLUMNS = {
         "calibration_dataset": "VARCHAR",
         "calibration_sha256": "VARCHAR",
         "calibration_images": "INTEGER",
+        "borrowed_from": "VARCHAR",
     },
     "power": {"shard": "INTEGER", "exit_block": "INTEGER"},
     "commits": {
