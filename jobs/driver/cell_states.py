@@ -9,6 +9,7 @@ from datetime import datetime
 
 import storage
 from jobs.common.clock import now
+from jobs.machine.devices import ANY, CPU, CUDA
 from jobs.plan.cell import PROTOCOL_VERSION, Cell
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
@@ -153,7 +154,8 @@ class CellStates:
                 continue
             if entry.node in devices:
                 # The state of a cell may not have been saved after its last commit.
-                self._run_on(entry.cell_id, entry.node, devices[entry.node])
+                device = self._device_of(entry.cell_id, devices[entry.node])
+                self._run_on(entry.cell_id, entry.node, device)
             self._commit(entry.cell_id, entry.node, entry.rows, entry.note)
         for cell_id, row in self._rows.items():
             if not self._missing[cell_id]:
@@ -239,6 +241,14 @@ class CellStates:
         self._rows[task.cell_id] = replace(
             self._rows[task.cell_id], status="skipped", note=reason, finished_at=now()
         )
+
+    def _device_of(self, cell_id: str, of_node: str | None) -> str | None:
+        """The device that a cell ran on; that of its node may be another of several that it has."""
+        row, asked = self._rows[cell_id], self._asked[cell_id]
+        if row.node is not None:
+            return row.device
+        is_resolved_there = asked == ANY or (asked == CUDA and of_node != CPU)
+        return of_node if is_resolved_there else asked
 
     def _run_on(self, cell_id: str, node: str, device: str | None) -> None:
         """Note where a cell ran, and the resolved device for all cells that asked for the same."""

@@ -27,5 +27,5 @@ answers AS (
     JOIN cells_of_run c ON c.run_id = r.run_id AND c.cell_id = r.cell_id
     WHERE r.round = 0 AND c.source_id IS NULL AND c.sample_id IS NULL
 )
-SELECT c.run_id, c.cell_id, c.dataset_sha256, a.* EXCLUDE (number)
+SELECT c.run_id, c.cell_id, c.dataset_sha256, a.* EXCLUDE (number), c.borrowed_from AS accuracy_from
 FROM answers a JOIN cells_of_run c USING (number)

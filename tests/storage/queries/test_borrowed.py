@@ -115,7 +115,7 @@ def test_the_bound_is_that_of_clopper_and_pearson(
 ) -> None:
     """The share at which so few flips have just the allowed probability; by hand for none."""
     build.store()
-    sql = f"SELECT flip_bound({flipped}, {images}, {misses}) AS share"  # noqa: S608 (numbers)
+    sql = f"SELECT flip_bound({flipped}, {images}, {misses}) AS share"
     share = build.query(sql)[0]["share"]
     assert share == pytest.approx(bound(flipped, images, misses), abs=1e-12)
     if flipped == 0:
