@@ -14,6 +14,12 @@ from dataclasses import dataclass
 SEED = 0
 """Of all arrivals: every cell of a round is asked at the same moments, stretched by its rate."""
 
+LONGEST_WAIT_SHARE = 0.25
+"""A round is ended when a request has waited for this share of its seconds.
+
+A server that keeps up never has so much to catch up on; one that does not would fall behind further
+for as long as requests arrive, and its responses would tell how long it was measured."""
+
 _NS_PER_S = 1e9
 
 
@@ -30,6 +36,11 @@ class Arrivals:
     per_s: float
     seconds: float
     seed: int = SEED
+
+    @property
+    def longest_wait_s(self) -> float:
+        """The wait with which a round is ended."""
+        return self.seconds * LONGEST_WAIT_SHARE
 
     def schedule_ns(self, number: int) -> list[int]:
         """Return when the requests of a round arrive, in nanoseconds since its start.

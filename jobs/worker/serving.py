@@ -22,14 +22,8 @@ from jobs.worker.rows import round_row
 from jobs.worker.shard import Work
 from jobs.worker.timing import MS_PER_NS, Clock, no_garbage_collection
 
-LONGEST_WAIT_SHARE = 0.25
-"""A round is ended when a request has waited for this share of its seconds.
-
-A server that keeps up never has so much to catch up on; one that does not would fall behind further
-for as long as requests arrive, and its responses would tell how long it was measured."""
-
 SPIN_NS = 1_000_000
-"""The end of a wait for an arrival is spent watching the clock: a sleep may end later than asked."""
+"""The end of a wait for an arrival is spent watching the clock: a sleep may end too late."""
 
 _LONGEST_SLEEP_S = 1.0  # then a heartbeat, so that a pause between requests is no stall
 _S_PER_NS = 1e-9
@@ -52,7 +46,7 @@ def serving_rows(work: Work) -> dict[str, Any]:
         served = serve(
             server.answer,
             task.arrivals.schedule_ns(task.round),
-            longest_wait_ns=round(task.arrivals.seconds * LONGEST_WAIT_SHARE / _S_PER_NS),
+            longest_wait_ns=round(task.arrivals.longest_wait_s / _S_PER_NS),
         )
     conditions = watch.end()
     places = [images[number % len(images)][0] for number in range(len(served.arrived_ns))]
