@@ -31,8 +31,8 @@ class ServedCell:
 
     Attributes:
         row: of `served_in`.
-        simulated: the same arrivals and images in a simulated queue; None if it has no requests yet,
-            or if its times are not known.
+        simulated: the same arrivals and images in a simulated queue; None if it has no requests
+            yet, or if its times are not known.
     """
 
     row: Row

@@ -1,4 +1,4 @@
-"""Simulates a served model: its requests in a queue, each with a time that its exit was seen to take.
+"""Simulates a served model: requests in a queue, each with a time that its exit was seen to take.
 
 What it leaves out is what serving itself changes: a processor that cools down or lowers its clock
 between requests, caches that others have used meanwhile. The error against measured responses shows

@@ -1,8 +1,8 @@
 """A queue with one server, first come first served: when each request is answered.
 
 By Lindley's recursion (Lindley 1952, "The theory of queues with a single server"): a request begins
-when it arrives or when the one before it ends, whichever is later. Any arrivals, any times of service
-(G/G/1), whether they are independent or not.
+when it arrives or when the one before it ends, whichever is later. That holds for any arrivals and
+any times of service (G/G/1), whether they are independent or not.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from jobs.common.formatting import (
     format_fixed,
     format_model,
     format_threshold,
+    list_some,
     name_axis,
 )
 from jobs.common.tables import INVALID, fitting_table
@@ -30,6 +31,9 @@ _TEN_MS = 10
 
 def load(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
     """Formats the throughput and the responses of a run; empty if it measures neither."""
+    cells = storage.named_query(root, "status", run_ids=[run_id], run_id=run_id).to_pylist()
+    if not any(storage.KINDS[cell["kind"]].number_column for cell in cells):
+        return ""
     rates = _read_throughputs(root, run_id)
     served = read_served(root, run_id)
     parts = []
@@ -40,13 +44,8 @@ def load(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
         parts.append(_responses_table(group, is_all=is_all))
         if any(cell.simulated for cell in group):
             parts.append(_simulation_table(group, is_all=is_all))
-    notes = dict.fromkeys(
-        [*(_note(row) for row in rates), *(_note(cell.row) for cell in served)]
-        + [_why_not_simulated(cell) for cell in served]
-    )
-    return "\n".join([*parts, format_paragraphs([f"– {note}" for note in notes if note])]).rstrip(
-        "\n"
-    ) + ("\n" if parts else "")
+    said = format_paragraphs(_reasons(rates, served))
+    return "\n".join(part for part in [*parts, said] if part)
 
 
 def load_json(root: storage.Root, run_id: str) -> str:
@@ -132,7 +131,7 @@ def _responses_table(cells: Sequence[ServedCell], *, is_all: bool) -> str:
             format_threshold(row),
             format_fixed(row["acc1"], 2),
             f"{row['arrivals_per_s']:g}",
-            f"{row['answered']} of {row['requests']}",
+            f"{row['answered']}/{row['requests']}",
             format_fixed(row["busy_pct"], 0),
             _ms(row["service_ms"]),
             *(_percentiles(cell)),
@@ -150,7 +149,7 @@ def _percentiles(cell: ServedCell) -> list[str]:
     if not cell.is_valid:
         return [INVALID, "–", "–"]
     if cell.row["is_overloaded"]:
-        return ["over-", "loaded", "–"]
+        return ["overloaded", "–", "–"]
     return [_ms(cell.row[f"p{percentile}_ms"]) for percentile in PERCENTILES]
 
 
@@ -190,19 +189,28 @@ def _title(row: Row, axes: Sequence[str]) -> str:
     return format_constant(row, [*axes, "batch_size"])
 
 
-def _note(row: Row) -> str:
-    """The note of a cell, with its name."""
-    if not row["note"]:
-        return ""
+def _reasons(rates: Sequence[Row], served: Sequence[ServedCell]) -> list[str]:
+    """Why figures are missing or doubtful: each reason once, with the cells that have it."""
+    about: dict[str, list[str]] = {}
+    for row in [*rates, *(cell.row for cell in served)]:
+        for reason in (row["note"] or "").split("; "):
+            about.setdefault(reason, []).append(_name(row))
+    for cell in served:
+        about.setdefault(_why_not_simulated(cell), []).append(_name(cell.row))
+    return [f"– {reason} ({list_some(names)})" for reason, names in about.items() if reason]
+
+
+def _name(row: Row) -> str:
+    """Name a cell by its model, threshold and load."""
     rate = row.get("arrivals_per_s")
-    at = f" at {rate:g}/s" if rate is not None else f" at batch {row['batch_size']}"
-    return f"{format_model(row['model'], format_threshold(row))}{at}: {row['note']}"
+    load_of = f"{rate:g}/s" if rate is not None else f"batch {row['batch_size']}"
+    return f"{format_model(row['model'], format_threshold(row))}, {load_of}"
 
 
 def _why_not_simulated(cell: ServedCell) -> str:
     if cell.simulated or not cell.row["answered"]:
         return ""
-    return NO_TIMES if format_threshold(cell.row) != "–" else NO_STATIC_TIMES
+    return NO_TIMES if cell.row["thresholds"] else NO_STATIC_TIMES
 
 
 def _ms(ms: float | None) -> str:

@@ -107,8 +107,8 @@ SELECT c.run_id, c.cell_id, c.model, c.dataset, c.device, c.node, c.runtime, c.p
             WHEN r.requests IS NULL THEN 'every round was throttled'
         END,
         CASE WHEN r.requests > r.answered THEN format(
-            'overloaded at {:g} a second: {} of {} requests had no answer when the rounds were ended',
-            c.arrivals_per_s, r.requests - r.answered, r.requests) END,
+            'overloaded: {} of {} requests had no answer when the rounds were ended',
+            r.requests - r.answered, r.requests) END,
         CASE WHEN r.requests = r.answered AND r.answered < samples_for(50)
             THEN format('p50 needs {} requests, has {}', samples_for(50), r.answered) END,
         CASE WHEN r.requests = r.answered AND r.answered < samples_for(90)
