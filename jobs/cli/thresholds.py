@@ -202,7 +202,9 @@ def choose(
     if max_p99_ms is not None or per_s is not None:
         limits = {**options, "confidence": confidence, "bands": bands}
         others = [f"--{name.replace('_', '-')}" for name, value in limits.items() if value]
-        _choose_served(results, run_id, max_p99_ms, per_s, narrowing, others, write)
+        if others:
+            raise UsageError(f"--max-p99-ms chooses by itself: leave out {', '.join(others)}")
+        _choose_served(results, run_id, (max_p99_ms, per_s), narrowing, write)
         return
     chosen = read_pass(results, run_id, Limits(**options), narrowing)
     if confidence is None:
@@ -227,20 +229,18 @@ def choose(
 def _choose_served(
     results: Root,
     run_id: str,
-    max_p99_ms: float | None,
-    per_s: float | None,
+    limit: tuple[float | None, float | None],
     narrowing: dict[str, str],
-    others: list[str],
     write: Path | None,
 ) -> None:
+    """Choose by the response; `limit` is of its 99th percentile in ms, then a rate of arrivals."""
     from jobs.analysis.serving.limit import choose_at_rate, find_rates, pass_of
     from jobs.analysis.serving.view import describe_candidates, describe_rates
     from jobs.analysis.thresholds.choose import write_thresholds
 
+    max_p99_ms, per_s = limit
     if max_p99_ms is None:
         raise UsageError("--at is a rate for --max-p99-ms, the highest response: give both")
-    if others:
-        raise UsageError(f"--max-p99-ms chooses by itself: leave out {', '.join(others)}")
     if per_s is None:
         if write:
             raise UsageError("--write needs one choice: give --at RATE, too")

@@ -97,19 +97,28 @@ def choose_at_rate(
         root: the results root.
         run_id: the run.
         limit_ms: the highest 99th percentile.
-        per_s: requests per second; if the run served none at this rate, all is simulated.
+        per_s: requests per second; if the run served none at this rate, or too few for a
+            percentile, all is simulated.
         narrowing: required values of some of NARROWING.
 
     Returns: the best, and all that were compared; a measured one if any was measured there.
+
     Raises:
         UsageError: nothing is within the limit, or nothing is known.
     """
     rows = _served(root, run_id, narrowing)
-    measured = [_measured(row) for row in rows if row["arrivals_per_s"] == per_s]
-    every = measured or [
-        Candidate(model.row, model.acc1, per_s, _p99_ms(model.simulate(per_s)), is_simulated=True)
-        for model in _simulable(root, run_id, rows, narrowing)
-    ]
+    served = [_measured(row) for row in rows if row["arrivals_per_s"] == per_s]
+    is_measured = any(each.p99_ms is not None or each.row["is_overloaded"] for each in served)
+    every = (
+        served
+        if is_measured
+        else [
+            Candidate(
+                model.row, model.acc1, per_s, _p99_ms(model.simulate(per_s)), is_simulated=True
+            )
+            for model in _simulable(root, run_id, rows, narrowing)
+        ]
+    )
     if not every:
         raise UsageError(_nothing_known(run_id, rows, narrowing))
     within = [each for each in every if each.p99_ms is not None and each.p99_ms <= limit_ms]
@@ -124,7 +133,9 @@ def pass_of(root: storage.Root, run_id: str, best: Candidate) -> Row:
     Raises:
         UsageError: it is static, or there is no such pass.
     """
-    passes = storage.named_query(root, "choosable", run_ids=[run_id], run_id=run_id).to_pylist()
+    passes: list[Row] = storage.named_query(
+        root, "choosable", run_ids=[run_id], run_id=run_id
+    ).to_pylist()
     own = _key(best.row)[:-2]
     found = next((cell for cell in passes if _key(_at(cell, ()))[:-2] == own), None)
     if found is None or not best.vector:
@@ -167,7 +178,7 @@ def find_rates(
 
 
 def _served(root: storage.Root, run_id: str, narrowing: Mapping[str, str]) -> list[Row]:
-    """The serving cells that are meant, in an order in which the rates of one model are together."""
+    """The serving cells that are meant; the rates of one model follow each other."""
     table = storage.named_query(root, "served_in", run_ids=[run_id], run_id=run_id)
     rows: list[Row] = table.to_pylist()
     order = dict.fromkeys(map(_key, rows))
@@ -230,7 +241,7 @@ def _simulable(
     *,
     only_served: bool = False,
 ) -> Iterator[_Simulable]:
-    """Yield the models whose times are known: at served thresholds, and at others of all-exit passes.
+    """Yield the models whose times are known, at served thresholds and at others.
 
     Args:
         root: the results root.
@@ -319,6 +330,6 @@ def _none_within(every: Sequence[Candidate], limit_ms: float, per_s: float) -> s
     best = min(known, key=lambda each: each.p99_ms or 0.0)
     return (
         f"nothing is within {limit_ms:g} ms at {per_s:g}/s: the lowest 99th percentile {what} is"
-        f" {best.p99_ms:.4g} ms ({best.name} on {format_setting(best.row)}); allow more, or choose a"
-        " lower rate with --at"
+        f" {best.p99_ms:.4g} ms ({best.name} on {format_setting(best.row)}); allow more, or"
+        " choose a lower rate with --at"
     )

@@ -9,7 +9,7 @@ from jobs.common.formatting import format_fixed, format_setting
 from jobs.common.tables import text_table
 from jobs.common.text import fold
 
-MOST_LISTED = 20
+MOST_LISTED = 12
 """Simulated candidates that are listed: those nearest to the chosen one in accuracy."""
 
 
@@ -36,6 +36,8 @@ def describe_candidates(best: Candidate, every: Sequence[Candidate], limit_ms: f
     ]
     more = len(every) - len(rows)
     said = [f"{more} more were simulated"] if more else []
+    if not best.is_simulated:
+        said.append("only what was served at this rate is compared, no other threshold")
     if best.is_simulated:
         said.append(
             f"to be sure, serve it: measure: [serving], serving: {{arrivals: [{best.per_s:g}]}}"

@@ -37,13 +37,13 @@ def load(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
     rates = _read_throughputs(root, run_id)
     served = read_served(root, run_id)
     parts = []
-    for _, group in groupby(rates, key=_place):
-        parts.append(_throughput_table([*group], is_all=is_all))
-    for _, cells in groupby(served, key=lambda cell: _place(cell.row)):
-        group = [*cells]
-        parts.append(_responses_table(group, is_all=is_all))
-        if any(cell.simulated for cell in group):
-            parts.append(_simulation_table(group, is_all=is_all))
+    for _, rows in groupby(rates, key=_place):
+        parts.append(_throughput_table([*rows], is_all=is_all))
+    for _, group in groupby(served, key=lambda cell: _place(cell.row)):
+        alike = [*group]
+        parts.append(_responses_table(alike, is_all=is_all))
+        if any(cell.simulated for cell in alike):
+            parts.append(_simulation_table(alike, is_all=is_all))
     said = format_paragraphs(_reasons(rates, served))
     return "\n".join(part for part in [*parts, said] if part)
 
