@@ -120,7 +120,7 @@ serving: {arrivals: [100], seconds: 0.5}
 
 
 def test_a_request_is_a_row(plan_of: Callable[[str], Plan]) -> None:
-    """Images in turn, each with the exit that routing gives it, and times that follow each other."""
+    """Images in turn, each with the exit that routing gives it; times that follow each other."""
     bench = Bench(plan_of(GRID))
     task = bench.task("serving", "dynn")
     rows = bench.rows(task, "responses")

@@ -9,8 +9,7 @@ import pytest
 
 import storage
 from storage.maintenance.fsck import fsck
-
-from ..conftest import Builder
+from tests.storage.conftest import Builder
 
 
 def _respond(build: Builder, cell: storage.CellRow, ms: list[float], **changes: Any) -> None:
