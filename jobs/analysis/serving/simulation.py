@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.analysis.serving.service_times import Indices, ServiceTimes
-from jobs.analysis.statistics.queueing import Numbers, queue_responses
 from jobs.plan.arrivals import Arrivals
+from jobs.statistics.queueing import Numbers, queue_responses
 
 PERCENTILES = (50, 90, 99)
 DRAWS = 20

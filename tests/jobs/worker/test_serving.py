@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from support.worker import Bench
 
-from jobs.analysis.statistics.queueing import queue_responses
 from jobs.machine import heartbeat
 from jobs.plan.arrivals import Arrivals
 from jobs.plan.plan import Plan
 from jobs.plan.sources import shuffle_images
+from jobs.statistics.queueing import queue_responses
 from jobs.worker.serving import SPIN_NS, Served, serve
 
 MS = 1_000_000

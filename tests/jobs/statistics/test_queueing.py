@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jobs.analysis.statistics.queueing import queue_responses
+from jobs.statistics.queueing import queue_responses
 
 
 def test_hand_worked() -> None:
