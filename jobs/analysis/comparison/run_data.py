@@ -88,6 +88,14 @@ class MeasuredRun:
         self.energies, self.rounds_without_energy = read_energies(self.root, run_id)
 
     @cached_property
+    def has_load(self) -> bool:
+        """Whether the run has cells under load, which are not compared."""
+        run_id = self.side.run_id
+        table = storage.named_query(self.root, "status", run_ids=[run_id], run_id=run_id)
+        known = [storage.KINDS.get(kind) for kind in set(table.column("kind").to_pylist())]
+        return any(kind is not None and kind.number_column for kind in known)
+
+    @cached_property
     def paths(self) -> Mapping[tuple[str, int], str]:
         """The paths of images, by dataset_sha256 and image_id."""
         return {(row["dataset_sha256"], row["image_id"]): row["path"] for row in self._images}
