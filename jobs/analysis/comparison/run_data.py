@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import storage
 from jobs.analysis.comparison.comparable import PLACE, make_identity
+from jobs.analysis.serving.served import has_load
 from jobs.common.errors import UsageError
 from jobs.common.formatting import Row, format_model, format_threshold
 from jobs.statistics.log_ratio import Logs
@@ -90,10 +91,7 @@ class MeasuredRun:
     @cached_property
     def has_load(self) -> bool:
         """Whether the run has cells under load, which are not compared."""
-        run_id = self.side.run_id
-        table = storage.named_query(self.root, "status", run_ids=[run_id], run_id=run_id)
-        known = [storage.KINDS.get(kind) for kind in set(table.column("kind").to_pylist())]
-        return any(kind is not None and kind.number_column for kind in known)
+        return has_load(self.root, self.side.run_id)
 
     @cached_property
     def paths(self) -> Mapping[tuple[str, int], str]:

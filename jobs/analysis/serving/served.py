@@ -67,6 +67,13 @@ class ServedCell:
         return {**self.row, **simulated}
 
 
+def has_load(root: storage.Root, run_id: str) -> bool:
+    """Whether a run has cells of throughput or serving; quicker than reading them."""
+    table = storage.named_query(root, "status", run_ids=[run_id], run_id=run_id)
+    known = (storage.KINDS.get(kind) for kind in set(table.column("kind").to_pylist()))
+    return any(kind is not None and kind.number_column for kind in known)
+
+
 def read_served(root: storage.Root, run_id: str) -> list[ServedCell]:
     """Read the serving cells of a run in the order of its grid, and simulate each."""
     rows = storage.named_query(root, "served_in", run_ids=[run_id], run_id=run_id).to_pylist()

@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from itertools import groupby
 
 import storage
-from jobs.analysis.serving.served import NO_STATIC_TIMES, NO_TIMES, ServedCell, read_served
+from jobs.analysis.serving.served import (
+    NO_STATIC_TIMES,
+    NO_TIMES,
+    ServedCell,
+    has_load,
+    read_served,
+)
 from jobs.analysis.serving.simulation import PERCENTILES
 from jobs.common.errors import UsageError
 from jobs.common.formatting import (
@@ -31,8 +37,7 @@ _TEN_MS = 10
 
 def load(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
     """Formats the throughput and the responses of a run; empty if it measures neither."""
-    cells = storage.named_query(root, "status", run_ids=[run_id], run_id=run_id).to_pylist()
-    if not any(storage.KINDS[cell["kind"]].number_column for cell in cells):
+    if not has_load(root, run_id):
         return ""
     rates = _read_throughputs(root, run_id)
     served = read_served(root, run_id)

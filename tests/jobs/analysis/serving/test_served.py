@@ -18,6 +18,8 @@ from jobs.analysis.serving.served import read_served
 from jobs.analysis.serving.service_times import read_service_times
 from jobs.analysis.serving.view import describe_candidates, describe_rates
 from jobs.common.errors import UsageError
+from jobs.report.html.page import html_page
+from jobs.report.read import read_report
 from jobs.report.terminal.load import load, load_alone, load_json
 
 GRID = """\
@@ -110,7 +112,12 @@ def test_without_enough_requests_the_choice_is_simulated(root: Path, run_id: str
 
 def test_rates_of_the_simulation(root: Path, run_id: str) -> None:
     """Higher where more is allowed, none where a single image takes too long."""
-    some, more = (find_rates(root, run_id, limit, {}) for limit in (20.0, 100.0))
+    longest_ms = max(
+        times.ms.max()
+        for cell in read_served(root, run_id)
+        if (times := read_service_times(root, run_id, cell.row["cell_id"]))
+    )
+    some, more = (find_rates(root, run_id, share * longest_ms, {}) for share in (2, 8))
     assert [each.name.split(" ")[0] for each in some] == ["flat", "dynn", "dynn"]
     for low, high in zip(some, more, strict=True):
         assert low.measured is None  # p99 is not known
@@ -233,3 +240,11 @@ def test_responses_of_every_round_differ(root: Path) -> None:
     assert (first == first[0]).all()
     assert (second == second[0]).all()
     assert (first[0] != second[0]).all()
+
+
+def test_the_page_has_a_section(root: Path, run_id: str) -> None:
+    """With a chart of responses and one of throughput."""
+    page = html_page(root, read_report(root, run_id))
+    assert '<section id="load"' in page
+    for name in ("response-by-rate-1", "throughput-by-batch-1"):
+        assert f'data-chart="{name}"' in page
