@@ -66,7 +66,9 @@ def test_each_wrong_value_is_named_with_its_line(
     with pytest.raises(BadInputError) as caught:
         read_text(f"{text}\n")
     lines = (BASE + text).splitlines()
-    line = next(number for number, each in enumerate(lines, 1) if key.split(".")[0] in each)
+    line = next(
+        number for number, each in enumerate(lines, 1) if key.split(".", maxsplit=1)[0] in each
+    )
     assert f":{line}: {key}" in str(caught.value)
     assert words in str(caught.value)
 
