@@ -24,7 +24,7 @@ import math
 import sys
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +51,8 @@ class Answers(NamedTuple):
     scores: NDArray[np.float32]
     is_correct: NDArray[np.bool_]
 
-    def at(self, threshold: float) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Return the block that each image exits after, and whether it is right there."""
+    def at(self, threshold: Any) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return after which block each image exits, and whether it is right, at its threshold."""
         is_out = self.scores >= threshold
         exits = np.where(is_out.any(axis=0), is_out.argmax(axis=0), len(BLOCKS) - 1)
         return BLOCKS[exits], self.is_correct[exits, np.arange(len(exits))]
@@ -101,17 +101,21 @@ def find_steps(lender: Answers, borrower: Answers, points: NDArray[np.float32]) 
     own = np.concatenate([lender.scores, borrower.scores])
     places = np.searchsorted(-points, -own)  # the first point that is not above the score
     places = np.sort(places, axis=0)
-    before = np.zeros((2, images), np.int64)
-    found = []
+    before = differ(lender, borrower, np.full(images, np.inf))
+    found = [(np.zeros(images, np.int64), rows, *before)]  # the first point is +inf
     for place in places:
         is_there = place < len(points)
         limits = np.where(is_there, points[np.minimum(place, len(points) - 1)], -np.inf)
-        lent, own_answers = (each.at(limits) for each in (lender, borrower))
-        now = np.stack([lent[1] != own_answers[1], lent[0] != own_answers[0]]).astype(np.int64)
-        now = np.where(is_there, now, before)
+        now = np.where(is_there, differ(lender, borrower, limits), before)
         found.append((place[is_there], rows[is_there], *(now - before)[:, is_there]))
         before = now
     return Steps(*(np.concatenate(each) for each in zip(*found, strict=True)))
+
+
+def differ(lender: Answers, borrower: Answers, limits: NDArray[Any]) -> NDArray[np.int64]:
+    """Return which images are flipped, and which exit elsewhere, each at its threshold: (2, N)."""
+    lent, own = lender.at(limits), borrower.at(limits)
+    return np.stack([lent[1] != own[1], lent[0] != own[0]]).astype(np.int64)
 
 
 def find_differences(
@@ -181,7 +185,7 @@ def cover(lender: Answers, borrower: Answers, bounds: Bounds, samples: int, seed
     steps = find_steps(lender, borrower, points)
     differences = find_differences(lender, borrower, points)
     lent, own = lender.at(AT), borrower.at(AT)
-    at_one = np.stack([lent[1] != own[1], lent[0] != own[0]])
+    at_one = differ(lender, borrower, AT)
     one = abs(lent[1].mean() - own[1].mean()), abs(lent[0].mean() - own[0].mean())
     scale = np.array([1, BLOCKS[-1] - BLOCKS[0]])
     single = bounds.by_number(1 - CONFIDENCE)

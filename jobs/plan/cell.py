@@ -86,8 +86,8 @@ class Cell:
             "batch_size": self.batch_size,
             "warmup_images": self.warmup_images,
             "protocol": PROTOCOL_VERSION,
-            # No key without energy, calibration, arrivals or a lender, or under the gate: such cells
-            # keep the ids that they had before there was another choice.
+            # No key without energy, calibration, arrivals or a lender, or under the gate: such
+            # cells keep the ids that they had before there was another choice.
             **({"exit_rule": self.model.exit_rule} if self.model.exit_rule != GATE else {}),
             **({"energy": asdict(self.energy)} if self.energy else {}),
             **({"calibration": (used.images.sha256, used.count)} if used else {}),

@@ -245,8 +245,8 @@ def test_a_larger_sample_or_a_measured_pass_takes_the_place_of_a_sample(build: I
     measured = build.cell("exits", **{**SLOW, "images": IMAGES, "borrowed_from": None})
     commit(build, measured, borrower, np.arange(IMAGES))
     build.store()
-    (row,) = build.query("FROM ladder WHERE device = 'slow'")
-    assert (row["cell_id"], row["accuracy_from"]) == (measured.cell_id, None)
+    (found,) = build.query("FROM ladder WHERE device = 'slow'")
+    assert (found["cell_id"], found["accuracy_from"]) == (measured.cell_id, None)
 
 
 def test_logits_that_are_not_finite_in_the_sample_have_no_accuracy(build: InMemory) -> None:
@@ -260,5 +260,7 @@ def test_logits_that_are_not_finite_in_the_sample_have_no_accuracy(build: InMemo
     assert found["acc1"] is None
     assert "images with logits that are not finite: 1" in found["note"]
     assert {
-        row["acc1"] for row in build.query("FROM frontier('latest')") if row["device"] == "slow"
+        point["acc1"]
+        for point in build.query("FROM frontier('latest')")
+        if point["device"] == "slow"
     } == {None}
