@@ -123,7 +123,7 @@ def make_curves(rows: Sequence[Row]) -> Curves:
 
 def explain_borrowed(points: Sequence[Row]) -> Iterator[str]:
     """Yield what the bounds of points of a curve mean, once for each lender."""
-    for lender in dict.fromkeys(row["accuracy_from"] for row in points if row["accuracy_from"]):
+    for lender in dict.fromkeys(filter(None, (row.get("accuracy_from") for row in points))):
         yield (
             f"frontier: accuracy and blocks are borrowed from {lender}; ±: the device's own are"
             " within this at all points at once, in 95 % of samples"

@@ -166,7 +166,7 @@ def read_bounds(root: storage.Root, run_id: str, cell: Row, thresholds: Vector) 
 
     Returns: its row of `at_thresholds`; None if the answers are its own.
     """
-    if not cell["accuracy_from"]:
+    if not cell.get("accuracy_from"):
         return None
     rows: list[Row] = storage.named_query(
         root,
@@ -184,7 +184,7 @@ def refuse_borrowed(chosen: Pass) -> None:
 
     Raises: UsageError: its answers are another device's.
     """
-    lender = chosen.cell["accuracy_from"]
+    lender = chosen.cell.get("accuracy_from")
     if lender:
         raise UsageError(
             f"--confidence: {chosen.cell['device']} borrows its accuracy from {lender}, and a"

@@ -34,7 +34,7 @@ def exits_figure(rows: Sequence[Row], number: int) -> Figure | None:
     values = [
         {
             "row": f"{row['model']} {format_threshold(row)}"
-            + (", borrowed" if row["accuracy_from"] else ""),
+            + (", borrowed" if row.get("accuracy_from") else ""),
             "exit": row["exit_block"],
             "share": row["share_pct"],
             "images": row["images"],

@@ -161,7 +161,7 @@ def _curve_points(report: Report, rows: Sequence[Row], cost: str) -> list[dict[s
 
 def describe_accuracy(row: Row) -> dict[str, Any]:
     """Returns the accuracy of a point, and if it is borrowed, from where and within what."""
-    names = ("acc1", *(("accuracy_from", "acc1_bound_points") if row["accuracy_from"] else ()))
+    names = ("acc1", *(("accuracy_from", "acc1_bound_points") if row.get("accuracy_from") else ()))
     return {name: row[name] for name in names}
 
 
@@ -172,7 +172,7 @@ def accuracy_band(row: Row, band: Band | None) -> tuple[float | None, float | No
     right, it would reach beyond 100 %. None if there is no band.
     """
     acc1 = row["acc1"]
-    if row["accuracy_from"]:
+    if row.get("accuracy_from"):
         bound = row["acc1_bound_points"]
         return max(acc1 - bound, 0.0), min(acc1 + bound, 100.0)
     if band is None:

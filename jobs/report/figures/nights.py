@@ -58,7 +58,7 @@ def history_figures(report: Report, setting: Setting, number: int) -> Iterator[F
         known = [
             row
             for row in rows
-            if row[metric] is not None and not (metric == "acc1" and row["accuracy_from"])
+            if row[metric] is not None and not (metric == "acc1" and row.get("accuracy_from"))
         ]
         if len({row["run_id"] for row in known}) <= 1:
             continue

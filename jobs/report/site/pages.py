@@ -154,7 +154,7 @@ def _ladder_data(report: Report) -> list[dict[str, object]]:
             "threshold": format_threshold(row),
             "is_valid": row["is_valid"] is not False,
             **{
-                name: None if name in _BORROWED and row["accuracy_from"] else row[name]
+                name: None if name in _BORROWED and row.get("accuracy_from") else row[name]
                 for name in _COMPARED
             },
         }

@@ -195,7 +195,7 @@ def _ladder_table(rows: Sequence[Row], *, is_all: bool) -> str:
             )
         )
     title = format_constant(rows[0], axes)
-    is_wide = axes or any(row["accuracy_from"] for row in rows)
+    is_wide = axes or any(row.get("accuracy_from") for row in rows)
     droppable = _DROPPABLE if is_wide else ()
     return fitting_table(columns, cells, "rows", title, droppable=droppable, is_all=is_all)
 
