@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from concurrent.futures import ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 import duckdb
 import pyarrow as pa
 
 from storage.errors import QueryError, StorageError
 from storage.results.contents import read_contents
+from storage.results.interrupts import run_interruptible
 from storage.results.refusals import (
     changes_something,
     explain_memory,
@@ -24,13 +24,10 @@ from storage.sql.macros import find_named, query_statement, runs_asked_for
 from storage.sql.sandbox import Mount, open_duckdb, restrict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from storage.backends import Root
 
-T = TypeVar("T")
-
-_INTERRUPT_EVERY_S = 0.1
 _OF_CHANGES = (["Count"], ["Success"])
 """Columns of DuckDB's answer to a statement that only changes something."""
 
@@ -260,7 +257,7 @@ def _run(opened: _Opened, sql: str, parameters: Mapping[str, object] | None) -> 
 def _read(opened: _Opened, sql: str, parameters: Mapping[str, object] | None) -> pa.Table:
     connection = opened.connection
     try:
-        table = _interruptible(connection, lambda: _rows(connection, sql, parameters))
+        table = run_interruptible(connection, lambda: _rows(connection, sql, parameters))
     except duckdb.Error as err:
         if opened.mount.is_stale:
             raise _StaleError(f"{opened.mount.refusal}: a run is changing; try again") from err
@@ -278,23 +275,6 @@ def _rows(
     relation = connection.sql(sql, params=parameters)
     # A statement without rows, or only a comment.
     return pa.table({}) if relation is None else relation.to_arrow_table()
-
-
-def _interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) -> T:
-    """Run queries in a thread of their own, so that Ctrl-C ends them within moments.
-
-    DuckDB 2.0 looks for signals itself, but one of its threads may miss the interrupt and run to
-    its end, for as long as that takes, while the main thread waits for it out of Python's reach.
-    """
-    with ThreadPoolExecutor(1) as pool:
-        working = pool.submit(work)
-        try:
-            return working.result()
-        except KeyboardInterrupt:
-            while not working.done():
-                connection.interrupt()
-                wait([working], timeout=_INTERRUPT_EVERY_S)
-            raise
 
 
 def _distinct(names: list[str]) -> list[str]:

@@ -8,9 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from storage.results.interrupts import run_interruptible
 from storage.runs.history import COPIED_TABLES
 from storage.runs.summaries import PLACE, order, stored_scan
-from storage.sql.macros import EXPRESSIONS, SUMMARISED, create_questions, find_needed
+from storage.sql.macros import (
+    EXPRESSIONS,
+    SUMMARISED,
+    create_questions,
+    find_needed,
+    find_repeated,
+)
 from storage.sql.text import parquet_scan, quote, view_sql
 from storage.tables.parquet import check_columns
 from storage.tables.schemas import TABLES
@@ -38,7 +45,11 @@ def create_views(
 ) -> None:
     """Create the tables, views and macros that a statement may use; None: all of them.
 
-    Raises: DamagedError: a run that was requested by name is damaged.
+    Of runs that were requested by name, what the statement uses several times is computed once.
+
+    Raises:
+        DamagedError: a run that was requested by name is damaged.
+        KeyboardInterrupt: the user ended it.
     """
     contents = contents.readable(find_needed(sql, through=()), find_needed(sql))
     stored = {
@@ -55,14 +66,24 @@ def create_views(
         inner = find_needed(" ".join(stored))
         connection.execute(f"CREATE SCHEMA {_UNSUMMARISED}")
         _create_tables(connection, mount, _UNSUMMARISED, others, inner)
+    run_ids = [run.run_id for run in contents.runs] if contents.is_chosen and sql else []
+
+    def create(needed: Collection[str], text: str) -> None:
+        kept = find_repeated(text, needed) if run_ids else ()
+        questions = set(needed).difference(EXPRESSIONS)
+        create_questions(connection, questions, kept, run_ids, execute)
+
+    def execute(statement: str) -> object:
+        return run_interruptible(connection, lambda: connection.execute(statement))
+
     create_questions(connection, (names | inner) & set(EXPRESSIONS))
     if inner:
         # Names in a view are looked up in the view's own schema, then in main.
         connection.execute(f"SET search_path = '{_UNSUMMARISED},main'")
-        create_questions(connection, inner - set(EXPRESSIONS))
+        create(inner, " ".join(stored))
         connection.execute("SET search_path = 'main'")
     _create_stored(connection, stored, [_UNSUMMARISED] if inner else [])
-    create_questions(connection, names - set(stored) - set(EXPRESSIONS))
+    create(names - set(stored), sql or "")
 
 
 def _create_tables(
