@@ -166,15 +166,17 @@ def find_needed(sql: str | None, through: Collection[str] = SUMMARISED) -> froze
     return frozenset(found)
 
 
-def find_repeated(sql: str, names: Collection[str]) -> frozenset[str]:
+def find_repeated(sql: str, names: frozenset[str]) -> frozenset[str]:
     """Return those of SMALL_QUESTIONS that a statement with its views uses more than once.
 
     Args:
         sql: the statement.
         names: the tables, views and macros that it needs and that are not stored.
     """
-    texts = [sql.lower(), *(query_statement(name) for name in names if name not in TABLES)]
-    counts = Counter(word for text in texts for word in re.findall(r"\w+", text))
+    texts = {"": sql.lower(), **{name: query_statement(name) for name in names - TABLES.keys()}}
+    counts = Counter(
+        word for name, text in texts.items() for word in re.findall(r"\w+", text) if word != name
+    )
     return frozenset(name for name in SMALL_QUESTIONS if name in names and counts[name] > 1)
 
 
