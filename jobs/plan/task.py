@@ -11,9 +11,6 @@ import storage
 from jobs.grid.grid import SHARD_IMAGES
 from jobs.machine.power.protocol import EnergyProtocol
 
-NEW_BUNDLE = "a repaired bundle has another digest: submit a new run"
-"""Ends the error of a cell whose bundle cannot be used: resuming would refuse the repaired one."""
-
 
 @dataclass(frozen=True)
 class Shard:

@@ -21,7 +21,7 @@ from storage.sql.macros import (
 )
 from storage.sql.text import parquet_scan, quote, view_sql
 from storage.tables.parquet import check_columns
-from storage.tables.schemas import TABLES
+from storage.tables.schemas import TABLES, make_empty_table
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -141,7 +141,7 @@ def _create_tables(
             parts.append(f"{scan} WHERE {_is_not(contents.stale)}")
         if found:
             parts.append(parquet_scan(table, [mount.name_of(file) for _, file in found]))
-        rows = contents.small_table(table) if table in _WHOLE else TABLES[table].empty_table()
+        rows = contents.small_table(table) if table in _WHOLE else make_empty_table(table)
         _create_table(connection, schema, table, parts, rows)
 
 
