@@ -10,8 +10,8 @@ import gfnet
 from gfnet.runtimes import is_runtime_built
 from gfnet.runtimes.availability import unavailable
 from gfnet.runtimes.int8 import CalibrationImages
-from jobs.machine.devices import CPU, Device
 from jobs.common.errors import NEW_BUNDLE
+from jobs.machine.devices import CPU, Device
 from jobs.plan.task import Task
 from jobs.worker.startup import Startup
 
