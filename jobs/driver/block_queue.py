@@ -27,7 +27,6 @@ class BlockQueue:
         all_images: images of all its tasks, by sort; empty if not known.
         left_images: those of tasks that were not given out.
         restarts: how often it has begun anew.
-        ended: the number of tasks that have ended since then.
     """
 
     def __init__(
@@ -41,7 +40,8 @@ class BlockQueue:
         self.block = block
         self.all_images = Counter(all_images or {})
         self.left_images = Counter(left_images or self.all_images)
-        self.restarts = self.ended = 0
+        self.restarts = self._ended = 0
+        self._is_whole = self.left_images == self.all_images
         self.affinity = affinity
         self.in_flight = 0
         self.has_begun = affinity is not None
@@ -50,6 +50,11 @@ class BlockQueue:
         self._tasks = tasks
         self._waiting: deque[Task] = deque()
         self._lost_on: dict[Task, set[str]] = {}
+
+    @property
+    def is_first_ended(self) -> bool:
+        """Whether the first of all its tasks has ended, and no other."""
+        return self._is_whole and self._ended == 1
 
     def has_more(self, is_over: IsOver) -> bool:
         """Whether a task waits; drops tasks of cells that are over."""
@@ -110,7 +115,7 @@ class BlockQueue:
     def give_back(self, task: Task, host: str, *, again: bool, is_lost: bool) -> None:
         """Record that a task has ended; with `again` it waits once more, first in the queue."""
         self.in_flight -= 1
-        self.ended += not again
+        self._ended += not again
         self.has_begun |= not again
         if again:
             self._waiting.appendleft(task)
@@ -123,7 +128,7 @@ class BlockQueue:
     def restart(self, tasks: Iterator[Task]) -> None:
         """Start again with these tasks, on any host."""
         self._tasks, self.affinity, self.stuck_s, self.has_begun = tasks, None, None, False
-        self.restarts, self.ended = self.restarts + 1, 0
+        self.restarts, self._ended, self._is_whole = self.restarts + 1, 0, True
         self._waiting.clear()
         self._lost_on.clear()
         self.left_images = Counter(self.all_images)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from jobs.driver.block_queue import BlockQueue
-from jobs.driver.forecast import BlockForecast, HostForecast, is_ended_sooner, part_blocks
+from jobs.driver.forecast import SOONER, BlockForecast, HostForecast, is_ended_sooner, part_blocks
 from jobs.driver.in_flight import InFlight
 from jobs.driver.pace import Paces, seconds_of, sort_of
 from jobs.machine.devices import ANY, CUDA
@@ -21,18 +21,18 @@ from jobs.machine.slots import Host
 from jobs.plan.order import CellBlock
 from jobs.plan.task import Task
 
-MOVE_GAIN = 1.5
-"""A block leaves the host that began it only if another ends it so many times as early: what its
-host has done of it is dropped."""
-
-MOVE_SHARE = 0.25
-"""Largest share of a block that may be dropped so."""
+MOVE_GAIN = 1.1
+"""A block leaves the host that began it only if another ends it so many times as early."""
 
 MAX_RESTARTS = 2
 """A block that has begun anew so often stays where it is."""
 
 NEWS = 1.25
 """Factor by which a host's pace must have changed for blocks to be parted anew."""
+
+AMPLE = 2.0
+"""How many times what other hosts could end by then must wait for a host to be given a task without
+asking them again."""
 
 COST = 50_000
 """Blocks times hosts for which parting them anew takes as long as a few tasks of the driver's."""
@@ -145,12 +145,15 @@ class Division:
     def blocks_of(self, host: Host) -> list[BlockQueue]:
         """The timed blocks that a host should work on, in order: first those that it has begun.
 
-        A host without any takes what one that has shown nothing should begin. Last come blocks for
-        `any` or `cuda`, as long as these may become several devices.
+        A host that has shown nothing begins a small one, which soon tells its pace and costs little
+        if it turns out slow. A host without any takes what one that has shown nothing should begin.
+        Last come blocks for `any` or `cuda`, as long as these may become several devices.
         """
         bound = [queue for queue in self._bound.get(host.name, ()) if self._left(queue)]
         planned = self._part().get(host.name)
-        if not bound and not planned and self._planned:
+        if not bound and self.paces.pace(host.name) is None:
+            planned = self._small(host)
+        elif not bound and not planned and self._planned:
             if self._ended > self._parted_at:
                 self._is_news = True  # others are to begin what this host could
             planned = self._part().get(host.name) or [
@@ -165,6 +168,16 @@ class Division:
         unmeant = [q for q in self._timed if q.affinity is None and self._meanings(q.block.device)]
         return [*bound, *(planned or ()), *(q for q in unmeant if host in self._candidates(q))]
 
+    def _small(self, host: Host) -> list[BlockQueue]:
+        """The blocks that a host could begin, the smallest first.
+
+        Blocks that only it can take keep their order.
+        """
+        able = [queue for queue in self._timed if queue.affinity is None and self._left(queue)]
+        able = [queue for queue in able if host in self._candidates(queue)]
+        able = [queue for queue in able if not self._meanings(queue.block.device)]
+        return sorted(able, key=lambda q: self._left(q) if len(self._candidates(q)) > 1 else 0.0)
+
     def leaves_to_others(self, host: str, queue: BlockQueue, task: Task) -> bool:
         """Whether other hosts end all shared tasks before a host would end this one."""
         able = self._candidates(queue)
@@ -172,18 +185,16 @@ class Division:
             return False
         device = self._device(queue)
         work = self.work_of(task)
-        waiting = math.ceil(
-            sum(self._left(each) for each in self._shared if self._device(each) == device) / work
-            - 1e-6
-        )
-        if waiting > self._ample.get(device, math.inf):
+        left = sum(self._left(each) for each in self._shared if self._device(each) == device)
+        if left > self._ample.get(device, math.inf):
             return False
+        waiting = max(math.ceil(left / work - SOONER), 1)
         known = {each.name: self._load(each) for each in able if self.paces.pace(each.name)}
         latest_s = max(load.end_s(work) for load in known.values())
         most = sum(load.completes(work, latest_s) for load in known.values())
-        self._ample[device] = max(1.5 * most, 0.5 * waiting)
+        self._ample[device] = max(AMPLE * most * work, left / AMPLE)
         others = [load for name, load in known.items() if name != host]
-        return is_ended_sooner(max(waiting, 1), work, known[host].end_s(work), others)
+        return is_ended_sooner(waiting, work, known[host].end_s(work), others)
 
     def is_deferred(self, asked: str | None) -> bool:
         """Whether hosts should do all else before one gives `any` or `cuda` a meaning.
@@ -214,7 +225,10 @@ class Division:
         return mine == min(shown, key=shown.__getitem__)
 
     def slow_blocks(self, blocks: Iterable[CellBlock]) -> list[SlowBlock]:
-        """Which of these blocks another host would end much sooner, though it has to begin anew."""
+        """Which of these blocks another host would end much sooner, though it has to begin anew.
+
+        Only blocks whose first task has just ended: what it made need not be written.
+        """
         asked = set(blocks)
         queues = [queue for queue in self._timed if queue.block in asked and self._may_move(queue)]
         if not queues:
@@ -235,10 +249,7 @@ class Division:
         """Whether a block may leave its host for a faster one."""
         if queue.affinity is None or queue.in_flight or queue.block.is_immovable:
             return False
-        whole, left = self.paces.work(queue.all_images), self._left(queue)
-        if queue.restarts >= MAX_RESTARTS or left < (1 - MOVE_SHARE) * whole or not left:
-            return False
-        if queue.ended & (queue.ended - 1):  # looked at after 1, 2, 4, 8, ... tasks
+        if not queue.is_first_ended or queue.restarts >= MAX_RESTARTS or not self._left(queue):
             return False
         able = [host.name for host in self._candidates(queue)]
         pace, others = self.paces.pace(queue.affinity), self.paces.fastest()

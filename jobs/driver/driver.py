@@ -160,6 +160,12 @@ class Driver:
         Args:
             is_idle: whether no task has ended for some time.
         """
+        for action in self._policy.leave_slow(self._ended):
+            self._carry_out([action])
+            if isinstance(action, RestartBlock):
+                self._ended = [
+                    e for e in self._ended if not self._policy.is_of(e.task, action.block)
+                ]
         for ended in self._ended:
             self._record(ended.task, ended.outcome)
         is_looking = is_idle or self._clock() - self._looked_s >= POLL_S

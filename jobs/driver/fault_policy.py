@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 from jobs.common.formatting import format_duration, last_line
 from jobs.driver.cell_states import CellStates
-from jobs.driver.division import SlowBlock
 from jobs.driver.fault_attribution import FAULTS, Attribution, Suspect
 from jobs.driver.placement import Placement, Stuck
 from jobs.driver.run_writer import SET_ASIDE
@@ -154,9 +153,25 @@ class FaultPolicy:
             yield from self._attributed(host, block, suspects)
         for stuck in self._placement.stuck(self._cells.is_over) if is_looking else ():
             yield from self._stuck(stuck)
-        timed = {self._blocks[each.task.cell_id] for each in ended if each.task.is_timed}
+
+    def leave_slow(self, ended: Sequence[EndedTask]) -> Iterator[Action]:
+        """The actions for blocks of which nothing is committed, and which begin on a faster host.
+
+        Args:
+            ended: tasks that have ended, before their rows are committed.
+        """
+        timed = {self._blocks[each.task.cell_id]: None for each in ended if each.task.is_timed}
         for slow in self._placement.slow_blocks(timed) if timed else ():
-            yield from self._slow(slow)
+            yield Tell(
+                f"the timed cells of {slow.block.dataset} begin on node {slow.faster}, which ends"
+                f" them in {format_duration(slow.moved_s)}: node {slow.host} would take"
+                f" {format_duration(slow.left_s)}"
+            )
+            yield self._restart(slow.block)
+
+    def is_of(self, task: Task, block: CellBlock) -> bool:
+        """Whether a task belongs to a block."""
+        return self._blocks[task.cell_id] == block
 
     def fail(self, task: Task, outcome: Outcome) -> FailCell:
         """Fail a cell: the failure of its task is attributed to it."""
@@ -245,15 +260,6 @@ class FaultPolicy:
             left = format_duration(self._wait_s)
             hint = "unless a node that can take them joins: gfjobs node start"
             yield Tell(f"waiting: {stuck.reason}. They fail in {left} {hint}")
-
-    def _slow(self, slow: SlowBlock) -> Iterator[Action]:
-        """Another host ends a block much sooner, though it begins anew: it does."""
-        yield Tell(
-            f"the timed cells of {slow.block.dataset}, begun on node {slow.host}, restart on node"
-            f" {slow.faster}, which ends them in {format_duration(slow.moved_s)} instead of"
-            f" {format_duration(slow.left_s)}"
-        )
-        yield self._restart(slow.block)
 
     def _restart(self, block: CellBlock, avoided: str | None = None) -> RestartBlock:
         self._attribution.forget(block)

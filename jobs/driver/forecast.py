@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 FEW_BLOCKS = 48
 """Blocks up to which their parting is improved; with more, the largest of them matter little."""
@@ -101,23 +100,17 @@ def part_blocks(
     found = [-1] * len(blocks)
     for number in sorted(range(len(blocks)), key=lambda n: -blocks[n].work):
         block = blocks[number]
-        found[number] = _first_to_end(block, ends, paces, gain)
+        able = np.asarray(block.able)
+        would_end = ends[able] + block.work * paces[able]
+        first = int(np.argmin(would_end))
+        found[number] = int(able[first])
+        # On the host that has begun it, it comes before all that is parted here.
+        if block.at is not None and hosts[block.at].end_s(block.left) <= gain * would_end[first]:
+            found[number] = block.at
         ends[found[number]] += block.work_on(found[number]) * paces[found[number]]
     if len(blocks) <= FEW_BLOCKS:
         _improve(found, blocks, ends.tolist(), paces.tolist())
     return found
-
-
-def _first_to_end(
-    block: BlockForecast, ends: NDArray[np.float64], paces: NDArray[np.float64], gain: float
-) -> int:
-    able = np.asarray(block.able)
-    would_end = ends[able] + block.work * paces[able]
-    first = int(able[int(np.argmin(would_end))])
-    if block.at is None:
-        return first
-    stays_s = ends[block.at] + block.left * paces[block.at]
-    return first if stays_s > gain * would_end.min() else block.at
 
 
 def _improve(
