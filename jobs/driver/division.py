@@ -34,8 +34,8 @@ AMPLE = 2.0
 """How many times what other hosts could end by then must wait for a host to be given a task without
 asking them again."""
 
-COST = 50_000
-"""Blocks times hosts for which parting them anew takes as long as a few tasks of the driver's."""
+COST = 4_000
+"""Blocks times hosts that are parted anew per task that ends: so parting takes little of a run."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Division:
 
     def renew(self) -> None:
         """Forget what was decided: hosts have come or gone, or blocks are to be done elsewhere."""
-        self._is_news = True
+        self._is_news, self._waits = True, self._ended
         self._ample.clear()
         self._loads.clear()
         self._meant.clear()
@@ -134,7 +134,9 @@ class Division:
         before = self._known.get(host)
         if before is None:
             self._known[host] = pace
-            self.renew()
+            self._is_news = True
+            self._ample.clear()
+            self._loads.clear()
         elif not 1 / NEWS < pace / before < NEWS:
             self._is_news = True
 
@@ -259,7 +261,6 @@ class Division:
 
     def _part(self) -> dict[str, list[BlockQueue]]:
         """The blocks that each host should begin, the largest first."""
-        free = [queue for queue in self._timed if queue.affinity is None]
         if self._is_news and self._ended >= self._waits:
             parted, _, _ = self._parted([])
             self._planned = {}
@@ -269,7 +270,7 @@ class Division:
             self._planned = {host: queues for host, queues in self._planned.items() if queues}
             paces = {name: self.paces.pace(name) for name in self._in_flight}
             self._known = {name: pace for name, pace in paces.items() if pace}
-            self._waits = self._ended + len(free) * len(self._in_flight) // COST
+            self._waits = self._ended + len(parted) * len(self._in_flight) // COST
             self._loads.clear()
         return self._planned
 

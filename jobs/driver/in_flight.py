@@ -22,6 +22,7 @@ class InFlight:
         self._slots: dict[Task, Slot] = {}
         self._works: dict[Task, float] = {}
         self._since_s = 0.0
+        self._timed = 0
 
     @property
     def in_flight(self) -> int:
@@ -31,7 +32,7 @@ class InFlight:
     @property
     def is_timing(self) -> bool:
         """Whether one of them is timed."""
-        return any(task.is_timed for task in self._slots)
+        return self._timed > 0
 
     @property
     def load(self) -> float:
@@ -85,6 +86,7 @@ class InFlight:
         if not self._works:
             self._since_s = now_s
         self._works[task] = work
+        self._timed += task.is_timed
         used = Counter(slot.number for slot in self._slots.values() if slot.device == device)
         count = (self.host.devices or {}).get(device, 1)
         number = min(range(count), key=lambda n: used[n]) if self.host.has_gpu else 0
@@ -98,4 +100,5 @@ class InFlight:
     def end(self, task: Task, now_s: float = 0.0) -> None:
         """Free the slot of a task that has ended."""
         del self._slots[task], self._works[task]
+        self._timed -= task.is_timed
         self._since_s = now_s

@@ -20,6 +20,9 @@ from jobs.plan.task import Task
 KEPT = 0.9
 """Share that what a host showed before keeps with each task: boards get warm and cool down."""
 
+KEPT_OF_SORT = 0.97
+"""The same of what all hosts showed of a sort: what they took when little was known counts less."""
+
 UNIT_MULTIPLY_ADDS = 1e9
 
 
@@ -96,7 +99,8 @@ class Paces:
     def __init__(self) -> None:
         self._costs: dict[Sort, float] = {}
         self._of_sort: dict[Sort, tuple[float, float]] = {}
-        self._of_host: dict[str, tuple[float, float]] = {}
+        self._of_host: dict[str, dict[Sort, tuple[float, float]]] = {}
+        self._paces: dict[str, float] = {}
 
     def expect(self, cells: Iterable[Cell]) -> None:
         """Set what images of these cells cost, as far as nothing was shown."""
@@ -111,26 +115,31 @@ class Paces:
 
     def pace(self, host: str) -> float | None:
         """Seconds per unit of work on a host; None: it has completed nothing."""
-        shown = self._of_host.get(host)
-        return shown[0] / shown[1] if shown else None
+        return self._paces.get(host)
 
     def fastest(self) -> float | None:
         """The pace of the fastest host that has completed something."""
-        return min((seconds / work for seconds, work in self._of_host.values()), default=None)
+        return min(self._paces.values(), default=None)
 
     def observe(self, host: str, sort: Sort, images: int, seconds: float) -> None:
         """Record that a host took so many seconds for images of a sort."""
         if images <= 0 or seconds <= 0:
             return
-        pace = self.pace(host)
-        if pace is not None:
+        if host in self._paces:
             took_s, expected_s = self._of_sort.get(sort, (0.0, 0.0))
-            took_s, expected_s = took_s + seconds, expected_s + pace * images
+            took_s = KEPT_OF_SORT * took_s + seconds
+            expected_s = KEPT_OF_SORT * expected_s + self._paces[host] * images
             self._of_sort[sort] = took_s, expected_s
             self._costs[sort] = took_s / expected_s
-        took_s, work = self._of_host.get(host, (0.0, 0.0))
-        cost = self._costs.setdefault(sort, 1.0)
-        self._of_host[host] = KEPT * took_s + seconds, KEPT * work + cost * images
+        self._costs.setdefault(sort, 1.0)
+        shown = self._of_host.setdefault(host, {})
+        for other, (took_s, done) in shown.items():
+            shown[other] = KEPT * took_s, KEPT * done
+        took_s, done = shown.get(sort, (0.0, 0.0))
+        shown[sort] = took_s + seconds, done + images
+        # What it did before counts by what is known now of the costs.
+        work = sum(self._costs[other] * done for other, (_, done) in shown.items())
+        self._paces[host] = sum(took_s for took_s, _ in shown.values()) / work
 
 
 def _expected_cost(cell: Cell) -> float:
