@@ -7,7 +7,7 @@ are interleaved: A B, B A, A B, ... Of 95 % intervals one in twenty may exclude 
 The interval of a difference: two rounds there and back (A B, B A) are one unit, in which a slow
 drift and a place in the order cancel. In it each image has one difference, B's two times less A's
 two, halved. Units are drawn, then images within them, by the bootstrap that makes each interval of
-`gfjobs summary` (`jobs.analysis.statistics.bootstrap`). It goes by Student's t, so it must hold
+`gfjobs summary` (`jobs.statistics.bootstrap`). It goes by Student's t, so it must hold
 with few units too: the first rounds of each run are also looked at alone.
 
 The last two columns are what `gfjobs summary` shows, an interval for each cell by itself: how often
@@ -32,7 +32,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import storage
-from jobs.analysis.statistics.bootstrap import IntervalEstimate, estimate_mean
 from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import queued_rows
 from jobs.driver.driver import Driver
@@ -41,6 +40,7 @@ from jobs.grid.reader import read_grid
 from jobs.machine.devices import local_devices
 from jobs.plan.plan import Plan, make_plan
 from jobs.plan.sources import Sources
+from jobs.statistics.bootstrap import IntervalEstimate, estimate_mean
 
 AIM = 6 / 50  # of all intervals
 NAMES = ("first", "second")

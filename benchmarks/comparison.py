@@ -27,9 +27,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.analysis.statistics.holm import adjust_p_values
-from jobs.analysis.statistics.log_ratio import LogRatio, log_ratio
-from jobs.analysis.statistics.student_t import quantile, upper_tail
+from jobs.statistics.holm import adjust_p_values
+from jobs.statistics.log_ratio import LogRatio, log_ratio
+from jobs.statistics.student_t import quantile, upper_tail
 
 GRID, IMAGES = 10, 12
 ROUND, IMAGE, GAIN, DRIFT = 0.01, 0.01, 0.01, 0.02

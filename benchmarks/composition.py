@@ -24,10 +24,10 @@ import torch
 from numpy.typing import NDArray
 
 import gfnet
-from jobs.analysis.statistics.bootstrap import Numbers, estimates
 from jobs.grid.downloads import open_or_download
 from jobs.machine.devices import use_device
 from jobs.plan.sources import shuffle_images
+from jobs.statistics.bootstrap import Numbers, estimates
 from jobs.worker.cpu_pinning import pin_threads
 from jobs.worker.exit_costs import measure_exits
 from jobs.worker.input_pipeline import Pipeline

@@ -49,7 +49,7 @@ from jobs.analysis.regressions.accuracy import judge_accuracy
 from jobs.analysis.regressions.detector import RECENT
 from jobs.analysis.regressions.latency import Nights, Pair, find_change
 from jobs.analysis.regressions.settings import Settings
-from jobs.analysis.statistics.mcnemar import AnswerChanges
+from jobs.statistics.mcnemar import AnswerChanges
 
 NIGHT, CORRELATION, ROUND = 0.015, 0.5, 0.01
 DRIFT, MONTH = 0.01, 30

@@ -24,7 +24,7 @@ what is in an image.
 Full depth, one block, routed and past every exit take turns of some calls each, forwards and
 backwards. The first calls of a turn find other weights in the caches than a deployed model would,
 and are not counted. 95 % intervals are by bootstrap over rounds, then over calls
-(`jobs.analysis.statistics.bootstrap`), all four of a place together.
+(`jobs.statistics.bootstrap`), all four of a place together.
 
     python benchmarks/early_exit.py [--runtimes torch onnx openvino] [--precision float32]
                                     [--batches 1 64] [--rounds 15] [--img-size 224]
@@ -46,7 +46,7 @@ from numpy.typing import NDArray
 
 import gfnet
 from gfnet.runtimes import availability
-from jobs.analysis.statistics.bootstrap import IntervalEstimate, Numbers, estimates
+from jobs.statistics.bootstrap import IntervalEstimate, Numbers, estimates
 from jobs.worker.timing import forced_exits
 
 MIX = (2396, 4217, 1666, 1721)  # of 10,000 images, leaving after blocks 7, 9, 10 and 11

@@ -28,8 +28,8 @@ import torch
 
 import gfnet
 import storage
-from jobs.analysis.statistics.bootstrap import Numbers, estimates
 from jobs.machine.devices import use_device
+from jobs.statistics.bootstrap import Numbers, estimates
 from jobs.worker.input_pipeline import Pipeline
 from jobs.worker.timing import TimedShard, measure_routes
 

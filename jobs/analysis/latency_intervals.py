@@ -10,8 +10,8 @@ from itertools import groupby
 import numpy as np
 
 import storage
-from jobs.analysis.statistics.bootstrap import IntervalEstimate, estimate_mean
 from jobs.common.formatting import Row
+from jobs.statistics.bootstrap import IntervalEstimate, estimate_mean
 
 FEWEST_ROUNDS = 3
 """Rounds from which on the interval of a mean is worth showing.

@@ -12,6 +12,7 @@ Version history (a new or changed column makes a new version, with a line here):
   worker besides time, in `commits`; `cpu_clock_mhz`, `emc_clock_mhz`, `trip_c`, `fan_pct` and
   `from_log` of `rounds`; `power_mode` has the mode's name with its number; `device_ms` of
   `records`; `gpu_others` of `rounds`.
+* 8: borrowed accuracy, rounds until a width, throughput and serving.
 
 Types: thresholds and scores are float32, because the router compares in float32 and in SQL a
 DOUBLE 0.613 is not the FLOAT 0.613. Timestamps are naive microseconds in UTC: DuckDB's
@@ -31,7 +32,7 @@ from storage.errors import SchemaVersionError, StorageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 VERSION_KEY = "gfjobs_schema_version"
 
 _TIME = pa.timestamp("us")

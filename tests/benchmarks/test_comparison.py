@@ -63,7 +63,7 @@ def test_the_aims_can_be_missed(
     """Where the comparison takes rounds for independent, it finds what is not there."""
     module = script("comparison")
     case = module.Case(are_paired=True, rounds=8, correlation=0.6)
-    monkeypatch.setattr("jobs.analysis.statistics.autocorrelation.CORRELATIONS", np.zeros(1))
+    monkeypatch.setattr("jobs.statistics.autocorrelation.CORRELATIONS", np.zeros(1))
     figures = module.simulate(case, grids=50, planted=200, seed=0)
     assert not figures.are_met
     assert figures.any_found > 0.3

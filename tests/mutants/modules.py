@@ -23,14 +23,10 @@ def _alone(tests: str) -> Own:
 
 MODULES = {
     # Hypotheses and promises.
-    "jobs/analysis/statistics/holm.py": _alone("tests/jobs/analysis/statistics/test_holm.py"),
-    "jobs/analysis/statistics/mcnemar.py": _alone("tests/jobs/analysis/statistics/test_mcnemar.py"),
-    "jobs/analysis/statistics/log_ratio.py": _alone(
-        "tests/jobs/analysis/statistics/test_log_ratio.py"
-    ),
-    "jobs/analysis/statistics/student_t.py": _alone(
-        "tests/jobs/analysis/statistics/test_student_t.py"
-    ),
+    "jobs/statistics/holm.py": _alone("tests/jobs/statistics/test_holm.py"),
+    "jobs/statistics/mcnemar.py": _alone("tests/jobs/statistics/test_mcnemar.py"),
+    "jobs/statistics/log_ratio.py": _alone("tests/jobs/statistics/test_log_ratio.py"),
+    "jobs/statistics/student_t.py": _alone("tests/jobs/statistics/test_student_t.py"),
     "jobs/analysis/thresholds/fixed_sequence.py": _alone(
         "tests/jobs/analysis/thresholds/test_guarantee.py"
     ),

@@ -10,8 +10,8 @@ import numpy as np
 
 from jobs.analysis.comparison.comparable import PLACE, count_answered, explain_no_accuracy
 from jobs.analysis.comparison.run_data import RunAnswers, Runs
-from jobs.analysis.statistics.mcnemar import AnswerTable, interval, p_value
 from jobs.common.formatting import Row
+from jobs.statistics.mcnemar import AnswerTable, interval, p_value
 
 LOST, WON, BOTH_WRONG = "lost", "won", "both wrong"
 """Outcomes of an image whose prediction changed: right in the first, in the second, in neither."""

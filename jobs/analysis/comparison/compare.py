@@ -12,7 +12,6 @@ from jobs.analysis.comparison.accuracy import Compared, accuracy, changed_images
 from jobs.analysis.comparison.comparable import PLACE, make_identity
 from jobs.analysis.comparison.latency import times
 from jobs.analysis.comparison.run_data import MeasuredRun, Runs, Side
-from jobs.analysis.statistics.holm import adjust_p_values
 from jobs.common.errors import UsageError
 from jobs.common.formatting import (
     Row,
@@ -22,6 +21,7 @@ from jobs.common.formatting import (
     format_threshold,
     list_some,
 )
+from jobs.statistics.holm import adjust_p_values
 
 _AXES = tuple(axis for axis in PLACE if axis != "node")
 """Axes on which the cells of a pair must agree; if their nodes differ, times are not compared."""

@@ -8,8 +8,8 @@ from dataclasses import replace
 from jobs.analysis.comparison.accuracy import Compared, blank
 from jobs.analysis.comparison.comparable import explain_no_times
 from jobs.analysis.comparison.run_data import Runs, Times
-from jobs.analysis.statistics.log_ratio import log_ratio, percent
 from jobs.common.formatting import Row, energy_sources
+from jobs.statistics.log_ratio import log_ratio, percent
 
 _COLUMNS = {"latency": ("forward_ms", "forward_ms"), "energy": ("energy_mj", "power_w")}
 """Columns of `measured`: the figure, and the one that is set if it was measured."""

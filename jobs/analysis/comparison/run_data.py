@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 import storage
 from jobs.analysis.comparison.comparable import PLACE, make_identity
-from jobs.analysis.statistics.log_ratio import Logs
 from jobs.common.errors import UsageError
 from jobs.common.formatting import Row, format_model, format_threshold
+from jobs.statistics.log_ratio import Logs
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from jobs.analysis.comparison.comparable import explain_no_accuracy
 from jobs.analysis.comparison.run_data import RunAnswers, read_run_answers
 from jobs.analysis.regressions.history import MeasuredNight, NightHistory
 from jobs.analysis.regressions.settings import Settings
-from jobs.analysis.statistics.bootstrap import IntervalEstimate
-from jobs.analysis.statistics.mcnemar import AnswerChanges, interval, p_value
 from jobs.common.formatting import Row
+from jobs.statistics.bootstrap import IntervalEstimate
+from jobs.statistics.mcnemar import AnswerChanges, interval, p_value
 
 _ROUNDING = 1e-9  # of a percentage
 

@@ -17,9 +17,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.analysis.statistics.change_points import levels
-from jobs.analysis.statistics.recurring import Recurring, recurring
-from jobs.analysis.statistics.student_t import quantile, upper_tail
+from jobs.statistics.change_points import levels
+from jobs.statistics.recurring import Recurring, recurring
+from jobs.statistics.student_t import quantile, upper_tail
 
 TONIGHT_SHARE = 0.2
 """Share of the accepted false alarms for the test of tonight alone; the rest is for two nights

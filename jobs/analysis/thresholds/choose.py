@@ -15,7 +15,6 @@ import gfnet
 import storage
 from gfnet.bundle.files import SUFFIX
 from gfnet.bundle.writer import save_bundle_thresholds
-from jobs.analysis.statistics.bootstrap import IntervalEstimate
 from jobs.analysis.thresholds.constraints import Constraints, CostLimit
 from jobs.analysis.thresholds.exit_answers import ExitAnswers, Vector
 from jobs.analysis.thresholds.latency_mixture import Rounds, compose
@@ -25,6 +24,7 @@ from jobs.common.yaml_document import Document
 from jobs.grid.keys import KEYS
 from jobs.grid.models import Model, StagedModel, read_model
 from jobs.runs.saved_submission import read_grid_folders
+from jobs.statistics.bootstrap import IntervalEstimate
 
 NARROWING = ("model", *SETTING)
 """Columns that distinguish one all-exit pass from another."""

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 import gfnet
 import storage
-from jobs.analysis.statistics.bootstrap import IntervalEstimate
 from jobs.analysis.thresholds.choose import read_exit_answers
 from jobs.analysis.thresholds.exit_answers import ExitAnswers
 from jobs.analysis.thresholds.sweep import cut_ends, shared_moves
 from jobs.common.formatting import Row, format_setting
 from jobs.grid.models import GATE
+from jobs.statistics.bootstrap import IntervalEstimate
 
 CONFIDENCE = "max_prob"
 """The rule that a learned gate is compared with."""

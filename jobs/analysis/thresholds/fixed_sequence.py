@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.analysis.statistics.betting import Numbers, rejects
 from jobs.analysis.thresholds.risks import Promise
+from jobs.statistics.betting import Numbers, rejects
 
 WINDOW = 1.0
 """See `choose_kappas`; values from 0.5 to 2 give similar promises."""

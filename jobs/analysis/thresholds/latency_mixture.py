@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.analysis.statistics.bootstrap import IntervalEstimate, estimates
+from jobs.statistics.bootstrap import IntervalEstimate, estimates
 
 _ROUNDING = 1e-9  # of a sum of shares
 

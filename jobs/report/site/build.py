@@ -44,7 +44,7 @@ WHOLE_RUNS = 1
 _DRAWING = ("altair", "vl-convert-python", "jinja2")
 _COMPARABLE = ("done", "failed")
 _MADE_BY = (
-    *("analysis", "analysis/comparison", "analysis/statistics", "analysis/thresholds", "common"),
+    *("analysis", "analysis/comparison", "analysis/thresholds", "statistics", "common"),
     *("report", "report/figures", "report/html", "report/html/templates", "report/site"),
 )
 

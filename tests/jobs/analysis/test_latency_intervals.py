@@ -12,9 +12,9 @@ import pytest
 
 import storage
 from jobs.analysis.latency_intervals import MeanLatency, mean_latencies
-from jobs.analysis.statistics.bootstrap import IntervalEstimate
 from jobs.driver.cell_states import VALID_ROUNDS
 from jobs.report.terminal import summary
+from jobs.statistics.bootstrap import IntervalEstimate
 
 LONG = "cifar10-gfnet-tuned"
 IMAGES = 700

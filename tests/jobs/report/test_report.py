@@ -24,7 +24,6 @@ from markdown_it import MarkdownIt
 
 import storage
 from jobs.analysis.latency_intervals import FEWEST_ROUNDS, MeanLatency, make_key
-from jobs.analysis.statistics.bootstrap import IntervalEstimate
 from jobs.analysis.thresholds.bands import Band
 from jobs.analysis.thresholds.latency_mixture import compose
 from jobs.cli import main
@@ -43,6 +42,7 @@ from jobs.report.markdown import text as escaped
 from jobs.report.read import Report, first_thresholds, read_report
 from jobs.report.site.read import read_figures
 from jobs.report.write import check_suffix, write_figures, write_markdown
+from jobs.statistics.bootstrap import IntervalEstimate
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&|`"
 ENERGY_SOURCE = "energy: replay: made.csv"

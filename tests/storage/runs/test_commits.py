@@ -193,7 +193,7 @@ def test_merged_file_is_sorted_compressed_and_versioned(tmp_path: Path) -> None:
     with pq.ParquetFile(path) as file:
         assert file.read().column("image_id").to_pylist() == list(range(3 * SHARDS))
         assert file.metadata.row_group(0).column(0).compression == "ZSTD"
-        assert file.metadata.metadata[b"gfjobs_schema_version"] == b"7"
+        assert file.metadata.metadata[b"gfjobs_schema_version"] == b"8"
 
 
 def test_snapshot_taken_across_a_merge_is_taken_again(
@@ -276,18 +276,18 @@ def test_newer_schema_versions_are_refused(tmp_path: Path) -> None:
     committed_run(tmp_path, 1).close()
     (manifest,) = (tmp_path / "runs" / "run-1" / "commits").iterdir()
     content = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps({**content, "schema_version": 8}))
+    manifest.write_text(json.dumps({**content, "schema_version": 9}))
     with pytest.raises(
         storage.SchemaVersionError,
-        match=r"cell-1\.0\.0\.json has schema version 8.* versions up to 7",
+        match=r"cell-1\.0\.0\.json has schema version 9.* versions up to 8",
     ):
         storage.query(tmp_path, "FROM records")
     manifest.write_text(json.dumps(content))
     run_file = run_paths(open_backend(tmp_path), "run-1").run
     table = parquet.read_table(run_file)
-    newer = table.replace_schema_metadata({"gfjobs_schema_version": "8"})
+    newer = table.replace_schema_metadata({"gfjobs_schema_version": "9"})
     parquet.publish_table(run_file, newer)
-    with pytest.raises(storage.SchemaVersionError, match=r"run\.parquet has schema version 8"):
+    with pytest.raises(storage.SchemaVersionError, match=r"run\.parquet has schema version 9"):
         storage.list_runs(tmp_path)
 
 
@@ -295,7 +295,7 @@ def as_written_by(version: int, folder: Path) -> None:
     """Turn a run that was not merged into what an older version wrote of it."""
     for manifest in (folder / "commits").iterdir():
         content = json.loads(manifest.read_text())
-        assert content["schema_version"] == 7
+        assert content["schema_version"] == 8
         for key in ("digests", "summary") if version < 4 else ():
             del content[key]
         manifest.write_text(json.dumps({**content, "schema_version": version}))
@@ -388,7 +388,7 @@ def test_a_history_of_version_4_is_read_and_made_anew(tmp_path: Path) -> None:
         assert seen(tmp_path) == whole(2)
         storage.compact(tmp_path)
     index = json.loads((history / "index.json").read_text())
-    assert index["schema_version"] == 7
+    assert index["schema_version"] == 8
     assert index["definition"] != "of other queries"
 
 

@@ -82,7 +82,7 @@ def test_what_is_written_is_read_back(paths: RunPaths) -> None:
 def test_a_manifest_as_json() -> None:
     """What other programs, and other versions, find."""
     content = json.loads(manifest_bytes(WHOLE))
-    assert content["schema_version"] == 7
+    assert content["schema_version"] == 8
     assert content["entries"][0] == {
         "cell_id": "cell-1",
         "round": 2,
@@ -159,9 +159,9 @@ def test_a_damaged_manifest_is_named(paths: RunPaths, content: bytes) -> None:
 def test_a_newer_version_is_refused(paths: RunPaths) -> None:
     """By the name of the file; as it is one of several, too."""
     publish_manifest(paths, "0.json", manifest(1))
-    (paths.commits / "a.json").write(change(schema_version=8))
+    (paths.commits / "a.json").write(change(schema_version=9))
     for read in (lambda: read_manifest(paths.commits / "a.json"), lambda: read_snapshot(paths)):
-        with pytest.raises(storage.SchemaVersionError, match=r"a\.json has schema version 8"):
+        with pytest.raises(storage.SchemaVersionError, match=r"a\.json has schema version 9"):
             read()
 
 

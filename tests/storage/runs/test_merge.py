@@ -385,7 +385,7 @@ def test_rows_are_written_in_groups(store: storage.RunStore, tmp_path: Path) -> 
         assert file.metadata.row_group(0).num_rows < 130_000
         assert file.metadata.num_row_groups in (2, 3)
         assert file.metadata.row_group(0).column(0).compression == "ZSTD"
-        assert file.metadata.metadata[b"gfjobs_schema_version"] == b"7"
+        assert file.metadata.metadata[b"gfjobs_schema_version"] == b"8"
         assert file.read(["image_id"]).column(0).to_pylist() == list(range(1, 250_001))
     assert store.cells
 

@@ -56,7 +56,7 @@ def test_tables_are_those_of_the_design() -> None:
         "training",
     ]
     for schema in storage.TABLES.values():
-        assert schema.metadata == {b"gfjobs_schema_version": b"7"}
+        assert schema.metadata == {b"gfjobs_schema_version": b"8"}
         for field in schema:
             assert field.type != pa.timestamp("us", tz="UTC")
 
@@ -221,7 +221,7 @@ def test_rows_survive_arrow() -> None:
     assert storage.rows_to_table(storage.NodeRow, []).num_rows == 0
 
 
-@pytest.mark.parametrize("found", [b"8", b"0", b"none", b"1.5", b"-1", b"9" * 5000])
+@pytest.mark.parametrize("found", [b"9", b"0", b"none", b"1.5", b"-1", b"9" * 5000])
 def test_unknown_versions_are_refused(found: bytes) -> None:
     """Only versions that this program knows are read."""
     with pytest.raises(storage.SchemaVersionError, match=r"x.parquet has schema version"):

@@ -18,8 +18,8 @@ from jobs.analysis.comparison.comparable import CLOCK_TOLERANCE
 from jobs.analysis.comparison.compare import Comparison, compare
 from jobs.analysis.comparison.run_data import Side
 from jobs.analysis.comparison.view import describe_comparison, encode_comparison
-from jobs.analysis.statistics.autocorrelation import CORRELATIONS
 from jobs.common.errors import UsageError
+from jobs.statistics.autocorrelation import CORRELATIONS
 from tests.jobs.analysis.regressions.conftest import Nights
 
 A, B = Side("a"), Side("b")

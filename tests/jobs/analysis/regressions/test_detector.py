@@ -17,7 +17,7 @@ from jobs.analysis.regressions.detector import (
     _median_slope,
     _share,
 )
-from jobs.analysis.statistics.recurring import recurring
+from jobs.statistics.recurring import recurring
 
 
 def known(past: list[float], correlation: float = 0.5) -> Reference:

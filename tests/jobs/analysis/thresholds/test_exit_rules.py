@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jobs.analysis.statistics.bootstrap import IntervalEstimate
 from jobs.analysis.thresholds.exit_answers import ExitAnswers
 from jobs.analysis.thresholds.exit_rules import (
     LEVELS,
@@ -17,6 +16,7 @@ from jobs.analysis.thresholds.exit_rules import (
     compare_rules,
     judge_gate,
 )
+from jobs.statistics.bootstrap import IntervalEstimate
 
 BLOCKS = (1, 3, 5)
 

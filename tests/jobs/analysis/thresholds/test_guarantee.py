@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from benchmarks.promises import validity
-from jobs.analysis.statistics.betting import Numbers, rejects
 from jobs.analysis.thresholds import fixed_sequence
 from jobs.analysis.thresholds.constraints import COST_TOLERANCE, Constraints, CostLimit
 from jobs.analysis.thresholds.exit_answers import ExitAnswers
@@ -21,6 +20,7 @@ from jobs.analysis.thresholds.fixed_sequence import Split, certify_steps, choose
 from jobs.analysis.thresholds.guarantee import NoGuaranteeError, guarantee
 from jobs.analysis.thresholds.path import build_path
 from jobs.analysis.thresholds.risks import Promise, list_promises
+from jobs.statistics.betting import Numbers, rejects
 
 INF = math.inf
 

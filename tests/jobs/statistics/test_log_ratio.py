@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from jobs.analysis.statistics.autocorrelation import CORRELATIONS
-from jobs.analysis.statistics.holm import adjust_p_values
-from jobs.analysis.statistics.log_ratio import (
+from jobs.statistics.autocorrelation import CORRELATIONS
+from jobs.statistics.holm import adjust_p_values
+from jobs.statistics.log_ratio import (
     LogRatio,
     _residual_variance,
     _variance_of_images,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from jobs.analysis.statistics.mcnemar import (
+from jobs.statistics.mcnemar import (
     AnswerChanges,
     AnswerTable,
     _score,

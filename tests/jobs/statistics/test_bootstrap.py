@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jobs.analysis.statistics.bootstrap import estimate_mean, stretch
+from jobs.statistics.bootstrap import estimate_mean, stretch
 
 TWO = 12.70620  # Student's t of two rounds, whose mean has half of their distance as its error
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.analysis.statistics.student_t import quantile
+from jobs.statistics.student_t import quantile
 
 RESAMPLES = 500
 _INTERVAL = (2.5, 97.5)  # percent

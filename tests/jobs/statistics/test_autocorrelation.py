@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jobs.analysis.statistics.autocorrelation import CORRELATIONS, spread
+from jobs.statistics.autocorrelation import CORRELATIONS, spread
 
 
 def test_independent_rounds_by_hand() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.analysis.statistics.holm import adjust_p_values
+from jobs.statistics.holm import adjust_p_values
 
 
 def test_the_smallest_counts_most() -> None:

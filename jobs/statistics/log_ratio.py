@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.analysis.statistics.autocorrelation import spread
-from jobs.analysis.statistics.student_t import mixed_quantile, mixed_tail
+from jobs.statistics.autocorrelation import spread
+from jobs.statistics.student_t import mixed_quantile, mixed_tail
 
 _OUTSIDE = 0.05  # share outside a 95 % interval
 _POINT = 1e-12  # a smaller standard error is rounding

@@ -9,8 +9,8 @@ import pytest
 from scipy.stats import t as student
 
 import storage
-from jobs.analysis.statistics import student_t as module
-from jobs.analysis.statistics.student_t import mixed_quantile, mixed_tail, quantile, upper_tail
+from jobs.statistics import student_t as module
+from jobs.statistics.student_t import mixed_quantile, mixed_tail, quantile, upper_tail
 
 
 @pytest.mark.parametrize("freedom", [1, 3, 12, 28, 400])

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from jobs.analysis.statistics.change_points import SHORTEST, levels, scatter
+from jobs.statistics.change_points import SHORTEST, levels, scatter
 
 
 def test_a_step_by_hand() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from jobs.analysis.regressions.latency import Finding, Nights, Pair, find_change
 from jobs.analysis.regressions.settings import Settings
-from jobs.analysis.statistics.recurring import Recurring, Series, recurring
+from jobs.statistics.recurring import Recurring, Series, recurring
 
 SETTINGS = Settings()
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.analysis.statistics.bootstrap import IntervalEstimate
+from jobs.statistics.bootstrap import IntervalEstimate
 
 _Z = 1.959963984540054  # of the normal distribution at 97.5 %
 _HALVINGS = 60  # of [-1, 1]: finer than a double resolves
