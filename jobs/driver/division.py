@@ -204,27 +204,41 @@ class Division:
         Until every device that it may be has shown its pace.
         """
         devices = self._meanings(asked)
-        return any(self._ends_s(str(asked), name, hosts) is None for name, hosts in devices.items())
+        return not all(self._is_known(hosts) for hosts in devices.values())
 
     def can_mean(self, asked: str | None, host: Host) -> bool:
         """Whether `any` or `cuda` should become a host's device: none ends its cells sooner.
 
-        Devices that have shown nothing count like the fastest; of these, the one of the host that
-        looks strongest.
+        A device whose first tasks are under way is waited for as long as it may be the one. One
+        that has nothing to do, and so shows nothing, is taken if its host looks as strong as those
+        of the others.
         """
         devices = self._meanings(asked)
         if not devices:
             return True
-        ends = {name: self._ends_s(str(asked), name, hosts) for name, hosts in devices.items()}
-        shown = {name: end_s for name, end_s in ends.items() if end_s is not None}
-        new = [hosts for name, hosts in devices.items() if name not in shown]
         mine = host.device(str(asked))
-        if new:
-            strongest = max((each for hosts in new for each in hosts), key=_strength)
-            least = [_strength(each) for name in shown for each in devices[name]]
-            if not least or _strength(strongest) >= max(least):
-                return mine == strongest.device(str(asked))
-        return mine == min(shown, key=shown.__getitem__)
+        idle = [each for hosts in devices.values() if self._is_unused(hosts) for each in hosts]
+        used = [each for hosts in devices.values() if not self._is_unused(hosts) for each in hosts]
+        strongest = max(idle, key=_strength, default=None)
+        if strongest and all(_strength(strongest) >= _strength(each) for each in used):
+            return mine == strongest.device(str(asked))
+        ends = {
+            name: self._ends_s(str(asked), name, hosts)
+            for name, hosts in devices.items()
+            if not self._is_unused(hosts)
+        }
+        first = min(ends, key=ends.__getitem__)
+        return mine == first and self._is_known(devices[first])
+
+    def _is_known(self, hosts: Iterable[Host]) -> bool:
+        """Whether one of a device's hosts has shown its pace."""
+        return any(self.paces.pace(host.name) for host in hosts)
+
+    def _is_unused(self, hosts: Iterable[Host]) -> bool:
+        """Whether a device's hosts have done nothing and have nothing to do."""
+        return not self._is_known(hosts) and not any(
+            self._in_flight[host.name].in_flight for host in hosts
+        )
 
     def slow_blocks(self, blocks: Iterable[CellBlock]) -> list[SlowBlock]:
         """Which of these blocks another host would end much sooner, though it has to begin anew.
@@ -345,20 +359,14 @@ class Division:
             self._meant[asked] = found if len(found) > 1 else {}
         return self._meant[asked]
 
-    def _ends_s(self, asked: str, device: str, hosts: Sequence[Host]) -> float | None:
-        """Seconds until a device's hosts would end their own work and all that asks for a name.
-
-        None: none of them has completed anything.
-        """
-        known = [host for host in hosts if self.paces.pace(host.name)]
-        if not known:
-            return None
+    def _ends_s(self, asked: str, device: str, hosts: Sequence[Host]) -> float:
+        """Seconds until a device's hosts would end their own work and all that asks for a name."""
         left = sum(
             self._left(queue)
             for queue in (*self._shared, *self._timed)
             if queue.block.device == asked or (not queue.affinity and self._device(queue) == device)
         )
-        loads = [self._forecast(host.name) for host in known]
+        loads = [self._forecast(host.name) for host in hosts]
         speed = sum(load.runs / load.pace for load in loads)
         return (left + sum(load.free_s * load.runs / load.pace for load in loads)) / speed
 
