@@ -121,7 +121,7 @@ def drive(plan_of: Callable[[str], Plan], tmp_path: Path) -> Drive:
         plan = replace(plan, cells=tuple(replace(c, images=next(sizes)) for c in plan.cells))
         told: list[str] = []
         events = RunEvents()
-        events.note = told.append  # type: ignore[method-assign]
+        events.note = told.append
         row = storage.RunRow(run_id="r", name="boards")
         root = tmp_path / "results"
         with storage.RunStore.create(root, row, queued_rows(plan, "r"), {}) as store:
@@ -229,7 +229,7 @@ def test_a_run_that_resumes_knows_its_boards(
                 raise StoppedError
             return Speeds.wait(first, timeout_s)
 
-        first.wait = wait  # type: ignore[method-assign]
+        first.wait = wait
         with pytest.raises(StoppedError):
             Driver(store, plan, first, clock=lambda: first.now_s).run()
         assert Driver(store, plan, then, clock=lambda: then.now_s).run()
