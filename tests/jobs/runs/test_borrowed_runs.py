@@ -60,8 +60,6 @@ def _two_devices(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Make this machine one of two devices, both of which are its processor."""
     monkeypatch.setenv(VARIABLE, LAPTOP.text())
     read_registration.cache_clear()
-    known = ("any", "cpu", "fast", "slow")
-    monkeypatch.setattr("jobs.runs.target.local_devices", lambda: known)
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
