@@ -156,7 +156,7 @@ def run(folder: Path, tasks: int) -> Taken:
         storage.RunStore.create(folder / "results", row, rows, {}) as store,
         progress_of(plan) as progress,
     ):
-        for name in ("commit", "save_cells"):
+        for name in ("commit_group", "save_cells"):
             setattr(store, name, taken.timed(name, getattr(store, name)))
         wall_s, cpu_s = time.perf_counter(), time.process_time()
         progress.update = taken.timed("progress", progress.update)
@@ -172,7 +172,7 @@ def run(folder: Path, tasks: int) -> Taken:
 
 def line(taken: Taken) -> str:
     """One row of the table."""
-    parts = [taken.of_it_s.get(name, 0.0) for name in ("commit", "save_cells", "progress")]
+    parts = [taken.of_it_s.get(name, 0.0) for name in ("commit_group", "save_cells", "progress")]
     times = (taken.wall_s, *parts, taken.wall_s - sum(parts), taken.cpu_s)
     figures = "".join(f"{taken.a_task_ms(seconds):8.2f}" for seconds in times)
     return f"{taken.tasks:7,}{taken.cells:7,}{figures}{taken.memory_mib:6.0f}{taken.merge_s:9.1f}"

@@ -74,6 +74,11 @@ class Placement:
         """Whether a timed task runs on the driver's own machine."""
         return any(there.is_timing and there.host.is_here for there in self._in_flight.values())
 
+    @property
+    def is_host_here(self) -> bool:
+        """Whether the driver's own machine takes tasks."""
+        return any(host.is_here for host in self._hosts.values())
+
     def is_done(self, is_over: IsOver) -> bool:
         """Whether no task is in flight and no task waits."""
         return not self._given and not any(q.has_more(is_over) for q in self._queues.values())

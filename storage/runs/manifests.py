@@ -324,7 +324,7 @@ def entries_to_table(run_id: str, entries: Sequence[CommitEntry]) -> pa.Table:
 
 
 def _entry_to_json(entry: CommitEntry) -> dict[str, Any]:
-    content = dataclasses.asdict(entry)
+    content = dict(vars(entry))
     if entry.committed_at is not None:
         content["committed_at"] = entry.committed_at.isoformat()
     return content
