@@ -12,7 +12,9 @@ from jobs.grid.grid import (
     INT8,
     LATENCY_BATCH,
     MEASURES,
+    THROUGHPUT_BATCHES,
     LatencyProtocol,
+    ServingProtocol,
 )
 from jobs.grid.models import GATE
 from jobs.grid.models import KEYS as MODEL_KEYS
@@ -45,6 +47,7 @@ KEYS = {
     "measure": f"List of what to measure: {_listed(MEASURES)}. Default:"
     f" `[{', '.join(DEFAULT_MEASURES)}]`.",
     "latency": "How routed cells are timed.",
+    "serving": "Requests that models are served with; required if serving is measured.",
     "energy": "Windows of power around each timed task, if energy is measured.",
     "calibration": f"Images that the ranges of `{INT8}` are taken from; required with `{INT8}`"
     " among the precisions of a checkpoint, refused without.",
@@ -62,6 +65,8 @@ BELOW = {
         "latency": "Images per batch of routed cells and of other timed cells. Default:"
         f" {LATENCY_BATCH}.",
         "accuracy": f"Images per batch of the all-exit pass. Default: {ACCURACY_BATCH}.",
+        "throughput": "List of images per batch of throughput cells, a cell for each. Default:"
+        f" {list(THROUGHPUT_BATCHES)}.",
     },
     "latency": {
         "rounds": f"Full passes over the images. Default: {LatencyProtocol.rounds}.",
@@ -69,6 +74,11 @@ BELOW = {
         f" {LatencyProtocol.warmup_images}.",
         "images": "Images timed in each round, the first of the fixed shuffle. Default:"
         f" {LatencyProtocol.images}.",
+    },
+    "serving": {
+        "arrivals": "List of requests per second, on average; a cell for each.",
+        "seconds": "Seconds of each round in which requests arrive. Default:"
+        f" {ServingProtocol.seconds:g}.",
     },
     "energy": {
         "idle_s": f"Least seconds of each idle window. Default: {EnergyProtocol.idle_s}.",
