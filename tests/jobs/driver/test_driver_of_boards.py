@@ -159,7 +159,7 @@ def test_a_driver_on_a_timed_host_neither_writes_nor_draws(run: Run) -> None:
         groups.append(commit(*arguments))
         return groups[-1]
 
-    run.store.commit_group = checked  # type: ignore[method-assign]
+    run.store.commit_group = checked
     assert Driver(run.store, run.plan, executor).run()
     assert len(groups) > 1
     assert all(all(group) for group in groups)
@@ -182,7 +182,7 @@ def test_machines_elsewhere_do_not_wait_for_the_disk(
         time.sleep(0.01)
         return commit(shards)
 
-    run.store.commit_group = slow  # type: ignore[method-assign]
+    run.store.commit_group = slow
     assert Driver(run.store, run.plan, executor).run()
     assert run.count("records") == 2 * 2 * 1100
     assert flying[0]

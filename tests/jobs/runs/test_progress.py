@@ -105,7 +105,12 @@ def test_a_terminal_is_drawn_ten_times_a_second_at_most(screen: Callable[..., Sc
     drawn: list[float] = []
     with terminal.progress:
         refresh = terminal.progress._live.refresh
-        terminal.progress._live.refresh = lambda: (drawn.append(terminal.now_s), refresh())[1]
+
+        def noted() -> None:
+            drawn.append(terminal.now_s)
+            refresh()
+
+        terminal.progress._live.refresh = noted
         for _ in range(1000):
             terminal.now_s += 0.01
             terminal.progress.begin(terminal.exits, HERE)
