@@ -119,16 +119,22 @@ serving: {arrivals: [8], seconds: 4}
 
 
 def killed_while_serving(bench: Bench, times: int) -> None:
-    """While requests arrive: the round is asked again at the same moments, each request once."""
-    for _ in range(times):
+    """While requests arrive: the round is asked again at the same moments, each request once.
+
+    A run that gets through makes way for another.
+    """
+    while bench.tally.times < times:
         run = bench.run(LOADED)
         started = run.submit("--inline")
         run.until_commits(bench.random.randrange(3))
         time.sleep(bench.random.random() * 4)
         started.signal(signal.SIGKILL)
         code, said = started.end()
-        assert code == -signal.SIGKILL, said
+        assert code in (-signal.SIGKILL, 0), said
         began_s = time.monotonic()
+        if code == 0:
+            run.compare()
+            continue
         run.injected()
         run.finish("--inline")
         bench.tally.recoveries_s.append(time.monotonic() - began_s)
