@@ -25,7 +25,7 @@ from storage.errors import DamagedError, StorageError
 from storage.runs.layout import checked_name
 from storage.tables.answers import ANSWERS, unanswered
 from storage.tables.parquet import read_table
-from storage.tables.schemas import SCHEMA_VERSION, build_table, check_version
+from storage.tables.schemas import SCHEMA_VERSION, build_table, check_version, make_empty_table
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -307,6 +307,8 @@ def manifest_names(paths: RunPaths) -> list[str]:
 
 def entries_to_table(run_id: str, entries: Sequence[CommitEntry]) -> pa.Table:
     """Turn entries of one run into rows of the table `commits`."""
+    if not entries:  # as of all runs that are merged
+        return make_empty_table("commits")
     columns: dict[str, object] = {
         field.name: [getattr(entry, field.name) for entry in entries]
         for field in dataclasses.fields(CommitEntry)
