@@ -46,6 +46,7 @@ class _CompiledStage:
             else {"options": {"cpp.threads": threads}}
         )
         several: dict[str, Any] = {} if self._is_replayed else single
+        single = _without_guards(single)
         self._single = torch.compile(_own(self._plain), fullgraph=True, dynamic=False, **single)
         self._several = torch.compile(_own(self._plain), fullgraph=True, dynamic=False, **several)
         with torch.inference_mode():
@@ -73,6 +74,19 @@ class _CompiledStage:
             return self._several(entering)
         leaving = self._single(entering)
         return [each.clone() for each in leaving] if self._is_replayed else leaving
+
+
+def _without_guards(options: dict[str, Any]) -> dict[str, Any]:
+    """Let torch check nothing before it runs a graph, where it can be told so.
+
+    It would check each weight of the model before each call, for 0.1 ms per block. Nothing of what
+    it checks changes: the model is a copy, and a graph only gets images of its one size. The graph
+    for several images keeps its checks, which hold for the sizes that it was not compiled with.
+    """
+    skip = getattr(torch.compiler, "skip_all_guards_unsafe", None)
+    if skip is None or "mode" in options:  # torch takes either a mode or options
+        return options
+    return {"options": options.get("options", {}) | {"guard_filter_fn": skip}}
 
 
 def _own(stage: Graph) -> Graph:
