@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gfnet.model import GFNet
-from gfnet.runtimes.eager import under_autocast
+from gfnet.runtimes.eager import under_autocast, with_weights_of
 from gfnet.runtimes.staged import StagedRuntime
 from gfnet.runtimes.stages import Stage
 
@@ -28,7 +28,11 @@ Graph = Callable[[Tensor], Sequence[Tensor]]
 
 def compiled(model: GFNet, precision: str, threads: int) -> StagedRuntime:
     """Put a model on Inductor, with matrix filters, since Inductor does not optimise an FFT."""
-    return StagedRuntime(model, lambda stage: _CompiledStage(stage, precision, threads))
+    return StagedRuntime(
+        model,
+        lambda stage: _CompiledStage(stage, precision, threads),
+        prepare=lambda each: with_weights_of(each, precision),
+    )
 
 
 class _CompiledStage:
