@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import storage
 from jobs.common.tables import format_value
 
 Row = Mapping[str, Any]
@@ -140,6 +142,14 @@ def energy_sources(rows: Iterable[Row]) -> list[str]:
     return list(dict.fromkeys(line for row in rows if (line := row.get("energy_source"))))
 
 
+def format_kind(kind: str, arrivals_per_s: float | None, batch_size: int) -> str:
+    """Format a kind of cell with its load, if it has cells of several: `serving 20/s`."""
+    if arrivals_per_s is not None:
+        return f"{kind} {arrivals_per_s:g}/s"
+    known = storage.KINDS.get(kind)  # None for a kind that a newer version wrote
+    return f"{kind} {batch_size}" if known and known.is_by_batch else kind
+
+
 def format_count(number: int | None) -> str:
     """Format a number of parameters in millions or thousands: 15.60M, 228.0k."""
     if number is None:
@@ -159,6 +169,33 @@ def format_fixed(number: float | None, digits: int) -> str:
     return "–" if number is None else f"{number:.{digits}f}"
 
 
+def format_accuracy(row: Row, digits: int = 2) -> str:
+    """Format the accuracy of a row, percent; if it is borrowed with its bound: `±0.60 borrowed`."""
+    accuracy = format_fixed(row["acc1"], digits)
+    if not row.get("accuracy_from") or row["acc1"] is None:
+        return accuracy
+    return f"{accuracy} ±{_round_up(row['acc1_bound_points'], digits)} borrowed"
+
+
+def format_blocks(row: Row, digits: int = 2) -> str:
+    """Format the mean blocks of a row; if they are borrowed, with their bound."""
+    blocks = format_fixed(row["mean_blocks"], digits)
+    if not row.get("mean_blocks_bound"):
+        return blocks
+    return f"{blocks} ±{_round_up(row['mean_blocks_bound'], digits)}"
+
+
+def _round_up(bound: float, digits: int) -> str:
+    """Format a bound, which rounding must not lower."""
+    return f"{math.ceil(bound * 10**digits - _ROUNDING) / 10**digits:.{digits}f}"
+
+
+def name_lender(row: Row) -> str:
+    """Return what follows a name if its accuracy is borrowed: `, accuracy borrowed from cuda`."""
+    lender = row.get("accuracy_from")
+    return f", accuracy borrowed from {lender}" if lender else ""
+
+
 def format_error(row: Row) -> str:
     """Format the error of a row's composed milliseconds, if it is not shown to be tolerable.
 
@@ -170,6 +207,7 @@ def format_error(row: Row) -> str:
     return f"{'?' if verdict == 'beyond' else ''}{error:+.1f} %"
 
 
+_ROUNDING = 1e-9
 _MANY_HOURS = 100
 
 

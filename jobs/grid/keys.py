@@ -12,7 +12,10 @@ from jobs.grid.grid import (
     INT8,
     LATENCY_BATCH,
     MEASURES,
+    THROUGHPUT_BATCHES,
+    Borrowing,
     LatencyProtocol,
+    ServingProtocol,
 )
 from jobs.grid.models import GATE
 from jobs.grid.models import KEYS as MODEL_KEYS
@@ -44,7 +47,10 @@ KEYS = {
     "batch_sizes": "Images per batch, by what is measured.",
     "measure": f"List of what to measure: {_listed(MEASURES)}. Default:"
     f" `[{', '.join(DEFAULT_MEASURES)}]`.",
+    "accuracy": "Borrows the accuracy of slow devices from a fast one. Default: every device"
+    " answers all images.",
     "latency": "How routed cells are timed.",
+    "serving": "Requests that models are served with; required if serving is measured.",
     "energy": "Windows of power around each timed task, if energy is measured.",
     "calibration": f"Images that the ranges of `{INT8}` are taken from; required with `{INT8}`"
     " among the precisions of a checkpoint, refused without.",
@@ -62,6 +68,14 @@ BELOW = {
         "latency": "Images per batch of routed cells and of other timed cells. Default:"
         f" {LATENCY_BATCH}.",
         "accuracy": f"Images per batch of the all-exit pass. Default: {ACCURACY_BATCH}.",
+        "throughput": "List of images per batch of throughput cells, a cell for each. Default:"
+        f" {list(THROUGHPUT_BATCHES)}.",
+    },
+    "accuracy": {
+        "borrow": "Device whose all-exit passes answer all images, by name; not `any`. The others"
+        " answer a sample, and their accuracy is that of this device, with a bound.",
+        "sample": "Images that each other device answers, the first of the fixed shuffle. Default:"
+        f" {Borrowing.sample}.",
     },
     "latency": {
         "rounds": f"Full passes over the images. Default: {LatencyProtocol.rounds}.",
@@ -69,6 +83,11 @@ BELOW = {
         f" {LatencyProtocol.warmup_images}.",
         "images": "Images timed in each round, the first of the fixed shuffle. Default:"
         f" {LatencyProtocol.images}.",
+    },
+    "serving": {
+        "arrivals": "List of requests per second, on average; a cell for each.",
+        "seconds": "Seconds of each round in which requests arrive. Default:"
+        f" {ServingProtocol.seconds:g}.",
     },
     "energy": {
         "idle_s": f"Least seconds of each idle window. Default: {EnergyProtocol.idle_s}.",

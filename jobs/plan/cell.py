@@ -13,6 +13,7 @@ from jobs.grid.calibration import CalibrationSet
 from jobs.grid.datasets import Dataset
 from jobs.grid.models import GATE, Model
 from jobs.machine.power.protocol import EnergyProtocol
+from jobs.plan.arrivals import Arrivals
 from jobs.plan.task import Shard, common_threshold, cut_shards
 from jobs.plan.unsupported import explain_skip
 
@@ -38,7 +39,8 @@ class Cell:
 
     Attributes:
         kind: as `storage.KINDS`: `exits`, an all-exit pass; `latency`, routed and timed;
-            `exit_costs`, forced out at every exit and timed; or `profile`, each part timed.
+            `exit_costs`, forced out at every exit and timed; `profile`, each part timed;
+            `throughput`, routed in batches and timed; or `serving`, routed as requests arrive.
         thresholds: one float32 number per gate, for routed cells of models with gates; else empty.
         batch_size: images per batch.
         images: images per round.
@@ -46,6 +48,9 @@ class Cell:
         warmup_images: images routed before each task without being recorded; 0 for all-exit passes.
         energy: the windows in which its power is measured; None if the grid asks for no energy.
         calibration: the images that its graphs are made from, if it is a checkpoint in int8.
+        arrivals: when requests arrive, if it is served.
+        borrowed_from: the device that answers all images, of which this pass answers a sample, the
+            first of the fixed shuffle; None if it answers all that the grid asks for.
     """
 
     kind: storage.CellKind
@@ -59,6 +64,8 @@ class Cell:
     warmup_images: int
     energy: EnergyProtocol | None = None
     calibration: CalibrationSet | None = None
+    arrivals: Arrivals | None = None
+    borrowed_from: str | None = None
 
     @cached_property
     def cell_id(self) -> str:
@@ -79,11 +86,13 @@ class Cell:
             "batch_size": self.batch_size,
             "warmup_images": self.warmup_images,
             "protocol": PROTOCOL_VERSION,
-            # No key without energy or calibration, or under the gate: such cells keep the ids that
-            # they had before there was another choice.
+            # No key without energy, calibration, arrivals or a lender, or under the gate: such
+            # cells keep the ids that they had before there was another choice.
             **({"exit_rule": self.model.exit_rule} if self.model.exit_rule != GATE else {}),
             **({"energy": asdict(self.energy)} if self.energy else {}),
             **({"calibration": (used.images.sha256, used.count)} if used else {}),
+            **({"arrivals": asdict(self.arrivals)} if self.arrivals else {}),
+            **({"borrowed_from": self.borrowed_from} if self.borrowed_from else {}),
         }
         text = _SORTED.encode(identity)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -100,15 +109,19 @@ class Cell:
 
     @cached_property
     def skipped(self) -> str | None:
-        """Why it is skipped, if that is known before anything runs; else None."""
-        setting = self.setting
-        return explain_skip(
-            self.kind,
-            setting.runtime,
-            setting.precision,
-            setting.device,
-            self.model.graph_precision,
-        )
+        """Why it is skipped, if that is known before anything runs; else None.
+
+        So is a sample whose lender cannot run the same.
+        """
+        if reason := self._explain_skip(self.setting.device):
+            return reason
+        if self.borrowed_from and (reason := self._explain_skip(self.borrowed_from)):
+            return f"its accuracy cannot be borrowed from {self.borrowed_from}: {reason}"
+        return None
+
+    def _explain_skip(self, device: str) -> str | None:
+        setting, graph_precision = self.setting, self.model.graph_precision
+        return explain_skip(self.kind, setting.runtime, setting.precision, device, graph_precision)
 
     @cached_property
     def remark(self) -> str | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby, product
 from pathlib import Path
+from typing import Any
 
 import storage
 from jobs.common.yaml_document import Document
@@ -19,7 +20,13 @@ from jobs.grid.datasets import Dataset
 from jobs.grid.grid import INT8, SHARD_IMAGES, Grid
 from jobs.grid.models import Model
 from jobs.grid.reader import read_grid
+from jobs.plan.arrivals import Arrivals
 from jobs.plan.cell import Cell, Later, Setting, comparison_key, find_added, is_compared
+
+HELD_BYTES = 256 * 1024 * 1024
+"""Most memory of the prepared images that requests take in turn: 445 of them at 224 pixels."""
+
+_FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -65,16 +72,17 @@ def make_plan(grid: Grid) -> Plan:
     cells: dict[str, Cell] = {}
     points = 0
     for model, dataset, setting in _combinations(grid):
-        points += sum(threshold.holds(model) for threshold in grid.thresholds)
+        if setting.device in grid.devices:
+            points += sum(threshold.holds(model) for threshold in grid.thresholds)
         for cell in _cells(grid, model, dataset, setting):
             cells.setdefault(cell.cell_id, cell)
     return Plan(grid, points, tuple(cells.values()))
 
 
 def _combinations(grid: Grid) -> Iterator[tuple[Model, Dataset, Setting]]:
-    """Every model, data set and setting that is not excluded."""
+    """Every model, data set and setting that is not excluded; the lender's last, if it is added."""
     axes = product(
-        grid.models, grid.datasets, grid.devices, grid.runtimes, grid.precisions, grid.threads
+        grid.models, grid.datasets, _devices(grid), grid.runtimes, grid.precisions, grid.threads
     )
     for model, dataset, device, runtime, precision, threads in axes:
         setting = Setting(device, runtime, precision, threads)
@@ -83,32 +91,36 @@ def _combinations(grid: Grid) -> Iterator[tuple[Model, Dataset, Setting]]:
             "dataset": dataset.label,
             **{axis: str(value) for axis, value in vars(setting).items()},
         }
-        if not grid.excludes(names):
+        # A lender that is none of the grid's devices is there for those that are.
+        asked = [device] if device in grid.devices else grid.devices
+        if not all(grid.excludes({**names, "device": each}) for each in asked):
             yield model, dataset, setting
+
+
+def _devices(grid: Grid) -> tuple[str, ...]:
+    """The devices of a grid, and the lender of their accuracy."""
+    lender = (grid.borrowing.lender,) if grid.borrowing else ()
+    return tuple(dict.fromkeys((*grid.devices, *lender)))
 
 
 def _cells(grid: Grid, model: Model, dataset: Dataset, setting: Setting) -> Iterator[Cell]:
     """The cells of each kind that the grid asks for, in the order of `storage.KINDS`.
 
-    An all-exit pass takes all images once; timed cells take the first of them in rounds. A static
-    model is routed once, one with gates once per threshold that is written out.
+    An all-exit pass takes all images once, or a sample if the device borrows its accuracy; timed
+    cells take the first of them in rounds. A static model is routed once, one with gates once per
+    threshold that is written out. A lender that is none of the grid's devices only answers.
     """
+    borrowing = grid.borrowing
+    is_borrower = borrowing is not None and setting.device != borrowing.lender
+    answered = min(borrowing.sample, dataset.count) if borrowing and is_borrower else dataset.count
     images = min(dataset.count, grid.latency.images)
-    batch_size = min(grid.latency_batch, images)
-    # Whole batches, at least one per exit, so that the path to every exit is warm.
-    warmups = max(math.ceil(grid.latency.warmup_images / batch_size), model.gates + 1)
     untimed = {
-        "batch_size": min(grid.accuracy_batch, dataset.count),
-        "images": dataset.count,
+        "batch_size": min(grid.accuracy_batch, answered),
+        "images": answered,
         "rounds": 1,
         "warmup_images": 0,
     }
-    timed = {
-        "batch_size": batch_size,
-        "images": images,
-        "rounds": grid.latency.rounds,
-        "warmup_images": warmups * batch_size,
-    }
+    timed = _timed_in(min(grid.latency_batch, images), images, grid, model)
     in_one_task = timed | {"images": min(images, SHARD_IMAGES), "rounds": 1}
     energy = grid.energy if "energy" in grid.measure else None
     is_quantised = setting.precision == INT8 and model.graph_precision is None
@@ -116,8 +128,13 @@ def _cells(grid: Grid, model: Model, dataset: Dataset, setting: Setting) -> Iter
     for kind in storage.KINDS.values():
         if not set(kind.measures) & set(grid.measure) or (kind.needs_gates and not model.gates):
             continue
+        if kind.is_timed and setting.device not in grid.devices:
+            continue
+        lender = borrowing.lender if borrowing and answered < dataset.count else None
         numbers = in_one_task if kind.is_by_part else timed if kind.is_timed else untimed
-        for thresholds in written if kind.is_routed and model.gates else [()]:
+        loads = _loads(kind, images, grid, model) or [numbers]
+        routes = written if kind.is_routed and model.gates else [()]
+        for thresholds, load in product(routes, loads):
             yield Cell(
                 kind=kind.name,
                 model=model,
@@ -126,8 +143,46 @@ def _cells(grid: Grid, model: Model, dataset: Dataset, setting: Setting) -> Iter
                 thresholds=thresholds,
                 energy=energy if kind.has_energy else None,
                 calibration=grid.calibration if is_quantised else None,
-                **numbers,
+                borrowed_from=None if kind.is_timed else lender,
+                **load,
             )
+
+
+def _timed_in(batch_size: int, images: int, grid: Grid, model: Model) -> dict[str, Any]:
+    """The numbers of a timed cell.
+
+    Whole batches warm it up, at least one per exit, so that the path to every exit is warm.
+    """
+    warmups = max(math.ceil(grid.latency.warmup_images / batch_size), model.gates + 1)
+    return {
+        "batch_size": batch_size,
+        "images": images,
+        "rounds": grid.latency.rounds,
+        "warmup_images": warmups * batch_size,
+    }
+
+
+def _loads(kind: storage.Kind, images: int, grid: Grid, model: Model) -> list[dict[str, Any]]:
+    """The numbers of each cell of a kind that has one per batch size, or per rate of arrivals.
+
+    A round is one task: its batches are whole, and its requests form one queue.
+    """
+    in_task = min(images, SHARD_IMAGES)
+    if kind.is_by_batch:
+        sizes = dict.fromkeys(min(size, in_task) for size in grid.throughput_batches)
+        return [_timed_in(size, in_task // size * size, grid, model) for size in sizes]
+    if kind.is_by_request:
+        numbers = _timed_in(1, min(in_task, _held_images(model)), grid, model)
+        protocol = grid.serving
+        return [
+            numbers | {"arrivals": Arrivals(rate, protocol.seconds)} for rate in protocol.arrivals
+        ]
+    return []
+
+
+def _held_images(model: Model) -> int:
+    """How many prepared images fit into HELD_BYTES: (3, crop, crop) of float32 each."""
+    return max(HELD_BYTES // (3 * model.metadata.preprocessing.crop**2 * _FLOAT_BYTES), 1)
 
 
 def plan_document(

@@ -66,7 +66,7 @@ def describe_plan(plan: Plan, estimate: Estimate, *, is_all: bool = False) -> st
             cell.setting.device,
             *(getattr(cell.setting, axis) for axis in varied),
             cell.batch_size,
-            f"{cell.images} x {cell.rounds}" if cell.is_timed else f"{cell.images}",
+            _images(cell),
         )
         for cell in plan.runnable
     ]
@@ -100,7 +100,8 @@ def _calibration(grid: Grid) -> Iterator[str]:
 def describe_skips(plan: Plan) -> list[str]:
     """One paragraph per reason why cells of a plan are skipped, and one if no cell is left to run.
 
-    Also one if the grid's `energy` has no effect, and those on labels that could not be checked.
+    Also one each if the grid's `energy` or `serving` has no effect, and those on labels that could
+    not be checked.
     """
     reasons = Counter(cell.skipped for cell in plan.cells if cell.skipped)
     lines = [
@@ -109,6 +110,8 @@ def describe_skips(plan: Plan) -> list[str]:
     ]
     if plan.grid.energy != EnergyProtocol() and "energy" not in plan.grid.measure:
         lines.append("`energy` has no effect: `measure` does not include energy")
+    if plan.grid.serving.arrivals and "serving" not in plan.grid.measure:
+        lines.append("`serving` has no effect: `measure` does not include serving")
     lines += map(fold, dict.fromkeys(_unchecked_labels(plan.grid)))
     return lines if plan.runnable else [*lines, "nothing is left to run"]
 
@@ -145,6 +148,13 @@ def _first_out_of_order(names: Sequence[str]) -> int | None:
         return None
     ordered = sorted(names, key=int)
     return next((label for label, name in enumerate(names) if name != ordered[label]), None)
+
+
+def _images(cell: Cell) -> str:
+    """Images and rounds; of a served cell, how requests arrive."""
+    if asked := cell.arrivals:
+        return f"{asked.per_s:g}/s, {asked.seconds:g} s x {cell.rounds}"
+    return f"{cell.images} x {cell.rounds}" if cell.is_timed else f"{cell.images}"
 
 
 def _thresholds(cell: Cell) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import storage
 from jobs.analysis.curve import LISTED_POINTS
 from jobs.analysis.latency_intervals import Means, mean_latencies
+from jobs.analysis.serving.served import has_load, read_served
 from jobs.analysis.thresholds.bands import MOST_POINTS, Band, bands
 from jobs.analysis.thresholds.choose import read_exit_answers, read_exit_ms
 from jobs.analysis.thresholds.exit_answers import ExitAnswers
@@ -97,6 +98,8 @@ class Report:
         histogram, latencies: rows of `exit_histogram`, `exit_latencies`.
         calibration: rows of `gate_calibration`.
         passes: all-exit passes of models with gates.
+        throughputs: rows of `throughputs_in`.
+        served: figures of the serving cells, as measured and simulated.
         told: rows of `told`: regressions and improvements of earlier nights.
         history: rows of `history`, for all models of the ladder.
     """
@@ -115,13 +118,15 @@ class Report:
     latencies: Sequence[Row] = ()
     calibration: Sequence[Row] = ()
     passes: Sequence[AllExitPass] = ()
+    throughputs: Sequence[Row] = ()
+    served: Sequence[Row] = ()
     told: Sequence[Row] = ()
     history: Sequence[Row] = ()
 
     @property
     def settings(self) -> list[Setting]:
         """All settings that have rows, in the order of the ladder."""
-        rows = (*self.ladder, *self.curve, *self.latencies)
+        rows = (*self.ladder, *self.curve, *self.latencies, *self.throughputs, *self.served)
         return list(dict.fromkeys(setting_key(row) for row in rows))
 
 
@@ -137,10 +142,11 @@ def select_setting(rows: Sequence[Row], setting: Setting) -> list[Row]:
 
 def read_report(root: storage.Root, run_id: str) -> Report:
     """Run all queries of the report for one run."""
-    (run,) = storage.named_query(root, "run_progress", run_ids=[run_id]).to_pylist()
-    (details,) = (each for each in storage.list_runs(root) if each.run_id == run_id)
-    answers = {name: table.to_pylist() for name, table in ask_figures(root, [run_id]).items()}
-    report = complete_report(root, make_report(run, details, answers))
+    with storage.one_moment():
+        (run,) = storage.named_query(root, "run_progress", run_ids=[run_id]).to_pylist()
+        details = storage.find_run(root, run_id)
+        answers = {name: table.to_pylist() for name, table in ask_figures(root, [run_id]).items()}
+        report = complete_report(root, make_report(run, details, answers))
     told = storage.named_query(root, "told", run_id=run_id).to_pylist()
     return replace(report, told=told, history=list(_history(root, run_id, report.ladder)))
 
@@ -169,6 +175,11 @@ def make_report(run: Row, details: storage.RunRow, answers: Mapping[str, Sequenc
 
 def complete_report(root: storage.Root, report: Report) -> Report:
     """Read what takes long: all that `is_whole` stands for, but not other nights."""
+    with storage.one_moment():
+        return _complete_report(root, report)
+
+
+def _complete_report(root: storage.Root, report: Report) -> Report:
     run_id = report.details.run_id
 
     def ask(name: str, **parameters: object) -> list[Row]:
@@ -182,7 +193,7 @@ def complete_report(root: storage.Root, report: Report) -> Report:
         thresholds = first_thresholds(report.ladder, cell)
         images = ask(
             "exit_images",
-            cell_id=cell["cell_id"],
+            cell_id=cell["source_id"],
             thresholds=list(thresholds),
             most=SHOWN_IMAGES,
         )
@@ -190,6 +201,7 @@ def complete_report(root: storage.Root, report: Report) -> Report:
         passes.append(
             _read_pass(root, run_id, cell, thresholds=thresholds, images=images, points=points)
         )
+    is_loaded = has_load(root, run_id)
     return replace(
         report,
         is_whole=True,
@@ -199,6 +211,8 @@ def complete_report(root: storage.Root, report: Report) -> Report:
         latencies=ask("exit_latencies"),
         calibration=ask("gate_calibration"),
         passes=passes,
+        throughputs=ask("throughputs_in") if is_loaded else (),
+        served=[cell.figures() for cell in read_served(root, run_id)] if is_loaded else (),
     )
 
 
@@ -240,7 +254,7 @@ def _read_pass(
 
 def _read_classes(root: storage.Root, run_id: str, cell: Row, exits: int) -> PassClasses:
     rows = storage.named_query(
-        root, "exit_predictions", run_ids=[run_id], run_id=run_id, cell_id=cell["cell_id"]
+        root, "exit_predictions", run_ids=[run_id], run_id=run_id, cell_id=cell["source_id"]
     )
     names = storage.named_query(
         root, "class_names", run_ids=[run_id], dataset_sha256=cell["dataset_sha256"]

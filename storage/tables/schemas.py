@@ -68,7 +68,8 @@ thresholds floats, images int, rounds int, status text, attempts int, rows long,
 warmup_images int, is_valid bool, note text, error text, started_at time, finished_at time,
 protocol int, num_classes int, exit_rule text, checkpoint_bytes long, exit_params longs,
 exit_multiply_adds longs, exit_executed_multiply_adds longs, calibration_dataset text,
-calibration_sha256 text, calibration_images int
+calibration_sha256 text, calibration_images int, arrivals_per_s double, arrivals_s double,
+arrivals_seed long, borrowed_from text
 """,
     "records": f"""
 run_id text, cell_id text, round int, image_id long, label long, prediction int,
@@ -102,6 +103,14 @@ note text
 """,
     "profile": """
 run_id text, cell_id text, component text, block int, calls long, total_ms double, share double
+""",
+    "throughput": """
+run_id text, cell_id text, round int, batch int, images int, forward_ms double,
+elapsed_ms double
+""",
+    "responses": """
+run_id text, cell_id text, round int, request int, image_id long, exit_block int,
+arrived_ms double, began_ms double, ended_ms double
 """,
     "reference_agreement": """
 run_id text, cell_id text, round int, shard int, images long, max_logit_difference double,
@@ -152,6 +161,10 @@ ADDED_COLUMNS = {
         "calibration_dataset": "VARCHAR",
         "calibration_sha256": "VARCHAR",
         "calibration_images": "INTEGER",
+        "arrivals_per_s": "DOUBLE",
+        "arrivals_s": "DOUBLE",
+        "arrivals_seed": "BIGINT",
+        "borrowed_from": "VARCHAR",
     },
     "power": {"shard": "INTEGER", "exit_block": "INTEGER"},
     "commits": {
@@ -186,6 +199,8 @@ SORT_KEYS: dict[str, tuple[str, ...]] = {
     "rounds": ("run_id", "cell_id", "round"),
     "power": ("run_id", "cell_id", "round", "node", "rail", "sampled_at"),
     "profile": ("run_id", "cell_id", "component", "block"),
+    "throughput": ("run_id", "cell_id", "round", "batch"),
+    "responses": ("run_id", "cell_id", "round", "request"),
     "reference_agreement": ("run_id", "cell_id", "round", "shard"),
     "commits": ("run_id", "cell_id", "round", "shard"),
 }
@@ -205,6 +220,18 @@ def table_schema(name: str) -> pa.Schema:
     return TABLES[name]
 
 
+def make_empty_table(name: str) -> pa.Table:
+    """Return a table without rows.
+
+    pyarrow's own way imports pandas, if it is installed: 0.2 s of each command that reads results.
+
+    Args:
+        name: a key of TABLES.
+    """
+    schema = TABLES[name]
+    return pa.Table.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
+
+
 def join_tables(name: str, tables: Iterable[pa.Table]) -> pa.Table:
     """Return tables of one name as one with today's columns, NULL where an older version has none.
 
@@ -212,7 +239,7 @@ def join_tables(name: str, tables: Iterable[pa.Table]) -> pa.Table:
         name: a key of TABLES.
         tables: as read from files of any version; without any, the result has no rows.
     """
-    return pa.concat_tables([TABLES[name].empty_table(), *tables], promote_options="default")
+    return pa.concat_tables([make_empty_table(name), *tables], promote_options="default")
 
 
 def nearest(name: str, known: Mapping[str, object] | tuple[str, ...]) -> str:

@@ -17,8 +17,9 @@ from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import queued_rows
 from jobs.grid.grid import SHARD_IMAGES
 from jobs.machine.power.protocol import EnergyProtocol
+from jobs.plan.arrivals import Arrivals
 from jobs.plan.order import make_blocks
-from jobs.plan.plan import Plan, plan_document
+from jobs.plan.plan import Plan, _held_images, plan_document
 from jobs.plan.task import Shard, cut_shards
 from jobs.plan.view import describe_skips
 
@@ -66,6 +67,7 @@ def test_a_range_alone_is_not_routed(plan_of: Callable[[str], Plan]) -> None:
         ("energy", {"latency"}),
         ("exit_costs", {"exit_costs"}),
         ("profile", {"profile"}),
+        ("throughput", {"throughput"}),
     ],
 )
 def test_measure_decides_the_kinds(
@@ -310,3 +312,155 @@ def test_a_pair_that_does_not_fit_can_be_excluded(
     assert [cell.dataset.label for cell in plan.cells] == ["digits"]
     with pytest.raises(BadInputError, match="12 classes"):
         plan_of(f"{grid}devices: [any, cpu]\nexclude: [{{dataset: many, device: cpu}}]\n")
+
+
+LOADED = """\
+models: [flat.safetensors, dynn.safetensors]
+datasets: [{name: digits, limit: 50}]
+thresholds: [0.5, 0.7]
+batch_sizes: {throughput: [1, 8, 64]}
+latency: {rounds: 2, warmup_images: 3}
+measure: [throughput, serving]
+serving: {arrivals: [10, 20.5], seconds: 30}
+"""
+
+
+def test_loads_are_a_cell_per_batch_size_or_rate(plan_of: Callable[[str], Plan]) -> None:
+    """Of each route: whole batches of one task a round, and requests of the same images."""
+    plan = plan_of(LOADED)
+    throughput = [cell for cell in plan.cells if cell.kind == "throughput"]
+    assert [(cell.model.name, cell.batch_size, cell.images) for cell in throughput[:3]] == [
+        ("flat", 1, 50),
+        ("flat", 8, 48),
+        ("flat", 50, 50),  # a data set has no larger batch
+    ]
+    assert len(throughput) == 3 * 3
+    # At least one whole batch for each of the three exits.
+    assert [cell.warmup_images for cell in throughput[3:6]] == [3, 24, 150]
+    served = [cell for cell in plan.cells if cell.kind == "serving"]
+    asked = [(cell.model.name, cell.arrivals, cell.images, cell.rounds) for cell in served]
+    assert asked[:2] == [("flat", Arrivals(10, 30), 50, 2), ("flat", Arrivals(20.5, 30), 50, 2)]
+    assert [cell.threshold for cell in served[2:]] == [0.5, 0.5, *[float(np.float32(0.7))] * 2]
+    assert len({cell.cell_id for cell in plan.cells}) == len(plan.cells) == 9 + 6
+    tasks = make_blocks(plan, by_device=False)[0].tasks("r", frozenset())
+    assert {task.arrivals for task in tasks if task.kind == "serving"} == {
+        Arrivals(10, 30),
+        Arrivals(20.5, 30),
+    }
+    rows = queued_rows(plan, "r")
+    assert [(row.arrivals_per_s, row.arrivals_s, row.arrivals_seed) for row in rows[3:5]] == [
+        (10, 30, 0),
+        (20.5, 30, 0),
+    ]
+    assert rows[0].arrivals_per_s is None
+
+
+def test_requests_take_no_more_images_than_fit(plan_of: Callable[[str], Plan]) -> None:
+    """Of large images fewer are held on the device: at 224 pixels 445."""
+    plan = plan_of(LOADED.replace("limit: 50", "split: train"))
+    served = next(cell for cell in plan.cells if cell.kind == "serving")
+    assert served.images == SHARD_IMAGES
+    assert len(served.shards) == 1
+    model = served.model
+    large = replace(model.metadata.preprocessing, size=224, crop=224)
+    assert (
+        _held_images(replace(model, metadata=replace(model.metadata, preprocessing=large))) == 445
+    )
+
+
+def test_other_cells_keep_their_ids(plan_of: Callable[[str], Plan]) -> None:
+    """A grid that is served, too, extends the run that it had: the rest is known."""
+    text = LOADED.replace("throughput, serving", "accuracy, latency")
+    before, after = plan_of(text), plan_of(text.replace("latency]", "latency, serving]"))
+    ids = [cell.cell_id for cell in after.cells if cell.kind != "serving"]
+    assert ids == [cell.cell_id for cell in before.cells]
+
+
+def test_serving_has_no_effect_unless_measured(plan_of: Callable[[str], Plan]) -> None:
+    """As for energy, the plan says so."""
+    said = describe_skips(plan_of(LOADED.replace("throughput, serving", "latency")))
+    assert said == ["`serving` has no effect: `measure` does not include serving"]
+
+
+BORROWED = """\
+models: [flat.safetensors, dynn.safetensors]
+datasets: [{name: digits, limit: 50}]
+thresholds: [0.5]
+devices: [jetson]
+accuracy: {borrow: cpu, sample: 20}
+"""
+
+
+def test_a_borrower_answers_a_sample_and_the_lender_only_answers(
+    plan_of: Callable[[str], Plan],
+) -> None:
+    """The lender, which is none of the devices, is timed nowhere and asks for no point."""
+    plan = plan_of(BORROWED)
+    found = [
+        (c.kind, c.model.name, c.setting.device, c.images, c.borrowed_from) for c in plan.cells
+    ]
+    assert found == [
+        ("exits", "flat", "jetson", 20, "cpu"),
+        ("latency", "flat", "jetson", 50, None),
+        ("exits", "flat", "cpu", 50, None),
+        ("exits", "dynn", "jetson", 20, "cpu"),
+        ("latency", "dynn", "jetson", 50, None),
+        ("exits", "dynn", "cpu", 50, None),
+    ]
+    assert plan.points == 2
+    rows = queued_rows(plan, "r")
+    assert [row.borrowed_from for row in rows] == ["cpu", None, None, "cpu", None, None]
+
+
+def test_a_lender_among_the_devices_is_measured_as_without(plan_of: Callable[[str], Plan]) -> None:
+    """Its cells are those of a grid without the key, by their ids; so are all timed ones."""
+    text = BORROWED.replace("[jetson]", "[jetson, cpu]")
+    without = {cell.cell_id for cell in plan_of(text.replace("accuracy:", "#")).cells}
+    plan = plan_of(text)
+    own = [cell for cell in plan.cells if cell.cell_id not in without]
+    assert {(cell.kind, cell.setting.device) for cell in own} == {("exits", "jetson")}
+    assert len(plan.cells) == len(without)
+
+
+def test_a_sample_of_all_images_borrows_nothing(plan_of: Callable[[str], Plan]) -> None:
+    """The cell is that of a grid without the key."""
+    without = {cell.cell_id for cell in plan_of(BORROWED.replace("accuracy:", "#")).cells}
+    for sample in (50, 500):
+        cells = plan_of(BORROWED.replace("sample: 20", f"sample: {sample}")).cells
+        assert {cell.cell_id for cell in cells if cell.setting.device == "jetson"} == without
+        assert {cell.borrowed_from for cell in cells} == {None}
+
+
+def test_another_sample_is_another_cell(plan_of: Callable[[str], Plan]) -> None:
+    """Of another size; and a data set of as many images is another one too."""
+    texts = (
+        BORROWED,
+        BORROWED.replace("sample: 20", "sample: 30"),
+        BORROWED.replace("accuracy:", "#").replace("limit: 50", "limit: 20"),
+    )
+    ids = {
+        cell.cell_id
+        for text in texts
+        for cell in plan_of(text).cells
+        if (cell.kind, cell.setting.device, cell.model.name) == ("exits", "jetson", "dynn")
+    }
+    assert len(ids) == 3
+
+
+def test_where_no_device_borrows_the_lender_does_not_answer(plan_of: Callable[[str], Plan]) -> None:
+    """What is excluded on all devices is excluded on their lender."""
+    plan = plan_of(f"{BORROWED}exclude: [{{model: flat, device: jetson}}]\n")
+    assert {cell.model.name for cell in plan.cells} == {"dynn"}
+
+
+def test_a_sample_is_skipped_if_its_lender_cannot_run_the_same(
+    plan_of: Callable[[str], Plan],
+) -> None:
+    """It would be compared with nothing; what the device itself cannot run has its own reason."""
+    text = BORROWED + "precisions: [float16]\n"
+    skips = {(cell.kind, cell.setting.device): cell.skipped for cell in plan_of(text).cells}
+    assert "float16" in (skips["exits", "cpu"] or "")
+    assert skips["exits", "jetson"] == (
+        f"its accuracy cannot be borrowed from cpu: {skips['exits', 'cpu']}"
+    )
+    assert skips["latency", "jetson"] is None
