@@ -11,6 +11,14 @@ from jobs.plan.task import Task
 IsOver = Callable[[str], bool]
 """Whether a cell needs no more tasks."""
 
+IsHeld = Callable[[Task], bool]
+"""Whether a task must wait until it is known that it is needed."""
+
+
+def holds_nothing(_: Task) -> bool:
+    """Whether a task must wait, where all are needed: never."""
+    return False
+
 
 class BlockQueue:
     """The tasks of a block: waiting, in flight, and where they must go.
@@ -25,8 +33,15 @@ class BlockQueue:
         avoided: hosts that get none of them.
     """
 
-    def __init__(self, block: CellBlock, tasks: Iterator[Task], affinity: str | None) -> None:
+    def __init__(
+        self,
+        block: CellBlock,
+        tasks: Iterator[Task],
+        affinity: str | None,
+        is_task_held: IsHeld = holds_nothing,
+    ) -> None:
         self.block = block
+        self._is_task_held = is_task_held
         self.affinity = affinity
         self.in_flight = 0
         self.has_begun = affinity is not None
@@ -60,13 +75,16 @@ class BlockQueue:
         for task in self._waiting:
             if is_over(task.cell_id):
                 continue
+            if self._is_task_held(task):
+                return None
             lost_on = self.lost_on(task)
             is_left_to_others = host in lost_on and not lost_on.issuperset(others)
             if not is_left_to_others and (lost_on or not is_held):
                 return task
             if task.is_timed:
                 return None
-        return None if is_held else self._draw(is_over)
+        drawn = None if is_held else self._draw(is_over)
+        return None if drawn is None or self._is_task_held(drawn) else drawn
 
     def _draw(self, is_over: IsOver) -> Task | None:
         """Put the next task that was never given out into the queue; None if there is none."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from jobs.driver.block_queue import BlockQueue, IsOver
+from jobs.driver.block_queue import BlockQueue, IsHeld, IsOver, holds_nothing
 from jobs.driver.in_flight import InFlight
 from jobs.machine.devices import ANY, CUDA
 from jobs.machine.slots import Host, Slot
@@ -49,6 +49,7 @@ class Placement:
         affinities: the host of each block that has begun.
         resolved: the devices that `any` and `cuda` are resolved to, if known.
         clock: seconds; a fake one in tests.
+        is_task_held: whether a task, and those behind it, must wait.
     """
 
     def __init__(
@@ -57,10 +58,12 @@ class Placement:
         affinities: Mapping[CellBlock, str] | None = None,
         resolved: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        is_task_held: IsHeld = holds_nothing,
     ) -> None:
         affinities = affinities or {}
         self._queues = {
-            block: BlockQueue(block, tasks, affinities.get(block)) for block, tasks in queued
+            block: BlockQueue(block, tasks, affinities.get(block), is_task_held)
+            for block, tasks in queued
         }
         self._resolved = dict(resolved or {})
         self._clock = clock

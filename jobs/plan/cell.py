@@ -11,6 +11,7 @@ from functools import cached_property
 import storage
 from jobs.grid.calibration import CalibrationSet
 from jobs.grid.datasets import Dataset
+from jobs.grid.grid import Until
 from jobs.grid.models import GATE, Model
 from jobs.machine.power.protocol import EnergyProtocol
 from jobs.plan.task import Shard, common_threshold, cut_shards
@@ -42,10 +43,11 @@ class Cell:
         thresholds: one float32 number per gate, for routed cells of models with gates; else empty.
         batch_size: images per batch.
         images: images per round.
-        rounds: passes over the images.
+        rounds: passes over the images; with `until` the most, and once they have ended those run.
         warmup_images: images routed before each task without being recorded; 0 for all-exit passes.
         energy: the windows in which its power is measured; None if the grid asks for no energy.
         calibration: the images that its graphs are made from, if it is a checkpoint in int8.
+        until: what ends its rounds before the most are run; None: nothing does.
     """
 
     kind: storage.CellKind
@@ -59,6 +61,7 @@ class Cell:
     warmup_images: int
     energy: EnergyProtocol | None = None
     calibration: CalibrationSet | None = None
+    until: Until | None = None
 
     @cached_property
     def cell_id(self) -> str:
@@ -121,6 +124,11 @@ class Cell:
     def shards(self) -> tuple[Shard, ...]:
         """The pieces of one round, at most 1,000 images each."""
         return cut_shards(self.images)
+
+    @property
+    def planned_rounds(self) -> int:
+        """The most rounds that it may get, also once they have ended."""
+        return self.until.most if self.until else self.rounds
 
     def task_keys(self) -> Iterator[tuple[tuple[str, int, int], int]]:
         """The commit key (cell_id, round, shard) of each of its tasks, and its number of images."""

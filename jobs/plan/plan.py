@@ -108,8 +108,9 @@ def _cells(grid: Grid, model: Model, dataset: Dataset, setting: Setting) -> Iter
         "images": images,
         "rounds": grid.latency.rounds,
         "warmup_images": warmups * batch_size,
+        "until": grid.latency.until,
     }
-    in_one_task = timed | {"images": min(images, SHARD_IMAGES), "rounds": 1}
+    in_one_task = timed | {"images": min(images, SHARD_IMAGES), "rounds": 1, "until": None}
     energy = grid.energy if "energy" in grid.measure else None
     is_quantised = setting.precision == INT8 and model.graph_precision is None
     written = [each.of(model) for each in grid.thresholds if each.is_written and each.holds(model)]

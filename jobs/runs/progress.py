@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -65,6 +65,7 @@ class Progress(RunEvents):
         self._console = console or Console(stderr=True, highlight=False, markup=False)
         self._clock = clock
         self._tasks_left: Counter[str] = Counter()
+        self._planned = {cell.cell_id: cell for cell in plan.runnable}
         self._time_left = TimeLeft(clock)
         self._total = 0
         for cell in plan.runnable:
@@ -141,6 +142,18 @@ class Progress(RunEvents):
     def note(self, text: str) -> None:
         """Print a message above the count."""
         self._console.print(escape_controls(text), soft_wrap=True)
+
+    def shorten(self, images: Mapping[str, Sequence[int]]) -> None:
+        """Count tasks that are not needed no more."""
+        for cell_id, dropped in images.items():
+            had = self._tasks_left[cell_id]
+            self._tasks_left[cell_id] -= len(dropped)
+            self._cells_left -= had > 0 >= self._tasks_left[cell_id]
+            self._total -= sum(dropped)
+            self._time_left.shorten(self._planned[cell_id], sum(dropped))
+            self._devices.shorten(cell_id, sum(dropped))
+        if images:
+            self._show()
 
     def restart(self, tasks: Sequence[Task]) -> None:
         """Count tasks that must be done again as not done."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from storage.tables.kinds import CellKind
 
 CellStatus = Literal["queued", "running", "done", "failed", "skipped", "cancelled"]
+UntilOf = Literal["mean", "ratio"]
 Metric = Literal["accuracy", "latency", "energy"]
 FindingKind = Literal["step", "drift", "accuracy"]
 Judgement = Literal["ok", "improvement", "suspect", "regression", "levels", "learning", "invalid"]
@@ -56,8 +57,11 @@ class CellRow:
     published and as its engine runs them. A number is None if a bundle does not say; all are None
     before schema version 7. `calibration_dataset`, `calibration_sha256` and `calibration_images`
     say which images the ranges of int8 were taken from; None in other precisions, and for a bundle,
-    which has its ranges in it. Storage returns thresholds as the float32 nearest to the saved
-    value.
+    which has its ranges in it. With `until_pct`, rounds end when the 95 % interval of each figure
+    (`until_of`) is no wider than so many percent to either side, at the latest after `max_rounds`:
+    `rounds` are those that ran, once it is done, and `reached_pct` how wide the widest of its
+    intervals is then; None if that is not known. Storage returns thresholds as the float32 nearest
+    to the saved value.
     """
 
     run_id: str
@@ -100,6 +104,10 @@ class CellRow:
     calibration_dataset: str | None = None
     calibration_sha256: str | None = None
     calibration_images: int | None = None
+    until_pct: float | None = None
+    until_of: UntilOf | None = None
+    max_rounds: int | None = None
+    reached_pct: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

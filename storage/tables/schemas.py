@@ -68,7 +68,8 @@ thresholds floats, images int, rounds int, status text, attempts int, rows long,
 warmup_images int, is_valid bool, note text, error text, started_at time, finished_at time,
 protocol int, num_classes int, exit_rule text, checkpoint_bytes long, exit_params longs,
 exit_multiply_adds longs, exit_executed_multiply_adds longs, calibration_dataset text,
-calibration_sha256 text, calibration_images int
+calibration_sha256 text, calibration_images int, until_pct double, until_of text,
+max_rounds int, reached_pct double
 """,
     "records": f"""
 run_id text, cell_id text, round int, image_id long, label long, prediction int,
@@ -152,6 +153,10 @@ ADDED_COLUMNS = {
         "calibration_dataset": "VARCHAR",
         "calibration_sha256": "VARCHAR",
         "calibration_images": "INTEGER",
+        "until_pct": "DOUBLE",
+        "until_of": "VARCHAR",
+        "max_rounds": "INTEGER",
+        "reached_pct": "DOUBLE",
     },
     "power": {"shard": "INTEGER", "exit_block": "INTEGER"},
     "commits": {
