@@ -1,4 +1,4 @@
-"""Rounds until figures are known: whole turns, looks, and one decision however often interrupted."""
+"""Rounds until figures are known: whole turns, looks, the same decision after an interruption."""
 
 from __future__ import annotations
 
