@@ -174,7 +174,11 @@ class Progress(RunEvents):
             return text
         text += f", {self._finished / elapsed_s:,.0f} images/s"
         left_s = self._time_left.left_s()
-        return text if left_s is None else f"{text}, {format_duration(left_s)} left"
+        if left_s is None:
+            return text
+        is_open = any(self._planned[cell_id].until for cell_id in +self._tasks_left)
+        most = "at most " if is_open else ""  # its rounds may end before
+        return f"{text}, {most}{format_duration(left_s)} left"
 
     def _show(self) -> None:
         if self._console.is_terminal:

@@ -18,6 +18,7 @@ _ONE_ROUND = (
     "one unthrottled round in the {}: how rounds differ is unknown; time two or more"
     " (latency: {{rounds: N}})"
 )
+_LOOKED_AT = "rounds ended when they agreed: the interval takes their number as planned"
 _EQUAL = "all rounds and images agree to the last digit: the error of the change is unknown"
 
 
@@ -52,6 +53,8 @@ def times(runs: Runs, a: Row, b: Row, figure: str, control: str | None) -> Compa
     if figure == "energy":
         some = dict.fromkeys((a["energy_note"], b["energy_note"]))
         note = "; ".join(filter(None, (note, *some))) or None
+    if a["until_pct"] is not None or b["until_pct"] is not None:
+        note = "; ".join(filter(None, (note, _LOOKED_AT)))
     row = replace(
         row,
         change=percent(float(second.logs.mean() - first.logs.mean())),
