@@ -21,6 +21,7 @@ from gfnet.infer import infer_config
 from gfnet.metadata import Metadata
 from gfnet.mistaken import part_hint
 from gfnet.tensors import (
+    Buffer,
     CheckpointError,
     is_torch,
     listed,
@@ -29,6 +30,7 @@ from gfnet.tensors import (
     read_header,
     safetensors_header,
     safetensors_tensors,
+    safetensors_views,
     torch_tensors,
 )
 
@@ -80,7 +82,7 @@ def inspect_checkpoint(path: str | Path, sha256: str | None = None) -> Checkpoin
 
 
 def load_checkpoint(
-    source: str | Path | bytes, *, exit_blocks: tuple[int, ...] | None = None
+    source: str | Path | Buffer, *, exit_blocks: tuple[int, ...] | None = None
 ) -> GFNet:
     """Load a model, in eval mode, float32; `model.metadata` holds the file's metadata.
 
@@ -91,14 +93,17 @@ def load_checkpoint(
     Raises:
         CheckpointError: as `inspect_checkpoint`, or the exits cannot be enabled.
     """
-    from gfnet.model import build  # only loading needs torch
+    from gfnet.model import build_unfilled  # only loading needs torch
 
-    data = source if isinstance(source, bytes) else read_bytes(Path(source))
-    name = "checkpoint" if isinstance(source, bytes) else str(source)
+    data: Buffer
+    if isinstance(source, (bytes, memoryview)):
+        data, name = source, "checkpoint"
+    else:
+        data, name = read_bytes(Path(source)), str(source)
     metadata, state = _metadata_of(data, name)
-    state = safetensors_tensors(data) if state is None else state
+    state = safetensors_views(data) if state is None else state
     state, metadata = _with_exits(state, metadata, exit_blocks, name)
-    model = build(metadata.config)
+    model = build_unfilled(metadata.config)
     model.load_state_dict(state)
     model.metadata = metadata
     return model
@@ -210,7 +215,7 @@ def _content(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
 
 
 def _metadata_of(
-    data: bytes, name: str, size_bytes: int | None = None
+    data: Buffer, name: str, size_bytes: int | None = None
 ) -> tuple[Metadata, dict[str, Tensor] | None]:
     """Read the metadata from a file's bytes, and the tensors if the metadata required them.
 

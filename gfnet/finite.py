@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gfnet.tensors import listed, parse_json
+from gfnet.tensors import Buffer, listed, parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,11 +40,11 @@ def check_finite(weights: Weights) -> None:
         )
 
 
-def weights_of_file(data: bytes) -> Weights:
+def weights_of_file(data: Buffer) -> Weights:
     """Yield the weights of a safetensors file whose header was verified."""
     (length,) = struct.unpack("<Q", data[:8])
     content = memoryview(data)[8 + length :]
-    for name, entry in parse_json(data[8 : 8 + length]).items():
+    for name, entry in parse_json(bytes(data[8 : 8 + length])).items():
         if name != "__metadata__":
             begin, end = entry["data_offsets"]
             yield name, _as_float32(content[begin:end], entry["dtype"])

@@ -21,9 +21,9 @@ _PART = re.compile(r"-\d{5}-of-\d{5}\b")
 _DISTRIBUTED = ".metadata"
 
 
-def describe_other(data: bytes) -> str:
+def describe_other(data: bytes | memoryview) -> str:
     """What a file is by its first bytes, if it holds no tensors that can be read."""
-    start = data[:_START_BYTES].lstrip()
+    start = bytes(data[:_START_BYTES]).lstrip()
     known = (text for begin, text in _BEGINNINGS if start.startswith(begin))
     return next(known, "it is neither a safetensors file nor one that torch.save wrote")
 

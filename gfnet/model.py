@@ -357,9 +357,18 @@ _FAMILIES = {
 
 def build(config: ModelConfig) -> GFNet:
     """Build a model of the given sizes with fresh weights, in eval mode."""
-    model = _FAMILIES[config.family](config)
+    model = build_unfilled(config)
     model.initialise()
-    return model.eval()
+    return model
+
+
+def build_unfilled(config: ModelConfig) -> GFNet:
+    """Build a model in eval mode whose weights are yet to be loaded.
+
+    On the device `meta` it would need no memory before, but its first use imports torch's compiler:
+    150 MiB.
+    """
+    return _FAMILIES[config.family](config).eval()
 
 
 def create(name: str, **sizes: Any) -> GFNet:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+Buffer = bytes | memoryview
+"""The content of a file; a view is not copied."""
+
 _ZIP = b"PK\x03\x04"
 _PROTOCOLS = tuple(bytes([protocol]) for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1))
 _SAFE_PROTOCOL = 2
@@ -125,7 +128,7 @@ def _read(path: Path, read: Callable[[BinaryIO, int], T]) -> T:
 
 
 def safetensors_header(
-    data: bytes, size_bytes: int | None = None
+    data: Buffer, size_bytes: int | None = None
 ) -> tuple[dict[str, str], dict[str, Shape]]:
     """Read the text metadata and the shape of each tensor, and check the tensors' extents.
 
@@ -152,7 +155,7 @@ def safetensors_header(
         )
     if length > _MAX_HEADER_BYTES:
         raise ValueError(f"its header of {length:,} bytes is more than {_MAX_HEADER_BYTES:,}")
-    header = parse_json(data[8 : 8 + length])
+    header = parse_json(bytes(data[8 : 8 + length]))
     text = header.pop("__metadata__", {}) if isinstance(header, dict) else None
     if not isinstance(text, dict) or not all(isinstance(value, str) for value in text.values()):
         raise ValueError("its header is not that of a safetensors file")
@@ -223,6 +226,35 @@ def safetensors_tensors(data: bytes) -> dict[str, Tensor]:
         raise CheckpointError(f"the checkpoint's tensors cannot be read: {err}") from err
 
 
+def safetensors_views(data: Buffer) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file whose header was verified, without copying them.
+
+    They are views of the file's bytes, only to be read, in the types that the file has.
+    """
+    import warnings
+
+    import torch
+
+    kinds = {
+        "F64": torch.float64,
+        "F32": torch.float32,
+        "F16": torch.float16,
+        "BF16": torch.bfloat16,
+    }
+    (length,) = _LENGTH.unpack(data[: _LENGTH.size])
+    start = _LENGTH.size + length
+    views = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the bytes are not writable
+        for name, entry in parse_json(bytes(data[_LENGTH.size : start])).items():
+            if name != "__metadata__":
+                shape, offset = entry["shape"], start + entry["data_offsets"][0]
+                kind, count = kinds[entry["dtype"]], math.prod(entry["shape"])
+                flat = torch.frombuffer(data, dtype=kind, count=count, offset=offset)
+                views[name] = flat.view(shape)
+    return views
+
+
 def read_tensors(data: bytes) -> tuple[Any, dict[str, str]]:
     """Read the content of a file of tensors, whatever its names, and its text metadata.
 
@@ -238,12 +270,12 @@ def read_tensors(data: bytes) -> tuple[Any, dict[str, str]]:
     return safetensors_tensors(data), text
 
 
-def is_torch(data: bytes) -> bool:
+def is_torch(data: Buffer) -> bool:
     """Whether torch.save wrote the data: a zip file, or bare pickles from before torch 1.6."""
     return data[:4] == _ZIP or (data[:1] == b"\x80" and data[1:2] in _PROTOCOLS)
 
 
-def _torch_content(data: bytes) -> Any:
+def _torch_content(data: Buffer) -> Any:
     """Load what torch.save wrote, without running any code in it."""
     import argparse
     import io
@@ -281,7 +313,7 @@ def _last_sentence(err: Exception) -> str:
     return str(err).replace("\n", " ").partition("WeightsUnpickler error: ")[2][:_SHOWN] or str(err)
 
 
-def _check_archive(data: bytes) -> int:
+def _check_archive(data: Buffer) -> int:
     """Refuse an archive that unpacks to more than the file holds: torch.save never compresses.
 
     Returns: the protocol of its pickle.
@@ -315,7 +347,7 @@ def _protocol(archive: zipfile.ZipFile) -> int:
         return file.read(2)[1]
 
 
-def torch_tensors(data: bytes) -> dict[str, Tensor]:
+def torch_tensors(data: Buffer) -> dict[str, Tensor]:
     """Load the state dict from what torch.save wrote.
 
     Raises:

@@ -10,6 +10,7 @@ import gfnet
 from gfnet.runtimes import is_runtime_built
 from gfnet.runtimes.availability import unavailable
 from gfnet.runtimes.int8 import CalibrationImages
+from gfnet.tensors import Buffer
 from jobs.machine.devices import CPU, Device
 from jobs.plan.task import NEW_BUNDLE, Task
 from jobs.worker.startup import Startup
@@ -17,7 +18,7 @@ from jobs.worker.startup import Startup
 LoadedModel = gfnet.GFNet | gfnet.BundleModel
 
 
-def load_model(task: Task, content: bytes, device: Device) -> LoadedModel:
+def load_model(task: Task, content: Buffer, device: Device) -> LoadedModel:
     """Load the task's model onto the device; a bundle is checked, and tried on images of noise.
 
     Raises:
@@ -30,7 +31,7 @@ def load_model(task: Task, content: bytes, device: Device) -> LoadedModel:
     if reason := unavailable("onnx", "float32", CPU):
         raise gfnet.UnavailableError(f"a bundle is checked with ONNX Runtime: {reason}")
     try:
-        bundle = gfnet.load_bundle(content)
+        bundle = gfnet.load_bundle(bytes(content))
         gfnet.try_bundle(bundle)
     except gfnet.BundleError as err:
         raise gfnet.BundleError(f"{task.model}: {err}; {NEW_BUNDLE}") from err

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import gfnet
+from gfnet.tensors import Buffer
 from jobs.common.errors import CorruptedError
 from jobs.machine.devices import Device, use_device
 from jobs.machine.heartbeat import count_batch
@@ -42,7 +43,7 @@ _models: OrderedDict[tuple[str, tuple[int, ...], str, str, int], LoadedModel] = 
 
 def run_task(
     task: Task,
-    weights: Callable[[], bytes],
+    weights: Callable[[], Buffer],
     images: Any,
     slot: Slot | None = None,
     calibration: Callable[[], Any] | None = None,
@@ -109,7 +110,7 @@ def run_task(
         return Outcome({}, node, error=traceback.format_exc())
 
 
-def _load(task: Task, device: Device, weights: Callable[[], bytes]) -> tuple[LoadedModel, Startup]:
+def _load(task: Task, device: Device, weights: Callable[[], Buffer]) -> tuple[LoadedModel, Startup]:
     """The task's model on the device: cached from an earlier task, or loaded now."""
     startup = Startup()
     key = (task.checkpoint_sha256, task.exit_blocks, task.exit_rule, device.name, device.number)

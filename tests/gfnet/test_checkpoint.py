@@ -54,6 +54,36 @@ def test_round_trip(tmp_path: Path, lively: Callable) -> None:
     assert gfnet.load_checkpoint(path.read_bytes()).metadata == metadata
 
 
+def test_a_loaded_model_owns_its_memory(saved: Path) -> None:
+    """Nothing is left without numbers, and the file's bytes may go: also those of a view."""
+    content = bytearray(saved.read_bytes())
+    model = gfnet.load_checkpoint(memoryview(content))
+    expected = gfnet.load_checkpoint(saved)
+    content[-1000:] = bytes(1000)
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        assert tensor.device.type == "cpu", name
+        assert tensor.dtype == torch.float32
+        assert tensor.is_contiguous()
+        assert tensor.data_ptr() % 64 == 0  # as torch's own: products may depend on it
+    images = torch.randn(2, 3, 8, 8)
+    assert torch.equal(model(images), expected(images))
+    assert not model.training
+    assert all(each.requires_grad for each in model.parameters())
+
+
+def test_transposed_tensors_of_a_pth_are_loaded_as_any(saved: Path, tmp_path: Path) -> None:
+    """A tensor's place in memory is not its content."""
+    state = {
+        name: each.mT.contiguous().mT if each.dim() > 1 else each.requires_grad_()
+        for name, each in load_file(saved).items()
+    }
+    path = tmp_path / "model.pth"
+    torch.save(state, path)
+    model = gfnet.load_checkpoint(path)
+    assert all(each.is_contiguous() and each.is_leaf for each in model.parameters())
+    assert all(torch.equal(each, state[name]) for name, each in model.state_dict().items())
+
+
 def test_saving_without_metadata_assumes_imagenets(saved: Path) -> None:
     """`save_checkpoint(model, path)` works without further metadata."""
     info = gfnet.inspect_checkpoint(saved)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 import math
 import re
+import subprocess
+import sys
+import textwrap
 import warnings
 
 import numpy as np
@@ -259,3 +262,47 @@ def test_exif_in_metadata() -> None:
     assert gfnet.Preprocessing.from_json(plain.to_json()) == plain
     with pytest.raises(ValueError, match=r"preprocessing\.exif 'turn'; allowed: ignore, apply"):
         gfnet.Preprocessing(8, 8, exif="turn")
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
+@pytest.mark.parametrize(
+    "sides", [(8, 8), (9, 8), (8, 9), (31, 17), (17, 31), (224, 64), (3, 7), (45, 46), (10, 8)]
+)
+def test_pixels_are_those_of_torchvision(sides: tuple[int, int], interpolation: str) -> None:
+    """Bit for bit, in the same layout: resized up, down and not at all, odd and even margins."""
+    from torchvision.transforms import InterpolationMode, v2
+
+    pixels = np.random.default_rng(0).integers(0, 256, (*sides, 3), dtype=np.uint8)
+    image = gfnet.decode(encoded(pixels))
+    for size, crop in ((8, 8), (8, 7), (9, 4), (40, 33)):
+        chosen = gfnet.Preprocessing(size, crop, interpolation)
+        cut = [
+            v2.Resize(size, interpolation=InterpolationMode(interpolation), antialias=True),
+            v2.CenterCrop(crop),
+            v2.ToImage(),
+            v2.ToPureTensor(),
+        ]
+        normalise = [
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(list(chosen.mean), list(chosen.std)),
+        ]
+        for ours, theirs in (
+            (geometry(chosen), v2.Compose(cut)),
+            (gfnet.transform(chosen), v2.Compose([*cut, *normalise])),
+        ):
+            found, expected = ours(image), theirs(image)
+            assert found.equal(expected)
+            assert found.stride() == expected.stride()
+            assert found.dtype == expected.dtype
+
+
+def test_preparing_images_imports_no_torchvision() -> None:
+    """It would take 165 MiB of each worker."""
+    code = """
+        import sys, gfnet
+        from PIL import Image
+        gfnet.transform(gfnet.Preprocessing(9, 8))(Image.new("RGB", (20, 12)))
+        sys.exit("torchvision" in sys.modules)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False)
+    assert done.returncode == 0

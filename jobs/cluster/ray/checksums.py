@@ -13,25 +13,30 @@ from typing import Any
 
 import gfnet
 import storage
+from gfnet.tensors import Buffer
 from jobs.common.errors import CorruptedError
 from jobs.plan.task import Outcome
 
 
-def check_weights(data: bytes, sha256: str, *, is_bundle: bool = False) -> bytes:
-    """Return the bytes of a checkpoint, or of a bundle's zip, if they have the planned digest.
+def check_weights(content: Buffer, sha256: str, *, is_bundle: bool = False) -> Buffer:
+    """Return a checkpoint without a copy, or a bundle's zip, if it has the planned digest.
 
     Raises:
         CorruptedError: they have another.
     """
     try:
-        found = gfnet.inspect_bundle(data).digest if is_bundle else hashlib.sha256(data).hexdigest()
+        if is_bundle:
+            content = bytes(content)
+            found = gfnet.inspect_bundle(content).digest
+        else:
+            found = hashlib.sha256(content).hexdigest()
     except gfnet.BundleError as err:
         raise CorruptedError(f"weights were corrupted in transfer: {err}") from err
     if found != sha256:
         raise CorruptedError(
             f"weights were corrupted in transfer: sha256 {found[:12]}, sent {sha256[:12]}"
         )
-    return data
+    return content
 
 
 def check_images(images: Any, digest: int) -> None:

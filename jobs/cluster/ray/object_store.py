@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import ray
 from ray.exceptions import ObjectStoreFullError, OutOfDiskError
 
@@ -57,10 +58,11 @@ class ObjectStore:
         if key not in self._sent:
             value = read()
             is_bytes = isinstance(value, bytes)
-            size = len(value) if is_bytes else value.nbytes
             digest = 0 if is_bytes else storage.image_digest(value)
-            self._sent[key] = Sent(self._ray_put(value), size, digest)
-            self._kept_bytes += size
+            # An array is read where it lies in the store, of bytes a worker would have a copy.
+            stored = np.frombuffer(value, np.uint8) if is_bytes else value
+            self._sent[key] = Sent(self._ray_put(stored), stored.nbytes, digest)
+            self._kept_bytes += stored.nbytes
             while len(self._sent) > 1 and self._kept_bytes > self._limit_bytes:
                 self.drop(next(iter(self._sent)))
         self._sent.move_to_end(key)

@@ -12,6 +12,8 @@ import ray
 from ray.exceptions import RayError
 from ray.experimental import internal_kv
 
+import storage
+from gfnet.tensors import Buffer
 from jobs.cluster.ray.checksums import Sealed, check_images, check_weights, seal_outcome
 from jobs.cluster.ray.object_store import Reference
 from jobs.common.errors import CorruptedError
@@ -22,7 +24,7 @@ from jobs.plan.task import Outcome, Task
 NAMESPACE = b"gfjobs"
 """Namespace of heartbeats in the head's key-value store."""
 
-Work = Callable[[Task, Callable[[], bytes], Any, "Slot | None", Callable[[], Any]], Outcome]
+Work = Callable[[Task, Callable[[], Buffer], Any, "Slot | None", Callable[[], Any]], Outcome]
 """Runs a task in a worker process; arguments as of `jobs.worker.run_task.run_task`."""
 
 _kv: Any = internal_kv
@@ -57,10 +59,12 @@ def make_remote(work: Work | None) -> Any:
     def perform(
         task: Task, lazily: list[Reference], images: Any, slot: Slot | None, orders: Orders
     ) -> Sealed:
-        def fetch() -> bytes:
+        storage.keep_pandas_out()
+
+        def fetch() -> Buffer:
             content: Any = ray.get(lazily[0])
             is_bundle = task.graph_precision is not None
-            return check_weights(content, task.checkpoint_sha256, is_bundle=is_bundle)
+            return check_weights(memoryview(content), task.checkpoint_sha256, is_bundle=is_bundle)
 
         def fetch_calibration() -> Any:
             table: Any = ray.get(lazily[1])
@@ -68,19 +72,23 @@ def make_remote(work: Work | None) -> Any:
             check_images(table, orders.calibration_digest)
             return table
 
-        from jobs.worker.run_task import run_task
-
+        run = work or _work()
         with _reporting(orders):
             try:
                 check_images(images, orders.digest)
-                return seal_outcome(
-                    (work or run_task)(task, fetch, images, slot, fetch_calibration)
-                )
+                return seal_outcome(run(task, fetch, images, slot, fetch_calibration))
             except CorruptedError as err:
                 error = str(err)
                 return seal_outcome(Outcome({}, None, error=error, is_lost=True, is_corrupted=True))
 
     return ray.remote(max_retries=0)(perform)
+
+
+def _work() -> Work:
+    """Import what runs a task, and torch with it."""
+    from jobs.worker.run_task import run_task
+
+    return run_task
 
 
 def read_heartbeat(key: bytes) -> int | None:

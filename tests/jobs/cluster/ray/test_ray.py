@@ -19,8 +19,8 @@ def test_weights_and_shards_are_sent_once(monkeypatch: pytest.MonkeyPatch) -> No
     """Read and put once while kept: Ray copies one object to a node once. The oldest go first."""
     put: list[bytes] = []
 
-    def put_one(value: bytes) -> int:
-        put.append(value)
+    def put_one(value: memoryview) -> int:
+        put.append(bytes(value))
         return len(put)
 
     monkeypatch.setattr(object_store.ray, "put", put_one)

@@ -1,0 +1,36 @@
+"""Keeps pandas out of a process: pyarrow imports it if it can, for 42 MiB that no task needs."""
+
+from __future__ import annotations
+
+import sys
+from importlib.abc import MetaPathFinder
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
+
+class _Hidden(MetaPathFinder):
+    """Finds no pandas, nor lets others find it."""
+
+    def find_spec(self, fullname: str, *_: object) -> ModuleSpec | None:
+        """Refuse pandas; leave all else to others."""
+        if fullname == "pandas":
+            raise ModuleNotFoundError("pyarrow does without pandas here", name=fullname)
+        return None
+
+
+def keep_pandas_out() -> None:
+    """Make pyarrow do without pandas from now on, in this process; anyone else may import it.
+
+    It looks for pandas once, at the first conversion: which is made here, while there is none.
+    """
+    hidden = _Hidden()
+    sys.meta_path.insert(0, hidden)
+    try:
+        pa.chunked_array([pa.array(np.zeros(1))]).to_numpy()
+    finally:
+        sys.meta_path.remove(hidden)
