@@ -35,6 +35,7 @@ EXPRESSIONS = {
     "not_above_idle": ("power_w", "idle_w"),
     "some_rounds": ("own", "timed"),
     "ratio_margin": ("logs",),
+    "looked_margin": ("number", "is_looked_at"),
     "composed_verdict": ("error_pct", "low_pct", "high_pct", "tolerance_pct"),
     "composed_check": ("verdict", "error_pct", "low_pct", "high_pct", "tolerance_pct"),
     "composed_note": ("checked", "parts", "whole", "exits"),
