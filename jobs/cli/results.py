@@ -31,28 +31,55 @@ def status(run: str, results: Root, *, is_all: bool) -> None:
 @RUN_OR_LATEST
 @click.option("--profile", "is_profile", is_flag=True, help="Show where the time goes instead.")
 @click.option("--classes", "is_by_class", is_flag=True, help="Show the accuracy by class instead.")
+@click.option("--load", "is_load", is_flag=True, help="Show throughput and responses instead.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="Of --load.",
+)
 @ALL
 @RESULTS
-def summary(run: str, results: Root, *, is_profile: bool, is_by_class: bool, is_all: bool) -> None:
+def summary(
+    run: str,
+    results: Root,
+    *,
+    is_profile: bool,
+    is_by_class: bool,
+    is_load: bool,
+    form: str,
+    is_all: bool,
+) -> None:
     """Show the ladder of RUN, and where its images exit. Default: the latest.
 
     For other runtimes and precisions it shows how far their answers are from torch in float32.
 
     --profile shows where the time of a forward pass goes, in a run with measure: [profile].
     --classes shows how each class is answered, the lowest accuracy first.
+    --load shows images per second, and responses to requests as measured and simulated.
 
     \b
     Example:
       gfjobs summary latest
     """
-    if is_profile and is_by_class:
-        raise click.UsageError("--profile and --classes each show something else: give one")
+    if is_profile + is_by_class + is_load > 1:
+        raise click.UsageError("--profile, --classes and --load each show something else: give one")
+    if form != "table" and not is_load:
+        raise click.UsageError("--format is of --load; gfjobs sql has the ladder in other formats")
     from jobs.report.terminal.agreement import agreement
     from jobs.report.terminal.classes import classes
+    from jobs.report.terminal.load import load, load_alone, load_json
     from jobs.report.terminal.profile import profile
     from jobs.report.terminal.summary import exit_histogram, ladder
 
-    shown: Sequence[Callable[..., str]] = (ladder, agreement, exit_histogram)
+    if is_load and form == "json":
+        _show(run, results, load_json)
+        return
+    shown: Sequence[Callable[..., str]] = (ladder, agreement, exit_histogram, load)
+    if is_load:
+        shown = (load_alone,)
     if is_by_class:
         shown = (classes,)
     views = [partial(view, is_all=is_all) for view in shown]

@@ -166,14 +166,14 @@ def conclude(ended: Ended, results: Root) -> None:
 
     Exits with the code of failed work if it is not done.
     """
-    from jobs.report.terminal import agreement, profile, status, summary
+    from jobs.report.terminal import agreement, load, profile, status, summary
 
     run_id = ended.run_id
     if ended.was_done:
         narrate(f"its figures: {program()} summary {run_id}{root_option()}")
         return
 
-    for view in (summary.ladder, agreement.agreement, summary.exit_histogram):
+    for view in (summary.ladder, agreement.agreement, summary.exit_histogram, load.load):
         if text := view(results, run_id):
             show(f"{text}\n")
     root = root_option()

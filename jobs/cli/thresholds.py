@@ -118,6 +118,18 @@ def certify(run: str, results: Root) -> None:
 @click.option("--max-forward-ms", type=float, help="Highest mean forward latency, in ms.")
 @click.option("--max-energy-mj", type=float, help="Highest mean energy per image, in mJ.")
 @click.option(
+    "--max-p99-ms",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Highest 99th percentile of the response of served models, in ms.",
+)
+@click.option(
+    "--at",
+    "per_s",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="RATE",
+    help="Requests per second for --max-p99-ms; without it: the highest rate within it.",
+)
+@click.option(
     "--confidence",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     help="Guarantee the limits on held-out images with this confidence, such as 0.9.",
@@ -156,15 +168,21 @@ def choose(
     seed: int,
     bands: int | None,
     write: Path | None,
+    max_p99_ms: float | None,
+    per_s: float | None,
     **options: Any,
 ) -> None:
     """Choose one threshold per exit within limits. Default: the latest.
 
     A limit on accuracy minimises the cost; limits on cost alone maximise the accuracy.
 
+    --max-p99-ms chooses among served models and thresholds, waiting included: with --at the most
+    accurate one at that rate of arrivals, else the one that bears the highest rate.
+
     \b
     Example:
       gfjobs choose latest --max-drop 0.5
+      gfjobs choose latest --max-p99-ms 50 --at 20
     """
     import storage
     from jobs.analysis.thresholds.choose import (
@@ -181,6 +199,13 @@ def choose(
 
     run_id = storage.resolve_run(results, run)
     narrowing = {key: value for key in NARROWING if (value := options.pop(key)) is not None}
+    if max_p99_ms is not None or per_s is not None:
+        limits = {**options, "confidence": confidence, "bands": bands}
+        others = [f"--{name.replace('_', '-')}" for name, value in limits.items() if value]
+        if others:
+            raise UsageError(f"--max-p99-ms chooses by itself: leave out {', '.join(others)}")
+        _choose_served(results, run_id, (max_p99_ms, per_s), narrowing, write)
+        return
     chosen = read_pass(results, run_id, Limits(**options), narrowing)
     if confidence is None:
         choice = search(chosen.answers, chosen.constraints)
@@ -198,4 +223,31 @@ def choose(
         show(f"\n{describe_bands(chosen, points)}")
     if write:
         write_thresholds(results, run_id, chosen.cell, thresholds, write)
+        narrate(f"wrote {write}; `thresholds: [default]` in a grid uses its thresholds")
+
+
+def _choose_served(
+    results: Root,
+    run_id: str,
+    limit: tuple[float | None, float | None],
+    narrowing: dict[str, str],
+    write: Path | None,
+) -> None:
+    """Choose by the response; `limit` is of its 99th percentile in ms, then a rate of arrivals."""
+    from jobs.analysis.serving.limit import choose_at_rate, find_rates, pass_of
+    from jobs.analysis.serving.view import describe_candidates, describe_rates
+    from jobs.analysis.thresholds.choose import write_thresholds
+
+    max_p99_ms, per_s = limit
+    if max_p99_ms is None:
+        raise UsageError("--at is a rate for --max-p99-ms, the highest response: give both")
+    if per_s is None:
+        if write:
+            raise UsageError("--write needs one choice: give --at RATE, too")
+        show(describe_rates(find_rates(results, run_id, max_p99_ms, narrowing), max_p99_ms))
+        return
+    best, every = choose_at_rate(results, run_id, max_p99_ms, per_s, narrowing)
+    show(describe_candidates(best, every, max_p99_ms))
+    if write:
+        write_thresholds(results, run_id, pass_of(results, run_id, best), best.vector, write)
         narrate(f"wrote {write}; `thresholds: [default]` in a grid uses its thresholds")

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import storage
 from jobs.common.tables import format_value
 
 Row = Mapping[str, Any]
@@ -138,6 +139,14 @@ def format_model(model: str, threshold: str) -> str:
 def energy_sources(rows: Iterable[Row]) -> list[str]:
     """Return what measured the energies of rows, in words of view `energy_sources`, each once."""
     return list(dict.fromkeys(line for row in rows if (line := row.get("energy_source"))))
+
+
+def format_kind(kind: str, arrivals_per_s: float | None, batch_size: int) -> str:
+    """Format a kind of cell with its load, if it has cells of several: `serving 20/s`."""
+    if arrivals_per_s is not None:
+        return f"{kind} {arrivals_per_s:g}/s"
+    known = storage.KINDS.get(kind)  # None for a kind that a newer version wrote
+    return f"{kind} {batch_size}" if known and known.is_by_batch else kind
 
 
 def format_count(number: int | None) -> str:

@@ -57,7 +57,7 @@ def _queued(cell: Cell, run_id: str, position: int) -> storage.CellRow:
         num_classes=config.num_classes,
         exit_rule=cell.model.exit_rule if cell.model.gates else None,
     )
-    return _with_until(_with_costs(_with_calibration(row, cell), cell), cell)
+    return _with_until(_with_costs(_with_arrivals(_with_calibration(row, cell), cell), cell), cell)
 
 
 def _with_until(row: storage.CellRow, cell: Cell) -> storage.CellRow:
@@ -83,6 +83,16 @@ def _with_calibration(row: storage.CellRow, cell: Cell) -> storage.CellRow:
         calibration_dataset=f"{used.images.name}/{used.images.split}",
         calibration_sha256=used.images.sha256,
         calibration_images=used.count,
+    )
+
+
+def _with_arrivals(row: storage.CellRow, cell: Cell) -> storage.CellRow:
+    """A row with how requests arrive, if it is served."""
+    asked = cell.arrivals
+    if asked is None:
+        return row
+    return replace(
+        row, arrivals_per_s=asked.per_s, arrivals_s=asked.seconds, arrivals_seed=asked.seed
     )
 
 

@@ -20,11 +20,15 @@ def check_size(root: Value, grid: Grid) -> None:
     """Check that a few lines of axes do not become more cells than fit into memory."""
     axes = (grid.models, grid.datasets, grid.devices, grid.runtimes, grid.precisions, grid.threads)
     written = sum(threshold.is_written for threshold in grid.thresholds)
-    combinations = math.prod(map(len, axes)) * max(written, 1)
+    by_load = (
+        len(grid.throughput_batches) if "throughput" in grid.measure else 0,
+        len(grid.serving.arrivals) if "serving" in grid.measure else 0,
+    )
+    combinations = math.prod(map(len, axes)) * max(written, 1) * max(*by_load, 1)
     if combinations > MAX_COMBINATIONS:
         root.problem(
             f"{combinations:,} combinations of models, data sets, devices, runtimes, precisions,"
-            " threads and thresholds written out",
+            " threads and thresholds written out, batch sizes and arrivals of loads",
             f"at most {MAX_COMBINATIONS:,}: fewer values per axis, or several grids",
         )
 
@@ -82,6 +86,20 @@ def check_calibration(entries: Mapping[str, Value], grid: Grid) -> None:
     elif "calibration" in entries and not is_needed:
         entries["calibration"].problem(
             "`calibration` where no checkpoint runs in int8", "int8 among `precisions`, or no key"
+        )
+
+
+def check_serving(entries: Mapping[str, Value], grid: Grid) -> None:
+    """Check that a grid that serves models says how fast requests arrive.
+
+    Args:
+        entries: of the grid, by key.
+        grid: what they say.
+    """
+    if "serving" in grid.measure and "serving" not in entries:
+        entries["measure"].problem(
+            "serving without `serving`, the rates at which requests arrive",
+            "serving: {arrivals: [10, 20, 40], seconds: 60}, in requests per second",
         )
 
 

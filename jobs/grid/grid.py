@@ -19,6 +19,7 @@ SHARD_IMAGES = 1000
 
 MAX_BATCH = SHARD_IMAGES  # a task holds no more
 LATENCY_BATCH = 1
+THROUGHPUT_BATCHES = (1, 8, 32)
 ACCURACY_BATCH = 256
 MEASURES = tuple(measure for kind in storage.KINDS.values() for measure in kind.measures)
 DEFAULT_MEASURES = ("accuracy", "latency")
@@ -74,6 +75,24 @@ class LatencyProtocol:
     images: int = 10_000
     until: Until | None = None
 
+    @property
+    def given_rounds(self) -> int:
+        """Rounds of cells that have no mean time per round, and so nothing that `until` is of."""
+        return self.until.fewest if self.until else self.rounds
+
+
+@dataclass(frozen=True)
+class ServingProtocol:
+    """How models are served.
+
+    Attributes:
+        arrivals: the rates at which requests arrive, in requests per second; a cell for each.
+        seconds: how long requests arrive in each round.
+    """
+
+    arrivals: tuple[float, ...] = ()
+    seconds: float = 60.0
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -85,6 +104,8 @@ class Grid:
         measure: some of MEASURES.
         energy: the windows of power, if energy is measured.
         latency_batch, accuracy_batch: images per batch of routed and of all-exit passes.
+        throughput_batches: images per batch of throughput cells, a cell for each.
+        serving: the arrivals, if models are served.
         calibration: the images that the ranges of int8 are taken from; None if nothing is int8.
         baseline: name of the model that savings are relative to; None: the first static one.
         exclude: excluded combinations, each from axis name to value.
@@ -102,8 +123,10 @@ class Grid:
     threads: tuple[int, ...]
     latency_batch: int
     accuracy_batch: int
+    throughput_batches: tuple[int, ...]
     measure: tuple[str, ...]
     latency: LatencyProtocol
+    serving: ServingProtocol
     energy: EnergyProtocol
     calibration: CalibrationSet | None
     baseline: str | None

@@ -14,7 +14,9 @@ from jobs.grid.grid import (
     LATENCY_BATCH,
     MEASURES,
     MOST_UNTIL,
+    THROUGHPUT_BATCHES,
     LatencyProtocol,
+    ServingProtocol,
 )
 from jobs.grid.models import GATE
 from jobs.grid.models import KEYS as MODEL_KEYS
@@ -47,6 +49,7 @@ KEYS = {
     "measure": f"List of what to measure: {_listed(MEASURES)}. Default:"
     f" `[{', '.join(DEFAULT_MEASURES)}]`.",
     "latency": "How routed cells are timed.",
+    "serving": "Requests that models are served with; required if serving is measured.",
     "energy": "Windows of power around each timed task, if energy is measured.",
     "calibration": f"Images that the ranges of `{INT8}` are taken from; required with `{INT8}`"
     " among the precisions of a checkpoint, refused without.",
@@ -70,6 +73,8 @@ BELOW = {
         "latency": "Images per batch of routed cells and of other timed cells. Default:"
         f" {LATENCY_BATCH}.",
         "accuracy": f"Images per batch of the all-exit pass. Default: {ACCURACY_BATCH}.",
+        "throughput": "List of images per batch of throughput cells, a cell for each. Default:"
+        f" {list(THROUGHPUT_BATCHES)}.",
     },
     "latency": {
         "rounds": f"Full passes over the images. Default: {LatencyProtocol.rounds}. With `until`, a"
@@ -81,6 +86,11 @@ BELOW = {
         "until": "Rounds end when the 95 % interval of each mean reaches no further to either side"
         " than this: a percentage, as `1%`; of ratios to the baseline, as `{ratio: 1%}`. Default:"
         " all `rounds` are run.",
+    },
+    "serving": {
+        "arrivals": "List of requests per second, on average; a cell for each.",
+        "seconds": "Seconds of each round in which requests arrive. Default:"
+        f" {ServingProtocol.seconds:g}.",
     },
     "energy": {
         "idle_s": f"Least seconds of each idle window. Default: {EnergyProtocol.idle_s}.",

@@ -16,6 +16,7 @@ from jobs.grid.cross_checks import (
     check_classes,
     check_names,
     check_ranges,
+    check_serving,
     check_size,
     check_vectors,
 )
@@ -28,8 +29,10 @@ from jobs.grid.grid import (
     MEASURES,
     NAME,
     NAME_RULE,
+    THROUGHPUT_BATCHES,
     Grid,
     LatencyProtocol,
+    ServingProtocol,
     grid_name,
 )
 from jobs.grid.keys import BELOW, KEYS, REQUIRED
@@ -42,6 +45,10 @@ from jobs.machine.power.protocol import EnergyProtocol
 MAX_IMAGES = 2**31 - 1  # the most that the columns hold
 MAX_THREADS = 1024
 MAX_WAIT_S = 3600.0
+MIN_ARRIVALS_PER_S = 0.001
+MIN_SERVING_S = 0.1
+MAX_REQUESTS = 100_000
+"""Most expected requests of a round: each becomes a row, and a round is one commit."""
 
 T = TypeVar("T")
 
@@ -94,7 +101,7 @@ class _Reader:
         in_graphs = tuple(filter(None, of_graphs))
         used = dict.fromkeys(model.exit_rule for _, model in models if model.gates)
         thresholds = list(self._thresholds([*used] or [GATE]))
-        latency_batch, accuracy_batch = self._batch_sizes()
+        latency_batch, accuracy_batch, throughput_batches = self._batch_sizes()
         grid = Grid(
             name=self._name(),
             text=self.document.text,
@@ -116,8 +123,10 @@ class _Reader:
             threads=self._axis("threads", (0,), lambda v: v.whole(0, MAX_THREADS)),
             latency_batch=latency_batch,
             accuracy_batch=accuracy_batch,
+            throughput_batches=throughput_batches,
             measure=self._measure(),
             latency=self._latency(),
+            serving=self._serving(),
             energy=self._energy(),
             calibration=self._calibration(datasets),
             baseline=self._baseline([model.name for _, model in models]),
@@ -130,6 +139,7 @@ class _Reader:
         check_ranges(thresholds, grid)
         check_classes(datasets, grid)
         check_calibration(self.entries, grid)
+        check_serving(self.entries, grid)
         check_baseline(self.entries, grid)
         return grid
 
@@ -191,17 +201,22 @@ class _Reader:
             return DEFAULT_MEASURES
         return tuple(dict.fromkeys(v.choice(MEASURES, "measure") for v in self._items("measure")))
 
-    def _batch_sizes(self) -> tuple[int, int]:
+    def _batch_sizes(self) -> tuple[int, int, tuple[int, ...]]:
+        """Return the batch sizes of latency and accuracy, and those of throughput."""
         if "batch_sizes" not in self.entries:
-            return LATENCY_BATCH, ACCURACY_BATCH
+            return LATENCY_BATCH, ACCURACY_BATCH, THROUGHPUT_BATCHES
         given = self.entries["batch_sizes"]
         if not given.is_mapping:
             given.problem(given.shown, "one size for each, as {latency: 1, accuracy: 256}")
-            return LATENCY_BATCH, ACCURACY_BATCH
+            return LATENCY_BATCH, ACCURACY_BATCH, THROUGHPUT_BATCHES
         sizes = given.mapping(BELOW["batch_sizes"])
         latency = sizes["latency"].whole(1, MAX_BATCH) if "latency" in sizes else LATENCY_BATCH
         accuracy = sizes["accuracy"].whole(1, MAX_BATCH) if "accuracy" in sizes else ACCURACY_BATCH
-        return latency, accuracy
+        throughput: tuple[int, ...] = THROUGHPUT_BATCHES
+        if "throughput" in sizes:
+            listed = [value.whole(1, MAX_BATCH) for value in sizes["throughput"].items()]
+            throughput = tuple(dict.fromkeys(listed))
+        return latency, accuracy, throughput
 
     def _latency(self) -> LatencyProtocol:
         if "latency" not in self.entries:
@@ -219,6 +234,27 @@ class _Reader:
             )
         )
         return LatencyProtocol(rounds, warmup_images, images, until)
+
+    def _serving(self) -> ServingProtocol:
+        if "serving" not in self.entries:
+            return ServingProtocol()
+        fields = self.entries["serving"].mapping(BELOW["serving"], ("arrivals",))
+        asked = ServingProtocol()
+        if "arrivals" in fields:
+            rates = [
+                value.number(MIN_ARRIVALS_PER_S, MAX_REQUESTS)
+                for value in fields["arrivals"].items()
+            ]
+            asked = replace(asked, arrivals=tuple(dict.fromkeys(rates)))
+        if "seconds" in fields:
+            asked = replace(asked, seconds=fields["seconds"].number(MIN_SERVING_S, MAX_WAIT_S))
+        expected = max(asked.arrivals, default=0.0) * asked.seconds
+        if expected > MAX_REQUESTS:
+            self.entries["serving"].problem(
+                f"about {expected:,.0f} requests in a round",
+                f"arrivals x seconds of at most {MAX_REQUESTS:,}",
+            )
+        return asked
 
     def _energy(self) -> EnergyProtocol:
         if "energy" not in self.entries:

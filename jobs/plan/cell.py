@@ -14,6 +14,7 @@ from jobs.grid.datasets import Dataset
 from jobs.grid.grid import Until
 from jobs.grid.models import GATE, Model
 from jobs.machine.power.protocol import EnergyProtocol
+from jobs.plan.arrivals import Arrivals
 from jobs.plan.task import Shard, common_threshold, cut_shards
 from jobs.plan.unsupported import explain_skip
 
@@ -39,7 +40,8 @@ class Cell:
 
     Attributes:
         kind: as `storage.KINDS`: `exits`, an all-exit pass; `latency`, routed and timed;
-            `exit_costs`, forced out at every exit and timed; or `profile`, each part timed.
+            `exit_costs`, forced out at every exit and timed; `profile`, each part timed;
+            `throughput`, routed in batches and timed; or `serving`, routed as requests arrive.
         thresholds: one float32 number per gate, for routed cells of models with gates; else empty.
         batch_size: images per batch.
         images: images per round.
@@ -47,6 +49,7 @@ class Cell:
         warmup_images: images routed before each task without being recorded; 0 for all-exit passes.
         energy: the windows in which its power is measured; None if the grid asks for no energy.
         calibration: the images that its graphs are made from, if it is a checkpoint in int8.
+        arrivals: when requests arrive, if it is served.
         until: what ends its rounds before the most are run; None: nothing does.
     """
 
@@ -61,6 +64,7 @@ class Cell:
     warmup_images: int
     energy: EnergyProtocol | None = None
     calibration: CalibrationSet | None = None
+    arrivals: Arrivals | None = None
     until: Until | None = None
 
     @cached_property
@@ -82,11 +86,12 @@ class Cell:
             "batch_size": self.batch_size,
             "warmup_images": self.warmup_images,
             "protocol": PROTOCOL_VERSION,
-            # No key without energy or calibration, or under the gate: such cells keep the ids that
-            # they had before there was another choice.
+            # No key without energy, calibration or arrivals, or under the gate: such cells keep the
+            # ids that they had before there was another choice.
             **({"exit_rule": self.model.exit_rule} if self.model.exit_rule != GATE else {}),
             **({"energy": asdict(self.energy)} if self.energy else {}),
             **({"calibration": (used.images.sha256, used.count)} if used else {}),
+            **({"arrivals": asdict(self.arrivals)} if self.arrivals else {}),
         }
         text = _SORTED.encode(identity)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -18,8 +18,8 @@ class Estimate:
 
     Attributes:
         seconds: device time of all cells to run that an earlier run has timed under the same
-            settings.
-        known, unknown: number of cells to run with and without such an earlier run.
+            settings, or whose time the grid says.
+        known, unknown: number of cells to run whose time is known and unknown.
         rounds: the most rounds that cells will need until their figures are known, by how rounds
             differed in earlier runs; None if none tells, or if their number is given.
     """
@@ -64,7 +64,12 @@ def _speeds(root: storage.Root) -> Speeds:
 
 
 def _seconds(cell: Cell, speeds: Speeds) -> float | None:
-    """Seconds of a cell, with its power windows; for device `any`, on the slowest device seen."""
+    """Seconds of a cell, with its power windows; for device `any`, on the slowest device seen.
+
+    A served cell takes as long as requests arrive.
+    """
+    if cell.arrivals:
+        return cell.arrivals.seconds * cell.rounds
     setting = cell.setting
     alike = (cell.kind, cell.model.sha256, setting.runtime, setting.precision, setting.threads)
     known = speeds.get((*alike, cell.batch_size), [])

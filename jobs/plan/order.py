@@ -145,4 +145,5 @@ def _task(cell: Cell, number: int, shard: Shard, run_id: str, position: int | No
         graph_precision=cell.model.graph_precision,
         calibration_sha256=cell.calibration.images.sha256 if cell.calibration else None,
         calibration_images=cell.calibration.count if cell.calibration else None,
+        arrivals=cell.arrivals,
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby, product
 from pathlib import Path
+from typing import Any
 
 import storage
 from jobs.common.yaml_document import Document
@@ -19,7 +20,13 @@ from jobs.grid.datasets import Dataset
 from jobs.grid.grid import INT8, SHARD_IMAGES, Grid
 from jobs.grid.models import Model
 from jobs.grid.reader import read_grid
+from jobs.plan.arrivals import Arrivals
 from jobs.plan.cell import Cell, Later, Setting, comparison_key, find_added, is_compared
+
+HELD_BYTES = 256 * 1024 * 1024
+"""Most memory of the prepared images that requests take in turn: 445 of them at 224 pixels."""
+
+_FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -94,23 +101,14 @@ def _cells(grid: Grid, model: Model, dataset: Dataset, setting: Setting) -> Iter
     model is routed once, one with gates once per threshold that is written out.
     """
     images = min(dataset.count, grid.latency.images)
-    batch_size = min(grid.latency_batch, images)
-    # Whole batches, at least one per exit, so that the path to every exit is warm.
-    warmups = max(math.ceil(grid.latency.warmup_images / batch_size), model.gates + 1)
     untimed = {
         "batch_size": min(grid.accuracy_batch, dataset.count),
         "images": dataset.count,
         "rounds": 1,
         "warmup_images": 0,
     }
-    timed = {
-        "batch_size": batch_size,
-        "images": images,
-        "rounds": grid.latency.rounds,
-        "warmup_images": warmups * batch_size,
-        "until": grid.latency.until,
-    }
-    in_one_task = timed | {"images": min(images, SHARD_IMAGES), "rounds": 1, "until": None}
+    timed = _timed_in(min(grid.latency_batch, images), images, grid, model)
+    in_one_task = timed | {"images": min(images, SHARD_IMAGES), "rounds": 1}
     energy = grid.energy if "energy" in grid.measure else None
     is_quantised = setting.precision == INT8 and model.graph_precision is None
     written = [each.of(model) for each in grid.thresholds if each.is_written and each.holds(model)]
@@ -118,7 +116,11 @@ def _cells(grid: Grid, model: Model, dataset: Dataset, setting: Setting) -> Iter
         if not set(kind.measures) & set(grid.measure) or (kind.needs_gates and not model.gates):
             continue
         numbers = in_one_task if kind.is_by_part else timed if kind.is_timed else untimed
-        for thresholds in written if kind.is_routed and model.gates else [()]:
+        loads = _loads(kind, images, grid, model) or [numbers]
+        routes = written if kind.is_routed and model.gates else [()]
+        until = grid.latency.until if kind.table in storage.TIMED_COLUMNS else None
+        ends = {"until": until, "rounds": until.most} if until else {}
+        for thresholds, load in product(routes, loads):
             yield Cell(
                 kind=kind.name,
                 model=model,
@@ -127,8 +129,45 @@ def _cells(grid: Grid, model: Model, dataset: Dataset, setting: Setting) -> Iter
                 thresholds=thresholds,
                 energy=energy if kind.has_energy else None,
                 calibration=grid.calibration if is_quantised else None,
-                **numbers,
+                **(load | ends),
             )
+
+
+def _timed_in(batch_size: int, images: int, grid: Grid, model: Model) -> dict[str, Any]:
+    """The numbers of a timed cell.
+
+    Whole batches warm it up, at least one per exit, so that the path to every exit is warm.
+    """
+    warmups = max(math.ceil(grid.latency.warmup_images / batch_size), model.gates + 1)
+    return {
+        "batch_size": batch_size,
+        "images": images,
+        "rounds": grid.latency.given_rounds,
+        "warmup_images": warmups * batch_size,
+    }
+
+
+def _loads(kind: storage.Kind, images: int, grid: Grid, model: Model) -> list[dict[str, Any]]:
+    """The numbers of each cell of a kind that has one per batch size, or per rate of arrivals.
+
+    A round is one task: its batches are whole, and its requests form one queue.
+    """
+    in_task = min(images, SHARD_IMAGES)
+    if kind.is_by_batch:
+        sizes = dict.fromkeys(min(size, in_task) for size in grid.throughput_batches)
+        return [_timed_in(size, in_task // size * size, grid, model) for size in sizes]
+    if kind.is_by_request:
+        numbers = _timed_in(1, min(in_task, _held_images(model)), grid, model)
+        protocol = grid.serving
+        return [
+            numbers | {"arrivals": Arrivals(rate, protocol.seconds)} for rate in protocol.arrivals
+        ]
+    return []
+
+
+def _held_images(model: Model) -> int:
+    """How many prepared images fit into HELD_BYTES: (3, crop, crop) of float32 each."""
+    return max(HELD_BYTES // (3 * model.metadata.preprocessing.crop**2 * _FLOAT_BYTES), 1)
 
 
 def plan_document(

@@ -10,6 +10,7 @@ from typing import Any
 import storage
 from jobs.grid.grid import SHARD_IMAGES
 from jobs.machine.power.protocol import EnergyProtocol
+from jobs.plan.arrivals import Arrivals
 
 NEW_BUNDLE = "a repaired bundle has another digest: submit a new run"
 """Ends the error of a cell whose bundle cannot be used: resuming would refuse the repaired one."""
@@ -60,6 +61,7 @@ class Task:
         calibration_sha256: the data set that its graphs are made from, if it is a checkpoint in
             int8.
         calibration_images: how many of that data set.
+        arrivals: when requests arrive, if it is served.
     """
 
     run_id: str
@@ -85,6 +87,7 @@ class Task:
     graph_precision: str | None = None
     calibration_sha256: str | None = None
     calibration_images: int | None = None
+    arrivals: Arrivals | None = None
 
     @property
     def threshold(self) -> float | None:

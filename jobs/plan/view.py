@@ -102,7 +102,8 @@ def _calibration(grid: Grid) -> Iterator[str]:
 def describe_skips(plan: Plan) -> list[str]:
     """One paragraph per reason why cells of a plan are skipped, and one if no cell is left to run.
 
-    Also one if the grid's `energy` has no effect, and those on labels that could not be checked.
+    Also one each if the grid's `energy` or `serving` has no effect, and those on labels that could
+    not be checked.
     """
     reasons = Counter(cell.skipped for cell in plan.cells if cell.skipped)
     lines = [
@@ -111,6 +112,8 @@ def describe_skips(plan: Plan) -> list[str]:
     ]
     if plan.grid.energy != EnergyProtocol() and "energy" not in plan.grid.measure:
         lines.append("`energy` has no effect: `measure` does not include energy")
+    if plan.grid.serving.arrivals and "serving" not in plan.grid.measure:
+        lines.append("`serving` has no effect: `measure` does not include serving")
     lines += map(fold, dict.fromkeys(_unchecked_labels(plan.grid)))
     return lines if plan.runnable else [*lines, "nothing is left to run"]
 
@@ -149,20 +152,20 @@ def _first_out_of_order(names: Sequence[str]) -> int | None:
     return next((label for label, name in enumerate(names) if name != ordered[label]), None)
 
 
+def _images(cell: Cell) -> str:
+    """Images and rounds, a range if their number is found out; or how requests arrive."""
+    if asked := cell.arrivals:
+        return f"{asked.per_s:g}/s, {asked.seconds:g} s x {cell.rounds}"
+    fewest = f"{cell.until.fewest}-" if cell.until else ""
+    return f"{cell.images} x {fewest}{cell.rounds}" if cell.is_timed else f"{cell.images}"
+
+
 def _thresholds(cell: Cell) -> str:
     if cell.model.gates and not cell.is_timed:
         return "all"
     if cell.threshold is not None:
         return f"{cell.threshold:g}"
     return format_value(cell.thresholds) if cell.thresholds else "–"
-
-
-def _images(cell: Cell) -> str:
-    """The images of a round and the rounds, from the fewest on where these are found out."""
-    if not cell.is_timed:
-        return f"{cell.images}"
-    fewest = f"{cell.until.fewest}-" if cell.until else ""
-    return f"{cell.images} x {fewest}{cell.rounds}"
 
 
 def _until(grid: Grid, estimate: Estimate) -> Iterator[str]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import storage
 from jobs.analysis.curve import LISTED_POINTS
 from jobs.analysis.latency_intervals import Means, mean_latencies
+from jobs.analysis.serving.served import has_load, read_served
 from jobs.analysis.thresholds.bands import MOST_POINTS, Band, bands
 from jobs.analysis.thresholds.choose import read_exit_answers, read_exit_ms
 from jobs.analysis.thresholds.exit_answers import ExitAnswers
@@ -97,6 +98,8 @@ class Report:
         histogram, latencies: rows of `exit_histogram`, `exit_latencies`.
         calibration: rows of `gate_calibration`.
         passes: all-exit passes of models with gates.
+        throughputs: rows of `throughputs_in`.
+        served: figures of the serving cells, as measured and simulated.
         told: rows of `told`: regressions and improvements of earlier nights.
         history: rows of `history`, for all models of the ladder.
     """
@@ -115,13 +118,15 @@ class Report:
     latencies: Sequence[Row] = ()
     calibration: Sequence[Row] = ()
     passes: Sequence[AllExitPass] = ()
+    throughputs: Sequence[Row] = ()
+    served: Sequence[Row] = ()
     told: Sequence[Row] = ()
     history: Sequence[Row] = ()
 
     @property
     def settings(self) -> list[Setting]:
         """All settings that have rows, in the order of the ladder."""
-        rows = (*self.ladder, *self.curve, *self.latencies)
+        rows = (*self.ladder, *self.curve, *self.latencies, *self.throughputs, *self.served)
         return list(dict.fromkeys(setting_key(row) for row in rows))
 
 
@@ -190,6 +195,7 @@ def complete_report(root: storage.Root, report: Report) -> Report:
         passes.append(
             _read_pass(root, run_id, cell, thresholds=thresholds, images=images, points=points)
         )
+    is_loaded = has_load(root, run_id)
     return replace(
         report,
         is_whole=True,
@@ -199,6 +205,8 @@ def complete_report(root: storage.Root, report: Report) -> Report:
         latencies=ask("exit_latencies"),
         calibration=ask("gate_calibration"),
         passes=passes,
+        throughputs=ask("throughputs_in") if is_loaded else (),
+        served=[cell.figures() for cell in read_served(root, run_id)] if is_loaded else (),
     )
 
 

@@ -18,6 +18,7 @@ from jobs.common.formatting import (
     VARIED,
     find_varying,
     format_duration,
+    format_kind,
     format_variant,
     last_line,
 )
@@ -133,7 +134,10 @@ class Progress(RunEvents):
     def _name(self, task: Task) -> str:
         """Name the cell of a task, with the axes that vary in this run."""
         setting = format_variant({axis: getattr(task, axis) for axis in VARIED}, self._varying)
-        name = f"{task.kind} of {task.model} on {task.dataset}"
+        kind = format_kind(
+            task.kind, task.arrivals.per_s if task.arrivals else None, task.batch_size
+        )
+        name = f"{kind} of {task.model} on {task.dataset}"
         return f"{name} ({setting})" if setting else name
 
     def _say(self, text: str) -> None:

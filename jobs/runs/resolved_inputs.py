@@ -14,6 +14,7 @@ from pathlib import PurePath
 from typing import Any
 
 import storage
+from jobs.common.formatting import format_kind
 from jobs.plan.cell import PROTOCOL_VERSION, Cell
 
 ResolvedInputs = dict[str, dict[str, Any]]
@@ -63,12 +64,14 @@ def resolve_inputs(cells: Iterable[Cell]) -> ResolvedInputs:
                 "content": used.images.sha256,
                 "images": used.count,
             }
-        found[f"{cell.kind} of {model.name} on {dataset.label}"] = {
+        kind = format_kind(cell.kind, None, cell.batch_size)  # one name for all rates of arrivals
+        found[f"{kind} of {model.name} on {dataset.label}"] = {
             "batch_size": cell.batch_size,
             "images": cell.images,
             "warmup_images": cell.warmup_images,
             "protocol": PROTOCOL_VERSION,
             "energy": asdict(cell.energy) if cell.energy else None,
+            **({"seconds": asked.seconds, "seed": asked.seed} if (asked := cell.arrivals) else {}),
         }
     plain: ResolvedInputs = json.loads(json.dumps(found))
     return plain
@@ -88,7 +91,8 @@ def resolve_rows(rows: Iterable[storage.CellRow]) -> ResolvedInputs:
                 "content": row.calibration_sha256,
                 "images": row.calibration_images,
             }
-        found[f"{row.kind} of {row.model} on {row.dataset}"] = {
+        kind = format_kind(str(row.kind), None, row.batch_size or 0)
+        found[f"{kind} of {row.model} on {row.dataset}"] = {
             "batch_size": row.batch_size,
             "images": row.images,
             "warmup_images": row.warmup_images or 0,

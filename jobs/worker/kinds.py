@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import storage
 from jobs.machine.heartbeat import count_batch
 from jobs.machine.power.discovery import describe_power
 from jobs.machine.power.recorder import Meter
@@ -18,8 +19,10 @@ from jobs.worker.latency import latency_rows
 from jobs.worker.loading import LoadedModel, put_on_engine
 from jobs.worker.memory import Batches, explain_memory_lack
 from jobs.worker.profile import profile_rows
+from jobs.worker.serving import serving_rows
 from jobs.worker.shard import ShardImages, Work
 from jobs.worker.startup import Startup
+from jobs.worker.throughput import throughput_rows
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,12 @@ def run_kind(
         runtime, reference = put_on_engine(task, model, startup, calibration)
     count_batch()
     meter = Meter(task.model, task.energy, describe_power(pipeline.device))
+    kind = storage.KINDS[task.kind]
     batches = Batches(task.batch_size, pipeline.device.free)
     advice = (
         "the batch size is part of the measurement, so it is not reduced: choose a smaller"
-        " batch_sizes.latency, or a device with more memory"
+        f" batch_sizes.{'throughput' if kind.is_by_batch else 'latency'}, or a device with more"
+        " memory"
         if task.is_timed
         else "choose a device with more memory"
     )
@@ -83,5 +88,7 @@ ROWS: dict[str, Callable[[Work], dict[str, Any]]] = {
     "latency": latency_rows,
     "exit_costs": exit_cost_rows,
     "profile": profile_rows,
+    "throughput": throughput_rows,
+    "serving": serving_rows,
 }
 """The function that makes a cell's tables, by kind of cell."""

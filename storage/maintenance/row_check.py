@@ -15,14 +15,16 @@ if TYPE_CHECKING:
 
     from storage.tables.records import CellRow
 
-_OF_IMAGES = {kind.table: kind for kind in KINDS.values() if not kind.is_by_part}
+_OF_IMAGES = {kind.table: kind for kind in KINDS.values() if kind.has_image_rows}
 """The kind of cell whose rows of images are in a table."""
 
 # SQL of a number that is unique among the rows of one cell and round.
 _NUMBERS = {
     table: "image_id * 65536 + exit_block" if kind.is_by_exit else "image_id"
     for table, kind in _OF_IMAGES.items()
-} | {"commits": "shard"}
+}
+_NUMBERS |= {kind.table: column for kind in KINDS.values() if (column := kind.number_column)}
+_NUMBERS["commits"] = "shard"
 
 _Key = tuple[str, int]
 """cell_id and round."""
@@ -89,19 +91,19 @@ class RowCheck:
         return found
 
     def rows(self) -> Mapping[str, int]:
-        """Return the rows of each cell as `cells.rows` counts them: for a profile, its images."""
+        """Return the rows of each cell as `cells.rows` has them: images, if none are of images."""
         rows: Counter[str] = Counter()
         for table in _OF_IMAGES:
             for (cell_id, _), count in self._counts[table].items():
                 rows[cell_id] += count.rows
         for (cell_id, _), images in self._committed.items():
-            if self._is_by_part(cell_id):
+            if self._is_counted_by_commits(cell_id):
                 rows[cell_id] += images
         return rows
 
-    def _is_by_part(self, cell_id: str) -> bool:
+    def _is_counted_by_commits(self, cell_id: str) -> bool:
         kind = KINDS.get(self._kinds.get(cell_id) or "")
-        return kind is not None and kind.is_by_part
+        return kind is not None and not kind.has_image_rows
 
     def _keys(self, table: str, kind: str) -> set[_Key]:
         """Return each cell and round that has rows in a table, or should have some."""
@@ -119,7 +121,7 @@ class RowCheck:
     def _counted(self, table: str) -> dict[_Key, _Count]:
         kind = _OF_IMAGES.get(table)
         number = "0" if kind and not kind.is_timed else "round"  # an all-exit pass has one round
-        image = "shard" if table == "commits" else "image_id"
+        image = "image_id" if kind else _NUMBERS[table]
         rows = self._connection.sql(
             f"SELECT cell_id, {number}, count(*), count(DISTINCT {_NUMBERS[table]}), "
             f"count(DISTINCT {image}) FROM {table} GROUP BY ALL"

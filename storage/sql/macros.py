@@ -56,6 +56,8 @@ VIEWS = (
     "ladder",
     "measured",
     "exit_means",
+    "throughputs",
+    "served",
     "exit_energies",
     "committed",
     "cell_resources",

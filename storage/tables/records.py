@@ -57,11 +57,13 @@ class CellRow:
     published and as its engine runs them. A number is None if a bundle does not say; all are None
     before schema version 7. `calibration_dataset`, `calibration_sha256` and `calibration_images`
     say which images the ranges of int8 were taken from; None in other precisions, and for a bundle,
-    which has its ranges in it. With `until_pct`, rounds end when the 95 % interval of each figure
-    (`until_of`) is no wider than so many percent to either side, at the latest after `max_rounds`:
-    `rounds` are those that ran, once it is done, and `reached_pct` how wide the widest of its
-    intervals is then; None if that is not known. Storage returns thresholds as the float32 nearest
-    to the saved value.
+    which has its ranges in it. `arrivals_per_s`, `arrivals_s` and `arrivals_seed` say how requests
+    arrive at a served model: how many in a second on average, for how many seconds in a round, and
+    from which seed; None for other kinds of cells. With `until_pct`, rounds end when the 95 %
+    interval of each figure (`until_of`) is no wider than so many percent to either side, at the
+    latest after `max_rounds`: `rounds` are those that ran, once it is done, and `reached_pct` how
+    wide the widest of its intervals is then; None if that is not known. Storage returns thresholds
+    as the float32 nearest to the saved value.
     """
 
     run_id: str
@@ -104,6 +106,9 @@ class CellRow:
     calibration_dataset: str | None = None
     calibration_sha256: str | None = None
     calibration_images: int | None = None
+    arrivals_per_s: float | None = None
+    arrivals_s: float | None = None
+    arrivals_seed: int | None = None
     until_pct: float | None = None
     until_of: UntilOf | None = None
     max_rounds: int | None = None

@@ -68,8 +68,8 @@ thresholds floats, images int, rounds int, status text, attempts int, rows long,
 warmup_images int, is_valid bool, note text, error text, started_at time, finished_at time,
 protocol int, num_classes int, exit_rule text, checkpoint_bytes long, exit_params longs,
 exit_multiply_adds longs, exit_executed_multiply_adds longs, calibration_dataset text,
-calibration_sha256 text, calibration_images int, until_pct double, until_of text,
-max_rounds int, reached_pct double
+calibration_sha256 text, calibration_images int, arrivals_per_s double, arrivals_s double,
+arrivals_seed long, until_pct double, until_of text, max_rounds int, reached_pct double
 """,
     "records": f"""
 run_id text, cell_id text, round int, image_id long, label long, prediction int,
@@ -103,6 +103,14 @@ note text
 """,
     "profile": """
 run_id text, cell_id text, component text, block int, calls long, total_ms double, share double
+""",
+    "throughput": """
+run_id text, cell_id text, round int, batch int, images int, forward_ms double,
+elapsed_ms double
+""",
+    "responses": """
+run_id text, cell_id text, round int, request int, image_id long, exit_block int,
+arrived_ms double, began_ms double, ended_ms double
 """,
     "reference_agreement": """
 run_id text, cell_id text, round int, shard int, images long, max_logit_difference double,
@@ -153,6 +161,9 @@ ADDED_COLUMNS = {
         "calibration_dataset": "VARCHAR",
         "calibration_sha256": "VARCHAR",
         "calibration_images": "INTEGER",
+        "arrivals_per_s": "DOUBLE",
+        "arrivals_s": "DOUBLE",
+        "arrivals_seed": "BIGINT",
         "until_pct": "DOUBLE",
         "until_of": "VARCHAR",
         "max_rounds": "INTEGER",
@@ -191,6 +202,8 @@ SORT_KEYS: dict[str, tuple[str, ...]] = {
     "rounds": ("run_id", "cell_id", "round"),
     "power": ("run_id", "cell_id", "round", "node", "rail", "sampled_at"),
     "profile": ("run_id", "cell_id", "component", "block"),
+    "throughput": ("run_id", "cell_id", "round", "batch"),
+    "responses": ("run_id", "cell_id", "round", "request"),
     "reference_agreement": ("run_id", "cell_id", "round", "shard"),
     "commits": ("run_id", "cell_id", "round", "shard"),
 }

@@ -38,6 +38,10 @@ _AXIS_FORMATS: Mapping[str, Callable[[Row], str]] = {
 }
 """What the cells of a pair must agree in, as a message names it."""
 
+_NOT_COMPARED = (
+    "throughput and serving are not compared: `gfjobs summary --load` shows those of each run"
+)
+
 
 @dataclass(frozen=True)
 class CellPair:
@@ -140,7 +144,10 @@ def compare_runs(
         second,
         rows,
         alone,
-        _notes(rows, is_one_run=first.run_id == second.run_id, control=control),
+        (
+            *_notes(rows, is_one_run=first.run_id == second.run_id, control=control),
+            *([_NOT_COMPARED] if any(run.has_load for run in runs) else []),
+        ),
         [image for pair in compared for image in pair.changed or ()] if with_images else None,
         compared,
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import storage
 from jobs.analysis.comparison.comparable import PLACE, make_identity
+from jobs.analysis.serving.served import has_load
 from jobs.common.errors import UsageError
 from jobs.common.formatting import Row, format_model, format_threshold
 from jobs.statistics.log_ratio import Logs
@@ -86,6 +87,11 @@ class MeasuredRun:
         self.answers = read_run_answers(self.root, run_id)
         self.times = read_times(self.root, run_id)
         self.energies, self.rounds_without_energy = read_energies(self.root, run_id)
+
+    @cached_property
+    def has_load(self) -> bool:
+        """Whether the run has cells under load, which are not compared."""
+        return has_load(self.root, self.side.run_id)
 
     @cached_property
     def paths(self) -> Mapping[tuple[str, int], str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jobs.report.figures.exits import calibration_figure, exits_figure, latencies_figure
 from jobs.report.figures.frontier import COSTS, frontier_figure
+from jobs.report.figures.load import responses_figure, throughput_figure
 from jobs.report.figures.nights import history_figures
 from jobs.report.figures.rules import rules_figure
 from jobs.report.figures.style import Figure
@@ -28,6 +29,8 @@ def collect_figures(report: Report, setting: Setting, number: int) -> dict[str, 
             for place, each in enumerate(report.passes, 1)
             if each.rules and setting_key(each.cell) == setting
         ),
+        responses_figure(select_setting(report.served, setting), number),
+        throughput_figure(select_setting(report.throughputs, setting), number),
         *history_figures(report, setting, number),
     )
     return {figure.name: figure for figure in drawn if figure}

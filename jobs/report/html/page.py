@@ -73,9 +73,15 @@ class PagePart:
         return [each for name, each in self.figures.items() if "-over-nights-" in name]
 
     @property
+    def loads(self) -> list[Figure]:
+        """The charts of models under load."""
+        names = ("response-by-rate-", "throughput-by-batch-")
+        return [each for name, each in self.figures.items() if name.startswith(names)]
+
+    @property
     def figures_by_exit(self) -> list[Figure]:
         """All other charts: by exit and gate."""
-        apart = (*self.frontiers, *self.nights)
+        apart = (*self.frontiers, *self.nights, *self.loads)
         return [each for each in self.figures.values() if each not in apart]
 
 

@@ -10,6 +10,7 @@ from jobs.common.formatting import (
     Row,
     find_varying,
     format_counted,
+    format_kind,
     format_model,
     format_threshold,
     format_variant,
@@ -64,7 +65,7 @@ def status(root: storage.Root, run_id: str, *, options: str = "", is_all: bool =
     droppable = ("tries", *(["dataset"] if is_one_dataset else []), "of")
     rows = [
         (
-            cell["kind"],
+            _kind(cell),
             cell["model"],
             cell["dataset"],
             *(cell[name] for name in names),
@@ -120,7 +121,7 @@ def _remarks(cells: Sequence[Row], names: Sequence[str]) -> Iterator[str]:
     for cell in cells:
         setting = format_variant(cell, names)
         model = format_model(cell["model"], format_threshold(cell))
-        name = f"{cell['kind']} of {model} on {cell['dataset']}"
+        name = f"{_kind(cell)} of {model} on {cell['dataset']}"
         name += setting and f" ({setting})"
         if cell["error"]:
             about.setdefault(f" failed: {last_line(cell['error'])}", []).append(name)
@@ -130,6 +131,10 @@ def _remarks(cells: Sequence[Row], names: Sequence[str]) -> Iterator[str]:
     for said, (first, *others) in about.items():
         more = f" and {format_counted(len(others), 'more cell', 'more cells')}" if others else ""
         yield f"{first}{more}{said}"
+
+
+def _kind(cell: Row) -> str:
+    return format_kind(cell["kind"], cell["arrivals_per_s"], cell["batch_size"])
 
 
 def _expected_rows(cell: Row) -> int:

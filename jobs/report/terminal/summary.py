@@ -46,6 +46,12 @@ MEDIAN_IMAGES = 11
 _OF_LADDER = {"exits", "records"}
 """The tables that the ladder's rows are computed from."""
 
+_OF_LOAD = {
+    "responses": "arrivals_per_s, p99_ms from served",
+    "throughput": "batch_size, images_per_s from throughputs",
+}
+"""What to ask of the rows of each table under load."""
+
 _SPEEDUP = ("speed-\nup", "95 %")
 _DROPPABLE = ("params", "acc@5", "mJ\nsaved", "blocks", "mJ", _SPEEDUP[1])
 _ON_DEVICE = ("device", "host %")
@@ -82,6 +88,9 @@ def next_query(root: storage.Root, run_id: str) -> str | None:
     if "exit_costs" in tables:
         source = "exit_means join cells using (run_id, cell_id)"
         return f"select model, exit_block, forward_ms from {source} where run_id = '{run_id}'"  # noqa: S608 - a checked name
+    for table, columns in _OF_LOAD.items():
+        if table in tables:
+            return f"select model, threshold, {columns} where run_id = '{run_id}'"
     return None
 
 

@@ -9,6 +9,6 @@ SELECT c.run_id, c.cell_id,
     ) AS note
 FROM cells c
 LEFT JOIN conditions o ON o.run_id = c.run_id AND o.cell_id = c.cell_id
-WHERE c.kind IN ('latency', 'exit_costs', 'profile')
+WHERE c.kind IN ('latency', 'exit_costs', 'profile', 'throughput', 'serving')
 GROUP BY c.run_id, c.cell_id, c.is_valid, c.note, c.error
 HAVING c.is_valid IS FALSE OR bool_or(NOT o.is_steady)

@@ -22,7 +22,7 @@ import gfnet
 import storage
 from jobs.common.errors import BadInputError
 from jobs.grid import datasets
-from jobs.grid.grid import Grid, Until
+from jobs.grid.grid import Grid, ServingProtocol, Until
 from jobs.machine.power.protocol import EnergyProtocol
 
 FULL = """\
@@ -34,9 +34,10 @@ devices: [jetson, any]
 runtimes: [torch]
 precisions: [float32]
 threads: [1, 2]
-batch_sizes: {latency: 2, accuracy: 64}
+batch_sizes: {latency: 2, accuracy: 64, throughput: [4, 2, 4]}
 measure: [accuracy, energy]
 latency: {rounds: 5, warmup_images: 7, images: 9}
+serving: {arrivals: [10, 0.5, 10], seconds: 30}
 energy: {idle_s: 2.5, active_s: 4, settle_s: 0}
 baseline: flat
 exclude: [{model: early, device: any}]
@@ -58,6 +59,8 @@ def test_every_key_is_read(write_grid: Callable, read: Callable[[Path], Grid]) -
     assert (grid.latency_batch, grid.accuracy_batch) == (2, 64)
     assert grid.measure == ("accuracy", "energy")
     assert (grid.latency.rounds, grid.latency.warmup_images, grid.latency.images) == (5, 7, 9)
+    assert grid.throughput_batches == (4, 2)
+    assert grid.serving == ServingProtocol(arrivals=(10.0, 0.5), seconds=30.0)
     assert grid.energy == EnergyProtocol(idle_s=2.5, active_s=4.0, settle_s=0.0)
     assert grid.baseline == "flat"
     assert grid.exclude == ({"model": "early", "device": "any"},)
@@ -72,6 +75,8 @@ def test_defaults(write_grid: Callable, read: Callable[[Path], Grid]) -> None:
     assert (grid.threads, grid.latency_batch, grid.accuracy_batch) == ((0,), 1, 256)
     assert grid.measure == ("accuracy", "latency")
     assert (grid.latency.rounds, grid.latency.warmup_images, grid.latency.images) == (3, 100, 10000)
+    assert grid.throughput_batches == (1, 8, 32)
+    assert grid.serving == ServingProtocol(arrivals=(), seconds=60.0)
     assert grid.energy == EnergyProtocol(idle_s=1.0, active_s=1.0, settle_s=0.5)
     assert grid.baseline is None
     assert [data.label for data in grid.datasets] == ["digits"]
@@ -149,10 +154,18 @@ WRONG = [  # key, value, line, words that the message has
     ("batch_sizes", "{latency: 0}", 3, "batch_sizes.latency: '0'"),
     ("batch_sizes", "[1, 8]", 3, "one size for each, as {latency: 1, accuracy: 256}"),
     ("batch_sizes", "{speed: 1}", 3, "unknown key"),
-    ("measure", "[speed]", 3, "accuracy, latency, energy, exit_costs, profile"),
+    ("measure", "[speed]", 3, "energy, exit_costs, profile, throughput, serving"),
     ("measure", "[]", 3, "an empty list"),
     ("latency", "{rounds: 0}", 3, "latency.rounds: '0'"),
     ("latency", "{rounds: 1.5}", 3, "a whole number"),
+    ("measure", "[serving]", 3, "serving: {arrivals: [10, 20, 40], seconds: 60}"),
+    ("batch_sizes", "{throughput: 8}", 3, "a list of at least one value"),
+    ("batch_sizes", "{throughput: [0]}", 3, "batch_sizes.throughput[0]: '0'"),
+    ("serving", "{seconds: 60}", 3, "the key arrivals is missing"),
+    ("serving", "{arrivals: [0]}", 3, "a number from 0.001 to 100000"),
+    ("serving", "{arrivals: []}", 3, "an empty list"),
+    ("serving", "{arrivals: [10], seconds: 0}", 3, "a number from 0.1 to 3600"),
+    ("serving", "{arrivals: [1, 2000]}", 3, "arrivals x seconds of at most 100,000"),
     ("latency", "{until: 0.01}", 3, "a percentage from 0.01% to 50%"),
     ("latency", "{until: 1 %}", 3, "latency.until: '1 %'"),
     ("latency", "{until: 0%}", 3, "latency.until: '0%'"),

@@ -17,8 +17,9 @@ from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import queued_rows
 from jobs.grid.grid import SHARD_IMAGES
 from jobs.machine.power.protocol import EnergyProtocol
+from jobs.plan.arrivals import Arrivals
 from jobs.plan.order import make_blocks
-from jobs.plan.plan import Plan, plan_document
+from jobs.plan.plan import Plan, _held_images, plan_document
 from jobs.plan.task import Shard, cut_shards
 from jobs.plan.view import describe_skips
 
@@ -66,6 +67,7 @@ def test_a_range_alone_is_not_routed(plan_of: Callable[[str], Plan]) -> None:
         ("energy", {"latency"}),
         ("exit_costs", {"exit_costs"}),
         ("profile", {"profile"}),
+        ("throughput", {"throughput"}),
     ],
 )
 def test_measure_decides_the_kinds(
@@ -310,3 +312,71 @@ def test_a_pair_that_does_not_fit_can_be_excluded(
     assert [cell.dataset.label for cell in plan.cells] == ["digits"]
     with pytest.raises(BadInputError, match="12 classes"):
         plan_of(f"{grid}devices: [any, cpu]\nexclude: [{{dataset: many, device: cpu}}]\n")
+
+
+LOADED = """\
+models: [flat.safetensors, dynn.safetensors]
+datasets: [{name: digits, limit: 50}]
+thresholds: [0.5, 0.7]
+batch_sizes: {throughput: [1, 8, 64]}
+latency: {rounds: 2, warmup_images: 3}
+measure: [throughput, serving]
+serving: {arrivals: [10, 20.5], seconds: 30}
+"""
+
+
+def test_loads_are_a_cell_per_batch_size_or_rate(plan_of: Callable[[str], Plan]) -> None:
+    """Of each route: whole batches of one task a round, and requests of the same images."""
+    plan = plan_of(LOADED)
+    throughput = [cell for cell in plan.cells if cell.kind == "throughput"]
+    assert [(cell.model.name, cell.batch_size, cell.images) for cell in throughput[:3]] == [
+        ("flat", 1, 50),
+        ("flat", 8, 48),
+        ("flat", 50, 50),  # a data set has no larger batch
+    ]
+    assert len(throughput) == 3 * 3
+    # At least one whole batch for each of the three exits.
+    assert [cell.warmup_images for cell in throughput[3:6]] == [3, 24, 150]
+    served = [cell for cell in plan.cells if cell.kind == "serving"]
+    asked = [(cell.model.name, cell.arrivals, cell.images, cell.rounds) for cell in served]
+    assert asked[:2] == [("flat", Arrivals(10, 30), 50, 2), ("flat", Arrivals(20.5, 30), 50, 2)]
+    assert [cell.threshold for cell in served[2:]] == [0.5, 0.5, *[float(np.float32(0.7))] * 2]
+    assert len({cell.cell_id for cell in plan.cells}) == len(plan.cells) == 9 + 6
+    tasks = make_blocks(plan, by_device=False)[0].tasks("r", frozenset())
+    assert {task.arrivals for task in tasks if task.kind == "serving"} == {
+        Arrivals(10, 30),
+        Arrivals(20.5, 30),
+    }
+    rows = queued_rows(plan, "r")
+    assert [(row.arrivals_per_s, row.arrivals_s, row.arrivals_seed) for row in rows[3:5]] == [
+        (10, 30, 0),
+        (20.5, 30, 0),
+    ]
+    assert rows[0].arrivals_per_s is None
+
+
+def test_requests_take_no_more_images_than_fit(plan_of: Callable[[str], Plan]) -> None:
+    """Of large images fewer are held on the device: at 224 pixels 445."""
+    plan = plan_of(LOADED.replace("limit: 50", "split: train"))
+    served = next(cell for cell in plan.cells if cell.kind == "serving")
+    assert served.images == SHARD_IMAGES
+    assert len(served.shards) == 1
+    model = served.model
+    large = replace(model.metadata.preprocessing, size=224, crop=224)
+    assert (
+        _held_images(replace(model, metadata=replace(model.metadata, preprocessing=large))) == 445
+    )
+
+
+def test_other_cells_keep_their_ids(plan_of: Callable[[str], Plan]) -> None:
+    """A grid that is served, too, extends the run that it had: the rest is known."""
+    text = LOADED.replace("throughput, serving", "accuracy, latency")
+    before, after = plan_of(text), plan_of(text.replace("latency]", "latency, serving]"))
+    ids = [cell.cell_id for cell in after.cells if cell.kind != "serving"]
+    assert ids == [cell.cell_id for cell in before.cells]
+
+
+def test_serving_has_no_effect_unless_measured(plan_of: Callable[[str], Plan]) -> None:
+    """As for energy, the plan says so."""
+    said = describe_skips(plan_of(LOADED.replace("throughput, serving", "latency")))
+    assert said == ["`serving` has no effect: `measure` does not include serving"]

@@ -20,11 +20,12 @@ def test_every_kind_has_a_record_and_a_table() -> None:
 
 
 def test_tables_by_exit_have_the_exit_in_their_key() -> None:
-    """And those of images, but for parts, have the image."""
+    """And those of images have the image; those of batches and requests their number."""
     for kind in storage.KINDS.values():
-        assert ("image_id" in SORT_KEYS[kind.table]) is not kind.is_by_part
+        assert ("image_id" in SORT_KEYS[kind.table]) is kind.has_image_rows
         assert ("exit_block" in SORT_KEYS[kind.table]) is kind.is_by_exit
-        assert (kind.table in DIGEST_TABLES) is not kind.is_by_part
+        assert (kind.table in DIGEST_TABLES) is kind.has_image_rows
+        assert kind.number_column in (None, SORT_KEYS[kind.table][-1])
 
 
 def test_the_kinds_that_sql_calls_timed() -> None:
@@ -34,7 +35,15 @@ def test_the_kinds_that_sql_calls_timed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "rows"), [("exits", 4), ("latency", 1), ("exit_costs", 4), ("profile", 1)]
+    ("kind", "rows"),
+    [
+        ("exits", 4),
+        ("latency", 1),
+        ("exit_costs", 4),
+        ("profile", 1),
+        ("throughput", 1),
+        ("serving", 1),
+    ],
 )
 def test_rows_of_an_image(kind: str, rows: int) -> None:
     """Of a model with three gates; of a kind that is not known yet, as many as there may be."""

@@ -50,6 +50,8 @@ def test_tables_are_those_of_the_design() -> None:
         "images",
         "nodes",
         "profile",
+        "throughput",
+        "responses",
         "reference_agreement",
         "commits",
         "regressions",
@@ -213,6 +215,9 @@ def test_rows_survive_arrow() -> None:
         "train",
         "sha of train",
         512,
+        20.0,
+        60.0,
+        0,
     )
     assert None not in dataclasses.astuple(dataclasses.replace(cell, threshold=0.5))
     assert storage.table_to_rows(

@@ -1,0 +1,99 @@
+"""Responses under load, measured and simulated; and images per second by batch size.
+
+A run as `gfjobs submit` makes it: models are served at each rate and timed in batches, and exit
+costs, from which responses are simulated, take turns with them, so that a drift of the machine
+affects both. Rates are shares of what the slowest model bears when it is never idle, by a first run
+of its latency; or given. The error is of the simulated percentile against the measured one, in percent
+of that; of each percentile the median over all served cells is printed, without its sign.
+
+    python benchmarks/serving.py [--models digits-gfnet digits-dynn] [--dataset digits]
+                                 [--images 200] [--thresholds 0.5] [--loads 0.2 0.5 0.8]
+                                 [--rates 20 50] [--batches 1 8 32] [--seconds 20] [--rounds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+import storage
+from jobs.analysis.serving.served import ServedCell, read_served
+from jobs.analysis.serving.simulation import PERCENTILES
+from jobs.report.terminal.load import load
+from jobs.runs.submit import submit
+from jobs.runs.target import Target
+
+RUN = "serving"
+
+
+def make_grid(options: argparse.Namespace, measure: Sequence[str], rates: Sequence[float]) -> str:
+    """The grid of a run, as JSON, which is YAML."""
+    grid = {
+        "name": RUN,
+        "models": options.models,
+        "datasets": [{"name": options.dataset, "limit": options.images}],
+        "thresholds": options.thresholds,
+        "threads": [1],
+        "batch_sizes": {"throughput": options.batches},
+        "measure": [*measure],
+        "latency": {"rounds": options.rounds, "warmup_images": 20},
+        **({"serving": {"arrivals": [*rates], "seconds": options.seconds}} if rates else {}),
+    }
+    return json.dumps(grid)
+
+
+def run_grid(text: str, folder: Path) -> Path:
+    """Run a grid in this process, and return its root."""
+    folder.mkdir()
+    grid = folder / "grid.yaml"
+    grid.write_text(text)
+    root = folder / "results"
+    assert submit(grid, root, Target(is_inline=True), lambda _: None, RUN).is_done
+    return root
+
+
+def find_rates(options: argparse.Namespace, folder: Path) -> list[float]:
+    """Rates at which the slowest model is busy for the given shares of the time."""
+    root = run_grid(make_grid(options, ["latency"], ()), folder)
+    rows = storage.query(root, "SELECT max(forward_ms) AS ms FROM ladder").to_pylist()
+    most_per_s = 1000 / rows[0]["ms"]
+    return [float(f"{share * most_per_s:.3g}") for share in options.loads]
+
+
+def describe_errors(cells: Sequence[ServedCell]) -> str:
+    """The median error of each percentile."""
+    parts = []
+    for percentile in PERCENTILES:
+        errors = [abs(e) for cell in cells if (e := cell.error_pct(percentile)) is not None]
+        shown = f"{median(errors):.1f} % (largest {max(errors):.1f} %)" if errors else "unknown"
+        parts.append(f"p{percentile} {shown}")
+    return f"error of the simulation, median of {len(cells)} cells: {', '.join(parts)}"
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="+", default=["digits-gfnet", "digits-dynn"])
+    parser.add_argument("--dataset", default="digits")
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--thresholds", type=float, nargs="+", default=[0.5])
+    parser.add_argument("--loads", type=float, nargs="+", default=[0.2, 0.5, 0.8])
+    parser.add_argument("--rates", type=float, nargs="+", default=[])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        rates = options.rates or find_rates(options, Path(folder) / "latency")
+        measure = ["accuracy", "latency", "exit_costs", "throughput", "serving"]
+        root = run_grid(make_grid(options, measure, rates), Path(folder) / "serving")
+        print(load(root, RUN))
+        print(describe_errors(read_served(root, RUN)))
+
+
+if __name__ == "__main__":
+    main()

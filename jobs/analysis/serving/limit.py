@@ -1,0 +1,335 @@
+"""The best model and threshold under a limit on the 99th percentile of the response.
+
+Measured cells decide. What was not served is simulated from exit costs, and said to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
+
+import numpy as np
+from numpy.typing import NDArray
+
+import storage
+from jobs.analysis.serving.service_times import Indices, ServiceTimes, read_service_times
+from jobs.analysis.serving.simulation import SimulatedResponses, simulate_rate
+from jobs.analysis.thresholds.choose import read_exit_answers, read_points
+from jobs.analysis.thresholds.exit_answers import Vector
+from jobs.common.errors import UsageError
+from jobs.common.formatting import (
+    SETTING,
+    Row,
+    format_model,
+    format_setting,
+    format_threshold,
+)
+from jobs.plan.task import common_threshold
+
+P99 = 99
+SIMULATED_POINTS = 40
+"""Shared thresholds of a model that are simulated, spread evenly over all of them."""
+
+_RATE_STEPS = 14
+_ONE_AT_A_TIME = 0.01  # of the rate at which a server is always busy
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One model at one threshold, in one setting.
+
+    Attributes:
+        row: model, setting, threshold, thresholds.
+        acc1: percent; None if the run has no all-exit pass of it.
+        per_s: the rate of arrivals.
+        p99_ms: of the response there; None if it is overloaded, or has too few requests.
+        is_simulated: it was not measured.
+    """
+
+    row: Row
+    acc1: float | None
+    per_s: float
+    p99_ms: float | None
+    is_simulated: bool
+
+    @property
+    def name(self) -> str:
+        """Model and threshold."""
+        return format_model(self.row["model"], format_threshold(self.row))
+
+    @property
+    def vector(self) -> Vector:
+        """One threshold per gate; empty for a static model."""
+        return _vector(self.row)
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """How fast requests may arrive at one model and threshold.
+
+    Attributes:
+        measured: the highest rate at which it and all lower ones were within the limit; None if
+            none was, or if it was not served.
+        simulated_per_s: the highest rate in the simulation; 0 if even a single request is too slow,
+            None without exit costs.
+    """
+
+    row: Row
+    acc1: float | None
+    measured: Candidate | None
+    simulated_per_s: float | None
+
+    @property
+    def name(self) -> str:
+        """Model and threshold."""
+        return format_model(self.row["model"], format_threshold(self.row))
+
+
+def choose_at_rate(
+    root: storage.Root, run_id: str, limit_ms: float, per_s: float, narrowing: Mapping[str, str]
+) -> tuple[Candidate, list[Candidate]]:
+    """Choose the highest accuracy whose 99th percentile is within a limit at a rate.
+
+    Args:
+        root: the results root.
+        run_id: the run.
+        limit_ms: the highest 99th percentile.
+        per_s: requests per second; if the run served none at this rate, or too few for a
+            percentile, all is simulated.
+        narrowing: required values of some of NARROWING.
+
+    Returns: the best, and all that were compared; a measured one if any was measured there.
+
+    Raises:
+        UsageError: nothing is within the limit, or nothing is known.
+    """
+    rows = _served(root, run_id, narrowing)
+    served = [_measured(row) for row in rows if row["arrivals_per_s"] == per_s]
+    is_measured = any(each.p99_ms is not None or each.row["is_overloaded"] for each in served)
+    every = (
+        served
+        if is_measured
+        else [
+            Candidate(
+                model.row, model.acc1, per_s, _p99_ms(model.simulate(per_s)), is_simulated=True
+            )
+            for model in _simulable(root, run_id, rows, narrowing)
+        ]
+    )
+    if not every:
+        raise UsageError(_nothing_known(run_id, rows, narrowing))
+    within = [each for each in every if each.p99_ms is not None and each.p99_ms <= limit_ms]
+    if not within:
+        raise UsageError(_none_within(every, limit_ms, per_s))
+    return max(within, key=lambda each: (each.acc1 or 0.0, -(each.p99_ms or 0.0))), every
+
+
+def pass_of(root: storage.Root, run_id: str, best: Candidate) -> Row:
+    """Return the all-exit pass of a chosen model, as a row of `choosable`.
+
+    Raises:
+        UsageError: it is static, or there is no such pass.
+    """
+    passes: list[Row] = storage.named_query(
+        root, "choosable", run_ids=[run_id], run_id=run_id
+    ).to_pylist()
+    own = _key(best.row)[:-2]
+    found = next((cell for cell in passes if _key(_at(cell, ()))[:-2] == own), None)
+    if found is None or not best.vector:
+        raise UsageError(
+            f"--write: {best.name} has no thresholds to write: it is static, or run {run_id} has no"
+            " finished all-exit pass of it"
+        )
+    return found
+
+
+def find_rates(
+    root: storage.Root, run_id: str, limit_ms: float, narrowing: Mapping[str, str]
+) -> list[RateLimit]:
+    """Find how fast requests may arrive at each served model; of a run without, at any simulated.
+
+    Raises:
+        UsageError: nothing is known.
+    """
+    rows = _served(root, run_id, narrowing)
+    models = list(_simulable(root, run_id, rows, narrowing, only_served=bool(rows)))
+    simulated = {_key(model.row): model for model in models}
+    if not rows and not models:
+        raise UsageError(_nothing_known(run_id, rows, narrowing))
+    found = []
+    for key, group in groupby(rows, key=_key):
+        cells = sorted((_measured(row) for row in group), key=attrgetter("per_s"))
+        highest = None
+        for cell in cells:
+            if cell.p99_ms is None or cell.p99_ms > limit_ms:
+                break
+            highest = cell
+        model = simulated.pop(key, None)
+        rate = model.highest_rate(limit_ms) if model else None
+        found.append(RateLimit(cells[0].row, cells[0].acc1, highest, rate))
+    found += [
+        RateLimit(model.row, model.acc1, None, model.highest_rate(limit_ms))
+        for model in simulated.values()
+    ]
+    return found
+
+
+def _served(root: storage.Root, run_id: str, narrowing: Mapping[str, str]) -> list[Row]:
+    """The serving cells that are meant; the rates of one model follow each other."""
+    table = storage.named_query(root, "served_in", run_ids=[run_id], run_id=run_id)
+    rows: list[Row] = table.to_pylist()
+    order = dict.fromkeys(map(_key, rows))
+    meant = [row for row in rows if _is_meant(row, narrowing)]
+    return sorted(meant, key=lambda row: [*order].index(_key(row)))
+
+
+def _is_meant(row: Row, narrowing: Mapping[str, str]) -> bool:
+    return all(str(row[name]) == value for name, value in narrowing.items())
+
+
+def _key(row: Row) -> tuple[object, ...]:
+    thresholds = row["thresholds"]
+    return (
+        *(row[name] for name in ("model", *SETTING)),
+        row["threshold"],
+        tuple(thresholds) if thresholds else None,
+    )
+
+
+def _measured(row: Row) -> Candidate:
+    p99_ms = row["p99_ms"] if row["is_valid"] is not False else None
+    return Candidate(row, row["acc1"], row["arrivals_per_s"], p99_ms, is_simulated=False)
+
+
+def _p99_ms(found: SimulatedResponses) -> float | None:
+    return found.percentiles_ms.get(P99)
+
+
+@dataclass(frozen=True)
+class _Simulable:
+    """A model at one threshold whose times at each exit are known."""
+
+    row: Row
+    acc1: float | None
+    mean_ms: float
+    simulate: Callable[[float], SimulatedResponses]
+
+    def highest_rate(self, limit_ms: float) -> float:
+        """Return the highest rate within a limit, by bisection; 0 if there is none."""
+        busy = 1000 / self.mean_ms
+        low, high = _ONE_AT_A_TIME * busy, busy
+        if not self._is_within(low, limit_ms):
+            return 0.0
+        for _ in range(_RATE_STEPS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self._is_within(middle, limit_ms) else (low, middle)
+        return low
+
+    def _is_within(self, per_s: float, limit_ms: float) -> bool:
+        p99_ms = _p99_ms(self.simulate(per_s))
+        return p99_ms is not None and p99_ms <= limit_ms
+
+
+def _simulable(
+    root: storage.Root,
+    run_id: str,
+    served: Sequence[Row],
+    narrowing: Mapping[str, str],
+    *,
+    only_served: bool = False,
+) -> Iterator[_Simulable]:
+    """Yield the models whose times are known, at served thresholds and at others.
+
+    Args:
+        root: the results root.
+        run_id: the run.
+        served: its serving cells that are meant.
+        narrowing: required values of some of NARROWING.
+        only_served: leave out thresholds that were not served.
+    """
+    ladder = storage.named_query(root, "measured_in", run_ids=[run_id], run_id=run_id).to_pylist()
+    wanted = {_key(row) for row in served}
+    for row in ladder:
+        is_static = row["threshold"] is None and not row["thresholds"]
+        if not is_static or not _is_meant(row, narrowing) or row["kind"] != "latency":
+            continue
+        if only_served and _key(row) not in wanted:
+            continue
+        times = read_service_times(root, run_id, row["cell_id"])
+        if times and len(times.exit_blocks) == 1:
+            exits = np.zeros(len(times.image_ids), np.int64)
+            yield _make(row, row["acc1"], times, times.image_ids, exits)
+    passes = storage.named_query(root, "choosable", run_ids=[run_id], run_id=run_id).to_pylist()
+    for cell in passes:
+        times = read_service_times(root, run_id, cell["cell_id"])
+        if not times or not _is_meant(cell, narrowing):
+            continue
+        answers = read_exit_answers(root, run_id, cell)
+        ids = np.array(
+            storage.named_query(
+                root, "pass_images", run_ids=[run_id], run_id=run_id, cell_id=cell["cell_id"]
+            ).column("image_id"),
+            np.int64,
+        )
+        place = _key(_at(cell, ()))[:-2]
+        vectors = [_vector(row) for row in served if _key(row)[:-2] == place]
+        if not only_served:
+            points = read_points(root, run_id, cell, SIMULATED_POINTS)
+            vectors += [(row["threshold"],) * answers.gates for row in points]
+        for vector in dict.fromkeys(vectors):
+            acc1 = answers.point(vector).accuracy_pct
+            yield _make(_at(cell, vector), acc1, times, ids, answers.exits_of(vector))
+
+
+def _at(cell: Row, vector: Vector) -> Row:
+    """A row of `choosable` at thresholds, one per gate, as a row of `cells` has them."""
+    return {**cell, "threshold": common_threshold(vector), "thresholds": list(vector) or None}
+
+
+def _vector(row: Row) -> Vector:
+    return tuple(row["thresholds"] or ())
+
+
+def _make(
+    row: Row,
+    acc1: float | None,
+    times: ServiceTimes,
+    image_ids: Indices,
+    exits: NDArray[np.integer],
+) -> _Simulable:
+    """Simulate on the images that were timed, which requests take in turn."""
+    is_timed = np.isin(image_ids, times.image_ids)
+    ids, exits = image_ids[is_timed], exits[is_timed]
+    mean_ms = float(times.ms.mean(axis=(0, 1))[exits].mean())
+    return _Simulable(row, acc1, mean_ms, partial(simulate_rate, times, ids, exits))
+
+
+def _nothing_known(run_id: str, rows: Sequence[Row], narrowing: Mapping[str, str]) -> str:
+    asked = "".join(f" --{key} {value}" for key, value in narrowing.items())
+    served = sorted({row["arrivals_per_s"] for row in rows})
+    known = f"it was served at {', '.join(f'{rate:g}' for rate in served)}/s; " if served else ""
+    return (
+        f"run {run_id} has no response{asked and f' with{asked}'} at this rate: {known}"
+        "`measure: [serving]` measures it, and it is simulated from exit costs at batch 1 and the"
+        " answers of every exit (`measure: [accuracy, latency, exit_costs]`)"
+    )
+
+
+def _none_within(every: Sequence[Candidate], limit_ms: float, per_s: float) -> str:
+    known = [each for each in every if each.p99_ms is not None]
+    what = "simulated" if every[0].is_simulated else "measured"
+    if not known:
+        return (
+            f"no 99th percentile is known at {per_s:g}/s: all are overloaded, not valid, or have"
+            " too few requests (`gfjobs summary --load` says which); serve fewer requests per"
+            " second, or for longer"
+        )
+    best = min(known, key=lambda each: each.p99_ms or 0.0)
+    return (
+        f"nothing is within {limit_ms:g} ms at {per_s:g}/s: the lowest 99th percentile {what} is"
+        f" {best.p99_ms:.4g} ms ({best.name} on {format_setting(best.row)}); allow more, or"
+        " choose a lower rate with --at"
+    )

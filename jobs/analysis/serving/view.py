@@ -1,0 +1,93 @@
+"""Formats what `gfjobs choose --max-p99-ms` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jobs.analysis.serving.limit import Candidate, RateLimit
+from jobs.common.formatting import format_fixed, format_setting
+from jobs.common.tables import text_table
+from jobs.common.text import fold
+
+MOST_LISTED = 12
+"""Simulated candidates that are listed: those nearest to the chosen one in accuracy."""
+
+
+def describe_candidates(best: Candidate, every: Sequence[Candidate], limit_ms: float) -> str:
+    """Describe the chosen model and threshold, and what it was compared with."""
+    how = "simulated from exit costs, not measured" if best.is_simulated else "as measured"
+    listed = sorted(every, key=lambda each: abs((each.acc1 or 0.0) - (best.acc1 or 0.0)))
+    shown = {id(each) for each in listed[:MOST_LISTED]}
+    rows = [
+        (
+            each.name,
+            format_fixed(each.acc1, 2),
+            format_fixed(each.p99_ms, 2),
+            "chosen" if each is best else "" if _is_within(each, limit_ms) else "no",
+        )
+        for each in every
+        if id(each) in shown
+    ]
+    accuracy = f"{format_fixed(best.acc1, 2)} %" if best.acc1 is not None else "not known"
+    lines = [
+        f"asked: the highest accuracy with a p99 of at most {limit_ms:g} ms at {best.per_s:g}/s",
+        f"chosen: {best.name}, accuracy {accuracy}, p99 {best.p99_ms:.2f} ms, {how}",
+        format_setting(best.row),
+    ]
+    more = len(every) - len(rows)
+    said = [f"{more} more were simulated"] if more else []
+    if not best.is_simulated:
+        said.append("only what was served at this rate is compared, no other threshold")
+    if best.is_simulated:
+        said.append(
+            f"to be sure, serve it: measure: [serving], serving: {{arrivals: [{best.per_s:g}]}}"
+        )
+    if best.acc1 is None:
+        said.append("accuracy is not known without an all-exit pass (measure: [accuracy])")
+    table = text_table(("", "acc@1", "p99 ms", f"within {limit_ms:g} ms"), rows)
+    parts = ["".join(f"{fold(line, indent='')}\n" for line in lines), table]
+    return "\n".join([*parts, *("".join(f"– {fold(each)}\n") for each in said)])
+
+
+def _is_within(each: Candidate, limit_ms: float) -> bool:
+    return each.p99_ms is not None and each.p99_ms <= limit_ms
+
+
+def describe_rates(found: Sequence[RateLimit], limit_ms: float) -> str:
+    """Tabulate how fast requests may arrive at each model and threshold."""
+    rows = [
+        (
+            each.name,
+            format_fixed(each.acc1, 2),
+            f"{each.measured.per_s:g}" if each.measured else "–",
+            format_fixed(each.measured.p99_ms if each.measured else None, 2),
+            _rate(each.simulated_per_s),
+        )
+        for each in found
+    ]
+    columns = ("", "acc@1", "measured\n/s", "p99 ms\nthere", "simulated\n/s")
+    best = max(
+        (each for each in found if each.measured),
+        key=lambda each: (each.measured.per_s if each.measured else 0.0, each.acc1 or 0.0),
+        default=None,
+    )
+    places = dict.fromkeys(format_setting(each.row) for each in found)
+    lines = [
+        f"asked: the highest rate of arrivals with a p99 of at most {limit_ms:g} ms",
+        f"chosen: {best.name}, at {best.measured.per_s:g}/s as measured"
+        if best and best.measured
+        else "chosen: none; no served rate is within it",
+        *places,
+    ]
+    head = "".join(f"{fold(line, indent='')}\n" for line in lines)
+    note = (
+        "– measured: the highest served rate up to which every one is within the limit; simulated:"
+        " from exit costs, at any rate"
+    )
+    return f"{head}\n{text_table(columns, rows)}\n{fold(note)}\n"
+
+
+def _rate(per_s: float | None) -> str:
+    if per_s is None:
+        return "–"
+    return f"{per_s:.3g}" if per_s else "none"

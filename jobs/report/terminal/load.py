@@ -1,0 +1,222 @@
+"""Throughput and responses of a run's models under load, as text. Figures come from SQL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from itertools import groupby
+
+import storage
+from jobs.analysis.serving.served import (
+    NO_STATIC_TIMES,
+    NO_TIMES,
+    ServedCell,
+    has_load,
+    read_served,
+)
+from jobs.analysis.serving.simulation import PERCENTILES
+from jobs.common.errors import UsageError
+from jobs.common.formatting import (
+    PLACE,
+    Row,
+    find_axes,
+    format_axes,
+    format_constant,
+    format_fixed,
+    format_model,
+    format_threshold,
+    list_some,
+    name_axis,
+)
+from jobs.common.tables import INVALID, fitting_table
+from jobs.common.text import format_paragraphs
+
+_NO_BATCH = ("runtime", "precision", "threads")
+_TEN_MS = 10
+
+
+def load(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
+    """Formats the throughput and the responses of a run; empty if it measures neither."""
+    if not has_load(root, run_id):
+        return ""
+    rates = _read_throughputs(root, run_id)
+    served = read_served(root, run_id)
+    parts = []
+    for _, rows in groupby(rates, key=_place):
+        parts.append(_throughput_table([*rows], is_all=is_all))
+    for _, group in groupby(served, key=lambda cell: _place(cell.row)):
+        alike = [*group]
+        parts.append(_responses_table(alike, is_all=is_all))
+        if any(cell.simulated for cell in alike):
+            parts.append(_simulation_table(alike, is_all=is_all))
+    said = format_paragraphs(_reasons(rates, served))
+    return "\n".join(part for part in [*parts, said] if part)
+
+
+def load_json(root: storage.Root, run_id: str) -> str:
+    """Formats the same figures as JSON: every column of `throughputs` and `served`, simulated too.
+
+    Raises:
+        UsageError: the run measures neither.
+    """
+    throughputs, served = _read_throughputs(root, run_id), read_served(root, run_id)
+    if not throughputs and not served:
+        raise UsageError(_why_nothing(run_id))
+    content = {
+        "throughput": throughputs,
+        "serving": [cell.figures() for cell in served],
+    }
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def load_alone(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
+    """Formats what `load` does.
+
+    Raises:
+        UsageError: the run measures neither throughput nor serving.
+    """
+    text = load(root, run_id, is_all=is_all)
+    if not text:
+        raise UsageError(_why_nothing(run_id))
+    return text
+
+
+def _why_nothing(run_id: str) -> str:
+    return (
+        f"run {run_id} measures no load; set measure: [accuracy, latency, exit_costs, throughput,"
+        " serving] and serving: {arrivals: [10, 20, 40], seconds: 60} in its grid and submit it as"
+        " a new run"
+    )
+
+
+def _read_throughputs(root: storage.Root, run_id: str) -> list[Row]:
+    table = storage.named_query(root, "throughputs_in", run_ids=[run_id], run_id=run_id)
+    rows: list[Row] = table.to_pylist()
+    return rows
+
+
+def _place(row: Row) -> tuple[object, ...]:
+    return tuple(row[name] for name in PLACE)
+
+
+def _throughput_table(rows: Sequence[Row], *, is_all: bool) -> str:
+    """Images per second by batch size; the best of each model and threshold is marked."""
+    axes = [name for name in find_axes(rows) if name in _NO_BATCH]
+    columns = (
+        *("model", *map(name_axis, axes), "t", "batch", "images/s", "forward\nimages/s", "best"),
+    )
+    cells = [
+        (
+            row["model"],
+            *format_axes(row, axes),
+            format_threshold(row),
+            row["batch_size"],
+            format_fixed(row["images_per_s"], 1),
+            format_fixed(row["forward_images_per_s"], 1),
+            INVALID if row["is_valid"] is False else "*" if row["is_best"] else "",
+        )
+        for row in rows
+    ]
+    title = f"{_title(rows[0], axes)}: throughput; forward: without loading"
+    return fitting_table(columns, cells, "rows", title, droppable=(), is_all=is_all)
+
+
+def _responses_table(cells: Sequence[ServedCell], *, is_all: bool) -> str:
+    """Percentiles of the response by rate of arrivals."""
+    rows = [cell.row for cell in cells]
+    axes = [name for name in find_axes(rows) if name in _NO_BATCH]
+    columns = (
+        *("model", *map(name_axis, axes), "t", "acc@1", "/s", "answered", "busy %"),
+        *("service", "p50", "p90", "p99"),
+    )
+    lines = [
+        (
+            row["model"],
+            *format_axes(row, axes),
+            format_threshold(row),
+            format_fixed(row["acc1"], 2),
+            f"{row['arrivals_per_s']:g}",
+            f"{row['answered']}/{row['requests']}",
+            format_fixed(row["busy_pct"], 0),
+            _ms(row["service_ms"]),
+            *(_percentiles(cell)),
+        )
+        for cell in cells
+        for row in (cell.row,)
+    ]
+    title = f"{_title(rows[0], axes)}: response in ms, waiting included; /s: arrivals"
+    droppable = ("service", "acc@1", "busy %")
+    return fitting_table(columns, lines, "rows", title, droppable=droppable, is_all=is_all)
+
+
+def _percentiles(cell: ServedCell) -> list[str]:
+    """The measured percentiles; for an overloaded or invalid cell why there are none."""
+    if not cell.is_valid:
+        return [INVALID, "–", "–"]
+    if cell.row["is_overloaded"]:
+        return ["overloaded", "–", "–"]
+    return [_ms(cell.row[f"p{percentile}_ms"]) for percentile in PERCENTILES]
+
+
+def _simulation_table(cells: Sequence[ServedCell], *, is_all: bool) -> str:
+    """Simulated percentiles next to how far they are from the measured ones."""
+    rows = [cell.row for cell in cells]
+    axes = [name for name in find_axes(rows) if name in _NO_BATCH]
+    pairs = [name for each in PERCENTILES for name in (f"p{each}", f"error\nof p{each}")]
+    columns = ("model", *map(name_axis, axes), "t", "/s", *pairs)
+    lines = [
+        (
+            cell.row["model"],
+            *format_axes(cell.row, axes),
+            format_threshold(cell.row),
+            f"{cell.row['arrivals_per_s']:g}",
+            *(_simulated(cell)),
+        )
+        for cell in cells
+        if cell.simulated
+    ]
+    title = "simulated from exit costs, and the error against what was measured"
+    return fitting_table(columns, lines, "rows", title, droppable=(), is_all=is_all)
+
+
+def _simulated(cell: ServedCell) -> list[str]:
+    if cell.simulated and cell.simulated.is_overloaded:
+        return ["overloaded", *["–"] * (2 * len(PERCENTILES) - 1)]
+    values = []
+    for percentile in PERCENTILES:
+        error = cell.error_pct(percentile)
+        values.append(_ms(cell.simulated_ms(percentile)))
+        values.append("–" if error is None else f"{error:+.1f} %")
+    return values
+
+
+def _title(row: Row, axes: Sequence[str]) -> str:
+    return format_constant(row, [*axes, "batch_size"])
+
+
+def _reasons(rates: Sequence[Row], served: Sequence[ServedCell]) -> list[str]:
+    """Why figures are missing or doubtful: each reason once, with the cells that have it."""
+    about: dict[str, list[str]] = {}
+    for row in [*rates, *(cell.row for cell in served)]:
+        for reason in (row["note"] or "").split("; "):
+            about.setdefault(reason, []).append(_name(row))
+    for cell in served:
+        about.setdefault(_why_not_simulated(cell), []).append(_name(cell.row))
+    return [f"– {reason} ({list_some(names)})" for reason, names in about.items() if reason]
+
+
+def _name(row: Row) -> str:
+    """Name a cell by its model, threshold and load."""
+    rate = row.get("arrivals_per_s")
+    load_of = f"{rate:g}/s" if rate is not None else f"batch {row['batch_size']}"
+    return f"{format_model(row['model'], format_threshold(row))}, {load_of}"
+
+
+def _why_not_simulated(cell: ServedCell) -> str:
+    if cell.simulated or not cell.row["answered"]:
+        return ""
+    return NO_TIMES if cell.row["thresholds"] else NO_STATIC_TIMES
+
+
+def _ms(ms: float | None) -> str:
+    return "–" if ms is None else format_fixed(ms, 3 if ms < _TEN_MS else 1)

@@ -1,0 +1,250 @@
+"""A run that is served: measured and simulated figures, choices by p99, and how it is shown."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import storage
+from jobs.analysis.serving.limit import choose_at_rate, find_rates, pass_of
+from jobs.analysis.serving.served import read_served
+from jobs.analysis.serving.service_times import read_service_times
+from jobs.analysis.serving.view import describe_candidates, describe_rates
+from jobs.common.errors import UsageError
+from jobs.report.html.page import html_page
+from jobs.report.read import read_report
+from jobs.report.terminal.load import load, load_alone, load_json
+
+GRID = """\
+name: loaded
+models: [flat.safetensors, dynn.safetensors]
+datasets: [{name: digits, limit: 30}]
+thresholds: [0.4, 0.6]
+threads: [1]
+batch_sizes: {throughput: [1, 8]}
+measure: [accuracy, latency, exit_costs, throughput, serving]
+latency: {rounds: 2, warmup_images: 4}
+serving: {arrivals: [40], seconds: 2}
+"""
+RUN = "loaded"
+
+
+@pytest.fixture(scope="module")
+def root(ran: Callable[[str], Path]) -> Path:
+    """A root with the run."""
+    return ran(GRID)
+
+
+@pytest.fixture(scope="module")
+def run_id(root: Path) -> str:
+    """The run's name."""
+    (run,) = storage.list_runs(root)
+    return run.run_id
+
+
+def test_each_cell_is_simulated(root: Path, run_id: str) -> None:
+    """From exit costs or latencies, on the requests that it had."""
+    cells = read_served(root, run_id)
+    assert [(cell.row["model"], cell.row["threshold"] is None) for cell in cells] == [
+        ("flat", True),
+        ("dynn", False),
+        ("dynn", False),
+    ]
+    for cell in cells:
+        assert cell.row["requests"] == cell.row["answered"] > 64
+        assert cell.simulated
+        times = read_service_times(root, run_id, cell.row["cell_id"])
+        assert times
+        assert times.ms.shape == (2, 30, 1 if cell.row["model"] == "flat" else 3)
+        median = cell.simulated_ms(50)
+        assert median is not None
+        assert times.ms.min() < median < times.ms.max() * 10
+        measured = cell.row["p50_ms"]
+        assert cell.error_pct(50) == pytest.approx(100 * (median / measured - 1))
+        assert cell.error_pct(99) is None  # too few requests
+
+
+def test_it_is_shown(root: Path, run_id: str) -> None:
+    """Every model, threshold, batch size and rate; in 80 columns; and as JSON."""
+    shown = load(root, run_id)
+    assert load_alone(root, run_id) == shown
+    assert "throughput" in shown
+    assert "simulated from exit costs" in shown
+    assert "p99 needs 662 requests" in shown
+    content = json.loads(load_json(root, run_id))
+    assert [(row["model"], row["batch_size"]) for row in content["throughput"]] == [
+        (model, size) for model in ("flat", "dynn", "dynn") for size in (1, 8)
+    ]
+    assert len(content["serving"]) == 3
+    assert content["serving"][1]["simulated_p50_ms"] > 0
+    assert {row["arrivals_per_s"] for row in content["serving"]} == {40}
+
+
+def test_a_run_without_load_shows_none(ran: Callable[[str], Path]) -> None:
+    """Nothing below the ladder, and asked for alone it says what to do."""
+    text = GRID.replace(", throughput, serving", "").replace("name: loaded", "name: plain")
+    root = ran(text)
+    run = storage.list_runs(root)[0].run_id
+    assert load(root, run) == ""
+    for view in (load_alone, load_json):
+        with pytest.raises(UsageError, match=r"measures no load; set measure: \[accuracy"):
+            view(root, run)
+
+
+def test_without_enough_requests_the_choice_is_simulated(root: Path, run_id: str) -> None:
+    """And says so; thresholds that were not served are among what it chooses from."""
+    best, every = choose_at_rate(root, run_id, 1000.0, 40.0, {})
+    assert best.is_simulated
+    assert best.acc1 == max(each.acc1 for each in every if each.acc1 is not None)
+    assert len(every) > 5
+    text = describe_candidates(best, every, 1000.0)
+    assert "simulated from exit costs, not measured" in " ".join(text.split())
+    assert "serving: {arrivals: [40]}" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_rates_of_the_simulation(root: Path, run_id: str) -> None:
+    """Higher where more is allowed, none where a single image takes too long."""
+    longest_ms = max(
+        times.ms.max()
+        for cell in read_served(root, run_id)
+        if (times := read_service_times(root, run_id, cell.row["cell_id"]))
+    )
+    some, more = (find_rates(root, run_id, share * longest_ms, {}) for share in (2, 8))
+    assert [each.name.split(" ")[0] for each in some] == ["flat", "dynn", "dynn"]
+    for low, high in zip(some, more, strict=True):
+        assert low.measured is None  # p99 is not known
+        assert low.simulated_per_s is not None
+        assert high.simulated_per_s is not None
+        assert 0 < low.simulated_per_s < high.simulated_per_s
+    none = find_rates(root, run_id, 1e-6, {"model": "dynn"})
+    assert [each.simulated_per_s for each in none] == [0.0, 0.0]
+    text = describe_rates(none, 1e-6)
+    assert "none" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_what_cannot_be_chosen(root: Path, run_id: str) -> None:
+    """Each refusal says what there is."""
+    with pytest.raises(UsageError, match="nothing is within 1e-06 ms at 40/s: the lowest 99th"):
+        choose_at_rate(root, run_id, 1e-6, 40.0, {})
+    with pytest.raises(UsageError, match=r"has no response with --model other at this rate"):
+        choose_at_rate(root, run_id, 50.0, 40.0, {"model": "other"})
+    with pytest.raises(UsageError, match=r"`measure: \[serving\]` measures it"):
+        find_rates(root, run_id, 50.0, {"model": "other"})
+
+
+@dataclass
+class Planted:
+    """Serving cells as they might have been measured."""
+
+    rows: list[dict[str, Any]]
+
+    def named_query(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        """Answer for served_in."""
+
+        def ask(root: Any, name: str, **parameters: Any) -> Any:
+            return self if name == "served_in" else real(root, name, **parameters)
+
+        return ask
+
+    def to_pylist(self) -> list[dict[str, Any]]:
+        """Give the rows."""
+        return self.rows
+
+
+@pytest.fixture
+def planted(root: Path, run_id: str, monkeypatch: pytest.MonkeyPatch) -> Planted:
+    """Give cells at 10, 20 and 40 requests per second: p99, accuracy by model and threshold."""
+    like = [cell.row for cell in read_served(root, run_id)]
+    p99_ms: dict[int, list[float | None]] = {
+        0: [30.0, 60.0, None],
+        1: [10.0, 20.0, 49.0],
+        2: [20.0, 45.0, 80.0],
+    }
+    rows = [
+        {
+            **like[place],
+            "arrivals_per_s": rate,
+            "p99_ms": value,
+            "acc1": 90.0 - place,
+            "is_overloaded": value is None,
+        }
+        for rate, values in zip((10.0, 20.0, 40.0), zip(*p99_ms.values(), strict=True), strict=True)
+        for place, value in enumerate(values)
+    ]
+    found = Planted(rows)
+    monkeypatch.setattr(storage, "named_query", found.named_query(storage.named_query))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("rate", "limit_ms", "expected"),
+    [(10.0, 50.0, 0), (20.0, 50.0, 1), (40.0, 50.0, 1), (20.0, 60.0, 0), (20.0, 20.0, 1)],
+)
+@pytest.mark.usefixtures("planted")
+def test_the_highest_accuracy_within_the_limit(
+    root: Path, run_id: str, rate: float, limit_ms: float, expected: int
+) -> None:
+    """As measured, static or not; a limit that is just met is met."""
+    best, every = choose_at_rate(root, run_id, limit_ms, rate, {})
+    assert not best.is_simulated
+    assert best.acc1 == 90.0 - expected
+    assert len(every) == 3
+    assert "as measured" in describe_candidates(best, every, limit_ms)
+
+
+def test_the_highest_rate_within_the_limit(root: Path, run_id: str, planted: Planted) -> None:
+    """Up to which every lower one is within it, too."""
+    found = find_rates(root, run_id, 50.0, {})
+    assert [each.measured.per_s if each.measured else None for each in found] == [10.0, 40.0, 20.0]
+    assert f"chosen: {found[1].name}, at 40/s as measured" in describe_rates(found, 50.0)
+    planted.rows[0]["p99_ms"] = 70.0  # of the static model at 10
+    planted.rows[1]["is_valid"] = False
+    found = find_rates(root, run_id, 65.0, {})
+    assert [each.measured.per_s if each.measured else None for each in found] == [None, None, 20.0]
+
+
+@pytest.mark.usefixtures("planted")
+def test_a_choice_has_its_pass(root: Path, run_id: str) -> None:
+    """Thresholds of a model with gates can be written; a static model has none."""
+    best, _ = choose_at_rate(root, run_id, 50.0, 20.0, {"model": "dynn"})
+    assert pass_of(root, run_id, best)["model"] == "dynn"
+    assert len(best.vector) == 2
+    assert all(math.isfinite(value) for value in best.vector)
+    best, _ = choose_at_rate(root, run_id, 50.0, 10.0, {"model": "flat"})
+    with pytest.raises(UsageError, match="flat has no thresholds to write: it is static"):
+        pass_of(root, run_id, best)
+
+
+def test_responses_of_every_round_differ(root: Path) -> None:
+    """The rounds of a cell have other arrivals; cells of one round the same ones."""
+    rows = storage.query(
+        root,
+        "SELECT cell_id, round, arrived_ms FROM responses WHERE request < 5 ORDER BY ALL",
+    ).to_pylist()
+    by_task: dict[tuple[str, int], list[float]] = {}
+    for row in rows:
+        by_task.setdefault((row["cell_id"], row["round"]), []).append(row["arrived_ms"])
+    first, second = (
+        np.array([times for (_, number), times in by_task.items() if number == round_])
+        for round_ in (0, 1)
+    )
+    assert (first == first[0]).all()
+    assert (second == second[0]).all()
+    assert (first[0] != second[0]).all()
+
+
+def test_the_page_has_a_section(root: Path, run_id: str) -> None:
+    """With a chart of responses and one of throughput."""
+    page = html_page(root, read_report(root, run_id))
+    assert '<section id="load"' in page
+    for name in ("response-by-rate-1", "throughput-by-batch-1"):
+        assert f'data-chart="{name}"' in page
