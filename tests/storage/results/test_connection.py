@@ -290,7 +290,6 @@ def test_every_named_query_runs(in_memory: InMemory, file: Path) -> None:
         "throughputs",
         "throughputs_in",
         "timed_batches",
-        "timed_before",
         "told",
         "unanswered",
         "unusable_cells",
