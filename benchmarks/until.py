@@ -25,13 +25,13 @@ first of them are too sure. Nothing is judged there.
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from comparison import levels
 from numpy.typing import NDArray
 
 from jobs.statistics.log_ratio import log_ratio
@@ -54,15 +54,6 @@ class Noise:
     name: str
     draw: Draw
     mean: float = 0.0
-
-
-def levels(generator: np.random.Generator, shape: tuple[int, int], rho: float) -> Numbers:
-    """(cases, rounds) of standard deviation 1, each correlated with the one before."""
-    drawn = generator.normal(size=shape)
-    drawn[:, 1:] *= math.sqrt(1 - rho**2)
-    for number in range(1, shape[1]):
-        drawn[:, number] += rho * drawn[:, number - 1]
-    return drawn
 
 
 def correlated(rho: float) -> Noise:
