@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import islice
 
 import storage
-from jobs.driver.block_affinity import find_affinities, resolved_devices
+from jobs.driver.block_affinity import find_affinities, resolved_devices, shown_paces
 from jobs.driver.cell_states import CellStates
 from jobs.driver.events import RunEvents
 from jobs.driver.executor import Executor, FullError
@@ -51,6 +52,7 @@ class Driver:
         executor: runs the tasks.
         events: receives ended tasks, and messages for the user.
         wait_s: how long cells wait for a device that is not registered.
+        clock: seconds; a fake one in tests.
     """
 
     def __init__(
@@ -61,7 +63,9 @@ class Driver:
         events: RunEvents | None = None,
         *,
         wait_s: float = WAIT_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._store = store
         self._writer = RunWriter(store)
         self._executor = executor
@@ -82,13 +86,16 @@ class Driver:
             [(block, block.tasks(store.run.run_id, done)) for block in queued],
             affinities=find_affinities(queued, entries),
             resolved=resolved_devices(queued, entries, store.nodes),
+            clock=clock,
+            done=_images_by_cell(entries),
+            shown=shown_paces(queued, entries),
             is_task_held=self._looks.holds,
         )
         self._policy = FaultPolicy(queued, self._placement, self._cells, wait_s)
         self._poll_s = None if executor.is_one_host else POLL_S
         self._ended: list[EndedTask] = []
         self._saved_s, self._save_interval_s = time.monotonic(), SAVE_INTERVAL_S
-        self._looked_s = -POLL_S
+        self._looked_s = clock() - POLL_S
 
     def run(self) -> bool:
         """Run all missing tasks.
@@ -154,6 +161,8 @@ class Driver:
         """Take a task back; its slot is free again."""
         self._events.end(task)
         ended = self._policy.end(task, with_clock_remark(outcome, time.time()))
+        if not (outcome.error or outcome.is_lost or outcome.skipped):
+            self._placement.show(task, outcome.busy_s)
         self._placement.give_back(task, again=ended.is_retried)
         self._ended.append(ended)
 
@@ -163,11 +172,17 @@ class Driver:
         Args:
             is_idle: whether no task has ended for some time.
         """
+        for action in self._policy.leave_slow(self._ended):
+            self._carry_out([action])
+            if isinstance(action, RestartBlock):
+                self._ended = [
+                    e for e in self._ended if not self._policy.is_of(e.task, action.block)
+                ]
         for ended in self._ended:
             self._record(ended.task, ended.outcome)
-        is_looking = is_idle or time.monotonic() - self._looked_s >= POLL_S
+        is_looking = is_idle or self._clock() - self._looked_s >= POLL_S
         if is_looking:
-            self._looked_s = time.monotonic()
+            self._looked_s = self._clock()
         self._carry_out(self._policy.decide(self._ended, is_looking=is_looking))
         if self._ended and time.monotonic() - self._saved_s > self._save_interval_s:
             self.save()
@@ -216,3 +231,11 @@ class Driver:
         run_id = self._store.run.run_id
         self._events.restart(list(islice(block.tasks(run_id, ()), before)))
         self._placement.restart(block, block.tasks(run_id, ()), avoided)
+
+
+def _images_by_cell(entries: Iterable[storage.CommitEntry]) -> Counter[str]:
+    """The committed images of all rounds, by cell."""
+    found: Counter[str] = Counter()
+    for entry in entries:
+        found[entry.cell_id] += entry.rows
+    return found

@@ -31,7 +31,7 @@ from storage.tables.round_times import (
     add_round_sums,
     sum_round_times,
 )
-from storage.tables.schemas import SCHEMA_VERSION, build_table, check_version
+from storage.tables.schemas import SCHEMA_VERSION, build_table, check_version, make_empty_table
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -321,6 +321,8 @@ def manifest_names(paths: RunPaths) -> list[str]:
 
 def entries_to_table(run_id: str, entries: Sequence[CommitEntry]) -> pa.Table:
     """Turn entries of one run into rows of the table `commits`."""
+    if not entries:  # as of all runs that are merged
+        return make_empty_table("commits")
     columns: dict[str, object] = {
         field.name: [getattr(entry, field.name) for entry in entries]
         for field in dataclasses.fields(CommitEntry)

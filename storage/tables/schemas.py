@@ -223,6 +223,18 @@ def table_schema(name: str) -> pa.Schema:
     return TABLES[name]
 
 
+def make_empty_table(name: str) -> pa.Table:
+    """Return a table without rows.
+
+    pyarrow's own way imports pandas, if it is installed: 0.2 s of each command that reads results.
+
+    Args:
+        name: a key of TABLES.
+    """
+    schema = TABLES[name]
+    return pa.Table.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
+
+
 def join_tables(name: str, tables: Iterable[pa.Table]) -> pa.Table:
     """Return tables of one name as one with today's columns, NULL where an older version has none.
 
@@ -230,7 +242,7 @@ def join_tables(name: str, tables: Iterable[pa.Table]) -> pa.Table:
         name: a key of TABLES.
         tables: as read from files of any version; without any, the result has no rows.
     """
-    return pa.concat_tables([TABLES[name].empty_table(), *tables], promote_options="default")
+    return pa.concat_tables([make_empty_table(name), *tables], promote_options="default")
 
 
 def nearest(name: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
