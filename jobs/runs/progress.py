@@ -68,6 +68,7 @@ class Progress(RunEvents):
         self._tasks_left: Counter[str] = Counter()
         self._planned = {cell.cell_id: cell for cell in plan.runnable}
         self._time_left = TimeLeft(clock)
+        self._with_until = [cell.cell_id for cell in plan.runnable if cell.until]
         self._total = 0
         for cell in plan.runnable:
             for key, images in cell.task_keys():
@@ -180,7 +181,7 @@ class Progress(RunEvents):
         left_s = self._time_left.left_s()
         if left_s is None:
             return text
-        is_open = any(self._planned[cell_id].until for cell_id in +self._tasks_left)
+        is_open = any(self._tasks_left[cell_id] > 0 for cell_id in self._with_until)
         most = "at most " if is_open else ""  # its rounds may end before
         return f"{text}, {most}{format_duration(left_s)} left"
 
