@@ -218,6 +218,7 @@ def test_rows_survive_arrow() -> None:
         20.0,
         60.0,
         0,
+        "cpu",
         0.5,
         "ratio",
         40,
