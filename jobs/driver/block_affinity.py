@@ -1,11 +1,12 @@
-"""Block affinity: the host of each block, and the devices of `any` and `cuda`, from commits."""
+"""What commits tell a driver that resumes: hosts of blocks, devices of `any`, paces of hosts."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import storage
+from jobs.driver.pace import Shown, sort_of_cell
 from jobs.machine.devices import ANY, CUDA
 from jobs.plan.order import CellBlock
 
@@ -36,3 +37,14 @@ def resolved_devices(
         if (name := asked.get(entry.cell_id)) in (ANY, CUDA) and name
         if (device := devices.get(entry.node or ""))
     }
+
+
+def shown_paces(
+    queued: Iterable[CellBlock], entries: Iterable[storage.CommitEntry]
+) -> Iterator[Shown]:
+    """What each host took for the images that it has completed, oldest first."""
+    sorts = {cell.cell_id: sort_of_cell(cell) for block in queued for cell in block.cells}
+    for entry in entries:
+        sort = sorts.get(entry.cell_id)
+        if sort and entry.node and entry.busy_s:
+            yield Shown(entry.node, sort, entry.rows, entry.busy_s)

@@ -154,6 +154,31 @@ class FaultPolicy:
         for stuck in self._placement.stuck(self._cells.is_over) if is_looking else ():
             yield from self._stuck(stuck)
 
+    def leave_slow(self, ended: Sequence[EndedTask]) -> Iterator[Action]:
+        """The actions for blocks of which nothing is committed, and which begin on a faster host.
+
+        Args:
+            ended: tasks that have ended, before their rows are committed.
+        """
+        timed = {self._blocks[each.task.cell_id]: None for each in ended if each.task.is_timed}
+        for slow in self._placement.slow_blocks(timed) if timed else ():
+            yield Tell(
+                f"the timed cells of {slow.block.dataset} begin on node {slow.faster}, which ends"
+                f" them in {format_duration(slow.moved_s)}: node {slow.host} would take"
+                f" {format_duration(slow.left_s)}"
+            )
+            yield self._restart(slow.block)
+
+    def is_asked(self, ended: EndedTask) -> bool:
+        """Whether something may have to be decided of an ended task before other tasks begin."""
+        outcome = ended.outcome
+        is_odd = bool(outcome.error or outcome.is_lost or outcome.skipped)
+        return is_odd or self._placement.has_just_begun(self._blocks[ended.task.cell_id])
+
+    def is_of(self, task: Task, block: CellBlock) -> bool:
+        """Whether a task belongs to a block."""
+        return self._blocks[task.cell_id] == block
+
     def fail(self, task: Task, outcome: Outcome) -> FailCell:
         """Fail a cell: the failure of its task is attributed to it."""
         self._attribution.clear_cell(task.cell_id)

@@ -9,10 +9,13 @@ from jobs.grid.datasets import KEYS as DATASET_KEYS
 from jobs.grid.grid import (
     ACCURACY_BATCH,
     DEFAULT_MEASURES,
+    FEWEST_UNTIL,
     INT8,
     LATENCY_BATCH,
     MEASURES,
+    MOST_UNTIL,
     THROUGHPUT_BATCHES,
+    Borrowing,
     LatencyProtocol,
     ServingProtocol,
 )
@@ -46,6 +49,8 @@ KEYS = {
     "batch_sizes": "Images per batch, by what is measured.",
     "measure": f"List of what to measure: {_listed(MEASURES)}. Default:"
     f" `[{', '.join(DEFAULT_MEASURES)}]`.",
+    "accuracy": "Borrows the accuracy of slow devices from a fast one. Default: every device"
+    " answers all images.",
     "latency": "How routed cells are timed.",
     "serving": "Requests that models are served with; required if serving is measured.",
     "energy": "Windows of power around each timed task, if energy is measured.",
@@ -56,6 +61,12 @@ KEYS = {
     "exclude": "List of combinations that are left out, each a mapping from axes to values.",
 }
 REQUIRED = ("models", "datasets")
+
+UNTIL_KEYS = {
+    "mean": "Percentage of each cell's mean time, as `1%`.",
+    "ratio": "Percentage of each cell's ratio to the baseline in its setting, as `1%`.",
+}
+ROUNDS_KEYS = {"min": "The fewest rounds.", "max": "The most rounds."}
 
 BELOW = {
     "models": MODEL_KEYS,
@@ -68,12 +79,22 @@ BELOW = {
         "throughput": "List of images per batch of throughput cells, a cell for each. Default:"
         f" {list(THROUGHPUT_BATCHES)}.",
     },
+    "accuracy": {
+        "borrow": "Device whose all-exit passes answer all images, by name; not `any`. The others"
+        " answer a sample, and their accuracy is that of this device, with a bound.",
+        "sample": "Images that each other device answers, the first of the fixed shuffle. Default:"
+        f" {Borrowing.sample}.",
+    },
     "latency": {
-        "rounds": f"Full passes over the images. Default: {LatencyProtocol.rounds}.",
+        "rounds": f"Full passes over the images. Default: {LatencyProtocol.rounds}. With `until`, a"
+        f" mapping of `min` and `max`. Default: `{{min: {FEWEST_UNTIL}, max: {MOST_UNTIL}}}`.",
         "warmup_images": "Images that run before each round and are not recorded. Default:"
         f" {LatencyProtocol.warmup_images}.",
         "images": "Images timed in each round, the first of the fixed shuffle. Default:"
         f" {LatencyProtocol.images}.",
+        "until": "Rounds end when the 95 % interval of each mean reaches no further to either side"
+        " than this: a percentage, as `1%`; of ratios to the baseline, as `{ratio: 1%}`. Default:"
+        " all `rounds` are run.",
     },
     "serving": {
         "arrivals": "List of requests per second, on average; a cell for each.",

@@ -58,3 +58,7 @@ class Host:
         """
         count = (self.devices or {}).get(device, 0)
         return min(self.capacity, 2 * count) if self.has_gpu and count else self.capacity
+
+    def runs(self, device: str) -> int:
+        """Return how many untimed tasks run at once: for the others of its room images travel."""
+        return max(self.room(device) // 2, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 LINE_INTERVAL_S = 5.0
 """Least time between two lines if there is no terminal."""
 
+DRAWS_PER_S, DRAW_BURST = 10.0, 50.0
+"""How often the live view is drawn in the long run, and how often in a row: drawing it takes longer
+than a short task's share of the driver."""
+
 KEPT_ROWS = 4
 """Rows of a terminal that the live view leaves to the messages above it."""
 
@@ -66,7 +70,9 @@ class Progress(RunEvents):
         self._console = console or Console(stderr=True, highlight=False, markup=False)
         self._clock = clock
         self._tasks_left: Counter[str] = Counter()
+        self._planned = {cell.cell_id: cell for cell in plan.runnable}
         self._time_left = TimeLeft(clock)
+        self._with_until = [cell.cell_id for cell in plan.runnable if cell.until]
         self._total = 0
         for cell in plan.runnable:
             for key, images in cell.task_keys():
@@ -81,6 +87,7 @@ class Progress(RunEvents):
         self._said: set[tuple[str, str]] = set()
         self._devices = DeviceLines(plan, done, self._name, clock)
         self._began_s = self._written_s = clock()
+        self._draws, self._draws_at_s = DRAW_BURST, self._began_s
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> Self:
@@ -146,6 +153,18 @@ class Progress(RunEvents):
         """Print a message above the count."""
         self._console.print(escape_controls(text), soft_wrap=True)
 
+    def shorten(self, images: Mapping[str, Sequence[int]]) -> None:
+        """Count tasks that are not needed no more."""
+        for cell_id, dropped in images.items():
+            had = self._tasks_left[cell_id]
+            self._tasks_left[cell_id] -= len(dropped)
+            self._cells_left -= had > 0 >= self._tasks_left[cell_id]
+            self._total -= sum(dropped)
+            self._time_left.shorten(self._planned[cell_id], sum(dropped))
+            self._devices.shorten(cell_id, sum(dropped))
+        if images:
+            self._show()
+
     def restart(self, tasks: Sequence[Task]) -> None:
         """Count tasks that must be done again as not done."""
         for task in tasks:
@@ -165,16 +184,31 @@ class Progress(RunEvents):
             return text
         text += f", {self._finished / elapsed_s:,.0f} images/s"
         left_s = self._time_left.left_s()
-        return text if left_s is None else f"{text}, {format_duration(left_s)} left"
+        if left_s is None:
+            return text
+        is_open = any(self._tasks_left[cell_id] > 0 for cell_id in self._with_until)
+        most = "at most " if is_open else ""  # its rounds may end before
+        return f"{text}, {most}{format_duration(left_s)} left"
 
     def _show(self) -> None:
-        if self._console.is_terminal:
-            self._live.update(self._view(), refresh=True)
-            return
         is_last = self._finished == self._total
+        if self._console.is_terminal:
+            if is_last or self._may_draw():
+                self._live.update(self._view(), refresh=True)
+            return
         if is_last or self._clock() - self._written_s >= LINE_INTERVAL_S:
             self._written_s = self._clock()
             self._console.print(self.line(), soft_wrap=True)
+
+    def _may_draw(self) -> bool:
+        """Whether the live view may be drawn again now; counts as drawn if so."""
+        now_s = self._clock()
+        left = self._draws + (now_s - self._draws_at_s) * DRAWS_PER_S
+        self._draws, self._draws_at_s = min(left, DRAW_BURST), now_s
+        if self._draws < 1:
+            return False
+        self._draws -= 1
+        return True
 
     def _view(self) -> Group:
         """The bar and the counts, and below them a line per device."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 
-from faults.bench import Bench, Run, until
+from faults.bench import RUN, Bench, Run, until
 from faults.scenario import Scenario
 
 import storage
+from jobs.common.yaml_document import Document
+from jobs.driver.looks import end_known_rounds
+from jobs.plan.plan import plan_document
 
 
 def _until_done(bench: Bench, run: Run, wound: str = "") -> None:
@@ -56,11 +60,41 @@ def killed(bench: Bench, times: int) -> None:
     run.compare()
 
 
+UNTIL = "rounds: {min: 3, max: 12}, until: 25%"
+"""Rounds that end when figures are known, somewhere on the way: timings are real."""
+
+
+def killed_until_known(bench: Bench, times: int) -> None:
+    """Before a look or after it; what ended the rounds is what the rows of the whole run say."""
+    fixed = re.sub(r"rounds: \d+", "rounds: 12", bench.grid)
+    while bench.tally.times < times:
+        run = bench.run(re.sub(r"rounds: \d+", UNTIL, bench.grid))
+        started = run.submit("--inline")
+        most = 3 + bench.random.randrange(9)
+        until(lambda at=most, r=run: r.commits() >= at or r.status() == "done", "commits")
+        started.signal(signal.SIGKILL)
+        code, said = started.end()
+        assert code in (-signal.SIGKILL, 0), said
+        began_s = time.monotonic()
+        run.finish("--inline")
+        bench.tally.recoveries_s.append(time.monotonic() - began_s)
+        run.injected(int(code != 0))
+        ended = {cell["rounds"] for cell in run.cells() if cell["until_pct"] is not None}
+        assert len(ended) == 1, f"cells that are compared ran {ended} rounds"
+        plan = plan_document(Document.read(run.grid), run.folder, None)
+        with storage.RunStore.open(run.root, RUN) as store:
+            known = end_known_rounds(plan, store)
+        assert {cell.rounds for cell in known.cells if cell.until} == ended
+        run.text = fixed  # of an undisturbed run with all rounds these are the first ones
+        (rounds,) = ended
+        run.compare(lambda row, most=rounds: row[0] != "records" or row[5] < most)
+
+
 def killed_in_commit(bench: Bench, times: int) -> None:
     """At a random file operation of one of its first commits."""
     for _ in range(times):
         seed = bench.random.randrange(10**9)
-        _until_done(bench, bench.run(), wound=f"die-in:commit:{seed}")
+        _until_done(bench, bench.run(), wound=f"die-in:commit_group:{seed}")
 
 
 def killed_in_merge(bench: Bench, times: int) -> None:
@@ -103,6 +137,42 @@ def _words(process: object) -> list[str]:
     except psutil.Error:
         return []
     return words
+
+
+LOADED = """\
+name: loaded
+models: [digits-gfnet, digits-dynn]
+datasets: [{name: digits, limit: 20}]
+thresholds: [0.5]
+threads: [1]
+batch_sizes: {throughput: [4]}
+measure: [throughput, serving]
+latency: {rounds: 2, warmup_images: 4}
+serving: {arrivals: [8], seconds: 4}
+"""
+
+
+def killed_while_serving(bench: Bench, times: int) -> None:
+    """While requests arrive: the round is asked again at the same moments, each request once.
+
+    A run that gets through makes way for another.
+    """
+    while bench.tally.times < times:
+        run = bench.run(LOADED)
+        started = run.submit("--inline")
+        run.until_commits(bench.random.randrange(3))
+        time.sleep(bench.random.random() * 4)
+        started.signal(signal.SIGKILL)
+        code, said = started.end()
+        assert code in (-signal.SIGKILL, 0), said
+        began_s = time.monotonic()
+        if code == 0:
+            run.compare()
+            continue
+        run.injected()
+        run.finish("--inline")
+        bench.tally.recoveries_s.append(time.monotonic() - began_s)
+        run.compare()
 
 
 def two_drivers(bench: Bench, times: int) -> None:
@@ -162,6 +232,10 @@ SCENARIOS = (
     Scenario("driver-killed", "driver killed, random moments", killed, times=50, quick=1),
     Scenario("commit-killed", "driver killed in a commit", killed_in_commit, times=30, quick=1),
     Scenario("merge-killed", "driver killed in a merge", killed_in_merge, times=30, quick=1),
+    Scenario("until-killed", "driver killed, until known", killed_until_known, times=20, quick=1),
+    Scenario(
+        "serving-killed", "driver killed while serving", killed_while_serving, times=6, quick=1
+    ),
     Scenario("two-drivers", "two drivers on one run", two_drivers, times=3),
     Scenario("ctrl-c", "Ctrl-C once", interrupted, times=5),
     Scenario("ctrl-c-twice", "Ctrl-C twice, on Ray", interrupted_twice, times=4),
