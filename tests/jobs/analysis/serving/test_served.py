@@ -136,7 +136,7 @@ def test_what_cannot_be_chosen(root: Path, run_id: str) -> None:
     """Each refusal says what there is."""
     with pytest.raises(UsageError, match="nothing is within 1e-06 ms at 40/s: the lowest 99th"):
         choose_at_rate(root, run_id, 1e-6, 40.0, {})
-    with pytest.raises(UsageError, match=r"has no response with --model other at this rate"):
+    with pytest.raises(UsageError, match=r"has no response with --model other at 40/s"):
         choose_at_rate(root, run_id, 50.0, 40.0, {"model": "other"})
     with pytest.raises(UsageError, match=r"`measure: \[serving\]` measures it"):
         find_rates(root, run_id, 50.0, {"model": "other"})
