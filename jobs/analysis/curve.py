@@ -124,6 +124,15 @@ def make_curves(rows: Sequence[Row]) -> Curves:
     return Curves(format_setting(rows[0]), cost, models, untimed, notes)
 
 
+def explain_borrowed(points: Sequence[Row]) -> Iterator[str]:
+    """Yield what the bounds of points of a curve mean, once for each lender."""
+    for lender in dict.fromkeys(filter(None, (row.get("accuracy_from") for row in points))):
+        yield (
+            f"frontier: accuracy and blocks are borrowed from {lender}; ±: the device's own are"
+            " within this at all points at once, in 95 % of samples"
+        )
+
+
 def select_undominated(points: Sequence[Row]) -> list[Row]:
     """Return the points that no other point dominates."""
     return [row for row in points if not row["is_dominated"]]

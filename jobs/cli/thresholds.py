@@ -191,13 +191,20 @@ def choose(
         NARROWING,
         Limits,
         as_usage_errors,
+        read_bounds,
         read_pass,
         read_points,
+        refuse_borrowed,
         write_thresholds,
     )
     from jobs.analysis.thresholds.guarantee import guarantee as guarantee_of
     from jobs.analysis.thresholds.search import search
-    from jobs.analysis.thresholds.view import describe_bands, describe_choice, describe_guarantee
+    from jobs.analysis.thresholds.view import (
+        describe_bands,
+        describe_bounds,
+        describe_choice,
+        describe_guarantee,
+    )
 
     run_id = storage.resolve_run(results, run)
     narrowing = {key: value for key in NARROWING if (value := options.pop(key)) is not None}
@@ -214,7 +221,10 @@ def choose(
         choice = search(chosen.answers, chosen.constraints)
         thresholds = choice.point.thresholds
         show(describe_choice(chosen, choice))
+        if bounds := read_bounds(results, run_id, chosen.cell, thresholds):
+            show(describe_bounds(bounds))
     else:
+        refuse_borrowed(chosen)
         with as_usage_errors():
             guarantee = guarantee_of(
                 chosen.answers, chosen.constraints, confidence=confidence, seed=seed

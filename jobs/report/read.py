@@ -193,7 +193,7 @@ def _complete_report(root: storage.Root, report: Report) -> Report:
         thresholds = first_thresholds(report.ladder, cell)
         images = ask(
             "exit_images",
-            cell_id=cell["cell_id"],
+            cell_id=cell["source_id"],
             thresholds=list(thresholds),
             most=SHOWN_IMAGES,
         )
@@ -254,7 +254,7 @@ def _read_pass(
 
 def _read_classes(root: storage.Root, run_id: str, cell: Row, exits: int) -> PassClasses:
     rows = storage.named_query(
-        root, "exit_predictions", run_ids=[run_id], run_id=run_id, cell_id=cell["cell_id"]
+        root, "exit_predictions", run_ids=[run_id], run_id=run_id, cell_id=cell["source_id"]
     )
     names = storage.named_query(
         root, "class_names", run_ids=[run_id], dataset_sha256=cell["dataset_sha256"]

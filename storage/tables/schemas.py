@@ -69,7 +69,7 @@ warmup_images int, is_valid bool, note text, error text, started_at time, finish
 protocol int, num_classes int, exit_rule text, checkpoint_bytes long, exit_params longs,
 exit_multiply_adds longs, exit_executed_multiply_adds longs, calibration_dataset text,
 calibration_sha256 text, calibration_images int, arrivals_per_s double, arrivals_s double,
-arrivals_seed long
+arrivals_seed long, borrowed_from text
 """,
     "records": f"""
 run_id text, cell_id text, round int, image_id long, label long, prediction int,
@@ -164,6 +164,7 @@ ADDED_COLUMNS = {
         "arrivals_per_s": "DOUBLE",
         "arrivals_s": "DOUBLE",
         "arrivals_seed": "BIGINT",
+        "borrowed_from": "VARCHAR",
     },
     "power": {"shard": "INTEGER", "exit_block": "INTEGER"},
     "commits": {

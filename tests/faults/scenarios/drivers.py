@@ -60,7 +60,7 @@ def killed_in_commit(bench: Bench, times: int) -> None:
     """At a random file operation of one of its first commits."""
     for _ in range(times):
         seed = bench.random.randrange(10**9)
-        _until_done(bench, bench.run(), wound=f"die-in:commit:{seed}")
+        _until_done(bench, bench.run(), wound=f"die-in:commit_group:{seed}")
 
 
 def killed_in_merge(bench: Bench, times: int) -> None:
