@@ -218,6 +218,7 @@ def test_rows_survive_arrow() -> None:
         20.0,
         60.0,
         0,
+        "lender",
     )
     assert None not in dataclasses.astuple(dataclasses.replace(cell, threshold=0.5))
     assert storage.table_to_rows(
