@@ -63,7 +63,7 @@ def asleep_s(device: str, number: int, seconds: float) -> float:
 def sleeper(seconds: float) -> Any:
     """What a worker does with a task: it sleeps, and returns one row."""
 
-    def work(task: Task, _weights: Any, _images: Any, slot: Slot) -> Outcome:
+    def work(task: Task, _weights: Any, _images: Any, slot: Slot, _calibration: Any) -> Outcome:
         began_s = time.perf_counter()
         time.sleep(asleep_s(task.device, task.round, seconds))
         columns = {

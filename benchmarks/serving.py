@@ -2,9 +2,14 @@
 
 A run as `gfjobs submit` makes it: models are served at each rate and timed in batches, and exit
 costs, from which responses are simulated, take turns with them, so that a drift of the machine
-affects both. Rates are shares of what the slowest model bears when it is never idle, by a first run
-of its latency; or given. The error is of the simulated percentile against the measured one, in percent
-of that; of each percentile the median over all served cells is printed, without its sign.
+affects both. Rates are given; or shares of what the slowest model bears when it is never idle, by a
+first run of its latency. The error is of the simulated percentile against the measured one, in
+percent of that; of each percentile the median over all served cells is printed, without its sign.
+
+Where the error comes from is printed, too. *The queue alone*: the same percentiles from the times
+of service as they were under load, so that only what lies between two of them is left: how late the
+system wakes a sleeping server. *Service*: how much longer a forward pass takes under load than
+where exit costs were measured, as a ratio of means: clocks, caches, and what else ran meanwhile.
 
     python benchmarks/serving.py [--models digits-gfnet digits-dynn] [--dataset digits]
                                  [--images 200] [--thresholds 0.5] [--loads 0.2 0.5 0.8]
@@ -17,15 +22,21 @@ import argparse
 import json
 import tempfile
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from statistics import median
 
+import numpy as np
+
 import storage
 from jobs.analysis.serving.served import ServedCell, read_served
+from jobs.analysis.serving.service_times import read_service_times
 from jobs.analysis.serving.simulation import PERCENTILES
 from jobs.report.terminal.load import load
 from jobs.runs.submit import submit
 from jobs.runs.target import Target
+from jobs.statistics.queueing import Numbers, queue_responses
 
 RUN = "serving"
 
@@ -74,6 +85,52 @@ def describe_errors(cells: Sequence[ServedCell]) -> str:
     return f"error of the simulation, median of {len(cells)} cells: {', '.join(parts)}"
 
 
+def measured_rounds(root: Path, cell: ServedCell) -> list[tuple[Numbers, Numbers, Numbers]]:
+    """Arrivals, times of service and responses of each round, of answered requests, ms."""
+    rows = storage.named_query(
+        root, "requests", run_ids=[RUN], run_id=RUN, cell_id=cell.row["cell_id"]
+    ).to_pylist()
+    rounds = []
+    for _, group in groupby(rows, key=itemgetter("round")):
+        answered = [row for row in group if row["ended_ms"] is not None]
+        arrived, began, ended = (
+            np.array([row[f"{name}_ms"] for row in answered])
+            for name in ("arrived", "began", "ended")
+        )
+        rounds.append((arrived, ended - began, ended - arrived))
+    return rounds
+
+
+def describe_parts(root: Path, cells: Sequence[ServedCell]) -> str:
+    """The error of the queue alone, and the ratio of times of service, of each cell."""
+    lines = ["model           t       /s  queue alone: p50     p90     p99  service, ratio"]
+    for cell in cells:
+        row, rounds = cell.row, measured_rounds(root, cell)
+        times = read_service_times(root, RUN, row["cell_id"])
+        assert times is not None
+        assert cell.simulated is not None
+        queued = np.concatenate(
+            [queue_responses(arrived, service) for arrived, service, _ in rounds]
+        )
+        measured = np.concatenate([responses for *_, responses in rounds])
+        errors = np.percentile(queued, PERCENTILES) / np.percentile(measured, PERCENTILES) - 1
+        blocks = [*times.exit_blocks]
+        found = storage.query(
+            root,
+            f"SELECT exit_block FROM responses WHERE cell_id = '{row['cell_id']}'"  # noqa: S608
+            " AND ended_ms IS NOT NULL",
+        )
+        exits = [blocks.index(block) for block in found.column(0).to_pylist()]
+        unloaded = times.ms.mean(axis=(0, 1))[exits].mean()
+        shown = "".join(f"{error:>8.1%}" for error in errors)
+        threshold = "–" if row["threshold"] is None else f"{row['threshold']:.3g}"
+        lines.append(
+            f"{row['model']:16}{threshold:>4}{row['arrivals_per_s']:>8g}{'':10}{shown}"
+            f"{row['service_ms'] / unloaded:>16.2f}"
+        )
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -92,7 +149,9 @@ def main() -> None:
         measure = ["accuracy", "latency", "exit_costs", "throughput", "serving"]
         root = run_grid(make_grid(options, measure, rates), Path(folder) / "serving")
         print(load(root, RUN))
-        print(describe_errors(read_served(root, RUN)))
+        cells = read_served(root, RUN)
+        print(describe_parts(root, cells))
+        print(describe_errors(cells))
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from .maintenance.restore import Replanned as Replanned
 from .results.connection import Session as Session
 from .results.connection import connect as connect
 from .results.connection import named_query as named_query
+from .results.connection import one_moment as one_moment
 from .results.connection import query as query
 from .results.descriptions import Relation as Relation
 from .results.descriptions import RelationDetails as RelationDetails

@@ -56,22 +56,25 @@ def read_curves(root: storage.Root, run_id: str) -> list[Curves]:
     Raises:
         UsageError: the run has no all-exit pass.
     """
-    rows = storage.named_query(
-        root,
-        "curve",
-        run_ids=[run_id],
-        run_id=run_id,
-        most=DRAWN_POINTS,
-        undominated=LISTED_POINTS,
-    ).to_pylist()
-    if not rows:
-        raise UsageError(
-            f"run {run_id} has no rows of an all-exit pass; `measure: [accuracy]` makes them"
+    with storage.one_moment():
+        rows = storage.named_query(
+            root,
+            "curve",
+            run_ids=[run_id],
+            run_id=run_id,
+            most=DRAWN_POINTS,
+            undominated=LISTED_POINTS,
+        ).to_pylist()
+        if not rows:
+            raise UsageError(
+                f"run {run_id} has no rows of an all-exit pass; `measure: [accuracy]` makes them"
+            )
+        routed, energies = (
+            _by_setting(
+                storage.named_query(root, name, run_ids=[run_id], run_id=run_id).to_pylist()
+            )
+            for name in ("composed_beside_routed", "energies_beside_routed")
         )
-    routed, energies = (
-        _by_setting(storage.named_query(root, name, run_ids=[run_id], run_id=run_id).to_pylist())
-        for name in ("composed_beside_routed", "energies_beside_routed")
-    )
     return [
         replace(
             make_curves(list(group)),
@@ -119,6 +122,15 @@ def make_curves(rows: Sequence[Row]) -> Curves:
     }
     notes = tuple(f"{model}: {note}" for model, note in sorted(said))
     return Curves(format_setting(rows[0]), cost, models, untimed, notes)
+
+
+def explain_borrowed(points: Sequence[Row]) -> Iterator[str]:
+    """Yield what the bounds of points of a curve mean, once for each lender."""
+    for lender in dict.fromkeys(filter(None, (row.get("accuracy_from") for row in points))):
+        yield (
+            f"frontier: accuracy and blocks are borrowed from {lender}; ±: the device's own are"
+            " within this at all points at once, in 95 % of samples"
+        )
 
 
 def select_undominated(points: Sequence[Row]) -> list[Row]:

@@ -97,10 +97,13 @@ def compare(
         from jobs.report.pair import read_pair
         from jobs.report.write import write_comparison
 
-        write_comparison(results, read_pair(results, sides[0], sides[1], control), page)
+        with storage.one_moment():
+            pair = read_pair(results, sides[0], sides[1], control)
+        write_comparison(results, pair, page)
         narrate_written(page)
         return
-    comparison = compare_sides(results, sides[0], sides[1], control, with_images=images)
+    with storage.one_moment():
+        comparison = compare_sides(results, sides[0], sides[1], control, with_images=images)
     if form == "table":
         show(describe_comparison(comparison))
         return

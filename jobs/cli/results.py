@@ -90,5 +90,6 @@ def _show(run: str, results: Root, *views: Callable[[Root, str], str]) -> None:
     import storage
 
     run_id = storage.resolve_run(results, run)
-    parts = [view(results, run_id) for view in views]
+    with storage.one_moment():
+        parts = [view(results, run_id) for view in views]
     show("\n".join(part for part in parts if part))

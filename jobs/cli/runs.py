@@ -166,6 +166,7 @@ def conclude(ended: Ended, results: Root) -> None:
 
     Exits with the code of failed work if it is not done.
     """
+    import storage
     from jobs.report.terminal import agreement, load, profile, status, summary
 
     run_id = ended.run_id
@@ -173,9 +174,10 @@ def conclude(ended: Ended, results: Root) -> None:
         narrate(f"its figures: {program()} summary {run_id}{root_option()}")
         return
 
-    for view in (summary.ladder, agreement.agreement, summary.exit_histogram, load.load):
-        if text := view(results, run_id):
-            show(f"{text}\n")
+    with storage.one_moment():
+        for view in (summary.ladder, agreement.agreement, summary.exit_histogram, load.load):
+            if text := view(results, run_id):
+                show(f"{text}\n")
     root = root_option()
     narrate(f"rows: {results}/runs/{run_id} (Parquet)")
     if not ended.is_done:

@@ -80,7 +80,8 @@ def _draw_rules(results: Root, run_id: str, output: Path | None) -> None:
             f"run {run_id} has no finished all-exit pass under the rule gate: there are no rules"
             " to compare (`measure: [accuracy]` of a model with gates makes such passes)"
         )
-    every = [read_rules(results, run_id, cell) for cell in cells]
+    with storage.one_moment():
+        every = [read_rules(results, run_id, cell) for cell in cells]
     if output:
         from jobs.report.figures.curve import drawing_of_rules, save_figure
 
@@ -104,7 +105,8 @@ def certify(run: str, results: Root) -> None:
     import storage
     from jobs.analysis.certificate import certify as certificate_of
 
-    certificate = certificate_of(results, storage.resolve_run(results, run))
+    with storage.one_moment():
+        certificate = certificate_of(results, storage.resolve_run(results, run))
     show(certificate.text)
     if not certificate.is_clean:
         sys.exit(FAILED)
@@ -189,13 +191,20 @@ def choose(
         NARROWING,
         Limits,
         as_usage_errors,
+        read_bounds,
         read_pass,
         read_points,
+        refuse_borrowed,
         write_thresholds,
     )
     from jobs.analysis.thresholds.guarantee import guarantee as guarantee_of
     from jobs.analysis.thresholds.search import search
-    from jobs.analysis.thresholds.view import describe_bands, describe_choice, describe_guarantee
+    from jobs.analysis.thresholds.view import (
+        describe_bands,
+        describe_bounds,
+        describe_choice,
+        describe_guarantee,
+    )
 
     run_id = storage.resolve_run(results, run)
     narrowing = {key: value for key in NARROWING if (value := options.pop(key)) is not None}
@@ -206,12 +215,16 @@ def choose(
             raise UsageError(f"--max-p99-ms chooses by itself: leave out {', '.join(others)}")
         _choose_served(results, run_id, (max_p99_ms, per_s), narrowing, write)
         return
-    chosen = read_pass(results, run_id, Limits(**options), narrowing)
+    with storage.one_moment():
+        chosen = read_pass(results, run_id, Limits(**options), narrowing)
     if confidence is None:
         choice = search(chosen.answers, chosen.constraints)
         thresholds = choice.point.thresholds
         show(describe_choice(chosen, choice))
+        if bounds := read_bounds(results, run_id, chosen.cell, thresholds):
+            show(describe_bounds(bounds))
     else:
+        refuse_borrowed(chosen)
         with as_usage_errors():
             guarantee = guarantee_of(
                 chosen.answers, chosen.constraints, confidence=confidence, seed=seed

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 SHOWN_PROBLEMS = 100
 
+NEW_BUNDLE = "a repaired bundle has another digest: submit a new run"
+"""Ends the error of a cell whose bundle cannot be used: resuming would refuse the repaired one."""
+
 
 class JobsError(Exception):
     """Base of this package's errors. Exit code 1: work failed."""

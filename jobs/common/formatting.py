@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -168,6 +169,33 @@ def format_fixed(number: float | None, digits: int) -> str:
     return "–" if number is None else f"{number:.{digits}f}"
 
 
+def format_accuracy(row: Row, digits: int = 2) -> str:
+    """Format the accuracy of a row, percent; if it is borrowed with its bound: `±0.60 borrowed`."""
+    accuracy = format_fixed(row["acc1"], digits)
+    if not row.get("accuracy_from") or row["acc1"] is None:
+        return accuracy
+    return f"{accuracy} ±{_round_up(row['acc1_bound_points'], digits)} borrowed"
+
+
+def format_blocks(row: Row, digits: int = 2) -> str:
+    """Format the mean blocks of a row; if they are borrowed, with their bound."""
+    blocks = format_fixed(row["mean_blocks"], digits)
+    if not row.get("mean_blocks_bound"):
+        return blocks
+    return f"{blocks} ±{_round_up(row['mean_blocks_bound'], digits)}"
+
+
+def _round_up(bound: float, digits: int) -> str:
+    """Format a bound, which rounding must not lower."""
+    return f"{math.ceil(bound * 10**digits - _ROUNDING) / 10**digits:.{digits}f}"
+
+
+def name_lender(row: Row) -> str:
+    """Return what follows a name if its accuracy is borrowed: `, accuracy borrowed from cuda`."""
+    lender = row.get("accuracy_from")
+    return f", accuracy borrowed from {lender}" if lender else ""
+
+
 def format_error(row: Row) -> str:
     """Format the error of a row's composed milliseconds, if it is not shown to be tolerable.
 
@@ -179,6 +207,7 @@ def format_error(row: Row) -> str:
     return f"{'?' if verdict == 'beyond' else ''}{error:+.1f} %"
 
 
+_ROUNDING = 1e-9
 _MANY_HOURS = 100
 
 

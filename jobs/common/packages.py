@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -76,6 +75,8 @@ class PackageOrigin:
 
 def find_origins(folder: Path) -> list[PackageOrigin]:
     """Find the three packages without importing them; `folder` is the current one."""
+    from importlib.metadata import packages_distributions  # every command checks its packages
+
     distributions = packages_distributions()
     origins = []
     for name in PACKAGES:

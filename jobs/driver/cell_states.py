@@ -9,6 +9,7 @@ from datetime import datetime
 
 import storage
 from jobs.common.clock import now
+from jobs.machine.devices import ANY, CPU, CUDA
 from jobs.plan.cell import PROTOCOL_VERSION, Cell
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
@@ -55,6 +56,7 @@ def _queued(cell: Cell, run_id: str, position: int) -> storage.CellRow:
         protocol=PROTOCOL_VERSION,
         num_classes=config.num_classes,
         exit_rule=cell.model.exit_rule if cell.model.gates else None,
+        borrowed_from=cell.borrowed_from,
     )
     return _with_costs(_with_arrivals(_with_calibration(row, cell), cell), cell)
 
@@ -162,7 +164,8 @@ class CellStates:
                 continue
             if entry.node in devices:
                 # The state of a cell may not have been saved after its last commit.
-                self._run_on(entry.cell_id, entry.node, devices[entry.node])
+                device = self._device_of(entry.cell_id, devices[entry.node])
+                self._run_on(entry.cell_id, entry.node, device)
             self._commit(entry.cell_id, entry.node, entry.rows, entry.note)
         for cell_id, row in self._rows.items():
             if not self._missing[cell_id]:
@@ -249,6 +252,14 @@ class CellStates:
             self._rows[task.cell_id], status="skipped", note=reason, finished_at=now()
         )
 
+    def _device_of(self, cell_id: str, of_node: str | None) -> str | None:
+        """The device that a cell ran on; that of its node may be another of several that it has."""
+        row, asked = self._rows[cell_id], self._asked[cell_id]
+        if row.node is not None:
+            return row.device
+        is_resolved_there = asked == ANY or (asked == CUDA and of_node != CPU)
+        return of_node if is_resolved_there else asked
+
     def _run_on(self, cell_id: str, node: str, device: str | None) -> None:
         """Note where a cell ran, and the resolved device for all cells that asked for the same."""
         row = self._rows[cell_id]
@@ -260,6 +271,8 @@ class CellStates:
         for other, row in self._rows.items():
             if self._asked[other] == asked and row.node is None:
                 self._rows[other] = replace(row, device=device)
+            if self._cells[other].borrowed_from == asked:
+                self._rows[other] = replace(self._rows[other], borrowed_from=device)
 
     def _asked_tasks(self, cell_id: str) -> int:
         cell = self._cells[cell_id]

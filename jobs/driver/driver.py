@@ -11,6 +11,7 @@ from itertools import islice
 import storage
 from jobs.driver.block_affinity import find_affinities, resolved_devices, shown_paces
 from jobs.driver.cell_states import CellStates
+from jobs.driver.commit_pace import GROUP_TASKS, CommitPace
 from jobs.driver.events import RunEvents
 from jobs.driver.executor import Executor, FullError
 from jobs.driver.fault_policy import (
@@ -91,6 +92,7 @@ class Driver:
         self._policy = FaultPolicy(queued, self._placement, self._cells, wait_s)
         self._poll_s = None if executor.is_one_host else POLL_S
         self._ended: list[EndedTask] = []
+        self._pace = CommitPace(clock)
         self._saved_s, self._save_interval_s = time.monotonic(), SAVE_INTERVAL_S
         self._looked_s = clock() - POLL_S
 
@@ -104,12 +106,16 @@ class Driver:
         """
         self._fill()
         while not self._placement.is_done(self._policy.is_over):
-            if finished := self._executor.wait(self._poll_s):
-                self._receive(*finished)
+            is_idle = not self._collect() and not self._ended
+            may_wait = self._may_wait()
+            if may_wait:
+                self._fill()
+            if may_wait and self._placement.in_flight and self._pace.left_s(len(self._ended)):
+                continue
             if not self._placement.is_timing_here:
                 # Settle before the next task is given out: while a timed task runs on this host,
                 # the driver neither writes nor draws.
-                self._settle(is_idle=not finished)
+                self._settle(is_idle=is_idle)
             self._fill()
         self.save()
         return all(row.status in ("done", "skipped") for row in self._cells.rows)
@@ -120,6 +126,30 @@ class Driver:
         self._writer.save_cells(self._cells.rows)
         self._saved_s = time.monotonic()
         self._save_interval_s = max(SAVE_INTERVAL_S, (self._saved_s - began_s) / SAVE_SHARE)
+
+    def _collect(self) -> bool:
+        """Take back all tasks that have ended, at least one; False: none has in time."""
+        wait_s = self._poll_s
+        if wait_s is not None and self._ended:
+            wait_s = min(wait_s, self._pace.left_s(len(self._ended)))
+        finished = self._executor.wait(wait_s)
+        if not finished:
+            return False
+        self._receive(*finished)
+        while self._placement.in_flight and len(self._ended) < GROUP_TASKS:
+            if not (finished := self._executor.wait(0.0)):
+                break
+            self._receive(*finished)
+        return True
+
+    def _may_wait(self) -> bool:
+        """Whether tasks may be given out before ended ones are settled.
+
+        Not if one needs a decision, nor where this host could get one that is timed.
+        """
+        if self._poll_s is None or self._placement.is_host_here:
+            return False
+        return not any(self._policy.is_asked(ended) for ended in self._ended)
 
     def _fill(self) -> None:
         """Give out all tasks that may start now."""
@@ -166,8 +196,7 @@ class Driver:
                 self._ended = [
                     e for e in self._ended if not self._policy.is_of(e.task, action.block)
                 ]
-        for ended in self._ended:
-            self._record(ended.task, ended.outcome)
+        self._record()
         is_looking = is_idle or self._clock() - self._looked_s >= POLL_S
         if is_looking:
             self._looked_s = self._clock()
@@ -176,15 +205,25 @@ class Driver:
             self.save()
         self._ended.clear()
 
-    def _record(self, task: Task, outcome: Outcome) -> None:
-        """Commit the rows of a task that succeeded, or note that its cell is skipped."""
-        if outcome.error or outcome.is_lost:
-            return
-        if outcome.skipped:
-            self._cells.skip(task, outcome.skipped)
-        elif self._writer.commit(task, outcome):
-            self._cells.commit(task, outcome)
-        self._events.update(task, outcome)
+    def _record(self) -> None:
+        """Commit the rows of tasks that succeeded, and note which cells are skipped."""
+        ended = [
+            (each.task, each.outcome)
+            for each in self._ended
+            if not (each.outcome.error or each.outcome.is_lost)
+        ]
+        group = [(task, outcome) for task, outcome in ended if not outcome.skipped]
+        are_new: list[bool] = []
+        if group:
+            with self._pace.committing():
+                are_new = self._writer.commit(group)
+        is_new = iter(are_new)
+        for task, outcome in ended:
+            if outcome.skipped:
+                self._cells.skip(task, outcome.skipped)
+            elif next(is_new):
+                self._cells.commit(task, outcome)
+            self._events.update(task, outcome)
 
     def _carry_out(self, actions: Iterable[Action]) -> None:
         """Carry out actions one by one: each is decided after the ones before are carried out."""

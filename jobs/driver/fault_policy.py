@@ -169,6 +169,12 @@ class FaultPolicy:
             )
             yield self._restart(slow.block)
 
+    def is_asked(self, ended: EndedTask) -> bool:
+        """Whether something may have to be decided of an ended task before other tasks begin."""
+        outcome = ended.outcome
+        is_odd = bool(outcome.error or outcome.is_lost or outcome.skipped)
+        return is_odd or self._placement.has_just_begun(self._blocks[ended.task.cell_id])
+
     def is_of(self, task: Task, block: CellBlock) -> bool:
         """Whether a task belongs to a block."""
         return self._blocks[task.cell_id] == block

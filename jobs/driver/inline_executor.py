@@ -10,13 +10,17 @@ from jobs.driver.executor import Finished
 from jobs.machine.slots import Host, Slot
 from jobs.plan.sources import Sources
 from jobs.plan.task import Outcome, Task
-from jobs.worker.run_task import run_task
 
 
 class InlineExecutor:
-    """Runs each task in this process, inside `wait`: for debugging and for tests."""
+    """Runs each task in this process, inside `wait`: for debugging and for tests.
 
-    def __init__(self, sources: Sources, run: Callable[..., Outcome] = run_task) -> None:
+    Args:
+        sources: source of weights and images.
+        run: replaces `jobs.worker.run_task.run_task`, which loads torch.
+    """
+
+    def __init__(self, sources: Sources, run: Callable[..., Outcome] | None = None) -> None:
         self._sources = sources
         self._run = run
         self._tasks: deque[tuple[Task, Any]] = deque()
@@ -41,9 +45,11 @@ class InlineExecutor:
 
     def wait(self, timeout_s: float | None = None) -> Finished:  # noqa: ARG002 - runs a task
         """Run the oldest task."""
+        from jobs.worker.run_task import run_task  # drivers with workers need no torch
+
         task, images = self._tasks.popleft()
         slot = None  # the device that the task's name for it means here
-        return task, self._run(
+        return task, (self._run or run_task)(
             task,
             lambda: self._sources.weights(task),
             images,

@@ -99,6 +99,11 @@ class Placement:
         """Whether a timed task runs on the driver's own machine."""
         return any(there.is_timing and there.host.is_here for there in self._in_flight.values())
 
+    @property
+    def is_host_here(self) -> bool:
+        """Whether the driver's own machine takes tasks."""
+        return any(host.is_here for host in self._hosts.values())
+
     def is_done(self, is_over: IsOver) -> bool:
         """Whether no task is in flight and no task waits."""
         return not self._given and not any(q.has_more(is_over) for q in self._queues.values())
@@ -188,6 +193,10 @@ class Placement:
     def slow_blocks(self, blocks: Iterable[CellBlock]) -> list[SlowBlock]:
         """Which of these blocks have begun on a host that is much slower than another."""
         return self._division.slow_blocks(blocks)
+
+    def has_just_begun(self, block: CellBlock) -> bool:
+        """Whether only the first task of a timed block has ended: it may still leave its host."""
+        return block.is_timed and self._queues[block].is_first_ended
 
     def show(self, task: Task, busy_s: float) -> None:
         """Record that a task in flight is completed, and the seconds that it took."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import storage
 from jobs.common.clock import now
@@ -35,25 +35,23 @@ class RunWriter:
         with self._failing_as_jobs():
             self._store.save_cells(rows)
 
-    def commit(self, task: Task, outcome: Outcome) -> bool:
-        """Commit a task's rows; False if they are committed already."""
-        entry = storage.CommitEntry(
-            cell_id=task.cell_id,
-            round=task.round,
-            shard=task.shard.number,
-            node=outcome.node.node if outcome.node else None,
-            rows=outcome.images,
-            busy_s=outcome.busy_s,
-            committed_at=now(),
-            note=outcome.noted or None,
-            **asdict(outcome.resources),
-        )
+    def commit(self, ended: Sequence[tuple[Task, Outcome]]) -> list[bool]:
+        """Commit the rows of tasks that ended together, in one step.
+
+        Returns: for each, False if its rows are committed already.
+        """
+        group = [(_entry(task, outcome), outcome.tables) for task, outcome in ended]
+        new = {
+            outcome.node.node: outcome.node
+            for _, outcome in ended
+            if outcome.node and not self._knows(outcome.node)
+        }
         with self._failing_as_jobs():
-            # The node first: the commit names it, and this process may be killed right after.
-            if outcome.node and not self._knows(outcome.node):
-                self._nodes[outcome.node.node] = outcome.node
+            # Nodes first: the commit names them, and this process may be killed right after.
+            if new:
+                self._nodes |= new
                 self._store.save_nodes(list(self._nodes.values()))
-            return self._store.commit(entry, outcome.tables)
+            return self._store.commit_group(group)
 
     def discard(self, cell_ids: Collection[str]) -> None:
         """Drop the committed rows of cells."""
@@ -83,6 +81,20 @@ class RunWriter:
                 f"{err}; rows committed before are kept: fix the problem, then resume with"
                 f" gfjobs resume {self._store.run.run_id}"
             ) from err
+
+
+def _entry(task: Task, outcome: Outcome) -> storage.CommitEntry:
+    return storage.CommitEntry(
+        cell_id=task.cell_id,
+        round=task.round,
+        shard=task.shard.number,
+        node=outcome.node.node if outcome.node else None,
+        rows=outcome.images,
+        busy_s=outcome.busy_s,
+        committed_at=now(),
+        note=outcome.noted or None,
+        **vars(outcome.resources),
+    )
 
 
 def with_clock_remark(outcome: Outcome, now_s: float) -> Outcome:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 from jobs.common.yaml_document import Value
 from jobs.grid.datasets import Dataset
 from jobs.grid.grid import INT8, Grid
 from jobs.grid.models import Model
 from jobs.grid.threshold_axis import Threshold
+from jobs.machine.devices import ANY
 
 MAX_COMBINATIONS = 100_000
 """More than any night can run; each is held in memory from the plan on."""
@@ -101,6 +103,58 @@ def check_serving(entries: Mapping[str, Value], grid: Grid) -> None:
             "serving without `serving`, the rates at which requests arrive",
             "serving: {arrivals: [10, 20, 40], seconds: 60}, in requests per second",
         )
+
+
+def check_borrowing(entries: Mapping[str, Value], grid: Grid) -> None:
+    """Check that devices that borrow their accuracy are named, and that their lender runs the same.
+
+    Args:
+        entries: of the grid, by key.
+        grid: what they say.
+    """
+    if grid.borrowing is None:
+        return
+    given, lender = entries["accuracy"], grid.borrowing.lender
+    if "accuracy" not in grid.measure:
+        given.problem(
+            "`accuracy` without accuracy in `measure`", "accuracy in `measure`, or no such key"
+        )
+    listed = entries.get("devices")
+    if listed is None or any(value.node.value == ANY for value in listed.items()):
+        (listed or given).problem(
+            f"device {ANY}, which may be {lender} itself, in a grid whose devices borrow from it",
+            "devices by name",
+        )
+    elif set(grid.devices) <= {lender}:
+        given.problem(
+            f"{lender} is the only device: none borrows from it", "another device too, or no key"
+        )
+    if missing := _find_unlent(grid, lender):
+        entries["exclude"].problem(
+            f"{lender} is left out for {missing['model']} on {missing['dataset']}, which"
+            f" {missing['device']} borrows from it",
+            "both devices left out, or neither",
+        )
+
+
+def _find_unlent(grid: Grid, lender: str) -> Mapping[str, str] | None:
+    """Return the first combination of a borrower that the grid excludes on the lender."""
+    if not grid.exclude or lender not in grid.devices:
+        return None
+    for model, dataset, device, runtime, precision, threads in product(
+        grid.models, grid.datasets, grid.devices, grid.runtimes, grid.precisions, grid.threads
+    ):
+        names = {
+            "model": model.name,
+            "dataset": dataset.label,
+            "device": device,
+            "runtime": runtime,
+            "precision": precision,
+            "threads": str(threads),
+        }
+        if not grid.excludes(names) and grid.excludes({**names, "device": lender}):
+            return names
+    return None
 
 
 def check_classes(datasets: Sequence[tuple[Value, Dataset]], grid: Grid) -> None:

@@ -69,6 +69,19 @@ class ServingProtocol:
 
 
 @dataclass(frozen=True)
+class Borrowing:
+    """Accuracy that the devices of a grid borrow from one of them, or from another.
+
+    Attributes:
+        lender: the device whose all-exit passes answer all images.
+        sample: images that each other device answers, the first of the fixed shuffle.
+    """
+
+    lender: str
+    sample: int = 500
+
+
+@dataclass(frozen=True)
 class Grid:
     """A grid file, resolved: every model verified, every data set opened.
 
@@ -81,6 +94,7 @@ class Grid:
         throughput_batches: images per batch of throughput cells, a cell for each.
         serving: the arrivals, if models are served.
         calibration: the images that the ranges of int8 are taken from; None if nothing is int8.
+        borrowing: None: every device answers all images.
         baseline: name of the model that savings are relative to; None: the first static one.
         exclude: excluded combinations, each from axis name to value.
     """
@@ -103,6 +117,7 @@ class Grid:
     serving: ServingProtocol
     energy: EnergyProtocol
     calibration: CalibrationSet | None
+    borrowing: Borrowing | None
     baseline: str | None
     exclude: tuple[Mapping[str, str], ...]
 

@@ -13,6 +13,7 @@ from jobs.grid.grid import (
     LATENCY_BATCH,
     MEASURES,
     THROUGHPUT_BATCHES,
+    Borrowing,
     LatencyProtocol,
     ServingProtocol,
 )
@@ -46,6 +47,8 @@ KEYS = {
     "batch_sizes": "Images per batch, by what is measured.",
     "measure": f"List of what to measure: {_listed(MEASURES)}. Default:"
     f" `[{', '.join(DEFAULT_MEASURES)}]`.",
+    "accuracy": "Borrows the accuracy of slow devices from a fast one. Default: every device"
+    " answers all images.",
     "latency": "How routed cells are timed.",
     "serving": "Requests that models are served with; required if serving is measured.",
     "energy": "Windows of power around each timed task, if energy is measured.",
@@ -67,6 +70,12 @@ BELOW = {
         "accuracy": f"Images per batch of the all-exit pass. Default: {ACCURACY_BATCH}.",
         "throughput": "List of images per batch of throughput cells, a cell for each. Default:"
         f" {list(THROUGHPUT_BATCHES)}.",
+    },
+    "accuracy": {
+        "borrow": "Device whose all-exit passes answer all images, by name; not `any`. The others"
+        " answer a sample, and their accuracy is that of this device, with a bound.",
+        "sample": "Images that each other device answers, the first of the fixed shuffle. Default:"
+        f" {Borrowing.sample}.",
     },
     "latency": {
         "rounds": f"Full passes over the images. Default: {LatencyProtocol.rounds}.",

@@ -12,6 +12,7 @@ from gfnet.bundle.support import REFERENCE_RUNTIME
 from jobs.common.yaml_document import Document, Value
 from jobs.grid.calibration import CalibrationSet, read_calibration
 from jobs.grid.cross_checks import (
+    check_borrowing,
     check_calibration,
     check_classes,
     check_names,
@@ -30,6 +31,7 @@ from jobs.grid.grid import (
     NAME,
     NAME_RULE,
     THROUGHPUT_BATCHES,
+    Borrowing,
     Grid,
     LatencyProtocol,
     ServingProtocol,
@@ -38,7 +40,7 @@ from jobs.grid.grid import (
 from jobs.grid.keys import BELOW, KEYS, REQUIRED
 from jobs.grid.models import GATE, Model, read_model
 from jobs.grid.threshold_axis import PATIENCE, Threshold, read_thresholds
-from jobs.machine.devices import CUDA, SLUG, SLUG_RULE
+from jobs.machine.devices import ANY, CUDA, SLUG, SLUG_RULE
 from jobs.machine.power.protocol import EnergyProtocol
 
 MAX_ROUNDS = 10_000
@@ -129,6 +131,7 @@ class _Reader:
             serving=self._serving(),
             energy=self._energy(),
             calibration=self._calibration(datasets),
+            borrowing=self._borrowing(devices),
             baseline=self._baseline([model.name for _, model in models]),
             exclude=(),
         )
@@ -140,6 +143,7 @@ class _Reader:
         check_classes(datasets, grid)
         check_calibration(self.entries, grid)
         check_serving(self.entries, grid)
+        check_borrowing(self.entries, grid)
         return grid
 
     def _items(self, key: str) -> list[Value]:
@@ -259,6 +263,21 @@ class _Reader:
             return None
         given = self.entries["calibration"]
         return read_calibration(given, datasets, self.base, may_download=self.may_download)
+
+    def _borrowing(self, devices: Sequence[str] | None) -> Borrowing | None:
+        """Return the device that accuracy is borrowed from; None if there is none, or a problem."""
+        if "accuracy" not in self.entries:
+            return None
+        fields = self.entries["accuracy"].mapping(BELOW["accuracy"], ("borrow",))
+        sample = fields["sample"].whole(1, MAX_IMAGES) if "sample" in fields else Borrowing.sample
+        if "borrow" not in fields:
+            return None
+        lender = _device(fields["borrow"], devices)
+        if fields["borrow"].node.value == ANY:
+            fields["borrow"].problem(
+                f"{ANY}, which may be any of the devices", "the name of one device, such as cuda"
+            )
+        return Borrowing(lender, sample)
 
     def _baseline(self, names: Sequence[str]) -> str | None:
         if "baseline" not in self.entries:

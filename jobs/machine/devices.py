@@ -88,9 +88,14 @@ class CudaTimer:
 
 
 def local_devices() -> tuple[str, ...]:
-    """Return the device names that a grid may use on this machine; does not load torch."""
+    """Return the device names that a grid may use on this machine; does not load torch.
+
+    Those under which its node registered them, too.
+    """
     has_files = any(map(glob, _CUDA_FILES))
-    return (ANY, CPU, CUDA) if has_files else (ANY, CPU)
+    registered = read_registration()
+    own = registered.devices if registered else ()
+    return tuple(dict.fromkeys((ANY, CPU, *((CUDA,) if has_files else ()), *own)))
 
 
 def use_device(name: str, place: int = 0) -> Device:

@@ -49,6 +49,8 @@ class Cell:
         energy: the windows in which its power is measured; None if the grid asks for no energy.
         calibration: the images that its graphs are made from, if it is a checkpoint in int8.
         arrivals: when requests arrive, if it is served.
+        borrowed_from: the device that answers all images, of which this pass answers a sample, the
+            first of the fixed shuffle; None if it answers all that the grid asks for.
     """
 
     kind: storage.CellKind
@@ -63,6 +65,7 @@ class Cell:
     energy: EnergyProtocol | None = None
     calibration: CalibrationSet | None = None
     arrivals: Arrivals | None = None
+    borrowed_from: str | None = None
 
     @cached_property
     def cell_id(self) -> str:
@@ -83,12 +86,13 @@ class Cell:
             "batch_size": self.batch_size,
             "warmup_images": self.warmup_images,
             "protocol": PROTOCOL_VERSION,
-            # No key without energy, calibration or arrivals, or under the gate: such cells keep the
-            # ids that they had before there was another choice.
+            # No key without energy, calibration, arrivals or a lender, or under the gate: such
+            # cells keep the ids that they had before there was another choice.
             **({"exit_rule": self.model.exit_rule} if self.model.exit_rule != GATE else {}),
             **({"energy": asdict(self.energy)} if self.energy else {}),
             **({"calibration": (used.images.sha256, used.count)} if used else {}),
             **({"arrivals": asdict(self.arrivals)} if self.arrivals else {}),
+            **({"borrowed_from": self.borrowed_from} if self.borrowed_from else {}),
         }
         text = _SORTED.encode(identity)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -105,15 +109,19 @@ class Cell:
 
     @cached_property
     def skipped(self) -> str | None:
-        """Why it is skipped, if that is known before anything runs; else None."""
-        setting = self.setting
-        return explain_skip(
-            self.kind,
-            setting.runtime,
-            setting.precision,
-            setting.device,
-            self.model.graph_precision,
-        )
+        """Why it is skipped, if that is known before anything runs; else None.
+
+        So is a sample whose lender cannot run the same.
+        """
+        if reason := self._explain_skip(self.setting.device):
+            return reason
+        if self.borrowed_from and (reason := self._explain_skip(self.borrowed_from)):
+            return f"its accuracy cannot be borrowed from {self.borrowed_from}: {reason}"
+        return None
+
+    def _explain_skip(self, device: str) -> str | None:
+        setting, graph_precision = self.setting, self.model.graph_precision
+        return explain_skip(self.kind, setting.runtime, setting.precision, device, graph_precision)
 
     @cached_property
     def remark(self) -> str | None:

@@ -72,16 +72,17 @@ def make_plan(grid: Grid) -> Plan:
     cells: dict[str, Cell] = {}
     points = 0
     for model, dataset, setting in _combinations(grid):
-        points += sum(threshold.holds(model) for threshold in grid.thresholds)
+        if setting.device in grid.devices:
+            points += sum(threshold.holds(model) for threshold in grid.thresholds)
         for cell in _cells(grid, model, dataset, setting):
             cells.setdefault(cell.cell_id, cell)
     return Plan(grid, points, tuple(cells.values()))
 
 
 def _combinations(grid: Grid) -> Iterator[tuple[Model, Dataset, Setting]]:
-    """Every model, data set and setting that is not excluded."""
+    """Every model, data set and setting that is not excluded; the lender's last, if it is added."""
     axes = product(
-        grid.models, grid.datasets, grid.devices, grid.runtimes, grid.precisions, grid.threads
+        grid.models, grid.datasets, _devices(grid), grid.runtimes, grid.precisions, grid.threads
     )
     for model, dataset, device, runtime, precision, threads in axes:
         setting = Setting(device, runtime, precision, threads)
@@ -90,20 +91,32 @@ def _combinations(grid: Grid) -> Iterator[tuple[Model, Dataset, Setting]]:
             "dataset": dataset.label,
             **{axis: str(value) for axis, value in vars(setting).items()},
         }
-        if not grid.excludes(names):
+        # A lender that is none of the grid's devices is there for those that are.
+        asked = [device] if device in grid.devices else grid.devices
+        if not all(grid.excludes({**names, "device": each}) for each in asked):
             yield model, dataset, setting
+
+
+def _devices(grid: Grid) -> tuple[str, ...]:
+    """The devices of a grid, and the lender of their accuracy."""
+    lender = (grid.borrowing.lender,) if grid.borrowing else ()
+    return tuple(dict.fromkeys((*grid.devices, *lender)))
 
 
 def _cells(grid: Grid, model: Model, dataset: Dataset, setting: Setting) -> Iterator[Cell]:
     """The cells of each kind that the grid asks for, in the order of `storage.KINDS`.
 
-    An all-exit pass takes all images once; timed cells take the first of them in rounds. A static
-    model is routed once, one with gates once per threshold that is written out.
+    An all-exit pass takes all images once, or a sample if the device borrows its accuracy; timed
+    cells take the first of them in rounds. A static model is routed once, one with gates once per
+    threshold that is written out. A lender that is none of the grid's devices only answers.
     """
+    borrowing = grid.borrowing
+    is_borrower = borrowing is not None and setting.device != borrowing.lender
+    answered = min(borrowing.sample, dataset.count) if borrowing and is_borrower else dataset.count
     images = min(dataset.count, grid.latency.images)
     untimed = {
-        "batch_size": min(grid.accuracy_batch, dataset.count),
-        "images": dataset.count,
+        "batch_size": min(grid.accuracy_batch, answered),
+        "images": answered,
         "rounds": 1,
         "warmup_images": 0,
     }
@@ -115,6 +128,9 @@ def _cells(grid: Grid, model: Model, dataset: Dataset, setting: Setting) -> Iter
     for kind in storage.KINDS.values():
         if not set(kind.measures) & set(grid.measure) or (kind.needs_gates and not model.gates):
             continue
+        if kind.is_timed and setting.device not in grid.devices:
+            continue
+        lender = borrowing.lender if borrowing and answered < dataset.count else None
         numbers = in_one_task if kind.is_by_part else timed if kind.is_timed else untimed
         loads = _loads(kind, images, grid, model) or [numbers]
         routes = written if kind.is_routed and model.gates else [()]
@@ -127,6 +143,7 @@ def _cells(grid: Grid, model: Model, dataset: Dataset, setting: Setting) -> Iter
                 thresholds=thresholds,
                 energy=energy if kind.has_energy else None,
                 calibration=grid.calibration if is_quantised else None,
+                borrowed_from=None if kind.is_timed else lender,
                 **load,
             )
 

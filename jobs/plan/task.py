@@ -12,9 +12,6 @@ from jobs.grid.grid import SHARD_IMAGES
 from jobs.machine.power.protocol import EnergyProtocol
 from jobs.plan.arrivals import Arrivals
 
-NEW_BUNDLE = "a repaired bundle has another digest: submit a new run"
-"""Ends the error of a cell whose bundle cannot be used: resuming would refuse the repaired one."""
-
 
 @dataclass(frozen=True)
 class Shard:

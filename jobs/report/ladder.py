@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from jobs.analysis.curve import explain_borrowed
 from jobs.analysis.latency_intervals import Means, make_key
 from jobs.common.formatting import (
     PLACE,
@@ -12,7 +13,9 @@ from jobs.common.formatting import (
     Row,
     energy_sources,
     find_axes,
+    format_accuracy,
     format_axes,
+    format_blocks,
     format_constant,
     format_count,
     format_fixed,
@@ -53,13 +56,13 @@ def ladder_rows(rows: Sequence[Row], means: Means | None) -> Iterator[tuple[str,
             str(row["model"]),
             *format_axes(row, axes),
             format_threshold(row),
-            format_fixed(row["acc1"], 2),
+            format_accuracy(row),
             format_fixed(row["forward_ms"], _DIGITS),
             "INVALID" if invalid else format_margin(mean, _DIGITS),
             *(format_speedup(row) if is_compared else ()),
             format_fixed(None if invalid else row["energy_mj"], 2),
             "–" if invalid or saving is None else f"{saving:.1f} %",
-            format_fixed(row["mean_blocks"], 2),
+            format_blocks(row),
             *(format_fixed(None if invalid else row[f"p{p}_ms"], _DIGITS) for p in (50, 90, 99)),
             format_fixed(row["acc5"], 2),
             format_count(row["params"]),
@@ -105,6 +108,7 @@ def collect_notes(report: Report, setting: Setting) -> list[str]:
         for row in select_setting(report.curve, setting)
         if row["forward_ms_note"]
     ]
+    notes += explain_borrowed(select_setting(report.curve, setting))
     for each in report.passes:
         if setting_key(each.cell) == setting and each.cell["exit_energy_mj_note"]:
             note = each.cell["exit_energy_mj_note"]

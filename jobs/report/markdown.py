@@ -6,7 +6,14 @@ import re
 from collections.abc import Iterator, Sequence
 
 from jobs.analysis.curve import make_curves, select_undominated, thin_out
-from jobs.common.formatting import SETTING, format_error, format_fixed, format_setting
+from jobs.common.formatting import (
+    SETTING,
+    format_accuracy,
+    format_blocks,
+    format_error,
+    format_fixed,
+    format_setting,
+)
 from jobs.common.tables import format_value, markdown_table
 from jobs.report.ladder import collect_notes, describe_missing, make_ladder
 from jobs.report.read import Report, Setting, select_setting
@@ -71,8 +78,8 @@ def _setting(report: Report, setting: Setting) -> Iterator[str]:
             (
                 name,
                 row["threshold"],
-                format_fixed(row["acc1"], 2),
-                format_fixed(row["mean_blocks"], 2),
+                format_accuracy(row),
+                format_blocks(row),
                 f"{format_fixed(row['forward_ms'], 3)} {format_error(row)}".rstrip(),
                 format_fixed(row["energy_mj"], 2),
             )

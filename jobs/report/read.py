@@ -142,10 +142,11 @@ def select_setting(rows: Sequence[Row], setting: Setting) -> list[Row]:
 
 def read_report(root: storage.Root, run_id: str) -> Report:
     """Run all queries of the report for one run."""
-    (run,) = storage.named_query(root, "run_progress", run_ids=[run_id]).to_pylist()
-    (details,) = (each for each in storage.list_runs(root) if each.run_id == run_id)
-    answers = {name: table.to_pylist() for name, table in ask_figures(root, [run_id]).items()}
-    report = complete_report(root, make_report(run, details, answers))
+    with storage.one_moment():
+        (run,) = storage.named_query(root, "run_progress", run_ids=[run_id]).to_pylist()
+        details = storage.find_run(root, run_id)
+        answers = {name: table.to_pylist() for name, table in ask_figures(root, [run_id]).items()}
+        report = complete_report(root, make_report(run, details, answers))
     told = storage.named_query(root, "told", run_id=run_id).to_pylist()
     return replace(report, told=told, history=list(_history(root, run_id, report.ladder)))
 
@@ -174,6 +175,11 @@ def make_report(run: Row, details: storage.RunRow, answers: Mapping[str, Sequenc
 
 def complete_report(root: storage.Root, report: Report) -> Report:
     """Read what takes long: all that `is_whole` stands for, but not other nights."""
+    with storage.one_moment():
+        return _complete_report(root, report)
+
+
+def _complete_report(root: storage.Root, report: Report) -> Report:
     run_id = report.details.run_id
 
     def ask(name: str, **parameters: object) -> list[Row]:
@@ -187,7 +193,7 @@ def complete_report(root: storage.Root, report: Report) -> Report:
         thresholds = first_thresholds(report.ladder, cell)
         images = ask(
             "exit_images",
-            cell_id=cell["cell_id"],
+            cell_id=cell["source_id"],
             thresholds=list(thresholds),
             most=SHOWN_IMAGES,
         )
@@ -248,7 +254,7 @@ def _read_pass(
 
 def _read_classes(root: storage.Root, run_id: str, cell: Row, exits: int) -> PassClasses:
     rows = storage.named_query(
-        root, "exit_predictions", run_ids=[run_id], run_id=run_id, cell_id=cell["cell_id"]
+        root, "exit_predictions", run_ids=[run_id], run_id=run_id, cell_id=cell["source_id"]
     )
     names = storage.named_query(
         root, "class_names", run_ids=[run_id], dataset_sha256=cell["dataset_sha256"]

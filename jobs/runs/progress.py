@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 LINE_INTERVAL_S = 5.0
 """Least time between two lines if there is no terminal."""
 
+DRAWS_PER_S, DRAW_BURST = 10.0, 50.0
+"""How often the live view is drawn in the long run, and how often in a row: drawing it takes longer
+than a short task's share of the driver."""
+
 KEPT_ROWS = 4
 """Rows of a terminal that the live view leaves to the messages above it."""
 
@@ -81,6 +85,7 @@ class Progress(RunEvents):
         self._said: set[tuple[str, str]] = set()
         self._devices = DeviceLines(plan, done, self._name, clock)
         self._began_s = self._written_s = clock()
+        self._draws, self._draws_at_s = DRAW_BURST, self._began_s
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> Self:
@@ -168,13 +173,24 @@ class Progress(RunEvents):
         return text if left_s is None else f"{text}, {format_duration(left_s)} left"
 
     def _show(self) -> None:
-        if self._console.is_terminal:
-            self._live.update(self._view(), refresh=True)
-            return
         is_last = self._finished == self._total
+        if self._console.is_terminal:
+            if is_last or self._may_draw():
+                self._live.update(self._view(), refresh=True)
+            return
         if is_last or self._clock() - self._written_s >= LINE_INTERVAL_S:
             self._written_s = self._clock()
             self._console.print(self.line(), soft_wrap=True)
+
+    def _may_draw(self) -> bool:
+        """Whether the live view may be drawn again now; counts as drawn if so."""
+        now_s = self._clock()
+        left = self._draws + (now_s - self._draws_at_s) * DRAWS_PER_S
+        self._draws, self._draws_at_s = min(left, DRAW_BURST), now_s
+        if self._draws < 1:
+            return False
+        self._draws -= 1
+        return True
 
     def _view(self) -> Group:
         """The bar and the counts, and below them a line per device."""

@@ -64,6 +64,8 @@ def resolve_inputs(cells: Iterable[Cell]) -> ResolvedInputs:
                 "content": used.images.sha256,
                 "images": used.count,
             }
+        if cell.borrowed_from:
+            continue  # a sample may grow, and a batch holds no more than it: other cells
         kind = format_kind(cell.kind, None, cell.batch_size)  # one name for all rates of arrivals
         found[f"{kind} of {model.name} on {dataset.label}"] = {
             "batch_size": cell.batch_size,
@@ -91,6 +93,8 @@ def resolve_rows(rows: Iterable[storage.CellRow]) -> ResolvedInputs:
                 "content": row.calibration_sha256,
                 "images": row.calibration_images,
             }
+        if row.borrowed_from:
+            continue
         kind = format_kind(str(row.kind), None, row.batch_size or 0)
         found[f"{kind} of {row.model} on {row.dataset}"] = {
             "batch_size": row.batch_size,

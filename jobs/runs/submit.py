@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -261,28 +263,30 @@ class _Session:
             if interrupts.is_cancelled:
                 mark_cancelled(store)
             raise RunInterruptedError(run_id, is_cancelled=interrupts.is_cancelled) from err
-        store.merge()
         status: storage.RunStatus = "done" if is_done else "failed"
         store.save_run(replace(store.run, status=status, finished_at=now()))
         return Ended(run_id, is_done)
 
     def _drive(self, done: Done, interrupts: Interrupts, *, is_needed: bool) -> bool:
-        """Start an executor, drive the run on it, and stop it in any case."""
+        """Drive the run on an executor, which is stopped in any case, and merge the run's files."""
         plan = self.plan
         if is_needed and self.target.starting:
             self.narrate(self.target.starting)
         executor = self.target.executor(plan) if is_needed else InlineExecutor(Sources.of(plan))
         # Take the signals only after the executor starts: Ray takes them over when it starts.
-        with interrupts, Progress(plan, done) as progress:
+        with interrupts, Progress(plan, done) as progress, ExitStack() as running:
+            running.callback(executor.close)
+            driver = Driver(self.store, plan, executor, progress, wait_s=self.target.wait_s)
             try:
-                driver = Driver(self.store, plan, executor, progress, wait_s=self.target.wait_s)
-                try:
-                    return driver.run()
-                except KeyboardInterrupt:
-                    driver.save()
-                    raise
-            finally:
-                executor.close()
+                is_done = driver.run()
+            except KeyboardInterrupt:
+                driver.save()
+                raise
+            with ThreadPoolExecutor(1) as pool:  # Ray takes a moment to end
+                merging = pool.submit(self.store.merge)
+                running.close()
+            merging.result()
+            return is_done
 
 
 def _create(

@@ -6,10 +6,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from jobs.plan.cell import Cell
-from jobs.plan.task import Outcome, Task
 from storage import CellRow, rows_per_image
+
+if TYPE_CHECKING:  # `gfjobs status` needs no plan
+    from jobs.plan.cell import Cell
+    from jobs.plan.task import Outcome, Task
 
 Workload = tuple[str, str, str, str, str]
 """What has one speed: kind, model, runtime, precision and device."""

@@ -11,8 +11,9 @@ from gfnet.runtimes import is_runtime_built
 from gfnet.runtimes.availability import unavailable
 from gfnet.runtimes.int8 import CalibrationImages
 from gfnet.tensors import Buffer
+from jobs.common.errors import NEW_BUNDLE
 from jobs.machine.devices import CPU, Device
-from jobs.plan.task import NEW_BUNDLE, Task
+from jobs.plan.task import Task
 from jobs.worker.startup import Startup
 
 LoadedModel = gfnet.GFNet | gfnet.BundleModel

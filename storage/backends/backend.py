@@ -140,6 +140,15 @@ class Backend(ABC):
         """
 
     @abstractmethod
+    def publish_all_new(self, names: Sequence[str], content: bytes) -> None:
+        """Make several new files of one content in this folder; `sync` of it makes them durable.
+
+        Raises:
+            FileExistsError: one of them exists with other content.
+            OSError: one cannot be written. In both cases others may be there.
+        """
+
+    @abstractmethod
     def rename(self, name: str) -> Self:
         """Rename this file within its folder, replacing any file of that name.
 

@@ -21,7 +21,7 @@ from storage.backends.file_lock import FileLease, lease_holder
 from storage.backends.handles import LocalFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from storage.backends.backend import Lease
 
@@ -127,6 +127,18 @@ class LocalBackend(Backend):
             with contextlib.suppress(OSError):
                 self.path.unlink()
             raise
+
+    def publish_all_new(self, names: Sequence[str], content: bytes) -> None:
+        """Write one temporary file, and give it all the names: one flush for any number of them."""
+        temporary = LocalBackend(self.path / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
+        try:
+            for name in names:
+                if not temporary.path.exists():  # at first, and on a disk without hard links
+                    temporary.write(content)
+                _link(temporary.path, self.path / name)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.path.unlink()
 
     def rename(self, name: str) -> LocalBackend:
         """Rename the file, and flush the folder."""

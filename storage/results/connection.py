@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from concurrent.futures import ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, NamedTuple
 
 import duckdb
 import pyarrow as pa
 
 from storage.errors import QueryError, StorageError
 from storage.results.contents import read_contents
+from storage.results.interrupts import run_interruptible
 from storage.results.refusals import (
     changes_something,
     explain_memory,
@@ -18,19 +19,16 @@ from storage.results.refusals import (
     fill_message,
     refuse_lost_rows,
 )
-from storage.results.views import create_views
+from storage.results.views import Views
 from storage.runs.layout import existing_root, reading, retry_until_stable
 from storage.sql.macros import find_named, query_statement, runs_asked_for
 from storage.sql.sandbox import Mount, open_duckdb, restrict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from storage.backends import Root
 
-T = TypeVar("T")
-
-_INTERRUPT_EVERY_S = 0.1
 _OF_CHANGES = (["Count"], ["Success"])
 """Columns of DuckDB's answer to a statement that only changes something."""
 
@@ -71,6 +69,7 @@ def connect(
 class _Opened(NamedTuple):
     connection: duckdb.DuckDBPyConnection
     mount: Mount
+    views: Views
 
 
 class _StaleError(StorageError):
@@ -78,9 +77,21 @@ class _StaleError(StorageError):
 
 
 def _list_and_open(
-    root: Root, run_ids: Collection[str] | None, sql: str | None, memory: str | None = None
+    root: Root,
+    run_ids: Collection[str] | None,
+    sql: str | None,
+    memory: str | None = None,
+    *,
+    is_shared: bool = False,
 ) -> _Opened:
     """Open a connection with all that a statement may use; None: with everything.
+
+    Args:
+        root: as for `connect`.
+        run_ids: likewise.
+        sql: the statement.
+        memory: as for `connect`.
+        is_shared: whether more may be created for queries of ours, which follow.
 
     Raises: _StaleError: a merge or a removal deleted a file meanwhile.
     """
@@ -91,18 +102,52 @@ def _list_and_open(
         mount = Mount(connection, backend)
         try:
             contents = read_contents(backend, run_ids)
-            create_views(connection, mount, contents, sql)
-            restrict(connection)
-            if gone := contents.gone():
-                raise _StaleError(f"{', '.join(gone)} was removed: a run is changing; try again")
         except FileNotFoundError as err:
             raise _StaleError(f"{err}: a run is changing; try again") from err
-        except duckdb.Error as err:
-            if mount.is_stale:
-                raise _StaleError(f"{mount.refusal}: a run is changing; try again") from err
-            raise
+        views = Views(connection, mount, contents, keeps_all=is_shared)
+        result = _Opened(connection, mount, views)
+        _create_views(result, sql)
+        restrict(connection, is_locked=not is_shared)
         opened.pop_all()
-    return _Opened(connection, mount)
+    return result
+
+
+def _create_views(opened: _Opened, sql: str | None) -> None:
+    """Create what a statement may use; raises like `_list_and_open`."""
+    try:
+        contents = opened.views.create(sql)
+        if gone := contents.gone():
+            raise _StaleError(f"{', '.join(gone)} was removed: a run is changing; try again")
+    except FileNotFoundError as err:
+        raise _StaleError(f"{err}: a run is changing; try again") from err
+    except duckdb.Error as err:
+        if opened.mount.is_stale:
+            raise _StaleError(f"{opened.mount.refusal}: a run is changing; try again") from err
+        raise
+
+
+_SHARED: ContextVar[dict[tuple[str, ...], _Opened] | None] = ContextVar("shared", default=None)
+
+
+@contextlib.contextmanager
+def one_moment() -> Iterator[None]:
+    """Let named queries about the same runs share a connection, until the block ends.
+
+    They read the rows of one moment: that of the first query; if files of it were merged or removed
+    meanwhile, of a later one. What several of them use, such as the verdict on exit costs, is
+    computed once. Queries in other threads share nothing, nor do queries about all runs.
+    """
+    if _SHARED.get() is not None:
+        yield
+        return
+    shared: dict[tuple[str, ...], _Opened] = {}
+    token = _SHARED.set(shared)
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
+        for opened in shared.values():
+            opened.connection.close()
 
 
 def query(
@@ -142,7 +187,8 @@ def named_query(
         StorageError: no such query or root.
         QueryError: DuckDB refused, for example a missing parameter.
     """
-    return _query(root, query_statement(name), parameters or None, run_ids)
+    shared = _SHARED.get() if run_ids is not None else None
+    return _query(root, query_statement(name), parameters or None, run_ids, shared=shared)
 
 
 def _query(
@@ -151,8 +197,12 @@ def _query(
     parameters: Mapping[str, object] | None,
     run_ids: Collection[str] | None,
     memory: str | None = None,
+    *,
+    shared: dict[tuple[str, ...], _Opened] | None = None,
 ) -> pa.Table:
     def attempt(names: str | None) -> pa.Table:
+        if shared is not None and run_ids is not None and names is not None:
+            return _read_shared(shared, root, run_ids, sql, parameters)
         return _run(_list_and_open(root, run_ids, names, memory), sql, parameters)
 
     with _explained(root, run_ids, sql):
@@ -161,6 +211,26 @@ def _query(
         except duckdb.CatalogException:
             # It names something that does not exist, or that cannot be found by its text.
             return retry_until_stable(lambda: attempt(None), _StaleError)
+
+
+def _read_shared(
+    shared: dict[tuple[str, ...], _Opened],
+    root: Root,
+    run_ids: Collection[str],
+    sql: str,
+    parameters: Mapping[str, object] | None,
+) -> pa.Table:
+    key = (str(root), *sorted(set(run_ids)))
+    try:
+        if key in shared:
+            _create_views(shared[key], sql)
+        else:
+            shared[key] = _list_and_open(root, run_ids, sql, is_shared=True)
+        return _read(shared[key], sql, parameters)
+    except BaseException:  # it may be stale, or have only some of the views
+        if key in shared:
+            shared.pop(key).connection.close()
+        raise
 
 
 class Session:
@@ -260,7 +330,7 @@ def _run(opened: _Opened, sql: str, parameters: Mapping[str, object] | None) -> 
 def _read(opened: _Opened, sql: str, parameters: Mapping[str, object] | None) -> pa.Table:
     connection = opened.connection
     try:
-        table = _interruptible(connection, lambda: _rows(connection, sql, parameters))
+        table = run_interruptible(connection, lambda: _rows(connection, sql, parameters))
     except duckdb.Error as err:
         if opened.mount.is_stale:
             raise _StaleError(f"{opened.mount.refusal}: a run is changing; try again") from err
@@ -278,23 +348,6 @@ def _rows(
     relation = connection.sql(sql, params=parameters)
     # A statement without rows, or only a comment.
     return pa.table({}) if relation is None else relation.to_arrow_table()
-
-
-def _interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) -> T:
-    """Run queries in a thread of their own, so that Ctrl-C ends them within moments.
-
-    DuckDB 2.0 looks for signals itself, but one of its threads may miss the interrupt and run to
-    its end, for as long as that takes, while the main thread waits for it out of Python's reach.
-    """
-    with ThreadPoolExecutor(1) as pool:
-        working = pool.submit(work)
-        try:
-            return working.result()
-        except KeyboardInterrupt:
-            while not working.done():
-                connection.interrupt()
-                wait([working], timeout=_INTERRUPT_EVERY_S)
-            raise
 
 
 def _distinct(names: list[str]) -> list[str]:

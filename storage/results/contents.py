@@ -18,11 +18,11 @@ import pyarrow as pa
 from storage.errors import DamagedError
 from storage.runs.history import COPIED_TABLES, History
 from storage.runs.layout import REGRESSIONS_FILE, files_by_id, is_visible, run_paths, visible_runs
-from storage.runs.listing import read_cell_rows, read_own_table, read_run
+from storage.runs.listing import read_cell_rows, read_own_table, read_run_table
 from storage.runs.manifests import entries_to_table, read_snapshot
 from storage.runs.summaries import Inputs, is_current
 from storage.sql.macros import SUMMARISED, definition
-from storage.tables.records import RunRow, rows_to_table
+from storage.tables.records import RunRow, rows_to_table, table_to_rows
 from storage.tables.schemas import SORT_KEYS, join_tables
 
 if TYPE_CHECKING:
@@ -45,9 +45,13 @@ class Run:
         self._tables: dict[str, pa.Table | None] = {}
 
     @functools.cached_property
+    def _row_table(self) -> pa.Table:
+        return read_run_table(self._root, self.run_id)
+
+    @functools.cached_property
     def rows(self) -> tuple[RunRow, ...]:
         """Its row of `runs`; empty if the run was removed meanwhile."""
-        return read_run(self._root, self.run_id)
+        return table_to_rows(RunRow, self._row_table)
 
     @functools.cached_property
     def snapshot(self) -> Snapshot:
@@ -72,7 +76,7 @@ class Run:
     def table(self, name: str) -> pa.Table | None:
         """Return its rows of `runs`, `cells` or `nodes`; None if there is no such file."""
         if name == "runs":
-            return rows_to_table(RunRow, self.rows)
+            return self._row_table
         if name not in self._tables:
             self._tables[name] = None
             with contextlib.suppress(FileNotFoundError):
@@ -202,7 +206,7 @@ class Contents:
             ]
         else:
             tables = [table for run in self.runs if (table := run.table(name)) is not None]
-            if name == "runs":
+            if name == "runs" and self.damaged:
                 tables.append(rows_to_table(RunRow, self.damaged))
         return join_tables(name, tables)
 

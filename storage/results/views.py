@@ -8,12 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from storage.results.interrupts import run_interruptible
 from storage.runs.history import COPIED_TABLES
 from storage.runs.summaries import PLACE, order, stored_scan
-from storage.sql.macros import EXPRESSIONS, SUMMARISED, create_questions, find_needed
+from storage.sql.macros import (
+    EXPRESSIONS,
+    SMALL_QUESTIONS,
+    SUMMARISED,
+    create_questions,
+    find_needed,
+    find_repeated,
+)
 from storage.sql.text import parquet_scan, quote, view_sql
 from storage.tables.parquet import check_columns
-from storage.tables.schemas import TABLES
+from storage.tables.schemas import TABLES, make_empty_table
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -33,36 +41,81 @@ _SMALL = "small"
 _UNSUMMARISED = "unsummarised"
 
 
-def create_views(
-    connection: duckdb.DuckDBPyConnection, mount: Mount, contents: Contents, sql: str | None
-) -> None:
-    """Create the tables, views and macros that a statement may use; None: all of them.
+class Views:
+    """Creates what statements may use on a connection, as they come.
 
-    Raises: DamagedError: a run that was requested by name is damaged.
+    Of runs that were requested by name, what a statement uses several times is computed once.
+
+    Args:
+        connection: a new database.
+        mount: its files.
+        contents: the runs to show.
+        keeps_all: whether all that may be used several times is computed once, for statements to
+            come; only for runs that were requested by name.
     """
-    contents = contents.readable(find_needed(sql, through=()), find_needed(sql))
-    stored = {
-        view: parts
-        for view in SUMMARISED
-        if view in find_needed(sql) and (parts := _stored_parts(mount, contents, view))
-    }
-    names = find_needed(sql, through=set(SUMMARISED) - set(stored))
-    connection.execute(f"CREATE SCHEMA {_SMALL}")
-    _create_tables(connection, mount, "main", contents, names)
-    others = contents.unsummarised if stored else None
-    inner: frozenset[str] = frozenset()
-    if others and not others.is_empty:
-        inner = find_needed(" ".join(stored))
-        connection.execute(f"CREATE SCHEMA {_UNSUMMARISED}")
-        _create_tables(connection, mount, _UNSUMMARISED, others, inner)
-    create_questions(connection, (names | inner) & set(EXPRESSIONS))
-    if inner:
-        # Names in a view are looked up in the view's own schema, then in main.
-        connection.execute(f"SET search_path = '{_UNSUMMARISED},main'")
-        create_questions(connection, inner - set(EXPRESSIONS))
-        connection.execute("SET search_path = 'main'")
-    _create_stored(connection, stored, [_UNSUMMARISED] if inner else [])
-    create_questions(connection, names - set(stored) - set(EXPRESSIONS))
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        mount: Mount,
+        contents: Contents,
+        *,
+        keeps_all: bool = False,
+    ) -> None:
+        self._connection, self._mount, self._contents = connection, mount, contents
+        self._keeps_all = keeps_all
+        self._created: frozenset[str] = frozenset()
+        self._unsummarised: frozenset[str] = frozenset()
+        self._stored: dict[str, list[str]] = {}
+        connection.execute(f"CREATE SCHEMA {_SMALL}; CREATE SCHEMA {_UNSUMMARISED}")
+
+    def create(self, sql: str | None) -> Contents:
+        """Create the tables, views and macros that a statement may use; None: all of them.
+
+        Returns: the runs that they show.
+
+        Raises:
+            DamagedError: a run that was requested by name is damaged.
+            KeyboardInterrupt: the user ended it.
+        """
+        asked = find_needed(sql)
+        contents = self._contents.readable(find_needed(sql, through=()), asked)
+        for view in (asked & set(SUMMARISED)) - self._created:
+            self._stored[view] = _stored_parts(self._mount, contents, view)
+        stored = {view: parts for view in SUMMARISED if (parts := self._stored.get(view))}
+        names = find_needed(sql, through=set(SUMMARISED) - set(stored)) - self._created
+        _create_tables(self._connection, self._mount, "main", contents, names)
+        others = contents.unsummarised if stored else None
+        inner: frozenset[str] = frozenset()
+        if others and not others.is_empty:
+            inner = find_needed(" ".join(stored)) - self._unsummarised
+            _create_tables(self._connection, self._mount, _UNSUMMARISED, others, inner)
+        expressions = ((names | inner) & set(EXPRESSIONS)) - self._created
+        create_questions(self._connection, expressions)
+        if inner:
+            # Names in a view are looked up in the view's own schema, then in main.
+            self._connection.execute(f"SET search_path = '{_UNSUMMARISED},main'")
+            self._create_questions(contents, inner - set(EXPRESSIONS), " ".join(stored))
+            self._connection.execute("SET search_path = 'main'")
+        new = {view: parts for view, parts in stored.items() if view in names}
+        has_others = bool(inner or self._unsummarised)
+        _create_stored(self._connection, new, [_UNSUMMARISED] if has_others else [])
+        self._create_questions(contents, names - set(stored) - set(EXPRESSIONS), sql)
+        self._created |= names | expressions
+        self._unsummarised |= inner
+        return contents
+
+    def _create_questions(self, contents: Contents, names: frozenset[str], sql: str | None) -> None:
+        kept: Collection[str] = ()
+        run_ids = [run.run_id for run in contents.runs]
+        if self._keeps_all:
+            kept = SMALL_QUESTIONS
+        elif contents.is_chosen and sql is not None:
+            kept = find_repeated(sql, names)
+        create_questions(self._connection, names, kept, run_ids, self._execute)
+
+    def _execute(self, statement: str) -> object:
+        return run_interruptible(self._connection, lambda: self._connection.execute(statement))
 
 
 def _create_tables(
@@ -88,7 +141,7 @@ def _create_tables(
             parts.append(f"{scan} WHERE {_is_not(contents.stale)}")
         if found:
             parts.append(parquet_scan(table, [mount.name_of(file) for _, file in found]))
-        rows = contents.small_table(table) if table in _WHOLE else TABLES[table].empty_table()
+        rows = contents.small_table(table) if table in _WHOLE else make_empty_table(table)
         _create_table(connection, schema, table, parts, rows)
 
 

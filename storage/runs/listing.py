@@ -15,7 +15,8 @@ from storage.runs.folder import take_run
 from storage.runs.history import History, unseal
 from storage.runs.layout import existing_root, reading, retry_until_stable, run_paths, visible_runs
 from storage.tables.parquet import read_table
-from storage.tables.records import CellRow, NodeRow, RunRow, table_to_rows
+from storage.tables.records import CellRow, NodeRow, RunRow, rows_to_table, table_to_rows
+from storage.tables.schemas import make_empty_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,17 +67,27 @@ def read_run(root: Backend, run_id: str) -> tuple[RunRow, ...]:
 
     Raises: DamagedError: it does not hold what was written.
     """
+    return table_to_rows(RunRow, read_run_table(root, run_id))
+
+
+def read_run_table(root: Backend, run_id: str) -> pa.Table:
+    """Read one run's row as `read_run`, as a table of at most one row.
+
+    It is not made of the row: pyarrow imports pandas, if it is installed, to make a table of
+    values, which takes a quarter of the time of `gfjobs runs`.
+    """
     paths = run_paths(root, run_id)
     try:
-        run = read_row(paths)
-        if run.status == "running" and not paths.folder.is_leased():
+        table = _read_row_table(paths)
+        if _is_running(table) and not paths.folder.is_leased():
             # A driver that ended in between saved its row before it released the lease.
-            run = read_row(paths)
-            if run.status == "running":
-                run = dataclasses.replace(run, status="interrupted")
+            table = _read_row_table(paths)
+            if _is_running(table):
+                (run,) = table_to_rows(RunRow, table)
+                table = rows_to_table(RunRow, [dataclasses.replace(run, status="interrupted")])
     except FileNotFoundError:
-        return ()
-    return (run,)
+        return make_empty_table("runs")
+    return table
 
 
 def read_row(paths: RunPaths) -> RunRow:
@@ -86,10 +97,19 @@ def read_row(paths: RunPaths) -> RunRow:
         DamagedError: it does not hold what was written.
         FileNotFoundError: there is no such run.
     """
-    rows = table_to_rows(RunRow, read_own_table(paths, paths.run))
+    return table_to_rows(RunRow, _read_row_table(paths))[0]
+
+
+def _read_row_table(paths: RunPaths) -> pa.Table:
+    table = read_own_table(paths, paths.run)
+    rows = table_to_rows(RunRow, table)  # which checks the columns
     if len(rows) != 1:
         raise DamagedError(f"{paths.run} is damaged ({len(rows)} rows instead of one)")
-    return rows[0]
+    return table
+
+
+def _is_running(table: pa.Table) -> bool:
+    return bool(table["status"][0].as_py() == "running")
 
 
 def read_cell_rows(paths: RunPaths) -> tuple[CellRow, ...]:

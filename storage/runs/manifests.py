@@ -6,8 +6,8 @@ manifest names it, and a manifest is live if no other supersedes it. So a commit
 tables, and a merge of a thousand commits, both happen in one step.
 
 Two manifests that would make a row count twice can never both be published, even if locks fail: a
-commit is named after its shard, and a merge after the number of merges before it, so the later of
-two writers finds the name taken.
+commit is named after its shard (of several shards, see `storage.runs.claims`), and a merge after
+the number of merges before it, so the later of two writers finds the name taken.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from storage.errors import DamagedError, StorageError
 from storage.runs.layout import checked_name
 from storage.tables.answers import ANSWERS, unanswered
 from storage.tables.parquet import read_table
-from storage.tables.schemas import SCHEMA_VERSION, build_table, check_version
+from storage.tables.schemas import SCHEMA_VERSION, build_table, check_version, make_empty_table
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -40,6 +40,9 @@ _NUMBERED = re.compile(rf"{MERGED_PREFIX}g(\d+)\.json")
 
 # Tries of a reader; one merge disturbs it once.
 _ATTEMPTS = 100
+
+CommitKey = tuple[str, int, int]
+"""cell_id, round and shard."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +70,7 @@ class CommitEntry:
     peak_device_bytes: int | None = None
 
     @property
-    def key(self) -> tuple[str, int, int]:
+    def key(self) -> CommitKey:
         """cell_id, round, shard; each key may be committed once."""
         return self.cell_id, self.round, self.shard
 
@@ -88,7 +91,9 @@ class Summary:
 class Manifest:
     """The content of a manifest file; `files` are names in `<run>/data`, by table.
 
-    `digests` are SHA-256 in hex by file name; manifests before schema version 4 have none.
+    `digests` are SHA-256 in hex by file name; manifests before schema version 4 have none. One with
+    `claimed_for` commits nothing: it holds a shard's name for the manifest of that name, which
+    commits the shard with others (storage.runs.claims).
     """
 
     entries: tuple[CommitEntry, ...]
@@ -96,6 +101,7 @@ class Manifest:
     supersedes: tuple[str, ...] = ()
     digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
     summary: Summary | None = None
+    claimed_for: str | None = None
 
     def named(self) -> list[str]:
         """Return the names of all its data files."""
@@ -181,14 +187,15 @@ class Snapshot:
         return counts
 
 
-def manifest_name(entry: CommitEntry, superseded: Collection[str]) -> str:
-    """Return the name of a commit's manifest, made from its key: a second commit finds it taken.
+def candidate_names(key: CommitKey) -> Iterator[str]:
+    """Yield the names that the manifest of a shard may have, the first that was never used counts.
 
-    If the shard was dropped before, the name has a number too, since no name is used again.
+    They are made from its key, so that a second commit finds the name taken; once the shard was
+    dropped, with a number, since no name is used again.
     """
-    key = f"{checked_name(entry.cell_id, 'cell_id')}.{entry.round}.{entry.shard}"
-    names = itertools.chain([f"{key}.json"], (f"{key}.{n}.json" for n in itertools.count(1)))
-    return next(name for name in names if name not in superseded)
+    cell_id, number, shard = key
+    stem = f"{checked_name(cell_id, 'cell_id')}.{number}.{shard}"
+    return itertools.chain([f"{stem}.json"], (f"{stem}.{n}.json" for n in itertools.count(1)))
 
 
 def merge_name(snapshot: Snapshot) -> str:
@@ -236,6 +243,8 @@ def manifest_bytes(manifest: Manifest) -> bytes:
         "digests": dict(manifest.digests),
         "summary": manifest.summary and dataclasses.asdict(manifest.summary),
     }
+    if manifest.claimed_for:
+        content["claimed_for"] = manifest.claimed_for
     return json.dumps(content).encode()
 
 
@@ -285,10 +294,10 @@ def find_copies(live: Mapping[str, Manifest]) -> dict[str, str]:
         is_ours = name.startswith((MERGED_PREFIX, *starts))
         return not is_ours, -len(live[name].named()), len(name), name
 
-    taken: dict[str | tuple[str, int, int], str] = {}
+    taken: dict[str | CommitKey, str] = {}
     found: dict[str, str] = {}
     for name in sorted(live, key=rank):
-        named: list[str | tuple[str, int, int]] = [
+        named: list[str | CommitKey] = [
             *live[name].named(),
             *(entry.key for entry in live[name].entries),
         ]
@@ -307,6 +316,8 @@ def manifest_names(paths: RunPaths) -> list[str]:
 
 def entries_to_table(run_id: str, entries: Sequence[CommitEntry]) -> pa.Table:
     """Turn entries of one run into rows of the table `commits`."""
+    if not entries:  # as of all runs that are merged
+        return make_empty_table("commits")
     columns: dict[str, object] = {
         field.name: [getattr(entry, field.name) for entry in entries]
         for field in dataclasses.fields(CommitEntry)
@@ -315,7 +326,7 @@ def entries_to_table(run_id: str, entries: Sequence[CommitEntry]) -> pa.Table:
 
 
 def _entry_to_json(entry: CommitEntry) -> dict[str, Any]:
-    content = dataclasses.asdict(entry)
+    content = dict(vars(entry))
     if entry.committed_at is not None:
         content["committed_at"] = entry.committed_at.isoformat()
     return content
@@ -356,6 +367,7 @@ def _parse_manifest(backend: Backend, text: bytes) -> Manifest:
             tuple(content["supersedes"]),
             dict(content.get("digests", {})),
             _summary_from_json(content.get("summary")),
+            content.get("claimed_for"),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as err:
         raise DamagedError(

@@ -6,14 +6,24 @@ import contextlib
 import hashlib
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from storage.tables.parquet import parquet_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import pyarrow as pa
+    from collections.abc import Iterable, Mapping
 
     from storage.runs.layout import RunPaths
+
+
+def join_shards(shards: Iterable[Mapping[str, pa.Table]]) -> dict[str, pa.Table]:
+    """Join the tables of several shards by name; empty ones are left out."""
+    parts: dict[str, list[pa.Table]] = {}
+    for tables in shards:
+        for name, table in tables.items():
+            if table.num_rows:
+                parts.setdefault(name, []).append(table)
+    return {name: pa.concat_tables(tables) for name, tables in parts.items()}
 
 
 def write_row_files(

@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from storage.errors import RunLockedError, StorageError
+from storage.runs.claims import Claims
 from storage.runs.folder import make_run, released_on_error, take_run
 from storage.runs.history import seal, unseal
 from storage.runs.layout import check_root, existing_root, images_path, run_paths
 from storage.runs.listing import read_cell_rows, read_node_rows, read_row
 from storage.runs.manifests import (
     CommitEntry,
+    CommitKey,
     Manifest,
-    manifest_name,
     publish_manifest,
     read_snapshot,
 )
 from storage.runs.merge import merge_run
-from storage.runs.row_files import write_row_files
+from storage.runs.row_files import join_shards, write_row_files
 from storage.runs.submission import read_submission
 from storage.tables.parquet import publish_table
 from storage.tables.records import CellRow, NodeRow, RunRow, rows_to_table
@@ -209,22 +210,55 @@ class RunStore:
             came afterwards, such as a lost answer of an object store, is reported as committed.
             RunLockedError: another driver took the run over; its commits count.
         """
+        return self.commit_group([(entry, tables)]) == [True]
+
+    def commit_group(
+        self, shards: Sequence[tuple[CommitEntry, Mapping[str, pa.Table]]]
+    ) -> list[bool]:
+        """Commit the rows of several shards that arrived together, all in one atomic step.
+
+        Their rows share files, and all are flushed to the disk together: that costs hardly more
+        than a commit of one.
+
+        Args:
+            shards: entries and tables, as for `commit`.
+
+        Returns: for each, whether it is committed now; False if it was before, or is twice in the
+            group.
+        Raises: as `commit`; then nothing of the group counts.
+        """
         self._check_open()
-        check_shard(self.run.run_id, entry.cell_id, tables)
-        if entry.key in self._entries:
-            return False
-        name = manifest_name(entry, self._superseded)
-        # A new name each time: a file that a crash left is orphaned, not overwritten.
-        suffix = f"{name.removesuffix('.json')}.{uuid.uuid4().hex[:8]}"
-        with _failing_as(f"shard {entry.key} of run {self.run.run_id} cannot be committed"):
-            files, digests = write_row_files(self._paths, tables, suffix)
+        group: dict[CommitKey, tuple[CommitEntry, Mapping[str, pa.Table]]] = {}
+        is_new = []
+        for entry, tables in shards:
+            check_shard(self.run.run_id, entry.cell_id, tables)
+            is_new.append(entry.key not in self._entries and entry.key not in group)
+            group.setdefault(entry.key, (entry, tables))
+        for key in self._entries.keys() & group.keys():
+            del group[key]
+        if group:
+            self._publish(group)
+        return is_new
+
+    def _publish(
+        self, group: Mapping[CommitKey, tuple[CommitEntry, Mapping[str, pa.Table]]]
+    ) -> None:
+        entries = tuple(entry for entry, _ in group.values())
+        what = f"shard {entries[0].key}"
+        if len(entries) > 1:
+            what = f"{len(entries)} shards from {entries[0].key} on"
+        with _failing_as(f"{what} of run {self.run.run_id} cannot be committed"):
+            names = self._claims.names(list(group))
+            # A new name each time: a file that a crash left is orphaned, not overwritten.
+            suffix = f"{names[0].removesuffix('.json')}.{uuid.uuid4().hex[:8]}"
+            joined = join_shards(tables for _, tables in group.values())
+            files, digests = write_row_files(self._paths, joined, suffix)
             self._lease.confirm()
             try:
-                publish_manifest(self._paths, name, Manifest((entry,), files, digests=digests))
+                self._claims.publish(names, Manifest(entries, files, digests=digests))
             except FileExistsError as err:
-                raise self._committed_by_another(entry, digests) from err
-        self._entries[entry.key] = entry
-        return True
+                raise self._committed_by_another(what, digests) from err
+        self._entries.update((entry.key, entry) for entry in entries)
 
     def add_power(self, table: pa.Table) -> None:
         """Add rows of `power` that arrived after their shards, all in one atomic step.
@@ -325,18 +359,18 @@ class RunStore:
         """Release the lease."""
         self.close()
 
-    def _committed_by_another(self, entry: CommitEntry, files: Iterable[str]) -> RunLockedError:
+    def _committed_by_another(self, what: str, files: Iterable[str]) -> RunLockedError:
         """Delete our rows: a driver that lost the lease to us committed the same shard first."""
         self._paths.data.delete_all([self._paths.data / file for file in files])
         return RunLockedError(
-            f"shard {entry.key} of run {self.run.run_id} was committed by another driver just now; "
+            f"{what} of run {self.run.run_id} was committed by another driver just now; "
             "its rows count, these are dropped, and no row is duplicated"
         )
 
     def _read_entries(self) -> None:
         snapshot = read_snapshot(self._paths)
         self._entries = {entry.key: entry for entry in snapshot.entries()}
-        self._superseded = snapshot.superseded
+        self._claims = Claims(snapshot)
 
     def _save(self, what: str, backend: Backend, table: pa.Table) -> None:
         self._check_open()

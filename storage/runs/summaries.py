@@ -18,10 +18,16 @@ import duckdb
 import pyarrow as pa
 
 from storage.runs.manifests import Summary
-from storage.sql.macros import SUMMARISED, create_questions, definition, find_needed
+from storage.sql.macros import SUMMARISED, create_questions, definition, find_needed, find_repeated
 from storage.sql.text import quote, view_sql
 from storage.tables.parquet import parse_table, read_table
-from storage.tables.schemas import SCHEMA_VERSION, TABLES, VERSION_KEY, join_tables
+from storage.tables.schemas import (
+    SCHEMA_VERSION,
+    TABLES,
+    VERSION_KEY,
+    join_tables,
+    make_empty_table,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -119,10 +125,11 @@ def create_run_views(
     for table in TABLES:
         rows = scans.get(table)
         if rows is None:
-            connection.register(f"{table}_rows", tables.get(table, TABLES[table].empty_table()))
+            connection.register(f"{table}_rows", tables.get(table, make_empty_table(table)))
             rows = f"FROM {table}_rows"
         connection.execute(f"CREATE VIEW {table} AS {view_sql(table, rows)}")
-    create_questions(connection, find_needed(" ".join(SUMMARISED)))
+    needed = find_needed(" ".join(SUMMARISED))
+    create_questions(connection, needed, find_repeated(" ".join(SUMMARISED), needed))
 
 
 def order() -> str:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from storage.sql.text import query_text
+from storage.sql.text import query_text, quote
 from storage.tables.schemas import DIGEST_TABLES, TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Sequence
 
     import duckdb
 
@@ -34,6 +35,7 @@ EXPRESSIONS = {
     "above_idle_mj": ("power_w", "idle_w", "ms"),
     "not_above_idle": ("power_w", "idle_w"),
     "some_rounds": ("own", "timed"),
+    "flip_bound": ("flipped", "images", "misses"),
     "ratio_margin": ("logs",),
     "composed_verdict": ("error_pct", "low_pct", "high_pct", "tolerance_pct"),
     "composed_check": ("verdict", "error_pct", "low_pct", "high_pct", "tolerance_pct"),
@@ -50,6 +52,7 @@ VIEWS = (
     "cell_energies",
     "cell_powers",
     "energy_sources",
+    "borrowed_passes",
     "answer_sources",
     "unanswered",
     "ladder",
@@ -64,6 +67,9 @@ VIEWS = (
 
 # Views whose rows are stored for each finished run, as a summary of all its images.
 SUMMARISED = ("ladder", "committed")
+
+_KEPT = "kept_"
+"""Begins the name of the table with the rows of a macro."""
 
 _BY_RULE = "rule := NULL"  # that of the cell
 
@@ -84,6 +90,7 @@ MACROS: dict[str, tuple[str, ...]] = {
     "exit_samples": ("run",),
     "composed_latency": ("run", "ts"),
     "composed_energy": ("run", "ts"),
+    "frontier_flips": ("run", _BY_RULE),
     "frontier": ("run", _BY_RULE),
     "compared_routes": ("run",),
     "certificate": ("run",),
@@ -102,6 +109,30 @@ MACROS: dict[str, tuple[str, ...]] = {
     "exit_calibration": ("run",),
     "agreement": ("run", "t"),
 }
+
+
+# Views and macros with at most some rows per cell and round, which other queries use several times.
+# DuckDB plans a view anew wherever it is used, and what it uses with it: `frontier` over views of
+# views takes 2 s to plan, however few rows there are.
+SMALL_QUESTIONS = (
+    "throttled_rounds",
+    "conditions",
+    "invalid_cells",
+    "power_windows",
+    "task_energies",
+    "cell_energies",
+    "cell_powers",
+    "energy_sources",
+    "answer_sources",
+    "unanswered",
+    "exit_means",
+    "measured_exit_costs",
+    "composition",
+    "trusted_exit_costs",
+    "measured_exit_energies",
+    "energy_composition",
+    "trusted_exit_energies",
+)
 
 
 # Statements that may use what their text does not name: lists of tables, SQL in a string.
@@ -140,21 +171,59 @@ def find_needed(sql: str | None, through: Collection[str] = SUMMARISED) -> froze
     return frozenset(found)
 
 
-def create_questions(connection: duckdb.DuckDBPyConnection, names: Collection[str]) -> None:
-    """Define those of `names` that are views or macros, over the tables of the current schema."""
+def find_repeated(sql: str, names: frozenset[str]) -> frozenset[str]:
+    """Return those of SMALL_QUESTIONS that a statement with its views uses more than once.
+
+    Args:
+        sql: the statement.
+        names: the tables, views and macros that it needs and that are not stored.
+    """
+    texts = {"": sql.lower(), **{name: query_statement(name) for name in names - TABLES.keys()}}
+    counts = Counter(
+        word for name, text in texts.items() for word in re.findall(r"\w+", text) if word != name
+    )
+    return frozenset(name for name in SMALL_QUESTIONS if name in names and counts[name] > 1)
+
+
+def create_questions(
+    connection: duckdb.DuckDBPyConnection,
+    names: Collection[str],
+    kept: Collection[str] = (),
+    run_ids: Sequence[str] = (),
+    execute: Callable[[str], object] | None = None,
+) -> None:
+    """Define those of `names` that are views or macros, over the tables of the current schema.
+
+    Args:
+        connection: has the tables.
+        names: as `find_needed` returns them.
+        kept: those of SMALL_QUESTIONS to compute now, once, for all that use them.
+        run_ids: the runs that kept macros are computed for: all that the tables have.
+        execute: runs the statements that compute something; default: the connection.
+    """
+    compute = execute or connection.execute
     for name, arguments in EXPRESSIONS.items():
         if name in names:
             connection.execute(
                 f"CREATE MACRO {name}({', '.join(arguments)}) AS ({query_text(name)})"
             )
     for name in VIEWS:
-        if name in names:
+        if name in names and name in kept:
+            compute(f"CREATE TABLE {name} AS {query_text(name)}")
+        elif name in names:
             connection.execute(f"CREATE VIEW {name} AS {query_text(name)}")
     macros = [name for name in MACROS if name in names]
     exits = _most_exits(connection) if any(_is_repeated(name) for name in macros) else 1
     for name in macros:
         text = _repeat_by_exit(query_text(name), exits)
-        connection.execute(f"CREATE MACRO {name}({', '.join(MACROS[name])}) AS TABLE {text}")
+        head = f"MACRO {name}({', '.join(MACROS[name])}) AS TABLE"
+        connection.execute(f"CREATE {head} {text}")
+        if name in kept and run_ids:
+            rows = " UNION ALL ".join(f"FROM {name}({quote(each)})" for each in run_ids)
+            compute(f"CREATE TABLE {_KEPT}{name} AS {rows}")
+            connection.execute(
+                f"CREATE OR REPLACE {head} FROM {_KEPT}{name} WHERE run_id = run_named(run)"
+            )
 
 
 def runs_asked_for(sql: str) -> list[str]:

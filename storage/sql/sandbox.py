@@ -76,16 +76,21 @@ class Mount:
         return isinstance(self._files.refusal, FileNotFoundError)
 
 
-def restrict(connection: duckdb.DuckDBPyConnection) -> None:
+def restrict(connection: duckdb.DuckDBPyConnection, *, is_locked: bool = True) -> None:
     """Confine a connection to the files of its mount, irreversibly.
 
     It cannot spill to a disk: DuckDB lets every statement write in the folder that it spills to.
+
+    Args:
+        connection: as `Mount` has it.
+        is_locked: whether no statement can change a setting any more, as for those of users.
     """
     connection.execute("SET temp_directory = ''")
     connection.execute("SET python_enable_replacements = false")  # else `FROM x` finds variables
     connection.execute(f"SET allowed_directories = ['{SCHEME}://']")
     connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
+    if is_locked:
+        connection.execute("SET lock_configuration = true")
 
 
 class _ReadOnlyFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec ships no types

@@ -58,8 +58,9 @@ class CellRow:
     say which images the ranges of int8 were taken from; None in other precisions, and for a bundle,
     which has its ranges in it. `arrivals_per_s`, `arrivals_s` and `arrivals_seed` say how requests
     arrive at a served model: how many in a second on average, for how many seconds in a round, and
-    from which seed; None for other kinds of cells. Storage returns thresholds as the float32
-    nearest to the saved value.
+    from which seed; None for other kinds of cells. `borrowed_from` is the device whose all-exit
+    pass answers all images, if this one answers a sample of them. Storage returns thresholds as the
+    float32 nearest to the saved value.
     """
 
     run_id: str
@@ -105,6 +106,7 @@ class CellRow:
     arrivals_per_s: float | None = None
     arrivals_s: float | None = None
     arrivals_seed: int | None = None
+    borrowed_from: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

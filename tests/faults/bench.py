@@ -47,6 +47,17 @@ select c.kind, c.model, c.dataset, c.threshold, {number} as number, r.image_id, 
 from {table} r join cells c using (run_id, cell_id) where run_id = '{run_id}'
 """
 NUMBERS = {"records": "r.round", "exits": "0"}
+
+# Of cells under load: which request or batch, as their number.
+UNDER_LOAD = """
+select c.kind, c.model, c.dataset, c.threshold,
+    format('{{}}/{{}}/{{}}', r.round, r.{number}, {load}) as number, {what}
+from {table} r join cells c using (run_id, cell_id) where run_id = '{run_id}'
+"""
+LOADS = {
+    "responses": {"number": "request", "load": "c.arrivals_per_s", "what": "image_id, exit_block"},
+    "throughput": {"number": "batch", "load": "c.batch_size", "what": "r.images, NULL"},
+}
 KEY = 6
 
 
@@ -63,6 +74,10 @@ def answers(root: Path, run_id: str = RUN) -> Counter[tuple[Any, ...]]:
     found: Counter[tuple[Any, ...]] = Counter()
     for table, number in NUMBERS.items():
         query = ANSWERS.format(table=table, number=number, run_id=run_id)
+        rows = storage.query(root, query).to_pylist()
+        found.update((table, *row.values()) for row in rows)
+    for table, parts in LOADS.items():
+        query = UNDER_LOAD.format(table=table, run_id=run_id, **parts)
         rows = storage.query(root, query).to_pylist()
         found.update((table, *row.values()) for row in rows)
     return found

@@ -115,10 +115,16 @@ def _drive(ring: Ring, random_: random.Random) -> Iterator[None]:
         random_.shuffle(missing)
         if missing:
             store.save_run(dataclasses.replace(store.run, status="running"))
-        for shard in missing:
-            entry = storage.CommitEntry("c", 0, shard, rows=IMAGES)
-            store.commit(entry, rows(run_id, shard))
-            ring.note("committed", store.run.name, shard)
+        while missing:
+            group = [missing.pop() for _ in range(min(random_.randint(1, 3), len(missing)))]
+            store.commit_group(
+                [
+                    (storage.CommitEntry("c", 0, shard, rows=IMAGES), rows(run_id, shard))
+                    for shard in group
+                ]
+            )
+            for shard in group:
+                ring.note("committed", store.run.name, shard)
             if random_.random() < 1 / (2 * SHARDS):
                 os.kill(os.getpid(), signal.SIGKILL)
             yield

@@ -32,14 +32,14 @@ def inflict(wound: str) -> None:
 def die_in(method: str, seed: str) -> None:
     """Be killed at a random step of a method of RunStore: a file opened, renamed or removed.
 
-    Of `commit` at a random one of the first eight.
+    Of `commit_group` at a random one of the first eight.
     """
     from storage import RunStore
 
     chance = random.Random(int(seed))  # noqa: S311
-    calls_left = chance.randrange(8) if method == "commit" else 0
+    calls_left = chance.randrange(8) if method == "commit_group" else 0
     # A merge does most of its work inside of one step; a commit has eight.
-    steps_left = chance.randrange(8 if method == "commit" else 60)
+    steps_left = chance.randrange(8 if method == "commit_group" else 60)
     delay_s = chance.random() * 0.03
     inside = False
     original = getattr(RunStore, method)

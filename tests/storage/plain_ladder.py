@@ -46,7 +46,9 @@ SELECT c.run_id, c.cell_id, c.dataset, c.device, c.node, c.runtime, c.precision,
     concat_ws('; ', c.note, c.error, r.baseline, n.note, s.clock_mhz) AS note,
     NULL::DOUBLE AS device_ms, NULL::DOUBLE AS host_share_pct,
     list_avg(c.exit_params) AS mean_params, list_avg(c.exit_multiply_adds) AS mean_multiply_adds,
-    list_avg(c.exit_executed_multiply_adds) AS mean_executed_multiply_adds
+    list_avg(c.exit_executed_multiply_adds) AS mean_executed_multiply_adds,
+    c.borrowed_from AS accuracy_from, NULL::DOUBLE AS acc1_bound_points,
+    NULL::DOUBLE AS mean_blocks_bound
 FROM cells c
 LEFT JOIN runs r ON r.run_id = c.run_id
 LEFT JOIN nodes n ON n.run_id = c.run_id AND n.node = c.node

@@ -5,10 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import storage
+
+if TYPE_CHECKING:
+    from tests.storage.conftest import Builder
 
 PROJECT = Path(storage.__file__).parents[1]
 
@@ -39,6 +43,20 @@ def test_everything_together_loads_no_neighbour() -> None:
     loaded = modules_after("import storage; [getattr(storage, name) for name in storage.__all__]")
     assert {"duckdb", "pyarrow"} <= loaded
     assert not loaded & {"jobs", "gfnet", "torch", "ray", "click", "sklearn", "PIL", "pandas"}
+
+
+def test_reading_loads_no_pandas(build: Builder) -> None:
+    """Pyarrow imports it for many small things, which takes a quarter of `gfjobs runs`."""
+    build.records(build.cell(), 3)
+    build.store(merge=True)
+    asked = "run_ids=['run-1'], run_id='run-1'"
+    loaded = modules_after(
+        f"import storage; root = {str(build.root)!r}; storage.list_runs(root); "
+        "storage.named_query(root, 'run_progress'); "
+        f"storage.named_query(root, 'status', {asked}).to_pylist()"
+    )
+    assert {"duckdb", "pyarrow"} <= loaded
+    assert "pandas" not in loaded
 
 
 def test_every_public_name_can_be_loaded() -> None:

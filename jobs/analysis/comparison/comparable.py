@@ -42,6 +42,11 @@ def explain_no_accuracy(first: Row, second: Row) -> str | None:
     for which, row in (("the first", first), ("the second", second)):
         if row["acc1"] is None:
             return f"no answers in {which}"
+        if row.get("accuracy_from"):
+            return (
+                f"{which} borrows its accuracy from {row['accuracy_from']}: the cells of that"
+                " device are compared"
+            )
     if first["dataset_sha256"] != second["dataset_sha256"]:
         return "other images: the data set has other content"
     images = count_answered(first), count_answered(second)

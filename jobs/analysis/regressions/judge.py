@@ -127,7 +127,8 @@ def _first(history: NightHistory, judged: Judged) -> list[_Open]:
     opened = []
     for cell in cells:
         allowed = history.settings.false_alarms / max(series[cell["device"], cell["node"]], 1)
-        opened.append(_accuracy(cell, judged, allowed))
+        if not cell.get("accuracy_from"):  # else judged in the cells of the device that answered
+            opened.append(_accuracy(cell, judged, allowed))
         opened += [_timing(cell, m, history, allowed) for each, m in timed if each is cell]
     return opened
 

@@ -126,7 +126,7 @@ def read_exit_answers(
         UsageError: rows are missing, logits are not finite, or a score is infinite.
     """
     rows = storage.named_query(
-        root, "exit_answers", run_ids=[run_id], run_id=run_id, cell_id=cell["cell_id"], rule=rule
+        root, "exit_answers", run_ids=[run_id], run_id=run_id, cell_id=cell["source_id"], rule=rule
     )
     blocks = (*cell["gates"], cell["depth"] - 1)
     images = rows.num_rows // len(blocks)
@@ -152,6 +152,44 @@ def read_exit_answers(
             exit_blocks=blocks,
             costs=np.array(forward_ms or [float(block + 1) for block in blocks], np.float64),
             cost_name="forward_ms" if forward_ms else "blocks",
+        )
+
+
+def read_bounds(root: storage.Root, run_id: str, cell: Row, thresholds: Vector) -> Row | None:
+    """Return how far the device can be from its lender at some thresholds.
+
+    Args:
+        root: the results root.
+        run_id: the run.
+        cell: a row of `choosable`.
+        thresholds: one per gate, chosen without looking at the sample.
+
+    Returns: its row of `at_thresholds`; None if the answers are its own.
+    """
+    if not cell.get("accuracy_from"):
+        return None
+    rows: list[Row] = storage.named_query(
+        root,
+        "bounds_at",
+        run_ids=[run_id],
+        run_id=run_id,
+        cell_id=cell["cell_id"],
+        thresholds=list(thresholds),
+    ).to_pylist()
+    return rows[0]
+
+
+def refuse_borrowed(chosen: Pass) -> None:
+    """Refuse a promise on images that the device has not answered.
+
+    Raises: UsageError: its answers are another device's.
+    """
+    lender = chosen.cell.get("accuracy_from")
+    if lender:
+        raise UsageError(
+            f"--confidence: {chosen.cell['device']} borrows its accuracy from {lender}, and a"
+            " promise needs answers of the device itself: give --device"
+            f" {lender}, or submit a grid without `accuracy`"
         )
 
 

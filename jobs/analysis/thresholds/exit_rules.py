@@ -18,7 +18,7 @@ import storage
 from jobs.analysis.thresholds.choose import read_exit_answers
 from jobs.analysis.thresholds.exit_answers import ExitAnswers
 from jobs.analysis.thresholds.sweep import cut_ends, shared_moves
-from jobs.common.formatting import Row, format_setting
+from jobs.common.formatting import Row, format_setting, name_lender
 from jobs.grid.models import GATE
 from jobs.statistics.bootstrap import IntervalEstimate
 
@@ -71,7 +71,7 @@ class RuleComparison:
     @property
     def title(self) -> str:
         """The model and its setting."""
-        return f"{self.cell['model']}, {format_setting(self.cell)}"
+        return f"{self.cell['model']}, {format_setting(self.cell)}{name_lender(self.cell)}"
 
     def evenly(self, number: int) -> list[list[float]]:
         """Return evenly spaced mean blocks, each with the accuracy of every rule."""

@@ -15,10 +15,13 @@ from jobs.analysis.thresholds.search import Choice
 from jobs.common.formatting import (
     EXIT_COLUMNS,
     Row,
+    format_accuracy,
+    format_blocks,
     format_error,
     format_exit,
     format_float32,
     format_setting,
+    name_lender,
 )
 from jobs.common.tables import text_table
 from jobs.common.text import fold
@@ -40,6 +43,16 @@ def describe_choice(chosen: Pass, choice: Choice) -> str:
         f"{_latency(chosen, point)}"
         f"drop of accuracy, paired bootstrap of the images, 95 %: {low:.2f} to {high:.2f} points\n"
         "chosen and measured on the same images: --confidence promises results on others\n"
+    )
+
+
+def describe_bounds(bounds: Row) -> str:
+    """Describe how far the device can be from the borrowed figures, at the chosen thresholds."""
+    return fold(
+        f"accuracy and exits are borrowed from {bounds['accuracy_from']}: acc@1"
+        f" {format_accuracy(bounds)}, blocks {format_blocks(bounds)}; the device's own are within"
+        " this in 95 % of samples",
+        indent="",
     )
 
 
@@ -75,8 +88,8 @@ def describe_bands(chosen: Pass, points: Sequence[Row]) -> str:
     rows = [
         (
             format_float32(row["threshold"]),
-            f"{row['acc1']:.2f}",
-            f"{row['mean_blocks']:.2f}",
+            format_accuracy(row),
+            format_blocks(row),
             *([f"{row['forward_ms']:.3f}"] if is_timed else []),
             f"{band.drop:.2f}",
             f"{band.low:.2f} to {band.high:.2f}",
@@ -115,7 +128,8 @@ def _heading(chosen: Pass) -> str:
         why, source = (chosen.cell[f"exit_energy_{name}"] for name in ("mj_note", "source"))
         said += [*([f"millijoules: {why}"] if why else []), *([source] if source else [])]
     lines = "".join("\n" + fold(each, indent="") for each in said)
-    return f"{chosen.cell['model']}, {format_setting(chosen.cell)}\nasked: {asked}{lines}"
+    place = f"{format_setting(chosen.cell)}{name_lender(chosen.cell)}"
+    return f"{chosen.cell['model']}, {place}\nasked: {asked}{lines}"
 
 
 def _figures(answers: ExitAnswers, points: dict[str, OperatingPoint]) -> str:

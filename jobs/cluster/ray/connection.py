@@ -28,12 +28,17 @@ EMBEDDED_STORE_BYTES = 512 * 2**20
 TIMEOUT_S = 5.0
 _NEEDED = ("gcs_server", "raylet")
 """Processes of an embedded Ray; when one has ended, Ray soon ends this process without a word."""
+_HELPERS = ("start_api_server", "start_log_monitor", "start_monitor")
+"""Methods of Ray's node that start the dashboard's process, which without a dashboard only reports
+usage; the one that brings the workers' output here, which is switched off; and the autoscaler."""
+
 _STDERR = 2
 _TOKEN_BYTES = 32
 
 # Ray has no type annotations for these.
 _raylet: Any = ray._raylet  # noqa: SLF001 - the only way to query a head without joining
 _worker: Any = ray._private.worker  # noqa: SLF001 - the only way to the processes of an embedded Ray
+_node: Any = ray._private.node  # noqa: SLF001 - the only way to choose what an embedded Ray starts
 _common: Any = common_pb2
 _gcs: Any = gcs_pb2
 _RUNNING, _FINISHED, _FAILED = (
@@ -55,7 +60,7 @@ def start_here() -> None:
         os.environ[VALUE] = secrets.token_hex(_TOKEN_BYTES)
         _raylet.Config.initialize("")  # Ray read its environment when it was imported
     _connected.enter_context(_native_stderr_off())
-    with _loopback_kept():
+    with _loopback_kept(), _without_helpers():
         ray.init(
             address="local",  # None would join whatever Ray was last started on this machine
             resources={TIMING: 1},
@@ -64,6 +69,23 @@ def start_here() -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
+
+
+@contextmanager
+def _without_helpers() -> Iterator[None]:
+    """Make Ray start only what runs tasks.
+
+    The others are Python processes of nearly a second of a processor each, and Ray waits until one
+    of them answers: a third of the time until the first task.
+    """
+    kept = {name: getattr(_node.Node, name) for name in _HELPERS if hasattr(_node.Node, name)}
+    for name in kept:
+        setattr(_node.Node, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        for name, start in kept.items():
+            setattr(_node.Node, name, start)
 
 
 @contextmanager

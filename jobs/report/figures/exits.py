@@ -33,7 +33,8 @@ def exits_figure(rows: Sequence[Row], number: int) -> Figure | None:
         return None
     values = [
         {
-            "row": f"{row['model']} {format_threshold(row)}",
+            "row": f"{row['model']} {format_threshold(row)}"
+            + (", borrowed" if row.get("accuracy_from") else ""),
             "exit": row["exit_block"],
             "share": row["share_pct"],
             "images": row["images"],

@@ -11,7 +11,15 @@ import altair as alt
 from jobs.analysis.curve import make_curves, thin_out
 from jobs.analysis.latency_intervals import make_key
 from jobs.analysis.thresholds.bands import Band
-from jobs.common.formatting import Row, format_error, format_fixed, format_float32, format_threshold
+from jobs.common.formatting import (
+    Row,
+    format_accuracy,
+    format_error,
+    format_fixed,
+    format_float32,
+    format_threshold,
+    name_lender,
+)
 from jobs.report.figures.style import (
     COLOURS,
     HEIGHT,
@@ -93,6 +101,7 @@ def frontier_figure(report: Report, setting: Setting, cost: str, number: int) ->
         *([routed] if measured else []),
     ]
     sources = collect_sources(report, setting) if cost == "energy_mj" else []
+    lenders = "".join(dict.fromkeys(map(name_lender, (*points, *measured))))
     cut = " An arrow marks an interval that ends beyond the axis." if arrows else ""
     best = max((*points, *measured), key=lambda row: row["acc1"])
     least = min((*points, *measured), key=lambda row: row["cost"])
@@ -100,7 +109,7 @@ def frontier_figure(report: Report, setting: Setting, cost: str, number: int) ->
         (
             row["model"],
             row["threshold"],
-            format_fixed(row["acc1"], 2),
+            format_accuracy(row),
             _band(row),
             format_cost(row),
         )
@@ -112,7 +121,7 @@ def frontier_figure(report: Report, setting: Setting, cost: str, number: int) ->
     ]
     return Figure(
         name=f"accuracy-by-{shown}-{number}",
-        title=add_title(f"Accuracy against {shown}", sources),
+        title=add_title(f"Accuracy against {shown}{lenders}", sources),
         alternative=(
             f"Accuracy against {label} of {len(names)} models. Highest: {best['model']} at"
             f" {best['acc1']:.2f} percent for {best['cost']:.3g} {unit}. Cheapest:"
@@ -134,13 +143,13 @@ def _curve_points(report: Report, rows: Sequence[Row], cost: str) -> list[dict[s
         for row, band in zip(own, known, strict=True):
             if row["threshold"] is None or row[cost] is None or row["acc1"] is None:
                 continue
-            low, high = accuracy_band(row["acc1"], band) if band else (None, None)
+            low, high = accuracy_band(row, band)
             points.append(
                 {
                     "model": row["model"],
                     "threshold": format_float32(row["threshold"]),
                     "cost": row[cost],
-                    "acc1": row["acc1"],
+                    **describe_accuracy(row),
                     "low": low,
                     "high": high,
                     "is_doubtful": is_ms and row["is_forward_ms_promised"] is False,
@@ -150,11 +159,24 @@ def _curve_points(report: Report, rows: Sequence[Row], cost: str) -> list[dict[s
     return points
 
 
-def accuracy_band(acc1: float, band: Band) -> tuple[float, float]:
+def describe_accuracy(row: Row) -> dict[str, Any]:
+    """Returns the accuracy of a point, and if it is borrowed, from where and within what."""
+    names = ("acc1", *(("accuracy_from", "acc1_bound_points") if row.get("accuracy_from") else ()))
+    return {name: row[name] for name in names}
+
+
+def accuracy_band(row: Row, band: Band | None) -> tuple[float | None, float | None]:
     """Returns the accuracy interval of a point, percent: full depth minus the interval of the drop.
 
-    It is clipped: with few images, most of them right, it would reach beyond 100 %.
+    Of a borrowed accuracy, what its bound leaves. It is clipped: with few images, most of them
+    right, it would reach beyond 100 %. None if there is no band.
     """
+    acc1 = row["acc1"]
+    if row.get("accuracy_from"):
+        bound = row["acc1_bound_points"]
+        return max(acc1 - bound, 0.0), min(acc1 + bound, 100.0)
+    if band is None:
+        return None, None
     full = acc1 + band.drop
     return max(full - band.high, 0.0), min(full - band.low, 100.0)
 
@@ -170,7 +192,7 @@ def _measured(report: Report, ladder: Sequence[Row], cost: str) -> Iterator[dict
             "model": row["model"],
             "threshold": format_threshold(row),
             "cost": row[cost],
-            "acc1": row["acc1"],
+            **describe_accuracy(row),
             "low_cost": interval.low if interval else None,
             "high_cost": interval.high if interval else None,
         }

@@ -14,13 +14,13 @@ from jobs.analysis.curve import thin_out
 from jobs.common.formatting import (
     Row,
     energy_sources,
+    format_accuracy,
     format_error,
-    format_fixed,
     format_float32,
     format_setting,
     format_threshold,
 )
-from jobs.report.figures.frontier import COSTS, format_cost
+from jobs.report.figures.frontier import COSTS, describe_accuracy, format_cost
 from jobs.report.figures.style import (
     HEIGHT,
     Figure,
@@ -119,7 +119,7 @@ def _overlay(
                 row["run"],
                 row["model"],
                 row["threshold"],
-                format_fixed(row["acc1"], 2),
+                format_accuracy(row),
                 format_cost(row),
                 "routed" if row["is_routed"] else composed,
             )
@@ -150,7 +150,7 @@ def _frontier(rows: Sequence[Row], cost: str, label: str) -> Iterator[dict[str, 
             "cell": row["cell_id"],
             "threshold": format_float32(row["threshold"]),
             "cost": row[cost],
-            "acc1": row["acc1"],
+            **describe_accuracy(row),
             "is_routed": False,
             "is_doubtful": is_ms and row["is_forward_ms_promised"] is False,
             "error": format_error(row) if is_ms else "",
@@ -169,7 +169,7 @@ def _routed(
             "model": row["model"],
             "threshold": format_threshold(row),
             "cost": row[cost],
-            "acc1": row["acc1"],
+            **describe_accuracy(row),
             "is_routed": True,
             "is_doubtful": False,
             "error": "",

@@ -55,7 +55,11 @@ def history_figures(report: Report, setting: Setting, number: int) -> Iterator[F
     if len({row["run_id"] for row in rows}) <= 1:  # one run is no history
         return
     for metric, (title, label, short) in _METRICS.items():
-        known = [row for row in rows if row[metric] is not None]
+        known = [
+            row
+            for row in rows
+            if row[metric] is not None and not (metric == "acc1" and row.get("accuracy_from"))
+        ]
         if len({row["run_id"] for row in known}) <= 1:
             continue
         values = [

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.analysis.thresholds.exit_answers import ExitAnswers
-from jobs.common.formatting import format_error, format_setting
+from jobs.common.formatting import format_error, format_setting, name_lender
 from jobs.report.html.base64_arrays import encode_array
 from jobs.report.html.classes import pack_classes
 from jobs.report.read import AllExitPass
@@ -35,7 +35,7 @@ def pack_passes(
     """
     packed, left_out, used = [], [], 0
     for each in passes:
-        name = f"{each.cell['model']}, {format_setting(each.cell)}"
+        name = f"{each.cell['model']}, {format_setting(each.cell)}{name_lender(each.cell)}"
         if each.answers is None:
             left_out.append(f"{name}: {each.problem}")
             continue

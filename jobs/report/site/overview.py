@@ -8,7 +8,14 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from jobs.analysis.regressions.judge import WORST_FIRST
-from jobs.common.formatting import Row, format_counted, format_fixed, format_model, format_threshold
+from jobs.common.formatting import (
+    Row,
+    format_accuracy,
+    format_counted,
+    format_fixed,
+    format_model,
+    format_threshold,
+)
 from jobs.report.site.series import METRICS, RunOrder, SeriesGroup, changes
 
 SPARK_NIGHTS = 30
@@ -105,7 +112,10 @@ def newest_figures(groups: Sequence[SeriesGroup], order: RunOrder) -> Iterator[N
             group=group,
             threshold=format_threshold(row),
             run_id=newest,
-            figures={name: format_fixed(row[name][-1], _DIGITS[name]) for name in METRICS},
+            figures={
+                **{name: format_fixed(row[name][-1], _DIGITS[name]) for name in METRICS},
+                **({"acc1": format_accuracy(row["borrowed"])} if row["borrowed"] else {}),
+            },
             changes={name: _change(row, name) for name in METRICS},
             mean_blocks=format_fixed(row["mean_blocks"][-1], 2),
             shares=list(_shares(row["exit_counts"])),

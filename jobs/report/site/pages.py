@@ -26,6 +26,7 @@ _PAIRED_BY = (
 """What rows of two runs share that are shown side by side."""
 
 _COMPARED = ("acc1", "mean_blocks", "forward_ms", "energy_mj")
+_BORROWED = ("acc1", "mean_blocks")
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,10 @@ def ladder_file(run_id: str) -> str:
 
 
 def _ladder_data(report: Report) -> list[dict[str, object]]:
-    """Returns the rows that another run's may stand beside: what pairs them, and figures."""
+    """Returns the rows that another run's may stand beside: what pairs them, and figures.
+
+    A borrowed accuracy is left out: a difference would be one of other devices.
+    """
     return [
         {
             "key": [row[name] for name in _PAIRED_BY],
@@ -149,7 +153,10 @@ def _ladder_data(report: Report) -> list[dict[str, object]]:
             "setting": format_setting(row),
             "threshold": format_threshold(row),
             "is_valid": row["is_valid"] is not False,
-            **{name: row[name] for name in _COMPARED},
+            **{
+                name: None if name in _BORROWED and row.get("accuracy_from") else row[name]
+                for name in _COMPARED
+            },
         }
         for row in report.ladder
     ]

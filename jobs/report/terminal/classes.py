@@ -12,6 +12,7 @@ from jobs.common.formatting import (
     format_fixed,
     format_threshold,
     format_variant,
+    name_lender,
 )
 from jobs.common.tables import fitting_table, take_first
 
@@ -41,7 +42,7 @@ def _table(rows: Sequence[Row], names: Sequence[str], *, is_all: bool) -> str:
     place = f"{first['dataset']}{setting and f' ({setting})'}"
     threshold = format_threshold(first)
     at = "" if threshold == "–" else f" at {threshold}"
-    title = f"{first['model']}{at} on {place}: classes"
+    title = f"{first['model']}{at} on {place}: classes{name_lender(first)}"
     cells = [tuple(_row(row)) for row in rows]
     return fitting_table(_COLUMNS, cells, "classes", title, droppable=_DROPPABLE, is_all=is_all)
 

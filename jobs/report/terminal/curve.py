@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jobs.analysis.curve import Curves, select_undominated, thin_out
+from jobs.analysis.curve import Curves, explain_borrowed, select_undominated, thin_out
 from jobs.common.formatting import (
     Row,
     energy_sources,
+    format_accuracy,
+    format_blocks,
     format_error,
     format_fixed,
     format_float32,
@@ -58,8 +60,8 @@ def _points_table(curves: Curves, *, is_all: bool) -> str:
         (
             name,
             "–" if row["threshold"] is None else format_float32(row["threshold"]),
-            format_fixed(row["acc1"], 2),
-            format_fixed(row["mean_blocks"], 2),
+            format_accuracy(row),
+            format_blocks(row),
             format_fixed(row["forward_ms"], 3),
             *([format_error(row)] if has_errors else []),
             *(["yes" if row["is_dominated"] else ""] if is_all else []),
@@ -88,6 +90,8 @@ def _explained(curves: Curves, *, is_all: bool) -> str:
                 said.append(f"– {name}: {of_all}{shown}; for each other one (--all), {beaten}")
             elif points[0]["is_dominated"]:
                 said.append(f"– {name} is not on the frontier: {beaten}")
+    every = [row for points in {**curves.models, **curves.untimed}.values() for row in points]
+    said += [f"– {line}" for line in explain_borrowed(every)]
     verdicts = {points[0].get("forward_ms_verdict") for points in curves.models.values()}
     if verdicts & {"unclear", "beyond"}:
         said.append(

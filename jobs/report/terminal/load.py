@@ -33,6 +33,7 @@ from jobs.common.text import format_paragraphs
 
 _NO_BATCH = ("runtime", "precision", "threads")
 _TEN_MS = 10
+_OVERLOAD = "overload"
 
 
 def load(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
@@ -117,7 +118,7 @@ def _throughput_table(rows: Sequence[Row], *, is_all: bool) -> str:
         )
         for row in rows
     ]
-    title = f"{_title(rows[0], axes)}: throughput; forward: without loading"
+    title = f"{_title(rows[0], axes)}\nthroughput; forward: without loading"
     return fitting_table(columns, cells, "rows", title, droppable=(), is_all=is_all)
 
 
@@ -126,8 +127,8 @@ def _responses_table(cells: Sequence[ServedCell], *, is_all: bool) -> str:
     rows = [cell.row for cell in cells]
     axes = [name for name in find_axes(rows) if name in _NO_BATCH]
     columns = (
-        *("model", *map(name_axis, axes), "t", "acc@1", "/s", "answered", "busy %"),
-        *("service", "p50", "p90", "p99"),
+        *("model", *map(name_axis, axes), "t", "acc@1", "/s", "requests", "busy %"),
+        *("p50", "p90", "p99"),
     )
     lines = [
         (
@@ -136,16 +137,15 @@ def _responses_table(cells: Sequence[ServedCell], *, is_all: bool) -> str:
             format_threshold(row),
             format_fixed(row["acc1"], 2),
             f"{row['arrivals_per_s']:g}",
-            f"{row['answered']}/{row['requests']}",
+            row["requests"],
             format_fixed(row["busy_pct"], 0),
-            _ms(row["service_ms"]),
             *(_percentiles(cell)),
         )
         for cell in cells
         for row in (cell.row,)
     ]
-    title = f"{_title(rows[0], axes)}: response in ms, waiting included; /s: arrivals"
-    droppable = ("service", "acc@1", "busy %")
+    title = f"{_title(rows[0], axes)}\nresponse in ms, waiting included; /s: arrivals per second"
+    droppable = ("acc@1", "busy %")
     return fitting_table(columns, lines, "rows", title, droppable=droppable, is_all=is_all)
 
 
@@ -154,7 +154,7 @@ def _percentiles(cell: ServedCell) -> list[str]:
     if not cell.is_valid:
         return [INVALID, "–", "–"]
     if cell.row["is_overloaded"]:
-        return ["overloaded", "–", "–"]
+        return [_OVERLOAD, "–", "–"]
     return [_ms(cell.row[f"p{percentile}_ms"]) for percentile in PERCENTILES]
 
 
@@ -181,7 +181,7 @@ def _simulation_table(cells: Sequence[ServedCell], *, is_all: bool) -> str:
 
 def _simulated(cell: ServedCell) -> list[str]:
     if cell.simulated and cell.simulated.is_overloaded:
-        return ["overloaded", *["–"] * (2 * len(PERCENTILES) - 1)]
+        return [_OVERLOAD, *["–"] * (2 * len(PERCENTILES) - 1)]
     values = []
     for percentile in PERCENTILES:
         error = cell.error_pct(percentile)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import storage
+from jobs.common.errors import NEW_BUNDLE
 from jobs.common.formatting import (
     Row,
     find_varying,
@@ -18,7 +19,6 @@ from jobs.common.formatting import (
 )
 from jobs.common.tables import fitting_table, take_first
 from jobs.common.text import fold
-from jobs.plan.task import NEW_BUNDLE
 from jobs.runs.watch import driver_lines
 
 

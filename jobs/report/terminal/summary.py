@@ -20,7 +20,9 @@ from jobs.common.formatting import (
     Row,
     find_axes,
     find_varying,
+    format_accuracy,
     format_axes,
+    format_blocks,
     format_constant,
     format_count,
     format_exit,
@@ -31,6 +33,7 @@ from jobs.common.formatting import (
     format_variant,
     has_speedups,
     name_axis,
+    name_lender,
 )
 from jobs.common.tables import INVALID, fitting_table, take_first, text_table
 from jobs.common.text import format_paragraphs
@@ -115,7 +118,8 @@ def exit_histogram(root: storage.Root, run_id: str, *, is_all: bool = False) -> 
         ]
         setting = format_variant(exits[0], names)
         place = f"{exits[0]['dataset']}{setting and f' ({setting})'}"
-        title = f"{exits[0]['model']} at {format_threshold(exits[0])} on {place}: exits"
+        borrowed = name_lender(exits[0]).replace("accuracy", "exits")
+        title = f"{exits[0]['model']} at {format_threshold(exits[0])} on {place}: exits{borrowed}"
         is_short |= any(row["median_forward_ms"] is None for row in exits)
         columns = (*EXIT_COLUMNS, "images", "%", "median ms", "")
         parts.append(text_table(columns, cells, title))
@@ -182,16 +186,17 @@ def _ladder_table(rows: Sequence[Row], *, is_all: bool) -> str:
                 *format_axes(row, axes),
                 format_count(row["params"]),
                 format_threshold(row),
-                format_fixed(row["acc1"], 2),
+                format_accuracy(row),
                 format_fixed(row["acc5"], 2),
-                format_fixed(row["mean_blocks"], 2),
+                format_blocks(row),
                 forward_ms,
                 *(format_speedup(row) if is_compared else ()),
                 *energy,
             )
         )
     title = format_constant(rows[0], axes)
-    droppable = _DROPPABLE if axes else ()
+    is_wide = axes or any(row.get("accuracy_from") for row in rows)
+    droppable = _DROPPABLE if is_wide else ()
     return fitting_table(columns, cells, "rows", title, droppable=droppable, is_all=is_all)
 
 

@@ -153,6 +153,11 @@ class S3Backend(Backend):
             if self.read() != content:
                 raise FileExistsError(f"{self} is there already") from err
 
+    def publish_all_new(self, names: Sequence[str], content: bytes) -> None:
+        """Put the objects concurrently."""
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            list(pool.map(lambda name: (self / name).publish_new(content), names))
+
     def rename(self, name: str) -> S3Backend:
         """Copy the object, and delete the old one."""
         renamed = S3Backend(BucketUrl(self._url.bucket, self._key.rpartition("/")[0] + "/" + name))

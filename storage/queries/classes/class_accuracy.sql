@@ -19,6 +19,7 @@ classes AS (
         coalesce(sum(images) FILTER (prediction = label), 0)::BIGINT AS right_images,
         sum(images * mean_blocks) / sum(images) AS mean_blocks,
         bool_or(is_unanswered) AS is_unanswered,
+        any_value(accuracy_from) AS accuracy_from,
         list({label: prediction, name: predicted_name, images: images}
             ORDER BY images DESC, prediction) FILTER (prediction <> label) AS mistaken
     FROM counted
@@ -32,7 +33,8 @@ SELECT c.run_id, c.cell_id, s.model, s.dataset, s.device, s.node, s.runtime, s.p
     CASE WHEN NOT c.is_unanswered THEN 100 * c.right_images / t.predicted_images END
         AS predicted_right_pct,
     c.mistaken[1].label AS mistaken_for, c.mistaken[1].name AS mistaken_for_name,
-    c.mistaken[1].images AS mistaken_images
+    c.mistaken[1].images AS mistaken_images,
+    c.accuracy_from
 FROM classes c
 JOIN cells s ON s.run_id = c.run_id AND s.cell_id = c.cell_id
 LEFT JOIN taken t ON t.run_id = c.run_id AND t.cell_id = c.cell_id AND t.label = c.label

@@ -10,13 +10,14 @@ names AS (
 ),
 counted AS (
     SELECT run_id, cell_id, dataset_sha256, label, prediction, count(*) AS images,
-        avg(exit_block + 1) AS mean_blocks
+        avg(exit_block + 1) AS mean_blocks,
+        any_value(accuracy_from) AS accuracy_from
     FROM image_answers(run)
     GROUP BY run_id, cell_id, dataset_sha256, label, prediction
 )
 SELECT c.run_id, c.cell_id, s.model, s.dataset, s.device, s.node, s.runtime, s.precision, s.threads,
     s.batch_size, s.threshold, s.thresholds, c.dataset_sha256, c.label, n.class_name, c.prediction,
-    p.class_name AS predicted_name, c.images, c.mean_blocks
+    p.class_name AS predicted_name, c.images, c.mean_blocks, c.accuracy_from
 FROM counted c
 JOIN cells s ON s.run_id = c.run_id AND s.cell_id = c.cell_id
 LEFT JOIN names n ON n.dataset_sha256 = c.dataset_sha256 AND n.label = c.label

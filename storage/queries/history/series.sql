@@ -1,6 +1,7 @@
 -- Every model's figures over all runs: one row per model, setting, images and thresholds, with one list
 -- per figure, oldest run first. state: what may explain a change from one run to the next. exit_counts,
--- position: those of the newest run.
+-- position: those of the newest run, and its accuracy if that is borrowed (NULL in the list, which has
+-- measured ones).
 WITH
 lines AS (
     SELECT (coalesce(r.submitted_at, '-infinity'::TIMESTAMP), l.run_id, l.cell_id) AS age, l.*, {
@@ -22,14 +23,17 @@ lines AS (
 SELECT dataset, dataset_sha256, device, node, runtime, precision, threads, batch_size, model,
     threshold, thresholds,
     list(run_id ORDER BY age) AS run_id,
-    list(acc1 ORDER BY age) AS acc1,
+    list(CASE WHEN accuracy_from IS NULL THEN acc1 END ORDER BY age) AS acc1,
     list(forward_ms ORDER BY age) AS forward_ms,
     list(energy_mj ORDER BY age) AS energy_mj,
     list(mean_blocks ORDER BY age) AS mean_blocks,
     list(is_valid IS NOT FALSE ORDER BY age) AS is_valid,
     list(state ORDER BY age) AS state,
     arg_max(exit_counts, age) AS exit_counts,
-    arg_max(position, age) AS position
+    arg_max(position, age) AS position,
+    arg_max_null(CASE WHEN accuracy_from IS NOT NULL THEN {
+        'acc1': acc1, 'accuracy_from': accuracy_from, 'acc1_bound_points': acc1_bound_points
+    } END, age) AS borrowed
 FROM lines
 GROUP BY ALL
 ORDER BY dataset, dataset_sha256, device, node, runtime, precision, threads, batch_size, position

@@ -1,6 +1,7 @@
 -- The history of a model: its ladder rows of all runs, grouped by setting and threshold, oldest
 -- first, with the change since the previous run in the same setting on the same images. A row that
--- is not valid is shown, but not compared with any other.
+-- is not valid is shown, but not compared with any other; nor is an accuracy that is borrowed
+-- (accuracy_from).
 WITH
 lines AS (
     SELECT r.submitted_at, r.name AS run_name, c.dataset_sha256, l.*
@@ -11,8 +12,9 @@ lines AS (
 ),
 compared AS (
     SELECT *,
-        CASE WHEN is_valid IS NOT FALSE THEN
-            last_value(CASE WHEN is_valid IS NOT FALSE THEN acc1 END IGNORE NULLS) OVER earlier
+        CASE WHEN is_valid IS NOT FALSE AND accuracy_from IS NULL THEN
+            last_value(CASE WHEN is_valid IS NOT FALSE AND accuracy_from IS NULL THEN acc1 END
+                IGNORE NULLS) OVER earlier
         END AS acc1_before,
         CASE WHEN is_valid IS NOT FALSE THEN
             last_value(CASE WHEN is_valid IS NOT FALSE THEN forward_ms END IGNORE NULLS) OVER earlier
@@ -34,7 +36,8 @@ SELECT run_id, submitted_at, run_name, dataset, device, node, runtime, precision
     acc1 - acc1_before AS acc1_change,
     100 * (forward_ms / nullif(forward_ms_before, 0) - 1) AS forward_change_pct,
     100 * (energy_mj / nullif(energy_mj_before, 0) - 1) AS energy_change_pct,
-    is_valid, note, dataset_sha256, energy_source
+    is_valid, note, dataset_sha256, energy_source,
+    accuracy_from, acc1_bound_points
 FROM compared
 ORDER BY dataset, dataset_sha256, device, node, runtime, precision, threads, batch_size, threshold,
     thresholds, submitted_at, run_id, cell_id

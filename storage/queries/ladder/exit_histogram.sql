@@ -20,7 +20,8 @@ counted AS (
 SELECT h.cell_id, h.model, h.threshold, h.thresholds, h.dataset, h.device, h.node, h.runtime,
     h.precision, h.threads, h.batch_size, h.exit_block, h.depth, h.images,
     100 * h.images / h.all_images AS share_pct,
-    CASE WHEN h.is_valid IS NOT FALSE THEN m.median_forward_ms END AS median_forward_ms
+    CASE WHEN h.is_valid IS NOT FALSE THEN m.median_forward_ms END AS median_forward_ms,
+    h.accuracy_from
 FROM counted h
 LEFT JOIN medians m
     ON m.cell_id = h.cell_id AND m.exit_block = h.exit_block AND m.node IS NOT DISTINCT FROM h.node

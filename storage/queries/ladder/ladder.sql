@@ -12,6 +12,14 @@
 -- (unanswered.sql): acc1, acc5 and loss are NULL. With five classes or fewer is_top5 is NULL, and so
 -- is acc5.
 --
+-- A pass that answers a sample only borrows its predictions from another device (accuracy_from). Of the
+-- sample's images, those whose correctness differs there at the same thresholds are flips, and so for
+-- the exit. Their share bounds how far the figures can be from those of this device on the same images
+-- (flip_bound.sql): acc1_bound_points and mean_blocks_bound, each exceeded by at most 5 % of all
+-- samples. A difference of accuracy is at most the share of such images, one of the mean blocks at most
+-- this share times the greatest difference of two exits. acc5 and loss are not borrowed, as they have
+-- no bound.
+--
 -- device_ms: mean of the rows that have it, by the device's own clock. host_share_pct: the part of
 -- their forward_ms, in percent, that is not in their device_ms: before the device takes up the pass
 -- and after its last result. Both are NULL on a CPU, which has no other clock than the host. While
@@ -50,7 +58,25 @@ routed AS (
     SELECT t.target, r.image_id, r.exit_block, r.is_correct, r.is_top5, r.loss
     FROM records r
     JOIN targets t ON t.run_id = r.run_id AND t.cell_id = r.cell_id
-    WHERE r.round = 0 AND t.source_id IS NULL
+    WHERE r.round = 0 AND t.source_id IS NULL AND t.sample_id IS NULL
+),
+sampled AS (
+    SELECT t.target, e.image_id, min(e.exit_block) AS exit_block,
+        arg_min_null(e.is_correct, e.exit_block) AS is_correct
+    FROM exits e
+    JOIN targets t ON t.run_id = e.run_id AND t.sample_id = e.cell_id
+    WHERE leaves(
+        e.gate_score,
+        coalesce(t.thresholds[list_position(t.exit_blocks, e.exit_block)], t.threshold)
+    )
+    GROUP BY t.target, e.image_id
+),
+differing AS (
+    SELECT target, count(*) AS sample_images,
+        count(*) FILTER (s.is_correct IS DISTINCT FROM r.is_correct) AS flipped,
+        count(*) FILTER (s.exit_block <> r.exit_block) AS moved
+    FROM sampled s JOIN replayed r USING (target, image_id)
+    GROUP BY target
 ),
 accuracy AS (
     SELECT target,
@@ -92,18 +118,30 @@ lines AS (
         CASE WHEN NOT o.is_steady THEN false
             WHEN t.kind = 'latency' AND t.status = 'done' AND coalesce(m.samples, 0) = 0 THEN false
             ELSE t.is_valid END AS is_valid,
-        a.* EXCLUDE (target, acc1, acc5, loss),
-        CASE WHEN u.images IS NULL THEN a.acc1 END AS acc1,
-        CASE WHEN u.images IS NULL THEN a.acc5 END AS acc5,
-        CASE WHEN u.images IS NULL THEN a.loss END AS loss,
-        u.images AS unanswered_images,
+        -- Without images of the sample there is no bound, and so nothing to borrow.
+        t.sample_id IS NOT NULL AND f.target IS NULL AS is_unbounded,
+        CASE WHEN NOT is_unbounded THEN a.mean_blocks END AS mean_blocks,
+        CASE WHEN NOT is_unbounded THEN a.counts END AS counts,
+        a.blocks_seen,
+        coalesce(u.images, o_u.images) AS unanswered_images,
+        CASE WHEN unanswered_images IS NULL AND NOT is_unbounded THEN a.acc1 END AS acc1,
+        CASE WHEN unanswered_images IS NULL AND t.sample_id IS NULL THEN a.acc5 END AS acc5,
+        CASE WHEN unanswered_images IS NULL AND t.sample_id IS NULL THEN a.loss END AS loss,
+        f.sample_images, f.flipped, f.moved,
+        CASE WHEN acc1 IS NOT NULL THEN 100 * flip_bound(f.flipped, f.sample_images, 0.05) END
+            AS acc1_bound_points,
+        CASE WHEN mean_blocks IS NOT NULL THEN flip_bound(f.moved, f.sample_images, 0.05)
+            * (t.depth - 1 - coalesce(gates(t.exit_blocks, t.depth)[1], t.depth - 1)) END
+            AS mean_blocks_bound,
         coalesce(m.timed_rows, 0) AS timed_rows,
         coalesce(m.samples, 0) AS samples,
         m.forward_ms, m.elapsed_ms, m.device_ms, m.host_share_pct, m.percentiles_ms,
         o.power_mode, o.note AS conditions_note
     FROM targets t
     LEFT JOIN accuracy a USING (target)
+    LEFT JOIN differing f USING (target)
     LEFT JOIN unanswered u ON u.run_id = t.run_id AND u.cell_id = coalesce(t.source_id, t.cell_id)
+    LEFT JOIN unanswered o_u ON o_u.run_id = t.run_id AND o_u.cell_id = t.sample_id
     LEFT JOIN timings m
         ON m.run_id = t.run_id AND m.cell_id = t.cell_id AND t.kind = 'latency'
     LEFT JOIN exit_rows x
@@ -205,10 +243,19 @@ SELECT
         CASE
             WHEN unanswered_images > 0 THEN format(
                 'accuracy: images with logits that are not finite: {}', unanswered_images)
+            WHEN accuracy_reason IS NOT NULL
+                THEN format('accuracy: not borrowed: {}', accuracy_reason)
+            WHEN is_unbounded THEN format('accuracy: not borrowed: no image of the sample is answered')
+            WHEN borrowed_from IS NOT NULL THEN format('accuracy: borrowed from {}, within {} points '
+                || '(95 %: {} of {} images differ)', borrowed_from, format('{:.2g}', acc1_bound_points),
+                flipped, sample_images)
             WHEN acc1 IS NULL
                 THEN format('accuracy: no answers (cell is {})', coalesce(status, 'unknown'))
             WHEN acc5 IS NULL THEN 'acc@5: with five classes or fewer, every class is in the top 5'
         END,
+        CASE WHEN mean_blocks_bound > 0 THEN format('blocks: borrowed from {}, within {} '
+            || '(95 %: {} of {} images exit elsewhere)', borrowed_from,
+            format('{:.2g}', mean_blocks_bound), moved, sample_images) END,
         CASE
             WHEN kind = 'exits' THEN 'latency and energy: not timed in this run'
             WHEN timed_rows = 0
@@ -243,6 +290,8 @@ SELECT
     mean_over_exits(counts, exit_params, exit_blocks, depth) AS mean_params,
     mean_over_exits(counts, exit_multiply_adds, exit_blocks, depth) AS mean_multiply_adds,
     mean_over_exits(counts, exit_executed_multiply_adds, exit_blocks, depth)
-        AS mean_executed_multiply_adds
+        AS mean_executed_multiply_adds,
+    CASE WHEN counts IS NOT NULL THEN borrowed_from END AS accuracy_from,
+    acc1_bound_points, mean_blocks_bound
 FROM compared
 ORDER BY run_id, position, cell_id, node

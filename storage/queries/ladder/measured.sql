@@ -12,7 +12,7 @@ states AS (
     GROUP BY run_id, cell_id, node
 )
 SELECT l.* EXCLUDE (device_ms, host_share_pct, mean_params, mean_multiply_adds,
-        mean_executed_multiply_adds),
+        mean_executed_multiply_adds, accuracy_from, acc1_bound_points, mean_blocks_bound),
     c.position, c.kind, c.checkpoint_sha256, c.exit_blocks, c.dataset_sha256, c.images, c.rounds,
     c.warmup_images, c.status,
     coalesce(c.protocol, 1) AS protocol,
@@ -21,7 +21,7 @@ SELECT l.* EXCLUDE (device_ms, host_share_pct, mean_params, mean_multiply_adds,
     nullif(s.governor, '') AS governor,
     -- Last, as all columns that were added.
     l.device_ms, l.host_share_pct, l.mean_params, l.mean_multiply_adds,
-    l.mean_executed_multiply_adds
+    l.mean_executed_multiply_adds, l.accuracy_from, l.acc1_bound_points, l.mean_blocks_bound
 FROM ladder l
 JOIN cells c ON c.run_id = l.run_id AND c.cell_id = l.cell_id
 LEFT JOIN nodes n ON n.run_id = l.run_id AND n.node = l.node

@@ -60,7 +60,7 @@ def killed_in_commit(bench: Bench, times: int) -> None:
     """At a random file operation of one of its first commits."""
     for _ in range(times):
         seed = bench.random.randrange(10**9)
-        _until_done(bench, bench.run(), wound=f"die-in:commit:{seed}")
+        _until_done(bench, bench.run(), wound=f"die-in:commit_group:{seed}")
 
 
 def killed_in_merge(bench: Bench, times: int) -> None:
@@ -103,6 +103,42 @@ def _words(process: object) -> list[str]:
     except psutil.Error:
         return []
     return words
+
+
+LOADED = """\
+name: loaded
+models: [digits-gfnet, digits-dynn]
+datasets: [{name: digits, limit: 20}]
+thresholds: [0.5]
+threads: [1]
+batch_sizes: {throughput: [4]}
+measure: [throughput, serving]
+latency: {rounds: 2, warmup_images: 4}
+serving: {arrivals: [8], seconds: 4}
+"""
+
+
+def killed_while_serving(bench: Bench, times: int) -> None:
+    """While requests arrive: the round is asked again at the same moments, each request once.
+
+    A run that gets through makes way for another.
+    """
+    while bench.tally.times < times:
+        run = bench.run(LOADED)
+        started = run.submit("--inline")
+        run.until_commits(bench.random.randrange(3))
+        time.sleep(bench.random.random() * 4)
+        started.signal(signal.SIGKILL)
+        code, said = started.end()
+        assert code in (-signal.SIGKILL, 0), said
+        began_s = time.monotonic()
+        if code == 0:
+            run.compare()
+            continue
+        run.injected()
+        run.finish("--inline")
+        bench.tally.recoveries_s.append(time.monotonic() - began_s)
+        run.compare()
 
 
 def two_drivers(bench: Bench, times: int) -> None:
@@ -162,6 +198,9 @@ SCENARIOS = (
     Scenario("driver-killed", "driver killed, random moments", killed, times=50, quick=1),
     Scenario("commit-killed", "driver killed in a commit", killed_in_commit, times=30, quick=1),
     Scenario("merge-killed", "driver killed in a merge", killed_in_merge, times=30, quick=1),
+    Scenario(
+        "serving-killed", "driver killed while serving", killed_while_serving, times=6, quick=1
+    ),
     Scenario("two-drivers", "two drivers on one run", two_drivers, times=3),
     Scenario("ctrl-c", "Ctrl-C once", interrupted, times=5),
     Scenario("ctrl-c-twice", "Ctrl-C twice, on Ray", interrupted_twice, times=4),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from support.driving import Run, Scripted, rows_of
@@ -129,14 +131,14 @@ def test_a_source_that_is_gone_fails_its_cells_alone(run: Run) -> None:
 
 def test_rows_that_cannot_be_written_end_the_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk: what was committed stays, and the way on is named."""
-    commit = run.store.commit
-    done: list[object] = []
+    commit = run.store.commit_group
+    done: list[int] = []
 
-    def fail(*arguments: object) -> bool:
+    def fail(shards: Sequence[Any]) -> list[bool]:
         if len(done) == 2:
             raise storage.StorageError("No space left on device")
-        done.append(arguments)
-        return commit(*arguments)
+        done.append(len(shards))
+        return commit(shards)
 
     def fail_to_save(_cells: object) -> None:
         raise storage.StorageError("Read-only file system")
@@ -146,10 +148,10 @@ def test_rows_that_cannot_be_written_end_the_run(run: Run, monkeypatch: pytest.M
         with pytest.raises(JobsError, match=r"Read-only file system.* gfjobs resume r"):
             Driver(run.store, run.plan, Scripted()).save()
     with monkeypatch.context() as patch:
-        patch.setattr(run.store, "commit", fail)
+        patch.setattr(run.store, "commit_group", fail)
         with pytest.raises(JobsError, match=r"No space left .* gfjobs resume r"):
             run.drive(Scripted())
-    assert len(run.store.entries()) == 2
+    assert len(run.store.entries()) == sum(done)
     assert run.drive(Scripted())
 
 

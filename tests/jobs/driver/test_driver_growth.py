@@ -61,11 +61,14 @@ class Memory:
         """None."""
         return {}
 
-    def commit(self, entry: storage.CommitEntry, tables: Mapping[str, Any]) -> bool:  # noqa: ARG002
-        """Keep an entry."""
-        assert entry.key not in self._entries
-        self._entries[entry.key] = entry
-        return True
+    def commit_group(
+        self, shards: Sequence[tuple[storage.CommitEntry, Mapping[str, Any]]]
+    ) -> list[bool]:
+        """Keep entries."""
+        for entry, _ in shards:
+            assert entry.key not in self._entries
+            self._entries[entry.key] = entry
+        return [True] * len(shards)
 
     def save_cells(self, cells: Sequence[storage.CellRow]) -> None:
         """Keep cells."""
@@ -172,6 +175,7 @@ def test_a_larger_run_costs_no_more_per_task(
 ) -> None:
     """By rounds, by cells and by images; also while it is open whose fault a failure was."""
     monkeypatch.setattr("jobs.driver.driver.SAVE_INTERVAL_S", 1e9)  # by the clock, not by tasks
+    monkeypatch.setattr("jobs.driver.commit_pace.MAX_LINGER_S", 0.0)  # likewise
     few, of_few = calls(sized(plan_of, 1), monkeypatch, has_fault=has_fault)
     many, of_many = calls(sized(plan_of, GROWTH), monkeypatch, has_fault=has_fault)
     assert many == GROWTH * few >= 200

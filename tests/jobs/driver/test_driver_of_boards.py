@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.driving import GRID, Run, Scripted, rows_of
@@ -148,16 +150,43 @@ def test_a_driver_on_a_timed_host_neither_writes_nor_draws(run: Run) -> None:
             return super().wait(timeout_s)
 
     executor = Here(lambda _looks: ["here", "there"])
-    commit = run.store.commit
+    commit = run.store.commit_group
+    groups: list[list[bool]] = []
 
-    def checked(*arguments: object) -> bool:
+    def checked(*arguments: Any) -> list[bool]:
         flying = [task for task in executor.tasks if executor.slots[task].host == "here"]
         assert not any(task.is_timed for task in flying)
-        return commit(*arguments)
+        groups.append(commit(*arguments))
+        return groups[-1]
 
-    run.store.commit = checked
+    run.store.commit_group = checked
+    assert Driver(run.store, run.plan, executor).run()
+    assert len(groups) > 1
+    assert all(all(group) for group in groups)
+    assert run.count("records") == 2 * 2 * 1100
+
+
+def test_machines_elsewhere_do_not_wait_for_the_disk(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has its next task before the one that ended is committed, and groups are committed."""
+    monkeypatch.setattr("jobs.driver.commit_pace.MAX_LINGER_S", 60.0)
+    executor = boards_of(lambda *_: "")
+    commit = run.store.commit_group
+    flying: list[int] = []
+    sizes: list[int] = []
+
+    def slow(shards: Any) -> list[bool]:
+        flying.append(len(executor.tasks))
+        sizes.append(len(shards))
+        time.sleep(0.01)
+        return commit(shards)
+
+    run.store.commit_group = slow
     assert Driver(run.store, run.plan, executor).run()
     assert run.count("records") == 2 * 2 * 1100
+    assert flying[0]
+    assert len(sizes) < sum(sizes)
 
 
 def test_a_node_that_fails_every_timed_task_loses_them(run: Run) -> None:

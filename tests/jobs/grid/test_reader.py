@@ -22,7 +22,7 @@ import gfnet
 import storage
 from jobs.common.errors import BadInputError
 from jobs.grid import datasets
-from jobs.grid.grid import Grid, ServingProtocol
+from jobs.grid.grid import Borrowing, Grid, ServingProtocol
 from jobs.machine.power.protocol import EnergyProtocol
 
 FULL = """\
@@ -30,17 +30,18 @@ name: full
 models: [flat.safetensors, {name: early, checkpoint: dynn.safetensors, exit_blocks: [3]}]
 datasets: [{name: digits, split: test, limit: 40}, {name: digits, split: train}]
 thresholds: [0.613, default, {start: 0.0, stop: 1.0, num: 3}]
-devices: [jetson, any]
+devices: [jetson, cpu]
 runtimes: [torch]
 precisions: [float32]
 threads: [1, 2]
 batch_sizes: {latency: 2, accuracy: 64, throughput: [4, 2, 4]}
 measure: [accuracy, energy]
+accuracy: {borrow: cpu, sample: 30}
 latency: {rounds: 5, warmup_images: 7, images: 9}
 serving: {arrivals: [10, 0.5, 10], seconds: 30}
 energy: {idle_s: 2.5, active_s: 4, settle_s: 0}
 baseline: flat
-exclude: [{model: early, device: any}]
+exclude: [{model: early, device: jetson}]
 """
 
 
@@ -55,15 +56,16 @@ def test_every_key_is_read(write_grid: Callable, read: Callable[[Path], Grid]) -
     written = [t.values for t in grid.thresholds if t.is_written]
     assert written == [(float(np.float32(0.613)),), ()]
     assert [t.values for t in grid.thresholds if not t.is_written] == [(0.0,), (0.5,), (1.0,)]
-    assert (grid.devices, grid.threads) == (("jetson", "any"), (1, 2))
+    assert (grid.devices, grid.threads) == (("jetson", "cpu"), (1, 2))
     assert (grid.latency_batch, grid.accuracy_batch) == (2, 64)
     assert grid.measure == ("accuracy", "energy")
     assert (grid.latency.rounds, grid.latency.warmup_images, grid.latency.images) == (5, 7, 9)
     assert grid.throughput_batches == (4, 2)
     assert grid.serving == ServingProtocol(arrivals=(10.0, 0.5), seconds=30.0)
     assert grid.energy == EnergyProtocol(idle_s=2.5, active_s=4.0, settle_s=0.0)
+    assert grid.borrowing == Borrowing("cpu", 30)
     assert grid.baseline == "flat"
-    assert grid.exclude == ({"model": "early", "device": "any"},)
+    assert grid.exclude == ({"model": "early", "device": "jetson"},)
 
 
 def test_defaults(write_grid: Callable, read: Callable[[Path], Grid]) -> None:
@@ -79,6 +81,7 @@ def test_defaults(write_grid: Callable, read: Callable[[Path], Grid]) -> None:
     assert grid.serving == ServingProtocol(arrivals=(), seconds=60.0)
     assert grid.energy == EnergyProtocol(idle_s=1.0, active_s=1.0, settle_s=0.5)
     assert grid.baseline is None
+    assert grid.borrowing is None
     assert [data.label for data in grid.datasets] == ["digits"]
 
 

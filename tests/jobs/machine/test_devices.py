@@ -76,6 +76,9 @@ def test_local_devices_are_told_without_torch(
     assert local_devices() == ("any", "cpu")
     (tmp_path / "nvidia3").touch()  # the only one that this container was given
     assert local_devices() == ("any", "cpu", "cuda")
+    registered = Registration("laptop", "cpu", {"cpu": (0,), "slow": (0,)})
+    monkeypatch.setattr(devices, "read_registration", lambda: registered)
+    assert local_devices() == ("any", "cpu", "cuda", "slow")
 
 
 def test_a_registered_name_is_what_the_node_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -380,3 +380,87 @@ def test_serving_has_no_effect_unless_measured(plan_of: Callable[[str], Plan]) -
     """As for energy, the plan says so."""
     said = describe_skips(plan_of(LOADED.replace("throughput, serving", "latency")))
     assert said == ["`serving` has no effect: `measure` does not include serving"]
+
+
+BORROWED = """\
+models: [flat.safetensors, dynn.safetensors]
+datasets: [{name: digits, limit: 50}]
+thresholds: [0.5]
+devices: [jetson]
+accuracy: {borrow: cpu, sample: 20}
+"""
+
+
+def test_a_borrower_answers_a_sample_and_the_lender_only_answers(
+    plan_of: Callable[[str], Plan],
+) -> None:
+    """The lender, which is none of the devices, is timed nowhere and asks for no point."""
+    plan = plan_of(BORROWED)
+    found = [
+        (c.kind, c.model.name, c.setting.device, c.images, c.borrowed_from) for c in plan.cells
+    ]
+    assert found == [
+        ("exits", "flat", "jetson", 20, "cpu"),
+        ("latency", "flat", "jetson", 50, None),
+        ("exits", "flat", "cpu", 50, None),
+        ("exits", "dynn", "jetson", 20, "cpu"),
+        ("latency", "dynn", "jetson", 50, None),
+        ("exits", "dynn", "cpu", 50, None),
+    ]
+    assert plan.points == 2
+    rows = queued_rows(plan, "r")
+    assert [row.borrowed_from for row in rows] == ["cpu", None, None, "cpu", None, None]
+
+
+def test_a_lender_among_the_devices_is_measured_as_without(plan_of: Callable[[str], Plan]) -> None:
+    """Its cells are those of a grid without the key, by their ids; so are all timed ones."""
+    text = BORROWED.replace("[jetson]", "[jetson, cpu]")
+    without = {cell.cell_id for cell in plan_of(text.replace("accuracy:", "#")).cells}
+    plan = plan_of(text)
+    own = [cell for cell in plan.cells if cell.cell_id not in without]
+    assert {(cell.kind, cell.setting.device) for cell in own} == {("exits", "jetson")}
+    assert len(plan.cells) == len(without)
+
+
+def test_a_sample_of_all_images_borrows_nothing(plan_of: Callable[[str], Plan]) -> None:
+    """The cell is that of a grid without the key."""
+    without = {cell.cell_id for cell in plan_of(BORROWED.replace("accuracy:", "#")).cells}
+    for sample in (50, 500):
+        cells = plan_of(BORROWED.replace("sample: 20", f"sample: {sample}")).cells
+        assert {cell.cell_id for cell in cells if cell.setting.device == "jetson"} == without
+        assert {cell.borrowed_from for cell in cells} == {None}
+
+
+def test_another_sample_is_another_cell(plan_of: Callable[[str], Plan]) -> None:
+    """Of another size; and a data set of as many images is another one too."""
+    texts = (
+        BORROWED,
+        BORROWED.replace("sample: 20", "sample: 30"),
+        BORROWED.replace("accuracy:", "#").replace("limit: 50", "limit: 20"),
+    )
+    ids = {
+        cell.cell_id
+        for text in texts
+        for cell in plan_of(text).cells
+        if (cell.kind, cell.setting.device, cell.model.name) == ("exits", "jetson", "dynn")
+    }
+    assert len(ids) == 3
+
+
+def test_where_no_device_borrows_the_lender_does_not_answer(plan_of: Callable[[str], Plan]) -> None:
+    """What is excluded on all devices is excluded on their lender."""
+    plan = plan_of(f"{BORROWED}exclude: [{{model: flat, device: jetson}}]\n")
+    assert {cell.model.name for cell in plan.cells} == {"dynn"}
+
+
+def test_a_sample_is_skipped_if_its_lender_cannot_run_the_same(
+    plan_of: Callable[[str], Plan],
+) -> None:
+    """It would be compared with nothing; what the device itself cannot run has its own reason."""
+    text = BORROWED + "precisions: [float16]\n"
+    skips = {(cell.kind, cell.setting.device): cell.skipped for cell in plan_of(text).cells}
+    assert "float16" in (skips["exits", "cpu"] or "")
+    assert skips["exits", "jetson"] == (
+        f"its accuracy cannot be borrowed from cpu: {skips['exits', 'cpu']}"
+    )
+    assert skips["latency", "jetson"] is None

@@ -99,6 +99,24 @@ def test_a_terminal_says_what_runs_now(screen: Callable[..., Screen]) -> None:
     assert last.startswith("1/2 cells, 1,000/2,000 images"), "what ran is not left behind"
 
 
+def test_a_terminal_is_drawn_ten_times_a_second_at_most(screen: Callable[..., Screen]) -> None:
+    """After some tasks in a row; drawing takes longer than a short task's share of the driver."""
+    terminal = screen(is_terminal=True)
+    drawn: list[float] = []
+    with terminal.progress:
+        refresh = terminal.progress._live.refresh
+
+        def noted() -> None:
+            drawn.append(terminal.now_s)
+            refresh()
+
+        terminal.progress._live.refresh = noted
+        for _ in range(1000):
+            terminal.now_s += 0.01
+            terminal.progress.begin(terminal.exits, HERE)
+    assert 149 <= len(drawn) <= 152
+
+
 def test_the_view_fits_the_terminal(screen: Callable[..., Screen]) -> None:
     """Of many devices as many lines as have room, and how many are left; a note stays above."""
     terminal = screen(is_terminal=True)

@@ -56,13 +56,13 @@ def test_figures_of_responses(build: Builder) -> None:
 def test_an_overloaded_cell_has_no_percentiles(build: Builder) -> None:
     """It lasts until its last answer; how many it answered in a second is known."""
     cell = _served(build)
-    ms = [400.0 * number for number in range(1, 101)]
+    ms = [40.0 * number for number in range(1, 101)]
     missing = [None] * 20
     columns = {
         "request": list(range(100)),
         "exit_block": [*[3] * 80, *missing],
-        "arrived_ms": 100.0 * np.arange(100),
-        "began_ms": [*[end - 400 for end in ms[:80]], *missing],
+        "arrived_ms": 10.0 * np.arange(100),
+        "began_ms": [*[end - 40 for end in ms[:80]], *missing],
         "ended_ms": [*ms[:80], *missing],
     }
     build.commit(cell, responses={"image_id": 0, **columns})
@@ -70,7 +70,7 @@ def test_an_overloaded_cell_has_no_percentiles(build: Builder) -> None:
     (row,) = build.query("FROM served")
     assert row["is_overloaded"]
     assert [row[f"{name}_ms"] for name in ("p50", "p90", "p99", "response", "wait")] == [None] * 5
-    assert row["answered_per_s"] == pytest.approx(2.5)
+    assert row["answered_per_s"] == pytest.approx(25)
     assert row["busy_pct"] == pytest.approx(100)
     assert row["note"] == "overloaded: 20 of 100 requests had no answer when the rounds were ended"
 
@@ -95,21 +95,25 @@ def test_throttled_rounds_are_left_out(build: Builder) -> None:
 
 def test_accuracy_is_that_of_the_pass(build: Builder) -> None:
     """At the cell's thresholds: of four images, one exits early and is wrong."""
-    passed = build.cell("exits", exit_blocks=(1,), model="early", images=4)
-    build.commit(
-        passed,
-        exits={
-            "image_id": [0, 0, 1, 1, 2, 2, 3, 3],
-            "exit_block": [1, 3] * 4,
-            "gate_score": [0.9, None, 0.4, None, 0.1, None, float("nan"), None],
-            "is_correct": [False, True, False, True, True, True, True, False],
-        },
-    )
+    rows: dict[str, object] = {
+        "image_id": [0, 0, 1, 1, 2, 2, 3, 3],
+        "exit_block": [1, 3] * 4,
+        "gate_score": [0.9, None, 0.4, None, 0.1, None, float("nan"), None],
+    }
+    for status, right in (
+        ("failed", [False] * 8),
+        ("done", [False, True, False, True, True, True, True, False]),
+    ):
+        passed = build.cell("exits", exit_blocks=(1,), model="early", images=4, status=status)
+        build.commit(passed, exits={**rows, "is_correct": right})
     for threshold, rate in ((0.5, 10.0), (0.5, 20.0), (0.3, 10.0)):
         cell = _served(build, arrivals_per_s=rate, threshold=threshold, thresholds=(threshold,))
         _respond(build, cell, [1.0] * 4)
-    _respond(build, _served(build, model="other"), [1.0] * 4)
+    other = _served(build, model="other")
+    _respond(build, other, [1.0] * 4)
     build.store()
+    asked = storage.named_query(build.root, "requests", run_id="run-1", cell_id=other.cell_id)
+    assert asked.num_rows == 4
     assert [row["acc1"] for row in build.query("FROM served")] == [50.0, 50.0, 25.0, None]
 
 
@@ -117,9 +121,15 @@ def test_invalid_cells_say_why(build: Builder) -> None:
     """Their figures stay, for inspection."""
     _respond(build, _served(build, is_valid=False, note="throttled: 2 of 3 rounds"), [1.0] * 11)
     _served(build, status="queued", is_valid=None, arrivals_per_s=1.0)
+    changing = _served(build, rounds=2, arrivals_per_s=2.0)
+    for round_, mode in enumerate(("15W", "25W")):
+        _respond(build, changing, [1.0], round_=round_)
+        rounds = {"node": "node-a", "power_mode": mode, "is_throttled": False}
+        build.commit(changing, round_, shard=1, rounds=rounds)
     build.store()
     rows = build.query("FROM served")
-    assert [row["is_valid"] for row in rows] == [False, None]
+    assert [row["is_valid"] for row in rows] == [False, None, False]
+    assert "the power mode changed while it was timed: 15W, 25W" in rows[2]["note"]
     assert rows[0]["p50_ms"] == pytest.approx(1.0)
     assert rows[0]["note"].startswith("throttled: 2 of 3 rounds; p90 needs")
     assert rows[1]["note"] == "the cell is queued"

@@ -6,6 +6,7 @@ import errno
 import json
 import re
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ from storage.runs.manifests import (
     Snapshot,
     Summary,
     bare_names,
+    candidate_names,
     entries_to_table,
     manifest_bytes,
-    manifest_name,
     manifest_names,
     merge_name,
     publish_manifest,
@@ -178,15 +179,15 @@ def test_bare_names() -> None:
 
 
 def test_a_commit_is_named_after_its_shard() -> None:
-    """Once; where names of it count no more, by the first number that is free."""
-    name = "cell-1.2.3.json"
-    assert manifest_name(ENTRY, ()) == name
-    assert manifest_name(ENTRY, {"cell-1.2.4.json", "cell-1.2.3.1.json"}) == name
-    assert manifest_name(ENTRY, {name}) == "cell-1.2.3.1.json"
-    assert manifest_name(ENTRY, {name, "cell-1.2.3.1.json"}) == "cell-1.2.3.2.json"
+    """Once; where names of it count no more, with a number."""
     assert ENTRY.key == ("cell-1", 2, 3)
+    assert list(islice(candidate_names(ENTRY.key), 3)) == [
+        "cell-1.2.3.json",
+        "cell-1.2.3.1.json",
+        "cell-1.2.3.2.json",
+    ]
     with pytest.raises(storage.StorageError, match=r"^cell_id '\.\./x' is not allowed"):
-        manifest_name(CommitEntry("../x", 0, 0), ())
+        candidate_names(("../x", 0, 0))
 
 
 def test_a_merge_is_named_after_the_merges_before_it(paths: RunPaths) -> None:

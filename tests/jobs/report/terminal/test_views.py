@@ -13,10 +13,9 @@ import pytest
 
 import storage
 from jobs.common import formatting, tables
-from jobs.common.errors import UsageError
+from jobs.common.errors import NEW_BUNDLE, UsageError
 from jobs.plan.estimate import Estimate, estimate
 from jobs.plan.plan import Plan
-from jobs.plan.task import NEW_BUNDLE
 from jobs.plan.view import describe_plan
 from jobs.report.terminal import agreement, profile, status, summary
 from tests.jobs.conftest import SMALL_GRID
