@@ -86,8 +86,15 @@ from .tables.records import RegressionRow as RegressionRow
 from .tables.records import RunRow as RunRow
 from .tables.records import RunStatus as RunStatus
 from .tables.records import TrainingRow as TrainingRow
+from .tables.records import UntilOf as UntilOf
 from .tables.records import rows_to_table as rows_to_table
 from .tables.records import table_to_rows as table_to_rows
+from .tables.round_times import TIMED_COLUMNS as TIMED_COLUMNS
+from .tables.round_times import RoundKey as RoundKey
+from .tables.round_times import RoundSum as RoundSum
+from .tables.round_times import RoundSums as RoundSums
+from .tables.round_times import add_round_sums as add_round_sums
+from .tables.round_times import sum_round_times as sum_round_times
 from .tables.schemas import SCHEMA_VERSION as SCHEMA_VERSION
 from .tables.schemas import TABLES as TABLES
 from .tables.schemas import build_table as build_table

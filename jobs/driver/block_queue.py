@@ -12,6 +12,14 @@ from jobs.plan.task import Task
 IsOver = Callable[[str], bool]
 """Whether a cell needs no more tasks."""
 
+IsHeld = Callable[[Task], bool]
+"""Whether a task must wait until it is known that it is needed."""
+
+
+def holds_nothing(_: Task) -> bool:
+    """Whether a task must wait, where all are needed: never."""
+    return False
+
 
 class BlockQueue:
     """The tasks of a block: waiting, in flight, and where they must go.
@@ -36,8 +44,11 @@ class BlockQueue:
         affinity: str | None,
         all_images: Mapping[Sort, int] | None = None,
         left_images: Mapping[Sort, int] | None = None,
+        *,
+        is_task_held: IsHeld = holds_nothing,
     ) -> None:
         self.block = block
+        self._is_task_held = is_task_held
         self.all_images = Counter(all_images or {})
         self.left_images = Counter(left_images or self.all_images)
         self.restarts = self._ended = 0
@@ -82,13 +93,16 @@ class BlockQueue:
         for task in self._waiting:
             if is_over(task.cell_id):
                 continue
+            if self._is_task_held(task):
+                return None
             lost_on = self.lost_on(task)
             is_left_to_others = host in lost_on and not lost_on.issuperset(others)
             if not is_left_to_others and (lost_on or not is_held):
                 return task
             if task.is_timed:
                 return None
-        return None if is_held else self._draw(is_over)
+        drawn = None if is_held else self._draw(is_over)
+        return None if drawn is None or self._is_task_held(drawn) else drawn
 
     def _draw(self, is_over: IsOver) -> Task | None:
         """Put the next task that was never given out into the queue; None if there is none."""

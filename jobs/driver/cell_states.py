@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -9,6 +10,7 @@ from datetime import datetime
 
 import storage
 from jobs.common.clock import now
+from jobs.driver.looks import RoundsEnd, describe_end
 from jobs.machine.devices import ANY, CPU, CUDA
 from jobs.plan.cell import PROTOCOL_VERSION, Cell
 from jobs.plan.plan import Plan
@@ -49,7 +51,6 @@ def _queued(cell: Cell, run_id: str, position: int) -> storage.CellRow:
         threshold=cell.threshold,
         thresholds=cell.thresholds or None,
         images=cell.images,
-        rounds=cell.rounds,
         warmup_images=cell.warmup_images or None,
         status="skipped" if cell.skipped else "queued",
         note=cell.skipped,
@@ -58,7 +59,20 @@ def _queued(cell: Cell, run_id: str, position: int) -> storage.CellRow:
         exit_rule=cell.model.exit_rule if cell.model.gates else None,
         borrowed_from=cell.borrowed_from,
     )
-    return _with_costs(_with_arrivals(_with_calibration(row, cell), cell), cell)
+    return _with_until(_with_costs(_with_arrivals(_with_calibration(row, cell), cell), cell), cell)
+
+
+def _with_until(row: storage.CellRow, cell: Cell) -> storage.CellRow:
+    """A row with what ends its rounds; its cell may have ended, and then has fewer."""
+    until = cell.until
+    return replace(
+        row,
+        rounds=cell.rounds,
+        until_pct=until.pct if until else None,
+        until_of=until.of if until else None,
+        max_rounds=until.most if until else None,
+        reached_pct=None,
+    )
 
 
 def _with_calibration(row: storage.CellRow, cell: Cell) -> storage.CellRow:
@@ -103,7 +117,6 @@ def _renewed(row: storage.CellRow, cell: Cell) -> storage.CellRow:
     """A stored row when its run resumes; the caller adds what is committed afterwards."""
     renewed = replace(
         row,
-        rounds=cell.rounds,  # rounds may have been added since
         status="skipped" if cell.skipped else "queued",
         note=cell.skipped or row.note,
         rows=0,
@@ -111,7 +124,8 @@ def _renewed(row: storage.CellRow, cell: Cell) -> storage.CellRow:
         error=None,
         num_classes=cell.model.config.num_classes,  # earlier versions did not save it
     )
-    return _with_costs(renewed, cell)  # nor these
+    renewed = _with_costs(renewed, cell)  # nor these
+    return _with_until(renewed, cell)  # the grid may have grown since
 
 
 class CellStates:
@@ -221,6 +235,32 @@ class CellStates:
     def _count_unanswered(self, found: Mapping[tuple[str, int], int]) -> None:
         for (cell_id, number), images in found.items():
             self._unanswered.setdefault(cell_id, Counter())[number] += images
+
+    def end_rounds(self, end: RoundsEnd) -> dict[str, list[int]]:
+        """Record that the cells of a group get no more rounds.
+
+        Returns: the tasks that are not needed, by cell the images of each.
+        """
+        dropped = {}
+        for cell in end.cells:
+            row = self._rows[cell.cell_id]
+            if cell.until is None or row.status in ("failed", "skipped"):
+                continue
+            pct = end.reached_pct.get(cell.cell_id)
+            remark = None if pct is None else describe_end(cell.until, end.rounds, pct)
+            fewer = (row.rounds or 0) - end.rounds
+            self._missing[cell.cell_id] -= fewer * len(cell.shards)
+            dropped[cell.cell_id] = [each.stop - each.start for each in cell.shards] * fewer
+            self._rows[cell.cell_id] = replace(row, rounds=end.rounds)
+            if row.status != "done" and not self._missing[cell.cell_id]:
+                self._finish(cell.cell_id, row.finished_at or now())
+            row = self._rows[cell.cell_id]
+            self._rows[cell.cell_id] = replace(
+                row,
+                reached_pct=pct if pct is not None and math.isfinite(pct) else None,
+                note="; ".join(filter(None, (row.note, remark))) or None,
+            )
+        return dropped
 
     def restart(self, cell_ids: Collection[str]) -> None:
         """Record that committed rows of cells are dropped, and that the cells start again."""

@@ -25,6 +25,7 @@ from jobs.driver.fault_policy import (
     SetAside,
     Tell,
 )
+from jobs.driver.looks import Looks
 from jobs.driver.placement import Placement
 from jobs.driver.run_writer import RunWriter, with_clock_remark
 from jobs.plan.order import CellBlock, make_blocks
@@ -81,6 +82,7 @@ class Driver:
         )
         queued = make_blocks(plan, by_device=not executor.is_one_host)
         done = frozenset(entry.key for entry in entries)
+        self._looks = Looks.of_run(plan, store)
         self._placement = Placement(
             [(block, block.tasks(store.run.run_id, done)) for block in queued],
             affinities=find_affinities(queued, entries),
@@ -88,6 +90,7 @@ class Driver:
             clock=clock,
             done=_images_by_cell(entries),
             shown=shown_paces(queued, entries),
+            is_task_held=self._looks.holds,
         )
         self._policy = FaultPolicy(queued, self._placement, self._cells, wait_s)
         self._poll_s = None if executor.is_one_host else POLL_S
@@ -155,6 +158,7 @@ class Driver:
         """Give out all tasks that may start now."""
         self._placement.update_hosts(self._executor.hosts())
         while not self._executor.is_full:
+            self._look()
             found = self._placement.take(self._policy.is_over, self._policy.held_hosts)
             if not found:
                 return
@@ -174,6 +178,14 @@ class Driver:
                 if is_retried:
                     return
                 self._carry_out([self._policy.fail(task, Outcome({}, None, error=str(err)))])
+
+    def _look(self) -> None:
+        """End the rounds of timed cells that are known well enough."""
+        if self._placement.is_timing_here:
+            return
+        for end in self._looks.advance(self._policy.is_over):
+            dropped = self._cells.end_rounds(end)
+            self._events.shorten(dropped)
 
     def _receive(self, task: Task, outcome: Outcome) -> None:
         """Take a task back; its slot is free again."""
@@ -223,6 +235,7 @@ class Driver:
                 self._cells.skip(task, outcome.skipped)
             elif next(is_new):
                 self._cells.commit(task, outcome)
+                self._looks.commit(task, outcome)
             self._events.update(task, outcome)
 
     def _carry_out(self, actions: Iterable[Action]) -> None:
@@ -253,6 +266,7 @@ class Driver:
         if before:
             self._writer.discard(cells)
         self._cells.restart(cells)
+        self._looks.restart(cells)
         run_id = self._store.run.run_id
         self._events.restart(list(islice(block.tasks(run_id, ()), before)))
         self._placement.restart(block, block.tasks(run_id, ()), avoided)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from jobs.machine.slots import Slot
 from jobs.plan.task import Outcome, Task
@@ -22,6 +22,9 @@ class RunEvents:
 
     def note(self, text: str) -> None:
         """Called with a message for the user, such as that cells wait for a device."""
+
+    def shorten(self, images: Mapping[str, Sequence[int]]) -> None:
+        """Called with tasks that are not needed: by cell the images of each."""
 
     def restart(self, tasks: Sequence[Task]) -> None:
         """Called with tasks that were done and must be done again."""

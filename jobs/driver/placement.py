@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from jobs.driver.block_queue import BlockQueue, IsOver
+from jobs.driver.block_queue import BlockQueue, IsHeld, IsOver, holds_nothing
 from jobs.driver.division import Division, SlowBlock
 from jobs.driver.in_flight import InFlight
 from jobs.driver.pace import Shown, count_images
@@ -53,6 +53,7 @@ class Placement:
         clock: seconds; a fake one in tests.
         done: images that are committed, by cell.
         shown: what hosts have shown in earlier parts of the run.
+        is_task_held: whether a task, and those behind it, must wait.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Placement:
         clock: Callable[[], float] = time.monotonic,
         done: Mapping[str, int] | None = None,
         shown: Iterable[Shown] = (),
+        is_task_held: IsHeld = holds_nothing,
     ) -> None:
         affinities = affinities or {}
         self._queues = {
@@ -73,6 +75,7 @@ class Placement:
                 affinities.get(block),
                 count_images(block, {}),
                 count_images(block, done) if done else None,
+                is_task_held=is_task_held,
             )
             for block, tasks in queued
         }

@@ -24,6 +24,9 @@ ACCURACY_BATCH = 256
 MEASURES = tuple(measure for kind in storage.KINDS.values() for measure in kind.measures)
 DEFAULT_MEASURES = ("accuracy", "latency")
 
+FEWEST_UNTIL, MOST_UNTIL = 3, 40
+"""Rounds of a grid with `until` that names none: the fewest and the most."""
+
 INT8 = "int8"
 """The precision whose graphs are made from calibration images."""
 
@@ -41,18 +44,41 @@ def grid_name(text: str) -> str:
 
 
 @dataclass(frozen=True)
+class Until:
+    """When rounds end: as soon as the figures of all cells that are compared are known so well.
+
+    Attributes:
+        pct: how far the 95 % interval of a figure may reach to either side, percent of the figure.
+        of: which figures: the mean time of each cell, or its ratio to that of the baseline.
+        fewest, most: rounds.
+    """
+
+    pct: float
+    of: storage.UntilOf = "mean"
+    fewest: int = FEWEST_UNTIL
+    most: int = MOST_UNTIL
+
+
+@dataclass(frozen=True)
 class LatencyProtocol:
     """How routed cells are timed.
 
     Attributes:
-        rounds: full passes over the images.
+        rounds: full passes over the images; with `until`, the most.
         warmup_images: routed before each round without being recorded.
         images: timed in each round, the first of the fixed shuffle.
+        until: when rounds end before that; None: all are run.
     """
 
     rounds: int = 3
     warmup_images: int = 100
     images: int = 10_000
+    until: Until | None = None
+
+    @property
+    def given_rounds(self) -> int:
+        """Rounds of cells that have no mean time per round, and so nothing that `until` is of."""
+        return self.until.fewest if self.until else self.rounds
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,11 @@ from jobs.grid.datasets import KEYS as DATASET_KEYS
 from jobs.grid.grid import (
     ACCURACY_BATCH,
     DEFAULT_MEASURES,
+    FEWEST_UNTIL,
     INT8,
     LATENCY_BATCH,
     MEASURES,
+    MOST_UNTIL,
     THROUGHPUT_BATCHES,
     Borrowing,
     LatencyProtocol,
@@ -60,6 +62,12 @@ KEYS = {
 }
 REQUIRED = ("models", "datasets")
 
+UNTIL_KEYS = {
+    "mean": "Percentage of each cell's mean time, as `1%`.",
+    "ratio": "Percentage of each cell's ratio to the baseline in its setting, as `1%`.",
+}
+ROUNDS_KEYS = {"min": "The fewest rounds.", "max": "The most rounds."}
+
 BELOW = {
     "models": MODEL_KEYS,
     "datasets": DATASET_KEYS,
@@ -78,11 +86,15 @@ BELOW = {
         f" {Borrowing.sample}.",
     },
     "latency": {
-        "rounds": f"Full passes over the images. Default: {LatencyProtocol.rounds}.",
+        "rounds": f"Full passes over the images. Default: {LatencyProtocol.rounds}. With `until`, a"
+        f" mapping of `min` and `max`. Default: `{{min: {FEWEST_UNTIL}, max: {MOST_UNTIL}}}`.",
         "warmup_images": "Images that run before each round and are not recorded. Default:"
         f" {LatencyProtocol.warmup_images}.",
         "images": "Images timed in each round, the first of the fixed shuffle. Default:"
         f" {LatencyProtocol.images}.",
+        "until": "Rounds end when the 95 % interval of each mean reaches no further to either side"
+        " than this: a percentage, as `1%`; of ratios to the baseline, as `{ratio: 1%}`. Default:"
+        " all `rounds` are run.",
     },
     "serving": {
         "arrivals": "List of requests per second, on average; a cell for each.",

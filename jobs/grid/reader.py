@@ -39,11 +39,11 @@ from jobs.grid.grid import (
 )
 from jobs.grid.keys import BELOW, KEYS, REQUIRED
 from jobs.grid.models import GATE, Model, read_model
+from jobs.grid.rounds import MAX_ROUNDS, check_baseline, read_until
 from jobs.grid.threshold_axis import PATIENCE, Threshold, read_thresholds
 from jobs.machine.devices import ANY, CUDA, SLUG, SLUG_RULE
 from jobs.machine.power.protocol import EnergyProtocol
 
-MAX_ROUNDS = 10_000
 MAX_IMAGES = 2**31 - 1  # the most that the columns hold
 MAX_THREADS = 1024
 MAX_WAIT_S = 3600.0
@@ -143,6 +143,7 @@ class _Reader:
         check_classes(datasets, grid)
         check_calibration(self.entries, grid)
         check_serving(self.entries, grid)
+        check_baseline(self.entries, grid)
         check_borrowing(self.entries, grid)
         return grid
 
@@ -225,9 +226,18 @@ class _Reader:
         if "latency" not in self.entries:
             return LatencyProtocol()
         fields = self.entries["latency"].mapping(BELOW["latency"])
-        highest = {"rounds": MAX_ROUNDS, "warmup_images": MAX_IMAGES, "images": MAX_IMAGES}
-        read = {name: value.whole(1, highest[name]) for name, value in fields.items()}
-        return LatencyProtocol(**read)
+        protocol, until = LatencyProtocol(), read_until(fields)
+        rounds = until.most if until else protocol.rounds
+        if until is None and "rounds" in fields:
+            rounds = fields["rounds"].whole(1, MAX_ROUNDS)
+        images, warmup_images = (
+            fields[name].whole(1, MAX_IMAGES) if name in fields else default
+            for name, default in (
+                ("images", protocol.images),
+                ("warmup_images", protocol.warmup_images),
+            )
+        )
+        return LatencyProtocol(rounds, warmup_images, images, until)
 
     def _serving(self) -> ServingProtocol:
         if "serving" not in self.entries:

@@ -11,6 +11,7 @@ from functools import cached_property
 import storage
 from jobs.grid.calibration import CalibrationSet
 from jobs.grid.datasets import Dataset
+from jobs.grid.grid import Until
 from jobs.grid.models import GATE, Model
 from jobs.machine.power.protocol import EnergyProtocol
 from jobs.plan.arrivals import Arrivals
@@ -44,13 +45,14 @@ class Cell:
         thresholds: one float32 number per gate, for routed cells of models with gates; else empty.
         batch_size: images per batch.
         images: images per round.
-        rounds: passes over the images.
+        rounds: passes over the images; with `until` the most, and once they have ended those run.
         warmup_images: images routed before each task without being recorded; 0 for all-exit passes.
         energy: the windows in which its power is measured; None if the grid asks for no energy.
         calibration: the images that its graphs are made from, if it is a checkpoint in int8.
         arrivals: when requests arrive, if it is served.
         borrowed_from: the device that answers all images, of which this pass answers a sample, the
             first of the fixed shuffle; None if it answers all that the grid asks for.
+        until: what ends its rounds before the most are run; None: nothing does.
     """
 
     kind: storage.CellKind
@@ -66,6 +68,7 @@ class Cell:
     calibration: CalibrationSet | None = None
     arrivals: Arrivals | None = None
     borrowed_from: str | None = None
+    until: Until | None = None
 
     @cached_property
     def cell_id(self) -> str:
@@ -134,6 +137,11 @@ class Cell:
     def shards(self) -> tuple[Shard, ...]:
         """The pieces of one round, at most 1,000 images each."""
         return cut_shards(self.images)
+
+    @property
+    def planned_rounds(self) -> int:
+        """The most rounds that it may get, also once they have ended."""
+        return self.until.most if self.until else self.rounds
 
     def task_keys(self) -> Iterator[tuple[tuple[str, int, int], int]]:
         """The commit key (cell_id, round, shard) of each of its tasks, and its number of images."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import storage
 from jobs.machine.devices import ANY
-from jobs.plan.cell import Cell
+from jobs.plan.cell import Cell, comparison_key
+from jobs.plan.foreseen_rounds import foresee_rounds
 from jobs.plan.plan import Plan
 
 
@@ -19,19 +20,31 @@ class Estimate:
         seconds: device time of all cells to run that an earlier run has timed under the same
             settings, or whose time the grid says.
         known, unknown: number of cells to run whose time is known and unknown.
+        rounds: the most rounds that cells will need until their figures are known, by how rounds
+            differed in earlier runs; None if none tells, or if their number is given.
     """
 
     seconds: float
     known: int
     unknown: int
+    rounds: int | None = None
 
 
 def estimate(plan: Plan, root: storage.Root) -> Estimate:
     """Estimate a plan's device time from each cell's speed in earlier runs."""
-    speeds = _speeds(root)
-    seconds = [_seconds(cell, speeds) for cell in plan.runnable]
+    speeds, foreseen = _speeds(root), foresee_rounds(plan, root)
+    needed: dict[tuple[str, str], int] = {}  # of cells that are compared, which run as many
+    for cell in plan.runnable:
+        key = comparison_key(cell)
+        needed[key] = max(needed.get(key, 0), foreseen.get(cell.cell_id, 0))
+    cells = [
+        replace(cell, rounds=needed[comparison_key(cell)] or cell.rounds) if cell.until else cell
+        for cell in plan.runnable
+    ]
+    seconds = [_seconds(cell, speeds) for cell in cells]
     known = [value for value in seconds if value is not None]
-    return Estimate(sum(known), len(known), len(seconds) - len(known))
+    rounds = max(needed.values(), default=0) or None
+    return Estimate(sum(known), len(known), len(seconds) - len(known), rounds)
 
 
 Speeds = dict[tuple[object, ...], list[tuple[str, float]]]

@@ -89,7 +89,7 @@ def _stages(cells: Sequence[Cell], later: Sequence[Later]) -> Iterator[list[tupl
 
     Rounds that were timed keep their positions, and added rounds come after all of them.
     """
-    first = {cell.cell_id: cell.rounds for cell in cells}
+    first = {cell.cell_id: cell.planned_rounds for cell in cells}
     for each in reversed(later):
         first |= {key: start for key, (start, _) in each.rounds.items() if key in first}
     yield [(cell, range(first[cell.cell_id])) for cell in cells]
@@ -115,7 +115,9 @@ def _timed(
         is_backwards = (number * turns + turn) % 2
         for cell, span in reversed(spans) if is_backwards else spans:
             if number in span and turn < len(cell.shards):
-                yield _task(cell, number, cell.shards[turn], run_id, next(position))
+                place = next(position)  # also of rounds that others run, and it needs no more
+                if number < cell.rounds:
+                    yield _task(cell, number, cell.shards[turn], run_id, place)
 
 
 def _task(cell: Cell, number: int, shard: Shard, run_id: str, position: int | None = None) -> Task:

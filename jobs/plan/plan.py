@@ -134,6 +134,8 @@ def _cells(grid: Grid, model: Model, dataset: Dataset, setting: Setting) -> Iter
         numbers = in_one_task if kind.is_by_part else timed if kind.is_timed else untimed
         loads = _loads(kind, images, grid, model) or [numbers]
         routes = written if kind.is_routed and model.gates else [()]
+        until = grid.latency.until if kind.table in storage.TIMED_COLUMNS else None
+        ends = {"until": until, "rounds": until.most} if until else {}
         for thresholds, load in product(routes, loads):
             yield Cell(
                 kind=kind.name,
@@ -144,7 +146,7 @@ def _cells(grid: Grid, model: Model, dataset: Dataset, setting: Setting) -> Iter
                 energy=energy if kind.has_energy else None,
                 calibration=grid.calibration if is_quantised else None,
                 borrowed_from=None if kind.is_timed else lender,
-                **load,
+                **(load | ends),
             )
 
 
@@ -157,7 +159,7 @@ def _timed_in(batch_size: int, images: int, grid: Grid, model: Model) -> dict[st
     return {
         "batch_size": batch_size,
         "images": images,
-        "rounds": grid.latency.rounds,
+        "rounds": grid.latency.given_rounds,
         "warmup_images": warmups * batch_size,
     }
 

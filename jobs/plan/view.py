@@ -32,6 +32,7 @@ def describe_plan(plan: Plan, estimate: Estimate, *, is_all: bool = False) -> st
     """The plan as `gfjobs plan` prints it; a terminal gets only the first cells unless `is_all`."""
     grid = plan.grid
     tasks = sum(cell.rounds * len(cell.shards) for cell in plan.runnable)
+    at_most = "at most " if any(cell.until for cell in plan.runnable) else ""
     said = ", ".join(
         format_counted(number, *kind.counted_as)
         for kind in storage.KINDS.values()
@@ -49,8 +50,9 @@ def describe_plan(plan: Plan, estimate: Estimate, *, is_all: bool = False) -> st
         *(_dataset(dataset) for dataset in grid.datasets[:MAX_DATASETS]),
         *_calibration(grid),
         "an all-exit pass covers every threshold; a routed cell is timed",
-        f"{format_counted(tasks, 'task', 'tasks')} of at most 1,000 images",
-        _time(estimate),
+        f"{at_most}{format_counted(tasks, 'task', 'tasks')} of at most 1,000 images",
+        *_until(grid, estimate),
+        _time(estimate, is_open=bool(at_most) and estimate.rounds is None),
         "",
         "",
     ]
@@ -151,10 +153,11 @@ def _first_out_of_order(names: Sequence[str]) -> int | None:
 
 
 def _images(cell: Cell) -> str:
-    """Images and rounds; of a served cell, how requests arrive."""
+    """Images and rounds, a range if their number is found out; or how requests arrive."""
     if asked := cell.arrivals:
         return f"{asked.per_s:g}/s, {asked.seconds:g} s x {cell.rounds}"
-    return f"{cell.images} x {cell.rounds}" if cell.is_timed else f"{cell.images}"
+    fewest = f"{cell.until.fewest}-" if cell.until else ""
+    return f"{cell.images} x {fewest}{cell.rounds}" if cell.is_timed else f"{cell.images}"
 
 
 def _thresholds(cell: Cell) -> str:
@@ -165,13 +168,29 @@ def _thresholds(cell: Cell) -> str:
     return format_value(cell.thresholds) if cell.thresholds else "–"
 
 
-def _time(estimate: Estimate) -> str:
+def _until(grid: Grid, estimate: Estimate) -> Iterator[str]:
+    until = grid.latency.until
+    if until is None:
+        return
+    of = "each ratio to the baseline" if until.of == "ratio" else "each mean"
+    told = (
+        f"about {estimate.rounds} by earlier runs"
+        if estimate.rounds
+        else "no earlier run tells how many"
+    )
+    yield fold(
+        f"{until.fewest} to {until.most} rounds, until {of} is known to ±{until.pct:g} %: {told}"
+    )
+
+
+def _time(estimate: Estimate, *, is_open: bool) -> str:
     if not estimate.known:
         return "no time estimate: no earlier run has timed such cells"
     new = format_counted(estimate.unknown, "cell is", "cells are")
     if estimate.unknown > estimate.known:
         left = format_duration(estimate.seconds)
         return f"no time estimate: {new} new, and the other {estimate.known} take about {left}"
-    text = f"about {format_duration(estimate.seconds)} of device time, by earlier runs"
+    about = "at most" if is_open else "about"
+    text = f"{about} {format_duration(estimate.seconds)} of device time, by earlier runs"
     without = format_counted(estimate.unknown, "new cell", "new cells")
     return f"{text}, without {without}" if estimate.unknown else text

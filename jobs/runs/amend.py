@@ -15,6 +15,7 @@ from jobs.common.clock import now
 from jobs.common.errors import UsageError
 from jobs.common.yaml_document import Document
 from jobs.driver.cell_states import queued_rows
+from jobs.driver.looks import end_known_rounds
 from jobs.plan.cell import Cell, Later, is_compared
 from jobs.plan.plan import Plan
 from jobs.runs.resolved_inputs import (
@@ -43,6 +44,8 @@ class Amended:
         grown: number of cells that get more rounds.
         done: number of cells of the plan that are done.
         left: number of cells of the run that the plan no longer has.
+        is_judged_again: whether what ends rounds has changed, so that ended cells must say anew how
+            well they are known.
     """
 
     plan: Plan
@@ -52,6 +55,7 @@ class Amended:
     grown: int
     done: int
     left: int
+    is_judged_again: bool
 
     def says(self) -> Iterator[str]:
         """Messages about new, grown and removed cells; none if there are no such cells."""
@@ -96,8 +100,9 @@ def amend(store: storage.RunStore, document: Document, plan: Plan) -> Amended:
     _check(store, plan, describe_differences(compare_inputs(then, today)))
     stored = {row.cell_id: row for row in store.cells}
     later = read_later(store.submission)
-    asked = _asked(store, later)
+    asked = _asked(store, plan, later)
     _check_rounds(store, plan, asked)
+    plan = end_known_rounds(replace(plan, later=later), store)
     committed = {entry.cell_id for entry in store.entries()}
     later += _added(plan, asked, committed, now())
     plan = replace(plan, later=later)
@@ -123,6 +128,10 @@ def amend(store: storage.RunStore, document: Document, plan: Plan) -> Amended:
         ),
         done=sum(row.status == "done" for row in rows if row.cell_id in planned),
         left=len(left),
+        is_judged_again=any(
+            cell.cell_id in stored and not _is_until_same(stored[cell.cell_id], cell)
+            for cell in plan.cells
+        ),
     )
 
 
@@ -180,22 +189,47 @@ def _setting(cell: Cell) -> tuple[str, str, int]:
     return cell.setting.runtime, cell.setting.precision, cell.setting.threads
 
 
-def _asked(store: storage.RunStore, later: Sequence[Later]) -> dict[str, int]:
+def _asked(store: storage.RunStore, plan: Plan, later: Sequence[Later]) -> dict[str, int]:
     """Rounds asked for so far by cell, also by a submission that was interrupted."""
-    asked = {row.cell_id: row.rounds or 0 for row in store.cells}
+    planned = {cell.cell_id: cell for cell in plan.cells}
+    asked = {row.cell_id: _asked_of(row, planned.get(row.cell_id)) for row in store.cells}
     for each in later:
         for cell_id, (_, stop) in each.rounds.items():
             asked[cell_id] = max(asked.get(cell_id, 0), stop)
     return asked
 
 
+def _asked_of(row: storage.CellRow, cell: Cell | None) -> int:
+    """Rounds that a cell was to get: of one whose rounds ended those it got, if more are wanted."""
+    has_ended = row.status == "done" and cell is not None and not _is_until_same(row, cell)
+    return (row.rounds if has_ended else row.max_rounds or row.rounds) or 0
+
+
+def _is_until_same(row: storage.CellRow, cell: Cell) -> bool:
+    """Whether the rounds of a cell end as they did, or neither then nor now before all are run."""
+    until = cell.until
+    asked = (until.pct, until.of, until.most) if until else (None, None, None)
+    return asked == (row.until_pct, row.until_of, row.max_rounds)
+
+
 def _check_rounds(store: storage.RunStore, plan: Plan, asked: Mapping[str, int]) -> None:
+    run_id, rows = store.run.run_id, {row.cell_id: row for row in store.cells}
     for cell in plan.cells:
-        if asked.get(cell.cell_id, 0) > cell.rounds:
+        row = rows.get(cell.cell_id)
+        if row and row.max_rounds is not None and cell.until is None and row.rows:
             raise UsageError(
-                f"run {store.run.run_id} has {asked[cell.cell_id]} rounds, and the grid asks for"
-                f" {cell.rounds}: you can add rounds but not remove them; submit the grid as a new"
-                " run"
+                f"the rounds of run {run_id} end when its figures are known, and the grid has no"
+                " `until`: intervals that were looked at are wider than those of planned rounds;"
+                " put `until` back, or submit the grid as a new run"
+            )
+        has_ended = cell.until is not None and row is not None and row.status == "done"
+        had = (row.rounds or 0) if row and has_ended else asked.get(cell.cell_id, 0)
+        if had > cell.planned_rounds:
+            most = "at most " if cell.until else ""
+            raise UsageError(
+                f"run {run_id} has {had} rounds, and the grid asks for"
+                f" {most}{cell.planned_rounds}: you can add rounds but not remove them; submit the"
+                " grid as a new run"
             )
 
 

@@ -62,6 +62,10 @@ class DeviceLines:
         """Add finished images to a task's cell; a negative number if they must be done again."""
         self._finished[task.cell_id] += images
 
+    def shorten(self, cell_id: str, images: int) -> None:
+        """Take images from a cell that are not needed."""
+        self._asked[cell_id] -= images
+
     def lines(self, width: int, most: int) -> list[str]:
         """Format a line per cell that runs, by the device's name.
 

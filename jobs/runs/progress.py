@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -70,7 +70,9 @@ class Progress(RunEvents):
         self._console = console or Console(stderr=True, highlight=False, markup=False)
         self._clock = clock
         self._tasks_left: Counter[str] = Counter()
+        self._planned = {cell.cell_id: cell for cell in plan.runnable}
         self._time_left = TimeLeft(clock)
+        self._with_until = [cell.cell_id for cell in plan.runnable if cell.until]
         self._total = 0
         for cell in plan.runnable:
             for key, images in cell.task_keys():
@@ -151,6 +153,18 @@ class Progress(RunEvents):
         """Print a message above the count."""
         self._console.print(escape_controls(text), soft_wrap=True)
 
+    def shorten(self, images: Mapping[str, Sequence[int]]) -> None:
+        """Count tasks that are not needed no more."""
+        for cell_id, dropped in images.items():
+            had = self._tasks_left[cell_id]
+            self._tasks_left[cell_id] -= len(dropped)
+            self._cells_left -= had > 0 >= self._tasks_left[cell_id]
+            self._total -= sum(dropped)
+            self._time_left.shorten(self._planned[cell_id], sum(dropped))
+            self._devices.shorten(cell_id, sum(dropped))
+        if images:
+            self._show()
+
     def restart(self, tasks: Sequence[Task]) -> None:
         """Count tasks that must be done again as not done."""
         for task in tasks:
@@ -170,7 +184,11 @@ class Progress(RunEvents):
             return text
         text += f", {self._finished / elapsed_s:,.0f} images/s"
         left_s = self._time_left.left_s()
-        return text if left_s is None else f"{text}, {format_duration(left_s)} left"
+        if left_s is None:
+            return text
+        is_open = any(self._tasks_left[cell_id] > 0 for cell_id in self._with_until)
+        most = "at most " if is_open else ""  # its rounds may end before
+        return f"{text}, {most}{format_duration(left_s)} left"
 
     def _show(self) -> None:
         is_last = self._finished == self._total

@@ -210,7 +210,8 @@ class _Session:
             store.save_run(run)
         for line in amended.says():
             self.narrate(f"run {run_id}: {line}")
-        if run.status == "done" and not session.missing(session.committed()):
+        is_same = not amended.is_judged_again
+        if run.status == "done" and is_same and not session.missing(session.committed()):
             if session.plan.runnable:
                 self.narrate(f"run {run_id} is done: nothing is missing")
             for line in describe_skips(session.plan):

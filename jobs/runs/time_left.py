@@ -51,15 +51,11 @@ class TimeLeft:
 
     def expect(self, cell: Cell, images: int) -> None:
         """Add images of a cell that are still to be evaluated."""
-        setting = cell.setting
-        workload = (
-            cell.kind,
-            cell.model.name,
-            setting.runtime,
-            setting.precision,
-            setting.device,
-        )
-        self._images_left[workload] += images
+        self._images_left[_workload_of_cell(cell)] += images
+
+    def shorten(self, cell: Cell, images: int) -> None:
+        """Take images of a cell that are not needed."""
+        self._images_left[_workload_of_cell(cell)] -= images
 
     def restart(self, task: Task) -> None:
         """Add the images of a task that must be done again."""
@@ -152,6 +148,11 @@ def _work_left_s(
         images * (speeds.get(workload) or by_kind[workload[0]]).image_s
         for workload, images in left.items()
     )
+
+
+def _workload_of_cell(cell: Cell) -> Workload:
+    setting = cell.setting
+    return cell.kind, cell.model.name, setting.runtime, setting.precision, setting.device
 
 
 def workload_of(task: Task) -> Workload:

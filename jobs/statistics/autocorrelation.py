@@ -59,10 +59,17 @@ def spread(rounds: Numbers) -> Spread:
     mixed = rho * edge / (1 + rho)
     whole = (squares - 2 * rho * products + rho**2 * (squares - ends)) / (1 - rho**2)
     least = np.maximum(whole - mixed**2 / ones, 0.0)
-    lags = np.arange(1, number)[:, None]
-    of_mean = (number + 2 * ((number - lags) * rho**lags).sum(axis=0)) / number**2
     freedom = number - 1
     prior = freedom * np.log(1 - rho**2) + np.log(ones)
     evidence = -(prior + freedom * np.log(np.maximum(least, _POINT))) / 2
     # Rounds that are equal to the last bit are no evidence for any correlation.
-    return Spread(of_mean * least / freedom, np.where(squares > _POINT, evidence, 0.0))
+    return Spread(
+        mean_variances(number) * least / freedom, np.where(squares > _POINT, evidence, 0.0)
+    )
+
+
+def mean_variances(number: int) -> Numbers:
+    """Return the variance of the mean of so many rounds of variance 1; (G,) by CORRELATIONS."""
+    lags = np.arange(1, number)[:, None]
+    found: Numbers = (number + 2 * ((number - lags) * CORRELATIONS**lags).sum(axis=0)) / number**2
+    return found

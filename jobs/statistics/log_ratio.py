@@ -50,13 +50,19 @@ class LogRatio:
         """Whether anything varied: if not, the error of the value is unknown."""
         return bool(np.all(self.errors > _POINT))
 
-    def p_value(self) -> Logs:
-        """Return the two-sided p-value of no difference; valid if `is_known`."""
-        return 2 * mixed_tail(np.abs(self.value), self.errors, self.freedom, self.weights)
+    def p_value(self, share: float = 1.0) -> Logs:
+        """Return the two-sided p-value of no difference; valid if `is_known`.
 
-    def interval(self) -> tuple[Logs, Logs]:
-        """Return the ends of the 95 % interval; valid if `is_known`."""
-        reach = mixed_quantile(_OUTSIDE / 2, self.errors, self.freedom, self.weights)
+        Args:
+            share: part of the error that may be spent, if rounds ended when they were looked at.
+        """
+        tail = mixed_tail(np.abs(self.value), self.errors, self.freedom, self.weights)
+        return np.minimum(2 * tail / share, 1.0)
+
+    def interval(self, share: float = 1.0) -> tuple[Logs, Logs]:
+        """Return the ends of the 95 % interval; valid if `is_known`. `share`: as for `p_value`."""
+        outside = _OUTSIDE * share
+        reach = mixed_quantile(outside / 2, self.errors, self.freedom, self.weights)
         return self.value - reach, self.value + reach
 
 

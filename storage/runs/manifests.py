@@ -25,6 +25,12 @@ from storage.errors import DamagedError, StorageError
 from storage.runs.layout import checked_name
 from storage.tables.answers import ANSWERS, unanswered
 from storage.tables.parquet import read_table
+from storage.tables.round_times import (
+    TIMED_COLUMNS,
+    RoundSums,
+    add_round_sums,
+    sum_round_times,
+)
 from storage.tables.schemas import SCHEMA_VERSION, build_table, check_version, make_empty_table
 
 if TYPE_CHECKING:
@@ -185,6 +191,14 @@ class Snapshot:
             for backend in self.files(table):
                 counts += unanswered(read_table(backend, columns))
         return counts
+
+    def round_sums(self) -> RoundSums:
+        """Sum the times of each round, throttled ones too."""
+        sums: RoundSums = {}
+        for table, columns in TIMED_COLUMNS.items():
+            for backend in self.files(table):
+                add_round_sums(sums, sum_round_times(table, read_table(backend, columns)))
+        return sums
 
 
 def candidate_names(key: CommitKey) -> Iterator[str]:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from storage.backends import Backend, Lease, Root
     from storage.runs.layout import RunPaths
+    from storage.tables.round_times import RoundSums
 
 
 class RunStore:
@@ -195,6 +196,14 @@ class RunStore:
         """
         with _failing_as(f"rows of run {self.run.run_id} cannot be read"):
             return read_snapshot(self._paths).unanswered_images()
+
+    def round_sums(self) -> RoundSums:
+        """Sum the times of each committed round, throttled ones too.
+
+        Raises: StorageError: rows are damaged, or cannot be read.
+        """
+        with _failing_as(f"rows of run {self.run.run_id} cannot be read"):
+            return read_snapshot(self._paths).round_sums()
 
     def commit(self, entry: CommitEntry, tables: Mapping[str, pa.Table]) -> bool:
         """Commit the rows of one shard, all tables in one atomic step.

@@ -37,6 +37,7 @@ EXPRESSIONS = {
     "some_rounds": ("own", "timed"),
     "flip_bound": ("flipped", "images", "misses"),
     "ratio_margin": ("logs",),
+    "looked_margin": ("number", "is_looked_at"),
     "composed_verdict": ("error_pct", "low_pct", "high_pct", "tolerance_pct"),
     "composed_check": ("verdict", "error_pct", "low_pct", "high_pct", "tolerance_pct"),
     "composed_note": ("checked", "parts", "whole", "exits"),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from storage.tables.kinds import CellKind
 
 CellStatus = Literal["queued", "running", "done", "failed", "skipped", "cancelled"]
+UntilOf = Literal["mean", "ratio"]
 Metric = Literal["accuracy", "latency", "energy"]
 FindingKind = Literal["step", "drift", "accuracy"]
 Judgement = Literal["ok", "improvement", "suspect", "regression", "levels", "learning", "invalid"]
@@ -59,8 +60,11 @@ class CellRow:
     which has its ranges in it. `arrivals_per_s`, `arrivals_s` and `arrivals_seed` say how requests
     arrive at a served model: how many in a second on average, for how many seconds in a round, and
     from which seed; None for other kinds of cells. `borrowed_from` is the device whose all-exit
-    pass answers all images, if this one answers a sample of them. Storage returns thresholds as the
-    float32 nearest to the saved value.
+    pass answers all images, if this one answers a sample of them. With `until_pct`, rounds end when
+    the 95 % interval of each figure (`until_of`) is no wider than so many percent to either side,
+    at the latest after `max_rounds`: `rounds` are those that ran, once it is done, and
+    `reached_pct` how wide the widest of its intervals is then; None if that is not known. Storage
+    returns thresholds as the float32 nearest to the saved value.
     """
 
     run_id: str
@@ -107,6 +111,10 @@ class CellRow:
     arrivals_s: float | None = None
     arrivals_seed: int | None = None
     borrowed_from: str | None = None
+    until_pct: float | None = None
+    until_of: UntilOf | None = None
+    max_rounds: int | None = None
+    reached_pct: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -69,7 +69,8 @@ warmup_images int, is_valid bool, note text, error text, started_at time, finish
 protocol int, num_classes int, exit_rule text, checkpoint_bytes long, exit_params longs,
 exit_multiply_adds longs, exit_executed_multiply_adds longs, calibration_dataset text,
 calibration_sha256 text, calibration_images int, arrivals_per_s double, arrivals_s double,
-arrivals_seed long, borrowed_from text
+arrivals_seed long, borrowed_from text, until_pct double, until_of text, max_rounds int,
+reached_pct double
 """,
     "records": f"""
 run_id text, cell_id text, round int, image_id long, label long, prediction int,
@@ -165,6 +166,10 @@ ADDED_COLUMNS = {
         "arrivals_s": "DOUBLE",
         "arrivals_seed": "BIGINT",
         "borrowed_from": "VARCHAR",
+        "until_pct": "DOUBLE",
+        "until_of": "VARCHAR",
+        "max_rounds": "INTEGER",
+        "reached_pct": "DOUBLE",
     },
     "power": {"shard": "INTEGER", "exit_block": "INTEGER"},
     "commits": {

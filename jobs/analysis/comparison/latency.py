@@ -10,6 +10,7 @@ from jobs.analysis.comparison.comparable import explain_no_times
 from jobs.analysis.comparison.run_data import Runs, Times
 from jobs.common.formatting import Row, energy_sources
 from jobs.statistics.log_ratio import log_ratio, percent
+from jobs.statistics.sequential import OUTSIDE, spend
 
 _COLUMNS = {"latency": ("forward_ms", "forward_ms"), "energy": ("energy_mj", "power_w")}
 """Columns of `measured`: the figure, and the one that is set if it was measured."""
@@ -18,6 +19,7 @@ _ONE_ROUND = (
     "one unthrottled round in the {}: how rounds differ is unknown; time two or more"
     " (latency: {{rounds: N}})"
 )
+_LOOKED_AT = "rounds ended when figures were known: interval and p allow for the looks"
 _EQUAL = "all rounds and images agree to the last digit: the error of the change is unknown"
 
 
@@ -52,16 +54,33 @@ def times(runs: Runs, a: Row, b: Row, figure: str, control: str | None) -> Compa
     if figure == "energy":
         some = dict.fromkeys((a["energy_note"], b["energy_note"]))
         note = "; ".join(filter(None, (note, *some))) or None
+    share = _share(a, b)
+    if share < 1:
+        note = "; ".join(filter(None, (note, _LOOKED_AT)))
     row = replace(
         row,
         change=percent(float(second.logs.mean() - first.logs.mean())),
         images=len(first.images) if figure == "latency" else None,
         note=note,
     )
-    return _tested(row, first, second, are_of_one_run=is_one_run)
+    return _tested(row, first, second, share, are_of_one_run=is_one_run)
 
 
-def _tested(row: Compared, first: Times, second: Times, *, are_of_one_run: bool) -> Compared:
+def _share(*rows: Row) -> float:
+    """Return the part of the error that is left for a comparison of cells; 1 of planned rounds.
+
+    The rounds of the others ended because they agreed, so they look more alike than they are. At
+    each look a share may be spent, here the smaller one of both sides. Of one run both have the
+    same, and the intervals of all looks hold together; of two runs that was measured
+    (`benchmarks/until.py`).
+    """
+    looked = [row["rounds"] for row in rows if row["until_pct"] is not None]
+    return min((spend(rounds) / OUTSIDE for rounds in looked), default=1.0)
+
+
+def _tested(
+    row: Compared, first: Times, second: Times, share: float, *, are_of_one_run: bool
+) -> Compared:
     """Return the row with its interval and p; or with the reason why neither is known."""
     for which, side in (("first", first), ("second", second)):
         if len(side.rounds) == 1:
@@ -70,8 +89,8 @@ def _tested(row: Compared, first: Times, second: Times, *, are_of_one_run: bool)
     ratio = log_ratio(first.logs, second.logs, are_paired=are_paired)
     if not ratio.is_known:
         return replace(row, p_reason=_EQUAL)
-    low, high = (percent(float(end)) for end in ratio.interval())
-    return replace(row, low=low, high=high, p=float(ratio.p_value()))
+    low, high = (percent(float(end)) for end in ratio.interval(share))
+    return replace(row, low=low, high=high, p=float(ratio.p_value(share)))
 
 
 def _why_no_energy(runs: Runs, pair: tuple[Row, Row]) -> str:

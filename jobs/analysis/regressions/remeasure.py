@@ -92,7 +92,8 @@ def narrow_grid(grid: Grid, cells: Sequence[Row], control: str | None) -> str:
         asked[key] = [value for value in getattr(grid, key) if value in found]
     devices = {cell["device"] for cell in cells}
     asked["devices"] = [name for name in grid.devices if name in devices] or list(grid.devices)
-    asked["latency"] = {**(asked.get("latency") or {}), "rounds": _rounds(grid)}
+    timing = {key: value for key, value in (asked.get("latency") or {}).items() if key != "until"}
+    asked["latency"] = {**timing, "rounds": _rounds(grid, cells)}
     asked["measure"] = [
         measure for measure in grid.measure if measure in ("accuracy", "latency", "energy")
     ]
@@ -102,8 +103,10 @@ def narrow_grid(grid: Grid, cells: Sequence[Row], control: str | None) -> str:
     return yaml.safe_dump(asked, sort_keys=False, allow_unicode=True)
 
 
-def _rounds(grid: Grid) -> int:
-    return max(LEAST_ROUNDS, 2 * grid.latency.rounds)
+def _rounds(grid: Grid, cells: Sequence[Row]) -> int:
+    """Twice the night's; of rounds that ended when a figure was known, twice those that ran."""
+    ran = max((cell["rounds"] or 0 for cell in cells), default=0)
+    return max(LEAST_ROUNDS, 2 * (ran if grid.latency.until else grid.latency.rounds))
 
 
 def _chosen(values: Any, kept: Sequence[bool]) -> list[Any]:

@@ -19,6 +19,7 @@ from jobs.common.formatting import (
 )
 from jobs.common.tables import fitting_table, take_first
 from jobs.common.text import fold
+from jobs.report.terminal.summary import describe_known
 from jobs.runs.watch import driver_lines
 
 
@@ -80,13 +81,25 @@ def status(root: storage.Root, run_id: str, *, options: str = "", is_all: bool =
     lines.append(table.rstrip("\n"))
     aside = storage.named_query(root, "set_aside", run_ids=[run_id], run_id=run_id).to_pylist()
     said, more = take_first([*_remarks(cells, names)], "remarks on cells", is_all=is_all)
-    said = [*said, *filter(None, [more]), *(f"node {row['node']}: {row['note']}" for row in aside)]
+    said = [
+        *_ended_rounds(cells),
+        *said,
+        *filter(None, [more]),
+        *(f"node {row['node']}: {row['note']}" for row in aside),
+    ]
     lines += [*([""] if said else []), *map(fold, said)]
     if run.status == "failed" and not counts["failed"]:
         lines.append("no cell failed: rows are missing, as after `gfjobs fsck --repair`")
     if run.status in ("failed", "interrupted", "cancelled"):
         lines += _resume_advice(cells, f"gfjobs resume {run_id}{options}")
     return "\n".join(lines) + "\n"
+
+
+def _ended_rounds(cells: Sequence[Row]) -> Iterator[str]:
+    """Yields after how many rounds cells were known well enough, with their number."""
+    known = Counter(filter(None, map(describe_known, cells)))
+    for said, number in known.items():
+        yield f"{said}: {format_counted(number, 'cell', 'cells')}"
 
 
 def _resume_advice(cells: Sequence[Row], command: str) -> list[str]:

@@ -288,7 +288,12 @@ def reasons(rows: Sequence[Row], means: Means | None) -> Iterator[str]:
     """
     about: dict[str, list[Row]] = {}
     for row in rows:
-        own = (*(row["note"] or "").split("; "), _about_interval(row, means), _about_speedup(row))
+        own = (
+            *(row["note"] or "").split("; "),
+            describe_known(row),
+            _about_interval(row, means),
+            _about_speedup(row),
+        )
         for reason in filter(None, own):
             about.setdefault(reason, []).append(row)
     for reason, named in about.items():
@@ -318,6 +323,21 @@ def _name_rows(named: Sequence[Row], rows: Sequence[Row]) -> Iterator[str]:
             threshold = "–" if is_whole else format_threshold(row)
             models[format_model(row["model"], threshold)] = None
         yield from (f"{name}{suffix}" for name in models)
+
+
+def describe_known(cell: Row) -> str | None:
+    """Say after how many rounds the figures of a cell were known; None if they were not, or any.
+
+    The note of a cell says how well they are known after the most rounds.
+    """
+    until_pct, reached_pct = cell["until_pct"], cell["reached_pct"]
+    if until_pct is None or reached_pct is None or reached_pct > until_pct:
+        return None
+    of = "each ratio to the baseline" if cell["until_of"] == "ratio" else "each mean"
+    return (
+        f"until {until_pct:g} % of {of}: known after {cell['rounds']} of at most"
+        f" {cell['max_rounds']} rounds"
+    )
 
 
 def _about_speedup(row: Row) -> str | None:

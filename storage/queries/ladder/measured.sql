@@ -21,7 +21,8 @@ SELECT l.* EXCLUDE (device_ms, host_share_pct, mean_params, mean_multiply_adds,
     nullif(s.governor, '') AS governor,
     -- Last, as all columns that were added.
     l.device_ms, l.host_share_pct, l.mean_params, l.mean_multiply_adds,
-    l.mean_executed_multiply_adds, l.accuracy_from, l.acc1_bound_points, l.mean_blocks_bound
+    l.mean_executed_multiply_adds, l.accuracy_from, l.acc1_bound_points, l.mean_blocks_bound,
+    c.until_pct
 FROM ladder l
 JOIN cells c ON c.run_id = l.run_id AND c.cell_id = l.cell_id
 LEFT JOIN nodes n ON n.run_id = l.run_id AND n.node = l.node

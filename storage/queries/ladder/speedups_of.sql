@@ -6,7 +6,7 @@
 --
 -- The interval is by Student's t over the rounds in which both were measured: of each, the logarithm
 -- of one mean over the other. In a round all cells take turns, so what slows the whole round
--- divides out.
+-- divides out. If the rounds ended because figures were known, it is wider by what was spent on looks.
 WITH
 lines AS (
     FROM measured WHERE list_contains(run_ids, run_id)
@@ -25,6 +25,7 @@ pairs AS (
         e.cell_id AS eager_id,
         l.power_mode, e.power_mode AS eager_mode,
         l.forward_ms, e.forward_ms AS eager_ms,
+        looked_margin(l.rounds, l.until_pct IS NOT NULL) AS looked,
         l.is_valid IS NOT FALSE AS is_valid, e.is_valid IS NOT FALSE AS is_eager_valid
     FROM lines l
     LEFT JOIN lines e
@@ -46,14 +47,15 @@ pairs AS (
     ) = 1
 ),
 ratios AS (
-    SELECT p.run_id, p.cell_id, p.node, ratio_margin(list(b.log_ms - a.log_ms)) AS log_margin
+    SELECT p.run_id, p.cell_id, p.node,
+        ratio_margin(list(b.log_ms - a.log_ms)) * p.looked AS log_margin
     FROM pairs p
     JOIN rounds_of a
         ON a.run_id = p.run_id AND a.cell_id = p.cell_id AND a.node IS NOT DISTINCT FROM p.node
     JOIN rounds_of b
         ON b.run_id = p.run_id AND b.cell_id = p.eager_id AND b.node IS NOT DISTINCT FROM p.node
         AND b.round = a.round
-    GROUP BY p.run_id, p.cell_id, p.node
+    GROUP BY p.run_id, p.cell_id, p.node, p.looked
 ),
 told AS (
     SELECT p.*, r.log_margin,

@@ -1,6 +1,6 @@
 -- The ladder of each run with its speed-ups (speedups_of.sql), in the order of its grid, without
--- cells that were skipped.
-SELECT l.*, r.baseline
+-- cells that were skipped; with the rounds of its cell, and what ended them.
+SELECT l.*, r.baseline, c.rounds, c.max_rounds, c.until_pct, c.until_of, c.reached_pct
 FROM speedups_of((SELECT list(run_id) FROM runs)) l
 JOIN runs r USING (run_id)
 JOIN cells c USING (run_id, cell_id)

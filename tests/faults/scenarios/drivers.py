@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 
-from faults.bench import Bench, Run, until
+from faults.bench import RUN, Bench, Run, until
 from faults.scenario import Scenario
 
 import storage
+from jobs.common.yaml_document import Document
+from jobs.driver.looks import end_known_rounds
+from jobs.plan.plan import plan_document
 
 
 def _until_done(bench: Bench, run: Run, wound: str = "") -> None:
@@ -54,6 +58,36 @@ def killed(bench: Bench, times: int) -> None:
             bench.tally.times += 1
     run.finish("--inline")
     run.compare()
+
+
+UNTIL = "rounds: {min: 3, max: 12}, until: 25%"
+"""Rounds that end when figures are known, somewhere on the way: timings are real."""
+
+
+def killed_until_known(bench: Bench, times: int) -> None:
+    """Before a look or after it; what ended the rounds is what the rows of the whole run say."""
+    fixed = re.sub(r"rounds: \d+", "rounds: 12", bench.grid)
+    while bench.tally.times < times:
+        run = bench.run(re.sub(r"rounds: \d+", UNTIL, bench.grid))
+        started = run.submit("--inline")
+        most = 3 + bench.random.randrange(9)
+        until(lambda at=most, r=run: r.commits() >= at or r.status() == "done", "commits")
+        started.signal(signal.SIGKILL)
+        code, said = started.end()
+        assert code in (-signal.SIGKILL, 0), said
+        began_s = time.monotonic()
+        run.finish("--inline")
+        bench.tally.recoveries_s.append(time.monotonic() - began_s)
+        run.injected(int(code != 0))
+        ended = {cell["rounds"] for cell in run.cells() if cell["until_pct"] is not None}
+        assert len(ended) == 1, f"cells that are compared ran {ended} rounds"
+        plan = plan_document(Document.read(run.grid), run.folder, None)
+        with storage.RunStore.open(run.root, RUN) as store:
+            known = end_known_rounds(plan, store)
+        assert {cell.rounds for cell in known.cells if cell.until} == ended
+        run.text = fixed  # of an undisturbed run with all rounds these are the first ones
+        (rounds,) = ended
+        run.compare(lambda row, most=rounds: row[0] != "records" or row[5] < most)
 
 
 def killed_in_commit(bench: Bench, times: int) -> None:
@@ -198,6 +232,7 @@ SCENARIOS = (
     Scenario("driver-killed", "driver killed, random moments", killed, times=50, quick=1),
     Scenario("commit-killed", "driver killed in a commit", killed_in_commit, times=30, quick=1),
     Scenario("merge-killed", "driver killed in a merge", killed_in_merge, times=30, quick=1),
+    Scenario("until-killed", "driver killed, until known", killed_until_known, times=20, quick=1),
     Scenario(
         "serving-killed", "driver killed while serving", killed_while_serving, times=6, quick=1
     ),

@@ -22,7 +22,7 @@ import gfnet
 import storage
 from jobs.common.errors import BadInputError
 from jobs.grid import datasets
-from jobs.grid.grid import Borrowing, Grid, ServingProtocol
+from jobs.grid.grid import Borrowing, Grid, ServingProtocol, Until
 from jobs.machine.power.protocol import EnergyProtocol
 
 FULL = """\
@@ -169,6 +169,21 @@ WRONG = [  # key, value, line, words that the message has
     ("serving", "{arrivals: []}", 3, "an empty list"),
     ("serving", "{arrivals: [10], seconds: 0}", 3, "a number from 0.1 to 3600"),
     ("serving", "{arrivals: [1, 2000]}", 3, "arrivals x seconds of at most 100,000"),
+    ("latency", "{until: 0.01}", 3, "a percentage from 0.01% to 50%"),
+    ("latency", "{until: 1 %}", 3, "latency.until: '1 %'"),
+    ("latency", "{until: 0%}", 3, "latency.until: '0%'"),
+    ("latency", "{until: 51%}", 3, "latency.until: '51%'"),
+    ("latency", "{until: .5%}", 3, "latency.until: '.5%'"),
+    ("latency", "{until: []}", 3, "latency.until: an empty list"),
+    ("latency", "{until: 1%, rounds: 3}", 3, "a range, as {min: 3, max: 40}"),
+    ("latency", "{until: 1%, rounds: {min: 2}}", 3, "latency.rounds.min: '2'"),
+    ("latency", "{until: 1%, rounds: {min: 9, max: 4}}", 3, "min 9 is more than max 4"),
+    ("latency", "{until: 1%, rounds: {most: 4}}", 3, "unknown key"),
+    ("latency", "{rounds: {min: 3, max: 40}}", 3, "a range of rounds without `until`"),
+    ("latency", "{until: {}}", 3, "one of mean, ratio, as {ratio: 1%}"),
+    ("latency", "{until: {mean: 1%, ratio: 1%}}", 3, "2 figures"),
+    ("latency", "{until: {mean: 1}}", 3, "latency.until.mean: '1'"),
+    ("latency", "{until: {median: 1%}}", 3, "unknown key"),
     ("energy", "{idle_s: -1}", 3, "energy.idle_s: '-1'"),
     ("energy", "{idle_s: soon}", 3, "a number from 0 to 3600"),
     ("energy", "{idle: 1}", 3, "did you mean 'idle_s'?"),
@@ -204,6 +219,50 @@ def test_each_wrong_value_is_named_with_its_place(
     assert words in message
     assert f"{path}:{line}: {key}" in message
     assert "allowed: " in message
+
+
+def test_all_problems_of_rounds_until_known_at_once(write_grid: Callable, read: Callable) -> None:
+    """The width and both ends of the range, each with its line."""
+    path = write_grid(
+        "models: [flat.safetensors]\ndatasets: [digits]\n"
+        "latency:\n  until: 1\n  rounds:\n    min: 0\n    max: many\n  images: 0\n"
+    )
+    with pytest.raises(BadInputError) as caught:
+        read(path)
+    assert [problem.line for problem in caught.value.problems] == [4, 6, 7, 8]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{until: 1%}", Until(1.0)),
+        ("{until: 0.5%, rounds: {min: 4, max: 12}}", Until(0.5, "mean", 4, 12)),
+        ("{until: 2%, rounds: {max: 12}}", Until(2.0, "mean", 3, 12)),
+        ("{until: 2%, rounds: {min: 40}}", Until(2.0, "mean", 40, 40)),
+        ("{until: {mean: 3%}}", Until(3.0)),
+        ("{until: {ratio: 1%}}", Until(1.0, "ratio")),
+    ],
+)
+def test_rounds_until_a_figure_is_known(
+    text: str, expected: Until, write_grid: Callable, read: Callable
+) -> None:
+    """A width and a range of rounds, whose most are the rounds; without a range 3 to 40."""
+    path = write_grid(f"models: [flat.safetensors]\ndatasets: [digits]\nlatency: {text}\n")
+    latency = read(path).latency
+    assert (latency.until, latency.rounds) == (expected, expected.most)
+
+
+@pytest.mark.parametrize("more", ["", "baseline: dynn\n"])
+def test_ratios_need_a_baseline_without_exits(
+    more: str, write_grid: Callable, read: Callable
+) -> None:
+    """Exits have a time for each threshold: ratios to them would be many."""
+    models = "[flat.safetensors, dynn.safetensors]" if more else "[dynn.safetensors]"
+    path = write_grid(
+        f"models: {models}\ndatasets: [digits]\nlatency: {{until: {{ratio: 1%}}}}\n{more}"
+    )
+    with pytest.raises(BadInputError, match="no model without exits is the baseline"):
+        read(path)
 
 
 def test_all_problems_at_once(write_grid: Callable, read: Callable) -> None:

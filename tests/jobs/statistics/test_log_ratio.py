@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -188,3 +189,15 @@ def test_what_is_planted_is_held_and_found() -> None:
     ratio = log_ratio(first, second)
     assert held(ratio, 0.03) >= 0.94
     assert np.mean(ratio.p_value() < 0.05) > 0.95
+
+
+def test_a_share_of_the_error_widens_the_interval_as_it_raises_p() -> None:
+    """The interval ends at 0 where p is 5 %, whatever the share."""
+    generator = np.random.default_rng(4)
+    first, second = generator.normal(0, 0.01, (2, 6, 8))
+    ratio = log_ratio(first, second)
+    for share in (1.0, 0.1):
+        low, high = ratio.interval(share)
+        at_end = replace(ratio, value=(high - low) / 2)
+        assert at_end.p_value(share) == pytest.approx(0.05)
+    assert ratio.p_value(1e-9) == 1

@@ -218,6 +218,11 @@ def test_rows_survive_arrow() -> None:
         20.0,
         60.0,
         0,
+        "cpu",
+        0.5,
+        "ratio",
+        40,
+        0.625,
     )
     assert None not in dataclasses.astuple(dataclasses.replace(cell, threshold=0.5))
     assert storage.table_to_rows(

@@ -462,7 +462,7 @@ def test_a_reason_names_the_rows_that_have_it() -> None:
     """Thresholds and data sets only where they distinguish; all rows need no name."""
     rows = [
         {"model": model, "threshold": t, "thresholds": None, "dataset": dataset, "note": note}
-        | {"forward_ms": None, "is_valid": None}
+        | {"forward_ms": None, "is_valid": None, "until_pct": None, "reached_pct": None}
         for model, t, dataset, note in (
             ("flat", None, "a", "every; of a"),
             ("dynn", 0.5, "a", "every; of a"),
