@@ -114,7 +114,7 @@ def newest_figures(groups: Sequence[SeriesGroup], order: RunOrder) -> Iterator[N
             run_id=newest,
             figures={
                 **{name: format_fixed(row[name][-1], _DIGITS[name]) for name in METRICS},
-                **({"acc1": format_accuracy(row["borrowed"])} if row["borrowed"] else {}),
+                **({"acc1": format_accuracy(row["borrowed"])} if row.get("borrowed") else {}),
             },
             changes={name: _change(row, name) for name in METRICS},
             mean_blocks=format_fixed(row["mean_blocks"][-1], 2),
