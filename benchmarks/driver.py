@@ -11,7 +11,7 @@ process has more at the end of a run than after its plan, so the cells' states a
 
 The run is written to memory where there is a file system for that: there 100,000 tasks take some
 minutes. A commit on a disk waits for it several times, whatever its number of tasks; measure it
-with --folder. Each run is made in a process of its own, so that none inherits another's memory.
+with --folder.
 
     python benchmarks/driver.py [--tasks 10000 100000] [--folder FOLDER]
 """
@@ -22,13 +22,11 @@ import argparse
 import contextlib
 import gc
 import json
-import multiprocessing
 import os
 import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -195,7 +193,7 @@ def line(taken: Taken) -> str:
     times = (taken.wall_s, *parts, taken.wall_s - sum(parts), taken.cpu_s)
     figures = "".join(f"{taken.a_task_ms(seconds):8.2f}" for seconds in times)
     memory = f"{taken.a_task_kib:6.1f}{taken.memory_mib:6.0f}"
-    return f"{taken.tasks:7,}{taken.cells:7,}{figures}{memory}{taken.merge_s:6.0f}"
+    return f"{taken.tasks:7,}{taken.cells:7,}{figures}{memory}{taken.merge_s:6.1f}"
 
 
 def ratio(first: Taken, last: Taken, seconds: Callable[[Taken], float]) -> float:
@@ -215,11 +213,8 @@ def main() -> None:
     found = []
     above = options.folder or (MEMORY if MEMORY.is_dir() else None)
     for tasks in sorted(options.tasks):
-        with (
-            tempfile.TemporaryDirectory(dir=above) as folder,
-            ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as apart,
-        ):
-            found.append(apart.submit(run, Path(folder), tasks).result())
+        with tempfile.TemporaryDirectory(dir=above) as folder:
+            found.append(run(Path(folder), tasks))
         print(line(found[-1]), flush=True)
     first, last = found[0], found[-1]
     most_ms = max(taken.a_task_ms(taken.wall_s) for taken in found)

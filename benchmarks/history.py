@@ -6,12 +6,14 @@ image, with DuckDB's own settings for row groups. Then both are asked in turn, e
 times, each time with a new connection. What the ladder and a trend say must agree with what the
 rival computes from the rows.
 
-Ingest: one run more, as tables in memory. Ours is all commits and the merge, every step on the
-disk before the next; the rival's is COPY of the same tables, sorted, and one flush.
+Ingest: one run more, as tables in memory. Ours are commits of shards that arrive together, each on
+the disk before the next, and then the merge with the ladder; the rival's is COPY of the same
+tables, sorted, and one flush. `--ingest` measures nothing else.
 
 A run that is finished is not made again, so a folder given with --keep can be gone on with.
 
     python benchmarks/history.py [--size quick|small|year] [--keep FOLDER] [--repeats 5]
+                                [--ingest]
 
 quick is for tests; small, the default, is 100 million records in 365 runs; year is 730 million,
 needs about 40 GB of disk, and hours.
@@ -42,10 +44,13 @@ FIRST_NIGHT = datetime(2026, 1, 1, 22)  # noqa: DTZ001 (naive UTC throughout)
 DEPTH = 12
 EXITS = np.array([7, 9, 10, 11], dtype=np.int32)
 TOP5_OF_WRONG = 0.9
-ROWS_A_COMMIT = 1_000
+ROWS_A_SHARD = 1_000
 """What a task gives at most."""
 
-LADDER_AIM_S, SCAN_AIM, INGEST_AIM = 0.5, 1.2, 0.7
+TOGETHER = (1, 8, 64)
+"""Shards that arrive together."""
+
+LADDER_AIM_S, SCAN_AIM, INGEST_AIM = 0.5, 1.2, 0.5
 DONE = {"status": ["done"]}
 RECORDS = "runs/*/data/records-*.parquet"
 SORTED_BY = "run_id, cell_id, round, image_id"
@@ -301,30 +306,43 @@ def in_turn(ours: Call, theirs: Call, times: int) -> tuple[list[float], list[flo
 
 
 def ingest(
-    folder: Path, size: Size, rows_a_commit: int, times: int
-) -> tuple[int, tuple[list[float], list[float]]]:
-    """Rows of one run, and what writing them took both, in seconds."""
+    folder: Path, size: Size, together: int, times: int
+) -> tuple[int, dict[str, list[float]]]:
+    """Rows of one run, and what writing them took, in seconds, by what was written.
+
+    Args:
+        folder: where.
+        size: of the run.
+        together: shards that arrive together, and are committed in one step.
+        times: of each side, in turn.
+    """
     cells = cells_of("ingest", size)
-    tables = [
-        (cell, first // rows_a_commit, records_of(cell, 0, first, min(rows_a_commit, left)))
+    shards = [
+        (
+            storage.CommitEntry(cell.cell_id, 0, first // ROWS_A_SHARD, "board-1", rows, 1.0),
+            {"records": records_of(cell, 0, first, rows)},
+        )
         for cell in cells
-        for first in range(0, size.images, rows_a_commit)
-        if (left := size.images - first)
+        for first in range(0, size.images, ROWS_A_SHARD)
+        if (rows := min(ROWS_A_SHARD, size.images - first))
     ]
     number = iter(range(2 * times))
 
-    def ours() -> None:
+    def ours() -> tuple[float, float]:
         root = folder / f"ingest-{next(number)}"
         with storage.RunStore.create(root, storage.RunRow("ingest"), cells, {}) as store:
-            for cell, shard, rows in tables:
-                entry = storage.CommitEntry(cell.cell_id, 0, shard, "board-1", len(rows), 1.0)
-                store.commit(entry, {"records": rows})
-            store.merge()
+
+            def commit() -> None:
+                for first in range(0, len(shards), together):
+                    store.commit_group(shards[first : first + together])
+
+            return seconds(commit), seconds(store.merge)
 
     def theirs() -> None:
         file = folder / f"ingest-{next(number)}.parquet"
         with duckdb.connect() as connection:
-            connection.register("rows", pa.concat_tables(rows for _, _, rows in tables))
+            rows = pa.concat_tables(tables["records"] for _, tables in shards)
+            connection.register("rows", rows)
             connection.execute(
                 f"COPY (FROM rows ORDER BY {SORTED_BY}) TO '{file}' "
                 "(FORMAT parquet, COMPRESSION zstd)"
@@ -332,7 +350,39 @@ def ingest(
         with file.open("rb") as written:
             os.fsync(written.fileno())
 
-    return sum(len(rows) for *_, rows in tables), in_turn(ours, theirs, times)
+    took: dict[str, list[float]] = {"committed": [], "merged too": [], "COPY": []}
+    for _ in range(times):
+        committing_s, merging_s = ours()
+        took["committed"].append(committing_s)
+        took["merged too"].append(committing_s + merging_s)
+        took["COPY"].append(seconds(theirs))
+    return sum(entry.rows for entry, _ in shards), took
+
+
+def ingest_line(together: int, rows: int, took: dict[str, list[float]]) -> str:
+    """A row of the table: rows/s, and the ratios to COPY with the range of the single turns."""
+    speeds = "".join(f"{rows / statistics.median(took[side]):11,.0f}" for side in took)
+    ratios = {
+        side: [theirs / ours for ours, theirs in zip(took[side], took["COPY"], strict=True)]
+        for side in ("committed", "merged too")
+    }
+    shown = "".join(
+        f"{statistics.median(each):6.2f} {f'({min(each):.2f}-{max(each):.2f})':14}"
+        for each in ratios.values()
+    )
+    return f"{together:8}{speeds} {shown}".rstrip()
+
+
+def print_ingest(folder: Path, size: Size, repeats: int) -> None:
+    """Print the table of writing, by how many shards arrive together."""
+    print(
+        f"\n{'':8}{'rows per second':>33}  {'ratio to COPY':>22}\n{'shards':8}{'committed':>11}"
+        f"{'merged too':>11}{'COPY':>11}   committed (aim {INGEST_AIM:g})  merged too"
+    )
+    for together in TOGETHER:
+        with tempfile.TemporaryDirectory(dir=folder) as beside:
+            rows, took = ingest(Path(beside), size, together, repeats)
+        print(ingest_line(together, rows, took), flush=True)
 
 
 def line(name: str, took: Sequence[Sequence[float]], aim: str) -> str:
@@ -356,12 +406,16 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument("--keep", type=Path, help="where the runs stay; else they are deleted")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--ingest", action="store_true", help="time writing alone")
     options = parser.parse_args()
     size: Size = SIZES[options.size]
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
     with contextlib.ExitStack() as stack:
         folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if options.ingest:
+            print_ingest(folder, size, options.repeats)
+            return
         root, file = folder / "results", folder / "sorted.parquet"
         for night in range(size.runs):
             make_run(root, night, size)
@@ -383,13 +437,7 @@ def main() -> None:
             aim = f"ratio <= {SCAN_AIM}" if is_scan else f"<= {LADDER_AIM_S} s"
             took = in_turn(our_question, rival_question, options.repeats)
             print(line(name, took, aim), flush=True)
-        print(f"\n{'ingest, rows/s':36}{'ours':>12}{'COPY':>14}{'of it':>8}  aim {INGEST_AIM}")
-        for rows_a_commit in (ROWS_A_COMMIT, 10 * ROWS_A_COMMIT):
-            with tempfile.TemporaryDirectory(dir=folder) as beside:
-                rows, took = ingest(Path(beside), size, rows_a_commit, options.repeats)
-            ours, theirs = (rows / statistics.median(side) for side in took)
-            name = f"{rows:,} rows, {min(rows_a_commit, size.images):,} a commit"
-            print(f"{name:36}{ours:12,.0f}{theirs:14,.0f}{ours / theirs:8.2f}", flush=True)
+        print_ingest(folder, size, options.repeats)
 
 
 if __name__ == "__main__":

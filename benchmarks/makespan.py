@@ -17,7 +17,7 @@ the speeds; for blocks the best of all ways to part them, each whole (of 200 boa
 the work over the speeds and the longest block on the fastest board); for devices the best of the
 three that `any` can be.
 
-    python benchmarks/makespan.py [--speeds 1 4 16] [--draws 7] [--nodes 200] [--asleep 12]
+    python benchmarks/makespan.py [--speeds 1 4 16] [--draws 7] [--nodes 200] [--asleep 100]
 """
 
 from __future__ import annotations
@@ -56,6 +56,9 @@ FEW = 4
 
 IMAGES_PER_S = 10.0
 """Of the slowest board with the smaller model; the larger one takes twice as long."""
+
+ASLEEP = ("shared", "blocks")
+"""Cases that are run in earnest too, for long enough that what the driver takes is little of it."""
 
 LEAVES_AT = 0.4
 LOST_S = 10.0
@@ -431,7 +434,7 @@ def main() -> None:
     parser.add_argument("--speeds", type=float, nargs="+", default=[1, 4, 16])
     parser.add_argument("--draws", type=int, default=7, help="of the numbers of images")
     parser.add_argument("--nodes", type=int, default=200)
-    parser.add_argument("--asleep", type=float, default=12.0, help="seconds of the ideal")
+    parser.add_argument("--asleep", type=float, default=100.0, help="seconds of the ideal")
     parser.add_argument("--only", help="cases whose name contains this")
     options = parser.parse_args()
     few = [case for case in cases(options.speeds) if (options.only or "") in case.name]
@@ -454,6 +457,8 @@ def main() -> None:
         )
         is_missed |= ratio > AIM
     for case in few if options.asleep else ():
+        if case.name not in ASLEEP:
+            continue
         with temporary() as folder:
             taken = run(case, folder, 0, options.asleep)
         print(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -31,7 +32,13 @@ def onnx(
         model,
         lambda stage: OnnxStage(graph_of(stage), provider),
         lambda stage: OnnxStage(single_onnx(stage, graph_of), provider),
-        lambda stages: _Router(routed_onnx(stages, graph_of), len(stages) - 1, provider),
+        lambda stages: _Router(
+            routed_onnx(stages, graph_of),
+            len(stages) - 1,
+            # Planned, each branch has a block of memory of its own, which no cache has: unplanned,
+            # it computes where the blocks before it did. That took 0.2 ms off each exit.
+            replace(provider, plans_memory=False),
+        ),
     )
 
 

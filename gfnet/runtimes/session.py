@@ -48,6 +48,8 @@ class Provider:
         stream: torch's stream that a GPU's provider was told to compute on.
         most_images: larger batches run in parts; 0: no limit.
         left_out: names of ONNX Runtime's optimisations that are not applied; of the CPU's only.
+        plans_memory: whether a graph gets one block of memory for all that it computes; of the
+            CPU's only.
     """
 
     name: str = CPU_PROVIDER
@@ -57,6 +59,7 @@ class Provider:
     stream: Any = None
     most_images: int = 0
     left_out: tuple[str, ...] = ()
+    plans_memory: bool = True
 
     @property
     def is_cpu(self) -> bool:
@@ -195,6 +198,7 @@ def _checked_session(graph: bytes, provider: Provider) -> Any:
     options.log_severity_level = _ERRORS_ONLY
     if provider.is_cpu:
         options.intra_op_num_threads = provider.threads
+        options.enable_mem_pattern = provider.plans_memory
         left_out = list(provider.left_out) or None
         return ort.InferenceSession(
             graph, options, providers=[CPU_PROVIDER], disabled_optimizers=left_out

@@ -35,7 +35,7 @@ def status(run: str, results: Root, *, is_all: bool) -> None:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", "json"]),
+    type=click.Choice(["table", "csv", "json"]),
     default="table",
     show_default=True,
     help="Of --load.",
@@ -70,12 +70,14 @@ def summary(
         raise click.UsageError("--format is of --load; gfjobs sql has the ladder in other formats")
     from jobs.report.terminal.agreement import agreement
     from jobs.report.terminal.classes import classes
-    from jobs.report.terminal.load import load, load_alone, load_json
+    from jobs.report.terminal.load import encode_load, load, load_alone
     from jobs.report.terminal.profile import profile
     from jobs.report.terminal.summary import exit_histogram, ladder
 
-    if is_load and form == "json":
-        _show(run, results, load_json)
+    if is_load and form != "table":
+        import storage
+
+        show(encode_load(results, storage.resolve_run(results, run), form))
         return
     shown: Sequence[Callable[..., str]] = (ladder, agreement, exit_histogram, load)
     if is_load:

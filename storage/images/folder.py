@@ -80,13 +80,16 @@ class FolderSource:
         return (self._read_one(i) for i in range(len(self._paths)))
 
     def _read_one(self, row: int) -> bytes:
-        path = self.folder / self._paths[row]
+        path = f"{self.folder}/{self._paths[row]}"
+        data = None
         try:
-            with path.open("rb") as file:
-                data = file.read(_MAX_IMAGE_BYTES + 1)
+            # A million files: without a buffer, and without a path, each takes a tenth of the time.
+            with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+                if os.fstat(file.fileno()).st_size <= _MAX_IMAGE_BYTES:
+                    data = file.read()
         except OSError as err:
             raise DatasetError(f"image {row} cannot be read: {err}") from err
-        if len(data) > _MAX_IMAGE_BYTES:
+        if data is None or len(data) > _MAX_IMAGE_BYTES:
             raise DatasetError(f"image {row}, {path}, is more than {_MAX_IMAGE_BYTES:,} bytes")
         return data
 
@@ -142,19 +145,24 @@ def open_folder(name: str, folder: Path, split: str) -> ImageSet:
     rows = sorted(
         (f"{class_name}/{file}", label)
         for label, class_name in enumerate(class_names)
-        for file in files.get(class_name, ())
+        for file in files.pop(class_name, ())
     )
     labels = np.array([label for _, label in rows], dtype=np.int64)
     source = FolderSource(top, tuple(path for path, _ in rows))
+    paths = tuple(_shown(path) for path, _ in rows)
+    del rows  # of a million images, a hundred megabytes
     class_names = tuple(map(_shown, class_names))
     digest = _digest(source, labels, class_names)
-    paths = tuple(_shown(path) for path, _ in rows)
     return ImageSet(name, split, digest, class_names, labels, paths, source)
 
 
 def _shown(name: str) -> str:
     r"""A file name as text; bytes that are not UTF-8 as in `caf\xe9.png`."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name).decode("utf-8", "backslashreplace")
+    return name  # the same object: a million paths are kept once
 
 
 def _is_split(folder: Path) -> bool:

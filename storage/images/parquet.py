@@ -33,6 +33,9 @@ _BATCH_ROWS = 256
 SMALL_BYTES = 8 * 2**20
 """Most bytes of images in a file that is read without a copy, in some hundredths of a second."""
 
+_MAPPED_BYTES = 64 * 2**20
+"""Bytes of images after which a file is opened again: pages that were mapped count as memory."""
+
 _MAX_CLASSES = 100_000
 
 _LFS = b"version https://git-lfs"
@@ -171,7 +174,11 @@ class ParquetSource:
 
     def _batches(self, groups: npt.NDArray[np.int64]) -> Iterator[pa.Array]:
         """Yield the encoded images of some row groups."""
-        for number, part in itertools.groupby(groups.tolist(), lambda i: self._groups[i][0]):
+        passed = np.cumsum(self._sizes[groups]) // _MAPPED_BYTES
+        place = dict(zip(groups.tolist(), passed.tolist(), strict=True))
+        for (number, _), part in itertools.groupby(
+            groups.tolist(), lambda i: (self._groups[i][0], place[i])
+        ):
             with pq.ParquetFile(self._files[number], memory_map=True) as file:
                 for batch in file.iter_batches(
                     _BATCH_ROWS,

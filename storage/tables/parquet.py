@@ -7,7 +7,6 @@ import hashlib
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from storage.backends import BackendError
@@ -50,6 +49,8 @@ def _has_nan(column: pa.ChunkedArray) -> bool:
 
     Such statistics leave NaN out, and DuckDB then filters as if it were not in the column.
     """
+    import pyarrow.compute as pc  # a reader needs none of it
+
     return pa.types.is_floating(column.type) and bool(pc.any(pc.is_nan(column)).as_py())
 
 

@@ -11,14 +11,16 @@ import pytest
 def test_it_shows_what_a_task_takes(printed: Callable[..., str]) -> None:
     """A line for each size, whose parts add up, and how the largest compares with the smallest."""
     text = printed("driver", "--tasks", "80", "40")
-    _, heads, *lines, end = text.splitlines()
+    _, heads, *lines, most, end = text.splitlines()
     assert heads.split()[:2] == ["tasks", "cells"]
     figures = [[float(figure) for figure in line.split()] for line in lines]
     assert [(line[0], line[1]) for line in figures] == [(40, 8), (80, 16)]
-    for _, _, whole, *parts, _cpu, memory, merge in figures:
+    for _, _, whole, *parts, _cpu, _added, memory, merge in figures:
         assert whole == pytest.approx(sum(parts), abs=0.03)
         assert all(part >= 0 for part in parts)
         assert min(memory, merge) > 0
+    assert most.startswith("at most ")
+    assert most.endswith(" ms per task; aim 5")
     assert end.startswith("80 over 40 tasks, per task: time ")
     assert end.endswith("; aim 1.3")
 

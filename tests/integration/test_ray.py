@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -32,6 +33,7 @@ def test_ray_gives_the_rows_of_the_inline_executor(
     command = place.submit(environment=bare | {"HOME": str(home)})
     processes.until(lambda: place.commits() >= 1, "a commit")
     command.signal(signal.SIGSTOP)  # so that it does not end meanwhile
+    assert not {"dashboard.py", "log_monitor.py", "monitor.py"} & started_by(command, processes)
     code, told = place.command("resume", "r", "--results", place.root).end()
     assert code == 2, told
     assert str(command.pid) in told
@@ -43,6 +45,16 @@ def test_ray_gives_the_rows_of_the_inline_executor(
     place.assert_like_an_undisturbed_run()
     assert "InvalidAuthToken" in asked
     assert not (home / ".ray").exists()
+
+
+def started_by(command: Any, processes: Any) -> set[str]:
+    """Names of the Python files that a command's Ray runs."""
+    found = set()
+    for pid in processes.below(command.pid):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            found.update(Path(word).name for word in words if word.endswith(".py"))
+    return found
 
 
 def ask_as_a_stranger(command: Any, processes: Any, home: Path) -> str:

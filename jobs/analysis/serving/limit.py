@@ -120,7 +120,7 @@ def choose_at_rate(
         ]
     )
     if not every:
-        raise UsageError(_nothing_known(run_id, rows, narrowing))
+        raise UsageError(_nothing_known(run_id, rows, narrowing, f" at {per_s:g}/s"))
     within = [each for each in every if each.p99_ms is not None and each.p99_ms <= limit_ms]
     if not within:
         raise UsageError(_none_within(every, limit_ms, per_s))
@@ -307,12 +307,14 @@ def _make(
     return _Simulable(row, acc1, mean_ms, partial(simulate_rate, times, ids, exits))
 
 
-def _nothing_known(run_id: str, rows: Sequence[Row], narrowing: Mapping[str, str]) -> str:
+def _nothing_known(
+    run_id: str, rows: Sequence[Row], narrowing: Mapping[str, str], at: str = ""
+) -> str:
     asked = "".join(f" --{key} {value}" for key, value in narrowing.items())
     served = sorted({row["arrivals_per_s"] for row in rows})
     known = f"it was served at {', '.join(f'{rate:g}' for rate in served)}/s; " if served else ""
     return (
-        f"run {run_id} has no response{asked and f' with{asked}'} at this rate: {known}"
+        f"run {run_id} has no response{asked and f' with{asked}'}{at}: {known}"
         "`measure: [serving]` measures it, and it is simulated from exit costs at batch 1 and the"
         " answers of every exit (`measure: [accuracy, latency, exit_costs]`)"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -35,6 +34,20 @@ _NO_BATCH = ("runtime", "precision", "threads")
 _TEN_MS = 10
 _OVERLOAD = "overload"
 
+_ENCODED = """
+run_id text, cell_id text, kind text, status text, model text, dataset text, device text,
+node text, runtime text, precision text, threads int, batch_size int, threshold float,
+thresholds floats, rounds long, is_valid bool, note text, batches long, images long,
+images_per_s double, forward_images_per_s double, is_best bool, arrivals_per_s double,
+arrivals_s double, arrivals_seed long, requests long, answered long, is_overloaded bool,
+answered_per_s double, busy_pct double, acc1 double, mean_blocks double, service_ms double,
+wait_ms double, response_ms double, p50_ms double, p90_ms double, p99_ms double,
+is_simulated_overloaded bool, simulated_busy_pct double, simulated_p50_ms double,
+simulated_p90_ms double, simulated_p99_ms double, p50_error_pct double, p90_error_pct double,
+p99_error_pct double
+"""
+"""Columns of a cell for other programs, with their types."""
+
 
 def load(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
     """Formats the throughput and the responses of a run; empty if it measures neither."""
@@ -54,8 +67,8 @@ def load(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
     return "\n".join(part for part in [*parts, said] if part)
 
 
-def load_json(root: storage.Root, run_id: str) -> str:
-    """Formats the same figures as JSON: every column of `throughputs` and `served`, simulated too.
+def encode_load(root: storage.Root, run_id: str, form: str) -> bytes:
+    """Encode the same figures as `csv` or `json`: a row per cell, NULL where it has no such figure.
 
     Raises:
         UsageError: the run measures neither.
@@ -63,11 +76,13 @@ def load_json(root: storage.Root, run_id: str) -> str:
     throughputs, served = _read_throughputs(root, run_id), read_served(root, run_id)
     if not throughputs and not served:
         raise UsageError(_why_nothing(run_id))
-    content = {
-        "throughput": throughputs,
-        "serving": [cell.figures() for cell in served],
-    }
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+    rows = [
+        *({"kind": "throughput", **row} for row in throughputs),
+        *({"kind": "serving", **cell.figures()} for cell in served),
+    ]
+    names = [column.split()[0] for column in _ENCODED.split(",")]
+    filled = [{name: row.get(name) for name in names} for row in rows]
+    return storage.encode_rows(_ENCODED, filled, form)
 
 
 def load_alone(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:

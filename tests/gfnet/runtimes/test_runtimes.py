@@ -161,6 +161,21 @@ def test_a_graph_is_exported_once_for_all_engines_and_tasks(
     torch.testing.assert_close(on_another.logits, first.logits, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("family", ["gfnet-distil-dynn", "gfnet-h"])
+def test_weights_kept_in_half_precision_answer_as_those_that_autocast_converts(
+    family: str,
+) -> None:
+    """Bit for bit, in blocks with and without a scale; and the model keeps its own."""
+    model = engines.of_family(family, **OTHER_FAMILIES.get(family, engines.SIZES | {"depth": 2}))
+    images = torch.randn(3, 3, model.config.img_size, model.config.img_size)
+    found = put_on("torch", model, "bfloat16").forward_exits(images)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        expected = with_matrix_filters(model).forward_exits(images)
+    assert torch.equal(found.logits, expected.logits.float())
+    assert torch.equal(found.gate_scores, expected.gate_scores.float())
+    assert all(each.dtype == torch.float32 for each in model.parameters())
+
+
 def test_an_engine_is_kept_as_long_as_its_model(lively: Callable) -> None:
     """A task asks for the same again, and compiling takes seconds; then both go."""
     model = lively(exit_blocks=(1,))

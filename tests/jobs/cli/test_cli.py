@@ -395,3 +395,33 @@ def test_a_wait_that_is_none(wait: str) -> None:
     done = gfjobs("submit", "grid.yaml", "--wait", wait)
     assert done.exit_code == 2
     assert "such as 90s, 10m or 2h, at most 8784h" in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--at", "20"), "--at is a rate for --max-p99-ms"),
+        (("--max-p99-ms", "50", "--max-drop", "1"), "leave out --max-drop"),
+        (("--max-p99-ms", "50", "--write", "x.safetensors"), "--write needs one choice"),
+        (("--max-p99-ms", "0"), "x>0"),
+        (("--max-p99-ms", "50", "--at", "20"), "has no response with --model dynn at 20/s"),
+    ],
+)
+def test_choices_by_response_that_cannot_be_made(
+    arguments: tuple[str, ...], said: str, root: Path
+) -> None:
+    """The run was neither served nor were its exit costs measured."""
+    models = ("--model", "dynn") if said.startswith("has no") else ()
+    done = gfjobs("choose", "first", *arguments, *models, "--results", root)
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.split()) + str(done.exception)
+
+
+def test_load_is_asked_for_alone(root: Path) -> None:
+    """Its format is of nothing else, and a run without says what to do."""
+    done = gfjobs("summary", "first", "--load", "--profile", "--results", root)
+    assert done.exit_code == 2
+    done = gfjobs("summary", "first", "--format", "json", "--results", root)
+    assert "--format is of --load" in done.output
+    done = gfjobs("summary", "first", "--load", "--results", root)
+    assert "measures no load" in done.output + str(done.exception)

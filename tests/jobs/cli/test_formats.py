@@ -9,6 +9,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ COMMANDS: Mapping[str, Sequence[Sequence[str]]] = {
         ["a", "b", "--images"],
         ["a", "c", "--images"],
     ],
+    "summary": [["loaded", "--load"]],
     "sql": [["from ladder"], ["from runs"], ["from cells"], ["from nodes where false"]],
 }
 """Arguments of each command with `--format`, on runs that lack all sorts of values."""
@@ -93,11 +95,57 @@ def root(made_run: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
     models = {"gates": 2.0, "flat": 1.0}
     for name, wrong, lost in (("a", [3], ()), ("b", [4], ("flat",)), ("c", [3], ())):
         nights.add(models, wrong, run_id=name, lost=lost, of_model={"gates": by_exit})
+    _add_loaded(root)
     run = storage.RunRow("open", "digits", submitted_at=datetime(2026, 11, 28))  # noqa: DTZ001
     cell = storage.CellRow("open", "latency-dynn", kind="latency", model="dynn", depth=5)
     with storage.RunStore.create(root, run, [cell], {}) as store:
         store.save_nodes([storage.NodeRow("open", "board", "cuda")])
     return root
+
+
+def _add_loaded(root: Path) -> None:
+    """A run with a throughput cell and two serving cells, one of which nothing ran."""
+    common: dict[str, Any] = {
+        "dataset": "digits",
+        "device": "cpu",
+        "node": "board",
+        "runtime": "torch",
+        "precision": "float32",
+        "threads": 1,
+        "batch_size": 1,
+        "model": "static",
+        "depth": 4,
+        "exit_blocks": (3,),
+    }
+    served: dict[str, Any] = {"kind": "serving", "arrivals_s": 9.0, "arrivals_seed": 0}
+    cells = [
+        storage.CellRow("loaded", "batches", kind="throughput", status="done", **common),
+        storage.CellRow(
+            "loaded", "requests", status="done", arrivals_per_s=20.0, **common, **served
+        ),
+        storage.CellRow("loaded", "waiting", arrivals_per_s=40.0, **common, **served),
+    ]
+    run = storage.RunRow("loaded", "digits", submitted_at=datetime(2026, 11, 29))  # noqa: DTZ001
+    of_run: dict[str, Any] = {"run_id": "loaded", "round": 0}
+    tables = {
+        "throughput": {"cell_id": "batches", "batch": [0, 1], "images": 1, "elapsed_ms": 4.0},
+        "responses": {
+            "cell_id": "requests",
+            "request": [0, 1],
+            "image_id": 0,
+            "exit_block": 3,
+            "arrived_ms": [10.0, 20.0],
+            "began_ms": [10.0, 20.0],
+            "ended_ms": [12.0, 22.0],
+        },
+    }
+    with storage.RunStore.create(root, run, cells, {}) as store:
+        for name, columns in tables.items():
+            entry = storage.CommitEntry(
+                str(columns["cell_id"]), 0, 0, node="board", rows=2, busy_s=1.0
+            )
+            store.commit(entry, {name: storage.build_table(name, of_run | columns)})
+        store.save_run(replace(run, status="done"))
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -49,3 +49,17 @@ def test_a_board_that_gets_hot_is_slow_from_now_on() -> None:
     assert hot is not None
     assert other is not None
     assert hot / other > 1.7
+
+
+def test_nothing_is_learned_from_served_images() -> None:
+    """A round lasts as long as requests arrive, on a slow board as on a fast one."""
+    paces = Paces()
+    served = CHEAP._replace(kind="serving")
+    for host, seconds in (("fast", 1.0), ("slow", 9.0)):
+        paces.observe(host, CHEAP, 1000, seconds)
+        for _ in range(10):
+            paces.observe(host, served, 100, 60.0)
+    fast, slow = paces.pace("fast"), paces.pace("slow")
+    assert fast is not None
+    assert slow is not None
+    assert slow / fast == pytest.approx(9.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from jobs.analysis.comparison.run_data import Side
 from jobs.common.errors import UsageError
 from jobs.runs.submit import resume, submit
 from jobs.runs.target import Target
+from jobs.worker.serving import serve
 from storage.maintenance.fsck import fsck
 
 INLINE = Target(is_inline=True)
@@ -60,22 +62,26 @@ def rows(root: Path) -> dict[str, list[tuple[object, ...]]]:
     return found
 
 
-def interrupt_after(tasks: int, patch: pytest.MonkeyPatch) -> None:
-    """Let the driver be interrupted when it commits so many tasks and one."""
-    commit, left = storage.RunStore.commit, [tasks]
+def interrupt_in(round_: int, patch: pytest.MonkeyPatch) -> None:
+    """Let the driver be interrupted in the midst of a served round, counted from 1."""
+    rounds = itertools.count(1)
 
-    def count(*args: object, **options: object) -> object:
-        left[0] -= 1
-        if left[0] < 0:
-            raise KeyboardInterrupt
-        return commit(*args, **options)
+    def cut(answer: Callable, *args: object, **options: object) -> object:
+        is_cut = next(rounds) == round_
 
-    patch.setattr(storage.RunStore, "commit", count)
+        def answer_or_cut(request: int) -> object:
+            if is_cut and request == 2:
+                raise KeyboardInterrupt
+            return answer(request)
+
+        return serve(answer_or_cut, *args, **options)
+
+    patch.setattr("jobs.worker.serving.serve", cut)
 
 
-@pytest.mark.parametrize("tasks", [3, 7, 12])
+@pytest.mark.parametrize("round_", [1, 2, 4])
 def test_interrupted_and_resumed(
-    tasks: int,
+    round_: int,
     write_grid: Callable,
     ran: Callable,
     tmp_path: Path,
@@ -84,10 +90,10 @@ def test_interrupted_and_resumed(
     """The rows are those of a run that was never interrupted: each request once."""
     root = tmp_path / "results"
     with monkeypatch.context() as patch:
-        interrupt_after(tasks, patch)
+        interrupt_in(round_, patch)
         with pytest.raises((KeyboardInterrupt, UsageError)):
             submit(write_grid(text()), root, INLINE, lambda _: None, "r")
-    assert storage.query(root, "select count(*) from commits").column(0)[0].as_py() == tasks
+    assert len(rows(root)["responses"]) < len(rows(ran(text()))["responses"])
     assert resume(root, "r", INLINE, lambda _: None).is_done
     assert rows(root) == rows(ran(text()))
     assert not fsck(root)

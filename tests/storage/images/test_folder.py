@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import storage
+from storage.images.folder import FolderSource
 from storage.images.image_set import ImageSet
 
 
@@ -148,3 +149,27 @@ def test_other_files_and_hidden_images_are_no_images(tmp_path: Path) -> None:
     (tmp_path / "images/rose/._1").write_bytes(b"\xff\xd8\xff\xe0")
     os.mkfifo(tmp_path / "images/rose/pipe")
     assert opened(tmp_path).paths == ("rose/1.jpg", "tulip/3.jpg")
+
+
+def test_a_million_paths_would_be_kept_once(tmp_path: Path) -> None:
+    """What people read and what is opened is one text, but for a name that is no UTF-8."""
+    write(tmp_path / "images", "a/1.png", "b/2.png")
+    Path(os.fsdecode(os.fsencode(tmp_path / "images" / "b") + b"/caf\xe9.png")).write_bytes(b"x")
+    images = opened(tmp_path)
+    assert isinstance(images.source, FolderSource)
+    same = [shown is path for shown, path in zip(images.paths, images.source._paths, strict=True)]
+    assert same == [True, True, False]
+    assert images.paths[2] == "b/caf\\xe9.png"
+
+
+def test_an_image_that_is_too_large_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its size is asked for first; one byte less is read."""
+    write(tmp_path / "images", "a/1.png", "b/2.png")
+    images = opened(tmp_path)
+    monkeypatch.setattr("storage.images.folder._MAX_IMAGE_BYTES", 7)
+    assert images.read([0]).column("image").to_pylist() == [b"a/1.png"]
+    monkeypatch.setattr("storage.images.folder._MAX_IMAGE_BYTES", 6)
+    with pytest.raises(storage.DatasetError, match="is more than 6 bytes"):
+        images.read([0])

@@ -212,3 +212,17 @@ def test_a_pointer_of_git_lfs(tmp_path: Path) -> None:
     )
     with pytest.raises(storage.DatasetError, match=r"pointer of Git LFS.*`git lfs pull`"):
         opened(tmp_path, "test.parquet")
+
+
+def test_a_file_that_is_opened_again_in_between_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mapped pages are given back; the digest and each image are those of one pass."""
+    rows = [storage.EncodedImage(bytes([n % 250]) * 50, f"{n}.png", n % 2) for n in range(2_500)]
+    storage.write_images(tmp_path / "a.parquet", rows, ["x", "y"])
+    whole = storage.open_images("parquet:a.parquet", "test", tmp_path)
+    monkeypatch.setattr("storage.images.parquet._MAPPED_BYTES", 1)
+    again = storage.open_images("parquet:a.parquet", "test", tmp_path)
+    assert again.sha256 == whole.sha256
+    asked = [2_150, 3, 1_077]
+    assert again.read(asked).equals(whole.read(asked))

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from jobs.analysis.serving.view import describe_candidates, describe_rates
 from jobs.common.errors import UsageError
 from jobs.report.html.page import html_page
 from jobs.report.read import read_report
-from jobs.report.terminal.load import load, load_alone, load_json
+from jobs.report.terminal.load import encode_load, load, load_alone
 
 GRID = """\
 name: loaded
@@ -78,13 +79,13 @@ def test_it_is_shown(root: Path, run_id: str) -> None:
     assert "throughput" in shown
     assert "simulated from exit costs" in shown
     assert "p99 needs 662 requests" in shown
-    content = json.loads(load_json(root, run_id))
-    assert [(row["model"], row["batch_size"]) for row in content["throughput"]] == [
-        (model, size) for model in ("flat", "dynn", "dynn") for size in (1, 8)
+    content = json.loads(encode_load(root, run_id, "json"))
+    assert [(row["kind"], row["model"], row["batch_size"]) for row in content[:6]] == [
+        ("throughput", model, size) for model in ("flat", "dynn", "dynn") for size in (1, 8)
     ]
-    assert len(content["serving"]) == 3
-    assert content["serving"][1]["simulated_p50_ms"] > 0
-    assert {row["arrivals_per_s"] for row in content["serving"]} == {40}
+    assert [row["kind"] for row in content[6:]] == ["serving"] * 3
+    assert content[7]["simulated_p50_ms"] > 0
+    assert {row["arrivals_per_s"] for row in content[6:]} == {40}
 
 
 def test_a_run_without_load_shows_none(ran: Callable[[str], Path]) -> None:
@@ -93,7 +94,7 @@ def test_a_run_without_load_shows_none(ran: Callable[[str], Path]) -> None:
     root = ran(text)
     run = storage.list_runs(root)[0].run_id
     assert load(root, run) == ""
-    for view in (load_alone, load_json):
+    for view in (load_alone, partial(encode_load, form="json")):
         with pytest.raises(UsageError, match=r"measures no load; set measure: \[accuracy"):
             view(root, run)
 
@@ -135,7 +136,7 @@ def test_what_cannot_be_chosen(root: Path, run_id: str) -> None:
     """Each refusal says what there is."""
     with pytest.raises(UsageError, match="nothing is within 1e-06 ms at 40/s: the lowest 99th"):
         choose_at_rate(root, run_id, 1e-6, 40.0, {})
-    with pytest.raises(UsageError, match=r"has no response with --model other at this rate"):
+    with pytest.raises(UsageError, match=r"has no response with --model other at 40/s"):
         choose_at_rate(root, run_id, 50.0, 40.0, {"model": "other"})
     with pytest.raises(UsageError, match=r"`measure: \[serving\]` measures it"):
         find_rates(root, run_id, 50.0, {"model": "other"})
