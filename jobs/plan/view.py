@@ -49,6 +49,7 @@ def describe_plan(plan: Plan, estimate: Estimate, *, is_all: bool = False) -> st
         *_absent_devices(grid),
         *(_dataset(dataset) for dataset in grid.datasets[:MAX_DATASETS]),
         *_calibration(grid),
+        *_borrowing(plan),
         "an all-exit pass covers every threshold; a routed cell is timed",
         f"{at_most}{format_counted(tasks, 'task', 'tasks')} of at most 1,000 images",
         *_until(grid, estimate),
@@ -97,6 +98,17 @@ def _dataset(dataset: Dataset) -> str:
 def _calibration(grid: Grid) -> Iterator[str]:
     if used := grid.calibration:
         yield f"int8: ranges from {used.count:,} images of {used.images.name}/{used.images.split}"
+
+
+def _borrowing(plan: Plan) -> Iterator[str]:
+    """Yield which devices borrow their accuracy, from where."""
+    borrowers = [cell for cell in plan.runnable if cell.borrowed_from]
+    if borrowers and (used := plan.grid.borrowing):
+        devices = ", ".join(dict.fromkeys(cell.setting.device for cell in borrowers))
+        yield fold(
+            f"accuracy of {devices}: borrowed from {used.lender}, with a bound from a sample of"
+            f" {format_counted(used.sample, 'image', 'images')}"
+        )
 
 
 def describe_skips(plan: Plan) -> list[str]:

@@ -139,6 +139,20 @@ def break_model(name: str) -> None:
     worker.run_kind = broken
 
 
+def lose_device(name: str) -> None:
+    """Every task of a device fails: it has left."""
+    from jobs.worker import run_task as worker
+
+    original = worker.run_kind
+
+    def lost(task: Any, *rest: Any, **more: Any) -> Any:
+        if task.device == name:
+            raise RuntimeError("the device is gone")
+        return original(task, *rest, **more)
+
+    worker.run_kind = lost
+
+
 def work_as(name: str, *arguments: str) -> None:
     """Let workers do something else with a task: a function of this module."""
     from jobs.cluster import ray as fanout
@@ -258,6 +272,7 @@ WOUNDS: dict[str, Callable[..., None]] = {
     "clock-back": set_clock_back,
     "memory": lack_memory,
     "broken-model": break_model,
+    "lose-device": lose_device,
     "work": work_as,
     "corrupt": corrupt,
     "store": small_store,

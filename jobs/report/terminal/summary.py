@@ -118,7 +118,7 @@ def exit_histogram(root: storage.Root, run_id: str, *, is_all: bool = False) -> 
         ]
         setting = format_variant(exits[0], names)
         place = f"{exits[0]['dataset']}{setting and f' ({setting})'}"
-        borrowed = name_lender(exits[0]).replace("accuracy", "exits")
+        borrowed = name_lender(exits[0]).replace("accuracy ", "")
         title = f"{exits[0]['model']} at {format_threshold(exits[0])} on {place}: exits{borrowed}"
         is_short |= any(row["median_forward_ms"] is None for row in exits)
         columns = (*EXIT_COLUMNS, "images", "%", "median ms", "")

@@ -6,13 +6,15 @@ import os
 import re
 import signal
 import time
+from collections import Counter
 
-from faults.bench import RUN, Bench, Run, until
+from faults.bench import RUN, Bench, Run, environment, until
 from faults.scenario import Scenario
 
 import storage
 from jobs.common.yaml_document import Document
 from jobs.driver.looks import end_known_rounds
+from jobs.machine.registration import VARIABLE, Registration
 from jobs.plan.plan import plan_document
 
 
@@ -228,6 +230,65 @@ def _interrupt(bench: Bench, options: list[str], *, twice: bool, commits: int) -
     run.compare()
 
 
+def borrowing(bench: Bench, times: int) -> None:
+    """A driver is killed while a device borrows its accuracy; and the lender is not there at first.
+
+    Both devices are this machine's processor, registered under two names.
+    """
+    laptop = Registration("laptop", "cpu", {"fast": (0,), "slow": (0,)})
+    grid = f"{bench.grid}devices: [slow]\naccuracy: {{borrow: fast, sample: 10}}\n"
+    with environment(**{VARIABLE: laptop.text()}):
+        whole = bench.run(grid)
+        whole.finish("--inline")
+        expected = _by_device(whole)
+        for number in range(times):
+            run = bench.run(grid)
+            if number % 2:
+                _kill_soon(bench, run)
+            else:
+                _lose_lender(run)
+            run.injected()
+            began_s = time.monotonic()
+            run.finish("--inline")
+            bench.tally.recoveries_s.append(time.monotonic() - began_s)
+            found = _by_device(run)
+            bench.tally.expected += expected.total()
+            bench.tally.lost += (expected - found).total()
+            bench.tally.doubled += (found - expected).total()
+
+
+def _kill_soon(bench: Bench, run: Run) -> None:
+    started = run.submit("--inline")
+    run.until_commits(bench.random.randrange(1, 5))
+    started.signal(signal.SIGKILL)
+    code, said = started.end()
+    assert code == -signal.SIGKILL, f"the driver was to die: {code} {said}"
+
+
+def _lose_lender(run: Run) -> None:
+    """Its tasks fail: nothing is borrowed, for a reason that is told, and the rest is there."""
+    code, said = run.submit("--inline", wound="lose-device:fast").end()
+    assert code == 1, said
+    rows = storage.query(run.root, "select acc1, samples, note from ladder where device = 'slow'")
+    for row in rows.to_pylist():
+        assert row["acc1"] is None, row
+        assert row["samples"] > 0, row
+        assert "not borrowed: fast has not answered all images" in row["note"], row
+
+
+def _by_device(run: Run) -> Counter[tuple[object, ...]]:
+    """Every answer with its device, and what the ladder makes of them."""
+    found: Counter[tuple[object, ...]] = Counter()
+    for query in (
+        "select device, model, image_id, exit_block, prediction, gate_score from exits",
+        "select device, model, threshold, round, image_id, exit_block, prediction from records",
+        "select device, model, threshold, acc1, accuracy_from, acc1_bound_points from ladder",
+    ):
+        rows = storage.query(run.root, query).to_pylist()
+        found.update(tuple(row.values()) for row in rows)
+    return found
+
+
 SCENARIOS = (
     Scenario("driver-killed", "driver killed, random moments", killed, times=50, quick=1),
     Scenario("commit-killed", "driver killed in a commit", killed_in_commit, times=30, quick=1),
@@ -239,5 +300,6 @@ SCENARIOS = (
     Scenario("two-drivers", "two drivers on one run", two_drivers, times=3),
     Scenario("ctrl-c", "Ctrl-C once", interrupted, times=5),
     Scenario("ctrl-c-twice", "Ctrl-C twice, on Ray", interrupted_twice, times=4),
+    Scenario("borrowing", "lender lost, borrower killed", borrowing, times=8, quick=2),
     Scenario("driver-killed-ray", "driver killed, on Ray", killed_on_ray, times=4),
 )

@@ -18,10 +18,11 @@ from jobs.driver.cell_states import queued_rows
 from jobs.grid.grid import SHARD_IMAGES
 from jobs.machine.power.protocol import EnergyProtocol
 from jobs.plan.arrivals import Arrivals
+from jobs.plan.estimate import Estimate
 from jobs.plan.order import make_blocks
 from jobs.plan.plan import Plan, _held_images, plan_document
 from jobs.plan.task import Shard, cut_shards
-from jobs.plan.view import describe_skips
+from jobs.plan.view import describe_plan, describe_skips
 
 LADDER = """\
 models: [flat.safetensors, distil.safetensors, dynn.safetensors]
@@ -410,6 +411,14 @@ def test_a_borrower_answers_a_sample_and_the_lender_only_answers(
     assert plan.points == 2
     rows = queued_rows(plan, "r")
     assert [row.borrowed_from for row in rows] == ["cpu", None, None, "cpu", None, None]
+
+
+def test_a_plan_says_what_is_borrowed(plan_of: Callable[[str], Plan]) -> None:
+    """Once for all cells; nothing where nothing is."""
+    said = describe_plan(plan_of(BORROWED), Estimate(0.0, 0, 0))
+    assert "accuracy of jetson: borrowed from cpu, with a bound from a sample of 20 images" in said
+    text = BORROWED.replace("sample: 20", "sample: 50")
+    assert "borrowed" not in describe_plan(plan_of(text), Estimate(0.0, 0, 0))
 
 
 def test_a_lender_among_the_devices_is_measured_as_without(plan_of: Callable[[str], Plan]) -> None:
