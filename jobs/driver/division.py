@@ -151,11 +151,13 @@ class Division:
         if it turns out slow. A host without any takes what one that has shown nothing should begin.
         Last come blocks for `any` or `cuda`, as long as these may become several devices.
         """
-        bound = [queue for queue in self._bound.get(host.name, ()) if self._left(queue)]
+        # All of them: rounds that are added later are in none of the counts.
+        bound = list(self._bound.get(host.name, ()))
         planned = self._part().get(host.name)
-        if not bound and self.paces.pace(host.name) is None:
+        is_free = not any(map(self._left, bound))
+        if is_free and self.paces.pace(host.name) is None:
             planned = self._small(host)
-        elif not bound and not planned and self._planned:
+        elif is_free and not planned and self._planned:
             if self._ended > self._parted_at:
                 self._is_news = True  # others are to begin what this host could
             planned = self._part().get(host.name) or [
@@ -339,7 +341,8 @@ class Division:
         """Units of work of tasks that wait."""
         known = self._works.get(queue)
         if known is None or self._ended - known[0] > len(self._works):
-            known = self._works[queue] = self._ended, self.paces.work(queue.left_images)
+            work = max(self.paces.work(queue.left_images), 0.0)
+            known = self._works[queue] = self._ended, work
         return known[1]
 
     def _device(self, queue: BlockQueue) -> str:

@@ -22,6 +22,8 @@ from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
 from jobs.statistics.sequential import looks
 
+_TENS = 10  # percent, from which on two digits would have an exponent
+
 
 @dataclass(frozen=True)
 class RoundsEnd:
@@ -241,5 +243,6 @@ def describe_end(until: Until, rounds: int, reached_pct: float) -> str | None:
     if reached_pct <= until.pct:
         return None
     of = " of the ratio" if until.of == "ratio" else ""
-    reached = f": ±{reached_pct:.2g} %" if math.isfinite(reached_pct) else ""
+    digits = f"{reached_pct:.2g}" if reached_pct < _TENS else f"{reached_pct:.0f}"
+    reached = f": ±{digits} %" if math.isfinite(reached_pct) else ""
     return f"until {until.pct:g} %{of}: not reached after {rounds} rounds{reached}"

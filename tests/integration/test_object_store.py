@@ -45,7 +45,7 @@ DRIVER = """
 import os, signal, sys
 sys.path[:0] = [{repository!r}, {tests!r}, {here!r}]
 import storage
-from storage.runs import store as writing
+from storage.runs import claims as writing
 from storage.backends.s3 import lease
 from test_object_store import CELL, RUN, entry, rows
 lease.BEAT_S, lease.STALE_S, lease.PROVEN_S = 0.1, 2.0, 0.5
@@ -169,6 +169,28 @@ def driver(root: str) -> Iterator[Driver]:
     with driver.process:
         yield driver
         driver.process.kill()
+
+
+def test_a_group_is_committed_once(root: str) -> None:
+    """By one manifest; the others' names are put before, and a killed group's are given up."""
+    with made(root, 0) as store:
+        group = [(entry(shard), rows(shard)) for shard in range(3)]
+        assert store.commit_group(group) == [True] * 3
+        assert len(keys(root, "runs/run-1/data")) == 2
+        assert len(keys(root, "runs/run-1/commits")) == 3
+        with pytest.MonkeyPatch.context() as patch:
+
+            def cut_off(*_: object) -> None:
+                raise TimeoutError("no answer")
+
+            patch.setattr("storage.runs.claims.publish_manifest", cut_off)
+            with pytest.raises(storage.StorageError, match="cannot be committed"):
+                store.commit_group([(entry(shard), rows(shard)) for shard in (3, 4)])
+    assert seen(root) == whole(0, 1, 2)
+    with storage.RunStore.open(root, "run-1") as store:
+        assert store.commit_group([(entry(4), rows(4)), (entry(3), rows(3))]) == [True] * 2
+        store.merge()
+    assert seen(root) == whole(*range(5))
 
 
 def test_a_run_is_made_read_merged_resumed_and_removed(root: str) -> None:

@@ -49,7 +49,7 @@ def test_ray_gives_the_rows_of_the_inline_executor(
 
 def started_by(command: Any, processes: Any) -> set[str]:
     """Names of the Python files that a command's Ray runs."""
-    found = set()
+    found: set[str] = set()
     for pid in processes.below(command.pid):
         with contextlib.suppress(OSError):  # it ended meanwhile
             words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")

@@ -27,6 +27,7 @@ MODULES = {
     "jobs/statistics/mcnemar.py": _alone("tests/jobs/statistics/test_mcnemar.py"),
     "jobs/statistics/log_ratio.py": _alone("tests/jobs/statistics/test_log_ratio.py"),
     "jobs/statistics/student_t.py": _alone("tests/jobs/statistics/test_student_t.py"),
+    "jobs/statistics/sequential.py": _alone("tests/jobs/statistics/test_sequential.py"),
     "jobs/analysis/thresholds/fixed_sequence.py": _alone(
         "tests/jobs/analysis/thresholds/test_guarantee.py"
     ),
@@ -46,6 +47,8 @@ MODULES = {
     "jobs/driver/block_queue.py": _alone("tests/jobs/driver/test_block_queue.py"),
     "jobs/driver/cell_states.py": Own("tests/jobs/driver/test_cell_states.py"),
     "jobs/plan/order.py": Own("tests/jobs/plan/test_order.py"),
+    "jobs/driver/looks.py": Own("tests/jobs/driver/test_looks.py"),
+    "jobs/driver/round_widths.py": Own("tests/jobs/driver/test_looks.py"),
     "jobs/driver/placement.py": Own("tests/jobs/driver/test_placement.py"),
     "jobs/driver/fault_attribution.py": _alone("tests/jobs/driver/test_fault_attribution.py"),
     "jobs/driver/fault_policy.py": Own("tests/jobs/driver/test_fault_policy.py"),

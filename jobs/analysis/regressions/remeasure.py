@@ -105,8 +105,10 @@ def narrow_grid(grid: Grid, cells: Sequence[Row], control: str | None) -> str:
 
 def _rounds(grid: Grid, cells: Sequence[Row]) -> int:
     """Twice the night's; of rounds that ended when a figure was known, twice those that ran."""
-    ran = max((cell["rounds"] or 0 for cell in cells), default=0)
-    return max(LEAST_ROUNDS, 2 * (ran if grid.latency.until else grid.latency.rounds))
+    rounds = grid.latency.rounds
+    if grid.latency.until:
+        rounds = max((cell["rounds"] or 0 for cell in cells), default=0)
+    return max(LEAST_ROUNDS, 2 * rounds)
 
 
 def _chosen(values: Any, kept: Sequence[bool]) -> list[Any]:

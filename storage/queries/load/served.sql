@@ -3,7 +3,7 @@
 -- arrival to answer, waiting included. A round that cannot keep up is ended (jobs/worker/serving.py):
 -- its last requests have no answer, how long the others took depends on how long it went on, and so
 -- the cell has no percentiles, and is_overloaded is true. Accuracy is that of the run's all-exit pass
--- at the cell's thresholds; NULL without such a pass.
+-- at the cell's thresholds; NULL without such a pass, and of a sample if the device borrows its own.
 WITH
 responded AS (
     SELECT r.run_id, r.cell_id,
@@ -37,7 +37,7 @@ lasted AS (
 ),
 sources AS (
     SELECT s.run_id, s.cell_id, s.threshold, s.thresholds, s.exit_blocks,
-        p.cell_id AS source_id
+        p.cell_id AS source_id, p.borrowed_from, p.images AS sample
     FROM cells s
     JOIN cells p
         ON p.run_id = s.run_id AND p.kind = 'exits' AND p.status = 'done'
@@ -106,6 +106,9 @@ SELECT c.run_id, c.cell_id, c.model, c.dataset, c.device, c.node, c.runtime, c.p
             WHEN c.status IS DISTINCT FROM 'done' THEN format('the cell is {}', c.status)
             WHEN r.requests IS NULL THEN 'every round was throttled'
         END,
+        CASE WHEN s.borrowed_from IS NOT NULL THEN format(
+            'accuracy: of the sample of {} images that this device answered, not that of {}',
+            s.sample, s.borrowed_from) END,
         CASE WHEN r.requests > r.answered THEN format(
             'overloaded: {} of {} requests had no answer when the rounds were ended',
             r.requests - r.answered, r.requests) END,

@@ -14,7 +14,8 @@ from support.driving import Scripted, rows_of
 import storage
 from jobs.driver.cell_states import queued_rows
 from jobs.driver.driver import Driver
-from jobs.driver.looks import end_known_rounds
+from jobs.driver.looks import describe_end, end_known_rounds
+from jobs.grid.grid import Until
 from jobs.plan.plan import Plan
 from jobs.plan.task import Outcome, Task
 
@@ -154,6 +155,16 @@ def test_a_cell_that_fails_holds_nobody_up(plan_of: Callable, tmp_path: Path) ->
         assert Driver(store, end_known_rounds(plan, store), again).run()
         assert {(task.model, task.round) for task in again.given} == {("dynn", 1), ("dynn", 2)}
         assert [(cell.status, cell.rounds) for cell in store.cells] == [("done", 3)] * 2
+
+
+@pytest.mark.parametrize(
+    ("pct", "said"),
+    [(0.3, None), (0.31, "±0.31 %"), (9.96, "±10 %"), (104.4, "±104 %"), (float("inf"), "rounds")],
+)
+def test_what_is_said_of_a_width(pct: float, said: str | None) -> None:
+    """Nothing if it was reached; if nothing is known, no figure."""
+    told = describe_end(Until(0.3, most=12), 12, pct)
+    assert (told is None) if said is None else str(told).endswith(said)
 
 
 class StoppedError(Exception):

@@ -115,6 +115,22 @@ def test_suspects_are_measured_again_under_their_rule(
     assert [threshold.values for threshold in again.thresholds] == [(0.25,)]
 
 
+def test_suspects_of_rounds_until_known_get_a_number(write_grid: Callable, read: Callable) -> None:
+    """Twice the rounds that the night ran: what confirms must not end when it agrees."""
+    grid: Grid = read(write_grid(f"{HEAD}latency: {{until: 1%, rounds: {{min: 4, max: 20}}}}\n"))
+    cell = {
+        "model": "flat",
+        "dataset": grid.datasets[0].label,
+        "device": "any",
+        "runtime": "torch",
+        "precision": "float32",
+        "threads": 0,
+        "rounds": 8,
+    }
+    again = read(write_grid(narrow_grid(grid, [cell], None)))
+    assert (again.latency.until, again.latency.rounds) == (None, 16)
+
+
 RUN = f"""\
 {HEAD}{ALL}thresholds: [0.4]
 threads: [1]

@@ -32,8 +32,8 @@ PAGES = (*sorted(REPOSITORY.glob("docs/*.md")), REPOSITORY / "README.md")
 COMMAND = re.compile(r'^gfjobs sql "([^"]+)"', re.MULTILINE)
 QUERIES = sorted({sql for page in PAGES for sql in COMMAND.findall(page.read_text())})
 
-APART = [sql for sql in QUERIES if not re.search("describe|training|trend", sql)]
-"""Queries that have rows of runs, and of each run by itself."""
+APART = [sql for sql in QUERIES if not re.search("describe|training|trend|served|throughputs", sql)]
+"""Queries that have rows of runs, and of each run by itself; those of load are in test_load.py."""
 
 
 def unlimited(sql: str) -> str:

@@ -117,6 +117,19 @@ def test_accuracy_is_that_of_the_pass(build: Builder) -> None:
     assert [row["acc1"] for row in build.query("FROM served")] == [50.0, 50.0, 25.0, None]
 
 
+def test_a_borrower_has_the_accuracy_of_its_sample(build: Builder) -> None:
+    """And its note says so."""
+    early = {"exit_blocks": (1,), "model": "early"}
+    passed = build.cell("exits", images=2, borrowed_from="cpu", **early)
+    rows = {"image_id": [0, 0], "exit_block": [1, 3], "gate_score": [0.9, None]}
+    build.commit(passed, exits={**rows, "is_correct": True})
+    _respond(build, _served(build), [1.0] * 4)
+    build.store()
+    (row,) = build.query("FROM served")
+    assert row["acc1"] == 100.0
+    assert row["note"].startswith("accuracy: of the sample of 2 images that this device answered")
+
+
 def test_invalid_cells_say_why(build: Builder) -> None:
     """Their figures stay, for inspection."""
     _respond(build, _served(build, is_valid=False, note="throttled: 2 of 3 rounds"), [1.0] * 11)

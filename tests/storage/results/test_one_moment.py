@@ -61,6 +61,7 @@ def test_shared_queries_give_the_same_rows(
         "run_id": "run-2",
         "cell_id": cell["cell_id"],
         "model": "early",
+        "checkpoints": [str(cell["checkpoint_sha256"])],
         "thresholds": [0.5],
         "most": 9,
         "undominated": 9,
