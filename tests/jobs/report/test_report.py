@@ -428,9 +428,15 @@ def test_an_interval_wider_than_the_axis_is_an_arrow(report: Report) -> None:
 
 def test_bands_end_where_accuracy_does() -> None:
     """Of few images, most of them right, the drop's interval reaches beyond 100 %."""
-    assert accuracy_band(90.0, Band(drop=2.0, low=-1.0, high=5.0)) == (87.0, 93.0)
-    assert accuracy_band(98.0, Band(drop=2.0, low=-3.0, high=7.0)) == (93.0, 100.0)
-    assert accuracy_band(2.0, Band(drop=1.0, low=0.5, high=4.0)) == (0.0, 2.5)
+    for acc1, band, expected in (
+        (90.0, Band(drop=2.0, low=-1.0, high=5.0), (87.0, 93.0)),
+        (98.0, Band(drop=2.0, low=-3.0, high=7.0), (93.0, 100.0)),
+        (2.0, Band(drop=1.0, low=0.5, high=4.0), (0.0, 2.5)),
+        (90.0, None, (None, None)),
+    ):
+        assert accuracy_band({"acc1": acc1}, band) == expected
+    borrowed = {"acc1": 99.5, "accuracy_from": "cuda", "acc1_bound_points": 0.6}
+    assert accuracy_band(borrowed, None) == (pytest.approx(98.9), 100.0)
 
 
 def test_pictures_are_of_the_runs_images(page: str, report: Report) -> None:
