@@ -218,12 +218,15 @@ def main() -> None:
         print(line(found[-1]), flush=True)
     first, last = found[0], found[-1]
     most_ms = max(taken.a_task_ms(taken.wall_s) for taken in found)
+    # Few tasks may fit into memory that the process has already.
+    has_grown = first.a_task_kib > 0
+    memory = f"{last.a_task_kib / first.a_task_kib:.2f}" if has_grown else "not known"
     print(
         f"at most {most_ms:.2f} ms per task; aim {AIM_MS:g}\n"
         f"{last.tasks:,} over {first.tasks:,} tasks, per task:"
         f" time {ratio(first, last, lambda taken: taken.wall_s):.2f},"
         f" CPU {ratio(first, last, lambda taken: taken.cpu_s):.2f},"
-        f" memory {last.a_task_kib / first.a_task_kib:.2f}; aim {AIM_GROWTH:g}"
+        f" memory {memory}; aim {AIM_GROWTH:g}"
     )
 
 

@@ -141,7 +141,7 @@ def test_completion_of_columns() -> None:
     assert "trip_c" not in texts("select tr", " from images")
     assert texts("select max(r.grid) from runs r where r.sub") == ["submitted_at"]
     assert texts("select records.devi") == ["device", "device_ms"]
-    assert texts("select t.acc1_", " from trend('dynn') t") == ["acc1_change"]
+    assert texts("select t.acc1_ch", " from trend('dynn') t") == ["acc1_change"]
     assert texts("select none.mod", " from ladder") == []
 
 

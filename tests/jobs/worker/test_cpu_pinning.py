@@ -185,7 +185,9 @@ models: [dynn.safetensors]
 datasets: [{name: digits, limit: 4}]
 thresholds: [0.5]
 threads: [1]
-measure: [accuracy, latency, exit_costs, profile]
+measure: [accuracy, latency, exit_costs, profile, throughput, serving]
+batch_sizes: {throughput: [2]}
+serving: {arrivals: [40], seconds: 1}
 latency: {rounds: 1, warmup_images: 2}
 """
 
