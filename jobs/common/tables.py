@@ -190,16 +190,14 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _split(cells: _Cells) -> list[list[list[str]]]:
-    """The lines of each cell."""
-    return [[cell.split("\n") for cell in row] for row in cells]
-
-
 def _column_widths(cells: _Cells) -> list[int]:
     from rich.cells import cell_len  # a character may be two columns wide, or none
 
-    columns = zip(*_split(cells), strict=True)
-    widths = [max(cell_len(line) for cell in column for line in cell) for column in columns]
+    # In a long table most columns repeat few texts.
+    columns = (set(column) for column in zip(*cells, strict=True))
+    widths = [
+        max(cell_len(line) for cell in texts for line in cell.split("\n")) for texts in columns
+    ]
     widths[-1] = max(widths[-1], 1)
     return widths
 
@@ -216,13 +214,16 @@ def _drawn(cells: _Cells, is_number: Sequence[bool]) -> str:
         return " " + "  ".join(pad + text if right else text + pad for text, pad, right in padded)
 
     def lines() -> Iterator[str]:
-        names, *rows = _split(cells)
+        names, *rows = cells
         # Column names are aligned to the rule below them.
-        upwards = zip_longest(*(name[::-1] for name in names), fillvalue="")
+        upwards = zip_longest(*(name.split("\n")[::-1] for name in names), fillvalue="")
         yield from [line(texts) for texts in upwards][::-1]
         yield " " + "─" * (sum(widths) + 2 * (len(widths) - 1))
         for row in rows:
-            yield from map(line, zip_longest(*row, fillvalue=""))
+            if any("\n" in text for text in row):
+                yield from map(line, zip_longest(*(text.split("\n") for text in row), fillvalue=""))
+            else:
+                yield line(row)
 
     return "\n".join(text.rstrip() for text in lines()).strip("\n") + "\n"
 
