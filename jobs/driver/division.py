@@ -91,7 +91,7 @@ class Division:
         self._known: dict[str, float] = {}  # the paces of the latest parting
         self._is_news = True
         self._ended = self._waits = self._parted_at = 0
-        self._meant: dict[str, dict[str, list[Host]]] = {}
+        self._possible: dict[str, dict[str, list[Host]]] = {}
         self._ample: dict[str, float] = {}
         self._works: dict[BlockQueue, tuple[int, float]] = {}
         self._loads: dict[str, HostForecast] = {}
@@ -101,7 +101,7 @@ class Division:
         self._is_news, self._waits = True, self._ended
         self._ample.clear()
         self._loads.clear()
-        self._meant.clear()
+        self._possible.clear()
 
     def bind(self, queue: BlockQueue, host: str) -> None:
         """Record that a host begins a block."""
@@ -167,10 +167,12 @@ class Division:
                 for queue in queues
                 if host in self._candidates(queue)
             ]
-        if not any(self._meant.values()):
+        if not any(self._possible.values()):
             return [*bound, *(planned or ())]
-        unmeant = [q for q in self._timed if q.affinity is None and self._meanings(q.block.device)]
-        return [*bound, *(planned or ()), *(q for q in unmeant if host in self._candidates(q))]
+        unsettled = [
+            q for q in self._timed if q.affinity is None and self._possible_devices(q.block.device)
+        ]
+        return [*bound, *(planned or ()), *(q for q in unsettled if host in self._candidates(q))]
 
     def _small(self, host: Host) -> list[BlockQueue]:
         """The blocks that a host could begin, the smallest first.
@@ -179,7 +181,7 @@ class Division:
         """
         able = [queue for queue in self._timed if queue.affinity is None and self._left(queue)]
         able = [queue for queue in able if host in self._candidates(queue)]
-        able = [queue for queue in able if not self._meanings(queue.block.device)]
+        able = [queue for queue in able if not self._possible_devices(queue.block.device)]
         return sorted(able, key=lambda q: self._left(q) if len(self._candidates(q)) > 1 else 0.0)
 
     def leaves_to_others(self, host: str, queue: BlockQueue, task: Task) -> bool:
@@ -205,7 +207,7 @@ class Division:
 
         Until every device that it may be has shown its pace.
         """
-        devices = self._meanings(asked)
+        devices = self._possible_devices(asked)
         return not all(self._is_known(hosts) for hosts in devices.values())
 
     def can_mean(self, asked: str | None, host: Host) -> bool:
@@ -215,7 +217,7 @@ class Division:
         that has nothing to do, and so shows nothing, is taken if its host looks as strong as those
         of the others.
         """
-        devices = self._meanings(asked)
+        devices = self._possible_devices(asked)
         if not devices:
             return True
         mine = host.device(str(asked))
@@ -297,7 +299,11 @@ class Division:
         free = [queue for queue in self._timed if queue.affinity is None and self._left(queue) > 0]
         asked = [*free, *movable]
         able = {queue: [host.name for host in self._candidates(queue)] for queue in asked}
-        asked = [queue for queue in asked if able[queue] and not self._meanings(queue.block.device)]
+        asked = [
+            queue
+            for queue in asked
+            if able[queue] and not self._possible_devices(queue.block.device)
+        ]
         hosts = list(dict.fromkeys(name for queue in asked for name in able[queue]))
         numbers = {name: number for number, name in enumerate(hosts)}
         loads = [self._forecast(name, without=movable) for name in hosts]
@@ -349,18 +355,18 @@ class Division:
         asked = queue.block.device or ANY
         return self._resolved.get(asked, asked)
 
-    def _meanings(self, asked: str | None) -> dict[str, list[Host]]:
+    def _possible_devices(self, asked: str | None) -> dict[str, list[Host]]:
         """The devices that a name may become, with their hosts; empty if it is settled."""
         if asked not in (ANY, CUDA) or asked in self._resolved:
             return {}
-        if asked not in self._meant:
+        if asked not in self._possible:
             found: dict[str, list[Host]] = {}
             for there in self._in_flight.values():
                 device = there.host.device(asked)
                 if there.is_there and there.host.devices is not None and device:
                     found.setdefault(device, []).append(there.host)
-            self._meant[asked] = found if len(found) > 1 else {}
-        return self._meant[asked]
+            self._possible[asked] = found if len(found) > 1 else {}
+        return self._possible[asked]
 
     def _ends_s(self, asked: str, device: str, hosts: Sequence[Host]) -> float:
         """Seconds until a device's hosts would end their own work and all that asks for a name."""

@@ -12,8 +12,8 @@ from storage.results.interrupts import run_interruptible
 from storage.runs.history import COPIED_TABLES
 from storage.runs.summaries import PLACE, order, stored_scan
 from storage.sql.macros import (
+    COMPUTED_ONCE,
     EXPRESSIONS,
-    SMALL_QUESTIONS,
     SUMMARISED,
     create_questions,
     find_needed,
@@ -109,7 +109,7 @@ class Views:
         kept: Collection[str] = ()
         run_ids = [run.run_id for run in contents.runs]
         if self._keeps_all:
-            kept = SMALL_QUESTIONS
+            kept = COMPUTED_ONCE
         elif contents.is_chosen and sql is not None:
             kept = find_repeated(sql, names)
         create_questions(self._connection, names, kept, run_ids, self._execute)

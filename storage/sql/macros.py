@@ -115,7 +115,7 @@ MACROS: dict[str, tuple[str, ...]] = {
 # Views and macros with at most some rows per cell and round, which other queries use several times.
 # DuckDB plans a view anew wherever it is used, and what it uses with it: `frontier` over views of
 # views takes 2 s to plan, however few rows there are.
-SMALL_QUESTIONS = (
+COMPUTED_ONCE = (
     "throttled_rounds",
     "conditions",
     "invalid_cells",
@@ -173,7 +173,7 @@ def find_needed(sql: str | None, through: Collection[str] = SUMMARISED) -> froze
 
 
 def find_repeated(sql: str, names: frozenset[str]) -> frozenset[str]:
-    """Return those of SMALL_QUESTIONS that a statement with its views uses more than once.
+    """Return those of COMPUTED_ONCE that a statement with its views uses more than once.
 
     Args:
         sql: the statement.
@@ -183,7 +183,7 @@ def find_repeated(sql: str, names: frozenset[str]) -> frozenset[str]:
     counts = Counter(
         word for name, text in texts.items() for word in re.findall(r"\w+", text) if word != name
     )
-    return frozenset(name for name in SMALL_QUESTIONS if name in names and counts[name] > 1)
+    return frozenset(name for name in COMPUTED_ONCE if name in names and counts[name] > 1)
 
 
 def create_questions(
@@ -198,7 +198,7 @@ def create_questions(
     Args:
         connection: has the tables.
         names: as `find_needed` returns them.
-        kept: those of SMALL_QUESTIONS to compute now, once, for all that use them.
+        kept: those of COMPUTED_ONCE to compute now, once, for all that use them.
         run_ids: the runs that kept macros are computed for: all that the tables have.
         execute: runs the statements that compute something; default: the connection.
     """

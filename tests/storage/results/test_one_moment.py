@@ -10,9 +10,9 @@ import pytest
 
 import storage
 from storage.sql.macros import (
+    COMPUTED_ONCE,
     EXPRESSIONS,
     MACROS,
-    SMALL_QUESTIONS,
     VIEWS,
     find_needed,
     find_repeated,
@@ -78,7 +78,7 @@ def test_shared_queries_give_the_same_rows(
             assert _sorted(shared) == _sorted(alone), name
 
 
-@pytest.mark.parametrize("name", SMALL_QUESTIONS)
+@pytest.mark.parametrize("name", COMPUTED_ONCE)
 def test_kept_rows_are_those_of_the_view(
     composed: Path, plain: duckdb.DuckDBPyConnection, name: str
 ) -> None:
@@ -111,7 +111,7 @@ def test_kept_rows_keep_their_order(
 
 def test_small_questions_are_ours() -> None:
     """Each is a view, or a macro of a run: that its rows are asked for by."""
-    for name in SMALL_QUESTIONS:
+    for name in COMPUTED_ONCE:
         assert name in VIEWS or MACROS[name] == ("run",)
 
 
