@@ -199,10 +199,9 @@ def _time(estimate: Estimate, *, is_open: bool) -> str:
     if not estimate.known:
         return "no time estimate: no earlier run has timed such cells"
     new = format_counted(estimate.unknown, "cell is", "cells are")
+    time = f"{'at most' if is_open else 'about'} {format_duration(estimate.seconds)}"
     if estimate.unknown > estimate.known:
-        left = format_duration(estimate.seconds)
-        return f"no time estimate: {new} new, and the other {estimate.known} take about {left}"
-    about = "at most" if is_open else "about"
-    text = f"{about} {format_duration(estimate.seconds)} of device time, by earlier runs"
+        return f"no time estimate: {new} new, and the other {estimate.known} take {time}"
+    text = f"{time} of device time, by earlier runs"
     without = format_counted(estimate.unknown, "new cell", "new cells")
     return f"{text}, without {without}" if estimate.unknown else text

@@ -126,6 +126,12 @@ def left_of_cells_s(rows: Sequence[CellRow], now: datetime) -> float | None:
     return work_s * (now - min(starts)).total_seconds() / busy_s
 
 
+def may_end_sooner(rows: Sequence[CellRow]) -> bool:
+    """Whether cells may end before their last round, so that the time left is the most."""
+    ended = ("done", "failed", "skipped", "cancelled")
+    return any(row.until_pct is not None and row.status not in ended for row in rows)
+
+
 def committed_images(row: CellRow) -> int:
     """Return how many images of a cell have rows, each of its rounds counted."""
     return row.rows // rows_per_image(row.kind, len(row.exit_blocks or ()))

@@ -75,7 +75,8 @@ class Pass:
         known = [each for each, needed in self.percentile_samples.items() if samples >= needed]
         shares = [count / sum(counts) for count in counts]
         names = ["mean", *(f"p{percentile}" for percentile in known)]
-        return dict(zip(names, compose(self.exit_ms, shares, known), strict=True))
+        looked = self.cell["exit_forward_ms_looked"]
+        return dict(zip(names, compose(self.exit_ms, shares, known, looked=looked), strict=True))
 
     @property
     def percentile_samples(self) -> dict[int, int]:

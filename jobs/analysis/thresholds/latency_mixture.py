@@ -16,7 +16,7 @@ Rounds = Sequence[NDArray[np.float64]]
 
 
 def compose(
-    rounds: Rounds, shares: Sequence[float], percentiles: Sequence[float]
+    rounds: Rounds, shares: Sequence[float], percentiles: Sequence[float], *, looked: float = 1.0
 ) -> list[IntervalEstimate]:
     """Estimate the mean of the mixture, then its percentiles.
 
@@ -29,6 +29,8 @@ def compose(
         rounds: at least one, none of them empty.
         shares: (E,), sum 1.
         percentiles: from 0 to 100.
+        looked: how many times as wide the intervals must be, since rounds ended because their
+            figures were known; 1 if their number was planned.
     """
     costs = np.concatenate(list(rounds))
     weights = np.asarray(shares, np.float64)
@@ -46,4 +48,10 @@ def compose(
         places = np.searchsorted(within, wanted - _ROUNDING)
         return np.array([counts @ means / counts.sum(), *ascending[places]])
 
-    return [each.of_time() for each in estimates(figures, [len(costs) for costs in rounds])]
+    found = estimates(figures, [len(costs) for costs in rounds])
+    return [
+        IntervalEstimate(
+            value, value - looked * (value - low), value + looked * (high - value)
+        ).of_time()
+        for value, low, high in found
+    ]

@@ -12,7 +12,7 @@ import storage
 from jobs.common.clock import now
 from jobs.common.formatting import format_duration
 from jobs.common.text import ShowText, escape_controls
-from jobs.runs.time_left import left_of_cells_s
+from jobs.runs.time_left import left_of_cells_s, may_end_sooner
 from jobs.runs.watch import LOOK_S, RunCounts, count_progress
 
 if TYPE_CHECKING:
@@ -45,17 +45,20 @@ class RunProgress:
 
     Attributes:
         left_s: seconds left; None if that cannot be told.
+        is_at_most: rounds may end before, since their figures are known.
     """
 
     run_id: str
     counts: RunCounts
     left_s: float | None
+    is_at_most: bool = False
 
     def shown(self) -> dict[str, Any]:
         """The progress as a page shows it."""
         counts = self.counts
         text = f"{counts.ended} of {counts.cells} cells, {counts.committed:,} of {counts.asked:,}"
-        left = "" if self.left_s is None else f", about {format_duration(self.left_s)} left"
+        about = "at most" if self.is_at_most else "about"
+        left = "" if self.left_s is None else f", {about} {format_duration(self.left_s)} left"
         return {"run": self.run_id, **asdict(counts), "text": f"{text} images{left}"}
 
 
@@ -107,7 +110,8 @@ def _state_of(root: storage.Root, listed: Sequence[storage.RunRow]) -> RootState
                 rows = ()  # removed, or damaged: the pages say so
             counts = count_progress(rows)
             ended = counts.ended
-            running.append(RunProgress(run.run_id, counts, left_of_cells_s(rows, now())))
+            left_s, is_at_most = left_of_cells_s(rows, now()), may_end_sooner(rows)
+            running.append(RunProgress(run.run_id, counts, left_s, is_at_most))
         runs[run.run_id] = (run.status, run.submitted_at, run.finished_at, ended)
     return RootState(runs, tuple(running))
 

@@ -4,7 +4,8 @@
 --
 -- The 95 % interval of the error is by Student's t over the rounds in which both were measured: of
 -- each, the logarithm of its composed mean over its routed one. In a round all cells take turns, so
--- what slows the whole round divides out. rounds: how many there are; is_within: the error alone;
+-- what slows the whole round divides out; if rounds ended because figures were known, it is wider by
+-- what was spent on looks (looked_margin.sql). rounds: how many there are; is_within: the error alone;
 -- verdict: by the interval (composed_verdict.sql).
 WITH
 pairs AS (
@@ -56,14 +57,16 @@ by_round AS (
     GROUP BY r.run_id, r.cell_id, r.exits_cell_id, r.round
 ),
 means AS (
-    SELECT run_id, cell_id, exits_cell_id,
+    SELECT b.run_id, b.cell_id, b.exits_cell_id,
         sum(routes)::BIGINT AS routes,
         sum(total_ms) / sum(routes) AS forward_ms,
         sum(composed_total_ms) / sum(routes) AS composed_ms,
         count(log_error) AS rounds,
-        ratio_margin(list(log_error) FILTER (log_error IS NOT NULL)) AS log_margin
-    FROM by_round
-    GROUP BY run_id, cell_id, exits_cell_id
+        ratio_margin(list(log_error) FILTER (log_error IS NOT NULL))
+            * looked_margin(any_value(c.rounds), bool_or(c.until_pct IS NOT NULL)) AS log_margin
+    FROM by_round b
+    JOIN cells c ON c.run_id = b.run_id AND c.cell_id = b.cell_id
+    GROUP BY b.run_id, b.cell_id, b.exits_cell_id
 )
 SELECT m.run_id, m.cell_id, m.exits_cell_id, l.model, l.dataset, l.device, l.node, l.runtime,
     l.precision, l.threads, l.threshold, l.thresholds, m.routes, m.forward_ms, m.composed_ms,

@@ -119,14 +119,17 @@ ROUNDS = {
 T_3 = 4.303  # Student's t of three values, 95 %
 
 
-def _rounds(build: InMemory, ratios: Sequence[float], routed_ms: Sequence[float]) -> None:
+def _rounds(
+    build: InMemory, ratios: Sequence[float], routed_ms: Sequence[float], **of_cells: Any
+) -> None:
     """In each round one image leaves at each exit; forced out they take 1 and 3 ms, times both."""
     passes = build.cell("exits", **EARLY)
     columns = {"image_id": [0, 1, 0, 1], "exit_block": [1, 1, 3, 3]}
     scores = [0.9, 0.1, None, None]
     build.commit(passes, exits={**columns, "gate_score": scores, "is_correct": True})
-    routed = build.cell("latency", threshold=0.5, rounds=len(ratios), **EARLY)
-    costs = build.cell("exit_costs", rounds=len(ratios), **EARLY)
+    of_cells = {"rounds": len(ratios), **EARLY, **of_cells}
+    routed = build.cell("latency", threshold=0.5, **of_cells)
+    costs = build.cell("exit_costs", **of_cells)
     for number, (ratio, ms) in enumerate(zip(ratios, routed_ms, strict=True)):
         records = {"image_id": [0, 1], "exit_block": [1, 3], "forward_ms": [ms / 2, 3 * ms / 2]}
         build.commit(routed, number, records=records)
@@ -165,6 +168,18 @@ def test_the_interval_of_the_error_decides_by_hand(build: InMemory, case: str) -
     names = ("is_promised", "verdict", "error_pct", "error_low_pct", "error_high_pct", "note")
     assert {name: row[name] for name in names} == {name: costs[name] for name in names}
     assert row["forward_ms"] == pytest.approx(composed / 3)
+
+
+def test_rounds_that_ended_when_they_agreed_make_the_interval_wider(build: InMemory) -> None:
+    """By what was spent on looks: of three rounds 3.11 times as wide, and no longer within."""
+    ratios, _ = ROUNDS["within"]
+    _rounds(build, ratios, (2.0, 2.0, 2.0), until_pct=1.0)
+    margin = 3.11 * T_3 * statistics.stdev(map(math.log, ratios)) / math.sqrt(3)
+    (check,) = _rows(build, "composition('run-1')")
+    expected = [100 * (1.001 * math.exp(sign * margin) - 1) for sign in (-1, 1)]
+    assert [check["error_low_pct"], check["error_high_pct"]] == pytest.approx(expected)
+    (choosable,) = build.named("choosable", run_id="run-1")
+    assert choosable["exit_forward_ms_looked"] == pytest.approx(3.11)
 
 
 def test_every_route_counts_once_however_large_its_round(build: InMemory) -> None:

@@ -42,3 +42,13 @@ def test_rounds_that_differ_widen_the_interval() -> None:
     mean, *_ = compose(rounds, [1], [])
     assert mean.value == 2
     assert mean.high - mean.low > 1
+
+
+def test_an_interval_that_was_looked_at_is_wider() -> None:
+    """To both sides by the same factor, and never below 0; the value is the same."""
+    rounds = [np.full((1000, 2), float(ms)) for ms in (10, 11, 12)]
+    planned, looked = (compose(rounds, [0.5, 0.5], [50], looked=looked) for looked in (1.0, 3.0))
+    for before, after in zip(planned, looked, strict=True):
+        assert after.value == before.value
+        assert after.low == pytest.approx(max(before.value - 3 * (before.value - before.low), 0))
+        assert after.high == pytest.approx(before.value + 3 * (before.high - before.value))

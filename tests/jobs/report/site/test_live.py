@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from jobs.report.site.live import (
     read_root_state,
 )
 from jobs.runs.watch import RunCounts
+from storage import CellStatus
 
 
 def state(**runs: str | tuple[object, ...]) -> RootState:
@@ -174,6 +176,8 @@ def test_progress_as_a_page_shows_it() -> None:
         "asked": 4000,
         "text": "1 of 4 cells, 1,000 of 4,000 images, about 1:05 min left",
     }
+    progress = replace(progress, is_at_most=True)
+    assert progress.shown()["text"].endswith("images, at most 1:05 min left")
 
 
 @pytest.fixture
@@ -198,7 +202,26 @@ def test_what_lies_under_a_root(root: Path) -> None:
     }
     (progress,) = found.running
     assert progress.counts == RunCounts(0, 1, 5, 20)
+    assert not progress.is_at_most
     assert read_root_state(root.with_name("none")) == RootState()
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [("running", True), ("queued", True), ("done", False)]
+)
+def test_rounds_that_may_end_earlier_make_the_time_the_longest(
+    tmp_path: Path, status: CellStatus, *, expected: bool
+) -> None:
+    """As long as a cell with `until` has not ended."""
+    cells = [
+        storage.CellRow("new", "c", images=10, rounds=8, rows=5, until_pct=1.0, status=status),
+        storage.CellRow("new", "d", images=10, rounds=2, status="queued"),
+    ]
+    folder = tmp_path / "results"
+    inputs = {"grid_path": "g.yaml", "base": "/"}
+    with storage.RunStore.create(folder, storage.RunRow("new", "n"), cells, inputs):
+        (progress,) = read_root_state(folder).running
+    assert progress.is_at_most == expected
 
 
 def test_a_long_list_is_read_less_often(

@@ -403,6 +403,10 @@ def test_an_estimate_is_of_most_cells(
     """Of a few of them it would be much too short."""
     plan = plan_of("models: [flat.safetensors]\ndatasets: [digits]\n")
     assert said in describe_plan(plan, Estimate(120, known, unknown)).splitlines()
+    until = plan_of("models: [flat.safetensors]\ndatasets: [digits]\nlatency: {until: 1%}\n")
+    at_most = said.replace("about", "at most")
+    assert at_most in describe_plan(until, Estimate(120, known, unknown)).splitlines()
+    assert said in describe_plan(until, Estimate(120, known, unknown, rounds=8)).splitlines()
 
 
 def test_a_model_that_was_not_routed_is_at_full_depth(ran: Callable[[str], Path]) -> None:
