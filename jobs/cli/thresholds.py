@@ -210,7 +210,8 @@ def choose(
     narrowing = {key: value for key in NARROWING if (value := options.pop(key)) is not None}
     if max_p99_ms is not None or per_s is not None:
         limits = {**options, "confidence": confidence, "bands": bands}
-        others = [f"--{name.replace('_', '-')}" for name, value in limits.items() if value]
+        given = [name for name, value in limits.items() if value is not None]
+        others = [f"--{name.replace('_', '-')}" for name in given]
         if others:
             raise UsageError(f"--max-p99-ms chooses by itself: leave out {', '.join(others)}")
         _choose_served(results, run_id, (max_p99_ms, per_s), narrowing, write)

@@ -32,7 +32,7 @@ def describe_plan(plan: Plan, estimate: Estimate, *, is_all: bool = False) -> st
     """The plan as `gfjobs plan` prints it; a terminal gets only the first cells unless `is_all`."""
     grid = plan.grid
     tasks = sum(cell.rounds * len(cell.shards) for cell in plan.runnable)
-    at_most = "at most " if any(cell.until for cell in plan.runnable) else ""
+    at_most = "at most " if _has_until(plan) else ""
     said = ", ".join(
         format_counted(number, *kind.counted_as)
         for kind in storage.KINDS.values()
@@ -52,8 +52,8 @@ def describe_plan(plan: Plan, estimate: Estimate, *, is_all: bool = False) -> st
         *_borrowing(plan),
         "an all-exit pass covers every threshold; a routed cell is timed",
         f"{at_most}{format_counted(tasks, 'task', 'tasks')} of at most 1,000 images",
-        *_until(grid, estimate),
-        _time(estimate, is_open=bool(at_most) and estimate.rounds is None),
+        *_until(plan, estimate),
+        _time(plan, estimate, is_open=bool(at_most) and estimate.rounds is None),
         "",
         "",
     ]
@@ -79,7 +79,8 @@ def describe_plan(plan: Plan, estimate: Estimate, *, is_all: bool = False) -> st
 
 def _absent_devices(grid: Grid) -> Iterator[str]:
     """Yield the devices that this machine does not have: a node may have them."""
-    for device in grid.devices:
+    lenders = [grid.borrowing.lender] if grid.borrowing else []
+    for device in dict.fromkeys([*grid.devices, *lenders]):
         if device not in local_devices():
             hint = f"; a GPU is called {CUDA}" if device == "gpu" else ""
             yield fold(
@@ -114,8 +115,8 @@ def _borrowing(plan: Plan) -> Iterator[str]:
 def describe_skips(plan: Plan) -> list[str]:
     """One paragraph per reason why cells of a plan are skipped, and one if no cell is left to run.
 
-    Also one each if the grid's `energy` or `serving` has no effect, and those on labels that could
-    not be checked.
+    Also one each if the grid's `energy`, `serving`, `until` or `accuracy` has no effect, and those
+    on labels that could not be checked.
     """
     reasons = Counter(cell.skipped for cell in plan.cells if cell.skipped)
     lines = [
@@ -126,8 +127,26 @@ def describe_skips(plan: Plan) -> list[str]:
         lines.append("`energy` has no effect: `measure` does not include energy")
     if plan.grid.serving.arrivals and "serving" not in plan.grid.measure:
         lines.append("`serving` has no effect: `measure` does not include serving")
+    if plan.grid.latency.until and plan.runnable and not _has_until(plan):
+        lines.append("`until` has no effect: no cell has a mean time")
+    lines += map(fold, _unborrowed(plan.grid))
     lines += map(fold, dict.fromkeys(_unchecked_labels(plan.grid)))
     return lines if plan.runnable else [*lines, "nothing is left to run"]
+
+
+def _has_until(plan: Plan) -> bool:
+    return any(cell.until for cell in plan.runnable)
+
+
+def _unborrowed(grid: Grid) -> Iterator[str]:
+    """Yield the data sets whose images are no more than the sample."""
+    for dataset in grid.datasets if grid.borrowing else ():
+        if grid.borrowing and dataset.count <= grid.borrowing.sample:
+            yield (
+                f"`accuracy` has no effect on {dataset.label}, which has"
+                f" {format_counted(dataset.count, 'image', 'images')}, no more than the sample of"
+                f" {grid.borrowing.sample:,}: every device answers all of them"
+            )
 
 
 def _unchecked_labels(grid: Grid) -> Iterator[str]:
@@ -168,7 +187,7 @@ def _images(cell: Cell) -> str:
     """Images and rounds, a range if their number is found out; or how requests arrive."""
     if asked := cell.arrivals:
         return f"{asked.per_s:g}/s, {asked.seconds:g} s x {cell.rounds}"
-    fewest = f"{cell.until.fewest}-" if cell.until else ""
+    fewest = f"{cell.until.fewest}-" if cell.until and cell.until.fewest < cell.rounds else ""
     return f"{cell.images} x {fewest}{cell.rounds}" if cell.is_timed else f"{cell.images}"
 
 
@@ -180,9 +199,9 @@ def _thresholds(cell: Cell) -> str:
     return format_value(cell.thresholds) if cell.thresholds else "–"
 
 
-def _until(grid: Grid, estimate: Estimate) -> Iterator[str]:
-    until = grid.latency.until
-    if until is None:
+def _until(plan: Plan, estimate: Estimate) -> Iterator[str]:
+    until = plan.grid.latency.until
+    if until is None or not _has_until(plan):
         return
     of = "each ratio to the baseline" if until.of == "ratio" else "each mean"
     told = (
@@ -190,18 +209,18 @@ def _until(grid: Grid, estimate: Estimate) -> Iterator[str]:
         if estimate.rounds
         else "no earlier run tells how many"
     )
-    yield fold(
-        f"{until.fewest} to {until.most} rounds, until {of} is known to ±{until.pct:g} %: {told}"
-    )
+    rounds = f"{until.fewest} to {until.most}" if until.fewest < until.most else f"{until.most}"
+    yield fold(f"{rounds} rounds, until {of} is known to ±{until.pct:g} %: {told}")
 
 
-def _time(estimate: Estimate, *, is_open: bool) -> str:
+def _time(plan: Plan, estimate: Estimate, *, is_open: bool) -> str:
     if not estimate.known:
         return "no time estimate: no earlier run has timed such cells"
     new = format_counted(estimate.unknown, "cell is", "cells are")
     time = f"{'at most' if is_open else 'about'} {format_duration(estimate.seconds)}"
     if estimate.unknown > estimate.known:
         return f"no time estimate: {new} new, and the other {estimate.known} take {time}"
-    text = f"{time} of device time, by earlier runs"
+    by = "`serving`" if all(cell.arrivals for cell in plan.runnable) else "earlier runs"
+    text = f"{time} of device time, by {by}"
     without = format_counted(estimate.unknown, "new cell", "new cells")
     return f"{text}, without {without}" if estimate.unknown else text

@@ -5,8 +5,9 @@ Measured cells decide. What was not served is simulated from exit costs, and sai
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 import storage
 from jobs.analysis.serving.service_times import Indices, ServiceTimes, read_service_times
 from jobs.analysis.serving.simulation import SimulatedResponses, simulate_rate
-from jobs.analysis.thresholds.choose import read_exit_answers, read_points
+from jobs.analysis.thresholds.choose import read_bounds, read_exit_answers, read_points
 from jobs.analysis.thresholds.exit_answers import Vector
 from jobs.common.errors import UsageError
 from jobs.common.formatting import (
@@ -27,6 +28,7 @@ from jobs.common.formatting import (
     format_setting,
     format_threshold,
 )
+from jobs.grid.reader import MAX_REQUESTS, MIN_ARRIVALS_PER_S
 from jobs.plan.task import common_threshold
 
 P99 = 99
@@ -42,7 +44,8 @@ class Candidate:
     """One model at one threshold, in one setting.
 
     Attributes:
-        row: model, setting, threshold, thresholds.
+        row: model, setting, threshold, thresholds; if its device borrows its accuracy
+            `accuracy_from`, and of the chosen one `acc1_bound_points`.
         acc1: percent; None if the run has no all-exit pass of it.
         per_s: the rate of arrivals.
         p99_ms: of the response there; None if it is overloaded, or has too few requests.
@@ -104,8 +107,15 @@ def choose_at_rate(
     Returns: the best, and all that were compared; a measured one if any was measured there.
 
     Raises:
-        UsageError: nothing is within the limit, or nothing is known.
+        UsageError: nothing is within the limit, nothing is known, or it is of several data sets; or
+            the limit or the rate is no number that can be measured.
     """
+    _check_limit(limit_ms)
+    if not MIN_ARRIVALS_PER_S <= per_s <= MAX_REQUESTS:
+        raise UsageError(
+            f"--at {per_s:g}: give requests per second, from {MIN_ARRIVALS_PER_S:g} to"
+            f" {MAX_REQUESTS:,}, as in a grid"
+        )
     rows = _served(root, run_id, narrowing)
     served = [_measured(row) for row in rows if row["arrivals_per_s"] == per_s]
     is_measured = any(each.p99_ms is not None or each.row["is_overloaded"] for each in served)
@@ -121,10 +131,29 @@ def choose_at_rate(
     )
     if not every:
         raise UsageError(_nothing_known(run_id, rows, narrowing, f" at {per_s:g}/s"))
+    _check_dataset(run_id, every)
     within = [each for each in every if each.p99_ms is not None and each.p99_ms <= limit_ms]
     if not within:
         raise UsageError(_none_within(every, limit_ms, per_s))
-    return max(within, key=lambda each: (each.acc1 or 0.0, -(each.p99_ms or 0.0))), every
+    best = max(within, key=lambda each: (each.acc1 or 0.0, -(each.p99_ms or 0.0)))
+    bounded = _with_bound(root, run_id, best)
+    return bounded, [bounded if each is best else each for each in every]
+
+
+def _check_limit(limit_ms: float) -> None:
+    if not math.isfinite(limit_ms):
+        raise UsageError(f"--max-p99-ms {limit_ms:g}: give milliseconds, a finite number")
+
+
+def _check_dataset(run_id: str, every: Sequence[Candidate]) -> None:
+    """Refuse to compare accuracies of different images."""
+    datasets = dict.fromkeys(each.row["dataset"] for each in every)
+    if len(datasets) > 1:
+        listed = "\n".join(f"  --dataset {name}" for name in datasets)
+        raise UsageError(
+            f"run {run_id} has {len(datasets)} data sets, whose accuracies do not compare; choose"
+            f" one of:\n{listed}"
+        )
 
 
 def pass_of(root: storage.Root, run_id: str, best: Candidate) -> Row:
@@ -133,11 +162,8 @@ def pass_of(root: storage.Root, run_id: str, best: Candidate) -> Row:
     Raises:
         UsageError: it is static, or there is no such pass.
     """
-    passes: list[Row] = storage.named_query(
-        root, "choosable", run_ids=[run_id], run_id=run_id
-    ).to_pylist()
     own = _key(best.row)[:-2]
-    found = next((cell for cell in passes if _key(_at(cell, ()))[:-2] == own), None)
+    found = next((cell for cell in _passes(root, run_id) if _key(_at(cell, ()))[:-2] == own), None)
     if found is None or not best.vector:
         raise UsageError(
             f"--write: {best.name} has no thresholds to write: it is static, or run {run_id} has no"
@@ -152,8 +178,9 @@ def find_rates(
     """Find how fast requests may arrive at each served model; of a run without, at any simulated.
 
     Raises:
-        UsageError: nothing is known.
+        UsageError: nothing is known, or the limit is not finite.
     """
+    _check_limit(limit_ms)
     rows = _served(root, run_id, narrowing)
     models = list(_simulable(root, run_id, rows, narrowing, only_served=bool(rows)))
     simulated = {_key(model.row): model for model in models}
@@ -182,8 +209,47 @@ def _served(root: storage.Root, run_id: str, narrowing: Mapping[str, str]) -> li
     table = storage.named_query(root, "served_in", run_ids=[run_id], run_id=run_id)
     rows: list[Row] = table.to_pylist()
     order = dict.fromkeys(map(_key, rows))
-    meant = [row for row in rows if _is_meant(row, narrowing)]
+    meant = _with_lent(root, run_id, [row for row in rows if _is_meant(row, narrowing)])
     return sorted(meant, key=lambda row: [*order].index(_key(row)))
+
+
+def _with_lent(root: storage.Root, run_id: str, rows: Sequence[Row]) -> list[Row]:
+    """Give rows whose device borrows its accuracy that one, in the place of its sample's."""
+    lent = {_key(row): row for row in _ladder(root, run_id) if row["accuracy_from"]}
+    passes = {_key(_at(cell, ()))[:-2]: cell for cell in _passes(root, run_id)}
+    found: list[Row] = []
+    for row in rows:
+        own = lent.get(_key(row))
+        cell = passes.get(_key(row)[:-2])
+        if own is None and cell is not None:
+            own = read_bounds(root, run_id, cell, _vector(row))
+        taken = ("acc1", "accuracy_from", "acc1_bound_points") if own else ()
+        found.append({**row, **{name: own[name] for name in taken if own}})
+    return found
+
+
+def _with_bound(root: storage.Root, run_id: str, chosen: Candidate) -> Candidate:
+    """Give a candidate whose accuracy is borrowed its bound; without a bound it has neither."""
+    row = chosen.row
+    if not row.get("accuracy_from") or "acc1_bound_points" in row:
+        return chosen
+    bounds = read_bounds(root, run_id, row, _vector(row)) or {}
+    bounded = {**row, "acc1_bound_points": bounds.get("acc1_bound_points")}
+    return replace(chosen, row=bounded, acc1=bounds.get("acc1"))
+
+
+def _ladder(root: storage.Root, run_id: str) -> list[Row]:
+    rows: list[Row] = storage.named_query(
+        root, "measured_in", run_ids=[run_id], run_id=run_id
+    ).to_pylist()
+    return rows
+
+
+def _passes(root: storage.Root, run_id: str) -> list[Row]:
+    cells: list[Row] = storage.named_query(
+        root, "choosable", run_ids=[run_id], run_id=run_id
+    ).to_pylist()
+    return cells
 
 
 def _is_meant(row: Row, narrowing: Mapping[str, str]) -> bool:
@@ -250,9 +316,8 @@ def _simulable(
         narrowing: required values of some of NARROWING.
         only_served: leave out thresholds that were not served.
     """
-    ladder = storage.named_query(root, "measured_in", run_ids=[run_id], run_id=run_id).to_pylist()
     wanted = {_key(row) for row in served}
-    for row in ladder:
+    for row in _ladder(root, run_id):
         is_static = row["threshold"] is None and not row["thresholds"]
         if not is_static or not _is_meant(row, narrowing) or row["kind"] != "latency":
             continue
@@ -262,15 +327,14 @@ def _simulable(
         if times and len(times.exit_blocks) == 1:
             exits = np.zeros(len(times.image_ids), np.int64)
             yield _make(row, row["acc1"], times, times.image_ids, exits)
-    passes = storage.named_query(root, "choosable", run_ids=[run_id], run_id=run_id).to_pylist()
-    for cell in passes:
+    for cell in _passes(root, run_id):
         times = read_service_times(root, run_id, cell["cell_id"])
         if not times or not _is_meant(cell, narrowing):
             continue
         answers = read_exit_answers(root, run_id, cell)
         ids = np.array(
             storage.named_query(
-                root, "pass_images", run_ids=[run_id], run_id=run_id, cell_id=cell["cell_id"]
+                root, "pass_images", run_ids=[run_id], run_id=run_id, cell_id=cell["source_id"]
             ).column("image_id"),
             np.int64,
         )

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jobs.analysis.serving.limit import Candidate, RateLimit
-from jobs.common.formatting import format_fixed, format_setting
+from jobs.common.formatting import (
+    SETTING,
+    Row,
+    format_accuracy,
+    format_axes,
+    format_fixed,
+    format_setting,
+)
 from jobs.common.tables import text_table
 from jobs.common.text import fold
 
@@ -16,11 +23,15 @@ MOST_LISTED = 12
 def describe_candidates(best: Candidate, every: Sequence[Candidate], limit_ms: float) -> str:
     """Describe the chosen model and threshold, and what it was compared with."""
     how = "simulated from exit costs, not measured" if best.is_simulated else "as measured"
-    listed = sorted(every, key=lambda each: abs((each.acc1 or 0.0) - (best.acc1 or 0.0)))
+    listed = sorted(
+        every, key=lambda each: (each is not best, abs((each.acc1 or 0.0) - (best.acc1 or 0.0)))
+    )
     shown = {id(each) for each in listed[:MOST_LISTED]}
+    axes = _find_varying([each.row for each in every])
     rows = [
         (
             each.name,
+            *format_axes(each.row, axes),
             format_fixed(each.acc1, 2),
             format_fixed(each.p99_ms, 2),
             "chosen" if each is best else "" if _is_within(each, limit_ms) else "no",
@@ -28,10 +39,10 @@ def describe_candidates(best: Candidate, every: Sequence[Candidate], limit_ms: f
         for each in every
         if id(each) in shown
     ]
-    accuracy = f"{format_fixed(best.acc1, 2)} %" if best.acc1 is not None else "not known"
+    accuracy = format_accuracy({**best.row, "acc1": best.acc1}) if best.acc1 is not None else ""
     lines = [
         f"asked: the highest accuracy with a p99 of at most {limit_ms:g} ms at {best.per_s:g}/s",
-        f"chosen: {best.name}, accuracy {accuracy}, p99 {best.p99_ms:.2f} ms, {how}",
+        f"chosen: {best.name}, acc@1 {accuracy or 'not known'}, p99 {best.p99_ms:.2f} ms, {how}",
         format_setting(best.row),
     ]
     more = len(every) - len(rows)
@@ -44,9 +55,19 @@ def describe_candidates(best: Candidate, every: Sequence[Candidate], limit_ms: f
         )
     if best.acc1 is None:
         said.append("accuracy is not known without an all-exit pass (measure: [accuracy])")
-    table = text_table(("", "acc@1", "p99 ms", f"within {limit_ms:g} ms"), rows)
+    if lender := best.row.get("accuracy_from"):
+        said.append(
+            f"accuracy is borrowed from {lender}; ±: the device's own is within this in 95 % of"
+            " samples"
+        )
+    table = text_table(("", *axes, "acc@1", "p99 ms", f"within {limit_ms:g} ms"), rows)
     parts = ["".join(f"{fold(line, indent='')}\n" for line in lines), table]
     return "\n".join([*parts, *("".join(f"– {fold(each)}\n") for each in said)])
+
+
+def _find_varying(rows: Sequence[Row]) -> list[str]:
+    """Return the parts of the setting of which the rows have several values."""
+    return [name for name in SETTING if len({row[name] for row in rows}) > 1]
 
 
 def _is_within(each: Candidate, limit_ms: float) -> bool:
@@ -55,9 +76,11 @@ def _is_within(each: Candidate, limit_ms: float) -> bool:
 
 def describe_rates(found: Sequence[RateLimit], limit_ms: float) -> str:
     """Tabulate how fast requests may arrive at each model and threshold."""
+    axes = _find_varying([each.row for each in found])
     rows = [
         (
             each.name,
+            *format_axes(each.row, axes),
             format_fixed(each.acc1, 2),
             f"{each.measured.per_s:g}" if each.measured else "–",
             format_fixed(each.measured.p99_ms if each.measured else None, 2),
@@ -65,7 +88,7 @@ def describe_rates(found: Sequence[RateLimit], limit_ms: float) -> str:
         )
         for each in found
     ]
-    columns = ("", "acc@1", "measured\n/s", "p99 ms\nthere", "simulated\n/s")
+    columns = ("", *axes, "acc@1", "measured\n/s", "p99 ms\nthere", "simulated\n/s")
     best = max(
         (each for each in found if each.measured),
         key=lambda each: (each.measured.per_s if each.measured else 0.0, each.acc1 or 0.0),
@@ -76,7 +99,7 @@ def describe_rates(found: Sequence[RateLimit], limit_ms: float) -> str:
         f"asked: the highest rate of arrivals with a p99 of at most {limit_ms:g} ms",
         f"chosen: {best.name}, at {best.measured.per_s:g}/s as measured"
         if best and best.measured
-        else "chosen: none; no served rate is within it",
+        else "chosen: none; no served rate is known to be within it",
         *places,
     ]
     head = "".join(f"{fold(line, indent='')}\n" for line in lines)
@@ -84,7 +107,12 @@ def describe_rates(found: Sequence[RateLimit], limit_ms: float) -> str:
         "– measured: the highest served rate up to which every one is within the limit; simulated:"
         " from exit costs, at any rate"
     )
-    return f"{head}\n{text_table(columns, rows)}\n{fold(note)}\n"
+    lenders = sorted({lender for each in found if (lender := each.row.get("accuracy_from"))})
+    borrowed = "".join(
+        f"{fold(f'– accuracy is borrowed from {lender}; `gfjobs curve` has its bound')}\n"
+        for lender in lenders
+    )
+    return f"{head}\n{text_table(columns, rows)}\n{fold(note)}\n{borrowed}"
 
 
 def _rate(per_s: float | None) -> str:

@@ -36,13 +36,16 @@ def describe_choice(chosen: Pass, choice: Choice) -> str:
     """Describe the best thresholds on all images of a pass."""
     point = choice.point
     low, high = drop_interval(chosen.answers, point.thresholds)
+    promise = (
+        "" if chosen.cell.get("accuracy_from") else ": --confidence promises results on others"
+    )
     return (
         f"{_heading(chosen)}\n{fold(choice.method, indent='')}\n\n"
         f"{_figures(chosen.answers, {'chosen': point})}\n"
         f"{_exits(chosen.answers, point)}\n"
         f"{_latency(chosen, point)}"
         f"drop of accuracy, paired bootstrap of the images, 95 %: {low:.2f} to {high:.2f} points\n"
-        "chosen and measured on the same images: --confidence promises results on others\n"
+        f"chosen and measured on the same images{promise}\n"
     )
 
 
@@ -129,7 +132,8 @@ def _heading(chosen: Pass) -> str:
         said += [*([f"millijoules: {why}"] if why else []), *([source] if source else [])]
     lines = "".join("\n" + fold(each, indent="") for each in said)
     place = f"{format_setting(chosen.cell)}{name_lender(chosen.cell)}"
-    return f"{chosen.cell['model']}, {place}\nasked: {asked}{lines}"
+    title = fold(f"{chosen.cell['model']}, {place}", indent="")
+    return f"{title}\nasked: {asked}{lines}"
 
 
 def _figures(answers: ExitAnswers, points: dict[str, OperatingPoint]) -> str:

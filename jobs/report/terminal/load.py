@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import storage
 from jobs.analysis.serving.served import (
@@ -19,16 +19,20 @@ from jobs.common.formatting import (
     PLACE,
     Row,
     find_axes,
+    find_varying,
     format_axes,
     format_constant,
     format_fixed,
     format_model,
     format_threshold,
+    format_variant,
     list_some,
     name_axis,
 )
 from jobs.common.tables import INVALID, fitting_table
 from jobs.common.text import format_paragraphs
+
+T = TypeVar("T")
 
 _NO_BATCH = ("runtime", "precision", "threads")
 _TEN_MS = 10
@@ -55,11 +59,8 @@ def load(root: storage.Root, run_id: str, *, is_all: bool = False) -> str:
         return ""
     rates = _read_throughputs(root, run_id)
     served = read_served(root, run_id)
-    parts = []
-    for _, rows in groupby(rates, key=_place):
-        parts.append(_throughput_table([*rows], is_all=is_all))
-    for _, group in groupby(served, key=lambda cell: _place(cell.row)):
-        alike = [*group]
+    parts = [_throughput_table(rows, is_all=is_all) for rows in _group(rates, _place)]
+    for alike in _group(served, lambda cell: _place(cell.row)):
         parts.append(_responses_table(alike, is_all=is_all))
         if any(cell.simulated for cell in alike):
             parts.append(_simulation_table(alike, is_all=is_all))
@@ -109,6 +110,14 @@ def _read_throughputs(root: storage.Root, run_id: str) -> list[Row]:
     table = storage.named_query(root, "throughputs_in", run_ids=[run_id], run_id=run_id)
     rows: list[Row] = table.to_pylist()
     return rows
+
+
+def _group(items: Iterable[T], key: Callable[[T], object]) -> Iterable[list[T]]:
+    """Group items by a key, also those that do not follow each other; in the order of the first."""
+    groups: dict[object, list[T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups.values()
 
 
 def _place(row: Row) -> tuple[object, ...]:
@@ -212,12 +221,21 @@ def _title(row: Row, axes: Sequence[str]) -> str:
 def _reasons(rates: Sequence[Row], served: Sequence[ServedCell]) -> list[str]:
     """Why figures are missing or doubtful: each reason once, with the cells that have it."""
     about: dict[str, list[str]] = {}
-    for row in [*rates, *(cell.row for cell in served)]:
+    rows = [*rates, *(cell.row for cell in served)]
+    varying = find_varying(rows)
+    has_datasets = len({row["dataset"] for row in rows}) > 1
+
+    def name(row: Row) -> str:
+        place = f" on {row['dataset']}" if has_datasets else ""
+        variant = format_variant(row, varying)
+        return f"{_name(row)}{place}{variant and f' ({variant})'}"
+
+    for row in rows:
         for reason in (row["note"] or "").split("; "):
-            about.setdefault(reason, []).append(_name(row))
+            about.setdefault(reason, []).append(name(row))
     for cell in served:
-        about.setdefault(_why_not_simulated(cell), []).append(_name(cell.row))
-    return [f"– {reason} ({list_some(names)})" for reason, names in about.items() if reason]
+        about.setdefault(_why_not_simulated(cell), []).append(name(cell.row))
+    return [f"– {reason} ({list_some(names, '; ')})" for reason, names in about.items() if reason]
 
 
 def _name(row: Row) -> str:

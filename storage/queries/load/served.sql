@@ -3,7 +3,8 @@
 -- arrival to answer, waiting included. A round that cannot keep up is ended (jobs/worker/serving.py):
 -- its last requests have no answer, how long the others took depends on how long it went on, and so
 -- the cell has no percentiles, and is_overloaded is true. Accuracy is that of the run's all-exit pass
--- at the cell's thresholds; NULL without such a pass, and of a sample if the device borrows its own.
+-- at the cell's thresholds, of the most images; NULL without such a pass, and of a sample if the device
+-- borrows its own.
 WITH
 responded AS (
     SELECT r.run_id, r.cell_id,
@@ -20,9 +21,19 @@ responded AS (
         ON t.run_id = r.run_id AND t.cell_id = r.cell_id AND t.round = r.round
     GROUP BY r.run_id, r.cell_id
 ),
+-- Rounds that ran, also those in which no request arrived.
+ran AS (
+    SELECT o.run_id, o.cell_id, count(DISTINCT o.round) AS rounds
+    FROM rounds o
+    JOIN cells c ON c.run_id = o.run_id AND c.cell_id = o.cell_id AND c.kind = 'serving'
+    ANTI JOIN throttled_rounds t
+        ON t.run_id = o.run_id AND t.cell_id = o.cell_id AND t.round = o.round
+    GROUP BY o.run_id, o.cell_id
+),
 lasted AS (
     -- A round lasts until its last answer, or until its arrivals are over.
-    SELECT run_id, cell_id, sum(lasted_ms) AS lasted_ms
+    SELECT l.run_id, l.cell_id, sum(l.lasted_ms)
+        + 1000 * any_value(c.arrivals_s) * greatest(any_value(n.rounds) - count(*), 0) AS lasted_ms
     FROM (
         SELECT r.run_id, r.cell_id, r.round,
             greatest(max(r.ended_ms), 1000 * any_value(c.arrivals_s) *
@@ -32,8 +43,10 @@ lasted AS (
         ANTI JOIN throttled_rounds t
             ON t.run_id = r.run_id AND t.cell_id = r.cell_id AND t.round = r.round
         GROUP BY r.run_id, r.cell_id, r.round
-    )
-    GROUP BY run_id, cell_id
+    ) l
+    JOIN cells c ON c.run_id = l.run_id AND c.cell_id = l.cell_id
+    LEFT JOIN ran n ON n.run_id = l.run_id AND n.cell_id = l.cell_id
+    GROUP BY l.run_id, l.cell_id
 ),
 sources AS (
     SELECT s.run_id, s.cell_id, s.threshold, s.thresholds, s.exit_blocks,
@@ -53,7 +66,7 @@ sources AS (
     WHERE s.kind = 'serving'
     QUALIFY row_number() OVER (
         PARTITION BY s.run_id, s.cell_id
-        ORDER BY (p.node IS NOT DISTINCT FROM s.node) DESC, p.position, p.cell_id
+        ORDER BY p.images DESC, (p.node IS NOT DISTINCT FROM s.node) DESC, p.position, p.cell_id
     ) = 1
 ),
 -- Rates of one threshold share their accuracy, so it is replayed once.
@@ -82,7 +95,7 @@ accuracies AS (
 )
 SELECT c.run_id, c.cell_id, c.model, c.dataset, c.device, c.node, c.runtime, c.precision, c.threads,
     c.threshold, c.thresholds, c.arrivals_per_s, c.arrivals_s, c.arrivals_seed,
-    coalesce(r.rounds, 0) AS rounds,
+    coalesce(greatest(n.rounds, r.rounds), 0) AS rounds,
     coalesce(r.requests, 0) AS requests,
     coalesce(r.answered, 0) AS answered,
     r.requests > r.answered AS is_overloaded,
@@ -104,6 +117,8 @@ SELECT c.run_id, c.cell_id, c.model, c.dataset, c.device, c.node, c.runtime, c.p
         coalesce(i.note, c.note),
         CASE
             WHEN c.status IS DISTINCT FROM 'done' THEN format('the cell is {}', c.status)
+            WHEN n.rounds > 0 AND r.requests IS NULL
+                THEN 'no request arrived: serve more per second, or for longer'
             WHEN r.requests IS NULL THEN 'every round was throttled'
         END,
         CASE WHEN s.borrowed_from IS NOT NULL THEN format(
@@ -121,6 +136,7 @@ SELECT c.run_id, c.cell_id, c.model, c.dataset, c.device, c.node, c.runtime, c.p
     ), '') AS note
 FROM cells c
 LEFT JOIN responded r ON r.run_id = c.run_id AND r.cell_id = c.cell_id
+LEFT JOIN ran n ON n.run_id = c.run_id AND n.cell_id = c.cell_id
 LEFT JOIN lasted l ON l.run_id = c.run_id AND l.cell_id = c.cell_id
 LEFT JOIN sources s ON s.run_id = c.run_id AND s.cell_id = c.cell_id
 LEFT JOIN replays p

@@ -383,6 +383,25 @@ def test_serving_has_no_effect_unless_measured(plan_of: Callable[[str], Plan]) -
     assert said == ["`serving` has no effect: `measure` does not include serving"]
 
 
+def test_until_has_no_effect_without_a_mean(plan_of: Callable[[str], Plan]) -> None:
+    """The plan promises no rounds that nobody counts; how long serving takes no run has to tell."""
+    plan = plan_of(
+        LOADED.replace("throughput, serving", "serving").replace("rounds: 2", "until: 1%")
+    )
+    assert describe_skips(plan) == ["`until` has no effect: no cell has a mean time"]
+    text = describe_plan(plan, Estimate(9.0, len(plan.cells), 0))
+    assert "until each mean" not in text
+    assert "about 9 s of device time, by `serving`" in text
+
+
+def test_equal_ends_are_no_range(plan_of: Callable[[str], Plan]) -> None:
+    """Three rounds are three."""
+    plan = plan_of(LADDER + "latency: {until: 1%, rounds: {min: 3, max: 3}}\n")
+    text = describe_plan(plan, Estimate(9.0, 9, 0))
+    assert "\n3 rounds, until each mean" in text
+    assert "50 x 3\n" in text
+
+
 BORROWED = """\
 models: [flat.safetensors, dynn.safetensors]
 datasets: [{name: digits, limit: 50}]
@@ -473,3 +492,16 @@ def test_a_sample_is_skipped_if_its_lender_cannot_run_the_same(
         f"its accuracy cannot be borrowed from cpu: {skips['exits', 'cpu']}"
     )
     assert skips["latency", "jetson"] is None
+
+
+def test_a_sample_of_all_images_has_no_effect(plan_of: Callable[[str], Plan]) -> None:
+    """The plan says so for each such data set, and that the lender is not here."""
+    plan = plan_of(BORROWED.replace("sample: 20", "sample: 50"))
+    (said,) = describe_skips(plan)
+    assert " ".join(said.split()) == (
+        "`accuracy` has no effect on digits, which has 50 images, no more than the sample of 50:"
+        " every device answers all of them"
+    )
+    lent = plan_of(BORROWED.replace("[jetson]", "[cpu]").replace("borrow: cpu", "borrow: jetson"))
+    shown = describe_plan(lent, Estimate(0, 0, 9))
+    assert "device jetson is not one of this machine" in shown

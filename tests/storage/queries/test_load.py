@@ -130,6 +130,36 @@ def test_a_borrower_has_the_accuracy_of_its_sample(build: Builder) -> None:
     assert row["note"].startswith("accuracy: of the sample of 2 images that this device answered")
 
 
+def test_the_pass_of_most_images_gives_the_accuracy(build: Builder) -> None:
+    """A larger sample, or all images, that came later."""
+    early = {"exit_blocks": (1,), "model": "early"}
+    rows = {"image_id": [0, 0], "exit_block": [1, 3], "gate_score": [0.9, None]}
+    for images, lender, is_correct in ((1, "cpu", False), (2, None, True)):
+        passed = build.cell("exits", images=images, borrowed_from=lender, **early)
+        build.commit(passed, exits={**rows, "is_correct": is_correct})
+    _respond(build, _served(build), [1.0] * 11)
+    build.store()
+    (row,) = build.query("FROM served")
+    assert row["acc1"] == 100.0
+    assert "sample" not in row["note"]
+
+
+def test_rounds_without_a_request(build: Builder) -> None:
+    """They last as long as others, and are not taken for throttled ones."""
+    some, none = _served(build, rounds=2), _served(build, arrivals_per_s=0.01)
+    _respond(build, some, [10.0] * 11)
+    for cell, rounds in ((some, 2), (none, 1)):
+        for round_ in range(rounds):
+            build.commit(cell, round_, shard=1, rounds={"node": "node-a", "is_throttled": False})
+    build.store()
+    first, second = build.query("FROM served")
+    assert (first["rounds"], second["rounds"]) == (2, 1)
+    assert first["answered_per_s"] == pytest.approx(11 / 20)
+    assert first["busy_pct"] == pytest.approx(100 * 11 * 0.005 / 20)
+    assert (second["requests"], second["busy_pct"], second["is_overloaded"]) == (0, None, None)
+    assert second["note"] == "no request arrived: serve more per second, or for longer"
+
+
 def test_invalid_cells_say_why(build: Builder) -> None:
     """Their figures stay, for inspection."""
     _respond(build, _served(build, is_valid=False, note="throttled: 2 of 3 rounds"), [1.0] * 11)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import storage
 from jobs.analysis.serving.limit import choose_at_rate, find_rates, pass_of
 from jobs.analysis.serving.served import read_served
 from jobs.analysis.serving.service_times import read_service_times
 from jobs.analysis.serving.view import describe_candidates, describe_rates
+from jobs.cli import main
 from jobs.common.errors import UsageError
 from jobs.report.html.page import html_page
 from jobs.report.read import read_report
@@ -140,6 +143,81 @@ def test_what_cannot_be_chosen(root: Path, run_id: str) -> None:
         choose_at_rate(root, run_id, 50.0, 40.0, {"model": "other"})
     with pytest.raises(UsageError, match=r"`measure: \[serving\]` measures it"):
         find_rates(root, run_id, 50.0, {"model": "other"})
+
+
+def test_the_chosen_one_is_listed(root: Path, run_id: str) -> None:
+    """Even if more than are listed have the same accuracy."""
+    best, every = choose_at_rate(root, run_id, 1000.0, 40.0, {})
+    alike = [replace(each, acc1=best.acc1) for each in every]
+    (place,) = (place for place, each in enumerate(every) if each is best)
+    last = [*alike[:place], *alike[place + 1 :], alike[place]]
+    text = describe_candidates(last[-1], last, 1000.0)
+    assert " chosen\n" in text
+    assert f"{len(every) - 12} more were simulated" in text
+
+
+@pytest.mark.parametrize(
+    ("limit_ms", "rate", "said"),
+    [
+        (math.nan, 40.0, "--max-p99-ms nan: give milliseconds, a finite number"),
+        (math.inf, 40.0, "--max-p99-ms inf: give milliseconds"),
+        (50.0, math.nan, "--at nan: give requests per second, from 0.001 to 100,000"),
+        (50.0, math.inf, "--at inf: give"),
+        (50.0, 1e-300, "--at 1e-300: give"),
+        (50.0, 1e300, r"--at 1e\+300: give"),
+    ],
+)
+def test_no_number_is_no_limit(
+    root: Path, run_id: str, limit_ms: float, rate: float, said: str
+) -> None:
+    """What no server can be asked for is refused, with what is allowed."""
+    with pytest.raises(UsageError, match=said):
+        choose_at_rate(root, run_id, limit_ms, rate, {})
+    if not math.isfinite(limit_ms):
+        with pytest.raises(UsageError, match=said):
+            find_rates(root, run_id, limit_ms, {})
+
+
+def test_other_limits_are_not_ignored(root: Path, run_id: str) -> None:
+    """Nor is one of 0."""
+    words = ["choose", run_id, "--max-p99-ms", "50", "--max-drop", "0", "--results", str(root)]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 2
+    assert "leave out --max-drop" in result.output
+
+
+@pytest.fixture(scope="module")
+def several(ran: Callable[[str], Path]) -> Path:
+    """A root with a run of two data sets in two settings."""
+    sets = "[{name: digits, limit: 12}, {name: digits, split: train, limit: 8}]"
+    text = GRID.replace("[{name: digits, limit: 30}]", sets).replace(
+        "threads: [1]", "threads: [1, 2]"
+    )
+    text = text.replace("seconds: 2", "seconds: 0.5").replace("[0.4, 0.6]", "[0.4]")
+    return ran(text.replace("[1, 8]", "[8]").replace("rounds: 2", "rounds: 1"))
+
+
+def test_accuracies_of_several_data_sets_do_not_compare(several: Path) -> None:
+    """The data set is asked for; settings are told apart."""
+    run_id = storage.list_runs(several)[0].run_id
+    with pytest.raises(UsageError, match="2 data sets, whose accuracies do not compare") as refused:
+        choose_at_rate(several, run_id, 5000.0, 20.0, {})
+    assert str(refused.value).endswith("  --dataset digits/test@12\n  --dataset digits/train@8")
+    best, every = choose_at_rate(several, run_id, 5000.0, 20.0, {"dataset": "digits/train@8"})
+    text = describe_candidates(best, every, 5000.0)
+    assert re.search(r"threads +acc@1", text)
+    assert max(map(len, text.splitlines())) <= 80
+    rates = describe_rates(find_rates(several, run_id, 5000.0, {}), 5000.0)
+    assert re.search(r"dataset +threads +acc@1", rates)
+
+
+def test_models_of_one_place_share_a_table(several: Path) -> None:
+    """Although the grid has them by model first; reasons name the data set and the setting."""
+    run_id = storage.list_runs(several)[0].run_id
+    text = load(several, run_id)
+    assert text.count("throughput; forward") == 2
+    assert text.count("response in ms") == 2
+    assert "flat, 40/s on digits/test@12 (1 thread)" in " ".join(text.split())
 
 
 @dataclass
