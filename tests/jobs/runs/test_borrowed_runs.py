@@ -164,7 +164,7 @@ def test_each_place_says_that_it_is_borrowed(
         "choose", "r", "--results", root, "--device", "slow", "--max-blocks", "4", "--bands", "2"
     )
     assert chosen.exit_code == 0, chosen.output
-        assert "accuracy borrowed from fast" in " ".join(chosen.output.split())
+    assert "accuracy borrowed from fast" in " ".join(chosen.output.split())
     assert "accuracy and exits are borrowed from fast: acc@1" in " ".join(chosen.output.split())
     refused = gfjobs(
         "choose", "r", "--results", root, "--device", "slow", "--max-blocks", "4",
